@@ -1,0 +1,18 @@
+module copialettere
+
+go 1.26
+
+// Beside what the project is built on (go-smtp, go-message, go-mockdns in tests, goleveldb, toml), it takes:
+//   klauspost/compress      zstd, for the chunks of the journal
+//   PlakarKorp/go-cdc-chunkers  FastCDC, which finds the cuts between chunks
+// goleveldb stays at the commit of August 2021: the later ones leaked tables in production elsewhere.
+require (
+	github.com/BurntSushi/toml v1.6.0
+	github.com/PlakarKorp/go-cdc-chunkers v1.1.0
+	github.com/emersion/go-message v0.18.2
+	github.com/emersion/go-smtp v0.25.1
+	github.com/foxcpp/go-mockdns v1.3.0
+	github.com/klauspost/compress v1.20.3
+	github.com/syndtr/goleveldb v1.0.1-0.20210819022825-2ae1ddf74ef7
+	golang.org/x/sys v0.14.0
+)
