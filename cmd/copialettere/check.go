@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"copialettere/cmd/copialettere/config"
+	"copialettere/lmtp/nexthop"
+)
+
+const checkHelp = `Usage: copialettere check [-config FILE] [-json]
+
+Tests what the daemon needs before anything is switched: reads the configuration, opens the data folder (unless the daemon has it open)
+and writes to it, talks to every next hop, and shows what it announces. The exit status is 0 when all is well, 1 when something
+else than the configuration is wrong, 2 when the configuration is. Run it as the daemon's user.
+
+Example: sudo -u copialettere copialettere check
+`
+
+// checkLine is one thing that was checked.
+type checkLine struct {
+	Check  string `json:"check"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+func runCheck(ctx context.Context, in *invocation, args []string) error {
+	if err := want(args); err != nil {
+		return err
+	}
+	c, err := config.Load(in.configFile)
+	if err != nil {
+		return err
+	}
+	ok := in.checked("configuration", in.configFile, nil)
+	for _, w := range c.Warnings {
+		in.checked("warning", w.Error(), nil)
+	}
+	detail, err := checkData(ctx, c)
+	ok = in.checked("data folder", detail, err) && ok
+	for _, hop := range hopsOf(c) {
+		detail, err := checkHop(ctx, hop)
+		ok = in.checked("next hop "+hop.Spec().String(), detail, err) && ok
+	}
+	if !ok {
+		return errFailed
+	}
+	return nil
+}
+
+// checked prints the result of one check and returns whether it was good.
+func (in *invocation) checked(check, detail string, err error) bool {
+	if err != nil {
+		detail = err.Error()
+	}
+	if in.json {
+		in.printJSON(checkLine{check, err == nil, detail})
+	} else {
+		mark := "ok  "
+		if err != nil {
+			mark = "FAIL"
+		}
+		fmt.Fprintf(in.stdout, "%s  %s: %s\n", mark, check, detail)
+	}
+	return err == nil
+}
+
+// checkData tries the data folder, and the journal in it when no daemon has it open.
+func checkData(ctx context.Context, c *config.Config) (string, error) {
+	if err := checkFolder(c.Data); err != nil {
+		return "", err
+	}
+	info, err := os.Stat(c.Data)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%s has mode %04o and others can read the archive: chmod 0700 it", c.Data, info.Mode().Perm())
+	}
+	start := time.Now()
+	probe := filepath.Join(c.Data, "check")
+	if err := writeDurably(probe, []byte("check\n")); err != nil {
+		return "", fmt.Errorf("write to the data folder: %w: run this as the daemon's user", err)
+	}
+	detail := fmt.Sprintf("%s, a durable write took %s", c.Data, time.Since(start).Round(10*time.Microsecond))
+	if err := os.Remove(probe); err != nil {
+		return "", err
+	}
+	if nc, err := net.DialTimeout("unix", c.Admin.Socket(), time.Second); err == nil {
+		nc.Close()
+		return detail + ", the daemon has it open", nil
+	}
+	a, err := openArchive(ctx, c, nil)
+	if errors.Is(err, errLocked) {
+		return "", fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
+	}
+	if err != nil {
+		return "", err
+	}
+	defer a.close()
+	months, err := a.journal.Months(ctx)
+	return fmt.Sprintf("%s, %d volumes", detail, len(months)), err
+}
+
+// hopsOf returns every next hop of the configuration once.
+func hopsOf(c *config.Config) []*nexthop.Hop {
+	var hops []*nexthop.Hop
+	seen := make(map[nexthop.Spec]bool)
+	add := func(spec nexthop.Spec, h config.Hook) {
+		if spec != (nexthop.Spec{}) && !seen[spec] {
+			seen[spec] = true
+			hops = append(hops, newHop(spec, h, nexthop.Options{}))
+		}
+	}
+	if c.Received != nil {
+		add(c.Received.NextHop, c.Received.Hook)
+		for _, d := range c.Domains {
+			add(d.NextHop, c.Received.Hook)
+		}
+	}
+	if c.Sent != nil {
+		add(c.Sent.NextHop, c.Sent.Hook)
+	}
+	return hops
+}
+
+func checkHop(ctx context.Context, hop *nexthop.Hop) (string, error) {
+	conn, err := hop.Connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Quit()
+	a := conn.Announced()
+	detail := "announces " + strings.Join(a.Keywords, ", ")
+	if len(a.Keywords) == 0 {
+		detail = "answers"
+	}
+	if !a.SMTPUTF8 {
+		detail += "; no SMTPUTF8, so the hook does not announce it"
+	}
+	return detail, nil
+}

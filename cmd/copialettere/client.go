@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"copialettere/cmd/copialettere/config"
+	"copialettere/journal/httpd"
+)
+
+// client asks the admin interface: that of the daemon over its socket, or one of its own on the data folder when the daemon is down.
+type client struct {
+	http  http.Client
+	close func() error
+}
+
+// open returns a client for the configuration.
+func (in *invocation) open(ctx context.Context) (*client, error) {
+	c, err := config.Load(in.configFile)
+	if err != nil {
+		return nil, err
+	}
+	socket := c.Admin.Socket()
+	if nc, err := net.DialTimeout("unix", socket, 5*time.Second); err == nil {
+		nc.Close()
+		return socketClient(socket), nil
+	} else if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("admin socket: %w: run this as the daemon's user", err)
+	}
+	log := slog.New(slog.NewTextHandler(in.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	a, err := openArchive(ctx, c, log)
+	if errors.Is(err, errLocked) {
+		return nil, fmt.Errorf("%w and does not answer at %s", err, socket)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(log))}}, close: a.close}, nil
+}
+
+func socketClient(socket string) *client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	return &client{http: http.Client{Transport: transport}, close: func() error { transport.CloseIdleConnections(); return nil }}
+}
+
+// direct is a transport that calls a handler in this process.
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, w := io.Pipe()
+	answer := &pipedResponse{header: make(http.Header), w: w, started: make(chan int, 1)}
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				w.CloseWithError(fmt.Errorf("request failed: %v", p))
+				return
+			}
+			answer.WriteHeader(http.StatusOK)
+			w.Close()
+		}()
+		d.handler.ServeHTTP(answer, r)
+	}()
+	select {
+	case status := <-answer.started:
+		return &http.Response{StatusCode: status, Header: answer.header, Body: body, Request: r, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}, nil
+	case <-r.Context().Done():
+		body.Close()
+		return nil, r.Context().Err()
+	}
+}
+
+type pipedResponse struct {
+	header  http.Header
+	w       *io.PipeWriter
+	started chan int
+	begun   bool
+}
+
+func (p *pipedResponse) Header() http.Header { return p.header }
+func (p *pipedResponse) Flush()              {}
+func (p *pipedResponse) WriteHeader(status int) {
+	if !p.begun {
+		p.begun = true
+		p.started <- status
+	}
+}
+
+func (p *pipedResponse) Write(b []byte) (int, error) {
+	p.WriteHeader(http.StatusOK)
+	return p.w.Write(b)
+}
+
+var _ http.Flusher = (*pipedResponse)(nil)
+
+// do sends a request and returns the body of a good answer. A status of 404 is errNothing, with the message on standard error.
+func (in *invocation) do(ctx context.Context, c *client, method, path string, query url.Values) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode == http.StatusOK {
+		return answer.Body, nil
+	}
+	defer answer.Body.Close()
+	var p httpd.Problem
+	if err := json.NewDecoder(answer.Body).Decode(&p); err != nil || p.Error == "" {
+		return nil, fmt.Errorf("the daemon answered %s", answer.Status)
+	}
+	switch answer.StatusCode {
+	case http.StatusNotFound:
+		fmt.Fprintln(in.stderr, "copialettere:", p.Error)
+		return nil, errNothing
+	case http.StatusBadRequest:
+		return nil, fmt.Errorf("%w: %s", errUsage, p.Error)
+	}
+	return nil, errors.New(p.Error)
+}
+
+// each calls fn with every JSON object of an answer, raw and decoded into a fresh T, and returns how many there were.
+func each[T any](in *invocation, ctx context.Context, c *client, method, path string, query url.Values, fn func(T) error) (int, error) {
+	body, err := in.do(ctx, c, method, path, query)
+	if err != nil {
+		return 0, err
+	}
+	defer body.Close()
+	dec := json.NewDecoder(body)
+	for n := 0; ; n++ {
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err == io.EOF {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+		var p httpd.Problem
+		if json.Unmarshal(raw, &p); p.Error != "" {
+			return n, errors.New(p.Error)
+		}
+		var v T
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return n, err
+		}
+		if err := fn(v); err != nil {
+			return n, err
+		}
+	}
+}
+
+func (in *invocation) printJSON(v any) error {
+	enc := json.NewEncoder(in.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,233 @@
+// Package config reads copialettere.toml, the one configuration file of the program.
+//
+// It is strict. A key that it does not know, a value of the wrong type, a duration or size without a unit, an address that is none:
+// each is an error that names the file, the line, the key, what is wrong, and what to write instead. All errors of a file are
+// reported at once; only broken TOML syntax hides what stands behind it. Keys are case sensitive.
+//
+// Durations and sizes are text with a unit, never bare numbers. Durations: ms, s, m, h, d (24 hours), also combined as "1h30m". Sizes:
+// B, kB, MB, GB (powers of 1000) and KiB, MiB, GiB (powers of 1024).
+//
+// The package reads the file and the machine's host name and touches nothing else: whether a folder, a group or a next hop exists is for
+// the check command to find out. contrib/copialettere.toml shows every key with its default.
+package config
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"copialettere/lmtp/nexthop"
+)
+
+// maxFile is the largest configuration file in bytes. Ten thousand domains take about one megabyte.
+const maxFile = 8 << 20
+
+// Config is the whole file. It is not changed after Parse has returned it.
+type Config struct {
+	// Data is the data folder, an absolute path.
+	Data string
+	// Received is the LMTP hook for mail that arrives; nil where the file has no [received].
+	Received *Received
+	// Sent is the SMTP hook for mail that users send; nil where the file has no [sent]. One of Received and Sent is there.
+	Sent *Sent
+	// Admin is the listener of the sub-commands and of the metrics.
+	Admin Admin
+	// Log is what the daemon writes to its standard error.
+	Log Log
+	// Domains are the mail domains in the order of the file. Their names differ.
+	Domains []Domain
+	// Warnings are remarks on what is allowed but seldom wanted, in the order of their lines.
+	Warnings []Error
+}
+
+// Received is the LMTP hook between the MTA's final delivery and the mailstore.
+type Received struct {
+	Hook
+	// Origin is where the hook learns to which address a message was first sent.
+	Origin Origin
+	// RedirectHeader is the header "Name: value" that the MTA prepends to what Sieve redirects; "" where it does not. It holds a secret:
+	// it does not belong in a log.
+	RedirectHeader string
+	// RedirectFrom are the networks of the hosts whose Sieve redirects come back through the MTA.
+	RedirectFrom []netip.Prefix
+	// KeepSkips is how long the record of a skipped message is kept.
+	KeepSkips time.Duration
+}
+
+// Sent is the SMTP hook between the submission service and the MTA's reinjection port.
+type Sent struct {
+	Hook
+	// Identity is what tells the sender's mailbox.
+	Identity Identity
+	// LoginHeader is the name of the header that the MTA prepends with the login; "" with IdentityMailFrom.
+	LoginHeader string
+	// LoginDomain completes a login that has no domain, in lower case; "" where such a login belongs to no mailbox.
+	LoginDomain string
+}
+
+// Hook is what both directions have.
+type Hook struct {
+	// Listen are the listeners, at least one.
+	Listen []Listener
+	// SocketMode is the file mode of the unix sockets of Listen.
+	SocketMode os.FileMode
+	// SocketGroup is the name of the group that the unix sockets of Listen are given; "" leaves the daemon's own.
+	SocketGroup string
+	// NextHop is where messages are handed on.
+	NextHop nexthop.Spec
+	// MaxMessageSize is the largest message in bytes.
+	MaxMessageSize int64
+	// MaxRecipients is how many recipients one transaction may have.
+	MaxRecipients int
+	// MaxConnections is how many connections all listeners of the hook have together.
+	MaxConnections int
+	// OnJournalError is what becomes of a message that the journal can not take.
+	OnJournalError JournalErrorAction
+	// HelloName is the name that the hook gives itself in its greeting and towards the next hop.
+	HelloName string
+	// Timeouts bound every wait.
+	Timeouts Timeouts
+}
+
+// Timeouts bound the waits of one transaction. Each is long enough for a slow next hop and together they end before Postfix gives up,
+// which would deliver the message a second time.
+type Timeouts struct {
+	// Connect is the time for connecting to the next hop, all its addresses and its greeting included.
+	Connect time.Duration
+	// Command is the time for one reply of the next hop before the message. Connect and Command together stay below
+	// the 300 seconds of Postfix's lmtp_mail_timeout and lmtp_rcpt_timeout.
+	Command time.Duration
+	// Data is the time for which one write of message bytes to the next hop may block. It stays below the 180 seconds of
+	// Postfix's lmtp_data_xfer_timeout.
+	Data time.Duration
+	// Journal is the time for making the entries durable after the last byte.
+	Journal time.Duration
+	// Final is the time from the dot to the last reply of the next hop. Journal and Final together stay below the 600 seconds of Postfix's
+	// lmtp_data_done_timeout.
+	Final time.Duration
+	// Idle is how long a connection to the hook may be silent between commands.
+	Idle time.Duration
+}
+
+// Admin is the listener of the sub-commands (unix sockets) and of the metrics (unix sockets and TCP).
+type Admin struct {
+	// Listen are the listeners. At least one is a unix socket; TCP listeners serve metrics only.
+	Listen []Listener
+	// SocketMode is the file mode of the unix sockets of Listen. Others than owner and group never have access.
+	SocketMode os.FileMode
+	// SocketGroup is the name of the group that the unix sockets of Listen are given; "" leaves the daemon's own.
+	SocketGroup string
+}
+
+// Socket returns the path of the first unix socket, over which the sub-commands reach the daemon.
+func (a Admin) Socket() string {
+	for _, l := range a.Listen {
+		if l.Network == "unix" {
+			return l.Address
+		}
+	}
+	return ""
+}
+
+// Log is what the daemon writes to its standard error.
+type Log struct {
+	// Level is the lowest level that is written.
+	Level slog.Level
+	// Format is how a line is written.
+	Format LogFormat
+}
+
+// Domain is one mail domain whose mailboxes may be archived.
+type Domain struct {
+	// Name is the domain in lower case.
+	Name string
+	// RecipientDelimiter are the characters that begin an extension of the local part; "" where there are no extensions.
+	RecipientDelimiter string
+	// Postmasters are the addresses whose owners administer the domain, in lower case.
+	Postmasters []string
+	// NextHop is where received mail of this domain is handed on; the zero Spec where that is the next hop of Received.
+	NextHop nexthop.Spec
+}
+
+// Origin is where the hook learns to which address a message was first sent.
+type Origin string
+
+// The values of received.origin.
+const (
+	// OriginORCPT reads the ORCPT parameter, which the MTA sets itself once it discards the DSN parameters of its clients.
+	OriginORCPT Origin = "orcpt"
+	// OriginXOriginalTo reads the X-Original-To header that Postfix's LMTP flag O prepends.
+	OriginXOriginalTo Origin = "x-original-to"
+	// OriginNone trusts nothing: every message counts as direct, and is flagged.
+	OriginNone Origin = "none"
+)
+
+// Identity is what tells the mailbox of a sender.
+type Identity string
+
+// The values of sent.identity.
+const (
+	// IdentityLoginHeader takes the login from the header that the MTA prepends.
+	IdentityLoginHeader Identity = "login-header"
+	// IdentityMailFrom takes the envelope sender, for an MTA that lets a login use its own addresses only.
+	IdentityMailFrom Identity = "mail-from"
+)
+
+// JournalErrorAction is what becomes of a message that the journal can not take.
+type JournalErrorAction string
+
+// The values of on_journal_error.
+const (
+	// JournalErrorDefer answers 451: the MTA keeps the message and tries again.
+	JournalErrorDefer JournalErrorAction = "defer"
+	// JournalErrorDeliver hands the message on without an entry, and the gap is recorded.
+	JournalErrorDeliver JournalErrorAction = "deliver"
+)
+
+// LogFormat is how a log line is written.
+type LogFormat string
+
+// The values of log.format.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// Load reads the file at path. The error is of type Errors where the file could be read.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	r := &reader{file: path, exposed: info.Mode()&0o004 != 0}
+	return r.parse(string(text))
+}
+
+// Parse reads a configuration file that is in memory. The name stands in the errors, which are of type Errors.
+func Parse(name string, text []byte) (*Config, error) {
+	r := &reader{file: name}
+	return r.parse(string(text))
+}
+
+func (r *reader) parse(text string) (*Config, error) {
+	c := r.read(text)
+	if len(r.errors) > 0 {
+		r.errors.sort()
+		return nil, r.errors
+	}
+	Errors(r.warnings).sort()
+	c.Warnings = r.warnings
+	return c, nil
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"copialettere/cmd/copialettere/config"
+	"copialettere/journal"
+	"copialettere/journal/httpd"
+	"copialettere/journal/kv/level"
+	"copialettere/journal/metrics"
+	"copialettere/policy"
+)
+
+// What lies in the data folder beside the admin socket.
+const (
+	identityFile  = "identity" // says that this is a data folder: an empty mount point has none
+	lockFile      = "lock"     // held by the one process that has the folder open
+	journalFolder = "journal"
+	gapSpoolFile  = "gaps" // gaps that the journal could not take yet
+)
+
+// identity is what the identity file holds.
+type identity struct {
+	Format  int       `json:"format"` // of the folder; this program knows 1
+	ID      string    `json:"id"`
+	Created time.Time `json:"created"`
+}
+
+const initHelp = `Usage: copialettere init [-config FILE]
+
+Makes the data folder that the configuration names, with mode 0700. It is a step of its own, so that a daemon never starts an empty
+archive where a disk is not mounted. A folder that is one already is left as it is. Run it as the daemon's user.
+
+Example: sudo -u copialettere copialettere init
+`
+
+func runInit(_ context.Context, in *invocation, args []string) error {
+	if err := want(args); err != nil {
+		return err
+	}
+	c, err := config.Load(in.configFile)
+	if err != nil {
+		return err
+	}
+	made, err := initData(c.Data)
+	if err != nil {
+		return err
+	}
+	if in.json {
+		return in.printJSON(map[string]any{"data": c.Data, "made": made})
+	}
+	if made {
+		fmt.Fprintln(in.stdout, "made", c.Data)
+	} else {
+		fmt.Fprintln(in.stdout, c.Data, "is a data folder already")
+	}
+	return nil
+}
+
+func initData(folder string) (made bool, err error) {
+	if _, err := readIdentity(folder); err == nil {
+		return false, nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return false, fmt.Errorf("make data folder: %w", err)
+	}
+	if list, err := os.ReadDir(folder); err != nil {
+		return false, fmt.Errorf("make data folder: %w", err)
+	} else if len(list) > 0 {
+		return false, fmt.Errorf("%s is not empty and is no data folder: name another one, or empty it", folder)
+	}
+	if err := os.Chmod(folder, 0o700); err != nil {
+		return false, fmt.Errorf("make data folder: %w", err)
+	}
+	b, err := json.Marshal(identity{Format: 1, ID: rand.Text(), Created: time.Now().UTC()})
+	if err != nil {
+		return false, err
+	}
+	return true, writeDurably(filepath.Join(folder, identityFile), append(b, '\n'))
+}
+
+// writeDurably makes a new file that is there with all its bytes, or not at all, also after a power cut: write and sync under another
+// name, rename, sync the folder.
+func writeDurably(name string, b []byte) error {
+	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	if err != nil {
+		return err
+	}
+	folder, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return folder.Sync()
+}
+
+func readIdentity(folder string) (identity, error) {
+	var id identity
+	b, err := os.ReadFile(filepath.Join(folder, identityFile))
+	if err != nil {
+		return id, err
+	}
+	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&id); err != nil {
+		return id, fmt.Errorf("%s: %w", filepath.Join(folder, identityFile), err)
+	}
+	if id.Format != 1 {
+		return id, fmt.Errorf("%s has format %d, and this program knows 1: use a newer copialettere", folder, id.Format)
+	}
+	return id, nil
+}
+
+// networkFileSystems are those on which neither locks nor fsync hold what they promise, by the magic number of statfs(2).
+var networkFileSystems = map[int64]string{0x6969: "NFS", 0xff534d42: "CIFS", 0xfe534d42: "SMB2", 0x517b: "SMB", 0x01021997: "9P", 0x5346414f: "AFS"}
+
+// checkFolder says whether a data folder can be used, and why not.
+func checkFolder(folder string) error {
+	if _, err := readIdentity(folder); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is no data folder: if its disk is mounted, make it with \"copialettere init\"", folder)
+	} else if err != nil {
+		return err
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(folder, &fs); err != nil {
+		return fmt.Errorf("look at the file system of %s: %w", folder, err)
+	}
+	if name, ok := networkFileSystems[int64(uint32(fs.Type))]; ok {
+		return fmt.Errorf("%s lies on %s: a journal needs a local file system", folder, name)
+	}
+	return nil
+}
+
+// archive is an open data folder.
+type archive struct {
+	lock    *os.File
+	engine  *level.Engine
+	journal *journal.Journal
+	policy  *policy.Policy
+	metrics *metrics.Registry
+}
+
+// errLocked says that another process has the data folder open.
+var errLocked = errors.New("another process has the data folder open")
+
+// openArchive opens the data folder, which only one process can.
+func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (a *archive, err error) {
+	if err := checkFolder(c.Data); err != nil {
+		return nil, err
+	}
+	a = &archive{metrics: new(metrics.Registry)}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.lock, err = os.OpenFile(filepath.Join(c.Data, lockFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	if err := syscall.Flock(int(a.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", c.Data, errLocked)
+	}
+	if a.engine, err = level.Open(filepath.Join(c.Data, journalFolder), level.Options{Metrics: a.metrics, Logger: log}); err != nil {
+		return nil, err
+	}
+	settings, err := a.engine.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
+		return nil, err
+	}
+	a.journal, err = journal.Open(a.engine, journal.Options{Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile)})
+	if err != nil {
+		return nil, err
+	}
+	return a, a.journal.Unspool(ctx)
+}
+
+func (a *archive) close() error {
+	var errs []error
+	if a.journal != nil {
+		errs = append(errs, a.journal.Close())
+	}
+	if a.engine != nil {
+		errs = append(errs, a.engine.Close())
+	}
+	if a.lock != nil {
+		errs = append(errs, a.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (a *archive) backend(log *slog.Logger) httpd.Backend {
+	return httpd.Backend{Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log}
+}
+
+func policyConfig(c *config.Config) policy.Config {
+	var p policy.Config
+	for _, d := range c.Domains {
+		p.Domains = append(p.Domains, policy.Domain{Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters})
+	}
+	if c.Received != nil {
+		p.Origin = policy.OriginSource(c.Received.Origin)
+		p.RedirectHeader = c.Received.RedirectHeader
+		p.RedirectFrom = c.Received.RedirectFrom
+	}
+	if c.Sent != nil {
+		p.LoginDomain = c.Sent.LoginDomain
+	}
+	return p
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"copialettere/cmd/copialettere/config"
+	"copialettere/lmtp/nexthop"
+)
+
+const demoHelp = `Usage: copialettere demo DIR [-messages FOLDER]
+
+Tries the hook out on loopback, in the new folder DIR: writes a configuration there, starts the daemon with a Maildir as next hop, delivers
+the .eml files of FOLDER (testdata/messages by default) by LMTP, prints what was journaled and what was skipped and why, and stays up.
+It needs nothing but this program and touches nothing outside DIR.
+
+Example: copialettere demo run
+`
+
+const demoConfig = `# Made by "copialettere demo". contrib/copialettere.toml explains every key.
+data = "%[1]s/data"
+
+[received]
+listen   = ["tcp:127.0.0.1:%[2]d"]
+next_hop = "maildir:%[1]s/mail"
+
+[admin]
+listen = ["unix:admin.sock", "tcp:127.0.0.1:%[3]d"]
+
+[[domain]]
+name        = "alpha.test"
+postmasters = ["postmaster@alpha.test"]
+`
+
+// Ports of the demonstration.
+const (
+	demoLMTP  = 2424
+	demoAdmin = 9180
+)
+
+// demoDeliveries are the recipients of the demonstration, in turn. ORCPT is what an MTA would say of the address first written to.
+var demoDeliveries = []struct{ rcpt, orcpt, remark string }{
+	{"anna@alpha.test", "anna@alpha.test", "direct, enabled"},
+	{"bruno@alpha.test", "bruno+2Binvoices@alpha.test", "direct with an extension, enabled"},
+	{"carla@alpha.test", "carla@alpha.test", "direct, not enabled"},
+	{"anna@alpha.test", "info@alpha.test", "through the alias info@alpha.test, enabled"},
+}
+
+func defineDemo(flags *flag.FlagSet) runner {
+	messages := flags.String("messages", "testdata/messages", "")
+	return func(ctx context.Context, in *invocation, args []string) error {
+		if err := want(args, "DIR"); err != nil {
+			return err
+		}
+		return runDemo(ctx, in, args[0], *messages)
+	}
+}
+
+func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
+	files, err := filepath.Glob(filepath.Join(messages, "*.eml"))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("no .eml files in %s", messages)
+	}
+	if err != nil {
+		return err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	in.configFile = filepath.Join(dir, "copialettere.toml")
+	text := fmt.Sprintf(demoConfig, dir, demoLMTP, demoAdmin)
+	if err := os.WriteFile(in.configFile, []byte(text), 0o600); err != nil {
+		return err
+	}
+	c, err := config.Load(in.configFile)
+	if err != nil {
+		return err
+	}
+	if _, err := initData(c.Data); err != nil {
+		return err
+	}
+	logFile, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	serving, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- serve(serving, c, newLogger(&invocation{stderr: logFile}, c)) }()
+	err = in.demonstrate(ctx, c, files, done)
+	if err == nil {
+		in.demoSteps(dir)
+		select {
+		case <-ctx.Done():
+		case err = <-done:
+			stop()
+			return err
+		}
+	}
+	stop()
+	if stopErr := <-done; err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// demonstrate enables two mailboxes, delivers, and shows what became of it. done tells when the daemon ends early.
+func (in *invocation) demonstrate(ctx context.Context, c *config.Config, files []string, done <-chan error) error {
+	if err := awaitSocket(ctx, fmt.Sprintf("127.0.0.1:%d", demoLMTP), done); err != nil {
+		return err
+	}
+	for _, mailbox := range []string{"anna@alpha.test", "bruno@alpha.test"} {
+		if err := runMailbox(ctx, in, []string{"enable", mailbox}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(in.stdout, "\nDelivering %d messages by LMTP to 127.0.0.1:%d\n", len(files), demoLMTP)
+	spec, err := nexthop.ParseSpec(fmt.Sprintf("lmtp:127.0.0.1:%d", demoLMTP))
+	if err != nil {
+		return err
+	}
+	conn, err := nexthop.New(spec, nexthop.Options{}).Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Quit()
+	for i, file := range files {
+		to := demoDeliveries[i%len(demoDeliveries)]
+		reply, err := demoDeliver(ctx, conn, file, to.rcpt, to.orcpt)
+		if err != nil {
+			return fmt.Errorf("deliver %s: %w", file, err)
+		}
+		fmt.Fprintf(in.stdout, "  %-28s to %-17s %-44s %s\n", filepath.Base(file), to.rcpt, to.remark, reply)
+	}
+	for _, mailbox := range []string{"anna@alpha.test", "bruno@alpha.test", "carla@alpha.test"} {
+		fmt.Fprintf(in.stdout, "\nWhat became of the mail to %s (copialettere why %s)\n", mailbox, mailbox)
+		if err := showVerdicts(ctx, in, mailbox, ""); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(in.stdout, "\nIs the journal sound? (copialettere verify)")
+	return runVerify(ctx, in, nil)
+}
+
+func awaitSocket(ctx context.Context, address string, done <-chan error) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if nc, err := net.Dial("tcp", address); err == nil {
+			return nc.Close()
+		}
+		select {
+		case <-tick.C:
+		case err := <-done:
+			return fmt.Errorf("the daemon did not start: %w", err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func demoDeliver(ctx context.Context, conn nexthop.Conn, file, rcpt, orcpt string) (nexthop.Reply, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nexthop.Reply{}, err
+	}
+	conn.Mail("sender@ext.test", nil)
+	conn.Rcpt(rcpt, []string{"ORCPT=rfc822;" + orcpt})
+	conn.Data()
+	for range 3 {
+		if r, err := conn.Reply(ctx); err != nil || r.Code >= 400 {
+			return r, err
+		}
+	}
+	// A message file may have either line end; the hook is given CRLF, as by an MTA.
+	message := strings.ReplaceAll(strings.ReplaceAll(string(b), "\r\n", "\n"), "\n", "\r\n")
+	if _, err := conn.Write([]byte(message)); err != nil {
+		return nexthop.Reply{}, err
+	}
+	if err := conn.Flush(); err != nil {
+		return nexthop.Reply{}, err
+	}
+	if err := conn.End(ctx); err != nil {
+		return nexthop.Reply{}, err
+	}
+	return conn.Reply(ctx)
+}
+
+func (in *invocation) demoSteps(dir string) {
+	fmt.Fprintf(in.stdout, `
+The hook is up. In another terminal:
+  bin/copialettere list anna@alpha.test -config %[1]s/copialettere.toml
+  bin/copialettere cat anna@alpha.test INBOX/%[2]s 1 -config %[1]s/copialettere.toml
+  swaks --protocol LMTP --server 127.0.0.1:%[3]d --from me@ext.test --to anna@alpha.test
+  curl http://127.0.0.1:%[4]d/metrics
+Mail is in %[1]s/mail, the journal in %[1]s/data, the log in %[1]s/log. Ctrl-C stops it.
+`, dir, time.Now().UTC().Format("2006-01"), demoLMTP, demoAdmin)
+}

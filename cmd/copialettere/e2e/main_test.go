@@ -1,0 +1,23 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	// Without the servers there is nothing to test, and a test that did not run must not look like one that passed.
+	if err := rig.Missing(); err != nil {
+		fmt.Fprintf(os.Stderr, "The end-to-end tests can not run here:\n%v\n\"make test\", run as root, installs what is missing.\n", err)
+		return 1
+	}
+	rig.RemoveLeftovers()
+	return m.Run()
+}

@@ -1,0 +1,218 @@
+package rig
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Activated is a listening socket that the daemon gets as from systemd. The test keeps it open, so that it outlives the daemon.
+type Activated struct {
+	Name string // FileDescriptorName; in the configuration "systemd:NAME"
+	File *os.File
+}
+
+// Daemon is the program under test, run as the user nobody with a configuration and data folder of its own.
+type Daemon struct {
+	Data string // the data folder
+	Log  string // path of its log
+
+	binary, config string
+	activated      []Activated
+	credential     *syscall.Credential
+	process        *Process
+}
+
+// Entry is a line of "list -json".
+type Entry struct {
+	Mailbox     string   `json:"mailbox"`
+	Direction   string   `json:"direction"`
+	Folder      string   `json:"folder"`
+	UID         uint32   `json:"uid"`
+	MailFrom    string   `json:"mail_from"`
+	RcptTo      rcptList `json:"rcpt_to"`
+	ORCPT       string   `json:"orcpt"`
+	Subject     string   `json:"subject"`
+	MessageID   string   `json:"message_id"`
+	Size        int64    `json:"size"`
+	SHA256      string   `json:"sha256"`
+	State       string   `json:"state"`
+	Transaction string   `json:"transaction"`
+}
+
+// rcptList reads rcpt_to, whether it is one address, a list, or a text of several addresses.
+type rcptList []string
+
+func (l *rcptList) UnmarshalJSON(text []byte) error {
+	var one string
+	if json.Unmarshal(text, &one) == nil {
+		*l = strings.FieldsFunc(one, func(r rune) bool { return r == ',' || r == ' ' })
+		return nil
+	}
+	return json.Unmarshal(text, (*[]string)(l))
+}
+
+// Verdict is a line of "why -json".
+type Verdict struct {
+	Mailbox   string   `json:"mailbox"`
+	RcptTo    rcptList `json:"rcpt_to"`
+	ORCPT     string   `json:"orcpt"`
+	Verdict   string   `json:"verdict"`
+	Reason    string   `json:"reason"`
+	MessageID string   `json:"message_id"`
+}
+
+// NewDaemon writes the configuration, given without the key data, makes the data folder and starts the daemon.
+func NewDaemon(t testing.TB, binary, folder, config string, activated ...Activated) *Daemon {
+	t.Helper()
+	makeFolder(t, folder, "nobody", 0o755)
+	uid, gid := userID(t, "nobody")
+	d := &Daemon{
+		Data: filepath.Join(folder, "data"), Log: filepath.Join(folder, "daemon.log"), binary: binary,
+		config: filepath.Join(folder, "copialettere.toml"), activated: activated,
+		credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)},
+	}
+	writeFile(t, d.config, fmt.Sprintf("data = %q\n%s", d.Data, config))
+	d.Must(t, "init")
+	showLog(t, d.Log)
+	d.Start(t)
+	return d
+}
+
+// Start starts the daemon again after Stop or Kill, and waits until it answers.
+func (d *Daemon) Start(t testing.TB) {
+	t.Helper()
+	// systemd names the process that the sockets are for, and only the process itself knows its id.
+	command := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, d.binary, "serve", "-config", d.config)
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
+	var names []string
+	for _, a := range d.activated {
+		command.ExtraFiles = append(command.ExtraFiles, a.File)
+		names = append(names, a.Name)
+	}
+	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	d.process = Start(t, command, d.Log)
+	Wait(t, 20*time.Second, "the daemon to answer", func() bool {
+		if ended, err := d.process.Ended(); ended {
+			t.Fatalf("the daemon has ended: %v\n%s", err, readFile(t, d.Log))
+		}
+		connection, err := net.Dial("unix", filepath.Join(d.Data, "admin.sock"))
+		if err == nil {
+			connection.Close()
+		}
+		return err == nil
+	})
+}
+
+// Stop stops the daemon by SIGTERM and fails the test unless it ends well.
+func (d *Daemon) Stop(t testing.TB) {
+	t.Helper()
+	d.process.Stop()
+	if _, err := d.process.Ended(); err != nil {
+		t.Errorf("the daemon ended with %v", err)
+	}
+}
+
+// Kill kills the daemon by SIGKILL.
+func (d *Daemon) Kill() { d.process.Kill() }
+
+// PID returns the process id of the running daemon.
+func (d *Daemon) PID() int { return d.process.PID() }
+
+// Command runs a sub-command as the daemon's user and returns its output and exit status.
+func (d *Daemon) Command(t testing.TB, arguments ...string) (stdout []byte, stderr string, status int) {
+	t.Helper()
+	command := exec.Command(d.binary, append(arguments, "-config", d.config)...)
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
+	var complaints bytes.Buffer
+	command.Stderr = &complaints
+	stdout, err := command.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("copialettere %s: %v", strings.Join(arguments, " "), err)
+	}
+	return stdout, complaints.String(), command.ProcessState.ExitCode()
+}
+
+// Must runs a sub-command that has to succeed, and returns its output.
+func (d *Daemon) Must(t testing.TB, arguments ...string) []byte {
+	t.Helper()
+	stdout, stderr, status := d.Command(t, arguments...)
+	if status != 0 {
+		t.Fatalf("copialettere %s: exit status %d\n%s%s", strings.Join(arguments, " "), status, stdout, stderr)
+	}
+	return stdout
+}
+
+// Enable switches the archive of mailboxes on.
+func (d *Daemon) Enable(t testing.TB, mailboxes ...string) {
+	t.Helper()
+	for _, mailbox := range mailboxes {
+		d.Must(t, "mailbox", "enable", mailbox)
+	}
+}
+
+// List returns the entries of a mailbox.
+func (d *Daemon) List(t testing.TB, mailbox string) []Entry {
+	t.Helper()
+	return objects[Entry](t, d, "list", mailbox)
+}
+
+// Find returns the entries of a mailbox with that Message-ID, given without brackets.
+func (d *Daemon) Find(t testing.TB, mailbox, messageID string) []Entry {
+	t.Helper()
+	var found []Entry
+	for _, entry := range d.List(t, mailbox) {
+		if strings.Trim(entry.MessageID, "<>") == messageID {
+			found = append(found, entry)
+		}
+	}
+	return found
+}
+
+// Why returns the verdicts of a message, given by its Message-ID without brackets.
+func (d *Daemon) Why(t testing.TB, mailbox, messageID string) []Verdict {
+	t.Helper()
+	return objects[Verdict](t, d, "why", mailbox, "-message-id", messageID)
+}
+
+// Cat returns the bytes of an entry.
+func (d *Daemon) Cat(t testing.TB, entry Entry) []byte {
+	t.Helper()
+	return d.Must(t, "cat", entry.Mailbox, entry.Folder, fmt.Sprint(entry.UID))
+}
+
+// Verify fails the test unless the journal is sound.
+func (d *Daemon) Verify(t testing.TB) {
+	t.Helper()
+	if stdout, stderr, status := d.Command(t, "verify"); status != 0 {
+		t.Errorf("copialettere verify: exit status %d\n%s%s", status, stdout, stderr)
+	}
+}
+
+// objects runs a sub-command with -json and reads its lines. Status 1 without output means that there is nothing.
+func objects[T any](t testing.TB, d *Daemon, arguments ...string) []T {
+	t.Helper()
+	stdout, stderr, status := d.Command(t, append(arguments, "-json")...)
+	if status > 1 || status == 1 && len(stdout) > 0 {
+		t.Fatalf("copialettere %s: exit status %d\n%s%s", strings.Join(arguments, " "), status, stdout, stderr)
+	}
+	var list []T
+	for decoder := json.NewDecoder(bytes.NewReader(stdout)); decoder.More(); {
+		var one T
+		if err := decoder.Decode(&one); err != nil {
+			t.Fatalf("copialettere %s: %v\n%s", strings.Join(arguments, " "), err, stdout)
+		}
+		list = append(list, one)
+	}
+	return list
+}

@@ -1,0 +1,86 @@
+package rig
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Process is a started program with a session and process group of its own.
+type Process struct {
+	command *exec.Cmd
+	done    chan struct{} // closed when the program has ended
+	err     error         // of Wait; valid after done
+}
+
+// Start starts the command with its output appended to the log file, and stops it when the test ends.
+func Start(t testing.TB, command *exec.Cmd, log string) *Process {
+	t.Helper()
+	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer output.Close()
+	command.Stdout, command.Stderr = output, output
+	if command.SysProcAttr == nil {
+		command.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	command.SysProcAttr.Setsid = true // a session of its own, because Postfix insists on one; a process group comes with it
+	command.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	p := &Process{command: command, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// The kernel sends the death signal when the thread ends that started the process, so the thread is kept until then.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			p.err = command.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatalf("starting %s: %v", command.Path, err)
+	}
+	t.Cleanup(p.Stop)
+	return p
+}
+
+// PID returns the process id.
+func (p *Process) PID() int { return p.command.Process.Pid }
+
+// Ended reports whether the program has ended, and how.
+func (p *Process) Ended() (bool, error) {
+	select {
+	case <-p.done:
+		return true, p.err
+	default:
+		return false, nil
+	}
+}
+
+// Stop asks the program to end and waits for it; after 15 seconds it kills the whole process group. A second call does nothing.
+func (p *Process) Stop() {
+	if ended, _ := p.Ended(); ended {
+		return
+	}
+	p.command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(15 * time.Second):
+		p.Kill()
+	}
+}
+
+// Kill ends the program and its process group by SIGKILL and waits for it.
+func (p *Process) Kill() {
+	if ended, _ := p.Ended(); ended {
+		return
+	}
+	syscall.Kill(-p.PID(), syscall.SIGKILL)
+	<-p.done
+}

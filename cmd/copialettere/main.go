@@ -1,0 +1,172 @@
+// Command copialettere is a security archive for mail: a hook between the MTA and the mailstore that journals every message delivered
+// to, or sent from, an enabled mailbox, and the tools to read and check the journal.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"copialettere/cmd/copialettere/config"
+)
+
+// version is set by the Makefile.
+var version = "development"
+
+const usage = `copialettere: a security archive for mail
+
+Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
+
+  init                          make the data folder; once, before the first serve
+  serve                         run the hook
+  check                         test the configuration, the data folder and the next hops
+  mailbox enable ADDR           archive a mailbox from now on
+  mailbox disable ADDR          stop archiving a mailbox
+  mailbox show ADDR             settings of a mailbox, and who changed them
+  mailbox list                  all mailboxes that were ever enabled
+  list ADDR                     entries of a mailbox
+  cat ADDR FOLDER UID           the exact bytes of a message
+  why ADDR [-message-id ID]     what was journaled, what was skipped, and why
+  verify                        check every digest and every reference of the journal
+  stats [ADDR]                  entries and bytes by mailbox, folder and month
+  demo DIR                      try it out: see the Makefile's run
+  version
+
+"copialettere COMMAND -h" tells more. FILE is /etc/copialettere/copialettere.toml by default. With a running daemon the commands ask
+it over its admin socket; otherwise they open the data folder themselves. -json prints one JSON object a line.
+Exit status: 0 done, 1 the check failed or nothing was found, 2 wrong usage or configuration.
+
+Example: copialettere why mario@alpha.test -message-id 20261114.4711@mail.beta.test
+`
+
+const defaultConfig = "/etc/copialettere/copialettere.toml"
+
+// Outcomes of a command other than success.
+var (
+	errUsage   = errors.New("wrong usage")        // exit status 2; the message says what
+	errNothing = errors.New("nothing found")      // exit status 1, nothing more is said
+	errFailed  = errors.New("the check failed")   // exit status 1, the check has said why
+	errHelp    = errors.New("help was asked for") // exit status 0
+)
+
+// invocation is one run of the program.
+type invocation struct {
+	stdout, stderr io.Writer
+	configFile     string
+	json           bool
+}
+
+// command is one sub-command. define adds its own flags and returns what runs it with the arguments that are no flags.
+type command struct {
+	help   string
+	define func(*flag.FlagSet) func(ctx context.Context, in *invocation, args []string) error
+}
+
+func commands() map[string]command {
+	return map[string]command{
+		"init":    {initHelp, noFlags(runInit)},
+		"serve":   {serveHelp, noFlags(runServe)},
+		"check":   {checkHelp, noFlags(runCheck)},
+		"mailbox": {mailboxHelp, noFlags(runMailbox)},
+		"list":    {listHelp, noFlags(runList)},
+		"cat":     {catHelp, noFlags(runCat)},
+		"why":     {whyHelp, defineWhy},
+		"verify":  {verifyHelp, noFlags(runVerify)},
+		"stats":   {statsHelp, noFlags(runStats)},
+		"demo":    {demoHelp, defineDemo},
+		"version": {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
+	}
+}
+
+type runner = func(ctx context.Context, in *invocation, args []string) error
+
+func noFlags(run runner) func(*flag.FlagSet) runner { return func(*flag.FlagSet) runner { return run } }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program: it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
+		fmt.Fprint(stdout, usage)
+		if len(args) == 0 {
+			return 2
+		}
+		return 0
+	}
+	c, ok := commands()[args[0]]
+	if !ok {
+		fmt.Fprintf(stderr, "copialettere: no command %q; \"copialettere help\" lists them\n", args[0])
+		return 2
+	}
+	in := &invocation{stdout: stdout, stderr: stderr}
+	err := in.execute(ctx, args[0], c, args[1:])
+	var bad config.Errors
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errHelp):
+		fmt.Fprint(stdout, c.help)
+		return 0
+	case errors.Is(err, errNothing), errors.Is(err, errFailed):
+		return 1
+	case errors.As(err, &bad):
+		fmt.Fprintln(stderr, bad.Error())
+		return 2
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "copialettere %s: %v; \"copialettere %s -h\" tells more\n", args[0], err, args[0])
+		return 2
+	}
+	fmt.Fprintf(stderr, "copialettere %s: %v\n", args[0], err)
+	return 1
+}
+
+func (in *invocation) execute(ctx context.Context, name string, c command, args []string) error {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&in.configFile, "config", defaultConfig, "")
+	flags.BoolVar(&in.json, "json", false, "")
+	run := c.define(flags)
+	// Flags may stand behind arguments as well.
+	var rest []string
+	for len(args) > 0 {
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return errHelp
+		} else if err != nil {
+			return fmt.Errorf("%w: %v", errUsage, err)
+		}
+		args = flags.Args()
+		if len(args) > 0 {
+			rest, args = append(rest, args[0]), args[1:]
+		}
+	}
+	return run(ctx, in, rest)
+}
+
+// want checks the number of arguments.
+func want(args []string, names ...string) error {
+	if len(args) != len(names) {
+		return fmt.Errorf("%w: want %d arguments %v, got %d", errUsage, len(names), names, len(args))
+	}
+	return nil
+}
+
+func runVersion(_ context.Context, in *invocation, args []string) error {
+	if err := want(args); err != nil {
+		return err
+	}
+	if in.json {
+		return in.printJSON(map[string]string{"version": version})
+	}
+	fmt.Fprintln(in.stdout, "copialettere", version)
+	return nil
+}

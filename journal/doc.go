@@ -1,0 +1,29 @@
+// Package journal is all that is archived: entries, the chunks that hold their bytes, folders and counters, the records of what was
+// skipped and of what is missing, and the verification of it all. It is the logic, written once, over the engine contract of
+// package kv; it knows neither mail settings nor any protocol.
+//
+// A Draft takes the bytes of one message as they stream in; its Commit makes one entry in every mailbox that wants it, durable when
+// it returns. What the next hop then answers is told by Delivered, Deferred or Withdraw.
+//
+// # Layout
+//
+// All keys of a message live in the volume (kv.Month) of its arrival. Integers are big-endian, a zero byte ends mailbox and
+// folder, ids are 12 bytes: nanoseconds since 1970 and 4 random bytes of the process, so that chunks are appended in order of time.
+//
+//	c <chunk id>                    chunk: zstd of its bytes, with zstd's own checksum
+//	h <sha256>                      chunk id: where the chunk of that digest is; only for chunks of at least 4 KiB
+//	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
+//	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
+//	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry
+//	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64)
+//	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
+//
+// A folder of the journal is a folder of one month: its name is stored without the month ("INBOX", "Sent") and shown with it
+// ("INBOX/2026-11"). UIDs count from 1 and are never used again; the order of commits is the order of UIDs.
+//
+// The delivery key is the SHA-256 over mailbox, direction, envelope sender and the digest of the bytes. A retry is looked for in the
+// month of its arrival and in the one before.
+//
+// An entry is written in the same update as its last chunks, and after all others, so an entry without its bytes can not exist.
+// Chunks that no entry refers to can (a sender broke off, an entry was withdrawn); Verify counts them.
+package journal

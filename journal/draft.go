@@ -1,0 +1,252 @@
+package journal
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/part"
+)
+
+// flushSize is how many bytes of compressed chunks a draft gathers before it hands them to the store.
+const flushSize = 512 << 10
+
+// valueMax is the longest header value that an entry keeps, in bytes.
+const valueMax = 1 << 10
+
+// Draft takes in one message, cuts it into chunks, and becomes the entries of one or more mailboxes with Commit. Its memory is
+// bounded whatever the size of the message. It is used by one goroutine; Discard must be called when it is no longer needed.
+type Draft struct {
+	j       *Journal
+	ctx     context.Context
+	arrival time.Time
+	volume  kv.Store
+
+	scanner *part.Scanner
+	borders []int64 // of MIME parts, message offsets still ahead of base
+	buf     []byte  // bytes not yet cut
+	base    int64   // message offset of buf[0]
+	size    int64
+
+	chunks  []ChunkRef
+	pending []pendingChunk // cut and compressed, not yet handed to the store
+	waiting int            // bytes of pending
+	flushed chan error     // the flush under way, nil when there is none
+	whole   hash.Hash      // over all chunks cut so far
+	first   Digest         // of the first chunk: the message's digest when there is no other
+	err     error          // the first failure; the draft can no longer be committed
+}
+
+type pendingChunk struct {
+	id     ChunkID
+	digest Digest
+	share  bool
+	value  []byte
+}
+
+// NewDraft starts a message that arrives now. ctx covers all that the draft does in the store before Commit.
+func (j *Journal) NewDraft(ctx context.Context) *Draft {
+	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), whole: sha256.New()}
+	d.scanner = j.scanners.Get().(*part.Scanner)
+	d.scanner.Reset()
+	d.volume, d.err = j.volume(ctx, kv.MonthOf(d.arrival), true)
+	return d
+}
+
+// Header returns the top-level header as far as it has arrived, cut at 256 KiB; it is valid until the next Write.
+func (d *Draft) Header() []byte { return d.scanner.Header() }
+
+// Err returns the failure that keeps the draft from being committed, if there is one.
+func (d *Draft) Err() error { return d.err }
+
+// Write takes the next bytes of the message, with CRLF line ends. It never fails: what goes wrong is told by Err and by Commit.
+func (d *Draft) Write(p []byte) (int, error) {
+	n := len(p)
+	d.size += int64(n)
+	if d.err != nil {
+		return n, nil
+	}
+	for len(p) > 0 {
+		block := p[:min(len(p), chunkMax)]
+		p = p[len(block):]
+		d.scanner.Write(block)
+		d.borders = append(d.borders, d.scanner.Cuts()...)
+		d.buf = append(d.grow(len(block)), block...)
+		d.cut(false)
+	}
+	return n, nil
+}
+
+// grow makes room for n more bytes in buf. A small message never needs a large buffer.
+func (d *Draft) grow(n int) []byte {
+	if need := len(d.buf) + n; need > cap(d.buf) && need > chunkMin {
+		large := d.j.buffers.Get().(*[]byte)
+		buf := append((*large)[:0], d.buf...)
+		d.recycle()
+		d.buf = buf
+	}
+	return d.buf
+}
+
+func (d *Draft) recycle() {
+	if cap(d.buf) >= bufferSize {
+		buf := d.buf[:0]
+		d.j.buffers.Put(&buf)
+	}
+	d.buf = nil
+}
+
+// cut takes all chunks off the front of buf that are certain. It looks pieceMin ahead of the longest chunk, so that where a message
+// is cut depends on nothing but its bytes.
+func (d *Draft) cut(final bool) {
+	const ahead = chunkMax + pieceMin
+	done := 0
+	for d.err == nil && done < len(d.buf) {
+		// Bytes behind the scanner's settled offset may still turn out to begin with a border.
+		settled := int(d.scanner.Settled() - d.base)
+		if !final && settled-done < ahead && len(d.buf)-done < ahead+maxUnsettled {
+			break
+		}
+		n := d.j.cutter.next(d.buf[done:], d.border(done))
+		d.chunk(d.buf[done : done+n])
+		done += n
+	}
+	if done > 0 {
+		d.base += int64(done)
+		d.buf = d.buf[:copy(d.buf, d.buf[done:])]
+	}
+}
+
+// border returns how far behind buf[start] the next border of a MIME part lies at which to cut, or 0 where there is none within
+// the longest chunk. A border counts when what is before it, or what follows up to the next one, is worth a chunk.
+func (d *Draft) border(start int) int {
+	from := d.base + int64(start)
+	for len(d.borders) > 0 && d.borders[0] <= from {
+		d.borders = d.borders[1:]
+	}
+	for i, b := range d.borders {
+		next := d.base + int64(len(d.buf))
+		if i+1 < len(d.borders) {
+			next = d.borders[i+1]
+		}
+		switch {
+		case b-from > chunkMax:
+			return 0
+		case b-from >= pieceMin, next-b >= pieceMin:
+			return int(b - from)
+		}
+	}
+	return 0
+}
+
+// chunk stores one chunk, or finds that the volume has it already.
+func (d *Draft) chunk(data []byte) {
+	digest := Digest(sha256.Sum256(data))
+	if len(d.chunks) == 0 {
+		d.first = digest
+	}
+	d.whole.Write(data)
+	share := len(data) >= shareMin
+	if share {
+		id, err := d.find(digest)
+		if err == nil {
+			d.chunks = append(d.chunks, ChunkRef{ID: id, Size: int64(len(data))})
+			return
+		}
+		if !errors.Is(err, kv.ErrNotFound) {
+			d.fail(fmt.Errorf("look for a chunk: %w", err))
+			return
+		}
+	}
+	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.zstd.EncodeAll(data, nil)}
+	d.chunks = append(d.chunks, ChunkRef{ID: c.id, Size: int64(len(data))})
+	d.pending = append(d.pending, c)
+	if d.waiting += len(c.value); d.waiting >= flushSize {
+		d.flush()
+	}
+}
+
+func (d *Draft) find(digest Digest) (id ChunkID, err error) {
+	for _, c := range d.pending {
+		if c.share && c.digest == digest {
+			return c.id, nil
+		}
+	}
+	v, err := d.volume.Get(d.ctx, digestKey(digest))
+	if err != nil {
+		return id, err
+	}
+	if len(v) != len(id) {
+		return id, fmt.Errorf("digest %s: %w", digest, errEncoding)
+	}
+	return ChunkID(v), nil
+}
+
+func (d *Draft) fail(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+}
+
+// flush hands the pending chunks to the store while the message goes on streaming. One flush at a time is under way.
+func (d *Draft) flush() {
+	d.settle()
+	if d.err != nil {
+		return
+	}
+	pending, done := d.pending, make(chan error, 1)
+	d.pending, d.waiting, d.flushed = nil, 0, done
+	go func() {
+		done <- d.volume.Update(d.ctx, nil, func(tx kv.Tx) error {
+			putChunks(tx, pending)
+			return nil
+		})
+	}()
+}
+
+// settle waits for the flush under way.
+func (d *Draft) settle() {
+	if d.flushed == nil {
+		return
+	}
+	if err := <-d.flushed; err != nil {
+		d.fail(fmt.Errorf("store chunks: %w", err))
+	}
+	d.flushed = nil
+}
+
+func putChunks(tx kv.Tx, chunks []pendingChunk) {
+	for _, c := range chunks {
+		tx.Put(chunkKey(c.id), c.value)
+		if c.share {
+			tx.Put(digestKey(c.digest), c.id[:])
+		}
+	}
+}
+
+// finish cuts what is left and tells the scanner that the message is whole.
+func (d *Draft) finish() (*part.Table, Digest) {
+	table := d.scanner.Close()
+	d.borders = append(d.borders, d.scanner.Cuts()...)
+	d.cut(true)
+	d.settle()
+	if len(d.chunks) == 1 {
+		return table, d.first
+	}
+	return table, Digest(d.whole.Sum(nil))
+}
+
+// Discard gives up the draft; chunks that it already stored stay as orphans. After Commit it only frees memory.
+func (d *Draft) Discard() {
+	if d.scanner == nil {
+		return
+	}
+	d.settle()
+	d.recycle()
+	d.j.scanners.Put(d.scanner)
+	d.scanner = nil
+}

@@ -1,0 +1,260 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// An encoded value is a list of fields: tag (one byte), length (uvarint), bytes. A tag that is not known is passed over, so that
+// a later version may add fields; a list is a field that repeats. Empty fields are left out.
+const (
+	tagTime        = 1 // int64 nanoseconds since 1970, big-endian
+	tagDirection   = 2
+	tagMailFrom    = 3
+	tagRcptTo      = 4
+	tagORCPT       = 5
+	tagRecipient   = 6
+	tagPeerName    = 7
+	tagPeerAddr    = 8
+	tagPeerHelo    = 9
+	tagPeerProto   = 10
+	tagQueueID     = 11
+	tagTransaction = 12
+	tagSize        = 13 // uvarint
+	tagSHA256      = 14
+	tagChunk       = 15 // id, size as uvarint
+	tagClass       = 16
+	tagFrom        = 17
+	tagTo          = 18
+	tagSubject     = 19
+	tagDate        = 20
+	tagMessageID   = 21
+	tagFlag        = 22
+	tagParts       = 23
+	// Records of skips and gaps.
+	tagKind   = 40
+	tagReason = 41
+	tagUntil  = 42
+	tagDetail = 43
+)
+
+var errEncoding = errors.New("malformed value")
+
+type encoder struct{ b []byte }
+
+func (e *encoder) bytes(tag byte, v []byte) {
+	e.b = append(e.b, tag)
+	e.b = binary.AppendUvarint(e.b, uint64(len(v)))
+	e.b = append(e.b, v...)
+}
+
+func (e *encoder) string(tag byte, v string) {
+	if v == "" {
+		return
+	}
+	e.b = append(e.b, tag)
+	e.b = binary.AppendUvarint(e.b, uint64(len(v)))
+	e.b = append(e.b, v...)
+}
+
+func (e *encoder) uint(tag byte, v uint64) {
+	var buf [binary.MaxVarintLen64]byte
+	e.bytes(tag, buf[:binary.PutUvarint(buf[:], v)])
+}
+
+func (e *encoder) time(tag byte, t time.Time) {
+	var buf [8]byte
+	binary.BigEndian.PutUint64(buf[:], uint64(t.UnixNano()))
+	e.bytes(tag, buf[:])
+}
+
+// decodeFields calls field for every field of b.
+func decodeFields(b []byte, field func(tag byte, v []byte) error) error {
+	for len(b) > 0 {
+		tag := b[0]
+		n, w := binary.Uvarint(b[1:])
+		if w <= 0 || n > uint64(len(b)-1-w) {
+			return errEncoding
+		}
+		v := b[1+w : 1+w+int(n)]
+		b = b[1+w+int(n):]
+		if err := field(tag, v); err != nil {
+			return fmt.Errorf("field %d: %w", tag, err)
+		}
+	}
+	return nil
+}
+
+func decodeTime(v []byte) (time.Time, error) {
+	if len(v) != 8 {
+		return time.Time{}, errEncoding
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC(), nil
+}
+
+func decodeUint(v []byte) (uint64, error) {
+	n, w := binary.Uvarint(v)
+	if w != len(v) || w <= 0 {
+		return 0, errEncoding
+	}
+	return n, nil
+}
+
+// encode returns the value of the entry's e key, with its part table as encoded. The Ref is in the key and the State in the o key.
+func (e *Entry) encode(parts []byte) []byte {
+	enc := encoder{b: make([]byte, 0, 512+len(parts))}
+	enc.time(tagTime, e.Time)
+	enc.bytes(tagDirection, []byte{byte(e.Direction)})
+	enc.string(tagMailFrom, e.MailFrom)
+	enc.string(tagRcptTo, e.RcptTo)
+	enc.string(tagORCPT, e.ORCPT)
+	for _, r := range e.Recipients {
+		enc.string(tagRecipient, r)
+	}
+	enc.string(tagPeerName, e.Peer.Name)
+	enc.string(tagPeerAddr, e.Peer.Addr)
+	enc.string(tagPeerHelo, e.Peer.Helo)
+	enc.string(tagPeerProto, e.Peer.Protocol)
+	enc.string(tagQueueID, e.QueueID)
+	enc.string(tagTransaction, e.Transaction)
+	enc.uint(tagSize, uint64(e.Size))
+	enc.bytes(tagSHA256, e.SHA256[:])
+	for _, c := range e.Chunks {
+		enc.bytes(tagChunk, binary.AppendUvarint(c.ID[:], uint64(c.Size)))
+	}
+	enc.string(tagClass, e.Class)
+	enc.string(tagFrom, e.From)
+	enc.string(tagTo, e.To)
+	enc.string(tagSubject, e.Subject)
+	enc.string(tagDate, e.Date)
+	enc.string(tagMessageID, e.MessageID)
+	for _, f := range e.Flags {
+		enc.string(tagFlag, f)
+	}
+	enc.bytes(tagParts, parts)
+	return enc.b
+}
+
+func decodeEntry(r Ref, b []byte) (*Entry, error) {
+	e := &Entry{Ref: r}
+	err := decodeFields(b, e.decodeField)
+	if err != nil {
+		return nil, fmt.Errorf("entry %s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
+	}
+	return e, nil
+}
+
+func (e *Entry) decodeField(tag byte, v []byte) (err error) {
+	if s := e.stringField(tag); s != nil {
+		*s = string(v)
+		return nil
+	}
+	switch tag {
+	case tagTime:
+		e.Time, err = decodeTime(v)
+	case tagDirection:
+		if len(v) != 1 {
+			return errEncoding
+		}
+		e.Direction = Direction(v[0])
+	case tagRecipient:
+		e.Recipients = append(e.Recipients, string(v))
+	case tagSize:
+		var n uint64
+		n, err = decodeUint(v)
+		e.Size = int64(n)
+	case tagSHA256:
+		if len(v) != len(e.SHA256) {
+			return errEncoding
+		}
+		copy(e.SHA256[:], v)
+	case tagChunk:
+		var c ChunkRef
+		if len(v) < len(c.ID) {
+			return errEncoding
+		}
+		copy(c.ID[:], v)
+		var n uint64
+		n, err = decodeUint(v[len(c.ID):])
+		c.Size = int64(n)
+		e.Chunks = append(e.Chunks, c)
+	case tagFlag:
+		e.Flags = append(e.Flags, string(v))
+	case tagParts:
+		err = e.Parts.UnmarshalBinary(v)
+	}
+	return err
+}
+
+func (e *Entry) stringField(tag byte) *string {
+	switch tag {
+	case tagMailFrom:
+		return &e.MailFrom
+	case tagRcptTo:
+		return &e.RcptTo
+	case tagORCPT:
+		return &e.ORCPT
+	case tagPeerName:
+		return &e.Peer.Name
+	case tagPeerAddr:
+		return &e.Peer.Addr
+	case tagPeerHelo:
+		return &e.Peer.Helo
+	case tagPeerProto:
+		return &e.Peer.Protocol
+	case tagQueueID:
+		return &e.QueueID
+	case tagTransaction:
+		return &e.Transaction
+	case tagClass:
+		return &e.Class
+	case tagFrom:
+		return &e.From
+	case tagTo:
+		return &e.To
+	case tagSubject:
+		return &e.Subject
+	case tagDate:
+		return &e.Date
+	case tagMessageID:
+		return &e.MessageID
+	}
+	return nil
+}
+
+// outcome is the value of an o key: what is known of an entry that is not known to be delivered.
+type outcome struct {
+	state       State  // Unknown or Deferred
+	withdrawal  bool   // the transaction may withdraw the entry when the next hop refuses it for good
+	refused     bool   // a later repetition was refused for good
+	transaction string // the one that set the outcome last
+}
+
+func (o outcome) encode() []byte {
+	var flags byte
+	if o.withdrawal {
+		flags |= 1
+	}
+	if o.refused {
+		flags |= 2
+	}
+	return append([]byte{byte(o.state), flags}, o.transaction...)
+}
+
+func decodeOutcome(b []byte) (outcome, error) {
+	if len(b) < 2 {
+		return outcome{}, fmt.Errorf("outcome: %w", errEncoding)
+	}
+	return outcome{state: State(b[0]), withdrawal: b[1]&1 != 0, refused: b[1]&2 != 0, transaction: string(b[2:])}, nil
+}
+
+// sizeEstimate is about how long the encoded entry will be, in bytes, beside its part table, and never much less.
+func (e *Entry) sizeEstimate() int {
+	n := 5*valueMax + len(e.Chunks)*24
+	for _, r := range e.Recipients {
+		n += len(r) + 4
+	}
+	return n
+}

@@ -1,0 +1,145 @@
+package journal
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/part"
+)
+
+// Direction says whether a message was delivered to the mailbox or sent from it.
+type Direction byte
+
+// The two directions.
+const (
+	Received Direction = 1
+	Sent     Direction = 2
+)
+
+// String returns "received" or "sent".
+func (d Direction) String() string {
+	switch d {
+	case Received:
+		return "received"
+	case Sent:
+		return "sent"
+	}
+	return fmt.Sprintf("direction %d", byte(d))
+}
+
+// State says what is known of the delivery of an entry.
+type State byte
+
+// The states of an entry.
+const (
+	Delivered State = 0 // the next hop took the message
+	Unknown   State = 1 // handed on, and the answer is not known: in flight, or lost in a crash
+	Deferred  State = 2 // the next hop refused it for now; the MTA will try again
+)
+
+// String returns "delivered", "unknown" or "deferred".
+func (s State) String() string {
+	switch s {
+	case Delivered:
+		return "delivered"
+	case Unknown:
+		return "unknown"
+	case Deferred:
+		return "deferred"
+	}
+	return fmt.Sprintf("state %d", byte(s))
+}
+
+// Digest is a SHA-256.
+type Digest [32]byte
+
+// String returns the digest as lower-case hexadecimal.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// ChunkID names a chunk in its volume. Later chunks have greater ids.
+type ChunkID [12]byte
+
+// ChunkRef is one piece of a message: a chunk and how many bytes of message it holds.
+type ChunkRef struct {
+	ID   ChunkID
+	Size int64
+}
+
+// Ref names an entry.
+type Ref struct {
+	Mailbox string
+	Month   kv.Month
+	Folder  string // without the month: "INBOX"
+	UID     uint32
+}
+
+// FolderName returns the folder as people see it, with its month: "INBOX/2026-11".
+func (r Ref) FolderName() string { return r.Folder + "/" + string(r.Month) }
+
+// ParseFolder splits a folder name as FolderName gives it.
+func ParseFolder(name string) (folder string, month kv.Month, err error) {
+	i := strings.LastIndexByte(name, '/')
+	if i <= 0 {
+		return "", "", fmt.Errorf("folder %q: want NAME/YYYY-MM, such as INBOX/2026-11", name)
+	}
+	month, err = kv.ParseMonth(name[i+1:])
+	if err != nil {
+		return "", "", fmt.Errorf("folder %q: %w", name, err)
+	}
+	return name[:i], month, nil
+}
+
+// Peer is who handed the message to the MTA, as far as the MTA told it (XFORWARD); what it did not tell is empty.
+type Peer struct {
+	Name, Addr, Helo, Protocol string
+}
+
+// Envelope is what a transaction says of a message, beside its recipients.
+type Envelope struct {
+	MailFrom    string // as received, without angle brackets; empty is the null sender
+	Peer        Peer
+	QueueID     string // of the MTA, when known
+	Transaction string // our own id
+}
+
+// Flags of an entry: what the hook was not sure of.
+const (
+	FlagOriginUnknown    = "origin-unknown"    // the MTA did not say to which address the message was first sent
+	FlagSenderUnverified = "sender-unverified" // a sent message without the login that sent it
+	FlagRefusedLater     = "refused-later"     // the next hop refused a repetition of a message that may have been delivered before
+)
+
+// Entry is one journaled message in one mailbox.
+type Entry struct {
+	Ref
+	Envelope
+	Direction  Direction
+	Time       time.Time // arrival, UTC
+	RcptTo     string    // this mailbox's RCPT, as received; empty for sent mail
+	ORCPT      string    // its ORCPT parameter, as received
+	Recipients []string  // sent mail: all recipients, Bcc included, in the order of their RCPT
+	Size       int64     // bytes of the message
+	SHA256     Digest    // of the bytes of the message
+	Chunks     []ChunkRef
+	Class      string // what kind of message its headers declare: "ordinary", or a PEC type
+
+	// Header values as found, unfolded, cut at 1 KiB; not decoded.
+	From, To, Subject, Date, MessageID string
+
+	Flags []string // beside those that State tells
+	Parts part.Table
+
+	// State is kept apart from the entry (key o) and filled in by the reading methods.
+	State State
+}
+
+// FolderOf returns the folder in which entries of a direction are filed.
+func FolderOf(d Direction) string {
+	if d == Sent {
+		return "Sent"
+	}
+	return "INBOX"
+}

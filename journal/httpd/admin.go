@@ -1,0 +1,312 @@
+// Package httpd is the journal and its settings over HTTP. Admin is the operator's interface, which the sub-commands use over the
+// admin socket: whoever can open that socket may do all of it. What Metrics serves holds no mail and may be seen by a monitoring system.
+//
+// Admin answers with JSON, one object a line where there are many. An error is {"error": "..."} with a status of 400 (bad request), 404
+// (nothing there) or 500; one that comes in the middle of a list is its last line.
+//
+//	GET  /v1/mailboxes                             all mailboxes that were ever set up
+//	GET  /v1/mailbox?mailbox=ADDR                  one mailbox, with its changes
+//	POST /v1/mailbox/enable?mailbox=ADDR&who=WHO   turn the archive on; /disable turns it off
+//	GET  /v1/list?mailbox=ADDR                     entries
+//	GET  /v1/message?mailbox=ADDR&folder=F&uid=N   the bytes of a message
+//	GET  /v1/why?mailbox=ADDR[&message_id=ID]      what was decided, and why
+//	GET  /v1/verify                                check the whole journal: {"progress": ...} lines, then the report
+//	GET  /v1/stats[?mailbox=ADDR]                  entries and bytes by folder
+//	GET  /v1/version                               the version of the program
+//	GET  /metrics, GET /healthz                    as Metrics
+package httpd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
+	"copialettere/policy"
+)
+
+// Backend is what Admin stands on.
+type Backend struct {
+	Journal *journal.Journal
+	Policy  *policy.Policy
+	Metrics *metrics.Registry
+	Version string
+	Logger  *slog.Logger
+}
+
+// Admin returns the operator's interface.
+func Admin(b Backend) http.Handler {
+	a := &admin{b}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/mailboxes", a.mailboxes)
+	mux.HandleFunc("GET /v1/mailbox", a.mailbox)
+	mux.HandleFunc("POST /v1/mailbox/enable", a.enable)
+	mux.HandleFunc("POST /v1/mailbox/disable", a.disable)
+	mux.HandleFunc("GET /v1/list", a.list)
+	mux.HandleFunc("GET /v1/message", a.message)
+	mux.HandleFunc("GET /v1/why", a.why)
+	mux.HandleFunc("GET /v1/verify", a.verify)
+	mux.HandleFunc("GET /v1/stats", a.stats)
+	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
+		newLines(w).write(map[string]string{"version": b.Version})
+	})
+	mux.Handle("/", Metrics(b.Metrics))
+	return mux
+}
+
+// Metrics returns what a monitoring system may see: /metrics in the Prometheus text format, and /healthz.
+func Metrics(r *metrics.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		r.WriteTo(w)
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	return mux
+}
+
+type admin struct{ b Backend }
+
+// lines writes JSON objects, one a line, as they come.
+type lines struct {
+	w       http.ResponseWriter
+	enc     *json.Encoder
+	started bool
+}
+
+func newLines(w http.ResponseWriter) *lines { return &lines{w: w, enc: json.NewEncoder(w)} }
+
+func (l *lines) write(v any) error {
+	if !l.started {
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.started = true
+	}
+	return l.enc.Encode(v)
+}
+
+// flush sends what was written so far.
+func (l *lines) flush() { http.NewResponseController(l.w).Flush() }
+
+// Problem is the answer to a request that failed.
+type Problem struct {
+	Error string `json:"error"`
+}
+
+func (l *lines) fail(log *slog.Logger, err error) {
+	status := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, errRequest), errors.Is(err, policy.ErrAddress), errors.Is(err, policy.ErrUnknownDomain):
+		status = http.StatusBadRequest
+	case errors.Is(err, journal.ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, context.Canceled):
+	default:
+		if log != nil {
+			log.Error("admin request failed", "error", err)
+		}
+	}
+	if !l.started {
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.w.WriteHeader(status)
+		l.started = true
+	}
+	l.enc.Encode(Problem{err.Error()})
+}
+
+var errRequest = errors.New("bad request")
+
+func mailboxOf(r *http.Request) (policy.Address, error) {
+	s := r.FormValue("mailbox")
+	a, err := policy.ParseAddress(s)
+	if err == nil && a.Domain == "" {
+		err = fmt.Errorf("%q: %w: want an address with its domain", s, policy.ErrAddress)
+	}
+	return a, err
+}
+
+// MailboxView is a mailbox as it is shown.
+type MailboxView struct {
+	Mailbox string     `json:"mailbox"`
+	Archive string     `json:"archive"` // "on" or "off"
+	Since   *time.Time `json:"since,omitempty"`
+	Entries uint64     `json:"entries"`
+	Bytes   uint64     `json:"bytes"`
+	Changed *bool      `json:"changed,omitempty"` // of enable and disable: whether it was not so before
+
+	Changes []policy.Change `json:"changes,omitempty"` // of a single mailbox
+}
+
+func (a *admin) view(ctx context.Context, address policy.Address, s policy.Settings) (MailboxView, error) {
+	v := MailboxView{Mailbox: address.String(), Archive: "off"}
+	if s.Enabled {
+		v.Archive, v.Since = "on", &s.Since
+	}
+	stats, err := a.b.Journal.Stats(ctx, v.Mailbox)
+	for _, f := range stats {
+		v.Entries += f.Entries
+		v.Bytes += f.Bytes
+	}
+	return v, err
+}
+
+func (a *admin) mailboxes(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	for m, err := range a.b.Policy.Mailboxes(r.Context()) {
+		var v MailboxView
+		if err == nil {
+			v, err = a.view(r.Context(), m.Address, m.Settings)
+		}
+		if err != nil {
+			out.fail(a.b.Logger, err)
+			return
+		}
+		out.write(v)
+	}
+}
+
+func (a *admin) mailbox(w http.ResponseWriter, r *http.Request) { a.showMailbox(w, r, nil) }
+
+func (a *admin) showMailbox(w http.ResponseWriter, r *http.Request, changed *bool) {
+	out := newLines(w)
+	address, err := mailboxOf(r)
+	var v MailboxView
+	if err == nil {
+		var s policy.Settings
+		if s, err = a.b.Policy.Settings(r.Context(), address); err == nil {
+			v, err = a.view(r.Context(), address, s)
+		}
+	}
+	if err == nil {
+		for c, changeErr := range a.b.Policy.Changes(r.Context(), address) {
+			if err = changeErr; err != nil {
+				break
+			}
+			v.Changes = append(v.Changes, c)
+		}
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	v.Changed = changed
+	out.write(v)
+}
+
+func (a *admin) enable(w http.ResponseWriter, r *http.Request)  { a.change(w, r, a.b.Policy.Enable) }
+func (a *admin) disable(w http.ResponseWriter, r *http.Request) { a.change(w, r, a.b.Policy.Disable) }
+
+func (a *admin) change(w http.ResponseWriter, r *http.Request, f func(context.Context, policy.Address, string) (bool, error)) {
+	address, err := mailboxOf(r)
+	var changed bool
+	if err == nil {
+		changed, err = f(r.Context(), address, r.FormValue("who"))
+	}
+	if err != nil {
+		newLines(w).fail(a.b.Logger, err)
+		return
+	}
+	a.showMailbox(w, r, &changed)
+}
+
+func (a *admin) message(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	e, err := a.entry(r)
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	body, err := a.b.Journal.Body(r.Context(), e)
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	w.Header().Set("Content-Type", "message/rfc822")
+	w.Header().Set("Content-Length", strconv.FormatInt(e.Size, 10))
+	if _, err := body.WriteTo(w); err != nil {
+		// The length that was promised is not reached, so the client sees that the message is not whole.
+		a.b.Logger.Error("message not read whole", "mailbox", e.Mailbox, "folder", e.FolderName(), "uid", e.UID, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (a *admin) entry(r *http.Request) (*journal.Entry, error) {
+	address, err := mailboxOf(r)
+	if err != nil {
+		return nil, err
+	}
+	folder, month, err := journal.ParseFolder(r.FormValue("folder"))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errRequest, err)
+	}
+	uid, err := strconv.ParseUint(r.FormValue("uid"), 10, 32)
+	if err != nil || uid == 0 {
+		return nil, fmt.Errorf("%w: uid %q: want a number from 1", errRequest, r.FormValue("uid"))
+	}
+	ref := journal.Ref{Mailbox: address.String(), Month: month, Folder: folder, UID: uint32(uid)}
+	e, err := a.b.Journal.Entry(r.Context(), ref)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
+	}
+	return e, nil
+}
+
+// Progress is a line of /v1/verify before the report.
+type Progress struct {
+	Month   kv.Month `json:"month"`
+	Entries int64    `json:"entries"` // checked so far
+}
+
+// VerifyLine is one line of /v1/verify.
+type VerifyLine struct {
+	Progress *Progress       `json:"progress,omitempty"`
+	Report   *journal.Report `json:"report,omitempty"`
+	Error    string          `json:"error,omitempty"`
+}
+
+func (a *admin) verify(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	report, err := a.b.Journal.Verify(r.Context(), func(m kv.Month, n int64) {
+		out.write(VerifyLine{Progress: &Progress{m, n}})
+		out.flush()
+	})
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	out.write(VerifyLine{Report: report})
+}
+
+func (a *admin) stats(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	mailbox := ""
+	if r.FormValue("mailbox") != "" {
+		address, err := mailboxOf(r)
+		if err != nil {
+			out.fail(a.b.Logger, err)
+			return
+		}
+		mailbox = address.String()
+	}
+	list, err := a.b.Journal.Stats(r.Context(), mailbox)
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	for _, f := range list {
+		out.write(f)
+	}
+}
+
+func sameMessageID(a, b string) bool {
+	trim := func(s string) string { return strings.Trim(strings.TrimSpace(s), "<>") }
+	return trim(a) == trim(b)
+}

@@ -1,0 +1,151 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
+	"copialettere/journal/part"
+)
+
+// maxUnsettled is how many bytes behind the last certain place a draft waits for, before it cuts without knowing. A line that could
+// be a MIME delimiter is shorter.
+const maxUnsettled = 4 << 10
+
+const bufferSize = 2*chunkMax + pieceMin + maxUnsettled
+
+// decoderMemory bounds what a damaged chunk can make the decoder allocate, in bytes.
+const decoderMemory = 4 << 20
+
+// ErrNotFound says that there is no such entry.
+var ErrNotFound = errors.New("no such entry")
+
+// Options of Open; the zero value is usable.
+type Options struct {
+	Logger   *slog.Logger
+	Metrics  *metrics.Registry
+	Now      func() time.Time // the clock, for tests; time.Now when nil
+	GapSpool string           // file that keeps gaps while the store can not: see Gap; none when empty
+}
+
+// Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
+type Journal struct {
+	engine   kv.Engine
+	log      *slog.Logger
+	now      func() time.Time
+	gapSpool string
+
+	cutter   *cutter
+	zstd     *zstd.Encoder
+	unzstd   *zstd.Decoder
+	scanners sync.Pool // *part.Scanner
+	buffers  sync.Pool // *[]byte of bufferSize
+
+	idMu   sync.Mutex
+	lastID int64   // nanoseconds of the newest id; guarded by idMu
+	nonce  [4]byte // of this process
+
+	spoolMu sync.Mutex // serialises the gap spool
+
+	outcomes outcomes
+	done     sync.WaitGroup
+	stop     context.CancelFunc
+
+	lossMu sync.Mutex
+	lossOf map[kv.Month]bool // volumes whose losses are on record; guarded by lossMu
+
+	journaled *metrics.Counter
+	bytesIn   *metrics.Counter
+	gaps      *metrics.Counter
+}
+
+// Open returns the journal on an engine, which stays the caller's to close, after the journal.
+func Open(engine kv.Engine, o Options) (*Journal, error) {
+	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, lossOf: make(map[kv.Month]bool)}
+	if j.log == nil {
+		j.log = slog.New(slog.DiscardHandler)
+	}
+	if j.now == nil {
+		j.now = time.Now
+	}
+	r := o.Metrics
+	if r == nil {
+		r = new(metrics.Registry)
+	}
+	j.journaled = r.Counter("copialettere_entries_total", "Entries made in the journal.")
+	j.bytesIn = r.Counter("copialettere_entry_bytes_total", "Bytes of the messages of these entries, before sharing and compression.")
+	j.gaps = r.Counter("copialettere_gaps_total", "Messages and spans that the journal does not hold and has on record as a gap.")
+
+	var err error
+	if j.cutter, err = newCutter(); err != nil {
+		return nil, err
+	}
+	j.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithWindowSize(chunkMax), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
+	j.unzstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(decoderMemory), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, fmt.Errorf("set up decompression: %w", err)
+	}
+	j.scanners.New = func() any { return part.NewScanner(part.DefaultLimits()) }
+	j.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
+	rand.Read(j.nonce[:])
+
+	ctx, stop := context.WithCancel(context.Background())
+	j.stop = stop
+	j.outcomes.wake = make(chan struct{}, 1)
+	j.done.Go(func() { j.writeOutcomes(ctx) })
+	return j, nil
+}
+
+// Close writes the outcomes that are still in memory and frees what the journal holds. No draft may be open.
+func (j *Journal) Close() error {
+	j.stop()
+	j.done.Wait()
+	j.unzstd.Close()
+	return j.zstd.Close()
+}
+
+// volume returns the store of a month, with its losses put on record.
+func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := j.engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, fmt.Errorf("open volume %s: %w", m, err)
+	}
+	j.lossMu.Lock()
+	known := j.lossOf[m]
+	j.lossMu.Unlock()
+	if known {
+		return s, nil
+	}
+	if err := j.recordLosses(ctx, s); err != nil {
+		return nil, fmt.Errorf("volume %s: %w", m, err)
+	}
+	j.lossMu.Lock()
+	j.lossOf[m] = true
+	j.lossMu.Unlock()
+	return s, nil
+}
+
+// newID returns an id greater than all that this process returned before.
+func (j *Journal) newID() ChunkID {
+	j.idMu.Lock()
+	j.lastID = max(j.lastID+1, j.now().UnixNano())
+	n := j.lastID
+	j.idMu.Unlock()
+	var id ChunkID
+	binary.BigEndian.PutUint64(id[:], uint64(n))
+	copy(id[8:], j.nonce[:])
+	return id
+}

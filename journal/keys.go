@@ -1,0 +1,120 @@
+package journal
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"time"
+)
+
+var errKey = errors.New("malformed key")
+
+// after returns the first key behind all keys that begin with prefix.
+func after(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+func chunkKey(id ChunkID) []byte { return append([]byte{'c'}, id[:]...) }
+
+func digestKey(d Digest) []byte { return append([]byte{'h'}, d[:]...) }
+
+func mailboxKey(kind byte, mailbox string, more int) []byte {
+	key := make([]byte, 0, 2+len(mailbox)+more)
+	key = append(key, kind)
+	key = append(key, mailbox...)
+	return append(key, 0)
+}
+
+func folderKey(kind byte, mailbox, folder string) []byte {
+	key := mailboxKey(kind, mailbox, len(folder)+5)
+	key = append(key, folder...)
+	return append(key, 0)
+}
+
+func entryKey(r Ref) []byte {
+	return binary.BigEndian.AppendUint32(folderKey('e', r.Mailbox, r.Folder), r.UID)
+}
+
+func outcomeKey(r Ref) []byte {
+	return binary.BigEndian.AppendUint32(folderKey('o', r.Mailbox, r.Folder), r.UID)
+}
+
+func counterKey(mailbox, folder string) []byte { return folderKey('s', mailbox, folder) }
+
+func deliveryKey(mailbox string, key Digest) []byte {
+	return append(mailboxKey('d', mailbox, len(key)), key[:]...)
+}
+
+func recordKey(mailbox string, t time.Time, n uint16) []byte {
+	key := binary.BigEndian.AppendUint64(mailboxKey('g', mailbox, 10), uint64(t.UnixNano()))
+	return binary.BigEndian.AppendUint16(key, n)
+}
+
+// splitFolderKey takes a key of the form <kind> <mailbox> 0 <folder> 0 <rest> apart.
+func splitFolderKey(key []byte) (mailbox, folder string, rest []byte, err error) {
+	m, tail, ok := bytes.Cut(key[1:], []byte{0})
+	if !ok {
+		return "", "", nil, errKey
+	}
+	f, rest, ok := bytes.Cut(tail, []byte{0})
+	if !ok {
+		return "", "", nil, errKey
+	}
+	return string(m), string(f), rest, nil
+}
+
+// splitMailboxKey takes a key of the form <kind> <mailbox> 0 <rest> apart.
+func splitMailboxKey(key []byte) (mailbox string, rest []byte, err error) {
+	m, rest, ok := bytes.Cut(key[1:], []byte{0})
+	if !ok {
+		return "", nil, errKey
+	}
+	return string(m), rest, nil
+}
+
+// deliveryDigest is what makes two deliveries the same one.
+func deliveryDigest(mailbox string, d Direction, mailFrom string, message Digest) Digest {
+	h := sha256.New()
+	h.Write([]byte{byte(d)})
+	h.Write([]byte(mailbox))
+	h.Write([]byte{0})
+	h.Write([]byte(mailFrom))
+	h.Write([]byte{0})
+	h.Write(message[:])
+	return Digest(h.Sum(nil))
+}
+
+// folderCounters is the value of an s key.
+type folderCounters struct {
+	nextUID, uidValidity uint32
+	entries, bytes       uint64
+}
+
+const countersSize = 24
+
+func (c folderCounters) encode() []byte {
+	b := make([]byte, 0, countersSize)
+	b = binary.BigEndian.AppendUint32(b, c.nextUID)
+	b = binary.BigEndian.AppendUint32(b, c.uidValidity)
+	b = binary.BigEndian.AppendUint64(b, c.entries)
+	return binary.BigEndian.AppendUint64(b, c.bytes)
+}
+
+func decodeCounters(b []byte) (folderCounters, error) {
+	if len(b) != countersSize {
+		return folderCounters{}, errors.New("malformed folder counters")
+	}
+	return folderCounters{
+		nextUID:     binary.BigEndian.Uint32(b),
+		uidValidity: binary.BigEndian.Uint32(b[4:]),
+		entries:     binary.BigEndian.Uint64(b[8:]),
+		bytes:       binary.BigEndian.Uint64(b[16:]),
+	}, nil
+}

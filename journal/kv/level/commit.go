@@ -1,0 +1,380 @@
+package level
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/syndtr/goleveldb/leveldb"
+
+	"copialettere/journal/kv"
+)
+
+// maxBatch is how many bytes of keys and values one batch holds at most, kv.MaxUpdate; gatherUpTo is from what size on no further
+// update is asked in, so that the first ones do not wait for long.
+const (
+	maxBatch   = kv.MaxUpdate
+	gatherUpTo = 2 << 20
+)
+
+// request is an Update on its way. The committer takes it from the queue, gives it its turn, and answers it.
+type request struct {
+	ctx   context.Context
+	begun time.Time
+	turn  chan *batch // the committer hands over its batch: fn may run, on the goroutine of the caller
+	ran   chan *batch // the batch is handed back, or another one that is to be written behind it
+	done  chan error  // the answer
+}
+
+// Update implements kv.Store. All Updates of a store run one after the other, whatever their locks. fn runs on the goroutine of
+// the caller, so a panic stays there. An fn that failed, or wrote nothing, may have read what was not durable yet: it too is
+// answered only when that is.
+func (s *store) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	r := &request{
+		ctx: ctx, begun: time.Now(),
+		turn: make(chan *batch), ran: make(chan *batch, 1), done: make(chan error, 1),
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("update store %s: %w", s.name, err)
+	}
+	select {
+	case s.requests <- r:
+	case <-s.stop:
+		return s.closedErr("update")
+	case <-ctx.Done():
+		return fmt.Errorf("update store %s: waiting for its turn: %w", s.name, ctx.Err())
+	}
+	var fnErr error
+	select {
+	case b := <-r.turn:
+		fnErr = b.run(r, fn)
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("update store %s: waiting for its turn: %w", s.name, ctx.Err())
+	}
+	select {
+	case err := <-r.done:
+		if err != nil {
+			return err
+		}
+		return fnErr
+	case <-ctx.Done():
+		return fmt.Errorf("update store %s: waiting for the disk, the outcome is unknown: %w", s.name, ctx.Err())
+	}
+}
+
+// batch is what one write makes durable: the updates of one or more requests. It is used by one goroutine at a time: the
+// committer, or the caller whose turn it is.
+type batch struct {
+	d       *database
+	records *leveldb.Batch
+	size    int                 // sum of the lengths of keys and values
+	overlay map[string]position // the newest value of each key that is in records
+	waiting []*request          // whom to answer when it is durable
+	updates int                 // how many of them wrote something
+}
+
+// position is where a value ends in the records of a batch, and how long it is; a deleted key has the length -1.
+type position struct{ end, length int }
+
+func (s *store) newBatch(d *database) *batch {
+	records := s.spare
+	s.spare = nil
+	if records == nil {
+		records = new(leveldb.Batch)
+	}
+	return &batch{d: d, records: records, overlay: make(map[string]position)}
+}
+
+// run has an update run against the batch, and hands back the batch that it must wait for: this one; a new one where this one has
+// not the room; or nil, where the answer waits for nothing.
+func (b *batch) run(r *request, fn func(kv.Tx) error) error {
+	var wrote *batch
+	defer func() { r.ran <- wrote }() // also when fn panics or ends its goroutine
+	t := &tx{batch: b, overlay: make(map[string]int)}
+	err := fn(t)
+	if err == nil {
+		err = t.err
+	}
+	if err != nil || len(t.writes) == 0 {
+		if len(b.waiting) > 0 {
+			b.waiting = append(b.waiting, r)
+			wrote = b
+		}
+		return err
+	}
+	into := b
+	if b.size+t.size > maxBatch && b.size > 0 {
+		into = &batch{d: b.d, records: new(leveldb.Batch), overlay: make(map[string]position)}
+	}
+	into.add(t)
+	into.waiting = append(into.waiting, r)
+	into.updates++
+	wrote = into
+	return nil
+}
+
+// add copies what an update wrote into the batch, after which its slices are the caller's again.
+func (b *batch) add(t *tx) {
+	for _, w := range t.writes {
+		if w.deleted {
+			b.records.Delete(w.key)
+			b.overlay[string(w.key)] = position{length: -1}
+			continue
+		}
+		b.records.Put(w.key, w.value)
+		b.overlay[string(w.key)] = position{end: len(b.records.Dump()), length: len(w.value)}
+	}
+	b.size += t.size
+}
+
+func (b *batch) get(key []byte) ([]byte, error) {
+	p, ok := b.overlay[string(key)]
+	switch {
+	case !ok:
+		return b.d.get(key)
+	case p.length < 0:
+		return nil, kv.ErrNotFound
+	}
+	return append(make([]byte, 0, p.length), b.records.Dump()[p.end-p.length:p.end]...), nil
+}
+
+// tx is the kv.Tx of one update.
+type tx struct {
+	batch   *batch
+	writes  []write
+	overlay map[string]int // where in writes the newest write of a key is
+	size    int
+	err     error // why the update can not be done
+}
+
+type write struct {
+	key, value []byte
+	deleted    bool
+}
+
+// Get implements kv.Tx.
+func (t *tx) Get(key []byte) ([]byte, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	if i, ok := t.overlay[string(key)]; ok {
+		w := t.writes[i]
+		if w.deleted {
+			return nil, kv.ErrNotFound
+		}
+		return append(make([]byte, 0, len(w.value)), w.value...), nil
+	}
+	return t.batch.get(key)
+}
+
+// Put implements kv.Tx.
+func (t *tx) Put(key, value []byte) { t.write(write{key: key, value: value}) }
+
+// Delete implements kv.Tx.
+func (t *tx) Delete(key []byte) { t.write(write{key: key, deleted: true}) }
+
+func (t *tx) write(w write) {
+	if t.err != nil {
+		return
+	}
+	if t.err = checkKey(w.key); t.err != nil {
+		return
+	}
+	t.size += len(w.key) + len(w.value)
+	if t.size > kv.MaxUpdate {
+		t.err = fmt.Errorf("more than %d bytes: %w", kv.MaxUpdate, kv.ErrTooLarge)
+		t.writes, t.overlay = nil, nil
+		return
+	}
+	t.overlay[string(w.key)] = len(t.writes)
+	t.writes = append(t.writes, w)
+}
+
+// commitLoop is the committer of the store: the one goroutine that opens, writes and closes its database.
+func (s *store) commitLoop() {
+	defer close(s.done)
+	for {
+		select {
+		case <-s.stop:
+			s.closeErr = s.closeDatabase()
+			s.compactions.Wait()
+			return
+		case opened := <-s.opens:
+			_, err := s.openDatabase()
+			opened <- err
+		case since := <-s.idle:
+			s.closeUnused(since)
+		case r := <-s.requests:
+			s.serve(r)
+		}
+	}
+}
+
+// serve writes the batch that begins with a request, and with those that wait behind it.
+func (s *store) serve(r *request) {
+	d, err := s.openDatabase()
+	if err != nil {
+		s.engine.meters.failedUpdates.Inc()
+		r.done <- err
+		return
+	}
+	b := s.newBatch(d)
+	for ; r != nil; r = s.nextRequest(b) {
+		select {
+		case r.turn <- b:
+		case <-r.ctx.Done():
+			continue
+		}
+		into := <-r.ran
+		switch into {
+		case nil:
+			r.done <- nil
+		case b:
+		default:
+			// What the update read of the batch before is durable once that is written.
+			if !s.commit(b) {
+				s.answer(into, s.downErr)
+				return
+			}
+			b = into
+		}
+	}
+	s.commit(b)
+}
+
+// nextRequest returns a request that waits now, if the batch has room for more.
+func (s *store) nextRequest(b *batch) *request {
+	if b.size >= gatherUpTo {
+		return nil
+	}
+	select {
+	case r := <-s.requests:
+		return r
+	default:
+		return nil
+	}
+}
+
+// commit makes a batch durable and answers those who wait for it.
+func (s *store) commit(b *batch) bool {
+	if len(b.waiting) == 0 {
+		s.recycle(b)
+		return true
+	}
+	m := s.engine.meters
+	if err := b.d.write(b.records, b.size); err != nil {
+		m.failedCommits.Inc()
+		s.fail(b, err)
+		return false
+	}
+	s.newestSeq = b.d.seq
+	m.commits.Inc()
+	m.updates.Add(int64(b.updates))
+	m.putBytes.Add(int64(b.size))
+	s.answer(b, nil)
+	s.recycle(b)
+	return true
+}
+
+func (s *store) answer(b *batch, err error) {
+	now := time.Now()
+	for _, r := range b.waiting {
+		if err == nil {
+			s.engine.meters.commitSeconds.Observe(now.Sub(r.begun))
+		} else {
+			s.engine.meters.failedUpdates.Inc()
+		}
+		r.done <- err
+	}
+	s.mu.Lock()
+	s.used = now
+	s.mu.Unlock()
+}
+
+// recycle keeps the memory of a batch for the next one.
+func (s *store) recycle(b *batch) {
+	b.records.Reset()
+	s.spare = b.records
+}
+
+// fail answers a batch that could not be written and all who wait behind it, and opens the database again: goleveldb must not
+// write to it any more.
+func (s *store) fail(b *batch, cause error) {
+	log := s.engine.opts.Logger.With("store", s.name)
+	log.Error("write to the journal store failed, opening it again", "error", cause)
+	err := fmt.Errorf("update store %s: %w: %w", s.name, kv.ErrUnavailable, cause)
+	s.downErr = err
+	s.answer(b, err)
+	for {
+		select {
+		case r := <-s.requests:
+			s.engine.meters.failedUpdates.Inc()
+			r.done <- err
+			continue
+		default:
+		}
+		break
+	}
+	s.engine.meters.reopens.Inc()
+	if err := s.closeDatabase(); err != nil {
+		log.Warn("closing the store after a failed write", "error", err)
+	}
+	if _, err := s.openDatabase(); err == nil {
+		log.Info("journal store is open again")
+	}
+}
+
+// openDatabase returns the open database, opening it where it is closed. A failure is answered without a new try for a second.
+func (s *store) openDatabase() (*database, error) {
+	if s.current != nil {
+		return s.current, nil
+	}
+	if time.Now().Before(s.retryAt) {
+		return nil, s.downErr
+	}
+	d, err := s.open()
+	if err != nil {
+		s.engine.opts.Logger.Error("journal store can not be opened", "store", s.name, "error", err)
+		s.downErr = fmt.Errorf("open store %s: %w: %w", s.name, kv.ErrUnavailable, err)
+		s.retryAt = time.Now().Add(retryAfter)
+		return nil, s.downErr
+	}
+	s.opened, s.newestSeq, s.retryAt = true, d.seq, time.Time{}
+	s.mu.Lock()
+	s.current, s.used = d, time.Now()
+	s.mu.Unlock()
+	return d, nil
+}
+
+// closeDatabase closes the database when its last reader has let go of it.
+func (s *store) closeDatabase() error {
+	d := s.current
+	if d == nil {
+		return nil
+	}
+	s.mu.Lock()
+	s.current = nil
+	s.mu.Unlock()
+	d.readers.Wait()
+	s.spare = nil
+	s.engine.meters.stalls.Add(int64(d.stallTime()))
+	if err := d.close(); err != nil && !errors.Is(err, leveldb.ErrClosed) {
+		return fmt.Errorf("close store %s: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *store) closeUnused(since time.Time) {
+	s.mu.Lock()
+	used := s.current == nil || s.used.After(since) || s.current.compactions.Load() > 0
+	s.mu.Unlock()
+	if used {
+		return
+	}
+	if err := s.closeDatabase(); err != nil {
+		s.engine.opts.Logger.Warn("closing an idle volume", "store", s.name, "error", err)
+	}
+}

@@ -1,0 +1,324 @@
+package level
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/syndtr/goleveldb/leveldb"
+	"github.com/syndtr/goleveldb/leveldb/filter"
+	"github.com/syndtr/goleveldb/leveldb/opt"
+	"github.com/syndtr/goleveldb/leveldb/storage"
+	"github.com/syndtr/goleveldb/leveldb/util"
+
+	"copialettere/journal/kv"
+)
+
+// formatVersion stands in the floor record. A database with another one is not opened.
+const formatVersion = 1
+
+// trimStep is how many 'q' keys that are no longer needed a batch deletes at most.
+const trimStep = 16
+
+// oldWriteBuffer is the write buffer of stores that little is written to.
+const oldWriteBuffer = 2 << 20
+
+var (
+	floorKey   = []byte("\x00f")
+	lossPrefix = []byte("\x00l")
+	seqPrefix  = []byte("\x00q")
+
+	// One batch at a time comes from the committer, so there is nothing to merge with.
+	synced = &opt.WriteOptions{Sync: true, NoWriteMerge: true}
+	// A scan would push all else out of the block cache.
+	scanRead = &opt.ReadOptions{DontFillCache: true}
+)
+
+func seqKey(seq uint64) []byte  { return binary.BigEndian.AppendUint64([]byte("\x00q"), seq) }
+func lossKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte("\x00l"), seq) }
+
+// stamp is a batch: its sequence number and time.
+type stamp struct {
+	seq  uint64
+	nano uint64 // nanoseconds since 1970; 0: not known
+}
+
+func (s stamp) time() time.Time {
+	if s.nano == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(s.nano)).UTC()
+}
+
+// database is an open LevelDB with its acknowledged mark. Reading may be done concurrently, under readers; all else is the
+// committer's.
+type database struct {
+	db          *leveldb.DB
+	files       storage.Storage
+	mark        *mark
+	markFailed  func(error)
+	readers     sync.WaitGroup
+	compactions atomic.Int32
+
+	seq         uint64  // of the newest batch
+	floor       stamp   // batches up to this one are in tables
+	oldest      uint64  // the oldest 'q' key that may be left
+	floorMoved  bool    // the floor record on disk is older than floor
+	writeBuffer int     // of the database, bytes
+	sinceMark   int     // bytes since the newest of passed
+	passed      []stamp // the batches at which one more write buffer was full, oldest first
+}
+
+func (s *store) options() *opt.Options {
+	o := s.engine.opts
+	writeBuffer := oldWriteBuffer
+	if s.name != settingsName && s.engine.newest(s.name) {
+		writeBuffer = o.WriteBuffer
+	}
+	return &opt.Options{
+		BlockCacheCapacity:           2 << 20,
+		Compression:                  opt.NoCompression, // the values that matter are compressed
+		CompactionTableSize:          o.TableSize,
+		CompactionTotalSize:          o.TableSize,
+		DisableLargeBatchTransaction: true, // a transaction that fails leaves the write lock taken for ever
+		DisableSeeksCompaction:       true, // it rewrites what is only read
+		Filter:                       filter.NewBloomFilter(10),
+		NoWriteMerge:                 true,
+		OpenFilesCacheCapacity:       200,
+		Strict:                       opt.DefaultStrict,
+		WriteBuffer:                  writeBuffer,
+		WriteL0SlowdownTrigger:       12,
+		WriteL0PauseTrigger:          20,
+	}
+}
+
+// open opens the database, checks it, and makes durable what it finds missing.
+func (s *store) open() (*database, error) {
+	if err := s.folderThere(); err != nil {
+		return nil, err
+	}
+	files, err := s.engine.openStorage(s.name, s.path)
+	if err != nil {
+		return nil, err
+	}
+	d := &database{files: files}
+	if err := s.openFiles(d); err != nil {
+		if d.db != nil {
+			err = errors.Join(err, d.db.Close())
+		}
+		if d.mark != nil {
+			err = errors.Join(err, d.mark.f.Close())
+		}
+		return nil, errors.Join(err, files.Close())
+	}
+	return d, nil
+}
+
+func (s *store) openFiles(d *database) error {
+	o := s.options()
+	d.writeBuffer = o.WriteBuffer
+	fresh, err := s.prepare(d.files)
+	if err != nil {
+		return err
+	}
+	o.ErrorIfMissing, o.ErrorIfExist = !fresh, fresh
+	if !fresh {
+		if err := s.inspect(d.files); err != nil {
+			return err
+		}
+	}
+	if d.db, err = leveldb.Open(d.files, o); err != nil {
+		return err
+	}
+	var acknowledged uint64
+	var damaged bool
+	if d.mark, acknowledged, damaged, err = openMark(s.path); err != nil {
+		return err
+	}
+	if damaged {
+		s.engine.opts.Logger.Warn("acknowledged mark is damaged; a loss at the end of the log would not be noticed", "store", s.name)
+	}
+	d.markFailed = func(err error) {
+		s.engine.opts.Logger.Warn("acknowledged mark could not be written", "store", s.name, "error", err)
+	}
+	losses, err := d.check(max(acknowledged, s.newestSeq))
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	return s.recordLosses(d, losses)
+}
+
+// check reads the sequence numbers above the floor, and returns the spans that are missing from it to the newest, or to the
+// acknowledged one where that is newer. It sets the floor behind them: opening has put all that it found into tables.
+func (d *database) check(acknowledged uint64) ([]loss, error) {
+	switch v, err := d.db.Get(floorKey, nil); {
+	case errors.Is(err, leveldb.ErrNotFound):
+		d.oldest = 1
+	case err != nil:
+		return nil, err
+	case len(v) != 25 || v[0] != formatVersion:
+		return nil, fmt.Errorf("floor record %x: not of format version %d", v, formatVersion)
+	default:
+		d.floor = stamp{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:])}
+		d.oldest = binary.BigEndian.Uint64(v[17:])
+	}
+	var losses []loss
+	newest := d.floor
+	it := d.db.NewIterator(&util.Range{Start: seqKey(d.floor.seq + 1), Limit: []byte("\x00r")}, nil)
+	defer it.Release()
+	for it.Next() {
+		if len(it.Key()) != 10 || len(it.Value()) != 8 {
+			return nil, fmt.Errorf("sequence record %x %x: not as it was written", it.Key(), it.Value())
+		}
+		at := stamp{binary.BigEndian.Uint64(it.Key()[2:]), binary.BigEndian.Uint64(it.Value())}
+		if at.seq != newest.seq+1 {
+			losses = append(losses, loss{first: newest.seq + 1, Loss: kv.Loss{
+				After: newest.time(), Before: at.time(), Count: at.seq - newest.seq - 1,
+			}})
+		}
+		newest = at
+	}
+	if err := it.Error(); err != nil {
+		return nil, err
+	}
+	if acknowledged > newest.seq {
+		losses = append(losses, loss{first: newest.seq + 1, Loss: kv.Loss{After: newest.time(), Count: acknowledged - newest.seq}})
+		newest.seq = acknowledged
+	}
+	d.seq = newest.seq
+	d.floorMoved = newest != d.floor
+	d.floor = newest
+	return losses, nil
+}
+
+// loss is a kv.Loss with its first missing sequence number.
+type loss struct {
+	first uint64
+	kv.Loss
+}
+
+// recordLosses makes losses durable before anybody is handed the database.
+func (s *store) recordLosses(d *database, losses []loss) error {
+	if len(losses) == 0 {
+		return nil
+	}
+	found := time.Now().UTC()
+	batch := new(leveldb.Batch)
+	for _, l := range losses {
+		v := make([]byte, 0, 32)
+		for _, t := range []time.Time{found, l.After, l.Before} {
+			v = appendTime(v, t)
+		}
+		batch.Put(lossKey(l.first), binary.BigEndian.AppendUint64(v, l.Count))
+	}
+	if err := d.write(batch, 0); err != nil {
+		return fmt.Errorf("record losses: %w", err)
+	}
+	for _, l := range losses {
+		s.engine.meters.lost.Add(int64(l.Count))
+		s.engine.opts.Logger.Error("acknowledged updates are missing", "store", s.name, "count", l.Count, "after", l.After,
+			"before", l.Before)
+	}
+	return nil
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return binary.BigEndian.AppendUint64(b, 0)
+	}
+	return binary.BigEndian.AppendUint64(b, uint64(t.UnixNano()))
+}
+
+// losses returns the recorded losses, oldest first.
+func (d *database) losses() ([]kv.Loss, error) {
+	it := d.db.NewIterator(util.BytesPrefix(lossPrefix), nil)
+	defer it.Release()
+	var losses []kv.Loss
+	for it.Next() {
+		v := it.Value()
+		if len(v) != 32 {
+			return nil, fmt.Errorf("loss record %x: not as it was written", v)
+		}
+		at := func(i int) time.Time { return stamp{nano: binary.BigEndian.Uint64(v[i:])}.time() }
+		losses = append(losses, kv.Loss{Found: at(0), After: at(8), Before: at(16), Count: binary.BigEndian.Uint64(v[24:])})
+	}
+	return losses, it.Error()
+}
+
+// get returns the value of a key, or kv.ErrNotFound.
+func (d *database) get(key []byte) ([]byte, error) {
+	v, err := d.db.Get(key, nil)
+	switch {
+	case errors.Is(err, leveldb.ErrNotFound):
+		return nil, kv.ErrNotFound
+	case err != nil:
+		return nil, fmt.Errorf("read key %x: %w: %w", key, kv.ErrUnavailable, err)
+	}
+	return v, nil
+}
+
+// write makes a batch of so many bytes durable, with what the engine keeps beside it. After an error the database must be closed.
+func (d *database) write(batch *leveldb.Batch, size int) error {
+	now := stamp{d.seq + 1, uint64(time.Now().UnixNano())}
+	batch.Put(seqKey(now.seq), binary.BigEndian.AppendUint64(nil, now.nano))
+	d.trim(batch)
+	if err := d.db.Write(batch, synced); err != nil {
+		return err
+	}
+	d.seq = now.seq
+	d.floorMoved = false
+	if err := d.mark.write(now.seq); err != nil {
+		d.markFailed(err)
+	}
+	d.advance(now, size)
+	return nil
+}
+
+// trim deletes some of the 'q' keys up to the floor. Every batch that does so carries the floor, as another one that did may be
+// lost.
+func (d *database) trim(batch *leveldb.Batch) {
+	if !d.floorMoved && d.oldest > d.floor.seq {
+		return
+	}
+	for range trimStep {
+		if d.oldest > d.floor.seq {
+			break
+		}
+		batch.Delete(seqKey(d.oldest))
+		d.oldest++
+	}
+	v := []byte{formatVersion}
+	for _, n := range []uint64{d.floor.seq, d.floor.nano, d.oldest} {
+		v = binary.BigEndian.AppendUint64(v, n)
+	}
+	batch.Put(floorKey, v)
+}
+
+// advance moves the floor to a batch that at least two full write buffers came after: there are not more of them in memory.
+func (d *database) advance(now stamp, size int) {
+	d.sinceMark += size
+	if d.sinceMark < d.writeBuffer {
+		return
+	}
+	d.sinceMark = 0
+	d.passed = append(d.passed, now)
+	if len(d.passed) > 3 {
+		d.floor, d.floorMoved = d.passed[0], true
+		d.passed = d.passed[1:]
+	}
+}
+
+func (d *database) stallTime() time.Duration {
+	var stats leveldb.DBStats
+	if err := d.db.Stats(&stats); err != nil {
+		return 0
+	}
+	return stats.WriteDelayDuration
+}
+
+func (d *database) close() error {
+	return errors.Join(d.db.Close(), d.files.Close(), d.mark.close())
+}

@@ -1,0 +1,300 @@
+package level
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/kvtest"
+	"copialettere/journal/metrics"
+)
+
+func TestInUse(t *testing.T) {
+	f := &onFiles{dir: t.TempDir()}
+	e := f.Open(t)
+	if _, err := Open(f.dir, Options{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("second Open: %v, want %v", err, ErrInUse)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Open(t).Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFolderModes(t *testing.T) {
+	f := &onFiles{dir: filepath.Join(t.TempDir(), "new", "journal")}
+	e := f.Open(t)
+	defer e.Close()
+	openVolume(t, e, "2026-11")
+	if _, err := e.Settings(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{"..", ".", "2026-11", "settings"} {
+		info, err := os.Stat(filepath.Join(f.dir, folder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != 0o700 {
+			t.Errorf("mode of %s is %o, want 700", folder, got)
+		}
+	}
+}
+
+func TestInterruptedDrop(t *testing.T) {
+	f := &onFiles{dir: t.TempDir()}
+	e := f.Open(t)
+	for _, m := range []kv.Month{"2026-10", "2026-11"} {
+		putOne(t, openVolume(t, e, m), "a", "1")
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dropped := filepath.Join(f.dir, "2026-10.dropped")
+	if err := os.Rename(filepath.Join(f.dir, "2026-10"), dropped); err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(f.dir, "notes.dropped") // not ours
+	if err := os.Mkdir(kept, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e = f.Open(t)
+	defer e.Close()
+	if got, err := e.Volumes(t.Context()); err != nil || fmt.Sprint(got) != "[2026-11]" {
+		t.Errorf("volumes: %v, %v", got, err)
+	}
+	if _, err := os.Stat(dropped); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder of the dropped volume: %v, want it gone", err)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("a folder that is none of the engine's: %v", err)
+	}
+}
+
+// closeAndSettle closes an engine in a bubble of synctest, and lets the goroutines of goleveldb end that outlive their database
+// by a second.
+func closeAndSettle(e kv.Engine) {
+	e.Close()
+	time.Sleep(2 * time.Second)
+}
+
+// TestIdle has the engine close what is not used, and open it again for a caller that still holds the store.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newBadDisk(t)
+		f.opts.IdleAfter = 5 * time.Minute
+		e := f.Open(t).(*Engine)
+		defer closeAndSettle(e)
+		var stores []kv.Store
+		for i := range 5 {
+			s := openVolume(t, e, kv.Month(fmt.Sprintf("2026-%02d", i+1)))
+			putOne(t, s, "a", fmt.Sprint(i))
+			stores = append(stores, s)
+		}
+		if _, err := e.Settings(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantOpen := func(when string, want ...string) {
+			t.Helper()
+			synctest.Wait()
+			open := make(map[string]bool)
+			for _, s := range e.openStores() {
+				open[s.name] = true
+			}
+			for _, name := range want {
+				if !open[name] {
+					t.Errorf("%s: %s is closed", when, name)
+				}
+			}
+			if len(open) != len(want) {
+				t.Errorf("%s: open are %v, want %v", when, open, want)
+			}
+		}
+		wantOpen("at first", "2026-01", "2026-02", "2026-03", "2026-04", "2026-05", "settings")
+		time.Sleep(4 * time.Minute)
+		if _, err := stores[1].Get(t.Context(), []byte("a")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Minute)
+		wantOpen("after seven minutes", "2026-02", "2026-04", "2026-05", "settings")
+		// A scan that rests between two pairs holds nothing up, and finds its place again.
+		for p, err := range stores[1].Scan(t.Context(), nil, nil) {
+			if err != nil || string(p.Value) != "1" {
+				t.Errorf("scan: %v, %v", p, err)
+			}
+			time.Sleep(time.Hour)
+			wantOpen("while a scan rests", "2026-04", "2026-05", "settings")
+		}
+		putOne(t, stores[0], "a", "again")
+		if v, err := stores[0].Get(t.Context(), []byte("a")); err != nil || string(v) != "again" {
+			t.Errorf("Get from a volume that was closed: %q, %v", v, err)
+		}
+	})
+}
+
+// TestBlockedWrite has a sync that never ends hold up nobody beyond his context.
+func TestBlockedWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newBadDisk(t)
+		e := f.Open(t)
+		defer closeAndSettle(e)
+		s := openVolume(t, e, "2026-11")
+		putOne(t, s, "a", "1")
+		hold := make(chan struct{})
+		f.holdSync(hold)
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				begun := time.Now()
+				err := s.Update(ctx, nil, func(tx kv.Tx) error { tx.Put([]byte("b"), []byte("2")); return nil })
+				if !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) != time.Minute {
+					t.Errorf("update %d: %v after %v, want it given up after a minute", i, err, time.Since(begun))
+				}
+			})
+		}
+		wg.Wait()
+		if v, err := s.Get(t.Context(), []byte("a")); err != nil || string(v) != "1" {
+			t.Errorf("Get while a write hangs: %q, %v", v, err)
+		}
+		f.holdSync(nil)
+		close(hold)
+		putOne(t, s, "c", "3")
+	})
+}
+
+// TestRetry has a store that can not be opened be tried once a second, and work again when it can.
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newBadDisk(t)
+		e := f.Open(t)
+		defer closeAndSettle(e)
+		s := openVolume(t, e, "2026-11")
+		putOne(t, s, "a", "1")
+		f.mu.Lock()
+		f.off, f.opens = true, 0
+		f.power++ // the storage that is open is dead
+		f.mu.Unlock()
+		for range 50 {
+			if err := tryPut(t, s, "b", "2"); !errors.Is(err, kv.ErrUnavailable) {
+				t.Errorf("Update without a disk: %v, want unavailable", err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		f.mu.Lock()
+		if f.opens < 5 || f.opens > 6 {
+			t.Errorf("opening was tried %d times in 5 seconds, want once a second", f.opens)
+		}
+		f.off = false
+		for _, folder := range f.folders {
+			folder.locked = false
+		}
+		f.mu.Unlock()
+		time.Sleep(time.Second)
+		putOne(t, s, "c", "3")
+		if v, err := s.Get(t.Context(), []byte("a")); err != nil || string(v) != "1" {
+			t.Errorf("Get: %q, %v", v, err)
+		}
+	})
+}
+
+// TestReadersOfTheBatchWait has an update that read what another one of its batch wrote fail with it, even if it wrote nothing
+// or was to fail by itself.
+func TestReadersOfTheBatchWait(t *testing.T) {
+	fault := errors.New("fault of fn")
+	tests := []struct {
+		name string
+		err  error
+	}{{"reads only", nil}, {"fails", fault}}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testReaderOfTheBatch(t, test.err) })
+		})
+	}
+}
+
+func testReaderOfTheBatch(t *testing.T, fnErr error) {
+	f := newBadDisk(t)
+	e := f.Open(t)
+	defer closeAndSettle(e)
+	s := openVolume(t, e, "2026-11")
+	putOne(t, s, "a", "1")
+	// The first update keeps its turn until the second one waits, so that they share a batch.
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.Update(t.Context(), nil, func(tx kv.Tx) error {
+			close(entered)
+			<-leave
+			tx.Put([]byte("a"), []byte("2"))
+			return nil
+		}); !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("the update whose sync failed: %v, want unavailable", err)
+		}
+	})
+	<-entered
+	f.Inject(kvtest.SyncFailedLost)
+	wg.Go(func() {
+		var saw string
+		err := s.Update(t.Context(), nil, func(tx kv.Tx) error {
+			v, err := tx.Get([]byte("a"))
+			saw = string(v)
+			return errors.Join(err, fnErr)
+		})
+		if saw != "2" || !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("the second update saw %q and ended with %v, want it to see what is not durable, and unavailable", saw, err)
+		}
+	})
+	synctest.Wait()
+	close(leave)
+	wg.Wait()
+}
+
+func TestMetrics(t *testing.T) {
+	r := new(metrics.Registry)
+	f := newBadDisk(t)
+	f.opts.Metrics = r
+	e := f.Open(t)
+	s := openVolume(t, e, "2026-11")
+	for i := range 10 {
+		putOne(t, s, fmt.Sprint(i), "0123456789")
+	}
+	f.Inject(kvtest.FailedWrite)
+	if err := tryPut(t, s, "a", "1"); !errors.Is(err, kv.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	putOne(t, s, "a", "1")
+	var b strings.Builder
+	if _, err := r.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"copialettere_store_updates_total 11",
+		"copialettere_store_failed_updates_total 1",
+		"copialettere_store_batches_total 11",
+		"copialettere_store_failed_writes_total 1",
+		"copialettere_store_reopens_total 1",
+		"copialettere_store_lost_updates_total 0",
+		"copialettere_store_put_bytes_total 112",
+		"copialettere_store_commit_seconds_count 11",
+		"copialettere_store_open 1",
+		"copialettere_store_write_stall_seconds 0",
+	} {
+		if !strings.Contains(b.String(), "\n"+line+"\n") {
+			t.Errorf("the metrics lack %q", line)
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+}

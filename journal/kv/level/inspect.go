@@ -1,0 +1,190 @@
+package level
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/syndtr/goleveldb/leveldb/journal"
+	"github.com/syndtr/goleveldb/leveldb/storage"
+)
+
+// folderThere keeps goleveldb from creating the folder of a store that vanished.
+func (s *store) folderThere() error {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a folder", s.path)
+	}
+	return nil
+}
+
+// prepare tells whether a database is to be created: only where none can have been. What an interrupted creation has left is
+// removed. It is an error where files say that there was a database whose entry point, CURRENT, is gone.
+func (s *store) prepare(files storage.Storage) (fresh bool, err error) {
+	_, metaErr := files.GetMeta()
+	if metaErr == nil {
+		return false, nil
+	}
+	var corrupted *storage.ErrCorrupted
+	if !errors.Is(metaErr, fs.ErrNotExist) && !errors.As(metaErr, &corrupted) {
+		return false, metaErr
+	}
+	vanished := func(there string) error {
+		return fmt.Errorf("the database is incomplete: there is %s, but no CURRENT that names a manifest: %w", there, metaErr)
+	}
+	_, err = os.Stat(filepath.Join(s.path, markName))
+	if err == nil || s.opened {
+		return false, vanished(markName)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	left, err := files.List(storage.TypeAll)
+	if err != nil {
+		return false, err
+	}
+	for _, fd := range left {
+		// goleveldb creates a manifest, then CURRENT, then the rest.
+		if fd.Type != storage.TypeManifest {
+			return false, vanished(fd.String())
+		}
+	}
+	for _, fd := range left {
+		if err := files.Remove(fd); err != nil {
+			return false, err
+		}
+	}
+	pending, err := filepath.Glob(filepath.Join(s.path, "CURRENT*"))
+	if err != nil {
+		return false, err
+	}
+	for _, path := range pending {
+		if err := os.Remove(path); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// inspect reads the logs and the manifest before goleveldb does, which passes over what is damaged in them and removes them. A
+// damaged log is copied aside. With a damaged manifest the database is not opened, for goleveldb would erase the tables that it
+// no longer finds in it.
+func (s *store) inspect(files storage.Storage) error {
+	current, err := files.GetMeta()
+	if err != nil {
+		return err
+	}
+	if reason, err := inspectFile(files, current); err != nil {
+		return fmt.Errorf("read %s: %w", current, err)
+	} else if reason != "" {
+		return fmt.Errorf("%s is damaged (%s): put the volume back from a backup, or repair it on a copy", current, reason)
+	}
+	logs, err := files.List(storage.TypeJournal)
+	if err != nil {
+		return err
+	}
+	for _, fd := range logs {
+		reason, err := inspectFile(files, fd)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", fd, err)
+		}
+		if reason == "" {
+			continue
+		}
+		aside := filepath.Join(s.path, fmt.Sprintf("damaged-%d-%s", time.Now().Unix(), fd))
+		s.engine.opts.Logger.Error("a log of the journal store is damaged, keeping a copy", "store", s.name, "log", fd.String(),
+			"damage", reason, "copy", aside)
+		if err := copyAside(files, fd, aside); err != nil {
+			return fmt.Errorf("keep a copy of the damaged %s: %w", fd, err)
+		}
+	}
+	return nil
+}
+
+func inspectFile(files storage.Storage, fd storage.FileDesc) (damage string, err error) {
+	r, err := files.Open(fd)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	return damageOf(r)
+}
+
+// damageOf reads a file in LevelDB's log format and returns what is damaged in it, or "". What a crash leaves is no damage: a tail
+// that is cut off, or zeros from some place on.
+func damageOf(r io.Reader) (string, error) {
+	drops := new(drops)
+	log := journal.NewReader(r, drops, false, true)
+	for {
+		record, err := log.Next()
+		if err == nil {
+			_, err = io.Copy(io.Discard, record)
+		}
+		switch {
+		case err == nil:
+			// A whole record behind a place that was passed over: that place is not the tail.
+			if drops.tail != "" {
+				return drops.tail, nil
+			}
+		case errors.Is(err, io.EOF):
+			return drops.damage, nil
+		case errors.Is(err, io.ErrUnexpectedEOF):
+		default:
+			return "", err
+		}
+		if drops.damage != "" {
+			return drops.damage, nil
+		}
+	}
+}
+
+// drops hears from goleveldb's reader what it passes over.
+type drops struct {
+	damage string // what no crash explains
+	tail   string // what a crash explains if nothing follows
+}
+
+// Drop implements journal.Dropper.
+func (d *drops) Drop(err error) {
+	var corrupted *journal.ErrCorrupted
+	if !errors.As(err, &corrupted) {
+		d.damage = err.Error()
+		return
+	}
+	switch {
+	case strings.HasPrefix(corrupted.Reason, "checksum"), strings.HasPrefix(corrupted.Reason, "invalid chunk type"):
+		d.damage = corrupted.Reason
+	default: // zero header, chunk length overflows block, missing chunk part, orphan chunk
+		d.tail = corrupted.Reason
+	}
+}
+
+func copyAside(files storage.Storage, fd storage.FileDesc, path string) error {
+	r, err := files.Open(fd)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	w, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(w, r); err == nil {
+		err = w.Sync()
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return syncFolder(filepath.Dir(path))
+}

@@ -1,0 +1,460 @@
+// Package level keeps the volumes of the journal in LevelDB, one database for each month, by way of goleveldb. It is the embedded
+// engine behind package kv, and the only package that names goleveldb.
+//
+// # Layout on disk
+//
+// Under the folder that is handed to Open, all folders with mode 0700:
+//
+//	LOCK                     locked (flock) by the process that has the folder open
+//	2026-11/                 a volume: one LevelDB database
+//	2026-11.dropped/         a volume whose erasure was interrupted; Open finishes it
+//	settings/                the settings store: one LevelDB database
+//
+// In the folder of a database:
+//
+//	CURRENT MANIFEST-* *.log *.ldb LOCK LOG     LevelDB's own files
+//	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest batch that was
+//	                         acknowledged (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after
+//	                         each commit and synced now and then: exact after a crash of the process, older after a power cut.
+//	damaged-<unix time>-<name>   a copy of a log that was found damaged before LevelDB replayed and removed it. Nothing reads it
+//	                         again; it is for a person to look at, and to delete.
+//
+// Keys of the engine, beside those of the caller, which never begin with a zero byte. Numbers are big-endian, times are
+// nanoseconds since 1970 in 8 bytes, and 0 is no time:
+//
+//	00 'f'                   version (1 byte, 1), floor (8), time of the batch at the floor (8), oldest 'q' that may be left (8)
+//	00 'l' <seq 8>           a loss, by its first missing sequence number: found (8), after (8), before (8), count (8)
+//	00 'q' <seq 8>           time of the batch with that sequence number
+//
+// # Durability
+//
+// One goroutine for each store, the committer, writes. It gathers the Updates that wait, has them run one after the other, and
+// writes what they wrote as one batch with one fsync. All of them are answered when it is durable.
+//
+// After a failed write or fsync goleveldb may later drop a write that it reported durable. So the committer answers
+// kv.ErrUnavailable, closes the database, and opens it again, which writes what the log held into new files; only then it goes on.
+// A batch whose fsync failed may be found then. It was not acknowledged, which is all that kv promises.
+//
+// goleveldb replays a log that is damaged in the middle without a word about what it left out. So every batch carries a 'q' key
+// with the next sequence number. When a database is opened, the numbers above the floor must be without a gap and reach the
+// acknowledged mark; what is missing is recorded under 'l' and reported by Store.Lost from then on. The floor is the newest batch
+// that is known to be in tables, whose blocks carry checksums; the 'q' keys up to it are deleted a few at a time.
+package level
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/syndtr/goleveldb/leveldb/storage"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
+)
+
+// ErrInUse says that another process, or another Engine of this one, has the folder open.
+var ErrInUse = errors.New("folder is in use")
+
+const (
+	settingsName  = "settings"
+	droppedSuffix = ".dropped"
+	lockName      = "LOCK"
+)
+
+// Options are the choices of an Engine. The zero value is good.
+type Options struct {
+	Metrics *metrics.Registry // nil: not counted
+	Logger  *slog.Logger      // nil: slog.Default
+
+	// Storage opens the files of a store, by the name of its folder, in place of those on disk. It is for tests that inject
+	// faults; the acknowledged mark stays a file on disk. nil: files.
+	Storage func(name string) (storage.Storage, error)
+
+	// WriteBuffer is how many bytes of the newest volume LevelDB gathers in memory before it writes a table; two such buffers may
+	// exist at a time. Every store that is opened again replays as much. 0: 16 MiB.
+	WriteBuffer int
+	// TableSize is the size in bytes of the tables that compaction writes. 0: 16 MiB.
+	TableSize int
+	// IdleAfter is after what time without a call an older volume is closed. 0: five minutes.
+	IdleAfter time.Duration
+	// KeepOpen is how many of the newest volumes stay open even so. 0: two.
+	KeepOpen int
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Metrics == nil {
+		o.Metrics = new(metrics.Registry)
+	}
+	if o.WriteBuffer == 0 {
+		o.WriteBuffer = 16 << 20
+	}
+	if o.TableSize == 0 {
+		o.TableSize = 16 << 20
+	}
+	if o.IdleAfter == 0 {
+		o.IdleAfter = 5 * time.Minute
+	}
+	if o.KeepOpen == 0 {
+		o.KeepOpen = 2
+	}
+	return o
+}
+
+// Engine is the kv.Engine on a folder.
+type Engine struct {
+	dir     string
+	opts    Options
+	meters  *meters
+	lock    *os.File
+	stop    chan struct{}  // closed by Close
+	janitor sync.WaitGroup // the goroutine that closes idle volumes
+
+	mu       sync.Mutex
+	closed   bool                     // guarded by mu
+	stores   map[string]*store        // by folder name; guarded by mu
+	dropping map[string]chan struct{} // closed when the erasure is done; guarded by mu
+}
+
+var _ kv.Engine = (*Engine)(nil)
+
+// Open opens the engine on a folder, which is created where it is missing. It finishes erasures that were interrupted. The error
+// is ErrInUse where another process has the folder open. Volumes are opened when they are first asked for.
+func Open(dir string, opts Options) (*Engine, error) {
+	if err := makeFolder(dir); err != nil {
+		return nil, err
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		dir: dir, opts: opts.withDefaults(), lock: lock,
+		stop: make(chan struct{}), stores: make(map[string]*store), dropping: make(map[string]chan struct{}),
+	}
+	e.meters = newMeters(e)
+	if err := e.finishDrops(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	e.janitor.Go(e.closeIdle)
+	return e, nil
+}
+
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock journal folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = ErrInUse
+		}
+		return nil, fmt.Errorf("lock journal folder %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+func (e *Engine) finishDrops() error {
+	entries, err := os.ReadDir(e.dir)
+	if err != nil {
+		return fmt.Errorf("open journal folder: %w", err)
+	}
+	for _, entry := range entries {
+		name, dropped := strings.CutSuffix(entry.Name(), droppedSuffix)
+		if _, err := kv.ParseMonth(name); !dropped || err != nil {
+			continue
+		}
+		e.opts.Logger.Info("erasure of a volume was interrupted, finishing it", "volume", name)
+		if err := os.RemoveAll(filepath.Join(e.dir, entry.Name())); err != nil {
+			return fmt.Errorf("finish erasing volume %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Volume implements kv.Engine.
+func (e *Engine) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	if err := checkMonth(m); err != nil {
+		return nil, err
+	}
+	return e.store(ctx, string(m), create)
+}
+
+// Settings implements kv.Engine.
+func (e *Engine) Settings(ctx context.Context) (kv.Store, error) {
+	return e.store(ctx, settingsName, true)
+}
+
+// checkMonth keeps anything but a month out of the names of folders.
+func checkMonth(m kv.Month) error {
+	parsed, err := kv.ParseMonth(string(m))
+	if err != nil {
+		return err
+	}
+	if parsed != m {
+		return fmt.Errorf("month %q: want YYYY-MM", string(m))
+	}
+	return nil
+}
+
+func (e *Engine) store(ctx context.Context, name string, create bool) (kv.Store, error) {
+	for {
+		s, wait, err := e.find(name, create)
+		if err != nil {
+			return nil, err
+		}
+		if wait != nil {
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return nil, fmt.Errorf("open store %s: waiting for its erasure: %w", name, ctx.Err())
+			}
+		}
+		h, err := s.acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		h.release()
+		return s, nil
+	}
+}
+
+// find returns the store of a folder, or what to wait for before it can be told.
+func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, nil, fmt.Errorf("open store %s: %w", name, kv.ErrClosed)
+	}
+	if wait, ok := e.dropping[name]; ok {
+		return nil, wait, nil
+	}
+	if s, ok := e.stores[name]; ok {
+		return s, nil, nil
+	}
+	path := filepath.Join(e.dir, name)
+	if _, err := os.Stat(path); err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("open store %s: %w: %w", name, kv.ErrUnavailable, err)
+		}
+		if !create {
+			return nil, nil, fmt.Errorf("volume %s: %w", name, kv.ErrNoVolume)
+		}
+		if err := makeFolder(path); err != nil {
+			return nil, nil, fmt.Errorf("create store %s: %w: %w", name, kv.ErrUnavailable, err)
+		}
+	}
+	s := newStore(e, name, path)
+	e.stores[name] = s
+	return s, nil, nil
+}
+
+// Volumes implements kv.Engine.
+func (e *Engine) Volumes(ctx context.Context) ([]kv.Month, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, fmt.Errorf("list volumes: %w", kv.ErrClosed)
+	}
+	entries, err := os.ReadDir(e.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	var months []kv.Month
+	for _, entry := range entries {
+		m := kv.Month(entry.Name())
+		if _, dropping := e.dropping[entry.Name()]; entry.IsDir() && !dropping && checkMonth(m) == nil {
+			months = append(months, m)
+		}
+	}
+	slices.Sort(months)
+	return months, nil
+}
+
+// Drop implements kv.Engine. Once the folder is renamed the volume is gone for good, although its files may outlive a crash until
+// the next Open.
+func (e *Engine) Drop(ctx context.Context, m kv.Month) error {
+	if err := checkMonth(m); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	name := string(m)
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return fmt.Errorf("drop volume %s: %w", name, kv.ErrClosed)
+	}
+	if wait, ok := e.dropping[name]; ok {
+		e.mu.Unlock()
+		select {
+		case <-wait:
+			return e.Drop(ctx, m) // the other one may have failed
+		case <-ctx.Done():
+			return fmt.Errorf("drop volume %s: %w", name, ctx.Err())
+		}
+	}
+	done := make(chan struct{})
+	e.dropping[name] = done
+	s := e.stores[name]
+	delete(e.stores, name)
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.dropping, name)
+		e.mu.Unlock()
+		close(done)
+	}()
+
+	if s != nil {
+		// What the store says while it closes is of no interest: all of it goes.
+		_ = s.close()
+	}
+	return e.erase(name)
+}
+
+func (e *Engine) erase(name string) error {
+	path := filepath.Join(e.dir, name)
+	dropped := path + droppedSuffix
+	if err := os.RemoveAll(dropped); err != nil {
+		return fmt.Errorf("drop volume %s: %w", name, err)
+	}
+	if err := os.Rename(path, dropped); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("drop volume %s: %w", name, err)
+	}
+	if err := syncFolder(e.dir); err != nil {
+		return fmt.Errorf("drop volume %s: %w", name, err)
+	}
+	if err := os.RemoveAll(dropped); err != nil {
+		return fmt.Errorf("drop volume %s: erase its files: %w", name, err)
+	}
+	return nil
+}
+
+// Close implements kv.Engine. It returns the errors of the stores, joined.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	stores := e.stores
+	e.stores = nil
+	var drops []chan struct{}
+	for _, done := range e.dropping {
+		drops = append(drops, done)
+	}
+	e.mu.Unlock()
+	close(e.stop)
+	e.janitor.Wait()
+	for _, done := range drops {
+		<-done
+	}
+	var errs []error
+	for _, s := range stores {
+		errs = append(errs, s.close())
+	}
+	errs = append(errs, e.lock.Close())
+	return errors.Join(errs...)
+}
+
+// closeIdle closes volumes that nobody uses, and syncs the acknowledged marks, until the engine is closed.
+func (e *Engine) closeIdle() {
+	tick := time.NewTicker(max(e.opts.IdleAfter/5, time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-tick.C:
+		}
+		open := e.openStores()
+		for _, s := range open {
+			s.syncMark()
+		}
+		open = slices.DeleteFunc(open, func(s *store) bool { return s.name == settingsName })
+		slices.SortFunc(open, func(a, b *store) int { return strings.Compare(b.name, a.name) })
+		for _, s := range open[min(len(open), e.opts.KeepOpen):] {
+			s.closeIfIdle(e.opts.IdleAfter)
+		}
+	}
+}
+
+// openStores returns the stores whose database is open now.
+func (e *Engine) openStores() []*store {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var open []*store
+	for _, s := range e.stores {
+		if s.isOpen() {
+			open = append(open, s)
+		}
+	}
+	return open
+}
+
+// newest tells whether no volume is newer than the month of that name; it is the one that mail is written to.
+func (e *Engine) newest(name string) bool {
+	entries, err := os.ReadDir(e.dir)
+	if err != nil {
+		return true
+	}
+	for _, entry := range entries {
+		if checkMonth(kv.Month(entry.Name())) == nil && entry.Name() > name {
+			return false
+		}
+	}
+	return true
+}
+
+// makeFolder creates a folder and makes its name durable.
+func makeFolder(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := makeFolder(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(parent)
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync folder %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package level
+
+import (
+	"log/slog"
+	"testing"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/kvtest"
+)
+
+// onFiles is an engine on real files.
+type onFiles struct {
+	dir  string
+	opts Options
+}
+
+func (f *onFiles) Open(t testing.TB) kv.Engine {
+	opts := f.opts
+	opts.Logger = testLogger(t)
+	e, err := Open(f.dir, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// testLogger shows what an engine logs with the output of the test.
+func testLogger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+func TestContractOnFiles(t *testing.T) {
+	kvtest.Run(t, func(t testing.TB) kvtest.Fixture { return &onFiles{dir: t.TempDir()} })
+}
+
+// TestContractWithSmallBuffers has LevelDB rotate its logs, write tables and compact them all the time.
+func TestContractWithSmallBuffers(t *testing.T) {
+	kvtest.Run(t, func(t testing.TB) kvtest.Fixture {
+		return &onFiles{dir: t.TempDir(), opts: Options{WriteBuffer: 64 << 10, TableSize: 64 << 10}}
+	})
+}
+
+func TestFaults(t *testing.T) {
+	kvtest.RunFaults(t, func(t testing.TB) kvtest.Faulty { return newBadDisk(t) })
+}
+
+func TestFaultsWithSmallBuffers(t *testing.T) {
+	kvtest.RunFaults(t, func(t testing.TB) kvtest.Faulty {
+		f := newBadDisk(t)
+		f.opts = Options{WriteBuffer: 16 << 10, TableSize: 16 << 10}
+		return f
+	})
+}

@@ -1,0 +1,211 @@
+package part
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+const (
+	tableVersion = 1
+	// partMinimum is the fewest bytes that a part takes in the stored form.
+	partMinimum = 8
+	// maxOffset bounds what is believed of stored offsets, so that sums of a few can not overflow.
+	maxOffset = 1 << 60
+	fields    = 6
+)
+
+// knownTypes are stored as numbers, counted from 1. Add at the end only.
+var knownTypes = [...]string{"text/plain", "text/html", "multipart/mixed", "multipart/alternative", "multipart/related", "multipart/signed",
+	"multipart/report", "multipart/digest", "message/rfc822", "message/delivery-status", "application/octet-stream", "application/pdf",
+	"application/xml", "application/pkcs7-signature", "application/x-pkcs7-signature", "application/pkcs7-mime", "application/zip",
+	"image/jpeg", "image/png", "image/gif", "text/xml", "text/calendar", "text/rfc822-headers", "message/global"}
+
+// typeNumber returns the number of a known type, or 0.
+func typeNumber(name string) int {
+	for i, known := range knownTypes {
+		if name == known {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+// values returns the stored field values of a part in their order.
+func (p *Part) values() [fields]*string {
+	return [fields]*string{&p.ContentType, &p.TransferEncoding, &p.Disposition, &p.ContentID, &p.Description, &p.Language}
+}
+
+// sum sets the flags of the table from those of its parts.
+func (t *Table) sum() {
+	t.Odd = 0
+	for i := range t.Parts {
+		t.Odd |= t.Parts[i].Odd
+	}
+}
+
+// AppendBinary appends the stored form to b. It fails only on a table that no Scanner made: one whose ranges are not as Part says.
+func (t *Table) AppendBinary(b []byte) ([]byte, error) {
+	if err := t.check(); err != nil {
+		return b, err
+	}
+	b = append(b, tableVersion)
+	b = binary.AppendUvarint(b, uint64(len(t.Parts)))
+	for i := range t.Parts {
+		p := &t.Parts[i]
+		distance, base := 0, int64(0)
+		if i > 0 {
+			distance, base = i-p.Parent, t.Parts[p.Parent].Body
+		}
+		for _, n := range [...]int64{int64(distance), p.Header - base, p.Body - p.Header, p.End - p.Body, p.Lines, int64(p.Odd)} {
+			b = binary.AppendUvarint(b, uint64(n))
+		}
+		number := typeNumber(p.Type)
+		b = binary.AppendUvarint(b, uint64(number))
+		if number == 0 {
+			b = appendString(b, p.Type)
+		}
+		values := p.values()
+		present := uint64(0)
+		for k, v := range values {
+			if *v != "" {
+				present |= 1 << k
+			}
+		}
+		b = binary.AppendUvarint(b, present)
+		for _, v := range values {
+			if *v != "" {
+				b = appendString(b, *v)
+			}
+		}
+	}
+	return b, nil
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// UnmarshalBinary reads the stored form, which must be all of b and is not kept. Whatever b holds, it takes memory in proportion to
+// the length of b. Errors wrap ErrTable and leave t as it was.
+func (t *Table) UnmarshalBinary(b []byte) error {
+	r := reader{rest: b}
+	if version := r.byte(); version != tableVersion {
+		return fmt.Errorf("%w: version %d", ErrTable, version)
+	}
+	count := r.uvarint(uint64(len(r.rest) / partMinimum))
+	read := Table{Parts: make([]Part, 0, count)}
+	for i := range int(count) {
+		p := Part{Parent: i - int(r.uvarint(uint64(i)))}
+		base := int64(0)
+		if i == 0 {
+			p.Parent = -1
+		} else if p.Parent < i {
+			base = read.Parts[p.Parent].Body
+		}
+		p.Header = base + r.offset()
+		p.Body = p.Header + r.offset()
+		p.End = p.Body + r.offset()
+		p.Lines = r.offset()
+		p.Odd = Oddity(r.uvarint(1<<32 - 1))
+		if number := r.uvarint(uint64(len(knownTypes))); number > 0 {
+			p.Type = knownTypes[number-1]
+		} else {
+			p.Type = r.string()
+		}
+		present := r.uvarint(1<<fields - 1)
+		for k, v := range p.values() {
+			if present&(1<<k) != 0 {
+				*v = r.string()
+			}
+		}
+		if r.failed {
+			break
+		}
+		read.Parts = append(read.Parts, p)
+	}
+	if r.failed || len(r.rest) > 0 {
+		return fmt.Errorf("%w: cut short or damaged", ErrTable)
+	}
+	if err := read.check(); err != nil {
+		return err
+	}
+	read.sum()
+	*t = read
+	return nil
+}
+
+// check reports a table whose parts are not depth first, or whose ranges are not as Part says.
+func (t *Table) check() error {
+	if len(t.Parts) == 0 {
+		return fmt.Errorf("%w: no part", ErrTable)
+	}
+	type open struct {
+		part int
+		free int64 // where the next part inside may begin
+	}
+	stack := []open{{part: -1}}
+	for i := range t.Parts {
+		p := &t.Parts[i]
+		for stack[len(stack)-1].part > p.Parent {
+			stack = stack[:len(stack)-1]
+		}
+		parent := &stack[len(stack)-1]
+		end := int64(maxOffset)
+		if p.Parent >= 0 {
+			end = t.Parts[p.Parent].End
+		}
+		if parent.part != p.Parent || i > 0 && p.Parent < 0 || p.Header < parent.free || p.Body < p.Header || p.End < p.Body || p.End > end ||
+			p.Lines < 0 || p.Lines > p.End-p.Body || p.Type == "" {
+			return fmt.Errorf("%w: part %d is out of place", ErrTable, i)
+		}
+		parent.free = p.End
+		stack = append(stack, open{part: i, free: p.Body})
+	}
+	return nil
+}
+
+// reader takes the stored form apart. After a failure it yields zeros.
+type reader struct {
+	rest   []byte
+	failed bool
+}
+
+func (r *reader) fail() {
+	r.rest, r.failed = nil, true
+}
+
+func (r *reader) byte() byte {
+	if len(r.rest) == 0 {
+		r.fail()
+		return 0
+	}
+	c := r.rest[0]
+	r.rest = r.rest[1:]
+	return c
+}
+
+// uvarint takes a number of at most max.
+func (r *reader) uvarint(max uint64) uint64 {
+	v, n := binary.Uvarint(r.rest)
+	// Only the shortest form of a number is right: each table then has one stored form.
+	if n <= 0 || v > max || n > 1 && n != (bits.Len64(v)+6)/7 {
+		r.fail()
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+func (r *reader) offset() int64 { return int64(r.uvarint(maxOffset)) }
+
+func (r *reader) string() string {
+	n := r.uvarint(uint64(len(r.rest)))
+	if n > uint64(len(r.rest)) {
+		r.fail()
+		return ""
+	}
+	s := string(r.rest[:n])
+	r.rest = r.rest[n:]
+	return s
+}

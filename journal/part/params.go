@@ -1,0 +1,257 @@
+package part
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxParameters is how many bytes of a value Params reads.
+const maxParameters = 8 << 10
+
+// Params reads a Content-Type, Content-Disposition or like value (RFC 2045 5.1): the media type or disposition in lower case, "" where
+// there is none, and the parameters, names in lower case, values unquoted. Parameters in pieces or with a charset (RFC 2231) are put
+// together and converted to UTF-8, and win over a plain one of the same name; else the first one of a name counts. It never fails:
+// what can not be read is left out. At most 8 KiB of the value are read.
+func Params(value string) (string, map[string]string) {
+	value = clip(value, maxParameters)
+	name, rest := mediaType(value)
+	if name == "" {
+		name, rest = token(value)
+	}
+	params := make(map[string]string)
+	pieces := make(map[string][]piece)
+	for c := parameters(rest); c.next(); {
+		key, val := c.parameter()
+		if key == "" {
+			continue
+		}
+		base, section, star := strings.Cut(key, "*")
+		if !star {
+			if _, ok := params[key]; !ok {
+				params[key] = val
+			}
+			continue
+		}
+		p := piece{value: val}
+		section, p.encoded = strings.CutSuffix(section, "*")
+		if section == "" {
+			p.encoded = true
+		} else if n, err := strconv.ParseUint(section, 10, 16); err == nil {
+			p.number = int(n)
+		} else {
+			continue
+		}
+		pieces[base] = append(pieces[base], p)
+	}
+	for base, list := range pieces {
+		if val, ok := join(list); ok {
+			params[base] = val
+		}
+	}
+	return name, params
+}
+
+// piece is one section of a parameter in the form of RFC 2231.
+type piece struct {
+	number  int
+	encoded bool
+	value   string
+}
+
+// join puts the sections of a parameter together, up to the first that is missing.
+func join(list []piece) (string, bool) {
+	slices.SortStableFunc(list, func(a, b piece) int { return a.number - b.number })
+	if list[0].number != 0 {
+		return "", false
+	}
+	charset := ""
+	var b []byte
+	next := 0
+	for _, p := range list {
+		if p.number > next {
+			break
+		}
+		if p.number < next {
+			continue
+		}
+		if next++; !p.encoded {
+			b = append(b, p.value...)
+			continue
+		}
+		val := p.value
+		if p.number == 0 {
+			if parts := strings.SplitN(val, "'", 3); len(parts) == 3 {
+				charset, val = parts[0], parts[2]
+			}
+		}
+		b = appendUnescaped(b, val, '%')
+	}
+	return toUTF8(charset, b), true
+}
+
+// mediaType returns the media type at the start of a value in lower case, and what follows; "" where there is none.
+func mediaType(value string) (string, string) {
+	major, rest := token(value)
+	if major == "" || rest == "" || rest[0] != '/' {
+		return "", value
+	}
+	minor, rest := token(rest[1:])
+	// RFC 6838 4.2 allows 127 bytes each.
+	if minor == "" || len(major) > 127 || len(minor) > 127 {
+		return "", value
+	}
+	return major + "/" + minor, rest
+}
+
+// token returns the token (RFC 2045 5.1) at the start of a value in lower case, and what follows it and the comments around it.
+func token(value string) (string, string) {
+	c := cursor{rest: value}
+	c.space()
+	n := 0
+	for n < len(c.rest) && isTokenChar(c.rest[n]) {
+		n++
+	}
+	t := strings.ToLower(c.rest[:n])
+	c.rest = c.rest[n:]
+	c.space()
+	return t, c.rest
+}
+
+func isTokenChar(b byte) bool {
+	return b > ' ' && b < 0x7f && strings.IndexByte(`()<>@,;:\"/[]?=`, b) < 0
+}
+
+// encodingToken returns a transfer encoding in lower case, without comments.
+func encodingToken(value string) string {
+	t, _ := token(value)
+	return t
+}
+
+// parameter returns the plain parameter of that name, given in lower case, or else the one in the form of RFC 2231, or "".
+func parameter(value, name string) string {
+	_, rest := mediaType(value)
+	for c := parameters(rest); c.next(); {
+		if key, val := c.parameter(); key == name {
+			return val
+		}
+	}
+	if strings.IndexByte(value, '*') < 0 {
+		return ""
+	}
+	_, params := Params(value)
+	return params[name]
+}
+
+// cursor goes through the parameters of a value. It only moves forward.
+type cursor struct {
+	rest string
+	at   bool // rest begins with a parameter
+}
+
+// parameters returns a cursor before the first parameter of what follows a media type. The semicolon before it may be missing.
+func parameters(rest string) cursor {
+	return cursor{rest: rest, at: rest != "" && rest[0] != ';'}
+}
+
+// space skips white space and comments (RFC 5322 3.2.2).
+func (c *cursor) space() {
+	for c.rest != "" {
+		switch c.rest[0] {
+		case ' ', '\t', '\r', '\n':
+			c.rest = c.rest[1:]
+		case '(':
+			c.rest = c.rest[commentEnd(c.rest):]
+		default:
+			return
+		}
+	}
+}
+
+// commentEnd returns the length of the comment at the start of s: all of s where it is not closed.
+func commentEnd(s string) int {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(s)
+}
+
+// next moves to the next parameter and reports whether there is one.
+func (c *cursor) next() bool {
+	if c.at {
+		c.at = false
+		return true
+	}
+	if i := strings.IndexByte(c.rest, ';'); i >= 0 {
+		c.rest = c.rest[i+1:]
+		return true
+	}
+	return false
+}
+
+// parameter takes one parameter: its name in lower case, "" where there is none, and its value unquoted.
+func (c *cursor) parameter() (name, value string) {
+	c.space()
+	n := strings.IndexAny(c.rest, "=; \t\"")
+	if n < 0 {
+		return "", ""
+	}
+	name = strings.ToLower(c.rest[:n])
+	c.rest = c.rest[n:]
+	c.space()
+	if c.rest == "" || c.rest[0] != '=' {
+		return "", ""
+	}
+	c.rest = c.rest[1:]
+	c.space()
+	if strings.HasPrefix(c.rest, `"`) {
+		value, _ = c.quoted()
+		return name, value
+	}
+	n = strings.IndexByte(c.rest, ';')
+	if n < 0 {
+		n = len(c.rest)
+	}
+	value = strings.TrimRight(c.rest[:n], " \t")
+	c.rest = c.rest[n:]
+	// Mail programs send file names with spaces unquoted; elsewhere a space ends the value, as before a comment.
+	if name != "name" && name != "filename" {
+		if i := strings.IndexAny(value, " \t"); i >= 0 {
+			value = value[:i]
+		}
+	}
+	return name, value
+}
+
+// quoted takes a quoted string and reports whether it is closed; one that is not goes to the end. A backslash quotes only a quote or
+// a backslash, for the sake of paths.
+func (c *cursor) quoted() (text string, closed bool) {
+	s := c.rest[1:]
+	if i := strings.IndexAny(s, "\"\\"); i >= 0 && s[i] == '"' {
+		c.rest = s[i+1:]
+		return s[:i], true
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			c.rest = s[i+1:]
+			return b.String(), true
+		case s[i] == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	c.rest = ""
+	return b.String(), false
+}

@@ -1,0 +1,515 @@
+package part
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+const (
+	// MaxBoundary is the longest boundary, in bytes, that is looked for. RFC 2046 5.1.1 allows 70.
+	MaxBoundary = 1000
+	// maxDelimiter is the longest delimiter line, in bytes with its padding and line end. It bounds what is held back.
+	maxDelimiter = MaxBoundary + 280
+	// maxLine is the longest line of RFC 5322 2.1.1, in bytes without its line end.
+	maxLine = 998
+	// keepBuffer is how large a header buffer Reset keeps for the next message.
+	keepBuffer = 64 << 10
+)
+
+var (
+	cr   = []byte("\r")
+	crlf = []byte("\r\n")
+)
+
+// Scanner finds the parts of one message in a single pass. The result does not depend on how the message is cut into Writes.
+// A Scanner belongs to one goroutine.
+//
+// A delimiter line is "--", the boundary, "--" if it closes, and white space (RFC 2046 5.1.1). A line that goes on with anything else
+// is none: the standard would allow it, but mail programs do not, and boundaries that begin with one another are common. The
+// innermost multipart is asked first; a delimiter of an outer one ends all that is inside.
+type Scanner struct {
+	limits     Limits
+	parts      []Part
+	stack      []node
+	boundaries map[string]int // boundaries that are looked for: the place in the stack of the innermost node that has it
+	room       int            // bytes of values that may still be kept
+	head       bool           // within a header block
+	done       *Table
+
+	// The top-level header has a buffer of its own, because Header may be asked for until the end.
+	top, inner []byte
+	topDone    bool
+	over       bool // the block under way is over the limit
+
+	written   int64
+	lines     int64 // line ends before lineStart
+	lineStart int64 // offset of the line under way
+	eol       int64 // length of the line end before it
+	lineLen   int64 // bytes of it that are accounted for; without those held
+	held      []byte
+	lastCR    bool  // its last byte accounted for is a CR
+	blank     bool  // it has nothing but CRs so far
+	crs       int64 // CRs of the innermost part's own body, less those with an LF
+
+	cuts  []int64
+	given int // cuts that Cuts has handed out
+}
+
+// node is a part that is not ended yet.
+type node struct {
+	part     int
+	lines    int64  // line ends before its body
+	boundary string // of a multipart that still takes parts, else ""
+	outer    int    // with a boundary: the next outer node that has the same one, or -1
+	digest   bool   // its parts are messages by default
+	message  bool   // it is opened as a message
+	multi    bool   // it is opened as a multipart
+	closed   bool   // its closing delimiter was seen
+	filled   bool   // it has a part
+}
+
+// NewScanner returns a Scanner at the start of a message.
+func NewScanner(limits Limits) *Scanner {
+	s := &Scanner{limits: limits, boundaries: make(map[string]int)}
+	s.Reset()
+	return s
+}
+
+// Reset makes the Scanner ready for another message. Tables that it handed out stay as they are; Header and Cuts become invalid.
+func (s *Scanner) Reset() {
+	clear(s.boundaries)
+	*s = Scanner{limits: s.limits, boundaries: s.boundaries, stack: s.stack[:0], top: s.top[:0], inner: s.inner[:0],
+		held: s.held[:0], cuts: s.cuts[:0]}
+	if cap(s.top) > keepBuffer {
+		s.top = nil
+	}
+	if cap(s.inner) > keepBuffer {
+		s.inner = nil
+	}
+	s.room = s.limits.ValueBytes
+	s.begin(-1)
+}
+
+// Write takes the next bytes of the message, whose lines end in CRLF. It never fails, does not keep p, and does nothing after Close.
+func (s *Scanner) Write(p []byte) (int, error) {
+	n := len(p)
+	if s.done != nil {
+		return n, nil
+	}
+	for len(p) > 0 {
+		if !s.head && s.lineLen == 0 && len(s.held) == 0 {
+			if p = p[s.bodyLines(p):]; len(p) == 0 {
+				break
+			}
+		}
+		p = p[s.piece(p):]
+	}
+	return n, nil
+}
+
+// bodyLines takes whole body lines that are no delimiters, from the start of a line on, and returns how many bytes that was.
+func (s *Scanner) bodyLines(p []byte) int {
+	n := 0
+	var crlfs, lines, eol int64
+	var odd Oddity
+	seeking := len(s.boundaries) > 0
+	for n < len(p) {
+		if p[n] == '-' && seeking && (n+1 == len(p) || p[n+1] == '-') {
+			break
+		}
+		i := bytes.IndexByte(p[n:], '\n')
+		if i < 0 {
+			break
+		}
+		if i > 0 && p[n+i-1] == '\r' {
+			eol = 2
+			crlfs++
+		} else {
+			eol = 1
+			odd |= OddBareLF
+		}
+		if i+1-int(eol) > maxLine {
+			odd |= OddLongLine
+		}
+		n += i + 1
+		lines++
+	}
+	if n == 0 {
+		return 0
+	}
+	s.body(p[:n])
+	s.crs -= crlfs
+	s.current().Odd |= odd
+	s.lines += lines
+	s.written += int64(n)
+	s.lineStart, s.eol, s.lastCR = s.written, eol, false
+	return n
+}
+
+// piece takes bytes up to the end of the line under way or of p, and returns how many.
+func (s *Scanner) piece(p []byte) int {
+	i := bytes.IndexByte(p, '\n')
+	if i >= 0 {
+		p = p[:i+1]
+	}
+	s.written += int64(len(p))
+	if s.lineLen > 0 || len(s.boundaries) == 0 || len(s.held) == 0 && p[0] != '-' {
+		s.account(p)
+		return len(p)
+	}
+	if len(s.held)+len(p) > maxDelimiter {
+		s.release()
+		s.account(p)
+		return len(p)
+	}
+	s.held = append(s.held, p...)
+	if i >= 0 {
+		s.heldLine()
+	} else if !s.mayDelimit(s.held) {
+		s.release()
+	}
+	return len(p)
+}
+
+// heldLine decides what a line is that was held back because it may be a delimiter.
+func (s *Scanner) heldLine() {
+	k, closing := s.match(s.held)
+	if k < 0 {
+		s.release()
+		return
+	}
+	crlf, complete := bytes.HasSuffix(s.held, crlf), s.held[len(s.held)-1] == '\n'
+	s.held = s.held[:0]
+	s.end(k+1, s.lineStart-s.eol)
+	if complete {
+		s.endLine(crlf)
+	}
+	n := &s.stack[k]
+	switch {
+	case closing:
+		s.forget(k)
+		n.closed, s.head = true, false
+	case len(s.parts) >= s.limits.Parts:
+		s.rest(k)
+	default:
+		n.filled = true
+		s.begin(k)
+	}
+}
+
+// release takes what was held back for ordinary bytes.
+func (s *Scanner) release() {
+	if len(s.held) > 0 {
+		s.account(s.held)
+		s.held = s.held[:0]
+	}
+}
+
+// account takes bytes of the line under way that are no part of a delimiter; only the last of them may be an LF.
+func (s *Scanner) account(b []byte) {
+	if s.head {
+		s.header(b)
+	} else {
+		s.body(b)
+	}
+	n := len(b)
+	if b[n-1] != '\n' {
+		s.lineLen += int64(n)
+		s.lastCR = b[n-1] == '\r'
+		return
+	}
+	s.lineLen += int64(n) - 1
+	crlf := s.lastCR
+	if n > 1 {
+		crlf = b[n-2] == '\r'
+	}
+	if crlf {
+		s.lineLen--
+		s.crs--
+	} else {
+		s.current().Odd |= OddBareLF
+	}
+	s.checkLength()
+	blank := s.head && s.blank
+	s.endLine(crlf)
+	if blank {
+		s.endHeader(true)
+	}
+}
+
+// body looks for odd bytes in a body. Bare CRs are what is left when those before an LF are taken off again: one fast count in
+// place of a look at each.
+func (s *Scanner) body(b []byte) {
+	s.crs += int64(bytes.Count(b, cr))
+	if p := s.current(); p.Odd&OddNUL == 0 && bytes.IndexByte(b, 0) >= 0 {
+		p.Odd |= OddNUL
+	}
+}
+
+// header looks for odd bytes in a header block and keeps it up to the limit.
+func (s *Scanner) header(b []byte) {
+	s.body(b)
+	if p := s.current(); p.Odd&Odd8BitHeader == 0 && has8Bit(b) {
+		p.Odd |= Odd8BitHeader
+	}
+	// A line of nothing but CRs counts as blank: mail with CRCRLF line ends would else be all header.
+	if s.blank {
+		s.blank = isBlank(b)
+	}
+	block := &s.inner
+	if len(s.stack) == 1 {
+		block = &s.top
+	}
+	if room := s.limits.HeaderBytes - int64(len(*block)); int64(len(b)) > room {
+		s.over = true
+		b = b[:max(room, 0)]
+	}
+	*block = append(*block, b...)
+}
+
+// has8Bit reports whether a byte is over 127.
+func has8Bit(b []byte) bool {
+	const high = 0x8080808080808080
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.LittleEndian.Uint64(b)&high != 0 {
+			return true
+		}
+	}
+	for _, c := range b {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Scanner) checkLength() {
+	if s.lineLen > maxLine {
+		s.current().Odd |= OddLongLine
+	}
+}
+
+// endLine moves on behind the end of a line.
+func (s *Scanner) endLine(crlf bool) {
+	s.eol = 1
+	if crlf {
+		s.eol = 2
+	}
+	s.lines++
+	s.lineStart = s.written
+	s.lineLen, s.lastCR, s.blank = 0, false, true
+}
+
+// current returns the innermost part that is not ended.
+func (s *Scanner) current() *Part { return &s.parts[s.stack[len(s.stack)-1].part] }
+
+// match returns the place in the stack of the node whose delimiter the line is, and whether it closes the node; -1 for none.
+func (s *Scanner) match(line []byte) (int, bool) {
+	if len(line) < 2 || line[1] != '-' {
+		return -1, false
+	}
+	line = bytes.TrimRight(line[2:], " \t\r\n")
+	// Hostile bodies are full of lines that are almost delimiters, of a hundred multiparts: hence a map.
+	k, ok := s.boundaries[string(line)]
+	if !ok {
+		k = -1
+	}
+	if n := len(line) - 2; n > 0 && line[n] == '-' && line[n+1] == '-' {
+		if closes, ok := s.boundaries[string(line[:n])]; ok && closes > k {
+			return closes, true
+		}
+	}
+	return k, false
+}
+
+// seek begins to look for the boundary of node k, which is the innermost.
+func (s *Scanner) seek(k int, boundary string) {
+	n := &s.stack[k]
+	n.boundary, n.outer = boundary, -1
+	if outer, ok := s.boundaries[boundary]; ok {
+		n.outer = outer
+	}
+	s.boundaries[boundary] = k
+}
+
+// forget ends the search for the boundary of node k, which is the innermost that has one.
+func (s *Scanner) forget(k int) {
+	n := &s.stack[k]
+	switch {
+	case n.boundary == "":
+	case n.outer >= 0:
+		s.boundaries[n.boundary] = n.outer
+	default:
+		delete(s.boundaries, n.boundary)
+	}
+	n.boundary = ""
+}
+
+// mayDelimit reports whether an incomplete line may become a delimiter.
+func (s *Scanner) mayDelimit(line []byte) bool {
+	if len(line) < 2 {
+		return true
+	}
+	if line[1] != '-' {
+		return false
+	}
+	line = line[2:]
+	for _, n := range s.stack {
+		k := min(len(n.boundary), len(line))
+		if n.boundary != "" && string(line[:k]) == n.boundary[:k] {
+			return true
+		}
+	}
+	return false
+}
+
+// begin begins a part inside node k, or the message itself, behind the bytes written so far.
+func (s *Scanner) begin(k int) {
+	parent := -1
+	if k >= 0 {
+		parent = s.stack[k].part
+	}
+	s.parts = append(s.parts, Part{Parent: parent, Header: s.written})
+	s.stack = append(s.stack, node{part: len(s.parts) - 1})
+	s.head, s.over, s.blank = true, false, true
+	s.inner = s.inner[:0]
+}
+
+// rest begins the part inside node k that takes all that follows once the table is full.
+func (s *Scanner) rest(k int) {
+	for i := range s.stack {
+		s.stack[i].boundary, s.stack[i].closed, s.stack[i].filled = "", true, true
+	}
+	clear(s.boundaries)
+	s.begin(k)
+	s.head = false
+	s.stack[k+1].lines = s.lines
+	p := s.current()
+	p.Body, p.Type, p.Odd = s.written, "application/octet-stream", OddParts
+	s.cut(p.Body)
+}
+
+// end ends all nodes from k on: their bodies end at the offset given, or later where a header reaches further.
+func (s *Scanner) end(k int, offset int64) {
+	if len(s.stack) > k && s.head {
+		s.endHeader(false)
+	}
+	s.settleCR()
+	for i := len(s.stack) - 1; i >= k; i-- {
+		n := &s.stack[i]
+		p := &s.parts[n.part]
+		offset = max(offset, p.Body)
+		p.End = offset
+		p.Lines = s.lines - n.lines
+		if offset < s.lineStart {
+			p.Lines--
+		}
+		s.forget(i)
+		if n.multi && !n.closed {
+			p.Odd |= OddUnterminated
+		}
+		if n.multi && !n.filled {
+			p.Odd |= OddNoParts
+		}
+		if !n.multi {
+			s.cut(p.End)
+		}
+	}
+	s.stack = s.stack[:k]
+}
+
+// settleCR puts the bare CRs found on record with the innermost part. It is called before another part becomes the innermost.
+func (s *Scanner) settleCR() {
+	if s.crs != 0 && len(s.stack) > 0 {
+		s.current().Odd |= OddBareCR
+	}
+	s.crs = 0
+}
+
+// endHeader ends the header of the innermost part, behind its blank line or, without one, where the line under way begins, and opens
+// the part if it is a container.
+func (s *Scanner) endHeader(blank bool) {
+	s.head = false
+	s.settleCR()
+	k := len(s.stack) - 1
+	n := &s.stack[k]
+	p := &s.parts[n.part]
+	p.Body = s.lineStart
+	n.lines = s.lines
+	block := s.inner
+	if k == 0 {
+		block = s.top
+		s.topDone = true
+	}
+	if s.over {
+		p.Odd |= OddHeaderLimit
+		// The last line is cut somewhere: better no field than half of one.
+		block = block[:bytes.LastIndexByte(block, '\n')+1]
+	}
+	message := p.Parent < 0 || s.stack[k-1].message
+	boundary := s.interpret(p, block, message, k > 0 && s.stack[k-1].digest)
+	if !blank {
+		p.Odd |= OddNoBlankLine
+	}
+	s.open(k, boundary, blank)
+	if !s.stack[k].multi {
+		s.cut(p.Body)
+	}
+}
+
+// cut records an offset at which the bytes may be cut for storage.
+func (s *Scanner) cut(offset int64) {
+	if offset > 0 && (len(s.cuts) == 0 || offset > s.cuts[len(s.cuts)-1]) {
+		s.cuts = append(s.cuts, offset)
+	}
+}
+
+// HeaderDone reports whether the top-level header is complete, or over its limit so that Header will not grow any more.
+func (s *Scanner) HeaderDone() bool { return s.topDone || s.over && len(s.stack) == 1 }
+
+// Header returns the bytes of the top-level header so far, raw, its blank line included, up to the limit. They are valid until Reset
+// and are not to be changed.
+func (s *Scanner) Header() []byte { return s.top[:len(s.top):len(s.top)] }
+
+// Settled returns the offset before which all cuts are known: the bytes written, less what may still turn out to be a delimiter or
+// the line end before one. It never goes back.
+func (s *Scanner) Settled() int64 {
+	switch {
+	case len(s.boundaries) == 0 || s.done != nil:
+		return s.written
+	case s.lineLen > 0 && s.lastCR && !s.head:
+		return s.written - 1
+	case s.lineLen > 0:
+		return s.written
+	case s.head:
+		return s.lineStart
+	}
+	return max(s.lineStart-s.eol, s.current().Body)
+}
+
+// Cuts returns the offsets before Settled at which the bytes may well be cut for storage, as far as no call before has returned
+// them, strictly growing: where the body of a part that is no multipart starts and ends. A message has the same cuts, relative to its
+// start, when it is enclosed in another. The slice is valid until Reset and is not to be changed.
+func (s *Scanner) Cuts() []int64 {
+	from := s.given
+	for settled := s.Settled(); s.given < len(s.cuts) && s.cuts[s.given] < settled; {
+		s.given++
+	}
+	return s.cuts[from:s.given:s.given]
+}
+
+// Close ends the message and returns its table, which belongs to the caller. Cuts then gives the last cuts.
+func (s *Scanner) Close() *Table {
+	if s.done != nil {
+		return s.done
+	}
+	if len(s.held) > 0 {
+		s.heldLine()
+	}
+	s.checkLength()
+	s.lineStart, s.eol = s.written, 0
+	s.end(0, s.written)
+	s.done = &Table{Parts: s.parts}
+	s.done.sum()
+	return s.done
+}

@@ -1,0 +1,273 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"copialettere/journal/kv"
+)
+
+// volumes yields the stores of all months, oldest first.
+func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
+	return func(yield func(kv.Store, error) bool) {
+		months, err := j.engine.Volumes(ctx)
+		if err != nil {
+			yield(nil, fmt.Errorf("list volumes: %w", err))
+			return
+		}
+		for _, m := range months {
+			s, err := j.volume(ctx, m, false)
+			if errors.Is(err, kv.ErrNoVolume) {
+				continue
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Months lists the months that have a volume, oldest first.
+func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.engine.Volumes(ctx) }
+
+// List yields the entries of a mailbox, by month, folder and UID.
+func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		months, err := j.engine.Volumes(ctx)
+		if err != nil {
+			yield(nil, fmt.Errorf("list volumes: %w", err))
+			return
+		}
+		for _, m := range months {
+			if !j.listMonth(ctx, m, mailbox, yield) {
+				return
+			}
+		}
+	}
+}
+
+func (j *Journal) listMonth(ctx context.Context, m kv.Month, mailbox string, yield func(*Entry, error) bool) bool {
+	s, err := j.volume(ctx, m, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return true
+	}
+	if err != nil {
+		yield(nil, err)
+		return false
+	}
+	// An outcome may vanish while the entries are read, but none may be missed: outcomes first.
+	outcomes := make(map[string]outcome)
+	prefix := mailboxKey('o', mailbox, 0)
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		var o outcome
+		if err == nil {
+			o, err = decodeOutcome(p.Value)
+		}
+		if err != nil {
+			yield(nil, err)
+			return false
+		}
+		outcomes[string(p.Key[1:])] = o
+	}
+	prefix[0] = 'e'
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		var e *Entry
+		if err == nil {
+			e, err = entryOf(m, p)
+		}
+		if err == nil {
+			e.setOutcome(outcomes[string(p.Key[1:])])
+		}
+		if !yield(e, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func entryOf(m kv.Month, p kv.Pair) (*Entry, error) {
+	mailbox, folder, rest, err := splitFolderKey(p.Key)
+	if err != nil || len(rest) != 4 {
+		return nil, fmt.Errorf("entry key %q: %w", p.Key, errKey)
+	}
+	return decodeEntry(Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(rest)}, p.Value)
+}
+
+func (e *Entry) setOutcome(o outcome) {
+	e.State = o.state
+	if o.refused && !slices.Contains(e.Flags, FlagRefusedLater) {
+		e.Flags = append(e.Flags, FlagRefusedLater)
+	}
+}
+
+// Entry returns one entry, or ErrNotFound.
+func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
+	s, err := j.volume(ctx, r.Month, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Get(ctx, entryKey(r))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read entry: %w", err)
+	}
+	e, err := decodeEntry(r, v)
+	if err != nil {
+		return nil, err
+	}
+	switch v, err = s.Get(ctx, outcomeKey(r)); {
+	case errors.Is(err, kv.ErrNotFound):
+	case err != nil:
+		return nil, fmt.Errorf("read outcome: %w", err)
+	default:
+		o, err := decodeOutcome(v)
+		if err != nil {
+			return nil, err
+		}
+		e.setOutcome(o)
+	}
+	return e, nil
+}
+
+// Body returns the bytes of an entry's message. What it reads is checked against the checksum of each chunk.
+func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
+	s, err := j.volume(ctx, e.Month, false)
+	if err != nil {
+		return nil, err
+	}
+	b := &Body{j: j, ctx: ctx, store: s, entry: e, current: -1}
+	b.starts = make([]int64, len(e.Chunks)+1)
+	for i, c := range e.Chunks {
+		b.starts[i+1] = b.starts[i] + c.Size
+	}
+	if b.starts[len(e.Chunks)] != e.Size {
+		return nil, fmt.Errorf("entry %s %s %d: chunks hold %d bytes of %d", e.Mailbox, e.FolderName(), e.UID, b.starts[len(e.Chunks)], e.Size)
+	}
+	return b, nil
+}
+
+// Body reads one message; it holds one chunk in memory at a time. It is used by one goroutine.
+type Body struct {
+	j       *Journal
+	ctx     context.Context
+	store   kv.Store
+	entry   *Entry
+	starts  []int64 // offset of each chunk, and the size
+	offset  int64
+	current int // chunk in data, -1 for none
+	data    []byte
+}
+
+// Size returns the number of bytes of the message.
+func (b *Body) Size() int64 { return b.entry.Size }
+
+// Read reads the next bytes.
+func (b *Body) Read(p []byte) (int, error) {
+	n, err := b.ReadAt(p[:min(len(p), chunkMax)], b.offset)
+	b.offset += int64(n)
+	if n > 0 {
+		err = nil
+	}
+	return n, err
+}
+
+// Seek sets the offset of the next Read.
+func (b *Body) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += b.offset
+	case io.SeekEnd:
+		offset += b.Size()
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start of a message")
+	}
+	b.offset = offset
+	return offset, nil
+}
+
+// ReadAt reads the bytes from offset on.
+func (b *Body) ReadAt(p []byte, offset int64) (int, error) {
+	n := 0
+	for n < len(p) {
+		if offset >= b.Size() {
+			return n, io.EOF
+		}
+		i, exact := slices.BinarySearch(b.starts, offset)
+		if !exact {
+			i--
+		}
+		// Chunks without bytes do not exist, so the last chunk that starts here is the one.
+		if err := b.load(i); err != nil {
+			return n, err
+		}
+		w := copy(p[n:], b.data[offset-b.starts[i]:])
+		n += w
+		offset += int64(w)
+	}
+	return n, nil
+}
+
+func (b *Body) load(i int) error {
+	if b.current == i {
+		return nil
+	}
+	c := b.entry.Chunks[i]
+	data, err := b.j.readChunk(b.ctx, b.store, c.ID, b.data[:0])
+	if err != nil {
+		return fmt.Errorf("entry %s %s %d: %w", b.entry.Mailbox, b.entry.FolderName(), b.entry.UID, err)
+	}
+	if int64(len(data)) != c.Size {
+		return fmt.Errorf("entry %s %s %d: chunk %x holds %d bytes of %d",
+			b.entry.Mailbox, b.entry.FolderName(), b.entry.UID, c.ID, len(data), c.Size)
+	}
+	b.current, b.data = i, data
+	return nil
+}
+
+func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []byte) ([]byte, error) {
+	v, err := s.Get(ctx, chunkKey(id))
+	if err != nil {
+		return nil, fmt.Errorf("read chunk %x: %w", id, err)
+	}
+	data, err := j.unzstd.DecodeAll(v, buf)
+	if err != nil {
+		return nil, fmt.Errorf("decompress chunk %x: %w", id, err)
+	}
+	return data, nil
+}
+
+// WriteTo writes what is left of the message from the current offset.
+func (b *Body) WriteTo(w io.Writer) (int64, error) {
+	var n int64
+	for b.offset < b.Size() {
+		i, exact := slices.BinarySearch(b.starts, b.offset)
+		if !exact {
+			i--
+		}
+		if err := b.load(i); err != nil {
+			return n, err
+		}
+		m, err := w.Write(b.data[b.offset-b.starts[i]:])
+		n += int64(m)
+		b.offset += int64(m)
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+var _ io.ReadSeeker = (*Body)(nil)
+var _ io.ReaderAt = (*Body)(nil)
+var _ io.WriterTo = (*Body)(nil)

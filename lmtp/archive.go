@@ -1,0 +1,250 @@
+package lmtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/part"
+	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
+)
+
+// classOrdinary is the class of a message that no header declares to be anything else.
+const classOrdinary = "ordinary"
+
+// pendingEntry is an entry that this transaction made or found, with the lines that end in its mailbox.
+type pendingEntry struct {
+	placement journal.Placement
+	lines     []*line
+}
+
+// wanted says, before the message is in, whether any mailbox may want it.
+func (t *transaction) wanted() (bool, error) {
+	if t.s.direction() == journal.Sent {
+		v, err := t.judgeSender()
+		return v.Journal, err
+	}
+	for _, n := range t.lines {
+		if n.accepted && n.enabled {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// judgeSender gives the verdict for a sent message: the login that the MTA put into the header says whose it is. Without one the
+// envelope sender has to do, and the entry is flagged.
+func (t *transaction) judgeSender() (policy.Verdict, error) {
+	c := &t.s.c.server.config
+	sender := t.from.address
+	if t.head.found && !c.SentByMailFrom {
+		sender = t.head.value
+	}
+	v, err := c.Policy.JudgeSent(t.ctx, sender)
+	if err == nil && !t.head.found && !c.SentByMailFrom {
+		v.Flags = append(v.Flags, journal.FlagSenderUnverified)
+	}
+	return v, err
+}
+
+// commit makes the wanted entries and the records of skips durable. An error means that the message must be refused for now.
+func (t *transaction) commit() error {
+	if t.draft == nil {
+		return nil
+	}
+	var intents []journal.Intent
+	var skips []journal.Record
+	var lines [][]*line
+	var err error
+	if t.s.direction() == journal.Sent {
+		intents, lines, err = t.judgeSent()
+	} else {
+		intents, lines, skips, err = t.judgeReceived()
+	}
+	if err != nil {
+		return err
+	}
+	if len(intents)+len(skips) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
+	defer cancel()
+	start := time.Now()
+	placements, err := t.draft.Commit(ctx, t.envelope(), intents, skips)
+	if err != nil {
+		return t.journalError(err, intents)
+	}
+	t.s.c.server.m.commit.Observe(time.Since(start))
+	t.skips = len(skips)
+	for i, p := range placements {
+		t.entries = append(t.entries, &pendingEntry{placement: p, lines: lines[i]})
+		t.s.c.server.m.verdict("journaled")
+	}
+	for _, r := range skips {
+		t.s.c.server.m.verdict(r.Reason)
+	}
+	return nil
+}
+
+// journalError does what the operator wants when the journal can not take a message: defer it, or deliver it with a gap on record.
+func (t *transaction) journalError(err error, intents []journal.Intent) error {
+	if !t.s.c.server.config.DeliverOnJournalError {
+		return err
+	}
+	gaps := make([]journal.Record, len(intents))
+	for i, in := range intents {
+		gaps[i] = t.record(journal.Gap, in.Mailbox, journal.ReasonJournalFault)
+		gaps[i].RcptTo, gaps[i].ORCPT = in.RcptTo, in.ORCPT
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
+	defer cancel()
+	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
+		return errors.Join(err, gapErr)
+	}
+	t.log.Error("message delivered without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
+	return nil
+}
+
+func (t *transaction) judgeReceived() (intents []journal.Intent, lines [][]*line, skips []journal.Record, err error) {
+	var accepted []*line
+	var judged []policy.Line
+	for _, n := range t.lines {
+		if !n.accepted {
+			continue
+		}
+		orcpt, _ := n.param("ORCPT")
+		notify, _ := n.param("NOTIFY")
+		accepted = append(accepted, n)
+		judged = append(judged, policy.Line{RcptTo: n.address, ORCPT: orcpt, Notify: notify})
+	}
+	origin := policy.Origin{ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value, Header: t.draft.Header()}
+	verdicts, err := t.s.c.server.config.Policy.Judge(t.ctx, origin, judged)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("%w: %w", errPolicy, err)
+	}
+	for i, v := range verdicts {
+		switch {
+		case v.Journal:
+			intents = append(intents, journal.Intent{
+				Mailbox: v.Mailbox, Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT,
+				Class: classOrdinary, Flags: v.Flags,
+			})
+			lines = append(lines, linesOf(v.Mailbox, verdicts, accepted))
+		case v.Enabled && v.Reason != "":
+			r := t.record(journal.Skip, v.Mailbox, v.Reason)
+			r.RcptTo, r.ORCPT = judged[i].RcptTo, judged[i].ORCPT
+			skips = append(skips, r)
+		}
+	}
+	return intents, lines, skips, nil
+}
+
+// linesOf returns the lines that end in a mailbox.
+func linesOf(mailbox string, verdicts []policy.Verdict, lines []*line) []*line {
+	var list []*line
+	for i, v := range verdicts {
+		if v.Mailbox == mailbox {
+			list = append(list, lines[i])
+		}
+	}
+	return list
+}
+
+func (t *transaction) judgeSent() (intents []journal.Intent, lines [][]*line, err error) {
+	v, err := t.judgeSender()
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errPolicy, err)
+	}
+	if !v.Journal {
+		return nil, nil, nil
+	}
+	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Class: classOrdinary, Flags: v.Flags}
+	var accepted []*line
+	for _, n := range t.lines {
+		if n.accepted {
+			accepted = append(accepted, n)
+			in.Recipients = append(in.Recipients, n.address)
+		}
+	}
+	return []journal.Intent{in}, [][]*line{accepted}, nil
+}
+
+func (t *transaction) envelope() journal.Envelope {
+	return journal.Envelope{
+		MailFrom:    t.from.address,
+		QueueID:     t.forward["IDENT"],
+		Transaction: t.id,
+		Peer: journal.Peer{
+			Name: t.forward["NAME"], Addr: t.forward["ADDR"], Helo: t.forward["HELO"], Protocol: t.forward["PROTO"],
+		},
+	}
+}
+
+func (t *transaction) record(kind journal.RecordKind, mailbox, reason string) journal.Record {
+	return journal.Record{
+		Kind: kind, Mailbox: mailbox, Time: time.Now().UTC(), Reason: reason, Direction: t.s.direction(),
+		MailFrom: t.from.address, MessageID: part.Value(t.draft.Header(), "Message-ID"),
+		QueueID: t.forward["IDENT"], Transaction: t.id,
+	}
+}
+
+// conclude tells the journal what the next hops made of the message.
+func (t *transaction) conclude() {
+	for _, e := range t.entries {
+		if err := t.concludeEntry(e); err != nil {
+			// The refusal must not be passed back before the entry is withdrawn.
+			t.log.Error("outcome not noted in the journal", "mailbox", e.placement.Mailbox, "error", err)
+			for _, n := range e.lines {
+				if n.final.Permanent() {
+					n.final = faultReply(errJournal, t.id)
+				}
+			}
+		}
+	}
+}
+
+func (t *transaction) concludeEntry(e *pendingEntry) error {
+	j, ref := t.s.c.server.config.Journal, e.placement.Ref
+	delivered, open, refusal := false, false, nexthop.Reply{}
+	for _, n := range e.lines {
+		switch {
+		case n.unknown:
+			// The message may have been delivered: the entry keeps the state unknown.
+			return nil
+		case n.final.Positive():
+			delivered = true
+		case n.final.Permanent():
+			refusal = n.final
+		default:
+			open = true
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
+	defer cancel()
+	switch {
+	case delivered:
+		j.Delivered(ref, t.id)
+		return nil
+	case open:
+		// A lost note costs nothing but a state of unknown.
+		if err := j.Deferred(ctx, ref, t.id); err != nil {
+			t.log.Warn("deferral not noted in the journal", "mailbox", ref.Mailbox, "error", err)
+		}
+		return nil
+	}
+	r := t.record(journal.Skip, ref.Mailbox, journal.ReasonRefused)
+	r.Detail = refusal.String()
+	if len(e.lines) > 0 {
+		r.RcptTo = e.lines[0].address
+		r.ORCPT, _ = e.lines[0].param("ORCPT")
+	}
+	withdrawn, err := j.Withdraw(ctx, ref, t.id, r)
+	if err == nil && !withdrawn {
+		t.log.Warn("refused message stays in the journal: it may have been delivered before", "mailbox", ref.Mailbox,
+			"folder", ref.FolderName(), "uid", ref.UID)
+	}
+	return err
+}

@@ -1,0 +1,169 @@
+package lmtp
+
+import (
+	"errors"
+	"strings"
+)
+
+// errSyntax is a command that is refused with 501: no mail transfer agent sends it.
+var errSyntax = errors.New("syntax error in parameters")
+
+// path is the command line of MAIL or RCPT (RFC 5321 sections 4.1.1.2 and 4.1.1.3) as it came: nothing is decoded or re-quoted, so that
+// it can be handed on as it is.
+type path struct {
+	address string   // between the angle brackets, without a source route
+	params  []string // KEY=VALUE or KEY, as received
+}
+
+// param returns the value of a parameter, whose key is upper case.
+func (p path) param(key string) (string, bool) {
+	for _, v := range p.params {
+		k, value, _ := strings.Cut(v, "=")
+		if strings.EqualFold(k, key) {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// parsePath reads what follows "MAIL FROM:" or "RCPT TO:". It takes spaces before the path and a path without brackets, as
+// other servers do.
+func parsePath(s string) (path, error) {
+	for i := range len(s) {
+		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
+			return path{}, errSyntax
+		}
+	}
+	s = strings.TrimLeft(s, " \t")
+	var address, rest string
+	if strings.HasPrefix(s, "<") {
+		end := closingBracket(s)
+		if end < 0 {
+			return path{}, errSyntax
+		}
+		address, rest = s[1:end], s[end+1:]
+	} else {
+		address, rest, _ = strings.Cut(s, " ")
+	}
+	// A source route is to be accepted and ignored (RFC 5321 appendix C).
+	if strings.HasPrefix(address, "@") {
+		_, after, ok := strings.Cut(address, ":")
+		if !ok {
+			return path{}, errSyntax
+		}
+		address = after
+	}
+	if strings.ContainsAny(address, "<>") && !strings.Contains(address, `"`) {
+		return path{}, errSyntax
+	}
+	return path{address: address, params: strings.Fields(rest)}, nil
+}
+
+// closingBracket returns the index of the bracket that ends the path at the front of s, or -1. A quoted local part may hold others.
+func closingBracket(s string) int {
+	quoted := false
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '>' && !quoted:
+			return i
+		}
+	}
+	return -1
+}
+
+// unavailable is what XFORWARD says for what the MTA does not know.
+const unavailable = "[UNAVAILABLE]"
+
+// xforward is what the MTA said of the client that brought the message, by attribute; values are decoded.
+type xforward map[string]string
+
+// xforwardAttributes are the ones that Postfix has.
+const xforwardAttributes = "NAME ADDR PORT PROTO HELO IDENT SOURCE"
+
+// parse reads the attributes of one XFORWARD command into x.
+func (x xforward) parse(s string) error {
+	attributes := strings.Fields(s)
+	if len(attributes) == 0 {
+		return errSyntax
+	}
+	for _, a := range attributes {
+		key, value, ok := strings.Cut(a, "=")
+		key = strings.ToUpper(key)
+		if !ok || !strings.Contains(" "+xforwardAttributes+" ", " "+key+" ") {
+			return errSyntax
+		}
+		value = decodeXtext(value)
+		if strings.EqualFold(value, unavailable) {
+			value = ""
+		}
+		x[key] = value
+	}
+	return nil
+}
+
+// attributes returns x as XFORWARD parameters.
+func (x xforward) attributes() []string {
+	var list []string
+	for _, key := range strings.Fields(xforwardAttributes) {
+		if value, ok := x[key]; ok {
+			if value == "" {
+				value = unavailable
+			}
+			list = append(list, key+"="+encodeXtext(value))
+		}
+	}
+	return list
+}
+
+// decodeXtext decodes RFC 3461 section 4 xtext; what is none stays as it is.
+func decodeXtext(s string) string {
+	if !strings.Contains(s, "+") {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '+' && i+2 < len(s) {
+			hi, lo := hexDigit(s[i+1]), hexDigit(s[i+2])
+			if hi >= 0 && lo >= 0 {
+				if c := byte(hi<<4 | lo); c >= ' ' && c != 0x7f {
+					b.WriteByte(c)
+				} else {
+					b.WriteByte('?')
+				}
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func encodeXtext(s string) string {
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c == '+' || c == '=' || c > '~' {
+			b.Write([]byte{'+', digits[c>>4], digits[c&15]})
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func hexDigit(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	}
+	return -1
+}

@@ -1,0 +1,362 @@
+package lmtp
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"copialettere/lmtp/nexthop"
+)
+
+// Limits on what a client may say, beside those of Config.
+const (
+	maxCommandLine = 64 << 10  // bytes
+	maxHello       = 255       // bytes of the name behind LHLO: a domain name
+	maxDataTime    = time.Hour // for one message
+	writeTimeout   = 2 * time.Minute
+	readBuffer     = 64 << 10
+)
+
+// conn is the connection layer between the network and go-smtp, which sees through it a client that says only simple things. It reads
+// the command lines and hands them on one by one: MAIL and RCPT are parsed here, because an odd address or parameter must never become
+// a refusal, and go-smtp is given a harmless line in their place; XFORWARD and BDAT are answered here. It holds the replies back, so that
+// MAIL, RCPT and DATA that came in one packet go to the next hop in one packet, and gives the client the next hop's own replies in
+// their order. The message behind a 354 is read by the session straight from here; go-smtp sees an empty one.
+//
+// All fields without a lock belong to the goroutine that go-smtp serves the connection with; during DATA that is the session's.
+type conn struct {
+	net.Conn
+	server  *Server
+	log     *slog.Logger
+	in      *bufio.Reader
+	line    []byte // what is left of the line handed to go-smtp
+	reply   []byte // what go-smtp has written of its reply
+	replies []queuedReply
+	session *session
+	forward xforward
+	command path // the MAIL or RCPT line that go-smtp is dealing with
+	later   func() nexthop.Reply
+	hello   bool // the reply to LHLO or EHLO comes next
+
+	bodyEnd time.Time // when the message must be in; zero outside of one
+
+	data  bool        // between a 354 of go-smtp and the end of what it reads as the message
+	quiet atomic.Bool // replies of go-smtp are dropped: the session has given its own
+	dead  error       // the first error of reading or writing
+
+	mu     sync.Mutex
+	idle   bool // waiting for a command with no transaction begun
+	closed bool
+}
+
+// queuedReply is a reply that the client has not been given yet: text, or what later returns.
+type queuedReply struct {
+	text  []byte
+	later func() nexthop.Reply
+}
+
+func newConn(nc net.Conn, s *Server) *conn {
+	c := &conn{Conn: nc, server: s, log: s.log.With("peer", peerName(nc)), forward: make(xforward)}
+	c.in = bufio.NewReaderSize(source{c}, readBuffer)
+	return c
+}
+
+func peerName(nc net.Conn) string {
+	if a := nc.RemoteAddr(); a != nil && a.String() != "" && a.String() != "@" {
+		return a.String()
+	}
+	return "unix"
+}
+
+// Read gives go-smtp its next line.
+func (c *conn) Read(p []byte) (int, error) {
+	for len(c.line) == 0 {
+		if c.dead != nil {
+			return 0, c.dead
+		}
+		if c.data {
+			// go-smtp reads what it takes for the rest of the message: the session has read it.
+			c.data = false
+			c.line = []byte(".\r\n")
+			break
+		}
+		c.quiet.Store(false)
+		line, err := c.readLine()
+		if err == nil {
+			c.line, err = c.dispatch(line)
+		}
+		if err != nil {
+			c.dead = err
+			return 0, err
+		}
+	}
+	n := copy(p, c.line)
+	c.line = c.line[n:]
+	return n, nil
+}
+
+// readLine returns the next command line with its line end. Before it waits for one, the client gets all replies.
+func (c *conn) readLine() ([]byte, error) {
+	if buffered, _ := c.in.Peek(c.in.Buffered()); indexLF(buffered) < 0 {
+		if err := c.flush(); err != nil {
+			return nil, err
+		}
+		if !c.await() {
+			return nil, c.refuse(faultReply(errShutdown, ""))
+		}
+	}
+	line, err := c.in.ReadSlice('\n')
+	c.mu.Lock()
+	c.idle = false
+	c.mu.Unlock()
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull) || len(line) > maxCommandLine:
+		return nil, c.refuse(ourReply(500, "5.5.2", "Line too long", ""))
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.server.stopping():
+		return nil, c.refuse(faultReply(errShutdown, ""))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, c.refuse(ourReply(421, "4.4.2", "Idle for too long, closing", ""))
+	case err != nil && len(line) > 0:
+		return nil, io.EOF // a torn line is no command
+	}
+	return line, err
+}
+
+// await sets the deadline of the next command. It reports false when the server is stopping and no transaction is begun.
+func (c *conn) await() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = c.session == nil || c.session.transaction == nil
+	if c.idle && c.server.stopping() {
+		return false
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(c.server.config.IdleTimeout))
+	return true
+}
+
+// stop wakes the connection up if it is idle, so that it ends; one with a transaction ends after it.
+func (c *conn) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle {
+		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// refuse gives a last reply and returns the error that ends the connection.
+func (c *conn) refuse(r nexthop.Reply) error {
+	c.say(r)
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// dispatch deals with one command line. It returns the line that go-smtp is to see, or nothing where all is done.
+func (c *conn) dispatch(line []byte) ([]byte, error) {
+	text := strings.TrimRight(string(line), "\r\n")
+	verb, rest, _ := strings.Cut(text, " ")
+	switch strings.ToUpper(verb) {
+	case "LHLO", "EHLO":
+		if len(rest) > maxHello {
+			c.say(ourReply(501, "5.5.4", "Name too long", ""))
+			return nil, nil
+		}
+		c.hello = true
+		if err := c.settle(); err != nil {
+			return nil, err
+		}
+	case "MAIL":
+		return c.path(rest, "FROM:", []byte("MAIL FROM:<>\r\n"), c.session.canMail), nil
+	case "RCPT":
+		return c.path(rest, "TO:", []byte("RCPT TO:<recipient@hook.invalid>\r\n"), c.session.canRcpt), nil
+	case "RSET", "QUIT":
+		if err := c.settle(); err != nil {
+			return nil, err
+		}
+	case "DATA":
+		if c.session != nil && strings.TrimSpace(rest) == "" {
+			return c.beginData(line)
+		}
+	case "XFORWARD":
+		c.say(c.xforward(rest))
+		return nil, nil
+	case "BDAT":
+		// Nobody who reads our keywords sends it, and its chunk must not be read as commands.
+		return nil, c.refuse(ourReply(502, "5.5.1", "CHUNKING is not offered", ""))
+	}
+	return bytes.Clone(line), nil
+}
+
+// path reads a MAIL or RCPT line, and returns the harmless line that stands for it.
+func (c *conn) path(rest, keyword string, harmless []byte, allowed func() (nexthop.Reply, bool)) []byte {
+	if c.session == nil {
+		return harmless // go-smtp refuses it: no greeting yet
+	}
+	if r, ok := allowed(); !ok {
+		c.say(r)
+		return nil
+	}
+	rest = strings.TrimLeft(rest, " \t")
+	if len(rest) < len(keyword) || !strings.EqualFold(rest[:len(keyword)], keyword) {
+		c.say(ourReply(501, "5.5.4", "Syntax: "+keyword+"<address>", ""))
+		return nil
+	}
+	p, err := parsePath(rest[len(keyword):])
+	if err != nil || (keyword == "TO:" && p.address == "") {
+		c.say(ourReply(501, "5.1.3", "Bad address syntax", ""))
+		return nil
+	}
+	c.command = p
+	return harmless
+}
+
+// xforward takes what the MTA says of its client. It holds for one transaction.
+func (c *conn) xforward(rest string) nexthop.Reply {
+	switch {
+	case c.session == nil || c.session.transaction != nil:
+		return ourReply(503, "5.5.1", "XFORWARD not allowed now", "")
+	case c.forward.parse(rest) != nil:
+		return ourReply(501, "5.5.4", "Bad XFORWARD attribute", "")
+	}
+	return ourReply(250, "2.0.0", "Ok", "")
+}
+
+// beginData lets DATA through to go-smtp when there is a recipient to take the message.
+func (c *conn) beginData(line []byte) ([]byte, error) {
+	c.session.pipelineData()
+	if err := c.settle(); err != nil {
+		return nil, err
+	}
+	if r, ok := c.session.canData(); !ok {
+		c.say(r)
+		return nil, nil
+	}
+	return bytes.Clone(line), nil
+}
+
+// Write takes what go-smtp writes, and puts each whole reply into the queue.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.quiet.Load() {
+		return len(p), nil
+	}
+	c.reply = append(c.reply, p...)
+	for {
+		end, last := 0, false
+		for !last {
+			n := indexLF(c.reply[end:])
+			if n < 0 {
+				return len(p), nil
+			}
+			last = len(c.reply) > end+3 && c.reply[end+3] == ' '
+			end += n + 1
+		}
+		c.replied(bytes.Clone(c.reply[:end]))
+		c.reply = append(c.reply[:0], c.reply[end:]...)
+	}
+}
+
+// replied deals with one whole reply of go-smtp.
+func (c *conn) replied(text []byte) {
+	switch {
+	case bytes.HasPrefix(text, []byte("354")):
+		// The next hop is asked first; the session says 354 itself.
+		c.data = true
+		c.quiet.Store(true)
+		return
+	case c.hello && bytes.HasPrefix(text, []byte("250")):
+		text = c.server.keywords()
+	case c.later != nil:
+		c.replies = append(c.replies, queuedReply{later: c.later})
+		c.later = nil
+		return
+	}
+	c.hello = false
+	c.replies = append(c.replies, queuedReply{text: text})
+	if bytes.HasPrefix(text, []byte("221")) || bytes.HasPrefix(text, []byte("421")) {
+		c.flush()
+	}
+}
+
+// say queues a reply of our own.
+func (c *conn) say(r nexthop.Reply) {
+	c.replies = append(c.replies, queuedReply{text: appendReply(nil, r)})
+}
+
+// settle waits for the replies of the next hop that are queued.
+func (c *conn) settle() error {
+	for i := range c.replies {
+		q := &c.replies[i]
+		if q.later != nil {
+			q.text, q.later = appendReply(nil, q.later()), nil
+		}
+	}
+	return c.dead
+}
+
+// flush gives the client all replies that are queued.
+func (c *conn) flush() error {
+	if len(c.replies) == 0 {
+		return c.dead
+	}
+	if err := c.settle(); err != nil {
+		return err
+	}
+	var text []byte
+	for _, q := range c.replies {
+		text = append(text, q.text...)
+	}
+	c.replies = c.replies[:0]
+	c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := c.Conn.Write(text); err != nil {
+		c.dead = fmt.Errorf("reply to client: %w", err)
+	}
+	return c.dead
+}
+
+// body returns the message, to be read up to its end. Each wait for bytes has the data timeout, and all of them maxDataTime.
+func (c *conn) body() *bodyReader {
+	c.bodyEnd = time.Now().Add(maxDataTime)
+	return &bodyReader{r: c.in}
+}
+
+// endBody goes back to reading commands.
+func (c *conn) endBody() { c.bodyEnd = time.Time{} }
+
+// source reads from the network for in.
+type source struct{ c *conn }
+
+func (s source) Read(p []byte) (int, error) {
+	if end := s.c.bodyEnd; !end.IsZero() {
+		if deadline := time.Now().Add(s.c.server.config.DataTimeout); deadline.Before(end) {
+			end = deadline
+		}
+		s.c.Conn.SetReadDeadline(end)
+	}
+	return s.c.Conn.Read(p)
+}
+
+// Close is called by go-smtp when the connection is at its end, perhaps more than once.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	closed := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if closed {
+		return nil
+	}
+	err := c.Conn.Close()
+	c.server.removeConn(c)
+	return err
+}
+
+func indexLF(b []byte) int { return bytes.IndexByte(b, '\n') }

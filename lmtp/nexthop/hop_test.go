@@ -1,0 +1,615 @@
+package nexthop
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/foxcpp/go-mockdns"
+
+	"copialettere/journal/metrics"
+	"copialettere/lmtp/nexthop/nexthoptest"
+)
+
+func mustSpec(t testing.TB, s string) Spec {
+	t.Helper()
+	spec, err := ParseSpec(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
+
+// checkGoroutines fails the test when it leaves goroutines behind.
+func checkGoroutines(t *testing.T) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		for range 200 {
+			if runtime.NumGoroutine() <= before {
+				return
+			}
+			// A goroutine that has told its owner that it is done may still be on its way out.
+			time.Sleep(5 * time.Millisecond)
+		}
+		stacks := make([]byte, 1<<20)
+		t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
+	})
+}
+
+// TestFailOver has names whose addresses are tried in turn. Only those in up take connections.
+func TestFailOver(t *testing.T) {
+	zones := map[string]mockdns.Zone{
+		"mail.alpha.test.":       {A: []string{"192.0.2.1", "192.0.2.2"}, AAAA: []string{"2001:db8::1"}},
+		"six.alpha.test.":        {AAAA: []string{"2001:db8::6"}},
+		"_lmtp._tcp.alpha.test.": {SRV: []net.SRV{srv("second.alpha.test.", 26, 20, 0), srv("first.alpha.test.", 24, 10, 0), srv("gone.alpha.test.", 24, 5, 0)}},
+		"first.alpha.test.":      {A: []string{"192.0.2.10", "192.0.2.11"}},
+		"second.alpha.test.":     {A: []string{"192.0.2.20"}},
+		"_lmtp._tcp.none.test.":  {SRV: []net.SRV{srv(".", 0, 0, 0)}},
+		"broken.alpha.test.":     {Err: errors.New("server failure")},
+	}
+	tests := []struct {
+		name, spec string
+		up         string
+		want       []string // tried
+		err        string
+	}{
+		{"first address", "lmtp:mail.alpha.test:24", "192.0.2.1:24", []string{"192.0.2.1:24"}, ""},
+		{"last address", "lmtp:mail.alpha.test:24", "[2001:db8::1]:24", []string{"192.0.2.1:24", "192.0.2.2:24", "[2001:db8::1]:24"}, ""},
+		{"AAAA alone", "lmtp:six.alpha.test:24", "[2001:db8::6]:24", []string{"[2001:db8::6]:24"}, ""},
+		{"address without a lookup", "lmtp:[2001:db8::7]:24", "[2001:db8::7]:24", []string{"[2001:db8::7]:24"}, ""},
+		{"SRV by priority", "lmtp+srv:alpha.test", "192.0.2.20:26", []string{"192.0.2.10:24", "192.0.2.11:24", "192.0.2.20:26"}, ""},
+		{"none is up", "lmtp:mail.alpha.test:24", "", []string{"192.0.2.1:24", "192.0.2.2:24", "[2001:db8::1]:24"},
+			"connecting to next hop lmtp:mail.alpha.test:24: 192.0.2.1:24: refused; 192.0.2.2:24: refused; [2001:db8::1]:24: refused"},
+		{"no such name", "lmtp:nobody.alpha.test:24", "", nil, "looking up nobody.alpha.test: "},
+		{"names fail", "lmtp:broken.alpha.test:24", "", nil, "looking up broken.alpha.test: server failure"},
+		{"no SRV records", "lmtp+srv:beta.test", "", nil, "looking up the SRV records: "},
+		{"SRV says no", "lmtp+srv:none.test", "", nil, "the SRV records offer no LMTP service"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := New(mustSpec(t, tt.spec), Options{Resolver: &mockdns.Resolver{Zones: zones}, HelloName: "hook.test"})
+			var tried []string
+			h.dial = func(_ context.Context, network, address string) (net.Conn, error) {
+				tried = append(tried, address)
+				if address != tt.up {
+					return nil, errors.New("refused")
+				}
+				client, _ := play(greetLMTP + announceAll)
+				return client, nil
+			}
+			conn, err := h.Connect(t.Context())
+			if !slices.Equal(tried, tt.want) {
+				t.Errorf("tried %q, want %q", tried, tt.want)
+			}
+			if tt.err == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn.Abort()
+				return
+			}
+			var connectErr *ConnectError
+			if !errors.As(err, &connectErr) || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("error %v, want a ConnectError with %q", err, tt.err)
+			}
+		})
+	}
+}
+
+func srv(target string, port, priority, weight uint16) net.SRV {
+	return net.SRV{Target: target, Port: port, Priority: priority, Weight: weight}
+}
+
+// TestOrderSRV draws every number once and counts who comes first: it must be as often as the weights say.
+func TestOrderSRV(t *testing.T) {
+	records := []*net.SRV{
+		{Target: "late", Priority: 20, Weight: 100},
+		{Target: "heavy", Priority: 10, Weight: 60},
+		{Target: "light", Priority: 10, Weight: 20},
+		{Target: "zero", Priority: 10, Weight: 0},
+	}
+	first := map[string]int{}
+	for n := range 81 {
+		calls := 0
+		got := orderSRV(records, func(below int) int {
+			calls++
+			if calls == 1 {
+				if below != 81 {
+					t.Fatalf("drawn below %d, want below 81", below)
+				}
+				return n
+			}
+			return below - 1
+		})
+		first[got[0].Target]++
+		if len(got) != 4 || got[3].Target != "late" {
+			t.Fatalf("priority not kept: %v", got)
+		}
+	}
+	if first["heavy"] != 60 || first["light"] != 20 || first["zero"] != 1 {
+		t.Errorf("first: %v", first)
+	}
+	if records[0].Target != "late" {
+		t.Error("the caller's slice was changed")
+	}
+}
+
+// TestRefusedOpening has hops that refuse in the greeting or in the answer to LHLO. The reply is in the error.
+func TestRefusedOpening(t *testing.T) {
+	tests := []struct {
+		name, stage string
+		script      nexthoptest.Script
+		want        string
+	}{
+		{"greeting 421", "greeting", nexthoptest.Script{Greeting: "421 4.3.2 shutting down"}, "421 4.3.2 shutting down"},
+		{"greeting 554", "greeting", nexthoptest.Script{Greeting: "554-no\n554 5.7.1 not you"}, "554 no / 5.7.1 not you"},
+		{"LHLO 451", "LHLO", nexthoptest.Script{Hello: "451 4.3.0 later"}, "451 4.3.0 later"},
+		{"EHLO 502", "EHLO", nexthoptest.Script{SMTP: true, Hello: "502 5.5.1 what"}, "502 5.5.1 what"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			server := nexthoptest.Start(t, tt.script)
+			h := New(mustSpec(t, server.Spec()), Options{})
+			_, err := h.Connect(t.Context())
+			var refused *ReplyError
+			if !errors.As(err, &refused) || refused.Stage != tt.stage || refused.Reply.String() != tt.want {
+				t.Errorf("error %v, want a refusal of %s by %q", err, tt.stage, tt.want)
+			}
+			if _, ok := h.Announced(); ok {
+				t.Error("a refusal is taken for an announcement")
+			}
+		})
+	}
+	t.Run("the next address is tried", func(t *testing.T) {
+		h := New(mustSpec(t, "lmtp:mail.alpha.test:24"), Options{Resolver: &mockdns.Resolver{Zones: map[string]mockdns.Zone{
+			"mail.alpha.test.": {A: []string{"192.0.2.1", "192.0.2.2"}},
+		}}, HelloName: "hook.test"})
+		h.dial = func(_ context.Context, _, address string) (net.Conn, error) {
+			transcript := greetLMTP + announceAll
+			if address == "192.0.2.1:24" {
+				transcript = "S: 421 4.3.2 too many connections"
+			}
+			client, _ := play(transcript)
+			return client, nil
+		}
+		conn, err := h.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Abort()
+	})
+}
+
+// TestConnectShares has two addresses that swallow packets: neither uses up the time of the third.
+func TestConnectShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := New(mustSpec(t, "lmtp:mail.alpha.test:24"), Options{
+			Resolver: &mockdns.Resolver{Zones: map[string]mockdns.Zone{
+				"mail.alpha.test.": {A: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}},
+			}},
+			HelloName: "hook.test", Timeouts: Timeouts{Connect: 30 * time.Second},
+		})
+		h.dial = func(ctx context.Context, _, address string) (net.Conn, error) {
+			if address != "192.0.2.3:24" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			client, _ := play(greetLMTP + announceAll)
+			return client, nil
+		}
+		start := time.Now()
+		conn, err := h.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Abort()
+		if took := time.Since(start); took != 20*time.Second {
+			t.Errorf("the third address was reached after %v, want 20 s", took)
+		}
+	})
+}
+
+// TestAnnouncedChanges follows a hop that announces something else after a restart.
+func TestAnnouncedChanges(t *testing.T) {
+	server := nexthoptest.Start(t, nexthoptest.Script{})
+	var log bytes.Buffer
+	h := New(mustSpec(t, server.Spec()), Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if a, ok := h.Announced(); ok {
+		t.Fatalf("announced %+v before the first connection", a)
+	}
+	for _, keywords := range [][]string{{"PIPELINING", "SIZE 1000"}, {"PIPELINING", "SIZE 1000"}, {"SIZE 2000"}} {
+		server.SetScript(nexthoptest.Script{Keywords: keywords})
+		conn, err := h.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Quit()
+		if a, ok := h.Announced(); !ok || !slices.Equal(a.Keywords, keywords) || !a.equal(conn.Announced()) {
+			t.Errorf("announced %+v, %v; want %q", a, ok, keywords)
+		}
+	}
+	if n := strings.Count(log.String(), "announces something else"); n != 1 {
+		t.Errorf("the change was logged %d times:\n%s", n, log.String())
+	}
+}
+
+// open connects and brings a transaction to its 354.
+func open(t *testing.T, h *Hop, recipients ...string) Conn {
+	t.Helper()
+	conn, err := h.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Abort)
+	begin(t, conn, recipients...)
+	return conn
+}
+
+func begin(t *testing.T, conn Conn, recipients ...string) {
+	t.Helper()
+	conn.Mail("ext@ext.test", nil)
+	for _, r := range recipients {
+		conn.Rcpt(r, nil)
+	}
+	conn.Data()
+	for range len(recipients) + 2 {
+		if r, err := conn.Reply(t.Context()); err != nil || r.Code/100 > 3 {
+			t.Fatalf("%s, %v", r, err)
+		}
+	}
+}
+
+// TestDeath lets the hop die at every stage, and looks at both sides: what the client was told, and what the hop has.
+func TestDeath(t *testing.T) {
+	checkGoroutines(t)
+	const text = "Subject: x\r\n\r\n.dot\r\nend\r\n"
+	tests := []struct {
+		name     string
+		script   nexthoptest.Script
+		want     string // where deliver fails; one of several words
+		replies  int    // read before
+		messages int    // that the hop has
+	}{
+		{"at the greeting", nexthoptest.Script{Die: nexthoptest.Greet}, "connect", 0, 0},
+		{"at LHLO", nexthoptest.Script{Die: nexthoptest.Hello}, "connect", 0, 0},
+		{"at MAIL", nexthoptest.Script{Die: nexthoptest.Mail}, "command", 0, 0},
+		{"at RCPT", nexthoptest.Script{Die: nexthoptest.Rcpt, Keywords: []string{}}, "command", 1, 0},
+		{"at DATA", nexthoptest.Script{Die: nexthoptest.Data, Keywords: []string{}}, "command", 3, 0},
+		{"inside the message", nexthoptest.Script{Die: nexthoptest.Body, BodyBytes: 20}, "message final", 4, 0}, // the dot may be on its way already,
+		{"after the dot", nexthoptest.Script{Die: nexthoptest.Dot}, "final", 4, 1},
+		{"after one of two replies", nexthoptest.Script{Die: nexthoptest.Replied}, "final", 5, 1},
+		{"never", nexthoptest.Script{}, "", 6, 1},
+	}
+	for _, tt := range tests {
+		for _, network := range []string{"tcp", "unix"} {
+			t.Run(tt.name+", "+network, func(t *testing.T) {
+				address := "127.0.0.1:0"
+				if network == "unix" {
+					address = filepath.Join(t.TempDir(), "hop")
+				}
+				server := nexthoptest.Listen(t, network, address, tt.script)
+				got, n, err := deliver(t.Context(), New(mustSpec(t, server.Spec()), Options{}), text)
+				if got == "" != (tt.want == "") || !strings.Contains(tt.want, got) || n != tt.replies {
+					t.Errorf("failed at %q after %d replies (%v), want %q after %d", got, n, err, tt.want, tt.replies)
+				}
+				server.Close()
+				messages := server.Messages()
+				if len(messages) != tt.messages {
+					t.Fatalf("the hop has %d messages, want %d", len(messages), tt.messages)
+				}
+				for _, m := range messages {
+					if string(m.Body) != text || m.Size != int64(len(text)) || !slices.Equal(m.Recipients, []string{"anna@alpha.test", "mario@alpha.test"}) {
+						t.Errorf("the hop has %+v", m)
+					}
+				}
+			})
+		}
+	}
+}
+
+// deliver hands on a message to anna and mario. It returns where it failed, and how many replies it had read by then.
+func deliver(ctx context.Context, h *Hop, text string) (failed string, replies int, err error) {
+	conn, err := h.Connect(ctx)
+	if err != nil {
+		return "connect", 0, err
+	}
+	defer conn.Quit()
+	conn.Mail("ext@ext.test", nil)
+	conn.Rcpt("anna@alpha.test", nil)
+	conn.Rcpt("mario@alpha.test", nil)
+	conn.Data()
+	for conn.Pending() > 0 {
+		if _, err := conn.Reply(ctx); err != nil {
+			return "command", replies, err
+		}
+		replies++
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		return "message", replies, err
+	}
+	if err := conn.Flush(); err != nil {
+		return "message", replies, err
+	}
+	if err := conn.End(ctx); err != nil {
+		return "message", replies, err
+	}
+	for conn.Pending() > 0 {
+		if _, err := conn.Reply(ctx); err != nil {
+			return "final", replies, err
+		}
+		replies++
+	}
+	return "", replies, nil
+}
+
+// TestBeforeTheDot has hops that speak or close inside a message. End must not send the dot, nor take what was said for the
+// answer to it.
+func TestBeforeTheDot(t *testing.T) {
+	tests := []struct {
+		name, says string
+		check      func(error) bool
+	}{
+		{"a refusal", "451 4.3.0 disk trouble\r\n", func(err error) bool {
+			var r *ReplyError
+			return errors.As(err, &r) && r.Reply.Code == 451
+		}},
+		{"an acceptance", "250 2.0.0 stored\r\n", func(err error) bool {
+			var r *ReplyError
+			return errors.As(err, &r) && r.Reply.Code == 250
+		}},
+		{"the end", "", func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn, peer := socketPair(t)
+			c := inMessageOver(conn)
+			defer c.Abort()
+			if _, err := io.WriteString(c, "x\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			if c.spoke() {
+				t.Fatal("a silent hop counts as one that spoke")
+			}
+			if tt.says == "" {
+				peer.CloseWrite()
+			} else {
+				io.WriteString(peer, tt.says)
+			}
+			if err := c.End(t.Context()); !tt.check(err) {
+				t.Errorf("End: %v", err)
+			}
+			if !c.Broken() {
+				t.Error("the connection does not count as broken")
+			}
+			got, err := io.ReadAll(peer)
+			if string(got) != "x\r\n" || err != nil {
+				t.Errorf("the hop got %q, %v", got, err)
+			}
+		})
+	}
+}
+
+// socketPair returns both ends of a unix socket. What is written to one can be read from the other at once.
+func socketPair(t *testing.T) (client, server *net.UnixConn) {
+	t.Helper()
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(t.TempDir(), "hop")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err = net.DialUnix("unix", nil, l.Addr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server, err = l.AcceptUnix(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return client, server
+}
+
+// TestAlive asks connections between two transactions.
+func TestAlive(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(c *wire, peer *net.UnixConn)
+		want bool
+	}{
+		{"idle", func(*wire, *net.UnixConn) {}, true},
+		{"a deadline has passed long ago", func(c *wire, _ *net.UnixConn) { c.nc.SetDeadline(time.Unix(1, 0)) }, true},
+		{"closed by the hop", func(_ *wire, peer *net.UnixConn) { peer.Close() }, false},
+		{"421 while idle", func(_ *wire, peer *net.UnixConn) { io.WriteString(peer, "421 4.4.2 idle too long\r\n") }, false},
+		{"aborted", func(c *wire, _ *net.UnixConn) { c.Abort() }, false},
+		{"reply outstanding", func(c *wire, _ *net.UnixConn) { c.Reset() }, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			nc, peer := socketPair(t)
+			c := newWire(New(Spec{Scheme: LMTP, Path: "/hop"}, Options{}), nc)
+			tt.do(c, peer)
+			if got := c.Alive(); got != tt.want {
+				t.Errorf("Alive is %v", got)
+			}
+			c.Abort()
+		})
+	}
+}
+
+// TestAbort breaks off inside a message: the hop has no message, and what came of it has no dot.
+func TestAbort(t *testing.T) {
+	checkGoroutines(t)
+	for name, end := range map[string]func(Conn){"Abort": Conn.Abort, "Quit": Conn.Quit} {
+		t.Run(name, func(t *testing.T) {
+			server := nexthoptest.Start(t, nexthoptest.Script{})
+			conn := open(t, New(mustSpec(t, server.Spec()), Options{}), "anna@alpha.test")
+			if _, err := conn.Write(testMessage(100_000)); err != nil {
+				t.Fatal(err)
+			}
+			if err := conn.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			end(conn)
+			if _, err := conn.Write([]byte("x")); !errors.Is(err, ErrBroken) {
+				t.Errorf("Write after it: %v", err)
+			}
+			if err := conn.End(t.Context()); !errors.Is(err, ErrBroken) {
+				t.Errorf("End after it: %v", err)
+			}
+			server.Close()
+			if got := server.Messages(); len(got) != 0 {
+				t.Errorf("the hop has %d messages", len(got))
+			}
+			if got := server.Connections()[0].Commands; slices.Contains(got, "QUIT") {
+				t.Errorf("the hop got %q", got)
+			}
+		})
+	}
+}
+
+// TestReuse carries transactions of several kinds over one connection and counts what was counted.
+func TestReuse(t *testing.T) {
+	checkGoroutines(t)
+	server := nexthoptest.Start(t, nexthoptest.Script{Final: map[string][]string{"mario@alpha.test": {"452 4.2.2 full", "250 2.0.0 ok"}}})
+	registry := new(metrics.Registry)
+	h := New(mustSpec(t, server.Spec()), Options{Metrics: registry})
+	conn, err := h.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for range 2 {
+		if !conn.Alive() {
+			t.Fatal("the connection is not alive")
+		}
+		begin(t, conn, "anna@alpha.test", "mario@alpha.test")
+		got = append(got, message(t.Context(), conn, "x\r\n")...)
+		got = append(got, replies(t.Context(), conn, conn.Pending())...)
+		conn.Reset()
+		got = append(got, replies(t.Context(), conn, 1)...)
+	}
+	conn.Quit()
+	want := []string{
+		"250 2.0.0 <anna@alpha.test> stored", "452 4.2.2 full", "250 2.0.0 ok",
+		"250 2.0.0 <anna@alpha.test> stored", "250 2.0.0 ok", "250 2.0.0 ok",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("replies %q\nwant %q", got, want)
+	}
+	server.Close()
+	if n := len(server.Connections()); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	var text strings.Builder
+	if _, err := registry.WriteTo(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		`copialettere_next_hop_connects_total{next_hop="` + server.Spec() + `"} 1`,
+		`copialettere_next_hop_final_seconds_count{next_hop="` + server.Spec() + `"} 2`,
+	} {
+		if !strings.Contains(text.String(), line+"\n") {
+			t.Errorf("no line %s in\n%s", line, text.String())
+		}
+	}
+}
+
+// TestCancelWrite shows the way the doc comment of Write names: the end of a context aborts a write that blocks.
+func TestCancelWrite(t *testing.T) {
+	checkGoroutines(t)
+	server := nexthoptest.Start(t, nexthoptest.Script{Delay: map[nexthoptest.Stage]time.Duration{nexthoptest.Body: time.Hour}})
+	conn := open(t, New(mustSpec(t, server.Spec()), Options{}), "anna@alpha.test")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	defer context.AfterFunc(ctx, conn.Abort)()
+	block := bytes.Repeat([]byte("x"), 1<<20)
+	for {
+		if _, err := conn.Write(block); err != nil {
+			if !errors.Is(err, ErrBroken) || ctx.Err() == nil {
+				t.Errorf("error %v, want ErrBroken by the end of the context", err)
+			}
+			break
+		}
+	}
+}
+
+// scriptedBytes is a connection whose hop says what it likes, whatever it is asked.
+type scriptedBytes struct {
+	sink
+	says io.Reader
+}
+
+func (s *scriptedBytes) Read(p []byte) (int, error) { return s.says.Read(p) }
+
+// FuzzHop lets a hop say anything from the greeting on. A delivery ends, without a panic, and succeeds only where the hop has said
+// 354 and nothing was refused to come before.
+func FuzzHop(f *testing.F) {
+	const opening = "220 hop.test\r\n250-hop.test\r\n250 PIPELINING\r\n"
+	f.Add([]byte(opening+"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 one\r\n250 two\r\n"), true)
+	f.Add([]byte(opening+"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n250 one\r\n"), true)
+	f.Add([]byte(opening+"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 one\r\n"), false)
+	f.Add([]byte("220 hop.test\r\n250 hop.test\r\n250 ok\r\n421 bye\r\n"), true)
+	f.Add([]byte("554 no\r\n"), true)
+	f.Fuzz(func(t *testing.T, says []byte, lmtp bool) {
+		scheme := SMTP
+		if lmtp {
+			scheme = LMTP
+		}
+		nc := &scriptedBytes{says: bytes.NewReader(says)}
+		err := deliverTwo(t.Context(), pipeHop(scheme, func() net.Conn { return nc }, Timeouts{}))
+		if err == nil && !bytes.Contains(says, []byte("354")) {
+			t.Fatalf("delivered to a hop that said %q", says)
+		}
+	})
+}
+
+func BenchmarkTransaction(b *testing.B) {
+	for _, bm := range []struct {
+		name string
+		size int
+	}{{"4kB", 4_000}, {"100kB", 100_000}} {
+		b.Run(bm.name, func(b *testing.B) {
+			server := nexthoptest.Listen(b, "unix", filepath.Join(b.TempDir(), "hop"), nexthoptest.Script{Discard: true})
+			conn, err := New(mustSpec(b, server.Spec()), Options{}).Connect(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Quit()
+			text := testMessage(bm.size)
+			b.SetBytes(int64(bm.size))
+			b.ReportAllocs()
+			for b.Loop() {
+				conn.Mail("ext@ext.test", nil)
+				conn.Rcpt("anna@alpha.test", nil)
+				conn.Data()
+				for conn.Pending() > 0 {
+					if _, err := conn.Reply(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := conn.Write(text); err != nil {
+					b.Fatal(err)
+				}
+				if err := errors.Join(conn.Flush(), conn.End(b.Context())); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := conn.Reply(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

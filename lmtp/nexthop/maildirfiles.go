@@ -1,0 +1,87 @@
+package nexthop
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// maildirFiles is what a Maildir delivery asks of the file system. Names are relative to the folder of the Maildirs. It is
+// small so that a test can record the order of the calls and let any of them fail.
+type maildirFiles interface {
+	mkdirAll(dir string) error
+	create(name string) (maildirFile, error) // a new file; one that exists is an error
+	link(old, new string) error              // one that exists is an error
+	remove(name string) error
+	syncDir(dir string) error // makes what was created and linked in dir durable
+	io.Closer
+}
+
+// maildirFile is a file that is being written.
+type maildirFile interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// openMaildirFiles opens the folder of the Maildirs and creates it where it is missing.
+func openMaildirFiles(path string) (maildirFiles, error) {
+	if err := makeFolder(path); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, err
+	}
+	return diskFiles{root}, nil
+}
+
+// makeFolder creates a folder and what is missing above it, durably. A parent that is there already is not opened: we may not
+// be allowed to.
+func makeFolder(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeFolder(filepath.Dir(path)); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return parent.Sync()
+}
+
+// diskFiles is the real thing. The root sees to it that no name, and no symbolic link, leads out of the folder.
+type diskFiles struct{ root *os.Root }
+
+func (d diskFiles) mkdirAll(dir string) error  { return d.root.MkdirAll(dir, 0o700) }
+func (d diskFiles) link(old, new string) error { return d.root.Link(old, new) }
+func (d diskFiles) remove(name string) error   { return d.root.Remove(name) }
+func (d diskFiles) Close() error               { return d.root.Close() }
+
+func (d diskFiles) create(name string) (maildirFile, error) {
+	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err // not f: a nil *os.File is no nil interface
+	}
+	return f, nil
+}
+
+func (d diskFiles) syncDir(dir string) error {
+	f, err := d.root.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}

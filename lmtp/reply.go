@@ -1,0 +1,64 @@
+package lmtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"copialettere/lmtp/nexthop"
+)
+
+// ourReply is a reply of the hook itself. The transaction id in it leads to the log.
+func ourReply(code int, enhanced, text, transaction string) nexthop.Reply {
+	line := enhanced + " " + text
+	if transaction != "" {
+		line += " (" + transaction + ")"
+	}
+	return nexthop.Reply{Code: code, Enhanced: enhanced, Lines: []string{line}}
+}
+
+// Faults of the hook that become a reply in faultReply.
+var (
+	errJournal  = errors.New("journal fault")
+	errPolicy   = errors.New("settings can not be read")
+	errTooLarge = errors.New("message too large")
+	errShutdown = errors.New("shutting down")
+)
+
+// faultReply is the one place that makes a reply of an error: temporary, whatever happened, and without internal text. Only what the
+// sender can not mend by trying again is refused for good.
+func faultReply(err error, transaction string) nexthop.Reply {
+	var connect *nexthop.ConnectError
+	switch {
+	case errors.Is(err, errTooLarge):
+		return ourReply(552, "5.3.4", "Message is larger than the limit announced", transaction)
+	case errors.Is(err, errJournal):
+		return ourReply(451, "4.3.0", "Journal is not available, try again later", transaction)
+	case errors.Is(err, errPolicy):
+		return ourReply(451, "4.3.0", "Settings are not available, try again later", transaction)
+	case errors.Is(err, errShutdown):
+		return ourReply(421, "4.3.2", "Shutting down, try again later", transaction)
+	case errors.As(err, &connect):
+		return ourReply(451, "4.4.1", "Next hop is not reachable, try again later", transaction)
+	case errors.Is(err, nexthop.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return ourReply(451, "4.4.2", "Next hop does not answer in time, try again later", transaction)
+	default:
+		return ourReply(451, "4.4.2", "Connection to the next hop was lost, try again later", transaction)
+	}
+}
+
+// appendReply writes a reply in wire form (RFC 5321 section 4.2).
+func appendReply(b []byte, r nexthop.Reply) []byte {
+	if len(r.Lines) == 0 {
+		return fmt.Appendf(b, "%03d \r\n", r.Code)
+	}
+	for i, line := range r.Lines {
+		separator := '-'
+		if i == len(r.Lines)-1 {
+			separator = ' '
+		}
+		b = fmt.Appendf(b, "%03d%c%s\r\n", r.Code, separator, strings.TrimRight(line, "\r\n"))
+	}
+	return b
+}

@@ -1,0 +1,279 @@
+package lmtp
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"copialettere/journal"
+	"copialettere/journal/metrics"
+	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
+)
+
+// Config is what a Server needs. All fields are required, except where said.
+type Config struct {
+	Direction journal.Direction // Received: LMTP; Sent: SMTP
+	Journal   *journal.Journal
+	Policy    *policy.Policy
+	NextHop   *nexthop.Hop
+	Domains   map[string]*nexthop.Hop // next hops of single domains, by lower-case name; may be nil. Received mail only
+
+	HelloName      string
+	MaxMessageSize int64 // bytes
+	MaxRecipients  int
+	MaxConnections int
+
+	IdleTimeout    time.Duration // between commands
+	DataTimeout    time.Duration // for the next bytes of a message
+	JournalTimeout time.Duration // for the commit
+
+	DeliverOnJournalError bool         // hand on, with a gap on record, what the journal can not take
+	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
+	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
+
+	Logger  *slog.Logger      // may be nil
+	Metrics *metrics.Registry // may be nil
+}
+
+// OriginHeader is a header field that the MTA prepends because the hook asked for it.
+type OriginHeader struct {
+	Name string // empty: there is none
+	// First says that it is the very first field of the message. Otherwise it stands above the topmost Received.
+	First bool
+}
+
+// Server is the hook for one direction.
+type Server struct {
+	config Config
+	log    *slog.Logger
+	engine *smtp.Server
+	hops   []*nexthop.Hop // all different ones
+	m      serverMetrics
+
+	ctx    context.Context // ends when the server must not wait any longer
+	cancel context.CancelFunc
+	halted atomic.Bool
+
+	mu    sync.Mutex
+	conns map[*conn]struct{} // guarded by mu
+}
+
+type serverMetrics struct {
+	registry       *metrics.Registry
+	direction      string
+	connections    *metrics.Gauge
+	refused        *metrics.Counter
+	bytes          *metrics.Counter
+	commit, finish *metrics.Histogram
+}
+
+func newServerMetrics(r *metrics.Registry, d journal.Direction) serverMetrics {
+	if r == nil {
+		r = new(metrics.Registry)
+	}
+	direction := d.String()
+	return serverMetrics{
+		registry: r, direction: direction,
+		connections: r.Gauge("copialettere_connections", "Open connections of the hook.", "direction", direction),
+		refused:     r.Counter("copialettere_connections_refused_total", "Connections over max_connections.", "direction", direction),
+		bytes:       r.Counter("copialettere_received_bytes_total", "Bytes of messages that came in.", "direction", direction),
+		commit: r.Histogram("copialettere_commit_seconds",
+			"From the last byte of a message to its entries being durable.", "direction", direction),
+		finish: r.Histogram("copialettere_transaction_seconds", "From the last byte of a message to the final reply.", "direction", direction),
+	}
+}
+
+// outcome counts a transaction by how it ended.
+func (m *serverMetrics) outcome(outcome string) {
+	m.registry.Counter("copialettere_transactions_total", "Transactions that came to a message, by outcome.",
+		"direction", m.direction, "outcome", outcome).Inc()
+}
+
+// verdict counts a recipient line by what was decided for it: "journaled", or why it was not.
+func (m *serverMetrics) verdict(reason string) {
+	m.registry.Counter("copialettere_verdicts_total", "Recipient lines of enabled mailboxes, journaled or skipped by reason.",
+		"direction", m.direction, "verdict", reason).Inc()
+}
+
+// NewServer returns a server that serves no listener yet.
+func NewServer(c Config) *Server {
+	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), m: newServerMetrics(c.Metrics, c.Direction)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.hops = []*nexthop.Hop{c.NextHop}
+	for _, h := range c.Domains {
+		s.hops = append(s.hops, h)
+	}
+	s.engine = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
+		nc := c.Conn().(*conn)
+		nc.session = newSession(nc)
+		return nc.session, nil
+	}))
+	s.engine.LMTP = c.Direction == journal.Received
+	s.engine.Domain = c.HelloName
+	// The connection layer bounds lines, sizes and recipients; what go-smtp sees is short.
+	s.engine.MaxLineLength = 0
+	s.engine.ErrorLog = errorLog{s.log}
+	return s
+}
+
+// Serve takes connections from a listener until Shutdown; then it returns nil.
+func (s *Server) Serve(l net.Listener) error { return s.engine.Serve(&listener{l, s}) }
+
+// Shutdown stops the server: it takes no new connections, ends the idle ones, and waits for the transactions under way. When ctx ends
+// first, it breaks them off; their senders keep the messages.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.halted.Store(true)
+	s.mu.Lock()
+	for c := range s.conns {
+		c.stop()
+	}
+	s.mu.Unlock()
+	err := s.engine.Shutdown(ctx)
+	if err == nil {
+		s.cancel()
+		return nil
+	}
+	s.cancel()
+	s.mu.Lock()
+	for c := range s.conns {
+		c.Conn.Close()
+	}
+	s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		n := len(s.conns)
+		s.mu.Unlock()
+		if n == 0 {
+			return fmt.Errorf("stop the hook: %w", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (s *Server) stopping() bool { return s.halted.Load() }
+
+// addConn takes a connection in, unless there are too many.
+func (s *Server) addConn(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) >= s.config.MaxConnections {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.m.connections.Set(int64(len(s.conns)))
+	return true
+}
+
+func (s *Server) removeConn(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.m.connections.Set(int64(len(s.conns)))
+}
+
+// listener puts the connection layer under go-smtp.
+type listener struct {
+	net.Listener
+	server *Server
+}
+
+// Accept waits for a connection that is not over the limit.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			if l.server.stopping() {
+				return nil, net.ErrClosed
+			}
+			return nil, err
+		}
+		c := newConn(nc, l.server)
+		if l.server.addConn(c) {
+			return c, nil
+		}
+		l.server.m.refused.Inc()
+		l.server.log.Warn("too many connections", "peer", peerName(nc), "limit", l.server.config.MaxConnections)
+		nc.SetWriteDeadline(time.Now().Add(time.Second))
+		nc.Write([]byte("421 4.3.2 Too many connections, try again later\r\n"))
+		nc.Close()
+	}
+}
+
+// errorLog is where go-smtp says what went wrong.
+type errorLog struct{ log *slog.Logger }
+
+func (l errorLog) Printf(format string, v ...any) {
+	l.log.Error("protocol engine: " + fmt.Sprintf(format, v...))
+}
+func (l errorLog) Println(v ...any) { l.log.Error("protocol engine: " + fmt.Sprint(v...)) }
+
+// keywords is the reply to LHLO or EHLO: what every next hop announces, and what is ours.
+func (s *Server) keywords() []byte {
+	announced := s.announced()
+	lines := []string{s.config.HelloName, "PIPELINING", "ENHANCEDSTATUSCODES"}
+	if announced.EightBitMIME {
+		lines = append(lines, "8BITMIME")
+	}
+	// A message that needs SMTPUTF8 would be stuck here if the next hop did not have it.
+	if announced.SMTPUTF8 {
+		lines = append(lines, "SMTPUTF8")
+	}
+	lines = append(lines, fmt.Sprintf("SIZE %d", announced.Size), "DSN", "XFORWARD "+xforwardAttributes)
+	return appendReply(nil, nexthop.Reply{Code: 250, Lines: lines})
+}
+
+// announced is what all next hops have in common. One that was never reached counts as a plain one with 8BITMIME: its mail is refused for
+// now at MAIL, whatever is announced.
+func (s *Server) announced() nexthop.Announced {
+	common := nexthop.Announced{EightBitMIME: true, SMTPUTF8: true, Size: s.config.MaxMessageSize}
+	for _, h := range s.hops {
+		a, ok := h.Announced()
+		if !ok {
+			a = s.probe(h)
+		}
+		common.EightBitMIME = common.EightBitMIME && a.EightBitMIME
+		common.SMTPUTF8 = common.SMTPUTF8 && a.SMTPUTF8
+		if a.Size > 0 {
+			common.Size = min(common.Size, a.Size)
+		}
+	}
+	return common
+}
+
+func (s *Server) probe(h *nexthop.Hop) nexthop.Announced {
+	c, err := h.Connect(s.ctx)
+	if err != nil {
+		s.log.Warn("next hop not reached", "next_hop", h.Spec().String(), "error", err)
+		return nexthop.Announced{EightBitMIME: true}
+	}
+	defer c.Quit()
+	return c.Announced()
+}
+
+// hop returns where received mail for an address is handed on.
+func (s *Server) hop(address string) *nexthop.Hop {
+	if i := strings.LastIndexByte(address, '@'); i >= 0 && len(s.config.Domains) > 0 {
+		if h, ok := s.config.Domains[strings.ToLower(address[i+1:])]; ok {
+			return h
+		}
+	}
+	return s.config.NextHop
+}
+
+// newTransactionID returns 13 characters that name a transaction in the log, in our replies and in its entries.
+func newTransactionID() string { return rand.Text()[:13] }
+
+var errNoListener = errors.New("no such listener")

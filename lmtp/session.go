@@ -1,0 +1,124 @@
+package lmtp
+
+import (
+	"errors"
+	"io"
+	"strconv"
+
+	"github.com/emersion/go-smtp"
+
+	"copialettere/journal"
+	"copialettere/lmtp/nexthop"
+)
+
+// session is what go-smtp drives: one per connection. It keeps the connections to the next hops for the life of the connection from
+// the MTA. What go-smtp hands in is the harmless line of the connection layer; the real one is in conn.command.
+type session struct {
+	c           *conn
+	hops        map[*nexthop.Hop]*hopConn
+	transaction *transaction
+}
+
+// hopConn is a connection to a next hop between transactions.
+type hopConn struct {
+	nexthop.Conn
+	dirty bool // a transaction was begun and not ended: RSET comes first
+}
+
+func newSession(c *conn) *session { return &session{c: c, hops: make(map[*nexthop.Hop]*hopConn)} }
+
+func (s *session) canMail() (nexthop.Reply, bool) {
+	if s.transaction != nil {
+		return ourReply(503, "5.5.1", "Nested MAIL command", ""), false
+	}
+	return nexthop.Reply{}, true
+}
+
+func (s *session) canRcpt() (nexthop.Reply, bool) {
+	switch {
+	case s.transaction == nil:
+		return ourReply(503, "5.5.1", "MAIL first", ""), false
+	case len(s.transaction.lines) >= s.c.server.config.MaxRecipients:
+		return ourReply(452, "4.5.3", "Too many recipients in one transaction", s.transaction.id), false
+	}
+	return nexthop.Reply{}, true
+}
+
+// canData says whether any recipient was accepted (RFC 2033 section 4.2 wants 503 otherwise).
+func (s *session) canData() (nexthop.Reply, bool) {
+	if s.transaction != nil && s.transaction.accepted() > 0 {
+		return nexthop.Reply{}, true
+	}
+	if s.transaction != nil {
+		s.transaction.dropData()
+	}
+	return ourReply(503, "5.5.1", "No valid recipients", ""), false
+}
+
+// pipelineData sends DATA to the next hops together with what is still queued for them.
+func (s *session) pipelineData() {
+	if s.transaction != nil {
+		s.transaction.pipelineData()
+	}
+}
+
+// Mail begins a transaction.
+func (s *session) Mail(string, *smtp.MailOptions) error {
+	command := s.c.command
+	if size, ok := command.param("SIZE"); ok {
+		// A number beyond 64 bits is too large as well.
+		n, err := strconv.ParseUint(size, 10, 63)
+		if err != nil && !errors.Is(err, strconv.ErrRange) {
+			s.c.later = func() nexthop.Reply { return ourReply(501, "5.5.4", "Bad SIZE", "") }
+			return nil
+		}
+		if err != nil || int64(n) > s.c.server.announced().Size {
+			s.c.later = func() nexthop.Reply { return faultReply(errTooLarge, "") }
+			return nil
+		}
+	}
+	t := newTransaction(s, command)
+	s.transaction = t
+	s.c.later = t.mail()
+	return nil
+}
+
+// Rcpt adds a recipient to the transaction.
+func (s *session) Rcpt(string, *smtp.RcptOptions) error {
+	s.c.later = s.transaction.rcpt(s.c.command)
+	return nil
+}
+
+// Data takes the message in. The reader of go-smtp holds nothing: see conn.
+func (s *session) Data(io.Reader) error {
+	s.transaction.data()
+	s.end()
+	return nil
+}
+
+// LMTPData takes the message in; the replies per recipient are the transaction's own.
+func (s *session) LMTPData(r io.Reader, _ smtp.StatusCollector) error { return s.Data(r) }
+
+// Reset is called by go-smtp on RSET and behind each message.
+func (s *session) Reset() { s.end() }
+
+// end forgets the transaction, with what the MTA said of its client.
+func (s *session) end() {
+	if s.transaction != nil {
+		s.transaction.close()
+		s.transaction = nil
+	}
+	clear(s.c.forward)
+}
+
+// Logout is called by go-smtp when the connection ends, by whichever side.
+func (s *session) Logout() error {
+	s.end()
+	for _, h := range s.hops {
+		h.Quit()
+	}
+	clear(s.hops)
+	return nil
+}
+
+func (s *session) direction() journal.Direction { return s.c.server.config.Direction }

@@ -1,0 +1,259 @@
+package policy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxAddress is the longest address that is looked at, in bytes. RFC 5321 section 4.5.3.1.3 allows 256 for a path; MTAs take more.
+const maxAddress = 1024
+
+// maxDomain is the longest domain, in bytes (RFC 5321 section 4.5.3.1.2).
+const maxDomain = 255
+
+// Address is a mailbox address in canonical form: lower case, without quotes, the domain in Unicode and without a trailing dot. Two
+// addresses of one mailbox are equal as Go values, save for their extension.
+type Address struct {
+	Local  string // unquoted; never empty in a parsed address
+	Domain string // empty only for the <postmaster> of RFC 5321 section 4.1.1.3
+}
+
+// ParseAddress reads an address as it stands in an SMTP path, a configuration file or on a command line, with or without the angle
+// brackets. A source route is dropped (RFC 5321 appendix C). It takes UTF-8 (RFC 6531) and, as MTAs do, dots at odd places
+// of a local part. Comments, control characters and invalid UTF-8 are errors. Errors wrap ErrAddress.
+func ParseAddress(s string) (Address, error) {
+	a, err := parsePath(s)
+	if err == nil && a.Domain == "" && a.Local != "postmaster" {
+		err = fmt.Errorf("%q: %w: no domain", s, ErrAddress)
+	}
+	// Quotes and lower case may make it longer, and what is handed out must be readable again.
+	if err == nil && len(a.String()) > maxAddress {
+		err = fmt.Errorf("%.100q: %w: too long", s, ErrAddress)
+	}
+	if err != nil {
+		return Address{}, err
+	}
+	return a, nil
+}
+
+// parsePath is ParseAddress, save that the domain may be missing from any address.
+func parsePath(s string) (Address, error) {
+	bad := func(why string) (Address, error) { return Address{}, fmt.Errorf("%.100q: %w: %s", s, ErrAddress, why) }
+	if len(s) > maxAddress {
+		return bad("too long")
+	}
+	if !utf8.ValidString(s) {
+		return bad("invalid UTF-8")
+	}
+	path := s
+	if strings.HasPrefix(path, "<") && strings.HasSuffix(path, ">") {
+		path = path[1 : len(path)-1]
+	}
+	if strings.HasPrefix(path, "@") {
+		_, after, ok := strings.Cut(path, ":")
+		if !ok {
+			return bad("no local part")
+		}
+		path = after
+	}
+	local, rest, ok := cutLocal(path)
+	if !ok || local == "" {
+		return bad("bad local part")
+	}
+	a := Address{Local: strings.ToLower(local)}
+	if rest == "" {
+		return a, nil
+	}
+	domain, err := parseDomain(rest[1:])
+	if rest[0] != '@' || err != nil {
+		return bad("bad domain")
+	}
+	a.Domain = domain
+	return a, nil
+}
+
+// cutLocal takes the local part, unquoted, from the front of a path.
+func cutLocal(path string) (local, rest string, ok bool) {
+	if !strings.HasPrefix(path, `"`) {
+		end := strings.IndexByte(path, '@')
+		if end < 0 {
+			end = len(path)
+		}
+		return path[:end], path[end:], strings.IndexFunc(path[:end], notAtom) < 0
+	}
+	var b strings.Builder
+	for i, escaped := 1, false; i < len(path); i++ {
+		switch c := path[i]; {
+		case c < ' ' || c == 0x7f:
+			return "", "", false
+		case escaped:
+			b.WriteByte(c)
+			escaped = false
+		case c == '\\':
+			escaped = true
+		case c == '"':
+			return b.String(), path[i+1:], strings.IndexFunc(b.String(), unicode.IsControl) < 0
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", "", false
+}
+
+// notAtom says that r is neither atext (RFC 5322 section 3.2.3, RFC 6532 section 3.2) nor a dot.
+func notAtom(r rune) bool {
+	return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,"`, r) || r > 0x7f && (unicode.IsControl(r) || unicode.IsSpace(r))
+}
+
+// parseDomain returns a domain or address literal in canonical form.
+func parseDomain(s string) (string, error) {
+	bad := func(why string) (string, error) { return "", fmt.Errorf("domain %.100q: %w: %s", s, ErrAddress, why) }
+	if len(s) > maxDomain || !utf8.ValidString(s) {
+		return bad("too long, or invalid UTF-8")
+	}
+	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		if strings.IndexFunc(s[1:len(s)-1], notLiteral) >= 0 {
+			return bad("bad address literal")
+		}
+		return strings.ToLower(s), nil
+	}
+	labels := strings.Split(strings.ToLower(strings.TrimSuffix(s, ".")), ".")
+	for i, label := range labels {
+		if label == "" {
+			return bad("empty label")
+		}
+		if strings.IndexFunc(label, notLabel) >= 0 {
+			return bad("bad character")
+		}
+		labels[i] = unicodeLabel(label)
+	}
+	domain := strings.Join(labels, ".")
+	if len(domain) > maxDomain {
+		return bad("too long")
+	}
+	return domain, nil
+}
+
+func notLiteral(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != ':' && r != '.' && r != '-'
+}
+
+func notLabel(r rune) bool {
+	return r < 0x80 && r != '_' && (r == ':' || r == '.' || notLiteral(r)) || r >= 0x80 && (unicode.IsControl(r) || unicode.IsSpace(r))
+}
+
+// String returns the address in canonical form, with a quoted local part only where RFC 5321 section 4.1.2 demands it. ParseAddress
+// of it is the same address. It holds no control characters.
+func (a Address) String() string {
+	local := a.Local
+	if !dotString(local) {
+		local = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(local) + `"`
+	}
+	if a.Domain == "" {
+		return local
+	}
+	return local + "@" + a.Domain
+}
+
+func dotString(s string) bool {
+	return strings.IndexFunc(s, notAtom) < 0 && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".") && !strings.Contains(s, "..")
+}
+
+// WithoutExtension returns the address without the extension of its local part, and whether it had one. Delimiters is a set of
+// characters; the first of them to be found divides, as in Postfix.
+func (a Address) WithoutExtension(delimiters string) (Address, bool) {
+	switch a.Local {
+	case "postmaster", "mailer-daemon", "double-bounce":
+		return a, false
+	}
+	// Postfix leaves the administrative addresses of lists whole where the delimiter would cut them.
+	if strings.Contains(delimiters, "-") && (strings.HasPrefix(a.Local, "owner-") || strings.HasSuffix(a.Local, "-request")) {
+		return a, false
+	}
+	i := strings.IndexAny(a.Local, delimiters)
+	if i <= 0 {
+		return a, false
+	}
+	return Address{Local: a.Local[:i], Domain: a.Domain}, true
+}
+
+// ParseORCPT reads the value of an ORCPT parameter (RFC 3461 section 4.2): the types rfc822, in xtext, and utf-8 (RFC 6533 section 3).
+// Other types, bad encodings and what is no address are errors, which mean that the original recipient is unknown and no more.
+// Errors wrap ErrAddress.
+func ParseORCPT(s string) (Address, error) {
+	path, err := decodeORCPT(s)
+	if err != nil {
+		return Address{}, err
+	}
+	return ParseAddress(path)
+}
+
+func decodeORCPT(s string) (string, error) {
+	kind, text, ok := strings.Cut(s, ";")
+	if !ok || len(s) > 3*maxAddress {
+		return "", fmt.Errorf("ORCPT %.100q: %w: no address type, or too long", s, ErrAddress)
+	}
+	var path string
+	switch {
+	case strings.EqualFold(kind, "rfc822"):
+		path, ok = decodeXtext(text)
+	case strings.EqualFold(kind, "utf-8"):
+		path, ok = decodeUnitext(text)
+	default:
+		return "", fmt.Errorf("ORCPT %.100q: %w: address type %q", s, ErrAddress, kind)
+	}
+	if !ok {
+		return "", fmt.Errorf("ORCPT %.100q: %w: bad encoding", s, ErrAddress)
+	}
+	return path, nil
+}
+
+// decodeXtext undoes the encoding of RFC 3461 section 4. Lower-case digits pass, and so does raw UTF-8.
+func decodeXtext(s string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '+':
+			if i+2 >= len(s) {
+				return "", false
+			}
+			n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+			if err != nil {
+				return "", false
+			}
+			b.WriteByte(byte(n))
+			i += 2
+		case c <= ' ' || c == '=' || c == 0x7f:
+			return "", false
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), true
+}
+
+// decodeUnitext undoes the \x{HEXPOINT} encoding of RFC 6533 section 3.
+func decodeUnitext(s string) (string, bool) {
+	var b strings.Builder
+	for s != "" {
+		if c := s[0]; c != '\\' {
+			if c <= ' ' || c == '+' || c == '=' || c == 0x7f {
+				return "", false
+			}
+			b.WriteByte(c)
+			s = s[1:]
+			continue
+		}
+		hex, after, ok := strings.Cut(strings.TrimPrefix(s, `\x{`), "}")
+		n, err := strconv.ParseUint(hex, 16, 32)
+		if !ok || err != nil || len(hex) > 6 || !utf8.ValidRune(rune(n)) {
+			return "", false
+		}
+		b.WriteRune(rune(n))
+		s = after
+	}
+	return b.String(), true
+}

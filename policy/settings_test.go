@@ -1,0 +1,286 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+func changes(t *testing.T, p *Policy, a Address) []Change {
+	t.Helper()
+	var all []Change
+	for c, err := range p.Changes(t.Context(), a) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func TestEnableDisable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, store := openTest(t, testConfig())
+		anna, bruno := mustAddress(t, "Anna@alpha.test"), mustAddress(t, "bruno@alpha.test")
+		start := time.Now().UTC()
+		steps := []struct {
+			name    string
+			do      func(context.Context, Address, string) (bool, error)
+			changed bool
+			want    Settings
+		}{
+			{"disable what was never set up", p.Disable, false, Settings{}},
+			{"enable", p.Enable, true, Settings{true, start.Add(2 * time.Hour)}},
+			{"enable again", p.Enable, false, Settings{true, start.Add(2 * time.Hour)}},
+			{"disable", p.Disable, true, Settings{}},
+			{"disable again", p.Disable, false, Settings{}},
+			{"enable anew", p.Enable, true, Settings{true, start.Add(6 * time.Hour)}},
+		}
+		for _, step := range steps {
+			time.Sleep(time.Hour)
+			changed, err := step.do(t.Context(), anna, "operator")
+			if err != nil || changed != step.changed {
+				t.Fatalf("%s: %v, %v; want %v", step.name, changed, err, step.changed)
+			}
+			if got, err := p.Settings(t.Context(), anna); err != nil || got != step.want {
+				t.Fatalf("%s: settings %v, %v; want %v", step.name, got, err, step.want)
+			}
+		}
+		want := []Change{
+			{1, anna, start.Add(2 * time.Hour), "operator", "archive", "off", "on"},
+			{2, anna, start.Add(4 * time.Hour), "operator", "archive", "on", "off"},
+			{3, anna, start.Add(6 * time.Hour), "operator", "archive", "off", "on"},
+		}
+		if got := changes(t, p, anna); !slices.Equal(got, want) {
+			t.Errorf("changes of anna:\n%v\nwant\n%v", got, want)
+		}
+		if got := changes(t, p, bruno); got != nil {
+			t.Errorf("changes of bruno: %v", got)
+		}
+		wantKeys := []string{"lanna@alpha.test\x00\x00\x00\x00\x00\x00\x00\x00\x01", "lanna@alpha.test\x00\x00\x00\x00\x00\x00\x00\x00\x02",
+			"lanna@alpha.test\x00\x00\x00\x00\x00\x00\x00\x00\x03", "manna@alpha.test"}
+		if got := store.keys(); !slices.Equal(got, wantKeys) {
+			t.Errorf("keys %q, want %q", got, wantKeys)
+		}
+	})
+}
+
+func TestEnableRefuses(t *testing.T) {
+	p, store := openTest(t, testConfig())
+	for _, c := range []struct {
+		name    string
+		address Address
+		who     string
+		want    error // nil for any
+	}{
+		{"unknown domain", Address{"anna", "ext.test"}, "operator", ErrUnknownDomain},
+		{"postmaster without domain", Address{"postmaster", ""}, "operator", ErrUnknownDomain},
+		{"no address", Address{"", "alpha.test"}, "operator", ErrAddress},
+		{"no author", Address{"anna", "alpha.test"}, "", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			changed, err := p.Enable(t.Context(), c.address, c.who)
+			if err == nil || changed || c.want != nil && !errors.Is(err, c.want) {
+				t.Errorf("Enable = %v, %v; want %v", changed, err, c.want)
+			}
+		})
+	}
+	if keys := store.keys(); len(keys) != 0 {
+		t.Errorf("written all the same: %q", keys)
+	}
+}
+
+// A mailbox of a domain that left the configuration keeps its archive, and can still be disabled.
+func TestDomainLeavesTheConfiguration(t *testing.T) {
+	_, store := openTest(t, testConfig(), "anna@alpha.test")
+	p, err := Open(t.Context(), store, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mailbox, enabled, err := p.Wanted(t.Context(), "anna+x@alpha.test"); mailbox != "anna@alpha.test" || !enabled || err != nil {
+		t.Errorf("Wanted = %q, %v, %v", mailbox, enabled, err)
+	}
+	if changed, err := p.Disable(t.Context(), mustAddress(t, "anna@alpha.test"), "operator"); !changed || err != nil {
+		t.Errorf("Disable = %v, %v", changed, err)
+	}
+}
+
+func TestMailboxes(t *testing.T) {
+	p, _ := openTest(t, testConfig(), "bruno@alpha.test", `"an na"@alpha.test`, "anna@alpha.test")
+	if _, err := p.Disable(t.Context(), mustAddress(t, "bruno@alpha.test"), "operator"); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for m, err := range p.Mailboxes(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprint(m.Address, " ", m.Settings.Enabled))
+	}
+	want := []string{`"an na"@alpha.test true`, "anna@alpha.test true", "bruno@alpha.test false"}
+	if !slices.Equal(got, want) {
+		t.Errorf("mailboxes %q, want %q", got, want)
+	}
+	for range p.Mailboxes(t.Context()) {
+		break // a consumer may stop at any pair
+	}
+}
+
+// Another process changes the same store: the next decision must know.
+func TestChangeOfAnotherProcess(t *testing.T) {
+	p, store := openTest(t, testConfig(), "anna@alpha.test")
+	other, err := Open(t.Context(), store, testConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, enabled := range []bool{false, true} {
+		set := other.Disable
+		if enabled {
+			set = other.Enable
+		}
+		if _, err := set(t.Context(), mustAddress(t, "anna@alpha.test"), "operator"); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := p.Wanted(t.Context(), "anna@alpha.test"); got != enabled || err != nil {
+			t.Errorf("Wanted = %v, %v; want %v", got, err, enabled)
+		}
+	}
+}
+
+func TestUnknownFieldsSurvive(t *testing.T) {
+	p, store := openTest(t, testConfig())
+	store.put("manna@alpha.test", `{"version":1,"enabled":false,"retention":{"months":12},"quota":18446744073709551615,"Enabled":true}`)
+	anna := mustAddress(t, "anna@alpha.test")
+	if s, err := p.Settings(t.Context(), anna); err != nil || s.Enabled {
+		t.Fatalf("settings %v, %v: names of fields are exact", s, err)
+	}
+	if _, err := p.Enable(t.Context(), anna, "operator"); err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(store.values["manna@alpha.test"]), &fields); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"version": "1", "enabled": "true", "changes": "1", "Enabled": "true",
+		"retention": `{"months":12}`, "quota": "18446744073709551615"} {
+		if got := string(fields[name]); got != want {
+			t.Errorf("field %q is %s, want %s", name, got, want)
+		}
+	}
+}
+
+// Settings that can not be read stop every decision about the mailbox, and are never written over.
+func TestUnreadableSettings(t *testing.T) {
+	for _, c := range []struct {
+		name, stored string
+		want         error // nil for any
+	}{
+		{"newer version", `{"version":2,"enabled":true}`, ErrVersion},
+		{"no version", `{"enabled":true}`, nil},
+		{"no JSON", `{`, nil},
+		{"null", `null`, nil},
+		{"wrong type", `{"version":1,"enabled":"yes"}`, nil},
+		{"bad time", `{"version":1,"enabled":true,"since":"yesterday"}`, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, store := openTest(t, testConfig())
+			store.put("manna@alpha.test", c.stored)
+			anna := mustAddress(t, "anna@alpha.test")
+			check := func(call string, err error) {
+				t.Helper()
+				if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), "anna@alpha.test") {
+					t.Errorf("%s: %v", call, err)
+				}
+			}
+			_, err := p.Settings(t.Context(), anna)
+			check("Settings", err)
+			_, err = p.Enable(t.Context(), anna, "operator")
+			check("Enable", err)
+			_, err = p.Disable(t.Context(), anna, "operator")
+			check("Disable", err)
+			_, _, err = p.Wanted(t.Context(), "anna+x@alpha.test")
+			check("Wanted", err)
+			_, err = p.Judge(t.Context(), Origin{}, []Line{{RcptTo: "bruno@alpha.test"}, {RcptTo: "anna@alpha.test"}})
+			check("Judge", err)
+			for _, err := range p.Mailboxes(t.Context()) {
+				check("Mailboxes", err)
+			}
+			if got := store.values["manna@alpha.test"]; got != c.stored {
+				t.Errorf("written over: %s", got)
+			}
+		})
+	}
+}
+
+func TestStoreFails(t *testing.T) {
+	p, store := openTest(t, testConfig(), "anna@alpha.test")
+	anna := mustAddress(t, "anna@alpha.test")
+	store.fail = kv.ErrUnavailable
+	calls := map[string]func() error{
+		"Enable":    func() error { _, err := p.Enable(t.Context(), anna, "operator"); return err },
+		"Disable":   func() error { _, err := p.Disable(t.Context(), anna, "operator"); return err },
+		"Settings":  func() error { _, err := p.Settings(t.Context(), anna); return err },
+		"Wanted":    func() error { _, _, err := p.Wanted(t.Context(), "anna@alpha.test"); return err },
+		"JudgeSent": func() error { _, err := p.JudgeSent(t.Context(), "anna@alpha.test"); return err },
+		"Judge": func() error {
+			verdicts, err := p.Judge(t.Context(), Origin{}, []Line{{RcptTo: "anna@alpha.test"}})
+			if verdicts != nil {
+				t.Errorf("verdicts of a failed store: %v", verdicts)
+			}
+			return err
+		},
+		"Mailboxes": func() (last error) {
+			for _, last = range p.Mailboxes(t.Context()) {
+			}
+			return last
+		},
+		"Changes": func() (last error) {
+			for _, last = range p.Changes(t.Context(), anna) {
+			}
+			return last
+		},
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, kv.ErrUnavailable) {
+			t.Errorf("%s: %v, want %v", name, err, kv.ErrUnavailable)
+		}
+	}
+	store.fail = nil
+	if got := changes(t, p, anna); len(got) != 1 {
+		t.Errorf("changes after the failures: %v", got)
+	}
+}
+
+// A change on record is never written over, even where the settings have lost count of them.
+func TestChangeIsNeverEdited(t *testing.T) {
+	p, store := openTest(t, testConfig(), "anna@alpha.test")
+	anna := mustAddress(t, "anna@alpha.test")
+	before := changes(t, p, anna)
+	store.put("manna@alpha.test", `{"version":1,"enabled":true}`)
+	if changed, err := p.Disable(t.Context(), anna, "operator"); err == nil || changed {
+		t.Fatalf("Disable = %v, %v", changed, err)
+	}
+	if after := changes(t, p, anna); !slices.Equal(before, after) {
+		t.Errorf("changes %v, were %v", after, before)
+	}
+}
+
+// Changes of one mailbox never show among those of another whose name it begins.
+func TestChangesOfNeighbours(t *testing.T) {
+	c := testConfig()
+	c.Domains = append(c.Domains, Domain{Name: "alpha.test.beta.test"})
+	p, _ := openTest(t, c, "anna@alpha.test", "anna@alpha.test.beta.test", "ann@alpha.test")
+	for _, name := range []string{"anna@alpha.test", "ann@alpha.test"} {
+		if got := changes(t, p, mustAddress(t, name)); len(got) != 1 || got[0].Mailbox.String() != name {
+			t.Errorf("changes of %s: %v", name, got)
+		}
+	}
+}
