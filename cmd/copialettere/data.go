@@ -167,37 +167,40 @@ type archive struct {
 var errLocked = errors.New("another process has the data folder open")
 
 // openArchive opens the data folder, which only one process can.
-func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (a *archive, err error) {
+func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*archive, error) {
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
-	a = &archive{metrics: new(metrics.Registry)}
-	defer func() {
-		if err != nil {
-			a.close()
-		}
-	}()
+	a := &archive{metrics: new(metrics.Registry)}
+	if err := a.open(ctx, c, log); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	if a.lock, err = os.OpenFile(filepath.Join(c.Data, lockFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return nil, fmt.Errorf("lock the data folder: %w", err)
+		return fmt.Errorf("lock the data folder: %w", err)
 	}
 	if err := syscall.Flock(int(a.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", c.Data, errLocked)
+		return fmt.Errorf("lock %s: %w", c.Data, errLocked)
 	}
 	if a.engine, err = level.Open(filepath.Join(c.Data, journalFolder), level.Options{Metrics: a.metrics, Logger: log}); err != nil {
-		return nil, err
+		return err
 	}
 	settings, err := a.engine.Settings(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
-		return nil, err
+		return err
 	}
 	a.journal, err = journal.Open(a.engine, journal.Options{Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile)})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return a, a.journal.Unspool(ctx)
+	return a.journal.Unspool(ctx)
 }
 
 func (a *archive) close() error {

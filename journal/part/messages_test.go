@@ -280,6 +280,31 @@ func TestRandomTrees(t *testing.T) {
 	}
 }
 
+// TestRandomTokens puts what matters to the scanner together at random.
+func TestRandomTokens(t *testing.T) {
+	tokens := []string{"\r\n", "\r\n", "\r\n", "\r\n\r\n", "\n", "\r", "\x00", "\xe8", " ", "\t", "x", "-", "--", "--b", "--b", "\r\n--b", "\r\n--b\r\n",
+		"\r\n--b--", "--bb", "--b--", "--bb--", "--b--\r\n", "--bb\r\n", "X: y\r\n", "Content-Type: multipart/mixed; boundary=b\r\n\r\n",
+		"Content-Type: multipart/digest; boundary=bb\r\n\r\n", "Content-Type: multipart/mixed;\r\n boundary=\"b--\"\r\n",
+		"Content-Type: message/rfc822\r\n\r\n", "Content-Type: message/rfc822\n\n", "Content-Transfer-Encoding: base64\r\n",
+		"Content-Description: " + strings.Repeat("d", 90) + "\r\n", strings.Repeat("x", 990), "--b" + strings.Repeat(" ", maxDelimiter-10)}
+	limits := Limits{Depth: 4, Parts: 12, HeaderBytes: 400, ValueBytes: 300}
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 3000 {
+		var b strings.Builder
+		for range r.IntN(40) {
+			b.WriteString(tokens[r.IntN(len(tokens))])
+		}
+		text := b.String()
+		table, cuts := scan(t, limits, text, whole)
+		checkTable(t, table, limits, len(text))
+		checkCutting(t, limits, text, table, cuts)
+		checkLines(t, table, []byte(text))
+		if t.Failed() {
+			t.Fatalf("in %q", text)
+		}
+	}
+}
+
 // repeat writes a text many times over.
 func repeat(w io.Writer, text string, n int) {
 	block := []byte(strings.Repeat(text, max(1, 64<<10/len(text))))

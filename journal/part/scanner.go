@@ -484,7 +484,7 @@ func (s *Scanner) Settled() int64 {
 	case s.head:
 		return s.lineStart
 	}
-	return max(s.lineStart-s.eol, s.current().Body)
+	return s.lineStart - s.eol
 }
 
 // Cuts returns the offsets before Settled at which the bytes may well be cut for storage, as far as no call before has returned

@@ -1,0 +1,63 @@
+# make run    try it out: a demonstration in ./run, on loopback, until Ctrl-C
+# make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests
+# make bench  the hook against the same path without it, as ratios
+# make soak   the long ones: 300 kills, an hour of fuzzing
+# make build  bin/copialettere
+
+VERSION     := $(shell git describe --always --dirty 2>/dev/null || echo unversioned)
+GO_BUILD    := go build -trimpath -ldflags "-X main.version=$(VERSION)"
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PROGRAMS    := postfix dovecot swaks doveadm
+PACKAGES    := postfix dovecot-imapd dovecot-lmtpd dovecot-sieve swaks
+E2E         := ./cmd/copialettere/e2e/...
+FUZZTIME    := 3m
+
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: build run test needs check unit e2e bench soak clean
+
+build:
+	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
+
+run: build
+	rm -rf run
+	bin/copialettere demo run
+
+test: needs check unit e2e
+
+# Debian's packages must not start their own servers: the tests start what they need on loopback.
+needs:
+	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then \
+	  echo "make test needs$$missing: apt-get install $(PACKAGES)" >&2; exit 1; \
+	fi; \
+	policy=/usr/sbin/policy-rc.d; made=; \
+	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; made=1; fi; \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
+	status=$$?; [ -z "$$made" ] || rm -f $$policy; exit $$status
+
+check:
+	@unformatted=$$(gofmt -l cmd lmtp journal policy); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+unit:
+	go test -race $$(go list ./... | grep -v /e2e)
+
+e2e:
+	go test -count=1 $(E2E)
+
+bench: needs
+	go test -count=1 -timeout 60m -run '^TestBench$$' -v $(E2E) -bench-hook
+
+soak: needs
+	COPIALETTERE_KILLS=300 go test -count=1 -timeout 60m -run Kill -v $(E2E)
+	@for package in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	  done; \
+	done
+
+clean:
+	rm -rf bin run
