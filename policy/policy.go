@@ -148,6 +148,7 @@ type Policy struct {
 	redirectFrom  []netip.Prefix
 	loginDomain   string
 	delimiters    map[string]string // by canonical domain
+	decoded       decodedRecords
 }
 
 // Open returns the policy over a store of settings. The store stays the caller's to close.

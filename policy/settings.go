@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"sync"
 	"time"
 
 	"copialettere/journal/kv"
@@ -135,12 +136,48 @@ func (p *Policy) load(ctx context.Context, a Address) (r record, found bool, err
 		return record{}, false, nil
 	}
 	if err == nil {
-		r, err = decodeRecord(b)
+		r, err = p.decoded.record(a, b)
 	}
 	if err != nil {
 		return record{}, false, fmt.Errorf("settings of %s: %w", a, err)
 	}
 	return r, true, nil
+}
+
+// maxDecoded is how many mailboxes decodedRecords keeps.
+const maxDecoded = 10_000
+
+// decodedRecords saves decoding the same stored settings for every message. It is no cache of the store: what it keeps counts only for
+// the very bytes that were read just now.
+type decodedRecords struct {
+	mu   sync.Mutex
+	list map[Address]decodedRecord // guarded by mu
+}
+
+type decodedRecord struct {
+	stored string
+	record record
+}
+
+// record decodes the stored settings of a mailbox. The rest of what it returns is shared and must not be changed.
+func (d *decodedRecords) record(a Address, stored []byte) (record, error) {
+	d.mu.Lock()
+	known, ok := d.list[a]
+	d.mu.Unlock()
+	if ok && known.stored == string(stored) {
+		return known.record, nil
+	}
+	r, err := decodeRecord(stored)
+	if err != nil {
+		return record{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.list == nil || len(d.list) >= maxDecoded {
+		d.list = make(map[Address]decodedRecord)
+	}
+	d.list[a] = decodedRecord{string(stored), r}
+	return r, nil
 }
 
 // change applies edit to the settings of a mailbox and writes them together with a record for each setting that is another then.

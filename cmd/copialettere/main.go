@@ -88,6 +88,8 @@ type runner = func(ctx context.Context, in *invocation, args []string) error
 func noFlags(run runner) func(*flag.FlagSet) runner { return func(*flag.FlagSet) runner { return run } }
 
 func main() {
+	// What the program makes is its own: LevelDB would give its files to all.
+	syscall.Umask(0o077)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

@@ -16,6 +16,10 @@ import (
 // MaxUpdate is the largest sum of key and value lengths, in bytes, that one Update may write.
 const MaxUpdate = 8 << 20
 
+// Reserved is the first byte of the keys that belong to the engine. They lie behind all others: in front of them, what an engine
+// adds to each update would make every table of LevelDB overlap all that is older.
+const Reserved = 0xff
+
 // Errors that a caller decides on. Engines wrap them with what was being done.
 var (
 	// ErrNotFound says that a key has no value.
@@ -74,7 +78,7 @@ type Engine interface {
 	Close() error
 }
 
-// Store holds ordered keys. Keys are not empty and do not begin with a zero byte: those belong to the engine. Its methods may be
+// Store holds ordered keys. Keys are not empty and do not begin with Reserved: those belong to the engine. Its methods may be
 // called concurrently. Slices that are handed in are not kept; slices that are handed out belong to the caller.
 type Store interface {
 	// Get returns the value of a key, or ErrNotFound.

@@ -26,10 +26,12 @@ func benchmarkWrite(b *testing.B, text string) {
 
 func small() string {
 	return "Return-Path: <mario@alpha.test>\r\n" +
-		strings.Repeat("Received: from mx.ext.test (mx.ext.test [192.0.2.1])\r\n\tby mx.alpha.test (Postfix) with ESMTPS id 4XyZ0123;\r\n\tTue,  3 Nov 2026 10:11:12 +0100 (CET)\r\n", 4) +
+		strings.Repeat("Received: from mx.ext.test (mx.ext.test [192.0.2.1])\r\n\tby mx.alpha.test (Postfix) with ESMTPS id 4XyZ0123;\r\n"+
+			"\tTue,  3 Nov 2026 10:11:12 +0100 (CET)\r\n", 4) +
 		"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=alpha.test;\r\n\ts=2026; t=1762000000;\r\n\tbh=" + strings.Repeat("x", 44) +
 		";\r\n\th=From:To:Subject:Date;\r\n\tb=" + strings.Repeat("x", 60) + "\r\n\t " + strings.Repeat("x", 70) + "\r\n" +
-		"From: mario@alpha.test\r\nTo: anna@beta.test\r\nSubject: Fattura\r\nDate: Tue, 3 Nov 2026 10:11:12 +0100\r\nMessage-ID: <1@alpha.test>\r\n" +
+		"From: mario@alpha.test\r\nTo: anna@beta.test\r\nSubject: Fattura\r\n" +
+		"Date: Tue, 3 Nov 2026 10:11:12 +0100\r\nMessage-ID: <1@alpha.test>\r\n" +
 		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
 		strings.Repeat("Gentile cliente, in allegato la fattura del mese di ottobre.\r\n", 45)
 }

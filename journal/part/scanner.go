@@ -309,6 +309,9 @@ func (s *Scanner) match(line []byte) (int, bool) {
 		return -1, false
 	}
 	line = bytes.TrimRight(line[2:], " \t\r\n")
+	if len(line) == 0 {
+		return -1, false
+	}
 	// Hostile bodies are full of lines that are almost delimiters, of a hundred multiparts: hence a map.
 	k, ok := s.boundaries[string(line)]
 	if !ok {
@@ -459,7 +462,7 @@ func (s *Scanner) endHeader(blank bool) {
 
 // cut records an offset at which the bytes may be cut for storage.
 func (s *Scanner) cut(offset int64) {
-	if offset > 0 && (len(s.cuts) == 0 || offset > s.cuts[len(s.cuts)-1]) {
+	if len(s.cuts) == 0 || offset > s.cuts[len(s.cuts)-1] {
 		s.cuts = append(s.cuts, offset)
 	}
 }
@@ -484,7 +487,7 @@ func (s *Scanner) Settled() int64 {
 	case s.head:
 		return s.lineStart
 	}
-	return s.lineStart - s.eol
+	return max(s.lineStart-s.eol, s.current().Body)
 }
 
 // Cuts returns the offsets before Settled at which the bytes may well be cut for storage, as far as no call before has returned

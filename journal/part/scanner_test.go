@@ -187,6 +187,10 @@ one
 --b c-- `), `- multipart/mixed
   1 text/plain "one"
 `},
+		{"the longest delimiter line", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b" + strings.Repeat(" ", maxDelimiter-5) + "\r\n\r\none",
+			"- multipart/mixed [unterminated]\n  1 text/plain \"one\"\n"},
+		{"one byte more", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b" + strings.Repeat(" ", maxDelimiter-4) + "\r\n\r\none",
+			"1 multipart/mixed \"--b                 ... 1286 bytes\" [long-line,no-parts,unterminated]\n"},
 		{"lines that are no delimiters", message(`
 Content-Type: multipart/mixed; boundary=b
 
@@ -444,6 +448,13 @@ Subject: x
   7 text/plain "one"
   8 application/octet-stream "\r\none\r\n--b\r\n\r\none\r\n--b\r\n\r\none\r\n--b--\r\n" [parts]
 `},
+		{"no room for the enclosed message", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\n", 6) +
+			"--b\r\nContent-Type: message/rfc822\r\nContent-X: y\r\nContent-Location: z\r\n\r\nX: y\r\n--b--\r\n", "- multipart/mixed\n" + func() (s string) {
+			for i := range 6 {
+				s += "  " + strconv.Itoa(i+1) + " text/plain \"\"\n"
+			}
+			return s + "  7 message/rfc822 \"X: y\" [parts]\n"
+		}()},
 		{"as many parts as allowed", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\none\r\n", 7) + "--b--\r\n",
 			"- multipart/mixed\n" + func() (s string) {
 				for i := range 7 {

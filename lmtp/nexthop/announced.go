@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// Announced is what a next hop says that it can do, in its answer to LHLO or EHLO (RFC 5321, 4.1.1.1).
+// Announced is what a next hop says that it can do, in its answer to LHLO or EHLO (RFC 5321, 4.1.1.1). Its slices are
+// shared: they are not to be changed.
 type Announced struct {
 	Pipelining          bool // RFC 2920
 	EightBitMIME        bool // RFC 6152

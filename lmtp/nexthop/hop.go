@@ -23,6 +23,7 @@ package nexthop
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -213,11 +214,5 @@ func withCause(ctx context.Context, err error) error {
 	if ctx.Err() == nil || errors.Is(err, context.Cause(ctx)) {
 		return err
 	}
-	return &causedError{context.Cause(ctx), err}
+	return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 }
-
-// causedError is an error together with the end of the context that brought it about.
-type causedError struct{ cause, err error }
-
-func (e *causedError) Error() string   { return e.cause.Error() + ": " + e.err.Error() }
-func (e *causedError) Unwrap() []error { return []error{e.cause, e.err} }

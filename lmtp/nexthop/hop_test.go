@@ -395,11 +395,28 @@ func TestBeforeTheDot(t *testing.T) {
 			if !c.Broken() {
 				t.Error("the connection does not count as broken")
 			}
+			peer.SetReadDeadline(time.Now().Add(10 * time.Second))
 			got, err := io.ReadAll(peer)
 			if string(got) != "x\r\n" || err != nil {
 				t.Errorf("the hop got %q, %v", got, err)
 			}
 		})
+	}
+}
+
+// TestReasonOfDeath has a hop that says why it closes inside a message. The failing write tells.
+func TestReasonOfDeath(t *testing.T) {
+	nc, peer := socketPair(t)
+	c := inMessageOver(nc)
+	io.WriteString(peer, "421 4.3.1 disk full\r\n")
+	peer.Close()
+	_, err := c.Write(testMessage(100_000))
+	var said *ReplyError
+	if !errors.As(err, &said) || said.Reply.String() != "421 4.3.1 disk full" {
+		t.Errorf("error %v, want what the hop said", err)
+	}
+	if err := c.End(t.Context()); !errors.Is(err, ErrBroken) {
+		t.Errorf("End: %v, want ErrBroken", err)
 	}
 }
 
@@ -485,7 +502,7 @@ func TestReuse(t *testing.T) {
 	checkGoroutines(t)
 	server := nexthoptest.Start(t, nexthoptest.Script{Final: map[string][]string{"mario@alpha.test": {"452 4.2.2 full", "250 2.0.0 ok"}}})
 	registry := new(metrics.Registry)
-	h := New(mustSpec(t, server.Spec()), Options{Metrics: registry})
+	h := New(mustSpec(t, server.Spec()), Options{Metrics: registry, Timeouts: Timeouts{Command: 10 * time.Second, Final: 10 * time.Second}})
 	conn, err := h.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -326,7 +326,7 @@ func (c *wire) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if err := c.stuff(p); err != nil {
-		return 0, c.fail(context.Background(), "sending the message", err)
+		return 0, c.failMessage(err)
 	}
 	return len(p), nil
 }
@@ -338,7 +338,7 @@ func (c *wire) Flush() error {
 	}
 	c.nc.SetWriteDeadline(time.Now().Add(c.hop.options.Timeouts.Data))
 	if err := c.drain(); err != nil {
-		return c.fail(context.Background(), "sending the message", err)
+		return c.failMessage(err)
 	}
 	return nil
 }
@@ -381,6 +381,14 @@ func (c *wire) message() error {
 		return fmt.Errorf("%w: no DATA was answered by 354", ErrSequence)
 	}
 	return nil
+}
+
+// failMessage breaks the connection after a failed write of message bytes. A hop that closes inside a message may have said why.
+func (c *wire) failMessage(err error) error {
+	if !c.aborted.Load() && !errors.Is(err, os.ErrDeadlineExceeded) && c.spoke() {
+		return c.unasked(context.Background())
+	}
+	return c.fail(context.Background(), "sending the message", err)
 }
 
 // unasked reads what a hop said before it was its turn, and breaks the connection: that reply must not be taken for the one to

@@ -14,7 +14,7 @@ import (
 )
 
 // play is a hop that follows a transcript: "S:" lines are sent, "C:" lines must come, those that follow each other in one write.
-// A line "C--" begins another write. It returns the connection for the client and a function that waits for the end of the
+// A line "C--" begins another write, and "S--: 6s" keeps silent for a while. It returns the connection for the client and a function that waits for the end of the
 // transcript and returns the first thing that went otherwise.
 func play(transcript string) (net.Conn, func() error) {
 	client, server := net.Pipe()
@@ -46,10 +46,17 @@ func follow(server net.Conn, transcript string) error {
 		case "C":
 			want += text + "\r\n"
 			continue
-		case "C--", "S":
+		case "C--", "S", "S--":
 			if err := read(); err != nil {
 				return err
 			}
+		}
+		if side == "S--" {
+			pause, err := time.ParseDuration(text)
+			if err != nil {
+				return err
+			}
+			time.Sleep(pause)
 		}
 		if side == "S" {
 			if _, err := io.WriteString(server, text+"\r\n"); err != nil {
@@ -507,6 +514,7 @@ func TestTimeouts(t *testing.T) {
 			C: x
 			C--
 			C: .
+			S--: 1s
 			S: 250 stored`, timeouts.Final},
 	}
 	for _, tt := range tests {

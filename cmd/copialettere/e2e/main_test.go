@@ -8,6 +8,9 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
+// program is the path of the program under test, set by TestMain.
+var program string
+
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
@@ -19,5 +22,15 @@ func run(m *testing.M) int {
 		return 1
 	}
 	rig.RemoveLeftovers()
+	folder, err := rig.NewFolder()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	if program, err = rig.Build(folder); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }

@@ -123,7 +123,7 @@ var rows = []row{
 		verdicts: map[string]string{"anna@alpha.test": "forward"}, copies: map[string]int{"anna@alpha.test": 1}},
 	{name: "g-alias-to-dot-forward", to: []string{"tolocal@alpha.test"}, top: "Delivered-To: games@local.test",
 		wire:     []string{"<anna@alpha.test> ORCPT=rfc822;tolocal@alpha.test"},
-		verdicts: map[string]string{"anna@alpha.test": "alias"}, copies: map[string]int{"anna@alpha.test": 1}},
+		verdicts: map[string]string{"anna@alpha.test": "forward"}, copies: map[string]int{"anna@alpha.test": 1}},
 	{name: "g2-aliases-file", to: []string{"team@local.test"}, top: "Delivered-To: team@local.test",
 		wire:     []string{"<anna@alpha.test> ORCPT=rfc822;team@local.test", "<dario@alpha.test> ORCPT=rfc822;team@local.test"},
 		verdicts: map[string]string{"anna@alpha.test": "forward"}, copies: map[string]int{"anna@alpha.test": 1, "dario@alpha.test": 1}},

@@ -333,8 +333,8 @@ func testSlices(t *testing.T, f Fixture) {
 
 func testReservedKeys(t *testing.T, f Fixture) {
 	s := openVolume(t, f)
-	put(t, s, "\x01", "lowest")
-	for _, key := range []string{"", "\x00", "\x00q"} {
+	put(t, s, "\x00", "lowest", "\xfe\xff", "highest")
+	for _, key := range []string{"", "\xff", "\xffq"} {
 		if got, err := s.Get(t.Context(), []byte(key)); err == nil || errors.Is(err, kv.ErrNotFound) {
 			t.Errorf("Get(%q) = %q, %v, want it refused", key, got, err)
 		}
@@ -346,13 +346,13 @@ func testReservedKeys(t *testing.T, f Fixture) {
 		}
 	}
 	want(t, s, "a", "-")
-	for _, from := range [][]byte{nil, {}, {0}} {
-		if got := keys(scan(t, s, from, nil)); got != "\x01" {
-			t.Errorf("Scan(%q, nil) = %q, want the caller's keys alone", from, got)
+	for _, to := range [][]byte{nil, {0xff}, {0xff, 0xff}} {
+		if got := keys(scan(t, s, nil, to)); got != "\x00 \xfe\xff" {
+			t.Errorf("Scan(nil, %q) = %q, want the caller's keys alone", to, got)
 		}
 	}
-	if got := keys(scan(t, s, nil, []byte{1})); got != "" {
-		t.Errorf("Scan(nil, 01) = %q, want nothing", got)
+	if got := keys(scan(t, s, []byte{0xff}, nil)); got != "" {
+		t.Errorf("Scan(ff, nil) = %q, want nothing", got)
 	}
 }
 

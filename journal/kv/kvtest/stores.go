@@ -15,19 +15,19 @@ import (
 
 func testScanBounds(t *testing.T, f Fixture) {
 	s := openVolume(t, f)
-	put(t, s, "c", "3", "a", "1", "b", "2", "ba", "2.5", "\xff\xff", "last")
+	put(t, s, "c", "3", "a", "1", "b", "2", "ba", "2.5", "\xfe\xff", "last")
 	tests := []struct {
 		from, to []byte
 		keys     string
 	}{
-		{nil, nil, "a b ba c \xff\xff"},
-		{[]byte("a"), nil, "a b ba c \xff\xff"},
+		{nil, nil, "a b ba c \xfe\xff"},
+		{[]byte("a"), nil, "a b ba c \xfe\xff"},
 		{[]byte("b"), []byte("c"), "b ba"},
 		{[]byte("b\x00"), []byte("c\x00"), "ba c"},
 		{nil, []byte("b"), "a"},
 		{[]byte("b"), []byte("b"), ""},
 		{[]byte("c"), []byte("b"), ""},
-		{[]byte("d"), nil, "\xff\xff"},
+		{[]byte("d"), nil, "\xfe\xff"},
 		{nil, []byte{}, ""},
 	}
 	for _, test := range tests {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +28,10 @@ const trimStep = 16
 const oldWriteBuffer = 2 << 20
 
 var (
-	floorKey   = []byte("\x00f")
-	lossPrefix = []byte("\x00l")
-	seqPrefix  = []byte("\x00q")
+	floorKey   = []byte{kv.Reserved, 'f'}
+	lossPrefix = []byte{kv.Reserved, 'l'}
+	seqPrefix  = []byte{kv.Reserved, 'q'}
+	seqEnd     = []byte{kv.Reserved, 'q' + 1}
 
 	// One batch at a time comes from the committer, so there is nothing to merge with.
 	synced = &opt.WriteOptions{Sync: true, NoWriteMerge: true}
@@ -37,8 +39,8 @@ var (
 	scanRead = &opt.ReadOptions{DontFillCache: true}
 )
 
-func seqKey(seq uint64) []byte  { return binary.BigEndian.AppendUint64([]byte("\x00q"), seq) }
-func lossKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte("\x00l"), seq) }
+func seqKey(seq uint64) []byte  { return binary.BigEndian.AppendUint64(slices.Clip(seqPrefix), seq) }
+func lossKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(slices.Clip(lossPrefix), seq) }
 
 // stamp is a batch: its sequence number and time.
 type stamp struct {
@@ -167,7 +169,7 @@ func (d *database) check(acknowledged uint64) ([]loss, error) {
 	}
 	var losses []loss
 	newest := d.floor
-	it := d.db.NewIterator(&util.Range{Start: seqKey(d.floor.seq + 1), Limit: []byte("\x00r")}, nil)
+	it := d.db.NewIterator(&util.Range{Start: seqKey(d.floor.seq + 1), Limit: seqEnd}, nil)
 	defer it.Release()
 	for it.Next() {
 		if len(it.Key()) != 10 || len(it.Value()) != 8 {

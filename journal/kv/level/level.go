@@ -19,12 +19,12 @@
 //	damaged-<unix time>-<name>   a copy of a log that was found damaged before LevelDB replayed and removed it. Nothing reads it
 //	                         again; it is for a person to look at, and to delete.
 //
-// Keys of the engine, beside those of the caller, which never begin with a zero byte. Numbers are big-endian, times are
+// Keys of the engine, beside those of the caller, which never begin with the byte ff. Numbers are big-endian, times are
 // nanoseconds since 1970 in 8 bytes, and 0 is no time:
 //
-//	00 'f'                   version (1 byte, 1), floor (8), time of the batch at the floor (8), oldest 'q' that may be left (8)
-//	00 'l' <seq 8>           a loss, by its first missing sequence number: found (8), after (8), before (8), count (8)
-//	00 'q' <seq 8>           time of the batch with that sequence number
+//	ff 'f'                   version (1 byte, 1), floor (8), time of the batch at the floor (8), oldest 'q' that may be left (8)
+//	ff 'l' <seq 8>           a loss, by its first missing sequence number: found (8), after (8), before (8), count (8)
+//	ff 'q' <seq 8>           time of the batch with that sequence number
 //
 // # Durability
 //

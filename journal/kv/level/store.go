@@ -149,8 +149,8 @@ func (s *store) Get(ctx context.Context, key []byte) ([]byte, error) {
 
 // checkKey refuses the keys that belong to the engine.
 func checkKey(key []byte) error {
-	if len(key) == 0 || key[0] == 0 {
-		return fmt.Errorf("key %q: empty, or begins with a zero byte", key)
+	if len(key) == 0 || key[0] == kv.Reserved {
+		return fmt.Errorf("key %q: empty, or reserved for the engine", key)
 	}
 	return nil
 }
@@ -158,13 +158,13 @@ func checkKey(key []byte) error {
 // Scan implements kv.Store.
 func (s *store) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, error] {
 	return func(yield func(kv.Pair, error) bool) {
-		// Keys below 0x01 belong to the engine.
 		next := bytes.Clone(from)
-		if len(next) == 0 || next[0] == 0 {
-			next = []byte{1}
+		end := []byte{kv.Reserved}
+		if to != nil && bytes.Compare(to, end) < 0 {
+			end = bytes.Clone(to)
 		}
-		for to == nil || bytes.Compare(next, to) < 0 {
-			page, last, err := s.page(ctx, next, to)
+		for bytes.Compare(next, end) < 0 {
+			page, last, err := s.page(ctx, next, end)
 			if err != nil {
 				yield(kv.Pair{}, err)
 				return

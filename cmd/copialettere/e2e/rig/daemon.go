@@ -39,8 +39,9 @@ type Entry struct {
 	Folder      string   `json:"folder"`
 	UID         uint32   `json:"uid"`
 	MailFrom    string   `json:"mail_from"`
-	RcptTo      rcptList `json:"rcpt_to"`
+	RcptTo      string   `json:"rcpt_to"`
 	ORCPT       string   `json:"orcpt"`
+	Recipients  []string `json:"recipients"` // of sent mail
 	Subject     string   `json:"subject"`
 	MessageID   string   `json:"message_id"`
 	Size        int64    `json:"size"`
@@ -49,26 +50,14 @@ type Entry struct {
 	Transaction string   `json:"transaction"`
 }
 
-// rcptList reads rcpt_to, whether it is one address, a list, or a text of several addresses.
-type rcptList []string
-
-func (l *rcptList) UnmarshalJSON(text []byte) error {
-	var one string
-	if json.Unmarshal(text, &one) == nil {
-		*l = strings.FieldsFunc(one, func(r rune) bool { return r == ',' || r == ' ' })
-		return nil
-	}
-	return json.Unmarshal(text, (*[]string)(l))
-}
-
 // Verdict is a line of "why -json".
 type Verdict struct {
-	Mailbox   string   `json:"mailbox"`
-	RcptTo    rcptList `json:"rcpt_to"`
-	ORCPT     string   `json:"orcpt"`
-	Verdict   string   `json:"verdict"`
-	Reason    string   `json:"reason"`
-	MessageID string   `json:"message_id"`
+	Mailbox   string `json:"mailbox"`
+	RcptTo    string `json:"rcpt_to"`
+	ORCPT     string `json:"orcpt"`
+	Verdict   string `json:"verdict"`
+	Reason    string `json:"reason"`
+	MessageID string `json:"message_id"`
 }
 
 // NewDaemon writes the configuration, given without the key data, makes the data folder and starts the daemon.

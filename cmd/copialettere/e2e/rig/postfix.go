@@ -58,6 +58,7 @@ inet_protocols = ipv4
 smtp_dns_support_level = disabled
 smtp_host_lookup = native
 smtpd_peername_lookup = no
+local_header_rewrite_clients =
 default_database_type = hash
 default_transport = discard:outside
 relay_transport = discard:outside

@@ -3,7 +3,7 @@ package rig
 import (
 	"os"
 	"os/exec"
-	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -29,25 +29,40 @@ func Start(t testing.TB, command *exec.Cmd, log string) *Process {
 		command.SysProcAttr = new(syscall.SysProcAttr)
 	}
 	command.SysProcAttr.Setsid = true // a session of its own, because Postfix insists on one; a process group comes with it
-	command.SysProcAttr.Pdeathsig = syscall.SIGTERM
-	p := &Process{command: command, done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		// The kernel sends the death signal when the thread ends that started the process, so the thread is kept until then.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := command.Start()
-		started <- err
-		if err == nil {
-			p.err = command.Wait()
-			close(p.done)
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := command.Start(); err != nil {
 		t.Fatalf("starting %s: %v", command.Path, err)
 	}
+	p := &Process{command: command, done: make(chan struct{})}
+	guard := p.startGuard(t)
+	go func() {
+		p.err = command.Wait()
+		guard()
+		close(p.done)
+	}()
 	t.Cleanup(p.Stop)
 	return p
+}
+
+// startGuard starts a shell that ends the program should the test die before it: it waits for a line, and end of file instead means
+// that nobody is left to write one. (The kernel's death signal does not do: it is lost when a program changes its user, as Postfix does.)
+// The function that is returned dismisses the shell.
+func (p *Process) startGuard(t testing.TB) (dismiss func()) {
+	t.Helper()
+	shell := exec.Command("/bin/sh", "-c", `read -r _ || kill -TERM -- "-$0"`, strconv.Itoa(p.PID()))
+	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	pipe, err := shell.StdinPipe()
+	if err == nil {
+		err = shell.Start()
+	}
+	if err != nil {
+		p.command.Process.Kill()
+		t.Fatalf("starting the guard of %s: %v", p.command.Path, err)
+	}
+	return func() {
+		pipe.Write([]byte("\n"))
+		pipe.Close()
+		shell.Wait()
+	}
 }
 
 // PID returns the process id.

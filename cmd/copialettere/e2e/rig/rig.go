@@ -5,8 +5,8 @@
 //
 // The rig needs root, as Postfix and Dovecot do. The program under test runs as the user nobody.
 //
-// Every process belongs to a goroutine that waits for it, is stopped when the test ends, and gets SIGTERM from the kernel should
-// the test die before that.
+// Every process belongs to a goroutine that waits for it, is stopped when the test ends, and has a guard that stops it should the
+// test die before that.
 package rig
 
 import (

@@ -1,0 +1,144 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+)
+
+// system is Postfix, the hook and Dovecot, put together with the files of contrib. The hook has its sockets from the test, as it has
+// them from systemd; a second listener of its own takes LMTP on TCP.
+type system struct {
+	postfix *rig.Postfix
+	dovecot *rig.Dovecot
+	hook    *rig.Daemon
+	lmtp    string // address of the hook's own listener
+	mark    int    // of the last message of this system
+}
+
+const hookConfig = `
+[received]
+listen          = ["systemd:received", "tcp:%s"]
+next_hop        = "lmtp:unix:%s"
+redirect_header = %q
+%s
+[sent]
+listen   = ["systemd:sent"]
+next_hop = "smtp:%s"
+
+[admin]
+listen = ["unix:admin.sock"]
+
+[[domain]]
+name = "alpha.test"
+recipient_delimiter = "+"
+
+[[domain]]
+name = "beta.test"
+recipient_delimiter = "+"
+`
+
+// newSystem starts the three. received holds further keys of that section.
+func newSystem(t *testing.T, received string, mailboxes ...string) *system {
+	t.Helper()
+	folder := rig.Folder(t)
+	s := &system{lmtp: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))}
+	sent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sent.Close() })
+	s.dovecot = rig.StartDovecot(t, folder+"/dovecot", accounts)
+	s.postfix = rig.StartPostfix(t, folder, postfixConfig(s.dovecot, sent.Addr().(*net.TCPAddr).Port))
+	unix := listenForPostfix(t, s.postfix.Socket)
+	t.Cleanup(func() { unix.Close() })
+	s.hook = rig.NewDaemon(t, program, folder+"/hook",
+		fmt.Sprintf(hookConfig, s.lmtp, s.dovecot.LMTP, rig.RedirectTag, received, s.postfix.Sent),
+		rig.Activated{Name: "received", File: descriptor(t, unix)}, rig.Activated{Name: "sent", File: descriptor(t, sent)})
+	s.hook.Enable(t, mailboxes...)
+	return s
+}
+
+// descriptor returns a listener's file descriptor. It stays open until the end of the test.
+func descriptor(t *testing.T, listener net.Listener) *os.File {
+	t.Helper()
+	file, err := listener.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// mark makes a Message-ID, without its domain, that no other message has.
+func (s *system) newMark(t *testing.T) string {
+	s.mark++
+	return fmt.Sprintf("%s-%d", strings.NewReplacer("/", "-", "#", "-", "TestDelivery-", "").Replace(t.Name()), s.mark)
+}
+
+// receive sends a message from outside, waits until it is delivered, and returns its mark.
+func (s *system) receive(t *testing.T, to ...string) string {
+	t.Helper()
+	mark := s.newMark(t)
+	rig.Send(t, s.postfix.SMTP, rig.Mail{From: "ester@ext.test", To: to, Message: message(mark)})
+	s.postfix.Drain(t)
+	return mark
+}
+
+// submit sends a message as a user who has logged in, waits until it is delivered, and returns its mark.
+func (s *system) submit(t *testing.T, login, from string, to []string, header ...string) string {
+	t.Helper()
+	mark := s.newMark(t)
+	rig.Send(t, s.postfix.Submission, rig.Mail{Login: login, From: from, To: to, Message: message(mark, header...)})
+	s.postfix.Drain(t)
+	return mark
+}
+
+// entries returns what a mailbox holds of the marked message, as "received" and "sent", sorted. Each must have been delivered.
+func (s *system) entries(t *testing.T, mailbox, mark string) []string {
+	t.Helper()
+	directions := []string{}
+	for _, entry := range s.hook.Find(t, mailbox, mark+"@ext.test") {
+		if entry.State != "delivered" {
+			t.Errorf("the %s entry of %s in %s is in state %q", entry.Direction, mark, mailbox, entry.State)
+		}
+		directions = append(directions, entry.Direction)
+	}
+	slices.Sort(directions)
+	return directions
+}
+
+// expect fails the test unless the mailbox holds exactly these entries of the marked message.
+func (s *system) expect(t *testing.T, mailbox, mark string, directions ...string) {
+	t.Helper()
+	if got := s.entries(t, mailbox, mark); !slices.Equal(got, directions) {
+		t.Errorf("%s holds of %s: %v, expected %v", mailbox, mark, got, directions)
+	}
+}
+
+// expectReason fails the test unless "why" gives that reason, and no other, for the mailbox not to hold the marked message.
+func (s *system) expectReason(t *testing.T, mailbox, mark, reason string) {
+	t.Helper()
+	var got []string
+	for _, verdict := range s.hook.Why(t, mailbox, mark+"@ext.test") {
+		if verdict.Verdict == "skipped" {
+			got = append(got, verdict.Reason)
+		}
+	}
+	if got = slices.Compact(got); !slices.Equal(got, []string{reason}) {
+		t.Errorf("%s is told that %s is missing because of %q, expected %q", mailbox, mark, got, reason)
+	}
+}
+
+// expectCopies fails the test unless Dovecot holds so many copies of the marked message.
+func (s *system) expectCopies(t *testing.T, mailbox, mark string, want int) {
+	t.Helper()
+	if got := len(s.dovecot.Copies(t, mailbox, "Message-ID: <"+mark+"@ext.test>")); got != want {
+		t.Errorf("Dovecot holds %d copies of %s in %s, expected %d", got, mark, mailbox, want)
+	}
+}
