@@ -71,7 +71,7 @@ type row struct {
 	wire     []string          // the RCPT lines at the hook, sorted
 	top      string            // header line that must be above the first foreign Received
 	verdicts map[string]string // by enabled mailbox: "" journaled, else the reason
-	copies   map[string]int    // in Dovecot, by mailbox
+	copies   map[string]int    // in Dovecot, by mailbox; of two lines of one address in one transaction Dovecot 2.3.19 stores one copy
 }
 
 // forgedHeader is what a sender may write to keep a message out of the archive.
@@ -105,7 +105,7 @@ var rows = []row{
 		copies:   map[string]int{"anna@alpha.test": 1, "bruno@alpha.test": 1}},
 	{name: "c3-direct-and-alias", to: []string{"anna@alpha.test", "info@alpha.test"},
 		wire:     []string{"<anna@alpha.test> ORCPT=rfc822;anna@alpha.test", "<anna@alpha.test> ORCPT=rfc822;info@alpha.test"},
-		verdicts: map[string]string{"anna@alpha.test": ""}, copies: map[string]int{"anna@alpha.test": 2}},
+		verdicts: map[string]string{"anna@alpha.test": ""}, copies: map[string]int{"anna@alpha.test": 1}},
 	{name: "d-extension", to: []string{"anna+spese@alpha.test"},
 		wire:     []string{"<anna+spese@alpha.test> ORCPT=rfc822;anna+2Bspese@alpha.test"},
 		verdicts: map[string]string{"anna@alpha.test": ""}, copies: map[string]int{"anna@alpha.test": 1}},
@@ -152,7 +152,7 @@ var rows = []row{
 		copies:   map[string]int{"anna@alpha.test": 1, "elena@beta.test": 1}},
 	{name: "k-copy-and-direct", to: []string{"bccsource@beta.test", "anna@alpha.test"},
 		wire:     []string{"<anna@alpha.test> ORCPT=rfc822;anna@alpha.test", "<anna@alpha.test> ORCPT=rfc822;anna@alpha.test NOTIFY=NEVER"},
-		verdicts: map[string]string{"anna@alpha.test": ""}, copies: map[string]int{"anna@alpha.test": 2, "bccsource@beta.test": 1}},
+		verdicts: map[string]string{"anna@alpha.test": ""}, copies: map[string]int{"anna@alpha.test": 1, "bccsource@beta.test": 1}},
 	{name: "l-upper-case", to: []string{"ANNA@Alpha.TEST"},
 		wire:     []string{"<ANNA@Alpha.TEST> ORCPT=rfc822;ANNA@Alpha.TEST"},
 		verdicts: map[string]string{"anna@alpha.test": ""}, copies: map[string]int{"anna@alpha.test": 1}},

@@ -203,8 +203,7 @@ func (s *store) commitLoop() {
 			s.compactions.Wait()
 			return
 		case opened := <-s.opens:
-			_, err := s.openDatabase()
-			opened <- err
+			opened <- s.openDatabase()
 		case since := <-s.idle:
 			s.closeUnused(since)
 		case r := <-s.requests:
@@ -215,13 +214,12 @@ func (s *store) commitLoop() {
 
 // serve writes the batch that begins with a request, and with those that wait behind it.
 func (s *store) serve(r *request) {
-	d, err := s.openDatabase()
-	if err != nil {
+	if err := s.openForWriting(); err != nil {
 		s.engine.meters.failedUpdates.Inc()
 		r.done <- err
 		return
 	}
-	b := s.newBatch(d)
+	b := s.newBatch(s.current)
 	for ; r != nil; r = s.nextRequest(b) {
 		select {
 		case r.turn <- b:
@@ -305,6 +303,7 @@ func (s *store) recycle(b *batch) {
 func (s *store) fail(b *batch, cause error) {
 	log := s.engine.opts.Logger.With("store", s.name)
 	log.Error("write to the journal store failed, opening it again", "error", cause)
+	s.reported = cause.Error()
 	err := fmt.Errorf("update store %s: %w: %w", s.name, kv.ErrUnavailable, cause)
 	s.downErr = err
 	s.answer(b, err)
@@ -322,31 +321,68 @@ func (s *store) fail(b *batch, cause error) {
 	if err := s.closeDatabase(); err != nil {
 		log.Warn("closing the store after a failed write", "error", err)
 	}
-	if _, err := s.openDatabase(); err == nil {
-		log.Info("journal store is open again")
-	}
+	// What fails now is told to the next caller.
+	_ = s.openDatabase()
 }
 
-// openDatabase returns the open database, opening it where it is closed. A failure is answered without a new try for a second.
-func (s *store) openDatabase() (*database, error) {
+// openDatabase opens the database where it is closed, at least for reading. A failure is answered without a new try for a second.
+func (s *store) openDatabase() error {
 	if s.current != nil {
-		return s.current, nil
+		return nil
 	}
 	if time.Now().Before(s.retryAt) {
-		return nil, s.downErr
+		return s.downErr
 	}
 	d, err := s.open()
-	if err != nil {
-		s.engine.opts.Logger.Error("journal store can not be opened", "store", s.name, "error", err)
-		s.downErr = fmt.Errorf("open store %s: %w: %w", s.name, kv.ErrUnavailable, err)
-		s.retryAt = time.Now().Add(retryAfter)
-		return nil, s.downErr
+	if err == nil {
+		s.opened = true
+		s.newestSeq = max(s.newestSeq, d.seq)
+		s.mu.Lock()
+		s.current, s.used = d, time.Now()
+		s.mu.Unlock()
+		err = d.readOnly
 	}
-	s.opened, s.newestSeq, s.retryAt = true, d.seq, time.Time{}
-	s.mu.Lock()
-	s.current, s.used = d, time.Now()
-	s.mu.Unlock()
-	return d, nil
+	s.report(err)
+	if err == nil {
+		s.retryAt = time.Time{}
+		return nil
+	}
+	s.downErr = fmt.Errorf("open store %s: %w: %w", s.name, kv.ErrUnavailable, err)
+	s.retryAt = time.Now().Add(retryAfter)
+	if s.current != nil {
+		return nil
+	}
+	return s.downErr
+}
+
+// openForWriting opens the database where it is closed, or can only be read.
+func (s *store) openForWriting() error {
+	if s.current != nil && s.current.readOnly != nil && !time.Now().Before(s.retryAt) {
+		if err := s.closeDatabase(); err != nil {
+			s.engine.opts.Logger.Warn("closing the store to open it for writing", "store", s.name, "error", err)
+		}
+	}
+	if err := s.openDatabase(); err != nil {
+		return err
+	}
+	if s.current.readOnly != nil {
+		return s.downErr
+	}
+	return nil
+}
+
+// report logs how opening went, once for each news: a full disk is tried every second.
+func (s *store) report(err error) {
+	log := s.engine.opts.Logger.With("store", s.name)
+	switch {
+	case err == nil && s.reported != "":
+		log.Info("journal store is open again")
+		s.reported = ""
+	case err == nil || err.Error() == s.reported:
+	default:
+		log.Error("journal store can not be opened for writing", "error", err, "can_be_read", s.current != nil)
+		s.reported = err.Error()
+	}
 }
 
 // closeDatabase closes the database when its last reader has let go of it.

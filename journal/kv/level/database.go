@@ -62,6 +62,7 @@ type database struct {
 	files       storage.Storage
 	mark        *mark
 	markFailed  func(error)
+	readOnly    error // why it can only be read; nil: it can be written
 	readers     sync.WaitGroup
 	compactions atomic.Int32
 
@@ -74,6 +75,9 @@ type database struct {
 	passed      []stamp // the batches at which one more write buffer was full, oldest first
 }
 
+// options tells how the database is opened. They are measured with BenchmarkIngest: chunks, which are nearly all of the bytes, are
+// written to the log, to a table of level 0, and once more on the way to level 1; from there on their tables are only renamed,
+// because their keys ascend. Much in level 0 at a time keeps the few other keys, which are rewritten, cheap.
 func (s *store) options() *opt.Options {
 	o := s.engine.opts
 	writeBuffer := oldWriteBuffer
@@ -82,18 +86,19 @@ func (s *store) options() *opt.Options {
 	}
 	return &opt.Options{
 		BlockCacheCapacity:           2 << 20,
-		Compression:                  opt.NoCompression, // the values that matter are compressed
+		CompactionL0Trigger:          12,
 		CompactionTableSize:          o.TableSize,
-		CompactionTotalSize:          o.TableSize,
-		DisableLargeBatchTransaction: true, // a transaction that fails leaves the write lock taken for ever
-		DisableSeeksCompaction:       true, // it rewrites what is only read
+		CompactionTotalSize:          64 << 20,
+		Compression:                  opt.NoCompression, // the values that matter are compressed
+		DisableLargeBatchTransaction: true,              // a transaction that fails leaves the write lock taken for ever
+		DisableSeeksCompaction:       true,              // it rewrites what is only read
 		Filter:                       filter.NewBloomFilter(10),
 		NoWriteMerge:                 true,
 		OpenFilesCacheCapacity:       200,
 		Strict:                       opt.DefaultStrict,
 		WriteBuffer:                  writeBuffer,
-		WriteL0SlowdownTrigger:       12,
-		WriteL0PauseTrigger:          20,
+		WriteL0SlowdownTrigger:       20,
+		WriteL0PauseTrigger:          28,
 	}
 }
 
@@ -133,7 +138,15 @@ func (s *store) openFiles(d *database) error {
 		}
 	}
 	if d.db, err = leveldb.Open(d.files, o); err != nil {
-		return err
+		if fresh {
+			return err
+		}
+		// On a full disk what is there can still be read: then LevelDB replays its log into memory and writes nothing.
+		d.readOnly = err
+		o.ReadOnly = true
+		if d.db, err = leveldb.Open(d.files, o); err != nil {
+			return d.readOnly
+		}
 	}
 	var acknowledged uint64
 	var damaged bool
@@ -149,6 +162,9 @@ func (s *store) openFiles(d *database) error {
 	losses, err := d.check(max(acknowledged, s.newestSeq))
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
+	}
+	if d.readOnly != nil && len(losses) > 0 {
+		return d.readOnly // nobody may read what has an unrecorded loss
 	}
 	return s.recordLosses(d, losses)
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,6 +171,48 @@ func TestBlockedWrite(t *testing.T) {
 		f.holdSync(nil)
 		close(hold)
 		putOne(t, s, "c", "3")
+	})
+}
+
+// TestFullDisk has the journal be read while nothing can be written.
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newBadDisk(t)
+		f.opts.WriteBuffer = 16 << 10
+		e := f.Open(t)
+		defer closeAndSettle(e)
+		s := openVolume(t, e, "2026-11")
+		for i := range 100 {
+			putOne(t, s, fmt.Sprintf("key %03d", i), strings.Repeat("v", 1000))
+		}
+		f.Inject(kvtest.NoSpace)
+		for range 3 {
+			if err := tryPut(t, s, "b", "2"); !errors.Is(err, kv.ErrUnavailable) || !errors.Is(err, syscall.ENOSPC) {
+				t.Errorf("Update on a full disk: %v, want unavailable, and the reason", err)
+			}
+			n := 0
+			for p, err := range s.Scan(t.Context(), nil, nil) {
+				if err != nil || len(p.Value) != 1000 {
+					t.Errorf("Scan on a full disk: %q, %v", p.Key, err)
+				}
+				n++
+			}
+			if n != 100 {
+				t.Errorf("%d keys can be read on a full disk, want 100", n)
+			}
+			if v, err := s.Get(t.Context(), []byte("key 050")); err != nil || len(v) != 1000 {
+				t.Errorf("Get on a full disk: %d bytes, %v", len(v), err)
+			}
+			if err := s.Compact(t.Context(), nil, nil); !errors.Is(err, kv.ErrUnavailable) {
+				t.Errorf("Compact on a full disk: %v, want unavailable", err)
+			}
+			time.Sleep(2 * time.Second)
+		}
+		f.Heal()
+		putOne(t, s, "c", "3")
+		if losses, err := s.Lost(t.Context()); err != nil || len(losses) > 0 {
+			t.Errorf("losses: %v, %v", losses, err)
+		}
 	})
 }
 

@@ -35,6 +35,9 @@
 // kv.ErrUnavailable, closes the database, and opens it again, which writes what the log held into new files; only then it goes on.
 // A batch whose fsync failed may be found then. It was not acknowledged, which is all that kv promises.
 //
+// Where the database can not be opened for writing, as on a full disk, it is opened for reading if it is whole; an Update tries
+// again, at most once a second.
+//
 // goleveldb replays a log that is damaged in the middle without a word about what it left out. So every batch carries a 'q' key
 // with the next sequence number. When a database is opened, the numbers above the floor must be without a gap and reach the
 // acknowledged mark; what is missing is recorded under 'l' and reported by Store.Lost from then on. The floor is the newest batch
@@ -80,9 +83,11 @@ type Options struct {
 	Storage func(name string) (storage.Storage, error)
 
 	// WriteBuffer is how many bytes of the newest volume LevelDB gathers in memory before it writes a table; two such buffers may
-	// exist at a time. Every store that is opened again replays as much. 0: 16 MiB.
+	// exist at a time, and one more be kept for the next. Every store that is opened again replays as much. 0: 10 MiB, which holds
+	// the largest update.
 	WriteBuffer int
-	// TableSize is the size in bytes of the tables that compaction writes. 0: 16 MiB.
+	// TableSize is the size in bytes of the tables that compaction writes, each of which takes as much memory while it is written.
+	// 0: 4 MiB, which makes 25,000 files of 100 GB.
 	TableSize int
 	// IdleAfter is after what time without a call an older volume is closed. 0: five minutes.
 	IdleAfter time.Duration
@@ -98,10 +103,10 @@ func (o Options) withDefaults() Options {
 		o.Metrics = new(metrics.Registry)
 	}
 	if o.WriteBuffer == 0 {
-		o.WriteBuffer = 16 << 20
+		o.WriteBuffer = 10 << 20
 	}
 	if o.TableSize == 0 {
-		o.TableSize = 16 << 20
+		o.TableSize = 4 << 20
 	}
 	if o.IdleAfter == 0 {
 		o.IdleAfter = 5 * time.Minute

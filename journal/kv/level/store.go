@@ -48,7 +48,8 @@ type store struct {
 	newestSeq uint64    // the newest sequence number that was acknowledged since the store was made
 	opened    bool      // the database was open before
 	retryAt   time.Time // no try to open it before
-	downErr   error     // why the last try failed
+	downErr   error     // why the last try failed, or the last write
+	reported  string    // what the log has been told about that
 	spare     *leveldb.Batch
 }
 
