@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"copialettere/journal/kv"
@@ -28,13 +29,24 @@ type Placement struct {
 	Found bool // the entry was there before: this is a repetition
 }
 
-// groupSize is about how many bytes of entries one update makes; the rest of a long list of intents follows in the next.
+// groupSize is about how many bytes of entries, or of records, one update makes; the rest of a long list follows in the next.
 const groupSize = 4 << 20
+
+// errNewFolder says that an entry is the first of its folder, which needs a UIDVALIDITY.
+var errNewFolder = errors.New("folder without counters")
+
+// candidate is an entry that is to be made, if it is not there yet.
+type candidate struct {
+	*Entry
+	parts    []byte // its part table, encoded
+	delivery []byte // its delivery key
+	validity uint32 // for its folder, if that is new
+}
 
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
 // delivery already keeps that one. What it returns is in the order of intents. Every entry is then in the state Unknown until
 // Delivered, Deferred or Withdraw tells more. After an error nothing of it counts, although it may turn up later; the MTA's retry
-// will then find it.
+// will then find it. Commit is called once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
 	table, digest := d.finish()
 	if d.err != nil {
@@ -44,51 +56,66 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err != nil {
 		return nil, fmt.Errorf("encode part table: %w", err)
 	}
-	entries := make([]*Entry, len(intents))
-	placements := make([]Placement, len(intents))
-	for i, in := range intents {
-		entries[i] = d.entry(env, in, table, digest)
-		found, err := d.j.repeatBefore(ctx, entries[i])
-		if err != nil {
+	if err := checkRecords(skips); err != nil {
+		return nil, err
+	}
+	entries := make([]candidate, len(intents))
+	common := d.entry(env, table, digest)
+	for i := range intents {
+		if err := checkMailbox(intents[i].Mailbox); err != nil {
 			return nil, err
 		}
-		placements[i] = Placement{Ref: found, Found: found.UID != 0}
+		e := intents[i].of(common)
+		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key}
 	}
+	placements, err := d.repeated(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	skips, later := recordGroup(skips)
 	for start := 0; ; {
 		end, size := start, 0
 		for end < len(entries) && (end == start || size < groupSize) {
 			size += entries[end].sizeEstimate() + len(parts)
 			end++
 		}
-		if err := d.commitGroup(ctx, entries[start:end], parts, placements[start:end], skips); err != nil {
+		if err := d.commitGroup(ctx, entries[start:end], placements[start:end], skips); err != nil {
 			return nil, fmt.Errorf("commit: %w", err)
 		}
 		skips = nil
 		if start = end; start == len(entries) {
-			return placements, nil
+			break
 		}
 	}
+	if err := d.j.recordIn(ctx, d.volume, later); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	return placements, nil
 }
 
 // commitGroup makes entries that are not placed yet, in one update with the chunks that the store does not have and the skips.
-func (d *Draft) commitGroup(ctx context.Context, entries []*Entry, parts []byte, placements []Placement, skips []Record) error {
-	locks := make([]string, 0, len(entries)+len(skips))
+func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements []Placement, skips []Record) error {
+	locks := lockRecords(make([]string, 0, len(entries)+len(skips)), skips)
 	for _, e := range entries {
 		locks = append(locks, e.Mailbox)
 	}
-	for _, s := range skips {
-		locks = append(locks, s.Mailbox)
-	}
 	earlier := slices.Clone(placements)
 	made := 0
-	err := d.volume.Update(ctx, locks, func(tx kv.Tx) error {
+	var homeless []int
+	update := func(tx kv.Tx) error {
 		copy(placements, earlier)
-		made = 0
-		for i, e := range entries {
+		made, homeless = 0, homeless[:0]
+		for i := range entries {
 			if placements[i].Found {
 				continue
 			}
-			isNew, err := place(tx, e, parts)
+			e := &entries[i]
+			isNew, err := place(tx, e)
+			if errors.Is(err, errNewFolder) {
+				homeless = append(homeless, i)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("mailbox %s: %w", e.Mailbox, err)
 			}
@@ -97,11 +124,23 @@ func (d *Draft) commitGroup(ctx context.Context, entries []*Entry, parts []byte,
 			}
 			placements[i] = Placement{Ref: e.Ref, Found: !isNew}
 		}
+		if len(homeless) > 0 {
+			return errNewFolder
+		}
 		if made > 0 {
 			putChunks(tx, d.pending)
 		}
 		return putRecords(tx, skips)
-	})
+	}
+	err := d.volume.Update(ctx, locks, update)
+	if errors.Is(err, errNewFolder) {
+		for _, i := range homeless {
+			if entries[i].validity, err = d.j.newValidity(ctx); err != nil {
+				return err
+			}
+		}
+		err = d.volume.Update(ctx, locks, update)
+	}
 	if err != nil {
 		return err
 	}
@@ -110,44 +149,57 @@ func (d *Draft) commitGroup(ctx context.Context, entries []*Entry, parts []byte,
 	}
 	d.j.journaled.Add(int64(made))
 	d.j.bytesIn.Add(int64(made) * d.size)
+	d.j.countGaps(skips)
 	return nil
 }
 
-func (d *Draft) entry(env Envelope, in Intent, table *part.Table, digest Digest) *Entry {
-	e := &Entry{
-		Ref:        Ref{Mailbox: in.Mailbox, Month: kv.MonthOf(d.arrival), Folder: FolderOf(in.Direction)},
-		Envelope:   env,
-		Direction:  in.Direction,
-		Time:       d.arrival,
-		RcptTo:     in.RcptTo,
-		ORCPT:      in.ORCPT,
-		Recipients: in.Recipients,
-		Size:       d.size,
-		SHA256:     digest,
-		Chunks:     d.chunks,
-		Class:      in.Class,
-		Flags:      in.Flags,
-		Parts:      *table,
-	}
+// entry returns what the entries of all intents have in common.
+func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 	header := d.scanner.Header()
-	for name, value := range map[string]*string{
-		"From": &e.From, "To": &e.To, "Subject": &e.Subject, "Date": &e.Date, "Message-ID": &e.MessageID,
-	} {
+	value := func(name string) string {
 		v := part.Value(header, name)
-		*value = v[:min(len(v), valueMax)]
+		return v[:min(len(v), valueMax)]
 	}
-	return e
+	return Entry{
+		Ref:       Ref{Month: kv.MonthOf(d.arrival)},
+		Envelope:  env,
+		Time:      d.arrival,
+		Size:      d.size,
+		SHA256:    digest,
+		Chunks:    d.chunks,
+		From:      value("From"),
+		To:        value("To"),
+		Subject:   value("Subject"),
+		Date:      value("Date"),
+		MessageID: value("Message-ID"),
+		Parts:     *table,
+	}
 }
 
-// place puts the entry behind the last one of its folder, or finds that it is there. It sets e.Ref to where it is.
-func place(tx kv.Tx, e *Entry, parts []byte) (isNew bool, err error) {
-	key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-	switch v, err := tx.Get(key); {
+// of returns the entry for one mailbox.
+func (in *Intent) of(e Entry) *Entry {
+	e.Mailbox, e.Folder, e.Direction = in.Mailbox, FolderOf(in.Direction), in.Direction
+	e.RcptTo, e.ORCPT, e.Recipients = in.RcptTo, in.ORCPT, in.Recipients
+	e.Class, e.Flags = in.Class, in.Flags
+	return &e
+}
+
+// place puts the entry behind the last one of its folder, or finds that it is there. It sets e.Ref to where it is. The error is
+// errNewFolder when it needs a UIDVALIDITY that it has not got.
+func place(tx kv.Tx, e *candidate) (isNew bool, err error) {
+	switch v, err := tx.Get(e.delivery); {
 	case err == nil:
-		if e.Ref, err = decodePlace(e.Mailbox, e.Month, v); err != nil {
+		found := *e.Entry
+		if found.Ref, err = decodePlace(e.Mailbox, e.Month, v); err != nil {
 			return false, err
 		}
-		return false, repeat(tx, e)
+		switch err := repeat(tx, &found); {
+		case err == nil:
+			e.Ref = found.Ref
+			return false, nil
+		case !errors.Is(err, ErrNotFound):
+			return false, err
+		}
 	case !errors.Is(err, kv.ErrNotFound):
 		return false, err
 	}
@@ -156,28 +208,41 @@ func place(tx kv.Tx, e *Entry, parts []byte) (isNew bool, err error) {
 		return false, err
 	}
 	if counters.nextUID == 0 {
-		counters.nextUID, counters.uidValidity = 1, uint32(e.Time.Unix())
+		if e.validity == 0 {
+			return false, errNewFolder
+		}
+		counters.nextUID, counters.uidValidity = 1, e.validity
+	}
+	if counters.nextUID == math.MaxUint32 {
+		return false, fmt.Errorf("folder %s has no UID left", e.FolderName())
 	}
 	e.UID = counters.nextUID
 	counters.nextUID++
 	counters.entries++
 	counters.bytes += uint64(e.Size)
-	tx.Put(entryKey(e.Ref), e.encode(parts))
+	tx.Put(entryKey(e.Ref), e.encode(e.parts))
 	tx.Put(outcomeKey(e.Ref), outcome{state: Unknown, withdrawal: true, transaction: e.Transaction}.encode())
-	tx.Put(key, encodePlace(e.Ref))
+	tx.Put(e.delivery, encodePlace(e.Ref))
 	tx.Put(counterKey(e.Mailbox, e.Folder), counters.encode())
 	return true, nil
 }
 
-// repeat notes that another transaction has the entry at e.Ref under way again.
+// repeat notes that a transaction has the entry at e.Ref under way again; ErrNotFound says that there is no such entry.
 func repeat(tx kv.Tx, e *Entry) error {
+	v, err := tx.Get(entryKey(e.Ref))
+	if errors.Is(err, kv.ErrNotFound) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
 	if e.Direction == Sent {
-		if err := addRecipients(tx, e.Ref, e.Recipients); err != nil {
+		if err := addRecipients(tx, e.Ref, v, e.Recipients); err != nil {
 			return err
 		}
 	}
 	o, err := getOutcome(tx, e.Ref)
-	if err != nil || o.state == Delivered {
+	if err != nil || o.state == Delivered || o.state == Unknown && o.transaction == e.Transaction {
 		return err
 	}
 	// Only what is known to have been refused for now may be withdrawn: an unknown outcome may have been a delivery.
@@ -188,12 +253,8 @@ func repeat(tx kv.Tx, e *Entry) error {
 }
 
 // addRecipients makes the recipients of a sent message whole when the MTA hands it on in several transactions.
-func addRecipients(tx kv.Tx, r Ref, recipients []string) error {
-	v, err := tx.Get(entryKey(r))
-	if err != nil {
-		return err
-	}
-	e, err := decodeEntry(r, v)
+func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
+	e, err := decodeEntry(r, value)
 	if err != nil {
 		return err
 	}
@@ -214,45 +275,52 @@ func addRecipients(tx kv.Tx, r Ref, recipients []string) error {
 	return nil
 }
 
-// repeatBefore looks for the delivery in the month before, and notes the repetition there. The UID is 0 when there is none.
-func (j *Journal) repeatBefore(ctx context.Context, e *Entry) (Ref, error) {
-	month := e.Month.Previous()
-	s, err := j.volume(ctx, month, false)
-	if errors.Is(err, kv.ErrNoVolume) {
-		return Ref{}, nil
-	}
-	if err != nil {
-		return Ref{}, err
-	}
-	key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-	v, err := s.Get(ctx, key)
-	if errors.Is(err, kv.ErrNotFound) {
-		return Ref{}, nil
-	}
-	if err != nil {
-		return Ref{}, fmt.Errorf("look for a repetition in %s: %w", month, err)
-	}
-	again := *e
-	if again.Ref, err = decodePlace(e.Mailbox, month, v); err != nil {
-		return Ref{}, err
-	}
-	found := false
-	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error {
-		// The entry may have been withdrawn since it was looked for.
-		_, err := tx.Get(entryKey(again.Ref))
-		found = err == nil
-		if errors.Is(err, kv.ErrNotFound) {
-			return nil
+// repeated looks for the deliveries in the months beside that of the arrival, and notes the repetitions there. The month before has
+// those of a retry; the one after, those of a message that was long on its way, or whose retry came when the clock had been set back.
+func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement, error) {
+	placements := make([]Placement, len(entries))
+	month := kv.MonthOf(d.arrival)
+	for _, m := range [...]kv.Month{month.Previous(), month.Next()} {
+		s, err := d.j.volume(ctx, m, false)
+		if errors.Is(err, kv.ErrNoVolume) {
+			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return repeat(tx, &again)
-	})
-	if err != nil || !found {
-		return Ref{}, err
+		for i := range entries {
+			if placements[i].Found {
+				continue
+			}
+			if placements[i], err = repeatIn(ctx, s, m, &entries[i]); err != nil {
+				return nil, fmt.Errorf("look for a repetition in %s: %w", m, err)
+			}
+		}
 	}
-	return again.Ref, nil
+	return placements, nil
+}
+
+// repeatIn looks for a delivery in the volume of another month, and notes the repetition there.
+func repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
+	v, err := s.Get(ctx, e.delivery)
+	if errors.Is(err, kv.ErrNotFound) {
+		return Placement{}, nil
+	}
+	if err != nil {
+		return Placement{}, err
+	}
+	again := *e.Entry
+	if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
+		return Placement{}, err
+	}
+	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error { return repeat(tx, &again) })
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Placement{}, nil // withdrawn since it was looked for
+	case err != nil:
+		return Placement{}, err
+	}
+	return Placement{Ref: again.Ref, Found: true}, nil
 }
 
 func encodePlace(r Ref) []byte {

@@ -15,14 +15,18 @@
 //	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
 //	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry
-//	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64)
+//	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
+//
+// One key is in the settings store of the engine, because it must outlive the volumes:
+//
+//	u                               end of the values of UIDVALIDITY that are reserved (uint32)
 //
 // A folder of the journal is a folder of one month: its name is stored without the month ("INBOX", "Sent") and shown with it
 // ("INBOX/2026-11"). UIDs count from 1 and are never used again; the order of commits is the order of UIDs.
 //
 // The delivery key is the SHA-256 over mailbox, direction, envelope sender and the digest of the bytes. A retry is looked for in the
-// month of its arrival and in the one before.
+// month of its arrival and in those beside it.
 //
 // An entry is written in the same update as its last chunks, and after all others, so an entry without its bytes can not exist.
 // Chunks that no entry refers to can (a sender broke off, an entry was withdrawn); Verify counts them.

@@ -32,13 +32,14 @@ type Draft struct {
 	base    int64   // message offset of buf[0]
 	size    int64
 
-	chunks  []ChunkRef
-	pending []pendingChunk // cut and compressed, not yet handed to the store
-	waiting int            // bytes of pending
-	flushed chan error     // the flush under way, nil when there is none
-	whole   hash.Hash      // over all chunks cut so far
-	first   Digest         // of the first chunk: the message's digest when there is no other
-	err     error          // the first failure; the draft can no longer be committed
+	chunks   []ChunkRef
+	pending  []pendingChunk // cut and compressed, not yet handed to the store
+	waiting  int            // bytes of pending
+	flushing []pendingChunk // of the flush under way
+	flushed  chan error     // the flush under way, nil when there is none
+	whole    hash.Hash      // over all chunks cut so far, but for an only one
+	only     Digest         // of the only chunk: the message's digest when there is no other
+	err      error          // the first failure; the draft can no longer be committed
 }
 
 type pendingChunk struct {
@@ -57,7 +58,8 @@ func (j *Journal) NewDraft(ctx context.Context) *Draft {
 	return d
 }
 
-// Header returns the top-level header as far as it has arrived, cut at 256 KiB; it is valid until the next Write.
+// Header returns the top-level header as far as it has arrived, cut at 256 KiB, whatever Err says. It is valid until the next Write
+// or Discard.
 func (d *Draft) Header() []byte { return d.scanner.Header() }
 
 // Err returns the failure that keeps the draft from being committed, if there is one.
@@ -67,13 +69,14 @@ func (d *Draft) Err() error { return d.err }
 func (d *Draft) Write(p []byte) (int, error) {
 	n := len(p)
 	d.size += int64(n)
-	if d.err != nil {
-		return n, nil
-	}
 	for len(p) > 0 {
 		block := p[:min(len(p), chunkMax)]
 		p = p[len(block):]
+		// The header is wanted even where the message can not be kept: for the verdict, and for the gap that goes on record.
 		d.scanner.Write(block)
+		if d.err != nil {
+			continue
+		}
 		d.borders = append(d.borders, d.scanner.Cuts()...)
 		d.buf = append(d.grow(len(block)), block...)
 		d.cut(false)
@@ -112,7 +115,7 @@ func (d *Draft) cut(final bool) {
 			break
 		}
 		n := d.j.cutter.next(d.buf[done:], d.border(done))
-		d.chunk(d.buf[done : done+n])
+		d.chunk(d.buf[done:done+n], final && d.base == 0 && n == len(d.buf))
 		done += n
 	}
 	if done > 0 {
@@ -143,14 +146,18 @@ func (d *Draft) border(start int) int {
 	return 0
 }
 
-// chunk stores one chunk, or finds that the volume has it already.
-func (d *Draft) chunk(data []byte) {
-	digest := Digest(sha256.Sum256(data))
-	if len(d.chunks) == 0 {
-		d.first = digest
-	}
-	d.whole.Write(data)
+// chunk stores one chunk, or finds that the volume has it already. only says that it is the whole message.
+func (d *Draft) chunk(data []byte, only bool) {
 	share := len(data) >= shareMin
+	var digest Digest
+	if share || only {
+		digest = sha256.Sum256(data)
+	}
+	if only {
+		d.only = digest
+	} else {
+		d.whole.Write(data)
+	}
 	if share {
 		id, err := d.find(digest)
 		if err == nil {
@@ -171,9 +178,11 @@ func (d *Draft) chunk(data []byte) {
 }
 
 func (d *Draft) find(digest Digest) (id ChunkID, err error) {
-	for _, c := range d.pending {
-		if c.share && c.digest == digest {
-			return c.id, nil
+	for _, chunks := range [...][]pendingChunk{d.pending, d.flushing} {
+		for i := range chunks {
+			if c := &chunks[i]; c.share && c.digest == digest {
+				return c.id, nil
+			}
 		}
 	}
 	v, err := d.volume.Get(d.ctx, digestKey(digest))
@@ -192,14 +201,15 @@ func (d *Draft) fail(err error) {
 	}
 }
 
-// flush hands the pending chunks to the store while the message goes on streaming. One flush at a time is under way.
+// flush hands the pending chunks to the store while the message goes on streaming. One flush at a time is under way; settle waits
+// for its goroutine, and Discard at the latest.
 func (d *Draft) flush() {
 	d.settle()
 	if d.err != nil {
 		return
 	}
 	pending, done := d.pending, make(chan error, 1)
-	d.pending, d.waiting, d.flushed = nil, 0, done
+	d.pending, d.waiting, d.flushing, d.flushed = nil, 0, pending, done
 	go func() {
 		done <- d.volume.Update(d.ctx, nil, func(tx kv.Tx) error {
 			putChunks(tx, pending)
@@ -216,7 +226,7 @@ func (d *Draft) settle() {
 	if err := <-d.flushed; err != nil {
 		d.fail(fmt.Errorf("store chunks: %w", err))
 	}
-	d.flushed = nil
+	d.flushing, d.flushed = nil, nil
 }
 
 func putChunks(tx kv.Tx, chunks []pendingChunk) {
@@ -235,7 +245,7 @@ func (d *Draft) finish() (*part.Table, Digest) {
 	d.cut(true)
 	d.settle()
 	if len(d.chunks) == 1 {
-		return table, d.first
+		return table, d.only
 	}
 	return table, Digest(d.whole.Sum(nil))
 }

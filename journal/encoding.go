@@ -94,12 +94,16 @@ func decodeTime(v []byte) (time.Time, error) {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC(), nil
 }
 
-func decodeUint(v []byte) (uint64, error) {
+// maxSize is the largest size of a message, in bytes, that is believed.
+const maxSize = 1 << 50
+
+// decodeSize reads a number of bytes from 0 to largest.
+func decodeSize(v []byte, largest uint64) (int64, error) {
 	n, w := binary.Uvarint(v)
-	if w != len(v) || w <= 0 {
+	if w != len(v) || w <= 0 || n > largest {
 		return 0, errEncoding
 	}
-	return n, nil
+	return int64(n), nil
 }
 
 // encode returns the value of the entry's e key, with its part table as encoded. The Ref is in the key and the State in the o key.
@@ -159,12 +163,13 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 			return errEncoding
 		}
 		e.Direction = Direction(v[0])
+		if e.Direction != Received && e.Direction != Sent {
+			return errEncoding
+		}
 	case tagRecipient:
 		e.Recipients = append(e.Recipients, string(v))
 	case tagSize:
-		var n uint64
-		n, err = decodeUint(v)
-		e.Size = int64(n)
+		e.Size, err = decodeSize(v, maxSize)
 	case tagSHA256:
 		if len(v) != len(e.SHA256) {
 			return errEncoding
@@ -176,9 +181,10 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 			return errEncoding
 		}
 		copy(c.ID[:], v)
-		var n uint64
-		n, err = decodeUint(v[len(c.ID):])
-		c.Size = int64(n)
+		// A chunk without bytes would never be passed by who reads the message.
+		if c.Size, err = decodeSize(v[len(c.ID):], decoderMemory); c.Size == 0 {
+			return errEncoding
+		}
 		e.Chunks = append(e.Chunks, c)
 	case tagFlag:
 		e.Flags = append(e.Flags, string(v))
@@ -244,7 +250,7 @@ func (o outcome) encode() []byte {
 }
 
 func decodeOutcome(b []byte) (outcome, error) {
-	if len(b) < 2 {
+	if len(b) < 2 || State(b[0]) > Deferred {
 		return outcome{}, fmt.Errorf("outcome: %w", errEncoding)
 	}
 	return outcome{state: State(b[0]), withdrawal: b[1]&1 != 0, refused: b[1]&2 != 0, transaction: string(b[2:])}, nil
@@ -252,9 +258,13 @@ func decodeOutcome(b []byte) (outcome, error) {
 
 // sizeEstimate is about how long the encoded entry will be, in bytes, beside its part table, and never much less.
 func (e *Entry) sizeEstimate() int {
-	n := 5*valueMax + len(e.Chunks)*24
-	for _, r := range e.Recipients {
-		n += len(r) + 4
+	n := 1024 + len(e.Chunks)*24 + len(e.MailFrom) + len(e.RcptTo) + len(e.ORCPT) + len(e.Class) +
+		len(e.From) + len(e.To) + len(e.Subject) + len(e.Date) + len(e.MessageID) +
+		len(e.Peer.Name) + len(e.Peer.Addr) + len(e.Peer.Helo) + len(e.Peer.Protocol) + len(e.QueueID) + len(e.Transaction)
+	for _, list := range [...][]string{e.Recipients, e.Flags} {
+		for _, s := range list {
+			n += len(s) + 4
+		}
 	}
 	return n
 }

@@ -26,8 +26,16 @@ const bufferSize = 2*chunkMax + pieceMin + maxUnsettled
 // decoderMemory bounds what a damaged chunk can make the decoder allocate, in bytes.
 const decoderMemory = 4 << 20
 
-// ErrNotFound says that there is no such entry.
-var ErrNotFound = errors.New("no such entry")
+// lossPause is how long a volume in use is not asked for losses again. A store can find one whenever it opens its files again.
+const lossPause = time.Minute
+
+// Errors that a caller decides on.
+var (
+	// ErrNotFound says that there is no such entry.
+	ErrNotFound = errors.New("no such entry")
+	// ErrMailbox says that a name can not be that of a mailbox: it is empty or holds a zero byte.
+	ErrMailbox = errors.New("not a name of a mailbox")
+)
 
 // Options of Open; the zero value is usable.
 type Options struct {
@@ -60,8 +68,12 @@ type Journal struct {
 	done     sync.WaitGroup
 	stop     context.CancelFunc
 
+	validityMu   sync.Mutex
+	nextValidity uint32 // the next UIDVALIDITY; guarded by validityMu
+	endValidity  uint32 // the end of those that are reserved; guarded by validityMu
+
 	lossMu sync.Mutex
-	lossOf map[kv.Month]bool // volumes whose losses are on record; guarded by lossMu
+	lossAt map[kv.Month]time.Time // when losses were last looked for; guarded by lossMu
 
 	journaled *metrics.Counter
 	bytesIn   *metrics.Counter
@@ -70,7 +82,7 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, lossOf: make(map[kv.Month]bool)}
+	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, lossAt: make(map[kv.Month]time.Time)}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}
@@ -124,16 +136,16 @@ func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store
 		return nil, fmt.Errorf("open volume %s: %w", m, err)
 	}
 	j.lossMu.Lock()
-	known := j.lossOf[m]
+	recent := time.Since(j.lossAt[m]) < lossPause
 	j.lossMu.Unlock()
-	if known {
+	if recent {
 		return s, nil
 	}
 	if err := j.recordLosses(ctx, s); err != nil {
 		return nil, fmt.Errorf("volume %s: %w", m, err)
 	}
 	j.lossMu.Lock()
-	j.lossOf[m] = true
+	j.lossAt[m] = time.Now()
 	j.lossMu.Unlock()
 	return s, nil
 }

@@ -5,10 +5,20 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
 var errKey = errors.New("malformed key")
+
+// checkMailbox keeps a name that would lead into the keys of another mailbox out of all keys.
+func checkMailbox(name string) error {
+	if name == "" || strings.IndexByte(name, 0) >= 0 {
+		return fmt.Errorf("%q: %w", name, ErrMailbox)
+	}
+	return nil
+}
 
 // after returns the first key behind all keys that begin with prefix.
 func after(prefix []byte) []byte {
@@ -59,19 +69,22 @@ func recordKey(mailbox string, t time.Time, n uint16) []byte {
 
 // splitFolderKey takes a key of the form <kind> <mailbox> 0 <folder> 0 <rest> apart.
 func splitFolderKey(key []byte) (mailbox, folder string, rest []byte, err error) {
-	m, tail, ok := bytes.Cut(key[1:], []byte{0})
-	if !ok {
-		return "", "", nil, errKey
+	mailbox, tail, err := splitMailboxKey(key)
+	if err != nil {
+		return "", "", nil, err
 	}
 	f, rest, ok := bytes.Cut(tail, []byte{0})
 	if !ok {
 		return "", "", nil, errKey
 	}
-	return string(m), string(f), rest, nil
+	return mailbox, string(f), rest, nil
 }
 
 // splitMailboxKey takes a key of the form <kind> <mailbox> 0 <rest> apart.
 func splitMailboxKey(key []byte) (mailbox string, rest []byte, err error) {
+	if len(key) == 0 {
+		return "", nil, errKey
+	}
 	m, rest, ok := bytes.Cut(key[1:], []byte{0})
 	if !ok {
 		return "", nil, errKey

@@ -14,107 +14,201 @@ import (
 // outcomePause is how long a delivered outcome may stay in memory. Losing it costs nothing but a state of Unknown.
 const outcomePause = 200 * time.Millisecond
 
-// outcomes are the deliveries that are not yet noted in the store.
+// outcomeRetry is the pause after the store could not take outcomes.
+const outcomeRetry = 2 * time.Second
+
+// maxNotes is how many outcomes are kept in memory while the store can not take them; noteGroup is how many one update writes.
+const (
+	maxNotes  = 100_000
+	noteGroup = 1000
+)
+
+// outcomes are those that are not yet noted in the store.
 type outcomes struct {
-	mu        sync.Mutex
-	delivered map[kv.Month][]settledOutcome // guarded by mu
-	wake      chan struct{}
+	mu    sync.Mutex
+	notes map[kv.Month][]note // in the order in which they came; guarded by mu
+	count int                 // of all notes; guarded by mu
+	wake  chan struct{}
+
+	writing sync.Mutex // held while notes are on their way to the store, so that who waits for it sees all
 }
 
-type settledOutcome struct {
+// note is what became of the message of an entry in a transaction: Delivered or Deferred.
+type note struct {
 	ref         Ref
 	transaction string
+	state       State
 }
 
 // Delivered notes that the next hop took the message of an entry in a transaction. It returns at once: the state is written soon
 // after, and an entry whose state is lost in a crash stays Unknown.
-func (j *Journal) Delivered(r Ref, transaction string) {
+func (j *Journal) Delivered(r Ref, transaction string) { j.noteLater(note{r, transaction, Delivered}) }
+
+func (j *Journal) noteLater(n note) {
 	o := &j.outcomes
 	o.mu.Lock()
-	if o.delivered == nil {
-		o.delivered = make(map[kv.Month][]settledOutcome)
-	}
-	o.delivered[r.Month] = append(o.delivered[r.Month], settledOutcome{r, transaction})
+	kept := o.add(n.ref.Month, n)
 	o.mu.Unlock()
+	if kept == 0 {
+		j.log.Warn("an entry keeps the state unknown: too many outcomes wait for the store", "mailbox", n.ref.Mailbox)
+		return
+	}
+	o.wakeWriter()
+}
+
+// add keeps notes, as far as there is room, and returns how many. The caller holds mu.
+func (o *outcomes) add(m kv.Month, notes ...note) int {
+	notes = notes[:min(len(notes), maxNotes-o.count)]
+	if o.notes == nil {
+		o.notes = make(map[kv.Month][]note)
+	}
+	o.notes[m] = append(o.notes[m], notes...)
+	o.count += len(notes)
+	return len(notes)
+}
+
+func (o *outcomes) wakeWriter() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
 	}
 }
 
-// writeOutcomes writes delivered outcomes until ctx ends, and then what is left.
+// writeOutcomes writes outcomes until ctx ends, and then what is left.
 func (j *Journal) writeOutcomes(ctx context.Context) {
+	pause := outcomePause
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			j.flushOutcomes(last)
-			cancel()
-			return
 		case <-j.outcomes.wake:
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(outcomePause):
+		if ctx.Err() != nil {
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			j.flushOutcomes(last)
+			return
 		}
-		j.flushOutcomes(ctx)
+		pause = outcomePause
+		if !j.flushOutcomes(ctx) {
+			pause = outcomeRetry
+			j.outcomes.wakeWriter()
+		}
 	}
 }
 
-// Settle writes the delivered outcomes that are still in memory.
+// Settle writes the outcomes that are still in memory. Those that the store can not take now stay there.
 func (j *Journal) Settle(ctx context.Context) { j.flushOutcomes(ctx) }
 
-func (j *Journal) flushOutcomes(ctx context.Context) {
-	j.outcomes.mu.Lock()
-	delivered := j.outcomes.delivered
-	j.outcomes.delivered = nil
-	j.outcomes.mu.Unlock()
-	for month, list := range delivered {
-		s, err := j.volume(ctx, month, false)
+// flushOutcomes says whether the store took all outcomes that it ever will.
+func (j *Journal) flushOutcomes(ctx context.Context) bool {
+	o := &j.outcomes
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	o.mu.Lock()
+	notes := o.notes
+	o.notes, o.count = nil, 0
+	o.mu.Unlock()
+	all := true
+	for month, list := range notes {
+		left, err := j.settleMonth(ctx, month, list)
 		if err == nil {
-			err = settle(ctx, s, list)
+			continue
 		}
-		if err != nil {
-			j.log.Warn("delivered entries keep the state unknown", "month", month, "entries", len(list), "error", err)
+		lost := len(left)
+		if errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil {
+			all = false
+			o.mu.Lock()
+			newer := o.notes[month]
+			o.count -= len(newer)
+			delete(o.notes, month)
+			lost = len(left) + len(newer) - o.add(month, append(left, newer...)...)
+			o.mu.Unlock()
+		}
+		if lost > 0 {
+			j.log.Warn("entries keep the state unknown", "month", month, "entries", lost, "error", err)
 		}
 	}
+	return all
 }
 
-func settle(ctx context.Context, s kv.Store, list []settledOutcome) error {
-	locks := make([]string, len(list))
-	for i, d := range list {
-		locks[i] = d.ref.Mailbox
+// settleMonth writes outcomes of one month. With an error it returns those that are left.
+func (j *Journal) settleMonth(ctx context.Context, m kv.Month, list []note) ([]note, error) {
+	s, err := j.volume(ctx, m, false)
+	if err != nil {
+		return list, err
+	}
+	for len(list) > 0 {
+		group := list[:min(len(list), noteGroup)]
+		if err := settle(ctx, s, group); err != nil {
+			return list, err
+		}
+		list = list[len(group):]
+	}
+	return nil, nil
+}
+
+func settle(ctx context.Context, s kv.Store, notes []note) error {
+	locks := make([]string, len(notes))
+	for i, n := range notes {
+		locks[i] = n.ref.Mailbox
 	}
 	return s.Update(ctx, locks, func(tx kv.Tx) error {
-		for _, d := range list {
-			o, err := getOutcome(tx, d.ref)
+		for _, n := range notes {
+			o, err := getOutcome(tx, n.ref)
+			if errors.Is(err, errEncoding) {
+				continue // Verify tells of it; the others must not wait for it
+			}
 			if err != nil {
 				return err
 			}
-			// Whoever has it under way now: it has been delivered.
-			if o.state != Delivered {
-				tx.Delete(outcomeKey(d.ref))
+			switch {
+			case n.state == Deferred:
+				o.deferred(tx, n.ref, n.transaction)
+			case o.state == Delivered: // or withdrawn
+			case o.refused:
+				tx.Put(outcomeKey(n.ref), outcome{refused: true, transaction: o.transaction}.encode())
+			default:
+				// Whoever has it under way now: it has been delivered.
+				tx.Delete(outcomeKey(n.ref))
 			}
 		}
 		return nil
 	})
 }
 
-// Deferred notes that the next hop refused the message of an entry for now. The entry stays, and waits for the retry.
+// deferred changes the outcome when the transaction that set it was the only one that can have delivered the message.
+func (o outcome) deferred(tx kv.Tx, r Ref, transaction string) {
+	if o.state == Unknown && o.transaction == transaction && o.withdrawal {
+		o.state = Deferred
+		tx.Put(outcomeKey(r), o.encode())
+	}
+}
+
+// Deferred notes that the next hop refused the message of an entry for now. The entry stays, and waits for the retry. After an
+// error the note is kept in memory and written as soon as the store can take it.
 func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error {
-	return j.updateOutcome(ctx, r, func(tx kv.Tx, o outcome) error {
-		if o.state == Unknown && o.transaction == transaction && o.withdrawal {
-			o.state = Deferred
-			tx.Put(outcomeKey(r), o.encode())
-		}
+	err := j.updateOutcome(ctx, r, func(tx kv.Tx, o outcome) error {
+		o.deferred(tx, r, transaction)
 		return nil
 	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		j.noteLater(note{r, transaction, Deferred})
+	}
+	return err
 }
 
 // Withdraw takes an entry out of the journal whose message the next hop refused for good, and puts refusal on record, durably. An
 // entry that was delivered before, or whose outcome was unknown before, or that another transaction has under way, stays and is
-// flagged; then withdrawn is false.
+// flagged; then withdrawn is false. After an error the refusal must not be passed back: the message counts as deferred.
 func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refusal Record) (withdrawn bool, err error) {
+	refusals := []Record{refusal}
+	if err := checkRecords(refusals); err != nil {
+		return false, err
+	}
 	err = j.updateOutcome(ctx, r, func(tx kv.Tx, o outcome) error {
 		withdrawn = o.state != Delivered && o.withdrawal && o.transaction == transaction
 		if !withdrawn {
@@ -125,19 +219,28 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 		if err := remove(tx, r); err != nil {
 			return err
 		}
-		return putRecords(tx, []Record{refusal})
-	})
-	return withdrawn, err
+		return putRecords(tx, refusals)
+	}, refusal.Mailbox)
+	if err == nil {
+		return withdrawn, nil
+	}
+	if !errors.Is(err, ErrNotFound) {
+		j.noteLater(note{r, transaction, Deferred})
+	}
+	return false, err
 }
 
-func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(kv.Tx, outcome) error) error {
+func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(kv.Tx, outcome) error, locks ...string) error {
 	// A delivery that is only in memory must be seen.
 	j.flushOutcomes(ctx)
 	s, err := j.volume(ctx, r.Month, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return ErrNotFound
+	}
 	if err != nil {
 		return err
 	}
-	err = s.Update(ctx, []string{r.Mailbox}, func(tx kv.Tx) error {
+	err = s.Update(ctx, append(locks, r.Mailbox), func(tx kv.Tx) error {
 		if _, err := tx.Get(entryKey(r)); err != nil {
 			return err
 		}

@@ -35,9 +35,13 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
 // Months lists the months that have a volume, oldest first.
 func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.engine.Volumes(ctx) }
 
-// List yields the entries of a mailbox, by month, folder and UID.
+// List yields the entries of a mailbox, by month, folder and UID, that were there when it came to their month.
 func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
+		if err := checkMailbox(mailbox); err != nil {
+			yield(nil, err)
+			return
+		}
 		months, err := j.engine.Volumes(ctx)
 		if err != nil {
 			yield(nil, fmt.Errorf("list volumes: %w", err))
@@ -60,27 +64,21 @@ func (j *Journal) listMonth(ctx context.Context, m kv.Month, mailbox string, yie
 		yield(nil, err)
 		return false
 	}
-	// An outcome may vanish while the entries are read, but none may be missed: outcomes first.
-	outcomes := make(map[string]outcome)
-	prefix := mailboxKey('o', mailbox, 0)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		var o outcome
-		if err == nil {
-			o, err = decodeOutcome(p.Value)
-		}
-		if err != nil {
-			yield(nil, err)
-			return false
-		}
-		outcomes[string(p.Key[1:])] = o
+	nextUID, outcomes, err := states(ctx, s, mailbox)
+	if err != nil {
+		yield(nil, err)
+		return false
 	}
-	prefix[0] = 'e'
+	prefix := mailboxKey('e', mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
 		var e *Entry
 		if err == nil {
 			e, err = entryOf(m, p)
 		}
 		if err == nil {
+			if e.UID >= nextUID[e.Folder] {
+				continue
+			}
 			e.setOutcome(outcomes[string(p.Key[1:])])
 		}
 		if !yield(e, err) || err != nil {
@@ -88,6 +86,38 @@ func (j *Journal) listMonth(ctx context.Context, m kv.Month, mailbox string, yie
 		}
 	}
 	return true
+}
+
+// states reads the outcomes of a mailbox by key, and before them the next UID of its folders: an entry below it that is still there
+// afterwards and has no outcome was delivered. Of a newer one that could not be said.
+func states(ctx context.Context, s kv.Store, mailbox string) (nextUID map[string]uint32, outcomes map[string]outcome, err error) {
+	nextUID = make(map[string]uint32)
+	prefix := mailboxKey('s', mailbox, 0)
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		if err != nil {
+			return nil, nil, err
+		}
+		_, folder, _, err := splitFolderKey(p.Key)
+		if err != nil {
+			return nil, nil, fmt.Errorf("counters %q: %w", p.Key, err)
+		}
+		c, err := decodeCounters(p.Value)
+		if err != nil {
+			return nil, nil, err
+		}
+		nextUID[folder] = c.nextUID
+	}
+	outcomes = make(map[string]outcome)
+	prefix[0] = 'o'
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if outcomes[string(p.Key[1:])], err = decodeOutcome(p.Value); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nextUID, outcomes, nil
 }
 
 func entryOf(m kv.Month, p kv.Pair) (*Entry, error) {
@@ -114,6 +144,9 @@ func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkMailbox(r.Mailbox); err != nil {
+		return nil, err
+	}
 	v, err := s.Get(ctx, entryKey(r))
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, ErrNotFound
@@ -125,16 +158,24 @@ func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch v, err = s.Get(ctx, outcomeKey(r)); {
-	case errors.Is(err, kv.ErrNotFound):
-	case err != nil:
-		return nil, fmt.Errorf("read outcome: %w", err)
-	default:
+	v, err = s.Get(ctx, outcomeKey(r))
+	if err == nil {
 		o, err := decodeOutcome(v)
 		if err != nil {
 			return nil, err
 		}
 		e.setOutcome(o)
+		return e, nil
+	}
+	if !errors.Is(err, kv.ErrNotFound) {
+		return nil, fmt.Errorf("read outcome: %w", err)
+	}
+	// It was delivered, or withdrawn since it was read.
+	if _, err := s.Get(ctx, entryKey(r)); err != nil {
+		if errors.Is(err, kv.ErrNotFound) {
+			return nil, ErrNotFound
+		}
+		return nil, fmt.Errorf("read entry: %w", err)
 	}
 	return e, nil
 }
@@ -184,10 +225,13 @@ func (b *Body) Read(p []byte) (int, error) {
 // Seek sets the offset of the next Read.
 func (b *Body) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
+	case io.SeekStart:
 	case io.SeekCurrent:
 		offset += b.offset
 	case io.SeekEnd:
 		offset += b.Size()
+	default:
+		return 0, fmt.Errorf("seek in a message: whence %d", whence)
 	}
 	if offset < 0 {
 		return 0, errors.New("seek before the start of a message")
@@ -196,18 +240,17 @@ func (b *Body) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// ReadAt reads the bytes from offset on.
+// ReadAt reads the bytes from offset on. Unlike that of other readers, it is not for parallel calls.
 func (b *Body) ReadAt(p []byte, offset int64) (int, error) {
+	if offset < 0 {
+		return 0, errors.New("read before the start of a message")
+	}
 	n := 0
 	for n < len(p) {
 		if offset >= b.Size() {
 			return n, io.EOF
 		}
-		i, exact := slices.BinarySearch(b.starts, offset)
-		if !exact {
-			i--
-		}
-		// Chunks without bytes do not exist, so the last chunk that starts here is the one.
+		i := b.chunkAt(offset)
 		if err := b.load(i); err != nil {
 			return n, err
 		}
@@ -218,11 +261,21 @@ func (b *Body) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
+// chunkAt returns the chunk that holds the byte at an offset within the message. No chunk is empty, so there is one.
+func (b *Body) chunkAt(offset int64) int {
+	i, exact := slices.BinarySearch(b.starts, offset)
+	if !exact {
+		i--
+	}
+	return i
+}
+
 func (b *Body) load(i int) error {
 	if b.current == i {
 		return nil
 	}
 	c := b.entry.Chunks[i]
+	b.current = -1 // its memory is used again, also by a failure
 	data, err := b.j.readChunk(b.ctx, b.store, c.ID, b.data[:0])
 	if err != nil {
 		return fmt.Errorf("entry %s %s %d: %w", b.entry.Mailbox, b.entry.FolderName(), b.entry.UID, err)
@@ -251,10 +304,7 @@ func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []b
 func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	var n int64
 	for b.offset < b.Size() {
-		i, exact := slices.BinarySearch(b.starts, b.offset)
-		if !exact {
-			i--
-		}
+		i := b.chunkAt(b.offset)
 		if err := b.load(i); err != nil {
 			return n, err
 		}

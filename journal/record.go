@@ -1,15 +1,13 @@
 package journal
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
-	"os"
+	"slices"
 	"time"
 
 	"copialettere/journal/kv"
@@ -112,30 +110,84 @@ func decodeRecord(mailbox string, b []byte) (*Record, error) {
 	return r, nil
 }
 
-// putRecords files records under their mailbox and time.
-func putRecords(tx kv.Tx, records []Record) error {
+// checkRecords says whether records can be filed.
+func checkRecords(records []Record) error {
 	for i := range records {
 		r := &records[i]
-		for n := 0; ; n++ {
-			if n > math.MaxUint16 {
-				return fmt.Errorf("too many records of %s at %s", r.Mailbox, r.Time)
+		if r.Mailbox != "" {
+			if err := checkMailbox(r.Mailbox); err != nil {
+				return fmt.Errorf("record: %w", err)
 			}
-			key := recordKey(r.Mailbox, r.Time, uint16(n))
-			_, err := tx.Get(key)
-			if errors.Is(err, kv.ErrNotFound) {
-				tx.Put(key, r.encode())
-				break
-			}
-			if err != nil {
-				return err
-			}
+		}
+		if year := r.Time.Year(); year < 1970 || year > 2200 {
+			return fmt.Errorf("record of %s: its time is %s", r.Mailbox, r.Time)
 		}
 	}
 	return nil
 }
 
+// recordGroup splits off as many records as one update takes.
+func recordGroup(records []Record) (group, rest []Record) {
+	size := 0
+	for i := range records {
+		r := &records[i]
+		size += 200 + len(r.Mailbox) + len(r.Reason) + len(r.Detail) + len(r.MailFrom) + len(r.RcptTo) + len(r.ORCPT) +
+			len(r.MessageID) + len(r.QueueID) + len(r.Transaction)
+		if i > 0 && size > groupSize/4 {
+			return records[:i], records[i:]
+		}
+	}
+	return records, nil
+}
+
+// lockRecords appends what must be locked to put records.
+func lockRecords(locks []string, records []Record) []string {
+	for i := range records {
+		locks = append(locks, records[i].Mailbox)
+	}
+	return locks
+}
+
+// putRecords files records under their mailbox and time. The same record again, from a try whose outcome was unknown, stays one.
+func putRecords(tx kv.Tx, records []Record) error {
+	for i := range records {
+		r := &records[i]
+		if err := putRecord(tx, r, r.encode()); err != nil {
+			return fmt.Errorf("record of %s: %w", r.Mailbox, err)
+		}
+	}
+	return nil
+}
+
+func putRecord(tx kv.Tx, r *Record, value []byte) error {
+	for n := range math.MaxUint16 {
+		key := recordKey(r.Mailbox, r.Time, uint16(n))
+		switch there, err := tx.Get(key); {
+		case errors.Is(err, kv.ErrNotFound):
+			tx.Put(key, value)
+			return nil
+		case err != nil:
+			return err
+		case bytes.Equal(there, value):
+			return nil
+		}
+	}
+	return fmt.Errorf("too many at %s", r.Time)
+}
+
+func (j *Journal) countGaps(records []Record) {
+	for i := range records {
+		if records[i].Kind == Gap {
+			j.gaps.Inc()
+		}
+	}
+}
+
 // Record files records in the volume of their time, durably.
 func (j *Journal) Record(ctx context.Context, records ...Record) error {
+	if err := checkRecords(records); err != nil {
+		return err
+	}
 	byMonth := make(map[kv.Month][]Record)
 	for _, r := range records {
 		m := kv.MonthOf(r.Time)
@@ -146,110 +198,40 @@ func (j *Journal) Record(ctx context.Context, records ...Record) error {
 		if err != nil {
 			return err
 		}
-		locks := make([]string, len(list))
-		for i, r := range list {
-			locks[i] = r.Mailbox
+		if err := j.recordIn(ctx, s, list); err != nil {
+			return err
 		}
-		if err := s.Update(ctx, locks, func(tx kv.Tx) error { return putRecords(tx, list) }); err != nil {
+	}
+	return nil
+}
+
+// recordIn files records in one volume, in as many updates as it takes.
+func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) error {
+	for len(records) > 0 {
+		var group []Record
+		group, records = recordGroup(records)
+		if err := s.Update(ctx, lockRecords(nil, group), func(tx kv.Tx) error { return putRecords(tx, group) }); err != nil {
 			return fmt.Errorf("record: %w", err)
 		}
-		for _, r := range list {
-			if r.Kind == Gap {
-				j.gaps.Inc()
-			}
-		}
+		j.countGaps(group)
 	}
 	return nil
 }
 
-// Gap puts gaps on record, durably: in the journal, or in the gap spool when the journal can not take them now. With an error
-// nothing is on record, and the message must not be delivered.
-func (j *Journal) Gap(ctx context.Context, gaps ...Record) error {
-	err := j.Record(ctx, gaps...)
-	if err == nil || j.gapSpool == "" {
-		return err
-	}
-	if spoolErr := j.spool(gaps); spoolErr != nil {
-		return errors.Join(err, spoolErr)
-	}
-	j.log.Error("gaps spooled: the journal can not take them", "gaps", len(gaps), "spool", j.gapSpool, "error", err)
-	return nil
-}
-
-func (j *Journal) spool(gaps []Record) error {
-	j.spoolMu.Lock()
-	defer j.spoolMu.Unlock()
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	for _, g := range gaps {
-		if err := enc.Encode(g); err != nil {
-			return fmt.Errorf("spool gap: %w", err)
-		}
-	}
-	f, err := os.OpenFile(j.gapSpool, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("spool gap: %w", err)
-	}
-	_, err = f.Write(b.Bytes())
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return fmt.Errorf("spool gap: %w", err)
-	}
-	return nil
-}
-
-// Unspool takes the gaps of the spool into the journal and empties the spool. It is called at the start and now and then.
-func (j *Journal) Unspool(ctx context.Context) error {
-	if j.gapSpool == "" {
-		return nil
-	}
-	j.spoolMu.Lock()
-	defer j.spoolMu.Unlock()
-	b, err := os.ReadFile(j.gapSpool)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read gap spool: %w", err)
-	}
-	var gaps []Record
-	lines := bufio.NewScanner(bytes.NewReader(b))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var g Record
-		// A torn last line is of a gap whose delivery was not acknowledged.
-		if err := json.Unmarshal(lines.Bytes(), &g); err != nil {
-			j.log.Warn("unreadable line in gap spool", "spool", j.gapSpool, "error", err)
-			continue
-		}
-		gaps = append(gaps, g)
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("read gap spool: %w", err)
-	}
-	if err := j.Record(ctx, gaps...); err != nil {
-		return fmt.Errorf("take in gap spool: %w", err)
-	}
-	if err := os.Remove(j.gapSpool); err != nil {
-		return fmt.Errorf("empty gap spool: %w", err)
-	}
-	return nil
-}
-
-// Records yields the skips and gaps of a mailbox, and the gaps of all mailboxes, volume by volume in the order of time.
+// Records yields the gaps of all mailboxes and the skips and gaps of one, volume by volume, each in the order of time. Without a
+// mailbox it yields the former only.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
+		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
+			yield(nil, err)
+			return
+		}
 		for s, err := range j.volumes(ctx) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			for _, m := range []string{"", mailbox} {
+			for _, m := range slices.Compact([]string{"", mailbox}) {
 				prefix := mailboxKey('g', m, 0)
 				for p, err := range s.Scan(ctx, prefix, after(prefix)) {
 					var r *Record
@@ -280,39 +262,41 @@ func (j *Journal) ExpireSkips(ctx context.Context, before time.Time) (deleted in
 	return deleted, nil
 }
 
-func expireSkips(ctx context.Context, s kv.Store, before time.Time) (int, error) {
+func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int, err error) {
 	const group = 1000
-	deleted := 0
-	for {
-		var keys [][]byte
-		for p, err := range s.Scan(ctx, []byte{'g'}, []byte{'h'}) {
-			if err != nil {
-				return deleted, err
-			}
-			r, err := decodeRecord("", p.Value)
-			if err != nil {
-				return deleted, err
-			}
-			if r.Kind == Skip && r.Time.Before(before) {
-				if keys = append(keys, p.Key); len(keys) == group {
-					break
-				}
-			}
-		}
-		if len(keys) == 0 {
-			return deleted, nil
-		}
+	var keys [][]byte
+	remove := func() error {
 		err := s.Update(ctx, nil, func(tx kv.Tx) error {
 			for _, k := range keys {
 				tx.Delete(k)
 			}
 			return nil
 		})
+		if err == nil {
+			deleted += len(keys)
+			keys = keys[:0]
+		}
+		return err
+	}
+	for p, err := range s.Scan(ctx, []byte{'g'}, []byte{'h'}) {
 		if err != nil {
 			return deleted, err
 		}
-		deleted += len(keys)
+		// What can not be read is for Verify to tell; it must not keep the others.
+		r, err := decodeRecord("", p.Value)
+		if err != nil || r.Kind != Skip || !r.Time.Before(before) {
+			continue
+		}
+		if keys = append(keys, p.Key); len(keys) == group {
+			if err := remove(); err != nil {
+				return deleted, err
+			}
+		}
 	}
+	if len(keys) == 0 {
+		return deleted, nil
+	}
+	return deleted, remove()
 }
 
 // recordLosses puts what a store lost on record as gaps of all mailboxes, once.

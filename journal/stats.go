@@ -2,6 +2,8 @@ package journal
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"copialettere/journal/kv"
 )
@@ -21,15 +23,21 @@ type FolderStats struct {
 func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, error) {
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list volumes: %w", err)
 	}
 	prefix := []byte{'s'}
 	if mailbox != "" {
+		if err := checkMailbox(mailbox); err != nil {
+			return nil, err
+		}
 		prefix = mailboxKey('s', mailbox, 0)
 	}
 	var list []FolderStats
 	for _, m := range months {
 		s, err := j.volume(ctx, m, false)
+		if errors.Is(err, kv.ErrNoVolume) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -18,7 +20,7 @@ type Report struct {
 	Bytes    int64    `json:"bytes"` // of the messages of all entries
 	Chunks   int64    `json:"chunks"`
 	Stored   int64    `json:"stored"`   // bytes of all chunks as stored
-	Orphans  int64    `json:"orphans"`  // chunks that no entry refers to; no fault
+	Orphans  int64    `json:"orphans"`  // chunks from before the start that no entry refers to, or none did yet; no fault
 	Unknown  int64    `json:"unknown"`  // entries whose delivery is not known
 	Deferred int64    `json:"deferred"` // entries that wait for the MTA's retry
 	Gaps     int64    `json:"gaps"`
@@ -44,6 +46,7 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
+	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: maxPatience}
 	for _, m := range months {
 		s, err := j.volume(ctx, m, false)
 		if errors.Is(err, kv.ErrNoVolume) {
@@ -52,31 +55,53 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 		if err != nil {
 			return nil, err
 		}
+		if err := j.recordLosses(ctx, s); err != nil {
+			return nil, fmt.Errorf("volume %s: %w", m, err)
+		}
 		r.Volumes++
-		v := &verifier{j: j, ctx: ctx, store: s, month: m, report: r, progress: progress}
-		if err := v.run(); err != nil {
+		if err := v.volume(s, m); err != nil {
 			return nil, fmt.Errorf("verify %s: %w", m, err)
 		}
 	}
 	return r, nil
 }
 
-// verifier checks one volume. What deliveries write meanwhile is recognised by being checked again: see settled.
+// maxPatience is how often in all a verification waits for a store that is unavailable, retryPause each time: the store may be
+// opening its files again. After that what can not be read is a fault.
+const (
+	maxPatience = 20
+	retryPause  = 250 * time.Millisecond
+)
+
+// verifier checks one volume after the other. Each check allows for what deliveries change meanwhile, and for nothing else.
 type verifier struct {
 	j        *Journal
 	ctx      context.Context
-	store    kv.Store
-	month    kv.Month
+	newest   ChunkID // of the time when it began
 	report   *Report
 	progress func(kv.Month, int64)
+	patience int
 
-	referred []ChunkID // by entries
-	counted  map[string]folderCounters
+	store    kv.Store
+	month    kv.Month
+	referred []ChunkID                         // by entries
+	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
 }
 
-func (v *verifier) run() error {
-	v.counted = make(map[string]folderCounters)
-	for _, step := range []func() error{v.entries, v.counters, v.deliveries, v.outcomes, v.digests, v.chunks, v.records} {
+type folderName struct{ mailbox, folder string }
+
+// The two counters of a folder in verifier.folders.
+const (
+	asStored  = 0
+	asCounted = 1
+)
+
+func (v *verifier) volume(s kv.Store, m kv.Month) error {
+	v.store, v.month, v.referred = s, m, v.referred[:0]
+	v.folders = make(map[folderName]*[2]folderCounters)
+	for _, step := range []func() error{
+		v.counters, v.entries, v.counted, v.deliveries, v.outcomes, v.digests, v.chunks, v.records,
+	} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -84,28 +109,78 @@ func (v *verifier) run() error {
 	return nil
 }
 
-func (v *verifier) scan(kind byte, fn func(kv.Pair) error) error {
-	for p, err := range v.store.Scan(v.ctx, []byte{kind}, []byte{kind + 1}) {
-		if err != nil {
-			return err
+// wait says whether to try again after an error: the store may soon be available.
+func (v *verifier) wait(err error) bool {
+	if !errors.Is(err, kv.ErrUnavailable) || v.patience == 0 {
+		return false
+	}
+	v.patience--
+	select {
+	case <-v.ctx.Done():
+		return false
+	case <-time.After(retryPause):
+		return true
+	}
+}
+
+// scan calls fn for all pairs with keys that begin with prefix.
+func (v *verifier) scan(prefix []byte, fn func(kv.Pair) error) error {
+	from, to := prefix, after(prefix)
+	for {
+		var failure error
+		for p, err := range v.store.Scan(v.ctx, from, to) {
+			if err != nil {
+				failure = err
+				break
+			}
+			from = append(bytes.Clone(p.Key), 0)
+			if err := fn(p); err != nil {
+				return err
+			}
 		}
-		if err := fn(p); err != nil {
-			return err
+		if failure == nil || !v.wait(failure) {
+			return failure
 		}
 	}
-	return nil
+}
+
+func (v *verifier) get(key []byte) ([]byte, error) {
+	for {
+		value, err := v.store.Get(v.ctx, key)
+		if err == nil || !v.wait(err) {
+			return value, err
+		}
+	}
 }
 
 func (v *verifier) has(key []byte) (bool, error) {
-	_, err := v.store.Get(v.ctx, key)
+	_, err := v.get(key)
 	if errors.Is(err, kv.ErrNotFound) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
+// counters reads what is stored of the folders.
+func (v *verifier) counters() error {
+	return v.scan([]byte{'s'}, func(p kv.Pair) error {
+		mailbox, folder, rest, err := splitFolderKey(p.Key)
+		if err != nil || len(rest) != 0 {
+			v.report.fault("%s: counters with a malformed key %q", v.month, p.Key)
+			return nil
+		}
+		c, err := decodeCounters(p.Value)
+		if err != nil {
+			v.report.fault("%s %s/%s: %v", mailbox, folder, v.month, err)
+			return nil
+		}
+		v.folders[folderName{mailbox, folder}] = &[2]folderCounters{asStored: c}
+		return nil
+	})
+}
+
 func (v *verifier) entries() error {
-	return v.scan('e', func(p kv.Pair) error {
+	return v.scan([]byte{'e'}, func(p kv.Pair) error {
 		e, err := entryOf(v.month, p)
 		if err != nil {
 			v.report.fault("%s: %v", v.month, err)
@@ -116,11 +191,13 @@ func (v *verifier) entries() error {
 		if v.progress != nil && v.report.Entries%1000 == 0 {
 			v.progress(v.month, v.report.Entries)
 		}
-		c := v.counted[e.Mailbox+"\x00"+e.Folder]
-		c.entries++
-		c.bytes += uint64(e.Size)
-		c.nextUID = max(c.nextUID, e.UID+1)
-		v.counted[e.Mailbox+"\x00"+e.Folder] = c
+		name := folderName{e.Mailbox, e.Folder}
+		f := v.folders[name]
+		if f == nil {
+			f = new([2]folderCounters)
+			v.folders[name] = f
+		}
+		f[asCounted].count(e)
 		for _, chunk := range e.Chunks {
 			v.referred = append(v.referred, chunk.ID)
 		}
@@ -128,9 +205,15 @@ func (v *verifier) entries() error {
 	})
 }
 
+func (c *folderCounters) count(e *Entry) {
+	c.entries++
+	c.bytes += uint64(e.Size)
+	c.nextUID = max(c.nextUID, e.UID+1)
+}
+
 func (v *verifier) entry(e *Entry) error {
 	name := fmt.Sprintf("%s %s %d", e.Mailbox, e.FolderName(), e.UID)
-	place, err := v.store.Get(v.ctx, deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)))
+	place, err := v.get(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)))
 	if errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(place, encodePlace(e.Ref)) {
 		if gone, err := v.gone(e.Ref); gone || err != nil {
 			return err
@@ -139,14 +222,7 @@ func (v *verifier) entry(e *Entry) error {
 	} else if err != nil {
 		return err
 	}
-	body, err := v.j.Body(v.ctx, e)
-	if err == nil {
-		h := sha256.New()
-		if _, err = body.WriteTo(h); err == nil && Digest(h.Sum(nil)) != e.SHA256 {
-			err = errors.New("the SHA-256 of its bytes is another one")
-		}
-	}
-	if err != nil {
+	if err := v.body(e); err != nil {
 		if v.ctx.Err() != nil {
 			return v.ctx.Err()
 		}
@@ -157,7 +233,26 @@ func (v *verifier) entry(e *Entry) error {
 			v.report.fault("%s: part %d lies outside the message", name, i)
 		}
 	}
+	if len(e.Parts.Parts) == 0 {
+		v.report.fault("%s: it has no part table", name)
+	}
 	return nil
+}
+
+// body says what is wrong with the bytes of a message.
+func (v *verifier) body(e *Entry) error {
+	for {
+		body, err := v.j.Body(v.ctx, e)
+		if err == nil {
+			h := sha256.New()
+			if _, err = body.WriteTo(h); err == nil && Digest(h.Sum(nil)) != e.SHA256 {
+				return errors.New("the SHA-256 of its bytes is another one")
+			}
+		}
+		if err == nil || !v.wait(err) {
+			return err
+		}
+	}
 }
 
 // gone says whether an entry was withdrawn since it was read.
@@ -166,93 +261,74 @@ func (v *verifier) gone(r Ref) (bool, error) {
 	return !there, err
 }
 
-// counters compares the folder counters with what was counted; a folder that deliveries are changing is counted again.
-func (v *verifier) counters() error {
-	err := v.scan('s', func(p kv.Pair) error {
-		mailbox, folder, rest, err := splitFolderKey(p.Key)
-		if err != nil || len(rest) != 0 {
-			v.report.fault("%s: counters with a malformed key %q", v.month, p.Key)
-			return nil
+// counted compares what was counted with what is stored. A folder that differs may have changed meanwhile, so it is counted again.
+func (v *verifier) counted() error {
+	for name, f := range v.folders {
+		stored, counted := f[asStored], f[asCounted]
+		if stored.entries == counted.entries && stored.bytes == counted.bytes && stored.nextUID >= counted.nextUID && stored.nextUID > 0 {
+			continue
 		}
-		counted := v.counted[mailbox+"\x00"+folder]
-		delete(v.counted, mailbox+"\x00"+folder)
-		c, err := decodeCounters(p.Value)
-		if err != nil {
-			v.report.fault("%s %s/%s: %v", mailbox, folder, v.month, err)
-			return nil
-		}
-		if c.entries == counted.entries && c.bytes == counted.bytes && c.nextUID >= counted.nextUID {
-			return nil
-		}
-		return v.recount(mailbox, folder)
-	})
-	if err != nil {
-		return err
-	}
-	for name := range v.counted {
-		mailbox, folder, _ := cutZero(name)
-		if err := v.recount(mailbox, folder); err != nil {
+		if err := v.recount(name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// recount compares the counters of one folder until they hold still while its entries are counted.
-func (v *verifier) recount(mailbox, folder string) error {
-	const tries = 20
-	for range tries {
-		before, err := v.readCounters(mailbox, folder)
-		if err != nil {
-			return err
-		}
-		var counted folderCounters
-		prefix := folderKey('e', mailbox, folder)
-		for p, err := range v.store.Scan(v.ctx, prefix, after(prefix)) {
-			if err != nil {
-				return err
-			}
-			if e, err := entryOf(v.month, p); err == nil {
-				counted.entries++
-				counted.bytes += uint64(e.Size)
-				counted.nextUID = max(counted.nextUID, e.UID+1)
-			}
-		}
-		now, err := v.readCounters(mailbox, folder)
-		if err != nil {
-			return err
-		}
-		if now != before {
-			continue
-		}
-		if now.entries != counted.entries || now.bytes != counted.bytes || now.nextUID < counted.nextUID {
-			v.report.fault("%s %s/%s: counters say %d entries of %d bytes, next UID %d; there are %d of %d, and UID %d is taken",
-				mailbox, folder, v.month, now.entries, now.bytes, now.nextUID, counted.entries, counted.bytes, int64(counted.nextUID)-1)
+// recount counts the entries of one folder below the next UID. Deliveries can not add to them, only a withdrawal can take from them,
+// and how many there were meanwhile the counters tell.
+func (v *verifier) recount(name folderName) error {
+	before, err := v.readCounters(name)
+	if err != nil {
+		return err
+	}
+	var counted folderCounters
+	err = v.scan(folderKey('e', name.mailbox, name.folder), func(p kv.Pair) error {
+		if e, err := entryOf(v.month, p); err == nil && e.UID < before.nextUID {
+			counted.count(e)
 		}
 		return nil
+	})
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("%s %s/%s changes too fast to be counted", mailbox, folder, v.month)
+	now, err := v.readCounters(name)
+	if err != nil {
+		return err
+	}
+	added := uint64(now.nextUID - before.nextUID)
+	withdrawn := before.entries + added - now.entries
+	sound := counted.entries <= before.entries && counted.entries+withdrawn >= before.entries
+	if withdrawn == 0 {
+		sound = counted.entries == before.entries && counted.bytes == before.bytes
+	}
+	if before.nextUID == 0 || !sound {
+		v.report.fault("%s %s/%s: counters say %d entries of %d bytes below UID %d; there are %d of %d",
+			name.mailbox, name.folder, v.month, before.entries, before.bytes, before.nextUID, counted.entries, counted.bytes)
+	}
+	return nil
 }
 
-func (v *verifier) readCounters(mailbox, folder string) (folderCounters, error) {
-	b, err := v.store.Get(v.ctx, counterKey(mailbox, folder))
+func (v *verifier) readCounters(name folderName) (folderCounters, error) {
+	b, err := v.get(counterKey(name.mailbox, name.folder))
 	if errors.Is(err, kv.ErrNotFound) {
 		return folderCounters{}, nil
 	}
 	if err != nil {
 		return folderCounters{}, err
 	}
-	return decodeCounters(b)
+	// Malformed ones are known already.
+	c, err := decodeCounters(b)
+	if err != nil {
+		return folderCounters{}, nil
+	}
+	return c, nil
 }
 
-func cutZero(name string) (string, string, bool) {
-	a, b, ok := bytes.Cut([]byte(name), []byte{0})
-	return string(a), string(b), ok
-}
-
+// deliveries checks that every delivery key leads to an entry of just that delivery.
 func (v *verifier) deliveries() error {
-	return v.scan('d', func(p kv.Pair) error {
-		mailbox, _, err := splitMailboxKey(p.Key)
+	return v.scan([]byte{'d'}, func(p kv.Pair) error {
+		mailbox, key, err := splitMailboxKey(p.Key)
 		if err != nil {
 			v.report.fault("%s: malformed delivery key %q", v.month, p.Key)
 			return nil
@@ -262,25 +338,42 @@ func (v *verifier) deliveries() error {
 			v.report.fault("%s: delivery of %s: %v", v.month, mailbox, err)
 			return nil
 		}
-		return v.leadsToEntry(p, ref, "a delivery key")
+		value, err := v.get(entryKey(ref))
+		if errors.Is(err, kv.ErrNotFound) {
+			return v.astray(p, ref, "a delivery key")
+		}
+		if err != nil {
+			return err
+		}
+		// An entry that can not be decoded is a fault already.
+		e, err := decodeEntry(ref, value)
+		if err != nil {
+			return nil
+		}
+		if digest := deliveryDigest(mailbox, e.Direction, e.MailFrom, e.SHA256); !bytes.Equal(digest[:], key) {
+			v.report.fault("a delivery key leads to %s %s %d, which is another delivery", mailbox, ref.FolderName(), ref.UID)
+		}
+		return nil
 	})
 }
 
-func (v *verifier) leadsToEntry(p kv.Pair, r Ref, what string) error {
-	there, err := v.has(entryKey(r))
-	if err != nil || there {
+// astray reports a pair that leads to an entry that is not there, but for one that changed since it was read: the entry was
+// withdrawn, and perhaps delivered again under a new UID.
+func (v *verifier) astray(p kv.Pair, r Ref, what string) error {
+	switch now, err := v.get(p.Key); {
+	case errors.Is(err, kv.ErrNotFound):
+		return nil
+	case err != nil:
 		return err
-	}
-	// Withdrawn since the scan read the page: then the key is gone as well.
-	if still, err := v.has(p.Key); err != nil || !still {
-		return err
+	case p.Key[0] == 'd' && !bytes.Equal(now, p.Value):
+		return nil
 	}
 	v.report.fault("%s leads to %s %s %d, which is not there", what, r.Mailbox, r.FolderName(), r.UID)
 	return nil
 }
 
 func (v *verifier) outcomes() error {
-	return v.scan('o', func(p kv.Pair) error {
+	return v.scan([]byte{'o'}, func(p kv.Pair) error {
 		o, err := decodeOutcome(p.Value)
 		if err != nil {
 			v.report.fault("%s: %q: %v", v.month, p.Key, err)
@@ -297,15 +390,19 @@ func (v *verifier) outcomes() error {
 			v.report.fault("%s: malformed outcome key %q", v.month, p.Key)
 			return nil
 		}
-		e, _ := entryOf(v.month, kv.Pair{Key: p.Key})
-		return v.leadsToEntry(p, Ref{Mailbox: mailbox, Month: v.month, Folder: folder, UID: e.UID}, "an outcome")
+		ref := Ref{Mailbox: mailbox, Month: v.month, Folder: folder, UID: binary.BigEndian.Uint32(rest)}
+		there, err := v.has(entryKey(ref))
+		if err != nil || there {
+			return err
+		}
+		return v.astray(p, ref, "an outcome")
 	})
 }
 
 // digests checks that every digest leads to a chunk with these bytes.
 func (v *verifier) digests() error {
 	var buf []byte
-	return v.scan('h', func(p kv.Pair) error {
+	return v.scan([]byte{'h'}, func(p kv.Pair) error {
 		var id ChunkID
 		if len(p.Value) != len(id) || len(p.Key) != 33 {
 			v.report.fault("%s: malformed digest key %x", v.month, p.Key)
@@ -313,12 +410,12 @@ func (v *verifier) digests() error {
 		}
 		copy(id[:], p.Value)
 		data, err := v.j.readChunk(v.ctx, v.store, id, buf[:0])
+		for err != nil && v.wait(err) {
+			data, err = v.j.readChunk(v.ctx, v.store, id, buf[:0])
+		}
 		if err != nil {
 			if v.ctx.Err() != nil {
 				return v.ctx.Err()
-			}
-			if still, err := v.has(p.Key); err != nil || !still {
-				return err
 			}
 			v.report.fault("%s: digest %x: %v", v.month, p.Key[1:], err)
 			return nil
@@ -335,7 +432,7 @@ func (v *verifier) digests() error {
 func (v *verifier) chunks() error {
 	compare := func(a, b ChunkID) int { return bytes.Compare(a[:], b[:]) }
 	slices.SortFunc(v.referred, compare)
-	return v.scan('c', func(p kv.Pair) error {
+	return v.scan([]byte{'c'}, func(p kv.Pair) error {
 		var id ChunkID
 		if len(p.Key) != 1+len(id) {
 			v.report.fault("%s: malformed chunk key %x", v.month, p.Key)
@@ -344,7 +441,7 @@ func (v *verifier) chunks() error {
 		copy(id[:], p.Key[1:])
 		v.report.Chunks++
 		v.report.Stored += int64(len(p.Value))
-		if _, ok := slices.BinarySearchFunc(v.referred, id, compare); !ok {
+		if _, ok := slices.BinarySearchFunc(v.referred, id, compare); !ok && compare(id, v.newest) < 0 {
 			v.report.Orphans++
 		}
 		return nil
@@ -352,7 +449,7 @@ func (v *verifier) chunks() error {
 }
 
 func (v *verifier) records() error {
-	return v.scan('g', func(p kv.Pair) error {
+	return v.scan([]byte{'g'}, func(p kv.Pair) error {
 		mailbox, _, err := splitMailboxKey(p.Key)
 		var r *Record
 		if err == nil {

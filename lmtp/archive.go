@@ -75,7 +75,7 @@ func (t *transaction) commit() error {
 	start := time.Now()
 	placements, err := t.draft.Commit(ctx, t.envelope(), intents, skips)
 	if err != nil {
-		return t.journalError(err, intents)
+		return t.journalError(err, intents, skips)
 	}
 	t.s.c.server.m.commit.Observe(time.Since(start))
 	t.skips = len(skips)
@@ -90,22 +90,30 @@ func (t *transaction) commit() error {
 }
 
 // journalError does what the operator wants when the journal can not take a message: defer it, or deliver it with a gap on record.
-func (t *transaction) journalError(err error, intents []journal.Intent) error {
-	if !t.s.c.server.config.DeliverOnJournalError {
+func (t *transaction) journalError(err error, intents []journal.Intent, skips []journal.Record) error {
+	if !t.s.c.server.config.DeliverOnJournalError || t.ctx.Err() != nil {
 		return err
 	}
-	gaps := make([]journal.Record, len(intents))
+	gaps := make([]journal.Record, len(intents), len(intents)+len(skips))
 	for i, in := range intents {
 		gaps[i] = t.record(journal.Gap, in.Mailbox, journal.ReasonJournalFault)
 		gaps[i].RcptTo, gaps[i].ORCPT = in.RcptTo, in.ORCPT
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
 	defer cancel()
-	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
+	if gapErr := t.s.c.server.config.Journal.Gap(ctx, append(gaps, skips...)...); gapErr != nil {
 		return errors.Join(err, gapErr)
 	}
 	t.log.Error("message delivered without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
 	return nil
+}
+
+// refusalFault returns the fault for which a message that could not be committed is refused.
+func refusalFault(err error) error {
+	if errors.Is(err, errPolicy) {
+		return errPolicy
+	}
+	return errJournal
 }
 
 func (t *transaction) judgeReceived() (intents []journal.Intent, lines [][]*line, skips []journal.Record, err error) {
@@ -208,12 +216,11 @@ func (t *transaction) conclude() {
 
 func (t *transaction) concludeEntry(e *pendingEntry) error {
 	j, ref := t.s.c.server.config.Journal, e.placement.Ref
-	delivered, open, refusal := false, false, nexthop.Reply{}
+	delivered, unknown, open, refusal := false, false, false, nexthop.Reply{}
 	for _, n := range e.lines {
 		switch {
 		case n.unknown:
-			// The message may have been delivered: the entry keeps the state unknown.
-			return nil
+			unknown = true
 		case n.final.Positive():
 			delivered = true
 		case n.final.Permanent():
@@ -227,6 +234,9 @@ func (t *transaction) concludeEntry(e *pendingEntry) error {
 	switch {
 	case delivered:
 		j.Delivered(ref, t.id)
+		return nil
+	case unknown:
+		// The message may have been delivered: the entry keeps the state unknown.
 		return nil
 	case open:
 		// A lost note costs nothing but a state of unknown.

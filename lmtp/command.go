@@ -2,6 +2,7 @@ package lmtp
 
 import (
 	"errors"
+	"maps"
 	"strings"
 )
 
@@ -26,6 +27,17 @@ func (p path) param(key string) (string, bool) {
 	return "", false
 }
 
+// only returns the parameters, as received, whose upper-case key is wanted.
+func (p path) only(wanted func(key string) bool) []string {
+	var list []string
+	for _, v := range p.params {
+		if key, _, _ := strings.Cut(v, "="); wanted(strings.ToUpper(key)) {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
 // parsePath reads what follows "MAIL FROM:" or "RCPT TO:". It takes spaces before the path and a path without brackets, as
 // other servers do.
 func parsePath(s string) (path, error) {
@@ -43,7 +55,13 @@ func parsePath(s string) (path, error) {
 		}
 		address, rest = s[1:end], s[end+1:]
 	} else {
-		address, rest, _ = strings.Cut(s, " ")
+		end := strings.IndexAny(s, " \t")
+		if end < 0 {
+			end = len(s)
+		}
+		if address, rest = s[:end], s[end:]; address == "" {
+			return path{}, errSyntax
+		}
 	}
 	// A source route is to be accepted and ignored (RFC 5321 appendix C).
 	if strings.HasPrefix(address, "@") {
@@ -53,13 +71,15 @@ func parsePath(s string) (path, error) {
 		}
 		address = after
 	}
-	if strings.ContainsAny(address, "<>") && !strings.Contains(address, `"`) {
+	if strings.ContainsAny(address, "<>") && !strings.HasPrefix(address, `"`) {
 		return path{}, errSyntax
 	}
-	return path{address: address, params: strings.Fields(rest)}, nil
+	// Only these two divide parameters: an ORCPT in UTF-8 may hold other white space.
+	return path{address: address, params: strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == '\t' })}, nil
 }
 
-// closingBracket returns the index of the bracket that ends the path at the front of s, or -1. A quoted local part may hold others.
+// closingBracket returns the index of the bracket that ends the path at the front of s, or -1. A quoted local part may hold others,
+// unless the quotes do not match: then the next hop is to judge what stands before the first.
 func closingBracket(s string) int {
 	quoted := false
 	for i := 1; i < len(s); i++ {
@@ -72,7 +92,7 @@ func closingBracket(s string) int {
 			return i
 		}
 	}
-	return -1
+	return strings.IndexByte(s, '>')
 }
 
 // unavailable is what XFORWARD says for what the MTA does not know.
@@ -84,12 +104,13 @@ type xforward map[string]string
 // xforwardAttributes are the ones that Postfix has.
 const xforwardAttributes = "NAME ADDR PORT PROTO HELO IDENT SOURCE"
 
-// parse reads the attributes of one XFORWARD command into x.
+// parse reads the attributes of one XFORWARD command into x, which stays as it is after an error.
 func (x xforward) parse(s string) error {
 	attributes := strings.Fields(s)
 	if len(attributes) == 0 {
 		return errSyntax
 	}
+	read := make(xforward)
 	for _, a := range attributes {
 		key, value, ok := strings.Cut(a, "=")
 		key = strings.ToUpper(key)
@@ -100,8 +121,9 @@ func (x xforward) parse(s string) error {
 		if strings.EqualFold(value, unavailable) {
 			value = ""
 		}
-		x[key] = value
+		read[key] = value
 	}
+	maps.Copy(x, read)
 	return nil
 }
 

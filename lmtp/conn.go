@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +24,7 @@ const (
 	maxDataTime    = time.Hour // for one message
 	writeTimeout   = 2 * time.Minute
 	readBuffer     = 64 << 10
+	maxKeptReplies = 16 << 10 // bytes of room for replies that a connection keeps
 )
 
 // conn is the connection layer between the network and go-smtp, which sees through it a client that says only simple things. It reads
@@ -38,9 +39,10 @@ type conn struct {
 	server  *Server
 	log     *slog.Logger
 	in      *bufio.Reader
-	line    []byte // what is left of the line handed to go-smtp
-	reply   []byte // what go-smtp has written of its reply
-	replies []queuedReply
+	line    string        // what is left of the line handed to go-smtp
+	reply   []byte        // what go-smtp has written of its reply
+	out     []byte        // replies that the client can be given
+	replies []queuedReply // the first that is to be waited for, and all behind it
 	session *session
 	forward xforward
 	command path // the MAIL or RCPT line that go-smtp is dealing with
@@ -51,14 +53,14 @@ type conn struct {
 
 	data  bool        // between a 354 of go-smtp and the end of what it reads as the message
 	quiet atomic.Bool // replies of go-smtp are dropped: the session has given its own
-	dead  error       // the first error of reading or writing
+	dead  error       // why nothing more is read or written
 
 	mu     sync.Mutex
 	idle   bool // waiting for a command with no transaction begun
 	closed bool
 }
 
-// queuedReply is a reply that the client has not been given yet: text, or what later returns.
+// queuedReply is a reply that can not be given yet, because it or one before it is to be waited for: text, or what later returns.
 type queuedReply struct {
 	text  []byte
 	later func() nexthop.Reply
@@ -78,7 +80,15 @@ func peerName(nc net.Conn) string {
 }
 
 // Read gives go-smtp its next line.
-func (c *conn) Read(p []byte) (int, error) {
+func (c *conn) Read(p []byte) (n int, err error) {
+	// go-smtp recovers the panics of its commands. This is the way to all others, which must not end the other connections.
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.log.Error("panic", "cause", cause, "stack", string(debug.Stack()))
+			c.giveUp()
+			n, err = 0, c.dead
+		}
+	}()
 	for len(c.line) == 0 {
 		if c.dead != nil {
 			return 0, c.dead
@@ -86,7 +96,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		if c.data {
 			// go-smtp reads what it takes for the rest of the message: the session has read it.
 			c.data = false
-			c.line = []byte(".\r\n")
+			c.line = ".\r\n"
 			break
 		}
 		c.quiet.Store(false)
@@ -99,7 +109,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(p, c.line)
+	n = copy(p, c.line)
 	c.line = c.line[n:]
 	return n, nil
 }
@@ -125,17 +135,18 @@ func (c *conn) readLine() ([]byte, error) {
 		return nil, c.refuse(faultReply(errShutdown, ""))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, c.refuse(ourReply(421, "4.4.2", "Idle for too long, closing", ""))
-	case err != nil && len(line) > 0:
-		return nil, io.EOF // a torn line is no command
+	case err != nil:
+		// A torn line is no command, and how a client leaves is no fault of ours.
+		return nil, io.EOF
 	}
-	return line, err
+	return line, nil
 }
 
 // await sets the deadline of the next command. It reports false when the server is stopping and no transaction is begun.
 func (c *conn) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.idle = c.session == nil || c.session.transaction == nil
+	c.idle = c.session == nil || !c.session.begun()
 	if c.idle && c.server.stopping() {
 		return false
 	}
@@ -162,59 +173,60 @@ func (c *conn) refuse(r nexthop.Reply) error {
 }
 
 // dispatch deals with one command line. It returns the line that go-smtp is to see, or nothing where all is done.
-func (c *conn) dispatch(line []byte) ([]byte, error) {
-	text := strings.TrimRight(string(line), "\r\n")
+func (c *conn) dispatch(line []byte) (string, error) {
+	text := string(bytes.TrimRight(line, "\r\n"))
 	verb, rest, _ := strings.Cut(text, " ")
-	switch strings.ToUpper(verb) {
-	case "LHLO", "EHLO":
+	verb = strings.ToUpper(verb)
+	switch verb {
+	case "MAIL", "HELO", "LHLO", "EHLO", "RSET", "QUIT", "XFORWARD":
+		// What ends a transaction, or depends on whether there is one, comes after the replies of the next hop.
+		if err := c.settle(); err != nil {
+			return "", err
+		}
+	}
+	switch verb {
+	case "HELO", "LHLO", "EHLO":
 		if len(rest) > maxHello {
 			c.say(ourReply(501, "5.5.4", "Name too long", ""))
-			return nil, nil
+			return "", nil
 		}
-		c.hello = true
-		if err := c.settle(); err != nil {
-			return nil, err
-		}
+		c.hello = verb != "HELO"
 	case "MAIL":
-		return c.path(rest, "FROM:", []byte("MAIL FROM:<>\r\n"), c.session.canMail), nil
+		return c.path(rest, "FROM:", "MAIL FROM:<>\r\n", c.session.canMail), nil
 	case "RCPT":
-		return c.path(rest, "TO:", []byte("RCPT TO:<recipient@hook.invalid>\r\n"), c.session.canRcpt), nil
-	case "RSET", "QUIT":
-		if err := c.settle(); err != nil {
-			return nil, err
-		}
+		return c.path(rest, "TO:", "RCPT TO:<recipient@hook.invalid>\r\n", c.session.canRcpt), nil
 	case "DATA":
 		if c.session != nil && strings.TrimSpace(rest) == "" {
-			return c.beginData(line)
+			return c.beginData()
 		}
 	case "XFORWARD":
 		c.say(c.xforward(rest))
-		return nil, nil
+		return "", nil
 	case "BDAT":
 		// Nobody who reads our keywords sends it, and its chunk must not be read as commands.
-		return nil, c.refuse(ourReply(502, "5.5.1", "CHUNKING is not offered", ""))
+		return "", c.refuse(ourReply(502, "5.5.1", "CHUNKING is not offered", ""))
 	}
-	return bytes.Clone(line), nil
+	return text + "\r\n", nil
 }
 
 // path reads a MAIL or RCPT line, and returns the harmless line that stands for it.
-func (c *conn) path(rest, keyword string, harmless []byte, allowed func() (nexthop.Reply, bool)) []byte {
+func (c *conn) path(rest, keyword, harmless string, allowed func() (nexthop.Reply, bool)) string {
 	if c.session == nil {
 		return harmless // go-smtp refuses it: no greeting yet
 	}
 	if r, ok := allowed(); !ok {
 		c.say(r)
-		return nil
+		return ""
 	}
 	rest = strings.TrimLeft(rest, " \t")
 	if len(rest) < len(keyword) || !strings.EqualFold(rest[:len(keyword)], keyword) {
 		c.say(ourReply(501, "5.5.4", "Syntax: "+keyword+"<address>", ""))
-		return nil
+		return ""
 	}
 	p, err := parsePath(rest[len(keyword):])
 	if err != nil || (keyword == "TO:" && p.address == "") {
 		c.say(ourReply(501, "5.1.3", "Bad address syntax", ""))
-		return nil
+		return ""
 	}
 	c.command = p
 	return harmless
@@ -223,7 +235,7 @@ func (c *conn) path(rest, keyword string, harmless []byte, allowed func() (nexth
 // xforward takes what the MTA says of its client. It holds for one transaction.
 func (c *conn) xforward(rest string) nexthop.Reply {
 	switch {
-	case c.session == nil || c.session.transaction != nil:
+	case c.session == nil || c.session.begun():
 		return ourReply(503, "5.5.1", "XFORWARD not allowed now", "")
 	case c.forward.parse(rest) != nil:
 		return ourReply(501, "5.5.4", "Bad XFORWARD attribute", "")
@@ -232,16 +244,16 @@ func (c *conn) xforward(rest string) nexthop.Reply {
 }
 
 // beginData lets DATA through to go-smtp when there is a recipient to take the message.
-func (c *conn) beginData(line []byte) ([]byte, error) {
+func (c *conn) beginData() (string, error) {
 	c.session.pipelineData()
 	if err := c.settle(); err != nil {
-		return nil, err
+		return "", err
 	}
 	if r, ok := c.session.canData(); !ok {
 		c.say(r)
-		return nil, nil
+		return "", nil
 	}
-	return bytes.Clone(line), nil
+	return "DATA\r\n", nil
 }
 
 // Write takes what go-smtp writes, and puts each whole reply into the queue.
@@ -260,12 +272,12 @@ func (c *conn) Write(p []byte) (int, error) {
 			last = len(c.reply) > end+3 && c.reply[end+3] == ' '
 			end += n + 1
 		}
-		c.replied(bytes.Clone(c.reply[:end]))
+		c.replied(c.reply[:end])
 		c.reply = append(c.reply[:0], c.reply[end:]...)
 	}
 }
 
-// replied deals with one whole reply of go-smtp.
+// replied deals with one whole reply of go-smtp, which is valid until it returns.
 func (c *conn) replied(text []byte) {
 	switch {
 	case bytes.HasPrefix(text, []byte("354")):
@@ -281,7 +293,11 @@ func (c *conn) replied(text []byte) {
 		return
 	}
 	c.hello = false
-	c.replies = append(c.replies, queuedReply{text: text})
+	if len(c.replies) == 0 {
+		c.out = append(c.out, text...)
+	} else {
+		c.replies = append(c.replies, queuedReply{text: bytes.Clone(text)})
+	}
 	if bytes.HasPrefix(text, []byte("221")) || bytes.HasPrefix(text, []byte("421")) {
 		c.flush()
 	}
@@ -289,38 +305,52 @@ func (c *conn) replied(text []byte) {
 
 // say queues a reply of our own.
 func (c *conn) say(r nexthop.Reply) {
-	c.replies = append(c.replies, queuedReply{text: appendReply(nil, r)})
+	if len(c.replies) == 0 {
+		c.out = appendReply(c.out, r)
+	} else {
+		c.replies = append(c.replies, queuedReply{text: appendReply(nil, r)})
+	}
 }
 
 // settle waits for the replies of the next hop that are queued.
 func (c *conn) settle() error {
-	for i := range c.replies {
-		q := &c.replies[i]
-		if q.later != nil {
-			q.text, q.later = appendReply(nil, q.later()), nil
-		}
+	if c.dead != nil {
+		return c.dead
 	}
-	return c.dead
+	for i, q := range c.replies {
+		if q.later != nil {
+			c.out = appendReply(c.out, q.later())
+		} else {
+			c.out = append(c.out, q.text...)
+		}
+		c.replies[i] = queuedReply{}
+	}
+	c.replies = c.replies[:0]
+	return nil
 }
 
 // flush gives the client all replies that are queued.
 func (c *conn) flush() error {
-	if len(c.replies) == 0 {
-		return c.dead
-	}
-	if err := c.settle(); err != nil {
+	if err := c.settle(); err != nil || len(c.out) == 0 {
 		return err
 	}
-	var text []byte
-	for _, q := range c.replies {
-		text = append(text, q.text...)
-	}
-	c.replies = c.replies[:0]
 	c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := c.Conn.Write(text); err != nil {
-		c.dead = fmt.Errorf("reply to client: %w", err)
+	if _, err := c.Conn.Write(c.out); err != nil {
+		c.log.Warn("client did not take its replies", "error", err)
+		c.dead = io.EOF
+	}
+	if c.out = c.out[:0]; cap(c.out) > maxKeptReplies {
+		c.out = nil
 	}
 	return c.dead
+}
+
+// giveUp ends the connection for a fault in the hook itself, with the replies that were ready before it.
+func (c *conn) giveUp() {
+	c.replies = nil
+	c.say(faultReply(errInternal, ""))
+	c.flush()
+	c.dead = io.EOF
 }
 
 // body returns the message, to be read up to its end. Each wait for bytes has the data timeout, and all of them maxDataTime.
@@ -345,7 +375,7 @@ func (s source) Read(p []byte) (int, error) {
 	return s.c.Conn.Read(p)
 }
 
-// Close is called by go-smtp when the connection is at its end, perhaps more than once.
+// Close is called by go-smtp when the connection is at its end, perhaps more than once, from the goroutine that serves it.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	closed := c.closed
@@ -354,6 +384,9 @@ func (c *conn) Close() error {
 	if closed {
 		return nil
 	}
+	// go-smtp closes right behind the last of its replies.
+	c.flush()
+	c.dead = io.EOF
 	err := c.Conn.Close()
 	c.server.removeConn(c)
 	return err

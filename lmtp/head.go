@@ -14,6 +14,7 @@ const maxHead = 64 << 10
 type headFilter struct {
 	header OriginHeader
 	held   []byte
+	next   int // how many bytes must be held before it is worth looking again
 	done   bool
 	found  bool
 	value  string // unfolded
@@ -25,8 +26,13 @@ func (h *headFilter) take(p []byte) []byte {
 		return p
 	}
 	h.held = append(h.held, p...)
+	if len(h.held) < h.next {
+		return nil
+	}
 	start, end, sure := h.find(h.held)
 	if !sure && len(h.held) < maxHead {
+		// A message that comes in small pieces must not be searched once for each.
+		h.next = min(2*len(h.held), maxHead)
 		return nil
 	}
 	return h.release(start, end)

@@ -91,8 +91,8 @@ func (l *leg) reply(ctx context.Context) (nexthop.Reply, error) {
 		return nexthop.Reply{}, l.err
 	}
 	r, err := l.conn.Reply(ctx)
-	if err != nil && l.replies == 0 && !l.fresh {
-		// The hop has closed a kept connection meanwhile.
+	if (err != nil || r.Code == 421) && l.replies == 0 && !l.fresh {
+		// The hop has closed a kept connection meanwhile, or does so now.
 		l.conn.Abort()
 		if l.connect(); l.err != nil {
 			return nexthop.Reply{}, l.err
@@ -115,28 +115,35 @@ func (l *leg) begin(t *transaction) {
 	if l.err != nil {
 		return
 	}
-	a := l.conn.Announced()
-	if len(a.XForward) > 0 && len(t.forward) > 0 {
-		attributes := t.forward.attributes()
-		l.queue(func(c nexthop.Conn) { c.XForward(attributes) })
-	}
-	var params []string
-	for _, p := range []struct {
-		key       string
-		announced bool
-	}{{"BODY", a.EightBitMIME}, {"SIZE", a.Size >= 0}, {"SMTPUTF8", a.SMTPUTF8}, {"RET", a.DSN}, {"ENVID", a.DSN}} {
-		if v, ok := t.from.param(p.key); ok && p.announced {
-			params = append(params, parameter(p.key, v))
+	// What a hop announces may be another thing after a reconnect.
+	l.queue(func(c nexthop.Conn) {
+		if len(t.forward) > 0 && len(c.Announced().XForward) > 0 {
+			c.XForward(t.forward.attributes())
 		}
-	}
-	l.queue(func(c nexthop.Conn) { c.Mail(t.from.address, params) })
+		c.Mail(t.from.address, mailParams(t.from, c.Announced()))
+	})
 }
 
-func parameter(key, value string) string {
-	if value == "" {
-		return key
-	}
-	return key + "=" + value
+// mailParams returns the parameters of a MAIL line that a hop understands.
+func mailParams(from path, a nexthop.Announced) []string {
+	return from.only(func(key string) bool {
+		switch key {
+		case "BODY":
+			return a.EightBitMIME
+		case "SIZE":
+			return a.Size >= 0
+		case "SMTPUTF8":
+			return a.SMTPUTF8
+		case "RET", "ENVID":
+			return a.DSN
+		}
+		return false
+	})
+}
+
+// rcptParams returns the parameters of a RCPT line that a hop understands.
+func rcptParams(to path, a nexthop.Announced) []string {
+	return to.only(func(key string) bool { return a.DSN && (key == "NOTIFY" || key == "ORCPT") })
 }
 
 // mailReply returns the reply to MAIL, which it reads at the first call.
@@ -157,15 +164,7 @@ func (l *leg) rcpt(p path) {
 	if l.err != nil {
 		return
 	}
-	var params []string
-	if l.conn.Announced().DSN {
-		for _, key := range []string{"NOTIFY", "ORCPT"} {
-			if v, ok := p.param(key); ok {
-				params = append(params, parameter(key, v))
-			}
-		}
-	}
-	l.queue(func(c nexthop.Conn) { c.Rcpt(p.address, params) })
+	l.queue(func(c nexthop.Conn) { c.Rcpt(p.address, rcptParams(p, c.Announced())) })
 }
 
 // askData queues DATA, once.

@@ -3,7 +3,7 @@ package lmtp
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 
 	"copialettere/lmtp/nexthop"
@@ -24,6 +24,7 @@ var (
 	errPolicy   = errors.New("settings can not be read")
 	errTooLarge = errors.New("message too large")
 	errShutdown = errors.New("shutting down")
+	errInternal = errors.New("panic")
 )
 
 // faultReply is the one place that makes a reply of an error: temporary, whatever happened, and without internal text. Only what the
@@ -39,6 +40,8 @@ func faultReply(err error, transaction string) nexthop.Reply {
 		return ourReply(451, "4.3.0", "Settings are not available, try again later", transaction)
 	case errors.Is(err, errShutdown):
 		return ourReply(421, "4.3.2", "Shutting down, try again later", transaction)
+	case errors.Is(err, errInternal):
+		return ourReply(421, "4.3.0", "Internal error, try again later", transaction)
 	case errors.As(err, &connect):
 		return ourReply(451, "4.4.1", "Next hop is not reachable, try again later", transaction)
 	case errors.Is(err, nexthop.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -50,15 +53,17 @@ func faultReply(err error, transaction string) nexthop.Reply {
 
 // appendReply writes a reply in wire form (RFC 5321 section 4.2).
 func appendReply(b []byte, r nexthop.Reply) []byte {
-	if len(r.Lines) == 0 {
-		return fmt.Appendf(b, "%03d \r\n", r.Code)
+	lines := r.Lines
+	if len(lines) == 0 {
+		lines = []string{""}
 	}
-	for i, line := range r.Lines {
-		separator := '-'
-		if i == len(r.Lines)-1 {
+	for i, line := range lines {
+		separator := byte('-')
+		if i == len(lines)-1 {
 			separator = ' '
 		}
-		b = fmt.Appendf(b, "%03d%c%s\r\n", r.Code, separator, strings.TrimRight(line, "\r\n"))
+		b = append(strconv.AppendInt(b, int64(r.Code), 10), separator)
+		b = append(append(b, strings.TrimRight(line, "\r\n")...), "\r\n"...)
 	}
 	return b
 }

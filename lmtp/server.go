@@ -3,10 +3,10 @@ package lmtp
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,8 +64,12 @@ type Server struct {
 	cancel context.CancelFunc
 	halted atomic.Bool
 
-	mu    sync.Mutex
-	conns map[*conn]struct{} // guarded by mu
+	serving sync.WaitGroup // the calls of Serve
+
+	mu        sync.Mutex
+	conns     map[*conn]struct{} // guarded by mu
+	gone      sync.Cond          // on mu: a connection left conns
+	listeners []*listener        // guarded by mu
 }
 
 type serverMetrics struct {
@@ -111,10 +115,13 @@ func NewServer(c Config) *Server {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.gone.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.hops = []*nexthop.Hop{c.NextHop}
 	for _, h := range c.Domains {
-		s.hops = append(s.hops, h)
+		if !slices.Contains(s.hops, h) {
+			s.hops = append(s.hops, h)
+		}
 	}
 	s.engine = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		nc := c.Conn().(*conn)
@@ -129,38 +136,53 @@ func NewServer(c Config) *Server {
 	return s
 }
 
-// Serve takes connections from a listener until Shutdown; then it returns nil.
-func (s *Server) Serve(l net.Listener) error { return s.engine.Serve(&listener{l, s}) }
+// Serve takes connections from a listener until Shutdown, which closes the listener; then it returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	own := &listener{Listener: l, server: s}
+	s.mu.Lock()
+	if s.stopping() {
+		s.mu.Unlock()
+		return own.Close()
+	}
+	s.listeners = append(s.listeners, own)
+	s.serving.Add(1)
+	s.mu.Unlock()
+	defer s.serving.Done()
+	err := s.engine.Serve(own)
+	if s.stopping() {
+		return nil
+	}
+	return err
+}
 
 // Shutdown stops the server: it takes no new connections, ends the idle ones, and waits for the transactions under way. When ctx ends
 // first, it breaks them off; their senders keep the messages.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.halted.Store(true)
 	s.mu.Lock()
+	s.halted.Store(true)
+	for _, l := range s.listeners {
+		l.Close()
+	}
 	for c := range s.conns {
 		c.stop()
 	}
 	s.mu.Unlock()
+	// From then on go-smtp takes no connection that it would have to wait for.
+	s.serving.Wait()
 	err := s.engine.Shutdown(ctx)
+	s.cancel()
 	if err == nil {
-		s.cancel()
 		return nil
 	}
-	s.cancel()
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for c := range s.conns {
 		c.Conn.Close()
 	}
-	s.mu.Unlock()
-	for {
-		s.mu.Lock()
-		n := len(s.conns)
-		s.mu.Unlock()
-		if n == 0 {
-			return fmt.Errorf("stop the hook: %w", err)
-		}
-		time.Sleep(10 * time.Millisecond)
+	for len(s.conns) > 0 {
+		s.gone.Wait()
 	}
+	return fmt.Errorf("stop the hook: %w", err)
 }
 
 func (s *Server) stopping() bool { return s.halted.Load() }
@@ -182,12 +204,20 @@ func (s *Server) removeConn(c *conn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	s.m.connections.Set(int64(len(s.conns)))
+	s.gone.Broadcast()
 }
 
 // listener puts the connection layer under go-smtp.
 type listener struct {
 	net.Listener
 	server *Server
+	closed sync.Once
+}
+
+// Close implements net.Listener. The server closes it, and go-smtp does once more.
+func (l *listener) Close() (err error) {
+	l.closed.Do(func() { err = l.Listener.Close() })
+	return err
 }
 
 // Accept waits for a connection that is not over the limit.
@@ -238,7 +268,7 @@ func (s *Server) keywords() []byte {
 // announced is what all next hops have in common. One that was never reached counts as a plain one with 8BITMIME: its mail is refused for
 // now at MAIL, whatever is announced.
 func (s *Server) announced() nexthop.Announced {
-	common := nexthop.Announced{EightBitMIME: true, SMTPUTF8: true, Size: s.config.MaxMessageSize}
+	common := nexthop.Announced{EightBitMIME: true, SMTPUTF8: true}
 	for _, h := range s.hops {
 		a, ok := h.Announced()
 		if !ok {
@@ -246,11 +276,20 @@ func (s *Server) announced() nexthop.Announced {
 		}
 		common.EightBitMIME = common.EightBitMIME && a.EightBitMIME
 		common.SMTPUTF8 = common.SMTPUTF8 && a.SMTPUTF8
-		if a.Size > 0 {
-			common.Size = min(common.Size, a.Size)
+	}
+	common.Size = s.sizeLimit()
+	return common
+}
+
+// sizeLimit returns the largest message that the hook and all next hops known so far take, in bytes.
+func (s *Server) sizeLimit() int64 {
+	limit := s.config.MaxMessageSize
+	for _, h := range s.hops {
+		if a, ok := h.Announced(); ok && a.Size > 0 {
+			limit = min(limit, a.Size)
 		}
 	}
-	return common
+	return limit
 }
 
 func (s *Server) probe(h *nexthop.Hop) nexthop.Announced {
@@ -275,5 +314,3 @@ func (s *Server) hop(address string) *nexthop.Hop {
 
 // newTransactionID returns 13 characters that name a transaction in the log, in our replies and in its entries.
 func newTransactionID() string { return rand.Text()[:13] }
-
-var errNoListener = errors.New("no such listener")

@@ -27,8 +27,17 @@ type hopConn struct {
 
 func newSession(c *conn) *session { return &session{c: c, hops: make(map[*nexthop.Hop]*hopConn)} }
 
+// begun says whether a transaction is under way. One whose MAIL was refused is none; it was kept for the replies to what the client
+// had sent behind MAIL without waiting.
+func (s *session) begun() bool {
+	if s.transaction != nil && s.transaction.refused {
+		s.end()
+	}
+	return s.transaction != nil
+}
+
 func (s *session) canMail() (nexthop.Reply, bool) {
-	if s.transaction != nil {
+	if s.begun() {
 		return ourReply(503, "5.5.1", "Nested MAIL command", ""), false
 	}
 	return nexthop.Reply{}, true
@@ -36,7 +45,7 @@ func (s *session) canMail() (nexthop.Reply, bool) {
 
 func (s *session) canRcpt() (nexthop.Reply, bool) {
 	switch {
-	case s.transaction == nil:
+	case s.transaction == nil || s.transaction.refused:
 		return ourReply(503, "5.5.1", "MAIL first", ""), false
 	case len(s.transaction.lines) >= s.c.server.config.MaxRecipients:
 		return ourReply(452, "4.5.3", "Too many recipients in one transaction", s.transaction.id), false
@@ -72,7 +81,7 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 			s.c.later = func() nexthop.Reply { return ourReply(501, "5.5.4", "Bad SIZE", "") }
 			return nil
 		}
-		if err != nil || int64(n) > s.c.server.announced().Size {
+		if err != nil || int64(n) > s.c.server.sizeLimit() {
 			s.c.later = func() nexthop.Reply { return faultReply(errTooLarge, "") }
 			return nil
 		}
@@ -91,6 +100,13 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 
 // Data takes the message in. The reader of go-smtp holds nothing: see conn.
 func (s *session) Data(io.Reader) error {
+	defer func() {
+		if cause := recover(); cause != nil {
+			// What was made durable stays, with its outcome unknown; go-smtp logs the panic and closes.
+			s.c.giveUp()
+			panic(cause)
+		}
+	}()
 	s.transaction.data()
 	s.end()
 	return nil

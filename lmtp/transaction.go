@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"time"
 
 	"copialettere/journal"
@@ -36,6 +37,7 @@ type transaction struct {
 	ctx     context.Context
 	from    path
 	forward xforward
+	refused bool // MAIL was
 	legs    []*leg
 	lines   []*line
 
@@ -67,9 +69,7 @@ func (t *transaction) mail() func() nexthop.Reply {
 	l := t.leg(t.s.c.server.config.NextHop)
 	return func() nexthop.Reply {
 		r := l.mailReply(t)
-		if !r.Positive() && t.s.transaction == t {
-			t.s.end()
-		}
+		t.refused = !r.Positive()
 		return r
 	}
 }
@@ -141,6 +141,7 @@ func (t *transaction) dropData() {
 		if !l.asked || l.err != nil {
 			continue
 		}
+		l.asked = false
 		if r, err := l.reply(t.ctx); err == nil && r.Code == 354 {
 			l.fail(errAborted)
 		}
@@ -161,6 +162,10 @@ func (t *transaction) data() {
 		// Nothing was delivered and nothing journaled: the sender has the message.
 		t.log.Warn("message broken off by the client", "bytes", t.size, "error", err)
 		t.s.c.server.m.outcome("broken-off")
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.s.c.say(ourReply(421, "4.4.2", "Message does not come in, closing", t.id))
+			t.s.c.flush()
+		}
 		t.s.c.dead = io.EOF
 		return
 	}
@@ -183,20 +188,25 @@ func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 			continue
 		}
 		r, err := l.reply(ctx)
+		if !t.wants(l) {
+			// All its recipients were refused while DATA was under way.
+			if r.Code == 354 {
+				l.fail(errAborted)
+			}
+			continue
+		}
 		if err != nil {
 			t.log.Warn("message not handed on", "error", err)
 			r = faultReply(err, t.id)
 		}
 		if l.ready = r.Code == 354; l.ready {
-			if !t.wants(l) {
-				// All its recipients were refused while DATA was under way.
-				l.fail(errAborted)
-				continue
-			}
 			ok = true
 			continue
 		}
-		refusal = r
+		// One reply is for all: a hop that refuses for good must not speak for one that refuses for now.
+		if !refusal.Temporary() {
+			refusal = r
+		}
 		t.settle(l, r)
 	}
 	return refusal, ok
@@ -225,6 +235,7 @@ func (t *transaction) settle(l *leg, r nexthop.Reply) {
 func (t *transaction) stream() error {
 	body := t.s.c.body()
 	defer t.s.c.endBody()
+	defer t.abortWithContext()()
 	for {
 		p, err := body.next()
 		if err == io.EOF {
@@ -242,6 +253,21 @@ func (t *transaction) stream() error {
 		}
 		t.pass(t.head.take(p))
 	}
+}
+
+// abortWithContext has the end of the transaction's context interrupt the writes to the next hops, until the returned function is called.
+func (t *transaction) abortWithContext() (release func() bool) {
+	var conns []*hopConn
+	for _, l := range t.legs {
+		if l.ready && l.err == nil {
+			conns = append(conns, l.conn)
+		}
+	}
+	return context.AfterFunc(t.ctx, func() {
+		for _, c := range conns {
+			c.Abort()
+		}
+	})
 }
 
 // pass gives bytes of the message to the journal and to the next hops.
@@ -298,15 +324,15 @@ func (t *transaction) refuse(fault error) {
 
 // finish is all that happens between the last byte and the final replies.
 func (t *transaction) finish() {
-	if t.fault == nil {
+	// What no next hop can take now comes again, and is journaled then.
+	if t.fault == nil && t.flush() {
 		if err := t.commit(); err != nil {
 			t.log.Error("message not journaled, refused for now", "error", err)
-			t.refuse(errJournal)
+			t.refuse(refusalFault(err))
+		} else {
+			t.deliver()
+			t.conclude()
 		}
-	}
-	if t.fault == nil {
-		t.deliver()
-		t.conclude()
 	}
 	for _, n := range t.lines {
 		if n.accepted && n.final.Code == 0 {
@@ -320,29 +346,39 @@ func (t *transaction) finish() {
 	t.answer()
 }
 
-// deliver sends the final dot and reads the next hops' replies.
-func (t *transaction) deliver() {
+// flush sends what the connections still buffer, so that the next hops have it while it is made durable. It reports whether any of
+// them can be given the dot.
+func (t *transaction) flush() (any bool) {
 	for _, l := range t.legs {
 		if l.ready && l.err == nil {
 			if err := l.conn.Flush(); err != nil {
 				l.fail(err)
 			}
+			any = any || l.err == nil
+		}
+		if l.ready && l.err != nil {
+			t.log.Warn("next hop failed", "error", l.err)
 		}
 	}
+	return any
+}
+
+// deliver sends the final dot and reads the next hops' replies.
+func (t *transaction) deliver() {
 	for _, l := range t.legs {
 		if l.ready && l.err == nil {
 			t.markSent(l)
 			if err := l.conn.End(t.ctx); err != nil {
 				l.fail(err)
+				t.log.Warn("next hop failed", "error", l.err)
 			}
 		}
 	}
 	for _, l := range t.legs {
 		if l.ready && l.err == nil {
-			t.finalReplies(l)
-		}
-		if l.err != nil && l.ready {
-			t.log.Warn("next hop failed", "error", l.err)
+			if t.finalReplies(l); l.err != nil {
+				t.log.Warn("next hop failed", "error", l.err)
+			}
 		}
 	}
 }
@@ -401,7 +437,8 @@ func (t *transaction) answer() {
 	}
 	var worst nexthop.Reply
 	for _, n := range t.lines {
-		if n.accepted && (worst.Code == 0 || !n.final.Positive()) {
+		// A refusal for now brings the message again, for all its recipients.
+		if n.accepted && (worst.Code == 0 || worst.Positive() || n.final.Temporary()) {
 			worst = n.final
 		}
 	}

@@ -118,6 +118,9 @@ func (b *batch) run(r *request, fn func(kv.Tx) error) error {
 
 // add copies what an update wrote into the batch, after which its slices are the caller's again.
 func (b *batch) add(t *tx) {
+	if room := t.size + 32*len(t.writes) + 1024; b.size == 0 && room > cap(b.records.Dump()) {
+		b.records = leveldb.MakeBatch(room) // in place of doubling, and copying, up to there
+	}
 	for _, w := range t.writes {
 		if w.deleted {
 			b.records.Delete(w.key)
@@ -204,8 +207,8 @@ func (s *store) commitLoop() {
 			return
 		case opened := <-s.opens:
 			opened <- s.openDatabase()
-		case since := <-s.idle:
-			s.closeUnused(since)
+		case check := <-s.idle:
+			s.closeUnused(check)
 		case r := <-s.requests:
 			s.serve(r)
 		}
@@ -287,36 +290,29 @@ func (s *store) answer(b *batch, err error) {
 		}
 		r.done <- err
 	}
+	s.written = now
 	s.mu.Lock()
 	s.used = now
 	s.mu.Unlock()
 }
 
-// recycle keeps the memory of a batch for the next one.
+// recycle keeps the memory of a batch for the next one, if it is of the usual size.
 func (s *store) recycle(b *batch) {
+	if cap(b.records.Dump()) > 2*gatherUpTo {
+		return
+	}
 	b.records.Reset()
 	s.spare = b.records
 }
 
-// fail answers a batch that could not be written and all who wait behind it, and opens the database again: goleveldb must not
-// write to it any more.
+// fail answers a batch that could not be written, and opens the database again: goleveldb must not write to it any more. Updates
+// that wait have not run; they run when it is open, or are answered when it can not be opened.
 func (s *store) fail(b *batch, cause error) {
 	log := s.engine.opts.Logger.With("store", s.name)
 	log.Error("write to the journal store failed, opening it again", "error", cause)
 	s.reported = cause.Error()
-	err := fmt.Errorf("update store %s: %w: %w", s.name, kv.ErrUnavailable, cause)
-	s.downErr = err
-	s.answer(b, err)
-	for {
-		select {
-		case r := <-s.requests:
-			s.engine.meters.failedUpdates.Inc()
-			r.done <- err
-			continue
-		default:
-		}
-		break
-	}
+	s.downErr = fmt.Errorf("update store %s: %w: %w", s.name, kv.ErrUnavailable, cause)
+	s.answer(b, s.downErr)
 	s.engine.meters.reopens.Inc()
 	if err := s.closeDatabase(); err != nil {
 		log.Warn("closing the store after a failed write", "error", err)
@@ -355,11 +351,20 @@ func (s *store) openDatabase() error {
 	return s.downErr
 }
 
-// openForWriting opens the database where it is closed, or can only be read.
+// openForWriting opens the database where it is closed, can only be read, or must not be written any more.
 func (s *store) openForWriting() error {
-	if s.current != nil && s.current.readOnly != nil && !time.Now().Before(s.retryAt) {
-		if err := s.closeDatabase(); err != nil {
-			s.engine.opts.Logger.Warn("closing the store to open it for writing", "store", s.name, "error", err)
+	if d := s.current; d != nil {
+		cause := d.files.failed()
+		retry := d.readOnly != nil && !time.Now().Before(s.retryAt)
+		if cause != nil {
+			s.engine.opts.Logger.Error("a sync of the journal store failed, opening it again", "store", s.name, "error", cause)
+			s.reported = cause.Error()
+			s.engine.meters.reopens.Inc()
+		}
+		if cause != nil || retry {
+			if err := s.closeDatabase(); err != nil {
+				s.engine.opts.Logger.Warn("closing the store to open it again", "store", s.name, "error", err)
+			}
 		}
 	}
 	if err := s.openDatabase(); err != nil {
@@ -403,11 +408,16 @@ func (s *store) closeDatabase() error {
 	return nil
 }
 
-func (s *store) closeUnused(since time.Time) {
+func (s *store) closeUnused(check idleCheck) {
+	d := s.current
+	if d == nil || d.compactions.Load() > 0 {
+		return
+	}
 	s.mu.Lock()
-	used := s.current == nil || s.used.After(since) || s.current.compactions.Load() > 0
+	unused := !check.keep && !s.used.After(check.since)
 	s.mu.Unlock()
-	if used {
+	outgrown := d.writeBuffer > oldWriteBuffer && s.written.Before(check.since) && !s.engine.newest(s.name)
+	if !unused && !outgrown {
 		return
 	}
 	if err := s.closeDatabase(); err != nil {

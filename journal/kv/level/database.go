@@ -12,7 +12,6 @@ import (
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/filter"
 	"github.com/syndtr/goleveldb/leveldb/opt"
-	"github.com/syndtr/goleveldb/leveldb/storage"
 	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"copialettere/journal/kv"
@@ -59,7 +58,7 @@ func (s stamp) time() time.Time {
 // committer's.
 type database struct {
 	db          *leveldb.DB
-	files       storage.Storage
+	files       *files
 	mark        *mark
 	markFailed  func(error)
 	readOnly    error // why it can only be read; nil: it can be written

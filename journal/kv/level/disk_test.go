@@ -32,8 +32,9 @@ type disk struct {
 	opens   int           // counts the tries to open a folder
 	hold    chan struct{} // syncs wait for it, if it is there
 	fault   kvtest.Fault
-	armed   bool     // fault is to happen
-	trace   []string // what was done, if tracing
+	armed   bool             // fault is to happen
+	only    storage.FileType // if not 0, fault happens to files of this type alone
+	trace   []string         // what was done, if tracing
 	tracing bool
 }
 
@@ -296,6 +297,7 @@ func (w *writer) Sync() error {
 		d.record("sync %s", w.fd)
 		failed := false
 		switch {
+		case d.only != 0 && d.only&w.fd.Type == 0:
 		case d.happens(kvtest.SyncFailedLost):
 			// What Linux does: the pages count as clean, are read, and are never written.
 			n.clean = len(n.data)

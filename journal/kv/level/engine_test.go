@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/syndtr/goleveldb/leveldb/storage"
+
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/metrics"
@@ -95,11 +97,11 @@ func TestIdle(t *testing.T) {
 		f.opts.IdleAfter = 5 * time.Minute
 		e := f.Open(t).(*Engine)
 		defer closeAndSettle(e)
-		var stores []kv.Store
+		stores := make([]kv.Store, 5)
 		for i := range 5 {
-			s := openVolume(t, e, kv.Month(fmt.Sprintf("2026-%02d", i+1)))
-			putOne(t, s, "a", fmt.Sprint(i))
-			stores = append(stores, s)
+			i = 4 - i // the newest first: it alone has the large buffer
+			stores[i] = openVolume(t, e, kv.Month(fmt.Sprintf("2026-%02d", i+1)))
+			putOne(t, stores[i], "a", fmt.Sprint(i))
 		}
 		if _, err := e.Settings(t.Context()); err != nil {
 			t.Fatal(err)
@@ -142,6 +144,34 @@ func TestIdle(t *testing.T) {
 	})
 }
 
+// TestOutgrown has a volume give up its large buffer when a newer one has come, although it is still read.
+func TestOutgrown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newBadDisk(t)
+		e := f.Open(t)
+		defer closeAndSettle(e)
+		buffer := func(s kv.Store) int {
+			synctest.Wait()
+			return s.(*store).current.writeBuffer
+		}
+		old := openVolume(t, e, "2026-11")
+		putOne(t, old, "a", "1")
+		if got := buffer(old); got != 10<<20 {
+			t.Errorf("the newest volume has a buffer of %d bytes", got)
+		}
+		putOne(t, openVolume(t, e, "2026-12"), "a", "1")
+		for range 20 {
+			time.Sleep(time.Minute)
+			if v, err := old.Get(t.Context(), []byte("a")); err != nil || string(v) != "1" {
+				t.Errorf("Get: %q, %v", v, err)
+			}
+		}
+		if got := buffer(old); got != oldWriteBuffer {
+			t.Errorf("the volume before it has a buffer of %d bytes, want %d", got, oldWriteBuffer)
+		}
+	})
+}
+
 // TestBlockedWrite has a sync that never ends hold up nobody beyond his context.
 func TestBlockedWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -172,6 +202,56 @@ func TestBlockedWrite(t *testing.T) {
 		close(hold)
 		putOne(t, s, "c", "3")
 	})
+}
+
+// TestFailedBackgroundSync has a sync of a table or of the manifest fail, after which LevelDB would try again and remove the log.
+func TestFailedBackgroundSync(t *testing.T) {
+	for _, only := range []storage.FileType{storage.TypeTable, storage.TypeManifest} {
+		for _, fault := range []kvtest.Fault{kvtest.SyncFailedLost, kvtest.SyncFailedGone, kvtest.SyncFailedKept} {
+			t.Run(fmt.Sprint(only, " ", fault), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { testFailedBackgroundSync(t, only, fault) })
+			})
+		}
+	}
+}
+
+func testFailedBackgroundSync(t *testing.T, only storage.FileType, fault kvtest.Fault) {
+	f := newBadDisk(t)
+	f.opts.WriteBuffer, f.opts.Metrics = 16<<10, new(metrics.Registry)
+	e := f.Open(t)
+	s := openVolume(t, e, "2026-11")
+	f.only = only
+	acknowledged := make(map[string]bool)
+	for i := range 300 {
+		if i%100 == 10 {
+			f.Inject(fault)
+		}
+		key := fmt.Sprintf("key %03d", i)
+		err := tryPut(t, s, key, strings.Repeat("v", 1000))
+		if err != nil && !errors.Is(err, kv.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		if err != nil {
+			time.Sleep(2 * time.Second)
+		}
+		acknowledged[key] = err == nil
+	}
+	if n := e.(*Engine).meters.reopens.Value(); n == 0 {
+		t.Error("the store was not opened again after a failed sync")
+	}
+	f.PowerCut(t, e)
+	time.Sleep(2 * time.Second)
+	e = f.Open(t)
+	defer closeAndSettle(e)
+	s = openVolume(t, e, "2026-11")
+	for key, ok := range acknowledged {
+		if v, err := s.Get(t.Context(), []byte(key)); ok && (err != nil || len(v) != 1000) {
+			t.Errorf("%s was acknowledged, and is %d bytes, %v", key, len(v), err)
+		}
+	}
+	if losses, err := s.Lost(t.Context()); err != nil || len(losses) > 0 {
+		t.Errorf("losses: %v, %v", losses, err)
+	}
 }
 
 // TestFullDisk has the journal be read while nothing can be written.

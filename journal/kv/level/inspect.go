@@ -159,11 +159,11 @@ func (d *drops) Drop(err error) {
 		d.damage = err.Error()
 		return
 	}
-	switch {
-	case strings.HasPrefix(corrupted.Reason, "checksum"), strings.HasPrefix(corrupted.Reason, "invalid chunk type"):
-		d.damage = corrupted.Reason
-	default: // zero header, chunk length overflows block, missing chunk part, orphan chunk
-		d.tail = corrupted.Reason
+	switch reason := corrupted.Reason; {
+	case strings.HasPrefix(reason, "checksum"), strings.HasPrefix(reason, "invalid chunk type") && !strings.HasSuffix(reason, " 0x0"):
+		d.damage = reason
+	default: // zero header, chunk type 0, chunk length overflows block, missing chunk part, orphan chunk
+		d.tail = reason
 	}
 }
 

@@ -205,14 +205,8 @@ func (e *Engine) Settings(ctx context.Context) (kv.Store, error) {
 
 // checkMonth keeps anything but a month out of the names of folders.
 func checkMonth(m kv.Month) error {
-	parsed, err := kv.ParseMonth(string(m))
-	if err != nil {
-		return err
-	}
-	if parsed != m {
-		return fmt.Errorf("month %q: want YYYY-MM", string(m))
-	}
-	return nil
+	_, err := kv.ParseMonth(string(m))
+	return err
 }
 
 func (e *Engine) store(ctx context.Context, name string, create bool) (kv.Store, error) {
@@ -230,6 +224,9 @@ func (e *Engine) store(ctx context.Context, name string, create bool) (kv.Store,
 			}
 		}
 		h, err := s.acquire(ctx)
+		if errors.Is(err, kv.ErrClosed) {
+			continue // dropped just now, or the engine is closed: find tells
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -396,13 +393,15 @@ func (e *Engine) closeIdle() {
 		case <-tick.C:
 		}
 		open := e.openStores()
+		slices.SortFunc(open, func(a, b *store) int { return strings.Compare(b.name, a.name) })
+		volumes := 0
 		for _, s := range open {
 			s.syncMark()
-		}
-		open = slices.DeleteFunc(open, func(s *store) bool { return s.name == settingsName })
-		slices.SortFunc(open, func(a, b *store) int { return strings.Compare(b.name, a.name) })
-		for _, s := range open[min(len(open), e.opts.KeepOpen):] {
-			s.closeIfIdle(e.opts.IdleAfter)
+			keep := s.name == settingsName || volumes < e.opts.KeepOpen
+			if s.name != settingsName {
+				volumes++
+			}
+			s.closeIfIdle(idleCheck{since: time.Now().Add(-e.opts.IdleAfter), keep: keep})
 		}
 	}
 }

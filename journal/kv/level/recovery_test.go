@@ -175,7 +175,10 @@ func TestVanishedWhileClosed(t *testing.T) {
 	defer e.Close()
 	s := openVolume(t, e, recoveryMonth)
 	putOne(t, s, "a", "1")
-	s.(*store).idle <- time.Now()
+	s.(*store).idle <- idleCheck{since: time.Now().Add(time.Hour)}
+	for s.(*store).isOpen() {
+		time.Sleep(time.Millisecond)
+	}
 	if err := os.RemoveAll(filepath.Join(f.dir, string(recoveryMonth))); err != nil {
 		t.Fatal(err)
 	}

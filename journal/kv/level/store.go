@@ -33,7 +33,7 @@ type store struct {
 
 	requests chan *request   // Updates that wait for their turn; unbuffered, so who leaves the queue was never in it
 	opens    chan chan error // who needs the database open
-	idle     chan time.Time  // close the database if it was not used since
+	idle     chan idleCheck  // close the database if nobody needs it
 	stop     chan struct{}   // closed when the store is closed or dropped
 	stopOnce sync.Once
 	done     chan struct{} // closed when the committer has ended
@@ -46,6 +46,7 @@ type store struct {
 
 	// Only the committer uses what follows.
 	newestSeq uint64    // the newest sequence number that was acknowledged since the store was made
+	written   time.Time // when a batch was last made durable
 	opened    bool      // the database was open before
 	retryAt   time.Time // no try to open it before
 	downErr   error     // why the last try failed, or the last write
@@ -58,7 +59,7 @@ var _ kv.Store = (*store)(nil)
 func newStore(e *Engine, name, path string) *store {
 	s := &store{
 		engine: e, name: name, path: path,
-		requests: make(chan *request), opens: make(chan chan error), idle: make(chan time.Time),
+		requests: make(chan *request), opens: make(chan chan error), idle: make(chan idleCheck),
 		stop: make(chan struct{}), done: make(chan struct{}),
 		used: time.Now(),
 	}
@@ -254,10 +255,17 @@ func (s *store) Lost(ctx context.Context) ([]kv.Loss, error) {
 	return losses, nil
 }
 
-// closeIfIdle has the committer close the database if no call used it for some time. It does not wait.
-func (s *store) closeIfIdle(after time.Duration) {
+// idleCheck asks the committer to close a database that was not used since some time, if it is not one to keep; and one that was
+// not written to since, if it still has the large buffer of the newest volume.
+type idleCheck struct {
+	since time.Time
+	keep  bool
+}
+
+// closeIfIdle has the committer do the check. It does not wait.
+func (s *store) closeIfIdle(check idleCheck) {
 	select {
-	case s.idle <- time.Now().Add(-after):
+	case s.idle <- check:
 	default: // the committer is at work, so it is not idle
 	}
 }

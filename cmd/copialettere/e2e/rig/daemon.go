@@ -23,13 +23,14 @@ type Activated struct {
 
 // Daemon is the program under test, run as the user nobody with a configuration and data folder of its own.
 type Daemon struct {
-	Data string // the data folder
-	Log  string // path of its log
+	Data   string // the data folder
+	Config string // path of its configuration
+	Log    string // path of its log
 
-	binary, config string
-	activated      []Activated
-	credential     *syscall.Credential
-	process        *Process
+	binary     string
+	activated  []Activated
+	credential *syscall.Credential
+	process    *Process
 }
 
 // Entry is a line of "list -json".
@@ -67,21 +68,22 @@ func NewDaemon(t testing.TB, binary, folder, config string, activated ...Activat
 	uid, gid := userID(t, "nobody")
 	d := &Daemon{
 		Data: filepath.Join(folder, "data"), Log: filepath.Join(folder, "daemon.log"), binary: binary,
-		config: filepath.Join(folder, "copialettere.toml"), activated: activated,
+		Config: filepath.Join(folder, "copialettere.toml"), activated: activated,
 		credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)},
 	}
-	writeFile(t, d.config, fmt.Sprintf("data = %q\n%s", d.Data, config))
+	writeFile(t, d.Config, fmt.Sprintf("data = %q\n%s", d.Data, config))
 	d.Must(t, "init")
 	showLog(t, d.Log)
 	d.Start(t)
+	t.Cleanup(func() { d.process.Stop() })
 	return d
 }
 
-// Start starts the daemon again after Stop or Kill, and waits until it answers.
+// Start starts the daemon again after Stop or Kill, and waits until it answers. It runs until the test that made it ends.
 func (d *Daemon) Start(t testing.TB) {
 	t.Helper()
 	// systemd names the process that the sockets are for, and only the process itself knows its id.
-	command := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, d.binary, "serve", "-config", d.config)
+	command := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, d.binary, "serve", "-config", d.Config)
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
 	var names []string
 	for _, a := range d.activated {
@@ -89,7 +91,7 @@ func (d *Daemon) Start(t testing.TB) {
 		names = append(names, a.Name)
 	}
 	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
-	d.process = Start(t, command, d.Log)
+	d.process = launch(t, command, d.Log)
 	Wait(t, 20*time.Second, "the daemon to answer", func() bool {
 		if ended, err := d.process.Ended(); ended {
 			t.Fatalf("the daemon has ended: %v\n%s", err, readFile(t, d.Log))
@@ -120,7 +122,7 @@ func (d *Daemon) PID() int { return d.process.PID() }
 // Command runs a sub-command as the daemon's user and returns its output and exit status.
 func (d *Daemon) Command(t testing.TB, arguments ...string) (stdout []byte, stderr string, status int) {
 	t.Helper()
-	command := exec.Command(d.binary, append(arguments, "-config", d.config)...)
+	command := exec.Command(d.binary, append(arguments, "-config", d.Config)...)
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
 	var complaints bytes.Buffer
 	command.Stderr = &complaints

@@ -120,13 +120,14 @@ func StartDovecot(t testing.TB, folder string, accounts []Account) *Dovecot {
 	writeFile(t, filepath.Join(folder, "dovecot.conf"), fmt.Sprintf(dovecotConfig, folder, port))
 	showLog(t, d.Log)
 	d.Start(t)
+	t.Cleanup(func() { d.process.Stop() })
 	return d
 }
 
-// Start starts Dovecot again after Stop.
+// Start starts Dovecot again after Stop. It runs until the test that made it ends.
 func (d *Dovecot) Start(t testing.TB) {
 	t.Helper()
-	d.process = Start(t, exec.Command("dovecot", "-F", "-c", filepath.Join(d.folder, "dovecot.conf")), d.Log)
+	d.process = launch(t, exec.Command("dovecot", "-F", "-c", filepath.Join(d.folder, "dovecot.conf")), d.Log)
 	Wait(t, 20*time.Second, "Dovecot to listen", func() bool {
 		for _, path := range []string{d.LMTP, d.Direct, d.Auth} {
 			connection, err := net.Dial("unix", path)

@@ -19,6 +19,14 @@ type Process struct {
 // Start starts the command with its output appended to the log file, and stops it when the test ends.
 func Start(t testing.TB, command *exec.Cmd, log string) *Process {
 	t.Helper()
+	p := launch(t, command, log)
+	t.Cleanup(p.Stop)
+	return p
+}
+
+// launch is Start without the stop at the end.
+func launch(t testing.TB, command *exec.Cmd, log string) *Process {
+	t.Helper()
 	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +47,6 @@ func Start(t testing.TB, command *exec.Cmd, log string) *Process {
 		guard()
 		close(p.done)
 	}()
-	t.Cleanup(p.Stop)
 	return p
 }
 
@@ -48,7 +55,7 @@ func Start(t testing.TB, command *exec.Cmd, log string) *Process {
 // The function that is returned dismisses the shell.
 func (p *Process) startGuard(t testing.TB) (dismiss func()) {
 	t.Helper()
-	shell := exec.Command("/bin/sh", "-c", `read -r _ || kill -TERM -- "-$0"`, strconv.Itoa(p.PID()))
+	shell := exec.Command("/bin/sh", "-c", `read -r _ || kill -s TERM -- "-$0"`, strconv.Itoa(p.PID()))
 	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	pipe, err := shell.StdinPipe()
 	if err == nil {

@@ -198,6 +198,6 @@ func showLog(t testing.TB, path string) {
 		}
 		text, _ := os.ReadFile(path)
 		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		t.Logf("the end of %s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-80):], "\n"))
+		t.Logf("the end of %s:\n%s", filepath.Base(path), strings.Join(lines[max(0, len(lines)-60):], "\n"))
 	})
 }

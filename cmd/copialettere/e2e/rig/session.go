@@ -94,6 +94,9 @@ func (s *Session) Body(message []byte) error {
 	return err
 }
 
+// Write sends bytes as they are.
+func (s *Session) Write(text []byte) (int, error) { return s.connection.Write(text) }
+
 // Close ends the session politely and waits for the answer.
 func (s *Session) Close() {
 	s.Command("QUIT")
@@ -154,7 +157,7 @@ func (s *Session) expect(t testing.TB, code int) func(Reply, error) {
 }
 
 // Deliver sends a mail by LMTP and returns the reply that each recipient got in the end: to RCPT when it was refused there,
-// else the one after the dot. An error means that some recipient got no final reply.
+// else the one after the dot. An error means that some recipients got no final reply; their replies are zero.
 func Deliver(network, address string, mail Mail) ([]Reply, error) {
 	s, err := Dial(network, address, "LHLO")
 	if err != nil {
@@ -165,31 +168,33 @@ func Deliver(network, address string, mail Mail) ([]Reply, error) {
 		return nil, fmt.Errorf("MAIL: %v %v", reply, err)
 	}
 	replies := make([]Reply, len(mail.To))
-	accepted := 0
+	var accepted []int
 	for i, to := range mail.To {
-		if replies[i], err = s.Command("RCPT TO:%s", bracketed(to)); err != nil {
-			return nil, err
+		reply, err := s.Command("RCPT TO:%s", bracketed(to))
+		if err != nil {
+			return replies, err
 		}
-		if replies[i].Code == 250 {
-			accepted++
+		if reply.Code == 250 {
+			accepted = append(accepted, i)
+		} else {
+			replies[i] = reply
 		}
 	}
-	if accepted == 0 {
+	if len(accepted) == 0 {
 		return replies, nil
 	}
 	if reply, err := s.Command("DATA"); err != nil || reply.Code != 354 {
-		return nil, fmt.Errorf("DATA: %v %v", reply, err)
+		return replies, fmt.Errorf("DATA: %v %v", reply, err)
 	}
 	if err := s.Body(mail.Message); err != nil {
-		return nil, err
+		return replies, err
 	}
-	for i := range replies {
-		if replies[i].Code != 250 {
-			continue
+	for _, i := range accepted {
+		reply, err := s.Reply()
+		if err != nil {
+			return replies, err
 		}
-		if replies[i], err = s.Reply(); err != nil {
-			return nil, err
-		}
+		replies[i] = reply
 	}
 	s.Command("QUIT")
 	return replies, nil

@@ -1,0 +1,345 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+)
+
+const (
+	mario = "mario@alpha.test"
+	anna  = "anna@beta.test"
+	giove = "giove@ext.test"
+)
+
+// fixture is a journal on LevelDB in a temporary folder. When the test ends it is opened again and verified.
+type fixture struct {
+	*Journal
+	t      testing.TB
+	dir    string
+	spool  string
+	level  level.Options
+	wrap   func(kv.Engine) kv.Engine // what the journal sees of the engine, nil: all
+	clock  *clock
+	engine kv.Engine
+
+	transactions int
+}
+
+// clock goes on by a microsecond whenever it is asked.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time // guarded by mu
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(time.Microsecond)
+	return c.t
+}
+
+func (c *clock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = t
+}
+
+var november = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func newFixture(t testing.TB) *fixture {
+	f := &fixture{t: t, dir: t.TempDir(), clock: &clock{t: november}}
+	f.spool = filepath.Join(f.dir, "gaps")
+	t.Cleanup(func() {
+		f.close()
+		if f.dir == "" || t.Failed() {
+			return
+		}
+		f.level.Storage, f.wrap = nil, nil
+		f.open()
+		f.verify()
+		f.close()
+	})
+	return f
+}
+
+// openFixture is newFixture, opened.
+func openFixture(t testing.TB) *fixture {
+	f := newFixture(t)
+	f.open()
+	return f
+}
+
+func (f *fixture) open() {
+	f.t.Helper()
+	f.level.Logger = slog.New(slog.NewTextHandler(f.t.Output(), nil))
+	engine, err := level.Open(filepath.Join(f.dir, "journal"), f.level)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.engine = engine
+	seen := f.engine
+	if f.wrap != nil {
+		seen = f.wrap(engine)
+	}
+	f.Journal, err = Open(seen, Options{Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) close() {
+	if f.Journal == nil {
+		return
+	}
+	if err := f.Journal.Close(); err != nil {
+		f.t.Error(err)
+	}
+	if err := f.engine.Close(); err != nil {
+		f.t.Error(err)
+	}
+	f.Journal = nil
+}
+
+func (f *fixture) reopen() {
+	f.t.Helper()
+	f.close()
+	f.open()
+}
+
+// damaged keeps the end of the test from verifying what it has broken on purpose.
+func (f *fixture) damaged() { f.dir = "" }
+
+// ctx is not the one of the test, because the end of the test needs it as well.
+func (f *fixture) ctx() context.Context { return context.Background() }
+
+func (f *fixture) verify() *Report {
+	f.t.Helper()
+	r, err := f.Verify(f.ctx(), nil)
+	if err != nil {
+		f.t.Fatalf("verify: %v", err)
+	}
+	if r.Faults != 0 {
+		f.t.Fatalf("verify found %d faults:\n%s", r.Faults, strings.Join(r.Details, "\n"))
+	}
+	return r
+}
+
+// store returns the store of the month of the clock.
+func (f *fixture) store() kv.Store {
+	f.t.Helper()
+	s, err := f.engine.Volume(f.ctx(), kv.MonthOf(f.clock.now()), true)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return s
+}
+
+func received(mailbox string) Intent {
+	return Intent{Mailbox: mailbox, Direction: Received, RcptTo: mailbox, Class: "ordinary"}
+}
+
+// try takes in a message and commits it.
+func (f *fixture) try(message []byte, transaction string, intents ...Intent) ([]Placement, error) {
+	d := f.NewDraft(f.ctx())
+	defer d.Discard()
+	d.Write(message)
+	return d.Commit(f.ctx(), Envelope{MailFrom: giove, Transaction: transaction}, intents, nil)
+}
+
+// deliver takes in a message for one mailbox, in a transaction of that name.
+func (f *fixture) deliver(mailbox string, message []byte, transaction string) Placement {
+	f.t.Helper()
+	placed, err := f.try(message, transaction, received(mailbox))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return placed[0]
+}
+
+// put takes in a message that is delivered.
+func (f *fixture) put(mailbox string, message []byte) Ref {
+	f.t.Helper()
+	f.transactions++
+	transaction := fmt.Sprint("put ", f.transactions)
+	p := f.deliver(mailbox, message, transaction)
+	f.Delivered(p.Ref, transaction)
+	return p.Ref
+}
+
+func (f *fixture) bytes(r Ref) []byte {
+	f.t.Helper()
+	e, err := f.Entry(f.ctx(), r)
+	if err != nil {
+		f.t.Fatalf("%v: %v", r, err)
+	}
+	b, err := f.Body(f.ctx(), e)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	got, err := io.ReadAll(b)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return got
+}
+
+func (f *fixture) wantBytes(r Ref, message []byte) {
+	f.t.Helper()
+	if got := f.bytes(r); !bytes.Equal(got, message) {
+		f.t.Errorf("%v: %d bytes, not the %d of the message", r, len(got), len(message))
+	}
+}
+
+func (f *fixture) list(mailbox string) []*Entry {
+	f.t.Helper()
+	var list []*Entry
+	for e, err := range f.List(f.ctx(), mailbox) {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// want compares the entries of a mailbox, each as "INBOX/2026-11 1 delivered", with its flags behind.
+func (f *fixture) want(mailbox string, entries ...string) {
+	f.t.Helper()
+	f.Settle(f.ctx())
+	var got []string
+	for _, e := range f.list(mailbox) {
+		one, err := f.Entry(f.ctx(), e.Ref)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if entryText(one) != entryText(e) {
+			f.t.Errorf("Entry says %q, List says %q", entryText(one), entryText(e))
+		}
+		got = append(got, entryText(e))
+	}
+	if !slices.Equal(got, entries) {
+		f.t.Errorf("%s has %q, want %q", mailbox, got, entries)
+	}
+}
+
+func entryText(e *Entry) string {
+	return strings.TrimSpace(fmt.Sprintf("%s %d %s %s", e.FolderName(), e.UID, e.State, strings.Join(e.Flags, " ")))
+}
+
+func (f *fixture) records(mailbox string) []*Record {
+	f.t.Helper()
+	var list []*Record
+	for r, err := range f.Records(f.ctx(), mailbox) {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+func wantErr(t testing.TB, doing string, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Errorf("%s: %v, want %v", doing, err, target)
+	}
+}
+
+// letter is a short message of that subject.
+func letter(subject string) []byte {
+	return fmt.Appendf(nil, "From: %s\r\nTo: %s\r\nSubject: %s\r\nMessage-ID: <same@ext.test>\r\n\r\nCiao.\r\n", giove, mario, subject)
+}
+
+// randomBytes are as many bytes, which do not compress.
+func randomBytes(seed uint64, size int) []byte {
+	b := make([]byte, size)
+	rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(b)
+	return b
+}
+
+// words are as many bytes of text.
+func words(seed uint64, size int) []byte {
+	var b bytes.Buffer
+	for r := rand.New(rand.NewPCG(seed, 1)); b.Len() < size; {
+		writeWords(&b, r)
+	}
+	return b.Bytes()[:size]
+}
+
+// hooked is an engine whose Updates of volumes pass through a function of the test.
+type hooked struct {
+	kv.Engine
+	mu     sync.Mutex
+	update func(ctx context.Context, next func(context.Context) error) error // guarded by mu; nil: next
+}
+
+func (h *hooked) set(update func(ctx context.Context, next func(context.Context) error) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.update = update
+}
+
+func (h *hooked) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := h.Engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, err
+	}
+	return hookedStore{s, h}, nil
+}
+
+type hookedStore struct {
+	kv.Store
+	h *hooked
+}
+
+func (s hookedStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	s.h.mu.Lock()
+	update := s.h.update
+	s.h.mu.Unlock()
+	next := func(ctx context.Context) error { return s.Store.Update(ctx, locks, fn) }
+	if update == nil {
+		return next(ctx)
+	}
+	return update(ctx, next)
+}
+
+// hookedFixture is an open fixture with a hook.
+func hookedFixture(t testing.TB) (*fixture, *hooked) {
+	f, h := newFixture(t), new(hooked)
+	f.wrap = func(e kv.Engine) kv.Engine {
+		h.Engine = e
+		return h
+	}
+	f.open()
+	return f, h
+}
+
+func unavailable(context.Context, func(context.Context) error) error {
+	return fmt.Errorf("test: %w", kv.ErrUnavailable)
+}
+
+// writeBase64 writes as many random bytes in lines of 76 characters.
+func writeBase64(b *bytes.Buffer, r *rand.Rand, size int) {
+	var line [57]byte
+	for ; size > 0; size -= len(line) {
+		for i := range line {
+			line[i] = byte(r.Uint32())
+		}
+		b.WriteString(base64.StdEncoding.EncodeToString(line[:]) + "\r\n")
+	}
+}

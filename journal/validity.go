@@ -1,0 +1,62 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"copialettere/journal/kv"
+)
+
+// validityBlock is how many values of UIDVALIDITY are reserved at a time.
+const validityBlock = 256
+
+// validityKey is where the settings store holds the end of the values of UIDVALIDITY that are reserved. Volumes are dropped, so
+// they can not remember it.
+var validityKey = []byte("u")
+
+// newValidity returns a UIDVALIDITY (RFC 9051 section 2.3.1.1) for a folder that is made now. It is greater than all that were
+// returned before, by whatever process and whatever the clock says, so a folder that is dropped and made again never gets an old one.
+func (j *Journal) newValidity(ctx context.Context) (uint32, error) {
+	j.validityMu.Lock()
+	defer j.validityMu.Unlock()
+	if j.nextValidity == j.endValidity {
+		first, err := j.reserveValidities(ctx)
+		if err != nil {
+			return 0, fmt.Errorf("reserve values of UIDVALIDITY: %w", err)
+		}
+		j.nextValidity, j.endValidity = first, first+validityBlock
+	}
+	v := j.nextValidity
+	j.nextValidity++
+	return v, nil
+}
+
+func (j *Journal) reserveValidities(ctx context.Context) (first uint32, err error) {
+	s, err := j.engine.Settings(ctx)
+	if err != nil {
+		return 0, err
+	}
+	// The clock keeps the values growing even where the settings were lost; one gone wild must not use them up.
+	now := uint32(min(max(j.now().Unix(), 1), math.MaxInt32))
+	err = s.Update(ctx, []string{"uidvalidity"}, func(tx kv.Tx) error {
+		first = now
+		switch v, err := tx.Get(validityKey); {
+		case errors.Is(err, kv.ErrNotFound):
+		case err != nil:
+			return err
+		case len(v) != 4:
+			return errEncoding
+		default:
+			first = max(now, binary.BigEndian.Uint32(v))
+		}
+		if first > math.MaxUint32-validityBlock {
+			return errors.New("none are left")
+		}
+		tx.Put(validityKey, binary.BigEndian.AppendUint32(nil, first+validityBlock))
+		return nil
+	})
+	return first, err
+}

@@ -1,0 +1,392 @@
+package lmtp
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy"
+)
+
+// The files of testdata/transcripts are one case each. The first lines, behind "#", say what it is about. Lines in the order of
+// time follow:
+//
+//	set KEY VALUE        how the hook is configured, before anything else:
+//	                     direction (received, sent), origin (of policy.Config), max-size, max-recipients, on-journal-error, identity
+//	                     (login, mail-from), domain (that has a next hop of its own, H:DOMAIN below)
+//	P: enable MAILBOX    the archive of a mailbox, or disable
+//	C: LINE              what the client says, CRLF added. All C lines up to the next line of another kind are sent at once
+//	C+ "TEXT"            the same as a Go string: any bytes, nothing added
+//	C* N "TEXT"          N times that
+//	C! close, connect    the client breaks off; it comes again
+//	S: LINE              one line of what the hook answers; "(id)" stands for a transaction id
+//	S! closed            the hook closes the connection
+//	H> KEY VALUE         what the next hop does from now on: greeting, hello, keywords, mail, data (with a reply), rcpt, final (with an
+//	                     address, or - by SMTP, and replies), die (with a stage and on how many connections, 0 for all)
+//	J! fail, heal        the disk of the journal
+//
+// When the client has gone and the hook has stopped, H< lines tell what the next hop saw, connection by connection: its commands save
+// QUIT, and the messages that came to their dot with all their recipients; J: lines tell what the journal holds. These end the file.
+// "go test -run Transcripts -update" writes the texts of S, and all H< and J lines, as they came; the codes of S must fit even then.
+// Every case also ends with a clean Verify, without a goroutine left, and with the same bytes at the next hop and in the journal.
+var update = flag.Bool("update", false, "write what came into the transcripts")
+
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/transcripts/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("transcripts: %v, %v", files, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			came := runTranscript(t, string(text))
+			if *update && !t.Failed() {
+				if err := os.WriteFile(file, []byte(came), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if came != string(text) {
+				t.Errorf("came:\n%s", came)
+			}
+		})
+	}
+}
+
+// transcript is one case under way.
+type transcript struct {
+	t       *testing.T
+	rig     *rig
+	client  net.Conn
+	in      *bufio.Reader
+	send    []byte
+	scripts map[string]*nexthoptest.Script // by domain; "" is the next hop of all others
+	came    strings.Builder
+}
+
+func runTranscript(t *testing.T, text string) string {
+	t.Helper()
+	c := &transcript{t: t, scripts: map[string]*nexthoptest.Script{"": {}}}
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	// What the next hop saw and the journal holds is told anew.
+	for i, l := range lines {
+		if strings.HasPrefix(l, "H<") || strings.HasPrefix(l, "H:") || strings.HasPrefix(l, "J: ") {
+			lines = lines[:i]
+			break
+		}
+	}
+	options, rest := c.settings(lines)
+	c.rig = newRig(t, options)
+	c.connect()
+	for _, l := range rest {
+		if len(c.send) > 0 && !strings.HasPrefix(l, "C: ") && !strings.HasPrefix(l, "C+") && !strings.HasPrefix(l, "C*") {
+			c.flush()
+		}
+		c.came.WriteString(c.line(l) + "\n")
+		if t.Failed() {
+			break
+		}
+	}
+	c.flush()
+	c.leave()
+	c.rig.stop()
+	c.outcome()
+	return c.came.String()
+}
+
+// settings reads the lines up to the first that is neither a comment nor a setting, and those that script the hop before that.
+func (c *transcript) settings(lines []string) (o rigOptions, rest []string) {
+	var change []func(*Config)
+	for i, l := range lines {
+		key, value, _ := strings.Cut(strings.TrimPrefix(l, "set "), " ")
+		number, _ := strconv.Atoi(value)
+		switch {
+		case strings.HasPrefix(l, "#"):
+		case !strings.HasPrefix(l, "set "):
+			rest = lines[i:]
+			c.scripts[""].SMTP = o.direction == journal.Sent
+			o.script = *c.scripts[""]
+			o.config = func(config *Config) {
+				for _, f := range change {
+					f(config)
+				}
+			}
+			return o, rest
+		case key == "direction" && value == "sent":
+			o.direction = journal.Sent
+			change = append(change, func(config *Config) { config.Origin = OriginHeader{Name: "X-Copialettere-Login"} })
+		case key == "origin":
+			o.origin = policy.OriginSource(value)
+			change = append(change, func(config *Config) { config.Origin = OriginHeader{Name: "X-Original-To", First: true} })
+		case key == "max-size":
+			change = append(change, func(config *Config) { config.MaxMessageSize = int64(number) })
+		case key == "max-recipients":
+			change = append(change, func(config *Config) { config.MaxRecipients = number })
+		case key == "on-journal-error":
+			change = append(change, func(config *Config) { config.DeliverOnJournalError = value == "deliver" })
+		case key == "identity":
+			change = append(change, func(config *Config) { config.SentByMailFrom = value == "mail-from" })
+		case key == "domain":
+			if o.domains == nil {
+				o.domains = make(map[string]nexthoptest.Script)
+			}
+			o.domains[value] = nexthoptest.Script{}
+			c.scripts[value] = new(nexthoptest.Script)
+		default:
+			c.t.Fatalf("bad line %q", l)
+		}
+		c.came.WriteString(l + "\n")
+	}
+	c.t.Fatal("nothing happens")
+	return o, nil
+}
+
+// line does what one line says and returns the line as it came.
+func (c *transcript) line(l string) string {
+	kind, rest, _ := strings.Cut(l, " ")
+	switch {
+	case l == "" || l[0] == '#':
+	case kind == "P:":
+		verb, mailbox, _ := strings.Cut(rest, " ")
+		c.rig.setArchive(mailbox, verb == "enable")
+	case kind == "C:" || l == "C:":
+		c.send = append(append(c.send, rest...), "\r\n"...)
+	case kind == "C+":
+		c.send = append(c.send, c.unquote(rest)...)
+	case kind == "C*":
+		n, text, _ := strings.Cut(rest, " ")
+		times, err := strconv.Atoi(n)
+		if err != nil {
+			c.t.Fatalf("bad line %q", l)
+		}
+		c.send = append(c.send, strings.Repeat(c.unquote(text), times)...)
+	case l == "C! close":
+		c.client.Close()
+	case l == "C! connect":
+		c.connect()
+	case kind == "S:":
+		return "S: " + c.answer(rest)
+	case l == "S! closed":
+		if line, err := c.in.ReadString('\n'); err == nil {
+			c.t.Fatalf("want the connection closed, got %q", line)
+		}
+	case kind == "H>" || strings.HasPrefix(l, "H>"):
+		c.script(strings.TrimPrefix(kind, "H>"), rest)
+	case l == "J! fail":
+		c.rig.disk.failing.Store(true)
+	case l == "J! heal":
+		c.rig.heal()
+	default:
+		c.t.Fatalf("bad line %q", l)
+	}
+	return l
+}
+
+func (c *transcript) unquote(s string) string {
+	text, err := strconv.Unquote(s)
+	if err != nil {
+		c.t.Fatalf("bad string %s", s)
+	}
+	return text
+}
+
+func (c *transcript) connect() {
+	c.client = c.rig.dial()
+	c.in = bufio.NewReader(c.client)
+	c.t.Cleanup(func() { c.client.Close() })
+}
+
+// flush sends what was gathered. The hook may have closed the connection, which the next S line will tell.
+func (c *transcript) flush() {
+	c.client.Write(c.send)
+	c.send = nil
+}
+
+// answer reads one line of a reply, and checks its code.
+func (c *transcript) answer(want string) string {
+	line, err := c.in.ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("want %q: %v", want, err)
+	}
+	line = maskIDs(strings.TrimSuffix(line, "\r\n"))
+	if len(want) < 3 || !strings.HasPrefix(line, want[:3]) {
+		c.t.Fatalf("want %q, got %q", want, line)
+	}
+	return line
+}
+
+var transactionID = regexp.MustCompile(`\([A-Z2-7]{13}\)`)
+
+func maskIDs(s string) string { return transactionID.ReplaceAllString(s, "(id)") }
+
+// script changes what a next hop does.
+func (c *transcript) script(domain, rest string) {
+	domain = strings.Trim(domain, "<>")
+	s := c.scripts[domain]
+	if s == nil {
+		c.t.Fatalf("no next hop of %q", domain)
+	}
+	key, value, _ := strings.Cut(rest, " ")
+	value = strings.ReplaceAll(value, `\n`, "\n")
+	switch key {
+	case "greeting":
+		s.Greeting = value
+	case "hello":
+		s.Hello = value
+	case "keywords":
+		s.Keywords = strings.Split(value, ",")
+	case "mail":
+		s.Mail = value
+	case "data":
+		s.Data = value
+	case "rcpt", "final":
+		replies := &s.Rcpt
+		if key == "final" {
+			replies = &s.Final
+		}
+		if *replies == nil {
+			*replies = make(map[string][]string)
+		}
+		address, reply, _ := strings.Cut(value, " ")
+		(*replies)[strings.TrimPrefix(address, "-")] = strings.Split(reply, " | ")
+	case "die":
+		stage, times, _ := strings.Cut(value, " ")
+		stages := map[string]nexthoptest.Stage{
+			"never": nexthoptest.Never, "greet": nexthoptest.Greet, "hello": nexthoptest.Hello, "mail": nexthoptest.Mail,
+			"rcpt": nexthoptest.Rcpt, "data": nexthoptest.Data, "body": nexthoptest.Body, "dot": nexthoptest.Dot,
+			"replied": nexthoptest.Replied,
+		}
+		var ok bool
+		if s.Die, ok = stages[stage]; !ok {
+			c.t.Fatalf("no stage %q", stage)
+		}
+		s.Deaths, _ = strconv.Atoi(times)
+	default:
+		c.t.Fatalf("no script for %q", key)
+	}
+	hop := c.rig.hop
+	if domain != "" {
+		hop = c.rig.domains[domain]
+	}
+	hop.SetScript(*s)
+}
+
+// leave ends the client's side and makes sure that the hook has said nothing that no line expects.
+func (c *transcript) leave() {
+	if nc, ok := c.client.(*net.TCPConn); ok {
+		nc.CloseWrite()
+	}
+	if rest, _ := io.ReadAll(c.in); len(rest) > 0 {
+		c.t.Errorf("the hook said as well %q", rest)
+	}
+	c.client.Close()
+}
+
+// outcome tells what the next hops saw and what the journal holds.
+func (c *transcript) outcome() {
+	var delivered [][]byte
+	for _, domain := range slices.Sorted(func(yield func(string) bool) {
+		for domain := range c.scripts {
+			if !yield(domain) {
+				return
+			}
+		}
+	}) {
+		hop, name := c.rig.hop, "H<"
+		if domain != "" {
+			hop, name = c.rig.domains[domain], "H<"+domain+">"
+		}
+		for i, connection := range closedConnections(hop) {
+			if i > 0 {
+				fmt.Fprintln(&c.came, name, "(next connection)")
+			}
+			for _, command := range connection.Commands {
+				if command != "QUIT" {
+					fmt.Fprintln(&c.came, name, command)
+				}
+			}
+			for _, m := range connection.Messages {
+				delivered = append(delivered, m.Body)
+				fmt.Fprintln(&c.came, name, "message from", "<"+m.From+">", "to", m.Recipients, quoteBody(m.Body))
+			}
+		}
+	}
+	if c.rig.disk.failing.Load() {
+		c.rig.heal()
+	}
+	c.rig.verify()
+	if err := c.rig.journal.Unspool(context.Background()); err != nil {
+		c.t.Error(err)
+	}
+	c.journalHolds(delivered)
+}
+
+// closedConnections returns what came to a next hop, once all its connections have ended.
+func closedConnections(hop *nexthoptest.Server) []nexthoptest.Connection {
+	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
+		list := hop.Connections()
+		if !slices.ContainsFunc(list, func(c nexthoptest.Connection) bool { return !c.Closed }) || time.Now().After(deadline) {
+			return list
+		}
+	}
+}
+
+func (c *transcript) journalHolds(delivered [][]byte) {
+	for m, err := range c.rig.policy.Mailboxes(context.Background()) {
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		mailbox := m.Address.String()
+		for _, e := range c.rig.entries(mailbox) {
+			body := c.rig.body(e)
+			if e.State == journal.Delivered && !slices.ContainsFunc(delivered, func(b []byte) bool { return bytes.Equal(b, body) }) {
+				c.t.Errorf("%s %s %d is in the journal as the next hop has not got it", mailbox, e.Folder, e.UID)
+			}
+			fmt.Fprintf(&c.came, "J: entry %s %s %d %s from=<%s>", mailbox, e.Folder, e.UID, e.State, e.MailFrom)
+			c.more("rcpt", e.RcptTo, "orcpt", e.ORCPT, "to", strings.Join(e.Recipients, ","), "flags", strings.Join(e.Flags, ","),
+				"queue", e.QueueID, "peer", strings.Trim(strings.Join([]string{e.Peer.Name, e.Peer.Addr, e.Peer.Helo}, " "), " "))
+			fmt.Fprintln(&c.came, "", quoteBody(body))
+		}
+		for r, err := range c.rig.journal.Records(context.Background(), mailbox) {
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			kind := map[journal.RecordKind]string{journal.Skip: "skip", journal.Gap: "gap"}[r.Kind]
+			fmt.Fprintf(&c.came, "J: %s %s %s from=<%s>", kind, mailbox, r.Reason, r.MailFrom)
+			c.more("rcpt", r.RcptTo, "orcpt", r.ORCPT, "detail", r.Detail, "message-id", r.MessageID)
+			fmt.Fprintln(&c.came)
+		}
+	}
+}
+
+// more tells what is not empty.
+func (c *transcript) more(pairs ...string) {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			fmt.Fprintf(&c.came, " %s=%s", pairs[i], maskIDs(pairs[i+1]))
+		}
+	}
+}
+
+// quoteBody returns a message as it stands in a transcript.
+func quoteBody(b []byte) string {
+	if len(b) > 400 {
+		return fmt.Sprintf("%d bytes", len(b))
+	}
+	return strconv.Quote(string(b))
+}

@@ -1,0 +1,162 @@
+package pec
+
+import (
+	"bufio"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Bounds of an LDIF file. The index of all providers has some hundred records, of some thousand domains each.
+const (
+	maxLDIF       = 64 << 20
+	maxLDIFLine   = 1 << 20 // with its continuations
+	maxLDIFRecord = 8 << 20
+)
+
+// ldifAttribute is one line of a record: a name in lower case, without options as ";binary", and its value.
+type ldifAttribute struct {
+	name  string
+	value []byte
+}
+
+// ldifReader reads the content records of an LDIF file (RFC 2849). Values given by URL are passed over, and never fetched. Records that
+// change something are an error.
+type ldifReader struct {
+	lines  *bufio.Reader
+	number int    // of the physical line read last, counted from 1
+	next   []byte // the physical line that was read ahead, without its end
+	ahead  bool   // next holds one
+	ended  bool
+}
+
+func newLDIFReader(r io.Reader) *ldifReader {
+	return &ldifReader{lines: bufio.NewReaderSize(r, 64<<10)}
+}
+
+// physical reads one line without its end. At the end of the file the error is io.EOF.
+func (l *ldifReader) physical() ([]byte, error) {
+	if l.ahead {
+		l.ahead = false
+		return l.next, nil
+	}
+	if l.ended {
+		return nil, io.EOF
+	}
+	var line []byte
+	for {
+		piece, err := l.lines.ReadSlice('\n')
+		line = append(line, piece...)
+		switch {
+		case len(line) > maxLDIFLine:
+			return nil, fmt.Errorf("line %d: over %d bytes", l.number+1, maxLDIFLine)
+		case errors.Is(err, io.EOF):
+			l.ended = true
+			if len(line) == 0 {
+				return nil, io.EOF
+			}
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil:
+			return nil, err
+		}
+		l.number++
+		line = trimLine(line)
+		return line, nil
+	}
+}
+
+// trimLine takes the line end off.
+func trimLine(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\n' {
+		line = line[:n-1]
+	}
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	return line
+}
+
+// logical reads one line with its continuations: lines that begin with a space.
+func (l *ldifReader) logical() ([]byte, error) {
+	line, err := l.physical()
+	if err != nil {
+		return nil, err
+	}
+	for len(line) > 0 {
+		next, err := l.physical()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(next) == 0 || next[0] != ' ' {
+			l.next, l.ahead = next, true
+			break
+		}
+		if len(line)+len(next) > maxLDIFLine {
+			return nil, fmt.Errorf("line %d: over %d bytes with its continuations", l.number, maxLDIFLine)
+		}
+		line = append(line, next[1:]...)
+	}
+	return line, nil
+}
+
+// record reads the next record, its dn included. At the end of the file the error is io.EOF.
+func (l *ldifReader) record() ([]ldifAttribute, error) {
+	var record []ldifAttribute
+	size := 0
+	for {
+		line, err := l.logical()
+		switch {
+		case errors.Is(err, io.EOF) && len(record) > 0:
+			return record, nil
+		case err != nil:
+			return nil, err
+		case len(line) == 0 && len(record) > 0:
+			return record, nil
+		case len(line) == 0 || line[0] == '#':
+			continue
+		}
+		attribute, err := parseAttribute(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", l.number, err)
+		}
+		if attribute.name == "version" && len(record) == 0 || attribute.name == "" {
+			continue
+		}
+		if attribute.name == "changetype" && !strings.EqualFold(string(attribute.value), "add") {
+			return nil, fmt.Errorf("line %d: a record of changes, not of content", l.number)
+		}
+		if len(record) == 0 && attribute.name != "dn" {
+			return nil, fmt.Errorf("line %d: a record begins with dn, not %.50q", l.number, attribute.name)
+		}
+		if size += len(line); size > maxLDIFRecord {
+			return nil, fmt.Errorf("line %d: a record of over %d bytes", l.number, maxLDIFRecord)
+		}
+		record = append(record, attribute)
+	}
+}
+
+// parseAttribute reads a logical line. The name is "" for a value given by URL.
+func parseAttribute(line []byte) (ldifAttribute, error) {
+	name, value, ok := strings.Cut(string(line), ":")
+	if !ok || name == "" {
+		return ldifAttribute{}, errors.New("no attribute")
+	}
+	name, _, _ = strings.Cut(strings.ToLower(name), ";")
+	switch {
+	case strings.HasPrefix(value, "<"):
+		return ldifAttribute{}, nil
+	case strings.HasPrefix(value, ":"):
+		b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value[1:]))
+		if err != nil {
+			return ldifAttribute{}, fmt.Errorf("value of %.50q: %w", name, err)
+		}
+		return ldifAttribute{name, b}, nil
+	}
+	return ldifAttribute{name, []byte(strings.TrimLeft(value, " "))}, nil
+}

@@ -1,0 +1,177 @@
+package pec
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"copialettere/journal/part"
+)
+
+const (
+	// maxParts is how many parts directly inside the signed part are looked at. The rules need three; providers may add some.
+	maxParts = 64
+	// maxPartHeader is how many bytes of the header of a part are read in search of REM fields.
+	maxPartHeader = 8 << 10
+	// maxEvidence bounds the evidences of a REM message that are read.
+	maxEvidence = 16
+)
+
+// Message is what was read from a message. The indices are those of its part table.
+type Message struct {
+	Class    Class // as declared
+	Declared Declared
+
+	Data      *Certification // from daticert.xml, or nil
+	DataError string         // why Data is nil or not whole; "" for a message that needs none
+
+	Signed    int        // the part that the signature is over, or -1 where the message is no multipart/signed
+	Daticert  int        // the part daticert.xml, or -1
+	Postacert int        // the part postacert.eml, or else the only message enclosed, or -1; Enclosed opens it
+	Evidence  []Evidence // of a REM message, in order
+
+	// Fault is what the reader returned where it failed: the result is then not whole, and not to be kept. It is never stored.
+	Fault error
+}
+
+// Read reads a message from its bytes, its part table and its top-level header. It looks only at the top level and the parts directly
+// inside the signed part (for a message without a signature that declares a class: directly inside the message). It never fails: what
+// is wrong with the message is told in the result. It reads at most 512 KiB of daticert.xml, and of a REM message 16 evidences of 512 KiB
+// each and 64 part headers of 8 KiB each; none of these is held together.
+func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
+	m := &Message{Signed: -1, Daticert: -1, Postacert: -1}
+	m.Class, m.Declared = Declare(header)
+	if len(t.Parts) == 0 {
+		return m
+	}
+	reader := &faultReader{from: r}
+	container := -1
+	if t.Parts[0].Type == "multipart/signed" {
+		if m.Signed = t.Child(0, 1); m.Signed >= 0 && t.Parts[m.Signed].IsMultipart() {
+			container = m.Signed
+		}
+	} else if m.Class != Ordinary && t.Parts[0].IsMultipart() {
+		container = 0
+	}
+	if container >= 0 {
+		m.readParts(reader, t, container)
+	}
+	if m.Data == nil && m.DataError == "" && m.needsData() {
+		m.DataError = "no daticert.xml"
+	}
+	m.Fault = reader.fault
+	return m
+}
+
+// needsData reports whether messages of the declared class have certification data.
+func (m *Message) needsData() bool {
+	return m.Class != Ordinary && m.Class != Anomalia && m.Class != REM
+}
+
+// readParts reads what stands directly inside a part.
+func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
+	var others []int // XML without the right name
+	messages, count := 0, 0
+	for i := range t.Children(container) {
+		if count++; count > maxParts {
+			break
+		}
+		p := &t.Parts[i]
+		name := strings.ToLower(p.Name())
+		switch {
+		case name == "daticert.xml" || name == "certdata.xml": // RFC 6109 names it the second way, and nobody else does.
+			if m.Daticert < 0 {
+				m.Daticert = i
+			}
+		case name == "postacert.eml" && m.Postacert < 0:
+			m.Postacert = i
+			messages = -maxParts // the others do not matter then
+		case p.IsMessage():
+			if messages++; messages == 1 && m.Postacert < 0 {
+				m.Postacert = i
+			} else if messages > 1 {
+				m.Postacert = -1
+			}
+		case p.Type == "application/xml" || p.Type == "text/xml":
+			others = append(others, i)
+		}
+	}
+	if m.Daticert >= 0 {
+		var err error
+		if m.Data, err = ParseCertification(xmlReader(r, &t.Parts[m.Daticert])); err != nil {
+			m.DataError = "daticert.xml: " + err.Error()
+		}
+		return
+	}
+	for _, i := range others[:min(len(others), maxEvidence)] {
+		data, err := ParseCertification(xmlReader(r, &t.Parts[i]))
+		if data != nil {
+			m.Daticert, m.Data = i, data
+			if err != nil {
+				m.DataError = err.Error()
+			}
+			return
+		}
+	}
+	if m.Class == Ordinary || m.Class == REM {
+		m.readREM(r, t, container, others)
+	}
+}
+
+// bodyReader returns a reader of the body of a part as it stands in the message.
+func bodyReader(r io.ReaderAt, p *part.Part) *io.SectionReader {
+	return io.NewSectionReader(r, p.Body, p.End-p.Body)
+}
+
+// xmlReader returns a reader of XML in UTF-8: bytes that are none are taken as Windows-1252, as for text.
+func xmlReader(r io.ReaderAt, p *part.Part) io.Reader {
+	text := *p
+	text.Type = "text/xml"
+	return part.Decoder(text, bodyReader(r, p))
+}
+
+// faultReader keeps the first error of a reader that is not its end. It belongs to one goroutine.
+type faultReader struct {
+	from  io.ReaderAt
+	fault error
+}
+
+func (r *faultReader) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := r.from.ReadAt(p, offset)
+	if err != nil && !errors.Is(err, io.EOF) && r.fault == nil {
+		r.fault = fmt.Errorf("read %d bytes at %d: %w", len(p), offset, err)
+	}
+	return n, err
+}
+
+// Verified returns the class that a signature proves: Ordinary unless the result is ResultVerified. The class is that of the type in
+// the signed daticert.xml, whatever the header says, which is outside the signature. Two kinds of message have no daticert.xml: an
+// anomaly envelope, which is one when the provider signed an enclosed message and nothing else beside text, and the header says so or
+// it goes out "Per conto di" (on behalf of) somebody; and a REM message.
+func (m *Message) Verified(s Signature) Class {
+	switch {
+	case s.Result != ResultVerified || m.Signed < 0:
+		return Ordinary
+	case m.Data != nil:
+		return m.Data.Class()
+	case m.Daticert >= 0:
+		return Ordinary
+	case m.Class == REM:
+		return REM
+	case m.Postacert >= 0 && (m.Class == Anomalia || onBehalf(m.Declared.From)):
+		return Anomalia
+	}
+	return Ordinary
+}
+
+// onBehalf reports whether a From field is that of an envelope (RFC 6109 3.1.5, 3.2.2, in the words that providers use).
+func onBehalf(from string) bool {
+	const prefix = "per conto di:"
+	list := part.Addresses(from)
+	if len(list) != 1 {
+		return false
+	}
+	name := part.Decode(list[0].Name)
+	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}

@@ -1,0 +1,218 @@
+// Package pec reads Italian certified mail (PEC: RFC 6109, DM 2 November 2005) and recognises its successor, REM (ETSI EN 319 532). It
+// classifies a message at arrival from its part table, reads the certification data, verifies the provider's signature, checks the
+// hashes of brief receipts, and tells what a receipt says of each recipient of a sent message.
+//
+// Two classes are kept apart. The declared class is what the top-level header says; anyone can write it. The verified class is what
+// daticert.xml says inside a part that a trusted provider signed. Believed decides between them. Nothing is ever concluded from a
+// nested message, from a part of a value, or from the text for people (RFC 6109 3.1 to 3.3: only the XML may be parsed by programs).
+//
+// Memory is bounded whatever the message: the signed part is digested as a stream, and what is loaded (daticert.xml, the signature,
+// part headers) has a limit. No function follows a URL, resolves an entity, or panics on hostile input.
+//
+// The stored form of a Record (AppendBinary) is a version byte, 1, and then fields: a tag byte, an uvarint length, and that many bytes.
+// Readers skip tags that they do not know.
+package pec
+
+import (
+	"strings"
+
+	"copialettere/journal/part"
+)
+
+// Class is what kind of message it is. The values are an interface that others script against: they are those of X-Ricevuta and
+// X-Trasporto (RFC 6109 2.2, 3), save Anomalia, REM and Ordinary.
+type Class string
+
+// The classes.
+const (
+	PostaCertificata        Class = "posta-certificata"         // envelope around a certified message
+	Anomalia                Class = "anomalia"                  // envelope around mail that is not certified (X-Trasporto: errore)
+	Accettazione            Class = "accettazione"              // the sender's provider accepted the message
+	NonAccettazione         Class = "non-accettazione"          // it refused the message, for its form or a virus
+	PresaInCarico           Class = "presa-in-carico"           // provider to provider: the receiver's provider took the message
+	AvvenutaConsegna        Class = "avvenuta-consegna"         // the message lies in the receiver's mailbox
+	ErroreConsegna          Class = "errore-consegna"           // it could not be delivered
+	PreavvisoErroreConsegna Class = "preavviso-errore-consegna" // no answer after 12 or 24 hours
+	RilevazioneVirus        Class = "rilevazione-virus"         // provider to provider: the message holds a virus
+	REM                     Class = "rem"                       // a message of the European registered mail, whatever its event
+	Ordinary                Class = "ordinary"                  // all else, unknown values of X-Ricevuta and X-Trasporto included
+)
+
+// receiptClasses are the values of X-Ricevuta.
+var receiptClasses = [...]Class{Accettazione, NonAccettazione, PresaInCarico, AvvenutaConsegna, ErroreConsegna, PreavvisoErroreConsegna,
+	RilevazioneVirus}
+
+// receiptClass returns the class that a value of X-Ricevuta names, or Ordinary.
+func receiptClass(value string) Class {
+	for _, c := range receiptClasses {
+		if strings.EqualFold(value, string(c)) {
+			return c
+		}
+	}
+	return Ordinary
+}
+
+// transportClass returns the class that a value of X-Trasporto names, or Ordinary.
+func transportClass(value string) Class {
+	switch {
+	case strings.EqualFold(value, "posta-certificata"):
+		return PostaCertificata
+	case strings.EqualFold(value, "errore"):
+		return Anomalia
+	}
+	return Ordinary
+}
+
+// Group is one of the six classes by which a mailbox filters.
+type Group string
+
+// The groups. Which of the last two a sent message is in does not follow from the message: it depends on its recipients.
+const (
+	Certified     Group = "certified"      // received envelopes of certified messages
+	Other         Group = "other"          // received, and none of the other groups
+	Acceptance    Group = "acceptance"     // acceptance receipts
+	Delivery      Group = "delivery"       // delivery receipts, failures and notices of failure
+	SentCertified Group = "sent-certified" // sent to at least one certified recipient
+	SentOther     Group = "sent-other"     // sent only to recipients that are not certified
+)
+
+// GroupOf returns the group of a received message. A non-accettazione is no acceptance receipt; with all that is not named in the
+// definition of the groups (anomalies, notices between providers, REM) it is in Other.
+func GroupOf(c Class) Group {
+	switch c {
+	case PostaCertificata:
+		return Certified
+	case Accettazione:
+		return Acceptance
+	case AvvenutaConsegna, ErroreConsegna, PreavvisoErroreConsegna:
+		return Delivery
+	}
+	return Other
+}
+
+// Trust says which class the filter believes.
+type Trust string
+
+// The values of the setting pec.trust.
+const (
+	TrustHeaders   Trust = "headers"   // the hook stands behind a PEC reception point, which lets no forged header through
+	TrustSignature Trust = "signature" // only what a trusted provider signed counts
+)
+
+// Believed returns the class that counts: the declared one for TrustHeaders, else the verified one (Message.Verified), which is Ordinary
+// for all that no trusted signature covers.
+func Believed(trust Trust, declared, verified Class) Class {
+	if trust == TrustHeaders {
+		return declared
+	}
+	return verified
+}
+
+const (
+	// maxValue is how many bytes of a header value are kept.
+	maxValue = 1 << 10
+	// maxREMFields is how many REM fields of a message are kept.
+	maxREMFields = 64
+)
+
+// Declared holds the values of the top-level header: unfolded and trimmed, else as found, at most 1 KiB each, "" where absent. They lie
+// outside the signature.
+type Declared struct {
+	Receipt       string  // X-Ricevuta
+	Transport     string  // X-Trasporto
+	ReceiptKind   string  // X-TipoRicevuta; absent stands for completa
+	Reference     string  // X-Riferimento-Message-ID: the Message-ID that the sender's program had set
+	SecurityCheck string  // X-VerificaSicurezza
+	Sender        string  // X-Mittente
+	From          string  // From, not decoded; several fields are joined by commas
+	MessageID     string  // Message-ID
+	InReplyTo     string  // In-Reply-To
+	References    string  // References
+	REM           []Field // fields whose name begins with REM- or X-REM-: at most 64 together with those of the parts
+	// Conflict says that the header contradicts itself: two different values of X-Ricevuta or X-Trasporto, or one of each that both name
+	// a class.
+	Conflict bool
+}
+
+// Field is a header field that is kept with its name.
+type Field struct {
+	Name, Value string // as found
+	Part        int    // index of the part in whose header it stands; 0 is the message itself
+}
+
+// slot returns where the value of a field goes, or nil.
+func (d *Declared) slot(name []byte) *string {
+	for i, want := range [...]string{"x-ricevuta", "x-trasporto", "x-tiporicevuta", "x-riferimento-message-id", "x-verificasicurezza",
+		"x-mittente", "from", "message-id", "in-reply-to", "references"} {
+		if len(name) == len(want) && strings.EqualFold(string(name), want) {
+			return [...]*string{&d.Receipt, &d.Transport, &d.ReceiptKind, &d.Reference, &d.SecurityCheck,
+				&d.Sender, &d.From, &d.MessageID, &d.InReplyTo, &d.References}[i]
+		}
+	}
+	return nil
+}
+
+// Declare reads the class from a top-level header. Values count when they are exactly those of the rules, in any case. Where a field
+// stands twice, the first one counts. A message with X-Trasporto and X-Ricevuta is an envelope: a provider that puts a foreign receipt
+// into an envelope may keep its fields, but nobody turns an envelope into a receipt.
+func Declare(header []byte) (Class, Declared) {
+	var d Declared
+	for f := range part.Fields(header) {
+		if f.Name == nil {
+			continue
+		}
+		if isREM(f.Name) {
+			d.addREM(header, f, 0)
+			continue
+		}
+		slot := d.slot(f.Name)
+		if slot == nil {
+			continue
+		}
+		value := fieldValue(header, f)
+		switch {
+		case *slot == "":
+			*slot = value
+		case slot == &d.From:
+			// Two senders are none that a certificate could stand for.
+			*slot = clip(*slot + ", " + value)
+		case (slot == &d.Receipt || slot == &d.Transport) && !strings.EqualFold(*slot, value):
+			d.Conflict = true
+		}
+	}
+	transport, receipt := transportClass(d.Transport), receiptClass(d.Receipt)
+	switch {
+	case transport != Ordinary:
+		d.Conflict = d.Conflict || receipt != Ordinary
+		return transport, d
+	case receipt != Ordinary:
+		return receipt, d
+	case len(d.REM) > 0:
+		return REM, d
+	}
+	return Ordinary, d
+}
+
+// addREM keeps a field of a REM message.
+func (d *Declared) addREM(header []byte, f part.Field, index int) {
+	if len(d.REM) < maxREMFields {
+		d.REM = append(d.REM, Field{Name: clip(string(f.Name)), Value: fieldValue(header, f), Part: index})
+	}
+}
+
+// isREM reports whether a field is one of registered mail (EN 319 532-4, and TS 102 640 with the X-).
+func isREM(name []byte) bool {
+	const prefix = "rem-"
+	if len(name) > 2 && (name[0] == 'X' || name[0] == 'x') && name[1] == '-' {
+		name = name[2:]
+	}
+	return len(name) > len(prefix) && strings.EqualFold(string(name[:len(prefix)]), prefix)
+}
+
+// fieldValue returns the value of a field of a header, as Declared keeps it.
+func fieldValue(header []byte, f part.Field) string {
+	return clip(strings.TrimSpace(part.Value(header[f.Start:f.End], string(f.Name))))
+}
+
+// clip returns what is kept of a value.
+func clip(value string) string { return value[:min(len(value), maxValue)] }
