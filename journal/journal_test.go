@@ -275,8 +275,12 @@ func randomBytes(seed uint64, size int) []byte {
 // words are as many bytes of text.
 func words(seed uint64, size int) []byte {
 	var b bytes.Buffer
-	for r := rand.New(rand.NewPCG(seed, 1)); b.Len() < size; {
+	r := rand.New(rand.NewPCG(seed, 1))
+	for b.Len() < min(size, 1<<20) {
 		writeWords(&b, r)
+	}
+	for page := bytes.Clone(b.Bytes()); b.Len() < size; {
+		fmt.Fprintf(&b, "Pagina %d\r\n%s", r.IntN(1000), page[r.IntN(len(page)):])
 	}
 	return b.Bytes()[:size]
 }

@@ -43,7 +43,7 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 	if t.head.found && !c.SentByMailFrom {
 		sender = t.head.value
 	}
-	v, err := c.Policy.JudgeSent(t.ctx, sender)
+	v, err := c.Policy.JudgeSent(t.ctx, policy.Origin{}, sender)
 	if err == nil && !t.head.found && !c.SentByMailFrom {
 		v.Flags = append(v.Flags, journal.FlagSenderUnverified)
 	}

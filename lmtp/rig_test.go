@@ -142,9 +142,9 @@ func (r *rig) setArchive(mailbox string, on bool) {
 	r.tb.Helper()
 	a, err := policy.ParseAddress(mailbox)
 	if err == nil && on {
-		_, err = r.policy.Enable(context.Background(), a, "test")
+		_, err = r.policy.Enable(context.Background(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"})
 	} else if err == nil {
-		_, err = r.policy.Disable(context.Background(), a, "test")
+		_, err = r.policy.Disable(context.Background(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"}, a.String(), policy.DefaultGrace)
 	}
 	if err != nil {
 		r.tb.Fatal(err)
@@ -247,10 +247,11 @@ func (r *rig) dial() net.Conn {
 
 // noLeaks fails the test if it leaves goroutines behind, once all else is cleaned up.
 func noLeaks(tb testing.TB) {
+	before := len(goroutines())
 	tb.Cleanup(func() {
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 			left := goroutines()
-			if len(left) == 0 {
+			if len(left) <= before {
 				return
 			}
 			if time.Now().After(deadline) {

@@ -14,6 +14,9 @@ const (
 	ReasonCopy     = "copy"     // the MTA added the recipient by itself (bcc maps)
 	ReasonList     = "list"     // a list of aliases(5) with an owner sent the message on
 	ReasonDisabled = "disabled" // the mailbox has no archive, or the archive is off
+	ReasonFilter   = "filter"   // the mailbox's filter leaves messages of this kind out
+	// ReasonFull is for the journal to give: the quota of the mailbox is used up. No verdict of this package has it.
+	ReasonFull = "full"
 )
 
 // Flags of a verdict.
@@ -23,6 +26,9 @@ const (
 	// FlagDuplicate says that another line of the same transaction carries the message into the same mailbox. Such a line is neither
 	// journaled nor skipped: there is nothing to record for it.
 	FlagDuplicate = "duplicate"
+	// FlagSentToUnknown says that the sender's filter wants only one of certified and not certified recipients, and that it is not known
+	// of which kind those of the message are, so that it was archived in doubt.
+	FlagSentToUnknown = "sent-to-unknown"
 )
 
 // Line is one RCPT line of a transaction.
@@ -32,7 +38,7 @@ type Line struct {
 	Notify string // raw value of the parameter, empty where there is none
 }
 
-// Origin is what is known of where a message comes from.
+// Origin is what is known of a message beside its recipient lines: where it comes from, and of what kind it is.
 type Origin struct {
 	ClientAddr string // ADDR of XFORWARD, as it was given; empty or "[UNAVAILABLE]" where it is not known
 	// QueueID is IDENT of XFORWARD, likewise. The header is evidence only if the Received field that ends its trusted region bears
@@ -43,6 +49,10 @@ type Origin struct {
 	OriginalTo string
 	// Header is the raw top-level header, from its first byte, without the field above. It may be cut anywhere.
 	Header []byte
+	// Group is the group of a received message; empty means GroupOther.
+	Group Group
+	// SentTo says to whom a sent message goes, as Policy.SentTo finds it; empty means SentToUnknown.
+	SentTo SentTo
 }
 
 // Verdict is what was decided for one line.
@@ -62,23 +72,32 @@ type Verdict struct {
 // still be skipped by Judge; one to a mailbox that is not is never journaled, unless it gets enabled in between. A path
 // that is no address belongs to no mailbox. An error is one of the store.
 func (p *Policy) Wanted(ctx context.Context, rcptTo string) (mailbox string, enabled bool, err error) {
-	m, enabled, err := p.reading(ctx).mailboxOf(rcptTo)
-	return m.name(), enabled, err
+	m, known, err := p.reading(ctx).mailboxOf(rcptTo)
+	return m.name(), known.enabled, err
 }
 
 // JudgeSent says whether a message that leaves is to be journaled for its sender: the value of the login header, or MAIL FROM where the
-// operator chose that as identity. What is no address, the null sender included, belongs to no mailbox.
-func (p *Policy) JudgeSent(ctx context.Context, sender string) (Verdict, error) {
+// operator chose that as identity. What is no address, the null sender included, belongs to no mailbox. Of the origin only SentTo counts.
+func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdict, error) {
 	if p.loginDomain != "" && sender != "" && !strings.Contains(sender, "@") {
 		sender += "@" + p.loginDomain
 	}
-	m, enabled, err := p.reading(ctx).mailboxOf(sender)
+	m, known, err := p.reading(ctx).mailboxOf(sender)
 	if err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Mailbox: m.name(), Enabled: enabled, Journal: enabled}
-	if !enabled {
+	v := Verdict{Mailbox: m.name(), Enabled: known.enabled}
+	wanted, sure := known.filter.wantsSent(o.SentTo)
+	switch {
+	case !known.enabled:
 		v.Reason = ReasonDisabled
+	case !wanted:
+		v.Reason = ReasonFilter
+	default:
+		v.Journal = true
+		if !sure {
+			v.Flags = []string{FlagSentToUnknown}
+		}
 	}
 	return v, nil
 }
@@ -127,12 +146,12 @@ type judgement struct {
 
 // line judges a line for itself.
 func (c *judgement) line(l Line) (Verdict, error) {
-	m, enabled, err := c.mailboxOf(l.RcptTo)
+	m, settings, err := c.mailboxOf(l.RcptTo)
 	if err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Mailbox: m.name(), Enabled: enabled}
-	if !enabled {
+	v := Verdict{Mailbox: m.name(), Enabled: settings.enabled}
+	if !settings.enabled {
 		v.Reason = ReasonDisabled
 		return v, nil
 	}
@@ -160,6 +179,9 @@ func (c *judgement) line(l Line) (Verdict, error) {
 		if v.Reason, err = c.aliasOrForward(original); err != nil {
 			return Verdict{}, err
 		}
+	}
+	if v.Reason == "" && !settings.filter.wants(c.origin.Group) {
+		v.Reason = ReasonFilter
 	}
 	if v.Reason == "" {
 		v.Journal = true
@@ -217,8 +239,8 @@ func (c *judgement) deliveredBefore(m Address) (bool, error) {
 // aliasOrForward names the reason for a line whose original recipient is another address: a forward if that is a mailbox
 // that we know of, an alias otherwise.
 func (c *judgement) aliasOrForward(original Address) (string, error) {
-	m, enabled, err := c.resolve(original)
-	if enabled || slices.Contains(c.recipients, m) {
+	m, known, err := c.resolve(original)
+	if known.enabled || slices.Contains(c.recipients, m) {
 		return ReasonForward, err
 	}
 	return ReasonAlias, err
@@ -231,34 +253,43 @@ type reading struct {
 	known  map[Address]knownSettings
 }
 
-type knownSettings struct{ found, enabled bool }
+// knownSettings is what a decision needs of the settings of a mailbox.
+type knownSettings struct {
+	found, enabled bool
+	filter         Filter
+}
 
 func (p *Policy) reading(ctx context.Context) *reading {
 	return &reading{policy: p, ctx: ctx, known: make(map[Address]knownSettings)}
 }
 
-// mailboxOf returns the mailbox in which a path ends, and whether it is enabled. The zero Address stands for none.
-func (r *reading) mailboxOf(path string) (Address, bool, error) {
+// mailboxOf returns the mailbox in which a path ends, and what is known of it. The zero Address stands for none.
+func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 	a, err := ParseAddress(path)
 	if err != nil {
-		return Address{}, false, nil
+		return Address{}, knownSettings{}, nil
 	}
 	return r.resolve(a)
 }
 
+// resolve returns the mailbox of an address.
+func (r *reading) resolve(a Address) (Address, knownSettings, error) {
+	return resolve(a, r.policy.delimiter(a.Domain), r.lookup)
+}
+
 // resolve returns the mailbox of an address: the address itself if it was set up as one, enabled or not, and otherwise the
 // address without its extension.
-func (r *reading) resolve(a Address) (m Address, enabled bool, err error) {
-	exact, err := r.lookup(a)
+func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, error)) (m Address, known knownSettings, err error) {
+	exact, err := lookup(a)
 	if err != nil || exact.found {
-		return a, exact.enabled, err
+		return a, exact, err
 	}
-	base, ok := a.WithoutExtension(r.policy.delimiter(a.Domain))
+	base, ok := a.WithoutExtension(delimiter)
 	if !ok {
-		return a, false, nil
+		return a, knownSettings{}, nil
 	}
-	stripped, err := r.lookup(base)
-	return base, stripped.enabled, err
+	stripped, err := lookup(base)
+	return base, stripped, err
 }
 
 func (r *reading) lookup(a Address) (knownSettings, error) {
@@ -269,7 +300,7 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 	if err != nil {
 		return knownSettings{}, err
 	}
-	k := knownSettings{found: found, enabled: s.Enabled}
+	k := knownSettings{found: found, enabled: s.Enabled, filter: s.Filter}
 	r.known[a] = k
 	return k, nil
 }

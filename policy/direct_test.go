@@ -61,10 +61,10 @@ func describe(v Verdict) string {
 func runJudge(t *testing.T, c Config, cases []judgeCase) {
 	t.Helper()
 	p, _ := openTest(t, c, "anna@alpha.test", "bruno@alpha.test", "elena@beta.test", `"an na"@alpha.test`, "ünna@alpha.test", "anna+own@alpha.test")
-	if _, err := p.Enable(t.Context(), mustAddress(t, "anna+off@alpha.test"), "test"); err != nil {
+	if _, err := p.Enable(t.Context(), mustAddress(t, "anna+off@alpha.test"), operator()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Disable(t.Context(), mustAddress(t, "anna+off@alpha.test"), "test"); err != nil {
+	if _, err := p.disable(t.Context(), mustAddress(t, "anna+off@alpha.test")); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range cases {
@@ -334,15 +334,60 @@ func TestJudgeSent(t *testing.T) {
 		{"null sender", "<>", " disabled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v, err := p.JudgeSent(t.Context(), c.sender)
+			v, err := p.JudgeSent(t.Context(), Origin{}, c.sender)
 			if got := describe(v); err != nil || got != c.want || v.Enabled != v.Journal {
 				t.Errorf("JudgeSent(%q) = %q, %v; want %q", c.sender, got, err, c.want)
 			}
 		})
 	}
 	p, _ = openTest(t, testConfig(), "anna@alpha.test")
-	if v, err := p.JudgeSent(t.Context(), "anna"); err != nil || describe(v) != " disabled" {
+	if v, err := p.JudgeSent(t.Context(), Origin{}, "anna"); err != nil || describe(v) != " disabled" {
 		t.Errorf("login without a domain, and none configured: %q, %v", describe(v), err)
+	}
+}
+
+// The filter leaves out what is direct mail otherwise, and what is not keeps the reason that it had.
+func TestJudgeFilter(t *testing.T) {
+	p, _ := openTest(t, testConfig(), "anna@alpha.test", "bruno@alpha.test")
+	if _, err := p.Set(t.Context(), mustAddress(t, "anna@alpha.test"), operator(), assignments(t, "filter=certified,delivery,sent-certified")); err != nil {
+		t.Fatal(err)
+	}
+	lines := []Line{{"anna@alpha.test", "rfc822;anna@alpha.test", ""}, {"anna+x@alpha.test", "rfc822;anna+2Bx@alpha.test", ""},
+		{"anna@alpha.test", "rfc822;info@alpha.test", ""}, {"bruno@alpha.test", "rfc822;bruno@alpha.test", ""}}
+	in := "anna@alpha.test journal, anna@alpha.test duplicate, anna@alpha.test duplicate, bruno@alpha.test journal"
+	out := "anna@alpha.test filter, anna@alpha.test filter, anna@alpha.test alias, bruno@alpha.test journal"
+	for _, c := range []struct {
+		group Group
+		want  string
+	}{{GroupCertified, in}, {GroupDelivery, in}, {GroupOther, out}, {"", out}, {GroupAcceptance, out}, {"of-tomorrow", in}} {
+		o := header(received)
+		o.Group = c.group
+		verdicts, err := p.Judge(t.Context(), o, lines)
+		var got []string
+		for _, v := range verdicts {
+			got = append(got, describe(v))
+		}
+		if s := strings.Join(got, ", "); err != nil || s != c.want {
+			t.Errorf("group %q: %s, %v; want %s", c.group, s, err, c.want)
+		}
+	}
+	for _, c := range []struct {
+		sender string
+		to     SentTo
+		want   string
+	}{
+		{"anna@alpha.test", SentToCertified, "anna@alpha.test journal"},
+		{"anna@alpha.test", SentToOther, "anna@alpha.test filter"},
+		{"anna@alpha.test", SentToUnknown, "anna@alpha.test journal [sent-to-unknown]"},
+		{"anna@alpha.test", "", "anna@alpha.test journal [sent-to-unknown]"},
+		{"bruno@alpha.test", SentToUnknown, "bruno@alpha.test journal"},
+		{"carla@alpha.test", SentToCertified, "carla@alpha.test disabled"},
+	} {
+		v, err := p.JudgeSent(t.Context(), Origin{SentTo: c.to}, c.sender)
+		got := strings.TrimSuffix(fmt.Sprint(describe(v), " ", v.Flags), " []")
+		if err != nil || got != c.want {
+			t.Errorf("sent by %s to %q: %s, %v; want %s", c.sender, c.to, got, err, c.want)
+		}
 	}
 }
 

@@ -162,7 +162,16 @@ func fieldName(name []byte) bool {
 
 // unfold returns the value of a field on one line, without white space at its ends.
 func unfold(value string) string {
-	return strings.TrimSpace(strings.NewReplacer("\r", "", "\n", "").Replace(value))
+	value = strings.TrimSpace(value)
+	if !strings.ContainsAny(value, "\r\n") {
+		return value
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\r' || r == '\n' {
+			return -1
+		}
+		return r
+	}, value)
 }
 
 // splitField reads "Name: value".

@@ -1,5 +1,6 @@
-// Package policy decides who is archived: it keeps the settings of each mailbox with the log of their changes, and it says for
-// every recipient line whether the message is direct mail to an enabled mailbox, and if not, why not.
+// Package policy decides who is archived and what: it keeps the settings of each mailbox with the log of their changes, says who
+// may change them, and says for every recipient line whether the message is direct mail to an enabled mailbox whose filter wants
+// it, and if not, why not.
 //
 // The rule of direct mail is that the recipient as originally given is the mailbox. What a sender can write never excludes a
 // message: verdicts rest on what the MTA says in the envelope (where it is configured to say only its own words) and on the
@@ -9,18 +10,35 @@
 // Settings are read from the store for every decision, so that a change is in force from the next message, whichever process
 // made it.
 //
+// # The life of an archive
+//
+//	off --Enable--> on --Disable--> closing --Erasing--> being erased --Erased--> off
+//	                 ^                 |
+//	                 +-----Restore-----+
+//
+// A closing archive takes no mail and waits for its grace to be over. A legal hold (Hold) refuses Disable, and Erasing. What the archive
+// lacks from all this is told by Pauses.
+//
 // # Keys
 //
-// All lies in the settings store of the engine, under two prefixes that belong to this package:
+// All lies in the settings store of the engine, under three prefixes that belong to this package:
 //
 //	m <mailbox>              settings of the mailbox, a JSON object
 //	l <mailbox> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
+//	r <address>              what acceptance receipts have taught of a recipient, a JSON object
 //
 // The spaces are for the eye: a key is the letter, the canonical address (Address.String, which holds no zero byte), and so on.
-// The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent while off) and "changes" (the number of the
-// newest change). Fields that this version does not know are kept when it is written again; an object of a newer version is
-// refused. A change object has "time", "who", "key", "before" and "after". It is written in the same Update as the change that
-// it tells of, and never again.
+//
+// The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "changes" (the number of the
+// newest change), "hold" (an object with "reason", "who" and "since"; absent where none stands), "erasure" (absent, "due " and a time,
+// "running" or "done"), and each key of Keys with the text that Set takes. A setting that is absent has the default of the
+// program. Fields that this version does not know are kept when the object is written again; an object of a newer version is refused.
+//
+// A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change that
+// it tells of, and never again. The log of a mailbox, replayed over the defaults of the program, gives its settings.
+//
+// A recipient object has "certified" and "time", that of the newest receipt, to a day. There is one for each address, whatever the
+// number of receipts.
 package policy
 
 import (
@@ -39,6 +57,18 @@ var (
 	ErrAddress = errors.New("not a mailbox address")
 	// ErrUnknownDomain says that an address lies in no configured domain.
 	ErrUnknownDomain = errors.New("domain not configured")
+	// ErrSetting says that a setting has no such key, or can not have such a value. A *SettingError tells which.
+	ErrSetting = errors.New("bad setting")
+	// ErrForbidden says that the actor may not change that setting of that mailbox.
+	ErrForbidden = errors.New("not allowed")
+	// ErrConfirmation says that the address was not typed in as it is.
+	ErrConfirmation = errors.New("not confirmed: type the address of the mailbox in full, in lower case")
+	// ErrHeld says that a legal hold stands against it.
+	ErrHeld = errors.New("under a legal hold")
+	// ErrErasing says that the archive is being erased, which can not be stopped.
+	ErrErasing = errors.New("the archive is being erased")
+	// ErrNotClosing says that the archive is not to be erased now.
+	ErrNotClosing = errors.New("the archive is not closing")
 	// ErrVersion says that stored settings were written by a newer version of this program.
 	ErrVersion = errors.New("settings of a newer version")
 )
@@ -74,6 +104,11 @@ type Config struct {
 	RedirectFrom []netip.Prefix
 	// LoginDomain completes a login without a domain. Empty means that such a login belongs to no mailbox.
 	LoginDomain string
+	// Rights is which settings an owner may change.
+	Rights Rights
+	// Certified says of a domain in canonical form whether its mailboxes are certified, and whether that is known. It is asked for each
+	// recipient of a sent message, must be quick, and may be called concurrently. Nil knows of none.
+	Certified func(domain string) (certified, known bool)
 }
 
 // Domain is a mail domain with archives.
@@ -84,6 +119,9 @@ type Domain struct {
 	RecipientDelimiter string
 	// Postmasters are the addresses of those who may change the settings of the domain's mailboxes.
 	Postmasters []string
+	// Defaults are the settings that a mailbox of the domain gets when it is set up. Each key that Set takes may be there, save
+	// "notify": an address is that of one person.
+	Defaults []Assignment
 }
 
 // Validate returns all that is wrong with the configuration, joined, or nil.
@@ -130,8 +168,27 @@ func (c Config) Validate() error {
 				errs = append(errs, fmt.Errorf("domain %q: postmaster %q: want an address with its domain", d.Name, postmaster))
 			}
 		}
+		errs = append(errs, d.validateDefaults()...)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Rights.validate()...)...)
+}
+
+// validateDefaults returns all that is wrong with the defaults of a domain.
+func (d Domain) validateDefaults() []error {
+	var errs []error
+	var scratch Settings
+	if err := scratch.assign(d.Defaults); err != nil {
+		for _, one := range err.(interface{ Unwrap() []error }).Unwrap() {
+			errs = append(errs, fmt.Errorf("domain %q: default: %w", d.Name, one))
+		}
+	}
+	for _, assignment := range d.Defaults {
+		if assignment.Key == KeyNotify {
+			errs = append(errs, fmt.Errorf("domain %q: default: %w", d.Name,
+				&SettingError{KeyNotify, assignment.Value, "an address is that of one mailbox: set it there"}))
+		}
+	}
+	return errs
 }
 
 func notDelimiter(r rune) bool {
@@ -147,8 +204,14 @@ type Policy struct {
 	redirectValue string
 	redirectFrom  []netip.Prefix
 	loginDomain   string
-	delimiters    map[string]string // by canonical domain
-	decoded       decodedRecords
+	certified     func(domain string) (certified, known bool)
+	ownerKeys     []string
+	// By canonical domain, for those that are configured.
+	delimiters     map[string]string
+	postmasters    map[string][]Address
+	domainDefaults map[string]Settings
+
+	decoded decodedRecords
 }
 
 // Open returns the policy over a store of settings. The store stays the caller's to close.
@@ -159,7 +222,10 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p := &Policy{store: store, origin: c.Origin, redirectFrom: c.RedirectFrom, delimiters: make(map[string]string)}
+	p := &Policy{
+		store: store, origin: c.Origin, redirectFrom: c.RedirectFrom, certified: c.Certified, ownerKeys: c.Rights.ownerKeys(),
+		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
+	}
 	if p.origin == "" {
 		p.origin = OriginORCPT
 	}
@@ -172,6 +238,15 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 	for _, d := range c.Domains {
 		name, _ := parseDomain(d.Name)
 		p.delimiters[name] = d.RecipientDelimiter
+		for _, postmaster := range d.Postmasters {
+			a, _ := ParseAddress(postmaster)
+			p.postmasters[name] = append(p.postmasters[name], a)
+		}
+		defaults := programDefaults()
+		if err := defaults.assign(d.Defaults); err != nil {
+			return nil, fmt.Errorf("policy: domain %q: %w", d.Name, err)
+		}
+		p.domainDefaults[name] = defaults
 	}
 	return p, nil
 }

@@ -63,9 +63,7 @@ func (s *memory) Update(_ context.Context, locks []string, fn func(kv.Tx) error)
 	if s.fail != nil {
 		return s.fail
 	}
-	if err := fn(make(memoryTx)); err != nil {
-		return err
-	}
+	fn(make(memoryTx)) // what it makes of the old state counts for nothing
 	values := maps.Clone(s.values)
 	if err := fn(memoryTx(values)); err != nil {
 		return err
@@ -101,6 +99,20 @@ func testConfig() Config {
 	}}
 }
 
+func operator() Actor { return Actor{RoleOperator, "op"} }
+
+// disable is Disable by the operator, confirmed, with the usual grace.
+func (p *Policy) disable(ctx context.Context, a Address) (bool, error) {
+	return p.Disable(ctx, a, operator(), a.String(), DefaultGrace)
+}
+
+func (p *Policy) enable(ctx context.Context, a Address) (bool, error) {
+	return p.Enable(ctx, a, operator())
+}
+func (p *Policy) restore(ctx context.Context, a Address) (bool, error) {
+	return p.Restore(ctx, a, operator())
+}
+
 func mustAddress(t testing.TB, s string) Address {
 	t.Helper()
 	a, err := ParseAddress(s)
@@ -119,7 +131,7 @@ func openTest(t testing.TB, c Config, enabled ...string) (*Policy, *memory) {
 		t.Fatal(err)
 	}
 	for _, mailbox := range enabled {
-		if changed, err := p.Enable(t.Context(), mustAddress(t, mailbox), "test"); err != nil || !changed {
+		if changed, err := p.Enable(t.Context(), mustAddress(t, mailbox), operator()); err != nil || !changed {
 			t.Fatalf("Enable(%s) = %v, %v", mailbox, changed, err)
 		}
 	}
@@ -143,7 +155,11 @@ func TestConfigValidate(t *testing.T) {
 		{"all at once", Config{LoginDomain: "a b", Domains: []Domain{
 			{Name: "alpha..test"}, {Name: "beta.test"}, {Name: "BETA.test."}, {Name: "gamma.test", RecipientDelimiter: "+x"},
 			{Name: "delta.test", Postmasters: []string{"who", "postmaster"}},
-		}}, []string{
+			{Name: "epsilon.test", Defaults: []Assignment{{"retention", "7"}, {"colour", "red"}, {"write", "on"}, {"write", "on"}, {"notify", "a@ext.test"}}},
+		}, Rights: Rights{Owner: []string{"language", "hold", "colour"}}}, []string{
+			`domain "epsilon.test": default: retention="7": want none, or 6`, `domain "epsilon.test": default: "colour"="red": unknown key: the keys`,
+			`domain "epsilon.test": default: write="on": given twice`, `domain "epsilon.test": default: notify="a@ext.test": an address is that of one`,
+			`rights of the owner: unknown key "hold": the keys are archive, filter`, `unknown key "colour"`,
 			`login domain: domain "a b"`, `domain "alpha..test": not a mailbox address: empty label`, `domain "BETA.test." is given twice`,
 			`recipient delimiter "+x"`, `postmaster: "who"`, `postmaster "postmaster": want an address with its domain`,
 		}},

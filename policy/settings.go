@@ -1,298 +1,251 @@
 package policy
 
 import (
-	"context"
-	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"iter"
-	"maps"
-	"sync"
+	"strings"
 	"time"
-
-	"copialettere/journal/kv"
 )
 
-// settingsVersion is the newest form of stored settings that this package reads. Fields may be added without a new version.
-const settingsVersion = 1
-
-// Settings are those of one mailbox. The zero value holds for a mailbox that was never set up.
+// Settings are those of one mailbox. They are a value: two are equal when all settings are.
+//
+// The settings of a mailbox that was never set up are what it would get by Enable: the defaults of the program with those of its
+// domain on top. Both are copied when the mailbox is set up, by the first Enable, Set or Hold, and a later change of the
+// configuration touches it no more: nobody's retention gets shorter because a file was edited.
 type Settings struct {
-	Enabled bool      // mail is archived
-	Since   time.Time // since when, in UTC; zero while it is not
+	Enabled bool // mail is archived
+	// Since is when the archive was turned on, in UTC. It stays while the archive is closing, so that taking that back changes nothing, and
+	// is zero where there is no archive.
+	Since        time.Time
+	Filter       Filter    // which messages are archived
+	Write        bool      // messages may be moved and deleted in the archive, folders never
+	ManualDelete bool      // the owner may delete messages by hand
+	IMAP         bool      // the archive can be reached with a mail program
+	Retention    int       // months from arrival: 6, 12, 18, 24, 30, 36, 42 or 48; 0 keeps everything
+	Quota        int64     // bytes of messages, at least 1
+	WhenFull     WhenFull  // what becomes of mail when the quota is used up
+	Protocols    Protocols // which protocols the mailbox itself may use
+	Notify       Address   // where notices go; zero for nowhere
+	NotifyOn     Events    // what there are notices of; it counts where Notify is set
+	Language     Language  // of notices and pages
+	Hold         Hold      // the legal hold
+	Erasure      Erasure   // how far the erasure of the archive is
 }
 
-// Mailbox is an address that was set up once, with its settings of now.
-type Mailbox struct {
-	Address  Address
-	Settings Settings
-}
+// DefaultQuota is the quota of a mailbox in bytes, where its domain has no other default.
+const DefaultQuota = 1_000_000_000
 
-// Change tells of one change of one setting.
-type Change struct {
-	Number  uint64    `json:"-"` // counts the changes of this mailbox, from 1
-	Mailbox Address   `json:"-"`
-	Time    time.Time `json:"time"` // UTC
-	Who     string    `json:"who"`
-	Key     string    `json:"key"`    // which setting: "archive"
-	Before  string    `json:"before"` // for "archive": "off" or "on"
-	After   string    `json:"after"`
-}
-
-// Enable turns the archive of a mailbox on from now. It reports whether that changed anything; a mailbox that was enabled already keeps
-// its date, and no change is recorded. Who tells whose doing it is, for the change log. The error wraps ErrUnknownDomain where the
-// address lies in no configured domain.
-func (p *Policy) Enable(ctx context.Context, a Address, who string) (changed bool, err error) {
-	if _, ok := p.delimiters[a.Domain]; !ok {
-		return false, fmt.Errorf("enable %s: %w", a, ErrUnknownDomain)
+// programDefaults are the settings that hold where nothing was ever set. Stored settings without a field count on these values, so
+// they never change within one version of the stored form.
+func programDefaults() Settings {
+	return Settings{
+		Filter: FilterAll, Quota: DefaultQuota, WhenFull: WhenFullSkip, Protocols: ProtocolIMAP | ProtocolPOP3 | ProtocolSMTP,
+		NotifyOn: NotifyFull | NotifyGap | NotifyRetention, Language: Italian,
 	}
-	changed, err = p.change(ctx, a, who, func(s *Settings, now time.Time) {
-		if !s.Enabled {
-			s.Enabled, s.Since = true, now
+}
+
+// Group is a kind of received message that a filter tells apart. Every class of message belongs to one.
+type Group string
+
+// The groups of received messages.
+const (
+	GroupCertified  Group = "certified"
+	GroupOther      Group = "other" // whatever is in no other group
+	GroupAcceptance Group = "acceptance"
+	GroupDelivery   Group = "delivery" // failures included
+)
+
+// SentTo says to whom a sent message goes.
+type SentTo string
+
+// The kinds of recipients of a sent message.
+const (
+	SentToCertified SentTo = "certified" // at least one recipient is certified
+	SentToOther     SentTo = "other"     // no recipient is
+	SentToUnknown   SentTo = "unknown"   // none is known to be, and of one it is not known
+)
+
+// Filter is the set of messages that are archived.
+type Filter uint8
+
+// The members of a filter.
+const (
+	FilterCertified Filter = 1 << iota
+	FilterOther
+	FilterAcceptance
+	FilterDelivery
+	FilterSentCertified
+	FilterSentOther
+
+	FilterAll = 1<<iota - 1
+)
+
+// filterNames are the members in the order of their bits.
+const filterNames = "certified,other,acceptance,delivery,sent-certified,sent-other"
+
+// String returns the filter as it is set: "all", or the names of its members with commas.
+func (f Filter) String() string {
+	if f == FilterAll {
+		return "all"
+	}
+	return setText(uint8(f), filterNames)
+}
+
+// Wants says whether a received message of that group is archived. The empty group is GroupOther. A group that this version does not
+// know is archived: in doubt nothing is left out.
+func (s Settings) Wants(g Group) bool { return s.Filter.wants(g) }
+
+func (f Filter) wants(g Group) bool {
+	switch g {
+	case GroupCertified:
+		return f&FilterCertified != 0
+	case GroupOther, "":
+		return f&FilterOther != 0
+	case GroupAcceptance:
+		return f&FilterAcceptance != 0
+	case GroupDelivery:
+		return f&FilterDelivery != 0
+	}
+	return true
+}
+
+// WantsSent says whether a sent message to those recipients is archived, and whether that is sure. It is not where the filter
+// wants one of the two kinds, and the kind is not known: the message is archived then.
+func (s Settings) WantsSent(to SentTo) (wanted, sure bool) { return s.Filter.wantsSent(to) }
+
+func (f Filter) wantsSent(to SentTo) (wanted, sure bool) {
+	certified, other := f&FilterSentCertified != 0, f&FilterSentOther != 0
+	switch {
+	case certified == other:
+		return certified, true
+	case to == SentToCertified:
+		return certified, true
+	case to == SentToOther:
+		return other, true
+	}
+	return true, false
+}
+
+// WhenFull is what becomes of mail for an archive whose quota is used up.
+type WhenFull string
+
+// The values of WhenFull.
+const (
+	WhenFullSkip     WhenFull = "skip"      // it is delivered without being archived, and a gap is on record
+	WhenFullDefer    WhenFull = "defer"     // it waits at the MTA
+	WhenFullMakeRoom WhenFull = "make-room" // the oldest messages are dropped for it
+)
+
+// Protocols is the set of protocols that the mailbox itself, not its archive, may use. The empty set leaves it to webmail.
+type Protocols uint8
+
+// The members of Protocols.
+const (
+	ProtocolIMAP Protocols = 1 << iota
+	ProtocolPOP3
+	ProtocolSMTP
+)
+
+// protocolNames are the members in the order of their bits.
+const protocolNames = "imap,pop3,smtp"
+
+// String returns the set as it is set: "none", or the names of its members with commas.
+func (p Protocols) String() string { return setText(uint8(p), protocolNames) }
+
+// Events is the set of events of which there are notices.
+type Events uint8
+
+// The members of Events.
+const (
+	NotifyCertified Events = 1 << iota // a certified message arrived
+	NotifyFull                         // 75, 90 and 100 percent of the quota
+	NotifyGap                          // mail was not archived that should have been
+	NotifyRetention                    // a retention run deleted messages
+)
+
+// eventNames are the members in the order of their bits.
+const eventNames = "certified,full,gap,retention"
+
+// String returns the set as it is set: "none", or the names of its members with commas.
+func (e Events) String() string { return setText(uint8(e), eventNames) }
+
+// setText writes the members of a set with commas, and "none" for the empty set. The members' names stand in the order of their bits.
+func setText(set uint8, names string) string {
+	var members []string
+	for i, name := range strings.Split(names, ",") {
+		if set&(1<<i) != 0 {
+			members = append(members, name)
 		}
-	})
-	if err != nil {
-		return false, fmt.Errorf("enable %s: %w", a, err)
 	}
-	return changed, nil
-}
-
-// Disable turns the archive of a mailbox off from now, and reports whether that changed anything. What the archive holds is not
-// touched.
-func (p *Policy) Disable(ctx context.Context, a Address, who string) (changed bool, err error) {
-	changed, err = p.change(ctx, a, who, func(s *Settings, _ time.Time) {
-		s.Enabled, s.Since = false, time.Time{}
-	})
-	if err != nil {
-		return false, fmt.Errorf("disable %s: %w", a, err)
+	if members == nil {
+		return "none"
 	}
-	return changed, nil
+	return strings.Join(members, ",")
 }
 
-// Settings returns the settings of a mailbox as they are in the store now.
-func (p *Policy) Settings(ctx context.Context, a Address) (Settings, error) {
-	r, _, err := p.load(ctx, a)
-	return r.Settings, err
+// Language is the language in which an owner is spoken to.
+type Language string
+
+// The languages.
+const (
+	Italian Language = "it"
+	English Language = "en"
+)
+
+// Hold is a legal hold: while it stands, nothing of the mailbox is deleted or erased, and its archive can not be disabled. The zero value
+// is none.
+type Hold struct {
+	Reason string    // never empty in a hold that stands
+	Who    string    // who placed it, or gave it this reason
+	Since  time.Time // when that was, in UTC
 }
 
-// Mailboxes yields all mailboxes that were ever set up, enabled or not, in the order of their canonical names.
-func (p *Policy) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
-	return func(yield func(Mailbox, error) bool) {
-		for pair, err := range p.store.Scan(ctx, []byte("m"), []byte("n")) {
-			m, err := decodeMailbox(pair, err)
-			if !yield(m, err) || err != nil {
+// Held says that a legal hold stands.
+func (s Settings) Held() bool { return s.Hold.Reason != "" }
+
+// String returns "off", or "on: " and the reason.
+func (h Hold) String() string {
+	if h.Reason == "" {
+		return "off"
+	}
+	return "on: " + h.Reason
+}
+
+// ErasureState is how far the erasure of an archive is.
+type ErasureState string
+
+// The states of an erasure, in the order in which they follow each other.
+const (
+	ErasureNone    ErasureState = ""        // nothing is to be erased
+	ErasureDue     ErasureState = "due"     // the archive is closed and will be erased; that can be taken back
+	ErasureRunning ErasureState = "running" // it is being erased; that can not be taken back
+	ErasureDone    ErasureState = "done"    // nothing is left of it
+)
+
+// Erasure is the erasure of a disabled archive.
+type Erasure struct {
+	State ErasureState
+	At    time.Time // when it may begin, in UTC; of ErasureDue only
+}
+
+// String returns "none", "due " and the time, "running" or "done".
+func (e Erasure) String() string {
+	switch e.State {
+	case ErasureNone:
+		return "none"
+	case ErasureDue:
+		return "due " + e.At.Format(time.RFC3339Nano)
+	}
+	return string(e.State)
+}
+
+// Values yields each setting with its value as text, in a fixed order: those that Set changes have the form that Set takes, and
+// "archive", "hold" and "erasure" that of the change log.
+func (s Settings) Values() iter.Seq2[string, string] {
+	return func(yield func(key, value string) bool) {
+		for key := range strings.SplitSeq(valueKeys, ",") {
+			if !yield(key, s.value(key)) {
 				return
 			}
 		}
 	}
-}
-
-func decodeMailbox(pair kv.Pair, err error) (Mailbox, error) {
-	if err != nil {
-		return Mailbox{}, fmt.Errorf("list mailboxes: %w", err)
-	}
-	a, err := ParseAddress(string(pair.Key[1:]))
-	if err != nil {
-		return Mailbox{}, fmt.Errorf("list mailboxes: key %q: %w", pair.Key, err)
-	}
-	r, err := decodeRecord(pair.Value)
-	if err != nil {
-		return Mailbox{}, fmt.Errorf("settings of %s: %w", a, err)
-	}
-	return Mailbox{Address: a, Settings: r.Settings}, nil
-}
-
-// Changes yields the changes of a mailbox's settings, oldest first.
-func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error] {
-	return func(yield func(Change, error) bool) {
-		for pair, err := range p.store.Scan(ctx, changeKey(a, 0), changeKey(a, 1<<64-1)) {
-			c := Change{Mailbox: a}
-			if err == nil {
-				c.Number = binary.BigEndian.Uint64(pair.Key[len(pair.Key)-8:])
-				err = json.Unmarshal(pair.Value, &c)
-			}
-			if err != nil {
-				yield(Change{}, fmt.Errorf("changes of %s: %w", a, err))
-				return
-			}
-			if !yield(c, nil) {
-				return
-			}
-		}
-	}
-}
-
-func settingsKey(a Address) []byte { return []byte("m" + a.String()) }
-
-func changeKey(a Address, n uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte("l"+a.String()+"\x00"), n)
-}
-
-// load reads the settings of a mailbox; found says that it was set up once.
-func (p *Policy) load(ctx context.Context, a Address) (r record, found bool, err error) {
-	b, err := p.store.Get(ctx, settingsKey(a))
-	if errors.Is(err, kv.ErrNotFound) {
-		return record{}, false, nil
-	}
-	if err == nil {
-		r, err = p.decoded.record(a, b)
-	}
-	if err != nil {
-		return record{}, false, fmt.Errorf("settings of %s: %w", a, err)
-	}
-	return r, true, nil
-}
-
-// maxDecoded is how many mailboxes decodedRecords keeps.
-const maxDecoded = 10_000
-
-// decodedRecords saves decoding the same stored settings for every message. It is no cache of the store: what it keeps counts only for
-// the very bytes that were read just now.
-type decodedRecords struct {
-	mu   sync.Mutex
-	list map[Address]decodedRecord // guarded by mu
-}
-
-type decodedRecord struct {
-	stored string
-	record record
-}
-
-// record decodes the stored settings of a mailbox. The rest of what it returns is shared and must not be changed.
-func (d *decodedRecords) record(a Address, stored []byte) (record, error) {
-	d.mu.Lock()
-	known, ok := d.list[a]
-	d.mu.Unlock()
-	if ok && known.stored == string(stored) {
-		return known.record, nil
-	}
-	r, err := decodeRecord(stored)
-	if err != nil {
-		return record{}, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.list == nil || len(d.list) >= maxDecoded {
-		d.list = make(map[Address]decodedRecord)
-	}
-	d.list[a] = decodedRecord{string(stored), r}
-	return r, nil
-}
-
-// change applies edit to the settings of a mailbox and writes them together with a record for each setting that is another then.
-func (p *Policy) change(ctx context.Context, a Address, who string, edit func(*Settings, time.Time)) (changed bool, err error) {
-	if a.Local == "" || a.Domain == "" {
-		return false, fmt.Errorf("%w: no domain", ErrAddress)
-	}
-	if who == "" {
-		return false, errors.New("change of settings without an author")
-	}
-	key, now := settingsKey(a), time.Now().UTC().Round(0)
-	err = p.store.Update(ctx, []string{string(key)}, func(tx kv.Tx) error {
-		changed = false
-		var r record
-		b, err := tx.Get(key)
-		if err == nil {
-			r, err = decodeRecord(b)
-		}
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return err
-		}
-		before := r.Settings
-		edit(&r.Settings, now)
-		for _, c := range differences(before, r.Settings) {
-			c.Time, c.Who = now, who
-			r.changes++
-			value, err := json.Marshal(c)
-			if err != nil {
-				return err
-			}
-			switch _, err := tx.Get(changeKey(a, r.changes)); {
-			case err == nil:
-				return fmt.Errorf("change %d is on record already", r.changes)
-			case !errors.Is(err, kv.ErrNotFound):
-				return err
-			}
-			tx.Put(changeKey(a, r.changes), value)
-			changed = true
-		}
-		if changed {
-			value, err := r.encode()
-			if err != nil {
-				return err
-			}
-			tx.Put(key, value)
-		}
-		return nil
-	})
-	return changed && err == nil, err
-}
-
-// differences returns one change for each setting in which the two differ, without time and author.
-func differences(before, after Settings) []Change {
-	var changes []Change
-	if before.Enabled != after.Enabled {
-		changes = append(changes, Change{Key: "archive", Before: onOff(before.Enabled), After: onOff(after.Enabled)})
-	}
-	return changes
-}
-
-func onOff(on bool) string {
-	if on {
-		return "on"
-	}
-	return "off"
-}
-
-// record is what is stored of a mailbox.
-type record struct {
-	Settings
-	changes uint64                     // the number of the newest change
-	rest    map[string]json.RawMessage // fields of other versions
-}
-
-func decodeRecord(b []byte) (record, error) {
-	var r record
-	if err := json.Unmarshal(b, &r.rest); err != nil {
-		return record{}, fmt.Errorf("decode: %w", err)
-	}
-	var version int
-	for _, field := range []struct {
-		name string
-		into any
-	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"changes", &r.changes}} {
-		raw, ok := r.rest[field.name]
-		if !ok {
-			continue
-		}
-		if err := json.Unmarshal(raw, field.into); err != nil {
-			return record{}, fmt.Errorf("decode %q: %w", field.name, err)
-		}
-		delete(r.rest, field.name)
-	}
-	if version < 1 {
-		return record{}, errors.New("decode: no version")
-	}
-	if version > settingsVersion {
-		return record{}, fmt.Errorf("version %d: %w", version, ErrVersion)
-	}
-	r.Since = r.Since.UTC()
-	return r, nil
-}
-
-func (r record) encode() ([]byte, error) {
-	object := make(map[string]any, len(r.rest)+4)
-	for name, raw := range maps.All(r.rest) {
-		object[name] = raw
-	}
-	object["version"], object["enabled"], object["changes"] = settingsVersion, r.Enabled, r.changes
-	if !r.Since.IsZero() {
-		object["since"] = r.Since
-	}
-	b, err := json.Marshal(object)
-	if err != nil {
-		return nil, fmt.Errorf("encode settings: %w", err)
-	}
-	return b, nil
 }

@@ -1,15 +1,12 @@
 package policy
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"copialettere/journal/kv"
 )
@@ -26,53 +23,6 @@ func changes(t *testing.T, p *Policy, a Address) []Change {
 	return all
 }
 
-func TestEnableDisable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p, store := openTest(t, testConfig())
-		anna, bruno := mustAddress(t, "Anna@alpha.test"), mustAddress(t, "bruno@alpha.test")
-		start := time.Now().UTC()
-		steps := []struct {
-			name    string
-			do      func(context.Context, Address, string) (bool, error)
-			changed bool
-			want    Settings
-		}{
-			{"disable what was never set up", p.Disable, false, Settings{}},
-			{"enable", p.Enable, true, Settings{true, start.Add(2 * time.Hour)}},
-			{"enable again", p.Enable, false, Settings{true, start.Add(2 * time.Hour)}},
-			{"disable", p.Disable, true, Settings{}},
-			{"disable again", p.Disable, false, Settings{}},
-			{"enable anew", p.Enable, true, Settings{true, start.Add(6 * time.Hour)}},
-		}
-		for _, step := range steps {
-			time.Sleep(time.Hour)
-			changed, err := step.do(t.Context(), anna, "operator")
-			if err != nil || changed != step.changed {
-				t.Fatalf("%s: %v, %v; want %v", step.name, changed, err, step.changed)
-			}
-			if got, err := p.Settings(t.Context(), anna); err != nil || got != step.want {
-				t.Fatalf("%s: settings %v, %v; want %v", step.name, got, err, step.want)
-			}
-		}
-		want := []Change{
-			{1, anna, start.Add(2 * time.Hour), "operator", "archive", "off", "on"},
-			{2, anna, start.Add(4 * time.Hour), "operator", "archive", "on", "off"},
-			{3, anna, start.Add(6 * time.Hour), "operator", "archive", "off", "on"},
-		}
-		if got := changes(t, p, anna); !slices.Equal(got, want) {
-			t.Errorf("changes of anna:\n%v\nwant\n%v", got, want)
-		}
-		if got := changes(t, p, bruno); got != nil {
-			t.Errorf("changes of bruno: %v", got)
-		}
-		wantKeys := []string{"lanna@alpha.test\x00\x00\x00\x00\x00\x00\x00\x00\x01", "lanna@alpha.test\x00\x00\x00\x00\x00\x00\x00\x00\x02",
-			"lanna@alpha.test\x00\x00\x00\x00\x00\x00\x00\x00\x03", "manna@alpha.test"}
-		if got := store.keys(); !slices.Equal(got, wantKeys) {
-			t.Errorf("keys %q, want %q", got, wantKeys)
-		}
-	})
-}
-
 func TestEnableRefuses(t *testing.T) {
 	p, store := openTest(t, testConfig())
 	for _, c := range []struct {
@@ -87,7 +37,7 @@ func TestEnableRefuses(t *testing.T) {
 		{"no author", Address{"anna", "alpha.test"}, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			changed, err := p.Enable(t.Context(), c.address, c.who)
+			changed, err := p.Enable(t.Context(), c.address, Actor{RoleOperator, c.who})
 			if err == nil || changed || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("Enable = %v, %v; want %v", changed, err, c.want)
 			}
@@ -108,14 +58,14 @@ func TestDomainLeavesTheConfiguration(t *testing.T) {
 	if mailbox, enabled, err := p.Wanted(t.Context(), "anna+x@alpha.test"); mailbox != "anna@alpha.test" || !enabled || err != nil {
 		t.Errorf("Wanted = %q, %v, %v", mailbox, enabled, err)
 	}
-	if changed, err := p.Disable(t.Context(), mustAddress(t, "anna@alpha.test"), "operator"); !changed || err != nil {
+	if changed, err := p.disable(t.Context(), mustAddress(t, "anna@alpha.test")); !changed || err != nil {
 		t.Errorf("Disable = %v, %v", changed, err)
 	}
 }
 
 func TestMailboxes(t *testing.T) {
 	p, _ := openTest(t, testConfig(), "bruno@alpha.test", `"an na"@alpha.test`, "anna@alpha.test")
-	if _, err := p.Disable(t.Context(), mustAddress(t, "bruno@alpha.test"), "operator"); err != nil {
+	if _, err := p.disable(t.Context(), mustAddress(t, "bruno@alpha.test")); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -142,11 +92,11 @@ func TestChangeOfAnotherProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, enabled := range []bool{false, true} {
-		set := other.Disable
+		set := other.disable
 		if enabled {
-			set = other.Enable
+			set = other.enable
 		}
-		if _, err := set(t.Context(), mustAddress(t, "anna@alpha.test"), "operator"); err != nil {
+		if _, err := set(t.Context(), mustAddress(t, "anna@alpha.test")); err != nil {
 			t.Fatal(err)
 		}
 		if _, got, err := p.Wanted(t.Context(), "anna@alpha.test"); got != enabled || err != nil {
@@ -157,12 +107,12 @@ func TestChangeOfAnotherProcess(t *testing.T) {
 
 func TestUnknownFieldsSurvive(t *testing.T) {
 	p, store := openTest(t, testConfig())
-	store.put("manna@alpha.test", `{"version":1,"enabled":false,"retention":{"months":12},"quota":18446744073709551615,"Enabled":true}`)
+	store.put("manna@alpha.test", `{"version":1,"enabled":false,"colour":{"months":12},"size":18446744073709551615,"Enabled":true}`)
 	anna := mustAddress(t, "anna@alpha.test")
 	if s, err := p.Settings(t.Context(), anna); err != nil || s.Enabled {
 		t.Fatalf("settings %v, %v: names of fields are exact", s, err)
 	}
-	if _, err := p.Enable(t.Context(), anna, "operator"); err != nil {
+	if _, err := p.enable(t.Context(), anna); err != nil {
 		t.Fatal(err)
 	}
 	var fields map[string]json.RawMessage
@@ -170,7 +120,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"version": "1", "enabled": "true", "changes": "1", "Enabled": "true",
-		"retention": `{"months":12}`, "quota": "18446744073709551615"} {
+		"colour": `{"months":12}`, "size": "18446744073709551615"} {
 		if got := string(fields[name]); got != want {
 			t.Errorf("field %q is %s, want %s", name, got, want)
 		}
@@ -202,9 +152,9 @@ func TestUnreadableSettings(t *testing.T) {
 			}
 			_, err := p.Settings(t.Context(), anna)
 			check("Settings", err)
-			_, err = p.Enable(t.Context(), anna, "operator")
+			_, err = p.enable(t.Context(), anna)
 			check("Enable", err)
-			_, err = p.Disable(t.Context(), anna, "operator")
+			_, err = p.disable(t.Context(), anna)
 			check("Disable", err)
 			_, _, err = p.Wanted(t.Context(), "anna+x@alpha.test")
 			check("Wanted", err)
@@ -225,11 +175,11 @@ func TestStoreFails(t *testing.T) {
 	anna := mustAddress(t, "anna@alpha.test")
 	store.fail = kv.ErrUnavailable
 	calls := map[string]func() error{
-		"Enable":    func() error { _, err := p.Enable(t.Context(), anna, "operator"); return err },
-		"Disable":   func() error { _, err := p.Disable(t.Context(), anna, "operator"); return err },
+		"Enable":    func() error { _, err := p.enable(t.Context(), anna); return err },
+		"Disable":   func() error { _, err := p.disable(t.Context(), anna); return err },
 		"Settings":  func() error { _, err := p.Settings(t.Context(), anna); return err },
 		"Wanted":    func() error { _, _, err := p.Wanted(t.Context(), "anna@alpha.test"); return err },
-		"JudgeSent": func() error { _, err := p.JudgeSent(t.Context(), "anna@alpha.test"); return err },
+		"JudgeSent": func() error { _, err := p.JudgeSent(t.Context(), Origin{}, "anna@alpha.test"); return err },
 		"Judge": func() error {
 			verdicts, err := p.Judge(t.Context(), Origin{}, []Line{{RcptTo: "anna@alpha.test"}})
 			if verdicts != nil {
@@ -264,8 +214,8 @@ func TestChangeIsNeverEdited(t *testing.T) {
 	p, store := openTest(t, testConfig(), "anna@alpha.test")
 	anna := mustAddress(t, "anna@alpha.test")
 	before := changes(t, p, anna)
-	store.put("manna@alpha.test", `{"version":1,"enabled":true}`)
-	if changed, err := p.Disable(t.Context(), anna, "operator"); err == nil || changed {
+	store.put("manna@alpha.test", `{"version":1,"enabled":true,"since":"2026-11-21T10:00:00Z"}`)
+	if changed, err := p.disable(t.Context(), anna); err == nil || changed {
 		t.Fatalf("Disable = %v, %v", changed, err)
 	}
 	if after := changes(t, p, anna); !slices.Equal(before, after) {

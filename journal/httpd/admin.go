@@ -201,14 +201,19 @@ func (a *admin) showMailbox(w http.ResponseWriter, r *http.Request, changed *boo
 	out.write(v)
 }
 
-func (a *admin) enable(w http.ResponseWriter, r *http.Request)  { a.change(w, r, a.b.Policy.Enable) }
-func (a *admin) disable(w http.ResponseWriter, r *http.Request) { a.change(w, r, a.b.Policy.Disable) }
+func (a *admin) enable(w http.ResponseWriter, r *http.Request) { a.change(w, r, a.b.Policy.Enable) }
 
-func (a *admin) change(w http.ResponseWriter, r *http.Request, f func(context.Context, policy.Address, string) (bool, error)) {
+func (a *admin) disable(w http.ResponseWriter, r *http.Request) {
+	a.change(w, r, func(ctx context.Context, address policy.Address, who policy.Actor) (bool, error) {
+		return a.b.Policy.Disable(ctx, address, who, address.String(), policy.DefaultGrace)
+	})
+}
+
+func (a *admin) change(w http.ResponseWriter, r *http.Request, f func(context.Context, policy.Address, policy.Actor) (bool, error)) {
 	address, err := mailboxOf(r)
 	var changed bool
 	if err == nil {
-		changed, err = f(r.Context(), address, r.FormValue("who"))
+		changed, err = f(r.Context(), address, policy.Actor{Role: policy.RoleOperator, Name: r.FormValue("who")})
 	}
 	if err != nil {
 		newLines(w).fail(a.b.Logger, err)

@@ -34,7 +34,9 @@ func TestParseMonth(t *testing.T) {
 			t.Errorf("ParseMonth(%q) = %q, %v", s, m, err)
 		}
 	}
-	for _, s := range []string{"", "2026", "2026-00", "2026-13", "2026-1", "26-11", " 2026-11", "2026-11-01", "2026-11.dropped", "2026/11", "-026-11"} {
+	for _, s := range []string{
+		"", "2026", "2026-00", "2026-13", "2026-1", "26-11", " 2026-11", "2026-11-01", "2026-11.dropped", "2026/11", "-026-11",
+	} {
 		if m, err := ParseMonth(s); err == nil {
 			t.Errorf("ParseMonth(%q) = %q, want it refused", s, m)
 		}

@@ -147,8 +147,8 @@ func (r *faultReader) ReadAt(p []byte, offset int64) (int, error) {
 
 // Verified returns the class that a signature proves: Ordinary unless the result is ResultVerified. The class is that of the type in
 // the signed daticert.xml, whatever the header says, which is outside the signature. Two kinds of message have no daticert.xml: an
-// anomaly envelope, which is one when the provider signed an enclosed message and nothing else beside text, and the header says so or
-// it goes out "Per conto di" (on behalf of) somebody; and a REM message.
+// anomaly envelope, which is one when the provider signed an enclosed message without certification data, and the header says so, or
+// says nothing while it goes out "Per conto di" (on behalf of) somebody; and a REM message.
 func (m *Message) Verified(s Signature) Class {
 	switch {
 	case s.Result != ResultVerified || m.Signed < 0:
@@ -159,7 +159,7 @@ func (m *Message) Verified(s Signature) Class {
 		return Ordinary
 	case m.Class == REM:
 		return REM
-	case m.Postacert >= 0 && (m.Class == Anomalia || onBehalf(m.Declared.From)):
+	case m.Postacert >= 0 && (m.Class == Anomalia || m.Class == Ordinary && onBehalf(m.Declared.From)):
 		return Anomalia
 	}
 	return Ordinary

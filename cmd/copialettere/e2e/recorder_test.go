@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
-	"os"
-	"os/user"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
+
+	"copialettere/cmd/copialettere/e2e/rig"
 )
 
 // transaction is what the recorder was given in one LMTP transaction.
@@ -35,7 +34,7 @@ type recorder struct {
 // startRecorder listens on the socket, for the user postfix.
 func startRecorder(t *testing.T, socket string) *recorder {
 	t.Helper()
-	listener := listenForPostfix(t, socket)
+	listener := rig.ListenUnix(t, socket)
 	r := &recorder{listener: listener, connections: make(map[net.Conn]struct{})}
 	r.workers.Go(func() {
 		for {
@@ -50,24 +49,6 @@ func startRecorder(t *testing.T, socket string) *recorder {
 		}
 	})
 	return r
-}
-
-// listenForPostfix makes the hook's unix socket as systemd would: owned by postfix, in its private folder.
-func listenForPostfix(t *testing.T, socket string) *net.UnixListener {
-	t.Helper()
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	account, err := user.Lookup("postfix")
-	if err != nil {
-		t.Fatal(err)
-	}
-	uid, _ := strconv.Atoi(account.Uid)
-	if err := os.Chown(socket, uid, -1); err != nil {
-		t.Fatal(err)
-	}
-	return listener.(*net.UnixListener)
 }
 
 // stop closes the socket and every connection, and waits for them.

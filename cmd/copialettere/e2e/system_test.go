@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -55,30 +54,19 @@ func newSystem(t *testing.T, received string, mailboxes ...string) *system {
 	t.Cleanup(func() { sent.Close() })
 	s.dovecot = rig.StartDovecot(t, folder+"/dovecot", accounts)
 	s.postfix = rig.StartPostfix(t, folder, postfixConfig(s.dovecot, sent.Addr().(*net.TCPAddr).Port))
-	unix := listenForPostfix(t, s.postfix.Socket)
+	unix := rig.ListenUnix(t, s.postfix.Socket)
 	t.Cleanup(func() { unix.Close() })
 	s.hook = rig.NewDaemon(t, program, folder+"/hook",
 		fmt.Sprintf(hookConfig, s.lmtp, s.dovecot.LMTP, rig.RedirectTag, received, s.postfix.Sent),
-		rig.Activated{Name: "received", File: descriptor(t, unix)}, rig.Activated{Name: "sent", File: descriptor(t, sent)})
+		rig.Activated{Name: "received", File: rig.Descriptor(t, unix)}, rig.Activated{Name: "sent", File: rig.Descriptor(t, sent)})
 	s.hook.Enable(t, mailboxes...)
 	return s
 }
 
-// descriptor returns a listener's file descriptor. It stays open until the end of the test.
-func descriptor(t *testing.T, listener net.Listener) *os.File {
-	t.Helper()
-	file, err := listener.(interface{ File() (*os.File, error) }).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { file.Close() })
-	return file
-}
-
-// mark makes a Message-ID, without its domain, that no other message has.
+// newMark makes a Message-ID, without its domain, that no other message has.
 func (s *system) newMark(t *testing.T) string {
 	s.mark++
-	return fmt.Sprintf("%s-%d", strings.NewReplacer("/", "-", "#", "-", "TestDelivery-", "").Replace(t.Name()), s.mark)
+	return fmt.Sprintf("%s-%d", strings.NewReplacer("/", "-", "#", "-").Replace(t.Name()), s.mark)
 }
 
 // receive sends a message from outside, waits until it is delivered, and returns its mark.

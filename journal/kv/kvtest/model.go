@@ -23,7 +23,7 @@ func testModel(t *testing.T, f Fixture) {
 			t.Logf("seed of the random operations: %d", seed)
 		}
 	})
-	runModel(t, f, rand.New(rand.NewPCG(seed, 0)), 1200)
+	runModel(t, f, rand.New(rand.NewPCG(seed, 0)), 800)
 }
 
 func runModel(t *testing.T, f Fixture, r *rand.Rand, operations int) {

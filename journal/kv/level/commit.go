@@ -266,7 +266,7 @@ func (s *store) commit(b *batch) bool {
 		return true
 	}
 	m := s.engine.meters
-	if err := b.d.write(b.records, b.size); err != nil {
+	if err := b.d.write(b.records, b.updates, b.size); err != nil {
 		m.failedCommits.Inc()
 		s.fail(b, err)
 		return false

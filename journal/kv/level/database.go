@@ -41,7 +41,7 @@ var (
 func seqKey(seq uint64) []byte  { return binary.BigEndian.AppendUint64(slices.Clip(seqPrefix), seq) }
 func lossKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(slices.Clip(lossPrefix), seq) }
 
-// stamp is a batch: its sequence number and time.
+// stamp is a batch: the sequence number of its last update, and its time.
 type stamp struct {
 	seq  uint64
 	nano uint64 // nanoseconds since 1970; 0: not known
@@ -65,13 +65,13 @@ type database struct {
 	readers     sync.WaitGroup
 	compactions atomic.Int32
 
-	seq         uint64  // of the newest batch
-	floor       stamp   // batches up to this one are in tables
-	oldest      uint64  // the oldest 'q' key that may be left
-	floorMoved  bool    // the floor record on disk is older than floor
-	writeBuffer int     // of the database, bytes
-	sinceMark   int     // bytes since the newest of passed
-	passed      []stamp // the batches at which one more write buffer was full, oldest first
+	seq         uint64   // of the newest update
+	floor       stamp    // batches up to this one are in tables
+	floorMoved  bool     // the floor record on disk is older than floor
+	kept        []uint64 // the 'q' keys that are left, oldest first
+	writeBuffer int      // of the database, bytes
+	sincePassed int      // bytes since the newest of passed
+	passed      []stamp  // the batches at which one more write buffer was full, oldest first
 }
 
 // options tells how the database is opened. They are measured with BenchmarkIngest: chunks, which are nearly all of the bytes, are
@@ -171,29 +171,30 @@ func (s *store) openFiles(d *database) error {
 // check reads the sequence numbers above the floor, and returns the spans that are missing from it to the newest, or to the
 // acknowledged one where that is newer. It sets the floor behind them: opening has put all that it found into tables.
 func (d *database) check(acknowledged uint64) ([]loss, error) {
-	switch v, err := d.db.Get(floorKey, nil); {
-	case errors.Is(err, leveldb.ErrNotFound):
-		d.oldest = 1
-	case err != nil:
+	oldest, err := d.readFloor()
+	if err != nil {
 		return nil, err
-	case len(v) != 25 || v[0] != formatVersion:
-		return nil, fmt.Errorf("floor record %x: not of format version %d", v, formatVersion)
-	default:
-		d.floor = stamp{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:])}
-		d.oldest = binary.BigEndian.Uint64(v[17:])
 	}
 	var losses []loss
 	newest := d.floor
-	it := d.db.NewIterator(&util.Range{Start: seqKey(d.floor.seq + 1), Limit: seqEnd}, nil)
+	it := d.db.NewIterator(&util.Range{Start: seqKey(oldest), Limit: seqEnd}, nil)
 	defer it.Release()
 	for it.Next() {
-		if len(it.Key()) != 10 || len(it.Value()) != 8 {
+		if len(it.Key()) != 10 || len(it.Value()) != 12 {
 			return nil, fmt.Errorf("sequence record %x %x: not as it was written", it.Key(), it.Value())
 		}
 		at := stamp{binary.BigEndian.Uint64(it.Key()[2:]), binary.BigEndian.Uint64(it.Value())}
-		if at.seq != newest.seq+1 {
+		d.kept = append(d.kept, at.seq)
+		if at.seq <= d.floor.seq {
+			continue
+		}
+		before := at.seq - uint64(binary.BigEndian.Uint32(it.Value()[8:]))
+		if before < newest.seq || before >= at.seq {
+			return nil, fmt.Errorf("sequence record %x %x: overlaps the one before, %d", it.Key(), it.Value(), newest.seq)
+		}
+		if before > newest.seq {
 			losses = append(losses, loss{first: newest.seq + 1, Loss: kv.Loss{
-				After: newest.time(), Before: at.time(), Count: at.seq - newest.seq - 1,
+				After: newest.time(), Before: at.time(), Count: before - newest.seq,
 			}})
 		}
 		newest = at
@@ -209,6 +210,21 @@ func (d *database) check(acknowledged uint64) ([]loss, error) {
 	d.floorMoved = newest != d.floor
 	d.floor = newest
 	return losses, nil
+}
+
+// readFloor reads the floor record, and returns the oldest 'q' key that may be left.
+func (d *database) readFloor() (oldest uint64, err error) {
+	v, err := d.db.Get(floorKey, nil)
+	switch {
+	case errors.Is(err, leveldb.ErrNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case len(v) != 25 || v[0] != formatVersion:
+		return 0, fmt.Errorf("floor record %x: not of format version %d", v, formatVersion)
+	}
+	d.floor = stamp{binary.BigEndian.Uint64(v[1:]), binary.BigEndian.Uint64(v[9:])}
+	return binary.BigEndian.Uint64(v[17:]), nil
 }
 
 // loss is a kv.Loss with its first missing sequence number.
@@ -231,7 +247,7 @@ func (s *store) recordLosses(d *database, losses []loss) error {
 		}
 		batch.Put(lossKey(l.first), binary.BigEndian.AppendUint64(v, l.Count))
 	}
-	if err := d.write(batch, 0); err != nil {
+	if err := d.write(batch, 1, 0); err != nil {
 		return fmt.Errorf("record losses: %w", err)
 	}
 	for _, l := range losses {
@@ -277,15 +293,18 @@ func (d *database) get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
-// write makes a batch of so many bytes durable, with what the engine keeps beside it. After an error the database must be closed.
-func (d *database) write(batch *leveldb.Batch, size int) error {
-	now := stamp{d.seq + 1, uint64(time.Now().UnixNano())}
-	batch.Put(seqKey(now.seq), binary.BigEndian.AppendUint64(nil, now.nano))
+// write makes a batch of so many updates and bytes durable, with what the engine keeps beside it. After an error the database must
+// be closed.
+func (d *database) write(batch *leveldb.Batch, updates, size int) error {
+	now := stamp{d.seq + uint64(updates), uint64(time.Now().UnixNano())}
+	v := binary.BigEndian.AppendUint64(nil, now.nano)
+	batch.Put(seqKey(now.seq), binary.BigEndian.AppendUint32(v, uint32(updates)))
 	d.trim(batch)
 	if err := d.db.Write(batch, synced); err != nil {
 		return err
 	}
 	d.seq = now.seq
+	d.kept = append(d.kept, now.seq)
 	d.floorMoved = false
 	if err := d.mark.write(now.seq); err != nil {
 		d.markFailed(err)
@@ -297,18 +316,21 @@ func (d *database) write(batch *leveldb.Batch, size int) error {
 // trim deletes some of the 'q' keys up to the floor. Every batch that does so carries the floor, as another one that did may be
 // lost.
 func (d *database) trim(batch *leveldb.Batch) {
-	if !d.floorMoved && d.oldest > d.floor.seq {
+	trimmed := 0
+	for trimmed < min(trimStep, len(d.kept)) && d.kept[trimmed] <= d.floor.seq {
+		batch.Delete(seqKey(d.kept[trimmed]))
+		trimmed++
+	}
+	d.kept = d.kept[trimmed:]
+	if trimmed == 0 && !d.floorMoved {
 		return
 	}
-	for range trimStep {
-		if d.oldest > d.floor.seq {
-			break
-		}
-		batch.Delete(seqKey(d.oldest))
-		d.oldest++
+	oldest := d.floor.seq
+	if len(d.kept) > 0 {
+		oldest = min(oldest, d.kept[0])
 	}
 	v := []byte{formatVersion}
-	for _, n := range []uint64{d.floor.seq, d.floor.nano, d.oldest} {
+	for _, n := range []uint64{d.floor.seq, d.floor.nano, oldest} {
 		v = binary.BigEndian.AppendUint64(v, n)
 	}
 	batch.Put(floorKey, v)
@@ -316,11 +338,11 @@ func (d *database) trim(batch *leveldb.Batch) {
 
 // advance moves the floor to a batch that at least two full write buffers came after: there are not more of them in memory.
 func (d *database) advance(now stamp, size int) {
-	d.sinceMark += size
-	if d.sinceMark < d.writeBuffer {
+	d.sincePassed += size
+	if d.sincePassed < d.writeBuffer {
 		return
 	}
-	d.sinceMark = 0
+	d.sincePassed = 0
 	d.passed = append(d.passed, now)
 	if len(d.passed) > 3 {
 		d.floor, d.floorMoved = d.passed[0], true

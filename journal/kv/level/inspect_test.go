@@ -37,25 +37,21 @@ func damage(t testing.TB, log []byte) string {
 }
 
 func TestDamageOf(t *testing.T) {
-	whole := logOf(t, 100)
+	whole := logOf(t, 60)
 	if reason := damage(t, whole); reason != "" {
 		t.Errorf("a whole log is damaged: %s", reason)
 	}
-	for cut := range 3 * 32768 {
-		if cut%7 != 0 {
-			continue
-		}
+	for cut := 0; cut < 2*32768; cut += 97 {
 		if reason := damage(t, whole[:cut]); reason != "" {
 			t.Errorf("a log that ends after %d bytes is damaged: %s", cut, reason)
 		}
-		if cut%77 != 0 {
-			continue
-		}
-		if reason := damage(t, append(bytes.Clone(whole[:cut]), make([]byte, 40_000)...)); reason != "" && reason != "checksum mismatch" {
+		// What is cut and filled with zeros may look like a record with a wrong checksum; a copy too many does no harm.
+		zeros := append(bytes.Clone(whole[:cut]), make([]byte, 40_000)...)
+		if reason := damage(t, zeros); reason != "" && reason != "checksum mismatch" {
 			t.Errorf("a log that ends in zeros after %d bytes is damaged: %s", cut, reason)
 		}
 	}
-	for at := 0; at < 4*32768; at += 13 {
+	for at := 0; at < 3*32768; at += 53 {
 		log := bytes.Clone(whole)
 		log[at] ^= 0x04
 		if damage(t, log) == "" {

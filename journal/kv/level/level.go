@@ -13,7 +13,7 @@
 // In the folder of a database:
 //
 //	CURRENT MANIFEST-* *.log *.ldb LOCK LOG     LevelDB's own files
-//	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest batch that was
+//	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest update that was
 //	                         acknowledged (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after
 //	                         each commit and synced now and then: exact after a crash of the process, older after a power cut.
 //	damaged-<unix time>-<name>   a copy of a log that was found damaged before LevelDB replayed and removed it. Nothing reads it
@@ -24,7 +24,7 @@
 //
 //	ff 'f'                   version (1 byte, 1), floor (8), time of the batch at the floor (8), oldest 'q' that may be left (8)
 //	ff 'l' <seq 8>           a loss, by its first missing sequence number: found (8), after (8), before (8), count (8)
-//	ff 'q' <seq 8>           time of the batch with that sequence number
+//	ff 'q' <seq 8>           a batch, by the sequence number of its last update: time (8), number of updates (4)
 //
 // # Durability
 //
@@ -38,9 +38,9 @@
 // Where the database can not be opened for writing, as on a full disk, it is opened for reading if it is whole; an Update tries
 // again, at most once a second.
 //
-// goleveldb replays a log that is damaged in the middle without a word about what it left out. So every batch carries a 'q' key
-// with the next sequence number. When a database is opened, the numbers above the floor must be without a gap and reach the
-// acknowledged mark; what is missing is recorded under 'l' and reported by Store.Lost from then on. The floor is the newest batch
+// goleveldb replays a log that is damaged in the middle without a word about what it left out. So updates have sequence numbers,
+// and every batch carries a 'q' key with those of its own. When a database is opened, the numbers above the floor must be without
+// a gap and reach the acknowledged mark; what is missing is recorded under 'l' and reported by Store.Lost from then on. The floor is the newest batch
 // that is known to be in tables, whose blocks carry checksums; the 'q' keys up to it are deleted a few at a time.
 package level
 

@@ -30,7 +30,7 @@ func newMeters(e *Engine) *meters {
 		putBytes:      r.Counter("copialettere_store_put_bytes_total", "Bytes of keys and values in updates."),
 		writtenBytes:  r.Counter("copialettere_store_written_bytes_total", "Bytes written to files of the store, compaction included."),
 		reopens:       r.Counter("copialettere_store_reopens_total", "Times a store was opened again after a failed write."),
-		lost:          r.Counter("copialettere_store_lost_updates_total", "Acknowledged batches that were missing when a store was opened."),
+		lost:          r.Counter("copialettere_store_lost_updates_total", "Acknowledged updates that were missing when a store was opened."),
 	}
 	r.GaugeFunc("copialettere_store_open", "Stores that are open, the settings included.",
 		func() float64 { return float64(len(e.openStores())) })

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -302,6 +303,45 @@ func TestMissingNumbers(t *testing.T) {
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestMissingGroup takes away a batch of more than one update.
+func TestMissingGroup(t *testing.T) {
+	f := &onFiles{dir: t.TempDir()}
+	e := f.Open(t)
+	s := openVolume(t, e, recoveryMonth)
+	var wg sync.WaitGroup
+	for w := range 64 {
+		wg.Go(func() { putOne(t, s, fmt.Sprint(w), "v") })
+	}
+	wg.Wait()
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var total, taken uint64
+	edit(t, filepath.Join(f.dir, string(recoveryMonth)), func(db *leveldb.DB) error {
+		it := db.NewIterator(util.BytesPrefix(seqPrefix), nil)
+		defer it.Release()
+		for it.Next() {
+			updates := uint64(binary.BigEndian.Uint32(it.Value()[8:]))
+			total += updates
+			if updates > 1 && taken == 0 {
+				taken = updates
+				if err := db.Delete(it.Key(), nil); err != nil {
+					return err
+				}
+			}
+		}
+		return it.Error()
+	})
+	if total != 64 || taken == 0 {
+		t.Fatalf("the batches hold %d updates, want 64; %d are taken", total, taken)
+	}
+	e = f.Open(t)
+	defer e.Close()
+	if losses := lost(t, openVolume(t, e, recoveryMonth)); len(losses) != 1 || losses[0].Count != taken {
+		t.Errorf("losses: %v, want one of %d updates", losses, taken)
 	}
 }
 

@@ -21,6 +21,31 @@ type Activated struct {
 	File *os.File
 }
 
+// ListenUnix makes the hook's unix socket as systemd would: owned by postfix, in its private folder. The caller closes it.
+func ListenUnix(t testing.TB, socket string) net.Listener {
+	t.Helper()
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, gid := userID(t, "postfix")
+	if err := os.Chown(socket, uid, gid); err != nil {
+		t.Fatal(err)
+	}
+	return listener
+}
+
+// Descriptor returns the file descriptor of a listener. It stays open until the end of the test.
+func Descriptor(t testing.TB, listener net.Listener) *os.File {
+	t.Helper()
+	file, err := listener.(interface{ File() (*os.File, error) }).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
 // Daemon is the program under test, run as the user nobody with a configuration and data folder of its own.
 type Daemon struct {
 	Data   string // the data folder

@@ -94,6 +94,9 @@ func (s *Session) Body(message []byte) error {
 	return err
 }
 
+// Limit gives the session that much time from now. It has a minute from the start.
+func (s *Session) Limit(limit time.Duration) { s.connection.SetDeadline(time.Now().Add(limit)) }
+
 // Write sends bytes as they are.
 func (s *Session) Write(text []byte) (int, error) { return s.connection.Write(text) }
 

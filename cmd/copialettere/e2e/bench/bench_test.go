@@ -1,0 +1,303 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+)
+
+const (
+	mailbox = "anna@alpha.test"
+	sender  = "ester@ext.test"
+	rounds  = 3 // pairs; an odd number has a median
+)
+
+var (
+	sizes       = []int{4_000, 100_000}
+	connections = []int{1, 8, 32}
+)
+
+const hookConfig = `
+[received]
+listen          = ["tcp:%s"%s]
+next_hop        = "lmtp:%s"
+max_connections = 300
+
+[admin]
+listen = ["unix:admin.sock"]
+
+[[domain]]
+name = "alpha.test"
+
+[log]
+level = "warn"
+`
+
+// TestBench measures and prints. It runs only where COPIALETTERE_BENCH is set, because it takes minutes and asserts nothing but
+// that all mail arrives.
+func TestBench(t *testing.T) {
+	if os.Getenv("COPIALETTERE_BENCH") == "" {
+		t.Skip("a measurement and no test: COPIALETTERE_BENCH=1 runs it")
+	}
+	if err := rig.Missing(); err != nil {
+		t.Fatal(err)
+	}
+	rig.RemoveLeftovers()
+	program, err := rig.Build(rig.Folder(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("\nMeasured on %s.\n\n", machine(t))
+	fmt.Println("| | size | 1 connection | 8 | 32 | goal |\n|---|---|---|---|---|---|")
+	for _, path := range []struct {
+		name, goal string
+		measure    func(*testing.T, string)
+	}{
+		{"sink", "0.5", benchSink}, {"dovecot", "0.95", benchDovecot}, {"postfix", "0.97", benchPostfix},
+	} {
+		t.Run(path.name, func(t *testing.T) { path.measure(t, program) })
+	}
+	fmt.Println("\n| | measured | goal |\n|---|---|---|")
+	t.Run("cost", func(t *testing.T) { benchCost(t, program) })
+	t.Run("stored", func(t *testing.T) { benchStored(t, program) })
+	t.Run("memory", func(t *testing.T) { benchMemory(t, program) })
+}
+
+// machine describes the machine.
+func machine(t *testing.T) string {
+	t.Helper()
+	model := "an unnamed processor"
+	for line := range strings.Lines(read(t, "/proc/cpuinfo")) {
+		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+			model = strings.TrimSpace(value)
+		}
+	}
+	return fmt.Sprintf("%d cores of %s, Linux %s, %s, %s", runtime.NumCPU(), model,
+		strings.TrimSpace(read(t, "/proc/sys/kernel/osrelease")), runtime.Version(), time.Now().UTC().Format(time.DateOnly))
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// table measures one path for all sizes and connections and prints its lines. run sends that many messages and returns how long it
+// took until the last was delivered; with tells whether through the hook.
+func table(t *testing.T, name, goal string, count func(size int) int, run func(with bool, size, connections, count int) time.Duration) {
+	for _, size := range sizes {
+		fmt.Printf("| %s | %d kB ", name, size/1000)
+		for _, n := range connections {
+			run(true, size, n, max(n, 20)) // warm both up
+			run(false, size, n, max(n, 20))
+			var ratios []float64
+			for round := range rounds {
+				var took [2]time.Duration
+				for side := range 2 {
+					with := (side+round)%2 == 0
+					index := 0
+					if with {
+						index = 1
+					}
+					took[index] = run(with, size, n, count(size))
+				}
+				ratios = append(ratios, took[0].Seconds()/took[1].Seconds())
+			}
+			slices.Sort(ratios)
+			fmt.Printf("| %.2f (%.2f to %.2f) ", ratios[rounds/2], ratios[0], ratios[rounds-1])
+		}
+		fmt.Printf("| %s |\n", goal)
+	}
+}
+
+// source runs smtp-source and returns how long it took. Its bodies are all alike, its Message-IDs are not.
+func source(t *testing.T, lmtp bool, address string, size, connections, count int) time.Duration {
+	t.Helper()
+	arguments := []string{"-d", "-s", strconv.Itoa(connections), "-m", strconv.Itoa(count), "-l", strconv.Itoa(size), "-f", sender, "-t", mailbox}
+	if lmtp {
+		arguments = append(arguments, "-L")
+	}
+	start := time.Now()
+	if out, err := exec.Command("smtp-source", append(arguments, address)...).CombinedOutput(); err != nil {
+		t.Fatalf("smtp-source: %v\n%s", err, out)
+	}
+	return time.Since(start)
+}
+
+// startSink starts smtp-sink as an LMTP server and returns its address.
+func startSink(t *testing.T, folder string) string {
+	t.Helper()
+	address := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
+	rig.Start(t, exec.Command("smtp-sink", "-L", "-u", "nobody", address, "512"), filepath.Join(folder, "sink.log"))
+	rig.Wait(t, 10*time.Second, "smtp-sink", func() bool {
+		session, err := rig.Dial("tcp", address, "LHLO")
+		if err == nil {
+			session.Close()
+		}
+		return err == nil
+	})
+	return address
+}
+
+// startHook starts the program with the mailbox enabled and returns the address of its listener. listeners are further ones.
+func startHook(t *testing.T, program, folder, nextHop string, listeners ...rig.Activated) (*rig.Daemon, string) {
+	t.Helper()
+	address := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
+	var further strings.Builder
+	for _, listener := range listeners {
+		fmt.Fprintf(&further, ", %q", "systemd:"+listener.Name)
+	}
+	hook := rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(hookConfig, address, further.String(), nextHop), listeners...)
+	hook.Enable(t, mailbox)
+	return hook, address
+}
+
+// benchSink compares the hook in front of smtp-sink, which does nothing with a message, with smtp-sink alone.
+func benchSink(t *testing.T, program string) {
+	folder := rig.Folder(t)
+	sink := startSink(t, folder)
+	hook, address := startHook(t, program, folder, sink)
+	count := func(size int) int { return map[int]int{4_000: 4_000, 100_000: 1_000}[size] }
+	table(t, "hook and journal to smtp-sink / smtp-sink alone", "0.5", count, func(with bool, size, connections, count int) time.Duration {
+		if with {
+			return source(t, true, address, size, connections, count)
+		}
+		return source(t, true, sink, size, connections, count)
+	})
+	hook.Verify(t)
+}
+
+// benchDovecot compares the hook in front of Dovecot's LMTP with Dovecot's LMTP alone.
+func benchDovecot(t *testing.T, program string) {
+	folder := rig.Folder(t)
+	dovecot := rig.StartDovecot(t, filepath.Join(folder, "dovecot"), []rig.Account{{Address: mailbox}})
+	hook, address := startHook(t, program, folder, dovecot.DirectTCP)
+	count := func(size int) int { return map[int]int{4_000: 600, 100_000: 300}[size] }
+	table(t, "hook and journal to Dovecot / Dovecot alone", "0.95", count, func(with bool, size, connections, count int) time.Duration {
+		if with {
+			return source(t, true, address, size, connections, count)
+		}
+		return source(t, true, dovecot.DirectTCP, size, connections, count)
+	})
+	hook.Verify(t)
+}
+
+// benchPostfix compares Postfix, hook and Dovecot with Postfix and Dovecot, from the first connection until the queue is empty.
+func benchPostfix(t *testing.T, program string) {
+	folder := rig.Folder(t)
+	dovecot := rig.StartDovecot(t, filepath.Join(folder, "dovecot"), []rig.Account{{Address: mailbox}})
+	settings := rig.PostfixConfig{Dovecot: dovecot, VirtualMailboxes: mailbox + " x\n"}
+	without := rig.StartPostfix(t, filepath.Join(folder, "without"), settings)
+	settings.HookTCP = rig.FreePort(t) // nothing is sent here, so nobody listens there
+	settings.Transport = mailbox + " copialettere-received:unix:private/copialettere\n"
+	with := rig.StartPostfix(t, filepath.Join(folder, "with"), settings)
+	socket := rig.ListenUnix(t, with.Socket)
+	defer socket.Close()
+	hook, _ := startHook(t, program, folder, dovecot.DirectTCP, rig.Activated{Name: "received", File: rig.Descriptor(t, socket)})
+	count := func(size int) int { return map[int]int{4_000: 400, 100_000: 200}[size] }
+	name := "Postfix, hook, Dovecot / Postfix, Dovecot"
+	table(t, name, "0.97", count, func(through bool, size, connections, count int) time.Duration {
+		postfix := without
+		if through {
+			postfix = with
+		}
+		start := time.Now()
+		source(t, false, postfix.SMTP, size, connections, count)
+		postfix.Drain(t)
+		return time.Since(start)
+	})
+	hook.Verify(t)
+}
+
+// benchCost measures the processor time of the hook for a message, journaled and handed on to smtp-sink by 8 connections.
+func benchCost(t *testing.T, program string) {
+	folder := rig.Folder(t)
+	hook, address := startHook(t, program, folder, startSink(t, folder))
+	goals := map[int]string{4_000: "0.25 ms", 100_000: "1 ms"}
+	for _, size := range sizes {
+		const count = 4_000
+		source(t, true, address, size, 8, 100)
+		before := processorTime(t, hook.PID())
+		source(t, true, address, size, 8, count)
+		alike := (processorTime(t, hook.PID()) - before) / count
+		fmt.Printf("| processor time of the hook for a message of %d kB, bodies alike (smtp-source) | %.2f ms | %s |\n",
+			size/1000, alike.Seconds()*1000, goals[size])
+		before = processorTime(t, hook.PID())
+		send(t, address, 8, count/4, size)
+		random := (processorTime(t, hook.PID()) - before) / (count / 4)
+		fmt.Printf("| the same, bodies of random base64, which neither share chunks nor compress well | %.2f ms | |\n", random.Seconds()*1000)
+	}
+	hook.Verify(t)
+}
+
+// report is what "verify -json" prints.
+type report struct {
+	Bytes  int64 `json:"bytes"`  // of the messages of all entries
+	Stored int64 `json:"stored"` // of all chunks
+}
+
+func verify(t *testing.T, hook *rig.Daemon) report {
+	t.Helper()
+	var r report
+	if err := json.Unmarshal(hook.Must(t, "verify", "-json"), &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// benchStored measures what reaches the disk for a byte stored, and what is stored for a byte received.
+func benchStored(t *testing.T, program string) {
+	folder := rig.Folder(t)
+	hook, address := startHook(t, program, folder, startSink(t, folder))
+	before := written(t, hook.PID())
+	send(t, address, 8, 6_000, 75_000)
+	after := written(t, hook.PID())
+	rig.Wait(t, time.Minute, "the compactions to end", func() bool {
+		last := after
+		time.Sleep(2 * time.Second)
+		after = written(t, hook.PID())
+		return after == last
+	})
+	stored := verify(t, hook).Stored
+	fmt.Printf("| bytes written (write_bytes of /proc/PID/io) for a byte stored; 6,000 messages of 75 kB, random base64 | %.2f | 3.2 |\n",
+		float64(after-before)/float64(stored))
+
+	fixtures := rig.Folder(t)
+	hook, address = startHook(t, program, fixtures, startSink(t, fixtures))
+	files, err := filepath.Glob(filepath.Join(rig.ModuleFolder(), "testdata", "messages", "*.eml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no messages in testdata: %v", err)
+	}
+	for _, file := range files {
+		deliver(t, address, []byte(read(t, file)))
+	}
+	r := verify(t, hook)
+	fmt.Printf("| bytes stored for a byte received; the %d messages of testdata, each once | %.2f | |\n", len(files), float64(r.Stored)/float64(r.Bytes))
+}
+
+// benchMemory measures the peak of the resident memory while 8 messages of 150 MB come at once.
+func benchMemory(t *testing.T, program string) {
+	folder := rig.Folder(t)
+	hook, address := startHook(t, program, folder, startSink(t, folder))
+	start := time.Now()
+	send(t, address, 8, 8, 149_000_000)
+	took := time.Since(start)
+	fmt.Printf("| peak of the resident memory (VmHWM), 8 messages of 149 MB at once, in %.0f s | %d MiB | below 128 MiB |\n",
+		took.Seconds(), peakMemory(t, hook.PID())>>20)
+	if got := verify(t, hook).Bytes; got < 8*149_000_000 {
+		t.Errorf("the journal holds %d bytes", got)
+	}
+}

@@ -1,0 +1,117 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+
+	"copialettere/journal/kv"
+)
+
+// memory is an engine without files and goroutines, for tests in which time does not pass by itself.
+type memory struct {
+	mu     sync.Mutex
+	stores map[kv.Month]*memoryStore // guarded by mu; the settings are the store of no month
+}
+
+func (m *memory) Volume(_ context.Context, month kv.Month, create bool) (kv.Store, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.stores[month]
+	if s == nil {
+		if !create {
+			return nil, kv.ErrNoVolume
+		}
+		if m.stores == nil {
+			m.stores = make(map[kv.Month]*memoryStore)
+		}
+		s = &memoryStore{values: make(map[string][]byte)}
+		m.stores[month] = s
+	}
+	return s, nil
+}
+
+func (m *memory) Volumes(context.Context) ([]kv.Month, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	months := slices.Sorted(maps.Keys(m.stores))
+	return slices.DeleteFunc(months, func(month kv.Month) bool { return month == "" }), nil
+}
+
+func (m *memory) Drop(_ context.Context, month kv.Month) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.stores, month)
+	return nil
+}
+
+func (m *memory) Settings(ctx context.Context) (kv.Store, error) { return m.Volume(ctx, "", true) }
+
+func (m *memory) Close() error { return nil }
+
+type memoryStore struct {
+	mu     sync.Mutex
+	values map[string][]byte // guarded by mu
+	losses []kv.Loss         // guarded by mu
+}
+
+func (s *memoryStore) Get(ctx context.Context, key []byte) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return memoryTx(s.values).Get(key)
+}
+
+func (s *memoryStore) Scan(_ context.Context, from, to []byte) iter.Seq2[kv.Pair, error] {
+	return func(yield func(kv.Pair, error) bool) {
+		s.mu.Lock()
+		values := maps.Clone(s.values)
+		s.mu.Unlock()
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			if key < string(from) || to != nil && key >= string(to) {
+				continue
+			}
+			if !yield(kv.Pair{Key: []byte(key), Value: bytes.Clone(values[key])}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *memoryStore) Update(ctx context.Context, _ []string, fn func(kv.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := maps.Clone(s.values)
+	if err := fn(memoryTx(changed)); err != nil {
+		return err
+	}
+	s.values = changed
+	return nil
+}
+
+func (s *memoryStore) Compact(context.Context, []byte, []byte) error { return nil }
+
+func (s *memoryStore) Lost(context.Context) ([]kv.Loss, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.losses), nil
+}
+
+type memoryTx map[string][]byte
+
+func (t memoryTx) Get(key []byte) ([]byte, error) {
+	v, ok := t[string(key)]
+	if !ok {
+		return nil, kv.ErrNotFound
+	}
+	return bytes.Clone(v), nil
+}
+
+func (t memoryTx) Put(key, value []byte) { t[string(key)] = bytes.Clone(value) }
+
+func (t memoryTx) Delete(key []byte) { delete(t, string(key)) }

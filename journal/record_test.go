@@ -1,0 +1,277 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+func gap(detail string, at time.Time) Record {
+	return Record{Kind: Gap, Mailbox: mario, Time: at, Reason: ReasonJournalFault, Detail: detail}
+}
+
+// details are those of the records of mario, in their order.
+func (f *fixture) details() []string {
+	f.t.Helper()
+	var list []string
+	for _, r := range f.records(mario) {
+		list = append(list, r.Detail)
+	}
+	return list
+}
+
+func TestRecord(t *testing.T) {
+	f := openFixture(t)
+	full := Record{
+		Kind: Gap, Mailbox: mario, Time: november, Until: november.Add(time.Hour), Reason: ReasonDisabled, Detail: "d", Direction: Sent,
+		MailFrom: giove, RcptTo: "Mario@alpha.test", ORCPT: "rfc822;Mario@alpha.test", MessageID: "<1@x.test>", QueueID: "4X", Transaction: "t",
+	}
+	all := Record{Kind: Gap, Time: november, Reason: ReasonLost}
+	least := Record{Kind: Skip, Mailbox: mario, Time: november}
+	other := Record{Kind: Skip, Mailbox: anna, Time: november}
+	earlier := Record{Kind: Skip, Mailbox: mario, Time: november.AddDate(0, -1, 0), Reason: "alias"}
+	// The same record again is one record, another one of the same time is another.
+	if err := f.Record(f.ctx(), full, least, least, all, other, earlier, full); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Record(f.ctx(), least); err != nil {
+		t.Fatal(err)
+	}
+	f.reopen()
+	var got []Record
+	for _, r := range f.records(mario) {
+		got = append(got, *r)
+	}
+	if want := []Record{earlier, all, full, least}; !slices.Equal(got, want) {
+		t.Errorf("records\n%+v, want\n%+v", got, want)
+	}
+	if got := f.records(""); len(got) != 1 {
+		t.Errorf("%d records of all mailboxes, want 1", len(got))
+	}
+	for name, r := range map[string]Record{"no time": {Kind: Gap, Mailbox: mario}, "far future": {Kind: Gap, Time: november.AddDate(300, 0, 0)}} {
+		if err := f.Record(f.ctx(), r); err == nil {
+			t.Errorf("%s: recorded", name)
+		}
+		if err := f.Gap(f.ctx(), r); err == nil {
+			t.Errorf("%s: recorded as a gap", name)
+		}
+	}
+}
+
+func TestManyRecords(t *testing.T) {
+	f := openFixture(t)
+	var records []Record
+	for i := range 20_000 {
+		records = append(records, gap(fmt.Sprint(i, strings.Repeat("d", 500)), november.Add(time.Duration(i))))
+	}
+	if err := f.Record(f.ctx(), records...); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(f.records(mario)); got != len(records) {
+		t.Errorf("%d records, want %d", got, len(records))
+	}
+}
+
+func TestExpireSkips(t *testing.T) {
+	f := openFixture(t)
+	var records []Record
+	for i := range 2500 { // more than one update deletes
+		at := november.AddDate(0, 0, -i%60)
+		records = append(records, Record{Kind: Skip, Mailbox: fmt.Sprintf("m%d@x.test", i%7), Time: at, Detail: fmt.Sprint(i)}, gap(fmt.Sprint(i), at))
+	}
+	if err := f.Record(f.ctx(), records...); err != nil {
+		t.Fatal(err)
+	}
+	before := november.AddDate(0, 0, -21)
+	kept, expired := 0, 0
+	for _, r := range records {
+		if r.Kind == Gap || !r.Time.Before(before) {
+			kept++
+		} else {
+			expired++
+		}
+	}
+	for _, want := range []int{expired, 0} {
+		if deleted, err := f.ExpireSkips(f.ctx(), before); deleted != want || err != nil {
+			t.Errorf("%d expired, %v; want %d", deleted, err, want)
+		}
+	}
+	left := len(f.records(mario))
+	for i := range 7 {
+		for _, r := range f.records(fmt.Sprintf("m%d@x.test", i)) {
+			if r.Time.Before(before) {
+				t.Errorf("a skip of %s is left", r.Time)
+			}
+			left++
+		}
+	}
+	if left != kept {
+		t.Errorf("%d records are left, want %d", left, kept)
+	}
+}
+
+// TestExpirePastDamage has a record that can not be read: it keeps no other one from being deleted.
+func TestExpirePastDamage(t *testing.T) {
+	f := openFixture(t)
+	f.damaged()
+	if err := f.Record(f.ctx(), Record{Kind: Skip, Mailbox: mario, Time: november}); err != nil {
+		t.Fatal(err)
+	}
+	f.put1(recordKey("a@x.test", november, 0), []byte{1, 200})
+	if deleted, err := f.ExpireSkips(f.ctx(), november.Add(1)); deleted != 1 || err != nil {
+		t.Errorf("%d expired, %v", deleted, err)
+	}
+}
+
+// put1 writes a pair past the journal.
+func (f *fixture) put1(key, value []byte) {
+	f.t.Helper()
+	err := f.store().Update(f.ctx(), nil, func(tx kv.Tx) error {
+		if value == nil {
+			tx.Delete(key)
+		} else {
+			tx.Put(key, value)
+		}
+		return nil
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestGapSpool(t *testing.T) {
+	f, h := hookedFixture(t)
+	if err := f.Unspool(f.ctx()); err != nil {
+		t.Fatalf("without a spool: %v", err)
+	}
+	h.set(unavailable)
+	for i := range 3 {
+		if err := f.Gap(f.ctx(), gap(fmt.Sprint("a", i), november.Add(time.Duration(i))), gap(fmt.Sprint("b", i), november.Add(time.Duration(i)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantErr(t, "Unspool while the store fails", f.Unspool(f.ctx()), kv.ErrUnavailable)
+	if got := f.details(); len(got) != 0 {
+		t.Errorf("recorded: %q", got)
+	}
+	f.close()
+	h.set(nil)
+	f.open()
+	spooled, err := os.ReadFile(f.spool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a0", "b0", "a1", "b1", "a2", "b2"}
+	for round := range 3 {
+		if err := f.Unspool(f.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.details(); !slices.Equal(got, want) {
+			t.Errorf("round %d: gaps %q, want %q", round, got, want)
+		}
+		if _, err := os.Stat(f.spool); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the spool is still there: %v", err)
+		}
+		// As a crash leaves it between the update and the removal.
+		if err := os.WriteFile(f.spool, spooled, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestTornSpool has a write of the spool cut short: it was not acknowledged, and what comes behind it must not be lost with it.
+func TestTornSpool(t *testing.T) {
+	for name, c := range map[string]struct {
+		spool string
+		want  []string
+	}{
+		"empty":          {"", []string{"new"}},
+		"torn line only": {`{"kind":2,"mail`, []string{"new"}},
+		"long torn line": {strings.Repeat("x", 10_000), []string{"new"}},
+		"torn behind a line": {`{"kind":2,"mailbox":"mario@alpha.test","time":"2026-11-21T11:00:00Z","reason":"journal-fault","detail":"old"}` + "\n" +
+			strings.Repeat("{", 9000), []string{"old", "new"}},
+		"damaged line":   {"\x00\x00\x00\n", []string{`a damaged line of the gap spool: "\x00\x00\x00\n"`, "new"}},
+		"empty object":   {"{}\n", []string{`a damaged line of the gap spool: "{}\n"`, "new"}},
+		"not a gap":      {`{"kind":1,"mailbox":"x","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
+		"mailbox with 0": {`{"kind":2,"mailbox":"x\u0000y","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, h := hookedFixture(t)
+			if err := os.WriteFile(f.spool, []byte(c.spool), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			h.set(unavailable)
+			if err := f.Gap(f.ctx(), gap("new", november)); err != nil {
+				t.Fatal(err)
+			}
+			// A damaged line is recorded at the time of the file.
+			if err := os.Chtimes(f.spool, november, november.Add(-time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			h.set(nil)
+			if err := f.Unspool(f.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			got := f.details()
+			if c.want == nil && (len(got) != 2 || !strings.HasPrefix(got[0], "a damaged line")) || c.want != nil && !slices.Equal(got, c.want) {
+				t.Errorf("gaps %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestTornLastLine ends in what a crash left of a line.
+func TestTornLastLine(t *testing.T) {
+	f, h := hookedFixture(t)
+	h.set(unavailable)
+	if err := f.Gap(f.ctx(), gap("whole", november)); err != nil {
+		t.Fatal(err)
+	}
+	h.set(nil)
+	whole, err := os.ReadFile(f.spool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range whole {
+		if err := os.WriteFile(f.spool, append(slices.Clone(whole), whole[:cut]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Unspool(f.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.details(); !slices.Equal(got, []string{"whole"}) {
+			t.Fatalf("cut after %d bytes: gaps %q", cut, got)
+		}
+	}
+}
+
+func TestNoSpool(t *testing.T) {
+	f, h := newFixture(t), new(hooked)
+	f.wrap = func(e kv.Engine) kv.Engine {
+		h.Engine = e
+		return h
+	}
+	f.spool = filepath.Join(f.dir, "missing", "gaps")
+	f.open()
+	h.set(unavailable)
+	wantErr(t, "Gap without a place for the spool", f.Gap(f.ctx(), gap("a", november)), kv.ErrUnavailable)
+	wantErr(t, "Gap without a place for the spool", f.Gap(f.ctx(), gap("a", november)), os.ErrNotExist)
+	f.spool = ""
+	f.close()
+	f.open()
+	wantErr(t, "Gap without a spool", f.Gap(f.ctx(), gap("a", november)), kv.ErrUnavailable)
+	h.set(nil)
+	if err := f.Unspool(f.ctx()); err != nil {
+		t.Error(err)
+	}
+	if got := f.details(); len(got) != 0 {
+		t.Errorf("gaps %q", got)
+	}
+}

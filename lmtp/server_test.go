@@ -1,0 +1,512 @@
+package lmtp
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/lmtp/nexthop"
+	"copialettere/lmtp/nexthop/nexthoptest"
+)
+
+// client speaks to a hook.
+type client struct {
+	tb testing.TB
+	nc net.Conn
+	in *bufio.Reader
+}
+
+func (r *rig) client() *client {
+	nc := r.dial()
+	r.tb.Cleanup(func() { nc.Close() })
+	c := &client{tb: r.tb, nc: nc, in: bufio.NewReader(nc)}
+	c.want("220")
+	return c
+}
+
+func (c *client) say(text string) {
+	c.tb.Helper()
+	if _, err := io.WriteString(c.nc, strings.ReplaceAll(text, "\n", "\r\n")); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
+// want reads replies and compares their codes.
+func (c *client) want(codes ...string) {
+	c.tb.Helper()
+	for i, code := range codes {
+		for more := true; more; {
+			line, err := c.in.ReadString('\n')
+			if err != nil {
+				c.tb.Fatalf("reply %d: want %s: %v", i, code, err)
+			}
+			if !strings.HasPrefix(line, code) {
+				c.tb.Fatalf("reply %d: want %s, got %q", i, code, line)
+			}
+			more = line[3] == '-'
+		}
+	}
+}
+
+// gone says that the hook must have closed the connection.
+func (c *client) gone() {
+	c.tb.Helper()
+	if line, err := c.in.ReadString('\n'); err == nil {
+		c.tb.Fatalf("the connection is open: %q", line)
+	}
+}
+
+const (
+	toAnna  = "MAIL FROM:<ext@ext.test>\nRCPT TO:<anna@alpha.test> ORCPT=rfc822;anna@alpha.test\nDATA\n"
+	message = "Subject: one\n\ntext\n.\n"
+)
+
+var anna = []string{"anna@alpha.test"}
+
+// begin brings a new connection to the message.
+func (r *rig) begin() *client {
+	r.tb.Helper()
+	c := r.client()
+	c.say("LHLO mx.test\n" + toAnna)
+	c.want("250", "250", "250", "354")
+	return c
+}
+
+func TestShutdown(t *testing.T) {
+	r := newRig(t, rigOptions{enable: anna})
+	idle, silent := r.client(), r.client()
+	idle.say("LHLO mx.test\n")
+	idle.want("250")
+	busy := r.begin()
+	busy.say("Subject: one\n")
+	done := make(chan error)
+	go func() { done <- r.server.Shutdown(context.Background()) }()
+	idle.want("421")
+	idle.gone()
+	silent.want("421")
+	silent.gone()
+	if nc, err := net.Dial(r.network, r.address); err == nil {
+		nc.Close()
+		t.Error("a stopping hook takes connections")
+	}
+	busy.say("\ntext\n.\n")
+	busy.want("250", "421")
+	busy.gone()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := <-r.served; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	r.stopped = true
+	if list := r.entries(anna[0]); len(list) != 1 || list[0].State != journal.Delivered {
+		t.Errorf("entries: %+v", list)
+	}
+	r.verify()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.server.Serve(l); err != nil {
+		t.Errorf("serve after the stop: %v", err)
+	}
+}
+
+// A stop whose time is up breaks off what is under way, be it that the client or that the next hop keeps it waiting.
+func TestShutdownBreaksOff(t *testing.T) {
+	tests := map[string]struct {
+		script nexthoptest.Script
+		say    string
+	}{
+		"client-silent": {say: "Subject: one\n"},
+		"hop-at-dot":    {script: nexthoptest.Script{Delay: map[nexthoptest.Stage]time.Duration{nexthoptest.Dot: time.Hour}}, say: message},
+		"hop-takes-no-bytes": {
+			script: nexthoptest.Script{Delay: map[nexthoptest.Stage]time.Duration{nexthoptest.Body: time.Hour}},
+			say:    strings.Repeat(strings.Repeat("x", 999)+"\n", 16000),
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{enable: anna, script: test.script, config: func(c *Config) { c.MaxMessageSize = 100 << 20 }})
+			c := r.begin()
+			var writing sync.WaitGroup
+			writing.Go(func() { io.WriteString(c.nc, strings.ReplaceAll(test.say, "\n", "\r\n")) })
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			if err := r.server.Shutdown(ctx); err == nil {
+				t.Error("no error of a stop that broke off")
+			}
+			r.stopped = true
+			writing.Wait()
+			if line, _ := c.in.ReadString('\n'); strings.HasPrefix(line, "250") {
+				t.Errorf("got %q", line)
+			}
+			for _, e := range r.entries(anna[0]) {
+				if e.State != journal.Unknown {
+					t.Errorf("entry in the state %s", e.State)
+				}
+			}
+			r.verify()
+		})
+	}
+}
+
+func TestConnectionLimit(t *testing.T) {
+	r := newRig(t, rigOptions{config: func(c *Config) { c.MaxConnections = 2 }})
+	one, two := r.client(), r.client()
+	three := &client{tb: t, nc: r.dial()}
+	three.in = bufio.NewReader(three.nc)
+	three.want("421")
+	three.gone()
+	one.say("QUIT\n")
+	one.want("221")
+	one.gone()
+	// The place is free once the hook has closed its side.
+	r.client().say("QUIT\n")
+	two.say("QUIT\n")
+	two.want("221")
+}
+
+// A panic costs one connection a 421: it ends no other one, and what was made durable stays.
+func TestPanic(t *testing.T) {
+	tests := map[string]struct {
+		direction journal.Direction
+		sabotage  func(*Server)
+		codes     []string // of the envelope
+		entries   int
+	}{
+		"rcpt": {sabotage: func(s *Server) { s.config.Policy = nil }, codes: []string{"250", "421"}},
+		"outside-commands": {sabotage: func(s *Server) {
+			// XFORWARD is dealt with where go-smtp reads, which recovers nothing.
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for conn := range s.conns {
+				conn.forward = nil
+			}
+		}, codes: []string{"421"}},
+		"message":           {sabotage: func(s *Server) { s.config.Journal = nil }, codes: []string{"250", "250", "354", "421"}},
+		"message-sent":      {direction: journal.Sent, sabotage: func(s *Server) { s.config.Journal = nil }, codes: []string{"250", "250", "354", "421"}},
+		"behind-the-commit": {sabotage: func(s *Server) { s.m.commit = nil }, codes: []string{"250", "250", "354", "421"}, entries: 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{
+				direction: test.direction, enable: anna, script: nexthoptest.Script{SMTP: test.direction == journal.Sent},
+				config: func(c *Config) { c.SentByMailFrom = true },
+			})
+			other := r.client()
+			config, meters := r.server.config, r.server.m
+			c := r.client()
+			test.sabotage(r.server)
+			hello := "LHLO"
+			if test.direction == journal.Sent {
+				hello = "EHLO"
+			}
+			c.say(hello + " mx.test\n")
+			c.want("250")
+			if name == "outside-commands" {
+				c.say("XFORWARD ADDR=192.0.2.7\n")
+			}
+			c.say("MAIL FROM:<anna@alpha.test>\nRCPT TO:<anna@alpha.test>\nDATA\n")
+			last := len(test.codes) - 1
+			if test.codes[last-min(1, last)] == "354" {
+				c.want(test.codes[:last]...)
+				c.say("Subject: one\n\nMAIL FROM:<evil@ext.test>\nRCPT TO:<anna@alpha.test>\nDATA\n.\n")
+				c.want(test.codes[last])
+			} else {
+				c.want(test.codes...)
+			}
+			c.gone()
+			r.server.config, r.server.m = config, meters
+			other.say("NOOP\nQUIT\n")
+			other.want("250", "221")
+			r.stop()
+			list := r.entries(anna[0])
+			if len(list) != test.entries || test.entries == 1 && list[0].State != journal.Unknown {
+				t.Errorf("entries: %+v", list)
+			}
+			if m := r.hop.Messages(); len(m) != 0 {
+				t.Errorf("the next hop got %+v", m)
+			}
+			r.verify()
+		})
+	}
+}
+
+// The next hop gets its dot when the entry is durable, and not before.
+func TestDurableBeforeTheDot(t *testing.T) {
+	r := newRig(t, rigOptions{enable: anna})
+	c := r.begin()
+	var answered, early atomic.Bool
+	var syncs atomic.Int32
+	hook := func(string) {
+		if !answered.Load() {
+			syncs.Add(1)
+			early.CompareAndSwap(false, len(r.hop.Messages()) > 0)
+		}
+	}
+	r.disk.onSync.Store(&hook)
+	c.say(message)
+	c.want("250")
+	answered.Store(true)
+	if syncs.Load() == 0 || early.Load() {
+		t.Errorf("%d syncs before the reply, dot before one of them: %t", syncs.Load(), early.Load())
+	}
+	r.verify()
+}
+
+// A refusal for good goes back when the entry is withdrawn, durably; if it can not be, the refusal is for now.
+func TestWithdrawnBeforeTheRefusal(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		fail   bool
+		code   string
+		states []journal.State
+	}{
+		{"durable", false, "552", nil},
+		{"disk-fails", true, "451", []journal.State{journal.Deferred}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var r *rig
+			hop := startDotHop(t, func() string {
+				r.disk.failing.Store(test.fail)
+				return "552 5.2.2 full"
+			})
+			r = newRig(t, rigOptions{enable: anna, spec: "lmtp:" + hop})
+			c := r.begin()
+			c.say(message)
+			c.want(test.code)
+			if test.fail {
+				r.heal()
+			}
+			var states []journal.State
+			for _, e := range r.entries(anna[0]) {
+				states = append(states, e.State)
+			}
+			if fmt.Sprint(states) != fmt.Sprint(test.states) {
+				t.Errorf("states %v, want %v", states, test.states)
+			}
+			r.verify()
+		})
+	}
+}
+
+// startDotHop runs a next hop that takes everything, and calls final when the dot has come, for its reply.
+func startDotHop(t *testing.T, final func() string) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() {
+				defer nc.Close()
+				serveDotHop(nc, final)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		work.Wait()
+	})
+	return l.Addr().String()
+}
+
+func serveDotHop(nc net.Conn, final func() string) {
+	in := bufio.NewScanner(nc)
+	fmt.Fprint(nc, "220 hop.test\r\n")
+	for inMessage := false; in.Scan(); {
+		line := in.Text()
+		switch {
+		case line == ".":
+			inMessage = false
+			fmt.Fprint(nc, final()+"\r\n")
+		case inMessage:
+		case line == "DATA":
+			inMessage = true
+			fmt.Fprint(nc, "354 go\r\n")
+		default:
+			fmt.Fprint(nc, "250 ok\r\n")
+		}
+	}
+}
+
+// A next hop that is too slow is given up, and nothing is known of what it does behind the dot.
+func TestSlowHop(t *testing.T) {
+	tests := map[nexthoptest.Stage]struct {
+		name   string
+		codes  []string
+		states []journal.State
+	}{
+		nexthoptest.Greet: {"greeting", []string{"250", "451", "451", "503"}, nil},
+		nexthoptest.Mail:  {"mail", []string{"250", "451", "451", "503"}, nil},
+		nexthoptest.Dot:   {"dot", []string{"250", "250", "250", "354", "451"}, []journal.State{journal.Unknown}},
+	}
+	for stage, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, rigOptions{
+				enable:   anna,
+				script:   nexthoptest.Script{Delay: map[nexthoptest.Stage]time.Duration{stage: time.Hour}},
+				timeouts: nexthop.Timeouts{Connect: 500 * time.Millisecond, Command: 500 * time.Millisecond, Final: 500 * time.Millisecond},
+			})
+			c := r.client()
+			c.say("LHLO mx.test\n" + toAnna)
+			c.want(test.codes[:4]...)
+			if len(test.codes) > 4 {
+				c.say(message)
+				c.want(test.codes[4:]...)
+			}
+			var states []journal.State
+			for _, e := range r.entries(anna[0]) {
+				states = append(states, e.State)
+			}
+			if fmt.Sprint(states) != fmt.Sprint(test.states) {
+				t.Errorf("states %v, want %v", states, test.states)
+			}
+			r.verify()
+		})
+	}
+}
+
+// pipeListener gives out connections in memory, whose deadlines run on the clock of synctest.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	close(l.done)
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
+
+func TestTimeouts(t *testing.T) {
+	const idle, data = 5 * time.Minute, 3 * time.Minute
+	tests := []struct {
+		name  string
+		say   func(*client) // until the hook has had enough
+		after time.Duration
+		code  string
+	}{
+		{"greeting", func(*client) {}, idle, "421"},
+		{"half-a-command", func(c *client) { c.say("LHLO mx") }, idle, "421"},
+		{"transaction", func(c *client) {
+			c.say("LHLO mx.test\n")
+			c.want("250")
+			c.say("MAIL FROM:<ext@ext.test>\n")
+			c.want("250")
+		}, idle, "421"},
+		{"message", func(c *client) {
+			c.say("LHLO mx.test\n")
+			c.want("250")
+			c.say(toAnna)
+			c.want("250", "250", "354")
+			c.say("Subject: one\n")
+		}, data, "421"},
+		{"message-in-drops", func(c *client) {
+			c.say("LHLO mx.test\n")
+			c.want("250")
+			c.say(toAnna)
+			c.want("250", "250", "354")
+			for range 29 {
+				time.Sleep(2 * time.Minute)
+				c.say("x")
+			}
+		}, maxDataTime - 29*2*time.Minute, "421"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				// LevelDB has a goroutine that ends a second late.
+				t.Cleanup(func() { time.Sleep(2 * time.Second) })
+				l := &pipeListener{make(chan net.Conn), make(chan struct{})}
+				r := newRig(t, rigOptions{
+					enable: anna, spec: "maildir:" + t.TempDir(), listener: l,
+					config: func(c *Config) { c.IdleTimeout, c.DataTimeout = idle, data },
+				})
+				near, far := net.Pipe()
+				l.conns <- far
+				c := &client{tb: t, nc: near, in: bufio.NewReader(near)}
+				c.want("220")
+				test.say(c)
+				start := time.Now()
+				c.want(test.code)
+				if took := time.Since(start); took != test.after {
+					t.Errorf("took %s, want %s", took, test.after)
+				}
+				c.gone()
+				near.Close()
+				r.stop()
+				if list := r.entries(anna[0]); len(list) != 0 {
+					t.Errorf("entries: %+v", list)
+				}
+				r.verify()
+			})
+		})
+	}
+}
+
+// Many clients at a time, each with its own mailbox: nothing is mixed up.
+func TestManyClients(t *testing.T) {
+	const clients, each = 8, 15
+	o := rigOptions{}
+	for i := range clients {
+		o.enable = append(o.enable, fmt.Sprintf("user%d@alpha.test", i))
+	}
+	r := newRig(t, o)
+	var work sync.WaitGroup
+	for i := range clients {
+		c := r.client()
+		work.Go(func() {
+			c.say("LHLO mx.test\n")
+			c.want("250")
+			for n := range each {
+				c.say(fmt.Sprintf("RSET\nMAIL FROM:<ext@ext.test>\nRCPT TO:<user%d@alpha.test>\nRCPT TO:<user%d+x@alpha.test>\nDATA\n", i, i))
+				c.want("250", "250", "250", "250", "354")
+				c.say(fmt.Sprintf("Subject: %d of %d\n\n%s\n.\n", n, i, strings.Repeat(fmt.Sprintf("text of %d\n", i), 1000)))
+				c.want("250", "250")
+			}
+			c.say("QUIT\n")
+			c.want("221")
+		})
+	}
+	work.Wait()
+	r.stop()
+	for i, mailbox := range o.enable {
+		list := r.entries(mailbox)
+		if len(list) != each {
+			t.Errorf("%s has %d entries", mailbox, len(list))
+		}
+		for n, e := range list {
+			want := fmt.Sprintf("%d of %d", n, i)
+			if e.Subject != want || e.State != journal.Delivered || !strings.Contains(string(r.body(e)), want) {
+				t.Errorf("%s %d: %q in the state %s", mailbox, e.UID, e.Subject, e.State)
+			}
+		}
+	}
+	r.verify()
+}

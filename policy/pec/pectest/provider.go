@@ -1,0 +1,285 @@
+package pectest
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Shape is how a provider builds its messages, within what the rules leave open.
+type Shape struct {
+	Name             string
+	Preamble         bool   // text before the first part
+	Binary           bool   // Content-Transfer-Encoding: binary on the multiparts
+	HTML             bool   // the text is an alternative of text and HTML
+	PostacertFirst   bool   // postacert.eml stands before daticert.xml
+	Disposition      string // of both
+	CertificateType  string // of daticert.xml, without its name
+	CertificateName  string // of daticert.xml, as written
+	CertificateBase  bool   // daticert.xml in base64, else in quoted-printable
+	PostacertNoCode  bool   // no Content-Transfer-Encoding on postacert.eml
+	Protocol         string // media type of the signature
+	Digests          map[crypto.Hash]string
+	MicalgFolded     bool                // micalg on a line of its own, unquoted
+	FieldName        func(string) string // how names of fields are written
+	Extra            []string            // further fields
+	ExtraPart        string              // a further part at the end of the signed ones
+	identifierFormat string
+}
+
+func asIs(name string) string { return name }
+
+var undashed = map[crypto.Hash]string{crypto.SHA1: "sha1", crypto.SHA256: "sha256", crypto.SHA384: "sha384", crypto.SHA512: "sha512"}
+var dashed = map[crypto.Hash]string{crypto.SHA1: "sha-1", crypto.SHA256: "sha-256", crypto.SHA384: "sha-384", crypto.SHA512: "sha-512"}
+
+// Shapes returns the forms seen at real providers (Aruba, Legalmail, Namirial), and one, odd, that strays as far from them as a reader has
+// to put up with.
+func Shapes() []Shape {
+	const opec = "opec288.%s.%05d.310.1.63@%s"
+	return []Shape{
+		{Name: "aruba", Preamble: true, Binary: true, HTML: true, Disposition: "inline", CertificateType: "application/xml",
+			CertificateName: `"daticert.xml"`, CertificateBase: true, Protocol: "application/x-pkcs7-signature", Digests: dashed, FieldName: asIs,
+			identifierFormat: opec},
+		{Name: "legalmail", PostacertFirst: true, Disposition: "attachment", CertificateType: "application/xml; charset=UTF-8",
+			CertificateName: `"daticert.xml"`, PostacertNoCode: true, Protocol: "application/pkcs7-signature", Digests: dashed, MicalgFolded: true,
+			FieldName: asIs, Extra: []string{"X-SentBy: PEC di prova", "X-Priority: 3"}, identifierFormat: "50F138F4.%s.%08X.4CC725E8.posta-certificata@%s"},
+		{Name: "namirial", Preamble: true, Binary: true, Disposition: "inline", CertificateType: "application/xml",
+			CertificateName: "daticert.xml", CertificateBase: true, Protocol: "application/x-pkcs7-signature", Digests: undashed,
+			FieldName: func(name string) string { return strings.Replace(name, "X-TipoRicevuta", "X-Tiporicevuta", 1) },
+			Extra:     []string{"X-Namirial-Details: prova", "X-Fattura-PA: no"}, identifierFormat: opec},
+		{Name: "odd", PostacertFirst: true, Disposition: "ATTACHMENT", CertificateType: "text/xml; charset=\"utf-8\"",
+			CertificateName: `"=?ISO-8859-1?Q?DatiCert=2Exml?="`, Protocol: "application/pkcs7-signature", Digests: undashed, MicalgFolded: true,
+			FieldName: strings.ToUpper, Extra: []string{"DKIM-Signature: v=1; a=rsa-sha256; d=alpha.test;\r\n\ts=prova; b=AAAA"},
+			ExtraPart:        "Content-Type: application/pdf; name=\"informativa.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQK",
+			identifierFormat: "%s-%d@%s"},
+	}
+}
+
+// ShapeOf returns the shape of that name: aruba, legalmail, namirial or odd.
+func ShapeOf(name string) Shape {
+	for _, s := range Shapes() {
+		if s.Name == name {
+			return s
+		}
+	}
+	panic("no shape " + name)
+}
+
+// Provider is a PEC provider of one domain.
+type Provider struct {
+	Name     string
+	Domain   string
+	Shape    Shape
+	Digest   crypto.Hash
+	Identity *Identity // its certificate is for Address
+	issued   int       // ids given out
+}
+
+// Address returns the address from which the provider sends.
+func (p *Provider) Address() string { return "posta-certificata@" + p.Domain }
+
+// identifier returns a new id, without angle brackets.
+func (p *Provider) identifier(at time.Time) string {
+	p.issued++
+	return fmt.Sprintf(p.Shape.identifierFormat, at.Format("20060102150405"), p.issued, p.Domain)
+}
+
+// Variation is what is different about one message from what a provider would send. The zero value is nothing.
+type Variation struct {
+	Digest       crypto.Hash             // of the signature; 0 for that of the provider
+	Identity     *Identity               // that signs; nil for that of the provider
+	Certificate  func(string) string     // changes daticert.xml; the part is left out where it returns ""
+	Header       func([]string) []string // changes the fields, without those of MIME
+	Unsigned     bool                    // no signature: the parts stand in a multipart/mixed
+	Opaque       bool                    // the signature encloses the parts (application/pkcs7-mime)
+	HashEncoded  bool                    // a brief receipt with hashes over the encoded bodies
+	HashWrong    bool                    // a brief receipt with hashes of something else
+	Attributes   func([][]byte) [][]byte // changes the signed attributes
+	PostacertEnc bool                    // postacert.eml in base64, which the rules forbid
+}
+
+// content is what a message of a provider is made of.
+type content struct {
+	header      []string // without those of MIME
+	text        string   // for people, in Latin characters
+	certificate string   // daticert.xml, "" for none
+	postacert   []byte   // nil for none
+	at          time.Time
+}
+
+// message builds and signs a message.
+func (p *Provider) message(c content, v Variation) []byte {
+	if v.Header != nil {
+		c.header = v.Header(c.header)
+	}
+	if v.Certificate != nil && c.certificate != "" {
+		c.certificate = v.Certificate(c.certificate)
+	}
+	var b bytes.Buffer
+	for _, line := range append(c.header, p.Shape.Extra...) {
+		name, rest, ok := strings.Cut(line, ":")
+		if ok {
+			line = p.Shape.FieldName(name) + ":" + rest
+		}
+		b.WriteString(line + "\r\n")
+	}
+	b.WriteString("MIME-Version: 1.0\r\n")
+	signed := p.mixed(c, v)
+	switch {
+	case v.Unsigned:
+		b.Write(signed)
+	case v.Opaque:
+		b.WriteString("Content-Type: application/pkcs7-mime; smime-type=signed-data; name=\"smime.p7m\"\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+			crlf(foldBase64(p.sign(signed, c.at, v), "")) + "\r\n")
+	default:
+		p.signed(&b, signed, c.at, v)
+	}
+	return b.Bytes()
+}
+
+// sign returns the signature over the signed part.
+func (p *Provider) sign(part []byte, at time.Time, v Variation) []byte {
+	s := CMS{Identity: p.Identity, Digest: p.Digest, Time: at, Enclose: v.Opaque, Attributes: v.Attributes}
+	if v.Identity != nil {
+		s.Identity = v.Identity
+	}
+	if v.Digest != 0 {
+		s.Digest = v.Digest
+	}
+	return s.Sign(part)
+}
+
+// signed writes a multipart/signed from its Content-Type on.
+func (p *Provider) signed(b *bytes.Buffer, part []byte, at time.Time, v Variation) {
+	const boundary = "----3F1A5C7E9B2D4F60"
+	digest := p.Digest
+	if v.Digest != 0 {
+		digest = v.Digest
+	}
+	fmt.Fprintf(b, "Content-Type: multipart/signed; protocol=%q;", p.Shape.Protocol)
+	if p.Shape.MicalgFolded {
+		fmt.Fprintf(b, "\r\n\tmicalg=%s;\r\n\tboundary=%q\r\n", p.Shape.Digests[digest], boundary)
+	} else {
+		fmt.Fprintf(b, " micalg=%q; boundary=%q\r\n", p.Shape.Digests[digest], boundary)
+	}
+	if p.Shape.Binary {
+		b.WriteString("Content-Transfer-Encoding: binary\r\n")
+	}
+	b.WriteString("\r\n")
+	if p.Shape.Preamble {
+		b.WriteString("This is an S/MIME signed message\r\n\r\n")
+	}
+	b.WriteString("--" + boundary + "\r\n")
+	b.Write(part)
+	fmt.Fprintf(b, "\r\n--%s\r\nContent-Type: %s; name=\"smime.p7s\"\r\nContent-Transfer-Encoding: base64\r\n"+
+		"Content-Disposition: attachment; filename=\"smime.p7s\"\r\n\r\n%s\r\n--%s--\r\n\r\n",
+		boundary, p.Shape.Protocol, crlf(foldBase64(p.sign(part, at, v), "")), boundary)
+}
+
+// mixed returns the multipart/mixed that is signed, from its header to its end.
+func (p *Provider) mixed(c content, v Variation) []byte {
+	const boundary = "----=_Part_PEC_1"
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "Content-Type: multipart/mixed; boundary=%q\r\n", boundary)
+	if p.Shape.Binary {
+		b.WriteString("Content-Transfer-Encoding: binary\r\n")
+	}
+	b.WriteString("\r\n--" + boundary + "\r\n")
+	p.text(&b, c.text)
+	certificate := func() {
+		if c.certificate != "" {
+			b.WriteString("\r\n--" + boundary + "\r\n")
+			p.certificate(&b, c.certificate)
+		}
+	}
+	if !p.Shape.PostacertFirst {
+		certificate()
+	}
+	if c.postacert != nil {
+		b.WriteString("\r\n--" + boundary + "\r\n")
+		p.postacert(&b, c.postacert, v.PostacertEnc)
+	}
+	if p.Shape.PostacertFirst {
+		certificate()
+	}
+	if p.Shape.ExtraPart != "" {
+		b.WriteString("\r\n--" + boundary + "\r\n" + p.Shape.ExtraPart)
+	}
+	b.WriteString("\r\n--" + boundary + "--\r\n")
+	return b.Bytes()
+}
+
+// text writes the part for people.
+func (p *Provider) text(b *bytes.Buffer, text string) {
+	var latin strings.Builder
+	for _, r := range text {
+		latin.WriteByte(byte(r))
+	}
+	encoded := crlf(quote(latin.String()))
+	const header = "; charset=ISO-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+	if !p.Shape.HTML {
+		b.WriteString("Content-Type: text/plain" + header + encoded)
+		return
+	}
+	const boundary = "----=_Part_PEC_2"
+	fmt.Fprintf(b, "Content-Type: multipart/alternative; boundary=%q\r\n\r\n--%s\r\nContent-Type: text/plain%s%s\r\n--%s\r\n"+
+		"Content-Type: text/html%s<html><body><p>%s</p></body></html>\r\n--%s--\r\n", boundary, boundary, header, encoded, boundary, header, encoded, boundary)
+}
+
+// certificate writes the part daticert.xml.
+func (p *Provider) certificate(b *bytes.Buffer, text string) {
+	fmt.Fprintf(b, "Content-Type: %s; name=%s\r\n", p.Shape.CertificateType, p.Shape.CertificateName)
+	body, encoding := crlf(quote(text)), "quoted-printable"
+	if p.Shape.CertificateBase {
+		body, encoding = crlf(foldBase64([]byte(text), "")), "base64"
+	}
+	fmt.Fprintf(b, "Content-Transfer-Encoding: %s\r\nContent-Disposition: %s; filename=%s\r\n\r\n%s", encoding, p.Shape.Disposition,
+		p.Shape.CertificateName, body)
+}
+
+// postacert writes the part postacert.eml.
+func (p *Provider) postacert(b *bytes.Buffer, message []byte, encoded bool) {
+	b.WriteString("Content-Type: message/rfc822; name=\"postacert.eml\"\r\n")
+	switch {
+	case encoded:
+		b.WriteString("Content-Transfer-Encoding: base64\r\n")
+		message = []byte(crlf(foldBase64(message, "")))
+	case !p.Shape.PostacertNoCode:
+		b.WriteString("Content-Transfer-Encoding: 7bit\r\n")
+	}
+	fmt.Fprintf(b, "Content-Disposition: %s; filename=\"postacert.eml\"\r\n\r\n", p.Shape.Disposition)
+	b.Write(message)
+}
+
+// LF returns a message with lines that end in LF alone.
+func LF(message []byte) []byte { return bytes.ReplaceAll(message, []byte("\r\n"), []byte("\n")) }
+
+// Unclosed returns a message that ends before the delimiter that closes its outermost multipart, as though it had been cut off.
+func Unclosed(message []byte) []byte {
+	return bytes.TrimRight(message[:bytes.LastIndex(message, []byte("\r\n--"))], "\r\n")
+}
+
+// Tampered returns a message with one character of its text for people changed, which is in the signed part.
+func Tampered(message []byte) []byte {
+	i := bytes.Index(message, []byte("charset=ISO-8859-1"))
+	i += bytes.Index(message[i:], []byte("\r\n\r\n")) + len("\r\n\r\n")
+	changed := bytes.Clone(message)
+	changed[i] ^= 1
+	return changed
+}
+
+// TamperedSignature returns a message with one bit of its signature changed, in the last byte of the signed value.
+func TamperedSignature(message []byte) []byte {
+	mark := []byte("filename=\"smime.p7s\"\r\n\r\n")
+	from := bytes.LastIndex(message, mark) + len(mark)
+	to := from + bytes.Index(message[from:], []byte("\r\n--"))
+	der, err := base64.StdEncoding.DecodeString(string(bytes.ReplaceAll(message[from:to], []byte("\r\n"), nil)))
+	if err != nil {
+		panic(err)
+	}
+	der[len(der)-1] ^= 1
+	return append(append(bytes.Clone(message[:from]), crlf(foldBase64(der, ""))...), message[to:]...)
+}

@@ -1,0 +1,156 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// Recipient is what an acceptance receipt says of one recipient.
+type Recipient struct {
+	Address   string // as it stands there
+	Certified bool
+}
+
+// knownRecipient is what is stored of a recipient.
+type knownRecipient struct {
+	Certified bool      `json:"certified"`
+	Time      time.Time `json:"time"` // of the receipt that said so
+}
+
+// learnAgain is by how much newer a receipt must be to be written down where it says nothing new: a recipient who is written to all day
+// long costs one write.
+const learnAgain = 24 * time.Hour
+
+// recipientsLock is the lock of all that Learn writes. It is no key.
+const recipientsLock = "recipients"
+
+// maxLearn is how many recipients one Update writes.
+const maxLearn = 1000
+
+func recipientKey(a Address) []byte { return []byte("r" + a.String()) }
+
+// Learn keeps what an acceptance receipt of that time says of its recipients; of several receipts the newest wins, to a day, in whatever
+// order they come. A time to come counts as now. What is no address with a domain is passed over. It reads before it writes, and a receipt
+// without news costs no write.
+//
+// What is learned can leave later messages out of an archive, so the caller hands in only receipts that it believes, by its
+// rule of trust. An error is one of the store; what was learned before it stays.
+func (p *Policy) Learn(ctx context.Context, at time.Time, recipients []Recipient) error {
+	at = at.UTC().Round(0)
+	if now := time.Now().UTC().Round(0); at.After(now) {
+		at = now
+	}
+	news := make(map[Address]bool)
+	for _, r := range recipients {
+		a, err := ParseAddress(r.Address)
+		if err != nil || a.Domain == "" {
+			continue
+		}
+		stored, found, err := decodeRecipient(p.store.Get(ctx, recipientKey(a)))
+		if err != nil {
+			return fmt.Errorf("learn of %s: %w", a, err)
+		}
+		if !found || stored.outdated(r.Certified, at) {
+			news[a] = r.Certified
+		}
+		if len(news) == maxLearn {
+			if err := p.learn(ctx, at, news); err != nil {
+				return err
+			}
+			clear(news)
+		}
+	}
+	if len(news) == 0 {
+		return nil
+	}
+	return p.learn(ctx, at, news)
+}
+
+func (p *Policy) learn(ctx context.Context, at time.Time, news map[Address]bool) error {
+	err := p.store.Update(ctx, []string{recipientsLock}, func(tx kv.Tx) error {
+		for a, certified := range news {
+			// Another receipt may have come since this one was looked at.
+			stored, found, err := decodeRecipient(tx.Get(recipientKey(a)))
+			if err != nil {
+				return err
+			}
+			if found && !stored.outdated(certified, at) {
+				continue
+			}
+			value, err := json.Marshal(knownRecipient{certified, at})
+			if err != nil {
+				return err
+			}
+			tx.Put(recipientKey(a), value)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("learn of recipients: %w", err)
+	}
+	return nil
+}
+
+// outdated says that a receipt of that time, which says that, is to take the place of what is stored. Of two that contradict each other
+// at one time, the one that says certified wins.
+func (k knownRecipient) outdated(certified bool, at time.Time) bool {
+	if certified == k.Certified {
+		return at.Sub(k.Time) >= learnAgain
+	}
+	return at.After(k.Time) || at.Equal(k.Time) && certified
+}
+
+func decodeRecipient(b []byte, err error) (k knownRecipient, found bool, _ error) {
+	if errors.Is(err, kv.ErrNotFound) {
+		return knownRecipient{}, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &k)
+	}
+	return k, err == nil, err
+}
+
+// SentTo says to whom a message goes, from the paths of its envelope: SentToCertified if one recipient at least is certified, SentToOther
+// if it is known of each that it is not, SentToUnknown otherwise. Config.Certified is asked first; where it does not know, what
+// acceptance receipts have taught decides. An error is one of the store.
+func (p *Policy) SentTo(ctx context.Context, recipients []string) (SentTo, error) {
+	all := len(recipients) > 0
+	var open []Address
+	for _, path := range recipients {
+		a, err := ParseAddress(path)
+		if err != nil || a.Domain == "" {
+			all = false
+			continue
+		}
+		certified, known := false, false
+		if p.certified != nil {
+			certified, known = p.certified(a.Domain)
+		}
+		switch {
+		case known && certified:
+			return SentToCertified, nil
+		case !known:
+			open = append(open, a)
+		}
+	}
+	for _, a := range open {
+		k, found, err := decodeRecipient(p.store.Get(ctx, recipientKey(a)))
+		switch {
+		case err != nil:
+			return SentToUnknown, fmt.Errorf("recipient %s: %w", a, err)
+		case k.Certified:
+			return SentToCertified, nil
+		case !found:
+			all = false
+		}
+	}
+	if all {
+		return SentToOther, nil
+	}
+	return SentToUnknown, nil
+}

@@ -1,0 +1,164 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// settingsVersion is the newest form of stored settings that this package reads. Fields may be added without a new version.
+const settingsVersion = 1
+
+// record is what is stored of a mailbox.
+type record struct {
+	Settings
+	changes uint64                     // the number of the newest change
+	rest    map[string]json.RawMessage // fields of other versions
+}
+
+// storedHold is a hold as it is stored. Fields that another version adds to it do not survive: a hold is replaced as a whole.
+type storedHold struct {
+	Reason string    `json:"reason"`
+	Who    string    `json:"who"`
+	Since  time.Time `json:"since"`
+}
+
+func decodeRecord(b []byte) (record, error) {
+	r := record{Settings: programDefaults()}
+	if err := json.Unmarshal(b, &r.rest); err != nil {
+		return record{}, fmt.Errorf("decode: %w", err)
+	}
+	var version int
+	var hold storedHold
+	var erasure string
+	for _, field := range []struct {
+		name string
+		into any
+	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"changes", &r.changes}, {KeyHold, &hold}, {KeyErasure, &erasure}} {
+		if _, err := r.take(field.name, field.into); err != nil {
+			return record{}, err
+		}
+	}
+	if version < 1 {
+		return record{}, errors.New("decode: no version")
+	}
+	if version > settingsVersion {
+		return record{}, fmt.Errorf("version %d: %w", version, ErrVersion)
+	}
+	for _, key := range Keys() {
+		var value string
+		found, err := r.take(key, &value)
+		if err == nil && found {
+			err = r.setValue(key, value)
+		}
+		if err != nil {
+			return record{}, fmt.Errorf("decode %q: %w", key, err)
+		}
+	}
+	if erasure != "" {
+		var err error
+		if r.Erasure, err = parseErasure(erasure); err != nil {
+			return record{}, fmt.Errorf("decode %q: %w", KeyErasure, err)
+		}
+	}
+	if hold.Reason != "" {
+		r.Hold = Hold{Reason: hold.Reason, Who: hold.Who, Since: hold.Since.UTC()}
+	}
+	r.Since = r.Since.UTC()
+	return r, nil
+}
+
+// take decodes a field and takes it out of the rest. It reports whether it was there.
+func (r *record) take(name string, into any) (found bool, err error) {
+	raw, found := r.rest[name]
+	if !found {
+		return false, nil
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return true, fmt.Errorf("decode %q: %w", name, err)
+	}
+	delete(r.rest, name)
+	return true, nil
+}
+
+func (r *record) encode() ([]byte, error) {
+	object := make(map[string]any, len(r.rest)+16)
+	for name, raw := range maps.All(r.rest) {
+		object[name] = raw
+	}
+	object["version"], object["enabled"], object["changes"] = settingsVersion, r.Enabled, r.changes
+	for _, key := range Keys() {
+		object[key] = r.value(key)
+	}
+	if !r.Since.IsZero() {
+		object["since"] = r.Since
+	}
+	if r.Held() {
+		object[KeyHold] = storedHold(r.Hold)
+	}
+	if r.Erasure.State != ErasureNone {
+		object[KeyErasure] = r.Erasure.String()
+	}
+	b, err := json.Marshal(object)
+	if err != nil {
+		return nil, fmt.Errorf("encode settings: %w", err)
+	}
+	return b, nil
+}
+
+// load reads the settings of a mailbox; found says that it was set up once. What it returns is shared and must not be changed.
+func (p *Policy) load(ctx context.Context, a Address) (r *record, found bool, err error) {
+	b, err := p.store.Get(ctx, settingsKey(a))
+	if errors.Is(err, kv.ErrNotFound) {
+		return &record{}, false, nil
+	}
+	if err == nil {
+		r, err = p.decoded.record(a, b)
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("settings of %s: %w", a, err)
+	}
+	return r, true, nil
+}
+
+// maxDecoded is how many mailboxes decodedRecords keeps.
+const maxDecoded = 10_000
+
+// decodedRecords saves decoding the same stored settings for every message. It is no cache of the store: what it keeps counts only for
+// the very bytes that were read just now.
+type decodedRecords struct {
+	mu   sync.Mutex
+	list map[Address]decodedRecord // guarded by mu
+}
+
+type decodedRecord struct {
+	stored string
+	record *record
+}
+
+// record decodes the stored settings of a mailbox. What it returns is shared and must not be changed.
+func (d *decodedRecords) record(a Address, stored []byte) (*record, error) {
+	d.mu.Lock()
+	known, ok := d.list[a]
+	d.mu.Unlock()
+	if ok && known.stored == string(stored) {
+		return known.record, nil
+	}
+	r, err := decodeRecord(stored)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.list == nil || len(d.list) >= maxDecoded {
+		d.list = make(map[Address]decodedRecord)
+	}
+	d.list[a] = decodedRecord{string(stored), &r}
+	return &r, nil
+}

@@ -1,0 +1,93 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Role is in what capacity somebody acts.
+type Role string
+
+// The roles.
+const (
+	RoleOwner      Role = "owner"      // the person of the mailbox; the name is its address
+	RolePostmaster Role = "postmaster" // of a domain; the name is one of Domain.Postmasters
+	RoleOperator   Role = "operator"   // of the machine; the name is whatever tells one from another
+	RoleProgram    Role = "program"    // this program by itself, for what follows from an earlier act of a person
+)
+
+// Actor is who changes settings. Whoever makes one answers for its name: policy checks what an actor may do, not who it is.
+type Actor struct {
+	Role Role
+	Name string
+}
+
+// String returns the role and the name.
+func (a Actor) String() string { return string(a.Role) + " " + a.Name }
+
+func (a Actor) valid() bool {
+	switch a.Role {
+	case RoleOwner, RolePostmaster, RoleOperator, RoleProgram:
+		return a.Name != ""
+	}
+	return false
+}
+
+// Rights is which settings may be changed by whom. The operator may change every setting of every mailbox, a postmaster every one of
+// the mailboxes of the own domain, and an owner these of the own mailbox.
+type Rights struct {
+	// Owner holds keys that Set takes, and "archive" where an owner may enable, disable and restore. Nil means "notify", "notify_on",
+	// "language" and "protocols"; a list without any, nothing. A hold is never an owner's.
+	Owner []string
+}
+
+// validate returns all that is wrong with the table.
+func (r Rights) validate() []error {
+	var errs []error
+	for _, key := range r.Owner {
+		if key != KeyArchive && !settable(key) {
+			errs = append(errs, fmt.Errorf("rights of the owner: unknown key %q: the keys are %s, %s", key, KeyArchive, strings.Join(Keys(), ", ")))
+		}
+	}
+	return errs
+}
+
+// ownerKeys returns the keys that an owner may change.
+func (r Rights) ownerKeys() []string {
+	if r.Owner == nil {
+		return []string{KeyNotify, KeyNotifyOn, KeyLanguage, KeyProtocols}
+	}
+	return slices.Clone(r.Owner)
+}
+
+// May returns nil where the actor may change that setting of that mailbox, and an error otherwise that wraps ErrForbidden and names
+// the key and the role.
+func (p *Policy) May(who Actor, a Address, key string) error {
+	if !who.valid() {
+		return errors.New("change of settings without an author")
+	}
+	refuse := func(why string) error {
+		return fmt.Errorf("%s: %w for %s %s: %s", key, ErrForbidden, who.Role, who.Name, why)
+	}
+	name, err := ParseAddress(who.Name)
+	switch {
+	case who.Role == RoleOperator:
+		return nil
+	case who.Role == RoleProgram:
+		return refuse("the program changes no setting by itself")
+	case err != nil:
+		return refuse("the name is no address")
+	case who.Role == RolePostmaster:
+		if !slices.Contains(p.postmasters[a.Domain], name) {
+			return refuse("not a postmaster of " + a.Domain)
+		}
+		return nil
+	case name != a:
+		return refuse("not the owner of " + a.String())
+	case !slices.Contains(p.ownerKeys, key):
+		return refuse("ask a postmaster of " + a.Domain)
+	}
+	return nil
+}
