@@ -19,7 +19,7 @@ func BenchmarkHook(b *testing.B) {
 	for _, size := range benchmarkSizes {
 		for _, journaled := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%dkB/journaled=%t", size/1000, journaled), func(b *testing.B) {
-				o := rigOptions{spec: "lmtp:" + startSink(b), config: func(c *Config) { c.MaxMessageSize = 100 << 20 }}
+				o := rigOptions{hop: func(tb testing.TB) string { return "lmtp:" + startSink(tb) }}
 				if journaled {
 					o.enable = anna
 				}
@@ -81,10 +81,10 @@ func processorTime() time.Duration {
 }
 
 // startSink runs a next hop that takes everything and keeps nothing.
-func startSink(b *testing.B) (address string) {
+func startSink(tb testing.TB) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -99,7 +99,7 @@ func startSink(b *testing.B) (address string) {
 			})
 		}
 	})
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		l.Close()
 		work.Wait()
 	})

@@ -51,6 +51,10 @@ func parsePath(s string) (path, error) {
 	if strings.HasPrefix(s, "<") {
 		end := closingBracket(s)
 		if end < 0 {
+			// The quotes do not match: the next hop is to judge what stands before the first bracket.
+			end = strings.IndexByte(s, '>')
+		}
+		if end < 0 {
 			return path{}, errSyntax
 		}
 		address, rest = s[1:end], s[end+1:]
@@ -78,8 +82,7 @@ func parsePath(s string) (path, error) {
 	return path{address: address, params: strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == '\t' })}, nil
 }
 
-// closingBracket returns the index of the bracket that ends the path at the front of s, or -1. A quoted local part may hold others,
-// unless the quotes do not match: then the next hop is to judge what stands before the first.
+// closingBracket returns the index of the bracket that ends the path at the front of s, or -1. A quoted local part may hold others.
 func closingBracket(s string) int {
 	quoted := false
 	for i := 1; i < len(s); i++ {
@@ -92,7 +95,7 @@ func closingBracket(s string) int {
 			return i
 		}
 	}
-	return strings.IndexByte(s, '>')
+	return -1
 }
 
 // unavailable is what XFORWARD says for what the MTA does not know.

@@ -20,10 +20,17 @@ type headFilter struct {
 	value  string // unfolded
 }
 
-// take returns the bytes that are to go on, when more of the message has come in.
+// take returns the bytes that are to go on, when more of the message has come in. They are valid as long as p is.
 func (h *headFilter) take(p []byte) []byte {
 	if h.done {
 		return p
+	}
+	if len(h.held) == 0 {
+		// Mostly the first bytes tell, and need not be copied.
+		if _, end, sure := h.find(p); sure && end == 0 {
+			h.done = true
+			return p
+		}
 	}
 	h.held = append(h.held, p...)
 	if len(h.held) < h.next {

@@ -30,7 +30,7 @@ type rigOptions struct {
 	origin    policy.OriginSource
 	script    nexthoptest.Script
 	domains   map[string]nexthoptest.Script // next hops of their own
-	spec      string                        // of the next hop, in place of a scripted one
+	hop       func(testing.TB) string       // starts the next hop and returns its spec, in place of a scripted one
 	enable    []string                      // mailboxes
 	config    func(*Config)                 // the last word
 	timeouts  nexthop.Timeouts
@@ -61,12 +61,14 @@ func newRig(tb testing.TB, o rigOptions) *rig {
 	if o.direction == 0 {
 		o.direction = journal.Received
 	}
-	if o.spec == "" {
-		r.hop = nexthoptest.Start(tb, o.script)
-		o.spec = r.hop.Spec()
+	if o.hop == nil {
+		o.hop = func(testing.TB) string {
+			r.hop = nexthoptest.Start(tb, o.script)
+			return r.hop.Spec()
+		}
 	}
 	c := Config{
-		Direction: o.direction, Journal: r.journal, Policy: r.policy, NextHop: newHop(tb, o.spec, o.timeouts), HelloName: "hook.test",
+		Direction: o.direction, Journal: r.journal, Policy: r.policy, NextHop: newHop(tb, o.hop(tb), o.timeouts), HelloName: "hook.test",
 		MaxMessageSize: 1 << 20, MaxRecipients: 100, MaxConnections: 10,
 		IdleTimeout: 20 * time.Second, DataTimeout: 20 * time.Second, JournalTimeout: 10 * time.Second,
 	}
@@ -247,11 +249,10 @@ func (r *rig) dial() net.Conn {
 
 // noLeaks fails the test if it leaves goroutines behind, once all else is cleaned up.
 func noLeaks(tb testing.TB) {
-	before := len(goroutines())
 	tb.Cleanup(func() {
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
 			left := goroutines()
-			if len(left) <= before {
+			if len(left) == 0 {
 				return
 			}
 			if time.Now().After(deadline) {

@@ -277,11 +277,12 @@ func TestWithdrawnBeforeTheRefusal(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var r *rig
-			hop := startDotHop(t, func() string {
-				r.disk.failing.Store(test.fail)
-				return "552 5.2.2 full"
-			})
-			r = newRig(t, rigOptions{enable: anna, spec: "lmtp:" + hop})
+			r = newRig(t, rigOptions{enable: anna, hop: func(tb testing.TB) string {
+				return startDotHop(tb, func() string {
+					r.disk.failing.Store(test.fail)
+					return "552 5.2.2 full"
+				})
+			}})
 			c := r.begin()
 			c.say(message)
 			c.want(test.code)
@@ -300,11 +301,11 @@ func TestWithdrawnBeforeTheRefusal(t *testing.T) {
 	}
 }
 
-// startDotHop runs a next hop that takes everything, and calls final when the dot has come, for its reply.
-func startDotHop(t *testing.T, final func() string) (address string) {
+// startDotHop runs a next hop that takes everything, and calls final when the dot has come, for its reply. It returns its spec.
+func startDotHop(tb testing.TB, final func() string) (spec string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -319,11 +320,11 @@ func startDotHop(t *testing.T, final func() string) (address string) {
 			})
 		}
 	})
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		l.Close()
 		work.Wait()
 	})
-	return l.Addr().String()
+	return "lmtp:" + l.Addr().String()
 }
 
 func serveDotHop(nc net.Conn, final func() string) {
@@ -445,7 +446,8 @@ func TestTimeouts(t *testing.T) {
 				t.Cleanup(func() { time.Sleep(2 * time.Second) })
 				l := &pipeListener{make(chan net.Conn), make(chan struct{})}
 				r := newRig(t, rigOptions{
-					enable: anna, spec: "maildir:" + t.TempDir(), listener: l,
+					enable: anna, listener: l,
+					hop:    func(tb testing.TB) string { return "maildir:" + tb.TempDir() },
 					config: func(c *Config) { c.IdleTimeout, c.DataTimeout = idle, data },
 				})
 				near, far := net.Pipe()

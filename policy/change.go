@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"copialettere/journal/kv"
@@ -64,19 +63,16 @@ type editing struct {
 }
 
 // change runs edit over the settings of a mailbox and writes what it changed, with a record for each setting that is another then. Where
-// nothing is, nothing is written, and a mailbox that was not set up still is not. Edit may run more than once. The locks are those
-// of other mailboxes that it reads.
-func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*editing) error, locks ...string) (changes []Change, err error) {
+// nothing is, nothing is written, and a mailbox that was not set up still is not. Edit may run more than once.
+func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*editing) error) (changes []Change, err error) {
 	if a.Local == "" || a.Domain == "" {
 		return nil, fmt.Errorf("%w: no domain", ErrAddress)
 	}
 	if !who.valid() {
-		return nil, errors.New("change of settings without an author")
+		return nil, errNoAuthor
 	}
 	key, now := settingsKey(a), time.Now().UTC().Round(0)
-	locks = append(locks, string(key))
-	slices.Sort(locks)
-	err = p.store.Update(ctx, slices.Compact(locks), func(tx kv.Tx) error {
+	err = p.store.Update(ctx, []string{string(key)}, func(tx kv.Tx) error {
 		changes = nil
 		r, e, err := p.edited(tx, a, now, edit)
 		if err != nil {

@@ -69,6 +69,8 @@ var (
 	ErrErasing = errors.New("the archive is being erased")
 	// ErrNotClosing says that the archive is not to be erased now.
 	ErrNotClosing = errors.New("the archive is not closing")
+	// errNoAuthor says that nobody is named who would answer for a change.
+	errNoAuthor = errors.New("change of settings without an author")
 	// ErrVersion says that stored settings were written by a newer version of this program.
 	ErrVersion = errors.New("settings of a newer version")
 )

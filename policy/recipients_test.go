@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -122,5 +123,41 @@ func TestLearnMany(t *testing.T) {
 	store.fail = kv.ErrUnavailable
 	if err := p.Learn(t.Context(), time.Now(), many); !errors.Is(err, kv.ErrUnavailable) {
 		t.Errorf("Learn on a failed store: %v", err)
+	}
+}
+
+// Receipts that are learned at the same time leave what the newest says; of two of one time, the one that says certified counts.
+func TestLearnAtOnce(t *testing.T) {
+	p, err := Open(t.Context(), &locked{memory: newMemory()}, testConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for round := range 50 {
+		address := fmt.Sprintf("u%d@ext.test", round)
+		newest := round%2 == 0
+		var wg sync.WaitGroup
+		for days := range 6 {
+			wg.Go(func() {
+				certified := newest == (days == 0)
+				if err := p.Learn(t.Context(), now.Add(-time.Duration(days)*24*time.Hour), []Recipient{{address, certified}}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if got, err := p.SentTo(t.Context(), []string{address}); err != nil || (got == SentToCertified) != newest {
+			t.Fatalf("round %d: %q, %v; the newest says %v", round, got, err, newest)
+		}
+	}
+	for _, order := range [][]Recipient{{{"a@ext.test", true}, {"a@ext.test", false}}, {{"b@ext.test", false}, {"b@ext.test", true}}} {
+		for _, r := range order {
+			if err := p.Learn(t.Context(), now, []Recipient{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := p.SentTo(t.Context(), []string{order[0].Address}); err != nil || got != SentToCertified {
+			t.Errorf("%v: %q, %v", order, got, err)
+		}
 	}
 }

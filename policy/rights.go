@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,7 +65,7 @@ func (r Rights) ownerKeys() []string {
 // the key and the role.
 func (p *Policy) May(who Actor, a Address, key string) error {
 	if !who.valid() {
-		return errors.New("change of settings without an author")
+		return errNoAuthor
 	}
 	refuse := func(why string) error {
 		return fmt.Errorf("%s: %w for %s %s: %s", key, ErrForbidden, who.Role, who.Name, why)

@@ -63,11 +63,14 @@ func (p *Policy) defaults(domain string) Settings {
 // Set changes settings of a mailbox, all or none, in force from the next message, and returns the changes that it made, as they stand in the
 // log; none where every setting had its value already. The values have the form of Settings.Values.
 //
-// The error tells of all that is wrong at once: it wraps ErrSetting where a key or value is (each of its parts is a *SettingError),
+// The error tells of all that is wrong at once: it wraps ErrSetting where a key or value is (as a *SettingError, which errors.As finds),
 // and ErrForbidden where the actor may not change a setting. A mailbox that was not set up is, with its archive off: the error wraps
 // ErrUnknownDomain where its domain is not configured. Dangerous changes (less retention, a quota below what is used, the
 // write mode) are the caller's to confirm beforehand; the log keeps what was before.
 func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []Assignment) ([]Change, error) {
+	if !who.valid() {
+		return nil, fmt.Errorf("set %s: %w", a, errNoAuthor)
+	}
 	var scratch Settings
 	errs := []error{scratch.assign(assignments)}
 	for _, assignment := range assignments {
@@ -89,7 +92,7 @@ func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []As
 			return err
 		}
 		return p.checkNotify(e, a)
-	}, p.locksFor(scratch.Notify)...)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("set %s: %w", a, err)
 	}
@@ -109,20 +112,8 @@ func (p *Policy) mayAppear(a Address) error {
 	return nil
 }
 
-// locksFor returns the locks of the mailboxes that a notify address may end in.
-func (p *Policy) locksFor(notify Address) []string {
-	if notify == (Address{}) {
-		return nil
-	}
-	locks := []string{string(settingsKey(notify))}
-	if base, ok := notify.WithoutExtension(p.delimiter(notify.Domain)); ok {
-		locks = append(locks, string(settingsKey(base)))
-	}
-	return locks
-}
-
 // checkNotify refuses a notify address that ends in the mailbox itself or in another one with an archive: notices about an archive
-// belong outside of it, where they are still read when it is full.
+// belong outside of it, where they are still read when it is full. One that gets an archive later stays, so that mailbox needs no lock.
 func (p *Policy) checkNotify(e *editing, a Address) error {
 	if e.Notify == (Address{}) {
 		return nil

@@ -192,7 +192,9 @@ func TestVariants(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	v := verifierFor(o)
 	c := o.Send(letter(), "completa")
-	envelope := func(v pectest.Variation) []byte { return c.Notice(pectest.Notice{Class: pec.PostaCertificata, Variation: v}) }
+	envelope := func(v pectest.Variation) []byte {
+		return c.Notice(pectest.Notice{Class: pec.PostaCertificata, Variation: v})
+	}
 	without := func(prefix string) func([]string) []string {
 		return func(h []string) []string {
 			return slices.DeleteFunc(h, func(line string) bool { return strings.HasPrefix(line, prefix) })

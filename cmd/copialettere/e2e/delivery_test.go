@@ -294,6 +294,8 @@ func testDown(t *testing.T, s *system) {
 	check()
 
 	marks = map[string]string{s.newMark(t): anna, s.newMark(t): "info@alpha.test", s.newMark(t): elena}
+	// The daemon is stopped as well, or Postfix would use a connection that it has kept.
+	s.hook.Stop(t)
 	away := s.postfix.Socket + ".away"
 	if err := os.Rename(s.postfix.Socket, away); err != nil {
 		t.Fatal(err)
@@ -307,6 +309,7 @@ func testDown(t *testing.T, s *system) {
 	if err := os.Rename(away, s.postfix.Socket); err != nil {
 		t.Fatal(err)
 	}
+	s.hook.Start(t)
 	check()
 	s.expectCopies(t, anna, other, 2)
 	s.expect(t, anna, other)

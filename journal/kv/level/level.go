@@ -40,8 +40,9 @@
 //
 // goleveldb replays a log that is damaged in the middle without a word about what it left out. So updates have sequence numbers,
 // and every batch carries a 'q' key with those of its own. When a database is opened, the numbers above the floor must be without
-// a gap and reach the acknowledged mark; what is missing is recorded under 'l' and reported by Store.Lost from then on. The floor is the newest batch
-// that is known to be in tables, whose blocks carry checksums; the 'q' keys up to it are deleted a few at a time.
+// a gap and reach the acknowledged mark; what is missing is recorded under 'l' and reported by Store.Lost from then on. The floor
+// is the newest batch that is known to be in tables, whose blocks carry checksums; the 'q' keys up to it are deleted a few at a
+// time.
 package level
 
 import (
