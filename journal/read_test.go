@@ -14,7 +14,7 @@ func TestBody(t *testing.T) {
 	f := openFixture(t)
 	for name, message := range map[string][]byte{
 		"empty": {}, "one byte": {'x'}, "one chunk": words(1, 10<<10), "many chunks": multipart(rand.New(rand.NewPCG(1, 1))),
-		"repeated chunks": bytes.Repeat(words(2, chunkMax), 4),
+		"repeated chunks": bytes.Repeat(words(2, 100<<10), 4),
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := f.Entry(f.ctx(), f.put(mario, message))
@@ -38,17 +38,20 @@ func TestBody(t *testing.T) {
 			for i, at := range b.starts {
 				starts = append(starts, at-1, at, at+1, at+int64(i*100))
 			}
-			for _, at := range starts {
+			for i, at := range starts {
 				if at < 0 || at > int64(len(message)) {
 					continue
 				}
-				for _, n := range []int{0, 1, 2, 1000, chunkMax + 1, len(message)} {
+				for _, n := range []int{0, 1, 1000, chunkMax + 1} {
 					p := make([]byte, n)
 					got, err := b.ReadAt(p, at)
 					want := message[at:min(int64(len(message)), at+int64(n))]
 					if !bytes.Equal(p[:got], want) || err != nil != (got < n) || err != nil && err != io.EOF {
 						t.Fatalf("ReadAt %d bytes at %d: %d, %v; want %d", n, at, got, err, len(want))
 					}
+				}
+				if i%5 > 0 {
+					continue
 				}
 				if _, err := b.Seek(at, io.SeekStart); err != nil {
 					t.Fatal(err)

@@ -176,7 +176,7 @@ func TestVerifyCounts(t *testing.T) {
 func TestVerifyProgress(t *testing.T) {
 	f := openFixture(t)
 	var entries []int64
-	for i := range 2100 {
+	for i := range 1200 {
 		if i%100 == 0 {
 			var wg sync.WaitGroup
 			for k := range 100 {
@@ -192,7 +192,7 @@ func TestVerifyProgress(t *testing.T) {
 	if _, err := f.Verify(f.ctx(), func(m kv.Month, n int64) { entries = append(entries, n) }); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(entries, []int64{1000, 2000}) {
+	if !slices.Equal(entries, []int64{1000}) {
 		t.Errorf("progress at %d", entries)
 	}
 	ctx, cancel := context.WithCancel(f.ctx())
@@ -210,7 +210,7 @@ func TestVerifyWhileWriting(t *testing.T) {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				mailbox := []string{mario, anna, fmt.Sprint("m", i%50, "@x.test")}[i%3]
-				message := words(uint64(w*7+i%29), 2000<<(i%6))
+				message := words(uint64(w*7+i%29), 2000<<(i%4))
 				transaction := fmt.Sprint(w, " ", i)
 				placed, err := f.try(message, transaction, received(mailbox))
 				if err != nil {
@@ -238,14 +238,14 @@ func TestVerifyWhileWriting(t *testing.T) {
 			}
 		})
 	}
-	deadline := time.Now().Add(4 * time.Second)
+	deadline := time.Now().Add(2 * time.Second)
 	rounds := 0
-	for ; time.Now().Before(deadline) && !t.Failed(); rounds++ {
+	for ; (rounds < 3 || time.Now().Before(deadline)) && !t.Failed(); rounds++ {
 		f.verify()
 	}
 	stop()
 	wg.Wait()
-	if rounds < 2 || done.Load() < 100 {
+	if done.Load() < 20 {
 		t.Errorf("%d verifications beside %d deliveries are too few to tell", rounds, done.Load())
 	}
 }

@@ -94,17 +94,21 @@ func (t *transaction) journalError(err error, intents []journal.Intent, skips []
 	if !t.s.c.server.config.DeliverOnJournalError || t.ctx.Err() != nil {
 		return err
 	}
-	gaps := make([]journal.Record, len(intents), len(intents)+len(skips))
+	gaps := make([]journal.Record, len(intents))
 	for i, in := range intents {
 		gaps[i] = t.record(journal.Gap, in.Mailbox, journal.ReasonJournalFault)
 		gaps[i].RcptTo, gaps[i].ORCPT = in.RcptTo, in.ORCPT
 	}
 	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
 	defer cancel()
-	if gapErr := t.s.c.server.config.Journal.Gap(ctx, append(gaps, skips...)...); gapErr != nil {
+	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
 		return errors.Join(err, gapErr)
 	}
-	t.log.Error("message delivered without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
+	t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
+	// Nothing is missing from the archive for the want of these.
+	if skipErr := t.s.c.server.config.Journal.Record(ctx, skips...); skipErr != nil {
+		t.log.Warn("reasons of skips not on record", "skips", len(skips), "error", skipErr)
+	}
 	return nil
 }
 
@@ -201,8 +205,11 @@ func (t *transaction) record(kind journal.RecordKind, mailbox, reason string) jo
 
 // conclude tells the journal what the next hops made of the message.
 func (t *transaction) conclude() {
+	// One limit for all: the MTA does not wait longer for many recipients than for one.
+	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
+	defer cancel()
 	for _, e := range t.entries {
-		if err := t.concludeEntry(e); err != nil {
+		if err := t.concludeEntry(ctx, e); err != nil {
 			// The refusal must not be passed back before the entry is withdrawn.
 			t.log.Error("outcome not noted in the journal", "mailbox", e.placement.Mailbox, "error", err)
 			for _, n := range e.lines {
@@ -214,7 +221,7 @@ func (t *transaction) conclude() {
 	}
 }
 
-func (t *transaction) concludeEntry(e *pendingEntry) error {
+func (t *transaction) concludeEntry(ctx context.Context, e *pendingEntry) error {
 	j, ref := t.s.c.server.config.Journal, e.placement.Ref
 	delivered, unknown, open, refusal := false, false, false, nexthop.Reply{}
 	for _, n := range e.lines {
@@ -229,8 +236,6 @@ func (t *transaction) concludeEntry(e *pendingEntry) error {
 			open = true
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
-	defer cancel()
 	switch {
 	case delivered:
 		j.Delivered(ref, t.id)

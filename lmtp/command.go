@@ -3,6 +3,7 @@ package lmtp
 import (
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 )
 
@@ -27,12 +28,13 @@ func (p path) param(key string) (string, bool) {
 	return "", false
 }
 
-// only returns the parameters, as received, whose upper-case key is wanted.
+// only returns the parameters, as received, whose upper-case key is wanted: the first of each, as param does.
 func (p path) only(wanted func(key string) bool) []string {
-	var list []string
+	var list, keys []string
 	for _, v := range p.params {
-		if key, _, _ := strings.Cut(v, "="); wanted(strings.ToUpper(key)) {
-			list = append(list, v)
+		key, _, _ := strings.Cut(v, "=")
+		if key = strings.ToUpper(key); wanted(key) && !slices.Contains(keys, key) {
+			list, keys = append(list, v), append(keys, key)
 		}
 	}
 	return list

@@ -67,7 +67,8 @@ func (r *cutReader) Read(p []byte) (int, error) {
 
 // bodies are messages on the wire that have an odd place.
 var bodies = []string{
-	".\r\n", "a\r\n.\r\n", "a\r\n.\r\nQUIT\r\n", "..\r\n.\r\n", ".a\r\n..b\r\n.\r\n", "a\n.\nb\r\n.\r\n", "a\n.\r\nb\r\n.\r\n", "a\r.\r\nb\r\n.\r\n",
+	".\r\n", "a\r\n.\r\n", "a\r\n.\r\nQUIT\r\n", "..\r\n.\r\n", ".a\r\n..b\r\n.\r\n", "a\n.\nb\r\n.\r\n", "a\n.\r\nb\r\n.\r\n",
+	"a\r.\r\nb\r\n.\r\n",
 	"a\r\n.\rb\r\n.\r\n", "a\r\n.\nb\r\n.\r\n", "\n\n\r\n\n.\r\n\r\n.\r\n", "\r\r\n.\r\r\n.\r\n", "a\r\n\n.\r\n.\r\n", "\r\n.", "\r\n.\r", "a", "",
 	"\x00\xff\r\n.\r\n", "\r", "\r\n\r\n.\r\n.\r\n", ".\n.\r\n", ".\r.\r\n\r\n.\r\n",
 }
@@ -129,7 +130,8 @@ func TestBodyReaderError(t *testing.T) {
 func FuzzParsePath(f *testing.F) {
 	for _, s := range []string{
 		"<>", "<a@b.test>", " <a@b.test> SIZE=1 BODY=8BITMIME", "a@b.test SIZE=1", `<"a b"@c.test> X`, `<"a>\"b"@c.test>`, "<@r.test:a@b.test>",
-		`<"open@b.test> X=y`, "<a<b>", "<a@b.test", "", " ", "<\x00>", "<a@b.test>SIZE=1\tX", "<@r.test>", `<"> "x`, "<j\u00fcrgen@\u00e9.test> ORCPT=utf-8;a\u00a0b", `<a\>b@c.test>`,
+		`<"open@b.test> X=y`, "<a<b>", "<a@b.test", "", " ", "<\x00>", "<a@b.test>SIZE=1\tX", "<@r.test>", `<"> "x`,
+		"<j\u00fcrgen@\u00e9.test> ORCPT=utf-8;a\u00a0b", `<a\>b@c.test>`,
 	} {
 		f.Add(s)
 	}
@@ -164,7 +166,8 @@ func FuzzParsePath(f *testing.F) {
 
 func FuzzXForward(f *testing.F) {
 	for _, s := range []string{
-		"NAME=mail.ext.test ADDR=192.0.2.7 PORT=4242", "PROTO=ESMTP HELO=a+20b IDENT=5 SOURCE=REMOTE", "NAME=[UNAVAILABLE]", "", "NAME", "LOGIN=x", "name=+0A+", "ADDR==", "HELO=+C3+BC",
+		"NAME=mail.ext.test ADDR=192.0.2.7 PORT=4242", "PROTO=ESMTP HELO=a+20b IDENT=5 SOURCE=REMOTE", "NAME=[UNAVAILABLE]", "",
+		"NAME", "LOGIN=x", "name=+0A+", "ADDR==", "HELO=+C3+BC",
 	} {
 		f.Add(s)
 	}
@@ -226,8 +229,10 @@ func referenceHead(message string, header OriginHeader) (value string, found boo
 
 func FuzzHeadFilter(f *testing.F) {
 	for i, s := range []string{
-		"X-Login: anna\r\nReceived: x\r\n\r\ntext\r\n", "A: b\r\nX-LOGIN:\r\n anna\r\n\tb\r\nReceived: x\r\n", "Received: x\r\nX-Login: anna\r\n", "", "\r\nX-Login: a\r\n",
-		"no colon\r\nX-Login: a\r\n", "X-Login: a\r\n", "X-Login\r\n", ": x\r\nX-Login: a\r\n", "A: b\r\n\r\nX-Login: a\r\n", "X-Login: a\r\nX-Login: b\r\n\r\n",
+		"X-Login: anna\r\nReceived: x\r\n\r\ntext\r\n", "A: b\r\nX-LOGIN:\r\n anna\r\n\tb\r\nReceived: x\r\n", "Received: x\r\nX-Login: anna\r\n",
+		"", "\r\nX-Login: a\r\n",
+		"no colon\r\nX-Login: a\r\n", "X-Login: a\r\n", "X-Login\r\n", ": x\r\nX-Login: a\r\n", "A: b\r\n\r\nX-Login: a\r\n",
+		"X-Login: a\r\nX-Login: b\r\n\r\n",
 	} {
 		f.Add(s, []byte{byte(i)}, i%2 == 0)
 		f.Add(s, []byte{}, i%2 == 1)
@@ -290,9 +295,12 @@ func FuzzDialogue(f *testing.F) {
 		f.Add([]byte(envelope+b+"MAIL FROM:<>\r\nRCPT TO:<anna@alpha.test>\r\nRCPT TO:<anna@alpha.test>\r\nDATA\r\n"+b+"QUIT\r\n"), []byte{})
 	}
 	for _, s := range []string{
-		"QUIT\r\n", "\r\n\r\n", "LHLO\r\nLHLO a\r\nRSET\r\nNOOP\r\nVRFY\r\nAUTH PLAIN x\r\nSTARTTLS\r\n", "BDAT 5 LAST\r\nhello", "LHLO a\r\nBDAT 5\r\nhello",
-		"LHLO a\r\nXFORWARD NAME=x\r\nMAIL FROM:<a@b.test> SIZE=99999999999\r\nRCPT TO:<>\r\nDATA x\r\n", "lhlo a\nmail from:<>\nrcpt to:<anna@alpha.test>\ndata\nx\r\n.\r\n",
-		"LHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<anna@alpha.test>\r\nDATA\r\nx\r\n.\r\nRSET\r\nLHLO b\r\nRCPT TO:<x>\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\nDATA \r\n",
+		"QUIT\r\n", "\r\n\r\n", "LHLO\r\nLHLO a\r\nRSET\r\nNOOP\r\nVRFY\r\nAUTH PLAIN x\r\nSTARTTLS\r\n", "BDAT 5 LAST\r\nhello",
+		"LHLO a\r\nBDAT 5\r\nhello",
+		"LHLO a\r\nXFORWARD NAME=x\r\nMAIL FROM:<a@b.test> SIZE=99999999999\r\nRCPT TO:<>\r\nDATA x\r\n",
+		"lhlo a\nmail from:<>\nrcpt to:<anna@alpha.test>\ndata\nx\r\n.\r\n",
+		"LHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<anna@alpha.test>\r\nDATA\r\nx\r\n.\r\nRSET\r\n" +
+			"LHLO b\r\nRCPT TO:<x>\r\nMAIL FROM:<>\r\nMAIL FROM:<>\r\nDATA \r\n",
 	} {
 		f.Add([]byte(s), []byte{3})
 	}

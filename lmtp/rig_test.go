@@ -112,9 +112,10 @@ func (r *rig) openJournal(o rigOptions) {
 	ctx := context.Background()
 	folder := r.tb.TempDir()
 	var err error
-	r.engine, err = level.Open(filepath.Join(folder, "journal"), level.Options{Logger: slog.New(slog.DiscardHandler), Storage: func(name string) (storage.Storage, error) {
-		return r.disk.open(filepath.Join(folder, "journal", name))
-	}})
+	r.engine, err = level.Open(filepath.Join(folder, "journal"), level.Options{
+		Logger:  slog.New(slog.DiscardHandler),
+		Storage: func(name string) (storage.Storage, error) { return r.disk.open(filepath.Join(folder, "journal", name)) },
+	})
 	if err != nil {
 		r.tb.Fatal(err)
 	}

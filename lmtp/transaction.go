@@ -41,15 +41,14 @@ type transaction struct {
 	legs    []*leg
 	lines   []*line
 
-	head      headFilter
-	draft     *journal.Draft // nil when nobody wants the message
-	decided   bool           // whether there is a draft
-	fault     error          // a fault of our own, for which the message is refused for now
-	size      int64
-	complete  time.Time // when the last byte came
-	entries   []*pendingEntry
-	skips     int
-	journaled bool // a commit was tried and done
+	head     headFilter
+	draft    *journal.Draft // nil when nobody wants the message
+	decided  bool           // whether there is a draft
+	fault    error          // a fault of our own, for which the message is refused for now
+	size     int64
+	complete time.Time // when the last byte came
+	entries  []*pendingEntry
+	skips    int
 }
 
 func newTransaction(s *session, from path) *transaction {
@@ -346,21 +345,24 @@ func (t *transaction) finish() {
 	t.answer()
 }
 
-// flush sends what the connections still buffer, so that the next hops have it while it is made durable. It reports whether any of
-// them can be given the dot.
-func (t *transaction) flush() (any bool) {
+// flush sends what the connections still buffer, so that the next hops have it while it is made durable; where nothing is, it goes
+// with the dot. It reports whether any of the connections can be given the dot.
+func (t *transaction) flush() (open bool) {
 	for _, l := range t.legs {
-		if l.ready && l.err == nil {
+		if l.ready && l.err == nil && t.draft != nil {
 			if err := l.conn.Flush(); err != nil {
 				l.fail(err)
 			}
-			any = any || l.err == nil
 		}
-		if l.ready && l.err != nil {
+		switch {
+		case !l.ready:
+		case l.err == nil:
+			open = true
+		default:
 			t.log.Warn("next hop failed", "error", l.err)
 		}
 	}
-	return any
+	return open
 }
 
 // deliver sends the final dot and reads the next hops' replies.

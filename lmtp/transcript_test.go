@@ -27,7 +27,8 @@ import (
 //
 //	set KEY VALUE        how the hook is configured, before anything else:
 //	                     direction (received, sent), origin (of policy.Config), max-size, max-recipients, on-journal-error, identity
-//	                     (login, mail-from), domain (that has a next hop of its own, H:DOMAIN below)
+//	                     (login, mail-from), next-hop (smtp, lmtp: against the custom), domain (that has a next hop of its own:
+//	                     H>DOMAIN> and H<DOMAIN> below)
 //	P: enable MAILBOX    the archive of a mailbox, or disable
 //	C: LINE              what the client says, CRLF added. All C lines up to the next line of another kind are sent at once
 //	C+ "TEXT"            the same as a Go string: any bytes, nothing added
@@ -119,7 +120,6 @@ func (c *transcript) settings(lines []string) (o rigOptions, rest []string) {
 		case strings.HasPrefix(l, "#"):
 		case !strings.HasPrefix(l, "set "):
 			rest = lines[i:]
-			c.scripts[""].SMTP = o.direction == journal.Sent
 			o.script = *c.scripts[""]
 			o.config = func(config *Config) {
 				for _, f := range change {
@@ -129,6 +129,7 @@ func (c *transcript) settings(lines []string) (o rigOptions, rest []string) {
 			return o, rest
 		case key == "direction" && value == "sent":
 			o.direction = journal.Sent
+			c.scripts[""].SMTP = true
 			change = append(change, func(config *Config) { config.Origin = OriginHeader{Name: "X-Copialettere-Login"} })
 		case key == "origin":
 			o.origin = policy.OriginSource(value)
@@ -139,6 +140,8 @@ func (c *transcript) settings(lines []string) (o rigOptions, rest []string) {
 			change = append(change, func(config *Config) { config.MaxRecipients = number })
 		case key == "on-journal-error":
 			change = append(change, func(config *Config) { config.DeliverOnJournalError = value == "deliver" })
+		case key == "next-hop":
+			c.scripts[""].SMTP = value == "smtp"
 		case key == "identity":
 			change = append(change, func(config *Config) { config.SentByMailFrom = value == "mail-from" })
 		case key == "domain":

@@ -15,17 +15,20 @@ type HashResult string
 
 // The results.
 const (
-	HashMatch        HashResult = "match"                 // the part of the original has that hash
-	HashMismatch     HashResult = "mismatch"              // it has another one, or is not there
-	HashNoOriginal   HashResult = "original not archived" // there is nothing to compare with
-	HashNotCovered   HashResult = "not covered"           // a named part of the original of which the receipt says nothing
-	hashHexLength               = 2 * sha1.Size
-	maxHashFile                 = 4 << 10 // bytes of a .hash part that are read
-	maxHashParts                = 500     // parts of a receipt that are compared
-	hashSuffix                  = ".hash"
-	readingEncoded              = "encoded"
-	readingDecoded              = "decoded"
-	readingWithBreak            = "encoded, with its last line end"
+	HashMatch      HashResult = "match"                 // the part of the original has that hash
+	HashMismatch   HashResult = "mismatch"              // it has another one, or is not there
+	HashNoOriginal HashResult = "original not archived" // there is nothing to compare with
+	HashNotCovered HashResult = "not covered"           // a named part of the original of which the receipt says nothing
+)
+
+const (
+	hashSuffix       = ".hash"
+	hashHexLength    = 2 * sha1.Size
+	maxHashFile      = 4 << 10 // bytes of a .hash part that are read
+	maxHashParts     = 500     // parts that are compared
+	readingDecoded   = "decoded"
+	readingEncoded   = "encoded"
+	readingWithBreak = "encoded, with its last line end"
 )
 
 // HashCheck is the comparison of one hash of a brief receipt.

@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxCertification is how many bytes of daticert.xml are read; a recipient takes about 70.
-	maxCertification = 512 << 10
+	maxCertification = 256 << 10
 	// maxText is how many bytes of one element are kept.
 	maxText = 4 << 10
 	// maxNesting is how deep elements may stand in one another; the rules need four.
@@ -57,7 +57,7 @@ const (
 
 // Class returns the class that the type names, or Ordinary for one that is not known.
 func (c *Certification) Class() Class {
-	if strings.EqualFold(c.Type, string(PostaCertificata)) {
+	if equalFold(c.Type, string(PostaCertificata)) {
 		return PostaCertificata
 	}
 	return receiptClass(c.Type)
@@ -66,7 +66,7 @@ func (c *Certification) Class() Class {
 var errNoCertification = errors.New("the root element is not postacert")
 
 // ParseCertification reads daticert.xml, in UTF-8. It tolerates stray text, unknown elements and attributes, missing ones, and end tags
-// that do not match. A document type declaration is passed over: no entity is ever resolved. At most 512 KiB are read. On an error
+// that do not match. A document type declaration is passed over: no entity is ever resolved. At most 256 KiB are read. On an error
 // the result is nil, or what could be read before it where that names the type of the message.
 func ParseCertification(r io.Reader) (*Certification, error) {
 	limited := &io.LimitedReader{R: r, N: maxCertification + 1}

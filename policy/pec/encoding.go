@@ -282,7 +282,9 @@ func (r *Record) decodeField(tag byte, value []byte) (err error) {
 	}
 	switch tag {
 	case tagClass:
-		m.Class = Class(value)
+		if len(value) > 0 {
+			m.Class = Class(value)
+		}
 	case tagREM:
 		f := Field{Part: -1}
 		err = decodeFields(value, f.decodeField)

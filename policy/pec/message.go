@@ -37,7 +37,7 @@ type Message struct {
 
 // Read reads a message from its bytes, its part table and its top-level header. It looks only at the top level and the parts directly
 // inside the signed part (for a message without a signature that declares a class: directly inside the message). It never fails: what
-// is wrong with the message is told in the result. It reads at most 512 KiB of daticert.xml, and of a REM message 16 evidences of 512 KiB
+// is wrong with the message is told in the result. It reads at most 256 KiB of daticert.xml, and of a REM message 16 evidences of 256 KiB
 // each and 64 part headers of 8 KiB each; none of these is held together.
 func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
 	m := &Message{Signed: -1, Daticert: -1, Postacert: -1}
@@ -72,7 +72,8 @@ func (m *Message) needsData() bool {
 // readParts reads what stands directly inside a part.
 func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 	var others []int // XML without the right name
-	messages, count := 0, 0
+	var messages []int
+	count := 0
 	for i := range t.Children(container) {
 		if count++; count > maxParts {
 			break
@@ -84,18 +85,18 @@ func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 			if m.Daticert < 0 {
 				m.Daticert = i
 			}
-		case name == "postacert.eml" && m.Postacert < 0:
-			m.Postacert = i
-			messages = -maxParts // the others do not matter then
-		case p.IsMessage():
-			if messages++; messages == 1 && m.Postacert < 0 {
+		case name == "postacert.eml":
+			if m.Postacert < 0 {
 				m.Postacert = i
-			} else if messages > 1 {
-				m.Postacert = -1
 			}
+		case p.IsMessage():
+			messages = append(messages, i)
 		case p.Type == "application/xml" || p.Type == "text/xml":
 			others = append(others, i)
 		}
+	}
+	if m.Postacert < 0 && len(messages) == 1 {
+		m.Postacert = messages[0]
 	}
 	if m.Daticert >= 0 {
 		var err error
@@ -173,5 +174,5 @@ func onBehalf(from string) bool {
 		return false
 	}
 	name := part.Decode(list[0].Name)
-	return len(name) >= len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+	return len(name) >= len(prefix) && equalFold(name[:len(prefix)], prefix)
 }

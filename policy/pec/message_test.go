@@ -51,7 +51,12 @@ func verify(t testing.TB, v *pec.Verifier, message []byte) pec.Signature {
 
 // verifierFor returns a Verifier that trusts the authority of an office.
 func verifierFor(o *pectest.Office) *pec.Verifier {
-	return pec.NewVerifier([]*x509.Certificate{o.Authority.Certificate}, nil)
+	return pec.NewVerifier(verifierBundle(o), nil)
+}
+
+// verifierBundle returns the trust bundle of an office.
+func verifierBundle(o *pectest.Office) []*x509.Certificate {
+	return []*x509.Certificate{o.Authority.Certificate}
 }
 
 // letter is a message to two recipients with PEC, one in copy, and one without.
@@ -66,24 +71,25 @@ func letter() pectest.Mail {
 var kinds = []struct {
 	name      string
 	notice    pectest.Notice
-	kind      string // of receipt, that the sender asks for
-	postacert string // what it encloses: "", "message" or "hashes"
-	err       string // @errore
+	kind      string     // of receipt, that the sender asks for
+	postacert string     // what it encloses: "", "message" or "hashes"
+	err       string     // @errore
+	state     pec.Status // of the recipient that it is about, or else of anna@beta.test, when it is all that is known
 }{
-	{name: "accettazione", notice: pectest.Notice{Class: pec.Accettazione}, err: "nessuno"},
-	{name: "non accettazione, formal", notice: pectest.Notice{Class: pec.NonAccettazione, Detail: "errore formale"}, err: "altro"},
-	{name: "non accettazione, virus", notice: pectest.Notice{Class: pec.NonAccettazione, Virus: true}, err: "virus"},
-	{name: "presa in carico", notice: pectest.Notice{Class: pec.PresaInCarico, Recipient: "anna@beta.test"}, err: "nessuno"},
-	{name: "consegna completa", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "completa", postacert: "message", err: "nessuno"},
-	{name: "consegna, kind not asked for", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, postacert: "message", err: "nessuno"},
-	{name: "consegna breve", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "breve", postacert: "hashes", err: "nessuno"},
-	{name: "consegna sintetica", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "sintetica", err: "nessuno"},
-	{name: "consegna in copia", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "dario@beta.test"}, kind: "completa", err: "nessuno"},
-	{name: "mancata consegna", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Detail: "5.1.1 - BETA - indirizzo non valido"}, err: "altro"},
-	{name: "mancata consegna, no-dest", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Error: "no-dest"}, err: "no-dest"},
-	{name: "mancata consegna, virus", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Virus: true}, err: "virus"},
-	{name: "preavviso, 12 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test", After: 12 * time.Hour, Detail: "4.4.1 - in attesa"}, err: "altro"},
-	{name: "preavviso, 24 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test", After: 24 * time.Hour, Detail: "5.4.1 - scaduto"}, err: "altro"},
+	{name: "accettazione", notice: pectest.Notice{Class: pec.Accettazione}, err: "nessuno", state: "accepted"},
+	{name: "non accettazione, formal", notice: pectest.Notice{Class: pec.NonAccettazione, Detail: "errore formale"}, err: "altro", state: "not-accepted"},
+	{name: "non accettazione, virus", notice: pectest.Notice{Class: pec.NonAccettazione, Virus: true}, err: "virus", state: "not-accepted"},
+	{name: "presa in carico", notice: pectest.Notice{Class: pec.PresaInCarico, Recipient: "anna@beta.test"}, err: "nessuno", state: "accepted"},
+	{name: "consegna completa", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "completa", postacert: "message", err: "nessuno", state: "delivered"},
+	{name: "consegna, kind not asked for", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, postacert: "message", err: "nessuno", state: "delivered"},
+	{name: "consegna breve", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "breve", postacert: "hashes", err: "nessuno", state: "delivered"},
+	{name: "consegna sintetica", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "sintetica", err: "nessuno", state: "delivered"},
+	{name: "consegna in copia", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "dario@beta.test"}, kind: "completa", err: "nessuno", state: "delivered"},
+	{name: "mancata consegna", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Detail: "5.1.1 - BETA - indirizzo non valido"}, err: "altro", state: "failed"},
+	{name: "mancata consegna, no-dest", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Error: "no-dest"}, err: "no-dest", state: "failed"},
+	{name: "mancata consegna, virus", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Virus: true}, err: "virus", state: "failed"},
+	{name: "preavviso, 12 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test", After: 12 * time.Hour, Detail: "4.4.1 - in attesa"}, err: "altro", state: "late-12h"},
+	{name: "preavviso, 24 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test", After: 24 * time.Hour, Detail: "5.4.1 - scaduto"}, err: "altro", state: "late-24h"},
 	{name: "rilevazione virus", notice: pectest.Notice{Class: pec.RilevazioneVirus, Recipient: "anna@beta.test"}, err: "virus"},
 	{name: "busta di trasporto", notice: pectest.Notice{Class: pec.PostaCertificata}, kind: "breve", postacert: "message", err: "nessuno"},
 }
@@ -99,7 +105,9 @@ func TestEveryTypeInEveryShape(t *testing.T) {
 			v := verifierFor(o)
 			for _, k := range kinds {
 				t.Run(fmt.Sprintf("%s/%s/%s", shape.Name, digest, k.name), func(t *testing.T) {
-					c := o.Send(letter(), k.kind)
+					mail := letter()
+					mail.EightBit = shape.PostacertNoCode
+					c := o.Send(mail, k.kind)
 					message := c.Notice(k.notice)
 					m, table := read(t, message)
 					if m.Class != k.notice.Class || m.Declared.Reference != c.Mail.MessageID || m.Declared.Conflict {
@@ -117,6 +125,13 @@ func TestEveryTypeInEveryShape(t *testing.T) {
 						t.Errorf("verified class %s", got)
 					}
 					checkPostacert(t, m, table, message, c, k.postacert)
+					key := pec.Key{Identifier: c.Identifier, Recipient: "anna@beta.test"}
+					if k.notice.Recipient != "" {
+						key.Recipient = k.notice.Recipient
+					}
+					if got := apply([]*pec.Message{m})[key].Status(); got != k.state {
+						t.Errorf("state %q, want %q", got, k.state)
+					}
 				})
 			}
 		}
@@ -254,6 +269,9 @@ func TestVariants(t *testing.T) {
 		{"unknown type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, `tipo="posta-nuova"`)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "posta-nuova"},
 		{"no type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, ``)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
 		{"daticert.xml that is no XML", envelope(xml("<?xml", "\x00\x01")), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
+		{"anomaly with a daticert.xml that is no XML", envelope(pectest.Variation{Certificate: func(string) string { return "x" }, Header: func(h []string) []string {
+			return append(without("X-Trasporto")(h), "X-Trasporto: errore")
+		}}), pec.Anomalia, pec.Ordinary, pec.ResultVerified, "-"},
 		{"another root", envelope(pectest.Variation{Certificate: func(s string) string { return strings.ReplaceAll(s, "postacert", "altro") }}),
 			pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
 		{"stray text", envelope(xml("<intestazione>", "testo <b>perso</b> <intestazione>")), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
@@ -323,6 +341,51 @@ func TestEncodedPostacert(t *testing.T) {
 	for _, i := range []int{-1, len(table.Parts)} {
 		if _, _, err := pec.Enclosed(bytes.NewReader(message), table, i); !errors.Is(err, pec.ErrEnclosed) {
 			t.Errorf("part %d: %v", i, err)
+		}
+	}
+}
+
+// TestNames reads parts that bear other names and types than they should.
+func TestNames(t *testing.T) {
+	const message = "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nx"
+	tests := []struct {
+		name  string
+		shape func(*pectest.Shape)
+	}{
+		{"as they should be", func(*pectest.Shape) {}},
+		{"daticert.xml by another name", func(s *pectest.Shape) { s.CertificateName = "dati.xml" }},
+		{"daticert.xml as in RFC 6109", func(s *pectest.Shape) { s.CertificateName = "certdata.xml" }},
+		{"daticert.xml of another type", func(s *pectest.Shape) { s.CertificateType = "application/octet-stream" }},
+		{"another XML", func(s *pectest.Shape) {
+			s.ExtraPart = "Content-Type: text/xml; name=dati.xml\r\n\r\n<postacert tipo='altro'/>"
+		}},
+		{"another message", func(s *pectest.Shape) { s.ExtraPart = message }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			shape := pectest.ShapeOf("aruba")
+			test.shape(&shape)
+			o := pectest.NewOffice(shape, shape)
+			c := o.Send(letter(), "")
+			m, table := read(t, c.Envelope)
+			if m.Data == nil || m.Data.Type != "posta-certificata" || m.DataError != "" {
+				t.Errorf("data %+v, %s", m.Data, m.DataError)
+			}
+			checkPostacert(t, m, table, c.Envelope, c, "message")
+		})
+	}
+	// Without the name, one message is the one that is meant, and of two none.
+	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
+	one := bytes.ReplaceAll(o.Send(letter(), "").Envelope, []byte("postacert.eml"), []byte("originale.eml"))
+	two := bytes.Replace(one, []byte("\r\n------=_Part_PEC_1--"), []byte("\r\n------=_Part_PEC_1\r\n"+message+"\r\n------=_Part_PEC_1--"), 1)
+	named := bytes.ReplaceAll(two, []byte("daticert.xml"), []byte("dati.xml"))
+	named = bytes.Replace(named, []byte("\r\n------=_Part_PEC_1\r\n"), []byte("\r\n------=_Part_PEC_1\r\nContent-Type: text/xml\r\n\r\n<x/>\r\n------=_Part_PEC_1\r\n"), 1)
+	if m, _ := read(t, named); m.Data == nil || m.Data.Type != "posta-certificata" {
+		t.Errorf("behind another XML: %+v, %s", m.Data, m.DataError)
+	}
+	for text, want := range map[string]bool{string(one): true, string(two): false} {
+		if m, _ := read(t, []byte(text)); (m.Postacert >= 0) != want {
+			t.Errorf("postacert.eml is part %d", m.Postacert)
 		}
 	}
 }
@@ -410,7 +473,10 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%s by a signature that is %s", class, s.Result)
 		}
 		if m.Postacert >= 0 {
-			if _, inner, err := pec.Enclosed(bytes.NewReader(message), table, m.Postacert); err == nil {
+			if r, inner, err := pec.Enclosed(bytes.NewReader(message), table, m.Postacert); err == nil {
+				if _, err := pec.BriefHashes(r, inner, r, inner); err != nil {
+					t.Errorf("hashes: %v", err)
+				}
 				if _, err := inner.AppendBinary(nil); err != nil {
 					t.Errorf("table of the enclosed message: %v", err)
 				}

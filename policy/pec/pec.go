@@ -45,7 +45,7 @@ var receiptClasses = [...]Class{Accettazione, NonAccettazione, PresaInCarico, Av
 // receiptClass returns the class that a value of X-Ricevuta names, or Ordinary.
 func receiptClass(value string) Class {
 	for _, c := range receiptClasses {
-		if strings.EqualFold(value, string(c)) {
+		if equalFold(value, string(c)) {
 			return c
 		}
 	}
@@ -55,9 +55,9 @@ func receiptClass(value string) Class {
 // transportClass returns the class that a value of X-Trasporto names, or Ordinary.
 func transportClass(value string) Class {
 	switch {
-	case strings.EqualFold(value, "posta-certificata"):
+	case equalFold(value, "posta-certificata"):
 		return PostaCertificata
-	case strings.EqualFold(value, "errore"):
+	case equalFold(value, "errore"):
 		return Anomalia
 	}
 	return Ordinary
@@ -144,7 +144,7 @@ type Field struct {
 func (d *Declared) slot(name []byte) *string {
 	for i, want := range [...]string{"x-ricevuta", "x-trasporto", "x-tiporicevuta", "x-riferimento-message-id", "x-verificasicurezza",
 		"x-mittente", "from", "message-id", "in-reply-to", "references"} {
-		if len(name) == len(want) && strings.EqualFold(string(name), want) {
+		if equalFold(string(name), want) {
 			return [...]*string{&d.Receipt, &d.Transport, &d.ReceiptKind, &d.Reference, &d.SecurityCheck,
 				&d.Sender, &d.From, &d.MessageID, &d.InReplyTo, &d.References}[i]
 		}
@@ -176,7 +176,7 @@ func Declare(header []byte) (Class, Declared) {
 		case slot == &d.From:
 			// Two senders are none that a certificate could stand for.
 			*slot = clip(*slot + ", " + value)
-		case (slot == &d.Receipt || slot == &d.Transport) && !strings.EqualFold(*slot, value):
+		case (slot == &d.Receipt || slot == &d.Transport) && !equalFold(*slot, value):
 			d.Conflict = true
 		}
 	}
@@ -206,7 +206,7 @@ func isREM(name []byte) bool {
 	if len(name) > 2 && (name[0] == 'X' || name[0] == 'x') && name[1] == '-' {
 		name = name[2:]
 	}
-	return len(name) > len(prefix) && strings.EqualFold(string(name[:len(prefix)]), prefix)
+	return len(name) > len(prefix) && equalFold(string(name[:len(prefix)]), prefix)
 }
 
 // fieldValue returns the value of a field of a header, as Declared keeps it.
@@ -216,3 +216,7 @@ func fieldValue(header []byte, f part.Field) string {
 
 // clip returns what is kept of a value.
 func clip(value string) string { return value[:min(len(value), maxValue)] }
+
+// equalFold reports whether two strings are the same in any case of ASCII. The one that is compared with is ASCII: letters beyond it that
+// fold to one of it (the long s) take more bytes.
+func equalFold(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }

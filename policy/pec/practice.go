@@ -165,7 +165,7 @@ type Fact struct {
 // compare puts the facts that are known in an order: by time, those without one last, and then by their text.
 func (f Fact) compare(g Fact) int {
 	if f.Time.IsZero() != g.Time.IsZero() {
-		return -f.Time.Compare(g.Time)
+		return f.Time.Compare(g.Time)
 	}
 	return cmp.Or(f.Time.Compare(g.Time), strings.Compare(f.Code, g.Code), strings.Compare(f.Detail, g.Detail))
 }

@@ -54,7 +54,7 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 var errNoEvidence = errors.New("the root element is no evidence")
 
 // parseEvidence reads the fields of an evidence by their local names, at the top level of the document, since qualified and unqualified
-// ones occur. At most 512 KiB are read.
+// ones occur. At most 256 KiB are read.
 func parseEvidence(r io.Reader) (Evidence, error) {
 	d := xml.NewDecoder(io.LimitReader(r, maxCertification))
 	d.Strict = false

@@ -315,7 +315,7 @@ func (v *Verifier) judge(s *Signature, signer *x509.Certificate, data *signedDat
 		s.Reason = err.Error()
 		return
 	}
-	if !slices.ContainsFunc(signer.EmailAddresses, func(a string) bool { return strings.EqualFold(a, address) }) {
+	if !slices.ContainsFunc(signer.EmailAddresses, func(a string) bool { return equalFold(a, address) }) {
 		s.Reason = fmt.Sprintf("the certificate is not for %.200q", address)
 		return
 	}
@@ -340,7 +340,7 @@ func (v *Verifier) judge(s *Signature, signer *x509.Certificate, data *signedDat
 func senderOf(from string) (string, error) {
 	list := part.Addresses(from)
 	if len(list) != 1 || list[0].Domain == "" || list[0].Local == "" {
-		return "", errors.New("From does not hold exactly one address")
+		return "", errors.New("the field From does not hold exactly one address")
 	}
 	return list[0].Mailbox(), nil
 }

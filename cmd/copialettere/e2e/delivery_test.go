@@ -223,7 +223,8 @@ func testBytes(t *testing.T, s *system) {
 // sameAsStored says where Dovecot's file differs from the journal's bytes, apart from the trace header that Dovecot puts on top.
 func sameAsStored(journaled, stored []byte) error {
 	if !bytes.HasSuffix(stored, journaled) {
-		return fmt.Errorf("Dovecot's copy of %d bytes does not end in the journal's %d bytes; it ends in %.200q", len(stored), len(journaled), tail(stored, 200))
+		return fmt.Errorf("Dovecot's copy of %d bytes does not end in the journal's %d bytes; it ends in %.200q",
+			len(stored), len(journaled), tail(stored, 200))
 	}
 	for line := range strings.SplitSeq(string(stored[:len(stored)-len(journaled)]), "\r\n") {
 		field, _, _ := strings.Cut(line, ":")

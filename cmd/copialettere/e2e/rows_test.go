@@ -80,7 +80,7 @@ var forgedHeader = []string{
 	"X-Original-To: info@alpha.test\r\n", "Received: from dovecot.alpha.test (localhost [127.0.0.1]) by mx.alpha.test (Postfix) with ESMTP id 1\r\n",
 }
 
-// rows are those of the facts' table of direct and indirect mail, by its letters.
+// rows are the ways of mail into a mailbox, direct and indirect, each as Postfix 3.7 puts it on the wire.
 var rows = []row{
 	{name: "a-direct", to: []string{"anna@alpha.test"},
 		wire:     []string{"<anna@alpha.test> ORCPT=rfc822;anna@alpha.test"},

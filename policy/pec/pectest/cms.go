@@ -57,6 +57,7 @@ type CMS struct {
 	Digest   crypto.Hash
 	Time     time.Time // signingTime
 	Enclose  bool      // the content goes into the signature
+	Twice    bool      // the signer stands in it twice
 	// Attributes, where not nil, changes the signed attributes, each a DER element, before they are signed.
 	Attributes func([][]byte) [][]byte
 }
@@ -93,6 +94,9 @@ func (c CMS) Sign(content []byte) []byte {
 	certificate := c.Identity.Certificate
 	signer := element(sequence, value(1), element(sequence, certificate.RawIssuer, value(certificate.SerialNumber)), digestAlgorithm,
 		element(0xa0, attributes...), algorithm, value(signature))
+	if c.Twice {
+		signer = append(signer, signer...)
+	}
 	enclosed := value(oidData)
 	if c.Enclose {
 		enclosed = append(enclosed, element(0xa0, value(content))...)

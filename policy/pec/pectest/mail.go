@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 )
@@ -143,4 +144,12 @@ func quoteBytes(text, also string) string {
 		}
 	}
 	return b.String()
+}
+
+// Binary returns an attachment of that many bytes that can not be compressed, the same for the same seed.
+func Binary(name string, size int, seed byte) Attachment {
+	content := make([]byte, size)
+	r := rand.NewChaCha8([32]byte{seed})
+	r.Read(content) // never fails
+	return Attachment{Name: name, Type: "application/octet-stream", Content: content}
 }

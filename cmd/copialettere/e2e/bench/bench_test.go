@@ -19,7 +19,7 @@ import (
 const (
 	mailbox = "anna@alpha.test"
 	sender  = "ester@ext.test"
-	rounds  = 3 // pairs; an odd number has a median
+	rounds  = 5 // pairs; an odd number has a median
 )
 
 var (
@@ -206,7 +206,7 @@ func benchPostfix(t *testing.T, program string) {
 	with := rig.StartPostfix(t, filepath.Join(folder, "with"), settings)
 	socket := rig.ListenUnix(t, with.Socket)
 	defer socket.Close()
-	hook, _ := startHook(t, program, folder, dovecot.DirectTCP, rig.Activated{Name: "received", File: rig.Descriptor(t, socket)})
+	hook, _ := startHook(t, program, folder, "unix:"+dovecot.Direct, rig.Activated{Name: "received", File: rig.Descriptor(t, socket)})
 	count := func(size int) int { return map[int]int{4_000: 400, 100_000: 200}[size] }
 	name := "Postfix, hook, Dovecot / Postfix, Dovecot"
 	table(t, name, "0.97", count, func(through bool, size, connections, count int) time.Duration {
@@ -285,7 +285,8 @@ func benchStored(t *testing.T, program string) {
 		deliver(t, address, []byte(read(t, file)))
 	}
 	r := verify(t, hook)
-	fmt.Printf("| bytes stored for a byte received; the %d messages of testdata, each once | %.2f | |\n", len(files), float64(r.Stored)/float64(r.Bytes))
+	fmt.Printf("| bytes stored for a byte received; the %d messages of testdata, each once | %.2f | |\n",
+		len(files), float64(r.Stored)/float64(r.Bytes))
 }
 
 // benchMemory measures the peak of the resident memory while 8 messages of 150 MB come at once.

@@ -1,0 +1,165 @@
+package pec_test
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"copialettere/policy/pec"
+	"copialettere/policy/pec/pectest"
+)
+
+func TestParseIndex(t *testing.T) {
+	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
+	ldif := pectest.IndexLDIF(o.Providers()...)
+	seal := pectest.CMS{Identity: o.Sender.Identity, Digest: crypto.SHA256, Time: pectest.Start, Enclose: true}
+	sealed := seal.Sign(ldif)
+	hash := fmt.Sprintf("%x", sha1.Sum(o.Receivers[0].Identity.Certificate.Raw))
+	for name, text := range map[string][]byte{
+		"LDIF":          ldif,
+		"CRLF":          bytes.ReplaceAll(ldif, []byte("\n"), []byte("\r\n")),
+		"no last line":  bytes.TrimRight(ldif, "\n"),
+		"PKCS #7":       sealed,
+		"streamed BER":  streamed(sealed, 0),
+		"only hashes":   withoutValue(ldif, "providerCertificate;binary::"),
+		"other options": bytes.ReplaceAll(ldif, []byte("managedDomains:"), []byte("MANAGEDDOMAINS;x-test:")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			x, err := pec.ParseIndex(bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if providers, domains := x.Len(); providers != 3 || domains != 6 {
+				t.Errorf("%d providers, %d domains", providers, domains)
+			}
+			for domain, want := range map[string]bool{"beta.test": true, "BETA.test.": true, "altro.gamma.test": true, "ext.test": false, "x.beta.test": false, "": false} {
+				if got := x.Certified(domain); got != want {
+					t.Errorf("%q is certified: %v", domain, got)
+				}
+			}
+			want := []pec.Provider{{Name: "Beta certificata", Mailbox: "ricevute@beta.test"}}
+			for _, h := range []string{hash, strings.ToUpper(hash), strings.ToUpper(hash[:2]) + ":" + hash[2:]} {
+				if got := x.Providers(h); !reflect.DeepEqual(got, want) {
+					t.Errorf("%s: %+v", h, got)
+				}
+			}
+			if got := x.Providers(strings.Repeat("0", 40)); got != nil {
+				t.Errorf("unknown certificate: %+v", got)
+			}
+		})
+	}
+	changed := bytes.Replace(sealed, []byte("managedDomains: beta.test"), []byte("managedDomains: beta.tess"), 1)
+	if _, err := pec.ParseIndex(bytes.NewReader(changed)); err == nil || !strings.Contains(err.Error(), "changed after it was signed") {
+		t.Errorf("changed content: %v", err)
+	}
+	seal.Enclose = false
+	if _, err := pec.ParseIndex(bytes.NewReader(seal.Sign(ldif))); err == nil || !strings.Contains(err.Error(), "encloses nothing") {
+		t.Errorf("detached: %v", err)
+	}
+	if x := (*pec.Index)(nil); x.Certified("beta.test") || x.Providers(hash) != nil {
+		t.Error("a nil index knows something")
+	}
+}
+
+// withoutValue leaves out an attribute, with its continuations.
+func withoutValue(text []byte, name string) []byte {
+	var out [][]byte
+	skipping := false
+	for line := range bytes.SplitSeq(text, []byte("\n")) {
+		skipping = bytes.HasPrefix(line, []byte(name)) || skipping && bytes.HasPrefix(line, []byte(" "))
+		if !skipping {
+			out = append(out, line)
+		}
+	}
+	return bytes.Join(out, []byte("\n"))
+}
+
+func TestParseIndexForms(t *testing.T) {
+	hash := strings.Repeat("ab", 20)
+	provider := "dn: providerName=A,o=postacert\nproviderName: A\nproviderCertificateHash: " + hash + "\nmanagedDomains: alpha.test\n"
+	tests := []struct {
+		name, text string
+		err        string // part of the error, "" for none
+	}{
+		{"one record", provider, ""},
+		{"base64", "dn:: " + base64.StdEncoding.EncodeToString([]byte("providerName=A")) + "\nproviderName:: QQ==\nproviderCertificateHash:" + hash +
+			"\nmanagedDomains::   YWxwaGEudGVzdA==\n", ""},
+		{"folded in a word", strings.Replace(provider, "alpha.test", "al\n pha.test", 1), ""},
+		{"folded comment", "# a\n b\n" + provider, ""},
+		{"changetype add", strings.Replace(provider, "\n", "\nchangetype: add\n", 1), ""},
+		{"by URL", strings.Replace(provider, "\n", "\nmanagedDomains:< https://index.ext.test/domains\nproviderName:< file:///etc/passwd\n", 1), ""},
+		{"changetype delete", "dn: x\nchangetype: delete\n\n" + provider, "record of changes"},
+		{"empty", "", "no provider"},
+		{"only the base", "dn: o=postacert\no: postacert\n", "no provider"},
+		{"no dn", "providerName: A\n", "line 1: a record begins with dn"},
+		{"no colon", "dn: x\nproviderName\n", "line 2: no attribute"},
+		{"wrong base64", "dn: x\nproviderName:: %%%\n", `line 2: value of "providername"`},
+		{"long line", "dn: " + strings.Repeat("x", 2<<20), "over 1048576 bytes"},
+		{"long continuation", "dn: x\n" + strings.Repeat(" "+strings.Repeat("x", 1000)+"\n", 2000), "with its continuations"},
+		{"long record", "dn: x\n" + strings.Repeat("a: "+strings.Repeat("x", 1<<19)+"\n", 20), "a record of over"},
+		{"broken PKCS #7", "0\x80\x06", "PKCS #7"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			x, err := pec.ParseIndex(strings.NewReader(test.text))
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if list := x.Providers(hash); len(list) != 1 || list[0].Name != "A" || !x.Certified("alpha.test") {
+				t.Errorf("providers %+v", list)
+			}
+		})
+	}
+}
+
+// endless is a file without an end.
+type endless struct {
+	line string
+	at   int // in the line
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	for n := 0; n < len(p); {
+		k := copy(p[n:], e.line[e.at:])
+		n += k
+		e.at = (e.at + k) % len(e.line)
+	}
+	return len(p), nil
+}
+
+func TestIndexIsBounded(t *testing.T) {
+	if _, err := pec.ParseIndex(&endless{line: "# nothing but a comment of some length, over and over\n\n"}); err == nil || !strings.Contains(err.Error(), "over 67108864 bytes") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func FuzzParseIndex(f *testing.F) {
+	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
+	ldif := pectest.IndexLDIF(o.Sender)
+	f.Add(ldif)
+	f.Add(pectest.CMS{Identity: o.Sender.Identity, Digest: crypto.SHA1, Time: pectest.Start, Enclose: true}.Sign(ldif))
+	f.Add([]byte("version: 1\r\n\r\ndn:x\r\n y\r\na;b:: QQ==\r\nc:< file:///\r\n"))
+	f.Add([]byte("0\x80"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		x, err := pec.ParseIndex(bytes.NewReader(text))
+		if (x == nil) != (err != nil) {
+			t.Fatalf("%v, %v", x, err)
+		}
+		if x != nil {
+			if providers, _ := x.Len(); providers == 0 {
+				t.Error("an index without providers")
+			}
+		}
+	})
+}
