@@ -31,6 +31,7 @@ func TestSizes(t *testing.T) {
 		"zeros":  {func(_ uint64, size int) []byte { return make([]byte, size) }, sizes},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := openFixture(t)
 			for i, size := range c.sizes {
 				r := f.put(mario, c.content(uint64(i), size))
@@ -205,7 +206,7 @@ func TestDraftMemory(t *testing.T) {
 	d := f.NewDraft(f.ctx())
 	defer d.Discard()
 	var before, peak uint64
-	for i := range 48 {
+	for i := range 32 {
 		for j := 0; j < len(block); j += 64 {
 			block[j] += byte(i + j>>8)
 		}
@@ -220,7 +221,7 @@ func TestDraftMemory(t *testing.T) {
 		}
 	}
 	if peak > before+16<<20 {
-		t.Errorf("%d bytes are in use after 48 MiB, %d after 16", peak, before)
+		t.Errorf("%d bytes are in use after 32 MiB, %d after 16", peak, before)
 	}
 }
 

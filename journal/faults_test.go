@@ -245,7 +245,7 @@ func TestFaultsUnderLoad(t *testing.T) {
 	f, disk := badFixture(t)
 	f.level.WriteBuffer = 256 << 10
 	f.reopen()
-	const writers, each = 12, 30
+	const writers, each = 12, 16
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	accepted := make(map[Ref][]byte)

@@ -70,7 +70,7 @@ func (t *transaction) commit() error {
 	if len(intents)+len(skips) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
+	ctx, cancel := t.journalTime()
 	defer cancel()
 	start := time.Now()
 	placements, err := t.draft.Commit(ctx, t.envelope(), intents, skips)
@@ -89,6 +89,21 @@ func (t *transaction) commit() error {
 	return nil
 }
 
+// leastJournalTime is what a step in the journal gets although the steps before it have used up the time of the transaction.
+const leastJournalTime = 5 * time.Second
+
+// journalTime returns a context for a step in the journal. All steps of a transaction share one limit, because the MTA waits for them
+// together, however many recipients there are.
+func (t *transaction) journalTime() (context.Context, context.CancelFunc) {
+	start := time.Now()
+	left := max(t.s.c.server.config.JournalTimeout-t.journalSpent, leastJournalTime)
+	ctx, cancel := context.WithTimeout(t.ctx, left)
+	return ctx, func() {
+		t.journalSpent += time.Since(start)
+		cancel()
+	}
+}
+
 // journalError does what the operator wants when the journal can not take a message: defer it, or deliver it with a gap on record.
 func (t *transaction) journalError(err error, intents []journal.Intent, skips []journal.Record) error {
 	if !t.s.c.server.config.DeliverOnJournalError || t.ctx.Err() != nil {
@@ -99,7 +114,7 @@ func (t *transaction) journalError(err error, intents []journal.Intent, skips []
 		gaps[i] = t.record(journal.Gap, in.Mailbox, journal.ReasonJournalFault)
 		gaps[i].RcptTo, gaps[i].ORCPT = in.RcptTo, in.ORCPT
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
+	ctx, cancel := t.journalTime()
 	defer cancel()
 	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
 		return errors.Join(err, gapErr)
@@ -205,8 +220,7 @@ func (t *transaction) record(kind journal.RecordKind, mailbox, reason string) jo
 
 // conclude tells the journal what the next hops made of the message.
 func (t *transaction) conclude() {
-	// One limit for all: the MTA does not wait longer for many recipients than for one.
-	ctx, cancel := context.WithTimeout(t.ctx, t.s.c.server.config.JournalTimeout)
+	ctx, cancel := t.journalTime()
 	defer cancel()
 	for _, e := range t.entries {
 		if err := t.concludeEntry(ctx, e); err != nil {

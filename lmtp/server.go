@@ -35,7 +35,7 @@ type Config struct {
 
 	IdleTimeout    time.Duration // between commands
 	DataTimeout    time.Duration // for the next bytes of a message
-	JournalTimeout time.Duration // for the commit
+	JournalTimeout time.Duration // for all that one transaction waits for in the journal
 
 	DeliverOnJournalError bool         // hand on, with a gap on record, what the journal can not take
 	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero

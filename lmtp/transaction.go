@@ -41,14 +41,15 @@ type transaction struct {
 	legs    []*leg
 	lines   []*line
 
-	head     headFilter
-	draft    *journal.Draft // nil when nobody wants the message
-	decided  bool           // whether there is a draft
-	fault    error          // a fault of our own, for which the message is refused for now
-	size     int64
-	complete time.Time // when the last byte came
-	entries  []*pendingEntry
-	skips    int
+	head         headFilter
+	draft        *journal.Draft // nil when nobody wants the message
+	decided      bool           // whether there is a draft
+	fault        error          // a fault of our own, for which the message is refused for now
+	size         int64
+	journalSpent time.Duration // waited for in the journal
+	complete     time.Time     // when the last byte came
+	entries      []*pendingEntry
+	skips        int
 }
 
 func newTransaction(s *session, from path) *transaction {
@@ -369,8 +370,11 @@ func (t *transaction) flush() (open bool) {
 func (t *transaction) deliver() {
 	for _, l := range t.legs {
 		if l.ready && l.err == nil {
-			t.markSent(l)
-			if err := l.conn.End(t.ctx); err != nil {
+			err := l.conn.End(t.ctx)
+			if !errors.Is(err, nexthop.ErrNotSent) {
+				t.markSent(l)
+			}
+			if err != nil {
 				l.fail(err)
 				t.log.Warn("next hop failed", "error", l.err)
 			}

@@ -42,7 +42,7 @@ type Conn interface {
 	// Flush sends the message bytes that are still buffered.
 	Flush() error
 	// End sends the dot that ends the message, behind what Flush has left and behind a CRLF where the message does not end in
-	// one. If the hop has closed the connection or spoken before, End fails and the dot is not sent.
+	// one. If the hop has closed the connection or spoken before, the dot is not sent and the error wraps ErrNotSent.
 	End(ctx context.Context) error
 
 	// Alive reports whether the connection looks fit for another transaction: not broken, not closed by the hop meanwhile,

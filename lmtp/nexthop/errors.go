@@ -15,6 +15,8 @@ var (
 	ErrProtocol = errors.New("next hop broke the protocol")
 	// ErrBroken is the answer of a connection that has failed before, or was aborted.
 	ErrBroken = errors.New("connection to the next hop is broken")
+	// ErrNotSent says that the dot was not sent, so that the hop has nothing that it may deliver.
+	ErrNotSent = errors.New("the end of the message was not sent")
 	// ErrNotPending says that a reply was asked for and none is outstanding. The connection stays usable.
 	ErrNotPending = errors.New("no reply is outstanding")
 	// ErrSequence says that the caller used a connection in the wrong order, or handed in text that can not stand in a command.

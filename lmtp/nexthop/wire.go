@@ -346,11 +346,11 @@ func (c *wire) Flush() error {
 // End implements Conn.
 func (c *wire) End(ctx context.Context) error {
 	if err := c.message(); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	c.ended = time.Now()
 	if c.spoke() {
-		return c.unasked(ctx)
+		return fmt.Errorf("%w: %w", ErrNotSent, c.unasked(ctx))
 	}
 	defer c.limit(ctx, c.ended.Add(c.hop.options.Timeouts.Final))()
 	if c.line != lineStart {

@@ -32,7 +32,8 @@ func TestBriefHashes(t *testing.T) {
 	mail := letter()
 	enclosed := pectest.Mail{From: "zoe@ext.test", To: []string{"mario@alpha.test"}, Subject: "z", Text: "z\n",
 		Attachments: []pectest.Attachment{{Name: "fattura.pdf", Type: "application/pdf", Content: []byte("inner")}}}
-	mail.Attachments = append(mail.Attachments, pectest.Attachment{Name: "fattura.pdf", Type: "application/pdf", Content: []byte("second of that name")},
+	mail.Attachments = append(mail.Attachments, pectest.Attachment{Name: "fattura.pdf", Type: "application/pdf",
+		Content: []byte("second of that name")},
 		pectest.Attachment{Name: "nota.txt.hash", Type: "text/plain", Content: []byte("no hash")},
 		pectest.Attachment{Name: "inoltro.eml", Type: "message/rfc822", Content: enclosed.Bytes()})
 	c := o.Send(mail, "breve")
@@ -99,7 +100,8 @@ func TestBriefHashes(t *testing.T) {
 func TestBriefHashesOfSignedOriginal(t *testing.T) {
 	const original = "Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\ntesto\r\n" +
 		"--m\r\nContent-Type: text/csv; name=a.csv\r\n\r\nabc\r\n--m--\r\n--s\r\nContent-Type: application/pkcs7-signature; name=smime.p7s\r\n\r\nMIIB\r\n--s--\r\n"
-	hashed := strings.NewReplacer("text/csv; name=a.csv", "text/plain; name=a.csv.hash", "abc", "A9993E364706816ABA3E25717850C26C9CD0D89D").Replace(original)
+	hashed := strings.NewReplacer("text/csv; name=a.csv", "text/plain; name=a.csv.hash", "abc",
+		"A9993E364706816ABA3E25717850C26C9CD0D89D").Replace(original)
 	const sealed = "Content-Type: application/pkcs7-mime; name=smime.p7m\r\n\r\nMIIB\r\n"
 	const plain = "Content-Type: text/plain\r\n\r\ntesto\r\n"
 	tests := []struct {
@@ -108,11 +110,14 @@ func TestBriefHashesOfSignedOriginal(t *testing.T) {
 	}{
 		{"signed", hashed, original, []pec.HashCheck{{Name: "a.csv", Result: pec.HashMatch, Reading: "decoded", Part: 3, Original: 3}}},
 		{"nothing hashed", original, original, nil},
-		{"left out", strings.ReplaceAll(original, "a.csv", "b.csv"), original, []pec.HashCheck{{Name: "a.csv", Result: pec.HashNotCovered, Part: -1, Original: 3}}},
+		{"left out", strings.ReplaceAll(original, "a.csv", "b.csv"), original, []pec.HashCheck{{Name: "a.csv", Result: pec.HashNotCovered,
+			Part: -1, Original: 3}}},
 		{"encrypted", sealed, sealed, nil},
 		{"no attachment", plain, plain, nil},
-		{"no hash in it", strings.Replace(hashed, "A9993E", "Z9993E", 1), original, []pec.HashCheck{{Name: "a.csv", Result: pec.HashMismatch, Part: 3, Original: 3}}},
-		{"with the last line end", strings.Replace(hashed, "A9993E364706816ABA3E25717850C26C9CD0D89D", "34d4150adc3347f1dd8ce19fdf65b74d971ab602", 1), original,
+		{"no hash in it", strings.Replace(hashed, "A9993E", "Z9993E", 1), original, []pec.HashCheck{{Name: "a.csv",
+			Result: pec.HashMismatch, Part: 3, Original: 3}}},
+		{"with the last line end", strings.Replace(hashed, "A9993E364706816ABA3E25717850C26C9CD0D89D",
+			"34d4150adc3347f1dd8ce19fdf65b74d971ab602", 1), original,
 			[]pec.HashCheck{{Name: "a.csv", Result: pec.HashMatch, Reading: "encoded, with its last line end", Part: 3, Original: 3}}},
 	}
 	for _, test := range tests {

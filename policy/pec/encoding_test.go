@@ -18,13 +18,15 @@ func records(t testing.TB) map[string]pec.Record {
 	c := o.Send(letter(), "completa")
 	v := verifierFor(o)
 	list := make(map[string]pec.Record)
-	for name, message := range map[string][]byte{"envelope": c.Envelope, "acceptance": c.Acceptance, "taken": c.Taken, "delivery": c.Deliveries[0].Message,
+	for name, message := range map[string][]byte{"envelope": c.Envelope, "acceptance": c.Acceptance, "taken": c.Taken,
+		"delivery": c.Deliveries[0].Message,
 		"ordinary": c.Original, "rem": o.REM(letter(), "SubmissionAcceptance", "RelayFailure"), "tampered": pectest.Tampered(c.Envelope),
 		"conflict": append([]byte("X-Ricevuta: accettazione\r\n"), c.Envelope...)} {
 		m, _ := read(t, message)
 		list[name] = pec.Record{Message: *m, Signature: verify(t, v, message)}
 	}
-	list["no data"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, DataError: "no daticert.xml", Signed: 1, Daticert: -1, Postacert: 0}}
+	list["no data"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, DataError: "no daticert.xml", Signed: 1, Daticert: -1,
+		Postacert: 0}}
 	return list
 }
 
@@ -64,10 +66,12 @@ func TestRecordIsFixed(t *testing.T) {
 		Message: pec.Message{Class: pec.Accettazione, Signed: 1, Daticert: 3, Postacert: -1,
 			Declared: pec.Declared{Receipt: "a", From: "f", Conflict: true, REM: []pec.Field{{Name: "n", Value: "v"}}},
 			Evidence: []pec.Evidence{{Part: 4, Event: "e"}},
-			Data:     &pec.Certification{Type: "t", Error: "e", Recipients: []pec.Recipient{{Address: "r", Kind: "k"}}, Time: at, Received: []string{"x"}}},
+			Data: &pec.Certification{Type: "t", Error: "e", Recipients: []pec.Recipient{{Address: "r", Kind: "k"}}, Time: at,
+				Received: []string{"x"}}},
 		Signature: pec.Signature{Result: pec.ResultVerified, Weak: true, Digest: "d", SigningTime: at, Provider: "p", Chain: [][]byte{{1, 2}}},
 	}
-	const want = "01" + "010c616363657474617a696f6e65" + "020161" + "080166" + "0c0901016e020176030100" + "0d00" + "0f0101" + "100103" + "1206030104040165" +
+	const want = "01" + "010c616363657474617a696f6e65" + "020161" + "080166" + "0c0901016e020176030100" + "0d00" + "0f0101" + "100103" +
+		"1206030104040165" +
 		"1318" + "010174" + "020165" + "040601017202016b" + "0805e094cdae0d" + "0f0178" +
 		"141d" + "01087665726966696564" + "040164" + "060170" + "0300" + "0505e094cdae0d" + "07020102"
 	b, err := r.AppendBinary(nil)
@@ -86,9 +90,11 @@ func TestRecordIsFixed(t *testing.T) {
 
 func TestRecordErrors(t *testing.T) {
 	for name, b := range map[string]string{
-		"empty": "", "version": "\x02", "no length": "\x01\x01", "short": "\x01\x01\x05abc", "long length": "\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-		"part": "\x01\x0f\x05\xff\xff\xff\xff\x7f", "two numbers": "\x01\x0f\x02\x01\x01", "no number": "\x01\x0f\x00",
-		"inner field": "\x01\x13\x02\x01\x07", "time": "\x01\x13\x0c\x08\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "signing time": "\x01\x14\x02\x05\x00",
+		"empty": "", "version": "\x02", "no length": "\x01\x01", "short": "\x01\x01\x05abc",
+		"long length": "\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+		"part":        "\x01\x0f\x05\xff\xff\xff\xff\x7f", "two numbers": "\x01\x0f\x02\x01\x01", "no number": "\x01\x0f\x00",
+		"inner field": "\x01\x13\x02\x01\x07", "time": "\x01\x13\x0c\x08\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+		"signing time": "\x01\x14\x02\x05\x00",
 	} {
 		r := pec.Record{Message: pec.Message{DataError: "as it was"}}
 		if err := r.UnmarshalBinary([]byte(b)); !errors.Is(err, pec.ErrRecord) || r.Message.DataError != "as it was" {

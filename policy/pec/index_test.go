@@ -37,7 +37,8 @@ func TestParseIndex(t *testing.T) {
 			if providers, domains := x.Len(); providers != 3 || domains != 6 {
 				t.Errorf("%d providers, %d domains", providers, domains)
 			}
-			for domain, want := range map[string]bool{"beta.test": true, "BETA.test.": true, "altro.gamma.test": true, "ext.test": false, "x.beta.test": false, "": false} {
+			for domain, want := range map[string]bool{"beta.test": true, "BETA.test.": true, "altro.gamma.test": true, "ext.test": false,
+				"x.beta.test": false, "": false} {
 				if got := x.Certified(domain); got != want {
 					t.Errorf("%q is certified: %v", domain, got)
 				}
@@ -87,12 +88,14 @@ func TestParseIndexForms(t *testing.T) {
 		err        string // part of the error, "" for none
 	}{
 		{"one record", provider, ""},
-		{"base64", "dn:: " + base64.StdEncoding.EncodeToString([]byte("providerName=A")) + "\nproviderName:: QQ==\nproviderCertificateHash:" + hash +
+		{"base64", "dn:: " + base64.StdEncoding.EncodeToString([]byte("providerName=A")) +
+			"\nproviderName:: QQ==\nproviderCertificateHash:" + hash +
 			"\nmanagedDomains::   YWxwaGEudGVzdA==\n", ""},
 		{"folded in a word", strings.Replace(provider, "alpha.test", "al\n pha.test", 1), ""},
 		{"folded comment", "# a\n b\n" + provider, ""},
 		{"changetype add", strings.Replace(provider, "\n", "\nchangetype: add\n", 1), ""},
-		{"by URL", strings.Replace(provider, "\n", "\nmanagedDomains:< https://index.ext.test/domains\nproviderName:< file:///etc/passwd\n", 1), ""},
+		{"by URL", strings.Replace(provider, "\n", "\nmanagedDomains:< https://index.ext.test/domains\nproviderName:< file:///etc/passwd\n",
+			1), ""},
 		{"changetype delete", "dn: x\nchangetype: delete\n\n" + provider, "record of changes"},
 		{"empty", "", "no provider"},
 		{"only the base", "dn: o=postacert\no: postacert\n", "no provider"},

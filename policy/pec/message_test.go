@@ -77,19 +77,30 @@ var kinds = []struct {
 	state     pec.Status // of the recipient that it is about, or else of anna@beta.test, when it is all that is known
 }{
 	{name: "accettazione", notice: pectest.Notice{Class: pec.Accettazione}, err: "nessuno", state: "accepted"},
-	{name: "non accettazione, formal", notice: pectest.Notice{Class: pec.NonAccettazione, Detail: "errore formale"}, err: "altro", state: "not-accepted"},
+	{name: "non accettazione, formal", notice: pectest.Notice{Class: pec.NonAccettazione, Detail: "errore formale"}, err: "altro",
+		state: "not-accepted"},
 	{name: "non accettazione, virus", notice: pectest.Notice{Class: pec.NonAccettazione, Virus: true}, err: "virus", state: "not-accepted"},
 	{name: "presa in carico", notice: pectest.Notice{Class: pec.PresaInCarico, Recipient: "anna@beta.test"}, err: "nessuno", state: "accepted"},
-	{name: "consegna completa", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "completa", postacert: "message", err: "nessuno", state: "delivered"},
-	{name: "consegna, kind not asked for", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, postacert: "message", err: "nessuno", state: "delivered"},
-	{name: "consegna breve", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "breve", postacert: "hashes", err: "nessuno", state: "delivered"},
-	{name: "consegna sintetica", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "sintetica", err: "nessuno", state: "delivered"},
-	{name: "consegna in copia", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "dario@beta.test"}, kind: "completa", err: "nessuno", state: "delivered"},
-	{name: "mancata consegna", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Detail: "5.1.1 - BETA - indirizzo non valido"}, err: "altro", state: "failed"},
-	{name: "mancata consegna, no-dest", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Error: "no-dest"}, err: "no-dest", state: "failed"},
-	{name: "mancata consegna, virus", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Virus: true}, err: "virus", state: "failed"},
-	{name: "preavviso, 12 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test", After: 12 * time.Hour, Detail: "4.4.1 - in attesa"}, err: "altro", state: "late-12h"},
-	{name: "preavviso, 24 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test", After: 24 * time.Hour, Detail: "5.4.1 - scaduto"}, err: "altro", state: "late-24h"},
+	{name: "consegna completa", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "completa",
+		postacert: "message", err: "nessuno", state: "delivered"},
+	{name: "consegna, kind not asked for", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"},
+		postacert: "message", err: "nessuno", state: "delivered"},
+	{name: "consegna breve", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "breve",
+		postacert: "hashes", err: "nessuno", state: "delivered"},
+	{name: "consegna sintetica", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "anna@beta.test"}, kind: "sintetica",
+		err: "nessuno", state: "delivered"},
+	{name: "consegna in copia", notice: pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "dario@beta.test"}, kind: "completa",
+		err: "nessuno", state: "delivered"},
+	{name: "mancata consegna", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test",
+		Detail: "5.1.1 - BETA - indirizzo non valido"}, err: "altro", state: "failed"},
+	{name: "mancata consegna, no-dest", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Error: "no-dest"},
+		err: "no-dest", state: "failed"},
+	{name: "mancata consegna, virus", notice: pectest.Notice{Class: pec.ErroreConsegna, Recipient: "anna@beta.test", Virus: true},
+		err: "virus", state: "failed"},
+	{name: "preavviso, 12 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test",
+		After: 12 * time.Hour, Detail: "4.4.1 - in attesa"}, err: "altro", state: "late-12h"},
+	{name: "preavviso, 24 hours", notice: pectest.Notice{Class: pec.PreavvisoErroreConsegna, Recipient: "anna@beta.test",
+		After: 24 * time.Hour, Detail: "5.4.1 - scaduto"}, err: "altro", state: "late-24h"},
 	{name: "rilevazione virus", notice: pectest.Notice{Class: pec.RilevazioneVirus, Recipient: "anna@beta.test"}, err: "virus"},
 	{name: "busta di trasporto", notice: pectest.Notice{Class: pec.PostaCertificata}, kind: "breve", postacert: "message", err: "nessuno"},
 }
@@ -145,9 +156,11 @@ func checkData(t *testing.T, m *pec.Message, c *pectest.Chain, n pectest.Notice,
 		t.Fatalf("no data: %s", m.DataError)
 	}
 	at := c.Time.Add(n.After)
-	want := pec.Certification{Type: string(n.Class), Error: errore, Sender: "mario@alpha.test", Recipients: c.Recipients, Replies: "ufficio@alpha.test",
-		Subject: c.Mail.Subject, Provider: m.Data.Provider, Time: at.UTC(), Date: at.Format("02/01/2006 15:04:05"), Zone: "+0100", Identifier: c.Identifier,
-		MessageID: c.Mail.MessageID, ErrorDetail: n.Detail}
+	want := pec.Certification{Type: string(n.Class), Error: errore, Sender: "mario@alpha.test", Recipients: c.Recipients,
+		Replies: "ufficio@alpha.test",
+		Subject: c.Mail.Subject, Provider: m.Data.Provider, Time: at.UTC(), Date: at.Format("02/01/2006 15:04:05"), Zone: "+0100",
+		Identifier: c.Identifier,
+		MessageID:  c.Mail.MessageID, ErrorDetail: n.Detail}
 	switch n.Class {
 	case pec.PostaCertificata:
 		want.ReceiptKind = "breve"
@@ -238,60 +251,87 @@ func TestVariants(t *testing.T) {
 	}{
 		{"as it should be", c.Envelope, pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
 		{"ordinary", ordinary, pec.Ordinary, pec.Ordinary, pec.ResultUnsigned, "-"},
-		{"forged X-Trasporto on ordinary mail", append([]byte("X-Trasporto: posta-certificata\r\n"), ordinary...), pec.PostaCertificata, pec.Ordinary, pec.ResultUnsigned, "-"},
-		{"forged with a daticert.xml, unsigned", envelope(pectest.Variation{Unsigned: true}), pec.PostaCertificata, pec.Ordinary, pec.ResultUnsigned, "posta-certificata"},
+		{"forged X-Trasporto on ordinary mail", append([]byte("X-Trasporto: posta-certificata\r\n"), ordinary...), pec.PostaCertificata,
+			pec.Ordinary, pec.ResultUnsigned, "-"},
+		{"forged with a daticert.xml, unsigned", envelope(pectest.Variation{Unsigned: true}), pec.PostaCertificata, pec.Ordinary,
+			pec.ResultUnsigned, "posta-certificata"},
 		{"PEC attached to ordinary mail", forwarded, pec.Ordinary, pec.Ordinary, pec.ResultUnsigned, "-"},
-		{"PEC attached, forged header", append([]byte("X-Ricevuta: accettazione\r\n"), forwarded...), pec.Accettazione, pec.Ordinary, pec.ResultUnsigned, "-"},
+		{"PEC attached, forged header", append([]byte("X-Ricevuta: accettazione\r\n"), forwarded...), pec.Accettazione, pec.Ordinary,
+			pec.ResultUnsigned, "-"},
 		{"PEC inside a PEC", o.Send(pectest.Mail{To: []string{"anna@beta.test"}, Subject: "I: x", Text: "Inoltro\n",
 			Attachments: []pectest.Attachment{{Name: "posta.eml", Type: "message/rfc822", Content: c.Acceptance}}}, "").Envelope,
 			pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
-		{"anomaly around ordinary mail", o.Anomaly("zoe@ext.test", "x", nil, ordinary, pectest.Variation{}), pec.Anomalia, pec.Anomalia, pec.ResultVerified, "-"},
-		{"anomaly around a PEC", o.Anomaly("zoe@ext.test", "POSTA CERTIFICATA: x", []string{"Message-ID: <" + c.Identifier + ">"}, c.Envelope, pectest.Variation{}),
+		{"anomaly around ordinary mail", o.Anomaly("zoe@ext.test", "x", nil, ordinary, pectest.Variation{}), pec.Anomalia, pec.Anomalia,
+			pec.ResultVerified, "-"},
+		{"anomaly around a PEC", o.Anomaly("zoe@ext.test", "POSTA CERTIFICATA: x", []string{"Message-ID: <" + c.Identifier + ">"},
+			c.Envelope, pectest.Variation{}),
 			pec.Anomalia, pec.Anomalia, pec.ResultVerified, "-"},
-		{"anomaly that keeps X-Ricevuta of what it encloses", o.Anomaly("zoe@ext.test", "x", []string{"X-Ricevuta: accettazione"}, c.Acceptance, pectest.Variation{}),
+		{"anomaly that keeps X-Ricevuta of what it encloses", o.Anomaly("zoe@ext.test", "x", []string{"X-Ricevuta: accettazione"},
+			c.Acceptance, pectest.Variation{}),
 			pec.Anomalia, pec.Anomalia, pec.ResultVerified, "-"},
 		{"anomaly without X-Trasporto", o.Anomaly("zoe@ext.test", "x", nil, ordinary, pectest.Variation{Header: without("X-Trasporto")}),
 			pec.Ordinary, pec.Anomalia, pec.ResultVerified, "-"},
-		{"anomaly in the name of the provider, without X-Trasporto", o.Anomaly("zoe@ext.test", "x", nil, ordinary, pectest.Variation{Header: func(h []string) []string {
-			return append(without("From")(without("X-Trasporto")(h)), "From: posta-certificata@beta.test")
-		}}), pec.Ordinary, pec.Ordinary, pec.ResultVerified, "-"},
+		{"anomaly in the name of the provider, without X-Trasporto", o.Anomaly("zoe@ext.test", "x", nil, ordinary,
+			pectest.Variation{Header: func(h []string) []string {
+				return append(without("From")(without("X-Trasporto")(h)), "From: posta-certificata@beta.test")
+			}}), pec.Ordinary, pec.Ordinary, pec.ResultVerified, "-"},
 		{"forged anomaly", append([]byte("X-Trasporto: errore\r\n"), ordinary...), pec.Anomalia, pec.Ordinary, pec.ResultUnsigned, "-"},
-		{"no header of PEC, signed", envelope(pectest.Variation{Header: without("X-Trasporto")}), pec.Ordinary, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
+		{"no header of PEC, signed", envelope(pectest.Variation{Header: without("X-Trasporto")}), pec.Ordinary, pec.PostaCertificata,
+			pec.ResultVerified, "posta-certificata"},
 		{"header of another type", envelope(pectest.Variation{Header: func(h []string) []string {
 			return append(without("X-Trasporto")(h), "X-Ricevuta: avvenuta-consegna")
 		}}), pec.AvvenutaConsegna, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
 		{"unknown X-Ricevuta", c.Notice(pectest.Notice{Class: pec.Accettazione, Variation: pectest.Variation{Header: func(h []string) []string {
 			return append(without("X-Ricevuta")(h), "X-Ricevuta: accettazione-nuova")
 		}}}), pec.Ordinary, pec.Accettazione, pec.ResultVerified, "accettazione"},
-		{"missing daticert.xml", envelope(pectest.Variation{Certificate: func(string) string { return "" }}), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
-		{"receipt without daticert.xml", c.Notice(pectest.Notice{Class: pec.Accettazione, Variation: pectest.Variation{Certificate: func(string) string { return "" }}}),
+		{"missing daticert.xml", envelope(pectest.Variation{Certificate: func(string) string { return "" }}), pec.PostaCertificata,
+			pec.Ordinary, pec.ResultVerified, "-"},
+		{"receipt without daticert.xml", c.Notice(pectest.Notice{Class: pec.Accettazione,
+			Variation: pectest.Variation{Certificate: func(string) string { return "" }}}),
 			pec.Accettazione, pec.Ordinary, pec.ResultVerified, "-"},
-		{"unknown type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, `tipo="posta-nuova"`)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "posta-nuova"},
+		{"unknown type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, `tipo="posta-nuova"`)), pec.PostaCertificata,
+			pec.Ordinary, pec.ResultVerified, "posta-nuova"},
 		{"no type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, ``)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
 		{"daticert.xml that is no XML", envelope(xml("<?xml", "\x00\x01")), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
-		{"anomaly with a daticert.xml that is no XML", envelope(pectest.Variation{Certificate: func(string) string { return "x" }, Header: func(h []string) []string {
-			return append(without("X-Trasporto")(h), "X-Trasporto: errore")
-		}}), pec.Anomalia, pec.Ordinary, pec.ResultVerified, "-"},
+		{"anomaly with a daticert.xml that is no XML", envelope(pectest.Variation{Certificate: func(string) string { return "x" },
+			Header: func(h []string) []string {
+				return append(without("X-Trasporto")(h), "X-Trasporto: errore")
+			}}), pec.Anomalia, pec.Ordinary, pec.ResultVerified, "-"},
 		{"another root", envelope(pectest.Variation{Certificate: func(s string) string { return strings.ReplaceAll(s, "postacert", "altro") }}),
 			pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
-		{"stray text", envelope(xml("<intestazione>", "testo <b>perso</b> <intestazione>")), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
+		{"stray text", envelope(xml("<intestazione>", "testo <b>perso</b> <intestazione>")), pec.PostaCertificata, pec.PostaCertificata,
+			pec.ResultVerified, "posta-certificata"},
 		{"tampered text", pectest.Tampered(c.Envelope), pec.PostaCertificata, pec.Ordinary, pec.ResultInvalid, "posta-certificata"},
-		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.PostaCertificata, pec.Ordinary, pec.ResultInvalid, "posta-certificata"},
+		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.PostaCertificata, pec.Ordinary, pec.ResultInvalid,
+			"posta-certificata"},
 		{"unclosed", pectest.Unclosed(c.Envelope), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
-		{"cut off in the signed part", c.Envelope[:len(c.Envelope)/2], pec.PostaCertificata, pec.Ordinary, pec.ResultInvalid, "posta-certificata"},
+		{"cut off in the signed part", c.Envelope[:len(c.Envelope)/2], pec.PostaCertificata, pec.Ordinary, pec.ResultInvalid,
+			"posta-certificata"},
 		{"LF line ends", pectest.LF(c.Envelope), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
 		{"opaque signature", envelope(pectest.Variation{Opaque: true}), pec.PostaCertificata, pec.Ordinary, pec.ResultUnsigned, "-"},
-		{"two senders", envelope(pectest.Variation{Header: with("From: zoe@ext.test")}), pec.PostaCertificata, pec.Ordinary, pec.ResultUntrusted, "posta-certificata"},
-		{"another sender", envelope(pectest.Variation{Header: func(h []string) []string { return append(without("From")(h), "From: zoe@ext.test") }}),
+		{"two senders", envelope(pectest.Variation{Header: with("From: zoe@ext.test")}), pec.PostaCertificata, pec.Ordinary,
+			pec.ResultUntrusted, "posta-certificata"},
+		{"another sender", envelope(pectest.Variation{Header: func(h []string) []string {
+			return append(without("From")(h),
+				"From: zoe@ext.test")
+		}}),
 			pec.PostaCertificata, pec.Ordinary, pec.ResultUntrusted, "posta-certificata"},
-		{"sender in another case", envelope(pectest.Variation{Header: func(h []string) []string { return append(without("From")(h), "From: <POSTA-certificata@ALPHA.test>") }}),
+		{"sender in another case", envelope(pectest.Variation{Header: func(h []string) []string {
+			return append(without("From")(h),
+				"From: <POSTA-certificata@ALPHA.test>")
+		}}),
 			pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
-		{"no sender", envelope(pectest.Variation{Header: without("From")}), pec.PostaCertificata, pec.Ordinary, pec.ResultUntrusted, "posta-certificata"},
-		{"SHA-384", envelope(pectest.Variation{Digest: crypto.SHA384}), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
-		{"SHA-512", envelope(pectest.Variation{Digest: crypto.SHA512}), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified, "posta-certificata"},
-		{"part behind the signature", []byte(strings.Replace(string(c.Envelope), "\r\n------3F1A5C7E9B2D4F60--", "\r\n------3F1A5C7E9B2D4F60\r\n\r\npiè\r\n------3F1A5C7E9B2D4F60--", 1)),
+		{"no sender", envelope(pectest.Variation{Header: without("From")}), pec.PostaCertificata, pec.Ordinary, pec.ResultUntrusted,
+			"posta-certificata"},
+		{"SHA-384", envelope(pectest.Variation{Digest: crypto.SHA384}), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified,
+			"posta-certificata"},
+		{"SHA-512", envelope(pectest.Variation{Digest: crypto.SHA512}), pec.PostaCertificata, pec.PostaCertificata, pec.ResultVerified,
+			"posta-certificata"},
+		{"part behind the signature", []byte(strings.Replace(string(c.Envelope), "\r\n------3F1A5C7E9B2D4F60--",
+			"\r\n------3F1A5C7E9B2D4F60\r\n\r\npiè\r\n------3F1A5C7E9B2D4F60--", 1)),
 			pec.PostaCertificata, pec.Ordinary, pec.ResultInvalid, "posta-certificata"},
-		{"PEC in a mailing list", []byte("From: lista@ext.test\r\nContent-Type: multipart/mixed; boundary=lista\r\n\r\n--lista\r\n" + bodyOf(c.Envelope) + "\r\n--lista--\r\n"),
+		{"PEC in a mailing list", []byte("From: lista@ext.test\r\nContent-Type: multipart/mixed; boundary=lista\r\n\r\n--lista\r\n" +
+			bodyOf(c.Envelope) + "\r\n--lista--\r\n"),
 			pec.Ordinary, pec.Ordinary, pec.ResultUnsigned, "-"},
 		{"rem", o.REM(letter(), "SubmissionAcceptance"), pec.REM, pec.REM, pec.ResultVerified, "-"},
 		{"old rem", o.OldREM(), pec.REM, pec.Ordinary, pec.ResultUnsigned, "-"},
@@ -379,7 +419,8 @@ func TestNames(t *testing.T) {
 	one := bytes.ReplaceAll(o.Send(letter(), "").Envelope, []byte("postacert.eml"), []byte("originale.eml"))
 	two := bytes.Replace(one, []byte("\r\n------=_Part_PEC_1--"), []byte("\r\n------=_Part_PEC_1\r\n"+message+"\r\n------=_Part_PEC_1--"), 1)
 	named := bytes.ReplaceAll(two, []byte("daticert.xml"), []byte("dati.xml"))
-	named = bytes.Replace(named, []byte("\r\n------=_Part_PEC_1\r\n"), []byte("\r\n------=_Part_PEC_1\r\nContent-Type: text/xml\r\n\r\n<x/>\r\n------=_Part_PEC_1\r\n"), 1)
+	named = bytes.Replace(named, []byte("\r\n------=_Part_PEC_1\r\n"),
+		[]byte("\r\n------=_Part_PEC_1\r\nContent-Type: text/xml\r\n\r\n<x/>\r\n------=_Part_PEC_1\r\n"), 1)
 	if m, _ := read(t, named); m.Data == nil || m.Data.Type != "posta-certificata" {
 		t.Errorf("behind another XML: %+v, %s", m.Data, m.DataError)
 	}
@@ -397,7 +438,8 @@ func TestREM(t *testing.T) {
 	if m.Class != pec.REM || m.Postacert < 0 || len(m.Declared.REM) != 4 || len(m.Evidence) != 2 {
 		t.Fatalf("%s, original in part %d, %d fields, %d evidences", m.Class, m.Postacert, len(m.Declared.REM), len(m.Evidence))
 	}
-	want := pec.Evidence{Part: m.Evidence[1].Part, Name: "ContentConsignment.xml", Event: "http://uri.etsi.org/19522/Event/ContentConsignment", Time: "2026-11-03T09:11:12Z",
+	want := pec.Evidence{Part: m.Evidence[1].Part, Name: "ContentConsignment.xml",
+		Event: "http://uri.etsi.org/19522/Event/ContentConsignment", Time: "2026-11-03T09:11:12Z",
 		Identifier: "evidence-1@alpha.test", MessageIdentifier: "message-1@alpha.test"}
 	if m.Evidence[1] != want || table.Parts[want.Part].Name() != "ContentConsignment.xml" {
 		t.Errorf("evidence %+v", m.Evidence[1])
@@ -435,7 +477,8 @@ func TestReadFault(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	c := o.Send(letter(), "")
 	table, header := scan(c.Envelope)
-	for name, from := range map[string]int64{"everything": 0, "the signature": table.Parts[table.Child(0, 2)].Body, "the end": int64(len(c.Envelope)) - 10} {
+	for name, from := range map[string]int64{"everything": 0, "the signature": table.Parts[table.Child(0, 2)].Body,
+		"the end": int64(len(c.Envelope)) - 10} {
 		r := failing{bytes.NewReader(c.Envelope), from}
 		m := pec.Read(r, table, header)
 		if name == "everything" && !errors.Is(m.Fault, errDisk) {

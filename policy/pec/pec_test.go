@@ -20,7 +20,8 @@ func TestDeclare(t *testing.T) {
 		{"presa-in-carico", "X-Ricevuta: presa-in-carico\n", PresaInCarico, Declared{Receipt: "presa-in-carico"}},
 		{"avvenuta-consegna", "X-Ricevuta: avvenuta-consegna\n", AvvenutaConsegna, Declared{Receipt: "avvenuta-consegna"}},
 		{"errore-consegna", "X-Ricevuta: errore-consegna\n", ErroreConsegna, Declared{Receipt: "errore-consegna"}},
-		{"preavviso is none", "X-Ricevuta: preavviso-errore-consegna\n", PreavvisoErroreConsegna, Declared{Receipt: "preavviso-errore-consegna"}},
+		{"preavviso is none", "X-Ricevuta: preavviso-errore-consegna\n", PreavvisoErroreConsegna,
+			Declared{Receipt: "preavviso-errore-consegna"}},
 		{"rilevazione-virus", "X-Ricevuta: rilevazione-virus\nX-Mittente: mario@alpha.test\n", RilevazioneVirus,
 			Declared{Receipt: "rilevazione-virus", Sender: "mario@alpha.test"}},
 		{"envelope", "X-Trasporto: posta-certificata\n", PostaCertificata, Declared{Transport: "posta-certificata"}},
@@ -31,16 +32,20 @@ func TestDeclare(t *testing.T) {
 		{"unknown transport", "X-Trasporto: altro\n", Ordinary, Declared{Transport: "altro"}},
 		{"receipt value as transport", "X-Trasporto: accettazione\n", Ordinary, Declared{Transport: "accettazione"}},
 		{"transport value as receipt", "X-Ricevuta: posta-certificata\n", Ordinary, Declared{Receipt: "posta-certificata"}},
-		{"both", "X-Ricevuta: accettazione\nX-Trasporto: errore\n", Anomalia, Declared{Receipt: "accettazione", Transport: "errore", Conflict: true}},
-		{"both, one unknown", "X-Ricevuta: accettazione\nX-Trasporto: altro\n", Accettazione, Declared{Receipt: "accettazione", Transport: "altro"}},
+		{"both", "X-Ricevuta: accettazione\nX-Trasporto: errore\n", Anomalia, Declared{Receipt: "accettazione", Transport: "errore",
+			Conflict: true}},
+		{"both, one unknown", "X-Ricevuta: accettazione\nX-Trasporto: altro\n", Accettazione, Declared{Receipt: "accettazione",
+			Transport: "altro"}},
 		{"twice the same", "X-Ricevuta: accettazione\nX-Ricevuta: ACCETTAZIONE\n", Accettazione, Declared{Receipt: "accettazione"}},
-		{"twice another", "X-Ricevuta: errore-consegna\nX-Ricevuta: accettazione\n", ErroreConsegna, Declared{Receipt: "errore-consegna", Conflict: true}},
+		{"twice another", "X-Ricevuta: errore-consegna\nX-Ricevuta: accettazione\n", ErroreConsegna, Declared{Receipt: "errore-consegna",
+			Conflict: true}},
 		{"name in a value", "Subject: X-Ricevuta: accettazione\n", Ordinary, Declared{}},
 		{"name with more", "X-Ricevuta-Altra: accettazione\n", Ordinary, Declared{}},
 		{"behind the header", "Subject: x\n\nX-Ricevuta: accettazione\n", Ordinary, Declared{}},
 		{"all values", "X-TipoRicevuta: complet\nX-Riferimento-Message-ID: <1@alpha.test>\nX-VerificaSicurezza: errore\nFrom: a@alpha.test\nMessage-Id: <2@alpha.test>\n" +
 			"In-Reply-To: <3@alpha.test>\nReferences: <4@alpha.test>\n <5@alpha.test>\n", Ordinary,
-			Declared{ReceiptKind: "complet", Reference: "<1@alpha.test>", SecurityCheck: "errore", From: "a@alpha.test", MessageID: "<2@alpha.test>",
+			Declared{ReceiptKind: "complet", Reference: "<1@alpha.test>", SecurityCheck: "errore", From: "a@alpha.test",
+				MessageID: "<2@alpha.test>",
 				InReplyTo: "<3@alpha.test>", References: "<4@alpha.test> <5@alpha.test>"}},
 		{"two senders", "From: a@alpha.test\nFrom: b@beta.test\n", Ordinary, Declared{From: "a@alpha.test, b@beta.test"}},
 		{"long value", "X-Ricevuta: " + long + "\n", Ordinary, Declared{Receipt: long[:maxValue]}},
@@ -70,8 +75,9 @@ func TestDeclareKeepsFewFields(t *testing.T) {
 
 func TestGroupOf(t *testing.T) {
 	want := map[Class]Group{
-		PostaCertificata: Certified, Accettazione: Acceptance, AvvenutaConsegna: Delivery, ErroreConsegna: Delivery, PreavvisoErroreConsegna: Delivery,
-		NonAccettazione: Other, PresaInCarico: Other, RilevazioneVirus: Other, Anomalia: Other, REM: Other, Ordinary: Other, "altro": Other,
+		PostaCertificata: Certified, Accettazione: Acceptance, AvvenutaConsegna: Delivery, ErroreConsegna: Delivery,
+		PreavvisoErroreConsegna: Delivery,
+		NonAccettazione:         Other, PresaInCarico: Other, RilevazioneVirus: Other, Anomalia: Other, REM: Other, Ordinary: Other, "altro": Other,
 	}
 	for class, group := range want {
 		if got := GroupOf(class); got != group {
@@ -95,7 +101,8 @@ func TestBelieved(t *testing.T) {
 }
 
 func FuzzDeclare(f *testing.F) {
-	for _, s := range []string{"", "X-Ricevuta: accettazione\r\n", "X-Trasporto:\r\n errore\r\nX-TRASPORTO: posta-certificata\r\n", "REM-\xff: x\r\n", "X-REM-A :\n\n"} {
+	for _, s := range []string{"", "X-Ricevuta: accettazione\r\n", "X-Trasporto:\r\n errore\r\nX-TRASPORTO: posta-certificata\r\n",
+		"REM-\xff: x\r\n", "X-REM-A :\n\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, header []byte) {

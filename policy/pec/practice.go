@@ -165,7 +165,7 @@ type Fact struct {
 // compare puts the facts that are known in an order: by time, those without one last, and then by their text.
 func (f Fact) compare(g Fact) int {
 	if f.Time.IsZero() != g.Time.IsZero() {
-		return f.Time.Compare(g.Time)
+		return -f.Time.Compare(g.Time)
 	}
 	return cmp.Or(f.Time.Compare(g.Time), strings.Compare(f.Code, g.Code), strings.Compare(f.Detail, g.Detail))
 }
@@ -178,8 +178,16 @@ func earlier(f, g Fact) Fact {
 	return f
 }
 
-// Outcome is what is known of one recipient of a sent message. It is made of the first fact of each kind, and so does not depend on the
-// order in which receipts come in, nor on how often.
+// later returns the last of two facts; those without a time are none where there is another.
+func later(f, g Fact) Fact {
+	if !f.Known || g.Known && (f.Time.IsZero() && !g.Time.IsZero() || f.Time.IsZero() == g.Time.IsZero() && g.compare(f) > 0) {
+		return g
+	}
+	return f
+}
+
+// Outcome is what is known of one recipient of a sent message. It is made of the first fact of each kind, and of the last notice of delay,
+// and so does not depend on the order in which receipts come in, nor on how often.
 type Outcome struct {
 	RecipientKind string // KindCertified, KindExternal, or "" where not known
 	Accepted      Fact
@@ -210,9 +218,7 @@ func (o Outcome) Merge(e Event) Outcome {
 		o.Failed = earlier(o.Failed, f)
 	case EventLate:
 		o.Late = earlier(o.Late, f)
-		if !o.LateLast.Known || o.LateLast.compare(f) < 0 {
-			o.LateLast = f
-		}
+		o.LateLast = later(o.LateLast, f)
 		// The header does not tell the notices apart. Providers give the permanent code of RFC 3463 to the last one.
 		o.Final = o.Final || strings.HasPrefix(strings.TrimSpace(e.Detail), "5.")
 	}

@@ -53,21 +53,27 @@ func TestPractice(t *testing.T) {
 		want     map[string]pec.Status // of the recipients that are not accepted, or not as in the first line
 	}{
 		{"accepted", [][]byte{c.Acceptance}, map[string]pec.Status{anna: "accepted", bruno: "accepted", carla: "accepted", dario: "accepted"}},
-		{"refused", [][]byte{refusal}, map[string]pec.Status{anna: "not-accepted", bruno: "not-accepted", carla: "not-accepted", dario: "not-accepted"}},
+		{"refused", [][]byte{refusal}, map[string]pec.Status{anna: "not-accepted", bruno: "not-accepted", carla: "not-accepted",
+			dario: "not-accepted"}},
 		{"all delivered", [][]byte{c.Acceptance, c.Taken, c.Deliveries[0].Message, c.Deliveries[1].Message, c.Deliveries[2].Message},
 			map[string]pec.Status{anna: "delivered", bruno: "delivered", carla: "accepted", dario: "delivered"}},
 		{"delivery alone", [][]byte{c.Deliveries[0].Message}, map[string]pec.Status{anna: "delivered"}},
-		{"failed", [][]byte{c.Acceptance, failure}, map[string]pec.Status{anna: "failed", bruno: "accepted", carla: "accepted", dario: "accepted"}},
-		{"12 hours", [][]byte{late(12*time.Hour, ""), c.Acceptance}, map[string]pec.Status{anna: "late-12h", bruno: "accepted", carla: "accepted", dario: "accepted"}},
-		{"12 hours, then delivered", [][]byte{late(12*time.Hour, "4.4.1 - attesa"), c.Deliveries[0].Message}, map[string]pec.Status{anna: "delivered"}},
+		{"failed", [][]byte{c.Acceptance, failure}, map[string]pec.Status{anna: "failed", bruno: "accepted", carla: "accepted",
+			dario: "accepted"}},
+		{"12 hours", [][]byte{late(12*time.Hour, ""), c.Acceptance}, map[string]pec.Status{anna: "late-12h", bruno: "accepted",
+			carla: "accepted", dario: "accepted"}},
+		{"12 hours, then delivered", [][]byte{late(12*time.Hour, "4.4.1 - attesa"), c.Deliveries[0].Message},
+			map[string]pec.Status{anna: "delivered"}},
 		{"12 and 24 hours, by time", [][]byte{late(12*time.Hour, ""), late(24*time.Hour, "")}, map[string]pec.Status{anna: "late-24h"}},
 		{"24 hours, since the acceptance", [][]byte{c.Acceptance, late(23*time.Hour, "")},
 			map[string]pec.Status{anna: "late-24h", bruno: "accepted", carla: "accepted", dario: "accepted"}},
 		{"24 hours, by its code", [][]byte{late(24*time.Hour, "5.4.1 - scaduto")}, map[string]pec.Status{anna: "late-24h"}},
-		{"24 hours, then delivered", [][]byte{late(24*time.Hour, "5.4.1 - scaduto"), c.Deliveries[0].Message}, map[string]pec.Status{anna: "delivered"}},
+		{"24 hours, then delivered", [][]byte{late(24*time.Hour, "5.4.1 - scaduto"), c.Deliveries[0].Message},
+			map[string]pec.Status{anna: "delivered"}},
 		{"late, then failed", [][]byte{late(12*time.Hour, ""), failure}, map[string]pec.Status{anna: "failed"}},
 		{"taken", [][]byte{c.Taken}, map[string]pec.Status{anna: "accepted", dario: "accepted"}},
-		{"messages that say nothing", [][]byte{c.Envelope, c.Original, c.Notice(pectest.Notice{Class: pec.RilevazioneVirus, Recipient: anna})}, map[string]pec.Status{}},
+		{"messages that say nothing", [][]byte{c.Envelope, c.Original, c.Notice(pectest.Notice{Class: pec.RilevazioneVirus,
+			Recipient: anna})}, map[string]pec.Status{}},
 		{"another practice", [][]byte{c.Deliveries[0].Message, other.Acceptance}, map[string]pec.Status{anna: "delivered"}},
 	}
 	for _, test := range tests {
@@ -110,7 +116,8 @@ func TestPractice(t *testing.T) {
 func TestOutcome(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	c := o.Send(letter(), "breve")
-	failure := c.Notice(pectest.Notice{Class: pec.ErroreConsegna, Recipient: "Bruno@gamma.test", After: time.Hour, Error: "no-dest", Detail: "5.1.1 - GAMMA"})
+	failure := c.Notice(pectest.Notice{Class: pec.ErroreConsegna, Recipient: "Bruno@gamma.test", After: time.Hour, Error: "no-dest",
+		Detail: "5.1.1 - GAMMA"})
 	var messages []*pec.Message
 	for _, b := range [][]byte{c.Acceptance, c.Deliveries[0].Message, failure} {
 		m, _ := read(t, b)
@@ -119,7 +126,8 @@ func TestOutcome(t *testing.T) {
 	s := apply(messages)
 	key := func(address string) pec.Key { return pec.Key{Identifier: c.Identifier, Recipient: address} }
 	anna, bruno, carla, dario := s[key("anna@beta.test")], s[key("bruno@gamma.test")], s[key("carla@ext.test")], s[key("dario@beta.test")]
-	if f := (pec.Fact{Known: true, Time: c.Time.Add(time.Minute).UTC(), Code: "nessuno", Detail: "breve"}); anna.Delivered != f || anna.RecipientKind != pec.KindCertified {
+	if f := (pec.Fact{Known: true, Time: c.Time.Add(time.Minute).UTC(), Code: "nessuno",
+		Detail: "breve"}); anna.Delivered != f || anna.RecipientKind != pec.KindCertified {
 		t.Errorf("delivered: %+v", anna)
 	}
 	if f := (pec.Fact{Known: true, Time: c.Time.Add(time.Hour).UTC(), Code: "no-dest", Detail: "5.1.1 - GAMMA"}); bruno.Failed != f {
@@ -152,7 +160,8 @@ func TestLinks(t *testing.T) {
 		{"envelope without daticert.xml", c.Notice(pectest.Notice{Class: pec.PostaCertificata, Variation: pectest.Variation{Certificate: bare}}),
 			pec.Links{Identifier: c.Identifier, Client: client, Own: c.Identifier}},
 		{"no Message-ID by the client", silent.Envelope, pec.Links{Identifier: silent.Identifier, Own: silent.Identifier}},
-		{"answer", []byte("Message-ID: <\r\n 7@beta.test >\r\nIn-Reply-To: <" + c.Identifier + ">\r\nReferences: <1@beta.test> <2@beta.test>,<" + c.Identifier + ">, junk\r\n\r\n"),
+		{"answer", []byte("Message-ID: <\r\n 7@beta.test >\r\nIn-Reply-To: <" +
+			c.Identifier + ">\r\nReferences: <1@beta.test> <2@beta.test>,<" + c.Identifier + ">, junk\r\n\r\n"),
 			pec.Links{Own: "7@beta.test", References: []string{c.Identifier, "1@beta.test", "2@beta.test", c.Identifier}}},
 	}
 	for _, test := range tests {
@@ -173,7 +182,8 @@ func TestLinks(t *testing.T) {
 // is last.
 func TestMergeIsOrdered(t *testing.T) {
 	at := pectest.Start.UTC()
-	for _, kind := range []pec.EventKind{pec.EventAccepted, pec.EventRefused, pec.EventTaken, pec.EventDelivered, pec.EventFailed, pec.EventLate} {
+	for _, kind := range []pec.EventKind{pec.EventAccepted, pec.EventRefused, pec.EventTaken, pec.EventDelivered, pec.EventFailed,
+		pec.EventLate} {
 		events := []pec.Event{
 			{Kind: kind, Time: at, RecipientKind: pec.KindCertified, Code: "altro", Detail: "b"},
 			{Kind: kind, Time: at, RecipientKind: pec.KindExternal, Code: "altro", Detail: "c"},
@@ -186,12 +196,14 @@ func TestMergeIsOrdered(t *testing.T) {
 			for _, e := range list {
 				o = o.Merge(e)
 			}
-			first := map[pec.EventKind]pec.Fact{pec.EventAccepted: o.Accepted, pec.EventRefused: o.Refused, pec.EventTaken: o.Taken, pec.EventDelivered: o.Delivered,
-				pec.EventFailed: o.Failed, pec.EventLate: o.Late}[kind]
+			first := map[pec.EventKind]pec.Fact{pec.EventAccepted: o.Accepted, pec.EventRefused: o.Refused, pec.EventTaken: o.Taken,
+				pec.EventDelivered: o.Delivered,
+				pec.EventFailed:    o.Failed, pec.EventLate: o.Late}[kind]
 			if first != want || o.RecipientKind != pec.KindExternal {
 				t.Fatalf("%s in the order %+v: %+v", kind, list, o)
 			}
-			if last := (pec.Fact{Known: true, Code: "altro", Detail: "a"}); kind == pec.EventLate && o.LateLast != last {
+			if last := (pec.Fact{Known: true, Time: at.Add(time.Second), Code: "altro",
+				Detail: "a"}); kind == pec.EventLate && o.LateLast != last {
 				t.Fatalf("last notice in the order %+v: %+v", list, o.LateLast)
 			}
 		})
@@ -200,7 +212,8 @@ func TestMergeIsOrdered(t *testing.T) {
 
 // TestEventsWithoutRecipient reads receipts in which consegna is missing.
 func TestEventsWithoutRecipient(t *testing.T) {
-	m := &pec.Message{Data: &pec.Certification{Type: "avvenuta-consegna", Identifier: "1@alpha.test", Recipients: []pec.Recipient{{Address: "<Anna@Beta.test>"}}}}
+	m := &pec.Message{Data: &pec.Certification{Type: "avvenuta-consegna", Identifier: "1@alpha.test",
+		Recipients: []pec.Recipient{{Address: "<Anna@Beta.test>"}}}}
 	events := m.Events()
 	if len(events) != 1 || events[0].Key != (pec.Key{Identifier: "1@alpha.test", Recipient: "anna@beta.test"}) {
 		t.Errorf("one recipient: %+v", events)

@@ -161,14 +161,22 @@ func TestSignature(t *testing.T) {
 		{"part without signature", replaced("application/x-pkcs7-signature", "application/pgp-signature"), pec.ResultUnsigned, "not by S/MIME"},
 		{"unknown authority", signedBy(pectest.NewRogue().Issue(address, "ALPHA", key, nil)), pec.ResultUntrusted, "no trusted chain"},
 		{"expired", issued(func(c *x509.Certificate) { c.NotAfter = pectest.Start.Add(-time.Hour) }), pec.ResultUntrusted, "no trusted chain"},
-		{"not valid yet", issued(func(c *x509.Certificate) { c.NotBefore = pectest.Start.Add(2 * time.Hour) }), pec.ResultUntrusted, "no trusted chain"},
-		{"not for e-mail", issued(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), pec.ResultUntrusted, "no trusted chain"},
-		{"not for signatures", issued(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), pec.ResultUntrusted, "not for digital signatures"},
+		{"not valid yet", issued(func(c *x509.Certificate) { c.NotBefore = pectest.Start.Add(2 * time.Hour) }), pec.ResultUntrusted,
+			"no trusted chain"},
+		{"not for e-mail", issued(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }),
+			pec.ResultUntrusted, "no trusted chain"},
+		{"not for signatures", issued(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), pec.ResultUntrusted,
+			"not for digital signatures"},
 		{"no use named", issued(func(c *x509.Certificate) { c.KeyUsage = 0 }), pec.ResultUntrusted, "not for digital signatures"},
-		{"an authority", issued(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), pec.ResultUntrusted, "one of an authority"},
-		{"another address", issued(func(c *x509.Certificate) { c.EmailAddresses = []string{"mario@alpha.test"} }), pec.ResultUntrusted, "is not for"},
+		{"an authority", issued(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), pec.ResultUntrusted,
+			"one of an authority"},
+		{"another address", issued(func(c *x509.Certificate) { c.EmailAddresses = []string{"mario@alpha.test"} }), pec.ResultUntrusted,
+			"is not for"},
 		{"no address", issued(func(c *x509.Certificate) { c.EmailAddresses = nil }), pec.ResultUntrusted, "is not for"},
-		{"several addresses", issued(func(c *x509.Certificate) { c.EmailAddresses = []string{"x@alpha.test", "Posta-Certificata@Alpha.test"} }), pec.ResultVerified, ""},
+		{"several addresses", issued(func(c *x509.Certificate) {
+			c.EmailAddresses = []string{"x@alpha.test",
+				"Posta-Certificata@Alpha.test"}
+		}), pec.ResultVerified, ""},
 	}
 	v := verifierFor(o)
 	for _, test := range tests {

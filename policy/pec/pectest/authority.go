@@ -67,7 +67,8 @@ func NewRogue() *Authority { return newAuthority("Autorità di nessuno", keyRogu
 func newAuthority(name string, n int) *Authority {
 	k := key(n)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2049, 1, 1, 0, 0, 0, 0, time.UTC),
+		SerialNumber: big.NewInt(1), NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2049, 1, 1, 0, 0, 0, 0,
+			time.UTC),
 		Subject: pkix.Name{Country: []string{"IT"}, Organization: []string{"Agenzia di prova"}, CommonName: name},
 		IsCA:    true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
@@ -112,7 +113,8 @@ func (a *Authority) Issue(address, organization string, k crypto.Signer, edit fu
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(a.issued), NotBefore: a.Certificate.NotBefore, NotAfter: a.Certificate.NotAfter,
 		Subject:        pkix.Name{Country: []string{"IT"}, Organization: []string{organization}, CommonName: organization},
-		EmailAddresses: []string{address}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
+		EmailAddresses: []string{address}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
 		SubjectKeyId: id[:],
 	}
 	if edit != nil {

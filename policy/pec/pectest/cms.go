@@ -106,7 +106,8 @@ func (c CMS) Sign(content []byte) []byte {
 		certificates = append(certificates, extra.Raw...)
 	}
 	certificates = append(certificates, certificate.Raw...)
-	data := element(sequence, value(1), element(set, digestAlgorithm), element(sequence, enclosed), element(0xa0, certificates), element(set, signer))
+	data := element(sequence, value(1), element(set, digestAlgorithm), element(sequence, enclosed), element(0xa0, certificates),
+		element(set, signer))
 	return element(sequence, value(oidSignedData), element(0xa0, data))
 }
 

@@ -32,7 +32,8 @@ func NewOffice(sender, receiver Shape) *Office {
 		return p
 	}
 	return &Office{Authority: a, Sender: provider("ALPHA PEC S.p.A.", "alpha.test", sender, keySender), Clock: Start,
-		Receivers: []*Provider{provider("Beta certificata", "beta.test", receiver, keyReceiver), provider("Gamma", "gamma.test", receiver, keySpare)}}
+		Receivers: []*Provider{provider("Beta certificata", "beta.test", receiver, keyReceiver), provider("Gamma", "gamma.test", receiver,
+			keySpare)}}
 }
 
 // Providers returns all providers, the sender's first.
@@ -310,7 +311,8 @@ func (o *Office) Anomaly(from, subject string, kept []string, enclosed []byte, v
 	p := o.Receivers[0]
 	header := append([]string{"Return-Path: <" + from + ">", `From: "Per conto di: ` + from + `" <` + p.Address() + ">", "X-Trasporto: errore",
 		"Subject: " + encodeWord("ANOMALIA MESSAGGIO: "+subject), "Date: " + o.Clock.Format(time.RFC1123Z)}, kept...)
-	return p.message(content{header: header, text: "Anomalia nel messaggio\n\nIl messaggio non è certificato.\n", postacert: enclosed, at: o.Clock}, v)
+	return p.message(content{header: header, text: "Anomalia nel messaggio\n\nIl messaggio non è certificato.\n", postacert: enclosed,
+		at: o.Clock}, v)
 }
 
 // evidence is an evidence of REM (ETSI EN 319 522-3), as far as readers look.
@@ -335,7 +337,8 @@ func (o *Office) REM(m Mail, events ...string) []byte {
 			boundary, e, crlf(fmt.Sprintf(evidence, e)))
 	}
 	signed.WriteString("\r\n--" + boundary + "--\r\n")
-	fmt.Fprintf(&b, "From: %s\r\nTo: %s\r\nSubject: REM: %s\r\nMessage-ID: <rem-1@%s>\r\nMIME-Version: 1.0\r\n", o.Sender.Address(), m.To[0], m.Subject, o.Sender.Domain)
+	fmt.Fprintf(&b, "From: %s\r\nTo: %s\r\nSubject: REM: %s\r\nMessage-ID: <rem-1@%s>\r\nMIME-Version: 1.0\r\n", o.Sender.Address(),
+		m.To[0], m.Subject, o.Sender.Domain)
 	o.Sender.signed(&b, signed.Bytes(), o.Clock, Variation{})
 	return b.Bytes()
 }

@@ -10,7 +10,8 @@ import (
 )
 
 func mail() pectest.Mail {
-	return pectest.Mail{To: []string{"anna@beta.test", "bruno@gamma.test"}, Cc: []string{"carla@beta.test", "dario@ext.test"}, Subject: "Fattura", Text: "Perché no?\n",
+	return pectest.Mail{To: []string{"anna@beta.test", "bruno@gamma.test"}, Cc: []string{"carla@beta.test", "dario@ext.test"},
+		Subject: "Fattura", Text: "Perché no?\n",
 		MessageID: "auto", Attachments: []pectest.Attachment{pectest.Binary("dati.bin", 20_000, 1)}}
 }
 
@@ -69,7 +70,8 @@ func TestChainIsTheSameEveryTime(t *testing.T) {
 }
 
 func TestNoRecipientWithPEC(t *testing.T) {
-	c := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba")).Send(pectest.Mail{To: []string{"dario@ext.test"}, Subject: "x", Text: "x\n"}, "")
+	c := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba")).Send(pectest.Mail{To: []string{"dario@ext.test"},
+		Subject: "x", Text: "x\n"}, "")
 	if c.Taken != nil || c.Deliveries != nil || c.Recipients[0].Kind != pec.KindExternal {
 		t.Errorf("taken %q, %d deliveries, recipients %+v", c.Taken, len(c.Deliveries), c.Recipients)
 	}

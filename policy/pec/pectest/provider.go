@@ -41,11 +41,14 @@ func Shapes() []Shape {
 	const opec = "opec288.%s.%05d.310.1.63@%s"
 	return []Shape{
 		{Name: "aruba", Preamble: true, Binary: true, HTML: true, Disposition: "inline", CertificateType: "application/xml",
-			CertificateName: `"daticert.xml"`, CertificateBase: true, Protocol: "application/x-pkcs7-signature", Digests: dashed, FieldName: asIs,
+			CertificateName: `"daticert.xml"`, CertificateBase: true, Protocol: "application/x-pkcs7-signature", Digests: dashed,
+			FieldName:        asIs,
 			identifierFormat: opec},
 		{Name: "legalmail", PostacertFirst: true, Disposition: "attachment", CertificateType: "application/xml; charset=UTF-8",
-			CertificateName: `"daticert.xml"`, PostacertNoCode: true, Protocol: "application/pkcs7-signature", Digests: dashed, MicalgFolded: true,
-			FieldName: asIs, Extra: []string{"X-SentBy: PEC di prova", "X-Priority: 3"}, identifierFormat: "50F138F4.%s.%08X.4CC725E8.posta-certificata@%s"},
+			CertificateName: `"daticert.xml"`, PostacertNoCode: true, Protocol: "application/pkcs7-signature", Digests: dashed,
+			MicalgFolded: true,
+			FieldName:    asIs, Extra: []string{"X-SentBy: PEC di prova", "X-Priority: 3"},
+			identifierFormat: "50F138F4.%s.%08X.4CC725E8.posta-certificata@%s"},
 		{Name: "namirial", Preamble: true, Binary: true, Disposition: "inline", CertificateType: "application/xml",
 			CertificateName: "daticert.xml", CertificateBase: true, Protocol: "application/x-pkcs7-signature", Digests: undashed,
 			FieldName: func(name string) string { return strings.Replace(name, "X-TipoRicevuta", "X-Tiporicevuta", 1) },
@@ -226,7 +229,8 @@ func (p *Provider) text(b *bytes.Buffer, text string) {
 	}
 	const boundary = "----=_Part_PEC_2"
 	fmt.Fprintf(b, "Content-Type: multipart/alternative; boundary=%q\r\n\r\n--%s\r\nContent-Type: text/plain%s%s\r\n--%s\r\n"+
-		"Content-Type: text/html%s<html><body><p>%s</p></body></html>\r\n--%s--\r\n", boundary, boundary, header, encoded, boundary, header, encoded, boundary)
+		"Content-Type: text/html%s<html><body><p>%s</p></body></html>\r\n--%s--\r\n", boundary, boundary, header, encoded, boundary, header,
+		encoded, boundary)
 }
 
 // certificate writes the part daticert.xml.
