@@ -49,13 +49,13 @@ e2e:
 	go test -count=1 $(E2E)
 
 bench: needs
-	go test -count=1 -timeout 60m -run '^TestBench$$' -v $(E2E) -bench-hook
+	COPIALETTERE_BENCH=1 go test -count=1 -timeout 60m -run TestBench -v ./cmd/copialettere/e2e/bench
 
 soak: needs
 	COPIALETTERE_KILLS=300 go test -count=1 -timeout 60m -run Kill -v $(E2E)
 	@for package in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
-	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$package || exit 1; \
 	  done; \
 	done
 

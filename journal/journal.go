@@ -101,7 +101,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	if j.cutter, err = newCutter(); err != nil {
 		return nil, err
 	}
-	j.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithAllLitEntropyCompression(true),
+	j.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithWindowSize(chunkMax), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("set up compression: %w", err)

@@ -46,8 +46,7 @@ func TestParseCertification(t *testing.T) {
 		{name: "zone with a colon", old: "+0200", new: "+02:00", edit: func(c *pec.Certification) { c.Zone = "+02:00" }},
 		{name: "no zone", old: ` zona="+0200"`, new: "", edit: func(c *pec.Certification) { c.Zone, c.Time = "", time.Time{} }},
 		{name: "no such day", old: "01/07/2026", new: "31/06/2026", edit: func(c *pec.Certification) {
-			c.Date,
-				c.Time = "31/06/2026 00:30:00", time.Time{}
+			c.Date, c.Time = "31/06/2026 00:30:00", time.Time{}
 		}},
 		{name: "short numbers", old: "01/07/2026</giorno><ora>00:30:00", new: "1/7/2026</giorno><ora>0:30:00",
 			edit: func(c *pec.Certification) { c.Date = "1/7/2026 0:30:00" }},

@@ -167,7 +167,8 @@ func (c *Chain) header(p *Provider, n Notice, at time.Time) []string {
 		common = append(common, "X-Riferimento-Message-ID: "+c.Mail.MessageID)
 	}
 	if n.Class == pec.PostaCertificata {
-		lines := []string{"Return-Path: <" + c.Mail.From + ">", "Received: from mx.alpha.test (mx.alpha.test [192.0.2.1]) by mx.beta.test; " + at.Format(time.RFC1123Z),
+		lines := []string{"Return-Path: <" + c.Mail.From + ">",
+			"Received: from mx.alpha.test (mx.alpha.test [192.0.2.1]) by mx.beta.test; " + at.Format(time.RFC1123Z),
 			"Message-ID: <" + c.Identifier + ">", `From: "Per conto di: ` + c.Mail.From + `" <` + p.Address() + ">",
 			"To: " + strings.Join(c.Mail.To, ",\r\n "), "Reply-To: " + c.replies(), "X-Trasporto: posta-certificata"}
 		if len(c.Mail.Cc) > 0 {
@@ -345,6 +346,7 @@ func (o *Office) REM(m Mail, events ...string) []byte {
 
 // OldREM returns the header of a REM message of the older ETSI TS 102 640, with a text.
 func (o *Office) OldREM() []byte {
-	return []byte("From: " + o.Sender.Address() + "\r\nX-REM-Msg-Type: Dispatch\r\nX-REM-Evidence-Type: SubmissionAcceptance\r\nX-REM-Message-Identifier: rem-2@alpha.test\r\n" +
+	return []byte("From: " + o.Sender.Address() + "\r\nX-REM-Msg-Type: Dispatch\r\nX-REM-Evidence-Type: SubmissionAcceptance\r\n" +
+		"X-REM-Message-Identifier: rem-2@alpha.test\r\n" +
 		"Subject: REM\r\n\r\nMessaggio REM\r\n")
 }
