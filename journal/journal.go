@@ -101,8 +101,9 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	if j.cutter, err = newCutter(); err != nil {
 		return nil, err
 	}
+	// Base64 has no matches but 6 bits a byte: literals are to be compressed all the same, for a quarter less of an attachment.
 	j.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault),
-		zstd.WithWindowSize(chunkMax), zstd.WithLowerEncoderMem(true))
+		zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(chunkMax), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, fmt.Errorf("set up compression: %w", err)
 	}
