@@ -7,8 +7,8 @@
 VERSION     := $(shell git describe --always --dirty 2>/dev/null || echo unversioned)
 GO_BUILD    := go build -trimpath -ldflags "-X main.version=$(VERSION)"
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PROGRAMS    := postfix dovecot swaks doveadm
-PACKAGES    := postfix dovecot-imapd dovecot-lmtpd dovecot-sieve swaks
+PROGRAMS    := postfix smtp-source dovecot swaks perl
+PACKAGES    := postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve swaks perl
 E2E         := ./cmd/copialettere/e2e/...
 FUZZTIME    := 3m
 

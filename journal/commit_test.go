@@ -60,6 +60,7 @@ func TestEntry(t *testing.T) {
 }
 
 func TestHeaderValues(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ message, subject, messageID string }{
 		"empty":         {"", "", ""},
 		"body only":     {"\r\nSubject: no\r\n", "", ""},
@@ -86,6 +87,7 @@ func TestHeaderValues(t *testing.T) {
 }
 
 func TestOneEntryForADelivery(t *testing.T) {
+	t.Parallel()
 	const inbox1, inbox2 = "INBOX/2026-11 1 unknown", "INBOX/2026-11 2 unknown"
 	for name, c := range map[string]struct {
 		change func(env *Envelope, in *Intent, message *[]byte)
@@ -125,6 +127,7 @@ func TestOneEntryForADelivery(t *testing.T) {
 
 // TestMonths has a delivery repeated when the clock says something else.
 func TestMonths(t *testing.T) {
+	t.Parallel()
 	at := func(month time.Month, day, hour int) time.Time {
 		return time.Date(2026, month, day, hour, 59, 59, 999_000_000, time.UTC)
 	}
@@ -176,6 +179,7 @@ func refusal(transaction string) Record {
 
 // TestManyMailboxes commits to more mailboxes than one update takes, with more records than one update takes, twice.
 func TestManyMailboxes(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	const mailboxes = 600
 	var intents []Intent
@@ -213,6 +217,7 @@ func TestManyMailboxes(t *testing.T) {
 
 // TestSomeFound commits to mailboxes of which some have the entry: then as now its bytes must be there.
 func TestSomeFound(t *testing.T) {
+	t.Parallel()
 	for name, first := range map[string][]Intent{
 		"none": nil, "first": {received(mario)}, "last": {received(anna)}, "all": {received(mario), received(anna)},
 	} {
@@ -346,6 +351,7 @@ func TestStats(t *testing.T) {
 
 // TestUIDValidity drops the volume of a folder and makes it again, whatever the clock says.
 func TestUIDValidity(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	last := uint32(0)
 	for i, at := range []time.Time{november, november, november.Add(time.Hour), november.Add(-48 * time.Hour), november} {
@@ -394,6 +400,7 @@ func TestUIDValidityStays(t *testing.T) {
 
 // TestConcurrent has 32 goroutines deliver, to one mailbox and to many: UIDs are dense, and who commits later has the greater one.
 func TestConcurrent(t *testing.T) {
+	t.Parallel()
 	for _, mailboxes := range []int{1, 20} {
 		t.Run(fmt.Sprint(mailboxes, " mailboxes"), func(t *testing.T) {
 			f := openFixture(t)
@@ -445,6 +452,7 @@ func TestConcurrent(t *testing.T) {
 
 // TestConcurrentRepetitions has the same message come in by many connections at once.
 func TestConcurrentRepetitions(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	message := randomBytes(1, 300<<10)
 	var made atomic.Int32

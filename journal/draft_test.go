@@ -26,8 +26,9 @@ func TestSizes(t *testing.T) {
 		content func(uint64, int) []byte
 		sizes   []int
 	}{
-		"random": {randomBytes, append(sizes, 3<<20, 40<<20)},
-		"text":   {words, []int{1, shareMin, chunkMin, chunkMax + 1, 3 << 20, 40 << 20}},
+		"random": {randomBytes, append(sizes, 3<<20)},
+		"text":   {words, []int{1, shareMin, chunkMin, chunkMax + 1, 3 << 20}},
+		"both":   {func(seed uint64, size int) []byte { return append(randomBytes(seed, size/2), words(seed, size/2)...) }, []int{40 << 20}},
 		"zeros":  {func(_ uint64, size int) []byte { return make([]byte, size) }, sizes},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,6 +70,7 @@ func multipart(r *rand.Rand) []byte {
 
 // TestCuts has the same message arrive in different blocks: its chunks must be the same.
 func TestCuts(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -137,6 +139,7 @@ func enclosing(message []byte) []byte {
 }
 
 func TestSharing(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		again   func(message []byte) []byte
@@ -166,6 +169,7 @@ func TestSharing(t *testing.T) {
 
 // TestSharingInside repeats an attachment within one message, also while the chunks before are on their way to the store.
 func TestSharingInside(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	pdf := words(3, 30<<10)
 	var b bytes.Buffer
@@ -289,6 +293,7 @@ func TestDiscardWaits(t *testing.T) {
 
 // TestBuffersAreNotShared commits, discards, and lets the next draft use the memory, while the first one's bytes are read.
 func TestBuffersAreNotShared(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	var refs []Ref
 	var messages [][]byte

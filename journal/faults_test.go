@@ -242,6 +242,7 @@ func (f *fixture) retryOutcome(r Ref) Placement {
 
 // TestFaultsUnderLoad has the disk fail now and then while many deliver. Each message that was accepted is there once.
 func TestFaultsUnderLoad(t *testing.T) {
+	t.Parallel()
 	f, disk := badFixture(t)
 	f.level.WriteBuffer = 256 << 10
 	f.reopen()

@@ -16,6 +16,7 @@ import (
 // TestOutcomes plays what transactions do with one message. In a script, "t1 commit" takes the message in, and "= ..." compares what
 // the mailbox then has.
 func TestOutcomes(t *testing.T) {
+	t.Parallel()
 	for name, script := range map[string]string{
 		"delivered":                      "t1 commit; = 1 unknown; t1 delivered; = 1 delivered",
 		"deferred, then delivered":       "t1 commit; t1 deferred; = 1 deferred; t2 commit found; = 1 unknown; t2 delivered; = 1 delivered",
@@ -247,6 +248,7 @@ func wantState(t *testing.T, f *fixture, r Ref, want State) {
 
 // TestReadersSeeNoFalseDelivery reads while messages come and are refused: none may look delivered.
 func TestReadersSeeNoFalseDelivery(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	ctx, stop := context.WithCancel(f.ctx())
 	var wg sync.WaitGroup

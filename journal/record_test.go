@@ -66,6 +66,7 @@ func TestRecord(t *testing.T) {
 }
 
 func TestManyRecords(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	var records []Record
 	for i := range 4000 {
@@ -80,6 +81,7 @@ func TestManyRecords(t *testing.T) {
 }
 
 func TestExpireSkips(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	var records []Record
 	for i := range 2500 { // more than one update deletes
@@ -188,6 +190,7 @@ func TestGapSpool(t *testing.T) {
 
 // TestTornSpool has a write of the spool cut short: it was not acknowledged, and what comes behind it must not be lost with it.
 func TestTornSpool(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		spool string
 		want  []string

@@ -60,7 +60,7 @@ func appendLines(f *os.File, lines []byte) error {
 		return err
 	}
 	// A torn line would take the next one with it.
-	if end, err = f.Seek(0, io.SeekEnd); err != nil {
+	if err := f.Truncate(end); err != nil {
 		return err
 	}
 	if _, err := f.WriteAt(lines, end); err != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 // TestVerifyFindsDamage breaks one thing at a time. The message is one of 100 kB in mario's INBOX with UID 1; another one is in flight.
 func TestVerifyFindsDamage(t *testing.T) {
+	t.Parallel()
 	ref := Ref{mario, "2026-11", "INBOX", 1}
 	flight := Ref{mario, "2026-11", "INBOX", 2}
 	message := enclosed(1, 100)
@@ -174,6 +176,7 @@ func TestVerifyCounts(t *testing.T) {
 }
 
 func TestVerifyProgress(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	var entries []int64
 	for i := range 1200 {
@@ -202,6 +205,7 @@ func TestVerifyProgress(t *testing.T) {
 
 // TestVerifyWhileWriting verifies beside deliveries, repetitions, withdrawals, records and their expiry.
 func TestVerifyWhileWriting(t *testing.T) {
+	t.Parallel()
 	f := openFixture(t)
 	ctx, stop := context.WithCancel(f.ctx())
 	var wg sync.WaitGroup
@@ -248,6 +252,58 @@ func TestVerifyWhileWriting(t *testing.T) {
 	if done.Load() < 20 {
 		t.Errorf("%d verifications beside %d deliveries are too few to tell", rounds, done.Load())
 	}
+}
+
+// TestVerifyRecounts has a delivery come in while the entries are read, and a withdrawal while they are counted again.
+func TestVerifyRecounts(t *testing.T) {
+	engine := &scanned{memory: new(memory)}
+	f := &fixture{t: t, clock: &clock{t: november}, engine: engine}
+	var err error
+	if f.Journal, err = Open(engine, Options{Now: f.clock.now}); err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	f.put(mario, letter("a"))
+	p := f.deliver(mario, letter("b"), "t1")
+	recounts := 0
+	engine.before = func(from []byte) {
+		switch {
+		case len(from) == 1 && from[0] == 'e':
+			f.deliver(mario, letter("c"), "t2")
+		case from[0] == 'e':
+			recounts++
+			if withdrawn, err := f.Withdraw(f.ctx(), p.Ref, "t1", refusal("t1")); err != nil || !withdrawn {
+				t.Errorf("withdrawn %v, %v", withdrawn, err)
+			}
+		}
+	}
+	f.verify()
+	if recounts != 1 {
+		t.Errorf("the folder was counted again %d times", recounts)
+	}
+}
+
+// scanned is an engine that tells what is about to be scanned.
+type scanned struct {
+	*memory
+	before func(from []byte)
+}
+
+func (e *scanned) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := e.memory.Volume(ctx, m, create)
+	return scannedStore{s, e}, err
+}
+
+type scannedStore struct {
+	kv.Store
+	e *scanned
+}
+
+func (s scannedStore) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, error] {
+	if s.e.before != nil {
+		s.e.before(from)
+	}
+	return s.Store.Scan(ctx, from, to)
 }
 
 // TestVerifyWaits has the store be unavailable for a moment, and for good.
