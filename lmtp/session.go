@@ -98,7 +98,8 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	return nil
 }
 
-// Data takes the message in. The reader of go-smtp holds nothing: see conn.
+// Data takes the message in, by LMTP as well: the replies per recipient are the transaction's own, and without an LMTPData method
+// go-smtp stays in one goroutine. Its reader holds nothing: see conn.
 func (s *session) Data(io.Reader) error {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -111,9 +112,6 @@ func (s *session) Data(io.Reader) error {
 	s.end()
 	return nil
 }
-
-// LMTPData takes the message in; the replies per recipient are the transaction's own.
-func (s *session) LMTPData(r io.Reader, _ smtp.StatusCollector) error { return s.Data(r) }
 
 // Reset is called by go-smtp on RSET and behind each message.
 func (s *session) Reset() { s.end() }

@@ -31,8 +31,8 @@ const (
 	stopTimeout    = 90 * time.Second // for the transactions under way when the daemon is stopped
 	housekeeping   = time.Minute
 	expireEvery    = time.Hour
-	memoryLimit    = 80 << 20 // bytes at which the garbage collector works harder
-	garbagePercent = 50
+	memoryLimit    = 80 << 20 // bytes of heap and stacks, at which the garbage collector works harder
+	garbagePercent = 200
 )
 
 func runServe(ctx context.Context, in *invocation, args []string) error {
