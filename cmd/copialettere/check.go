@@ -16,9 +16,9 @@ import (
 
 const checkHelp = `Usage: copialettere check [-config FILE] [-json]
 
-Tests what the daemon needs before anything is switched: reads the configuration, opens the data folder (unless the daemon has it open)
-and writes to it, talks to every next hop, and shows what it announces. The exit status is 0 when all is well, 1 when something
-else than the configuration is wrong, 2 when the configuration is. Run it as the daemon's user.
+Tests what the daemon needs before anything is switched: reads the configuration and the files that its [pec] names, opens the data folder
+(unless the daemon has it open) and writes to it, talks to every next hop, and shows what it announces. The exit status is 0 when all is
+well, 1 when something else than the configuration is wrong, 2 when the configuration is. Run it as the daemon's user.
 
 Example: sudo -u copialettere copialettere check
 `
@@ -44,6 +44,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	}
 	detail, err := checkData(ctx, c)
 	ok = in.checked("data folder", detail, err) && ok
+	ok = in.checkPEC(c.PEC) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)
 		ok = in.checked("next hop "+hop.Spec().String(), detail, err) && ok
@@ -96,7 +97,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 		nc.Close()
 		return detail + ", the daemon has it open", nil
 	}
-	a, err := openArchive(ctx, c, nil)
+	a, err := openArchive(ctx, c, nil, nil)
 	if errors.Is(err, errLocked) {
 		return "", fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
 	}
@@ -106,6 +107,22 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 	defer a.close()
 	months, err := a.journal.Months(ctx)
 	return fmt.Sprintf("%s, %d volumes", detail, len(months)), err
+}
+
+// checkPEC reads the files that [pec] names, and shows what they hold.
+func (in *invocation) checkPEC(c config.PEC) bool {
+	ok := true
+	var files pecFiles
+	for _, one := range []struct {
+		name string
+		read func(config.PEC) (string, error)
+	}{{"list of domains", files.readDomains}, {"provider index", files.readIndex}, {"trust bundle", files.readBundle}} {
+		detail, err := one.read(c)
+		if detail != "" || err != nil {
+			ok = in.checked(one.name, detail, err) && ok
+		}
+	}
+	return ok
 }
 
 // hopsOf returns every next hop of the configuration once.

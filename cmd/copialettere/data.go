@@ -161,25 +161,26 @@ type archive struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	metrics *metrics.Registry
+	grace   time.Duration // for which a disable can be taken back
 }
 
 // errLocked says that another process has the data folder open.
 var errLocked = errors.New("another process has the data folder open")
 
-// openArchive opens the data folder, which only one process can.
-func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*archive, error) {
+// openArchive opens the data folder, which only one process can. The files of [pec] are for what judges mail; nil is for what does not.
+func openArchive(ctx context.Context, c *config.Config, files *pecFiles, log *slog.Logger) (*archive, error) {
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
-	a := &archive{metrics: new(metrics.Registry)}
-	if err := a.open(ctx, c, log); err != nil {
+	a := &archive{metrics: new(metrics.Registry), grace: c.Erase.Grace}
+	if err := a.open(ctx, c, files, log); err != nil {
 		a.close()
 		return nil, err
 	}
 	return a, nil
 }
 
-func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+func (a *archive) open(ctx context.Context, c *config.Config, files *pecFiles, log *slog.Logger) (err error) {
 	if a.lock, err = os.OpenFile(filepath.Join(c.Data, lockFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return fmt.Errorf("lock the data folder: %w", err)
 	}
@@ -193,7 +194,7 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
+	if a.policy, err = policy.Open(ctx, settings, policyConfig(c, files)); err != nil {
 		return err
 	}
 	a.journal, err = journal.Open(a.engine, journal.Options{Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile)})
@@ -218,13 +219,18 @@ func (a *archive) close() error {
 }
 
 func (a *archive) backend(log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log}
+	return httpd.Backend{Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace}
 }
 
-func policyConfig(c *config.Config) policy.Config {
-	var p policy.Config
+func policyConfig(c *config.Config, files *pecFiles) policy.Config {
+	p := policy.Config{Rights: c.Rights}
 	for _, d := range c.Domains {
-		p.Domains = append(p.Domains, policy.Domain{Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters})
+		p.Domains = append(p.Domains, policy.Domain{
+			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults,
+		})
+	}
+	if files != nil {
+		p.Certified = files.certified
 	}
 	if c.Received != nil {
 		p.Origin = policy.OriginSource(c.Received.Origin)

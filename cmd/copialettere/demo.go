@@ -119,7 +119,7 @@ func (in *invocation) demonstrate(ctx context.Context, c *config.Config, files [
 		return err
 	}
 	for _, mailbox := range []string{"anna@alpha.test", "bruno@alpha.test"} {
-		if err := runMailbox(ctx, in, []string{"enable", mailbox}); err != nil {
+		if err := runMailbox(ctx, in, []string{"enable", mailbox}, mailboxFlags{}); err != nil {
 			return err
 		}
 	}

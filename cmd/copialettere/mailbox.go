@@ -2,90 +2,218 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"os/user"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"copialettere/journal/httpd"
+	"copialettere/policy"
 )
 
-const mailboxHelp = `Usage: copialettere mailbox enable|disable|show ADDR [-config FILE] [-json]
-       copialettere mailbox list [-config FILE] [-json]
+const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FILE] [-json]
 
-  enable   archive the mailbox from the next message on; its domain must stand in the configuration
-  disable  stop archiving it from the next message on; what is archived stays
-  show     whether it is archived, since when, how much, and who changed that
-  list     all mailboxes that were ever enabled
+  list                             all mailboxes that were ever set up
+  show ADDR                        settings of a mailbox, since when it is archived, and how much
+  log ADDR                         who changed which setting, when, from what to what
+  set ADDR KEY=VALUE ...           change settings, all or none, from the next message on
+  enable ADDR                      archive it from the next message on; its domain must stand in the configuration
+  disable ADDR -confirm ADDR       close its archive at once; it can be restored within the grace time of the configuration
+  disable ADDR -confirm ADDR -now  the same without a grace time
+  restore ADDR                     take a disable back
+  hold ADDR -reason TEXT           place a legal hold: the archive can not be disabled
+  release ADDR                     lift it
 
-Example: copialettere mailbox enable mario@alpha.test
+KEY=VALUE: write, manual_delete, imap = on, off; retention = none, 6, 12, 18 ... 48 months; quota = 1GB; when_full = skip, defer, make-room;
+language = it, en; notify = none, ADDR. Lists with commas: filter = all, or certified,other,acceptance,delivery,sent-certified,sent-other;
+protocols = none, or imap,pop3,smtp; notify_on = none, or certified,full,gap,retention.
+
+Example: copialettere mailbox set mario@alpha.test retention=24 quota=5GB filter=certified,acceptance,delivery
 `
 
-func runMailbox(ctx context.Context, in *invocation, args []string) error {
-	if len(args) == 0 {
-		return fmt.Errorf("%w: want enable, disable, show or list", errUsage)
-	}
-	method, path := http.MethodGet, "/v1/mailbox"
-	switch args[0] {
-	case "enable", "disable":
-		method, path = http.MethodPost, path+"/"+args[0]
-	case "show":
-	case "list":
-		if err := want(args[1:]); err != nil {
-			return err
-		}
-		return in.mailboxes(ctx, http.MethodGet, "/v1/mailboxes", nil)
-	default:
-		return fmt.Errorf("%w: %q: want enable, disable, show or list", errUsage, args[0])
-	}
-	if err := want(args[1:], "ADDR"); err != nil {
-		return err
-	}
-	return in.mailboxes(ctx, method, path, url.Values{"mailbox": {args[1]}, "who": {whoami()}})
+// mailboxFlags are the flags of all acts on a mailbox, as they were given.
+type mailboxFlags struct {
+	confirm, reason string
+	now             bool
+	given           []string // their names
 }
 
-func (in *invocation) mailboxes(ctx context.Context, method, path string, query url.Values) error {
+func defineMailbox(flags *flag.FlagSet) runner {
+	var f mailboxFlags
+	flags.StringVar(&f.confirm, "confirm", "", "")
+	flags.StringVar(&f.reason, "reason", "", "")
+	flags.BoolVar(&f.now, "now", false, "")
+	return func(ctx context.Context, in *invocation, args []string) error {
+		flags.Visit(func(one *flag.Flag) {
+			if one.Name != "config" && one.Name != "json" {
+				f.given = append(f.given, one.Name)
+			}
+		})
+		return runMailbox(ctx, in, args, f)
+	}
+}
+
+// mailboxActs are the sub-commands of mailbox with the flags that they take.
+func mailboxActs() map[string][]string {
+	return map[string][]string{
+		"list": nil, "show": nil, "log": nil, "set": nil, "enable": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
+		"release": nil,
+	}
+}
+
+func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFlags) error {
+	const acts = "want list, show, log, set, enable, disable, restore, hold or release"
+	if len(args) == 0 {
+		return fmt.Errorf("%w: %s", errUsage, acts)
+	}
+	act, args := args[0], args[1:]
+	takes, ok := mailboxActs()[act]
+	if !ok {
+		return fmt.Errorf("%w: %q: %s", errUsage, act, acts)
+	}
+	for _, name := range f.given {
+		if !slices.Contains(takes, name) {
+			return fmt.Errorf("%w: mailbox %s has no flag -%s", errUsage, act, name)
+		}
+	}
+	if act == "list" {
+		if err := want(args); err != nil {
+			return err
+		}
+		return show(in, ctx, "/v1/mailboxes", nil, in.printMailbox)
+	}
+	query := make(url.Values)
+	if act == "set" {
+		if len(args) < 2 {
+			return fmt.Errorf("%w: want ADDR KEY=VALUE ...; the keys are %s", errUsage, strings.Join(policy.Keys(), ", "))
+		}
+		query["set"], args = args[1:], args[:1]
+	}
+	if err := want(args, "ADDR"); err != nil {
+		return err
+	}
+	query.Set("mailbox", args[0])
+	switch act {
+	case "show":
+		return show(in, ctx, "/v1/mailbox", query, in.printSettings)
+	case "log":
+		return show(in, ctx, "/v1/log", query, func(c httpd.ChangeView) { in.printChange(c.Change) })
+	case "disable":
+		if !slices.Contains(f.given, "confirm") {
+			return unconfirmed(args[0], f.now)
+		}
+		query.Set("confirm", f.confirm)
+		query.Set("now", strconv.FormatBool(f.now))
+	case "hold":
+		if f.reason == "" {
+			return fmt.Errorf("%w: say why: -reason \"case 12/2026\"", errUsage)
+		}
+		query.Set("reason", f.reason)
+	}
+	return in.changeMailbox(ctx, act, query)
+}
+
+// unconfirmed tells what to type to disable a mailbox.
+func unconfirmed(mailbox string, now bool) error {
+	if a, err := policy.ParseAddress(mailbox); err == nil {
+		mailbox = a.String()
+	}
+	flags := ""
+	if now {
+		flags = " -now"
+	}
+	return fmt.Errorf("%w: this closes the archive of %[2]s. If that is what you want, type \"copialettere mailbox disable %[2]s -confirm %[2]s%[3]s\"",
+		errUsage, mailbox, flags)
+}
+
+// changeMailbox makes a change of a mailbox and prints what it made of it.
+func (in *invocation) changeMailbox(ctx context.Context, act string, query url.Values) error {
 	c, err := in.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	n, err := each(in, ctx, c, method, path, query, func(m httpd.MailboxView) error {
+	query.Set("who", whoami())
+	_, err = each(in, ctx, c, http.MethodPost, "/v1/mailbox/"+act, query, func(m httpd.MailboxView) error {
 		if in.json {
 			return in.printJSON(m)
 		}
 		in.printMailbox(m)
+		if act == "set" {
+			for _, change := range m.Changes {
+				in.printChange(change)
+			}
+		}
 		return nil
 	})
-	if err == nil && n == 0 {
-		return errNothing
-	}
 	return err
 }
 
 func (in *invocation) printMailbox(m httpd.MailboxView) {
-	since := ""
-	if m.Since != nil {
-		since = " since " + m.Since.Local().Format(time.DateTime)
+	state := "archive " + m.Archive
+	if m.Archive == "on" {
+		state += " since " + localTime(m.Since)
 	}
-	already := ""
+	switch policy.ErasureState(m.Erasure) {
+	case policy.ErasureDue:
+		if m.EraseAt != nil && m.EraseAt.After(time.Now()) {
+			state += ", closed, can be restored until " + localTime(m.EraseAt)
+		} else {
+			state += ", closed, the grace is over"
+		}
+	case policy.ErasureRunning:
+		state += ", being erased"
+	case policy.ErasureDone:
+		state += ", erased"
+	}
+	if m.Hold != nil {
+		state += ", under a legal hold"
+	}
 	if m.Changed != nil && !*m.Changed {
-		already = " already"
+		state += ", nothing changed"
 	}
-	fmt.Fprintf(in.stdout, "%-40s archive %s%s%s, %d entries, %s\n", m.Mailbox, m.Archive, already, since, m.Entries, sizeText(m.Bytes))
-	for _, c := range m.Changes {
-		fmt.Fprintf(in.stdout, "  %s  %s changed %s from %s to %s\n", c.Time.Local().Format(time.DateTime), c.Who, c.Key, c.Before, c.After)
+	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s\n", m.Mailbox, state, m.Entries, sizeText(m.Bytes))
+}
+
+func (in *invocation) printSettings(m httpd.MailboxView) {
+	in.printMailbox(m)
+	for _, s := range m.Settings {
+		fmt.Fprintf(in.stdout, "  %-14s %s\n", s.Key, printable(s.Value))
 	}
+	if m.Hold != nil {
+		fmt.Fprintf(in.stdout, "held by %s since %s\n", printable(m.Hold.Who), localTime(&m.Hold.Since))
+	}
+}
+
+func (in *invocation) printChange(c policy.Change) {
+	who := strings.TrimSpace(string(c.Role) + " " + c.Who)
+	if c.Cause == policy.CauseDomainDefault {
+		who += " (default of the domain)"
+	}
+	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
+}
+
+// localTime is a time for people, "-" for none.
+func localTime(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateTime)
 }
 
 // whoami is who stands in the change log.
 func whoami() string {
 	u, err := user.Current()
 	if err != nil {
-		return "operator"
+		return fmt.Sprintf("uid %d", os.Getuid())
 	}
-	return "operator " + u.Username
+	return u.Username
 }
 
 // sizeText is a number of bytes for people.
@@ -100,4 +228,50 @@ func sizeText(n uint64) string {
 		prefix++
 	}
 	return fmt.Sprintf("%.1f %cB", value, "kMGT"[prefix])
+}
+
+const gapsHelp = `Usage: copialettere gaps ADDR [-config FILE] [-json]
+
+Tells of what times and messages the archive of a mailbox holds nothing, in the order of time, and why:
+
+  not-activated   its archive had never been on
+  disabled        its archive was off
+  erased          its archive was on, was disabled later, and what it held was erased
+  journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
+  lost            the store lost updates, of this or of other mailboxes
+
+What was skipped because it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.
+
+Example: copialettere gaps mario@alpha.test -json
+`
+
+func runGaps(ctx context.Context, in *invocation, args []string) error {
+	if err := want(args, "ADDR"); err != nil {
+		return err
+	}
+	return show(in, ctx, "/v1/gaps", url.Values{"mailbox": {args[0]}}, in.printGap)
+}
+
+func (in *invocation) printGap(g httpd.GapView) {
+	span := localTime(g.From)
+	if g.From == nil {
+		span = "the beginning"
+	}
+	switch {
+	case g.Until != nil:
+		span += " to " + localTime(g.Until)
+	case g.Kind == httpd.GapPause:
+		span += " to now"
+	}
+	fmt.Fprintf(in.stdout, "%-42s  %s", span, g.Reason)
+	if g.Detail != "" {
+		fmt.Fprintf(in.stdout, " (%s)", printable(g.Detail))
+	}
+	if g.MessageID != "" {
+		fmt.Fprintf(in.stdout, "  %s", printable(g.MessageID))
+	}
+	if g.MailFrom != "" {
+		fmt.Fprintf(in.stdout, "  from %s", printable(g.MailFrom))
+	}
+	fmt.Fprintln(in.stdout)
 }

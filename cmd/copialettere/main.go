@@ -25,13 +25,14 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   init                          make the data folder; once, before the first serve
   serve                         run the hook
   check                         test the configuration, the data folder and the next hops
-  mailbox enable ADDR           archive a mailbox from now on
-  mailbox disable ADDR          stop archiving a mailbox
-  mailbox show ADDR             settings of a mailbox, and who changed them
-  mailbox list                  all mailboxes that were ever enabled
+  mailbox enable|disable ADDR   archive a mailbox from now on; close its archive, which asks for -confirm ADDR
+  mailbox set ADDR KEY=VALUE    change settings of a mailbox
+  mailbox show|log ADDR         settings of a mailbox; who changed them
+  mailbox list                  all mailboxes that were ever set up; restore, hold and release: "mailbox -h"
   list ADDR                     entries of a mailbox
   cat ADDR FOLDER UID           the exact bytes of a message
   why ADDR [-message-id ID]     what was journaled, what was skipped, and why
+  gaps ADDR                     of what the archive of a mailbox holds nothing, and why
   verify                        check every digest and every reference of the journal
   stats [ADDR]                  entries and bytes by mailbox, folder and month
   demo DIR                      try it out: see the Makefile's run
@@ -72,10 +73,11 @@ func commands() map[string]command {
 		"init":    {initHelp, noFlags(runInit)},
 		"serve":   {serveHelp, noFlags(runServe)},
 		"check":   {checkHelp, noFlags(runCheck)},
-		"mailbox": {mailboxHelp, noFlags(runMailbox)},
+		"mailbox": {mailboxHelp, defineMailbox},
 		"list":    {listHelp, noFlags(runList)},
 		"cat":     {catHelp, noFlags(runCat)},
 		"why":     {whyHelp, defineWhy},
+		"gaps":    {gapsHelp, noFlags(runGaps)},
 		"verify":  {verifyHelp, noFlags(runVerify)},
 		"stats":   {statsHelp, noFlags(runStats)},
 		"demo":    {demoHelp, defineDemo},

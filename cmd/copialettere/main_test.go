@@ -133,13 +133,22 @@ func TestHelp(t *testing.T) {
 
 func TestWrongUsage(t *testing.T) {
 	for name, args := range map[string][]string{
-		"no command":         {},
-		"unknown command":    {"lsit"},
-		"unknown flag":       {"list", "anna@alpha.test", "-jsno"},
-		"too few arguments":  {"cat", "anna@alpha.test", "INBOX/2026-11"},
-		"too many":           {"list", "anna@alpha.test", "bruno@alpha.test"},
-		"mailbox nothing":    {"mailbox"},
-		"mailbox what":       {"mailbox", "enabel", "anna@alpha.test"},
+		"no command":                 {},
+		"unknown command":            {"lsit"},
+		"unknown flag":               {"list", "anna@alpha.test", "-jsno"},
+		"too few arguments":          {"cat", "anna@alpha.test", "INBOX/2026-11"},
+		"too many":                   {"list", "anna@alpha.test", "bruno@alpha.test"},
+		"mailbox nothing":            {"mailbox"},
+		"mailbox what":               {"mailbox", "enabel", "anna@alpha.test"},
+		"mailbox list of one":        {"mailbox", "list", "anna@alpha.test"},
+		"mailbox show nobody":        {"mailbox", "show"},
+		"mailbox set nothing":        {"mailbox", "set", "anna@alpha.test"},
+		"mailbox hold without why":   {"mailbox", "hold", "anna@alpha.test"},
+		"mailbox enable with a flag": {"mailbox", "enable", "anna@alpha.test", "-now"},
+		"mailbox disable with -reason": {
+			"mailbox", "disable", "anna@alpha.test", "-confirm", "anna@alpha.test", "-reason", "none",
+		},
+		"gaps of two":        {"gaps", "anna@alpha.test", "bruno@alpha.test"},
 		"version with more":  {"version", "extra"},
 		"demo without a dir": {"demo"},
 	} {
@@ -202,7 +211,7 @@ func TestCommands(t *testing.T) {
 	if got := p.must("mailbox", "enable", "Anna@Alpha.test"); !strings.Contains(got, "anna@alpha.test") || !strings.Contains(got, "archive on") {
 		t.Errorf("enable: %s", got)
 	}
-	if got := p.must("mailbox", "enable", "anna@alpha.test"); !strings.Contains(got, "archive on already") {
+	if got := p.must("mailbox", "enable", "anna@alpha.test"); !strings.Contains(got, "nothing changed") {
 		t.Errorf("enable again: %s", got)
 	}
 	p.deliver(message, "anna@alpha.test", "anna@alpha.test")
@@ -216,14 +225,15 @@ func TestCommands(t *testing.T) {
 	if got := p.must("check"); !strings.Contains(got, "1 volumes") {
 		t.Errorf("check: %s", got)
 	}
-	if got := p.must("mailbox", "disable", "anna@alpha.test"); !strings.Contains(got, "archive off") {
+	if got := p.must("mailbox", "disable", "anna@alpha.test", "-confirm", "anna@alpha.test"); !strings.Contains(got, "archive off") {
 		t.Errorf("disable: %s", got)
 	}
+	p.must("mailbox", "set", "anna@alpha.test", "language=en")
 	if got := p.must("why", "anna@alpha.test"); !strings.Contains(got, "skipped: disabled (the archive is off since then)") {
 		t.Errorf("why of a disabled mailbox: %s", got)
 	}
-	if got := p.must("mailbox", "show", "anna@alpha.test"); strings.Count(got, "changed archive") != 2 {
-		t.Errorf("show: %s", got)
+	if got := p.must("mailbox", "log", "anna@alpha.test"); strings.Count(got, "  archive from ") != 2 {
+		t.Errorf("log: %s", got)
 	}
 }
 
@@ -295,7 +305,7 @@ func TestOneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openArchive(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), errLocked.Error()) {
+	if _, err := openArchive(t.Context(), c, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), errLocked.Error()) {
 		t.Errorf("second process: %v", err)
 	}
 }

@@ -66,7 +66,11 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
-	a, err := openArchive(ctx, c, log)
+	files, err := readPEC(c.PEC)
+	if err != nil {
+		return err
+	}
+	a, err := openArchive(ctx, c, files, log)
 	if err != nil {
 		return err
 	}

@@ -1,19 +1,29 @@
 // Package httpd is the journal and its settings over HTTP. Admin is the operator's interface, which the sub-commands use over the
 // admin socket: whoever can open that socket may do all of it. What Metrics serves holds no mail and may be seen by a monitoring system.
 //
-// Admin answers with JSON, one object a line where there are many. An error is {"error": "..."} with a status of 400 (bad request), 404
-// (nothing there) or 500; one that comes in the middle of a list is its last line.
+// Admin answers with JSON, one object a line where there are many. An error is {"error": "..."} with a status of 400 (bad request), 403 (not
+// allowed), 404 (nothing there), 409 (the state of the mailbox is against it) or 500; one that comes in the middle of a list is its last line.
 //
-//	GET  /v1/mailboxes                             all mailboxes that were ever set up
-//	GET  /v1/mailbox?mailbox=ADDR                  one mailbox, with its changes
-//	POST /v1/mailbox/enable?mailbox=ADDR&who=WHO   turn the archive on; /disable turns it off
-//	GET  /v1/list?mailbox=ADDR                     entries
-//	GET  /v1/message?mailbox=ADDR&folder=F&uid=N   the bytes of a message
-//	GET  /v1/why?mailbox=ADDR[&message_id=ID]      what was decided, and why
-//	GET  /v1/verify                                check the whole journal: {"progress": ...} lines, then the report
-//	GET  /v1/stats[?mailbox=ADDR]                  entries and bytes by folder
-//	GET  /v1/version                               the version of the program
-//	GET  /metrics, GET /healthz                    as Metrics
+//	GET  /v1/mailboxes                              all mailboxes that were ever set up
+//	GET  /v1/mailbox?mailbox=ADDR                   one mailbox, with its changes
+//	GET  /v1/log?mailbox=ADDR                       the changes of a mailbox, oldest first
+//	GET  /v1/list?mailbox=ADDR                      entries
+//	GET  /v1/message?mailbox=ADDR&folder=F&uid=N    the bytes of a message
+//	GET  /v1/why?mailbox=ADDR[&message_id=ID]       what was decided, and why
+//	GET  /v1/gaps?mailbox=ADDR                      of what the archive holds nothing, and why
+//	GET  /v1/verify                                 check the whole journal: {"progress": ...} lines, then the report
+//	GET  /v1/stats[?mailbox=ADDR]                   entries and bytes by folder
+//	GET  /v1/version                                the version of the program
+//	GET  /metrics, GET /healthz                     as Metrics
+//
+// These change a mailbox and answer with it. Each takes mailbox=ADDR, and who=WHO, the operator who stands in the log.
+//
+//	POST /v1/mailbox/enable                         turn the archive on
+//	POST /v1/mailbox/set?set=KEY=VALUE[&set=...]    change settings, all or none; the error tells of all that is wrong
+//	POST /v1/mailbox/disable?confirm=ADDR[&now=1]   close the archive; it can be restored in its grace, for which now leaves no time
+//	POST /v1/mailbox/restore                        take that back
+//	POST /v1/mailbox/hold?reason=TEXT               place a legal hold
+//	POST /v1/mailbox/release                        lift it
 package httpd
 
 import (
@@ -24,6 +34,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,16 +52,27 @@ type Backend struct {
 	Metrics *metrics.Registry
 	Version string
 	Logger  *slog.Logger
+	// Grace is for how long a disable can be taken back; zero means policy.DefaultGrace.
+	Grace time.Duration
 }
 
 // Admin returns the operator's interface.
 func Admin(b Backend) http.Handler {
+	if b.Grace == 0 {
+		b.Grace = policy.DefaultGrace
+	}
 	a := &admin{b}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/mailboxes", a.mailboxes)
 	mux.HandleFunc("GET /v1/mailbox", a.mailbox)
 	mux.HandleFunc("POST /v1/mailbox/enable", a.enable)
+	mux.HandleFunc("POST /v1/mailbox/set", a.set)
 	mux.HandleFunc("POST /v1/mailbox/disable", a.disable)
+	mux.HandleFunc("POST /v1/mailbox/restore", a.restore)
+	mux.HandleFunc("POST /v1/mailbox/hold", a.hold)
+	mux.HandleFunc("POST /v1/mailbox/release", a.release)
+	mux.HandleFunc("GET /v1/log", a.log)
+	mux.HandleFunc("GET /v1/gaps", a.gaps)
 	mux.HandleFunc("GET /v1/list", a.list)
 	mux.HandleFunc("GET /v1/message", a.message)
 	mux.HandleFunc("GET /v1/why", a.why)
@@ -103,12 +125,19 @@ type Problem struct {
 
 func (l *lines) fail(log *slog.Logger, err error) {
 	status := http.StatusInternalServerError
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
 	switch {
-	case errors.Is(err, errRequest), errors.Is(err, policy.ErrAddress), errors.Is(err, policy.ErrUnknownDomain):
+	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation):
 		status = http.StatusBadRequest
-	case errors.Is(err, journal.ErrNotFound):
+	case is(policy.ErrForbidden):
+		status = http.StatusForbidden
+	case is(policy.ErrHeld, policy.ErrErasing, policy.ErrNotClosing):
+		status = http.StatusConflict
+	case is(journal.ErrNotFound):
 		status = http.StatusNotFound
-	case errors.Is(err, context.Canceled):
+	case is(context.Canceled):
 	default:
 		if log != nil {
 			log.Error("admin request failed", "error", err)
@@ -131,95 +160,6 @@ func mailboxOf(r *http.Request) (policy.Address, error) {
 		err = fmt.Errorf("%q: %w: want an address with its domain", s, policy.ErrAddress)
 	}
 	return a, err
-}
-
-// MailboxView is a mailbox as it is shown.
-type MailboxView struct {
-	Mailbox string     `json:"mailbox"`
-	Archive string     `json:"archive"` // "on" or "off"
-	Since   *time.Time `json:"since,omitempty"`
-	Entries uint64     `json:"entries"`
-	Bytes   uint64     `json:"bytes"`
-	Changed *bool      `json:"changed,omitempty"` // of enable and disable: whether it was not so before
-
-	Changes []policy.Change `json:"changes,omitempty"` // of a single mailbox
-}
-
-func (a *admin) view(ctx context.Context, address policy.Address, s policy.Settings) (MailboxView, error) {
-	v := MailboxView{Mailbox: address.String(), Archive: "off"}
-	if s.Enabled {
-		v.Archive, v.Since = "on", &s.Since
-	}
-	stats, err := a.b.Journal.Stats(ctx, v.Mailbox)
-	for _, f := range stats {
-		v.Entries += f.Entries
-		v.Bytes += f.Bytes
-	}
-	return v, err
-}
-
-func (a *admin) mailboxes(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	for m, err := range a.b.Policy.Mailboxes(r.Context()) {
-		var v MailboxView
-		if err == nil {
-			v, err = a.view(r.Context(), m.Address, m.Settings)
-		}
-		if err != nil {
-			out.fail(a.b.Logger, err)
-			return
-		}
-		out.write(v)
-	}
-}
-
-func (a *admin) mailbox(w http.ResponseWriter, r *http.Request) { a.showMailbox(w, r, nil) }
-
-func (a *admin) showMailbox(w http.ResponseWriter, r *http.Request, changed *bool) {
-	out := newLines(w)
-	address, err := mailboxOf(r)
-	var v MailboxView
-	if err == nil {
-		var s policy.Settings
-		if s, err = a.b.Policy.Settings(r.Context(), address); err == nil {
-			v, err = a.view(r.Context(), address, s)
-		}
-	}
-	if err == nil {
-		for c, changeErr := range a.b.Policy.Changes(r.Context(), address) {
-			if err = changeErr; err != nil {
-				break
-			}
-			v.Changes = append(v.Changes, c)
-		}
-	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
-	v.Changed = changed
-	out.write(v)
-}
-
-func (a *admin) enable(w http.ResponseWriter, r *http.Request) { a.change(w, r, a.b.Policy.Enable) }
-
-func (a *admin) disable(w http.ResponseWriter, r *http.Request) {
-	a.change(w, r, func(ctx context.Context, address policy.Address, who policy.Actor) (bool, error) {
-		return a.b.Policy.Disable(ctx, address, who, address.String(), policy.DefaultGrace)
-	})
-}
-
-func (a *admin) change(w http.ResponseWriter, r *http.Request, f func(context.Context, policy.Address, policy.Actor) (bool, error)) {
-	address, err := mailboxOf(r)
-	var changed bool
-	if err == nil {
-		changed, err = f(r.Context(), address, policy.Actor{Role: policy.RoleOperator, Name: r.FormValue("who")})
-	}
-	if err != nil {
-		newLines(w).fail(a.b.Logger, err)
-		return
-	}
-	a.showMailbox(w, r, &changed)
 }
 
 func (a *admin) message(w http.ResponseWriter, r *http.Request) {

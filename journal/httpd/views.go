@@ -135,29 +135,115 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 	}
 	slices.SortStableFunc(list, func(a, b VerdictView) int { return a.Time.Compare(b.Time) })
 	s, err := a.b.Policy.Settings(ctx, address)
-	if err != nil {
-		return nil, err
+	if err != nil || s.Enabled {
+		return list, err
 	}
-	if !s.Enabled {
-		off, err := a.offSince(ctx, address)
+	off, err := a.offSince(ctx, address)
+	return append(list, off...), err
+}
+
+// offSince is the verdict of a mailbox whose archive is off: the pause that lasts. There is none where it was turned on just now.
+func (a *admin) offSince(ctx context.Context, address policy.Address) ([]VerdictView, error) {
+	var last policy.Pause
+	for pause, err := range a.b.Policy.Pauses(ctx, address) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, off)
+		last = pause
 	}
-	return list, nil
+	if !last.Until.IsZero() {
+		return nil, nil
+	}
+	v := VerdictView{
+		Time: last.From, Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonDisabled, Detail: "the archive is off since then",
+	}
+	if last.Reason == policy.ReasonNotActivated {
+		v.Detail = "the archive was never on"
+	}
+	return []VerdictView{v}, nil
 }
 
-// offSince is the verdict of a mailbox whose archive is off.
-func (a *admin) offSince(ctx context.Context, address policy.Address) (VerdictView, error) {
-	v := VerdictView{Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonDisabled, Detail: "the archive was never on"}
-	for c, err := range a.b.Policy.Changes(ctx, address) {
-		if err != nil {
-			return v, err
-		}
-		v.Time, v.Detail = c.Time, "the archive is off since then"
+// Kinds of a GapView.
+const (
+	GapPause   = "pause" // the archive was not on, or what it held of that time was erased
+	GapMissing = "gap"   // the archive was on, and does not hold what it should
+)
+
+// GapView is a span of time, or a message, that an archive holds nothing of. Others script against its names.
+type GapView struct {
+	Mailbox     string     `json:"mailbox"`
+	Kind        string     `json:"kind"`            // GapPause or GapMissing
+	From        *time.Time `json:"from,omitempty"`  // absent for the beginning
+	Until       *time.Time `json:"until,omitempty"` // absent of a pause that lasts, and of a single message
+	Reason      string     `json:"reason"`
+	Detail      string     `json:"detail,omitempty"`
+	Direction   string     `json:"direction,omitempty"` // this and the rest: of a single message
+	MailFrom    string     `json:"mail_from,omitempty"`
+	RcptTo      string     `json:"rcpt_to,omitempty"`
+	MessageID   string     `json:"message_id,omitempty"`
+	QueueID     string     `json:"queue_id,omitempty"`
+	Transaction string     `json:"transaction,omitempty"`
+}
+
+func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	address, err := mailboxOf(r)
+	var gaps []GapView
+	if err == nil {
+		gaps, err = a.gapsOf(r.Context(), address)
 	}
-	return v, nil
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	for _, g := range gaps {
+		out.write(g)
+	}
+}
+
+// gapsOf gathers the pauses of a mailbox and the gaps that the journal has on record, in the order of time.
+func (a *admin) gapsOf(ctx context.Context, address policy.Address) ([]GapView, error) {
+	var gaps []GapView
+	for pause, err := range a.b.Policy.Pauses(ctx, address) {
+		if err != nil {
+			return nil, err
+		}
+		gaps = append(gaps, GapView{
+			Mailbox: address.String(), Kind: GapPause, From: known(pause.From), Until: known(pause.Until), Reason: pause.Reason,
+		})
+	}
+	for r, err := range a.b.Journal.Records(ctx, address.String()) {
+		if err != nil {
+			return nil, err
+		}
+		if r.Kind == journal.Gap {
+			gaps = append(gaps, viewGap(address, r))
+		}
+	}
+	start := func(g GapView) time.Time {
+		if g.From == nil {
+			return time.Time{}
+		}
+		return *g.From
+	}
+	slices.SortStableFunc(gaps, func(a, b GapView) int { return start(a).Compare(start(b)) })
+	return gaps, nil
+}
+
+func viewGap(address policy.Address, r *journal.Record) GapView {
+	v := verdictOfRecord(address, r)
+	return GapView{
+		Mailbox: v.Mailbox, Kind: GapMissing, From: &v.Time, Until: v.Until, Reason: v.Reason, Detail: v.Detail, Direction: v.Direction,
+		MailFrom: v.MailFrom, RcptTo: v.RcptTo, MessageID: v.MessageID, QueueID: v.QueueID, Transaction: v.Transaction,
+	}
+}
+
+// known returns a time, or nil for none.
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 func verdictOfEntry(e *journal.Entry) VerdictView {

@@ -7,8 +7,8 @@
 // Durations and sizes are text with a unit, never bare numbers. Durations: ms, s, m, h, d (24 hours), also combined as "1h30m". Sizes:
 // B, kB, MB, GB (powers of 1000) and KiB, MiB, GiB (powers of 1024).
 //
-// The package reads the file and the machine's host name and touches nothing else: whether a folder, a group or a next hop exists is for
-// the check command to find out. contrib/copialettere.toml shows every key with its default.
+// Load and Parse read the file and the machine's host name and touch nothing else: whether a folder, a group or a next hop exists is for
+// the check command to find out. LoadDomains reads a list that the file names. contrib/copialettere.toml shows every key with its default.
 package config
 
 import (
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
 )
 
 // maxFile is the largest configuration file in bytes. Ten thousand domains take about one megabyte.
@@ -37,6 +38,18 @@ type Config struct {
 	Admin Admin
 	// Log is what the daemon writes to its standard error.
 	Log Log
+	// Rights is which settings the owner of a mailbox may change. Its list is never nil.
+	Rights policy.Rights
+	// PEC is how certified mail is told.
+	PEC PEC
+	// Notices is how notices are mailed; nil where the file has no [notices], and none are then.
+	Notices *Notices
+	// Disk is how much of the disk stays free.
+	Disk Disk
+	// Retention is when expired messages are deleted.
+	Retention Retention
+	// Erase is how disabled archives are erased.
+	Erase Erase
 	// Domains are the mail domains in the order of the file. Their names differ.
 	Domains []Domain
 	// Warnings are remarks on what is allowed but seldom wanted, in the order of their lines.
@@ -150,6 +163,9 @@ type Domain struct {
 	Postmasters []string
 	// NextHop is where received mail of this domain is handed on; the zero Spec where that is the next hop of Received.
 	NextHop nexthop.Spec
+	// Defaults are the settings that a mailbox of the domain gets when it is set up, in the order of policy.Keys; notify is never
+	// among them.
+	Defaults []policy.Assignment
 }
 
 // Origin is where the hook learns to which address a message was first sent.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
+	"copialettere/policy/pec"
 )
 
 const minimal = `data = "/var/lib/copialettere"
@@ -100,6 +102,10 @@ func TestDefaults(t *testing.T) {
 		Admin:   Admin{Listen: []Listener{{"unix", "/var/lib/copialettere/admin.sock"}}, SocketMode: 0o600},
 		Log:     Log{Level: slog.LevelInfo, Format: LogText},
 		Domains: []Domain{{Name: "alpha.test", RecipientDelimiter: "+"}},
+		Rights:  policy.Rights{Owner: []string{"notify", "notify_on", "language", "protocols"}},
+		PEC:     PEC{Trust: pec.TrustHeaders},
+		Disk:    Disk{Warn: Watermark{Percent: 10}, Stop: Watermark{Percent: 3}}, Retention: Retention{Hour: 3, Minute: 30, MaxShare: 20},
+		Erase: Erase{Grace: 72 * time.Hour},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -144,11 +150,34 @@ socket_group = "adm"
 [log]
 level = "debug"
 format = "json"
+[rights]
+owner = []
+[pec]
+trust = "signature"
+domains_file = "/etc/copialettere/../domains"
+provider_index = "/srv/igpec.ldif"
+trust_bundle = "/srv/agid.pem"
+[notices]
+relay = "smtp:[::1]:587"
+from = "Archivio@Beta.test"
+max_per_day = 1
+[disk]
+warn = "50GB"
+stop = "3%"
+[retention]
+at = "00:00"
+max_share = "100%"
+[erase]
+grace = "1d"
 [[domain]]
 name = "beta.test"
 recipient_delimiter = "+-"
 postmasters = ["Postmaster@Beta.test", "o'hara.élan+x@beta.test"]
 next_hop = "maildir:/var/mail"
+[domain.defaults]
+quota = "5GB"
+retention = "24"
+filter = "certified, acceptance"
 [[domain]]
 name = "xn--prv-1ma.test"
 recipient_delimiter = ""
@@ -188,11 +217,26 @@ recipient_delimiter = ""
 		t.Errorf("log %+v", c.Log)
 	}
 	wantDomains := []Domain{
-		{"beta.test", "+-", []string{"postmaster@beta.test", "o'hara.élan+x@beta.test"}, nexthop.Spec{Scheme: nexthop.Maildir, Path: "/var/mail"}},
+		{
+			"beta.test", "+-", []string{"postmaster@beta.test", "o'hara.élan+x@beta.test"}, nexthop.Spec{Scheme: nexthop.Maildir, Path: "/var/mail"},
+			[]policy.Assignment{{Key: "filter", Value: "certified, acceptance"}, {Key: "retention", Value: "24"}, {Key: "quota", Value: "5GB"}},
+		},
 		{Name: "xn--prv-1ma.test"},
 	}
 	if !reflect.DeepEqual(c.Domains, wantDomains) {
 		t.Errorf("domains %+v", c.Domains)
+	}
+	if owner := c.Rights.Owner; owner == nil || len(owner) > 0 {
+		t.Errorf("rights %#v", c.Rights)
+	}
+	if c.PEC != (PEC{pec.TrustSignature, "/etc/domains", "/srv/igpec.ldif", "/srv/agid.pem"}) {
+		t.Errorf("pec %+v", c.PEC)
+	}
+	if n := c.Notices; n == nil || *n != (Notices{nexthop.Spec{Scheme: nexthop.SMTP, Host: "::1", Port: 587}, "archivio@beta.test", 1}) {
+		t.Errorf("notices %+v", n)
+	}
+	if c.Disk != (Disk{Watermark{Bytes: 50e9}, Watermark{Percent: 3}}) || c.Retention != (Retention{0, 0, 100}) || c.Erase.Grace != 24*time.Hour {
+		t.Errorf("%+v %+v %+v", c.Disk, c.Retention, c.Erase)
 	}
 	if len(c.Warnings) != 0 {
 		t.Errorf("warnings %v", c.Warnings)
@@ -398,6 +442,7 @@ func FuzzParse(f *testing.F) {
 		if c.Sent != nil {
 			checkHook(t, c.Sent.Hook)
 		}
+		checkArchive(t, c)
 	})
 }
 

@@ -95,6 +95,12 @@ func (r *reader) config(top *table) *Config {
 	c.Admin = top.table("admin").admin(c.Data)
 	c.Log = top.table("log").log()
 	c.Domains = r.domains(top, c.Received != nil)
+	c.Rights = top.table("rights").rights()
+	c.PEC = top.table("pec").pec()
+	c.Notices = top.table("notices").notices()
+	c.Disk = top.table("disk").disk()
+	c.Retention = top.table("retention").retention()
+	c.Erase = top.table("erase").erase()
 	r.unknown()
 	r.clashes()
 	return c
@@ -172,7 +178,7 @@ func (t *table) hook(data, nextHop string, recipients int64) Hook {
 	h.Listen = t.listeners(data, listen)
 	h.SocketMode, h.SocketGroup = t.socket(h.Listen, 0o660, 0o777)
 	t.require("next_hop", `next_hop = "`+nextHop+`"`)
-	h.NextHop = t.nextHop(nextHop, t.name)
+	h.NextHop = t.nextHop("next_hop", nextHop, t.name)
 	h.MaxMessageSize = t.size("max_message_size", 150e6, 1e3, 2e9)
 	// RFC 5321 4.5.3.1.8: a server takes at least 100 recipients.
 	h.MaxRecipients = t.number("max_recipients", recipients, 100, 100000)
@@ -259,10 +265,11 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.RecipientDelimiter = t.delimiter()
 		d.Postmasters = list(t, "postmasters", "postmaster@"+cmp.Or(d.Name, "alpha.test"),
 			func(s string) (string, *fault) { return parseAddress(s, d.Name) }, func(s string) string { return s })
-		d.NextHop = t.nextHop("lmtp:unix:/run/dovecot/lmtp", "received")
+		d.NextHop = t.nextHop("next_hop", "lmtp:unix:/run/dovecot/lmtp", "received")
 		if d.NextHop != (nexthop.Spec{}) && !received {
 			r.warn(t.lineOf("next_hop"), t.key("next_hop"), "it has no effect without [received]", "remove it")
 		}
+		d.Defaults = t.table("defaults").defaults()
 		if !t.absent {
 			domains = append(domains, d)
 		}
@@ -282,15 +289,15 @@ func (t *table) delimiter() string {
 	return s
 }
 
-// nextHop reads the key next_hop for a direction, "received" or "sent".
-func (t *table) nextHop(example, direction string) nexthop.Spec {
-	s, ok := t.text("next_hop", example)
+// nextHop reads the address of a mail server for a direction, "received" or "sent".
+func (t *table) nextHop(key, example, direction string) nexthop.Spec {
+	s, ok := t.text(key, example)
 	if !ok {
 		return nexthop.Spec{}
 	}
 	spec, f := parseNextHop(s, direction)
-	if t.check("next_hop", f) {
-		t.reader.nextHops = append(t.reader.nextHops, placedListener{hopListener(spec), s, t.key("next_hop"), t.lineOf("next_hop")})
+	if t.check(key, f) {
+		t.reader.nextHops = append(t.reader.nextHops, placedListener{hopListener(spec), s, t.key(key), t.lineOf(key)})
 	}
 	return spec
 }

@@ -211,9 +211,9 @@ func list[T any](t *table, name, example string, parse func(string) (T, *fault),
 	return all
 }
 
-// table returns a table of the top of the file.
+// table returns a table inside of this one.
 func (t *table) table(name string) *table {
-	sub := &table{reader: t.reader, name: name, line: t.lineOf(name)}
+	sub := &table{reader: t.reader, name: t.key(name), line: t.lineOf(name)}
 	t.reader.tables = append(t.reader.tables, sub)
 	v, ok := t.value(name)
 	if !ok {
@@ -223,7 +223,7 @@ func (t *table) table(name string) *table {
 	if sub.values, ok = v.(map[string]any); !ok {
 		// What is there is wrong, so nothing is reported as missing in it.
 		sub.absent = true
-		t.fail(name, faultf("write ["+name+"] once, and its keys below", "it wants a table, and has %s", describe(v)))
+		t.fail(name, faultf("write ["+sub.name+"] once, and its keys below", "it wants a table, and has %s", describe(v)))
 		return sub
 	}
 	sub.place = t.place.key(name)
@@ -303,7 +303,7 @@ func (r *reader) unknown() {
 			} else if near := nearest(name, t.known); near != "" {
 				t.fail(name, faultf("remove it; "+quote(near)+" is there", "unknown key"))
 			} else {
-				t.fail(name, faultf(r.home(name), "unknown key"))
+				t.fail(name, faultf(r.home(name, t.values[name]), "unknown key"))
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(t.missing)) {
@@ -312,12 +312,13 @@ func (r *reader) unknown() {
 	}
 }
 
-// home says where a key belongs that its table does not know.
-func (r *reader) home(name string) string {
+// home says where a key belongs that its table does not know. A table belongs where there is a table of that name, other values do not.
+func (r *reader) home(name string, value any) string {
+	_, isTable := value.(map[string]any)
 	var homes []string
 	for i, other := range r.tables {
 		if i > 0 && other.name == r.tables[i-1].name {
-			continue // one [[domain]] knows what all know
+			continue // one [[domain]] knows what all know, and so do their tables
 		}
 		home := "[" + other.name + "]"
 		switch other.name {
@@ -326,7 +327,8 @@ func (r *reader) home(name string) string {
 		case "domain":
 			home = "[[domain]]"
 		}
-		if slices.Contains(other.known, name) && !slices.Contains(homes, home) {
+		wantsTable := slices.ContainsFunc(r.tables, func(t *table) bool { return t.name == other.key(name) })
+		if slices.Contains(other.known, name) && wantsTable == isTable && !slices.Contains(homes, home) {
 			homes = append(homes, home)
 		}
 	}

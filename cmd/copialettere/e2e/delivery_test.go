@@ -123,7 +123,7 @@ func testSwitched(t *testing.T, s *system) {
 	within := s.receive(t, dario)
 	s.expect(t, dario, before)
 	s.expect(t, dario, within, "received")
-	s.hook.Must(t, "mailbox", "disable", dario)
+	s.hook.Must(t, "mailbox", "disable", dario, "-confirm", dario)
 	after := s.receive(t, dario)
 	s.expect(t, dario, after)
 	for _, mark := range []string{before, within, after} {

@@ -1,0 +1,289 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
+	"copialettere/policy/pec"
+)
+
+// PEC is how certified mail and certified recipients are told from others. The files are read when the daemon starts.
+type PEC struct {
+	// Trust is what the filter believes of the class of a message. TrustBundle is there with pec.TrustSignature.
+	Trust pec.Trust
+	// DomainsFile is the absolute path of a list of domains, as LoadDomains reads it; "" where there is none.
+	DomainsFile string
+	// ProviderIndex is the absolute path of the index of providers, as pec.ParseIndex reads it; "" where there is none.
+	ProviderIndex string
+	// TrustBundle is the absolute path of the trusted certificates, as pec.ParseBundle reads them; "" where there are none.
+	TrustBundle string
+}
+
+// Notices is how notices are mailed to the owners of mailboxes.
+type Notices struct {
+	// Relay is the SMTP server that takes them.
+	Relay nexthop.Spec
+	// From is their sender, in lower case.
+	From string
+	// MaxPerDay is how many notices of one mailbox are sent in 24 hours, from 1.
+	MaxPerDay int
+}
+
+// Disk holds the watermarks of free space on the file system of the data folder. Where both are of one kind, Warn is the higher one.
+type Disk struct {
+	// Warn is where the daemon begins to warn.
+	Warn Watermark
+	// Stop is where the journal takes no more messages, which is then what OnJournalError of the hook is about.
+	Stop Watermark
+}
+
+// Watermark is an amount of free space: a share of the file system, or a size. One of its fields is set.
+type Watermark struct {
+	Percent int   // of the file system, from 1 to 90
+	Bytes   int64 // at least 1 MB
+}
+
+// String returns the watermark as the file has it.
+func (w Watermark) String() string {
+	if w.Percent > 0 {
+		return formatPercent(int64(w.Percent))
+	}
+	return formatSize(w.Bytes)
+}
+
+// Of returns the watermark in bytes on a file system of that many bytes.
+func (w Watermark) Of(capacity int64) int64 {
+	if w.Percent > 0 {
+		return capacity / 100 * int64(w.Percent)
+	}
+	return w.Bytes
+}
+
+// Retention is how messages past their retention are deleted.
+type Retention struct {
+	// Hour and Minute are the time of day of the daily run, in the time zone of the machine.
+	Hour, Minute int
+	// MaxShare is the greatest part of all entries, in percent from 1 to 100, that a run deletes without being told to.
+	MaxShare int
+}
+
+// Erase is how the archives of disabled mailboxes are erased.
+type Erase struct {
+	// Grace is for how long the disabling of a mailbox can be taken back.
+	Grace time.Duration
+}
+
+func (t *table) rights() policy.Rights {
+	keys := append([]string{policy.KeyArchive}, policy.Keys()...)
+	if !t.has("owner") {
+		t.value("owner")
+		return policy.Rights{Owner: []string{policy.KeyNotify, policy.KeyNotifyOn, policy.KeyLanguage, policy.KeyProtocols}}
+	}
+	owner := list(t, "owner", policy.KeyNotify, func(s string) (string, *fault) {
+		if (policy.Config{Rights: policy.Rights{Owner: []string{s}}}).Validate() != nil {
+			remedy := "write one of " + strings.Join(keys, ", ")
+			if near := nearest(s, keys); near != "" {
+				remedy = "write " + quote(near)
+			}
+			return "", faultf(remedy, "%s is no setting that an owner can have the right to", quote(s))
+		}
+		return s, nil
+	}, func(s string) string { return s })
+	// To policy, no list at all is the default one: an empty one gives no right.
+	return policy.Rights{Owner: append([]string{}, owner...)}
+}
+
+func (t *table) pec() PEC {
+	c := PEC{Trust: choice(t, "trust", pec.TrustHeaders, pec.TrustSignature)}
+	c.DomainsFile = t.path("domains_file", "/etc/copialettere/domains")
+	c.ProviderIndex = t.path("provider_index", "/var/lib/igpec/igpec.ldif.p7m")
+	c.TrustBundle = t.path("trust_bundle", "/etc/copialettere/pec-authorities.pem")
+	if c.Trust == pec.TrustSignature && !t.has("trust_bundle") {
+		t.fail("trust", faultf(`add trust_bundle = "/etc/copialettere/pec-authorities.pem"`,
+			"without trust_bundle nobody's signature is trusted, and no message would count as certified"))
+	}
+	return c
+}
+
+// path reads the absolute path of a file; "" where the key is absent or wrong.
+func (t *table) path(name, example string) string {
+	s, ok := t.text(name, example)
+	switch {
+	case !ok:
+		return ""
+	case strings.ContainsRune(s, 0):
+		t.fail(name, faultf("remove it", "%s has a NUL character", quote(s)))
+	case !filepath.IsAbs(s):
+		t.fail(name, faultf("write an absolute path such as "+quote(example), "%s is no absolute path", quote(s)))
+	case filepath.Clean(s) == "/" || strings.HasSuffix(s, "/"):
+		t.fail(name, faultf("write the path of a file such as "+quote(example), "%s is a folder", quote(s)))
+	}
+	return filepath.Clean(s)
+}
+
+func (t *table) notices() *Notices {
+	t.require("relay", `relay = "smtp:127.0.0.1:25"`)
+	t.require("from", `from = "archivio@alpha.test"`)
+	c := &Notices{Relay: t.nextHop("relay", "smtp:127.0.0.1:25", "sent")}
+	if s, ok := t.text("from", "archivio@alpha.test"); ok {
+		var f *fault
+		c.From, f = parseAddress(s, "")
+		t.check("from", f)
+	}
+	c.MaxPerDay = t.number("max_per_day", 20, 1, 1000)
+	if t.absent {
+		return nil
+	}
+	return c
+}
+
+func (t *table) disk() Disk {
+	warn, warnOK := t.watermark("warn", Watermark{Percent: 10})
+	stop, stopOK := t.watermark("stop", Watermark{Percent: 3})
+	// A share and a size can only be compared where the disk is.
+	comparable := warnOK && stopOK && (warn.Percent > 0) == (stop.Percent > 0)
+	if comparable && (warn.Percent < stop.Percent || warn.Bytes < stop.Bytes || warn == stop) {
+		key := "warn"
+		if !t.has(key) {
+			key = "stop"
+		}
+		t.fail(key, faultf("raise warn or lower stop", "warn (%s) is not more free space than stop (%s), so the warning would come too late", warn, stop))
+	}
+	return Disk{Warn: warn, Stop: stop}
+}
+
+// watermark reads an amount of free space. It is not ok where the value is wrong, and the fallback then.
+func (t *table) watermark(name string, fallback Watermark) (w Watermark, ok bool) {
+	s, ok := t.text(name, fallback.String())
+	if !ok {
+		return fallback, !t.has(name)
+	}
+	w, f := parseWatermark(s)
+	if !t.check(name, f) {
+		return fallback, false
+	}
+	return w, true
+}
+
+func parseWatermark(s string) (Watermark, *fault) {
+	const minimum = 1e6
+	if digits := strings.TrimSuffix(s, "%"); digits != s || strings.Trim(s, "0123456789") == "" {
+		n, f := parsePercent(s)
+		if f == nil && (n < 1 || n > 90) {
+			f = faultf(`write a value from "1%" to "90%"`, "%s is out of range", quote(s))
+		}
+		return Watermark{Percent: int(n)}, f
+	}
+	n, f := parseSize(s)
+	switch {
+	case f != nil:
+		f = faultf(`write a share of the disk as "10%", or a size as "50GB"`, "%s is neither", quote(s))
+	case n < minimum:
+		f = faultf(fmt.Sprintf("write %q or more", formatSize(minimum)), "%s is out of range", quote(s))
+	}
+	return Watermark{Bytes: n}, f
+}
+
+// parsePercent reads "20%".
+func parsePercent(s string) (int64, *fault) {
+	digits, ok := strings.CutSuffix(s, "%")
+	n, err := strconv.ParseUint(digits, 10, 31)
+	switch {
+	case err != nil || digits[0] == '+':
+		return 0, faultf(`write a whole number of percent, as "20%"`, "%s is no share", quote(s))
+	case !ok:
+		return 0, faultf(`write "`+shorten(digits)+`%"`, "%s has no unit", quote(s))
+	}
+	return int64(n), nil
+}
+
+func formatPercent(n int64) string { return strconv.FormatInt(n, 10) + "%" }
+
+func (t *table) retention() Retention {
+	c := Retention{Hour: 3, Minute: 30}
+	if s, ok := t.text("at", "03:30"); ok {
+		at, err := time.Parse("15:04", s)
+		if err != nil || at.Format("15:04") != s {
+			t.fail("at", faultf(`write hours and minutes from "00:00" to "23:59", as "03:30"`, "%s is no time of day", quote(s)))
+		}
+		c.Hour, c.Minute = at.Hour(), at.Minute()
+	}
+	c.MaxShare = int(quantity(t, "max_share", int64(20), 1, 100, parsePercent, formatPercent, "%"))
+	return c
+}
+
+func (t *table) erase() Erase {
+	return Erase{Grace: t.duration("grace", policy.DefaultGrace, time.Hour, 90*24*time.Hour)}
+}
+
+// defaults reads the settings that a mailbox of a domain begins with, in the order of policy.Keys.
+func (t *table) defaults() []policy.Assignment {
+	var all []policy.Assignment
+	for _, key := range policy.Keys() {
+		if key == policy.KeyNotify && !t.has(key) {
+			// It is known only to be refused with its reason.
+			continue
+		}
+		v, ok := t.value(key)
+		if !ok {
+			continue
+		}
+		s, ok := v.(string)
+		if !ok {
+			t.fail(key, faultf(fmt.Sprintf("write %s = %q", key, exampleOf(key, v)), "it wants a text in quotes, and has %s", describe(v)))
+			continue
+		}
+		a := policy.Assignment{Key: key, Value: s}
+		if t.check(key, checkDefault(a)) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// exampleOf guesses which text is meant by a value that is none.
+func exampleOf(key string, v any) string {
+	switch v := v.(type) {
+	case bool:
+		if v {
+			return "on"
+		}
+		return "off"
+	case int64:
+		text := strconv.FormatInt(v, 10)
+		for _, s := range []string{text, text + "GB"} {
+			if v > 0 && checkDefault(policy.Assignment{Key: key, Value: s}) == nil {
+				return s
+			}
+		}
+	}
+	examples := map[string]string{
+		policy.KeyFilter: "all", policy.KeyRetention: "24", policy.KeyQuota: "1GB", policy.KeyWhenFull: string(policy.WhenFullSkip),
+		policy.KeyProtocols: "imap,pop3,smtp", policy.KeyNotify: "none", policy.KeyNotifyOn: "full,gap", policy.KeyLanguage: string(policy.Italian),
+	}
+	if s, ok := examples[key]; ok {
+		return s
+	}
+	return "on"
+}
+
+// checkDefault says what is wrong with a default of a domain.
+func checkDefault(a policy.Assignment) *fault {
+	c := policy.Config{Domains: []policy.Domain{{Name: "alpha.test", Defaults: []policy.Assignment{a}}}}
+	err := c.Validate()
+	if err == nil {
+		return nil
+	}
+	problem := quote(a.Value) + " can not be a default"
+	var setting *policy.SettingError
+	if !errors.As(err, &setting) {
+		return faultf(oneLine(err.Error()), "%s", problem)
+	}
+	return faultf(oneLine(setting.Remedy), "%s", problem)
+}

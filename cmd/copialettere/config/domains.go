@@ -1,0 +1,87 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"copialettere/policy"
+)
+
+const (
+	// maxDomains is the largest list of domains in bytes. All PEC domains there are take about five megabytes.
+	maxDomains = 64 << 20
+	// maxDomainErrors is how many errors of a list of domains are reported.
+	maxDomainErrors = 20
+)
+
+// LoadDomains reads the list of domains of pec.domains_file and tells of each whether its mailboxes are certified. The keys are in the
+// canonical form of package policy. The error is of type Errors where the file could be read.
+//
+// There is one domain on a line. A ! before it says that its mailboxes are known not to be certified. From # on, a line is a comment. Case
+// does not count. A domain counts for itself and not for those below it.
+func LoadDomains(path string) (map[string]bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the list of domains: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxDomains+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the list of domains: %w", err)
+	}
+	if len(text) > maxDomains {
+		return nil, fmt.Errorf("reading the list of domains: %s is larger than %s", path, formatSize(maxDomains))
+	}
+	return parseDomains(path, string(text))
+}
+
+func parseDomains(file, text string) (map[string]bool, error) {
+	r := &reader{file: file}
+	domains, lines := make(map[string]bool), make(map[string]int)
+	number := 0
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+		number++
+		line, _, _ = strings.Cut(line, "#")
+		name, other := strings.CutPrefix(strings.TrimSpace(line), "!")
+		if name = strings.TrimSpace(name); name == "" && !other {
+			continue
+		}
+		domain, f := canonicalDomain(name)
+		if first := lines[domain]; f == nil && first > 0 && domains[domain] == other {
+			f = faultf("remove one of the two", "%s is certified in one line and not in another, line %d", quote(name), first)
+		}
+		if f != nil {
+			r.fail(number, "", f)
+			if len(r.errors) == maxDomainErrors {
+				break
+			}
+			continue
+		}
+		if lines[domain] == 0 {
+			lines[domain] = number
+		}
+		domains[domain] = !other
+	}
+	if len(r.errors) == 0 && len(domains) == 0 {
+		r.fail(0, "", faultf("write one domain on a line", "there is no domain in it"))
+	}
+	if len(r.errors) > 0 {
+		return nil, r.errors
+	}
+	return domains, nil
+}
+
+// canonicalDomain reads a domain and returns it in the form of package policy.
+func canonicalDomain(s string) (string, *fault) {
+	domain, f := parseDomain(s)
+	if f != nil {
+		return "", f
+	}
+	a, err := policy.ParseAddress("postmaster@" + domain)
+	if err != nil {
+		return "", faultf(`write a domain such as "alpha.test"`, "%s is no domain", quote(s))
+	}
+	return a.Domain, nil
+}

@@ -1,0 +1,98 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"copialettere/policy"
+)
+
+func TestLoadDomains(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       map[string]bool
+		errors     []string // the lines of the error, without the name of the file
+	}{
+		{"certified and others", "# PEC\nalpha.test\n\n  Beta.TEST  # by hand\r\n!ext.test\n! gmx.test\n", map[string]bool{
+			"alpha.test": true, "beta.test": true, "ext.test": false, "gmx.test": false,
+		}, nil},
+		{"byte order mark, no last line end", "\ufeffalpha.test", map[string]bool{"alpha.test": true}, nil},
+		{"in the form of policy", "xn--perch-fsa.test", map[string]bool{"perché.test": true}, nil},
+		{"the same twice", "alpha.test\nALPHA.test\n!beta.test\n!beta.test\n", map[string]bool{"alpha.test": true, "beta.test": false}, nil},
+		{"contradiction", "alpha.test\nbeta.test\n!alpha.test\n", nil, []string{
+			`:3: "alpha.test" is certified in one line and not in another, line 1: remove one of the two`,
+		}},
+		{"no domains", "@alpha.test\nperché.test\n!\nalpha.test beta.test\n*.alpha.test\nalpha.test\n", nil, []string{
+			`:1: "@alpha.test" is no domain: write "alpha.test"`,
+			`:2: "perché.test" is no domain: write it in its ASCII form, which begins with "xn--"`,
+			`:3: "" is no domain: write a domain such as "alpha.test"`,
+			`:4: "alpha.test beta.test" is no domain: write a domain such as "alpha.test"`,
+			`:5: "*.alpha.test" is no domain: write a domain such as "alpha.test"`,
+		}},
+		{"empty", "# nothing yet\n", nil, []string{": there is no domain in it: write one domain on a line"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "domains")
+			if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := LoadDomains(path)
+			want := ""
+			if test.errors != nil {
+				want = path + strings.Join(test.errors, "\n"+path)
+			}
+			var all Errors
+			if want == "" && err != nil || want != "" && (!errors.As(err, &all) || err.Error() != want) {
+				t.Errorf("error\n%v\nwant\n%s", err, want)
+			}
+			if !maps.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+	t.Run("errors have an end", func(t *testing.T) {
+		var all Errors
+		if _, err := parseDomains("domains", strings.Repeat("?\n", 1000)); !errors.As(err, &all) || len(all) != maxDomainErrors {
+			t.Errorf("%d errors", len(all))
+		}
+	})
+	t.Run("no file", func(t *testing.T) {
+		if _, err := LoadDomains(filepath.Join(t.TempDir(), "none")); !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+}
+
+// FuzzDomains: what is accepted has the form that policy asks with, and what is refused has lines that lead somewhere.
+func FuzzDomains(f *testing.F) {
+	for _, s := range []string{"alpha.test\n!ext.test\n", "# x\n\n", "xn--perch-fsa.test", "xn--a.test\n!xn--a.test", "\ufeffA.test\r\n", "!", "a.test#b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		domains, err := parseDomains("domains", text)
+		if err == nil && len(domains) == 0 {
+			t.Error("accepted without a domain")
+		}
+		for domain := range domains {
+			if a, err := policy.ParseAddress("anna@" + domain); err != nil || a.Domain != domain {
+				t.Errorf("%q is no domain of policy: %+v, %v", domain, a, err)
+			}
+		}
+		var all Errors
+		if err != nil && !errors.As(err, &all) {
+			t.Fatalf("%T", err)
+		}
+		for _, e := range all {
+			inside := 0 <= e.Line && e.Line <= strings.Count(text, "\n")+1
+			if !inside || e.Problem == "" || e.Remedy == "" || strings.ContainsAny(e.Error(), "\n\r") {
+				t.Errorf("%#v", e)
+			}
+		}
+	})
+}

@@ -1,0 +1,334 @@
+package httpd
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/kv/level"
+	"copialettere/journal/metrics"
+	"copialettere/policy"
+)
+
+// rig is the operator's interface over a journal in a temporary folder.
+type rig struct {
+	t       *testing.T
+	backend Backend
+	handler http.Handler
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	engine, err := level.Open(t.TempDir(), level.Options{Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Open(engine, journal.Options{Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	settings, err := engine.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test", RecipientDelimiter: "+"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := Backend{Journal: j, Policy: p, Metrics: new(metrics.Registry), Version: "test", Logger: log}
+	return &rig{t, b, Admin(b)}
+}
+
+// ask sends "METHOD PATH?QUERY" and returns the status and the lines of the answer.
+func (r *rig) ask(request string) (status int, lines []string) {
+	r.t.Helper()
+	method, target, _ := strings.Cut(request, " ")
+	w := httptest.NewRecorder()
+	r.handler.ServeHTTP(w, httptest.NewRequestWithContext(r.t.Context(), method, target, nil))
+	b, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		lines = append(lines, strings.TrimSuffix(line, "\n"))
+	}
+	return w.Code, lines
+}
+
+// fails sends a request that must be refused with that status and say all of want.
+func (r *rig) fails(request string, status int, want ...string) {
+	r.t.Helper()
+	got, lines := r.ask(request)
+	var p Problem
+	if len(lines) == 1 {
+		json.Unmarshal([]byte(lines[0]), &p)
+	}
+	if got != status || p.Error == "" {
+		r.t.Errorf("%s: status %d, want %d: %q", request, got, status, lines)
+	}
+	for _, s := range want {
+		if !strings.Contains(p.Error, s) {
+			r.t.Errorf("%s: the error does not say %q: %s", request, s, p.Error)
+		}
+	}
+}
+
+// get sends a request that succeeds and returns its objects.
+func get[T any](r *rig, request string) []T {
+	r.t.Helper()
+	status, lines := r.ask(request)
+	if status != http.StatusOK {
+		r.t.Fatalf("%s: status %d: %q", request, status, lines)
+	}
+	all := make([]T, len(lines))
+	for i, line := range lines {
+		if err := json.Unmarshal([]byte(line), &all[i]); err != nil {
+			r.t.Fatalf("%s: %v: %s", request, err, line)
+		}
+	}
+	return all
+}
+
+func (r *rig) mailbox(request string) MailboxView {
+	r.t.Helper()
+	all := get[MailboxView](r, request)
+	if len(all) != 1 {
+		r.t.Fatalf("%s: %d answers", request, len(all))
+	}
+	return all[0]
+}
+
+func (r *rig) address(s string) policy.Address {
+	r.t.Helper()
+	a, err := policy.ParseAddress(s)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return a
+}
+
+const anna = "mailbox=anna@alpha.test&who=root"
+
+// TestStatus names a request for each status that is no success.
+func TestStatus(t *testing.T) {
+	r := newRig(t)
+	const post = "POST /v1/mailbox/"
+	r.mailbox(post + "enable?" + anna)
+
+	r.fails("GET /v1/mailbox?mailbox=anna", 400, "no domain")
+	r.fails("GET /v1/log?mailbox=", 400)
+	r.fails("GET /v1/gaps?mailbox=anna@", 400)
+	r.fails(post+"enable?mailbox=anna@ext.test&who=root", 400, "domain not configured")
+	r.fails(post+"enable?mailbox=anna@alpha.test", 400, "name the operator")
+	r.fails(post+"set?"+anna, 400, "no set=KEY=VALUE")
+	r.fails(post+"set?"+anna+"&set=quota=1&set=retention=7&set=colour=red&set=write=on", 400, "quota=", "retention=", "colour")
+	r.fails(post+"set?"+anna+"&set=write=on&set=write=off", 400, "twice")
+	r.fails(post+"disable?"+anna, 400, "not confirmed")
+	r.fails(post+"disable?"+anna+"&confirm=bruno@alpha.test", 400, "not confirmed")
+	r.fails(post+"disable?"+anna+"&confirm=anna@alpha.test&now=soon", 400, "want true or false")
+	r.fails(post+"hold?"+anna, 400, "want a reason")
+	r.fails(post+"hold?"+anna+"&reason=a%0Ab", 400, "want a reason")
+	r.fails("GET /v1/message?mailbox=anna@alpha.test&folder=INBOX/2026-11&uid=1", 404)
+
+	r.fails(post+"restore?mailbox=bruno@alpha.test&who=root", 409, "not closing")
+	r.mailbox(post + "hold?" + anna + "&reason=case")
+	r.fails(post+"disable?"+anna+"&confirm=anna@alpha.test", 409, "legal hold", "case")
+	r.mailbox(post + "release?" + anna)
+	r.mailbox(post + "disable?" + anna + "&confirm=anna@alpha.test&now=1")
+	if err := r.backend.Policy.Erasing(t.Context(), r.address("anna@alpha.test")); err != nil {
+		t.Fatal(err)
+	}
+	for _, act := range []string{"restore", "enable", "hold"} {
+		r.fails(post+act+"?"+anna+"&reason=late", 409, "being erased")
+	}
+	if v := r.mailbox("GET /v1/mailbox?" + anna); v.Erasure != "running" || v.EraseAt != nil || v.Archive != "off" {
+		t.Errorf("being erased: %+v", v)
+	}
+	if status, _ := r.ask("GET /v1/mailbox/enable?" + anna); status != 405 && status != 404 {
+		t.Errorf("a GET that changes: status %d", status)
+	}
+}
+
+// TestForbidden asks in the way of a face for owners: the operator is allowed everything.
+func TestForbidden(t *testing.T) {
+	r := newRig(t)
+	owner := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}
+	_, err := r.backend.Policy.Set(t.Context(), r.address("anna@alpha.test"), owner, []policy.Assignment{{Key: "retention", Value: "6"}})
+	w := httptest.NewRecorder()
+	newLines(w).fail(r.backend.Logger, err)
+	if w.Code != http.StatusForbidden {
+		t.Errorf("%v: status %d", err, w.Code)
+	}
+}
+
+// TestSetWithoutValue: a text without = is refused for every key, also together with what is right, and nothing is changed.
+func TestSetWithoutValue(t *testing.T) {
+	r := newRig(t)
+	for _, key := range append(policy.Keys(), policy.KeyArchive, policy.KeyHold, "", "=") {
+		r.fails("POST /v1/mailbox/set?"+anna+"&set=language=en&set="+url.QueryEscape(key), 400)
+	}
+	if list := get[MailboxView](r, "GET /v1/mailboxes"); len(list) != 0 {
+		t.Errorf("changed all the same: %+v", list)
+	}
+}
+
+func TestMailboxView(t *testing.T) {
+	r := newRig(t)
+	v := r.mailbox("GET /v1/mailbox?" + anna)
+	if v.Archive != "off" || v.Since != nil || v.Erasure != "" || v.Hold != nil || v.Changes != nil || v.Changed != nil {
+		t.Errorf("never set up: %+v", v)
+	}
+	v = r.mailbox("POST /v1/mailbox/set?" + anna + "&set=quota=5GB&set=notify=anna@ext.test")
+	if !*v.Changed || len(v.Changes) != 2 || v.Changes[0].Role != policy.RoleOperator || v.Changes[0].Who != "root" {
+		t.Errorf("set: %+v", v)
+	}
+	if v = r.mailbox("POST /v1/mailbox/set?" + anna + "&set=quota=5GB"); *v.Changed || len(v.Changes) != 0 {
+		t.Errorf("set again: %+v", v)
+	}
+	var texts []string
+	for _, s := range v.Settings {
+		texts = append(texts, s.Key+"="+s.Value)
+	}
+	want := "archive=off filter=all write=off manual_delete=off imap=off retention=none quota=5GB when_full=skip protocols=imap,pop3,smtp " +
+		"notify=anna@ext.test notify_on=full,gap,retention language=it hold=off erasure=none"
+	if got := strings.Join(texts, " "); got != want {
+		t.Errorf("settings\n%s\nwant\n%s", got, want)
+	}
+
+	begun := *r.mailbox("POST /v1/mailbox/enable?" + anna).Since
+	r.mailbox("POST /v1/mailbox/hold?" + anna + "&reason=case+12")
+	if v = r.mailbox("GET /v1/mailbox?" + anna); v.Hold == nil || v.Hold.Reason != "case 12" || v.Hold.Who != "operator root" || v.Hold.Since.IsZero() {
+		t.Errorf("held: %+v", v.Hold)
+	}
+	if v = r.mailbox("POST /v1/mailbox/release?" + anna); v.Hold != nil || !*v.Changed {
+		t.Errorf("released: %+v", v)
+	}
+	v = r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	if left := time.Until(*v.EraseAt); v.Erasure != "due" || v.Archive != "off" || left > policy.DefaultGrace || left < policy.DefaultGrace-time.Hour ||
+		!v.Since.Equal(begun) {
+		t.Errorf("closing: %+v", v)
+	}
+	if v = r.mailbox("POST /v1/mailbox/restore?" + anna); v.Archive != "on" || v.EraseAt != nil || !v.Since.Equal(begun) {
+		t.Errorf("restored: %+v", v)
+	}
+	if v = r.mailbox("POST /v1/mailbox/restore?" + anna); *v.Changed {
+		t.Errorf("restored again: %+v", v)
+	}
+
+	log := get[ChangeView](r, "GET /v1/log?"+anna)
+	if len(log) != len(v.Changes) || len(log) != 9 {
+		t.Fatalf("%d changes in the log, %d in the mailbox", len(log), len(v.Changes))
+	}
+	for i, c := range log {
+		if c.Mailbox != "anna@alpha.test" || c.Number != uint64(i)+1 || c.Key != v.Changes[i].Key || !c.Time.Equal(v.Changes[i].Time) || c.Who != "root" {
+			t.Errorf("change %d: %+v", i, c)
+		}
+	}
+	if log := get[ChangeView](r, "GET /v1/log?mailbox=bruno@alpha.test"); len(log) != 0 {
+		t.Errorf("log of nobody: %+v", log)
+	}
+}
+
+// TestGaps: pauses and gaps stand in the order of time, skips do not stand there at all, and nobody sees what is another's.
+func TestGaps(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /v1/mailbox/enable?" + anna)
+	within := time.Now().UTC()
+	r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	r.mailbox("POST /v1/mailbox/restore?" + anna)
+	after := time.Now().UTC()
+	err := r.backend.Journal.Record(t.Context(),
+		journal.Record{Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: after, Until: after.Add(time.Second), Reason: journal.ReasonJournalFault},
+		journal.Record{
+			Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: within, Reason: journal.ReasonJournalFault, Direction: journal.Received,
+			MessageID: "<1@ext.test>", MailFrom: "s@ext.test", RcptTo: "anna@alpha.test", QueueID: "4711", Transaction: "T1",
+		},
+		journal.Record{Kind: journal.Gap, Time: within.Add(-24 * time.Hour), Reason: journal.ReasonLost, Detail: "3 updates"},
+		journal.Record{Kind: journal.Skip, Mailbox: "anna@alpha.test", Time: within, Reason: policy.ReasonAlias},
+		journal.Record{Kind: journal.Gap, Mailbox: "bruno@alpha.test", Time: within, Reason: journal.ReasonJournalFault},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := get[GapView](r, "GET /v1/gaps?"+anna)
+	var got []string
+	for _, g := range list {
+		got = append(got, fmt.Sprintf("%s %s %t %t", g.Kind, g.Reason, g.From != nil, g.Until != nil))
+	}
+	want := []string{
+		"pause not-activated false true", "gap lost true false", "gap journal-fault true false", "pause disabled true true",
+		"gap journal-fault true true",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if g := list[2]; !g.From.Equal(within) || g.MessageID != "<1@ext.test>" || g.Direction != "received" || g.Mailbox != "anna@alpha.test" ||
+		g.MailFrom != "s@ext.test" || g.RcptTo != "anna@alpha.test" || g.QueueID != "4711" || g.Transaction != "T1" {
+		t.Errorf("gap of a message: %+v", g)
+	}
+	if g := list[1]; g.Detail != "3 updates" || g.Mailbox != "anna@alpha.test" {
+		t.Errorf("gap of all mailboxes: %+v", g)
+	}
+	list = get[GapView](r, "GET /v1/gaps?mailbox=carla@alpha.test")
+	if len(list) != 2 || list[0].Reason != policy.ReasonNotActivated || list[0].Until != nil || list[1].Reason != journal.ReasonLost {
+		t.Errorf("gaps of nobody: %+v", list)
+	}
+}
+
+// TestWhyOff: the verdict of a mailbox that is off has the time when it was turned off, whatever was changed since.
+func TestWhyOff(t *testing.T) {
+	r := newRig(t)
+	why := func() VerdictView {
+		t.Helper()
+		list := get[VerdictView](r, "GET /v1/why?"+anna)
+		if len(list) != 1 {
+			t.Fatalf("%d verdicts", len(list))
+		}
+		return list[0]
+	}
+	const never, since = "the archive was never on", "the archive is off since then"
+	if v := why(); v.Reason != policy.ReasonDisabled || v.Detail != never || !v.Time.IsZero() {
+		t.Errorf("never set up: %+v", v)
+	}
+	r.mailbox("POST /v1/mailbox/set?" + anna + "&set=language=en")
+	if v := why(); v.Detail != never || !v.Time.IsZero() {
+		t.Errorf("set up, never on: %+v", v)
+	}
+	r.mailbox("POST /v1/mailbox/enable?" + anna)
+	if list := get[VerdictView](r, "GET /v1/why?"+anna); len(list) != 0 {
+		t.Errorf("on: %+v", list)
+	}
+	v := r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test&now=true")
+	off := v.Changes[len(v.Changes)-1].Time
+	r.mailbox("POST /v1/mailbox/set?" + anna + "&set=language=it")
+	a := r.address("anna@alpha.test")
+	for _, step := range []func() error{
+		func() error { return nil },
+		func() error { return r.backend.Policy.Erasing(t.Context(), a) },
+		func() error { return r.backend.Policy.Erased(t.Context(), a) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+		if v := why(); v.Reason != policy.ReasonDisabled || v.Detail != since || !v.Time.Equal(off) {
+			t.Errorf("off: %+v, want the time %s", v, off)
+		}
+	}
+}
