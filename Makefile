@@ -10,7 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PROGRAMS    := postfix smtp-source dovecot swaks perl
 PACKAGES    := postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve swaks perl
 E2E         := ./cmd/copialettere/e2e/...
-FUZZTIME    := 3m
+FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
 

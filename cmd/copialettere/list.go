@@ -138,7 +138,7 @@ func (in *invocation) printVerdict(v httpd.VerdictView) {
 		what += " (" + printable(v.Detail) + ")"
 	}
 	if v.ORCPT != "" && v.Verdict == "skipped" {
-		what += ", first sent to " + printable(v.ORCPT)
+		what += ", first sent to " + printable(strings.TrimPrefix(v.ORCPT, "rfc822;"))
 	}
 	fmt.Fprintf(in.stdout, "%-19s  %s", when, what)
 	if v.MessageID != "" {
