@@ -54,6 +54,10 @@ func (j *Journal) NewDraft(ctx context.Context) *Draft {
 	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), whole: sha256.New()}
 	d.scanner = j.scanners.Get().(*part.Scanner)
 	d.scanner.Reset()
+	if cause := j.suspended.Load(); cause != nil {
+		d.err = *cause
+		return d
+	}
 	d.volume, d.err = j.volume(ctx, kv.MonthOf(d.arrival), true)
 	return d
 }

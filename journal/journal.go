@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -72,6 +73,8 @@ type Journal struct {
 	nextValidity uint32 // the next UIDVALIDITY; guarded by validityMu
 	endValidity  uint32 // the end of those that are reserved; guarded by validityMu
 
+	suspended atomic.Pointer[error] // why drafts are refused; nil while they are not
+
 	lossMu sync.Mutex
 	lossAt map[kv.Month]time.Time // when losses were last looked for; guarded by lossMu
 
@@ -128,6 +131,16 @@ func (j *Journal) Close() error {
 	j.done.Wait()
 	j.unzstd.Close()
 	return j.zstd.Close()
+}
+
+// Suspend makes the journal refuse new drafts with cause, as if its store failed, until it is called with nil. What is under way, reading,
+// outcomes and records go on.
+func (j *Journal) Suspend(cause error) {
+	if cause == nil {
+		j.suspended.Store(nil)
+		return
+	}
+	j.suspended.Store(&cause)
 }
 
 // volume returns the store of a month, with its losses put on record.

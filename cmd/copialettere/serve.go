@@ -75,10 +75,12 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	d := &daemon{config: c, log: log, archive: a, failed: make(chan error, 1)}
+	d := &daemon{config: c, log: log, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
+	disk := newDiskWatch(c, a, log)
+	disk.look()
+	d.running.Go(func() { disk.run(d.quit) })
 	if err := d.start(); err != nil {
-		d.stop()
-		return err
+		return errors.Join(err, d.stop())
 	}
 	log.Info("ready", "version", version, "data", c.Data)
 	notify("READY=1")
@@ -95,8 +97,9 @@ type daemon struct {
 	archive *archive
 	hooks   []*lmtp.Server
 	admin   []*http.Server
-	running sync.WaitGroup // a goroutine per listener
+	running sync.WaitGroup // a goroutine per listener, and those that end with quit
 	failed  chan error     // the first listener that failed
+	quit    chan struct{}  // closed when the daemon stops
 }
 
 func (d *daemon) start() error {
@@ -265,6 +268,7 @@ func (d *daemon) stop() error {
 	for _, s := range d.admin {
 		errs = append(errs, s.Shutdown(ctx))
 	}
+	close(d.quit)
 	d.running.Wait()
 	return errors.Join(errs...)
 }
