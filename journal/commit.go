@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"copialettere/journal/kv"
@@ -19,14 +18,53 @@ type Intent struct {
 	RcptTo     string   // received mail
 	ORCPT      string   // received mail
 	Recipients []string // sent mail
-	Class      string
 	Flags      []string
+	Quota      Quota
+
+	// What kind of message it is, as Entry tells it.
+	Class, DeclaredClass, Signature, SentTo string
+	Certification                           []byte // at most MaxCertification bytes
+
+	// Links are names under which Linked finds the entry, such as the ids of a practice: at most MaxLinks, each of 1 to MaxLink bytes,
+	// none of them zero. They mean nothing to the journal.
+	Links []string
 }
 
-// Placement is where the message of an Intent is in the journal.
+// Limits of what an Intent tells of its class, so that an entry fits into an update.
+const (
+	MaxCertification = 1 << 20 // bytes
+	MaxLinks         = 16
+	MaxLink          = 255 // bytes
+)
+
+// ErrIntent says that an Intent is over its limits, which is a mistake of the caller.
+var ErrIntent = errors.New("not an intent that can be kept")
+
+func (in *Intent) check() error {
+	if err := checkMailbox(in.Mailbox); err != nil {
+		return err
+	}
+	if len(in.Certification) > MaxCertification {
+		return fmt.Errorf("mailbox %s: certification of %d bytes: %w", in.Mailbox, len(in.Certification), ErrIntent)
+	}
+	if len(in.Links) > MaxLinks {
+		return fmt.Errorf("mailbox %s: %d links: %w", in.Mailbox, len(in.Links), ErrIntent)
+	}
+	for _, l := range in.Links {
+		if checkLink(l) != nil {
+			return fmt.Errorf("mailbox %s: link %q: %w", in.Mailbox, l, ErrIntent)
+		}
+	}
+	return nil
+}
+
+// Placement is where the message of an Intent is in the journal. Where nothing was archived, UID is 0 and Skipped says why: there is
+// no outcome to tell, then.
 type Placement struct {
 	Ref
-	Found bool // the entry was there before: this is a repetition
+	Found   bool   // the entry was there before: this is a repetition
+	Skipped string // "", ReasonFull or ReasonDeleted; it is on record
+	Crossed int    // 75, 90 or 100: the percentage of the quota that the mailbox passed with this entry; else 0
 }
 
 // groupSize is about how many bytes of entries, or of records, one update makes; the rest of a long list follows in the next.
@@ -41,14 +79,17 @@ type candidate struct {
 	parts    []byte // its part table, encoded
 	delivery []byte // its delivery key
 	validity uint32 // for its folder, if that is new
+	quota    Quota
+	noRoom   bool // and none can be made
 }
 
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
 // delivery already keeps that one. What it returns is in the order of intents. Every entry is then in the state Unknown until
 // Delivered, Deferred or Withdraw tells more. After an error nothing of it counts, although it may turn up later; the MTA's retry
-// will then find it. Commit is called once.
+// will then find it. The error is ErrFull when a quota wants that. Commit is called once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
-	table, digest := d.finish()
+	table := d.end()
+	digest := d.digest
 	if d.err != nil {
 		return nil, fmt.Errorf("take in message: %w", d.err)
 	}
@@ -62,12 +103,12 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	entries := make([]candidate, len(intents))
 	common := d.entry(env, table, digest)
 	for i := range intents {
-		if err := checkMailbox(intents[i].Mailbox); err != nil {
+		if err := intents[i].check(); err != nil {
 			return nil, err
 		}
 		e := intents[i].of(common)
 		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		entries[i] = candidate{Entry: e, parts: parts, delivery: key}
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
 	}
 	placements, err := d.repeated(ctx, entries)
 	if err != nil {
@@ -96,61 +137,116 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 
 // commitGroup makes entries that are not placed yet, in one update with the chunks that the store does not have and the skips.
 func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements []Placement, skips []Record) error {
+	g := &group{d: d, entries: entries, placements: placements, earlier: slices.Clone(placements), skips: skips}
 	locks := lockRecords(make([]string, 0, len(entries)+len(skips)), skips)
 	for _, e := range entries {
 		locks = append(locks, e.Mailbox)
 	}
-	earlier := slices.Clone(placements)
-	made := 0
-	var homeless []int
-	update := func(tx kv.Tx) error {
-		copy(placements, earlier)
-		made, homeless = 0, homeless[:0]
+	for tries := 0; ; tries++ {
 		for i := range entries {
-			if placements[i].Found {
-				continue
+			if entries[i].quota.Limit > 0 && !placements[i].done() {
+				if err := d.j.loadUsage(ctx, entries[i].Mailbox); err != nil {
+					return err
+				}
 			}
-			e := &entries[i]
-			isNew, err := place(tx, e)
-			if errors.Is(err, errNewFolder) {
-				homeless = append(homeless, i)
-				continue
+		}
+		err := d.j.update(ctx, d.volume, kv.MonthOf(d.arrival), locks, g.update)
+		var noRoom *noRoomError
+		switch {
+		case err == nil:
+			if g.made > 0 {
+				d.pending = nil
 			}
+			d.j.journaled.Add(int64(g.made))
+			d.j.bytesIn.Add(int64(g.made) * d.size)
+			d.j.countGaps(skips)
+			d.j.countGaps(g.gaps)
+			return nil
+		case tries > maxRoomTries+len(entries):
+			return err
+		case errors.Is(err, errNewFolder):
+			for _, e := range g.homeless {
+				if e.validity, err = d.j.newValidity(ctx); err != nil {
+					return err
+				}
+			}
+		case errors.Is(err, errUsageUnknown):
+		case errors.As(err, &noRoom):
+			c := noRoom.candidate
+			made, err := d.j.makeRoom(ctx, c.Mailbox, uint64(c.Size), c.quota.Limit)
 			if err != nil {
-				return fmt.Errorf("mailbox %s: %w", e.Mailbox, err)
-			}
-			if isNew {
-				made++
-			}
-			placements[i] = Placement{Ref: e.Ref, Found: !isNew}
-		}
-		if len(homeless) > 0 {
-			return errNewFolder
-		}
-		if made > 0 {
-			putChunks(tx, d.pending)
-		}
-		return putRecords(tx, skips)
-	}
-	err := d.volume.Update(ctx, locks, update)
-	if errors.Is(err, errNewFolder) {
-		for _, i := range homeless {
-			if entries[i].validity, err = d.j.newValidity(ctx); err != nil {
 				return err
 			}
+			c.noRoom = !made
+		default:
+			return err
 		}
-		err = d.volume.Update(ctx, locks, update)
 	}
-	if err != nil {
+}
+
+func (p *Placement) done() bool { return p.Found || p.Skipped != "" }
+
+// group is what one update makes of the entries of a draft.
+type group struct {
+	d          *Draft
+	entries    []candidate
+	placements []Placement // of the entries
+	earlier    []Placement // of those that were found in other months
+	skips      []Record
+
+	made     int
+	gaps     []Record // of entries that had no room, or were deleted before
+	homeless []*candidate
+}
+
+// update may run more than once.
+func (g *group) update(c *change) error {
+	copy(g.placements, g.earlier)
+	g.made, g.gaps, g.homeless = 0, nil, nil
+	for i := range g.entries {
+		p, e := &g.placements[i], &g.entries[i]
+		if p.Skipped != "" {
+			g.gaps = append(g.gaps, e.record(Skip, p.Skipped))
+		}
+		if p.done() {
+			continue
+		}
+		var err error
+		*p, err = c.place(e)
+		if errors.Is(err, errNewFolder) {
+			g.homeless = append(g.homeless, e)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("mailbox %s: %w", e.Mailbox, err)
+		}
+		switch {
+		case p.Skipped == ReasonFull:
+			g.gaps = append(g.gaps, e.record(Gap, ReasonFull))
+		case p.Skipped != "":
+			g.gaps = append(g.gaps, e.record(Skip, p.Skipped))
+		case !p.Found:
+			g.made++
+		}
+	}
+	if len(g.homeless) > 0 {
+		return errNewFolder
+	}
+	if g.made > 0 {
+		putChunks(c, g.d.pending)
+	}
+	if err := putRecords(c, g.gaps); err != nil {
 		return err
 	}
-	if made > 0 {
-		d.pending = nil
+	return putRecords(c, g.skips)
+}
+
+// record returns what goes on record of a message that the mailbox does not get.
+func (e *candidate) record(kind RecordKind, reason string) Record {
+	return Record{
+		Kind: kind, Mailbox: e.Mailbox, Time: e.Time, Reason: reason, Direction: e.Direction, MailFrom: e.MailFrom, RcptTo: e.RcptTo,
+		ORCPT: e.ORCPT, MessageID: e.MessageID, QueueID: e.QueueID, Transaction: e.Transaction,
 	}
-	d.j.journaled.Add(int64(made))
-	d.j.bytesIn.Add(int64(made) * d.size)
-	d.j.countGaps(skips)
-	return nil
 }
 
 // entry returns what the entries of all intents have in common.
@@ -180,51 +276,55 @@ func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 func (in *Intent) of(e Entry) *Entry {
 	e.Mailbox, e.Folder, e.Direction = in.Mailbox, FolderOf(in.Direction), in.Direction
 	e.RcptTo, e.ORCPT, e.Recipients = in.RcptTo, in.ORCPT, in.Recipients
-	e.Class, e.Flags = in.Class, in.Flags
+	e.Flags, e.Links = in.Flags, unique(in.Links)
+	e.Class, e.DeclaredClass, e.Signature, e.SentTo, e.Certification = in.Class, in.DeclaredClass, in.Signature, in.SentTo, in.Certification
 	return &e
 }
 
-// place puts the entry behind the last one of its folder, or finds that it is there. It sets e.Ref to where it is. The error is
-// errNewFolder when it needs a UIDVALIDITY that it has not got.
-func place(tx kv.Tx, e *candidate) (isNew bool, err error) {
-	switch v, err := tx.Get(e.delivery); {
+// place puts the entry behind the last one of its folder, or finds that it is there, or was and is deleted, or has no room. It sets
+// e.Ref to where it is. The error is errNewFolder when it needs a UIDVALIDITY that it has not got.
+func (c *change) place(e *candidate) (Placement, error) {
+	switch v, err := c.Get(e.delivery); {
 	case err == nil:
+		if _, gone := isTombstone(v); gone {
+			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+		}
 		found := *e.Entry
 		if found.Ref, err = decodePlace(e.Mailbox, e.Month, v); err != nil {
-			return false, err
+			return Placement{}, err
 		}
-		switch err := repeat(tx, &found); {
+		switch err := repeat(c, &found); {
 		case err == nil:
 			e.Ref = found.Ref
-			return false, nil
+			return Placement{Ref: e.Ref, Found: true}, nil
 		case !errors.Is(err, ErrNotFound):
-			return false, err
+			return Placement{}, err
 		}
 	case !errors.Is(err, kv.ErrNotFound):
-		return false, err
+		return Placement{}, err
 	}
-	counters, err := getCounters(tx, e.Mailbox, e.Folder)
+	used, ok, err := c.take(e.Mailbox, uint64(e.Size), e.quota.Limit)
 	if err != nil {
-		return false, err
+		return Placement{}, err
 	}
-	if counters.nextUID == 0 {
-		if e.validity == 0 {
-			return false, errNewFolder
+	if !ok {
+		switch {
+		case e.quota.WhenFull == DeferFull:
+			return Placement{}, ErrFull
+		case e.quota.WhenFull == MakeRoom && !e.noRoom:
+			return Placement{}, &noRoomError{e}
 		}
-		counters.nextUID, counters.uidValidity = 1, e.validity
+		c.spare(e.Entry) // what the draft has already stored
+		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonFull}, nil
 	}
-	if counters.nextUID == math.MaxUint32 {
-		return false, fmt.Errorf("folder %s has no UID left", e.FolderName())
+	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {
+		return Placement{}, err
 	}
-	e.UID = counters.nextUID
-	counters.nextUID++
-	counters.entries++
-	counters.bytes += uint64(e.Size)
-	tx.Put(entryKey(e.Ref), e.encode(e.parts))
-	tx.Put(outcomeKey(e.Ref), outcome{state: Unknown, withdrawal: true, transaction: e.Transaction}.encode())
-	tx.Put(e.delivery, encodePlace(e.Ref))
-	tx.Put(counterKey(e.Mailbox, e.Folder), counters.encode())
-	return true, nil
+	c.Put(entryKey(e.Ref), e.encode(e.parts))
+	c.Put(outcomeKey(e.Ref), outcome{state: Unknown, withdrawal: true, transaction: e.Transaction}.encode())
+	c.Put(e.delivery, encodePlace(e.Ref))
+	putLinks(c, e.Entry)
+	return Placement{Ref: e.Ref, Crossed: e.quota.crossed(used, uint64(e.Size))}, nil
 }
 
 // repeat notes that a transaction has the entry at e.Ref under way again; ErrNotFound says that there is no such entry.
@@ -289,7 +389,7 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 			return nil, err
 		}
 		for i := range entries {
-			if placements[i].Found {
+			if placements[i].done() {
 				continue
 			}
 			if placements[i], err = repeatIn(ctx, s, m, &entries[i]); err != nil {
@@ -308,6 +408,9 @@ func repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Plac
 	}
 	if err != nil {
 		return Placement{}, err
+	}
+	if _, gone := isTombstone(v); gone {
+		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
 	}
 	again := *e.Entry
 	if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {

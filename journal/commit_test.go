@@ -39,7 +39,7 @@ func TestEntry(t *testing.T) {
 			Flags: []string{FlagOriginUnknown}},
 		{Ref: Ref{giove, "2026-11", "Sent", 1}, Direction: Sent, Recipients: []string{"mario@alpha.test", "nascosto@beta.test"}},
 	} {
-		if placed[i] != (Placement{wanted.Ref, false}) {
+		if placed[i] != (Placement{Ref: wanted.Ref, Found: false}) {
 			t.Errorf("placed at %v, want %v", placed[i], wanted.Ref)
 		}
 		e, err := f.Entry(f.ctx(), wanted.Ref)
@@ -201,7 +201,7 @@ func TestManyMailboxes(t *testing.T) {
 		}
 		d.Discard()
 		for i, p := range placed {
-			if p != (Placement{Ref{intents[i].Mailbox, "2026-11", "INBOX", 1}, round == 1}) {
+			if p != (Placement{Ref: Ref{intents[i].Mailbox, "2026-11", "INBOX", 1}, Found: round == 1}) {
 				t.Fatalf("round %d: mailbox %d is at %+v", round, i, p)
 			}
 		}

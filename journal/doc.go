@@ -7,14 +7,17 @@
 //
 // # Layout
 //
-// All keys of a message live in the volume (kv.Month) of its arrival. Integers are big-endian, a zero byte ends mailbox and
-// folder, ids are 12 bytes: nanoseconds since 1970 and 4 random bytes of the process, so that chunks are appended in order of time.
+// All keys of a message live in the volume (kv.Month) of its arrival. Integers are big-endian, a zero byte ends mailbox,
+// link and folder, ids are 12 bytes: nanoseconds since 1970 and 4 random bytes of the process, so that chunks are appended in order of time.
 //
 //	c <chunk id>                    chunk: zstd of its bytes, with zstd's own checksum
 //	h <sha256>                      chunk id: where the chunk of that digest is; only for chunks of at least 4 KiB
 //	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
-//	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry
+//	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: it is deleted, for good
+//	p <mailbox> <link> <folder> <uid>  nothing: an entry of that practice
+//	q <mailbox>                     bytes of the messages of all its entries (uint64); absent is none
+//	x <chunk id>                    an entry that referred to the chunk is gone: see sweep.go
 //	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
 //

@@ -40,6 +40,9 @@ type Draft struct {
 	whole    hash.Hash      // over all chunks cut so far, but for an only one
 	only     Digest         // of the only chunk: the message's digest when there is no other
 	err      error          // the first failure; the draft can no longer be committed
+
+	table  *part.Table // nil until the message is whole
+	digest Digest      // of the message, once it is whole
 }
 
 type pendingChunk struct {
@@ -72,6 +75,10 @@ func (d *Draft) Err() error { return d.err }
 // Write takes the next bytes of the message, with CRLF line ends. It never fails: what goes wrong is told by Err and by Commit.
 func (d *Draft) Write(p []byte) (int, error) {
 	n := len(p)
+	if d.table != nil {
+		d.fail(errors.New("bytes behind the end of the message"))
+		return n, nil
+	}
 	d.size += int64(n)
 	for len(p) > 0 {
 		block := p[:min(len(p), chunkMax)]
@@ -242,18 +249,6 @@ func putChunks(tx kv.Tx, chunks []pendingChunk) {
 	}
 }
 
-// finish cuts what is left and tells the scanner that the message is whole.
-func (d *Draft) finish() (*part.Table, Digest) {
-	table := d.scanner.Close()
-	d.borders = append(d.borders, d.scanner.Cuts()...)
-	d.cut(true)
-	d.settle()
-	if len(d.chunks) == 1 {
-		return table, d.only
-	}
-	return table, Digest(d.whole.Sum(nil))
-}
-
 // Discard gives up the draft; chunks that it already stored stay as orphans. After Commit it only frees memory.
 func (d *Draft) Discard() {
 	if d.scanner == nil {
@@ -262,5 +257,5 @@ func (d *Draft) Discard() {
 	d.settle()
 	d.recycle()
 	d.j.scanners.Put(d.scanner)
-	d.scanner = nil
+	d.scanner, d.pending = nil, nil
 }

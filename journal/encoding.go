@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,11 +34,19 @@ const (
 	tagMessageID   = 21
 	tagFlag        = 22
 	tagParts       = 23
+
+	tagDeclaredClass = 24
+	tagSignature     = 25
+	tagSentTo        = 26
+	tagCertification = 27
+	tagLink          = 28
 	// Records of skips and gaps.
-	tagKind   = 40
-	tagReason = 41
-	tagUntil  = 42
-	tagDetail = 43
+	tagKind    = 40
+	tagReason  = 41
+	tagUntil   = 42
+	tagDetail  = 43
+	tagEntries = 44 // uvarint
+	tagBytes   = 45 // uvarint
 )
 
 var errEncoding = errors.New("malformed value")
@@ -106,9 +115,17 @@ func decodeSize(v []byte, largest uint64) (int64, error) {
 	return int64(n), nil
 }
 
+func decodeCount(v []byte) (uint64, error) {
+	n, w := binary.Uvarint(v)
+	if w != len(v) || w <= 0 {
+		return 0, errEncoding
+	}
+	return n, nil
+}
+
 // encode returns the value of the entry's e key, with its part table as encoded. The Ref is in the key and the State in the o key.
 func (e *Entry) encode(parts []byte) []byte {
-	enc := encoder{b: make([]byte, 0, 512+len(parts))}
+	enc := encoder{b: make([]byte, 0, 512+len(parts)+len(e.Certification))}
 	enc.time(tagTime, e.Time)
 	enc.bytes(tagDirection, []byte{byte(e.Direction)})
 	enc.string(tagMailFrom, e.MailFrom)
@@ -136,6 +153,15 @@ func (e *Entry) encode(parts []byte) []byte {
 	enc.string(tagMessageID, e.MessageID)
 	for _, f := range e.Flags {
 		enc.string(tagFlag, f)
+	}
+	enc.string(tagDeclaredClass, e.DeclaredClass)
+	enc.string(tagSignature, e.Signature)
+	enc.string(tagSentTo, e.SentTo)
+	if len(e.Certification) > 0 {
+		enc.bytes(tagCertification, e.Certification)
+	}
+	for _, l := range e.Links {
+		enc.string(tagLink, l)
 	}
 	enc.bytes(tagParts, parts)
 	return enc.b
@@ -188,6 +214,10 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 		e.Chunks = append(e.Chunks, c)
 	case tagFlag:
 		e.Flags = append(e.Flags, string(v))
+	case tagCertification:
+		e.Certification = bytes.Clone(v)
+	case tagLink:
+		e.Links = append(e.Links, string(v))
 	case tagParts:
 		err = e.Parts.UnmarshalBinary(v)
 	}
@@ -216,6 +246,12 @@ func (e *Entry) stringField(tag byte) *string {
 		return &e.Transaction
 	case tagClass:
 		return &e.Class
+	case tagDeclaredClass:
+		return &e.DeclaredClass
+	case tagSignature:
+		return &e.Signature
+	case tagSentTo:
+		return &e.SentTo
 	case tagFrom:
 		return &e.From
 	case tagTo:
@@ -259,9 +295,10 @@ func decodeOutcome(b []byte) (outcome, error) {
 // sizeEstimate is about how long the encoded entry will be, in bytes, beside its part table, and never much less.
 func (e *Entry) sizeEstimate() int {
 	n := 1024 + len(e.Chunks)*24 + len(e.MailFrom) + len(e.RcptTo) + len(e.ORCPT) + len(e.Class) +
+		len(e.DeclaredClass) + len(e.Signature) + len(e.SentTo) + len(e.Certification) +
 		len(e.From) + len(e.To) + len(e.Subject) + len(e.Date) + len(e.MessageID) +
 		len(e.Peer.Name) + len(e.Peer.Addr) + len(e.Peer.Helo) + len(e.Peer.Protocol) + len(e.QueueID) + len(e.Transaction)
-	for _, list := range [...][]string{e.Recipients, e.Flags} {
+	for _, list := range [...][]string{e.Recipients, e.Flags, e.Links} {
 		for _, s := range list {
 			n += len(s) + 4
 		}

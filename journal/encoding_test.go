@@ -20,6 +20,7 @@ func sampleEntry(t testing.TB) *Entry {
 		Direction: Received, Time: november, RcptTo: mario, ORCPT: "rfc822;" + mario, Recipients: []string{"a@x.test", "b@x.test"},
 		Size: int64(len(message)), SHA256: Digest{1, 2}, Chunks: []ChunkRef{{ChunkID{1}, 1}, {ChunkID{2}, decoderMemory}},
 		Class: "ordinary", From: "f", To: "t", Subject: "s", Date: "d", MessageID: "m", Flags: []string{FlagOriginUnknown, "x"},
+		DeclaredClass: "posta-certificata", Signature: "verified", SentTo: "other", Certification: []byte{0, 1}, Links: []string{"<id>", "l"},
 		Parts: *s.Close(),
 	}
 }

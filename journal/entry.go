@@ -124,7 +124,13 @@ type Entry struct {
 	Size       int64     // bytes of the message
 	SHA256     Digest    // of the bytes of the message
 	Chunks     []ChunkRef
-	Class      string // what kind of message its headers declare: "ordinary", or a PEC type
+
+	Class         string   // what kind of message it is believed to be: "ordinary", or a PEC type
+	DeclaredClass string   // what its headers declare
+	Signature     string   // "verified", "invalid", "untrusted" or "unsigned"; empty where nobody looked
+	SentTo        string   // sent mail: "certified", "other" or "unknown"
+	Certification []byte   // what the classification found, in a form of its own; the journal does not look into it
+	Links         []string // the names of the practices to which the message belongs, as Intent.Links
 
 	// Header values as found, unfolded, cut at 1 KiB; not decoded.
 	From, To, Subject, Date, MessageID string

@@ -66,6 +66,7 @@ type Journal struct {
 	spoolMu sync.Mutex // serialises the gap spool
 
 	outcomes outcomes
+	usages   usages
 	done     sync.WaitGroup
 	stop     context.CancelFunc
 

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"copialettere/journal/kv"
 )
 
 var errKey = errors.New("malformed key")
@@ -54,6 +56,38 @@ func entryKey(r Ref) []byte {
 
 func outcomeKey(r Ref) []byte {
 	return binary.BigEndian.AppendUint32(folderKey('o', r.Mailbox, r.Folder), r.UID)
+}
+
+// linkKey is where an entry is found by one of its links.
+func linkKey(link string, r Ref) []byte {
+	key := linkPrefix(r.Mailbox, link, len(r.Folder)+5)
+	key = append(key, r.Folder...)
+	return binary.BigEndian.AppendUint32(append(key, 0), r.UID)
+}
+
+func linkPrefix(mailbox, link string, more int) []byte {
+	key := append(mailboxKey('p', mailbox, len(link)+1+more), link...)
+	return append(key, 0)
+}
+
+func checkLink(link string) error {
+	if link == "" || len(link) > MaxLink || strings.IndexByte(link, 0) >= 0 {
+		return fmt.Errorf("link %q: %w", link, ErrIntent)
+	}
+	return nil
+}
+
+// splitLinkKey takes the key of a link apart.
+func splitLinkKey(month kv.Month, key []byte) (link string, r Ref, err error) {
+	mailbox, link, rest, err := splitFolderKey(key)
+	if err != nil {
+		return "", Ref{}, err
+	}
+	folder, uid, ok := bytes.Cut(rest, []byte{0})
+	if !ok || len(uid) != 4 {
+		return "", Ref{}, errKey
+	}
+	return link, Ref{Mailbox: mailbox, Month: month, Folder: string(folder), UID: binary.BigEndian.Uint32(uid)}, nil
 }
 
 func counterKey(mailbox, folder string) []byte { return folderKey('s', mailbox, folder) }

@@ -43,13 +43,13 @@ func (m *model) commit(folder Ref, delivery, transaction string, message []byte)
 		if e := m.entries[r]; e.state != Delivered {
 			e.withdrawal, e.state, e.transaction = e.state == Deferred, Unknown, transaction
 		}
-		return Placement{r, true}
+		return Placement{Ref: r, Found: true}
 	}
 	m.next[folder]++
 	r := folder
 	r.UID = m.next[folder]
 	m.entries[r] = &modelEntry{delivery: delivery, message: message, state: Unknown, withdrawal: true, transaction: transaction}
-	return Placement{r, false}
+	return Placement{Ref: r, Found: false}
 }
 
 func (m *model) list(mailbox string) []string {

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -191,7 +190,7 @@ func (o outcome) deferred(tx kv.Tx, r Ref, transaction string) {
 // Deferred notes that the next hop refused the message of an entry for now. The entry stays, and waits for the retry. After an
 // error the note is kept in memory and written as soon as the store can take it.
 func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error {
-	err := j.updateOutcome(ctx, r, func(tx kv.Tx, o outcome) error {
+	err := j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
 		o.deferred(tx, r, transaction)
 		return nil
 	})
@@ -209,14 +208,14 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	if err := checkRecords(refusals); err != nil {
 		return false, err
 	}
-	err = j.updateOutcome(ctx, r, func(tx kv.Tx, o outcome) error {
+	err = j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
 		withdrawn = o.state != Delivered && o.withdrawal && o.transaction == transaction
 		if !withdrawn {
 			o.refused = true
 			tx.Put(outcomeKey(r), o.encode())
 			return nil
 		}
-		if err := remove(tx, r); err != nil {
+		if _, err := tx.remove(r, false); err != nil {
 			return err
 		}
 		return putRecords(tx, refusals)
@@ -230,7 +229,7 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	return false, err
 }
 
-func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(kv.Tx, outcome) error, locks ...string) error {
+func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, outcome) error, locks ...string) error {
 	// A delivery that is only in memory must be seen.
 	j.flushOutcomes(ctx)
 	s, err := j.volume(ctx, r.Month, false)
@@ -240,7 +239,7 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(kv.Tx, outco
 	if err != nil {
 		return err
 	}
-	err = s.Update(ctx, append(locks, r.Mailbox), func(tx kv.Tx) error {
+	err = j.update(ctx, s, r.Month, append(locks, r.Mailbox), func(tx *change) error {
 		if _, err := tx.Get(entryKey(r)); err != nil {
 			return err
 		}
@@ -255,32 +254,6 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(kv.Tx, outco
 	}
 	if err != nil {
 		return fmt.Errorf("note outcome of %s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
-	}
-	return nil
-}
-
-// remove deletes an entry with all that points at it. Its UID is never used again.
-func remove(tx kv.Tx, r Ref) error {
-	v, err := tx.Get(entryKey(r))
-	if err != nil {
-		return err
-	}
-	e, err := decodeEntry(r, v)
-	if err != nil {
-		return err
-	}
-	counters, err := getCounters(tx, r.Mailbox, r.Folder)
-	if err != nil {
-		return err
-	}
-	counters.entries--
-	counters.bytes -= uint64(e.Size)
-	tx.Put(counterKey(r.Mailbox, r.Folder), counters.encode())
-	tx.Delete(entryKey(r))
-	tx.Delete(outcomeKey(r))
-	key := deliveryKey(r.Mailbox, deliveryDigest(r.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-	if v, err := tx.Get(key); err == nil && bytes.Equal(v, encodePlace(r)) {
-		tx.Delete(key)
 	}
 	return nil
 }

@@ -28,6 +28,10 @@ const (
 	ReasonJournalFault = "journal-fault" // gap: delivered without being journaled, as on_journal_error = "deliver" wants it
 	ReasonLost         = "lost"          // gap: updates that were acknowledged are missing from a volume
 	ReasonDisabled     = "disabled"      // gap: the archive of the mailbox was off
+	ReasonFull         = "full"          // gap: the mailbox had no room for the message
+	ReasonRoom         = "made-room"     // gap: the oldest entries were deleted because the mailbox was full
+	ReasonErased       = "erased"        // gap: the archive of the mailbox was erased
+	ReasonDeleted      = "deleted"       // skip: the entry of this delivery was made before, and deleted since
 )
 
 // Record is what the journal knows of something that it does not hold.
@@ -45,6 +49,8 @@ type Record struct {
 	MessageID   string     `json:"message_id,omitempty"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction,omitempty"`
+	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
+	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
 }
 
 func (r *Record) encode() []byte {
@@ -65,6 +71,10 @@ func (r *Record) encode() []byte {
 	enc.string(tagMessageID, r.MessageID)
 	enc.string(tagQueueID, r.QueueID)
 	enc.string(tagTransaction, r.Transaction)
+	if r.Entries > 0 {
+		enc.uint(tagEntries, r.Entries)
+		enc.uint(tagBytes, r.Bytes)
+	}
 	return enc.b
 }
 
@@ -85,6 +95,10 @@ func decodeRecord(mailbox string, b []byte) (*Record, error) {
 			r.Time, err = decodeTime(v)
 		case tagUntil:
 			r.Until, err = decodeTime(v)
+		case tagEntries:
+			r.Entries, err = decodeCount(v)
+		case tagBytes:
+			r.Bytes, err = decodeCount(v)
 		case tagReason:
 			r.Reason = string(v)
 		case tagDetail:

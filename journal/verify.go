@@ -100,7 +100,7 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	v.store, v.month, v.referred = s, m, v.referred[:0]
 	v.folders = make(map[folderName]*[2]folderCounters)
 	for _, step := range []func() error{
-		v.counters, v.entries, v.counted, v.deliveries, v.outcomes, v.digests, v.chunks, v.records,
+		v.counters, v.entries, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.digests, v.chunks, v.records,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -228,6 +228,16 @@ func (v *verifier) entry(e *Entry) error {
 		}
 		v.report.fault("%s: %v", name, err)
 	}
+	for _, l := range e.Links {
+		if there, err := v.has(linkKey(l, e.Ref)); err != nil {
+			return err
+		} else if !there {
+			if gone, err := v.gone(e.Ref); gone || err != nil {
+				return err
+			}
+			v.report.fault("%s: its link %q does not lead to it", name, l)
+		}
+	}
 	for i, p := range e.Parts.Parts {
 		if p.Header < 0 || p.Header > p.Body || p.Body > p.End || p.End > e.Size {
 			v.report.fault("%s: part %d lies outside the message", name, i)
@@ -309,6 +319,79 @@ func (v *verifier) recount(name folderName) error {
 	return nil
 }
 
+// totals checks that the total of every mailbox is the sum of its folders.
+func (v *verifier) totals() error {
+	mailboxes := make(map[string]bool)
+	err := v.scan([]byte{'q'}, func(p kv.Pair) error {
+		mailboxes[string(p.Key[1:])] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name := range v.folders {
+		mailboxes[name.mailbox] = true
+	}
+	for mailbox := range mailboxes {
+		if err := v.total(mailbox); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxTotalTries is how often a total is compared with the folders of its mailbox, which may change meanwhile.
+const maxTotalTries = 100
+
+func (v *verifier) total(mailbox string) error {
+	for tries := 0; ; tries++ {
+		before, err := v.get(totalKey(mailbox))
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
+		var sum uint64
+		err = v.scan(mailboxKey('s', mailbox, 0), func(p kv.Pair) error {
+			c, err := decodeCounters(p.Value)
+			if err != nil {
+				return nil // known already
+			}
+			sum += c.bytes
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		var stored uint64
+		if before != nil {
+			if stored, err = decodeTotal(before); err != nil {
+				v.report.fault("%s: %s: %v", v.month, mailbox, err)
+				return nil
+			}
+		}
+		if stored == sum {
+			return nil
+		}
+		now, err := v.get(totalKey(mailbox))
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
+		if bytes.Equal(now, before) && tries > 2 || tries == maxTotalTries {
+			v.report.fault("%s: the total of %s says %d bytes; its folders hold %d", v.month, mailbox, stored, sum)
+			return nil
+		}
+	}
+}
+
+// spares checks the keys of the chunks that the sweep is to look at.
+func (v *verifier) spares() error {
+	return v.scan([]byte{'x'}, func(p kv.Pair) error {
+		if len(p.Key) != 1+len(ChunkID{}) || len(p.Value) != 0 && len(p.Value) != 8 {
+			v.report.fault("%s: malformed key of a spare chunk %x", v.month, p.Key)
+		}
+		return nil
+	})
+}
+
 func (v *verifier) readCounters(name folderName) (folderCounters, error) {
 	b, err := v.get(counterKey(name.mailbox, name.folder))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -333,14 +416,22 @@ func (v *verifier) deliveries() error {
 			v.report.fault("%s: malformed delivery key %q", v.month, p.Key)
 			return nil
 		}
-		ref, err := decodePlace(mailbox, v.month, p.Value)
+		place, gone := isTombstone(p.Value)
+		ref, err := decodePlace(mailbox, v.month, place)
 		if err != nil {
 			v.report.fault("%s: delivery of %s: %v", v.month, mailbox, err)
 			return nil
 		}
 		value, err := v.get(entryKey(ref))
 		if errors.Is(err, kv.ErrNotFound) {
+			if gone {
+				return nil
+			}
 			return v.astray(p, ref, "a delivery key")
+		}
+		if err == nil && gone {
+			v.report.fault("a delivery key says that %s %s %d is gone, which is there", mailbox, ref.FolderName(), ref.UID)
+			return nil
 		}
 		if err != nil {
 			return err
@@ -396,6 +487,28 @@ func (v *verifier) outcomes() error {
 			return err
 		}
 		return v.astray(p, ref, "an outcome")
+	})
+}
+
+// links checks that every link leads to an entry that has it.
+func (v *verifier) links() error {
+	return v.scan([]byte{'p'}, func(p kv.Pair) error {
+		link, ref, err := splitLinkKey(v.month, p.Key)
+		if err != nil {
+			v.report.fault("%s: malformed link key %q", v.month, p.Key)
+			return nil
+		}
+		value, err := v.get(entryKey(ref))
+		if errors.Is(err, kv.ErrNotFound) {
+			return v.astray(p, ref, "a link")
+		}
+		if err != nil {
+			return err
+		}
+		if e, err := decodeEntry(ref, value); err == nil && !slices.Contains(e.Links, link) {
+			v.report.fault("a link leads to %s %s %d, which does not have it", ref.Mailbox, ref.FolderName(), ref.UID)
+		}
+		return nil
 	})
 }
 

@@ -1,0 +1,216 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"copialettere/journal/kv"
+)
+
+// change is the Tx of an Update that makes, moves or removes entries of one volume. It keeps the counters right.
+type change struct {
+	kv.Tx
+	j      *Journal
+	month  kv.Month
+	before map[string]uint64 // of the mailboxes whose total it has set: what that was
+}
+
+// update runs fn in an Update of the volume of a month. All that changes what a mailbox holds goes through it, because it keeps the
+// usages of this process exact: see usages.
+func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []string, fn func(c *change) error) error {
+	var runs []*change
+	var failed bool
+	err := s.Update(ctx, locks, func(tx kv.Tx) error {
+		c := &change{Tx: tx, j: j, month: m, before: make(map[string]uint64)}
+		runs = append(runs, c)
+		err := fn(c)
+		if failed = err != nil; failed {
+			// The locks are still held, so nobody has changed the totals meanwhile.
+			for mailbox, total := range c.before {
+				j.usages.set(mailbox, m, total)
+			}
+		}
+		return err
+	})
+	if len(runs) > 1 || err != nil && !failed {
+		for _, c := range runs {
+			for mailbox := range c.before {
+				j.usages.forget(mailbox)
+			}
+		}
+	}
+	return err
+}
+
+func totalKey(mailbox string) []byte {
+	key := mailboxKey('q', mailbox, 0)
+	return key[:len(key)-1]
+}
+
+// total returns the bytes of all entries of a mailbox in the volume.
+func total(tx kv.Tx, mailbox string) (uint64, error) {
+	v, err := tx.Get(totalKey(mailbox))
+	if errors.Is(err, kv.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return decodeTotal(v)
+}
+
+func decodeTotal(v []byte) (uint64, error) {
+	if len(v) != 8 {
+		return 0, fmt.Errorf("total of a mailbox: %w", errEncoding)
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+// setTotal changes the bytes of all entries of a mailbox in the volume from what total returned.
+func (c *change) setTotal(mailbox string, was, is uint64) {
+	if _, ok := c.before[mailbox]; !ok {
+		c.before[mailbox] = was
+	}
+	c.j.usages.set(mailbox, c.month, is)
+	c.putTotal(mailbox, is)
+}
+
+func (c *change) putTotal(mailbox string, is uint64) {
+	if is == 0 {
+		c.Delete(totalKey(mailbox))
+		return
+	}
+	c.Put(totalKey(mailbox), binary.BigEndian.AppendUint64(nil, is))
+}
+
+// nextUID takes the next UID of a folder for an entry of that size and counts it there. validity is for the folder, if that is new;
+// the error is errNewFolder when there is none.
+func (c *change) nextUID(mailbox, folder string, size int64, validity uint32) (uint32, error) {
+	counters, err := getCounters(c, mailbox, folder)
+	if err != nil {
+		return 0, err
+	}
+	if counters.nextUID == 0 {
+		if validity == 0 {
+			return 0, errNewFolder
+		}
+		counters.nextUID, counters.uidValidity = 1, validity
+	}
+	if counters.nextUID == math.MaxUint32 {
+		return 0, fmt.Errorf("folder %s/%s has no UID left", folder, c.month)
+	}
+	uid := counters.nextUID
+	counters.nextUID++
+	counters.entries++
+	counters.bytes += uint64(size)
+	c.Put(counterKey(mailbox, folder), counters.encode())
+	return uid, nil
+}
+
+// uncount takes an entry out of the counters of its folder.
+func (c *change) uncount(e *Entry) error {
+	counters, err := getCounters(c, e.Mailbox, e.Folder)
+	if err != nil {
+		return err
+	}
+	counters.entries--
+	counters.bytes -= uint64(e.Size)
+	c.Put(counterKey(e.Mailbox, e.Folder), counters.encode())
+	return nil
+}
+
+// entry reads an entry; the error is ErrNotFound where there is none.
+func (c *change) entry(r Ref) (*Entry, error) {
+	v, err := c.Get(entryKey(r))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeEntry(r, v)
+}
+
+// remove deletes an entry with all that points at it, but for its chunks, which the sweep then looks at. Its UID is never used
+// again. With tombstone its delivery key stays and says that it is gone, so that a late retry does not bring it back.
+func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
+	e, err := c.entry(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.uncount(e); err != nil {
+		return nil, err
+	}
+	was, err := total(c, r.Mailbox)
+	if err != nil {
+		return nil, err
+	}
+	c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
+	c.Delete(entryKey(r))
+	c.Delete(outcomeKey(r))
+	c.Delete(holdKey(r))
+	deleteLinks(c, e)
+	c.spare(e)
+	return e, c.leaveDelivery(e, tombstone)
+}
+
+// leaveDelivery deletes the delivery key that leads to an entry, or makes it a tombstone.
+func (c *change) leaveDelivery(e *Entry, tombstone bool) error {
+	key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+	v, err := c.Get(key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(v, encodePlace(e.Ref)) {
+		return nil
+	}
+	if tombstone {
+		c.Put(key, encodeTombstone(e.Ref))
+	} else {
+		c.Delete(key)
+	}
+	return nil
+}
+
+// spare remembers the chunks of an entry that is removed: the sweep is to look whether another one refers to them.
+func (c *change) spare(e *Entry) {
+	for _, chunk := range e.Chunks {
+		c.Put(spareKey(chunk.ID), []byte{})
+	}
+}
+
+func spareKey(id ChunkID) []byte { return append([]byte{'x'}, id[:]...) }
+
+func holdKey(r Ref) []byte {
+	return binary.BigEndian.AppendUint32(folderKey('l', r.Mailbox, r.Folder), r.UID)
+}
+
+// held says whether an entry is held.
+func (c *change) held(r Ref) (bool, error) {
+	_, err := c.Get(holdKey(r))
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// tombstoneMark is behind the place in a delivery key whose entry is gone.
+const tombstoneMark = 1
+
+func encodeTombstone(r Ref) []byte { return append(encodePlace(r), tombstoneMark) }
+
+// isTombstone says whether the value of a delivery key is that of an entry that is gone, and returns the place.
+func isTombstone(v []byte) (place []byte, gone bool) {
+	// The folder holds no zero byte, so the place ends four bytes behind the first one.
+	if i := bytes.IndexByte(v, 0); i >= 0 && len(v) == i+6 && v[i+5] == tombstoneMark {
+		return v[:i+5], true
+	}
+	return v, false
+}

@@ -1,0 +1,230 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"copialettere/journal/kv"
+)
+
+// usages are the bytes that mailboxes hold, month by month, of those mailboxes for which somebody asked.
+//
+// A quota is over all months, and an Update sees one volume only. What the others hold is known here exactly as long as this process
+// is the only one that writes: every Update that changes the total of a mailbox says so here while it holds the lock of the mailbox
+// in its volume (change.setTotal), so a month has the total that its newest Update left, also before that is durable. An Update that
+// fails takes back what it said, or has the mailbox forgotten where its outcome is unknown; it is then read again by Updates, which
+// run behind the doubtful one. Asking what the other months hold and taking the room is one step under mu, so that of two Updates in
+// two volumes the second sees the first.
+//
+// A second process that writes would have to keep the sum of a mailbox in one place under a lock of its own, such as a row of
+// the settings that the Update of the volume takes part in, or to be told of each change before it decides.
+type usages struct {
+	mu        sync.Mutex
+	mailboxes map[string]*usage // guarded by mu
+}
+
+// usage is what one mailbox holds; guarded by usages.mu.
+type usage struct {
+	months map[kv.Month]uint64 // without zeros
+	whole  bool                // all months are known
+}
+
+// maxUsages bounds the memory for usages: about 100 bytes for each month that a mailbox has.
+const maxUsages = 20_000
+
+// set says what the newest Update of a volume leaves of a mailbox.
+func (u *usages) set(mailbox string, m kv.Month, total uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.setLocked(mailbox, m, total)
+}
+
+func (u *usages) setLocked(mailbox string, m kv.Month, total uint64) {
+	switch one := u.mailboxes[mailbox]; {
+	case one == nil:
+	case total == 0:
+		delete(one.months, m)
+	default:
+		one.months[m] = total
+	}
+}
+
+func (u *usages) forget(mailbox string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.mailboxes, mailbox)
+}
+
+// dropped says that the volume of a month is gone.
+func (u *usages) dropped(m kv.Month) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, one := range u.mailboxes {
+		delete(one.months, m)
+	}
+}
+
+// start begins to follow a mailbox; it returns nil when all is known of it already.
+func (u *usages) start(mailbox string) *usage {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.mailboxes[mailbox]
+	if one != nil && one.whole {
+		return nil
+	}
+	if one == nil {
+		if u.mailboxes == nil {
+			u.mailboxes = make(map[string]*usage)
+		}
+		for other := range u.mailboxes {
+			if len(u.mailboxes) < maxUsages {
+				break
+			}
+			delete(u.mailboxes, other)
+		}
+		one = &usage{months: make(map[kv.Month]uint64)}
+		u.mailboxes[mailbox] = one
+	}
+	return one
+}
+
+// finish says that all months of a mailbox are known, if it was not forgotten since start.
+func (u *usages) finish(mailbox string, one *usage) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.mailboxes[mailbox] != one {
+		return false
+	}
+	one.whole = true
+	return true
+}
+
+// all returns what a mailbox holds in each month; ok is false when that is not known.
+func (u *usages) all(mailbox string) (months map[kv.Month]uint64, ok bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.mailboxes[mailbox]
+	if one == nil || !one.whole {
+		return nil, false
+	}
+	return maps.Clone(one.months), true
+}
+
+// others returns the bytes of all months but one; the caller holds mu.
+func (one *usage) others(m kv.Month) (sum uint64) {
+	for month, bytes := range one.months {
+		if month != m {
+			sum += bytes
+		}
+	}
+	return sum
+}
+
+var errUsageUnknown = errors.New("usage of the mailbox is not known")
+
+// used returns the bytes that a mailbox holds in all months, of which the volume of the change holds here.
+func (c *change) used(mailbox string, here uint64) (uint64, error) {
+	u := &c.j.usages
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.mailboxes[mailbox]
+	if one == nil || !one.whole {
+		return 0, errUsageUnknown
+	}
+	return one.others(c.month) + here, nil
+}
+
+// take counts size more bytes of a mailbox in the volume, if with them it holds no more than limit; 0 is no limit. It returns what
+// the mailbox held before in all months, where there is a limit.
+func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool, err error) {
+	here, err := total(c, mailbox)
+	if err != nil {
+		return 0, false, err
+	}
+	if limit == 0 {
+		c.setTotal(mailbox, here, here+size)
+		return 0, true, nil
+	}
+	u := &c.j.usages
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.mailboxes[mailbox]
+	if one == nil || !one.whole {
+		return 0, false, errUsageUnknown
+	}
+	if used = one.others(c.month) + here; used+size > limit {
+		return used, false, nil
+	}
+	if _, set := c.before[mailbox]; !set {
+		c.before[mailbox] = here
+	}
+	u.setLocked(mailbox, c.month, here+size)
+	c.putTotal(mailbox, here+size)
+	return used, true, nil
+}
+
+// loadUsage reads what a mailbox holds, if that is not known.
+func (j *Journal) loadUsage(ctx context.Context, mailbox string) error {
+	for {
+		one := j.usages.start(mailbox)
+		if one == nil {
+			return nil
+		}
+		months, err := j.engine.Volumes(ctx)
+		if err != nil {
+			return fmt.Errorf("list volumes: %w", err)
+		}
+		for _, m := range months {
+			s, err := j.volume(ctx, m, false)
+			if errors.Is(err, kv.ErrNoVolume) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			// An Update, because it waits for those whose outcome is still open.
+			err = s.Update(ctx, []string{mailbox}, func(tx kv.Tx) error {
+				here, err := total(tx, mailbox)
+				if err == nil {
+					j.usages.set(mailbox, m, here)
+				}
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("read usage of %s in %s: %w", mailbox, m, err)
+			}
+		}
+		if j.usages.finish(mailbox, one) {
+			return nil
+		}
+	}
+}
+
+// usageByMonth returns what a mailbox holds in each month that holds anything, and those months, oldest first.
+func (j *Journal) usageByMonth(ctx context.Context, mailbox string) (map[kv.Month]uint64, []kv.Month, error) {
+	for {
+		if err := j.loadUsage(ctx, mailbox); err != nil {
+			return nil, nil, err
+		}
+		if months, ok := j.usages.all(mailbox); ok {
+			return months, slices.Sorted(maps.Keys(months)), nil
+		}
+	}
+}
+
+// Usage returns the bytes of the messages of all entries of a mailbox, as its quota counts them. What was deleted does not count.
+func (j *Journal) Usage(ctx context.Context, mailbox string) (uint64, error) {
+	if err := checkMailbox(mailbox); err != nil {
+		return 0, err
+	}
+	months, _, err := j.usageByMonth(ctx, mailbox)
+	var sum uint64
+	for _, bytes := range months {
+		sum += bytes
+	}
+	return sum, err
+}
