@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/part"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/pec"
 )
-
-// classOrdinary is the class of a message that no header declares to be anything else.
-const classOrdinary = "ordinary"
 
 // pendingEntry is an entry that this transaction made or found, with the lines that end in its mailbox.
 type pendingEntry struct {
@@ -25,7 +24,7 @@ type pendingEntry struct {
 func (t *transaction) wanted() (bool, error) {
 	if t.s.direction() == journal.Sent {
 		v, err := t.judgeSender()
-		return v.Journal, err
+		return v.Enabled, err
 	}
 	for _, n := range t.lines {
 		if n.accepted && n.enabled {
@@ -43,7 +42,13 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 	if t.head.found && !c.SentByMailFrom {
 		sender = t.head.value
 	}
-	v, err := c.Policy.JudgeSent(t.ctx, policy.Origin{}, sender)
+	if t.sentTo == "" {
+		var err error
+		if t.sentTo, err = c.Policy.SentTo(t.ctx, t.recipients()); err != nil {
+			return policy.Verdict{}, err
+		}
+	}
+	v, err := c.Policy.JudgeSent(t.ctx, policy.Origin{SentTo: t.sentTo}, sender)
 	if err == nil && !t.head.found && !c.SentByMailFrom {
 		v.Flags = append(v.Flags, journal.FlagSenderUnverified)
 	}
@@ -59,13 +64,21 @@ func (t *transaction) commit() error {
 	var skips []journal.Record
 	var lines [][]*line
 	var err error
+	class, unclassified := t.classify()
+	if t.class = class; unclassified != nil {
+		// The verdict is wanted all the same, for the gap that may go on record.
+		t.class = ordinary()
+	}
 	if t.s.direction() == journal.Sent {
-		intents, lines, err = t.judgeSent()
+		intents, lines, skips, err = t.judgeSent()
 	} else {
 		intents, lines, skips, err = t.judgeReceived()
 	}
 	if err != nil {
 		return err
+	}
+	if unclassified != nil {
+		return t.journalError(unclassified, intents, skips)
 	}
 	if len(intents)+len(skips) == 0 {
 		return nil
@@ -74,12 +87,20 @@ func (t *transaction) commit() error {
 	defer cancel()
 	start := time.Now()
 	placements, err := t.draft.Commit(ctx, t.envelope(), intents, skips)
+	if errors.Is(err, journal.ErrFull) {
+		return err
+	}
 	if err != nil {
 		return t.journalError(err, intents, skips)
 	}
 	t.s.c.server.m.commit.Observe(time.Since(start))
 	t.skips = len(skips)
 	for i, p := range placements {
+		if p.Skipped != "" {
+			t.skips++
+			t.s.c.server.m.verdict(p.Skipped)
+			continue
+		}
 		t.entries = append(t.entries, &pendingEntry{placement: p, lines: lines[i]})
 		t.s.c.server.m.verdict("journaled")
 	}
@@ -129,8 +150,11 @@ func (t *transaction) journalError(err error, intents []journal.Intent, skips []
 
 // refusalFault returns the fault for which a message that could not be committed is refused.
 func refusalFault(err error) error {
-	if errors.Is(err, errPolicy) {
+	switch {
+	case errors.Is(err, errPolicy):
 		return errPolicy
+	case errors.Is(err, journal.ErrFull):
+		return errFull
 	}
 	return errJournal
 }
@@ -147,7 +171,8 @@ func (t *transaction) judgeReceived() (intents []journal.Intent, lines [][]*line
 		accepted = append(accepted, n)
 		judged = append(judged, policy.Line{RcptTo: n.address, ORCPT: orcpt, Notify: notify})
 	}
-	origin := policy.Origin{ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value, Header: t.draft.Header()}
+	origin := policy.Origin{ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value,
+		Header: t.draft.Header(), Group: policy.Group(pec.GroupOf(t.class.class))}
 	verdicts, err := t.s.c.server.config.Policy.Judge(t.ctx, origin, judged)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("%w: %w", errPolicy, err)
@@ -155,10 +180,12 @@ func (t *transaction) judgeReceived() (intents []journal.Intent, lines [][]*line
 	for i, v := range verdicts {
 		switch {
 		case v.Journal:
-			intents = append(intents, journal.Intent{
-				Mailbox: v.Mailbox, Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT,
-				Class: classOrdinary, Flags: v.Flags,
-			})
+			in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT, Flags: v.Flags}
+			t.class.describe(&in)
+			if in.Quota, err = t.quota(v.Mailbox); err != nil {
+				return nil, nil, nil, err
+			}
+			intents = append(intents, in)
 			lines = append(lines, linesOf(v.Mailbox, verdicts, accepted))
 		case v.Enabled && v.Reason != "":
 			r := t.record(journal.Skip, v.Mailbox, v.Reason)
@@ -180,23 +207,79 @@ func linesOf(mailbox string, verdicts []policy.Verdict, lines []*line) []*line {
 	return list
 }
 
-func (t *transaction) judgeSent() (intents []journal.Intent, lines [][]*line, err error) {
+func (t *transaction) judgeSent() (intents []journal.Intent, lines [][]*line, skips []journal.Record, err error) {
 	v, err := t.judgeSender()
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errPolicy, err)
+		return nil, nil, nil, fmt.Errorf("%w: %w", errPolicy, err)
 	}
 	if !v.Journal {
-		return nil, nil, nil
+		if v.Enabled && v.Reason != "" {
+			skips = append(skips, t.record(journal.Skip, v.Mailbox, v.Reason))
+		}
+		return nil, nil, skips, nil
 	}
-	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Class: classOrdinary, Flags: v.Flags}
+	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Recipients: t.recipients(), SentTo: string(t.sentTo), Flags: v.Flags}
+	t.class.describe(&in)
+	if in.Quota, err = t.quota(v.Mailbox); err != nil {
+		return nil, nil, nil, err
+	}
 	var accepted []*line
 	for _, n := range t.lines {
 		if n.accepted {
 			accepted = append(accepted, n)
-			in.Recipients = append(in.Recipients, n.address)
 		}
 	}
-	return []journal.Intent{in}, [][]*line{accepted}, nil
+	return []journal.Intent{in}, [][]*line{accepted}, nil, nil
+}
+
+// recipients returns the recipients that the next hop accepted, in the order of their RCPT.
+func (t *transaction) recipients() []string {
+	var list []string
+	for _, n := range t.lines {
+		if n.accepted {
+			list = append(list, n.address)
+		}
+	}
+	return list
+}
+
+// isFull says, at RCPT, whether a mailbox whose mail is to wait when its archive is full has no room for the message, as far as its size
+// is known. Refused there, it does not keep the other recipients of the message waiting.
+func (t *transaction) isFull(mailbox string) (bool, error) {
+	q, err := t.quota(mailbox)
+	if err != nil || q.WhenFull != journal.DeferFull || q.Limit == 0 {
+		return false, err
+	}
+	used, err := t.s.c.server.config.Journal.Usage(t.ctx, mailbox)
+	if err != nil {
+		return false, err
+	}
+	size, _ := t.from.param("SIZE")
+	n, err := strconv.ParseUint(size, 10, 63)
+	if err != nil || n == 0 {
+		n = 1
+	}
+	return used+n > q.Limit, nil
+}
+
+// quota returns the limit of a mailbox.
+func (t *transaction) quota(mailbox string) (journal.Quota, error) {
+	a, err := policy.ParseAddress(mailbox)
+	if err != nil {
+		return journal.Quota{}, fmt.Errorf("%w: %w", errPolicy, err)
+	}
+	s, err := t.s.c.server.config.Policy.Settings(t.ctx, a)
+	if err != nil {
+		return journal.Quota{}, fmt.Errorf("%w: %w", errPolicy, err)
+	}
+	q := journal.Quota{Limit: uint64(s.Quota)}
+	switch s.WhenFull {
+	case policy.WhenFullDefer:
+		q.WhenFull = journal.DeferFull
+	case policy.WhenFullMakeRoom:
+		q.WhenFull = journal.MakeRoom
+	}
+	return q, nil
 }
 
 func (t *transaction) envelope() journal.Envelope {
@@ -253,6 +336,7 @@ func (t *transaction) concludeEntry(ctx context.Context, e *pendingEntry) error 
 	switch {
 	case delivered:
 		j.Delivered(ref, t.id)
+		t.learn()
 		return nil
 	case unknown:
 		// The message may have been delivered: the entry keeps the state unknown.

@@ -22,6 +22,7 @@ func ourReply(code int, enhanced, text, transaction string) nexthop.Reply {
 var (
 	errJournal  = errors.New("journal fault")
 	errPolicy   = errors.New("settings can not be read")
+	errFull     = errors.New("archive full")
 	errTooLarge = errors.New("message too large")
 	errShutdown = errors.New("shutting down")
 	errInternal = errors.New("panic")
@@ -36,6 +37,8 @@ func faultReply(err error, transaction string) nexthop.Reply {
 		return ourReply(552, "5.3.4", "Message is larger than the limit announced", transaction)
 	case errors.Is(err, errJournal):
 		return ourReply(451, "4.3.0", "Journal is not available, try again later", transaction)
+	case errors.Is(err, errFull):
+		return ourReply(452, "4.2.2", "Archive of the mailbox is full, try again later", transaction)
 	case errors.Is(err, errPolicy):
 		return ourReply(451, "4.3.0", "Settings are not available, try again later", transaction)
 	case errors.Is(err, errShutdown):

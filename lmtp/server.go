@@ -18,6 +18,7 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/pec"
 )
 
 // Config is what a Server needs. All fields are required, except where said.
@@ -40,6 +41,9 @@ type Config struct {
 	DeliverOnJournalError bool         // hand on, with a gap on record, what the journal can not take
 	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
 	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
+
+	Trust    pec.Trust     // which class the filters believe; the verified one when empty
+	Verifier *pec.Verifier // of the signatures of providers; may be nil: none is trusted
 
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
@@ -114,6 +118,9 @@ func NewServer(c Config) *Server {
 	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), m: newServerMetrics(c.Metrics, c.Direction)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.config.Verifier == nil {
+		s.config.Verifier = pec.NewVerifier(nil, nil)
 	}
 	s.gone.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -12,6 +12,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
 )
 
 var errAborted = errors.New("transaction given up")
@@ -46,8 +47,10 @@ type transaction struct {
 	decided      bool           // whether there is a draft
 	fault        error          // a fault of our own, for which the message is refused for now
 	size         int64
-	journalSpent time.Duration // waited for in the journal
-	complete     time.Time     // when the last byte came
+	class        *classification // of the message; nil until it is whole
+	sentTo       policy.SentTo   // of sent mail; empty until it was asked for
+	journalSpent time.Duration   // waited for in the journal
+	complete     time.Time       // when the last byte came
 	entries      []*pendingEntry
 	skips        int
 }
@@ -91,10 +94,18 @@ func (t *transaction) rcpt(p path) func() nexthop.Reply {
 	server := t.s.c.server
 	n := &line{path: p}
 	if server.config.Direction == journal.Received {
-		_, enabled, err := server.config.Policy.Wanted(t.ctx, p.address)
-		if err != nil {
+		mailbox, enabled, err := server.config.Policy.Wanted(t.ctx, p.address)
+		full := false
+		if err == nil && enabled {
+			full, err = t.isFull(mailbox)
+		}
+		switch {
+		case err != nil:
 			t.log.Error("settings can not be read", "rcpt_to", p.address, "error", err)
 			return func() nexthop.Reply { return faultReply(errPolicy, t.id) }
+		case full:
+			t.log.Warn("archive full, mail waits at the MTA", "mailbox", mailbox)
+			return func() nexthop.Reply { return faultReply(errFull, t.id) }
 		}
 		n.enabled = enabled
 	}

@@ -12,7 +12,6 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
-	"copialettere/lmtp/nexthop"
 )
 
 func TestDiskWatch(t *testing.T) {
@@ -80,18 +79,8 @@ func TestFullDisk(t *testing.T) {
 	defer p.daemon()()
 	p.must("mailbox", "enable", "anna@alpha.test")
 	p.deliver(message, "bruno@alpha.test", "bruno@alpha.test")
-	spec, err := nexthop.ParseSpec("lmtp:unix:" + filepath.Join(p.dir, "data", "lmtp.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := nexthop.New(spec, nexthop.Options{}).Connect(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Quit()
-	reply, err := demoDeliver(t.Context(), conn, filepath.Join(p.dir, "message.eml"), "anna@alpha.test", "anna@alpha.test")
-	if err != nil || reply.Code != 451 {
-		t.Errorf("got %v, %v; want 451", reply, err)
+	if reply := p.try(message, "anna@alpha.test", "anna@alpha.test"); reply.Code != 451 {
+		t.Errorf("got %v, want 451", reply)
 	}
 	if code, _, _ := p.run("list", "anna@alpha.test"); code != 1 {
 		t.Errorf("list: exit status %d; want nothing there", code)

@@ -92,7 +92,16 @@ func (p *place) daemon() (stop func()) {
 	}
 }
 
+// deliver hands a message to the hook, which must take it.
 func (p *place) deliver(message, rcpt, orcpt string) {
+	p.t.Helper()
+	if reply := p.try(message, rcpt, orcpt); !reply.Positive() {
+		p.t.Fatalf("deliver: %v", reply)
+	}
+}
+
+// try hands a message to the hook and returns the first refusal, or the final reply.
+func (p *place) try(message, rcpt, orcpt string) nexthop.Reply {
 	p.t.Helper()
 	file := filepath.Join(p.dir, "message.eml")
 	if err := os.WriteFile(file, []byte(message), 0o600); err != nil {
@@ -108,9 +117,10 @@ func (p *place) deliver(message, rcpt, orcpt string) {
 	}
 	defer conn.Quit()
 	reply, err := demoDeliver(p.t.Context(), conn, file, rcpt, orcpt)
-	if err != nil || !reply.Positive() {
-		p.t.Fatalf("deliver: %v %v", reply, err)
+	if err != nil {
+		p.t.Fatalf("deliver: %v", err)
 	}
+	return reply
 }
 
 const message = "From: Sender <s@ext.test>\r\nSubject: =?utf-8?q?Perch=C3=A9?=\r\nMessage-ID: <1@ext.test>\r\n\r\nText\r\n.\r\n"

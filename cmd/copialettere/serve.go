@@ -17,6 +17,7 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy/pec"
 )
 
 const serveHelp = `Usage: copialettere serve [-config FILE]
@@ -75,7 +76,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	d := &daemon{config: c, log: log, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
+	d := &daemon{config: c, log: log, files: files, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
 	disk := newDiskWatch(c, a, log)
 	disk.look()
 	d.running.Go(func() { disk.run(d.quit) })
@@ -94,6 +95,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 type daemon struct {
 	config  *config.Config
 	log     *slog.Logger
+	files   *pecFiles
 	archive *archive
 	hooks   []*lmtp.Server
 	admin   []*http.Server
@@ -206,7 +208,8 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		HelloName: h.HelloName, MaxMessageSize: h.MaxMessageSize, MaxRecipients: h.MaxRecipients, MaxConnections: h.MaxConnections,
 		IdleTimeout: h.Timeouts.Idle, DataTimeout: h.Timeouts.Data, JournalTimeout: h.Timeouts.Journal,
 		DeliverOnJournalError: h.OnJournalError == config.JournalErrorDeliver,
-		Logger:                d.log, Metrics: d.archive.metrics,
+		Trust:                 d.config.PEC.Trust, Verifier: pec.NewVerifier(d.files.bundle, d.files.index),
+		Logger: d.log, Metrics: d.archive.metrics,
 	}
 }
 

@@ -30,8 +30,11 @@ type EntryView struct {
 	MessageID   string    `json:"message_id"`
 	Size        int64     `json:"size"`
 	SHA256      string    `json:"sha256"`
-	Class       string    `json:"class"`
-	State       string    `json:"state"` // "delivered", "deferred" or "unknown"
+	Class       string    `json:"class"` // the one that the filter believed
+	Declared    string    `json:"declared_class,omitempty"`
+	Signature   string    `json:"signature,omitempty"` // "verified", "invalid", "untrusted" or "unsigned"
+	SentTo      string    `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
+	State       string    `json:"state"`               // "delivered", "deferred" or "unknown"
 	Flags       []string  `json:"flags,omitempty"`
 	Odd         string    `json:"odd,omitempty"` // what is odd about the message, as the MIME scanner saw it
 	QueueID     string    `json:"queue_id,omitempty"`
@@ -50,6 +53,7 @@ func viewEntry(e *journal.Entry) EntryView {
 		Mailbox: e.Mailbox, Direction: e.Direction.String(), Folder: e.FolderName(), UID: e.UID, Time: e.Time, MailFrom: e.MailFrom,
 		RcptTo: strings.Join(recipients, ", "), ORCPT: e.ORCPT, Recipients: recipients, From: part.Decode(e.From), To: part.Decode(e.To),
 		Subject: part.Decode(e.Subject), Date: e.Date, MessageID: e.MessageID, Size: e.Size, SHA256: e.SHA256.String(), Class: e.Class,
+		Declared: e.DeclaredClass, Signature: e.Signature, SentTo: e.SentTo,
 		State: e.State.String(), Flags: e.Flags, Odd: e.Parts.Odd.String(), QueueID: e.QueueID,
 		PeerAddr: e.Peer.Addr, PeerName: e.Peer.Name, PeerHelo: e.Peer.Helo, Transaction: e.Transaction,
 	}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"copialettere/journal/httpd"
+	"copialettere/policy/pec/pectest"
+)
+
+// pecPlace is a place with a daemon behind which certified mail comes in.
+func pecPlace(t *testing.T, trust string, bundle []byte) *place {
+	t.Helper()
+	p := newPlace(t)
+	file := filepath.Join(p.dir, "copialettere.toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, fmt.Sprintf("[pec]\ntrust = %q\n", trust)...)
+	if bundle != nil {
+		name := filepath.Join(p.dir, "bundle.pem")
+		if err := os.WriteFile(name, bundle, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, fmt.Sprintf("trust_bundle = %q\n", name)...)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.must("init")
+	return p
+}
+
+// list returns the entries of a mailbox, by Subject and class.
+func (p *place) entries(mailbox string) []httpd.EntryView {
+	p.t.Helper()
+	_, out, _ := p.run("list", mailbox, "-json")
+	var list []httpd.EntryView
+	for line := range strings.Lines(out) {
+		var e httpd.EntryView
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			p.t.Fatal(err)
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+const anna = "anna@alpha.test"
+
+func chain(t *testing.T) (*pectest.Office, *pectest.Chain) {
+	t.Helper()
+	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
+	return office, office.Send(pectest.Mail{
+		From: anna, To: []string{"bruno@beta.test", "carla@gamma.test"}, Subject: "Contratto", Text: "In allegato.\n", MessageID: "auto",
+	}, "completa")
+}
+
+// TestClasses has the classes, what the headers declare and what the signature proves, by either rule of trust.
+func TestClasses(t *testing.T) {
+	office, c := chain(t)
+	forged := "X-Trasporto: posta-certificata\r\nFrom: Evil <evil@ext.test>\r\nSubject: forged\r\n\r\nPay.\r\n"
+	messages := []struct{ name, message string }{
+		{"acceptance", string(c.Acceptance)}, {"envelope", string(c.Envelope)}, {"delivery", string(c.Deliveries[0].Message)},
+		{"tampered", string(pectest.Tampered(c.Deliveries[1].Message))}, {"forged", forged}, {"ordinary", message},
+	}
+	for trust, want := range map[string][]string{
+		"headers": {
+			"accettazione accettazione verified", "posta-certificata posta-certificata verified", "avvenuta-consegna avvenuta-consegna verified",
+			"avvenuta-consegna avvenuta-consegna invalid", "posta-certificata posta-certificata unsigned", "ordinary ordinary unsigned",
+		},
+		"signature": {
+			"accettazione accettazione verified", "posta-certificata posta-certificata verified", "avvenuta-consegna avvenuta-consegna verified",
+			"ordinary avvenuta-consegna invalid", "ordinary posta-certificata unsigned", "ordinary ordinary unsigned",
+		},
+	} {
+		t.Run(trust, func(t *testing.T) {
+			p := pecPlace(t, trust, office.Authority.PEM())
+			stop := p.daemon()
+			p.must("mailbox", "enable", anna)
+			for _, m := range messages {
+				p.deliver(m.message, anna, anna)
+			}
+			stop()
+			list := p.entries(anna)
+			if len(list) != len(messages) {
+				t.Fatalf("%d entries, want %d", len(list), len(messages))
+			}
+			for i, e := range list {
+				if got := e.Class + " " + e.Declared + " " + e.Signature; got != want[i] {
+					t.Errorf("%s: %s, want %s", messages[i].name, got, want[i])
+				}
+			}
+			p.must("verify")
+		})
+	}
+}
+
+// TestUntrusted has certified mail and no trust bundle.
+func TestUntrusted(t *testing.T) {
+	_, c := chain(t)
+	p := pecPlace(t, "headers", nil)
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	p.deliver(string(c.Acceptance), anna, anna)
+	list := p.entries(anna)
+	if len(list) != 1 || list[0].Class != "accettazione" || list[0].Signature != "untrusted" {
+		t.Errorf("got %+v", list)
+	}
+}
+
+// TestFilter changes the filter between messages: it is in force from the next one, and what it leaves out is on record.
+func TestFilter(t *testing.T) {
+	_, c := chain(t)
+	p := pecPlace(t, "headers", nil)
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	all := []string{string(c.Acceptance), string(c.Envelope), string(c.Deliveries[0].Message), message}
+	for _, step := range []struct{ filter, want string }{
+		{"certified,delivery", "posta-certificata avvenuta-consegna"},
+		{"acceptance", "accettazione"},
+		{"other", "ordinary"},
+	} {
+		before := len(p.entries(anna))
+		p.must("mailbox", "set", anna, "filter="+step.filter)
+		for i, m := range all {
+			// The same bytes would be the same delivery.
+			p.deliver(fmt.Sprintf("Received: by mx.alpha.test id %s%d\r\n", strings.ReplaceAll(step.filter, ",", ""), i)+m, anna, anna)
+		}
+		var got []string
+		for _, e := range p.entries(anna)[before:] {
+			got = append(got, e.Class)
+		}
+		if strings.Join(got, " ") != step.want {
+			t.Errorf("filter %s let through %v, want %s", step.filter, got, step.want)
+		}
+	}
+	if n := strings.Count(p.must("why", anna), "skipped: filter"); n != 8 {
+		t.Errorf("%d skips for the filter on record, want 8", n)
+	}
+	p.must("verify")
+}
+
+// TestQuota has the three things that can happen to mail for a full archive.
+func TestQuota(t *testing.T) {
+	big := "Subject: big\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1000)
+	for _, tt := range []struct {
+		full, want string
+	}{
+		{"skip", "1 entries, 1 gap"}, {"make-room", "1 entries, 0 gap"}, {"defer", "1 entries, 0 gap, 452"},
+	} {
+		t.Run(tt.full, func(t *testing.T) {
+			p := pecPlace(t, "headers", nil)
+			defer p.daemon()()
+			p.must("mailbox", "enable", anna)
+			p.must("mailbox", "set", anna, "quota=100kB", "when_full="+tt.full)
+			p.deliver("X-Number: 1\r\n"+big, anna, anna)
+			second := p.try("X-Number: 2\r\n"+big, anna, anna)
+			got := fmt.Sprintf("%d entries, %d gap", len(p.entries(anna)), strings.Count(p.must("why", anna), "gap: full"))
+			if !second.Positive() {
+				got += fmt.Sprintf(", %d", second.Code)
+			}
+			if got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			p.must("verify")
+		})
+	}
+}

@@ -1,0 +1,95 @@
+package lmtp
+
+import (
+	"fmt"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/policy"
+	"copialettere/policy/pec"
+)
+
+// classification is what kind of message a draft holds.
+type classification struct {
+	record pec.Record
+	class  pec.Class // the one that is believed
+	stored []byte    // the record as the entry keeps it; nil for an ordinary message without a signature
+	links  []string
+}
+
+// ordinary is the classification of a message that nobody looked into.
+func ordinary() *classification {
+	return &classification{record: pec.Record{Signature: pec.Signature{Result: pec.ResultUnsigned}}, class: pec.Ordinary}
+}
+
+// classify reads what kind of message the draft holds, and verifies its signature. An error is one of the journal or of the time limit.
+func (t *transaction) classify() (*classification, error) {
+	ctx, cancel := t.journalTime()
+	defer cancel()
+	config := &t.s.c.server.config
+	table, body := t.draft.Finish()
+	if err := t.draft.Err(); err != nil {
+		return nil, err
+	}
+	m := pec.Read(body, table, t.draft.Header())
+	if m.Fault != nil {
+		return nil, fmt.Errorf("read message back: %w", m.Fault)
+	}
+	c := ordinary()
+	c.record.Message = *m
+	if m.Signed >= 0 {
+		var err error
+		if c.record.Signature, err = config.Verifier.Verify(ctx, body, table, m.Declared.From, time.Now()); err != nil {
+			return nil, fmt.Errorf("verify signature: %w", err)
+		}
+	}
+	c.class = pec.Believed(config.Trust, m.Class, c.record.Verified())
+	c.links = links(m.Links())
+	if m.Signed >= 0 || m.Class != pec.Ordinary {
+		stored, err := c.record.AppendBinary(nil)
+		if err != nil {
+			return nil, fmt.Errorf("store classification: %w", err)
+		}
+		c.stored = stored
+	}
+	return c, nil
+}
+
+// links returns the names under which the messages of a practice find one another: "i:" and the provider's id, "m:" and the id that the
+// sender's program had set.
+func links(l pec.Links) []string {
+	var list []string
+	add := func(prefix, id string) {
+		if id != "" && len(prefix)+len(id) <= journal.MaxLink {
+			list = append(list, prefix+id)
+		}
+	}
+	add("i:", l.Identifier)
+	add("m:", l.Client)
+	add("m:", l.Own)
+	return list
+}
+
+// describe fills in what an entry keeps of the class.
+func (c *classification) describe(in *journal.Intent) {
+	in.Class, in.DeclaredClass = string(c.class), string(c.record.Message.Class)
+	in.Signature = string(c.record.Signature.Result)
+	in.Certification, in.Links = c.stored, c.links
+}
+
+// learn keeps what a believed acceptance receipt says of its recipients: it decides on the filter of later sent mail.
+func (t *transaction) learn() {
+	if t.class == nil || t.class.class != pec.Accettazione || t.class.record.Message.Data == nil {
+		return
+	}
+	data := t.class.record.Message.Data
+	recipients := make([]policy.Recipient, len(data.Recipients))
+	for i, r := range data.Recipients {
+		recipients[i] = policy.Recipient{Address: r.Address, Certified: r.Kind != "esterno"}
+	}
+	ctx, cancel := t.journalTime()
+	defer cancel()
+	if err := t.s.c.server.config.Policy.Learn(ctx, data.Time, recipients); err != nil {
+		t.log.Warn("recipients of a receipt not learned", "error", err)
+	}
+}
