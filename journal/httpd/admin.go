@@ -11,6 +11,7 @@
 //	GET  /v1/message?mailbox=ADDR&folder=F&uid=N    the bytes of a message
 //	GET  /v1/why?mailbox=ADDR[&message_id=ID]       what was decided, and why
 //	GET  /v1/gaps?mailbox=ADDR                      of what the archive holds nothing, and why
+//	GET  /v1/practice?mailbox=ADDR[&uid=N]         what the receipts of sent certified messages say
 //	GET  /v1/verify                                 check the whole journal: {"progress": ...} lines, then the report
 //	GET  /v1/stats[?mailbox=ADDR]                   entries and bytes by folder
 //	GET  /v1/version                                the version of the program
@@ -76,6 +77,7 @@ func Admin(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/list", a.list)
 	mux.HandleFunc("GET /v1/message", a.message)
 	mux.HandleFunc("GET /v1/why", a.why)
+	mux.HandleFunc("GET /v1/practice", a.practice)
 	mux.HandleFunc("GET /v1/verify", a.verify)
 	mux.HandleFunc("GET /v1/stats", a.stats)
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {

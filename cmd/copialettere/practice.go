@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"copialettere/journal/httpd"
+)
+
+const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-json]
+
+Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
+delivered (when, and by which kind of receipt), failed (and why), late, or waiting, past 12 or 24 hours. A brief delivery receipt is compared
+with the archived message. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them.
+
+Example: copialettere practice mario@alpha.test 17
+`
+
+func runPractice(ctx context.Context, in *invocation, args []string) error {
+	query := url.Values{}
+	switch len(args) {
+	case 2:
+		query.Set("uid", args[1])
+		fallthrough
+	case 1:
+		query.Set("mailbox", args[0])
+	default:
+		return want(args, "ADDR")
+	}
+	return show(in, ctx, "/v1/practice", query, in.printPractice)
+}
+
+func (in *invocation) printPractice(p httpd.PracticeView) {
+	where := "not archived"
+	if p.Folder != "" {
+		where = fmt.Sprintf("%s %d, %s", p.Folder, p.UID, p.Time.Local().Format(time.DateTime))
+	}
+	id := p.Identifier
+	if id == "" {
+		id = "no receipt yet"
+	}
+	fmt.Fprintf(in.stdout, "%s  (%s)  %s\n", printable(p.Subject), where, printable(id))
+	for _, r := range p.Recipients {
+		status := string(r.Status)
+		if status == "" {
+			status = "nothing known"
+		}
+		fmt.Fprintf(in.stdout, "  %-36s %s", printable(r.Address), status)
+		if r.Delivered != nil {
+			fmt.Fprintf(in.stdout, " %s (%s)", r.Delivered.Local().Format(time.DateTime), printable(r.Receipt))
+		}
+		if r.Brief != "" {
+			fmt.Fprintf(in.stdout, ", compared with the archived message: %s", r.Brief)
+		}
+		if r.Reason != "" {
+			fmt.Fprintf(in.stdout, ": %s", printable(r.Reason))
+		}
+		if r.Waiting != "" {
+			fmt.Fprintf(in.stdout, ", waiting (%s)", r.Waiting)
+		}
+		if r.Kind == "esterno" {
+			fmt.Fprint(in.stdout, ", no PEC address: no receipt will come")
+		}
+		fmt.Fprintln(in.stdout)
+	}
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal/httpd"
+	"copialettere/lmtp/nexthop"
+	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy/pec"
+	"copialettere/policy/pec/pectest"
+)
+
+// sentPlace is a place with a hook for sent mail as well; it returns the specification of that hook's listener.
+func sentPlace(t *testing.T) (*place, string) {
+	t.Helper()
+	p := newPlace(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	hop := nexthoptest.Start(t, nexthoptest.Script{SMTP: true})
+	file := filepath.Join(p.dir, "copialettere.toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, fmt.Sprintf("[sent]\nlisten = [\"tcp:%s\"]\nnext_hop = %q\nidentity = \"mail-from\"\n", address, hop.Spec())...)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.must("init")
+	return p, "smtp:" + address
+}
+
+// send sends a message through the hook for sent mail.
+func (p *place) send(spec, from string, to []string, message []byte) {
+	p.t.Helper()
+	s, err := nexthop.ParseSpec(spec)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn, err := nexthop.New(s, nexthop.Options{}).Connect(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer conn.Quit()
+	conn.Mail(from, nil)
+	for _, rcpt := range to {
+		conn.Rcpt(rcpt, nil)
+	}
+	conn.Data()
+	for range len(to) + 2 {
+		if r, err := conn.Reply(p.t.Context()); err != nil || r.Code >= 400 {
+			p.t.Fatalf("send: %v, %v", r, err)
+		}
+	}
+	if _, err := conn.Write(message); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := conn.End(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+	if r, err := conn.Reply(p.t.Context()); err != nil || !r.Positive() {
+		p.t.Fatalf("send: %v, %v", r, err)
+	}
+}
+
+func (p *place) practices(args ...string) []httpd.PracticeView {
+	p.t.Helper()
+	_, out, _ := p.run(append([]string{"practice", anna, "-json"}, args...)...)
+	var list []httpd.PracticeView
+	for line := range strings.Lines(out) {
+		var v httpd.PracticeView
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			p.t.Fatal(err)
+		}
+		list = append(list, v)
+	}
+	return list
+}
+
+// outcomes tells a practice in one line.
+func outcomes(v httpd.PracticeView) string {
+	var list []string
+	for _, r := range v.Recipients {
+		text := r.Address + " " + string(r.Status)
+		for _, more := range []string{r.Receipt, r.Brief, r.Waiting} {
+			if more != "" {
+				text += " " + more
+			}
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, "; ")
+}
+
+var practiceMail = pectest.Mail{
+	From: anna, To: []string{"bruno@beta.test", "carla@gamma.test", "dario@ext.test"}, Subject: "Contratto", Text: "In allegato.\n",
+	MessageID: "<m1@client.alpha.test>", Attachments: []pectest.Attachment{pectest.Binary("contratto.pdf", 30_000, 1)},
+}
+
+// TestPractice has the receipts come before, after and twice, in several orders: the state is the same.
+func TestPractice(t *testing.T) {
+	for seed := range uint64(4) {
+		office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
+		mail := practiceMail
+		c := office.Send(mail, "completa")
+		failure := c.Notice(pectest.Notice{Class: pec.ErroreConsegna, Recipient: "carla@gamma.test", After: time.Hour})
+		steps := []func(p *place, spec string){
+			func(p *place, spec string) { p.send(spec, anna, mail.To, c.Original) },
+			func(p *place, _ string) { p.deliver(string(c.Acceptance), anna, anna) },
+			func(p *place, _ string) { p.deliver(string(c.Deliveries[0].Message), anna, anna) },
+			func(p *place, _ string) { p.deliver("Received: again\r\n"+string(c.Deliveries[0].Message), anna, anna) },
+			func(p *place, _ string) { p.deliver(string(failure), anna, anna) },
+		}
+		if seed > 0 {
+			rand.New(rand.NewPCG(seed, 1)).Shuffle(len(steps), func(i, j int) { steps[i], steps[j] = steps[j], steps[i] })
+		}
+		p, spec := sentPlace(t)
+		stop := p.daemon()
+		p.must("mailbox", "enable", anna)
+		for _, step := range steps {
+			step(p, spec)
+		}
+		list := p.practices()
+		if len(list) != 1 {
+			t.Fatalf("order %d: %d practices, want 1", seed, len(list))
+		}
+		v := list[0]
+		if v.Identifier != c.Identifier || v.MessageID != "m1@client.alpha.test" || v.Folder == "" || v.UID != 1 || len(v.Receipts) != 4 {
+			t.Errorf("order %d: %+v", seed, v)
+		}
+		if got, want := outcomes(v), "bruno@beta.test delivered completa; carla@gamma.test failed; dario@ext.test accepted"; got != want {
+			t.Errorf("order %d: %s, want %s", seed, got, want)
+		}
+		if got := p.practices("1"); len(got) != 1 {
+			t.Errorf("order %d: by UID: %d practices", seed, len(got))
+		}
+		if got := p.practices("2"); len(got) != 0 {
+			t.Errorf("order %d: by another UID: %d practices", seed, len(got))
+		}
+		if out := p.must("practice", anna); !strings.Contains(out, "bruno@beta.test") || !strings.Contains(out, "no PEC address") {
+			t.Errorf("order %d: printed\n%s", seed, out)
+		}
+		stop()
+		p.must("verify")
+	}
+}
+
+// TestBriefReceipt compares brief receipts with the message that was sent: the right one, another one, and none.
+func TestBriefReceipt(t *testing.T) {
+	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
+	c := office.Send(practiceMail, "breve")
+	for name, tt := range map[string]struct {
+		original []byte
+		want     string
+	}{
+		"match":    {c.Original, "match"},
+		"mismatch": {changedAttachment(t, c.Original), "mismatch"},
+		"none":     {nil, "original not archived"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, spec := sentPlace(t)
+			defer p.daemon()()
+			p.must("mailbox", "enable", anna)
+			if tt.original != nil {
+				p.send(spec, anna, practiceMail.To, tt.original)
+			}
+			p.deliver(string(c.Deliveries[0].Message), anna, anna)
+			list := p.practices()
+			if len(list) != 1 || !slices.ContainsFunc(list[0].Recipients, func(o httpd.PracticeOutcome) bool {
+				return o.Address == "bruno@beta.test" && o.Receipt == "breve" && o.Brief == tt.want
+			}) {
+				t.Errorf("got %+v", list)
+			}
+		})
+	}
+}
+
+// changedAttachment returns the message with one byte of its attachment changed.
+func changedAttachment(t *testing.T, message []byte) []byte {
+	t.Helper()
+	i := strings.Index(string(message), "contratto.pdf")
+	j := strings.LastIndex(string(message), "\r\n\r\n")
+	if i < 0 || j < i {
+		t.Fatal("no attachment in the message")
+	}
+	changed := slices.Clone(message)
+	for k := j + 4; k < len(changed); k++ {
+		if changed[k] == 'A' {
+			changed[k] = 'B'
+			return changed
+		}
+	}
+	t.Fatal("nothing to change in the attachment")
+	return nil
+}
+
+// TestForgedReceipt has a receipt that nobody signed: by signature it says nothing.
+func TestForgedReceipt(t *testing.T) {
+	office, c := chain(t)
+	p := pecPlace(t, "signature", office.Authority.PEM())
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	p.deliver(string(pectest.Tampered(c.Deliveries[0].Message)), anna, anna)
+	if list := p.practices(); len(list) != 0 {
+		t.Errorf("a receipt with a broken signature made a practice: %+v", list)
+	}
+	p.deliver(string(c.Deliveries[0].Message), anna, anna)
+	if list := p.practices(); len(list) != 1 {
+		t.Errorf("%d practices, want 1", len(list))
+	}
+}
