@@ -203,6 +203,13 @@ type group struct {
 func (g *group) update(c *change) error {
 	copy(g.placements, g.earlier)
 	g.made, g.gaps, g.homeless = 0, nil, nil
+	// Only a clock that was set back by months leads into a volume that the retention is about to drop.
+	switch _, err := c.Get(closingKey); {
+	case err == nil:
+		return fmt.Errorf("volume %s is about to be dropped: %w", c.month, kv.ErrUnavailable)
+	case !errors.Is(err, kv.ErrNotFound):
+		return err
+	}
 	for i := range g.entries {
 		p, e := &g.placements[i], &g.entries[i]
 		if p.Skipped != "" {

@@ -19,11 +19,17 @@
 //	q <mailbox>                     bytes of the messages of all its entries (uint64); absent is none
 //	x <chunk id>                    an entry that referred to the chunk is gone: see sweep.go
 //	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries
+//	l <mailbox> <folder> <uid>      hold on an entry
+//	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over
+//	a <mailbox> <time> <n>          act: what somebody did with an entry
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
+//	z                               nothing: the volume is about to be dropped
 //
-// One key is in the settings store of the engine, because it must outlive the volumes:
+// Some keys are in the settings store of the engine, because they must outlive the volumes:
 //
 //	u                               end of the values of UIDVALIDITY that are reserved (uint32)
+//	g, a                            gaps and acts of volumes that were dropped
+//	j <time>                        run of the retention
 //
 // A folder of the journal is a folder of one month: its name is stored without the month ("INBOX", "Sent") and shown with it
 // ("INBOX/2026-11"). UIDs count from 1 and are never used again; the order of commits is the order of UIDs.

@@ -47,6 +47,13 @@ const (
 	tagDetail  = 43
 	tagEntries = 44 // uvarint
 	tagBytes   = 45 // uvarint
+	// Acts, holds, and entries that are put aside.
+	tagWho       = 46
+	tagMonth     = 47
+	tagFromPlace = 48 // as in a delivery key
+	tagToPlace   = 49
+	tagEntry     = 50
+	tagOutcome   = 51
 )
 
 var errEncoding = errors.New("malformed value")

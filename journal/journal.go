@@ -63,6 +63,8 @@ type Journal struct {
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
+	cleaning sync.Mutex // held by Expire and Sweep: one run at a time
+
 	spoolMu sync.Mutex // serialises the gap spool
 
 	outcomes outcomes

@@ -232,7 +232,7 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 	return nil
 }
 
-// Records yields the gaps of all mailboxes and the skips and gaps of one, volume by volume, each in the order of time. Without a
+// Records yields the gaps of all mailboxes and the skips and gaps of one, first those of dropped volumes, then volume by volume, each in the order of time. Without a
 // mailbox it yields the former only.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
@@ -240,7 +240,7 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 			yield(nil, err)
 			return
 		}
-		for s, err := range j.volumes(ctx) {
+		for s, err := range j.recordStores(ctx) {
 			if err != nil {
 				yield(nil, err)
 				return

@@ -100,7 +100,7 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	v.store, v.month, v.referred = s, m, v.referred[:0]
 	v.folders = make(map[folderName]*[2]folderCounters)
 	for _, step := range []func() error{
-		v.counters, v.entries, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.digests, v.chunks, v.records,
+		v.counters, v.entries, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.chunks, v.records,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -507,6 +507,38 @@ func (v *verifier) links() error {
 		}
 		if e, err := decodeEntry(ref, value); err == nil && !slices.Contains(e.Links, link) {
 			v.report.fault("a link leads to %s %s %d, which does not have it", ref.Mailbox, ref.FolderName(), ref.UID)
+		}
+		return nil
+	})
+}
+
+// holds checks that every hold is on an entry.
+func (v *verifier) holds() error {
+	return v.scan([]byte{'l'}, func(p kv.Pair) error {
+		ref, err := refOf(v.month, p.Key)
+		if err == nil {
+			_, err = decodeHolding(ref, p.Value)
+		}
+		if err != nil {
+			v.report.fault("%s: hold: %v", v.month, err)
+			return nil
+		}
+		there, err := v.has(entryKey(ref))
+		if err != nil || there {
+			return err
+		}
+		return v.astray(p, ref, "a hold")
+	})
+}
+
+func (v *verifier) acts() error {
+	return v.scan([]byte{'a'}, func(p kv.Pair) error {
+		mailbox, _, err := splitMailboxKey(p.Key)
+		if err == nil {
+			_, err = decodeAct(mailbox, p.Value)
+		}
+		if err != nil {
+			v.report.fault("%s: act: %v", v.month, err)
 		}
 		return nil
 	})

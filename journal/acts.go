@@ -1,0 +1,154 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// The kinds of acts.
+const (
+	ActMove     = "move"
+	ActDelete   = "delete"
+	ActUndelete = "undelete"
+	ActHold     = "hold"
+	ActRelease  = "release"
+)
+
+// Act is what somebody did with an entry. It is durable together with what it tells of, and outlives the volume.
+type Act struct {
+	Mailbox string    `json:"mailbox"`
+	Time    time.Time `json:"time"`
+	Kind    string    `json:"kind"`
+	Who     string    `json:"who"`
+	From    Ref       `json:"from"`            // the entry before
+	To      Ref       `json:"to,omitzero"`     // the entry afterwards, where it has another place
+	Detail  string    `json:"detail,omitzero"` // the reason of a hold
+}
+
+func (a *Act) encode() []byte {
+	var enc encoder
+	enc.time(tagTime, a.Time)
+	enc.string(tagKind, a.Kind)
+	enc.string(tagWho, a.Who)
+	enc.string(tagDetail, a.Detail)
+	enc.string(tagMonth, string(a.From.Month))
+	enc.bytes(tagFromPlace, encodePlace(a.From))
+	if a.To.UID > 0 {
+		enc.bytes(tagToPlace, encodePlace(a.To))
+	}
+	return enc.b
+}
+
+func decodeAct(mailbox string, b []byte) (*Act, error) {
+	a := &Act{Mailbox: mailbox}
+	err := decodeFields(b, func(tag byte, v []byte) (err error) {
+		switch tag {
+		case tagTime:
+			a.Time, err = decodeTime(v)
+		case tagKind:
+			a.Kind = string(v)
+		case tagWho:
+			a.Who = string(v)
+		case tagDetail:
+			a.Detail = string(v)
+		case tagMonth:
+			var m kv.Month
+			if m, err = kv.ParseMonth(string(v)); err == nil {
+				a.From.Month = m
+			}
+		case tagFromPlace:
+			a.From, err = decodePlace(mailbox, a.From.Month, v)
+		case tagToPlace:
+			a.To, err = decodePlace(mailbox, a.From.Month, v)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("act on %s: %w", mailbox, err)
+	}
+	return a, nil
+}
+
+func actKey(mailbox string, t time.Time, n uint16) []byte {
+	key := recordKey(mailbox, t, n)
+	key[0] = 'a'
+	return key
+}
+
+// putAct files an act under its mailbox and time.
+func (c *change) putAct(a *Act) error {
+	for n := range math.MaxUint16 {
+		key := actKey(a.Mailbox, a.Time, uint16(n))
+		_, err := c.Get(key)
+		if errors.Is(err, kv.ErrNotFound) {
+			c.Put(key, a.encode())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("too many acts at %s", a.Time)
+}
+
+// Acts yields what was done with entries of a mailbox: what volumes left that were dropped, and then volume by volume, each in the
+// order of time.
+func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, error] {
+	return func(yield func(*Act, error) bool) {
+		if err := checkMailbox(mailbox); err != nil {
+			yield(nil, err)
+			return
+		}
+		prefix := mailboxKey('a', mailbox, 0)
+		for s, err := range j.recordStores(ctx) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+				var a *Act
+				if err == nil {
+					a, err = decodeAct(mailbox, p.Value)
+				}
+				if !yield(a, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// recordStores yields the stores that hold records and acts: the settings, where those of dropped volumes are, and all volumes. What
+// is being moved from one to the other may come twice.
+func (j *Journal) recordStores(ctx context.Context) iter.Seq2[kv.Store, error] {
+	return func(yield func(kv.Store, error) bool) {
+		s, err := j.engine.Settings(ctx)
+		if !yield(s, err) || err != nil {
+			return
+		}
+		for s, err := range j.volumes(ctx) {
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// refOf takes the key of something that belongs to an entry apart: kind, mailbox, folder, UID.
+func refOf(m kv.Month, key []byte) (Ref, error) {
+	mailbox, folder, rest, err := splitFolderKey(key)
+	if err != nil || len(rest) != 4 {
+		return Ref{}, fmt.Errorf("key %q: %w", key, errKey)
+	}
+	return Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(rest)}, nil
+}
+
+// closingKey is in a volume that is about to be dropped: what is not there yet may no longer come, and nobody may act on its entries.
+var closingKey = []byte("z")

@@ -1,0 +1,88 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// Deleted is an entry that was deleted and can still be brought back: it has its old place, which no other entry gets.
+type Deleted struct {
+	*Entry
+	At  time.Time // of the deletion
+	Who string
+}
+
+// aside is the value of a t key.
+type aside struct {
+	at             time.Time
+	who            string
+	entry, outcome []byte // the values of its e and o keys; outcome is empty where there was none
+}
+
+func (a *aside) encode() []byte {
+	enc := encoder{b: make([]byte, 0, 100+len(a.entry))}
+	enc.time(tagTime, a.at)
+	enc.string(tagWho, a.who)
+	enc.bytes(tagEntry, a.entry)
+	if len(a.outcome) > 0 {
+		enc.bytes(tagOutcome, a.outcome)
+	}
+	return enc.b
+}
+
+// decodeAside reads the value of a t key, and the entry in it.
+func decodeAside(r Ref, b []byte) (*aside, *Entry, error) {
+	a := new(aside)
+	err := decodeFields(b, func(tag byte, v []byte) (err error) {
+		switch tag {
+		case tagTime:
+			a.at, err = decodeTime(v)
+		case tagWho:
+			a.who = string(v)
+		case tagEntry:
+			a.entry = v
+		case tagOutcome:
+			a.outcome = v
+		}
+		return err
+	})
+	var e *Entry
+	if err == nil {
+		e, err = decodeEntry(r, a.entry)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("deleted entry %s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
+	}
+	return a, e, nil
+}
+
+func asideKey(r Ref) []byte {
+	return binary.BigEndian.AppendUint32(folderKey('t', r.Mailbox, r.Folder), r.UID)
+}
+
+// aside reads an entry that is put aside; the error is ErrNotFound where there is none.
+func (c *change) aside(r Ref) (*aside, *Entry, error) {
+	v, err := c.Get(asideKey(r))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return decodeAside(r, v)
+}
+
+// purge deletes an entry that is put aside, for good. Its delivery key stays as a tombstone.
+func (c *change) purge(r Ref) (*Entry, error) {
+	_, e, err := c.aside(r)
+	if err != nil {
+		return nil, err
+	}
+	c.Delete(asideKey(r))
+	c.spare(e)
+	return e, nil
+}

@@ -1,0 +1,473 @@
+package journal
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// ErrAbnormal says that a run of the retention was refused: ExpireReport.Abnormal tells why.
+var ErrAbnormal = errors.New("abnormal run of the retention")
+
+// Defaults of ExpireOptions.
+const (
+	DefaultGrace    = 72 * time.Hour
+	DefaultMaxShare = 0.2
+	DefaultMaxPause = 45 * 24 * time.Hour
+)
+
+// expireFloor is how many entries a run may always delete, whatever their share.
+const expireFloor = 100
+
+// clockSlack is how much younger than the run the newest entry may be: deliveries go on while it counts.
+const clockSlack = time.Hour
+
+// ExpireOptions are those of Expire.
+type ExpireOptions struct {
+	// Mailboxes tells for how many months from its arrival an entry of a mailbox is kept, 0 for ever, and whether the whole mailbox
+	// is held: then nothing of it is deleted.
+	Mailboxes func(mailbox string) (months int, hold bool)
+
+	Now      time.Time     // the time of the run; the clock of the journal when zero
+	Grace    time.Duration // for which a deleted entry can be brought back; DefaultGrace when 0
+	DryRun   bool          // only count
+	Yes      bool          // go on with an abnormal run
+	MaxShare float64       // of all entries, from 0 to 1, that a run may delete; DefaultMaxShare when 0
+	MaxPause time.Duration // since the last run, for the clock to be believed; DefaultMaxPause when 0
+	Progress func(month kv.Month, removed Removed)
+}
+
+// Expired is what a run deletes, or would delete, of one mailbox and month.
+type Expired struct {
+	Mailbox string   `json:"mailbox"`
+	Month   kv.Month `json:"month"`
+	Removed
+	Held uint64 `json:"held,omitempty"` // entries that are expired and stay because they are held
+}
+
+// ExpireReport is the result of a run, or the preview of one.
+type ExpireReport struct {
+	Time     time.Time  `json:"time"`
+	DryRun   bool       `json:"dry_run,omitempty"`
+	All      uint64     `json:"all"` // entries of the whole journal before the run
+	Expired  []Expired  `json:"expired,omitempty"`
+	Removed  Removed    `json:"removed"`            // the sum of Expired
+	Purged   Removed    `json:"purged"`             // entries deleted before by hand whose grace was over
+	Dropped  []kv.Month `json:"dropped,omitempty"`  // months that went as a whole
+	Abnormal []string   `json:"abnormal,omitempty"` // why the run is abnormal
+}
+
+// addMonths returns the time that many calendar months later, in UTC. Where that month has not the day, it is its last one.
+func addMonths(t time.Time, months int) time.Time {
+	t = t.UTC()
+	first := time.Date(t.Year(), t.Month()+time.Month(months), 1, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+	last := first.AddDate(0, 1, -1).Day()
+	return first.AddDate(0, 0, min(t.Day(), last)-1)
+}
+
+// expiry is one run.
+type expiry struct {
+	j      *Journal
+	ctx    context.Context
+	o      ExpireOptions
+	report *ExpireReport
+}
+
+// Expire deletes the entries that are older than the retention of their mailbox, and the deleted ones whose grace is over. A month
+// of which nothing is left, and that is over for long, is dropped as a whole; its gaps and acts are kept in the settings. It goes
+// in small steps: after an error, or a crash, the next run does the rest. What it frees beside that is for Sweep. Each run is on
+// record: see Runs. With ErrAbnormal nothing was deleted; the report is valid then too.
+func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, error) {
+	if o.Now.IsZero() {
+		o.Now = j.now()
+	}
+	o.Now = o.Now.UTC()
+	o.Grace = cmp.Or(o.Grace, DefaultGrace)
+	o.MaxShare = cmp.Or(o.MaxShare, DefaultMaxShare)
+	o.MaxPause = cmp.Or(o.MaxPause, DefaultMaxPause)
+	j.cleaning.Lock()
+	defer j.cleaning.Unlock()
+	x := &expiry{j: j, ctx: ctx, o: o, report: &ExpireReport{Time: o.Now, DryRun: o.DryRun}}
+	months, err := j.engine.Volumes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	if err := x.count(months); err != nil {
+		return nil, fmt.Errorf("preview of the retention: %w", err)
+	}
+	if err := x.judge(months); err != nil {
+		return nil, err
+	}
+	if o.DryRun {
+		return x.report, nil
+	}
+	if len(x.report.Abnormal) > 0 && !o.Yes {
+		return x.report, ErrAbnormal
+	}
+	x.report.Removed, x.report.Expired = Removed{}, nil
+	for _, m := range months {
+		if err := x.month(m); err != nil {
+			return x.report, fmt.Errorf("retention in %s: %w", m, err)
+		}
+	}
+	return x.report, j.recordRun(ctx, x.report)
+}
+
+// expires says whether an entry of a mailbox that arrived at t is to go.
+func (x *expiry) expires(mailbox string, t time.Time) bool {
+	months, hold := x.o.Mailboxes(mailbox)
+	return !hold && months > 0 && !addMonths(t, months).After(x.o.Now)
+}
+
+// mailboxEntries is a mailbox in one volume, with the number of its entries.
+type mailboxEntries struct {
+	mailbox string
+	entries uint64
+}
+
+func mailboxesIn(ctx context.Context, s kv.Store) ([]mailboxEntries, error) {
+	var list []mailboxEntries
+	for p, err := range s.Scan(ctx, []byte{'s'}, []byte{'s' + 1}) {
+		if err != nil {
+			return nil, err
+		}
+		mailbox, _, _, err := splitFolderKey(p.Key)
+		if err != nil {
+			return nil, fmt.Errorf("counters %q: %w", p.Key, err)
+		}
+		c, err := decodeCounters(p.Value)
+		if err != nil {
+			return nil, fmt.Errorf("counters %q: %w", p.Key, err)
+		}
+		if n := len(list); n == 0 || list[n-1].mailbox != mailbox {
+			list = append(list, mailboxEntries{mailbox: mailbox})
+		}
+		list[len(list)-1].entries += c.entries
+	}
+	return list, nil
+}
+
+// count fills the report with what the run would delete.
+func (x *expiry) count(months []kv.Month) error {
+	for _, m := range months {
+		s, err := x.j.volume(x.ctx, m, false)
+		if errors.Is(err, kv.ErrNoVolume) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		list, err := mailboxesIn(x.ctx, s)
+		if err != nil {
+			return fmt.Errorf("volume %s: %w", m, err)
+		}
+		for _, one := range list {
+			x.report.All += one.entries
+			if one.entries == 0 || !x.expires(one.mailbox, m.Start()) {
+				continue
+			}
+			here := Expired{Mailbox: one.mailbox, Month: m}
+			for e, err := range x.expired(s, m, one.mailbox) {
+				if err != nil {
+					return fmt.Errorf("volume %s: %w", m, err)
+				}
+				if held, err := hasKey(x.ctx, s, holdKey(e.Ref)); err != nil {
+					return fmt.Errorf("volume %s: %w", m, err)
+				} else if held {
+					here.Held++
+				} else {
+					here.add(e)
+				}
+			}
+			x.add(here)
+		}
+	}
+	return nil
+}
+
+func (x *expiry) add(e Expired) {
+	if e.Entries == 0 && e.Held == 0 {
+		return
+	}
+	x.report.Expired = append(x.report.Expired, e)
+	x.report.Removed.Entries += e.Entries
+	x.report.Removed.Bytes += e.Bytes
+}
+
+func hasKey(ctx context.Context, s kv.Store, key []byte) (bool, error) {
+	_, err := s.Get(ctx, key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// expired yields the entries of a mailbox in one volume that are to go, those that are held included.
+func (x *expiry) expired(s kv.Store, m kv.Month, mailbox string) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		prefix := mailboxKey('e', mailbox, 0)
+		for p, err := range s.Scan(x.ctx, prefix, after(prefix)) {
+			var e *Entry
+			if err == nil {
+				e, err = entryOf(m, p)
+			}
+			if err == nil && !x.expires(mailbox, e.Time) {
+				continue
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// judge fills in why the run is abnormal.
+func (x *expiry) judge(months []kv.Month) error {
+	r := x.report
+	if n := r.Removed.Entries; n > expireFloor && float64(n) > x.o.MaxShare*float64(r.All) {
+		r.Abnormal = append(r.Abnormal, fmt.Sprintf("%d of %d entries would be deleted, more than %.0f %%", n, r.All, 100*x.o.MaxShare))
+	}
+	newest, err := x.j.newest(x.ctx, months, kv.MonthOf(x.o.Now))
+	if err != nil {
+		return fmt.Errorf("look for the newest entry: %w", err)
+	}
+	if newest.After(x.o.Now.Add(clockSlack)) {
+		r.Abnormal = append(r.Abnormal, fmt.Sprintf("the newest entry arrived at %s, which is behind the time of the run", newest.Format(time.RFC3339)))
+	}
+	var last time.Time
+	for run, err := range x.j.Runs(x.ctx) {
+		if err != nil {
+			return err
+		}
+		last = run.Time
+	}
+	switch {
+	case last.IsZero():
+	case last.After(x.o.Now):
+		r.Abnormal = append(r.Abnormal, fmt.Sprintf("the last run was at %s, which is behind the time of this one", last.Format(time.RFC3339)))
+	case x.o.Now.Sub(last) > x.o.MaxPause:
+		r.Abnormal = append(r.Abnormal, fmt.Sprintf("the last run was at %s: is the clock right?", last.Format(time.RFC3339)))
+	}
+	return nil
+}
+
+// newest returns the arrival of the newest entry of the months from one on, as far as the last entry of each folder tells it.
+func (j *Journal) newest(ctx context.Context, months []kv.Month, from kv.Month) (newest time.Time, err error) {
+	for _, m := range months {
+		if m < from {
+			continue
+		}
+		s, err := j.volume(ctx, m, false)
+		if err != nil {
+			return newest, err
+		}
+		for p, err := range s.Scan(ctx, []byte{'s'}, []byte{'s' + 1}) {
+			if err != nil {
+				return newest, err
+			}
+			mailbox, folder, _, err := splitFolderKey(p.Key)
+			if err != nil {
+				return newest, err
+			}
+			c, err := decodeCounters(p.Value)
+			if err != nil {
+				return newest, err
+			}
+			if c.entries == 0 {
+				continue
+			}
+			e, err := j.Entry(ctx, Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: c.nextUID - 1})
+			switch {
+			case errors.Is(err, ErrNotFound):
+				// The last one is gone. That there are others tells that the month has begun.
+				if m.Start().After(newest) {
+					newest = m.Start()
+				}
+			case err != nil:
+				return newest, err
+			case e.Time.After(newest):
+				newest = e.Time
+			}
+		}
+	}
+	return newest, nil
+}
+
+// month deletes what is to go of one volume.
+func (x *expiry) month(m kv.Month) error {
+	s, err := x.j.volume(x.ctx, m, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if dropped, err := x.drop(s, m); dropped || err != nil {
+		return err
+	}
+	list, err := mailboxesIn(x.ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, one := range list {
+		if one.entries == 0 || !x.expires(one.mailbox, m.Start()) {
+			continue
+		}
+		here := Expired{Mailbox: one.mailbox, Month: m}
+		err := x.mailbox(s, &here)
+		x.add(here)
+		if err != nil {
+			return err
+		}
+	}
+	return x.purge(s, m)
+}
+
+// mailbox deletes what is to go of one mailbox in one volume.
+func (x *expiry) mailbox(s kv.Store, here *Expired) error {
+	var group []Ref
+	flush := func() error {
+		var removed Expired
+		err := x.j.update(x.ctx, s, here.Month, []string{here.Mailbox}, func(c *change) error {
+			removed = Expired{}
+			for _, r := range group {
+				if held, err := c.held(r); err != nil {
+					return err
+				} else if held {
+					removed.Held++
+					continue
+				}
+				e, err := c.remove(r, false)
+				if errors.Is(err, ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				removed.add(e)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		here.Entries += removed.Entries
+		here.Bytes += removed.Bytes
+		here.Held += removed.Held
+		group = group[:0]
+		if x.o.Progress != nil {
+			x.o.Progress(here.Month, here.Removed)
+		}
+		return nil
+	}
+	for e, err := range x.expired(s, here.Month, here.Mailbox) {
+		if err != nil {
+			return err
+		}
+		if group = append(group, e.Ref); len(group) == entryGroup {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if len(group) == 0 {
+		return nil
+	}
+	return flush()
+}
+
+// purges says whether an entry that was deleted is to go for good.
+func (x *expiry) purges(a *aside, e *Entry) bool {
+	if _, hold := x.o.Mailboxes(e.Mailbox); hold {
+		return false
+	}
+	return !a.at.Add(x.o.Grace).After(x.o.Now) || x.expires(e.Mailbox, e.Time)
+}
+
+// purge deletes the entries put aside in one volume whose grace is over.
+func (x *expiry) purge(s kv.Store, m kv.Month) error {
+	for p, err := range s.Scan(x.ctx, []byte{'t'}, []byte{'t' + 1}) {
+		if err != nil {
+			return err
+		}
+		r, err := refOf(m, p.Key)
+		if err != nil {
+			return err
+		}
+		a, e, err := decodeAside(r, p.Value)
+		if err != nil {
+			return err
+		}
+		if !x.purges(a, e) {
+			continue
+		}
+		err = x.j.update(x.ctx, s, m, []string{r.Mailbox}, func(c *change) error {
+			_, err := c.purge(r)
+			return err
+		})
+		if errors.Is(err, ErrNotFound) {
+			continue // brought back meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		x.report.Purged.add(e)
+	}
+	return nil
+}
+
+// A Run is a run of the retention that was not refused, as it is on record.
+type Run struct {
+	Time    time.Time  `json:"time"`
+	Removed Removed    `json:"removed"`
+	Purged  Removed    `json:"purged"`
+	Dropped []kv.Month `json:"dropped,omitempty"`
+}
+
+func (j *Journal) recordRun(ctx context.Context, r *ExpireReport) error {
+	s, err := j.engine.Settings(ctx)
+	if err != nil {
+		return fmt.Errorf("record run of the retention: %w", err)
+	}
+	value, err := json.Marshal(Run{Time: r.Time, Removed: r.Removed, Purged: r.Purged, Dropped: r.Dropped})
+	if err != nil {
+		return fmt.Errorf("record run of the retention: %w", err)
+	}
+	key := binary.BigEndian.AppendUint64([]byte{'j'}, uint64(r.Time.UnixNano()))
+	err = s.Update(ctx, []string{"retention"}, func(tx kv.Tx) error {
+		tx.Put(key, value)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record run of the retention: %w", err)
+	}
+	return nil
+}
+
+// Runs yields the runs of the retention that are on record, oldest first.
+func (j *Journal) Runs(ctx context.Context) iter.Seq2[*Run, error] {
+	return func(yield func(*Run, error) bool) {
+		s, err := j.engine.Settings(ctx)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for p, err := range s.Scan(ctx, []byte{'j'}, []byte{'j' + 1}) {
+			var r *Run
+			if err == nil {
+				r = new(Run)
+				err = json.Unmarshal(p.Value, r)
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}

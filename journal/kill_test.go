@@ -1,0 +1,159 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+)
+
+// What makes the test binary do something with the journal in a folder, and kill itself in the middle.
+const (
+	killedFolder = "COPIALETTERE_TEST_KILLED_FOLDER"
+	killedWork   = "COPIALETTERE_TEST_KILLED_WORK" // a name of killedWorks
+	killedAt     = "COPIALETTERE_TEST_KILLED_AT"   // before, or behind, which write it kills itself: "3 before"
+	killedClock  = "COPIALETTERE_TEST_KILLED_CLOCK"
+)
+
+// killedWorks are what is done and killed.
+var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time) error{
+	"erase": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.Erase(ctx, mario, EraseOptions{KeepGaps: true})
+		return err
+	},
+	"expire": func(ctx context.Context, j *Journal, now time.Time) error {
+		_, err := j.Expire(ctx, ExpireOptions{Mailboxes: halfYear, Now: now, Yes: true})
+		return err
+	},
+}
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(killedFolder); dir != "" {
+		if err := workUntilKilled(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func workUntilKilled(dir string) error {
+	ctx := context.Background()
+	engine, err := level.Open(filepath.Join(dir, "journal"), level.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	now, err := time.Parse(time.RFC3339, os.Getenv(killedClock))
+	if err != nil {
+		return err
+	}
+	k := &killer{Engine: engine}
+	at, when, _ := strings.Cut(os.Getenv(killedAt), " ")
+	if k.at, err = strconv.ParseInt(at, 10, 64); err != nil {
+		return err
+	}
+	k.before = when == "before"
+	c := &clock{t: now}
+	j, err := Open(k, Options{Now: c.now})
+	if err != nil {
+		return err
+	}
+	if err := killedWorks[os.Getenv(killedWork)](ctx, j, now); err != nil {
+		return err
+	}
+	return errors.Join(j.Close(), engine.Close())
+}
+
+// killer kills the process at one of the writes.
+type killer struct {
+	kv.Engine
+	writes atomic.Int64
+	at     int64
+	before bool
+}
+
+func (k *killer) write(next func() error) error {
+	n := k.writes.Add(1)
+	if n == k.at && k.before {
+		k.kill()
+	}
+	err := next()
+	if n == k.at {
+		k.kill()
+	}
+	return err
+}
+
+func (k *killer) kill() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+func (k *killer) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := k.Engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, err
+	}
+	return killerStore{s, k}, nil
+}
+
+func (k *killer) Settings(ctx context.Context) (kv.Store, error) {
+	s, err := k.Engine.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return killerStore{s, k}, nil
+}
+
+func (k *killer) Drop(ctx context.Context, m kv.Month) error {
+	return k.write(func() error { return k.Engine.Drop(ctx, m) })
+}
+
+type killerStore struct {
+	kv.Store
+	k *killer
+}
+
+func (s killerStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	return s.k.write(func() error { return s.Store.Update(ctx, locks, fn) })
+}
+
+// killAtEach has another process do the work again and again, killed at a later write each time, until it gets to the end. Each
+// time between is called, on an open journal that is sound.
+func (f *fixture) killAtEach(work string, step int, between func()) {
+	f.t.Helper()
+	for n := 1; ; n += step {
+		at := fmt.Sprint(n, " ", [...]string{"before", "behind"}[n%2])
+		f.close()
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), killedFolder+"="+f.dir, killedWork+"="+work, killedAt+"="+at,
+			killedClock+"="+f.clock.now().Format(time.RFC3339))
+		out, err := child.CombinedOutput()
+		f.open()
+		f.verify()
+		if err == nil {
+			if n == 1 {
+				f.t.Error("the work was never killed")
+			}
+			return
+		}
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			f.t.Fatalf("%s killed at %s: %v %s", work, at, err, out)
+		}
+		between()
+	}
+}
