@@ -156,12 +156,13 @@ func checkFolder(folder string) error {
 
 // archive is an open data folder.
 type archive struct {
-	lock    *os.File
-	engine  *level.Engine
-	journal *journal.Journal
-	policy  *policy.Policy
-	metrics *metrics.Registry
-	grace   time.Duration // for which a disable can be taken back
+	lock     *os.File
+	engine   *level.Engine
+	journal  *journal.Journal
+	policy   *policy.Policy
+	metrics  *metrics.Registry
+	grace    time.Duration // for which a disable can be taken back
+	maxShare float64       // of all entries that a run of the retention deletes without being told to
 }
 
 // errLocked says that another process has the data folder open.
@@ -172,7 +173,7 @@ func openArchive(ctx context.Context, c *config.Config, files *pecFiles, log *sl
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
-	a := &archive{metrics: new(metrics.Registry), grace: c.Erase.Grace}
+	a := &archive{metrics: new(metrics.Registry), grace: c.Erase.Grace, maxShare: float64(c.Retention.MaxShare) / 100}
 	if err := a.open(ctx, c, files, log); err != nil {
 		a.close()
 		return nil, err
@@ -219,7 +220,7 @@ func (a *archive) close() error {
 }
 
 func (a *archive) backend(log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace}
+	return httpd.Backend{Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace, MaxShare: a.maxShare}
 }
 
 func policyConfig(c *config.Config, files *pecFiles) policy.Config {

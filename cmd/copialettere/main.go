@@ -34,6 +34,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   why ADDR [-message-id ID]     what was journaled, what was skipped, and why
   gaps ADDR                     of what the archive of a mailbox holds nothing, and why
   practice ADDR [UID]           sent certified messages, and what became of them
+  retention [-dry-run]          delete what is older than its mailbox keeps
   verify                        check every digest and every reference of the journal
   stats [ADDR]                  entries and bytes by mailbox, folder and month
   demo DIR                      try it out: see the Makefile's run
@@ -71,19 +72,20 @@ type command struct {
 
 func commands() map[string]command {
 	return map[string]command{
-		"init":     {initHelp, noFlags(runInit)},
-		"serve":    {serveHelp, noFlags(runServe)},
-		"check":    {checkHelp, noFlags(runCheck)},
-		"mailbox":  {mailboxHelp, defineMailbox},
-		"list":     {listHelp, noFlags(runList)},
-		"cat":      {catHelp, noFlags(runCat)},
-		"why":      {whyHelp, defineWhy},
-		"gaps":     {gapsHelp, noFlags(runGaps)},
-		"practice": {practiceHelp, noFlags(runPractice)},
-		"verify":   {verifyHelp, noFlags(runVerify)},
-		"stats":    {statsHelp, noFlags(runStats)},
-		"demo":     {demoHelp, defineDemo},
-		"version":  {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
+		"init":      {initHelp, noFlags(runInit)},
+		"serve":     {serveHelp, noFlags(runServe)},
+		"check":     {checkHelp, noFlags(runCheck)},
+		"mailbox":   {mailboxHelp, defineMailbox},
+		"list":      {listHelp, noFlags(runList)},
+		"cat":       {catHelp, noFlags(runCat)},
+		"why":       {whyHelp, defineWhy},
+		"gaps":      {gapsHelp, noFlags(runGaps)},
+		"retention": {retentionHelp, defineRetention},
+		"practice":  {practiceHelp, noFlags(runPractice)},
+		"verify":    {verifyHelp, noFlags(runVerify)},
+		"stats":     {statsHelp, noFlags(runStats)},
+		"demo":      {demoHelp, defineDemo},
+		"version":   {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
 	}
 }
 

@@ -30,9 +30,7 @@ Example: copialettere serve -config /etc/copialettere/copialettere.toml
 
 const (
 	stopTimeout    = 90 * time.Second // for the transactions under way when the daemon is stopped
-	housekeeping   = time.Minute
-	expireEvery    = time.Hour
-	memoryLimit    = 80 << 20 // bytes of heap and stacks, at which the garbage collector works harder
+	memoryLimit    = 80 << 20         // bytes of heap and stacks, at which the garbage collector works harder
 	garbagePercent = 200
 )
 
@@ -221,42 +219,6 @@ func newHop(spec nexthop.Spec, h config.Hook, o nexthop.Options) *nexthop.Hop {
 	o.HelloName = h.HelloName
 	o.Timeouts = nexthop.Timeouts{Connect: h.Timeouts.Connect, Command: h.Timeouts.Command, Data: h.Timeouts.Data, Final: h.Timeouts.Final}
 	return nexthop.New(spec, o)
-}
-
-// wait keeps house until ctx ends or a listener fails.
-func (d *daemon) wait(ctx context.Context) {
-	tick := time.NewTicker(housekeeping)
-	defer tick.Stop()
-	var expired time.Time
-	for {
-		if now := time.Now(); now.Sub(expired) >= expireEvery {
-			d.expireSkips(ctx, now)
-			expired = now
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case err := <-d.failed:
-			d.log.Error("listener failed", "error", err)
-			return
-		case <-tick.C:
-			if err := d.archive.journal.Unspool(ctx); err != nil {
-				d.log.Error("gaps are still spooled", "error", err)
-			}
-		}
-	}
-}
-
-func (d *daemon) expireSkips(ctx context.Context, now time.Time) {
-	if d.config.Received == nil {
-		return
-	}
-	n, err := d.archive.journal.ExpireSkips(ctx, now.Add(-d.config.Received.KeepSkips))
-	if err != nil {
-		d.log.Error("records of skips not expired", "error", err)
-	} else if n > 0 {
-		d.log.Info("records of skips expired", "records", n)
-	}
 }
 
 func (d *daemon) stop() error {

@@ -11,6 +11,7 @@
 //	GET  /v1/message?mailbox=ADDR&folder=F&uid=N    the bytes of a message
 //	GET  /v1/why?mailbox=ADDR[&message_id=ID]       what was decided, and why
 //	GET  /v1/gaps?mailbox=ADDR                      of what the archive holds nothing, and why
+//	POST /v1/retention[?dry_run=true][&yes=true]   run the retention, or preview it: {"progress": ...} lines, then the report
 //	GET  /v1/practice?mailbox=ADDR[&uid=N]         what the receipts of sent certified messages say
 //	GET  /v1/verify                                 check the whole journal: {"progress": ...} lines, then the report
 //	GET  /v1/stats[?mailbox=ADDR]                   entries and bytes by folder
@@ -55,6 +56,9 @@ type Backend struct {
 	Logger  *slog.Logger
 	// Grace is for how long a disable can be taken back; zero means policy.DefaultGrace.
 	Grace time.Duration
+	// MaxShare is the part of all entries, up to 1, that a run of the retention deletes without being told to; zero means
+	// journal.DefaultMaxShare.
+	MaxShare float64
 }
 
 // Admin returns the operator's interface.
@@ -78,6 +82,7 @@ func Admin(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/message", a.message)
 	mux.HandleFunc("GET /v1/why", a.why)
 	mux.HandleFunc("GET /v1/practice", a.practice)
+	mux.HandleFunc("POST /v1/retention", a.retention)
 	mux.HandleFunc("GET /v1/verify", a.verify)
 	mux.HandleFunc("GET /v1/stats", a.stats)
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/httpd"
+	"copialettere/policy"
+)
+
+// How often the daemon keeps house, and forgets the records of skips.
+const (
+	housekeeping = time.Minute
+	expireEvery  = time.Hour
+)
+
+// wait keeps house until ctx ends or a listener fails.
+func (d *daemon) wait(ctx context.Context) {
+	tick := time.NewTicker(housekeeping)
+	defer tick.Stop()
+	k := &keeper{daemon: d, backend: d.archive.backend(d.log)}
+	for {
+		k.keepHouse(ctx, time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-d.failed:
+			d.log.Error("listener failed", "error", err)
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// keeper does what is due in the archive beside the mail: each step goes on where it was broken off.
+type keeper struct {
+	*daemon
+	backend httpd.Backend
+	expired time.Time // when skips were last expired
+	tried   time.Time // when the retention last ran, or was refused
+}
+
+func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
+	if err := k.archive.journal.Unspool(ctx); err != nil {
+		k.log.Error("gaps are still spooled", "error", err)
+	}
+	if now.Sub(k.expired) >= expireEvery {
+		k.expired = now
+		k.expireSkips(ctx, now)
+	}
+	k.erase(ctx)
+	k.retain(ctx, now)
+}
+
+func (k *keeper) expireSkips(ctx context.Context, now time.Time) {
+	if k.config.Received == nil {
+		return
+	}
+	n, err := k.archive.journal.ExpireSkips(ctx, now.Add(-k.config.Received.KeepSkips))
+	if err != nil {
+		k.log.Error("records of skips not expired", "error", err)
+	} else if n > 0 {
+		k.log.Info("records of skips expired", "records", n)
+	}
+}
+
+// erase erases the archives whose grace is over.
+func (k *keeper) erase(ctx context.Context) {
+	for m, err := range k.archive.policy.Closing(ctx) {
+		if err == nil {
+			err = k.eraseMailbox(ctx, m.Address)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, journal.ErrHeld), errors.Is(err, policy.ErrHeld):
+			k.log.Warn("archive not erased: a legal hold stands", "mailbox", m.Address.String(), "error", err)
+		case ctx.Err() == nil:
+			k.log.Error("archive not erased, will be tried again", "mailbox", m.Address.String(), "error", err)
+		}
+	}
+}
+
+func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
+	// An entry that is held must stop it before the erasure is a fact.
+	for _, err := range k.archive.journal.Holdings(ctx, a.String()) {
+		if err == nil {
+			err = journal.ErrHeld
+		}
+		return err
+	}
+	if err := k.archive.policy.Erasing(ctx, a); err != nil {
+		return err
+	}
+	removed, err := k.archive.journal.Erase(ctx, a.String(), journal.EraseOptions{})
+	if err != nil {
+		return err
+	}
+	k.log.Info("archive erased", "mailbox", a.String(), "entries", removed.Entries, "bytes", removed.Bytes)
+	return k.archive.policy.Erased(ctx, a)
+}
+
+// retain runs the retention once a day, at its hour or as soon after it as the daemon is up.
+func (k *keeper) retain(ctx context.Context, now time.Time) {
+	r := k.config.Retention
+	due := time.Date(now.Year(), now.Month(), now.Day(), r.Hour, r.Minute, 0, 0, now.Location())
+	if now.Before(due) {
+		due = due.AddDate(0, 0, -1)
+	}
+	if !k.tried.Before(due) {
+		return
+	}
+	last, err := k.lastRun(ctx)
+	if err == nil && !last.Before(due) {
+		k.tried = last
+		return
+	}
+	if err != nil {
+		k.log.Error("retention not run", "error", err)
+		return
+	}
+	report, err := k.backend.Expire(ctx, httpd.ExpireRequest{})
+	switch {
+	case err == nil:
+		k.tried = now
+		k.log.Info("retention run", "entries", report.Removed.Entries, "bytes", report.Removed.Bytes, "months_dropped", len(report.Dropped))
+	case errors.Is(err, journal.ErrAbnormal):
+		k.tried = now
+		k.log.Error("retention refused: look at it with \"copialettere retention -dry-run\"", "reasons", report.Abnormal)
+	case ctx.Err() == nil:
+		k.log.Error("retention broken off, will be tried again", "error", err)
+	}
+}
+
+// lastRun returns when the retention last ran; zero when it never did.
+func (k *keeper) lastRun(ctx context.Context) (time.Time, error) {
+	var last time.Time
+	for r, err := range k.archive.journal.Runs(ctx) {
+		if err != nil {
+			return last, err
+		}
+		last = r.Time
+	}
+	return last, nil
+}

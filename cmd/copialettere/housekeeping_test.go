@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/policy"
+)
+
+// keeperOf opens the data folder of a place as the daemon has it, without its listeners.
+func keeperOf(t *testing.T, p *place) (*keeper, *bytes.Buffer) {
+	t.Helper()
+	log := new(bytes.Buffer)
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	a, err := openArchive(t.Context(), p.config(), nil, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	d := &daemon{config: p.config(), log: logger, archive: a}
+	return &keeper{daemon: d, backend: a.backend(logger)}, log
+}
+
+func addEntries(t *testing.T, k *keeper, mailbox string, count int) []journal.Ref {
+	t.Helper()
+	var refs []journal.Ref
+	for i := range count {
+		d := k.archive.journal.NewDraft(t.Context())
+		fmt.Fprintf(d, "Subject: %d\r\n\r\nText\r\n", i)
+		placed, err := d.Commit(t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: mailbox, Direction: journal.Received}}, nil)
+		d.Discard()
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, placed[0].Ref)
+		k.archive.journal.Delivered(placed[0].Ref, "T")
+	}
+	return refs
+}
+
+func entriesOf(t *testing.T, k *keeper, mailbox string) int {
+	t.Helper()
+	n := 0
+	for _, err := range k.archive.journal.List(t.Context(), mailbox) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+func verified(t *testing.T, k *keeper) {
+	t.Helper()
+	r, err := k.archive.journal.Verify(t.Context(), nil)
+	if err != nil || r.Faults > 0 {
+		t.Errorf("verify: %+v, %v", r, err)
+	}
+}
+
+// TestErasure disables two mailboxes: the one whose grace is over is erased, the other is not, and a hold stops it.
+func TestErasure(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	k, log := keeperOf(t, p)
+	who := policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	boxes := make(map[string]policy.Address)
+	for _, name := range []string{"anna", "bruno", "carla"} {
+		a, err := policy.ParseAddress(name + "@alpha.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		boxes[name] = a
+		if _, err := k.archive.policy.Enable(t.Context(), a, who); err != nil {
+			t.Fatal(err)
+		}
+		refs := addEntries(t, k, a.String(), 3)
+		if name == "carla" {
+			if err := k.archive.journal.Hold(t.Context(), refs[1], "test", "case 1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		grace := time.Duration(0)
+		if name == "bruno" {
+			grace = 72 * time.Hour
+		}
+		if _, err := k.archive.policy.Disable(t.Context(), a, who, a.String(), grace); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.keepHouse(t.Context(), time.Now())
+	for name, want := range map[string]int{"anna": 0, "bruno": 3, "carla": 3} {
+		if n := entriesOf(t, k, boxes[name].String()); n != want {
+			t.Errorf("%s has %d entries, want %d", name, n, want)
+		}
+	}
+	if !strings.Contains(log.String(), "legal hold") {
+		t.Errorf("the hold was not logged:\n%s", log)
+	}
+	s, err := k.archive.policy.Settings(t.Context(), boxes["anna"])
+	if err != nil || s.Erasure.State != policy.ErasureDone {
+		t.Errorf("anna: %+v, %v", s.Erasure, err)
+	}
+	if changed, err := k.archive.policy.Restore(t.Context(), boxes["bruno"], who); !changed || err != nil {
+		t.Errorf("restore within the grace: %v, %v", changed, err)
+	}
+	if _, err := k.archive.policy.Restore(t.Context(), boxes["anna"], who); err == nil {
+		t.Error("an erased archive was restored")
+	}
+	verified(t, k)
+}
+
+// TestRetentionHour has the retention run once a day, at its hour or later, and not again after a restart.
+func TestRetentionHour(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	k, _ := keeperOf(t, p)
+	addEntries(t, k, "anna@alpha.test", 2)
+	runs := func() int {
+		n := 0
+		for _, err := range k.archive.journal.Runs(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		return n
+	}
+	now := time.Now()
+	k.retain(t.Context(), now)
+	k.retain(t.Context(), now.Add(time.Minute))
+	if n := runs(); n != 1 {
+		t.Fatalf("%d runs, want 1", n)
+	}
+	again := &keeper{daemon: k.daemon, backend: k.backend}
+	again.retain(t.Context(), now.Add(time.Minute))
+	if n := runs(); n != 1 {
+		t.Errorf("%d runs after a restart, want 1", n)
+	}
+	k.retain(t.Context(), now.Add(25*time.Hour))
+	if n := runs(); n != 2 {
+		t.Errorf("%d runs on the next day, want 2", n)
+	}
+	if n := entriesOf(t, k, "anna@alpha.test"); n != 2 {
+		t.Errorf("%d entries, want 2: nothing expires without a retention", n)
+	}
+	verified(t, k)
+}
+
+func TestRetentionCommand(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	if out := p.must("retention", "-dry-run"); !strings.Contains(out, "would be deleted: 0 of 0 entries") {
+		t.Errorf("preview: %s", out)
+	}
+	if out := p.must("retention", "-json"); !strings.Contains(out, `"removed"`) {
+		t.Errorf("run: %s", out)
+	}
+}

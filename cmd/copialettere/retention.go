@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"copialettere/journal"
+	"copialettere/journal/httpd"
+)
+
+const retentionHelp = `Usage: copialettere retention [-dry-run] [-yes] [-config FILE] [-json]
+
+Deletes the messages that are older than the retention of their mailbox, counted from their arrival, as the daemon does once a day. Legal
+holds stop it. A month of which nothing is left is dropped as a folder. A run that would delete an abnormal share of all messages
+(max_share in the configuration), or whose clock can not be right, is refused: the exit status is 1, and nothing was deleted.
+
+  -dry-run  only count, by mailbox and month
+  -yes      go on although the run is abnormal
+
+Example: copialettere retention -dry-run
+`
+
+func defineRetention(flags *flag.FlagSet) runner {
+	dryRun, yes := flags.Bool("dry-run", false, ""), flags.Bool("yes", false, "")
+	return func(ctx context.Context, in *invocation, args []string) error {
+		if err := want(args); err != nil {
+			return err
+		}
+		query := url.Values{"dry_run": {fmt.Sprint(*dryRun)}, "yes": {fmt.Sprint(*yes)}}
+		return in.retention(ctx, query)
+	}
+}
+
+func (in *invocation) retention(ctx context.Context, query url.Values) error {
+	c, err := in.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	terminal := isTerminal(in.stderr)
+	var last httpd.ExpireLine
+	_, err = each(in, ctx, c, http.MethodPost, "/v1/retention", query, func(l httpd.ExpireLine) error {
+		if l.Progress != nil && terminal {
+			fmt.Fprintf(in.stderr, "\r%s: %d entries ", l.Progress.Month, l.Progress.Removed.Entries)
+		}
+		last = l
+		return nil
+	})
+	if terminal {
+		fmt.Fprint(in.stderr, "\r\x1b[K")
+	}
+	if err != nil {
+		return err
+	}
+	if last.Report == nil {
+		return fmt.Errorf("the run broke off")
+	}
+	if in.json {
+		err = in.printJSON(last)
+	} else {
+		in.printExpired(last.Report, last.Refused)
+	}
+	if err == nil && last.Refused {
+		return errFailed
+	}
+	return err
+}
+
+func (in *invocation) printExpired(r *journal.ExpireReport, refused bool) {
+	for _, e := range r.Expired {
+		fmt.Fprintf(in.stdout, "%-40s %s %8d entries %10s", e.Mailbox, e.Month, e.Entries, sizeText(e.Bytes))
+		if e.Held > 0 {
+			fmt.Fprintf(in.stdout, ", %d held", e.Held)
+		}
+		fmt.Fprintln(in.stdout)
+	}
+	for _, reason := range r.Abnormal {
+		fmt.Fprintln(in.stdout, "ABNORMAL", reason)
+	}
+	what := "deleted"
+	switch {
+	case refused:
+		what = "refused: nothing was deleted of"
+	case r.DryRun:
+		what = "would be deleted:"
+	}
+	fmt.Fprintf(in.stdout, "%s %d of %d entries, %s", what, r.Removed.Entries, r.All, sizeText(r.Removed.Bytes))
+	if r.Purged.Entries > 0 {
+		fmt.Fprintf(in.stdout, "; %d that were deleted by hand are gone for good", r.Purged.Entries)
+	}
+	if len(r.Dropped) > 0 {
+		fmt.Fprintf(in.stdout, "; months dropped: %v", r.Dropped)
+	}
+	fmt.Fprintln(in.stdout)
+}
