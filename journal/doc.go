@@ -23,6 +23,7 @@
 //	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over
 //	a <mailbox> <time> <n>          act: what somebody did with an entry
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
+//	n                               number of the moves, deletions and returns so far (uint64): tells the sweep of them
 //	z                               nothing: the volume is about to be dropped
 //
 // Some keys are in the settings store of the engine, because they must outlive the volumes:

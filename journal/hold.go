@@ -128,7 +128,7 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 	if err != nil {
 		return err
 	}
-	err = j.update(ctx, s, r.Month, []string{r.Mailbox}, func(c *change) error {
+	err = j.update(ctx, s, r.Month, []string{r.Mailbox, movesLock}, func(c *change) error {
 		switch _, err := c.Get(closingKey); {
 		case err == nil:
 			return ErrNotFound

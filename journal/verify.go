@@ -100,7 +100,7 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	v.store, v.month, v.referred = s, m, v.referred[:0]
 	v.folders = make(map[folderName]*[2]folderCounters)
 	for _, step := range []func() error{
-		v.counters, v.entries, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.chunks, v.records,
+		v.counters, v.entries, v.asides, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.chunks, v.records,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -203,6 +203,47 @@ func (v *verifier) entries() error {
 		}
 		return v.entry(e)
 	})
+}
+
+// asides checks the entries that were deleted and can be brought back.
+func (v *verifier) asides() error {
+	return v.scan([]byte{'t'}, func(p kv.Pair) error {
+		d, err := deletedOf(v.month, p)
+		if err != nil {
+			v.report.fault("%s: %v", v.month, err)
+			return nil
+		}
+		for _, chunk := range d.Chunks {
+			v.referred = append(v.referred, chunk.ID)
+		}
+		err = v.aside(d)
+		if err == nil || v.ctx.Err() != nil {
+			return v.ctx.Err()
+		}
+		if there, thereErr := v.has(p.Key); thereErr != nil {
+			return thereErr
+		} else if there {
+			v.report.fault("deleted entry %s %s %d: %v", d.Mailbox, d.FolderName(), d.UID, err)
+		}
+		return nil
+	})
+}
+
+// aside says what is wrong with an entry that was deleted.
+func (v *verifier) aside(d *Deleted) error {
+	if there, err := v.has(entryKey(d.Ref)); err != nil {
+		return err
+	} else if there {
+		return errors.New("it is there as well")
+	}
+	place, err := v.get(deliveryKey(d.Mailbox, deliveryDigest(d.Mailbox, d.Direction, d.MailFrom, d.SHA256)))
+	if err != nil {
+		return fmt.Errorf("its delivery key: %w", err)
+	}
+	if !bytes.Equal(place, encodeTombstone(d.Ref)) {
+		return errors.New("its delivery key does not tell of it")
+	}
+	return v.body(d.Entry)
 }
 
 func (c *folderCounters) count(e *Entry) {

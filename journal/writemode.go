@@ -1,0 +1,274 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"copialettere/journal/kv"
+)
+
+// Trash is the folder that appears in a month when something is moved there.
+const Trash = "Trash"
+
+// ErrFolder says that a folder can not be the target of a move: folders are not made by hand.
+var ErrFolder = errors.New("no such folder")
+
+// movesKey counts the moves, deletions and returns in a volume, so that the sweep sees whether one has passed it by. They share a
+// lock of that name.
+var movesKey = []byte("n")
+
+const movesLock = "\x00moves"
+
+// errMoved is for the sweep alone.
+var errMoved = errors.New("entries were moved meanwhile")
+
+// Move files an entry in another folder of its month: INBOX, Sent, Trash, or one that is there. It gets a new UID; its old one is never
+// used again. An entry that is held may be moved, and stays held. The act is on record: see Acts.
+func (j *Journal) Move(ctx context.Context, r Ref, folder, who string) (Ref, error) {
+	return j.refile(ctx, r, folder, who, func(c *change, to Ref) (*Entry, error) {
+		e, err := c.entry(r)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.uncount(e); err != nil {
+			return nil, err
+		}
+		for _, key := range []func(Ref) []byte{entryKey, outcomeKey, holdKey} {
+			v, err := c.Get(key(r))
+			if errors.Is(err, kv.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			c.Delete(key(r))
+			c.Put(key(to), v)
+		}
+		deleteLinks(c, e)
+		return e, c.putAct(&Act{Mailbox: r.Mailbox, Time: j.now().UTC(), Kind: ActMove, Who: who, From: r, To: to})
+	})
+}
+
+// Undelete brings an entry back that Delete put aside; r is its old place. It gets a new UID in its folder, whatever the quota
+// says. The error is ErrNotFound when its grace is over. The act is on record: see Acts.
+func (j *Journal) Undelete(ctx context.Context, r Ref, who string) (Ref, error) {
+	return j.refile(ctx, r, r.Folder, who, func(c *change, to Ref) (*Entry, error) {
+		a, e, err := c.aside(r)
+		if err != nil {
+			return nil, err
+		}
+		was, err := total(c, r.Mailbox)
+		if err != nil {
+			return nil, err
+		}
+		c.setTotal(r.Mailbox, was, was+uint64(e.Size))
+		c.Delete(asideKey(r))
+		c.Put(entryKey(to), a.entry)
+		if len(a.outcome) > 0 {
+			c.Put(outcomeKey(to), a.outcome)
+		}
+		return e, c.putAct(&Act{Mailbox: r.Mailbox, Time: j.now().UTC(), Kind: ActUndelete, Who: who, From: r, To: to})
+	})
+}
+
+// refile has fn take an entry from where it is and put it at a new place, with what is kept under its Ref; links, delivery key and
+// counters of the new place follow.
+func (j *Journal) refile(ctx context.Context, r Ref, folder, who string, fn func(c *change, to Ref) (*Entry, error)) (Ref, error) {
+	if err := checkFolder(folder); err != nil {
+		return Ref{}, err
+	}
+	// An outcome that is only in memory would no longer find the entry.
+	j.flushOutcomes(ctx)
+	to := Ref{Mailbox: r.Mailbox, Month: r.Month, Folder: folder}
+	var validity uint32
+	update := func(c *change) error {
+		size, err := c.sizeOf(r)
+		if err != nil {
+			return err
+		}
+		if to.UID, err = c.nextUID(to.Mailbox, to.Folder, size, validity); err != nil {
+			return err
+		}
+		e, err := fn(c, to)
+		if err != nil {
+			return err
+		}
+		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+		v, err := c.Get(key)
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
+		if place, _ := isTombstone(v); string(place) == string(encodePlace(r)) {
+			c.Put(key, encodePlace(to))
+		}
+		e.Ref = to
+		putLinks(c, e)
+		return c.moved()
+	}
+	err := j.act(ctx, r, update)
+	if errors.Is(err, errNewFolder) {
+		if !slices.Contains([]string{FolderOf(Received), FolderOf(Sent), Trash}, folder) {
+			return Ref{}, fmt.Errorf("folder %s: %w", to.FolderName(), ErrFolder)
+		}
+		if validity, err = j.newValidity(ctx); err != nil {
+			return Ref{}, err
+		}
+		err = j.act(ctx, r, update)
+	}
+	if err != nil {
+		return Ref{}, err
+	}
+	return to, nil
+}
+
+func checkFolder(folder string) error {
+	if folder == "" || slices.Contains([]byte(folder), 0) {
+		return fmt.Errorf("folder %q: %w", folder, ErrFolder)
+	}
+	return nil
+}
+
+// sizeOf returns the size of an entry, also of one that is put aside.
+func (c *change) sizeOf(r Ref) (int64, error) {
+	e, err := c.entry(r)
+	if errors.Is(err, ErrNotFound) {
+		_, e, err = c.aside(r)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return e.Size, nil
+}
+
+// moved counts a move for the sweep.
+func (c *change) moved() error {
+	v, err := c.Get(movesKey)
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return err
+	}
+	c.Put(movesKey, nextMoves(v))
+	return nil
+}
+
+// nextMoves returns the value of the n key behind v; like all counters it is big-endian.
+func nextMoves(v []byte) []byte {
+	next := make([]byte, 8)
+	copy(next, v)
+	for i := len(next) - 1; i >= 0; i-- {
+		if next[i]++; next[i] != 0 {
+			break
+		}
+	}
+	return next
+}
+
+// Delete puts an entry aside: it is no longer listed or counted, and Undelete brings it back until the retention purges it after the
+// grace. A late retry of its delivery does not bring it back. The error is ErrHeld for an entry that is held. Whether the mailbox may
+// be written to is for the caller to know. The act is on record: see Acts.
+func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
+	j.flushOutcomes(ctx)
+	return j.act(ctx, r, func(c *change) error {
+		e, err := c.entry(r)
+		if err != nil {
+			return err
+		}
+		if held, err := c.held(r); err != nil {
+			return err
+		} else if held {
+			return ErrHeld
+		}
+		now := j.now().UTC()
+		a := aside{at: now, who: who}
+		if a.entry, err = c.Get(entryKey(r)); err != nil {
+			return err
+		}
+		a.outcome, err = c.Get(outcomeKey(r))
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
+		was, err := total(c, r.Mailbox)
+		if err != nil {
+			return err
+		}
+		c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
+		if err := c.uncount(e); err != nil {
+			return err
+		}
+		c.Delete(entryKey(r))
+		c.Delete(outcomeKey(r))
+		deleteLinks(c, e)
+		if err := c.leaveDelivery(e, true); err != nil {
+			return err
+		}
+		c.Put(asideKey(r), a.encode())
+		if err := c.putAct(&Act{Mailbox: r.Mailbox, Time: now, Kind: ActDelete, Who: who, From: r}); err != nil {
+			return err
+		}
+		return c.moved()
+	})
+}
+
+// Aside yields the entries of a mailbox that were deleted and can still be brought back, by month, folder and UID.
+func (j *Journal) Aside(ctx context.Context, mailbox string) iter.Seq2[*Deleted, error] {
+	return func(yield func(*Deleted, error) bool) {
+		if err := checkMailbox(mailbox); err != nil {
+			yield(nil, err)
+			return
+		}
+		months, err := j.engine.Volumes(ctx)
+		if err != nil {
+			yield(nil, fmt.Errorf("list volumes: %w", err))
+			return
+		}
+		for _, m := range months {
+			if !j.asideIn(ctx, m, mailbox, yield) {
+				return
+			}
+		}
+	}
+}
+
+// asideIn yields the deleted entries of one month, and says whether to go on.
+func (j *Journal) asideIn(ctx context.Context, m kv.Month, mailbox string, yield func(*Deleted, error) bool) bool {
+	s, err := j.volume(ctx, m, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return true
+	}
+	if err != nil {
+		yield(nil, err)
+		return false
+	}
+	prefix := mailboxKey('t', mailbox, 0)
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		var d *Deleted
+		if err == nil {
+			d, err = deletedOf(m, p)
+		}
+		if !yield(d, err) || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func deletedOf(m kv.Month, p kv.Pair) (*Deleted, error) {
+	r, err := refOf(m, p.Key)
+	if err != nil {
+		return nil, err
+	}
+	a, e, err := decodeAside(r, p.Value)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.outcome) > 0 {
+		o, err := decodeOutcome(a.outcome)
+		if err != nil {
+			return nil, err
+		}
+		e.setOutcome(o)
+	}
+	return &Deleted{Entry: e, At: a.at, Who: a.who}, nil
+}

@@ -1,0 +1,292 @@
+package journal
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+func (f *fixture) move(r Ref, folder string) Ref {
+	f.t.Helper()
+	to, err := f.Move(f.ctx(), r, folder, "owner")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return to
+}
+
+func (f *fixture) remove(r Ref) {
+	f.t.Helper()
+	if err := f.Delete(f.ctx(), r, "owner"); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) aside(mailbox string) []*Deleted {
+	f.t.Helper()
+	var list []*Deleted
+	for d, err := range f.Aside(f.ctx(), mailbox) {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+func TestMove(t *testing.T) {
+	f := openFixture(t)
+	one := f.file(enclosed(1, 50), linked(mario, "id"))[0].Ref
+	two := f.put(mario, letter("2"))
+	usage, _ := f.Usage(f.ctx(), mario)
+	if err := f.Hold(f.ctx(), one, "operator", "case 1"); err != nil {
+		t.Fatal(err)
+	}
+	moved := f.move(one, Trash)
+	if want := (Ref{mario, "2026-11", Trash, 1}); moved != want {
+		t.Errorf("moved to %v, want %v", moved, want)
+	}
+	f.want(mario, "INBOX/2026-11 2 delivered", "Trash/2026-11 1 unknown")
+	f.wantLinked(mario, "id", moved)
+	f.wantBytes(moved, enclosed(1, 50))
+	f.wantUsage(mario, usage)
+	f.verify()
+	wantErr(t, "delete what is held", f.Delete(f.ctx(), moved, "owner"), ErrHeld)
+	// The retry of its delivery finds it, and its transaction can go on with it.
+	p := f.deliver(mario, enclosed(1, 50), "again")
+	if p.Ref != moved || !p.Found {
+		t.Errorf("retry at %+v", p)
+	}
+	f.Delivered(p.Ref, "again")
+	back := f.move(moved, "INBOX")
+	if back.UID != 3 {
+		t.Errorf("moved back to %v: no UID is used twice", back)
+	}
+	again := f.move(two, Trash)
+	if again.UID != 2 {
+		t.Errorf("moved to %v", again)
+	}
+	f.want(mario, "INBOX/2026-11 3 delivered", "Trash/2026-11 2 delivered")
+	for name, folder := range map[string]string{"other folder": "Other", "zero byte": "a\x00b", "no name": ""} {
+		_, err := f.Move(f.ctx(), back, folder, "owner")
+		wantErr(t, name, err, ErrFolder)
+	}
+	for name, r := range map[string]Ref{"old place": one, "no month": {mario, "2020-01", "INBOX", 1}, "no entry": {anna, "2026-11", "INBOX", 1}} {
+		_, err := f.Move(f.ctx(), r, Trash, "owner")
+		wantErr(t, name, err, ErrNotFound)
+	}
+	_, err := f.Move(f.ctx(), Ref{"", "2026-11", "INBOX", 1}, Trash, "owner")
+	wantErr(t, "no mailbox", err, ErrMailbox)
+	want := []string{"hold by operator: INBOX/2026-11 1", "move by owner: INBOX/2026-11 1 to Trash/2026-11 1",
+		"move by owner: Trash/2026-11 1 to INBOX/2026-11 3", "move by owner: INBOX/2026-11 2 to Trash/2026-11 2"}
+	if got := f.acts(mario); !slices.Equal(got, want) {
+		t.Errorf("acts %q, want %q", got, want)
+	}
+}
+
+func TestDeleteAndUndelete(t *testing.T) {
+	f := openFixture(t)
+	message := enclosed(1, 50)
+	one := f.file(message, linked(mario, "id"))[0].Ref
+	f.Delivered(one, "file 1")
+	two := f.put(mario, letter("2"))
+	f.remove(one)
+	f.want(mario, "INBOX/2026-11 2 delivered")
+	f.wantLinked(mario, "id")
+	f.wantUsage(mario, uint64(len(letter("2"))))
+	f.verify()
+	list := f.aside(mario)
+	if len(list) != 1 || list[0].Ref != one || list[0].Who != "owner" || !list[0].At.After(november) || list[0].Size != int64(len(message)) {
+		t.Errorf("deleted: %+v", list)
+	}
+	wantErr(t, "delete it again", f.Delete(f.ctx(), one, "owner"), ErrNotFound)
+	// A late retry does not bring it back, in its month or the next one.
+	for _, at := range []time.Time{november, november.AddDate(0, 1, 0)} {
+		f.clock.set(at)
+		if p := f.deliver(mario, message, "late"); p.Skipped != ReasonDeleted || p.UID != 0 {
+			t.Errorf("late retry at %+v", p)
+		}
+	}
+	if got := f.reasons(mario); !slices.Equal(got, []string{ReasonDeleted, ReasonDeleted}) {
+		t.Errorf("records %q", got)
+	}
+	back, err := f.Undelete(f.ctx(), one, "owner")
+	if err != nil || back != (Ref{mario, "2026-11", "INBOX", 3}) {
+		t.Fatal(back, err)
+	}
+	f.want(mario, "INBOX/2026-11 2 delivered", "INBOX/2026-11 3 delivered")
+	f.wantLinked(mario, "id", back)
+	f.wantBytes(back, message)
+	f.wantUsage(mario, uint64(len(message)+len(letter("2"))))
+	_, err = f.Undelete(f.ctx(), one, "owner")
+	wantErr(t, "bring it back again", err, ErrNotFound)
+	if p := f.deliver(mario, message, "again"); !p.Found || p.Ref != back {
+		t.Errorf("retry at %+v", p)
+	}
+	f.remove(two)
+	f.remove(back)
+	f.verify()
+
+	// The grace is 72 hours; a mailbox that is held keeps also what was deleted.
+	deleted := f.aside(mario)[1].At
+	held := func(string) (int, bool) { return 0, true }
+	for _, c := range []struct {
+		name      string
+		after     time.Duration
+		mailboxes func(string) (int, bool)
+		left      int
+	}{
+		{"in the grace", DefaultGrace - time.Second, halfYear, 2},
+		{"behind the grace, held", DefaultGrace + time.Second, held, 2},
+		{"behind the grace", DefaultGrace + time.Second, halfYear, 0},
+	} {
+		r := f.expire(ExpireOptions{Mailboxes: c.mailboxes, Now: deleted.Add(c.after), Yes: true})
+		if got := len(f.aside(mario)); got != c.left || int(r.Purged.Entries) != 2-c.left {
+			t.Errorf("%s: %d left, %d purged", c.name, got, r.Purged.Entries)
+		}
+	}
+	_, err = f.Undelete(f.ctx(), back, "owner")
+	wantErr(t, "bring back what is purged", err, ErrNotFound)
+	if p := f.deliver(mario, message, "late again"); p.Skipped != ReasonDeleted {
+		t.Errorf("late retry at %+v", p)
+	}
+	if got := len(f.acts(mario)); got != 4 {
+		t.Errorf("acts %q", f.acts(mario))
+	}
+}
+
+func TestActsFail(t *testing.T) {
+	f, h := hookedFixture(t)
+	r := f.put(mario, letter("1"))
+	f.Settle(f.ctx())
+	h.set(unavailable)
+	_, err := f.Move(f.ctx(), r, Trash, "owner")
+	wantErr(t, "move", err, kv.ErrUnavailable)
+	wantErr(t, "delete", f.Delete(f.ctx(), r, "owner"), kv.ErrUnavailable)
+	wantErr(t, "hold", f.Hold(f.ctx(), r, "operator", ""), kv.ErrUnavailable)
+	h.set(nil)
+	f.want(mario, "INBOX/2026-11 1 delivered")
+	if got := f.acts(mario); got != nil {
+		t.Errorf("acts %q", got)
+	}
+}
+
+// TestActsAtOnce has several act on the same entries, while they are listed and verified.
+func TestActsAtOnce(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	for i := range 20 {
+		f.put(mario, sized(fmt.Sprint(i), 200))
+	}
+	var acting sync.WaitGroup
+	for w := range 4 {
+		acting.Go(func() {
+			for round := range 8 {
+				for e, err := range f.List(f.ctx(), mario) {
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if (w+round)%2 == 0 {
+						_, _ = f.Move(f.ctx(), e.Ref, []string{Trash, "INBOX"}[round/2%2], "owner")
+					} else if f.Delete(f.ctx(), e.Ref, "owner") == nil {
+						if _, err := f.Undelete(f.ctx(), e.Ref, "owner"); err != nil {
+							t.Error(err)
+						}
+					}
+				}
+			}
+		})
+	}
+	done := make(chan struct{})
+	var verifying sync.WaitGroup
+	verifying.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				r, err := f.Verify(f.ctx(), nil)
+				if err != nil || r.Faults > 0 {
+					t.Errorf("verify: %v %q", err, r.Details)
+					return
+				}
+			}
+		}
+	})
+	acting.Wait()
+	close(done)
+	verifying.Wait()
+	if got := len(f.list(mario)) + len(f.aside(mario)); got != 20 {
+		t.Errorf("%d entries of 20 are left", got)
+	}
+	f.wantUsage(mario, uint64(200*len(f.list(mario))))
+}
+
+func TestHoldings(t *testing.T) {
+	f := openFixture(t)
+	r := f.put(mario, letter("1"))
+	none := Ref{mario, "2026-11", "INBOX", 9}
+	wantErr(t, "hold nothing", f.Hold(f.ctx(), none, "operator", ""), ErrNotFound)
+	wantErr(t, "release nothing", f.Release(f.ctx(), none, "operator", ""), ErrNotFound)
+	if err := f.Release(f.ctx(), r, "operator", ""); err != nil || len(f.acts(mario)) != 0 {
+		t.Errorf("release of what is not held: %v %q", err, f.acts(mario))
+	}
+	for _, reason := range []string{"case 1", "case 2"} {
+		if err := f.Hold(f.ctx(), r, "operator", reason); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for h, err := range f.Holdings(f.ctx(), mario) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprint(h.FolderName(), h.UID, h.Who, h.Reason, h.Time.After(november)))
+	}
+	if want := []string{"INBOX/2026-111operatorcase 2true"}; !slices.Equal(got, want) {
+		t.Errorf("holds %q, want %q", got, want)
+	}
+}
+
+func TestVerifyFindsDamageOfActs(t *testing.T) {
+	t.Parallel()
+	here, gone := Ref{mario, "2026-11", "INBOX", 1}, Ref{mario, "2026-11", "INBOX", 2}
+	for _, c := range []struct {
+		name   string
+		damage func(f *fixture)
+		want   string
+	}{
+		{"hold on nothing", func(f *fixture) { f.put1(holdKey(gone), (&Holding{Time: november}).encode()) }, "a hold leads to mario"},
+		{"hold cut short", func(f *fixture) { f.put1(holdKey(here), []byte{tagWho, 9}) }, "hold of mario"},
+		{"hold of no mailbox", func(f *fixture) { f.put1([]byte("lmario"), []byte{}) }, "hold: key"},
+		{"act cut short", func(f *fixture) { f.put1(actKey(mario, november, 0), []byte{tagWho, 9}) }, "act on mario"},
+		{"act of no mailbox", func(f *fixture) { f.put1([]byte("amario"), []byte{}) }, "act: malformed key"},
+		{"deleted entry cut short", func(f *fixture) { f.put1(asideKey(gone), []byte{tagWho, 9}) }, "deleted entry mario"},
+		{"deleted entry without its tombstone", func(f *fixture) {
+			d := f.aside(mario)[0]
+			f.put1(deliveryKey(mario, deliveryDigest(mario, Received, d.MailFrom, d.SHA256)), nil)
+		}, "its delivery key: no such key"},
+		{"deleted entry that is there", func(f *fixture) {
+			d := f.aside(mario)[0]
+			parts, _ := d.Parts.AppendBinary(nil)
+			f.put1(entryKey(gone), d.encode(parts))
+		}, "it is there as well"},
+		{"deleted entry without its bytes", func(f *fixture) { f.put1(chunkKey(f.aside(mario)[0].Chunks[0].ID), nil) }, "deleted entry mario@alpha.test INBOX/2026-11 2: entry"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := openFixture(t)
+			f.put(mario, letter("1"))
+			f.remove(f.put(mario, letter("2")))
+			f.Settle(f.ctx())
+			f.verify()
+			f.damaged()
+			c.damage(f)
+			f.wantFault(c.want)
+		})
+	}
+}
