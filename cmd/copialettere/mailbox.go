@@ -21,13 +21,13 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
 
   list                             all mailboxes that were ever set up
   show ADDR                        settings of a mailbox, since when it is archived, and how much
-  log ADDR                         who changed which setting, when, from what to what
+  log ADDR                         who changed which setting, or moved or deleted a message, and when
   set ADDR KEY=VALUE ...           change settings, all or none, from the next message on
   enable ADDR                      archive it from the next message on; its domain must stand in the configuration
-  disable ADDR -confirm ADDR       close its archive at once; it can be restored within the grace time of the configuration
+  disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time of the configuration
   disable ADDR -confirm ADDR -now  the same without a grace time
-  restore ADDR                     take a disable back
-  hold ADDR -reason TEXT           place a legal hold: the archive can not be disabled
+  restore ADDR                     take a disable back, while the archive is not erased
+  hold ADDR -reason TEXT           place a legal hold: the archive can not be disabled, and nothing in it expires
   release ADDR                     lift it
 
 KEY=VALUE: write, manual_delete, imap = on, off; retention = none, 6, 12, 18 ... 48 months; quota = 1GB; when_full = skip, defer, make-room;

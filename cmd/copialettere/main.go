@@ -33,6 +33,9 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   cat ADDR FOLDER UID           the exact bytes of a message
   why ADDR [-message-id ID]     what was journaled, what was skipped, and why
   gaps ADDR                     of what the archive of a mailbox holds nothing, and why
+  delete ADDR FOLDER UID        delete a message where the mailbox allows it, or take that back
+  move ADDR FOLDER UID FOLDER   move a message where the mailbox allows it
+  hold ADDR FOLDER UID          place a legal hold on a message, or lift it
   practice ADDR [UID]           sent certified messages, and what became of them
   retention [-dry-run]          delete what is older than its mailbox keeps
   verify                        check every digest and every reference of the journal
@@ -81,6 +84,9 @@ func commands() map[string]command {
 		"why":       {whyHelp, defineWhy},
 		"gaps":      {gapsHelp, noFlags(runGaps)},
 		"retention": {retentionHelp, defineRetention},
+		"delete":    {deleteHelp, defineDelete},
+		"move":      {moveHelp, noFlags(runMove)},
+		"hold":      {holdHelp, defineHold},
 		"practice":  {practiceHelp, noFlags(runPractice)},
 		"verify":    {verifyHelp, noFlags(runVerify)},
 		"stats":     {statsHelp, noFlags(runStats)},

@@ -9,6 +9,7 @@
 //	GET  /v1/log?mailbox=ADDR                       the changes of a mailbox, oldest first
 //	GET  /v1/list?mailbox=ADDR                      entries
 //	GET  /v1/message?mailbox=ADDR&folder=F&uid=N    the bytes of a message
+//	POST /v1/message/ACT?mailbox=ADDR&folder=F&uid=N&who=WHO  move (to=FOLDER), delete, undelete, hold or release (reason=TEXT) a message
 //	GET  /v1/why?mailbox=ADDR[&message_id=ID]       what was decided, and why
 //	GET  /v1/gaps?mailbox=ADDR                      of what the archive holds nothing, and why
 //	POST /v1/retention[?dry_run=true][&yes=true]   run the retention, or preview it: {"progress": ...} lines, then the report
@@ -80,6 +81,9 @@ func Admin(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/gaps", a.gaps)
 	mux.HandleFunc("GET /v1/list", a.list)
 	mux.HandleFunc("GET /v1/message", a.message)
+	for _, kind := range []string{journal.ActMove, journal.ActDelete, journal.ActUndelete, journal.ActHold, journal.ActRelease} {
+		mux.HandleFunc("POST /v1/message/"+kind, a.act(kind))
+	}
 	mux.HandleFunc("GET /v1/why", a.why)
 	mux.HandleFunc("GET /v1/practice", a.practice)
 	mux.HandleFunc("POST /v1/retention", a.retention)
@@ -136,11 +140,11 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 	}
 	switch {
-	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation):
+	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder):
 		status = http.StatusBadRequest
-	case is(policy.ErrForbidden):
+	case is(policy.ErrForbidden, errReadOnly):
 		status = http.StatusForbidden
-	case is(policy.ErrHeld, policy.ErrErasing, policy.ErrNotClosing):
+	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing):
 		status = http.StatusConflict
 	case is(journal.ErrNotFound):
 		status = http.StatusNotFound
@@ -190,20 +194,28 @@ func (a *admin) message(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (a *admin) entry(r *http.Request) (*journal.Entry, error) {
+// refOf reads which message a request is about.
+func refOf(r *http.Request) (journal.Ref, error) {
 	address, err := mailboxOf(r)
 	if err != nil {
-		return nil, err
+		return journal.Ref{}, err
 	}
 	folder, month, err := journal.ParseFolder(r.FormValue("folder"))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errRequest, err)
+		return journal.Ref{}, fmt.Errorf("%w: %w", errRequest, err)
 	}
 	uid, err := strconv.ParseUint(r.FormValue("uid"), 10, 32)
 	if err != nil || uid == 0 {
-		return nil, fmt.Errorf("%w: uid %q: want a number from 1", errRequest, r.FormValue("uid"))
+		return journal.Ref{}, fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, r.FormValue("uid"))
 	}
-	ref := journal.Ref{Mailbox: address.String(), Month: month, Folder: folder, UID: uint32(uid)}
+	return journal.Ref{Mailbox: address.String(), Month: month, Folder: folder, UID: uint32(uid)}, nil
+}
+
+func (a *admin) entry(r *http.Request) (*journal.Entry, error) {
+	ref, err := refOf(r)
+	if err != nil {
+		return nil, err
+	}
 	e, err := a.b.Journal.Entry(r.Context(), ref)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)

@@ -41,10 +41,11 @@ type HoldView struct {
 	Since  time.Time `json:"since"`
 }
 
-// ChangeView is one change of the settings of a mailbox. Others script against its names.
+// ChangeView is one change of the settings of a mailbox, or one act on its messages: then the key is the act, before is where the message
+// was, and after where it is now, or the reason. Others script against its names.
 type ChangeView struct {
 	Mailbox string `json:"mailbox"`
-	Number  uint64 `json:"number"` // counts the changes of the mailbox, from 1
+	Number  uint64 `json:"number"` // counts the changes of the mailbox, from 1; 0 for an act
 	policy.Change
 }
 
@@ -133,12 +134,13 @@ func (a *admin) log(w http.ResponseWriter, r *http.Request) {
 		out.fail(a.b.Logger, err)
 		return
 	}
-	for c, err := range a.b.Policy.Changes(r.Context(), address) {
-		if err != nil {
-			out.fail(a.b.Logger, err)
-			return
-		}
-		if out.write(ChangeView{address.String(), c.Number, c}) != nil {
+	list, err := a.logLines(r.Context(), address)
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	for _, line := range list {
+		if out.write(line) != nil {
 			return
 		}
 	}
