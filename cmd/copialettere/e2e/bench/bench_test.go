@@ -70,6 +70,7 @@ func TestBench(t *testing.T) {
 	fmt.Println("\n| | measured | goal |\n|---|---|---|")
 	t.Run("cost", func(t *testing.T) { benchCost(t, program) })
 	t.Run("stored", func(t *testing.T) { benchStored(t, program) })
+	t.Run("office", func(t *testing.T) { benchOffice(t, program) })
 	t.Run("memory", func(t *testing.T) { benchMemory(t, program) })
 }
 
