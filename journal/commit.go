@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"copialettere/journal/kv"
 	"copialettere/journal/part"
@@ -142,6 +143,15 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	for _, e := range entries {
 		locks = append(locks, e.Mailbox)
 	}
+	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
+	var room *sync.Mutex
+	release := func() {
+		if room != nil {
+			room.Unlock()
+			room = nil
+		}
+	}
+	defer release()
 	for tries := 0; ; tries++ {
 		for i := range entries {
 			if entries[i].quota.Limit > 0 && !placements[i].done() {
@@ -173,6 +183,11 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 		case errors.Is(err, errUsageUnknown):
 		case errors.As(err, &noRoom):
 			c := noRoom.candidate
+			if next := d.j.rooms.of(c.Mailbox); next != room {
+				release()
+				room = next
+				room.Lock()
+			}
 			made, err := d.j.makeRoom(ctx, c.Mailbox, uint64(c.Size), c.quota.Limit)
 			if err != nil {
 				return err
@@ -203,6 +218,9 @@ type group struct {
 func (g *group) update(c *change) error {
 	copy(g.placements, g.earlier)
 	g.made, g.gaps, g.homeless = 0, nil, nil
+	if g.d.age() > maxDraftAge {
+		return errDraftAge // it may refer to chunks that the sweep takes
+	}
 	// Only a clock that was set back by months leads into a volume that the retention is about to drop.
 	switch _, err := c.Get(closingKey); {
 	case err == nil:

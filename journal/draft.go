@@ -24,6 +24,7 @@ type Draft struct {
 	j       *Journal
 	ctx     context.Context
 	arrival time.Time
+	begun   time.Time // by the clock of the machine, whose steps do not count
 	volume  kv.Store
 
 	scanner *part.Scanner
@@ -54,7 +55,7 @@ type pendingChunk struct {
 
 // NewDraft starts a message that arrives now. ctx covers all that the draft does in the store before Commit.
 func (j *Journal) NewDraft(ctx context.Context) *Draft {
-	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), whole: sha256.New()}
+	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), begun: time.Now(), whole: sha256.New()}
 	d.scanner = j.scanners.Get().(*part.Scanner)
 	d.scanner.Reset()
 	if cause := j.suspended.Load(); cause != nil {
@@ -68,6 +69,9 @@ func (j *Journal) NewDraft(ctx context.Context) *Draft {
 // Header returns the top-level header as far as it has arrived, cut at 256 KiB, whatever Err says. It is valid until the next Write
 // or Discard.
 func (d *Draft) Header() []byte { return d.scanner.Header() }
+
+// age is how long ago the draft was begun, by the clock of the journal or without its steps, whichever is longer.
+func (d *Draft) age() time.Duration { return max(d.j.now().Sub(d.arrival), time.Since(d.begun)) }
 
 // Err returns the failure that keeps the draft from being committed, if there is one.
 func (d *Draft) Err() error { return d.err }

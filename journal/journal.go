@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,7 @@ type Journal struct {
 
 	outcomes outcomes
 	usages   usages
+	rooms    rooms
 	done     sync.WaitGroup
 	stop     context.CancelFunc
 
@@ -121,6 +123,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
 	rand.Read(j.nonce[:])
 
+	j.rooms.seed = maphash.MakeSeed()
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.outcomes.wake = make(chan struct{}, 1)

@@ -33,6 +33,10 @@ var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time
 		_, err := j.Erase(ctx, mario, EraseOptions{KeepGaps: true})
 		return err
 	},
+	"sweep": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.Sweep(ctx, SweepOptions{})
+		return err
+	},
 	"expire": func(ctx context.Context, j *Journal, now time.Time) error {
 		_, err := j.Expire(ctx, ExpireOptions{Mailboxes: halfYear, Now: now, Yes: true})
 		return err

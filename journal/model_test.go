@@ -1,10 +1,13 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +18,30 @@ import (
 type model struct {
 	entries map[Ref]*modelEntry
 	next    map[Ref]uint32 // of a folder: its Ref with UID 0
-	skips   map[string][]Record
+	skips   map[string][]modelSkip
+	aside   map[Ref]*modelEntry
+	gone    map[modelPlace]bool // deliveries whose entry was deleted by hand
+	spans   map[modelPlace]int  // of a mailbox, in place of a delivery, and month: the records of its erased spans
+	acts    map[string]int      // of a mailbox
+}
+
+// modelSkip is the record of a skip: a refusal is filed with its entry.
+type modelSkip struct {
+	time  time.Time
+	month kv.Month
+}
+
+// modelPlace is a delivery in a month.
+type modelPlace struct {
+	delivery string
+	month    kv.Month
+}
+
+func newModel() *model {
+	return &model{
+		entries: make(map[Ref]*modelEntry), next: make(map[Ref]uint32), skips: make(map[string][]modelSkip), aside: make(map[Ref]*modelEntry),
+		gone: make(map[modelPlace]bool), spans: make(map[modelPlace]int), acts: make(map[string]int),
+	}
 }
 
 type modelEntry struct {
@@ -25,31 +51,114 @@ type modelEntry struct {
 	withdrawal  bool
 	refused     bool
 	transaction string
+	arrival     time.Time
+	deleted     time.Time
 }
 
-func (m *model) find(delivery string, month kv.Month) (Ref, bool) {
+// find returns where a delivery is, or that it was and is deleted.
+func (m *model) find(delivery string, month kv.Month) (r Ref, found, gone bool) {
 	for _, at := range []kv.Month{month.Previous(), month.Next(), month} {
+		if m.gone[modelPlace{delivery, at}] {
+			return Ref{}, false, true
+		}
 		for r, e := range m.entries {
 			if r.Month == at && e.delivery == delivery {
-				return r, true
+				return r, true, false
 			}
 		}
 	}
-	return Ref{}, false
+	return Ref{}, false, false
 }
 
-func (m *model) commit(folder Ref, delivery, transaction string, message []byte) Placement {
-	if r, ok := m.find(delivery, folder.Month); ok {
+// refile gives an entry a new place.
+func (m *model) refile(e *modelEntry, folder Ref) Ref {
+	m.next[folder]++
+	r := folder
+	r.UID = m.next[folder]
+	m.entries[r] = e
+	return r
+}
+
+// retention of the mailboxes, in months.
+var modelRetention = map[string]int{mario: 1, anna: 2, "m": 3}
+
+// expire forgets what a run deletes that drops these months.
+func (m *model) expire(now time.Time, dropped []kv.Month) {
+	for r, e := range m.entries {
+		if !addMonths(e.arrival, modelRetention[r.Mailbox]).After(now) {
+			delete(m.entries, r)
+		}
+	}
+	for r, e := range m.aside {
+		if !addMonths(e.arrival, modelRetention[r.Mailbox]).After(now) || !e.deleted.Add(DefaultGrace).After(now) {
+			delete(m.aside, r)
+		}
+	}
+	for _, month := range dropped {
+		for mailbox, list := range m.skips {
+			m.skips[mailbox] = slices.DeleteFunc(list, func(s modelSkip) bool { return s.month == month })
+		}
+		maps.DeleteFunc(m.gone, func(p modelPlace, _ bool) bool { return p.month == month })
+		maps.DeleteFunc(m.next, func(r Ref, _ uint32) bool { return r.Month == month })
+		// The record stays, and the next erasure in that month makes another one.
+		for p, n := range m.spans {
+			if p.month == month {
+				delete(m.spans, p)
+				m.spans[modelPlace{p.delivery, ""}] += n
+			}
+		}
+	}
+}
+
+func (m *model) erase(mailbox string) (n int) {
+	for _, entries := range []map[Ref]*modelEntry{m.entries, m.aside} {
+		for r := range entries {
+			if r.Mailbox == mailbox {
+				n++
+				delete(entries, r)
+				m.spans[modelPlace{mailbox, r.Month}] = 1
+			}
+		}
+	}
+	m.skips[mailbox] = nil
+	maps.DeleteFunc(m.gone, func(p modelPlace, _ bool) bool { return strings.HasPrefix(p.delivery, mailbox+" ") })
+	maps.DeleteFunc(m.next, func(r Ref, _ uint32) bool { return r.Mailbox == mailbox })
+	return n
+}
+
+func (m *model) usage(mailbox string) (sum uint64) {
+	for r, e := range m.entries {
+		if r.Mailbox == mailbox {
+			sum += uint64(len(e.message))
+		}
+	}
+	return sum
+}
+
+// records counts the skips and gaps of a mailbox.
+func (m *model) records(mailbox string) int {
+	n := len(m.skips[mailbox])
+	for p, spans := range m.spans {
+		if p.delivery == mailbox {
+			n += spans
+		}
+	}
+	return n
+}
+
+func (m *model) commit(folder Ref, delivery, transaction string, message []byte, arrival time.Time) Placement {
+	switch r, found, gone := m.find(delivery, folder.Month); {
+	case gone:
+		m.skips[folder.Mailbox] = append(m.skips[folder.Mailbox], modelSkip{arrival, folder.Month})
+		return Placement{Ref: Ref{Mailbox: folder.Mailbox}, Skipped: ReasonDeleted}
+	case found:
 		if e := m.entries[r]; e.state != Delivered {
 			e.withdrawal, e.state, e.transaction = e.state == Deferred, Unknown, transaction
 		}
 		return Placement{Ref: r, Found: true}
 	}
-	m.next[folder]++
-	r := folder
-	r.UID = m.next[folder]
-	m.entries[r] = &modelEntry{delivery: delivery, message: message, state: Unknown, withdrawal: true, transaction: transaction}
-	return Placement{Ref: r, Found: false}
+	e := &modelEntry{delivery: delivery, message: message, state: Unknown, withdrawal: true, transaction: transaction, arrival: arrival}
+	return Placement{Ref: m.refile(e, folder)}
 }
 
 func (m *model) list(mailbox string) []string {
@@ -59,15 +168,7 @@ func (m *model) list(mailbox string) []string {
 			refs = append(refs, r)
 		}
 	}
-	slices.SortFunc(refs, func(a, b Ref) int {
-		if a.Month != b.Month {
-			return cmpText(string(a.Month), string(b.Month))
-		}
-		if a.Folder != b.Folder {
-			return cmpText(a.Folder, b.Folder)
-		}
-		return int(a.UID) - int(b.UID)
-	})
+	slices.SortFunc(refs, compareRefs)
 	var list []string
 	for _, r := range refs {
 		e := &Entry{Ref: r}
@@ -75,13 +176,6 @@ func (m *model) list(mailbox string) []string {
 		list = append(list, entryText(e))
 	}
 	return list
-}
-
-func cmpText(a, b string) int {
-	if a < b {
-		return -1
-	}
-	return 1
 }
 
 // TestModel does at random what can be done, opens the journal again now and then, and compares it with the model.
@@ -97,14 +191,14 @@ func TestModel(t *testing.T) {
 
 func runModel(t *testing.T, r *rand.Rand, steps int) {
 	f := openFixture(t)
-	m := &model{entries: make(map[Ref]*modelEntry), next: make(map[Ref]uint32), skips: make(map[string][]Record)}
+	m := newModel()
 	mailboxes := []string{mario, anna, "m"}
 	messages := [][]byte{{}, letter("a"), letter("b"), words(1, chunkMin+1), enclosed(1, 30), enclosing(enclosed(1, 30)), randomBytes(1, 300<<10)}
 	var open []Ref // entries of which a transaction is under way
 	for step := range steps {
 		mailbox := mailboxes[r.IntN(len(mailboxes))]
 		transaction := fmt.Sprint("t", step)
-		switch n := r.IntN(100); {
+		switch n := r.IntN(130); {
 		case n < 45:
 			message := messages[r.IntN(len(messages))]
 			in := Intent{Mailbox: mailbox, Direction: Direction(1 + r.IntN(2)), Recipients: []string{transaction}}
@@ -125,11 +219,13 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			}
 			folder := Ref{Mailbox: mailbox, Month: kv.MonthOf(d.arrival), Folder: FolderOf(in.Direction)}
 			d.Discard()
-			want := m.commit(folder, fmt.Sprint(mailbox, in.Direction, env.MailFrom, len(message), string(message)), transaction, message)
+			want := m.commit(folder, fmt.Sprint(mailbox, " ", in.Direction, env.MailFrom, len(message), string(message)), transaction, message, d.arrival)
 			if placed[0] != want {
 				t.Fatalf("step %d: placed at %+v, want %+v", step, placed[0], want)
 			}
-			open = append(open, want.Ref)
+			if want.UID != 0 {
+				open = append(open, want.Ref)
+			}
 		case n < 75 && len(open) > 0:
 			i := r.IntN(len(open))
 			ref := open[i]
@@ -138,7 +234,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 		case n < 80:
 			f.reopen()
 		case n < 85:
-			f.clock.set(november.AddDate(0, r.IntN(4), 0))
+			f.clock.set(november.AddDate(0, r.IntN(5), 0))
 		case n < 87:
 			f.clock.set(f.clock.now().Add(-time.Hour))
 		case n < 97:
@@ -146,12 +242,32 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			if err := f.Record(f.ctx(), record); err != nil {
 				t.Fatal(err)
 			}
-			m.skips[mailbox] = append(m.skips[mailbox], record)
+			m.skips[mailbox] = append(m.skips[mailbox], modelSkip{record.Time, kv.MonthOf(record.Time)})
+		case n < 126:
+			modelAct(t, f, m, r)
+		case n < 127:
+			want := m.erase(mailbox)
+			// UIDs begin anew, so what was under way must not be told of another entry.
+			open = slices.DeleteFunc(open, func(r Ref) bool { return r.Mailbox == mailbox })
+			if removed, err := f.Erase(f.ctx(), mailbox, EraseOptions{KeepGaps: true}); int(removed.Entries) != want || err != nil {
+				t.Fatalf("step %d: %d entries erased, %v; want %d", step, removed.Entries, err, want)
+			}
+		case n < 128:
+			report := f.expire(ExpireOptions{Mailboxes: func(mailbox string) (int, bool) { return modelRetention[mailbox], false }, Yes: true})
+			before := len(m.entries)
+			m.expire(report.Time, report.Dropped)
+			open = slices.DeleteFunc(open, func(r Ref) bool { return slices.Contains(report.Dropped, r.Month) })
+			if want := before - len(m.entries); int(report.Removed.Entries) != want {
+				t.Fatalf("step %d: %d entries expired, want %d", step, report.Removed.Entries, want)
+			}
+		case n < 129:
+			f.pass(61 * time.Minute)
+			f.sweep(SweepOptions{All: r.IntN(2) == 0})
 		default:
 			before := f.clock.now().AddDate(0, 0, -r.IntN(60))
 			want := 0
 			for box, list := range m.skips {
-				kept := slices.DeleteFunc(list, func(s Record) bool { return s.Time.Before(before) })
+				kept := slices.DeleteFunc(list, func(s modelSkip) bool { return s.time.Before(before) })
 				want += len(list) - len(kept)
 				m.skips[box] = kept
 			}
@@ -163,6 +279,62 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			modelCompare(t, f, m, mailboxes)
 		}
 	}
+}
+
+// modelAct moves or deletes an entry, or brings one back.
+func modelAct(t *testing.T, f *fixture, m *model, r *rand.Rand) {
+	t.Helper()
+	pick := func(entries map[Ref]*modelEntry) (Ref, bool) {
+		refs := slices.SortedFunc(maps.Keys(entries), compareRefs)
+		if len(refs) == 0 {
+			return Ref{}, false
+		}
+		return refs[r.IntN(len(refs))], true
+	}
+	switch n := r.IntN(10); {
+	case n < 4:
+		ref, ok := pick(m.entries)
+		if !ok {
+			return
+		}
+		e := m.entries[ref]
+		delete(m.entries, ref)
+		folder := Ref{ref.Mailbox, ref.Month, []string{"INBOX", "Sent", Trash}[r.IntN(3)], 0}
+		want := m.refile(e, folder)
+		if to := f.move(ref, folder.Folder); to != want {
+			t.Fatalf("%v moved to %v, want %v", ref, to, want)
+		}
+		m.acts[ref.Mailbox]++
+	case n < 7:
+		ref, ok := pick(m.entries)
+		if !ok {
+			return
+		}
+		e := m.entries[ref]
+		delete(m.entries, ref)
+		m.aside[ref] = e
+		m.gone[modelPlace{e.delivery, ref.Month}] = true
+		f.remove(ref)
+		e.deleted = f.aside(ref.Mailbox)[slices.IndexFunc(f.aside(ref.Mailbox), func(d *Deleted) bool { return d.Ref == ref })].At
+		m.acts[ref.Mailbox]++
+	default:
+		ref, ok := pick(m.aside)
+		if !ok {
+			return
+		}
+		e := m.aside[ref]
+		delete(m.aside, ref)
+		delete(m.gone, modelPlace{e.delivery, ref.Month})
+		want := m.refile(e, Ref{ref.Mailbox, ref.Month, ref.Folder, 0})
+		if back, err := f.Undelete(f.ctx(), ref, "owner"); back != want || err != nil {
+			t.Fatalf("%v came back to %v, %v; want %v", ref, back, err, want)
+		}
+		m.acts[ref.Mailbox]++
+	}
+}
+
+func compareRefs(a, b Ref) int {
+	return cmp.Or(cmp.Compare(a.Month, b.Month), cmp.Compare(a.Mailbox, b.Mailbox), cmp.Compare(a.Folder, b.Folder), cmp.Compare(a.UID, b.UID))
 }
 
 // modelOutcome ends a transaction of an entry: the one that has it, or one that is no longer the last.
@@ -196,7 +368,7 @@ func modelOutcome(t *testing.T, f *fixture, m *model, ref Ref, transaction strin
 		switch {
 		case withdrawn:
 			delete(m.entries, ref)
-			m.skips[ref.Mailbox] = append(m.skips[ref.Mailbox], record)
+			m.skips[ref.Mailbox] = append(m.skips[ref.Mailbox], modelSkip{record.Time, ref.Month})
 		case e != nil:
 			e.refused = true
 		}
@@ -207,8 +379,14 @@ func modelCompare(t *testing.T, f *fixture, m *model, mailboxes []string) {
 	t.Helper()
 	for _, mailbox := range mailboxes {
 		f.want(mailbox, m.list(mailbox)...)
-		if got, want := len(f.records(mailbox)), len(m.skips[mailbox]); got != want {
+		if got, want := len(f.records(mailbox)), m.records(mailbox); got != want {
 			t.Errorf("%s has %d records, want %d", mailbox, got, want)
+		}
+		if got := len(f.acts(mailbox)); got != m.acts[mailbox] {
+			t.Errorf("%s has %d acts on record, want %d", mailbox, got, m.acts[mailbox])
+		}
+		if got, err := f.Usage(f.ctx(), mailbox); got != m.usage(mailbox) || err != nil {
+			t.Errorf("usage of %s is %d, %v; want %d", mailbox, got, err, m.usage(mailbox))
 		}
 	}
 	for r, e := range m.entries {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"iter"
 	"slices"
+	"sync"
 	"time"
 
 	"copialettere/journal/kv"
@@ -52,7 +54,17 @@ type noRoomError struct{ candidate *candidate }
 func (e *noRoomError) Error() string { return "mailbox " + e.candidate.Mailbox + " has no room" }
 
 // maxRoomTries is how often a commit makes room that other deliveries take first.
-const maxRoomTries = 20
+const maxRoomTries = 100
+
+// rooms are locks of the mailboxes for which room is being made, one for many of them.
+type rooms struct {
+	seed  maphash.Seed
+	locks [64]sync.Mutex
+}
+
+func (r *rooms) of(mailbox string) *sync.Mutex {
+	return &r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
+}
 
 // roomGroup is how many entries one update deletes.
 const roomGroup = 100

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -175,7 +176,7 @@ func TestQuotaIsExact(t *testing.T) {
 			for i := range tries {
 				wg.Go(func() {
 					mu.Lock()
-					f.clock.set(november.AddDate(0, i%2, 0))
+					f.clock.set(time.Date(2026, 12, 1, 0, 0, -30+60*(i%2), 0, time.UTC))
 					d := f.NewDraft(f.ctx())
 					mu.Unlock()
 					defer d.Discard()

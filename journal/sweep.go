@@ -1,0 +1,333 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// The sweep deletes the chunks that no entry refers to, in two runs, so that a draft never loses a chunk that it has found.
+//
+// The x keys are the chunks to look at: those of entries that are gone, without a value. The first run takes the h key from those
+// that no entry refers to, so that no later draft finds them, and only then puts its time as the value of the x key. A draft that
+// found one before is older than that time, and can be committed for maxDraftAge only. A later run, sweepPause after that time
+// and thus behind the last such commit, looks again, and deletes the chunks that still no entry refers to.
+//
+// Entries that are moved while the references are read could be missed; the n key tells of moves, and the reading starts over.
+
+// Times of the sweep.
+const (
+	// maxDraftAge is how old a draft may be when it is committed; it is far less than sweepPause.
+	maxDraftAge = 30 * time.Minute
+	sweepPause  = time.Hour
+)
+
+// errDraftAge says that a draft took too long. The MTA will send the message again.
+var errDraftAge = errors.New("the message took too long to arrive")
+
+// maxSweepTries is how often the references of a volume are read while entries are being moved.
+const maxSweepTries = 3
+
+// SweepOptions are those of Sweep.
+type SweepOptions struct {
+	All bool // look at all chunks, not only those of entries that were removed: finds what broken transfers left, and reads everything
+}
+
+// SweepReport is what a sweep did.
+type SweepReport struct {
+	Marked    int64      `json:"marked"`              // chunks that nobody refers to, for a later sweep
+	Deleted   int64      `json:"deleted"`             // chunks
+	Bytes     int64      `json:"bytes"`               // of the deleted chunks, as stored
+	Postponed []kv.Month `json:"postponed,omitempty"` // months in which entries were being moved
+}
+
+// Sweep gives the room of chunks back to which no entry refers any more. It takes two runs at least an hour apart to delete one. Its
+// memory is 12 bytes for each reference of the entries of one month. After an error, or a crash, the next run does the rest.
+func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, error) {
+	j.cleaning.Lock()
+	defer j.cleaning.Unlock()
+	now := j.now().UTC() // the clock of the drafts, and no other
+	months, err := j.engine.Volumes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
+	}
+	report := new(SweepReport)
+	for _, m := range months {
+		s, err := j.volume(ctx, m, false)
+		if errors.Is(err, kv.ErrNoVolume) {
+			continue
+		}
+		if err != nil {
+			return report, err
+		}
+		w := &sweeper{ctx: ctx, store: s, month: m, now: now, report: report}
+		err = w.volume(o.All)
+		if errors.Is(err, errMoved) {
+			report.Postponed = append(report.Postponed, m)
+			continue
+		}
+		if err != nil {
+			return report, fmt.Errorf("sweep %s: %w", m, err)
+		}
+	}
+	return report, nil
+}
+
+// sweeper sweeps one volume.
+type sweeper struct {
+	ctx    context.Context
+	store  kv.Store
+	month  kv.Month
+	now    time.Time
+	report *SweepReport
+}
+
+func compareIDs(a, b ChunkID) int { return bytes.Compare(a[:], b[:]) }
+
+func contains(sorted []ChunkID, id ChunkID) bool {
+	_, ok := slices.BinarySearchFunc(sorted, id, compareIDs)
+	return ok
+}
+
+// settledID is above the ids of all chunks that are old enough to be swept: no draft that made them can be committed.
+func (w *sweeper) settledID() (id ChunkID) {
+	binary.BigEndian.PutUint64(id[:], uint64(w.now.Add(-sweepPause).UnixNano()))
+	return id
+}
+
+func (w *sweeper) volume(all bool) error {
+	fresh, due, err := w.candidates(all)
+	if err != nil || len(fresh)+len(due) == 0 {
+		return err
+	}
+	referred, err := w.references()
+	if err != nil {
+		return err
+	}
+	if err := w.mark(fresh, referred); err != nil {
+		return fmt.Errorf("mark chunks: %w", err)
+	}
+	if err := w.delete(due, referred); err != nil {
+		return fmt.Errorf("delete chunks: %w", err)
+	}
+	return nil
+}
+
+// candidates returns the chunks to look at: those that are to be marked, and those marked long enough ago. Both are sorted.
+func (w *sweeper) candidates(all bool) (fresh, due []ChunkID, err error) {
+	settled := w.settledID()
+	marked := make(map[ChunkID]bool)
+	for p, err := range w.store.Scan(w.ctx, []byte{'x'}, []byte{'x' + 1}) {
+		if err != nil {
+			return nil, nil, err
+		}
+		var id ChunkID
+		if len(p.Key) != 1+len(id) {
+			continue // Verify tells of it
+		}
+		copy(id[:], p.Key[1:])
+		at, ok := markTime(p.Value)
+		switch {
+		case !ok:
+			if compareIDs(id, settled) < 0 {
+				fresh = append(fresh, id)
+			}
+		default:
+			marked[id] = true
+			if !at.Add(sweepPause).After(w.now) {
+				due = append(due, id)
+			}
+		}
+	}
+	if !all {
+		return fresh, due, nil
+	}
+	fresh = fresh[:0]
+	for p, err := range w.store.Scan(w.ctx, chunkKey(ChunkID{}), chunkKey(settled)) {
+		if err != nil {
+			return nil, nil, err
+		}
+		var id ChunkID
+		if len(p.Key) == 1+len(id) {
+			if copy(id[:], p.Key[1:]); !marked[id] {
+				fresh = append(fresh, id)
+			}
+		}
+	}
+	return fresh, due, nil
+}
+
+// markTime reads the value of an x key; ok is false for a chunk that is not marked yet.
+func markTime(v []byte) (at time.Time, ok bool) {
+	if len(v) != 8 {
+		return time.Time{}, false
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(v))), true
+}
+
+// references returns the ids of all chunks to which entries refer, sorted, those put aside included.
+func (w *sweeper) references() ([]ChunkID, error) {
+	for range maxSweepTries {
+		before, err := w.moves()
+		if err != nil {
+			return nil, err
+		}
+		var referred []ChunkID
+		for _, kind := range []byte{'e', 't'} {
+			for p, err := range w.store.Scan(w.ctx, []byte{kind}, []byte{kind + 1}) {
+				if err != nil {
+					return nil, err
+				}
+				// What can not be read may refer to any chunk: nothing is deleted from a damaged volume.
+				e, err := referringEntry(w.month, kind, p)
+				if err != nil {
+					return nil, err
+				}
+				for _, c := range e.Chunks {
+					referred = append(referred, c.ID)
+				}
+			}
+		}
+		now, err := w.moves()
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(before, now) {
+			slices.SortFunc(referred, compareIDs)
+			return slices.Compact(referred), nil
+		}
+	}
+	return nil, errMoved
+}
+
+func referringEntry(m kv.Month, kind byte, p kv.Pair) (*Entry, error) {
+	if kind == 'e' {
+		return entryOf(m, p)
+	}
+	d, err := deletedOf(m, p)
+	if err != nil {
+		return nil, err
+	}
+	return d.Entry, nil
+}
+
+func (w *sweeper) moves() ([]byte, error) {
+	v, err := w.store.Get(w.ctx, movesKey)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, nil
+	}
+	return v, err
+}
+
+// mark takes the chunks that nobody refers to out of the reach of drafts, and then puts the time on their x keys. Chunks that
+// somebody refers to are not looked at again until another entry is removed.
+func (w *sweeper) mark(fresh, referred []ChunkID) error {
+	spare := slices.DeleteFunc(slices.Clone(fresh), func(id ChunkID) bool { return contains(referred, id) })
+	type digest struct {
+		key []byte
+		id  ChunkID
+	}
+	var digests []digest
+	if len(spare) > 0 {
+		for p, err := range w.store.Scan(w.ctx, []byte{'h'}, []byte{'h' + 1}) {
+			if err != nil {
+				return err
+			}
+			if len(p.Value) == len(ChunkID{}) && contains(spare, ChunkID(p.Value)) {
+				digests = append(digests, digest{p.Key, ChunkID(p.Value)})
+			}
+		}
+	}
+	err := inGroups(digests, func(group []digest) error {
+		return w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
+			for _, d := range group {
+				v, err := tx.Get(d.key)
+				if err != nil && !errors.Is(err, kv.ErrNotFound) {
+					return err
+				}
+				if bytes.Equal(v, d.id[:]) {
+					tx.Delete(d.key)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return inGroups(fresh, func(group []ChunkID) error {
+		marked := int64(0)
+		value := binary.BigEndian.AppendUint64(nil, uint64(w.now.UnixNano()))
+		err := w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
+			marked = 0
+			for _, id := range group {
+				if contains(referred, id) {
+					tx.Delete(spareKey(id))
+					continue
+				}
+				tx.Put(spareKey(id), value)
+				marked++
+			}
+			return nil
+		})
+		w.report.Marked += marked
+		return err
+	})
+}
+
+// delete deletes the chunks to which still nobody refers, and has the store give back their room.
+func (w *sweeper) delete(due, referred []ChunkID) error {
+	if len(due) == 0 {
+		return nil
+	}
+	err := inGroups(due, func(group []ChunkID) error {
+		var deleted, size int64
+		err := w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
+			deleted, size = 0, 0
+			for _, id := range group {
+				tx.Delete(spareKey(id))
+				if contains(referred, id) {
+					continue
+				}
+				v, err := tx.Get(chunkKey(id))
+				if errors.Is(err, kv.ErrNotFound) {
+					continue // it was never stored
+				}
+				if err != nil {
+					return err
+				}
+				tx.Delete(chunkKey(id))
+				deleted++
+				size += int64(len(v))
+			}
+			return nil
+		})
+		if err == nil {
+			w.report.Deleted += deleted
+			w.report.Bytes += size
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.store.Compact(w.ctx, chunkKey(due[0]), after(chunkKey(due[len(due)-1])))
+}
+
+// inGroups calls fn for as many elements as one update takes, until none is left.
+func inGroups[E any](list []E, fn func(group []E) error) error {
+	for len(list) > 0 {
+		n := min(len(list), eraseGroup)
+		if err := fn(list[:n]); err != nil {
+			return err
+		}
+		list = list[n:]
+	}
+	return nil
+}
