@@ -10,10 +10,12 @@ import (
 	"copialettere/policy"
 )
 
-// How often the daemon keeps house, and forgets the records of skips.
+// How often the daemon keeps house, forgets the records of skips, and gives the room of deleted messages back.
 const (
 	housekeeping = time.Minute
 	expireEvery  = time.Hour
+	sweepEvery   = 90 * time.Minute // a chunk goes in the second sweep, at least an hour after the first
+	sweepAllDay  = time.Sunday      // when a sweep reads the whole journal, for what broken transfers have left
 )
 
 // wait keeps house until ctx ends or a listener fails.
@@ -40,6 +42,8 @@ type keeper struct {
 	backend httpd.Backend
 	expired time.Time // when skips were last expired
 	tried   time.Time // when the retention last ran, or was refused
+	swept   time.Time // when the last sweep was
+	all     time.Time // when the last one of everything was
 }
 
 func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
@@ -52,6 +56,25 @@ func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
 	}
 	k.erase(ctx)
 	k.retain(ctx, now)
+	if now.Sub(k.swept) >= sweepEvery {
+		k.swept = now
+		k.sweep(ctx, now)
+	}
+}
+
+// sweep gives the room of deleted messages back.
+func (k *keeper) sweep(ctx context.Context, now time.Time) {
+	all := now.Weekday() == sweepAllDay && now.Hour() >= k.config.Retention.Hour && now.Sub(k.all) >= 24*time.Hour
+	report, err := k.archive.journal.Sweep(ctx, journal.SweepOptions{All: all})
+	switch {
+	case err != nil && ctx.Err() == nil:
+		k.log.Error("sweep broken off, will be tried again", "error", err)
+	case err == nil && all:
+		k.all = now
+		fallthrough
+	case err == nil && report.Deleted > 0:
+		k.log.Info("sweep", "chunks", report.Deleted, "bytes", report.Bytes, "all", all)
+	}
 }
 
 func (k *keeper) expireSkips(ctx context.Context, now time.Time) {
