@@ -115,7 +115,7 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 
 // demonstrate enables two mailboxes, delivers, and shows what became of it. done tells when the daemon ends early.
 func (in *invocation) demonstrate(ctx context.Context, c *config.Config, files []string, done <-chan error) error {
-	if err := awaitSocket(ctx, fmt.Sprintf("127.0.0.1:%d", demoLMTP), done); err != nil {
+	if err := awaitSocket(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", demoLMTP), done); err != nil {
 		return err
 	}
 	for _, mailbox := range []string{"anna@alpha.test", "bruno@alpha.test"} {
@@ -151,11 +151,11 @@ func (in *invocation) demonstrate(ctx context.Context, c *config.Config, files [
 	return runVerify(ctx, in, nil)
 }
 
-func awaitSocket(ctx context.Context, address string, done <-chan error) error {
+func awaitSocket(ctx context.Context, network, address string, done <-chan error) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if nc, err := net.Dial("tcp", address); err == nil {
+		if nc, err := net.Dial(network, address); err == nil {
 			return nc.Close()
 		}
 		select {

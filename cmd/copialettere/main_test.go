@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,9 +22,27 @@ import (
 
 // place is a data folder with its configuration, and perhaps a running daemon.
 type place struct {
-	t    *testing.T
-	dir  string
-	port int
+	t   *testing.T
+	dir string
+	log safeBuffer // of the daemon
+}
+
+// safeBuffer is a buffer that one goroutine writes and another one reads.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func newPlace(t *testing.T) *place {
@@ -34,23 +53,17 @@ func newPlace(t *testing.T) *place {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
 	text := fmt.Sprintf(`data = %q
 [received]
-listen = ["tcp:127.0.0.1:%d", "unix:lmtp.sock"]
+listen = ["unix:lmtp.sock"]
 next_hop = "maildir:%s"
 [[domain]]
 name = "alpha.test"
-`, filepath.Join(dir, "data"), port, filepath.Join(dir, "mail"))
+`, filepath.Join(dir, "data"), filepath.Join(dir, "mail"))
 	if err := os.WriteFile(filepath.Join(dir, "copialettere.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &place{t: t, dir: dir, port: port}
+	return &place{t: t, dir: dir}
 }
 
 // run runs a command and returns what it printed.
@@ -80,8 +93,10 @@ func (p *place) daemon() (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan error, 1)
-	go func() { done <- serve(ctx, c, slog.New(slog.NewTextHandler(p.t.Output(), nil))) }()
-	if err := awaitSocket(ctx, fmt.Sprintf("127.0.0.1:%d", p.port), done); err != nil {
+	go func() {
+		done <- serve(ctx, c, slog.New(slog.NewTextHandler(io.MultiWriter(p.t.Output(), &p.log), nil)))
+	}()
+	if err := awaitSocket(ctx, "unix", filepath.Join(p.dir, "data", "lmtp.sock"), done); err != nil {
 		p.t.Fatal(err)
 	}
 	return func() {
@@ -248,7 +263,7 @@ func TestCommands(t *testing.T) {
 }
 
 func testQueries(t *testing.T, p *place) {
-	p = &place{t: t, dir: p.dir, port: p.port}
+	p = &place{t: t, dir: p.dir}
 	var e httpd.EntryView
 	if err := json.Unmarshal([]byte(p.must("list", "anna@alpha.test", "-json")), &e); err != nil {
 		t.Fatal(err)
@@ -354,18 +369,15 @@ func TestMetricsListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	text = append(text, fmt.Sprintf("[admin]\nlisten = [\"unix:admin.sock\", \"tcp:%s\"]\n", address)...)
+	text = append(text, "[admin]\nlisten = [\"unix:admin.sock\", \"tcp:127.0.0.1:0\"]\n"...)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.must("init")
 	defer p.daemon()()
+	// The kernel has chosen the port, and the log names it.
+	_, address, _ := strings.Cut(p.log.String(), "serves=metrics address=")
+	address, _, _ = strings.Cut(address, "\n")
 	p.must("mailbox", "enable", "anna@alpha.test")
 	p.deliver(message, "anna@alpha.test", "anna@alpha.test")
 	get := func(path string) (int, string) {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,24 +22,18 @@ import (
 func sentPlace(t *testing.T) (*place, string) {
 	t.Helper()
 	p := newPlace(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
 	hop := nexthoptest.Start(t, nexthoptest.Script{SMTP: true})
 	file := filepath.Join(p.dir, "copialettere.toml")
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text = append(text, fmt.Sprintf("[sent]\nlisten = [\"tcp:%s\"]\nnext_hop = %q\nidentity = \"mail-from\"\n", address, hop.Spec())...)
+	text = append(text, fmt.Sprintf("[sent]\nlisten = [\"unix:sent.sock\"]\nnext_hop = %q\nidentity = \"mail-from\"\n", hop.Spec())...)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p.must("init")
-	return p, "smtp:" + address
+	return p, "smtp:unix:" + filepath.Join(p.dir, "data", "sent.sock")
 }
 
 // send sends a message through the hook for sent mail.

@@ -128,9 +128,9 @@ func (d *daemon) start() error {
 func (d *daemon) startAdmin(sockets *systemdSockets) error {
 	c := d.config.Admin
 	for _, l := range c.Listen {
-		handler := httpd.Admin(d.archive.backend(d.log))
+		handler, serves := httpd.Admin(d.archive.backend(d.log)), "admin"
 		if l.Network == "tcp" {
-			handler = httpd.Metrics(d.archive.metrics)
+			handler, serves = httpd.Metrics(d.archive.metrics), "metrics"
 		}
 		list, err := listen([]config.Listener{l}, c.SocketMode, c.SocketGroup, sockets)
 		if err != nil {
@@ -139,6 +139,7 @@ func (d *daemon) startAdmin(sockets *systemdSockets) error {
 		server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelWarn)}
 		d.admin = append(d.admin, server)
 		for _, nl := range list {
+			d.log.Info("listening", "serves", serves, "address", nl.Addr().String())
 			d.run(func() error { return server.Serve(nl) })
 		}
 	}
@@ -152,7 +153,7 @@ func (d *daemon) serveHook(s *lmtp.Server, h config.Hook, sockets *systemdSocket
 	}
 	d.hooks = append(d.hooks, s)
 	for _, l := range list {
-		d.log.Info("listening", "address", l.Addr().String(), "next_hop", h.NextHop.String())
+		d.log.Info("listening", "serves", "mail", "address", l.Addr().String(), "next_hop", h.NextHop.String())
 		d.run(func() error { return s.Serve(l) })
 	}
 	return nil
