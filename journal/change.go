@@ -25,7 +25,7 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 	var runs []*change
 	var failed bool
 	err := s.Update(ctx, locks, func(tx kv.Tx) error {
-		c := &change{Tx: tx, j: j, month: m, before: make(map[string]uint64)}
+		c := &change{Tx: tx, j: j, month: m}
 		runs = append(runs, c)
 		err := fn(c)
 		if failed = err != nil; failed {
@@ -72,11 +72,19 @@ func decodeTotal(v []byte) (uint64, error) {
 
 // setTotal changes the bytes of all entries of a mailbox in the volume from what total returned.
 func (c *change) setTotal(mailbox string, was, is uint64) {
+	c.remember(mailbox, was)
+	c.j.usages.set(mailbox, c.month, is)
+	c.putTotal(mailbox, is)
+}
+
+// remember keeps what a total was before the change.
+func (c *change) remember(mailbox string, was uint64) {
+	if c.before == nil {
+		c.before = make(map[string]uint64)
+	}
 	if _, ok := c.before[mailbox]; !ok {
 		c.before[mailbox] = was
 	}
-	c.j.usages.set(mailbox, c.month, is)
-	c.putTotal(mailbox, is)
 }
 
 func (c *change) putTotal(mailbox string, is uint64) {

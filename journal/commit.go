@@ -87,7 +87,8 @@ type candidate struct {
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
 // delivery already keeps that one. What it returns is in the order of intents. Every entry is then in the state Unknown until
 // Delivered, Deferred or Withdraw tells more. After an error nothing of it counts, although it may turn up later; the MTA's retry
-// will then find it. The error is ErrFull when a quota wants that. Commit is called once.
+// will then find it. The error is ErrFull when a quota wants that. A
+// draft that is older than half an hour is refused. Commit is called once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
 	table := d.end()
 	digest := d.digest
@@ -222,11 +223,8 @@ func (g *group) update(c *change) error {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
 	// Only a clock that was set back by months leads into a volume that the retention is about to drop.
-	switch _, err := c.Get(closingKey); {
-	case err == nil:
+	if closing := c.j.closing.Load(); closing != nil && *closing == c.month {
 		return fmt.Errorf("volume %s is about to be dropped: %w", c.month, kv.ErrUnavailable)
-	case !errors.Is(err, kv.ErrNotFound):
-		return err
 	}
 	for i := range g.entries {
 		p, e := &g.placements[i], &g.entries[i]

@@ -38,6 +38,14 @@
 // The delivery key is the SHA-256 over mailbox, direction, envelope sender and the digest of the bytes. A retry is looked for in the
 // month of its arrival and in those beside it.
 //
+// The delivery key of an entry that was deleted by hand, or to make room, becomes a tombstone: a retry that comes late does not bring
+// the message back, for as long as the volume lasts. One that the retention deletes leaves none, because it is at least a month old,
+// and no MTA tries for that long. An erasure leaves none either.
+//
+// A quota is over all months: see usages for how it stays exact. What goes, goes in bounded steps that may end anywhere: each entry
+// with all that points at it in one update, its chunks later by two runs of the sweep (see sweep.go), a whole month by dropping its
+// volume (see drop.go). Gaps and acts outlive their volume.
+//
 // An entry is written in the same update as its last chunks, and after all others, so an entry without its bytes can not exist.
-// Chunks that no entry refers to can (a sender broke off, an entry was withdrawn); Verify counts them.
+// Chunks that no entry refers to can (a sender broke off, an entry is gone); Verify counts them, and the sweep deletes them.
 package journal

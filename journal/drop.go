@@ -26,6 +26,8 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	if !might && !closed {
 		return false, nil
 	}
+	x.j.closing.Store(&m)
+	defer x.j.closing.Store(nil)
 	if might && !closed {
 		if err := x.setClosed(s, true); err != nil {
 			return false, err

@@ -393,6 +393,35 @@ func (x *expiry) purges(a *aside, e *Entry) bool {
 
 // purge deletes the entries put aside in one volume whose grace is over.
 func (x *expiry) purge(s kv.Store, m kv.Month) error {
+	var group []Ref
+	flush := func() error {
+		locks := make([]string, len(group))
+		for i, r := range group {
+			locks[i] = r.Mailbox
+		}
+		var purged Removed
+		err := x.j.update(x.ctx, s, m, locks, func(c *change) error {
+			purged = Removed{}
+			for _, r := range group {
+				e, err := c.purge(r)
+				if errors.Is(err, ErrNotFound) {
+					continue // brought back meanwhile
+				}
+				if err != nil {
+					return err
+				}
+				purged.add(e)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		x.report.Purged.Entries += purged.Entries
+		x.report.Purged.Bytes += purged.Bytes
+		group = group[:0]
+		return nil
+	}
 	for p, err := range s.Scan(x.ctx, []byte{'t'}, []byte{'t' + 1}) {
 		if err != nil {
 			return err
@@ -408,19 +437,16 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		if !x.purges(a, e) {
 			continue
 		}
-		err = x.j.update(x.ctx, s, m, []string{r.Mailbox}, func(c *change) error {
-			_, err := c.purge(r)
-			return err
-		})
-		if errors.Is(err, ErrNotFound) {
-			continue // brought back meanwhile
+		if group = append(group, r); len(group) == entryGroup {
+			if err := flush(); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		x.report.Purged.add(e)
 	}
-	return nil
+	if len(group) == 0 {
+		return nil
+	}
+	return flush()
 }
 
 // A Run is a run of the retention that was not refused, as it is on record.

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -295,4 +296,32 @@ func TestExpireKilled(t *testing.T) {
 	if months, err := f.Months(f.ctx()); err != nil || !slices.Equal(months, []kv.Month{"2026-11", "2027-01"}) {
 		t.Errorf("months %v %v", months, err)
 	}
+}
+
+// TestNothingIntoAMonthThatGoes has a message come, by a clock that was set back, while its month is being dropped.
+func TestNothingIntoAMonthThatGoes(t *testing.T) {
+	f, h := hookedFixture(t)
+	f.file(letter("1"), received(mario))
+	now := november.AddDate(1, 0, 0)
+	var during error
+	var acted error
+	updates := 0
+	h.set(func(ctx context.Context, next func(context.Context) error) error {
+		err := next(ctx)
+		if updates++; updates == 1 { // the volume is closed now
+			h.set(nil)
+			f.clock.set(november)
+			_, during = f.try(letter("2"), "t", received(mario))
+			acted = f.Hold(f.ctx(), Ref{mario, "2026-11", "INBOX", 1}, "operator", "late")
+		}
+		return err
+	})
+	r := f.expire(ExpireOptions{Mailboxes: keepFor(6), Now: now})
+	if len(r.Dropped) != 1 {
+		t.Errorf("dropped %v", r.Dropped)
+	}
+	wantErr(t, "delivery", during, kv.ErrUnavailable)
+	wantErr(t, "hold", acted, ErrNotFound)
+	f.file(letter("2"), received(mario))
+	f.want(mario, "INBOX/2026-11 1 unknown")
 }

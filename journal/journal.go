@@ -64,7 +64,8 @@ type Journal struct {
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
-	cleaning sync.Mutex // held by Expire and Sweep: one run at a time
+	cleaning sync.Mutex               // held by Expire and Sweep: one run at a time
+	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
 
 	spoolMu sync.Mutex // serialises the gap spool
 

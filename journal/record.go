@@ -19,7 +19,7 @@ type RecordKind byte
 // The kinds of records.
 const (
 	Skip RecordKind = 1 // one message that an enabled mailbox did not get, and why; kept for a limited time
-	Gap  RecordKind = 2 // a message or span that the archive does not hold although it should; kept as long as the volume
+	Gap  RecordKind = 2 // a message or span that the archive does not hold although it should; kept for good
 )
 
 // Reasons of gaps and of the skips that are decided by the journal's callers beside the policy.

@@ -1,9 +1,11 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"copialettere/journal/kv"
 )
@@ -58,5 +60,39 @@ func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, err
 			})
 		}
 	}
+	return list, nil
+}
+
+// ClassStats is what one mailbox holds of one class of messages in one direction.
+type ClassStats struct {
+	Mailbox   string `json:"mailbox"`
+	Direction string `json:"direction"`
+	Class     string `json:"class"` // as believed
+	Entries   uint64 `json:"entries"`
+	Bytes     uint64 `json:"bytes"` // of the messages
+}
+
+// ClassStats counts the entries of a mailbox by direction and class, in that order. It reads all of them.
+func (j *Journal) ClassStats(ctx context.Context, mailbox string) ([]ClassStats, error) {
+	counts := make(map[ClassStats]*ClassStats)
+	for e, err := range j.List(ctx, mailbox) {
+		if err != nil {
+			return nil, fmt.Errorf("count by class: %w", err)
+		}
+		name := ClassStats{Mailbox: mailbox, Direction: e.Direction.String(), Class: e.Class}
+		if counts[name] == nil {
+			one := name
+			counts[name] = &one
+		}
+		counts[name].Entries++
+		counts[name].Bytes += uint64(e.Size)
+	}
+	var list []ClassStats
+	for _, c := range counts {
+		list = append(list, *c)
+	}
+	slices.SortFunc(list, func(a, b ClassStats) int {
+		return cmp.Or(cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Class, b.Class))
+	})
 	return list, nil
 }

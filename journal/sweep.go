@@ -66,7 +66,7 @@ func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, erro
 		if err != nil {
 			return report, err
 		}
-		w := &sweeper{ctx: ctx, store: s, month: m, now: now, report: report}
+		w := &sweeper{ctx: ctx, store: s, month: m, now: now, clock: j.now, report: report}
 		err = w.volume(o.All)
 		if errors.Is(err, errMoved) {
 			report.Postponed = append(report.Postponed, m)
@@ -84,7 +84,8 @@ type sweeper struct {
 	ctx    context.Context
 	store  kv.Store
 	month  kv.Month
-	now    time.Time
+	now    time.Time        // when the run began
+	clock  func() time.Time // which may be much later
 	report *SweepReport
 }
 
@@ -261,9 +262,10 @@ func (w *sweeper) mark(fresh, referred []ChunkID) error {
 	if err != nil {
 		return err
 	}
+	// The time at which the last of them could be found, which is not that at which the run began.
+	value := binary.BigEndian.AppendUint64(nil, uint64(w.clock().UnixNano()))
 	return inGroups(fresh, func(group []ChunkID) error {
 		marked := int64(0)
-		value := binary.BigEndian.AppendUint64(nil, uint64(w.now.UnixNano()))
 		err := w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
 			marked = 0
 			for _, id := range group {

@@ -229,7 +229,7 @@ func TestSweepWhileMoving(t *testing.T) {
 				t.Fatal(err)
 			}
 			moves := 0
-			w := &sweeper{ctx: f.ctx(), month: r.Month, now: f.clock.now(), report: new(SweepReport)}
+			w := &sweeper{ctx: f.ctx(), month: r.Month, now: f.clock.now(), clock: f.clock.now, report: new(SweepReport)}
 			w.store = scannedStore{s, &scanned{before: func(from []byte) {
 				if from[0] == 't' && moves < c.times {
 					moves++

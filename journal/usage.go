@@ -159,9 +159,7 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 	if used = one.others(c.month) + here; used+size > limit {
 		return used, false, nil
 	}
-	if _, set := c.before[mailbox]; !set {
-		c.before[mailbox] = here
-	}
+	c.remember(mailbox, here)
 	u.setLocked(mailbox, c.month, here+size)
 	c.putTotal(mailbox, here+size)
 	return used, true, nil

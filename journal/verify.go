@@ -205,47 +205,6 @@ func (v *verifier) entries() error {
 	})
 }
 
-// asides checks the entries that were deleted and can be brought back.
-func (v *verifier) asides() error {
-	return v.scan([]byte{'t'}, func(p kv.Pair) error {
-		d, err := deletedOf(v.month, p)
-		if err != nil {
-			v.report.fault("%s: %v", v.month, err)
-			return nil
-		}
-		for _, chunk := range d.Chunks {
-			v.referred = append(v.referred, chunk.ID)
-		}
-		err = v.aside(d)
-		if err == nil || v.ctx.Err() != nil {
-			return v.ctx.Err()
-		}
-		if there, thereErr := v.has(p.Key); thereErr != nil {
-			return thereErr
-		} else if there {
-			v.report.fault("deleted entry %s %s %d: %v", d.Mailbox, d.FolderName(), d.UID, err)
-		}
-		return nil
-	})
-}
-
-// aside says what is wrong with an entry that was deleted.
-func (v *verifier) aside(d *Deleted) error {
-	if there, err := v.has(entryKey(d.Ref)); err != nil {
-		return err
-	} else if there {
-		return errors.New("it is there as well")
-	}
-	place, err := v.get(deliveryKey(d.Mailbox, deliveryDigest(d.Mailbox, d.Direction, d.MailFrom, d.SHA256)))
-	if err != nil {
-		return fmt.Errorf("its delivery key: %w", err)
-	}
-	if !bytes.Equal(place, encodeTombstone(d.Ref)) {
-		return errors.New("its delivery key does not tell of it")
-	}
-	return v.body(d.Entry)
-}
-
 func (c *folderCounters) count(e *Entry) {
 	c.entries++
 	c.bytes += uint64(e.Size)
@@ -360,79 +319,6 @@ func (v *verifier) recount(name folderName) error {
 	return nil
 }
 
-// totals checks that the total of every mailbox is the sum of its folders.
-func (v *verifier) totals() error {
-	mailboxes := make(map[string]bool)
-	err := v.scan([]byte{'q'}, func(p kv.Pair) error {
-		mailboxes[string(p.Key[1:])] = true
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for name := range v.folders {
-		mailboxes[name.mailbox] = true
-	}
-	for mailbox := range mailboxes {
-		if err := v.total(mailbox); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxTotalTries is how often a total is compared with the folders of its mailbox, which may change meanwhile.
-const maxTotalTries = 100
-
-func (v *verifier) total(mailbox string) error {
-	for tries := 0; ; tries++ {
-		before, err := v.get(totalKey(mailbox))
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return err
-		}
-		var sum uint64
-		err = v.scan(mailboxKey('s', mailbox, 0), func(p kv.Pair) error {
-			c, err := decodeCounters(p.Value)
-			if err != nil {
-				return nil // known already
-			}
-			sum += c.bytes
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		var stored uint64
-		if before != nil {
-			if stored, err = decodeTotal(before); err != nil {
-				v.report.fault("%s: %s: %v", v.month, mailbox, err)
-				return nil
-			}
-		}
-		if stored == sum {
-			return nil
-		}
-		now, err := v.get(totalKey(mailbox))
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return err
-		}
-		if bytes.Equal(now, before) && tries > 2 || tries == maxTotalTries {
-			v.report.fault("%s: the total of %s says %d bytes; its folders hold %d", v.month, mailbox, stored, sum)
-			return nil
-		}
-	}
-}
-
-// spares checks the keys of the chunks that the sweep is to look at.
-func (v *verifier) spares() error {
-	return v.scan([]byte{'x'}, func(p kv.Pair) error {
-		if len(p.Key) != 1+len(ChunkID{}) || len(p.Value) != 0 && len(p.Value) != 8 {
-			v.report.fault("%s: malformed key of a spare chunk %x", v.month, p.Key)
-		}
-		return nil
-	})
-}
-
 func (v *verifier) readCounters(name folderName) (folderCounters, error) {
 	b, err := v.get(counterKey(name.mailbox, name.folder))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -528,60 +414,6 @@ func (v *verifier) outcomes() error {
 			return err
 		}
 		return v.astray(p, ref, "an outcome")
-	})
-}
-
-// links checks that every link leads to an entry that has it.
-func (v *verifier) links() error {
-	return v.scan([]byte{'p'}, func(p kv.Pair) error {
-		link, ref, err := splitLinkKey(v.month, p.Key)
-		if err != nil {
-			v.report.fault("%s: malformed link key %q", v.month, p.Key)
-			return nil
-		}
-		value, err := v.get(entryKey(ref))
-		if errors.Is(err, kv.ErrNotFound) {
-			return v.astray(p, ref, "a link")
-		}
-		if err != nil {
-			return err
-		}
-		if e, err := decodeEntry(ref, value); err == nil && !slices.Contains(e.Links, link) {
-			v.report.fault("a link leads to %s %s %d, which does not have it", ref.Mailbox, ref.FolderName(), ref.UID)
-		}
-		return nil
-	})
-}
-
-// holds checks that every hold is on an entry.
-func (v *verifier) holds() error {
-	return v.scan([]byte{'l'}, func(p kv.Pair) error {
-		ref, err := refOf(v.month, p.Key)
-		if err == nil {
-			_, err = decodeHolding(ref, p.Value)
-		}
-		if err != nil {
-			v.report.fault("%s: hold: %v", v.month, err)
-			return nil
-		}
-		there, err := v.has(entryKey(ref))
-		if err != nil || there {
-			return err
-		}
-		return v.astray(p, ref, "a hold")
-	})
-}
-
-func (v *verifier) acts() error {
-	return v.scan([]byte{'a'}, func(p kv.Pair) error {
-		mailbox, _, err := splitMailboxKey(p.Key)
-		if err == nil {
-			_, err = decodeAct(mailbox, p.Value)
-		}
-		if err != nil {
-			v.report.fault("%s: act: %v", v.month, err)
-		}
-		return nil
 	})
 }
 

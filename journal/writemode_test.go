@@ -290,3 +290,57 @@ func TestVerifyFindsDamageOfActs(t *testing.T) {
 		})
 	}
 }
+
+func TestClassStats(t *testing.T) {
+	f := openFixture(t)
+	for i, class := range []string{"rem", "ordinary", "rem"} {
+		in := received(mario)
+		in.Class = class
+		f.file(sized(fmt.Sprint(i), 200+i), in)
+	}
+	f.file(letter("sent"), Intent{Mailbox: mario, Direction: Sent, Class: "ordinary"})
+	got, err := f.ClassStats(f.ctx(), mario)
+	want := []ClassStats{
+		{mario, "received", "ordinary", 1, 201}, {mario, "received", "rem", 2, 402}, {mario, "sent", "ordinary", 1, uint64(len(letter("sent")))},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	if _, err := f.ClassStats(f.ctx(), ""); err == nil {
+		t.Error("stats of no mailbox")
+	}
+}
+
+// FuzzDecodeActs reads what may be in the values of holds, acts and deleted entries, and in the keys of links.
+func FuzzDecodeActs(f *testing.F) {
+	r := Ref{mario, "2026-11", "INBOX", 1}
+	e := sampleEntry(f)
+	f.Add((&Holding{Time: november, Who: "w", Reason: "r"}).encode())
+	f.Add((&Act{Mailbox: mario, Time: november, Kind: ActMove, Who: "w", From: r, To: r, Detail: "d"}).encode())
+	f.Add((&aside{at: november, who: "w", entry: encoded(f, e), outcome: outcome{}.encode()}).encode())
+	f.Add(linkKey("id", r))
+	f.Add(encodeTombstone(r))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if h, err := decodeHolding(r, b); err == nil && !h.Time.IsZero() {
+			if again, err := decodeHolding(r, h.encode()); err != nil || *again != *h {
+				t.Errorf("hold %+v, again %+v, %v", h, again, err)
+			}
+		}
+		if a, err := decodeAct(mario, b); err == nil && a.From.UID > 0 && a.From.Month != "" && a.To.Month == a.From.Month {
+			if again, err := decodeAct(mario, a.encode()); err != nil || again.Kind != a.Kind || again.From != a.From || again.Who != a.Who {
+				t.Errorf("act %+v, again %+v, %v", a, again, err)
+			}
+		}
+		_, _, _ = decodeAside(r, b)
+		if link, ref, err := splitLinkKey("2026-11", b); err == nil {
+			if again := linkKey(link, ref); string(again[1:]) != string(b[1:]) {
+				t.Errorf("link key %q, again %q", b, again)
+			}
+		}
+		if place, gone := isTombstone(b); gone {
+			if ref, err := decodePlace(mario, "2026-11", place); err != nil || string(encodeTombstone(ref)) != string(b) {
+				t.Errorf("tombstone %q leads to %v, %v", b, ref, err)
+			}
+		}
+	})
+}
