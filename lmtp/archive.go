@@ -182,9 +182,7 @@ func (t *transaction) judgeReceived() (intents []journal.Intent, lines [][]*line
 		case v.Journal:
 			in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT, Flags: v.Flags}
 			t.class.describe(&in)
-			if in.Quota, err = t.quota(v.Mailbox); err != nil {
-				return nil, nil, nil, err
-			}
+			in.Quota = quota(v.Quota, v.WhenFull)
 			intents = append(intents, in)
 			lines = append(lines, linesOf(v.Mailbox, verdicts, accepted))
 		case v.Enabled && v.Reason != "":
@@ -220,9 +218,7 @@ func (t *transaction) judgeSent() (intents []journal.Intent, lines [][]*line, sk
 	}
 	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Recipients: t.recipients(), SentTo: string(t.sentTo), Flags: v.Flags}
 	t.class.describe(&in)
-	if in.Quota, err = t.quota(v.Mailbox); err != nil {
-		return nil, nil, nil, err
-	}
+	in.Quota = quota(v.Quota, v.WhenFull)
 	var accepted []*line
 	for _, n := range t.lines {
 		if n.accepted {
@@ -246,8 +242,13 @@ func (t *transaction) recipients() []string {
 // isFull says, at RCPT, whether a mailbox whose mail is to wait when its archive is full has no room for the message, as far as its size
 // is known. Refused there, it does not keep the other recipients of the message waiting.
 func (t *transaction) isFull(mailbox string) (bool, error) {
-	q, err := t.quota(mailbox)
-	if err != nil || q.WhenFull != journal.DeferFull || q.Limit == 0 {
+	a, err := policy.ParseAddress(mailbox)
+	if err != nil {
+		return false, err
+	}
+	s, err := t.s.c.server.config.Policy.Settings(t.ctx, a)
+	q := quota(s.Quota, s.WhenFull)
+	if err != nil || q.WhenFull != journal.DeferFull {
 		return false, err
 	}
 	used, err := t.s.c.server.config.Journal.Usage(t.ctx, mailbox)
@@ -262,24 +263,16 @@ func (t *transaction) isFull(mailbox string) (bool, error) {
 	return used+n > q.Limit, nil
 }
 
-// quota returns the limit of a mailbox.
-func (t *transaction) quota(mailbox string) (journal.Quota, error) {
-	a, err := policy.ParseAddress(mailbox)
-	if err != nil {
-		return journal.Quota{}, fmt.Errorf("%w: %w", errPolicy, err)
-	}
-	s, err := t.s.c.server.config.Policy.Settings(t.ctx, a)
-	if err != nil {
-		return journal.Quota{}, fmt.Errorf("%w: %w", errPolicy, err)
-	}
-	q := journal.Quota{Limit: uint64(s.Quota)}
-	switch s.WhenFull {
+// quota returns the limit of a mailbox as the journal wants it.
+func quota(limit int64, full policy.WhenFull) journal.Quota {
+	q := journal.Quota{Limit: uint64(limit)}
+	switch full {
 	case policy.WhenFullDefer:
 		q.WhenFull = journal.DeferFull
 	case policy.WhenFullMakeRoom:
 		q.WhenFull = journal.MakeRoom
 	}
-	return q, nil
+	return q
 }
 
 func (t *transaction) envelope() journal.Envelope {

@@ -44,7 +44,9 @@ func (t *transaction) classify() (*classification, error) {
 		}
 	}
 	c.class = pec.Believed(config.Trust, m.Class, c.record.Verified())
-	c.links = links(m.Links())
+	if m.Class != pec.Ordinary || c.class != pec.Ordinary || t.s.direction() == journal.Sent {
+		c.links = links(m.Links())
+	}
 	if m.Signed >= 0 || m.Class != pec.Ordinary {
 		stored, err := c.record.AppendBinary(nil)
 		if err != nil {

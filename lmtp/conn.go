@@ -19,9 +19,9 @@ import (
 
 // Limits on what a client may say, beside those of Config.
 const (
-	maxCommandLine = 64 << 10  // bytes
-	maxHello       = 255       // bytes of the name behind LHLO: a domain name
-	maxDataTime    = time.Hour // for one message
+	maxCommandLine = 64 << 10         // bytes
+	maxHello       = 255              // bytes of the name behind LHLO: a domain name
+	maxDataTime    = 25 * time.Minute // for one message: the journal takes no draft that is older than half an hour
 	writeTimeout   = 2 * time.Minute
 	readBuffer     = 64 << 10
 	maxKeptReplies = 16 << 10 // bytes of room for replies that a connection keeps

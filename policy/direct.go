@@ -66,6 +66,10 @@ type Verdict struct {
 	Journal bool   // this line is to make the entry
 	Reason  string // why the line is skipped
 	Flags   []string
+
+	// Of an enabled mailbox: how many bytes its archive may hold, and what becomes of mail when it is full.
+	Quota    int64
+	WhenFull WhenFull
 }
 
 // Wanted says, when a RCPT line comes in, which mailbox it ends in and whether that is enabled. A line to an enabled mailbox may
@@ -86,7 +90,7 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	if err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Mailbox: m.name(), Enabled: known.enabled}
+	v := Verdict{Mailbox: m.name(), Enabled: known.enabled, Quota: known.quota, WhenFull: known.whenFull}
 	wanted, sure := known.filter.wantsSent(o.SentTo)
 	switch {
 	case !known.enabled:
@@ -150,7 +154,7 @@ func (c *judgement) line(l Line) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Mailbox: m.name(), Enabled: settings.enabled}
+	v := Verdict{Mailbox: m.name(), Enabled: settings.enabled, Quota: settings.quota, WhenFull: settings.whenFull}
 	if !settings.enabled {
 		v.Reason = ReasonDisabled
 		return v, nil
@@ -257,6 +261,8 @@ type reading struct {
 type knownSettings struct {
 	found, enabled bool
 	filter         Filter
+	quota          int64
+	whenFull       WhenFull
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
@@ -300,7 +306,7 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 	if err != nil {
 		return knownSettings{}, err
 	}
-	k := knownSettings{found: found, enabled: s.Enabled, filter: s.Filter}
+	k := knownSettings{found: found, enabled: s.Enabled, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
 	r.known[a] = k
 	return k, nil
 }
