@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -324,4 +325,36 @@ func TestNothingIntoAMonthThatGoes(t *testing.T) {
 	wantErr(t, "hold", acted, ErrNotFound)
 	f.file(letter("2"), received(mario))
 	f.want(mario, "INBOX/2026-11 1 unknown")
+}
+
+// TestListWhileDropping has a month go while it is being listed.
+func TestListWhileDropping(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	var wg sync.WaitGroup
+	for i := range 300 {
+		wg.Go(func() {
+			if _, err := f.try(letter(fmt.Sprint(i)), "t", received(mario)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	f.clock.set(november.AddDate(1, 0, 0))
+	f.file(letter("stays"), received(mario))
+	var last Ref
+	for e, err := range f.List(f.ctx(), mario) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last.UID == 0 {
+			if r := f.expire(ExpireOptions{Mailboxes: keepFor(6), Yes: true}); len(r.Dropped) != 1 {
+				t.Fatalf("dropped %v", r.Dropped)
+			}
+		}
+		last = e.Ref
+	}
+	if last.Month != "2027-11" {
+		t.Errorf("the list ends at %v", last)
+	}
 }
