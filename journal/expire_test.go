@@ -358,3 +358,21 @@ func TestListWhileDropping(t *testing.T) {
 		t.Errorf("the list ends at %v", last)
 	}
 }
+
+// TestExpirePastDamagedEntries has entries that can not be read: they stay, with their month, and the others go.
+func TestExpirePastDamagedEntries(t *testing.T) {
+	f := openFixture(t)
+	f.put(anna, letter("1"))
+	damaged, aside := f.put(mario, letter("2")), f.put(mario, letter("3"))
+	f.put(mario, letter("4"))
+	f.remove(aside)
+	f.Settle(f.ctx())
+	f.put1(entryKey(damaged), []byte{tagSize, 9})
+	f.put1(asideKey(aside), []byte{tagWho, 9})
+	f.damaged()
+	r := f.expire(ExpireOptions{Mailboxes: keepFor(6), Now: november.AddDate(1, 0, 0)})
+	if r.Removed.Entries != 2 || r.Damaged != 2 || len(r.Dropped) != 0 {
+		t.Errorf("removed %+v, %d damaged, dropped %v", r.Removed, r.Damaged, r.Dropped)
+	}
+	f.want(anna)
+}
