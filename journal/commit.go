@@ -87,8 +87,8 @@ type candidate struct {
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
 // delivery already keeps that one. What it returns is in the order of intents. Every entry is then in the state Unknown until
 // Delivered, Deferred or Withdraw tells more. After an error nothing of it counts, although it may turn up later; the MTA's retry
-// will then find it. The error is ErrFull when a quota wants that. A
-// draft that is older than half an hour is refused. Commit is called once.
+// will then find it. The error is ErrFull when a quota wants that. A draft that is older than half an hour is refused. Commit is called
+// once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
 	table := d.end()
 	digest := d.digest
@@ -425,28 +425,33 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 
 // repeatIn looks for a delivery in the volume of another month, and notes the repetition there.
 func repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
-	v, err := s.Get(ctx, e.delivery)
-	if errors.Is(err, kv.ErrNotFound) {
-		return Placement{}, nil
-	}
-	if err != nil {
+	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
 		return Placement{}, err
 	}
-	if _, gone := isTombstone(v); gone {
-		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
-	}
-	again := *e.Entry
-	if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
-		return Placement{}, err
-	}
-	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error { return repeat(tx, &again) })
+	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error {
+		// The entry may have been moved or deleted since.
+		v, err := tx.Get(e.delivery)
+		if err != nil {
+			return err
+		}
+		if _, gone := isTombstone(v); gone {
+			p = Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}
+			return nil
+		}
+		again := *e.Entry
+		if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
+			return err
+		}
+		p = Placement{Ref: again.Ref, Found: true}
+		return repeat(tx, &again)
+	})
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, kv.ErrNotFound):
 		return Placement{}, nil // withdrawn since it was looked for
 	case err != nil:
 		return Placement{}, err
 	}
-	return Placement{Ref: again.Ref, Found: true}, nil
+	return p, nil
 }
 
 func encodePlace(r Ref) []byte {

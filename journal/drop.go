@@ -121,7 +121,7 @@ func (x *expiry) allGoes(s kv.Store, m kv.Month) (removed []Expired, purged Remo
 		}
 		e, err := entryOf(m, p)
 		if err != nil {
-			return nil, purged, false, err
+			return nil, purged, false, nil // nobody knows whether it may go
 		}
 		if !x.expires(e.Mailbox, e.Time) {
 			return nil, purged, false, nil
@@ -135,13 +135,14 @@ func (x *expiry) allGoes(s kv.Store, m kv.Month) (removed []Expired, purged Remo
 		if err != nil {
 			return nil, purged, false, err
 		}
+		var a *aside
+		var e *Entry
 		r, err := refOf(m, p.Key)
-		if err != nil {
-			return nil, purged, false, err
+		if err == nil {
+			a, e, err = decodeAside(r, p.Value)
 		}
-		a, e, err := decodeAside(r, p.Value)
 		if err != nil {
-			return nil, purged, false, err
+			return nil, purged, false, nil
 		}
 		if !x.purges(a, e) {
 			return nil, purged, false, nil

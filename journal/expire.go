@@ -61,6 +61,7 @@ type ExpireReport struct {
 	Removed  Removed    `json:"removed"`            // the sum of Expired
 	Purged   Removed    `json:"purged"`             // entries deleted before by hand whose grace was over
 	Dropped  []kv.Month `json:"dropped,omitempty"`  // months that went as a whole
+	Damaged  uint64     `json:"damaged,omitempty"`  // entries that can not be read, and stay; Verify tells of them
 	Abnormal []string   `json:"abnormal,omitempty"` // why the run is abnormal
 }
 
@@ -111,7 +112,7 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 	if len(x.report.Abnormal) > 0 && !o.Yes {
 		return x.report, ErrAbnormal
 	}
-	x.report.Removed, x.report.Expired = Removed{}, nil
+	x.report.Removed, x.report.Expired, x.report.Damaged = Removed{}, nil, 0
 	for _, m := range months {
 		if err := x.month(m); err != nil {
 			return x.report, fmt.Errorf("retention in %s: %w", m, err)
@@ -214,14 +215,16 @@ func (x *expiry) expired(s kv.Store, m kv.Month, mailbox string) iter.Seq2[*Entr
 	return func(yield func(*Entry, error) bool) {
 		prefix := mailboxKey('e', mailbox, 0)
 		for p, err := range s.Scan(x.ctx, prefix, after(prefix)) {
-			var e *Entry
-			if err == nil {
-				e, err = entryOf(m, p)
+			if err != nil {
+				yield(nil, err)
+				return
 			}
-			if err == nil && !x.expires(mailbox, e.Time) {
+			e, err := entryOf(m, p)
+			if err != nil {
+				x.report.Damaged++ // it must not keep the others
 				continue
 			}
-			if !yield(e, err) || err != nil {
+			if x.expires(mailbox, e.Time) && !yield(e, nil) {
 				return
 			}
 		}
@@ -426,13 +429,15 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		if err != nil {
 			return err
 		}
+		var a *aside
+		var e *Entry
 		r, err := refOf(m, p.Key)
-		if err != nil {
-			return err
+		if err == nil {
+			a, e, err = decodeAside(r, p.Value)
 		}
-		a, e, err := decodeAside(r, p.Value)
 		if err != nil {
-			return err
+			x.report.Damaged++
+			continue
 		}
 		if !x.purges(a, e) {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -324,4 +325,54 @@ func TestNothingIntoAMonthThatGoes(t *testing.T) {
 	wantErr(t, "hold", acted, ErrNotFound)
 	f.file(letter("2"), received(mario))
 	f.want(mario, "INBOX/2026-11 1 unknown")
+}
+
+// TestListWhileDropping has a month go while it is being listed.
+func TestListWhileDropping(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	var wg sync.WaitGroup
+	for i := range 300 {
+		wg.Go(func() {
+			if _, err := f.try(letter(fmt.Sprint(i)), "t", received(mario)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	f.clock.set(november.AddDate(1, 0, 0))
+	f.file(letter("stays"), received(mario))
+	var last Ref
+	for e, err := range f.List(f.ctx(), mario) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last.UID == 0 {
+			if r := f.expire(ExpireOptions{Mailboxes: keepFor(6), Yes: true}); len(r.Dropped) != 1 {
+				t.Fatalf("dropped %v", r.Dropped)
+			}
+		}
+		last = e.Ref
+	}
+	if last.Month != "2027-11" {
+		t.Errorf("the list ends at %v", last)
+	}
+}
+
+// TestExpirePastDamagedEntries has entries that can not be read: they stay, with their month, and the others go.
+func TestExpirePastDamagedEntries(t *testing.T) {
+	f := openFixture(t)
+	f.put(anna, letter("1"))
+	damaged, aside := f.put(mario, letter("2")), f.put(mario, letter("3"))
+	f.put(mario, letter("4"))
+	f.remove(aside)
+	f.Settle(f.ctx())
+	f.put1(entryKey(damaged), []byte{tagSize, 9})
+	f.put1(asideKey(aside), []byte{tagWho, 9})
+	f.damaged()
+	r := f.expire(ExpireOptions{Mailboxes: keepFor(6), Now: november.AddDate(1, 0, 0)})
+	if r.Removed.Entries != 2 || r.Damaged != 2 || len(r.Dropped) != 0 {
+		t.Errorf("removed %+v, %d damaged, dropped %v", r.Removed, r.Damaged, r.Dropped)
+	}
+	f.want(anna)
 }

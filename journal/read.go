@@ -65,12 +65,18 @@ func (j *Journal) listMonth(ctx context.Context, m kv.Month, mailbox string, yie
 		return false
 	}
 	nextUID, outcomes, err := states(ctx, s, mailbox)
+	if j.dropped(ctx, m, err) {
+		return true
+	}
 	if err != nil {
 		yield(nil, err)
 		return false
 	}
 	prefix := mailboxKey('e', mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		if j.dropped(ctx, m, err) {
+			return true
+		}
 		var e *Entry
 		if err == nil {
 			e, err = entryOf(m, p)
@@ -86,6 +92,15 @@ func (j *Journal) listMonth(ctx context.Context, m kv.Month, mailbox string, yie
 		}
 	}
 	return true
+}
+
+// dropped says whether reading a month failed because its volume has been dropped meanwhile.
+func (j *Journal) dropped(ctx context.Context, m kv.Month, err error) bool {
+	if !errors.Is(err, kv.ErrClosed) {
+		return false
+	}
+	_, err = j.engine.Volume(ctx, m, false)
+	return errors.Is(err, kv.ErrNoVolume)
 }
 
 // states reads the outcomes of a mailbox by key, and before them the next UID of its folders: an entry below it that is still there

@@ -59,7 +59,9 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 			return nil, fmt.Errorf("volume %s: %w", m, err)
 		}
 		r.Volumes++
-		if err := v.volume(s, m); err != nil {
+		if err := v.volume(s, m); j.dropped(ctx, m, err) {
+			continue
+		} else if err != nil {
 			return nil, fmt.Errorf("verify %s: %w", m, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -343,4 +344,34 @@ func FuzzDecodeActs(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRetryWhileMoving has the owner move or delete an entry just when its retry, a month later, has found it.
+func TestRetryWhileMoving(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  func(f *fixture, r Ref)
+		want Placement
+	}{
+		"move":   {func(f *fixture, r Ref) { f.move(r, Trash) }, Placement{Ref: Ref{mario, "2026-11", Trash, 1}, Found: true}},
+		"delete": {func(f *fixture, r Ref) { f.remove(r) }, Placement{Ref: Ref{Mailbox: mario}, Skipped: ReasonDeleted}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, h := hookedFixture(t)
+			r := f.put(mario, letter("1"))
+			f.Settle(f.ctx())
+			f.clock.set(november.AddDate(0, 1, 0))
+			d := f.NewDraft(f.ctx())
+			defer d.Discard()
+			d.Write(letter("1"))
+			h.set(func(ctx context.Context, next func(context.Context) error) error {
+				h.set(nil)
+				c.act(f, r)
+				return next(ctx)
+			})
+			placed, err := d.Commit(f.ctx(), Envelope{MailFrom: giove, Transaction: "t"}, []Intent{received(mario)}, nil)
+			if err != nil || placed[0] != c.want {
+				t.Errorf("retry at %+v, %v; want %+v", placed, err, c.want)
+			}
+		})
+	}
 }
