@@ -168,3 +168,55 @@ func TestRetentionCommand(t *testing.T) {
 		t.Errorf("run: %s", out)
 	}
 }
+
+// TestDeactivation disables, restores, disables for good and enables anew, through the running daemon.
+func TestDeactivation(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	stop := p.daemon()
+	p.must("mailbox", "enable", anna)
+	p.deliver("X-Number: 1\r\n"+message, anna, anna)
+	if code, _, stderr := p.run("mailbox", "disable", anna); code != 2 || !strings.Contains(stderr, "-confirm "+anna) {
+		t.Errorf("disable without confirmation: exit status %d\n%s", code, stderr)
+	}
+	p.must("mailbox", "disable", anna, "-confirm", anna)
+	p.deliver("X-Number: 2\r\n"+message, anna, anna)
+	p.must("mailbox", "restore", anna)
+	p.deliver("X-Number: 3\r\n"+message, anna, anna)
+	if n := len(p.entries(anna)); n != 2 {
+		t.Errorf("%d entries, want 2: nothing is archived during a pause", n)
+	}
+	if gaps := p.must("gaps", anna); !strings.Contains(gaps, "not-activated") || !strings.Contains(gaps, "disabled") {
+		t.Errorf("gaps:\n%s", gaps)
+	}
+	p.must("mailbox", "disable", anna, "-confirm", anna, "-now")
+	// The daemon erases within a minute, and at once when it starts.
+	stop()
+	stop = p.daemon()
+	defer func() { stop() }()
+	deadline := time.Now().Add(20 * time.Second)
+	for !strings.Contains(p.must("mailbox", "show", anna, "-json"), `"erasure":"done"`) {
+		if time.Now().After(deadline) {
+			t.Fatal("the archive was not erased")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := len(p.entries(anna)); n != 0 {
+		t.Errorf("%d entries in an erased archive", n)
+	}
+	if log := p.must("mailbox", "log", anna); strings.Count(log, "archive from") < 4 {
+		t.Errorf("the change log did not stay:\n%s", log)
+	}
+	if code, _, _ := p.run("mailbox", "restore", anna); code != 1 {
+		t.Errorf("restore of an erased archive: exit status %d", code)
+	}
+	p.must("mailbox", "enable", anna)
+	p.deliver("X-Number: 4\r\n"+message, anna, anna)
+	if n := len(p.entries(anna)); n != 1 {
+		t.Errorf("%d entries after enabling anew, want 1", n)
+	}
+	if gaps := p.must("gaps", anna); !strings.Contains(gaps, "erased") {
+		t.Errorf("gaps after the erasure:\n%s", gaps)
+	}
+	p.must("verify")
+}

@@ -215,3 +215,61 @@ func TestForgedReceipt(t *testing.T) {
 		t.Errorf("%d practices, want 1", len(list))
 	}
 }
+
+// TestSentFilter has the filter of sent mail decide by the list of domains, by what acceptance receipts have taught, and archive in doubt.
+func TestSentFilter(t *testing.T) {
+	office, c := chain(t)
+	p, spec := sentPlace(t)
+	file := filepath.Join(p.dir, "copialettere.toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	domains, bundle := filepath.Join(p.dir, "domains"), filepath.Join(p.dir, "bundle.pem")
+	text = append(text, fmt.Sprintf("[pec]\ntrust = \"signature\"\ntrust_bundle = %q\ndomains_file = %q\n", bundle, domains)...)
+	for name, content := range map[string][]byte{file: text, domains: []byte("pec.test\n!ext.test\n"), bundle: office.Authority.PEM()} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	p.must("mailbox", "set", anna, "filter=other,acceptance,sent-certified")
+	number := 0
+	sentTo := func(to ...string) string {
+		number++
+		before := len(p.entries(anna))
+		p.send(spec, anna, to, fmt.Appendf(nil, "Subject: %d\r\n\r\nText\r\n", number))
+		list := p.entries(anna)
+		if len(list) == before {
+			return "skipped"
+		}
+		e := list[slices.IndexFunc(list, func(e httpd.EntryView) bool { return e.Subject == fmt.Sprint(number) })]
+		return strings.Join(append([]string{e.SentTo}, e.Flags...), " ")
+	}
+	for _, step := range []struct {
+		to   []string
+		want string
+	}{
+		{[]string{"x@pec.test"}, "certified"},
+		{[]string{"x@ext.test"}, "skipped"},
+		{[]string{"x@ext.test", "y@pec.test"}, "certified"},
+		{[]string{"bruno@beta.test"}, "unknown sent-to-unknown"},
+	} {
+		if got := sentTo(step.to...); got != step.want {
+			t.Errorf("sent to %v: %s, want %s", step.to, got, step.want)
+		}
+	}
+	// A receipt whose signature is broken teaches nothing, a good one does.
+	p.deliver(string(pectest.Tampered(c.Acceptance)), anna, anna)
+	if got := sentTo("bruno@beta.test"); got != "unknown sent-to-unknown" {
+		t.Errorf("after a forged receipt: %s", got)
+	}
+	p.deliver(string(c.Acceptance), anna, anna)
+	if got := sentTo("bruno@beta.test"); got != "certified" {
+		t.Errorf("after an acceptance receipt: %s", got)
+	}
+	if n := strings.Count(p.must("why", anna), "skipped: filter"); n != 1 {
+		t.Errorf("%d skips for the filter on record, want 1", n)
+	}
+}
