@@ -13,6 +13,7 @@ import (
 	"copialettere/journal"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 )
 
 var errAborted = errors.New("transaction given up")
@@ -53,6 +54,7 @@ type transaction struct {
 	complete     time.Time       // when the last byte came
 	entries      []*pendingEntry
 	skips        int
+	notices      []notice.Notice // for the owners, once the final replies are given
 }
 
 func newTransaction(s *session, from path) *transaction {
@@ -487,6 +489,7 @@ func (t *transaction) report() {
 			deferred++
 		}
 	}
+	t.notify(delivered > 0)
 	outcome := "delivered"
 	switch {
 	case deferred > 0:
