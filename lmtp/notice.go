@@ -27,6 +27,13 @@ func (t *transaction) tellPlaced(p journal.Placement) {
 	}
 }
 
+// tellWaiting tells at once that mail waits for room: a transaction with no other recipient has no end at which to tell it.
+func (t *transaction) tellWaiting(mailbox string) {
+	if notify := t.s.c.server.config.Notify; notify != nil {
+		notify(notice.Notice{Mailbox: mailbox, Event: policy.NotifyFull, Time: time.Now(), ID: "100", Percent: 100})
+	}
+}
+
 func (t *transaction) tellGap(mailbox, reason string) {
 	t.tell(notice.Notice{Mailbox: mailbox, Event: policy.NotifyGap, ID: reason, Reason: reason})
 }

@@ -107,6 +107,7 @@ func (t *transaction) rcpt(p path) func() nexthop.Reply {
 			return func() nexthop.Reply { return faultReply(errPolicy, t.id) }
 		case full:
 			t.log.Warn("archive full, mail waits at the MTA", "mailbox", mailbox)
+			t.tellWaiting(mailbox)
 			return func() nexthop.Reply { return faultReply(errFull, t.id) }
 		}
 		n.enabled = enabled

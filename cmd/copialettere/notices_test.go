@@ -205,6 +205,27 @@ func enableNotices(t *testing.T, k *keeper) {
 	}
 }
 
+// TestNoticesStoreFails tells of something when nothing can be queued any more: that is logged, and nothing else happens.
+func TestNoticesStoreFails(t *testing.T) {
+	p, relay := noticePlace(t, nexthoptest.Script{})
+	k, log := keeperOf(t, p)
+	n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enableNotices(t, k)
+	if err := k.archive.engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: time.Now()})
+	quit := make(chan struct{})
+	close(quit)
+	n.run(quit)
+	if got := strings.Count(log.String(), "notice lost"); got != 1 || len(relay.Messages()) != 0 {
+		t.Errorf("%d lost and %d sent, want 1 and 0:\n%s", got, len(relay.Messages()), log)
+	}
+}
+
 // TestNoticesOverload tells more than there is room for: nobody waits.
 func TestNoticesOverload(t *testing.T) {
 	p, _ := noticePlace(t, nexthoptest.Script{})

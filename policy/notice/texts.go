@@ -12,7 +12,8 @@ func texts(l policy.Language) map[policy.Events]text {
 			policy.NotifyCertified: {"Certified message for {mailbox}: {subject}",
 				"A certified message has arrived for {mailbox} and was archived.\n\nSender:  {sender}\nSubject: {subject}\nArrival: {time}\n"},
 			policy.NotifyFull: {"The archive of {mailbox} is {percent}% full",
-				"On {time} the archive of {mailbox} reached {percent}% of the room that it has.\n"},
+				"On {time} the archive of {mailbox} reached {percent}% of the room that it has.\n" +
+					"What becomes of new messages when it is full is decided by the settings of the archive.\n"},
 			policy.NotifyGap: {"Mail for {mailbox} was not archived",
 				"On {time} a message for {mailbox} was delivered without being archived: {reason}.\n" +
 					"There is one notice a day of this. The gap is on record in the archive.\n"},
@@ -25,7 +26,8 @@ func texts(l policy.Language) map[policy.Events]text {
 		policy.NotifyCertified: {"Messaggio certificato per {mailbox}: {subject}",
 			"Un messaggio certificato è arrivato per {mailbox} ed è stato archiviato.\n\nMittente: {sender}\nOggetto:  {subject}\nArrivo:   {time}\n"},
 		policy.NotifyFull: {"L'archivio di {mailbox} è pieno al {percent}%",
-			"Il {time} l'archivio di {mailbox} ha raggiunto il {percent}% dello spazio a disposizione.\n"},
+			"Il {time} l'archivio di {mailbox} ha raggiunto il {percent}% dello spazio a disposizione.\n" +
+				"Le impostazioni dell'archivio decidono che cosa succede dei nuovi messaggi quando è pieno.\n"},
 		policy.NotifyGap: {"Posta di {mailbox} non archiviata",
 			"Il {time} un messaggio di {mailbox} è stato consegnato senza essere archiviato: {reason}.\n" +
 				"Questo avviso arriva una volta al giorno. La lacuna è registrata nell'archivio.\n"},
