@@ -39,10 +39,10 @@ func TestNotify(t *testing.T) {
 		{name: "acceptance", message: strings.Replace(certified, "X-Trasporto: posta-certificata", "X-Ricevuta: accettazione", 1), codes: []string{"250"}},
 		{name: "journal fault", suspend: true, message: message, codes: []string{"250"}, want: []string{"gap journal-fault"}},
 		{name: "journal fault, refused", script: final("550 no"), suspend: true, message: message, codes: []string{"550"}},
-		{name: "nearly full", settings: quota("24B", "skip"), message: message, codes: []string{"250"}, want: []string{"full 90 90"}},
-		{name: "no room", settings: quota("10B", "skip"), message: message, codes: []string{"250", "250"}, want: []string{"gap full", "gap full"}},
-		{name: "no room, made", settings: quota("10B", "make-room"), message: message, codes: []string{"250"}, want: []string{"gap full"}},
-		{name: "waits", settings: quota("22B", "defer"), message: message, codes: []string{"250", ""}, want: []string{"full 100 100", "full 100 100"}},
+		{name: "nearly full", settings: withQuota("24B", "skip"), message: message, codes: []string{"250"}, want: []string{"full 90 90"}},
+		{name: "no room", settings: withQuota("10B", "skip"), message: message, codes: []string{"250", "250"}, want: []string{"gap full", "gap full"}},
+		{name: "no room, made", settings: withQuota("10B", "make-room"), message: message, codes: []string{"250"}, want: []string{"gap full"}},
+		{name: "waits", settings: withQuota("22B", "defer"), message: message, codes: []string{"250", ""}, want: []string{"full 100 100", "full 100 100"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var mu sync.Mutex
@@ -82,7 +82,7 @@ func TestNotify(t *testing.T) {
 	}
 }
 
-func quota(limit, whenFull string) []policy.Assignment {
+func withQuota(limit, whenFull string) []policy.Assignment {
 	return []policy.Assignment{{Key: policy.KeyQuota, Value: limit}, {Key: policy.KeyWhenFull, Value: whenFull}}
 }
 
