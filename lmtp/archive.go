@@ -96,6 +96,7 @@ func (t *transaction) commit() error {
 	t.s.c.server.m.commit.Observe(time.Since(start))
 	t.skips = len(skips)
 	for i, p := range placements {
+		t.tellPlaced(p)
 		if p.Skipped != "" {
 			t.skips++
 			t.s.c.server.m.verdict(p.Skipped)
@@ -139,6 +140,9 @@ func (t *transaction) journalError(err error, intents []journal.Intent, skips []
 	defer cancel()
 	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
 		return errors.Join(err, gapErr)
+	}
+	for _, g := range gaps {
+		t.tellGap(g.Mailbox, g.Reason)
 	}
 	t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
 	// Nothing is missing from the archive for the want of these.
@@ -330,6 +334,7 @@ func (t *transaction) concludeEntry(ctx context.Context, e *pendingEntry) error 
 	case delivered:
 		j.Delivered(ref, t.id)
 		t.learn()
+		t.tellDelivered(ref)
 		return nil
 	case unknown:
 		// The message may have been delivered: the entry keeps the state unknown.

@@ -13,6 +13,7 @@ import (
 	"copialettere/journal"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 )
 
 var errAborted = errors.New("transaction given up")
@@ -53,6 +54,7 @@ type transaction struct {
 	complete     time.Time       // when the last byte came
 	entries      []*pendingEntry
 	skips        int
+	notices      []notice.Notice // for the owners, once the final replies are given
 }
 
 func newTransaction(s *session, from path) *transaction {
@@ -105,6 +107,7 @@ func (t *transaction) rcpt(p path) func() nexthop.Reply {
 			return func() nexthop.Reply { return faultReply(errPolicy, t.id) }
 		case full:
 			t.log.Warn("archive full, mail waits at the MTA", "mailbox", mailbox)
+			t.tellWaiting(mailbox)
 			return func() nexthop.Reply { return faultReply(errFull, t.id) }
 		}
 		n.enabled = enabled
@@ -487,6 +490,7 @@ func (t *transaction) report() {
 			deferred++
 		}
 	}
+	t.notify(delivered > 0)
 	outcome := "delivered"
 	switch {
 	case deferred > 0:

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"fmt"
+	"mime"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy"
+	"copialettere/policy/notice"
+)
+
+// noticePlace is a place whose daemon mails notices through a relay.
+func noticePlace(t *testing.T, script nexthoptest.Script) (*place, *nexthoptest.Server) {
+	t.Helper()
+	script.SMTP = true
+	relay := nexthoptest.Start(t, script)
+	p := pecPlace(t, "headers", nil)
+	file := filepath.Join(p.dir, "copialettere.toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = append(text, fmt.Sprintf("[notices]\nrelay = %q\nfrom = \"archivio@alpha.test\"\n", relay.Spec())...)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p, relay
+}
+
+const noticeAddress = "anna@ext.test"
+
+// subjects waits until the relay has that many messages, and returns their subjects in the order of the alphabet.
+func subjects(t *testing.T, relay *nexthoptest.Server, count int) []string {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for len(relay.Messages()) < count && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	var list []string
+	for _, m := range relay.Messages() {
+		if m.From != "archivio@alpha.test" || !slices.Equal(m.Recipients, []string{noticeAddress}) {
+			t.Errorf("notice from %s to %v", m.From, m.Recipients)
+		}
+		parsed, err := mail.ReadMessage(strings.NewReader(string(m.Body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		subject, err := new(mime.WordDecoder).DecodeHeader(parsed.Header.Get("Subject"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, subject)
+	}
+	if len(list) != count {
+		t.Fatalf("%d notices, want %d: %q", len(list), count, list)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// TestNotices has a certified message come in, and then so much mail that the archive is full.
+func TestNotices(t *testing.T) {
+	_, c := chain(t)
+	p, relay := noticePlace(t, nexthoptest.Script{})
+	stop := p.daemon()
+	p.must("mailbox", "enable", anna)
+	p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=certified,full,gap")
+	p.deliver(message, anna, anna)
+	p.deliver(string(c.Envelope), anna, anna)
+	p.deliver(string(c.Acceptance), anna, anna)
+	certified := "Messaggio certificato per anna@alpha.test: Contratto"
+	if got := subjects(t, relay, 1); got[0] != certified {
+		t.Errorf("got %q", got)
+	}
+	for _, m := range relay.Messages() {
+		if strings.Contains(string(m.Body), "In allegato") {
+			t.Errorf("the notice has the content of the message:\n%s", m.Body)
+		}
+	}
+	used := 0
+	for _, e := range p.entries(anna) {
+		used += int(e.Size)
+	}
+	p.must("mailbox", "set", anna, "language=en", fmt.Sprintf("quota=%dB", 2*used))
+	filler := func(name string, size int) string {
+		head := "From: s@ext.test\r\nMessage-ID: <" + name + "@ext.test>\r\n\r\n"
+		return head + strings.Repeat("x", size-len(head)-2) + "\r\n"
+	}
+	p.deliver(filler("a", used*85/100), anna, anna)
+	p.deliver(filler("b", used/4), anna, anna)
+	p.deliver(filler("c", used/4), anna, anna)
+	got := subjects(t, relay, 3)
+	stop()
+	want := []string{certified, "Mail for anna@alpha.test was not archived", "The archive of anna@alpha.test is 90% full"}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	p.must("verify")
+}
+
+// TestNoticesRelayDown has the relay refuse everything for now: mail is delivered all the same, and the notices are sent by the next
+// daemon, none of them twice.
+func TestNoticesRelayDown(t *testing.T) {
+	_, c := chain(t)
+	p, relay := noticePlace(t, nexthoptest.Script{Greeting: "421 4.3.2 down"})
+	stop := p.daemon()
+	p.must("mailbox", "enable", anna)
+	p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=certified")
+	p.deliver(string(c.Envelope), anna, anna)
+	stop()
+	if n := len(p.entries(anna)); n != 1 {
+		t.Errorf("%d entries, want 1", n)
+	}
+	relay.SetScript(nexthoptest.Script{SMTP: true})
+	k, _ := keeperOf(t, p)
+	n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := n.queue.Deliver(t.Context(), time.Now().Add(time.Hour), n.send); err != nil {
+			t.Fatal(err)
+		}
+	}
+	subjects(t, relay, 1)
+}
+
+// TestNoticeReplies has the relay answer at every step: what it refuses for good is given up, the rest waits.
+func TestNoticeReplies(t *testing.T) {
+	final := func(reply string) map[string][]string { return map[string][]string{"": {reply}} }
+	rcpt := func(reply string) map[string][]string { return map[string][]string{noticeAddress: {reply}} }
+	for _, c := range []struct {
+		name   string
+		script nexthoptest.Script
+		left   bool
+	}{
+		{"taken", nexthoptest.Script{}, false},
+		{"greeting 421", nexthoptest.Script{Greeting: "421 down"}, true},
+		{"greeting 554", nexthoptest.Script{Greeting: "554 no"}, true},
+		{"MAIL 451", nexthoptest.Script{Mail: "451 later"}, true},
+		{"MAIL 550", nexthoptest.Script{Mail: "550 no"}, false},
+		{"RCPT 450", nexthoptest.Script{Rcpt: rcpt("450 later")}, true},
+		{"RCPT 550", nexthoptest.Script{Rcpt: rcpt("550 nobody")}, false},
+		{"DATA 451", nexthoptest.Script{Data: "451 later"}, true},
+		{"dot 452", nexthoptest.Script{Final: final("452 full")}, true},
+		{"dot 554", nexthoptest.Script{Final: final("554 spam")}, false},
+		{"dies in the message", nexthoptest.Script{Die: nexthoptest.Body}, true},
+		{"dies at the dot", nexthoptest.Script{Die: nexthoptest.Dot}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, relay := noticePlace(t, c.script)
+			k, _ := keeperOf(t, p)
+			enableNotices(t, k)
+			n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.tellExpired(&journal.ExpireReport{Time: time.Now(), Expired: []journal.Expired{
+				{Mailbox: anna, Month: "2026-01", Removed: journal.Removed{Entries: 2, Bytes: 2000}},
+				{Mailbox: anna, Month: "2026-02", Removed: journal.Removed{Entries: 3, Bytes: 3000}},
+				{Mailbox: "bruno@alpha.test", Month: "2026-02", Removed: journal.Removed{Entries: 3, Bytes: 3000}},
+			}})
+			deliver := func(after time.Duration) {
+				if err := n.queue.Deliver(t.Context(), time.Now().Add(after), n.send); err != nil {
+					t.Fatal(err)
+				}
+			}
+			deliver(0)
+			before := len(relay.Messages())
+			relay.SetScript(nexthoptest.Script{SMTP: true})
+			deliver(time.Hour)
+			if got := len(relay.Messages()) > before; got != c.left {
+				t.Errorf("sent again: %v, want %v", got, c.left)
+			}
+			for _, m := range relay.Messages() {
+				if !strings.Contains(string(m.Body), "Messaggi:   5\r\n") {
+					t.Errorf("the notice does not tell of 5 messages:\n%s", m.Body)
+				}
+			}
+		})
+	}
+}
+
+func enableNotices(t *testing.T, k *keeper) {
+	t.Helper()
+	a, err := policy.ParseAddress(anna)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	if _, err := k.archive.policy.Enable(t.Context(), a, who); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.archive.policy.Set(t.Context(), a, who, []policy.Assignment{{Key: policy.KeyNotify, Value: noticeAddress}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNoticesStoreFails tells of something when nothing can be queued any more: that is logged, and nothing else happens.
+func TestNoticesStoreFails(t *testing.T) {
+	p, relay := noticePlace(t, nexthoptest.Script{})
+	k, log := keeperOf(t, p)
+	n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enableNotices(t, k)
+	if err := k.archive.engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: time.Now()})
+	quit := make(chan struct{})
+	close(quit)
+	n.run(quit)
+	if got := strings.Count(log.String(), "notice lost"); got != 1 || len(relay.Messages()) != 0 {
+		t.Errorf("%d lost and %d sent, want 1 and 0:\n%s", got, len(relay.Messages()), log)
+	}
+}
+
+// TestNoticesOverload tells more than there is room for: nobody waits.
+func TestNoticesOverload(t *testing.T) {
+	p, _ := noticePlace(t, nexthoptest.Script{})
+	k, log := keeperOf(t, p)
+	n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enableNotices(t, k)
+	for i := range noticesAhead + 5 {
+		n.tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, ID: fmt.Sprint(i), Time: time.Now()})
+	}
+	if got := strings.Count(log.String(), "notice dropped: too many"); got != 5 {
+		t.Errorf("%d dropped, want 5", got)
+	}
+	quit := make(chan struct{})
+	close(quit)
+	n.run(quit)
+	if len(n.events) != 0 {
+		t.Errorf("%d are not queued", len(n.events))
+	}
+}

@@ -1,0 +1,164 @@
+package notice
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/policy"
+)
+
+// bookkeeping is the time that the store gets to note what became of a notice, also when the program is being stopped.
+const bookkeeping = 10 * time.Second
+
+// Send hands one notice to the relay: the envelope addresses without angle brackets, and the message (RFC 5322) with CRLF line ends.
+// Its error wraps ErrRefused, ErrUnknown or ErrUnreachable where that is what happened.
+type Send func(ctx context.Context, from, to string, message []byte) error
+
+// Deliver sends the notices that are due, the oldest first. What can not be sent now is tried again by a later call, and given up when it
+// is GiveUp old; that is logged. Before each try it is noted durably that one is under way: a notice that was under way when the program
+// ended is sent once more at most, under the same Message-ID. The error is one of the store, or of ctx.
+func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
+	for p, err := range q.store.Scan(ctx, []byte("wq"), []byte("wr")) {
+		if err != nil {
+			return fmt.Errorf("deliver notices: %w", err)
+		}
+		var w waiting
+		if err := json.Unmarshal(p.Value, &w); err != nil {
+			q.log.Error("notice dropped: it can not be read", "error", err)
+			if err := q.remove(ctx, p.Key, "unreadable"); err != nil {
+				return err
+			}
+			continue
+		}
+		if now.Before(w.Next) {
+			continue
+		}
+		err := q.try(ctx, now, p.Key, &w, send)
+		switch {
+		case errors.Is(err, ErrUnreachable):
+			return nil
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// try sends one notice. Its error is ErrUnreachable, or one of the store.
+func (q *Queue) try(ctx context.Context, now time.Time, key []byte, w *waiting, send Send) error {
+	log := q.log.With("mailbox", w.Mailbox, "event", w.Event.String())
+	to, language, why, err := q.destination(ctx, &w.Notice)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		log.Warn("notice dropped: " + why)
+		return q.remove(ctx, key, "dropped")
+	}
+	if w.Sending {
+		w.Unknown++
+	}
+	if w.Unknown >= maxUnknown {
+		log.Warn("notice given up: what became of it is not known", "tries", w.Tries)
+		return q.remove(ctx, key, "unknown")
+	}
+	w.Sending, w.Next = true, now.Add(backOff(w.Tries))
+	w.Tries++
+	if err := q.put(ctx, key, w); err != nil {
+		return err
+	}
+	message := compose(w, messageID(key, q.options.From), q.options.From, to, language)
+	sendErr := send(ctx, q.options.From, to, message)
+	switch {
+	case sendErr == nil:
+		log.Info("notice sent", "to", to, "tries", w.Tries)
+		return q.remove(ctx, key, "sent")
+	case errors.Is(sendErr, ErrRefused):
+		log.Error("notice given up: refused", "to", to, "error", sendErr)
+		return q.remove(ctx, key, "refused")
+	case now.Sub(w.Time) >= GiveUp:
+		log.Error("notice given up: too old", "to", to, "tries", w.Tries, "error", sendErr)
+		err = q.remove(ctx, key, "expired")
+	default:
+		log.Warn("notice not sent, will be tried again", "to", to, "next", w.Next, "error", sendErr)
+		if w.Sending = errors.Is(sendErr, ErrUnknown); !w.Sending {
+			err = q.put(ctx, key, w)
+		}
+	}
+	if err == nil && errors.Is(sendErr, ErrUnreachable) {
+		return ErrUnreachable
+	}
+	return err
+}
+
+// destination says where a notice goes now and in which language, or why it is not wanted any more.
+func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy.Language, why string, err error) {
+	s, err := q.settings(ctx, n.Mailbox)
+	switch {
+	case err != nil:
+		return "", "", "", err
+	case !s.Enabled:
+		return "", "", "the archive is off", nil
+	case s.Notify == policy.Address{}:
+		return "", "", "the mailbox has no address for notices any more", nil
+	case s.NotifyOn&n.Event == 0:
+		return "", "", "the mailbox wants no such notices any more", nil
+	}
+	to = s.Notify.String()
+	_, archived, err := q.options.Policy.Wanted(ctx, to)
+	switch {
+	case err != nil:
+		return "", "", "", fmt.Errorf("notice of %s: %w", n.Mailbox, err)
+	case archived:
+		return "", "", "its address " + to + " is archived itself", nil
+	}
+	return to, s.Language, "", nil
+}
+
+func backOff(tries int) time.Duration {
+	wait := FirstRetry
+	for range tries {
+		if wait = min(2*wait, LastRetry); wait == LastRetry {
+			break
+		}
+	}
+	return wait
+}
+
+func (q *Queue) put(ctx context.Context, key []byte, w *waiting) error {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return fmt.Errorf("note try of a notice: %w", err)
+	}
+	return q.update(ctx, func(tx kv.Tx) error {
+		tx.Put(key, b)
+		return nil
+	})
+}
+
+func (q *Queue) remove(ctx context.Context, key []byte, outcome string) error {
+	err := q.update(ctx, func(tx kv.Tx) error {
+		tx.Delete(key)
+		return nil
+	})
+	if err == nil {
+		q.count(outcome)
+	}
+	return err
+}
+
+func (q *Queue) update(ctx context.Context, fn func(kv.Tx) error) error {
+	// The program being stopped must not make a notice that was sent look like one that was not.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
+	defer cancel()
+	if err := q.store.Update(ctx, []string{"notices"}, fn); err != nil {
+		return fmt.Errorf("note what became of a notice: %w", err)
+	}
+	return nil
+}

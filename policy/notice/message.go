@@ -1,0 +1,126 @@
+package notice
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"mime/quotedprintable"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"copialettere/journal/part"
+	"copialettere/policy"
+)
+
+// maxText is how many characters a notice shows of a sender or a subject.
+const maxText = 200
+
+// clean makes what a sender has written fit to be shown: encoded words (RFC 2047) decoded, one line, no control characters or marks that
+// turn the direction of text, cut. It may be done twice.
+func clean(value string) string {
+	value = strings.Map(func(r rune) rune {
+		switch {
+		case unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r), r == utf8.RuneError:
+			return -1
+		case unicode.IsControl(r), unicode.IsSpace(r):
+			return ' '
+		}
+		return r
+	}, part.Decode(value))
+	value = strings.Join(strings.Fields(value), " ")
+	if utf8.RuneCountInString(value) > maxText {
+		value = string([]rune(value)[:maxText-1]) + "…"
+	}
+	return value
+}
+
+func messageID(key []byte, from string) string {
+	return "<notice." + hex.EncodeToString(key[len("wq"):]) + from[strings.LastIndexByte(from, '@'):] + ">"
+}
+
+// compose writes the message of a notice (RFC 5322), in pure ASCII as far as its addresses are. Auto-Submitted (RFC 3834) keeps vacation
+// programs from answering.
+func compose(w *waiting, id, from, to string, l policy.Language) []byte {
+	subject, body := render(w, l)
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: %s\r\n", from, to, encodeSubject(subject),
+		w.Time.Format("Mon, 02 Jan 2006 15:04:05 -0700"), id)
+	fmt.Fprintf(&b, "Auto-Submitted: auto-generated\r\nContent-Language: %s\r\n", languageOf(l))
+	b.WriteString("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
+	// Neither writes nor closes to a buffer fail.
+	q := quotedprintable.NewWriter(&b)
+	q.Write([]byte(body))
+	q.Close()
+	return b.Bytes()
+}
+
+// encodeSubject writes a header value as encoded words of at most 75 characters, one a line (RFC 2047 section 2). A short one in plain ASCII
+// stays as it is, unless it looks like an encoded word itself.
+func encodeSubject(s string) string {
+	plain := len(s) < 65 && !strings.Contains(s, "=?")
+	for i := range len(s) {
+		plain = plain && s[i] >= ' ' && s[i] <= '~'
+	}
+	if plain {
+		return s
+	}
+	const maxBytes = 42 // are 56 characters of base64
+	var words []string
+	for s != "" {
+		n := 0
+		for n < len(s) {
+			_, size := utf8.DecodeRuneInString(s[n:])
+			if n+size > maxBytes {
+				break
+			}
+			n += size
+		}
+		words = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString([]byte(s[:n]))+"?=")
+		s = s[n:]
+	}
+	return strings.Join(words, "\r\n ")
+}
+
+func languageOf(l policy.Language) policy.Language {
+	if l == policy.English {
+		return l
+	}
+	return policy.Italian
+}
+
+// text is a subject and a body with names in braces.
+type text struct{ subject, body string }
+
+// render fills in the text of a notice.
+func render(w *waiting, l policy.Language) (subject, body string) {
+	l = languageOf(l)
+	t := texts(l)[w.Event]
+	if w.More > 0 {
+		t.body += "\n" + moreText(l)
+	}
+	t.body += "\n" + footer(l)
+	// One pass: what is filled in is not looked at again.
+	r := strings.NewReplacer(
+		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
+		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", reasonText(w.Reason, l),
+		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", sizeText(w.Bytes, l), "{more}", strconv.Itoa(w.More))
+	return r.Replace(t.subject), r.Replace(t.body)
+}
+
+func timeForm(l policy.Language) string {
+	if l == policy.English {
+		return "2 January 2006, 15:04 (-0700)"
+	}
+	return "02/01/2006, 15:04 (-0700)"
+}
+
+func sizeText(n uint64, l policy.Language) string {
+	s := fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	if l == policy.Italian {
+		s = strings.Replace(s, ".", ",", 1)
+	}
+	return s
+}

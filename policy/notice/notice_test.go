@@ -1,0 +1,422 @@
+package notice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+	"copialettere/policy"
+)
+
+const (
+	anna    = "anna@alpha.test"
+	outside = "anna@ext.test"
+	sender  = "archivio@alpha.test"
+)
+
+// rig is a queue on a real store, with the mailbox anna that wants all notices at the address outside.
+type rig struct {
+	t      *testing.T
+	store  kv.Store
+	policy *policy.Policy
+	queue  *Queue
+	sent   []sentMail
+	answer func(to string) error // what the relay says; nil takes everything
+}
+
+type sentMail struct {
+	from, to string
+	message  string
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	engine, err := level.Open(t.TempDir(), level.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r := &rig{t: t}
+	if r.store, err = engine.Settings(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.policy, err = policy.Open(t.Context(), r.store, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.enable(anna)
+	r.set("notify="+outside, "notify_on=certified,full,gap,retention")
+	r.restart(3)
+	return r
+}
+
+// restart forgets all that is not in the store.
+func (r *rig) restart(maxPerDay int) {
+	r.queue = New(r.store, Options{Policy: r.policy, From: sender, MaxPerDay: maxPerDay})
+}
+
+func (r *rig) address(s string) policy.Address {
+	r.t.Helper()
+	a, err := policy.ParseAddress(s)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return a
+}
+
+func (r *rig) operator() policy.Actor { return policy.Actor{Role: policy.RoleOperator, Name: "test"} }
+
+func (r *rig) enable(mailbox string) {
+	r.t.Helper()
+	if _, err := r.policy.Enable(r.t.Context(), r.address(mailbox), r.operator()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) set(settings ...string) {
+	r.t.Helper()
+	var list []policy.Assignment
+	for _, s := range settings {
+		key, value, _ := strings.Cut(s, "=")
+		list = append(list, policy.Assignment{Key: key, Value: value})
+	}
+	if _, err := r.policy.Set(r.t.Context(), r.address(anna), r.operator(), list); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) add(n Notice) {
+	r.t.Helper()
+	if n.Mailbox == "" {
+		n.Mailbox = anna
+	}
+	if n.Time.IsZero() {
+		n.Time = start()
+	}
+	if err := r.queue.Add(r.t.Context(), n); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) deliver(now time.Time) {
+	r.t.Helper()
+	if err := r.queue.Deliver(r.t.Context(), now, r.send); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) send(_ context.Context, from, to string, message []byte) error {
+	r.sent = append(r.sent, sentMail{from, to, string(message)})
+	if r.answer == nil {
+		return nil
+	}
+	return r.answer(to)
+}
+
+// waits counts the notices in the queue.
+func (r *rig) waits() int {
+	r.t.Helper()
+	n := 0
+	for _, err := range r.store.Scan(r.t.Context(), []byte("wq"), []byte("wr")) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// expect checks how many tries there were so far and how many notices wait.
+func (r *rig) expect(when string, tries, waits int) {
+	r.t.Helper()
+	if len(r.sent) != tries || r.waits() != waits {
+		r.t.Fatalf("%s: %d tries and %d waiting, want %d and %d", when, len(r.sent), r.waits(), tries, waits)
+	}
+}
+
+func start() time.Time {
+	return time.Date(2026, 11, 21, 10, 30, 0, 0, time.FixedZone("", 3600))
+}
+
+func full(percent int) Notice {
+	return Notice{Event: policy.NotifyFull, ID: fmt.Sprint(percent), Percent: percent}
+}
+
+func read(t *testing.T, message string) *mail.Message {
+	t.Helper()
+	m, err := mail.ReadMessage(strings.NewReader(message))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestDelivery(t *testing.T) {
+	r := newRig(t)
+	r.add(full(75))
+	r.expect("added", 0, 1)
+	r.restart(3)
+	r.deliver(start())
+	r.expect("delivered", 1, 0)
+	got := r.sent[0]
+	m := read(t, got.message)
+	if got.from != sender || got.to != outside || m.Header.Get("From") != "<"+sender+">" || m.Header.Get("To") != "<"+outside+">" {
+		t.Errorf("from %s to %s, header %v", got.from, got.to, m.Header)
+	}
+	r.deliver(start().Add(time.Hour))
+	r.expect("once more", 1, 0)
+}
+
+// TestNotWanted has notices that are not queued, and such that are not wanted any more when they are due.
+func TestNotWanted(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		before, after func(r *rig)
+	}{
+		{name: "no address", before: func(r *rig) { r.set("notify=none") }},
+		{name: "not this event", before: func(r *rig) { r.set("notify_on=certified,gap") }},
+		{name: "address taken away", after: func(r *rig) { r.set("notify=none") }},
+		{name: "event taken away", after: func(r *rig) { r.set("notify_on=none") }},
+		{name: "address archived since", after: func(r *rig) {
+			r.set("notify=bruno@alpha.test")
+			r.enable("bruno@alpha.test")
+		}},
+		{name: "archive off", after: func(r *rig) {
+			if _, err := r.policy.Disable(r.t.Context(), r.address(anna), r.operator(), anna, time.Hour); err != nil {
+				r.t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			queued := 1
+			if c.before != nil {
+				c.before(r)
+				queued = 0
+			}
+			r.add(full(75))
+			r.expect("added", 0, queued)
+			if c.after != nil {
+				c.after(r)
+			}
+			r.deliver(start())
+			r.expect("delivered", 0, 0)
+		})
+	}
+}
+
+func TestAddressChangedWhileWaiting(t *testing.T) {
+	r := newRig(t)
+	r.add(full(75))
+	r.set("notify=other@ext.test", "language=en")
+	r.deliver(start())
+	if len(r.sent) != 1 || r.sent[0].to != "other@ext.test" || !strings.Contains(r.sent[0].message, "is 75% full") {
+		t.Errorf("sent %+v", r.sent)
+	}
+}
+
+// TestRetry has a relay that is never ready: the waits double up to four hours, and after three days it is over.
+func TestRetry(t *testing.T) {
+	r := newRig(t)
+	r.answer = func(string) error { return errors.New("450 later") }
+	r.add(full(75))
+	var tries []time.Duration
+	for at := time.Duration(0); at < 4*24*time.Hour; at += time.Minute {
+		before := len(r.sent)
+		if r.deliver(start().Add(at)); len(r.sent) > before {
+			tries = append(tries, at)
+		}
+	}
+	wait := FirstRetry
+	for i := 1; i < len(tries); i++ {
+		if tries[i]-tries[i-1] != wait {
+			t.Errorf("try %d came after %v, want %v", i+1, tries[i]-tries[i-1], wait)
+		}
+		wait = min(2*wait, LastRetry)
+	}
+	if n := len(tries); n < 10 || tries[n-1] < GiveUp || tries[n-1] > GiveUp+LastRetry {
+		t.Errorf("tries at %v", tries)
+	}
+	r.expect("given up", len(tries), 0)
+	id := read(t, r.sent[0].message).Header.Get("Message-ID")
+	for _, s := range r.sent {
+		if s.message != r.sent[0].message {
+			t.Errorf("a try of %s differs from the first:\n%s", id, s.message)
+		}
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	later := start().Add(FirstRetry)
+	t.Run("refused for good", func(t *testing.T) {
+		r := newRig(t)
+		r.answer = func(string) error { return fmt.Errorf("550: %w", ErrRefused) }
+		r.add(full(75))
+		r.deliver(start())
+		r.expect("refused", 1, 0)
+	})
+	t.Run("one refused for now", func(t *testing.T) {
+		r := newRig(t)
+		r.answer = func(string) error { return errors.New("450 later") }
+		r.add(full(75))
+		r.add(full(90))
+		r.deliver(start())
+		r.expect("both tried", 2, 2)
+		r.answer = nil
+		r.deliver(later)
+		r.expect("both sent", 4, 0)
+	})
+	t.Run("relay down", func(t *testing.T) {
+		r := newRig(t)
+		r.answer = func(string) error { return fmt.Errorf("connect: %w", ErrUnreachable) }
+		r.add(full(75))
+		r.add(full(90))
+		r.deliver(start())
+		r.expect("one tried", 1, 2)
+		r.answer = nil
+		r.deliver(start().Add(time.Minute))
+		r.expect("the other sent", 2, 1)
+		r.deliver(later)
+		r.expect("all sent", 3, 0)
+	})
+	t.Run("outcome unknown", func(t *testing.T) {
+		r := newRig(t)
+		r.answer = func(string) error { return fmt.Errorf("no reply: %w", ErrUnknown) }
+		r.add(full(75))
+		for at := time.Duration(0); at < GiveUp; at += time.Hour {
+			r.deliver(start().Add(at))
+		}
+		r.expect("repeated once", 2, 0)
+	})
+}
+
+// crash ends the program in the middle of sending.
+type crash struct{}
+
+// TestCrash ends the program between each sending and the removal: a notice comes twice at most, under one Message-ID.
+func TestCrash(t *testing.T) {
+	r := newRig(t)
+	r.add(full(75))
+	for i := range 5 {
+		func() {
+			defer func() {
+				if cause := recover(); cause != nil && cause != (crash{}) {
+					panic(cause)
+				}
+			}()
+			r.queue.Deliver(t.Context(), start().Add(time.Duration(i)*time.Hour), func(ctx context.Context, from, to string, m []byte) error {
+				r.send(ctx, from, to, m)
+				panic(crash{})
+			})
+		}()
+		r.restart(3)
+	}
+	r.expect("crashed", 2, 0)
+	if r.sent[0] != r.sent[1] {
+		t.Errorf("the repetition differs:\n%s\n%s", r.sent[0].message, r.sent[1].message)
+	}
+}
+
+// TestStop cancels the delivery while a notice is under way: what became of it is noted all the same.
+func TestStop(t *testing.T) {
+	r := newRig(t)
+	r.add(full(75))
+	r.add(full(90))
+	ctx, cancel := context.WithCancel(t.Context())
+	err := r.queue.Deliver(ctx, start(), func(ctx context.Context, from, to string, m []byte) error {
+		cancel()
+		return r.send(ctx, from, to, m)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Deliver: %v", err)
+	}
+	r.expect("stopped", 1, 1)
+}
+
+// TestCap has more notices than a day may have: the first one of the next day tells how many.
+func TestCap(t *testing.T) {
+	r := newRig(t)
+	certified := func(i int, at time.Duration) Notice {
+		return Notice{Event: policy.NotifyCertified, ID: fmt.Sprint("INBOX/2026-11/", i), Time: start().Add(at), Subject: fmt.Sprint("number ", i)}
+	}
+	for i := range 10 {
+		r.add(certified(i, time.Duration(i)*time.Hour))
+		if i == 5 {
+			r.restart(3)
+		}
+	}
+	r.deliver(start().Add(10 * time.Hour))
+	r.expect("first day", 3, 0)
+	for i := range 4 {
+		r.add(certified(10+i, Window+time.Duration(i)*time.Hour))
+	}
+	r.deliver(start().Add(Window + 10*time.Hour))
+	r.expect("next day", 6, 0)
+	for i, s := range r.sent {
+		if got, want := strings.Contains(s.message, "in un giorno: 7."), i == 3; got != want {
+			t.Errorf("message %d tells of 7 more: %v, want %v\n%s", i, got, want, s.message)
+		}
+	}
+	r.add(certified(20, 3*Window))
+	r.deliver(start().Add(3 * Window))
+	if !strings.Contains(r.sent[6].message, "in un giorno: 1.") {
+		t.Errorf("the third day does not tell of 1 more:\n%s", r.sent[6].message)
+	}
+	if err := r.queue.Add(t.Context(), Notice{Mailbox: "no address", Event: policy.NotifyFull, Time: start()}); err == nil {
+		t.Error("a notice of no mailbox was queued")
+	}
+}
+
+// TestRepeatedEvents has the same event again: it is told once within a day.
+func TestRepeatedEvents(t *testing.T) {
+	r := newRig(t)
+	r.restart(100)
+	at := func(n Notice, d time.Duration) Notice {
+		n.Time = start().Add(d)
+		return n
+	}
+	for _, c := range []struct {
+		name  string
+		n     Notice
+		waits int
+	}{
+		{"first", full(90), 1},
+		{"again", full(90), 1},
+		{"again after hours", at(full(90), 5*time.Hour), 1},
+		{"another threshold", at(full(100), 5*time.Hour), 2},
+		{"same ID of another kind", at(Notice{Event: policy.NotifyGap, ID: "90"}, 5*time.Hour), 3},
+		{"no ID", at(Notice{Event: policy.NotifyGap}, 5*time.Hour), 4},
+		{"no ID again", at(Notice{Event: policy.NotifyGap}, 5*time.Hour), 5},
+		{"next day", at(full(90), Window), 6},
+		{"clock set back", at(full(90), -300*24*time.Hour), 7},
+	} {
+		if r.add(c.n); r.waits() != c.waits {
+			t.Errorf("%s: %d waiting, want %d", c.name, r.waits(), c.waits)
+		}
+	}
+}
+
+// TestUnreadable has a notice that can not be decoded: it does not keep the others from being sent.
+func TestUnreadable(t *testing.T) {
+	r := newRig(t)
+	err := r.store.Update(t.Context(), nil, func(tx kv.Tx) error {
+		tx.Put([]byte("wq\x00broken"), []byte("{"))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.add(full(75))
+	r.deliver(start())
+	r.expect("delivered", 1, 0)
+}
