@@ -2,6 +2,7 @@ package lmtp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"copialettere/lmtp/nexthop"
@@ -91,7 +92,9 @@ func (l *leg) reply(ctx context.Context) (nexthop.Reply, error) {
 		return nexthop.Reply{}, l.err
 	}
 	r, err := l.conn.Reply(ctx)
-	if (err != nil || r.Code == 421) && l.replies == 0 && !l.fresh {
+	// A hop that is slow, and not gone, must not be waited for twice: the MTA does not.
+	slow := ctx.Err() != nil || errors.Is(err, nexthop.ErrTimeout)
+	if (err != nil || r.Code == 421) && !slow && l.replies == 0 && !l.fresh {
 		// The hop has closed a kept connection meanwhile, or does so now.
 		l.conn.Abort()
 		if l.connect(); l.err != nil {

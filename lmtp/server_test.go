@@ -522,3 +522,22 @@ func TestManyClients(t *testing.T) {
 	}
 	r.verify()
 }
+
+// TestSlowKeptHop has a next hop that does not answer on a kept connection in time: it is waited for once, and not again on a new connection.
+func TestSlowKeptHop(t *testing.T) {
+	r := newRig(t, rigOptions{enable: anna, timeouts: nexthop.Timeouts{Command: 200 * time.Millisecond}})
+	cl := r.client()
+	cl.say("LHLO mx.test\n" + toAnna)
+	cl.want("250", "250", "250", "354")
+	cl.say(message)
+	cl.want("250")
+	before := len(r.hop.Connections())
+	r.hop.SetScript(nexthoptest.Script{Delay: map[nexthoptest.Stage]time.Duration{nexthoptest.Mail: time.Hour}})
+	cl.say("MAIL FROM:<ext@ext.test>\n")
+	cl.want("451")
+	if n := len(r.hop.Connections()); n != before {
+		t.Errorf("%d connections to the hop, want %d", n, before)
+	}
+	cl.say("QUIT\n")
+	cl.want("221")
+}
