@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/config"
+	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
 )
 
@@ -98,7 +99,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 		return detail + ", the daemon has it open", nil
 	}
 	a, err := openArchive(ctx, c, nil, nil)
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, level.ErrInUse) {
 		return "", fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
 	}
 	if err != nil {

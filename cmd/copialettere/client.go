@@ -15,6 +15,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/journal/kv/level"
 )
 
 // client asks the admin interface: that of the daemon over its socket, or one of its own on the data folder when the daemon is down.
@@ -38,7 +39,7 @@ func (in *invocation) open(ctx context.Context) (*client, error) {
 	}
 	log := slog.New(slog.NewTextHandler(in.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	a, err := openArchive(ctx, c, nil, log)
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, level.ErrInUse) {
 		return nil, fmt.Errorf("%w and does not answer at %s", err, socket)
 	}
 	if err != nil {

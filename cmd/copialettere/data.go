@@ -24,7 +24,6 @@ import (
 // What lies in the data folder beside the admin socket.
 const (
 	identityFile  = "identity" // says that this is a data folder: an empty mount point has none
-	lockFile      = "lock"     // held by the one process that has the folder open
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps" // gaps that the journal could not take yet
 )
@@ -156,7 +155,6 @@ func checkFolder(folder string) error {
 
 // archive is an open data folder.
 type archive struct {
-	lock     *os.File
 	engine   *level.Engine
 	journal  *journal.Journal
 	policy   *policy.Policy
@@ -164,9 +162,6 @@ type archive struct {
 	grace    time.Duration // for which a disable can be taken back
 	maxShare float64       // of all entries that a run of the retention deletes without being told to
 }
-
-// errLocked says that another process has the data folder open.
-var errLocked = errors.New("another process has the data folder open")
 
 // openArchive opens the data folder, which only one process can. The files of [pec] are for what judges mail; nil is for what does not.
 func openArchive(ctx context.Context, c *config.Config, files *pecFiles, log *slog.Logger) (*archive, error) {
@@ -182,12 +177,6 @@ func openArchive(ctx context.Context, c *config.Config, files *pecFiles, log *sl
 }
 
 func (a *archive) open(ctx context.Context, c *config.Config, files *pecFiles, log *slog.Logger) (err error) {
-	if a.lock, err = os.OpenFile(filepath.Join(c.Data, lockFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return fmt.Errorf("lock the data folder: %w", err)
-	}
-	if err := syscall.Flock(int(a.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("lock %s: %w", c.Data, errLocked)
-	}
 	if a.engine, err = level.Open(filepath.Join(c.Data, journalFolder), level.Options{Metrics: a.metrics, Logger: log}); err != nil {
 		return err
 	}
@@ -212,9 +201,6 @@ func (a *archive) close() error {
 	}
 	if a.engine != nil {
 		errs = append(errs, a.engine.Close())
-	}
-	if a.lock != nil {
-		errs = append(errs, a.lock.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
 )
 
@@ -330,7 +332,7 @@ func TestOneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openArchive(t.Context(), c, nil, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), errLocked.Error()) {
+	if _, err := openArchive(t.Context(), c, nil, slog.New(slog.DiscardHandler)); !errors.Is(err, level.ErrInUse) {
 		t.Errorf("second process: %v", err)
 	}
 }

@@ -66,7 +66,7 @@ import (
 )
 
 // ErrInUse says that another process, or another Engine of this one, has the folder open.
-var ErrInUse = errors.New("folder is in use")
+var ErrInUse = errors.New("another process has the folder open")
 
 const (
 	settingsName  = "settings"
@@ -151,7 +151,7 @@ func Open(dir string, opts Options) (*Engine, error) {
 	}
 	e.meters = newMeters(e)
 	if err := e.finishDrops(); err != nil {
-		lock.Close()
+		unlockFolder(lock)
 		return nil, err
 	}
 	e.janitor.Go(e.closeIdle)
@@ -171,6 +171,12 @@ func lockFolder(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock journal folder %s: %w", dir, err)
 	}
 	return f, nil
+}
+
+// unlockFolder ends the lock itself: the lock would outlive f in a process that is just being started, which has copies of all files
+// until it becomes its program.
+func unlockFolder(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 func (e *Engine) finishDrops() error {
@@ -379,7 +385,7 @@ func (e *Engine) Close() error {
 	for _, s := range stores {
 		errs = append(errs, s.close())
 	}
-	errs = append(errs, e.lock.Close())
+	errs = append(errs, unlockFolder(e.lock))
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,41 @@
+package level
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"sync"
+	"testing"
+)
+
+// A process that another goroutine starts holds, until it has become its program, a copy of every open file, the lock included.
+func TestLockEndsWithCloseWhileProcessesStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var starts sync.WaitGroup
+	for range 4 {
+		starts.Go(func() {
+			for ctx.Err() == nil {
+				if err := exec.Command("true").Run(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	dir := t.TempDir()
+	for n := range 2000 {
+		f, err := lockFolder(dir)
+		if err != nil {
+			t.Errorf("locked and unlocked %d times: %v", n, err)
+			break
+		}
+		if _, err := lockFolder(dir); !errors.Is(err, ErrInUse) {
+			t.Errorf("locked twice: %v", err)
+		}
+		if err := unlockFolder(f); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	starts.Wait()
+}
