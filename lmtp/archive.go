@@ -243,19 +243,14 @@ func (t *transaction) recipients() []string {
 	return list
 }
 
-// isFull says, at RCPT, whether a mailbox whose mail is to wait when its archive is full has no room for the message, as far as its size
-// is known. Refused there, it does not keep the other recipients of the message waiting.
-func (t *transaction) isFull(mailbox string) (bool, error) {
-	a, err := policy.ParseAddress(mailbox)
-	if err != nil {
-		return false, err
+// isFull says, at RCPT, whether the mailbox of a line is one whose mail is to wait when its archive is full, and has no room for the
+// message, as far as its size is known. Refused there, it does not keep the other recipients of the message waiting.
+func (t *transaction) isFull(v policy.Verdict) (bool, error) {
+	q := quota(v.Quota, v.WhenFull)
+	if q.WhenFull != journal.DeferFull {
+		return false, nil
 	}
-	s, err := t.s.c.server.config.Policy.Settings(t.ctx, a)
-	q := quota(s.Quota, s.WhenFull)
-	if err != nil || q.WhenFull != journal.DeferFull {
-		return false, err
-	}
-	used, err := t.s.c.server.config.Journal.Usage(t.ctx, mailbox)
+	used, err := t.s.c.server.config.Journal.Usage(t.ctx, v.Mailbox)
 	if err != nil {
 		return false, err
 	}

@@ -370,11 +370,11 @@ func sent(dialogue, body []byte) bool {
 func (r *rig) anyEnabled(recipients []string) bool {
 	r.tb.Helper()
 	return slices.ContainsFunc(recipients, func(address string) bool {
-		_, enabled, err := r.policy.Wanted(r.tb.Context(), address)
+		v, err := r.policy.Wanted(r.tb.Context(), address)
 		if err != nil {
 			r.tb.Fatal(err)
 		}
-		return enabled
+		return v.Enabled
 	})
 }
 

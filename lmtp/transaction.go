@@ -96,21 +96,21 @@ func (t *transaction) rcpt(p path) func() nexthop.Reply {
 	server := t.s.c.server
 	n := &line{path: p}
 	if server.config.Direction == journal.Received {
-		mailbox, enabled, err := server.config.Policy.Wanted(t.ctx, p.address)
+		v, err := server.config.Policy.Wanted(t.ctx, p.address)
 		full := false
-		if err == nil && enabled {
-			full, err = t.isFull(mailbox)
+		if err == nil && v.Enabled {
+			full, err = t.isFull(v)
 		}
 		switch {
 		case err != nil:
 			t.log.Error("settings can not be read", "rcpt_to", p.address, "error", err)
 			return func() nexthop.Reply { return faultReply(errPolicy, t.id) }
 		case full:
-			t.log.Warn("archive full, mail waits at the MTA", "mailbox", mailbox)
-			t.tellWaiting(mailbox)
+			t.log.Warn("archive full, mail waits at the MTA", "mailbox", v.Mailbox)
+			t.tellWaiting(v.Mailbox)
 			return func() nexthop.Reply { return faultReply(errFull, t.id) }
 		}
-		n.enabled = enabled
+		n.enabled = v.Enabled
 	}
 	n.leg = t.leg(server.hop(p.address))
 	n.leg.rcpt(p)
@@ -360,11 +360,14 @@ func (t *transaction) finish() {
 	t.answer()
 }
 
-// flush sends what the connections still buffer, so that the next hops have it while it is made durable; where nothing is, it goes
-// with the dot. It reports whether any of the connections can be given the dot.
+// smallMessage is up to how many bytes a message goes to the next hops in one write with the dot.
+const smallMessage = 16 << 10
+
+// flush sends what the connections still buffer, so that the next hops have it while it is made durable; where nothing is, or the
+// message is small, it goes with the dot. It reports whether any of the connections can be given the dot.
 func (t *transaction) flush() (open bool) {
 	for _, l := range t.legs {
-		if l.ready && l.err == nil && t.draft != nil {
+		if l.ready && l.err == nil && t.draft != nil && t.size > smallMessage {
 			if err := l.conn.Flush(); err != nil {
 				l.fail(err)
 			}

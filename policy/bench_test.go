@@ -6,8 +6,8 @@ func BenchmarkWanted(b *testing.B) {
 	p, _ := openTest(b, testConfig(), "anna@alpha.test")
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, enabled, err := p.Wanted(b.Context(), "anna+x@alpha.test"); !enabled || err != nil {
-			b.Fatal(enabled, err)
+		if v, err := p.Wanted(b.Context(), "anna+x@alpha.test"); !v.Enabled || err != nil {
+			b.Fatal(v, err)
 		}
 	}
 }

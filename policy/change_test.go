@@ -208,7 +208,7 @@ func TestConcurrentChanges(t *testing.T) {
 					t.Error(err)
 				}
 				made[i] += len(got)
-				if _, _, err := p.Wanted(t.Context(), "anna@alpha.test"); err != nil {
+				if _, err := p.Wanted(t.Context(), "anna@alpha.test"); err != nil {
 					t.Error(err)
 				}
 			}

@@ -72,12 +72,12 @@ type Verdict struct {
 	WhenFull WhenFull
 }
 
-// Wanted says, when a RCPT line comes in, which mailbox it ends in and whether that is enabled. A line to an enabled mailbox may
-// still be skipped by Judge; one to a mailbox that is not is never journaled, unless it gets enabled in between. A path
-// that is no address belongs to no mailbox. An error is one of the store.
-func (p *Policy) Wanted(ctx context.Context, rcptTo string) (mailbox string, enabled bool, err error) {
+// Wanted says, when a RCPT line comes in, which mailbox it ends in, whether that is enabled, and what quota it has; the rest of the
+// verdict is Judge's to give. A line to an enabled mailbox may still be skipped by it; one to a mailbox that is not is never journaled,
+// unless it gets enabled in between. A path that is no address belongs to no mailbox. An error is one of the store.
+func (p *Policy) Wanted(ctx context.Context, rcptTo string) (Verdict, error) {
 	m, known, err := p.reading(ctx).mailboxOf(rcptTo)
-	return m.name(), known.enabled, err
+	return known.verdict(m), err
 }
 
 // JudgeSent says whether a message that leaves is to be journaled for its sender: the value of the login header, or MAIL FROM where the
@@ -90,7 +90,7 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	if err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Mailbox: m.name(), Enabled: known.enabled, Quota: known.quota, WhenFull: known.whenFull}
+	v := known.verdict(m)
 	wanted, sure := known.filter.wantsSent(o.SentTo)
 	switch {
 	case !known.enabled:
@@ -154,7 +154,7 @@ func (c *judgement) line(l Line) (Verdict, error) {
 	if err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Mailbox: m.name(), Enabled: settings.enabled, Quota: settings.quota, WhenFull: settings.whenFull}
+	v := settings.verdict(m)
 	if !settings.enabled {
 		v.Reason = ReasonDisabled
 		return v, nil
@@ -263,6 +263,11 @@ type knownSettings struct {
 	filter         Filter
 	quota          int64
 	whenFull       WhenFull
+}
+
+// verdict returns what is known of a line to m before it is judged.
+func (k knownSettings) verdict(m Address) Verdict {
+	return Verdict{Mailbox: m.name(), Enabled: k.enabled, Quota: k.quota, WhenFull: k.whenFull}
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {

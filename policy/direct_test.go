@@ -79,9 +79,9 @@ func runJudge(t *testing.T, c Config, cases []judgeCase) {
 				var got []string
 				for i, v := range verdicts {
 					got = append(got, describe(v))
-					mailbox, enabled, err := p.Wanted(t.Context(), c.lines[i].RcptTo)
-					if err != nil || mailbox != v.Mailbox || enabled != v.Enabled || enabled == (v.Reason == ReasonDisabled) {
-						t.Errorf("line %d: Wanted = %q, %v, %v; verdict %+v", i, mailbox, enabled, err, v)
+					early, err := p.Wanted(t.Context(), c.lines[i].RcptTo)
+					if err != nil || early.Mailbox != v.Mailbox || early.Enabled != v.Enabled || v.Enabled == (v.Reason == ReasonDisabled) {
+						t.Errorf("line %d: Wanted = %+v, %v; verdict %+v", i, early, err, v)
 					}
 				}
 				if !slices.Equal(got, c.want) {

@@ -248,8 +248,8 @@ func TestDisableConfirmation(t *testing.T) {
 	if changed, err := p.Disable(t.Context(), anna, operator(), "anna@alpha.test", -1); changed || err == nil {
 		t.Errorf("negative grace: %v, %v", changed, err)
 	}
-	if _, enabled, err := p.Wanted(t.Context(), "anna@alpha.test"); !enabled || err != nil {
-		t.Errorf("Wanted = %v, %v", enabled, err)
+	if v, err := p.Wanted(t.Context(), "anna@alpha.test"); !v.Enabled || err != nil {
+		t.Errorf("Wanted = %v, %v", v, err)
 	}
 }
 

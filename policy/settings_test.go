@@ -55,8 +55,8 @@ func TestDomainLeavesTheConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if mailbox, enabled, err := p.Wanted(t.Context(), "anna+x@alpha.test"); mailbox != "anna@alpha.test" || !enabled || err != nil {
-		t.Errorf("Wanted = %q, %v, %v", mailbox, enabled, err)
+	if v, err := p.Wanted(t.Context(), "anna+x@alpha.test"); v.Mailbox != "anna@alpha.test" || !v.Enabled || err != nil {
+		t.Errorf("Wanted = %+v, %v", v, err)
 	}
 	if changed, err := p.disable(t.Context(), mustAddress(t, "anna@alpha.test")); !changed || err != nil {
 		t.Errorf("Disable = %v, %v", changed, err)
@@ -99,8 +99,8 @@ func TestChangeOfAnotherProcess(t *testing.T) {
 		if _, err := set(t.Context(), mustAddress(t, "anna@alpha.test")); err != nil {
 			t.Fatal(err)
 		}
-		if _, got, err := p.Wanted(t.Context(), "anna@alpha.test"); got != enabled || err != nil {
-			t.Errorf("Wanted = %v, %v; want %v", got, err, enabled)
+		if v, err := p.Wanted(t.Context(), "anna@alpha.test"); v.Enabled != enabled || err != nil {
+			t.Errorf("Wanted = %+v, %v; want enabled: %v", v, err, enabled)
 		}
 	}
 }
@@ -156,7 +156,7 @@ func TestUnreadableSettings(t *testing.T) {
 			check("Enable", err)
 			_, err = p.disable(t.Context(), anna)
 			check("Disable", err)
-			_, _, err = p.Wanted(t.Context(), "anna+x@alpha.test")
+			_, err = p.Wanted(t.Context(), "anna+x@alpha.test")
 			check("Wanted", err)
 			_, err = p.Judge(t.Context(), Origin{}, []Line{{RcptTo: "bruno@alpha.test"}, {RcptTo: "anna@alpha.test"}})
 			check("Judge", err)
@@ -178,7 +178,7 @@ func TestStoreFails(t *testing.T) {
 		"Enable":    func() error { _, err := p.enable(t.Context(), anna); return err },
 		"Disable":   func() error { _, err := p.disable(t.Context(), anna); return err },
 		"Settings":  func() error { _, err := p.Settings(t.Context(), anna); return err },
-		"Wanted":    func() error { _, _, err := p.Wanted(t.Context(), "anna@alpha.test"); return err },
+		"Wanted":    func() error { _, err := p.Wanted(t.Context(), "anna@alpha.test"); return err },
 		"JudgeSent": func() error { _, err := p.JudgeSent(t.Context(), Origin{}, "anna@alpha.test"); return err },
 		"Judge": func() error {
 			verdicts, err := p.Judge(t.Context(), Origin{}, []Line{{RcptTo: "anna@alpha.test"}})

@@ -9,7 +9,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,14 +70,15 @@ func lookup[S series](r *Registry, name, help, kind string, labels []string, cre
 }
 
 func labelText(labels []string) string {
-	var b strings.Builder
+	var b []byte
 	for i := 0; i+1 < len(labels); i += 2 {
 		if i > 0 {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
-		fmt.Fprintf(&b, "%s=%q", labels[i], labels[i+1])
+		b = append(append(b, labels[i]...), '=')
+		b = strconv.AppendQuote(b, labels[i+1])
 	}
-	return b.String()
+	return string(b)
 }
 
 // WriteTo writes all metrics in the Prometheus text format, ordered by name.

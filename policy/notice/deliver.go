@@ -111,11 +111,11 @@ func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy
 		return "", "", "the mailbox wants no such notices any more", nil
 	}
 	to = s.Notify.String()
-	_, archived, err := q.options.Policy.Wanted(ctx, to)
+	v, err := q.options.Policy.Wanted(ctx, to)
 	switch {
 	case err != nil:
 		return "", "", "", fmt.Errorf("notice of %s: %w", n.Mailbox, err)
-	case archived:
+	case v.Enabled:
 		return "", "", "its address " + to + " is archived itself", nil
 	}
 	return to, s.Language, "", nil

@@ -131,6 +131,7 @@ type Engine struct {
 	closed   bool                     // guarded by mu
 	stores   map[string]*store        // by folder name; guarded by mu
 	dropping map[string]chan struct{} // closed when the erasure is done; guarded by mu
+	missing  map[string]error         // by name, folders that are asked for with every message and are not there; guarded by mu
 }
 
 var _ kv.Engine = (*Engine)(nil)
@@ -147,7 +148,7 @@ func Open(dir string, opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		dir: dir, opts: opts.withDefaults(), lock: lock,
-		stop: make(chan struct{}), stores: make(map[string]*store), dropping: make(map[string]chan struct{}),
+		stop: make(chan struct{}), stores: make(map[string]*store), dropping: make(map[string]chan struct{}), missing: make(map[string]error),
 	}
 	e.meters = newMeters(e)
 	if err := e.finishDrops(); err != nil {
@@ -255,18 +256,23 @@ func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error)
 	if s, ok := e.stores[name]; ok {
 		return s, nil, nil
 	}
+	if err := e.missing[name]; err != nil && !create {
+		return nil, nil, err
+	}
 	path := filepath.Join(e.dir, name)
 	if _, err := os.Stat(path); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, nil, fmt.Errorf("open store %s: %w: %w", name, kv.ErrUnavailable, err)
 		}
 		if !create {
-			return nil, nil, fmt.Errorf("volume %s: %w", name, kv.ErrNoVolume)
+			e.missing[name] = fmt.Errorf("volume %s: %w", name, kv.ErrNoVolume)
+			return nil, nil, e.missing[name]
 		}
 		if err := makeFolder(path); err != nil {
 			return nil, nil, fmt.Errorf("create store %s: %w: %w", name, kv.ErrUnavailable, err)
 		}
 	}
+	delete(e.missing, name)
 	s := newStore(e, name, path)
 	e.stores[name] = s
 	return s, nil, nil
@@ -399,6 +405,7 @@ func (e *Engine) closeIdle() {
 			return
 		case <-tick.C:
 		}
+		e.forgetMissing()
 		open := e.openStores()
 		slices.SortFunc(open, func(a, b *store) int { return strings.Compare(b.name, a.name) })
 		volumes := 0
@@ -411,6 +418,13 @@ func (e *Engine) closeIdle() {
 			s.closeIfIdle(idleCheck{since: time.Now().Add(-e.opts.IdleAfter), keep: keep})
 		}
 	}
+}
+
+// forgetMissing has the folders looked for again that were not there: an operator may have put one back.
+func (e *Engine) forgetMissing() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.missing)
 }
 
 // openStores returns the stores whose database is open now.
