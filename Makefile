@@ -39,8 +39,8 @@ needs:
 
 check:
 	@unformatted=$$(gofmt -l cmd lmtp journal policy); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
-	go vet ./...
-	go run $(STATICCHECK) ./...
+	go vet -tags bench ./...
+	go run $(STATICCHECK) -tags bench ./...
 
 unit:
 	go test -race $$(go list ./... | grep -v /e2e)
@@ -49,7 +49,7 @@ e2e:
 	go test -count=1 $(E2E)
 
 bench: needs
-	COPIALETTERE_BENCH=1 go test -count=1 -timeout 60m -run TestBench -v ./cmd/copialettere/e2e/bench
+	go test -tags bench -count=1 -timeout 60m -v ./cmd/copialettere/e2e/bench
 
 soak: needs
 	COPIALETTERE_KILLS=300 go test -count=1 -timeout 60m -run Kill -v $(E2E)
