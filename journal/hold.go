@@ -79,41 +79,13 @@ func (j *Journal) Release(ctx context.Context, r Ref, who, reason string) error 
 
 // Holdings yields the holds on entries of a mailbox, by month, folder and UID.
 func (j *Journal) Holdings(ctx context.Context, mailbox string) iter.Seq2[*Holding, error] {
-	return func(yield func(*Holding, error) bool) {
-		if err := checkMailbox(mailbox); err != nil {
-			yield(nil, err)
-			return
-		}
-		months, err := j.engine.Volumes(ctx)
+	return monthly(ctx, j, mailbox, eachUnder(ctx, 'l', mailbox, func(m kv.Month, p kv.Pair) (*Holding, error) {
+		r, err := refOf(m, p.Key)
 		if err != nil {
-			yield(nil, fmt.Errorf("list volumes: %w", err))
-			return
+			return nil, err
 		}
-		for _, m := range months {
-			s, err := j.volume(ctx, m, false)
-			if errors.Is(err, kv.ErrNoVolume) {
-				continue
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			prefix := mailboxKey('l', mailbox, 0)
-			for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-				var r Ref
-				var h *Holding
-				if err == nil {
-					r, err = refOf(m, p.Key)
-				}
-				if err == nil {
-					h, err = decodeHolding(r, p.Value)
-				}
-				if !yield(h, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
+		return decodeHolding(r, p.Value)
+	}))
 }
 
 // act runs fn in an Update of the volume of an entry; the error is ErrNotFound when there is none, or when it is being dropped.

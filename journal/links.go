@@ -12,59 +12,31 @@ import (
 
 // Linked yields the entries of a mailbox that have a link, by month, folder and UID.
 func (j *Journal) Linked(ctx context.Context, mailbox, link string) iter.Seq2[*Entry, error] {
-	return func(yield func(*Entry, error) bool) {
-		err := checkMailbox(mailbox)
-		if err == nil {
-			err = checkLink(link)
-		}
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		months, err := j.engine.Volumes(ctx)
-		if err != nil {
-			yield(nil, fmt.Errorf("list volumes: %w", err))
-			return
-		}
-		for _, m := range months {
-			if !j.linkedIn(ctx, m, mailbox, link, yield) {
+	if err := checkLink(link); err != nil {
+		return func(yield func(*Entry, error) bool) { yield(nil, err) }
+	}
+	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
+		prefix := linkPrefix(mailbox, link, 0)
+		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+			var ref Ref
+			if err == nil {
+				_, ref, err = splitLinkKey(m, p.Key)
+			}
+			var e *Entry
+			if err == nil {
+				e, err = j.Entry(ctx, ref)
+			}
+			if errors.Is(err, ErrNotFound) {
+				continue // removed since the link was read
+			}
+			if err != nil {
+				err = fmt.Errorf("follow link %q of %s in %s: %w", link, mailbox, m, err)
+			}
+			if !yield(e, err) {
 				return
 			}
 		}
-	}
-}
-
-// linkedIn yields the entries of one month, and says whether to go on.
-func (j *Journal) linkedIn(ctx context.Context, m kv.Month, mailbox, link string, yield func(*Entry, error) bool) bool {
-	s, err := j.volume(ctx, m, false)
-	if errors.Is(err, kv.ErrNoVolume) {
-		return true
-	}
-	if err != nil {
-		yield(nil, err)
-		return false
-	}
-	prefix := linkPrefix(mailbox, link, 0)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		var ref Ref
-		if err == nil {
-			_, ref, err = splitLinkKey(m, p.Key)
-		}
-		var e *Entry
-		if err == nil {
-			e, err = j.Entry(ctx, ref)
-		}
-		if errors.Is(err, ErrNotFound) {
-			continue // removed since the link was read
-		}
-		if err != nil {
-			err = fmt.Errorf("follow link %q of %s in %s: %w", link, mailbox, m, err)
-		}
-		if !yield(e, err) || err != nil {
-			return false
-		}
-	}
-	return true
+	})
 }
 
 func putLinks(tx kv.Tx, e *Entry) {

@@ -35,63 +35,87 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
 // Months lists the months that have a volume, oldest first.
 func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.engine.Volumes(ctx) }
 
-// List yields the entries of a mailbox, by month, folder and UID, that were there when it came to their month.
-func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
-	return func(yield func(*Entry, error) bool) {
+// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error.
+type monthReader[T any] func(m kv.Month, s kv.Store, yield func(T, error) bool)
+
+// monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early.
+func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthReader[T]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		if err := checkMailbox(mailbox); err != nil {
-			yield(nil, err)
+			yield(none, err)
 			return
 		}
 		months, err := j.engine.Volumes(ctx)
 		if err != nil {
-			yield(nil, fmt.Errorf("list volumes: %w", err))
+			yield(none, fmt.Errorf("list volumes: %w", err))
 			return
 		}
 		for _, m := range months {
-			if !j.listMonth(ctx, m, mailbox, yield) {
+			s, err := j.volume(ctx, m, false)
+			if errors.Is(err, kv.ErrNoVolume) {
+				continue
+			}
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			more := true
+			read(m, s, func(v T, err error) bool {
+				if j.dropped(ctx, m, err) {
+					return false
+				}
+				more = yield(v, err) && err == nil
+				return more
+			})
+			if !more {
 				return
 			}
 		}
 	}
 }
 
-func (j *Journal) listMonth(ctx context.Context, m kv.Month, mailbox string, yield func(*Entry, error) bool) bool {
-	s, err := j.volume(ctx, m, false)
-	if errors.Is(err, kv.ErrNoVolume) {
-		return true
-	}
-	if err != nil {
-		yield(nil, err)
-		return false
-	}
-	nextUID, outcomes, err := states(ctx, s, mailbox)
-	if j.dropped(ctx, m, err) {
-		return true
-	}
-	if err != nil {
-		yield(nil, err)
-		return false
-	}
-	prefix := mailboxKey('e', mailbox, 0)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		if j.dropped(ctx, m, err) {
-			return true
-		}
-		var e *Entry
-		if err == nil {
-			e, err = entryOf(m, p)
-		}
-		if err == nil {
-			if e.UID >= nextUID[e.Folder] {
-				continue
+// eachUnder is the monthReader of all that a mailbox has under a letter.
+func eachUnder[T any](ctx context.Context, letter byte, mailbox string, decode func(kv.Month, kv.Pair) (T, error)) monthReader[T] {
+	return func(m kv.Month, s kv.Store, yield func(T, error) bool) {
+		prefix := mailboxKey(letter, mailbox, 0)
+		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+			var v T
+			if err == nil {
+				v, err = decode(m, p)
 			}
-			e.setOutcome(outcomes[string(p.Key[1:])])
-		}
-		if !yield(e, err) || err != nil {
-			return false
+			if !yield(v, err) {
+				return
+			}
 		}
 	}
-	return true
+}
+
+// List yields the entries of a mailbox, by month, folder and UID, that were there when it came to their month.
+func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
+	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
+		nextUID, outcomes, err := states(ctx, s, mailbox)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		prefix := mailboxKey('e', mailbox, 0)
+		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+			var e *Entry
+			if err == nil {
+				e, err = entryOf(m, p)
+			}
+			if err == nil {
+				if e.UID >= nextUID[e.Folder] {
+					continue
+				}
+				e.setOutcome(outcomes[string(p.Key[1:])])
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	})
 }
 
 // dropped says whether reading a month failed because its volume has been dropped meanwhile.

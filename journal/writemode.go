@@ -213,45 +213,7 @@ func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
 
 // Aside yields the entries of a mailbox that were deleted and can still be brought back, by month, folder and UID.
 func (j *Journal) Aside(ctx context.Context, mailbox string) iter.Seq2[*Deleted, error] {
-	return func(yield func(*Deleted, error) bool) {
-		if err := checkMailbox(mailbox); err != nil {
-			yield(nil, err)
-			return
-		}
-		months, err := j.engine.Volumes(ctx)
-		if err != nil {
-			yield(nil, fmt.Errorf("list volumes: %w", err))
-			return
-		}
-		for _, m := range months {
-			if !j.asideIn(ctx, m, mailbox, yield) {
-				return
-			}
-		}
-	}
-}
-
-// asideIn yields the deleted entries of one month, and says whether to go on.
-func (j *Journal) asideIn(ctx context.Context, m kv.Month, mailbox string, yield func(*Deleted, error) bool) bool {
-	s, err := j.volume(ctx, m, false)
-	if errors.Is(err, kv.ErrNoVolume) {
-		return true
-	}
-	if err != nil {
-		yield(nil, err)
-		return false
-	}
-	prefix := mailboxKey('t', mailbox, 0)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		var d *Deleted
-		if err == nil {
-			d, err = deletedOf(m, p)
-		}
-		if !yield(d, err) || err != nil {
-			return false
-		}
-	}
-	return true
+	return monthly(ctx, j, mailbox, eachUnder(ctx, 't', mailbox, deletedOf))
 }
 
 func deletedOf(m kv.Month, p kv.Pair) (*Deleted, error) {
