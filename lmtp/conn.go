@@ -3,6 +3,7 @@ package lmtp
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -336,7 +337,11 @@ func (c *conn) flush() error {
 	}
 	c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := c.Conn.Write(c.out); err != nil {
-		c.log.Warn("client did not take its replies", "error", err)
+		level := slog.LevelWarn
+		if bytes.HasPrefix(c.out, []byte("221")) {
+			level = slog.LevelDebug // many do not wait for the reply to QUIT
+		}
+		c.log.Log(context.Background(), level, "client did not take its replies", "error", err)
 		c.dead = io.EOF
 	}
 	if c.out = c.out[:0]; cap(c.out) > maxKeptReplies {

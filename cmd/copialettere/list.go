@@ -13,12 +13,14 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/httpd"
+	"copialettere/policy/pec"
 )
 
 const listHelp = `Usage: copialettere list ADDR [-config FILE] [-json]
 
-Lists the entries of a mailbox, by month, folder and UID. A state other than "delivered" is shown: "deferred" entries wait for the MTA's
-retry, and of "unknown" ones the mailstore's answer is not known.
+Lists the entries of a mailbox, by month, folder and UID. Of certified mail the class and the result of the signature are shown, and any
+state other than "delivered": "deferred" entries wait for the MTA's retry, and of "unknown" ones the mailstore's answer is not known.
+-json tells more: the envelope, the certification data, why a signature is not verified.
 
 Example: copialettere list mario@alpha.test -json
 `
@@ -28,16 +30,23 @@ func runList(ctx context.Context, in *invocation, args []string) error {
 		return err
 	}
 	return show(in, ctx, "/v1/list", url.Values{"mailbox": {args[0]}}, func(e httpd.EntryView) {
-		state := ""
+		var notes []string
+		if e.Class != "" && e.Class != string(pec.Ordinary) || e.Signature != "" && e.Signature != string(pec.ResultUnsigned) {
+			notes = append(notes, e.Class, e.Signature)
+		}
 		if e.State != journal.Delivered.String() {
-			state = " [" + e.State + "]"
+			notes = append(notes, e.State)
+		}
+		note := ""
+		if len(notes) > 0 {
+			note = " [" + strings.Join(notes, ", ") + "]"
 		}
 		who := e.From
 		if e.Direction == journal.Sent.String() {
 			who = "to " + e.RcptTo
 		}
 		fmt.Fprintf(in.stdout, "%-16s %6d  %s  %9s  %-32s  %s%s\n", e.Folder, e.UID, e.Time.Local().Format(time.DateTime),
-			sizeText(uint64(e.Size)), printable(who), printable(e.Subject), state)
+			sizeText(uint64(e.Size)), printable(who), printable(e.Subject), note)
 	})
 }
 

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"copialettere/journal/httpd"
 	"copialettere/policy/pec/pectest"
@@ -170,5 +172,44 @@ func TestQuota(t *testing.T) {
 			}
 			p.must("verify")
 		})
+	}
+}
+
+// TestListTellsOfCertification looks at what list shows of certified mail: for people its class and signature, with -json all that was
+// found at arrival.
+func TestListTellsOfCertification(t *testing.T) {
+	office, c := chain(t)
+	p := pecPlace(t, "headers", office.Authority.PEM())
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	for _, m := range []string{string(c.Deliveries[0].Message), string(pectest.Tampered(c.Deliveries[0].Message)), message} {
+		p.deliver(m, anna, anna)
+	}
+	list := p.entries(anna)
+	if len(list) != 3 || list[0].Certification == nil || list[1].Certification == nil || list[2].Certification != nil {
+		t.Fatalf("got %+v", list)
+	}
+	want := httpd.CertificationView{
+		Type: "avvenuta-consegna", Error: "nessuno", Sender: "anna@alpha.test", Delivery: "bruno@beta.test", ReceiptKind: "completa",
+		Recipients: []httpd.RecipientView{{Address: "bruno@beta.test", Kind: "certificato"}, {Address: "carla@gamma.test", Kind: "certificato"}},
+		Provider:   "Beta certificata", Identifier: "opec288.20261103101112.00001.310.1.63@alpha.test", MessageID: "<client.1@alpha.test>",
+		Signer: "CN=Beta certificata,O=Beta certificata,C=IT",
+	}
+	for i, reason := range []string{"", "the message was changed after it was signed"} {
+		got := *list[i].Certification
+		at := time.Date(2026, 11, 3, 9, 12, 12, 0, time.UTC)
+		if got.Time == nil || !got.Time.Equal(at) || got.SigningTime == nil || !got.SigningTime.Equal(at) {
+			t.Errorf("message %d: certified at %v, signed at %v, want %v", i, got.Time, got.SigningTime, at)
+		}
+		want.SignatureReason, got.Time, got.SigningTime = reason, nil, nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("message %d:\n got %+v\nwant %+v", i, got, want)
+		}
+	}
+	text := strings.Split(p.must("list", anna), "\n")
+	for i, end := range []string{"[avvenuta-consegna, verified]", "[avvenuta-consegna, invalid]", "Perché"} {
+		if !strings.HasSuffix(text[i], end) {
+			t.Errorf("%q does not end in %q", text[i], end)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/part"
 	"copialettere/policy/pec"
 )
 
@@ -191,7 +192,7 @@ func (p *PracticeView) describe(states pec.States, now time.Time) {
 		}
 	}
 	if e := p.sent; e != nil {
-		p.Folder, p.UID, p.Time, p.Subject = e.FolderName(), e.UID, &e.Time, viewEntry(e).Subject
+		p.Folder, p.UID, p.Time, p.Subject = e.FolderName(), e.UID, &e.Time, part.Decode(e.Subject)
 		p.MessageID = cmp.Or(p.MessageID, strings.Trim(e.MessageID, "<> "))
 		for _, address := range e.Recipients {
 			if address = strings.ToLower(address); !known[address] {

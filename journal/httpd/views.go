@@ -42,6 +42,8 @@ type EntryView struct {
 	PeerName    string    `json:"peer_name,omitempty"`
 	PeerHelo    string    `json:"peer_helo,omitempty"`
 	Transaction string    `json:"transaction"`
+
+	Certification *CertificationView `json:"certification,omitempty"`
 }
 
 func viewEntry(e *journal.Entry) EntryView {
@@ -56,6 +58,7 @@ func viewEntry(e *journal.Entry) EntryView {
 		Declared: e.DeclaredClass, Signature: e.Signature, SentTo: e.SentTo,
 		State: e.State.String(), Flags: e.Flags, Odd: e.Parts.Odd.String(), QueueID: e.QueueID,
 		PeerAddr: e.Peer.Addr, PeerName: e.Peer.Name, PeerHelo: e.Peer.Helo, Transaction: e.Transaction,
+		Certification: viewCertification(e),
 	}
 }
 
