@@ -145,13 +145,13 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.LoginDomain != "" {
-		if _, err := parseDomain(c.LoginDomain); err != nil {
+		if _, err := CanonicalDomain(c.LoginDomain); err != nil {
 			errs = append(errs, fmt.Errorf("login domain: %w", err))
 		}
 	}
 	seen := make(map[string]bool)
 	for _, d := range c.Domains {
-		name, err := parseDomain(d.Name)
+		name, err := CanonicalDomain(d.Name)
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -235,10 +235,10 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 		p.redirectName, p.redirectValue, _ = splitField(c.RedirectHeader)
 	}
 	if c.LoginDomain != "" {
-		p.loginDomain, _ = parseDomain(c.LoginDomain)
+		p.loginDomain, _ = CanonicalDomain(c.LoginDomain)
 	}
 	for _, d := range c.Domains {
-		name, _ := parseDomain(d.Name)
+		name, _ := CanonicalDomain(d.Name)
 		p.delimiters[name] = d.RecipientDelimiter
 		for _, postmaster := range d.Postmasters {
 			a, _ := ParseAddress(postmaster)
