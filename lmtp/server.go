@@ -28,7 +28,7 @@ type Config struct {
 	Journal   *journal.Journal
 	Policy    *policy.Policy
 	NextHop   *nexthop.Hop
-	Domains   map[string]*nexthop.Hop // next hops of single domains, by lower-case name; may be nil. Received mail only
+	Domains   map[string]*nexthop.Hop // next hops of single domains, by name; may be nil. Received mail only
 
 	HelloName      string
 	MaxMessageSize int64 // bytes
@@ -66,7 +66,8 @@ type Server struct {
 	config Config
 	log    *slog.Logger
 	engine *smtp.Server
-	hops   []*nexthop.Hop // all different ones
+	hops   []*nexthop.Hop          // all different ones
+	routes map[string]*nexthop.Hop // Config.Domains by canonical name
 	m      serverMetrics
 
 	ctx    context.Context // ends when the server must not wait any longer
@@ -120,7 +121,8 @@ func (m *serverMetrics) verdict(reason string) {
 
 // NewServer returns a server that serves no listener yet.
 func NewServer(c Config) *Server {
-	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), m: newServerMetrics(c.Metrics, c.Direction)}
+	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), m: newServerMetrics(c.Metrics, c.Direction),
+		routes: make(map[string]*nexthop.Hop)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -130,7 +132,10 @@ func NewServer(c Config) *Server {
 	s.gone.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.hops = []*nexthop.Hop{c.NextHop}
-	for _, h := range c.Domains {
+	for name, h := range c.Domains {
+		if domain, err := policy.CanonicalDomain(name); err == nil {
+			s.routes[domain] = h
+		}
 		if !slices.Contains(s.hops, h) {
 			s.hops = append(s.hops, h)
 		}
@@ -316,9 +321,9 @@ func (s *Server) probe(h *nexthop.Hop) nexthop.Announced {
 
 // hop returns where received mail for an address is handed on.
 func (s *Server) hop(address string) *nexthop.Hop {
-	if i := strings.LastIndexByte(address, '@'); i >= 0 && len(s.config.Domains) > 0 {
-		if h, ok := s.config.Domains[strings.ToLower(address[i+1:])]; ok {
-			return h
+	if i := strings.LastIndexByte(address, '@'); i >= 0 && len(s.routes) > 0 {
+		if domain, err := policy.CanonicalDomain(address[i+1:]); err == nil && s.routes[domain] != nil {
+			return s.routes[domain]
 		}
 	}
 	return s.config.NextHop
