@@ -43,8 +43,10 @@ type Config struct {
 	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
 	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
 
-	Trust    pec.Trust     // which class the filters believe; the verified one when empty
-	Verifier *pec.Verifier // of the signatures of providers; may be nil: none is trusted
+	Trust pec.Trust // which class the filters believe; the verified one when empty
+	// PEC returns what is known of certified mail. It is asked once for each message, by the connections concurrently, and must be quick;
+	// may be nil: nothing is known.
+	PEC func() PEC
 
 	// Notify is given what the owner of a mailbox may want to be told, once the final replies of a message are known. It is called by the
 	// connections concurrently, and must not block; may be nil.
@@ -52,6 +54,12 @@ type Config struct {
 
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
+}
+
+// PEC is what is known of certified mail at one time, so that a message is judged by one state of it. It does not change.
+type PEC struct {
+	Verifier *pec.Verifier    // of the signatures of providers; nil: none is trusted
+	Domains  policy.Certified // which domains are certified; may be nil
 }
 
 // OriginHeader is a header field that the MTA prepends because the hook asked for it.
@@ -125,9 +133,6 @@ func NewServer(c Config) *Server {
 		routes: make(map[string]*nexthop.Hop)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.config.Verifier == nil {
-		s.config.Verifier = pec.NewVerifier(nil, nil)
 	}
 	s.gone.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())

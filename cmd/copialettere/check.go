@@ -98,7 +98,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 		nc.Close()
 		return detail + ", the daemon has it open", nil
 	}
-	a, err := openArchive(ctx, c, nil, nil)
+	a, err := openArchive(ctx, c, nil)
 	if errors.Is(err, level.ErrInUse) {
 		return "", fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
 	}
@@ -113,15 +113,9 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 // checkPEC reads the files that [pec] names, and shows what they hold.
 func (in *invocation) checkPEC(c config.PEC) bool {
 	ok := true
-	var files pecFiles
-	for _, one := range []struct {
-		name string
-		read func(config.PEC) (string, error)
-	}{{"list of domains", files.readDomains}, {"provider index", files.readIndex}, {"trust bundle", files.readBundle}} {
-		detail, err := one.read(c)
-		if detail != "" || err != nil {
-			ok = in.checked(one.name, detail, err) && ok
-		}
+	for _, f := range filesOf(c) {
+		x, err := f.read(new(pecFiles), f.path)
+		ok = in.checked(f.name, f.detail(x), err) && ok
 	}
 	return ok
 }
