@@ -21,6 +21,9 @@ Tests what the daemon needs before anything is switched: reads the configuration
 (unless the daemon has it open) and writes to it, talks to every next hop, and shows what it announces. The exit status is 0 when all is
 well, 1 when something else than the configuration is wrong, 2 when the configuration is. Run it as the daemon's user.
 
+A running daemon takes changed files of [pec] into use by itself, save one that has lost more than half of what it held; its log says which
+ones are in force.
+
 Example: sudo -u copialettere copialettere check
 `
 
