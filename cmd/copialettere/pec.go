@@ -188,7 +188,7 @@ func (w *pecWatch) known() lmtp.PEC {
 	return lmtp.PEC{Verifier: files.verifier, Domains: files.certified}
 }
 
-// look takes files into use that have changed since they were read last, by name, time, size or inode. It has one caller at a time.
+// look takes files into use whose time, size or inode is not that of the file that was read last. It has one caller at a time.
 func (w *pecWatch) look(now time.Time) {
 	if w == nil {
 		return
