@@ -5,6 +5,7 @@ go 1.26
 // Beside what the project is built on (go-smtp, go-message, go-mockdns in tests, goleveldb, toml), it takes:
 //   klauspost/compress      zstd, for the chunks of the journal
 //   PlakarKorp/go-cdc-chunkers  FastCDC, which finds the cuts between chunks
+//   golang.org/x/net        of it idna, for domains in either of their two forms, with the tables of golang.org/x/text that it needs
 // goleveldb stays at the commit of August 2021: the later ones leaked tables in production elsewhere.
 require (
 	github.com/BurntSushi/toml v1.6.0
@@ -13,6 +14,7 @@ require (
 	github.com/emersion/go-smtp v0.25.1
 	github.com/klauspost/compress v1.20.3
 	github.com/syndtr/goleveldb v1.0.1-0.20210819022825-2ae1ddf74ef7
+	golang.org/x/net v0.18.0
 	golang.org/x/sys v0.14.0 // indirect
 )
 
@@ -24,7 +26,6 @@ require (
 	github.com/miekg/dns v1.1.57 // indirect
 	github.com/zeebo/blake3 v0.2.4 // indirect
 	golang.org/x/mod v0.14.0 // indirect
-	golang.org/x/net v0.18.0 // indirect
 	golang.org/x/text v0.14.0 // indirect
 	golang.org/x/tools v0.15.0 // indirect
 )

@@ -44,7 +44,7 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 	}
 	if t.sentTo == "" {
 		var err error
-		if t.sentTo, err = c.Policy.SentTo(t.ctx, t.recipients()); err != nil {
+		if t.sentTo, err = c.Policy.SentTo(t.ctx, t.recipients(), t.pec.Domains); err != nil {
 			return policy.Verdict{}, err
 		}
 	}

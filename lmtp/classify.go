@@ -39,7 +39,7 @@ func (t *transaction) classify() (*classification, error) {
 	c.record.Message = *m
 	if m.Signed >= 0 {
 		var err error
-		if c.record.Signature, err = config.Verifier.Verify(ctx, body, table, m.Declared.From, time.Now()); err != nil {
+		if c.record.Signature, err = t.pec.Verifier.Verify(ctx, body, table, m.Declared.From, time.Now()); err != nil {
 			return nil, fmt.Errorf("verify signature: %w", err)
 		}
 	}

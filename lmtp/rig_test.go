@@ -125,7 +125,8 @@ func (r *rig) openJournal(o rigOptions) {
 	}
 	r.policy, err = policy.Open(ctx, settings, policy.Config{
 		Origin: o.origin, LoginDomain: "alpha.test",
-		Domains: []policy.Domain{{Name: "alpha.test", RecipientDelimiter: "+"}, {Name: "beta.test", RecipientDelimiter: "+"}},
+		Domains: []policy.Domain{{Name: "alpha.test", RecipientDelimiter: "+"}, {Name: "beta.test", RecipientDelimiter: "+"},
+			{Name: "xn--citt-3na.test", RecipientDelimiter: "+"}},
 	})
 	if err != nil {
 		r.tb.Fatal(err)

@@ -28,7 +28,7 @@ type Config struct {
 	Journal   *journal.Journal
 	Policy    *policy.Policy
 	NextHop   *nexthop.Hop
-	Domains   map[string]*nexthop.Hop // next hops of single domains, by lower-case name; may be nil. Received mail only
+	Domains   map[string]*nexthop.Hop // next hops of single domains, by name; may be nil. Received mail only
 
 	HelloName      string
 	MaxMessageSize int64 // bytes
@@ -43,8 +43,10 @@ type Config struct {
 	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
 	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
 
-	Trust    pec.Trust     // which class the filters believe; the verified one when empty
-	Verifier *pec.Verifier // of the signatures of providers; may be nil: none is trusted
+	Trust pec.Trust // which class the filters believe; the verified one when empty
+	// PEC returns what is known of certified mail. It is asked once for each message, by the connections concurrently, and must be quick;
+	// may be nil: nothing is known.
+	PEC func() PEC
 
 	// Notify is given what the owner of a mailbox may want to be told, once the final replies of a message are known. It is called by the
 	// connections concurrently, and must not block; may be nil.
@@ -52,6 +54,12 @@ type Config struct {
 
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
+}
+
+// PEC is what is known of certified mail at one time, so that a message is judged by one state of it. It does not change.
+type PEC struct {
+	Verifier *pec.Verifier    // of the signatures of providers; nil: none is trusted
+	Domains  policy.Certified // which domains are certified; may be nil
 }
 
 // OriginHeader is a header field that the MTA prepends because the hook asked for it.
@@ -66,7 +74,8 @@ type Server struct {
 	config Config
 	log    *slog.Logger
 	engine *smtp.Server
-	hops   []*nexthop.Hop // all different ones
+	hops   []*nexthop.Hop          // all different ones
+	routes map[string]*nexthop.Hop // Config.Domains by canonical name
 	m      serverMetrics
 
 	ctx    context.Context // ends when the server must not wait any longer
@@ -120,17 +129,18 @@ func (m *serverMetrics) verdict(reason string) {
 
 // NewServer returns a server that serves no listener yet.
 func NewServer(c Config) *Server {
-	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), m: newServerMetrics(c.Metrics, c.Direction)}
+	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), m: newServerMetrics(c.Metrics, c.Direction),
+		routes: make(map[string]*nexthop.Hop)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
-	}
-	if s.config.Verifier == nil {
-		s.config.Verifier = pec.NewVerifier(nil, nil)
 	}
 	s.gone.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.hops = []*nexthop.Hop{c.NextHop}
-	for _, h := range c.Domains {
+	for name, h := range c.Domains {
+		if domain, err := policy.CanonicalDomain(name); err == nil {
+			s.routes[domain] = h
+		}
 		if !slices.Contains(s.hops, h) {
 			s.hops = append(s.hops, h)
 		}
@@ -316,9 +326,9 @@ func (s *Server) probe(h *nexthop.Hop) nexthop.Announced {
 
 // hop returns where received mail for an address is handed on.
 func (s *Server) hop(address string) *nexthop.Hop {
-	if i := strings.LastIndexByte(address, '@'); i >= 0 && len(s.config.Domains) > 0 {
-		if h, ok := s.config.Domains[strings.ToLower(address[i+1:])]; ok {
-			return h
+	if i := strings.LastIndexByte(address, '@'); i >= 0 && len(s.routes) > 0 {
+		if domain, err := policy.CanonicalDomain(address[i+1:]); err == nil && s.routes[domain] != nil {
+			return s.routes[domain]
 		}
 	}
 	return s.config.NextHop

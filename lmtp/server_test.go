@@ -16,6 +16,7 @@ import (
 	"copialettere/journal"
 	"copialettere/lmtp/nexthop"
 	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy"
 )
 
 // client speaks to a hook.
@@ -540,4 +541,39 @@ func TestSlowKeptHop(t *testing.T) {
 	}
 	cl.say("QUIT\n")
 	cl.want("221")
+}
+
+// TestMessageHasOneStateOfPEC changes what is known of certified mail between MAIL and RCPT: it is in force from the next message on.
+func TestMessageHasOneStateOfPEC(t *testing.T) {
+	var certified atomic.Bool
+	var asked atomic.Int64
+	r := newRig(t, rigOptions{direction: journal.Sent, enable: anna, script: nexthoptest.Script{SMTP: true}, config: func(c *Config) {
+		c.SentByMailFrom = true
+		c.PEC = func() PEC {
+			asked.Add(1)
+			is := certified.Load()
+			return PEC{Domains: func(string) (bool, bool) { return is, true }}
+		}
+	}})
+	c := r.client()
+	c.say("EHLO mx.test\n")
+	c.want("250")
+	for n, want := range []policy.SentTo{policy.SentToOther, policy.SentToCertified, policy.SentToOther} {
+		c.say("MAIL FROM:<anna@alpha.test>\n")
+		c.want("250")
+		certified.Store(!certified.Load())
+		c.say("RCPT TO:<bruno@ext.test>\nRCPT TO:<carla@ext.test>\nDATA\n")
+		c.want("250", "250", "354")
+		c.say(fmt.Sprintf("Subject: %d\n\ntext\n.\n", n))
+		c.want("250")
+		list := r.entries("anna@alpha.test")
+		if len(list) != n+1 || list[n].SentTo != string(want) {
+			t.Fatalf("message %d: %+v, want %s", n, list, want)
+		}
+	}
+	if asked.Load() != 3 {
+		t.Errorf("asked %d times for 3 messages", asked.Load())
+	}
+	c.say("QUIT\n")
+	c.want("221")
 }

@@ -14,6 +14,7 @@ import (
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
 	"copialettere/policy/notice"
+	"copialettere/policy/pec"
 )
 
 var errAborted = errors.New("transaction given up")
@@ -39,6 +40,7 @@ type transaction struct {
 	ctx     context.Context
 	from    path
 	forward xforward
+	pec     PEC
 	refused bool // MAIL was
 	legs    []*leg
 	lines   []*line
@@ -62,6 +64,12 @@ func newTransaction(s *session, from path) *transaction {
 	t := &transaction{s: s, id: newTransactionID(), ctx: server.ctx, from: from, forward: maps.Clone(s.c.forward)}
 	t.log = s.c.log.With("transaction", t.id)
 	t.head.header = server.config.Origin
+	if server.config.PEC != nil {
+		t.pec = server.config.PEC()
+	}
+	if t.pec.Verifier == nil {
+		t.pec.Verifier = pec.NewVerifier(nil, nil)
+	}
 	return t
 }
 

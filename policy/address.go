@@ -11,11 +11,8 @@ import (
 // maxAddress is the longest address that is looked at, in bytes. RFC 5321 section 4.5.3.1.3 allows 256 for a path; MTAs take more.
 const maxAddress = 1024
 
-// maxDomain is the longest domain, in bytes (RFC 5321 section 4.5.3.1.2).
-const maxDomain = 255
-
-// Address is a mailbox address in canonical form: lower case, without quotes, the domain in Unicode and without a trailing dot. Two
-// addresses of one mailbox are equal as Go values, save for their extension.
+// Address is a mailbox address in canonical form: lower case, without quotes, the domain as CanonicalDomain has it. Two addresses of one
+// mailbox are equal as Go values, save for their extension.
 type Address struct {
 	Local  string // unquoted; never empty in a parsed address
 	Domain string // empty only for the <postmaster> of RFC 5321 section 4.1.1.3
@@ -67,7 +64,7 @@ func parsePath(s string) (Address, error) {
 	if rest == "" {
 		return a, nil
 	}
-	domain, err := parseDomain(rest[1:])
+	domain, err := CanonicalDomain(rest[1:])
 	if rest[0] != '@' || err != nil {
 		return bad("bad domain")
 	}
@@ -106,43 +103,6 @@ func cutLocal(path string) (local, rest string, ok bool) {
 // notAtom says that r is neither atext (RFC 5322 section 3.2.3, RFC 6532 section 3.2) nor a dot.
 func notAtom(r rune) bool {
 	return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,"`, r) || r > 0x7f && (unicode.IsControl(r) || unicode.IsSpace(r))
-}
-
-// parseDomain returns a domain or address literal in canonical form.
-func parseDomain(s string) (string, error) {
-	bad := func(why string) (string, error) { return "", fmt.Errorf("domain %.100q: %w: %s", s, ErrAddress, why) }
-	if len(s) > maxDomain || !utf8.ValidString(s) {
-		return bad("too long, or invalid UTF-8")
-	}
-	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
-		if strings.IndexFunc(s[1:len(s)-1], notLiteral) >= 0 {
-			return bad("bad address literal")
-		}
-		return strings.ToLower(s), nil
-	}
-	labels := strings.Split(strings.ToLower(strings.TrimSuffix(s, ".")), ".")
-	for i, label := range labels {
-		if label == "" {
-			return bad("empty label")
-		}
-		if strings.IndexFunc(label, notLabel) >= 0 {
-			return bad("bad character")
-		}
-		labels[i] = unicodeLabel(label)
-	}
-	domain := strings.Join(labels, ".")
-	if len(domain) > maxDomain {
-		return bad("too long")
-	}
-	return domain, nil
-}
-
-func notLiteral(r rune) bool {
-	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != ':' && r != '.' && r != '-'
-}
-
-func notLabel(r rune) bool {
-	return r < 0x80 && r != '_' && (r == ':' || r == '.' || notLiteral(r)) || r >= 0x80 && (unicode.IsControl(r) || unicode.IsSpace(r))
 }
 
 // String returns the address in canonical form, with a quoted local part only where RFC 5321 section 4.1.2 demands it. ParseAddress

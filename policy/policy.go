@@ -108,9 +108,6 @@ type Config struct {
 	LoginDomain string
 	// Rights is which settings an owner may change.
 	Rights Rights
-	// Certified says of a domain in canonical form whether its mailboxes are certified, and whether that is known. It is asked for each
-	// recipient of a sent message, must be quick, and may be called concurrently. Nil knows of none.
-	Certified func(domain string) (certified, known bool)
 }
 
 // Domain is a mail domain with archives.
@@ -145,13 +142,13 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.LoginDomain != "" {
-		if _, err := parseDomain(c.LoginDomain); err != nil {
+		if _, err := CanonicalDomain(c.LoginDomain); err != nil {
 			errs = append(errs, fmt.Errorf("login domain: %w", err))
 		}
 	}
 	seen := make(map[string]bool)
 	for _, d := range c.Domains {
-		name, err := parseDomain(d.Name)
+		name, err := CanonicalDomain(d.Name)
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -206,7 +203,6 @@ type Policy struct {
 	redirectValue string
 	redirectFrom  []netip.Prefix
 	loginDomain   string
-	certified     func(domain string) (certified, known bool)
 	ownerKeys     []string
 	// By canonical domain, for those that are configured.
 	delimiters     map[string]string
@@ -225,7 +221,7 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 		return nil, err
 	}
 	p := &Policy{
-		store: store, origin: c.Origin, redirectFrom: c.RedirectFrom, certified: c.Certified, ownerKeys: c.Rights.ownerKeys(),
+		store: store, origin: c.Origin, redirectFrom: c.RedirectFrom, ownerKeys: c.Rights.ownerKeys(),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
 	}
 	if p.origin == "" {
@@ -235,10 +231,10 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 		p.redirectName, p.redirectValue, _ = splitField(c.RedirectHeader)
 	}
 	if c.LoginDomain != "" {
-		p.loginDomain, _ = parseDomain(c.LoginDomain)
+		p.loginDomain, _ = CanonicalDomain(c.LoginDomain)
 	}
 	for _, d := range c.Domains {
-		name, _ := parseDomain(d.Name)
+		name, _ := CanonicalDomain(d.Name)
 		p.delimiters[name] = d.RecipientDelimiter
 		for _, postmaster := range d.Postmasters {
 			a, _ := ParseAddress(postmaster)

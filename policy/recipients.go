@@ -115,10 +115,14 @@ func decodeRecipient(b []byte, err error) (k knownRecipient, found bool, _ error
 	return k, err == nil, err
 }
 
+// Certified says of a domain in the form of CanonicalDomain whether its mailboxes are certified, and whether that is known. It is asked for
+// each recipient of a sent message, must be quick, and may be called concurrently. Nil knows of none.
+type Certified func(domain string) (certified, known bool)
+
 // SentTo says to whom a message goes, from the paths of its envelope: SentToCertified if one recipient at least is certified, SentToOther
-// if it is known of each that it is not, SentToUnknown otherwise. Config.Certified is asked first; where it does not know, what
-// acceptance receipts have taught decides. An error is one of the store.
-func (p *Policy) SentTo(ctx context.Context, recipients []string) (SentTo, error) {
+// if it is known of each that it is not, SentToUnknown otherwise. Where the domain does not tell, what acceptance receipts have taught
+// decides. An error is one of the store.
+func (p *Policy) SentTo(ctx context.Context, recipients []string, domains Certified) (SentTo, error) {
 	all := len(recipients) > 0
 	var open []Address
 	for _, path := range recipients {
@@ -128,8 +132,8 @@ func (p *Policy) SentTo(ctx context.Context, recipients []string) (SentTo, error
 			continue
 		}
 		certified, known := false, false
-		if p.certified != nil {
-			certified, known = p.certified(a.Domain)
+		if domains != nil {
+			certified, known = domains(a.Domain)
 		}
 		switch {
 		case known && certified:

@@ -14,11 +14,11 @@ import (
 )
 
 func TestSentTo(t *testing.T) {
-	c := testConfig()
-	c.Certified = func(domain string) (certified, known bool) {
-		return domain == "pec.test", domain == "pec.test" || domain == "plain.test"
+	domains := func(domain string) (certified, known bool) {
+		certified = domain == "pec.test" || domain == "città.test"
+		return certified, certified || domain == "plain.test"
 	}
-	p, _ := openTest(t, c)
+	p, _ := openTest(t, testConfig())
 	err := p.Learn(t.Context(), time.Now(), []Recipient{
 		{"studio@ext.test", true}, {"carlo@ext.test", false}, {"wrong@pec.test", false}, {"wrong@plain.test", true}, {"no address", true}, {"postmaster", true},
 	})
@@ -31,6 +31,8 @@ func TestSentTo(t *testing.T) {
 	}{
 		{"none", "", SentToUnknown},
 		{"by its domain", "ufficio@PEC.test", SentToCertified},
+		{"by its domain in ASCII", "ufficio@xn--citt-3na.test", SentToCertified},
+		{"by its domain in Unicode", "ufficio@Città.test", SentToCertified},
 		{"by its domain, not", "ufficio@plain.test", SentToOther},
 		{"learned", "<Studio@Ext.Test>", SentToCertified},
 		{"learned, not", "carlo@ext.test", SentToOther},
@@ -45,13 +47,12 @@ func TestSentTo(t *testing.T) {
 		{"an extension is another address", "studio+x@ext.test", SentToUnknown},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got, err := p.SentTo(t.Context(), strings.Fields(c.recipients)); err != nil || got != c.want {
+			if got, err := p.SentTo(t.Context(), strings.Fields(c.recipients), domains); err != nil || got != c.want {
 				t.Errorf("SentTo = %q, %v; want %q", got, err, c.want)
 			}
 		})
 	}
-	p, _ = openTest(t, testConfig())
-	if got, err := p.SentTo(t.Context(), []string{"ufficio@pec.test"}); err != nil || got != SentToUnknown {
+	if got, err := p.SentTo(t.Context(), []string{"ufficio@pec.test"}, nil); err != nil || got != SentToUnknown {
 		t.Errorf("without an index: %q, %v", got, err)
 	}
 }
@@ -81,7 +82,7 @@ func TestLearn(t *testing.T) {
 				if receipts[newest].certified {
 					want = SentToCertified
 				}
-				if got, err := p.SentTo(t.Context(), []string{"studio@ext.test"}); err != nil || got != want {
+				if got, err := p.SentTo(t.Context(), []string{"studio@ext.test"}, nil); err != nil || got != want {
 					t.Fatalf("seed %d, newest %v: %q, %v", seed, receipts[newest], got, err)
 				}
 			}
@@ -117,7 +118,7 @@ func TestLearnMany(t *testing.T) {
 	if err := p.Learn(t.Context(), time.Now(), many); err == nil {
 		t.Error("what was learned can not be read, and Learn is content")
 	}
-	if got, err := p.SentTo(t.Context(), []string{"u0@ext.test"}); err == nil || got != SentToUnknown {
+	if got, err := p.SentTo(t.Context(), []string{"u0@ext.test"}, nil); err == nil || got != SentToUnknown {
 		t.Errorf("SentTo = %q, %v", got, err)
 	}
 	store.fail = kv.ErrUnavailable
@@ -146,7 +147,7 @@ func TestLearnAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got, err := p.SentTo(t.Context(), []string{address}); err != nil || (got == SentToCertified) != newest {
+		if got, err := p.SentTo(t.Context(), []string{address}, nil); err != nil || (got == SentToCertified) != newest {
 			t.Fatalf("round %d: %q, %v; the newest says %v", round, got, err, newest)
 		}
 	}
@@ -156,7 +157,7 @@ func TestLearnAtOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := p.SentTo(t.Context(), []string{order[0].Address}); err != nil || got != SentToCertified {
+		if got, err := p.SentTo(t.Context(), []string{order[0].Address}, nil); err != nil || got != SentToCertified {
 			t.Errorf("%v: %q, %v", order, got, err)
 		}
 	}

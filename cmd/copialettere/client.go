@@ -38,7 +38,7 @@ func (in *invocation) open(ctx context.Context) (*client, error) {
 		return nil, fmt.Errorf("admin socket: %w: run this as the daemon's user", err)
 	}
 	log := slog.New(slog.NewTextHandler(in.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := openArchive(ctx, c, nil, log)
+	a, err := openArchive(ctx, c, log)
 	if errors.Is(err, level.ErrInUse) {
 		return nil, fmt.Errorf("%w and does not answer at %s", err, socket)
 	}

@@ -163,20 +163,20 @@ type archive struct {
 	maxShare float64       // of all entries that a run of the retention deletes without being told to
 }
 
-// openArchive opens the data folder, which only one process can. The files of [pec] are for what judges mail; nil is for what does not.
-func openArchive(ctx context.Context, c *config.Config, files *pecFiles, log *slog.Logger) (*archive, error) {
+// openArchive opens the data folder, which only one process can.
+func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*archive, error) {
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
 	a := &archive{metrics: new(metrics.Registry), grace: c.Erase.Grace, maxShare: float64(c.Retention.MaxShare) / 100}
-	if err := a.open(ctx, c, files, log); err != nil {
+	if err := a.open(ctx, c, log); err != nil {
 		a.close()
 		return nil, err
 	}
 	return a, nil
 }
 
-func (a *archive) open(ctx context.Context, c *config.Config, files *pecFiles, log *slog.Logger) (err error) {
+func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	if a.engine, err = level.Open(filepath.Join(c.Data, journalFolder), level.Options{Metrics: a.metrics, Logger: log}); err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (a *archive) open(ctx context.Context, c *config.Config, files *pecFiles, l
 	if err != nil {
 		return err
 	}
-	if a.policy, err = policy.Open(ctx, settings, policyConfig(c, files)); err != nil {
+	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
 		return err
 	}
 	a.journal, err = journal.Open(a.engine, journal.Options{Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile)})
@@ -209,15 +209,12 @@ func (a *archive) backend(log *slog.Logger) httpd.Backend {
 	return httpd.Backend{Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace, MaxShare: a.maxShare}
 }
 
-func policyConfig(c *config.Config, files *pecFiles) policy.Config {
+func policyConfig(c *config.Config) policy.Config {
 	p := policy.Config{Rights: c.Rights}
 	for _, d := range c.Domains {
 		p.Domains = append(p.Domains, policy.Domain{
 			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults,
 		})
-	}
-	if files != nil {
-		p.Certified = files.certified
 	}
 	if c.Received != nil {
 		p.Origin = policy.OriginSource(c.Received.Origin)

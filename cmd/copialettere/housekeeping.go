@@ -47,6 +47,7 @@ type keeper struct {
 }
 
 func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
+	k.pec.look(now)
 	if err := k.archive.journal.Unspool(ctx); err != nil {
 		k.log.Error("gaps are still spooled", "error", err)
 	}

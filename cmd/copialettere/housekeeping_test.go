@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -13,11 +12,11 @@ import (
 )
 
 // keeperOf opens the data folder of a place as the daemon has it, without its listeners.
-func keeperOf(t *testing.T, p *place) (*keeper, *bytes.Buffer) {
+func keeperOf(t *testing.T, p *place) (*keeper, *safeBuffer) {
 	t.Helper()
-	log := new(bytes.Buffer)
+	log := new(safeBuffer)
 	logger := slog.New(slog.NewTextHandler(log, nil))
-	a, err := openArchive(t.Context(), p.config(), nil, logger)
+	a, err := openArchive(t.Context(), p.config(), logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +25,10 @@ func keeperOf(t *testing.T, p *place) (*keeper, *bytes.Buffer) {
 			t.Error(err)
 		}
 	})
-	d := &daemon{config: p.config(), log: logger, archive: a}
+	d := &daemon{config: p.config(), log: logger, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
+	if d.pec, err = openPEC(d.config.PEC, a.metrics, logger); err != nil {
+		t.Fatal(err)
+	}
 	return &keeper{daemon: d, backend: a.backend(logger)}, log
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/pec/pectest"
 )
@@ -228,11 +229,11 @@ func TestPECFiles(t *testing.T) {
 	}
 
 	c := p.config()
-	files, err := readPEC(c.PEC)
+	a, err := openArchive(t.Context(), c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := openArchive(t.Context(), c, files, slog.New(slog.DiscardHandler))
+	watch, err := openPEC(c.PEC, a.metrics, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +244,7 @@ func TestPECFiles(t *testing.T) {
 		"a@unknown.test":             policy.SentToUnknown,
 		"a@unknown.test,b@list.test": policy.SentToCertified,
 	} {
-		if got, err := a.policy.SentTo(t.Context(), strings.Split(recipients, ",")); err != nil || got != want {
+		if got, err := a.policy.SentTo(t.Context(), strings.Split(recipients, ","), watch.known().Domains); err != nil || got != want {
 			t.Errorf("mail to %s goes to %s, %v, want %s", recipients, got, err, want)
 		}
 	}
@@ -263,7 +264,7 @@ func TestPECFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := c.PEC
 			spoil(&c)
-			if _, err := readPEC(c); err == nil || !strings.Contains(err.Error(), p.dir) {
+			if _, err := openPEC(c, new(metrics.Registry), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), p.dir) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -281,7 +282,7 @@ func TestRights(t *testing.T) {
 	p := newPlace(t)
 	p.configure("[rights]\nowner = [\"archive\", \"quota\"]\n")
 	p.must("init")
-	a, err := openArchive(t.Context(), p.config(), nil, slog.New(slog.DiscardHandler))
+	a, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

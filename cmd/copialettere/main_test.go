@@ -332,7 +332,7 @@ func TestOneProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openArchive(t.Context(), c, nil, slog.New(slog.DiscardHandler)); !errors.Is(err, level.ErrInUse) {
+	if _, err := openArchive(t.Context(), c, slog.New(slog.DiscardHandler)); !errors.Is(err, level.ErrInUse) {
 		t.Errorf("second process: %v", err)
 	}
 }

@@ -151,6 +151,23 @@ func TestPractice(t *testing.T) {
 	}
 }
 
+// TestPracticeDomainForms has a recipient whose domain is in ASCII in the envelope and in Unicode in the receipt: it is one recipient.
+func TestPracticeDomainForms(t *testing.T) {
+	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
+	mail := practiceMail
+	mail.To = []string{"dario@città.test"}
+	c := office.Send(mail, "completa")
+	p, spec := sentPlace(t)
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	p.send(spec, anna, []string{"dario@xn--citt-3na.test"}, c.Original)
+	p.deliver(string(c.Acceptance), anna, anna)
+	list := p.practices()
+	if len(list) != 1 || outcomes(list[0]) != "dario@città.test accepted" {
+		t.Errorf("got %+v", list)
+	}
+}
+
 // TestBriefReceipt compares brief receipts with the message that was sent: the right one, another one, and none.
 func TestBriefReceipt(t *testing.T) {
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))

@@ -17,7 +17,6 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
-	"copialettere/policy/pec"
 )
 
 const serveHelp = `Usage: copialettere serve [-config FILE]
@@ -65,16 +64,15 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}
-	files, err := readPEC(c.PEC)
-	if err != nil {
-		return err
-	}
-	a, err := openArchive(ctx, c, files, log)
+	a, err := openArchive(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	d := &daemon{config: c, log: log, files: files, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
+	d := &daemon{config: c, log: log, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
+	if d.pec, err = openPEC(c.PEC, a.metrics, log); err != nil {
+		return err
+	}
 	if d.notices, err = newNoticeMailer(ctx, c, a, log); err != nil {
 		return err
 	}
@@ -97,8 +95,8 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 type daemon struct {
 	config  *config.Config
 	log     *slog.Logger
-	files   *pecFiles
 	archive *archive
+	pec     *pecWatch     // nil where [pec] names no file
 	notices *noticeMailer // nil where none are configured
 	hooks   []*lmtp.Server
 	admin   []*http.Server
@@ -212,7 +210,7 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		HelloName: h.HelloName, MaxMessageSize: h.MaxMessageSize, MaxRecipients: h.MaxRecipients, MaxConnections: h.MaxConnections,
 		IdleTimeout: h.Timeouts.Idle, DataTimeout: h.Timeouts.Data, JournalTimeout: h.Timeouts.Journal,
 		DeliverOnJournalError: h.OnJournalError == config.JournalErrorDeliver,
-		Trust:                 d.config.PEC.Trust, Verifier: pec.NewVerifier(d.files.bundle, d.files.index),
+		Trust:                 d.config.PEC.Trust, PEC: d.pec.known,
 		Notify: d.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
 	}
 }

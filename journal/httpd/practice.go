@@ -195,7 +195,7 @@ func (p *PracticeView) describe(states pec.States, now time.Time) {
 		p.Folder, p.UID, p.Time, p.Subject = e.FolderName(), e.UID, &e.Time, part.Decode(e.Subject)
 		p.MessageID = cmp.Or(p.MessageID, strings.Trim(e.MessageID, "<> "))
 		for _, address := range e.Recipients {
-			if address = strings.ToLower(address); !known[address] {
+			if address = pec.NormalAddress(address); !known[address] {
 				known[address] = true
 				p.Recipients = append(p.Recipients, PracticeOutcome{Address: address})
 			}

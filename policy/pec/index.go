@@ -12,6 +12,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"copialettere/policy"
 )
 
 // Index is the index of PEC providers (IGPEC, RFC 6109 4.5): which certificates each one signs with, and which domains it manages. It does
@@ -150,11 +152,16 @@ func hashKey(s string) string {
 	}, strings.ToLower(clip(s)))
 }
 
+// domainKey returns a domain as the index keeps it: in the canonical form of package policy, or, where it is none, in lower case.
 func domainKey(s string) string {
-	return strings.ToLower(strings.TrimSuffix(clip(strings.TrimSpace(s)), "."))
+	s = clip(strings.TrimSpace(s))
+	if domain, err := policy.CanonicalDomain(s); err == nil {
+		return domain
+	}
+	return strings.ToLower(s)
 }
 
-// Certified reports whether a domain is one of PEC. Domains below a managed one are not, unless they are named themselves.
+// Certified reports whether a domain, in either form of its labels, is one of PEC. Domains below a managed one are not, unless they are named themselves.
 func (x *Index) Certified(domain string) bool {
 	return x != nil && len(x.domains[domainKey(domain)]) > 0
 }

@@ -126,6 +126,65 @@ func TestParseIndexForms(t *testing.T) {
 	}
 }
 
+// TestDomainForms has the domain of a provider in Unicode and in ASCII, in the index and in a message; the certificate has it in ASCII.
+func TestDomainForms(t *testing.T) {
+	const unicode, ascii = "città.test", "xn--citt-3na.test"
+	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
+	o.Sender.Domain = ascii
+	o.Sender.Identity = o.Authority.Issue(o.Sender.Address(), "CITTÀ PEC", o.Sender.Identity.Key, nil)
+	ldif := pectest.IndexLDIF(o.Sender)
+	plain := []byte("managedDomains: " + ascii)
+	coded := func(domain string) []byte {
+		return []byte("managedDomains:: " + base64.StdEncoding.EncodeToString([]byte(domain)))
+	}
+	for name, text := range map[string][]byte{
+		"ASCII":             ldif,
+		"ASCII, upper case": bytes.Replace(ldif, plain, []byte("managedDomains: XN--CITT-3NA.Test."), 1),
+		"Unicode":           bytes.Replace(ldif, plain, coded(unicode), 1),
+		"Unicode, raw":      bytes.Replace(ldif, plain, []byte("managedDomains: "+unicode), 1),
+		"upper case":        bytes.Replace(ldif, plain, coded("CITTÀ.test"), 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			x, err := pec.ParseIndex(bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for domain, want := range map[string]bool{unicode: true, ascii: true, "CITTÀ.TEST": true, "citta.test": false, "xn--citt-3n.test": false} {
+				if got := x.Certified(domain); got != want {
+					t.Errorf("%s is certified: %v", domain, got)
+				}
+			}
+			for _, from := range []string{ascii, unicode} {
+				c := o.Send(letter(), "")
+				message := c.Notice(pectest.Notice{Class: pec.PostaCertificata, Variation: pectest.Variation{Header: func(fields []string) []string {
+					for i, f := range fields {
+						if strings.HasPrefix(f, "From:") {
+							fields[i] = strings.ReplaceAll(f, ascii, from)
+						}
+					}
+					return fields
+				}}})
+				if !strings.Contains(string(message), "posta-certificata@"+from) {
+					t.Fatalf("the message is not from %s", from)
+				}
+				if s := verify(t, pec.NewVerifier(verifierBundle(o), x), message); s.Result != pec.ResultVerified {
+					t.Errorf("from %s: %s: %s", from, s.Result, s.Reason)
+				}
+			}
+		})
+	}
+	odd := bytes.Replace(ldif, plain, []byte("managedDomains: xn--citt-3n.test\nmanagedDomains: *.Wild.test"), 1)
+	x, err := pec.ParseIndex(bytes.NewReader(odd))
+	if err != nil {
+		t.Fatalf("odd domains: %v", err)
+	}
+	for domain, want := range map[string]bool{"xn--citt-3n.test": true, "*.wild.test": true, "a.wild.test": false, unicode: false, "altro.città.test": true} {
+		if got := x.Certified(domain); got != want {
+			t.Errorf("odd domains: %s is certified: %v", domain, got)
+		}
+	}
+}
+
 // endless is a file without an end.
 type endless struct {
 	line string

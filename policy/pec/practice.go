@@ -72,7 +72,7 @@ const (
 // Key names one recipient of one certified message.
 type Key struct {
 	Identifier string // as in Links
-	Recipient  string // address in lower case
+	Recipient  string // address in the form of NormalAddress
 }
 
 // Event is what a receipt says of one recipient.
@@ -114,7 +114,7 @@ func (m *Message) Events() []Event {
 	}
 	kinds := make(map[string]string, len(c.Recipients))
 	for _, r := range c.Recipients {
-		kinds[normalAddress(r.Address)] = strings.ToLower(r.Kind)
+		kinds[NormalAddress(r.Address)] = strings.ToLower(r.Kind)
 	}
 	detail := c.ErrorDetail
 	if kind == EventDelivered {
@@ -122,7 +122,7 @@ func (m *Message) Events() []Event {
 	}
 	var events []Event
 	for _, address := range recipients {
-		address = normalAddress(address)
+		address = NormalAddress(address)
 		events = append(events, Event{Key: Key{identifier, address}, Kind: kind, Time: c.Time, RecipientKind: kinds[address],
 			Code: strings.ToLower(c.Error), Detail: detail})
 	}
@@ -149,9 +149,12 @@ func (c *Certification) about() []string {
 	return nil
 }
 
-// normalAddress returns an address by which recipients are compared: PEC providers do not tell cases apart.
-func normalAddress(address string) string {
-	return strings.ToLower(strings.Trim(strings.TrimSpace(address), "<>"))
+// NormalAddress returns an address by which recipients are compared: in lower case, since PEC providers do not tell cases apart, and with the
+// domain in the canonical form of package policy.
+func NormalAddress(address string) string {
+	address = strings.ToLower(strings.Trim(strings.TrimSpace(address), "<>"))
+	i := strings.LastIndexByte(address, '@')
+	return address[:i+1] + domainKey(address[i+1:])
 }
 
 // Fact is one thing that is known of a recipient.

@@ -227,3 +227,21 @@ func TestEventsWithoutRecipient(t *testing.T) {
 		t.Errorf("no practice: %+v", events)
 	}
 }
+
+func TestNormalAddress(t *testing.T) {
+	for _, c := range []struct{ name, in, want string }{
+		{"as it is", "anna@beta.test", "anna@beta.test"},
+		{"case, brackets and blanks", " <Anna@Beta.TEST> ", "anna@beta.test"},
+		{"domain in Unicode", "Anna@Città.test", "anna@città.test"},
+		{"domain in ASCII", "anna@xn--citt-3na.test", "anna@città.test"},
+		{"domain that only looks encoded", "anna@xn--citt-3n.test", "anna@xn--citt-3n.test"},
+		{"two at signs", `"a@b"@xn--citt-3na.test`, `"a@b"@città.test`},
+		{"no domain", "Postmaster", "postmaster"},
+		{"no address", "a b", "a b"},
+		{"empty", "", ""},
+	} {
+		if got := pec.NormalAddress(c.in); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

@@ -89,10 +89,11 @@ func NewVerifier(bundle []*x509.Certificate, index *Index) *Verifier {
 	return v
 }
 
-// ParseBundle reads a trust bundle: certificates in PEM. Text between them is passed over. A bundle without a certificate, or with a block of
-// another kind, is an error.
+// ParseBundle reads a trust bundle: certificates in PEM. Text between them is passed over. A bundle without a certificate, with a block of
+// another kind, or with one that is broken or cut off, is an error.
 func ParseBundle(text []byte) ([]*x509.Certificate, error) {
 	var bundle []*x509.Certificate
+	begun := bytes.Count(append([]byte("\n"), text...), []byte("\n-----BEGIN "))
 	for {
 		block, rest := pem.Decode(text)
 		if block == nil {
@@ -110,6 +111,10 @@ func ParseBundle(text []byte) ([]*x509.Certificate, error) {
 	}
 	if len(bundle) == 0 {
 		return nil, errors.New("no certificate in PEM")
+	}
+	// The decoder passes over what it can not read.
+	if len(bundle) < begun {
+		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(bundle))
 	}
 	return bundle, nil
 }
@@ -315,7 +320,7 @@ func (v *Verifier) judge(s *Signature, signer *x509.Certificate, data *signedDat
 		s.Reason = err.Error()
 		return
 	}
-	if !slices.ContainsFunc(signer.EmailAddresses, func(a string) bool { return equalFold(a, address) }) {
+	if !slices.ContainsFunc(signer.EmailAddresses, func(a string) bool { return sameAddress(a, address) }) {
 		s.Reason = fmt.Sprintf("the certificate is not for %.200q", address)
 		return
 	}
@@ -343,6 +348,13 @@ func senderOf(from string) (string, error) {
 		return "", errors.New("the field From does not hold exactly one address")
 	}
 	return list[0].Mailbox(), nil
+}
+
+// sameAddress reports whether two addresses are the same in any case. A certificate has the domain in ASCII (RFC 5280 4.2.1.6), a From field
+// in either form.
+func sameAddress(a, b string) bool {
+	i, j := strings.LastIndexByte(a, '@'), strings.LastIndexByte(b, '@')
+	return i >= 0 && j >= 0 && equalFold(a[:i], b[:j]) && domainKey(a[i+1:]) == domainKey(b[j+1:])
 }
 
 // trust looks for a chain from the signer to the bundle. The profile (RFC 6109 5.5) wants a certificate that is no authority and whose

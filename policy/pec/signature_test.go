@@ -260,6 +260,8 @@ func TestParseBundle(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty": "", "no PEM": "x", "DER": string(a.Certificate.Raw),
 		"damaged":      strings.Replace(string(a.PEM()), "MII", "MIJ", 1),
+		"cut off":      string(a.PEM()) + string(rogue.PEM()[:200]),
+		"one damaged":  strings.Replace(string(a.PEM()), "MII", "\x00II", 1) + string(rogue.PEM()),
 		"another kind": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
 	} {
 		if _, err := pec.ParseBundle([]byte(text)); err == nil {

@@ -13,7 +13,8 @@ import (
 	"copialettere/policy/pec"
 )
 
-// PEC is how certified mail and certified recipients are told from others. The files are read when the daemon starts.
+// PEC is how certified mail and certified recipients are told from others. The files are read when the daemon starts,
+// and anew when they have changed.
 type PEC struct {
 	// Trust is what the filter believes of the class of a message. TrustBundle is there with pec.TrustSignature.
 	Trust pec.Trust

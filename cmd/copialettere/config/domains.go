@@ -19,8 +19,8 @@ const (
 // LoadDomains reads the list of domains of pec.domains_file and tells of each whether its mailboxes are certified. The keys are in the
 // canonical form of package policy. The error is of type Errors where the file could be read.
 //
-// There is one domain on a line. A ! before it says that its mailboxes are known not to be certified. From # on, a line is a comment. Case
-// does not count. A domain counts for itself and not for those below it.
+// There is one domain on a line, in Unicode or in ASCII ("xn--"). A ! before it says that its mailboxes are known not to be certified. From #
+// on, a line is a comment. Case does not count. A domain counts for itself and not for those below it.
 func LoadDomains(path string) (map[string]bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -73,15 +73,21 @@ func parseDomains(file, text string) (map[string]bool, error) {
 	return domains, nil
 }
 
-// canonicalDomain reads a domain and returns it in the form of package policy.
+// canonicalDomain reads a domain in either form, and returns it in that of package policy.
 func canonicalDomain(s string) (string, *fault) {
-	domain, f := parseDomain(s)
-	if f != nil {
+	// A character beyond ASCII may stand where a letter may.
+	ascii := strings.Map(func(r rune) rune {
+		if r > 0x7f {
+			return 'x'
+		}
+		return r
+	}, s)
+	domain, err := policy.CanonicalDomain(s)
+	if isDomain(ascii) && err == nil {
+		return domain, nil
+	}
+	if _, f := parseDomain(s); f != nil && ascii == s {
 		return "", f
 	}
-	a, err := policy.ParseAddress("postmaster@" + domain)
-	if err != nil {
-		return "", faultf(`write a domain such as "alpha.test"`, "%s is no domain", quote(s))
-	}
-	return a.Domain, nil
+	return "", faultf(`write a domain such as "alpha.test"`, "%s is no domain", quote(s))
 }

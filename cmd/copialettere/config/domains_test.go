@@ -22,17 +22,24 @@ func TestLoadDomains(t *testing.T) {
 			"alpha.test": true, "beta.test": true, "ext.test": false, "gmx.test": false,
 		}, nil},
 		{"byte order mark, no last line end", "\ufeffalpha.test", map[string]bool{"alpha.test": true}, nil},
-		{"in the form of policy", "xn--perch-fsa.test", map[string]bool{"perché.test": true}, nil},
+		{"in ASCII", "xn--perch-fsa.test", map[string]bool{"perché.test": true}, nil},
+		{"in Unicode", "!PERCHÉ.test\n中国.test", map[string]bool{"perché.test": false, "中国.test": true}, nil},
+		{"in both forms", "xn--perch-fsa.test\nperché.test\nXN--Perch-FSA.TEST", map[string]bool{"perché.test": true}, nil},
+		{"only looks encoded", "xn--perch-fs.test", map[string]bool{"xn--perch-fs.test": true}, nil},
+		{"contradiction in both forms", "xn--perch-fsa.test\n!perché.test", nil, []string{
+			`:2: "perché.test" is certified in one line and not in another, line 1: remove one of the two`,
+		}},
 		{"the same twice", "alpha.test\nALPHA.test\n!beta.test\n!beta.test\n", map[string]bool{"alpha.test": true, "beta.test": false}, nil},
 		{"contradiction", "alpha.test\nbeta.test\n!alpha.test\n", nil, []string{
 			`:3: "alpha.test" is certified in one line and not in another, line 1: remove one of the two`,
 		}},
-		{"no domains", "@alpha.test\nperché.test\n!\nalpha.test beta.test\n*.alpha.test\nalpha.test\n", nil, []string{
+		{"no domains", "@alpha.test\nperché test\n!\nalpha.test beta.test\n*.perché.test\nalpha.test\ncitt\xe0.test\n", nil, []string{
 			`:1: "@alpha.test" is no domain: write "alpha.test"`,
-			`:2: "perché.test" is no domain: write it in its ASCII form, which begins with "xn--"`,
+			`:2: "perché test" is no domain: write a domain such as "alpha.test"`,
 			`:3: "" is no domain: write a domain such as "alpha.test"`,
 			`:4: "alpha.test beta.test" is no domain: write a domain such as "alpha.test"`,
-			`:5: "*.alpha.test" is no domain: write a domain such as "alpha.test"`,
+			`:5: "*.perché.test" is no domain: write a domain such as "alpha.test"`,
+			`:7: "citt\xe0.test" is no domain: write a domain such as "alpha.test"`,
 		}},
 		{"empty", "# nothing yet\n", nil, []string{": there is no domain in it: write one domain on a line"}},
 	}
@@ -71,7 +78,7 @@ func TestLoadDomains(t *testing.T) {
 
 // FuzzDomains: what is accepted has the form that policy asks with, and what is refused has lines that lead somewhere.
 func FuzzDomains(f *testing.F) {
-	for _, s := range []string{"alpha.test\n!ext.test\n", "# x\n\n", "xn--perch-fsa.test", "xn--a.test\n!xn--a.test", "\ufeffA.test\r\n", "!", "a.test#b"} {
+	for _, s := range []string{"alpha.test\n!ext.test\n", "# x\n\n", "xn--perch-fsa.test", "xn--a.test\n!xn--a.test", "\ufeffA.test\r\n", "!", "a.test#b", "!perché.test"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,0 +1,71 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+)
+
+// maxDomain is the longest domain, in bytes (RFC 5321 section 4.5.3.1.2).
+const maxDomain = 255
+
+// CanonicalDomain returns a domain or an address literal in the one form in which domains are stored and compared: in lower case, without a
+// trailing dot, each label in Unicode. Mail comes under either form of a label (RFC 5890 section 2.3.2.1), "xn--citt-3na" and "città", and so
+// do lists of domains. A label that only looks encoded stays as it is written, and so does one in Unicode: nothing is normalised.
+//
+// Domains in this form are keys of what is stored, so nothing in it depends on tables that change with a version of Unicode, as the
+// mappings of UTS 46 do. Errors wrap ErrAddress.
+func CanonicalDomain(s string) (string, error) {
+	bad := func(why string) (string, error) { return "", fmt.Errorf("domain %.100q: %w: %s", s, ErrAddress, why) }
+	if len(s) > maxDomain || !utf8.ValidString(s) {
+		return bad("too long, or invalid UTF-8")
+	}
+	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		if strings.IndexFunc(s[1:len(s)-1], notLiteral) >= 0 {
+			return bad("bad address literal")
+		}
+		return strings.ToLower(s), nil
+	}
+	labels := strings.Split(strings.ToLower(strings.TrimSuffix(s, ".")), ".")
+	for i, label := range labels {
+		if label == "" {
+			return bad("empty label")
+		}
+		if strings.IndexFunc(label, notLabel) >= 0 {
+			return bad("bad character")
+		}
+		labels[i] = unicodeLabel(label)
+	}
+	domain := strings.Join(labels, ".")
+	if len(domain) > maxDomain {
+		return bad("too long")
+	}
+	return domain, nil
+}
+
+// unicodeLabel returns the Unicode form of a label in lower case.
+func unicodeLabel(label string) string {
+	if !strings.HasPrefix(label, "xn--") {
+		return label
+	}
+	decoded, err := idna.Punycode.ToUnicode(label)
+	if err != nil || strings.ToLower(decoded) != decoded || strings.IndexFunc(decoded, notLabel) >= 0 {
+		return label
+	}
+	// Whatever is encoded otherwise than by the rules is another domain.
+	if again, err := idna.Punycode.ToASCII(decoded); err != nil || again != label {
+		return label
+	}
+	return decoded
+}
+
+func notLiteral(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != ':' && r != '.' && r != '-'
+}
+
+func notLabel(r rune) bool {
+	return r < 0x80 && r != '_' && (r == ':' || r == '.' || notLiteral(r)) || r >= 0x80 && (unicode.IsControl(r) || unicode.IsSpace(r))
+}
