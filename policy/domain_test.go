@@ -72,8 +72,8 @@ func TestOneMailboxInTwoForms(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			config := Config{Domains: []Domain{{Name: c.domain, RecipientDelimiter: "+", Postmasters: []string{"postmaster@" + c.domain}}}}
 			p, _ := openTest(t, config, c.enabled)
-			if mailbox, enabled, err := p.Wanted(t.Context(), c.rcpt); err != nil || !enabled || mailbox != canonical {
-				t.Errorf("Wanted: %q, %v, %v", mailbox, enabled, err)
+			if v, err := p.Wanted(t.Context(), c.rcpt); err != nil || !v.Enabled || v.Mailbox != canonical {
+				t.Errorf("Wanted: %+v, %v", v, err)
 			}
 			v, err := p.Judge(t.Context(), header(received), one(c.rcpt, c.orcpt))
 			if err != nil || !v[0].Journal || v[0].Mailbox != canonical || len(v[0].Flags) > 0 {
