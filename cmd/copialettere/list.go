@@ -132,7 +132,7 @@ func (in *invocation) printVerdict(v httpd.VerdictView) {
 	case v.Folder != "":
 		what += fmt.Sprintf(" as %s %d", v.Folder, v.UID)
 	case v.Reason != "":
-		what += ": " + v.Reason
+		what += ": " + v.Reason + countText(v.Entries, v.Bytes)
 	}
 	if v.Detail != "" {
 		what += " (" + printable(v.Detail) + ")"

@@ -236,7 +236,9 @@ Tells of what times and messages the archive of a mailbox holds nothing, in the 
 
   not-activated   its archive had never been on
   disabled        its archive was off
-  erased          its archive was on, was disabled later, and what it held was erased
+  erased          its archive was on, was disabled later, and what it held was erased: how much, by month
+  full            the archive was full when the message came (quota, with when_full = skip)
+  made-room       the oldest messages, how many, were deleted because the archive was full (when_full = make-room)
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
   lost            the store lost updates, of this or of other mailboxes
 
@@ -263,7 +265,7 @@ func (in *invocation) printGap(g httpd.GapView) {
 	case g.Kind == httpd.GapPause:
 		span += " to now"
 	}
-	fmt.Fprintf(in.stdout, "%-42s  %s", span, g.Reason)
+	fmt.Fprintf(in.stdout, "%-42s  %s%s", span, g.Reason, countText(g.Entries, g.Bytes))
 	if g.Detail != "" {
 		fmt.Fprintf(in.stdout, " (%s)", printable(g.Detail))
 	}
@@ -274,4 +276,12 @@ func (in *invocation) printGap(g httpd.GapView) {
 		fmt.Fprintf(in.stdout, "  from %s", printable(g.MailFrom))
 	}
 	fmt.Fprintln(in.stdout)
+}
+
+// countText tells of how many entries something is, behind it; "" of none.
+func countText(entries, bytes uint64) string {
+	if entries == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d entries, %s", entries, sizeText(bytes))
 }

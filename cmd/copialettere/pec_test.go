@@ -150,9 +150,10 @@ func TestFilter(t *testing.T) {
 func TestQuota(t *testing.T) {
 	big := "Subject: big\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1000)
 	for _, tt := range []struct {
-		full, want string
+		full, want, gap string
 	}{
-		{"skip", "1 entries, 1 gap"}, {"make-room", "1 entries, 0 gap"}, {"defer", "1 entries, 0 gap, 452"},
+		{"skip", "1 entries, 1 gap", "  full"}, {"make-room", "1 entries, 0 gap", "  made-room, 1 entries, 72.0 kB\n"},
+		{"defer", "1 entries, 0 gap, 452", "  not-activated"},
 	} {
 		t.Run(tt.full, func(t *testing.T) {
 			p := pecPlace(t, "headers", nil)
@@ -167,6 +168,9 @@ func TestQuota(t *testing.T) {
 			}
 			if got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			if gaps := p.must("gaps", anna); !strings.Contains(gaps, tt.gap) {
+				t.Errorf("no gap %q:\n%s", tt.gap, gaps)
 			}
 			p.must("verify")
 		})

@@ -97,6 +97,8 @@ type VerdictView struct {
 	MessageID   string     `json:"message_id"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction"`
+	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
+	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
 }
 
 func (a *admin) why(w http.ResponseWriter, r *http.Request) {
@@ -187,6 +189,8 @@ type GapView struct {
 	MessageID   string     `json:"message_id,omitempty"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction,omitempty"`
+	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
+	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
 }
 
 func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {
@@ -239,6 +243,7 @@ func viewGap(address policy.Address, r *journal.Record) GapView {
 	return GapView{
 		Mailbox: v.Mailbox, Kind: GapMissing, From: &v.Time, Until: v.Until, Reason: v.Reason, Detail: v.Detail, Direction: v.Direction,
 		MailFrom: v.MailFrom, RcptTo: v.RcptTo, MessageID: v.MessageID, QueueID: v.QueueID, Transaction: v.Transaction,
+		Entries: v.Entries, Bytes: v.Bytes,
 	}
 }
 
@@ -262,6 +267,7 @@ func verdictOfRecord(address policy.Address, r *journal.Record) VerdictView {
 	v := VerdictView{
 		Time: r.Time, Mailbox: address.String(), MailFrom: r.MailFrom, RcptTo: r.RcptTo, ORCPT: r.ORCPT, Verdict: "skipped",
 		Reason: r.Reason, Detail: r.Detail, MessageID: r.MessageID, QueueID: r.QueueID, Transaction: r.Transaction,
+		Entries: r.Entries, Bytes: r.Bytes,
 	}
 	if r.Direction != 0 {
 		v.Direction = r.Direction.String()
