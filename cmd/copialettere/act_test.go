@@ -50,7 +50,10 @@ func TestWriteMode(t *testing.T) {
 		}
 	}
 	log := p.must("mailbox", "log", anna)
-	for _, want := range []string{"delete from " + folder + " 1", "undelete from " + folder + " 1 to " + folder + " 4", "move from " + folder + " 2 to " + trash + " 1", "hold from " + folder + " 3 to case 1"} {
+	for _, want := range []string{
+		"  delete " + folder + " 1, by operator ", "  undelete " + folder + " 1 to " + folder + " 4, by ", "  move " + folder + " 2 to " + trash + " 1, by ",
+		"  hold " + folder + " 3: case 1, by ", "  release " + folder + " 3: closed, by ", "  write from off to on, by ",
+	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}

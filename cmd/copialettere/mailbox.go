@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/policy"
 )
@@ -103,7 +104,7 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 	case "show":
 		return show(in, ctx, "/v1/mailbox", query, in.printSettings)
 	case "log":
-		return show(in, ctx, "/v1/log", query, func(c httpd.ChangeView) { in.printChange(c.Change) })
+		return show(in, ctx, "/v1/log", query, in.printLogged)
 	case "disable":
 		if !slices.Contains(f.given, "confirm") {
 			return unconfirmed(args[0], f.now)
@@ -197,6 +198,24 @@ func (in *invocation) printChange(c policy.Change) {
 		who += " (default of the domain)"
 	}
 	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
+}
+
+// printLogged prints a line of the log: a change of a setting, or an act on a message, which has no number.
+func (in *invocation) printLogged(c httpd.ChangeView) {
+	if c.Number > 0 {
+		in.printChange(c.Change)
+		return
+	}
+	what := c.Key + " " + printable(c.Before)
+	switch c.Key {
+	case journal.ActHold, journal.ActRelease:
+		what += ": " + printable(c.After)
+	default:
+		if c.After != "" {
+			what += " to " + printable(c.After)
+		}
+	}
+	fmt.Fprintf(in.stdout, "  %s  %s, by %s\n", localTime(&c.Time), what, printable(c.Who))
 }
 
 // localTime is a time for people, "-" for none.
