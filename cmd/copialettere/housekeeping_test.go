@@ -167,6 +167,12 @@ func TestRetentionCommand(t *testing.T) {
 	if out := p.must("retention", "-json"); !strings.Contains(out, `"removed"`) {
 		t.Errorf("run: %s", out)
 	}
+	var out strings.Builder
+	report := &journal.ExpireReport{All: 200, Removed: journal.Removed{Entries: 150, Bytes: 1000}, Abnormal: []string{"too many"}}
+	(&invocation{stdout: &out}).printExpired(report, true)
+	if want := "ABNORMAL too many\nrefused, nothing was deleted; -yes would delete 150 of 200 entries, 1.0 kB\n"; out.String() != want {
+		t.Errorf("refused: %s", out.String())
+	}
 }
 
 // TestDeactivation disables, restores, disables for good and enables anew, through the running daemon.

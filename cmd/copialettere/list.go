@@ -137,8 +137,8 @@ func (in *invocation) printVerdict(v httpd.VerdictView) {
 	if v.Detail != "" {
 		what += " (" + printable(v.Detail) + ")"
 	}
-	if v.ORCPT != "" && v.Verdict == "skipped" {
-		what += ", first sent to " + printable(strings.TrimPrefix(v.ORCPT, "rfc822;"))
+	if first := strings.TrimPrefix(v.ORCPT, "rfc822;"); first != "" && v.Verdict == "skipped" && !strings.EqualFold(first, v.Mailbox) {
+		what += ", first sent to " + printable(first)
 	}
 	fmt.Fprintf(in.stdout, "%-19s  %s", when, what)
 	if v.MessageID != "" {

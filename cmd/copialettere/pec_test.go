@@ -140,8 +140,9 @@ func TestFilter(t *testing.T) {
 			t.Errorf("filter %s let through %v, want %s", step.filter, got, step.want)
 		}
 	}
-	if n := strings.Count(p.must("why", anna), "skipped: filter"); n != 8 {
-		t.Errorf("%d skips for the filter on record, want 8", n)
+	why := p.must("why", anna)
+	if n := strings.Count(why, "skipped: filter"); n != 8 || strings.Contains(why, "first sent to") {
+		t.Errorf("%d skips for the filter on record, want 8, none of them by another address:\n%s", n, why)
 	}
 	p.must("verify")
 }
