@@ -299,6 +299,37 @@ func TestGaps(t *testing.T) {
 	}
 }
 
+// TestWhyPaused: a message that is not known may have come while the archive was off.
+func TestWhyPaused(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /v1/mailbox/enable?" + anna)
+	r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	r.mailbox("POST /v1/mailbox/restore?" + anna)
+	skip := journal.Record{
+		Kind: journal.Skip, Mailbox: "anna@alpha.test", Time: time.Now().UTC(), Reason: policy.ReasonAlias, MessageID: "<1@ext.test>",
+	}
+	if err := r.backend.Journal.Record(t.Context(), skip); err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]string{
+		"GET /v1/why?" + anna:                             "disabled, alias",
+		"GET /v1/why?" + anna + "&message_id=1@ext.test":  "alias",
+		"GET /v1/why?" + anna + "&message_id=2@ext.test":  "disabled",
+		"GET /v1/why?mailbox=b@alpha.test&message_id=1@e": "disabled",
+	} {
+		var got []string
+		for _, v := range get[VerdictView](r, request) {
+			got = append(got, v.Reason)
+			if v.Reason == policy.ReasonDisabled && v.Mailbox == "anna@alpha.test" && (v.Until == nil || !v.Until.After(v.Time) || v.Verdict != "skipped") {
+				t.Errorf("pause: %+v", v)
+			}
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %s, want %s", request, got, want)
+		}
+	}
+}
+
 // TestWhyOff: the verdict of a mailbox that is off has the time when it was turned off, whatever was changed since.
 func TestWhyOff(t *testing.T) {
 	r := newRig(t)
