@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"copialettere/journal"
@@ -16,13 +17,14 @@ const (
 	expireEvery  = time.Hour
 	sweepEvery   = 90 * time.Minute // a chunk goes in the second sweep, at least an hour after the first
 	sweepAllDay  = time.Sunday      // when a sweep reads the whole journal, for what broken transfers have left
+	remindEvery  = 24 * time.Hour   // how often it is logged that a hold stands in the way of an erasure
 )
 
 // wait keeps house until ctx ends or a listener fails.
 func (d *daemon) wait(ctx context.Context) {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
-	k := &keeper{daemon: d, backend: d.archive.backend(d.log)}
+	k := newKeeper(d)
 	for {
 		k.keepHouse(ctx, time.Now())
 		select {
@@ -44,6 +46,12 @@ type keeper struct {
 	tried   time.Time // when the retention last ran, or was refused
 	swept   time.Time // when the last sweep was
 	all     time.Time // when the last one of everything was
+
+	reminded map[string]time.Time // by mailbox: when it was logged that it can not be erased
+}
+
+func newKeeper(d *daemon) *keeper {
+	return &keeper{daemon: d, backend: d.archive.backend(d.log), reminded: make(map[string]time.Time)}
 }
 
 func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
@@ -54,7 +62,7 @@ func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
 		k.expired = now
 		k.expireSkips(ctx, now)
 	}
-	k.erase(ctx)
+	k.erase(ctx, now)
 	k.retain(ctx, now)
 	if now.Sub(k.swept) >= sweepEvery {
 		k.swept = now
@@ -90,7 +98,7 @@ func (k *keeper) expireSkips(ctx context.Context, now time.Time) {
 }
 
 // erase erases the archives whose grace is over.
-func (k *keeper) erase(ctx context.Context) {
+func (k *keeper) erase(ctx context.Context, now time.Time) {
 	for m, err := range k.archive.policy.Closing(ctx) {
 		if err == nil {
 			err = k.eraseMailbox(ctx, m.Address)
@@ -98,7 +106,10 @@ func (k *keeper) erase(ctx context.Context) {
 		switch {
 		case err == nil:
 		case errors.Is(err, journal.ErrHeld), errors.Is(err, policy.ErrHeld):
-			k.log.Warn("archive not erased: a legal hold stands", "mailbox", m.Address.String(), "error", err)
+			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
+				k.reminded[mailbox] = now
+				k.log.Warn("archive not erased: a legal hold stands", "mailbox", mailbox, "error", err)
+			}
 		case ctx.Err() == nil:
 			k.log.Error("archive not erased, will be tried again", "mailbox", m.Address.String(), "error", err)
 		}
@@ -107,9 +118,9 @@ func (k *keeper) erase(ctx context.Context) {
 
 func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	// An entry that is held must stop it before the erasure is a fact.
-	for _, err := range k.archive.journal.Holdings(ctx, a.String()) {
+	for h, err := range k.archive.journal.Holdings(ctx, a.String()) {
 		if err == nil {
-			err = journal.ErrHeld
+			err = fmt.Errorf("%s %d: %w: %s", h.FolderName(), h.UID, journal.ErrHeld, h.Reason)
 		}
 		return err
 	}

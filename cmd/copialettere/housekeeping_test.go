@@ -27,7 +27,7 @@ func keeperOf(t *testing.T, p *place) (*keeper, *bytes.Buffer) {
 		}
 	})
 	d := &daemon{config: p.config(), log: logger, archive: a}
-	return &keeper{daemon: d, backend: a.backend(logger)}, log
+	return newKeeper(d), log
 }
 
 func addEntries(t *testing.T, k *keeper, mailbox string, count int) []journal.Ref {
@@ -103,8 +103,15 @@ func TestErasure(t *testing.T) {
 			t.Errorf("%s has %d entries, want %d", name, n, want)
 		}
 	}
-	if !strings.Contains(log.String(), "legal hold") {
-		t.Errorf("the hold was not logged:\n%s", log)
+	now := time.Now()
+	k.keepHouse(t.Context(), now)
+	told := func() int { return strings.Count(log.String(), " 2: held: case 1") }
+	if told() != 1 {
+		t.Errorf("the hold was logged %d times, want once:\n%s", told(), log)
+	}
+	k.keepHouse(t.Context(), now.Add(25*time.Hour))
+	if told() != 2 {
+		t.Errorf("the hold was logged %d times, want once a day:\n%s", told(), log)
 	}
 	s, err := k.archive.policy.Settings(t.Context(), boxes["anna"])
 	if err != nil || s.Erasure.State != policy.ErasureDone {
@@ -143,7 +150,7 @@ func TestRetentionHour(t *testing.T) {
 	if n := runs(); n != 1 {
 		t.Fatalf("%d runs, want 1", n)
 	}
-	again := &keeper{daemon: k.daemon, backend: k.backend}
+	again := newKeeper(k.daemon)
 	again.retain(t.Context(), now.Add(time.Minute))
 	if n := runs(); n != 1 {
 		t.Errorf("%d runs after a restart, want 1", n)
