@@ -32,7 +32,7 @@ var keepMonths = map[string]int{half: 6, year: 12, four: 48, held: 6}
 
 // pastMonths are those that have mail, by the number of months before now. None is so many months ago as a retention is long, nor one less:
 // there the day would decide, or a month that ends during the test.
-var pastMonths = []int{52, 51, 18, 17, 16, 15, 14, 13, 3, 2}
+var pastMonths = []int{55, 54, 53, 52, 51, 18, 17, 16, 15, 14, 13, 3, 2}
 
 // bigArchive is a data folder with thousands of messages of several months, of which some mailboxes are to lose a part or all, and a
 // daemon to do it, which is killed meanwhile.
@@ -58,7 +58,7 @@ func newBigArchive(t *testing.T, config string) *bigArchive {
 			if months > 50 && (mailbox == keep || mailbox == held) {
 				continue // these months go as a whole
 			}
-			for i := range 100 {
+			for i := range 120 {
 				message := letter(fmt.Sprintf("%s-%d-%d", mailbox, months, i), 300+i)
 				if i%15 == 0 {
 					message = append(message, shared...)
@@ -68,11 +68,64 @@ func newBigArchive(t *testing.T, config string) *bigArchive {
 		}
 	}
 	archivePast(t, a.Daemon, a.now, a.mails)
+	a.recordPast(t)
 	a.Enable(t, keep, half, year, four, held)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	a.random = rand.New(rand.NewPCG(seed, 0))
 	return a
+}
+
+// oldMonth is a month that the retention drops, and the place of what is on record there.
+const oldMonth = 53
+
+// recordPast puts a gap on record, and what was done with a message, in a month that is to go. They stay.
+func (a *bigArchive) recordPast(t *testing.T) {
+	t.Helper()
+	month := monthBefore(a.now, oldMonth)
+	j, done := openJournal(t, a.Daemon, func() time.Time { return month.Start().AddDate(0, 0, 20) })
+	defer done()
+	gap := journal.Record{Kind: journal.Gap, Mailbox: four, Time: month.Start(), Reason: journal.ReasonJournalFault, MessageID: "<gap@ext.test>"}
+	if err := j.Record(t.Context(), gap); err != nil {
+		t.Fatal(err)
+	}
+	ref := journal.Ref{Mailbox: four, Month: month, Folder: "INBOX", UID: 7}
+	if err := j.Hold(t.Context(), ref, "operator test", "case 11/2026"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Release(t.Context(), ref, "operator test", "case 11/2026 is closed"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expectRecords fails the test unless what recordPast put on record is there once.
+func (a *bigArchive) expectRecords(t *testing.T) {
+	t.Helper()
+	gaps, log := string(a.Must(t, "gaps", four)), string(a.Must(t, "mailbox", "log", four))
+	if strings.Count(gaps, "journal-fault  <gap@ext.test>") != 1 {
+		t.Errorf("gaps:\n%s", gaps)
+	}
+	if strings.Count(log, "case 11/2026,") != 1 || strings.Count(log, "case 11/2026 is closed,") != 1 {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+// erased returns how many entries of a mailbox are on record as erased.
+func (a *bigArchive) erased(t *testing.T, mailbox string) (entries int) {
+	t.Helper()
+	for line := range strings.Lines(string(a.Must(t, "gaps", mailbox, "-json"))) {
+		var g struct {
+			Reason  string `json:"reason"`
+			Entries int    `json:"entries"`
+		}
+		if err := json.Unmarshal([]byte(line), &g); err != nil {
+			t.Fatal(err)
+		}
+		if g.Reason == "erased" {
+			entries += g.Entries
+		}
+	}
+	return entries
 }
 
 // setRetention sets how long the mailboxes keep their mail, places the holds, and returns the messages that are to stay.
@@ -273,6 +326,7 @@ func TestRetentionKilled(t *testing.T) {
 	a.Stop(t)
 	a.expect(t, want)
 	a.expectMonths(t, 18, 17, 16, 15, 14, 13, 3, 2)
+	a.expectRecords(t)
 }
 
 // TestRetentionCommandKilled kills the daemon while a command has it run the retention. Such a run is abnormal, and the daemon does not go
@@ -315,6 +369,7 @@ func TestRetentionCommandKilled(t *testing.T) {
 	a.Stop(t)
 	a.expect(t, want)
 	a.expectMonths(t, 18, 17, 16, 15, 14, 13, 3, 2)
+	a.expectRecords(t)
 }
 
 // TestErasureKilled kills the daemon in the middle of the erasure of archives that were disabled; it goes on by itself.
@@ -333,4 +388,15 @@ func TestErasureKilled(t *testing.T) {
 	a.finish(t, len(want), start)
 	a.Stop(t)
 	a.expect(t, want)
+	for _, mailbox := range []string{half, four} {
+		held := 0
+		for _, m := range a.mails {
+			if m.mailbox == mailbox {
+				held++
+			}
+		}
+		if n := a.erased(t, mailbox); n != held {
+			t.Errorf("%s: %d entries are on record as erased, of %d", mailbox, n, held)
+		}
+	}
 }
