@@ -56,7 +56,7 @@ func newKeeper(d *daemon) *keeper {
 
 func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
 	if err := k.archive.journal.Unspool(ctx); err != nil {
-		k.log.Error("gaps are still spooled", "error", err)
+		k.failed(ctx, "gaps are still spooled", err)
 	}
 	if now.Sub(k.expired) >= expireEvery {
 		k.expired = now
@@ -70,17 +70,24 @@ func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
 	}
 }
 
+// failed logs an error, unless it is that the daemon is being stopped: the next start goes on.
+func (k *keeper) failed(ctx context.Context, what string, err error, more ...any) {
+	if ctx.Err() == nil {
+		k.log.Error(what, append(more, "error", err)...)
+	}
+}
+
 // sweep gives the room of deleted messages back.
 func (k *keeper) sweep(ctx context.Context, now time.Time) {
 	all := now.Weekday() == sweepAllDay && now.Hour() >= k.config.Retention.Hour && now.Sub(k.all) >= 24*time.Hour
 	report, err := k.archive.journal.Sweep(ctx, journal.SweepOptions{All: all})
 	switch {
-	case err != nil && ctx.Err() == nil:
-		k.log.Error("sweep broken off, will be tried again", "error", err)
-	case err == nil && all:
+	case err != nil:
+		k.failed(ctx, "sweep broken off, will be tried again", err)
+	case all:
 		k.all = now
 		fallthrough
-	case err == nil && report.Deleted > 0:
+	case report.Deleted > 0:
 		k.log.Info("sweep", "chunks", report.Deleted, "bytes", report.Bytes, "all", all)
 	}
 }
@@ -91,7 +98,7 @@ func (k *keeper) expireSkips(ctx context.Context, now time.Time) {
 	}
 	n, err := k.archive.journal.ExpireSkips(ctx, now.Add(-k.config.Received.KeepSkips))
 	if err != nil {
-		k.log.Error("records of skips not expired", "error", err)
+		k.failed(ctx, "records of skips not expired", err)
 	} else if n > 0 {
 		k.log.Info("records of skips expired", "records", n)
 	}
@@ -110,8 +117,8 @@ func (k *keeper) erase(ctx context.Context, now time.Time) {
 				k.reminded[mailbox] = now
 				k.log.Warn("archive not erased: a legal hold stands", "mailbox", mailbox, "error", err)
 			}
-		case ctx.Err() == nil:
-			k.log.Error("archive not erased, will be tried again", "mailbox", m.Address.String(), "error", err)
+		default:
+			k.failed(ctx, "archive not erased, will be tried again", err, "mailbox", m.Address.String())
 		}
 	}
 }
@@ -151,7 +158,7 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 		return
 	}
 	if err != nil {
-		k.log.Error("retention not run", "error", err)
+		k.failed(ctx, "retention not run", err)
 		return
 	}
 	report, err := k.backend.Expire(ctx, httpd.ExpireRequest{})
@@ -163,8 +170,8 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 	case errors.Is(err, journal.ErrAbnormal):
 		k.tried = now
 		k.log.Error("retention refused: look at it with \"copialettere retention -dry-run\"", "reasons", report.Abnormal)
-	case ctx.Err() == nil:
-		k.log.Error("retention broken off, will be tried again", "error", err)
+	default:
+		k.failed(ctx, "retention broken off, will be tried again", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -163,6 +164,27 @@ func TestRetentionHour(t *testing.T) {
 		t.Errorf("%d entries, want 2: nothing expires without a retention", n)
 	}
 	verified(t, k)
+}
+
+// TestHouseWhileStopping keeps house when the daemon is being stopped: nothing is done, which is no error. That of a broken store is.
+func TestHouseWhileStopping(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	k, log := keeperOf(t, p)
+	addEntries(t, k, "anna@alpha.test", 1)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	k.keepHouse(stopped, time.Now())
+	if log.Len() > 0 {
+		t.Errorf("logged while stopping:\n%s", log)
+	}
+	if err := k.archive.engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k.keepHouse(t.Context(), time.Now())
+	if strings.Count(log.String(), "level=ERROR") < 2 {
+		t.Errorf("logged without a store:\n%s", log)
+	}
 }
 
 func TestRetentionCommand(t *testing.T) {
