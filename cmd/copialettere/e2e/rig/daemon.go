@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -130,7 +131,8 @@ func (d *Daemon) Own(t testing.TB) {
 	}
 }
 
-// Start starts the daemon, for the first time or again after Stop or Kill, and waits until it answers. It runs until the test that made it ends.
+// Start starts the daemon, for the first time or again after Stop or Kill, and waits until it says that it is ready: all that
+// it listens on is there then. It runs until the test that made it ends.
 func (d *Daemon) Start(t testing.TB) {
 	t.Helper()
 	// systemd names the process that the sockets are for, and only the process itself knows its id.
@@ -142,16 +144,13 @@ func (d *Daemon) Start(t testing.TB) {
 		names = append(names, a.Name)
 	}
 	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	before := len(d.log(t, 0))
 	d.process = launch(t, command, d.Log)
-	Wait(t, 20*time.Second, "the daemon to answer", func() bool {
+	Wait(t, 20*time.Second, "the daemon to be ready", func() bool {
 		if ended, err := d.process.Ended(); ended {
-			t.Fatalf("the daemon has ended: %v\n%s", err, readFile(t, d.Log))
+			t.Fatalf("the daemon has ended: %v\n%s", err, d.log(t, before))
 		}
-		connection, err := net.Dial("unix", filepath.Join(d.Data, "admin.sock"))
-		if err == nil {
-			connection.Close()
-		}
-		return err == nil
+		return strings.Contains(d.log(t, before), " msg=ready ")
 	})
 }
 
@@ -170,17 +169,31 @@ func (d *Daemon) Kill() { d.process.Kill() }
 // Logged returns the lines of the log that contain a text, those of earlier starts included.
 func (d *Daemon) Logged(t testing.TB, text string) []string {
 	t.Helper()
-	log, err := os.ReadFile(d.Log)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
 	var lines []string
-	for line := range strings.Lines(string(log)) {
+	for line := range strings.Lines(d.log(t, 0)) {
 		if strings.Contains(line, text) {
 			lines = append(lines, strings.TrimSuffix(line, "\n"))
 		}
 	}
 	return lines
+}
+
+// log returns the log from an offset on; it is empty before the first start.
+func (d *Daemon) log(t testing.TB, from int) string {
+	t.Helper()
+	file, err := os.Open(d.Log)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.NewSectionReader(file, int64(from), 1<<40))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // PID returns the process id of the running daemon.
