@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -131,8 +130,8 @@ func (d *Daemon) Own(t testing.TB) {
 	}
 }
 
-// Start starts the daemon, for the first time or again after Stop or Kill, and waits until it says that it is ready: all that
-// it listens on is there then. It runs until the test that made it ends.
+// Start starts the daemon, for the first time or again after Stop or Kill, and waits until it tells, as it tells systemd, that
+// it is ready: all that it listens on is there then. It runs until the test that made it ends.
 func (d *Daemon) Start(t testing.TB) {
 	t.Helper()
 	// systemd names the process that the sockets are for, and only the process itself knows its id.
@@ -143,15 +142,37 @@ func (d *Daemon) Start(t testing.TB) {
 		command.ExtraFiles = append(command.ExtraFiles, a.File)
 		names = append(names, a.Name)
 	}
-	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
-	before := len(d.log(t, 0))
+	notices := d.listenForReady(t)
+	defer notices.Close()
+	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
+		"NOTIFY_SOCKET="+notices.LocalAddr().String())
 	d.process = launch(t, command, d.Log)
 	Wait(t, 20*time.Second, "the daemon to be ready", func() bool {
 		if ended, err := d.process.Ended(); ended {
-			t.Fatalf("the daemon has ended: %v\n%s", err, d.log(t, before))
+			t.Fatalf("the daemon has ended: %v\n%s", err, readFile(t, d.Log))
 		}
-		return strings.Contains(d.log(t, before), " msg=ready ")
+		notices.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		text := make([]byte, 100)
+		n, _, err := notices.ReadFrom(text)
+		return err == nil && string(text[:n]) == "READY=1"
 	})
+}
+
+// listenForReady makes the socket on which the daemon tells that it is ready.
+func (d *Daemon) listenForReady(t testing.TB) net.PacketConn {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(d.Config), "notify.sock")
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	notices, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, int(d.credential.Uid), int(d.credential.Gid)); err != nil {
+		t.Fatal(err)
+	}
+	return notices
 }
 
 // Stop stops the daemon by SIGTERM and fails the test unless it ends well.
@@ -169,31 +190,17 @@ func (d *Daemon) Kill() { d.process.Kill() }
 // Logged returns the lines of the log that contain a text, those of earlier starts included.
 func (d *Daemon) Logged(t testing.TB, text string) []string {
 	t.Helper()
+	log, err := os.ReadFile(d.Log)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
 	var lines []string
-	for line := range strings.Lines(d.log(t, 0)) {
+	for line := range strings.Lines(string(log)) {
 		if strings.Contains(line, text) {
 			lines = append(lines, strings.TrimSuffix(line, "\n"))
 		}
 	}
 	return lines
-}
-
-// log returns the log from an offset on; it is empty before the first start.
-func (d *Daemon) log(t testing.TB, from int) string {
-	t.Helper()
-	file, err := os.Open(d.Log)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ""
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.NewSectionReader(file, int64(from), 1<<40))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // PID returns the process id of the running daemon.
