@@ -29,10 +29,13 @@ func TestWriteMode(t *testing.T) {
 		{"move is still not allowed", []string{"move", anna, folder, "1", trash}, 1, "write=on"},
 		{"delete", []string{"delete", anna, folder, "1"}, 0, "delete: anna@alpha.test " + folder + " 1"},
 		{"it is gone", []string{"cat", anna, folder, "1"}, 1, "no such entry"},
-		{"delete it again", []string{"delete", anna, folder, "1"}, 1, "no such entry"},
+		{"delete it again", []string{"delete", anna, folder, "1"}, 1, anna + " " + folder + " 1: no such entry"},
 		{"take it back", []string{"delete", anna, folder, "1", "-undo"}, 0, "now " + folder + " 4"},
+		{"take it back again", []string{"delete", anna, folder, "1", "-undo"}, 1, anna + " " + folder + " 1: no such entry"},
 		{"write mode", []string{"mailbox", "set", anna, "write=on"}, 0, ""},
 		{"move", []string{"move", anna, folder, "2", trash}, 0, "now " + trash + " 1"},
+		{"move what is not there", []string{"move", anna, folder, "9", trash}, 1, anna + " " + folder + " 9: no such entry"},
+		{"hold what is not there", []string{"hold", anna, folder, "9", "-reason", "x"}, 1, anna + " " + folder + " 9: no such entry"},
 		{"move into a folder that is none", []string{"move", anna, folder, "3", "Letters"}, 2, "no such folder"},
 		{"move into another month", []string{"move", anna, folder, "3", "Trash/2020-01"}, 2, "stays in that month"},
 		{"hold without a reason", []string{"hold", anna, folder, "3"}, 2, "-reason"},
@@ -50,7 +53,10 @@ func TestWriteMode(t *testing.T) {
 		}
 	}
 	log := p.must("mailbox", "log", anna)
-	for _, want := range []string{"delete from " + folder + " 1", "undelete from " + folder + " 1 to " + folder + " 4", "move from " + folder + " 2 to " + trash + " 1", "hold from " + folder + " 3 to case 1"} {
+	for _, want := range []string{
+		"  delete " + folder + " 1, by operator ", "  undelete " + folder + " 1 to " + folder + " 4, by ", "  move " + folder + " 2 to " + trash + " 1, by ",
+		"  hold " + folder + " 3: case 1, by ", "  release " + folder + " 3: closed, by ", "  write from off to on, by ",
+	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}

@@ -145,7 +145,7 @@ func each[T any](in *invocation, ctx context.Context, c *client, method, path st
 		if err := dec.Decode(&raw); err == io.EOF {
 			return n, nil
 		} else if err != nil {
-			return n, err
+			return n, fmt.Errorf("the answer broke off, as when the daemon is stopped: %w", err)
 		}
 		var p httpd.Problem
 		if json.Unmarshal(raw, &p); p.Error != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"copialettere/journal"
@@ -16,13 +17,14 @@ const (
 	expireEvery  = time.Hour
 	sweepEvery   = 90 * time.Minute // a chunk goes in the second sweep, at least an hour after the first
 	sweepAllDay  = time.Sunday      // when a sweep reads the whole journal, for what broken transfers have left
+	remindEvery  = 24 * time.Hour   // how often it is logged that a hold stands in the way of an erasure
 )
 
 // wait keeps house until ctx ends or a listener fails.
 func (d *daemon) wait(ctx context.Context) {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
-	k := &keeper{daemon: d, backend: d.archive.backend(d.log)}
+	k := newKeeper(d)
 	for {
 		k.keepHouse(ctx, time.Now())
 		select {
@@ -44,22 +46,35 @@ type keeper struct {
 	tried   time.Time // when the retention last ran, or was refused
 	swept   time.Time // when the last sweep was
 	all     time.Time // when the last one of everything was
+
+	reminded map[string]time.Time // by mailbox: when it was logged that it can not be erased
+}
+
+func newKeeper(d *daemon) *keeper {
+	return &keeper{daemon: d, backend: d.archive.backend(d.log), reminded: make(map[string]time.Time)}
 }
 
 func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
 	k.pec.look(now)
 	if err := k.archive.journal.Unspool(ctx); err != nil {
-		k.log.Error("gaps are still spooled", "error", err)
+		k.failed(ctx, "gaps are still spooled", err)
 	}
 	if now.Sub(k.expired) >= expireEvery {
 		k.expired = now
 		k.expireSkips(ctx, now)
 	}
-	k.erase(ctx)
+	k.erase(ctx, now)
 	k.retain(ctx, now)
 	if now.Sub(k.swept) >= sweepEvery {
 		k.swept = now
 		k.sweep(ctx, now)
+	}
+}
+
+// failed logs an error, unless it is that the daemon is being stopped: the next start goes on.
+func (k *keeper) failed(ctx context.Context, what string, err error, more ...any) {
+	if ctx.Err() == nil {
+		k.log.Error(what, append(more, "error", err)...)
 	}
 }
 
@@ -68,12 +83,12 @@ func (k *keeper) sweep(ctx context.Context, now time.Time) {
 	all := now.Weekday() == sweepAllDay && now.Hour() >= k.config.Retention.Hour && now.Sub(k.all) >= 24*time.Hour
 	report, err := k.archive.journal.Sweep(ctx, journal.SweepOptions{All: all})
 	switch {
-	case err != nil && ctx.Err() == nil:
-		k.log.Error("sweep broken off, will be tried again", "error", err)
-	case err == nil && all:
+	case err != nil:
+		k.failed(ctx, "sweep broken off, will be tried again", err)
+	case all:
 		k.all = now
 		fallthrough
-	case err == nil && report.Deleted > 0:
+	case report.Deleted > 0:
 		k.log.Info("sweep", "chunks", report.Deleted, "bytes", report.Bytes, "all", all)
 	}
 }
@@ -84,14 +99,14 @@ func (k *keeper) expireSkips(ctx context.Context, now time.Time) {
 	}
 	n, err := k.archive.journal.ExpireSkips(ctx, now.Add(-k.config.Received.KeepSkips))
 	if err != nil {
-		k.log.Error("records of skips not expired", "error", err)
+		k.failed(ctx, "records of skips not expired", err)
 	} else if n > 0 {
 		k.log.Info("records of skips expired", "records", n)
 	}
 }
 
 // erase erases the archives whose grace is over.
-func (k *keeper) erase(ctx context.Context) {
+func (k *keeper) erase(ctx context.Context, now time.Time) {
 	for m, err := range k.archive.policy.Closing(ctx) {
 		if err == nil {
 			err = k.eraseMailbox(ctx, m.Address)
@@ -99,18 +114,21 @@ func (k *keeper) erase(ctx context.Context) {
 		switch {
 		case err == nil:
 		case errors.Is(err, journal.ErrHeld), errors.Is(err, policy.ErrHeld):
-			k.log.Warn("archive not erased: a legal hold stands", "mailbox", m.Address.String(), "error", err)
-		case ctx.Err() == nil:
-			k.log.Error("archive not erased, will be tried again", "mailbox", m.Address.String(), "error", err)
+			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
+				k.reminded[mailbox] = now
+				k.log.Warn("archive not erased: a legal hold stands", "mailbox", mailbox, "error", err)
+			}
+		default:
+			k.failed(ctx, "archive not erased, will be tried again", err, "mailbox", m.Address.String())
 		}
 	}
 }
 
 func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	// An entry that is held must stop it before the erasure is a fact.
-	for _, err := range k.archive.journal.Holdings(ctx, a.String()) {
+	for h, err := range k.archive.journal.Holdings(ctx, a.String()) {
 		if err == nil {
-			err = journal.ErrHeld
+			err = fmt.Errorf("%s %d: %w: %s", h.FolderName(), h.UID, journal.ErrHeld, h.Reason)
 		}
 		return err
 	}
@@ -141,7 +159,7 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 		return
 	}
 	if err != nil {
-		k.log.Error("retention not run", "error", err)
+		k.failed(ctx, "retention not run", err)
 		return
 	}
 	report, err := k.backend.Expire(ctx, httpd.ExpireRequest{})
@@ -153,8 +171,8 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 	case errors.Is(err, journal.ErrAbnormal):
 		k.tried = now
 		k.log.Error("retention refused: look at it with \"copialettere retention -dry-run\"", "reasons", report.Abnormal)
-	case ctx.Err() == nil:
-		k.log.Error("retention broken off, will be tried again", "error", err)
+	default:
+		k.failed(ctx, "retention broken off, will be tried again", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -29,7 +30,7 @@ func keeperOf(t *testing.T, p *place) (*keeper, *safeBuffer) {
 	if d.pec, err = openPEC(d.config.PEC, a.metrics, logger); err != nil {
 		t.Fatal(err)
 	}
-	return &keeper{daemon: d, backend: a.backend(logger)}, log
+	return newKeeper(d), log
 }
 
 func addEntries(t *testing.T, k *keeper, mailbox string, count int) []journal.Ref {
@@ -105,8 +106,15 @@ func TestErasure(t *testing.T) {
 			t.Errorf("%s has %d entries, want %d", name, n, want)
 		}
 	}
-	if !strings.Contains(log.String(), "legal hold") {
-		t.Errorf("the hold was not logged:\n%s", log)
+	now := time.Now()
+	k.keepHouse(t.Context(), now)
+	told := func() int { return strings.Count(log.String(), " 2: held: case 1") }
+	if told() != 1 {
+		t.Errorf("the hold was logged %d times, want once:\n%s", told(), log)
+	}
+	k.keepHouse(t.Context(), now.Add(25*time.Hour))
+	if told() != 2 {
+		t.Errorf("the hold was logged %d times, want once a day:\n%s", told(), log)
 	}
 	s, err := k.archive.policy.Settings(t.Context(), boxes["anna"])
 	if err != nil || s.Erasure.State != policy.ErasureDone {
@@ -145,7 +153,7 @@ func TestRetentionHour(t *testing.T) {
 	if n := runs(); n != 1 {
 		t.Fatalf("%d runs, want 1", n)
 	}
-	again := &keeper{daemon: k.daemon, backend: k.backend}
+	again := newKeeper(k.daemon)
 	again.retain(t.Context(), now.Add(time.Minute))
 	if n := runs(); n != 1 {
 		t.Errorf("%d runs after a restart, want 1", n)
@@ -160,6 +168,27 @@ func TestRetentionHour(t *testing.T) {
 	verified(t, k)
 }
 
+// TestHouseWhileStopping keeps house when the daemon is being stopped: nothing is done, which is no error. That of a broken store is.
+func TestHouseWhileStopping(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	k, log := keeperOf(t, p)
+	addEntries(t, k, "anna@alpha.test", 1)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	k.keepHouse(stopped, time.Now())
+	if log.String() != "" {
+		t.Errorf("logged while stopping:\n%s", log)
+	}
+	if err := k.archive.engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	k.keepHouse(t.Context(), time.Now())
+	if strings.Count(log.String(), "level=ERROR") < 2 {
+		t.Errorf("logged without a store:\n%s", log)
+	}
+}
+
 func TestRetentionCommand(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -168,6 +197,12 @@ func TestRetentionCommand(t *testing.T) {
 	}
 	if out := p.must("retention", "-json"); !strings.Contains(out, `"removed"`) {
 		t.Errorf("run: %s", out)
+	}
+	var out strings.Builder
+	report := &journal.ExpireReport{All: 200, Removed: journal.Removed{Entries: 150, Bytes: 1000}, Abnormal: []string{"too many"}}
+	(&invocation{stdout: &out}).printExpired(report, true)
+	if want := "ABNORMAL too many\nrefused, nothing was deleted; -yes would delete 150 of 200 entries, 1.0 kB\n"; out.String() != want {
+		t.Errorf("refused: %s", out.String())
 	}
 }
 

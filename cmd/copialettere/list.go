@@ -108,7 +108,7 @@ func runCat(ctx context.Context, in *invocation, args []string) error {
 const whyHelp = `Usage: copialettere why ADDR [-message-id ID] [-config FILE] [-json]
 
 Tells of every message to or from a mailbox whether it was journaled or skipped, and why: alias, forward, redirect, copy, list, refused ...
-Gaps are shown as well. Records of skips are kept for a limited time (keep_skips in the configuration).
+Gaps are shown as well, and the times when the archive was off. Records of skips are kept for a limited time (keep_skips in the configuration).
 
 Example: copialettere why mario@alpha.test -message-id 20261114.4711@mail.beta.test
 `
@@ -132,22 +132,22 @@ func showVerdicts(ctx context.Context, in *invocation, mailbox, messageID string
 }
 
 func (in *invocation) printVerdict(v httpd.VerdictView) {
-	when := "-"
-	if !v.Time.IsZero() {
-		when = v.Time.Local().Format(time.DateTime)
+	when := localTime(&v.Time)
+	if v.Until != nil {
+		when += " to " + localTime(v.Until)
 	}
 	what := v.Verdict
 	switch {
 	case v.Folder != "":
 		what += fmt.Sprintf(" as %s %d", v.Folder, v.UID)
 	case v.Reason != "":
-		what += ": " + v.Reason
+		what += ": " + v.Reason + countText(v.Entries, v.Bytes)
 	}
 	if v.Detail != "" {
 		what += " (" + printable(v.Detail) + ")"
 	}
-	if v.ORCPT != "" && v.Verdict == "skipped" {
-		what += ", first sent to " + printable(strings.TrimPrefix(v.ORCPT, "rfc822;"))
+	if first := strings.TrimPrefix(v.ORCPT, "rfc822;"); first != "" && v.Verdict == "skipped" && !strings.EqualFold(first, v.Mailbox) {
+		what += ", first sent to " + printable(first)
 	}
 	fmt.Fprintf(in.stdout, "%-19s  %s", when, what)
 	if v.MessageID != "" {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/policy"
 )
@@ -103,7 +104,7 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 	case "show":
 		return show(in, ctx, "/v1/mailbox", query, in.printSettings)
 	case "log":
-		return show(in, ctx, "/v1/log", query, func(c httpd.ChangeView) { in.printChange(c.Change) })
+		return show(in, ctx, "/v1/log", query, in.printLogged)
 	case "disable":
 		if !slices.Contains(f.given, "confirm") {
 			return unconfirmed(args[0], f.now)
@@ -199,6 +200,24 @@ func (in *invocation) printChange(c policy.Change) {
 	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
 }
 
+// printLogged prints a line of the log: a change of a setting, or an act on a message, which has no number.
+func (in *invocation) printLogged(c httpd.ChangeView) {
+	if c.Number > 0 {
+		in.printChange(c.Change)
+		return
+	}
+	what := c.Key + " " + printable(c.Before)
+	switch c.Key {
+	case journal.ActHold, journal.ActRelease:
+		what += ": " + printable(c.After)
+	default:
+		if c.After != "" {
+			what += " to " + printable(c.After)
+		}
+	}
+	fmt.Fprintf(in.stdout, "  %s  %s, by %s\n", localTime(&c.Time), what, printable(c.Who))
+}
+
 // localTime is a time for people, "-" for none.
 func localTime(t *time.Time) string {
 	if t == nil || t.IsZero() {
@@ -236,7 +255,9 @@ Tells of what times and messages the archive of a mailbox holds nothing, in the 
 
   not-activated   its archive had never been on
   disabled        its archive was off
-  erased          its archive was on, was disabled later, and what it held was erased
+  erased          its archive was on, was disabled later, and what it held was erased: how much, by month
+  full            the archive was full when the message came (quota, with when_full = skip)
+  made-room       the oldest messages, how many, were deleted because the archive was full (when_full = make-room)
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
   lost            the store lost updates, of this or of other mailboxes
 
@@ -263,7 +284,7 @@ func (in *invocation) printGap(g httpd.GapView) {
 	case g.Kind == httpd.GapPause:
 		span += " to now"
 	}
-	fmt.Fprintf(in.stdout, "%-42s  %s", span, g.Reason)
+	fmt.Fprintf(in.stdout, "%-42s  %s%s", span, g.Reason, countText(g.Entries, g.Bytes))
 	if g.Detail != "" {
 		fmt.Fprintf(in.stdout, " (%s)", printable(g.Detail))
 	}
@@ -274,4 +295,12 @@ func (in *invocation) printGap(g httpd.GapView) {
 		fmt.Fprintf(in.stdout, "  from %s", printable(g.MailFrom))
 	}
 	fmt.Fprintln(in.stdout)
+}
+
+// countText tells of how many entries something is, behind it; "" of none.
+func countText(entries, bytes uint64) string {
+	if entries == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d entries, %s", entries, sizeText(bytes))
 }

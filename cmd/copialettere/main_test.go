@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/config"
+	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
@@ -291,6 +293,9 @@ func testQueries(t *testing.T, p *place) {
 	if got := strings.Join(verdicts, ", "); got != "journaled , skipped alias" {
 		t.Errorf("why: %s", got)
 	}
+	if got := p.must("why", "anna@alpha.test"); !strings.Contains(got, "skipped: alias, first sent to info@alpha.test") {
+		t.Errorf("why: %s", got)
+	}
 	if got := p.must("verify"); !strings.Contains(got, "1 entries") || !strings.HasSuffix(got, "sound\n") {
 		t.Errorf("verify: %s", got)
 	}
@@ -320,6 +325,17 @@ func testQueries(t *testing.T, p *place) {
 		if code, stdout, stderr := p.run(args...); code != 2 {
 			t.Errorf("%s: exit status %d\n%s%s", name, code, stdout, stderr)
 		}
+	}
+}
+
+// TestAnswerBrokenOff has an answer end in the middle, as when the daemon is killed.
+func TestAnswerBrokenOff(t *testing.T) {
+	c := &client{http: http.Client{Transport: direct{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "{\"entries\": 1}\n{\"entr")
+	})}}}
+	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/v1/stats", nil, func(journal.FolderStats) error { return nil })
+	if n != 1 || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "the answer broke off") {
+		t.Errorf("after %d objects: %v", n, err)
 	}
 }
 

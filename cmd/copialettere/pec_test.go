@@ -142,8 +142,9 @@ func TestFilter(t *testing.T) {
 			t.Errorf("filter %s let through %v, want %s", step.filter, got, step.want)
 		}
 	}
-	if n := strings.Count(p.must("why", anna), "skipped: filter"); n != 8 {
-		t.Errorf("%d skips for the filter on record, want 8", n)
+	why := p.must("why", anna)
+	if n := strings.Count(why, "skipped: filter"); n != 8 || strings.Contains(why, "first sent to") {
+		t.Errorf("%d skips for the filter on record, want 8, none of them by another address:\n%s", n, why)
 	}
 	p.must("verify")
 }
@@ -152,9 +153,10 @@ func TestFilter(t *testing.T) {
 func TestQuota(t *testing.T) {
 	big := "Subject: big\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1000)
 	for _, tt := range []struct {
-		full, want string
+		full, want, gap string
 	}{
-		{"skip", "1 entries, 1 gap"}, {"make-room", "1 entries, 0 gap"}, {"defer", "1 entries, 0 gap, 452"},
+		{"skip", "1 entries, 1 gap", "  full"}, {"make-room", "1 entries, 0 gap", "  made-room, 1 entries, 72.0 kB\n"},
+		{"defer", "1 entries, 0 gap, 452", "  not-activated"},
 	} {
 		t.Run(tt.full, func(t *testing.T) {
 			p := pecPlace(t, "headers", nil)
@@ -169,6 +171,9 @@ func TestQuota(t *testing.T) {
 			}
 			if got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
+			}
+			if gaps := p.must("gaps", anna); !strings.Contains(gaps, tt.gap) {
+				t.Errorf("no gap %q:\n%s", tt.gap, gaps)
 			}
 			p.must("verify")
 		})

@@ -83,7 +83,7 @@ func (in *invocation) printExpired(r *journal.ExpireReport, refused bool) {
 	what := "deleted"
 	switch {
 	case refused:
-		what = "refused: nothing was deleted of"
+		what = "refused, nothing was deleted; -yes would delete"
 	case r.DryRun:
 		what = "would be deleted:"
 	}

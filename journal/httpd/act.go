@@ -45,6 +45,9 @@ func (a *admin) act(kind string) http.HandlerFunc {
 				v.ToFolder, v.ToUID = to.FolderName(), to.UID
 			}
 		}
+		if errors.Is(err, journal.ErrNotFound) {
+			err = fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
+		}
 		if err != nil {
 			out.fail(a.b.Logger, err)
 			return

@@ -255,7 +255,7 @@ func TestGaps(t *testing.T) {
 	r.mailbox("POST /v1/mailbox/restore?" + anna)
 	after := time.Now().UTC()
 	err := r.backend.Journal.Record(t.Context(),
-		journal.Record{Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: after, Until: after.Add(time.Second), Reason: journal.ReasonJournalFault},
+		journal.Record{Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: after, Until: after.Add(time.Second), Reason: journal.ReasonRoom, Entries: 3, Bytes: 4711},
 		journal.Record{
 			Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: within, Reason: journal.ReasonJournalFault, Direction: journal.Received,
 			MessageID: "<1@ext.test>", MailFrom: "s@ext.test", RcptTo: "anna@alpha.test", QueueID: "4711", Transaction: "T1",
@@ -274,7 +274,7 @@ func TestGaps(t *testing.T) {
 	}
 	want := []string{
 		"pause not-activated false true", "gap lost true false", "gap journal-fault true false", "pause disabled true true",
-		"gap journal-fault true true",
+		"gap made-room true true",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -286,9 +286,47 @@ func TestGaps(t *testing.T) {
 	if g := list[1]; g.Detail != "3 updates" || g.Mailbox != "anna@alpha.test" {
 		t.Errorf("gap of all mailboxes: %+v", g)
 	}
+	if g := list[4]; g.Entries != 3 || g.Bytes != 4711 {
+		t.Errorf("gap of removed entries: %+v", g)
+	}
+	why := get[VerdictView](r, "GET /v1/why?"+anna)
+	if v := why[len(why)-1]; v.Reason != journal.ReasonRoom || v.Entries != 3 || v.Bytes != 4711 {
+		t.Errorf("verdict of removed entries: %+v", v)
+	}
 	list = get[GapView](r, "GET /v1/gaps?mailbox=carla@alpha.test")
 	if len(list) != 2 || list[0].Reason != policy.ReasonNotActivated || list[0].Until != nil || list[1].Reason != journal.ReasonLost {
 		t.Errorf("gaps of nobody: %+v", list)
+	}
+}
+
+// TestWhyPaused: a message that is not known may have come while the archive was off.
+func TestWhyPaused(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /v1/mailbox/enable?" + anna)
+	r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	r.mailbox("POST /v1/mailbox/restore?" + anna)
+	skip := journal.Record{
+		Kind: journal.Skip, Mailbox: "anna@alpha.test", Time: time.Now().UTC(), Reason: policy.ReasonAlias, MessageID: "<1@ext.test>",
+	}
+	if err := r.backend.Journal.Record(t.Context(), skip); err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]string{
+		"GET /v1/why?" + anna:                             "disabled, alias",
+		"GET /v1/why?" + anna + "&message_id=1@ext.test":  "alias",
+		"GET /v1/why?" + anna + "&message_id=2@ext.test":  "disabled",
+		"GET /v1/why?mailbox=b@alpha.test&message_id=1@e": "disabled",
+	} {
+		var got []string
+		for _, v := range get[VerdictView](r, request) {
+			got = append(got, v.Reason)
+			if v.Reason == policy.ReasonDisabled && v.Mailbox == "anna@alpha.test" && (v.Until == nil || !v.Until.After(v.Time) || v.Verdict != "skipped") {
+				t.Errorf("pause: %+v", v)
+			}
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %s, want %s", request, got, want)
+		}
 	}
 }
 

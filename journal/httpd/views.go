@@ -100,6 +100,8 @@ type VerdictView struct {
 	MessageID   string     `json:"message_id"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction"`
+	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
+	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
 }
 
 func (a *admin) why(w http.ResponseWriter, r *http.Request) {
@@ -118,8 +120,9 @@ func (a *admin) why(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// verdicts gathers what is known of a mailbox: its entries, skips and gaps, in the order of time. A mailbox without an archive has
-// none of them, and one verdict that says so.
+// verdicts gathers what is known of a mailbox: its entries, skips and gaps, and when its archive was off, in the order of time. Of a message
+// that is looked for, the times when it was off are told where nothing else is known. A mailbox without an archive has one verdict that
+// says so.
 func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID string) ([]VerdictView, error) {
 	var list []VerdictView
 	a.b.Journal.Settle(ctx)
@@ -140,34 +143,34 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 			list = append(list, verdictOfRecord(address, r))
 		}
 	}
-	slices.SortStableFunc(list, func(a, b VerdictView) int { return a.Time.Compare(b.Time) })
-	s, err := a.b.Policy.Settings(ctx, address)
-	if err != nil || s.Enabled {
-		return list, err
-	}
-	off, err := a.offSince(ctx, address)
-	return append(list, off...), err
-}
-
-// offSince is the verdict of a mailbox whose archive is off: the pause that lasts. There is none where it was turned on just now.
-func (a *admin) offSince(ctx context.Context, address policy.Address) ([]VerdictView, error) {
-	var last policy.Pause
+	found := messageID != "" && len(list) > 0
 	for pause, err := range a.b.Policy.Pauses(ctx, address) {
 		if err != nil {
 			return nil, err
 		}
-		last = pause
+		if v, ok := verdictOfPause(address, pause); ok && (v.Until == nil || !found) {
+			list = append(list, v)
+		}
 	}
-	if !last.Until.IsZero() {
-		return nil, nil
-	}
-	v := VerdictView{
-		Time: last.From, Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonDisabled, Detail: "the archive is off since then",
-	}
-	if last.Reason == policy.ReasonNotActivated {
+	slices.SortStableFunc(list, func(a, b VerdictView) int { return a.Time.Compare(b.Time) })
+	return list, nil
+}
+
+// verdictOfPause is the verdict of a time when an archive was off. There is none of the time before its first activation, nor of what was
+// erased later.
+func verdictOfPause(address policy.Address, p policy.Pause) (v VerdictView, ok bool) {
+	v = VerdictView{Time: p.From, Until: known(p.Until), Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonDisabled}
+	switch {
+	case v.Until == nil && p.Reason == policy.ReasonNotActivated:
 		v.Detail = "the archive was never on"
+	case v.Until == nil:
+		v.Detail = "the archive is off since then"
+	case p.Reason == policy.ReasonDisabled:
+		v.Detail = "the archive was off"
+	default:
+		return v, false
 	}
-	return []VerdictView{v}, nil
+	return v, true
 }
 
 // Kinds of a GapView.
@@ -190,6 +193,8 @@ type GapView struct {
 	MessageID   string     `json:"message_id,omitempty"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction,omitempty"`
+	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
+	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
 }
 
 func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {
@@ -242,6 +247,7 @@ func viewGap(address policy.Address, r *journal.Record) GapView {
 	return GapView{
 		Mailbox: v.Mailbox, Kind: GapMissing, From: &v.Time, Until: v.Until, Reason: v.Reason, Detail: v.Detail, Direction: v.Direction,
 		MailFrom: v.MailFrom, RcptTo: v.RcptTo, MessageID: v.MessageID, QueueID: v.QueueID, Transaction: v.Transaction,
+		Entries: v.Entries, Bytes: v.Bytes,
 	}
 }
 
@@ -265,6 +271,7 @@ func verdictOfRecord(address policy.Address, r *journal.Record) VerdictView {
 	v := VerdictView{
 		Time: r.Time, Mailbox: address.String(), MailFrom: r.MailFrom, RcptTo: r.RcptTo, ORCPT: r.ORCPT, Verdict: "skipped",
 		Reason: r.Reason, Detail: r.Detail, MessageID: r.MessageID, QueueID: r.QueueID, Transaction: r.Transaction,
+		Entries: r.Entries, Bytes: r.Bytes,
 	}
 	if r.Direction != 0 {
 		v.Direction = r.Direction.String()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -89,6 +90,14 @@ type Verdict struct {
 // NewDaemon writes the configuration, given without the key data, makes the data folder and starts the daemon.
 func NewDaemon(t testing.TB, binary, folder, config string, activated ...Activated) *Daemon {
 	t.Helper()
+	d := Install(t, binary, folder, config, activated...)
+	d.Start(t)
+	return d
+}
+
+// Install is NewDaemon without the start.
+func Install(t testing.TB, binary, folder, config string, activated ...Activated) *Daemon {
+	t.Helper()
 	makeFolder(t, folder, "nobody", 0o755)
 	uid, gid := userID(t, "nobody")
 	d := &Daemon{
@@ -99,12 +108,30 @@ func NewDaemon(t testing.TB, binary, folder, config string, activated ...Activat
 	writeFile(t, d.Config, fmt.Sprintf("data = %q\n%s", d.Data, config))
 	d.Must(t, "init")
 	showLog(t, d.Log)
-	d.Start(t)
-	t.Cleanup(func() { d.process.Stop() })
+	t.Cleanup(func() {
+		if d.process != nil {
+			d.process.Stop()
+		}
+	})
 	return d
 }
 
-// Start starts the daemon again after Stop or Kill, and waits until it answers. It runs until the test that made it ends.
+// Own gives all that lies in the data folder to the daemon's user, after the test itself has written there.
+func (d *Daemon) Own(t testing.TB) {
+	t.Helper()
+	err := filepath.WalkDir(d.Data, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(d.credential.Uid), int(d.credential.Gid))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Start starts the daemon, for the first time or again after Stop or Kill, and waits until it tells, as it tells systemd, that
+// it is ready: all that it listens on is there then. It runs until the test that made it ends.
 func (d *Daemon) Start(t testing.TB) {
 	t.Helper()
 	// systemd names the process that the sockets are for, and only the process itself knows its id.
@@ -115,18 +142,37 @@ func (d *Daemon) Start(t testing.TB) {
 		command.ExtraFiles = append(command.ExtraFiles, a.File)
 		names = append(names, a.Name)
 	}
-	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	notices := d.listenForReady(t)
+	defer notices.Close()
+	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
+		"NOTIFY_SOCKET="+notices.LocalAddr().String())
 	d.process = launch(t, command, d.Log)
-	Wait(t, 20*time.Second, "the daemon to answer", func() bool {
+	Wait(t, 20*time.Second, "the daemon to be ready", func() bool {
 		if ended, err := d.process.Ended(); ended {
 			t.Fatalf("the daemon has ended: %v\n%s", err, readFile(t, d.Log))
 		}
-		connection, err := net.Dial("unix", filepath.Join(d.Data, "admin.sock"))
-		if err == nil {
-			connection.Close()
-		}
-		return err == nil
+		notices.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		text := make([]byte, 100)
+		n, _, err := notices.ReadFrom(text)
+		return err == nil && string(text[:n]) == "READY=1"
 	})
+}
+
+// listenForReady makes the socket on which the daemon tells that it is ready.
+func (d *Daemon) listenForReady(t testing.TB) net.PacketConn {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(d.Config), "notify.sock")
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	notices, err := net.ListenPacket("unixgram", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, int(d.credential.Uid), int(d.credential.Gid)); err != nil {
+		t.Fatal(err)
+	}
+	return notices
 }
 
 // Stop stops the daemon by SIGTERM and fails the test unless it ends well.
@@ -140,6 +186,22 @@ func (d *Daemon) Stop(t testing.TB) {
 
 // Kill kills the daemon by SIGKILL.
 func (d *Daemon) Kill() { d.process.Kill() }
+
+// Logged returns the lines of the log that contain a text, those of earlier starts included.
+func (d *Daemon) Logged(t testing.TB, text string) []string {
+	t.Helper()
+	log, err := os.ReadFile(d.Log)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(log)) {
+		if strings.Contains(line, text) {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return lines
+}
 
 // PID returns the process id of the running daemon.
 func (d *Daemon) PID() int { return d.process.PID() }
