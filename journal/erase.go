@@ -149,6 +149,7 @@ func (e *eraser) group(kind byte) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	e.j.tellSpan(e.mailbox, gone)
 	e.removed.Entries += removed.Entries
 	e.removed.Bytes += removed.Bytes
 	if e.o.Progress != nil {

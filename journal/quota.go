@@ -139,8 +139,9 @@ func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, refs []Ref, siz
 		if err := j.loadUsage(ctx, mailbox); err != nil {
 			return err
 		}
+		var gone span
 		err := j.update(ctx, s, m, []string{mailbox}, func(c *change) error {
-			gone := span{reason: ReasonRoom}
+			gone = span{reason: ReasonRoom}
 			for _, r := range group {
 				here, err := total(c, mailbox)
 				if err != nil {
@@ -173,6 +174,7 @@ func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, refs []Ref, siz
 		if err != nil {
 			return err
 		}
+		j.tellSpan(mailbox, gone)
 		refs = refs[len(group):]
 	}
 	return nil
@@ -290,12 +292,23 @@ func (s *span) add(e *Entry) {
 // spanSlots are the numbers of the records of spans. There is one of each reason in a volume, which grows.
 var spanSlots = map[string]uint16{ReasonRoom: 0xffff, ReasonErased: 0xfffe}
 
+func (s *span) record(mailbox string) Record {
+	return Record{Kind: Gap, Mailbox: mailbox, Time: s.first, Until: s.last, Reason: s.reason, Entries: s.entries, Bytes: s.bytes}
+}
+
+// tellSpan tells of what was removed, when that is durable. It is not counted as a gap: there is one that grows.
+func (j *Journal) tellSpan(mailbox string, s span) {
+	if s.entries > 0 {
+		j.tell([]Record{s.record(mailbox)})
+	}
+}
+
 // putSpan adds what was removed to the gap that is on record for it in the volume.
 func (c *change) putSpan(mailbox string, s span) error {
 	if s.entries == 0 {
 		return nil
 	}
-	r := Record{Kind: Gap, Mailbox: mailbox, Time: s.first, Until: s.last, Reason: s.reason, Entries: s.entries, Bytes: s.bytes}
+	r := s.record(mailbox)
 	key := recordKey(mailbox, c.month.Start(), spanSlots[s.reason])
 	v, err := c.Get(key)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {

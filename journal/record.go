@@ -189,11 +189,17 @@ func putRecord(tx kv.Tx, r *Record, value []byte) error {
 	return fmt.Errorf("too many at %s", r.Time)
 }
 
-func (j *Journal) countGaps(records []Record) {
+// recorded counts the gaps among records that are durable now, and tells of them.
+func (j *Journal) recorded(records []Record) {
+	var gaps []Record
 	for i := range records {
 		if records[i].Kind == Gap {
-			j.gaps.Inc()
+			gaps = append(gaps, records[i])
 		}
+	}
+	if len(gaps) > 0 {
+		j.gaps.Add(int64(len(gaps)))
+		j.tell(gaps)
 	}
 }
 
@@ -227,7 +233,7 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 		if err := s.Update(ctx, lockRecords(nil, group), func(tx kv.Tx) error { return putRecords(tx, group) }); err != nil {
 			return fmt.Errorf("record: %w", err)
 		}
-		j.countGaps(group)
+		j.recorded(group)
 	}
 	return nil
 }
@@ -319,7 +325,9 @@ func (j *Journal) recordLosses(ctx context.Context, s kv.Store) error {
 	if err != nil || len(losses) == 0 {
 		return err
 	}
-	return s.Update(ctx, []string{""}, func(tx kv.Tx) error {
+	var gaps []Record
+	err = s.Update(ctx, []string{""}, func(tx kv.Tx) error {
+		gaps = nil
 		for i, l := range losses {
 			key := recordKey("", l.Found, uint16(i))
 			if _, err := tx.Get(key); !errors.Is(err, kv.ErrNotFound) {
@@ -333,10 +341,15 @@ func (j *Journal) recordLosses(ctx context.Context, s kv.Store) error {
 				Detail: fmt.Sprintf("%d updates of the store are missing, made between %s and %s", l.Count, bound(l.After), bound(l.Before)),
 			}
 			tx.Put(key, r.encode())
-			j.gaps.Inc()
+			gaps = append(gaps, r)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	j.recorded(gaps)
+	return nil
 }
 
 func bound(t time.Time) string {

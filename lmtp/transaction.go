@@ -490,7 +490,7 @@ func (t *transaction) report() {
 			deferred++
 		}
 	}
-	t.notify(delivered > 0)
+	t.notify()
 	outcome := "delivered"
 	switch {
 	case deferred > 0:

@@ -147,7 +147,6 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 	switch {
 	case err == nil:
 		k.tried = now
-		k.notices.tellExpired(report)
 		k.log.Info("retention run", "entries", report.Removed.Entries, "bytes", report.Removed.Bytes, "months_dropped", len(report.Dropped))
 	case errors.Is(err, journal.ErrAbnormal):
 		k.tried = now

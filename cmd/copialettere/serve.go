@@ -75,10 +75,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	d := &daemon{config: c, log: log, files: files, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
-	if d.notices, err = newNoticeMailer(ctx, c, a, log); err != nil {
-		return err
-	}
-	d.running.Go(func() { d.notices.run(d.quit) })
+	d.running.Go(func() { a.notices.run(d.quit) })
 	disk := newDiskWatch(c, a, log)
 	disk.look()
 	d.running.Go(func() { disk.run(d.quit) })
@@ -99,7 +96,6 @@ type daemon struct {
 	log     *slog.Logger
 	files   *pecFiles
 	archive *archive
-	notices *noticeMailer // nil where none are configured
 	hooks   []*lmtp.Server
 	admin   []*http.Server
 	running sync.WaitGroup // a goroutine per listener, and those that end with quit
@@ -213,7 +209,7 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		IdleTimeout: h.Timeouts.Idle, DataTimeout: h.Timeouts.Data, JournalTimeout: h.Timeouts.Journal,
 		DeliverOnJournalError: h.OnJournalError == config.JournalErrorDeliver,
 		Trust:                 d.config.PEC.Trust, Verifier: pec.NewVerifier(d.files.bundle, d.files.index),
-		Notify: d.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
+		Notify: d.archive.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
@@ -419,4 +421,98 @@ func TestUnreadable(t *testing.T) {
 	r.add(full(75))
 	r.deliver(start())
 	r.expect("delivered", 1, 0)
+}
+
+// TestGaps has gaps go on record: what the owner is told of them.
+func TestGaps(t *testing.T) {
+	message := func(reason string, at time.Duration) journal.Record {
+		return journal.Record{Kind: journal.Gap, Mailbox: anna, Time: start().Add(at).UTC(), Reason: reason}
+	}
+	span := func(reason string) journal.Record {
+		r := message(reason, -1000*time.Hour)
+		r.Until, r.Entries, r.Bytes = r.Time.Add(time.Hour), 3, 300
+		return r
+	}
+	all := message(journal.ReasonLost, 0)
+	all.Mailbox = ""
+	skip := message("alias", 0)
+	skip.Kind = journal.Skip
+	for _, c := range []struct {
+		name string
+		gaps []journal.Record
+		want []string // texts of which each is in one notice
+	}{
+		{"no room", []journal.Record{message(journal.ReasonFull, 0)}, []string{"del 21/11/2026, 10:30 (+0100), non"}},
+		{"journal fault", []journal.Record{message(journal.ReasonJournalFault, 0)}, []string{"un guasto dell'archivio"}},
+		{"room made", []journal.Record{span(journal.ReasonRoom)}, []string{"fare posto"}},
+		{"lost, all mailboxes", []journal.Record{all}, []string{"Possono mancare"}},
+		{"new reason", []journal.Record{message("flood", 0)}, []string{"flood"}},
+		{"erased", []journal.Record{span(journal.ReasonErased)}, nil},
+		{"disabled", []journal.Record{span(journal.ReasonDisabled)}, nil},
+		{"a skip", []journal.Record{skip}, nil},
+		{"room made all day", slices.Repeat([]journal.Record{span(journal.ReasonRoom)}, 1000), []string{"fare posto"}},
+		{"many messages", []journal.Record{message(journal.ReasonFull, 0), message(journal.ReasonFull, 1), message(journal.ReasonFull, 2)}, []string{"l'archivio è pieno"}},
+		{"two reasons", []journal.Record{span(journal.ReasonRoom), message(journal.ReasonFull, 0)}, []string{"fare posto", "l'archivio è pieno"}},
+		{"spooled for four days", []journal.Record{message(journal.ReasonJournalFault, -96*time.Hour)}, []string{"del 17/11/2026, 10:30 (+0100), non"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.enable("bruno@alpha.test") // wants none
+			// What the clock of an old gap says must not begin the day anew.
+			r.add(full(75))
+			for i := range c.gaps {
+				n, ok := OfGap(&c.gaps[i], start().Add(time.Duration(i)*time.Second))
+				if !ok {
+					continue
+				}
+				if err := r.queue.Add(t.Context(), n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.add(full(75))
+			r.expect("queued", 0, 1+len(c.want))
+			r.answer = func(string) error { return errors.New("450 later") }
+			r.deliver(start().Add(time.Hour))
+			r.expect("not given up", 1+len(c.want), 1+len(c.want))
+			var bodies string
+			for _, s := range r.sent {
+				_, body := decoded(t, []byte(s.message))
+				bodies += body
+			}
+			for _, want := range c.want {
+				if strings.Count(bodies, want) != 1 {
+					t.Errorf("not one of the notices says %q:\n%s", want, bodies)
+				}
+			}
+		})
+	}
+}
+
+// TestAllMailboxes has what concerns all of them: each owner who wants it is told, once.
+func TestAllMailboxes(t *testing.T) {
+	r := newRig(t)
+	lost := Notice{Event: policy.NotifyGap, ID: journal.ReasonLost, Reason: journal.ReasonLost, Time: start()}
+	for _, name := range []string{"bruno@alpha.test", "carla@alpha.test", "dario@alpha.test"} {
+		r.enable(name)
+	}
+	for name, settings := range map[string][]string{"carla@alpha.test": {"carla@ext.test", "gap"}, "dario@alpha.test": {"dario@ext.test", "full"}} {
+		list := []policy.Assignment{{Key: "notify", Value: settings[0]}, {Key: "notify_on", Value: settings[1]}}
+		if _, err := r.policy.Set(t.Context(), r.address(name), r.operator(), list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := r.queue.Add(t.Context(), lost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.deliver(start())
+	var got []string
+	for _, s := range r.sent {
+		got = append(got, s.to)
+	}
+	slices.Sort(got)
+	if want := []string{outside, "carla@ext.test"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
 }
