@@ -51,6 +51,7 @@ type Record struct {
 	Transaction string     `json:"transaction,omitempty"`
 	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
+	Spooled     bool       `json:"-"`                 // filled in by Records: a gap that is in the gap spool only
 }
 
 func (r *Record) encode() []byte {
@@ -238,12 +239,18 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 	return nil
 }
 
-// Records yields the gaps of all mailboxes and the skips and gaps of one, first those of dropped volumes, then volume by volume, each in the order of time. Without a
-// mailbox it yields the former only.
+// Records yields the gaps of all mailboxes and the skips and gaps of one: first those of dropped volumes, then volume by volume, each in the
+// order of time, and last the gaps that are in the gap spool and nowhere else. Without a mailbox it yields the former only.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
 			yield(nil, err)
+			return
+		}
+		// The spool comes first: what is taken in meanwhile is then in both places, and not in none.
+		spooled, err := j.spooledOf(mailbox)
+		if err != nil {
+			yield(nil, fmt.Errorf("read gap spool: %w", err))
 			return
 		}
 		for s, err := range j.recordStores(ctx) {
@@ -257,11 +264,17 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 					var r *Record
 					if err == nil {
 						r, err = decodeRecord(m, p.Value)
+						spooled.remove(m, p.Value)
 					}
 					if !yield(r, err) || err != nil {
 						return
 					}
 				}
+			}
+		}
+		for _, r := range spooled.left() {
+			if !yield(r, nil) {
+				return
 			}
 		}
 	}

@@ -46,8 +46,8 @@ type Config struct {
 	Trust    pec.Trust     // which class the filters believe; the verified one when empty
 	Verifier *pec.Verifier // of the signatures of providers; may be nil: none is trusted
 
-	// Notify is given what the owner of a mailbox may want to be told, once the final replies of a message are known. It is called by the
-	// connections concurrently, and must not block; may be nil.
+	// Notify is given what the owner of a mailbox may want to be told, once the final replies of a message are known; of gaps the journal
+	// tells. It is called by the connections concurrently, and must not block; may be nil.
 	Notify func(notice.Notice)
 
 	Logger  *slog.Logger      // may be nil

@@ -238,9 +238,12 @@ Tells of what times and messages the archive of a mailbox holds nothing, in the 
   disabled        its archive was off
   erased          its archive was on, was disabled later, and what it held was erased
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
+  full            there was no room for the message (quota and when_full of the mailbox)
+  made-room       the oldest messages were deleted to make room
   lost            the store lost updates, of this or of other mailboxes
 
-What was skipped because it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.
+A gap that the journal can not take yet is in a file beside it, and is marked "spooled". What was skipped because
+it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.
 
 Example: copialettere gaps mario@alpha.test -json
 `
@@ -272,6 +275,9 @@ func (in *invocation) printGap(g httpd.GapView) {
 	}
 	if g.MailFrom != "" {
 		fmt.Fprintf(in.stdout, "  from %s", printable(g.MailFrom))
+	}
+	if g.Spooled {
+		fmt.Fprint(in.stdout, "  spooled")
 	}
 	fmt.Fprintln(in.stdout)
 }

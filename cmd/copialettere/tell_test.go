@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop/nexthoptest"
@@ -301,4 +302,52 @@ func TestGapsWait(t *testing.T) {
 			verified(t, k)
 		})
 	}
+}
+
+// TestSpooledGaps asks for the gaps while one is in the spool of a running daemon, and when it has been taken in.
+func TestSpooledGaps(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	p.must("mailbox", "enable", anna)
+	stop := p.daemon()
+	spool := filepath.Join(p.dir, "data", gapSpoolFile)
+	if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		spooled bool
+		before  func()
+	}{
+		{"in the spool", true, func() {}},
+		{"taken in", false, stop}, // what opens the folder takes it in
+		{"left in the spool as well", false, func() {
+			stop = p.daemon()
+			if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.before()
+			var gaps []httpd.GapView
+			for _, g := range lines[httpd.GapView](p, "gaps", anna) {
+				if g.Kind == httpd.GapMissing {
+					gaps = append(gaps, g)
+				}
+			}
+			if len(gaps) != 1 || gaps[0].Spooled != c.spooled || gaps[0].MessageID != "<1@ext.test>" {
+				t.Errorf("gaps: %+v", gaps)
+			}
+			if got := strings.Count(p.must("gaps", anna), "spooled\n") == 1; got != c.spooled {
+				t.Errorf("marked: %v, want %v", got, c.spooled)
+			}
+			why := lines[httpd.VerdictView](p, "why", anna, "-message-id", "1@ext.test")
+			if len(why) != 1 || why[0].Spooled != c.spooled || why[0].Verdict != "gap" {
+				t.Errorf("why: %+v", why)
+			}
+		})
+	}
+	stop()
+	p.must("verify")
 }

@@ -97,6 +97,7 @@ type VerdictView struct {
 	MessageID   string     `json:"message_id"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction"`
+	Spooled     bool       `json:"spooled,omitempty"` // a gap that the journal could not take yet: it is in the gap spool
 }
 
 func (a *admin) why(w http.ResponseWriter, r *http.Request) {
@@ -187,6 +188,7 @@ type GapView struct {
 	MessageID   string     `json:"message_id,omitempty"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction,omitempty"`
+	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take it yet: it is in the gap spool
 }
 
 func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {
@@ -238,7 +240,7 @@ func viewGap(address policy.Address, r *journal.Record) GapView {
 	v := verdictOfRecord(address, r)
 	return GapView{
 		Mailbox: v.Mailbox, Kind: GapMissing, From: &v.Time, Until: v.Until, Reason: v.Reason, Detail: v.Detail, Direction: v.Direction,
-		MailFrom: v.MailFrom, RcptTo: v.RcptTo, MessageID: v.MessageID, QueueID: v.QueueID, Transaction: v.Transaction,
+		MailFrom: v.MailFrom, RcptTo: v.RcptTo, MessageID: v.MessageID, QueueID: v.QueueID, Transaction: v.Transaction, Spooled: v.Spooled,
 	}
 }
 
@@ -261,7 +263,7 @@ func verdictOfEntry(e *journal.Entry) VerdictView {
 func verdictOfRecord(address policy.Address, r *journal.Record) VerdictView {
 	v := VerdictView{
 		Time: r.Time, Mailbox: address.String(), MailFrom: r.MailFrom, RcptTo: r.RcptTo, ORCPT: r.ORCPT, Verdict: "skipped",
-		Reason: r.Reason, Detail: r.Detail, MessageID: r.MessageID, QueueID: r.QueueID, Transaction: r.Transaction,
+		Reason: r.Reason, Detail: r.Detail, MessageID: r.MessageID, QueueID: r.QueueID, Transaction: r.Transaction, Spooled: r.Spooled,
 	}
 	if r.Direction != 0 {
 		v.Direction = r.Direction.String()
