@@ -254,16 +254,20 @@ func foldersOf(ctx context.Context, s kv.Store, mailbox string) ([]string, error
 	return folders, nil
 }
 
-// entriesIn yields the entries of one folder, in the order of UIDs, without their states.
+// entriesIn yields the entries of one folder that can be read, in the order of UIDs, without their states.
 func entriesIn(ctx context.Context, s kv.Store, m kv.Month, mailbox, folder string) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		prefix := folderKey('e', mailbox, folder)
 		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-			var e *Entry
-			if err == nil {
-				e, err = entryOf(m, p)
+			if err != nil {
+				yield(nil, err)
+				return
 			}
-			if !yield(e, err) || err != nil {
+			e, err := entryOf(m, p)
+			if err != nil {
+				continue // Verify tells of it; it must not keep others from making room
+			}
+			if !yield(e, nil) {
 				return
 			}
 		}
@@ -317,7 +321,9 @@ func (c *change) putSpan(mailbox string, s span) error {
 	if err == nil {
 		before, err := decodeRecord(mailbox, v)
 		if err != nil {
-			return err
+			// Nobody can read what it told of, which was in this month.
+			c.j.log.Error("damaged gap record written anew", "mailbox", mailbox, "month", c.month, "error", err)
+			before = &Record{Time: c.month.Start()}
 		}
 		if before.Time.Before(r.Time) {
 			r.Time = before.Time
