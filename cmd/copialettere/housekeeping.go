@@ -8,6 +8,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 )
 
 // How often the daemon keeps house, forgets the records of skips, and gives the room of deleted messages back.
@@ -120,7 +121,14 @@ func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	if err != nil {
 		return err
 	}
-	k.log.Info("archive erased", "mailbox", a.String(), "entries", removed.Entries, "bytes", removed.Bytes)
+	settings, err := k.archive.engine.Settings(ctx)
+	if err == nil {
+		err = notice.Forget(ctx, settings, a.String())
+	}
+	if err != nil {
+		return err
+	}
+	k.log.Info("archive erased", "mailbox", a.String(), "entries", removed.Entries, "bytes", removed.Bytes, "damaged", removed.Damaged)
 	return k.archive.policy.Erased(ctx, a)
 }
 

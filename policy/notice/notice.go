@@ -152,9 +152,9 @@ func (q *Queue) Add(ctx context.Context, n Notice) error {
 		return err
 	}
 	n.Sender, n.Subject = clean(n.Sender), clean(n.Subject)
-	queueKey, historyKey := newKey(n.Time), []byte("wm"+n.Mailbox)
+	queueKey, historyKey := newKey(n.Time), historyKey(n.Mailbox)
 	var outcome string
-	err = q.store.Update(ctx, []string{"notices " + n.Mailbox}, func(tx kv.Tx) error {
+	err = q.store.Update(ctx, []string{historyLock(n.Mailbox)}, func(tx kv.Tx) error {
 		outcome = ""
 		var h history
 		switch b, err := tx.Get(historyKey); {
@@ -256,6 +256,13 @@ func (h *history) admit(n *Notice, maxPerDay int) (more int, outcome string) {
 	}
 	return more, "queued"
 }
+
+// The locks: one for all that waits, and one for what is kept of each mailbox.
+const waitingLock = "notices"
+
+func historyLock(mailbox string) string { return waitingLock + " " + mailbox }
+
+func historyKey(mailbox string) []byte { return []byte("wm" + mailbox) }
 
 func newKey(t time.Time) []byte {
 	key := binary.BigEndian.AppendUint64([]byte("wq"), uint64(t.UnixNano()))
