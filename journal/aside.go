@@ -60,6 +60,18 @@ func decodeAside(r Ref, b []byte) (*aside, *Entry, error) {
 	return a, e, nil
 }
 
+// salvageAside is salvage for the value of a t key.
+func salvageAside(r Ref, b []byte) (e *Entry, whole bool) {
+	var entry []byte
+	_ = decodeFields(b, func(tag byte, v []byte) error {
+		if tag == tagEntry {
+			entry = v
+		}
+		return nil
+	})
+	return salvage(r, entry)
+}
+
 func asideKey(r Ref) []byte {
 	return binary.BigEndian.AppendUint32(folderKey('t', r.Mailbox, r.Folder), r.UID)
 }

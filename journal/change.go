@@ -125,8 +125,8 @@ func (c *change) uncount(e *Entry) error {
 	if err != nil {
 		return err
 	}
-	counters.entries--
-	counters.bytes -= uint64(e.Size)
+	counters.entries -= min(counters.entries, 1)
+	counters.bytes -= min(counters.bytes, uint64(e.Size))
 	c.Put(counterKey(e.Mailbox, e.Folder), counters.encode())
 	return nil
 }

@@ -170,8 +170,8 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 			}
 			d.j.journaled.Add(int64(g.made))
 			d.j.bytesIn.Add(int64(g.made) * d.size)
-			d.j.countGaps(skips)
-			d.j.countGaps(g.gaps)
+			d.j.recorded(skips)
+			d.j.recorded(g.gaps)
 			return nil
 		case tries > maxRoomTries+len(entries):
 			return err

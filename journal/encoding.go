@@ -183,6 +183,21 @@ func decodeEntry(r Ref, b []byte) (*Entry, error) {
 	return e, nil
 }
 
+// salvage reads what can be read of the value of an entry, although some of it may be malformed or missing. With whole its list of chunks is
+// as it was written: it adds up to the size of the message, which is in front of it.
+func salvage(r Ref, b []byte) (e *Entry, whole bool) {
+	e = &Entry{Ref: r}
+	_ = decodeFields(b, func(tag byte, v []byte) error {
+		_ = e.decodeField(tag, v)
+		return nil
+	})
+	left := e.Size
+	for _, c := range e.Chunks {
+		left -= c.Size
+	}
+	return e, left == 0 && e.SHA256 != Digest{} // the digest stands between the two, and tells an empty message from nothing
+}
+
 func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 	if s := e.stringField(tag); s != nil {
 		*s = string(v)
@@ -226,7 +241,9 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 	case tagLink:
 		e.Links = append(e.Links, string(v))
 	case tagParts:
-		err = e.Parts.UnmarshalBinary(v)
+		if err = e.Parts.UnmarshalBinary(v); err != nil {
+			err = fmt.Errorf("%w: %w", errEncoding, err)
+		}
 	}
 	return err
 }

@@ -27,12 +27,19 @@ func (r *Removed) add(e *Entry) {
 	r.Bytes += uint64(e.Size)
 }
 
+// Erased is what Erase deleted.
+type Erased struct {
+	Removed
+	Damaged uint64 `json:"damaged,omitempty"` // of the entries, those that could not be read, whose bytes may not be counted
+}
+
 // Erase deletes all that the journal holds of a mailbox: entries, those put aside, counters, delivery keys and skips. What was done
-// with entries (Acts) stays, and a gap for the erased span of each month is put on record. With an entry that is held it deletes
-// nothing and returns ErrHeld. It goes in small steps, and after an error, or a crash, it is called again for the rest. The
-// archive of the mailbox must be closed: what is delivered meanwhile may stay. The sweep then frees the room.
-func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Removed, error) {
-	var removed Removed
+// with entries (Acts) stays, as the change log does, and a gap for the erased span of each month is put on record. With an entry that is held
+// it deletes nothing and returns ErrHeld. What can not be read goes as well, and is logged. It goes in small steps, and after an error, or a
+// crash, it is called again for the rest. The archive of the mailbox must be closed: what is delivered meanwhile may stay. The sweep then
+// frees the room.
+func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Erased, error) {
+	var removed Erased
 	for h, err := range j.Holdings(ctx, mailbox) {
 		if err != nil {
 			return removed, fmt.Errorf("erase %s: %w", mailbox, err)
@@ -78,7 +85,7 @@ type eraser struct {
 	month   kv.Month
 	mailbox string
 	o       EraseOptions
-	removed *Removed
+	removed *Erased
 }
 
 // eraseGroup is how many keys one update deletes, entryGroup how many entries.
@@ -102,62 +109,79 @@ func (e *eraser) erase() error {
 	for _, step := range []struct {
 		kind   byte
 		remove func(tx kv.Tx, p kv.Pair) error
-	}{{'d', e.removeDelivery}, {'s', e.removeCounters}, {'g', e.removeRecord}} {
+	}{{'d', e.removeDelivery}, {'p', e.removeLink}, {'o', e.removeOutcome}, {'g', e.removeRecord}} {
 		if err := e.keys(step.kind, step.remove); err != nil {
 			return err
 		}
 	}
-	return nil
+	return e.settle()
 }
 
 // group deletes the first entries of the mailbox, and says whether there may be more.
 func (e *eraser) group(kind byte) (more bool, err error) {
-	var refs []Ref
+	var keys [][]byte
 	prefix := mailboxKey(kind, e.mailbox, 0)
 	for p, err := range e.store.Scan(e.ctx, prefix, after(prefix)) {
 		if err != nil {
 			return false, err
 		}
-		r, err := refOf(e.month, p.Key)
-		if err != nil {
-			return false, err
-		}
-		if refs = append(refs, r); len(refs) == entryGroup {
+		if keys = append(keys, p.Key); len(keys) == entryGroup {
 			break
 		}
 	}
-	if len(refs) == 0 {
+	if len(keys) == 0 {
 		return false, nil
 	}
 	var gone span
-	var removed Removed
+	var removed Erased
+	var damaged []error
 	err = e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
-		gone, removed = span{reason: ReasonErased}, Removed{}
-		for _, r := range refs {
-			entry, err := e.removeEntry(c, kind, r)
+		gone, removed, damaged = span{reason: ReasonErased}, Erased{}, nil
+		for _, key := range keys {
+			entry, err := e.removeEntry(c, kind, key)
 			if errors.Is(err, ErrNotFound) {
 				continue
+			}
+			var damage error
+			if errors.Is(err, errEncoding) || errors.Is(err, errKey) {
+				entry, damage, err = e.discard(c, kind, key)
 			}
 			if err != nil {
 				return err
 			}
+			if damage != nil {
+				damaged = append(damaged, damage)
+			}
+			if kv.MonthOf(entry.Time) != e.month {
+				entry.Time = e.month.Start() // of a damaged one the month is what is known
+			}
 			gone.add(entry)
 			removed.add(entry)
 		}
+		removed.Damaged = uint64(len(damaged))
 		return c.putSpan(e.mailbox, gone)
 	})
 	if err != nil {
 		return false, err
 	}
+	e.j.tellSpan(e.mailbox, gone)
+	for _, err := range damaged {
+		e.j.log.Error("damaged entry erased", "mailbox", e.mailbox, "month", e.month, "error", err)
+	}
 	e.removed.Entries += removed.Entries
 	e.removed.Bytes += removed.Bytes
+	e.removed.Damaged += removed.Damaged
 	if e.o.Progress != nil {
-		e.o.Progress(e.month, *e.removed)
+		e.o.Progress(e.month, e.removed.Removed)
 	}
 	return true, nil
 }
 
-func (e *eraser) removeEntry(c *change, kind byte, r Ref) (*Entry, error) {
+func (e *eraser) removeEntry(c *change, kind byte, key []byte) (*Entry, error) {
+	r, err := refOf(e.month, key)
+	if err != nil {
+		return nil, err
+	}
 	if kind == 't' {
 		return c.purge(r)
 	}
@@ -167,6 +191,31 @@ func (e *eraser) removeEntry(c *change, kind byte, r Ref) (*Entry, error) {
 		return nil, fmt.Errorf("%s %d: %w", r.FolderName(), r.UID, ErrHeld)
 	}
 	return c.remove(r, false)
+}
+
+// discard deletes an entry that can not be read, or whose counters can not, and returns what it tells of itself all the same, with what is wrong
+// with it. Counters, and what points at it, are left to the steps behind; chunks that it does not tell of are found by a sweep of everything.
+func (e *eraser) discard(c *change, kind byte, key []byte) (entry *Entry, damage, err error) {
+	v, err := c.Get(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, damage := refOf(e.month, key)
+	if kind == 't' {
+		entry, _ = salvageAside(r, v)
+	} else {
+		entry, _ = salvage(r, v)
+	}
+	switch {
+	case damage != nil:
+	case kind == 't':
+		_, _, damage = decodeAside(r, v)
+	default:
+		_, damage = decodeEntry(r, v)
+	}
+	c.Delete(key)
+	c.spare(entry)
+	return entry, damage, nil
 }
 
 // keys has a function look at all pairs of one kind that belong to the mailbox, in groups, each in an update.
@@ -209,11 +258,29 @@ func (e *eraser) removeDelivery(tx kv.Tx, p kv.Pair) error {
 	if err != nil {
 		return err
 	}
-	if _, gone := isTombstone(v); !gone {
-		r, err := decodePlace(e.mailbox, e.month, v)
-		if err != nil {
-			return err
-		}
+	if _, gone := isTombstone(v); gone {
+		tx.Delete(p.Key)
+		return nil
+	}
+	r, err := decodePlace(e.mailbox, e.month, v)
+	return e.removeUnless(tx, p.Key, r, err)
+}
+
+// removeLink deletes a link that a damaged entry has left.
+func (e *eraser) removeLink(tx kv.Tx, p kv.Pair) error {
+	_, r, err := splitLinkKey(e.month, p.Key)
+	return e.removeUnless(tx, p.Key, r, err)
+}
+
+// removeOutcome deletes the outcome that a damaged entry has left.
+func (e *eraser) removeOutcome(tx kv.Tx, p kv.Pair) error {
+	r, err := refOf(e.month, p.Key)
+	return e.removeUnless(tx, p.Key, r, err)
+}
+
+// removeUnless deletes a key that leads to an entry, unless that is there. One that is malformed leads nowhere.
+func (e *eraser) removeUnless(tx kv.Tx, key []byte, r Ref, malformed error) error {
+	if malformed == nil {
 		switch _, err := tx.Get(entryKey(r)); {
 		case err == nil:
 			return nil
@@ -221,35 +288,117 @@ func (e *eraser) removeDelivery(tx kv.Tx, p kv.Pair) error {
 			return err
 		}
 	}
-	tx.Delete(p.Key)
+	tx.Delete(key)
 	return nil
 }
 
-// removeCounters deletes the counters of an empty folder. Should it be made again it gets a greater UIDVALIDITY.
-func (e *eraser) removeCounters(tx kv.Tx, p kv.Pair) error {
-	v, err := tx.Get(p.Key)
-	if errors.Is(err, kv.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if c, err := decodeCounters(v); err != nil || c.entries > 0 {
-		return err
-	}
-	tx.Delete(p.Key)
-	return nil
-}
-
-// removeRecord deletes a skip, and a gap where those are not to stay.
+// removeRecord deletes a skip, and a gap where those are not to stay. One that can not be read may be a gap.
 func (e *eraser) removeRecord(tx kv.Tx, p kv.Pair) error {
 	r, err := decodeRecord(e.mailbox, p.Value)
-	if err != nil {
-		return err
+	if err != nil && e.o.KeepGaps {
+		return nil
 	}
-	if r.Kind == Gap && (e.o.KeepGaps || slices.Contains([]string{ReasonErased, ReasonLost}, r.Reason)) {
+	if err == nil && r.Kind == Gap && (e.o.KeepGaps || slices.Contains([]string{ReasonErased, ReasonLost}, r.Reason)) {
 		return nil
 	}
 	tx.Delete(p.Key)
+	return nil
+}
+
+// maxSettleTries is how often the folders of a mailbox are counted while messages come in to it.
+const maxSettleTries = 100
+
+// errRecount says that a folder has changed since it was counted.
+var errRecount = errors.New("folder has changed")
+
+// countedFolder is a folder as it was counted.
+type countedFolder struct {
+	stored         []byte // its counters before; nil for none
+	entries, bytes uint64
+}
+
+// settle deletes the counters of empty folders, and makes the others and the total tell what is there: nothing, unless messages came in
+// meanwhile. Should a folder be made again it gets a greater UIDVALIDITY.
+func (e *eraser) settle() error {
+	defer e.j.usages.forget(e.mailbox) // what was known of damaged ones was wrong
+	for tries := 0; ; tries++ {
+		folders, err := e.count()
+		if err != nil || folders == nil {
+			return err
+		}
+		err = e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error { return settleFolders(c, e.mailbox, folders) })
+		if !errors.Is(err, errRecount) || tries == maxSettleTries {
+			return err
+		}
+	}
+}
+
+// count counts the folders that the mailbox has, or may get meanwhile, by the key of their counters; nil is nothing to settle.
+func (e *eraser) count() (map[string]*countedFolder, error) {
+	some, err := hasKey(e.ctx, e.store, totalKey(e.mailbox))
+	if err != nil {
+		return nil, err
+	}
+	folders := make(map[string]*countedFolder)
+	for _, name := range []string{FolderOf(Received), FolderOf(Sent), Trash} {
+		folders[string(counterKey(e.mailbox, name))] = new(countedFolder)
+	}
+	prefix := mailboxKey('s', e.mailbox, 0)
+	for p, err := range e.store.Scan(e.ctx, prefix, after(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		folders[string(p.Key)] = &countedFolder{stored: p.Value}
+		some = true
+	}
+	if !some {
+		return nil, nil
+	}
+	for key, f := range folders {
+		entries := append([]byte{'e'}, key[1:]...)
+		for p, err := range e.store.Scan(e.ctx, entries, after(entries)) {
+			if err != nil {
+				return nil, err
+			}
+			entry, _ := salvage(Ref{}, p.Value)
+			f.entries++
+			f.bytes += uint64(entry.Size)
+		}
+	}
+	return folders, nil
+}
+
+// settleFolders writes what was counted. The error is errRecount when that is no longer so.
+func settleFolders(c *change, mailbox string, folders map[string]*countedFolder) error {
+	for key, f := range folders {
+		v, err := c.Get([]byte(key))
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
+		if !bytes.Equal(v, f.stored) {
+			return errRecount
+		}
+	}
+	var sum uint64
+	for key, f := range folders {
+		if f.entries == 0 {
+			if f.stored != nil {
+				c.Delete([]byte(key))
+			}
+			continue
+		}
+		counters, err := decodeCounters(f.stored)
+		if err != nil {
+			continue // of a folder in use, which Verify tells of
+		}
+		counters.entries, counters.bytes = f.entries, f.bytes
+		c.Put([]byte(key), counters.encode())
+		sum += f.bytes
+	}
+	was, err := total(c, mailbox)
+	if err != nil && !errors.Is(err, errEncoding) {
+		return err
+	}
+	c.setTotal(mailbox, was, sum)
 	return nil
 }

@@ -45,6 +45,11 @@ type Options struct {
 	Metrics  *metrics.Registry
 	Now      func() time.Time // the clock, for tests; time.Now when nil
 	GapSpool string           // file that keeps gaps while the store can not: see Gap; none when empty
+
+	// Recorded is told of every gap when it is durable in the journal: those in the spool when they are taken in, and of what grows with each
+	// removal (made-room, erased) the part that was added. One whose record had to be tried again may come twice. It is called within
+	// deliveries too, by several at a time: it must return at once and not call the Journal. It must not keep the slice. May be nil.
+	Recorded func(gaps []Record)
 }
 
 // Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
@@ -53,6 +58,7 @@ type Journal struct {
 	log      *slog.Logger
 	now      func() time.Time
 	gapSpool string
+	tell     func(gaps []Record) // Options.Recorded
 
 	cutter   *cutter
 	zstd     *zstd.Encoder
@@ -91,12 +97,15 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, lossAt: make(map[kv.Month]time.Time)}
+	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time)}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}
 	if j.now == nil {
 		j.now = time.Now
+	}
+	if j.tell == nil {
+		j.tell = func([]Record) {}
 	}
 	r := o.Metrics
 	if r == nil {

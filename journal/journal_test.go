@@ -36,8 +36,38 @@ type fixture struct {
 	wrap   func(kv.Engine) kv.Engine // what the journal sees of the engine, nil: all
 	clock  *clock
 	engine kv.Engine
+	told   told
 
 	transactions int
+}
+
+// told keeps the gaps that the journal told of.
+type told struct {
+	mu   sync.Mutex
+	gaps []string // as "mailbox reason", with what was removed behind; guarded by mu
+}
+
+func (t *told) recorded(gaps []Record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, g := range gaps {
+		text := g.Mailbox + " " + g.Reason
+		if g.Entries > 0 {
+			text += fmt.Sprintf(" %d/%d", g.Entries, g.Bytes)
+		}
+		t.gaps = append(t.gaps, text)
+	}
+}
+
+// wantTold compares the gaps that the journal told of since it was asked last.
+func (f *fixture) wantTold(doing string, want ...string) {
+	f.t.Helper()
+	f.told.mu.Lock()
+	defer f.told.mu.Unlock()
+	if !slices.Equal(f.told.gaps, want) {
+		f.t.Errorf("%s: told of %q, want %q", doing, f.told.gaps, want)
+	}
+	f.told.gaps = nil
 }
 
 // clock goes on by a microsecond whenever it is asked.
@@ -96,7 +126,7 @@ func (f *fixture) open() {
 	if f.wrap != nil {
 		seen = f.wrap(engine)
 	}
-	f.Journal, err = Open(seen, Options{Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool})
+	f.Journal, err = Open(seen, Options{Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -156,7 +156,7 @@ func (c folderCounters) encode() []byte {
 
 func decodeCounters(b []byte) (folderCounters, error) {
 	if len(b) != countersSize {
-		return folderCounters{}, errors.New("malformed folder counters")
+		return folderCounters{}, fmt.Errorf("malformed folder counters: %w", errEncoding)
 	}
 	return folderCounters{
 		nextUID:     binary.BigEndian.Uint32(b),

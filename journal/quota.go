@@ -139,8 +139,9 @@ func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, refs []Ref, siz
 		if err := j.loadUsage(ctx, mailbox); err != nil {
 			return err
 		}
+		var gone span
 		err := j.update(ctx, s, m, []string{mailbox}, func(c *change) error {
-			gone := span{reason: ReasonRoom}
+			gone = span{reason: ReasonRoom}
 			for _, r := range group {
 				here, err := total(c, mailbox)
 				if err != nil {
@@ -173,6 +174,7 @@ func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, refs []Ref, siz
 		if err != nil {
 			return err
 		}
+		j.tellSpan(mailbox, gone)
 		refs = refs[len(group):]
 	}
 	return nil
@@ -252,16 +254,20 @@ func foldersOf(ctx context.Context, s kv.Store, mailbox string) ([]string, error
 	return folders, nil
 }
 
-// entriesIn yields the entries of one folder, in the order of UIDs, without their states.
+// entriesIn yields the entries of one folder that can be read, in the order of UIDs, without their states.
 func entriesIn(ctx context.Context, s kv.Store, m kv.Month, mailbox, folder string) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		prefix := folderKey('e', mailbox, folder)
 		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-			var e *Entry
-			if err == nil {
-				e, err = entryOf(m, p)
+			if err != nil {
+				yield(nil, err)
+				return
 			}
-			if !yield(e, err) || err != nil {
+			e, err := entryOf(m, p)
+			if err != nil {
+				continue // Verify tells of it; it must not keep others from making room
+			}
+			if !yield(e, nil) {
 				return
 			}
 		}
@@ -290,12 +296,23 @@ func (s *span) add(e *Entry) {
 // spanSlots are the numbers of the records of spans. There is one of each reason in a volume, which grows.
 var spanSlots = map[string]uint16{ReasonRoom: 0xffff, ReasonErased: 0xfffe}
 
+func (s *span) record(mailbox string) Record {
+	return Record{Kind: Gap, Mailbox: mailbox, Time: s.first, Until: s.last, Reason: s.reason, Entries: s.entries, Bytes: s.bytes}
+}
+
+// tellSpan tells of what was removed, when that is durable. It is not counted as a gap: there is one that grows.
+func (j *Journal) tellSpan(mailbox string, s span) {
+	if s.entries > 0 {
+		j.tell([]Record{s.record(mailbox)})
+	}
+}
+
 // putSpan adds what was removed to the gap that is on record for it in the volume.
 func (c *change) putSpan(mailbox string, s span) error {
 	if s.entries == 0 {
 		return nil
 	}
-	r := Record{Kind: Gap, Mailbox: mailbox, Time: s.first, Until: s.last, Reason: s.reason, Entries: s.entries, Bytes: s.bytes}
+	r := s.record(mailbox)
 	key := recordKey(mailbox, c.month.Start(), spanSlots[s.reason])
 	v, err := c.Get(key)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
@@ -304,7 +321,9 @@ func (c *change) putSpan(mailbox string, s span) error {
 	if err == nil {
 		before, err := decodeRecord(mailbox, v)
 		if err != nil {
-			return err
+			// Nobody can read what it told of, which was in this month.
+			c.j.log.Error("damaged gap record written anew", "mailbox", mailbox, "month", c.month, "error", err)
+			before = &Record{Time: c.month.Start()}
 		}
 		if before.Time.Before(r.Time) {
 			r.Time = before.Time

@@ -51,6 +51,7 @@ type Record struct {
 	Transaction string     `json:"transaction,omitempty"`
 	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
+	Spooled     bool       `json:"-"`                 // filled in by Records: a gap that is in the gap spool only
 }
 
 func (r *Record) encode() []byte {
@@ -189,11 +190,17 @@ func putRecord(tx kv.Tx, r *Record, value []byte) error {
 	return fmt.Errorf("too many at %s", r.Time)
 }
 
-func (j *Journal) countGaps(records []Record) {
+// recorded counts the gaps among records that are durable now, and tells of them.
+func (j *Journal) recorded(records []Record) {
+	var gaps []Record
 	for i := range records {
 		if records[i].Kind == Gap {
-			j.gaps.Inc()
+			gaps = append(gaps, records[i])
 		}
+	}
+	if len(gaps) > 0 {
+		j.gaps.Add(int64(len(gaps)))
+		j.tell(gaps)
 	}
 }
 
@@ -227,17 +234,23 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 		if err := s.Update(ctx, lockRecords(nil, group), func(tx kv.Tx) error { return putRecords(tx, group) }); err != nil {
 			return fmt.Errorf("record: %w", err)
 		}
-		j.countGaps(group)
+		j.recorded(group)
 	}
 	return nil
 }
 
-// Records yields the gaps of all mailboxes and the skips and gaps of one, first those of dropped volumes, then volume by volume, each in the order of time. Without a
-// mailbox it yields the former only.
+// Records yields the gaps of all mailboxes and the skips and gaps of one: first those of dropped volumes, then volume by volume, each in the
+// order of time, and last the gaps that are in the gap spool and nowhere else. Without a mailbox it yields the former only.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
 			yield(nil, err)
+			return
+		}
+		// The spool comes first: what is taken in meanwhile is then in both places, and not in none.
+		spooled, err := j.spooledOf(mailbox)
+		if err != nil {
+			yield(nil, fmt.Errorf("read gap spool: %w", err))
 			return
 		}
 		for s, err := range j.recordStores(ctx) {
@@ -251,11 +264,17 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 					var r *Record
 					if err == nil {
 						r, err = decodeRecord(m, p.Value)
+						spooled.remove(m, p.Value)
 					}
 					if !yield(r, err) || err != nil {
 						return
 					}
 				}
+			}
+		}
+		for _, r := range spooled.left() {
+			if !yield(r, nil) {
+				return
 			}
 		}
 	}
@@ -319,7 +338,9 @@ func (j *Journal) recordLosses(ctx context.Context, s kv.Store) error {
 	if err != nil || len(losses) == 0 {
 		return err
 	}
-	return s.Update(ctx, []string{""}, func(tx kv.Tx) error {
+	var gaps []Record
+	err = s.Update(ctx, []string{""}, func(tx kv.Tx) error {
+		gaps = nil
 		for i, l := range losses {
 			key := recordKey("", l.Found, uint16(i))
 			if _, err := tx.Get(key); !errors.Is(err, kv.ErrNotFound) {
@@ -333,10 +354,15 @@ func (j *Journal) recordLosses(ctx context.Context, s kv.Store) error {
 				Detail: fmt.Sprintf("%d updates of the store are missing, made between %s and %s", l.Count, bound(l.After), bound(l.Before)),
 			}
 			tx.Put(key, r.encode())
-			j.gaps.Inc()
+			gaps = append(gaps, r)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	j.recorded(gaps)
+	return nil
 }
 
 func bound(t time.Time) string {

@@ -17,11 +17,14 @@ func gap(detail string, at time.Time) Record {
 	return Record{Kind: Gap, Mailbox: mario, Time: at, Reason: ReasonJournalFault, Detail: detail}
 }
 
-// details are those of the records of mario, in their order.
+// details are those of the records of mario, in their order, with a mark on those that are in the spool only.
 func (f *fixture) details() []string {
 	f.t.Helper()
 	var list []string
 	for _, r := range f.records(mario) {
+		if r.Spooled {
+			r.Detail += " spooled"
+		}
 		list = append(list, r.Detail)
 	}
 	return list
@@ -160,8 +163,9 @@ func TestGapSpool(t *testing.T) {
 		}
 	}
 	wantErr(t, "Unspool while the store fails", f.Unspool(f.ctx()), kv.ErrUnavailable)
-	if got := f.details(); len(got) != 0 {
-		t.Errorf("recorded: %q", got)
+	spooledOnly := []string{"a0 spooled", "b0 spooled", "a1 spooled", "b1 spooled", "a2 spooled", "b2 spooled"}
+	if got := f.details(); !slices.Equal(got, spooledOnly) {
+		t.Errorf("before they are taken in: %q", got)
 	}
 	f.close()
 	h.set(nil)
@@ -184,6 +188,107 @@ func TestGapSpool(t *testing.T) {
 		// As a crash leaves it between the update and the removal.
 		if err := os.WriteFile(f.spool, spooled, 0o600); err != nil {
 			t.Fatal(err)
+		}
+		if got := f.details(); !slices.Equal(got, want) {
+			t.Errorf("round %d, in the spool as well: gaps %q, want %q", round, got, want)
+		}
+	}
+}
+
+// TestRecordsOfSpool has gaps of several mailboxes in the spool: each mailbox sees its own and those of all, once.
+func TestRecordsOfSpool(t *testing.T) {
+	t.Parallel()
+	of := func(mailbox, detail string) Record {
+		return Record{Kind: Gap, Mailbox: mailbox, Time: november, Reason: ReasonJournalFault, Detail: detail}
+	}
+	for _, c := range []struct {
+		name             string
+		journal, spooled []Record
+		torn             string
+		want             []string
+	}{
+		{name: "nothing"},
+		{name: "journal only", journal: []Record{of(mario, "a")}, want: []string{"a"}},
+		{name: "spool only", spooled: []Record{of(mario, "a")}, want: []string{"a spooled"}},
+		{name: "both", journal: []Record{of(mario, "a")}, spooled: []Record{of(mario, "b")}, want: []string{"a", "b spooled"}},
+		{name: "the same in both", journal: []Record{of(mario, "a")}, spooled: []Record{of(mario, "a"), of(mario, "b")}, want: []string{"a", "b spooled"}},
+		{name: "twice in the spool", spooled: []Record{of(mario, "a"), of(mario, "a")}, want: []string{"a spooled"}},
+		{name: "of another mailbox", spooled: []Record{of(anna, "a"), of(mario, "b")}, want: []string{"b spooled"}},
+		{name: "of all mailboxes", spooled: []Record{of("", "a")}, want: []string{"a spooled"}},
+		{name: "alike, of mailbox and of all", journal: []Record{of("", "a")}, spooled: []Record{of(mario, "a")}, want: []string{"a", "a spooled"}},
+		{name: "of two months", spooled: []Record{of(mario, "a"), {Kind: Gap, Mailbox: mario, Time: november.AddDate(0, 1, 0), Detail: "b"}},
+			want: []string{"a spooled", "b spooled"}},
+		{name: "torn line", spooled: []Record{of(mario, "a")}, torn: `{"kind":2`, want: []string{"a spooled"}},
+		{name: "damaged line", spooled: []Record{of(mario, "a")}, torn: "x\n", want: []string{"a spooled", `a damaged line of the gap spool: "x\n" spooled`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, h := hookedFixture(t)
+			if err := f.Record(f.ctx(), c.journal...); err != nil {
+				t.Fatal(err)
+			}
+			h.set(unavailable)
+			for _, r := range c.spooled {
+				f.gap(r)
+			}
+			h.set(nil)
+			if c.torn != "" {
+				file, err := os.OpenFile(f.spool, os.O_APPEND|os.O_WRONLY, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := file.WriteString(c.torn); err != nil {
+					t.Fatal(err)
+				}
+				if err := file.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := f.details(); !slices.Equal(got, c.want) {
+				t.Errorf("records %q, want %q", got, c.want)
+			}
+			if err := f.Unspool(f.ctx()); err != nil {
+				t.Fatal(err)
+			}
+			got := f.details()
+			slices.Sort(got)
+			var want []string
+			for _, w := range c.want {
+				want = append(want, strings.TrimSuffix(w, " spooled"))
+			}
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("taken in: %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestRecordsWhileUnspooling reads the gaps while they are taken in, time and again: each is there once.
+func TestRecordsWhileUnspooling(t *testing.T) {
+	t.Parallel()
+	f, h := hookedFixture(t)
+	total := 0
+	for range 20 {
+		h.set(unavailable)
+		for range 10 {
+			f.gap(gap(fmt.Sprint(total), november.Add(time.Duration(total))))
+			total++
+		}
+		h.set(nil)
+		done := make(chan error, 1)
+		go func() { done <- f.Unspool(f.ctx()) }()
+		for reading := true; reading; {
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+				reading = false
+			default:
+			}
+			if got := len(f.records(mario)); got != total {
+				t.Fatalf("%d gaps, want %d", got, total)
+			}
 		}
 	}
 }

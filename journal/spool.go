@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // The gap spool is a file of JSON objects, one Record a line, each line durable before the delivery it tells of. A last line without
@@ -115,7 +117,7 @@ func (j *Journal) Unspool(ctx context.Context) error {
 		return fmt.Errorf("read gap spool: %w", err)
 	}
 	defer f.Close()
-	if err := j.unspool(ctx, bufio.NewReader(f)); err != nil {
+	if err := j.unspool(ctx, f); err != nil {
 		return fmt.Errorf("take in gap spool: %w", err)
 	}
 	if err := os.Remove(j.gapSpool); err != nil {
@@ -124,38 +126,47 @@ func (j *Journal) Unspool(ctx context.Context) error {
 	return nil
 }
 
-func (j *Journal) unspool(ctx context.Context, r *bufio.Reader) error {
+func (j *Journal) unspool(ctx context.Context, spool io.Reader) error {
 	const group = 1000
 	var gaps []Record
-	for {
-		line, err := r.ReadBytes('\n')
-		if err != nil && err != io.EOF {
+	for g, err := range j.spooled(spool) {
+		if err != nil {
 			return err
 		}
-		last := err == io.EOF
-		if !last {
-			g, err := j.spooled(line)
-			if err != nil {
-				return err
-			}
-			gaps = append(gaps, g)
-		} else if len(line) > 0 {
-			j.log.Warn("the gap spool ends in a torn line, of a gap that was not acknowledged", "spool", j.gapSpool)
-		}
-		if last || len(gaps) == group {
+		if gaps = append(gaps, g); len(gaps) == group {
 			if err := j.Record(ctx, gaps...); err != nil {
 				return err
 			}
 			gaps = gaps[:0]
 		}
-		if last {
-			return nil
+	}
+	return j.Record(ctx, gaps...)
+}
+
+// spooled yields the gaps of the spool.
+func (j *Journal) spooled(spool io.Reader) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		for r := bufio.NewReader(spool); ; {
+			line, err := r.ReadBytes('\n')
+			if err == io.EOF {
+				if len(line) > 0 {
+					j.log.Warn("the gap spool ends in a torn line, of a gap that was not acknowledged", "spool", j.gapSpool)
+				}
+				return
+			}
+			var g Record
+			if err == nil {
+				g, err = j.spooledGap(line)
+			}
+			if !yield(g, err) || err != nil {
+				return
+			}
 		}
 	}
 }
 
-// spooled reads one line of the spool. A line that is damaged was of a gap all the same.
-func (j *Journal) spooled(line []byte) (Record, error) {
+// spooledGap reads one line of the spool. A line that is damaged was of a gap all the same.
+func (j *Journal) spooledGap(line []byte) (Record, error) {
 	var g Record
 	err := json.Unmarshal(line, &g)
 	if err == nil {
@@ -171,4 +182,55 @@ func (j *Journal) spooled(line []byte) (Record, error) {
 	}
 	// The time of the file stays the same when this is tried again, so there will be one record.
 	return Record{Kind: Gap, Time: info.ModTime().UTC(), Reason: ReasonLost, Detail: fmt.Sprintf("a damaged line of the gap spool: %.200q", line)}, nil
+}
+
+// spooledGaps are gaps of the spool that were not found in the journal.
+type spooledGaps struct {
+	list    []*Record
+	missing map[string]bool // by mailbox and value, as putRecords files them
+}
+
+func recordName(mailbox string, value []byte) string { return mailbox + "\x00" + string(value) }
+
+// spooledOf reads the gaps of one mailbox, and those of all mailboxes, from the spool.
+func (j *Journal) spooledOf(mailbox string) (*spooledGaps, error) {
+	s := &spooledGaps{missing: make(map[string]bool)}
+	if j.gapSpool == "" {
+		return s, nil
+	}
+	j.spoolMu.Lock()
+	defer j.spoolMu.Unlock()
+	f, err := os.Open(j.gapSpool)
+	if errors.Is(err, os.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for g, err := range j.spooled(f) {
+		if err != nil {
+			return nil, err
+		}
+		name := recordName(g.Mailbox, g.encode())
+		if g.Mailbox != "" && g.Mailbox != mailbox || s.missing[name] {
+			continue
+		}
+		g.Spooled = true
+		s.missing[name] = true
+		s.list = append(s.list, &g)
+	}
+	return s, nil
+}
+
+// remove takes out a gap that is in the journal.
+func (s *spooledGaps) remove(mailbox string, value []byte) {
+	if len(s.missing) > 0 {
+		delete(s.missing, recordName(mailbox, value))
+	}
+}
+
+// left returns the gaps that were not taken out.
+func (s *spooledGaps) left() []*Record {
+	return slices.DeleteFunc(s.list, func(r *Record) bool { return !s.missing[recordName(r.Mailbox, r.encode())] })
 }

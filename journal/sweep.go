@@ -45,10 +45,14 @@ type SweepReport struct {
 	Deleted   int64      `json:"deleted"`             // chunks
 	Bytes     int64      `json:"bytes"`               // of the deleted chunks, as stored
 	Postponed []kv.Month `json:"postponed,omitempty"` // months in which entries were being moved
+	Damaged   []kv.Month `json:"damaged,omitempty"`   // months from which nothing was deleted, because of an entry that can not be read
 }
 
 // Sweep gives the room of chunks back to which no entry refers any more. It takes two runs at least an hour apart to delete one. Its
 // memory is 12 bytes for each reference of the entries of one month. After an error, or a crash, the next run does the rest.
+//
+// An entry that can not be read keeps its chunks where its list of them can be read whole. Where it can not, it may refer to any chunk: then
+// nothing is deleted from its month, which is logged, until the entry is erased.
 func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, error) {
 	j.cleaning.Lock()
 	defer j.cleaning.Unlock()
@@ -68,16 +72,21 @@ func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, erro
 		}
 		w := &sweeper{ctx: ctx, store: s, month: m, now: now, clock: j.now, report: report}
 		err = w.volume(o.All)
-		if errors.Is(err, errMoved) {
+		switch {
+		case errors.Is(err, errMoved):
 			report.Postponed = append(report.Postponed, m)
-			continue
-		}
-		if err != nil {
+		case errors.Is(err, errAnyChunk):
+			report.Damaged = append(report.Damaged, m)
+			j.log.Error("month not swept: verify it", "month", m, "error", err)
+		case err != nil:
 			return report, fmt.Errorf("sweep %s: %w", m, err)
 		}
 	}
 	return report, nil
 }
+
+// errAnyChunk says that nobody can tell to which chunks an entry refers.
+var errAnyChunk = errors.New("a damaged entry may need any chunk of the month")
 
 // sweeper sweeps one volume.
 type sweeper struct {
@@ -185,10 +194,13 @@ func (w *sweeper) references() ([]ChunkID, error) {
 				if err != nil {
 					return nil, err
 				}
-				// What can not be read may refer to any chunk: nothing is deleted from a damaged volume.
-				e, err := referringEntry(w.month, kind, p)
-				if err != nil {
-					return nil, err
+				salvaged := salvage
+				if kind == 't' {
+					salvaged = salvageAside
+				}
+				e, whole := salvaged(Ref{}, p.Value)
+				if !whole {
+					return nil, fmt.Errorf("%w: %q", errAnyChunk, p.Key)
 				}
 				for _, c := range e.Chunks {
 					referred = append(referred, c.ID)
@@ -205,17 +217,6 @@ func (w *sweeper) references() ([]ChunkID, error) {
 		}
 	}
 	return nil, errMoved
-}
-
-func referringEntry(m kv.Month, kind byte, p kv.Pair) (*Entry, error) {
-	if kind == 'e' {
-		return entryOf(m, p)
-	}
-	d, err := deletedOf(m, p)
-	if err != nil {
-		return nil, err
-	}
-	return d.Entry, nil
 }
 
 func (w *sweeper) moves() ([]byte, error) {

@@ -363,7 +363,7 @@ func TestLosses(t *testing.T) {
 		engine := new(memory)
 		f := &fixture{t: t, clock: &clock{t: november}, engine: engine}
 		var err error
-		if f.Journal, err = Open(engine, Options{Now: f.clock.now}); err != nil {
+		if f.Journal, err = Open(engine, Options{Now: f.clock.now, Recorded: f.told.recorded}); err != nil {
 			t.Fatal(err)
 		}
 		defer f.close()
@@ -376,12 +376,14 @@ func TestLosses(t *testing.T) {
 		if got := f.details(); !slices.Equal(got, []string{first}) {
 			t.Errorf("gaps %q", got)
 		}
+		f.wantTold("first loss", " lost")
 		s.losses = append(s.losses, kv.Loss{Found: november.Add(time.Second), Count: 1})
 		for range 2 {
 			if r := f.verify(); r.Gaps != 2 {
 				t.Errorf("%d gaps, want 2", r.Gaps)
 			}
 		}
+		f.wantTold("second loss", " lost")
 		if got := f.details(); len(got) != 2 {
 			t.Errorf("gaps %q", got)
 		}

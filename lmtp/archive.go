@@ -141,9 +141,6 @@ func (t *transaction) journalError(err error, intents []journal.Intent, skips []
 	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
 		return errors.Join(err, gapErr)
 	}
-	for _, g := range gaps {
-		t.tellGap(g.Mailbox, g.Reason)
-	}
 	t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
 	// Nothing is missing from the archive for the want of these.
 	if skipErr := t.s.c.server.config.Journal.Record(ctx, skips...); skipErr != nil {

@@ -3,7 +3,6 @@ package lmtp
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"copialettere/lmtp/nexthop"
 )
@@ -75,10 +74,10 @@ func (l *leg) queue(command func(nexthop.Conn)) {
 	command(l.conn)
 }
 
-// fail breaks the leg off: the hop must not deliver.
+// fail breaks the leg off: the hop must not deliver. Errors of the connection name the hop themselves.
 func (l *leg) fail(err error) {
 	if l.err == nil {
-		l.err = fmt.Errorf("next hop %s: %w", l.hop.Spec(), err)
+		l.err = err
 	}
 	if l.conn != nil {
 		l.conn.Abort()
@@ -155,6 +154,7 @@ func (l *leg) mailReply(t *transaction) nexthop.Reply {
 		l.greeted = true
 		r, err := l.reply(t.ctx)
 		if err != nil {
+			t.log.Warn("transaction not handed on", "error", err)
 			r = faultReply(err, t.id)
 		}
 		l.mail = r

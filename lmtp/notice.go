@@ -17,12 +17,9 @@ func (t *transaction) tell(n notice.Notice) {
 	t.notices = append(t.notices, n)
 }
 
-// tellPlaced tells that a mailbox had no room for the message, or has not much left.
+// tellPlaced tells that a mailbox has not much room left.
 func (t *transaction) tellPlaced(p journal.Placement) {
-	switch {
-	case p.Skipped == journal.ReasonFull:
-		t.tellGap(p.Mailbox, p.Skipped)
-	case p.Crossed > 0:
+	if p.Crossed > 0 {
 		t.tell(notice.Notice{Mailbox: p.Mailbox, Event: policy.NotifyFull, ID: strconv.Itoa(p.Crossed), Percent: p.Crossed})
 	}
 }
@@ -32,10 +29,6 @@ func (t *transaction) tellWaiting(mailbox string) {
 	if notify := t.s.c.server.config.Notify; notify != nil {
 		notify(notice.Notice{Mailbox: mailbox, Event: policy.NotifyFull, Time: time.Now(), ID: "100", Percent: 100})
 	}
-}
-
-func (t *transaction) tellGap(mailbox, reason string) {
-	t.tell(notice.Notice{Mailbox: mailbox, Event: policy.NotifyGap, ID: reason, Reason: reason})
 }
 
 // tellDelivered tells that a certified message has arrived.
@@ -52,15 +45,13 @@ func (t *transaction) tellDelivered(r journal.Ref) {
 	t.tell(n)
 }
 
-// notify hands on what there is to tell. Of a message that nobody got there is no gap.
-func (t *transaction) notify(delivered bool) {
+// notify hands on what there is to tell. Of gaps the journal tells.
+func (t *transaction) notify() {
 	notify := t.s.c.server.config.Notify
 	if notify == nil {
 		return
 	}
 	for _, n := range t.notices {
-		if delivered || n.Event != policy.NotifyGap {
-			notify(n)
-		}
+		notify(n)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -15,7 +16,7 @@ import (
 	"copialettere/policy/pec"
 )
 
-// TestNotify has what the owner is told of a message, by what became of it.
+// TestNotify has what the owner is told of a message, by what became of it: of gaps by the journal, of the rest by the hook.
 func TestNotify(t *testing.T) {
 	const certified = "X-Trasporto: posta-certificata\nFrom: bruno@beta.test\nSubject: Contratto\n\ntext\n.\n"
 	const told = "certified INBOX/1 bruno@beta.test Contratto"
@@ -38,7 +39,7 @@ func TestNotify(t *testing.T) {
 		{name: "certified, refused", script: final("550 no"), message: certified, codes: []string{"550"}},
 		{name: "acceptance", message: strings.Replace(certified, "X-Trasporto: posta-certificata", "X-Ricevuta: accettazione", 1), codes: []string{"250"}},
 		{name: "journal fault", suspend: true, message: message, codes: []string{"250"}, want: []string{"gap journal-fault"}},
-		{name: "journal fault, refused", script: final("550 no"), suspend: true, message: message, codes: []string{"550"}},
+		{name: "journal fault, refused", script: final("550 no"), suspend: true, message: message, codes: []string{"550"}, want: []string{"gap journal-fault"}},
 		{name: "nearly full", settings: withQuota("24B", "skip"), message: message, codes: []string{"250"}, want: []string{"full 90 90"}},
 		{name: "no room", settings: withQuota("10B", "skip"), message: message, codes: []string{"250", "250"}, want: []string{"gap full", "gap full"}},
 		{name: "no room, made", settings: withQuota("10B", "make-room"), message: message, codes: []string{"250"}, want: []string{"gap full"}},
@@ -47,12 +48,19 @@ func TestNotify(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var mu sync.Mutex
 			var got []string
+			tell := func(n notice.Notice) {
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, tellOf(t, n))
+			}
 			r := newRig(t, rigOptions{enable: anna, script: c.script, config: func(config *Config) {
 				config.DeliverOnJournalError, config.Trust = true, pec.TrustHeaders
-				config.Notify = func(n notice.Notice) {
-					mu.Lock()
-					defer mu.Unlock()
-					got = append(got, tellOf(t, n))
+				config.Notify = tell
+			}, recorded: func(gaps []journal.Record) {
+				for i := range gaps {
+					if n, ok := notice.OfGap(&gaps[i], time.Now()); ok {
+						tell(n)
+					}
 				}
 			}})
 			r.set(c.settings)

@@ -33,6 +33,7 @@ type rigOptions struct {
 	hop       func(testing.TB) string       // starts the next hop and returns its spec, in place of a scripted one
 	enable    []string                      // mailboxes
 	config    func(*Config)                 // the last word
+	recorded  func([]journal.Record)        // is told of gaps by the journal
 	timeouts  nexthop.Timeouts
 	listener  net.Listener // in place of one on loopback
 }
@@ -131,7 +132,7 @@ func (r *rig) openJournal(o rigOptions) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.journal, err = journal.Open(r.engine, journal.Options{GapSpool: filepath.Join(folder, "gaps")})
+	r.journal, err = journal.Open(r.engine, journal.Options{GapSpool: filepath.Join(folder, "gaps"), Recorded: o.recorded})
 	if err != nil {
 		r.tb.Fatal(err)
 	}

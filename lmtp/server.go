@@ -48,8 +48,8 @@ type Config struct {
 	// may be nil: nothing is known.
 	PEC func() PEC
 
-	// Notify is given what the owner of a mailbox may want to be told, once the final replies of a message are known. It is called by the
-	// connections concurrently, and must not block; may be nil.
+	// Notify is given what the owner of a mailbox may want to be told, once the final replies of a message are known; of gaps the journal
+	// tells. It is called by the connections concurrently, and must not block; may be nil.
 	Notify func(notice.Notice)
 
 	Logger  *slog.Logger      // may be nil

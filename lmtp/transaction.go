@@ -501,7 +501,7 @@ func (t *transaction) report() {
 			deferred++
 		}
 	}
-	t.notify(delivered > 0)
+	t.notify()
 	outcome := "delivered"
 	switch {
 	case deferred > 0:

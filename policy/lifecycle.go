@@ -95,7 +95,7 @@ func restore(e *editing) error {
 }
 
 // Closing yields the mailboxes whose archives are to be erased now: the grace is over and no hold stands, or the erasure has
-// begun and is not done. The caller lets Erasing decide for each, erases what the journal holds of it, and calls Erased.
+// begun and is not done. The caller lets Erasing decide for each, erases what the journal and the notices hold of it, and calls Erased.
 func (p *Policy) Closing(ctx context.Context) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
 		for m, err := range p.Mailboxes(ctx) {

@@ -158,7 +158,7 @@ type Events uint8
 const (
 	NotifyCertified Events = 1 << iota // a certified message arrived
 	NotifyFull                         // 75, 90 and 100 percent of the quota
-	NotifyGap                          // mail was not archived that should have been
+	NotifyGap                          // a gap went on record: mail that should be in the archive is not, or no longer
 	NotifyRetention                    // a retention run deleted messages
 )
 

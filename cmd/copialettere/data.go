@@ -159,6 +159,7 @@ type archive struct {
 	journal  *journal.Journal
 	policy   *policy.Policy
 	metrics  *metrics.Registry
+	notices  *noticeMailer // nil where none are configured
 	grace    time.Duration // for which a disable can be taken back
 	maxShare float64       // of all entries that a run of the retention deletes without being told to
 }
@@ -187,7 +188,12 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
 		return err
 	}
-	a.journal, err = journal.Open(a.engine, journal.Options{Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile)})
+	if a.notices, err = newNoticeMailer(ctx, c, a, log); err != nil {
+		return err
+	}
+	a.journal, err = journal.Open(a.engine, journal.Options{
+		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.recorded,
+	})
 	if err != nil {
 		return err
 	}
@@ -199,6 +205,7 @@ func (a *archive) close() error {
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
 	}
+	a.notices.close()
 	if a.engine != nil {
 		errs = append(errs, a.engine.Close())
 	}
@@ -206,7 +213,10 @@ func (a *archive) close() error {
 }
 
 func (a *archive) backend(log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace, MaxShare: a.maxShare}
+	return httpd.Backend{
+		Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace, MaxShare: a.maxShare,
+		Expired: a.notices.tellExpired,
+	}
 }
 
 func policyConfig(c *config.Config) policy.Config {

@@ -9,6 +9,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 )
 
 // How often the daemon keeps house, forgets the records of skips, and gives the room of deleted messages back.
@@ -139,7 +140,14 @@ func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	if err != nil {
 		return err
 	}
-	k.log.Info("archive erased", "mailbox", a.String(), "entries", removed.Entries, "bytes", removed.Bytes)
+	settings, err := k.archive.engine.Settings(ctx)
+	if err == nil {
+		err = notice.Forget(ctx, settings, a.String())
+	}
+	if err != nil {
+		return err
+	}
+	k.log.Info("archive erased", "mailbox", a.String(), "entries", removed.Entries, "bytes", removed.Bytes, "damaged", removed.Damaged)
 	return k.archive.policy.Erased(ctx, a)
 }
 
@@ -166,7 +174,6 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 	switch {
 	case err == nil:
 		k.tried = now
-		k.notices.tellExpired(report)
 		k.log.Info("retention run", "entries", report.Removed.Entries, "bytes", report.Removed.Bytes, "months_dropped", len(report.Dropped))
 	case errors.Is(err, journal.ErrAbnormal):
 		k.tried = now

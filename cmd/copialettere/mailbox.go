@@ -261,7 +261,8 @@ Tells of what times and messages the archive of a mailbox holds nothing, in the 
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
   lost            the store lost updates, of this or of other mailboxes
 
-What was skipped because it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.
+A gap that the journal can not take yet is in a file beside it, and is marked "spooled". What was skipped because
+it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.
 
 Example: copialettere gaps mario@alpha.test -json
 `
@@ -293,6 +294,9 @@ func (in *invocation) printGap(g httpd.GapView) {
 	}
 	if g.MailFrom != "" {
 		fmt.Fprintf(in.stdout, "  from %s", printable(g.MailFrom))
+	}
+	if g.Spooled {
+		fmt.Fprint(in.stdout, "  spooled")
 	}
 	fmt.Fprintln(in.stdout)
 }

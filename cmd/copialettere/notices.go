@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
 	"copialettere/policy/notice"
@@ -20,15 +22,22 @@ const (
 	noticesAhead = 256         // notices that are not in the queue yet; more than that are dropped, and logged
 )
 
-// noticeMailer puts notices into their queue and mails them, beside the mail that comes in. All methods work on nil: there are no
-// notices then.
+// noticeMailer puts notices into their queue, for whoever has the data folder open, and mails them beside the mail that comes in, in the
+// daemon. All methods work on nil: there are no notices then.
 type noticeMailer struct {
 	queue  *notice.Queue
 	hop    *nexthop.Hop
 	log    *slog.Logger
 	events chan notice.Notice
 	queued chan struct{} // has room for one: something was queued
+
+	mu   sync.Mutex
+	gaps map[gapKind]notice.Notice // that are on record, and not in the queue yet: the first of each kind; guarded by mu
+	wake chan struct{}             // has room for one: something came into gaps
 }
+
+// gapKind is what gaps are told of together.
+type gapKind struct{ mailbox, reason string }
 
 // newNoticeMailer returns nil where no notices are configured.
 func newNoticeMailer(ctx context.Context, c *config.Config, a *archive, log *slog.Logger) (*noticeMailer, error) {
@@ -43,7 +52,34 @@ func newNoticeMailer(ctx context.Context, c *config.Config, a *archive, log *slo
 	return &noticeMailer{
 		queue: notice.New(settings, options), hop: nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics}), log: log,
 		events: make(chan notice.Notice, noticesAhead), queued: make(chan struct{}, 1),
+		gaps: make(map[gapKind]notice.Notice), wake: make(chan struct{}, 1),
 	}, nil
+}
+
+// recorded takes gaps that went on record, without waiting for anything: it is what the journal tells.
+func (n *noticeMailer) recorded(gaps []journal.Record) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	for i := range gaps {
+		e, ok := notice.OfGap(&gaps[i], now)
+		kind := gapKind{e.Mailbox, e.Reason}
+		if _, waits := n.gaps[kind]; ok && !waits {
+			n.gaps[kind] = e
+		}
+	}
+	wake(n.wake)
+}
+
+// wake fills a channel that has room for one.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // tell takes a notice without waiting for anything.
@@ -68,35 +104,86 @@ func (n *noticeMailer) run(quit <-chan struct{}) {
 	mailing.Go(func() { n.mail(ctx) })
 	defer mailing.Wait()
 	defer cancel()
+	retry := time.NewTicker(noticesEvery)
+	defer retry.Stop()
 	for {
 		select {
 		case e := <-n.events:
 			n.add(e)
+		case <-n.wake:
+			n.addGaps()
+		case <-retry.C:
+			n.addGaps()
 		case <-quit:
 			cancel()
-			for {
-				select {
-				case e := <-n.events:
-					n.add(e)
-				default:
-					return
-				}
-			}
+			n.settle()
+			return
 		}
 	}
 }
 
+// settle queues what was told until now.
+func (n *noticeMailer) settle() {
+	for {
+		select {
+		case e := <-n.events:
+			n.add(e)
+		default:
+			n.addGaps()
+			return
+		}
+	}
+}
+
+// close queues what was told until now. It comes behind run, or in its place where nothing is to be mailed.
+func (n *noticeMailer) close() {
+	if n == nil {
+		return
+	}
+	n.settle()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range n.gaps {
+		n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.Event.String())
+	}
+}
+
 func (n *noticeMailer) add(e notice.Notice) {
+	if err := n.tryAdd(e); err != nil {
+		n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.Event.String(), "error", err)
+	}
+}
+
+func (n *noticeMailer) tryAdd(e notice.Notice) error {
 	// A store that can not write must not hold the stop of the daemon up.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := n.queue.Add(ctx, e); err != nil {
-		n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.Event.String(), "error", err)
-		return
+	err := n.queue.Add(ctx, e)
+	if err == nil {
+		wake(n.queued)
 	}
-	select {
-	case n.queued <- struct{}{}:
-	default:
+	return err
+}
+
+// addGaps queues the notices of gaps. When the store can not take them, as when it is why there are gaps, they stay for the next time.
+func (n *noticeMailer) addGaps() {
+	n.mu.Lock()
+	gaps := n.gaps
+	n.gaps = make(map[gapKind]notice.Notice)
+	n.mu.Unlock()
+	for kind, e := range gaps {
+		err := n.tryAdd(e)
+		switch {
+		case errors.Is(err, kv.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+			n.log.Warn("notices of gaps wait: they can not be queued now", "notices", len(gaps), "error", err)
+			n.mu.Lock()
+			maps.Copy(n.gaps, gaps)
+			n.mu.Unlock()
+			return
+		case err != nil:
+			n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.Event.String(), "error", err)
+		}
+		delete(gaps, kind)
 	}
 }
 
@@ -177,7 +264,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// tellExpired tells the owners what a run of the retention has deleted.
+// tellExpired queues what a run of the retention has deleted, for its owners.
 func (n *noticeMailer) tellExpired(r *journal.ExpireReport) {
 	if n == nil {
 		return

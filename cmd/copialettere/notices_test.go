@@ -122,10 +122,7 @@ func TestNoticesRelayDown(t *testing.T) {
 	}
 	relay.SetScript(nexthoptest.Script{SMTP: true})
 	k, _ := keeperOf(t, p)
-	n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := k.archive.notices
 	for range 2 {
 		if err := n.queue.Deliver(t.Context(), time.Now().Add(time.Hour), n.send); err != nil {
 			t.Fatal(err)
@@ -160,10 +157,7 @@ func TestNoticeReplies(t *testing.T) {
 			p, relay := noticePlace(t, c.script)
 			k, _ := keeperOf(t, p)
 			enableNotices(t, k)
-			n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
-			if err != nil {
-				t.Fatal(err)
-			}
+			n := k.archive.notices
 			n.tellExpired(&journal.ExpireReport{Time: time.Now(), Expired: []journal.Expired{
 				{Mailbox: anna, Month: "2026-01", Removed: journal.Removed{Entries: 2, Bytes: 2000}},
 				{Mailbox: anna, Month: "2026-02", Removed: journal.Removed{Entries: 3, Bytes: 3000}},
@@ -209,10 +203,7 @@ func enableNotices(t *testing.T, k *keeper) {
 func TestNoticesStoreFails(t *testing.T) {
 	p, relay := noticePlace(t, nexthoptest.Script{})
 	k, log := keeperOf(t, p)
-	n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := k.archive.notices
 	enableNotices(t, k)
 	if err := k.archive.engine.Close(); err != nil {
 		t.Fatal(err)
@@ -230,10 +221,7 @@ func TestNoticesStoreFails(t *testing.T) {
 func TestNoticesOverload(t *testing.T) {
 	p, _ := noticePlace(t, nexthoptest.Script{})
 	k, log := keeperOf(t, p)
-	n, err := newNoticeMailer(t.Context(), k.config, k.archive, k.log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	n := k.archive.notices
 	enableNotices(t, k)
 	for i := range noticesAhead + 5 {
 		n.tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, ID: fmt.Sprint(i), Time: time.Now()})

@@ -73,10 +73,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 	if d.pec, err = openPEC(c.PEC, a.metrics, log); err != nil {
 		return err
 	}
-	if d.notices, err = newNoticeMailer(ctx, c, a, log); err != nil {
-		return err
-	}
-	d.running.Go(func() { d.notices.run(d.quit) })
+	d.running.Go(func() { a.notices.run(d.quit) })
 	disk := newDiskWatch(c, a, log)
 	disk.look()
 	d.running.Go(func() { disk.run(d.quit) })
@@ -96,8 +93,7 @@ type daemon struct {
 	config  *config.Config
 	log     *slog.Logger
 	archive *archive
-	pec     *pecWatch     // nil where [pec] names no file
-	notices *noticeMailer // nil where none are configured
+	pec     *pecWatch // nil where [pec] names no file
 	hooks   []*lmtp.Server
 	admin   []*http.Server
 	running sync.WaitGroup // a goroutine per listener, and those that end with quit
@@ -211,7 +207,7 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		IdleTimeout: h.Timeouts.Idle, DataTimeout: h.Timeouts.Data, JournalTimeout: h.Timeouts.Journal,
 		DeliverOnJournalError: h.OnJournalError == config.JournalErrorDeliver,
 		Trust:                 d.config.PEC.Trust, PEC: d.pec.known,
-		Notify: d.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
+		Notify: d.archive.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
 	}
 }
 

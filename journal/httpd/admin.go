@@ -60,6 +60,9 @@ type Backend struct {
 	// MaxShare is the part of all entries, up to 1, that a run of the retention deletes without being told to; zero means
 	// journal.DefaultMaxShare.
 	MaxShare float64
+	// Expired is called with the report of every run of the retention that deleted anything, before Expire returns, also of one that broke off
+	// and told what it had done until then. May be nil.
+	Expired func(*journal.ExpireReport)
 }
 
 // Admin returns the operator's interface.

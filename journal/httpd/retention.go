@@ -32,10 +32,15 @@ func (b Backend) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireRe
 		}
 		settings[m.Address.String()] = retention{m.Settings.Retention, m.Settings.Held()}
 	}
-	return b.Journal.Expire(ctx, journal.ExpireOptions{
+	report, err := b.Journal.Expire(ctx, journal.ExpireOptions{
 		Mailboxes: func(mailbox string) (int, bool) { return settings[mailbox].months, settings[mailbox].held },
 		DryRun:    r.DryRun, Yes: r.Yes, MaxShare: b.MaxShare, Progress: r.Progress,
 	})
+	ran := report != nil && !r.DryRun && !errors.Is(err, journal.ErrAbnormal)
+	if ran && len(report.Expired) > 0 && b.Expired != nil {
+		b.Expired(report)
+	}
+	return report, err
 }
 
 // ExpireLine is one line of /v1/retention: progress, and then the report.

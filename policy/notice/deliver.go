@@ -137,6 +137,13 @@ func (q *Queue) put(ctx context.Context, key []byte, w *waiting) error {
 		return fmt.Errorf("note try of a notice: %w", err)
 	}
 	return q.update(ctx, func(tx kv.Tx) error {
+		// It may have been forgotten meanwhile.
+		switch _, err := tx.Get(key); {
+		case errors.Is(err, kv.ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
 		tx.Put(key, b)
 		return nil
 	})
@@ -157,8 +164,34 @@ func (q *Queue) update(ctx context.Context, fn func(kv.Tx) error) error {
 	// The program being stopped must not make a notice that was sent look like one that was not.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
 	defer cancel()
-	if err := q.store.Update(ctx, []string{"notices"}, fn); err != nil {
+	if err := q.store.Update(ctx, []string{waitingLock}, fn); err != nil {
 		return fmt.Errorf("note what became of a notice: %w", err)
+	}
+	return nil
+}
+
+// Forget deletes all that a settings store holds of the notices of a mailbox: those that wait, and what it had lately. It is for an archive that
+// was erased. One that is being sent meanwhile is not kept. After an error it is called again.
+func Forget(ctx context.Context, settings kv.Store, mailbox string) error {
+	keys := [][]byte{historyKey(mailbox)}
+	for p, err := range settings.Scan(ctx, []byte("wq"), []byte("wr")) {
+		if err != nil {
+			return fmt.Errorf("forget notices of %s: %w", mailbox, err)
+		}
+		var w waiting
+		// One that can not be read is dropped when it is due.
+		if json.Unmarshal(p.Value, &w) == nil && w.Mailbox == mailbox {
+			keys = append(keys, p.Key)
+		}
+	}
+	err := settings.Update(ctx, []string{waitingLock, historyLock(mailbox)}, func(tx kv.Tx) error {
+		for _, key := range keys {
+			tx.Delete(key)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget notices of %s: %w", mailbox, err)
 	}
 	return nil
 }

@@ -98,14 +98,21 @@ type text struct{ subject, body string }
 func render(w *waiting, l policy.Language) (subject, body string) {
 	l = languageOf(l)
 	t := texts(l)[w.Event]
+	if w.Event == policy.NotifyGap {
+		t = gapText(w.Reason, l)
+	}
 	if w.More > 0 {
 		t.body += "\n" + moreText(l)
 	}
 	t.body += "\n" + footer(l)
 	// One pass: what is filled in is not looked at again.
+	arrived := w.Arrived
+	if arrived.IsZero() {
+		arrived = w.Time
+	}
 	r := strings.NewReplacer(
-		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
-		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", reasonText(w.Reason, l),
+		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
+		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(w.Reason, l),
 		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", sizeText(w.Bytes, l), "{more}", strconv.Itoa(w.More))
 	return r.Replace(t.subject), r.Replace(t.body)
 }

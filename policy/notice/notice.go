@@ -1,5 +1,5 @@
 // Package notice tells the owners of mailboxes by mail what happens to their archive: a certified message came in, the archive fills up,
-// mail was not archived, the retention deleted messages. A notice names the sender, subject and time of a message, and never has any of
+// a gap went on record, the retention deleted messages. A notice names the sender, subject and time of a message, and never has any of
 // its content.
 //
 // Notices wait in a queue in the settings store, so that none is lost by a restart or by a relay that is down. Where a notice goes, in
@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"time"
 
+	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
@@ -56,9 +57,9 @@ const maxUnknown = 2 // tries of unknown outcome, after which a notice is given 
 
 // Notice is one event that the owner of a mailbox may want to be told.
 type Notice struct {
-	Mailbox string        `json:"mailbox"` // canonical name
+	Mailbox string        `json:"mailbox"` // canonical name; empty, for Add only, stands for all mailboxes
 	Event   policy.Events `json:"event"`   // exactly one
-	Time    time.Time     `json:"time"`    // when it happened; it is shown in its own zone
+	Time    time.Time     `json:"time"`    // when it happened, or became known; it is shown in its own zone
 	// ID names the event among those of its kind. One that was told is not told again within Window. Empty means that no other is the same.
 	ID string `json:"id,omitempty"`
 
@@ -66,6 +67,9 @@ type Notice struct {
 	Subject string `json:"subject,omitempty"` // NotifyCertified: as it stands in the message
 	Percent int    `json:"percent,omitempty"` // NotifyFull: the share of the quota that was passed
 	Reason  string `json:"reason,omitempty"`  // NotifyGap: the reason of the journal's record
+	// Arrived is, of NotifyGap, when the message came that is missing; zero where that is Time, or where it is not about one message.
+	Arrived time.Time `json:"arrived,omitzero"`
+
 	Entries uint64 `json:"entries,omitempty"` // NotifyRetention: messages that were deleted
 	Bytes   uint64 `json:"bytes,omitempty"`   // NotifyRetention: their size
 }
@@ -122,17 +126,35 @@ func (q *Queue) count(outcome string) {
 	q.metrics.Counter("copialettere_notices_total", "Notices by mail, by what became of them.", "outcome", outcome).Inc()
 }
 
+// OfGap returns the notice of a gap that has gone on record now. There is one in a Window for each mailbox and reason, however many gaps
+// there are. ok is false where the gap is the effect of what was confirmed by hand, a deactivation or an erasure: the change log tells of
+// that, and an archive that is off sends no notices.
+func OfGap(r *journal.Record, now time.Time) (n Notice, ok bool) {
+	if r.Kind != journal.Gap || r.Reason == journal.ReasonErased || r.Reason == journal.ReasonDisabled {
+		return Notice{}, false
+	}
+	n = Notice{Mailbox: r.Mailbox, Event: policy.NotifyGap, Time: now, ID: r.Reason, Reason: r.Reason}
+	if r.Until.IsZero() {
+		n.Arrived = r.Time.In(now.Location())
+	}
+	return n, true
+}
+
 // Add queues a notice, durably, if the owner wants to be told of such events and was not told of this one. Over the cap it is only
-// counted: the first notice of the next Window tells how many there were.
+// counted: the first notice of the next Window tells how many there were. After an error for all mailboxes some may have it; it can be
+// added again.
 func (q *Queue) Add(ctx context.Context, n Notice) error {
-	wanted, err := q.wanted(ctx, &n)
-	if err != nil || !wanted {
+	if n.Mailbox == "" {
+		return q.addToAll(ctx, n)
+	}
+	s, err := q.settings(ctx, n.Mailbox)
+	if err != nil || !wants(s, n.Event) {
 		return err
 	}
 	n.Sender, n.Subject = clean(n.Sender), clean(n.Subject)
-	queueKey, historyKey := newKey(n.Time), []byte("wm"+n.Mailbox)
+	queueKey, historyKey := newKey(n.Time), historyKey(n.Mailbox)
 	var outcome string
-	err = q.store.Update(ctx, []string{"notices " + n.Mailbox}, func(tx kv.Tx) error {
+	err = q.store.Update(ctx, []string{historyLock(n.Mailbox)}, func(tx kv.Tx) error {
 		outcome = ""
 		var h history
 		switch b, err := tx.Get(historyKey); {
@@ -168,10 +190,25 @@ func (q *Queue) Add(ctx context.Context, n Notice) error {
 	return nil
 }
 
-// wanted says whether the owner wants to be told of such events.
-func (q *Queue) wanted(ctx context.Context, n *Notice) (bool, error) {
-	s, err := q.settings(ctx, n.Mailbox)
-	return err == nil && s.Enabled && s.Notify != policy.Address{} && s.NotifyOn&n.Event != 0, err
+func (q *Queue) addToAll(ctx context.Context, n Notice) error {
+	for m, err := range q.options.Policy.Mailboxes(ctx) {
+		if err != nil {
+			return fmt.Errorf("queue notice of all mailboxes: %w", err)
+		}
+		if !wants(m.Settings, n.Event) {
+			continue
+		}
+		n.Mailbox = m.Address.String()
+		if err := q.Add(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wants says whether the owner wants to be told of such events.
+func wants(s policy.Settings, e policy.Events) bool {
+	return s.Enabled && s.Notify != policy.Address{} && s.NotifyOn&e != 0
 }
 
 func (q *Queue) settings(ctx context.Context, mailbox string) (policy.Settings, error) {
@@ -219,6 +256,13 @@ func (h *history) admit(n *Notice, maxPerDay int) (more int, outcome string) {
 	}
 	return more, "queued"
 }
+
+// The locks: one for all that waits, and one for what is kept of each mailbox.
+const waitingLock = "notices"
+
+func historyLock(mailbox string) string { return waitingLock + " " + mailbox }
+
+func historyKey(mailbox string) []byte { return []byte("wm" + mailbox) }
 
 func newKey(t time.Time) []byte {
 	key := binary.BigEndian.AppendUint64([]byte("wq"), uint64(t.UnixNano()))

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
@@ -419,4 +421,201 @@ func TestUnreadable(t *testing.T) {
 	r.add(full(75))
 	r.deliver(start())
 	r.expect("delivered", 1, 0)
+}
+
+// TestGaps has gaps go on record: what the owner is told of them.
+func TestGaps(t *testing.T) {
+	message := func(reason string, at time.Duration) journal.Record {
+		return journal.Record{Kind: journal.Gap, Mailbox: anna, Time: start().Add(at).UTC(), Reason: reason}
+	}
+	span := func(reason string) journal.Record {
+		r := message(reason, -1000*time.Hour)
+		r.Until, r.Entries, r.Bytes = r.Time.Add(time.Hour), 3, 300
+		return r
+	}
+	all := message(journal.ReasonLost, 0)
+	all.Mailbox = ""
+	skip := message("alias", 0)
+	skip.Kind = journal.Skip
+	for _, c := range []struct {
+		name string
+		gaps []journal.Record
+		want []string // texts of which each is in one notice
+	}{
+		{"no room", []journal.Record{message(journal.ReasonFull, 0)}, []string{"del 21/11/2026, 10:30 (+0100), non"}},
+		{"journal fault", []journal.Record{message(journal.ReasonJournalFault, 0)}, []string{"un guasto dell'archivio"}},
+		{"room made", []journal.Record{span(journal.ReasonRoom)}, []string{"fare posto"}},
+		{"lost, all mailboxes", []journal.Record{all}, []string{"Possono mancare"}},
+		{"new reason", []journal.Record{message("flood", 0)}, []string{"flood"}},
+		{"erased", []journal.Record{span(journal.ReasonErased)}, nil},
+		{"disabled", []journal.Record{span(journal.ReasonDisabled)}, nil},
+		{"a skip", []journal.Record{skip}, nil},
+		{"room made all day", slices.Repeat([]journal.Record{span(journal.ReasonRoom)}, 1000), []string{"fare posto"}},
+		{"many messages", []journal.Record{message(journal.ReasonFull, 0), message(journal.ReasonFull, 1), message(journal.ReasonFull, 2)}, []string{"l'archivio è pieno"}},
+		{"two reasons", []journal.Record{span(journal.ReasonRoom), message(journal.ReasonFull, 0)}, []string{"fare posto", "l'archivio è pieno"}},
+		{"spooled for four days", []journal.Record{message(journal.ReasonJournalFault, -96*time.Hour)}, []string{"del 17/11/2026, 10:30 (+0100), non"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			r.enable("bruno@alpha.test") // wants none
+			// What the clock of an old gap says must not begin the day anew.
+			r.add(full(75))
+			for i := range c.gaps {
+				n, ok := OfGap(&c.gaps[i], start().Add(time.Duration(i)*time.Second))
+				if !ok {
+					continue
+				}
+				if err := r.queue.Add(t.Context(), n); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.add(full(75))
+			r.expect("queued", 0, 1+len(c.want))
+			r.answer = func(string) error { return errors.New("450 later") }
+			r.deliver(start().Add(time.Hour))
+			r.expect("not given up", 1+len(c.want), 1+len(c.want))
+			var bodies string
+			for _, s := range r.sent {
+				_, body := decoded(t, []byte(s.message))
+				bodies += body
+			}
+			for _, want := range c.want {
+				if strings.Count(bodies, want) != 1 {
+					t.Errorf("not one of the notices says %q:\n%s", want, bodies)
+				}
+			}
+		})
+	}
+}
+
+// TestAllMailboxes has what concerns all of them: each owner who wants it is told, once.
+func TestAllMailboxes(t *testing.T) {
+	r := newRig(t)
+	lost := Notice{Event: policy.NotifyGap, ID: journal.ReasonLost, Reason: journal.ReasonLost, Time: start()}
+	for _, name := range []string{"bruno@alpha.test", "carla@alpha.test", "dario@alpha.test"} {
+		r.enable(name)
+	}
+	for name, settings := range map[string][]string{"carla@alpha.test": {"carla@ext.test", "gap"}, "dario@alpha.test": {"dario@ext.test", "full"}} {
+		list := []policy.Assignment{{Key: "notify", Value: settings[0]}, {Key: "notify_on", Value: settings[1]}}
+		if _, err := r.policy.Set(t.Context(), r.address(name), r.operator(), list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := r.queue.Add(t.Context(), lost); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.deliver(start())
+	var got []string
+	for _, s := range r.sent {
+		got = append(got, s.to)
+	}
+	slices.Sort(got)
+	if want := []string{outside, "carla@ext.test"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+// kept counts the keys of notices in the store in which the name of a mailbox stands, and those that wait for it.
+func (r *rig) kept(mailbox string) (n int) {
+	r.t.Helper()
+	for p, err := range r.store.Scan(r.t.Context(), []byte("w"), []byte("x")) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if strings.Contains(string(p.Key)+string(p.Value), mailbox) {
+			n++
+		}
+	}
+	return n
+}
+
+// unavailableStore is a store that can not write.
+type unavailableStore struct{ kv.Store }
+
+func (unavailableStore) Update(context.Context, []string, func(kv.Tx) error) error {
+	return kv.ErrUnavailable
+}
+
+// TestForget forgets the notices of a mailbox, at rest and while one of them is being sent.
+func TestForget(t *testing.T) {
+	forget := func(r *rig) {
+		r.t.Helper()
+		if err := Forget(r.t.Context(), r.store, anna); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	sending := func(answer error) func(*rig) {
+		return func(r *rig) {
+			r.answer = func(string) error {
+				forget(r)
+				return answer
+			}
+			r.add(full(75))
+			r.deliver(start())
+		}
+	}
+	for _, c := range []struct {
+		name string
+		with func(r *rig)
+		left int // of anna
+	}{
+		{"nothing", forget, 0},
+		{"history only", func(r *rig) { r.add(full(75)); r.deliver(start()); forget(r) }, 0},
+		{"some that wait", func(r *rig) { r.add(full(75)); r.add(full(90)); forget(r) }, 0},
+		{"some over the cap", func(r *rig) {
+			for i := range 10 {
+				r.add(full(i))
+			}
+			forget(r)
+		}, 0},
+		{"one that is not taken now", func(r *rig) {
+			r.answer = func(string) error { return errors.New("450 later") }
+			r.add(full(75))
+			r.deliver(start())
+			forget(r)
+		}, 0},
+		{"while it is sent", sending(nil), 0},
+		{"while it is refused", sending(ErrRefused), 0},
+		{"while it is not taken", sending(errors.New("450 later")), 0},
+		{"while its fate becomes unknown", sending(ErrUnknown), 0},
+		{"while the relay is not reached", sending(ErrUnreachable), 0},
+		{"twice", func(r *rig) { r.add(full(75)); forget(r); forget(r) }, 0},
+		{"and once more", func(r *rig) { r.add(full(75)); forget(r); r.add(full(75)) }, 2},
+		{"the store fails", func(r *rig) {
+			r.add(full(75))
+			if err := Forget(r.t.Context(), unavailableStore{r.store}, anna); !errors.Is(err, kv.ErrUnavailable) {
+				r.t.Errorf("forget: %v", err)
+			}
+		}, 2},
+		{"the store has failed", func(r *rig) {
+			r.add(full(75))
+			if err := Forget(r.t.Context(), unavailableStore{r.store}, anna); err == nil {
+				r.t.Error("forgotten by a store that fails")
+			}
+			forget(r)
+		}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			const other = "anna@alpha.test.ext" // has the other's name in front
+			for _, key := range []string{"wm" + other, "wq\xff"} {
+				err := r.store.Update(t.Context(), nil, func(tx kv.Tx) error {
+					tx.Put([]byte(key), []byte(`{"mailbox":"`+other+`","next":"2100-01-01T00:00:00Z"}`))
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.with(r)
+			if got := r.kept(anna) - r.kept(other); got != c.left {
+				t.Errorf("%d keys of %s are left, want %d", got, anna, c.left)
+			}
+			if got := r.kept(other); got != 2 {
+				t.Errorf("%d keys of %s are left, want 2", got, other)
+			}
+		})
+	}
 }

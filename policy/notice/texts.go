@@ -5,7 +5,7 @@ import (
 	"copialettere/policy"
 )
 
-// texts returns what there is to say of each event.
+// texts returns what there is to say of each event but a gap.
 func texts(l policy.Language) map[policy.Events]text {
 	if l == policy.English {
 		return map[policy.Events]text{
@@ -14,9 +14,6 @@ func texts(l policy.Language) map[policy.Events]text {
 			policy.NotifyFull: {"The archive of {mailbox} is {percent}% full",
 				"On {time} the archive of {mailbox} reached {percent}% of the room that it has.\n" +
 					"What becomes of new messages when it is full is decided by the settings of the archive.\n"},
-			policy.NotifyGap: {"Mail for {mailbox} was not archived",
-				"On {time} a message for {mailbox} was delivered without being archived: {reason}.\n" +
-					"There is one notice a day of this. The gap is on record in the archive.\n"},
 			policy.NotifyRetention: {"Messages deleted from the archive of {mailbox}",
 				"On {time} messages that are older than the retention of {mailbox} were deleted from its archive.\n\n" +
 					"Messages: {entries}\nSize:     {size}\n"},
@@ -28,9 +25,6 @@ func texts(l policy.Language) map[policy.Events]text {
 		policy.NotifyFull: {"L'archivio di {mailbox} è pieno al {percent}%",
 			"Il {time} l'archivio di {mailbox} ha raggiunto il {percent}% dello spazio a disposizione.\n" +
 				"Le impostazioni dell'archivio decidono che cosa succede dei nuovi messaggi quando è pieno.\n"},
-		policy.NotifyGap: {"Posta di {mailbox} non archiviata",
-			"Il {time} un messaggio di {mailbox} è stato consegnato senza essere archiviato: {reason}.\n" +
-				"Questo avviso arriva una volta al giorno. La lacuna è registrata nell'archivio.\n"},
 		policy.NotifyRetention: {"Messaggi cancellati dall'archivio di {mailbox}",
 			"Il {time} sono stati cancellati dall'archivio di {mailbox} i messaggi più vecchi del tempo di conservazione.\n\n" +
 				"Messaggi:   {entries}\nDimensione: {size}\n"},
@@ -52,20 +46,42 @@ func footer(l policy.Language) string {
 	return "Questo avviso è stato inviato da un programma. Si può disattivare nelle impostazioni dell'archivio.\n"
 }
 
-// reasonText tells the reason of a gap. One that is not known here is told as it is.
-func reasonText(reason string, l policy.Language) string {
-	english := l == policy.English
-	switch {
-	case reason == journal.ReasonFull && english:
-		return "the archive is full"
-	case reason == journal.ReasonFull:
-		return "l'archivio è pieno"
-	case reason == journal.ReasonJournalFault && english:
-		return "the archive could not take it"
-	case reason == journal.ReasonJournalFault:
-		return "un guasto dell'archivio"
+// gapText returns what there is to say of a gap. A reason that is not known here is told as it is.
+func gapText(reason string, l policy.Language) text {
+	list := gapTexts(l)
+	t, ok := list[reason]
+	if !ok {
+		t = list[""]
 	}
-	return orNone(reason, l)
+	return t
+}
+
+// gapTexts returns what there is to say of gaps, by reason.
+func gapTexts(l policy.Language) map[string]text {
+	if l == policy.English {
+		const missing, message = "Mail for {mailbox} was not archived", "A message of {mailbox}, of {arrived}, was not archived: "
+		const once = "There is at most one such notice a day. All gaps are on record in the archive.\n"
+		return map[string]text{
+			journal.ReasonFull:         {missing, message + "the archive is full.\n" + once},
+			journal.ReasonJournalFault: {missing, message + "the archive could not take it.\n" + once},
+			journal.ReasonRoom: {"Old messages deleted from the archive of {mailbox}",
+				"On {time} the archive of {mailbox} was full. Its oldest messages are being deleted to make room for new ones.\n" + once},
+			journal.ReasonLost: {"Messages may be missing from the archive of {mailbox}",
+				"On {time} it was found that a fault has lost part of what was archived. Messages of {mailbox} may be missing.\n" + once},
+			"": {missing, message + "{reason}.\n" + once},
+		}
+	}
+	const missing, message = "Posta di {mailbox} non archiviata", "Un messaggio di {mailbox}, del {arrived}, non è stato archiviato: "
+	const once = "Questo avviso arriva al massimo una volta al giorno. Tutte le lacune sono registrate nell'archivio.\n"
+	return map[string]text{
+		journal.ReasonFull:         {missing, message + "l'archivio è pieno.\n" + once},
+		journal.ReasonJournalFault: {missing, message + "un guasto dell'archivio.\n" + once},
+		journal.ReasonRoom: {"Messaggi vecchi cancellati dall'archivio di {mailbox}",
+			"Il {time} l'archivio di {mailbox} era pieno. I messaggi più vecchi vengono cancellati per fare posto ai nuovi.\n" + once},
+		journal.ReasonLost: {"Nell'archivio di {mailbox} possono mancare messaggi",
+			"Il {time} è risultato che per un guasto si è persa una parte di quanto era archiviato. Possono mancare messaggi di {mailbox}.\n" + once},
+		"": {missing, message + "{reason}.\n" + once},
+	}
 }
 
 func orNone(s string, l policy.Language) string {

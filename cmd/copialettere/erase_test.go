@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy"
+	"copialettere/policy/notice"
+)
+
+// keysOf lists the keys of a data folder in which the name of a mailbox stands, by store and first byte.
+func keysOf(t *testing.T, a *archive, mailbox string) []string {
+	t.Helper()
+	settings, err := a.engine.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stores := map[string]kv.Store{"settings": settings}
+	months, err := a.engine.Volumes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range months {
+		if stores[string(m)], err = a.engine.Volume(t.Context(), m, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var kinds []string
+	for name, s := range stores {
+		if name != "settings" {
+			name = "volume"
+		}
+		for p, err := range s.Scan(t.Context(), nil, nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A notice that waits has the name in its value.
+			if strings.Contains(string(p.Key), mailbox) || p.Key[0] == 'w' && strings.Contains(string(p.Value), mailbox) {
+				kinds = append(kinds, name+" "+string(p.Key[:1]))
+			}
+		}
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
+
+// TestErasureLeaves has an archive with all that there can be in it erased: its settings, the log and the gaps stay, and nothing else.
+func TestErasureLeaves(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before func(*testing.T, *keeper, policy.Address) // what an erasure had done when it was broken off
+	}{
+		{"at once", func(*testing.T, *keeper, policy.Address) {}},
+		{"broken off at the start", func(t *testing.T, k *keeper, a policy.Address) {
+			if err := k.archive.policy.Erasing(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"broken off behind the journal", func(t *testing.T, k *keeper, a policy.Address) {
+			if err := k.archive.policy.Erasing(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := k.archive.journal.Erase(t.Context(), a.String(), journal.EraseOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, _ := noticePlace(t, nexthoptest.Script{})
+			k, _ := keeperOf(t, p)
+			enableNotices(t, k)
+			busyArchive(t, k)
+			address, err := policy.ParseAddress(anna)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []string{"settings l", "settings m", "settings w", "volume a", "volume d", "volume e", "volume g", "volume o", "volume p", "volume q",
+				"volume s", "volume t"}
+			if got := keysOf(t, k.archive, anna); !slices.Equal(got, want) {
+				t.Errorf("before: %q, want %q", got, want)
+			}
+			who := policy.Actor{Role: policy.RoleOperator, Name: "test"}
+			if _, err := k.archive.policy.Disable(t.Context(), address, who, anna, 0); err != nil {
+				t.Fatal(err)
+			}
+			c.before(t, k, address)
+			for range 2 {
+				k.keepHouse(t.Context(), time.Now())
+			}
+			if s, err := k.archive.policy.Settings(t.Context(), address); err != nil || s.Erasure.State != policy.ErasureDone {
+				t.Errorf("erasure: %+v, %v", s.Erasure, err)
+			}
+			want = []string{"settings l", "settings m", "volume a", "volume g"}
+			if got := keysOf(t, k.archive, anna); !slices.Equal(got, want) {
+				t.Errorf("left: %q, want %q", got, want)
+			}
+			if n := entriesOf(t, k, "bruno@alpha.test"); n != 2 {
+				t.Errorf("bruno has %d entries, want 2", n)
+			}
+			verified(t, k)
+		})
+	}
+}
+
+// busyArchive files messages of anna, moves and deletes some, and queues notices.
+func busyArchive(t *testing.T, k *keeper) {
+	t.Helper()
+	j := k.archive.journal
+	addEntries(t, k, "bruno@alpha.test", 2)
+	var refs []journal.Ref
+	for i := range 5 {
+		d := j.NewDraft(t.Context())
+		fmt.Fprintf(d, "Subject: %d\r\n\r\nText\r\n", i)
+		in := journal.Intent{Mailbox: anna, Direction: journal.Received, Links: []string{"practice"}}
+		placed, err := d.Commit(t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{in}, nil)
+		d.Discard()
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, placed[0].Ref) // of unknown delivery
+	}
+	if _, err := j.Move(t.Context(), refs[0], journal.Trash, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Delete(t.Context(), refs[1], "test"); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	err := j.Record(t.Context(), journal.Record{Kind: journal.Gap, Mailbox: anna, Time: now, Reason: journal.ReasonFull},
+		journal.Record{Kind: journal.Skip, Mailbox: anna, Time: now, Reason: policy.ReasonAlias})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := k.archive.notices
+	n.settle()
+	n.add(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: now, ID: "90", Percent: 90})
+}

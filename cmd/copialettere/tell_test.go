@@ -1,0 +1,353 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/httpd"
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy/notice"
+)
+
+// arrived puts messages into the journal of a place that nobody has open, as if they had arrived then.
+func (p *place) arrived(at time.Time, mailbox string, count int) {
+	p.t.Helper()
+	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer engine.Close()
+	j, err := journal.Open(engine, journal.Options{Now: func() time.Time { return at }})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer j.Close()
+	for i := range count {
+		d := j.NewDraft(p.t.Context())
+		fmt.Fprintf(d, "Subject: %d of %s\r\n\r\nText\r\n", i, at)
+		_, err := d.Commit(p.t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: mailbox, Direction: journal.Received}}, nil)
+		d.Discard()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// waiting counts the notices in the queue of an open data folder, by mailbox and event.
+func waiting(t *testing.T, a *archive) (list []string) {
+	t.Helper()
+	s, err := a.engine.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pair, err := range s.Scan(t.Context(), []byte("wq"), []byte("wr")) {
+		var n notice.Notice
+		if err == nil {
+			err = json.Unmarshal(pair.Value, &n)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, strings.TrimSpace(n.Mailbox+" "+n.Event.String()+" "+n.Reason))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// sent waits until the daemons of a place have mailed that many notices.
+func (p *place) sent(count int) {
+	p.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for strings.Count(p.log.String(), "notice sent") < count {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%d notices were not sent", count)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestRetentionTells runs the retention in each way that there is: the owner is told of what was deleted, once, by the daemon.
+func TestRetentionTells(t *testing.T) {
+	const deleted = "Messaggi cancellati dall'archivio di anna@alpha.test"
+	command := func(args ...string) func(*testing.T, *place) {
+		return func(t *testing.T, p *place) { p.run(append([]string{"retention"}, args...)...) }
+	}
+	daily := func(t *testing.T, p *place) {
+		k, _ := keeperOf(t, p)
+		k.retain(t.Context(), time.Now())
+		if err := k.archive.close(); err != nil {
+			t.Fatal(err)
+		}
+		k.archive.engine, k.archive.journal, k.archive.notices = nil, nil, nil
+	}
+	future := time.Now().Add(3 * time.Hour)
+	for _, c := range []struct {
+		name   string
+		daemon bool // is up meanwhile
+		newest time.Time
+		run    func(*testing.T, *place)
+		want   []string
+	}{
+		{name: "daily run", run: daily, want: []string{deleted}},
+		{name: "daily run, refused", newest: future, run: daily},
+		{name: "command, to the daemon", daemon: true, run: command(), want: []string{deleted}},
+		{name: "command, on the folder", run: command(), want: []string{deleted}},
+		{name: "command, dry run, to the daemon", daemon: true, run: command("-dry-run")},
+		{name: "command, dry run, on the folder", run: command("-dry-run")},
+		{name: "command, refused", newest: future, run: command()},
+		{name: "command, abnormal and confirmed", newest: future, run: command("-yes"), want: []string{deleted}},
+		{name: "command, twice", run: func(t *testing.T, p *place) { command()(t, p); command()(t, p) }, want: []string{deleted}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p, relay := noticePlace(t, nexthoptest.Script{})
+			// The daemon of this test runs no retention of its own.
+			p.configure(fmt.Sprintf("[retention]\nat = %q\n", time.Now().Add(-time.Minute).Format("15:04")))
+			p.must("mailbox", "enable", anna)
+			if c.daemon {
+				p.must("retention")
+			}
+			p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=retention", "retention=6")
+			p.arrived(time.Now().AddDate(0, -8, 0), anna, 3)
+			if !c.newest.IsZero() {
+				p.arrived(c.newest, anna, 1)
+			}
+			if c.daemon {
+				stop := p.daemon()
+				c.run(t, p)
+				p.sent(len(c.want))
+				stop()
+				k, _ := keeperOf(t, p)
+				if got := waiting(t, k.archive); len(got) > 0 {
+					t.Errorf("waiting: %q", got)
+				}
+				verified(t, k)
+			} else {
+				c.run(t, p)
+				if len(relay.Messages()) > 0 {
+					t.Errorf("%d notices were sent without a daemon", len(relay.Messages()))
+				}
+				k, _ := keeperOf(t, p)
+				if got := waiting(t, k.archive); len(got) != len(c.want) {
+					t.Errorf("waiting: %q", got)
+				}
+				n := k.archive.notices
+				for range 2 {
+					if err := n.queue.Deliver(t.Context(), time.Now().Add(time.Minute), n.send); err != nil {
+						t.Fatal(err)
+					}
+				}
+				verified(t, k)
+			}
+			if got := subjects(t, relay, len(c.want)); !slices.Equal(got, c.want) {
+				t.Errorf("told %q, want %q", got, c.want)
+			}
+			for _, m := range relay.Messages() {
+				if !strings.Contains(string(m.Body), "Messaggi:   3\r\n") {
+					t.Errorf("the notice does not tell of 3 messages:\n%s", m.Body)
+				}
+			}
+		})
+	}
+}
+
+// TestGapsAreTold has gaps go on record in a daemon, or before it is up: the owner is told once.
+func TestGapsAreTold(t *testing.T) {
+	const missing, room = "Posta di anna@alpha.test non archiviata", "Messaggi vecchi cancellati dall'archivio di anna@alpha.test"
+	const lost = "Nell'archivio di anna@alpha.test possono mancare messaggi"
+	message := func(i int) string {
+		return fmt.Sprintf("From: s@ext.test\r\nMessage-ID: <%d@ext.test>\r\n\r\n%s\r\n", i, strings.Repeat("x", 500))
+	}
+	for _, c := range []struct {
+		name     string
+		settings []string
+		spool    string                   // before the daemon is up
+		before   func(*testing.T, *place) // it is up
+		messages int
+		want     []string
+	}{
+		{name: "nothing", messages: 3},
+		{name: "no room", settings: []string{"quota=700B"}, messages: 5, want: []string{missing}},
+		{name: "room made", settings: []string{"quota=1300B", "when_full=make-room"}, messages: 8, want: []string{room}},
+		{name: "room made, and none for one", settings: []string{"quota=100B", "when_full=make-room"}, messages: 1, want: []string{missing}},
+		{name: "gaps of the spool", spool: spooledGap(1) + spooledGap(2) + spooledGap(3), want: []string{missing}},
+		{name: "gaps of the spool, taken in by a command", spool: spooledGap(1), before: func(t *testing.T, p *place) { p.must("gaps", anna) },
+			want: []string{missing}},
+		{name: "damaged spool", spool: "damaged\n", want: []string{lost}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p, relay := noticePlace(t, nexthoptest.Script{})
+			p.must("mailbox", "enable", anna)
+			p.must(append([]string{"mailbox", "set", anna, "notify=" + noticeAddress, "notify_on=gap"}, c.settings...)...)
+			spool := filepath.Join(p.dir, "data", gapSpoolFile)
+			for range 2 {
+				if c.spool != "" {
+					// The second time as a crash leaves it, between the journal and the removal.
+					if err := os.WriteFile(spool, []byte(c.spool), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if c.before != nil {
+					c.before(t, p)
+				}
+				stop := p.daemon()
+				for i := range c.messages {
+					p.deliver(message(i), anna, anna)
+				}
+				p.sent(len(c.want))
+				stop()
+			}
+			if got := subjects(t, relay, len(c.want)); !slices.Equal(got, c.want) {
+				t.Errorf("told %q, want %q", got, c.want)
+			}
+			k, _ := keeperOf(t, p)
+			if got := waiting(t, k.archive); len(got) > 0 {
+				t.Errorf("waiting: %q", got)
+			}
+			verified(t, k)
+		})
+	}
+}
+
+// spooledGap is a line of the spool: a message of today that the journal could not take.
+func spooledGap(i int) string {
+	at := time.Now().UTC().Truncate(time.Hour).Add(-time.Duration(i) * time.Second).Format(time.RFC3339)
+	return fmt.Sprintf(`{"kind":2,"mailbox":%q,"time":%q,"reason":"journal-fault","message_id":"<%d@ext.test>"}`, anna, at, i) + "\n"
+}
+
+// failing is a store whose updates fail while it is told so.
+type failing struct {
+	kv.Store
+	mu    sync.Mutex
+	cause error // guarded by mu
+}
+
+func (f *failing) set(cause error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cause = cause
+}
+
+func (f *failing) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	f.mu.Lock()
+	cause := f.cause
+	f.mu.Unlock()
+	if cause != nil {
+		return cause
+	}
+	return f.Store.Update(ctx, locks, fn)
+}
+
+// TestGapsWait has gaps go on record while their notices can not be queued.
+func TestGapsWait(t *testing.T) {
+	gap := func(mailbox, reason string) []journal.Record {
+		return []journal.Record{{Kind: journal.Gap, Mailbox: mailbox, Time: time.Now(), Reason: reason}}
+	}
+	for _, c := range []struct {
+		name  string
+		cause error
+		heals bool
+		want  []string
+		lost  int // in the log
+	}{
+		{"no fault", nil, false, []string{anna + " gap full", anna + " gap lost"}, 0},
+		{"unavailable for a moment", kv.ErrUnavailable, true, []string{anna + " gap full", anna + " gap lost"}, 0},
+		{"too slow for a moment", context.DeadlineExceeded, true, []string{anna + " gap full", anna + " gap lost"}, 0},
+		{"unavailable until the end", kv.ErrUnavailable, false, nil, 2},
+		{"closed", kv.ErrClosed, true, nil, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, _ := noticePlace(t, nexthoptest.Script{Greeting: "421 down"}) // what is queued stays there
+			k, log := keeperOf(t, p)
+			enableNotices(t, k)
+			n := k.archive.notices
+			settings, err := k.archive.engine.Settings(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			store := &failing{Store: settings, cause: c.cause}
+			n.queue = notice.New(store, notice.Options{Policy: k.archive.policy, From: "archivio@alpha.test", MaxPerDay: 10})
+			for range 3 {
+				n.recorded(gap(anna, journal.ReasonFull))
+				n.recorded(gap("", journal.ReasonLost))
+			}
+			n.recorded(gap(anna, journal.ReasonErased))
+			n.addGaps()
+			if c.heals {
+				store.set(nil)
+			}
+			quit := make(chan struct{})
+			close(quit)
+			n.run(quit)
+			n.close()
+			if got := waiting(t, k.archive); !slices.Equal(got, c.want) {
+				t.Errorf("waiting: %q, want %q", got, c.want)
+			}
+			if got := strings.Count(log.String(), "notice lost"); got != c.lost {
+				t.Errorf("%d lost, want %d:\n%s", got, c.lost, log)
+			}
+			store.set(nil)
+			verified(t, k)
+		})
+	}
+}
+
+// TestSpooledGaps asks for the gaps while one is in the spool of a running daemon, and when it has been taken in.
+func TestSpooledGaps(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	p.must("mailbox", "enable", anna)
+	stop := p.daemon()
+	spool := filepath.Join(p.dir, "data", gapSpoolFile)
+	if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		spooled bool
+		before  func()
+	}{
+		{"in the spool", true, func() {}},
+		{"taken in", false, stop}, // what opens the folder takes it in
+		{"left in the spool as well", false, func() {
+			stop = p.daemon()
+			if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.before()
+			var gaps []httpd.GapView
+			for _, g := range lines[httpd.GapView](p, "gaps", anna) {
+				if g.Kind == httpd.GapMissing {
+					gaps = append(gaps, g)
+				}
+			}
+			if len(gaps) != 1 || gaps[0].Spooled != c.spooled || gaps[0].MessageID != "<1@ext.test>" {
+				t.Errorf("gaps: %+v", gaps)
+			}
+			if got := strings.Count(p.must("gaps", anna), "spooled\n") == 1; got != c.spooled {
+				t.Errorf("marked: %v, want %v", got, c.spooled)
+			}
+			why := lines[httpd.VerdictView](p, "why", anna, "-message-id", "1@ext.test")
+			if len(why) != 1 || why[0].Spooled != c.spooled || why[0].Verdict != "gap" {
+				t.Errorf("why: %+v", why)
+			}
+		})
+	}
+	stop()
+	p.must("verify")
+}

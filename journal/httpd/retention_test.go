@@ -1,0 +1,140 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+	"copialettere/policy"
+)
+
+// failingEngine has the updates of volumes fail after some more; below 0 they do not.
+type failingEngine struct {
+	kv.Engine
+	left atomic.Int64
+}
+
+func (e *failingEngine) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := e.Engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, err
+	}
+	return failingStore{s, e}, nil
+}
+
+type failingStore struct {
+	kv.Store
+	e *failingEngine
+}
+
+func (s failingStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	if s.e.left.Load() == 0 {
+		return fmt.Errorf("test: %w", kv.ErrUnavailable)
+	}
+	s.e.left.Add(-1)
+	return s.Store.Update(ctx, locks, fn)
+}
+
+// TestExpired runs the retention over 150 messages that are too old: who is told of what was deleted.
+func TestExpired(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		request ExpireRequest
+		months  string // the retention of the mailbox
+		updates int64  // of a volume, until it fails; -1 is never
+		err     error
+		want    []uint64 // entries of each report that was told
+	}{
+		{"dry run", ExpireRequest{DryRun: true}, "6", -1, nil, nil},
+		{"refused", ExpireRequest{}, "6", -1, journal.ErrAbnormal, nil},
+		{"nothing to delete", ExpireRequest{}, "none", -1, nil, nil},
+		{"done", ExpireRequest{Yes: true}, "6", -1, nil, []uint64{150}},
+		{"broken off before anything", ExpireRequest{Yes: true}, "6", 0, kv.ErrUnavailable, nil},
+		{"broken off", ExpireRequest{Yes: true}, "6", 1, kv.ErrUnavailable, []uint64{100}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r, engine := oldRig(t)
+			a := r.address("anna@alpha.test")
+			if _, err := r.backend.Policy.Set(t.Context(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"},
+				[]policy.Assignment{{Key: policy.KeyRetention, Value: c.months}}); err != nil {
+				t.Fatal(err)
+			}
+			var told []uint64
+			r.backend.Expired = func(report *journal.ExpireReport) { told = append(told, report.Removed.Entries) }
+			engine.left.Store(c.updates)
+			_, err := r.backend.Expire(t.Context(), c.request)
+			if !errors.Is(err, c.err) {
+				t.Errorf("error %v, want %v", err, c.err)
+			}
+			if fmt.Sprint(told) != fmt.Sprint(c.want) {
+				t.Errorf("told of %d, want %d", told, c.want)
+			}
+			engine.left.Store(-1)
+			if report, err := r.backend.Journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+				t.Errorf("verify: %+v, %v", report, err)
+			}
+		})
+	}
+}
+
+// oldRig is a rig with 150 messages of anna that arrived 8 months ago, and one of bruno.
+func oldRig(t *testing.T) (*rig, *failingEngine) {
+	t.Helper()
+	inner, err := level.Open(t.TempDir(), level.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := &failingEngine{Engine: inner}
+	engine.left.Store(-1)
+	fill(t, inner)
+	j, err := journal.Open(engine, journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(j.Close(), inner.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	settings, err := inner.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := Backend{Journal: j, Policy: p}
+	return &rig{t, b, Admin(b)}, engine
+}
+
+func fill(t *testing.T, engine kv.Engine) {
+	t.Helper()
+	then := time.Now().AddDate(0, -8, 0)
+	j, err := journal.Open(engine, journal.Options{Now: func() time.Time { return then }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 151 {
+		mailbox := "anna@alpha.test"
+		if i == 0 {
+			mailbox = "bruno@alpha.test"
+		}
+		d := j.NewDraft(t.Context())
+		fmt.Fprintf(d, "Subject: %d\r\n\r\nText\r\n", i)
+		_, err := d.Commit(t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: mailbox, Direction: journal.Received}}, nil)
+		d.Discard()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
