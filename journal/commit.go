@@ -332,7 +332,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 	}
 	if !ok {
 		switch {
-		case e.quota.WhenFull == DeferFull:
+		case e.quota.defers(uint64(e.Size)):
 			return Placement{}, ErrFull
 		case e.quota.WhenFull == MakeRoom && !e.noRoom:
 			return Placement{}, &noRoomError{e}

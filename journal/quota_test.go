@@ -97,6 +97,13 @@ func TestQuotaDefers(t *testing.T) {
 	f.file(sized("2", 401), received(anna), limited(mario, 1001, DeferFull))
 	f.wantUsage(mario, 1001)
 	f.wantUsage(anna, 401)
+	// One that is larger than the quota will never have room: it must not wait for ever.
+	if p := f.file(sized("3", 1002), limited(mario, 1001, DeferFull), received(anna)); p[0].Skipped != ReasonFull || p[1].UID == 0 {
+		t.Errorf("placed at %+v", p)
+	}
+	if got := f.reasons(mario); !slices.Equal(got, []string{"full"}) {
+		t.Errorf("records %q", got)
+	}
 }
 
 func TestQuotaMakesRoom(t *testing.T) {

@@ -256,7 +256,8 @@ func (t *transaction) isFull(v policy.Verdict) (bool, error) {
 	if err != nil || n == 0 {
 		n = 1
 	}
-	return used+n > q.Limit, nil
+	// One that is larger than the quota would wait for ever: it is delivered, with a gap on record.
+	return used+n > q.Limit && n <= q.Limit, nil
 }
 
 // quota returns the limit of a mailbox as the journal wants it.

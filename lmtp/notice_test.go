@@ -124,3 +124,28 @@ func tellOf(t *testing.T, n notice.Notice) string {
 	}
 	return s
 }
+
+// TestRoomAtRCPT has a mailbox whose mail is to wait when its archive, of which 600 of 1000 bytes are used, is full.
+func TestRoomAtRCPT(t *testing.T) {
+	r := newRig(t, rigOptions{enable: anna})
+	r.set(withQuota("1000B", "defer"))
+	send := func(size int, codes ...string) {
+		t.Helper()
+		cl := r.client()
+		cl.say(fmt.Sprintf("LHLO mx.test\nMAIL FROM:<ester@ext.test> SIZE=%d\nRCPT TO:<anna@alpha.test>\nDATA\n", size))
+		cl.want(append([]string{"250", "250"}, codes...)...)
+		if codes[0] == "250" {
+			cl.say("Subject: x\n\n" + strings.Repeat("x", size-16) + "\n.\n")
+			cl.want("250")
+		}
+		cl.say("QUIT\n")
+		cl.want("221")
+	}
+	send(600, "250", "354")
+	send(401, "452", "503")
+	send(1001, "250", "354") // it will never have room
+	if list := r.entries(anna[0]); len(list) != 1 || list[0].Size != 600 {
+		t.Errorf("entries %v", list)
+	}
+	r.stop()
+}
