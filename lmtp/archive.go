@@ -69,6 +69,8 @@ func (t *transaction) commit() error {
 		// The verdict is wanted all the same, for the gap that may go on record.
 		t.class = ordinary()
 	}
+	t.s.c.server.verdicts.RLock()
+	defer t.s.c.server.verdicts.RUnlock()
 	if t.s.direction() == journal.Sent {
 		intents, lines, skips, err = t.judgeSent()
 	} else {

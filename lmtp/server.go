@@ -82,7 +82,8 @@ type Server struct {
 	cancel context.CancelFunc
 	halted atomic.Bool
 
-	serving sync.WaitGroup // the calls of Serve
+	serving  sync.WaitGroup // the calls of Serve
+	verdicts sync.RWMutex   // read-locked from a verdict until it is in the journal
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{} // guarded by mu
@@ -205,6 +206,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.gone.Wait()
 	}
 	return fmt.Errorf("stop the hook: %w", err)
+}
+
+// AwaitVerdicts waits until every verdict that was given before is in the journal, or has failed. Who changes the settings of a mailbox, and
+// then waits, knows that the journal gets nothing any more by the old ones. Meanwhile all messages wait at their end: at most for the
+// journal timeout.
+func (s *Server) AwaitVerdicts() {
+	s.verdicts.Lock()
+	defer s.verdicts.Unlock()
 }
 
 func (s *Server) stopping() bool { return s.halted.Load() }

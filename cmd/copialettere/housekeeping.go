@@ -136,6 +136,10 @@ func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	if err := k.archive.policy.Erasing(ctx, a); err != nil {
 		return err
 	}
+	// A message that was judged while the archive was on must not come behind the erasure.
+	for _, h := range k.hooks {
+		h.AwaitVerdicts()
+	}
 	removed, err := k.archive.journal.Erase(ctx, a.String(), journal.EraseOptions{})
 	if err != nil {
 		return err
