@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -246,17 +247,21 @@ func (s *store) serve(r *request) {
 	s.commit(b)
 }
 
-// nextRequest returns a request that waits now, if the batch has room for more.
+// nextRequest returns a request that waits now, if the batch has room for more. Before it finds none it lets the other goroutines go on: who
+// is about to come then shares the sync, and where nobody is, nothing is lost.
 func (s *store) nextRequest(b *batch) *request {
 	if b.size >= gatherUpTo {
 		return nil
 	}
-	select {
-	case r := <-s.requests:
-		return r
-	default:
-		return nil
+	for range 2 {
+		select {
+		case r := <-s.requests:
+			return r
+		default:
+			runtime.Gosched()
+		}
 	}
+	return nil
 }
 
 // commit makes a batch durable and answers those who wait for it.
