@@ -21,7 +21,7 @@ import (
 const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FILE] [-json]
 
   list                             all mailboxes that were ever set up
-  show ADDR                        settings of a mailbox, since when it is archived, and how much
+  show ADDR                        settings of a mailbox, since when it is archived, how much, and what is under a legal hold
   log ADDR                         who changed which setting, or moved or deleted a message, and when
   set ADDR KEY=VALUE ...           change settings, all or none, from the next message on
   enable ADDR                      archive it from the next message on; its domain must stand in the configuration
@@ -146,10 +146,14 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 			return in.printJSON(m)
 		}
 		in.printMailbox(m)
-		if act == "set" {
+		switch {
+		case act == "set":
 			for _, change := range m.Changes {
 				in.printChange(change)
 			}
+		case act == "disable" && len(m.HeldMessages) > 0:
+			fmt.Fprintf(in.stdout, "  messages under a legal hold: %d; the archive is not erased before all of them are released (mailbox show)\n",
+				len(m.HeldMessages))
 		}
 		return nil
 	})
@@ -189,6 +193,9 @@ func (in *invocation) printSettings(m httpd.MailboxView) {
 	}
 	if m.Hold != nil {
 		fmt.Fprintf(in.stdout, "held by %s since %s\n", printable(m.Hold.Who), localTime(&m.Hold.Since))
+	}
+	for _, h := range m.HeldMessages {
+		fmt.Fprintf(in.stdout, "%s %d held by %s since %s: %s\n", h.Folder, h.UID, printable(h.Who), localTime(&h.Since), printable(h.Reason))
 	}
 }
 

@@ -9,25 +9,33 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/httpd"
+	"copialettere/journal/kv"
 )
 
-const retentionHelp = `Usage: copialettere retention [-dry-run] [-yes] [-config FILE] [-json]
+const retentionHelp = `Usage: copialettere retention [-dry-run | -log] [-yes] [-config FILE] [-json]
 
 Deletes the messages that are older than the retention of their mailbox, counted from their arrival, as the daemon does once a day. Legal
 holds stop it. A month of which nothing is left is dropped as a folder. A run that would delete an abnormal share of all messages
 (max_share in the configuration), or whose clock can not be right, is refused: the exit status is 1, and nothing was deleted.
 
   -dry-run  only count, by mailbox and month
+  -log      only show the runs so far
   -yes      go on although the run is abnormal
 
 Example: copialettere retention -dry-run
 `
 
 func defineRetention(flags *flag.FlagSet) runner {
-	dryRun, yes := flags.Bool("dry-run", false, ""), flags.Bool("yes", false, "")
+	dryRun, yes, log := flags.Bool("dry-run", false, ""), flags.Bool("yes", false, ""), flags.Bool("log", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
 		if err := want(args); err != nil {
 			return err
+		}
+		switch {
+		case *log && (*dryRun || *yes):
+			return fmt.Errorf("%w: -log runs nothing: it goes without -dry-run and -yes", errUsage)
+		case *log:
+			return show(in, ctx, "/v1/retention", nil, in.printRun)
 		}
 		query := url.Values{"dry_run": {fmt.Sprint(*dryRun)}, "yes": {fmt.Sprint(*yes)}}
 		return in.retention(ctx, query)
@@ -69,6 +77,22 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 	return err
 }
 
+func (in *invocation) printRun(r journal.Run) {
+	fmt.Fprintf(in.stdout, "%s  deleted %d entries, %s%s\n", localTime(&r.Time), r.Removed.Entries, sizeText(r.Removed.Bytes), besides(r.Purged, r.Dropped))
+}
+
+// besides tells what else a run did.
+func besides(purged journal.Removed, dropped []kv.Month) string {
+	text := ""
+	if purged.Entries > 0 {
+		text += fmt.Sprintf("; %d that were deleted by hand are gone for good", purged.Entries)
+	}
+	if len(dropped) > 0 {
+		text += fmt.Sprintf("; months dropped: %v", dropped)
+	}
+	return text
+}
+
 func (in *invocation) printExpired(r *journal.ExpireReport, refused bool) {
 	for _, e := range r.Expired {
 		fmt.Fprintf(in.stdout, "%-40s %s %8d entries %10s", e.Mailbox, e.Month, e.Entries, sizeText(e.Bytes))
@@ -87,12 +111,5 @@ func (in *invocation) printExpired(r *journal.ExpireReport, refused bool) {
 	case r.DryRun:
 		what = "would be deleted:"
 	}
-	fmt.Fprintf(in.stdout, "%s %d of %d entries, %s", what, r.Removed.Entries, r.All, sizeText(r.Removed.Bytes))
-	if r.Purged.Entries > 0 {
-		fmt.Fprintf(in.stdout, "; %d that were deleted by hand are gone for good", r.Purged.Entries)
-	}
-	if len(r.Dropped) > 0 {
-		fmt.Fprintf(in.stdout, "; months dropped: %v", r.Dropped)
-	}
-	fmt.Fprintln(in.stdout)
+	fmt.Fprintf(in.stdout, "%s %d of %d entries, %s%s\n", what, r.Removed.Entries, r.All, sizeText(r.Removed.Bytes), besides(r.Purged, r.Dropped))
 }

@@ -89,6 +89,7 @@ func Admin(b Backend) http.Handler {
 	}
 	mux.HandleFunc("GET /v1/why", a.why)
 	mux.HandleFunc("GET /v1/practice", a.practice)
+	mux.HandleFunc("GET /v1/retention", a.runs)
 	mux.HandleFunc("POST /v1/retention", a.retention)
 	mux.HandleFunc("GET /v1/verify", a.verify)
 	mux.HandleFunc("GET /v1/stats", a.stats)

@@ -24,6 +24,8 @@ type MailboxView struct {
 	Changed *bool `json:"changed,omitempty"`
 	// Settings are all settings, in the order of policy.Settings.Values.
 	Settings []SettingView `json:"settings"`
+	// HeldMessages are those of a single mailbox that are under a legal hold of their own: as long as there are any, the archive is not erased.
+	HeldMessages []HeldMessageView `json:"held_messages,omitempty"`
 	// Changes are those of a single mailbox, oldest first: all of them, but of /v1/mailbox/set only those that it made.
 	Changes []policy.Change `json:"changes,omitempty"`
 }
@@ -39,6 +41,13 @@ type HoldView struct {
 	Reason string    `json:"reason"`
 	Who    string    `json:"who"`
 	Since  time.Time `json:"since"`
+}
+
+// HeldMessageView is a message under a legal hold.
+type HeldMessageView struct {
+	Folder string `json:"folder"`
+	UID    uint32 `json:"uid"`
+	HoldView
 }
 
 // ChangeView is one change of the settings of a mailbox, or one act on its messages: then the key is the act, before is where the message
@@ -112,11 +121,17 @@ func (a *admin) mailbox(w http.ResponseWriter, r *http.Request) {
 	out.write(v)
 }
 
-// withChanges is the view of a mailbox with all its changes.
+// withChanges is the view of a mailbox with all its changes, and the messages that are held.
 func (a *admin) withChanges(ctx context.Context, address policy.Address) (MailboxView, error) {
 	v, err := a.viewNow(ctx, address)
 	if err != nil {
 		return v, err
+	}
+	for h, err := range a.b.Journal.Holdings(ctx, address.String()) {
+		if err != nil {
+			return v, err
+		}
+		v.HeldMessages = append(v.HeldMessages, HeldMessageView{h.FolderName(), h.UID, HoldView{h.Reason, h.Who, h.Time}})
 	}
 	for c, err := range a.b.Policy.Changes(ctx, address) {
 		if err != nil {

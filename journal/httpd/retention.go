@@ -56,6 +56,20 @@ type ExpireProgress struct {
 	Removed journal.Removed `json:"removed"`
 }
 
+// runs tells of the runs so far, oldest first.
+func (a *admin) runs(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	for run, err := range a.b.Journal.Runs(r.Context()) {
+		if err != nil {
+			out.fail(a.b.Logger, err)
+			return
+		}
+		if out.write(run) != nil {
+			return
+		}
+	}
+}
+
 func (a *admin) retention(w http.ResponseWriter, r *http.Request) {
 	out := newLines(w)
 	request := ExpireRequest{Progress: func(m kv.Month, removed journal.Removed) {
