@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -101,7 +102,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 		nc.Close()
 		return detail + ", the daemon has it open", nil
 	}
-	a, err := openArchive(ctx, c, nil)
+	a, err := openArchive(ctx, c, slog.New(slog.DiscardHandler))
 	if errors.Is(err, level.ErrInUse) {
 		return "", fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
 	}

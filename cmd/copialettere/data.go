@@ -197,7 +197,11 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	return a.journal.Unspool(ctx)
+	// What keeps the gaps from being taken in must not keep mail from being delivered.
+	if err := a.journal.Unspool(ctx); err != nil {
+		log.Error("gaps are still spooled", "error", err)
+	}
+	return nil
 }
 
 func (a *archive) close() error {

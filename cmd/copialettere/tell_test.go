@@ -351,3 +351,29 @@ func TestSpooledGaps(t *testing.T) {
 	stop()
 	p.must("verify")
 }
+
+// TestSpooledGapsOfABrokenVolume has a gap that the journal can not take when the daemon starts: it starts all the same.
+func TestSpooledGapsOfABrokenVolume(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	p.must("mailbox", "enable", anna)
+	data := filepath.Join(p.dir, "data")
+	if err := os.WriteFile(filepath.Join(data, gapSpoolFile), []byte(spooledGap(1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	volume := filepath.Join(data, journalFolder, string(kv.MonthOf(time.Now().UTC().Truncate(time.Hour).Add(-time.Second))))
+	if err := os.WriteFile(volume, []byte("no folder"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop := p.daemon()
+	if gaps := p.must("gaps", anna); strings.Count(gaps, "spooled\n") != 1 {
+		t.Errorf("gaps:\n%s", gaps)
+	}
+	stop()
+	if err := os.Remove(volume); err != nil {
+		t.Fatal(err)
+	}
+	if gaps := p.must("gaps", anna); strings.Contains(gaps, "spooled") || !strings.Contains(gaps, "<1@ext.test>") {
+		t.Errorf("gaps of the mended folder:\n%s", gaps)
+	}
+}

@@ -161,6 +161,7 @@ func startHook(t *testing.T, program, folder, nextHop string, listeners ...rig.A
 	}
 	hook := rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(hookConfig, address, further.String(), nextHop), listeners...)
 	hook.Enable(t, mailbox)
+	hook.Must(t, "mailbox", "set", mailbox, "quota=1000GB") // what is skipped because it is full costs less
 	return hook, address
 }
 
