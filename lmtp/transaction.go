@@ -368,14 +368,16 @@ func (t *transaction) finish() {
 	t.answer()
 }
 
-// smallMessage is up to how many bytes a message goes to the next hops in one write with the dot.
+// smallMessage is up to how many bytes a message can go to the next hops in one write with the dot.
 const smallMessage = 16 << 10
 
-// flush sends what the connections still buffer, so that the next hops have it while it is made durable; where nothing is, or the
-// message is small, it goes with the dot. It reports whether any of the connections can be given the dot.
+// flush sends what the connections still buffer, so that the next hops have it while it is made durable; where nothing is, it goes with
+// the dot. It reports whether any of the connections can be given the dot.
 func (t *transaction) flush() (open bool) {
+	// Where there is other work meanwhile, a write saved is worth more than what the next hop could do with a small message.
+	together := t.size <= smallMessage && t.s.c.server.m.connections.Value() > 1
 	for _, l := range t.legs {
-		if l.ready && l.err == nil && t.draft != nil && t.size > smallMessage {
+		if l.ready && l.err == nil && t.draft != nil && !together {
 			if err := l.conn.Flush(); err != nil {
 				l.fail(err)
 			}
