@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -66,15 +64,7 @@ func TestDiskWatch(t *testing.T) {
 // TestFullDisk has a daemon whose watermark is far above what is free: mail to an enabled mailbox is deferred, other mail flows.
 func TestFullDisk(t *testing.T) {
 	p := newPlace(t)
-	file := filepath.Join(p.dir, "copialettere.toml")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = append(text, "[disk]\nwarn = \"2000000GB\"\nstop = \"1000000GB\"\n"...)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.configure("[disk]\nwarn = \"2000000GB\"\nstop = \"1000000GB\"\n")
 	p.must("init")
 	defer p.daemon()()
 	p.must("mailbox", "enable", "anna@alpha.test")

@@ -18,28 +18,6 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// configure adds tables to the configuration. Those of the domain alpha.test come first.
-func (p *place) configure(text string) {
-	p.t.Helper()
-	file := filepath.Join(p.dir, "copialettere.toml")
-	old, err := os.ReadFile(file)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if err := os.WriteFile(file, append(old, text...), 0o600); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-func (p *place) config() *config.Config {
-	p.t.Helper()
-	c, err := config.Load(filepath.Join(p.dir, "copialettere.toml"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return c
-}
-
 // fails runs a command that must fail with that exit status and say all of want on standard error.
 func (p *place) fails(status int, want []string, args ...string) {
 	p.t.Helper()

@@ -70,6 +70,28 @@ name = "alpha.test"
 	return &place{t: t, dir: dir}
 }
 
+// configure adds tables to the configuration. Those of the domain alpha.test come first.
+func (p *place) configure(text string) {
+	p.t.Helper()
+	file := filepath.Join(p.dir, "copialettere.toml")
+	old, err := os.ReadFile(file)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(old, text...), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *place) config() *config.Config {
+	p.t.Helper()
+	c, err := config.Load(filepath.Join(p.dir, "copialettere.toml"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return c
+}
+
 // run runs a command and returns what it printed.
 func (p *place) run(args ...string) (code int, stdout, stderr string) {
 	p.t.Helper()
@@ -91,10 +113,7 @@ func (p *place) must(args ...string) string {
 // daemon serves until the function that it returns is called.
 func (p *place) daemon() (stop func()) {
 	p.t.Helper()
-	c, err := config.Load(filepath.Join(p.dir, "copialettere.toml"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	c := p.config()
 	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan error, 1)
 	go func() {
@@ -344,11 +363,7 @@ func TestOneProcess(t *testing.T) {
 	p.must("init")
 	stop := p.daemon()
 	defer stop()
-	c, err := config.Load(filepath.Join(p.dir, "copialettere.toml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openArchive(t.Context(), c, slog.New(slog.DiscardHandler)); !errors.Is(err, level.ErrInUse) {
+	if _, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler)); !errors.Is(err, level.ErrInUse) {
 		t.Errorf("second process: %v", err)
 	}
 }
@@ -382,15 +397,7 @@ func TestStaleSocket(t *testing.T) {
 
 func TestMetricsListener(t *testing.T) {
 	p := newPlace(t)
-	file := filepath.Join(p.dir, "copialettere.toml")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = append(text, "[admin]\nlisten = [\"unix:admin.sock\", \"tcp:127.0.0.1:0\"]\n"...)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.configure("[admin]\nlisten = [\"unix:admin.sock\", \"tcp:127.0.0.1:0\"]\n")
 	p.must("init")
 	defer p.daemon()()
 	// The kernel has chosen the port, and the log names it.

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"mime"
 	"net/mail"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,15 +21,7 @@ func noticePlace(t *testing.T, script nexthoptest.Script) (*place, *nexthoptest.
 	script.SMTP = true
 	relay := nexthoptest.Start(t, script)
 	p := pecPlace(t, "headers", nil)
-	file := filepath.Join(p.dir, "copialettere.toml")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = append(text, fmt.Sprintf("[notices]\nrelay = %q\nfrom = \"archivio@alpha.test\"\n", relay.Spec())...)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(fmt.Sprintf("[notices]\nrelay = %q\nfrom = \"archivio@alpha.test\"\n", relay.Spec()))
 	return p, relay
 }
 

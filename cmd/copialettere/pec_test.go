@@ -18,21 +18,13 @@ import (
 func pecPlace(t *testing.T, trust string, bundle []byte) *place {
 	t.Helper()
 	p := newPlace(t)
-	file := filepath.Join(p.dir, "copialettere.toml")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = append(text, fmt.Sprintf("[pec]\ntrust = %q\n", trust)...)
+	p.configure(fmt.Sprintf("[pec]\ntrust = %q\n", trust))
 	if bundle != nil {
 		name := filepath.Join(p.dir, "bundle.pem")
 		if err := os.WriteFile(name, bundle, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		text = append(text, fmt.Sprintf("trust_bundle = %q\n", name)...)
-	}
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
+		p.configure(fmt.Sprintf("trust_bundle = %q\n", name))
 	}
 	p.must("init")
 	return p

@@ -23,15 +23,7 @@ func sentPlace(t *testing.T) (*place, string) {
 	t.Helper()
 	p := newPlace(t)
 	hop := nexthoptest.Start(t, nexthoptest.Script{SMTP: true})
-	file := filepath.Join(p.dir, "copialettere.toml")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = append(text, fmt.Sprintf("[sent]\nlisten = [\"unix:sent.sock\"]\nnext_hop = %q\nidentity = \"mail-from\"\n", hop.Spec())...)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.configure(fmt.Sprintf("[sent]\nlisten = [\"unix:sent.sock\"]\nnext_hop = %q\nidentity = \"mail-from\"\n", hop.Spec()))
 	p.must("init")
 	return p, "smtp:unix:" + filepath.Join(p.dir, "data", "sent.sock")
 }
@@ -237,14 +229,9 @@ func TestForgedReceipt(t *testing.T) {
 func TestSentFilter(t *testing.T) {
 	office, c := chain(t)
 	p, spec := sentPlace(t)
-	file := filepath.Join(p.dir, "copialettere.toml")
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	domains, bundle := filepath.Join(p.dir, "domains"), filepath.Join(p.dir, "bundle.pem")
-	text = append(text, fmt.Sprintf("[pec]\ntrust = \"signature\"\ntrust_bundle = %q\ndomains_file = %q\n", bundle, domains)...)
-	for name, content := range map[string][]byte{file: text, domains: []byte("pec.test\n!ext.test\n"), bundle: office.Authority.PEM()} {
+	p.configure(fmt.Sprintf("[pec]\ntrust = \"signature\"\ntrust_bundle = %q\ndomains_file = %q\n", bundle, domains))
+	for name, content := range map[string][]byte{domains: []byte("pec.test\n!ext.test\n"), bundle: office.Authority.PEM()} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
