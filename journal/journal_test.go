@@ -107,6 +107,17 @@ func newFixture(t testing.TB) *fixture {
 	return f
 }
 
+// fixtureOn is a journal on an engine in memory.
+func fixtureOn(t testing.TB, engine kv.Engine) *fixture {
+	t.Helper()
+	f := &fixture{t: t, clock: &clock{t: november}, engine: engine}
+	var err error
+	if f.Journal, err = Open(engine, Options{Now: f.clock.now, Recorded: f.told.recorded}); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
 // openFixture is newFixture, opened.
 func openFixture(t testing.TB) *fixture {
 	f := newFixture(t)

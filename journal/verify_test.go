@@ -257,11 +257,7 @@ func TestVerifyWhileWriting(t *testing.T) {
 // TestVerifyRecounts has a delivery come in while the entries are read, and a withdrawal while they are counted again.
 func TestVerifyRecounts(t *testing.T) {
 	engine := &scanned{memory: new(memory)}
-	f := &fixture{t: t, clock: &clock{t: november}, engine: engine}
-	var err error
-	if f.Journal, err = Open(engine, Options{Now: f.clock.now}); err != nil {
-		t.Fatal(err)
-	}
+	f := fixtureOn(t, engine)
 	defer f.close()
 	f.put(mario, letter("a"))
 	p := f.deliver(mario, letter("b"), "t1")
@@ -312,11 +308,7 @@ func TestVerifyWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				engine := &flaky{memory: new(memory)}
-				f := &fixture{t: t, clock: &clock{t: november}, engine: engine}
-				var err error
-				if f.Journal, err = Open(engine, Options{Now: f.clock.now}); err != nil {
-					t.Fatal(err)
-				}
+				f := fixtureOn(t, engine)
 				defer f.close()
 				f.put(mario, letter("a"))
 				f.Settle(f.ctx())
@@ -361,11 +353,7 @@ func (s flakyStore) Get(ctx context.Context, key []byte) ([]byte, error) {
 func TestLosses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := new(memory)
-		f := &fixture{t: t, clock: &clock{t: november}, engine: engine}
-		var err error
-		if f.Journal, err = Open(engine, Options{Now: f.clock.now, Recorded: f.told.recorded}); err != nil {
-			t.Fatal(err)
-		}
+		f := fixtureOn(t, engine)
 		defer f.close()
 		f.put(mario, letter("a"))
 		s := engine.stores["2026-11"]

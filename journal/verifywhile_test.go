@@ -121,11 +121,7 @@ func TestVerifyWhileCleaning(t *testing.T) {
 func TestVerifyWhileErasing(t *testing.T) {
 	for _, anew := range []int{0, 1, 5} {
 		engine := &scanned{memory: new(memory)}
-		f := &fixture{t: t, clock: &clock{t: november}, engine: engine}
-		var err error
-		if f.Journal, err = Open(engine, Options{Now: f.clock.now}); err != nil {
-			t.Fatal(err)
-		}
+		f := fixtureOn(t, engine)
 		defer f.close()
 		f.put(mario, letter("a"))
 		f.put(mario, letter("b"))

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ func BenchmarkHook(b *testing.B) {
 	for _, size := range benchmarkSizes {
 		for _, journaled := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%dkB/journaled=%t", size/1000, journaled), func(b *testing.B) {
-				o := rigOptions{hop: func(tb testing.TB) string { return "lmtp:" + startSink(tb) }}
+				o := rigOptions{hop: func(tb testing.TB) string { return "lmtp:" + startHop(tb, serveSink) }}
 				if journaled {
 					o.enable = anna
 				}
@@ -32,7 +31,7 @@ func BenchmarkHook(b *testing.B) {
 
 func BenchmarkWithoutHook(b *testing.B) {
 	for _, size := range benchmarkSizes {
-		b.Run(fmt.Sprintf("%dkB", size/1000), func(b *testing.B) { benchmarkClient(b, startSink(b), size) })
+		b.Run(fmt.Sprintf("%dkB", size/1000), func(b *testing.B) { benchmarkClient(b, startHop(b, serveSink), size) })
 	}
 }
 
@@ -80,32 +79,7 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// startSink runs a next hop that takes everything and keeps nothing.
-func startSink(tb testing.TB) (address string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() {
-				defer nc.Close()
-				serveSink(nc)
-			})
-		}
-	})
-	tb.Cleanup(func() {
-		l.Close()
-		work.Wait()
-	})
-	return l.Addr().String()
-}
-
+// serveSink is a next hop that takes everything and keeps nothing.
 func serveSink(nc net.Conn) {
 	in := bufio.NewReaderSize(nc, 64<<10)
 	var out []byte

@@ -289,9 +289,11 @@ func TestWithdrawnBeforeTheRefusal(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var r *rig
 			r = newRig(t, rigOptions{enable: anna, hop: func(tb testing.TB) string {
-				return startDotHop(tb, func() string {
-					r.disk.failing.Store(test.fail)
-					return "552 5.2.2 full"
+				return "lmtp:" + startHop(tb, func(nc net.Conn) {
+					serveDotHop(nc, func() string {
+						r.disk.failing.Store(test.fail)
+						return "552 5.2.2 full"
+					})
 				})
 			}})
 			c := r.begin()
@@ -312,8 +314,8 @@ func TestWithdrawnBeforeTheRefusal(t *testing.T) {
 	}
 }
 
-// startDotHop runs a next hop that takes everything, and calls final when the dot has come, for its reply. It returns its spec.
-func startDotHop(tb testing.TB, final func() string) (spec string) {
+// startHop runs a next hop that serves each connection with a function, which returns when it is closed.
+func startHop(tb testing.TB, serve func(net.Conn)) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -327,7 +329,7 @@ func startDotHop(tb testing.TB, final func() string) (spec string) {
 			}
 			work.Go(func() {
 				defer nc.Close()
-				serveDotHop(nc, final)
+				serve(nc)
 			})
 		}
 	})
@@ -335,9 +337,10 @@ func startDotHop(tb testing.TB, final func() string) (spec string) {
 		l.Close()
 		work.Wait()
 	})
-	return "lmtp:" + l.Addr().String()
+	return l.Addr().String()
 }
 
+// serveDotHop is a next hop that takes everything, and calls final when the dot has come, for its reply.
 func serveDotHop(nc net.Conn, final func() string) {
 	in := bufio.NewScanner(nc)
 	fmt.Fprint(nc, "220 hop.test\r\n")
