@@ -3,7 +3,6 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -56,7 +55,7 @@ const (
 	tagOutcome   = 51
 )
 
-var errEncoding = errors.New("malformed value")
+var errEncoding error = damage("malformed value")
 
 type encoder struct{ b []byte }
 

@@ -132,6 +132,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	full.Until, full.Direction = november, Sent
 	f.Add(full.encode())
 	f.Add([]byte{tagKind, 0})
+	f.Add((&Record{Time: november, Bytes: 36}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decodeRecord(mario, b)
 		if err != nil || r.Time.IsZero() {

@@ -35,9 +35,19 @@ const lossPause = time.Minute
 var (
 	// ErrNotFound says that there is no such entry.
 	ErrNotFound = errors.New("no such entry")
+	// ErrDamaged says that something stored can not be read, as a damaged disk leaves it; Verify tells of all that is.
+	ErrDamaged = errors.New("damaged")
 	// ErrMailbox says that a name can not be that of a mailbox: it is empty or holds a zero byte.
 	ErrMailbox = errors.New("not a name of a mailbox")
 )
+
+// damage is an error that is ErrDamaged.
+type damage string
+
+func (d damage) Error() string { return string(d) }
+
+// Is reports whether target is ErrDamaged.
+func (d damage) Is(target error) bool { return target == ErrDamaged }
 
 // Options of Open; the zero value is usable.
 type Options struct {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-var errKey = errors.New("malformed key")
+var errKey error = damage("malformed key")
 
 // checkMailbox keeps a name that would lead into the keys of another mailbox out of all keys.
 func checkMailbox(name string) error {

@@ -35,7 +35,7 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
 // Months lists the months that have a volume, oldest first.
 func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.engine.Volumes(ctx) }
 
-// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error.
+// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error other than ErrDamaged.
 type monthReader[T any] func(m kv.Month, s kv.Store, yield func(T, error) bool)
 
 // monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early.
@@ -65,7 +65,7 @@ func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthR
 				if j.dropped(ctx, m, err) {
 					return false
 				}
-				more = yield(v, err) && err == nil
+				more = yield(v, err) && (err == nil || errors.Is(err, ErrDamaged))
 				return more
 			})
 			if !more {
@@ -91,7 +91,8 @@ func eachUnder[T any](ctx context.Context, letter byte, mailbox string, decode f
 	}
 }
 
-// List yields the entries of a mailbox, by month, folder and UID, that were there when it came to their month.
+// List yields the entries of a mailbox, by month, folder and UID, that were there when it came to their month. In the place of one that can
+// not be read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
 	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
 		nextUID, outcomes, err := states(ctx, s, mailbox)

@@ -72,7 +72,7 @@ func (r *Record) encode() []byte {
 	enc.string(tagMessageID, r.MessageID)
 	enc.string(tagQueueID, r.QueueID)
 	enc.string(tagTransaction, r.Transaction)
-	if r.Entries > 0 {
+	if r.Entries > 0 || r.Bytes > 0 {
 		enc.uint(tagEntries, r.Entries)
 		enc.uint(tagBytes, r.Bytes)
 	}
@@ -240,7 +240,8 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 }
 
 // Records yields the gaps of all mailboxes and the skips and gaps of one: first those of dropped volumes, then volume by volume, each in the
-// order of time, and last the gaps that are in the gap spool and nowhere else. Without a mailbox it yields the former only.
+// order of time, and last the gaps that are in the gap spool and nowhere else. Without a mailbox it yields the former only. In the
+// place of one that can not be read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
@@ -266,7 +267,7 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 						r, err = decodeRecord(m, p.Value)
 						spooled.remove(m, p.Value)
 					}
-					if !yield(r, err) || err != nil {
+					if !yield(r, err) || err != nil && !errors.Is(err, ErrDamaged) {
 						return
 					}
 				}

@@ -2,6 +2,8 @@ package httpd
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -70,7 +72,11 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.b.Journal.Settle(r.Context())
+	var damaged damages
 	for e, err := range a.b.Journal.List(r.Context(), address.String()) {
+		if damaged.count(err) {
+			continue
+		}
 		if err != nil {
 			out.fail(a.b.Logger, err)
 			return
@@ -79,6 +85,34 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if err := damaged.err(); err != nil {
+		out.fail(a.b.Logger, err)
+	}
+}
+
+// damages counts what can not be read, so that the rest is told all the same.
+type damages struct {
+	number int
+	first  error
+}
+
+// count reports whether err is that something is damaged.
+func (d *damages) count(err error) bool {
+	if !errors.Is(err, journal.ErrDamaged) {
+		return false
+	}
+	if d.number++; d.number == 1 {
+		d.first = err
+	}
+	return true
+}
+
+// err returns the error that comes behind the rest; nil when nothing is damaged.
+func (d *damages) err() error {
+	if d.number == 0 {
+		return nil
+	}
+	return fmt.Errorf("damaged, and left out: %d; \"copialettere verify\" tells which; the first: %w", d.number, d.first)
 }
 
 // VerdictView is what was decided for one message and mailbox. Others script against its names.
@@ -112,22 +146,25 @@ func (a *admin) why(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		verdicts, err = a.verdicts(r.Context(), address, r.FormValue("message_id"))
 	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
 	for _, v := range verdicts {
 		out.write(v)
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
 	}
 }
 
 // verdicts gathers what is known of a mailbox: its entries, skips and gaps, and when its archive was off, in the order of time. Of a message
 // that is looked for, the times when it was off are told where nothing else is known. A mailbox without an archive has one verdict that
-// says so.
+// says so. Where something is damaged, the error is of that, and the rest is there.
 func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID string) ([]VerdictView, error) {
 	var list []VerdictView
+	var damaged damages
 	a.b.Journal.Settle(ctx)
 	for e, err := range a.b.Journal.List(ctx, address.String()) {
+		if damaged.count(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -136,6 +173,9 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 		}
 	}
 	for r, err := range a.b.Journal.Records(ctx, address.String()) {
+		if damaged.count(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +194,7 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 		}
 	}
 	slices.SortStableFunc(list, func(a, b VerdictView) int { return a.Time.Compare(b.Time) })
-	return list, nil
+	return list, damaged.err()
 }
 
 // verdictOfPause is the verdict of a time when an archive was off. There is none of the time before its first activation, nor of what was
@@ -206,16 +246,16 @@ func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		gaps, err = a.gapsOf(r.Context(), address)
 	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
 	for _, g := range gaps {
 		out.write(g)
 	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
+	}
 }
 
-// gapsOf gathers the pauses of a mailbox and the gaps that the journal has on record, in the order of time.
+// gapsOf gathers the pauses of a mailbox and the gaps that the journal has on record, in the order of time. Where something is damaged, the
+// error is of that, and the rest is there.
 func (a *admin) gapsOf(ctx context.Context, address policy.Address) ([]GapView, error) {
 	var gaps []GapView
 	for pause, err := range a.b.Policy.Pauses(ctx, address) {
@@ -226,7 +266,11 @@ func (a *admin) gapsOf(ctx context.Context, address policy.Address) ([]GapView, 
 			Mailbox: address.String(), Kind: GapPause, From: known(pause.From), Until: known(pause.Until), Reason: pause.Reason,
 		})
 	}
+	var damaged damages
 	for r, err := range a.b.Journal.Records(ctx, address.String()) {
+		if damaged.count(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -241,7 +285,7 @@ func (a *admin) gapsOf(ctx context.Context, address policy.Address) ([]GapView, 
 		return *g.From
 	}
 	slices.SortStableFunc(gaps, func(a, b GapView) int { return start(a).Compare(start(b)) })
-	return gaps, nil
+	return gaps, damaged.err()
 }
 
 func viewGap(address policy.Address, r *journal.Record) GapView {
