@@ -43,11 +43,3 @@ func TestContractWithSmallBuffers(t *testing.T) {
 func TestFaults(t *testing.T) {
 	kvtest.RunFaults(t, func(t testing.TB) kvtest.Faulty { return newBadDisk(t) })
 }
-
-func TestFaultsWithSmallBuffers(t *testing.T) {
-	kvtest.RunFaults(t, func(t testing.TB) kvtest.Faulty {
-		f := newBadDisk(t)
-		f.opts = Options{WriteBuffer: 16 << 10, TableSize: 16 << 10}
-		return f
-	})
-}
