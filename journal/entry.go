@@ -38,9 +38,10 @@ const (
 	Delivered State = 0 // the next hop took the message
 	Unknown   State = 1 // handed on, and the answer is not known: in flight, or lost in a crash
 	Deferred  State = 2 // the next hop refused it for now; the MTA will try again
+	Refused   State = 3 // the next hop refused it for good, and it was held
 )
 
-// String returns "delivered", "unknown" or "deferred".
+// String returns "delivered", "unknown", "deferred" or "refused".
 func (s State) String() string {
 	switch s {
 	case Delivered:
@@ -49,6 +50,8 @@ func (s State) String() string {
 		return "unknown"
 	case Deferred:
 		return "deferred"
+	case Refused:
+		return "refused"
 	}
 	return fmt.Sprintf("state %d", byte(s))
 }
