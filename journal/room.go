@@ -268,8 +268,12 @@ func oldestFirst(ctx context.Context, s kv.Store, m kv.Month, mailbox string) it
 // foldersOf reads the counters of the folders of a mailbox in one volume.
 func foldersOf(ctx context.Context, s kv.Store, mailbox string) (map[string]folderCounters, error) {
 	folders := make(map[string]folderCounters)
-	prefix := mailboxKey('s', mailbox, 0)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+	from := mailboxKey('s', mailbox, 0)
+	for end := after(from); ; {
+		p, err := firstOf(ctx, s, from, end)
+		if errors.Is(err, kv.ErrNotFound) {
+			return folders, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -280,8 +284,16 @@ func foldersOf(ctx context.Context, s kv.Store, mailbox string) (map[string]fold
 		if err != nil {
 			return nil, fmt.Errorf("counters %q: %w", p.Key, err)
 		}
+		from = append(p.Key, 0) // the next one is looked for, and not reached past all earlier values of this one
 	}
-	return folders, nil
+}
+
+// firstOf returns the first pair with from <= key < to, or ErrNotFound.
+func firstOf(ctx context.Context, s kv.Store, from, to []byte) (kv.Pair, error) {
+	for p, err := range s.Scan(ctx, from, to) {
+		return p, err
+	}
+	return kv.Pair{}, kv.ErrNotFound
 }
 
 // entriesIn yields the entries of a folder, from one on, that can be read, in the order of UIDs, without their states.
