@@ -19,7 +19,8 @@ import (
 const listHelp = `Usage: copialettere list ADDR [-config FILE] [-json]
 
 Lists the entries of a mailbox, by month, folder and UID. Of certified mail the class and the result of the signature are shown, and any
-state other than "delivered": "deferred" entries wait for the MTA's retry, and of "unknown" ones the mailstore's answer is not known.
+state other than "delivered": "deferred" entries wait for the MTA's retry, of "unknown" ones the mailstore's answer is not known, and
+"refused" ones, which the mailstore refused for good, are here because they are held.
 -json tells more: the envelope, the certification data, why a signature is not verified.
 
 Example: copialettere list mario@alpha.test -json
