@@ -24,11 +24,14 @@ type CertificationView struct {
 	Events      []string        `json:"events,omitempty"`     // of a REM message
 	DataError   string          `json:"data_error,omitempty"` // why the certification data are not whole
 
-	SignatureReason string     `json:"signature_reason,omitempty"` // why the signature is not verified
-	WeakSignature   bool       `json:"weak_signature,omitempty"`   // SHA-1 was used
-	SigningTime     *time.Time `json:"signing_time,omitempty"`     // as the signer claims
-	Signer          string     `json:"signer,omitempty"`           // subject of the certificate
-	IndexedAs       string     `json:"indexed_as,omitempty"`       // the signer's name in the provider index
+	SignatureReason string `json:"signature_reason,omitempty"` // why the signature is not verified
+	WeakSignature   bool   `json:"weak_signature,omitempty"`   // SHA-1 was used, by the signer or in the chain
+	// Revocation is "good", "revoked" or "unknown", and RevocationReason why it is not good; absent where no revocation list is configured.
+	Revocation       string     `json:"revocation,omitempty"`
+	RevocationReason string     `json:"revocation_reason,omitempty"`
+	SigningTime      *time.Time `json:"signing_time,omitempty"` // as the signer claims
+	Signer           string     `json:"signer,omitempty"`       // subject of the certificate
+	IndexedAs        string     `json:"indexed_as,omitempty"`   // the signer's name in the provider index
 }
 
 // RecipientView is one recipient of a certified message.
@@ -49,9 +52,10 @@ func viewCertification(e *journal.Entry) *CertificationView {
 	v := &CertificationView{
 		DataError: r.Message.DataError, SignatureReason: r.Signature.Reason, WeakSignature: r.Signature.Weak,
 		SigningTime: known(r.Signature.SigningTime), IndexedAs: r.Signature.Provider,
+		Revocation: string(r.Signature.Revocation), RevocationReason: r.Signature.RevocationReason,
 	}
 	if chain, err := r.Signature.Certificates(); err == nil && len(chain) > 0 {
-		v.Signer = chain[0].Subject.String()
+		v.Signer = pec.SubjectText(chain[0])
 	}
 	for _, e := range r.Message.Evidence {
 		v.Events = append(v.Events, e.Event)

@@ -34,7 +34,7 @@ type EntryView struct {
 	SHA256      string    `json:"sha256"`
 	Class       string    `json:"class"` // the one that the filter believed
 	Declared    string    `json:"declared_class,omitempty"`
-	Signature   string    `json:"signature,omitempty"` // "verified", "invalid", "untrusted" or "unsigned"
+	Signature   string    `json:"signature,omitempty"` // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"
 	SentTo      string    `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
 	State       string    `json:"state"`               // "delivered", "deferred" or "unknown"
 	Flags       []string  `json:"flags,omitempty"`

@@ -76,6 +76,8 @@ const (
 	tagSigningTime
 	tagIndexProvider
 	tagCertificate
+	tagRevocation
+	tagRevocationReason
 )
 
 const (
@@ -178,6 +180,7 @@ func (c *Certification) encode() []byte {
 func (s *Signature) encode() []byte {
 	var e encoder
 	e.string(tagResult, string(s.Result))
+	e.string(tagRevocation, string(s.Revocation))
 	for _, f := range s.fields() {
 		e.string(f.tag, *f.slot)
 	}
@@ -208,7 +211,8 @@ func (c *Certification) fields() []textField {
 }
 
 func (s *Signature) fields() []textField {
-	return []textField{{tagReason, &s.Reason}, {tagDigest, &s.Digest}, {tagIndexProvider, &s.Provider}}
+	return []textField{{tagReason, &s.Reason}, {tagDigest, &s.Digest}, {tagIndexProvider, &s.Provider},
+		{tagRevocationReason, &s.RevocationReason}}
 }
 
 func (v *Evidence) fields() []textField {
@@ -353,6 +357,8 @@ func (s *Signature) decodeField(tag byte, value []byte) (err error) {
 	switch tag {
 	case tagResult:
 		s.Result = Result(value)
+	case tagRevocation:
+		s.Revocation = Revocation(value)
 	case tagWeak:
 		s.Weak = true
 	case tagSigningTime:

@@ -25,6 +25,8 @@ func records(t testing.TB) map[string]pec.Record {
 		m, _ := read(t, message)
 		list[name] = pec.Record{Message: *m, Signature: verify(t, v, message)}
 	}
+	list["revoked"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, Signed: 1, Daticert: -1, Postacert: -1},
+		Signature: pec.Signature{Result: pec.ResultUntrusted, Revocation: pec.RevocationRevoked, RevocationReason: "revoked"}}
 	list["no data"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, DataError: "no daticert.xml", Signed: 1, Daticert: -1,
 		Postacert: 0}}
 	return list

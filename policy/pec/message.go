@@ -146,13 +146,13 @@ func (r *faultReader) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// Verified returns the class that a signature proves: Ordinary unless the result is ResultVerified. The class is that of the type in
+// Verified returns the class that a signature proves: Ordinary unless it is Proven. The class is that of the type in
 // the signed daticert.xml, whatever the header says, which is outside the signature. Two kinds of message have no daticert.xml: an
 // anomaly envelope, which is one when the provider signed an enclosed message without certification data, and the header says so, or
 // says nothing while it goes out "Per conto di" (on behalf of) somebody; and a REM message.
 func (m *Message) Verified(s Signature) Class {
 	switch {
-	case s.Result != ResultVerified || m.Signed < 0:
+	case !s.Proven() || m.Signed < 0:
 		return Ordinary
 	case m.Data != nil:
 		return m.Data.Class()
