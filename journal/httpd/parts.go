@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -73,8 +74,11 @@ func (a *admin) part(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	l, err := pec.FindPart(body, &e.Parts, number)
+	if errors.Is(err, pec.ErrNoPart) {
+		err = fmt.Errorf("%s %s %d: part %.100q: %w; \"copialettere parts\" lists them", e.Mailbox, e.FolderName(), e.UID, number, err)
+	}
 	if err != nil {
-		out.fail(a.b.Logger, fmt.Errorf("%s %s %d: part %.100q: %w", e.Mailbox, e.FolderName(), e.UID, number, err))
+		out.fail(a.b.Logger, err)
 		return
 	}
 	// Not the type that the sender gave it: nobody is to show it by accident.

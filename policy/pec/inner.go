@@ -27,10 +27,24 @@ func (m *Message) readInner(r io.ReaderAt, t *part.Table) {
 	}
 	// The reader keeps its own fault.
 	header, _ := io.ReadAll(io.LimitReader(body, maxInnerHeader))
-	for _, f := range []struct {
-		name string
-		slot *string
-	}{{"From", &m.Inner.From}, {"Subject", &m.Inner.Subject}, {"Date", &m.Inner.Date}, {"Message-ID", &m.Inner.MessageID}} {
-		*f.slot = clip(part.Value(header, f.name))
+	for f := range part.Fields(header) {
+		if slot := m.Inner.slot(f.Name); slot != nil && *slot == "" {
+			*slot = fieldValue(header, f)
+		}
 	}
+}
+
+// slot returns where the value of a field goes, or nil.
+func (n *Inner) slot(name []byte) *string {
+	switch s := string(name); {
+	case equalFold(s, "From"):
+		return &n.From
+	case equalFold(s, "Subject"):
+		return &n.Subject
+	case equalFold(s, "Date"):
+		return &n.Date
+	case equalFold(s, "Message-ID"):
+		return &n.MessageID
+	}
+	return nil
 }
