@@ -54,7 +54,8 @@ func (m *Message) readInvoices(r io.ReaderAt, t *part.Table) {
 	}
 	for i := inner; i < len(t.Parts) && (i == inner || t.Parts[i].Parent >= inner); i++ {
 		p := &t.Parts[i]
-		if p.ContentType == "" && p.Disposition == "" {
+		// Most parts are told apart by a look: the names have underscores, unless they are encoded (RFC 2047, RFC 2231).
+		if !strings.ContainsAny(p.ContentType+p.Disposition, "_?*") {
 			continue
 		}
 		name := p.Name()

@@ -12,7 +12,7 @@ import (
 )
 
 // MaxRevocationLists is how many bytes a file of revocation lists may have.
-const MaxRevocationLists = 32 << 20
+const MaxRevocationLists = 8 << 20
 
 // Revocation is what revocation lists say of the certificates of a chain. The values are an interface that others script against.
 type Revocation string
