@@ -3,6 +3,7 @@ package pec_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -113,6 +114,7 @@ func TestContradictions(t *testing.T) {
 		{"another subject certified", delivery, nil, data("<oggetto>Fattura n. 1", "<oggetto>Fattura n. 2"),
 			"Subject CONSEGNA: " + mail.Subject + " Fattura n. 2" + mail.Subject[len("Fattura n. 1"):] +
 				"|postacert.eml Subject " + mail.Subject + " Fattura n. 2" + mail.Subject[len("Fattura n. 1"):]},
+		{"no subject certified", acceptance, nil, data("<oggetto>"+xmlText(mail.Subject)+"</oggetto>", ""), ""},
 		{"nothing certified", acceptance, nil, func(string) string { return "" }, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -142,6 +144,15 @@ func TestContradictions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// xmlText returns text as it stands in XML.
+func xmlText(s string) string {
+	var b strings.Builder
+	if err := xml.EscapeText(&b, []byte(s)); err != nil {
+		panic(err)
+	}
+	return b.String()
 }
 
 // invoiceXML is a notification of the exchange system, with invented contents.
