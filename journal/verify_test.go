@@ -119,8 +119,6 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"one entry too few counted", func(f *fixture) { withCounters(f, func(c *folderCounters) { c.entries-- }) }, "counters say 1 entries"},
 		{"other bytes counted", func(f *fixture) { withCounters(f, func(c *folderCounters) { c.bytes++ }) }, "counters say 2 entries"},
 		{"next UID taken", func(f *fixture) { withCounters(f, func(c *folderCounters) { c.nextUID = 2 }) }, "below UID 2; there are 1 of"},
-		{"room made behind an entry", func(f *fixture) { withCounters(f, func(c *folderCounters) { c.room = 2 }) },
-			"mario@alpha.test INBOX/2026-11 1: it is not held, and room is made behind it"},
 		{"entries of an empty folder counted", func(f *fixture) {
 			f.put1(counterKey(anna, "INBOX"), folderCounters{nextUID: 2, uidValidity: 1, entries: 1, bytes: 1}.encode())
 		}, "anna@beta.test INBOX/2026-11: counters say 1 entries"},

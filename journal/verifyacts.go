@@ -147,28 +147,6 @@ func (v *verifier) links() error {
 	})
 }
 
-// passed checks that room is made from no place behind an entry that is not held.
-func (v *verifier) passed(e *Entry, name string) error {
-	folder := folderName{e.Mailbox, e.Folder}
-	if f := v.folders[folder]; f == nil || e.UID >= f[asStored].room {
-		return nil
-	}
-	held, err := v.has(holdKey(e.Ref))
-	if held || err != nil {
-		return err
-	}
-	// It may have been released, or deleted, since its folder was read.
-	now, err := v.readCounters(folder)
-	if err != nil || e.UID >= now.room {
-		return err
-	}
-	if gone, err := v.gone(e.Ref); gone || err != nil {
-		return err
-	}
-	v.report.fault("%s: it is not held, and room is made behind it", name)
-	return nil
-}
-
 // holds checks that every hold is on an entry.
 func (v *verifier) holds() error {
 	return v.scan([]byte{'l'}, func(p kv.Pair) error {
