@@ -307,6 +307,7 @@ func benchmarkMakeRoom(b *testing.B, removed int, restarted bool) {
 			b.Fatal(err)
 		}
 		open()
+		deliver(-2) // opens the volume
 	}
 	b.ResetTimer()
 	for i := range b.N {
