@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"copialettere/journal/kv"
 	"copialettere/journal/part"
@@ -145,10 +144,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 		locks = append(locks, e.Mailbox)
 	}
 	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
-	var room *sync.Mutex
+	var room lock
 	release := func() {
 		if room != nil {
-			room.Unlock()
+			room.release()
 			room = nil
 		}
 	}
@@ -186,8 +185,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 			c := noRoom.candidate
 			if next := d.j.rooms.of(c.Mailbox); next != room {
 				release()
+				if err := next.acquire(ctx); err != nil {
+					return fmt.Errorf("make room for %s: %w", c.Mailbox, err)
+				}
 				room = next
-				room.Lock()
 			}
 			made, err := d.j.makeRoom(ctx, c.Mailbox, uint64(c.Size), c.quota.Limit)
 			if err != nil {

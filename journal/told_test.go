@@ -125,7 +125,7 @@ func TestRecorded(t *testing.T) {
 // gap puts a gap on record, in the journal or in the spool.
 func (f *fixture) gap(r Record) {
 	f.t.Helper()
-	if err := f.Gap(f.ctx(), r); err != nil {
+	if err := f.Keep(f.ctx(), r); err != nil {
 		f.t.Fatal(err)
 	}
 }

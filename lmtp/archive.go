@@ -140,7 +140,7 @@ func (t *transaction) journalError(err error, intents []journal.Intent, skips []
 	}
 	ctx, cancel := t.journalTime()
 	defer cancel()
-	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
+	if gapErr := t.s.c.server.config.Journal.Keep(ctx, gaps...); gapErr != nil {
 		return errors.Join(err, gapErr)
 	}
 	t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
