@@ -41,8 +41,9 @@ func TestRecorded(t *testing.T) {
 		}, []string{room, room}},
 		{"deferred for want of room", func(f *fixture, _ *hooked) {
 			fill(f)
-			_, err := f.try(sized("3", 100), "t", limited(mario, 250, DeferFull))
-			wantErr(f.t, "commit", err, ErrFull)
+			if p := f.file(sized("3", 100), limited(mario, 250, DeferFull)); !p[0].Waits {
+				f.t.Errorf("placed at %+v", p)
+			}
 		}, nil},
 		{"erased", func(f *fixture, _ *hooked) {
 			fill(f)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb/storage"
+
+	"copialettere/journal/kv"
 )
 
 // stuckDisk holds every fsync of an engine's files back from some moment on until it is told to go on. Reading goes on.
@@ -181,6 +183,7 @@ func tryWith(ctx context.Context, f *fixture, message []byte, intents ...Intent)
 // once, and none is lost when it is taken in at last.
 func TestSpoolWhileStoreHangs(t *testing.T) {
 	f, d := stuckFixture(t)
+	f.deliver(mario, letter("0"), "t0") // the volume is open
 	goOn, reached := d.stop()
 	defer goOn()
 	ended, end := context.WithCancel(f.ctx())
@@ -216,5 +219,36 @@ func TestSpoolWhileStoreHangs(t *testing.T) {
 	}
 	if got := f.details(); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("records %q", got)
+	}
+}
+
+// TestArchived hands in messages again while nothing can be committed: those that are archived, or were, are told of.
+func TestArchived(t *testing.T) {
+	f := openFixture(t)
+	in := f.deliver(mario, letter("in"), "t1")
+	f.Deferred(f.ctx(), in.Ref, "t1")
+	f.Suspend(kv.ErrUnavailable)
+	for _, c := range []struct {
+		mailbox, message string
+		want             Placement
+	}{
+		{mario, "in", Placement{Ref: in.Ref, Found: true}},
+		{mario, "new", Placement{}},
+		{anna, "in", Placement{}},
+	} {
+		d := f.NewDraft(f.ctx())
+		d.Write(letter(c.message))
+		_, err := d.Commit(f.ctx(), Envelope{MailFrom: giove, Transaction: "t2"}, []Intent{received(c.mailbox)}, nil)
+		wantErr(t, "commit", err, kv.ErrUnavailable)
+		got, err := d.Archived(f.ctx(), Envelope{MailFrom: giove, Transaction: "t2"}, []Intent{received(c.mailbox)})
+		if err != nil || len(got) != 1 || got[0] != c.want {
+			t.Errorf("%s of %s: %+v, %v, want %+v", c.message, c.mailbox, got, err, c.want)
+		}
+		d.Discard()
+	}
+	f.Suspend(nil)
+	// The repetition was noted: the transaction may withdraw the entry.
+	if withdrawn, err := f.Withdraw(f.ctx(), in.Ref, "t2", Record{Kind: Skip, Mailbox: mario, Time: november, Reason: ReasonRefused}); !withdrawn || err != nil {
+		t.Errorf("withdrawn %t, %v", withdrawn, err)
 	}
 }
