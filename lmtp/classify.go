@@ -1,6 +1,7 @@
 package lmtp
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -23,14 +24,9 @@ func ordinary() *classification {
 }
 
 // classify reads what kind of message the draft holds, and verifies its signature. An error is one of the journal or of the time limit.
-func (t *transaction) classify() (*classification, error) {
-	ctx, cancel := t.journalTime()
-	defer cancel()
+func (t *transaction) classify(ctx context.Context) (*classification, error) {
 	config := &t.s.c.server.config
 	table, body := t.draft.Finish()
-	if err := t.draft.Err(); err != nil {
-		return nil, err
-	}
 	m := pec.Read(body, table, t.draft.Header())
 	if m.Fault != nil {
 		return nil, fmt.Errorf("read message back: %w", m.Fault)
@@ -80,7 +76,7 @@ func (c *classification) describe(in *journal.Intent) {
 }
 
 // learn keeps what a believed acceptance receipt says of its recipients: it decides on the filter of later sent mail.
-func (t *transaction) learn() {
+func (t *transaction) learn(ctx context.Context) {
 	if t.class == nil || t.class.class != pec.Accettazione || t.class.record.Message.Data == nil {
 		return
 	}
@@ -89,8 +85,6 @@ func (t *transaction) learn() {
 	for i, r := range data.Recipients {
 		recipients[i] = policy.Recipient{Address: r.Address, Certified: r.Kind != "esterno"}
 	}
-	ctx, cancel := t.journalTime()
-	defer cancel()
 	if err := t.s.c.server.config.Policy.Learn(ctx, data.Time, recipients); err != nil {
 		t.log.Warn("recipients of a receipt not learned", "error", err)
 	}
