@@ -199,9 +199,9 @@ func settle(ctx context.Context, s kv.Store, notes []note) error {
 			if err != nil {
 				return err
 			}
-			switch after := o.noted(n); {
-			case after == o:
-			case after == outcome{}:
+			switch after, changed := o.noted(n); {
+			case !changed:
+			case after.state == Delivered && !after.refused:
 				tx.Delete(outcomeKey(n.ref))
 			default:
 				tx.Put(outcomeKey(n.ref), after.encode())
@@ -211,22 +211,23 @@ func settle(ctx context.Context, s kv.Store, notes []note) error {
 	})
 }
 
-// noted returns what an outcome becomes by a note.
-func (o outcome) noted(n note) outcome {
+// noted returns what an outcome becomes by a note, if it changes.
+func (o outcome) noted(n note) (after outcome, changed bool) {
 	switch {
+	case o.state == Delivered: // or withdrawn
+		return o, false
 	case n.state == Deferred:
 		// Only where the transaction that set it was the only one that can have delivered the message.
-		if o.state == Unknown && o.transaction == n.transaction && o.withdrawal {
+		changed = o.state == Unknown && o.transaction == n.transaction && o.withdrawal
+		if changed {
 			o.state = Deferred
 		}
-	case o.state == Delivered: // or withdrawn
+		return o, changed
 	case o.refused:
-		o = outcome{refused: true, transaction: o.transaction}
-	default:
-		// Whoever has it under way now: it has been delivered.
-		o = outcome{}
+		return outcome{refused: true, transaction: o.transaction}, true
 	}
-	return o
+	// Whoever has it under way now: it has been delivered.
+	return outcome{}, true
 }
 
 // Deferred notes that the next hop refused the message of an entry for now. The entry stays, and waits for the retry. After an
@@ -234,7 +235,7 @@ func (o outcome) noted(n note) outcome {
 func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error {
 	n := note{r, transaction, Deferred}
 	err := j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
-		if after := o.noted(n); after != o {
+		if after, changed := o.noted(n); changed {
 			tx.Put(outcomeKey(r), after.encode())
 		}
 		return nil
@@ -292,7 +293,7 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, out
 		}
 		// A delivery that is only in memory must be seen.
 		for _, n := range j.outcomes.of(r) {
-			o = o.noted(n)
+			o, _ = o.noted(n)
 		}
 		return fn(tx, o)
 	})
