@@ -1,8 +1,10 @@
 package lmtp
 
 import (
+	"context"
 	"errors"
 	"io"
+	"time"
 
 	"copialettere/lmtp/nexthop"
 )
@@ -44,9 +46,14 @@ func (t *transaction) holdBack() {
 	}
 }
 
+// againTimeout is what again may take: together with journal_timeout and final_timeout less than the MTA waits behind the dot.
+const againTimeout = 30 * time.Second
+
 // again hands the message to a next hop from the start, as far as the dot, for lines that it had accepted before. What it says now counts.
 // The message is read back from the draft, also from one that the journal did not take.
 func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
+	ctx, cancel := context.WithTimeoutCause(t.ctx, againTimeout, nexthop.ErrTimeout)
+	defer cancel()
 	l := newLeg(t, hop)
 	t.legs = append(t.legs, l)
 	for _, n := range lines {
@@ -54,9 +61,9 @@ func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
 		l.rcpt(n)
 	}
 	l.askData()
-	mail, accepted := l.mailReply(t.ctx), false
+	mail, accepted := l.mailReply(ctx), false
 	for _, n := range lines {
-		r, err := l.rcptReply(t.ctx, n)
+		r, err := l.rcptReply(ctx, n)
 		switch {
 		case err != nil:
 		case !mail.Positive():
@@ -67,7 +74,7 @@ func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
 			accepted = true
 		}
 	}
-	r, err := l.reply(t.ctx)
+	r, err := l.reply(ctx)
 	switch {
 	case err != nil:
 		t.log.Warn("message not handed on", "error", err)
@@ -80,7 +87,7 @@ func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
 		return
 	}
 	l.ready = true
-	defer t.abortWithContext()()
+	defer context.AfterFunc(ctx, l.conn.Abort)()
 	_, body := t.draft.Finish()
 	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{t, body}, 0, t.draft.Size())); err != nil {
 		l.fail(err)

@@ -36,7 +36,7 @@ type dialed struct {
 }
 
 // newLeg connects to a next hop, or takes the connection that is kept, and queues what opens the transaction there. Of several hops it
-// waits for none: their recipients must not wait for one another.
+// waits for none, since their recipients must not wait for one another; nor does it behind the dot, where time is short.
 func newLeg(t *transaction, hop *nexthop.Hop) *leg {
 	s := t.s
 	l := &leg{t: t, s: s, hop: hop, conn: s.hops[hop]}
@@ -55,7 +55,7 @@ func newLeg(t *transaction, hop *nexthop.Hop) *leg {
 	case l.conn != nil:
 		l.conn.dirty = true
 		l.start()
-	case len(s.c.server.hops) > 1:
+	case len(s.c.server.hops) > 1 || !t.complete.IsZero():
 		l.dial()
 	default:
 		l.connect()
