@@ -32,7 +32,8 @@ const (
 
 // HashCheck is the comparison of one part of a brief receipt.
 type HashCheck struct {
-	Name     string // of the part in the original, decoded, or of a field of its header; "" where it has none
+	Name     string // of the part in the original, decoded; "" where it has none
+	Field    string // where a field of the message's own header differs, its name; else ""
 	Result   HashResult
 	Reading  string // with HashMatch and HashOtherName, what was compared: "equal" for a part that is there whole, else what was hashed
 	Part     int    // index in the table of the message that the receipt encloses, or -1

@@ -190,8 +190,8 @@ func briefAnswer(t *testing.T, receipt io.ReaderAt, table *part.Table, sent []by
 		if c.Original >= 0 {
 			line = sentTable.Number(c.Original)
 		}
-		if c.Name != "" {
-			line += " " + c.Name + ":"
+		if name := c.Name + c.Field; name != "" {
+			line += " " + name + ":"
 		}
 		lines = append(lines, line+" "+string(c.Result))
 	}
@@ -313,4 +313,51 @@ func TestBriefParts(t *testing.T) {
 	if got := pec.WorstHash(nil); got != pec.HashMismatch {
 		t.Errorf("of nothing: %s", got)
 	}
+}
+
+// FuzzBriefHashes compares any two messages. Everything in the original is in the answer, and nothing twice.
+func FuzzBriefHashes(f *testing.F) {
+	for _, name := range []string{"brief-text", "brief-p7m"} {
+		sent, err := os.ReadFile("testdata/" + name + ".sent.eml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(sent, bytes.Replace(sent, []byte("100"), []byte("900"), 1))
+	}
+	f.Add([]byte("\r\n\r\n\r\n"), []byte("\r\n"))
+	f.Add([]byte("Content-Type: message/rfc822\r\n\r\nA: b\r\n\r\nx\r\n"), []byte("Content-Type: message/rfc822\r\n\r\nA: b\r\n\r\ny"))
+	f.Fuzz(func(t *testing.T, receipt, sent []byte) {
+		table, _ := scan(receipt)
+		sentTable, _ := scan(sent)
+		checks, err := pec.BriefHashes(bytes.NewReader(receipt), table, bytes.NewReader(sent), sentTable)
+		if err != nil || len(checks) == 0 {
+			t.Fatalf("%+v, %v", checks, err)
+		}
+		seen, seenSent := make(map[int]bool), make(map[int]bool)
+		for _, c := range checks {
+			if c.Field != "" {
+				continue
+			}
+			if c.Part >= 0 && seen[c.Part] || c.Original >= 0 && seenSent[c.Original] || c.Part < 0 && c.Original < 0 {
+				t.Fatalf("%+v", checks)
+			}
+			seen[c.Part], seenSent[c.Original] = true, true
+			if match := c.Result == pec.HashMatch || c.Result == pec.HashOtherName; match != (c.Reading != "") {
+				t.Fatalf("%+v", c)
+			}
+		}
+		for i := range sentTable.Parts {
+			for k := i; ; k = sentTable.Parts[k].Parent {
+				if k < 0 {
+					if !sentTable.Parts[i].IsMultipart() && !sentTable.Parts[i].IsMessage() {
+						t.Fatalf("part %d is in no answer: %+v", i, checks)
+					}
+					break
+				}
+				if seenSent[k] {
+					break
+				}
+			}
+		}
+	})
 }

@@ -241,7 +241,7 @@ func (c *hashComparison) header() error {
 		if want == "" && name != "Subject" || sameField(name, have, want) {
 			continue
 		}
-		c.checks = append(c.checks, HashCheck{Name: name, Result: HashMismatch})
+		c.checks = append(c.checks, HashCheck{Field: name, Result: HashMismatch})
 	}
 	return nil
 }

@@ -517,8 +517,8 @@ func FuzzRead(f *testing.F) {
 		}
 		if m.Postacert >= 0 {
 			if r, inner, err := pec.Enclosed(bytes.NewReader(message), table, m.Postacert); err == nil {
-				if _, err := pec.BriefHashes(r, inner, r, inner); err != nil {
-					t.Errorf("hashes: %v", err)
+				if checks, err := pec.BriefHashes(r, inner, r, inner); err != nil || pec.WorstHash(checks) != pec.HashMatch {
+					t.Errorf("hashes: %v, %+v", err, checks)
 				}
 				if _, err := inner.AppendBinary(nil); err != nil {
 					t.Errorf("table of the enclosed message: %v", err)
