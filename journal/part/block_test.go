@@ -23,11 +23,20 @@ func TestLongFields(t *testing.T) {
 	for name, before := range tests {
 		text := before + behind + "\r\n--b\r\nContent-Type: text/html\r\n\r\nhello\r\n--b--\r\n"
 		table, _ := scan(t, DefaultLimits(), text, whole)
-		s := NewScanner(DefaultLimits())
-		for i := 0; i < len(text); i += 4099 {
-			s.Write([]byte(text[i:min(i+4099, len(text))]))
+		var s *Scanner
+		header := ""
+		for _, size := range []int{13, 4099, len(text)} {
+			s = NewScanner(DefaultLimits())
+			for i := 0; i < len(text); i += size {
+				s.Write([]byte(text[i:min(i+size, len(text))]))
+			}
+			s.Close()
+			if got := string(s.Header()); header != "" && got != header {
+				t.Errorf("%s: in pieces of %d bytes the header differs", name, size)
+			} else {
+				header = got
+			}
 		}
-		s.Close()
 		for field, want := range fields {
 			if got := Value(s.Header(), field); got != want {
 				t.Errorf("%s: %s is %q, want %q", name, field, got, want)

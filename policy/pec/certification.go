@@ -13,6 +13,8 @@ import (
 const (
 	// maxDaticert is how many bytes of daticert.xml are read, as UTF-8; a recipient takes 60 to 150.
 	maxDaticert = 4 << 20
+	// maxProlog is how far behind the root element may begin.
+	maxProlog = 256 << 10
 	// maxRecipients is how many bytes of recipients are kept, in a record that is at most 1 MiB: 2,000 of the greatest length of an address,
 	// and some 10,000 of the usual one.
 	maxRecipients = 540 << 10
@@ -95,8 +97,8 @@ func ParseCertification(r io.Reader) (*Certification, error) { return parseCerti
 
 // parseCertification is ParseCertification for a part whose header names a charset.
 func parseCertification(r io.Reader, charset string) (*Certification, error) {
-	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxDaticert + 1}
-	p := certificationReader{in: markupReader{from: bufio.NewReaderSize(limited, maxWindow)}, c: Certification{Error: "nessuno"}}
+	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxProlog}
+	p := certificationReader{limited: limited, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow)}, c: Certification{Error: "nessuno"}}
 	err := p.read()
 	switch {
 	case !p.found && err == nil:
@@ -119,6 +121,7 @@ func parseCertification(r io.Reader, charset string) (*Certification, error) {
 
 // certificationReader goes through daticert.xml.
 type certificationReader struct {
+	limited        *io.LimitedReader
 	in             markupReader
 	c              Certification
 	found          bool     // the root was seen
@@ -174,6 +177,7 @@ var facts = map[string]string{"mittente": "intestazione", "destinatari": "intest
 func (p *certificationReader) open(t tag) error {
 	if !p.found {
 		p.found = true
+		p.limited.N += maxDaticert + 1 - maxProlog
 		p.c.Type = t.attribute("tipo")
 		if value := t.attribute("errore"); value != "" {
 			p.c.Error = value

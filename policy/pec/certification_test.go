@@ -356,6 +356,16 @@ func TestCertificationIsBounded(t *testing.T) {
 	}
 }
 
+// TestCertificationProlog checks that a document without the root element is not read to its end.
+func TestCertificationProlog(t *testing.T) {
+	for n, want := range map[int]bool{255 << 10: true, 256 << 10: false} {
+		r := strings.NewReader(strings.Repeat(" ", n) + minimal + strings.Repeat(" ", 1<<20))
+		if c, err := pec.ParseCertification(r); (c != nil) != want || want == (err != nil) || r.Len() < 1<<19 {
+			t.Errorf("behind %d bytes: %+v, %v, %d bytes left", n, c, err, r.Len())
+		}
+	}
+}
+
 func FuzzParseCertification(f *testing.F) {
 	f.Add(minimal)
 	f.Add("\xef\xbb\xbf<?xml version='1.0' encoding='UTF-16'?>" + minimal)
