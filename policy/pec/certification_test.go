@@ -219,9 +219,9 @@ func TestCertificationRecipients(t *testing.T) {
 		err     string
 	}{
 		{"2,000", 2000, "persona.numero.%06d@comune.di.prova.pec.alpha.test", 2000, ""},
-		{"2,000 of the greatest length", 2000, strings.Repeat("x", 248) + "%06d", 2000, ""},
-		{"as many as are kept", 11_765, "persona%06d@pec.alpha.test", 11_765, ""},
-		{"one too many", 11_766, "persona%06d@pec.alpha.test", 11_765, "recipients not kept: 1"},
+		{"1,800 of the greatest length", 1800, strings.Repeat("x", 248) + "%06d", 1800, ""},
+		{"as many as are kept", 10_893, "persona%06d@pec.alpha.test", 10_893, ""},
+		{"one too many", 10_894, "persona%06d@pec.alpha.test", 10_893, "recipients not kept: 1"},
 	} {
 		text := document(test.n, test.address)
 		c, err := pec.ParseCertification(strings.NewReader(text))
@@ -328,6 +328,10 @@ func TestRecordFits(t *testing.T) {
 	r := pec.Record{Message: pec.Message{Class: pec.Ordinary, Data: c, DataError: err.Error(), Declared: pec.Declared{Receipt: value, Transport: value,
 		ReceiptKind: value, Reference: value, SecurityCheck: value, Sender: value, From: value, MessageID: value, InReplyTo: value, References: value}},
 		Signature: pec.Signature{Reason: value, Digest: value, Provider: value, Chain: [][]byte{make([]byte, 256<<10)}}}
+	r.Message.Declared.ReplyTo, r.Message.Inner = value, pec.Inner{From: value, Subject: value, Date: value, MessageID: value}
+	for range 8 {
+		r.Message.Invoices = append(r.Message.Invoices, pec.InvoiceNotice{Kind: value, File: value, Invoice: value, Identifier: value})
+	}
 	for range 64 {
 		r.Message.Declared.REM = append(r.Message.Declared.REM, pec.Field{Name: value, Value: value})
 	}
