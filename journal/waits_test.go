@@ -252,3 +252,37 @@ func TestArchived(t *testing.T) {
 		t.Errorf("withdrawn %t, %v", withdrawn, err)
 	}
 }
+
+// TestEraseWaitsForLateWrites erases a mailbox while a delivery that was given up is still on its way to the disk.
+func TestEraseWaitsForLateWrites(t *testing.T) {
+	f, d := stuckFixture(t)
+	f.deliver(anna, letter("0"), "t0")
+	f.deliver(mario, letter("1"), "t1")
+	if _, err := f.Erase(f.ctx(), mario, EraseOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	goOn, reached := d.stop()
+	defer goOn()
+	ctx, leave := context.WithCancel(f.ctx())
+	left := make(chan error)
+	go func() { left <- tryWith(ctx, f, letter("2"), received(mario)) }()
+	<-reached
+	leave()
+	wantErr(t, "commit", <-left, context.Canceled)
+	erased := make(chan error)
+	go func() {
+		_, err := f.Erase(f.ctx(), mario, EraseOptions{})
+		erased <- err
+	}()
+	select {
+	case err := <-erased:
+		t.Errorf("erased before the disk went on: %v", err)
+		goOn()
+	case <-time.After(50 * time.Millisecond):
+		goOn()
+		if err := <-erased; err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.want(mario)
+}
