@@ -17,6 +17,9 @@ type classification struct {
 	links  []string
 }
 
+// The journal takes every name of a link.
+const _ = uint(journal.MaxLink - pec.MaxLinkName)
+
 // ordinary is the classification of a message that nobody looked into.
 func ordinary() *classification {
 	return &classification{record: pec.Record{Signature: pec.Signature{Result: pec.ResultUnsigned}}, class: pec.Ordinary}
@@ -45,7 +48,7 @@ func (t *transaction) classify() (*classification, error) {
 	}
 	c.class = pec.Believed(config.Trust, m.Class, c.record.Verified())
 	if m.Class != pec.Ordinary || c.class != pec.Ordinary || t.s.direction() == journal.Sent {
-		c.links = links(m.Links())
+		c.links = m.Links().Names()
 	}
 	if m.Signed >= 0 || m.Class != pec.Ordinary {
 		stored, err := c.record.AppendBinary(nil)
@@ -55,21 +58,6 @@ func (t *transaction) classify() (*classification, error) {
 		c.stored = stored
 	}
 	return c, nil
-}
-
-// links returns the names under which the messages of a practice find one another: "i:" and the provider's id, "m:" and the id that the
-// sender's program had set.
-func links(l pec.Links) []string {
-	var list []string
-	add := func(prefix, id string) {
-		if id != "" && len(prefix)+len(id) <= journal.MaxLink {
-			list = append(list, prefix+id)
-		}
-	}
-	add("i:", l.Identifier)
-	add("m:", l.Client)
-	add("m:", l.Own)
-	return list
 }
 
 // describe fills in what an entry keeps of the class.

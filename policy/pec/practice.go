@@ -4,57 +4,12 @@ import (
 	"cmp"
 	"strings"
 	"time"
+
+	"copialettere/journal/part"
 )
 
-// Links are the ids by which the messages of a practice find one another, without angle brackets, white space and folds; "" where absent.
-// An id has no meaning beyond being equal to another.
-//
-// All messages of one practice share Identifier; receipts cite Client as well. A sent message as it was archived bears as Own what its
-// sender's program had set, the Client of its receipts; or, where the access point had rewritten it before, the Identifier, with the
-// former id in Client. Several messages may bear the same Own: the envelope, the message inside, and the sender's copy do.
-type Links struct {
-	Identifier string   // identificativo of daticert.xml; of an envelope without one, its Message-ID
-	Client     string   // msgid of daticert.xml, or else X-Riferimento-Message-ID
-	Own        string   // Message-ID
-	References []string // In-Reply-To and References: an answer to a certified message names its Identifier there. At most 50
-}
-
-// maxReferences is how many ids Links takes from In-Reply-To and References.
-const maxReferences = 50
-
-// Links returns the ids of a message. They come from daticert.xml where there is one.
-func (m *Message) Links() Links {
-	l := Links{Client: normalID(m.Declared.Reference), Own: normalID(m.Declared.MessageID)}
-	if m.Data != nil {
-		l.Identifier = normalID(m.Data.Identifier)
-		if id := normalID(m.Data.MessageID); id != "" {
-			l.Client = id
-		}
-	}
-	if l.Identifier == "" && m.Class == PostaCertificata {
-		l.Identifier = l.Own
-	}
-	for _, value := range []string{m.Declared.InReplyTo, m.Declared.References} {
-		for id := range strings.FieldsFuncSeq(value, func(r rune) bool { return strings.ContainsRune(" \t\r\n,<>", r) }) {
-			if len(l.References) < maxReferences && strings.Contains(id, "@") {
-				l.References = append(l.References, id)
-			}
-		}
-	}
-	return l
-}
-
-// normalID returns the first id of a value.
-func normalID(value string) string {
-	value = strings.TrimSpace(value)
-	if i := strings.IndexByte(value, '<'); i >= 0 {
-		value = value[i+1:]
-		if i := strings.IndexByte(value, '>'); i >= 0 {
-			value = value[:i]
-		}
-	}
-	return strings.Join(strings.Fields(value), "")
-}
+// mailScheme is the scheme of an address that is written as a URI (RFC 6068), as REM allows.
+const mailScheme = "mailto:"
 
 // EventKind is what a receipt says happened.
 type EventKind string
@@ -149,10 +104,17 @@ func (c *Certification) about() []string {
 	return nil
 }
 
-// NormalAddress returns an address by which recipients are compared: in lower case, since PEC providers do not tell cases apart, and with the
-// domain in the canonical form of package policy.
+// NormalAddress returns an address by which recipients are compared: without a display name, a comment, or the scheme of a URI, in lower case,
+// since PEC providers do not tell cases apart, and with the domain in the canonical form of package policy.
 func NormalAddress(address string) string {
-	address = strings.ToLower(strings.Trim(strings.TrimSpace(address), "<>"))
+	address = strings.TrimSpace(address)
+	if len(address) > len(mailScheme) && equalFold(address[:len(mailScheme)], mailScheme) {
+		address = address[len(mailScheme):]
+	}
+	if list := part.Addresses(address); len(list) == 1 && list[0].Domain != "" {
+		address = list[0].Mailbox()
+	}
+	address = strings.ToLower(strings.Trim(address, "<>"))
 	i := strings.LastIndexByte(address, '@')
 	return address[:i+1] + domainKey(address[i+1:])
 }

@@ -1,9 +1,12 @@
 package pec_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,6 +231,32 @@ func TestEventsWithoutRecipient(t *testing.T) {
 	}
 }
 
+// TestLinkNames has ids around the longest that a link holds as it is: what is longer is found as well, under another name.
+func TestLinkNames(t *testing.T) {
+	id := func(n int) string { return strings.Repeat("x", n-len("@a.test")) + "@a.test" }
+	for _, c := range []struct {
+		name string
+		id   string
+		want string
+	}{
+		{"none", "", ""},
+		{"short", "1@a.test", "m:1@a.test"},
+		{"longest as it is", id(253), "m:" + id(253)},
+		{"one more", id(254), "m#" + fmt.Sprintf("%x", sha256.Sum256([]byte(id(254))))},
+		{"longest line", id(998), "m#" + fmt.Sprintf("%x", sha256.Sum256([]byte(id(998))))},
+	} {
+		got := pec.ClientLink(c.id)
+		if got != c.want || len(got) > pec.MaxLinkName {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	m, _ := read(t, []byte("X-Trasporto: posta-certificata\r\nMessage-ID: <"+id(254)+">\r\nX-Riferimento-Message-ID: <"+id(300)+">\r\n\r\n"))
+	want := []string{pec.IdentifierLink(id(254)), pec.ClientLink(id(300)), pec.ClientLink(id(254))}
+	if got := m.Links().Names(); !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+}
+
 func TestNormalAddress(t *testing.T) {
 	for _, c := range []struct{ name, in, want string }{
 		{"as it is", "anna@beta.test", "anna@beta.test"},
@@ -236,6 +265,13 @@ func TestNormalAddress(t *testing.T) {
 		{"domain in ASCII", "anna@xn--citt-3na.test", "anna@città.test"},
 		{"domain that only looks encoded", "anna@xn--citt-3n.test", "anna@xn--citt-3n.test"},
 		{"two at signs", `"a@b"@xn--citt-3na.test`, `"a@b"@città.test`},
+		{"display name", "Anna Rossi <Anna@Beta.test>", "anna@beta.test"},
+		{"quoted display name", `"Rossi, Anna" <anna@beta.test>`, "anna@beta.test"},
+		{"comment", "anna@beta.test (Anna Rossi)", "anna@beta.test"},
+		{"display name and domain in ASCII", "Anna <anna@xn--citt-3na.test>", "anna@città.test"},
+		{"URI", "mailto:anna@beta.test", "anna@beta.test"},
+		{"URI with capitals", "MAILTO:Anna@beta.test", "anna@beta.test"},
+		{"two addresses", "a@b.test, c@d.test", "a@b.test, c@d.test"},
 		{"no domain", "Postmaster", "postmaster"},
 		{"no address", "a b", "a b"},
 		{"empty", "", ""},
