@@ -69,17 +69,23 @@ func (c *classification) describe(in *journal.Intent) {
 
 // learn keeps what a believed acceptance receipt says of its recipients: it decides on the filter of later sent mail.
 func (t *transaction) learn() {
-	if t.class == nil || t.class.class != pec.Accettazione || t.class.record.Message.Data == nil {
+	if t.class == nil || t.class.class != pec.Accettazione && t.class.class != pec.REM {
 		return
 	}
-	data := t.class.record.Message.Data
-	recipients := make([]policy.Recipient, len(data.Recipients))
-	for i, r := range data.Recipients {
-		recipients[i] = policy.Recipient{Address: r.Address, Certified: r.Kind != "esterno"}
+	var recipients []policy.Recipient
+	var at time.Time
+	for _, e := range t.class.record.Message.Events() {
+		if e.Kind == pec.EventAccepted {
+			at = e.Time
+			recipients = append(recipients, policy.Recipient{Address: e.Recipient, Certified: e.RecipientKind != pec.KindExternal})
+		}
+	}
+	if len(recipients) == 0 {
+		return
 	}
 	ctx, cancel := t.journalTime()
 	defer cancel()
-	if err := t.s.c.server.config.Policy.Learn(ctx, data.Time, recipients); err != nil {
+	if err := t.s.c.server.config.Policy.Learn(ctx, at, recipients); err != nil {
 		t.log.Warn("recipients of a receipt not learned", "error", err)
 	}
 }

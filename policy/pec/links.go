@@ -14,8 +14,8 @@ import (
 // sender's program had set, the Client of its receipts; or, where the access point had rewritten it before, the Identifier, with the
 // former id in Client. Several messages may bear the same Own: the envelope, the message inside, and the sender's copy do.
 type Links struct {
-	Identifier string   // identificativo of daticert.xml; of an envelope without one, its Message-ID
-	Client     string   // msgid of daticert.xml, or else X-Riferimento-Message-ID
+	Identifier string   // identificativo of daticert.xml, MessageIdentifier of an evidence; of an envelope without them, its Message-ID
+	Client     string   // msgid of daticert.xml or AppLayerIdentifier, or else X-Riferimento-Message-ID or REM-UAMessageIdentifier
 	Own        string   // Message-ID
 	References []string // In-Reply-To and References: an answer to a certified message names its Identifier there. At most 50
 }
@@ -23,7 +23,7 @@ type Links struct {
 // maxReferences is how many ids Links takes from In-Reply-To and References.
 const maxReferences = 50
 
-// Links returns the ids of a message. They come from daticert.xml where there is one.
+// Links returns the ids of a message. They come from daticert.xml where there is one, and of a REM message from its first evidence.
 func (m *Message) Links() Links {
 	l := Links{Client: part.MessageID(m.Declared.Reference), Own: part.MessageID(m.Declared.MessageID)}
 	if m.Data != nil {
@@ -32,7 +32,10 @@ func (m *Message) Links() Links {
 			l.Client = id
 		}
 	}
-	if l.Identifier == "" && m.Class == PostaCertificata {
+	if m.Data == nil && m.Class == REM {
+		m.evidenceLinks(&l)
+	}
+	if l.Identifier == "" && (m.Class == PostaCertificata || m.Class == REM && m.isDispatch()) {
 		l.Identifier = l.Own
 	}
 	for _, value := range []string{m.Declared.InReplyTo, m.Declared.References} {
@@ -44,6 +47,23 @@ func (m *Message) Links() Links {
 		}
 	}
 	return l
+}
+
+// evidenceLinks adds the ids of a REM message.
+func (m *Message) evidenceLinks(l *Links) {
+	for i := range m.Evidence {
+		if l.Identifier = m.Evidence[i].messageID(); l.Identifier != "" {
+			if id := part.MessageID(m.Evidence[i].ClientIdentifier); id != "" {
+				l.Client = id
+			}
+			break
+		}
+	}
+	for _, f := range m.Declared.REM {
+		if l.Client == "" && equalFold(f.Name, "REM-UAMessageIdentifier") {
+			l.Client = part.MessageID(f.Value)
+		}
+	}
 }
 
 // MaxLinkName is the longest name of a link, in bytes.

@@ -130,13 +130,13 @@ func TestOutcome(t *testing.T) {
 	key := func(address string) pec.Key { return pec.Key{Identifier: c.Identifier, Recipient: address} }
 	anna, bruno, carla, dario := s[key("anna@beta.test")], s[key("bruno@gamma.test")], s[key("carla@ext.test")], s[key("dario@beta.test")]
 	if f := (pec.Fact{Known: true, Time: c.Time.Add(time.Minute).UTC(), Code: "nessuno",
-		Detail: "breve"}); anna.Delivered != f || anna.RecipientKind != pec.KindCertified {
+		Detail: "breve"}); anna.Delivered != f || anna.Kind() != pec.KindCertified {
 		t.Errorf("delivered: %+v", anna)
 	}
 	if f := (pec.Fact{Known: true, Time: c.Time.Add(time.Hour).UTC(), Code: "no-dest", Detail: "5.1.1 - GAMMA"}); bruno.Failed != f {
 		t.Errorf("failed: %+v", bruno)
 	}
-	if carla.RecipientKind != pec.KindExternal {
+	if carla.Kind() != pec.KindExternal {
 		t.Errorf("without PEC: %+v", carla)
 	}
 	if anna.Awaited() || bruno.Awaited() || carla.Awaited() || !dario.Awaited() {
@@ -202,7 +202,7 @@ func TestMergeIsOrdered(t *testing.T) {
 			first := map[pec.EventKind]pec.Fact{pec.EventAccepted: o.Accepted, pec.EventRefused: o.Refused, pec.EventTaken: o.Taken,
 				pec.EventDelivered: o.Delivered,
 				pec.EventFailed:    o.Failed, pec.EventLate: o.Late}[kind]
-			if first != want || o.RecipientKind != pec.KindExternal {
+			if first != want || o.Listed != pec.KindExternal {
 				t.Fatalf("%s in the order %+v: %+v", kind, list, o)
 			}
 			if last := (pec.Fact{Known: true, Time: at.Add(time.Second), Code: "altro",
@@ -222,7 +222,7 @@ func TestEventsWithoutRecipient(t *testing.T) {
 		t.Errorf("one recipient: %+v", events)
 	}
 	m.Data.Recipients = append(m.Data.Recipients, pec.Recipient{Address: "bruno@beta.test"})
-	if events := m.Events(); events != nil {
+	if events := m.Events(); len(events) != 2 || !events[0].Unnamed || !events[1].Unnamed {
 		t.Errorf("two recipients: %+v", events)
 	}
 	m.Data.Delivery, m.Data.Identifier = "anna@beta.test", " "
