@@ -148,3 +148,6 @@ func (e *Evidence) reason() (code, detail string) {
 
 // lastSegment returns the last part of a URI.
 func lastSegment(uri string) string { return uri[strings.LastIndexAny(uri, "/#")+1:] }
+
+// EventName returns the last part of the event, such as "ContentConsignment".
+func (e *Evidence) EventName() string { return lastSegment(e.Event) }
