@@ -207,9 +207,9 @@ func (p *practiceGroup) view(now time.Time) *PracticeView {
 	if p.claimed != nil && p.States == nil {
 		v.MessageID, v.Subject = p.claimed.Client, p.claimed.Subject
 	}
-	since := time.Time{}
+	since := p.Time()
 	for _, r := range p.receipts {
-		if r.NotBelieved == "" && (since.IsZero() || r.Time.Before(since)) {
+		if since.IsZero() && r.NotBelieved == "" {
 			since = r.Time
 		}
 	}

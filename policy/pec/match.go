@@ -201,13 +201,12 @@ func (m *matcher) candidates(p *Practice) (list []int, by Match) {
 		return nil, MatchNone
 	}
 	for _, ids := range [...]map[string][]int{m.byOwn, m.byClient} {
-		for _, i := range m.before(p, ids[ClientLink(p.Client)]) {
-			if m.mayBe(p, i) {
-				list = append(list, i)
-			}
-		}
+		list = append(list, m.before(p, ids[ClientLink(p.Client)])...)
 	}
 	by = MatchMessageID
+	if others := slices.DeleteFunc(slices.Clone(list), func(i int) bool { return !m.mayBe(p, i) }); len(others) < len(list) {
+		list, by = others, MatchRecipients
+	}
 	narrow := func(how Match, ok func(i int) bool) {
 		others := slices.DeleteFunc(slices.Clone(list), func(i int) bool { return !ok(i) })
 		if len(others) > 0 && len(others) < len(list) {
