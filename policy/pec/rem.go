@@ -117,6 +117,8 @@ func parseEvidence(r io.Reader, room *int) (Evidence, error) {
 	case !errors.Is(err, io.EOF):
 	case p.e.Event == "":
 		err = errors.New("no event")
+	case len(p.path) > 0:
+		err = errors.New("it ends before its root element does")
 	default:
 		err = nil
 	}
