@@ -22,6 +22,7 @@ type CertificationView struct {
 	Identifier  string          `json:"identifier,omitempty"`
 	MessageID   string          `json:"message_id,omitempty"` // the one that the sender's program had set
 	Events      []string        `json:"events,omitempty"`     // of a REM message
+	Evidence    []EvidenceView  `json:"evidence,omitempty"`   // of a REM message, in order
 	DataError   string          `json:"data_error,omitempty"` // why the certification data are not whole
 
 	SignatureReason string     `json:"signature_reason,omitempty"` // why the signature is not verified
@@ -56,7 +57,7 @@ func viewCertification(e *journal.Entry) *CertificationView {
 	for _, e := range r.Message.Evidence {
 		v.Events = append(v.Events, e.Event)
 	}
-	v.Events = slices.Compact(v.Events)
+	v.Events, v.Evidence = slices.Compact(v.Events), viewEvidence(r.Message.Evidence)
 	if c := r.Message.Data; c != nil {
 		v.Type, v.Error, v.Sender, v.Delivery, v.ReceiptKind = c.Type, c.Error, c.Sender, c.Delivery, c.ReceiptKind
 		v.Provider, v.Time, v.Identifier, v.MessageID = c.Provider, known(c.Time), c.Identifier, c.MessageID
