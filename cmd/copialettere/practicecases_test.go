@@ -107,6 +107,19 @@ func TestPracticeWithoutID(t *testing.T) {
 	if out := p.must("practice", anna); !strings.Contains(out, ", a guess: no id leads there)") {
 		t.Errorf("printed\n%s", out)
 	}
+	// A receipt that encloses the message makes it more than a guess, one that encloses another text does not.
+	p.deliver(string(c.Deliveries[0].Message), anna, anna)
+	if v := p.practices("1"); len(v) != 1 || v[0].LinkedBy != pec.MatchContent {
+		t.Errorf("with the message: %+v", v)
+	}
+	mail.Subject = "Altro"
+	c = office.Send(mail, "")
+	p.deliver(string(c.Acceptance), anna, anna)
+	c.Rewritten = []byte(strings.Replace(string(c.Rewritten), "In allegato.", "In Allegato.", 1))
+	p.deliver(string(c.Notice(pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "bruno@beta.test"})), anna, anna)
+	if v := p.practices("2"); len(v) != 1 || v[0].LinkedBy != pec.MatchGuess || v[0].Recipients[0].Receipt != "completa" {
+		t.Errorf("with another text: %+v", v)
+	}
 }
 
 // TestPracticeIDs has ids that are hard to link: longer than the key of a link, just as long, written with a comment, with a zero byte.
@@ -170,11 +183,11 @@ func TestForgedReceiptTakesNothing(t *testing.T) {
 	c := office.Send(mail, "")
 	p, spec := practicePlace(t, office)
 	p.send(spec, anna, mail.To, c.Original)
-	forged := strings.ReplaceAll(string(c.Notice(pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "bruno@beta.test",
+	forged := c.Notice(pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "bruno@beta.test",
 		Variation: pectest.Variation{Unsigned: true, Certificate: func(s string) string {
 			return strings.ReplaceAll(s, c.Identifier, "forged@alpha.test")
-		}}})), "\r\n\r\n", "\r\n\r\n")
-	p.deliver(forged, anna, anna)
+		}}})
+	p.deliver(string(forged), anna, anna)
 	list := p.practices("1")
 	if len(list) != 2 || list[0].Identifier != "forged@alpha.test" || outcomes(list[0]) != "" || list[0].UID != 1 ||
 		!strings.HasPrefix(list[0].Receipts[0].NotBelieved, "signature unsigned") {

@@ -24,7 +24,8 @@ type PracticeView struct {
 	Folder     string     `json:"folder,omitempty"` // of the sent message; empty when it is not archived
 	UID        uint32     `json:"uid,omitempty"`
 	// LinkedBy says by what the sent message was found: "identifier", "message-id", "message-id, recipients" and "message-id, subject" (several
-	// have that Message-ID), or "guess", where sender, recipients, subject and time fit, and no id tells. Empty when it is not archived.
+	// have that Message-ID), "content" (a complete receipt encloses it), or "guess", where sender, recipients, subject and time fit, and
+	// no id tells. Empty when it is not archived.
 	LinkedBy   pec.Match         `json:"linked_by,omitempty"`
 	Recipients []PracticeOutcome `json:"recipients"`
 	Receipts   []PracticeReceipt `json:"receipts"`
@@ -101,6 +102,9 @@ func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now t
 	for _, p := range g.join() {
 		if !p.wanted(uid) {
 			continue
+		}
+		if err := a.confirm(ctx, p); err != nil && !damaged.count(err) {
+			return nil, err
 		}
 		v := p.view(now)
 		v.Mailbox = mailbox

@@ -26,6 +26,7 @@ type practiceGroup struct {
 	claimed      *pec.Practice // what the others say, while none is believed; it leads to the sent message, and counts for nothing else
 	receipts     []PracticeReceipt
 	brief        map[string]journal.Ref // brief delivery receipts by recipient
+	complete     *journal.Ref           // a complete one
 	sent         *sentMail              // nil when it is not archived
 	by           pec.Match
 	others       []string // recipients of the sent message of which no practice tells
@@ -65,8 +66,13 @@ func (g *practiceGroups) add(e *journal.Entry) error {
 			seen = event.Identifier
 			p.apply(&c.Message, receipt)
 		}
-		if receipt.NotBelieved == "" && event.Kind == pec.EventDelivered && event.Detail == pec.ReceiptBrief && !event.Unnamed {
+		switch {
+		case receipt.NotBelieved != "" || event.Kind != pec.EventDelivered:
+		case event.Detail == pec.ReceiptBrief && !event.Unnamed:
 			p.brief[event.Recipient] = e.Ref
+		case event.Detail == pec.ReceiptComplete && p.complete == nil:
+			ref := e.Ref
+			p.complete = &ref
 		}
 	}
 	return nil

@@ -19,7 +19,7 @@ type Sent struct {
 // Match says by what a practice was found to belong to a sent message. The values are an interface that others script against.
 type Match string
 
-// The ways. All but the last rest on ids; MatchGuess is none but that, since nothing in the receipts names the message.
+// The ways. All but the last two rest on ids; MatchGuess is none but that, since nothing in the receipts names the message.
 const (
 	MatchNone       Match = ""
 	MatchIdentifier Match = "identifier" // the message bears the provider's id
@@ -28,6 +28,9 @@ const (
 	// that they list, or has their subject.
 	MatchRecipients Match = "message-id, recipients"
 	MatchSubject    Match = "message-id, subject"
+	// MatchContent is a guess that the content bears out: a complete delivery receipt encloses the text of the message. MatchSent does not look
+	// at it.
+	MatchContent Match = "content"
 	// MatchGuess: sender, recipients, subject and time fit; no id tells it. Or: several messages fit that have the Message-ID, and this is the
 	// last one before the acceptance.
 	MatchGuess Match = "guess"
