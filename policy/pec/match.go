@@ -53,10 +53,11 @@ type Practice struct {
 	Client     string // Message-ID that the sender's program had set; "" where no receipt names one
 	Sender     string // as NormalAddress
 	Subject    string
-	States     States    // one Key for each recipient of which a receipt tells
-	Listed     []string  // the recipients that receipts list, as NormalAddress, sorted
-	accepted   time.Time // of the acceptance or refusal
-	first      time.Time // of the first event
+	States     States      // one Key for each recipient of which a receipt tells
+	Listed     []string    // the recipients that receipts list, as NormalAddress, sorted
+	last       []Recipient // that the last receipt listed: most list the same
+	accepted   time.Time   // of the acceptance or refusal
+	first      time.Time   // of the first event
 }
 
 // Time returns when the access point took or refused the message, or else when the first of the other events was; zero where receipts have no
@@ -74,6 +75,11 @@ func (p *Practice) Apply(m *Message) {
 	p.Client = firstOf(p.Client, links.Client)
 	sender, subject, recipients := m.listed()
 	p.Sender, p.Subject = firstOf(p.Sender, NormalAddress(sender)), firstOf(p.Subject, subject)
+	if slices.Equal(recipients, p.last) {
+		recipients = nil
+	} else {
+		p.last = recipients
+	}
 	for _, r := range recipients {
 		address := NormalAddress(r.Address)
 		if i, found := slices.BinarySearch(p.Listed, address); !found {

@@ -24,7 +24,7 @@ type Message struct {
 	Declared Declared
 
 	Data      *Certification // from daticert.xml, or nil
-	DataError string         // why Data is nil or not whole; "" for a message that needs none
+	DataError string         // why Data is nil or not whole, or an evidence is not; "" for a message that needs none
 
 	Signed    int        // the part that the signature is over, or -1 where the message is no multipart/signed
 	Daticert  int        // the part daticert.xml, or -1
@@ -37,8 +37,8 @@ type Message struct {
 
 // Read reads a message from its bytes, its part table and its top-level header. It looks only at the top level and the parts directly
 // inside the signed part (for a message without a signature that declares a class: directly inside the message). It never fails: what
-// is wrong with the message is told in the result. It reads at most 256 KiB of daticert.xml, and of a REM message 16 evidences of 256 KiB
-// each and 64 part headers of 8 KiB each; none of these is held together.
+// is wrong with the message is told in the result. It reads at most 256 KiB of daticert.xml, and of a REM message 16 evidences of 4 MiB
+// each, of which it keeps 256 KiB of text in all, and 64 part headers of 8 KiB each; none of these is held together.
 func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
 	m := &Message{Signed: -1, Daticert: -1, Postacert: -1}
 	m.Class, m.Declared = Declare(header)

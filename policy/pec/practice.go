@@ -63,21 +63,43 @@ func (m *Message) Events() []Event {
 	case EventDelivered, EventFailed, EventLate:
 		recipients, named = c.about()
 	}
-	kinds := make(map[string]string, len(c.Recipients))
-	for _, r := range c.Recipients {
-		kinds[NormalAddress(r.Address)] = strings.ToLower(r.Kind)
-	}
+	kinds := c.kinds(recipients)
 	detail := c.ErrorDetail
 	if kind == EventDelivered {
 		detail = strings.ToLower(c.ReceiptKind)
 	}
 	var events []Event
 	for _, address := range recipients {
-		address = NormalAddress(address)
-		events = append(events, Event{Key: Key{identifier, address}, Kind: kind, Unnamed: !named, Time: c.Time, RecipientKind: kinds[address],
-			Code: strings.ToLower(c.Error), Detail: detail})
+		events = append(events, Event{Key: Key{identifier, NormalAddress(address)}, Kind: kind, Unnamed: !named, Time: c.Time,
+			RecipientKind: kinds(address), Code: strings.ToLower(c.Error), Detail: detail})
 	}
 	return events
+}
+
+// kinds returns a function that tells what kind the receipt lists a recipient as; "" where it does not list him. Of a receipt about one of
+// thousands, not all are brought into their normal form.
+func (c *Certification) kinds(wanted []string) func(address string) string {
+	if len(wanted) > 1 {
+		listed := make(map[string]string, len(c.Recipients))
+		for _, r := range c.Recipients {
+			listed[NormalAddress(r.Address)] = strings.ToLower(r.Kind)
+		}
+		return func(address string) string { return listed[NormalAddress(address)] }
+	}
+	return func(address string) string {
+		for _, r := range c.Recipients {
+			if r.Address == address {
+				return strings.ToLower(r.Kind)
+			}
+		}
+		address = NormalAddress(address)
+		for _, r := range c.Recipients {
+			if NormalAddress(r.Address) == address {
+				return strings.ToLower(r.Kind)
+			}
+		}
+		return ""
+	}
 }
 
 // addresses returns the addresses of all recipients.
@@ -104,8 +126,10 @@ func NormalAddress(address string) string {
 	if len(address) > len(mailScheme) && equalFold(address[:len(mailScheme)], mailScheme) {
 		address = address[len(mailScheme):]
 	}
-	if list := part.Addresses(address); len(list) == 1 && list[0].Domain != "" {
-		address = list[0].Mailbox()
+	if strings.ContainsAny(address, " \t\r\n<>()\",:;") {
+		if list := part.Addresses(address); len(list) == 1 && list[0].Domain != "" {
+			address = list[0].Mailbox()
+		}
 	}
 	address = strings.ToLower(strings.Trim(address, "<>"))
 	i := strings.LastIndexByte(address, '@')
