@@ -15,9 +15,10 @@ const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-j
 
 Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
 delivered (when, and by which kind of receipt), failed (and why), late, or waiting, past 12 or 24 hours. A brief delivery receipt is compared
-with the archived message. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them;
-others are named with the reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it is shown as a guess.
-"failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
+part by part with the archived message: it is a match when all of this is there, equal or by its hash; else the parts that are not are
+named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them; others are named with the
+reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it is shown as a guess. "failed-unnamed": a
+receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -59,7 +60,7 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 			fmt.Fprintf(in.stdout, " %s (%s)", r.Delivered.Local().Format(time.DateTime), printable(r.Receipt))
 		}
 		if r.Brief != "" {
-			fmt.Fprintf(in.stdout, ", compared with the archived message: %s", r.Brief)
+			fmt.Fprintf(in.stdout, ", compared with the archived message: %s%s", r.Brief, briefParts(r.Brief, r.BriefParts))
 		}
 		if r.Reason != "" {
 			fmt.Fprintf(in.stdout, ": %s", printable(r.Reason))
@@ -78,4 +79,33 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 				r.UID, printable(r.NotBelieved))
 		}
 	}
+}
+
+// briefParts names what a brief receipt does not agree on, and the result of each where it is not that of the whole.
+func briefParts(whole string, parts []httpd.BriefPart) string {
+	var b strings.Builder
+	for i, p := range parts {
+		if b.WriteString(", "); i == 0 {
+			b.Reset()
+			b.WriteString(" (")
+		}
+		switch {
+		case p.Field != "":
+			b.WriteString(p.Field)
+		case p.Part != "":
+			b.WriteString("part " + p.Part)
+		default:
+			b.WriteString("part " + p.ReceiptPart + " of the receipt")
+		}
+		if p.Name != "" {
+			fmt.Fprintf(&b, " %q", printable(p.Name))
+		}
+		if p.Result != whole {
+			b.WriteString(" " + p.Result)
+		}
+	}
+	if len(parts) > 0 {
+		b.WriteString(")")
+	}
+	return b.String()
 }

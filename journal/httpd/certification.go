@@ -25,6 +25,12 @@ type CertificationView struct {
 	Evidence    []EvidenceView  `json:"evidence,omitempty"`   // of a REM message, in order
 	DataError   string          `json:"data_error,omitempty"` // why the certification data are not whole
 
+	// OtherDeliveries are further recipients that a receipt is about, and Omitted is how many recipients are not kept for their number. Unread
+	// is text of daticert.xml that was not taken for a fact: a second value of what may stand once, and what was cut off.
+	OtherDeliveries []string      `json:"other_deliveries,omitempty"`
+	Omitted         int           `json:"recipients_omitted,omitempty"`
+	Unread          []ElementView `json:"unread,omitempty"`
+
 	SignatureReason string     `json:"signature_reason,omitempty"` // why the signature is not verified
 	WeakSignature   bool       `json:"weak_signature,omitempty"`   // SHA-1 was used
 	SigningTime     *time.Time `json:"signing_time,omitempty"`     // as the signer claims
@@ -36,6 +42,12 @@ type CertificationView struct {
 type RecipientView struct {
 	Address string `json:"address"`
 	Kind    string `json:"kind"` // "certificato" or "esterno"
+}
+
+// ElementView is the text of an element of daticert.xml.
+type ElementView struct {
+	Element string `json:"element"`
+	Text    string `json:"text"`
 }
 
 // viewCertification returns nil for an entry of ordinary mail.
@@ -63,6 +75,10 @@ func viewCertification(e *journal.Entry) *CertificationView {
 		v.Provider, v.Time, v.Identifier, v.MessageID = c.Provider, known(c.Time), c.Identifier, c.MessageID
 		for _, one := range c.Recipients {
 			v.Recipients = append(v.Recipients, RecipientView{one.Address, one.Kind})
+		}
+		v.OtherDeliveries, v.Omitted = c.OtherDeliveries, c.Omitted
+		for _, one := range c.Unread {
+			v.Unread = append(v.Unread, ElementView{one.Name, one.Text})
 		}
 	}
 	return v

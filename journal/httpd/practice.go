@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -46,8 +45,10 @@ type PracticeOutcome struct {
 	Failed    *time.Time `json:"failed,omitempty"`
 	Reason    string     `json:"reason,omitempty"` // of a failure, refusal or delay, also of one that is "unnamed"
 	// Brief is what comparing a brief receipt with the archived message gave: "match", "mismatch", "original not archived", or "not
-	// covered" where the message has a named part of which the receipt says nothing.
-	Brief string `json:"brief,omitempty"`
+	// covered" where the message has a part that the receipt has neither whole nor as a hash, or "other name" where a file that agrees has
+	// another name there. It is "match" only when everything in the message is accounted for; else BriefParts tells what is not.
+	Brief      string      `json:"brief,omitempty"`
+	BriefParts []BriefPart `json:"brief_parts,omitempty"`
 }
 
 // PracticeReceipt is one receipt of a practice.
@@ -135,68 +136,4 @@ func timeOf(f pec.Fact) *time.Time {
 		return nil
 	}
 	return &f.Time
-}
-
-// checkBrief compares the brief receipts of a practice with the message that was sent.
-func (a *admin) checkBrief(ctx context.Context, p *practiceGroup, v *PracticeView) error {
-	for i := range v.Recipients {
-		ref, found := p.brief[v.Recipients[i].Address]
-		if !found {
-			continue
-		}
-		result, err := a.briefResult(ctx, ref, p.sent)
-		if errors.Is(err, journal.ErrNotFound) {
-			continue // deleted since it was listed
-		}
-		if err != nil {
-			return err
-		}
-		v.Recipients[i].Brief = string(result)
-	}
-	return nil
-}
-
-// briefResult is the worst result of the parts of a brief receipt.
-func (a *admin) briefResult(ctx context.Context, ref journal.Ref, mail *sentMail) (pec.HashResult, error) {
-	if mail == nil {
-		return pec.HashNoOriginal, nil
-	}
-	entry, err := a.b.Journal.Entry(ctx, ref)
-	if err != nil {
-		return "", err
-	}
-	sent, err := a.b.Journal.Entry(ctx, mail.ref)
-	if err != nil {
-		return "", err
-	}
-	var record pec.Record
-	if err := record.UnmarshalBinary(entry.Certification); err != nil {
-		return "", fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
-	}
-	if record.Message.Postacert < 0 {
-		// A brief receipt that encloses nothing proves nothing.
-		return pec.HashMismatch, nil
-	}
-	receipt, err := a.b.Journal.Body(ctx, entry)
-	if err != nil {
-		return "", err
-	}
-	inner, table, err := pec.Enclosed(receipt, &entry.Parts, record.Message.Postacert)
-	if err != nil {
-		return "", fmt.Errorf("open brief receipt: %w", err)
-	}
-	original, err := a.b.Journal.Body(ctx, sent)
-	if err != nil {
-		return "", err
-	}
-	checks, err := pec.BriefHashes(inner, table, original, &sent.Parts)
-	if err != nil {
-		return "", fmt.Errorf("compare brief receipt: %w", err)
-	}
-	for _, c := range checks {
-		if c.Result != pec.HashMatch {
-			return c.Result, nil
-		}
-	}
-	return pec.HashMatch, nil
 }

@@ -111,10 +111,11 @@ func (c *Certification) addresses() []string {
 	return list
 }
 
-// about returns the recipient that a receipt is about. Where consegna is missing, it is the only one; of several, it is one that is not named.
+// about returns the recipients that a receipt is about: one by the rules. Where consegna is missing, it is the only one; of several, it is one
+// that is not named.
 func (c *Certification) about() (recipients []string, named bool) {
 	if c.Delivery != "" {
-		return []string{c.Delivery}, true
+		return append([]string{c.Delivery}, c.OtherDeliveries...), true
 	}
 	return c.addresses(), len(c.Recipients) == 1
 }

@@ -1,7 +1,7 @@
 package pec
 
 import (
-	"encoding/xml"
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -45,12 +45,12 @@ const (
 	// maxEvidenceText is how many bytes of text are kept of all evidences of a message together.
 	maxEvidenceText = 256 << 10
 	// A text of no bytes costs some all the same.
-	textCost          = 16
-	maxReasons        = 16
-	maxDetails        = 8
-	maxEvidenceDepth  = 64 // of elements in one another; a signature has a dozen
-	legalNameSuffix   = "/LegalName"
-	evidenceRootWords = "Evidence"
+	textCost         = 16
+	maxReasons       = 16
+	maxDetails       = 8
+	maxEvidenceDepth = 64 // of elements in one another; a signature has a dozen
+	maxEvidencePlace = 4  // of the elements around a fact
+	legalNameSuffix  = "/LegalName"
 )
 
 // readREM looks for REM fields in the headers of the parts inside a part, and for evidences among the XML parts.
@@ -77,7 +77,7 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 	room := maxEvidenceText
 	for _, i := range documents[:min(len(documents), maxEvidence)] {
 		p := &t.Parts[i]
-		e, err := parseEvidence(xmlReader(r, p), &room)
+		e, err := parseEvidence(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset(), &room)
 		if errors.Is(err, errNoEvidence) {
 			continue
 		}
@@ -95,34 +95,35 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 
 var errNoEvidence = errors.New("the root element is no evidence")
 
-// parseEvidence reads an evidence by the local names of its elements, since qualified and unqualified ones occur, and by their place. It
-// tolerates unknown and missing elements and end tags that do not match; no entity is ever resolved. At most 4 MiB are read, and as
-// much text is kept as room tells, which it lessens. What could be read before an error stays where it names an event.
-func parseEvidence(r io.Reader, room *int) (Evidence, error) {
-	limited := &io.LimitedReader{R: r, N: maxEvidenceXML + 1}
-	d := xml.NewDecoder(limited)
-	d.Strict = false
-	d.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
-	p := evidenceReader{room: room}
-	var err error
-	for err == nil {
-		var token xml.Token
-		if token, err = d.RawToken(); err == nil {
-			err = p.take(token)
-		}
-	}
+// remEvidence is what is read of an evidence: the elements are those of EN 319 522-3, in Extensions of EN 319 532-3.
+var remEvidence = vocabulary{root: "Evidence", containers: map[string]string{"EventReasons": "Evidence", "EventReason": "EventReasons",
+	"EvidenceIssuerDetails": "Evidence", "SenderDetails": "Evidence", "RecipientDetails": "Evidence", "UserContentInfo": "Evidence",
+	"Extensions": "Evidence", "Extension": "Extensions", "GeneralEvidenceInfo": "Extension", "RelayEvidenceInfo": "Extension"},
+	facts: map[string]string{"ERDSEventId": "Evidence", "EventCode": "Evidence", "EventTime": "Evidence", "SubmissionTime": "Evidence",
+		"EvidenceIdentifier": "Evidence", "MessageIdentifier": "Evidence", "EvidenceRefersToRecipient": "Evidence", "Code": "EventReason",
+		"Details": "EventReason", "Identifier": "RecipientDetails", "AttributeValue": "Attribute", "AppLayerIdentifier": "UserContentInfo",
+		"Subject": "GeneralEvidenceInfo", "UntrustedPathToRecipient": "GeneralEvidenceInfo", "RelayEvidenceRefersTo": "RelayEvidenceInfo"}}
+
+// parseEvidence reads an evidence by the local names of its elements, since qualified and unqualified ones occur, and by their place. As with
+// daticert.xml, what is malformed in one fact costs no other; no entity is ever resolved, save the five of XML and references by number.
+// At most 4 MiB are read, and as much text is kept as room tells, which it lessens. What could be read before an error stays where it
+// names an event.
+func parseEvidence(r io.Reader, charset string, room *int) (Evidence, error) {
+	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxEvidenceXML + 1}
+	p := evidenceReader{room: room, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow), rules: &remEvidence}}
+	err := p.read()
 	switch {
+	case errors.Is(err, errNoEvidence):
+		return Evidence{}, err
 	case limited.N <= 0:
 		err = fmt.Errorf("over %d bytes", maxEvidenceXML)
-	case !errors.Is(err, io.EOF):
-	case p.e.Event == "":
-		err = errors.New("no event")
-	case len(p.path) > 0:
-		err = errors.New("it ends before its root element does")
-	default:
-		err = nil
+	case err == nil && len(p.path) > 0:
+		err = errors.New("cut short")
 	}
 	if p.e.Event == "" {
+		if err == nil {
+			err = errors.New("no event")
+		}
 		return Evidence{}, fmt.Errorf("read evidence: %w", err)
 	}
 	p.finish()
@@ -132,120 +133,150 @@ func parseEvidence(r io.Reader, room *int) (Evidence, error) {
 	return p.e, nil
 }
 
-// evidenceReader goes through the tokens of an evidence.
+// evidenceReader goes through an evidence.
 type evidenceReader struct {
+	in        markupReader
 	e         Evidence
 	room      *int
-	path      []string // local names of the open elements, outermost first
-	text      []byte   // of the innermost
-	mail      bool     // the Identifier under way is a mail address
+	found     bool     // the root was seen
+	path      []string // local names of the open elements, outermost first; those with a fact as their text are not in it
 	legalName bool     // the Attribute under way is a legal name
 	untrusted []int    // recipients that are reached outside of REM, counted from 1
 }
 
 var errEvidenceRoom = errors.New("more text than is kept")
 
-func (p *evidenceReader) take(token xml.Token) error {
-	switch token := token.(type) {
-	case xml.StartElement:
-		name := token.Name.Local
-		if len(p.path) == 0 && !strings.Contains(name, evidenceRootWords) {
+// read goes from tag to tag up to the end of the root element.
+func (p *evidenceReader) read() error {
+	for {
+		t, err := p.in.next()
+		switch {
+		case errors.Is(err, io.EOF) && !p.found:
 			return errNoEvidence
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case t.end:
+			p.close(t.name)
+		case !p.found && !strings.Contains(t.name, remEvidence.root):
+			return errNoEvidence
+		default:
+			if err := p.open(t); err != nil {
+				return err
+			}
 		}
-		if len(p.path) >= maxEvidenceDepth {
-			return fmt.Errorf("elements more than %d deep", maxEvidenceDepth)
+		if p.found && len(p.path) == 0 {
+			return nil
 		}
-		p.path = append(p.path, name)
-		p.text = p.text[:0]
-		p.start(token)
-	case xml.CharData:
-		if len(p.path) > 0 {
-			p.text = append(p.text, token[:min(len(token), maxText-len(p.text))]...)
+	}
+}
+
+// open takes a start tag, and the text of an element that is a fact.
+func (p *evidenceReader) open(t tag) error {
+	place := t.name
+	if len(p.path) > 1 && len(p.path) <= maxEvidencePlace {
+		place = strings.Join(p.path[1:], "/") + "/" + t.name
+	}
+	if p.found && remEvidence.facts[t.name] != "" && len(p.path) <= maxEvidencePlace && isEvidenceFact(place) {
+		if t.empty {
+			return nil
 		}
-	case xml.EndElement:
-		return p.close(token.Name.Local)
+		text, _, err := p.in.text(t.name)
+		if err != nil {
+			return err
+		}
+		return p.take(t, place, clipRunes(decodeText(text, true), maxValue))
+	}
+	p.found = true
+	switch {
+	case place == "EventReasons/EventReason" && len(p.e.Reasons) < maxReasons:
+		p.e.Reasons = append(p.e.Reasons, Reason{})
+	case t.name == "Attribute":
+		p.legalName = strings.HasSuffix(t.attribute("Name"), legalNameSuffix)
+	}
+	if !t.empty && len(p.path) < maxEvidenceDepth {
+		p.path = append(p.path, t.name)
 	}
 	return nil
-}
-
-// start takes what matters of the element that was opened last, besides its text.
-func (p *evidenceReader) start(e xml.StartElement) {
-	switch p.place() {
-	case "EventReasons/EventReason":
-		if len(p.e.Reasons) < maxReasons {
-			p.e.Reasons = append(p.e.Reasons, Reason{})
-		}
-	case "SenderDetails/Identifier", "RecipientDetails/Identifier":
-		scheme := attribute(e, "IdentifierSchemeName")
-		p.mail = scheme == "" || equalFold(scheme, "mailto")
-	default:
-		if e.Name.Local == "Attribute" {
-			p.legalName = strings.HasSuffix(attribute(e, "Name"), legalNameSuffix)
-		}
-	}
-}
-
-// place returns the names of the open elements without the root, with a slash between.
-func (p *evidenceReader) place() string {
-	if len(p.path) < 2 || len(p.path) > 6 {
-		return ""
-	}
-	return strings.Join(p.path[1:], "/")
 }
 
 // close ends an element, and those inside it that were left open. An end without a beginning is nothing.
-func (p *evidenceReader) close(name string) error {
-	k := len(p.path) - 1
-	for k >= 0 && p.path[k] != name {
-		k--
-	}
-	for k >= 0 && len(p.path) > k {
-		if err := p.end(clip(strings.TrimSpace(string(p.text)))); err != nil {
-			return err
+func (p *evidenceReader) close(name string) {
+	for k := len(p.path) - 1; k >= 0; k-- {
+		if p.path[k] == name {
+			p.path = p.path[:k]
+			return
 		}
-		p.path = p.path[:len(p.path)-1]
-		p.text = p.text[:0]
 	}
-	return nil
 }
 
-// end takes the text of the innermost element.
-func (p *evidenceReader) end(text string) error {
+// The places of the facts, without the root, besides those of slot.
+const (
+	placeCode      = "EventReasons/EventReason/Code"
+	placeDetails   = "EventReasons/EventReason/Details"
+	placeSender    = "SenderDetails/Identifier"
+	placeRecipient = "RecipientDetails/Identifier"
+	placeIssuer    = "EvidenceIssuerDetails/Identity/Attribute/AttributeValue"
+	placeRefersTo  = "EvidenceRefersToRecipient"
+	placeRelayedTo = "Extensions/Extension/RelayEvidenceInfo/RelayEvidenceRefersTo"
+	placeUntrusted = "Extensions/Extension/GeneralEvidenceInfo/UntrustedPathToRecipient"
+)
+
+// isEvidenceFact reports whether a fact stands at a place.
+func isEvidenceFact(place string) bool {
+	switch place {
+	case placeCode, placeDetails, placeSender, placeRecipient, placeIssuer, placeRefersTo, placeRelayedTo, placeUntrusted:
+		return true
+	}
+	var e Evidence
+	return e.slot(place) != nil
+}
+
+// take takes the text of a fact.
+func (p *evidenceReader) take(t tag, place, text string) error {
 	if text == "" {
 		return nil
 	}
-	place := p.place()
-	if slot := p.e.slot(place); slot != nil {
-		if *slot == "" {
-			*slot = text
-			return p.spend(text)
-		}
-		return nil
-	}
+	slot := p.e.slot(place)
 	switch place {
-	case "EventReasons/EventReason/Code", "EventReasons/EventReason/Details":
+	case placeCode, placeDetails:
 		return p.reason(place, text)
-	case "SenderDetails/Identifier":
-		if p.mail && p.e.Sender == "" {
-			p.e.Sender = text
-			return p.spend(text)
+	case placeSender:
+		if isMail(t, text) {
+			slot = &p.e.Sender
 		}
-	case "RecipientDetails/Identifier":
-		if p.mail && strings.Contains(text, "@") {
-			p.e.Recipients = append(p.e.Recipients, Recipient{Address: text, Kind: KindCertified})
-			return p.spend(text)
+	case placeIssuer:
+		if p.legalName {
+			slot = &p.e.Issuer
 		}
-	case "EvidenceIssuerDetails/Identity/Attribute/AttributeValue":
-		if p.legalName && p.e.Issuer == "" {
-			p.e.Issuer = text
-			return p.spend(text)
+	case placeRecipient:
+		if !isMail(t, text) {
+			return nil
 		}
-	case "EvidenceRefersToRecipient", "Extensions/Extension/RelayEvidenceInfo/RelayEvidenceRefersTo":
+		if err := p.spend(text); err != nil {
+			return err
+		}
+		p.e.Recipients = append(p.e.Recipients, Recipient{Address: text, Kind: KindCertified})
+	case placeRefersTo, placeRelayedTo:
 		return p.number(&p.e.RefersTo, text)
-	case "Extensions/Extension/GeneralEvidenceInfo/UntrustedPathToRecipient":
+	case placeUntrusted:
 		return p.number(&p.untrusted, text)
 	}
+	if slot == nil || *slot != "" {
+		return nil
+	}
+	if err := p.spend(text); err != nil {
+		return err
+	}
+	*slot = text
 	return nil
+}
+
+// isMail reports whether an Identifier is a mail address.
+func isMail(t tag, text string) bool {
+	scheme := t.attribute("IdentifierSchemeName")
+	return (scheme == "" || equalFold(scheme, "mailto")) && strings.Contains(text, "@")
 }
 
 // slot returns where the text of an element goes that may stand once, or nil.
@@ -274,23 +305,30 @@ func (p *evidenceReader) reason(place, text string) error {
 		return nil
 	}
 	r := &p.e.Reasons[len(p.e.Reasons)-1]
-	switch {
-	case strings.HasSuffix(place, "/Code") && r.Code == "":
-		r.Code = text
-	case strings.HasSuffix(place, "/Details") && len(r.Details) < maxDetails:
-		r.Details = append(r.Details, text)
-	default:
+	if place == placeCode && r.Code != "" || place == placeDetails && len(r.Details) == maxDetails {
 		return nil
 	}
-	return p.spend(text)
+	if err := p.spend(text); err != nil {
+		return err
+	}
+	if place == placeCode {
+		r.Code = text
+	} else {
+		r.Details = append(r.Details, text)
+	}
+	return nil
 }
 
 // number adds one that counts a recipient.
 func (p *evidenceReader) number(list *[]int, text string) error {
-	if n, err := strconv.Atoi(text); err == nil && n >= 1 && n <= maxEvidenceText {
-		*list = append(*list, n)
-		return p.spend("")
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxEvidenceText {
+		return nil
 	}
+	if err := p.spend(""); err != nil {
+		return err
+	}
+	*list = append(*list, n)
 	return nil
 }
 

@@ -170,6 +170,9 @@ func TestEvidenceForms(t *testing.T) {
 		{"stray end tags", replace("</tns:SenderDetails>", "</x></tns:SenderDetails></y>"), 1, "", false},
 		{"no MessageIdentifier", replace("tns:MessageIdentifier", "tns:OtherIdentifier"), 0, "", false},
 		{"entity that is not resolved", replace("<EventTime>", "<x>&evil;</x><EventTime>"), 1, "", false},
+		{"markup in the subject", replace("<ext:Subject>", "<ext:Subject>a < b <c> & d"), 1, "", false},
+		{"forbidden character", replace("<Details>RD01", "<Details>RD01\x01"), 1, "", false},
+		{"no end tag", replace("</EventTime>", ""), 1, "", false},
 		{"index that is none", replace("<EvidenceRefersToRecipient>1", "<EvidenceRefersToRecipient>-1"), 4, "", false},
 	} {
 		m, _ := read(t, c.REMReceipt(with(test.change)))
@@ -186,7 +189,11 @@ func TestEvidenceForms(t *testing.T) {
 			t.Errorf("%s: at %s", test.name, at)
 		}
 	}
-	m, _ := read(t, c.REMReceipt(with(func(s string) string { return "<Other/>" })))
+	m, _ := read(t, c.REMReceipt(with(replace("<ext:Subject>", "<ext:Subject>a < b <c> & d "))))
+	if got, want := m.Evidence[0].Subject, "a < b <c> & d "+c.Mail.Subject; got != want {
+		t.Errorf("subject %q, want %q", got, want)
+	}
+	m, _ = read(t, c.REMReceipt(with(func(s string) string { return "<Other/>" })))
 	if len(m.Evidence) != 0 || m.DataError != "" || m.Class != pec.REM {
 		t.Errorf("another document: %+v, %q", m.Evidence, m.DataError)
 	}
@@ -213,7 +220,7 @@ func TestEvidenceIsBounded(t *testing.T) {
 		{"tiny recipients", many(40_000, `<tns:RecipientDetails><Identifier>@</Identifier></tns:RecipientDetails>`), 10_000, true},
 		{"numbers", many(40_000, `<EvidenceRefersToRecipient>1</EvidenceRefersToRecipient>`), 4, true},
 		{"reasons", many(40_000, `<tns:EventReasons><tns:EventReason><Code>x</Code></tns:EventReason></tns:EventReasons>`), 4, false},
-		{"depth", many(65, "<x>"), 4, true},
+		{"depth", many(65, "<x>"), 4, false},
 		{"over 4 MiB", many(1, "<!--"+strings.Repeat(" ", 4<<20)+"-->"), 4, true},
 	} {
 		m, _ := read(t, c.REMReceipt(pectest.Evidence{Event: "ContentConsignment", Change: test.change}))
