@@ -14,11 +14,11 @@ import (
 const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-json]
 
 Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
-delivered (when, and by which kind of receipt), failed (and why), late, or waiting, past 12 or 24 hours. A brief delivery receipt is compared
-part by part with the archived message: it is a match when all of this is there, equal or by its hash; else the parts that are not are
-named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them; others are named with the
-reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it is shown as a guess. "failed-unnamed": a
-receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
+delivered (when, and by which kind of receipt), not accepted or failed (when, and why), late (told when), or waiting, past 12 or 24 hours.
+A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its hash;
+else the parts that are not are named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust
+believes them; others are named with the reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it
+is shown as a guess. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -58,6 +58,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		fmt.Fprintf(in.stdout, "  %-36s %s", printable(r.Address), status)
 		if r.Delivered != nil {
 			fmt.Fprintf(in.stdout, " %s (%s)", r.Delivered.Local().Format(time.DateTime), printable(r.Receipt))
+		}
+		if t := timeOfStatus(r); t != nil {
+			fmt.Fprint(in.stdout, " ", t.Local().Format(time.DateTime))
 		}
 		if r.Brief != "" {
 			fmt.Fprintf(in.stdout, ", compared with the archived message: %s%s", r.Brief, briefParts(r.Brief, r.BriefParts))
@@ -108,4 +111,17 @@ func briefParts(whole string, parts []httpd.BriefPart) string {
 		b.WriteString(")")
 	}
 	return b.String()
+}
+
+// timeOfStatus returns when a message was refused, failed or was told to be late, where that is its state.
+func timeOfStatus(r httpd.PracticeOutcome) *time.Time {
+	switch r.Status {
+	case pec.StatusRefused:
+		return r.Refused
+	case pec.StatusFailed:
+		return r.Failed
+	case pec.StatusLate12, pec.StatusLate24:
+		return r.Late
+	}
+	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"copialettere/journal"
 	"copialettere/policy/pec"
 )
 
@@ -43,7 +42,9 @@ type PracticeOutcome struct {
 	Delivered *time.Time `json:"delivered,omitempty"`
 	Receipt   string     `json:"receipt,omitempty"` // kind of the delivery receipt: "completa", "breve" or "sintetica"
 	Failed    *time.Time `json:"failed,omitempty"`
-	Reason    string     `json:"reason,omitempty"` // of a failure, refusal or delay, also of one that is "unnamed"
+	Refused   *time.Time `json:"refused,omitempty"` // by the sender's provider, with "not-accepted"
+	Late      *time.Time `json:"late,omitempty"`    // the last notice of delay
+	Reason    string     `json:"reason,omitempty"`  // of a failure, refusal or delay, also of one that is "unnamed"
 	// Brief is what comparing a brief receipt with the archived message gave: "match", "mismatch", "original not archived", or "not
 	// covered" where the message has a part that the receipt has neither whole nor as a hash, or "other name" where a file that agrees has
 	// another name there. It is "match" only when everything in the message is accounted for; else BriefParts tells what is not.
@@ -121,6 +122,7 @@ func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now t
 func outcomeView(address string, o pec.Outcome, since, now time.Time) PracticeOutcome {
 	v := PracticeOutcome{Address: address, Kind: o.Kind(), Status: o.Status(), Waiting: string(o.Waiting(since, now))}
 	v.Accepted, v.Delivered, v.Failed = timeOf(o.Accepted), timeOf(o.Delivered), timeOf(o.Failed)
+	v.Refused, v.Late = timeOf(o.Refused), timeOf(o.LateLast)
 	switch v.Status {
 	case pec.StatusDelivered:
 		v.Receipt = o.Delivered.Detail

@@ -20,8 +20,6 @@ const (
 	maxRecipients = 540 << 10
 	// maxOtherDeliveries is how many bytes of recipients are kept beside the first that a receipt is about.
 	maxOtherDeliveries = 16 << 10
-	// maxCertification is how many bytes of an evidence are read.
-	maxCertification = 256 << 10
 	// maxText is how many bytes of one element are kept.
 	maxText = 4 << 10
 	// maxNesting is how deep elements may stand in one another; the rules need four.

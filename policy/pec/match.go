@@ -2,7 +2,6 @@ package pec
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -162,7 +161,7 @@ func MatchSent(practices []*Practice, sent []Sent) []Matched {
 // matcher looks for sent messages. Its lists are in the order of time.
 type matcher struct {
 	sent      []Sent
-	subjects  []string         // of the sent messages, as sameSubject
+	subjects  []string         // of the sent messages, as bareSubject
 	normal    [][]string       // their recipients as NormalAddress, sorted; nil until somebody asks
 	byOwn     map[string][]int // by Message-ID
 	byClient  map[string][]int // by former Message-ID
@@ -186,7 +185,7 @@ func newMatcher(sent []Sent) *matcher {
 		if s.Client != "" && s.Client != s.Own {
 			m.byClient[s.Client] = append(m.byClient[s.Client], i)
 		}
-		m.subjects[i] = sameSubject(s.Subject)
+		m.subjects[i] = bareSubject(s.Subject)
 		m.bySubject[m.subjects[i]] = append(m.bySubject[m.subjects[i]], i)
 	}
 	return m
@@ -224,7 +223,7 @@ func (m *matcher) candidates(p *Practice) (list []int, by Match) {
 	}
 	narrow(MatchRecipients, func(i int) bool { return m.common(p, i) == len(p.Listed) })
 	narrow(MatchRecipients, func(i int) bool { return m.common(p, i) == max(len(p.Listed), len(m.recipients(i))) })
-	narrow(MatchSubject, func(i int) bool { return m.subjects[i] == sameSubject(p.Subject) })
+	narrow(MatchSubject, func(i int) bool { return m.subjects[i] == bareSubject(p.Subject) })
 	return list, by
 }
 
@@ -233,7 +232,7 @@ func (m *matcher) candidates(p *Practice) (list []int, by Match) {
 func (m *matcher) guess(p *Practice) Matched {
 	list, _ := m.candidates(p)
 	if len(list) == 0 {
-		for _, i := range m.before(p, m.bySubject[sameSubject(p.Subject)]) {
+		for _, i := range m.before(p, m.bySubject[bareSubject(p.Subject)]) {
 			if s := &m.sent[i]; (s.Own == "" || p.Client == "") && m.fits(p, i) {
 				list = append(list, i)
 			}
@@ -305,7 +304,7 @@ func (m *matcher) common(p *Practice, i int) int {
 // mayBe reports whether receipts that name the Message-ID of a sent message may be about it: they list one of its recipients, or have its subject.
 // It may have been sent twice, and one of the two not archived.
 func (m *matcher) mayBe(p *Practice, i int) bool {
-	return len(p.Listed) == 0 || len(m.sent[i].Recipients) == 0 || m.common(p, i) > 0 || m.subjects[i] == sameSubject(p.Subject)
+	return len(p.Listed) == 0 || len(m.sent[i].Recipients) == 0 || m.common(p, i) > 0 || m.subjects[i] == bareSubject(p.Subject)
 }
 
 // fits reports whether all that receipts say of a message, besides ids, is so of a sent one. The subject is that already.
@@ -315,6 +314,3 @@ func (m *matcher) fits(p *Practice, i int) bool {
 		len(p.Listed) > 0 && m.common(p, i) == len(p.Listed) &&
 		(p.Sender == "" || s.Sender == "" || p.Sender == NormalAddress(s.Sender))
 }
-
-// sameSubject returns what of a subject is compared: providers fold and trim it.
-func sameSubject(s string) string { return strings.Join(strings.Fields(s), " ") }
