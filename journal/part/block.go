@@ -15,7 +15,7 @@ const (
 // keeps, and those by which package policy/pec tells the class of a message and the messages of a practice. To them come the fields
 // that begin with REM- or X-REM-.
 var sought = [...]string{"content-type", "content-transfer-encoding", "content-disposition", "content-id", "content-description",
-	"content-language", "from", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references", "x-ricevuta", "x-trasporto",
+	"content-language", "from", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references", "x-ricevuta", "x-trasporto",
 	"x-tiporicevuta", "x-riferimento-message-id", "x-verificasicurezza", "x-mittente"}
 
 // headerBlock keeps a header block as it streams by, within a limit. One long field does not hide those behind it: of each field at most

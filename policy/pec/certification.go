@@ -15,9 +15,9 @@ const (
 	maxDaticert = 4 << 20
 	// maxProlog is how far behind the root element may begin.
 	maxProlog = 256 << 10
-	// maxRecipients is how many bytes of recipients are kept, in a record that is at most 1 MiB: 2,000 of the greatest length of an address,
+	// maxRecipients is how many bytes of recipients are kept, in a record that is at most 1 MiB: 1,800 of the greatest length of an address,
 	// and some 10,000 of the usual one.
-	maxRecipients = 540 << 10
+	maxRecipients = 500 << 10
 	// maxOtherDeliveries is how many bytes of recipients are kept beside the first that a receipt is about.
 	maxOtherDeliveries = 16 << 10
 	// maxText is how many bytes of one element are kept.
@@ -32,7 +32,7 @@ const (
 )
 
 // Certification is what daticert.xml says (RFC 6109 4.4). Values are trimmed, at most 4 KiB each, and "" where absent; those that the
-// rules do not know are kept as they are, and so are references and markup in them that cannot be read. Of recipients 540 KiB are kept.
+// rules do not know are kept as they are, and so are references and markup in them that cannot be read. Of recipients 500 KiB are kept.
 type Certification struct {
 	Type        string      // @tipo
 	Error       string      // @errore: nessuno, no-dest, no-dominio, virus, altro; nessuno where absent

@@ -219,9 +219,9 @@ func TestCertificationRecipients(t *testing.T) {
 		err     string
 	}{
 		{"2,000", 2000, "persona.numero.%06d@comune.di.prova.pec.alpha.test", 2000, ""},
-		{"2,000 of the greatest length", 2000, strings.Repeat("x", 248) + "%06d", 2000, ""},
-		{"as many as are kept", 11_765, "persona%06d@pec.alpha.test", 11_765, ""},
-		{"one too many", 11_766, "persona%06d@pec.alpha.test", 11_765, "recipients not kept: 1"},
+		{"1,800 of the greatest length", 1800, strings.Repeat("x", 248) + "%06d", 1800, ""},
+		{"as many as are kept", 10_893, "persona%06d@pec.alpha.test", 10_893, ""},
+		{"one too many", 10_894, "persona%06d@pec.alpha.test", 10_893, "recipients not kept: 1"},
 	} {
 		text := document(test.n, test.address)
 		c, err := pec.ParseCertification(strings.NewReader(text))
@@ -328,6 +328,10 @@ func TestRecordFits(t *testing.T) {
 	r := pec.Record{Message: pec.Message{Class: pec.Ordinary, Data: c, DataError: err.Error(), Declared: pec.Declared{Receipt: value, Transport: value,
 		ReceiptKind: value, Reference: value, SecurityCheck: value, Sender: value, From: value, MessageID: value, InReplyTo: value, References: value}},
 		Signature: pec.Signature{Reason: value, Digest: value, Provider: value, Chain: [][]byte{make([]byte, 256<<10)}}}
+	r.Message.Declared.ReplyTo, r.Message.Inner = value, pec.Inner{From: value, Subject: value, Date: value, MessageID: value}
+	for range 8 {
+		r.Message.Invoices = append(r.Message.Invoices, pec.InvoiceNotice{Kind: value, File: value, Invoice: value, Identifier: value})
+	}
 	for range 64 {
 		r.Message.Declared.REM = append(r.Message.Declared.REM, pec.Field{Name: value, Value: value})
 	}
@@ -341,16 +345,16 @@ func TestCertificationIsBounded(t *testing.T) {
 	head, tail, _ := strings.Cut(minimal, "<destinatari>")
 	for name, text := range map[string]string{"recipients": "<destinatari>b@beta.test</destinatari>", "stray text": "xxxxxxxxxxxxxxxx ",
 		"open": "<x>", "attributes": "<x a='", "closed": "</x>", "comments": "<!--", "sections": "<![CDATA[", "instructions": "<?", "declarations": "<!DOCTYPE ",
-		"facts": "<oggetto>", "all facts": "<mittente><risposte><oggetto><destinatari>", "ends": "</giorno>", "quotes": "<x '\"", "brackets": "<",
-		"references": "<oggetto>&#&#&#", "dashes": "-->", "texts": "<oggetto>" + strings.Repeat("<!--<?<![CDATA[<", 200) + "</oggetto>",
+		"all facts": "<mittente><risposte><oggetto><destinatari>", "quotes": "<x '\"", "brackets": "<",
+		"references": "<oggetto>&#&#&#", "texts": "<oggetto>" + strings.Repeat("<!--<?<![CDATA[<", 200) + "</oggetto>",
 		"long texts": "<oggetto>" + strings.Repeat("<!--<?<![CDATA[<", 20_000) + "</oggetto>"} {
-		const length = 8 << 20
+		const length = 5 << 20
 		r := strings.NewReader(head + strings.Repeat(text, length/len(text)) + "<destinatari>" + tail)
 		c, err := pec.ParseCertification(r)
 		if err == nil || c == nil || c.Type != "accettazione" {
 			t.Errorf("%s: %v, %v", name, c, err)
 		}
-		if left := r.Len(); left < 3<<20 {
+		if left := r.Len(); left < 1<<19 {
 			t.Errorf("%s: all but %d bytes were read", name, left)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 // TestDeclareBehindLongHeader checks that every field which Declare reads is found behind 300 kB of References, and behind many fields.
 func TestDeclareBehindLongHeader(t *testing.T) {
 	const fields = "X-Ricevuta: accettazione\r\nX-Trasporto: errore\r\nX-TipoRicevuta: breve\r\nX-Riferimento-Message-ID: <1@alpha.test>\r\n" +
-		"X-VerificaSicurezza: errore\r\nX-Mittente: a@alpha.test\r\nFrom: b@alpha.test\r\nMessage-ID: <2@alpha.test>\r\nIn-Reply-To: <3@alpha.test>\r\n" +
+		"X-VerificaSicurezza: errore\r\nX-Mittente: a@alpha.test\r\nFrom: b@alpha.test\r\nReply-To: c@alpha.test\r\nMessage-ID: <2@alpha.test>\r\nIn-Reply-To: <3@alpha.test>\r\n" +
 		"References: <4@alpha.test>\r\nREM-Section-Type: rem_message\r\nX-REM-Msg-Type: Dispatch\r\n\r\n"
 	_, want := pec.Declare([]byte(fields))
 	for name, before := range map[string]string{
