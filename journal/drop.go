@@ -48,12 +48,10 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	if !all {
 		return false, x.mark(s, false)
 	}
-	select {
-	case x.j.dropping <- struct{}{}:
-		defer func() { <-x.j.dropping }()
-	case <-x.ctx.Done():
-		return false, x.ctx.Err()
+	if err := x.j.dropping.acquire(x.ctx); err != nil {
+		return false, err
 	}
+	defer x.j.dropping.release()
 	if goes, err := x.decide(s, m); !goes || err != nil {
 		return false, err
 	}

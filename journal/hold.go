@@ -113,13 +113,11 @@ func (j *Journal) AwaitDeletions(ctx context.Context, mailbox string) error {
 			j.log.Warn("a hold was placed while a month cannot be written", "mailbox", mailbox, "month", m, "error", err)
 		}
 	}
-	select {
-	case j.dropping <- struct{}{}:
-		<-j.dropping
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for deletions in %s: %w", mailbox, ctx.Err())
+	if err := j.dropping.acquire(ctx); err != nil {
+		return fmt.Errorf("wait for deletions in %s: %w", mailbox, err)
 	}
+	j.dropping.release()
+	return nil
 }
 
 // Hold keeps an entry from being deleted by anything until Release. A second hold takes the place of the first. The act is on

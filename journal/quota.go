@@ -13,7 +13,7 @@ type WhenFull byte
 // What can become of it.
 const (
 	SkipFull  WhenFull = 0 // no entry, but a gap on record
-	DeferFull WhenFull = 1 // Commit fails with ErrFull, for all mailboxes of the message; one larger than the limit is as with SkipFull
+	DeferFull WhenFull = 1 // no entry, and the message is to come again: see Placement.Waits; one larger than the limit is as with SkipFull
 	MakeRoom  WhenFull = 2 // the oldest entries that are not held are deleted; where that does not suffice, as SkipFull
 )
 
@@ -25,9 +25,6 @@ type Quota struct {
 
 // defers says whether a message that has no room is to wait. One that never will have any would wait until the MTA gives it up.
 func (q Quota) defers(size uint64) bool { return q.WhenFull == DeferFull && size <= q.Limit }
-
-// ErrFull says that a mailbox has no room for a message and that its quota wants the message deferred.
-var ErrFull = errors.New("mailbox is full")
 
 // thresholds are the percentages of a quota whose crossing a Placement tells.
 var thresholds = [...]uint64{100, 90, 75}

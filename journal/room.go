@@ -9,7 +9,6 @@ import (
 	"iter"
 	"math"
 	"slices"
-	"sync"
 
 	"copialettere/journal/kv"
 )
@@ -21,11 +20,19 @@ import (
 // rooms are locks of the mailboxes for which room is being made, one for many of them.
 type rooms struct {
 	seed  maphash.Seed
-	locks [64]sync.Mutex
+	locks [64]lock
 }
 
-func (r *rooms) of(mailbox string) *sync.Mutex {
-	return &r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
+func newRooms() (r rooms) {
+	r.seed = maphash.MakeSeed()
+	for i := range r.locks {
+		r.locks[i] = newLock()
+	}
+	return r
+}
+
+func (r *rooms) of(mailbox string) lock {
+	return r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
 }
 
 // roomGroup is how many steps one update makes.
