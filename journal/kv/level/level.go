@@ -301,6 +301,11 @@ func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error)
 	if wait, ok := e.dropping[name]; ok {
 		return nil, wait, nil
 	}
+	if e.strangers[name] != nil {
+		if some, err := holdsAnything(e.path(name)); err == nil && !some {
+			delete(e.strangers, name) // moved away since
+		}
+	}
 	if !create && !e.has(name) {
 		return nil, nil, fmt.Errorf("volume %s: %w", name, kv.ErrNoVolume)
 	}

@@ -344,8 +344,8 @@ func TestPutBack(t *testing.T) {
 	if err := os.RemoveAll(stranger); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Forget(t.Context(), "2025-01"); err != nil {
-		t.Errorf("Forget of a stranger that is gone: %v", err)
+	if _, err := e.Volume(t.Context(), "2025-01", false); !errors.Is(err, kv.ErrNoVolume) {
+		t.Errorf("a stranger that was moved away: %v, want that there is no such volume", err)
 	}
 	if got, err := e.Volumes(t.Context()); err != nil || fmt.Sprint(got) != "[2026-10 2026-11]" {
 		t.Errorf("volumes: %v, %v", got, err)
