@@ -183,7 +183,11 @@ func (in *invocation) printMailbox(m httpd.MailboxView) {
 	if m.Changed != nil && !*m.Changed {
 		state += ", nothing changed"
 	}
-	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s\n", m.Mailbox, state, m.Entries, sizeText(m.Bytes))
+	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s", m.Mailbox, state, m.Entries, sizeText(m.Bytes))
+	if len(m.PassedOver) > 0 {
+		fmt.Fprintf(in.stdout, " without the months %v, which can not be read", m.PassedOver)
+	}
+	fmt.Fprintln(in.stdout)
 }
 
 func (in *invocation) printSettings(m httpd.MailboxView) {

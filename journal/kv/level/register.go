@@ -273,12 +273,17 @@ func readTag(folder string) (string, error) {
 	return strings.TrimSuffix(string(b), "\n"), err
 }
 
-// holdsAnything says whether a folder is there and not empty.
+// holdsAnything says whether a folder is there and not empty, or a file in its place.
 func holdsAnything(path string) (bool, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
+	case err != nil:
+		return false, err
+	case !info.IsDir():
+		return true, nil
 	}
+	f, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
