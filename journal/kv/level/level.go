@@ -32,7 +32,8 @@
 //
 // The register says which stores the archive has, by the tags in their folders. It is {"format": 1, "archive": ID, "stores": {NAME:
 // {"tag": TAG, "state": STATE}}}. A store without a state must be there: where its folder is absent, empty, or has another tag, the store is
-// an error that names it, and never made anew; it is tried again, at most once a second, until it is back. A store is made in the order of:
+// an error that names it, and never made anew; it is tried again, at most once a second, until it is back. Of an open store that is looked at
+// each minute. A store is made in the order of:
 // register with the state "making", folder, tag, database, register without the state; only then it is handed out. It is dropped in the order
 // of: rename, register, removal of the files. A crash between leaves what Open, or the next one who asks for it, finishes. The register is
 // written under another name, synced, and renamed, and its folder is synced.
@@ -509,9 +510,18 @@ func (e *Engine) closeIdle() {
 			if s.name != settingsName {
 				volumes++
 			}
-			s.closeIfIdle(idleCheck{since: time.Now().Add(-e.opts.IdleAfter), keep: keep})
+			s.closeIfIdle(idleCheck{since: time.Now().Add(-e.opts.IdleAfter), keep: keep, gone: e.gone(s.name)})
 		}
 	}
+}
+
+// gone says what is wrong with the folder of an open store; nil for nothing. Its files would take writes although nobody finds them again.
+func (e *Engine) gone(name string) error {
+	entry, ok := e.entry(name)
+	if !ok {
+		return nil // it is being dropped
+	}
+	return e.checkTag(name, entry)
 }
 
 // openStores returns the stores whose database is open now.
