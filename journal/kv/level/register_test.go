@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -564,4 +565,24 @@ func TestStepKills(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOldBackup puts a volume back from a backup that is older than its tag, as the error tells.
+func TestOldBackup(t *testing.T) {
+	f := closedArchive(t)
+	if err := os.Remove(filepath.Join(f.dir, "2026-10", tagName)); err != nil {
+		t.Fatal(err)
+	}
+	e := f.Open(t)
+	defer e.Close()
+	_, err := e.Volume(t.Context(), "2026-10", false)
+	if !errors.Is(err, kv.ErrUnavailable) {
+		t.Fatalf("Volume: %v, want unavailable", err)
+	}
+	_, command, _ := strings.Cut(err.Error(), "write that: ")
+	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v %s", command, err, out)
+	}
+	time.Sleep(retryAfter)
+	wantName(t, e, "2026-10")
 }
