@@ -30,6 +30,12 @@ type CertificationView struct {
 	Events      []string        `json:"events,omitempty"`       // of a REM message
 	DataError   string          `json:"data_error,omitempty"`   // why the certification data are not whole
 
+	// OtherDeliveries are further recipients that a receipt is about, and Omitted is how many recipients are not kept for their number. Unread
+	// is text of daticert.xml that was not taken for a fact: a second value of what may stand once, and what was cut off.
+	OtherDeliveries []string      `json:"other_deliveries,omitempty"`
+	Omitted         int           `json:"recipients_omitted,omitempty"`
+	Unread          []ElementView `json:"unread,omitempty"`
+
 	// Contradictions are in what the header, which is outside the signature, and the certification data do not say the same.
 	Contradictions []ContradictionView `json:"contradictions,omitempty"`
 	HeaderConflict bool                `json:"header_conflict,omitempty"` // the header contradicts itself: two classes
@@ -49,6 +55,12 @@ type CertificationView struct {
 type RecipientView struct {
 	Address string `json:"address"`
 	Kind    string `json:"kind"` // "certificato" or "esterno"
+}
+
+// ElementView is the text of an element of daticert.xml.
+type ElementView struct {
+	Element string `json:"element"`
+	Text    string `json:"text"`
 }
 
 // ContradictionView is one thing in which a header and the certification data of a message contradict each other.
@@ -110,6 +122,10 @@ func viewRecord(e *journal.Entry, r *pec.Record) *CertificationView {
 		v.ErrorDetail, v.Subject, v.Replies, v.Received, v.Date, v.Zone = c.ErrorDetail, c.Subject, c.Replies, c.Received, c.Date, c.Zone
 		for _, one := range c.Recipients {
 			v.Recipients = append(v.Recipients, RecipientView{one.Address, one.Kind})
+		}
+		v.OtherDeliveries, v.Omitted = c.OtherDeliveries, c.Omitted
+		for _, one := range c.Unread {
+			v.Unread = append(v.Unread, ElementView{one.Name, one.Text})
 		}
 	}
 	v.HeaderConflict = m.Declared.Conflict

@@ -75,6 +75,9 @@ const (
 	tagDelivery
 	tagReceived
 	tagErrorDetail
+	tagOtherDelivery
+	tagUnread
+	tagOmitted
 )
 
 // The tags inside tagSignature, tagREM, tagEvidence and tagRecipient.
@@ -203,6 +206,18 @@ func (c *Certification) encode() []byte {
 	e.time(tagDataTime, c.Time)
 	for _, address := range c.Received {
 		e.bytes(tagReceived, []byte(address))
+	}
+	for _, address := range c.OtherDeliveries {
+		e.bytes(tagOtherDelivery, []byte(address))
+	}
+	for _, u := range c.Unread {
+		var inner encoder
+		inner.string(tagName, u.Name)
+		inner.string(tagValue, u.Text)
+		e.bytes(tagUnread, inner)
+	}
+	if c.Omitted > 0 {
+		e.index(tagOmitted, c.Omitted)
 	}
 	return e
 }
@@ -399,6 +414,14 @@ func (c *Certification) decodeField(tag byte, value []byte) (err error) {
 		c.Time, err = decodeTime(value)
 	case tagReceived:
 		c.Received = append(c.Received, string(value))
+	case tagOtherDelivery:
+		c.OtherDeliveries = append(c.OtherDeliveries, string(value))
+	case tagUnread:
+		var f Field
+		err = decodeFields(value, f.decodeField)
+		c.Unread = append(c.Unread, Element{Name: f.Name, Text: f.Value})
+	case tagOmitted:
+		c.Omitted, err = decodeIndex(value)
 	default:
 		setText(c.fields(), tag, value)
 	}

@@ -40,7 +40,7 @@ type Message struct {
 
 // Read reads a message from its bytes, its part table and its top-level header. It looks only at the top level and the parts directly
 // inside the signed part (for a message without a signature that declares a class: directly inside the message). It never fails: what
-// is wrong with the message is told in the result. It reads at most 256 KiB of daticert.xml, 1 MiB of the header of postacert.eml, 8
+// is wrong with the message is told in the result. It reads at most 4 MiB of daticert.xml, 1 MiB of the header of postacert.eml, 8
 // notifications about invoices of 256 KiB each, and of a REM message 16 evidences of 256 KiB each and 64 part headers of 8 KiB each;
 // none of these is held together.
 func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
@@ -110,13 +110,13 @@ func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 	}
 	if m.Daticert >= 0 {
 		var err error
-		if m.Data, err = ParseCertification(xmlReader(r, &t.Parts[m.Daticert])); err != nil {
+		if m.Data, err = readCertification(r, &t.Parts[m.Daticert]); err != nil {
 			m.DataError = "daticert.xml: " + err.Error()
 		}
 		return
 	}
 	for _, i := range others[:min(len(others), maxEvidence)] {
-		data, err := ParseCertification(xmlReader(r, &t.Parts[i]))
+		data, err := readCertification(r, &t.Parts[i])
 		if data != nil {
 			m.Daticert, m.Data = i, data
 			if err != nil {
@@ -133,6 +133,11 @@ func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 // bodyReader returns a reader of the body of a part as it stands in the message.
 func bodyReader(r io.ReaderAt, p *part.Part) *io.SectionReader {
 	return io.NewSectionReader(r, p.Body, p.End-p.Body)
+}
+
+// readCertification reads a part as daticert.xml.
+func readCertification(r io.ReaderAt, p *part.Part) (*Certification, error) {
+	return parseCertification(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset())
 }
 
 // xmlReader returns a reader of XML in UTF-8: bytes that are none are taken as Windows-1252, as for text.

@@ -291,7 +291,7 @@ func TestVariants(t *testing.T) {
 			pec.Accettazione, pec.Ordinary, pec.ResultVerified, "-"},
 		{"unknown type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, `tipo="posta-nuova"`)), pec.PostaCertificata,
 			pec.Ordinary, pec.ResultVerified, "posta-nuova"},
-		{"no type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, ``)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
+		{"no type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, ``)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, ""},
 		{"daticert.xml that is no XML", envelope(xml("<?xml", "\x00\x01")), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
 		{"anomaly with a daticert.xml that is no XML", envelope(pectest.Variation{Certificate: func(string) string { return "x" },
 			Header: func(h []string) []string {
@@ -517,8 +517,8 @@ func FuzzRead(f *testing.F) {
 		}
 		if m.Postacert >= 0 {
 			if r, inner, err := pec.Enclosed(bytes.NewReader(message), table, m.Postacert); err == nil {
-				if _, err := pec.BriefHashes(r, inner, r, inner); err != nil {
-					t.Errorf("hashes: %v", err)
+				if checks, err := pec.BriefHashes(r, inner, r, inner); err != nil || pec.WorstHash(checks) != pec.HashMatch {
+					t.Errorf("hashes: %v, %+v", err, checks)
 				}
 				if _, err := inner.AppendBinary(nil); err != nil {
 					t.Errorf("table of the enclosed message: %v", err)
