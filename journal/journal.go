@@ -180,7 +180,7 @@ func (j *Journal) Suspend(cause error) {
 func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
 	s, err := j.engine.Volume(ctx, m, create)
 	if errors.Is(err, kv.ErrNoVolume) {
-		return nil, fmt.Errorf("open volume %s: %w", m, err)
+		return nil, err
 	}
 	if err != nil {
 		return nil, j.monthFault(ctx, m, err, true)
