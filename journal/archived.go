@@ -27,7 +27,7 @@ func (d *Draft) Archived(ctx context.Context, env Envelope, intents []Intent) ([
 		}
 		for i := range entries {
 			if err == nil && !placements[i].done() {
-				placements[i], err = archivedIn(ctx, s, m, &entries[i])
+				placements[i], err = d.j.archivedIn(ctx, s, m, &entries[i])
 			}
 		}
 		if err != nil {
@@ -38,7 +38,7 @@ func (d *Draft) Archived(ctx context.Context, env Envelope, intents []Intent) ([
 }
 
 // archivedIn looks for a delivery in one volume.
-func archivedIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (Placement, error) {
+func (j *Journal) archivedIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (Placement, error) {
 	v, err := s.Get(ctx, e.delivery)
 	if errors.Is(err, kv.ErrNotFound) {
 		return Placement{}, nil
@@ -57,7 +57,7 @@ func archivedIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (Plac
 		return Placement{}, err
 	}
 	// It is in the journal, whether or not that can be noted.
-	if noted, err := repeatIn(ctx, s, m, e); err == nil {
+	if noted, err := j.repeatIn(ctx, s, m, e); err == nil {
 		return noted, nil
 	}
 	return Placement{Ref: ref, Found: true}, nil

@@ -14,6 +14,9 @@ import (
 // ErrHeld says that an entry, or one of those that an act is about, is under a hold.
 var ErrHeld = errors.New("held")
 
+// errHoldUnknown says that Options.MailboxHeld failed, which is the fault of no month.
+var errHoldUnknown = errors.New("nobody knows of a hold")
+
 // Holding is a hold on an entry.
 type Holding struct {
 	Ref
@@ -82,7 +85,7 @@ func (c *change) mailboxHeld(mailbox string) (bool, error) {
 	}
 	held, err := c.j.mailboxHeld(c.ctx, mailbox)
 	if err != nil {
-		return false, fmt.Errorf("hold of %s: %w", mailbox, err)
+		return false, fmt.Errorf("%w of %s: %w", errHoldUnknown, mailbox, err)
 	}
 	if c.holds == nil {
 		c.holds = make(map[string]bool)

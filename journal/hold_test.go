@@ -402,6 +402,21 @@ func TestHoldUnknown(t *testing.T) {
 	wantErr(t, "retention", err, unknown)
 	_, err = f.try(sized("2", 600), "t2", limited(mario, 1000, MakeRoom))
 	wantErr(t, "make room", err, unknown)
+	// Asked the second time, within the Update.
+	var asked atomic.Int32
+	f.mailboxHeld = func(context.Context, string) (bool, error) {
+		if asked.Add(1) == 1 {
+			return false, nil
+		}
+		return false, unknown
+	}
+	f.clock.set(november.AddDate(0, 1, 0))
+	_, err = f.try(sized("2", 600), "t2", limited(mario, 1000, MakeRoom))
+	wantErr(t, "make room in an old month", err, unknown)
+	var passed *MonthError
+	if errors.As(err, &passed) {
+		t.Errorf("it is the fault of %s", passed.Month)
+	}
 	if list := f.list(mario); len(list) != 1 || list[0].Ref != r {
 		t.Errorf("entries %v", list)
 	}
