@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"copialettere/cmd/copialettere/e2e/rig"
@@ -21,10 +22,12 @@ type transaction struct {
 	message []byte
 }
 
-// recorder is an LMTP server in the place of the hook. It announces what the hook announces and accepts everything.
+// recorder is an LMTP server in the place of the hook, or of the mailstore. It announces what the hook announces and accepts everything,
+// save that it refuses messages for now, after the dot, while refusing is set.
 type recorder struct {
 	listener net.Listener
 	workers  sync.WaitGroup
+	refusing atomic.Bool
 
 	mu          sync.Mutex
 	seen        []transaction         // guarded by mu
@@ -110,8 +113,12 @@ func (r *recorder) serve(connection net.Conn) {
 			r.mu.Lock()
 			r.seen = append(r.seen, current)
 			r.mu.Unlock()
+			reply := "250 2.0.0 recorded"
+			if r.refusing.Load() {
+				reply = "451 4.2.0 not now"
+			}
 			for range current.lines {
-				text.PrintfLine("250 2.0.0 recorded")
+				text.PrintfLine("%s", reply)
 			}
 			current = transaction{}
 		case "QUIT":
