@@ -79,9 +79,13 @@ type candidate struct {
 	*Entry
 	parts    []byte // its part table, encoded
 	delivery []byte // its delivery key
+	key      Digest // the same, without what makes it a key of the store
 	validity uint32 // for its folder, if that is new
 	quota    Quota
 	noRoom   bool // and none can be made
+
+	older     []Digest   // deliveries of what the message was before it was requeued
+	elsewhere []delivery // those of them that are in other months
 }
 
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
@@ -109,11 +113,16 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 			return nil, err
 		}
 		e := intents[i].of(common)
-		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
+		key := deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)
+		entries[i] = candidate{
+			Entry: e, parts: parts, delivery: deliveryKey(e.Mailbox, key), key: key, quota: intents[i].Quota, older: d.olderDeliveries(e),
+		}
 	}
 	placements, err := d.repeated(ctx, entries)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.olderElsewhere(ctx, entries); err != nil {
 		return nil, err
 	}
 	skips, later := recordGroup(skips)
@@ -134,6 +143,11 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err := d.j.recordIn(ctx, d.volume, later); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	for i := range entries {
+		if len(entries[i].elsewhere) > 0 && placements[i].Skipped == "" {
+			d.supersedeElsewhere(ctx, &entries[i], placements[i])
+		}
+	}
 	return placements, nil
 }
 
@@ -143,6 +157,9 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	locks := lockRecords(make([]string, 0, len(entries)+len(skips)), skips)
 	for _, e := range entries {
 		locks = append(locks, e.Mailbox)
+	}
+	if len(d.below) > 0 {
+		locks = append(locks, movesLock)
 	}
 	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
 	var room *sync.Mutex
@@ -182,6 +199,8 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 				}
 			}
 		case errors.Is(err, errUsageUnknown):
+		case errors.Is(err, errRefile):
+			locks = append(locks, movesLock)
 		case errors.As(err, &noRoom):
 			c := noRoom.candidate
 			if next := d.j.rooms.of(c.Mailbox); next != room {
@@ -309,11 +328,16 @@ func (in *Intent) of(e Entry) *Entry {
 func (c *change) place(e *candidate) (Placement, error) {
 	switch v, err := c.Get(e.delivery); {
 	case err == nil:
-		if _, gone := isTombstone(v); gone {
-			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
-		}
 		found := *e.Entry
-		if found.Ref, err = decodePlace(e.Mailbox, e.Month, v); err != nil {
+		if place, gone := isTombstone(v); gone {
+			found.Ref, err = c.returned(e.Mailbox, place)
+			if errors.Is(err, ErrNotFound) {
+				return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+			}
+		} else {
+			found.Ref, err = decodePlace(e.Mailbox, e.Month, v)
+		}
+		if err != nil {
 			return Placement{}, err
 		}
 		switch err := repeat(c, &found); {
@@ -326,7 +350,15 @@ func (c *change) place(e *candidate) (Placement, error) {
 	case !errors.Is(err, kv.ErrNotFound):
 		return Placement{}, err
 	}
-	used, ok, err := c.take(e.Mailbox, uint64(e.Size), e.quota.Limit)
+	older, err := c.older(e.Entry, e.older)
+	if err != nil {
+		return Placement{}, err
+	}
+	limit := e.quota.Limit
+	if limit > 0 {
+		limit += freed(older)
+	}
+	used, ok, err := c.take(e.Mailbox, uint64(e.Size), limit)
 	if err != nil {
 		return Placement{}, err
 	}
@@ -343,8 +375,15 @@ func (c *change) place(e *candidate) (Placement, error) {
 	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {
 		return Placement{}, err
 	}
+	if err := c.supersede(older, delivery{e.Month, e.key}); err != nil {
+		return Placement{}, err
+	}
+	o := outcome{state: Unknown, withdrawal: true, transaction: e.Transaction, supersedes: e.elsewhere}
+	for _, old := range older {
+		o.supersedes = append(o.supersedes[:len(o.supersedes):len(o.supersedes)], delivery{e.Month, old.key})
+	}
 	c.Put(entryKey(e.Ref), e.encode(e.parts))
-	c.Put(outcomeKey(e.Ref), outcome{state: Unknown, withdrawal: true, transaction: e.Transaction}.encode())
+	c.Put(outcomeKey(e.Ref), o.encode())
 	c.Put(e.delivery, encodePlace(e.Ref))
 	putLinks(c, e.Entry)
 	return Placement{Ref: e.Ref, Crossed: e.quota.crossed(used, uint64(e.Size))}, nil
@@ -415,7 +454,7 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 			if placements[i].done() {
 				continue
 			}
-			if placements[i], err = repeatIn(ctx, s, m, &entries[i]); err != nil {
+			if placements[i], err = d.j.repeatIn(ctx, s, m, &entries[i]); err != nil {
 				return nil, fmt.Errorf("look for a repetition in %s: %w", m, err)
 			}
 		}
@@ -424,22 +463,27 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 }
 
 // repeatIn looks for a delivery in the volume of another month, and notes the repetition there.
-func repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
+func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
 	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
 		return Placement{}, err
 	}
-	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error {
+	err = j.update(ctx, s, m, []string{e.Mailbox, movesLock}, func(tx *change) error {
 		// The entry may have been moved or deleted since.
 		v, err := tx.Get(e.delivery)
 		if err != nil {
 			return err
 		}
-		if _, gone := isTombstone(v); gone {
-			p = Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}
-			return nil
-		}
 		again := *e.Entry
-		if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
+		if place, gone := isTombstone(v); gone {
+			again.Ref, err = tx.returned(e.Mailbox, place)
+			if errors.Is(err, ErrNotFound) {
+				p = Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}
+				return nil
+			}
+		} else {
+			again.Ref, err = decodePlace(e.Mailbox, m, v)
+		}
+		if err != nil {
 			return err
 		}
 		p = Placement{Ref: again.Ref, Found: true}

@@ -7,7 +7,7 @@
 //	GET  /v1/mailboxes                              all mailboxes that were ever set up
 //	GET  /v1/mailbox?mailbox=ADDR                   one mailbox, with its changes
 //	GET  /v1/log?mailbox=ADDR                       the changes of a mailbox, oldest first
-//	GET  /v1/list?mailbox=ADDR                      entries
+//	GET  /v1/list?mailbox=ADDR[&all=true]           entries; with all, also those that a newer one superseded
 //	GET  /v1/message?mailbox=ADDR&folder=F&uid=N    the bytes of a message
 //	POST /v1/message/ACT?mailbox=ADDR&folder=F&uid=N&who=WHO  move (to=FOLDER), delete, undelete, hold or release (reason=TEXT) a message
 //	GET  /v1/why?mailbox=ADDR[&message_id=ID]       what was decided, and why
