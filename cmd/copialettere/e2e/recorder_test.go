@@ -27,6 +27,7 @@ type transaction struct {
 type recorder struct {
 	listener net.Listener
 	workers  sync.WaitGroup
+	keywords []string // announced beside the usual ones
 	refusing atomic.Bool
 
 	mu          sync.Mutex
@@ -37,8 +38,12 @@ type recorder struct {
 // startRecorder listens on the socket, for the user postfix.
 func startRecorder(t *testing.T, socket string) *recorder {
 	t.Helper()
-	listener := rig.ListenUnix(t, socket)
-	r := &recorder{listener: listener, connections: make(map[net.Conn]struct{})}
+	return record(rig.ListenUnix(t, socket))
+}
+
+// record serves a listener, until stop.
+func record(listener net.Listener, keywords ...string) *recorder {
+	r := &recorder{listener: listener, keywords: keywords, connections: make(map[net.Conn]struct{})}
 	r.workers.Go(func() {
 		for {
 			connection, err := listener.Accept()
@@ -91,8 +96,11 @@ func (r *recorder) serve(connection net.Conn) {
 		verb, rest, _ := strings.Cut(line, " ")
 		switch strings.ToUpper(verb) {
 		case "LHLO":
-			text.PrintfLine("250-recorder\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-SIZE\r\n" +
-				"250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE")
+			text.PrintfLine("250-recorder\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-SIZE")
+			for _, keyword := range r.keywords {
+				text.PrintfLine("250-%s", keyword)
+			}
+			text.PrintfLine("250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE")
 		case "XFORWARD":
 			current.forward = append(current.forward, strings.Fields(rest)...)
 			text.PrintfLine("250 2.0.0 ok")
