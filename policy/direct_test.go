@@ -449,7 +449,7 @@ func FuzzJudge(f *testing.F) {
 			return got
 		}
 		judge(top + hop + tail) // any header at all
-		hosts := p.redirectFrom
+		hosts := p.rules().redirectFrom
 		if a := parseClient(client); a.IsValid() && hosts[0].Contains(a) || strings.Contains(top+hop, "198.51.100.") {
 			return // the mark of a redirect counts below that hop, and the hop is trusted
 		}

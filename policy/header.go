@@ -21,7 +21,7 @@ type evidence struct {
 //
 // A Delivered-To counts only below such a Received without a client: local(8) writes the one when it sends a message on, and the MTA puts the
 // other on top of it. One at the very top was there when the message was handed in, as in a file that a mailstore has exported.
-func (p *Policy) examine(o Origin) evidence {
+func (p *rules) examine(o Origin) evidence {
 	var trusted, pending evidence // pending is what was found since the last Received
 	queueID := attribute(o.QueueID)
 	client := parseClient(o.ClientAddr)
@@ -78,7 +78,7 @@ func attribute(s string) string {
 	return s
 }
 
-func (p *Policy) redirectsCome(client netip.Addr) bool {
+func (p *rules) redirectsCome(client netip.Addr) bool {
 	for _, prefix := range p.redirectFrom {
 		if client.IsValid() && prefix.Contains(client) {
 			return true
