@@ -130,7 +130,7 @@ func (t *transaction) journalTime() (context.Context, context.CancelFunc) {
 
 // journalError does what the operator wants when the journal can not take a message: defer it, or deliver it with a gap on record.
 func (t *transaction) journalError(err error, intents []journal.Intent, skips []journal.Record) error {
-	if !t.s.c.server.config.DeliverOnJournalError || t.ctx.Err() != nil {
+	if !t.s.c.server.deliver.Load() || t.ctx.Err() != nil {
 		return err
 	}
 	gaps := make([]journal.Record, len(intents))

@@ -26,7 +26,6 @@ func ordinary() *classification {
 func (t *transaction) classify() (*classification, error) {
 	ctx, cancel := t.journalTime()
 	defer cancel()
-	config := &t.s.c.server.config
 	table, body := t.draft.Finish()
 	if err := t.draft.Err(); err != nil {
 		return nil, err
@@ -43,7 +42,7 @@ func (t *transaction) classify() (*classification, error) {
 			return nil, fmt.Errorf("verify signature: %w", err)
 		}
 	}
-	c.class = pec.Believed(config.Trust, m.Class, c.record.Verified())
+	c.class = pec.Believed(t.pec.Trust, m.Class, c.record.Verified())
 	if m.Class != pec.Ordinary || c.class != pec.Ordinary || t.s.direction() == journal.Sent {
 		c.links = links(m.Links())
 	}
