@@ -201,7 +201,8 @@ func (a *admin) turn(w http.ResponseWriter, r *http.Request, f func(context.Cont
 		if err != nil {
 			return MailboxView{}, err
 		}
-		a.changed()
+		// It answers with what the change made of the mailbox, and not with what follows from it.
+		defer a.changed()
 		v, err := a.withChanges(ctx, address)
 		v.Changed = &changed
 		return v, err
