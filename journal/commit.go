@@ -79,7 +79,6 @@ type candidate struct {
 	*Entry
 	parts    []byte // its part table, encoded
 	delivery []byte // its delivery key
-	key      Digest // the same, without what makes it a key of the store
 	validity uint32 // for its folder, if that is new
 	quota    Quota
 	noRoom   bool // and none can be made
@@ -113,10 +112,8 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 			return nil, err
 		}
 		e := intents[i].of(common)
-		key := deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)
-		entries[i] = candidate{
-			Entry: e, parts: parts, delivery: deliveryKey(e.Mailbox, key), key: key, quota: intents[i].Quota, older: d.olderDeliveries(e),
-		}
+		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota, older: d.olderDeliveries(e)}
 	}
 	placements, err := d.repeated(ctx, entries)
 	if err != nil {
@@ -375,7 +372,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {
 		return Placement{}, err
 	}
-	if err := c.supersede(older, delivery{e.Month, e.key}); err != nil {
+	if err := c.supersede(older, e.deliveredIn(e.Month)); err != nil {
 		return Placement{}, err
 	}
 	o := outcome{state: Unknown, withdrawal: true, transaction: e.Transaction, supersedes: e.elsewhere}

@@ -308,15 +308,12 @@ func (o outcome) encode() []byte {
 	if o.refused {
 		flags |= 2
 	}
-	if len(o.supersedes) > 0 {
-		flags |= 4
+	if len(o.supersedes) == 0 {
+		return append([]byte{byte(o.state), flags}, o.transaction...)
 	}
-	b := []byte{byte(o.state), flags}
-	if len(o.supersedes) > 0 {
-		b = append(b, byte(len(o.supersedes)))
-		for _, d := range o.supersedes {
-			b = d.append(b)
-		}
+	b := []byte{byte(o.state), flags | 4, byte(len(o.supersedes))}
+	for _, d := range o.supersedes {
+		b = d.append(b)
 	}
 	return append(b, o.transaction...)
 }

@@ -57,6 +57,11 @@ func decodeDelivery(b []byte) (d delivery, err error) {
 	return d, nil
 }
 
+// deliveredIn returns the delivery of an entry whose volume is that of the month.
+func (e *candidate) deliveredIn(m kv.Month) delivery {
+	return delivery{m, Digest(e.delivery[len(e.delivery)-len(Digest{}):])}
+}
+
 // belowHash takes the digest of what lies below a field on top, while the message passes.
 type belowHash struct {
 	skip int // bytes that are still above
@@ -135,7 +140,7 @@ func (d *Draft) olderElsewhere(ctx context.Context, entries []candidate) error {
 
 // supersedeElsewhere has an entry that is in the journal supersede older ones in other months. One that can not be written now stays as it is.
 func (d *Draft) supersedeElsewhere(ctx context.Context, e *candidate, p Placement) {
-	by := delivery{p.Month, e.key}
+	by := e.deliveredIn(p.Month)
 	for _, old := range e.elsewhere {
 		err := d.j.act(ctx, Ref{Mailbox: e.Mailbox, Month: old.month}, func(c *change) error {
 			older, err := c.older(e.Entry, []Digest{old.key})
