@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"copialettere/journal/httpd"
+	"copialettere/policy/pec"
 	"copialettere/policy/pec/pectest"
 )
 
@@ -172,6 +174,30 @@ func TestQuota(t *testing.T) {
 	}
 }
 
+// TestListTellsOfOddCertification looks at what list shows of a receipt whose certification data are not as they ought to be, and whose header
+// begins with 300 kB of References.
+func TestListTellsOfOddCertification(t *testing.T) {
+	office, c := chain(t)
+	p := pecPlace(t, "signature", office.Authority.PEM())
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	odd := c.Notice(pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "bruno@beta.test", Variation: pectest.Variation{
+		Certificate: func(s string) string {
+			return strings.NewReplacer("<oggetto>", "<oggetto>a < b & c <d ", "</consegna>", "</consegna><consegna>carla@gamma.test</consegna>",
+				"</identificativo>", "</identificativo><identificativo>altro@alpha.test</identificativo>").Replace(s)
+		}}})
+	p.deliver("References: "+strings.Repeat("<0123456789@alpha.test>\r\n ", 300<<10/26)+"\r\n"+string(odd), anna, anna)
+	list := p.entries(anna)
+	if len(list) != 1 || list[0].Certification == nil || list[0].Class != "avvenuta-consegna" || list[0].Subject == "" || list[0].MessageID == "" {
+		t.Fatalf("got %+v", list)
+	}
+	got := list[0].Certification
+	if got.DataError != "" || got.Delivery != "bruno@beta.test" || !slices.Equal(got.OtherDeliveries, []string{"carla@gamma.test"}) ||
+		!strings.HasPrefix(got.Identifier, "opec288.") || !slices.Equal(got.Unread, []httpd.ElementView{{Element: "identificativo", Text: "altro@alpha.test"}}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestListTellsOfCertification looks at what list shows of certified mail: for people its class and signature, with -json all that was
 // found at arrival.
 func TestListTellsOfCertification(t *testing.T) {
@@ -190,7 +216,8 @@ func TestListTellsOfCertification(t *testing.T) {
 		Type: "avvenuta-consegna", Error: "nessuno", Sender: "anna@alpha.test", Delivery: "bruno@beta.test", ReceiptKind: "completa",
 		Recipients: []httpd.RecipientView{{Address: "bruno@beta.test", Kind: "certificato"}, {Address: "carla@gamma.test", Kind: "certificato"}},
 		Provider:   "Beta certificata", Identifier: "opec288.20261103101112.00001.310.1.63@alpha.test", MessageID: "<client.1@alpha.test>",
-		Signer: "CN=Beta certificata,O=Beta certificata,C=IT",
+		Signer:  "CN=Beta certificata,O=Beta certificata,C=IT",
+		Subject: "Contratto", Replies: anna, Date: "03/11/2026 10:12:12", Zone: "+0100",
 	}
 	for i, reason := range []string{"", "the message was changed after it was signed"} {
 		got := *list[i].Certification

@@ -4,16 +4,19 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"copialettere/journal/httpd"
+	"copialettere/policy/pec"
 )
 
 const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-json]
 
 Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
-delivered (when, and by which kind of receipt), failed (and why), late, or waiting, past 12 or 24 hours. A brief delivery receipt is compared
-with the archived message. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them.
+delivered (when, and by which kind of receipt), not accepted or failed (when, and why), late (told when), or waiting, past 12 or 24 hours.
+A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its
+hash; else what is not is named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -51,8 +54,11 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		if r.Delivered != nil {
 			fmt.Fprintf(in.stdout, " %s (%s)", r.Delivered.Local().Format(time.DateTime), printable(r.Receipt))
 		}
+		if t := timeOfStatus(r); t != nil {
+			fmt.Fprint(in.stdout, " ", t.Local().Format(time.DateTime))
+		}
 		if r.Brief != "" {
-			fmt.Fprintf(in.stdout, ", compared with the archived message: %s", r.Brief)
+			fmt.Fprintf(in.stdout, ", compared with the archived message: %s%s", r.Brief, briefParts(r.Brief, r.BriefParts))
 		}
 		if r.Reason != "" {
 			fmt.Fprintf(in.stdout, ": %s", printable(r.Reason))
@@ -65,4 +71,46 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		}
 		fmt.Fprintln(in.stdout)
 	}
+}
+
+// briefParts names what a brief receipt does not agree on, and the result of each where it is not that of the whole.
+func briefParts(whole string, parts []httpd.BriefPart) string {
+	var b strings.Builder
+	for i, p := range parts {
+		if b.WriteString(", "); i == 0 {
+			b.Reset()
+			b.WriteString(" (")
+		}
+		switch {
+		case p.Field != "":
+			b.WriteString(p.Field)
+		case p.Part != "":
+			b.WriteString("part " + p.Part)
+		default:
+			b.WriteString("part " + p.ReceiptPart + " of the receipt")
+		}
+		if p.Name != "" {
+			fmt.Fprintf(&b, " %q", printable(p.Name))
+		}
+		if p.Result != whole {
+			b.WriteString(" " + p.Result)
+		}
+	}
+	if len(parts) > 0 {
+		b.WriteString(")")
+	}
+	return b.String()
+}
+
+// timeOfStatus returns when a message was refused, failed or was told to be late, where that is its state.
+func timeOfStatus(r httpd.PracticeOutcome) *time.Time {
+	switch r.Status {
+	case pec.StatusRefused:
+		return r.Refused
+	case pec.StatusFailed:
+		return r.Failed
+	case pec.StatusLate12, pec.StatusLate24:
+		return r.Late
+	}
+	return nil
 }

@@ -32,7 +32,8 @@ keys were taken, and which differ but need a restart. A file with an error chang
 
   received.on_journal_error, received.redirect_header, received.redirect_from, received.keep_skips
   sent.on_journal_error, sent.login_domain
-  log.level, rights.owner, pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle
+  log.level, rights.owner
+  pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
   domain: all of a [[domain]] but its next_hop; and one that is new, or was taken out, unless it has a next_hop
 
@@ -68,7 +69,7 @@ func runServe(ctx context.Context, in *invocation, args []string) error {
 func newLogger(in *invocation, c *config.Config, level slog.Leveler) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(in.stderr, options))
+		return slog.New(slog.NewJSONHandler(jsonEscaper{in.stderr}, options))
 	}
 	return slog.New(slog.NewTextHandler(in.stderr, options))
 }

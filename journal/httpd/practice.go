@@ -50,10 +50,14 @@ type PracticeOutcome struct {
 	Delivered *time.Time `json:"delivered,omitempty"`
 	Receipt   string     `json:"receipt,omitempty"` // kind of the delivery receipt: "completa", "breve" or "sintetica"
 	Failed    *time.Time `json:"failed,omitempty"`
-	Reason    string     `json:"reason,omitempty"` // of a failure, refusal or delay
+	Refused   *time.Time `json:"refused,omitempty"` // by the sender's provider, with "not-accepted"
+	Late      *time.Time `json:"late,omitempty"`    // the last notice of delay
+	Reason    string     `json:"reason,omitempty"`  // of a failure, refusal or delay
 	// Brief is what comparing a brief receipt with the archived message gave: "match", "mismatch", "original not archived", or "not
-	// covered" where the message has a named part of which the receipt says nothing.
-	Brief string `json:"brief,omitempty"`
+	// covered" where the message has a part that the receipt has neither whole nor as a hash, or "other name" where a file that agrees has
+	// another name there. It is "match" only when everything in the message is accounted for; else BriefParts tells what is not.
+	Brief      string      `json:"brief,omitempty"`
+	BriefParts []BriefPart `json:"brief_parts,omitempty"`
 }
 
 // PracticeReceipt is one receipt of a practice.
@@ -207,6 +211,7 @@ func (p *PracticeView) describe(states pec.States, now time.Time) {
 func outcomeView(address string, o pec.Outcome, now time.Time) PracticeOutcome {
 	v := PracticeOutcome{Address: address, Kind: o.RecipientKind, Status: o.Status()}
 	v.Accepted, v.Delivered, v.Failed = timeOf(o.Accepted), timeOf(o.Delivered), timeOf(o.Failed)
+	v.Refused, v.Late = timeOf(o.Refused), timeOf(o.LateLast)
 	switch v.Status {
 	case pec.StatusDelivered:
 		v.Receipt = o.Delivered.Detail
@@ -235,53 +240,4 @@ func timeOf(f pec.Fact) *time.Time {
 		return nil
 	}
 	return &f.Time
-}
-
-// checkBrief compares the brief receipts of a practice with the message that was sent.
-func (a *admin) checkBrief(ctx context.Context, p *PracticeView) error {
-	for i := range p.Recipients {
-		r := p.brief[p.Recipients[i].Address]
-		if r == nil {
-			continue
-		}
-		result, err := a.briefResult(ctx, r, p.sent)
-		if err != nil {
-			return err
-		}
-		p.Recipients[i].Brief = string(result)
-	}
-	return nil
-}
-
-// briefResult is the worst result of the parts of a brief receipt.
-func (a *admin) briefResult(ctx context.Context, r *briefReceipt, sent *journal.Entry) (pec.HashResult, error) {
-	switch {
-	case sent == nil:
-		return pec.HashNoOriginal, nil
-	case r.record.Message.Postacert < 0:
-		// A brief receipt that encloses nothing proves nothing.
-		return pec.HashMismatch, nil
-	}
-	receipt, err := a.b.Journal.Body(ctx, r.entry)
-	if err != nil {
-		return "", err
-	}
-	inner, table, err := pec.Enclosed(receipt, &r.entry.Parts, r.record.Message.Postacert)
-	if err != nil {
-		return "", fmt.Errorf("open brief receipt: %w", err)
-	}
-	original, err := a.b.Journal.Body(ctx, sent)
-	if err != nil {
-		return "", err
-	}
-	checks, err := pec.BriefHashes(inner, table, original, &sent.Parts)
-	if err != nil {
-		return "", fmt.Errorf("compare brief receipt: %w", err)
-	}
-	for _, c := range checks {
-		if c.Result != pec.HashMatch {
-			return c.Result, nil
-		}
-	}
-	return pec.HashMatch, nil
 }

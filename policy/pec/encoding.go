@@ -47,6 +47,16 @@ const (
 	tagSignature
 )
 
+// More tags of the stored form.
+const (
+	tagReplyTo byte = iota + 40
+	tagInnerFrom
+	tagInnerSubject
+	tagInnerDate
+	tagInnerID
+	tagInvoice
+)
+
 // The tags inside tagData.
 const (
 	tagType byte = iota + 1
@@ -65,6 +75,9 @@ const (
 	tagDelivery
 	tagReceived
 	tagErrorDetail
+	tagOtherDelivery
+	tagUnread
+	tagOmitted
 )
 
 // The tags inside tagSignature, tagREM, tagEvidence and tagRecipient.
@@ -76,6 +89,17 @@ const (
 	tagSigningTime
 	tagIndexProvider
 	tagCertificate
+	tagRevocation
+	tagRevocationReason
+)
+
+// The tags inside tagInvoice.
+const (
+	tagInvoiceKind byte = iota + 1
+	tagInvoiceNotice
+	tagInvoiceFile
+	tagInvoiceIdentifier
+	tagInvoicePart
 )
 
 const (
@@ -140,6 +164,17 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	e.index(tagSigned, m.Signed)
 	e.index(tagDaticert, m.Daticert)
 	e.index(tagPostacert, m.Postacert)
+	for _, f := range m.Inner.fields() {
+		e.string(f.tag, *f.slot)
+	}
+	for i := range m.Invoices {
+		var inner encoder
+		for _, f := range m.Invoices[i].fields() {
+			inner.string(f.tag, *f.slot)
+		}
+		inner.index(tagInvoicePart, m.Invoices[i].Part)
+		e.bytes(tagInvoice, inner)
+	}
 	for _, v := range m.Evidence {
 		var inner encoder
 		inner.index(tagPart, v.Part)
@@ -172,12 +207,25 @@ func (c *Certification) encode() []byte {
 	for _, address := range c.Received {
 		e.bytes(tagReceived, []byte(address))
 	}
+	for _, address := range c.OtherDeliveries {
+		e.bytes(tagOtherDelivery, []byte(address))
+	}
+	for _, u := range c.Unread {
+		var inner encoder
+		inner.string(tagName, u.Name)
+		inner.string(tagValue, u.Text)
+		e.bytes(tagUnread, inner)
+	}
+	if c.Omitted > 0 {
+		e.index(tagOmitted, c.Omitted)
+	}
 	return e
 }
 
 func (s *Signature) encode() []byte {
 	var e encoder
 	e.string(tagResult, string(s.Result))
+	e.string(tagRevocation, string(s.Revocation))
 	for _, f := range s.fields() {
 		e.string(f.tag, *f.slot)
 	}
@@ -198,7 +246,16 @@ type textField struct {
 func (d *Declared) fields() []textField {
 	return []textField{{tagReceipt, &d.Receipt}, {tagTransport, &d.Transport}, {tagDeclaredKind, &d.ReceiptKind}, {tagReference, &d.Reference},
 		{tagSecurityCheck, &d.SecurityCheck}, {tagDeclaredSender, &d.Sender}, {tagFrom, &d.From}, {tagOwnID, &d.MessageID},
-		{tagInReplyTo, &d.InReplyTo}, {tagReferences, &d.References}}
+		{tagInReplyTo, &d.InReplyTo}, {tagReferences, &d.References}, {tagReplyTo, &d.ReplyTo}}
+}
+
+func (n *Inner) fields() []textField {
+	return []textField{{tagInnerFrom, &n.From}, {tagInnerSubject, &n.Subject}, {tagInnerDate, &n.Date}, {tagInnerID, &n.MessageID}}
+}
+
+func (n *InvoiceNotice) fields() []textField {
+	return []textField{{tagInvoiceKind, &n.Kind}, {tagInvoiceNotice, &n.File}, {tagInvoiceFile, &n.Invoice},
+		{tagInvoiceIdentifier, &n.Identifier}}
 }
 
 func (c *Certification) fields() []textField {
@@ -208,7 +265,8 @@ func (c *Certification) fields() []textField {
 }
 
 func (s *Signature) fields() []textField {
-	return []textField{{tagReason, &s.Reason}, {tagDigest, &s.Digest}, {tagIndexProvider, &s.Provider}}
+	return []textField{{tagReason, &s.Reason}, {tagDigest, &s.Digest}, {tagIndexProvider, &s.Provider},
+		{tagRevocationReason, &s.RevocationReason}}
 }
 
 func (v *Evidence) fields() []textField {
@@ -277,7 +335,7 @@ func decodeTime(value []byte) (time.Time, error) {
 
 func (r *Record) decodeField(tag byte, value []byte) (err error) {
 	m := &r.Message
-	if setText(m.Declared.fields(), tag, value) {
+	if setText(m.Declared.fields(), tag, value) || setText(m.Inner.fields(), tag, value) {
 		return nil
 	}
 	switch tag {
@@ -299,6 +357,10 @@ func (r *Record) decodeField(tag byte, value []byte) (err error) {
 		m.Daticert, err = decodeIndex(value)
 	case tagPostacert:
 		m.Postacert, err = decodeIndex(value)
+	case tagInvoice:
+		n := InvoiceNotice{Part: -1}
+		err = decodeFields(value, n.decodeField)
+		m.Invoices = append(m.Invoices, n)
 	case tagEvidence:
 		v := Evidence{Part: -1}
 		err = decodeFields(value, v.decodeField)
@@ -324,6 +386,15 @@ func (f *Field) decodeField(tag byte, value []byte) (err error) {
 	return err
 }
 
+func (n *InvoiceNotice) decodeField(tag byte, value []byte) (err error) {
+	if tag == tagInvoicePart {
+		n.Part, err = decodeIndex(value)
+	} else {
+		setText(n.fields(), tag, value)
+	}
+	return err
+}
+
 func (v *Evidence) decodeField(tag byte, value []byte) (err error) {
 	if tag == tagPart {
 		v.Part, err = decodeIndex(value)
@@ -343,6 +414,14 @@ func (c *Certification) decodeField(tag byte, value []byte) (err error) {
 		c.Time, err = decodeTime(value)
 	case tagReceived:
 		c.Received = append(c.Received, string(value))
+	case tagOtherDelivery:
+		c.OtherDeliveries = append(c.OtherDeliveries, string(value))
+	case tagUnread:
+		var f Field
+		err = decodeFields(value, f.decodeField)
+		c.Unread = append(c.Unread, Element{Name: f.Name, Text: f.Value})
+	case tagOmitted:
+		c.Omitted, err = decodeIndex(value)
 	default:
 		setText(c.fields(), tag, value)
 	}
@@ -353,6 +432,8 @@ func (s *Signature) decodeField(tag byte, value []byte) (err error) {
 	switch tag {
 	case tagResult:
 		s.Result = Result(value)
+	case tagRevocation:
+		s.Revocation = Revocation(value)
 	case tagWeak:
 		s.Weak = true
 	case tagSigningTime:

@@ -25,6 +25,11 @@ func records(t testing.TB) map[string]pec.Record {
 		m, _ := read(t, message)
 		list[name] = pec.Record{Message: *m, Signature: verify(t, v, message)}
 	}
+	list["invoice"] = pec.Record{Message: pec.Message{Class: pec.PostaCertificata, Signed: 1, Daticert: -1, Postacert: 2,
+		Inner:    pec.Inner{From: "f", Subject: "s", Date: "d", MessageID: "<m>"},
+		Invoices: []pec.InvoiceNotice{{Part: 5, Kind: "RC", File: "f", Invoice: "i", Identifier: "1"}, {Kind: "MT"}}}}
+	list["revoked"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, Signed: 1, Daticert: -1, Postacert: -1},
+		Signature: pec.Signature{Result: pec.ResultUntrusted, Revocation: pec.RevocationRevoked, RevocationReason: "revoked"}}
 	list["no data"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, DataError: "no daticert.xml", Signed: 1, Daticert: -1,
 		Postacert: 0}}
 	return list
@@ -67,12 +72,12 @@ func TestRecordIsFixed(t *testing.T) {
 			Declared: pec.Declared{Receipt: "a", From: "f", Conflict: true, REM: []pec.Field{{Name: "n", Value: "v"}}},
 			Evidence: []pec.Evidence{{Part: 4, Event: "e"}},
 			Data: &pec.Certification{Type: "t", Error: "e", Recipients: []pec.Recipient{{Address: "r", Kind: "k"}}, Time: at,
-				Received: []string{"x"}}},
+				Received: []string{"x"}, OtherDeliveries: []string{"d"}, Unread: []pec.Element{{Name: "n", Text: "t"}}, Omitted: 300}},
 		Signature: pec.Signature{Result: pec.ResultVerified, Weak: true, Digest: "d", SigningTime: at, Provider: "p", Chain: [][]byte{{1, 2}}},
 	}
 	const want = "01" + "010c616363657474617a696f6e65" + "020161" + "080166" + "0c0901016e020176030100" + "0d00" + "0f0101" + "100103" +
 		"1206030104040165" +
-		"1318" + "010174" + "020165" + "040601017202016b" + "0805e094cdae0d" + "0f0178" +
+		"1327" + "010174" + "020165" + "040601017202016b" + "0805e094cdae0d" + "0f0178" + "110164" + "1206" + "01016e" + "020174" + "1302ac02" +
 		"141d" + "01087665726966696564" + "040164" + "060170" + "0300" + "0505e094cdae0d" + "07020102"
 	b, err := r.AppendBinary(nil)
 	if err != nil || hex.EncodeToString(b) != want {
@@ -84,6 +89,26 @@ func TestRecordIsFixed(t *testing.T) {
 	}
 	var read pec.Record
 	if err := read.UnmarshalBinary(fixed); err != nil || !reflect.DeepEqual(read, r) {
+		t.Errorf("read %+v, %v", read, err)
+	}
+}
+
+// TestLaterFieldsAreFixed pins the bytes of what was added to the first form.
+func TestLaterFieldsAreFixed(t *testing.T) {
+	r := pec.Record{
+		Message: pec.Message{Class: pec.Ordinary, Signed: -1, Daticert: -1, Postacert: -1, Declared: pec.Declared{ReplyTo: "r"},
+			Inner:    pec.Inner{From: "f", Subject: "s", Date: "d", MessageID: "m"},
+			Invoices: []pec.InvoiceNotice{{Part: 5, Kind: "k", File: "n", Invoice: "i", Identifier: "1"}}},
+		Signature: pec.Signature{Revocation: pec.RevocationGood, RevocationReason: "w"},
+	}
+	const want = "01" + "01086f7264696e617279" + "280172" + "290166" + "2a0173" + "2b0164" + "2c016d" +
+		"2d0f" + "01016b" + "02016e" + "030169" + "040131" + "050105" + "1409" + "0804676f6f64" + "090177"
+	b, err := r.AppendBinary(nil)
+	if err != nil || hex.EncodeToString(b) != want {
+		t.Errorf("got  %x, %v\nwant %s", b, err, want)
+	}
+	var read pec.Record
+	if err := read.UnmarshalBinary(b); err != nil || !reflect.DeepEqual(read, r) {
 		t.Errorf("read %+v, %v", read, err)
 	}
 }

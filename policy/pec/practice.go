@@ -138,11 +138,11 @@ func (c *Certification) addresses() []string {
 	return list
 }
 
-// about returns the recipient that a receipt is about. Where consegna is missing, it is the only one.
+// about returns the recipients that a receipt is about: one by the rules. Where consegna is missing, it is the only one.
 func (c *Certification) about() []string {
 	switch {
 	case c.Delivery != "":
-		return []string{c.Delivery}
+		return append([]string{c.Delivery}, c.OtherDeliveries...)
 	case len(c.Recipients) == 1:
 		return c.addresses()
 	}

@@ -19,7 +19,7 @@ func TestReloadKnowsAllKeys(t *testing.T) {
 	}
 	var want []string
 	section := ""
-	head, key := regexp.MustCompile(`^\[+([a-z.]+)\]+$`), regexp.MustCompile(`^#?([a-z_]+) *= `)
+	head, key := regexp.MustCompile(`^\[+([a-z.]+)\]+$`), regexp.MustCompile(`^#?([a-z0-9_]+) *= `)
 	for line := range strings.Lines(string(raw)) {
 		if m := head.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
 			section = m[1] + "."
