@@ -15,8 +15,10 @@ const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-j
 
 Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
 delivered (when, and by which kind of receipt), not accepted or failed (when, and why), late (told when), or waiting, past 12 or 24 hours.
-A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its
-hash; else what is not is named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them.
+A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its hash;
+else the parts that are not are named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust
+believes them; others are named with the reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it
+is shown as a guess. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -39,6 +41,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 	where := "not archived"
 	if p.Folder != "" {
 		where = fmt.Sprintf("%s %d, %s", p.Folder, p.UID, p.Time.Local().Format(time.DateTime))
+		if p.LinkedBy == pec.MatchGuess {
+			where += ", a guess: no id leads there"
+		}
 	}
 	id := p.Identifier
 	if id == "" {
@@ -66,10 +71,16 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		if r.Waiting != "" {
 			fmt.Fprintf(in.stdout, ", waiting (%s)", r.Waiting)
 		}
-		if r.Kind == "esterno" {
+		if r.Kind == pec.KindExternal {
 			fmt.Fprint(in.stdout, ", no PEC address: no receipt will come")
 		}
 		fmt.Fprintln(in.stdout)
+	}
+	for _, r := range p.Receipts {
+		if r.NotBelieved != "" {
+			fmt.Fprintf(in.stdout, "  does not count: %s (%s %d): %s\n", printable(strings.Join(append([]string{r.Class}, r.Events...), " ")), r.Folder,
+				r.UID, printable(r.NotBelieved))
+		}
 	}
 }
 

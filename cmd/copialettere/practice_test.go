@@ -227,19 +227,33 @@ func changedAttachment(t *testing.T, message []byte) []byte {
 	return nil
 }
 
-// TestForgedReceipt has a receipt that nobody signed: by signature it says nothing.
+// TestForgedReceipt has a receipt that nobody signed: by signature it says nothing, and is shown with the reason.
 func TestForgedReceipt(t *testing.T) {
 	office, c := chain(t)
 	p := pecPlace(t, "signature", office.Authority.PEM())
 	defer p.daemon()()
 	p.must("mailbox", "enable", anna)
 	p.deliver(string(pectest.Tampered(c.Deliveries[0].Message)), anna, anna)
-	if list := p.practices(); len(list) != 0 {
-		t.Errorf("a receipt with a broken signature made a practice: %+v", list)
-	}
-	p.deliver(string(c.Deliveries[0].Message), anna, anna)
-	if list := p.practices(); len(list) != 1 {
-		t.Errorf("%d practices, want 1", len(list))
+	for _, receipts := range [][]bool{{false}, {false, true}} {
+		list := p.practices()
+		if len(list) != 1 || len(list[0].Receipts) != len(receipts) {
+			t.Fatalf("%d receipts: %+v", len(receipts), list)
+		}
+		for i, r := range list[0].Receipts {
+			if believed := r.NotBelieved == ""; believed != receipts[i] || r.Class != "avvenuta-consegna" {
+				t.Errorf("receipt %d: %+v", i, r)
+			}
+		}
+		if got := outcomes(list[0]); (got == "") == receipts[len(receipts)-1] {
+			t.Errorf("%d receipts: %q", len(receipts), got)
+		}
+		if out := p.must("practice", anna); !strings.Contains(out, "does not count: avvenuta-consegna (INBOX/") ||
+			!strings.Contains(out, ": signature invalid: ") {
+			t.Errorf("printed\n%s", out)
+		}
+		if len(receipts) == 1 {
+			p.deliver(string(c.Deliveries[0].Message), anna, anna)
+		}
 	}
 }
 

@@ -41,7 +41,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"copialettere/journal"
@@ -298,9 +297,4 @@ func (a *admin) stats(w http.ResponseWriter, r *http.Request) {
 	for _, f := range list {
 		out.write(f)
 	}
-}
-
-func sameMessageID(a, b string) bool {
-	trim := func(s string) string { return strings.Trim(strings.TrimSpace(s), "<>") }
-	return trim(a) == trim(b)
 }

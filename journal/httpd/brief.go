@@ -22,14 +22,17 @@ type BriefPart struct {
 const maxBriefParts = 100
 
 // checkBrief compares the brief receipts of a practice with the message that was sent.
-func (a *admin) checkBrief(ctx context.Context, p *PracticeView) error {
-	for i := range p.Recipients {
-		o := &p.Recipients[i]
-		r := p.brief[o.Address]
-		if r == nil {
+func (a *admin) checkBrief(ctx context.Context, p *practiceGroup, v *PracticeView) error {
+	for i := range v.Recipients {
+		o := &v.Recipients[i]
+		ref, found := p.brief[o.Address]
+		if !found {
 			continue
 		}
-		result, parts, err := a.briefResult(ctx, r, p.sent)
+		result, parts, err := a.briefResult(ctx, ref, p.sent)
+		if errors.Is(err, journal.ErrNotFound) {
+			continue // deleted since it was listed
+		}
 		if err != nil {
 			return err
 		}
@@ -39,19 +42,31 @@ func (a *admin) checkBrief(ctx context.Context, p *PracticeView) error {
 }
 
 // briefResult is what a brief receipt proves in all, and the parts on which it does not agree.
-func (a *admin) briefResult(ctx context.Context, r *briefReceipt, sent *journal.Entry) (pec.HashResult, []BriefPart, error) {
-	switch {
-	case sent == nil:
+func (a *admin) briefResult(ctx context.Context, ref journal.Ref, mail *sentMail) (pec.HashResult, []BriefPart, error) {
+	if mail == nil {
 		return pec.HashNoOriginal, nil, nil
-	case r.record.Message.Postacert < 0:
-		// A brief receipt that encloses nothing proves nothing.
-		return pec.HashMismatch, nil, nil
 	}
-	receipt, err := a.b.Journal.Body(ctx, r.entry)
+	entry, err := a.b.Journal.Entry(ctx, ref)
 	if err != nil {
 		return "", nil, err
 	}
-	inner, table, err := pec.Enclosed(receipt, &r.entry.Parts, r.record.Message.Postacert)
+	sent, err := a.b.Journal.Entry(ctx, mail.ref)
+	if err != nil {
+		return "", nil, err
+	}
+	var record pec.Record
+	if err := record.UnmarshalBinary(entry.Certification); err != nil {
+		return "", nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
+	}
+	if record.Message.Postacert < 0 {
+		// A brief receipt that encloses nothing proves nothing.
+		return pec.HashMismatch, nil, nil
+	}
+	receipt, err := a.b.Journal.Body(ctx, entry)
+	if err != nil {
+		return "", nil, err
+	}
+	inner, table, err := pec.Enclosed(receipt, &entry.Parts, record.Message.Postacert)
 	switch {
 	case errors.Is(err, pec.ErrEnclosed):
 		return pec.HashMismatch, nil, nil

@@ -28,6 +28,7 @@ type CertificationView struct {
 	Date        string          `json:"date,omitempty"`         // giorno and ora, as "20/11/2026 10:11:12"; Time is made of it and of Zone
 	Zone        string          `json:"zone,omitempty"`         // @zona, as "+0100"
 	Events      []string        `json:"events,omitempty"`       // of a REM message
+	Evidence    []EvidenceView  `json:"evidence,omitempty"`     // of a REM message, in order
 	DataError   string          `json:"data_error,omitempty"`   // why the certification data are not whole
 
 	// OtherDeliveries are further recipients that a receipt is about, and Omitted is how many recipients are not kept for their number. Unread
@@ -115,7 +116,7 @@ func viewRecord(e *journal.Entry, r *pec.Record) *CertificationView {
 	for _, e := range m.Evidence {
 		v.Events = append(v.Events, e.Event)
 	}
-	v.Events = slices.Compact(v.Events)
+	v.Events, v.Evidence = slices.Compact(v.Events), viewEvidence(m.Evidence)
 	if c := m.Data; c != nil {
 		v.Type, v.Error, v.Sender, v.Delivery, v.ReceiptKind = c.Type, c.Error, c.Sender, c.Delivery, c.ReceiptKind
 		v.Provider, v.Time, v.Identifier, v.MessageID = c.Provider, known(c.Time), c.Identifier, c.MessageID

@@ -211,6 +211,7 @@ func (a *admin) why(w http.ResponseWriter, r *http.Request) {
 func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID string) ([]VerdictView, error) {
 	var list []VerdictView
 	var damaged damages
+	wanted := part.MessageID(messageID)
 	a.b.Journal.Settle(ctx)
 	for e, err := range a.b.Journal.List(ctx, address.String()) {
 		if damaged.count(err) {
@@ -219,7 +220,7 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 		if err != nil {
 			return nil, err
 		}
-		if messageID == "" || sameMessageID(e.MessageID, messageID) {
+		if messageID == "" || part.MessageID(e.MessageID) == wanted {
 			list = append(list, verdictOfEntry(e))
 		}
 	}
@@ -231,7 +232,7 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 			return nil, err
 		}
 		// A gap of many messages may be why this one is missing.
-		if messageID == "" || sameMessageID(r.MessageID, messageID) || r.Kind == journal.Gap && r.MessageID == "" {
+		if messageID == "" || part.MessageID(r.MessageID) == wanted || r.Kind == journal.Gap && r.MessageID == "" {
 			list = append(list, verdictOfRecord(address, r))
 		}
 	}

@@ -20,8 +20,6 @@ const (
 	maxRecipients = 500 << 10
 	// maxOtherDeliveries is how many bytes of recipients are kept beside the first that a receipt is about.
 	maxOtherDeliveries = 16 << 10
-	// maxCertification is how many bytes of other XML are read.
-	maxCertification = 256 << 10
 	// maxText is how many bytes of one element are kept.
 	maxText = 4 << 10
 	// maxNesting is how deep elements may stand in one another; the rules need four.
@@ -98,7 +96,7 @@ func ParseCertification(r io.Reader) (*Certification, error) { return parseCerti
 // parseCertification is ParseCertification for a part whose header names a charset.
 func parseCertification(r io.Reader, charset string) (*Certification, error) {
 	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxProlog}
-	p := certificationReader{limited: limited, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow)}, c: Certification{Error: "nessuno"}}
+	p := certificationReader{limited: limited, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow), rules: &daticert}, c: Certification{Error: "nessuno"}}
 	err := p.read()
 	switch {
 	case !p.found && err == nil:
@@ -152,7 +150,7 @@ func (p *certificationReader) read() error {
 			return err
 		case t.end:
 			p.close(t.name)
-		case !p.found && t.name != "postacert":
+		case !p.found && t.name != daticert.root:
 			return errNoCertification
 		default:
 			if err := p.open(t); err != nil {
@@ -165,13 +163,11 @@ func (p *certificationReader) read() error {
 	}
 }
 
-// containers are the elements of the rules that hold others, and what they stand in.
-var containers = map[string]string{"intestazione": "postacert", "dati": "postacert", "data": "dati"}
-
-// facts are the elements of the rules that hold text, and what they stand in.
-var facts = map[string]string{"mittente": "intestazione", "destinatari": "intestazione", "risposte": "intestazione", "oggetto": "intestazione",
-	"gestore-emittente": "dati", "identificativo": "dati", "msgid": "dati", "consegna": "dati", "ricezione": "dati", "errore-esteso": "dati",
-	"giorno": "data", "ora": "data"}
+// daticert is what the rules know of daticert.xml (RFC 6109 4.4).
+var daticert = vocabulary{root: "postacert", containers: map[string]string{"intestazione": "postacert", "dati": "postacert", "data": "dati"},
+	facts: map[string]string{"mittente": "intestazione", "destinatari": "intestazione", "risposte": "intestazione", "oggetto": "intestazione",
+		"gestore-emittente": "dati", "identificativo": "dati", "msgid": "dati", "consegna": "dati", "ricezione": "dati", "errore-esteso": "dati",
+		"giorno": "data", "ora": "data"}}
 
 // open takes a start tag, and the text of an element that is a fact.
 func (p *certificationReader) open(t tag) error {
@@ -187,15 +183,15 @@ func (p *certificationReader) open(t tag) error {
 		}
 		return nil
 	}
-	parent := facts[t.name]
+	parent := daticert.facts[t.name]
 	if parent == "" {
-		parent = containers[t.name]
+		parent = daticert.containers[t.name]
 	}
 	if parent != "" {
 		p.leave(parent)
 	}
 	in := p.path[len(p.path)-1]
-	if in == parent && facts[t.name] != "" {
+	if in == parent && daticert.facts[t.name] != "" {
 		if t.empty {
 			return nil
 		}
@@ -224,7 +220,7 @@ func (p *certificationReader) open(t tag) error {
 
 // leave closes elements of the rules whose end tag is missing, up to the one in which another element of the rules stands.
 func (p *certificationReader) leave(parent string) {
-	for k := len(p.path) - 1; k > 0 && p.path[k] != parent && containers[p.path[k]] != ""; k-- {
+	for k := len(p.path) - 1; k > 0 && p.path[k] != parent && daticert.containers[p.path[k]] != ""; k-- {
 		if slices.Contains(p.path[:k], parent) {
 			p.path = p.path[:k]
 		}

@@ -19,10 +19,23 @@ const (
 	maxReference = 12
 )
 
+// vocabulary is which elements the rules of a document know, and what each stands in.
+type vocabulary struct {
+	root       string
+	containers map[string]string // those that hold others
+	facts      map[string]string // those that hold text
+}
+
+// knows reports whether an element is one of the rules.
+func (v *vocabulary) knows(name string) bool {
+	return v.facts[name] != "" || v.containers[name] != "" || name == v.root
+}
+
 // markupReader reads a document that ought to be XML: tags in their order, and the text of an element. It expands nothing, never fails on
 // what it reads, and takes what cannot be markup for text.
 type markupReader struct {
 	from    *bufio.Reader
+	rules   *vocabulary
 	at      int64    // bytes read
 	endless [3]int64 // of each kind of section, up to where it is known that none ends
 	doctype bool     // a document type declaration was met
@@ -258,7 +271,7 @@ func (m *markupReader) text(name string) (string, bool, error) {
 		if err != nil {
 			return "", false, err
 		}
-		end := textEnd(b, name, long)
+		end := textEnd(b, m.rules, name, long)
 		last := len(b) < n // all there is
 		switch {
 		case end < 0 && !last && n < maxWindow:
@@ -284,7 +297,7 @@ func (m *markupReader) text(name string) (string, bool, error) {
 }
 
 // textEnd returns where the text of an element ends, or -1 where the bytes do not tell. Any says that every tag of the rules ends it.
-func textEnd(b []byte, name string, any bool) int {
+func textEnd(b []byte, rules *vocabulary, name string, any bool) int {
 	first := -1 // a tag of the rules in the text
 	var endless [len(sections)]bool
 	for i := 0; i < len(b); i++ {
@@ -305,11 +318,11 @@ func textEnd(b []byte, name string, any bool) int {
 		if n == 0 {
 			continue
 		}
-		known := facts[t.name] != "" || containers[t.name] != "" || t.name == "postacert"
+		known := rules.knows(t.name)
 		switch {
 		case t.name == name && t.end, any && known:
 			return i
-		case t.name == name, t.end && facts[t.name] == "" && known:
+		case t.name == name, t.end && rules.facts[t.name] == "" && known:
 			// The end tag is missing.
 			if first >= 0 {
 				return first

@@ -440,8 +440,8 @@ func TestREM(t *testing.T) {
 	}
 	want := pec.Evidence{Part: m.Evidence[1].Part, Name: "ContentConsignment.xml",
 		Event: "http://uri.etsi.org/19522/Event/ContentConsignment", Time: "2026-11-03T09:11:12Z",
-		Identifier: "evidence-1@alpha.test", MessageIdentifier: "message-1@alpha.test"}
-	if m.Evidence[1] != want || table.Parts[want.Part].Name() != "ContentConsignment.xml" {
+		At: time.Date(2026, 11, 3, 9, 11, 12, 0, time.UTC), Identifier: "evidence-1@alpha.test", MessageIdentifier: "message-1@alpha.test"}
+	if !reflect.DeepEqual(m.Evidence[1], want) || table.Parts[want.Part].Name() != "ContentConsignment.xml" {
 		t.Errorf("evidence %+v", m.Evidence[1])
 	}
 	if f := m.Declared.REM[1]; f.Name != "REM-Section-Type" || f.Value != "rem_message/original" || f.Part != m.Postacert {
