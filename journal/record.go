@@ -51,7 +51,7 @@ type Record struct {
 	Transaction string     `json:"transaction,omitempty"`
 	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
-	Spooled     bool       `json:"-"`                 // filled in by Records: a gap that is in the gap spool only
+	Spooled     bool       `json:"-"`                 // filled in by Records: it is in the spool only
 }
 
 func (r *Record) encode() []byte {
@@ -240,7 +240,7 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 }
 
 // Records yields the gaps of all mailboxes and the skips and gaps of one: first those of dropped volumes, then volume by volume, each in the
-// order of time, and last the gaps that are in the gap spool and nowhere else. Without a mailbox it yields the former only. In the
+// order of time, and last those that are in the spool and nowhere else. Without a mailbox it yields the former only. In the
 // place of one that can not be read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
@@ -249,7 +249,7 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 			return
 		}
 		// The spool comes first: what is taken in meanwhile is then in both places, and not in none.
-		spooled, err := j.spooledOf(mailbox)
+		spooled, err := j.spooledOf(ctx, mailbox)
 		if err != nil {
 			yield(nil, fmt.Errorf("read gap spool: %w", err))
 			return

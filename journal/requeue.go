@@ -112,8 +112,6 @@ func (d *Draft) olderElsewhere(ctx context.Context, entries []candidate) error {
 	if len(d.below) == 0 {
 		return nil
 	}
-	// A delivery that is only in memory must be seen.
-	d.j.flushOutcomes(ctx)
 	month := kv.MonthOf(d.arrival)
 	for _, m := range [...]kv.Month{month.Previous(), month.Next()} {
 		s, err := d.j.volume(ctx, m, false)
@@ -205,6 +203,10 @@ func (c *change) olderOf(e *Entry, key Digest) (old olderEntry, err error) {
 	o, err := getOutcome(c, r)
 	if err != nil {
 		return old, err
+	}
+	// A delivery that is only in memory must be seen.
+	for _, n := range c.j.outcomes.of(r) {
+		o, _ = o.noted(n)
 	}
 	held, err := c.held(r)
 	if err == nil && (o.state == Delivered || o.refused || held || old.QueueID != e.QueueID) {
