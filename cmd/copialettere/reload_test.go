@@ -156,7 +156,7 @@ func TestReady(t *testing.T) {
 	p.rewrite("warn = \"2%\"\nstop = \"1%\"", "warn = \"2000000GB\"\nstop = \"1000000GB\"")
 	p.reload("configuration reloaded")
 	want("with a full disk", 503, "not ready: "+notReadyDisk+"\n")
-	if reply := p.try(message, anna, anna); reply.Code != 451 {
+	if reply := p.try("X-Number: 2\r\n"+message, anna, anna); reply.Code != 451 {
 		t.Errorf("delivered: %v", reply)
 	}
 	p.rewrite("warn = \"2000000GB\"\nstop = \"1000000GB\"", "warn = \"2%\"\nstop = \"1%\"")

@@ -15,16 +15,16 @@ func TestInternational(t *testing.T) {
 	s, store := newRecorded(t, []string{"SMTPUTF8"}, jorg)
 	for _, c := range []struct{ name, port, rcpt, wire, reason string }{
 		{"Postfix", s.postfix.SMTP, "<jörg@alpha.test>", "<jörg@alpha.test> ORCPT=rfc822;j+C3+B6rg@alpha.test", ""},
-		{"Postfix, tag", s.postfix.SMTP, "<jörg+spese@alpha.test>", "<jörg+spese@alpha.test> ORCPT=rfc822;j+C3+B6rg+2Bspese@alpha.test", ""},
-		{"Postfix, upper case", s.postfix.SMTP, "<JÖRG@alpha.test>", "<JÖRG@alpha.test> ORCPT=rfc822;J+C3+96RG@alpha.test", ""},
-		{"Postfix, alias", s.postfix.SMTP, "<börse@alpha.test>", "<jörg@alpha.test> ORCPT=rfc822;b+C3+B6rse@alpha.test", "alias"},
+		{"Postfix with tag", s.postfix.SMTP, "<jörg+spese@alpha.test>", "<jörg+spese@alpha.test> ORCPT=rfc822;j+C3+B6rg+2Bspese@alpha.test", ""},
+		{"Postfix with upper case", s.postfix.SMTP, "<JÖRG@alpha.test>", "<JÖRG@alpha.test> ORCPT=rfc822;J+C3+96RG@alpha.test", ""},
+		{"Postfix with alias", s.postfix.SMTP, "<börse@alpha.test>", "<jörg@alpha.test> ORCPT=rfc822;b+C3+B6rse@alpha.test", "alias"},
 		{"client", s.postfix.Sent, `<jörg@alpha.test> ORCPT=utf-8;j\x{F6}rg@alpha.test`, `<jörg@alpha.test> ORCPT=utf-8;j\x{F6}rg@alpha.test`, ""},
-		{"client, tag", s.postfix.Sent, `<jörg+spese@alpha.test> ORCPT=utf-8;j\x{F6}rg\x{2B}spese@alpha.test`,
+		{"client with tag", s.postfix.Sent, `<jörg+spese@alpha.test> ORCPT=utf-8;j\x{F6}rg\x{2B}spese@alpha.test`,
 			`<jörg+spese@alpha.test> ORCPT=utf-8;j\x{F6}rg\x{2B}spese@alpha.test`, ""},
-		{"client, plus as it is", s.postfix.Sent, `<jörg+spese@alpha.test> ORCPT=utf-8;j\x{F6}rg+2Bspese@alpha.test`,
+		{"client with a plus as it is", s.postfix.Sent, `<jörg+spese@alpha.test> ORCPT=utf-8;j\x{F6}rg+2Bspese@alpha.test`,
 			`<jörg+spese@alpha.test> ORCPT=utf-8;j\x{F6}rg\x{2B}2Bspese@alpha.test`, ""},
-		{"client, raw", s.postfix.Sent, `<jörg@alpha.test> ORCPT=utf-8;jörg@alpha.test`, `<jörg@alpha.test> ORCPT=utf-8;j\x{F6}rg@alpha.test`, ""},
-		{"client, another address", s.postfix.Sent, `<jörg@alpha.test> ORCPT=utf-8;b\x{F6}rse@alpha.test`,
+		{"client raw", s.postfix.Sent, `<jörg@alpha.test> ORCPT=utf-8;jörg@alpha.test`, `<jörg@alpha.test> ORCPT=utf-8;j\x{F6}rg@alpha.test`, ""},
+		{"client with another address", s.postfix.Sent, `<jörg@alpha.test> ORCPT=utf-8;b\x{F6}rse@alpha.test`,
 			`<jörg@alpha.test> ORCPT=utf-8;b\x{F6}rse@alpha.test`, "alias"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
