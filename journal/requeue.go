@@ -118,12 +118,19 @@ func (d *Draft) olderElsewhere(ctx context.Context, entries []candidate) error {
 		if errors.Is(err, kv.ErrNoVolume) {
 			continue
 		}
+		var bad *MonthError
+		if errors.As(err, &bad) {
+			continue // what is there keeps its state
+		}
 		if err != nil {
 			return err
 		}
 		for i := range entries {
 			for _, key := range entries[i].older {
 				there, err := hasKey(ctx, s, deliveryKey(entries[i].Mailbox, key))
+				if err = d.j.monthError(ctx, m, err); errors.As(err, &bad) {
+					continue
+				}
 				if err != nil {
 					return fmt.Errorf("look for what was requeued in %s: %w", m, err)
 				}
