@@ -46,8 +46,18 @@ func (j *Journal) archivedIn(ctx context.Context, s kv.Store, m kv.Month, e *can
 	if err != nil {
 		return Placement{}, err
 	}
-	if _, gone := isTombstone(v); gone {
-		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+	if place, gone := isTombstone(v); gone {
+		ref, err := decodePlace(e.Mailbox, m, place)
+		if err == nil {
+			_, err = supersededEntry(ctx, s, ref)
+		}
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+		case err != nil:
+			return Placement{}, err
+		}
+		return j.repeatIn(ctx, s, m, e) // a superseded entry has to come back
 	}
 	ref, err := decodePlace(e.Mailbox, m, v)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"copialettere/journal/kv"
 )
@@ -19,6 +20,8 @@ type change struct {
 	month  kv.Month
 	before map[string]uint64 // of the mailboxes whose total it has set: what that was
 	holds  map[string]bool   // of the mailboxes that it asked about: whether they are held, see mailboxHeld
+
+	refiling bool // the lock of the moves is held
 }
 
 // update runs fn in an Update of the volume of a month. All that changes what a mailbox holds goes through it, because it keeps the
@@ -27,7 +30,7 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 	var runs []*change
 	var failed bool
 	err := s.Update(ctx, locks, func(tx kv.Tx) error {
-		c := &change{Tx: tx, ctx: ctx, j: j, month: m}
+		c := &change{Tx: tx, ctx: ctx, j: j, month: m, refiling: slices.Contains(locks, movesLock)}
 		runs = append(runs, c)
 		err := fn(c)
 		if failed = err != nil; failed {

@@ -82,6 +82,9 @@ type candidate struct {
 	validity uint32 // for its folder, if that is new
 	quota    Quota
 	noRoom   bool // and none can be made
+
+	older     []Digest   // deliveries of what the message was before it was requeued
+	elsewhere []delivery // those of them that are in other months
 }
 
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
@@ -108,6 +111,9 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err != nil {
 		return nil, err
 	}
+	if err := d.olderElsewhere(ctx, entries); err != nil {
+		return nil, err
+	}
 	skips, later := recordGroup(skips)
 	for start := 0; ; {
 		end, size := start, 0
@@ -126,6 +132,11 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err := d.j.recordIn(ctx, d.volume, later); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	for i := range entries {
+		if len(entries[i].elsewhere) > 0 && placements[i].Skipped == "" {
+			d.supersedeElsewhere(ctx, &entries[i], placements[i])
+		}
+	}
 	return placements, nil
 }
 
@@ -139,7 +150,7 @@ func (d *Draft) candidates(env Envelope, intents []Intent, parts []byte) ([]cand
 		}
 		e := intents[i].of(common)
 		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota, older: d.olderDeliveries(e)}
 	}
 	return entries, nil
 }
@@ -150,6 +161,9 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	locks := lockRecords(make([]string, 0, len(entries)+len(skips)), skips)
 	for _, e := range entries {
 		locks = append(locks, e.Mailbox)
+	}
+	if len(d.below) > 0 {
+		locks = append(locks, movesLock)
 	}
 	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
 	var room lock
@@ -190,6 +204,8 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 				}
 			}
 		case errors.Is(err, errUsageUnknown):
+		case errors.Is(err, errRefile):
+			locks = append(locks, movesLock)
 		case errors.As(err, &noRoom):
 			c := noRoom.candidate
 			if next := d.j.rooms.of(c.Mailbox); next != room {
@@ -323,11 +339,16 @@ func (in *Intent) of(e Entry) *Entry {
 func (c *change) place(e *candidate) (Placement, error) {
 	switch v, err := c.Get(e.delivery); {
 	case err == nil:
-		if _, gone := isTombstone(v); gone {
-			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
-		}
 		found := *e.Entry
-		if found.Ref, err = decodePlace(e.Mailbox, e.Month, v); err != nil {
+		if place, gone := isTombstone(v); gone {
+			found.Ref, err = c.returned(e.Mailbox, place)
+			if errors.Is(err, ErrNotFound) {
+				return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+			}
+		} else {
+			found.Ref, err = decodePlace(e.Mailbox, e.Month, v)
+		}
+		if err != nil {
 			return Placement{}, err
 		}
 		switch err := repeat(c, &found); {
@@ -340,7 +361,15 @@ func (c *change) place(e *candidate) (Placement, error) {
 	case !errors.Is(err, kv.ErrNotFound):
 		return Placement{}, err
 	}
-	used, ok, err := c.take(e.Mailbox, uint64(e.Size), e.quota.Limit)
+	older, err := c.older(e.Entry, e.older)
+	if err != nil {
+		return Placement{}, err
+	}
+	limit := e.quota.Limit
+	if limit > 0 {
+		limit += freed(older)
+	}
+	used, ok, err := c.take(e.Mailbox, uint64(e.Size), limit)
 	if err != nil {
 		return Placement{}, err
 	}
@@ -357,8 +386,15 @@ func (c *change) place(e *candidate) (Placement, error) {
 	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {
 		return Placement{}, err
 	}
+	if err := c.supersede(older, e.deliveredIn(e.Month)); err != nil {
+		return Placement{}, err
+	}
+	o := outcome{state: Unknown, withdrawal: true, transaction: e.Transaction, supersedes: e.elsewhere}
+	for _, old := range older {
+		o.supersedes = append(o.supersedes[:len(o.supersedes):len(o.supersedes)], delivery{e.Month, old.key})
+	}
 	c.Put(entryKey(e.Ref), e.encode(e.parts))
-	c.Put(outcomeKey(e.Ref), outcome{state: Unknown, withdrawal: true, transaction: e.Transaction}.encode())
+	c.Put(outcomeKey(e.Ref), o.encode())
 	c.Put(e.delivery, encodePlace(e.Ref))
 	putLinks(c, e.Entry)
 	return Placement{Ref: e.Ref, Crossed: e.quota.crossed(used, uint64(e.Size))}, nil
@@ -457,7 +493,7 @@ func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candi
 		return Placement{}, j.monthError(ctx, m, err)
 	}
 	var unread error
-	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error {
+	err = j.update(ctx, s, m, []string{e.Mailbox, movesLock}, func(tx *change) error {
 		p, unread = e.repeatedAt(tx, m)
 		return unread
 	})
@@ -473,17 +509,22 @@ func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candi
 }
 
 // repeatedAt notes a repetition in the month where its delivery key is.
-func (e *candidate) repeatedAt(tx kv.Tx, m kv.Month) (Placement, error) {
+func (e *candidate) repeatedAt(tx *change, m kv.Month) (Placement, error) {
 	// The entry may have been moved or deleted since.
 	v, err := tx.Get(e.delivery)
 	if err != nil {
 		return Placement{}, err
 	}
-	if _, gone := isTombstone(v); gone {
-		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
-	}
 	again := *e.Entry
-	if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
+	if place, gone := isTombstone(v); gone {
+		again.Ref, err = tx.returned(e.Mailbox, place)
+		if errors.Is(err, ErrNotFound) {
+			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+		}
+	} else {
+		again.Ref, err = decodePlace(e.Mailbox, m, v)
+	}
+	if err != nil {
 		return Placement{}, err
 	}
 	return Placement{Ref: again.Ref, Found: true}, repeat(tx, &again)

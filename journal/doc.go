@@ -14,14 +14,14 @@
 //	h <sha256>                      chunk id: where the chunk of that digest is; only for chunks of at least 4 KiB
 //	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
-//	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: it is deleted, for good
+//	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: it is not there any more
 //	p <mailbox> <link> <folder> <uid>  nothing: an entry of that practice
 //	q <mailbox>                     bytes of the messages of all its entries (uint64); absent is none
 //	x <chunk id>                    an entry that referred to the chunk is gone: see sweep.go
 //	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries;
 //	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
 //	l <mailbox> <folder> <uid>      hold on an entry
-//	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over
+//	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go
 //	a <mailbox> <time> <n>          act: what somebody did with an entry
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
 //	n                               number of the moves, deletions and returns so far (uint64): tells the sweep of them

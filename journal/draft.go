@@ -40,6 +40,7 @@ type Draft struct {
 	flushed  chan error     // the flush under way, nil when there is none
 	whole    hash.Hash      // over all chunks cut so far, but for an only one
 	only     Digest         // of the only chunk: the message's digest when there is no other
+	below    []belowHash    // of what the message was before it was requeued; mostly none
 	err      error          // the first failure; the draft can no longer be committed
 	unstored unstored       // where its chunks go from then on
 
@@ -168,6 +169,12 @@ func (d *Draft) border(start int) int {
 
 // chunk stores one chunk, or finds that the volume has it already. only says that it is the whole message.
 func (d *Draft) chunk(data []byte, only bool) {
+	if len(d.chunks) == 0 {
+		d.below = requeues(d.scanner.Header())
+	}
+	for i := range d.below {
+		d.below[i].write(data)
+	}
 	share := len(data) >= shareMin
 	var digest Digest
 	if share || only {

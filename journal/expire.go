@@ -359,12 +359,12 @@ func (x *expiry) mailbox(s kv.Store, here *Expired) error {
 	return flush()
 }
 
-// purges says whether an entry that was deleted is to go for good.
+// purges says whether an entry that was put aside is to go for good. A superseded one has no grace: it stays as long as if it were listed.
 func (x *expiry) purges(a *aside, e *Entry) bool {
 	if _, hold := x.o.Mailboxes(e.Mailbox); hold {
 		return false
 	}
-	return !a.at.Add(x.o.Grace).After(x.o.Now) || x.expires(e.Mailbox, e.Time)
+	return a.by == nil && !a.at.Add(x.o.Grace).After(x.o.Now) || x.expires(e.Mailbox, e.Time)
 }
 
 // purge deletes the entries put aside in one volume whose grace is over.

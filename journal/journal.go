@@ -190,6 +190,37 @@ func (j *Journal) Suspend(cause error) {
 	j.suspended.Store(&cause)
 }
 
+// Suspended returns why new drafts are refused, and nil while they are not.
+func (j *Journal) Suspended() error {
+	if cause := j.suspended.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// Probe makes a write durable as a delivery would, in the volume of this month or, where it has had none yet, in the settings store. It leaves
+// nothing behind. An error says that messages can not be journaled now.
+func (j *Journal) Probe(ctx context.Context) error {
+	s, err := j.volume(ctx, kv.MonthOf(j.now()), false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		s, err = j.engine.Settings(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	err = s.Update(ctx, []string{probeKey}, func(tx kv.Tx) error {
+		tx.Delete([]byte(probeKey))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	return nil
+}
+
+// probeKey is a key that no store has.
+const probeKey = "\x00probe"
+
 // volume returns the store of a month, with its losses put on record. The error is kv.ErrNoVolume, or a MonthError.
 func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
 	s, err := j.engine.Volume(ctx, m, create)

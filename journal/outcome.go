@@ -176,8 +176,14 @@ func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error 
 	for count > 0 {
 		group := j.outcomes.first(m)
 		group = group[:min(len(group), count)]
-		if err := settle(ctx, s, group); err != nil {
+		elsewhere, err := settle(ctx, s, group)
+		if err != nil {
 			return err
+		}
+		for _, n := range elsewhere {
+			if err := j.settleElsewhere(ctx, s, n); err != nil {
+				return err
+			}
 		}
 		j.outcomes.remove(m, len(group))
 		count -= len(group)
@@ -185,12 +191,14 @@ func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error 
 	return nil
 }
 
-func settle(ctx context.Context, s kv.Store, notes []note) error {
+// settle writes outcomes, and returns those whose entry is not at its place any more.
+func settle(ctx context.Context, s kv.Store, notes []note) (elsewhere []note, err error) {
 	locks := make([]string, len(notes))
 	for i, n := range notes {
 		locks[i] = n.ref.Mailbox
 	}
-	return s.Update(ctx, locks, func(tx kv.Tx) error {
+	err = s.Update(ctx, locks, func(tx kv.Tx) error {
+		elsewhere = nil
 		for _, n := range notes {
 			o, err := getOutcome(tx, n.ref)
 			if errors.Is(err, errEncoding) {
@@ -198,6 +206,15 @@ func settle(ctx context.Context, s kv.Store, notes []note) error {
 			}
 			if err != nil {
 				return err
+			}
+			if o.state == Delivered && !o.refused {
+				// It is, or the entry was withdrawn, or filed elsewhere.
+				if _, err := tx.Get(entryKey(n.ref)); errors.Is(err, kv.ErrNotFound) {
+					elsewhere = append(elsewhere, n)
+				} else if err != nil {
+					return err
+				}
+				continue
 			}
 			switch after, changed := o.noted(n); {
 			case !changed:
@@ -209,6 +226,92 @@ func settle(ctx context.Context, s kv.Store, notes []note) error {
 		}
 		return nil
 	})
+	return elsewhere, err
+}
+
+// settleElsewhere writes an outcome whose entry was moved, or put aside, while it was awaited; one that is gone needs none.
+func (j *Journal) settleElsewhere(ctx context.Context, s kv.Store, n note) error {
+	switch r, err := movedTo(ctx, s, n.ref, n.transaction); {
+	case err == nil:
+		n.ref = r
+		_, err = settle(ctx, s, []note{n})
+		return err
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	err := j.act(ctx, n.ref, func(c *change) error { return c.settleAside(n) })
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return nil
+	}
+	return err
+}
+
+// settleAside writes the outcome of an entry that is put aside; ErrNotFound says that the transaction has none there. One that is superseded
+// and was delivered all the same comes back.
+func (c *change) settleAside(n note) error {
+	a, e, err := c.aside(n.ref)
+	if err != nil {
+		return err
+	}
+	if len(a.outcome) == 0 {
+		return ErrNotFound
+	}
+	o, err := decodeOutcome(a.outcome)
+	if err != nil {
+		return err
+	}
+	if o.state != Unknown || o.transaction != n.transaction && e.Transaction != n.transaction {
+		return ErrNotFound
+	}
+	switch {
+	case n.state == Delivered:
+		a.outcome = nil
+		if o.refused {
+			a.outcome = outcome{refused: true, transaction: o.transaction}.encode()
+		}
+		if a.by != nil {
+			_, err := c.bringBack(a, e)
+			return err
+		}
+	case o.withdrawal && o.transaction == n.transaction:
+		o.state = Deferred
+		a.outcome = o.encode()
+	}
+	c.Put(asideKey(n.ref), a.encode())
+	return nil
+}
+
+// movedTo looks for an entry that a transaction has under way and that is not at the place any more where it was then.
+func movedTo(ctx context.Context, s kv.Store, from Ref, transaction string) (Ref, error) {
+	prefix := mailboxKey('o', from.Mailbox, 0)
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		if err != nil {
+			return Ref{}, err
+		}
+		o, err := decodeOutcome(p.Value)
+		if err != nil || o.state != Unknown {
+			continue // Verify tells of what is malformed
+		}
+		r, err := refOf(from.Month, p.Key)
+		if err != nil {
+			continue
+		}
+		if o.transaction == transaction {
+			return r, nil
+		}
+		// A later transaction may have it under way too.
+		v, err := s.Get(ctx, entryKey(r))
+		if errors.Is(err, kv.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return Ref{}, err
+		}
+		if e, _ := salvage(r, v); e.Transaction == transaction {
+			return r, nil
+		}
+	}
+	return Ref{}, ErrNotFound
 }
 
 // noted returns what an outcome becomes by a note, if it changes.
@@ -234,12 +337,18 @@ func (o outcome) noted(n note) (after outcome, changed bool) {
 // error the note is kept in memory and written as soon as the store can take it.
 func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error {
 	n := note{r, transaction, Deferred}
-	err := j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
+	err := j.updateOutcome(ctx, r, transaction, func(tx *change, r Ref, o outcome) error {
 		if after, changed := o.noted(n); changed {
 			tx.Put(outcomeKey(r), after.encode())
 		}
 		return nil
 	})
+	if errors.Is(err, ErrNotFound) {
+		aside := j.act(ctx, r, func(c *change) error { return c.settleAside(n) })
+		if !errors.Is(aside, ErrNotFound) {
+			return aside
+		}
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		j.noteLater(n)
 	}
@@ -255,24 +364,37 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	if err := checkRecords(refusals); err != nil {
 		return false, err
 	}
-	err = j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
+	var elsewhere []delivery // older entries of other months
+	var by delivery
+	err = j.updateOutcome(ctx, r, transaction, func(tx *change, r Ref, o outcome) error {
+		elsewhere = nil
 		withdrawn = o.state != Delivered && o.withdrawal && o.transaction == transaction
 		if !withdrawn {
 			o.refused = true
 			tx.Put(outcomeKey(r), o.encode())
 			return nil
 		}
-		switch _, err := tx.remove(r, false); {
-		case errors.Is(err, ErrHeld):
+		e, err := tx.remove(r, false)
+		if errors.Is(err, ErrHeld) {
 			withdrawn, o.state = false, Refused
 			tx.Put(outcomeKey(r), o.encode())
 			return nil
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
+		by = delivery{r.Month, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)}
+		for _, old := range o.supersedes {
+			if old.month != r.Month {
+				elsewhere = append(elsewhere, old)
+			} else if err := tx.withdrawOlder(e.Mailbox, old, by); err != nil && !errors.Is(err, ErrDamaged) {
+				return err
+			}
+		}
 		return putRecords(tx, refusals)
-	}, refusal.Mailbox)
+	}, refusal.Mailbox, movesLock)
 	if err == nil {
+		j.withdrawElsewhere(ctx, r.Mailbox, elsewhere, by)
 		return withdrawn, nil
 	}
 	if !errors.Is(err, ErrNotFound) {
@@ -281,7 +403,20 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	return false, err
 }
 
-func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, outcome) error, locks ...string) error {
+// withdrawElsewhere is withdrawOlder for entries of other months. One that can not be written now stays superseded.
+func (j *Journal) withdrawElsewhere(ctx context.Context, mailbox string, older []delivery, by delivery) {
+	for _, old := range older {
+		err := j.act(ctx, Ref{Mailbox: mailbox, Month: old.month}, func(c *change) error { return c.withdrawOlder(mailbox, old, by) })
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			j.log.Warn("the older entry of a refused message stays superseded", "mailbox", mailbox, "month", old.month, "error", err)
+		}
+	}
+}
+
+// updateOutcome runs fn in an Update with the outcome of an entry that a transaction has under way, wherever that was moved to.
+func (j *Journal) updateOutcome(
+	ctx context.Context, r Ref, transaction string, fn func(c *change, r Ref, o outcome) error, locks ...string,
+) error {
 	s, err := j.volume(ctx, r.Month, false)
 	if errors.Is(err, kv.ErrNoVolume) {
 		return ErrNotFound
@@ -289,7 +424,8 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, out
 	if err != nil {
 		return err
 	}
-	err = j.update(ctx, s, r.Month, append(locks, r.Mailbox), func(tx *change) error {
+	from := r
+	update := func(tx *change) error {
 		if _, err := tx.Get(entryKey(r)); err != nil {
 			return err
 		}
@@ -298,12 +434,19 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, out
 			return err
 		}
 		// A delivery that is only in memory must be seen.
-		for _, n := range j.outcomes.of(r) {
+		for _, n := range j.outcomes.of(from) {
 			o, _ = o.noted(n)
 		}
-		return fn(tx, o)
-	})
+		return fn(tx, r, o)
+	}
+	locks = append(locks, r.Mailbox)
+	err = j.update(ctx, s, r.Month, locks, update)
 	if errors.Is(err, kv.ErrNotFound) {
+		if r, err = movedTo(ctx, s, r, transaction); err == nil {
+			err = j.update(ctx, s, r.Month, locks, update)
+		}
+	}
+	if errors.Is(err, kv.ErrNotFound) || errors.Is(err, ErrNotFound) {
 		return ErrNotFound
 	}
 	if err != nil {

@@ -189,7 +189,7 @@ func (e *Entry) setOutcome(o outcome) {
 	}
 }
 
-// Entry returns one entry, or ErrNotFound.
+// Entry returns one entry, also one that was superseded, or ErrNotFound.
 func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	s, err := j.volume(ctx, r.Month, false)
 	if errors.Is(err, kv.ErrNoVolume) {
@@ -203,7 +203,7 @@ func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	}
 	v, err := s.Get(ctx, entryKey(r))
 	if errors.Is(err, kv.ErrNotFound) {
-		return nil, ErrNotFound
+		return supersededEntry(ctx, s, r)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read entry: %w", err)

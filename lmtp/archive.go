@@ -139,6 +139,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 		intents[i] = wishes[i].intent
 	}
 	found := t.archived(intents)
+	deliver := t.s.c.server.deliver.Load()
 	var gaps []journal.Record
 	var missing []*line
 	for i, p := range found {
@@ -151,7 +152,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 		default:
 			gaps = append(gaps, t.recordOf(journal.Gap, &w.intent, journal.ReasonJournalFault))
 			missing = append(missing, w.own...)
-			if !t.s.c.server.config.DeliverOnJournalError {
+			if !deliver {
 				skips = append(skips, w.others...)
 			}
 		}
@@ -159,7 +160,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 	switch {
 	case len(gaps) == 0:
 		t.log.Error("journal can not take a message that it has already, or does not want", "error", fault)
-	case !t.s.c.server.config.DeliverOnJournalError:
+	case !deliver:
 		t.log.Error("message not journaled, refused for now", "mailboxes", len(gaps), "error", fault)
 		t.hold(missing, errJournal)
 	default:

@@ -28,7 +28,6 @@ func ordinary() *classification {
 
 // classify reads what kind of message the draft holds, and verifies its signature. An error is one of the journal or of the time limit.
 func (t *transaction) classify(ctx context.Context) (*classification, error) {
-	config := &t.s.c.server.config
 	table, body := t.draft.Finish()
 	m := pec.Read(body, table, t.draft.Header())
 	if m.Fault != nil {
@@ -42,7 +41,7 @@ func (t *transaction) classify(ctx context.Context) (*classification, error) {
 			return nil, fmt.Errorf("verify signature: %w", err)
 		}
 	}
-	c.class = pec.Believed(config.Trust, m.Class, c.record.Verified())
+	c.class = pec.Believed(t.pec.Trust, m.Class, c.record.Verified())
 	if m.Class != pec.Ordinary || c.class != pec.Ordinary || t.s.direction() == journal.Sent {
 		c.links = m.Links().Names()
 	}

@@ -54,7 +54,8 @@ func TestNotify(t *testing.T) {
 				got = append(got, tellOf(t, n))
 			}
 			r := newRig(t, rigOptions{enable: anna, script: c.script, config: func(config *Config) {
-				config.DeliverOnJournalError, config.Trust = true, pec.TrustHeaders
+				config.DeliverOnJournalError = true
+				config.PEC = func() PEC { return PEC{Trust: pec.TrustHeaders} }
 				config.Notify = tell
 			}, recorded: func(gaps []journal.Record) {
 				for i := range gaps {

@@ -74,7 +74,9 @@ func TestOnlyArchivedMailWaits(t *testing.T) {
 		for _, faulty := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/faulty=%t", name, faulty), func(t *testing.T) {
 				r := newRig(t, rigOptions{
-					enable: []string{anna[0], "dario@alpha.test"}, config: func(config *Config) { config.MaxMessageSize, config.Trust = 10<<20, "headers" },
+					enable: []string{anna[0], "dario@alpha.test"}, config: func(config *Config) {
+						config.MaxMessageSize, config.PEC = 10<<20, func() PEC { return PEC{Trust: "headers"} }
+					},
 					script: nexthoptest.Script{Final: map[string][]string{anna[0]: {"451 later", "250 ok"}}},
 				})
 				cl := r.client()

@@ -44,7 +44,6 @@ type Config struct {
 	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
 	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
 
-	Trust pec.Trust // which class the filters believe; the verified one when empty
 	// PEC returns what is known of certified mail. It is asked once for each message, by the connections concurrently, and must be quick;
 	// may be nil: nothing is known.
 	PEC func() PEC
@@ -59,6 +58,7 @@ type Config struct {
 
 // PEC is what is known of certified mail at one time, so that a message is judged by one state of it. It does not change.
 type PEC struct {
+	Trust    pec.Trust        // which class the filters believe; the verified one when empty
 	Verifier *pec.Verifier    // of the signatures of providers; nil: none is trusted
 	Domains  policy.Certified // which domains are certified; may be nil
 }
@@ -82,6 +82,8 @@ type Server struct {
 	ctx    context.Context // ends when the server must not wait any longer
 	cancel context.CancelFunc
 	halted atomic.Bool
+
+	deliver atomic.Bool // Config.DeliverOnJournalError, as it is now
 
 	serving sync.WaitGroup // the calls of Serve
 
@@ -137,6 +139,7 @@ func NewServer(c Config) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.gone.L = &s.mu
+	s.deliver.Store(c.DeliverOnJournalError)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.hops = []*nexthop.Hop{c.NextHop}
 	for name, h := range c.Domains {
@@ -251,6 +254,9 @@ func (s *Server) replyTime() (context.Context, context.CancelFunc) {
 	}
 	return context.WithTimeoutCause(s.ctx, commandReplyTimeout, nexthop.ErrTimeout)
 }
+
+// SetDeliverOnJournalError changes Config.DeliverOnJournalError, from the next fault on.
+func (s *Server) SetDeliverOnJournalError(deliver bool) { s.deliver.Store(deliver) }
 
 func (s *Server) stopping() bool { return s.halted.Load() }
 

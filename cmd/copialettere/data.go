@@ -204,13 +204,11 @@ func checkFolder(folder string) error {
 
 // archive is an open data folder.
 type archive struct {
-	engine   *level.Engine
-	journal  *journal.Journal
-	policy   *policy.Policy
-	metrics  *metrics.Registry
-	notices  *noticeMailer // nil where none are configured
-	grace    time.Duration // for which a disable can be taken back
-	maxShare float64       // of all entries that a run of the retention deletes without being told to
+	engine  *level.Engine
+	journal *journal.Journal
+	policy  *policy.Policy
+	metrics *metrics.Registry
+	notices *noticeMailer // nil where none are configured
 }
 
 // openArchive opens the data folder, which only one process can.
@@ -218,7 +216,7 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*arch
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
-	a := &archive{metrics: new(metrics.Registry), grace: c.Erase.Grace, maxShare: float64(c.Retention.MaxShare) / 100}
+	a := &archive{metrics: new(metrics.Registry)}
 	if err := a.open(ctx, c, log); err != nil {
 		a.close()
 		return nil, err
@@ -305,10 +303,11 @@ func (a *archive) closeStores() error {
 	return errors.Join(errs...)
 }
 
-func (a *archive) backend(log *slog.Logger) httpd.Backend {
+// backend is what the admin interface stands on, by a configuration.
+func (a *archive) backend(c *config.Config, log *slog.Logger) httpd.Backend {
 	return httpd.Backend{
-		Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace, MaxShare: a.maxShare,
-		Expired: a.notices.tellExpired,
+		Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log,
+		Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100, Expired: a.notices.tellExpired,
 	}
 }
 

@@ -95,7 +95,9 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	defer logFile.Close()
 	serving, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- serve(serving, c, newLogger(&invocation{stderr: logFile}, c)) }()
+	go func() {
+		done <- serve(serving, c, newLogger(&invocation{stderr: logFile}, c, c.Log.Level), reloading{})
+	}()
 	err = in.demonstrate(ctx, c, files, done)
 	if err == nil {
 		in.demoSteps(dir)

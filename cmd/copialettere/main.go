@@ -82,7 +82,7 @@ func commands() map[string]command {
 		"serve":     {serveHelp, noFlags(runServe)},
 		"check":     {checkHelp, noFlags(runCheck)},
 		"mailbox":   {mailboxHelp, defineMailbox},
-		"list":      {listHelp, noFlags(runList)},
+		"list":      {listHelp, defineList},
 		"cat":       {catHelp, noFlags(runCat)},
 		"parts":     {partsHelp, noFlags(runParts)},
 		"part":      {partHelp, noFlags(runPart)},

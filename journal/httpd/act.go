@@ -52,6 +52,7 @@ func (a *admin) act(kind string) http.HandlerFunc {
 			out.fail(a.b.Logger, err)
 			return
 		}
+		a.changed()
 		out.write(v)
 	}
 }

@@ -227,6 +227,13 @@ func (a *admin) disable(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// changed tells of a change after which an archive may have to be erased.
+func (a *admin) changed() {
+	if a.b.Changed != nil {
+		a.b.Changed()
+	}
+}
+
 // turn makes one change of a mailbox and answers with the mailbox.
 func (a *admin) turn(w http.ResponseWriter, r *http.Request, f func(context.Context, policy.Address, policy.Actor) (bool, error)) {
 	a.change(w, r, func(ctx context.Context, address policy.Address, who policy.Actor) (MailboxView, error) {
@@ -234,6 +241,8 @@ func (a *admin) turn(w http.ResponseWriter, r *http.Request, f func(context.Cont
 		if err != nil {
 			return MailboxView{}, err
 		}
+		// It answers with what the change made of the mailbox, and not with what follows from it.
+		defer a.changed()
 		v, err := a.withChanges(ctx, address)
 		v.Changed = &changed
 		return v, err

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +41,7 @@ type EntryView struct {
 	Declared     string   `json:"declared_class,omitempty"`
 	Signature    string   `json:"signature,omitempty"` // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"
 	SentTo       string   `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
-	State        string   `json:"state"`               // "delivered", "deferred", "unknown" or "refused"
+	State        string   `json:"state"`               // "delivered", "deferred", "unknown", "refused" or "superseded"
 	Flags        []string `json:"flags,omitempty"`
 	Odd          string   `json:"odd,omitempty"` // what is odd about the message, as the MIME scanner saw it
 	QueueID      string   `json:"queue_id,omitempty"`
@@ -48,7 +50,16 @@ type EntryView struct {
 	PeerHelo     string   `json:"peer_helo,omitempty"`
 	Transaction  string   `json:"transaction"`
 
+	// SupersededBy is of an entry whose message the MTA took in anew before it was delivered: where the entry of that is. Absent where it is gone.
+	SupersededBy *PlaceView `json:"superseded_by,omitempty"`
+
 	Certification *CertificationView `json:"certification,omitempty"`
+}
+
+// PlaceView is where an entry is.
+type PlaceView struct {
+	Folder string `json:"folder"` // with its month: "INBOX/2026-11"
+	UID    uint32 `json:"uid"`
 }
 
 func viewEntry(e *journal.Entry) EntryView {
@@ -71,13 +82,19 @@ func viewEntry(e *journal.Entry) EntryView {
 func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 	out := newLines(w)
 	address, err := mailboxOf(r)
+	all := false
+	if text := r.FormValue("all"); err == nil && text != "" {
+		if all, err = strconv.ParseBool(text); err != nil {
+			err = fmt.Errorf("%w: all=%.100q: want true or false", errRequest, text)
+		}
+	}
 	if err != nil {
 		out.fail(a.b.Logger, err)
 		return
 	}
 	a.b.Journal.Settle(r.Context())
 	var damaged damages
-	for e, err := range a.b.Journal.List(r.Context(), address.String()) {
+	for v, err := range a.listed(r.Context(), address.String(), all) {
 		if damaged.count(err) {
 			continue
 		}
@@ -85,12 +102,42 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 			out.fail(a.b.Logger, err)
 			return
 		}
-		if out.write(viewEntry(e)) != nil {
+		if out.write(v) != nil {
 			return
 		}
 	}
 	if err := damaged.err(); err != nil {
 		out.fail(a.b.Logger, err)
+	}
+}
+
+// listed yields the entries of a mailbox, with all also those that were superseded, behind the others.
+func (a *admin) listed(ctx context.Context, mailbox string, all bool) iter.Seq2[EntryView, error] {
+	return func(yield func(EntryView, error) bool) {
+		for e, err := range a.b.Journal.List(ctx, mailbox) {
+			var v EntryView
+			if err == nil {
+				v = viewEntry(e)
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
+		if !all {
+			return
+		}
+		for e, err := range a.b.Journal.Superseded(ctx, mailbox) {
+			var v EntryView
+			if err == nil {
+				v = viewEntry(e.Entry)
+			}
+			if err == nil && e.By.UID > 0 {
+				v.SupersededBy = &PlaceView{e.By.FolderName(), e.By.UID}
+			}
+			if !yield(v, err) {
+				return
+			}
+		}
 	}
 }
 
