@@ -116,7 +116,7 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err != nil {
 		return nil, err
 	}
-	skips, later := recordGroup(skips)
+	skips, later := recordGroup(boundedRecords(skips))
 	for start := 0; ; {
 		end, size := start, 0
 		for end < len(entries) && (end == start || size < groupSize) {

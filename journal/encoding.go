@@ -53,6 +53,7 @@ const (
 	tagToPlace   = 49
 	tagEntry     = 50
 	tagOutcome   = 51
+	tagCut       = 52 // of a record
 )
 
 var errEncoding error = damage("malformed value")

@@ -8,7 +8,9 @@ import (
 	"iter"
 	"math"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"copialettere/journal/kv"
 )
@@ -51,10 +53,53 @@ type Record struct {
 	Transaction string     `json:"transaction,omitempty"`
 	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
+	Cut         string     `json:"cut,omitempty"`     // filled in when it is filed: which values were over their limit, and how long they were
 	Spooled     bool       `json:"-"`                 // filled in by Records: a gap that is in the gap spool only
 }
 
-func (r *Record) encode() []byte {
+// Limits of what a record keeps, in bytes: of one of its values, which is as much as an entry keeps of a header value, and of its detail.
+const (
+	recordValueMax  = valueMax
+	recordDetailMax = 4 << 10
+)
+
+// bounded returns the record as it is filed: what a sender can make long is cut, and Cut says so.
+func (r Record) bounded() Record {
+	for _, v := range [...]struct {
+		name  string
+		value *string
+		limit int
+	}{
+		{"mail_from", &r.MailFrom, recordValueMax}, {"rcpt_to", &r.RcptTo, recordValueMax}, {"orcpt", &r.ORCPT, recordValueMax},
+		{"message_id", &r.MessageID, recordValueMax}, {"queue_id", &r.QueueID, recordValueMax}, {"detail", &r.Detail, recordDetailMax},
+	} {
+		if len(*v.value) <= v.limit {
+			continue
+		}
+		if r.Cut != "" {
+			r.Cut += ", "
+		}
+		r.Cut += fmt.Sprintf("%s of %d bytes", v.name, len(*v.value))
+		end := v.limit
+		for end > v.limit-utf8.UTFMax && !utf8.RuneStart((*v.value)[end]) {
+			end--
+		}
+		*v.value = strings.Clone((*v.value)[:end]) // the rest is not to stay in memory
+	}
+	return r
+}
+
+// boundedRecords returns records as they are filed.
+func boundedRecords(records []Record) []Record {
+	list := make([]Record, len(records))
+	for i, r := range records {
+		list[i] = r.bounded()
+	}
+	return list
+}
+
+func (r Record) encode() []byte {
+	r = r.bounded()
 	var enc encoder
 	enc.bytes(tagKind, []byte{byte(r.Kind)})
 	enc.time(tagTime, r.Time)
@@ -76,6 +121,7 @@ func (r *Record) encode() []byte {
 		enc.uint(tagEntries, r.Entries)
 		enc.uint(tagBytes, r.Bytes)
 	}
+	enc.string(tagCut, r.Cut)
 	return enc.b
 }
 
@@ -116,6 +162,8 @@ func decodeRecord(mailbox string, b []byte) (*Record, error) {
 			r.QueueID = string(v)
 		case tagTransaction:
 			r.Transaction = string(v)
+		case tagCut:
+			r.Cut = string(v)
 		}
 		return err
 	})
@@ -210,7 +258,7 @@ func (j *Journal) Record(ctx context.Context, records ...Record) error {
 		return err
 	}
 	byMonth := make(map[kv.Month][]Record)
-	for _, r := range records {
+	for _, r := range boundedRecords(records) {
 		m := kv.MonthOf(r.Time)
 		byMonth[m] = append(byMonth[m], r)
 	}

@@ -37,7 +37,7 @@ func (j *Journal) spool(gaps []Record) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	for _, g := range gaps {
-		if err := enc.Encode(g); err != nil {
+		if err := enc.Encode(g.bounded()); err != nil {
 			return err
 		}
 	}

@@ -136,6 +136,7 @@ type VerdictView struct {
 	Transaction string     `json:"transaction"`
 	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
+	Cut         string     `json:"cut,omitempty"`     // which of these values are not whole, and how long they were
 	Spooled     bool       `json:"spooled,omitempty"` // a gap that the journal could not take yet: it is in the gap spool
 }
 
@@ -236,6 +237,7 @@ type GapView struct {
 	Transaction string     `json:"transaction,omitempty"`
 	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
+	Cut         string     `json:"cut,omitempty"`     // which of these values are not whole, and how long they were
 	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take it yet: it is in the gap spool
 }
 
@@ -293,7 +295,7 @@ func viewGap(address policy.Address, r *journal.Record) GapView {
 	return GapView{
 		Mailbox: v.Mailbox, Kind: GapMissing, From: &v.Time, Until: v.Until, Reason: v.Reason, Detail: v.Detail, Direction: v.Direction,
 		MailFrom: v.MailFrom, RcptTo: v.RcptTo, MessageID: v.MessageID, QueueID: v.QueueID, Transaction: v.Transaction,
-		Entries: v.Entries, Bytes: v.Bytes, Spooled: v.Spooled,
+		Entries: v.Entries, Bytes: v.Bytes, Cut: v.Cut, Spooled: v.Spooled,
 	}
 }
 
@@ -317,7 +319,7 @@ func verdictOfRecord(address policy.Address, r *journal.Record) VerdictView {
 	v := VerdictView{
 		Time: r.Time, Mailbox: address.String(), MailFrom: r.MailFrom, RcptTo: r.RcptTo, ORCPT: r.ORCPT, Verdict: "skipped",
 		Reason: r.Reason, Detail: r.Detail, MessageID: r.MessageID, QueueID: r.QueueID, Transaction: r.Transaction,
-		Entries: r.Entries, Bytes: r.Bytes, Spooled: r.Spooled,
+		Entries: r.Entries, Bytes: r.Bytes, Cut: r.Cut, Spooled: r.Spooled,
 	}
 	if r.Direction != 0 {
 		v.Direction = r.Direction.String()
