@@ -444,7 +444,7 @@ func (s *store) closeUnused(check idleCheck) {
 // tables, and be merged often. A message is never written to such a volume.
 func (s *store) grow() error {
 	d := s.current
-	if s.grown || d.writeBuffer > restWriteBuffer || d.written < d.writeBuffer || !s.engine.mayGrow(s) {
+	if s.grown || d.writeBuffer > restWriteBuffer || d.written < d.writeBuffer || s.engine.newest(s.name) || !s.engine.mayGrow(s) {
 		return nil
 	}
 	s.grown = true
