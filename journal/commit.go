@@ -166,7 +166,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 		switch {
 		case err == nil:
 			if g.made > 0 {
-				d.pending = nil
+				d.release()
 			}
 			d.j.journaled.Add(int64(g.made))
 			d.j.bytesIn.Add(int64(g.made) * d.size)
