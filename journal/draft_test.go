@@ -19,7 +19,7 @@ import (
 func TestSizes(t *testing.T) {
 	sizes := []int{0, 1}
 	for _, border := range []int{shareMin, pieceMin, chunkMin, chunkAverage, chunkMax, chunkMax + pieceMin,
-		tryFrom - 1, tryFrom, bufferSize - 1, bufferSize, bufferSize + 1, chunkMax + pieceMin + maxUnsettled, bufferLarge} {
+		tryFrom, bufferSize, chunkMax + pieceMin + maxUnsettled, bufferLarge} {
 		sizes = append(sizes, border-1, border, border+1)
 	}
 	for name, c := range map[string]struct {
