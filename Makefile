@@ -1,6 +1,7 @@
 # make run    try it out: a demonstration in ./run, on loopback, until Ctrl-C
 # make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests
 # make bench  the hook against the same path without it, as ratios
+# make compare BEFORE=PROGRAM   this build against an earlier one, in turns, as ratios
 # make soak   the long ones: 300 kills, an hour of fuzzing
 # make build  bin/copialettere
 
@@ -14,7 +15,7 @@ FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs check unit e2e bench soak clean
+.PHONY: build run test needs check unit e2e bench compare soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -51,7 +52,10 @@ e2e:
 	go test -count=1 $(E2E)
 
 bench: needs
-	go test -tags bench -count=1 -timeout 60m -v ./cmd/copialettere/e2e/bench
+	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench
+
+compare: needs
+	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run TestCompare ./cmd/copialettere/e2e/bench
 
 soak: needs
 	COPIALETTERE_KILLS=300 go test -count=1 -timeout 60m -run Kill -v $(E2E)

@@ -127,7 +127,7 @@ type Entry struct {
 
 	Class         string   // what kind of message it is believed to be: "ordinary", or a PEC type
 	DeclaredClass string   // what its headers declare
-	Signature     string   // "verified", "invalid", "untrusted" or "unsigned"; empty where nobody looked
+	Signature     string   // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"; empty where nobody looked
 	SentTo        string   // sent mail: "certified", "other" or "unknown"
 	Certification []byte   // what the classification found, in a form of its own; the journal does not look into it
 	Links         []string // the names of the practices to which the message belongs, as Intent.Links

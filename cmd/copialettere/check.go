@@ -116,10 +116,19 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 
 // checkPEC reads the files that [pec] names, and shows what they hold.
 func (in *invocation) checkPEC(c config.PEC) bool {
-	ok := true
+	ok, files := true, new(pecFiles)
 	for _, f := range filesOf(c) {
-		x, err := f.read(new(pecFiles), f.path)
+		x, err := f.read(files, f.path)
 		ok = in.checked(f.name, f.detail(x), err) && ok
+	}
+	files.verify(c)
+	for _, reason := range files.verifier.UnusedLists() {
+		in.checked("warning", reason, nil)
+	}
+	for _, l := range files.crls {
+		if end := l.NextUpdate(); !end.After(time.Now()) {
+			in.checked("warning", fmt.Sprintf("revocation list of %s: it ran out on %s", l.Issuer(), end.Format(time.RFC3339)), nil)
+		}
 	}
 	return ok
 }

@@ -162,7 +162,7 @@ func each[T any](in *invocation, ctx context.Context, c *client, method, path st
 }
 
 func (in *invocation) printJSON(v any) error {
-	enc := json.NewEncoder(in.stdout)
+	enc := json.NewEncoder(jsonEscaper{in.stdout})
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }

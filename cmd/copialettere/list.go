@@ -1,13 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -18,9 +17,10 @@ import (
 
 const listHelp = `Usage: copialettere list ADDR [-config FILE] [-json]
 
-Lists the entries of a mailbox, by month, folder and UID. Of certified mail the class and the result of the signature are shown, and any
-state other than "delivered": "deferred" entries wait for the MTA's retry, and of "unknown" ones the mailstore's answer is not known.
--json tells more: the envelope, the certification data, why a signature is not verified.
+Lists the entries of a mailbox, by month, folder and UID. Of certified mail the sender and subject of the message inside are shown, the class
+and the result of the signature, whether the header contradicts what is certified, and of notifications about electronic invoices
+(SdI) their kind and the invoice; and any state other than "delivered": "deferred" entries wait for the MTA's retry, and of "unknown" ones the mailstore's answer is not known.
+-json tells more: the envelope, the certification data, what contradicts them, why a signature is not verified.
 
 Example: copialettere list mario@alpha.test -json
 `
@@ -29,25 +29,49 @@ func runList(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/v1/list", url.Values{"mailbox": {args[0]}}, func(e httpd.EntryView) {
-		var notes []string
-		if e.Class != "" && e.Class != string(pec.Ordinary) || e.Signature != "" && e.Signature != string(pec.ResultUnsigned) {
-			notes = append(notes, e.Class, e.Signature)
+	return show(in, ctx, "/v1/list", url.Values{"mailbox": {args[0]}}, in.printEntry)
+}
+
+func (in *invocation) printEntry(e httpd.EntryView) {
+	who, subject := e.From, e.Subject
+	switch pec.Class(e.Class) {
+	case pec.PostaCertificata, pec.Anomalia, pec.REM:
+		// The outer ones are the provider's, and outside the signature.
+		who, subject = cmp.Or(e.InnerFrom, who), cmp.Or(e.InnerSubject, subject)
+	}
+	if e.Direction == journal.Sent.String() {
+		who = "to " + e.RcptTo
+	}
+	note := ""
+	if notes := notesOf(e); len(notes) > 0 {
+		note = " [" + printable(strings.Join(notes, ", ")) + "]"
+	}
+	fmt.Fprintf(in.stdout, "%-16s %6d  %s  %9s  %-32s  %s%s\n", e.Folder, e.UID, e.Time.Local().Format(time.DateTime),
+		sizeText(uint64(e.Size)), printable(who), printable(subject), note)
+}
+
+// notesOf tells what is special about an entry.
+func notesOf(e httpd.EntryView) []string {
+	var notes []string
+	if e.Class != "" && e.Class != string(pec.Ordinary) || e.Signature != "" && e.Signature != string(pec.ResultUnsigned) {
+		notes = append(notes, e.Class, e.Signature)
+	}
+	if c := e.Certification; c != nil {
+		for _, n := range c.InvoiceNotices {
+			text := strings.TrimSpace(fmt.Sprintf("SdI %s, %s: %s %s", n.Kind, n.Name, n.Invoice, n.Identifier))
+			if !n.FromExchange {
+				text += " (not sent by the exchange system)"
+			}
+			notes = append(notes, text)
 		}
-		if e.State != journal.Delivered.String() {
-			notes = append(notes, e.State)
+		if len(c.Contradictions) > 0 {
+			notes = append(notes, "header contradicts the certificate")
 		}
-		note := ""
-		if len(notes) > 0 {
-			note = " [" + strings.Join(notes, ", ") + "]"
-		}
-		who := e.From
-		if e.Direction == journal.Sent.String() {
-			who = "to " + e.RcptTo
-		}
-		fmt.Fprintf(in.stdout, "%-16s %6d  %s  %9s  %-32s  %s%s\n", e.Folder, e.UID, e.Time.Local().Format(time.DateTime),
-			sizeText(uint64(e.Size)), printable(who), printable(e.Subject), note)
-	})
+	}
+	if e.State != journal.Delivered.String() {
+		notes = append(notes, e.State)
+	}
+	return notes
 }
 
 // show prints the objects of an answer, as JSON or for people. It is errNothing when there are none.
@@ -70,19 +94,10 @@ func show[T any](in *invocation, ctx context.Context, path string, query url.Val
 	return err
 }
 
-// printable makes a sender's text safe for a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u2028' || r == '\u2029' {
-			return '?'
-		}
-		return r
-	}, s)
-}
-
 const catHelp = `Usage: copialettere cat ADDR FOLDER UID [-config FILE]
 
-Writes the exact bytes of a message, as they were received, to standard output. "copialettere list" shows FOLDER and UID.
+Writes the exact bytes of a message, as they were received, to standard output. "copialettere list" shows FOLDER and UID. On a terminal,
+controls and marks that turn the direction of text are shown as question marks.
 
 Example: copialettere cat mario@alpha.test INBOX/2026-11 17 > message.eml
 `
@@ -91,18 +106,7 @@ func runCat(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 		return err
 	}
-	c, err := in.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	body, err := in.do(ctx, c, http.MethodGet, "/v1/message", url.Values{"mailbox": {args[0]}, "folder": {args[1]}, "uid": {args[2]}})
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	_, err = io.Copy(in.stdout, body)
-	return err
+	return in.writeContent(ctx, "/v1/message", messageQuery(args))
 }
 
 const whyHelp = `Usage: copialettere why ADDR [-message-id ID] [-config FILE] [-json]
@@ -177,18 +181,15 @@ func runVerify(ctx context.Context, in *invocation, args []string) error {
 		return err
 	}
 	defer c.close()
-	terminal := isTerminal(in.stderr)
 	var report *journal.Report
 	_, err = each(in, ctx, c, http.MethodGet, "/v1/verify", nil, func(l httpd.VerifyLine) error {
-		if l.Progress != nil && terminal {
-			fmt.Fprintf(in.stderr, "\r%s: %d entries checked ", l.Progress.Month, l.Progress.Entries)
+		if l.Progress != nil {
+			in.progress(fmt.Sprintf("%s: %d entries checked ", l.Progress.Month, l.Progress.Entries))
 		}
 		report = l.Report
 		return nil
 	})
-	if terminal {
-		fmt.Fprint(in.stderr, "\r\x1b[K")
-	}
+	in.progress("")
 	if err != nil {
 		return err
 	}
@@ -218,15 +219,6 @@ func (in *invocation) printReport(r *journal.Report) {
 	} else {
 		fmt.Fprintf(in.stdout, "%d faults\n", r.Faults)
 	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 const statsHelp = `Usage: copialettere stats [ADDR] [-config FILE] [-json]

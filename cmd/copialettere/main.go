@@ -31,6 +31,8 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox list                  all mailboxes that were ever set up; restore, hold and release: "mailbox -h"
   list ADDR                     entries of a mailbox
   cat ADDR FOLDER UID           the exact bytes of a message
+  parts ADDR FOLDER UID         its parts, those of enclosed messages included
+  part ADDR FOLDER UID N        the content of one of them, such as daticert.xml
   why ADDR [-message-id ID]     what was journaled, what was skipped, and why
   gaps ADDR                     of what the archive of a mailbox holds nothing, and why
   delete ADDR FOLDER UID        delete a message where the mailbox allows it, or take that back
@@ -62,7 +64,7 @@ var (
 
 // invocation is one run of the program.
 type invocation struct {
-	stdout, stderr io.Writer
+	stdout, stderr io.Writer // screens
 	configFile     string
 	json           bool
 }
@@ -81,6 +83,8 @@ func commands() map[string]command {
 		"mailbox":   {mailboxHelp, defineMailbox},
 		"list":      {listHelp, noFlags(runList)},
 		"cat":       {catHelp, noFlags(runCat)},
+		"parts":     {partsHelp, noFlags(runParts)},
+		"part":      {partHelp, noFlags(runPart)},
 		"why":       {whyHelp, defineWhy},
 		"gaps":      {gapsHelp, noFlags(runGaps)},
 		"retention": {retentionHelp, defineRetention},
@@ -109,7 +113,10 @@ func main() {
 }
 
 // run is the program: it returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	stdout, stderr := &screen{to: out}, &screen{to: errs}
+	defer stdout.close()
+	defer stderr.close()
 	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" {
 		fmt.Fprint(stdout, usage)
 		if len(args) == 0 {

@@ -190,7 +190,8 @@ func TestListTellsOfCertification(t *testing.T) {
 		Type: "avvenuta-consegna", Error: "nessuno", Sender: "anna@alpha.test", Delivery: "bruno@beta.test", ReceiptKind: "completa",
 		Recipients: []httpd.RecipientView{{Address: "bruno@beta.test", Kind: "certificato"}, {Address: "carla@gamma.test", Kind: "certificato"}},
 		Provider:   "Beta certificata", Identifier: "opec288.20261103101112.00001.310.1.63@alpha.test", MessageID: "<client.1@alpha.test>",
-		Signer: "CN=Beta certificata,O=Beta certificata,C=IT",
+		Signer:  "CN=Beta certificata,O=Beta certificata,C=IT",
+		Subject: "Contratto", Replies: anna, Date: "03/11/2026 10:12:12", Zone: "+0100",
 	}
 	for i, reason := range []string{"", "the message was changed after it was signed"} {
 		got := *list[i].Certification

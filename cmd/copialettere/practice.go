@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"copialettere/journal/httpd"
+	"copialettere/policy/pec"
 )
 
 const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-json]
 
 Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
-delivered (when, and by which kind of receipt), failed (and why), late, or waiting, past 12 or 24 hours. A brief delivery receipt is compared
-with the archived message. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust believes them.
+delivered (when, and by which kind of receipt), not accepted or failed (when, and why), late (told when), or waiting, past 12 or 24 hours.
+A brief delivery receipt is compared with the archived message. With a UID, only the practices of sent messages that have it. Receipts
+count when pec.trust believes them.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -51,6 +53,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		if r.Delivered != nil {
 			fmt.Fprintf(in.stdout, " %s (%s)", r.Delivered.Local().Format(time.DateTime), printable(r.Receipt))
 		}
+		if t := timeOfStatus(r); t != nil {
+			fmt.Fprint(in.stdout, " ", t.Local().Format(time.DateTime))
+		}
 		if r.Brief != "" {
 			fmt.Fprintf(in.stdout, ", compared with the archived message: %s", r.Brief)
 		}
@@ -65,4 +70,17 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		}
 		fmt.Fprintln(in.stdout)
 	}
+}
+
+// timeOfStatus returns when a message was refused, failed or was told to be late, where that is its state.
+func timeOfStatus(r httpd.PracticeOutcome) *time.Time {
+	switch r.Status {
+	case pec.StatusRefused:
+		return r.Refused
+	case pec.StatusFailed:
+		return r.Failed
+	case pec.StatusLate12, pec.StatusLate24:
+		return r.Late
+	}
+	return nil
 }

@@ -48,18 +48,15 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 		return err
 	}
 	defer c.close()
-	terminal := isTerminal(in.stderr)
 	var last httpd.ExpireLine
 	_, err = each(in, ctx, c, http.MethodPost, "/v1/retention", query, func(l httpd.ExpireLine) error {
-		if l.Progress != nil && terminal {
-			fmt.Fprintf(in.stderr, "\r%s: %d entries ", l.Progress.Month, l.Progress.Removed.Entries)
+		if l.Progress != nil {
+			in.progress(fmt.Sprintf("%s: %d entries ", l.Progress.Month, l.Progress.Removed.Entries))
 		}
 		last = l
 		return nil
 	})
-	if terminal {
-		fmt.Fprint(in.stderr, "\r\x1b[K")
-	}
+	in.progress("")
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func runServe(ctx context.Context, in *invocation, args []string) error {
 func newLogger(in *invocation, c *config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.Log.Level}
 	if c.Log.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(in.stderr, options))
+		return slog.New(slog.NewJSONHandler(jsonEscaper{in.stderr}, options))
 	}
 	return slog.New(slog.NewTextHandler(in.stderr, options))
 }

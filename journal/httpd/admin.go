@@ -9,6 +9,8 @@
 //	GET  /v1/log?mailbox=ADDR                       the changes of a mailbox, oldest first
 //	GET  /v1/list?mailbox=ADDR                      entries
 //	GET  /v1/message?mailbox=ADDR&folder=F&uid=N    the bytes of a message
+//	GET  /v1/parts?mailbox=ADDR&folder=F&uid=N      its parts, those of enclosed messages included
+//	GET  /v1/part?mailbox=ADDR&folder=F&uid=N&part=P  the content of one of them, its transfer encoding undone
 //	POST /v1/message/ACT?mailbox=ADDR&folder=F&uid=N&who=WHO  move (to=FOLDER), delete, undelete, hold or release (reason=TEXT) a message
 //	GET  /v1/why?mailbox=ADDR[&message_id=ID]       what was decided, and why
 //	GET  /v1/gaps?mailbox=ADDR                      of what the archive holds nothing, and why
@@ -46,6 +48,7 @@ import (
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
+	"copialettere/policy/pec"
 )
 
 // Backend is what Admin stands on.
@@ -84,6 +87,8 @@ func Admin(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/gaps", a.gaps)
 	mux.HandleFunc("GET /v1/list", a.list)
 	mux.HandleFunc("GET /v1/message", a.message)
+	mux.HandleFunc("GET /v1/parts", a.parts)
+	mux.HandleFunc("GET /v1/part", a.part)
 	for _, kind := range []string{journal.ActMove, journal.ActDelete, journal.ActUndelete, journal.ActHold, journal.ActRelease} {
 		mux.HandleFunc("POST /v1/message/"+kind, a.act(kind))
 	}
@@ -150,7 +155,7 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		status = http.StatusForbidden
 	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing):
 		status = http.StatusConflict
-	case is(journal.ErrNotFound):
+	case is(journal.ErrNotFound, pec.ErrNoPart):
 		status = http.StatusNotFound
 	case is(context.Canceled):
 	default:

@@ -20,15 +20,29 @@ type CertificationView struct {
 	Provider    string          `json:"provider,omitempty"`
 	Time        *time.Time      `json:"time,omitempty"`
 	Identifier  string          `json:"identifier,omitempty"`
-	MessageID   string          `json:"message_id,omitempty"` // the one that the sender's program had set
-	Events      []string        `json:"events,omitempty"`     // of a REM message
-	DataError   string          `json:"data_error,omitempty"` // why the certification data are not whole
+	MessageID   string          `json:"message_id,omitempty"`   // the one that the sender's program had set
+	ErrorDetail string          `json:"error_detail,omitempty"` // errore-esteso
+	Subject     string          `json:"subject,omitempty"`      // oggetto
+	Replies     string          `json:"replies,omitempty"`      // risposte: where answers go
+	Received    []string        `json:"received,omitempty"`     // ricezione: the recipients that a presa-in-carico is about
+	Date        string          `json:"date,omitempty"`         // giorno and ora, as "20/11/2026 10:11:12"; Time is made of it and of Zone
+	Zone        string          `json:"zone,omitempty"`         // @zona, as "+0100"
+	Events      []string        `json:"events,omitempty"`       // of a REM message
+	DataError   string          `json:"data_error,omitempty"`   // why the certification data are not whole
 
-	SignatureReason string     `json:"signature_reason,omitempty"` // why the signature is not verified
-	WeakSignature   bool       `json:"weak_signature,omitempty"`   // SHA-1 was used
-	SigningTime     *time.Time `json:"signing_time,omitempty"`     // as the signer claims
-	Signer          string     `json:"signer,omitempty"`           // subject of the certificate
-	IndexedAs       string     `json:"indexed_as,omitempty"`       // the signer's name in the provider index
+	// Contradictions are in what the header, which is outside the signature, and the certification data do not say the same.
+	Contradictions []ContradictionView `json:"contradictions,omitempty"`
+	HeaderConflict bool                `json:"header_conflict,omitempty"` // the header contradicts itself: two classes
+	InvoiceNotices []InvoiceNoticeView `json:"invoice_notices,omitempty"`
+
+	SignatureReason string `json:"signature_reason,omitempty"` // why the signature is not verified
+	WeakSignature   bool   `json:"weak_signature,omitempty"`   // SHA-1 was used, by the signer or in the chain
+	// Revocation is "good", "revoked" or "unknown", and RevocationReason why it is not good; absent where no revocation list is configured.
+	Revocation       string     `json:"revocation,omitempty"`
+	RevocationReason string     `json:"revocation_reason,omitempty"`
+	SigningTime      *time.Time `json:"signing_time,omitempty"` // as the signer claims
+	Signer           string     `json:"signer,omitempty"`       // subject of the certificate
+	IndexedAs        string     `json:"indexed_as,omitempty"`   // the signer's name in the provider index
 }
 
 // RecipientView is one recipient of a certified message.
@@ -37,32 +51,79 @@ type RecipientView struct {
 	Kind    string `json:"kind"` // "certificato" or "esterno"
 }
 
-// viewCertification returns nil for an entry of ordinary mail.
-func viewCertification(e *journal.Entry) *CertificationView {
+// ContradictionView is one thing in which a header and the certification data of a message contradict each other.
+type ContradictionView struct {
+	Field       string `json:"field"`       // "Subject", "X-Ricevuta" and so on; "postacert.eml From" of the message inside
+	Header      string `json:"header"`      // decoded; empty where the field is absent and means something thereby
+	Certificate string `json:"certificate"` // what the certification data have in its place
+}
+
+// InvoiceNoticeView is a notification of the exchange system for electronic invoices (SdI).
+type InvoiceNoticeView struct {
+	Kind         string `json:"kind"`                 // "RC", "NS", "MC", "NE", "DT", "AT", "MT", "EC" or "SE"
+	Name         string `json:"name"`                 // what that kind is called
+	File         string `json:"file"`                 // as attached
+	Part         string `json:"part,omitempty"`       // its number in the part table
+	Invoice      string `json:"invoice"`              // the file of the invoice, or the part of File that is the invoice's
+	Identifier   string `json:"identifier,omitempty"` // IdentificativoSdI: the number that the exchange system gave to the invoice
+	FromExchange bool   `json:"from_exchange"`        // by the certification data, the exchange system sent it
+}
+
+// viewCertification returns nil for an entry of ordinary mail. Inner is what is known of the message inside certified mail.
+func viewCertification(e *journal.Entry) (v *CertificationView, inner pec.Inner) {
 	if len(e.Certification) == 0 {
-		return nil
+		return nil, inner
 	}
 	var r pec.Record
 	if err := r.UnmarshalBinary(e.Certification); err != nil {
-		return &CertificationView{DataError: "what was kept of it can not be read: " + err.Error()}
+		return &CertificationView{DataError: "what was kept of it can not be read: " + err.Error()}, inner
 	}
+	return viewRecord(e, &r), innerOf(&r.Message)
+}
+
+// innerOf returns what the message inside says of itself. An entry from before this was kept has the certification data instead.
+func innerOf(m *pec.Message) pec.Inner {
+	inner := m.Inner
+	if inner == (pec.Inner{}) && m.Data != nil && m.Postacert >= 0 {
+		inner.From, inner.Subject = m.Data.Sender, m.Data.Subject
+	}
+	return inner
+}
+
+func viewRecord(e *journal.Entry, r *pec.Record) *CertificationView {
+	m := &r.Message
 	v := &CertificationView{
-		DataError: r.Message.DataError, SignatureReason: r.Signature.Reason, WeakSignature: r.Signature.Weak,
+		DataError: m.DataError, SignatureReason: r.Signature.Reason, WeakSignature: r.Signature.Weak,
 		SigningTime: known(r.Signature.SigningTime), IndexedAs: r.Signature.Provider,
+		Revocation: string(r.Signature.Revocation), RevocationReason: r.Signature.RevocationReason,
 	}
 	if chain, err := r.Signature.Certificates(); err == nil && len(chain) > 0 {
-		v.Signer = chain[0].Subject.String()
+		v.Signer = pec.SubjectText(chain[0])
 	}
-	for _, e := range r.Message.Evidence {
+	for _, e := range m.Evidence {
 		v.Events = append(v.Events, e.Event)
 	}
 	v.Events = slices.Compact(v.Events)
-	if c := r.Message.Data; c != nil {
+	if c := m.Data; c != nil {
 		v.Type, v.Error, v.Sender, v.Delivery, v.ReceiptKind = c.Type, c.Error, c.Sender, c.Delivery, c.ReceiptKind
 		v.Provider, v.Time, v.Identifier, v.MessageID = c.Provider, known(c.Time), c.Identifier, c.MessageID
+		v.ErrorDetail, v.Subject, v.Replies, v.Received, v.Date, v.Zone = c.ErrorDetail, c.Subject, c.Replies, c.Received, c.Date, c.Zone
 		for _, one := range c.Recipients {
 			v.Recipients = append(v.Recipients, RecipientView{one.Address, one.Kind})
 		}
+	}
+	v.HeaderConflict = m.Declared.Conflict
+	for _, c := range m.Contradictions(e.Subject, e.Date) {
+		v.Contradictions = append(v.Contradictions, ContradictionView(c))
+	}
+	names := pec.InvoiceKinds()
+	for _, n := range m.Invoices {
+		view := InvoiceNoticeView{Kind: n.Kind, Name: names[n.Kind], File: n.File, Invoice: n.Invoice, Identifier: n.Identifier}
+		if n.Part >= 0 && n.Part < len(e.Parts.Parts) {
+			view.Part = e.Parts.Number(n.Part)
+		}
+		view.FromExchange = m.Data != nil && m.Data.FromExchange()
+		v.InvoiceNotices = append(v.InvoiceNotices, view)
 	}
 	return v
 }

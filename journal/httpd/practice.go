@@ -50,7 +50,9 @@ type PracticeOutcome struct {
 	Delivered *time.Time `json:"delivered,omitempty"`
 	Receipt   string     `json:"receipt,omitempty"` // kind of the delivery receipt: "completa", "breve" or "sintetica"
 	Failed    *time.Time `json:"failed,omitempty"`
-	Reason    string     `json:"reason,omitempty"` // of a failure, refusal or delay
+	Refused   *time.Time `json:"refused,omitempty"` // by the sender's provider, with "not-accepted"
+	Late      *time.Time `json:"late,omitempty"`    // the last notice of delay
+	Reason    string     `json:"reason,omitempty"`  // of a failure, refusal or delay
 	// Brief is what comparing a brief receipt with the archived message gave: "match", "mismatch", "original not archived", or "not
 	// covered" where the message has a named part of which the receipt says nothing.
 	Brief string `json:"brief,omitempty"`
@@ -207,6 +209,7 @@ func (p *PracticeView) describe(states pec.States, now time.Time) {
 func outcomeView(address string, o pec.Outcome, now time.Time) PracticeOutcome {
 	v := PracticeOutcome{Address: address, Kind: o.RecipientKind, Status: o.Status()}
 	v.Accepted, v.Delivered, v.Failed = timeOf(o.Accepted), timeOf(o.Delivered), timeOf(o.Failed)
+	v.Refused, v.Late = timeOf(o.Refused), timeOf(o.LateLast)
 	switch v.Status {
 	case pec.StatusDelivered:
 		v.Receipt = o.Delivered.Detail

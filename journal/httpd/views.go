@@ -16,34 +16,37 @@ import (
 
 // EntryView is an entry as it is listed. Others script against its names.
 type EntryView struct {
-	Mailbox     string    `json:"mailbox"`
-	Direction   string    `json:"direction"` // "received" or "sent"
-	Folder      string    `json:"folder"`    // with its month: "INBOX/2026-11"
-	UID         uint32    `json:"uid"`
-	Time        time.Time `json:"time"`
-	MailFrom    string    `json:"mail_from"`
-	RcptTo      string    `json:"rcpt_to"` // of sent mail: all recipients, with commas between
-	ORCPT       string    `json:"orcpt"`
-	Recipients  []string  `json:"recipients"`
-	From        string    `json:"from"`
-	To          string    `json:"to"`
-	Subject     string    `json:"subject"` // decoded, as From and To
-	Date        string    `json:"date"`
-	MessageID   string    `json:"message_id"`
-	Size        int64     `json:"size"`
-	SHA256      string    `json:"sha256"`
-	Class       string    `json:"class"` // the one that the filter believed
-	Declared    string    `json:"declared_class,omitempty"`
-	Signature   string    `json:"signature,omitempty"` // "verified", "invalid", "untrusted" or "unsigned"
-	SentTo      string    `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
-	State       string    `json:"state"`               // "delivered", "deferred" or "unknown"
-	Flags       []string  `json:"flags,omitempty"`
-	Odd         string    `json:"odd,omitempty"` // what is odd about the message, as the MIME scanner saw it
-	QueueID     string    `json:"queue_id,omitempty"`
-	PeerAddr    string    `json:"peer_addr,omitempty"`
-	PeerName    string    `json:"peer_name,omitempty"`
-	PeerHelo    string    `json:"peer_helo,omitempty"`
-	Transaction string    `json:"transaction"`
+	Mailbox    string    `json:"mailbox"`
+	Direction  string    `json:"direction"` // "received" or "sent"
+	Folder     string    `json:"folder"`    // with its month: "INBOX/2026-11"
+	UID        uint32    `json:"uid"`
+	Time       time.Time `json:"time"`
+	MailFrom   string    `json:"mail_from"`
+	RcptTo     string    `json:"rcpt_to"` // of sent mail: all recipients, with commas between
+	ORCPT      string    `json:"orcpt"`
+	Recipients []string  `json:"recipients"`
+	From       string    `json:"from"`
+	To         string    `json:"to"`
+	Subject    string    `json:"subject"` // decoded, as From and To
+	// InnerFrom and InnerSubject are of the message inside certified mail, decoded.
+	InnerFrom    string   `json:"inner_from,omitempty"`
+	InnerSubject string   `json:"inner_subject,omitempty"`
+	Date         string   `json:"date"`
+	MessageID    string   `json:"message_id"`
+	Size         int64    `json:"size"`
+	SHA256       string   `json:"sha256"`
+	Class        string   `json:"class"` // the one that the filter believed
+	Declared     string   `json:"declared_class,omitempty"`
+	Signature    string   `json:"signature,omitempty"` // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"
+	SentTo       string   `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
+	State        string   `json:"state"`               // "delivered", "deferred" or "unknown"
+	Flags        []string `json:"flags,omitempty"`
+	Odd          string   `json:"odd,omitempty"` // what is odd about the message, as the MIME scanner saw it
+	QueueID      string   `json:"queue_id,omitempty"`
+	PeerAddr     string   `json:"peer_addr,omitempty"`
+	PeerName     string   `json:"peer_name,omitempty"`
+	PeerHelo     string   `json:"peer_helo,omitempty"`
+	Transaction  string   `json:"transaction"`
 
 	Certification *CertificationView `json:"certification,omitempty"`
 }
@@ -53,6 +56,7 @@ func viewEntry(e *journal.Entry) EntryView {
 	if e.Direction == journal.Received {
 		recipients = []string{e.RcptTo}
 	}
+	certification, inner := viewCertification(e)
 	return EntryView{
 		Mailbox: e.Mailbox, Direction: e.Direction.String(), Folder: e.FolderName(), UID: e.UID, Time: e.Time, MailFrom: e.MailFrom,
 		RcptTo: strings.Join(recipients, ", "), ORCPT: e.ORCPT, Recipients: recipients, From: part.Decode(e.From), To: part.Decode(e.To),
@@ -60,7 +64,7 @@ func viewEntry(e *journal.Entry) EntryView {
 		Declared: e.DeclaredClass, Signature: e.Signature, SentTo: e.SentTo,
 		State: e.State.String(), Flags: e.Flags, Odd: e.Parts.Odd.String(), QueueID: e.QueueID,
 		PeerAddr: e.Peer.Addr, PeerName: e.Peer.Name, PeerHelo: e.Peer.Helo, Transaction: e.Transaction,
-		Certification: viewCertification(e),
+		InnerFrom: part.Decode(inner.From), InnerSubject: part.Decode(inner.Subject), Certification: certification,
 	}
 }
 

@@ -47,6 +47,16 @@ const (
 	tagSignature
 )
 
+// More tags of the stored form.
+const (
+	tagReplyTo byte = iota + 40
+	tagInnerFrom
+	tagInnerSubject
+	tagInnerDate
+	tagInnerID
+	tagInvoice
+)
+
 // The tags inside tagData.
 const (
 	tagType byte = iota + 1
@@ -76,6 +86,17 @@ const (
 	tagSigningTime
 	tagIndexProvider
 	tagCertificate
+	tagRevocation
+	tagRevocationReason
+)
+
+// The tags inside tagInvoice.
+const (
+	tagInvoiceKind byte = iota + 1
+	tagInvoiceNotice
+	tagInvoiceFile
+	tagInvoiceIdentifier
+	tagInvoicePart
 )
 
 const (
@@ -140,6 +161,17 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	e.index(tagSigned, m.Signed)
 	e.index(tagDaticert, m.Daticert)
 	e.index(tagPostacert, m.Postacert)
+	for _, f := range m.Inner.fields() {
+		e.string(f.tag, *f.slot)
+	}
+	for i := range m.Invoices {
+		var inner encoder
+		for _, f := range m.Invoices[i].fields() {
+			inner.string(f.tag, *f.slot)
+		}
+		inner.index(tagInvoicePart, m.Invoices[i].Part)
+		e.bytes(tagInvoice, inner)
+	}
 	for _, v := range m.Evidence {
 		var inner encoder
 		inner.index(tagPart, v.Part)
@@ -178,6 +210,7 @@ func (c *Certification) encode() []byte {
 func (s *Signature) encode() []byte {
 	var e encoder
 	e.string(tagResult, string(s.Result))
+	e.string(tagRevocation, string(s.Revocation))
 	for _, f := range s.fields() {
 		e.string(f.tag, *f.slot)
 	}
@@ -198,7 +231,16 @@ type textField struct {
 func (d *Declared) fields() []textField {
 	return []textField{{tagReceipt, &d.Receipt}, {tagTransport, &d.Transport}, {tagDeclaredKind, &d.ReceiptKind}, {tagReference, &d.Reference},
 		{tagSecurityCheck, &d.SecurityCheck}, {tagDeclaredSender, &d.Sender}, {tagFrom, &d.From}, {tagOwnID, &d.MessageID},
-		{tagInReplyTo, &d.InReplyTo}, {tagReferences, &d.References}}
+		{tagInReplyTo, &d.InReplyTo}, {tagReferences, &d.References}, {tagReplyTo, &d.ReplyTo}}
+}
+
+func (n *Inner) fields() []textField {
+	return []textField{{tagInnerFrom, &n.From}, {tagInnerSubject, &n.Subject}, {tagInnerDate, &n.Date}, {tagInnerID, &n.MessageID}}
+}
+
+func (n *InvoiceNotice) fields() []textField {
+	return []textField{{tagInvoiceKind, &n.Kind}, {tagInvoiceNotice, &n.File}, {tagInvoiceFile, &n.Invoice},
+		{tagInvoiceIdentifier, &n.Identifier}}
 }
 
 func (c *Certification) fields() []textField {
@@ -208,7 +250,8 @@ func (c *Certification) fields() []textField {
 }
 
 func (s *Signature) fields() []textField {
-	return []textField{{tagReason, &s.Reason}, {tagDigest, &s.Digest}, {tagIndexProvider, &s.Provider}}
+	return []textField{{tagReason, &s.Reason}, {tagDigest, &s.Digest}, {tagIndexProvider, &s.Provider},
+		{tagRevocationReason, &s.RevocationReason}}
 }
 
 func (v *Evidence) fields() []textField {
@@ -277,7 +320,7 @@ func decodeTime(value []byte) (time.Time, error) {
 
 func (r *Record) decodeField(tag byte, value []byte) (err error) {
 	m := &r.Message
-	if setText(m.Declared.fields(), tag, value) {
+	if setText(m.Declared.fields(), tag, value) || setText(m.Inner.fields(), tag, value) {
 		return nil
 	}
 	switch tag {
@@ -299,6 +342,10 @@ func (r *Record) decodeField(tag byte, value []byte) (err error) {
 		m.Daticert, err = decodeIndex(value)
 	case tagPostacert:
 		m.Postacert, err = decodeIndex(value)
+	case tagInvoice:
+		n := InvoiceNotice{Part: -1}
+		err = decodeFields(value, n.decodeField)
+		m.Invoices = append(m.Invoices, n)
 	case tagEvidence:
 		v := Evidence{Part: -1}
 		err = decodeFields(value, v.decodeField)
@@ -320,6 +367,15 @@ func (f *Field) decodeField(tag byte, value []byte) (err error) {
 		f.Value = string(value)
 	case tagPart:
 		f.Part, err = decodeIndex(value)
+	}
+	return err
+}
+
+func (n *InvoiceNotice) decodeField(tag byte, value []byte) (err error) {
+	if tag == tagInvoicePart {
+		n.Part, err = decodeIndex(value)
+	} else {
+		setText(n.fields(), tag, value)
 	}
 	return err
 }
@@ -353,6 +409,8 @@ func (s *Signature) decodeField(tag byte, value []byte) (err error) {
 	switch tag {
 	case tagResult:
 		s.Result = Result(value)
+	case tagRevocation:
+		s.Revocation = Revocation(value)
 	case tagWeak:
 		s.Weak = true
 	case tagSigningTime:

@@ -25,6 +25,11 @@ func records(t testing.TB) map[string]pec.Record {
 		m, _ := read(t, message)
 		list[name] = pec.Record{Message: *m, Signature: verify(t, v, message)}
 	}
+	list["invoice"] = pec.Record{Message: pec.Message{Class: pec.PostaCertificata, Signed: 1, Daticert: -1, Postacert: 2,
+		Inner:    pec.Inner{From: "f", Subject: "s", Date: "d", MessageID: "<m>"},
+		Invoices: []pec.InvoiceNotice{{Part: 5, Kind: "RC", File: "f", Invoice: "i", Identifier: "1"}, {Kind: "MT"}}}}
+	list["revoked"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, Signed: 1, Daticert: -1, Postacert: -1},
+		Signature: pec.Signature{Result: pec.ResultUntrusted, Revocation: pec.RevocationRevoked, RevocationReason: "revoked"}}
 	list["no data"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, DataError: "no daticert.xml", Signed: 1, Daticert: -1,
 		Postacert: 0}}
 	return list
@@ -84,6 +89,26 @@ func TestRecordIsFixed(t *testing.T) {
 	}
 	var read pec.Record
 	if err := read.UnmarshalBinary(fixed); err != nil || !reflect.DeepEqual(read, r) {
+		t.Errorf("read %+v, %v", read, err)
+	}
+}
+
+// TestLaterFieldsAreFixed pins the bytes of what was added to the first form.
+func TestLaterFieldsAreFixed(t *testing.T) {
+	r := pec.Record{
+		Message: pec.Message{Class: pec.Ordinary, Signed: -1, Daticert: -1, Postacert: -1, Declared: pec.Declared{ReplyTo: "r"},
+			Inner:    pec.Inner{From: "f", Subject: "s", Date: "d", MessageID: "m"},
+			Invoices: []pec.InvoiceNotice{{Part: 5, Kind: "k", File: "n", Invoice: "i", Identifier: "1"}}},
+		Signature: pec.Signature{Revocation: pec.RevocationGood, RevocationReason: "w"},
+	}
+	const want = "01" + "01086f7264696e617279" + "280172" + "290166" + "2a0173" + "2b0164" + "2c016d" +
+		"2d0f" + "01016b" + "02016e" + "030169" + "040131" + "050105" + "1409" + "0804676f6f64" + "090177"
+	b, err := r.AppendBinary(nil)
+	if err != nil || hex.EncodeToString(b) != want {
+		t.Errorf("got  %x, %v\nwant %s", b, err, want)
+	}
+	var read pec.Record
+	if err := read.UnmarshalBinary(b); err != nil || !reflect.DeepEqual(read, r) {
 		t.Errorf("read %+v, %v", read, err)
 	}
 }

@@ -31,14 +31,18 @@ type Message struct {
 	Postacert int        // the part postacert.eml, or else the only message enclosed, or -1; Enclosed opens it
 	Evidence  []Evidence // of a REM message, in order
 
+	Inner    Inner           // of the message in Postacert
+	Invoices []InvoiceNotice // notifications of the exchange system in an envelope, in order; at most 8
+
 	// Fault is what the reader returned where it failed: the result is then not whole, and not to be kept. It is never stored.
 	Fault error
 }
 
 // Read reads a message from its bytes, its part table and its top-level header. It looks only at the top level and the parts directly
 // inside the signed part (for a message without a signature that declares a class: directly inside the message). It never fails: what
-// is wrong with the message is told in the result. It reads at most 256 KiB of daticert.xml, and of a REM message 16 evidences of 256 KiB
-// each and 64 part headers of 8 KiB each; none of these is held together.
+// is wrong with the message is told in the result. It reads at most 256 KiB of daticert.xml, 1 MiB of the header of postacert.eml, 8
+// notifications about invoices of 256 KiB each, and of a REM message 16 evidences of 256 KiB each and 64 part headers of 8 KiB each;
+// none of these is held together.
 func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
 	m := &Message{Signed: -1, Daticert: -1, Postacert: -1}
 	m.Class, m.Declared = Declare(header)
@@ -56,6 +60,12 @@ func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
 	}
 	if container >= 0 {
 		m.readParts(reader, t, container)
+	}
+	if m.Postacert >= 0 {
+		m.readInner(reader, t)
+		if m.Class == PostaCertificata {
+			m.readInvoices(reader, t)
+		}
 	}
 	if m.Data == nil && m.DataError == "" && m.needsData() {
 		m.DataError = "no daticert.xml"
@@ -146,13 +156,13 @@ func (r *faultReader) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// Verified returns the class that a signature proves: Ordinary unless the result is ResultVerified. The class is that of the type in
+// Verified returns the class that a signature proves: Ordinary unless it is Proven. The class is that of the type in
 // the signed daticert.xml, whatever the header says, which is outside the signature. Two kinds of message have no daticert.xml: an
 // anomaly envelope, which is one when the provider signed an enclosed message without certification data, and the header says so, or
 // says nothing while it goes out "Per conto di" (on behalf of) somebody; and a REM message.
 func (m *Message) Verified(s Signature) Class {
 	switch {
-	case s.Result != ResultVerified || m.Signed < 0:
+	case !s.Proven() || m.Signed < 0:
 		return Ordinary
 	case m.Data != nil:
 		return m.Data.Class()

@@ -128,6 +128,7 @@ type Declared struct {
 	MessageID     string  // Message-ID
 	InReplyTo     string  // In-Reply-To
 	References    string  // References
+	ReplyTo       string  // Reply-To, not decoded
 	REM           []Field // fields whose name begins with REM- or X-REM-: at most 64 together with those of the parts
 	// Conflict says that the header contradicts itself: two different values of X-Ricevuta or X-Trasporto, or one of each that both name
 	// a class.
@@ -143,10 +144,10 @@ type Field struct {
 // slot returns where the value of a field goes, or nil.
 func (d *Declared) slot(name []byte) *string {
 	for i, want := range [...]string{"x-ricevuta", "x-trasporto", "x-tiporicevuta", "x-riferimento-message-id", "x-verificasicurezza",
-		"x-mittente", "from", "message-id", "in-reply-to", "references"} {
+		"x-mittente", "from", "message-id", "in-reply-to", "references", "reply-to"} {
 		if equalFold(string(name), want) {
 			return [...]*string{&d.Receipt, &d.Transport, &d.ReceiptKind, &d.Reference, &d.SecurityCheck,
-				&d.Sender, &d.From, &d.MessageID, &d.InReplyTo, &d.References}[i]
+				&d.Sender, &d.From, &d.MessageID, &d.InReplyTo, &d.References, &d.ReplyTo}[i]
 		}
 	}
 	return nil

@@ -27,6 +27,11 @@ const (
 	maxChain = 8
 	// maxKeyBits is the longest RSA key that is used, as in crypto/tls.
 	maxKeyBits = 8192
+	// maxTransit is how long before its arrival a message may have been signed for its certificate to count at that time: MTAs give up after
+	// five days (RFC 5321 4.5.4.1).
+	maxTransit = 5 * 24 * time.Hour
+	// clockSkew is how far the clocks of a provider and of the archive may be apart.
+	clockSkew = 10 * time.Minute
 	// digestBlock is how many bytes of the signed part are read at a time.
 	digestBlock = 64 << 10
 )
@@ -36,24 +41,33 @@ type Result string
 
 // The results.
 const (
-	ResultVerified  Result = "verified"  // by the provider that the message comes from, trusted at arrival
-	ResultInvalid   Result = "invalid"   // it does not fit the message, or can not be read
-	ResultUntrusted Result = "untrusted" // it fits the message, but it is not of a trusted provider, or not of the one in From
-	ResultUnsigned  Result = "unsigned"  // there is none of the kind that PEC uses
+	ResultVerified   Result = "verified"   // by the provider that the message comes from, trusted when it signed
+	ResultWeak       Result = "weak"       // the same, over certificates that are signed with SHA-1, which the operator lets count
+	ResultInvalid    Result = "invalid"    // it does not fit the message, or cannot be read
+	ResultIncomplete Result = "incomplete" // it is over the bytes of the message, but the certificate of the signer does not come with it
+	ResultUntrusted  Result = "untrusted"  // it fits the message, but it is not of a trusted provider, or not of the one in From
+	ResultUnsigned   Result = "unsigned"   // there is none of the kind that PEC uses
 )
 
 // Signature is the result of a verification.
 type Signature struct {
 	Result      Result
 	Reason      string    // for people, in English; "" when verified
-	Weak        bool      // SHA-1 was used. Providers still do, so this is no reason to mistrust
+	Weak        bool      // SHA-1 was used, by the signer or in the chain. Providers still do, so this is no reason to mistrust
 	Digest      string    // of the message: "SHA-1", "SHA-256", "SHA-384", "SHA-512"; "" where not known
 	SigningTime time.Time // as the signer claims, UTC; zero where absent
 	Provider    string    // the name in the provider index; "" without an index or a record
+	// Revocation is what revocation lists say of the chain; of a revoked one the result is ResultUntrusted. RevocationReason says, for
+	// people, why it is not RevocationGood.
+	Revocation       Revocation
+	RevocationReason string
 	// Chain holds certificates in DER, at most 8: the one whose key made the signature first, and then those up to the trusted one, or,
 	// where there is no such chain, the others that came with the signature. Certificates parses them.
 	Chain [][]byte
 }
+
+// Proven reports whether the signature is one of a trusted provider: the result is ResultVerified or ResultWeak.
+func (s *Signature) Proven() bool { return s.Result == ResultVerified || s.Result == ResultWeak }
 
 // Certificates parses the chain: the signer is first. The error is that of the first one that can not be read.
 func (s *Signature) Certificates() ([]*x509.Certificate, error) {
@@ -70,16 +84,44 @@ func (s *Signature) Certificates() ([]*x509.Certificate, error) {
 
 // Verifier verifies the signatures of providers. Its methods may be called concurrently.
 type Verifier struct {
-	roots *x509.CertPool // nil: no one is trusted
-	index *Index         // nil: none
+	roots       *x509.CertPool // nil: no one is trusted
+	bundle      []*x509.Certificate
+	index       *Index                       // nil: none
+	sha1        bool                         // chains with SHA-1 count
+	revocations map[string][]*RevocationList // by issuerKey; nil: revocation is not asked
+	unused      []string                     // why lists are of no use
+}
+
+// A VerifierOption changes what a Verifier asks of a chain.
+type VerifierOption func(*verifierOptions)
+
+type verifierOptions struct {
+	sha1, revocation bool
+	lists            []*RevocationList
+}
+
+// WithSHA1Chains lets chains count in which certificates are signed with SHA-1, as ResultWeak; without it they are untrusted.
+func WithSHA1Chains() VerifierOption { return func(o *verifierOptions) { o.sha1 = true } }
+
+// WithRevocation has the certificates of a chain looked up in revocation lists. Those whose signature is not of a certificate of the
+// bundle are not used.
+func WithRevocation(lists []*RevocationList) VerifierOption {
+	return func(o *verifierOptions) { o.revocation, o.lists = true, lists }
 }
 
 // NewVerifier returns a Verifier that trusts the certificates of the bundle, and those issued by them, root or not. The bundle is to hold
 // the authority that issues to PEC providers (AgID CA1) and not the commercial one above it: any customer of that one could sign.
 // With an empty bundle nothing is ever verified, at best untrusted. With an index, a certificate must also be one of the provider that
 // manages the domain of the sender.
-func NewVerifier(bundle []*x509.Certificate, index *Index) *Verifier {
-	v := &Verifier{index: index}
+func NewVerifier(bundle []*x509.Certificate, index *Index, options ...VerifierOption) *Verifier {
+	var o verifierOptions
+	for _, set := range options {
+		set(&o)
+	}
+	v := &Verifier{bundle: bundle, index: index, sha1: o.sha1}
+	if o.revocation {
+		v.useRevocationLists(bundle, o.lists)
+	}
 	for _, c := range bundle {
 		if v.roots == nil {
 			v.roots = x509.NewCertPool()
@@ -88,6 +130,9 @@ func NewVerifier(bundle []*x509.Certificate, index *Index) *Verifier {
 	}
 	return v
 }
+
+// UnusedLists returns, for people, which revocation lists are of no use, and why.
+func (v *Verifier) UnusedLists() []string { return v.unused }
 
 // ParseBundle reads a trust bundle: certificates in PEM. Text between them is passed over. A bundle without a certificate, with a block of
 // another kind, or with one that is broken or cut off, is an error.
@@ -120,8 +165,9 @@ func ParseBundle(text []byte) ([]*x509.Certificate, error) {
 }
 
 // Verify verifies the S/MIME signature of a message (RFC 8551 3.5.3; RFC 6109 2.1, 5.5). From is the value of its From field, as
-// Declared keeps it: its one address must be that of the certificate. At is when the message arrived: the certificates must be valid
-// then. The signed part is read as a stream. An error is that of the reader or of ctx: nothing is known of the signature then.
+// Declared keeps it: its one address must be that of the certificate. At is when the message arrived. The certificates must be valid
+// when it was signed, where the signer's time agrees with that arrival: it is at most five days before it. Else, since anybody can
+// write a time, they must be valid at the arrival. The signed part is read as a stream. An error is that of the reader or of ctx: nothing is known of the signature then.
 func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, from string, at time.Time) (Signature, error) {
 	signed, signature, reason := signatureParts(t)
 	if reason != "" {
@@ -157,10 +203,12 @@ func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, fro
 	}
 	signer, err := data.signer()
 	switch {
+	case !matches && errors.Is(err, errNoSigner), !matches && err == nil:
+		s.Result, s.Reason = ResultInvalid, "the message was changed after it was signed"
+	case errors.Is(err, errNoSigner):
+		s.Result, s.Reason = ResultIncomplete, err.Error()
 	case err != nil:
 		s.Result, s.Reason = ResultInvalid, err.Error()
-	case !matches:
-		s.Result, s.Reason = ResultInvalid, "the message was changed after it was signed"
 	default:
 		v.judge(&s, signer, data, from, at)
 	}
@@ -265,10 +313,13 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// errNoSigner says that the certificate of the signer did not come with a signature: nobody can say whether it is right.
+var errNoSigner = errors.New("the certificate of the signer is missing")
+
 // signer returns the certificate whose key made the signature. The certificates come in any order, and several may bear the name of the
 // signer: what counts is the key.
 func (s *signedData) signer() (*x509.Certificate, error) {
-	err := errors.New("the certificate of the signer is missing")
+	err := errNoSigner
 	for _, b := range s.certificates {
 		c := parseCertificate(b)
 		if c == nil || !s.names(c) {
@@ -316,8 +367,17 @@ func (v *Verifier) judge(s *Signature, signer *x509.Certificate, data *signedDat
 		s.Reason = err.Error()
 		return
 	}
-	if s.Chain, err = v.trust(signer, data, at); err != nil {
+	moment := s.moment(at)
+	chain, weak, err := v.trust(signer, data, moment)
+	if err != nil {
 		s.Reason = err.Error()
+		return
+	}
+	for _, c := range chain[:min(len(chain), maxChain)] {
+		s.Chain = append(s.Chain, c.Raw)
+	}
+	if s.Revocation, s.RevocationReason = v.checkRevocation(chain, moment, at); s.Revocation == RevocationRevoked {
+		s.Reason = s.RevocationReason
 		return
 	}
 	if !slices.ContainsFunc(signer.EmailAddresses, func(a string) bool { return sameAddress(a, address) }) {
@@ -339,6 +399,17 @@ func (v *Verifier) judge(s *Signature, signer *x509.Certificate, data *signedDat
 		}
 	}
 	s.Result = ResultVerified
+	if weak {
+		s.Result, s.Weak, s.Reason = ResultWeak, true, "the chain holds a certificate that is signed with SHA-1"
+	}
+}
+
+// moment returns the time at which the certificates must be valid: the signer's, where the arrival of the message agrees with it.
+func (s *Signature) moment(at time.Time) time.Time {
+	if s.SigningTime.Before(at.Add(-maxTransit)) || s.SigningTime.After(at.Add(clockSkew)) {
+		return at
+	}
+	return s.SigningTime
 }
 
 // senderOf returns the one address of a From field.
@@ -358,30 +429,36 @@ func sameAddress(a, b string) bool {
 }
 
 // trust looks for a chain from the signer to the bundle. The profile (RFC 6109 5.5) wants a certificate that is no authority and whose
-// key may sign; where extended uses are named, e-mail must be among them.
-func (v *Verifier) trust(signer *x509.Certificate, data *signedData, at time.Time) ([][]byte, error) {
+// key may sign; where extended uses are named, e-mail must be among them. Weak says that the chain holds a signature with SHA-1.
+func (v *Verifier) trust(signer *x509.Certificate, data *signedData, moment time.Time) (chain []*x509.Certificate, weak bool, err error) {
 	switch {
 	case v.roots == nil:
-		return nil, errors.New("no certificate is trusted")
+		return nil, false, errors.New("no certificate is trusted")
 	case signer.IsCA:
-		return nil, errors.New("the certificate of the signer is one of an authority")
+		return nil, false, errors.New("the certificate of the signer is one of an authority")
 	case signer.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		return nil, errors.New("the certificate of the signer is not for digital signatures")
+		return nil, false, errors.New("the certificate of the signer is not for digital signatures")
 	}
 	intermediates := x509.NewCertPool()
+	var others []*x509.Certificate
 	for _, b := range data.certificates {
 		if c := parseCertificate(b); c != nil {
 			intermediates.AddCert(c)
+			others = append(others, c)
 		}
 	}
-	chains, err := signer.Verify(x509.VerifyOptions{Roots: v.roots, Intermediates: intermediates, CurrentTime: at,
+	chains, err := signer.Verify(x509.VerifyOptions{Roots: v.roots, Intermediates: intermediates, CurrentTime: moment,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}})
-	if err != nil {
-		return nil, fmt.Errorf("no trusted chain: %w", err)
+	if err == nil {
+		return chains[0], false, nil
 	}
-	var chain [][]byte
-	for _, c := range chains[0][:min(len(chains[0]), maxChain)] {
-		chain = append(chain, c.Raw)
+	if !v.sha1 {
+		return nil, false, fmt.Errorf("no trusted chain: %w", err)
 	}
-	return chain, nil
+	finder := chainFinder{roots: v.bundle, others: others, at: moment}
+	chain, weakErr := finder.find(signer)
+	if weakErr != nil {
+		return nil, false, fmt.Errorf("no trusted chain: %w; nor one with SHA-1: %w", err, weakErr)
+	}
+	return chain, true, nil
 }

@@ -157,7 +157,7 @@ func TestSignature(t *testing.T) {
 			b = bytes.Clone(b)
 			b[i] = 'B'
 			return b
-		}), pec.ResultInvalid, "certificate of the signer is missing"},
+		}), pec.ResultIncomplete, "certificate of the signer is missing"},
 		{"part without signature", replaced("application/x-pkcs7-signature", "application/pgp-signature"), pec.ResultUnsigned, "not by S/MIME"},
 		{"unknown authority", signedBy(pectest.NewRogue().Issue(address, "ALPHA", key, nil)), pec.ResultUntrusted, "no trusted chain"},
 		{"expired", issued(func(c *x509.Certificate) { c.NotAfter = pectest.Start.Add(-time.Hour) }), pec.ResultUntrusted, "no trusted chain"},

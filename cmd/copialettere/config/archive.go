@@ -24,6 +24,11 @@ type PEC struct {
 	ProviderIndex string
 	// TrustBundle is the absolute path of the trusted certificates, as pec.ParseBundle reads them; "" where there are none.
 	TrustBundle string
+	// SHA1Chains says that chains with certificates signed with SHA-1 count, as pec.ResultWeak.
+	SHA1Chains bool
+	// CRLFolder is the absolute path of a folder with revocation lists, as pec.ParseRevocationLists reads them, in files whose names
+	// end in ".crl"; "" where revocation is not asked.
+	CRLFolder string
 }
 
 // Notices is how notices are mailed to the owners of mailboxes.
@@ -105,6 +110,12 @@ func (t *table) pec() PEC {
 	c.DomainsFile = t.path("domains_file", "/etc/copialettere/domains")
 	c.ProviderIndex = t.path("provider_index", "/var/lib/igpec/igpec.ldif.p7m")
 	c.TrustBundle = t.path("trust_bundle", "/etc/copialettere/pec-authorities.pem")
+	c.SHA1Chains = choice(t, "sha1_chains", pec.ResultUntrusted, pec.ResultWeak) == pec.ResultWeak
+	c.CRLFolder = t.path("crl_folder", "/etc/copialettere/crl")
+	if c.CRLFolder != "" && !t.has("trust_bundle") {
+		t.fail("crl_folder", faultf(`add trust_bundle = "/etc/copialettere/pec-authorities.pem"`,
+			"without trust_bundle there is nobody whose revocation lists could be believed"))
+	}
 	if c.Trust == pec.TrustSignature && !t.has("trust_bundle") {
 		t.fail("trust", faultf(`add trust_bundle = "/etc/copialettere/pec-authorities.pem"`,
 			"without trust_bundle nobody's signature is trusted, and no message would count as certified"))

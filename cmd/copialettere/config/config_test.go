@@ -157,6 +157,8 @@ trust = "signature"
 domains_file = "/etc/copialettere/../domains"
 provider_index = "/srv/igpec.ldif"
 trust_bundle = "/srv/agid.pem"
+sha1_chains = "weak"
+crl_folder = "/srv/crl"
 [notices]
 relay = "smtp:[::1]:587"
 from = "Archivio@Beta.test"
@@ -229,7 +231,7 @@ recipient_delimiter = ""
 	if owner := c.Rights.Owner; owner == nil || len(owner) > 0 {
 		t.Errorf("rights %#v", c.Rights)
 	}
-	if c.PEC != (PEC{pec.TrustSignature, "/etc/domains", "/srv/igpec.ldif", "/srv/agid.pem"}) {
+	if c.PEC != (PEC{pec.TrustSignature, "/etc/domains", "/srv/igpec.ldif", "/srv/agid.pem", true, "/srv/crl"}) {
 		t.Errorf("pec %+v", c.PEC)
 	}
 	if n := c.Notices; n == nil || *n != (Notices{nexthop.Spec{Scheme: nexthop.SMTP, Host: "::1", Port: 587}, "archivio@beta.test", 1}) {

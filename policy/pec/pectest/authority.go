@@ -54,6 +54,7 @@ func key(n int) *rsa.PrivateKey {
 // Authority is a certification authority. Its certificate is valid from 2020 to 2049.
 type Authority struct {
 	Certificate *x509.Certificate
+	SHA1        bool // it signs certificates and revocation lists with SHA-1, as authorities did until 2015
 	key         crypto.Signer
 	issued      int64
 }
@@ -117,10 +118,42 @@ func (a *Authority) Issue(address, organization string, k crypto.Signer, edit fu
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
 		SubjectKeyId: id[:],
 	}
+	if a.SHA1 {
+		template.SignatureAlgorithm = x509.SHA1WithRSA
+	}
 	if edit != nil {
 		edit(template)
 	}
 	return &Identity{Certificate: certificate(template, a.Certificate, public, a.key), Key: k}
+}
+
+// Subordinate returns an authority that this one has certified. Edit, which may be nil, changes the template first.
+func (a *Authority) Subordinate(name string, edit func(*x509.Certificate)) *Authority {
+	k := key(keySpare)
+	id := a.Issue("", name, k, func(c *x509.Certificate) {
+		c.EmailAddresses, c.ExtKeyUsage = nil, nil
+		c.IsCA, c.BasicConstraintsValid, c.KeyUsage = true, true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign
+		if edit != nil {
+			edit(c)
+		}
+	})
+	return &Authority{Certificate: id.Certificate, SHA1: a.SHA1, key: k, issued: 1}
+}
+
+// RevocationList returns a CRL in DER, in force from one time to another. Edit, which may be nil, changes the template first.
+func (a *Authority) RevocationList(from, until time.Time, edit func(*x509.RevocationList), revoked ...x509.RevocationListEntry) []byte {
+	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: from, NextUpdate: until, RevokedCertificateEntries: revoked}
+	if a.SHA1 {
+		template.SignatureAlgorithm = x509.SHA1WithRSA
+	}
+	if edit != nil {
+		edit(template)
+	}
+	b, err := x509.CreateRevocationList(nil, template, a.Certificate, a.key)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 // IndexLDIF returns a provider index (RFC 6109 4.5) that holds these providers, with folded lines and a comment.

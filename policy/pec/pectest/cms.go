@@ -58,6 +58,7 @@ type CMS struct {
 	Time     time.Time // signingTime
 	Enclose  bool      // the content goes into the signature
 	Twice    bool      // the signer stands in it twice
+	Bare     bool      // without the certificate of the signer
 	// Attributes, where not nil, changes the signed attributes, each a DER element, before they are signed.
 	Attributes func([][]byte) [][]byte
 }
@@ -105,9 +106,13 @@ func (c CMS) Sign(content []byte) []byte {
 	for _, extra := range c.Identity.Extra {
 		certificates = append(certificates, extra.Raw...)
 	}
-	certificates = append(certificates, certificate.Raw...)
-	data := element(sequence, value(1), element(set, digestAlgorithm), element(sequence, enclosed), element(0xa0, certificates),
-		element(set, signer))
+	if !c.Bare {
+		certificates = append(certificates, certificate.Raw...)
+	}
+	if len(certificates) > 0 {
+		certificates = element(0xa0, certificates)
+	}
+	data := element(sequence, value(1), element(set, digestAlgorithm), element(sequence, enclosed), certificates, element(set, signer))
 	return element(sequence, value(oidSignedData), element(0xa0, data))
 }
 

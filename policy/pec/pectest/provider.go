@@ -97,6 +97,7 @@ type Variation struct {
 	Certificate  func(string) string     // changes daticert.xml; the part is left out where it returns ""
 	Header       func([]string) []string // changes the fields, without those of MIME
 	Unsigned     bool                    // no signature: the parts stand in a multipart/mixed
+	Bare         bool                    // the certificate of the signer does not come with the signature
 	Opaque       bool                    // the signature encloses the parts (application/pkcs7-mime)
 	HashEncoded  bool                    // a brief receipt with hashes over the encoded bodies
 	HashWrong    bool                    // a brief receipt with hashes of something else
@@ -145,7 +146,7 @@ func (p *Provider) message(c content, v Variation) []byte {
 
 // sign returns the signature over the signed part.
 func (p *Provider) sign(part []byte, at time.Time, v Variation) []byte {
-	s := CMS{Identity: p.Identity, Digest: p.Digest, Time: at, Enclose: v.Opaque, Attributes: v.Attributes}
+	s := CMS{Identity: p.Identity, Digest: p.Digest, Time: at, Enclose: v.Opaque, Bare: v.Bare, Attributes: v.Attributes}
 	if v.Identity != nil {
 		s.Identity = v.Identity
 	}

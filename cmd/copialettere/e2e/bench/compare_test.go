@@ -1,0 +1,95 @@
+//go:build bench
+
+package bench
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+)
+
+// build is one of the hooks that are compared, in front of a smtp-sink that they share.
+type build struct {
+	hook    *rig.Daemon
+	address string
+}
+
+// measured is what one round cost a build.
+type measured struct{ took, processor time.Duration }
+
+// TestCompare measures this build against an earlier one, whose program COPIALETTERE_BEFORE names: smtp-source, the hook, smtp-sink, in
+// rounds of random order. It prints the median, over the rounds, of the speed and of the hook's processor time, as a ratio to the earlier
+// build. The earlier build runs twice: the ratio of one to the other is the control, and tells how far the rest can be believed.
+func TestCompare(t *testing.T) {
+	before := os.Getenv("COPIALETTERE_BEFORE")
+	if before == "" {
+		t.Fatal("COPIALETTERE_BEFORE must name the program of the earlier build")
+	}
+	rounds := 21
+	if n, err := strconv.Atoi(os.Getenv("COPIALETTERE_ROUNDS")); err == nil {
+		rounds = n
+	}
+	rig.RemoveLeftovers()
+	folder := rig.Folder(t)
+	program, err := rig.Build(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	earlier := filepath.Join(folder, "before")
+	if err := os.WriteFile(earlier, []byte(read(t, before)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sink := startSink(t, folder)
+	var builds [3]build // the earlier one, the earlier one again, this one
+	for i, program := range []string{earlier, earlier, program} {
+		own := filepath.Join(folder, strconv.Itoa(i))
+		if err := os.Mkdir(own, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		builds[i].hook, builds[i].address = startHook(t, program, own, sink)
+	}
+	fmt.Printf("\n%d rounds, %s; speed and processor time as ratios to the earlier build, in brackets the control.\n\n", rounds, machine(t))
+	fmt.Println("| size | connections | speed | processor time |\n|---|---|---|---|")
+	for _, size := range sizes {
+		for _, n := range connections {
+			compare(t, builds, size, n, rounds)
+		}
+	}
+	builds[2].hook.Verify(t)
+}
+
+// compare prints the line of one size and number of connections.
+func compare(t *testing.T, builds [3]build, size, connections, rounds int) {
+	count := map[int]int{4_000: 1500, 100_000: 500}[size]
+	for _, b := range builds {
+		source(t, true, b.address, size, connections, max(connections, 100))
+	}
+	var speed, processor [3][]float64
+	for range rounds {
+		var round [3]measured
+		for _, i := range rand.Perm(len(builds)) {
+			b := builds[i]
+			start := processorTime(t, b.hook.PID())
+			round[i].took = source(t, true, b.address, size, connections, count)
+			round[i].processor = processorTime(t, b.hook.PID()) - start
+		}
+		for i, m := range round {
+			speed[i] = append(speed[i], round[0].took.Seconds()/m.took.Seconds())
+			processor[i] = append(processor[i], m.processor.Seconds()/round[0].processor.Seconds())
+		}
+	}
+	fmt.Printf("| %d kB | %d | %.3f (%.3f) | %.3f (%.3f) |\n", size/1000, connections,
+		median(speed[2]), median(speed[1]), median(processor[2]), median(processor[1]))
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}

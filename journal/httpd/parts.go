@@ -1,0 +1,93 @@
+package httpd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"copialettere/policy/pec"
+)
+
+// PartView is one part of a message, or of a message enclosed in it. Others script against its names.
+type PartView struct {
+	// Part is the number by which /v1/part gives the content, as in IMAP: "1.3.2". It is empty for a message that is a multipart, whose
+	// content is that of the part around it, or the message itself.
+	Part        string `json:"part"`
+	Depth       int    `json:"depth"` // how many parts stand around it
+	Type        string `json:"type"`  // media type, in lower case
+	Name        string `json:"name,omitempty"`
+	Charset     string `json:"charset,omitempty"`
+	Encoding    string `json:"encoding"` // transfer encoding, "7bit" where none is named
+	Disposition string `json:"disposition,omitempty"`
+	ContentID   string `json:"content_id,omitempty"`
+	Size        int64  `json:"size"`             // bytes, as they stand in the message, with their transfer encoding
+	Odd         string `json:"odd,omitempty"`    // what is odd about the part, as the MIME scanner saw it
+	Closed      string `json:"closed,omitempty"` // why the message inside it could not be opened
+}
+
+func viewPart(l *pec.Located) PartView {
+	p := &l.Part
+	return PartView{
+		Part: l.Number, Depth: l.Depth, Type: p.Type, Name: p.Name(), Charset: p.Charset(), Encoding: p.Encoding(), Disposition: p.Disposition,
+		ContentID: p.ContentID, Size: p.End - p.Body, Odd: p.Odd.String(), Closed: l.Closed,
+	}
+}
+
+func (a *admin) parts(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	e, err := a.entry(r)
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	body, err := a.b.Journal.Body(r.Context(), e)
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	for l, err := range pec.Parts(body, &e.Parts) {
+		if err != nil {
+			out.fail(a.b.Logger, err)
+			return
+		}
+		if out.write(viewPart(&l)) != nil {
+			return
+		}
+	}
+}
+
+func (a *admin) part(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	e, err := a.entry(r)
+	number := r.FormValue("part")
+	if err == nil && number == "" {
+		err = fmt.Errorf("%w: part: want a number as in the part table, such as 1.2", errRequest)
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	body, err := a.b.Journal.Body(r.Context(), e)
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	l, err := pec.FindPart(body, &e.Parts, number)
+	if errors.Is(err, pec.ErrNoPart) {
+		err = fmt.Errorf("%s %s %d: part %.100q: %w; \"copialettere parts\" lists them", e.Mailbox, e.FolderName(), e.UID, number, err)
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
+		return
+	}
+	// Not the type that the sender gave it: nobody is to show it by accident.
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if _, err := io.Copy(w, l.Content()); err != nil {
+		if r.Context().Err() == nil {
+			a.b.Logger.Error("part not read whole", "mailbox", e.Mailbox, "folder", e.FolderName(), "uid", e.UID, "part", number, "error", err)
+		}
+		// The answer does not end as it should, so the client sees that the part is not whole.
+		panic(http.ErrAbortHandler)
+	}
+}

@@ -1,0 +1,270 @@
+package pec
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// MaxRevocationLists is how many bytes a file of revocation lists may have.
+const MaxRevocationLists = 8 << 20
+
+// Revocation is what revocation lists say of the certificates of a chain. The values are an interface that others script against.
+type Revocation string
+
+// What revocation lists say.
+const (
+	RevocationUnchecked Revocation = ""        // no list was asked: none are configured, or there is no chain
+	RevocationGood      Revocation = "good"    // a list that was in force at arrival covers each certificate, and none was revoked when it signed
+	RevocationRevoked   Revocation = "revoked" // one was revoked when the message was signed
+	RevocationUnknown   Revocation = "unknown" // of one there is no list, or none that was in force
+)
+
+// RevocationList is a complete CRL (RFC 5280 5). It does not change once read.
+type RevocationList struct {
+	crl      *x509.RevocationList
+	revoked  map[string]time.Time // content of the serial number: since when
+	points   []string             // of a list that holds only what these distribution points stand for: their URIs
+	partial  bool                 // it has a distribution point
+	userOnly bool                 // it holds no authorities
+	caOnly   bool                 // it holds nothing but authorities
+}
+
+// Issuer returns the name of the issuer for people.
+func (l *RevocationList) Issuer() string {
+	return SubjectText(&x509.Certificate{Subject: l.crl.Issuer})
+}
+
+// Len returns how many certificates are revoked.
+func (l *RevocationList) Len() int { return len(l.revoked) }
+
+// NextUpdate returns when the list runs out.
+func (l *RevocationList) NextUpdate() time.Time { return l.crl.NextUpdate.UTC() }
+
+// ParseRevocationLists reads a CRL in DER, or one or several in PEM, with text between them. Lists that stand for others than their
+// issuer, for some reasons only, or for a change to another list (RFC 5280 5.2.4, 5.2.5) are errors: such a one cannot say of a
+// certificate that it is good.
+func ParseRevocationLists(b []byte) ([]*RevocationList, error) {
+	if len(b) > MaxRevocationLists {
+		return nil, fmt.Errorf("over %d bytes", MaxRevocationLists)
+	}
+	if len(b) > 0 && b[0] == tagSequence {
+		l, err := parseRevocationList(b)
+		return []*RevocationList{l}, err
+	}
+	var lists []*RevocationList
+	begun := bytes.Count(append([]byte("\n"), b...), []byte("\n-----BEGIN "))
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "X509 CRL" {
+			return nil, fmt.Errorf("block %d is a %s, not an X509 CRL", len(lists)+1, block.Type)
+		}
+		l, err := parseRevocationList(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("list %d: %w", len(lists)+1, err)
+		}
+		lists = append(lists, l)
+	}
+	if len(lists) == 0 {
+		return nil, errors.New("no revocation list, neither in DER nor in PEM")
+	}
+	// The decoder passes over what it cannot read.
+	if len(lists) < begun {
+		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(lists))
+	}
+	return lists, nil
+}
+
+var (
+	oidInvalidityDate   = asn1.ObjectIdentifier{2, 5, 29, 24}
+	oidDistribution     = asn1.ObjectIdentifier{2, 5, 29, 28}
+	harmlessListParts   = []asn1.ObjectIdentifier{{2, 5, 29, 20}, {2, 5, 29, 35}, {2, 5, 29, 46}} // number, key of the issuer, freshest list
+	harmlessEntrysParts = []asn1.ObjectIdentifier{{2, 5, 29, 21}, oidInvalidityDate}              // reason
+)
+
+func parseRevocationList(b []byte) (*RevocationList, error) {
+	crl, err := x509.ParseRevocationList(b)
+	if err != nil {
+		return nil, err
+	}
+	l := &RevocationList{crl: crl, revoked: make(map[string]time.Time, len(crl.RevokedCertificateEntries))}
+	for _, e := range crl.Extensions {
+		switch {
+		case e.Id.Equal(oidDistribution):
+			if err := l.readDistribution(e.Value); err != nil {
+				return nil, err
+			}
+		case e.Critical && !slices.ContainsFunc(harmlessListParts, e.Id.Equal):
+			return nil, fmt.Errorf("critical extension %v, with which it is no complete list", e.Id)
+		}
+	}
+	for i := range crl.RevokedCertificateEntries {
+		r := &crl.RevokedCertificateEntries[i]
+		since := r.RevocationTime
+		for _, e := range r.Extensions {
+			switch {
+			case e.Id.Equal(oidInvalidityDate):
+				// The key was no longer its owner's since then, where that is known (RFC 5280 5.3.2).
+				d := der(e.Value)
+				if tag, content, _, ok := d.next(); ok {
+					if t := parseTime(tag, content); !t.IsZero() && t.Before(since) {
+						since = t
+					}
+				}
+			case e.Critical && !slices.ContainsFunc(harmlessEntrysParts, e.Id.Equal):
+				return nil, fmt.Errorf("certificate %v has the critical extension %v, which is not known", r.SerialNumber, e.Id)
+			}
+		}
+		serial := string(r.SerialNumber.Bytes())
+		if before, ok := l.revoked[serial]; !ok || since.Before(before) {
+			l.revoked[serial] = since.UTC()
+		}
+	}
+	// The map holds what these hold, in less memory.
+	crl.RevokedCertificateEntries, crl.RevokedCertificates = nil, nil
+	return l, nil
+}
+
+// readDistribution takes the IssuingDistributionPoint (RFC 5280 5.2.5): which certificates the list is about.
+func (l *RevocationList) readDistribution(value []byte) error {
+	d := der(value)
+	fields, ok := d.take(tagSequence)
+	for ok && len(fields) > 0 {
+		var tag byte
+		var content []byte
+		if tag, content, _, ok = fields.next(); !ok {
+			break
+		}
+		set := len(content) == 1 && content[0] != 0
+		switch tag {
+		case tagContext0:
+			l.partial = true
+			point := der(content)
+			names, _ := point.take(tagContext0)
+			for len(names) > 0 {
+				const tagURI = 0x86 // [6]
+				tag, uri, _, ok := names.next()
+				if !ok {
+					break
+				}
+				if tag == tagURI {
+					l.points = append(l.points, string(uri))
+				}
+			}
+		case 0x81:
+			l.userOnly = set
+		case 0x82:
+			l.caOnly = set
+		default: // some reasons only, indirect, attribute certificates
+			if tag == 0x83 || set {
+				return errors.New("it is a list of some reasons, of other issuers or of attribute certificates only")
+			}
+		}
+	}
+	if !ok {
+		return errDER
+	}
+	return nil
+}
+
+// covers reports whether the list would name a certificate of its issuer if it was revoked.
+func (l *RevocationList) covers(c *x509.Certificate) bool {
+	switch {
+	case l.userOnly && c.IsCA, l.caOnly && !c.IsCA:
+		return false
+	case l.partial:
+		return slices.ContainsFunc(c.CRLDistributionPoints, func(uri string) bool { return slices.Contains(l.points, uri) })
+	}
+	return true
+}
+
+// issuerKey names an issuer: there are several certificates of one authority, alike in name, some of them with the same key.
+func issuerKey(c *x509.Certificate) string {
+	return string(c.RawSubject) + string(c.RawSubjectPublicKeyInfo)
+}
+
+// useRevocationLists takes the lists whose signature is of a certificate of the bundle.
+func (v *Verifier) useRevocationLists(bundle []*x509.Certificate, lists []*RevocationList) {
+	used := make(map[*RevocationList]bool)
+	v.revocations = make(map[string][]*RevocationList)
+	for _, l := range lists {
+		reason := "its issuer is not in the trust bundle"
+		for i, c := range bundle {
+			key := issuerKey(c)
+			if !bytes.Equal(c.RawSubject, l.crl.RawIssuer) ||
+				slices.ContainsFunc(bundle[:i], func(b *x509.Certificate) bool { return issuerKey(b) == key }) {
+				continue
+			}
+			switch weak := l.crl.SignatureAlgorithm; {
+			case !v.sha1 && (weak == x509.SHA1WithRSA || weak == x509.ECDSAWithSHA1):
+				reason = "it is signed with SHA-1"
+			case l.crl.CheckSignatureFrom(c) != nil:
+				reason = "its signature is not of an authority in the trust bundle"
+			default:
+				v.revocations[key] = append(v.revocations[key], l)
+				used[l] = true
+			}
+		}
+		if !used[l] {
+			v.unused = append(v.unused, fmt.Sprintf("revocation list of %s: %s", l.Issuer(), reason))
+		}
+	}
+}
+
+// checkRevocation says whether the certificates of a chain, without the trusted one at its end, were revoked at the moment that counts for
+// them. At is when the message arrived: lists must be in force then.
+func (v *Verifier) checkRevocation(chain []*x509.Certificate, moment, at time.Time) (Revocation, string) {
+	if v.revocations == nil {
+		return RevocationUnchecked, ""
+	}
+	result, reason := RevocationGood, ""
+	for i, c := range chain[:len(chain)-1] {
+		switch r, why := v.revoked(c, chain[i+1], moment, at); {
+		case r == RevocationRevoked:
+			return r, why
+		case r == RevocationUnknown && result == RevocationGood:
+			result, reason = r, why
+		}
+	}
+	return result, reason
+}
+
+// revoked says whether one certificate was revoked.
+func (v *Verifier) revoked(c, issuer *x509.Certificate, moment, at time.Time) (Revocation, string) {
+	result, reason := RevocationUnknown, "there is no revocation list of "+SubjectText(issuer)
+	for _, l := range v.revocations[issuerKey(issuer)] {
+		// A list that is out of date still tells what was revoked.
+		if since, ok := l.revoked[string(c.SerialNumber.Bytes())]; ok && !moment.Before(since) {
+			return RevocationRevoked, fmt.Sprintf("the certificate of %s was revoked on %s", SubjectText(c), since.Format(time.RFC3339))
+		}
+		if why := l.silent(c, at); why == "" {
+			result, reason = RevocationGood, ""
+		} else if result == RevocationUnknown {
+			reason = fmt.Sprintf("the revocation list of %s %s", SubjectText(issuer), why)
+		}
+	}
+	return result, reason
+}
+
+// silent returns why a list that does not name a certificate does not thereby say that it is good; "" where it does.
+func (l *RevocationList) silent(c *x509.Certificate, at time.Time) string {
+	from, until := l.crl.ThisUpdate, l.crl.NextUpdate
+	switch {
+	case !l.covers(c):
+		return "is not about this kind of certificate"
+	case until.IsZero():
+		return "does not say when it runs out"
+	case !at.Before(until):
+		return "ran out on " + until.UTC().Format(time.RFC3339)
+	case from.After(at.Add(clockSkew)):
+		return "is in force only from " + from.UTC().Format(time.RFC3339)
+	case from.After(c.NotAfter):
+		// Lists need not name certificates that have run out (RFC 5280 3.3).
+		return "was made after the certificate ran out"
+	}
+	return ""
+}
