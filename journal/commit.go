@@ -169,6 +169,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 				d.release()
 			}
 			d.j.journaled.Add(int64(g.made))
+			d.j.unchecked.Add(int64(g.madeUnchecked))
 			d.j.bytesIn.Add(int64(g.made) * d.size)
 			d.j.recorded(skips)
 			d.j.recorded(g.gaps)
@@ -210,15 +211,16 @@ type group struct {
 	earlier    []Placement // of those that were found in other months
 	skips      []Record
 
-	made     int
-	gaps     []Record // of entries that had no room, or were deleted before
-	homeless []*candidate
+	made          int
+	madeUnchecked int      // of them, those that may be there twice
+	gaps          []Record // of entries that had no room, or were deleted before
+	homeless      []*candidate
 }
 
 // update may run more than once.
 func (g *group) update(c *change) error {
 	copy(g.placements, g.earlier)
-	g.made, g.gaps, g.homeless = 0, nil, nil
+	g.made, g.madeUnchecked, g.gaps, g.homeless = 0, 0, nil, nil
 	if g.d.age() > maxDraftAge {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
@@ -250,6 +252,9 @@ func (g *group) update(c *change) error {
 			g.gaps = append(g.gaps, e.record(Skip, p.Skipped))
 		case !p.Found:
 			g.made++
+			if slices.Contains(e.Flags, FlagUnchecked) {
+				g.madeUnchecked++
+			}
 		}
 	}
 	if len(g.homeless) > 0 {
@@ -399,7 +404,8 @@ func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
 }
 
 // repeated looks for the deliveries in the months beside that of the arrival, and notes the repetitions there. The month before has
-// those of a retry; the one after, those of a message that was long on its way, or whose retry came when the clock had been set back.
+// those of a retry; the one after, those of a message that was long on its way, or whose retry came when the clock had been set back. Where
+// a month can not be read the message is journaled, perhaps a second time, and its entry is flagged: all mail would wait for the month else.
 func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement, error) {
 	placements := make([]Placement, len(entries))
 	month := kv.MonthOf(d.arrival)
@@ -408,50 +414,70 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 		if errors.Is(err, kv.ErrNoVolume) {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
 		for i := range entries {
 			if placements[i].done() {
 				continue
 			}
-			if placements[i], err = repeatIn(ctx, s, m, &entries[i]); err != nil {
-				return nil, fmt.Errorf("look for a repetition in %s: %w", m, err)
+			one := err
+			if one == nil {
+				placements[i], one = d.j.repeatIn(ctx, s, m, &entries[i])
+			}
+			var bad *MonthError
+			if errors.As(one, &bad) {
+				placements[i] = Placement{}
+				entries[i].unchecked()
+			} else if one != nil {
+				return nil, fmt.Errorf("look for a repetition in %s: %w", m, one)
 			}
 		}
 	}
 	return placements, nil
 }
 
-// repeatIn looks for a delivery in the volume of another month, and notes the repetition there.
-func repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
-	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
-		return Placement{}, err
+// unchecked flags an entry that may have been made before.
+func (e *candidate) unchecked() {
+	if !slices.Contains(e.Flags, FlagUnchecked) {
+		e.Flags = append(slices.Clip(e.Flags), FlagUnchecked)
 	}
+}
+
+// repeatIn looks for a delivery in the volume of another month, and notes the repetition there. The error is a MonthError where the month can
+// not be read; where it can not be written the message has to wait, because it is known to be a repetition.
+func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
+	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
+		return Placement{}, j.monthError(ctx, m, err)
+	}
+	var unread error
 	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error {
-		// The entry may have been moved or deleted since.
-		v, err := tx.Get(e.delivery)
-		if err != nil {
-			return err
-		}
-		if _, gone := isTombstone(v); gone {
-			p = Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}
-			return nil
-		}
-		again := *e.Entry
-		if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
-			return err
-		}
-		p = Placement{Ref: again.Ref, Found: true}
-		return repeat(tx, &again)
+		p, unread = e.repeatedAt(tx, m)
+		return unread
 	})
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, kv.ErrNotFound):
 		return Placement{}, nil // withdrawn since it was looked for
+	case err != nil && unread != nil:
+		return Placement{}, j.monthError(ctx, m, err)
 	case err != nil:
 		return Placement{}, err
 	}
 	return p, nil
+}
+
+// repeatedAt notes a repetition in the month where its delivery key is.
+func (e *candidate) repeatedAt(tx kv.Tx, m kv.Month) (Placement, error) {
+	// The entry may have been moved or deleted since.
+	v, err := tx.Get(e.delivery)
+	if err != nil {
+		return Placement{}, err
+	}
+	if _, gone := isTombstone(v); gone {
+		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+	}
+	again := *e.Entry
+	if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
+		return Placement{}, err
+	}
+	return Placement{Ref: again.Ref, Found: true}, repeat(tx, &again)
 }
 
 func encodePlace(r Ref) []byte {

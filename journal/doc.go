@@ -29,7 +29,7 @@
 // Some keys are in the settings store of the engine, because they must outlive the volumes:
 //
 //	u                               end of the values of UIDVALIDITY that are reserved (uint32)
-//	g, a                            gaps and acts of volumes that were dropped
+//	g, a                            gaps and acts of volumes that were dropped; the gap of a month that was given up
 //	j <time>                        run of the retention
 //
 // A folder of the journal is a folder of one month: its name is stored without the month ("INBOX", "Sent") and shown with it
@@ -45,6 +45,10 @@
 // A quota is over all months: see usages for how it stays exact. What goes, goes in bounded steps that may end anywhere: each entry
 // with all that points at it in one update, its chunks later by two runs of the sweep (see sweep.go), a whole month by dropping its
 // volume (see drop.go). Gaps and acts outlive their volume.
+//
+// A month that is damaged or absent costs only itself (see MonthError): what goes over the months passes it over and then tells of it. Its
+// bytes do not count until they can be read, a repetition that may be in it is journaled once more (FlagUnchecked), and nothing of it is
+// deleted; a mailbox that may have something held in it is not erased.
 //
 // An entry is written in the same update as its last chunks, and after all others, so an entry without its bytes can not exist.
 // Chunks that no entry refers to can (a sender broke off, an entry is gone); Verify counts them, and the sweep deletes them.

@@ -107,9 +107,10 @@ type Envelope struct {
 
 // Flags of an entry: what the hook was not sure of.
 const (
-	FlagOriginUnknown    = "origin-unknown"    // the MTA did not say to which address the message was first sent
-	FlagSenderUnverified = "sender-unverified" // a sent message without the login that sent it
-	FlagRefusedLater     = "refused-later"     // the next hop refused a repetition of a message that may have been delivered before
+	FlagOriginUnknown    = "origin-unknown"       // the MTA did not say to which address the message was first sent
+	FlagSenderUnverified = "sender-unverified"    // a sent message without the login that sent it
+	FlagUnchecked        = "repetition-unchecked" // a month that could not be read may have the same delivery
+	FlagRefusedLater     = "refused-later"        // the next hop refused a repetition of a message that may have been delivered before
 )
 
 // Entry is one journaled message in one mailbox.

@@ -105,12 +105,15 @@ type Journal struct {
 
 	suspended atomic.Pointer[error] // why drafts are refused; nil while they are not
 
+	unreadable unreadable
+
 	lossMu sync.Mutex
 	lossAt map[kv.Month]time.Time // when losses were last looked for; guarded by lossMu
 
 	journaled *metrics.Counter
 	bytesIn   *metrics.Counter
 	gaps      *metrics.Counter
+	unchecked *metrics.Counter
 }
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
@@ -132,6 +135,10 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j.journaled = r.Counter("copialettere_entries_total", "Entries made in the journal.")
 	j.bytesIn = r.Counter("copialettere_entry_bytes_total", "Bytes of the messages of these entries, before sharing and compression.")
 	j.gaps = r.Counter("copialettere_gaps_total", "Messages and spans that the journal does not hold and has on record as a gap.")
+	j.unchecked = r.Counter("copialettere_unchecked_repetitions_total",
+		"Entries made although a month could not be asked whether it has them: they may be there twice.")
+	j.unreadable.gauge = r.Gauge("copialettere_unreadable_months", "Months of the journal that could not be used when they were last asked for.")
+	j.unreadable.months = make(map[kv.Month]fault)
 
 	var err error
 	if j.cutter, err = newCutter(); err != nil {
@@ -179,11 +186,17 @@ func (j *Journal) Suspend(cause error) {
 	j.suspended.Store(&cause)
 }
 
-// volume returns the store of a month, with its losses put on record.
+// volume returns the store of a month, with its losses put on record. The error is kv.ErrNoVolume, or a MonthError.
 func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
 	s, err := j.engine.Volume(ctx, m, create)
-	if err != nil {
+	if errors.Is(err, kv.ErrNoVolume) {
 		return nil, fmt.Errorf("open volume %s: %w", m, err)
+	}
+	if err != nil {
+		return nil, j.monthFault(ctx, m, err, true)
+	}
+	if j.unreadable.gauge.Value() > 0 {
+		j.opened(m)
 	}
 	j.lossMu.Lock()
 	recent := time.Since(j.lossAt[m]) < lossPause
@@ -192,7 +205,7 @@ func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store
 		return s, nil
 	}
 	if err := j.recordLosses(ctx, s); err != nil {
-		return nil, fmt.Errorf("volume %s: %w", m, err)
+		return nil, j.monthError(ctx, m, err)
 	}
 	j.lossMu.Lock()
 	j.lossAt[m] = time.Now()

@@ -41,6 +41,7 @@ func (m *memory) Volumes(context.Context) ([]kv.Month, error) {
 	return slices.DeleteFunc(months, func(month kv.Month) bool { return month == "" }), nil
 }
 
+func (m *memory) Forget(context.Context, kv.Month) error { return kv.ErrNoVolume }
 func (m *memory) Drop(_ context.Context, month kv.Month) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

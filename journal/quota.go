@@ -74,8 +74,18 @@ const roomGroup = 100
 
 // makeRoom deletes the oldest entries of a mailbox that are not held until size more bytes are within its limit, and no more. Where
 // all of them would not suffice it deletes none and returns false. The newest of the deleted entries may be of minutes ago: their
-// delivery keys stay as tombstones.
+// delivery keys stay as tombstones. A month that can not be used is passed over.
 func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint64) (bool, error) {
+	var passed PassedOver
+	for {
+		made, err := j.tryRoom(ctx, mailbox, size, limit, passed)
+		if before := len(passed); !passed.Add(err) || len(passed) == before {
+			return made, err
+		}
+	}
+}
+
+func (j *Journal) tryRoom(ctx context.Context, mailbox string, size, limit uint64, without PassedOver) (bool, error) {
 	if size > limit {
 		return false, nil
 	}
@@ -92,6 +102,7 @@ func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint
 	}
 	need := used + size - limit
 	oldest := make(map[kv.Month][]Ref)
+	months = slices.DeleteFunc(months, without.has)
 	for _, m := range months {
 		s, err := j.volume(ctx, m, false)
 		if err != nil {
@@ -99,11 +110,11 @@ func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint
 		}
 		for e, err := range oldestFirst(ctx, s, m, mailbox) {
 			if err != nil {
-				return false, fmt.Errorf("look for room in %s: %w", m, err)
+				return false, j.monthError(ctx, m, fmt.Errorf("look for room: %w", err))
 			}
 			if _, err := s.Get(ctx, holdKey(e.Ref)); !errors.Is(err, kv.ErrNotFound) {
 				if err != nil {
-					return false, err
+					return false, j.monthError(ctx, m, err)
 				}
 				continue
 			}
@@ -121,7 +132,11 @@ func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint
 	}
 	for _, m := range months {
 		if err := j.deleteForRoom(ctx, m, oldest[m], size, limit); err != nil {
-			return false, fmt.Errorf("make room for %s in %s: %w", mailbox, m, err)
+			err = fmt.Errorf("make room for %s in %s: %w", mailbox, m, err)
+			if m != kv.MonthOf(j.now()) { // in which the message itself could not be put either
+				err = j.monthError(ctx, m, err)
+			}
+			return false, err
 		}
 	}
 	return true, nil

@@ -12,12 +12,18 @@ import (
 	"copialettere/journal/kv"
 )
 
-// volumes yields the stores of all months, oldest first.
-func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
-	return func(yield func(kv.Store, error) bool) {
+// monthStore is the store of a month, or the settings, whose month is empty.
+type monthStore struct {
+	kv.Store
+	month kv.Month
+}
+
+// volumes yields the stores of all months, oldest first. In the place of one that can not be used it yields a MonthError, and goes on.
+func (j *Journal) volumes(ctx context.Context) iter.Seq2[monthStore, error] {
+	return func(yield func(monthStore, error) bool) {
 		months, err := j.engine.Volumes(ctx)
 		if err != nil {
-			yield(nil, fmt.Errorf("list volumes: %w", err))
+			yield(monthStore{}, fmt.Errorf("list volumes: %w", err))
 			return
 		}
 		for _, m := range months {
@@ -25,7 +31,7 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
 			if errors.Is(err, kv.ErrNoVolume) {
 				continue
 			}
-			if !yield(s, err) || err != nil {
+			if !yield(monthStore{s, m}, err) || err != nil && !errors.Is(err, ErrDamaged) {
 				return
 			}
 		}
@@ -35,10 +41,12 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
 // Months lists the months that have a volume, oldest first.
 func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.engine.Volumes(ctx) }
 
-// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error other than ErrDamaged.
+// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error other than that one thing in
+// it is damaged.
 type monthReader[T any] func(m kv.Month, s kv.Store, yield func(T, error) bool)
 
-// monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early.
+// monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early. In the place of
+// a month that can not be read, or from where on it can not, there is a MonthError, and the next one follows.
 func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthReader[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -57,16 +65,22 @@ func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthR
 				continue
 			}
 			if err != nil {
-				yield(none, err)
-				return
+				if !yield(none, err) || !errors.Is(err, ErrDamaged) {
+					return
+				}
+				continue
 			}
 			more := true
 			read(m, s, func(v T, err error) bool {
 				if j.dropped(ctx, m, err) {
 					return false
 				}
+				if !errors.Is(err, ErrDamaged) {
+					err = j.monthError(ctx, m, err)
+				}
+				var month *MonthError
 				more = yield(v, err) && (err == nil || errors.Is(err, ErrDamaged))
-				return more
+				return more && !errors.As(err, &month)
 			})
 			if !more {
 				return
@@ -97,7 +111,7 @@ func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, er
 	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
 		nextUID, outcomes, err := states(ctx, s, mailbox)
 		if err != nil {
-			yield(nil, err)
+			yield(nil, j.monthError(ctx, m, err))
 			return
 		}
 		prefix := mailboxKey('e', mailbox, 0)

@@ -262,16 +262,15 @@ func (j *Journal) Record(ctx context.Context, records ...Record) error {
 		m := kv.MonthOf(r.Time)
 		byMonth[m] = append(byMonth[m], r)
 	}
+	var errs []error // a month must not keep the records of the others
 	for m, list := range byMonth {
 		s, err := j.volume(ctx, m, true)
-		if err != nil {
-			return err
+		if err == nil {
+			err = j.recordIn(ctx, s, list)
 		}
-		if err := j.recordIn(ctx, s, list); err != nil {
-			return err
-		}
+		errs = append(errs, err)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // recordIn files records in one volume, in as many updates as it takes.
@@ -289,7 +288,7 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 
 // Records yields the gaps of all mailboxes and the skips and gaps of one: first those of dropped volumes, then volume by volume, each in the
 // order of time, and last the gaps that are in the gap spool and nowhere else. Without a mailbox it yields the former only. In the
-// place of one that can not be read it yields an error that is ErrDamaged, and goes on.
+// place of one, or of a month, that can not be read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
@@ -304,8 +303,10 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 		}
 		for s, err := range j.recordStores(ctx) {
 			if err != nil {
-				yield(nil, err)
-				return
+				if !yield(nil, err) || !errors.Is(err, ErrDamaged) {
+					return
+				}
+				continue
 			}
 			for _, m := range slices.Compact([]string{"", mailbox}) {
 				prefix := mailboxKey('g', m, 0)
@@ -314,6 +315,9 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 					if err == nil {
 						r, err = decodeRecord(m, p.Value)
 						spooled.remove(m, p.Value)
+					}
+					if err != nil && !errors.Is(err, ErrDamaged) {
+						err = j.monthError(ctx, s.month, err)
 					}
 					if !yield(r, err) || err != nil && !errors.Is(err, ErrDamaged) {
 						return
@@ -329,19 +333,22 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 	}
 }
 
-// ExpireSkips deletes the skips from before a time: they are kept no longer than the operator's privacy limit says. Gaps stay.
+// ExpireSkips deletes the skips from before a time: they are kept no longer than the operator's privacy limit says. Gaps stay. The error is
+// PassedOver when months were.
 func (j *Journal) ExpireSkips(ctx context.Context, before time.Time) (deleted int, err error) {
+	var passed PassedOver
 	for s, err := range j.volumes(ctx) {
-		if err != nil {
-			return deleted, err
+		if err == nil {
+			var n int
+			n, err = expireSkips(ctx, s, before)
+			deleted += n
+			err = j.monthError(ctx, s.month, err)
 		}
-		n, err := expireSkips(ctx, s, before)
-		deleted += n
-		if err != nil {
+		if err != nil && !passed.Add(err) {
 			return deleted, fmt.Errorf("expire skips: %w", err)
 		}
 	}
-	return deleted, nil
+	return deleted, passed.Err()
 }
 
 func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int, err error) {
@@ -386,6 +393,17 @@ func (j *Journal) recordLosses(ctx context.Context, s kv.Store) error {
 	losses, err := s.Lost(ctx)
 	if err != nil || len(losses) == 0 {
 		return err
+	}
+	known := true // then nothing is written, which a volume that can only be read would not take
+	for i, l := range losses {
+		there, err := hasKey(ctx, s, recordKey("", l.Found, uint16(i)))
+		if err != nil {
+			return err
+		}
+		known = known && there
+	}
+	if known {
+		return nil
 	}
 	var gaps []Record
 	err = s.Update(ctx, []string{""}, func(tx kv.Tx) error {

@@ -54,7 +54,8 @@ type SweepReport struct {
 
 // Sweep gives the room of chunks back to which no entry refers any more. It takes two runs at least an hour apart to delete one, and the
 // store chooses when: not in the month that mail is written to, nor where it would have to write far more than it frees. Its
-// memory is 12 bytes for each reference of the entries of one month. After an error, or a crash, the next run does the rest.
+// memory is 12 bytes for each reference of the entries of one month. After an error, or a crash, the next run does the rest. The error is
+// PassedOver when months were.
 //
 // An entry that can not be read keeps its chunks where its list of them can be read whole. Where it can not, it may refer to any chunk: then
 // nothing is deleted from its month, which is logged, until the entry is erased.
@@ -67,27 +68,27 @@ func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, erro
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
 	report := new(SweepReport)
+	var passed PassedOver
 	for _, m := range months {
 		s, err := j.volume(ctx, m, false)
 		if errors.Is(err, kv.ErrNoVolume) {
 			continue
 		}
-		if err != nil {
-			return report, err
+		if err == nil {
+			w := &sweeper{ctx: ctx, store: s, month: m, now: now, clock: j.now, report: report}
+			err = w.volume(o.All)
 		}
-		w := &sweeper{ctx: ctx, store: s, month: m, now: now, clock: j.now, report: report}
-		err = w.volume(o.All)
 		switch {
 		case errors.Is(err, errMoved):
 			report.Postponed = append(report.Postponed, m)
 		case errors.Is(err, errAnyChunk):
 			report.Damaged = append(report.Damaged, m)
 			j.log.Error("month not swept: verify it", "month", m, "error", err)
-		case err != nil:
+		case err != nil && !passed.Add(j.monthError(ctx, m, err)):
 			return report, fmt.Errorf("sweep %s: %w", m, err)
 		}
 	}
-	return report, nil
+	return report, passed.Err()
 }
 
 // errAnyChunk says that nobody can tell to which chunks an entry refers.

@@ -16,6 +16,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/journal/httpd"
+	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
@@ -28,22 +29,28 @@ const (
 	gapSpoolFile  = "gaps" // gaps that the journal could not take yet
 )
 
+// Formats of a data folder.
+const (
+	formatUnregistered = 1 // the journal may be from before it had a register, or not be made yet
+	formatRegistered   = 2 // the journal is there, with a register
+)
+
 // identity is what the identity file holds.
 type identity struct {
-	Format  int       `json:"format"` // of the folder; this program knows 1
-	ID      string    `json:"id"`
+	Format  int       `json:"format"` // of the folder
+	ID      string    `json:"id"`     // of the archive, as in the register of its journal
 	Created time.Time `json:"created"`
 }
 
 const initHelp = `Usage: copialettere init [-config FILE]
 
-Makes the data folder that the configuration names, with mode 0700. It is a step of its own, so that a daemon never starts an empty
-archive where a disk is not mounted. A folder that is one already is left as it is. Run it as the daemon's user.
+Makes the data folder that the configuration names, with mode 0700, and an empty journal in it. It is a step of its own, so that a daemon
+never starts an empty archive where a disk is not mounted. A folder that is one already is left as it is. Run it as the daemon's user.
 
 Example: sudo -u copialettere copialettere init
 `
 
-func runInit(_ context.Context, in *invocation, args []string) error {
+func runInit(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args); err != nil {
 		return err
 	}
@@ -51,7 +58,7 @@ func runInit(_ context.Context, in *invocation, args []string) error {
 	if err != nil {
 		return err
 	}
-	made, err := initData(c.Data)
+	made, err := initData(ctx, c.Data)
 	if err != nil {
 		return err
 	}
@@ -66,28 +73,62 @@ func runInit(_ context.Context, in *invocation, args []string) error {
 	return nil
 }
 
-func initData(folder string) (made bool, err error) {
-	if _, err := readIdentity(folder); err == nil {
+// initData makes a data folder. The identity says last that it is whole, so that after a crash it is called again.
+func initData(ctx context.Context, folder string) (made bool, err error) {
+	id, err := readIdentity(folder)
+	switch {
+	case err == nil && id.Format == formatRegistered:
 		return false, nil
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return false, err
+	case errors.Is(err, os.ErrNotExist):
+		id, err = makeFolder(folder)
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return false, fmt.Errorf("make data folder: %w", err)
-	}
-	if list, err := os.ReadDir(folder); err != nil {
-		return false, fmt.Errorf("make data folder: %w", err)
-	} else if len(list) > 0 {
-		return false, fmt.Errorf("%s is not empty and is no data folder: name another one, or empty it", folder)
-	}
-	if err := os.Chmod(folder, 0o700); err != nil {
-		return false, fmt.Errorf("make data folder: %w", err)
-	}
-	b, err := json.Marshal(identity{Format: 1, ID: rand.Text(), Created: time.Now().UTC()})
 	if err != nil {
 		return false, err
 	}
-	return true, writeDurably(filepath.Join(folder, identityFile), append(b, '\n'))
+	journal := filepath.Join(folder, journalFolder)
+	_, before := os.Stat(journal)
+	engine, err := level.Open(journal, level.Options{Archive: id.ID, Create: true, TakeIn: true})
+	if err != nil {
+		return false, fmt.Errorf("make journal: %w", err)
+	}
+	_, err = engine.Settings(ctx)
+	if err = errors.Join(err, engine.Close()); err != nil {
+		return false, fmt.Errorf("make journal: %w", err)
+	}
+	return before != nil, writeIdentity(folder, id, formatRegistered)
+}
+
+// makeFolder makes the folder with its identity, and nothing else in it.
+func makeFolder(folder string) (identity, error) {
+	id := identity{ID: rand.Text(), Created: time.Now().UTC()}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return id, fmt.Errorf("make data folder: %w", err)
+	}
+	list, err := os.ReadDir(folder)
+	if err != nil {
+		return id, fmt.Errorf("make data folder: %w", err)
+	}
+	for _, entry := range list {
+		if entry.Name() != identityFile+".new" { // which an init has left that was broken off
+			return id, fmt.Errorf("%s is not empty and is no data folder: name another one, or empty it", folder)
+		}
+	}
+	if err := os.Chmod(folder, 0o700); err != nil {
+		return id, fmt.Errorf("make data folder: %w", err)
+	}
+	return id, writeIdentity(folder, id, formatUnregistered)
+}
+
+func writeIdentity(folder string, id identity, format int) error {
+	id.Format = format
+	b, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	if err := writeDurably(filepath.Join(folder, identityFile), append(b, '\n')); err != nil {
+		return fmt.Errorf("write identity of the data folder: %w", err)
+	}
+	return nil
 }
 
 // writeDurably makes a new file that is there with all its bytes, or not at all, also after a power cut: write and sync under another
@@ -127,8 +168,11 @@ func readIdentity(folder string) (identity, error) {
 	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&id); err != nil {
 		return id, fmt.Errorf("%s: %w", filepath.Join(folder, identityFile), err)
 	}
-	if id.Format != 1 {
-		return id, fmt.Errorf("%s has format %d, and this program knows 1: use a newer copialettere", folder, id.Format)
+	if id.Format != formatUnregistered && id.Format != formatRegistered {
+		return id, fmt.Errorf("%s has format %d, and this program knows %d: use a newer copialettere", folder, id.Format, formatRegistered)
+	}
+	if id.ID == "" {
+		return id, fmt.Errorf("%s has no id: put it back from a backup", filepath.Join(folder, identityFile))
 	}
 	return id, nil
 }
@@ -178,10 +222,7 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*arch
 }
 
 func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
-	if a.engine, err = level.Open(filepath.Join(c.Data, journalFolder), level.Options{Metrics: a.metrics, Logger: log}); err != nil {
-		return err
-	}
-	settings, err := a.engine.Settings(ctx)
+	settings, err := a.openEngine(ctx, c.Data, log)
 	if err != nil {
 		return err
 	}
@@ -202,6 +243,33 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 		log.Error("gaps are still spooled", "error", err)
 	}
 	return nil
+}
+
+// openEngine opens the journal of a data folder, which must be there with its settings.
+func (a *archive) openEngine(ctx context.Context, folder string, log *slog.Logger) (settings kv.Store, err error) {
+	id, err := readIdentity(folder)
+	if err != nil {
+		return nil, err
+	}
+	o := level.Options{Metrics: a.metrics, Logger: log, Archive: id.ID, TakeIn: id.Format == formatUnregistered}
+	a.engine, err = level.Open(filepath.Join(folder, journalFolder), o)
+	switch {
+	case errors.Is(err, level.ErrAbsent) && o.TakeIn:
+		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
+	case errors.Is(err, level.ErrAbsent):
+		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
+			"and what is in the folder then counts as all that must be there", err, formatUnregistered, filepath.Join(folder, identityFile))
+	case err != nil:
+		return nil, err
+	}
+	if settings, err = a.engine.Settings(ctx); err != nil {
+		return nil, err
+	}
+	if o.TakeIn {
+		log.Info("the journal of an earlier version has a register now", "data", folder)
+		err = writeIdentity(folder, id, formatRegistered)
+	}
+	return settings, err
 }
 
 func (a *archive) close() error {

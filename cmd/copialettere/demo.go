@@ -85,7 +85,7 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := initData(c.Data); err != nil {
+	if _, err := initData(ctx, c.Data); err != nil {
 		return err
 	}
 	logFile, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -83,6 +83,10 @@ func (k *keeper) failed(ctx context.Context, what string, err error, more ...any
 func (k *keeper) sweep(ctx context.Context, now time.Time) {
 	all := now.Weekday() == sweepAllDay && now.Hour() >= k.config.Retention.Hour && now.Sub(k.all) >= 24*time.Hour
 	report, err := k.archive.journal.Sweep(ctx, journal.SweepOptions{All: all})
+	if errors.Is(err, journal.ErrDamaged) {
+		k.failed(ctx, "sweep without some months", err)
+		err = nil
+	}
 	switch {
 	case err != nil:
 		k.failed(ctx, "sweep broken off, will be tried again", err)
@@ -118,6 +122,11 @@ func (k *keeper) erase(ctx context.Context, now time.Time) {
 			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
 				k.reminded[mailbox] = now
 				k.log.Warn("archive not erased: a legal hold stands", "mailbox", mailbox, "error", err)
+			}
+		case errors.Is(err, journal.ErrDamaged):
+			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
+				k.reminded[mailbox] = now
+				k.log.Error("archive not erased: a month of it can not be read, and may be under a hold", "mailbox", mailbox, "error", err)
 			}
 		default:
 			k.failed(ctx, "archive not erased, will be tried again", err, "mailbox", m.Address.String())
@@ -175,6 +184,10 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 		return
 	}
 	report, err := k.backend.Expire(ctx, httpd.ExpireRequest{})
+	if report != nil && errors.Is(err, journal.ErrDamaged) {
+		k.failed(ctx, "retention without some months", err)
+		err = nil
+	}
 	switch {
 	case err == nil:
 		k.tried = now

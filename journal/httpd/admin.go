@@ -18,6 +18,7 @@
 //	GET  /v1/practice?mailbox=ADDR[&uid=N]         what the receipts of sent certified messages say
 //	GET  /v1/verify                                 check the whole journal: {"progress": ...} lines, then the report
 //	GET  /v1/stats[?mailbox=ADDR]                   entries and bytes by folder
+//	POST /v1/volume/forget?month=M&confirm=M&who=WHO  give up a month for good that is not there any more
 //	GET  /v1/version                                the version of the program
 //	GET  /metrics, GET /healthz                     as Metrics
 //
@@ -98,6 +99,7 @@ func Admin(b Backend) http.Handler {
 	mux.HandleFunc("POST /v1/retention", a.retention)
 	mux.HandleFunc("GET /v1/verify", a.verify)
 	mux.HandleFunc("GET /v1/stats", a.stats)
+	mux.HandleFunc("POST /v1/volume/forget", a.forget)
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
 		newLines(w).write(map[string]string{"version": b.Version})
 	})
@@ -270,13 +272,34 @@ func (a *admin) stats(w http.ResponseWriter, r *http.Request) {
 		mailbox = address.String()
 	}
 	list, err := a.b.Journal.Stats(r.Context(), mailbox)
+	for _, f := range list {
+		out.write(f)
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
+	}
+}
+
+// forget gives up a month that is not there any more.
+func (a *admin) forget(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	m, err := kv.ParseMonth(r.FormValue("month"))
+	who := r.FormValue("who")
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errRequest, err)
+	case r.FormValue("confirm") != string(m):
+		err = fmt.Errorf("%w: confirm: name the month %s once more", errRequest, m)
+	case who == "":
+		err = fmt.Errorf("%w: who: name the operator who does it", errRequest)
+	default:
+		err = a.b.Journal.Forget(r.Context(), m, "operator "+who)
+	}
 	if err != nil {
 		out.fail(a.b.Logger, err)
 		return
 	}
-	for _, f := range list {
-		out.write(f)
-	}
+	out.write(map[string]kv.Month{"forgotten": m})
 }
 
 func sameMessageID(a, b string) bool {

@@ -79,20 +79,23 @@ func (a *admin) practice(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		list, err = a.practices(r.Context(), address.String(), uint32(uid), time.Now())
 	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
 	for _, p := range list {
 		out.write(p)
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
 	}
 }
 
 // practices puts the messages of a mailbox together, in whatever order they came; with a UID, only the practices of sent messages that have
-// it. Only receipts that the rule of trust believes count.
+// it. Only receipts that the rule of trust believes count. Where something is damaged, the error is of that, and the rest is there.
 func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now time.Time) ([]*PracticeView, error) {
 	g := &practiceGroups{byID: make(map[string]*PracticeView), sent: make(map[string]*journal.Entry), states: make(pec.States)}
+	var damaged damages
 	for e, err := range a.b.Journal.List(ctx, mailbox) {
+		if damaged.count(err) {
+			continue
+		}
 		if err == nil {
 			err = g.add(e)
 		}
@@ -104,11 +107,11 @@ func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now t
 	for _, p := range list {
 		p.Mailbox = mailbox
 		p.describe(g.states, now)
-		if err := a.checkBrief(ctx, p); err != nil {
+		if err := a.checkBrief(ctx, p); err != nil && !damaged.count(err) {
 			return nil, err
 		}
 	}
-	return list, nil
+	return list, damaged.err()
 }
 
 // practiceGroups gathers the messages of practices.

@@ -98,10 +98,14 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 type damages struct {
 	number int
 	first  error
+	passed journal.PassedOver
 }
 
-// count reports whether err is that something is damaged.
+// count reports whether err is that something is damaged: a month, or one thing.
 func (d *damages) count(err error) bool {
+	if d.passed.Add(err) {
+		return true
+	}
 	if !errors.Is(err, journal.ErrDamaged) {
 		return false
 	}
@@ -114,9 +118,13 @@ func (d *damages) count(err error) bool {
 // err returns the error that comes behind the rest; nil when nothing is damaged.
 func (d *damages) err() error {
 	if d.number == 0 {
-		return nil
+		return d.passed.Err()
 	}
-	return fmt.Errorf("damaged, and left out: %d; \"copialettere verify\" tells which; the first: %w", d.number, d.first)
+	err := fmt.Errorf("damaged, and left out: %d; \"copialettere verify\" tells which; the first: %w", d.number, d.first)
+	if len(d.passed) > 0 {
+		err = fmt.Errorf("%w; %w", d.passed, err)
+	}
+	return err
 }
 
 // VerdictView is what was decided for one message and mailbox. Others script against its names.

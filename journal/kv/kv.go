@@ -63,15 +63,22 @@ func (m Month) Previous() Month { return MonthOf(m.Start().AddDate(0, -1, 0)) }
 func (m Month) Next() Month { return MonthOf(m.Start().AddDate(0, 1, 0)) }
 
 // Engine keeps volumes and one store of settings. Its methods may be called concurrently.
+//
+// An engine knows durably what it must have. A volume, or the settings, that is absent, empty, damaged, or another archive's, is never made
+// anew: it stays among the Volumes, and who asks for it gets an error that names it, is ErrUnavailable, and costs the others nothing. When it
+// has been put back a later try succeeds.
 type Engine interface {
 	// Volume returns the store of a month, opened on demand; the engine keeps it open for the next caller. With create, a month
 	// without a volume gets one; without, the error is ErrNoVolume.
 	Volume(ctx context.Context, m Month, create bool) (Store, error)
-	// Volumes lists the months that have a volume, oldest first.
+	// Volumes lists the months that have a volume, or must have one, oldest first.
 	Volumes(ctx context.Context) ([]Month, error)
-	// Drop erases the volume of a month with all that is in it. A month without a volume is no error; stores of it that callers
-	// still hold answer ErrClosed from then on.
+	// Drop erases the volume of a month with all that is in it. A month without a volume is no error, one whose volume is absent or not
+	// the archive's is; stores of it that callers still hold answer ErrClosed from then on.
 	Drop(ctx context.Context, m Month) error
+	// Forget takes a volume off Volumes for good that is not there any more. One that is there is an error, as is one that never was:
+	// ErrNoVolume.
+	Forget(ctx context.Context, m Month) error
 	// Settings returns the store that lives apart from the volumes, for mailbox settings and the change log.
 	Settings(ctx context.Context) (Store, error)
 	// Close waits for the updates under way and closes all stores.

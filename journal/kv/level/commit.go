@@ -424,6 +424,13 @@ func (s *store) closeDatabase() error {
 
 func (s *store) closeUnused(check idleCheck) {
 	d := s.current
+	if d != nil && check.gone != nil {
+		s.engine.opts.Logger.Error("the folder of an open journal store is gone, closing it", "store", s.name, "error", check.gone)
+		if err := s.closeDatabase(); err != nil {
+			s.engine.opts.Logger.Warn("closing a store whose folder is gone", "store", s.name, "error", err)
+		}
+		return
+	}
 	if d == nil || d.compactions.Load() > 0 {
 		return
 	}

@@ -112,6 +112,10 @@ func (s *store) options() *opt.Options {
 
 // open opens the database, checks it, and makes durable what it finds missing.
 func (s *store) open() (*database, error) {
+	entry, err := s.engine.claim(s.name, true)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.folderThere(); err != nil {
 		return nil, err
 	}
@@ -120,7 +124,11 @@ func (s *store) open() (*database, error) {
 		return nil, err
 	}
 	d := &database{files: files}
-	if err := s.openFiles(d); err != nil {
+	err = s.openFiles(d, entry)
+	if err == nil && entry.State != "" {
+		err = s.engine.enter(s.name, &registered{Tag: entry.Tag})
+	}
+	if err != nil {
 		if d.db != nil {
 			err = errors.Join(err, d.db.Close())
 		}
@@ -132,10 +140,10 @@ func (s *store) open() (*database, error) {
 	return d, nil
 }
 
-func (s *store) openFiles(d *database) error {
+func (s *store) openFiles(d *database, entry registered) error {
 	o := s.options()
 	d.writeBuffer = o.WriteBuffer
-	fresh, err := s.prepare(d.files)
+	fresh, err := s.prepare(d.files, entry)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
-	"copialettere/journal/metrics"
 )
 
 const (
@@ -27,28 +26,41 @@ const (
 type oldMonth struct {
 	*Engine
 	kv.Store
-	registry *metrics.Registry
-	folder   string
-	content  []byte
+	folder  string
+	content []byte
 }
 
 func chunkName(i int) []byte { return binary.BigEndian.AppendUint32([]byte("c"), uint32(i)) }
 
 func newOldMonth(t *testing.T, chunks int) *oldMonth {
 	t.Helper()
-	dir := t.TempDir()
-	m := &oldMonth{registry: new(metrics.Registry), folder: filepath.Join(dir, "2026-10"), content: make([]byte, 1<<20)}
-	seed := rand.NewChaCha8([32]byte{1})
-	seed.Read(m.content)
-	open := func() {
-		var err error
-		m.Engine, err = Open(dir, Options{Logger: testLogger(t), Metrics: m.registry, WriteBuffer: purgedTable, TableSize: purgedTable})
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.Store = openVolume(t, m.Engine, "2026-10")
+	return openOldMonth(t, makeOldMonth(t, chunks))
+}
+
+// openOldMonth opens a folder of makeOldMonth.
+func openOldMonth(t *testing.T, dir string) *oldMonth {
+	t.Helper()
+	m := &oldMonth{folder: filepath.Join(dir, "2026-10"), content: make([]byte, 1<<20)}
+	rand.NewChaCha8([32]byte{1}).Read(m.content)
+	var err error
+	if m.Engine, err = Open(dir, Options{Logger: testLogger(t), WriteBuffer: purgedTable, TableSize: purgedTable}); err != nil {
+		t.Fatal(err)
 	}
-	open()
+	m.Store = openVolume(t, m.Engine, "2026-10")
+	m.settle()
+	t.Cleanup(func() {
+		if err := m.Engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// makeOldMonth makes a folder with such a volume, and a newer one.
+func makeOldMonth(t *testing.T, chunks int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	m := openOldMonth(t, dir)
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := 0; i < chunks; i += 8 {
 		err := m.Update(t.Context(), nil, func(tx kv.Tx) error {
@@ -66,14 +78,7 @@ func newOldMonth(t *testing.T, chunks int) *oldMonth {
 	if err := m.Engine.Close(); err != nil {
 		t.Fatal(err)
 	}
-	open()
-	m.settle()
-	t.Cleanup(func() {
-		if err := m.Engine.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
+	return dir
 }
 
 // value is that of a chunk, which no other one has.
@@ -169,6 +174,7 @@ func span(from, to, step int) (list []int) {
 // given back at once.
 func TestPurge(t *testing.T) {
 	const chunks = 1000
+	made := makeOldMonth(t, chunks)
 	for _, c := range []struct {
 		name    string
 		garbage []int
@@ -183,7 +189,11 @@ func TestPurge(t *testing.T) {
 		{"the newest, which are not merged yet", span(900, chunks, 1), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newOldMonth(t, chunks)
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(made)); err != nil {
+				t.Fatal(err)
+			}
+			m := openOldMonth(t, dir)
 			size := m.size(t)
 			gone, written, step := m.purge(t, garbageOf(c.garbage...))
 			freed := int64(len(gone)) * purgedChunk
@@ -197,7 +207,7 @@ func TestPurge(t *testing.T) {
 			if written > worthWriting*freed {
 				t.Errorf("%d bytes were written for %d that were freed", written, freed)
 			}
-			if now := m.size(t); freed > 0 && size-now < freed*8/10 {
+			if now := m.size(t); freed > 0 && size-now < freed*8/10-purgedTable/2 {
 				t.Errorf("%d bytes of %d were given back", size-now, freed)
 			}
 			m.check(t, chunks, gone)

@@ -233,6 +233,7 @@ func (s *store) Lost(ctx context.Context) ([]kv.Loss, error) {
 type idleCheck struct {
 	since time.Time
 	keep  bool
+	gone  error // its folder is not there any more: close it in any case
 }
 
 // closeIfIdle has the committer do the check. It does not wait.
