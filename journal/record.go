@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -284,53 +282,6 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 		j.recorded(group)
 	}
 	return nil
-}
-
-// Records yields the gaps of all mailboxes and the skips and gaps of one: first those of dropped volumes, then volume by volume, each in the
-// order of time, and last the gaps that are in the gap spool and nowhere else. Without a mailbox it yields the former only. In the
-// place of one, or of a month, that can not be read it yields an error that is ErrDamaged, and goes on.
-func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
-	return func(yield func(*Record, error) bool) {
-		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
-			yield(nil, err)
-			return
-		}
-		// The spool comes first: what is taken in meanwhile is then in both places, and not in none.
-		spooled, err := j.spooledOf(mailbox)
-		if err != nil {
-			yield(nil, fmt.Errorf("read gap spool: %w", err))
-			return
-		}
-		for s, err := range j.recordStores(ctx) {
-			if err != nil {
-				if !yield(nil, err) || !errors.Is(err, ErrDamaged) {
-					return
-				}
-				continue
-			}
-			for _, m := range slices.Compact([]string{"", mailbox}) {
-				prefix := mailboxKey('g', m, 0)
-				for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-					var r *Record
-					if err == nil {
-						r, err = decodeRecord(m, p.Value)
-						spooled.remove(m, p.Value)
-					}
-					if err != nil && !errors.Is(err, ErrDamaged) {
-						err = j.monthError(ctx, s.month, err)
-					}
-					if !yield(r, err) || err != nil && !errors.Is(err, ErrDamaged) {
-						return
-					}
-				}
-			}
-		}
-		for _, r := range spooled.left() {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
 }
 
 // ExpireSkips deletes the skips from before a time: they are kept no longer than the operator's privacy limit says. Gaps stay. The error is

@@ -11,7 +11,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // The gap spool is a file of JSON objects, one Record a line, each line durable before the delivery it tells of. A last line without
@@ -184,53 +183,50 @@ func (j *Journal) spooledGap(line []byte) (Record, error) {
 	return Record{Kind: Gap, Time: info.ModTime().UTC(), Reason: ReasonLost, Detail: fmt.Sprintf("a damaged line of the gap spool: %.200q", line)}, nil
 }
 
-// spooledGaps are gaps of the spool that were not found in the journal.
-type spooledGaps struct {
-	list    []*Record
-	missing map[string]bool // by mailbox and value, as putRecords files them
-}
-
 func recordName(mailbox string, value []byte) string { return mailbox + "\x00" + string(value) }
 
-// spooledOf reads the gaps of one mailbox, and those of all mailboxes, from the spool.
-func (j *Journal) spooledOf(mailbox string) (*spooledGaps, error) {
-	s := &spooledGaps{missing: make(map[string]bool)}
+// openSpool opens the spool as it is now; nil where there is none. It can still be read when it has been taken in.
+func (j *Journal) openSpool() (*openedSpool, error) {
 	if j.gapSpool == "" {
-		return s, nil
+		return nil, nil
 	}
 	j.spoolMu.Lock()
 	defer j.spoolMu.Unlock()
 	f, err := os.Open(j.gapSpool)
 	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	for g, err := range j.spooled(f) {
-		if err != nil {
-			return nil, err
-		}
-		name := recordName(g.Mailbox, g.encode())
-		if g.Mailbox != "" && g.Mailbox != mailbox || s.missing[name] {
-			continue
-		}
-		g.Spooled = true
-		s.missing[name] = true
-		s.list = append(s.list, &g)
+	end, err := endOfLines(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	return s, nil
+	return &openedSpool{f, end}, nil
 }
 
-// remove takes out a gap that is in the journal.
-func (s *spooledGaps) remove(mailbox string, value []byte) {
-	if len(s.missing) > 0 {
-		delete(s.missing, recordName(mailbox, value))
-	}
+// openedSpool is a spool with where its lines ended when it was opened.
+type openedSpool struct {
+	*os.File
+	end int64
 }
 
-// left returns the gaps that were not taken out.
-func (s *spooledGaps) left() []*Record {
-	return slices.DeleteFunc(s.list, func(r *Record) bool { return !s.missing[recordName(r.Mailbox, r.encode())] })
+// spooledOf yields the gaps of one mailbox, and those of all mailboxes, from the spool.
+func (j *Journal) spooledOf(spool *openedSpool, mailbox string) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		for g, err := range j.spooled(io.NewSectionReader(spool, 0, spool.end)) {
+			if err != nil {
+				yield(nil, fmt.Errorf("read gap spool: %w", err))
+				return
+			}
+			if g.Mailbox != "" && g.Mailbox != mailbox {
+				continue
+			}
+			g.Spooled = true
+			if !yield(&g, nil) {
+				return
+			}
+		}
+	}
 }
