@@ -1,11 +1,9 @@
 package httpd
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -52,10 +50,7 @@ type EntryView struct {
 }
 
 func viewEntry(e *journal.Entry) EntryView {
-	recipients := e.Recipients
-	if e.Direction == journal.Received {
-		recipients = []string{e.RcptTo}
-	}
+	recipients := recipientsOf(e)
 	certification, inner := viewCertification(e)
 	return EntryView{
 		Mailbox: e.Mailbox, Direction: e.Direction.String(), Folder: e.FolderName(), UID: e.UID, Time: e.Time, MailFrom: e.MailFrom,
@@ -76,22 +71,7 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.b.Journal.Settle(r.Context())
-	var damaged damages
-	for e, err := range a.b.Journal.List(r.Context(), address.String()) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			out.fail(a.b.Logger, err)
-			return
-		}
-		if out.write(viewEntry(e)) != nil {
-			return
-		}
-	}
-	if err := damaged.err(); err != nil {
-		out.fail(a.b.Logger, err)
-	}
+	tell(a, out, views(a.b.Journal.List(r.Context(), address.String()), func(e *journal.Entry) (EntryView, bool) { return viewEntry(e), true }))
 }
 
 // damages counts what can not be read, so that the rest is told all the same.
@@ -152,64 +132,6 @@ type VerdictView struct {
 	Spooled     bool       `json:"spooled,omitempty"` // a gap that the journal could not take yet: it is in the gap spool
 }
 
-func (a *admin) why(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	address, err := mailboxOf(r)
-	var verdicts []VerdictView
-	if err == nil {
-		verdicts, err = a.verdicts(r.Context(), address, r.FormValue("message_id"))
-	}
-	for _, v := range verdicts {
-		out.write(v)
-	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-	}
-}
-
-// verdicts gathers what is known of a mailbox: its entries, skips and gaps, and when its archive was off, in the order of time. Of a message
-// that is looked for, the times when it was off are told where nothing else is known. A mailbox without an archive has one verdict that
-// says so. Where something is damaged, the error is of that, and the rest is there.
-func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID string) ([]VerdictView, error) {
-	var list []VerdictView
-	var damaged damages
-	a.b.Journal.Settle(ctx)
-	for e, err := range a.b.Journal.List(ctx, address.String()) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if messageID == "" || sameMessageID(e.MessageID, messageID) {
-			list = append(list, verdictOfEntry(e))
-		}
-	}
-	for r, err := range a.b.Journal.Records(ctx, address.String()) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		// A gap of many messages may be why this one is missing.
-		if messageID == "" || sameMessageID(r.MessageID, messageID) || r.Kind == journal.Gap && r.MessageID == "" {
-			list = append(list, verdictOfRecord(address, r))
-		}
-	}
-	found := messageID != "" && len(list) > 0
-	for pause, err := range a.b.Policy.Pauses(ctx, address) {
-		if err != nil {
-			return nil, err
-		}
-		if v, ok := verdictOfPause(address, pause); ok && (v.Until == nil || !found) {
-			list = append(list, v)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b VerdictView) int { return a.Time.Compare(b.Time) })
-	return list, damaged.err()
-}
-
 // verdictOfPause is the verdict of a time when an archive was off. There is none of the time before its first activation, nor of what was
 // erased later.
 func verdictOfPause(address policy.Address, p policy.Pause) (v VerdictView, ok bool) {
@@ -253,55 +175,6 @@ type GapView struct {
 	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take it yet: it is in the gap spool
 }
 
-func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	address, err := mailboxOf(r)
-	var gaps []GapView
-	if err == nil {
-		gaps, err = a.gapsOf(r.Context(), address)
-	}
-	for _, g := range gaps {
-		out.write(g)
-	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-	}
-}
-
-// gapsOf gathers the pauses of a mailbox and the gaps that the journal has on record, in the order of time. Where something is damaged, the
-// error is of that, and the rest is there.
-func (a *admin) gapsOf(ctx context.Context, address policy.Address) ([]GapView, error) {
-	var gaps []GapView
-	for pause, err := range a.b.Policy.Pauses(ctx, address) {
-		if err != nil {
-			return nil, err
-		}
-		gaps = append(gaps, GapView{
-			Mailbox: address.String(), Kind: GapPause, From: known(pause.From), Until: known(pause.Until), Reason: pause.Reason,
-		})
-	}
-	var damaged damages
-	for r, err := range a.b.Journal.Records(ctx, address.String()) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if r.Kind == journal.Gap {
-			gaps = append(gaps, viewGap(address, r))
-		}
-	}
-	start := func(g GapView) time.Time {
-		if g.From == nil {
-			return time.Time{}
-		}
-		return *g.From
-	}
-	slices.SortStableFunc(gaps, func(a, b GapView) int { return start(a).Compare(start(b)) })
-	return gaps, damaged.err()
-}
-
 func viewGap(address policy.Address, r *journal.Record) GapView {
 	v := verdictOfRecord(address, r)
 	return GapView{
@@ -320,11 +193,19 @@ func known(t time.Time) *time.Time {
 }
 
 func verdictOfEntry(e *journal.Entry) VerdictView {
-	view := viewEntry(e)
 	return VerdictView{
-		Time: e.Time, Mailbox: e.Mailbox, Direction: view.Direction, MailFrom: e.MailFrom, RcptTo: view.RcptTo, ORCPT: e.ORCPT, Verdict: "journaled",
-		Folder: view.Folder, UID: e.UID, State: view.State, Flags: e.Flags, MessageID: e.MessageID, QueueID: e.QueueID, Transaction: e.Transaction,
+		Time: e.Time, Mailbox: e.Mailbox, Direction: e.Direction.String(), MailFrom: e.MailFrom, RcptTo: strings.Join(recipientsOf(e), ", "),
+		ORCPT: e.ORCPT, Verdict: "journaled", Folder: e.FolderName(), UID: e.UID, State: e.State.String(), Flags: e.Flags, MessageID: e.MessageID,
+		QueueID: e.QueueID, Transaction: e.Transaction,
 	}
+}
+
+// recipientsOf returns all recipients of sent mail, and of other mail that of the mailbox.
+func recipientsOf(e *journal.Entry) []string {
+	if e.Direction == journal.Received {
+		return []string{e.RcptTo}
+	}
+	return e.Recipients
 }
 
 func verdictOfRecord(address policy.Address, r *journal.Record) VerdictView {
