@@ -328,6 +328,9 @@ func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, tell bool
 			}
 			more := true
 			recordsIn(ctx, s, mailbox, s.month.Next().Start(), func(t timed[*Record], err error) bool {
+				if j.dropped(ctx, s.month, err) {
+					return false // its gaps are among those of dropped volumes, for who asks again
+				}
 				if err != nil && !errors.Is(err, ErrDamaged) {
 					err = j.monthError(ctx, s.month, err)
 				}
