@@ -5,7 +5,8 @@ go 1.26.0
 // Beside what the project is built on (go-smtp, go-message, go-mockdns in tests, goleveldb, toml), it takes:
 //   klauspost/compress      zstd, for the chunks of the journal
 //   PlakarKorp/go-cdc-chunkers  FastCDC, which finds the cuts between chunks
-//   golang.org/x/net        of it idna, for domains in either of their two forms, with the tables of golang.org/x/text that it needs
+//   golang.org/x/net        of it idna, for domains in either of their two forms
+//   golang.org/x/text       the tables of the former, and of it norm, for file names in either of their two forms (NFC, NFD)
 // goleveldb stays at the commit of August 2021: the later ones leaked tables in production elsewhere.
 require (
 	github.com/BurntSushi/toml v1.6.0
@@ -16,6 +17,7 @@ require (
 	github.com/klauspost/compress v1.20.3
 	github.com/syndtr/goleveldb v1.0.1-0.20210819022825-2ae1ddf74ef7
 	golang.org/x/net v0.62.0
+	golang.org/x/text v0.43.0
 )
 
 require (
@@ -27,6 +29,5 @@ require (
 	golang.org/x/mod v0.41.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 )

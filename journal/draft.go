@@ -78,8 +78,8 @@ func (j *Journal) NewDraft(ctx context.Context) *Draft {
 	return d
 }
 
-// Header returns the top-level header as far as it has arrived, cut at 256 KiB, whatever Err says. It is valid until the next Write
-// or Discard.
+// Header returns the top-level header as far as it has arrived, whatever Err says: of a long one what part.Limits keeps, so that the fields
+// which the archive reads are there however far behind they stand. It is valid until the next Write or Discard.
 func (d *Draft) Header() []byte { return d.scanner.Header() }
 
 // age is how long ago the draft was begun, by the clock of the journal or without its steps, whichever is longer.

@@ -17,6 +17,9 @@ type classification struct {
 	links  []string
 }
 
+// The journal takes every name of a link.
+const _ = uint(journal.MaxLink - pec.MaxLinkName)
+
 // ordinary is the classification of a message that nobody looked into.
 func ordinary() *classification {
 	return &classification{record: pec.Record{Signature: pec.Signature{Result: pec.ResultUnsigned}}, class: pec.Ordinary}
@@ -45,7 +48,7 @@ func (t *transaction) classify() (*classification, error) {
 	}
 	c.class = pec.Believed(config.Trust, m.Class, c.record.Verified())
 	if m.Class != pec.Ordinary || c.class != pec.Ordinary || t.s.direction() == journal.Sent {
-		c.links = links(m.Links())
+		c.links = m.Links().Names()
 	}
 	if m.Signed >= 0 || m.Class != pec.Ordinary {
 		stored, err := c.record.AppendBinary(nil)
@@ -57,21 +60,6 @@ func (t *transaction) classify() (*classification, error) {
 	return c, nil
 }
 
-// links returns the names under which the messages of a practice find one another: "i:" and the provider's id, "m:" and the id that the
-// sender's program had set.
-func links(l pec.Links) []string {
-	var list []string
-	add := func(prefix, id string) {
-		if id != "" && len(prefix)+len(id) <= journal.MaxLink {
-			list = append(list, prefix+id)
-		}
-	}
-	add("i:", l.Identifier)
-	add("m:", l.Client)
-	add("m:", l.Own)
-	return list
-}
-
 // describe fills in what an entry keeps of the class.
 func (c *classification) describe(in *journal.Intent) {
 	in.Class, in.DeclaredClass = string(c.class), string(c.record.Message.Class)
@@ -81,17 +69,23 @@ func (c *classification) describe(in *journal.Intent) {
 
 // learn keeps what a believed acceptance receipt says of its recipients: it decides on the filter of later sent mail.
 func (t *transaction) learn() {
-	if t.class == nil || t.class.class != pec.Accettazione || t.class.record.Message.Data == nil {
+	if t.class == nil || t.class.class != pec.Accettazione && t.class.class != pec.REM {
 		return
 	}
-	data := t.class.record.Message.Data
-	recipients := make([]policy.Recipient, len(data.Recipients))
-	for i, r := range data.Recipients {
-		recipients[i] = policy.Recipient{Address: r.Address, Certified: r.Kind != "esterno"}
+	var recipients []policy.Recipient
+	var at time.Time
+	for _, e := range t.class.record.Message.Events() {
+		if e.Kind == pec.EventAccepted {
+			at = e.Time
+			recipients = append(recipients, policy.Recipient{Address: e.Recipient, Certified: e.RecipientKind != pec.KindExternal})
+		}
+	}
+	if len(recipients) == 0 {
+		return
 	}
 	ctx, cancel := t.journalTime()
 	defer cancel()
-	if err := t.s.c.server.config.Policy.Learn(ctx, data.Time, recipients); err != nil {
+	if err := t.s.c.server.config.Policy.Learn(ctx, at, recipients); err != nil {
 		t.log.Warn("recipients of a receipt not learned", "error", err)
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"copialettere/journal/httpd"
+	"copialettere/policy/pec"
 	"copialettere/policy/pec/pectest"
 )
 
@@ -169,6 +171,30 @@ func TestQuota(t *testing.T) {
 			}
 			p.must("verify")
 		})
+	}
+}
+
+// TestListTellsOfOddCertification looks at what list shows of a receipt whose certification data are not as they ought to be, and whose header
+// begins with 300 kB of References.
+func TestListTellsOfOddCertification(t *testing.T) {
+	office, c := chain(t)
+	p := pecPlace(t, "signature", office.Authority.PEM())
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	odd := c.Notice(pectest.Notice{Class: pec.AvvenutaConsegna, Recipient: "bruno@beta.test", Variation: pectest.Variation{
+		Certificate: func(s string) string {
+			return strings.NewReplacer("<oggetto>", "<oggetto>a < b & c <d ", "</consegna>", "</consegna><consegna>carla@gamma.test</consegna>",
+				"</identificativo>", "</identificativo><identificativo>altro@alpha.test</identificativo>").Replace(s)
+		}}})
+	p.deliver("References: "+strings.Repeat("<0123456789@alpha.test>\r\n ", 300<<10/26)+"\r\n"+string(odd), anna, anna)
+	list := p.entries(anna)
+	if len(list) != 1 || list[0].Certification == nil || list[0].Class != "avvenuta-consegna" || list[0].Subject == "" || list[0].MessageID == "" {
+		t.Fatalf("got %+v", list)
+	}
+	got := list[0].Certification
+	if got.DataError != "" || got.Delivery != "bruno@beta.test" || !slices.Equal(got.OtherDeliveries, []string{"carla@gamma.test"}) ||
+		!strings.HasPrefix(got.Identifier, "opec288.") || !slices.Equal(got.Unread, []httpd.ElementView{{Element: "identificativo", Text: "altro@alpha.test"}}) {
+		t.Errorf("got %+v", got)
 	}
 }
 

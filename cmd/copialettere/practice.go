@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"copialettere/journal/httpd"
@@ -14,8 +15,10 @@ const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-j
 
 Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
 delivered (when, and by which kind of receipt), not accepted or failed (when, and why), late (told when), or waiting, past 12 or 24 hours.
-A brief delivery receipt is compared with the archived message. With a UID, only the practices of sent messages that have it. Receipts
-count when pec.trust believes them.
+A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its hash;
+else the parts that are not are named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust
+believes them; others are named with the reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it
+is shown as a guess. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -38,6 +41,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 	where := "not archived"
 	if p.Folder != "" {
 		where = fmt.Sprintf("%s %d, %s", p.Folder, p.UID, p.Time.Local().Format(time.DateTime))
+		if p.LinkedBy == pec.MatchGuess {
+			where += ", a guess: no id leads there"
+		}
 	}
 	id := p.Identifier
 	if id == "" {
@@ -57,7 +63,7 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 			fmt.Fprint(in.stdout, " ", t.Local().Format(time.DateTime))
 		}
 		if r.Brief != "" {
-			fmt.Fprintf(in.stdout, ", compared with the archived message: %s", r.Brief)
+			fmt.Fprintf(in.stdout, ", compared with the archived message: %s%s", r.Brief, briefParts(r.Brief, r.BriefParts))
 		}
 		if r.Reason != "" {
 			fmt.Fprintf(in.stdout, ": %s", printable(r.Reason))
@@ -65,11 +71,46 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		if r.Waiting != "" {
 			fmt.Fprintf(in.stdout, ", waiting (%s)", r.Waiting)
 		}
-		if r.Kind == "esterno" {
+		if r.Kind == pec.KindExternal {
 			fmt.Fprint(in.stdout, ", no PEC address: no receipt will come")
 		}
 		fmt.Fprintln(in.stdout)
 	}
+	for _, r := range p.Receipts {
+		if r.NotBelieved != "" {
+			fmt.Fprintf(in.stdout, "  does not count: %s (%s %d): %s\n", printable(strings.Join(append([]string{r.Class}, r.Events...), " ")), r.Folder,
+				r.UID, printable(r.NotBelieved))
+		}
+	}
+}
+
+// briefParts names what a brief receipt does not agree on, and the result of each where it is not that of the whole.
+func briefParts(whole string, parts []httpd.BriefPart) string {
+	var b strings.Builder
+	for i, p := range parts {
+		if b.WriteString(", "); i == 0 {
+			b.Reset()
+			b.WriteString(" (")
+		}
+		switch {
+		case p.Field != "":
+			b.WriteString(p.Field)
+		case p.Part != "":
+			b.WriteString("part " + p.Part)
+		default:
+			b.WriteString("part " + p.ReceiptPart + " of the receipt")
+		}
+		if p.Name != "" {
+			fmt.Fprintf(&b, " %q", printable(p.Name))
+		}
+		if p.Result != whole {
+			b.WriteString(" " + p.Result)
+		}
+	}
+	if len(parts) > 0 {
+		b.WriteString(")")
+	}
+	return b.String()
 }
 
 // timeOfStatus returns when a message was refused, failed or was told to be late, where that is its state.

@@ -167,10 +167,12 @@ func TestBriefReceipt(t *testing.T) {
 	for name, tt := range map[string]struct {
 		original []byte
 		want     string
+		parts    []httpd.BriefPart
 	}{
-		"match":    {c.Original, "match"},
-		"mismatch": {changedAttachment(t, c.Original), "mismatch"},
-		"none":     {nil, "original not archived"},
+		"match":    {c.Original, "match", nil},
+		"mismatch": {changedAttachment(t, c.Original), "mismatch", []httpd.BriefPart{{Part: "2", ReceiptPart: "2", Name: "contratto.pdf", Result: "mismatch"}}},
+		"text":     {changedText(t, c.Original), "mismatch", []httpd.BriefPart{{Part: "1", ReceiptPart: "1", Result: "mismatch"}}},
+		"none":     {nil, "original not archived", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, spec := sentPlace(t)
@@ -182,12 +184,28 @@ func TestBriefReceipt(t *testing.T) {
 			p.deliver(string(c.Deliveries[0].Message), anna, anna)
 			list := p.practices()
 			if len(list) != 1 || !slices.ContainsFunc(list[0].Recipients, func(o httpd.PracticeOutcome) bool {
-				return o.Address == "bruno@beta.test" && o.Receipt == "breve" && o.Brief == tt.want
+				return o.Address == "bruno@beta.test" && o.Receipt == "breve" && o.Brief == tt.want && slices.Equal(o.BriefParts, tt.parts)
 			}) {
 				t.Errorf("got %+v", list)
 			}
+			if text := p.must("practice", anna); name == "text" && !strings.Contains(text, "compared with the archived message: mismatch (part 1)") {
+				t.Errorf("shown as %s", text)
+			}
 		})
 	}
+}
+
+// changedText returns the message with one letter of its text changed.
+func changedText(t *testing.T, message []byte) []byte {
+	t.Helper()
+	text := strings.Split(practiceMail.Text, "\n")[0]
+	i := strings.Index(string(message), text)
+	if i < 0 {
+		t.Fatal("the text is not in the message as it was written")
+	}
+	changed := slices.Clone(message)
+	changed[i] ^= 1
+	return changed
 }
 
 // changedAttachment returns the message with one byte of its attachment changed.
@@ -209,19 +227,33 @@ func changedAttachment(t *testing.T, message []byte) []byte {
 	return nil
 }
 
-// TestForgedReceipt has a receipt that nobody signed: by signature it says nothing.
+// TestForgedReceipt has a receipt that nobody signed: by signature it says nothing, and is shown with the reason.
 func TestForgedReceipt(t *testing.T) {
 	office, c := chain(t)
 	p := pecPlace(t, "signature", office.Authority.PEM())
 	defer p.daemon()()
 	p.must("mailbox", "enable", anna)
 	p.deliver(string(pectest.Tampered(c.Deliveries[0].Message)), anna, anna)
-	if list := p.practices(); len(list) != 0 {
-		t.Errorf("a receipt with a broken signature made a practice: %+v", list)
-	}
-	p.deliver(string(c.Deliveries[0].Message), anna, anna)
-	if list := p.practices(); len(list) != 1 {
-		t.Errorf("%d practices, want 1", len(list))
+	for _, receipts := range [][]bool{{false}, {false, true}} {
+		list := p.practices()
+		if len(list) != 1 || len(list[0].Receipts) != len(receipts) {
+			t.Fatalf("%d receipts: %+v", len(receipts), list)
+		}
+		for i, r := range list[0].Receipts {
+			if believed := r.NotBelieved == ""; believed != receipts[i] || r.Class != "avvenuta-consegna" {
+				t.Errorf("receipt %d: %+v", i, r)
+			}
+		}
+		if got := outcomes(list[0]); (got == "") == receipts[len(receipts)-1] {
+			t.Errorf("%d receipts: %q", len(receipts), got)
+		}
+		if out := p.must("practice", anna); !strings.Contains(out, "does not count: avvenuta-consegna (INBOX/") ||
+			!strings.Contains(out, ": signature invalid: ") {
+			t.Errorf("printed\n%s", out)
+		}
+		if len(receipts) == 1 {
+			p.deliver(string(c.Deliveries[0].Message), anna, anna)
+		}
 	}
 }
 

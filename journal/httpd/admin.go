@@ -42,7 +42,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"copialettere/journal"
@@ -311,9 +310,4 @@ func (a *admin) forget(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out.write(map[string]kv.Month{"forgotten": m})
-}
-
-func sameMessageID(a, b string) bool {
-	trim := func(s string) string { return strings.Trim(strings.TrimSpace(s), "<>") }
-	return trim(a) == trim(b)
 }

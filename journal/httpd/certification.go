@@ -28,7 +28,14 @@ type CertificationView struct {
 	Date        string          `json:"date,omitempty"`         // giorno and ora, as "20/11/2026 10:11:12"; Time is made of it and of Zone
 	Zone        string          `json:"zone,omitempty"`         // @zona, as "+0100"
 	Events      []string        `json:"events,omitempty"`       // of a REM message
+	Evidence    []EvidenceView  `json:"evidence,omitempty"`     // of a REM message, in order
 	DataError   string          `json:"data_error,omitempty"`   // why the certification data are not whole
+
+	// OtherDeliveries are further recipients that a receipt is about, and Omitted is how many recipients are not kept for their number. Unread
+	// is text of daticert.xml that was not taken for a fact: a second value of what may stand once, and what was cut off.
+	OtherDeliveries []string      `json:"other_deliveries,omitempty"`
+	Omitted         int           `json:"recipients_omitted,omitempty"`
+	Unread          []ElementView `json:"unread,omitempty"`
 
 	// Contradictions are in what the header, which is outside the signature, and the certification data do not say the same.
 	Contradictions []ContradictionView `json:"contradictions,omitempty"`
@@ -49,6 +56,12 @@ type CertificationView struct {
 type RecipientView struct {
 	Address string `json:"address"`
 	Kind    string `json:"kind"` // "certificato" or "esterno"
+}
+
+// ElementView is the text of an element of daticert.xml.
+type ElementView struct {
+	Element string `json:"element"`
+	Text    string `json:"text"`
 }
 
 // ContradictionView is one thing in which a header and the certification data of a message contradict each other.
@@ -103,13 +116,17 @@ func viewRecord(e *journal.Entry, r *pec.Record) *CertificationView {
 	for _, e := range m.Evidence {
 		v.Events = append(v.Events, e.Event)
 	}
-	v.Events = slices.Compact(v.Events)
+	v.Events, v.Evidence = slices.Compact(v.Events), viewEvidence(m.Evidence)
 	if c := m.Data; c != nil {
 		v.Type, v.Error, v.Sender, v.Delivery, v.ReceiptKind = c.Type, c.Error, c.Sender, c.Delivery, c.ReceiptKind
 		v.Provider, v.Time, v.Identifier, v.MessageID = c.Provider, known(c.Time), c.Identifier, c.MessageID
 		v.ErrorDetail, v.Subject, v.Replies, v.Received, v.Date, v.Zone = c.ErrorDetail, c.Subject, c.Replies, c.Received, c.Date, c.Zone
 		for _, one := range c.Recipients {
 			v.Recipients = append(v.Recipients, RecipientView{one.Address, one.Kind})
+		}
+		v.OtherDeliveries, v.Omitted = c.OtherDeliveries, c.Omitted
+		for _, one := range c.Unread {
+			v.Unread = append(v.Unread, ElementView{one.Name, one.Text})
 		}
 	}
 	v.HeaderConflict = m.Declared.Conflict

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"iter"
 	"net/http"
-	"strings"
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/part"
 	"copialettere/policy"
 )
 
@@ -89,12 +89,13 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 		}
 		a.b.Journal.Settle(ctx)
 		at := func(v VerdictView) time.Time { return v.Time }
+		wanted := part.MessageID(messageID)
 		entries := views(a.b.Journal.ListByTime(ctx, address.String()), func(e *journal.Entry) (VerdictView, bool) {
-			return verdictOfEntry(e), messageID == "" || sameMessageID(e.MessageID, messageID)
+			return verdictOfEntry(e), messageID == "" || part.MessageID(e.MessageID) == wanted
 		})
 		records := views(a.b.Journal.Records(ctx, address.String()), func(r *journal.Record) (VerdictView, bool) {
 			// A gap of many messages may be why this one is missing.
-			return verdictOfRecord(address, r), messageID == "" || hasMessageID(r, messageID) || r.Kind == journal.Gap && r.MessageID == ""
+			return verdictOfRecord(address, r), messageID == "" || part.MessageID(r.MessageID) == wanted || r.Kind == journal.Gap && r.MessageID == ""
 		})
 		if messageID == "" {
 			for v, err := range journal.MergeByTime(at, entries, records, listed(append(closed, open...))) {
@@ -126,15 +127,6 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 			}
 		}
 	}
-}
-
-// hasMessageID reports whether a record is of a message with that id, as far as it keeps one.
-func hasMessageID(r *journal.Record, id string) bool {
-	if strings.Contains(r.Cut, "message_id") {
-		trim := func(s string) string { return strings.TrimLeft(strings.TrimSpace(s), "<") }
-		return strings.HasPrefix(trim(id), trim(r.MessageID))
-	}
-	return sameMessageID(r.MessageID, id)
 }
 
 func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {

@@ -341,7 +341,9 @@ func TestHostileSize(t *testing.T) {
 		{"a header of 10 MB", func(s *Scanner) { repeat(s, "X-Field: value\r\n", 10<<20/16); io.WriteString(s, "\r\nhello") },
 			OddHeaderLimit, 1},
 		{"a header line of 10 MB", func(s *Scanner) { repeat(s, "X", 10<<20); io.WriteString(s, "\r\n\r\nhello") },
-			OddHeaderLimit | OddLongLine, 1},
+			OddHeaderLimit | OddLongLine | OddJunkLine, 1},
+		{"a header of 10 MB of fields that are sought", func(s *Scanner) { repeat(s, "REM-Field: value\r\nSubject: value\r\n", 10<<20/34) },
+			OddHeaderLimit | OddNoBlankLine, 1},
 		{"a part header of 10 MB", func(s *Scanner) {
 			io.WriteString(s, "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n")
 			repeat(s, "X-Field: value\r\n", 10<<20/16)
@@ -351,7 +353,7 @@ func TestHostileSize(t *testing.T) {
 			io.WriteString(s, "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b")
 			repeat(s, " ", 10<<20)
 		}, OddLongLine | OddNoParts | OddUnterminated, 1},
-		{"10 MB of NUL", func(s *Scanner) { repeat(s, "\x00", 10<<20) }, OddNUL | OddHeaderLimit | OddLongLine | OddNoBlankLine, 1},
+		{"10 MB of NUL", func(s *Scanner) { repeat(s, "\x00", 10<<20) }, OddNUL | OddHeaderLimit | OddLongLine | OddNoBlankLine | OddJunkLine, 1},
 		{"10 MB of CR", func(s *Scanner) { repeat(s, "\r", 10<<20) }, OddBareCR | OddHeaderLimit | OddLongLine | OddNoBlankLine, 1},
 		{"10 MB of almost delimiters for 90 boundaries", func(s *Scanner) {
 			nested(s, 90, "Content-Type: multipart/mixed; boundary=%02d\r\n\r\n--%02d\r\n")
@@ -374,7 +376,7 @@ func TestHostileSize(t *testing.T) {
 			if len(table.Parts) > test.most {
 				t.Errorf("%d parts, want at most %d", len(table.Parts), test.most)
 			}
-			if n := len(s.Header()); n > 256<<10 {
+			if n := len(s.Header()); n > 256<<10+len(sought)*maxLate+maxLateREM*maxLate {
 				t.Errorf("%d bytes of header kept", n)
 			}
 			checkTable(t, table, DefaultLimits(), int(s.written))
@@ -413,8 +415,9 @@ func TestHeaderWhileItStreams(t *testing.T) {
 		}
 	}
 	s.Reset()
-	s.Write([]byte("A: b\r\nC: 45678901234567890"))
-	if got := string(s.Header()); got != "A: b\r\nC: 45678901234" || !s.HeaderDone() {
+	s.Write([]byte("A: b\r\nC: 45678901234567890\r\nSub"))
+	s.Write([]byte("ject: x\r\nD: " + strings.Repeat("x", 99) + "\r\nSubject: y\r\nSubject: z\r\nTo:z\r\n\r\n"))
+	if got := string(s.Header()); got != "A: b\r\nSubject: x\r\nSubject: y\r\nTo:z\r\n" || !s.HeaderDone() {
 		t.Errorf("over the limit: header %q, done %t", got, s.HeaderDone())
 	}
 	s.Reset()

@@ -215,6 +215,9 @@ func (c *cursor) parameter() (name, value string) {
 	c.rest = c.rest[1:]
 	c.space()
 	if strings.HasPrefix(c.rest, `"`) {
+		if isFileName(name) {
+			return name, c.quotedName()
+		}
 		value, _ = c.quoted()
 		return name, value
 	}
@@ -225,12 +228,70 @@ func (c *cursor) parameter() (name, value string) {
 	value = strings.TrimRight(c.rest[:n], " \t")
 	c.rest = c.rest[n:]
 	// Mail programs send file names with spaces unquoted; elsewhere a space ends the value, as before a comment.
-	if name != "name" && name != "filename" {
+	if !isFileName(name) {
 		if i := strings.IndexAny(value, " \t"); i >= 0 {
 			value = value[:i]
 		}
 	}
 	return name, value
+}
+
+// isFileName reports whether a parameter, or a piece of it (RFC 2231), is the name of a file.
+func isFileName(name string) bool {
+	name, _, _ = strings.Cut(name, "*")
+	return name == "name" || name == "filename"
+}
+
+// quotedName takes the quoted name of a file. Mail programs put names with quotes between quotes as they are: a quote ends the name only
+// where the value ends behind it, or another parameter begins. Where none does, the first one ends it, as in any quoted string.
+func (c *cursor) quotedName() string {
+	s := c.rest[1:]
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+		case s[i] == '"' && endsParameter(s[i+1:]):
+			c.rest = s[i+1:]
+			return unquoted(s[:i])
+		}
+	}
+	name, _ := c.quoted()
+	return name
+}
+
+// endsParameter reports whether what follows a quote shows that a parameter ends there: nothing, a semicolon with nothing or another
+// parameter behind it, or, where the semicolon is missing, a parameter in quotes.
+func endsParameter(rest string) bool {
+	const space = " \t\r\n"
+	next := strings.TrimLeft(rest, space+";")
+	if next == "" {
+		return true
+	}
+	n := 0
+	for n < len(next) && isTokenChar(next[n]) {
+		n++
+	}
+	value := strings.TrimLeft(next[n:], space)
+	if n == 0 || !strings.HasPrefix(value, "=") {
+		return false
+	}
+	between := rest[:len(rest)-len(next)]
+	return strings.Contains(between, ";") || between != "" && strings.HasPrefix(value, `="`)
+}
+
+// unquoted returns the inside of a quoted string without the backslashes that quote a quote or a backslash.
+func unquoted(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\') {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 // quoted takes a quoted string and reports whether it is closed; one that is not goes to the end. A backslash quotes only a quote or

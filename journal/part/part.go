@@ -34,10 +34,13 @@ var ErrTable = errors.New("malformed part table")
 
 // Limits bounds what a Scanner keeps and looks at. What lies beyond a limit is flagged, never an error.
 type Limits struct {
-	Depth       int   // how many parts may enclose a part; a container at this depth is not opened
-	Parts       int   // parts in the table; the rest of the message is one more part
-	HeaderBytes int64 // bytes of one header block that are interpreted, and kept of the top-level header
-	ValueBytes  int   // bytes of field values and types kept in one table
+	Depth int // how many parts may enclose a part; a container at this depth is not opened
+	Parts int // parts in the table; the rest of the message is one more part
+	// HeaderBytes is how many bytes of one header block are interpreted, and kept of the top-level header. A field counts with its first
+	// 64 KiB, and what the archive reads of a message (its Content-, PEC and REM fields, From, To, Subject, and the like) is kept beyond
+	// the limit as well, the first 4 KiB of the first one of a name.
+	HeaderBytes int64
+	ValueBytes  int // bytes of field values and types kept in one table
 }
 
 // DefaultLimits returns the limits for mail from anywhere. A Scanner then holds less than 2 MiB at worst.
@@ -90,7 +93,7 @@ const (
 	OddLongLine                          // a line of more than 998 bytes (RFC 5322 2.1.1)
 	Odd8BitHeader                        // a byte over 127 in the header
 	OddJunkLine                          // a header line that is no field and continues none
-	OddHeaderLimit                       // the header is over the limit; what lies beyond was not interpreted
+	OddHeaderLimit                       // the header is over the limit, or a field of it: something was left out
 	OddNoBlankLine                       // no blank line ends the header
 	OddNoHeader                          // a message without any header field
 	OddDuplicateField                    // a second Content-Type or other field of those in Part

@@ -37,9 +37,8 @@ type Scanner struct {
 	done       *Table
 
 	// The top-level header has a buffer of its own, because Header may be asked for until the end.
-	top, inner []byte
+	top, inner headerBlock
 	topDone    bool
-	over       bool // the block under way is over the limit
 
 	written   int64
 	lines     int64 // line ends before lineStart
@@ -78,14 +77,10 @@ func NewScanner(limits Limits) *Scanner {
 // Reset makes the Scanner ready for another message. Tables that it handed out stay as they are; Header and Cuts become invalid.
 func (s *Scanner) Reset() {
 	clear(s.boundaries)
-	*s = Scanner{limits: s.limits, boundaries: s.boundaries, stack: s.stack[:0], top: s.top[:0], inner: s.inner[:0],
+	*s = Scanner{limits: s.limits, boundaries: s.boundaries, stack: s.stack[:0], top: s.top, inner: s.inner,
 		held: s.held[:0], cuts: s.cuts[:0]}
-	if cap(s.top) > keepBuffer {
-		s.top = nil
-	}
-	if cap(s.inner) > keepBuffer {
-		s.inner = nil
-	}
+	s.top.reset(keepBuffer)
+	s.inner.reset(keepBuffer)
 	s.room = s.limits.ValueBytes
 	s.begin(-1)
 }
@@ -246,7 +241,7 @@ func (s *Scanner) body(b []byte) {
 	}
 }
 
-// header looks for odd bytes in a header block and keeps it up to the limit.
+// header looks for odd bytes in a header block and keeps what belongs to it within the limit.
 func (s *Scanner) header(b []byte) {
 	s.body(b)
 	if p := s.current(); p.Odd&Odd8BitHeader == 0 && has8Bit(b) {
@@ -256,15 +251,15 @@ func (s *Scanner) header(b []byte) {
 	if s.blank {
 		s.blank = isBlank(b)
 	}
-	block := &s.inner
+	s.block().write(b, s.lineLen == 0, int(s.limits.HeaderBytes))
+}
+
+// block returns the header block of the innermost part.
+func (s *Scanner) block() *headerBlock {
 	if len(s.stack) == 1 {
-		block = &s.top
+		return &s.top
 	}
-	if room := s.limits.HeaderBytes - int64(len(*block)); int64(len(b)) > room {
-		s.over = true
-		b = b[:max(room, 0)]
-	}
-	*block = append(*block, b...)
+	return &s.inner
 }
 
 // has8Bit reports whether a byte is over 127.
@@ -374,8 +369,8 @@ func (s *Scanner) begin(k int) {
 	}
 	s.parts = append(s.parts, Part{Parent: parent, Header: s.written})
 	s.stack = append(s.stack, node{part: len(s.parts) - 1})
-	s.head, s.over, s.blank = true, false, true
-	s.inner = s.inner[:0]
+	s.head, s.blank = true, true
+	s.inner.reset(cap(s.inner.kept))
 }
 
 // rest begins the part inside node k that takes all that follows once the table is full.
@@ -439,18 +434,14 @@ func (s *Scanner) endHeader(blank bool) {
 	p := &s.parts[n.part]
 	p.Body = s.lineStart
 	n.lines = s.lines
-	block := s.inner
-	if k == 0 {
-		block = s.top
-		s.topDone = true
-	}
-	if s.over {
+	block := s.block()
+	block.settle(int(s.limits.HeaderBytes))
+	if block.over {
 		p.Odd |= OddHeaderLimit
-		// The last line is cut somewhere: better no field than half of one.
-		block = block[:bytes.LastIndexByte(block, '\n')+1]
 	}
+	s.topDone = s.topDone || k == 0
 	message := p.Parent < 0 || s.stack[k-1].message
-	boundary := s.interpret(p, block, message, k > 0 && s.stack[k-1].digest)
+	boundary := s.interpret(p, block.kept, message, k > 0 && s.stack[k-1].digest)
 	if !blank {
 		p.Odd |= OddNoBlankLine
 	}
@@ -467,12 +458,12 @@ func (s *Scanner) cut(offset int64) {
 	}
 }
 
-// HeaderDone reports whether the top-level header is complete, or over its limit so that Header will not grow any more.
-func (s *Scanner) HeaderDone() bool { return s.topDone || s.over && len(s.stack) == 1 }
+// HeaderDone reports whether the top-level header is complete, so that Header will not grow any more.
+func (s *Scanner) HeaderDone() bool { return s.topDone }
 
-// Header returns the bytes of the top-level header so far, raw, its blank line included, up to the limit. They are valid until Reset
-// and are not to be changed.
-func (s *Scanner) Header() []byte { return s.top[:len(s.top):len(s.top)] }
+// Header returns the top-level header so far: raw, its blank line included, and within the limit all of it. Of a longer one fields are left
+// out, or the end of a field. It is valid until Reset and is not to be changed.
+func (s *Scanner) Header() []byte { return s.top.kept[:len(s.top.kept):len(s.top.kept)] }
 
 // Settled returns the offset before which all cuts are known: the bytes written, less what may still turn out to be a delimiter or
 // the line end before one. It never goes back.

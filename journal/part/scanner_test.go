@@ -430,8 +430,10 @@ Subject: x
   2 message/rfc822
     2.1 text/plain "" [no-blank-line]
 `},
-		{"header over the limit", "X: " + strings.Repeat("y", 590) + "\r\nContent-Type: text/html\r\n\r\nhello",
-			"1 text/plain \"hello\" [header-limit]\n"},
+		{"header over the limit", "X: " + strings.Repeat("y", 600) + "\r\nContent-Type: text/html\r\n\r\nhello",
+			"1 text/html \"hello\" [header-limit]\n"},
+		{"a field over the limit", "X: " + strings.Repeat("y", 590) + "\r\nDescription: z\r\nContent-Type: text/html\r\n\r\nhello",
+			"1 text/html \"hello\" [header-limit]\n"},
 		{"too deep", strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 6) + "hello", `1 message/rfc822
   1.1 message/rfc822
     1.1.1 message/rfc822

@@ -3,6 +3,8 @@ package pec_test
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 
 	"copialettere/policy/pec"
@@ -78,4 +80,25 @@ func BenchmarkRecord(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(len(stored)), "bytes")
+}
+
+// BenchmarkPractice puts the receipts of one message to 2,000 recipients together; each lists them all.
+func BenchmarkPractice(b *testing.B) {
+	const recipients = 2000
+	data := pec.Certification{Type: "avvenuta-consegna", Identifier: "1@alpha.test", ReceiptKind: pec.ReceiptShort, Time: pectest.Start}
+	for i := range recipients {
+		data.Recipients = append(data.Recipients, pec.Recipient{Address: fmt.Sprintf("Ufficio.%d@beta.test", i), Kind: pec.KindCertified})
+	}
+	for b.Loop() {
+		p := pec.Practice{Identifier: "1@alpha.test"}
+		for i := range recipients {
+			one := data
+			one.Recipients = slices.Clone(data.Recipients)
+			one.Delivery = one.Recipients[i].Address
+			p.Apply(&pec.Message{Data: &one})
+		}
+		if len(p.States) != recipients || len(p.Listed) != recipients {
+			b.Fatalf("%d states of %d recipients", len(p.States), len(p.Listed))
+		}
+	}
 }

@@ -1,11 +1,9 @@
 package pec
 
 import (
-	"crypto/sha1"
-	"encoding/hex"
 	"fmt"
 	"io"
-	"strings"
+	"slices"
 
 	"copialettere/journal/part"
 )
@@ -15,116 +13,169 @@ type HashResult string
 
 // The results.
 const (
-	HashMatch      HashResult = "match"                 // the part of the original has that hash
-	HashMismatch   HashResult = "mismatch"              // it has another one, or is not there
+	HashMatch      HashResult = "match"                 // the part is that of the original, or has its hash
+	HashMismatch   HashResult = "mismatch"              // it differs, or the original has no such part
 	HashNoOriginal HashResult = "original not archived" // there is nothing to compare with
-	HashNotCovered HashResult = "not covered"           // a named part of the original of which the receipt says nothing
+	HashNotCovered HashResult = "not covered"           // a part of the original that the receipt has neither whole nor as a hash
+	HashOtherName  HashResult = "other name"            // its content agrees, but the file has another name
 )
+
+// hashResults are the results, the worst last.
+var hashResults = []HashResult{HashMatch, HashOtherName, HashNotCovered, HashMismatch, HashNoOriginal}
 
 const (
-	hashSuffix       = ".hash"
-	hashHexLength    = 2 * sha1.Size
-	maxHashFile      = 4 << 10 // bytes of a .hash part that are read
-	maxHashParts     = 500     // parts that are compared
-	readingDecoded   = "decoded"
-	readingEncoded   = "encoded"
-	readingWithBreak = "encoded, with its last line end"
+	hashSuffix   = ".hash"
+	maxHashFile  = 4 << 10   // bytes of a part that are looked at for a hash
+	maxHashDepth = 8         // messages inside messages that are compared part by part
+	maxSameField = 256 << 10 // bytes of the header of a message that are compared field by field
 )
 
-// HashCheck is the comparison of one hash of a brief receipt.
+// HashCheck is the comparison of one part of a brief receipt.
 type HashCheck struct {
-	Name     string // of the part in the original, decoded
+	Name     string // of the part in the original, decoded; "" where it has none
+	Field    string // where a field of the message's own header differs, its name; else ""
 	Result   HashResult
-	Reading  string // with HashMatch, what was hashed: "decoded", "encoded", or "encoded, with its last line end"
+	Reading  string // with HashMatch and HashOtherName, what was compared: "equal" for a part that is there whole, else what was hashed
 	Part     int    // index in the table of the message that the receipt encloses, or -1
 	Original int    // index in the table of the original, or -1
 }
 
 // BriefHashes compares a brief receipt with the message that was sent (RFC 6109 3.3.2.2). Receipt is the message that the receipt
 // encloses, as Enclosed opens it: in the place of each part with a name it has a text part NAME.hash that holds a SHA-1. The original is
-// the message as it was sent; with a nil original table the results say that it is not archived. The rule can be read in two ways,
-// and both are tried: over the decoded content and over the encoded body as it stands in the message. Parts of the same name are compared
-// in their order. What the receipt leaves intact (signature parts, encrypted messages) is not compared. No result at all means that the
-// receipt holds no hash and the original no part with a name. Bodies are read as streams. Errors are those of the readers.
+// the message as it was sent; with a nil original table the results say that it is not archived.
+//
+// The answer has a check for each part of the original and for each part of the receipt that the original lacks, the parts of multiparts
+// in place of these. Only when all say HashMatch is everything in the original accounted for: what has no hash must be there, equal. It
+// does not matter which parts the provider chose to hash: of a message that is itself signed or encrypted by S/MIME it leaves the signature
+// or the whole as it is, and what is attached to it, of whatever type, it hashes. Of the header, From, To, Cc, Subject and Date are
+// compared, since the access point changes others; there is a check for those that differ alone.
+//
+// Parts are paired by place and by what they hold: a name is what mail programs and providers agree least about. The rule can be read
+// in several ways, all of which are tried; Reading tells which one it was: the content decoded; the body as it stands in the message
+// ("encoded"), with or without its last line end, with LF for CRLF, or base64 without line breaks; of text the content with its line ends
+// as CRLF or LF. Text is equal when it is so but for line ends and for empty lines at its end. Bodies are read as streams. Errors are
+// those of the readers.
 func BriefHashes(receipt io.ReaderAt, receiptTable *part.Table, original io.ReaderAt, originalTable *part.Table) ([]HashCheck, error) {
 	c := hashComparison{receipt: receipt, receiptTable: receiptTable, original: original, originalTable: originalTable}
-	if originalTable != nil {
-		c.open = make(map[string][]int)
-		for _, i := range namedParts(originalTable) {
-			name := originalTable.Parts[i].Name()
-			c.open[name] = append(c.open[name], i)
-		}
+	if len(receiptTable.Parts) == 0 {
+		return nil, nil
 	}
-	for _, i := range leaves(receiptTable) {
-		p := &receiptTable.Parts[i]
-		if name, ok := strings.CutSuffix(p.Name(), hashSuffix); ok && p.Type == "text/plain" && len(c.checks) < maxHashParts {
-			if err := c.compare(i, name); err != nil {
-				return nil, err
-			}
+	if originalTable == nil || len(originalTable.Parts) == 0 {
+		for _, i := range leaves(receiptTable, 0) {
+			c.add(HashNoOriginal, "", i, -1)
 		}
+		return c.checks, nil
 	}
-	if originalTable != nil {
-		c.uncovered()
+	if err := c.header(); err != nil {
+		return nil, err
+	}
+	if err := c.message(0, 0, 0); err != nil {
+		return nil, err
 	}
 	return c.checks, nil
+}
+
+// WorstHash returns the result of a whole comparison: HashMatch when each check says so, else the worst.
+func WorstHash(checks []HashCheck) HashResult {
+	if len(checks) == 0 {
+		return HashMismatch
+	}
+	worst := 0
+	for _, c := range checks {
+		worst = max(worst, slices.Index(hashResults, c.Result))
+	}
+	return hashResults[worst]
 }
 
 type hashComparison struct {
 	receipt, original           io.ReaderAt
 	receiptTable, originalTable *part.Table
-	open                        map[string][]int // by name: parts of the original that are not compared yet; nil without an original
 	checks                      []HashCheck
 }
 
-// compare compares the hash in part i of the receipt with the next part of that name.
-func (c *hashComparison) compare(i int, name string) error {
-	check := HashCheck{Name: name, Result: HashMismatch, Part: i, Original: -1}
-	if c.originalTable == nil {
-		check.Result = HashNoOriginal
-	} else if list := c.open[name]; len(list) > 0 {
-		check.Original, c.open[name] = list[0], list[1:]
-		want, err := readHash(c.receipt, &c.receiptTable.Parts[i])
-		if err != nil {
-			return err
-		}
-		if check.Reading, err = matchHash(c.original, &c.originalTable.Parts[check.Original], want); err != nil {
-			return err
-		}
-		if check.Reading != "" {
-			check.Result = HashMatch
+// add records what became of a part of the receipt, or -1, and one of the original, or -1.
+func (c *hashComparison) add(result HashResult, reading string, i, j int) {
+	name := ""
+	if j >= 0 {
+		name = c.originalTable.Parts[j].Name()
+	} else {
+		name = withoutSuffix(c.receiptTable.Parts[i].Name())
+	}
+	c.checks = append(c.checks, HashCheck{Name: name, Result: result, Reading: reading, Part: i, Original: j})
+}
+
+// message compares the parts of message i of the receipt and message j of the original.
+func (c *hashComparison) message(i, j, depth int) error {
+	ours, theirs := leaves(c.receiptTable, i), leaves(c.originalTable, j)
+	have, want := make([]partContent, len(ours)), make([]partContent, len(theirs))
+	var err error
+	for k, i := range ours {
+		if have[k], err = readContent(c.receipt, &c.receiptTable.Parts[i], true); err != nil {
+			return fmt.Errorf("read receipt: %w", err)
 		}
 	}
-	c.checks = append(c.checks, check)
+	for k, j := range theirs {
+		if want[k], err = readContent(c.original, &c.originalTable.Parts[j], false); err != nil {
+			return fmt.Errorf("read original: %w", err)
+		}
+	}
+	pair, readings := pairParts(have, want)
+	taken := make([]bool, len(ours))
+	for k, j := range theirs {
+		p := pair[k]
+		switch {
+		case p < 0:
+			c.add(HashNotCovered, "", -1, j)
+			continue
+		case readings[k] != "" && have[p].mayBe(&want[k]):
+			c.add(HashMatch, readings[k], ours[p], j)
+		case readings[k] != "":
+			c.add(HashOtherName, readings[k], ours[p], j)
+		default:
+			if err := c.differing(ours[p], j, depth); err != nil {
+				return err
+			}
+		}
+		taken[p] = true
+	}
+	for k, i := range ours {
+		if !taken[k] {
+			c.add(HashMismatch, "", i, -1)
+		}
+	}
 	return nil
 }
 
-// uncovered reports the parts of the original that are left, save those that the receipt has as well, by their name.
-func (c *hashComparison) uncovered() {
-	intact := make(map[string]int)
-	for _, i := range leaves(c.receiptTable) {
-		intact[c.receiptTable.Parts[i].Name()]++
+// differing compares two parts that are not the same as a whole. The attachments of an attached message may be hashed one by one.
+func (c *hashComparison) differing(i, j, depth int) error {
+	inner, sent := c.receiptTable.Enclosed(i), c.originalTable.Enclosed(j)
+	if inner < 0 || sent < 0 || depth >= maxHashDepth {
+		c.add(HashMismatch, "", i, j)
+		return nil
 	}
-	for _, i := range namedParts(c.originalTable) {
-		name := c.originalTable.Parts[i].Name()
-		list := c.open[name]
-		if len(list) == 0 || list[0] != i {
-			continue
-		}
-		c.open[name] = list[1:]
-		if intact[name]--; intact[name] < 0 {
-			c.checks = append(c.checks, HashCheck{Name: name, Result: HashNotCovered, Part: -1, Original: i})
-		}
+	same, err := c.sameHeader(inner, sent)
+	if err != nil {
+		return err
 	}
+	if !same {
+		c.add(HashMismatch, "", i, j)
+		return nil
+	}
+	return c.message(inner, sent, depth+1)
 }
 
-// leaves returns the parts that hold no others, in order; enclosed messages count as such.
-func leaves(t *part.Table) []int {
+// leaves returns the parts of message i that hold no others, in order; enclosed messages count as such.
+func leaves(t *part.Table, i int) []int {
+	end := i + 1
+	for end < len(t.Parts) && t.Parts[end].Parent >= i {
+		end++
+	}
 	var list []int
-	for i := 0; i < len(t.Parts); {
+	for i < end {
 		p, next := &t.Parts[i], i+1
 		switch {
 		case p.IsMessage():
-			for next < len(t.Parts) && t.Parts[next].Parent >= i {
+			for next < end && t.Parts[next].Parent >= i {
 				next++
 			}
 			list = append(list, i)
@@ -136,56 +187,40 @@ func leaves(t *part.Table) []int {
 	return list
 }
 
-// namedParts returns the parts that a brief receipt has hashes for: those with a name that are no signature and no encrypted message.
-func namedParts(t *part.Table) []int {
-	var list []int
-	for _, i := range leaves(t) {
-		p := &t.Parts[i]
-		switch {
-		case isSignatureType(p.Type), p.Type == "application/pkcs7-mime", p.Type == "application/x-pkcs7-mime":
-		case p.Name() != "" && len(list) < maxHashParts:
-			list = append(list, i)
+// pairParts finds for each part of the original, by its place in a list, the one of the receipt that stands for it, or -1, and the
+// reading in which they agree, or "". Parts that agree go first, those under the same name before the others; then parts of the same
+// name that differ, and last those without a name, in their order. Of several the one in the same place is taken.
+func pairParts(have, want []partContent) (pair []int, readings []string) {
+	pair, readings = make([]int, len(want)), make([]string, len(want))
+	for k := range pair {
+		pair[k] = -1
+	}
+	taken := make([]bool, len(have))
+	round := func(reading func(h, w *partContent) (string, bool)) {
+		for k := range want {
+			try := func(p int) {
+				if p >= len(have) || taken[p] || pair[k] >= 0 {
+					return
+				}
+				if r, ok := reading(&have[p], &want[k]); ok {
+					pair[k], readings[k], taken[p] = p, r, true
+				}
+			}
+			try(k)
+			for p := 0; p < len(have) && pair[k] < 0; p++ {
+				try(p)
+			}
 		}
 	}
-	return list
-}
-
-// readHash returns the hash that a part holds, or nil.
-func readHash(r io.ReaderAt, p *part.Part) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(part.Decoder(*p, bodyReader(r, p)), maxHashFile))
-	if err != nil {
-		return nil, fmt.Errorf("read hash: %w", err)
-	}
-	value := strings.TrimSpace(string(text))
-	if len(value) != hashHexLength {
-		return nil, nil
-	}
-	hash, err := hex.DecodeString(value)
-	if err != nil {
-		return nil, nil
-	}
-	return hash, nil
-}
-
-// matchHash returns the reading in which a part has the hash, or "".
-func matchHash(r io.ReaderAt, p *part.Part, want []byte) (string, error) {
-	decoded, encoded := sha1.New(), sha1.New()
-	// The decoder may stop before the end of the body: hence a pass for each.
-	if _, err := io.Copy(decoded, part.ContentDecoder(*p, bodyReader(r, p))); err != nil {
-		return "", fmt.Errorf("read original: %w", err)
-	}
-	if _, err := io.Copy(encoded, bodyReader(r, p)); err != nil {
-		return "", fmt.Errorf("read original: %w", err)
-	}
-	switch string(want) {
-	case string(decoded.Sum(nil)):
-		return readingDecoded, nil
-	case string(encoded.Sum(nil)):
-		return readingEncoded, nil
-	}
-	encoded.Write([]byte("\r\n"))
-	if string(encoded.Sum(nil)) == string(want) {
-		return readingWithBreak, nil
-	}
-	return "", nil
+	round(func(h, w *partContent) (string, bool) {
+		if !h.mayBe(w) {
+			return "", false
+		}
+		r := h.agrees(w)
+		return r, r != ""
+	})
+	round(func(h, w *partContent) (string, bool) { r := h.agrees(w); return r, r != "" })
+	round(func(h, w *partContent) (string, bool) { return "", len(h.names) > 0 && len(w.names) > 0 && h.mayBe(w) })
+	round(func(h, w *partContent) (string, bool) { return "", len(h.names) == 0 && len(w.names) == 0 })
+	return pair, readings
 }

@@ -1,25 +1,38 @@
 package pec
 
 import (
-	"encoding/xml"
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
 
 const (
-	// maxCertification is how many bytes of daticert.xml are read; a recipient takes about 70.
-	maxCertification = 256 << 10
+	// maxDaticert is how many bytes of daticert.xml are read, as UTF-8; a recipient takes 60 to 150.
+	maxDaticert = 4 << 20
+	// maxProlog is how far behind the root element may begin.
+	maxProlog = 256 << 10
+	// maxRecipients is how many bytes of recipients are kept, in a record that is at most 1 MiB: 1,800 of the greatest length of an address,
+	// and some 10,000 of the usual one.
+	maxRecipients = 500 << 10
+	// maxOtherDeliveries is how many bytes of recipients are kept beside the first that a receipt is about.
+	maxOtherDeliveries = 16 << 10
 	// maxText is how many bytes of one element are kept.
 	maxText = 4 << 10
 	// maxNesting is how deep elements may stand in one another; the rules need four.
 	maxNesting = 16
+	// maxUnread is how many elements are kept that could not be taken, and maxUnreadText how many bytes of one.
+	maxUnread     = 16
+	maxUnreadText = 1 << 10
+	// maxProblems bounds what an error tells.
+	maxProblems = 8
 )
 
 // Certification is what daticert.xml says (RFC 6109 4.4). Values are trimmed, at most 4 KiB each, and "" where absent; those that the
-// rules do not know are kept as they are.
+// rules do not know are kept as they are, and so are references and markup in them that cannot be read. Of recipients 500 KiB are kept.
 type Certification struct {
 	Type        string      // @tipo
 	Error       string      // @errore: nessuno, no-dest, no-dominio, virus, altro; nessuno where absent
@@ -37,7 +50,14 @@ type Certification struct {
 	Delivery    string      // consegna: the recipient that the receipt is about
 	Received    []string    // ricezione: the recipients that a presa-in-carico is about
 	ErrorDetail string      // errore-esteso
+
+	OtherDeliveries []string  // further recipients in consegna, which may stand once by the rules; 16 KiB are kept
+	Unread          []Element // what was not taken for a fact: the text that was cut off, a second value; at most 16, of 1 KiB each
+	Omitted         int       // recipients in destinatari, consegna and ricezione that are not kept, for their number
 }
+
+// Element is the text of an element of daticert.xml.
+type Element struct{ Name, Text string }
 
 // Recipient is one recipient of a certified message.
 type Recipient struct {
@@ -65,128 +85,155 @@ func (c *Certification) Class() Class {
 
 var errNoCertification = errors.New("the root element is not postacert")
 
-// ParseCertification reads daticert.xml, in UTF-8. It tolerates stray text, unknown elements and attributes, missing ones, and end tags
-// that do not match. A document type declaration is passed over: no entity is ever resolved. At most 256 KiB are read. On an error
-// the result is nil, or what could be read before it where that names the type of the message.
-func ParseCertification(r io.Reader) (*Certification, error) {
-	limited := &io.LimitedReader{R: r, N: maxCertification + 1}
-	d := xml.NewDecoder(limited)
-	d.Strict = false
-	// The caller has converted the text: what the declaration says of it no longer holds.
-	d.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
-	p := certificationReader{c: Certification{Error: "nessuno"}}
-	var err error
-	for err == nil {
-		var token xml.Token
-		if token, err = d.RawToken(); err == nil {
-			err = p.take(token)
-		}
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
+// ParseCertification reads daticert.xml, in UTF-8, UTF-16, or what its declaration names. It takes the facts one by one, each by itself:
+// what is malformed in one, or around it, costs no other. A value goes up to the end tag of its element, whatever stands in it: markup that
+// is not escaped, characters that XML forbids. Stray text, unknown elements and attributes, missing ones, and end tags that do not match
+// are tolerated. A document type declaration is passed over: no entity is ever resolved, save the five of XML and references by number. At
+// most 4 MiB are read, and little is held beside the result. The error says what is missing or could not be read; the result is nil only
+// where the root element is another one.
+func ParseCertification(r io.Reader) (*Certification, error) { return parseCertification(r, "") }
+
+// parseCertification is ParseCertification for a part whose header names a charset.
+func parseCertification(r io.Reader, charset string) (*Certification, error) {
+	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxProlog}
+	p := certificationReader{limited: limited, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow), rules: &daticert}, c: Certification{Error: "nessuno"}}
+	err := p.read()
 	switch {
+	case !p.found && err == nil:
+		return nil, errNoCertification
+	case !p.found:
+		return nil, err
+	case err != nil:
+		p.problem(err.Error())
 	case limited.N <= 0:
-		err = fmt.Errorf("over %d bytes", maxCertification)
-	case err == nil && !p.found:
-		err = errNoCertification
-	case err == nil && p.c.Type == "":
-		err = errors.New("no type")
+		p.problem(fmt.Sprintf("over %d bytes", maxDaticert))
+	case len(p.path) > 0:
+		p.problem("cut short")
 	}
 	p.finish()
-	if p.c.Type == "" {
-		return nil, err
+	if len(p.problems) > 0 {
+		return &p.c, errors.New(strings.Join(p.problems, "; "))
 	}
-	return &p.c, err
+	return &p.c, nil
 }
 
-// certificationReader goes through the tokens of daticert.xml.
+// certificationReader goes through daticert.xml.
 type certificationReader struct {
-	c     Certification
-	found bool     // the root was seen
-	path  []string // names of the open elements, outermost first
-	text  []byte   // of the innermost
-	kind  string   // of the recipient under way
-	day   string
-	clock string
+	limited        *io.LimitedReader
+	in             markupReader
+	c              Certification
+	found          bool     // the root was seen
+	path           []string // names of the open elements, outermost first; those with a fact as their text are not in it
+	kept           int      // bytes of recipients, save those of consegna
+	keptDeliveries int
+	day            string
+	clock          string
+	deep           bool // an element stood too deep
+	problems       []string
 }
 
-func (p *certificationReader) take(token xml.Token) error {
-	switch token := token.(type) {
-	case xml.StartElement:
-		if len(p.path) == 0 {
-			if p.found || token.Name.Local != "postacert" {
-				return errNoCertification
+// problem says what is wrong, once.
+func (p *certificationReader) problem(what string) {
+	if len(p.problems) < maxProblems && !slices.Contains(p.problems, what) {
+		p.problems = append(p.problems, what)
+	}
+}
+
+// read goes from tag to tag up to the end of the root element. Errors are those of the reader.
+func (p *certificationReader) read() error {
+	for {
+		t, err := p.in.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case t.end:
+			p.close(t.name)
+		case !p.found && t.name != daticert.root:
+			return errNoCertification
+		default:
+			if err := p.open(t); err != nil {
+				return err
 			}
-			p.found = true
 		}
-		if len(p.path) >= maxNesting {
-			return fmt.Errorf("elements more than %d deep", maxNesting)
+		if p.found && len(p.path) == 0 {
+			return nil
 		}
-		p.path = append(p.path, token.Name.Local)
-		p.text = p.text[:0]
-		p.start(token)
-	case xml.CharData:
-		if len(p.path) > 0 {
-			p.text = append(p.text, token[:min(len(token), maxText-len(p.text))]...)
+	}
+}
+
+// daticert is what the rules know of daticert.xml (RFC 6109 4.4).
+var daticert = vocabulary{root: "postacert", containers: map[string]string{"intestazione": "postacert", "dati": "postacert", "data": "dati"},
+	facts: map[string]string{"mittente": "intestazione", "destinatari": "intestazione", "risposte": "intestazione", "oggetto": "intestazione",
+		"gestore-emittente": "dati", "identificativo": "dati", "msgid": "dati", "consegna": "dati", "ricezione": "dati", "errore-esteso": "dati",
+		"giorno": "data", "ora": "data"}}
+
+// open takes a start tag, and the text of an element that is a fact.
+func (p *certificationReader) open(t tag) error {
+	if !p.found {
+		p.found = true
+		p.limited.N += maxDaticert + 1 - maxProlog
+		p.c.Type = t.attribute("tipo")
+		if value := t.attribute("errore"); value != "" {
+			p.c.Error = value
 		}
-	case xml.EndElement:
-		p.close(token.Name.Local)
+		if !t.empty {
+			p.path = append(p.path, t.name)
+		}
+		return nil
+	}
+	parent := daticert.facts[t.name]
+	if parent == "" {
+		parent = daticert.containers[t.name]
+	}
+	if parent != "" {
+		p.leave(parent)
+	}
+	in := p.path[len(p.path)-1]
+	if in == parent && daticert.facts[t.name] != "" {
+		if t.empty {
+			return nil
+		}
+		text, whole, err := p.in.text(t.name)
+		if err != nil {
+			return err
+		}
+		p.take(t, text, whole)
+		return nil
+	}
+	switch {
+	case t.name == "data" && in == "dati":
+		set(&p.c.Zone, t.attribute("zona"))
+	case t.name == "ricevuta" && in == "dati":
+		set(&p.c.ReceiptKind, t.attribute("tipo"))
+	}
+	switch {
+	case t.empty:
+	case len(p.path) >= maxNesting:
+		p.deep = true
+	default:
+		p.path = append(p.path, t.name)
 	}
 	return nil
 }
 
-// attribute returns an attribute, trimmed, or "".
-func attribute(e xml.StartElement, name string) string {
-	for _, a := range e.Attr {
-		if a.Name.Local == name {
-			return clip(strings.TrimSpace(a.Value))
+// leave closes elements of the rules whose end tag is missing, up to the one in which another element of the rules stands.
+func (p *certificationReader) leave(parent string) {
+	for k := len(p.path) - 1; k > 0 && p.path[k] != parent && daticert.containers[p.path[k]] != ""; k-- {
+		if slices.Contains(p.path[:k], parent) {
+			p.path = p.path[:k]
 		}
 	}
-	return ""
-}
-
-// start takes the attributes of the element that was opened last.
-func (p *certificationReader) start(e xml.StartElement) {
-	value := attribute(e, "tipo")
-	switch p.place() {
-	case "postacert":
-		p.c.Type = value
-		if value := attribute(e, "errore"); value != "" {
-			p.c.Error = value
-		}
-	case "intestazione/destinatari":
-		if p.kind = value; p.kind == "" {
-			p.kind = KindCertified
-		}
-	case "dati/ricevuta":
-		set(&p.c.ReceiptKind, value)
-	case "dati/data":
-		set(&p.c.Zone, attribute(e, "zona"))
-	}
-}
-
-// place returns the names of the innermost element and the one around it, without the root.
-func (p *certificationReader) place() string {
-	switch n := len(p.path); n {
-	case 1:
-		return p.path[0]
-	case 3, 4:
-		return p.path[n-2] + "/" + p.path[n-1]
-	}
-	return ""
 }
 
 // close ends an element, and those inside it that were left open. An end without a beginning is nothing.
 func (p *certificationReader) close(name string) {
-	k := len(p.path) - 1
-	for k >= 0 && p.path[k] != name {
-		k--
-	}
-	for k >= 0 && len(p.path) > k {
-		p.end(strings.TrimSpace(string(p.text)))
-		p.path = p.path[:len(p.path)-1]
-		p.text = p.text[:0]
+	for k := len(p.path) - 1; k >= 0; k-- {
+		if p.path[k] == name {
+			p.path = p.path[:k]
+			return
+		}
 	}
 }
 
@@ -197,46 +244,131 @@ func set(slot *string, value string) {
 	}
 }
 
-// end takes the text of the innermost element.
-func (p *certificationReader) end(text string) {
+// slot returns where the text of an element that may stand once goes, or nil.
+func (p *certificationReader) slot(name string) *string {
 	c := &p.c
-	switch p.place() {
-	case "intestazione/mittente":
-		set(&c.Sender, text)
-	case "intestazione/destinatari":
-		if text != "" {
-			c.Recipients = append(c.Recipients, Recipient{Address: text, Kind: p.kind})
-		}
-	case "intestazione/risposte":
-		set(&c.Replies, text)
-	case "intestazione/oggetto":
-		set(&c.Subject, text)
-	case "dati/gestore-emittente":
-		set(&c.Provider, text)
-	case "data/giorno":
-		set(&p.day, text)
-	case "data/ora":
-		set(&p.clock, text)
-	case "dati/identificativo":
-		set(&c.Identifier, text)
-	case "dati/msgid":
-		set(&c.MessageID, text)
-	case "dati/consegna":
-		set(&c.Delivery, text)
-	case "dati/ricezione":
-		if text != "" {
-			c.Received = append(c.Received, text)
-		}
-	case "dati/errore-esteso":
-		set(&c.ErrorDetail, text)
+	switch name {
+	case "mittente":
+		return &c.Sender
+	case "risposte":
+		return &c.Replies
+	case "oggetto":
+		return &c.Subject
+	case "gestore-emittente":
+		return &c.Provider
+	case "giorno":
+		return &p.day
+	case "ora":
+		return &p.clock
+	case "identificativo":
+		return &c.Identifier
+	case "msgid":
+		return &c.MessageID
+	case "errore-esteso":
+		return &c.ErrorDetail
+	}
+	return nil
+}
+
+// take takes the text of a fact as it stands in the document. One that is not whole, because the document ends in it, is none.
+func (p *certificationReader) take(t tag, raw string, whole bool) {
+	free := t.name == "oggetto" || t.name == "errore-esteso" || t.name == "gestore-emittente"
+	text := decodeText(raw, free)
+	if len(text) > maxText {
+		text = strings.TrimSpace(clipRunes(text, maxText))
+		p.problem(fmt.Sprintf("%s over %d bytes", t.name, maxText))
+	}
+	slot := p.slot(t.name)
+	switch {
+	case text == "":
+	case !whole:
+		p.unread(t.name, text)
+	case slot != nil && *slot != "" && *slot != text:
+		p.unread(t.name, text)
+	case slot != nil:
+		*slot = text
+	default:
+		p.recipient(t, text)
 	}
 }
 
-// finish puts the time together. Without a zone there is no time: Italian legal time has an hour twice a year.
-func (p *certificationReader) finish() {
-	p.c.Date = strings.TrimSpace(p.day + " " + p.clock)
-	zone := strings.ReplaceAll(p.c.Zone, ":", "")
-	if t, err := time.Parse("2/1/2006 15:4:5 -0700", p.c.Date+" "+zone); err == nil {
-		p.c.Time = t.UTC()
+// unread keeps a text that is not taken for a fact.
+func (p *certificationReader) unread(name, text string) {
+	if len(p.c.Unread) < maxUnread {
+		p.c.Unread = append(p.c.Unread, Element{name, clipRunes(text, maxUnreadText)})
 	}
+}
+
+// recipient takes the text of an element that names a recipient.
+func (p *certificationReader) recipient(t tag, address string) {
+	c := &p.c
+	kind := ""
+	if t.name == "destinatari" {
+		if kind = t.attribute("tipo"); kind == "" {
+			kind = KindCertified
+		}
+	}
+	if t.name == "consegna" && c.Delivery == "" {
+		c.Delivery = address
+	}
+	if t.name == "consegna" && (c.Delivery == address || slices.Contains(c.OtherDeliveries, address)) {
+		return
+	}
+	kept, most := &p.kept, maxRecipients
+	if t.name == "consegna" {
+		kept, most = &p.keptDeliveries, maxOtherDeliveries
+	}
+	const overhead = 8 // tags and lengths of the stored form
+	size := len(address) + len(kind) + overhead
+	if *kept+size > most {
+		c.Omitted++
+		return
+	}
+	*kept += size
+	switch t.name {
+	case "destinatari":
+		c.Recipients = append(c.Recipients, Recipient{Address: address, Kind: kind})
+	case "consegna":
+		c.OtherDeliveries = append(c.OtherDeliveries, address)
+	case "ricezione":
+		c.Received = append(c.Received, address)
+	}
+}
+
+// finish puts the time together, and says what is missing.
+func (p *certificationReader) finish() {
+	c := &p.c
+	c.Date = strings.TrimSpace(p.day + " " + p.clock)
+	c.Time = legalTime(p.day, p.clock, c.Zone)
+	if c.Time.IsZero() && c.Date+c.Zone != "" {
+		p.problem("data: the time cannot be read")
+	}
+	if p.deep {
+		p.problem(fmt.Sprintf("elements more than %d deep", maxNesting))
+	}
+	if c.Type == "" {
+		p.problem("no type")
+	}
+	if c.Identifier == "" {
+		p.problem("no identificativo")
+	}
+	if c.Omitted > 0 {
+		p.problem(fmt.Sprintf("recipients not kept: %d", c.Omitted))
+	}
+}
+
+// legalTime reads a time as daticert.xml has it, in UTC, or returns zero. Without a zone there is no time: Italian legal time has an hour
+// twice a year.
+func legalTime(day, clock, zone string) time.Time {
+	zone = strings.ReplaceAll(zone, ":", "")
+	switch strings.ToUpper(zone) {
+	case "Z", "UTC", "GMT":
+		zone = "+0000"
+	}
+	for _, layout := range []string{"2/1/2006 15:4:5 -0700", "2/1/2006 15:4 -0700", "2/1/2006 15:4:5 -07", "2/1/2006 15:4 -07"} {
+		if t, err := time.Parse(layout, day+" "+clock+" "+zone); err == nil {
+			return t.UTC()
+		}
+	}
+	return time.Time{}
 }

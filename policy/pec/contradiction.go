@@ -58,7 +58,7 @@ func (m *Message) Contradictions(subject, date string) []Contradiction {
 		list.add("X-TipoRicevuta", "", c.ReceiptKind, equalFold(c.ReceiptKind, ReceiptComplete))
 	}
 	if d.Reference != "" && c.MessageID != "" {
-		list.add("X-Riferimento-Message-ID", d.Reference, c.MessageID, normalID(d.Reference) == normalID(c.MessageID))
+		list.add("X-Riferimento-Message-ID", d.Reference, c.MessageID, part.MessageID(d.Reference) == part.MessageID(c.MessageID))
 	}
 	if d.SecurityCheck != "" {
 		list.add("X-VerificaSicurezza", d.SecurityCheck, c.Error, equalFold(d.SecurityCheck, "errore") == equalFold(c.Error, "virus"))
@@ -90,7 +90,7 @@ func (m *Message) Contradictions(subject, date string) []Contradiction {
 func (m *Message) envelopeContradictions(list *contradictions) {
 	c, d := m.Data, &m.Declared
 	if d.MessageID != "" && c.Identifier != "" {
-		list.add("Message-ID", d.MessageID, c.Identifier, normalID(d.MessageID) == normalID(c.Identifier))
+		list.add("Message-ID", d.MessageID, c.Identifier, part.MessageID(d.MessageID) == part.MessageID(c.Identifier))
 	}
 	if addresses := part.Addresses(d.From); len(addresses) == 1 && onBehalf(d.From) && c.Sender != "" {
 		_, name, _ := strings.Cut(part.Decode(addresses[0].Name), ":")
@@ -118,18 +118,20 @@ func sameAddresses(a, b string) bool {
 	return slices.Equal(set(a), set(b))
 }
 
+// bareSubject returns what of a subject is compared: all but white space and control characters.
+func bareSubject(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
 // sameSubject reports whether a subject is that of the certification data, with one word or more and a colon before it where it is
 // prefixed. White space does not count: folds come and go. What could not be decoded is not judged.
 func sameSubject(header, certificate string, prefixed bool) bool {
-	bare := func(s string) string {
-		return strings.Map(func(r rune) rune {
-			if unicode.IsSpace(r) || unicode.IsControl(r) {
-				return -1
-			}
-			return r
-		}, s)
-	}
-	header, certificate = bare(header), bare(certificate)
+	header, certificate = bareSubject(header), bareSubject(certificate)
 	if strings.ContainsRune(header+certificate, unicode.ReplacementChar) || len(certificate) >= maxSubject {
 		return true
 	}

@@ -75,6 +75,9 @@ const (
 	tagDelivery
 	tagReceived
 	tagErrorDetail
+	tagOtherDelivery
+	tagUnread
+	tagOmitted
 )
 
 // The tags inside tagSignature, tagREM, tagEvidence and tagRecipient.
@@ -107,6 +110,25 @@ const (
 	tagEventTime
 	tagEvidenceID
 	tagEvidenceMessage
+)
+
+// Further tags inside tagEvidence, and those inside tagEvidenceReason.
+const (
+	tagEvidenceAt byte = iota + 16
+	tagEvidenceSubmitted
+	tagEvidenceClient
+	tagEvidenceIssuer
+	tagEvidenceSender
+	tagEvidenceSubject
+	tagEvidenceError
+	tagEvidenceReason
+	tagEvidenceRecipient // as tagRecipient
+	tagEvidenceRefersTo
+)
+
+const (
+	tagReasonCode byte = iota + 1
+	tagReasonDetail
 )
 
 // encoder appends fields. Empty values are left out.
@@ -172,13 +194,8 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 		inner.index(tagInvoicePart, m.Invoices[i].Part)
 		e.bytes(tagInvoice, inner)
 	}
-	for _, v := range m.Evidence {
-		var inner encoder
-		inner.index(tagPart, v.Part)
-		for _, f := range v.fields() {
-			inner.string(f.tag, *f.slot)
-		}
-		e.bytes(tagEvidence, inner)
+	for i := range m.Evidence {
+		e.bytes(tagEvidence, m.Evidence[i].encode())
 	}
 	if m.Data != nil {
 		e.bytes(tagData, m.Data.encode())
@@ -194,15 +211,53 @@ func (c *Certification) encode() []byte {
 	for _, f := range c.fields() {
 		e.string(f.tag, *f.slot)
 	}
-	for _, r := range c.Recipients {
-		var inner encoder
-		inner.string(tagName, r.Address)
-		inner.string(tagValue, r.Kind)
-		e.bytes(tagRecipient, inner)
-	}
+	e.recipients(tagRecipient, c.Recipients)
 	e.time(tagDataTime, c.Time)
 	for _, address := range c.Received {
 		e.bytes(tagReceived, []byte(address))
+	}
+	for _, address := range c.OtherDeliveries {
+		e.bytes(tagOtherDelivery, []byte(address))
+	}
+	for _, u := range c.Unread {
+		var inner encoder
+		inner.string(tagName, u.Name)
+		inner.string(tagValue, u.Text)
+		e.bytes(tagUnread, inner)
+	}
+	if c.Omitted > 0 {
+		e.index(tagOmitted, c.Omitted)
+	}
+	return e
+}
+
+func (e *encoder) recipients(tag byte, list []Recipient) {
+	for _, r := range list {
+		var inner encoder
+		inner.string(tagName, r.Address)
+		inner.string(tagValue, r.Kind)
+		e.bytes(tag, inner)
+	}
+}
+
+func (v *Evidence) encode() []byte {
+	var e encoder
+	e.index(tagPart, v.Part)
+	for _, f := range v.fields() {
+		e.string(f.tag, *f.slot)
+	}
+	e.time(tagEvidenceAt, v.At)
+	for _, r := range v.Reasons {
+		var inner encoder
+		inner.string(tagReasonCode, r.Code)
+		for _, d := range r.Details {
+			inner.bytes(tagReasonDetail, []byte(d))
+		}
+		e.bytes(tagEvidenceReason, inner)
+	}
+	e.recipients(tagEvidenceRecipient, v.Recipients)
+	for _, n := range v.RefersTo {
+		e.index(tagEvidenceRefersTo, n)
 	}
 	return e
 }
@@ -256,7 +311,8 @@ func (s *Signature) fields() []textField {
 
 func (v *Evidence) fields() []textField {
 	return []textField{{tagName, &v.Name}, {tagEvent, &v.Event}, {tagEventTime, &v.Time}, {tagEvidenceID, &v.Identifier},
-		{tagEvidenceMessage, &v.MessageIdentifier}}
+		{tagEvidenceMessage, &v.MessageIdentifier}, {tagEvidenceSubmitted, &v.Submitted}, {tagEvidenceClient, &v.ClientIdentifier},
+		{tagEvidenceIssuer, &v.Issuer}, {tagEvidenceSender, &v.Sender}, {tagEvidenceSubject, &v.Subject}, {tagEvidenceError, &v.Error}}
 }
 
 // setText sets the field of a tag, and reports whether there is one.
@@ -381,12 +437,37 @@ func (n *InvoiceNotice) decodeField(tag byte, value []byte) (err error) {
 }
 
 func (v *Evidence) decodeField(tag byte, value []byte) (err error) {
-	if tag == tagPart {
+	switch tag {
+	case tagPart:
 		v.Part, err = decodeIndex(value)
-	} else {
+	case tagEvidenceAt:
+		v.At, err = decodeTime(value)
+	case tagEvidenceReason:
+		var r Reason
+		err = decodeFields(value, r.decodeField)
+		v.Reasons = append(v.Reasons, r)
+	case tagEvidenceRecipient:
+		var f Field
+		err = decodeFields(value, f.decodeField)
+		v.Recipients = append(v.Recipients, Recipient{Address: f.Name, Kind: f.Value})
+	case tagEvidenceRefersTo:
+		var n int
+		n, err = decodeIndex(value)
+		v.RefersTo = append(v.RefersTo, n)
+	default:
 		setText(v.fields(), tag, value)
 	}
 	return err
+}
+
+func (r *Reason) decodeField(tag byte, value []byte) error {
+	switch tag {
+	case tagReasonCode:
+		r.Code = string(value)
+	case tagReasonDetail:
+		r.Details = append(r.Details, string(value))
+	}
+	return nil
 }
 
 func (c *Certification) decodeField(tag byte, value []byte) (err error) {
@@ -399,6 +480,14 @@ func (c *Certification) decodeField(tag byte, value []byte) (err error) {
 		c.Time, err = decodeTime(value)
 	case tagReceived:
 		c.Received = append(c.Received, string(value))
+	case tagOtherDelivery:
+		c.OtherDeliveries = append(c.OtherDeliveries, string(value))
+	case tagUnread:
+		var f Field
+		err = decodeFields(value, f.decodeField)
+		c.Unread = append(c.Unread, Element{Name: f.Name, Text: f.Value})
+	case tagOmitted:
+		c.Omitted, err = decodeIndex(value)
 	default:
 		setText(c.fields(), tag, value)
 	}

@@ -72,12 +72,12 @@ func TestRecordIsFixed(t *testing.T) {
 			Declared: pec.Declared{Receipt: "a", From: "f", Conflict: true, REM: []pec.Field{{Name: "n", Value: "v"}}},
 			Evidence: []pec.Evidence{{Part: 4, Event: "e"}},
 			Data: &pec.Certification{Type: "t", Error: "e", Recipients: []pec.Recipient{{Address: "r", Kind: "k"}}, Time: at,
-				Received: []string{"x"}}},
+				Received: []string{"x"}, OtherDeliveries: []string{"d"}, Unread: []pec.Element{{Name: "n", Text: "t"}}, Omitted: 300}},
 		Signature: pec.Signature{Result: pec.ResultVerified, Weak: true, Digest: "d", SigningTime: at, Provider: "p", Chain: [][]byte{{1, 2}}},
 	}
 	const want = "01" + "010c616363657474617a696f6e65" + "020161" + "080166" + "0c0901016e020176030100" + "0d00" + "0f0101" + "100103" +
 		"1206030104040165" +
-		"1318" + "010174" + "020165" + "040601017202016b" + "0805e094cdae0d" + "0f0178" +
+		"1327" + "010174" + "020165" + "040601017202016b" + "0805e094cdae0d" + "0f0178" + "110164" + "1206" + "01016e" + "020174" + "1302ac02" +
 		"141d" + "01087665726966696564" + "040164" + "060170" + "0300" + "0505e094cdae0d" + "07020102"
 	b, err := r.AppendBinary(nil)
 	if err != nil || hex.EncodeToString(b) != want {

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,11 @@ func TestParseIndex(t *testing.T) {
 	sealed := seal.Sign(ldif)
 	hash := fmt.Sprintf("%x", sha1.Sum(o.Receivers[0].Identity.Certificate.Raw))
 	for name, text := range map[string][]byte{
-		"LDIF":          ldif,
+		"LDIF":            ldif,
+		"byte-order mark": append([]byte("\xef\xbb\xbf"), ldif...),
+		"of ldapsearch": slices.Concat([]byte("# extended LDIF\n#\n# LDAPv3\n# base <o=postacert> with scope subtree\n#\n\n"), ldif,
+			[]byte("\n# search reference\nref: ldap://ext.test/o=postacert??sub\n\n# search result\nsearch: 2\nresult: 0 Success\n"+
+				"control: 1.2.840.113556.1.4.319 false MAUCAQAEAA==\n\n# numResponses: 3\n# numEntries: 2\n")),
 		"CRLF":          bytes.ReplaceAll(ldif, []byte("\n"), []byte("\r\n")),
 		"no last line":  bytes.TrimRight(ldif, "\n"),
 		"PKCS #7":       sealed,
@@ -96,6 +101,7 @@ func TestParseIndexForms(t *testing.T) {
 		{"changetype add", strings.Replace(provider, "\n", "\nchangetype: add\n", 1), ""},
 		{"by URL", strings.Replace(provider, "\n", "\nmanagedDomains:< https://index.ext.test/domains\nproviderName:< file:///etc/passwd\n",
 			1), ""},
+		{"search not done", provider + "\n# search result\nsearch: 2\nresult: 4 Size limit exceeded\n", "line 8: the search ended with \"4 Size limit exceeded\""},
 		{"changetype delete", "dn: x\nchangetype: delete\n\n" + provider, "record of changes"},
 		{"empty", "", "no provider"},
 		{"only the base", "dn: o=postacert\no: postacert\n", "no provider"},

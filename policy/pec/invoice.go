@@ -11,6 +11,9 @@ import (
 // maxInvoiceNotices is how many notifications of the exchange system are read from one message; one is the rule.
 const maxInvoiceNotices = 8
 
+// maxInvoiceXML is how many bytes of one are read.
+const maxInvoiceXML = 256 << 10
+
 // InvoiceNotice is a notification of the exchange system for electronic invoices (Sistema di Interscambio, SdI), which comes as an
 // attachment of certified mail (technical rules of DM 55/2013, annex B, 2 and 4; Agenzia delle Entrate, provv. 30 April 2018, annex A).
 type InvoiceNotice struct {
@@ -65,7 +68,7 @@ func (m *Message) readInvoices(r io.ReaderAt, t *part.Table) {
 		}
 		n := InvoiceNotice{Part: i, Kind: kind, File: clip(name), Invoice: invoice}
 		if hasSuffixFold(name, ".xml") {
-			n.read(xmlReader(r, p))
+			n.read(xmlText(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset()))
 		}
 		if m.Invoices = append(m.Invoices, n); len(m.Invoices) == maxInvoiceNotices {
 			return
@@ -107,7 +110,7 @@ func hasSuffixFold(s, suffix string) bool {
 // read takes what identifies the invoice from the XML of a notification: the elements of these names below the root. What could be read
 // before an error stays. At most 256 KiB are read.
 func (n *InvoiceNotice) read(r io.Reader) {
-	d := xml.NewDecoder(io.LimitReader(r, maxCertification))
+	d := xml.NewDecoder(io.LimitReader(r, maxInvoiceXML))
 	d.Strict = false
 	d.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
 	var path []string

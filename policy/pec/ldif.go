@@ -2,6 +2,7 @@ package pec
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -23,7 +24,8 @@ type ldifAttribute struct {
 }
 
 // ldifReader reads the content records of an LDIF file (RFC 2849). Values given by URL are passed over, and never fetched. Records that
-// change something are an error.
+// change something are an error. A byte-order mark is passed over, and so is what ldapsearch writes beside records: the result at the end, and
+// references.
 type ldifReader struct {
 	lines  *bufio.Reader
 	number int    // of the physical line read last, counted from 1
@@ -62,9 +64,10 @@ func (l *ldifReader) physical() ([]byte, error) {
 		case err != nil:
 			return nil, err
 		}
-		l.number++
-		line = trimLine(line)
-		return line, nil
+		if l.number++; l.number == 1 {
+			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+		}
+		return trimLine(line), nil
 	}
 }
 
@@ -109,8 +112,15 @@ func (l *ldifReader) logical() ([]byte, error) {
 func (l *ldifReader) record() ([]ldifAttribute, error) {
 	var record []ldifAttribute
 	size := 0
+	remark := false // within a block of lines of ldapsearch that is no record
 	for {
 		line, err := l.logical()
+		switch {
+		case err == nil && len(line) == 0:
+			remark = false
+		case err == nil && remark && !bytes.HasPrefix(line, []byte("result:")):
+			continue
+		}
 		switch {
 		case errors.Is(err, io.EOF) && len(record) > 0:
 			return record, nil
@@ -131,6 +141,12 @@ func (l *ldifReader) record() ([]ldifAttribute, error) {
 		if attribute.name == "changetype" && !strings.EqualFold(string(attribute.value), "add") {
 			return nil, fmt.Errorf("line %d: a record of changes, not of content", l.number)
 		}
+		if remark = len(record) == 0 && isRemark(attribute.name); remark {
+			if code, _, _ := strings.Cut(string(attribute.value), " "); attribute.name == "result" && code != "0" {
+				return nil, fmt.Errorf("line %d: the search ended with %.50q: the index is not whole", l.number, attribute.value)
+			}
+			continue
+		}
 		if len(record) == 0 && attribute.name != "dn" {
 			return nil, fmt.Errorf("line %d: a record begins with dn, not %.50q", l.number, attribute.name)
 		}
@@ -140,6 +156,10 @@ func (l *ldifReader) record() ([]ldifAttribute, error) {
 		record = append(record, attribute)
 	}
 }
+
+// isRemark reports whether a line with that name, where a record ought to begin, is one that ldapsearch adds: "search: 2" and "result: 0
+// Success" at the end, and "ref: ldap://..." where the server points elsewhere. Their blocks end with a blank line, as records do.
+func isRemark(name string) bool { return name == "search" || name == "result" || name == "ref" }
 
 // parseAttribute reads a logical line. The name is "" for a value given by URL.
 func parseAttribute(line []byte) (ldifAttribute, error) {

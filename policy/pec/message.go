@@ -24,7 +24,7 @@ type Message struct {
 	Declared Declared
 
 	Data      *Certification // from daticert.xml, or nil
-	DataError string         // why Data is nil or not whole; "" for a message that needs none
+	DataError string         // why Data is nil or not whole, or an evidence is not; "" for a message that needs none
 
 	Signed    int        // the part that the signature is over, or -1 where the message is no multipart/signed
 	Daticert  int        // the part daticert.xml, or -1
@@ -40,9 +40,9 @@ type Message struct {
 
 // Read reads a message from its bytes, its part table and its top-level header. It looks only at the top level and the parts directly
 // inside the signed part (for a message without a signature that declares a class: directly inside the message). It never fails: what
-// is wrong with the message is told in the result. It reads at most 256 KiB of daticert.xml, 1 MiB of the header of postacert.eml, 8
-// notifications about invoices of 256 KiB each, and of a REM message 16 evidences of 256 KiB each and 64 part headers of 8 KiB each;
-// none of these is held together.
+// is wrong with the message is told in the result. It reads at most 4 MiB of daticert.xml, 1 MiB of the header of postacert.eml, 8
+// notifications about invoices of 256 KiB each, and of a REM message 16 evidences of 4 MiB each, of which it keeps 256 KiB of text in all,
+// and 64 part headers of 8 KiB each; none of these is held together.
 func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
 	m := &Message{Signed: -1, Daticert: -1, Postacert: -1}
 	m.Class, m.Declared = Declare(header)
@@ -110,13 +110,13 @@ func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 	}
 	if m.Daticert >= 0 {
 		var err error
-		if m.Data, err = ParseCertification(xmlReader(r, &t.Parts[m.Daticert])); err != nil {
+		if m.Data, err = readCertification(r, &t.Parts[m.Daticert]); err != nil {
 			m.DataError = "daticert.xml: " + err.Error()
 		}
 		return
 	}
 	for _, i := range others[:min(len(others), maxEvidence)] {
-		data, err := ParseCertification(xmlReader(r, &t.Parts[i]))
+		data, err := readCertification(r, &t.Parts[i])
 		if data != nil {
 			m.Daticert, m.Data = i, data
 			if err != nil {
@@ -135,11 +135,9 @@ func bodyReader(r io.ReaderAt, p *part.Part) *io.SectionReader {
 	return io.NewSectionReader(r, p.Body, p.End-p.Body)
 }
 
-// xmlReader returns a reader of XML in UTF-8: bytes that are none are taken as Windows-1252, as for text.
-func xmlReader(r io.ReaderAt, p *part.Part) io.Reader {
-	text := *p
-	text.Type = "text/xml"
-	return part.Decoder(text, bodyReader(r, p))
+// readCertification reads a part as daticert.xml.
+func readCertification(r io.ReaderAt, p *part.Part) (*Certification, error) {
+	return parseCertification(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset())
 }
 
 // faultReader keeps the first error of a reader that is not its end. It belongs to one goroutine.

@@ -291,7 +291,7 @@ func TestVariants(t *testing.T) {
 			pec.Accettazione, pec.Ordinary, pec.ResultVerified, "-"},
 		{"unknown type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, `tipo="posta-nuova"`)), pec.PostaCertificata,
 			pec.Ordinary, pec.ResultVerified, "posta-nuova"},
-		{"no type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, ``)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
+		{"no type in daticert.xml", envelope(xml(`tipo="posta-certificata"`, ``)), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, ""},
 		{"daticert.xml that is no XML", envelope(xml("<?xml", "\x00\x01")), pec.PostaCertificata, pec.Ordinary, pec.ResultVerified, "-"},
 		{"anomaly with a daticert.xml that is no XML", envelope(pectest.Variation{Certificate: func(string) string { return "x" },
 			Header: func(h []string) []string {
@@ -440,8 +440,8 @@ func TestREM(t *testing.T) {
 	}
 	want := pec.Evidence{Part: m.Evidence[1].Part, Name: "ContentConsignment.xml",
 		Event: "http://uri.etsi.org/19522/Event/ContentConsignment", Time: "2026-11-03T09:11:12Z",
-		Identifier: "evidence-1@alpha.test", MessageIdentifier: "message-1@alpha.test"}
-	if m.Evidence[1] != want || table.Parts[want.Part].Name() != "ContentConsignment.xml" {
+		At: time.Date(2026, 11, 3, 9, 11, 12, 0, time.UTC), Identifier: "evidence-1@alpha.test", MessageIdentifier: "message-1@alpha.test"}
+	if !reflect.DeepEqual(m.Evidence[1], want) || table.Parts[want.Part].Name() != "ContentConsignment.xml" {
 		t.Errorf("evidence %+v", m.Evidence[1])
 	}
 	if f := m.Declared.REM[1]; f.Name != "REM-Section-Type" || f.Value != "rem_message/original" || f.Part != m.Postacert {
@@ -517,8 +517,8 @@ func FuzzRead(f *testing.F) {
 		}
 		if m.Postacert >= 0 {
 			if r, inner, err := pec.Enclosed(bytes.NewReader(message), table, m.Postacert); err == nil {
-				if _, err := pec.BriefHashes(r, inner, r, inner); err != nil {
-					t.Errorf("hashes: %v", err)
+				if checks, err := pec.BriefHashes(r, inner, r, inner); err != nil || pec.WorstHash(checks) != pec.HashMatch {
+					t.Errorf("hashes: %v, %+v", err, checks)
 				}
 				if _, err := inner.AppendBinary(nil); err != nil {
 					t.Errorf("table of the enclosed message: %v", err)

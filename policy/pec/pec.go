@@ -1,12 +1,13 @@
-// Package pec reads Italian certified mail (PEC: RFC 6109, DM 2 November 2005) and recognises its successor, REM (ETSI EN 319 532). It
-// classifies a message at arrival from its part table, reads the certification data, verifies the provider's signature, checks the
-// hashes of brief receipts, and tells what a receipt says of each recipient of a sent message.
+// Package pec reads Italian certified mail (PEC: RFC 6109, DM 2 November 2005) and its successor, REM (ETSI EN 319 532, AgID REM-Policy-IT).
+// It classifies a message at arrival from its part table, reads the certification data or the evidences, verifies the provider's
+// signature, checks the hashes of brief receipts, tells what a receipt says of each recipient of a sent message, and finds that message. What
+// PEC and REM call the same event stands in one table, equivalences.
 //
 // Two classes are kept apart. The declared class is what the top-level header says; anyone can write it. The verified class is what
 // daticert.xml says inside a part that a trusted provider signed. Believed decides between them. Nothing is ever concluded from a
 // nested message, from a part of a value, or from the text for people (RFC 6109 3.1 to 3.3: only the XML may be parsed by programs).
 //
-// Memory is bounded whatever the message: the signed part is digested as a stream, and what is loaded (daticert.xml, the signature,
+// Memory is bounded whatever the message: the signed part is digested as a stream, and what is loaded (daticert.xml, evidences, the signature,
 // part headers) has a limit. No function follows a URL, resolves an entity, or panics on hostile input.
 //
 // The stored form of a Record (AppendBinary) is a version byte, 1, and then fields: a tag byte, an uvarint length, and that many bytes.

@@ -1,9 +1,12 @@
 package pec_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,13 +130,13 @@ func TestOutcome(t *testing.T) {
 	key := func(address string) pec.Key { return pec.Key{Identifier: c.Identifier, Recipient: address} }
 	anna, bruno, carla, dario := s[key("anna@beta.test")], s[key("bruno@gamma.test")], s[key("carla@ext.test")], s[key("dario@beta.test")]
 	if f := (pec.Fact{Known: true, Time: c.Time.Add(time.Minute).UTC(), Code: "nessuno",
-		Detail: "breve"}); anna.Delivered != f || anna.RecipientKind != pec.KindCertified {
+		Detail: "breve"}); anna.Delivered != f || anna.Kind() != pec.KindCertified {
 		t.Errorf("delivered: %+v", anna)
 	}
 	if f := (pec.Fact{Known: true, Time: c.Time.Add(time.Hour).UTC(), Code: "no-dest", Detail: "5.1.1 - GAMMA"}); bruno.Failed != f {
 		t.Errorf("failed: %+v", bruno)
 	}
-	if carla.RecipientKind != pec.KindExternal {
+	if carla.Kind() != pec.KindExternal {
 		t.Errorf("without PEC: %+v", carla)
 	}
 	if anna.Awaited() || bruno.Awaited() || carla.Awaited() || !dario.Awaited() {
@@ -199,7 +202,7 @@ func TestMergeIsOrdered(t *testing.T) {
 			first := map[pec.EventKind]pec.Fact{pec.EventAccepted: o.Accepted, pec.EventRefused: o.Refused, pec.EventTaken: o.Taken,
 				pec.EventDelivered: o.Delivered,
 				pec.EventFailed:    o.Failed, pec.EventLate: o.Late}[kind]
-			if first != want || o.RecipientKind != pec.KindExternal {
+			if first != want || o.Listed != pec.KindExternal {
 				t.Fatalf("%s in the order %+v: %+v", kind, list, o)
 			}
 			if last := (pec.Fact{Known: true, Time: at.Add(time.Second), Code: "altro",
@@ -219,12 +222,38 @@ func TestEventsWithoutRecipient(t *testing.T) {
 		t.Errorf("one recipient: %+v", events)
 	}
 	m.Data.Recipients = append(m.Data.Recipients, pec.Recipient{Address: "bruno@beta.test"})
-	if events := m.Events(); events != nil {
+	if events := m.Events(); len(events) != 2 || !events[0].Unnamed || !events[1].Unnamed {
 		t.Errorf("two recipients: %+v", events)
 	}
 	m.Data.Delivery, m.Data.Identifier = "anna@beta.test", " "
 	if events := m.Events(); events != nil {
 		t.Errorf("no practice: %+v", events)
+	}
+}
+
+// TestLinkNames has ids around the longest that a link holds as it is: what is longer is found as well, under another name.
+func TestLinkNames(t *testing.T) {
+	id := func(n int) string { return strings.Repeat("x", n-len("@a.test")) + "@a.test" }
+	for _, c := range []struct {
+		name string
+		id   string
+		want string
+	}{
+		{"none", "", ""},
+		{"short", "1@a.test", "m:1@a.test"},
+		{"longest as it is", id(253), "m:" + id(253)},
+		{"one more", id(254), "m#" + fmt.Sprintf("%x", sha256.Sum256([]byte(id(254))))},
+		{"longest line", id(998), "m#" + fmt.Sprintf("%x", sha256.Sum256([]byte(id(998))))},
+	} {
+		got := pec.ClientLink(c.id)
+		if got != c.want || len(got) > pec.MaxLinkName {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	m, _ := read(t, []byte("X-Trasporto: posta-certificata\r\nMessage-ID: <"+id(254)+">\r\nX-Riferimento-Message-ID: <"+id(300)+">\r\n\r\n"))
+	want := []string{pec.IdentifierLink(id(254)), pec.ClientLink(id(300)), pec.ClientLink(id(254))}
+	if got := m.Links().Names(); !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
 	}
 }
 
@@ -236,6 +265,13 @@ func TestNormalAddress(t *testing.T) {
 		{"domain in ASCII", "anna@xn--citt-3na.test", "anna@città.test"},
 		{"domain that only looks encoded", "anna@xn--citt-3n.test", "anna@xn--citt-3n.test"},
 		{"two at signs", `"a@b"@xn--citt-3na.test`, `"a@b"@città.test`},
+		{"display name", "Anna Rossi <Anna@Beta.test>", "anna@beta.test"},
+		{"quoted display name", `"Rossi, Anna" <anna@beta.test>`, "anna@beta.test"},
+		{"comment", "anna@beta.test (Anna Rossi)", "anna@beta.test"},
+		{"display name and domain in ASCII", "Anna <anna@xn--citt-3na.test>", "anna@città.test"},
+		{"URI", "mailto:anna@beta.test", "anna@beta.test"},
+		{"URI with capitals", "MAILTO:Anna@beta.test", "anna@beta.test"},
+		{"two addresses", "a@b.test, c@d.test", "a@b.test, c@d.test"},
 		{"no domain", "Postmaster", "postmaster"},
 		{"no address", "a b", "a b"},
 		{"empty", "", ""},

@@ -1,25 +1,57 @@
 package pec
 
 import (
-	"encoding/xml"
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"time"
 
 	"copialettere/journal/part"
 )
 
-// Evidence is one evidence of a REM message (ETSI EN 319 522-3, or the older TS 102 640-2), with its values as they stand there.
-// A message may hold several. Which event stands for which PEC receipt is not settled: nothing is concluded from them.
+// Evidence is one evidence of a REM message (ETSI EN 319 522-3 and 319 532-3, AgID REM-Policy-IT; of the older TS 102 640-2 the event, its
+// time and the ids are read). Values are as they stand there, trimmed and at most 1 KiB each. A message may hold several.
 type Evidence struct {
-	Part              int    // index in the part table
-	Name              string // file name, decoded
-	Event             string // ERDSEventId or EventCode: a URI
-	Time              string // EventTime
-	Identifier        string // EvidenceIdentifier
-	MessageIdentifier string // MessageIdentifier
+	Part              int         // index in the part table
+	Name              string      // file name, decoded
+	Event             string      // ERDSEventId or EventCode: a URI; Equivalent tells what PEC calls it
+	Time              string      // EventTime as written
+	At                time.Time   // EventTime in UTC, to the second; zero where it could not be read, or has no zone
+	Submitted         string      // SubmissionTime as written
+	Identifier        string      // EvidenceIdentifier
+	MessageIdentifier string      // MessageIdentifier: names the transaction, as identificativo does
+	ClientIdentifier  string      // AppLayerIdentifier: the Message-ID that the sender's program had set
+	Issuer            string      // legal name of the provider that issued it
+	Sender            string      // address of the sender
+	Subject           string      // of the message
+	Reasons           []Reason    // at most 16
+	Recipients        []Recipient // of the message, in order; KindExternal for those that are reached outside of REM
+	RefersTo          []int       // which of the recipients it is about, counted from 1; empty where it does not say
+	Error             string      // why it is not whole; "" where it is
 }
+
+// Reason is why an event came about.
+type Reason struct {
+	Code    string   // URI
+	Details []string // such as "RD04", and a text; at most 8
+}
+
+const (
+	// maxEvidenceXML is how many bytes of one evidence are read. One recipient with its identity takes about 700.
+	maxEvidenceXML = 4 << 20
+	// maxEvidenceText is how many bytes of text are kept of all evidences of a message together.
+	maxEvidenceText = 256 << 10
+	// A text of no bytes costs some all the same.
+	textCost         = 16
+	maxReasons       = 16
+	maxDetails       = 8
+	maxEvidenceDepth = 64 // of elements in one another; a signature has a dozen
+	maxEvidencePlace = 4  // of the elements around a fact
+	legalNameSuffix  = "/LegalName"
+)
 
 // readREM looks for REM fields in the headers of the parts inside a part, and for evidences among the XML parts.
 func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents []int) {
@@ -42,66 +74,283 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 		return
 	}
 	m.Class = REM
+	room := maxEvidenceText
 	for _, i := range documents[:min(len(documents), maxEvidence)] {
 		p := &t.Parts[i]
-		if e, err := parseEvidence(xmlReader(r, p)); err == nil {
-			e.Part, e.Name = i, clip(p.Name())
-			m.Evidence = append(m.Evidence, e)
+		e, err := parseEvidence(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset(), &room)
+		if errors.Is(err, errNoEvidence) {
+			continue
 		}
+		if err != nil {
+			m.DataError = fmt.Sprintf("%.100s: %v", p.Name(), err)
+			continue
+		}
+		e.Part, e.Name = i, clip(p.Name())
+		if e.Error != "" {
+			m.DataError = fmt.Sprintf("%.100s: %s", p.Name(), e.Error)
+		}
+		m.Evidence = append(m.Evidence, e)
 	}
 }
 
 var errNoEvidence = errors.New("the root element is no evidence")
 
-// parseEvidence reads the fields of an evidence by their local names, at the top level of the document, since qualified and unqualified
-// ones occur. At most 256 KiB are read.
-func parseEvidence(r io.Reader) (Evidence, error) {
-	d := xml.NewDecoder(io.LimitReader(r, maxCertification))
-	d.Strict = false
-	d.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
-	var e Evidence
-	var slot *string
-	depth := 0
-	for {
-		token, err := d.RawToken()
-		switch {
-		case errors.Is(err, io.EOF) && e.Event != "":
-			return e, nil
-		case err != nil:
-			return Evidence{}, fmt.Errorf("read evidence: %w", err)
+// remEvidence is what is read of an evidence: the elements are those of EN 319 522-3, in Extensions of EN 319 532-3.
+var remEvidence = vocabulary{root: "Evidence", containers: map[string]string{"EventReasons": "Evidence", "EventReason": "EventReasons",
+	"EvidenceIssuerDetails": "Evidence", "SenderDetails": "Evidence", "RecipientDetails": "Evidence", "UserContentInfo": "Evidence",
+	"Extensions": "Evidence", "Extension": "Extensions", "GeneralEvidenceInfo": "Extension", "RelayEvidenceInfo": "Extension"},
+	facts: map[string]string{"ERDSEventId": "Evidence", "EventCode": "Evidence", "EventTime": "Evidence", "SubmissionTime": "Evidence",
+		"EvidenceIdentifier": "Evidence", "MessageIdentifier": "Evidence", "EvidenceRefersToRecipient": "Evidence", "Code": "EventReason",
+		"Details": "EventReason", "Identifier": "RecipientDetails", "AttributeValue": "Attribute", "AppLayerIdentifier": "UserContentInfo",
+		"Subject": "GeneralEvidenceInfo", "UntrustedPathToRecipient": "GeneralEvidenceInfo", "RelayEvidenceRefersTo": "RelayEvidenceInfo"}}
+
+// parseEvidence reads an evidence by the local names of its elements, since qualified and unqualified ones occur, and by their place. As with
+// daticert.xml, what is malformed in one fact costs no other; no entity is ever resolved, save the five of XML and references by number.
+// At most 4 MiB are read, and as much text is kept as room tells, which it lessens. What could be read before an error stays where it
+// names an event.
+func parseEvidence(r io.Reader, charset string, room *int) (Evidence, error) {
+	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxEvidenceXML + 1}
+	p := evidenceReader{room: room, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow), rules: &remEvidence}}
+	err := p.read()
+	switch {
+	case errors.Is(err, errNoEvidence):
+		return Evidence{}, err
+	case limited.N <= 0:
+		err = fmt.Errorf("over %d bytes", maxEvidenceXML)
+	case err == nil && len(p.path) > 0:
+		err = errors.New("cut short")
+	}
+	if p.e.Event == "" {
+		if err == nil {
+			err = errors.New("no event")
 		}
-		switch token := token.(type) {
-		case xml.StartElement:
-			depth++
-			slot = nil
-			switch {
-			case depth == 1 && !strings.Contains(token.Name.Local, "Evidence"):
-				return Evidence{}, errNoEvidence
-			case depth == 2:
-				slot = e.slot(token.Name.Local)
+		return Evidence{}, fmt.Errorf("read evidence: %w", err)
+	}
+	p.finish()
+	if err != nil {
+		p.e.Error = clip(err.Error())
+	}
+	return p.e, nil
+}
+
+// evidenceReader goes through an evidence.
+type evidenceReader struct {
+	in        markupReader
+	e         Evidence
+	room      *int
+	found     bool     // the root was seen
+	path      []string // local names of the open elements, outermost first; those with a fact as their text are not in it
+	legalName bool     // the Attribute under way is a legal name
+	untrusted []int    // recipients that are reached outside of REM, counted from 1
+}
+
+var errEvidenceRoom = errors.New("more text than is kept")
+
+// read goes from tag to tag up to the end of the root element.
+func (p *evidenceReader) read() error {
+	for {
+		t, err := p.in.next()
+		switch {
+		case errors.Is(err, io.EOF) && !p.found:
+			return errNoEvidence
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case t.end:
+			p.close(t.name)
+		case !p.found && !strings.Contains(t.name, remEvidence.root):
+			return errNoEvidence
+		default:
+			if err := p.open(t); err != nil {
+				return err
 			}
-		case xml.CharData:
-			if slot != nil {
-				set(slot, clip(strings.TrimSpace(string(token))))
-			}
-		case xml.EndElement:
-			depth--
-			slot = nil
+		}
+		if p.found && len(p.path) == 0 {
+			return nil
 		}
 	}
 }
 
-// slot returns where the text of an element goes, or nil.
-func (e *Evidence) slot(name string) *string {
-	switch name {
+// open takes a start tag, and the text of an element that is a fact.
+func (p *evidenceReader) open(t tag) error {
+	place := t.name
+	if len(p.path) > 1 && len(p.path) <= maxEvidencePlace {
+		place = strings.Join(p.path[1:], "/") + "/" + t.name
+	}
+	if p.found && remEvidence.facts[t.name] != "" && len(p.path) <= maxEvidencePlace && isEvidenceFact(place) {
+		if t.empty {
+			return nil
+		}
+		text, _, err := p.in.text(t.name)
+		if err != nil {
+			return err
+		}
+		return p.take(t, place, clipRunes(decodeText(text, true), maxValue))
+	}
+	p.found = true
+	switch {
+	case place == "EventReasons/EventReason" && len(p.e.Reasons) < maxReasons:
+		p.e.Reasons = append(p.e.Reasons, Reason{})
+	case t.name == "Attribute":
+		p.legalName = strings.HasSuffix(t.attribute("Name"), legalNameSuffix)
+	}
+	if !t.empty && len(p.path) < maxEvidenceDepth {
+		p.path = append(p.path, t.name)
+	}
+	return nil
+}
+
+// close ends an element, and those inside it that were left open. An end without a beginning is nothing.
+func (p *evidenceReader) close(name string) {
+	for k := len(p.path) - 1; k >= 0; k-- {
+		if p.path[k] == name {
+			p.path = p.path[:k]
+			return
+		}
+	}
+}
+
+// The places of the facts, without the root, besides those of slot.
+const (
+	placeCode      = "EventReasons/EventReason/Code"
+	placeDetails   = "EventReasons/EventReason/Details"
+	placeSender    = "SenderDetails/Identifier"
+	placeRecipient = "RecipientDetails/Identifier"
+	placeIssuer    = "EvidenceIssuerDetails/Identity/Attribute/AttributeValue"
+	placeRefersTo  = "EvidenceRefersToRecipient"
+	placeRelayedTo = "Extensions/Extension/RelayEvidenceInfo/RelayEvidenceRefersTo"
+	placeUntrusted = "Extensions/Extension/GeneralEvidenceInfo/UntrustedPathToRecipient"
+)
+
+// isEvidenceFact reports whether a fact stands at a place.
+func isEvidenceFact(place string) bool {
+	switch place {
+	case placeCode, placeDetails, placeSender, placeRecipient, placeIssuer, placeRefersTo, placeRelayedTo, placeUntrusted:
+		return true
+	}
+	var e Evidence
+	return e.slot(place) != nil
+}
+
+// take takes the text of a fact.
+func (p *evidenceReader) take(t tag, place, text string) error {
+	if text == "" {
+		return nil
+	}
+	slot := p.e.slot(place)
+	switch place {
+	case placeCode, placeDetails:
+		return p.reason(place, text)
+	case placeSender:
+		if isMail(t, text) {
+			slot = &p.e.Sender
+		}
+	case placeIssuer:
+		if p.legalName {
+			slot = &p.e.Issuer
+		}
+	case placeRecipient:
+		if !isMail(t, text) {
+			return nil
+		}
+		if err := p.spend(text); err != nil {
+			return err
+		}
+		p.e.Recipients = append(p.e.Recipients, Recipient{Address: text, Kind: KindCertified})
+	case placeRefersTo, placeRelayedTo:
+		return p.number(&p.e.RefersTo, text)
+	case placeUntrusted:
+		return p.number(&p.untrusted, text)
+	}
+	if slot == nil || *slot != "" {
+		return nil
+	}
+	if err := p.spend(text); err != nil {
+		return err
+	}
+	*slot = text
+	return nil
+}
+
+// isMail reports whether an Identifier is a mail address.
+func isMail(t tag, text string) bool {
+	scheme := t.attribute("IdentifierSchemeName")
+	return (scheme == "" || equalFold(scheme, "mailto")) && strings.Contains(text, "@")
+}
+
+// slot returns where the text of an element goes that may stand once, or nil.
+func (e *Evidence) slot(place string) *string {
+	switch place {
 	case "ERDSEventId", "EventCode":
 		return &e.Event
 	case "EventTime":
 		return &e.Time
+	case "SubmissionTime":
+		return &e.Submitted
 	case "EvidenceIdentifier":
 		return &e.Identifier
 	case "MessageIdentifier":
 		return &e.MessageIdentifier
+	case "UserContentInfo/AppLayerIdentifier":
+		return &e.ClientIdentifier
+	case "Extensions/Extension/GeneralEvidenceInfo/Subject":
+		return &e.Subject
 	}
 	return nil
 }
+
+func (p *evidenceReader) reason(place, text string) error {
+	if len(p.e.Reasons) == 0 {
+		return nil
+	}
+	r := &p.e.Reasons[len(p.e.Reasons)-1]
+	if place == placeCode && r.Code != "" || place == placeDetails && len(r.Details) == maxDetails {
+		return nil
+	}
+	if err := p.spend(text); err != nil {
+		return err
+	}
+	if place == placeCode {
+		r.Code = text
+	} else {
+		r.Details = append(r.Details, text)
+	}
+	return nil
+}
+
+// number adds one that counts a recipient.
+func (p *evidenceReader) number(list *[]int, text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxEvidenceText {
+		return nil
+	}
+	if err := p.spend(""); err != nil {
+		return err
+	}
+	*list = append(*list, n)
+	return nil
+}
+
+// spend counts what is kept.
+func (p *evidenceReader) spend(text string) error {
+	if *p.room -= len(text) + textCost; *p.room < 0 {
+		return errEvidenceRoom
+	}
+	return nil
+}
+
+// finish reads the time, and marks the recipients outside of REM. Without a zone there is no time.
+func (p *evidenceReader) finish() {
+	if t, err := time.Parse(time.RFC3339, strings.ToUpper(p.e.Time)); err == nil {
+		p.e.At = t.UTC().Truncate(time.Second)
+	}
+	for _, n := range p.untrusted {
+		if n <= len(p.e.Recipients) {
+			p.e.Recipients[n-1].Kind = KindExternal
+		}
+	}
+}
+
+// messageID returns the id of the transaction as it is compared.
+func (e *Evidence) messageID() string { return part.MessageID(e.MessageIdentifier) }

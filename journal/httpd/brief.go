@@ -1,0 +1,99 @@
+package httpd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"copialettere/journal"
+	"copialettere/policy/pec"
+)
+
+// BriefPart is something in a sent message, or in its brief receipt, on which the two do not agree.
+type BriefPart struct {
+	Part        string `json:"part,omitempty"`         // number in the sent message, as "2" or "2.1"; absent where it has no such part
+	ReceiptPart string `json:"receipt_part,omitempty"` // number in the message that the receipt encloses; absent where that has no such part
+	Name        string `json:"name,omitempty"`         // of the file
+	Field       string `json:"field,omitempty"`        // of the header, where that is what differs
+	Result      string `json:"result"`                 // as Brief of the recipient
+}
+
+// maxBriefParts is how many parts that do not agree are told of one receipt.
+const maxBriefParts = 100
+
+// checkBrief compares the brief receipts of a practice with the message that was sent.
+func (a *admin) checkBrief(ctx context.Context, p *practiceGroup, v *PracticeView) error {
+	for i := range v.Recipients {
+		o := &v.Recipients[i]
+		ref, found := p.brief[o.Address]
+		if !found {
+			continue
+		}
+		result, parts, err := a.briefResult(ctx, ref, p.sent)
+		if errors.Is(err, journal.ErrNotFound) {
+			continue // deleted since it was listed
+		}
+		if err != nil {
+			return err
+		}
+		o.Brief, o.BriefParts = string(result), parts
+	}
+	return nil
+}
+
+// briefResult is what a brief receipt proves in all, and the parts on which it does not agree.
+func (a *admin) briefResult(ctx context.Context, ref journal.Ref, mail *sentMail) (pec.HashResult, []BriefPart, error) {
+	if mail == nil {
+		return pec.HashNoOriginal, nil, nil
+	}
+	entry, err := a.b.Journal.Entry(ctx, ref)
+	if err != nil {
+		return "", nil, err
+	}
+	sent, err := a.b.Journal.Entry(ctx, mail.ref)
+	if err != nil {
+		return "", nil, err
+	}
+	var record pec.Record
+	if err := record.UnmarshalBinary(entry.Certification); err != nil {
+		return "", nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
+	}
+	if record.Message.Postacert < 0 {
+		// A brief receipt that encloses nothing proves nothing.
+		return pec.HashMismatch, nil, nil
+	}
+	receipt, err := a.b.Journal.Body(ctx, entry)
+	if err != nil {
+		return "", nil, err
+	}
+	inner, table, err := pec.Enclosed(receipt, &entry.Parts, record.Message.Postacert)
+	switch {
+	case errors.Is(err, pec.ErrEnclosed):
+		return pec.HashMismatch, nil, nil
+	case err != nil:
+		return "", nil, fmt.Errorf("open brief receipt: %w", err)
+	}
+	original, err := a.b.Journal.Body(ctx, sent)
+	if err != nil {
+		return "", nil, err
+	}
+	checks, err := pec.BriefHashes(inner, table, original, &sent.Parts)
+	if err != nil {
+		return "", nil, fmt.Errorf("compare brief receipt: %w", err)
+	}
+	var parts []BriefPart
+	for _, c := range checks {
+		if c.Result == pec.HashMatch || len(parts) == maxBriefParts {
+			continue
+		}
+		v := BriefPart{Name: c.Name, Field: c.Field, Result: string(c.Result)}
+		if c.Original >= 0 && c.Field == "" {
+			v.Part = sent.Parts.Number(c.Original)
+		}
+		if c.Part >= 0 && c.Field == "" {
+			v.ReceiptPart = table.Number(c.Part)
+		}
+		parts = append(parts, v)
+	}
+	return pec.WorstHash(checks), parts, nil
+}

@@ -1,0 +1,90 @@
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"copialettere/journal"
+	"copialettere/policy/pec"
+)
+
+// confirm looks whether a guess is more than that: a complete delivery receipt encloses the message, and its text is that of the one that was
+// found. Where it is not, the guess stays one: an access point may have changed the message.
+func (a *admin) confirm(ctx context.Context, p *practiceGroup) error {
+	if p.by != pec.MatchGuess || p.complete == nil {
+		return nil
+	}
+	same, err := a.sameText(ctx, *p.complete, p.sent.ref)
+	switch {
+	case errors.Is(err, journal.ErrNotFound): // deleted since it was listed
+		return nil
+	case err != nil:
+		return fmt.Errorf("compare complete receipt: %w", err)
+	case same:
+		p.by = pec.MatchContent
+	}
+	return nil
+}
+
+// sameText reports whether a receipt encloses a message whose body, all that is below its header, is that of a sent one.
+func (a *admin) sameText(ctx context.Context, receipt, sent journal.Ref) (bool, error) {
+	entry, err := a.b.Journal.Entry(ctx, receipt)
+	if err != nil {
+		return false, err
+	}
+	original, err := a.b.Journal.Entry(ctx, sent)
+	if err != nil {
+		return false, err
+	}
+	var record pec.Record
+	if err := record.UnmarshalBinary(entry.Certification); err != nil || record.Message.Postacert < 0 {
+		return false, err
+	}
+	body, err := a.b.Journal.Body(ctx, entry)
+	if err != nil {
+		return false, err
+	}
+	inner, table, err := pec.Enclosed(body, &entry.Parts, record.Message.Postacert)
+	if errors.Is(err, pec.ErrEnclosed) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	whole, err := a.b.Journal.Body(ctx, original)
+	if err != nil {
+		return false, err
+	}
+	if len(table.Parts) == 0 || len(original.Parts.Parts) == 0 {
+		return false, nil
+	}
+	one, other := table.Parts[0].Body, original.Parts.Parts[0].Body
+	if inner.Size()-one != original.Size-other {
+		return false, nil
+	}
+	return sameBytes(io.NewSectionReader(inner, one, inner.Size()-one), io.NewSectionReader(whole, other, original.Size-other))
+}
+
+// sameBytes reports whether two readers of one length yield the same.
+func sameBytes(a, b io.Reader) (bool, error) {
+	const block = 64 << 10
+	one, other := make([]byte, block), make([]byte, block)
+	for {
+		n, err := io.ReadFull(a, one)
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return false, err
+		}
+		if _, err := io.ReadFull(b, other[:n]); err != nil {
+			return false, err
+		}
+		if !bytes.Equal(one[:n], other[:n]) {
+			return false, nil
+		}
+		if err != nil {
+			return true, nil
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package httpd
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/part"
+	"copialettere/policy/pec"
+)
+
+// practiceGroups gathers the messages of practices.
+type practiceGroups struct {
+	byID  map[string]*practiceGroup // by the provider's id
+	order []*practiceGroup          // as they were first met
+	mails []sentMail                // in their order
+	sent  []pec.Sent                // the same, for the search
+}
+
+// practiceGroup is one practice, or a sent message that has none.
+type practiceGroup struct {
+	pec.Practice               // what believed receipts say
+	claimed      *pec.Practice // what the others say, while none is believed; it leads to the sent message, and counts for nothing else
+	receipts     []PracticeReceipt
+	brief        map[string]journal.Ref // brief delivery receipts by recipient
+	complete     *journal.Ref           // a complete one
+	sent         *sentMail              // nil when it is not archived
+	by           pec.Match
+	others       []string // recipients of the sent message of which no practice tells
+}
+
+// sentMail is what a practice shows of the sent message.
+type sentMail struct {
+	ref       journal.Ref
+	time      time.Time
+	subject   string
+	messageID string
+	certified bool // at least one recipient has PEC
+}
+
+func (g *practiceGroups) add(e *journal.Entry) error {
+	if e.Direction == journal.Sent {
+		g.addSent(e)
+		return nil
+	}
+	if len(e.Certification) == 0 {
+		return nil
+	}
+	var c pec.Record
+	if err := c.UnmarshalBinary(e.Certification); err != nil {
+		return fmt.Errorf("%s %s %d: %w: %w", e.Mailbox, e.FolderName(), e.UID, journal.ErrDamaged, err)
+	}
+	events := c.Message.Events()
+	if len(events) == 0 {
+		return nil
+	}
+	receipt := receiptView(e, &c.Message)
+	receipt.NotBelieved = notBelieved(e, &c)
+	seen := ""
+	for _, event := range events { // those of one practice follow one another
+		p := g.group(event.Identifier)
+		if event.Identifier != seen {
+			seen = event.Identifier
+			p.apply(&c.Message, receipt)
+		}
+		switch {
+		case receipt.NotBelieved != "" || event.Kind != pec.EventDelivered:
+		case event.Detail == pec.ReceiptBrief && !event.Unnamed:
+			p.brief[event.Recipient] = e.Ref
+		case event.Detail == pec.ReceiptComplete && p.complete == nil:
+			ref := e.Ref
+			p.complete = &ref
+		}
+	}
+	return nil
+}
+
+// group returns the practice of an id, a new one where it is not known yet.
+func (g *practiceGroups) group(identifier string) *practiceGroup {
+	p := g.byID[identifier]
+	if p == nil {
+		p = &practiceGroup{Practice: pec.Practice{Identifier: identifier}, brief: make(map[string]journal.Ref)}
+		g.byID[identifier] = p
+		g.order = append(g.order, p)
+	}
+	return p
+}
+
+// apply adds what a receipt says.
+func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
+	p.receipts = append(p.receipts, receipt)
+	if receipt.NotBelieved == "" {
+		p.Apply(m)
+		return
+	}
+	if p.claimed == nil {
+		p.claimed = &pec.Practice{Identifier: p.Identifier}
+	}
+	p.claimed.Apply(m)
+}
+
+func (g *practiceGroups) addSent(e *journal.Entry) {
+	subject := part.Decode(e.Subject)
+	s := pec.Sent{Own: pec.ClientLink(part.MessageID(e.MessageID)), Sender: e.MailFrom, Recipients: e.Recipients, Subject: subject, Time: e.Time}
+	for _, link := range e.Links {
+		if link != s.Own && strings.HasPrefix(link, "m") {
+			s.Client = link
+		}
+	}
+	g.sent = append(g.sent, s)
+	g.mails = append(g.mails, sentMail{ref: e.Ref, time: e.Time, subject: subject, messageID: part.MessageID(e.MessageID),
+		certified: e.SentTo == "certified"})
+}
+
+// receiptView describes a receipt, save whether it is believed.
+func receiptView(e *journal.Entry, m *pec.Message) PracticeReceipt {
+	v := PracticeReceipt{Class: string(pec.REM), Folder: e.FolderName(), UID: e.UID, Time: e.Time}
+	if m.Data != nil {
+		v.Class = string(m.Data.Class())
+	}
+	for i := range m.Evidence {
+		one := &m.Evidence[i]
+		v.Events = append(v.Events, one.EventName())
+		if class := one.Equivalent(); class != pec.Ordinary && v.Equivalent == "" {
+			v.Equivalent = string(class)
+		}
+	}
+	return v
+}
+
+// notBelieved returns why a receipt does not count; "" where it does. The class was decided at its arrival.
+func notBelieved(e *journal.Entry, c *pec.Record) string {
+	switch {
+	case e.Class != string(pec.Ordinary):
+		return ""
+	case c.Signature.Result == pec.ResultVerified:
+		return "its header names no receipt"
+	case c.Signature.Reason != "":
+		return fmt.Sprintf("signature %s: %s", c.Signature.Result, c.Signature.Reason)
+	}
+	return fmt.Sprintf("signature %s", cmp.Or(c.Signature.Result, pec.ResultUnsigned))
+}
+
+// join finds the sent message of each practice, and adds the sent messages without one.
+func (g *practiceGroups) join() []*practiceGroup {
+	var believed, others []*practiceGroup
+	var practices, claims []*pec.Practice
+	for _, p := range g.order {
+		if p.States != nil {
+			believed, practices = append(believed, p), append(practices, &p.Practice)
+		} else {
+			others, claims = append(others, p), append(claims, p.claimed)
+		}
+	}
+	groups := make([][]*practiceGroup, len(g.mails)) // of each sent message
+	for i, m := range pec.MatchSent(practices, g.sent) {
+		if m.Sent >= 0 {
+			believed[i].sent, believed[i].by = &g.mails[m.Sent], m.By
+			groups[m.Sent] = append(groups[m.Sent], believed[i])
+		}
+	}
+	// What nobody believes takes no message from a practice, and guesses nothing.
+	for i, m := range pec.MatchSent(claims, g.sent) {
+		if m.Sent >= 0 && m.By != pec.MatchGuess {
+			others[i].sent, others[i].by = &g.mails[m.Sent], m.By
+		}
+	}
+	list := g.order
+	for i := range g.mails {
+		if len(groups[i]) == 0 {
+			p := &practiceGroup{sent: &g.mails[i]}
+			list, groups[i] = append(list, p), append(groups[i], p)
+		}
+		groups[i][0].others = withoutStates(g.sent[i].Recipients, groups[i])
+	}
+	return list
+}
+
+// withoutStates returns the recipients of which none of the practices tells.
+func withoutStates(recipients []string, groups []*practiceGroup) []string {
+	seen := make(map[string]bool, len(recipients))
+	for _, p := range groups {
+		for key := range p.States {
+			seen[key.Recipient] = true
+		}
+	}
+	var list []string
+	for _, address := range recipients {
+		if address = pec.NormalAddress(address); !seen[address] {
+			seen[address] = true
+			list = append(list, address)
+		}
+	}
+	return list
+}
+
+// wanted reports whether a practice is asked for: with a UID, those of a sent message that has it; without, all but the sent messages that no
+// receipt is expected of.
+func (p *practiceGroup) wanted(uid uint32) bool {
+	if uid != 0 {
+		return p.sent != nil && p.sent.ref.UID == uid
+	}
+	return len(p.receipts) > 0 || p.sent.certified
+}
+
+// view describes a practice.
+func (p *practiceGroup) view(now time.Time) *PracticeView {
+	v := &PracticeView{Identifier: p.Identifier, MessageID: p.Client, Subject: p.Subject, Recipients: []PracticeOutcome{},
+		Receipts: append([]PracticeReceipt{}, p.receipts...)}
+	if p.claimed != nil && p.States == nil {
+		v.MessageID, v.Subject = p.claimed.Client, p.claimed.Subject
+	}
+	since := p.Time()
+	for _, r := range p.receipts {
+		if since.IsZero() && r.NotBelieved == "" {
+			since = r.Time
+		}
+	}
+	if s := p.sent; s != nil {
+		v.Folder, v.UID, v.Time, v.Subject, since = s.ref.FolderName(), s.ref.UID, &s.time, s.subject, s.time
+		v.MessageID, v.LinkedBy = cmp.Or(v.MessageID, s.messageID), p.by
+	}
+	for key, o := range p.States {
+		v.Recipients = append(v.Recipients, outcomeView(key.Recipient, o, since, now))
+	}
+	for _, address := range p.others {
+		v.Recipients = append(v.Recipients, PracticeOutcome{Address: address})
+	}
+	slices.SortFunc(v.Recipients, func(a, b PracticeOutcome) int { return cmp.Compare(a.Address, b.Address) })
+	return v
+}

@@ -1,0 +1,293 @@
+package pec
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"net/mail"
+	"slices"
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+
+	"copialettere/journal/part"
+)
+
+// partContent is what a comparison needs to know of a part.
+type partContent struct {
+	kind  string   // media type
+	names []string // file names that it may have; those of a receipt also without .hash
+	exact [sha256.Size]byte
+	text  [sha256.Size]byte // over lines that end in LF, in UTF-8; without the line ends at the end
+	lines bool              // it is compared as text
+
+	hash     *[sha1.Size]byte           // of a part of a receipt: the hash that is all its content, or nil
+	readings map[[sha1.Size]byte]string // of a part of the original: every hash that may stand for it
+}
+
+// readContent reads a part of a receipt or of an original.
+func readContent(r io.ReaderAt, p *part.Part, receipt bool) (partContent, error) {
+	c := partContent{kind: p.Type, names: fileNames(p, receipt)}
+	text := strings.HasPrefix(p.Type, "text/")
+	c.lines = text || p.Encoding() != "base64"
+
+	exact, head := sha256.New(), &headWriter{}
+	decoded, encoded := newLineHash(sha1.New), newLineHash(sha1.New)
+	whole := sha1.New()
+	content := io.MultiWriter(exact, head)
+	if !receipt {
+		content = io.MultiWriter(exact, whole, decoded)
+		// The decoder may stop before the end of the body: hence a pass for each.
+		if _, err := io.Copy(encoded, bodyReader(r, p)); err != nil {
+			return c, err
+		}
+	}
+	if _, err := io.Copy(content, part.ContentDecoder(*p, bodyReader(r, p))); err != nil {
+		return c, err
+	}
+	exact.Sum(c.exact[:0])
+	if c.lines {
+		lines := newLineHash(sha256.New)
+		if _, err := io.Copy(lines, part.Decoder(*p, bodyReader(r, p))); err != nil {
+			return c, err
+		}
+		lines.lf.Sum(c.text[:0])
+	}
+	if receipt {
+		c.hash = head.hash()
+		return c, nil
+	}
+	c.readings = make(map[[sha1.Size]byte]string)
+	c.reading(whole, "decoded")
+	encoded.readings("encoded", p.Encoding() == "base64", c.reading)
+	if text {
+		decoded.readings("text", false, c.reading)
+	}
+	return c, nil
+}
+
+// reading keeps a hash that may stand for the part.
+func (c *partContent) reading(h hash.Hash, name string) {
+	var sum [sha1.Size]byte
+	h.Sum(sum[:0])
+	if _, ok := c.readings[sum]; !ok {
+		c.readings[sum] = name
+	}
+}
+
+// agrees returns the reading in which a part of a receipt stands for one of the original, or "".
+func (c *partContent) agrees(original *partContent) string {
+	switch {
+	case c.kind == original.kind && (c.exact == original.exact || c.lines && original.lines && c.text == original.text):
+		return "equal"
+	case c.hash != nil:
+		return original.readings[*c.hash]
+	}
+	return ""
+}
+
+// mayBe reports whether a part of a receipt may stand for one of the original by its name. One without a name may stand for any.
+func (c *partContent) mayBe(original *partContent) bool {
+	return len(c.names) == 0 || len(original.names) == 0 ||
+		slices.ContainsFunc(c.names, func(name string) bool { return slices.Contains(original.names, name) })
+}
+
+// fileNames returns the names that a part has: filename and name may differ, and in a receipt .hash may stand behind either.
+func fileNames(p *part.Part, receipt bool) []string {
+	var list []string
+	for _, field := range []struct{ value, parameter string }{{p.Disposition, "filename"}, {p.ContentType, "name"}} {
+		_, params := part.Params(field.value)
+		name := strings.TrimSpace(norm.NFC.String(part.Decode(params[field.parameter])))
+		if name == "" {
+			continue
+		}
+		list = append(list, name)
+		if bare := withoutSuffix(name); receipt && bare != name && bare != "" {
+			list = append(list, bare)
+		}
+	}
+	return list
+}
+
+// withoutSuffix returns the name of the part that a part named NAME.hash stands for.
+func withoutSuffix(name string) string {
+	if n := len(name) - len(hashSuffix); n >= 0 && strings.EqualFold(name[n:], hashSuffix) {
+		return strings.TrimSpace(name[:n])
+	}
+	return name
+}
+
+// headWriter keeps the beginning of what is written.
+type headWriter struct {
+	head []byte
+	more bool
+}
+
+func (w *headWriter) Write(p []byte) (int, error) {
+	n := min(len(p), maxHashFile-len(w.head))
+	w.head, w.more = append(w.head, p[:n]...), w.more || n < len(p)
+	return len(p), nil
+}
+
+// hash returns the SHA-1 in hexadecimal digits that is all that was written, but for white space around it, or nil.
+func (w *headWriter) hash() *[sha1.Size]byte {
+	value := bytes.TrimSpace(bytes.TrimPrefix(w.head, []byte("\xef\xbb\xbf")))
+	var sum [sha1.Size]byte
+	if len(value) != hex.EncodedLen(len(sum)) || w.more {
+		return nil
+	}
+	if _, err := hex.Decode(sum[:], value); err != nil {
+		return nil
+	}
+	return &sum
+}
+
+// lineHash digests lines in three forms: with CRLF, with LF, and without line breaks. Line breaks at the end wait for what follows.
+type lineHash struct {
+	crlf, lf, joined hash.Hash
+	breaks           int // line breaks not digested yet
+	cr               bool
+}
+
+func newLineHash(h func() hash.Hash) *lineHash { return &lineHash{crlf: h(), lf: h(), joined: h()} }
+
+// Write never fails.
+func (l *lineHash) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		if l.cr {
+			l.cr = false
+			if p[0] != '\n' {
+				l.line([]byte("\r"))
+			}
+		}
+		switch i := bytes.IndexAny(p, "\r\n"); {
+		case i < 0:
+			l.line(p)
+			return n, nil
+		case i > 0:
+			l.line(p[:i])
+			p = p[i:]
+		case p[0] == '\r':
+			l.cr, p = true, p[1:]
+		default:
+			l.breaks, p = l.breaks+1, p[1:]
+		}
+	}
+	return n, nil
+}
+
+// line digests bytes without line breaks.
+func (l *lineHash) line(b []byte) {
+	l.end(l.breaks)
+	l.breaks = 0
+	l.crlf.Write(b)
+	l.lf.Write(b)
+	l.joined.Write(b)
+}
+
+// end digests line breaks.
+func (l *lineHash) end(breaks int) {
+	const block = 64
+	for ; breaks > 0; breaks -= block {
+		n := min(breaks, block)
+		l.crlf.Write(bytes.Repeat([]byte("\r\n"), n))
+		l.lf.Write(bytes.Repeat([]byte("\n"), n))
+	}
+}
+
+// readings hands out the hashes of all forms: with the line breaks at the end as they are, with one more (that before a delimiter belongs
+// to it, RFC 2046 5.1.1), with none and with one; joined says that without any counts as well. It ends the digest.
+func (l *lineHash) readings(name string, joined bool, add func(hash.Hash, string)) {
+	if l.cr {
+		l.line([]byte("\r"))
+	}
+	done := 0
+	for _, n := range slices.Compact(slices.Sorted(slices.Values([]int{0, 1, l.breaks, l.breaks + 1}))) {
+		l.end(n - done)
+		done = n
+		switch n {
+		case l.breaks:
+			add(l.crlf, name)
+		case l.breaks + 1:
+			add(l.crlf, name+", with its last line end")
+		default:
+			add(l.crlf, name+", without the line ends at its end")
+		}
+		add(l.lf, name+", with LF")
+	}
+	if joined {
+		add(l.joined, name+", without line breaks")
+	}
+}
+
+// header compares the fields of the message itself that an access point leaves as they are.
+func (c *hashComparison) header() error {
+	ours, err := headerOf(c.receipt, &c.receiptTable.Parts[0])
+	if err != nil {
+		return fmt.Errorf("read receipt: %w", err)
+	}
+	theirs, err := headerOf(c.original, &c.originalTable.Parts[0])
+	if err != nil {
+		return fmt.Errorf("read original: %w", err)
+	}
+	for _, name := range []string{"From", "To", "Cc", "Subject", "Date"} {
+		have, want := part.Value(ours, name), part.Value(theirs, name)
+		// Mail programs leave fields out that an MTA adds.
+		if want == "" && name != "Subject" || sameField(name, have, want) {
+			continue
+		}
+		c.checks = append(c.checks, HashCheck{Field: name, Result: HashMismatch})
+	}
+	return nil
+}
+
+// sameField reports whether two values of a field say the same.
+func sameField(name, have, want string) bool {
+	switch name {
+	case "From", "To", "Cc":
+		if a, b := addressesOf(have), addressesOf(want); len(a) > 0 && len(b) > 0 {
+			return slices.Equal(a, b)
+		}
+	case "Date":
+		a, errA := mail.ParseDate(have)
+		b, errB := mail.ParseDate(want)
+		if errA == nil && errB == nil {
+			return a.Equal(b)
+		}
+	}
+	plain := func(value string) string {
+		return norm.NFC.String(strings.Join(strings.Fields(part.Decode(value)), " "))
+	}
+	return plain(have) == plain(want)
+}
+
+func addressesOf(value string) []string {
+	var list []string
+	for _, a := range part.Addresses(value) {
+		list = append(list, NormalAddress(a.Mailbox()))
+	}
+	return list
+}
+
+// sameHeader reports whether two attached messages have the same header.
+func (c *hashComparison) sameHeader(i, j int) (bool, error) {
+	ours, err := headerOf(c.receipt, &c.receiptTable.Parts[i])
+	if err != nil {
+		return false, fmt.Errorf("read receipt: %w", err)
+	}
+	theirs, err := headerOf(c.original, &c.originalTable.Parts[j])
+	if err != nil {
+		return false, fmt.Errorf("read original: %w", err)
+	}
+	return len(ours) < maxSameField && bytes.Equal(ours, theirs), nil
+}
+
+// headerOf returns the header of a part, cut where it is longer than what is compared.
+func headerOf(r io.ReaderAt, p *part.Part) ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(r, p.Header, min(p.Body-p.Header, maxSameField)))
+}

@@ -1,0 +1,316 @@
+package pec
+
+import (
+	"slices"
+	"time"
+)
+
+// Sent is what the search for the sent message of a practice goes by.
+type Sent struct {
+	Own        string    // ClientLink of its Message-ID; "" where the sender's program set none
+	Client     string    // ClientLink of the former one, where the access point had rewritten the message before
+	Sender     string    // of the envelope
+	Recipients []string  // of the envelope
+	Subject    string    // decoded
+	Time       time.Time // when it was archived
+}
+
+// Match says by what a practice was found to belong to a sent message. The values are an interface that others script against.
+type Match string
+
+// The ways. All but the last two rest on ids; MatchGuess is none but that, since nothing in the receipts names the message.
+const (
+	MatchNone       Match = ""
+	MatchIdentifier Match = "identifier" // the message bears the provider's id
+	MatchMessageID  Match = "message-id" // the receipts name its Message-ID, and no other sent message has it
+	// MatchRecipients and MatchSubject: several sent messages have the Message-ID that the receipts name; this one alone went to the recipients
+	// that they list, or has their subject.
+	MatchRecipients Match = "message-id, recipients"
+	MatchSubject    Match = "message-id, subject"
+	// MatchContent is a guess that the content bears out: a complete delivery receipt encloses the text of the message. MatchSent does not look
+	// at it.
+	MatchContent Match = "content"
+	// MatchGuess: sender, recipients, subject and time fit; no id tells it. Or: several messages fit that have the Message-ID, and this is the
+	// last one before the acceptance.
+	MatchGuess Match = "guess"
+)
+
+const (
+	// guessAfter is how long after sending the event of a practice may be that is linked by guess: a day for the message to reach the access
+	// point, and a day until it is delivered (RFC 6109 3.1.6).
+	guessAfter = 48 * time.Hour
+	// maxCandidates bounds the sent messages with one Message-ID, or with one subject in that time, that are compared with a practice: the last
+	// ones before it.
+	maxCandidates = 100
+	// guessBefore is by how much the clocks of provider and archive may differ.
+	guessBefore = 10 * time.Minute
+)
+
+// Practice is what the receipts with one provider's id say together. The zero value with an Identifier is one without receipts.
+type Practice struct {
+	Identifier string
+	Client     string // Message-ID that the sender's program had set; "" where no receipt names one
+	Sender     string // as NormalAddress
+	Subject    string
+	States     States      // one Key for each recipient of which a receipt tells
+	Listed     []string    // the recipients that receipts list, as NormalAddress, sorted
+	last       []Recipient // that the last receipt listed: most list the same
+	accepted   time.Time   // of the acceptance or refusal
+	first      time.Time   // of the first event
+}
+
+// Time returns when the access point took or refused the message, or else when the first of the other events was; zero where receipts have no
+// time.
+func (p *Practice) Time() time.Time {
+	if p.accepted.IsZero() {
+		return p.first
+	}
+	return p.accepted
+}
+
+// Apply adds what a message with events of this practice says. The result does not depend on the order.
+func (p *Practice) Apply(m *Message) {
+	links := m.Links()
+	p.Client = firstOf(p.Client, links.Client)
+	sender, subject, recipients := m.listed()
+	p.Sender, p.Subject = firstOf(p.Sender, NormalAddress(sender)), firstOf(p.Subject, subject)
+	if slices.Equal(recipients, p.last) {
+		recipients = nil
+	} else {
+		p.last = recipients
+	}
+	for _, r := range recipients {
+		address := NormalAddress(r.Address)
+		if i, found := slices.BinarySearch(p.Listed, address); !found {
+			p.Listed = slices.Insert(p.Listed, i, address)
+		}
+	}
+	if p.States == nil {
+		p.States = make(States)
+	}
+	for _, e := range m.Events() {
+		if e.Identifier != p.Identifier {
+			continue
+		}
+		p.States[e.Key] = p.States[e.Key].Merge(e)
+		if e.Kind == EventAccepted || e.Kind == EventRefused {
+			p.accepted = earlierTime(p.accepted, e.Time)
+		}
+		p.first = earlierTime(p.first, e.Time)
+	}
+}
+
+// earlierTime returns the earlier of two times, of those that are known.
+func earlierTime(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// firstOf returns the value that comes first in the order of texts, of those that are not empty, so that the order of receipts does not matter.
+func firstOf(a, b string) string {
+	if a == "" || b != "" && b < a {
+		return b
+	}
+	return a
+}
+
+// listed returns what a receipt says of the message that it is about.
+func (m *Message) listed() (sender, subject string, recipients []Recipient) {
+	if m.Data != nil {
+		return m.Data.Sender, m.Data.Subject, m.Data.Recipients
+	}
+	for i := range m.Evidence {
+		e := &m.Evidence[i]
+		sender, subject = firstOf(sender, e.Sender), firstOf(subject, e.Subject)
+		recipients = append(recipients, e.Recipients...)
+	}
+	return sender, subject, recipients
+}
+
+// Matched is the sent message of a practice.
+type Matched struct {
+	Sent int // index in the list; -1 for none
+	By   Match
+}
+
+// MatchSent finds the sent message of each practice, as far as the lists tell. Several practices may have one message: an MTA hands one with many
+// recipients on in several transactions, and each gets an id from the provider. The result does not depend on the order of the
+// lists, save where two sent messages have the same time.
+func MatchSent(practices []*Practice, sent []Sent) []Matched {
+	m := newMatcher(sent)
+	result := make([]Matched, len(practices))
+	var open []int // those that ids do not settle, the last one first
+	for i, p := range practices {
+		if result[i] = m.byID(p); result[i].Sent < 0 {
+			open = append(open, i)
+		} else {
+			m.take(p, result[i].Sent)
+		}
+	}
+	slices.SortStableFunc(open, func(a, b int) int { return practices[b].Time().Compare(practices[a].Time()) })
+	for _, i := range open {
+		if result[i] = m.guess(practices[i]); result[i].Sent >= 0 {
+			m.take(practices[i], result[i].Sent)
+		}
+	}
+	return result
+}
+
+// matcher looks for sent messages. Its lists are in the order of time.
+type matcher struct {
+	sent      []Sent
+	subjects  []string         // of the sent messages, as bareSubject
+	normal    [][]string       // their recipients as NormalAddress, sorted; nil until somebody asks
+	byOwn     map[string][]int // by Message-ID
+	byClient  map[string][]int // by former Message-ID
+	bySubject map[string][]int
+	taken     map[int]map[string]bool // recipients of a sent message that practices have
+}
+
+func newMatcher(sent []Sent) *matcher {
+	m := &matcher{sent: sent, subjects: make([]string, len(sent)), normal: make([][]string, len(sent)), byOwn: make(map[string][]int), byClient: make(map[string][]int), bySubject: make(map[string][]int),
+		taken: make(map[int]map[string]bool)}
+	order := make([]int, len(sent))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return sent[a].Time.Compare(sent[b].Time) })
+	for _, i := range order {
+		s := &sent[i]
+		if s.Own != "" {
+			m.byOwn[s.Own] = append(m.byOwn[s.Own], i)
+		}
+		if s.Client != "" && s.Client != s.Own {
+			m.byClient[s.Client] = append(m.byClient[s.Client], i)
+		}
+		m.subjects[i] = bareSubject(s.Subject)
+		m.bySubject[m.subjects[i]] = append(m.bySubject[m.subjects[i]], i)
+	}
+	return m
+}
+
+// byID finds a sent message by the ids that receipts name.
+func (m *matcher) byID(p *Practice) Matched {
+	if list := m.byOwn[ClientLink(p.Identifier)]; len(list) == 1 {
+		return Matched{list[0], MatchIdentifier}
+	}
+	if list, by := m.candidates(p); len(list) == 1 {
+		return Matched{list[0], by}
+	}
+	return Matched{Sent: -1}
+}
+
+// candidates returns the sent messages with the Message-ID that receipts name, save those that the receipts are plainly not about, and by what
+// they were told from others.
+func (m *matcher) candidates(p *Practice) (list []int, by Match) {
+	if p.Client == "" {
+		return nil, MatchNone
+	}
+	for _, ids := range [...]map[string][]int{m.byOwn, m.byClient} {
+		list = append(list, m.before(p, ids[ClientLink(p.Client)])...)
+	}
+	by = MatchMessageID
+	if others := slices.DeleteFunc(slices.Clone(list), func(i int) bool { return !m.mayBe(p, i) }); len(others) < len(list) {
+		list, by = others, MatchRecipients
+	}
+	narrow := func(how Match, ok func(i int) bool) {
+		others := slices.DeleteFunc(slices.Clone(list), func(i int) bool { return !ok(i) })
+		if len(others) > 0 && len(others) < len(list) {
+			list, by = others, how
+		}
+	}
+	narrow(MatchRecipients, func(i int) bool { return m.common(p, i) == len(p.Listed) })
+	narrow(MatchRecipients, func(i int) bool { return m.common(p, i) == max(len(p.Listed), len(m.recipients(i))) })
+	narrow(MatchSubject, func(i int) bool { return m.subjects[i] == bareSubject(p.Subject) })
+	return list, by
+}
+
+// guess finds a sent message for a practice that ids do not settle: of those that have its Message-ID, or else of those that no id speaks against,
+// the last one before the practice began.
+func (m *matcher) guess(p *Practice) Matched {
+	list, _ := m.candidates(p)
+	if len(list) == 0 {
+		for _, i := range m.before(p, m.bySubject[bareSubject(p.Subject)]) {
+			if s := &m.sent[i]; (s.Own == "" || p.Client == "") && m.fits(p, i) {
+				list = append(list, i)
+			}
+		}
+	}
+	best := -1
+	for _, i := range list {
+		if !m.isTaken(p, i) && (best < 0 || m.sent[i].Time.After(m.sent[best].Time)) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return Matched{Sent: -1}
+	}
+	return Matched{best, MatchGuess}
+}
+
+// before returns the last ones of a list that were sent before a practice began; of a list in which none was, the last ones.
+func (m *matcher) before(p *Practice, list []int) []int {
+	if at := p.Time(); !at.IsZero() && len(list) > 1 {
+		end, _ := slices.BinarySearchFunc(list, at.Add(guessBefore), func(i int, t time.Time) int { return m.sent[i].Time.Compare(t) })
+		if end > 0 {
+			list = list[:end]
+		}
+	}
+	return list[max(0, len(list)-maxCandidates):]
+}
+
+// take notes that a practice has the recipients of a sent message that it lists.
+func (m *matcher) take(p *Practice, i int) {
+	if m.taken[i] == nil {
+		m.taken[i] = make(map[string]bool)
+	}
+	for _, address := range p.Listed {
+		m.taken[i][address] = true
+	}
+}
+
+// isTaken reports whether another practice has a recipient of the sent message that this one lists.
+func (m *matcher) isTaken(p *Practice, i int) bool {
+	taken := m.taken[i]
+	return slices.ContainsFunc(p.Listed, func(address string) bool { return taken[address] })
+}
+
+// recipients returns those of a sent message, as NormalAddress, sorted.
+func (m *matcher) recipients(i int) []string {
+	if m.normal[i] == nil {
+		list := make([]string, 0, len(m.sent[i].Recipients))
+		for _, address := range m.sent[i].Recipients {
+			list = append(list, NormalAddress(address))
+		}
+		slices.Sort(list)
+		m.normal[i] = slices.Compact(list)
+	}
+	return m.normal[i]
+}
+
+// common returns how many of the recipients that receipts list are those of a sent message.
+func (m *matcher) common(p *Practice, i int) int {
+	count, list := 0, m.recipients(i)
+	for _, address := range p.Listed {
+		if _, found := slices.BinarySearch(list, address); found {
+			count++
+		}
+	}
+	return count
+}
+
+// mayBe reports whether receipts that name the Message-ID of a sent message may be about it: they list one of its recipients, or have its subject.
+// It may have been sent twice, and one of the two not archived.
+func (m *matcher) mayBe(p *Practice, i int) bool {
+	return len(p.Listed) == 0 || len(m.sent[i].Recipients) == 0 || m.common(p, i) > 0 || m.subjects[i] == bareSubject(p.Subject)
+}
+
+// fits reports whether all that receipts say of a message, besides ids, is so of a sent one. The subject is that already.
+func (m *matcher) fits(p *Practice, i int) bool {
+	s, at := &m.sent[i], p.Time()
+	return !at.IsZero() && !s.Time.After(at.Add(guessBefore)) && at.Sub(s.Time) <= guessAfter &&
+		len(p.Listed) > 0 && m.common(p, i) == len(p.Listed) &&
+		(p.Sender == "" || s.Sender == "" || p.Sender == NormalAddress(s.Sender))
+}
