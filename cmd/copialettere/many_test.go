@@ -40,7 +40,7 @@ const (
 	firstLine = time.Second
 )
 
-// fill gives a mailbox records of the last twenty days, every second of them a gap, and entries of today.
+// fill gives a mailbox records of the last twenty days, every second of them a gap, and entries of today, of which every second is a certified message without a receipt.
 func (p *place) fill(mailbox string, records, entries int) {
 	p.t.Helper()
 	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
@@ -74,10 +74,13 @@ func (p *place) fill(mailbox string, records, entries int) {
 	for range 64 {
 		all.Go(func() {
 			for i := next.Add(1); i <= int64(entries); i = next.Add(1) {
+				in := journal.Intent{Mailbox: mailbox, Direction: journal.Received, RcptTo: mailbox, Class: "ordinary"}
+				if i%2 == 0 {
+					in = journal.Intent{Mailbox: mailbox, Direction: journal.Sent, Recipients: []string{"giove@pec.test"}, SentTo: "certified", Class: "ordinary"}
+				}
 				d := j.NewDraft(p.t.Context())
 				fmt.Fprintf(d, "From: mittente@ext.test\r\nTo: %s\r\nMessage-ID: <e%d@ext.test>\r\nSubject: Numero %d\r\n\r\nTesto\r\n", mailbox, i, i)
-				_, err := d.Commit(p.t.Context(), journal.Envelope{MailFrom: "mittente@ext.test", Transaction: fmt.Sprint("e", i)},
-					[]journal.Intent{{Mailbox: mailbox, Direction: journal.Received, RcptTo: mailbox, Class: "ordinary"}}, nil)
+				_, err := d.Commit(p.t.Context(), journal.Envelope{MailFrom: "mittente@ext.test", Transaction: fmt.Sprint("e", i)}, []journal.Intent{in}, nil)
 				d.Discard()
 				if err != nil {
 					p.t.Error(err)
@@ -138,7 +141,7 @@ func TestMany(t *testing.T) {
 		if where == "daemon up" {
 			stop = p.daemon()
 		}
-		for command, want := range map[string]int{"why": records + entries, "gaps": records/2 + 1, "list": entries} {
+		for command, want := range map[string]int{"why": records + entries, "gaps": records/2 + 1, "list": entries, "practice": entries} {
 			s := &terminal{start: time.Now(), every: max(500, want/10)}
 			var errs bytes.Buffer
 			code := run(t.Context(), []string{command, anna, "-config", filepath.Join(p.dir, "copialettere.toml")}, s, &errs)
@@ -153,7 +156,7 @@ func TestMany(t *testing.T) {
 			if held > mostHeap {
 				t.Errorf("%s, %s: %d KiB of heap, want %d at most", where, command, held>>10, mostHeap>>10)
 			}
-			if s.disor > 0 && command != "list" {
+			if s.disor > 0 && (command == "why" || command == "gaps") {
 				t.Errorf("%s, %s: %d lines are not in the order of time", where, command, s.disor)
 			}
 		}
