@@ -110,11 +110,14 @@ func TestGrown(t *testing.T) {
 			t.Errorf("%d months have a large buffer, want %d", n, maxGrown)
 		}
 		time.Sleep(2 * time.Second)
-		last := stores[len(stores)-2]
+		last := stores[len(stores)-2].(*store)
 		write(last, 4*restWriteBuffer) // the others are asked
 		synctest.Wait()
 		write(last, 4*restWriteBuffer)
-		if got := last.(*store).current.writeBuffer; got != oldWriteBuffer {
+		last.mu.Lock()
+		got := last.current.writeBuffer
+		last.mu.Unlock()
+		if got != oldWriteBuffer {
 			t.Errorf("the month that is written to has a buffer of %d bytes", got)
 		}
 		time.Sleep(time.Hour)
