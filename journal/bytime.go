@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
+	"os"
 	"slices"
 	"time"
 
@@ -261,8 +263,8 @@ func movedTo(ctx context.Context, s kv.Store, mailbox string) (map[string][]uint
 	return moved, nil
 }
 
-// Records yields the gaps of all mailboxes and the skips and gaps of one, in the order of time, also those of dropped volumes, and the gaps that
-// are in the gap spool and nowhere else. Without a mailbox it yields the former only. In the place of one that can not be read, and of a month,
+// Records yields the gaps of all mailboxes and the skips and gaps of one, in the order of time, also those of dropped volumes, and those that
+// are in the spool and nowhere else. Without a mailbox it yields the former only. In the place of one that can not be read, and of a month,
 // it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
@@ -271,10 +273,14 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 			return
 		}
 		// The spool is opened first: what is taken in meanwhile is then in both places, and not in none.
-		spool, err := j.openSpool()
-		if err != nil {
-			yield(nil, fmt.Errorf("read gap spool: %w", err))
-			return
+		var spool *os.File
+		var end int64
+		if j.gapSpool != "" {
+			var err error
+			if spool, end, err = j.openSpool(ctx); err != nil {
+				yield(nil, fmt.Errorf("read gap spool: %w", err))
+				return
+			}
 		}
 		at := func(r *Record) time.Time { return r.Time }
 		var sources []iter.Seq2[*Record, error]
@@ -291,7 +297,7 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 			return
 		}
 		defer spool.Close()
-		sources = append(sources, inOrder(behind(j.spooledOf(spool, mailbox), at), mostUnordered))
+		sources = append(sources, inOrder(behind(j.spooledOf(io.NewSectionReader(spool, 0, end), mailbox), at), mostUnordered))
 		for r, err := range withoutDoubles(MergeByTime(at, sources...)) {
 			if !yield(r, err) {
 				return
@@ -365,7 +371,7 @@ func recordsIn(ctx context.Context, s kv.Store, mailbox string, end time.Time, y
 	}
 }
 
-// withoutDoubles leaves out the gaps of the spool that are in the journal, or in the spool before, with the same time and value.
+// withoutDoubles leaves out the records of the spool that are in the journal, or in the spool before, with the same time and value.
 func withoutDoubles(records iter.Seq2[*Record, error]) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		var equal []*Record // those of one time

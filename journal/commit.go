@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"copialettere/journal/kv"
 	"copialettere/journal/part"
@@ -59,12 +58,13 @@ func (in *Intent) check() error {
 	return nil
 }
 
-// Placement is where the message of an Intent is in the journal. Where nothing was archived, UID is 0 and Skipped says why: there is
-// no outcome to tell, then.
+// Placement is where the message of an Intent is in the journal. Where nothing was archived, UID is 0 and Skipped or Waits says why: there
+// is no outcome to tell, then.
 type Placement struct {
 	Ref
 	Found   bool   // the entry was there before: this is a repetition
 	Skipped string // "", ReasonFull or ReasonDeleted; it is on record
+	Waits   bool   // there is no room, and the quota wants the message to come again: nothing is on record, and it must not be delivered here
 	Crossed int    // 75, 90 or 100: the percentage of the quota that the mailbox passed with this entry; else 0
 }
 
@@ -87,11 +87,9 @@ type candidate struct {
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
 // delivery already keeps that one. What it returns is in the order of intents. Every entry is then in the state Unknown until
 // Delivered, Deferred or Withdraw tells more. After an error nothing of it counts, although it may turn up later; the MTA's retry
-// will then find it. The error is ErrFull when a quota wants that. A draft that is older than half an hour is refused. Commit is called
-// once.
+// will then find it. A draft that is older than half an hour is refused. Commit is called once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
 	table := d.end()
-	digest := d.digest
 	if d.err != nil {
 		return nil, fmt.Errorf("take in message: %w", d.err)
 	}
@@ -102,15 +100,9 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err := checkRecords(skips); err != nil {
 		return nil, err
 	}
-	entries := make([]candidate, len(intents))
-	common := d.entry(env, table, digest)
-	for i := range intents {
-		if err := intents[i].check(); err != nil {
-			return nil, err
-		}
-		e := intents[i].of(common)
-		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
+	entries, err := d.candidates(env, intents, parts)
+	if err != nil {
+		return nil, err
 	}
 	placements, err := d.repeated(ctx, entries)
 	if err != nil {
@@ -137,6 +129,21 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	return placements, nil
 }
 
+// candidates returns the entries that the intents are for.
+func (d *Draft) candidates(env Envelope, intents []Intent, parts []byte) ([]candidate, error) {
+	entries := make([]candidate, len(intents))
+	common := d.entry(env, d.table, d.digest)
+	for i := range intents {
+		if err := intents[i].check(); err != nil {
+			return nil, err
+		}
+		e := intents[i].of(common)
+		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
+	}
+	return entries, nil
+}
+
 // commitGroup makes entries that are not placed yet, in one update with the chunks that the store does not have and the skips.
 func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements []Placement, skips []Record) error {
 	g := &group{d: d, entries: entries, placements: placements, earlier: slices.Clone(placements), skips: skips}
@@ -145,10 +152,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 		locks = append(locks, e.Mailbox)
 	}
 	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
-	var room *sync.Mutex
+	var room lock
 	release := func() {
 		if room != nil {
-			room.Unlock()
+			room.release()
 			room = nil
 		}
 	}
@@ -187,8 +194,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 			c := noRoom.candidate
 			if next := d.j.rooms.of(c.Mailbox); next != room {
 				release()
+				if err := next.acquire(ctx); err != nil {
+					return fmt.Errorf("make room for %s: %w", c.Mailbox, err)
+				}
 				room = next
-				room.Lock()
 			}
 			made, err := d.j.makeRoom(ctx, c.Mailbox, uint64(c.Size), c.quota.Limit)
 			if err != nil {
@@ -250,7 +259,7 @@ func (g *group) update(c *change) error {
 			g.gaps = append(g.gaps, e.record(Gap, ReasonFull))
 		case p.Skipped != "":
 			g.gaps = append(g.gaps, e.record(Skip, p.Skipped))
-		case !p.Found:
+		case !p.Found && !p.Waits:
 			g.made++
 			if slices.Contains(e.Flags, FlagUnchecked) {
 				g.madeUnchecked++
@@ -338,7 +347,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 	if !ok {
 		switch {
 		case e.quota.defers(uint64(e.Size)):
-			return Placement{}, ErrFull
+			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Waits: true}, nil
 		case e.quota.WhenFull == MakeRoom && !e.noRoom:
 			return Placement{}, &noRoomError{e}
 		}

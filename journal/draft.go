@@ -53,6 +53,7 @@ type Draft struct {
 	whole    hash.Hash      // over all chunks cut so far, but for an only one
 	only     Digest         // of the only chunk: the message's digest when there is no other
 	err      error          // the first failure; the draft can no longer be committed
+	unstored unstored       // where its chunks go from then on
 
 	table  *part.Table // nil until the message is whole
 	digest Digest      // of the message, once it is whole
@@ -65,7 +66,9 @@ type pendingChunk struct {
 	value  []byte
 }
 
-// NewDraft starts a message that arrives now. ctx covers all that the draft does in the store before Commit.
+// NewDraft starts a message that arrives now. ctx covers all that the draft does in the store before Commit, until SetContext. A draft
+// that can no longer be committed goes on taking in the message, so that it can be read back: what is too much for memory goes into a
+// temporary file without a name.
 func (j *Journal) NewDraft(ctx context.Context) *Draft {
 	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), begun: time.Now(), whole: sha256.New(), try: tryFrom}
 	d.scanner = j.scanners.Get().(*part.Scanner)
@@ -85,6 +88,12 @@ func (d *Draft) Header() []byte { return d.scanner.Header() }
 // age is how long ago the draft was begun, by the clock of the journal or without its steps, whichever is longer.
 func (d *Draft) age() time.Duration { return max(d.j.now().Sub(d.arrival), time.Since(d.begun)) }
 
+// SetContext changes what covers all that the draft does in the store from now on.
+func (d *Draft) SetContext(ctx context.Context) { d.ctx = ctx }
+
+// Size returns the bytes of the message so far.
+func (d *Draft) Size() int64 { return d.size }
+
 // Err returns the failure that keeps the draft from being committed, if there is one.
 func (d *Draft) Err() error { return d.err }
 
@@ -99,11 +108,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	for len(p) > 0 {
 		block := p[:min(len(p), blockSize)]
 		p = p[len(block):]
-		// The header is wanted even where the message can not be kept: for the verdict, and for the gap that goes on record.
 		d.scanner.Write(block)
-		if d.err != nil {
-			continue
-		}
 		d.borders = append(d.borders, d.scanner.Cuts()...)
 		d.buf = append(d.grow(len(block)), block...)
 		d.cut(false)
@@ -138,7 +143,7 @@ func (d *Draft) recycle() {
 func (d *Draft) cut(final bool) {
 	const ahead = chunkMax + pieceMin
 	done := 0
-	for d.err == nil && done < len(d.buf) {
+	for done < len(d.buf) {
 		there := len(d.buf) - done
 		if !final && there < d.try {
 			break
@@ -207,7 +212,6 @@ func (d *Draft) chunk(data []byte, only bool) {
 		}
 		if !errors.Is(err, kv.ErrNotFound) {
 			d.fail(fmt.Errorf("look for a chunk: %w", err))
-			return
 		}
 	}
 	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.compress(data)}
@@ -226,6 +230,9 @@ func (d *Draft) find(digest Digest) (id ChunkID, err error) {
 				return c.id, nil
 			}
 		}
+	}
+	if d.err != nil {
+		return id, kv.ErrNotFound
 	}
 	v, err := d.volume.Get(d.ctx, digestKey(digest))
 	if err != nil {
@@ -248,6 +255,8 @@ func (d *Draft) fail(err error) {
 func (d *Draft) flush() {
 	d.settle()
 	if d.err != nil {
+		d.unstored.put(d.pending)
+		d.release()
 		return
 	}
 	pending, done := d.pending, make(chan error, 1)
@@ -274,6 +283,7 @@ func (d *Draft) settle() {
 	}
 	if err := <-d.flushed; err != nil {
 		d.fail(fmt.Errorf("store chunks: %w", err))
+		d.unstored.put(d.flushing)
 	}
 	d.flushing, d.flushed = nil, nil
 }
@@ -293,6 +303,7 @@ func (d *Draft) Discard() {
 		return
 	}
 	d.settle()
+	d.unstored.close()
 	d.recycle()
 	d.j.scanners.Put(d.scanner)
 	d.scanner = nil

@@ -108,8 +108,10 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 	o.Grace = cmp.Or(o.Grace, DefaultGrace)
 	o.MaxShare = cmp.Or(o.MaxShare, DefaultMaxShare)
 	o.MaxPause = cmp.Or(o.MaxPause, DefaultMaxPause)
-	j.cleaning.Lock()
-	defer j.cleaning.Unlock()
+	if err := j.cleaning.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer j.cleaning.release()
 	x := &expiry{j: j, ctx: ctx, o: o, report: &ExpireReport{Time: o.Now, DryRun: o.DryRun}}
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {

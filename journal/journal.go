@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -59,7 +58,7 @@ type Options struct {
 	Logger   *slog.Logger
 	Metrics  *metrics.Registry
 	Now      func() time.Time // the clock, for tests; time.Now when nil
-	GapSpool string           // file that keeps gaps while the store can not: see Gap; none when empty
+	GapSpool string           // file that keeps records while the store cannot: see Keep; none when empty
 
 	// Recorded is told of every gap when it is durable in the journal: those in the spool when they are taken in, and of what grows with each
 	// removal (made-room, erased) the part that was added. One whose record had to be tried again may come twice. It is called within
@@ -88,10 +87,11 @@ type Journal struct {
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
-	cleaning sync.Mutex               // held by Expire and Sweep: one run at a time
+	cleaning lock                     // held by Expire and Sweep: one run at a time
 	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
 
-	spoolMu sync.Mutex // serialises the gap spool
+	spooling   lock // held while the gap spool is read or written, and never while the store is
+	unspooling lock // held by Unspool: one at a time
 
 	outcomes outcomes
 	usages   usages
@@ -99,9 +99,9 @@ type Journal struct {
 	done     sync.WaitGroup
 	stop     context.CancelFunc
 
-	validityMu   sync.Mutex
-	nextValidity uint32 // the next UIDVALIDITY; guarded by validityMu
-	endValidity  uint32 // the end of those that are reserved; guarded by validityMu
+	validity     lock
+	nextValidity uint32 // the next UIDVALIDITY; guarded by validity
+	endValidity  uint32 // the end of those that are reserved; guarded by validity
 
 	suspended atomic.Pointer[error] // why drafts are refused; nil while they are not
 
@@ -118,7 +118,8 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time)}
+	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
+		cleaning: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock()}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}
@@ -160,10 +161,10 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j.scratch.New = func() any { return new([]byte) }
 	rand.Read(j.nonce[:])
 
-	j.rooms.seed = maphash.MakeSeed()
+	j.rooms = newRooms()
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
-	j.outcomes.wake = make(chan struct{}, 1)
+	j.outcomes.wake, j.outcomes.writing = make(chan struct{}, 1), newLock()
 	j.done.Go(func() { j.writeOutcomes(ctx) })
 	return j, nil
 }
@@ -190,7 +191,7 @@ func (j *Journal) Suspend(cause error) {
 func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
 	s, err := j.engine.Volume(ctx, m, create)
 	if errors.Is(err, kv.ErrNoVolume) {
-		return nil, fmt.Errorf("open volume %s: %w", m, err)
+		return nil, err
 	}
 	if err != nil {
 		return nil, j.monthFault(ctx, m, err, true)

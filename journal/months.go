@@ -142,8 +142,10 @@ func (j *Journal) known(m kv.Month, readable bool) {
 // Forget gives a month up for good that is not there any more: it is no longer expected, and a gap of all mailboxes is on record for it. A
 // month that is there is an error; the error is ErrNotFound where there never was one.
 func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
-	j.cleaning.Lock()
-	defer j.cleaning.Unlock()
+	if err := j.cleaning.acquire(ctx); err != nil {
+		return fmt.Errorf("give up month %s: %w", m, err)
+	}
+	defer j.cleaning.release()
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
 		return fmt.Errorf("list volumes: %w", err)

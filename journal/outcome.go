@@ -22,14 +22,14 @@ const (
 	noteGroup = 1000
 )
 
-// outcomes are those that are not yet noted in the store.
+// outcomes are those that are not yet noted in the store. They stay until they are, so that who decides on an entry sees them.
 type outcomes struct {
 	mu    sync.Mutex
 	notes map[kv.Month][]note // in the order in which they came; guarded by mu
 	count int                 // of all notes; guarded by mu
 	wake  chan struct{}
 
-	writing sync.Mutex // held while notes are on their way to the store, so that who waits for it sees all
+	writing lock // held by who takes notes to the store: one at a time. Only who wants them to be there waits for it
 }
 
 // note is what became of the message of an entry in a transaction: Delivered or Deferred.
@@ -45,25 +45,67 @@ func (j *Journal) Delivered(r Ref, transaction string) { j.noteLater(note{r, tra
 
 func (j *Journal) noteLater(n note) {
 	o := &j.outcomes
-	o.mu.Lock()
-	kept := o.add(n.ref.Month, n)
-	o.mu.Unlock()
-	if kept == 0 {
+	if !o.add(n) {
 		j.log.Warn("an entry keeps the state unknown: too many outcomes wait for the store", "mailbox", n.ref.Mailbox)
 		return
 	}
 	o.wakeWriter()
 }
 
-// add keeps notes, as far as there is room, and returns how many. The caller holds mu.
-func (o *outcomes) add(m kv.Month, notes ...note) int {
-	notes = notes[:min(len(notes), maxNotes-o.count)]
+// add keeps a note, if there is room.
+func (o *outcomes) add(n note) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.count >= maxNotes {
+		return false
+	}
 	if o.notes == nil {
 		o.notes = make(map[kv.Month][]note)
 	}
-	o.notes[m] = append(o.notes[m], notes...)
-	o.count += len(notes)
-	return len(notes)
+	o.notes[n.ref.Month] = append(o.notes[n.ref.Month], n)
+	o.count++
+	return true
+}
+
+// first returns the oldest notes of a month, at most a group, which the caller must not change.
+func (o *outcomes) first(m kv.Month) []note {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := o.notes[m]
+	return list[:min(len(list), noteGroup)]
+}
+
+// remove forgets the n oldest notes of a month.
+func (o *outcomes) remove(m kv.Month, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.count -= n
+	if o.notes[m] = o.notes[m][n:]; len(o.notes[m]) == 0 {
+		delete(o.notes, m)
+	}
+}
+
+// months returns those of which there are notes, and how many.
+func (o *outcomes) months() map[kv.Month]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	counts := make(map[kv.Month]int, len(o.notes))
+	for m, list := range o.notes {
+		counts[m] = len(list)
+	}
+	return counts
+}
+
+// of returns the notes of one entry.
+func (o *outcomes) of(r Ref) (list []note) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range o.notes[r.Month] {
+		if n.ref == r {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 func (o *outcomes) wakeWriter() {
@@ -105,49 +147,42 @@ func (j *Journal) Settle(ctx context.Context) { j.flushOutcomes(ctx) }
 // flushOutcomes says whether the store took all outcomes that it ever will.
 func (j *Journal) flushOutcomes(ctx context.Context) bool {
 	o := &j.outcomes
-	o.writing.Lock()
-	defer o.writing.Unlock()
-	o.mu.Lock()
-	notes := o.notes
-	o.notes, o.count = nil, 0
-	o.mu.Unlock()
+	if err := o.writing.acquire(ctx); err != nil {
+		return false
+	}
+	defer o.writing.release()
 	all := true
-	for month, list := range notes {
-		left, err := j.settleMonth(ctx, month, list)
-		if err == nil {
-			continue
-		}
-		lost := len(left)
-		if errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil {
+	for month, count := range o.months() {
+		err := j.settleMonth(ctx, month, count)
+		switch {
+		case err == nil:
+		case errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil:
 			all = false
-			o.mu.Lock()
-			newer := o.notes[month]
-			o.count -= len(newer)
-			delete(o.notes, month)
-			lost = len(left) + len(newer) - o.add(month, append(left, newer...)...)
-			o.mu.Unlock()
-		}
-		if lost > 0 {
+		default:
+			lost := o.months()[month]
+			o.remove(month, lost)
 			j.log.Warn("entries keep the state unknown", "month", month, "entries", lost, "error", err)
 		}
 	}
 	return all
 }
 
-// settleMonth writes outcomes of one month. With an error it returns those that are left.
-func (j *Journal) settleMonth(ctx context.Context, m kv.Month, list []note) ([]note, error) {
+// settleMonth writes the oldest outcomes of one month, so many.
+func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error {
 	s, err := j.volume(ctx, m, false)
 	if err != nil {
-		return list, err
+		return err
 	}
-	for len(list) > 0 {
-		group := list[:min(len(list), noteGroup)]
+	for count > 0 {
+		group := j.outcomes.first(m)
+		group = group[:min(len(group), count)]
 		if err := settle(ctx, s, group); err != nil {
-			return list, err
+			return err
 		}
-		list = list[len(group):]
+		j.outcomes.remove(m, len(group))
+		count -= len(group)
 	}
-	return nil, nil
+	return nil
 }
 
 func settle(ctx context.Context, s kv.Store, notes []note) error {
@@ -164,38 +199,49 @@ func settle(ctx context.Context, s kv.Store, notes []note) error {
 			if err != nil {
 				return err
 			}
-			switch {
-			case n.state == Deferred:
-				o.deferred(tx, n.ref, n.transaction)
-			case o.state == Delivered: // or withdrawn
-			case o.refused:
-				tx.Put(outcomeKey(n.ref), outcome{refused: true, transaction: o.transaction}.encode())
-			default:
-				// Whoever has it under way now: it has been delivered.
+			switch after, changed := o.noted(n); {
+			case !changed:
+			case after.state == Delivered && !after.refused:
 				tx.Delete(outcomeKey(n.ref))
+			default:
+				tx.Put(outcomeKey(n.ref), after.encode())
 			}
 		}
 		return nil
 	})
 }
 
-// deferred changes the outcome when the transaction that set it was the only one that can have delivered the message.
-func (o outcome) deferred(tx kv.Tx, r Ref, transaction string) {
-	if o.state == Unknown && o.transaction == transaction && o.withdrawal {
-		o.state = Deferred
-		tx.Put(outcomeKey(r), o.encode())
+// noted returns what an outcome becomes by a note, if it changes.
+func (o outcome) noted(n note) (after outcome, changed bool) {
+	switch {
+	case o.state == Delivered: // or withdrawn
+		return o, false
+	case n.state == Deferred:
+		// Only where the transaction that set it was the only one that can have delivered the message.
+		changed = o.state == Unknown && o.transaction == n.transaction && o.withdrawal
+		if changed {
+			o.state = Deferred
+		}
+		return o, changed
+	case o.refused:
+		return outcome{refused: true, transaction: o.transaction}, true
 	}
+	// Whoever has it under way now: it has been delivered.
+	return outcome{}, true
 }
 
 // Deferred notes that the next hop refused the message of an entry for now. The entry stays, and waits for the retry. After an
 // error the note is kept in memory and written as soon as the store can take it.
 func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error {
+	n := note{r, transaction, Deferred}
 	err := j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
-		o.deferred(tx, r, transaction)
+		if after, changed := o.noted(n); changed {
+			tx.Put(outcomeKey(r), after.encode())
+		}
 		return nil
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		j.noteLater(note{r, transaction, Deferred})
+		j.noteLater(n)
 	}
 	return err
 }
@@ -230,8 +276,6 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 }
 
 func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, outcome) error, locks ...string) error {
-	// A delivery that is only in memory must be seen.
-	j.flushOutcomes(ctx)
 	s, err := j.volume(ctx, r.Month, false)
 	if errors.Is(err, kv.ErrNoVolume) {
 		return ErrNotFound
@@ -246,6 +290,10 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, out
 		o, err := getOutcome(tx, r)
 		if err != nil {
 			return err
+		}
+		// A delivery that is only in memory must be seen.
+		for _, n := range j.outcomes.of(r) {
+			o, _ = o.noted(n)
 		}
 		return fn(tx, o)
 	})

@@ -8,7 +8,6 @@ import (
 	"hash/maphash"
 	"iter"
 	"slices"
-	"sync"
 	"time"
 
 	"copialettere/journal/kv"
@@ -20,7 +19,7 @@ type WhenFull byte
 // What can become of it.
 const (
 	SkipFull  WhenFull = 0 // no entry, but a gap on record
-	DeferFull WhenFull = 1 // Commit fails with ErrFull, for all mailboxes of the message; one larger than the limit is as with SkipFull
+	DeferFull WhenFull = 1 // no entry, and the message is to come again: see Placement.Waits; one larger than the limit is as with SkipFull
 	MakeRoom  WhenFull = 2 // the oldest entries that are not held are deleted; where that does not suffice, as SkipFull
 )
 
@@ -32,9 +31,6 @@ type Quota struct {
 
 // defers says whether a message that has no room is to wait. One that never will have any would wait until the MTA gives it up.
 func (q Quota) defers(size uint64) bool { return q.WhenFull == DeferFull && size <= q.Limit }
-
-// ErrFull says that a mailbox has no room for a message and that its quota wants the message deferred.
-var ErrFull = errors.New("mailbox is full")
 
 // thresholds are the percentages of a quota whose crossing a Placement tells.
 var thresholds = [...]uint64{100, 90, 75}
@@ -62,11 +58,19 @@ const maxRoomTries = 100
 // rooms are locks of the mailboxes for which room is being made, one for many of them.
 type rooms struct {
 	seed  maphash.Seed
-	locks [64]sync.Mutex
+	locks [64]lock
 }
 
-func (r *rooms) of(mailbox string) *sync.Mutex {
-	return &r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
+func newRooms() (r rooms) {
+	r.seed = maphash.MakeSeed()
+	for i := range r.locks {
+		r.locks[i] = newLock()
+	}
+	return r
+}
+
+func (r *rooms) of(mailbox string) lock {
+	return r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
 }
 
 // roomGroup is how many entries one update deletes.

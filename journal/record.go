@@ -52,7 +52,7 @@ type Record struct {
 	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
 	Cut         string     `json:"cut,omitempty"`     // filled in when it is filed: which values were over their limit, and how long they were
-	Spooled     bool       `json:"-"`                 // filled in by Records: a gap that is in the gap spool only
+	Spooled     bool       `json:"-"`                 // filled in by Records: it is in the spool only
 }
 
 // Limits of what a record keeps, in bytes: of one of its values, which is as much as an entry keeps of a header value, and of its detail.

@@ -62,7 +62,7 @@ func TestRecord(t *testing.T) {
 		if err := f.Record(f.ctx(), r); err == nil {
 			t.Errorf("%s: recorded", name)
 		}
-		if err := f.Gap(f.ctx(), r); err == nil {
+		if err := f.Keep(f.ctx(), r); err == nil {
 			t.Errorf("%s: recorded as a gap", name)
 		}
 	}
@@ -158,7 +158,7 @@ func TestGapSpool(t *testing.T) {
 	}
 	h.set(unavailable)
 	for i := range 3 {
-		if err := f.Gap(f.ctx(), gap(fmt.Sprint("a", i), november.Add(time.Duration(i))), gap(fmt.Sprint("b", i), november.Add(time.Duration(i)))); err != nil {
+		if err := f.Keep(f.ctx(), gap(fmt.Sprint("a", i), november.Add(time.Duration(i))), gap(fmt.Sprint("b", i), november.Add(time.Duration(i)))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -307,7 +307,7 @@ func TestTornSpool(t *testing.T) {
 			strings.Repeat("{", 9000), []string{"old", "new"}},
 		"damaged line":   {"\x00\x00\x00\n", []string{`a damaged line of the gap spool: "\x00\x00\x00\n"`, "new"}},
 		"empty object":   {"{}\n", []string{`a damaged line of the gap spool: "{}\n"`, "new"}},
-		"not a gap":      {`{"kind":1,"mailbox":"x","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
+		"unknown kind":   {`{"kind":3,"mailbox":"x","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
 		"mailbox with 0": {`{"kind":2,"mailbox":"x\u0000y","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestTornSpool(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.set(unavailable)
-			if err := f.Gap(f.ctx(), gap("new", november)); err != nil {
+			if err := f.Keep(f.ctx(), gap("new", november)); err != nil {
 				t.Fatal(err)
 			}
 			// A damaged line is recorded at the time of the file.
@@ -339,7 +339,7 @@ func TestTornSpool(t *testing.T) {
 func TestTornLastLine(t *testing.T) {
 	f, h := hookedFixture(t)
 	h.set(unavailable)
-	if err := f.Gap(f.ctx(), gap("whole", november)); err != nil {
+	if err := f.Keep(f.ctx(), gap("whole", november)); err != nil {
 		t.Fatal(err)
 	}
 	h.set(nil)
@@ -369,12 +369,12 @@ func TestNoSpool(t *testing.T) {
 	f.spool = filepath.Join(f.dir, "missing", "gaps")
 	f.open()
 	h.set(unavailable)
-	wantErr(t, "Gap without a place for the spool", f.Gap(f.ctx(), gap("a", november)), kv.ErrUnavailable)
-	wantErr(t, "Gap without a place for the spool", f.Gap(f.ctx(), gap("a", november)), os.ErrNotExist)
+	wantErr(t, "Gap without a place for the spool", f.Keep(f.ctx(), gap("a", november)), kv.ErrUnavailable)
+	wantErr(t, "Gap without a place for the spool", f.Keep(f.ctx(), gap("a", november)), os.ErrNotExist)
 	f.spool = ""
 	f.close()
 	f.open()
-	wantErr(t, "Gap without a spool", f.Gap(f.ctx(), gap("a", november)), kv.ErrUnavailable)
+	wantErr(t, "Gap without a spool", f.Keep(f.ctx(), gap("a", november)), kv.ErrUnavailable)
 	h.set(nil)
 	if err := f.Unspool(f.ctx()); err != nil {
 		t.Error(err)
@@ -403,7 +403,7 @@ func TestRecordLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What was spooled meanwhile is the same record.
-	if err := f.Journal.spool([]Record{long}); err != nil {
+	if err := f.Journal.spool(f.ctx(), []Record{long}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Unspool(f.ctx()); err != nil {

@@ -60,8 +60,10 @@ type SweepReport struct {
 // An entry that can not be read keeps its chunks where its list of them can be read whole. Where it can not, it may refer to any chunk: then
 // nothing is deleted from its month, which is logged, until the entry is erased.
 func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, error) {
-	j.cleaning.Lock()
-	defer j.cleaning.Unlock()
+	if err := j.cleaning.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer j.cleaning.release()
 	now := j.now().UTC() // the clock of the drafts, and no other
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 package lmtp
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -26,14 +27,9 @@ func ordinary() *classification {
 }
 
 // classify reads what kind of message the draft holds, and verifies its signature. An error is one of the journal or of the time limit.
-func (t *transaction) classify() (*classification, error) {
-	ctx, cancel := t.journalTime()
-	defer cancel()
+func (t *transaction) classify(ctx context.Context) (*classification, error) {
 	config := &t.s.c.server.config
 	table, body := t.draft.Finish()
-	if err := t.draft.Err(); err != nil {
-		return nil, err
-	}
 	m := pec.Read(body, table, t.draft.Header())
 	if m.Fault != nil {
 		return nil, fmt.Errorf("read message back: %w", m.Fault)
@@ -68,7 +64,7 @@ func (c *classification) describe(in *journal.Intent) {
 }
 
 // learn keeps what a believed acceptance receipt says of its recipients: it decides on the filter of later sent mail.
-func (t *transaction) learn() {
+func (t *transaction) learn(ctx context.Context) {
 	if t.class == nil || t.class.class != pec.Accettazione && t.class.class != pec.REM {
 		return
 	}
@@ -83,8 +79,6 @@ func (t *transaction) learn() {
 	if len(recipients) == 0 {
 		return
 	}
-	ctx, cancel := t.journalTime()
-	defer cancel()
 	if err := t.s.c.server.config.Policy.Learn(ctx, at, recipients); err != nil {
 		t.log.Warn("recipients of a receipt not learned", "error", err)
 	}

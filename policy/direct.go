@@ -65,6 +65,7 @@ type Verdict struct {
 	Enabled bool   // its archive is on
 	Journal bool   // this line is to make the entry
 	Reason  string // why the line is skipped
+	Alone   string // of a line with FlagDuplicate: why it would be skipped by itself; empty where it would be journaled
 	Flags   []string
 
 	// Of an enabled mailbox: how many bytes its archive may hold, and what becomes of mail when it is full.
@@ -133,7 +134,7 @@ func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, 
 	for i := range verdicts {
 		v := &verdicts[i]
 		if carried, ok := carrier[v.Mailbox]; ok && carried != i {
-			v.Journal, v.Reason, v.Flags = false, "", []string{FlagDuplicate}
+			v.Journal, v.Reason, v.Alone, v.Flags = false, "", v.Reason, []string{FlagDuplicate}
 		}
 	}
 	return verdicts, nil

@@ -179,7 +179,7 @@ func checkHop(ctx context.Context, hop *nexthop.Hop) (string, error) {
 		detail = "answers"
 	}
 	if !a.SMTPUTF8 {
-		detail += "; no SMTPUTF8, so the hook does not announce it"
+		detail += "; no SMTPUTF8, so mail that needs it is refused for its recipients"
 	}
 	return detail, nil
 }

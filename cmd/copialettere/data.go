@@ -35,6 +35,11 @@ const (
 	formatRegistered   = 2 // the journal is there, with a register
 )
 
+const (
+	unspoolTimeout = 20 * time.Second // for taking the spool in at the start
+	closeTimeout   = 25 * time.Second // for closing the stores; together with stopTimeout below what systemd waits
+)
+
 // identity is what the identity file holds.
 type identity struct {
 	Format  int       `json:"format"` // of the folder
@@ -239,6 +244,8 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 		return err
 	}
 	// What keeps the gaps from being taken in must not keep mail from being delivered.
+	ctx, cancel := context.WithTimeout(ctx, unspoolTimeout)
+	defer cancel()
 	if err := a.journal.Unspool(ctx); err != nil {
 		log.Error("gaps are still spooled", "error", err)
 	}
@@ -272,7 +279,20 @@ func (a *archive) openEngine(ctx context.Context, folder string, log *slog.Logge
 	return settings, err
 }
 
+// close closes the data folder. It does not wait for ever for a disk that does not answer: what was acknowledged is durable, and the rest
+// ends with the process.
 func (a *archive) close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- a.closeStores() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("the disk of the journal does not answer for %s: left without closing it", closeTimeout)
+	}
+}
+
+func (a *archive) closeStores() error {
 	var errs []error
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())

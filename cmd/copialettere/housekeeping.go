@@ -147,7 +147,9 @@ func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	}
 	// A message that was judged while the archive was on must not come behind the erasure.
 	for _, h := range k.hooks {
-		h.AwaitVerdicts()
+		if err := h.AwaitVerdicts(ctx); err != nil {
+			return err
+		}
 	}
 	removed, err := k.archive.journal.Erase(ctx, a.String(), journal.EraseOptions{})
 	if err != nil {

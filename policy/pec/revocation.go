@@ -91,7 +91,7 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &RevocationList{crl: crl, revoked: make(map[string]time.Time, len(crl.RevokedCertificateEntries))}
+	l := &RevocationList{revoked: make(map[string]time.Time, len(crl.RevokedCertificateEntries))}
 	for _, e := range crl.Extensions {
 		switch {
 		case e.Id.Equal(oidDistribution):
@@ -124,8 +124,12 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 			l.revoked[serial] = since.UTC()
 		}
 	}
-	// The map holds what these hold, in less memory.
-	crl.RevokedCertificateEntries, crl.RevokedCertificates = nil, nil
+	// Without its entries, which the map holds in less memory. CheckSignatureFrom needs no more.
+	l.crl = &x509.RevocationList{
+		RawTBSRevocationList: crl.RawTBSRevocationList, RawIssuer: crl.RawIssuer, Issuer: crl.Issuer,
+		Signature: crl.Signature, SignatureAlgorithm: crl.SignatureAlgorithm,
+		ThisUpdate: crl.ThisUpdate, NextUpdate: crl.NextUpdate,
+	}
 	return l, nil
 }
 

@@ -315,7 +315,7 @@ func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error)
 		}
 	}
 	if !create && !e.has(name) {
-		return nil, nil, fmt.Errorf("volume %s: %w", name, kv.ErrNoVolume)
+		return nil, nil, noVolume(name)
 	}
 	s, ok := e.stores[name]
 	if !ok {
@@ -324,6 +324,14 @@ func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error)
 	}
 	return s, nil, nil
 }
+
+// noVolume is the error of a month without a volume. It is made with every message, which is looked for in the months beside its own.
+type noVolume string
+
+func (n noVolume) Error() string { return "volume " + string(n) + ": " + kv.ErrNoVolume.Error() }
+
+// Is reports whether target is kv.ErrNoVolume.
+func (n noVolume) Is(target error) bool { return target == kv.ErrNoVolume }
 
 // has says whether the archive has a store, or a stranger is in its place. The caller holds mu.
 func (e *Engine) has(name string) bool {

@@ -308,7 +308,7 @@ func (e *Engine) claim(name string, create bool) (registered, error) {
 		case some:
 			return entry, fmt.Errorf("%s is in the folder of the archive, but is no volume of it: move it away", path)
 		case !create:
-			return entry, fmt.Errorf("volume %s: %w", name, kv.ErrNoVolume)
+			return entry, noVolume(name)
 		}
 		entry = registered{Tag: newTag(e.archive, name), State: stateMaking}
 		if err := e.enter(name, &entry); err != nil {
