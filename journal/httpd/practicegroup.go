@@ -27,7 +27,7 @@ type practiceGroups struct {
 
 const (
 	practiceAge  = 60 * 24 * time.Hour
-	mostGathered = 20000 // about 20 MB
+	mostGathered = 10000 // about 10 MB
 )
 
 func newPracticeGroups() *practiceGroups {
