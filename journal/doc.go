@@ -17,7 +17,7 @@
 //	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: it is not there any more
 //	p <mailbox> <link> <folder> <uid>  nothing: an entry of that practice
 //	q <mailbox>                     bytes of the messages of all its entries (uint64); absent is none
-//	x <chunk id>                    an entry that referred to the chunk is gone: see sweep.go
+//	x <chunk id>                    an entry that referred to the chunk is gone; time of the mark, bytes stored (uint64 each), as far as the sweep has come
 //	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries;
 //	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
 //	l <mailbox> <folder> <uid>      hold on an entry

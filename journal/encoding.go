@@ -54,6 +54,7 @@ const (
 	tagEntry     = 50
 	tagOutcome   = 51
 	tagDelivery  = 52 // month, delivery key
+	tagCut       = 53 // of a record
 )
 
 var errEncoding error = damage("malformed value")

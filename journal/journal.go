@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -22,7 +23,11 @@ import (
 // be a MIME delimiter is shorter.
 const maxUnsettled = 4 << 10
 
-const bufferSize = 2*chunkMax + pieceMin + maxUnsettled
+// The buffer of a draft of more than chunkMin bytes: the usual one, and the one for the longest chunk.
+const (
+	bufferSize  = tryFrom + blockSize
+	bufferLarge = chunkMax + pieceMin + maxUnsettled + blockSize
+)
 
 // decoderMemory bounds what a damaged chunk can make the decoder allocate, in bytes.
 const decoderMemory = 4 << 20
@@ -79,8 +84,11 @@ type Journal struct {
 	cutter   *cutter
 	zstd     *zstd.Encoder
 	unzstd   *zstd.Decoder
-	scanners sync.Pool // *part.Scanner
-	buffers  sync.Pool // *[]byte of bufferSize
+	scanners sync.Pool    // *part.Scanner
+	buffers  sync.Pool    // *[]byte of bufferSize
+	large    sync.Pool    // *[]byte of bufferLarge
+	scratch  sync.Pool    // *[]byte for a compressed chunk
+	gathered atomic.Int64 // bytes of the compressed chunks that drafts have not handed to the store
 
 	idMu   sync.Mutex
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
@@ -162,6 +170,8 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	j.scanners.New = func() any { return part.NewScanner(part.DefaultLimits()) }
 	j.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
+	j.large.New = func() any { b := make([]byte, 0, bufferLarge); return &b }
+	j.scratch.New = func() any { return new([]byte) }
 	rand.Read(j.nonce[:])
 
 	j.rooms = newRooms()
@@ -258,4 +268,32 @@ func (j *Journal) newID() ChunkID {
 	binary.BigEndian.PutUint64(id[:], uint64(n))
 	copy(id[8:], j.nonce[:])
 	return id
+}
+
+// buffer returns a buffer for a number of bytes, which recycle takes back.
+func (j *Journal) buffer(size int) []byte {
+	pool := &j.buffers
+	if size > bufferSize {
+		pool = &j.large
+	}
+	return *pool.Get().(*[]byte)
+}
+
+func (j *Journal) recycle(buf []byte) {
+	buf = buf[:0]
+	switch cap(buf) {
+	case bufferSize:
+		j.buffers.Put(&buf)
+	case bufferLarge:
+		j.large.Put(&buf)
+	}
+}
+
+// compress returns the stored form of a chunk, in memory of its length: it may stay there for a while.
+func (j *Journal) compress(data []byte) []byte {
+	scratch := j.scratch.Get().(*[]byte)
+	*scratch = j.zstd.EncodeAll(data, (*scratch)[:0])
+	value := bytes.Clone(*scratch)
+	j.scratch.Put(scratch)
+	return value
 }

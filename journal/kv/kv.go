@@ -99,8 +99,11 @@ type Store interface {
 	// An fn may run more than once, must not keep its Tx, and does no slow work. On ctx's end Update returns its error with the
 	// outcome unknown.
 	Update(ctx context.Context, locks []string, fn func(Tx) error) error
-	// Compact gives the room of deleted keys with from <= key < to back to the machine, as far as the engine can.
-	Compact(ctx context.Context, from, to []byte) error
+	// Purge deletes keys that nobody will read, and nobody write again, and gives their room back to the machine. It does so in steps, as
+	// far as that is worth what it costs and holds no Update up: what it leaves is to be handed in again some day. The keys ascend.
+	// After each step done is called with what is gone, durably; an error of done ends it and is returned. What breaks off may have
+	// deleted keys of which done was not told.
+	Purge(ctx context.Context, garbage []Garbage, done func(gone []Garbage) error) error
 	// Lost lists the spans of updates that had been acknowledged and were found missing when the store was opened. The list
 	// never shrinks.
 	Lost(ctx context.Context) ([]Loss, error)
@@ -118,6 +121,12 @@ type Tx interface {
 
 // Pair is a key with its value.
 type Pair struct{ Key, Value []byte }
+
+// Garbage is a key that is to be purged, with the length of its value in bytes.
+type Garbage struct {
+	Key  []byte
+	Size int64
+}
 
 // Loss is a span of acknowledged updates that a store no longer holds, as a damaged disk leaves it.
 type Loss struct {
