@@ -18,7 +18,7 @@ delivered (when, and by which kind of receipt), not accepted or failed (when, an
 A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its hash;
 else the parts that are not are named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust
 believes them; others are named with the reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it
-is shown as a guess. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
+is shown as a guess; "sent by" names a sender that is not the mailbox. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -44,6 +44,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		if p.LinkedBy == pec.MatchGuess {
 			where += ", a guess: no id leads there"
 		}
+	}
+	if p.Sender != "" && p.Sender != p.Mailbox {
+		where += ", sent by " + printable(p.Sender)
 	}
 	id := p.Identifier
 	if id == "" {

@@ -15,8 +15,9 @@ import (
 // against its names.
 type PracticeView struct {
 	Mailbox    string     `json:"mailbox"`
-	Identifier string     `json:"identifier"` // the provider's; empty before the first receipt
-	MessageID  string     `json:"message_id"` // the one that the sender's program set
+	Identifier string     `json:"identifier"`       // the provider's; empty before the first receipt
+	MessageID  string     `json:"message_id"`       // the one that the sender's program set
+	Sender     string     `json:"sender,omitempty"` // of the envelope, as receipts name it that count
 	Subject    string     `json:"subject"`
 	Time       *time.Time `json:"time,omitempty"`   // when the sent message was archived
 	Folder     string     `json:"folder,omitempty"` // of the sent message; empty when it is not archived

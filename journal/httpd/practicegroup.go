@@ -53,29 +53,33 @@ func (g *practiceGroups) add(e *journal.Entry) error {
 	if err := c.UnmarshalBinary(e.Certification); err != nil {
 		return fmt.Errorf("%s %s %d: %w: %w", e.Mailbox, e.FolderName(), e.UID, journal.ErrDamaged, err)
 	}
-	events := c.Message.Events()
-	if len(events) == 0 {
+	ids := c.Message.Practices()
+	if len(ids) == 0 {
 		return nil
 	}
 	receipt := receiptView(e, &c.Message)
 	receipt.NotBelieved = notBelieved(e, &c)
-	seen := ""
-	for _, event := range events { // those of one practice follow one another
+	for _, id := range ids {
+		g.group(id).apply(&c.Message, receipt)
+	}
+	if receipt.NotBelieved == "" {
+		g.addDelivery(e.Ref, &c.Message)
+	}
+	return nil
+}
+
+// addDelivery notes where a delivery receipt is that can be compared with the sent message.
+func (g *practiceGroups) addDelivery(ref journal.Ref, m *pec.Message) {
+	for _, event := range m.Events() {
 		p := g.group(event.Identifier)
-		if event.Identifier != seen {
-			seen = event.Identifier
-			p.apply(&c.Message, receipt)
-		}
 		switch {
-		case receipt.NotBelieved != "" || event.Kind != pec.EventDelivered:
+		case event.Kind != pec.EventDelivered:
 		case event.Detail == pec.ReceiptBrief && !event.Unnamed:
-			p.brief[event.Recipient] = e.Ref
+			p.brief[event.Recipient] = ref
 		case event.Detail == pec.ReceiptComplete && p.complete == nil:
-			ref := e.Ref
 			p.complete = &ref
 		}
 	}
-	return nil
 }
 
 // group returns the practice of an id, a new one where it is not known yet.
@@ -99,7 +103,7 @@ func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
 	if p.claimed == nil {
 		p.claimed = &pec.Practice{Identifier: p.Identifier}
 	}
-	p.claimed.Apply(m)
+	p.claimed.Claim(m)
 }
 
 func (g *practiceGroups) addSent(e *journal.Entry) {
@@ -131,12 +135,15 @@ func receiptView(e *journal.Entry, m *pec.Message) PracticeReceipt {
 	return v
 }
 
-// notBelieved returns why a receipt does not count; "" where it does. The class was decided at its arrival.
+// notBelieved returns why a receipt does not count; "" where it does. The class that is believed was decided at its arrival. Where that is the one of
+// the header, an envelope does not become a receipt by what is in it, nor one receipt another one.
 func notBelieved(e *journal.Entry, c *pec.Record) string {
-	switch {
+	switch data := c.Message.Data; {
+	case e.Class != string(pec.Ordinary) && data != nil && e.Class != string(data.Class()):
+		return fmt.Sprintf("its header says %s, its certification data %s", e.Class, data.Class())
 	case e.Class != string(pec.Ordinary):
 		return ""
-	case c.Signature.Result == pec.ResultVerified:
+	case c.Signature.Proven():
 		return "its header names no receipt"
 	case c.Signature.Reason != "":
 		return fmt.Sprintf("signature %s: %s", c.Signature.Result, c.Signature.Reason)
@@ -208,7 +215,7 @@ func (p *practiceGroup) wanted(uid uint32) bool {
 
 // view describes a practice.
 func (p *practiceGroup) view(now time.Time) *PracticeView {
-	v := &PracticeView{Identifier: p.Identifier, MessageID: p.Client, Subject: p.Subject, Recipients: []PracticeOutcome{},
+	v := &PracticeView{Identifier: p.Identifier, MessageID: p.Client, Sender: p.Sender, Subject: p.Subject, Recipients: []PracticeOutcome{},
 		Receipts: append([]PracticeReceipt{}, p.receipts...)}
 	if p.claimed != nil && p.States == nil {
 		v.MessageID, v.Subject = p.claimed.Client, p.claimed.Subject

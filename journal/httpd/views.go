@@ -165,6 +165,9 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 	var list []VerdictView
 	var damaged damages
 	wanted := part.MessageID(messageID)
+	if messageID != "" && wanted == "" {
+		return nil, fmt.Errorf("%w: message_id %.100q holds no id", errRequest, messageID)
+	}
 	a.b.Journal.Settle(ctx)
 	for e, err := range a.b.Journal.List(ctx, address.String()) {
 		if damaged.count(err) {

@@ -9,7 +9,7 @@ import (
 type Sent struct {
 	Own        string    // ClientLink of its Message-ID; "" where the sender's program set none
 	Client     string    // ClientLink of the former one, where the access point had rewritten the message before
-	Sender     string    // of the envelope
+	Sender     string    // of the envelope; "" where it is not known
 	Recipients []string  // of the envelope
 	Subject    string    // decoded
 	Time       time.Time // when it was archived
@@ -68,22 +68,14 @@ func (p *Practice) Time() time.Time {
 	return p.accepted
 }
 
+// maxClaimed is how many recipients a practice takes from messages that are not believed: anybody can send them.
+const maxClaimed = 100
+
 // Apply adds what a message with events of this practice says. The result does not depend on the order.
 func (p *Practice) Apply(m *Message) {
-	links := m.Links()
-	p.Client = firstOf(p.Client, links.Client)
-	sender, subject, recipients := m.listed()
-	p.Sender, p.Subject = firstOf(p.Sender, NormalAddress(sender)), firstOf(p.Subject, subject)
-	if slices.Equal(recipients, p.last) {
-		recipients = nil
-	} else {
+	if recipients := p.describe(m); !slices.Equal(recipients, p.last) {
 		p.last = recipients
-	}
-	for _, r := range recipients {
-		address := NormalAddress(r.Address)
-		if i, found := slices.BinarySearch(p.Listed, address); !found {
-			p.Listed = slices.Insert(p.Listed, i, address)
-		}
+		p.list(recipients)
 	}
 	if p.States == nil {
 		p.States = make(States)
@@ -97,6 +89,31 @@ func (p *Practice) Apply(m *Message) {
 			p.accepted = earlierTime(p.accepted, e.Time)
 		}
 		p.first = earlierTime(p.first, e.Time)
+	}
+}
+
+// Claim adds what leads from a message that is not believed to the sent one, and nothing else: no state, no time, and of the recipients
+// that such messages list the first 100.
+func (p *Practice) Claim(m *Message) {
+	recipients := p.describe(m)
+	p.list(recipients[:min(len(recipients), maxClaimed-len(p.Listed))])
+}
+
+// describe adds what a message says of the sent one, save its recipients, and returns these.
+func (p *Practice) describe(m *Message) []Recipient {
+	sender, subject, recipients := m.listed()
+	p.Client = firstOf(p.Client, m.Links().Client)
+	p.Sender, p.Subject = firstOf(p.Sender, NormalAddress(sender)), firstOf(p.Subject, subject)
+	return recipients
+}
+
+// list adds recipients to those that are listed.
+func (p *Practice) list(recipients []Recipient) {
+	for _, r := range recipients {
+		address := NormalAddress(r.Address)
+		if i, found := slices.BinarySearch(p.Listed, address); !found {
+			p.Listed = slices.Insert(p.Listed, i, address)
+		}
 	}
 }
 
@@ -193,7 +210,7 @@ func newMatcher(sent []Sent) *matcher {
 
 // byID finds a sent message by the ids that receipts name.
 func (m *matcher) byID(p *Practice) Matched {
-	if list := m.byOwn[ClientLink(p.Identifier)]; len(list) == 1 {
+	if list := m.byOwn[ClientLink(p.Identifier)]; len(list) == 1 && m.sameSender(p, list[0]) {
 		return Matched{list[0], MatchIdentifier}
 	}
 	if list, by := m.candidates(p); len(list) == 1 {
@@ -211,6 +228,7 @@ func (m *matcher) candidates(p *Practice) (list []int, by Match) {
 	for _, ids := range [...]map[string][]int{m.byOwn, m.byClient} {
 		list = append(list, m.before(p, ids[ClientLink(p.Client)])...)
 	}
+	list = slices.DeleteFunc(list, func(i int) bool { return !m.sameSender(p, i) })
 	by = MatchMessageID
 	if others := slices.DeleteFunc(slices.Clone(list), func(i int) bool { return !m.mayBe(p, i) }); len(others) < len(list) {
 		list, by = others, MatchRecipients
@@ -311,6 +329,12 @@ func (m *matcher) mayBe(p *Practice, i int) bool {
 func (m *matcher) fits(p *Practice, i int) bool {
 	s, at := &m.sent[i], p.Time()
 	return !at.IsZero() && !s.Time.After(at.Add(guessBefore)) && at.Sub(s.Time) <= guessAfter &&
-		len(p.Listed) > 0 && m.common(p, i) == len(p.Listed) &&
-		(p.Sender == "" || s.Sender == "" || p.Sender == NormalAddress(s.Sender))
+		len(p.Listed) > 0 && m.common(p, i) == len(p.Listed) && m.sameSender(p, i)
+}
+
+// sameSender reports whether receipts are about a message of the sender of a sent one, as far as both are known. Whoever gets certified mail
+// learns its Message-ID, and may send one with the same: the receipts that he gets are true, and he may pass them on.
+func (m *matcher) sameSender(p *Practice, i int) bool {
+	sender := m.sent[i].Sender
+	return p.Sender == "" || sender == "" || p.Sender == NormalAddress(sender)
 }
