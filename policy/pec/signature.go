@@ -25,6 +25,8 @@ const (
 	maxSignature = 256 << 10
 	// maxChain is how many certificates a Signature keeps.
 	maxChain = 8
+	// maxReason is how many bytes of a reason are kept.
+	maxReason = 2 << 10
 	// maxKeyBits is the longest RSA key that is used, as in crypto/tls.
 	maxKeyBits = 8192
 	// maxTransit is how long before its arrival a message may have been signed for its certificate to count at that time: MTAs give up after
@@ -52,7 +54,7 @@ const (
 // Signature is the result of a verification.
 type Signature struct {
 	Result      Result
-	Reason      string    // for people, in English; "" when verified
+	Reason      string    // for people, in English, at most 2 KiB; "" when verified
 	Weak        bool      // SHA-1 was used, by the signer or in the chain. Providers still do, so this is no reason to mistrust
 	Digest      string    // of the message: "SHA-1", "SHA-256", "SHA-384", "SHA-512"; "" where not known
 	SigningTime time.Time // as the signer claims, UTC; zero where absent
@@ -215,6 +217,8 @@ func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, fro
 	if s.Chain == nil {
 		s.Chain = data.chain(signer)
 	}
+	// They tell of certificates that anybody may have made.
+	s.Reason, s.RevocationReason = clipRunes(s.Reason, maxReason), clipRunes(s.RevocationReason, maxReason)
 	return s, nil
 }
 
