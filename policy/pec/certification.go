@@ -1,7 +1,6 @@
 package pec
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -91,15 +90,17 @@ var errNoCertification = errors.New("the root element is not postacert")
 // are tolerated. A document type declaration is passed over: no entity is ever resolved, save the five of XML and references by number. At
 // most 4 MiB are read, and little is held beside the result. The error says what is missing or could not be read; the result is nil only
 // where the root element is another one.
-func ParseCertification(r io.Reader) (*Certification, error) { return parseCertification(r, "") }
+func ParseCertification(r io.Reader) (*Certification, error) {
+	return parseCertification(r, maxDaticert, "")
+}
 
-// parseCertification is ParseCertification for a part whose header names a charset.
-func parseCertification(r io.Reader, charset string) (*Certification, error) {
+// parseCertification is ParseCertification for a part of some size whose header names a charset.
+func parseCertification(r io.Reader, size int64, charset string) (*Certification, error) {
 	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxProlog}
-	p := certificationReader{limited: limited, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow), rules: &daticert}, c: Certification{Error: "nessuno"}}
-	err := p.read()
+	p := certificationReader{limited: limited, markupReader: newMarkupReader(limited, size, &daticert), c: Certification{Error: "nessuno"}}
+	err := p.walk(func(name string) bool { return name == daticert.root }, p.open)
 	switch {
-	case !p.found && err == nil:
+	case !p.found && (err == nil || errors.Is(err, errNoRoot)):
 		return nil, errNoCertification
 	case !p.found:
 		return nil, err
@@ -119,12 +120,10 @@ func parseCertification(r io.Reader, charset string) (*Certification, error) {
 
 // certificationReader goes through daticert.xml.
 type certificationReader struct {
+	markupReader
 	limited        *io.LimitedReader
-	in             markupReader
 	c              Certification
-	found          bool     // the root was seen
-	path           []string // names of the open elements, outermost first; those with a fact as their text are not in it
-	kept           int      // bytes of recipients, save those of consegna
+	kept           int // bytes of recipients, save those of consegna
 	keptDeliveries int
 	day            string
 	clock          string
@@ -139,30 +138,6 @@ func (p *certificationReader) problem(what string) {
 	}
 }
 
-// read goes from tag to tag up to the end of the root element. Errors are those of the reader.
-func (p *certificationReader) read() error {
-	for {
-		t, err := p.in.next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case t.end:
-			p.close(t.name)
-		case !p.found && t.name != daticert.root:
-			return errNoCertification
-		default:
-			if err := p.open(t); err != nil {
-				return err
-			}
-		}
-		if p.found && len(p.path) == 0 {
-			return nil
-		}
-	}
-}
-
 // daticert is what the rules know of daticert.xml (RFC 6109 4.4).
 var daticert = vocabulary{root: "postacert", containers: map[string]string{"intestazione": "postacert", "dati": "postacert", "data": "dati"},
 	facts: map[string]string{"mittente": "intestazione", "destinatari": "intestazione", "risposte": "intestazione", "oggetto": "intestazione",
@@ -171,16 +146,13 @@ var daticert = vocabulary{root: "postacert", containers: map[string]string{"inte
 
 // open takes a start tag, and the text of an element that is a fact.
 func (p *certificationReader) open(t tag) error {
-	if !p.found {
-		p.found = true
+	if len(p.path) == 0 {
 		p.limited.N += maxDaticert + 1 - maxProlog
 		p.c.Type = t.attribute("tipo")
 		if value := t.attribute("errore"); value != "" {
 			p.c.Error = value
 		}
-		if !t.empty {
-			p.path = append(p.path, t.name)
-		}
+		p.enter(t, maxNesting)
 		return nil
 	}
 	parent := daticert.facts[t.name]
@@ -195,7 +167,7 @@ func (p *certificationReader) open(t tag) error {
 		if t.empty {
 			return nil
 		}
-		text, whole, err := p.in.text(t.name)
+		text, whole, err := p.text(t.name)
 		if err != nil {
 			return err
 		}
@@ -208,12 +180,8 @@ func (p *certificationReader) open(t tag) error {
 	case t.name == "ricevuta" && in == "dati":
 		set(&p.c.ReceiptKind, t.attribute("tipo"))
 	}
-	switch {
-	case t.empty:
-	case len(p.path) >= maxNesting:
+	if !p.enter(t, maxNesting) {
 		p.deep = true
-	default:
-		p.path = append(p.path, t.name)
 	}
 	return nil
 }
@@ -223,16 +191,6 @@ func (p *certificationReader) leave(parent string) {
 	for k := len(p.path) - 1; k > 0 && p.path[k] != parent && daticert.containers[p.path[k]] != ""; k-- {
 		if slices.Contains(p.path[:k], parent) {
 			p.path = p.path[:k]
-		}
-	}
-}
-
-// close ends an element, and those inside it that were left open. An end without a beginning is nothing.
-func (p *certificationReader) close(name string) {
-	for k := len(p.path) - 1; k >= 0; k-- {
-		if p.path[k] == name {
-			p.path = p.path[:k]
-			return
 		}
 	}
 }

@@ -137,7 +137,7 @@ func bodyReader(r io.ReaderAt, p *part.Part) *io.SectionReader {
 
 // readCertification reads a part as daticert.xml.
 func readCertification(r io.ReaderAt, p *part.Part) (*Certification, error) {
-	return parseCertification(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset())
+	return parseCertification(part.ContentDecoder(*p, bodyReader(r, p)), p.End-p.Body, p.Charset())
 }
 
 // faultReader keeps the first error of a reader that is not its end. It belongs to one goroutine.

@@ -183,6 +183,7 @@ func TestInvoiceNotices(t *testing.T) {
 		{"IT01234567890_00001_RC_003.xml", invoiceXML("NotificaScarto", ids), "NS " + file + " 111222333"},
 		{"IT01234567890_00001_RC_004.xml", invoiceXML("Altro", "<X><NomeFile>y</NomeFile></X>"), "RC " + by + " "},
 		{"IT01234567890_00001_RC_005.xml", invoiceXML("RicevutaConsegna", ids)[:200], "RC " + by + " 111222333"},
+		{"IT01234567890_00001_RC_008.xml", invoiceXML("RicevutaConsegna", "<Note>\x01 a & b < c</Note>"+ids), "RC " + file + " 111222333"},
 		{"IT01234567890_00001_RC_006.xml", []byte("no XML < at all"), "RC " + by + " "},
 		{"IT01234567890_00001_RC_007.xml", nil, "RC " + by + " "},
 		{"IT01234567890_00001_RC_001.xml.p7m", []byte("signed"), "RC " + by + " "},
