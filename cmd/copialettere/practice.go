@@ -60,7 +60,10 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		}
 		fmt.Fprintf(in.stdout, "  %-36s %s", printable(r.Address), status)
 		if r.Delivered != nil {
-			fmt.Fprintf(in.stdout, " %s (%s)", r.Delivered.Local().Format(time.DateTime), printable(r.Receipt))
+			fmt.Fprint(in.stdout, " ", r.Delivered.Local().Format(time.DateTime))
+		}
+		if r.Receipt != "" {
+			fmt.Fprintf(in.stdout, " (%s)", printable(r.Receipt))
 		}
 		if t := timeOfStatus(r); t != nil {
 			fmt.Fprint(in.stdout, " ", t.Local().Format(time.DateTime))
