@@ -139,31 +139,40 @@ func (v *Verifier) UnusedLists() []string { return v.unused }
 // ParseBundle reads a trust bundle: certificates in PEM. Text between them is passed over. A bundle without a certificate, with a block of
 // another kind, or with one that is broken or cut off, is an error.
 func ParseBundle(text []byte) ([]*x509.Certificate, error) {
-	var bundle []*x509.Certificate
-	begun := bytes.Count(append([]byte("\n"), text...), []byte("\n-----BEGIN "))
-	for {
-		block, rest := pem.Decode(text)
-		if block == nil {
-			break
-		}
-		text = rest
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("block %d is a %s, not a CERTIFICATE", len(bundle)+1, block.Type)
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %w", len(bundle)+1, err)
-		}
-		bundle = append(bundle, c)
+	blocks, err := pemBlocks(text, "CERTIFICATE")
+	if err != nil {
+		return nil, err
 	}
-	if len(bundle) == 0 {
+	if len(blocks) == 0 {
 		return nil, errors.New("no certificate in PEM")
 	}
-	// The decoder passes over what it can not read.
-	if len(bundle) < begun {
-		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(bundle))
+	bundle := make([]*x509.Certificate, len(blocks))
+	for i, b := range blocks {
+		if bundle[i], err = x509.ParseCertificate(b); err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", i+1, err)
+		}
 	}
 	return bundle, nil
+}
+
+// pemBlocks returns what the blocks of a file in PEM hold. One of another kind, broken or cut off is an error.
+func pemBlocks(text []byte, kind string) ([][]byte, error) {
+	const begin = "\n-----BEGIN "
+	// A byte-order mark, as editors put it there, would hide the first one.
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	begun := bytes.Count(append([]byte("\n"), text...), []byte(begin))
+	var blocks [][]byte
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != kind {
+			return nil, fmt.Errorf("block %d is a %s: want only %s", len(blocks)+1, block.Type, kind)
+		}
+		blocks = append(blocks, block.Bytes)
+	}
+	// The decoder passes over what it cannot read.
+	if len(blocks) < begun {
+		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(blocks))
+	}
+	return blocks, nil
 }
 
 // Verify verifies the S/MIME signature of a message (RFC 8551 3.5.3; RFC 6109 2.1, 5.5). From is the value of its From field, as
