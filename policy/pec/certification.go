@@ -51,7 +51,7 @@ type Certification struct {
 	ErrorDetail string      // errore-esteso
 
 	OtherDeliveries []string  // further recipients in consegna, which may stand once by the rules; 16 KiB are kept
-	Unread          []Element // what was not taken for a fact: the text that was cut off, a second value; at most 16, of 1 KiB each
+	Unread          []Element // what was not taken for a fact: the text that was cut off, second values; at most 16, of 1 KiB each
 	Omitted         int       // recipients in destinatari, consegna and ricezione that are not kept, for their number
 }
 
@@ -127,7 +127,8 @@ type certificationReader struct {
 	keptDeliveries int
 	day            string
 	clock          string
-	deep           bool // an element stood too deep
+	deep           bool     // an element stood too deep
+	contested      []string // names of what had two values, of which none counts
 	problems       []string
 }
 
@@ -176,9 +177,9 @@ func (p *certificationReader) open(t tag) error {
 	}
 	switch {
 	case t.name == "data" && in == "dati":
-		set(&p.c.Zone, t.attribute("zona"))
+		p.once("zona", &p.c.Zone, t.attribute("zona"))
 	case t.name == "ricevuta" && in == "dati":
-		set(&p.c.ReceiptKind, t.attribute("tipo"))
+		p.once("ricevuta", &p.c.ReceiptKind, t.attribute("tipo"))
 	}
 	if !p.enter(t, maxNesting) {
 		p.deep = true
@@ -192,13 +193,6 @@ func (p *certificationReader) leave(parent string) {
 		if slices.Contains(p.path[:k], parent) {
 			p.path = p.path[:k]
 		}
-	}
-}
-
-// set sets a value that may stand once only: the first one counts.
-func set(slot *string, value string) {
-	if *slot == "" {
-		*slot = value
 	}
 }
 
@@ -241,12 +235,27 @@ func (p *certificationReader) take(t tag, raw string, whole bool) {
 	case text == "":
 	case !whole:
 		p.unread(t.name, text)
-	case slot != nil && *slot != "" && *slot != text:
-		p.unread(t.name, text)
 	case slot != nil:
-		*slot = text
+		p.once(t.name, slot, text)
 	default:
 		p.recipient(t, text)
+	}
+}
+
+// once takes a value that may stand once only. Of several in intestazione the first one counts. Behind it none does: a subject that the
+// provider did not escape may have brought the others, with an identificativo or a time as its writer liked.
+func (p *certificationReader) once(name string, slot *string, value string) {
+	switch {
+	case value == "" || value == *slot:
+	case *slot == "" && !slices.Contains(p.contested, name):
+		*slot = value
+	case *slot == "" || daticert.facts[name] == "intestazione":
+		p.unread(name, value)
+	default:
+		p.unread(name, *slot)
+		p.unread(name, value)
+		*slot, p.contested = "", append(p.contested, name)
+		p.problem(name + ": two values, of which none counts")
 	}
 }
 
@@ -307,7 +316,7 @@ func (p *certificationReader) finish() {
 	if c.Type == "" {
 		p.problem("no type")
 	}
-	if c.Identifier == "" {
+	if c.Identifier == "" && !slices.Contains(p.contested, "identificativo") {
 		p.problem("no identificativo")
 	}
 	if c.Omitted > 0 {

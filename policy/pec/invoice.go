@@ -144,6 +144,8 @@ func (p *invoiceReader) open(t tag) error {
 	if t.name == "NomeFile" {
 		slot = &p.file
 	}
-	set(slot, clipRunes(decodeText(text, false), maxValue))
+	if *slot == "" {
+		*slot = clipRunes(decodeText(text, false), maxValue)
+	}
 	return nil
 }
