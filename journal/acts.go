@@ -99,7 +99,7 @@ func (c *change) putAct(a *Act) error {
 }
 
 // Acts yields what was done with entries of a mailbox: what volumes left that were dropped, and then volume by volume, each in the
-// order of time.
+// order of time. In the place of what can not be read, one of them or a month, it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, error] {
 	return func(yield func(*Act, error) bool) {
 		if err := checkMailbox(mailbox); err != nil {
@@ -109,15 +109,20 @@ func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, erro
 		prefix := mailboxKey('a', mailbox, 0)
 		for s, err := range j.recordStores(ctx) {
 			if err != nil {
-				yield(nil, err)
-				return
+				if !yield(nil, err) || !errors.Is(err, ErrDamaged) {
+					return
+				}
+				continue
 			}
 			for p, err := range s.Scan(ctx, prefix, after(prefix)) {
 				var a *Act
 				if err == nil {
 					a, err = decodeAct(mailbox, p.Value)
 				}
-				if !yield(a, err) || err != nil {
+				if err != nil && !errors.Is(err, ErrDamaged) {
+					err = j.monthError(ctx, s.month, err)
+				}
+				if !yield(a, err) || err != nil && !errors.Is(err, ErrDamaged) {
 					return
 				}
 			}
@@ -126,15 +131,15 @@ func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, erro
 }
 
 // recordStores yields the stores that hold records and acts: the settings, where those of dropped volumes are, and all volumes. What
-// is being moved from one to the other may come twice.
-func (j *Journal) recordStores(ctx context.Context) iter.Seq2[kv.Store, error] {
-	return func(yield func(kv.Store, error) bool) {
+// is being moved from one to the other may come twice. In the place of a month that can not be used it yields a MonthError, and goes on.
+func (j *Journal) recordStores(ctx context.Context) iter.Seq2[monthStore, error] {
+	return func(yield func(monthStore, error) bool) {
 		s, err := j.engine.Settings(ctx)
-		if !yield(s, err) || err != nil {
+		if !yield(monthStore{Store: s}, err) || err != nil {
 			return
 		}
 		for s, err := range j.volumes(ctx) {
-			if !yield(s, err) || err != nil {
+			if !yield(s, err) {
 				return
 			}
 		}

@@ -14,19 +14,25 @@ type Deleted struct {
 	*Entry
 	At  time.Time // of the deletion
 	Who string
+
+	superseded bool // it was not deleted: a newer entry took its place
 }
 
-// aside is the value of a t key.
+// aside is the value of a t key: an entry that was deleted and can be brought back, or that a newer one supersedes.
 type aside struct {
 	at             time.Time
 	who            string
-	entry, outcome []byte // the values of its e and o keys; outcome is empty where there was none
+	by             *delivery // of an entry that was superseded: the newer one; nil of one that was deleted
+	entry, outcome []byte    // the values of its e and o keys; outcome is empty where there was none
 }
 
 func (a *aside) encode() []byte {
 	enc := encoder{b: make([]byte, 0, 100+len(a.entry))}
 	enc.time(tagTime, a.at)
 	enc.string(tagWho, a.who)
+	if a.by != nil {
+		enc.bytes(tagDelivery, a.by.append(nil))
+	}
 	enc.bytes(tagEntry, a.entry)
 	if len(a.outcome) > 0 {
 		enc.bytes(tagOutcome, a.outcome)
@@ -43,6 +49,9 @@ func decodeAside(r Ref, b []byte) (*aside, *Entry, error) {
 			a.at, err = decodeTime(v)
 		case tagWho:
 			a.who = string(v)
+		case tagDelivery:
+			a.by = new(delivery)
+			*a.by, err = decodeDelivery(v)
 		case tagEntry:
 			a.entry = v
 		case tagOutcome:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"copialettere/journal/kv"
 )
@@ -17,6 +18,8 @@ type change struct {
 	j      *Journal
 	month  kv.Month
 	before map[string]uint64 // of the mailboxes whose total it has set: what that was
+
+	refiling bool // the lock of the moves is held
 }
 
 // update runs fn in an Update of the volume of a month. All that changes what a mailbox holds goes through it, because it keeps the
@@ -25,7 +28,7 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 	var runs []*change
 	var failed bool
 	err := s.Update(ctx, locks, func(tx kv.Tx) error {
-		c := &change{Tx: tx, j: j, month: m}
+		c := &change{Tx: tx, j: j, month: m, refiling: slices.Contains(locks, movesLock)}
 		runs = append(runs, c)
 		err := fn(c)
 		if failed = err != nil; failed {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"copialettere/journal/kv"
 	"copialettere/journal/part"
@@ -59,12 +58,13 @@ func (in *Intent) check() error {
 	return nil
 }
 
-// Placement is where the message of an Intent is in the journal. Where nothing was archived, UID is 0 and Skipped says why: there is
-// no outcome to tell, then.
+// Placement is where the message of an Intent is in the journal. Where nothing was archived, UID is 0 and Skipped or Waits says why: there
+// is no outcome to tell, then.
 type Placement struct {
 	Ref
 	Found   bool   // the entry was there before: this is a repetition
 	Skipped string // "", ReasonFull or ReasonDeleted; it is on record
+	Waits   bool   // there is no room, and the quota wants the message to come again: nothing is on record, and it must not be delivered here
 	Crossed int    // 75, 90 or 100: the percentage of the quota that the mailbox passed with this entry; else 0
 }
 
@@ -82,16 +82,17 @@ type candidate struct {
 	validity uint32 // for its folder, if that is new
 	quota    Quota
 	noRoom   bool // and none can be made
+
+	older     []Digest   // deliveries of what the message was before it was requeued
+	elsewhere []delivery // those of them that are in other months
 }
 
 // Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
 // delivery already keeps that one. What it returns is in the order of intents. Every entry is then in the state Unknown until
 // Delivered, Deferred or Withdraw tells more. After an error nothing of it counts, although it may turn up later; the MTA's retry
-// will then find it. The error is ErrFull when a quota wants that. A draft that is older than half an hour is refused. Commit is called
-// once.
+// will then find it. A draft that is older than half an hour is refused. Commit is called once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
 	table := d.end()
-	digest := d.digest
 	if d.err != nil {
 		return nil, fmt.Errorf("take in message: %w", d.err)
 	}
@@ -102,21 +103,18 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err := checkRecords(skips); err != nil {
 		return nil, err
 	}
-	entries := make([]candidate, len(intents))
-	common := d.entry(env, table, digest)
-	for i := range intents {
-		if err := intents[i].check(); err != nil {
-			return nil, err
-		}
-		e := intents[i].of(common)
-		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
+	entries, err := d.candidates(env, intents, parts)
+	if err != nil {
+		return nil, err
 	}
 	placements, err := d.repeated(ctx, entries)
 	if err != nil {
 		return nil, err
 	}
-	skips, later := recordGroup(skips)
+	if err := d.olderElsewhere(ctx, entries); err != nil {
+		return nil, err
+	}
+	skips, later := recordGroup(boundedRecords(skips))
 	for start := 0; ; {
 		end, size := start, 0
 		for end < len(entries) && (end == start || size < groupSize) {
@@ -134,7 +132,27 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err := d.j.recordIn(ctx, d.volume, later); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
+	for i := range entries {
+		if len(entries[i].elsewhere) > 0 && placements[i].Skipped == "" {
+			d.supersedeElsewhere(ctx, &entries[i], placements[i])
+		}
+	}
 	return placements, nil
+}
+
+// candidates returns the entries that the intents are for.
+func (d *Draft) candidates(env Envelope, intents []Intent, parts []byte) ([]candidate, error) {
+	entries := make([]candidate, len(intents))
+	common := d.entry(env, d.table, d.digest)
+	for i := range intents {
+		if err := intents[i].check(); err != nil {
+			return nil, err
+		}
+		e := intents[i].of(common)
+		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota, older: d.olderDeliveries(e)}
+	}
+	return entries, nil
 }
 
 // commitGroup makes entries that are not placed yet, in one update with the chunks that the store does not have and the skips.
@@ -144,11 +162,14 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	for _, e := range entries {
 		locks = append(locks, e.Mailbox)
 	}
+	if len(d.below) > 0 {
+		locks = append(locks, movesLock)
+	}
 	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
-	var room *sync.Mutex
+	var room lock
 	release := func() {
 		if room != nil {
-			room.Unlock()
+			room.release()
 			room = nil
 		}
 	}
@@ -166,9 +187,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 		switch {
 		case err == nil:
 			if g.made > 0 {
-				d.pending = nil
+				d.release()
 			}
 			d.j.journaled.Add(int64(g.made))
+			d.j.unchecked.Add(int64(g.madeUnchecked))
 			d.j.bytesIn.Add(int64(g.made) * d.size)
 			d.j.recorded(skips)
 			d.j.recorded(g.gaps)
@@ -182,12 +204,16 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 				}
 			}
 		case errors.Is(err, errUsageUnknown):
+		case errors.Is(err, errRefile):
+			locks = append(locks, movesLock)
 		case errors.As(err, &noRoom):
 			c := noRoom.candidate
 			if next := d.j.rooms.of(c.Mailbox); next != room {
 				release()
+				if err := next.acquire(ctx); err != nil {
+					return fmt.Errorf("make room for %s: %w", c.Mailbox, err)
+				}
 				room = next
-				room.Lock()
 			}
 			made, err := d.j.makeRoom(ctx, c.Mailbox, uint64(c.Size), c.quota.Limit)
 			if err != nil {
@@ -210,15 +236,16 @@ type group struct {
 	earlier    []Placement // of those that were found in other months
 	skips      []Record
 
-	made     int
-	gaps     []Record // of entries that had no room, or were deleted before
-	homeless []*candidate
+	made          int
+	madeUnchecked int      // of them, those that may be there twice
+	gaps          []Record // of entries that had no room, or were deleted before
+	homeless      []*candidate
 }
 
 // update may run more than once.
 func (g *group) update(c *change) error {
 	copy(g.placements, g.earlier)
-	g.made, g.gaps, g.homeless = 0, nil, nil
+	g.made, g.madeUnchecked, g.gaps, g.homeless = 0, 0, nil, nil
 	if g.d.age() > maxDraftAge {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
@@ -248,8 +275,11 @@ func (g *group) update(c *change) error {
 			g.gaps = append(g.gaps, e.record(Gap, ReasonFull))
 		case p.Skipped != "":
 			g.gaps = append(g.gaps, e.record(Skip, p.Skipped))
-		case !p.Found:
+		case !p.Found && !p.Waits:
 			g.made++
+			if slices.Contains(e.Flags, FlagUnchecked) {
+				g.madeUnchecked++
+			}
 		}
 	}
 	if len(g.homeless) > 0 {
@@ -309,11 +339,16 @@ func (in *Intent) of(e Entry) *Entry {
 func (c *change) place(e *candidate) (Placement, error) {
 	switch v, err := c.Get(e.delivery); {
 	case err == nil:
-		if _, gone := isTombstone(v); gone {
-			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
-		}
 		found := *e.Entry
-		if found.Ref, err = decodePlace(e.Mailbox, e.Month, v); err != nil {
+		if place, gone := isTombstone(v); gone {
+			found.Ref, err = c.returned(e.Mailbox, place)
+			if errors.Is(err, ErrNotFound) {
+				return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+			}
+		} else {
+			found.Ref, err = decodePlace(e.Mailbox, e.Month, v)
+		}
+		if err != nil {
 			return Placement{}, err
 		}
 		switch err := repeat(c, &found); {
@@ -326,14 +361,22 @@ func (c *change) place(e *candidate) (Placement, error) {
 	case !errors.Is(err, kv.ErrNotFound):
 		return Placement{}, err
 	}
-	used, ok, err := c.take(e.Mailbox, uint64(e.Size), e.quota.Limit)
+	older, err := c.older(e.Entry, e.older)
+	if err != nil {
+		return Placement{}, err
+	}
+	limit := e.quota.Limit
+	if limit > 0 {
+		limit += freed(older)
+	}
+	used, ok, err := c.take(e.Mailbox, uint64(e.Size), limit)
 	if err != nil {
 		return Placement{}, err
 	}
 	if !ok {
 		switch {
 		case e.quota.defers(uint64(e.Size)):
-			return Placement{}, ErrFull
+			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Waits: true}, nil
 		case e.quota.WhenFull == MakeRoom && !e.noRoom:
 			return Placement{}, &noRoomError{e}
 		}
@@ -343,8 +386,15 @@ func (c *change) place(e *candidate) (Placement, error) {
 	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {
 		return Placement{}, err
 	}
+	if err := c.supersede(older, e.deliveredIn(e.Month)); err != nil {
+		return Placement{}, err
+	}
+	o := outcome{state: Unknown, withdrawal: true, transaction: e.Transaction, supersedes: e.elsewhere}
+	for _, old := range older {
+		o.supersedes = append(o.supersedes[:len(o.supersedes):len(o.supersedes)], delivery{e.Month, old.key})
+	}
 	c.Put(entryKey(e.Ref), e.encode(e.parts))
-	c.Put(outcomeKey(e.Ref), outcome{state: Unknown, withdrawal: true, transaction: e.Transaction}.encode())
+	c.Put(outcomeKey(e.Ref), o.encode())
 	c.Put(e.delivery, encodePlace(e.Ref))
 	putLinks(c, e.Entry)
 	return Placement{Ref: e.Ref, Crossed: e.quota.crossed(used, uint64(e.Size))}, nil
@@ -399,7 +449,8 @@ func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
 }
 
 // repeated looks for the deliveries in the months beside that of the arrival, and notes the repetitions there. The month before has
-// those of a retry; the one after, those of a message that was long on its way, or whose retry came when the clock had been set back.
+// those of a retry; the one after, those of a message that was long on its way, or whose retry came when the clock had been set back. Where
+// a month can not be read the message is journaled, perhaps a second time, and its entry is flagged: all mail would wait for the month else.
 func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement, error) {
 	placements := make([]Placement, len(entries))
 	month := kv.MonthOf(d.arrival)
@@ -408,50 +459,75 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 		if errors.Is(err, kv.ErrNoVolume) {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
 		for i := range entries {
 			if placements[i].done() {
 				continue
 			}
-			if placements[i], err = repeatIn(ctx, s, m, &entries[i]); err != nil {
-				return nil, fmt.Errorf("look for a repetition in %s: %w", m, err)
+			one := err
+			if one == nil {
+				placements[i], one = d.j.repeatIn(ctx, s, m, &entries[i])
+			}
+			var bad *MonthError
+			if errors.As(one, &bad) {
+				placements[i] = Placement{}
+				entries[i].unchecked()
+			} else if one != nil {
+				return nil, fmt.Errorf("look for a repetition in %s: %w", m, one)
 			}
 		}
 	}
 	return placements, nil
 }
 
-// repeatIn looks for a delivery in the volume of another month, and notes the repetition there.
-func repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
-	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
-		return Placement{}, err
+// unchecked flags an entry that may have been made before.
+func (e *candidate) unchecked() {
+	if !slices.Contains(e.Flags, FlagUnchecked) {
+		e.Flags = append(slices.Clip(e.Flags), FlagUnchecked)
 	}
-	err = s.Update(ctx, []string{e.Mailbox}, func(tx kv.Tx) error {
-		// The entry may have been moved or deleted since.
-		v, err := tx.Get(e.delivery)
-		if err != nil {
-			return err
-		}
-		if _, gone := isTombstone(v); gone {
-			p = Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}
-			return nil
-		}
-		again := *e.Entry
-		if again.Ref, err = decodePlace(e.Mailbox, m, v); err != nil {
-			return err
-		}
-		p = Placement{Ref: again.Ref, Found: true}
-		return repeat(tx, &again)
+}
+
+// repeatIn looks for a delivery in the volume of another month, and notes the repetition there. The error is a MonthError where the month can
+// not be read; where it can not be written the message has to wait, because it is known to be a repetition.
+func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
+	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
+		return Placement{}, j.monthError(ctx, m, err)
+	}
+	var unread error
+	err = j.update(ctx, s, m, []string{e.Mailbox, movesLock}, func(tx *change) error {
+		p, unread = e.repeatedAt(tx, m)
+		return unread
 	})
 	switch {
 	case errors.Is(err, ErrNotFound), errors.Is(err, kv.ErrNotFound):
 		return Placement{}, nil // withdrawn since it was looked for
+	case err != nil && unread != nil:
+		return Placement{}, j.monthError(ctx, m, err)
 	case err != nil:
 		return Placement{}, err
 	}
 	return p, nil
+}
+
+// repeatedAt notes a repetition in the month where its delivery key is.
+func (e *candidate) repeatedAt(tx *change, m kv.Month) (Placement, error) {
+	// The entry may have been moved or deleted since.
+	v, err := tx.Get(e.delivery)
+	if err != nil {
+		return Placement{}, err
+	}
+	again := *e.Entry
+	if place, gone := isTombstone(v); gone {
+		again.Ref, err = tx.returned(e.Mailbox, place)
+		if errors.Is(err, ErrNotFound) {
+			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
+		}
+	} else {
+		again.Ref, err = decodePlace(e.Mailbox, m, v)
+	}
+	if err != nil {
+		return Placement{}, err
+	}
+	return Placement{Ref: again.Ref, Found: true}, repeat(tx, &again)
 }
 
 func encodePlace(r Ref) []byte {

@@ -14,13 +14,13 @@
 //	h <sha256>                      chunk id: where the chunk of that digest is; only for chunks of at least 4 KiB
 //	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
-//	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: it is deleted, for good
+//	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: it is not there any more
 //	p <mailbox> <link> <folder> <uid>  nothing: an entry of that practice
 //	q <mailbox>                     bytes of the messages of all its entries (uint64); absent is none
-//	x <chunk id>                    an entry that referred to the chunk is gone: see sweep.go
+//	x <chunk id>                    an entry that referred to the chunk is gone; time of the mark, bytes stored (uint64 each), as far as the sweep has come
 //	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries
 //	l <mailbox> <folder> <uid>      hold on an entry
-//	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over
+//	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go
 //	a <mailbox> <time> <n>          act: what somebody did with an entry
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
 //	n                               number of the moves, deletions and returns so far (uint64): tells the sweep of them
@@ -29,7 +29,7 @@
 // Some keys are in the settings store of the engine, because they must outlive the volumes:
 //
 //	u                               end of the values of UIDVALIDITY that are reserved (uint32)
-//	g, a                            gaps and acts of volumes that were dropped
+//	g, a                            gaps and acts of volumes that were dropped; the gap of a month that was given up
 //	j <time>                        run of the retention
 //
 // A folder of the journal is a folder of one month: its name is stored without the month ("INBOX", "Sent") and shown with it
@@ -45,6 +45,10 @@
 // A quota is over all months: see usages for how it stays exact. What goes, goes in bounded steps that may end anywhere: each entry
 // with all that points at it in one update, its chunks later by two runs of the sweep (see sweep.go), a whole month by dropping its
 // volume (see drop.go). Gaps and acts outlive their volume.
+//
+// A month that is damaged or absent costs only itself (see MonthError): what goes over the months passes it over and then tells of it. Its
+// bytes do not count until they can be read, a repetition that may be in it is journaled once more (FlagUnchecked), and nothing of it is
+// deleted; a mailbox that may have something held in it is not erased.
 //
 // An entry is written in the same update as its last chunks, and after all others, so an entry without its bytes can not exist.
 // Chunks that no entry refers to can (a sender broke off, an entry is gone); Verify counts them, and the sweep deletes them.

@@ -12,8 +12,19 @@ import (
 	"copialettere/journal/part"
 )
 
-// flushSize is how many bytes of compressed chunks a draft gathers before it hands them to the store.
-const flushSize = 512 << 10
+// A draft gathers flushSize bytes of compressed chunks before it hands them to the store. Where all drafts together have gathered more than
+// gatherMost, those with leastFlush do: a hundred large messages at once take less than this machine's share, and none waits for another.
+const (
+	flushSize  = 512 << 10
+	leastFlush = 64 << 10
+	gatherMost = 8 << 20
+)
+
+// tryFrom is how many bytes a draft has before it looks for a cut. blockSize is how many it takes at once.
+const (
+	tryFrom   = 128 << 10
+	blockSize = 64 << 10
+)
 
 // valueMax is the longest header value that an entry keeps, in bytes.
 const valueMax = 1 << 10
@@ -30,17 +41,20 @@ type Draft struct {
 	scanner *part.Scanner
 	borders []int64 // of MIME parts, message offsets still ahead of base
 	buf     []byte  // bytes not yet cut
+	try     int     // how many bytes of buf there must be for the next look for a cut
 	base    int64   // message offset of buf[0]
 	size    int64
 
 	chunks   []ChunkRef
 	pending  []pendingChunk // cut and compressed, not yet handed to the store
-	waiting  int            // bytes of pending
+	waiting  int            // bytes of pending, as counted in Journal.gathered
 	flushing []pendingChunk // of the flush under way
 	flushed  chan error     // the flush under way, nil when there is none
 	whole    hash.Hash      // over all chunks cut so far, but for an only one
 	only     Digest         // of the only chunk: the message's digest when there is no other
+	below    []belowHash    // of what the message was before it was requeued; mostly none
 	err      error          // the first failure; the draft can no longer be committed
+	unstored unstored       // where its chunks go from then on
 
 	table  *part.Table // nil until the message is whole
 	digest Digest      // of the message, once it is whole
@@ -53,9 +67,11 @@ type pendingChunk struct {
 	value  []byte
 }
 
-// NewDraft starts a message that arrives now. ctx covers all that the draft does in the store before Commit.
+// NewDraft starts a message that arrives now. ctx covers all that the draft does in the store before Commit, until SetContext. A draft
+// that can no longer be committed goes on taking in the message, so that it can be read back: what is too much for memory goes into a
+// temporary file without a name.
 func (j *Journal) NewDraft(ctx context.Context) *Draft {
-	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), begun: time.Now(), whole: sha256.New()}
+	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), begun: time.Now(), whole: sha256.New(), try: tryFrom}
 	d.scanner = j.scanners.Get().(*part.Scanner)
 	d.scanner.Reset()
 	if cause := j.suspended.Load(); cause != nil {
@@ -73,6 +89,12 @@ func (d *Draft) Header() []byte { return d.scanner.Header() }
 // age is how long ago the draft was begun, by the clock of the journal or without its steps, whichever is longer.
 func (d *Draft) age() time.Duration { return max(d.j.now().Sub(d.arrival), time.Since(d.begun)) }
 
+// SetContext changes what covers all that the draft does in the store from now on.
+func (d *Draft) SetContext(ctx context.Context) { d.ctx = ctx }
+
+// Size returns the bytes of the message so far.
+func (d *Draft) Size() int64 { return d.size }
+
 // Err returns the failure that keeps the draft from being committed, if there is one.
 func (d *Draft) Err() error { return d.err }
 
@@ -85,13 +107,9 @@ func (d *Draft) Write(p []byte) (int, error) {
 	}
 	d.size += int64(n)
 	for len(p) > 0 {
-		block := p[:min(len(p), chunkMax)]
+		block := p[:min(len(p), blockSize)]
 		p = p[len(block):]
-		// The header is wanted even where the message can not be kept: for the verdict, and for the gap that goes on record.
 		d.scanner.Write(block)
-		if d.err != nil {
-			continue
-		}
 		d.borders = append(d.borders, d.scanner.Cuts()...)
 		d.buf = append(d.grow(len(block)), block...)
 		d.cut(false)
@@ -99,43 +117,57 @@ func (d *Draft) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// grow makes room for n more bytes in buf. A small message never needs a large buffer.
+// grow makes room for n more bytes in buf. A small message never needs a large buffer, and a large one seldom the largest.
 func (d *Draft) grow(n int) []byte {
-	if need := len(d.buf) + n; need > cap(d.buf) && need > chunkMin {
-		large := d.j.buffers.Get().(*[]byte)
-		buf := append((*large)[:0], d.buf...)
-		d.recycle()
-		d.buf = buf
+	need := len(d.buf) + n
+	if need <= cap(d.buf) || need <= chunkMin {
+		return d.buf
 	}
+	d.move(d.j.buffer(need))
 	return d.buf
 }
 
+// move moves buf into another buffer.
+func (d *Draft) move(to []byte) {
+	to = append(to[:0], d.buf...)
+	d.recycle()
+	d.buf = to
+}
+
 func (d *Draft) recycle() {
-	if cap(d.buf) >= bufferSize {
-		buf := d.buf[:0]
-		d.j.buffers.Put(&buf)
-	}
+	d.j.recycle(d.buf)
 	d.buf = nil
 }
 
-// cut takes all chunks off the front of buf that are certain. It looks pieceMin ahead of the longest chunk, so that where a message
-// is cut depends on nothing but its bytes.
+// cut takes all chunks off the front of buf that are certain: where a message is cut depends on nothing but its bytes, so what is behind a
+// cut must be far enough ahead to tell whether a border of a part near it counts. It looks pieceMin ahead of the chunk.
 func (d *Draft) cut(final bool) {
 	const ahead = chunkMax + pieceMin
 	done := 0
-	for d.err == nil && done < len(d.buf) {
-		// Bytes behind the scanner's settled offset may still turn out to begin with a border.
-		settled := int(d.scanner.Settled() - d.base)
-		if !final && settled-done < ahead && len(d.buf)-done < ahead+maxUnsettled {
+	for done < len(d.buf) {
+		there := len(d.buf) - done
+		if !final && there < d.try {
 			break
 		}
 		n := d.j.cutter.next(d.buf[done:], d.border(done))
+		// Bytes behind the scanner's settled offset may still turn out to begin with a border.
+		if settled := int(d.scanner.Settled()-d.base) - done; !final && n+pieceMin > settled && there < ahead+maxUnsettled {
+			d.try = min(2*d.try, ahead)
+			if there >= d.try {
+				d.try = there + 1
+			}
+			break
+		}
+		d.try = tryFrom
 		d.chunk(d.buf[done:done+n], final && d.base == 0 && n == len(d.buf))
 		done += n
 	}
 	if done > 0 {
 		d.base += int64(done)
 		d.buf = d.buf[:copy(d.buf, d.buf[done:])]
+		if cap(d.buf) > bufferSize && len(d.buf)+blockSize <= bufferSize {
+			d.move(d.j.buffer(bufferSize))
+		}
 	}
 }
 
@@ -163,6 +195,12 @@ func (d *Draft) border(start int) int {
 
 // chunk stores one chunk, or finds that the volume has it already. only says that it is the whole message.
 func (d *Draft) chunk(data []byte, only bool) {
+	if len(d.chunks) == 0 {
+		d.below = requeues(d.scanner.Header())
+	}
+	for i := range d.below {
+		d.below[i].write(data)
+	}
 	share := len(data) >= shareMin
 	var digest Digest
 	if share || only {
@@ -181,13 +219,13 @@ func (d *Draft) chunk(data []byte, only bool) {
 		}
 		if !errors.Is(err, kv.ErrNotFound) {
 			d.fail(fmt.Errorf("look for a chunk: %w", err))
-			return
 		}
 	}
-	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.zstd.EncodeAll(data, nil)}
+	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.compress(data)}
 	d.chunks = append(d.chunks, ChunkRef{ID: c.id, Size: int64(len(data))})
 	d.pending = append(d.pending, c)
-	if d.waiting += len(c.value); d.waiting >= flushSize {
+	d.waiting += len(c.value)
+	if all := d.j.gathered.Add(int64(len(c.value))); d.waiting >= flushSize || d.waiting >= leastFlush && all > gatherMost {
 		d.flush()
 	}
 }
@@ -199,6 +237,9 @@ func (d *Draft) find(digest Digest) (id ChunkID, err error) {
 				return c.id, nil
 			}
 		}
+	}
+	if d.err != nil {
+		return id, kv.ErrNotFound
 	}
 	v, err := d.volume.Get(d.ctx, digestKey(digest))
 	if err != nil {
@@ -221,16 +262,25 @@ func (d *Draft) fail(err error) {
 func (d *Draft) flush() {
 	d.settle()
 	if d.err != nil {
+		d.unstored.put(d.pending)
+		d.release()
 		return
 	}
 	pending, done := d.pending, make(chan error, 1)
-	d.pending, d.waiting, d.flushing, d.flushed = nil, 0, pending, done
+	d.release()
+	d.flushing, d.flushed = pending, done
 	go func() {
 		done <- d.volume.Update(d.ctx, nil, func(tx kv.Tx) error {
 			putChunks(tx, pending)
 			return nil
 		})
 	}()
+}
+
+// release forgets the pending chunks.
+func (d *Draft) release() {
+	d.j.gathered.Add(-int64(d.waiting))
+	d.pending, d.waiting = nil, 0
 }
 
 // settle waits for the flush under way.
@@ -240,6 +290,7 @@ func (d *Draft) settle() {
 	}
 	if err := <-d.flushed; err != nil {
 		d.fail(fmt.Errorf("store chunks: %w", err))
+		d.unstored.put(d.flushing)
 	}
 	d.flushing, d.flushed = nil, nil
 }
@@ -259,7 +310,9 @@ func (d *Draft) Discard() {
 		return
 	}
 	d.settle()
+	d.unstored.close()
 	d.recycle()
 	d.j.scanners.Put(d.scanner)
-	d.scanner, d.pending = nil, nil
+	d.scanner = nil
+	d.release()
 }

@@ -53,6 +53,8 @@ const (
 	tagToPlace   = 49
 	tagEntry     = 50
 	tagOutcome   = 51
+	tagDelivery  = 52 // month, delivery key
+	tagCut       = 53 // of a record
 )
 
 var errEncoding error = damage("malformed value")
@@ -295,6 +297,8 @@ type outcome struct {
 	withdrawal  bool   // the transaction may withdraw the entry when the next hop refuses it for good
 	refused     bool   // a later repetition was refused for good
 	transaction string // the one that set the outcome last
+
+	supersedes []delivery // the older entries whose place it takes, which share its fate when it is withdrawn; at most 255
 }
 
 func (o outcome) encode() []byte {
@@ -305,14 +309,39 @@ func (o outcome) encode() []byte {
 	if o.refused {
 		flags |= 2
 	}
-	return append([]byte{byte(o.state), flags}, o.transaction...)
+	if len(o.supersedes) == 0 {
+		return append([]byte{byte(o.state), flags}, o.transaction...)
+	}
+	b := []byte{byte(o.state), flags | 4, byte(len(o.supersedes))}
+	for _, d := range o.supersedes {
+		b = d.append(b)
+	}
+	return append(b, o.transaction...)
 }
 
 func decodeOutcome(b []byte) (outcome, error) {
 	if len(b) < 2 || State(b[0]) > Deferred {
 		return outcome{}, fmt.Errorf("outcome: %w", errEncoding)
 	}
-	return outcome{state: State(b[0]), withdrawal: b[1]&1 != 0, refused: b[1]&2 != 0, transaction: string(b[2:])}, nil
+	o := outcome{state: State(b[0]), withdrawal: b[1]&1 != 0, refused: b[1]&2 != 0}
+	rest := b[2:]
+	if b[1]&4 != 0 {
+		if len(rest) == 0 || len(rest) < 1+int(rest[0])*deliverySize {
+			return outcome{}, fmt.Errorf("outcome: %w", errEncoding)
+		}
+		n := int(rest[0])
+		rest = rest[1:]
+		for range n {
+			d, err := decodeDelivery(rest[:deliverySize])
+			if err != nil {
+				return outcome{}, fmt.Errorf("outcome: %w", err)
+			}
+			o.supersedes = append(o.supersedes, d)
+			rest = rest[deliverySize:]
+		}
+	}
+	o.transaction = string(rest)
+	return o, nil
 }
 
 // sizeEstimate is about how long the encoded entry will be, in bytes, beside its part table, and never much less.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"reflect"
 	"testing"
 
 	"copialettere/journal/part"
@@ -147,13 +148,15 @@ func FuzzDecodeRecord(f *testing.F) {
 
 func FuzzDecodeOutcome(f *testing.F) {
 	f.Add(outcome{state: Deferred, withdrawal: true, refused: true, transaction: "t"}.encode())
+	f.Add(outcome{state: Unknown, transaction: "t", supersedes: []delivery{{"2026-10", Digest{1}}, {"2026-11", Digest{2}}}}.encode())
+	f.Add([]byte{1, 4, 1})
 	f.Add([]byte{0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		o, err := decodeOutcome(b)
 		if err != nil {
 			return
 		}
-		if again, err := decodeOutcome(o.encode()); err != nil || again != o {
+		if again, err := decodeOutcome(o.encode()); err != nil || !reflect.DeepEqual(again, o) {
 			t.Fatalf("encoded again: %+v, %v; want %+v", again, err, o)
 		}
 	})

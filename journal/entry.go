@@ -38,9 +38,11 @@ const (
 	Delivered State = 0 // the next hop took the message
 	Unknown   State = 1 // handed on, and the answer is not known: in flight, or lost in a crash
 	Deferred  State = 2 // the next hop refused it for now; the MTA will try again
+
+	Superseded State = 16 // never delivered: the MTA took the message in anew, and a newer entry has it. No outcome in the store has it
 )
 
-// String returns "delivered", "unknown" or "deferred".
+// String returns "delivered", "unknown", "deferred" or "superseded".
 func (s State) String() string {
 	switch s {
 	case Delivered:
@@ -49,6 +51,8 @@ func (s State) String() string {
 		return "unknown"
 	case Deferred:
 		return "deferred"
+	case Superseded:
+		return "superseded"
 	}
 	return fmt.Sprintf("state %d", byte(s))
 }
@@ -107,9 +111,10 @@ type Envelope struct {
 
 // Flags of an entry: what the hook was not sure of.
 const (
-	FlagOriginUnknown    = "origin-unknown"    // the MTA did not say to which address the message was first sent
-	FlagSenderUnverified = "sender-unverified" // a sent message without the login that sent it
-	FlagRefusedLater     = "refused-later"     // the next hop refused a repetition of a message that may have been delivered before
+	FlagOriginUnknown    = "origin-unknown"       // the MTA did not say to which address the message was first sent
+	FlagSenderUnverified = "sender-unverified"    // a sent message without the login that sent it
+	FlagUnchecked        = "repetition-unchecked" // a month that could not be read may have the same delivery
+	FlagRefusedLater     = "refused-later"        // the next hop refused a repetition of a message that may have been delivered before
 )
 
 // Entry is one journaled message in one mailbox.

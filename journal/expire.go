@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"copialettere/journal/kv"
@@ -63,6 +64,9 @@ type ExpireReport struct {
 	Dropped  []kv.Month `json:"dropped,omitempty"`  // months that went as a whole
 	Damaged  uint64     `json:"damaged,omitempty"`  // entries that can not be read, and stay; Verify tells of them
 	Abnormal []string   `json:"abnormal,omitempty"` // why the run is abnormal
+	// PassedOver are the months that could not be read, or worked on: nothing of them is in the other numbers, but for what was deleted
+	// before that showed.
+	PassedOver []kv.Month `json:"passed_over,omitempty"`
 }
 
 // addMonths returns the time that many calendar months later, in UTC. Where that month has not the day, it is its last one.
@@ -79,12 +83,23 @@ type expiry struct {
 	ctx    context.Context
 	o      ExpireOptions
 	report *ExpireReport
+	passed PassedOver
+}
+
+// pass says whether an error costs one month alone, which is then passed over.
+func (x *expiry) pass(m kv.Month, err error) bool {
+	if !x.passed.Add(x.j.monthError(x.ctx, m, err)) {
+		return false
+	}
+	x.report.PassedOver = x.passed.Months()
+	return true
 }
 
 // Expire deletes the entries that are older than the retention of their mailbox, and the deleted ones whose grace is over. A month
 // of which nothing is left, and that is over for long, is dropped as a whole; its gaps and acts are kept in the settings. It goes
 // in small steps: after an error, or a crash, the next run does the rest. What it frees beside that is for Sweep. Each run is on
-// record: see Runs. With ErrAbnormal nothing was deleted; the report is valid then too.
+// record: see Runs. With ErrAbnormal nothing was deleted; the report is valid then too. It is so with PassedOver: of these months nothing is
+// dropped, and nothing more is deleted, while the run goes on with the others.
 func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, error) {
 	if o.Now.IsZero() {
 		o.Now = j.now()
@@ -93,8 +108,10 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 	o.Grace = cmp.Or(o.Grace, DefaultGrace)
 	o.MaxShare = cmp.Or(o.MaxShare, DefaultMaxShare)
 	o.MaxPause = cmp.Or(o.MaxPause, DefaultMaxPause)
-	j.cleaning.Lock()
-	defer j.cleaning.Unlock()
+	if err := j.cleaning.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer j.cleaning.release()
 	x := &expiry{j: j, ctx: ctx, o: o, report: &ExpireReport{Time: o.Now, DryRun: o.DryRun}}
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
@@ -107,18 +124,22 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 		return nil, err
 	}
 	if o.DryRun {
-		return x.report, nil
+		return x.report, x.passed.Err()
 	}
 	if len(x.report.Abnormal) > 0 && !o.Yes {
 		return x.report, ErrAbnormal
 	}
 	x.report.Removed, x.report.Expired, x.report.Damaged = Removed{}, nil, 0
-	for _, m := range months {
-		if err := x.month(m); err != nil {
+	// What was not counted is not deleted either, even if it can be read again.
+	for _, m := range slices.DeleteFunc(months, x.passed.has) {
+		if err := x.month(m); err != nil && !x.pass(m, err) {
 			return x.report, fmt.Errorf("retention in %s: %w", m, err)
 		}
 	}
-	return x.report, j.recordRun(ctx, x.report)
+	if err := j.recordRun(ctx, x.report); err != nil {
+		return x.report, err
+	}
+	return x.report, x.passed.Err()
 }
 
 // expires says whether an entry of a mailbox that arrived at t is to go.
@@ -158,39 +179,52 @@ func mailboxesIn(ctx context.Context, s kv.Store) ([]mailboxEntries, error) {
 // count fills the report with what the run would delete.
 func (x *expiry) count(months []kv.Month) error {
 	for _, m := range months {
-		s, err := x.j.volume(x.ctx, m, false)
-		if errors.Is(err, kv.ErrNoVolume) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		list, err := mailboxesIn(x.ctx, s)
-		if err != nil {
+		list, all, err := x.countMonth(m)
+		if err != nil && !x.pass(m, err) {
 			return fmt.Errorf("volume %s: %w", m, err)
 		}
-		for _, one := range list {
-			x.report.All += one.entries
-			if one.entries == 0 || !x.expires(one.mailbox, m.Start()) {
-				continue
-			}
-			here := Expired{Mailbox: one.mailbox, Month: m}
-			for e, err := range x.expired(s, m, one.mailbox) {
-				if err != nil {
-					return fmt.Errorf("volume %s: %w", m, err)
-				}
-				if held, err := hasKey(x.ctx, s, holdKey(e.Ref)); err != nil {
-					return fmt.Errorf("volume %s: %w", m, err)
-				} else if held {
-					here.Held++
-				} else {
-					here.add(e)
-				}
-			}
+		x.report.All += all
+		for _, here := range list {
 			x.add(here)
 		}
 	}
 	return nil
+}
+
+// countMonth counts what the run would delete of one month, and all that it holds.
+func (x *expiry) countMonth(m kv.Month) (expired []Expired, all uint64, err error) {
+	s, err := x.j.volume(x.ctx, m, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	list, err := mailboxesIn(x.ctx, s)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, one := range list {
+		all += one.entries
+		if one.entries == 0 || !x.expires(one.mailbox, m.Start()) {
+			continue
+		}
+		here := Expired{Mailbox: one.mailbox, Month: m}
+		for e, err := range x.expired(s, m, one.mailbox) {
+			if err != nil {
+				return nil, 0, err
+			}
+			if held, err := hasKey(x.ctx, s, holdKey(e.Ref)); err != nil {
+				return nil, 0, err
+			} else if held {
+				here.Held++
+			} else {
+				here.add(e)
+			}
+		}
+		expired = append(expired, here)
+	}
+	return expired, all, nil
 }
 
 func (x *expiry) add(e Expired) {
@@ -237,7 +271,7 @@ func (x *expiry) judge(months []kv.Month) error {
 	if n := r.Removed.Entries; n > expireFloor && float64(n) > x.o.MaxShare*float64(r.All) {
 		r.Abnormal = append(r.Abnormal, fmt.Sprintf("%d of %d entries would be deleted, more than %.0f %%", n, r.All, 100*x.o.MaxShare))
 	}
-	newest, err := x.j.newest(x.ctx, months, kv.MonthOf(x.o.Now))
+	newest, err := x.newest(months, kv.MonthOf(x.o.Now))
 	if err != nil {
 		return fmt.Errorf("look for the newest entry: %w", err)
 	}
@@ -262,42 +296,55 @@ func (x *expiry) judge(months []kv.Month) error {
 }
 
 // newest returns the arrival of the newest entry of the months from one on, as far as the last entry of each folder tells it.
-func (j *Journal) newest(ctx context.Context, months []kv.Month, from kv.Month) (newest time.Time, err error) {
+func (x *expiry) newest(months []kv.Month, from kv.Month) (newest time.Time, err error) {
 	for _, m := range months {
-		if m < from {
+		if m < from || x.passed.has(m) {
 			continue
 		}
-		s, err := j.volume(ctx, m, false)
+		at, err := x.j.newestIn(x.ctx, m)
+		if err != nil && !x.pass(m, err) {
+			return newest, err
+		}
+		if at.After(newest) {
+			newest = at
+		}
+	}
+	return newest, nil
+}
+
+// newestIn returns the arrival of the newest entry of one month, as far as it could be read.
+func (j *Journal) newestIn(ctx context.Context, m kv.Month) (newest time.Time, err error) {
+	s, err := j.volume(ctx, m, false)
+	if err != nil {
+		return newest, err
+	}
+	for p, err := range s.Scan(ctx, []byte{'s'}, []byte{'s' + 1}) {
 		if err != nil {
 			return newest, err
 		}
-		for p, err := range s.Scan(ctx, []byte{'s'}, []byte{'s' + 1}) {
-			if err != nil {
-				return newest, err
+		mailbox, folder, _, err := splitFolderKey(p.Key)
+		if err != nil {
+			return newest, err
+		}
+		c, err := decodeCounters(p.Value)
+		if err != nil {
+			return newest, err
+		}
+		if c.entries == 0 {
+			continue
+		}
+		e, err := j.Entry(ctx, Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: c.nextUID - 1})
+		var month *MonthError
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrDamaged) && !errors.As(err, &month):
+			// The last one is gone, or can not be read. That there are others tells that the month has begun.
+			if m.Start().After(newest) {
+				newest = m.Start()
 			}
-			mailbox, folder, _, err := splitFolderKey(p.Key)
-			if err != nil {
-				return newest, err
-			}
-			c, err := decodeCounters(p.Value)
-			if err != nil {
-				return newest, err
-			}
-			if c.entries == 0 {
-				continue
-			}
-			e, err := j.Entry(ctx, Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: c.nextUID - 1})
-			switch {
-			case errors.Is(err, ErrNotFound):
-				// The last one is gone. That there are others tells that the month has begun.
-				if m.Start().After(newest) {
-					newest = m.Start()
-				}
-			case err != nil:
-				return newest, err
-			case e.Time.After(newest):
-				newest = e.Time
-			}
+		case err != nil:
+			return newest, err
+		case e.Time.After(newest):
+			newest = e.Time
 		}
 	}
 	return newest, nil
@@ -386,12 +433,12 @@ func (x *expiry) mailbox(s kv.Store, here *Expired) error {
 	return flush()
 }
 
-// purges says whether an entry that was deleted is to go for good.
+// purges says whether an entry that was put aside is to go for good. A superseded one has no grace: it stays as long as if it were listed.
 func (x *expiry) purges(a *aside, e *Entry) bool {
 	if _, hold := x.o.Mailboxes(e.Mailbox); hold {
 		return false
 	}
-	return !a.at.Add(x.o.Grace).After(x.o.Now) || x.expires(e.Mailbox, e.Time)
+	return a.by == nil && !a.at.Add(x.o.Grace).After(x.o.Now) || x.expires(e.Mailbox, e.Time)
 }
 
 // purge deletes the entries put aside in one volume whose grace is over.
@@ -460,6 +507,8 @@ type Run struct {
 	Removed Removed    `json:"removed"`
 	Purged  Removed    `json:"purged"`
 	Dropped []kv.Month `json:"dropped,omitempty"`
+	// PassedOver are the months that the run could not read, or work on.
+	PassedOver []kv.Month `json:"passed_over,omitempty"`
 }
 
 func (j *Journal) recordRun(ctx context.Context, r *ExpireReport) error {
@@ -467,7 +516,7 @@ func (j *Journal) recordRun(ctx context.Context, r *ExpireReport) error {
 	if err != nil {
 		return fmt.Errorf("record run of the retention: %w", err)
 	}
-	value, err := json.Marshal(Run{Time: r.Time, Removed: r.Removed, Purged: r.Purged, Dropped: r.Dropped})
+	value, err := json.Marshal(Run{Time: r.Time, Removed: r.Removed, Purged: r.Purged, Dropped: r.Dropped, PassedOver: r.PassedOver})
 	if err != nil {
 		return fmt.Errorf("record run of the retention: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // Finish ends the intake and gives the part table and the bytes of the message, so that the caller can look into it before Commit.
 // Both are the caller's until Discard, and not for parallel calls; the reader keeps two decompressed chunks in memory. After a
-// failure, which Err tells, the table is still right, and every read gives that failure. A Write after Finish fails the draft.
+// failure, which Err tells, both are still right, but for reads of what only the store has. A Write after Finish fails the draft.
 func (d *Draft) Finish() (*part.Table, io.ReaderAt) {
 	return d.end(), newDraftReader(d)
 }
@@ -62,9 +62,6 @@ func (r *draftReader) ReadAt(p []byte, offset int64) (int, error) {
 	if offset < 0 {
 		return 0, errors.New("read before the start of a message")
 	}
-	if r.d.err != nil {
-		return 0, r.d.err
-	}
 	n := 0
 	for n < len(p) {
 		if offset >= r.d.size {
@@ -110,6 +107,11 @@ func (d *Draft) readChunk(ctx context.Context, id ChunkID, buf []byte) ([]byte, 
 		if d.pending[i].id == id {
 			return d.j.unzstd.DecodeAll(d.pending[i].value, buf)
 		}
+	}
+	if v, ok, err := d.unstored.get(id); err != nil {
+		return nil, fmt.Errorf("%w: %w", d.err, err)
+	} else if ok {
+		return d.j.unzstd.DecodeAll(v, buf)
 	}
 	return d.j.readChunk(ctx, d.volume, id, buf)
 }

@@ -1,12 +1,12 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -23,7 +23,11 @@ import (
 // be a MIME delimiter is shorter.
 const maxUnsettled = 4 << 10
 
-const bufferSize = 2*chunkMax + pieceMin + maxUnsettled
+// The buffer of a draft of more than chunkMin bytes: the usual one, and the one for the longest chunk.
+const (
+	bufferSize  = tryFrom + blockSize
+	bufferLarge = chunkMax + pieceMin + maxUnsettled + blockSize
+)
 
 // decoderMemory bounds what a damaged chunk can make the decoder allocate, in bytes.
 const decoderMemory = 4 << 20
@@ -54,7 +58,7 @@ type Options struct {
 	Logger   *slog.Logger
 	Metrics  *metrics.Registry
 	Now      func() time.Time // the clock, for tests; time.Now when nil
-	GapSpool string           // file that keeps gaps while the store can not: see Gap; none when empty
+	GapSpool string           // file that keeps records while the store cannot: see Keep; none when empty
 
 	// Recorded is told of every gap when it is durable in the journal: those in the spool when they are taken in, and of what grows with each
 	// removal (made-room, erased) the part that was added. One whose record had to be tried again may come twice. It is called within
@@ -73,17 +77,21 @@ type Journal struct {
 	cutter   *cutter
 	zstd     *zstd.Encoder
 	unzstd   *zstd.Decoder
-	scanners sync.Pool // *part.Scanner
-	buffers  sync.Pool // *[]byte of bufferSize
+	scanners sync.Pool    // *part.Scanner
+	buffers  sync.Pool    // *[]byte of bufferSize
+	large    sync.Pool    // *[]byte of bufferLarge
+	scratch  sync.Pool    // *[]byte for a compressed chunk
+	gathered atomic.Int64 // bytes of the compressed chunks that drafts have not handed to the store
 
 	idMu   sync.Mutex
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
-	cleaning sync.Mutex               // held by Expire and Sweep: one run at a time
+	cleaning lock                     // held by Expire and Sweep: one run at a time
 	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
 
-	spoolMu sync.Mutex // serialises the gap spool
+	spooling   lock // held while the gap spool is read or written, and never while the store is
+	unspooling lock // held by Unspool: one at a time
 
 	outcomes outcomes
 	usages   usages
@@ -91,11 +99,13 @@ type Journal struct {
 	done     sync.WaitGroup
 	stop     context.CancelFunc
 
-	validityMu   sync.Mutex
-	nextValidity uint32 // the next UIDVALIDITY; guarded by validityMu
-	endValidity  uint32 // the end of those that are reserved; guarded by validityMu
+	validity     lock
+	nextValidity uint32 // the next UIDVALIDITY; guarded by validity
+	endValidity  uint32 // the end of those that are reserved; guarded by validity
 
 	suspended atomic.Pointer[error] // why drafts are refused; nil while they are not
+
+	unreadable unreadable
 
 	lossMu sync.Mutex
 	lossAt map[kv.Month]time.Time // when losses were last looked for; guarded by lossMu
@@ -103,11 +113,13 @@ type Journal struct {
 	journaled *metrics.Counter
 	bytesIn   *metrics.Counter
 	gaps      *metrics.Counter
+	unchecked *metrics.Counter
 }
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time)}
+	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
+		cleaning: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock()}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}
@@ -124,6 +136,10 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j.journaled = r.Counter("copialettere_entries_total", "Entries made in the journal.")
 	j.bytesIn = r.Counter("copialettere_entry_bytes_total", "Bytes of the messages of these entries, before sharing and compression.")
 	j.gaps = r.Counter("copialettere_gaps_total", "Messages and spans that the journal does not hold and has on record as a gap.")
+	j.unchecked = r.Counter("copialettere_unchecked_repetitions_total",
+		"Entries made although a month could not be asked whether it has them: they may be there twice.")
+	j.unreadable.gauge = r.Gauge("copialettere_unreadable_months", "Months of the journal that could not be used when they were last asked for.")
+	j.unreadable.months = make(map[kv.Month]fault)
 
 	var err error
 	if j.cutter, err = newCutter(); err != nil {
@@ -141,12 +157,14 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	j.scanners.New = func() any { return part.NewScanner(part.DefaultLimits()) }
 	j.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
+	j.large.New = func() any { b := make([]byte, 0, bufferLarge); return &b }
+	j.scratch.New = func() any { return new([]byte) }
 	rand.Read(j.nonce[:])
 
-	j.rooms.seed = maphash.MakeSeed()
+	j.rooms = newRooms()
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
-	j.outcomes.wake = make(chan struct{}, 1)
+	j.outcomes.wake, j.outcomes.writing = make(chan struct{}, 1), newLock()
 	j.done.Go(func() { j.writeOutcomes(ctx) })
 	return j, nil
 }
@@ -169,11 +187,48 @@ func (j *Journal) Suspend(cause error) {
 	j.suspended.Store(&cause)
 }
 
-// volume returns the store of a month, with its losses put on record.
+// Suspended returns why new drafts are refused, and nil while they are not.
+func (j *Journal) Suspended() error {
+	if cause := j.suspended.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// Probe makes a write durable as a delivery would, in the volume of this month or, where it has had none yet, in the settings store. It leaves
+// nothing behind. An error says that messages can not be journaled now.
+func (j *Journal) Probe(ctx context.Context) error {
+	s, err := j.volume(ctx, kv.MonthOf(j.now()), false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		s, err = j.engine.Settings(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	err = s.Update(ctx, []string{probeKey}, func(tx kv.Tx) error {
+		tx.Delete([]byte(probeKey))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	return nil
+}
+
+// probeKey is a key that no store has.
+const probeKey = "\x00probe"
+
+// volume returns the store of a month, with its losses put on record. The error is kv.ErrNoVolume, or a MonthError.
 func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
 	s, err := j.engine.Volume(ctx, m, create)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil, err
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open volume %s: %w", m, err)
+		return nil, j.monthFault(ctx, m, err, true)
+	}
+	if j.unreadable.gauge.Value() > 0 {
+		j.opened(m)
 	}
 	j.lossMu.Lock()
 	recent := time.Since(j.lossAt[m]) < lossPause
@@ -182,7 +237,7 @@ func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store
 		return s, nil
 	}
 	if err := j.recordLosses(ctx, s); err != nil {
-		return nil, fmt.Errorf("volume %s: %w", m, err)
+		return nil, j.monthError(ctx, m, err)
 	}
 	j.lossMu.Lock()
 	j.lossAt[m] = time.Now()
@@ -200,4 +255,32 @@ func (j *Journal) newID() ChunkID {
 	binary.BigEndian.PutUint64(id[:], uint64(n))
 	copy(id[8:], j.nonce[:])
 	return id
+}
+
+// buffer returns a buffer for a number of bytes, which recycle takes back.
+func (j *Journal) buffer(size int) []byte {
+	pool := &j.buffers
+	if size > bufferSize {
+		pool = &j.large
+	}
+	return *pool.Get().(*[]byte)
+}
+
+func (j *Journal) recycle(buf []byte) {
+	buf = buf[:0]
+	switch cap(buf) {
+	case bufferSize:
+		j.buffers.Put(&buf)
+	case bufferLarge:
+		j.large.Put(&buf)
+	}
+}
+
+// compress returns the stored form of a chunk, in memory of its length: it may stay there for a while.
+func (j *Journal) compress(data []byte) []byte {
+	scratch := j.scratch.Get().(*[]byte)
+	*scratch = j.zstd.EncodeAll(data, (*scratch)[:0])
+	value := bytes.Clone(*scratch)
+	j.scratch.Put(scratch)
+	return value
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/kv/level"
 )
 
@@ -133,9 +134,10 @@ func (f *fixture) open() {
 		f.t.Fatal(err)
 	}
 	f.engine = engine
-	seen := f.engine
+	// A sweep is seen to delete what it may, at once.
+	seen := kvtest.Eager(engine)
 	if f.wrap != nil {
-		seen = f.wrap(engine)
+		seen = f.wrap(seen)
 	}
 	f.Journal, err = Open(seen, Options{Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded})
 	if err != nil {

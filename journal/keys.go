@@ -100,6 +100,15 @@ func recordKey(mailbox string, t time.Time, n uint16) []byte {
 	return binary.BigEndian.AppendUint16(key, n)
 }
 
+// recordTime returns the time in the key of a record.
+func recordTime(key []byte) time.Time {
+	_, rest, err := splitMailboxKey(key)
+	if err != nil || len(rest) != 10 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(rest))).UTC()
+}
+
 // splitFolderKey takes a key of the form <kind> <mailbox> 0 <folder> 0 <rest> apart.
 func splitFolderKey(key []byte) (mailbox, folder string, rest []byte, err error) {
 	mailbox, tail, err := splitMailboxKey(key)

@@ -193,6 +193,22 @@ func TestFinishFails(t *testing.T) {
 	if table.Parts[0].End != int64(len(message)) {
 		t.Errorf("the table ends at %d", table.Parts[0].End)
 	}
+	wantErr(t, "Err", d.Err(), kv.ErrUnavailable)
+	// It can be read back all the same.
+	if got, err := io.ReadAll(io.NewSectionReader(r, 0, d.Size())); err != nil || !bytes.Equal(got, message) {
+		t.Errorf("read %d bytes, %v", len(got), err)
+	}
+	if d.waiting > flushSize || len(d.pending) > 50 {
+		t.Errorf("the failed draft holds %d bytes", d.waiting)
+	}
+	d.Discard()
+	h.set(nil)
+	// Where there is no room for what the store did not take, reads say why the store did not.
+	h.set(unavailable)
+	t.Setenv("TMPDIR", "/nonexistent")
+	d = f.NewDraft(f.ctx())
+	d.Write(message)
+	_, r = d.Finish()
 	_, err := r.ReadAt(make([]byte, 1), 0)
 	wantErr(t, "read", err, kv.ErrUnavailable)
 	d.Discard()

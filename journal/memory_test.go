@@ -41,6 +41,7 @@ func (m *memory) Volumes(context.Context) ([]kv.Month, error) {
 	return slices.DeleteFunc(months, func(month kv.Month) bool { return month == "" }), nil
 }
 
+func (m *memory) Forget(context.Context, kv.Month) error { return kv.ErrNoVolume }
 func (m *memory) Drop(_ context.Context, month kv.Month) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,7 +95,14 @@ func (s *memoryStore) Update(ctx context.Context, _ []string, fn func(kv.Tx) err
 	return nil
 }
 
-func (s *memoryStore) Compact(context.Context, []byte, []byte) error { return nil }
+func (s *memoryStore) Purge(_ context.Context, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
+	s.mu.Lock()
+	for _, g := range garbage {
+		delete(s.values, string(g.Key))
+	}
+	s.mu.Unlock()
+	return done(garbage)
+}
 
 func (s *memoryStore) Lost(context.Context) ([]kv.Loss, error) {
 	s.mu.Lock()

@@ -22,14 +22,14 @@ const (
 	noteGroup = 1000
 )
 
-// outcomes are those that are not yet noted in the store.
+// outcomes are those that are not yet noted in the store. They stay until they are, so that who decides on an entry sees them.
 type outcomes struct {
 	mu    sync.Mutex
 	notes map[kv.Month][]note // in the order in which they came; guarded by mu
 	count int                 // of all notes; guarded by mu
 	wake  chan struct{}
 
-	writing sync.Mutex // held while notes are on their way to the store, so that who waits for it sees all
+	writing lock // held by who takes notes to the store: one at a time. Only who wants them to be there waits for it
 }
 
 // note is what became of the message of an entry in a transaction: Delivered or Deferred.
@@ -45,25 +45,67 @@ func (j *Journal) Delivered(r Ref, transaction string) { j.noteLater(note{r, tra
 
 func (j *Journal) noteLater(n note) {
 	o := &j.outcomes
-	o.mu.Lock()
-	kept := o.add(n.ref.Month, n)
-	o.mu.Unlock()
-	if kept == 0 {
+	if !o.add(n) {
 		j.log.Warn("an entry keeps the state unknown: too many outcomes wait for the store", "mailbox", n.ref.Mailbox)
 		return
 	}
 	o.wakeWriter()
 }
 
-// add keeps notes, as far as there is room, and returns how many. The caller holds mu.
-func (o *outcomes) add(m kv.Month, notes ...note) int {
-	notes = notes[:min(len(notes), maxNotes-o.count)]
+// add keeps a note, if there is room.
+func (o *outcomes) add(n note) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.count >= maxNotes {
+		return false
+	}
 	if o.notes == nil {
 		o.notes = make(map[kv.Month][]note)
 	}
-	o.notes[m] = append(o.notes[m], notes...)
-	o.count += len(notes)
-	return len(notes)
+	o.notes[n.ref.Month] = append(o.notes[n.ref.Month], n)
+	o.count++
+	return true
+}
+
+// first returns the oldest notes of a month, at most a group, which the caller must not change.
+func (o *outcomes) first(m kv.Month) []note {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := o.notes[m]
+	return list[:min(len(list), noteGroup)]
+}
+
+// remove forgets the n oldest notes of a month.
+func (o *outcomes) remove(m kv.Month, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.count -= n
+	if o.notes[m] = o.notes[m][n:]; len(o.notes[m]) == 0 {
+		delete(o.notes, m)
+	}
+}
+
+// months returns those of which there are notes, and how many.
+func (o *outcomes) months() map[kv.Month]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	counts := make(map[kv.Month]int, len(o.notes))
+	for m, list := range o.notes {
+		counts[m] = len(list)
+	}
+	return counts
+}
+
+// of returns the notes of one entry.
+func (o *outcomes) of(r Ref) (list []note) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range o.notes[r.Month] {
+		if n.ref == r {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 func (o *outcomes) wakeWriter() {
@@ -105,57 +147,58 @@ func (j *Journal) Settle(ctx context.Context) { j.flushOutcomes(ctx) }
 // flushOutcomes says whether the store took all outcomes that it ever will.
 func (j *Journal) flushOutcomes(ctx context.Context) bool {
 	o := &j.outcomes
-	o.writing.Lock()
-	defer o.writing.Unlock()
-	o.mu.Lock()
-	notes := o.notes
-	o.notes, o.count = nil, 0
-	o.mu.Unlock()
+	if err := o.writing.acquire(ctx); err != nil {
+		return false
+	}
+	defer o.writing.release()
 	all := true
-	for month, list := range notes {
-		left, err := j.settleMonth(ctx, month, list)
-		if err == nil {
-			continue
-		}
-		lost := len(left)
-		if errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil {
+	for month, count := range o.months() {
+		err := j.settleMonth(ctx, month, count)
+		switch {
+		case err == nil:
+		case errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil:
 			all = false
-			o.mu.Lock()
-			newer := o.notes[month]
-			o.count -= len(newer)
-			delete(o.notes, month)
-			lost = len(left) + len(newer) - o.add(month, append(left, newer...)...)
-			o.mu.Unlock()
-		}
-		if lost > 0 {
+		default:
+			lost := o.months()[month]
+			o.remove(month, lost)
 			j.log.Warn("entries keep the state unknown", "month", month, "entries", lost, "error", err)
 		}
 	}
 	return all
 }
 
-// settleMonth writes outcomes of one month. With an error it returns those that are left.
-func (j *Journal) settleMonth(ctx context.Context, m kv.Month, list []note) ([]note, error) {
+// settleMonth writes the oldest outcomes of one month, so many.
+func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error {
 	s, err := j.volume(ctx, m, false)
 	if err != nil {
-		return list, err
+		return err
 	}
-	for len(list) > 0 {
-		group := list[:min(len(list), noteGroup)]
-		if err := settle(ctx, s, group); err != nil {
-			return list, err
+	for count > 0 {
+		group := j.outcomes.first(m)
+		group = group[:min(len(group), count)]
+		elsewhere, err := settle(ctx, s, group)
+		if err != nil {
+			return err
 		}
-		list = list[len(group):]
+		for _, n := range elsewhere {
+			if err := j.settleElsewhere(ctx, s, n); err != nil {
+				return err
+			}
+		}
+		j.outcomes.remove(m, len(group))
+		count -= len(group)
 	}
-	return nil, nil
+	return nil
 }
 
-func settle(ctx context.Context, s kv.Store, notes []note) error {
+// settle writes outcomes, and returns those whose entry is not at its place any more.
+func settle(ctx context.Context, s kv.Store, notes []note) (elsewhere []note, err error) {
 	locks := make([]string, len(notes))
 	for i, n := range notes {
 		locks[i] = n.ref.Mailbox
 	}
-	return s.Update(ctx, locks, func(tx kv.Tx) error {
+	err = s.Update(ctx, locks, func(tx kv.Tx) error {
+		elsewhere = nil
 		for _, n := range notes {
 			o, err := getOutcome(tx, n.ref)
 			if errors.Is(err, errEncoding) {
@@ -164,38 +207,150 @@ func settle(ctx context.Context, s kv.Store, notes []note) error {
 			if err != nil {
 				return err
 			}
-			switch {
-			case n.state == Deferred:
-				o.deferred(tx, n.ref, n.transaction)
-			case o.state == Delivered: // or withdrawn
-			case o.refused:
-				tx.Put(outcomeKey(n.ref), outcome{refused: true, transaction: o.transaction}.encode())
-			default:
-				// Whoever has it under way now: it has been delivered.
+			if o.state == Delivered && !o.refused {
+				// It is, or the entry was withdrawn, or filed elsewhere.
+				if _, err := tx.Get(entryKey(n.ref)); errors.Is(err, kv.ErrNotFound) {
+					elsewhere = append(elsewhere, n)
+				} else if err != nil {
+					return err
+				}
+				continue
+			}
+			switch after, changed := o.noted(n); {
+			case !changed:
+			case after.state == Delivered && !after.refused:
 				tx.Delete(outcomeKey(n.ref))
+			default:
+				tx.Put(outcomeKey(n.ref), after.encode())
 			}
 		}
 		return nil
 	})
+	return elsewhere, err
 }
 
-// deferred changes the outcome when the transaction that set it was the only one that can have delivered the message.
-func (o outcome) deferred(tx kv.Tx, r Ref, transaction string) {
-	if o.state == Unknown && o.transaction == transaction && o.withdrawal {
-		o.state = Deferred
-		tx.Put(outcomeKey(r), o.encode())
+// settleElsewhere writes an outcome whose entry was moved, or put aside, while it was awaited; one that is gone needs none.
+func (j *Journal) settleElsewhere(ctx context.Context, s kv.Store, n note) error {
+	switch r, err := movedTo(ctx, s, n.ref, n.transaction); {
+	case err == nil:
+		n.ref = r
+		_, err = settle(ctx, s, []note{n})
+		return err
+	case !errors.Is(err, ErrNotFound):
+		return err
 	}
+	err := j.act(ctx, n.ref, func(c *change) error { return c.settleAside(n) })
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+		return nil
+	}
+	return err
+}
+
+// settleAside writes the outcome of an entry that is put aside; ErrNotFound says that the transaction has none there. One that is superseded
+// and was delivered all the same comes back.
+func (c *change) settleAside(n note) error {
+	a, e, err := c.aside(n.ref)
+	if err != nil {
+		return err
+	}
+	if len(a.outcome) == 0 {
+		return ErrNotFound
+	}
+	o, err := decodeOutcome(a.outcome)
+	if err != nil {
+		return err
+	}
+	if o.state != Unknown || o.transaction != n.transaction && e.Transaction != n.transaction {
+		return ErrNotFound
+	}
+	switch {
+	case n.state == Delivered:
+		a.outcome = nil
+		if o.refused {
+			a.outcome = outcome{refused: true, transaction: o.transaction}.encode()
+		}
+		if a.by != nil {
+			_, err := c.bringBack(a, e)
+			return err
+		}
+	case o.withdrawal && o.transaction == n.transaction:
+		o.state = Deferred
+		a.outcome = o.encode()
+	}
+	c.Put(asideKey(n.ref), a.encode())
+	return nil
+}
+
+// movedTo looks for an entry that a transaction has under way and that is not at the place any more where it was then.
+func movedTo(ctx context.Context, s kv.Store, from Ref, transaction string) (Ref, error) {
+	prefix := mailboxKey('o', from.Mailbox, 0)
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		if err != nil {
+			return Ref{}, err
+		}
+		o, err := decodeOutcome(p.Value)
+		if err != nil || o.state != Unknown {
+			continue // Verify tells of what is malformed
+		}
+		r, err := refOf(from.Month, p.Key)
+		if err != nil {
+			continue
+		}
+		if o.transaction == transaction {
+			return r, nil
+		}
+		// A later transaction may have it under way too.
+		v, err := s.Get(ctx, entryKey(r))
+		if errors.Is(err, kv.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return Ref{}, err
+		}
+		if e, _ := salvage(r, v); e.Transaction == transaction {
+			return r, nil
+		}
+	}
+	return Ref{}, ErrNotFound
+}
+
+// noted returns what an outcome becomes by a note, if it changes.
+func (o outcome) noted(n note) (after outcome, changed bool) {
+	switch {
+	case o.state == Delivered: // or withdrawn
+		return o, false
+	case n.state == Deferred:
+		// Only where the transaction that set it was the only one that can have delivered the message.
+		changed = o.state == Unknown && o.transaction == n.transaction && o.withdrawal
+		if changed {
+			o.state = Deferred
+		}
+		return o, changed
+	case o.refused:
+		return outcome{refused: true, transaction: o.transaction}, true
+	}
+	// Whoever has it under way now: it has been delivered.
+	return outcome{}, true
 }
 
 // Deferred notes that the next hop refused the message of an entry for now. The entry stays, and waits for the retry. After an
 // error the note is kept in memory and written as soon as the store can take it.
 func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error {
-	err := j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
-		o.deferred(tx, r, transaction)
+	n := note{r, transaction, Deferred}
+	err := j.updateOutcome(ctx, r, transaction, func(tx *change, r Ref, o outcome) error {
+		if after, changed := o.noted(n); changed {
+			tx.Put(outcomeKey(r), after.encode())
+		}
 		return nil
 	})
+	if errors.Is(err, ErrNotFound) {
+		aside := j.act(ctx, r, func(c *change) error { return c.settleAside(n) })
+		if !errors.Is(aside, ErrNotFound) {
+			return aside
+		}
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		j.noteLater(note{r, transaction, Deferred})
+		j.noteLater(n)
 	}
 	return err
 }
@@ -208,19 +363,32 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	if err := checkRecords(refusals); err != nil {
 		return false, err
 	}
-	err = j.updateOutcome(ctx, r, func(tx *change, o outcome) error {
+	var elsewhere []delivery // older entries of other months
+	var by delivery
+	err = j.updateOutcome(ctx, r, transaction, func(tx *change, r Ref, o outcome) error {
+		elsewhere = nil
 		withdrawn = o.state != Delivered && o.withdrawal && o.transaction == transaction
 		if !withdrawn {
 			o.refused = true
 			tx.Put(outcomeKey(r), o.encode())
 			return nil
 		}
-		if _, err := tx.remove(r, false); err != nil {
+		e, err := tx.remove(r, false)
+		if err != nil {
 			return err
 		}
+		by = delivery{r.Month, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)}
+		for _, old := range o.supersedes {
+			if old.month != r.Month {
+				elsewhere = append(elsewhere, old)
+			} else if err := tx.withdrawOlder(e.Mailbox, old, by); err != nil && !errors.Is(err, ErrDamaged) {
+				return err
+			}
+		}
 		return putRecords(tx, refusals)
-	}, refusal.Mailbox)
+	}, refusal.Mailbox, movesLock)
 	if err == nil {
+		j.withdrawElsewhere(ctx, r.Mailbox, elsewhere, by)
 		return withdrawn, nil
 	}
 	if !errors.Is(err, ErrNotFound) {
@@ -229,9 +397,20 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	return false, err
 }
 
-func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, outcome) error, locks ...string) error {
-	// A delivery that is only in memory must be seen.
-	j.flushOutcomes(ctx)
+// withdrawElsewhere is withdrawOlder for entries of other months. One that can not be written now stays superseded.
+func (j *Journal) withdrawElsewhere(ctx context.Context, mailbox string, older []delivery, by delivery) {
+	for _, old := range older {
+		err := j.act(ctx, Ref{Mailbox: mailbox, Month: old.month}, func(c *change) error { return c.withdrawOlder(mailbox, old, by) })
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			j.log.Warn("the older entry of a refused message stays superseded", "mailbox", mailbox, "month", old.month, "error", err)
+		}
+	}
+}
+
+// updateOutcome runs fn in an Update with the outcome of an entry that a transaction has under way, wherever that was moved to.
+func (j *Journal) updateOutcome(
+	ctx context.Context, r Ref, transaction string, fn func(c *change, r Ref, o outcome) error, locks ...string,
+) error {
 	s, err := j.volume(ctx, r.Month, false)
 	if errors.Is(err, kv.ErrNoVolume) {
 		return ErrNotFound
@@ -239,7 +418,8 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, out
 	if err != nil {
 		return err
 	}
-	err = j.update(ctx, s, r.Month, append(locks, r.Mailbox), func(tx *change) error {
+	from := r
+	update := func(tx *change) error {
 		if _, err := tx.Get(entryKey(r)); err != nil {
 			return err
 		}
@@ -247,9 +427,20 @@ func (j *Journal) updateOutcome(ctx context.Context, r Ref, fn func(*change, out
 		if err != nil {
 			return err
 		}
-		return fn(tx, o)
-	})
+		// A delivery that is only in memory must be seen.
+		for _, n := range j.outcomes.of(from) {
+			o, _ = o.noted(n)
+		}
+		return fn(tx, r, o)
+	}
+	locks = append(locks, r.Mailbox)
+	err = j.update(ctx, s, r.Month, locks, update)
 	if errors.Is(err, kv.ErrNotFound) {
+		if r, err = movedTo(ctx, s, r, transaction); err == nil {
+			err = j.update(ctx, s, r.Month, locks, update)
+		}
+	}
+	if errors.Is(err, kv.ErrNotFound) || errors.Is(err, ErrNotFound) {
 		return ErrNotFound
 	}
 	if err != nil {

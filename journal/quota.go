@@ -8,7 +8,6 @@ import (
 	"hash/maphash"
 	"iter"
 	"slices"
-	"sync"
 	"time"
 
 	"copialettere/journal/kv"
@@ -20,7 +19,7 @@ type WhenFull byte
 // What can become of it.
 const (
 	SkipFull  WhenFull = 0 // no entry, but a gap on record
-	DeferFull WhenFull = 1 // Commit fails with ErrFull, for all mailboxes of the message; one larger than the limit is as with SkipFull
+	DeferFull WhenFull = 1 // no entry, and the message is to come again: see Placement.Waits; one larger than the limit is as with SkipFull
 	MakeRoom  WhenFull = 2 // the oldest entries that are not held are deleted; where that does not suffice, as SkipFull
 )
 
@@ -32,9 +31,6 @@ type Quota struct {
 
 // defers says whether a message that has no room is to wait. One that never will have any would wait until the MTA gives it up.
 func (q Quota) defers(size uint64) bool { return q.WhenFull == DeferFull && size <= q.Limit }
-
-// ErrFull says that a mailbox has no room for a message and that its quota wants the message deferred.
-var ErrFull = errors.New("mailbox is full")
 
 // thresholds are the percentages of a quota whose crossing a Placement tells.
 var thresholds = [...]uint64{100, 90, 75}
@@ -62,11 +58,19 @@ const maxRoomTries = 100
 // rooms are locks of the mailboxes for which room is being made, one for many of them.
 type rooms struct {
 	seed  maphash.Seed
-	locks [64]sync.Mutex
+	locks [64]lock
 }
 
-func (r *rooms) of(mailbox string) *sync.Mutex {
-	return &r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
+func newRooms() (r rooms) {
+	r.seed = maphash.MakeSeed()
+	for i := range r.locks {
+		r.locks[i] = newLock()
+	}
+	return r
+}
+
+func (r *rooms) of(mailbox string) lock {
+	return r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
 }
 
 // roomGroup is how many entries one update deletes.
@@ -74,8 +78,18 @@ const roomGroup = 100
 
 // makeRoom deletes the oldest entries of a mailbox that are not held until size more bytes are within its limit, and no more. Where
 // all of them would not suffice it deletes none and returns false. The newest of the deleted entries may be of minutes ago: their
-// delivery keys stay as tombstones.
+// delivery keys stay as tombstones. A month that can not be used is passed over.
 func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint64) (bool, error) {
+	var passed PassedOver
+	for {
+		made, err := j.tryRoom(ctx, mailbox, size, limit, passed)
+		if before := len(passed); !passed.Add(err) || len(passed) == before {
+			return made, err
+		}
+	}
+}
+
+func (j *Journal) tryRoom(ctx context.Context, mailbox string, size, limit uint64, without PassedOver) (bool, error) {
 	if size > limit {
 		return false, nil
 	}
@@ -92,6 +106,7 @@ func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint
 	}
 	need := used + size - limit
 	oldest := make(map[kv.Month][]Ref)
+	months = slices.DeleteFunc(months, without.has)
 	for _, m := range months {
 		s, err := j.volume(ctx, m, false)
 		if err != nil {
@@ -99,11 +114,11 @@ func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint
 		}
 		for e, err := range oldestFirst(ctx, s, m, mailbox) {
 			if err != nil {
-				return false, fmt.Errorf("look for room in %s: %w", m, err)
+				return false, j.monthError(ctx, m, fmt.Errorf("look for room: %w", err))
 			}
 			if _, err := s.Get(ctx, holdKey(e.Ref)); !errors.Is(err, kv.ErrNotFound) {
 				if err != nil {
-					return false, err
+					return false, j.monthError(ctx, m, err)
 				}
 				continue
 			}
@@ -121,7 +136,11 @@ func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint
 	}
 	for _, m := range months {
 		if err := j.deleteForRoom(ctx, m, oldest[m], size, limit); err != nil {
-			return false, fmt.Errorf("make room for %s in %s: %w", mailbox, m, err)
+			err = fmt.Errorf("make room for %s in %s: %w", mailbox, m, err)
+			if m != kv.MonthOf(j.now()) { // in which the message itself could not be put either
+				err = j.monthError(ctx, m, err)
+			}
+			return false, err
 		}
 	}
 	return true, nil

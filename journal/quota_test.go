@@ -87,12 +87,18 @@ func TestQuotaSkips(t *testing.T) {
 func TestQuotaDefers(t *testing.T) {
 	f := openFixture(t)
 	f.file(sized("1", 600), received(mario))
-	_, err := f.try(sized("2", 401), "t", received(anna), limited(mario, 1000, DeferFull))
-	wantErr(t, "commit", err, ErrFull)
-	f.want(anna)
-	f.wantUsage(anna, 0)
+	p := f.file(sized("2", 401), received(anna), limited(mario, 1000, DeferFull))
+	if p[0].UID == 0 || !p[1].Waits || p[1].UID != 0 || p[1].Skipped != "" {
+		t.Errorf("placed at %+v", p)
+	}
+	f.wantUsage(anna, 401)
+	f.wantUsage(mario, 600)
 	if f.records(mario) != nil {
 		t.Error("a deferral is on record")
+	}
+	// One that is archived already needs no room, and does not wait.
+	if p := f.file(sized("1", 600), limited(mario, 1000, DeferFull)); !p[0].Found || p[0].Waits {
+		t.Errorf("placed at %+v", p)
 	}
 	f.file(sized("2", 401), received(anna), limited(mario, 1001, DeferFull))
 	f.wantUsage(mario, 1001)

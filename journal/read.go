@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,12 +13,18 @@ import (
 	"copialettere/journal/kv"
 )
 
-// volumes yields the stores of all months, oldest first.
-func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
-	return func(yield func(kv.Store, error) bool) {
+// monthStore is the store of a month, or the settings, whose month is empty.
+type monthStore struct {
+	kv.Store
+	month kv.Month
+}
+
+// volumes yields the stores of all months, oldest first. In the place of one that can not be used it yields a MonthError, and goes on.
+func (j *Journal) volumes(ctx context.Context) iter.Seq2[monthStore, error] {
+	return func(yield func(monthStore, error) bool) {
 		months, err := j.engine.Volumes(ctx)
 		if err != nil {
-			yield(nil, fmt.Errorf("list volumes: %w", err))
+			yield(monthStore{}, fmt.Errorf("list volumes: %w", err))
 			return
 		}
 		for _, m := range months {
@@ -25,7 +32,7 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
 			if errors.Is(err, kv.ErrNoVolume) {
 				continue
 			}
-			if !yield(s, err) || err != nil {
+			if !yield(monthStore{s, m}, err) || err != nil && !errors.Is(err, ErrDamaged) {
 				return
 			}
 		}
@@ -35,10 +42,12 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[kv.Store, error] {
 // Months lists the months that have a volume, oldest first.
 func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.engine.Volumes(ctx) }
 
-// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error other than ErrDamaged.
+// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error other than that one thing in
+// it is damaged.
 type monthReader[T any] func(m kv.Month, s kv.Store, yield func(T, error) bool)
 
-// monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early.
+// monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early. In the place of
+// a month that can not be read, or from where on it can not, there is a MonthError, and the next one follows.
 func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthReader[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -57,16 +66,22 @@ func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthR
 				continue
 			}
 			if err != nil {
-				yield(none, err)
-				return
+				if !yield(none, err) || !errors.Is(err, ErrDamaged) {
+					return
+				}
+				continue
 			}
 			more := true
 			read(m, s, func(v T, err error) bool {
 				if j.dropped(ctx, m, err) {
 					return false
 				}
+				if !errors.Is(err, ErrDamaged) {
+					err = j.monthError(ctx, m, err)
+				}
+				var month *MonthError
 				more = yield(v, err) && (err == nil || errors.Is(err, ErrDamaged))
-				return more
+				return more && !errors.As(err, &month)
 			})
 			if !more {
 				return
@@ -95,28 +110,70 @@ func eachUnder[T any](ctx context.Context, letter byte, mailbox string, decode f
 // not be read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
 	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
-		nextUID, outcomes, err := states(ctx, s, mailbox)
+		nextUID, err := nextUIDs(ctx, s, mailbox)
 		if err != nil {
-			yield(nil, err)
+			yield(nil, j.monthError(ctx, m, err))
 			return
 		}
-		prefix := mailboxKey('e', mailbox, 0)
-		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-			var e *Entry
-			if err == nil {
-				e, err = entryOf(m, p)
-			}
-			if err == nil {
-				if e.UID >= nextUID[e.Folder] {
-					continue
-				}
-				e.setOutcome(outcomes[string(p.Key[1:])])
-			}
+		for e, err := range entriesUnder(ctx, m, s, mailboxKey('e', mailbox, 0), nextUID) {
 			if !yield(e, err) {
 				return
 			}
 		}
 	})
+}
+
+// outcomePage is how many outcomes are in memory while entries are read.
+const outcomePage = 1000
+
+// entriesUnder yields the entries whose keys begin with a prefix, with their outcomes. Those are read before: an entry below the next UID of its
+// folder, as it was before both, that is still there afterwards and has no outcome was delivered. Of a newer one that could not be said.
+func entriesUnder(ctx context.Context, m kv.Month, s kv.Store, prefix []byte, nextUID map[string]uint32) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		end := after(prefix)
+		for from := prefix; bytes.Compare(from, end) < 0; {
+			outcomes, to, err := outcomesFrom(ctx, s, from, end)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for p, err := range s.Scan(ctx, from, to) {
+				var e *Entry
+				if err == nil {
+					e, err = entryOf(m, p)
+				}
+				if err == nil {
+					if e.UID >= nextUID[e.Folder] {
+						continue
+					}
+					e.setOutcome(outcomes[string(p.Key[1:])])
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+			from = to
+		}
+	}
+}
+
+// outcomesFrom returns the outcomes of entries with from <= key < to, by what follows the first byte of the key; to is end, or before it where
+// there are many.
+func outcomesFrom(ctx context.Context, s kv.Store, from, end []byte) (outcomes map[string]outcome, to []byte, err error) {
+	outcomes = make(map[string]outcome)
+	under := func(key []byte) []byte { return append([]byte{'o'}, key[1:]...) }
+	for p, err := range s.Scan(ctx, under(from), under(end)) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if outcomes[string(p.Key[1:])], err = decodeOutcome(p.Value); err != nil {
+			return nil, nil, err
+		}
+		if len(outcomes) == outcomePage {
+			return outcomes, append(append([]byte{'e'}, p.Key[1:]...), 0), nil
+		}
+	}
+	return outcomes, end, nil
 }
 
 // dropped says whether reading a month failed because its volume has been dropped meanwhile.
@@ -128,36 +185,25 @@ func (j *Journal) dropped(ctx context.Context, m kv.Month, err error) bool {
 	return errors.Is(err, kv.ErrNoVolume)
 }
 
-// states reads the outcomes of a mailbox by key, and before them the next UID of its folders: an entry below it that is still there
-// afterwards and has no outcome was delivered. Of a newer one that could not be said.
-func states(ctx context.Context, s kv.Store, mailbox string) (nextUID map[string]uint32, outcomes map[string]outcome, err error) {
-	nextUID = make(map[string]uint32)
+// nextUIDs returns the next UID of each folder of a mailbox.
+func nextUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string]uint32, error) {
+	next := make(map[string]uint32)
 	prefix := mailboxKey('s', mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		_, folder, _, err := splitFolderKey(p.Key)
 		if err != nil {
-			return nil, nil, fmt.Errorf("counters %q: %w", p.Key, err)
+			return nil, fmt.Errorf("counters %q: %w", p.Key, err)
 		}
 		c, err := decodeCounters(p.Value)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		nextUID[folder] = c.nextUID
+		next[folder] = c.nextUID
 	}
-	outcomes = make(map[string]outcome)
-	prefix[0] = 'o'
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		if err != nil {
-			return nil, nil, err
-		}
-		if outcomes[string(p.Key[1:])], err = decodeOutcome(p.Value); err != nil {
-			return nil, nil, err
-		}
-	}
-	return nextUID, outcomes, nil
+	return next, nil
 }
 
 func entryOf(m kv.Month, p kv.Pair) (*Entry, error) {
@@ -175,7 +221,7 @@ func (e *Entry) setOutcome(o outcome) {
 	}
 }
 
-// Entry returns one entry, or ErrNotFound.
+// Entry returns one entry, also one that was superseded, or ErrNotFound.
 func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	s, err := j.volume(ctx, r.Month, false)
 	if errors.Is(err, kv.ErrNoVolume) {
@@ -189,7 +235,7 @@ func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	}
 	v, err := s.Get(ctx, entryKey(r))
 	if errors.Is(err, kv.ErrNotFound) {
-		return nil, ErrNotFound
+		return supersededEntry(ctx, s, r)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read entry: %w", err)

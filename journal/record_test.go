@@ -62,7 +62,7 @@ func TestRecord(t *testing.T) {
 		if err := f.Record(f.ctx(), r); err == nil {
 			t.Errorf("%s: recorded", name)
 		}
-		if err := f.Gap(f.ctx(), r); err == nil {
+		if err := f.Keep(f.ctx(), r); err == nil {
 			t.Errorf("%s: recorded as a gap", name)
 		}
 	}
@@ -158,7 +158,7 @@ func TestGapSpool(t *testing.T) {
 	}
 	h.set(unavailable)
 	for i := range 3 {
-		if err := f.Gap(f.ctx(), gap(fmt.Sprint("a", i), november.Add(time.Duration(i))), gap(fmt.Sprint("b", i), november.Add(time.Duration(i)))); err != nil {
+		if err := f.Keep(f.ctx(), gap(fmt.Sprint("a", i), november.Add(time.Duration(i))), gap(fmt.Sprint("b", i), november.Add(time.Duration(i)))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -307,7 +307,7 @@ func TestTornSpool(t *testing.T) {
 			strings.Repeat("{", 9000), []string{"old", "new"}},
 		"damaged line":   {"\x00\x00\x00\n", []string{`a damaged line of the gap spool: "\x00\x00\x00\n"`, "new"}},
 		"empty object":   {"{}\n", []string{`a damaged line of the gap spool: "{}\n"`, "new"}},
-		"not a gap":      {`{"kind":1,"mailbox":"x","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
+		"unknown kind":   {`{"kind":3,"mailbox":"x","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
 		"mailbox with 0": {`{"kind":2,"mailbox":"x\u0000y","time":"2026-11-21T11:00:00Z"}` + "\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -316,7 +316,7 @@ func TestTornSpool(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.set(unavailable)
-			if err := f.Gap(f.ctx(), gap("new", november)); err != nil {
+			if err := f.Keep(f.ctx(), gap("new", november)); err != nil {
 				t.Fatal(err)
 			}
 			// A damaged line is recorded at the time of the file.
@@ -339,7 +339,7 @@ func TestTornSpool(t *testing.T) {
 func TestTornLastLine(t *testing.T) {
 	f, h := hookedFixture(t)
 	h.set(unavailable)
-	if err := f.Gap(f.ctx(), gap("whole", november)); err != nil {
+	if err := f.Keep(f.ctx(), gap("whole", november)); err != nil {
 		t.Fatal(err)
 	}
 	h.set(nil)
@@ -369,17 +369,83 @@ func TestNoSpool(t *testing.T) {
 	f.spool = filepath.Join(f.dir, "missing", "gaps")
 	f.open()
 	h.set(unavailable)
-	wantErr(t, "Gap without a place for the spool", f.Gap(f.ctx(), gap("a", november)), kv.ErrUnavailable)
-	wantErr(t, "Gap without a place for the spool", f.Gap(f.ctx(), gap("a", november)), os.ErrNotExist)
+	wantErr(t, "Gap without a place for the spool", f.Keep(f.ctx(), gap("a", november)), kv.ErrUnavailable)
+	wantErr(t, "Gap without a place for the spool", f.Keep(f.ctx(), gap("a", november)), os.ErrNotExist)
 	f.spool = ""
 	f.close()
 	f.open()
-	wantErr(t, "Gap without a spool", f.Gap(f.ctx(), gap("a", november)), kv.ErrUnavailable)
+	wantErr(t, "Gap without a spool", f.Keep(f.ctx(), gap("a", november)), kv.ErrUnavailable)
 	h.set(nil)
 	if err := f.Unspool(f.ctx()); err != nil {
 		t.Error(err)
 	}
 	if got := f.details(); len(got) != 0 {
 		t.Errorf("gaps %q", got)
+	}
+}
+
+// TestRecordLimits has values that are just over their limit: they are cut between characters, and the record says so.
+func TestRecordLimits(t *testing.T) {
+	f := openFixture(t)
+	whole := gap("fits", november)
+	whole.MessageID, whole.Detail = strings.Repeat("i", recordValueMax), strings.Repeat("d", recordDetailMax)
+	long := gap("long", november.Add(1))
+	long.Detail = strings.Repeat("d", recordDetailMax+1)
+	long.MailFrom, long.RcptTo, long.ORCPT = strings.Repeat("f", recordValueMax+1), strings.Repeat("r", recordValueMax+1), strings.Repeat("o", recordValueMax+1)
+	long.QueueID = strings.Repeat("q", recordValueMax+1)
+	long.MessageID = strings.Repeat("i", recordValueMax-1) + "è"
+	cut := long
+	cut.Detail = long.Detail[:recordDetailMax]
+	cut.MailFrom, cut.RcptTo, cut.ORCPT = long.MailFrom[:recordValueMax], long.RcptTo[:recordValueMax], long.ORCPT[:recordValueMax]
+	cut.QueueID, cut.MessageID = long.QueueID[:recordValueMax], long.MessageID[:recordValueMax-1]
+	cut.Cut = "mail_from of 1025 bytes, rcpt_to of 1025 bytes, orcpt of 1025 bytes, message_id of 1025 bytes, queue_id of 1025 bytes, detail of 4097 bytes"
+	if err := f.Record(f.ctx(), whole, long, long); err != nil {
+		t.Fatal(err)
+	}
+	// What was spooled meanwhile is the same record.
+	if err := f.Journal.spool(f.ctx(), []Record{long}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Unspool(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	var got []Record
+	for _, r := range f.records(mario) {
+		got = append(got, *r)
+	}
+	if want := []Record{whole, cut}; !slices.Equal(got, want) {
+		t.Errorf("records\n%+v, want\n%+v", got, want)
+	}
+}
+
+// TestSkipsOfALongMessageID is a message with 64 KiB of Message-ID to fifty aliases.
+func TestSkipsOfALongMessageID(t *testing.T) {
+	f := openFixture(t)
+	d := f.NewDraft(f.ctx())
+	defer d.Discard()
+	d.Write(letter("to aliases"))
+	d.Finish()
+	id := "<" + strings.Repeat("i", 64<<10) + "@x.test>"
+	var skips []Record
+	for i := range 50 {
+		skips = append(skips, Record{Kind: Skip, Mailbox: mario, Time: november.Add(time.Duration(i)), Reason: "alias", MailFrom: giove, MessageID: id})
+	}
+	if _, err := d.Commit(f.ctx(), Envelope{Transaction: "t"}, nil, skips); err != nil {
+		t.Fatal(err)
+	}
+	size, records := 0, 0
+	s, err := f.volume(f.ctx(), kv.MonthOf(november), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, err := range s.Scan(f.ctx(), []byte{'g'}, []byte{'h'}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(p.Key) + len(p.Value)
+		records++
+	}
+	if records != 50 || size > 50*(recordValueMax+256) {
+		t.Errorf("%d records of %d bytes, want 50 of %d at most", records, size, 50*(recordValueMax+256))
 	}
 }

@@ -11,41 +11,66 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
+	"time"
 )
 
-// The gap spool is a file of JSON objects, one Record a line, each line durable before the delivery it tells of. A last line without
-// its line end is what a failed write left: its gap was never acknowledged.
+// The spool is a file of JSON objects, one Record a line, each line durable before the delivery it tells of. A last line without
+// its line end is what a failed write left: its record was never acknowledged.
 
-// Gap puts gaps on record, durably: in the journal, or in the gap spool when the journal can not take them now. With an error
-// nothing is on record, and the message must not be delivered.
-func (j *Journal) Gap(ctx context.Context, gaps ...Record) error {
-	err := j.Record(ctx, gaps...)
-	if err == nil || j.gapSpool == "" || checkRecords(gaps) != nil {
+// spoolPatience is how long a record waits for the spool, which lies on a disk too.
+const spoolPatience = 2 * time.Second
+
+// Keep puts records on record, durably: in the journal, or in the spool when the journal cannot take them, or not before ctx ends. A context
+// that has ended leaves the journal out. With an error nothing is on record; where a disk did not answer in time it may turn up all the
+// same. A message whose gap is not on record must not be delivered.
+func (j *Journal) Keep(ctx context.Context, records ...Record) error {
+	err := ctx.Err()
+	if err == nil {
+		err = j.Record(ctx, records...)
+	}
+	if err == nil || j.gapSpool == "" || checkRecords(records) != nil {
 		return err
 	}
-	if spoolErr := j.spool(gaps); spoolErr != nil {
-		return errors.Join(err, fmt.Errorf("spool gap: %w", spoolErr))
+	if spoolErr := j.spool(ctx, records); spoolErr != nil {
+		return errors.Join(err, fmt.Errorf("spool record: %w", spoolErr))
 	}
-	j.log.Error("gaps spooled: the journal can not take them", "gaps", len(gaps), "spool", j.gapSpool, "error", err)
+	j.log.Error("records spooled: the journal can not take them", "records", len(records), "spool", j.gapSpool, "error", err)
 	return nil
 }
 
-func (j *Journal) spool(gaps []Record) error {
-	j.spoolMu.Lock()
-	defer j.spoolMu.Unlock()
+// spool appends records to the spool. It does not wait for a disk that does not answer: its write goes on, and the next caller waits for that.
+func (j *Journal) spool(ctx context.Context, records []Record) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	for _, g := range gaps {
-		if err := enc.Encode(g); err != nil {
+	for _, g := range records {
+		if err := enc.Encode(g.bounded()); err != nil {
 			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spoolPatience)
+	defer cancel()
+	if err := j.spooling.acquire(ctx); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	j.done.Go(func() {
+		defer j.spooling.release()
+		done <- j.appendSpool(b.Bytes())
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the disk: %w", ctx.Err())
+	}
+}
+
+func (j *Journal) appendSpool(lines []byte) error {
 	f, err := os.OpenFile(j.gapSpool, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
-	err = appendLines(f, b.Bytes())
+	err = appendLines(f, lines)
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
@@ -101,62 +126,127 @@ func syncFolder(path string) error {
 	return f.Sync()
 }
 
-// Unspool takes the gaps of the spool into the journal and empties the spool. It is called at the start and now and then. After an
-// error all is still in the spool.
+// Unspool takes what is in the spool now into the journal, and then out of the spool. It is called at the start and now and then. After an
+// error all is still in the spool. What comes into the spool meanwhile does not wait, and stays there.
 func (j *Journal) Unspool(ctx context.Context) error {
 	if j.gapSpool == "" {
 		return nil
 	}
-	j.spoolMu.Lock()
-	defer j.spoolMu.Unlock()
-	f, err := os.Open(j.gapSpool)
-	if errors.Is(err, os.ErrNotExist) {
+	if err := j.unspooling.acquire(ctx); err != nil {
+		return fmt.Errorf("take in spool: %w", err)
+	}
+	defer j.unspooling.release()
+	f, end, err := j.openSpool(ctx)
+	if err != nil {
+		return fmt.Errorf("read spool: %w", err)
+	}
+	if f == nil {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("read gap spool: %w", err)
-	}
 	defer f.Close()
-	if err := j.unspool(ctx, f); err != nil {
-		return fmt.Errorf("take in gap spool: %w", err)
+	// Whole lines stay where they are until they are taken out, below.
+	if err := j.unspool(ctx, io.NewSectionReader(f, 0, end)); err != nil {
+		return fmt.Errorf("take in spool: %w", err)
 	}
-	if err := os.Remove(j.gapSpool); err != nil {
-		return fmt.Errorf("empty gap spool: %w", err)
+	if err := j.cutSpool(ctx, end); err != nil {
+		return fmt.Errorf("empty spool: %w", err)
 	}
 	return nil
 }
 
+// openSpool opens the spool for reading, and returns where its last whole line ends; nil where there is none.
+func (j *Journal) openSpool(ctx context.Context) (f *os.File, end int64, err error) {
+	if err := j.spooling.acquire(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer j.spooling.release()
+	f, err = os.Open(j.gapSpool)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		end, err = endOfLines(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	if end < info.Size() {
+		j.log.Warn("the spool ends in a torn line, of a record that was not acknowledged", "spool", j.gapSpool)
+	}
+	return f, end, nil
+}
+
+// cutSpool takes the lines up to an offset out of the spool, durably.
+func (j *Journal) cutSpool(ctx context.Context, taken int64) error {
+	if err := j.spooling.acquire(ctx); err != nil {
+		return err
+	}
+	defer j.spooling.release()
+	f, err := os.Open(j.gapSpool)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	end, err := endOfLines(f)
+	if err != nil {
+		return err
+	}
+	if end <= taken {
+		return os.Remove(j.gapSpool)
+	}
+	rest, err := os.OpenFile(j.gapSpool+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(rest, io.NewSectionReader(f, taken, end-taken))
+	if err == nil {
+		err = rest.Sync()
+	}
+	if closeErr := rest.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(j.gapSpool+".new", j.gapSpool)
+	}
+	if err == nil {
+		err = syncFolder(filepath.Dir(j.gapSpool))
+	}
+	return err
+}
+
 func (j *Journal) unspool(ctx context.Context, spool io.Reader) error {
 	const group = 1000
-	var gaps []Record
-	for g, err := range j.spooled(spool) {
+	var records []Record
+	for r, err := range j.spooled(spool) {
 		if err != nil {
 			return err
 		}
-		if gaps = append(gaps, g); len(gaps) == group {
-			if err := j.Record(ctx, gaps...); err != nil {
+		if records = append(records, r); len(records) == group {
+			if err := j.Record(ctx, records...); err != nil {
 				return err
 			}
-			gaps = gaps[:0]
+			records = records[:0]
 		}
 	}
-	return j.Record(ctx, gaps...)
+	return j.Record(ctx, records...)
 }
 
-// spooled yields the gaps of the spool.
+// spooled yields the records of the spool, as far as its lines are whole.
 func (j *Journal) spooled(spool io.Reader) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for r := bufio.NewReader(spool); ; {
 			line, err := r.ReadBytes('\n')
 			if err == io.EOF {
-				if len(line) > 0 {
-					j.log.Warn("the gap spool ends in a torn line, of a gap that was not acknowledged", "spool", j.gapSpool)
-				}
 				return
 			}
 			var g Record
 			if err == nil {
-				g, err = j.spooledGap(line)
+				g, err = j.spooledRecord(line)
 			}
 			if !yield(g, err) || err != nil {
 				return
@@ -165,15 +255,15 @@ func (j *Journal) spooled(spool io.Reader) iter.Seq2[Record, error] {
 	}
 }
 
-// spooledGap reads one line of the spool. A line that is damaged was of a gap all the same.
-func (j *Journal) spooledGap(line []byte) (Record, error) {
-	var g Record
-	err := json.Unmarshal(line, &g)
+// spooledRecord reads one line of the spool. A line that is damaged may have been of a gap.
+func (j *Journal) spooledRecord(line []byte) (Record, error) {
+	var r Record
+	err := json.Unmarshal(line, &r)
 	if err == nil {
-		err = checkRecords([]Record{g})
+		err = checkRecords([]Record{r})
 	}
-	if err == nil && g.Kind == Gap {
-		return g, nil
+	if err == nil && (r.Kind == Gap || r.Kind == Skip) {
+		return r, nil
 	}
 	j.log.Error("damaged line in gap spool", "spool", j.gapSpool, "error", err)
 	info, err := os.Stat(j.gapSpool)
@@ -184,53 +274,23 @@ func (j *Journal) spooledGap(line []byte) (Record, error) {
 	return Record{Kind: Gap, Time: info.ModTime().UTC(), Reason: ReasonLost, Detail: fmt.Sprintf("a damaged line of the gap spool: %.200q", line)}, nil
 }
 
-// spooledGaps are gaps of the spool that were not found in the journal.
-type spooledGaps struct {
-	list    []*Record
-	missing map[string]bool // by mailbox and value, as putRecords files them
-}
-
 func recordName(mailbox string, value []byte) string { return mailbox + "\x00" + string(value) }
 
-// spooledOf reads the gaps of one mailbox, and those of all mailboxes, from the spool.
-func (j *Journal) spooledOf(mailbox string) (*spooledGaps, error) {
-	s := &spooledGaps{missing: make(map[string]bool)}
-	if j.gapSpool == "" {
-		return s, nil
-	}
-	j.spoolMu.Lock()
-	defer j.spoolMu.Unlock()
-	f, err := os.Open(j.gapSpool)
-	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	for g, err := range j.spooled(f) {
-		if err != nil {
-			return nil, err
+// spooledOf yields the records of one mailbox, and those of all mailboxes, from the spool.
+func (j *Journal) spooledOf(spool io.Reader, mailbox string) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		for g, err := range j.spooled(spool) {
+			if err != nil {
+				yield(nil, fmt.Errorf("read gap spool: %w", err))
+				return
+			}
+			if g.Mailbox != "" && g.Mailbox != mailbox {
+				continue
+			}
+			g.Spooled = true
+			if !yield(&g, nil) {
+				return
+			}
 		}
-		name := recordName(g.Mailbox, g.encode())
-		if g.Mailbox != "" && g.Mailbox != mailbox || s.missing[name] {
-			continue
-		}
-		g.Spooled = true
-		s.missing[name] = true
-		s.list = append(s.list, &g)
 	}
-	return s, nil
-}
-
-// remove takes out a gap that is in the journal.
-func (s *spooledGaps) remove(mailbox string, value []byte) {
-	if len(s.missing) > 0 {
-		delete(s.missing, recordName(mailbox, value))
-	}
-}
-
-// left returns the gaps that were not taken out.
-func (s *spooledGaps) left() []*Record {
-	return slices.DeleteFunc(s.list, func(r *Record) bool { return !s.missing[recordName(r.Mailbox, r.encode())] })
 }

@@ -21,7 +21,8 @@ type FolderStats struct {
 	NextUID     uint32   `json:"next_uid"`
 }
 
-// Stats returns what every folder holds, by month, mailbox and folder; of one mailbox when mailbox is not empty.
+// Stats returns what every folder holds, by month, mailbox and folder; of one mailbox when mailbox is not empty. The error is PassedOver when
+// months were; the list is of all others then.
 func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, error) {
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
@@ -35,30 +36,42 @@ func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, err
 		prefix = mailboxKey('s', mailbox, 0)
 	}
 	var list []FolderStats
+	var passed PassedOver
 	for _, m := range months {
-		s, err := j.volume(ctx, m, false)
-		if errors.Is(err, kv.ErrNoVolume) {
-			continue
+		here, err := j.statsOf(ctx, m, prefix)
+		if err != nil && !passed.Add(j.monthError(ctx, m, err)) {
+			return nil, err
 		}
+		list = append(list, here...)
+	}
+	return list, passed.Err()
+}
+
+// statsOf returns what the folders of one month hold whose counters have keys with that prefix.
+func (j *Journal) statsOf(ctx context.Context, m kv.Month, prefix []byte) ([]FolderStats, error) {
+	s, err := j.volume(ctx, m, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var list []FolderStats
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
 		if err != nil {
 			return nil, err
 		}
-		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-			if err != nil {
-				return nil, err
-			}
-			box, folder, _, err := splitFolderKey(p.Key)
-			if err != nil {
-				return nil, err
-			}
-			c, err := decodeCounters(p.Value)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, FolderStats{
-				Mailbox: box, Month: m, Folder: folder, Entries: c.entries, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
-			})
+		box, folder, _, err := splitFolderKey(p.Key)
+		if err != nil {
+			return nil, err
 		}
+		c, err := decodeCounters(p.Value)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, FolderStats{
+			Mailbox: box, Month: m, Folder: folder, Entries: c.entries, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
+		})
 	}
 	return list, nil
 }

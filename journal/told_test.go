@@ -41,8 +41,9 @@ func TestRecorded(t *testing.T) {
 		}, []string{room, room}},
 		{"deferred for want of room", func(f *fixture, _ *hooked) {
 			fill(f)
-			_, err := f.try(sized("3", 100), "t", limited(mario, 250, DeferFull))
-			wantErr(f.t, "commit", err, ErrFull)
+			if p := f.file(sized("3", 100), limited(mario, 250, DeferFull)); !p[0].Waits {
+				f.t.Errorf("placed at %+v", p)
+			}
 		}, nil},
 		{"erased", func(f *fixture, _ *hooked) {
 			fill(f)
@@ -125,7 +126,7 @@ func TestRecorded(t *testing.T) {
 // gap puts a gap on record, in the journal or in the spool.
 func (f *fixture) gap(r Record) {
 	f.t.Helper()
-	if err := f.Gap(f.ctx(), r); err != nil {
+	if err := f.Keep(f.ctx(), r); err != nil {
 		f.t.Fatal(err)
 	}
 }

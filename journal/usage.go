@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -30,8 +31,15 @@ type usages struct {
 // usage is what one mailbox holds; guarded by usages.mu.
 type usage struct {
 	months map[kv.Month]uint64 // without zeros
-	whole  bool                // all months are known
+	whole  bool                // all months were asked
+	// unknown are the months that could not be read: what they hold counts as it was last known, or not at all, until they can. They are
+	// tried again at retryAt.
+	unknown map[kv.Month]bool
+	retryAt time.Time
 }
+
+// usageRetry is how long a month that could not be read is not asked again.
+const usageRetry = time.Minute
 
 // maxUsages bounds the memory for usages: about 100 bytes for each month that a mailbox has.
 const maxUsages = 20_000
@@ -44,13 +52,30 @@ func (u *usages) set(mailbox string, m kv.Month, total uint64) {
 }
 
 func (u *usages) setLocked(mailbox string, m kv.Month, total uint64) {
-	switch one := u.mailboxes[mailbox]; {
-	case one == nil:
-	case total == 0:
+	one := u.mailboxes[mailbox]
+	if one == nil {
+		return
+	}
+	delete(one.unknown, m)
+	if total == 0 {
 		delete(one.months, m)
-	default:
+	} else {
 		one.months[m] = total
 	}
+}
+
+// unread says that what a mailbox holds in a month can not be read now.
+func (u *usages) unread(mailbox string, m kv.Month) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	one := u.mailboxes[mailbox]
+	if one == nil {
+		return
+	}
+	if one.unknown == nil {
+		one.unknown = make(map[kv.Month]bool)
+	}
+	one.unknown[m] = true
 }
 
 func (u *usages) forget(mailbox string) {
@@ -65,16 +90,23 @@ func (u *usages) dropped(m kv.Month) {
 	defer u.mu.Unlock()
 	for _, one := range u.mailboxes {
 		delete(one.months, m)
+		delete(one.unknown, m)
 	}
 }
 
-// start begins to follow a mailbox; it returns nil when all is known of it already.
-func (u *usages) start(mailbox string) *usage {
+// start begins to follow a mailbox; it returns nil when nothing is to be read. Of one that is followed already it returns the months that are to
+// be tried again.
+func (u *usages) start(mailbox string, now time.Time) (one *usage, again []kv.Month) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	one := u.mailboxes[mailbox]
+	one = u.mailboxes[mailbox]
 	if one != nil && one.whole {
-		return nil
+		// Also when the clock was set back, it is not waited for longer.
+		if wait := one.retryAt.Sub(now); len(one.unknown) == 0 || wait > 0 && wait <= usageRetry {
+			return nil, nil
+		}
+		one.retryAt = now.Add(usageRetry)
+		return one, slices.Sorted(maps.Keys(one.unknown))
 	}
 	if one == nil {
 		if u.mailboxes == nil {
@@ -89,10 +121,11 @@ func (u *usages) start(mailbox string) *usage {
 		one = &usage{months: make(map[kv.Month]uint64)}
 		u.mailboxes[mailbox] = one
 	}
-	return one
+	one.retryAt = now.Add(usageRetry)
+	return one, nil
 }
 
-// finish says that all months of a mailbox are known, if it was not forgotten since start.
+// finish says that all months of a mailbox were asked, if it was not forgotten since start.
 func (u *usages) finish(mailbox string, one *usage) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -165,34 +198,25 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 	return used, true, nil
 }
 
-// loadUsage reads what a mailbox holds, if that is not known.
+// loadUsage reads what a mailbox holds, if that is not known. A month that can not be read is left out: mail must not wait for it.
 func (j *Journal) loadUsage(ctx context.Context, mailbox string) error {
 	for {
-		one := j.usages.start(mailbox)
+		one, months := j.usages.start(mailbox, j.now())
 		if one == nil {
 			return nil
 		}
-		months, err := j.engine.Volumes(ctx)
-		if err != nil {
-			return fmt.Errorf("list volumes: %w", err)
+		if months == nil {
+			var err error
+			if months, err = j.engine.Volumes(ctx); err != nil {
+				return fmt.Errorf("list volumes: %w", err)
+			}
 		}
 		for _, m := range months {
-			s, err := j.volume(ctx, m, false)
-			if errors.Is(err, kv.ErrNoVolume) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			// An Update, because it waits for those whose outcome is still open.
-			err = s.Update(ctx, []string{mailbox}, func(tx kv.Tx) error {
-				here, err := total(tx, mailbox)
-				if err == nil {
-					j.usages.set(mailbox, m, here)
-				}
-				return err
-			})
-			if err != nil {
+			err := j.loadUsageIn(ctx, mailbox, m)
+			var month *MonthError
+			if errors.As(err, &month) {
+				j.usages.unread(mailbox, m)
+			} else if err != nil {
 				return fmt.Errorf("read usage of %s in %s: %w", mailbox, m, err)
 			}
 		}
@@ -200,6 +224,27 @@ func (j *Journal) loadUsage(ctx context.Context, mailbox string) error {
 			return nil
 		}
 	}
+}
+
+// loadUsageIn reads what a mailbox holds in one month.
+func (j *Journal) loadUsageIn(ctx context.Context, mailbox string, m kv.Month) error {
+	s, err := j.volume(ctx, m, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		j.usages.set(mailbox, m, 0)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// An Update, because it waits for those whose outcome is still open.
+	err = s.Update(ctx, []string{mailbox}, func(tx kv.Tx) error {
+		here, err := total(tx, mailbox)
+		if err == nil {
+			j.usages.set(mailbox, m, here)
+		}
+		return err
+	})
+	return j.monthError(ctx, m, err)
 }
 
 // usageByMonth returns what a mailbox holds in each month that holds anything, and those months, oldest first.
@@ -214,7 +259,8 @@ func (j *Journal) usageByMonth(ctx context.Context, mailbox string) (map[kv.Mont
 	}
 }
 
-// Usage returns the bytes of the messages of all entries of a mailbox, as its quota counts them. What was deleted does not count.
+// Usage returns the bytes of the messages of all entries of a mailbox, as its quota counts them. What was deleted does not count, nor does
+// what a month holds that can not be read: it is logged which those are.
 func (j *Journal) Usage(ctx context.Context, mailbox string) (uint64, error) {
 	if err := checkMailbox(mailbox); err != nil {
 		return 0, err

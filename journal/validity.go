@@ -20,8 +20,10 @@ var validityKey = []byte("u")
 // newValidity returns a UIDVALIDITY (RFC 9051 section 2.3.1.1) for a folder that is made now. It is greater than all that were
 // returned before, by whatever process and whatever the clock says, so a folder that is dropped and made again never gets an old one.
 func (j *Journal) newValidity(ctx context.Context) (uint32, error) {
-	j.validityMu.Lock()
-	defer j.validityMu.Unlock()
+	if err := j.validity.acquire(ctx); err != nil {
+		return 0, fmt.Errorf("reserve values of UIDVALIDITY: %w", err)
+	}
+	defer j.validity.release()
 	if j.nextValidity == j.endValidity {
 		first, err := j.reserveValidities(ctx)
 		if err != nil {

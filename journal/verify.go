@@ -25,7 +25,9 @@ type Report struct {
 	Deferred int64    `json:"deferred"` // entries that wait for the MTA's retry
 	Gaps     int64    `json:"gaps"`
 	Faults   int64    `json:"faults"`
-	Details  []string `json:"details,omitempty"` // the first faults in words
+	Details  []string `json:"details,omitempty"` // the first faults in words, and each month that could not be read
+	// PassedOver are the months that could not be read, or not to their end: the other numbers are without them, or a part of them.
+	PassedOver []kv.Month `json:"passed_over,omitempty"`
 }
 
 // maxDetails is how many faults a Report tells in words.
@@ -37,9 +39,16 @@ func (r *Report) fault(format string, args ...any) {
 	}
 }
 
+// passOver reports a month that can not be read.
+func (r *Report) passOver(m kv.Month, err error) {
+	r.Faults++
+	r.Details = append(r.Details, fmt.Sprintf("%v: it is passed over", err))
+	r.PassedOver = append(r.PassedOver, m)
+}
+
 // Verify reads the whole journal: it recomputes the digest of every message and every shared chunk, and follows every reference both
 // ways. It runs beside deliveries; progress, which may be nil, is called now and then with the entries checked so far. The error
-// says that it could not go on; faults of the archive are in the Report.
+// says that it could not go on; faults of the archive are in the Report, and so are months that can not be read.
 func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entries int64)) (*Report, error) {
 	r := new(Report)
 	months, err := j.engine.Volumes(ctx)
@@ -52,16 +61,21 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 		if errors.Is(err, kv.ErrNoVolume) {
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = j.recordLosses(ctx, s)
 		}
-		if err := j.recordLosses(ctx, s); err != nil {
-			return nil, fmt.Errorf("volume %s: %w", m, err)
+		if err == nil {
+			r.Volumes++
+			err = v.volume(s, m)
 		}
-		r.Volumes++
-		if err := v.volume(s, m); j.dropped(ctx, m, err) {
-			continue
-		} else if err != nil {
+		var month *MonthError
+		switch err = j.monthError(ctx, m, err); {
+		case err == nil:
+			j.readable(m)
+		case j.dropped(ctx, m, err):
+		case errors.As(err, &month):
+			r.passOver(m, err)
+		default:
 			return nil, fmt.Errorf("verify %s: %w", m, err)
 		}
 	}

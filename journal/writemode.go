@@ -57,6 +57,9 @@ func (j *Journal) Move(ctx context.Context, r Ref, folder, who string) (Ref, err
 func (j *Journal) Undelete(ctx context.Context, r Ref, who string) (Ref, error) {
 	return j.refile(ctx, r, r.Folder, who, func(c *change, to Ref) (*Entry, error) {
 		a, e, err := c.aside(r)
+		if err == nil && a.by != nil {
+			err = ErrNotFound // nobody has deleted it
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -181,39 +184,54 @@ func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
 			return ErrHeld
 		}
 		now := j.now().UTC()
-		a := aside{at: now, who: who}
-		if a.entry, err = c.Get(entryKey(r)); err != nil {
+		if err := c.putAside(e, &aside{at: now, who: who}); err != nil {
 			return err
 		}
-		a.outcome, err = c.Get(outcomeKey(r))
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return err
-		}
-		was, err := total(c, r.Mailbox)
-		if err != nil {
-			return err
-		}
-		c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
-		if err := c.uncount(e); err != nil {
-			return err
-		}
-		c.Delete(entryKey(r))
-		c.Delete(outcomeKey(r))
-		deleteLinks(c, e)
-		if err := c.leaveDelivery(e, true); err != nil {
-			return err
-		}
-		c.Put(asideKey(r), a.encode())
-		if err := c.putAct(&Act{Mailbox: r.Mailbox, Time: now, Kind: ActDelete, Who: who, From: r}); err != nil {
-			return err
-		}
-		return c.moved()
+		return c.putAct(&Act{Mailbox: r.Mailbox, Time: now, Kind: ActDelete, Who: who, From: r})
 	})
+}
+
+// putAside takes an entry out of its folder and keeps it under its place, with what a says of it. The lock of the moves must be held.
+func (c *change) putAside(e *Entry, a *aside) (err error) {
+	r := e.Ref
+	if a.entry, err = c.Get(entryKey(r)); err != nil {
+		return err
+	}
+	a.outcome, err = c.Get(outcomeKey(r))
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return err
+	}
+	was, err := total(c, r.Mailbox)
+	if err != nil {
+		return err
+	}
+	c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
+	if err := c.uncount(e); err != nil {
+		return err
+	}
+	c.Delete(entryKey(r))
+	c.Delete(outcomeKey(r))
+	deleteLinks(c, e)
+	if err := c.leaveDelivery(e, true); err != nil {
+		return err
+	}
+	c.Put(asideKey(r), a.encode())
+	return c.moved()
 }
 
 // Aside yields the entries of a mailbox that were deleted and can still be brought back, by month, folder and UID.
 func (j *Journal) Aside(ctx context.Context, mailbox string) iter.Seq2[*Deleted, error] {
-	return monthly(ctx, j, mailbox, eachUnder(ctx, 't', mailbox, deletedOf))
+	all := monthly(ctx, j, mailbox, eachUnder(ctx, 't', mailbox, deletedOf))
+	return func(yield func(*Deleted, error) bool) {
+		for d, err := range all {
+			if err == nil && d.superseded {
+				continue
+			}
+			if !yield(d, err) {
+				return
+			}
+		}
+	}
 }
 
 func deletedOf(m kv.Month, p kv.Pair) (*Deleted, error) {
@@ -232,5 +250,5 @@ func deletedOf(m kv.Month, p kv.Pair) (*Deleted, error) {
 		}
 		e.setOutcome(o)
 	}
-	return &Deleted{Entry: e, At: a.at, Who: a.who}, nil
+	return &Deleted{Entry: e, At: a.at, Who: a.who, superseded: a.by != nil}, nil
 }

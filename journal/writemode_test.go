@@ -319,6 +319,7 @@ func FuzzDecodeActs(f *testing.F) {
 	f.Add((&Holding{Time: november, Who: "w", Reason: "r"}).encode())
 	f.Add((&Act{Mailbox: mario, Time: november, Kind: ActMove, Who: "w", From: r, To: r, Detail: "d"}).encode())
 	f.Add((&aside{at: november, who: "w", entry: encoded(f, e), outcome: outcome{}.encode()}).encode())
+	f.Add((&aside{at: november, by: &delivery{"2026-11", Digest{1}}, entry: encoded(f, e), outcome: outcome{}.encode()}).encode())
 	f.Add(linkKey("id", r))
 	f.Add(encodeTombstone(r))
 	f.Fuzz(func(t *testing.T, b []byte) {

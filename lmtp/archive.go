@@ -3,8 +3,6 @@ package lmtp
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 	"time"
 
 	"copialettere/journal"
@@ -18,6 +16,14 @@ import (
 type pendingEntry struct {
 	placement journal.Placement
 	lines     []*line
+}
+
+// wish is what one mailbox is to get of a message.
+type wish struct {
+	intent journal.Intent
+	lines  []*line          // that end in the mailbox
+	own    []*line          // those of them for which the message is archived; the others would be skipped by themselves
+	others []journal.Record // what is on record of those, should they go without the entry
 }
 
 // wanted says, before the message is in, whether any mailbox may want it.
@@ -37,6 +43,8 @@ func (t *transaction) wanted() (bool, error) {
 // judgeSender gives the verdict for a sent message: the login that the MTA put into the header says whose it is. Without one the
 // envelope sender has to do, and the entry is flagged.
 func (t *transaction) judgeSender() (policy.Verdict, error) {
+	defer t.patience.end()
+	ctx := t.patience.begin()
 	c := &t.s.c.server.config
 	sender := t.from.address
 	if t.head.found && !c.SentByMailFrom {
@@ -44,125 +52,183 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 	}
 	if t.sentTo == "" {
 		var err error
-		if t.sentTo, err = c.Policy.SentTo(t.ctx, t.recipients(), t.pec.Domains); err != nil {
+		if t.sentTo, err = c.Policy.SentTo(ctx, t.recipients(), t.pec.Domains); err != nil {
 			return policy.Verdict{}, err
 		}
 	}
-	v, err := c.Policy.JudgeSent(t.ctx, policy.Origin{SentTo: t.sentTo}, sender)
+	v, err := c.Policy.JudgeSent(ctx, policy.Origin{SentTo: t.sentTo}, sender)
 	if err == nil && !t.head.found && !c.SentByMailFrom {
 		v.Flags = append(v.Flags, journal.FlagSenderUnverified)
 	}
 	return v, err
 }
 
-// commit makes the wanted entries and the records of skips durable. An error means that the message must be refused for now.
-func (t *transaction) commit() error {
+// commit makes the wanted entries and the records of skips durable. The lines for which the message is to be archived and can not be now
+// are held back; no other one waits for the journal.
+func (t *transaction) commit() {
 	if t.draft == nil {
-		return nil
+		return
 	}
-	var intents []journal.Intent
-	var skips []journal.Record
-	var lines [][]*line
-	var err error
-	class, unclassified := t.classify()
+	defer t.patience.end()
+	ctx := t.patience.beginLast()
+	t.draft.SetContext(ctx)
+	class, unclassified := t.classify(ctx)
 	if t.class = class; unclassified != nil {
 		// The verdict is wanted all the same, for the gap that may go on record.
 		t.class = ordinary()
 	}
-	t.s.c.server.verdicts.RLock()
-	defer t.s.c.server.verdicts.RUnlock()
-	if t.s.direction() == journal.Sent {
-		intents, lines, skips, err = t.judgeSent()
-	} else {
-		intents, lines, skips, err = t.judgeReceived()
+	defer t.s.c.server.beginVerdict()()
+	wishes, skips, err := t.judge(ctx, unclassified == nil)
+	switch {
+	case err != nil:
+		t.log.Error("settings can not be read, message refused for now", "error", err)
+		t.hold(t.enabled(), errPolicy)
+		return
+	case len(wishes) == 0:
+		t.keep(ctx, skips)
+		return
+	case unclassified != nil:
+		t.uncommitted(ctx, unclassified, wishes, skips)
+		return
 	}
-	if err != nil {
-		return err
+	intents := make([]journal.Intent, len(wishes))
+	for i := range wishes {
+		intents[i] = wishes[i].intent
 	}
-	if unclassified != nil {
-		return t.journalError(unclassified, intents, skips)
-	}
-	if len(intents)+len(skips) == 0 {
-		return nil
-	}
-	ctx, cancel := t.journalTime()
-	defer cancel()
 	start := time.Now()
 	placements, err := t.draft.Commit(ctx, t.envelope(), intents, skips)
-	if errors.Is(err, journal.ErrFull) {
-		return err
-	}
 	if err != nil {
-		return t.journalError(err, intents, skips)
+		t.uncommitted(ctx, err, wishes, skips)
+		return
 	}
 	t.s.c.server.m.commit.Observe(time.Since(start))
-	t.skips = len(skips)
 	for i, p := range placements {
-		t.tellPlaced(p)
-		if p.Skipped != "" {
-			t.skips++
-			t.s.c.server.m.verdict(p.Skipped)
-			continue
-		}
-		t.entries = append(t.entries, &pendingEntry{placement: p, lines: lines[i]})
+		t.placed(ctx, &wishes[i], p)
+	}
+	t.skipped(skips)
+}
+
+// placed takes note of where the message of a mailbox is.
+func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) {
+	t.tellPlaced(p)
+	switch {
+	case p.Waits:
+		t.log.Warn("archive full, mail waits at the MTA", "mailbox", p.Mailbox)
+		t.tellWaiting(p.Mailbox)
+		t.s.c.server.m.verdict("waits")
+		t.hold(w.own, errFull)
+		t.keep(ctx, w.others)
+	case p.Skipped != "":
+		t.skips++
+		t.s.c.server.m.verdict(p.Skipped)
+	default:
+		t.entries = append(t.entries, &pendingEntry{placement: p, lines: w.lines})
 		t.s.c.server.m.verdict("journaled")
 	}
+}
+
+// uncommitted does what the operator wants when the journal can not take a message: defer it, or deliver it with a gap on record. What needs
+// no entry is delivered in any case. ctx is that of the journal, which may have ended by the fault.
+func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wish, skips []journal.Record) {
+	if t.ctx.Err() != nil {
+		t.hold(t.enabled(), errJournal)
+		return
+	}
+	intents := make([]journal.Intent, len(wishes))
+	for i := range wishes {
+		intents[i] = wishes[i].intent
+	}
+	found := t.archived(intents)
+	deliver := t.s.c.server.deliver.Load()
+	var gaps []journal.Record
+	var missing []*line
+	for i, p := range found {
+		w := &wishes[i]
+		switch {
+		case p.Found:
+			t.placed(ctx, w, p)
+		case p.Skipped != "":
+			skips = append(skips, t.recordOf(journal.Skip, &w.intent, p.Skipped))
+		default:
+			gaps = append(gaps, t.recordOf(journal.Gap, &w.intent, journal.ReasonJournalFault))
+			missing = append(missing, w.own...)
+			if !deliver {
+				skips = append(skips, w.others...)
+			}
+		}
+	}
+	switch {
+	case len(gaps) == 0:
+		t.log.Error("journal can not take a message that it has already, or does not want", "error", fault)
+	case !deliver:
+		t.log.Error("message not journaled, refused for now", "mailboxes", len(gaps), "error", fault)
+		t.hold(missing, errJournal)
+	default:
+		if err := t.s.c.server.config.Journal.Keep(ctx, gaps...); err != nil {
+			t.log.Error("message neither journaled nor its gap on record, refused for now", "mailboxes", len(gaps), "error", errors.Join(fault, err))
+			t.hold(missing, errJournal)
+			break
+		}
+		t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", fault)
+	}
+	t.keep(ctx, skips)
+}
+
+// archived looks for the intents whose message is in the journal already.
+func (t *transaction) archived(intents []journal.Intent) []journal.Placement {
+	t.patience.end()
+	ctx := t.patience.beginLast()
+	t.draft.SetContext(ctx)
+	found, err := t.draft.Archived(ctx, t.envelope(), intents)
+	if err != nil {
+		t.log.Warn("not known whether the message is in the journal already", "error", err)
+	}
+	return found
+}
+
+// keep puts the reasons of skips on record. The mail goes on all the same: nothing is missing from the archive for the want of them.
+func (t *transaction) keep(ctx context.Context, skips []journal.Record) {
+	if len(skips) == 0 {
+		return
+	}
+	if err := t.s.c.server.config.Journal.Keep(ctx, skips...); err != nil {
+		for _, r := range skips {
+			t.log.Error("reason of a skip not on record", "mailbox", r.Mailbox, "reason", r.Reason, "mail_from", r.MailFrom,
+				"rcpt_to", r.RcptTo, "orcpt", r.ORCPT, "message_id", r.MessageID, "error", err)
+		}
+	}
+	t.skipped(skips)
+}
+
+// skipped counts skips.
+func (t *transaction) skipped(skips []journal.Record) {
+	t.skips += len(skips)
 	for _, r := range skips {
 		t.s.c.server.m.verdict(r.Reason)
 	}
-	return nil
 }
 
-// leastJournalTime is what a step in the journal gets although the steps before it have used up the time of the transaction.
-const leastJournalTime = 5 * time.Second
-
-// journalTime returns a context for a step in the journal. All steps of a transaction share one limit, because the MTA waits for them
-// together, however many recipients there are.
-func (t *transaction) journalTime() (context.Context, context.CancelFunc) {
-	start := time.Now()
-	left := max(t.s.c.server.config.JournalTimeout-t.journalSpent, leastJournalTime)
-	ctx, cancel := context.WithTimeout(t.ctx, left)
-	return ctx, func() {
-		t.journalSpent += time.Since(start)
-		cancel()
+// enabled returns the lines whose mailbox may want the message.
+func (t *transaction) enabled() []*line {
+	var list []*line
+	for _, n := range t.lines {
+		if n.accepted && (n.enabled || t.s.direction() == journal.Sent) {
+			list = append(list, n)
+		}
 	}
+	return list
 }
 
-// journalError does what the operator wants when the journal can not take a message: defer it, or deliver it with a gap on record.
-func (t *transaction) journalError(err error, intents []journal.Intent, skips []journal.Record) error {
-	if !t.s.c.server.config.DeliverOnJournalError || t.ctx.Err() != nil {
-		return err
+// judge says what is to be archived, and what is skipped although its mailbox has an archive. Where the class is not known, no filter
+// excludes the message.
+func (t *transaction) judge(ctx context.Context, classified bool) ([]wish, []journal.Record, error) {
+	if t.s.direction() == journal.Sent {
+		return t.judgeSent()
 	}
-	gaps := make([]journal.Record, len(intents))
-	for i, in := range intents {
-		gaps[i] = t.record(journal.Gap, in.Mailbox, journal.ReasonJournalFault)
-		gaps[i].RcptTo, gaps[i].ORCPT = in.RcptTo, in.ORCPT
-	}
-	ctx, cancel := t.journalTime()
-	defer cancel()
-	if gapErr := t.s.c.server.config.Journal.Gap(ctx, gaps...); gapErr != nil {
-		return errors.Join(err, gapErr)
-	}
-	t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", err)
-	// Nothing is missing from the archive for the want of these.
-	if skipErr := t.s.c.server.config.Journal.Record(ctx, skips...); skipErr != nil {
-		t.log.Warn("reasons of skips not on record", "skips", len(skips), "error", skipErr)
-	}
-	return nil
+	return t.judgeReceived(ctx, classified)
 }
 
-// refusalFault returns the fault for which a message that could not be committed is refused.
-func refusalFault(err error) error {
-	switch {
-	case errors.Is(err, errPolicy):
-		return errPolicy
-	case errors.Is(err, journal.ErrFull):
-		return errFull
-	}
-	return errJournal
-}
-
-func (t *transaction) judgeReceived() (intents []journal.Intent, lines [][]*line, skips []journal.Record, err error) {
+func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishes []wish, skips []journal.Record, err error) {
 	var accepted []*line
 	var judged []policy.Line
 	for _, n := range t.lines {
@@ -176,59 +242,57 @@ func (t *transaction) judgeReceived() (intents []journal.Intent, lines [][]*line
 	}
 	origin := policy.Origin{ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value,
 		Header: t.draft.Header(), Group: policy.Group(pec.GroupOf(t.class.class))}
-	verdicts, err := t.s.c.server.config.Policy.Judge(t.ctx, origin, judged)
+	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, origin, judged)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w: %w", errPolicy, err)
+		return nil, nil, err
+	}
+	skip := func(i int, reason string) journal.Record {
+		r := t.record(journal.Skip, verdicts[i].Mailbox, reason)
+		r.RcptTo, r.ORCPT = judged[i].RcptTo, judged[i].ORCPT
+		return r
 	}
 	for i, v := range verdicts {
+		inDoubt := !classified && v.Enabled && v.Reason == policy.ReasonFilter
 		switch {
-		case v.Journal:
+		case v.Journal || inDoubt:
 			in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT, Flags: v.Flags}
 			t.class.describe(&in)
 			in.Quota = quota(v.Quota, v.WhenFull)
-			intents = append(intents, in)
-			lines = append(lines, linesOf(v.Mailbox, verdicts, accepted))
+			w := wish{intent: in, own: []*line{accepted[i]}, lines: []*line{accepted[i]}}
+			for k, other := range verdicts {
+				if k == i || inDoubt || other.Mailbox != v.Mailbox {
+					continue
+				}
+				if w.lines = append(w.lines, accepted[k]); other.Alone == "" {
+					w.own = append(w.own, accepted[k])
+				} else {
+					w.others = append(w.others, skip(k, other.Alone))
+				}
+			}
+			wishes = append(wishes, w)
 		case v.Enabled && v.Reason != "":
-			r := t.record(journal.Skip, v.Mailbox, v.Reason)
-			r.RcptTo, r.ORCPT = judged[i].RcptTo, judged[i].ORCPT
-			skips = append(skips, r)
+			skips = append(skips, skip(i, v.Reason))
 		}
 	}
-	return intents, lines, skips, nil
+	return wishes, skips, nil
 }
 
-// linesOf returns the lines that end in a mailbox.
-func linesOf(mailbox string, verdicts []policy.Verdict, lines []*line) []*line {
-	var list []*line
-	for i, v := range verdicts {
-		if v.Mailbox == mailbox {
-			list = append(list, lines[i])
-		}
-	}
-	return list
-}
-
-func (t *transaction) judgeSent() (intents []journal.Intent, lines [][]*line, skips []journal.Record, err error) {
+func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err error) {
 	v, err := t.judgeSender()
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("%w: %w", errPolicy, err)
+		return nil, nil, err
 	}
 	if !v.Journal {
 		if v.Enabled && v.Reason != "" {
 			skips = append(skips, t.record(journal.Skip, v.Mailbox, v.Reason))
 		}
-		return nil, nil, skips, nil
+		return nil, skips, nil
 	}
 	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Recipients: t.recipients(), SentTo: string(t.sentTo), Flags: v.Flags}
 	t.class.describe(&in)
 	in.Quota = quota(v.Quota, v.WhenFull)
-	var accepted []*line
-	for _, n := range t.lines {
-		if n.accepted {
-			accepted = append(accepted, n)
-		}
-	}
-	return []journal.Intent{in}, [][]*line{accepted}, nil, nil
+	accepted := t.enabled()
+	return []wish{{intent: in, lines: accepted, own: accepted}}, nil, nil
 }
 
 // recipients returns the recipients that the next hop accepted, in the order of their RCPT.
@@ -240,26 +304,6 @@ func (t *transaction) recipients() []string {
 		}
 	}
 	return list
-}
-
-// isFull says, at RCPT, whether the mailbox of a line is one whose mail is to wait when its archive is full, and has no room for the
-// message, as far as its size is known. Refused there, it does not keep the other recipients of the message waiting.
-func (t *transaction) isFull(v policy.Verdict) (bool, error) {
-	q := quota(v.Quota, v.WhenFull)
-	if q.WhenFull != journal.DeferFull {
-		return false, nil
-	}
-	used, err := t.s.c.server.config.Journal.Usage(t.ctx, v.Mailbox)
-	if err != nil {
-		return false, err
-	}
-	size, _ := t.from.param("SIZE")
-	n, err := strconv.ParseUint(size, 10, 63)
-	if err != nil || n == 0 {
-		n = 1
-	}
-	// One that is larger than the quota would wait for ever: it is delivered, with a gap on record.
-	return used+n > q.Limit && n <= q.Limit, nil
 }
 
 // quota returns the limit of a mailbox as the journal wants it.
@@ -293,10 +337,17 @@ func (t *transaction) record(kind journal.RecordKind, mailbox, reason string) jo
 	}
 }
 
+// recordOf returns what goes on record of a mailbox that has no entry of the message.
+func (t *transaction) recordOf(kind journal.RecordKind, in *journal.Intent, reason string) journal.Record {
+	r := t.record(kind, in.Mailbox, reason)
+	r.RcptTo, r.ORCPT = in.RcptTo, in.ORCPT
+	return r
+}
+
 // conclude tells the journal what the next hops made of the message.
 func (t *transaction) conclude() {
-	ctx, cancel := t.journalTime()
-	defer cancel()
+	defer t.patience.end()
+	ctx := t.patience.beginLast()
 	for _, e := range t.entries {
 		if err := t.concludeEntry(ctx, e); err != nil {
 			// The refusal must not be passed back before the entry is withdrawn.
@@ -328,7 +379,7 @@ func (t *transaction) concludeEntry(ctx context.Context, e *pendingEntry) error 
 	switch {
 	case delivered:
 		j.Delivered(ref, t.id)
-		t.learn()
+		t.learn(ctx)
 		t.tellDelivered(ref)
 		return nil
 	case unknown:

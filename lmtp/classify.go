@@ -1,6 +1,7 @@
 package lmtp
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -26,14 +27,8 @@ func ordinary() *classification {
 }
 
 // classify reads what kind of message the draft holds, and verifies its signature. An error is one of the journal or of the time limit.
-func (t *transaction) classify() (*classification, error) {
-	ctx, cancel := t.journalTime()
-	defer cancel()
-	config := &t.s.c.server.config
+func (t *transaction) classify(ctx context.Context) (*classification, error) {
 	table, body := t.draft.Finish()
-	if err := t.draft.Err(); err != nil {
-		return nil, err
-	}
 	m := pec.Read(body, table, t.draft.Header())
 	if m.Fault != nil {
 		return nil, fmt.Errorf("read message back: %w", m.Fault)
@@ -46,7 +41,7 @@ func (t *transaction) classify() (*classification, error) {
 			return nil, fmt.Errorf("verify signature: %w", err)
 		}
 	}
-	c.class = pec.Believed(config.Trust, m.Class, c.record.Verified())
+	c.class = pec.Believed(t.pec.Trust, m.Class, c.record.Verified())
 	if m.Class != pec.Ordinary || c.class != pec.Ordinary || t.s.direction() == journal.Sent {
 		c.links = m.Links().Names()
 	}
@@ -68,7 +63,7 @@ func (c *classification) describe(in *journal.Intent) {
 }
 
 // learn keeps what a believed acceptance receipt says of its recipients: it decides on the filter of later sent mail.
-func (t *transaction) learn() {
+func (t *transaction) learn(ctx context.Context) {
 	if t.class == nil || t.class.class != pec.Accettazione && t.class.class != pec.REM {
 		return
 	}
@@ -83,8 +78,6 @@ func (t *transaction) learn() {
 	if len(recipients) == 0 {
 		return
 	}
-	ctx, cancel := t.journalTime()
-	defer cancel()
 	if err := t.s.c.server.config.Policy.Learn(ctx, at, recipients); err != nil {
 		t.log.Warn("recipients of a receipt not learned", "error", err)
 	}

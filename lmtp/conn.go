@@ -47,7 +47,7 @@ type conn struct {
 	session *session
 	forward xforward
 	command path // the MAIL or RCPT line that go-smtp is dealing with
-	later   func() nexthop.Reply
+	later   func(context.Context) nexthop.Reply
 	hello   bool // the reply to LHLO or EHLO comes next
 
 	bodyEnd time.Time // when the message must be in; zero outside of one
@@ -64,7 +64,7 @@ type conn struct {
 // queuedReply is a reply that can not be given yet, because it or one before it is to be waited for: text, or what later returns.
 type queuedReply struct {
 	text  []byte
-	later func() nexthop.Reply
+	later func(context.Context) nexthop.Reply
 }
 
 func newConn(nc net.Conn, s *Server) *conn {
@@ -318,9 +318,14 @@ func (c *conn) settle() error {
 	if c.dead != nil {
 		return c.dead
 	}
+	if len(c.replies) == 0 {
+		return nil
+	}
+	ctx, cancel := c.server.replyTime()
+	defer cancel()
 	for i, q := range c.replies {
 		if q.later != nil {
-			c.out = appendReply(c.out, q.later())
+			c.out = appendReply(c.out, q.later(ctx))
 		} else {
 			c.out = append(c.out, q.text...)
 		}

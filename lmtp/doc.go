@@ -9,7 +9,8 @@
 //     entry is durable before the next hop gets its final dot, and the next hop's reply for each recipient goes back after that.
 //
 // A final 250 of the hook means: durable in the journal, where wanted, and accepted by the next hop. Whatever goes wrong in the hook
-// itself is a temporary refusal (reply.go), so the MTA keeps the message and tries again.
+// itself is a temporary refusal (reply.go), so the MTA keeps the message and tries again. It is one of the recipients for which the message
+// would be archived, and of no other (hold.go); all that a message waits for the journal has one limit (patience.go).
 //
 // DSN and XFORWARD are announced for what they tell the hook. DSN parameters are handed on where the next hop announces DSN; where it does
 // not, a request for a success notice is answered by nobody (the MTA has the duty to discard DSN from its clients, see contrib/postfix).

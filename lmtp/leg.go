@@ -3,20 +3,25 @@ package lmtp
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"copialettere/lmtp/nexthop"
 )
 
 // leg is the part of a transaction that goes to one next hop.
 type leg struct {
-	s    *session
-	hop  *nexthop.Hop
-	conn *hopConn
+	t       *transaction
+	s       *session
+	hop     *nexthop.Hop
+	conn    *hopConn
+	dialing chan dialed        // gives the connection that is being made; nil where there is none
+	hangUp  context.CancelFunc // ends dialing
 
 	fresh    bool                 // the connection was made for this transaction
 	commands []func(nexthop.Conn) // sent so far, to be sent again should a kept connection turn out to be dead
 	replies  int                  // read so far
 
+	refusal  nexthop.Reply // ours, to all commands, where the hop announces that it does not take the message
 	greeted  bool          // the reply to MAIL was read
 	mail     nexthop.Reply // that reply
 	asked    bool          // DATA is queued or sent
@@ -25,18 +30,35 @@ type leg struct {
 	err      error         // the first failure; nothing is known of the hop from then on
 }
 
-// newLeg connects to a next hop, or takes the connection that is kept.
-func newLeg(s *session, hop *nexthop.Hop) *leg {
-	l := &leg{s: s, hop: hop, conn: s.hops[hop]}
+type dialed struct {
+	conn nexthop.Conn
+	err  error
+}
+
+// newLeg connects to a next hop, or takes the connection that is kept, and queues what opens the transaction there. Of several hops it
+// waits for none, since their recipients must not wait for one another; nor does it behind the dot, where time is short.
+func newLeg(t *transaction, hop *nexthop.Hop) *leg {
+	s := t.s
+	l := &leg{t: t, s: s, hop: hop, conn: s.hops[hop]}
 	if l.conn != nil && !l.conn.ready(s.c.server.ctx) {
 		l.conn.Abort()
 		l.conn = nil
 	}
-	if l.conn == nil {
-		l.connect()
-	}
-	if l.err == nil {
+	// What a hop announces may be another thing after a reconnect.
+	l.commands = append(l.commands, func(c nexthop.Conn) {
+		if len(t.forward) > 0 && len(c.Announced().XForward) > 0 {
+			c.XForward(t.forward.attributes())
+		}
+		c.Mail(t.from.address, mailParams(t.from, c.Announced()))
+	})
+	switch {
+	case l.conn != nil:
 		l.conn.dirty = true
+		l.start()
+	case len(s.c.server.hops) > 1 || !t.complete.IsZero():
+		l.dial()
+	default:
+		l.connect()
 	}
 	return l
 }
@@ -55,8 +77,40 @@ func (h *hopConn) ready(ctx context.Context) bool {
 	return true
 }
 
+// connect makes a new connection, and sends what was queued.
 func (l *leg) connect() {
 	c, err := l.hop.Connect(l.s.c.server.ctx)
+	l.connected(c, err)
+}
+
+// dial begins to connect. Whoever needs the connection calls arrive.
+func (l *leg) dial() {
+	ctx, cancel := context.WithCancel(l.s.c.server.ctx)
+	dialing := make(chan dialed, 1)
+	l.dialing, l.hangUp = dialing, cancel
+	go func() {
+		c, err := l.hop.Connect(ctx)
+		dialing <- dialed{c, err}
+	}()
+}
+
+// arrive waits for the connection that dial is making.
+func (l *leg) arrive(ctx context.Context) {
+	if l.dialing == nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, l.hangUp)
+	d := <-l.dialing
+	stop()
+	l.hangUp()
+	l.dialing = nil
+	if d.err != nil && ctx.Err() != nil {
+		d.err = fmt.Errorf("%w: %w", d.err, context.Cause(ctx))
+	}
+	l.connected(d.conn, d.err)
+}
+
+func (l *leg) connected(c nexthop.Conn, err error) {
 	if err != nil {
 		l.fail(err)
 		delete(l.s.hops, l.hop)
@@ -64,20 +118,45 @@ func (l *leg) connect() {
 	}
 	l.conn, l.fresh = &hopConn{Conn: c, dirty: true}, true
 	l.s.hops[l.hop] = l.conn
+	l.start()
+}
+
+// start sends the commands that were queued, unless the hop announces that it does not take the message.
+func (l *leg) start() {
+	if l.refusal = l.t.unfit(l.conn.Announced()); l.refusal.Code != 0 {
+		return
+	}
+	for _, command := range l.commands {
+		command(l.conn)
+	}
 }
 
 func (l *leg) queue(command func(nexthop.Conn)) {
-	if l.err != nil {
+	if l.err != nil || l.refusal.Code != 0 {
 		return
 	}
 	l.commands = append(l.commands, command)
-	command(l.conn)
+	if l.dialing == nil {
+		command(l.conn)
+	}
+}
+
+// pending says that replies to commands are outstanding, or will be.
+func (l *leg) pending() bool {
+	return l.err == nil && (l.dialing != nil || l.conn.Pending() > 0)
 }
 
 // fail breaks the leg off: the hop must not deliver. Errors of the connection name the hop themselves.
 func (l *leg) fail(err error) {
 	if l.err == nil {
 		l.err = err
+	}
+	if l.dialing != nil {
+		l.hangUp()
+		if d := <-l.dialing; d.err == nil {
+			d.conn.Abort()
+		}
+		l.dialing = nil
 	}
 	if l.conn != nil {
 		l.conn.Abort()
@@ -87,8 +166,9 @@ func (l *leg) fail(err error) {
 
 // reply returns the reply to the next command; ours, where the hop gives none.
 func (l *leg) reply(ctx context.Context) (nexthop.Reply, error) {
-	if l.err != nil {
-		return nexthop.Reply{}, l.err
+	l.arrive(ctx)
+	if l.err != nil || l.refusal.Code != 0 {
+		return l.refusal, l.err
 	}
 	r, err := l.conn.Reply(ctx)
 	// A hop that is slow, and not gone, must not be waited for twice: the MTA does not.
@@ -96,11 +176,8 @@ func (l *leg) reply(ctx context.Context) (nexthop.Reply, error) {
 	if (err != nil || r.Code == 421) && !slow && l.replies == 0 && !l.fresh {
 		// The hop has closed a kept connection meanwhile, or does so now.
 		l.conn.Abort()
-		if l.connect(); l.err != nil {
-			return nexthop.Reply{}, l.err
-		}
-		for _, command := range l.commands {
-			command(l.conn)
+		if l.connect(); l.err != nil || l.refusal.Code != 0 {
+			return l.refusal, l.err
 		}
 		r, err = l.conn.Reply(ctx)
 	}
@@ -110,20 +187,6 @@ func (l *leg) reply(ctx context.Context) (nexthop.Reply, error) {
 	}
 	l.replies++
 	return r, nil
-}
-
-// begin queues what opens the transaction at the hop.
-func (l *leg) begin(t *transaction) {
-	if l.err != nil {
-		return
-	}
-	// What a hop announces may be another thing after a reconnect.
-	l.queue(func(c nexthop.Conn) {
-		if len(t.forward) > 0 && len(c.Announced().XForward) > 0 {
-			c.XForward(t.forward.attributes())
-		}
-		c.Mail(t.from.address, mailParams(t.from, c.Announced()))
-	})
 }
 
 // mailParams returns the parameters of a MAIL line that a hop understands.
@@ -149,25 +212,34 @@ func rcptParams(to path, a nexthop.Announced) []string {
 }
 
 // mailReply returns the reply to MAIL, which it reads at the first call.
-func (l *leg) mailReply(t *transaction) nexthop.Reply {
+func (l *leg) mailReply(ctx context.Context) nexthop.Reply {
 	if !l.greeted {
 		l.greeted = true
-		r, err := l.reply(t.ctx)
+		r, err := l.reply(ctx)
 		if err != nil {
-			t.log.Warn("transaction not handed on", "error", err)
-			r = faultReply(err, t.id)
+			l.t.log.Warn("transaction not handed on", "error", err)
+			r = faultReply(err, l.t.id)
 		}
 		l.mail = r
 	}
 	return l.mail
 }
 
-// rcpt queues RCPT.
-func (l *leg) rcpt(p path) {
-	if l.err != nil {
-		return
+// rcpt queues RCPT for a line, if the hop takes its address.
+func (l *leg) rcpt(n *line) {
+	l.queue(func(c nexthop.Conn) {
+		if n.unfit = l.t.needsUTF8(n.address) && !c.Announced().SMTPUTF8; !n.unfit {
+			c.Rcpt(n.address, rcptParams(n.path, c.Announced()))
+		}
+	})
+}
+
+// rcptReply returns the reply to RCPT of a line, when mailReply was read.
+func (l *leg) rcptReply(ctx context.Context, n *line) (nexthop.Reply, error) {
+	if n.unfit && l.err == nil {
+		return ourReply(553, "5.6.7", "Mail store of this recipient takes no internationalized addresses (SMTPUTF8)", l.t.id), nil
 	}
-	l.queue(func(c nexthop.Conn) { c.Rcpt(p.address, rcptParams(p, c.Announced())) })
+	return l.reply(ctx)
 }
 
 // askData queues DATA, once.
@@ -181,7 +253,9 @@ func (l *leg) askData() {
 // close leaves the connection for the next transaction, unless it is in the middle of a message.
 func (l *leg) close() {
 	switch {
-	case l.err != nil || l.conn == nil:
+	case l.err != nil:
+	case l.dialing != nil:
+		l.fail(errAborted)
 	case l.ready && !l.finished:
 		l.fail(errAborted)
 	case l.conn.Pending() > 0:

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -43,7 +44,6 @@ type Config struct {
 	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
 	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
 
-	Trust pec.Trust // which class the filters believe; the verified one when empty
 	// PEC returns what is known of certified mail. It is asked once for each message, by the connections concurrently, and must be quick;
 	// may be nil: nothing is known.
 	PEC func() PEC
@@ -58,6 +58,7 @@ type Config struct {
 
 // PEC is what is known of certified mail at one time, so that a message is judged by one state of it. It does not change.
 type PEC struct {
+	Trust    pec.Trust        // which class the filters believe; the verified one when empty
 	Verifier *pec.Verifier    // of the signatures of providers; nil: none is trusted
 	Domains  policy.Certified // which domains are certified; may be nil
 }
@@ -82,13 +83,15 @@ type Server struct {
 	cancel context.CancelFunc
 	halted atomic.Bool
 
-	serving  sync.WaitGroup // the calls of Serve
-	verdicts sync.RWMutex   // read-locked from a verdict until it is in the journal
+	deliver atomic.Bool // Config.DeliverOnJournalError, as it is now
+
+	serving sync.WaitGroup // the calls of Serve
 
 	mu        sync.Mutex
-	conns     map[*conn]struct{} // guarded by mu
-	gone      sync.Cond          // on mu: a connection left conns
-	listeners []*listener        // guarded by mu
+	verdicts  map[chan struct{}]struct{} // each closed when a verdict that was given is in the journal, or has failed; guarded by mu
+	conns     map[*conn]struct{}         // guarded by mu
+	gone      sync.Cond                  // on mu: a connection left conns
+	listeners []*listener                // guarded by mu
 }
 
 type serverMetrics struct {
@@ -130,12 +133,13 @@ func (m *serverMetrics) verdict(reason string) {
 
 // NewServer returns a server that serves no listener yet.
 func NewServer(c Config) *Server {
-	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), m: newServerMetrics(c.Metrics, c.Direction),
+	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), verdicts: make(map[chan struct{}]struct{}), m: newServerMetrics(c.Metrics, c.Direction),
 		routes: make(map[string]*nexthop.Hop)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.gone.L = &s.mu
+	s.deliver.Store(c.DeliverOnJournalError)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.hops = []*nexthop.Hop{c.NextHop}
 	for name, h := range c.Domains {
@@ -209,12 +213,50 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // AwaitVerdicts waits until every verdict that was given before is in the journal, or has failed. Who changes the settings of a mailbox, and
-// then waits, knows that the journal gets nothing any more by the old ones. Meanwhile all messages wait at their end: at most for the
-// journal timeout.
-func (s *Server) AwaitVerdicts() {
-	s.verdicts.Lock()
-	defer s.verdicts.Unlock()
+// then waits, knows that the journal gets nothing any more by the old ones, save what a store takes in late that did not answer in time. No
+// message waits for it. The error is that of ctx.
+func (s *Server) AwaitVerdicts(ctx context.Context) error {
+	s.mu.Lock()
+	given := slices.Collect(maps.Keys(s.verdicts))
+	s.mu.Unlock()
+	for _, done := range given {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the messages under way: %w", ctx.Err())
+		}
+	}
+	return nil
 }
+
+// beginVerdict says that a verdict is being given. The function that it returns says that it is in the journal, or has failed.
+func (s *Server) beginVerdict() (end func()) {
+	done := make(chan struct{})
+	s.mu.Lock()
+	s.verdicts[done] = struct{}{}
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		delete(s.verdicts, done)
+		s.mu.Unlock()
+		close(done)
+	}
+}
+
+// commandReplyTimeout is how long all next hops have together for the replies that the client waits for at a time: Postfix waits for 300 s
+// (lmtp_mail_timeout, lmtp_rcpt_timeout).
+const commandReplyTimeout = 280 * time.Second
+
+// replyTime returns the context of the replies that the client waits for now. One hop has its own timeouts.
+func (s *Server) replyTime() (context.Context, context.CancelFunc) {
+	if len(s.hops) == 1 {
+		return s.ctx, func() {}
+	}
+	return context.WithTimeoutCause(s.ctx, commandReplyTimeout, nexthop.ErrTimeout)
+}
+
+// SetDeliverOnJournalError changes Config.DeliverOnJournalError, from the next fault on.
+func (s *Server) SetDeliverOnJournalError(deliver bool) { s.deliver.Store(deliver) }
 
 func (s *Server) stopping() bool { return s.halted.Load() }
 
@@ -281,56 +323,25 @@ func (l errorLog) Printf(format string, v ...any) {
 }
 func (l errorLog) Println(v ...any) { l.log.Error("protocol engine: " + fmt.Sprint(v...)) }
 
-// keywords is the reply to LHLO or EHLO: what every next hop announces, and what is ours.
+// keywords is the reply to LHLO or EHLO. It waits for no next hop, and says nothing that only some of them have, because the MTA bounces by
+// itself what does not fit: what is too large or needs SMTPUTF8 is refused at RCPT, for the recipients whose next hop does not take it.
 func (s *Server) keywords() []byte {
-	announced := s.announced()
 	lines := []string{s.config.HelloName, "PIPELINING", "ENHANCEDSTATUSCODES"}
-	if announced.EightBitMIME {
+	if s.eightBit() {
 		lines = append(lines, "8BITMIME")
 	}
-	// A message that needs SMTPUTF8 would be stuck here if the next hop did not have it.
-	if announced.SMTPUTF8 {
-		lines = append(lines, "SMTPUTF8")
-	}
-	lines = append(lines, fmt.Sprintf("SIZE %d", announced.Size), "DSN", "XFORWARD "+xforwardAttributes)
+	lines = append(lines, "SMTPUTF8", fmt.Sprintf("SIZE %d", s.config.MaxMessageSize), "DSN", "XFORWARD "+xforwardAttributes)
 	return appendReply(nil, nexthop.Reply{Code: 250, Lines: lines})
 }
 
-// announced is what all next hops have in common. One that was never reached counts as a plain one with 8BITMIME: its mail is refused for
-// now at MAIL, whatever is announced.
-func (s *Server) announced() nexthop.Announced {
-	common := nexthop.Announced{EightBitMIME: true, SMTPUTF8: true}
+// eightBit says that no next hop is known that lacks 8BITMIME. For such a one the MTA makes a message 7 bit, and bounces none.
+func (s *Server) eightBit() bool {
 	for _, h := range s.hops {
-		a, ok := h.Announced()
-		if !ok {
-			a = s.probe(h)
-		}
-		common.EightBitMIME = common.EightBitMIME && a.EightBitMIME
-		common.SMTPUTF8 = common.SMTPUTF8 && a.SMTPUTF8
-	}
-	common.Size = s.sizeLimit()
-	return common
-}
-
-// sizeLimit returns the largest message that the hook and all next hops known so far take, in bytes.
-func (s *Server) sizeLimit() int64 {
-	limit := s.config.MaxMessageSize
-	for _, h := range s.hops {
-		if a, ok := h.Announced(); ok && a.Size > 0 {
-			limit = min(limit, a.Size)
+		if a, ok := h.Announced(); ok && !a.EightBitMIME {
+			return false
 		}
 	}
-	return limit
-}
-
-func (s *Server) probe(h *nexthop.Hop) nexthop.Announced {
-	c, err := h.Connect(s.ctx)
-	if err != nil {
-		s.log.Warn("next hop not reached", "next_hop", h.Spec().String(), "error", err)
-		return nexthop.Announced{EightBitMIME: true}
-	}
-	defer c.Quit()
-	return c.Announced()
+	return true
 }
 
 // hop returns where received mail for an address is handed on.

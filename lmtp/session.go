@@ -1,6 +1,7 @@
 package lmtp
 
 import (
+	"context"
 	"errors"
 	"io"
 	"strconv"
@@ -78,11 +79,11 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 		// A number beyond 64 bits is too large as well.
 		n, err := strconv.ParseUint(size, 10, 63)
 		if err != nil && !errors.Is(err, strconv.ErrRange) {
-			s.c.later = func() nexthop.Reply { return ourReply(501, "5.5.4", "Bad SIZE", "") }
+			s.c.later = func(context.Context) nexthop.Reply { return ourReply(501, "5.5.4", "Bad SIZE", "") }
 			return nil
 		}
-		if err != nil || int64(n) > s.c.server.sizeLimit() {
-			s.c.later = func() nexthop.Reply { return faultReply(errTooLarge, "") }
+		if err != nil || int64(n) > s.c.server.config.MaxMessageSize {
+			s.c.later = func(context.Context) nexthop.Reply { return faultReply(errTooLarge, "") }
 			return nil
 		}
 	}

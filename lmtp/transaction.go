@@ -28,7 +28,9 @@ type line struct {
 	leg      *leg
 	accepted bool
 	enabled  bool          // its mailbox may want the message
+	unfit    bool          // the next hop was not asked: it takes no such address
 	final    nexthop.Reply // reply to the message, zero until it is known
+	held     bool          // final is ours, and the next hop must not get the message for this line
 	unknown  bool          // the message went out and no reply came
 }
 
@@ -45,23 +47,25 @@ type transaction struct {
 	legs    []*leg
 	lines   []*line
 
-	head         headFilter
-	draft        *journal.Draft // nil when nobody wants the message
-	decided      bool           // whether there is a draft
-	fault        error          // a fault of our own, for which the message is refused for now
-	size         int64
-	class        *classification // of the message; nil until it is whole
-	sentTo       policy.SentTo   // of sent mail; empty until it was asked for
-	journalSpent time.Duration   // waited for in the journal
-	complete     time.Time       // when the last byte came
-	entries      []*pendingEntry
-	skips        int
-	notices      []notice.Notice // for the owners, once the final replies are given
+	patience *patience // with the journal and the settings
+	head     headFilter
+	utf8     utf8Header     // of a message that came with SMTPUTF8
+	draft    *journal.Draft // nil when nobody wants the message
+	decided  bool           // whether there is a draft
+	fault    error          // a fault of our own, for which the message is refused for now
+	size     int64
+	class    *classification // of the message; nil until it is whole
+	sentTo   policy.SentTo   // of sent mail; empty until it was asked for
+	complete time.Time       // when the last byte came
+	entries  []*pendingEntry
+	skips    int
+	notices  []notice.Notice // for the owners, once the final replies are given
 }
 
 func newTransaction(s *session, from path) *transaction {
 	server := s.c.server
 	t := &transaction{s: s, id: newTransactionID(), ctx: server.ctx, from: from, forward: maps.Clone(s.c.forward)}
+	t.patience = newPatience(t.ctx, server.config.JournalTimeout)
 	t.log = s.c.log.With("transaction", t.id)
 	t.head.header = server.config.Origin
 	if server.config.PEC != nil {
@@ -75,13 +79,13 @@ func newTransaction(s *session, from path) *transaction {
 
 // mail starts the transaction. With one next hop MAIL goes there at once; with several, the recipients decide, and MAIL goes out
 // before the first of them.
-func (t *transaction) mail() func() nexthop.Reply {
+func (t *transaction) mail() func(context.Context) nexthop.Reply {
 	if len(t.s.c.server.hops) > 1 {
-		return func() nexthop.Reply { return ourReply(250, "2.1.0", "Sender ok", "") }
+		return func(context.Context) nexthop.Reply { return ourReply(250, "2.1.0", "Sender ok", "") }
 	}
 	l := t.leg(t.s.c.server.config.NextHop)
-	return func() nexthop.Reply {
-		r := l.mailReply(t)
+	return func(ctx context.Context) nexthop.Reply {
+		r := l.mailReply(ctx)
 		t.refused = !r.Positive()
 		return r
 	}
@@ -93,39 +97,29 @@ func (t *transaction) leg(hop *nexthop.Hop) *leg {
 			return l
 		}
 	}
-	l := newLeg(t.s, hop)
-	l.begin(t)
+	l := newLeg(t, hop)
 	t.legs = append(t.legs, l)
 	return l
 }
 
 // rcpt hands a recipient on. The function that it returns reads the next hop's reply.
-func (t *transaction) rcpt(p path) func() nexthop.Reply {
+func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 	server := t.s.c.server
 	n := &line{path: p}
 	if server.config.Direction == journal.Received {
-		v, err := server.config.Policy.Wanted(t.ctx, p.address)
-		full := false
-		if err == nil && v.Enabled {
-			full, err = t.isFull(v)
-		}
-		switch {
-		case err != nil:
+		v, err := t.settingsOf(p.address)
+		if err != nil {
 			t.log.Error("settings can not be read", "rcpt_to", p.address, "error", err)
-			return func() nexthop.Reply { return faultReply(errPolicy, t.id) }
-		case full:
-			t.log.Warn("archive full, mail waits at the MTA", "mailbox", v.Mailbox)
-			t.tellWaiting(v.Mailbox)
-			return func() nexthop.Reply { return faultReply(errFull, t.id) }
+			return func(context.Context) nexthop.Reply { return faultReply(errPolicy, t.id) }
 		}
 		n.enabled = v.Enabled
 	}
 	n.leg = t.leg(server.hop(p.address))
-	n.leg.rcpt(p)
+	n.leg.rcpt(n)
 	t.lines = append(t.lines, n)
-	return func() nexthop.Reply {
-		mail := n.leg.mailReply(t)
-		r, err := n.leg.reply(t.ctx)
+	return func(ctx context.Context) nexthop.Reply {
+		mail := n.leg.mailReply(ctx)
+		r, err := n.leg.rcptReply(ctx, n)
 		switch {
 		case !mail.Positive():
 			return mail
@@ -136,6 +130,12 @@ func (t *transaction) rcpt(p path) func() nexthop.Reply {
 		n.accepted = r.Positive()
 		return r
 	}
+}
+
+// settingsOf says what is known of a line when it comes in. Whether the message is archived for it only the end of the message tells.
+func (t *transaction) settingsOf(address string) (policy.Verdict, error) {
+	defer t.patience.end()
+	return t.s.c.server.config.Policy.Wanted(t.patience.begin(), address)
 }
 
 func (t *transaction) accepted() int {
@@ -151,7 +151,7 @@ func (t *transaction) accepted() int {
 // pipelineData sends DATA along with commands whose replies are still outstanding.
 func (t *transaction) pipelineData() {
 	for _, l := range t.legs {
-		if l.err == nil && l.conn.Pending() > 0 {
+		if l.pending() {
 			l.askData()
 		}
 	}
@@ -298,8 +298,11 @@ func (t *transaction) pass(p []byte) {
 		return
 	}
 	t.decide()
+	t.utf8.write(p)
 	if t.draft != nil {
+		t.patience.begin()
 		t.draft.Write(p)
+		t.patience.end()
 	}
 	for _, l := range t.legs {
 		if l.ready && l.err == nil {
@@ -316,6 +319,10 @@ func (t *transaction) decide() {
 		return
 	}
 	t.decided = true
+	_, declared := t.from.param("SMTPUTF8")
+	t.utf8.done = !declared
+	defer t.patience.end()
+	ctx := t.patience.begin()
 	wanted, err := t.wanted()
 	if err != nil {
 		t.log.Error("settings can not be read", "error", err)
@@ -323,7 +330,7 @@ func (t *transaction) decide() {
 		return
 	}
 	if wanted {
-		t.draft = t.s.c.server.config.Journal.NewDraft(t.ctx)
+		t.draft = t.s.c.server.config.Journal.NewDraft(ctx)
 	}
 }
 
@@ -338,6 +345,11 @@ func (t *transaction) refuse(fault error) {
 			l.fail(fault)
 		}
 	}
+	t.discard()
+}
+
+func (t *transaction) discard() {
+	t.patience.stop()
 	if t.draft != nil {
 		t.draft.Discard()
 		t.draft = nil
@@ -346,15 +358,13 @@ func (t *transaction) refuse(fault error) {
 
 // finish is all that happens between the last byte and the final replies.
 func (t *transaction) finish() {
+	t.refuseUTF8()
 	// What no next hop can take now comes again, and is journaled then.
 	if t.fault == nil && t.flush() {
-		if err := t.commit(); err != nil {
-			t.log.Error("message not journaled, refused for now", "error", err)
-			t.refuse(refusalFault(err))
-		} else {
-			t.deliver()
-			t.conclude()
-		}
+		t.commit()
+		t.holdBack()
+		t.deliver()
+		t.conclude()
 	}
 	for _, n := range t.lines {
 		if n.accepted && n.final.Code == 0 {
@@ -480,10 +490,7 @@ func (t *transaction) answer() {
 
 // close frees what the transaction holds.
 func (t *transaction) close() {
-	if t.draft != nil {
-		t.draft.Discard()
-		t.draft = nil
-	}
+	t.discard()
 	for _, l := range t.legs {
 		l.close()
 	}

@@ -2,14 +2,18 @@ package lmtp
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestAwaitVerdicts waits for the verdict of a message that is just being made durable.
 func TestAwaitVerdicts(t *testing.T) {
 	r := newRig(t, rigOptions{enable: anna})
-	r.server.AwaitVerdicts() // of none
+	if err := r.server.AwaitVerdicts(t.Context()); err != nil { // of none
+		t.Fatal(err)
+	}
 	syncing, goOn := make(chan struct{}), make(chan struct{})
 	hook := func(folder string) {
 		if !strings.HasSuffix(folder, "settings") {
@@ -30,20 +34,32 @@ func TestAwaitVerdicts(t *testing.T) {
 	<-syncing
 	found := make(chan int, 1)
 	go func() {
-		r.server.AwaitVerdicts()
+		if err := r.server.AwaitVerdicts(context.Background()); err != nil {
+			t.Error(err)
+		}
 		n := 0
 		for range r.journal.List(context.Background(), anna[0]) {
 			n++
 		}
 		found <- n
 	}()
-	for r.server.verdicts.TryRLock() {
-		r.server.verdicts.RUnlock() // it does not wait yet
-		select {
-		case <-found:
-			t.Fatal("the verdict was not waited for")
-		default:
-		}
+	// Who does not want to wait for so long leaves, and a new message waits for nobody.
+	ended, end := context.WithTimeout(t.Context(), time.Millisecond)
+	defer end()
+	if err := r.server.AwaitVerdicts(ended); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	other := r.client()
+	other.say("LHLO mx.test\nMAIL FROM:<ext@ext.test>\nRCPT TO:<bruno@alpha.test>\nDATA\n")
+	other.want("250", "250", "250", "354")
+	other.say(message)
+	other.want("250")
+	other.say("QUIT\n")
+	other.want("221")
+	select {
+	case <-found:
+		t.Fatal("the verdict was not waited for")
+	default:
 	}
 	close(goOn)
 	if n := <-found; n != 2 {

@@ -118,6 +118,12 @@ func (a Address) String() string {
 	return local + "@" + a.Domain
 }
 
+// ASCII returns the address as String does, with its domain in ASCII (ASCIIDomain): the form in which it goes out by mail.
+func (a Address) ASCII() string {
+	a.Domain = ASCIIDomain(a.Domain)
+	return a.String()
+}
+
 func dotString(s string) bool {
 	return strings.IndexFunc(s, notAtom) < 0 && !strings.HasPrefix(s, ".") && !strings.HasSuffix(s, ".") && !strings.Contains(s, "..")
 }

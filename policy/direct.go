@@ -65,6 +65,7 @@ type Verdict struct {
 	Enabled bool   // its archive is on
 	Journal bool   // this line is to make the entry
 	Reason  string // why the line is skipped
+	Alone   string // of a line with FlagDuplicate: why it would be skipped by itself; empty where it would be journaled
 	Flags   []string
 
 	// Of an enabled mailbox: how many bytes its archive may hold, and what becomes of mail when it is full.
@@ -83,10 +84,11 @@ func (p *Policy) Wanted(ctx context.Context, rcptTo string) (Verdict, error) {
 // JudgeSent says whether a message that leaves is to be journaled for its sender: the value of the login header, or MAIL FROM where the
 // operator chose that as identity. What is no address, the null sender included, belongs to no mailbox. Of the origin only SentTo counts.
 func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdict, error) {
-	if p.loginDomain != "" && sender != "" && !strings.Contains(sender, "@") {
-		sender += "@" + p.loginDomain
+	r := p.reading(ctx)
+	if r.rules.loginDomain != "" && sender != "" && !strings.Contains(sender, "@") {
+		sender += "@" + r.rules.loginDomain
 	}
-	m, known, err := p.reading(ctx).mailboxOf(sender)
+	m, known, err := r.mailboxOf(sender)
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -110,7 +112,8 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 // together: where one of them is direct, one line carries the message (a line of known origin before one of unknown), and the others
 // are its duplicates, whatever they would have been alone. An error is one of the store; no verdict holds then.
 func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, error) {
-	c := &judgement{reading: p.reading(ctx), origin: o, evidence: p.examine(o), alone: len(lines) == 1}
+	c := &judgement{reading: p.reading(ctx), origin: o, alone: len(lines) == 1}
+	c.evidence = c.rules.examine(o)
 	for _, l := range lines {
 		if m, _, err := c.mailboxOf(l.RcptTo); err != nil {
 			return nil, err
@@ -133,7 +136,7 @@ func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, 
 	for i := range verdicts {
 		v := &verdicts[i]
 		if carried, ok := carrier[v.Mailbox]; ok && carried != i {
-			v.Journal, v.Reason, v.Flags = false, "", []string{FlagDuplicate}
+			v.Journal, v.Reason, v.Alone, v.Flags = false, "", v.Reason, []string{FlagDuplicate}
 		}
 	}
 	return verdicts, nil
@@ -169,8 +172,8 @@ func (c *judgement) line(l Line) (Verdict, error) {
 		return Verdict{}, err
 	}
 	switch {
-	case c.policy.origin == OriginNone:
-	case c.policy.origin == OriginORCPT && strings.EqualFold(l.Notify, "NEVER"):
+	case c.rules.origin == OriginNone:
+	case c.rules.origin == OriginORCPT && strings.EqualFold(l.Notify, "NEVER"):
 		v.Reason = ReasonCopy
 	case c.evidence.redirected:
 		v.Reason = ReasonRedirect
@@ -199,7 +202,7 @@ func (c *judgement) line(l Line) (Verdict, error) {
 // original returns the recipient as it was originally given, and whether it is known. Its domain may be missing.
 func (c *judgement) original(l Line) (a Address, known bool) {
 	path, err := "", error(nil)
-	switch c.policy.origin {
+	switch c.rules.origin {
 	case OriginORCPT:
 		path, err = decodeORCPT(l.ORCPT)
 	case OriginXOriginalTo:
@@ -253,6 +256,7 @@ func (c *judgement) aliasOrForward(original Address) (string, error) {
 // reading reads settings for one decision, each at most once, so that the decision is of one piece.
 type reading struct {
 	policy *Policy
+	rules  *rules
 	ctx    context.Context
 	known  map[Address]knownSettings
 }
@@ -271,7 +275,7 @@ func (k knownSettings) verdict(m Address) Verdict {
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
-	return &reading{policy: p, ctx: ctx, known: make(map[Address]knownSettings)}
+	return &reading{policy: p, rules: p.rules(), ctx: ctx, known: make(map[Address]knownSettings)}
 }
 
 // mailboxOf returns the mailbox in which a path ends, and what is known of it. The zero Address stands for none.
@@ -285,7 +289,7 @@ func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 
 // resolve returns the mailbox of an address.
 func (r *reading) resolve(a Address) (Address, knownSettings, error) {
-	return resolve(a, r.policy.delimiter(a.Domain), r.lookup)
+	return resolve(a, r.rules.delimiter(a.Domain), r.lookup)
 }
 
 // resolve returns the mailbox of an address: the address itself if it was set up as one, enabled or not, and otherwise the

@@ -22,10 +22,11 @@ const (
 		"\tfor <anna@alpha.test>; Sat, 21 Nov 2026 18:00:00 +0000 (UTC)\n"
 	sieve = "X-Sieve: Pigeonhole Sieve 0.5.19\nX-Sieve-Redirected-From: elena@beta.test\nDelivered-To: elena@beta.test\n" +
 		"Received: from mx.lab.test\n\tby imap.lab.test with LMTP\n\tid abc; Sat, 21 Nov 2026 18:00:00 +0000\n"
-	games   = "Delivered-To: games@local.test\n"
-	list    = "Delivered-To: mlist@local.test\n"
-	tag     = "X-Reinjected: k3y\n"
-	subject = "From: ext@ext.test\nSubject: a\n\n"
+	fromStore = "Received: from mx.lab.test\n\tby imap.lab.test with LMTP\n\tid abc; Sat, 21 Nov 2026 18:00:00 +0000\n\t(envelope-from <e@x.test>)\n"
+	games     = "Delivered-To: games@local.test\n"
+	list      = "Delivered-To: mlist@local.test\n"
+	tag       = "X-Reinjected: k3y\n"
+	subject   = "From: ext@ext.test\nSubject: a\n\n"
 
 	queueID = "E93A39843B3" // of received
 )
@@ -150,6 +151,8 @@ func TestJudgeRows(t *testing.T) {
 			want("anna@alpha.test journal")},
 		{"requeue of an alias", header(requeued, received).queued(queueID), one("anna@alpha.test", "rfc822;info@alpha.test"),
 			want("anna@alpha.test alias")},
+		{"requeue of what a list sent on", header(requeued, requeued, sentOn, list, received).queued(queueID),
+			one("anna@alpha.test", "rfc822;anna@alpha.test"), want("anna@alpha.test list")},
 		{"bounce that was sent on", header(sentOn, games, sentOn), one("anna@alpha.test", "rfc822;games@local.test"),
 			want("anna@alpha.test forward")},
 		{"not enabled", mail, one("dario@alpha.test", "rfc822;dario@alpha.test"), want("dario@alpha.test disabled")},
@@ -218,6 +221,12 @@ func TestJudgeForgedHeaders(t *testing.T) {
 		{"X-Original-To that is not asked for", header(received).original("x@gmail.test"), lines, journal},
 		{"Delivered-To of the mailbox itself", header("Delivered-To: ANNA+x@alpha.test\n", received), lines, journal},
 		{"Delivered-To that is no address", header(sentOn, "Delivered-To: mlist\n", received), lines, journal},
+		{"Delivered-To of an exported file", header("Return-Path: <ext@ext.test>\nDelivered-To: bruno@alpha.test\n", received), lines, journal},
+		{"the same, from a mailstore", header("Delivered-To: bruno@alpha.test\n", fromStore, received), lines, journal},
+		{"the same, of a message that a list sent on", header(list, fromStore, sentOn, list, received), lines, journal},
+		{"the same, of a bounce", header(list, sentOn), lines, journal},
+		{"the same, of a bounce that was sent on", header(list, sentOn, subject), lines, journal},
+		{"pickup, and another id", header(pickup, sentOn, list, received).queued("208CB9843B7"), lines, journal},
 		{"Received in another form", header("Received: (qmail 1234 invoked by uid 89); 21 Nov 2026 18:00:00 -0000\n", list, received), lines,
 			journal},
 		{"no Received at all", header(list, tag), lines, journal},
@@ -440,7 +449,7 @@ func FuzzJudge(f *testing.F) {
 			return got
 		}
 		judge(top + hop + tail) // any header at all
-		hosts := p.redirectFrom
+		hosts := p.rules().redirectFrom
 		if a := parseClient(client); a.IsValid() && hosts[0].Contains(a) || strings.Contains(top+hop, "198.51.100.") {
 			return // the mark of a redirect counts below that hop, and the hop is trusted
 		}

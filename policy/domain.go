@@ -62,6 +62,18 @@ func unicodeLabel(label string) string {
 	return decoded
 }
 
+// ASCIIDomain returns a domain with each label in ASCII (RFC 5890 section 2.3.2.1, "xn--citt-3na"), the form that every mail server takes. A
+// label that can not be encoded stays as it is.
+func ASCIIDomain(domain string) string {
+	labels := strings.Split(domain, ".")
+	for i, label := range labels {
+		if encoded, err := idna.Punycode.ToASCII(label); err == nil {
+			labels[i] = encoded
+		}
+	}
+	return strings.Join(labels, ".")
+}
+
 func notLiteral(r rune) bool {
 	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != ':' && r != '.' && r != '-'
 }

@@ -89,3 +89,22 @@ func TestOneMailboxInTwoForms(t *testing.T) {
 		})
 	}
 }
+
+func TestASCIIDomain(t *testing.T) {
+	for in, want := range map[string]string{
+		"alpha.test": "alpha.test", "città.test": "xn--citt-3na.test", "xn--citt-3na.test": "xn--citt-3na.test", "[192.0.2.1]": "[192.0.2.1]",
+		"[ipv6:2001:db8::7]": "[ipv6:2001:db8::7]", "a_b.test": "a_b.test", "ö.città.test": "xn--nda.xn--citt-3na.test", "": "",
+	} {
+		if got := ASCIIDomain(in); got != want {
+			t.Errorf("ASCIIDomain(%q) = %q, want %q", in, got, want)
+		}
+		// It is another form of the same domain.
+		if in != "" {
+			is, err := CanonicalDomain(ASCIIDomain(in))
+			was, wasErr := CanonicalDomain(in)
+			if is != was || err != nil || wasErr != nil {
+				t.Errorf("%q in ASCII is the domain %q, %v; want %q", in, is, err, was)
+			}
+		}
+	}
+}

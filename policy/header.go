@@ -18,11 +18,15 @@ type evidence struct {
 // by our own MTA when the message came in, and all below it by others. Received fields without a client, as local(8) writes them
 // when it sends a message on, do not end the region. A header in which no Received names a client (a bounce of our own MTA that was
 // sent on) is trusted down to its last Received, and one without any Received not at all.
-func (p *Policy) examine(o Origin) evidence {
+//
+// A Delivered-To counts only below such a Received without a client: local(8) writes the one when it sends a message on, and the MTA puts the
+// other on top of it. One at the very top was there when the message was handed in, as in a file that a mailstore has exported.
+func (p *rules) examine(o Origin) evidence {
 	var trusted, pending evidence // pending is what was found since the last Received
 	queueID := attribute(o.QueueID)
 	client := parseClient(o.ClientAddr)
-	below := false // behind the Received that ends the region
+	below := false  // behind the Received that ends the region
+	sentOn := false // behind a Received without a client: the MTA has sent the message on
 	for name, value := range fields(o.Header) {
 		received := strings.EqualFold(name, "Received")
 		switch {
@@ -38,16 +42,21 @@ func (p *Policy) examine(o Origin) evidence {
 			trusted.redirected = trusted.redirected || pending.redirected
 			pending = evidence{}
 			if value = unfold(value); !namesClient(value) {
+				sentOn = true
 				continue
 			}
 			if queueID != "" && !bearsID(value, queueID) {
+				// "postsuper -r" puts one on top that bears the new id, and XFORWARD still tells the first one.
+				if fromUser(value) {
+					continue
+				}
 				return evidence{}
 			}
 			below = true
 			if !client.IsValid() {
 				client = clientOf(value)
 			}
-		case strings.EqualFold(name, "Delivered-To"):
+		case sentOn && strings.EqualFold(name, "Delivered-To"):
 			if a, err := ParseAddress(unfold(value)); err == nil {
 				pending.deliveredTo = append(pending.deliveredTo, a)
 			}
@@ -69,7 +78,7 @@ func attribute(s string) string {
 	return s
 }
 
-func (p *Policy) redirectsCome(client netip.Addr) bool {
+func (p *rules) redirectsCome(client netip.Addr) bool {
 	for _, prefix := range p.redirectFrom {
 		if client.IsValid() && prefix.Contains(client) {
 			return true
@@ -84,6 +93,13 @@ func (p *Policy) redirectsCome(client netip.Addr) bool {
 func namesClient(received string) bool {
 	words := receivedWords(strings.ToLower(received))
 	return len(words) == 0 || words[0] != "by" || slices.Contains(words, "from")
+}
+
+// fromUser says of the value of a Received field that the message was taken from a user of the machine: Postfix's own user, where it was
+// requeued.
+func fromUser(received string) bool {
+	words := receivedWords(strings.ToLower(received))
+	return len(words) > 0 && words[0] == "by" && slices.Contains(words, "userid")
 }
 
 // bearsID says of the value of a Received field that the message had that queue id there.

@@ -26,7 +26,7 @@ type Mailbox struct {
 // its date, and no change is recorded. An archive that is closing is taken back, as by Restore. The error wraps ErrUnknownDomain where the
 // address lies in no configured domain, ErrForbidden, and ErrErasing.
 func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool, err error) {
-	if _, ok := p.delimiters[a.Domain]; !ok {
+	if _, ok := p.rules().delimiters[a.Domain]; !ok {
 		return false, fmt.Errorf("enable %s: %w", a, ErrUnknownDomain)
 	}
 	return p.turn(ctx, "enable", a, who, KeyArchive, func(e *editing) error {

@@ -47,6 +47,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"copialettere/journal/kv"
 )
@@ -197,7 +198,13 @@ func notDelimiter(r rune) bool {
 
 // Policy answers what is to be archived. Its methods may be called concurrently, also by several processes on one store.
 type Policy struct {
-	store         kv.Store
+	store   kv.Store
+	now     atomic.Pointer[rules]
+	decoded decodedRecords
+}
+
+// rules are a Config as decisions need it. They do not change: a decision that is made with one state of them is of one piece.
+type rules struct {
 	origin        OriginSource
 	redirectName  string
 	redirectValue string
@@ -208,20 +215,38 @@ type Policy struct {
 	delimiters     map[string]string
 	postmasters    map[string][]Address
 	domainDefaults map[string]Settings
-
-	decoded decodedRecords
 }
 
 // Open returns the policy over a store of settings. The store stays the caller's to close.
 func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
-	if err := c.Validate(); err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	p := &Policy{
-		store: store, origin: c.Origin, redirectFrom: c.RedirectFrom, ownerKeys: c.Rights.ownerKeys(),
+	p := &Policy{store: store}
+	if err := p.Reconfigure(c); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Reconfigure puts another configuration in force, from the next decision on. After an error the one before stays.
+func (p *Policy) Reconfigure(c Config) error {
+	r, err := newRules(c)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	p.now.Store(r)
+	return nil
+}
+
+func (p *Policy) rules() *rules { return p.now.Load() }
+
+func newRules(c Config) (*rules, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	p := &rules{
+		origin: c.Origin, redirectFrom: c.RedirectFrom, ownerKeys: c.Rights.ownerKeys(),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
 	}
 	if p.origin == "" {
@@ -242,7 +267,7 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 		}
 		defaults := programDefaults()
 		if err := defaults.assign(d.Defaults); err != nil {
-			return nil, fmt.Errorf("policy: domain %q: %w", d.Name, err)
+			return nil, fmt.Errorf("domain %q: %w", d.Name, err)
 		}
 		p.domainDefaults[name] = defaults
 	}
@@ -250,7 +275,7 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 }
 
 // delimiter returns the delimiters of a canonical domain.
-func (p *Policy) delimiter(domain string) string {
+func (p *rules) delimiter(domain string) string {
 	if d, ok := p.delimiters[domain]; ok {
 		return d
 	}

@@ -79,13 +79,13 @@ func (p *Policy) May(who Actor, a Address, key string) error {
 	case err != nil:
 		return refuse("the name is no address")
 	case who.Role == RolePostmaster:
-		if !slices.Contains(p.postmasters[a.Domain], name) {
+		if !slices.Contains(p.rules().postmasters[a.Domain], name) {
 			return refuse("not a postmaster of " + a.Domain)
 		}
 		return nil
 	case name != a:
 		return refuse("not the owner of " + a.String())
-	case !slices.Contains(p.ownerKeys, key):
+	case !slices.Contains(p.rules().ownerKeys, key):
 		return refuse("ask a postmaster of " + a.Domain)
 	}
 	return nil

@@ -54,7 +54,7 @@ func (s *Settings) assign(assignments []Assignment) error {
 
 // defaults returns the settings of a mailbox of a canonical domain when it is set up.
 func (p *Policy) defaults(domain string) Settings {
-	if s, ok := p.domainDefaults[domain]; ok {
+	if s, ok := p.rules().domainDefaults[domain]; ok {
 		return s
 	}
 	return programDefaults()
@@ -102,7 +102,7 @@ func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []As
 // mayAppear says whether an address may be set up as a mailbox before its archive is turned on. An address with an extension may not:
 // its mail belongs to another mailbox, and would be nobody's then.
 func (p *Policy) mayAppear(a Address) error {
-	delimiter, ok := p.delimiters[a.Domain]
+	delimiter, ok := p.rules().delimiters[a.Domain]
 	if !ok {
 		return ErrUnknownDomain
 	}
@@ -120,7 +120,7 @@ func (p *Policy) checkNotify(e *editing, a Address) error {
 	}
 	value := e.Notify.String()
 	lookup := func(m Address) (knownSettings, error) { return lookupIn(e.tx, m) }
-	m, known, err := resolve(e.Notify, p.delimiter(e.Notify.Domain), lookup)
+	m, known, err := resolve(e.Notify, p.rules().delimiter(e.Notify.Domain), lookup)
 	switch {
 	case err != nil:
 		return fmt.Errorf("settings of %s: %w", m, err)

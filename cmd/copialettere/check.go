@@ -111,7 +111,19 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 	}
 	defer a.close()
 	months, err := a.journal.Months(ctx)
-	return fmt.Sprintf("%s, %d volumes", detail, len(months)), err
+	if err != nil {
+		return "", err
+	}
+	var bad []error
+	for _, m := range months {
+		if _, err := a.engine.Volume(ctx, m, false); err != nil {
+			bad = append(bad, err)
+		}
+	}
+	if len(bad) > 0 {
+		return "", fmt.Errorf("%d of %d volumes can not be used: %w", len(bad), len(months), errors.Join(bad...))
+	}
+	return fmt.Sprintf("%s, %d volumes", detail, len(months)), nil
 }
 
 // checkPEC reads the files that [pec] names, and shows what they hold.
@@ -167,7 +179,7 @@ func checkHop(ctx context.Context, hop *nexthop.Hop) (string, error) {
 		detail = "answers"
 	}
 	if !a.SMTPUTF8 {
-		detail += "; no SMTPUTF8, so the hook does not announce it"
+		detail += "; no SMTPUTF8, so mail that needs it is refused for its recipients"
 	}
 	return detail, nil
 }

@@ -16,6 +16,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/journal/httpd"
+	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
@@ -28,22 +29,33 @@ const (
 	gapSpoolFile  = "gaps" // gaps that the journal could not take yet
 )
 
+// Formats of a data folder.
+const (
+	formatUnregistered = 1 // the journal may be from before it had a register, or not be made yet
+	formatRegistered   = 2 // the journal is there, with a register
+)
+
+const (
+	unspoolTimeout = 20 * time.Second // for taking the spool in at the start
+	closeTimeout   = 25 * time.Second // for closing the stores; together with stopTimeout below what systemd waits
+)
+
 // identity is what the identity file holds.
 type identity struct {
-	Format  int       `json:"format"` // of the folder; this program knows 1
-	ID      string    `json:"id"`
+	Format  int       `json:"format"` // of the folder
+	ID      string    `json:"id"`     // of the archive, as in the register of its journal
 	Created time.Time `json:"created"`
 }
 
 const initHelp = `Usage: copialettere init [-config FILE]
 
-Makes the data folder that the configuration names, with mode 0700. It is a step of its own, so that a daemon never starts an empty
-archive where a disk is not mounted. A folder that is one already is left as it is. Run it as the daemon's user.
+Makes the data folder that the configuration names, with mode 0700, and an empty journal in it. It is a step of its own, so that a daemon
+never starts an empty archive where a disk is not mounted. A folder that is one already is left as it is. Run it as the daemon's user.
 
 Example: sudo -u copialettere copialettere init
 `
 
-func runInit(_ context.Context, in *invocation, args []string) error {
+func runInit(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args); err != nil {
 		return err
 	}
@@ -51,7 +63,7 @@ func runInit(_ context.Context, in *invocation, args []string) error {
 	if err != nil {
 		return err
 	}
-	made, err := initData(c.Data)
+	made, err := initData(ctx, c.Data)
 	if err != nil {
 		return err
 	}
@@ -66,28 +78,62 @@ func runInit(_ context.Context, in *invocation, args []string) error {
 	return nil
 }
 
-func initData(folder string) (made bool, err error) {
-	if _, err := readIdentity(folder); err == nil {
+// initData makes a data folder. The identity says last that it is whole, so that after a crash it is called again.
+func initData(ctx context.Context, folder string) (made bool, err error) {
+	id, err := readIdentity(folder)
+	switch {
+	case err == nil && id.Format == formatRegistered:
 		return false, nil
-	} else if !errors.Is(err, os.ErrNotExist) {
-		return false, err
+	case errors.Is(err, os.ErrNotExist):
+		id, err = makeFolder(folder)
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return false, fmt.Errorf("make data folder: %w", err)
-	}
-	if list, err := os.ReadDir(folder); err != nil {
-		return false, fmt.Errorf("make data folder: %w", err)
-	} else if len(list) > 0 {
-		return false, fmt.Errorf("%s is not empty and is no data folder: name another one, or empty it", folder)
-	}
-	if err := os.Chmod(folder, 0o700); err != nil {
-		return false, fmt.Errorf("make data folder: %w", err)
-	}
-	b, err := json.Marshal(identity{Format: 1, ID: rand.Text(), Created: time.Now().UTC()})
 	if err != nil {
 		return false, err
 	}
-	return true, writeDurably(filepath.Join(folder, identityFile), append(b, '\n'))
+	journal := filepath.Join(folder, journalFolder)
+	_, before := os.Stat(journal)
+	engine, err := level.Open(journal, level.Options{Archive: id.ID, Create: true, TakeIn: true})
+	if err != nil {
+		return false, fmt.Errorf("make journal: %w", err)
+	}
+	_, err = engine.Settings(ctx)
+	if err = errors.Join(err, engine.Close()); err != nil {
+		return false, fmt.Errorf("make journal: %w", err)
+	}
+	return before != nil, writeIdentity(folder, id, formatRegistered)
+}
+
+// makeFolder makes the folder with its identity, and nothing else in it.
+func makeFolder(folder string) (identity, error) {
+	id := identity{ID: rand.Text(), Created: time.Now().UTC()}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return id, fmt.Errorf("make data folder: %w", err)
+	}
+	list, err := os.ReadDir(folder)
+	if err != nil {
+		return id, fmt.Errorf("make data folder: %w", err)
+	}
+	for _, entry := range list {
+		if entry.Name() != identityFile+".new" { // which an init has left that was broken off
+			return id, fmt.Errorf("%s is not empty and is no data folder: name another one, or empty it", folder)
+		}
+	}
+	if err := os.Chmod(folder, 0o700); err != nil {
+		return id, fmt.Errorf("make data folder: %w", err)
+	}
+	return id, writeIdentity(folder, id, formatUnregistered)
+}
+
+func writeIdentity(folder string, id identity, format int) error {
+	id.Format = format
+	b, err := json.Marshal(id)
+	if err != nil {
+		return err
+	}
+	if err := writeDurably(filepath.Join(folder, identityFile), append(b, '\n')); err != nil {
+		return fmt.Errorf("write identity of the data folder: %w", err)
+	}
+	return nil
 }
 
 // writeDurably makes a new file that is there with all its bytes, or not at all, also after a power cut: write and sync under another
@@ -127,8 +173,11 @@ func readIdentity(folder string) (identity, error) {
 	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&id); err != nil {
 		return id, fmt.Errorf("%s: %w", filepath.Join(folder, identityFile), err)
 	}
-	if id.Format != 1 {
-		return id, fmt.Errorf("%s has format %d, and this program knows 1: use a newer copialettere", folder, id.Format)
+	if id.Format != formatUnregistered && id.Format != formatRegistered {
+		return id, fmt.Errorf("%s has format %d, and this program knows %d: use a newer copialettere", folder, id.Format, formatRegistered)
+	}
+	if id.ID == "" {
+		return id, fmt.Errorf("%s has no id: put it back from a backup", filepath.Join(folder, identityFile))
 	}
 	return id, nil
 }
@@ -155,13 +204,11 @@ func checkFolder(folder string) error {
 
 // archive is an open data folder.
 type archive struct {
-	engine   *level.Engine
-	journal  *journal.Journal
-	policy   *policy.Policy
-	metrics  *metrics.Registry
-	notices  *noticeMailer // nil where none are configured
-	grace    time.Duration // for which a disable can be taken back
-	maxShare float64       // of all entries that a run of the retention deletes without being told to
+	engine  *level.Engine
+	journal *journal.Journal
+	policy  *policy.Policy
+	metrics *metrics.Registry
+	notices *noticeMailer // nil where none are configured
 }
 
 // openArchive opens the data folder, which only one process can.
@@ -169,7 +216,7 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*arch
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
-	a := &archive{metrics: new(metrics.Registry), grace: c.Erase.Grace, maxShare: float64(c.Retention.MaxShare) / 100}
+	a := &archive{metrics: new(metrics.Registry)}
 	if err := a.open(ctx, c, log); err != nil {
 		a.close()
 		return nil, err
@@ -178,10 +225,7 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*arch
 }
 
 func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
-	if a.engine, err = level.Open(filepath.Join(c.Data, journalFolder), level.Options{Metrics: a.metrics, Logger: log}); err != nil {
-		return err
-	}
-	settings, err := a.engine.Settings(ctx)
+	settings, err := a.openEngine(ctx, c.Data, log)
 	if err != nil {
 		return err
 	}
@@ -198,13 +242,55 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 		return err
 	}
 	// What keeps the gaps from being taken in must not keep mail from being delivered.
+	ctx, cancel := context.WithTimeout(ctx, unspoolTimeout)
+	defer cancel()
 	if err := a.journal.Unspool(ctx); err != nil {
 		log.Error("gaps are still spooled", "error", err)
 	}
 	return nil
 }
 
+// openEngine opens the journal of a data folder, which must be there with its settings.
+func (a *archive) openEngine(ctx context.Context, folder string, log *slog.Logger) (settings kv.Store, err error) {
+	id, err := readIdentity(folder)
+	if err != nil {
+		return nil, err
+	}
+	o := level.Options{Metrics: a.metrics, Logger: log, Archive: id.ID, TakeIn: id.Format == formatUnregistered}
+	a.engine, err = level.Open(filepath.Join(folder, journalFolder), o)
+	switch {
+	case errors.Is(err, level.ErrAbsent) && o.TakeIn:
+		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
+	case errors.Is(err, level.ErrAbsent):
+		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
+			"and what is in the folder then counts as all that must be there", err, formatUnregistered, filepath.Join(folder, identityFile))
+	case err != nil:
+		return nil, err
+	}
+	if settings, err = a.engine.Settings(ctx); err != nil {
+		return nil, err
+	}
+	if o.TakeIn {
+		log.Info("the journal of an earlier version has a register now", "data", folder)
+		err = writeIdentity(folder, id, formatRegistered)
+	}
+	return settings, err
+}
+
+// close closes the data folder. It does not wait for ever for a disk that does not answer: what was acknowledged is durable, and the rest
+// ends with the process.
 func (a *archive) close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- a.closeStores() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("the disk of the journal does not answer for %s: left without closing it", closeTimeout)
+	}
+}
+
+func (a *archive) closeStores() error {
 	var errs []error
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
@@ -216,10 +302,11 @@ func (a *archive) close() error {
 	return errors.Join(errs...)
 }
 
-func (a *archive) backend(log *slog.Logger) httpd.Backend {
+// backend is what the admin interface stands on, by a configuration.
+func (a *archive) backend(c *config.Config, log *slog.Logger) httpd.Backend {
 	return httpd.Backend{
-		Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log, Grace: a.grace, MaxShare: a.maxShare,
-		Expired: a.notices.tellExpired,
+		Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log,
+		Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100, Expired: a.notices.tellExpired,
 	}
 }
 

@@ -85,7 +85,7 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := initData(c.Data); err != nil {
+	if _, err := initData(ctx, c.Data); err != nil {
 		return err
 	}
 	logFile, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -95,7 +95,9 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	defer logFile.Close()
 	serving, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- serve(serving, c, newLogger(&invocation{stderr: logFile}, c)) }()
+	go func() {
+		done <- serve(serving, c, newLogger(&invocation{stderr: logFile}, c, c.Log.Level), reloading{})
+	}()
 	err = in.demonstrate(ctx, c, files, done)
 	if err == nil {
 		in.demoSteps(dir)

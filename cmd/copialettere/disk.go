@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"sync"
 	"syscall"
 	"time"
 
@@ -16,13 +17,14 @@ const diskEvery = 5 * time.Second
 
 // diskWatch keeps the disk from filling up: below one watermark it warns, below the other the journal takes no new messages.
 type diskWatch struct {
-	config  config.Disk
+	mu      sync.Mutex
+	config  config.Disk // guarded by mu
 	log     *slog.Logger
 	statfs  func() (free, capacity int64, err error)
 	suspend func(cause error)
 	free    *metrics.Gauge
 
-	warned, stopped bool
+	warned, stopped bool // guarded by mu
 }
 
 func newDiskWatch(c *config.Config, a *archive, log *slog.Logger) *diskWatch {
@@ -51,7 +53,17 @@ func (d *diskWatch) run(quit <-chan struct{}) {
 	}
 }
 
+// configure puts other watermarks in force.
+func (d *diskWatch) configure(c config.Disk) {
+	d.mu.Lock()
+	d.config = c
+	d.mu.Unlock()
+	d.look()
+}
+
 func (d *diskWatch) look() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	free, capacity, err := d.statfs()
 	if err != nil {
 		d.log.Error("free space of the data folder not known", "error", err)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
+	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/policy"
@@ -26,6 +28,12 @@ func (d *daemon) wait(ctx context.Context) {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
 	k := newKeeper(d)
+	// What is to be erased at once does not wait for a sweep or a run of the retention.
+	within, stop := context.WithCancel(ctx)
+	var erasing sync.WaitGroup
+	erasing.Go(func() { k.eraseWhenAsked(within) })
+	defer erasing.Wait()
+	defer stop()
 	for {
 		k.keepHouse(ctx, time.Now())
 		select {
@@ -42,21 +50,21 @@ func (d *daemon) wait(ctx context.Context) {
 // keeper does what is due in the archive beside the mail: each step goes on where it was broken off.
 type keeper struct {
 	*daemon
-	backend httpd.Backend
 	expired time.Time // when skips were last expired
 	tried   time.Time // when the retention last ran, or was refused
 	swept   time.Time // when the last sweep was
 	all     time.Time // when the last one of everything was
 
-	reminded map[string]time.Time // by mailbox: when it was logged that it can not be erased
+	erasures sync.Mutex           // held while archives are erased
+	reminded map[string]time.Time // by mailbox: when it was logged that it can not be erased; guarded by erasures
 }
 
 func newKeeper(d *daemon) *keeper {
-	return &keeper{daemon: d, backend: d.archive.backend(d.log), reminded: make(map[string]time.Time)}
+	return &keeper{daemon: d, reminded: make(map[string]time.Time)}
 }
 
 func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
-	k.pec.look(now)
+	k.pec.Load().look(now)
 	if err := k.archive.journal.Unspool(ctx); err != nil {
 		k.failed(ctx, "gaps are still spooled", err)
 	}
@@ -81,8 +89,12 @@ func (k *keeper) failed(ctx context.Context, what string, err error, more ...any
 
 // sweep gives the room of deleted messages back.
 func (k *keeper) sweep(ctx context.Context, now time.Time) {
-	all := now.Weekday() == sweepAllDay && now.Hour() >= k.config.Retention.Hour && now.Sub(k.all) >= 24*time.Hour
+	all := now.Weekday() == sweepAllDay && now.Hour() >= k.config.Load().Retention.Hour && now.Sub(k.all) >= 24*time.Hour
 	report, err := k.archive.journal.Sweep(ctx, journal.SweepOptions{All: all})
+	if errors.Is(err, journal.ErrDamaged) {
+		k.failed(ctx, "sweep without some months", err)
+		err = nil
+	}
 	switch {
 	case err != nil:
 		k.failed(ctx, "sweep broken off, will be tried again", err)
@@ -95,10 +107,11 @@ func (k *keeper) sweep(ctx context.Context, now time.Time) {
 }
 
 func (k *keeper) expireSkips(ctx context.Context, now time.Time) {
-	if k.config.Received == nil {
-		return
+	keep := config.DefaultKeepSkips // also those of sent mail are on record
+	if received := k.config.Load().Received; received != nil {
+		keep = received.KeepSkips
 	}
-	n, err := k.archive.journal.ExpireSkips(ctx, now.Add(-k.config.Received.KeepSkips))
+	n, err := k.archive.journal.ExpireSkips(ctx, now.Add(-keep))
 	if err != nil {
 		k.failed(ctx, "records of skips not expired", err)
 	} else if n > 0 {
@@ -106,8 +119,22 @@ func (k *keeper) expireSkips(ctx context.Context, now time.Time) {
 	}
 }
 
+// eraseWhenAsked erases what is to be erased whenever a change of a mailbox asks for it, until ctx ends.
+func (k *keeper) eraseWhenAsked(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.erasing:
+			k.erase(ctx, time.Now())
+		}
+	}
+}
+
 // erase erases the archives whose grace is over.
 func (k *keeper) erase(ctx context.Context, now time.Time) {
+	k.erasures.Lock()
+	defer k.erasures.Unlock()
 	for m, err := range k.archive.policy.Closing(ctx) {
 		if err == nil {
 			err = k.eraseMailbox(ctx, m.Address)
@@ -118,6 +145,11 @@ func (k *keeper) erase(ctx context.Context, now time.Time) {
 			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
 				k.reminded[mailbox] = now
 				k.log.Warn("archive not erased: a legal hold stands", "mailbox", mailbox, "error", err)
+			}
+		case errors.Is(err, journal.ErrDamaged):
+			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
+				k.reminded[mailbox] = now
+				k.log.Error("archive not erased: a month of it can not be read, and may be under a hold", "mailbox", mailbox, "error", err)
 			}
 		default:
 			k.failed(ctx, "archive not erased, will be tried again", err, "mailbox", m.Address.String())
@@ -138,7 +170,9 @@ func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	}
 	// A message that was judged while the archive was on must not come behind the erasure.
 	for _, h := range k.hooks {
-		h.AwaitVerdicts()
+		if err := h.AwaitVerdicts(ctx); err != nil {
+			return err
+		}
 	}
 	removed, err := k.archive.journal.Erase(ctx, a.String(), journal.EraseOptions{})
 	if err != nil {
@@ -157,7 +191,7 @@ func (k *keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 
 // retain runs the retention once a day, at its hour or as soon after it as the daemon is up.
 func (k *keeper) retain(ctx context.Context, now time.Time) {
-	r := k.config.Retention
+	r := k.config.Load().Retention
 	due := time.Date(now.Year(), now.Month(), now.Day(), r.Hour, r.Minute, 0, 0, now.Location())
 	if now.Before(due) {
 		due = due.AddDate(0, 0, -1)
@@ -174,7 +208,11 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 		k.failed(ctx, "retention not run", err)
 		return
 	}
-	report, err := k.backend.Expire(ctx, httpd.ExpireRequest{})
+	report, err := k.backend.Load().Expire(ctx, httpd.ExpireRequest{})
+	if report != nil && errors.Is(err, journal.ErrDamaged) {
+		k.failed(ctx, "retention without some months", err)
+		err = nil
+	}
 	switch {
 	case err == nil:
 		k.tried = now

@@ -26,10 +26,12 @@ func keeperOf(t *testing.T, p *place) (*keeper, *safeBuffer) {
 			t.Error(err)
 		}
 	})
-	d := &daemon{config: p.config(), log: logger, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
-	if d.pec, err = openPEC(d.config.PEC, a.metrics, logger); err != nil {
+	d := newDaemon(p.config(), a, logger)
+	watch, err := openPEC(d.config.Load().PEC, a.metrics, logger)
+	if err != nil {
 		t.Fatal(err)
 	}
+	d.pec.Store(watch)
 	return newKeeper(d), log
 }
 
@@ -147,7 +149,7 @@ func TestRetentionHour(t *testing.T) {
 	}
 	now := time.Now()
 	// Half a day away from now, whenever that is.
-	k.config.Retention.Hour, k.config.Retention.Minute = (now.Hour()+12)%24, 0
+	k.config.Load().Retention.Hour, k.config.Load().Retention.Minute = (now.Hour()+12)%24, 0
 	k.retain(t.Context(), now)
 	k.retain(t.Context(), now.Add(time.Minute))
 	if n := runs(); n != 1 {
@@ -226,11 +228,9 @@ func TestDeactivation(t *testing.T) {
 	if gaps := p.must("gaps", anna); !strings.Contains(gaps, "not-activated") || !strings.Contains(gaps, "disabled") {
 		t.Errorf("gaps:\n%s", gaps)
 	}
+	defer stop()
 	p.must("mailbox", "disable", anna, "-confirm", anna, "-now")
-	// The daemon erases within a minute, and at once when it starts.
-	stop()
-	stop = p.daemon()
-	defer func() { stop() }()
+	// At once: far less than a minute, after which the daemon keeps house.
 	deadline := time.Now().Add(20 * time.Second)
 	for !strings.Contains(p.must("mailbox", "show", anna, "-json"), `"erasure":"done"`) {
 		if time.Now().After(deadline) {

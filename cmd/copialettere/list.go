@@ -15,21 +15,32 @@ import (
 	"copialettere/policy/pec"
 )
 
-const listHelp = `Usage: copialettere list ADDR [-config FILE] [-json]
+const listHelp = `Usage: copialettere list ADDR [-all] [-config FILE] [-json]
 
 Lists the entries of a mailbox, by month, folder and UID. Of certified mail the sender and subject of the message inside are shown, the class
 and the result of the signature, whether the header contradicts what is certified, and of notifications about electronic invoices
 (SdI) their kind and the invoice; and any state other than "delivered": "deferred" entries wait for the MTA's retry, and of "unknown" ones the mailstore's answer is not known.
+A message that the MTA took in anew while it waited ("postsuper -r") has one entry, the newest. -all shows the older ones too, behind the others:
+they are "superseded", were never delivered, and count nowhere.
 -json tells more: the envelope, the certification data, what contradicts them, why a signature is not verified.
 
 Example: copialettere list mario@alpha.test -json
 `
 
-func runList(ctx context.Context, in *invocation, args []string) error {
+func defineList(flags *flag.FlagSet) runner {
+	all := flags.Bool("all", false, "")
+	return func(ctx context.Context, in *invocation, args []string) error { return runList(ctx, in, args, *all) }
+}
+
+func runList(ctx context.Context, in *invocation, args []string, all bool) error {
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/v1/list", url.Values{"mailbox": {args[0]}}, in.printEntry)
+	query := url.Values{"mailbox": {args[0]}}
+	if all {
+		query.Set("all", "true")
+	}
+	return show(in, ctx, "/v1/list", query, in.printEntry)
 }
 
 func (in *invocation) printEntry(e httpd.EntryView) {
@@ -69,7 +80,11 @@ func notesOf(e httpd.EntryView) []string {
 		}
 	}
 	if e.State != journal.Delivered.String() {
-		notes = append(notes, e.State)
+		state := e.State
+		if e.SupersededBy != nil {
+			state += fmt.Sprintf(" by %s %d", e.SupersededBy.Folder, e.SupersededBy.UID)
+		}
+		notes = append(notes, state)
 	}
 	return notes
 }

@@ -183,7 +183,11 @@ func (in *invocation) printMailbox(m httpd.MailboxView) {
 	if m.Changed != nil && !*m.Changed {
 		state += ", nothing changed"
 	}
-	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s\n", m.Mailbox, state, m.Entries, sizeText(m.Bytes))
+	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s", m.Mailbox, state, m.Entries, sizeText(m.Bytes))
+	if len(m.PassedOver) > 0 {
+		fmt.Fprintf(in.stdout, " without the months %v, which can not be read", m.PassedOver)
+	}
+	fmt.Fprintln(in.stdout)
 }
 
 func (in *invocation) printSettings(m httpd.MailboxView) {
@@ -266,7 +270,7 @@ Tells of what times and messages the archive of a mailbox holds nothing, in the 
   full            the archive was full when the message came (quota, with when_full = skip)
   made-room       the oldest messages, how many, were deleted because the archive was full (when_full = make-room)
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
-  lost            the store lost updates, of this or of other mailboxes
+  lost            the store lost updates, or a whole month, of this or of other mailboxes
 
 A gap that the journal can not take yet is in a file beside it, and is marked "spooled". What was skipped because
 it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.

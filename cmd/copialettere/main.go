@@ -41,6 +41,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   practice ADDR [UID]           sent certified messages, and what became of them
   retention [-dry-run]          delete what is older than its mailbox keeps
   verify                        check every digest and every reference of the journal
+  volume forget MONTH           give up a month for good whose folder is lost
   stats [ADDR]                  entries and bytes by mailbox, folder and month
   demo DIR                      try it out: see the Makefile's run
   version
@@ -81,7 +82,7 @@ func commands() map[string]command {
 		"serve":     {serveHelp, noFlags(runServe)},
 		"check":     {checkHelp, noFlags(runCheck)},
 		"mailbox":   {mailboxHelp, defineMailbox},
-		"list":      {listHelp, noFlags(runList)},
+		"list":      {listHelp, defineList},
 		"cat":       {catHelp, noFlags(runCat)},
 		"parts":     {partsHelp, noFlags(runParts)},
 		"part":      {partHelp, noFlags(runPart)},
@@ -94,6 +95,7 @@ func commands() map[string]command {
 		"practice":  {practiceHelp, noFlags(runPractice)},
 		"verify":    {verifyHelp, noFlags(runVerify)},
 		"stats":     {statsHelp, noFlags(runStats)},
+		"volume":    {volumeHelp, defineVolume},
 		"demo":      {demoHelp, defineDemo},
 		"version":   {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
 	}

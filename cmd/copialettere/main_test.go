@@ -29,6 +29,9 @@ type place struct {
 	t   *testing.T
 	dir string
 	log safeBuffer // of the daemon
+
+	level  slog.LevelVar  // of that log
+	hangup chan os.Signal // stands for SIGHUP
 }
 
 // safeBuffer is a buffer that one goroutine writes and another one reads.
@@ -67,7 +70,11 @@ name = "alpha.test"
 	if err := os.WriteFile(filepath.Join(dir, "copialettere.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &place{t: t, dir: dir}
+	return &place{t: t, dir: dir, hangup: make(chan os.Signal, 1)}
+}
+
+func (p *place) reloading() reloading {
+	return reloading{file: filepath.Join(p.dir, "copialettere.toml"), level: &p.level, signal: p.hangup}
 }
 
 // configure adds tables to the configuration. Those of the domain alpha.test come first.
@@ -117,7 +124,7 @@ func (p *place) daemon() (stop func()) {
 	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- serve(ctx, c, slog.New(slog.NewTextHandler(io.MultiWriter(p.t.Output(), &p.log), nil)))
+		done <- serve(ctx, c, slog.New(slog.NewTextHandler(io.MultiWriter(p.t.Output(), &p.log), &slog.HandlerOptions{Level: &p.level})), p.reloading())
 	}()
 	if err := awaitSocket(ctx, "unix", filepath.Join(p.dir, "data", "lmtp.sock"), done); err != nil {
 		p.t.Fatal(err)

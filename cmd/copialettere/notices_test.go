@@ -97,6 +97,29 @@ func TestNotices(t *testing.T) {
 	p.must("verify")
 }
 
+// TestNoticesToUnicodeDomain sends notices to a domain in Unicode through a relay that has no SMTPUTF8: it is told the ASCII form.
+func TestNoticesToUnicodeDomain(t *testing.T) {
+	_, c := chain(t)
+	for _, notify := range []string{"x@xn--citt-3na.test", "x@città.test"} {
+		p, relay := noticePlace(t, nexthoptest.Script{})
+		stop := p.daemon()
+		p.must("mailbox", "enable", anna)
+		p.must("mailbox", "set", anna, "notify="+notify, "notify_on=certified")
+		p.deliver(string(c.Envelope), anna, anna)
+		p.await("the notice", func() bool { return len(relay.Messages()) > 0 })
+		stop()
+		m := relay.Messages()[0]
+		if want := "x@xn--citt-3na.test"; !slices.Equal(m.Recipients, []string{want}) || !strings.Contains(string(m.Body), "\r\nTo: <"+want+">\r\n") {
+			t.Errorf("notify=%s: sent to %q:\n%s", notify, m.Recipients, m.Body)
+		}
+		for _, c := range relay.Connections() {
+			if strings.Contains(strings.Join(c.Commands, " "), "SMTPUTF8") {
+				t.Errorf("notify=%s: the relay was told %q", notify, c.Commands)
+			}
+		}
+	}
+}
+
 // TestNoticesRelayDown has the relay refuse everything for now: mail is delivered all the same, and the notices are sent by the next
 // daemon, none of them twice.
 func TestNoticesRelayDown(t *testing.T) {

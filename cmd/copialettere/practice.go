@@ -88,6 +88,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 				r.UID, printable(r.NotBelieved))
 		}
 	}
+	if p.MoreNotBelieved > 0 {
+		fmt.Fprintf(in.stdout, "  does not count: %d more\n", p.MoreNotBelieved)
+	}
 }
 
 // briefParts names what a brief receipt does not agree on, and the result of each where it is not that of the whole.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -57,14 +58,15 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 		return nil
 	})
 	in.progress("")
-	if err != nil {
-		return err
+	if last.Report == nil && err == nil {
+		err = fmt.Errorf("the run broke off")
 	}
 	if last.Report == nil {
-		return fmt.Errorf("the run broke off")
+		return err
 	}
+	// With an error behind it the report is of all months but those that the error names.
 	if in.json {
-		err = in.printJSON(last)
+		err = errors.Join(in.printJSON(last), err)
 	} else {
 		in.printExpired(last.Report, last.Refused)
 	}
@@ -75,17 +77,21 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 }
 
 func (in *invocation) printRun(r journal.Run) {
-	fmt.Fprintf(in.stdout, "%s  deleted %d entries, %s%s\n", localTime(&r.Time), r.Removed.Entries, sizeText(r.Removed.Bytes), besides(r.Purged, r.Dropped))
+	fmt.Fprintf(in.stdout, "%s  deleted %d entries, %s%s\n", localTime(&r.Time), r.Removed.Entries, sizeText(r.Removed.Bytes),
+		besides(r.Purged, r.Dropped, r.PassedOver))
 }
 
-// besides tells what else a run did.
-func besides(purged journal.Removed, dropped []kv.Month) string {
+// besides tells what else a run did, and without which months.
+func besides(purged journal.Removed, dropped, passed []kv.Month) string {
 	text := ""
 	if purged.Entries > 0 {
 		text += fmt.Sprintf("; %d that were deleted by hand are gone for good", purged.Entries)
 	}
 	if len(dropped) > 0 {
 		text += fmt.Sprintf("; months dropped: %v", dropped)
+	}
+	if len(passed) > 0 {
+		text += fmt.Sprintf("; months passed over, which can not be read: %v", passed)
 	}
 	return text
 }
@@ -108,5 +114,6 @@ func (in *invocation) printExpired(r *journal.ExpireReport, refused bool) {
 	case r.DryRun:
 		what = "would be deleted:"
 	}
-	fmt.Fprintf(in.stdout, "%s %d of %d entries, %s%s\n", what, r.Removed.Entries, r.All, sizeText(r.Removed.Bytes), besides(r.Purged, r.Dropped))
+	fmt.Fprintf(in.stdout, "%s %d of %d entries, %s%s\n", what, r.Removed.Entries, r.All, sizeText(r.Removed.Bytes),
+		besides(r.Purged, r.Dropped, r.PassedOver))
 }

@@ -139,7 +139,7 @@ func folder(t *testing.T, p *place) string {
 func TestLogInJSON(t *testing.T) {
 	var out bytes.Buffer
 	c := &config.Config{Log: config.Log{Level: slog.LevelInfo, Format: config.LogJSON}}
-	newLogger(&invocation{stderr: &screen{to: &out}}, c).Info("message", "id", "\u202e\x9b"+directionMarks)
+	newLogger(&invocation{stderr: &screen{to: &out}}, c, slog.LevelInfo).Info("message", "id", "\u202e\x9b"+directionMarks)
 	var line struct{ ID string }
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.ID != "\u202e\ufffd"+directionMarks || strings.ContainsFunc(strings.TrimSpace(out.String()), steers) {
 		t.Errorf("%v: %q", err, &out)

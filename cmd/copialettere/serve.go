@@ -8,8 +8,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
@@ -24,6 +27,16 @@ const serveHelp = `Usage: copialettere serve [-config FILE]
 Runs the hook: takes mail on the listeners of [received] and [sent], journals it, and hands it on. SIGTERM and SIGINT stop it: messages
 under way are finished first. It logs to standard error and needs no root.
 
+SIGHUP has it read the configuration again and take what it can from the next message on; no message under way is touched. The log says which
+keys were taken, and which differ but need a restart. A file with an error changes nothing, and the log says why. These keys are taken:
+
+  received.on_journal_error, received.redirect_header, received.redirect_from, received.keep_skips
+  sent.on_journal_error, sent.login_domain
+  log.level, rights.owner
+  pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
+  disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
+  domain: all of a [[domain]] but its next_hop; and one that is new, or was taken out, unless it has a next_hop
+
 Example: copialettere serve -config /etc/copialettere/copialettere.toml
 `
 
@@ -37,19 +50,24 @@ func runServe(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args); err != nil {
 		return err
 	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	c, err := config.Load(in.configFile)
 	if err != nil {
 		return err
 	}
-	log := newLogger(in, c)
+	level := new(slog.LevelVar)
+	level.Set(c.Log.Level)
+	log := newLogger(in, c, level)
 	for _, w := range c.Warnings {
 		log.Warn(w.Error())
 	}
-	return serve(ctx, c, log)
+	return serve(ctx, c, log, reloading{file: in.configFile, level: level, signal: hangup})
 }
 
-func newLogger(in *invocation, c *config.Config) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Log.Level}
+func newLogger(in *invocation, c *config.Config, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if c.Log.Format == config.LogJSON {
 		return slog.New(slog.NewJSONHandler(jsonEscaper{in.stderr}, options))
 	}
@@ -57,7 +75,7 @@ func newLogger(in *invocation, c *config.Config) *slog.Logger {
 }
 
 // serve runs the daemon until ctx ends.
-func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading) (err error) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
@@ -69,17 +87,20 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
-	d := &daemon{config: c, log: log, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
-	if d.pec, err = openPEC(c.PEC, a.metrics, log); err != nil {
+	d := newDaemon(c, a, log)
+	watch, err := openPEC(c.PEC, a.metrics, log)
+	if err != nil {
 		return err
 	}
+	d.pec.Store(watch)
 	d.running.Go(func() { a.notices.run(d.quit) })
-	disk := newDiskWatch(c, a, log)
-	disk.look()
-	d.running.Go(func() { disk.run(d.quit) })
+	d.disk = newDiskWatch(c, a, log)
+	d.disk.look()
+	d.running.Go(func() { d.disk.run(d.quit) })
 	if err := d.start(); err != nil {
 		return errors.Join(err, d.stop())
 	}
+	d.running.Go(func() { d.reload(r) })
 	log.Info("ready", "version", version, "data", c.Data)
 	notify("READY=1")
 	d.wait(ctx)
@@ -90,15 +111,39 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 
 // daemon is the running hook with its admin interface.
 type daemon struct {
-	config  *config.Config
+	config  atomic.Pointer[config.Config] // in force now
+	backend atomic.Pointer[httpd.Backend] // of the admin interface, by that configuration
 	log     *slog.Logger
 	archive *archive
-	pec     *pecWatch // nil where [pec] names no file
-	hooks   []*lmtp.Server
+	pec     atomic.Pointer[pecWatch] // nil where [pec] names no file
+	disk    *diskWatch
+	hooks   map[journal.Direction]*lmtp.Server
+	hops    []*nexthop.Hop
 	admin   []*http.Server
+	ready   *readiness
 	running sync.WaitGroup // a goroutine per listener, and those that end with quit
 	failed  chan error     // the first listener that failed
+	erasing chan struct{}  // has room for one: an archive may have to be erased at once
 	quit    chan struct{}  // closed when the daemon stops
+}
+
+// newDaemon returns a daemon without listeners, and without the files of [pec].
+func newDaemon(c *config.Config, a *archive, log *slog.Logger) *daemon {
+	d := &daemon{
+		log: log, archive: a, hooks: make(map[journal.Direction]*lmtp.Server),
+		failed: make(chan error, 1), erasing: make(chan struct{}, 1), quit: make(chan struct{}),
+	}
+	d.ready = newReadiness(d)
+	d.configure(c)
+	return d
+}
+
+// configure puts a configuration in force for what reads it where it needs it.
+func (d *daemon) configure(c *config.Config) {
+	b := d.archive.backend(c, d.log)
+	b.Ready, b.Changed = d.ready.problems, func() { wake(d.erasing) }
+	d.config.Store(c)
+	d.backend.Store(&b)
 }
 
 func (d *daemon) start() error {
@@ -106,18 +151,25 @@ func (d *daemon) start() error {
 	if err != nil {
 		return err
 	}
-	c := d.config
+	c := d.config.Load()
+	var received, sent *lmtp.Server
+	if c.Received != nil {
+		received = d.receivedHook()
+	}
+	if c.Sent != nil {
+		sent = d.sentHook()
+	}
 	// The admin interface first: whoever sees the hook listening can ask it.
 	if err := d.startAdmin(sockets); err != nil {
 		return err
 	}
-	if c.Received != nil {
-		if err := d.serveHook(d.receivedHook(), c.Received.Hook, sockets); err != nil {
+	if received != nil {
+		if err := d.serveHook(journal.Received, received, c.Received.Hook, sockets); err != nil {
 			return fmt.Errorf("received: %w", err)
 		}
 	}
-	if c.Sent != nil {
-		if err := d.serveHook(d.sentHook(), c.Sent.Hook, sockets); err != nil {
+	if sent != nil {
+		if err := d.serveHook(journal.Sent, sent, c.Sent.Hook, sockets); err != nil {
 			return fmt.Errorf("sent: %w", err)
 		}
 	}
@@ -125,11 +177,11 @@ func (d *daemon) start() error {
 }
 
 func (d *daemon) startAdmin(sockets *systemdSockets) error {
-	c := d.config.Admin
+	c := d.config.Load().Admin
 	for _, l := range c.Listen {
-		handler, serves := httpd.Admin(d.archive.backend(d.log)), "admin"
+		handler, serves := http.Handler(http.HandlerFunc(d.serveAdmin)), "admin"
 		if l.Network == "tcp" {
-			handler, serves = httpd.Metrics(d.archive.metrics), "metrics"
+			handler, serves = httpd.Metrics(d.archive.metrics, d.ready.problems), "metrics"
 		}
 		list, err := listen([]config.Listener{l}, c.SocketMode, c.SocketGroup, sockets)
 		if err != nil {
@@ -145,12 +197,17 @@ func (d *daemon) startAdmin(sockets *systemdSockets) error {
 	return nil
 }
 
-func (d *daemon) serveHook(s *lmtp.Server, h config.Hook, sockets *systemdSockets) error {
+// serveAdmin answers by the configuration that is in force when a request comes.
+func (d *daemon) serveAdmin(w http.ResponseWriter, r *http.Request) {
+	httpd.Admin(*d.backend.Load()).ServeHTTP(w, r)
+}
+
+func (d *daemon) serveHook(direction journal.Direction, s *lmtp.Server, h config.Hook, sockets *systemdSockets) error {
 	list, err := listen(h.Listen, h.SocketMode, h.SocketGroup, sockets)
 	if err != nil {
 		return err
 	}
-	d.hooks = append(d.hooks, s)
+	d.hooks[direction] = s
 	for _, l := range list {
 		d.log.Info("listening", "serves", "mail", "address", l.Addr().String(), "next_hop", h.NextHop.String())
 		d.run(func() error { return s.Serve(l) })
@@ -171,13 +228,14 @@ func (d *daemon) run(serve func() error) {
 }
 
 func (d *daemon) receivedHook() *lmtp.Server {
-	r := d.config.Received
+	running := d.config.Load()
+	r := running.Received
 	c := d.hookConfig(r.Hook, journal.Received)
 	if r.Origin == config.OriginXOriginalTo {
 		c.Origin = lmtp.OriginHeader{Name: "X-Original-To", First: true}
 	}
 	hops := map[nexthop.Spec]*nexthop.Hop{r.NextHop: c.NextHop}
-	for _, domain := range d.config.Domains {
+	for _, domain := range running.Domains {
 		if domain.NextHop == (nexthop.Spec{}) {
 			continue
 		}
@@ -193,7 +251,7 @@ func (d *daemon) receivedHook() *lmtp.Server {
 }
 
 func (d *daemon) sentHook() *lmtp.Server {
-	s := d.config.Sent
+	s := d.config.Load().Sent
 	c := d.hookConfig(s.Hook, journal.Sent)
 	c.SentByMailFrom = s.Identity == config.IdentityMailFrom
 	c.Origin = lmtp.OriginHeader{Name: s.LoginHeader}
@@ -206,13 +264,22 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		HelloName: h.HelloName, MaxMessageSize: h.MaxMessageSize, MaxRecipients: h.MaxRecipients, MaxConnections: h.MaxConnections,
 		IdleTimeout: h.Timeouts.Idle, DataTimeout: h.Timeouts.Data, JournalTimeout: h.Timeouts.Journal,
 		DeliverOnJournalError: h.OnJournalError == config.JournalErrorDeliver,
-		Trust:                 d.config.PEC.Trust, PEC: d.pec.known,
-		Notify: d.archive.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
+		PEC:                   d.knownPEC,
+		Notify:                d.archive.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
 	}
 }
 
+// knownPEC is what is known of certified mail now.
+func (d *daemon) knownPEC() lmtp.PEC {
+	known := d.pec.Load().known()
+	known.Trust = d.config.Load().PEC.Trust
+	return known
+}
+
 func (d *daemon) hop(spec nexthop.Spec, h config.Hook) *nexthop.Hop {
-	return newHop(spec, h, nexthop.Options{Logger: d.log, Metrics: d.archive.metrics})
+	hop := newHop(spec, h, nexthop.Options{Logger: d.log, Metrics: d.archive.metrics})
+	d.hops = append(d.hops, hop)
+	return hop
 }
 
 func newHop(spec nexthop.Spec, h config.Hook, o nexthop.Options) *nexthop.Hop {
@@ -224,10 +291,17 @@ func newHop(spec nexthop.Spec, h config.Hook, o nexthop.Options) *nexthop.Hop {
 func (d *daemon) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	errs := make([]error, len(d.hooks))
+	d.ready.stopping.Store(true)
+	var errs []error
+	var mu sync.Mutex
 	var stopping sync.WaitGroup
-	for i, h := range d.hooks {
-		stopping.Go(func() { errs[i] = h.Shutdown(ctx) })
+	for _, h := range d.hooks {
+		stopping.Go(func() {
+			err := h.Shutdown(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
 	}
 	stopping.Wait()
 	for _, s := range d.admin {

@@ -366,8 +366,8 @@ func TestSpooledGapsOfABrokenVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := p.daemon()
-	if gaps := p.must("gaps", anna); strings.Count(gaps, "spooled\n") != 1 {
-		t.Errorf("gaps:\n%s", gaps)
+	if code, gaps, stderr := p.run("gaps", anna); code != 1 || strings.Count(gaps, "spooled\n") != 1 || !strings.Contains(stderr, volume) {
+		t.Errorf("gaps: exit status %d\n%s%s", code, gaps, stderr)
 	}
 	stop()
 	if err := os.Remove(volume); err != nil {

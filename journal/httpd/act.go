@@ -52,6 +52,7 @@ func (a *admin) act(kind string) http.HandlerFunc {
 			out.fail(a.b.Logger, err)
 			return
 		}
+		a.changed()
 		out.write(v)
 	}
 }
@@ -114,7 +115,8 @@ func (a *admin) allowed(ctx context.Context, mailbox, kind string) error {
 	return fmt.Errorf("%s: %w: write=on or manual_delete=on lets messages be deleted", mailbox, errReadOnly)
 }
 
-// logLines returns the changes of the settings of a mailbox and the acts on its entries, in the order of time.
+// logLines returns the changes of the settings of a mailbox and the acts on its entries, in the order of time. Where
+// something is damaged, the error is of that, and the rest is there.
 func (a *admin) logLines(ctx context.Context, address policy.Address) ([]ChangeView, error) {
 	var list []ChangeView
 	for c, err := range a.b.Policy.Changes(ctx, address) {
@@ -123,7 +125,11 @@ func (a *admin) logLines(ctx context.Context, address policy.Address) ([]ChangeV
 		}
 		list = append(list, ChangeView{address.String(), c.Number, c})
 	}
+	var damaged damages
 	for act, err := range a.b.Journal.Acts(ctx, address.String()) {
+		if damaged.count(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +140,7 @@ func (a *admin) logLines(ctx context.Context, address policy.Address) ([]ChangeV
 		list = append(list, ChangeView{Mailbox: address.String(), Change: c})
 	}
 	slices.SortStableFunc(list, func(a, b ChangeView) int { return a.Time.Compare(b.Time) })
-	return list, nil
+	return list, damaged.err()
 }
 
 func placeText(r journal.Ref) string { return fmt.Sprintf("%s %d", r.FolderName(), r.UID) }

@@ -7,7 +7,7 @@
 //	GET  /v1/mailboxes                              all mailboxes that were ever set up
 //	GET  /v1/mailbox?mailbox=ADDR                   one mailbox, with its changes
 //	GET  /v1/log?mailbox=ADDR                       the changes of a mailbox, oldest first
-//	GET  /v1/list?mailbox=ADDR                      entries
+//	GET  /v1/list?mailbox=ADDR[&all=true]           entries; with all, also those that a newer one superseded
 //	GET  /v1/message?mailbox=ADDR&folder=F&uid=N    the bytes of a message
 //	GET  /v1/parts?mailbox=ADDR&folder=F&uid=N      its parts, those of enclosed messages included
 //	GET  /v1/part?mailbox=ADDR&folder=F&uid=N&part=P  the content of one of them, its transfer encoding undone
@@ -18,8 +18,9 @@
 //	GET  /v1/practice?mailbox=ADDR[&uid=N]         what the receipts of sent certified messages say
 //	GET  /v1/verify                                 check the whole journal: {"progress": ...} lines, then the report
 //	GET  /v1/stats[?mailbox=ADDR]                   entries and bytes by folder
+//	POST /v1/volume/forget?month=M&confirm=M&who=WHO  give up a month for good that is not there any more
 //	GET  /v1/version                                the version of the program
-//	GET  /metrics, GET /healthz                     as Metrics
+//	GET  /metrics, GET /healthz, GET /readyz        as Metrics
 //
 // These change a mailbox and answer with it. Each takes mailbox=ADDR, and who=WHO, the operator who stands in the log.
 //
@@ -62,6 +63,10 @@ type Backend struct {
 	// MaxShare is the part of all entries, up to 1, that a run of the retention deletes without being told to; zero means
 	// journal.DefaultMaxShare.
 	MaxShare float64
+	// Ready tells why mail to enabled mailboxes would wait, in words for everybody who can ask, and nothing while it would not. May be nil.
+	Ready func(ctx context.Context) []string
+	// Changed is called after a change of a mailbox after which an archive may have to be erased at once. It must not block. May be nil.
+	Changed func()
 	// Expired is called with the report of every run of the retention that deleted anything, before Expire returns, also of one that broke off
 	// and told what it had done until then. May be nil.
 	Expired func(*journal.ExpireReport)
@@ -97,21 +102,39 @@ func Admin(b Backend) http.Handler {
 	mux.HandleFunc("POST /v1/retention", a.retention)
 	mux.HandleFunc("GET /v1/verify", a.verify)
 	mux.HandleFunc("GET /v1/stats", a.stats)
+	mux.HandleFunc("POST /v1/volume/forget", a.forget)
 	mux.HandleFunc("GET /v1/version", func(w http.ResponseWriter, _ *http.Request) {
 		newLines(w).write(map[string]string{"version": b.Version})
 	})
-	mux.Handle("/", Metrics(b.Metrics))
+	mux.Handle("/", Metrics(b.Metrics, b.Ready))
 	return mux
 }
 
-// Metrics returns what a monitoring system may see: /metrics in the Prometheus text format, and /healthz.
-func Metrics(r *metrics.Registry) http.Handler {
+// Metrics returns what a monitoring system may see: /metrics in the Prometheus text format; /healthz, which says that the process answers; and
+// /readyz, which has the status 503 and a line for each reason while mail to enabled mailboxes would wait, as ready tells, which may be nil.
+func Metrics(r *metrics.Registry, ready func(context.Context) []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		r.WriteTo(w)
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		var reasons []string
+		if ready != nil {
+			reasons = ready(r.Context())
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		if len(reasons) == 0 {
+			io.WriteString(w, "ready\n")
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for _, reason := range reasons {
+			io.WriteString(w, "not ready: "+reason+"\n")
+		}
+	})
 	return mux
 }
 
@@ -122,7 +145,11 @@ type lines struct {
 	w       http.ResponseWriter
 	enc     *json.Encoder
 	started bool
+	flushed time.Time
 }
+
+// flushEvery is how long lines may wait to be sent, while there are others behind them.
+const flushEvery = 200 * time.Millisecond
 
 func newLines(w http.ResponseWriter) *lines { return &lines{w: w, enc: json.NewEncoder(w)} }
 
@@ -131,7 +158,14 @@ func (l *lines) write(v any) error {
 		l.w.Header().Set("Content-Type", "application/x-ndjson")
 		l.started = true
 	}
-	return l.enc.Encode(v)
+	if err := l.enc.Encode(v); err != nil {
+		return err
+	}
+	if now := time.Now(); now.Sub(l.flushed) > flushEvery {
+		l.flushed = now
+		l.flush()
+	}
+	return nil
 }
 
 // flush sends what was written so far.
@@ -269,11 +303,32 @@ func (a *admin) stats(w http.ResponseWriter, r *http.Request) {
 		mailbox = address.String()
 	}
 	list, err := a.b.Journal.Stats(r.Context(), mailbox)
+	for _, f := range list {
+		out.write(f)
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
+	}
+}
+
+// forget gives up a month that is not there any more.
+func (a *admin) forget(w http.ResponseWriter, r *http.Request) {
+	out := newLines(w)
+	m, err := kv.ParseMonth(r.FormValue("month"))
+	who := r.FormValue("who")
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errRequest, err)
+	case r.FormValue("confirm") != string(m):
+		err = fmt.Errorf("%w: confirm: name the month %s once more", errRequest, m)
+	case who == "":
+		err = fmt.Errorf("%w: who: name the operator who does it", errRequest)
+	default:
+		err = a.b.Journal.Forget(r.Context(), m, "operator "+who)
+	}
 	if err != nil {
 		out.fail(a.b.Logger, err)
 		return
 	}
-	for _, f := range list {
-		out.write(f)
-	}
+	out.write(map[string]kv.Month{"forgotten": m})
 }

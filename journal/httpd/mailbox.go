@@ -2,11 +2,14 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 
+	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/policy"
 )
 
@@ -20,6 +23,8 @@ type MailboxView struct {
 	Hold    *HoldView  `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
+	// PassedOver are the months that could not be read, and are not in the counts.
+	PassedOver []kv.Month `json:"passed_over,omitempty"`
 	// Changed is of what changes a mailbox: whether it was not so before.
 	Changed *bool `json:"changed,omitempty"`
 	// Settings are all settings, in the order of policy.Settings.Values.
@@ -76,6 +81,10 @@ func (a *admin) view(ctx context.Context, address policy.Address, s policy.Setti
 		v.Settings = append(v.Settings, SettingView{key, value})
 	}
 	stats, err := a.b.Journal.Stats(ctx, v.Mailbox)
+	var passed journal.PassedOver
+	if errors.As(err, &passed) {
+		v.PassedOver, err = passed.Months(), nil
+	}
 	for _, f := range stats {
 		v.Entries += f.Entries
 		v.Bytes += f.Bytes
@@ -92,8 +101,17 @@ func (a *admin) viewNow(ctx context.Context, address policy.Address) (MailboxVie
 	return a.view(ctx, address, s)
 }
 
+// passedOver is the error of a view that months are missing from; nil for none.
+func (v *MailboxView) passedOver() error {
+	if len(v.PassedOver) == 0 {
+		return nil
+	}
+	return fmt.Errorf("months that can not be read are not counted: %v; \"copialettere verify\" tells why: %w", v.PassedOver, journal.ErrDamaged)
+}
+
 func (a *admin) mailboxes(w http.ResponseWriter, r *http.Request) {
 	out := newLines(w)
+	var passed error
 	for m, err := range a.b.Policy.Mailboxes(r.Context()) {
 		var v MailboxView
 		if err == nil {
@@ -104,6 +122,12 @@ func (a *admin) mailboxes(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		out.write(v)
+		if err := v.passedOver(); err != nil {
+			passed = err
+		}
+	}
+	if passed != nil {
+		out.fail(a.b.Logger, passed)
 	}
 }
 
@@ -119,6 +143,9 @@ func (a *admin) mailbox(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out.write(v)
+	if err := v.passedOver(); err != nil {
+		out.fail(a.b.Logger, err)
+	}
 }
 
 // withChanges is the view of a mailbox with all its changes, and the messages that are held.
@@ -128,6 +155,9 @@ func (a *admin) withChanges(ctx context.Context, address policy.Address) (Mailbo
 		return v, err
 	}
 	for h, err := range a.b.Journal.Holdings(ctx, address.String()) {
+		if errors.Is(err, journal.ErrDamaged) {
+			continue // the view tells which months are missing
+		}
 		if err != nil {
 			return v, err
 		}
@@ -150,14 +180,13 @@ func (a *admin) log(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	list, err := a.logLines(r.Context(), address)
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
 	for _, line := range list {
 		if out.write(line) != nil {
 			return
 		}
+	}
+	if err != nil {
+		out.fail(a.b.Logger, err)
 	}
 }
 
@@ -187,6 +216,13 @@ func (a *admin) disable(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// changed tells of a change after which an archive may have to be erased.
+func (a *admin) changed() {
+	if a.b.Changed != nil {
+		a.b.Changed()
+	}
+}
+
 // turn makes one change of a mailbox and answers with the mailbox.
 func (a *admin) turn(w http.ResponseWriter, r *http.Request, f func(context.Context, policy.Address, policy.Actor) (bool, error)) {
 	a.change(w, r, func(ctx context.Context, address policy.Address, who policy.Actor) (MailboxView, error) {
@@ -194,6 +230,8 @@ func (a *admin) turn(w http.ResponseWriter, r *http.Request, f func(context.Cont
 		if err != nil {
 			return MailboxView{}, err
 		}
+		// It answers with what the change made of the mailbox, and not with what follows from it.
+		defer a.changed()
 		v, err := a.withChanges(ctx, address)
 		v.Changed = &changed
 		return v, err

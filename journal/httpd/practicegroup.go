@@ -3,6 +3,7 @@ package httpd
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,12 +13,131 @@ import (
 	"copialettere/policy/pec"
 )
 
-// practiceGroups gathers the messages of practices.
+// practiceGroups gathers the messages of practices, which come in the order of time. Those that nothing was added to for practiceAge may be
+// taken out: the last receipt comes a day after the message was sent (RFC 6109 3.1.6), or when some MTA has given it up. Where there are
+// mostGathered messages in that time, the older half is taken out; a receipt that comes later stands alone then. Receipts that are not believed
+// are not among these, since anybody can send them: after mostClaims the practices of which no other tells are taken out.
 type practiceGroups struct {
-	byID  map[string]*practiceGroup // by the provider's id
-	order []*practiceGroup          // as they were first met
-	mails []sentMail                // in their order
-	sent  []pec.Sent                // the same, for the search
+	byID     map[string]*practiceGroup // by the provider's id
+	order    []*practiceGroup          // as they were first met
+	mails    []sentMail                // in their order
+	sent     []pec.Sent                // the same, for the search
+	gathered int                       // sent messages, and receipts that are believed
+	oldest   time.Time                 // of them; zero where there is none
+	claims   int                       // receipts that are not
+}
+
+const (
+	practiceAge  = 60 * 24 * time.Hour
+	mostGathered = 10000 // about 10 MB
+	mostClaims   = 1000  // at worst 20 MB
+	// maxNotBelieved is how many receipts that are not believed are told of one practice.
+	maxNotBelieved = 10
+)
+
+func newPracticeGroups() *practiceGroups {
+	return &practiceGroups{byID: make(map[string]*practiceGroup)}
+}
+
+// full reports whether it is time to take out what is old, when a message of that time has come.
+func (g *practiceGroups) full(at time.Time) bool {
+	return g.gathered >= mostGathered || g.claims >= mostClaims || !g.oldest.IsZero() && at.Sub(g.oldest) > 2*practiceAge
+}
+
+// count takes note of one more message.
+func (g *practiceGroups) count(at time.Time) {
+	g.gathered++
+	if g.oldest.IsZero() || at.Before(g.oldest) {
+		g.oldest = at
+	}
+}
+
+// takeOld takes out the practices to which nothing was added for practiceAge, or the older half. Practices of one sent message stay together.
+func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
+	if g.claims >= mostClaims {
+		return g.takeClaims()
+	}
+	groups := g.join()
+	last := make(map[any]time.Time) // by sent message, or by practice where none is known
+	key := func(p *practiceGroup) any {
+		if p.sent != nil {
+			return p.sent
+		}
+		return p
+	}
+	for _, p := range groups {
+		if t := p.last(); t.After(last[key(p)]) {
+			last[key(p)] = t
+		}
+	}
+	before := at.Add(-practiceAge)
+	if g.gathered >= mostGathered {
+		times := slices.SortedFunc(maps.Values(last), time.Time.Compare)
+		if middle := times[len(times)/2]; middle.After(before) {
+			before = middle
+		}
+	}
+	index := make(map[*sentMail]int, len(g.mails))
+	for i := range g.mails {
+		index[&g.mails[i]] = i
+	}
+	var old []*practiceGroup
+	rest := newPracticeGroups()
+	kept := make(map[*sentMail]bool)
+	for _, p := range groups {
+		if !last[key(p)].After(before) {
+			old = append(old, p)
+			continue
+		}
+		if s := p.sent; s != nil && !kept[s] {
+			kept[s] = true
+			rest.mails, rest.sent = append(rest.mails, *s), append(rest.sent, g.sent[index[s]])
+			rest.count(last[s])
+		}
+		if len(p.receipts) > 0 {
+			rest.byID[p.Identifier], rest.order = p, append(rest.order, p)
+			for _, r := range p.receipts {
+				if r.NotBelieved == "" {
+					rest.count(last[key(p)])
+				} else {
+					rest.claims++
+				}
+			}
+			p.sent, p.by, p.others = nil, "", nil // the next join says
+		}
+	}
+	*g = *rest
+	return old
+}
+
+// takeClaims takes out the practices of which only receipts tell that are not believed.
+func (g *practiceGroups) takeClaims() []*practiceGroup {
+	g.join()
+	g.claims = 0
+	var claimed []*practiceGroup
+	g.order = slices.DeleteFunc(g.order, func(p *practiceGroup) bool {
+		if p.States == nil {
+			claimed = append(claimed, p)
+			delete(g.byID, p.Identifier)
+			return true
+		}
+		p.sent, p.by, p.others = nil, "", nil // the next join says
+		return false
+	})
+	return claimed
+}
+
+// last returns when the last message of a practice came.
+func (p *practiceGroup) last() (at time.Time) {
+	if p.sent != nil {
+		at = p.sent.time
+	}
+	for _, r := range p.receipts {
+		if r.Time.After(at) {
+			at = r.Time
+		}
+	}
+	return at
 }
 
 // practiceGroup is one practice, or a sent message that has none.
@@ -25,6 +145,7 @@ type practiceGroup struct {
 	pec.Practice               // what believed receipts say
 	claimed      *pec.Practice // what the others say, while none is believed; it leads to the sent message, and counts for nothing else
 	receipts     []PracticeReceipt
+	notBelieved  int                    // receipts that are not, told or not
 	brief        map[string]journal.Ref // brief delivery receipts by recipient
 	complete     *journal.Ref           // a complete one
 	sent         *sentMail              // nil when it is not archived
@@ -61,6 +182,11 @@ func (g *practiceGroups) add(e *journal.Entry) error {
 	receipt.NotBelieved = notBelieved(e, &c)
 	for _, id := range ids {
 		g.group(id).apply(&c.Message, receipt)
+		if receipt.NotBelieved == "" {
+			g.count(e.Time)
+		} else {
+			g.claims++
+		}
 	}
 	if receipt.NotBelieved == "" {
 		g.addDelivery(e.Ref, &c.Message)
@@ -95,10 +221,13 @@ func (g *practiceGroups) group(identifier string) *practiceGroup {
 
 // apply adds what a receipt says.
 func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
-	p.receipts = append(p.receipts, receipt)
 	if receipt.NotBelieved == "" {
+		p.receipts = append(p.receipts, receipt)
 		p.Apply(m)
 		return
+	}
+	if p.notBelieved++; p.notBelieved <= maxNotBelieved {
+		p.receipts = append(p.receipts, receipt)
 	}
 	if p.claimed == nil {
 		p.claimed = &pec.Practice{Identifier: p.Identifier}
@@ -107,6 +236,7 @@ func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
 }
 
 func (g *practiceGroups) addSent(e *journal.Entry) {
+	g.count(e.Time)
 	subject := part.Decode(e.Subject)
 	s := pec.Sent{Own: pec.ClientLink(part.MessageID(e.MessageID)), Sender: e.MailFrom, Recipients: e.Recipients, Subject: subject, Time: e.Time}
 	for _, link := range e.Links {
@@ -216,7 +346,7 @@ func (p *practiceGroup) wanted(uid uint32) bool {
 // view describes a practice.
 func (p *practiceGroup) view(now time.Time) *PracticeView {
 	v := &PracticeView{Identifier: p.Identifier, MessageID: p.Client, Sender: p.Sender, Subject: p.Subject, Recipients: []PracticeOutcome{},
-		Receipts: append([]PracticeReceipt{}, p.receipts...)}
+		Receipts: append([]PracticeReceipt{}, p.receipts...), MoreNotBelieved: max(0, p.notBelieved-maxNotBelieved)}
 	if p.claimed != nil && p.States == nil {
 		v.MessageID, v.Subject = p.claimed.Client, p.claimed.Subject
 	}

@@ -89,9 +89,12 @@ func (a *admin) retention(w http.ResponseWriter, r *http.Request) {
 		report, err = a.b.Expire(r.Context(), request)
 	}
 	refused := errors.Is(err, journal.ErrAbnormal)
-	if err != nil && !refused {
+	if err != nil && !refused && !errors.Is(err, journal.ErrDamaged) {
 		out.fail(a.b.Logger, err)
 		return
 	}
 	out.write(ExpireLine{Report: report, Refused: refused})
+	if err != nil && !refused {
+		out.fail(a.b.Logger, err) // months were passed over
+	}
 }

@@ -63,15 +63,22 @@ func (m Month) Previous() Month { return MonthOf(m.Start().AddDate(0, -1, 0)) }
 func (m Month) Next() Month { return MonthOf(m.Start().AddDate(0, 1, 0)) }
 
 // Engine keeps volumes and one store of settings. Its methods may be called concurrently.
+//
+// An engine knows durably what it must have. A volume, or the settings, that is absent, empty, damaged, or another archive's, is never made
+// anew: it stays among the Volumes, and who asks for it gets an error that names it, is ErrUnavailable, and costs the others nothing. When it
+// has been put back a later try succeeds.
 type Engine interface {
 	// Volume returns the store of a month, opened on demand; the engine keeps it open for the next caller. With create, a month
 	// without a volume gets one; without, the error is ErrNoVolume.
 	Volume(ctx context.Context, m Month, create bool) (Store, error)
-	// Volumes lists the months that have a volume, oldest first.
+	// Volumes lists the months that have a volume, or must have one, oldest first.
 	Volumes(ctx context.Context) ([]Month, error)
-	// Drop erases the volume of a month with all that is in it. A month without a volume is no error; stores of it that callers
-	// still hold answer ErrClosed from then on.
+	// Drop erases the volume of a month with all that is in it. A month without a volume is no error, one whose volume is absent or not
+	// the archive's is; stores of it that callers still hold answer ErrClosed from then on.
 	Drop(ctx context.Context, m Month) error
+	// Forget takes a volume off Volumes for good that is not there any more. One that is there is an error, as is one that never was:
+	// ErrNoVolume.
+	Forget(ctx context.Context, m Month) error
 	// Settings returns the store that lives apart from the volumes, for mailbox settings and the change log.
 	Settings(ctx context.Context) (Store, error)
 	// Close waits for the updates under way and closes all stores.
@@ -91,8 +98,11 @@ type Store interface {
 	// An fn may run more than once, must not keep its Tx, and does no slow work. On ctx's end Update returns its error with the
 	// outcome unknown.
 	Update(ctx context.Context, locks []string, fn func(Tx) error) error
-	// Compact gives the room of deleted keys with from <= key < to back to the machine, as far as the engine can.
-	Compact(ctx context.Context, from, to []byte) error
+	// Purge deletes keys that nobody will read, and nobody write again, and gives their room back to the machine. It does so in steps, as
+	// far as that is worth what it costs and holds no Update up: what it leaves is to be handed in again some day. The keys ascend.
+	// After each step done is called with what is gone, durably; an error of done ends it and is returned. What breaks off may have
+	// deleted keys of which done was not told.
+	Purge(ctx context.Context, garbage []Garbage, done func(gone []Garbage) error) error
 	// Lost lists the spans of updates that had been acknowledged and were found missing when the store was opened. The list
 	// never shrinks.
 	Lost(ctx context.Context) ([]Loss, error)
@@ -110,6 +120,12 @@ type Tx interface {
 
 // Pair is a key with its value.
 type Pair struct{ Key, Value []byte }
+
+// Garbage is a key that is to be purged, with the length of its value in bytes.
+type Garbage struct {
+	Key  []byte
+	Size int64
+}
 
 // Loss is a span of acknowledged updates that a store no longer holds, as a damaged disk leaves it.
 type Loss struct {

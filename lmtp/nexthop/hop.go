@@ -87,6 +87,7 @@ type Hop struct {
 	mu        sync.Mutex
 	announced Announced // guarded by mu
 	known     bool      // guarded by mu: announced is set
+	failing   bool      // guarded by mu: the last Connect failed
 }
 
 // New returns the hop of a spec. It does not connect.
@@ -134,6 +135,13 @@ func (h *Hop) Announced() (Announced, bool) {
 	return h.announced, h.known
 }
 
+// Failing reports whether the last Connect failed.
+func (h *Hop) Failing() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failing
+}
+
 func (h *Hop) remember(a Announced) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -148,6 +156,9 @@ func (h *Hop) remember(a Announced) {
 func (h *Hop) Connect(ctx context.Context) (Conn, error) {
 	start := time.Now()
 	conn, err := h.connect(ctx)
+	h.mu.Lock()
+	h.failing = err != nil
+	h.mu.Unlock()
 	if err != nil {
 		h.failures.Inc()
 		return nil, err

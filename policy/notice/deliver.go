@@ -110,7 +110,8 @@ func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy
 	case s.NotifyOn&n.Event == 0:
 		return "", "", "the mailbox wants no such notices any more", nil
 	}
-	to = s.Notify.String()
+	// Not every relay takes a domain in Unicode, and all take this form of it.
+	to = s.Notify.ASCII()
 	v, err := q.options.Policy.Wanted(ctx, to)
 	switch {
 	case err != nil:

@@ -112,6 +112,9 @@ type Queue struct {
 
 // New returns the queue that lies in the settings store.
 func New(settings kv.Store, o Options) *Queue {
+	if from, err := policy.ParseAddress(o.From); err == nil {
+		o.From = from.ASCII()
+	}
 	q := &Queue{store: settings, options: o, log: o.Logger, metrics: o.Metrics}
 	if q.log == nil {
 		q.log = slog.New(slog.DiscardHandler)

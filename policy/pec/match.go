@@ -68,8 +68,9 @@ func (p *Practice) Time() time.Time {
 	return p.accepted
 }
 
-// maxClaimed is how many recipients a practice takes from messages that are not believed: anybody can send them.
-const maxClaimed = 100
+// maxClaimed is how many recipients a practice takes from messages that are not believed, and maxClaimedAddress how long they may be (RFC 5321
+// 4.5.3.1.3): anybody can send such messages.
+const maxClaimed, maxClaimedAddress = 20, 256
 
 // Apply adds what a message with events of this practice says. The result does not depend on the order.
 func (p *Practice) Apply(m *Message) {
@@ -93,10 +94,14 @@ func (p *Practice) Apply(m *Message) {
 }
 
 // Claim adds what leads from a message that is not believed to the sent one, and nothing else: no state, no time, and of the recipients
-// that such messages list the first 100.
+// that such messages list the first 20.
 func (p *Practice) Claim(m *Message) {
 	recipients := p.describe(m)
-	p.list(recipients[:min(len(recipients), maxClaimed-len(p.Listed))])
+	for _, r := range recipients[:min(len(recipients), maxClaimed)] {
+		if len(p.Listed) < maxClaimed && len(r.Address) <= maxClaimedAddress {
+			p.list([]Recipient{r})
+		}
+	}
 }
 
 // describe adds what a message says of the sent one, save its recipients, and returns these.

@@ -3,6 +3,7 @@ package pec_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,10 +166,10 @@ func TestPracticeIsOrdered(t *testing.T) {
 // and cost no more than a few of their recipients.
 func TestClaim(t *testing.T) {
 	p := &pec.Practice{Identifier: "1@p"}
-	for i := range 101 {
-		p.Claim(acceptance("1@p", "<c@a>", "Uno", 0, fmt.Sprintf("%d@beta.test", i), "dora@gamma.test"))
+	for i := range 21 {
+		p.Claim(acceptance("1@p", "<c@a>", "Uno", 0, strings.Repeat("x", 247)+"@beta.test", fmt.Sprintf("%d@beta.test", i), "dora@gamma.test"))
 	}
-	if len(p.Listed) != 100 || p.States != nil || !p.Time().IsZero() {
+	if len(p.Listed) != 20 || p.States != nil || !p.Time().IsZero() {
 		t.Errorf("%d recipients, states %v, time %v", len(p.Listed), p.States, p.Time())
 	}
 	sent := pec.Sent{Own: pec.ClientLink("c@a"), Sender: "anna@alpha.test", Subject: "Uno", Time: pectest.Start, Recipients: []string{"dora@gamma.test"}}

@@ -23,6 +23,9 @@ import (
 	"copialettere/policy"
 )
 
+// DefaultKeepSkips is how long the record of a skipped message is kept where the file says nothing else, or has no [received].
+const DefaultKeepSkips = 21 * 24 * time.Hour
+
 // maxFile is the largest configuration file in bytes. Ten thousand domains take about one megabyte.
 const maxFile = 8 << 20
 

@@ -136,7 +136,7 @@ func (t *table) received(data string) *Received {
 		}
 	}
 	c.RedirectFrom = list(t, "redirect_from", "127.0.0.1", parsePrefix, func(p netip.Prefix) string { return p.String() })
-	c.KeepSkips = t.duration("keep_skips", 21*24*time.Hour, time.Hour, 366*24*time.Hour)
+	c.KeepSkips = t.duration("keep_skips", DefaultKeepSkips, time.Hour, 366*24*time.Hour)
 	if t.absent {
 		return nil
 	}

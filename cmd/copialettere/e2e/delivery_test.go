@@ -36,6 +36,7 @@ func TestDelivery(t *testing.T) {
 		{"switched", testSwitched},
 		{"sent", testSent},
 		{"bytes", testBytes},
+		{"smtputf8", testSMTPUTF8},
 		{"refused", testRefused},
 		{"down", testDown},
 		{"restarted", testRestarted},

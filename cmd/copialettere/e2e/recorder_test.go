@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"copialettere/cmd/copialettere/e2e/rig"
@@ -21,10 +22,13 @@ type transaction struct {
 	message []byte
 }
 
-// recorder is an LMTP server in the place of the hook. It announces what the hook announces and accepts everything.
+// recorder is an LMTP server in the place of the hook, or of the mailstore. It announces what the hook announces and accepts everything,
+// save that it refuses messages for now, after the dot, while refusing is set.
 type recorder struct {
 	listener net.Listener
 	workers  sync.WaitGroup
+	keywords []string // announced beside the usual ones
+	refusing atomic.Bool
 
 	mu          sync.Mutex
 	seen        []transaction         // guarded by mu
@@ -34,8 +38,12 @@ type recorder struct {
 // startRecorder listens on the socket, for the user postfix.
 func startRecorder(t *testing.T, socket string) *recorder {
 	t.Helper()
-	listener := rig.ListenUnix(t, socket)
-	r := &recorder{listener: listener, connections: make(map[net.Conn]struct{})}
+	return record(rig.ListenUnix(t, socket))
+}
+
+// record serves a listener, until stop.
+func record(listener net.Listener, keywords ...string) *recorder {
+	r := &recorder{listener: listener, keywords: keywords, connections: make(map[net.Conn]struct{})}
 	r.workers.Go(func() {
 		for {
 			connection, err := listener.Accept()
@@ -88,8 +96,11 @@ func (r *recorder) serve(connection net.Conn) {
 		verb, rest, _ := strings.Cut(line, " ")
 		switch strings.ToUpper(verb) {
 		case "LHLO":
-			text.PrintfLine("250-recorder\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-SIZE\r\n" +
-				"250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE")
+			text.PrintfLine("250-recorder\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-SIZE")
+			for _, keyword := range r.keywords {
+				text.PrintfLine("250-%s", keyword)
+			}
+			text.PrintfLine("250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE")
 		case "XFORWARD":
 			current.forward = append(current.forward, strings.Fields(rest)...)
 			text.PrintfLine("250 2.0.0 ok")
@@ -110,8 +121,12 @@ func (r *recorder) serve(connection net.Conn) {
 			r.mu.Lock()
 			r.seen = append(r.seen, current)
 			r.mu.Unlock()
+			reply := "250 2.0.0 recorded"
+			if r.refusing.Load() {
+				reply = "451 4.2.0 not now"
+			}
 			for range current.lines {
-				text.PrintfLine("250 2.0.0 recorded")
+				text.PrintfLine("%s", reply)
 			}
 			current = transaction{}
 		case "QUIT":

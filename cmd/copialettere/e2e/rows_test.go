@@ -18,6 +18,7 @@ ghost@alpha.test x
 elena@beta.test x
 fabio@beta.test x
 gina@beta.test x
+jörg@alpha.test x
 bccsource@beta.test x
 `
 	virtualAliases = `info@alpha.test anna@alpha.test
@@ -26,6 +27,7 @@ sales@beta.test anna@alpha.test
 staff@alpha.test anna@alpha.test, bruno@alpha.test, dario@alpha.test
 bruno@alpha.test bruno@alpha.test, anna@alpha.test
 tolocal@alpha.test games@local.test
+börse@alpha.test jörg@alpha.test
 @gamma.test elena@beta.test
 @old.test @alpha.test
 `
@@ -39,6 +41,7 @@ carla@alpha.test copialettere-received:unix:private/copialettere
 dario@alpha.test copialettere-received:unix:private/copialettere
 ghost@alpha.test copialettere-received:unix:private/copialettere
 elena@beta.test copialettere-received:unix:private/copialettere
+jörg@alpha.test copialettere-received:unix:private/copialettere
 `
 	senders = "anna@alpha.test copialettere_sent\nelena@beta.test copialettere_sent\n"
 )

@@ -23,7 +23,7 @@ type system struct {
 const hookConfig = `
 [received]
 listen          = ["systemd:received", "tcp:%s"]
-next_hop        = "lmtp:unix:%s"
+next_hop        = %q
 redirect_header = %q
 %s
 [sent]
@@ -45,6 +45,12 @@ recipient_delimiter = "+"
 // newSystem starts the three. received holds further keys of that section.
 func newSystem(t *testing.T, received string, mailboxes ...string) *system {
 	t.Helper()
+	return newSystemBefore(t, "", received, mailboxes...)
+}
+
+// newSystemBefore is newSystem with another next hop of received mail than Dovecot.
+func newSystemBefore(t *testing.T, nextHop, received string, mailboxes ...string) *system {
+	t.Helper()
 	folder := rig.Folder(t)
 	s := &system{lmtp: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))}
 	sent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,11 +59,14 @@ func newSystem(t *testing.T, received string, mailboxes ...string) *system {
 	}
 	t.Cleanup(func() { sent.Close() })
 	s.dovecot = rig.StartDovecot(t, folder+"/dovecot", accounts)
+	if nextHop == "" {
+		nextHop = "lmtp:unix:" + s.dovecot.LMTP
+	}
 	s.postfix = rig.StartPostfix(t, folder, postfixConfig(s.dovecot, sent.Addr().(*net.TCPAddr).Port))
 	unix := rig.ListenUnix(t, s.postfix.Socket)
 	t.Cleanup(func() { unix.Close() })
 	s.hook = rig.NewDaemon(t, program, folder+"/hook",
-		fmt.Sprintf(hookConfig, s.lmtp, s.dovecot.LMTP, rig.RedirectTag, received, s.postfix.Sent),
+		fmt.Sprintf(hookConfig, s.lmtp, nextHop, rig.RedirectTag, received, s.postfix.Sent),
 		rig.Activated{Name: "received", File: rig.Descriptor(t, unix)}, rig.Activated{Name: "sent", File: rig.Descriptor(t, sent)})
 	s.hook.Enable(t, mailboxes...)
 	return s

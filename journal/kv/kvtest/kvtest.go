@@ -22,6 +22,9 @@ import (
 type Fixture interface {
 	// Open opens the engine on the data of the fixture, or ends the test. It is called again when the engine before was closed.
 	Open(t testing.TB) kv.Engine
+	// TakeAway has the data of a volume, or of the settings where the month is empty, vanish while no engine is open, until the function that
+	// it returns is called.
+	TakeAway(t testing.TB, m kv.Month) (putBack func())
 }
 
 const month = kv.Month("2026-11")
@@ -53,10 +56,13 @@ func Run(t *testing.T, create func(t testing.TB) Fixture) {
 		{"drop while others use the volume", testDropInUse},
 		{"a closed engine answers closed", testClosed},
 		{"settings live apart", testSettings},
+		{"an absent volume is an error that names it", testAbsentVolume},
+		{"absent settings are an error that names them", testAbsentSettings},
+		{"an absent volume is forgotten", testForget},
 		{"everything is there after opening again", testReopen},
 		{"a context that has ended", testEndedContext},
 		{"a context that ends in the queue", testContextInQueue},
-		{"compact keeps what is there", testCompact},
+		{"purge deletes what it says", testPurge},
 		{"nothing is lost without a fault", testNothingLost},
 		{"many writers share a sync", testGroupCommit},
 		{"random operations against a model", testModel},

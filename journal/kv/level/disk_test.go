@@ -2,6 +2,7 @@ package level
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -361,6 +362,22 @@ func (f *onBadDisk) Open(t testing.TB) kv.Engine {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// TakeAway implements kvtest.Fixture.
+func (f *onBadDisk) TakeAway(t testing.TB, m kv.Month) (putBack func()) {
+	putFolderBack := takeAway(t, f.dir, m)
+	name := cmp.Or(string(m), settingsName)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	files := f.folders[name]
+	delete(f.folders, name)
+	return func() {
+		putFolderBack()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.folders[name] = files
+	}
 }
 
 func (f *onBadDisk) Inject(fault kvtest.Fault) {

@@ -27,8 +27,8 @@ func (s *store) folderThere() error {
 }
 
 // prepare tells whether a database is to be created: only where none can have been. What an interrupted creation has left is
-// removed. It is an error where files say that there was a database whose entry point, CURRENT, is gone.
-func (s *store) prepare(files storage.Storage) (fresh bool, err error) {
+// removed. It is an error where the register or files say that there was a database, whose entry point, CURRENT, is gone.
+func (s *store) prepare(files storage.Storage, entry registered) (fresh bool, err error) {
 	_, metaErr := files.GetMeta()
 	if metaErr == nil {
 		return false, nil
@@ -38,7 +38,11 @@ func (s *store) prepare(files storage.Storage) (fresh bool, err error) {
 		return false, metaErr
 	}
 	vanished := func(there string) error {
-		return fmt.Errorf("the database is incomplete: there is %s, but no CURRENT that names a manifest: %w", there, metaErr)
+		return fmt.Errorf("the database in %s is incomplete: there is %s, but no CURRENT that names a manifest; put it back from a backup: %w",
+			s.path, there, metaErr)
+	}
+	if entry.State != stateMaking {
+		return false, vanished("a store of the archive")
 	}
 	_, err = os.Stat(filepath.Join(s.path, markName))
 	if err == nil || s.opened {

@@ -6,12 +6,14 @@
 // Under the folder that is handed to Open, all folders with mode 0700:
 //
 //	LOCK                     locked (flock) by the process that has the folder open
+//	REGISTER                 the stores that the archive has, in JSON: see register.go
 //	2026-11/                 a volume: one LevelDB database
 //	2026-11.dropped/         a volume whose erasure was interrupted; Open finishes it
 //	settings/                the settings store: one LevelDB database
 //
 // In the folder of a database:
 //
+//	STORE                    its tag, a line: archive, name and 26 random characters, with slashes between, as in the register
 //	CURRENT MANIFEST-* *.log *.ldb LOCK LOG     LevelDB's own files
 //	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest update that was
 //	                         acknowledged (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after
@@ -25,6 +27,20 @@
 //	ff 'f'                   version (1 byte, 1), floor (8), time of the batch at the floor (8), oldest 'q' that may be left (8)
 //	ff 'l' <seq 8>           a loss, by its first missing sequence number: found (8), after (8), before (8), count (8)
 //	ff 'q' <seq 8>           a batch, by the sequence number of its last update: time (8), number of updates (4)
+//
+// # What must be there
+//
+// The register says which stores the archive has, by the tags in their folders. It is {"format": 1, "archive": ID, "stores": {NAME:
+// {"tag": TAG, "state": STATE}}}. A store without a state must be there: where its folder is absent, empty, or has another tag, the store is
+// an error that names it, and never made anew; it is tried again, at most once a second, until it is back. Of an open store that is looked at
+// each minute. A store is made in the order of:
+// register with the state "making", folder, tag, database, register without the state; only then it is handed out. It is dropped in the order
+// of: rename, register, removal of the files. A crash between leaves what Open, or the next one who asks for it, finishes. The register is
+// written under another name, synced, and renamed, and its folder is synced.
+//
+// With Options.TakeIn a folder from before there was a register gets one: what is in it counts as what must be there. A store of it that can not
+// be given a tag yet has the state "untagged". A volume of this archive that the register does not have, as a backup brings it back, is
+// taken in by Open; another archive's is an error until it is moved away.
 //
 // # Durability
 //
@@ -83,9 +99,19 @@ type Options struct {
 	// faults; the acknowledged mark stays a file on disk. nil: files.
 	Storage func(name string) (storage.Storage, error)
 
+	// Archive is the id of the archive whose folder it is. A folder that is absent, or has no register, or that of another archive, is
+	// then an error. Empty: whatever archive; and a folder in which there is no store becomes that of a new one, as tests want it.
+	Archive string
+	// Create makes the folder that of Archive if there is no store in it; only init may.
+	Create bool
+	// TakeIn lets the folder be from before there was a register, and gives it one.
+	TakeIn bool
+
+	step func(what string) error // called before each change of names; an error of it is that of the change. For tests
+
 	// WriteBuffer is how many bytes of the newest volume LevelDB gathers in memory before it writes a table; two such buffers may
 	// exist at a time, and one more be kept for the next. Every store that is opened again replays as much. 0: 10 MiB, which holds
-	// the largest update.
+	// the largest update. Older volumes have far smaller ones.
 	WriteBuffer int
 	// TableSize is the size in bytes of the tables that compaction writes, each of which takes as much memory while it is written.
 	// 0: 4 MiB, which makes 25,000 files of 100 GB.
@@ -94,6 +120,8 @@ type Options struct {
 	IdleAfter time.Duration
 	// KeepOpen is how many of the newest volumes stay open even so. 0: two.
 	KeepOpen int
+	// MaxOpen is from how many open volumes on those that were not used in the last second are closed at once. 0: 64.
+	MaxOpen int
 }
 
 func (o Options) withDefaults() Options {
@@ -115,12 +143,16 @@ func (o Options) withDefaults() Options {
 	if o.KeepOpen == 0 {
 		o.KeepOpen = 2
 	}
+	if o.MaxOpen == 0 {
+		o.MaxOpen = 64
+	}
 	return o
 }
 
 // Engine is the kv.Engine on a folder.
 type Engine struct {
 	dir     string
+	archive string // its id
 	opts    Options
 	meters  *meters
 	lock    *os.File
@@ -130,15 +162,23 @@ type Engine struct {
 	mu       sync.Mutex
 	closed   bool                     // guarded by mu
 	stores   map[string]*store        // by folder name; guarded by mu
+	grown    map[*store]bool          // older volumes with a large buffer; guarded by mu
 	dropping map[string]chan struct{} // closed when the erasure is done; guarded by mu
-	missing  map[string]error         // by name, folders that are asked for with every message and are not there; guarded by mu
+
+	registering sync.Mutex       // held while the register is written
+	register    register         // changed under registering and mu
+	strangers   map[string]error // by name, folders of volumes that are not the archive's; guarded by mu
 }
 
 var _ kv.Engine = (*Engine)(nil)
 
-// Open opens the engine on a folder, which is created where it is missing. It finishes erasures that were interrupted. The error
-// is ErrInUse where another process has the folder open. Volumes are opened when they are first asked for.
+// Open opens the engine on a folder: see Options.Archive. It finishes erasures that were interrupted. The error is ErrInUse where another
+// process has the folder open, and ErrAbsent where it, or its register, is not there. Stores are opened when they are first asked for.
 func Open(dir string, opts Options) (*Engine, error) {
+	// What is absent must not get a lock file: its disk may be mounted later.
+	if _, _, err := planRegister(dir, opts); err != nil {
+		return nil, err
+	}
 	if err := makeFolder(dir); err != nil {
 		return nil, err
 	}
@@ -148,10 +188,11 @@ func Open(dir string, opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		dir: dir, opts: opts.withDefaults(), lock: lock,
-		stop: make(chan struct{}), stores: make(map[string]*store), dropping: make(map[string]chan struct{}), missing: make(map[string]error),
+		stop: make(chan struct{}), stores: make(map[string]*store), grown: make(map[*store]bool), dropping: make(map[string]chan struct{}),
+		strangers: make(map[string]error),
 	}
 	e.meters = newMeters(e)
-	if err := e.finishDrops(); err != nil {
+	if err := e.openRegister(); err != nil {
 		unlockFolder(lock)
 		return nil, err
 	}
@@ -191,11 +232,26 @@ func (e *Engine) finishDrops() error {
 			continue
 		}
 		e.opts.Logger.Info("erasure of a volume was interrupted, finishing it", "volume", name)
-		if err := os.RemoveAll(filepath.Join(e.dir, entry.Name())); err != nil {
+		if err := e.finishDrop(name); err != nil {
 			return fmt.Errorf("finish erasing volume %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+func (e *Engine) finishDrop(name string) error {
+	dropped := e.path(name) + droppedSuffix
+	if entry, ok := e.register.Stores[name]; ok {
+		// The volume may have been made again since; or it is absent, and this is what an earlier one left.
+		tag, err := readTag(dropped)
+		_, there := os.Lstat(e.path(name))
+		if errors.Is(there, fs.ErrNotExist) && (entry.State == stateUntagged || err == nil && tag == entry.Tag) {
+			if err := e.enter(name, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return os.RemoveAll(dropped)
 }
 
 // Volume implements kv.Engine.
@@ -253,29 +309,34 @@ func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error)
 	if wait, ok := e.dropping[name]; ok {
 		return nil, wait, nil
 	}
-	if s, ok := e.stores[name]; ok {
-		return s, nil, nil
-	}
-	if err := e.missing[name]; err != nil && !create {
-		return nil, nil, err
-	}
-	path := filepath.Join(e.dir, name)
-	if _, err := os.Stat(path); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, fmt.Errorf("open store %s: %w: %w", name, kv.ErrUnavailable, err)
-		}
-		if !create {
-			e.missing[name] = fmt.Errorf("volume %s: %w", name, kv.ErrNoVolume)
-			return nil, nil, e.missing[name]
-		}
-		if err := makeFolder(path); err != nil {
-			return nil, nil, fmt.Errorf("create store %s: %w: %w", name, kv.ErrUnavailable, err)
+	if e.strangers[name] != nil {
+		if some, err := holdsAnything(e.path(name)); err == nil && !some {
+			delete(e.strangers, name) // moved away since
 		}
 	}
-	delete(e.missing, name)
-	s := newStore(e, name, path)
-	e.stores[name] = s
+	if !create && !e.has(name) {
+		return nil, nil, noVolume(name)
+	}
+	s, ok := e.stores[name]
+	if !ok {
+		s = newStore(e, name, e.path(name))
+		e.stores[name] = s
+	}
 	return s, nil, nil
+}
+
+// noVolume is the error of a month without a volume. It is made with every message, which is looked for in the months beside its own.
+type noVolume string
+
+func (n noVolume) Error() string { return "volume " + string(n) + ": " + kv.ErrNoVolume.Error() }
+
+// Is reports whether target is kv.ErrNoVolume.
+func (n noVolume) Is(target error) bool { return target == kv.ErrNoVolume }
+
+// has says whether the archive has a store, or a stranger is in its place. The caller holds mu.
+func (e *Engine) has(name string) bool {
+	entry, ok := e.register.Stores[name]
+	return ok && entry.State != stateMaking || e.strangers[name] != nil
 }
 
 // Volumes implements kv.Engine.
@@ -288,16 +349,14 @@ func (e *Engine) Volumes(ctx context.Context) ([]kv.Month, error) {
 	if e.closed {
 		return nil, fmt.Errorf("list volumes: %w", kv.ErrClosed)
 	}
-	entries, err := os.ReadDir(e.dir)
-	if err != nil {
-		return nil, fmt.Errorf("list volumes: %w", err)
-	}
 	var months []kv.Month
-	for _, entry := range entries {
-		m := kv.Month(entry.Name())
-		if _, dropping := e.dropping[entry.Name()]; entry.IsDir() && !dropping && checkMonth(m) == nil {
-			months = append(months, m)
+	for name, entry := range e.register.Stores {
+		if _, dropping := e.dropping[name]; name != settingsName && entry.State != stateMaking && !dropping {
+			months = append(months, kv.Month(name))
 		}
+	}
+	for name := range e.strangers {
+		months = append(months, kv.Month(name))
 	}
 	slices.Sort(months)
 	return months, nil
@@ -306,6 +365,16 @@ func (e *Engine) Volumes(ctx context.Context) ([]kv.Month, error) {
 // Drop implements kv.Engine. Once the folder is renamed the volume is gone for good, although its files may outlive a crash until
 // the next Open.
 func (e *Engine) Drop(ctx context.Context, m kv.Month) error {
+	return e.remove(ctx, "drop", m, e.erase)
+}
+
+// Forget implements kv.Engine.
+func (e *Engine) Forget(ctx context.Context, m kv.Month) error {
+	return e.remove(ctx, "forget", m, e.forget)
+}
+
+// remove takes the store of a month out of use and calls fn.
+func (e *Engine) remove(ctx context.Context, doing string, m kv.Month, fn func(name string) error) error {
 	if err := checkMonth(m); err != nil {
 		return err
 	}
@@ -316,15 +385,15 @@ func (e *Engine) Drop(ctx context.Context, m kv.Month) error {
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
-		return fmt.Errorf("drop volume %s: %w", name, kv.ErrClosed)
+		return fmt.Errorf("%s volume %s: %w", doing, name, kv.ErrClosed)
 	}
 	if wait, ok := e.dropping[name]; ok {
 		e.mu.Unlock()
 		select {
 		case <-wait:
-			return e.Drop(ctx, m) // the other one may have failed
+			return e.remove(ctx, doing, m, fn) // the other one may have failed
 		case <-ctx.Done():
-			return fmt.Errorf("drop volume %s: %w", name, ctx.Err())
+			return fmt.Errorf("%s volume %s: %w", doing, name, ctx.Err())
 		}
 	}
 	done := make(chan struct{})
@@ -343,28 +412,70 @@ func (e *Engine) Drop(ctx context.Context, m kv.Month) error {
 		// What the store says while it closes is of no interest: all of it goes.
 		_ = s.close()
 	}
-	return e.erase(name)
+	if err := fn(name); err != nil {
+		return fmt.Errorf("%s volume %s: %w", doing, name, err)
+	}
+	return nil
 }
 
 func (e *Engine) erase(name string) error {
-	path := filepath.Join(e.dir, name)
+	path := e.path(name)
 	dropped := path + droppedSuffix
-	if err := os.RemoveAll(dropped); err != nil {
-		return fmt.Errorf("drop volume %s: %w", name, err)
-	}
-	if err := os.Rename(path, dropped); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+	switch entry, ok := e.entry(name); {
+	case !ok:
+		// There is none, but perhaps a stranger.
+		if _, err := e.claim(name, false); !errors.Is(err, kv.ErrNoVolume) {
+			return err
 		}
-		return fmt.Errorf("drop volume %s: %w", name, err)
-	}
-	if err := syncFolder(e.dir); err != nil {
-		return fmt.Errorf("drop volume %s: %w", name, err)
+		return nil
+	case entry.State != stateMaking:
+		if err := e.checkTag(name, entry); err != nil {
+			return err
+		}
 	}
 	if err := os.RemoveAll(dropped); err != nil {
-		return fmt.Errorf("drop volume %s: erase its files: %w", name, err)
+		return err
+	}
+	err := e.step("rename " + path)
+	if err == nil {
+		err = os.Rename(path, dropped)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err = e.syncNames(e.dir)
+	if err == nil {
+		err = e.enter(name, nil)
+	}
+	if err != nil {
+		// The volume stays. After a crash it may be gone: then it is as if this had come to its end.
+		return errors.Join(err, os.Rename(dropped, path), syncFolder(e.dir))
+	}
+	if err = e.step("remove " + dropped); err == nil {
+		err = os.RemoveAll(dropped)
+	}
+	if err != nil {
+		return fmt.Errorf("erase its files: %w", err)
 	}
 	return nil
+}
+
+// forget takes a volume off the register that is not there.
+func (e *Engine) forget(name string) error {
+	switch some, err := holdsAnything(e.path(name)); {
+	case err != nil:
+		return err
+	case some:
+		return fmt.Errorf("%s is there: move it away first", e.path(name))
+	}
+	e.mu.Lock()
+	there := e.has(name)
+	delete(e.strangers, name)
+	e.mu.Unlock()
+	if !there {
+		return kv.ErrNoVolume
+	}
+	return e.enter(name, nil)
 }
 
 // Close implements kv.Engine. It returns the errors of the stores, joined.
@@ -405,7 +516,6 @@ func (e *Engine) closeIdle() {
 			return
 		case <-tick.C:
 		}
-		e.forgetMissing()
 		open := e.openStores()
 		slices.SortFunc(open, func(a, b *store) int { return strings.Compare(b.name, a.name) })
 		volumes := 0
@@ -415,16 +525,18 @@ func (e *Engine) closeIdle() {
 			if s.name != settingsName {
 				volumes++
 			}
-			s.closeIfIdle(idleCheck{since: time.Now().Add(-e.opts.IdleAfter), keep: keep})
+			s.closeIfIdle(idleCheck{since: time.Now().Add(-e.opts.IdleAfter), keep: keep, gone: e.gone(s.name)})
 		}
 	}
 }
 
-// forgetMissing has the folders looked for again that were not there: an operator may have put one back.
-func (e *Engine) forgetMissing() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	clear(e.missing)
+// gone says what is wrong with the folder of an open store; nil for nothing. Its files would take writes although nobody finds them again.
+func (e *Engine) gone(name string) error {
+	entry, ok := e.entry(name)
+	if !ok {
+		return nil // it is being dropped
+	}
+	return e.checkTag(name, entry)
 }
 
 // openStores returns the stores whose database is open now.
@@ -441,17 +553,19 @@ func (e *Engine) openStores() []*store {
 }
 
 // newest tells whether no volume is newer than the month of that name; it is the one that mail is written to.
-func (e *Engine) newest(name string) bool {
-	entries, err := os.ReadDir(e.dir)
-	if err != nil {
-		return true
-	}
-	for _, entry := range entries {
-		if checkMonth(kv.Month(entry.Name())) == nil && entry.Name() > name {
-			return false
+func (e *Engine) newest(name string) bool { return e.newer(name) == 0 }
+
+// newer counts the volumes that are newer than the month of that name.
+func (e *Engine) newer(name string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for other := range e.register.Stores {
+		if other != settingsName && other > name {
+			n++
 		}
 	}
-	return true
+	return n
 }
 
 // makeFolder creates a folder and makes its name durable.

@@ -1,7 +1,10 @@
 package level
 
 import (
+	"cmp"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"copialettere/journal/kv"
@@ -22,6 +25,24 @@ func (f *onFiles) Open(t testing.TB) kv.Engine {
 		t.Fatal(err)
 	}
 	return e
+}
+
+// TakeAway implements kvtest.Fixture.
+func (f *onFiles) TakeAway(t testing.TB, m kv.Month) (putBack func()) { return takeAway(t, f.dir, m) }
+
+// takeAway moves the folder of a store, that of the settings where the month is empty, out of the folder of an engine.
+func takeAway(t testing.TB, dir string, m kv.Month) (putBack func()) {
+	t.Helper()
+	name := cmp.Or(string(m), settingsName)
+	folder, away := filepath.Join(dir, name), filepath.Join(t.TempDir(), name)
+	if err := os.Rename(folder, away); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Rename(away, folder); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // testLogger shows what an engine logs with the output of the test.

@@ -95,18 +95,20 @@ func TestInterruptedCreation(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			f := &onFiles{dir: t.TempDir()}
-			folder := filepath.Join(f.dir, string(recoveryMonth))
-			if err := os.Mkdir(folder, 0o700); err != nil {
+			e := f.Open(t).(*Engine)
+			defer e.Close()
+			if _, err := e.claim(string(recoveryMonth), true); err != nil {
 				t.Fatal(err)
 			}
 			for name, content := range test.files {
-				if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(f.dir, string(recoveryMonth), name), []byte(content), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			e := f.Open(t)
-			defer e.Close()
-			s, err := e.Volume(t.Context(), recoveryMonth, false)
+			if _, err := e.Volume(t.Context(), recoveryMonth, false); !errors.Is(err, kv.ErrNoVolume) {
+				t.Errorf("the volume whose creation was interrupted: %v, want that there is none", err)
+			}
+			s, err := e.Volume(t.Context(), recoveryMonth, true)
 			if err != nil {
 				t.Fatalf("the volume whose creation was interrupted does not open: %v", err)
 			}

@@ -74,6 +74,7 @@ type Entry struct {
 	Size        int64    `json:"size"`
 	SHA256      string   `json:"sha256"`
 	State       string   `json:"state"`
+	Flags       []string `json:"flags"`
 	Transaction string   `json:"transaction"`
 }
 

@@ -1,0 +1,256 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+)
+
+// Change is a key whose value differs between two configurations. It has no values: some are secrets.
+type Change struct {
+	Key     string // dotted, as "received.keep_skips"; of a domain as in `domain "alpha.test".postmasters`
+	Restart bool   // it is in force only after a restart
+}
+
+// Reloadable returns the keys that a running daemon takes into use, in the order of the file. Of a [[domain]] that is all but next_hop, and
+// the whole of one that is new or was taken out, unless it has a next_hop.
+func Reloadable() []string {
+	var list []string
+	for _, k := range keys() {
+		if k.take != nil {
+			list = append(list, k.name)
+		}
+	}
+	return append(list, "domain")
+}
+
+// Reloaded returns the configuration of a daemon that runs with c and takes what it can from a file, and what differs, in the order of the
+// file. Neither c nor the file is changed.
+func (c *Config) Reloaded(file *Config) (*Config, []Change) {
+	next := *c
+	if c.Received != nil {
+		received := *c.Received
+		next.Received = &received
+	}
+	if c.Sent != nil {
+		sent := *c.Sent
+		next.Sent = &sent
+	}
+	var changes []Change
+	for _, k := range keys() {
+		was, is := k.value(c), k.value(file)
+		if (was == nil) != (is == nil) {
+			// The section came or went.
+			if section := k.section(); !slices.ContainsFunc(changes, func(ch Change) bool { return ch.Key == section }) {
+				changes = append(changes, Change{section, true})
+			}
+			continue
+		}
+		if was == nil || reflect.DeepEqual(was, is) {
+			continue
+		}
+		if k.take != nil {
+			k.take(&next, file)
+		}
+		changes = append(changes, Change{k.name, k.take == nil})
+	}
+	next.Warnings = file.Warnings
+	return &next, append(changes, next.reloadDomains(file.Domains)...)
+}
+
+// reloadDomains takes the domains of a file, as far as they have no next hop that would have to be opened or closed.
+func (c *Config) reloadDomains(file []Domain) []Change {
+	var changes []Change
+	var domains []Domain
+	for _, d := range file {
+		name := fmt.Sprintf("domain %q", d.Name)
+		i := slices.IndexFunc(c.Domains, func(old Domain) bool { return old.Name == d.Name })
+		if i < 0 {
+			whole := d.NextHop == Domain{}.NextHop
+			if changes = append(changes, Change{name, !whole}); whole {
+				domains = append(domains, d)
+			}
+			continue
+		}
+		old := c.Domains[i]
+		for _, k := range []struct {
+			name    string
+			was, is any
+			restart bool
+		}{
+			{"recipient_delimiter", old.RecipientDelimiter, d.RecipientDelimiter, false},
+			{"postmasters", old.Postmasters, d.Postmasters, false},
+			{"next_hop", old.NextHop, d.NextHop, true},
+			{"defaults", old.Defaults, d.Defaults, false},
+		} {
+			if !reflect.DeepEqual(k.was, k.is) {
+				changes = append(changes, Change{name + "." + k.name, k.restart})
+			}
+		}
+		d.NextHop = old.NextHop
+		domains = append(domains, d)
+	}
+	for _, old := range c.Domains {
+		if slices.ContainsFunc(file, func(d Domain) bool { return d.Name == old.Name }) {
+			continue
+		}
+		gone := old.NextHop == Domain{}.NextHop
+		if changes = append(changes, Change{fmt.Sprintf("domain %q", old.Name), !gone}); !gone {
+			domains = append(domains, old)
+		}
+	}
+	c.Domains = domains
+	return changes
+}
+
+// reloadKey is a key of the file outside of [[domain]].
+type reloadKey struct {
+	name  string
+	value func(*Config) any           // nil where the section is not there
+	take  func(running, file *Config) // nil where it needs a restart
+}
+
+func (k reloadKey) section() string {
+	for i := range k.name {
+		if k.name[i] == '.' {
+			return k.name[:i]
+		}
+	}
+	return k.name
+}
+
+func ofReceived(value func(*Received) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Received == nil {
+			return nil
+		}
+		return value(c.Received)
+	}
+}
+
+func ofSent(value func(*Sent) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Sent == nil {
+			return nil
+		}
+		return value(c.Sent)
+	}
+}
+
+func ofNotices(value func(*Notices) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Notices == nil {
+			return nil
+		}
+		return value(c.Notices)
+	}
+}
+
+// hookKeys are the keys that [received] and [sent] have in common.
+func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
+	key := func(name string, value func(*Hook) any) reloadKey {
+		return reloadKey{name: section + "." + name, value: func(c *Config) any {
+			if h := hook(c); h != nil {
+				return value(h)
+			}
+			return nil
+		}}
+	}
+	onJournalError := key("on_journal_error", func(h *Hook) any { return h.OnJournalError })
+	onJournalError.take = func(running, file *Config) { hook(running).OnJournalError = hook(file).OnJournalError }
+	return []reloadKey{
+		key("listen", func(h *Hook) any { return h.Listen }),
+		key("socket_mode", func(h *Hook) any { return h.SocketMode }),
+		key("socket_group", func(h *Hook) any { return h.SocketGroup }),
+		key("next_hop", func(h *Hook) any { return h.NextHop }),
+		key("max_message_size", func(h *Hook) any { return h.MaxMessageSize }),
+		key("max_recipients", func(h *Hook) any { return h.MaxRecipients }),
+		key("max_connections", func(h *Hook) any { return h.MaxConnections }),
+		onJournalError,
+		key("hello_name", func(h *Hook) any { return h.HelloName }),
+		key("connect_timeout", func(h *Hook) any { return h.Timeouts.Connect }),
+		key("command_timeout", func(h *Hook) any { return h.Timeouts.Command }),
+		key("data_timeout", func(h *Hook) any { return h.Timeouts.Data }),
+		key("journal_timeout", func(h *Hook) any { return h.Timeouts.Journal }),
+		key("final_timeout", func(h *Hook) any { return h.Timeouts.Final }),
+		key("idle_timeout", func(h *Hook) any { return h.Timeouts.Idle }),
+	}
+}
+
+func receivedHook(c *Config) *Hook {
+	if c.Received == nil {
+		return nil
+	}
+	return &c.Received.Hook
+}
+
+func sentHook(c *Config) *Hook {
+	if c.Sent == nil {
+		return nil
+	}
+	return &c.Sent.Hook
+}
+
+// keys are all keys of the file outside of [[domain]], in its order.
+func keys() []reloadKey {
+	list := append([]reloadKey{{name: "data", value: func(c *Config) any { return c.Data }}}, hookKeys("received", receivedHook)...)
+	list = append(list, receivedKeys()...)
+	list = append(list, hookKeys("sent", sentHook)...)
+	list = append(list, sentKeys()...)
+	return append(list, otherKeys()...)
+}
+
+func receivedKeys() []reloadKey {
+	return []reloadKey{
+		{"received.origin", ofReceived(func(r *Received) any { return r.Origin }), nil},
+		{"received.redirect_header", ofReceived(func(r *Received) any { return r.RedirectHeader }),
+			func(running, file *Config) { running.Received.RedirectHeader = file.Received.RedirectHeader }},
+		{"received.redirect_from", ofReceived(func(r *Received) any { return r.RedirectFrom }),
+			func(running, file *Config) { running.Received.RedirectFrom = file.Received.RedirectFrom }},
+		{"received.keep_skips", ofReceived(func(r *Received) any { return r.KeepSkips }),
+			func(running, file *Config) { running.Received.KeepSkips = file.Received.KeepSkips }},
+	}
+}
+
+func sentKeys() []reloadKey {
+	return []reloadKey{
+		{"sent.identity", ofSent(func(s *Sent) any { return s.Identity }), nil},
+		{"sent.login_header", ofSent(func(s *Sent) any { return s.LoginHeader }), nil},
+		{"sent.login_domain", ofSent(func(s *Sent) any { return s.LoginDomain }),
+			func(running, file *Config) { running.Sent.LoginDomain = file.Sent.LoginDomain }},
+	}
+}
+
+func otherKeys() []reloadKey {
+	return []reloadKey{
+		{"admin.listen", func(c *Config) any { return c.Admin.Listen }, nil},
+		{"admin.socket_mode", func(c *Config) any { return c.Admin.SocketMode }, nil},
+		{"admin.socket_group", func(c *Config) any { return c.Admin.SocketGroup }, nil},
+		{"log.level", func(c *Config) any { return c.Log.Level }, func(running, file *Config) { running.Log.Level = file.Log.Level }},
+		{"log.format", func(c *Config) any { return c.Log.Format }, nil},
+		{"rights.owner", func(c *Config) any { return c.Rights.Owner }, func(running, file *Config) { running.Rights = file.Rights }},
+		{"pec.trust", func(c *Config) any { return c.PEC.Trust }, func(running, file *Config) { running.PEC.Trust = file.PEC.Trust }},
+		{"pec.domains_file", func(c *Config) any { return c.PEC.DomainsFile },
+			func(running, file *Config) { running.PEC.DomainsFile = file.PEC.DomainsFile }},
+		{"pec.provider_index", func(c *Config) any { return c.PEC.ProviderIndex },
+			func(running, file *Config) { running.PEC.ProviderIndex = file.PEC.ProviderIndex }},
+		{"pec.trust_bundle", func(c *Config) any { return c.PEC.TrustBundle },
+			func(running, file *Config) { running.PEC.TrustBundle = file.PEC.TrustBundle }},
+		{"pec.sha1_chains", func(c *Config) any { return c.PEC.SHA1Chains },
+			func(running, file *Config) { running.PEC.SHA1Chains = file.PEC.SHA1Chains }},
+		{"pec.crl_folder", func(c *Config) any { return c.PEC.CRLFolder },
+			func(running, file *Config) { running.PEC.CRLFolder = file.PEC.CRLFolder }},
+		{"notices.relay", ofNotices(func(n *Notices) any { return n.Relay }), nil},
+		{"notices.from", ofNotices(func(n *Notices) any { return n.From }), nil},
+		{"notices.max_per_day", ofNotices(func(n *Notices) any { return n.MaxPerDay }), nil},
+		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
+		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
+		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },
+			func(running, file *Config) {
+				running.Retention.Hour, running.Retention.Minute = file.Retention.Hour, file.Retention.Minute
+			}},
+		{"retention.max_share", func(c *Config) any { return c.Retention.MaxShare },
+			func(running, file *Config) { running.Retention.MaxShare = file.Retention.MaxShare }},
+		{"erase.grace", func(c *Config) any { return c.Erase.Grace }, func(running, file *Config) { running.Erase.Grace = file.Erase.Grace }},
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"copialettere/cmd/copialettere/config"
+	"copialettere/journal"
+)
+
+// reloading is what a daemon needs to read its configuration again. The zero value never does.
+type reloading struct {
+	file   string
+	level  *slog.LevelVar   // of its log
+	signal <-chan os.Signal // SIGHUP
+}
+
+// reload reads the configuration again with each signal, until the daemon stops.
+func (d *daemon) reload(r reloading) {
+	for {
+		select {
+		case <-d.quit:
+			return
+		case <-r.signal:
+		}
+		if err := d.reloadOnce(r); err != nil {
+			var bad config.Errors
+			if errors.As(err, &bad) {
+				for _, one := range bad {
+					d.log.Error("configuration not taken", "error", one.Error())
+				}
+			} else {
+				d.log.Error("configuration not taken", "error", err)
+			}
+			d.log.Error("the configuration could not be reloaded: the one before stays in force", "file", r.file)
+		}
+	}
+}
+
+// reloadOnce takes what it can of the file: all of that, or with an error nothing.
+func (d *daemon) reloadOnce(r reloading) error {
+	file, err := config.Load(r.file)
+	if err != nil {
+		return err
+	}
+	running := d.config.Load()
+	next, changes := running.Reloaded(file)
+	watch := d.pec.Load()
+	if pathsOf(running.PEC) != pathsOf(next.PEC) {
+		// All files are read before the first one is in force.
+		for _, f := range filesOf(next.PEC) {
+			if _, err := f.read(new(pecFiles), f.path); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+		}
+		if watch, err = openPEC(next.PEC, d.archive.metrics, d.log); err != nil {
+			return err
+		}
+	}
+	if err := d.archive.policy.Reconfigure(policyConfig(next)); err != nil {
+		return err
+	}
+	if r.level != nil {
+		r.level.Set(next.Log.Level)
+	}
+	d.configure(next)
+	d.pec.Store(watch)
+	d.disk.configure(next.Disk)
+	if h := d.hooks[journal.Received]; h != nil {
+		h.SetDeliverOnJournalError(next.Received.OnJournalError == config.JournalErrorDeliver)
+	}
+	if h := d.hooks[journal.Sent]; h != nil {
+		h.SetDeliverOnJournalError(next.Sent.OnJournalError == config.JournalErrorDeliver)
+	}
+	for _, w := range next.Warnings {
+		d.log.Warn(w.Error())
+	}
+	var taken, restart []string
+	for _, c := range changes {
+		if c.Restart {
+			restart = append(restart, c.Key)
+		} else {
+			taken = append(taken, c.Key)
+		}
+	}
+	d.log.Info("configuration reloaded", "file", r.file, "taken", strings.Join(taken, ", "))
+	if len(restart) > 0 {
+		d.log.Warn("the configuration has changes that need a restart", "keys", strings.Join(restart, ", "))
+	}
+	return nil
+}
+
+// pathsOf is which files [pec] names.
+func pathsOf(c config.PEC) config.PEC {
+	c.Trust = ""
+	return c
+}

@@ -1,0 +1,192 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
+)
+
+// MonthError says that a month could not be read, or worked on, as a damaged or absent volume leaves it. It is ErrDamaged. It costs that month
+// alone: what yields it goes on with the next one.
+type MonthError struct {
+	Month kv.Month
+	Err   error
+}
+
+func (e *MonthError) Error() string { return fmt.Sprintf("month %s: %v", e.Month, e.Err) }
+
+// Unwrap returns what is wrong with the month.
+func (e *MonthError) Unwrap() error { return e.Err }
+
+// Is reports whether target is ErrDamaged.
+func (e *MonthError) Is(target error) bool { return target == ErrDamaged }
+
+// PassedOver are the months without which something was done, because of what is wrong with them. As an error it is ErrDamaged: all else
+// was done.
+type PassedOver []*MonthError
+
+func (p PassedOver) Error() string {
+	text := make([]string, len(p))
+	for i, e := range p {
+		text[i] = e.Error()
+	}
+	return "passed over: " + strings.Join(text, "; ")
+}
+
+// Unwrap returns what is wrong with each of the months.
+func (p PassedOver) Unwrap() []error {
+	list := make([]error, len(p))
+	for i, e := range p {
+		list[i] = e
+	}
+	return list
+}
+
+// Months lists the months.
+func (p PassedOver) Months() []kv.Month {
+	var list []kv.Month
+	for _, e := range p {
+		list = append(list, e.Month)
+	}
+	return list
+}
+
+// Add reports whether err is that of a month; it is kept then, once for each month.
+func (p *PassedOver) Add(err error) bool {
+	var month *MonthError
+	if !errors.As(err, &month) {
+		return false
+	}
+	if !p.has(month.Month) {
+		*p = append(*p, month)
+	}
+	return true
+}
+
+func (p PassedOver) has(m kv.Month) bool {
+	return slices.ContainsFunc(p, func(e *MonthError) bool { return e.Month == m })
+}
+
+// Err returns the months as an error; nil for none.
+func (p PassedOver) Err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
+}
+
+// unreadable are the months that could not be read when they were last asked for.
+type unreadable struct {
+	mu     sync.Mutex
+	months map[kv.Month]fault // guarded by mu
+	gauge  *metrics.Gauge
+}
+
+// fault is the last one of a month.
+type fault struct {
+	opening bool // it could not be opened; else one thing in it could not be read or written
+	at      time.Time
+}
+
+// faultPause is how long a fault in a month that can be opened is remembered.
+const faultPause = 10 * time.Minute
+
+// monthError makes an error of a month a MonthError, and has it known. The end of ctx, or of the engine, is no fault of the month; the
+// settings, which have no month, are none.
+func (j *Journal) monthError(ctx context.Context, m kv.Month, err error) error {
+	return j.monthFault(ctx, m, err, false)
+}
+
+func (j *Journal) monthFault(ctx context.Context, m kv.Month, err error, opening bool) error {
+	var month *MonthError
+	if m == "" || err == nil || ctx.Err() != nil || errors.Is(err, kv.ErrClosed) || errors.As(err, &month) {
+		return err
+	}
+	u := &j.unreadable
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, known := u.months[m]
+	u.months[m] = fault{opening, j.now()}
+	if !known {
+		u.gauge.Set(int64(len(u.months)))
+		j.log.Error("a month can not be used: until it is mended it is passed over, usage is counted without it, and repetitions of its mail "+
+			"may be journaled twice", "month", m, "error", err)
+	}
+	return &MonthError{m, err}
+}
+
+// opened says that a month was opened, which does not say that all of it can be read.
+func (j *Journal) opened(m kv.Month) { j.known(m, false) }
+
+// readable says that all of a month can be read, or that it is gone.
+func (j *Journal) readable(m kv.Month) { j.known(m, true) }
+
+func (j *Journal) known(m kv.Month, readable bool) {
+	u := &j.unreadable
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if f, known := u.months[m]; known && (readable || f.opening || j.now().Sub(f.at) > faultPause) {
+		delete(u.months, m)
+		u.gauge.Set(int64(len(u.months)))
+		j.log.Info("a month can be used again", "month", m)
+	}
+}
+
+// Forget gives a month up for good that is not there any more: it is no longer expected, and a gap of all mailboxes is on record for it. A
+// month that is there is an error; the error is ErrNotFound where there never was one.
+func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
+	if err := j.cleaning.acquire(ctx); err != nil {
+		return fmt.Errorf("give up month %s: %w", m, err)
+	}
+	defer j.cleaning.release()
+	months, err := j.engine.Volumes(ctx)
+	if err != nil {
+		return fmt.Errorf("list volumes: %w", err)
+	}
+	if !slices.Contains(months, m) {
+		return fmt.Errorf("month %s: %w", m, ErrNotFound)
+	}
+	settings, err := j.engine.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	gap := Record{
+		Kind: Gap, Time: m.Start(), Until: m.Next().Start(), Reason: ReasonLost, Detail: fmt.Sprintf("the whole month was given up by %s", who),
+	}
+	key, value := recordKey("", m.Start(), forgottenSlot), gap.encode()
+	var before []byte
+	put := func(v []byte) error {
+		return settings.Update(ctx, []string{""}, func(tx kv.Tx) (err error) {
+			if before, err = tx.Get(key); err != nil && !errors.Is(err, kv.ErrNotFound) {
+				return err
+			}
+			if v == nil {
+				tx.Delete(key)
+			} else {
+				tx.Put(key, v)
+			}
+			return nil
+		})
+	}
+	// A crash between the two leaves a month that is still expected, and is given up by the next try.
+	if err := put(value); err != nil {
+		return fmt.Errorf("record that month %s is given up: %w", m, err)
+	}
+	if err := j.engine.Forget(ctx, m); err != nil {
+		return errors.Join(err, put(before))
+	}
+	j.usages.dropped(m)
+	j.readable(m)
+	j.recorded([]Record{gap})
+	return nil
+}
+
+// forgottenSlot is the number of the record that tells of a month that was given up.
+const forgottenSlot = 0xfffd

@@ -1,0 +1,409 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"iter"
+	"slices"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/part"
+)
+
+// What becomes of a message that the MTA takes in anew before it was delivered.
+//
+// "postsuper -r" of Postfix takes a queued message in again under another queue id. Measured with Postfix 3.7: it puts one field on top,
+//
+//	Received: by mx.alpha.test (Postfix, from userid 102)
+//		id D94439844A5; Sat, 28 Nov 2026 22:02:51 +0000 (UTC)
+//
+// and changes nothing else; each requeueing adds another one. IDENT of XFORWARD stays the first queue id, or stays absent for a message that
+// a local program handed in. So the message that comes is a new one by its bytes, and the entry of the old one would wait for ever.
+//
+// The new entry supersedes the old one when all of this holds: the bytes below one of the fields on top are those of the old message;
+// mailbox, direction, envelope sender and queue id are the same; the old one is not known to be delivered, was not refused later, and is not
+// held. It is then put aside under its place (key t), names the delivery of the newer one, is neither listed nor counted, and stays as long as
+// the retention of its mailbox says. A client's message has the Received field of its own arrival on top, which is none of these: nobody
+// but a program on this machine that knows all bytes of the old message can make one that looks like it, and then it holds them all.
+//
+// Where the old message turns up again all the same, or is known to be delivered after all, its entry comes back with a new UID. Where the
+// newer one is refused for good, the old one shares its fate.
+
+// maxRequeues is how many Received fields of a requeueing are looked at, from the top.
+const maxRequeues = 8
+
+// delivery names a delivery of a mailbox, wherever its entry has been moved to.
+type delivery struct {
+	month kv.Month
+	key   Digest // deliveryDigest
+}
+
+const deliverySize = 7 + len(Digest{})
+
+func (d delivery) append(b []byte) []byte { return append(append(b, d.month...), d.key[:]...) }
+
+func decodeDelivery(b []byte) (d delivery, err error) {
+	if len(b) != deliverySize {
+		return d, fmt.Errorf("delivery: %w", errEncoding)
+	}
+	if d.month, err = kv.ParseMonth(string(b[:7])); err != nil {
+		return d, fmt.Errorf("delivery: %w: %w", errEncoding, err)
+	}
+	d.key = Digest(b[7:])
+	return d, nil
+}
+
+// deliveredIn returns the delivery of an entry whose volume is that of the month.
+func (e *candidate) deliveredIn(m kv.Month) delivery {
+	return delivery{m, Digest(e.delivery[len(e.delivery)-len(Digest{}):])}
+}
+
+// belowHash takes the digest of what lies below a field on top, while the message passes.
+type belowHash struct {
+	skip int // bytes that are still above
+	hash hash.Hash
+}
+
+func (b *belowHash) write(data []byte) {
+	n := min(b.skip, len(data))
+	b.skip -= n
+	b.hash.Write(data[n:])
+}
+
+// requeues returns the hashes for a message with this header: one for each field that a requeueing has put on top.
+func requeues(header []byte) []belowHash {
+	// Nearly all messages end here.
+	if first := []byte("received: by "); len(header) < len(first) || !bytes.EqualFold(header[:len(first)], first) {
+		return nil
+	}
+	var list []belowHash
+	for f := range part.Fields(header) {
+		// A field at the end may be cut.
+		if len(list) == maxRequeues || f.End == len(header) || !isRequeue(f) {
+			break
+		}
+		list = append(list, belowHash{skip: f.End, hash: sha256.New()})
+	}
+	return list
+}
+
+// isRequeue says whether a field may be one that a requeueing has put on top.
+func isRequeue(f part.Field) bool {
+	words := bytes.Fields(f.Value)
+	user := slices.IndexFunc(words, func(w []byte) bool { return string(w) == "userid" })
+	return bytes.EqualFold(f.Name, []byte("Received")) && user > 1 && string(words[0]) == "by" && string(words[user-1]) == "from"
+}
+
+// olderDeliveries returns the delivery keys of what the message was before it was requeued.
+func (d *Draft) olderDeliveries(e *Entry) []Digest {
+	var list []Digest
+	for _, b := range d.below {
+		list = append(list, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, Digest(b.hash.Sum(nil))))
+	}
+	return list
+}
+
+// olderElsewhere looks for the older deliveries of the entries in the months beside that of the arrival. Like a repetition, one may be there.
+func (d *Draft) olderElsewhere(ctx context.Context, entries []candidate) error {
+	if len(d.below) == 0 {
+		return nil
+	}
+	month := kv.MonthOf(d.arrival)
+	for _, m := range [...]kv.Month{month.Previous(), month.Next()} {
+		s, err := d.j.volume(ctx, m, false)
+		if errors.Is(err, kv.ErrNoVolume) {
+			continue
+		}
+		var bad *MonthError
+		if errors.As(err, &bad) {
+			continue // what is there keeps its state
+		}
+		if err != nil {
+			return err
+		}
+		for i := range entries {
+			for _, key := range entries[i].older {
+				there, err := hasKey(ctx, s, deliveryKey(entries[i].Mailbox, key))
+				if err = d.j.monthError(ctx, m, err); errors.As(err, &bad) {
+					continue
+				}
+				if err != nil {
+					return fmt.Errorf("look for what was requeued in %s: %w", m, err)
+				}
+				if there {
+					entries[i].elsewhere = append(entries[i].elsewhere, delivery{m, key})
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// supersedeElsewhere has an entry that is in the journal supersede older ones in other months. One that can not be written now stays as it is.
+func (d *Draft) supersedeElsewhere(ctx context.Context, e *candidate, p Placement) {
+	by := e.deliveredIn(p.Month)
+	for _, old := range e.elsewhere {
+		err := d.j.act(ctx, Ref{Mailbox: e.Mailbox, Month: old.month}, func(c *change) error {
+			older, err := c.older(e.Entry, []Digest{old.key})
+			if err != nil {
+				return err
+			}
+			return c.supersede(older, by)
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			d.j.log.Warn("the entry of a message that was requeued keeps its state", "mailbox", e.Mailbox, "month", old.month, "error", err)
+		}
+	}
+}
+
+// olderEntry is an entry that a newer one supersedes.
+type olderEntry struct {
+	*Entry
+	key   Digest
+	aside *aside // what it is put aside with, where it was superseded before
+}
+
+// older returns the entries of the volume that e supersedes, of those with these delivery keys.
+func (c *change) older(e *Entry, keys []Digest) ([]olderEntry, error) {
+	var list []olderEntry
+	for _, key := range keys {
+		one, err := c.olderOf(e, key)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+			continue // Verify tells of what is damaged; it must not keep mail waiting
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// olderOf returns the entry of a delivery if e supersedes it, and ErrNotFound otherwise.
+func (c *change) olderOf(e *Entry, key Digest) (old olderEntry, err error) {
+	v, err := c.Get(deliveryKey(e.Mailbox, key))
+	if errors.Is(err, kv.ErrNotFound) {
+		return old, ErrNotFound
+	}
+	if err != nil {
+		return old, err
+	}
+	place, gone := isTombstone(v)
+	r, err := decodePlace(e.Mailbox, c.month, place)
+	if err != nil {
+		return old, err
+	}
+	old.key = key
+	if gone {
+		if old.aside, old.Entry, err = c.aside(r); err == nil && (old.aside.by == nil || old.QueueID != e.QueueID) {
+			err = ErrNotFound
+		}
+		return old, err
+	}
+	if old.Entry, err = c.entry(r); err != nil {
+		return old, err
+	}
+	o, err := getOutcome(c, r)
+	if err != nil {
+		return old, err
+	}
+	// A delivery that is only in memory must be seen.
+	for _, n := range c.j.outcomes.of(r) {
+		o, _ = o.noted(n)
+	}
+	held, err := c.held(r)
+	if err == nil && (o.state == Delivered || o.refused || held || old.QueueID != e.QueueID) {
+		err = ErrNotFound
+	}
+	return old, err
+}
+
+// freed is how many bytes of the mailbox no longer count when these are superseded.
+func freed(older []olderEntry) (bytes uint64) {
+	for _, old := range older {
+		if old.aside == nil {
+			bytes += uint64(old.Size)
+		}
+	}
+	return bytes
+}
+
+// supersede puts entries aside for a newer one.
+func (c *change) supersede(older []olderEntry, by delivery) error {
+	for _, old := range older {
+		if old.aside != nil {
+			old.aside.by = &by
+			c.Put(asideKey(old.Ref), old.aside.encode())
+			continue
+		}
+		if err := c.putAside(old.Entry, &aside{at: c.j.now().UTC(), by: &by}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errRefile says that an entry is to be filed anew, for which the lock of the moves is needed.
+var errRefile = errors.New("an entry is to be filed anew")
+
+// returned brings back the entry at a place whose message has come again although a newer one had superseded it. It returns ErrNotFound where
+// there is none: it was deleted.
+func (c *change) returned(mailbox string, place []byte) (Ref, error) {
+	r, err := decodePlace(mailbox, c.month, place)
+	if err != nil {
+		return Ref{}, err
+	}
+	a, e, err := c.aside(r)
+	if err == nil && a.by == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Ref{}, err
+	}
+	return c.bringBack(a, e)
+}
+
+// bringBack files a superseded entry again, under a new UID.
+func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
+	if !c.refiling {
+		return to, errRefile
+	}
+	from := e.Ref
+	to = Ref{Mailbox: e.Mailbox, Month: c.month, Folder: e.Folder}
+	if to.UID, err = c.nextUID(to.Mailbox, to.Folder, e.Size, 0); err != nil {
+		return to, err
+	}
+	was, err := total(c, e.Mailbox)
+	if err != nil {
+		return to, err
+	}
+	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
+	c.Delete(asideKey(from))
+	c.Put(entryKey(to), a.entry)
+	if len(a.outcome) > 0 {
+		c.Put(outcomeKey(to), a.outcome)
+	}
+	c.Put(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)), encodePlace(to))
+	e.Ref = to
+	putLinks(c, e)
+	return to, c.moved()
+}
+
+// withdrawOlder is for an older entry whose newer one is withdrawn. One that was refused for now goes with it; one that may have been delivered
+// comes back, and is flagged.
+func (c *change) withdrawOlder(mailbox string, old, by delivery) error {
+	key := deliveryKey(mailbox, old.key)
+	v, err := c.Get(key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	place, gone := isTombstone(v)
+	r, err := decodePlace(mailbox, c.month, place)
+	if !gone || err != nil {
+		return err
+	}
+	a, e, err := c.aside(r)
+	if errors.Is(err, ErrNotFound) || err == nil && (a.by == nil || *a.by != by) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	o, err := decodeOutcome(a.outcome)
+	if err != nil {
+		return err
+	}
+	if o.state == Deferred {
+		c.Delete(asideKey(r))
+		c.Delete(key)
+		c.spare(e)
+		return nil
+	}
+	o.refused = true
+	a.outcome = o.encode()
+	_, err = c.bringBack(a, e)
+	return err
+}
+
+// SupersededEntry is an entry whose message the MTA took in anew before it was delivered: what then came has an entry of its own.
+type SupersededEntry struct {
+	*Entry
+	By Ref // the entry that took its place; zero where that is gone
+}
+
+// Superseded yields the superseded entries of a mailbox, each at the place that it had, by month, folder and UID. List has none of them.
+func (j *Journal) Superseded(ctx context.Context, mailbox string) iter.Seq2[*SupersededEntry, error] {
+	all := monthly(ctx, j, mailbox, eachUnder(ctx, 't', mailbox, func(m kv.Month, p kv.Pair) (*SupersededEntry, error) {
+		r, err := refOf(m, p.Key)
+		if err != nil {
+			return nil, err
+		}
+		a, e, err := decodeAside(r, p.Value)
+		if err != nil || a.by == nil {
+			return nil, err
+		}
+		e.State = Superseded
+		by, err := j.place(ctx, mailbox, *a.by)
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return &SupersededEntry{Entry: e, By: by}, err
+	}))
+	return func(yield func(*SupersededEntry, error) bool) {
+		for e, err := range all {
+			if e == nil && err == nil {
+				continue // deleted by hand
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// supersededEntry returns the entry that was superseded at a place, or ErrNotFound.
+func supersededEntry(ctx context.Context, s kv.Store, r Ref) (*Entry, error) {
+	v, err := s.Get(ctx, asideKey(r))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read entry: %w", err)
+	}
+	a, e, err := decodeAside(r, v)
+	if err == nil && a.by == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.State = Superseded
+	return e, nil
+}
+
+// place returns where the entry of a delivery is.
+func (j *Journal) place(ctx context.Context, mailbox string, d delivery) (Ref, error) {
+	s, err := j.volume(ctx, d.month, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return Ref{}, ErrNotFound
+	}
+	if err != nil {
+		return Ref{}, err
+	}
+	v, err := s.Get(ctx, deliveryKey(mailbox, d.key))
+	if errors.Is(err, kv.ErrNotFound) {
+		return Ref{}, ErrNotFound
+	}
+	if err != nil {
+		return Ref{}, err
+	}
+	place, _ := isTombstone(v)
+	return decodePlace(mailbox, d.month, place)
+}

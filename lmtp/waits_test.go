@@ -1,0 +1,270 @@
+package lmtp
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/lmtp/nexthop"
+	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy"
+)
+
+// bubble makes a rig whose clients come over pipes, so that all of it runs on the clock of synctest.
+func bubble(t *testing.T, o rigOptions) (r *rig, connect func() *client) {
+	// LevelDB has a goroutine that ends a second late.
+	t.Cleanup(func() { time.Sleep(2 * time.Second) })
+	l := &pipeListener{make(chan net.Conn), make(chan struct{})}
+	o.listener = l
+	if o.hop == nil {
+		o.hop = func(tb testing.TB) string { return "maildir:" + tb.TempDir() }
+	}
+	return newRig(t, o), func() *client {
+		near, far := net.Pipe()
+		l.conns <- far
+		c := &client{tb: t, nc: near, in: bufio.NewReader(near)}
+		c.want("220")
+		c.say("LHLO mx.test\n")
+		c.want("250")
+		return c
+	}
+}
+
+// hang holds every fsync of the journal back until the function that it returns is called.
+func (d *faultyDisk) hang() (goOn func()) {
+	hold := make(chan struct{})
+	hook := func(string) { <-hold }
+	d.onSync.Store(&hook)
+	return func() {
+		d.onSync.Store(nil)
+		close(hold)
+	}
+}
+
+// TestStuckStore has an fsync of the journal that never ends. Every message is answered all the same, the first and those behind it, small
+// and large, in both modes; who waits for nothing is not held up by those who do.
+func TestStuckStore(t *testing.T) {
+	const patience = time.Minute
+	// It does not compress much, so that it fills the store's batches before its end.
+	var large strings.Builder
+	large.WriteString("Subject: large\n\n")
+	for random := rand.NewChaCha8([32]byte{}); large.Len() < 3<<20; {
+		fmt.Fprintf(&large, "%016x%016x%016x%016x\n", random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64())
+	}
+	small := "Subject: small\n\n" + strings.Repeat("text\n", 200)
+	for _, deliver := range []bool{false, true} {
+		for name, message := range map[string]string{"1 kB": small, "3 MB": large.String()} {
+			t.Run(fmt.Sprintf("%s/deliver=%t", name, deliver), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r, connect := bubble(t, rigOptions{enable: []string{anna[0], "dario@alpha.test"}, config: func(c *Config) {
+						c.JournalTimeout, c.DeliverOnJournalError, c.MaxMessageSize = patience, deliver, 10<<20
+						c.IdleTimeout, c.DataTimeout = 5*time.Minute, 5*time.Minute
+					}})
+					// The archive of anna has a quota, which makes the journal ask for what it uses.
+					r.set(withQuota("100MB", "defer"))
+					c := connect()
+					c.deliver("Subject: before\n\ntext\n", direct, dario)
+					goOn := r.disk.hang()
+					code := "451"
+					if deliver {
+						code = "250"
+					}
+					for i, lines := range [][]string{{direct}, {carla}, {direct, dario}, {alias}, {alias, carla, dario}, {copied}} {
+						var want []string
+						for _, l := range lines {
+							if l == direct || l == dario {
+								want = append(want, code)
+							} else {
+								want = append(want, "250")
+							}
+						}
+						start := time.Now()
+						got := c.deliver(strings.Replace(message, "Subject: ", fmt.Sprintf("Subject: %d ", i), 1), lines...)
+						if !slices.Equal(got, want) {
+							t.Errorf("message %d: codes %q, want %q", i, got, want)
+						}
+						if took := time.Since(start); took > patience+5*time.Second {
+							t.Errorf("message %d took %s", i, took)
+						}
+					}
+					// Another one while a message waits, and the end of the daemon.
+					waiting := connect()
+					waiting.say("MAIL FROM:<ext@ext.test>\nRCPT TO:" + direct + "\nDATA\n")
+					waiting.want("250", "250", "354")
+					waiting.say("Subject: last\n\ntext\n.\n")
+					synctest.Wait()
+					if err := r.server.AwaitVerdicts(ended(t)); err == nil {
+						t.Error("no verdict is waited for")
+					}
+					c.nc.Close()
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					start := time.Now()
+					if err := r.server.Shutdown(ctx); err == nil {
+						t.Error("no error of a stop that broke off")
+					}
+					if took := time.Since(start); took > 2*time.Second {
+						t.Errorf("the stop took %s", took)
+					}
+					waiting.nc.Close()
+					r.stopped = true
+					<-r.served
+					goOn()
+					if err := r.journal.Unspool(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					records := make(map[string]int)
+					for _, mailbox := range []string{anna[0], "dario@alpha.test"} {
+						for rec, err := range r.journal.Records(t.Context(), mailbox) {
+							if err != nil {
+								t.Fatal(err)
+							}
+							records[rec.Reason]++
+						}
+					}
+					want := map[string]int{policy.ReasonAlias: 2, policy.ReasonCopy: 1}
+					if deliver {
+						want[journal.ReasonJournalFault] = 4
+					}
+					if fmt.Sprint(records) != fmt.Sprint(want) {
+						t.Errorf("on record: %v, want %v", records, want)
+					}
+					r.verify()
+				})
+			})
+		}
+	}
+}
+
+func ended(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
+// TestStuckAfterCommit has the fsync hang when the entry is there and the next hop refuses the message for good: the refusal does not go
+// back before the entry is withdrawn, and the client does not wait for ever.
+func TestStuckAfterCommit(t *testing.T) {
+	var r *rig
+	var goOn func()
+	r = newRig(t, rigOptions{enable: anna, config: func(c *Config) { c.JournalTimeout = time.Second }, hop: func(tb testing.TB) string {
+		return "lmtp:" + startHop(tb, func(nc net.Conn) {
+			serveDotHop(nc, func() string {
+				goOn = r.disk.hang()
+				return "552 5.2.2 full"
+			})
+		})
+	}})
+	c := r.begin()
+	start := time.Now()
+	c.say(message)
+	c.want("451")
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("took %s", took)
+	}
+	goOn()
+	if list := r.entries(anna[0]); len(list) > 1 {
+		t.Errorf("entries: %+v", list)
+	}
+	r.verify()
+}
+
+// silent starts a next hop that takes connections and says nothing.
+func silent(tb testing.TB) string {
+	return "lmtp:" + startHop(tb, func(nc net.Conn) { io.Copy(io.Discard, nc) })
+}
+
+// TestSilentHops has next hops that take connections and say nothing. LHLO waits for none of them, recipients wait for their own and not one
+// after another, and those of other hops are served.
+func TestSilentHops(t *testing.T) {
+	const hops, connectTimeout = 10, time.Second
+	for name, c := range map[string]struct {
+		silent int  // of the domains' hops
+		all    bool // the hop of all other domains too
+	}{"none": {}, "some": {silent: 5}, "all but one": {silent: hops}, "all": {silent: hops, all: true}} {
+		t.Run(name, func(t *testing.T) {
+			timeouts := nexthop.Timeouts{Connect: connectTimeout}
+			o := rigOptions{enable: anna, timeouts: timeouts, config: func(config *Config) {
+				config.Domains = make(map[string]*nexthop.Hop)
+				for i := range hops {
+					spec := silent(t)
+					if i >= c.silent {
+						spec = nexthoptest.Start(t, nexthoptest.Script{Keywords: []string{"SIZE 100"}}).Spec()
+					}
+					config.Domains[fmt.Sprintf("d%d.test", i)] = newHop(t, spec, timeouts)
+				}
+			}}
+			if c.all {
+				o.hop = func(testing.TB) string { return silent(t) }
+			}
+			r := newRig(t, o)
+			cl := r.client()
+			for range 2 {
+				start := time.Now()
+				cl.say("LHLO mx.test\n")
+				cl.want("250")
+				if took := time.Since(start); took > connectTimeout {
+					t.Errorf("LHLO took %s", took)
+				}
+				text, want := "MAIL FROM:<ext@ext.test> SIZE=200\nRCPT TO:<anna@alpha.test>\n", []string{"250", "250"}
+				if c.all {
+					want[1] = "451"
+				}
+				for i := range hops {
+					text += fmt.Sprintf("RCPT TO:<user@d%d.test>\n", i)
+					if i < c.silent {
+						want = append(want, "451")
+					} else {
+						want = append(want, "552")
+					}
+				}
+				start = time.Now()
+				cl.say(text + "RSET\n")
+				cl.want(append(want, "250")...)
+				if took := time.Since(start); took > hops/2*connectTimeout {
+					t.Errorf("RCPT took %s for %d silent hops", took, c.silent)
+				}
+			}
+			cl.say("QUIT\n")
+			cl.want("221")
+			r.stop()
+		})
+	}
+}
+
+// TestSilentHopAtStop stops the hook while a next hop is being waited for.
+func TestSilentHopAtStop(t *testing.T) {
+	reached := make(chan struct{})
+	r := newRig(t, rigOptions{enable: anna, config: func(config *Config) {
+		spec := "lmtp:" + startHop(t, func(nc net.Conn) {
+			close(reached)
+			io.Copy(io.Discard, nc)
+		})
+		config.Domains = map[string]*nexthop.Hop{"d.test": newHop(t, spec, nexthop.Timeouts{})}
+	}})
+	cl := r.client()
+	cl.say("LHLO mx.test\n")
+	cl.want("250")
+	cl.say("MAIL FROM:<ext@ext.test>\nRCPT TO:<user@d.test>\nRCPT TO:<anna@alpha.test>\n")
+	<-reached
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if err := r.server.Shutdown(ctx); err == nil {
+		t.Error("no error of a stop that broke off")
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("took %s", took)
+	}
+	r.stopped = true
+	cl.nc.Close()
+}
