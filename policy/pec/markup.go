@@ -139,7 +139,7 @@ type tag struct {
 
 // peek returns the next n bytes, or all there are. Its error is nil where there are some.
 func (m *markupReader) peek(n int) ([]byte, error) {
-	b, err := m.from.Peek(n)
+	b, err := m.from.Peek(min(n, m.from.Size()))
 	if len(b) > 0 || err == nil {
 		return b, nil
 	}
