@@ -27,14 +27,15 @@ finish() {
 trap finish EXIT
 trap 'exit 2' HUP INT TERM
 
-have=$(dpkg-query -W -f '${Version}' postfix 2>/dev/null || :)
+installed() { dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null | sed -n 's/^installed //p'; }
+have=$(installed postfix)
 if [ -z "$have" ]; then # Debian's package would start a Postfix of its own
   policy=/usr/sbin/policy-rc.d made=
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod 755 $policy; made=1; }
   { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends postfix=$version; } >"$folder/apt" 2>&1 ||
     { cat "$folder/apt" >&2; have=none; }
   [ -z "$made" ] || rm $policy
-  [ "$have" ] || have=$(dpkg-query -W -f '${Version}' postfix)
+  [ "$have" ] || have=$(installed postfix)
 fi
 [ "$have" = $version ] || cannot "this is about postfix $version; here is $have"
 
