@@ -114,7 +114,7 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	if err := d.olderElsewhere(ctx, entries); err != nil {
 		return nil, err
 	}
-	skips, later := recordGroup(skips)
+	skips, later := recordGroup(boundedRecords(skips))
 	for start := 0; ; {
 		end, size := start, 0
 		for end < len(entries) && (end == start || size < groupSize) {
@@ -187,7 +187,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 		switch {
 		case err == nil:
 			if g.made > 0 {
-				d.pending = nil
+				d.release()
 			}
 			d.j.journaled.Add(int64(g.made))
 			d.j.unchecked.Add(int64(g.madeUnchecked))
@@ -418,8 +418,8 @@ func repeat(tx kv.Tx, e *Entry) error {
 	if err != nil || o.state == Delivered || o.state == Unknown && o.transaction == e.Transaction {
 		return err
 	}
-	// Only what is known to have been refused for now may be withdrawn: an unknown outcome may have been a delivery.
-	o.withdrawal = o.state == Deferred
+	// Only what is known to have been refused may be withdrawn: an unknown outcome may have been a delivery.
+	o.withdrawal = o.state == Deferred || o.state == Refused
 	o.state, o.transaction = Unknown, e.Transaction
 	tx.Put(outcomeKey(e.Ref), o.encode())
 	return nil

@@ -12,8 +12,19 @@ import (
 	"copialettere/journal/part"
 )
 
-// flushSize is how many bytes of compressed chunks a draft gathers before it hands them to the store.
-const flushSize = 512 << 10
+// A draft gathers flushSize bytes of compressed chunks before it hands them to the store. Where all drafts together have gathered more than
+// gatherMost, those with leastFlush do: a hundred large messages at once take less than this machine's share, and none waits for another.
+const (
+	flushSize  = 512 << 10
+	leastFlush = 64 << 10
+	gatherMost = 8 << 20
+)
+
+// tryFrom is how many bytes a draft has before it looks for a cut. blockSize is how many it takes at once.
+const (
+	tryFrom   = 128 << 10
+	blockSize = 64 << 10
+)
 
 // valueMax is the longest header value that an entry keeps, in bytes.
 const valueMax = 1 << 10
@@ -30,12 +41,13 @@ type Draft struct {
 	scanner *part.Scanner
 	borders []int64 // of MIME parts, message offsets still ahead of base
 	buf     []byte  // bytes not yet cut
+	try     int     // how many bytes of buf there must be for the next look for a cut
 	base    int64   // message offset of buf[0]
 	size    int64
 
 	chunks   []ChunkRef
 	pending  []pendingChunk // cut and compressed, not yet handed to the store
-	waiting  int            // bytes of pending
+	waiting  int            // bytes of pending, as counted in Journal.gathered
 	flushing []pendingChunk // of the flush under way
 	flushed  chan error     // the flush under way, nil when there is none
 	whole    hash.Hash      // over all chunks cut so far, but for an only one
@@ -59,7 +71,7 @@ type pendingChunk struct {
 // that can no longer be committed goes on taking in the message, so that it can be read back: what is too much for memory goes into a
 // temporary file without a name.
 func (j *Journal) NewDraft(ctx context.Context) *Draft {
-	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), begun: time.Now(), whole: sha256.New()}
+	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), begun: time.Now(), whole: sha256.New(), try: tryFrom}
 	d.scanner = j.scanners.Get().(*part.Scanner)
 	d.scanner.Reset()
 	if cause := j.suspended.Load(); cause != nil {
@@ -95,7 +107,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	}
 	d.size += int64(n)
 	for len(p) > 0 {
-		block := p[:min(len(p), chunkMax)]
+		block := p[:min(len(p), blockSize)]
 		p = p[len(block):]
 		d.scanner.Write(block)
 		d.borders = append(d.borders, d.scanner.Cuts()...)
@@ -105,43 +117,57 @@ func (d *Draft) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// grow makes room for n more bytes in buf. A small message never needs a large buffer.
+// grow makes room for n more bytes in buf. A small message never needs a large buffer, and a large one seldom the largest.
 func (d *Draft) grow(n int) []byte {
-	if need := len(d.buf) + n; need > cap(d.buf) && need > chunkMin {
-		large := d.j.buffers.Get().(*[]byte)
-		buf := append((*large)[:0], d.buf...)
-		d.recycle()
-		d.buf = buf
+	need := len(d.buf) + n
+	if need <= cap(d.buf) || need <= chunkMin {
+		return d.buf
 	}
+	d.move(d.j.buffer(need))
 	return d.buf
 }
 
+// move moves buf into another buffer.
+func (d *Draft) move(to []byte) {
+	to = append(to[:0], d.buf...)
+	d.recycle()
+	d.buf = to
+}
+
 func (d *Draft) recycle() {
-	if cap(d.buf) >= bufferSize {
-		buf := d.buf[:0]
-		d.j.buffers.Put(&buf)
-	}
+	d.j.recycle(d.buf)
 	d.buf = nil
 }
 
-// cut takes all chunks off the front of buf that are certain. It looks pieceMin ahead of the longest chunk, so that where a message
-// is cut depends on nothing but its bytes.
+// cut takes all chunks off the front of buf that are certain: where a message is cut depends on nothing but its bytes, so what is behind a
+// cut must be far enough ahead to tell whether a border of a part near it counts. It looks pieceMin ahead of the chunk.
 func (d *Draft) cut(final bool) {
 	const ahead = chunkMax + pieceMin
 	done := 0
 	for done < len(d.buf) {
-		// Bytes behind the scanner's settled offset may still turn out to begin with a border.
-		settled := int(d.scanner.Settled() - d.base)
-		if !final && settled-done < ahead && len(d.buf)-done < ahead+maxUnsettled {
+		there := len(d.buf) - done
+		if !final && there < d.try {
 			break
 		}
 		n := d.j.cutter.next(d.buf[done:], d.border(done))
+		// Bytes behind the scanner's settled offset may still turn out to begin with a border.
+		if settled := int(d.scanner.Settled()-d.base) - done; !final && n+pieceMin > settled && there < ahead+maxUnsettled {
+			d.try = min(2*d.try, ahead)
+			if there >= d.try {
+				d.try = there + 1
+			}
+			break
+		}
+		d.try = tryFrom
 		d.chunk(d.buf[done:done+n], final && d.base == 0 && n == len(d.buf))
 		done += n
 	}
 	if done > 0 {
 		d.base += int64(done)
 		d.buf = d.buf[:copy(d.buf, d.buf[done:])]
+		if cap(d.buf) > bufferSize && len(d.buf)+blockSize <= bufferSize {
+			d.move(d.j.buffer(bufferSize))
+		}
 	}
 }
 
@@ -195,10 +221,11 @@ func (d *Draft) chunk(data []byte, only bool) {
 			d.fail(fmt.Errorf("look for a chunk: %w", err))
 		}
 	}
-	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.zstd.EncodeAll(data, nil)}
+	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.compress(data)}
 	d.chunks = append(d.chunks, ChunkRef{ID: c.id, Size: int64(len(data))})
 	d.pending = append(d.pending, c)
-	if d.waiting += len(c.value); d.waiting >= flushSize {
+	d.waiting += len(c.value)
+	if all := d.j.gathered.Add(int64(len(c.value))); d.waiting >= flushSize || d.waiting >= leastFlush && all > gatherMost {
 		d.flush()
 	}
 }
@@ -236,17 +263,24 @@ func (d *Draft) flush() {
 	d.settle()
 	if d.err != nil {
 		d.unstored.put(d.pending)
-		d.pending, d.waiting = nil, 0
+		d.release()
 		return
 	}
 	pending, done := d.pending, make(chan error, 1)
-	d.pending, d.waiting, d.flushing, d.flushed = nil, 0, pending, done
+	d.release()
+	d.flushing, d.flushed = pending, done
 	go func() {
 		done <- d.volume.Update(d.ctx, nil, func(tx kv.Tx) error {
 			putChunks(tx, pending)
 			return nil
 		})
 	}()
+}
+
+// release forgets the pending chunks.
+func (d *Draft) release() {
+	d.j.gathered.Add(-int64(d.waiting))
+	d.pending, d.waiting = nil, 0
 }
 
 // settle waits for the flush under way.
@@ -279,5 +313,6 @@ func (d *Draft) Discard() {
 	d.unstored.close()
 	d.recycle()
 	d.j.scanners.Put(d.scanner)
-	d.scanner, d.pending = nil, nil
+	d.scanner = nil
+	d.release()
 }

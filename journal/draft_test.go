@@ -19,7 +19,7 @@ import (
 func TestSizes(t *testing.T) {
 	sizes := []int{0, 1}
 	for _, border := range []int{shareMin, pieceMin, chunkMin, chunkAverage, chunkMax, chunkMax + pieceMin,
-		chunkMax + pieceMin + maxUnsettled, bufferSize} {
+		tryFrom, bufferSize, chunkMax + pieceMin + maxUnsettled, bufferLarge} {
 		sizes = append(sizes, border-1, border, border+1)
 	}
 	for name, c := range map[string]struct {
@@ -81,6 +81,9 @@ func TestCuts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if got, want := chunkSizes(e.Chunks), chunkSizes(f.cutAtOnce(message)); !slices.Equal(got, want) {
+			t.Errorf("message %d of seed %d: chunks of %d bytes, want %d", i, seed, got, want)
+		}
 		for _, c := range e.Chunks {
 			if c.Size > chunkMax {
 				t.Errorf("a chunk has %d bytes, more than %d", c.Size, chunkMax)
@@ -97,7 +100,7 @@ func TestCuts(t *testing.T) {
 				n := min(len(rest), blocks())
 				d.Write(rest[:n])
 				rest = rest[n:]
-				if cap(d.buf) > bufferSize {
+				if cap(d.buf) > bufferLarge {
 					t.Fatalf("the draft holds %d bytes", cap(d.buf))
 				}
 			}
@@ -109,6 +112,23 @@ func TestCuts(t *testing.T) {
 			d.Discard()
 		}
 	}
+}
+
+// cutAtOnce cuts a message that is there as a whole, with all its borders known.
+func (f *fixture) cutAtOnce(message []byte) []ChunkRef {
+	d := f.NewDraft(f.ctx())
+	defer d.Discard()
+	for rest := message; len(rest) > 0; {
+		n := min(len(rest), 1000)
+		d.scanner.Write(rest[:n])
+		d.borders = append(d.borders, d.scanner.Cuts()...)
+		rest = rest[n:]
+	}
+	d.scanner.Close()
+	d.borders = append(d.borders, d.scanner.Cuts()...)
+	d.buf = slices.Clone(message)
+	d.cut(true)
+	return d.chunks
 }
 
 func chunkSizes(chunks []ChunkRef) []int64 {
@@ -216,7 +236,7 @@ func TestDraftMemory(t *testing.T) {
 			block[j] += byte(i + j>>8)
 		}
 		d.Write(block)
-		if d.waiting > flushSize || len(d.buf) > bufferSize {
+		if d.waiting > flushSize || len(d.buf) > bufferLarge {
 			t.Fatalf("the draft holds %d bytes and %d to be stored", len(d.buf), d.waiting)
 		}
 		if i%4 == 3 && i < 16 { // until the store's own buffers are full
@@ -243,7 +263,7 @@ func TestHeaderAfterFault(t *testing.T) {
 	if got := part.Value(d.Header(), "Message-ID"); got != "<1@ext.test>" {
 		t.Errorf("after a fault the header has the Message-ID %q", got)
 	}
-	if len(d.buf) > bufferSize {
+	if len(d.buf) > bufferLarge {
 		t.Errorf("the failed draft holds %d bytes", len(d.buf))
 	}
 	_, err := d.Commit(f.ctx(), Envelope{}, []Intent{received(mario)}, nil)

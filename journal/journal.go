@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -22,7 +23,11 @@ import (
 // be a MIME delimiter is shorter.
 const maxUnsettled = 4 << 10
 
-const bufferSize = 2*chunkMax + pieceMin + maxUnsettled
+// The buffer of a draft of more than chunkMin bytes: the usual one, and the one for the longest chunk.
+const (
+	bufferSize  = tryFrom + blockSize
+	bufferLarge = chunkMax + pieceMin + maxUnsettled + blockSize
+)
 
 // decoderMemory bounds what a damaged chunk can make the decoder allocate, in bytes.
 const decoderMemory = 4 << 20
@@ -59,6 +64,11 @@ type Options struct {
 	// removal (made-room, erased) the part that was added. One whose record had to be tried again may come twice. It is called within
 	// deliveries too, by several at a time: it must return at once and not call the Journal. It must not keep the slice. May be nil.
 	Recorded func(gaps []Record)
+
+	// MailboxHeld says whether a whole mailbox is under a hold: then nothing of it is deleted. It must tell what is durable when it is called,
+	// and call neither the Journal nor Update of a store: it is asked within the Update of each deletion. Whoever places a hold calls
+	// AwaitDeletions then. With an error nothing is deleted. Nil: no mailbox is held.
+	MailboxHeld func(ctx context.Context, mailbox string) (bool, error)
 }
 
 // Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
@@ -69,17 +79,23 @@ type Journal struct {
 	gapSpool string
 	tell     func(gaps []Record) // Options.Recorded
 
+	mailboxHeld func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
+
 	cutter   *cutter
 	zstd     *zstd.Encoder
 	unzstd   *zstd.Decoder
-	scanners sync.Pool // *part.Scanner
-	buffers  sync.Pool // *[]byte of bufferSize
+	scanners sync.Pool    // *part.Scanner
+	buffers  sync.Pool    // *[]byte of bufferSize
+	large    sync.Pool    // *[]byte of bufferLarge
+	scratch  sync.Pool    // *[]byte for a compressed chunk
+	gathered atomic.Int64 // bytes of the compressed chunks that drafts have not handed to the store
 
 	idMu   sync.Mutex
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
 	cleaning lock                     // held by Expire and Sweep: one run at a time
+	dropping lock                     // held while a volume goes, from the decision until it is gone
 	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
 
 	spooling   lock // held while the gap spool is read or written, and never while the store is
@@ -110,8 +126,10 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
-		cleaning: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock()}
+	j := &Journal{
+		engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, mailboxHeld: o.MailboxHeld, lossAt: make(map[kv.Month]time.Time),
+		cleaning: newLock(), dropping: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
+	}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}
@@ -120,6 +138,9 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	if j.tell == nil {
 		j.tell = func([]Record) {}
+	}
+	if j.mailboxHeld == nil {
+		j.mailboxHeld = func(context.Context, string) (bool, error) { return false, nil }
 	}
 	r := o.Metrics
 	if r == nil {
@@ -149,6 +170,8 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	j.scanners.New = func() any { return part.NewScanner(part.DefaultLimits()) }
 	j.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
+	j.large.New = func() any { b := make([]byte, 0, bufferLarge); return &b }
+	j.scratch.New = func() any { return new([]byte) }
 	rand.Read(j.nonce[:])
 
 	j.rooms = newRooms()
@@ -245,4 +268,32 @@ func (j *Journal) newID() ChunkID {
 	binary.BigEndian.PutUint64(id[:], uint64(n))
 	copy(id[8:], j.nonce[:])
 	return id
+}
+
+// buffer returns a buffer for a number of bytes, which recycle takes back.
+func (j *Journal) buffer(size int) []byte {
+	pool := &j.buffers
+	if size > bufferSize {
+		pool = &j.large
+	}
+	return *pool.Get().(*[]byte)
+}
+
+func (j *Journal) recycle(buf []byte) {
+	buf = buf[:0]
+	switch cap(buf) {
+	case bufferSize:
+		j.buffers.Put(&buf)
+	case bufferLarge:
+		j.large.Put(&buf)
+	}
+}
+
+// compress returns the stored form of a chunk, in memory of its length: it may stay there for a while.
+func (j *Journal) compress(data []byte) []byte {
+	scratch := j.scratch.Get().(*[]byte)
+	*scratch = j.zstd.EncodeAll(data, (*scratch)[:0])
+	value := bytes.Clone(*scratch)
+	j.scratch.Put(scratch)
+	return value
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/kv/level"
 )
 
@@ -37,6 +38,7 @@ type fixture struct {
 	clock  *clock
 	engine kv.Engine
 	told   told
+	held   func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
 
 	transactions int
 }
@@ -133,11 +135,14 @@ func (f *fixture) open() {
 		f.t.Fatal(err)
 	}
 	f.engine = engine
-	seen := f.engine
+	// A sweep is seen to delete what it may, at once.
+	seen := kvtest.Eager(engine)
 	if f.wrap != nil {
-		seen = f.wrap(engine)
+		seen = f.wrap(seen)
 	}
-	f.Journal, err = Open(seen, Options{Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded})
+	f.Journal, err = Open(seen, Options{
+		Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded, MailboxHeld: f.held,
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}

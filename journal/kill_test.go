@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/kv/level"
 )
 
@@ -71,7 +72,7 @@ func workUntilKilled(dir string) error {
 	}
 	k.before = when == "before"
 	c := &clock{t: now}
-	j, err := Open(k, Options{Now: c.now})
+	j, err := Open(kvtest.Eager(k), Options{Now: c.now})
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,14 @@ func (s *memoryStore) Update(ctx context.Context, _ []string, fn func(kv.Tx) err
 	return nil
 }
 
-func (s *memoryStore) Compact(context.Context, []byte, []byte) error { return nil }
+func (s *memoryStore) Purge(_ context.Context, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
+	s.mu.Lock()
+	for _, g := range garbage {
+		delete(s.values, string(g.Key))
+	}
+	s.mu.Unlock()
+	return done(garbage)
+}
 
 func (s *memoryStore) Lost(context.Context) ([]kv.Loss, error) {
 	s.mu.Lock()

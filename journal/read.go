@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -109,28 +110,70 @@ func eachUnder[T any](ctx context.Context, letter byte, mailbox string, decode f
 // not be read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
 	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
-		nextUID, outcomes, err := states(ctx, s, mailbox)
+		nextUID, err := nextUIDs(ctx, s, mailbox)
 		if err != nil {
 			yield(nil, j.monthError(ctx, m, err))
 			return
 		}
-		prefix := mailboxKey('e', mailbox, 0)
-		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-			var e *Entry
-			if err == nil {
-				e, err = entryOf(m, p)
-			}
-			if err == nil {
-				if e.UID >= nextUID[e.Folder] {
-					continue
-				}
-				e.setOutcome(outcomes[string(p.Key[1:])])
-			}
+		for e, err := range entriesUnder(ctx, m, s, mailboxKey('e', mailbox, 0), nextUID) {
 			if !yield(e, err) {
 				return
 			}
 		}
 	})
+}
+
+// outcomePage is how many outcomes are in memory while entries are read.
+const outcomePage = 1000
+
+// entriesUnder yields the entries whose keys begin with a prefix, with their outcomes. Those are read before: an entry below the next UID of its
+// folder, as it was before both, that is still there afterwards and has no outcome was delivered. Of a newer one that could not be said.
+func entriesUnder(ctx context.Context, m kv.Month, s kv.Store, prefix []byte, nextUID map[string]uint32) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		end := after(prefix)
+		for from := prefix; bytes.Compare(from, end) < 0; {
+			outcomes, to, err := outcomesFrom(ctx, s, from, end)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for p, err := range s.Scan(ctx, from, to) {
+				var e *Entry
+				if err == nil {
+					e, err = entryOf(m, p)
+				}
+				if err == nil {
+					if e.UID >= nextUID[e.Folder] {
+						continue
+					}
+					e.setOutcome(outcomes[string(p.Key[1:])])
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+			from = to
+		}
+	}
+}
+
+// outcomesFrom returns the outcomes of entries with from <= key < to, by what follows the first byte of the key; to is end, or before it where
+// there are many.
+func outcomesFrom(ctx context.Context, s kv.Store, from, end []byte) (outcomes map[string]outcome, to []byte, err error) {
+	outcomes = make(map[string]outcome)
+	under := func(key []byte) []byte { return append([]byte{'o'}, key[1:]...) }
+	for p, err := range s.Scan(ctx, under(from), under(end)) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if outcomes[string(p.Key[1:])], err = decodeOutcome(p.Value); err != nil {
+			return nil, nil, err
+		}
+		if len(outcomes) == outcomePage {
+			return outcomes, append(append([]byte{'e'}, p.Key[1:]...), 0), nil
+		}
+	}
+	return outcomes, end, nil
 }
 
 // dropped says whether reading a month failed because its volume has been dropped meanwhile.
@@ -142,36 +185,25 @@ func (j *Journal) dropped(ctx context.Context, m kv.Month, err error) bool {
 	return errors.Is(err, kv.ErrNoVolume)
 }
 
-// states reads the outcomes of a mailbox by key, and before them the next UID of its folders: an entry below it that is still there
-// afterwards and has no outcome was delivered. Of a newer one that could not be said.
-func states(ctx context.Context, s kv.Store, mailbox string) (nextUID map[string]uint32, outcomes map[string]outcome, err error) {
-	nextUID = make(map[string]uint32)
+// nextUIDs returns the next UID of each folder of a mailbox.
+func nextUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string]uint32, error) {
+	next := make(map[string]uint32)
 	prefix := mailboxKey('s', mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		_, folder, _, err := splitFolderKey(p.Key)
 		if err != nil {
-			return nil, nil, fmt.Errorf("counters %q: %w", p.Key, err)
+			return nil, fmt.Errorf("counters %q: %w", p.Key, err)
 		}
 		c, err := decodeCounters(p.Value)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		nextUID[folder] = c.nextUID
+		next[folder] = c.nextUID
 	}
-	outcomes = make(map[string]outcome)
-	prefix[0] = 'o'
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		if err != nil {
-			return nil, nil, err
-		}
-		if outcomes[string(p.Key[1:])], err = decodeOutcome(p.Value); err != nil {
-			return nil, nil, err
-		}
-	}
-	return nextUID, outcomes, nil
+	return next, nil
 }
 
 func entryOf(m kv.Month, p kv.Pair) (*Entry, error) {

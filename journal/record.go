@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math"
-	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"copialettere/journal/kv"
 )
@@ -51,10 +51,53 @@ type Record struct {
 	Transaction string     `json:"transaction,omitempty"`
 	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
+	Cut         string     `json:"cut,omitempty"`     // filled in when it is filed: which values were over their limit, and how long they were
 	Spooled     bool       `json:"-"`                 // filled in by Records: it is in the spool only
 }
 
-func (r *Record) encode() []byte {
+// Limits of what a record keeps, in bytes: of one of its values, which is as much as an entry keeps of a header value, and of its detail.
+const (
+	recordValueMax  = valueMax
+	recordDetailMax = 4 << 10
+)
+
+// bounded returns the record as it is filed: what a sender can make long is cut, and Cut says so.
+func (r Record) bounded() Record {
+	for _, v := range [...]struct {
+		name  string
+		value *string
+		limit int
+	}{
+		{"mail_from", &r.MailFrom, recordValueMax}, {"rcpt_to", &r.RcptTo, recordValueMax}, {"orcpt", &r.ORCPT, recordValueMax},
+		{"message_id", &r.MessageID, recordValueMax}, {"queue_id", &r.QueueID, recordValueMax}, {"detail", &r.Detail, recordDetailMax},
+	} {
+		if len(*v.value) <= v.limit {
+			continue
+		}
+		if r.Cut != "" {
+			r.Cut += ", "
+		}
+		r.Cut += fmt.Sprintf("%s of %d bytes", v.name, len(*v.value))
+		end := v.limit
+		for end > v.limit-utf8.UTFMax && !utf8.RuneStart((*v.value)[end]) {
+			end--
+		}
+		*v.value = strings.Clone((*v.value)[:end]) // the rest is not to stay in memory
+	}
+	return r
+}
+
+// boundedRecords returns records as they are filed.
+func boundedRecords(records []Record) []Record {
+	list := make([]Record, len(records))
+	for i, r := range records {
+		list[i] = r.bounded()
+	}
+	return list
+}
+
+func (r Record) encode() []byte {
+	r = r.bounded()
 	var enc encoder
 	enc.bytes(tagKind, []byte{byte(r.Kind)})
 	enc.time(tagTime, r.Time)
@@ -76,6 +119,7 @@ func (r *Record) encode() []byte {
 		enc.uint(tagEntries, r.Entries)
 		enc.uint(tagBytes, r.Bytes)
 	}
+	enc.string(tagCut, r.Cut)
 	return enc.b
 }
 
@@ -116,6 +160,8 @@ func decodeRecord(mailbox string, b []byte) (*Record, error) {
 			r.QueueID = string(v)
 		case tagTransaction:
 			r.Transaction = string(v)
+		case tagCut:
+			r.Cut = string(v)
 		}
 		return err
 	})
@@ -210,7 +256,7 @@ func (j *Journal) Record(ctx context.Context, records ...Record) error {
 		return err
 	}
 	byMonth := make(map[kv.Month][]Record)
-	for _, r := range records {
+	for _, r := range boundedRecords(records) {
 		m := kv.MonthOf(r.Time)
 		byMonth[m] = append(byMonth[m], r)
 	}
@@ -236,53 +282,6 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 		j.recorded(group)
 	}
 	return nil
-}
-
-// Records yields the gaps of all mailboxes and the skips and gaps of one: first those of dropped volumes, then volume by volume, each in the
-// order of time, and last those that are in the spool and nowhere else. Without a mailbox it yields the former only. In the
-// place of one, or of a month, that can not be read it yields an error that is ErrDamaged, and goes on.
-func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
-	return func(yield func(*Record, error) bool) {
-		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
-			yield(nil, err)
-			return
-		}
-		// The spool comes first: what is taken in meanwhile is then in both places, and not in none.
-		spooled, err := j.spooledOf(ctx, mailbox)
-		if err != nil {
-			yield(nil, fmt.Errorf("read gap spool: %w", err))
-			return
-		}
-		for s, err := range j.recordStores(ctx) {
-			if err != nil {
-				if !yield(nil, err) || !errors.Is(err, ErrDamaged) {
-					return
-				}
-				continue
-			}
-			for _, m := range slices.Compact([]string{"", mailbox}) {
-				prefix := mailboxKey('g', m, 0)
-				for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-					var r *Record
-					if err == nil {
-						r, err = decodeRecord(m, p.Value)
-						spooled.remove(m, p.Value)
-					}
-					if err != nil && !errors.Is(err, ErrDamaged) {
-						err = j.monthError(ctx, s.month, err)
-					}
-					if !yield(r, err) || err != nil && !errors.Is(err, ErrDamaged) {
-						return
-					}
-				}
-			}
-		}
-		for _, r := range spooled.left() {
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
 }
 
 // ExpireSkips deletes the skips from before a time: they are kept no longer than the operator's privacy limit says. Gaps stay. The error is

@@ -383,3 +383,69 @@ func TestNoSpool(t *testing.T) {
 		t.Errorf("gaps %q", got)
 	}
 }
+
+// TestRecordLimits has values that are just over their limit: they are cut between characters, and the record says so.
+func TestRecordLimits(t *testing.T) {
+	f := openFixture(t)
+	whole := gap("fits", november)
+	whole.MessageID, whole.Detail = strings.Repeat("i", recordValueMax), strings.Repeat("d", recordDetailMax)
+	long := gap("long", november.Add(1))
+	long.Detail = strings.Repeat("d", recordDetailMax+1)
+	long.MailFrom, long.RcptTo, long.ORCPT = strings.Repeat("f", recordValueMax+1), strings.Repeat("r", recordValueMax+1), strings.Repeat("o", recordValueMax+1)
+	long.QueueID = strings.Repeat("q", recordValueMax+1)
+	long.MessageID = strings.Repeat("i", recordValueMax-1) + "è"
+	cut := long
+	cut.Detail = long.Detail[:recordDetailMax]
+	cut.MailFrom, cut.RcptTo, cut.ORCPT = long.MailFrom[:recordValueMax], long.RcptTo[:recordValueMax], long.ORCPT[:recordValueMax]
+	cut.QueueID, cut.MessageID = long.QueueID[:recordValueMax], long.MessageID[:recordValueMax-1]
+	cut.Cut = "mail_from of 1025 bytes, rcpt_to of 1025 bytes, orcpt of 1025 bytes, message_id of 1025 bytes, queue_id of 1025 bytes, detail of 4097 bytes"
+	if err := f.Record(f.ctx(), whole, long, long); err != nil {
+		t.Fatal(err)
+	}
+	// What was spooled meanwhile is the same record.
+	if err := f.Journal.spool(f.ctx(), []Record{long}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Unspool(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	var got []Record
+	for _, r := range f.records(mario) {
+		got = append(got, *r)
+	}
+	if want := []Record{whole, cut}; !slices.Equal(got, want) {
+		t.Errorf("records\n%+v, want\n%+v", got, want)
+	}
+}
+
+// TestSkipsOfALongMessageID is a message with 64 KiB of Message-ID to fifty aliases.
+func TestSkipsOfALongMessageID(t *testing.T) {
+	f := openFixture(t)
+	d := f.NewDraft(f.ctx())
+	defer d.Discard()
+	d.Write(letter("to aliases"))
+	d.Finish()
+	id := "<" + strings.Repeat("i", 64<<10) + "@x.test>"
+	var skips []Record
+	for i := range 50 {
+		skips = append(skips, Record{Kind: Skip, Mailbox: mario, Time: november.Add(time.Duration(i)), Reason: "alias", MailFrom: giove, MessageID: id})
+	}
+	if _, err := d.Commit(f.ctx(), Envelope{Transaction: "t"}, nil, skips); err != nil {
+		t.Fatal(err)
+	}
+	size, records := 0, 0
+	s, err := f.volume(f.ctx(), kv.MonthOf(november), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, err := range s.Scan(f.ctx(), []byte{'g'}, []byte{'h'}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(p.Key) + len(p.Value)
+		records++
+	}
+	if records != 50 || size > 50*(recordValueMax+256) {
+		t.Errorf("%d records of %d bytes, want 50 of %d at most", records, size, 50*(recordValueMax+256))
+	}
+}

@@ -11,7 +11,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -43,8 +42,8 @@ func (j *Journal) Keep(ctx context.Context, records ...Record) error {
 func (j *Journal) spool(ctx context.Context, records []Record) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	for _, r := range records {
-		if err := enc.Encode(r); err != nil {
+	for _, g := range records {
+		if err := enc.Encode(g.bounded()); err != nil {
 			return err
 		}
 	}
@@ -275,48 +274,23 @@ func (j *Journal) spooledRecord(line []byte) (Record, error) {
 	return Record{Kind: Gap, Time: info.ModTime().UTC(), Reason: ReasonLost, Detail: fmt.Sprintf("a damaged line of the gap spool: %.200q", line)}, nil
 }
 
-// spooledRecords are records of the spool that were not found in the journal.
-type spooledRecords struct {
-	list    []*Record
-	missing map[string]bool // by mailbox and value, as putRecords files them
-}
-
 func recordName(mailbox string, value []byte) string { return mailbox + "\x00" + string(value) }
 
-// spooledOf reads the records of one mailbox, and those of all mailboxes, from the spool.
-func (j *Journal) spooledOf(ctx context.Context, mailbox string) (*spooledRecords, error) {
-	s := &spooledRecords{missing: make(map[string]bool)}
-	if j.gapSpool == "" {
-		return s, nil
-	}
-	f, end, err := j.openSpool(ctx)
-	if f == nil || err != nil {
-		return s, err
-	}
-	defer f.Close()
-	for g, err := range j.spooled(io.NewSectionReader(f, 0, end)) {
-		if err != nil {
-			return nil, err
+// spooledOf yields the records of one mailbox, and those of all mailboxes, from the spool.
+func (j *Journal) spooledOf(spool io.Reader, mailbox string) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		for g, err := range j.spooled(spool) {
+			if err != nil {
+				yield(nil, fmt.Errorf("read gap spool: %w", err))
+				return
+			}
+			if g.Mailbox != "" && g.Mailbox != mailbox {
+				continue
+			}
+			g.Spooled = true
+			if !yield(&g, nil) {
+				return
+			}
 		}
-		name := recordName(g.Mailbox, g.encode())
-		if g.Mailbox != "" && g.Mailbox != mailbox || s.missing[name] {
-			continue
-		}
-		g.Spooled = true
-		s.missing[name] = true
-		s.list = append(s.list, &g)
 	}
-	return s, nil
-}
-
-// remove takes out a record that is in the journal.
-func (s *spooledRecords) remove(mailbox string, value []byte) {
-	if len(s.missing) > 0 {
-		delete(s.missing, recordName(mailbox, value))
-	}
-}
-
-// left returns the records that were not taken out.
-func (s *spooledRecords) left() []*Record {
-	return slices.DeleteFunc(s.list, func(r *Record) bool { return !s.missing[recordName(r.Mailbox, r.encode())] })
 }

@@ -17,7 +17,10 @@ import (
 // The x keys are the chunks to look at: those of entries that are gone, without a value. The first run takes the h key from those
 // that no entry refers to, so that no later draft finds them, and only then puts its time as the value of the x key. A draft that
 // found one before is older than that time, and can be committed for maxDraftAge only. A later run, sweepPause after that time
-// and thus behind the last such commit, looks again, and deletes the chunks that still no entry refers to.
+// and thus behind the last such commit, looks again for those that still no entry refers to.
+//
+// Nobody can refer to such a chunk any more. The sweep puts its size behind the time in the x key, which makes it garbage: the store purges it
+// when that costs little (kv.Store.Purge), which may be months later, or in no time. Only then the x key goes.
 //
 // Entries that are moved while the references are read could be missed; the n key tells of moves, and the reading starts over.
 
@@ -44,11 +47,13 @@ type SweepReport struct {
 	Marked    int64      `json:"marked"`              // chunks that nobody refers to, for a later sweep
 	Deleted   int64      `json:"deleted"`             // chunks
 	Bytes     int64      `json:"bytes"`               // of the deleted chunks, as stored
+	Waiting   int64      `json:"waiting,omitempty"`   // bytes of chunks that wait to be deleted, until that gives back enough for what it costs
 	Postponed []kv.Month `json:"postponed,omitempty"` // months in which entries were being moved
 	Damaged   []kv.Month `json:"damaged,omitempty"`   // months from which nothing was deleted, because of an entry that can not be read
 }
 
-// Sweep gives the room of chunks back to which no entry refers any more. It takes two runs at least an hour apart to delete one. Its
+// Sweep gives the room of chunks back to which no entry refers any more. It takes two runs at least an hour apart to delete one, and the
+// store chooses when: not in the month that mail is written to, nor where it would have to write far more than it frees. Its
 // memory is 12 bytes for each reference of the entries of one month. After an error, or a crash, the next run does the rest. The error is
 // PassedOver when months were.
 //
@@ -115,73 +120,96 @@ func (w *sweeper) settledID() (id ChunkID) {
 }
 
 func (w *sweeper) volume(all bool) error {
-	fresh, due, err := w.candidates(all)
-	if err != nil || len(fresh)+len(due) == 0 {
-		return err
-	}
-	referred, err := w.references()
+	found, err := w.candidates(all)
 	if err != nil {
 		return err
 	}
-	if err := w.mark(fresh, referred); err != nil {
-		return fmt.Errorf("mark chunks: %w", err)
+	if len(found.fresh)+len(found.due) > 0 {
+		referred, err := w.references()
+		if err != nil {
+			return err
+		}
+		if err := w.mark(found.fresh, referred); err != nil {
+			return fmt.Errorf("mark chunks: %w", err)
+		}
+		garbage, err := w.judge(found.due, referred)
+		if err != nil {
+			return fmt.Errorf("judge marked chunks: %w", err)
+		}
+		found.garbage = append(found.garbage, garbage...)
+		slices.SortFunc(found.garbage, func(a, b kv.Garbage) int { return bytes.Compare(a.Key, b.Key) })
 	}
-	if err := w.delete(due, referred); err != nil {
+	if err := w.purge(found.garbage); err != nil {
 		return fmt.Errorf("delete chunks: %w", err)
 	}
 	return nil
 }
 
-// candidates returns the chunks to look at: those that are to be marked, and those marked long enough ago. Both are sorted.
-func (w *sweeper) candidates(all bool) (fresh, due []ChunkID, err error) {
+// candidates are the chunks of a volume that a sweep looks at, each list sorted.
+type candidates struct {
+	fresh   []ChunkID    // those that are to be marked
+	due     []ChunkID    // those marked long enough ago
+	garbage []kv.Garbage // those that nobody can refer to
+}
+
+func (w *sweeper) candidates(all bool) (found candidates, err error) {
 	settled := w.settledID()
 	marked := make(map[ChunkID]bool)
 	for p, err := range w.store.Scan(w.ctx, []byte{'x'}, []byte{'x' + 1}) {
 		if err != nil {
-			return nil, nil, err
+			return candidates{}, err
 		}
 		var id ChunkID
 		if len(p.Key) != 1+len(id) {
 			continue // Verify tells of it
 		}
 		copy(id[:], p.Key[1:])
-		at, ok := markTime(p.Value)
+		at, size, state := decodeSpare(p.Value)
+		marked[id] = state != spareFresh
 		switch {
-		case !ok:
-			if compareIDs(id, settled) < 0 {
-				fresh = append(fresh, id)
-			}
-		default:
-			marked[id] = true
-			if !at.Add(sweepPause).After(w.now) {
-				due = append(due, id)
-			}
+		case state == spareGarbage:
+			found.garbage = append(found.garbage, kv.Garbage{Key: chunkKey(id), Size: size})
+		case state == spareMarked && !at.Add(sweepPause).After(w.now):
+			found.due = append(found.due, id)
+		case state == spareFresh && compareIDs(id, settled) < 0:
+			found.fresh = append(found.fresh, id)
 		}
 	}
 	if !all {
-		return fresh, due, nil
+		return found, nil
 	}
-	fresh = fresh[:0]
+	found.fresh = found.fresh[:0]
 	for p, err := range w.store.Scan(w.ctx, chunkKey(ChunkID{}), chunkKey(settled)) {
 		if err != nil {
-			return nil, nil, err
+			return candidates{}, err
 		}
 		var id ChunkID
 		if len(p.Key) == 1+len(id) {
 			if copy(id[:], p.Key[1:]); !marked[id] {
-				fresh = append(fresh, id)
+				found.fresh = append(found.fresh, id)
 			}
 		}
 	}
-	return fresh, due, nil
+	return found, nil
 }
 
-// markTime reads the value of an x key; ok is false for a chunk that is not marked yet.
-func markTime(v []byte) (at time.Time, ok bool) {
-	if len(v) != 8 {
-		return time.Time{}, false
+// The states of a spare chunk, by the length of the value of its x key.
+const (
+	spareFresh   = 0  // it is to be looked at
+	spareMarked  = 8  // time of the mark: no draft finds it any more
+	spareGarbage = 16 // time of the mark, bytes stored: nobody can refer to it
+)
+
+// decodeSpare reads the value of an x key. One that is malformed is of a chunk that is to be looked at.
+func decodeSpare(v []byte) (at time.Time, size int64, state int) {
+	switch len(v) {
+	case spareGarbage:
+		size = int64(binary.BigEndian.Uint64(v[8:]))
+		fallthrough
+	case spareMarked:
+		return time.Unix(0, int64(binary.BigEndian.Uint64(v))), size, len(v)
 	}
-	return time.Unix(0, int64(binary.BigEndian.Uint64(v))), true
+	return time.Time{}, 0, spareFresh
 }
 
 // references returns the ids of all chunks to which entries refer, sorted, those put aside included.
@@ -287,49 +315,82 @@ func (w *sweeper) mark(fresh, referred []ChunkID) error {
 	})
 }
 
-// delete deletes the chunks to which still nobody refers, and has the store give back their room.
-func (w *sweeper) delete(due, referred []ChunkID) error {
-	if len(due) == 0 {
-		return nil
-	}
-	err := inGroups(due, func(group []ChunkID) error {
-		var deleted, size int64
+// judge makes the marked chunks to which still nobody refers garbage, and returns it.
+func (w *sweeper) judge(due, referred []ChunkID) (garbage []kv.Garbage, err error) {
+	err = inGroups(due, func(group []ChunkID) error {
+		// The chunks are read before the update, which is to hold no other one up.
+		sizes := make([]int64, len(group))
+		for i, id := range group {
+			if contains(referred, id) {
+				continue
+			}
+			v, err := w.store.Get(w.ctx, chunkKey(id))
+			if err != nil && !errors.Is(err, kv.ErrNotFound) {
+				return err
+			}
+			sizes[i] = int64(len(v)) // 0: it was never stored
+		}
+		var found []kv.Garbage
 		err := w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
-			deleted, size = 0, 0
-			for _, id := range group {
-				tx.Delete(spareKey(id))
-				if contains(referred, id) {
-					continue
-				}
-				v, err := tx.Get(chunkKey(id))
-				if errors.Is(err, kv.ErrNotFound) {
-					continue // it was never stored
+			found = found[:0]
+			for i, id := range group {
+				mark, err := tx.Get(spareKey(id))
+				if errors.Is(err, kv.ErrNotFound) || err == nil && len(mark) != spareMarked {
+					continue // another entry that referred to it is gone since
 				}
 				if err != nil {
 					return err
 				}
-				tx.Delete(chunkKey(id))
-				deleted++
-				size += int64(len(v))
+				if sizes[i] == 0 {
+					tx.Delete(spareKey(id))
+					continue
+				}
+				tx.Put(spareKey(id), binary.BigEndian.AppendUint64(mark, uint64(sizes[i])))
+				found = append(found, kv.Garbage{Key: chunkKey(id), Size: sizes[i]})
 			}
 			return nil
 		})
 		if err == nil {
-			w.report.Deleted += deleted
-			w.report.Bytes += size
+			garbage = append(garbage, found...)
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return w.store.Compact(w.ctx, chunkKey(due[0]), after(chunkKey(due[len(due)-1])))
+	return garbage, err
 }
+
+// purge hands the garbage to the store, and forgets what it deleted.
+func (w *sweeper) purge(garbage []kv.Garbage) error {
+	for _, g := range garbage {
+		w.report.Waiting += g.Size
+	}
+	return w.store.Purge(w.ctx, garbage, func(gone []kv.Garbage) error {
+		err := inGroups(gone, func(group []kv.Garbage) error {
+			return w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
+				for _, g := range group {
+					tx.Delete(spareKey(ChunkID(g.Key[1:])))
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			return err
+		}
+		for _, g := range gone {
+			w.report.Deleted++
+			w.report.Bytes += g.Size
+			w.report.Waiting -= g.Size
+		}
+		return nil
+	})
+}
+
+// sweepGroup is how many keys one update of the sweep reads and writes: deliveries to the same month wait for it.
+const sweepGroup = 100
 
 // inGroups calls fn for as many elements as one update takes, until none is left.
 func inGroups[E any](list []E, fn func(group []E) error) error {
 	for len(list) > 0 {
-		n := min(len(list), eraseGroup)
+		n := min(len(list), sweepGroup)
 		if err := fn(list[:n]); err != nil {
 			return err
 		}

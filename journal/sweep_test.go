@@ -1,11 +1,15 @@
 package journal
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"copialettere/journal/kv"
 )
 
 func (f *fixture) sweep(o SweepOptions) *SweepReport {
@@ -268,6 +272,76 @@ func TestSweepKilled(t *testing.T) {
 	for range 2 {
 		f.clock.set(f.clock.now().Add(2 * sweepPause).Truncate(time.Second))
 		f.killAtEach("sweep", 1, func() { f.wantBytes(keeps, message) })
+	}
+	if r := f.verify(); r.Orphans != 0 {
+		t.Errorf("%d orphans are left", r.Orphans)
+	}
+}
+
+// countingEngine counts what the sweep reads and hands over.
+type countingEngine struct {
+	kv.Engine
+	entries *int // scans of entries
+	purged  *int // keys that were handed to Purge
+}
+
+func (e countingEngine) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := e.Engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, err
+	}
+	return countingStore{s, e}, nil
+}
+
+type countingStore struct {
+	kv.Store
+	e countingEngine
+}
+
+func (s countingStore) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, error] {
+	if from[0] == 'e' {
+		*s.e.entries++
+	}
+	return s.Store.Scan(ctx, from, to)
+}
+
+// Purge deletes nothing, as a store does for which it is not worth while.
+func (s countingStore) Purge(_ context.Context, garbage []kv.Garbage, _ func([]kv.Garbage) error) error {
+	*s.e.purged += len(garbage)
+	return nil
+}
+
+// TestSweepWaits has a store that purges nothing for a long time: the entries are not read again for what is known to be garbage.
+func TestSweepWaits(t *testing.T) {
+	f := newFixture(t)
+	entries, purged := 0, 0
+	f.wrap = func(e kv.Engine) kv.Engine { return countingEngine{e, &entries, &purged} }
+	f.open()
+	keeps := f.put(mario, words(1, 100<<10))
+	f.put(anna, words(2, 300<<10))
+	if _, err := f.Erase(f.ctx(), anna, EraseOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	orphans := int(f.verify().Orphans)
+	for range 2 {
+		f.pass(sweepPause + time.Second)
+		f.sweep(SweepOptions{})
+	}
+	entries, purged = 0, 0
+	for range 3 {
+		f.pass(sweepPause + time.Second)
+		if r := f.sweep(SweepOptions{}); r.Deleted != 0 || r.Waiting < 50<<10 {
+			t.Errorf("sweep: %+v", r)
+		}
+	}
+	if entries != 0 || purged != 3*orphans {
+		t.Errorf("the entries were read %d times, and %d chunks handed over, want none and %d", entries, purged, 3*orphans)
+	}
+	f.wantBytes(keeps, words(1, 100<<10))
+	f.wrap = nil
+	f.reopen()
+	if r := f.sweep(SweepOptions{}); r.Deleted != int64(orphans) || r.Waiting != 0 {
+		t.Errorf("sweep with a store that purges: %+v, want %d deleted", r, orphans)
 	}
 	if r := f.verify(); r.Orphans != 0 {
 		t.Errorf("%d orphans are left", r.Orphans)

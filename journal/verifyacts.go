@@ -118,7 +118,7 @@ func (v *verifier) total(mailbox string) error {
 // spares checks the keys of the chunks that the sweep is to look at.
 func (v *verifier) spares() error {
 	return v.scan([]byte{'x'}, func(p kv.Pair) error {
-		if len(p.Key) != 1+len(ChunkID{}) || len(p.Value) != 0 && len(p.Value) != 8 {
+		if len(p.Key) != 1+len(ChunkID{}) || !slices.Contains([]int{spareFresh, spareMarked, spareGarbage}, len(p.Value)) {
 			v.report.fault("%s: malformed key of a spare chunk %x", v.month, p.Key)
 		}
 		return nil

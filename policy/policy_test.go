@@ -72,13 +72,15 @@ func (s *memory) Update(_ context.Context, locks []string, fn func(kv.Tx) error)
 	return nil
 }
 
-func (s *memory) Compact(context.Context, []byte, []byte) error { return nil }
-func (s *memory) Lost(context.Context) ([]kv.Loss, error)       { return nil, nil }
-func (s *memory) put(key, value string)                         { s.values[key] = value }
-func (s *memory) keys() []string                                { return slices.Sorted(maps.Keys(s.values)) }
-func newMemory() *memory                                        { return &memory{values: make(map[string]string)} }
-func (tx memoryTx) Put(key, value []byte)                       { tx[string(key)] = string(value) }
-func (tx memoryTx) Delete(key []byte)                           { delete(tx, string(key)) }
+func (s *memory) Purge(context.Context, []kv.Garbage, func([]kv.Garbage) error) error {
+	return errors.New("settings are not purged")
+}
+func (s *memory) Lost(context.Context) ([]kv.Loss, error) { return nil, nil }
+func (s *memory) put(key, value string)                   { s.values[key] = value }
+func (s *memory) keys() []string                          { return slices.Sorted(maps.Keys(s.values)) }
+func newMemory() *memory                                  { return &memory{values: make(map[string]string)} }
+func (tx memoryTx) Put(key, value []byte)                 { tx[string(key)] = string(value) }
+func (tx memoryTx) Delete(key []byte)                     { delete(tx, string(key)) }
 
 type memoryTx map[string]string
 

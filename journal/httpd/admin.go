@@ -145,7 +145,11 @@ type lines struct {
 	w       http.ResponseWriter
 	enc     *json.Encoder
 	started bool
+	flushed time.Time
 }
+
+// flushEvery is how long lines may wait to be sent, while there are others behind them.
+const flushEvery = 200 * time.Millisecond
 
 func newLines(w http.ResponseWriter) *lines { return &lines{w: w, enc: json.NewEncoder(w)} }
 
@@ -154,7 +158,14 @@ func (l *lines) write(v any) error {
 		l.w.Header().Set("Content-Type", "application/x-ndjson")
 		l.started = true
 	}
-	return l.enc.Encode(v)
+	if err := l.enc.Encode(v); err != nil {
+		return err
+	}
+	if now := time.Now(); now.Sub(l.flushed) > flushEvery {
+		l.flushed = now
+		l.flush()
+	}
+	return nil
 }
 
 // flush sends what was written so far.

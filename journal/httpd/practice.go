@@ -2,12 +2,15 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"copialettere/journal"
 	"copialettere/policy/pec"
 )
 
@@ -74,48 +77,50 @@ func (a *admin) practice(w http.ResponseWriter, r *http.Request) {
 			err = fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, text)
 		}
 	}
-	var list []*PracticeView
-	if err == nil {
-		list, err = a.practices(r.Context(), address.String(), uint32(uid), time.Now())
-	}
-	for _, p := range list {
-		out.write(p)
-	}
 	if err != nil {
 		out.fail(a.b.Logger, err)
+		return
 	}
+	tell(a, out, a.practices(r.Context(), address.String(), uint32(uid), time.Now()))
 }
 
 // practices puts the messages of a mailbox together, in whatever order they came; with a UID, only the practices of sent messages that have
-// it. Only receipts that the rule of trust believes count; the others are told with the reason. Where something is damaged, the error is of
-// that, and the rest is there.
-func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now time.Time) ([]*PracticeView, error) {
-	g := &practiceGroups{byID: make(map[string]*practiceGroup)}
-	var damaged damages
-	for e, err := range a.b.Journal.List(ctx, mailbox) {
-		if err == nil {
-			err = g.add(e)
+// it. Only receipts that the rule of trust believes count; the others are told with the reason. It yields those of which nothing more is to come
+// as it reads on: see practiceGroups.
+func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now time.Time) iter.Seq2[*PracticeView, error] {
+	return func(yield func(*PracticeView, error) bool) {
+		// goOn yields an error, if there is one. What is damaged costs nothing else.
+		goOn := func(err error) bool { return err == nil || yield(nil, err) && errors.Is(err, journal.ErrDamaged) }
+		show := func(list []*practiceGroup) bool {
+			for _, p := range list {
+				if !p.wanted(uid) {
+					continue
+				}
+				if !goOn(a.confirm(ctx, p)) {
+					return false
+				}
+				v := p.view(now)
+				v.Mailbox = mailbox
+				if !goOn(a.checkBrief(ctx, p, v)) || !yield(v, nil) {
+					return false
+				}
+			}
+			return true
 		}
-		if err != nil && !damaged.count(err) {
-			return nil, err
+		g := newPracticeGroups()
+		for e, err := range a.b.Journal.ListByTime(ctx, mailbox) {
+			if err == nil {
+				err = g.add(e)
+			}
+			if !goOn(err) {
+				return
+			}
+			if e != nil && g.full(e.Time) && !show(g.takeOld(e.Time)) {
+				return
+			}
 		}
+		show(g.join())
 	}
-	list := []*PracticeView{}
-	for _, p := range g.join() {
-		if !p.wanted(uid) {
-			continue
-		}
-		if err := a.confirm(ctx, p); err != nil && !damaged.count(err) {
-			return nil, err
-		}
-		v := p.view(now)
-		v.Mailbox = mailbox
-		if err := a.checkBrief(ctx, p, v); err != nil && !damaged.count(err) {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	return list, damaged.err()
 }
 
 // outcomeView describes what is known of a recipient; since is when the message was sent, as far as the archive knows.

@@ -3,6 +3,7 @@ package httpd
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,12 +13,102 @@ import (
 	"copialettere/policy/pec"
 )
 
-// practiceGroups gathers the messages of practices.
+// practiceGroups gathers the messages of practices, which come in the order of time. Those that nothing was added to for practiceAge may be
+// taken out: the last receipt comes a day after the message was sent (RFC 6109 3.1.6), or when some MTA has given it up. Where there are
+// mostGathered messages in that time, the older half is taken out; a receipt that comes later stands alone then.
 type practiceGroups struct {
-	byID  map[string]*practiceGroup // by the provider's id
-	order []*practiceGroup          // as they were first met
-	mails []sentMail                // in their order
-	sent  []pec.Sent                // the same, for the search
+	byID     map[string]*practiceGroup // by the provider's id
+	order    []*practiceGroup          // as they were first met
+	mails    []sentMail                // in their order
+	sent     []pec.Sent                // the same, for the search
+	gathered int                       // sent messages and receipts
+	oldest   time.Time                 // of them; zero where there is none
+}
+
+const (
+	practiceAge  = 60 * 24 * time.Hour
+	mostGathered = 10000 // about 10 MB
+)
+
+func newPracticeGroups() *practiceGroups {
+	return &practiceGroups{byID: make(map[string]*practiceGroup)}
+}
+
+// full reports whether it is time to take out what is old, when a message of that time has come.
+func (g *practiceGroups) full(at time.Time) bool {
+	return g.gathered >= mostGathered || !g.oldest.IsZero() && at.Sub(g.oldest) > 2*practiceAge
+}
+
+// count takes note of one more message.
+func (g *practiceGroups) count(at time.Time) {
+	g.gathered++
+	if g.oldest.IsZero() || at.Before(g.oldest) {
+		g.oldest = at
+	}
+}
+
+// takeOld takes out the practices to which nothing was added for practiceAge, or the older half. Practices of one sent message stay together.
+func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
+	groups := g.join()
+	last := make(map[any]time.Time) // by sent message, or by practice where none is known
+	key := func(p *practiceGroup) any {
+		if p.sent != nil {
+			return p.sent
+		}
+		return p
+	}
+	for _, p := range groups {
+		if t := p.last(); t.After(last[key(p)]) {
+			last[key(p)] = t
+		}
+	}
+	before := at.Add(-practiceAge)
+	if g.gathered >= mostGathered {
+		times := slices.SortedFunc(maps.Values(last), time.Time.Compare)
+		if middle := times[len(times)/2]; middle.After(before) {
+			before = middle
+		}
+	}
+	index := make(map[*sentMail]int, len(g.mails))
+	for i := range g.mails {
+		index[&g.mails[i]] = i
+	}
+	var old []*practiceGroup
+	rest := newPracticeGroups()
+	kept := make(map[*sentMail]bool)
+	for _, p := range groups {
+		if !last[key(p)].After(before) {
+			old = append(old, p)
+			continue
+		}
+		if s := p.sent; s != nil && !kept[s] {
+			kept[s] = true
+			rest.mails, rest.sent = append(rest.mails, *s), append(rest.sent, g.sent[index[s]])
+			rest.count(last[s])
+		}
+		if len(p.receipts) > 0 {
+			rest.byID[p.Identifier], rest.order = p, append(rest.order, p)
+			for range p.receipts {
+				rest.count(last[key(p)])
+			}
+			p.sent, p.by, p.others = nil, "", nil // the next join says
+		}
+	}
+	*g = *rest
+	return old
+}
+
+// last returns when the last message of a practice came.
+func (p *practiceGroup) last() (at time.Time) {
+	if p.sent != nil {
+		at = p.sent.time
+	}
+	for _, r := range p.receipts {
+		if r.Time.After(at) {
+			at = r.Time
+		}
+	}
+	return at
 }
 
 // practiceGroup is one practice, or a sent message that has none.
@@ -65,6 +156,7 @@ func (g *practiceGroups) add(e *journal.Entry) error {
 		if event.Identifier != seen {
 			seen = event.Identifier
 			p.apply(&c.Message, receipt)
+			g.count(e.Time)
 		}
 		switch {
 		case receipt.NotBelieved != "" || event.Kind != pec.EventDelivered:
@@ -103,6 +195,7 @@ func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
 }
 
 func (g *practiceGroups) addSent(e *journal.Entry) {
+	g.count(e.Time)
 	subject := part.Decode(e.Subject)
 	s := pec.Sent{Own: pec.ClientLink(part.MessageID(e.MessageID)), Sender: e.MailFrom, Recipients: e.Recipients, Subject: subject, Time: e.Time}
 	for _, link := range e.Links {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +40,7 @@ type EntryView struct {
 	Declared     string   `json:"declared_class,omitempty"`
 	Signature    string   `json:"signature,omitempty"` // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"
 	SentTo       string   `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
-	State        string   `json:"state"`               // "delivered", "deferred", "unknown" or "superseded"
+	State        string   `json:"state"`               // "delivered", "deferred", "unknown", "refused" or "superseded"
 	Flags        []string `json:"flags,omitempty"`
 	Odd          string   `json:"odd,omitempty"` // what is odd about the message, as the MIME scanner saw it
 	QueueID      string   `json:"queue_id,omitempty"`
@@ -63,10 +62,7 @@ type PlaceView struct {
 }
 
 func viewEntry(e *journal.Entry) EntryView {
-	recipients := e.Recipients
-	if e.Direction == journal.Received {
-		recipients = []string{e.RcptTo}
-	}
+	recipients := recipientsOf(e)
 	certification, inner := viewCertification(e)
 	return EntryView{
 		Mailbox: e.Mailbox, Direction: e.Direction.String(), Folder: e.FolderName(), UID: e.UID, Time: e.Time, MailFrom: e.MailFrom,
@@ -93,52 +89,35 @@ func (a *admin) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.b.Journal.Settle(r.Context())
-	var damaged damages
-	for v, err := range a.listed(r.Context(), address.String(), all) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			out.fail(a.b.Logger, err)
-			return
-		}
-		if out.write(v) != nil {
-			return
-		}
+	tell(a, out, a.entryViews(r.Context(), address.String(), all))
+}
+
+// entryViews yields the entries of a mailbox, with all also those that were superseded, behind the others.
+func (a *admin) entryViews(ctx context.Context, mailbox string, all bool) iter.Seq2[EntryView, error] {
+	entries := views(a.b.Journal.List(ctx, mailbox), func(e *journal.Entry) (EntryView, bool) { return viewEntry(e), true })
+	if !all {
+		return entries
 	}
-	if err := damaged.err(); err != nil {
-		out.fail(a.b.Logger, err)
+	return func(yield func(EntryView, error) bool) {
+		for v, err := range entries {
+			if !yield(v, err) {
+				return
+			}
+		}
+		for v, err := range views(a.b.Journal.Superseded(ctx, mailbox), viewSuperseded) {
+			if !yield(v, err) {
+				return
+			}
+		}
 	}
 }
 
-// listed yields the entries of a mailbox, with all also those that were superseded, behind the others.
-func (a *admin) listed(ctx context.Context, mailbox string, all bool) iter.Seq2[EntryView, error] {
-	return func(yield func(EntryView, error) bool) {
-		for e, err := range a.b.Journal.List(ctx, mailbox) {
-			var v EntryView
-			if err == nil {
-				v = viewEntry(e)
-			}
-			if !yield(v, err) {
-				return
-			}
-		}
-		if !all {
-			return
-		}
-		for e, err := range a.b.Journal.Superseded(ctx, mailbox) {
-			var v EntryView
-			if err == nil {
-				v = viewEntry(e.Entry)
-			}
-			if err == nil && e.By.UID > 0 {
-				v.SupersededBy = &PlaceView{e.By.FolderName(), e.By.UID}
-			}
-			if !yield(v, err) {
-				return
-			}
-		}
+func viewSuperseded(e *journal.SupersededEntry) (EntryView, bool) {
+	v := viewEntry(e.Entry)
+	if e.By.UID > 0 {
+		v.SupersededBy = &PlaceView{e.By.FolderName(), e.By.UID}
 	}
+	return v, true
 }
 
 // damages counts what can not be read, so that the rest is told all the same.
@@ -195,66 +174,8 @@ type VerdictView struct {
 	Transaction string     `json:"transaction"`
 	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
+	Cut         string     `json:"cut,omitempty"`     // which of these values are not whole, and how long they were
 	Spooled     bool       `json:"spooled,omitempty"` // a gap that the journal could not take yet: it is in the gap spool
-}
-
-func (a *admin) why(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	address, err := mailboxOf(r)
-	var verdicts []VerdictView
-	if err == nil {
-		verdicts, err = a.verdicts(r.Context(), address, r.FormValue("message_id"))
-	}
-	for _, v := range verdicts {
-		out.write(v)
-	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-	}
-}
-
-// verdicts gathers what is known of a mailbox: its entries, skips and gaps, and when its archive was off, in the order of time. Of a message
-// that is looked for, the times when it was off are told where nothing else is known. A mailbox without an archive has one verdict that
-// says so. Where something is damaged, the error is of that, and the rest is there.
-func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID string) ([]VerdictView, error) {
-	var list []VerdictView
-	var damaged damages
-	wanted := part.MessageID(messageID)
-	a.b.Journal.Settle(ctx)
-	for e, err := range a.b.Journal.List(ctx, address.String()) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if messageID == "" || part.MessageID(e.MessageID) == wanted {
-			list = append(list, verdictOfEntry(e))
-		}
-	}
-	for r, err := range a.b.Journal.Records(ctx, address.String()) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		// A gap of many messages may be why this one is missing.
-		if messageID == "" || part.MessageID(r.MessageID) == wanted || r.Kind == journal.Gap && r.MessageID == "" {
-			list = append(list, verdictOfRecord(address, r))
-		}
-	}
-	found := messageID != "" && len(list) > 0
-	for pause, err := range a.b.Policy.Pauses(ctx, address) {
-		if err != nil {
-			return nil, err
-		}
-		if v, ok := verdictOfPause(address, pause); ok && (v.Until == nil || !found) {
-			list = append(list, v)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b VerdictView) int { return a.Time.Compare(b.Time) })
-	return list, damaged.err()
 }
 
 // verdictOfPause is the verdict of a time when an archive was off. There is none of the time before its first activation, nor of what was
@@ -296,56 +217,8 @@ type GapView struct {
 	Transaction string     `json:"transaction,omitempty"`
 	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
+	Cut         string     `json:"cut,omitempty"`     // which of these values are not whole, and how long they were
 	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take it yet: it is in the gap spool
-}
-
-func (a *admin) gaps(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	address, err := mailboxOf(r)
-	var gaps []GapView
-	if err == nil {
-		gaps, err = a.gapsOf(r.Context(), address)
-	}
-	for _, g := range gaps {
-		out.write(g)
-	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-	}
-}
-
-// gapsOf gathers the pauses of a mailbox and the gaps that the journal has on record, in the order of time. Where something is damaged, the
-// error is of that, and the rest is there.
-func (a *admin) gapsOf(ctx context.Context, address policy.Address) ([]GapView, error) {
-	var gaps []GapView
-	for pause, err := range a.b.Policy.Pauses(ctx, address) {
-		if err != nil {
-			return nil, err
-		}
-		gaps = append(gaps, GapView{
-			Mailbox: address.String(), Kind: GapPause, From: known(pause.From), Until: known(pause.Until), Reason: pause.Reason,
-		})
-	}
-	var damaged damages
-	for r, err := range a.b.Journal.Records(ctx, address.String()) {
-		if damaged.count(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if r.Kind == journal.Gap {
-			gaps = append(gaps, viewGap(address, r))
-		}
-	}
-	start := func(g GapView) time.Time {
-		if g.From == nil {
-			return time.Time{}
-		}
-		return *g.From
-	}
-	slices.SortStableFunc(gaps, func(a, b GapView) int { return start(a).Compare(start(b)) })
-	return gaps, damaged.err()
 }
 
 func viewGap(address policy.Address, r *journal.Record) GapView {
@@ -353,7 +226,7 @@ func viewGap(address policy.Address, r *journal.Record) GapView {
 	return GapView{
 		Mailbox: v.Mailbox, Kind: GapMissing, From: &v.Time, Until: v.Until, Reason: v.Reason, Detail: v.Detail, Direction: v.Direction,
 		MailFrom: v.MailFrom, RcptTo: v.RcptTo, MessageID: v.MessageID, QueueID: v.QueueID, Transaction: v.Transaction,
-		Entries: v.Entries, Bytes: v.Bytes, Spooled: v.Spooled,
+		Entries: v.Entries, Bytes: v.Bytes, Cut: v.Cut, Spooled: v.Spooled,
 	}
 }
 
@@ -366,18 +239,26 @@ func known(t time.Time) *time.Time {
 }
 
 func verdictOfEntry(e *journal.Entry) VerdictView {
-	view := viewEntry(e)
 	return VerdictView{
-		Time: e.Time, Mailbox: e.Mailbox, Direction: view.Direction, MailFrom: e.MailFrom, RcptTo: view.RcptTo, ORCPT: e.ORCPT, Verdict: "journaled",
-		Folder: view.Folder, UID: e.UID, State: view.State, Flags: e.Flags, MessageID: e.MessageID, QueueID: e.QueueID, Transaction: e.Transaction,
+		Time: e.Time, Mailbox: e.Mailbox, Direction: e.Direction.String(), MailFrom: e.MailFrom, RcptTo: strings.Join(recipientsOf(e), ", "),
+		ORCPT: e.ORCPT, Verdict: "journaled", Folder: e.FolderName(), UID: e.UID, State: e.State.String(), Flags: e.Flags, MessageID: e.MessageID,
+		QueueID: e.QueueID, Transaction: e.Transaction,
 	}
+}
+
+// recipientsOf returns all recipients of sent mail, and of other mail that of the mailbox.
+func recipientsOf(e *journal.Entry) []string {
+	if e.Direction == journal.Received {
+		return []string{e.RcptTo}
+	}
+	return e.Recipients
 }
 
 func verdictOfRecord(address policy.Address, r *journal.Record) VerdictView {
 	v := VerdictView{
 		Time: r.Time, Mailbox: address.String(), MailFrom: r.MailFrom, RcptTo: r.RcptTo, ORCPT: r.ORCPT, Verdict: "skipped",
 		Reason: r.Reason, Detail: r.Detail, MessageID: r.MessageID, QueueID: r.QueueID, Transaction: r.Transaction,
-		Entries: r.Entries, Bytes: r.Bytes, Spooled: r.Spooled,
+		Entries: r.Entries, Bytes: r.Bytes, Cut: r.Cut, Spooled: r.Spooled,
 	}
 	if r.Direction != 0 {
 		v.Direction = r.Direction.String()

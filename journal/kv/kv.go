@@ -91,15 +91,19 @@ type Store interface {
 	// Get returns the value of a key, or ErrNotFound.
 	Get(ctx context.Context, key []byte) ([]byte, error)
 	// Scan yields the pairs with from <= key < to in the order of keys, and an error last where it could not go on. A nil to means
-	// the end. It reads in pages, so a slow consumer holds nothing up, and what is written meanwhile may or may not be seen.
+	// the end. It reads in pages, so a slow consumer holds nothing up, and what is written meanwhile may or may not be seen. The first
+	// page is the first pair, so whoever stops there pays for no more.
 	Scan(ctx context.Context, from, to []byte) iter.Seq2[Pair, error]
 	// Update runs fn and makes what it wrote atomic and durable before it returns nil. Updates that share a lock run one after
 	// the other, and each sees all that the former wrote. An error of fn is returned as it is and nothing is written.
 	// An fn may run more than once, must not keep its Tx, and does no slow work. On ctx's end Update returns its error with the
 	// outcome unknown.
 	Update(ctx context.Context, locks []string, fn func(Tx) error) error
-	// Compact gives the room of deleted keys with from <= key < to back to the machine, as far as the engine can.
-	Compact(ctx context.Context, from, to []byte) error
+	// Purge deletes keys that nobody will read, and nobody write again, and gives their room back to the machine. It does so in steps, as
+	// far as that is worth what it costs and holds no Update up: what it leaves is to be handed in again some day. The keys ascend.
+	// After each step done is called with what is gone, durably; an error of done ends it and is returned. What breaks off may have
+	// deleted keys of which done was not told.
+	Purge(ctx context.Context, garbage []Garbage, done func(gone []Garbage) error) error
 	// Lost lists the spans of updates that had been acknowledged and were found missing when the store was opened. The list
 	// never shrinks.
 	Lost(ctx context.Context) ([]Loss, error)
@@ -117,6 +121,12 @@ type Tx interface {
 
 // Pair is a key with its value.
 type Pair struct{ Key, Value []byte }
+
+// Garbage is a key that is to be purged, with the length of its value in bytes.
+type Garbage struct {
+	Key  []byte
+	Size int64
+}
 
 // Loss is a span of acknowledged updates that a store no longer holds, as a damaged disk leaves it.
 type Loss struct {

@@ -62,7 +62,7 @@ func Run(t *testing.T, create func(t testing.TB) Fixture) {
 		{"everything is there after opening again", testReopen},
 		{"a context that has ended", testEndedContext},
 		{"a context that ends in the queue", testContextInQueue},
-		{"compact keeps what is there", testCompact},
+		{"purge deletes what it says", testPurge},
 		{"nothing is lost without a fault", testNothingLost},
 		{"many writers share a sync", testGroupCommit},
 		{"random operations against a model", testModel},

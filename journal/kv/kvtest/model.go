@@ -101,9 +101,26 @@ func modelStore(t *testing.T, e kv.Engine, m model, month kv.Month, r *rand.Rand
 			t.Errorf("Scan(%q, %q) = %.200q, want %.200q", from, to, got, wanted)
 		}
 	default:
-		if err := s.Compact(t.Context(), nil, nil); err != nil {
-			t.Errorf("Compact: %v", err)
+		modelPurge(t, s, values, r)
+	}
+}
+
+// modelPurge purges some of the keys.
+func modelPurge(t *testing.T, s kv.Store, values map[string]string, r *rand.Rand) {
+	var garbage []kv.Garbage
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if r.IntN(3) == 0 {
+			garbage = append(garbage, kv.Garbage{Key: []byte(key), Size: int64(len(values[key]))})
 		}
+	}
+	err := s.Purge(t.Context(), garbage, func(gone []kv.Garbage) error {
+		for _, g := range gone {
+			delete(values, string(g.Key))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Errorf("Purge: %v", err)
 	}
 }
 

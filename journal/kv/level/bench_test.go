@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -56,10 +57,7 @@ func ingest(b *testing.B, s kv.Store, writers int) {
 		next++
 		return next - 1
 	}
-	content := make([]byte, 1<<20)
-	for i := range content {
-		content[i] = byte(rand.Uint32())
-	}
+	content := randomContent()
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
@@ -129,4 +127,149 @@ func waitForCompaction(b *testing.B, s *store) {
 		written = now
 		time.Sleep(300 * time.Millisecond)
 	}
+}
+
+// BenchmarkPurge has a month of 90,000 messages, 1.8 GB, that mail is no longer written to, of which a part is garbage, and purges it while mail is
+// written to the next month, 100 messages of 75 kB a second. It reports what is freed and written, the longest that a message
+// waited, and the same of messages without a purge.
+//
+//	go test -run - -bench Purge -benchtime 1x ./journal/kv/level
+func BenchmarkPurge(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		garbage func(i, n int) bool // chunk i of n
+	}{
+		{"one chunk of 10 kB", func(i, n int) bool { return i == n/3 }},
+		{"a mailbox of 200", func(i, n int) bool { return i%200 == 7 }},
+		{"three mailboxes of ten", func(i, n int) bool { return i%10 < 3 }},
+		{"a mailbox that was active for three days", func(i, n int) bool { return i > n/3 && i < n/3+n/10 && i%10 < 6 }},
+		{"all of the first half", func(i, n int) bool { return i < n/2 }},
+	} {
+		b.Run(c.name, func(b *testing.B) { benchmarkPurge(b, c.garbage) })
+	}
+}
+
+func benchmarkPurge(b *testing.B, chosen func(i, n int) bool) {
+	const messages = 90000
+	dir := b.TempDir()
+	opts := Options{Logger: slog.New(slog.DiscardHandler)}
+	fill := func() {
+		e, err := Open(dir, opts)
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := openVolume(b, e, "2026-10")
+		random, content := rand.New(rand.NewPCG(1, 2)), randomContent()
+		for i := 0; i < messages; i += 50 {
+			if err := s.Update(b.Context(), nil, func(tx kv.Tx) error {
+				for n := range 50 {
+					if err := message(tx, random, i+n, content); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		putOne(b, openVolume(b, e, "2026-11"), "a", "1")
+		waitForCompaction(b, s.(*store))
+		if err := e.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	fill()
+	e, err := Open(dir, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer e.Close()
+	old, newest := openVolume(b, e, "2026-10"), openVolume(b, e, "2026-11")
+	var garbage []kv.Garbage
+	i := 0
+	for p, err := range old.Scan(b.Context(), []byte("c"), []byte("d")) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		if chosen(i, messages) {
+			garbage = append(garbage, kv.Garbage{Key: p.Key, Size: int64(len(p.Value))})
+		}
+		i++
+	}
+	waitForCompaction(b, old.(*store))
+	b.ResetTimer()
+	for range b.N {
+		var gone, freed int64
+		before := e.meters.writtenBytes.Value()
+		var written int64
+		mail := func(work func()) (waits []time.Duration) {
+			stop, done := make(chan struct{}), make(chan []time.Duration)
+			go func() { done <- deliver(b, newest, stop) }()
+			work()
+			close(stop)
+			return <-done
+		}
+		// What is purged is known from one run without mail; how long mail waits, from the part of it that is left for the second.
+		half := len(garbage) / 2
+		purge := func(garbage []kv.Garbage) {
+			if err := old.Purge(b.Context(), garbage, func(part []kv.Garbage) error {
+				gone += int64(len(part))
+				for _, g := range part {
+					freed += g.Size
+				}
+				return nil
+			}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		purge(garbage[:half])
+		written = e.meters.writtenBytes.Value() - before
+		freedAlone := freed
+		start := time.Now()
+		waits := mail(func() { purge(garbage[half:]) })
+		took := max(time.Since(start), 5*time.Second)
+		alone := mail(func() { time.Sleep(took) })
+		b.ReportMetric(float64(gone)/float64(max(1, len(garbage))), "gone")
+		b.ReportMetric(float64(freed)/1e6, "MB-freed")
+		b.ReportMetric(float64(written)/1e6, "MB-written-in-first-half")
+		b.ReportMetric(float64(written)/max(1, float64(freedAlone)), "written/freed")
+		b.ReportMetric(float64(longest(waits).Microseconds())/1000, "longest-ms")
+		b.ReportMetric(float64(longest(alone).Microseconds())/1000, "longest-ms-without")
+		b.ReportMetric(float64(len(waits)), "messages")
+	}
+}
+
+func longest(waits []time.Duration) time.Duration {
+	if len(waits) == 0 {
+		return 0
+	}
+	return slices.Max(waits)
+}
+
+// deliver writes messages at a steady pace, and returns how long each waited.
+func deliver(b *testing.B, s kv.Store, stop chan struct{}) (waits []time.Duration) {
+	random, content := rand.New(rand.NewPCG(3, 4)), randomContent()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-stop:
+			return waits
+		case <-tick.C:
+		}
+		start := time.Now()
+		if err := s.Update(b.Context(), nil, func(tx kv.Tx) error { return message(tx, random, i, content) }); err != nil {
+			b.Errorf("Update: %v", err)
+			return waits
+		}
+		waits = append(waits, time.Since(start))
+	}
+}
+
+func randomContent() []byte {
+	content := make([]byte, 1<<20)
+	for i := range content {
+		content[i] = byte(rand.Uint32())
+	}
+	return content
 }

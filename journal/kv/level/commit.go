@@ -203,11 +203,14 @@ func (s *store) commitLoop() {
 	for {
 		select {
 		case <-s.stop:
+			s.shrink()
 			s.closeErr = s.closeDatabase()
 			s.compactions.Wait()
 			return
 		case opened := <-s.opens:
 			opened <- s.openDatabase()
+		case job := <-s.jobs:
+			job()
 		case check := <-s.idle:
 			s.closeUnused(check)
 		case r := <-s.requests:
@@ -219,6 +222,11 @@ func (s *store) commitLoop() {
 // serve writes the batch that begins with a request, and with those that wait behind it.
 func (s *store) serve(r *request) {
 	if err := s.openForWriting(); err != nil {
+		s.engine.meters.failedUpdates.Inc()
+		r.done <- err
+		return
+	}
+	if err := s.grow(); err != nil {
 		s.engine.meters.failedUpdates.Inc()
 		r.done <- err
 		return
@@ -341,6 +349,7 @@ func (s *store) openDatabase() error {
 		s.mu.Lock()
 		s.current, s.used = d, time.Now()
 		s.mu.Unlock()
+		s.engine.makeRoom()
 		err = d.readOnly
 	}
 	s.report(err)
@@ -428,11 +437,33 @@ func (s *store) closeUnused(check idleCheck) {
 	s.mu.Lock()
 	unused := !check.keep && !s.used.After(check.since)
 	s.mu.Unlock()
-	outgrown := d.writeBuffer > oldWriteBuffer && s.written.Before(check.since) && !s.engine.newest(s.name)
+	outgrown := s.name != settingsName && d.writeBuffer > restWriteBuffer && s.written.Before(check.since) && !s.engine.newest(s.name)
 	if !unused && !outgrown {
 		return
 	}
+	s.shrink()
 	if err := s.closeDatabase(); err != nil {
 		s.engine.opts.Logger.Warn("closing an idle volume", "store", s.name, "error", err)
+	}
+}
+
+// grow opens a database again with a larger buffer where its small one has been filled: with that, much that is written would become many
+// tables, and be merged often. A message is never written to such a volume.
+func (s *store) grow() error {
+	d := s.current
+	if s.grown || d.writeBuffer > restWriteBuffer || d.written < d.writeBuffer || s.engine.newest(s.name) || !s.engine.mayGrow(s) {
+		return nil
+	}
+	s.grown = true
+	if err := s.closeDatabase(); err != nil {
+		s.engine.opts.Logger.Warn("closing the store to open it with a larger buffer", "store", s.name, "error", err)
+	}
+	return s.openForWriting()
+}
+
+func (s *store) shrink() {
+	if s.grown {
+		s.grown = false
+		s.engine.shrunk(s)
 	}
 }

@@ -23,8 +23,8 @@ const formatVersion = 1
 // trimStep is how many 'q' keys that are no longer needed a batch deletes at most.
 const trimStep = 16
 
-// oldWriteBuffer is the write buffer of stores that little is written to.
-const oldWriteBuffer = 2 << 20
+// compactFrom is from how many tables in level 0 on LevelDB merges them into level 1.
+const compactFrom = 12
 
 var (
 	floorKey   = []byte{kv.Reserved, 'f'}
@@ -70,6 +70,7 @@ type database struct {
 	floorMoved  bool     // the floor record on disk is older than floor
 	kept        []uint64 // the 'q' keys that are left, oldest first
 	writeBuffer int      // of the database, bytes
+	written     int      // bytes of updates since it was opened
 	sincePassed int      // bytes since the newest of passed
 	passed      []stamp  // the batches at which one more write buffer was full, oldest first
 }
@@ -79,13 +80,21 @@ type database struct {
 // because their keys ascend. Much in level 0 at a time keeps the few other keys, which are rewritten, cheap.
 func (s *store) options() *opt.Options {
 	o := s.engine.opts
-	writeBuffer := oldWriteBuffer
-	if s.name != settingsName && s.engine.newest(s.name) {
-		writeBuffer = o.WriteBuffer
+	writeBuffer, cache, files := restWriteBuffer, restBlockCache, restOpenFiles
+	switch newer := s.engine.newer(s.name); {
+	case s.name == settingsName:
+		writeBuffer, cache, files = oldWriteBuffer, blockCache, openFiles
+	case newer == 0:
+		writeBuffer, cache, files = o.WriteBuffer, blockCache, openFiles
+	case newer == 1:
+		cache, files = blockCache, openFiles
+	}
+	if s.grown {
+		writeBuffer = max(writeBuffer, oldWriteBuffer)
 	}
 	return &opt.Options{
-		BlockCacheCapacity:           2 << 20,
-		CompactionL0Trigger:          12,
+		BlockCacheCapacity:           cache,
+		CompactionL0Trigger:          compactFrom,
 		CompactionTableSize:          o.TableSize,
 		CompactionTotalSize:          64 << 20,
 		Compression:                  opt.NoCompression, // the values that matter are compressed
@@ -93,7 +102,7 @@ func (s *store) options() *opt.Options {
 		DisableSeeksCompaction:       true,              // it rewrites what is only read
 		Filter:                       filter.NewBloomFilter(10),
 		NoWriteMerge:                 true,
-		OpenFilesCacheCapacity:       200,
+		OpenFilesCacheCapacity:       files,
 		Strict:                       opt.DefaultStrict,
 		WriteBuffer:                  writeBuffer,
 		WriteL0SlowdownTrigger:       20,
@@ -346,6 +355,7 @@ func (d *database) trim(batch *leveldb.Batch) {
 
 // advance moves the floor to a batch that at least two full write buffers came after: there are not more of them in memory.
 func (d *database) advance(now stamp, size int) {
+	d.written += size
 	d.sincePassed += size
 	if d.sincePassed < d.writeBuffer {
 		return

@@ -111,7 +111,7 @@ type Options struct {
 
 	// WriteBuffer is how many bytes of the newest volume LevelDB gathers in memory before it writes a table; two such buffers may
 	// exist at a time, and one more be kept for the next. Every store that is opened again replays as much. 0: 10 MiB, which holds
-	// the largest update.
+	// the largest update. Older volumes have far smaller ones.
 	WriteBuffer int
 	// TableSize is the size in bytes of the tables that compaction writes, each of which takes as much memory while it is written.
 	// 0: 4 MiB, which makes 25,000 files of 100 GB.
@@ -120,6 +120,8 @@ type Options struct {
 	IdleAfter time.Duration
 	// KeepOpen is how many of the newest volumes stay open even so. 0: two.
 	KeepOpen int
+	// MaxOpen is from how many open volumes on those that were not used in the last second are closed at once. 0: 64.
+	MaxOpen int
 }
 
 func (o Options) withDefaults() Options {
@@ -141,6 +143,9 @@ func (o Options) withDefaults() Options {
 	if o.KeepOpen == 0 {
 		o.KeepOpen = 2
 	}
+	if o.MaxOpen == 0 {
+		o.MaxOpen = 64
+	}
 	return o
 }
 
@@ -157,6 +162,7 @@ type Engine struct {
 	mu       sync.Mutex
 	closed   bool                     // guarded by mu
 	stores   map[string]*store        // by folder name; guarded by mu
+	grown    map[*store]bool          // older volumes with a large buffer; guarded by mu
 	dropping map[string]chan struct{} // closed when the erasure is done; guarded by mu
 
 	registering sync.Mutex       // held while the register is written
@@ -182,7 +188,8 @@ func Open(dir string, opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		dir: dir, opts: opts.withDefaults(), lock: lock,
-		stop: make(chan struct{}), stores: make(map[string]*store), dropping: make(map[string]chan struct{}), strangers: make(map[string]error),
+		stop: make(chan struct{}), stores: make(map[string]*store), grown: make(map[*store]bool), dropping: make(map[string]chan struct{}),
+		strangers: make(map[string]error),
 	}
 	e.meters = newMeters(e)
 	if err := e.openRegister(); err != nil {
@@ -546,15 +553,19 @@ func (e *Engine) openStores() []*store {
 }
 
 // newest tells whether no volume is newer than the month of that name; it is the one that mail is written to.
-func (e *Engine) newest(name string) bool {
+func (e *Engine) newest(name string) bool { return e.newer(name) == 0 }
+
+// newer counts the volumes that are newer than the month of that name.
+func (e *Engine) newer(name string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	n := 0
 	for other := range e.register.Stores {
 		if other != settingsName && other > name {
-			return false
+			n++
 		}
 	}
-	return true
+	return n
 }
 
 // makeFolder creates a folder and makes its name durable.

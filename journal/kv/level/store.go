@@ -3,7 +3,6 @@ package level
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -18,10 +17,13 @@ import (
 // retryAfter is how long a database that could not be opened is left alone.
 const retryAfter = time.Second
 
-// A page of Scan ends with pageKeys pairs or pageBytes of keys and values, whatever comes first.
+// A page of Scan ends with pageKeys pairs or pageBytes of keys and values, whatever comes first. The first page has one pair, and each
+// has pageGrowth times as many as the one before, up to that: behind a key lie all its earlier values, and the keys that were deleted, which
+// cost time until a compaction takes them away.
 const (
-	pageKeys  = 256
-	pageBytes = 1 << 20
+	pageKeys   = 256
+	pageBytes  = 1 << 20
+	pageGrowth = 4
 )
 
 // store is the kv.Store of a volume or of the settings. Its database is opened and closed by its committer alone, as calls come
@@ -33,6 +35,7 @@ type store struct {
 
 	requests chan *request   // Updates that wait for their turn; unbuffered, so who leaves the queue was never in it
 	opens    chan chan error // who needs the database open
+	jobs     chan func()     // what else the committer is to do between two batches
 	idle     chan idleCheck  // close the database if nobody needs it
 	stop     chan struct{}   // closed when the store is closed or dropped
 	stopOnce sync.Once
@@ -48,6 +51,7 @@ type store struct {
 	newestSeq uint64    // the newest sequence number that was acknowledged since the store was made
 	written   time.Time // when a batch was last made durable
 	opened    bool      // the database was open before
+	grown     bool      // it is opened with a larger buffer, because it is written to
 	retryAt   time.Time // no try to open it before
 	downErr   error     // why the last try failed, or the last write
 	reported  string    // what the log has been told about that
@@ -59,7 +63,7 @@ var _ kv.Store = (*store)(nil)
 func newStore(e *Engine, name, path string) *store {
 	s := &store{
 		engine: e, name: name, path: path,
-		requests: make(chan *request), opens: make(chan chan error), idle: make(chan idleCheck),
+		requests: make(chan *request), opens: make(chan chan error), jobs: make(chan func()), idle: make(chan idleCheck),
 		stop: make(chan struct{}), done: make(chan struct{}),
 		used: time.Now(),
 	}
@@ -165,8 +169,8 @@ func (s *store) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, er
 		if to != nil && bytes.Compare(to, end) < 0 {
 			end = bytes.Clone(to)
 		}
-		for bytes.Compare(next, end) < 0 {
-			page, last, err := s.page(ctx, next, end)
+		for keys := 1; bytes.Compare(next, end) < 0; keys = min(keys*pageGrowth, pageKeys) {
+			page, last, err := s.page(ctx, next, end, keys)
 			if err != nil {
 				yield(kv.Pair{}, err)
 				return
@@ -187,8 +191,8 @@ func (s *store) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, er
 	}
 }
 
-// page reads the pairs from a key on, as many as make a page, and tells whether they are the last ones.
-func (s *store) page(ctx context.Context, from, to []byte) (page []kv.Pair, last bool, err error) {
+// page reads the pairs from a key on, as many as make a page of so many keys at most, and tells whether they are the last ones.
+func (s *store) page(ctx context.Context, from, to []byte, keys int) (page []kv.Pair, last bool, err error) {
 	h, err := s.acquire(ctx)
 	if err != nil {
 		return nil, false, err
@@ -197,7 +201,7 @@ func (s *store) page(ctx context.Context, from, to []byte) (page []kv.Pair, last
 	it := h.db.NewIterator(&util.Range{Start: from, Limit: to}, scanRead)
 	defer it.Release()
 	size := 0
-	for len(page) < pageKeys && size < pageBytes {
+	for len(page) < keys && size < pageBytes {
 		if !it.Next() {
 			if err := it.Error(); err != nil {
 				return nil, false, fmt.Errorf("scan store %s: %w: %w", s.name, kv.ErrUnavailable, err)
@@ -211,34 +215,6 @@ func (s *store) page(ctx context.Context, from, to []byte) (page []kv.Pair, last
 		}
 	}
 	return page, false, nil
-}
-
-// Compact implements kv.Store. At ctx's end it returns, while the compaction goes on until the store is closed.
-func (s *store) Compact(ctx context.Context, from, to []byte) error {
-	h, err := s.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	// The database may be closed meanwhile, which ends the compaction: were it held, a failed write would wait for hours.
-	finished := make(chan error, 1)
-	h.compactions.Add(1)
-	s.compactions.Go(func() {
-		defer h.compactions.Add(-1)
-		finished <- h.db.CompactRange(util.Range{Start: from, Limit: to})
-	})
-	h.release()
-	select {
-	case err := <-finished:
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, leveldb.ErrClosed):
-			return s.closedErr("compact")
-		}
-		return fmt.Errorf("compact store %s: %w: %w", s.name, kv.ErrUnavailable, err)
-	case <-ctx.Done():
-		return fmt.Errorf("compact store %s: %w", s.name, ctx.Err())
-	}
 }
 
 // Lost implements kv.Store.
@@ -288,7 +264,8 @@ func (s *store) syncMark() {
 	}
 }
 
-func (s *store) stallTime() time.Duration {
+// stats returns what LevelDB tells of an open database; nothing of one that is not.
+func (s *store) stats() (stats leveldb.DBStats) {
 	s.mu.Lock()
 	d := s.current
 	if d != nil {
@@ -296,8 +273,19 @@ func (s *store) stallTime() time.Duration {
 	}
 	s.mu.Unlock()
 	if d == nil {
-		return 0
+		return stats
 	}
 	defer d.readers.Done()
-	return d.stallTime()
+	if err := d.db.Stats(&stats); err != nil {
+		return leveldb.DBStats{}
+	}
+	return stats
+}
+
+func (s *store) stallTime() time.Duration { return s.stats().WriteDelayDuration }
+
+// behind says whether LevelDB holds writes to the store back, or is about to.
+func (s *store) behind() bool {
+	stats := s.stats()
+	return stats.WritePaused || len(stats.LevelTablesCounts) > 0 && stats.LevelTablesCounts[0] > compactFrom
 }

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/kv/level"
+)
+
+// manyRecords and manyEntries are how much a mailbox has in TestMany, unless the environment says otherwise:
+//
+//	COPIALETTERE_RECORDS=1000000 COPIALETTERE_ENTRIES=1000000 go test -run TestMany -v -timeout 60m ./cmd/copialettere
+func manyRecords(t *testing.T) int { return numberOf(t, "COPIALETTERE_RECORDS", 100000) }
+func manyEntries(t *testing.T) int { return numberOf(t, "COPIALETTERE_ENTRIES", 2000) }
+
+func numberOf(t *testing.T, name string, usual int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+const (
+	mostHeap  = 64 << 20 // bytes that a command and the daemon may hold together, whatever the mailbox holds
+	firstLine = time.Second
+)
+
+// fill gives a mailbox records of the last twenty days, every second of them a gap, and entries of today, of which every second is a certified message without a receipt.
+func (p *place) fill(mailbox string, records, entries int) {
+	p.t.Helper()
+	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer engine.Close()
+	j, err := journal.Open(engine, journal.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer j.Close()
+	const group = 10000
+	const span = 20 * 24 * time.Hour
+	start := time.Now().Add(-span)
+	for i := 0; i < records; i += group {
+		var list []journal.Record
+		for n := i; n < min(i+group, records); n++ {
+			list = append(list, journal.Record{
+				Kind: journal.RecordKind(1 + n%2), Mailbox: mailbox, Time: start.Add(span / time.Duration(records) * time.Duration(n)), Reason: "alias",
+				MailFrom: "mittente@ext.test", RcptTo: "info@alpha.test", ORCPT: "rfc822;info@alpha.test",
+				MessageID: fmt.Sprintf("<%d@ext.test>", n), QueueID: "4XyZ", Transaction: fmt.Sprint(n), Detail: strings.Repeat("d", 200),
+			})
+		}
+		if err := j.Record(p.t.Context(), list...); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 64 {
+		all.Go(func() {
+			for i := next.Add(1); i <= int64(entries); i = next.Add(1) {
+				in := journal.Intent{Mailbox: mailbox, Direction: journal.Received, RcptTo: mailbox, Class: "ordinary"}
+				if i%2 == 0 {
+					in = journal.Intent{Mailbox: mailbox, Direction: journal.Sent, Recipients: []string{"giove@pec.test"}, SentTo: "certified", Class: "ordinary"}
+				}
+				d := j.NewDraft(p.t.Context())
+				fmt.Fprintf(d, "From: mittente@ext.test\r\nTo: %s\r\nMessage-ID: <e%d@ext.test>\r\nSubject: Numero %d\r\n\r\nTesto\r\n", mailbox, i, i)
+				_, err := d.Commit(p.t.Context(), journal.Envelope{MailFrom: "mittente@ext.test", Transaction: fmt.Sprint("e", i)}, []journal.Intent{in}, nil)
+				d.Discard()
+				if err != nil {
+					p.t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// terminal takes the lines of a command, and watches the heap meanwhile.
+type terminal struct {
+	start time.Time
+	first time.Duration // until the first line
+	lines int
+	every int   // lines between two looks at the heap
+	heap  int64 // bytes, at most
+	last  []byte
+	disor int // lines that are before the one above them, by the time at their start
+}
+
+func (s *terminal) Write(b []byte) (int, error) {
+	if s.lines == 0 {
+		s.first = time.Since(s.start)
+	}
+	before := s.lines
+	s.lines += bytes.Count(b, []byte{'\n'})
+	if s.lines/s.every > before/s.every {
+		s.heap = max(s.heap, heapInUse())
+	}
+	if len(b) > 19 && b[4] == '-' {
+		if bytes.Compare(b[:19], s.last) < 0 {
+			s.disor++
+		}
+		s.last = append(s.last[:0], b[:19]...)
+	}
+	return len(b), nil
+}
+
+func heapInUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestMany has a mailbox with a great many records and entries: what is told of them takes no more memory for that, and begins at once.
+func TestMany(t *testing.T) {
+	records, entries := manyRecords(t), manyEntries(t)
+	p := newPlace(t)
+	p.must("init")
+	p.must("mailbox", "enable", anna)
+	p.fill(anna, records, entries)
+	before := heapInUse()
+	for _, where := range []string{"daemon down", "daemon up"} {
+		stop := func() {}
+		if where == "daemon up" {
+			stop = p.daemon()
+		}
+		for command, want := range map[string]int{"why": records + entries, "gaps": records/2 + 1, "list": entries, "practice": entries} {
+			s := &terminal{start: time.Now(), every: max(500, want/10)}
+			var errs bytes.Buffer
+			code := run(t.Context(), []string{command, anna, "-config", filepath.Join(p.dir, "copialettere.toml")}, s, &errs)
+			held := s.heap - before
+			t.Logf("%s, %s: %d lines, the first after %v, all after %v, %d KiB of heap", where, command, s.lines, s.first, time.Since(s.start), held>>10)
+			if code != 0 || s.lines != want {
+				t.Errorf("%s, %s: exit status %d, %d lines, want %d\n%s", where, command, code, s.lines, want, errs.String())
+			}
+			if s.first > firstLine {
+				t.Errorf("%s, %s: the first line came after %v", where, command, s.first)
+			}
+			if held > mostHeap {
+				t.Errorf("%s, %s: %d KiB of heap, want %d at most", where, command, held>>10, mostHeap>>10)
+			}
+			if s.disor > 0 && (command == "why" || command == "gaps") {
+				t.Errorf("%s, %s: %d lines are not in the order of time", where, command, s.disor)
+			}
+		}
+		stop()
+	}
+}

@@ -1,0 +1,416 @@
+package journal
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// What is stored in nearly the order of time is told in that order without being held in memory as a whole: each source is put in order within
+// bounds that are known, and the sources are merged.
+
+// MergeByTime yields what the sources yield, each of them in the order of time, in the order of time. Of equal times that of the first source
+// comes first. An error is yielded as soon as it is met; one that is not ErrDamaged ends it. One element of each source is in memory.
+func MergeByTime[T any](at func(T) time.Time, sources ...iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		type head struct {
+			next func() (T, error, bool)
+			v    T
+		}
+		var heads []*head
+		// pull moves a source on to its next element. There is none: it is done with.
+		pull := func(h *head) (there, goOn bool) {
+			for {
+				v, err, ok := h.next()
+				switch {
+				case !ok:
+					return false, true
+				case err == nil:
+					h.v = v
+					return true, true
+				case !yield(v, err) || !errors.Is(err, ErrDamaged):
+					return false, false
+				}
+			}
+		}
+		for _, s := range sources {
+			next, stop := iter.Pull2(s)
+			defer stop()
+			h := &head{next: next}
+			there, goOn := pull(h)
+			if !goOn {
+				return
+			}
+			if there {
+				heads = append(heads, h)
+			}
+		}
+		for len(heads) > 0 {
+			first := 0
+			for i, h := range heads {
+				if at(h.v).Before(at(heads[first].v)) {
+					first = i
+				}
+			}
+			h := heads[first]
+			if !yield(h.v, nil) {
+				return
+			}
+			there, goOn := pull(h)
+			if !goOn {
+				return
+			}
+			if !there {
+				heads = slices.Delete(heads, first, first+1)
+			}
+		}
+	}
+}
+
+// timed is an element of a source that is nearly in the order of time. Nothing behind it is from before floor.
+type timed[T any] struct {
+	v     T
+	at    time.Time
+	floor time.Time
+	n     int // its number in the source, which decides between equal times
+}
+
+type timedHeap[T any] []timed[T]
+
+func (h timedHeap[T]) Len() int { return len(h) }
+func (h timedHeap[T]) Less(i, j int) bool {
+	if c := h[i].at.Compare(h[j].at); c != 0 {
+		return c < 0
+	}
+	return h[i].n < h[j].n
+}
+func (h timedHeap[T]) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *timedHeap[T]) Push(v any)   { *h = append(*h, v.(timed[T])) }
+func (h *timedHeap[T]) Pop() any {
+	last := len(*h) - 1
+	v := (*h)[last]
+	(*h)[last] = timed[T]{}
+	*h = (*h)[:last]
+	return v
+}
+
+// inOrder puts a source in the order of time. At most so many elements of it are in memory: what is further from its place comes late.
+func inOrder[T any](source iter.Seq2[timed[T], error], most int) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var waiting timedHeap[T]
+		n := 0
+		for t, err := range source {
+			if err != nil {
+				var none T
+				if !errors.Is(err, ErrDamaged) {
+					for waiting.Len() > 0 {
+						if !yield(heap.Pop(&waiting).(timed[T]).v, nil) {
+							return
+						}
+					}
+				}
+				if !yield(none, err) || !errors.Is(err, ErrDamaged) {
+					return
+				}
+				continue
+			}
+			t.n = n
+			n++
+			heap.Push(&waiting, t)
+			for waiting.Len() > 0 && (waiting.Len() > most || !waiting[0].at.After(t.floor)) {
+				if !yield(heap.Pop(&waiting).(timed[T]).v, nil) {
+					return
+				}
+			}
+		}
+		for waiting.Len() > 0 {
+			if !yield(heap.Pop(&waiting).(timed[T]).v, nil) {
+				return
+			}
+		}
+	}
+}
+
+// mostUnordered is how many elements of a source are held to put them in order: as many as there can be drafts for one mailbox at a time.
+const mostUnordered = 256
+
+// behind gives elements, the arrivals of drafts in the order of their commits, their floors: a draft is committed within maxDraftAge.
+func behind[T any](source iter.Seq2[T, error], at func(T) time.Time) iter.Seq2[timed[T], error] {
+	return func(yield func(timed[T], error) bool) {
+		var newest time.Time
+		for v, err := range source {
+			t := timed[T]{v: v}
+			if err == nil {
+				if t.at = at(v); t.at.After(newest) {
+					newest = t.at
+				}
+				t.floor = newest.Add(-maxDraftAge)
+			}
+			if !yield(t, err) {
+				return
+			}
+		}
+	}
+}
+
+// ListByTime yields the entries of a mailbox as List does, in the order of their time. Entries that were moved are in memory with 40 bytes
+// each, of one month.
+func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
+	at := func(e *Entry) time.Time { return e.Time }
+	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
+		nextUID, err := nextUIDs(ctx, s, mailbox)
+		if err != nil {
+			yield(nil, j.monthError(ctx, m, err))
+			return
+		}
+		moved, err := movedUIDs(ctx, s, mailbox)
+		if err != nil {
+			yield(nil, j.monthError(ctx, m, err))
+			return
+		}
+		var folders []string
+		for folder := range nextUID {
+			folders = append(folders, folder)
+		}
+		slices.Sort(folders)
+		var sources []iter.Seq2[*Entry, error]
+		var out []placeInTime
+		for _, folder := range folders {
+			place := Ref{Mailbox: mailbox, Month: m, Folder: folder}
+			inFolder := func(yield func(*Entry, error) bool) {
+				for e, err := range entriesUnder(ctx, m, s, folderKey('e', mailbox, folder), nextUID) {
+					if _, found := slices.BinarySearch(moved[folder], uidOf(e)); err == nil && found {
+						continue
+					}
+					if !yield(e, err) {
+						return
+					}
+				}
+			}
+			sources = append(sources, inOrder(behind(inFolder, at), mostUnordered))
+			for _, uid := range moved[folder] {
+				place.UID = uid
+				// One that can not be read is told of when its turn comes, which is first.
+				e, err := j.Entry(ctx, place)
+				if errors.Is(err, ErrNotFound) {
+					continue
+				}
+				p := placeInTime{folder: folder, uid: uid}
+				if err == nil {
+					p.at = e.Time
+				}
+				out = append(out, p)
+			}
+		}
+		slices.SortStableFunc(out, func(a, b placeInTime) int { return a.at.Compare(b.at) })
+		sources = append(sources, func(yield func(*Entry, error) bool) {
+			for _, p := range out {
+				e, err := j.Entry(ctx, Ref{Mailbox: mailbox, Month: m, Folder: p.folder, UID: p.uid})
+				if errors.Is(err, ErrNotFound) {
+					continue
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+		})
+		for e, err := range MergeByTime(at, sources...) {
+			if !yield(e, err) {
+				return
+			}
+		}
+	})
+}
+
+func uidOf(e *Entry) uint32 {
+	if e == nil {
+		return 0
+	}
+	return e.UID
+}
+
+// placeInTime is an entry that is not where its time would have it.
+type placeInTime struct {
+	at     time.Time
+	folder string
+	uid    uint32
+}
+
+// movedUIDs returns, by folder and in order, the UIDs that entries of a mailbox were given by acts: their time is that of their arrival.
+func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]uint32, error) {
+	moved := make(map[string][]uint32)
+	prefix := mailboxKey('a', mailbox, 0)
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		// One that can not be read is for Verify to tell of.
+		if a, err := decodeAct(mailbox, p.Value); err == nil && a.To.UID > 0 {
+			moved[a.To.Folder] = append(moved[a.To.Folder], a.To.UID)
+		}
+	}
+	for _, uids := range moved {
+		slices.Sort(uids)
+	}
+	return moved, nil
+}
+
+// Records yields the gaps of all mailboxes and the skips and gaps of one, in the order of time, also those of dropped volumes, and those that
+// are in the spool and nowhere else. Without a mailbox it yields the former only. In the place of one that can not be read, and of a month,
+// it yields an error that is ErrDamaged, and goes on.
+func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
+			yield(nil, err)
+			return
+		}
+		// The spool is opened first: what is taken in meanwhile is then in both places, and not in none.
+		var spool *os.File
+		var end int64
+		if j.gapSpool != "" {
+			var err error
+			if spool, end, err = j.openSpool(ctx); err != nil {
+				yield(nil, fmt.Errorf("read gap spool: %w", err))
+				return
+			}
+		}
+		at := func(r *Record) time.Time { return r.Time }
+		var sources []iter.Seq2[*Record, error]
+		for i, m := range slices.Compact([]string{"", mailbox}) {
+			// A month that can not be used is told of once.
+			sources = append(sources, inOrder(j.recordsOfDropped(ctx, m), mostRecords), inOrder(j.recordsOfMonths(ctx, m, i == 0), mostRecords))
+		}
+		if spool == nil {
+			for r, err := range MergeByTime(at, sources...) {
+				if !yield(r, err) {
+					return
+				}
+			}
+			return
+		}
+		defer spool.Close()
+		sources = append(sources, inOrder(behind(j.spooledOf(io.NewSectionReader(spool, 0, end), mailbox), at), mostUnordered))
+		for r, err := range withoutDoubles(MergeByTime(at, sources...)) {
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// mostRecords is how many records are held to put them in order. Out of order are the spans of what was removed, which stand before all others of
+// their month, and what was put into a month that was over.
+const mostRecords = 10000
+
+func (j *Journal) recordsOfDropped(ctx context.Context, mailbox string) iter.Seq2[timed[*Record], error] {
+	return func(yield func(timed[*Record], error) bool) {
+		s, err := j.engine.Settings(ctx)
+		if err != nil {
+			yield(timed[*Record]{}, err)
+			return
+		}
+		recordsIn(ctx, s, mailbox, time.Time{}, yield)
+	}
+}
+
+func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, tell bool) iter.Seq2[timed[*Record], error] {
+	return func(yield func(timed[*Record], error) bool) {
+		for s, err := range j.volumes(ctx) {
+			if err != nil {
+				if tell || !errors.Is(err, ErrDamaged) {
+					if !yield(timed[*Record]{}, err) || !errors.Is(err, ErrDamaged) {
+						return
+					}
+				}
+				continue
+			}
+			more := true
+			recordsIn(ctx, s, mailbox, s.month.Next().Start(), func(t timed[*Record], err error) bool {
+				if j.dropped(ctx, s.month, err) {
+					return false // its gaps are among those of dropped volumes, for who asks again
+				}
+				if err != nil && !errors.Is(err, ErrDamaged) {
+					err = j.monthError(ctx, s.month, err)
+				}
+				more = yield(t, err) && (err == nil || errors.Is(err, ErrDamaged))
+				return more
+			})
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// recordsIn yields the records of a mailbox in a store. Their keys are in the order of time, and none is from before that of its key; those of
+// the next store are not from before end, where that is known.
+func recordsIn(ctx context.Context, s kv.Store, mailbox string, end time.Time, yield func(timed[*Record], error) bool) {
+	prefix := mailboxKey('g', mailbox, 0)
+	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		var t timed[*Record]
+		if err == nil {
+			t.v, err = decodeRecord(mailbox, p.Value)
+		}
+		if err == nil {
+			t.at, t.floor = t.v.Time, recordTime(p.Key)
+			if !end.IsZero() && t.floor.After(end) {
+				t.floor = end
+			}
+		}
+		if !yield(t, err) {
+			return
+		}
+	}
+}
+
+// withoutDoubles leaves out the records of the spool that are in the journal, or in the spool before, with the same time and value.
+func withoutDoubles(records iter.Seq2[*Record, error]) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		var equal []*Record // those of one time
+		tell := func() bool {
+			slices.SortStableFunc(equal, func(a, b *Record) int {
+				switch {
+				case a.Spooled == b.Spooled:
+					return 0
+				case b.Spooled:
+					return -1
+				}
+				return 1
+			})
+			there := make(map[string]bool)
+			for _, r := range equal {
+				name := recordName(r.Mailbox, r.encode())
+				if r.Spooled && there[name] {
+					continue
+				}
+				there[name] = true
+				if !yield(r, nil) {
+					return false
+				}
+			}
+			equal = equal[:0]
+			return true
+		}
+		for r, err := range records {
+			if err != nil {
+				if !yield(nil, err) {
+					return
+				}
+				continue
+			}
+			if len(equal) > 0 && !equal[0].Time.Equal(r.Time) && !tell() {
+				return
+			}
+			equal = append(equal, r)
+		}
+		tell()
+	}
+}

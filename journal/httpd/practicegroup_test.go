@@ -1,0 +1,145 @@
+package httpd
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/policy/pec"
+)
+
+const practiceMailbox = "anna@alpha.test"
+
+// sentEntry is the sent message of practice n.
+func sentEntry(n int, at time.Time) *journal.Entry {
+	id := fmt.Sprintf("c%d@alpha.test", n)
+	return &journal.Entry{
+		Ref: journal.Ref{Mailbox: practiceMailbox, Month: "2026-11", Folder: "Sent", UID: uint32(n + 1)}, Direction: journal.Sent, Time: at,
+		Envelope: journal.Envelope{MailFrom: practiceMailbox}, Recipients: []string{"giove@pec.test"}, SentTo: "certified",
+		Subject: fmt.Sprint("Contratto ", n), MessageID: "<" + id + ">", Links: []string{pec.ClientLink(id)},
+	}
+}
+
+// receiptEntry is a receipt of practice n.
+func receiptEntry(t *testing.T, n int, class pec.Class, at time.Time) *journal.Entry {
+	t.Helper()
+	r := pec.Record{Message: pec.Message{Class: class, Signed: -1, Daticert: -1, Postacert: -1, Data: &pec.Certification{
+		Type: string(class), Error: "nessuno", Sender: practiceMailbox, Recipients: []pec.Recipient{{Address: "giove@pec.test", Kind: pec.KindCertified}},
+		Subject: fmt.Sprint("Contratto ", n), Time: at, Identifier: fmt.Sprintf("opec%d@pec.test", n), MessageID: fmt.Sprintf("<c%d@alpha.test>", n),
+		Delivery: "giove@pec.test",
+	}}}
+	b, err := r.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &journal.Entry{Ref: journal.Ref{Mailbox: practiceMailbox, Month: "2026-11", Folder: "INBOX", UID: uint32(n + 1)},
+		Direction: journal.Received, Time: at, Class: string(class), Certification: b}
+}
+
+// TestPracticesOfManyYears has more practices than may be gathered, each with its receipts in the days behind it: whatever is taken out before the
+// end is whole, comes once, and in the order of time.
+func TestPracticesOfManyYears(t *testing.T) {
+	const practices = mostGathered
+	for _, c := range []struct {
+		name  string
+		pause time.Duration // between two sent messages
+		most  int           // messages in memory
+		whole bool
+	}{
+		{"over five years", 5 * 365 * 24 * time.Hour / practices, 5000, true},
+		{"in a week", 7 * 24 * time.Hour / practices, mostGathered, false}, // the receipts of the last ones come later than what is taken out
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			start := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
+			var entries []*journal.Entry
+			for n := range practices {
+				at := start.Add(time.Duration(n) * c.pause)
+				entries = append(entries, sentEntry(n, at), receiptEntry(t, n, pec.Accettazione, at.Add(time.Minute)),
+					receiptEntry(t, n, pec.AvvenutaConsegna, at.Add(20*time.Hour)))
+			}
+			slices.SortStableFunc(entries, func(a, b *journal.Entry) int { return a.Time.Compare(b.Time) })
+			g := newPracticeGroups()
+			receipts, sent, most, early := make(map[string]int), make(map[uint32]int), 0, 0
+			var linked int
+			tell := func(list []*practiceGroup) {
+				for _, p := range list {
+					v := p.view(start)
+					receipts[v.Identifier] += len(v.Receipts)
+					if v.UID != 0 {
+						sent[v.UID]++
+					}
+					if v.LinkedBy == pec.MatchMessageID && len(v.Receipts) == 2 && v.Recipients[0].Status == pec.StatusDelivered {
+						linked++
+					}
+				}
+			}
+			for _, e := range entries {
+				if err := g.add(e); err != nil {
+					t.Fatal(err)
+				}
+				most = max(most, g.gathered)
+				if g.full(e.Time) {
+					old := g.takeOld(e.Time)
+					early += len(old)
+					tell(old)
+				}
+			}
+			tell(g.join())
+			if early < practices/2 {
+				t.Errorf("%d practices were told before the end, want half of %d at least", early, practices)
+			}
+			if most > c.most {
+				t.Errorf("%d messages were in memory at once, want %d at most", most, c.most)
+			}
+			if len(sent) != practices {
+				t.Errorf("%d sent messages were told, want %d", len(sent), practices)
+			}
+			all := 0
+			for _, n := range receipts {
+				all += n
+			}
+			if all != 2*practices {
+				t.Errorf("%d receipts were told, want %d", all, 2*practices)
+			}
+			if c.whole && linked != practices {
+				t.Errorf("%d practices are whole, want %d", linked, practices)
+			}
+			for uid, times := range sent {
+				if times != 1 && c.whole {
+					t.Errorf("sent message %d was told %d times", uid, times)
+				}
+			}
+		})
+	}
+}
+
+// TestPracticeKeepsItsAge has a message with a receipt that came long after: both are kept together, and not looked at again with each message.
+func TestPracticeKeepsItsAge(t *testing.T) {
+	start := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
+	g := newPracticeGroups()
+	late := start.Add(2*practiceAge - time.Hour)
+	for _, e := range []*journal.Entry{sentEntry(1, start), receiptEntry(t, 1, pec.Accettazione, start.Add(time.Minute)), sentEntry(2, start),
+		receiptEntry(t, 1, pec.AvvenutaConsegna, late)} {
+		if err := g.add(e); err != nil {
+			t.Fatal(err)
+		}
+		if g.full(e.Time) {
+			t.Fatal("full too early")
+		}
+	}
+	at := start.Add(2*practiceAge + time.Hour)
+	if !g.full(at) {
+		t.Fatal("not full")
+	}
+	if old := g.takeOld(at); len(old) != 1 || old[0].sent.ref.UID != 3 {
+		t.Errorf("%d practices are old", len(old))
+	}
+	if g.full(at) {
+		t.Error("still full")
+	}
+	if list := g.join(); len(list) != 1 || list[0].sent == nil || len(list[0].receipts) != 2 {
+		t.Errorf("%d practices are left", len(list))
+	}
+}

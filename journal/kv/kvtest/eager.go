@@ -1,0 +1,47 @@
+package kvtest
+
+import (
+	"context"
+
+	"copialettere/journal/kv"
+)
+
+// Eager returns an engine on e whose stores purge all that they are handed, whatever it costs.
+func Eager(e kv.Engine) kv.Engine { return eager{e} }
+
+type eager struct{ kv.Engine }
+
+// Volume implements kv.Engine.
+func (e eager) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := e.Engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, err
+	}
+	return eagerStore{s}, nil
+}
+
+type eagerStore struct{ kv.Store }
+
+// purgeGroup is how many keys an eager store deletes at a time.
+const purgeGroup = 100
+
+// Purge implements kv.Store.
+func (s eagerStore) Purge(ctx context.Context, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
+	for len(garbage) > 0 {
+		group := garbage[:min(len(garbage), purgeGroup)]
+		err := s.Update(ctx, nil, func(tx kv.Tx) error {
+			for _, g := range group {
+				tx.Delete(g.Key)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if err := done(group); err != nil {
+			return err
+		}
+		garbage = garbage[len(group):]
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package level
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/syndtr/goleveldb/leveldb/journal"
+	"github.com/syndtr/goleveldb/leveldb/storage"
+)
+
+// table is one table of a database, as its manifest names it.
+type table struct {
+	number      int64
+	size        int64  // bytes
+	first, last []byte // keys of the caller
+}
+
+func (t *table) holds(key []byte) bool {
+	return bytes.Compare(t.first, key) <= 0 && bytes.Compare(key, t.last) <= 0
+}
+
+func (t *table) overlaps(first, last []byte) bool {
+	return bytes.Compare(t.first, last) <= 0 && bytes.Compare(first, t.last) <= 0
+}
+
+// levels are the tables of a database, by level. Those of level 0 overlap one another.
+type levels [][]table
+
+// Records of a manifest, as LevelDB's version_edit.cc numbers them.
+const (
+	editComparator     = 1
+	editLogNumber      = 2
+	editNextFile       = 3
+	editLastSequence   = 4
+	editCompactPointer = 5
+	editDeletedFile    = 6
+	editNewFile        = 7
+	editPrevLogNumber  = 9
+)
+
+// maxLevels is more than goleveldb ever makes.
+const maxLevels = 32
+
+var errManifest = errors.New("manifest is not as goleveldb writes it")
+
+// readLevels reads the manifest, which goleveldb does not show whole: DB.GetProperty shortens the keys. It may be appended to meanwhile;
+// then the last change is seen, or not yet. Made, which may be nil, is called with each table that was ever added, in the order of time.
+func readLevels(files storage.Storage, made func(level int, t table)) (levels, error) {
+	fd, err := files.GetMeta()
+	if err != nil {
+		return nil, fmt.Errorf("find manifest: %w", err)
+	}
+	r, err := files.Open(fd)
+	if err != nil {
+		return nil, fmt.Errorf("open manifest: %w", err)
+	}
+	defer r.Close()
+	return parseManifest(r, made)
+}
+
+func parseManifest(r io.Reader, made func(level int, t table)) (levels, error) {
+	if made == nil {
+		made = func(int, table) {}
+	}
+	byLevel := make([]map[int64]table, maxLevels)
+	for log := journal.NewReader(r, nil, true, true); ; {
+		record, err := log.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		var edit []byte
+		if err == nil {
+			edit, err = io.ReadAll(record)
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			break // it is just being written
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read manifest: %w", err)
+		}
+		if err := applyEdit(byLevel, edit, made); err != nil {
+			return nil, err
+		}
+	}
+	list := make(levels, 0, 4)
+	for n, tables := range byLevel {
+		for len(tables) > 0 && len(list) <= n {
+			list = append(list, nil)
+		}
+		for _, t := range tables {
+			list[n] = append(list[n], t)
+		}
+	}
+	for _, tables := range list {
+		sortTables(tables)
+	}
+	return list, nil
+}
+
+// applyEdit applies one record of a manifest.
+func applyEdit(byLevel []map[int64]table, edit []byte, made func(level int, t table)) error {
+	d := editReader{Reader: bufio.NewReader(bytes.NewReader(edit)), left: len(edit)}
+	for {
+		kind, err := binary.ReadUvarint(d)
+		if err == io.EOF {
+			return nil
+		}
+		switch kind {
+		case editComparator:
+			d.key()
+		case editLogNumber, editNextFile, editLastSequence, editPrevLogNumber:
+			d.number()
+		case editCompactPointer:
+			d.level()
+			d.key()
+		case editDeletedFile:
+			n, number := d.level(), d.number()
+			if d.err == nil {
+				delete(byLevel[n], int64(number))
+			}
+		case editNewFile:
+			n := d.level()
+			t := table{number: int64(d.number()), size: int64(d.number()), first: d.userKey(), last: d.userKey()}
+			if d.err == nil {
+				if byLevel[n] == nil {
+					byLevel[n] = make(map[int64]table)
+				}
+				byLevel[n][t.number] = t
+				made(n, t)
+			}
+		default:
+			return errManifest
+		}
+		if d.err != nil {
+			return d.err
+		}
+	}
+}
+
+// editReader reads the fields of one record of a manifest.
+type editReader struct {
+	*bufio.Reader
+	left int // the record's length
+	err  error
+}
+
+func (d *editReader) number() uint64 {
+	if d.err != nil {
+		return 0
+	}
+	n, err := binary.ReadUvarint(d)
+	if err != nil {
+		d.err = errManifest
+	}
+	return n
+}
+
+func (d *editReader) level() int {
+	n := d.number()
+	if n >= maxLevels {
+		d.err = errManifest
+		return 0
+	}
+	return int(n)
+}
+
+func (d *editReader) key() []byte {
+	n := d.number()
+	if d.err != nil || n > uint64(d.left) {
+		d.err = errManifest
+		return nil
+	}
+	b := make([]byte, n)
+	if _, err := io.ReadFull(d, b); err != nil {
+		d.err = errManifest
+	}
+	return b
+}
+
+// userKey reads a key without the 8 bytes that goleveldb puts behind it.
+func (d *editReader) userKey() []byte {
+	b := d.key()
+	if d.err == nil && len(b) < 8 {
+		d.err = errManifest
+	}
+	if d.err != nil {
+		return nil
+	}
+	return b[:len(b)-8]
+}

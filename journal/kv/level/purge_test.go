@@ -1,0 +1,355 @@
+package level
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+const (
+	purgedChunk = 32 << 10 // bytes of a value
+	purgedTable = 1 << 20  // bytes of a table
+)
+
+// oldMonth is a volume that mail is no longer written to, with chunks in the order of time and entries between them, as the journal has
+// them. Its buffers and tables are small, so that it has as many of them as a large one.
+type oldMonth struct {
+	*Engine
+	kv.Store
+	folder  string
+	content []byte
+}
+
+func chunkName(i int) []byte { return binary.BigEndian.AppendUint32([]byte("c"), uint32(i)) }
+
+func newOldMonth(t *testing.T, chunks int) *oldMonth {
+	t.Helper()
+	return openOldMonth(t, makeOldMonth(t, chunks))
+}
+
+// openOldMonth opens a folder of makeOldMonth.
+func openOldMonth(t *testing.T, dir string) *oldMonth {
+	t.Helper()
+	m := &oldMonth{folder: filepath.Join(dir, "2026-10"), content: make([]byte, 1<<20)}
+	rand.NewChaCha8([32]byte{1}).Read(m.content)
+	var err error
+	if m.Engine, err = Open(dir, Options{Logger: testLogger(t), WriteBuffer: purgedTable, TableSize: purgedTable}); err != nil {
+		t.Fatal(err)
+	}
+	m.Store = openVolume(t, m.Engine, "2026-10")
+	m.settle()
+	t.Cleanup(func() {
+		if err := m.Engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// makeOldMonth makes a folder with such a volume, and a newer one.
+func makeOldMonth(t *testing.T, chunks int) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	m := openOldMonth(t, dir)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := 0; i < chunks; i += 8 {
+		err := m.Update(t.Context(), nil, func(tx kv.Tx) error {
+			for n := i; n < min(i+8, chunks); n++ {
+				tx.Put(chunkName(n), m.value(n))
+				tx.Put(fmt.Appendf(nil, "e%08x", random.Uint32()), make([]byte, 500))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	putOne(t, openVolume(t, m.Engine, "2026-11"), "new", "mail")
+	if err := m.Engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// value is that of a chunk, which no other one has.
+func (m *oldMonth) value(i int) []byte {
+	at := i * 4099 % (len(m.content) - purgedChunk)
+	return append(binary.BigEndian.AppendUint32(nil, uint32(i)), m.content[at:at+purgedChunk-4]...)
+}
+
+// settle waits until LevelDB has nothing to do.
+func (m *oldMonth) settle() {
+	for before, same := int64(-1), 0; same < 10; time.Sleep(10 * time.Millisecond) {
+		if now := m.meters.writtenBytes.Value(); now == before {
+			same++
+		} else {
+			before, same = now, 0
+		}
+	}
+}
+
+func (m *oldMonth) size(t *testing.T) (size int64) {
+	t.Helper()
+	err := filepath.WalkDir(m.folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if os.IsNotExist(err) {
+			return nil
+		}
+		size += info.Size()
+		return err
+	})
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return size
+}
+
+// purge hands garbage in and returns what went, and what was written to the files of all stores for it: in all, and in the largest step.
+func (m *oldMonth) purge(t *testing.T, garbage []kv.Garbage) (gone map[string]bool, written, step int64) {
+	t.Helper()
+	gone = make(map[string]bool)
+	start := m.meters.writtenBytes.Value()
+	before := start
+	if err := m.Purge(t.Context(), garbage, func(part []kv.Garbage) error {
+		for _, g := range part {
+			gone[string(g.Key)] = true
+		}
+		now := m.meters.writtenBytes.Value()
+		step, before = max(step, now-before), now
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return gone, m.meters.writtenBytes.Value() - start, step
+}
+
+// check reads all chunks.
+func (m *oldMonth) check(t *testing.T, chunks int, gone map[string]bool) {
+	t.Helper()
+	for i := range chunks {
+		v, err := m.Get(t.Context(), chunkName(i))
+		if gone[string(chunkName(i))] {
+			wantNotFound(t, err)
+		} else if err != nil || !bytes.Equal(v, m.value(i)) {
+			t.Fatalf("chunk %d: %d bytes, %v", i, len(v), err)
+		}
+	}
+}
+
+func wantNotFound(t *testing.T, err error) {
+	t.Helper()
+	if err == nil || err.Error() != kv.ErrNotFound.Error() {
+		t.Fatalf("a chunk that is gone: %v", err)
+	}
+}
+
+func garbageOf(chunks ...int) (list []kv.Garbage) {
+	for _, i := range chunks {
+		list = append(list, kv.Garbage{Key: chunkName(i), Size: purgedChunk})
+	}
+	return list
+}
+
+func span(from, to, step int) (list []int) {
+	for i := from; i < to; i += step {
+		list = append(list, i)
+	}
+	return list
+}
+
+// TestPurge has garbage of all shapes in a month of 32 MB: what is written is at most worthWriting times what is freed, and the room is
+// given back at once.
+func TestPurge(t *testing.T) {
+	const chunks = 1000
+	made := makeOldMonth(t, chunks)
+	for _, c := range []struct {
+		name    string
+		garbage []int
+		least   int // how many of them go
+	}{
+		{"nothing", nil, 0},
+		{"one chunk", span(500, 501, 1), 0},
+		{"one of each table", span(0, chunks, 31), 0},
+		{"a third of each table", span(0, chunks, 3), chunks / 3 * 8 / 10},
+		{"a mailbox of one day", span(300, 600, 1), 290},
+		{"all", span(0, chunks, 1), chunks * 9 / 10},
+		{"the newest, which are not merged yet", span(900, chunks, 1), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(made)); err != nil {
+				t.Fatal(err)
+			}
+			m := openOldMonth(t, dir)
+			size := m.size(t)
+			gone, written, step := m.purge(t, garbageOf(c.garbage...))
+			freed := int64(len(gone)) * purgedChunk
+			t.Logf("%d of %d chunks gone, %d KiB freed, %d KiB written, %d KiB at once at most", len(gone), len(c.garbage), freed>>10, written>>10, step>>10)
+			if limit := int64(4*purgedTable + 4*restWriteBuffer); step > limit {
+				t.Errorf("one step wrote %d bytes, want %d at most", step, limit)
+			}
+			if len(gone) < c.least {
+				t.Errorf("%d chunks are gone, want %d", len(gone), c.least)
+			}
+			if written > worthWriting*freed {
+				t.Errorf("%d bytes were written for %d that were freed", written, freed)
+			}
+			if now := m.size(t); freed > 0 && size-now < freed*8/10-purgedTable/2 {
+				t.Errorf("%d bytes of %d were given back", size-now, freed)
+			}
+			m.check(t, chunks, gone)
+			if losses, err := m.Lost(t.Context()); err != nil || len(losses) > 0 {
+				t.Errorf("losses: %v, %v", losses, err)
+			}
+		})
+	}
+}
+
+// TestPurgeLeavesTheNewestMonth has garbage in the month that mail is written to.
+func TestPurgeLeavesTheNewestMonth(t *testing.T) {
+	m := newOldMonth(t, 400)
+	newest := openVolume(t, m.Engine, "2026-11")
+	err := newest.Purge(t.Context(), []kv.Garbage{{Key: []byte("new"), Size: 1 << 30}}, func(gone []kv.Garbage) error {
+		t.Errorf("%d keys went", len(gone))
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPurgeHoldsNobodyUp commits to the newest month, and to the one that is purged, beside a purge. The median wait is that without one; the
+// longest is logged, because on a shared disk it says little.
+func TestPurgeHoldsNobodyUp(t *testing.T) {
+	m := newOldMonth(t, 800)
+	ctx, stop := context.WithCancel(t.Context())
+	waits := make(chan []time.Duration, 2)
+	for _, s := range []kv.Store{openVolume(t, m.Engine, "2026-11"), m.Store} {
+		go func() {
+			var list []time.Duration
+			for i := 0; ctx.Err() == nil; i++ {
+				start := time.Now()
+				if tryPut(t, s, fmt.Sprint("mail ", i), "x") != nil {
+					break
+				}
+				list = append(list, time.Since(start))
+				time.Sleep(time.Millisecond)
+			}
+			waits <- list
+		}()
+	}
+	gone, _, _ := m.purge(t, garbageOf(span(0, 600, 1)...))
+	stop()
+	if len(gone) < 500 {
+		t.Errorf("%d chunks went beside updates", len(gone))
+	}
+	for range 2 {
+		list := <-waits
+		slices.Sort(list)
+		if len(list) == 0 {
+			t.Error("no update came through")
+			continue
+		}
+		t.Logf("%d updates, median %v, longest %v", len(list), list[len(list)/2], list[len(list)-1])
+	}
+	m.check(t, 800, gone)
+}
+
+// TestPlanPurge has the tables of a month, and what is deleted where.
+func TestPlanPurge(t *testing.T) {
+	at := func(number, first, last int, size int64) table {
+		return table{number: int64(number), size: size, first: chunkName(first), last: chunkName(last)}
+	}
+	const mb = 1 << 20
+	tables := levels{
+		{at(9, 900, 1000, 4*mb), at(8, 850, 999, 4*mb)},
+		{at(3, 300, 399, 4*mb), at(4, 400, 499, 4*mb), at(7, 800, 870, 4*mb)},
+		{at(1, 100, 199, 4*mb), at(2, 200, 299, 4*mb)},
+	}
+	garbage := func(size int64, chunks ...int) (list []kv.Garbage) {
+		for _, i := range chunks {
+			list = append(list, kv.Garbage{Key: chunkName(i), Size: size})
+		}
+		return list
+	}
+	for _, c := range []struct {
+		name    string
+		garbage []kv.Garbage
+		want    []string // the steps
+	}{
+		{"nothing", nil, nil},
+		{"just enough", garbage(mb, 150), []string{"1 of 4 MB"}},
+		{"just too little", garbage(mb-200<<10, 150), nil},
+		{"in two tables", garbage(mb, 150, 151, 250, 251), []string{"2 of 4 MB", "2 of 4 MB"}},
+		{"enough in one of two tables", garbage(mb/2, 150, 250, 251), []string{"2 of 4 MB"}},
+		{"in no table", garbage(mb, 50, 600), nil},
+		{"beside one in no table", garbage(mb, 150, 600, 601), []string{"1 of 4 MB"}},
+		{"in level 0, with all that overlaps it", garbage(mb, 951, 952, 953), []string{"3 of 12 MB"}},
+		{"in level 0, and too little", garbage(mb, 951), nil},
+		{"under level 0", garbage(mb, 860), nil},
+	} {
+		var got []string
+		for _, s := range planPurge(tables, c.garbage, restWriteBuffer) {
+			got = append(got, fmt.Sprintf("%d of %d MB", len(s.garbage), s.merged/mb))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+// FuzzParseManifest has a manifest that is torn or damaged: what is read of it has tables in order, or there is an error.
+func FuzzParseManifest(f *testing.F) {
+	dir := f.TempDir()
+	e, err := Open(dir, Options{WriteBuffer: restWriteBuffer})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s := openVolume(f, e, "2026-10")
+	for i := range 8 {
+		if err := s.Update(f.Context(), nil, func(tx kv.Tx) error { tx.Put(chunkName(i), make([]byte, restWriteBuffer)); return nil }); err != nil {
+			f.Fatal(err)
+		}
+	}
+	if err := e.Close(); err != nil {
+		f.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "2026-10", "MANIFEST-*"))
+	if err != nil || len(names) != 1 {
+		f.Fatalf("%v, %v", names, err)
+	}
+	manifest, err := os.ReadFile(names[0])
+	if err != nil {
+		f.Fatal(err)
+	}
+	if tables, err := parseManifest(bytes.NewReader(manifest), nil); err != nil || len(tables) == 0 || len(tables[0]) == 0 {
+		f.Fatalf("%v, %v", tables, err)
+	}
+	f.Add(manifest)
+	f.Add(manifest[:len(manifest)-1])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		tables, err := parseManifest(bytes.NewReader(b), nil)
+		if err != nil {
+			return
+		}
+		for _, level := range tables {
+			if !slices.IsSortedFunc(level, func(a, b table) int { return bytes.Compare(a.first, b.first) }) {
+				t.Error("tables are not in order")
+			}
+		}
+	})
+}
