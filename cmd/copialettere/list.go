@@ -72,7 +72,7 @@ func notesOf(e httpd.EntryView) []string {
 		for _, n := range c.InvoiceNotices {
 			text := strings.TrimSpace(fmt.Sprintf("SdI %s, %s: %s %s", n.Kind, n.Name, n.Invoice, n.Identifier))
 			if !n.FromExchange {
-				text += " (not sent by the exchange system)"
+				text += " (not certified as sent by the exchange system)"
 			}
 			notes = append(notes, text)
 		}
