@@ -88,23 +88,20 @@ func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
 	}
 	l.ready = true
 	defer context.AfterFunc(ctx, l.conn.Abort)()
+	// The lines that are held may have used up the time for the journal.
+	t.draft.SetContext(ctx)
 	_, body := t.draft.Finish()
-	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{t, body}, 0, t.draft.Size())); err != nil {
+	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{body}, 0, t.draft.Size())); err != nil {
 		l.fail(err)
 		t.log.Warn("message not handed on", "error", err)
 	}
 }
 
-// messageReader reads the message of a transaction back from the journal, whose errors are a fault of ours.
-type messageReader struct {
-	t    *transaction
-	body io.ReaderAt
-}
+// messageReader reads a message back from the journal, whose errors are a fault of ours.
+type messageReader struct{ body io.ReaderAt }
 
 // ReadAt implements io.ReaderAt.
 func (m messageReader) ReadAt(p []byte, offset int64) (int, error) {
-	defer m.t.patience.end()
-	m.t.draft.SetContext(m.t.patience.beginLast())
 	n, err := m.body.ReadAt(p, offset)
 	if err != nil && err != io.EOF {
 		err = errors.Join(errJournal, err)
