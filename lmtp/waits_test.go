@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -336,6 +337,44 @@ func TestSilentHops(t *testing.T) {
 			cl.want("221")
 			r.stop()
 		})
+	}
+}
+
+// TestKeptHopIsReset begins a transaction on a connection to a next hop where an earlier one was not ended: what ends it is not waited for
+// beforehand, where no limit would be on the wait for several hops.
+func TestKeptHopIsReset(t *testing.T) {
+	var connections atomic.Int32
+	r := newRig(t, rigOptions{enable: anna, timeouts: nexthop.Timeouts{Command: 2 * time.Second}, hop: func(tb testing.TB) string {
+		return "lmtp:" + startHop(tb, func(nc net.Conn) {
+			connections.Add(1)
+			fmt.Fprint(nc, "220 hop.test\r\n")
+			for in := bufio.NewScanner(nc); in.Scan(); {
+				switch verb, _, _ := strings.Cut(in.Text(), " "); verb {
+				case "LHLO":
+					fmt.Fprint(nc, "250-hop.test\r\n250 PIPELINING\r\n")
+				case "RSET":
+					in.Scan()
+					fmt.Fprint(nc, "250 reset\r\n250 ok\r\n")
+				case "RCPT":
+					fmt.Fprint(nc, "550 5.1.1 unknown\r\n")
+				default:
+					fmt.Fprint(nc, "250 ok\r\n")
+				}
+			}
+		})
+	}})
+	cl := r.client()
+	cl.say("LHLO mx.test\n")
+	cl.want("250")
+	for range 2 {
+		cl.say("MAIL FROM:<ext@ext.test>\nRCPT TO:<anna@alpha.test>\nRSET\n")
+		cl.want("250", "550", "250")
+	}
+	cl.say("QUIT\n")
+	cl.want("221")
+	r.stop()
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections to the next hop", n)
 	}
 }
 
