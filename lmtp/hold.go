@@ -22,6 +22,7 @@ func (t *transaction) hold(lines []*line, fault error) {
 // holdBack keeps the dot from the next hops that would deliver for lines that are held. Where a hop has accepted others as well, the
 // message goes there anew for those alone: one dot is for all that were accepted.
 func (t *transaction) holdBack() {
+	deadline := time.Now().Add(againTimeout)
 	for _, l := range t.legs {
 		if !l.ready || l.err != nil {
 			continue
@@ -41,18 +42,19 @@ func (t *transaction) holdBack() {
 		}
 		l.fail(errAborted)
 		if len(free) > 0 {
-			t.again(l.hop, free)
+			t.again(deadline, l.hop, free)
 		}
 	}
 }
 
-// againTimeout is what again may take: together with journal_timeout and final_timeout less than the MTA waits behind the dot.
+// againTimeout is what holdBack may take, with all its hops: together with journal_timeout and final_timeout less than the MTA waits behind
+// the dot.
 const againTimeout = 30 * time.Second
 
 // again hands the message to a next hop from the start, as far as the dot, for lines that it had accepted before. What it says now counts.
 // The message is read back from the draft, also from one that the journal did not take.
-func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
-	ctx, cancel := context.WithTimeoutCause(t.ctx, againTimeout, nexthop.ErrTimeout)
+func (t *transaction) again(deadline time.Time, hop *nexthop.Hop, lines []*line) {
+	ctx, cancel := context.WithDeadlineCause(t.ctx, deadline, nexthop.ErrTimeout)
 	defer cancel()
 	l := newLeg(t, hop)
 	t.legs = append(t.legs, l)
