@@ -47,8 +47,8 @@ func (t *transaction) holdBack() {
 	}
 }
 
-// againTimeout is what holdBack may take, with all its hops: together with journal_timeout and final_timeout less than the MTA waits behind
-// the dot.
+// againTimeout is what holdBack may take, with all its hops. The bounds that the configuration sets to journal_timeout and final_timeout leave
+// room for it, since the MTA waits for all three.
 const againTimeout = 30 * time.Second
 
 // again hands the message to a next hop from the start, as far as the dot, for lines that it had accepted before. What it says now counts.
