@@ -20,6 +20,7 @@ import (
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 )
 
 // What lies in the data folder beside the admin socket.
@@ -202,8 +203,8 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// archive is an open data folder.
-type archive struct {
+// dataFolder is an open data folder, with what stands on it.
+type dataFolder struct {
 	engine  *level.Engine
 	journal *journal.Journal
 	policy  *policy.Policy
@@ -212,11 +213,11 @@ type archive struct {
 }
 
 // openArchive opens the data folder, which only one process can.
-func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*archive, error) {
+func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*dataFolder, error) {
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
-	a := &archive{metrics: new(metrics.Registry)}
+	a := &dataFolder{metrics: new(metrics.Registry)}
 	if err := a.open(ctx, c, log); err != nil {
 		a.close()
 		return nil, err
@@ -224,7 +225,7 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*arch
 	return a, nil
 }
 
-func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+func (a *dataFolder) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	settings, err := a.openEngine(ctx, c.Data, log)
 	if err != nil {
 		return err
@@ -251,7 +252,7 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 }
 
 // openEngine opens the journal of a data folder, which must be there with its settings.
-func (a *archive) openEngine(ctx context.Context, folder string, log *slog.Logger) (settings kv.Store, err error) {
+func (a *dataFolder) openEngine(ctx context.Context, folder string, log *slog.Logger) (settings kv.Store, err error) {
 	id, err := readIdentity(folder)
 	if err != nil {
 		return nil, err
@@ -279,7 +280,7 @@ func (a *archive) openEngine(ctx context.Context, folder string, log *slog.Logge
 
 // close closes the data folder. It does not wait for ever for a disk that does not answer: what was acknowledged is durable, and the rest
 // ends with the process.
-func (a *archive) close() error {
+func (a *dataFolder) close() error {
 	closed := make(chan error, 1)
 	go func() { closed <- a.closeStores() }()
 	select {
@@ -290,7 +291,7 @@ func (a *archive) close() error {
 	}
 }
 
-func (a *archive) closeStores() error {
+func (a *dataFolder) closeStores() error {
 	var errs []error
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
@@ -302,12 +303,17 @@ func (a *archive) closeStores() error {
 	return errors.Join(errs...)
 }
 
-// backend is what the admin interface stands on, by a configuration.
-func (a *archive) backend(c *config.Config, log *slog.Logger) httpd.Backend {
-	return httpd.Backend{
-		Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log,
-		Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100, Expired: a.notices.tellExpired,
-	}
+// archive is what may be done with the data folder, by a configuration. changed may be nil.
+func (a *dataFolder) archive(c *config.Config, changed func()) *archive.Archive {
+	return archive.New(archive.Options{
+		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
+		Changed: changed, Expired: a.notices.tellExpired,
+	})
+}
+
+// backend is what the admin interface stands on.
+func (a *dataFolder) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log}
 }
 
 func policyConfig(c *config.Config) policy.Config {

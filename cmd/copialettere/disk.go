@@ -27,7 +27,7 @@ type diskWatch struct {
 	warned, stopped bool // guarded by mu
 }
 
-func newDiskWatch(c *config.Config, a *archive, log *slog.Logger) *diskWatch {
+func newDiskWatch(c *config.Config, a *dataFolder, log *slog.Logger) *diskWatch {
 	return &diskWatch{
 		config: c.Disk, log: log, suspend: a.journal.Suspend,
 		free: a.metrics.Gauge("copialettere_disk_free_bytes", "Free space of the data folder's file system for the daemon's user."),

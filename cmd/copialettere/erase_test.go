@@ -15,7 +15,7 @@ import (
 )
 
 // keysOf lists the keys of a data folder in which the name of a mailbox stands, by store and first byte.
-func keysOf(t *testing.T, a *archive, mailbox string) []string {
+func keysOf(t *testing.T, a *dataFolder, mailbox string) []string {
 	t.Helper()
 	settings, err := a.engine.Settings(t.Context())
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
-	"copialettere/journal/httpd"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 	"copialettere/policy/notice"
 )
 
@@ -208,7 +208,7 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 		k.failed(ctx, "retention not run", err)
 		return
 	}
-	report, err := k.backend.Load().Expire(ctx, httpd.ExpireRequest{})
+	report, err := k.acts.Load().Expire(ctx, archive.ExpireRequest{})
 	if report != nil && errors.Is(err, journal.ErrDamaged) {
 		k.failed(ctx, "retention without some months", err)
 		err = nil

@@ -40,7 +40,7 @@ type noticeMailer struct {
 type gapKind struct{ mailbox, reason string }
 
 // newNoticeMailer returns nil where no notices are configured.
-func newNoticeMailer(ctx context.Context, c *config.Config, a *archive, log *slog.Logger) (*noticeMailer, error) {
+func newNoticeMailer(ctx context.Context, c *config.Config, a *dataFolder, log *slog.Logger) (*noticeMailer, error) {
 	if c.Notices == nil {
 		return nil, nil
 	}

@@ -16,9 +16,9 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
-	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 )
 
 // rewrite writes the configuration anew, with replacements.
@@ -288,9 +288,9 @@ func addSkips(t *testing.T, k *keeper, times ...time.Time) {
 	}
 }
 
-func viewOf(t *testing.T, line string) httpd.MailboxView {
+func viewOf(t *testing.T, line string) archive.Mailbox {
 	t.Helper()
-	var v httpd.MailboxView
+	var v archive.Mailbox
 	if err := json.Unmarshal([]byte(line), &v); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy/archive"
 )
 
 const serveHelp = `Usage: copialettere serve [-config FILE]
@@ -111,10 +112,11 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 
 // daemon is the running hook with its admin interface.
 type daemon struct {
-	config  atomic.Pointer[config.Config] // in force now
-	backend atomic.Pointer[httpd.Backend] // of the admin interface, by that configuration
+	config  atomic.Pointer[config.Config]   // in force now
+	acts    atomic.Pointer[archive.Archive] // what may be done, by that configuration
+	backend atomic.Pointer[httpd.Backend]   // of the admin interface, by that configuration
 	log     *slog.Logger
-	archive *archive
+	archive *dataFolder
 	pec     atomic.Pointer[pecWatch] // nil where [pec] names no file
 	disk    *diskWatch
 	hooks   map[journal.Direction]*lmtp.Server
@@ -128,7 +130,7 @@ type daemon struct {
 }
 
 // newDaemon returns a daemon without listeners, and without the files of [pec].
-func newDaemon(c *config.Config, a *archive, log *slog.Logger) *daemon {
+func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
 	d := &daemon{
 		log: log, archive: a, hooks: make(map[journal.Direction]*lmtp.Server),
 		failed: make(chan error, 1), erasing: make(chan struct{}, 1), quit: make(chan struct{}),
@@ -140,9 +142,11 @@ func newDaemon(c *config.Config, a *archive, log *slog.Logger) *daemon {
 
 // configure puts a configuration in force for what reads it where it needs it.
 func (d *daemon) configure(c *config.Config) {
-	b := d.archive.backend(c, d.log)
-	b.Ready, b.Changed = d.ready.problems, func() { wake(d.erasing) }
+	acts := d.archive.archive(c, func() { wake(d.erasing) })
+	b := d.archive.backend(acts, d.log)
+	b.Ready = d.ready.problems
 	d.config.Store(c)
+	d.acts.Store(acts)
 	d.backend.Store(&b)
 }
 

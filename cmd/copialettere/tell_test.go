@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"copialettere/journal"
-	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy/archive"
 	"copialettere/policy/notice"
 )
 
@@ -45,7 +45,7 @@ func (p *place) arrived(at time.Time, mailbox string, count int) {
 }
 
 // waiting counts the notices in the queue of an open data folder, by mailbox and event.
-func waiting(t *testing.T, a *archive) (list []string) {
+func waiting(t *testing.T, a *dataFolder) (list []string) {
 	t.Helper()
 	s, err := a.engine.Settings(t.Context())
 	if err != nil {
@@ -330,9 +330,9 @@ func TestSpooledGaps(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.before()
-			var gaps []httpd.GapView
-			for _, g := range lines[httpd.GapView](p, "gaps", anna) {
-				if g.Kind == httpd.GapMissing {
+			var gaps []archive.Gap
+			for _, g := range lines[archive.Gap](p, "gaps", anna) {
+				if g.Kind == archive.GapMissing {
 					gaps = append(gaps, g)
 				}
 			}
@@ -342,7 +342,7 @@ func TestSpooledGaps(t *testing.T) {
 			if got := strings.Count(p.must("gaps", anna), "spooled\n") == 1; got != c.spooled {
 				t.Errorf("marked: %v, want %v", got, c.spooled)
 			}
-			why := lines[httpd.VerdictView](p, "why", anna, "-message-id", "1@ext.test")
+			why := lines[archive.Verdict](p, "why", anna, "-message-id", "1@ext.test")
 			if len(why) != 1 || why[0].Spooled != c.spooled || why[0].Verdict != "gap" {
 				t.Errorf("why: %+v", why)
 			}
