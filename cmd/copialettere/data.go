@@ -21,6 +21,7 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/notice"
 )
 
 // What lies in the data folder beside the admin socket.
@@ -209,7 +210,7 @@ type dataFolder struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	metrics *metrics.Registry
-	notices *noticeMailer // nil where none are configured
+	notices *notice.Pump // nil where none are configured
 }
 
 // openArchive opens the data folder, which only one process can.
@@ -233,11 +234,11 @@ func (a *dataFolder) open(ctx context.Context, c *config.Config, log *slog.Logge
 	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
 		return err
 	}
-	if a.notices, err = newNoticeMailer(ctx, c, a, log); err != nil {
+	if a.notices, err = newPump(ctx, c, a, log); err != nil {
 		return err
 	}
 	a.journal, err = journal.Open(a.engine, journal.Options{
-		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.recorded,
+		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.Recorded,
 	})
 	if err != nil {
 		return err
@@ -296,7 +297,7 @@ func (a *dataFolder) closeStores() error {
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
 	}
-	a.notices.close()
+	a.notices.Close()
 	if a.engine != nil {
 		errs = append(errs, a.engine.Close())
 	}
@@ -307,7 +308,7 @@ func (a *dataFolder) closeStores() error {
 func (a *dataFolder) archive(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
-		Changed: changed, Expired: a.notices.tellExpired,
+		Changed: changed, Expired: a.notices.Expired,
 	})
 }
 

@@ -138,6 +138,6 @@ func busyArchive(t *testing.T, k *keeper) {
 		t.Fatal(err)
 	}
 	n := k.archive.notices
-	n.settle()
-	n.add(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: now, ID: "90", Percent: 90})
+	n.Tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: now, ID: "90", Percent: 90})
+	n.Close()
 }

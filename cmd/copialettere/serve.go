@@ -94,7 +94,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 		return err
 	}
 	d.pec.Store(watch)
-	d.running.Go(func() { a.notices.run(d.quit) })
+	d.running.Go(func() { a.notices.Run(d.quit) })
 	d.disk = newDiskWatch(c, a, log)
 	d.disk.look()
 	d.running.Go(func() { d.disk.run(d.quit) })
@@ -269,7 +269,7 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		IdleTimeout: h.Timeouts.Idle, DataTimeout: h.Timeouts.Data, JournalTimeout: h.Timeouts.Journal,
 		DeliverOnJournalError: h.OnJournalError == config.JournalErrorDeliver,
 		PEC:                   d.knownPEC,
-		Notify:                d.archive.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
+		Notify:                d.archive.notices.Tell, Logger: d.log, Metrics: d.archive.metrics,
 	}
 }
 
@@ -314,4 +314,12 @@ func (d *daemon) stop() error {
 	close(d.quit)
 	d.running.Wait()
 	return errors.Join(errs...)
+}
+
+// wake fills a channel that has room for one.
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

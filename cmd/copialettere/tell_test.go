@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -144,7 +142,7 @@ func TestRetentionTells(t *testing.T) {
 				}
 				n := k.archive.notices
 				for range 2 {
-					if err := n.queue.Deliver(t.Context(), time.Now().Add(time.Minute), n.send); err != nil {
+					if err := n.Deliver(t.Context(), time.Now().Add(time.Minute)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -225,83 +223,6 @@ func TestGapsAreTold(t *testing.T) {
 func spooledGap(i int) string {
 	at := time.Now().UTC().Truncate(time.Hour).Add(-time.Duration(i) * time.Second).Format(time.RFC3339)
 	return fmt.Sprintf(`{"kind":2,"mailbox":%q,"time":%q,"reason":"journal-fault","message_id":"<%d@ext.test>"}`, anna, at, i) + "\n"
-}
-
-// failing is a store whose updates fail while it is told so.
-type failing struct {
-	kv.Store
-	mu    sync.Mutex
-	cause error // guarded by mu
-}
-
-func (f *failing) set(cause error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cause = cause
-}
-
-func (f *failing) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
-	f.mu.Lock()
-	cause := f.cause
-	f.mu.Unlock()
-	if cause != nil {
-		return cause
-	}
-	return f.Store.Update(ctx, locks, fn)
-}
-
-// TestGapsWait has gaps go on record while their notices can not be queued.
-func TestGapsWait(t *testing.T) {
-	gap := func(mailbox, reason string) []journal.Record {
-		return []journal.Record{{Kind: journal.Gap, Mailbox: mailbox, Time: time.Now(), Reason: reason}}
-	}
-	for _, c := range []struct {
-		name  string
-		cause error
-		heals bool
-		want  []string
-		lost  int // in the log
-	}{
-		{"no fault", nil, false, []string{anna + " gap full", anna + " gap lost"}, 0},
-		{"unavailable for a moment", kv.ErrUnavailable, true, []string{anna + " gap full", anna + " gap lost"}, 0},
-		{"too slow for a moment", context.DeadlineExceeded, true, []string{anna + " gap full", anna + " gap lost"}, 0},
-		{"unavailable until the end", kv.ErrUnavailable, false, nil, 2},
-		{"closed", kv.ErrClosed, true, nil, 2},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p, _ := noticePlace(t, nexthoptest.Script{Greeting: "421 down"}) // what is queued stays there
-			k, log := keeperOf(t, p)
-			enableNotices(t, k)
-			n := k.archive.notices
-			settings, err := k.archive.engine.Settings(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			store := &failing{Store: settings, cause: c.cause}
-			n.queue = notice.New(store, notice.Options{Policy: k.archive.policy, From: "archivio@alpha.test", MaxPerDay: 10})
-			for range 3 {
-				n.recorded(gap(anna, journal.ReasonFull))
-				n.recorded(gap("", journal.ReasonLost))
-			}
-			n.recorded(gap(anna, journal.ReasonErased))
-			n.addGaps()
-			if c.heals {
-				store.set(nil)
-			}
-			quit := make(chan struct{})
-			close(quit)
-			n.run(quit)
-			n.close()
-			if got := waiting(t, k.archive); !slices.Equal(got, c.want) {
-				t.Errorf("waiting: %q, want %q", got, c.want)
-			}
-			if got := strings.Count(log.String(), "notice lost"); got != c.lost {
-				t.Errorf("%d lost, want %d:\n%s", got, c.lost, log)
-			}
-			store.set(nil)
-			verified(t, k)
-		})
-	}
 }
 
 // TestSpooledGaps asks for the gaps while one is in the spool of a running daemon, and when it has been taken in.
