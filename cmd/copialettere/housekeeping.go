@@ -64,7 +64,7 @@ func newKeeper(d *daemon) *keeper {
 }
 
 func (k *keeper) keepHouse(ctx context.Context, now time.Time) {
-	k.pec.Load().look(now)
+	k.pec.Load().Look(now)
 	if err := k.archive.journal.Unspool(ctx); err != nil {
 		k.failed(ctx, "gaps are still spooled", err)
 	}

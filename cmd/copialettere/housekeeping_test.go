@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/policy"
+	"copialettere/policy/pec/files"
 )
 
 // keeperOf opens the data folder of a place as the daemon has it, without its listeners.
@@ -27,7 +28,7 @@ func keeperOf(t *testing.T, p *place) (*keeper, *safeBuffer) {
 		}
 	})
 	d := newDaemon(p.config(), a, logger)
-	watch, err := openPEC(d.config.Load().PEC, a.metrics, logger)
+	watch, err := files.Open(sourcesOf(d.config.Load().PEC), a.metrics, logger)
 	if err != nil {
 		t.Fatal(err)
 	}

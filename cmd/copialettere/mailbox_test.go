@@ -15,6 +15,7 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/pec/files"
 	"copialettere/policy/pec/pectest"
 )
 
@@ -216,7 +217,7 @@ func TestPECFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watch, err := openPEC(c.PEC, a.metrics, slog.New(slog.DiscardHandler))
+	watch, err := files.Open(sourcesOf(c.PEC), a.metrics, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestPECFiles(t *testing.T) {
 		"a@unknown.test":             policy.SentToUnknown,
 		"a@unknown.test,b@list.test": policy.SentToCertified,
 	} {
-		if got, err := a.policy.SentTo(t.Context(), strings.Split(recipients, ","), watch.known().Domains); err != nil || got != want {
+		if got, err := a.policy.SentTo(t.Context(), strings.Split(recipients, ","), watch.InForce().Certified); err != nil || got != want {
 			t.Errorf("mail to %s goes to %s, %v, want %s", recipients, got, err, want)
 		}
 	}
@@ -247,7 +248,7 @@ func TestPECFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := c.PEC
 			spoil(&c)
-			if _, err := openPEC(c, new(metrics.Registry), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), p.dir) {
+			if _, err := files.Open(sourcesOf(c), new(metrics.Registry), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), p.dir) {
 				t.Errorf("error %v", err)
 			}
 		})

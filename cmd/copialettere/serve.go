@@ -21,6 +21,7 @@ import (
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/archive"
+	"copialettere/policy/pec/files"
 )
 
 const serveHelp = `Usage: copialettere serve [-config FILE]
@@ -89,7 +90,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	d := newDaemon(c, a, log)
-	watch, err := openPEC(c.PEC, a.metrics, log)
+	watch, err := files.Open(sourcesOf(c.PEC), a.metrics, log)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ type daemon struct {
 	backend atomic.Pointer[httpd.Backend]   // of the admin interface, by that configuration
 	log     *slog.Logger
 	archive *dataFolder
-	pec     atomic.Pointer[pecWatch] // nil where [pec] names no file
+	pec     atomic.Pointer[files.Watch] // nil where [pec] names no file
 	disk    *diskWatch
 	hooks   map[journal.Direction]*lmtp.Server
 	hops    []*nexthop.Hop
@@ -271,13 +272,6 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		PEC:                   d.knownPEC,
 		Notify:                d.archive.notices.Tell, Logger: d.log, Metrics: d.archive.metrics,
 	}
-}
-
-// knownPEC is what is known of certified mail now.
-func (d *daemon) knownPEC() lmtp.PEC {
-	known := d.pec.Load().known()
-	known.Trust = d.config.Load().PEC.Trust
-	return known
 }
 
 func (d *daemon) hop(spec nexthop.Spec, h config.Hook) *nexthop.Hop {
