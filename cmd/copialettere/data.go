@@ -206,11 +206,12 @@ func checkFolder(folder string) error {
 
 // dataFolder is an open data folder, with what stands on it.
 type dataFolder struct {
-	engine  *level.Engine
-	journal *journal.Journal
-	policy  *policy.Policy
-	metrics *metrics.Registry
-	notices *notice.Pump // nil where none are configured
+	engine   *level.Engine
+	settings kv.Store
+	journal  *journal.Journal
+	policy   *policy.Policy
+	metrics  *metrics.Registry
+	notices  *notice.Pump // nil where none are configured
 }
 
 // openArchive opens the data folder, which only one process can.
@@ -227,16 +228,13 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*data
 }
 
 func (a *dataFolder) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
-	settings, err := a.openEngine(ctx, c.Data, log)
-	if err != nil {
+	if err := a.openEngine(ctx, c.Data, log); err != nil {
 		return err
 	}
-	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
+	if a.policy, err = policy.Open(ctx, a.settings, policyConfig(c)); err != nil {
 		return err
 	}
-	if a.notices, err = newPump(ctx, c, a, log); err != nil {
-		return err
-	}
+	a.notices = newPump(c, a, log)
 	a.journal, err = journal.Open(a.engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.Recorded,
 	})
@@ -253,30 +251,30 @@ func (a *dataFolder) open(ctx context.Context, c *config.Config, log *slog.Logge
 }
 
 // openEngine opens the journal of a data folder, which must be there with its settings.
-func (a *dataFolder) openEngine(ctx context.Context, folder string, log *slog.Logger) (settings kv.Store, err error) {
+func (a *dataFolder) openEngine(ctx context.Context, folder string, log *slog.Logger) error {
 	id, err := readIdentity(folder)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o := level.Options{Metrics: a.metrics, Logger: log, Archive: id.ID, TakeIn: id.Format == formatUnregistered}
 	a.engine, err = level.Open(filepath.Join(folder, journalFolder), o)
 	switch {
 	case errors.Is(err, level.ErrAbsent) && o.TakeIn:
-		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
+		return fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
 	case errors.Is(err, level.ErrAbsent):
-		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
+		return fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
 			"and what is in the folder then counts as all that must be there", err, formatUnregistered, filepath.Join(folder, identityFile))
 	case err != nil:
-		return nil, err
+		return err
 	}
-	if settings, err = a.engine.Settings(ctx); err != nil {
-		return nil, err
+	if a.settings, err = a.engine.Settings(ctx); err != nil {
+		return err
 	}
 	if o.TakeIn {
 		log.Info("the journal of an earlier version has a register now", "data", folder)
 		err = writeIdentity(folder, id, formatRegistered)
 	}
-	return settings, err
+	return err
 }
 
 // close closes the data folder. It does not wait for ever for a disk that does not answer: what was acknowledged is durable, and the rest

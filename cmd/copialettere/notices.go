@@ -12,17 +12,13 @@ import (
 )
 
 // newPump returns nil where no notices are configured.
-func newPump(ctx context.Context, c *config.Config, a *dataFolder, log *slog.Logger) (*notice.Pump, error) {
+func newPump(c *config.Config, a *dataFolder, log *slog.Logger) *notice.Pump {
 	if c.Notices == nil {
-		return nil, nil
+		return nil
 	}
-	settings, err := a.engine.Settings(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("notices: %w", err)
-	}
-	queue := notice.New(settings, notice.Options{Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Logger: log, Metrics: a.metrics})
+	queue := notice.New(a.settings, notice.Options{Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Logger: log, Metrics: a.metrics})
 	relay := nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics})
-	return notice.NewPump(queue, sendThrough(relay), log), nil
+	return notice.NewPump(queue, sendThrough(relay), log)
 }
 
 // sendThrough sends notices through a relay.

@@ -196,7 +196,7 @@ func TestNoticeReplies(t *testing.T) {
 	}
 }
 
-func enableNotices(t *testing.T, k *keeper) {
+func enableNotices(t *testing.T, k *daemon) {
 	t.Helper()
 	a, err := policy.ParseAddress(anna)
 	if err != nil {

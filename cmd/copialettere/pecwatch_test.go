@@ -92,8 +92,8 @@ func TestPECFilesUnderTheDaemon(t *testing.T) {
 		if step.path != "" {
 			replace(t, step.path, step.text, written.Add(time.Duration(n)*time.Hour))
 		}
-		k.keepHouse(t.Context(), time.Now())
-		k.keepHouse(t.Context(), time.Now())
+		k.house.Keep(t.Context(), time.Now())
+		k.house.Keep(t.Context(), time.Now())
 		said := log.String()[before:]
 		if n := strings.Count(said, "file of [pec]"); (n == 1) != (step.logged != "") || !strings.Contains(said, step.logged) {
 			t.Errorf("%s: %d lines, want %q:\n%s", step.name, n, step.logged, said)

@@ -67,7 +67,7 @@ func (d *daemon) reloadOnce(r reloading) error {
 	}
 	d.configure(next)
 	d.pec.Store(watch)
-	d.disk.configure(next.Disk)
+	d.disk.Configure(watermarks(next))
 	if h := d.hooks[journal.Received]; h != nil {
 		h.SetDeliverOnJournalError(next.Received.OnJournalError == config.JournalErrorDeliver)
 	}

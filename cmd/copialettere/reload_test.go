@@ -189,11 +189,11 @@ func TestReady(t *testing.T) {
 // TestReadyOfBrokenStores has the stores of a daemon fail.
 func TestReadyOfBrokenStores(t *testing.T) {
 	for name, c := range map[string]struct {
-		broken func(k *keeper)
+		broken func(k *daemon)
 		want   string
 	}{
-		"nothing": {func(*keeper) {}, ""},
-		"settings of a mailbox": {func(k *keeper) {
+		"nothing": {func(*daemon) {}, ""},
+		"settings of a mailbox": {func(k *daemon) {
 			s, err := k.archive.engine.Settings(t.Context())
 			if err == nil {
 				err = s.Update(t.Context(), nil, func(tx kv.Tx) error { tx.Put([]byte("mbruno@alpha.test"), []byte("{")); return nil })
@@ -202,7 +202,7 @@ func TestReadyOfBrokenStores(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, notReadySettings},
-		"store": {func(k *keeper) { k.archive.engine.Close() }, notReadyJournal + ", " + notReadySettings},
+		"store": {func(k *daemon) { k.archive.engine.Close() }, notReadyJournal + ", " + notReadySettings},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -265,7 +265,7 @@ func TestExpireSkipsOfSentMail(t *testing.T) {
 	k, _ := keeperOf(t, p)
 	now := time.Now()
 	addSkips(t, k, now.Add(-config.DefaultKeepSkips-time.Minute), now.Add(-config.DefaultKeepSkips+time.Minute))
-	k.keepHouse(t.Context(), now)
+	k.house.Keep(t.Context(), now)
 	left := 0
 	for _, err := range k.archive.journal.Records(t.Context(), anna) {
 		if err != nil {
@@ -278,7 +278,7 @@ func TestExpireSkipsOfSentMail(t *testing.T) {
 	}
 }
 
-func addSkips(t *testing.T, k *keeper, times ...time.Time) {
+func addSkips(t *testing.T, k *daemon, times ...time.Time) {
 	t.Helper()
 	for _, at := range times {
 		r := journal.Record{Kind: journal.Skip, Mailbox: anna, Time: at, Reason: policy.ReasonFilter, Direction: journal.Sent}

@@ -20,7 +20,7 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
-	"copialettere/policy/archive"
+	"copialettere/policy/housekeeping"
 	"copialettere/policy/pec/files"
 )
 
@@ -96,9 +96,9 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	}
 	d.pec.Store(watch)
 	d.running.Go(func() { a.notices.Run(d.quit) })
-	d.disk = newDiskWatch(c, a, log)
-	d.disk.look()
-	d.running.Go(func() { d.disk.run(d.quit) })
+	d.disk = housekeeping.NewDiskWatch(c.Data, watermarks(c), a.journal.Suspend, a.metrics, log)
+	d.disk.Look()
+	d.running.Go(func() { d.disk.Run(d.quit) })
 	if err := d.start(); err != nil {
 		return errors.Join(err, d.stop())
 	}
@@ -113,20 +113,19 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 
 // daemon is the running hook with its admin interface.
 type daemon struct {
-	config  atomic.Pointer[config.Config]   // in force now
-	acts    atomic.Pointer[archive.Archive] // what may be done, by that configuration
-	backend atomic.Pointer[httpd.Backend]   // of the admin interface, by that configuration
+	config  atomic.Pointer[config.Config] // in force now
+	backend atomic.Pointer[httpd.Backend] // of the admin interface, by that configuration
 	log     *slog.Logger
 	archive *dataFolder
 	pec     atomic.Pointer[files.Watch] // nil where [pec] names no file
-	disk    *diskWatch
+	house   *housekeeping.Keeper
+	disk    *housekeeping.DiskWatch
 	hooks   map[journal.Direction]*lmtp.Server
 	hops    []*nexthop.Hop
 	admin   []*http.Server
 	ready   *readiness
 	running sync.WaitGroup // a goroutine per listener, and those that end with quit
 	failed  chan error     // the first listener that failed
-	erasing chan struct{}  // has room for one: an archive may have to be erased at once
 	quit    chan struct{}  // closed when the daemon stops
 }
 
@@ -134,21 +133,35 @@ type daemon struct {
 func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
 	d := &daemon{
 		log: log, archive: a, hooks: make(map[journal.Direction]*lmtp.Server),
-		failed: make(chan error, 1), erasing: make(chan struct{}, 1), quit: make(chan struct{}),
+		failed: make(chan error, 1), quit: make(chan struct{}),
 	}
-	d.ready = newReadiness(d)
+	d.ready, d.house = newReadiness(d), newHouse(d)
 	d.configure(c)
 	return d
 }
 
 // configure puts a configuration in force for what reads it where it needs it.
 func (d *daemon) configure(c *config.Config) {
-	acts := d.archive.archive(c, func() { wake(d.erasing) })
+	acts := d.archive.archive(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.problems
+	d.house.Configure(scheduleOf(c, acts))
 	d.config.Store(c)
-	d.acts.Store(acts)
 	d.backend.Store(&b)
+}
+
+// wait keeps house until ctx ends or a listener fails.
+func (d *daemon) wait(ctx context.Context) {
+	within, stop := context.WithCancel(ctx)
+	var house sync.WaitGroup
+	house.Go(func() { d.house.Run(within) })
+	defer house.Wait()
+	defer stop()
+	select {
+	case <-ctx.Done():
+	case err := <-d.failed:
+		d.log.Error("listener failed", "error", err)
+	}
 }
 
 func (d *daemon) start() error {
@@ -308,12 +321,4 @@ func (d *daemon) stop() error {
 	close(d.quit)
 	d.running.Wait()
 	return errors.Join(errs...)
-}
-
-// wake fills a channel that has room for one.
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
 }

@@ -83,7 +83,7 @@ func TestRetentionTells(t *testing.T) {
 	}
 	daily := func(t *testing.T, p *place) {
 		k, _ := keeperOf(t, p)
-		k.retain(t.Context(), time.Now())
+		k.house.Keep(t.Context(), time.Now())
 		if err := k.archive.close(); err != nil {
 			t.Fatal(err)
 		}
