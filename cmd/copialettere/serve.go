@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy/archive"
 	"copialettere/policy/housekeeping"
 	"copialettere/policy/pec/files"
 )
@@ -123,7 +125,7 @@ type daemon struct {
 	hooks   map[journal.Direction]*lmtp.Server
 	hops    []*nexthop.Hop
 	admin   []*http.Server
-	ready   *readiness
+	ready   *archive.Readiness
 	running sync.WaitGroup // a goroutine per listener, and those that end with quit
 	failed  chan error     // the first listener that failed
 	quit    chan struct{}  // closed when the daemon stops
@@ -144,10 +146,17 @@ func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
 func (d *daemon) configure(c *config.Config) {
 	acts := d.archive.archive(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
-	b.Ready = d.ready.problems
+	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))
 	d.config.Store(c)
 	d.backend.Store(&b)
+}
+
+func newReadiness(d *daemon) *archive.Readiness {
+	unreachable := func(ctx context.Context) bool {
+		return slices.ContainsFunc(d.hops, func(h *nexthop.Hop) bool { return h.Unreachable(ctx) })
+	}
+	return archive.NewReadiness(d.archive.journal, d.archive.policy, unreachable, d.log)
 }
 
 // wait keeps house until ctx ends or a listener fails.
@@ -199,7 +208,7 @@ func (d *daemon) startAdmin(sockets *systemdSockets) error {
 	for _, l := range c.Listen {
 		handler, serves := http.Handler(http.HandlerFunc(d.serveAdmin)), "admin"
 		if l.Network == "tcp" {
-			handler, serves = httpd.Metrics(d.archive.metrics, d.ready.problems), "metrics"
+			handler, serves = httpd.Metrics(d.archive.metrics, d.ready.Problems), "metrics"
 		}
 		list, err := listen([]config.Listener{l}, c.SocketMode, c.SocketGroup, sockets)
 		if err != nil {
@@ -302,7 +311,7 @@ func newHop(spec nexthop.Spec, h config.Hook, o nexthop.Options) *nexthop.Hop {
 func (d *daemon) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	d.ready.stopping.Store(true)
+	d.ready.Stop()
 	var errs []error
 	var mu sync.Mutex
 	var stopping sync.WaitGroup
@@ -320,5 +329,6 @@ func (d *daemon) stop() error {
 	}
 	close(d.quit)
 	d.running.Wait()
+	d.ready.Wait()
 	return errors.Join(errs...)
 }
