@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -87,7 +86,7 @@ func (a *api) admit(c *call, route *Route, door Door) (err error) {
 	return a.b.Archive.May(c.who, route.Right, c.mailbox)
 }
 
-var errRequest = errors.New("bad request")
+var errRequest = archive.ErrRequest
 
 func mailboxOf(r *http.Request) (policy.Address, error) {
 	s := r.FormValue("mailbox")

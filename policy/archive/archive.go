@@ -33,6 +33,9 @@ import (
 	"copialettere/policy/pec/practice"
 )
 
+// ErrRequest says that what was asked for can not be.
+var ErrRequest = errors.New("bad request")
+
 // Options are what an Archive stands on. Journal and Policy are required.
 type Options struct {
 	Journal *journal.Journal

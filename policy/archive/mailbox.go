@@ -158,9 +158,18 @@ func (a *Archive) Restore(ctx context.Context, who policy.Actor, address policy.
 	return a.turned(ctx, address, func() (bool, error) { return a.policy.Restore(ctx, address, who) })
 }
 
-// HoldMailbox places a legal hold on a mailbox.
+// HoldMailbox places a legal hold on a mailbox. When it returns, no deletion that had not been made before is made any more.
 func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address policy.Address, reason string) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Hold(ctx, address, who, reason) })
+	return a.turned(ctx, address, func() (bool, error) {
+		changed, err := a.policy.Hold(ctx, address, who, reason)
+		if err != nil {
+			return false, err
+		}
+		if err := a.journal.AwaitDeletions(ctx, address.String()); err != nil {
+			return changed, fmt.Errorf("%s is held, but what is being deleted just now may still go: hold it again to wait for that: %w", address, err)
+		}
+		return changed, nil
+	})
 }
 
 // ReleaseMailbox lifts it.

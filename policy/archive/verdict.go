@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -163,6 +164,11 @@ func listed[T any](list []T) iter.Seq2[T, error] {
 // says so.
 func (a *Archive) Why(ctx context.Context, address policy.Address, messageID string) iter.Seq2[Verdict, error] {
 	return func(yield func(Verdict, error) bool) {
+		wanted := part.MessageID(messageID)
+		if messageID != "" && wanted == "" {
+			yield(Verdict{}, fmt.Errorf("%w: message_id %.100q holds no id", ErrRequest, messageID))
+			return
+		}
 		var closed, open []Verdict // the times when the archive was off, and since when it is
 		for pause, err := range a.policy.Pauses(ctx, address) {
 			if err != nil {
@@ -178,7 +184,6 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 		}
 		a.journal.Settle(ctx)
 		at := func(v Verdict) time.Time { return v.Time }
-		wanted := part.MessageID(messageID)
 		entries := views(a.journal.ListByTime(ctx, address.String()), func(e *journal.Entry) (Verdict, bool) {
 			return verdictOfEntry(e), messageID == "" || part.MessageID(e.MessageID) == wanted
 		})
