@@ -69,6 +69,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
+	a.metrics.Process()
 	d := &daemon{config: c, log: log, archive: a, failed: make(chan error, 1), quit: make(chan struct{})}
 	if d.pec, err = openPEC(c.PEC, a.metrics, log); err != nil {
 		return err

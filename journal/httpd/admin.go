@@ -103,10 +103,7 @@ func Admin(b Backend) http.Handler {
 // Metrics returns what a monitoring system may see: /metrics in the Prometheus text format, and /healthz.
 func Metrics(r *metrics.Registry) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		r.WriteTo(w)
-	})
+	mux.Handle("GET /metrics", r.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	return mux
 }

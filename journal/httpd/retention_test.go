@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
 )
@@ -110,7 +111,7 @@ func oldRig(t *testing.T) (*rig, *failingEngine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := Backend{Journal: j, Policy: p}
+	b := Backend{Journal: j, Policy: p, Metrics: new(metrics.Registry)}
 	return &rig{t, b, Admin(b)}, engine
 }
 
