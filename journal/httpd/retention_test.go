@@ -10,8 +10,8 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
-	"copialettere/journal/metrics"
 	"copialettere/journal/kv/level"
+	"copialettere/journal/metrics"
 	"copialettere/policy"
 )
 
