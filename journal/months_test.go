@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -453,9 +454,10 @@ func TestBadMonthKnown(t *testing.T) {
 	}
 	wantMetric := func(line string) {
 		t.Helper()
-		var b strings.Builder
-		if _, err := r.WriteTo(&b); err != nil || !strings.Contains(b.String(), "\n"+line+"\n") {
-			t.Errorf("the metrics lack %q, %v", line, err)
+		w := httptest.NewRecorder()
+		r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		if !strings.Contains(w.Body.String(), "\n"+line+"\n") {
+			t.Errorf("the metrics lack %q", line)
 		}
 	}
 	wantMetric("copialettere_unreadable_months 0")
