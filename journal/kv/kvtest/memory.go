@@ -245,13 +245,6 @@ func (s *memoryStore) leave() {
 
 // Update implements kv.Store.
 func (s *memoryStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
-	if err := s.update(ctx, locks, fn); err != nil {
-		return err
-	}
-	return nil
-}
-
-func (s *memoryStore) update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
 	m := s.client.m
 	if err := s.check(ctx); err != nil {
 		return err
@@ -310,8 +303,10 @@ func (s *memoryStore) update(ctx context.Context, locks []string, fn func(kv.Tx)
 	done := make(chan error, 1)
 	go func() {
 		done <- m.wait(last)
-		over()
+		s.leave()
 	}()
+	// A server frees the locks of who has left: what was done is seen, and is before all that comes.
+	defer release()
 	select {
 	case err := <-done:
 		return err
