@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"copialettere/journal/kv"
 )
 
-// drop drops the volume of a month of which all is to go, and says whether it did. First the volume is closed for acts, under the
-// locks of all its mailboxes; then all of it is looked at again; then its gaps and acts go to the settings. A crash between leaves it
-// closed, and the next run goes on, or opens it again.
+// drop drops the volume of a month of which all is to go, and says whether it did. First the volume is fenced,
+// so that nothing comes any more; then all of it is looked at again; then its gaps and acts go to the settings. A crash between leaves it as it
+// is, and the next run begins anew.
 func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	closed, err := hasKey(x.ctx, s, closingKey)
 	if err != nil {
@@ -26,12 +27,25 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	if !might && !closed {
 		return false, nil
 	}
-	x.j.closing.Store(&m)
-	defer x.j.closing.Store(nil)
-	if might && !closed {
-		if err := x.setClosed(s, true); err != nil {
-			return false, err
+	var fence kv.Fence
+	lift := func() error {
+		if fence == nil {
+			return nil
 		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), liftTime)
+		defer cancel()
+		err := fence.Lift(ctx)
+		fence = nil
+		return err
+	}
+	defer func() {
+		if lifted := lift(); lifted != nil {
+			x.j.log.Error("a month stays fenced that was not dropped", "month", m, "error", lifted)
+		}
+	}()
+	// It takes the place of one that a crash has left.
+	if fence, err = x.j.engine.Fence(x.ctx, m); err != nil {
+		return false, err
 	}
 	var removed []Expired
 	var purged Removed
@@ -42,14 +56,21 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 		}
 	}
 	if !all {
-		return false, x.setClosed(s, false)
+		if err := lift(); err != nil {
+			return false, err
+		}
+		if !closed {
+			return false, nil
+		}
+		return false, s.Update(x.ctx, nil, func(tx kv.Tx) error { tx.Delete(closingKey); return nil })
 	}
 	if err := x.keepRecords(s); err != nil {
 		return false, fmt.Errorf("keep the gaps and acts: %w", err)
 	}
-	if err := x.j.engine.Drop(x.ctx, m); err != nil {
+	if err := fence.Drop(x.ctx); err != nil {
 		return false, err
 	}
+	fence = nil
 	x.j.usages.dropped(m)
 	for _, e := range removed {
 		x.add(e)
@@ -62,6 +83,9 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	}
 	return true, nil
 }
+
+// liftTime is how long a fence may take to be lifted.
+const liftTime = 10 * time.Second
 
 // mightDrop looks at what is cheap to see. A month is left alone until no delivery looks there for a repetition.
 func (x *expiry) mightDrop(s kv.Store, m kv.Month) (bool, error) {
@@ -88,26 +112,6 @@ func anyHold(ctx context.Context, s kv.Store) (bool, error) {
 		return err == nil, err
 	}
 	return false, nil
-}
-
-// setClosed closes the volume for acts, or opens it again.
-func (x *expiry) setClosed(s kv.Store, closed bool) error {
-	list, err := mailboxesIn(x.ctx, s)
-	if err != nil {
-		return err
-	}
-	locks := make([]string, len(list))
-	for i, one := range list {
-		locks[i] = one.mailbox
-	}
-	return s.Update(x.ctx, locks, func(tx kv.Tx) error {
-		if closed {
-			tx.Put(closingKey, []byte{})
-		} else {
-			tx.Delete(closingKey)
-		}
-		return nil
-	})
 }
 
 // allGoes says whether all entries of a volume are to go, and which those are.

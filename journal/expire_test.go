@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -306,17 +305,11 @@ func TestNothingIntoAMonthThatGoes(t *testing.T) {
 	now := november.AddDate(1, 0, 0)
 	var during error
 	var acted error
-	updates := 0
-	h.set(func(ctx context.Context, next func(context.Context) error) error {
-		err := next(ctx)
-		if updates++; updates == 1 { // the volume is closed now
-			h.set(nil)
-			f.clock.set(november)
-			_, during = f.try(letter("2"), "t", received(mario))
-			acted = f.Hold(f.ctx(), Ref{mario, "2026-11", "INBOX", 1}, "operator", "late")
-		}
-		return err
-	})
+	h.fenced = func() {
+		f.clock.set(november)
+		_, during = f.try(letter("2"), "t", received(mario))
+		acted = f.Hold(f.ctx(), Ref{mario, "2026-11", "INBOX", 1}, "operator", "late")
+	}
 	r := f.expire(ExpireOptions{Mailboxes: keepFor(6), Now: now})
 	if len(r.Dropped) != 1 {
 		t.Errorf("dropped %v", r.Dropped)

@@ -100,15 +100,10 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 	if err != nil {
 		return err
 	}
-	err = j.update(ctx, s, r.Month, []string{r.Mailbox, movesLock}, func(c *change) error {
-		switch _, err := c.Get(closingKey); {
-		case err == nil:
-			return ErrNotFound
-		case !errors.Is(err, kv.ErrNotFound):
-			return err
-		}
-		return fn(c)
-	})
+	err = j.update(ctx, s, r.Month, []string{r.Mailbox, movesLock}, fn)
+	if errors.Is(err, kv.ErrFenced) {
+		return ErrNotFound // the month is about to be dropped
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errNewFolder) {
 		return fmt.Errorf("%s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
 	}

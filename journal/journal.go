@@ -87,8 +87,8 @@ type Journal struct {
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
-	cleaning lock                     // held by Expire and Sweep: one run at a time
-	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
+	alone    bool // no other process has the archive open: see clients.go
+	cleaning lock // held by Expire and Sweep: one run at a time; see clean
 
 	spooling   lock // held while the gap spool is read or written, and never while the store is
 	unspooling lock // held by Unspool: one at a time
@@ -118,7 +118,7 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
+	j := &Journal{engine: engine, alone: engine.Alone(), log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
 		cleaning: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock()}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
