@@ -30,8 +30,12 @@ type change struct {
 func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []string, fn func(c *change) error) error {
 	var runs []*change
 	var failed bool
+	refiling := slices.Contains(locks, movesLock)
+	if refiling { // locks are those of all months
+		locks = append(slices.DeleteFunc(slices.Clone(locks), func(name string) bool { return name == movesLock }), movesLock+string(m))
+	}
 	err := s.Update(ctx, locks, func(tx kv.Tx) error {
-		c := &change{Tx: tx, ctx: ctx, j: j, month: m, refiling: slices.Contains(locks, movesLock)}
+		c := &change{Tx: tx, ctx: ctx, j: j, month: m, refiling: refiling}
 		runs = append(runs, c)
 		err := fn(c)
 		if failed = err != nil; failed {

@@ -313,8 +313,11 @@ func (g *group) update(c *change) error {
 	return putRecords(c, g.skips)
 }
 
-// readAhead reads in one go what place will ask for.
+// readAhead reads in one go what place will ask for. Where nobody else writes the engine is near, and would only do the same twice.
 func (g *group) readAhead(c *change) error {
+	if c.j.alone {
+		return nil
+	}
 	keys := make([][]byte, 0, 3*len(g.entries))
 	for i := range g.entries {
 		if e := &g.entries[i]; !g.earlier[i].done() {
