@@ -19,6 +19,7 @@ import (
 //   - cleaning: who runs Expire, Sweep or Forget holds a lease, besides the lock of the process. What only one may do does not rest on it, as
 //     a process may be held up for longer than its lease lasts: a month is dropped by whose fence stands, and the sweep is safe from others.
 //   - chunks: a draft that refers to chunks which were stored before its last update keeps them there from a sweep, or is refused.
+//   - settings: whether a mailbox is still open is asked in the update that makes the entry, so that an erasure by another process is the end.
 //   - rooms: a lock that saves work. Whether there is room is decided in the update.
 //   - outcomes in memory: nobody but the process that holds them can decide on the transactions that they are of. What others see as unknown
 //     they never withdraw.
@@ -259,6 +260,40 @@ func (c *change) othersNow(mailbox string) (sum uint64, err error) {
 		sum += bytes
 	}
 	return sum, nil
+}
+
+// errMailboxClosed says that a mailbox was closed since the message was judged. The MTA will send it again, and it is judged anew.
+var errMailboxClosed = errors.New("the mailbox was closed meanwhile")
+
+// gateLocks appends the locks under which the mailboxes of entries are closed, where other processes may do so.
+func (j *Journal) gateLocks(locks []string, entries []candidate) []string {
+	if j.alone || j.gate == nil {
+		return locks
+	}
+	for i := range entries {
+		locks = append(locks, j.gate.Lock(entries[i].Mailbox))
+	}
+	return locks
+}
+
+// open checks, under the locks of the gate, that the mailboxes of the group are open still.
+func (g *group) open(c *change) error {
+	if c.j.alone || c.j.gate == nil {
+		return nil
+	}
+	settings, err := c.In("")
+	if err != nil {
+		return err
+	}
+	for i := range g.entries {
+		mailbox := g.entries[i].Mailbox
+		if open, err := c.j.gate.Open(settings, mailbox); err != nil {
+			return fmt.Errorf("settings of %s: %w", mailbox, err)
+		} else if !open {
+			return fmt.Errorf("%s: %w", mailbox, errMailboxClosed)
+		}
+	}
+	return nil
 }
 
 // turnSpan is how near to the turn of a month a delivery looks for its repetition in the other month under the lock as well, because the two

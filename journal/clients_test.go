@@ -312,3 +312,36 @@ func TestLease(t *testing.T) {
 		}
 	})
 }
+
+// TestGate has a mailbox be closed and erased by one process while another one has a message for it under way.
+func TestGate(t *testing.T) {
+	m := newMemory()
+	gate := &Gate{
+		Lock: func(mailbox string) string { return "closing " + mailbox },
+		Open: func(settings kv.View, mailbox string) (bool, error) {
+			_, err := settings.Get([]byte("closed " + mailbox))
+			return errors.Is(err, kv.ErrNotFound), nil
+		},
+	}
+	p := processes(t, m, 2)
+	f, other := p[0], p[1]
+	f.Journal.gate = gate
+	f.put(mario, letter("before"))
+	d := f.NewDraft(f.ctx())
+	defer d.Discard()
+	d.Write(letter("under way"))
+	settings, err := other.engine.Settings(t.Context())
+	if err == nil {
+		err = settings.Update(t.Context(), []string{gate.Lock(mario)}, func(tx kv.Tx) error { tx.Put([]byte("closed "+mario), nil); return nil })
+	}
+	if err == nil {
+		_, err = other.Erase(t.Context(), mario, EraseOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Commit(f.ctx(), Envelope{Transaction: "t"}, []Intent{received(mario)}, nil)
+	wantErr(t, "commit behind the erasure", err, errMailboxClosed)
+	other.want(mario)
+	f.put(anna, letter("another"))
+}

@@ -166,6 +166,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	if len(d.below) > 0 {
 		locks = append(locks, movesLock)
 	}
+	locks = d.j.gateLocks(locks, entries)
 	if d.rests() {
 		locks = append(locks, sharerLock(kv.MonthOf(d.arrival), rand.IntN(sharers)))
 	}
@@ -259,6 +260,9 @@ func (g *group) update(c *change) error {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
 	if err := g.beside(c); err != nil {
+		return err
+	}
+	if err := g.open(c); err != nil {
 		return err
 	}
 	if err := g.d.keepChunks(c); err != nil {

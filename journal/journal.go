@@ -64,6 +64,15 @@ type Options struct {
 	// removal (made-room, erased) the part that was added. One whose record had to be tried again may come twice. It is called within
 	// deliveries too, by several at a time: it must return at once and not call the Journal. It must not keep the slice. May be nil.
 	Recorded func(gaps []Record)
+
+	Gate *Gate // may be nil
+}
+
+// Gate keeps entries out of a mailbox that was closed after the message was judged, perhaps by another process: where several have the archive
+// open, it is asked in the update that makes the entry. Commit then fails, and the MTA's retry is judged anew.
+type Gate struct {
+	Lock func(mailbox string) string                                   // the lock under which a mailbox is closed, in the settings
+	Open func(settings kv.View, mailbox string) (open bool, err error) // by what stands in the settings
 }
 
 // Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
@@ -88,6 +97,7 @@ type Journal struct {
 	nonce  [4]byte // of this process
 
 	alone    bool // no other process has the archive open: see clients.go
+	gate     *Gate
 	cleaning lock // held by Expire and Sweep: one run at a time; see clean
 
 	spooling   lock // held while the gap spool is read or written, and never while the store is
@@ -118,7 +128,7 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, alone: engine.Alone(), log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
+	j := &Journal{engine: engine, alone: engine.Alone(), gate: o.Gate, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
 		cleaning: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock()}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)

@@ -237,6 +237,7 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 	}
 	a.journal, err = journal.Open(a.engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.recorded,
+		Gate: &journal.Gate{Lock: policy.SettingsLock, Open: policy.ArchiveOn},
 	})
 	if err != nil {
 		return err
