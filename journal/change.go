@@ -19,6 +19,7 @@ type change struct {
 	j      *Journal
 	month  kv.Month
 	before map[string]uint64 // of the mailboxes whose total it has set: what that was
+	holds  map[string]bool   // of the mailboxes that it asked about: whether they are held, see mailboxHeld
 
 	read map[string][]byte // what was read ahead; nil is no value
 
@@ -190,8 +191,12 @@ func (c *change) entry(r Ref) (*Entry, error) {
 }
 
 // remove deletes an entry with all that points at it, but for its chunks, which the sweep then looks at. Its UID is never used
-// again. With tombstone its delivery key stays and says that it is gone, so that a late retry does not bring it back.
+// again. With tombstone its delivery key stays and says that it is gone, so that a late retry does not bring it back. The error is
+// ErrHeld for one that may not go.
 func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
+	if err := c.mayGo(r); err != nil {
+		return nil, err
+	}
 	e, err := c.entry(r)
 	if err != nil {
 		return nil, err
@@ -206,7 +211,6 @@ func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 	c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
 	c.Delete(entryKey(r))
 	c.Delete(outcomeKey(r))
-	c.Delete(holdKey(r))
 	deleteLinks(c, e)
 	c.spare(e)
 	return e, c.leaveDelivery(e, tombstone)
@@ -241,19 +245,6 @@ func (c *change) spare(e *Entry) {
 }
 
 func spareKey(id ChunkID) []byte { return append([]byte{'x'}, id[:]...) }
-
-func holdKey(r Ref) []byte {
-	return binary.BigEndian.AppendUint32(folderKey('l', r.Mailbox, r.Folder), r.UID)
-}
-
-// held says whether an entry is held.
-func (c *change) held(r Ref) (bool, error) {
-	_, err := c.Get(holdKey(r))
-	if errors.Is(err, kv.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
 
 // tombstoneMark is behind the place in a delivery key whose entry is gone.
 const tombstoneMark = 1

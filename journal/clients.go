@@ -262,6 +262,23 @@ func (c *change) othersNow(mailbox string) (sum uint64, err error) {
 	return sum, nil
 }
 
+// staysOpen keeps the volume from being dropped, by this process or another one. Only a clock that was set back by months leads into one that
+// the retention is about to drop.
+func (g *group) staysOpen(c *change) error {
+	closing := c.j.closing.Load()
+	going := closing != nil && *closing == c.month
+	if !going && !c.j.alone {
+		err := c.stayOpen()
+		if going = errors.Is(err, ErrNotFound); err != nil && !going {
+			return err
+		}
+	}
+	if going {
+		return fmt.Errorf("volume %s is about to be dropped: %w", c.month, kv.ErrUnavailable)
+	}
+	return nil
+}
+
 // errMailboxClosed says that a mailbox was closed since the message was judged. The MTA will send it again, and it is judged anew.
 var errMailboxClosed = errors.New("the mailbox was closed meanwhile")
 

@@ -345,3 +345,69 @@ func TestGate(t *testing.T) {
 	other.want(mario)
 	f.put(anna, letter("another"))
 }
+
+// TestDropOfAnother has a month be dropped by one process, while another one, at some step, puts a message into it, acts on an entry of it, or
+// places a hold on its mailbox: either that is refused, or the month stays.
+func TestDropOfAnother(t *testing.T) {
+	old := Ref{mario, "2026-11", "INBOX", 1}
+	held := false
+	for name, act := range map[string]func(f *fixture) error{
+		"message": func(f *fixture) error { _, err := f.try(letter("2"), "t", received(mario)); return err },
+		"hold":    func(f *fixture) error { return f.Hold(f.ctx(), old, "operator", "late") },
+		"mailbox": func(f *fixture) error { held = true; return f.AwaitDeletions(f.ctx(), mario) },
+	} {
+		for step, at := range []string{"before the mark", "before the decision", "inside the fence"} {
+			if name == "message" && step == 0 {
+				continue // by its time of arrival it is to go
+			}
+			t.Run(name+" "+at, func(t *testing.T) {
+				held = false
+				m := newMemory()
+				other := processes(t, m, 1)[0]
+				other.put(mario, letter("1"))
+				other.Settle(other.ctx())
+				h := &hooked{Engine: m.Open(t)}
+				f := &fixture{t: t, clock: &clock{t: november.AddDate(1, 0, 0)}, engine: h.Engine}
+				var err error
+				f.Journal, err = Open(kvtest.Eager(h), Options{Now: f.clock.now,
+					MailboxHeld: func(context.Context, string) (bool, error) { return held, nil }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(f.close)
+				var acted error
+				updates, tried := 0, false
+				now := func() { tried = true; acted = act(other) }
+				h.set(func(ctx context.Context, next func(context.Context) error) error {
+					n := updates
+					updates++
+					if n == step {
+						now()
+					}
+					return next(ctx)
+				})
+				h.fenced = func() {
+					if step == 2 {
+						now()
+					}
+				}
+				r := f.expire(ExpireOptions{Mailboxes: keepFor(6), Now: f.clock.now()})
+				h.set(nil)
+				if !tried {
+					t.Fatal("there is no such step")
+				}
+				dropped := len(r.Dropped) > 0
+				_, err = other.Entry(other.ctx(), old)
+				switch {
+				case dropped && err == nil:
+					t.Error("the month was dropped, and is there")
+				case name == "message" && acted == nil && dropped:
+					t.Error("a message went with its month")
+				case name == "hold" && acted == nil && err != nil, name == "mailbox" && acted == nil && err != nil:
+					t.Errorf("what is held is gone: %v", err)
+				}
+				other.verify()
+			})
+		}
+	}
+}

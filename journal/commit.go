@@ -259,6 +259,9 @@ func (g *group) update(c *change) error {
 	if g.d.age() > maxDraftAge {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
+	if err := g.staysOpen(c); err != nil {
+		return err
+	}
 	if err := g.beside(c); err != nil {
 		return err
 	}
@@ -455,8 +458,8 @@ func repeat(tx kv.Tx, e *Entry) error {
 	if err != nil || o.state == Delivered || o.state == Unknown && o.transaction == e.Transaction {
 		return err
 	}
-	// Only what is known to have been refused for now may be withdrawn: an unknown outcome may have been a delivery.
-	o.withdrawal = o.state == Deferred
+	// Only what is known to have been refused may be withdrawn: an unknown outcome may have been a delivery.
+	o.withdrawal = o.state == Deferred || o.state == Refused
 	o.state, o.transaction = Unknown, e.Transaction
 	tx.Put(outcomeKey(e.Ref), o.encode())
 	return nil

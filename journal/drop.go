@@ -12,9 +12,13 @@ import (
 	"copialettere/journal/kv"
 )
 
-// drop drops the volume of a month of which all is to go, and says whether it did. First the volume is fenced,
-// so that nothing comes any more; then all of it is looked at again; then its gaps and acts go to the settings. A crash between leaves it as it
-// is, and the next run begins anew.
+// decided is the value of the z key from when it is decided that the volume goes. Before, the key has no value.
+var decided = []byte{1}
+
+// drop drops the volume of a month of which all is to go, and says whether it did. First the volume is marked, under the locks of all
+// its mailboxes; then all of it is looked at again. Whoever acts on an entry meanwhile takes the mark away, and with it the drop. Where
+// it is still there, and no mailbox is held, it is decided that the volume goes, under all locks again: from then on nobody may act on its
+// entries. Then it is fenced, and its gaps and acts go to the settings. A crash between leaves the mark, and the next run begins anew.
 func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	closed, err := hasKey(x.ctx, s, closingKey)
 	if err != nil {
@@ -27,25 +31,12 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	if !might && !closed {
 		return false, nil
 	}
-	var fence kv.Fence
-	lift := func() error {
-		if fence == nil {
-			return nil
+	x.j.closing.Store(&m)
+	defer x.j.closing.Store(nil)
+	if might {
+		if err := x.mark(s, m, true); err != nil {
+			return false, err
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), liftTime)
-		defer cancel()
-		err := fence.Lift(ctx)
-		fence = nil
-		return err
-	}
-	defer func() {
-		if lifted := lift(); lifted != nil {
-			x.j.log.Error("a month stays fenced that was not dropped", "month", m, "error", lifted)
-		}
-	}()
-	// It takes the place of one that a crash has left.
-	if fence, err = x.j.engine.Fence(x.ctx, m); err != nil {
-		return false, err
 	}
 	var removed []Expired
 	var purged Removed
@@ -56,21 +47,18 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 		}
 	}
 	if !all {
-		if err := lift(); err != nil {
-			return false, err
-		}
-		if !closed {
-			return false, nil
-		}
-		return false, s.Update(x.ctx, nil, func(tx kv.Tx) error { tx.Delete(closingKey); return nil })
+		return false, x.mark(s, m, false)
 	}
-	if err := x.keepRecords(s); err != nil {
-		return false, fmt.Errorf("keep the gaps and acts: %w", err)
-	}
-	if err := fence.Drop(x.ctx); err != nil {
+	if err := x.j.dropping.acquire(x.ctx); err != nil {
 		return false, err
 	}
-	fence = nil
+	defer x.j.dropping.release()
+	if goes, err := x.decide(s, m); !goes || err != nil {
+		return false, err
+	}
+	if gone, err := x.dropFenced(s, m); !gone || err != nil {
+		return false, err
+	}
 	x.j.usages.dropped(m)
 	for _, e := range removed {
 		x.add(e)
@@ -82,6 +70,40 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 		x.o.Progress(m, x.report.Removed)
 	}
 	return true, nil
+}
+
+// dropFenced drops a volume of which it is decided that it goes, inside a fence: nothing comes any more, and what another process has done in
+// it since has taken the mark away. Another one that fences it does so to keep it.
+func (x *expiry) dropFenced(s kv.Store, m kv.Month) (gone bool, err error) {
+	fence, err := x.j.engine.Fence(x.ctx, m)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if gone {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), liftTime)
+		defer cancel()
+		if err := fence.Lift(ctx); err != nil && !errors.Is(err, kv.ErrFenced) && !errors.Is(err, kv.ErrClosed) {
+			x.j.log.Error("a month stays fenced that was not dropped", "month", m, "error", err)
+		}
+	}()
+	mark, err := s.Get(x.ctx, closingKey)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || !bytes.Equal(mark, decided) {
+		return false, err
+	}
+	if err := x.keepRecords(s); err != nil {
+		return false, fmt.Errorf("keep the gaps and acts: %w", err)
+	}
+	err = fence.Drop(x.ctx)
+	if errors.Is(err, kv.ErrFenced) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // liftTime is how long a fence may take to be lifted.
@@ -112,6 +134,90 @@ func anyHold(ctx context.Context, s kv.Store) (bool, error) {
 		return err == nil, err
 	}
 	return false, nil
+}
+
+// mark marks a volume as one that might be dropped, or takes the mark away. It lifts a fence that a process has left which is gone.
+func (x *expiry) mark(s kv.Store, m kv.Month, marked bool) error {
+	err := x.tryMark(s, marked)
+	if errors.Is(err, kv.ErrFenced) {
+		if err = x.j.takeFence(x.ctx, m); err == nil {
+			err = x.tryMark(s, marked)
+		}
+	}
+	return err
+}
+
+func (x *expiry) tryMark(s kv.Store, marked bool) error {
+	locks, err := x.allLocks(s)
+	if err != nil {
+		return err
+	}
+	return s.Update(x.ctx, locks, func(tx kv.Tx) error {
+		if marked {
+			tx.Put(closingKey, []byte{})
+		} else {
+			tx.Delete(closingKey)
+		}
+		return nil
+	})
+}
+
+// decide decides that a marked volume goes, unless somebody acted on an entry of it since, or a mailbox is held.
+func (x *expiry) decide(s kv.Store, m kv.Month) (goes bool, err error) {
+	locks, err := x.allLocks(s)
+	if err != nil {
+		return false, err
+	}
+	err = x.j.update(x.ctx, s, m, locks, func(c *change) error {
+		goes = false
+		if _, err := c.Get(closingKey); errors.Is(err, kv.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		for _, mailbox := range locks {
+			if held, err := c.mailboxHeld(mailbox); err != nil {
+				return err
+			} else if held {
+				c.Delete(closingKey)
+				return nil
+			}
+		}
+		goes = true
+		c.Put(closingKey, decided)
+		return nil
+	})
+	return goes, err
+}
+
+// stayOpen takes the mark from a volume that might be dropped. The error is ErrNotFound where it is decided that it goes, and this process
+// is about it: what a crash has left is taken away as well, and what another process has decided that has no fence yet.
+func (c *change) stayOpen() error {
+	v, err := c.Get(closingKey)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if closing := c.j.closing.Load(); bytes.Equal(v, decided) && closing != nil && *closing == c.month {
+		return ErrNotFound
+	}
+	c.Delete(closingKey)
+	return nil
+}
+
+// allLocks returns the locks of all mailboxes of a volume.
+func (x *expiry) allLocks(s kv.Store) ([]string, error) {
+	list, err := mailboxesIn(x.ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	locks := make([]string, len(list))
+	for i, one := range list {
+		locks[i] = one.mailbox
+	}
+	return locks, nil
 }
 
 // allGoes says whether all entries of a volume are to go, and which those are.

@@ -66,6 +66,11 @@ type Options struct {
 	Recorded func(gaps []Record)
 
 	Gate *Gate // may be nil
+
+	// MailboxHeld says whether a whole mailbox is under a hold: then nothing of it is deleted. It must tell what is durable when it is called,
+	// and call neither the Journal nor Update of a store: it is asked within the Update of each deletion. Whoever places a hold calls
+	// AwaitDeletions then. With an error nothing is deleted. Nil: no mailbox is held.
+	MailboxHeld func(ctx context.Context, mailbox string) (bool, error)
 }
 
 // Gate keeps entries out of a mailbox that was closed after the message was judged, perhaps by another process: where several have the archive
@@ -83,6 +88,8 @@ type Journal struct {
 	gapSpool string
 	tell     func(gaps []Record) // Options.Recorded
 
+	mailboxHeld func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
+
 	cutter   *cutter
 	zstd     *zstd.Encoder
 	unzstd   *zstd.Decoder
@@ -98,7 +105,9 @@ type Journal struct {
 
 	alone    bool // no other process has the archive open: see clients.go
 	gate     *Gate
-	cleaning lock // held by Expire and Sweep: one run at a time; see clean
+	cleaning lock                     // held by Expire and Sweep: one run at a time
+	dropping lock                     // held while a volume goes, from the decision until it is gone
+	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
 
 	spooling   lock // held while the gap spool is read or written, and never while the store is
 	unspooling lock // held by Unspool: one at a time
@@ -128,8 +137,10 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, alone: engine.Alone(), gate: o.Gate, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
-		cleaning: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock()}
+	j := &Journal{
+		engine: engine, alone: engine.Alone(), gate: o.Gate, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, mailboxHeld: o.MailboxHeld, lossAt: make(map[kv.Month]time.Time),
+		cleaning: newLock(), dropping: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
+	}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}
@@ -138,6 +149,9 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	if j.tell == nil {
 		j.tell = func([]Record) {}
+	}
+	if j.mailboxHeld == nil {
+		j.mailboxHeld = func(context.Context, string) (bool, error) { return false, nil }
 	}
 	r := o.Metrics
 	if r == nil {

@@ -237,7 +237,8 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 	}
 	a.journal, err = journal.Open(a.engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.recorded,
-		Gate: &journal.Gate{Lock: policy.SettingsLock, Open: policy.ArchiveOn},
+		Gate:        &journal.Gate{Lock: policy.SettingsLock, Open: policy.ArchiveOn},
+		MailboxHeld: a.policy.Held,
 	})
 	if err != nil {
 		return err

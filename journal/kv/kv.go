@@ -161,7 +161,7 @@ type Store interface {
 	GetAll(ctx context.Context, keys [][]byte) ([][]byte, error)
 	// Scan yields the pairs with from <= key < to in the order of keys, and an error last where it could not go on. A nil to means
 	// the end. It reads in pages, so a slow consumer holds nothing up, and what is written meanwhile may or may not be seen; what is there
-	// all the time is.
+	// all the time is. The first page is the first pair, so whoever stops there pays for no more.
 	Scan(ctx context.Context, from, to []byte) iter.Seq2[Pair, error]
 	// Update runs fn, makes what it wrote atomic, and returns nil when that, and all that it read, is durable. An error of fn is returned as
 	// it is, nothing is written then, and it says nothing about what fn read. An fn may run more than once, must not keep its Tx, and does no slow
