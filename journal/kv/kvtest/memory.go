@@ -42,6 +42,7 @@ type Memory struct {
 	locked   map[string]chan struct{} // closed when the lock is free; guarded by mu
 	log      []*record                // what is not durable yet, in the order in which it was done; guarded by mu
 	stalled  bool                     // nothing becomes durable; guarded by mu
+	once     bool                     // no fn runs twice by chance; guarded by mu
 	flushing bool                     // a goroutine makes it durable; guarded by mu
 }
 
@@ -132,6 +133,13 @@ func (m *Memory) flush() {
 	}()
 }
 
+// RunOnce keeps an fn from running twice by chance, for a test that has each run wait for something.
+func (m *Memory) RunOnce() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.once = true
+}
+
 // Stall keeps all that is done from becoming durable until Resume or Crash, as when the standby servers do not answer.
 func (m *Memory) Stall() {
 	m.mu.Lock()
@@ -166,11 +174,11 @@ func (m *Memory) Crash() {
 	m.changed.Broadcast()
 }
 
-// chance says yes once in n times.
-func (m *Memory) chance(n int) bool {
+// again says whether an fn is to run twice.
+func (m *Memory) again() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.random.IntN(n) == 0
+	return !m.once && m.random.IntN(8) == 0
 }
 
 // lock takes locks, and returns what releases them.
@@ -268,7 +276,7 @@ func (s *memoryStore) Update(ctx context.Context, locks []string, fn func(kv.Tx)
 	if err := fn(t); err != nil {
 		return err
 	}
-	if m.chance(8) { // another update came between, and it has to be done again
+	if m.again() { // another update came between, and it has to be done again
 		t = newMemoryTx(s)
 		if err := fn(t); err != nil {
 			return err
