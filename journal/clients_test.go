@@ -356,7 +356,7 @@ func TestDropOfAnother(t *testing.T) {
 		"hold":    func(f *fixture) error { return f.Hold(f.ctx(), old, "operator", "late") },
 		"mailbox": func(f *fixture) error { held = true; return f.AwaitDeletions(f.ctx(), mario) },
 	} {
-		for step, at := range []string{"before the mark", "before the decision", "inside the fence"} {
+		for step, at := range []string{"before the mark", "before the decision", "inside the fence", "behind the decision"} {
 			if name == "message" && step == 0 {
 				continue // by its time of arrival it is to go
 			}
@@ -386,6 +386,11 @@ func TestDropOfAnother(t *testing.T) {
 					}
 					return next(ctx)
 				})
+				h.fencing = func() {
+					if step == 3 {
+						now()
+					}
+				}
 				h.fenced = func() {
 					if step == 2 {
 						now()

@@ -352,9 +352,9 @@ func words(seed uint64, size int) []byte {
 // hooked is an engine whose Updates of volumes pass through a function of the test.
 type hooked struct {
 	kv.Engine
-	mu     sync.Mutex
-	update func(ctx context.Context, next func(context.Context) error) error // guarded by mu; nil: next
-	fenced func()                                                            // called when a fence stands; may be nil
+	mu              sync.Mutex
+	update          func(ctx context.Context, next func(context.Context) error) error // guarded by mu; nil: next
+	fencing, fenced func()                                                            // called before a fence is set, and when it stands; may be nil
 }
 
 func (h *hooked) set(update func(ctx context.Context, next func(context.Context) error) error) {
@@ -373,6 +373,9 @@ func (h *hooked) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store,
 
 // Fence tells of a fence that stands.
 func (h *hooked) Fence(ctx context.Context, m kv.Month) (kv.Fence, error) {
+	if h.fencing != nil {
+		h.fencing()
+	}
 	f, err := h.Engine.Fence(ctx, m)
 	if err == nil && h.fenced != nil {
 		h.fenced()

@@ -47,6 +47,10 @@
 // One goroutine for each store, the committer, writes. It gathers the Updates that wait, has them run one after the other, and
 // writes what they wrote as one batch with one fsync. All of them are answered when it is durable.
 //
+// The locks of Updates are in memory, as there is one client: those of one store need none, as they run one after the other, and those of
+// another store wait until the last that holds a lock is answered. A fence is in memory too, and ends with the process. What is staged is made
+// durable at once: LevelDB, when it rotates its log, would lose what is not synced and keep what is written behind it.
+//
 // After a failed write or fsync goleveldb may later drop a write that it reported durable. So the committer answers
 // kv.ErrUnavailable, closes the database, and opens it again, which writes what the log held into new files; only then it goes on.
 // A batch whose fsync failed may be found then. It was not acknowledged, which is all that kv promises.
