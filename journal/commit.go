@@ -320,20 +320,6 @@ func (g *group) update(c *change) error {
 	return putRecords(c, g.skips)
 }
 
-// readAhead reads in one go what place will ask for. Where nobody else writes the engine is near, and would only do the same twice.
-func (g *group) readAhead(c *change) error {
-	if c.j.alone {
-		return nil
-	}
-	keys := make([][]byte, 0, 3*len(g.entries))
-	for i := range g.entries {
-		if e := &g.entries[i]; !g.earlier[i].done() {
-			keys = append(keys, e.delivery, totalKey(e.Mailbox), counterKey(e.Mailbox, e.Folder))
-		}
-	}
-	return c.readAhead(keys)
-}
-
 // record returns what goes on record of a message that the mailbox does not get.
 func (e *candidate) record(kind RecordKind, reason string) Record {
 	return Record{
