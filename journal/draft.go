@@ -277,11 +277,11 @@ func (d *Draft) flush() {
 		d.release()
 		return
 	}
-	pending, done := d.pending, make(chan flush, 1)
+	ctx, pending, done := d.ctx, d.pending, make(chan flush, 1)
 	d.release()
 	d.flushing, d.flushed = pending, done
 	go func() {
-		staged, err := d.volume.Stage(d.ctx, chunkPairs(pending))
+		staged, err := d.volume.Stage(ctx, chunkPairs(pending))
 		done <- flush{staged, err}
 	}()
 }

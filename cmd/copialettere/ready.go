@@ -9,11 +9,14 @@ import (
 	"time"
 
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
 )
 
 const (
 	readyFor     = 2 * time.Second // for how long an answer holds: who asks more often costs nothing
 	readyTimeout = 5 * time.Second // for a look, behind which the daemon is not ready
+
+	readyMailboxes = 10_000 // of how many a look reads the settings: some 0.1 s
 )
 
 // Why mail to enabled mailboxes would wait, in words for everybody who can ask.
@@ -26,8 +29,8 @@ const (
 	notReadyHop      = "a next hop can not be reached"
 )
 
-// readiness tells whether mail to enabled mailboxes would be taken now. It looks when it is asked: makes a write durable, reads the settings of
-// all mailboxes, and connects to a next hop that could not be reached the last time.
+// readiness tells whether mail to enabled mailboxes would be taken now. It looks when it is asked: makes a write durable, reads settings of
+// mailboxes, and connects to a next hop that could not be reached the last time.
 type readiness struct {
 	d        *daemon
 	stopping atomic.Bool
@@ -38,6 +41,8 @@ type readiness struct {
 	reasons []string      // of the last look; guarded by mu
 	at      time.Time     // of the last look; guarded by mu
 	told    []string      // what the log says; guarded by mu
+
+	next policy.Address // the mailbox whose settings the next look reads first; of the look under way
 }
 
 func newReadiness(d *daemon) *readiness {
@@ -112,17 +117,30 @@ func (r *readiness) lookNow(ctx context.Context) []string {
 		r.d.log.Debug("not ready", "error", err)
 		reasons = append(reasons, reason)
 	}
-	for _, err := range r.d.archive.policy.Mailboxes(ctx) {
-		if err != nil {
-			r.d.log.Debug("not ready", "error", err)
-			reasons = append(reasons, notReadySettings)
-			break
-		}
+	if err := r.readSettings(ctx); err != nil {
+		r.d.log.Debug("not ready", "error", err)
+		reasons = append(reasons, notReadySettings)
 	}
 	if slices.ContainsFunc(r.d.hops, func(h *nexthop.Hop) bool { return stillFailing(ctx, h) }) {
 		reasons = append(reasons, notReadyHop)
 	}
 	return reasons
+}
+
+// readSettings reads the settings of mailboxes, from where the look before ended, or had found some that can not be read.
+func (r *readiness) readSettings(ctx context.Context) error {
+	left := readyMailboxes
+	for m, err := range r.d.archive.policy.MailboxesFrom(ctx, r.next) {
+		if err != nil {
+			return err
+		}
+		r.next = m.Address
+		if left--; left == 0 {
+			return nil
+		}
+	}
+	r.next = policy.Address{}
+	return nil
 }
 
 // stillFailing says that a next hop could not be reached, the last time and now.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -215,6 +216,44 @@ func TestReadyOfBrokenStores(t *testing.T) {
 			}
 			k.running.Wait()
 		})
+	}
+}
+
+// TestReadyOfManyMailboxes has more mailboxes than a look reads the settings of: it costs no more than so many, all have their turn, and what can
+// not be read is told of until it can.
+func TestReadyOfManyMailboxes(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	k, _ := keeperOf(t, p)
+	addEntries(t, k, anna, 1)
+	put := func(settings string, mailboxes ...string) {
+		t.Helper()
+		s, err := k.archive.engine.Settings(t.Context())
+		if err == nil {
+			err = s.Update(t.Context(), nil, func(tx kv.Tx) error {
+				for _, m := range mailboxes {
+					tx.Put([]byte("m"+m), []byte(settings))
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mailboxes []string
+	for i := range readyMailboxes {
+		mailboxes = append(mailboxes, fmt.Sprintf("user%05d@alpha.test", i))
+	}
+	put(`{"version":1}`, mailboxes...)
+	const last = "zoe@alpha.test"
+	for i, c := range []struct{ settings, want string }{
+		{`{`, ""}, {`{`, notReadySettings}, {`{`, notReadySettings}, {`{"version":1}`, ""}, {`{`, ""}, {`{`, notReadySettings},
+	} {
+		put(c.settings, last)
+		if got := strings.Join(k.ready.lookNow(t.Context()), ", "); got != c.want {
+			t.Errorf("look %d: not ready because of %q, want %q", i+1, got, c.want)
+		}
 	}
 }
 
