@@ -104,6 +104,7 @@ func flipIn(folder, pattern string, offsets ...int) error {
 // breakMonth breaks a month, and opens the journal again. mend puts it back as it was, under the open journal where that can take it.
 func (f *fixture) breakMonth(what string, m kv.Month) (mend func()) {
 	f.t.Helper()
+	f.onFiles()
 	f.reopen()
 	f.verify() // which opens all: what was in logs is in tables then
 	f.close()
