@@ -40,7 +40,6 @@ func TestDelivery(t *testing.T) {
 		{"refused", testRefused},
 		{"down", testDown},
 		{"restarted", testRestarted},
-		{"all-mail", testAllMail},
 		{"smoke", testSmoke},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -365,13 +364,13 @@ func readText(t *testing.T, path string) string {
 	return string(text)
 }
 
-// testAllMail sends all mail through the hook (virtual_transport) instead of the mail of some mailboxes.
-func testAllMail(t *testing.T, s *system) {
-	s.postfix.ReceiveAll(t, true)
+// TestAllMail sends all mail through the hook (virtual_transport) instead of the mail of some mailboxes.
+func TestAllMail(t *testing.T) {
+	s := variant{allMail: true}.start(t, anna)
 	mark := s.receive(t, anna, "info@alpha.test", "bccsource@beta.test")
 	s.expect(t, anna, mark, "received")
 	s.expectCopies(t, anna, mark, 1) // direct, by the alias, and the copy of bccsource's mail, all in one transaction
 	s.expectCopies(t, "bccsource@beta.test", mark, 1)
 	s.expectLogged(t, "to=<bccsource@beta.test>", "relay=mx.alpha.test[private/copialettere]")
-	s.postfix.ReceiveAll(t, false)
+	s.hook.Verify(t)
 }

@@ -22,7 +22,7 @@ func newRecorded(t *testing.T, keywords []string, mailboxes ...string) (*system,
 	}
 	store := record(listener, keywords...)
 	t.Cleanup(store.stop)
-	return newSystemBefore(t, "lmtp:"+listener.Addr().String(), "", mailboxes...), store
+	return variant{nextHop: "lmtp:" + listener.Addr().String()}.start(t, mailboxes...), store
 }
 
 // listed returns the entries of a mailbox with a mark, as "INBOX 1 delivered", without their months, and with all those that were superseded.

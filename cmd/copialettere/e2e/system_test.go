@@ -45,11 +45,17 @@ recipient_delimiter = "+"
 // newSystem starts the three. received holds further keys of that section.
 func newSystem(t *testing.T, received string, mailboxes ...string) *system {
 	t.Helper()
-	return newSystemBefore(t, "", received, mailboxes...)
+	return variant{received: received}.start(t, mailboxes...)
 }
 
-// newSystemBefore is newSystem with another next hop of received mail than Dovecot.
-func newSystemBefore(t *testing.T, nextHop, received string, mailboxes ...string) *system {
+// variant is what a system can have of its own.
+type variant struct {
+	nextHop  string // of received mail, in place of Dovecot
+	received string // further keys of that section
+	allMail  bool   // all mail goes through the hook (B of contrib/postfix/main.cf), not that of some mailboxes
+}
+
+func (v variant) start(t *testing.T, mailboxes ...string) *system {
 	t.Helper()
 	folder := rig.Folder(t)
 	s := &system{lmtp: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))}
@@ -59,14 +65,17 @@ func newSystemBefore(t *testing.T, nextHop, received string, mailboxes ...string
 	}
 	t.Cleanup(func() { sent.Close() })
 	s.dovecot = rig.StartDovecot(t, folder+"/dovecot", accounts)
+	nextHop := v.nextHop
 	if nextHop == "" {
 		nextHop = "lmtp:unix:" + s.dovecot.LMTP
 	}
-	s.postfix = rig.StartPostfix(t, folder, postfixConfig(s.dovecot, sent.Addr().(*net.TCPAddr).Port))
+	settings := postfixConfig(s.dovecot, sent.Addr().(*net.TCPAddr).Port)
+	settings.ReceivedAll = v.allMail
+	s.postfix = rig.StartPostfix(t, folder, settings)
 	unix := rig.ListenUnix(t, s.postfix.Socket)
 	t.Cleanup(func() { unix.Close() })
 	s.hook = rig.NewDaemon(t, program, folder+"/hook",
-		fmt.Sprintf(hookConfig, s.lmtp, nextHop, rig.RedirectTag, received, s.postfix.Sent),
+		fmt.Sprintf(hookConfig, s.lmtp, nextHop, rig.RedirectTag, v.received, s.postfix.Sent),
 		rig.Activated{Name: "received", File: rig.Descriptor(t, unix)}, rig.Activated{Name: "sent", File: rig.Descriptor(t, sent)})
 	s.hook.Enable(t, mailboxes...)
 	return s

@@ -155,18 +155,12 @@ func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix 
 	writeFile(t, filepath.Join(p.config, "master.cf"), master)
 	showLog(t, p.Log)
 	p.Command(t, "postfix", "check") // makes the folders of the queue
-	p.start(t)
-	return p
-}
-
-// start starts Postfix and waits until it greets.
-func (p *Postfix) start(t testing.TB) {
-	t.Helper()
 	// What "postfix start-fg" runs in the end, without the shell around it that signals would hit.
 	command := exec.Command("/usr/lib/postfix/sbin/master", "-c", p.config, "-s")
 	command.Env = append(os.Environ(), "MAIL_CONFIG="+p.config)
 	p.process = Start(t, command, p.Log)
 	p.await(t)
+	return p
 }
 
 // hookMain returns the lines of contrib/postfix/main.cf for this test.
@@ -180,18 +174,6 @@ func (p *Postfix) hookMain(t testing.TB) string {
 		replacements = append(replacements, "\n#virtual_transport", "\nvirtual_transport", "\ntransport_maps", "\n#transport_maps")
 	}
 	return Contrib(t, "postfix/main.cf", replacements...)
-}
-
-// ReceiveAll changes between all mail through the hook (B of contrib/postfix/main.cf) and per mailbox (A). It starts Postfix anew: after a
-// reload in the middle of mail, its master was once seen to leave a connection without a server for 20 seconds.
-func (p *Postfix) ReceiveAll(t testing.TB, all bool) {
-	t.Helper()
-	p.settings.ReceivedAll = all
-	folder := filepath.Dir(p.config)
-	writeFile(t, filepath.Join(p.config, "main.cf"),
-		fmt.Sprintf(postfixMain, folder, p.settings.Dovecot.Direct, p.settings.Dovecot.Auth)+p.hookMain(t))
-	p.process.Stop()
-	p.start(t)
 }
 
 func (p *Postfix) postmap(t testing.TB, name, text string) {
