@@ -80,7 +80,7 @@ func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
 		t.log.Warn("message not handed on", "error", err)
 		return
 	case r.Code != 354:
-		t.settle(l, r)
+		t.setFinal(l, r)
 		return
 	case !accepted:
 		l.fail(errAborted)
