@@ -15,6 +15,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/journal/durable"
 	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
@@ -85,7 +86,7 @@ func initData(ctx context.Context, folder string) (made bool, err error) {
 	case err == nil && id.Format == formatRegistered:
 		return false, nil
 	case errors.Is(err, os.ErrNotExist):
-		id, err = makeFolder(folder)
+		id, err = makeDataFolder(folder)
 	}
 	if err != nil {
 		return false, err
@@ -103,8 +104,8 @@ func initData(ctx context.Context, folder string) (made bool, err error) {
 	return before != nil, writeIdentity(folder, id, formatRegistered)
 }
 
-// makeFolder makes the folder with its identity, and nothing else in it.
-func makeFolder(folder string) (identity, error) {
+// makeDataFolder makes the folder with its identity, and nothing else in it.
+func makeDataFolder(folder string) (identity, error) {
 	id := identity{ID: rand.Text(), Created: time.Now().UTC()}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return id, fmt.Errorf("make data folder: %w", err)
@@ -130,38 +131,10 @@ func writeIdentity(folder string, id identity, format int) error {
 	if err != nil {
 		return err
 	}
-	if err := writeDurably(filepath.Join(folder, identityFile), append(b, '\n')); err != nil {
+	if err := durable.Write(filepath.Join(folder, identityFile), bytes.NewReader(append(b, '\n')), nil); err != nil {
 		return fmt.Errorf("write identity of the data folder: %w", err)
 	}
 	return nil
-}
-
-// writeDurably makes a new file that is there with all its bytes, or not at all, also after a power cut: write and sync under another
-// name, rename, sync the folder.
-func writeDurably(name string, b []byte) error {
-	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(name+".new", name)
-	}
-	if err != nil {
-		return err
-	}
-	folder, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
 }
 
 func readIdentity(folder string) (identity, error) {
