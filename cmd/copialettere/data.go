@@ -30,10 +30,13 @@ const (
 	gapSpoolFile  = "gaps" // gaps that the journal could not take yet
 )
 
-// Formats of a data folder.
+// Formats of a data folder. The number is in its identity, and says how to read all that is in it. This program opens every one from 1 to
+// formatNewest, and refuses one with a higher number. What an earlier program would misread, or lose, takes a new number, which is raised
+// before anything of the new format is written; testdata/folders then gets a folder of the format before.
 const (
 	formatUnregistered = 1 // the journal may be from before it had a register, or not be made yet
 	formatRegistered   = 2 // the journal is there, with a register
+	formatNewest       = formatRegistered
 )
 
 const (
@@ -83,7 +86,7 @@ func runInit(ctx context.Context, in *invocation, args []string) error {
 func initData(ctx context.Context, folder string) (made bool, err error) {
 	id, err := readIdentity(folder)
 	switch {
-	case err == nil && id.Format == formatRegistered:
+	case err == nil && id.Format == formatNewest:
 		return false, nil
 	case errors.Is(err, os.ErrNotExist):
 		id, err = makeDataFolder(folder)
@@ -101,7 +104,7 @@ func initData(ctx context.Context, folder string) (made bool, err error) {
 	if err = errors.Join(err, engine.Close()); err != nil {
 		return false, fmt.Errorf("make journal: %w", err)
 	}
-	return before != nil, writeIdentity(folder, id, formatRegistered)
+	return before != nil, writeIdentity(folder, id, formatNewest)
 }
 
 // makeDataFolder makes the folder with its identity, and nothing else in it.
@@ -143,16 +146,27 @@ func readIdentity(folder string) (identity, error) {
 	if err != nil {
 		return id, err
 	}
-	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&id); err != nil {
-		return id, fmt.Errorf("%s: %w", filepath.Join(folder, identityFile), err)
+	// The format first: all else may be another thing in a newer one.
+	var number struct {
+		Format int `json:"format"`
 	}
-	if id.Format != formatUnregistered && id.Format != formatRegistered {
-		return id, fmt.Errorf("%s has format %d, and this program knows %d: use a newer copialettere", folder, id.Format, formatRegistered)
+	err = json.NewDecoder(bytes.NewReader(b)).Decode(&number)
+	switch {
+	case err != nil:
+	case number.Format > formatNewest:
+		return id, fmt.Errorf("%s has format %d, and this program knows 1 to %d: use the copialettere that wrote it, or a newer one",
+			folder, number.Format, formatNewest)
+	case number.Format < 1:
+		err = errors.New("no format")
+	default:
+		if err = json.NewDecoder(bytes.NewReader(b)).Decode(&id); err == nil && id.ID == "" {
+			err = errors.New("no id")
+		}
 	}
-	if id.ID == "" {
-		return id, fmt.Errorf("%s has no id: put it back from a backup", filepath.Join(folder, identityFile))
+	if err != nil {
+		err = fmt.Errorf("%s is damaged (%w): put it back from a backup", filepath.Join(folder, identityFile), err)
 	}
-	return id, nil
+	return id, err
 }
 
 // networkFileSystems are those on which neither locks nor fsync hold what they promise, by the magic number of statfs(2).
@@ -245,7 +259,7 @@ func (a *archive) openEngine(ctx context.Context, folder string, log *slog.Logge
 	}
 	if o.TakeIn {
 		log.Info("the journal of an earlier version has a register now", "data", folder)
-		err = writeIdentity(folder, id, formatRegistered)
+		err = writeIdentity(folder, id, formatNewest)
 	}
 	return settings, err
 }

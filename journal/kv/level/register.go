@@ -22,7 +22,7 @@ var ErrAbsent = errors.New("absent")
 
 const (
 	registerName   = "REGISTER"
-	registerFormat = 1
+	registerFormat = 1 // raised with that of the data folder when the layout of the journal changes: an identity may be written by hand
 	tagName        = "STORE"
 )
 
@@ -59,6 +59,14 @@ func readRegister(dir string) (register, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return r, fmt.Errorf("read register: %w", err)
+	}
+	// The format first: all else may be another thing in a newer one.
+	var number struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(b, &number) == nil && number.Format > registerFormat {
+		return r, fmt.Errorf("register %s has format %d, and this program knows %d: use the copialettere that wrote it, or a newer one",
+			path, number.Format, registerFormat)
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
