@@ -155,5 +155,5 @@ func refOf(m kv.Month, key []byte) (Ref, error) {
 	return Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(rest)}, nil
 }
 
-// closingKey is in a volume that is about to be dropped: what is not there yet may no longer come, and nobody may act on its entries.
+// closingKey is in a volume that might be dropped, or is about to be: see drop.
 var closingKey = []byte("z")

@@ -97,8 +97,11 @@ func (c *change) aside(r Ref) (*aside, *Entry, error) {
 	return decodeAside(r, v)
 }
 
-// purge deletes an entry that is put aside, for good. Its delivery key stays as a tombstone.
+// purge deletes an entry that is put aside, for good. Its delivery key stays as a tombstone. The error is ErrHeld for one that may not go.
 func (c *change) purge(r Ref) (*Entry, error) {
+	if err := c.mayGo(r); err != nil {
+		return nil, err
+	}
 	_, e, err := c.aside(r)
 	if err != nil {
 		return nil, err

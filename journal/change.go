@@ -15,9 +15,11 @@ import (
 // change is the Tx of an Update that makes, moves or removes entries of one volume. It keeps the counters right.
 type change struct {
 	kv.Tx
+	ctx    context.Context
 	j      *Journal
 	month  kv.Month
 	before map[string]uint64 // of the mailboxes whose total it has set: what that was
+	holds  map[string]bool   // of the mailboxes that it asked about: whether they are held, see mailboxHeld
 
 	refiling bool // the lock of the moves is held
 }
@@ -28,7 +30,7 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 	var runs []*change
 	var failed bool
 	err := s.Update(ctx, locks, func(tx kv.Tx) error {
-		c := &change{Tx: tx, j: j, month: m, refiling: slices.Contains(locks, movesLock)}
+		c := &change{Tx: tx, ctx: ctx, j: j, month: m, refiling: slices.Contains(locks, movesLock)}
 		runs = append(runs, c)
 		err := fn(c)
 		if failed = err != nil; failed {
@@ -147,8 +149,12 @@ func (c *change) entry(r Ref) (*Entry, error) {
 }
 
 // remove deletes an entry with all that points at it, but for its chunks, which the sweep then looks at. Its UID is never used
-// again. With tombstone its delivery key stays and says that it is gone, so that a late retry does not bring it back.
+// again. With tombstone its delivery key stays and says that it is gone, so that a late retry does not bring it back. The error is
+// ErrHeld for one that may not go.
 func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
+	if err := c.mayGo(r); err != nil {
+		return nil, err
+	}
 	e, err := c.entry(r)
 	if err != nil {
 		return nil, err
@@ -163,7 +169,6 @@ func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 	c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
 	c.Delete(entryKey(r))
 	c.Delete(outcomeKey(r))
-	c.Delete(holdKey(r))
 	deleteLinks(c, e)
 	c.spare(e)
 	return e, c.leaveDelivery(e, tombstone)
@@ -198,19 +203,6 @@ func (c *change) spare(e *Entry) {
 }
 
 func spareKey(id ChunkID) []byte { return append([]byte{'x'}, id[:]...) }
-
-func holdKey(r Ref) []byte {
-	return binary.BigEndian.AppendUint32(folderKey('l', r.Mailbox, r.Folder), r.UID)
-}
-
-// held says whether an entry is held.
-func (c *change) held(r Ref) (bool, error) {
-	_, err := c.Get(holdKey(r))
-	if errors.Is(err, kv.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
 
 // tombstoneMark is behind the place in a delivery key whose entry is gone.
 const tombstoneMark = 1

@@ -418,8 +418,8 @@ func repeat(tx kv.Tx, e *Entry) error {
 	if err != nil || o.state == Delivered || o.state == Unknown && o.transaction == e.Transaction {
 		return err
 	}
-	// Only what is known to have been refused for now may be withdrawn: an unknown outcome may have been a delivery.
-	o.withdrawal = o.state == Deferred
+	// Only what is known to have been refused may be withdrawn: an unknown outcome may have been a delivery.
+	o.withdrawal = o.state == Deferred || o.state == Refused
 	o.state, o.transaction = Unknown, e.Transaction
 	tx.Put(outcomeKey(e.Ref), o.encode())
 	return nil

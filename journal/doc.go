@@ -18,13 +18,14 @@
 //	p <mailbox> <link> <folder> <uid>  nothing: an entry of that practice
 //	q <mailbox>                     bytes of the messages of all its entries (uint64); absent is none
 //	x <chunk id>                    an entry that referred to the chunk is gone; time of the mark, bytes stored (uint64 each), as far as the sweep has come
-//	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries
+//	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries;
+//	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
 //	l <mailbox> <folder> <uid>      hold on an entry
 //	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go
 //	a <mailbox> <time> <n>          act: what somebody did with an entry
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
 //	n                               number of the moves, deletions and returns so far (uint64): tells the sweep of them
-//	z                               nothing: the volume is about to be dropped
+//	z                               nothing: the volume might be dropped; a byte 1: it is about to be
 //
 // Some keys are in the settings store of the engine, because they must outlive the volumes:
 //
@@ -41,6 +42,9 @@
 // The delivery key of an entry that was deleted by hand, or to make room, becomes a tombstone: a retry that comes late does not bring
 // the message back, for as long as the volume lasts. One that the retention deletes leaves none, because it is at least a month old,
 // and no MTA tries for that long. An erasure leaves none either.
+//
+// What is held is not deleted, whoever asks. A hold on an entry is an l key; one on a whole mailbox is what Options.MailboxHeld tells, and
+// the journal stores nothing of it. Every Update that deletes reads both, under the lock of the mailbox, leaves what is held, and goes on.
 //
 // A quota is over all months: see usages for how it stays exact. What goes, goes in bounded steps that may end anywhere: each entry
 // with all that points at it in one update, its chunks later by two runs of the sweep (see sweep.go), a whole month by dropping its

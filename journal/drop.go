@@ -11,9 +11,13 @@ import (
 	"copialettere/journal/kv"
 )
 
-// drop drops the volume of a month of which all is to go, and says whether it did. First the volume is closed for acts, under the
-// locks of all its mailboxes; then all of it is looked at again; then its gaps and acts go to the settings. A crash between leaves it
-// closed, and the next run goes on, or opens it again.
+// decided is the value of the z key from when it is decided that the volume goes. Before, the key has no value.
+var decided = []byte{1}
+
+// drop drops the volume of a month of which all is to go, and says whether it did. First the volume is marked, under the locks of all
+// its mailboxes; then all of it is looked at again. Whoever acts on an entry meanwhile takes the mark away, and with it the drop. Where
+// it is still there, and no mailbox is held, it is decided that the volume goes, under all locks again: from then on nobody may act on its
+// entries. Then its gaps and acts go to the settings. A crash between leaves the mark, and the next run begins anew.
 func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	closed, err := hasKey(x.ctx, s, closingKey)
 	if err != nil {
@@ -28,8 +32,8 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	}
 	x.j.closing.Store(&m)
 	defer x.j.closing.Store(nil)
-	if might && !closed {
-		if err := x.setClosed(s, true); err != nil {
+	if might {
+		if err := x.mark(s, true); err != nil {
 			return false, err
 		}
 	}
@@ -42,7 +46,14 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 		}
 	}
 	if !all {
-		return false, x.setClosed(s, false)
+		return false, x.mark(s, false)
+	}
+	if err := x.j.dropping.acquire(x.ctx); err != nil {
+		return false, err
+	}
+	defer x.j.dropping.release()
+	if goes, err := x.decide(s, m); !goes || err != nil {
+		return false, err
 	}
 	if err := x.keepRecords(s); err != nil {
 		return false, fmt.Errorf("keep the gaps and acts: %w", err)
@@ -90,24 +101,78 @@ func anyHold(ctx context.Context, s kv.Store) (bool, error) {
 	return false, nil
 }
 
-// setClosed closes the volume for acts, or opens it again.
-func (x *expiry) setClosed(s kv.Store, closed bool) error {
-	list, err := mailboxesIn(x.ctx, s)
+// mark marks a volume as one that might be dropped, or takes the mark away.
+func (x *expiry) mark(s kv.Store, marked bool) error {
+	locks, err := x.allLocks(s)
 	if err != nil {
 		return err
 	}
-	locks := make([]string, len(list))
-	for i, one := range list {
-		locks[i] = one.mailbox
-	}
 	return s.Update(x.ctx, locks, func(tx kv.Tx) error {
-		if closed {
+		if marked {
 			tx.Put(closingKey, []byte{})
 		} else {
 			tx.Delete(closingKey)
 		}
 		return nil
 	})
+}
+
+// decide decides that a marked volume goes, unless somebody acted on an entry of it since, or a mailbox is held.
+func (x *expiry) decide(s kv.Store, m kv.Month) (goes bool, err error) {
+	locks, err := x.allLocks(s)
+	if err != nil {
+		return false, err
+	}
+	err = x.j.update(x.ctx, s, m, locks, func(c *change) error {
+		goes = false
+		if _, err := c.Get(closingKey); errors.Is(err, kv.ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		for _, mailbox := range locks {
+			if held, err := c.mailboxHeld(mailbox); err != nil {
+				return err
+			} else if held {
+				c.Delete(closingKey)
+				return nil
+			}
+		}
+		goes = true
+		c.Put(closingKey, decided)
+		return nil
+	})
+	return goes, err
+}
+
+// stayOpen takes the mark from a volume that might be dropped. The error is ErrNotFound where it is decided that it goes, and this process,
+// the only one, is about it: what a crash has left is taken away as well.
+func (c *change) stayOpen() error {
+	v, err := c.Get(closingKey)
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if closing := c.j.closing.Load(); bytes.Equal(v, decided) && closing != nil && *closing == c.month {
+		return ErrNotFound
+	}
+	c.Delete(closingKey)
+	return nil
+}
+
+// allLocks returns the locks of all mailboxes of a volume.
+func (x *expiry) allLocks(s kv.Store) ([]string, error) {
+	list, err := mailboxesIn(x.ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	locks := make([]string, len(list))
+	for i, one := range list {
+		locks[i] = one.mailbox
+	}
+	return locks, nil
 }
 
 // allGoes says whether all entries of a volume are to go, and which those are.

@@ -293,7 +293,7 @@ func (e *Entry) stringField(tag byte) *string {
 
 // outcome is the value of an o key: what is known of an entry that is not known to be delivered.
 type outcome struct {
-	state       State  // Unknown or Deferred
+	state       State  // Unknown, Deferred or Refused
 	withdrawal  bool   // the transaction may withdraw the entry when the next hop refuses it for good
 	refused     bool   // a later repetition was refused for good
 	transaction string // the one that set the outcome last
@@ -320,7 +320,7 @@ func (o outcome) encode() []byte {
 }
 
 func decodeOutcome(b []byte) (outcome, error) {
-	if len(b) < 2 || State(b[0]) > Deferred {
+	if len(b) < 2 || State(b[0]) > Refused {
 		return outcome{}, fmt.Errorf("outcome: %w", errEncoding)
 	}
 	o := outcome{state: State(b[0]), withdrawal: b[1]&1 != 0, refused: b[1]&2 != 0}

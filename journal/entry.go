@@ -38,11 +38,12 @@ const (
 	Delivered State = 0 // the next hop took the message
 	Unknown   State = 1 // handed on, and the answer is not known: in flight, or lost in a crash
 	Deferred  State = 2 // the next hop refused it for now; the MTA will try again
+	Refused   State = 3 // the next hop refused it for good, and it was held
 
 	Superseded State = 16 // never delivered: the MTA took the message in anew, and a newer entry has it. No outcome in the store has it
 )
 
-// String returns "delivered", "unknown", "deferred" or "superseded".
+// String returns "delivered", "unknown", "deferred", "refused" or "superseded".
 func (s State) String() string {
 	switch s {
 	case Delivered:
@@ -51,6 +52,8 @@ func (s State) String() string {
 		return "unknown"
 	case Deferred:
 		return "deferred"
+	case Refused:
+		return "refused"
 	case Superseded:
 		return "superseded"
 	}

@@ -34,8 +34,9 @@ type Erased struct {
 }
 
 // Erase deletes all that the journal holds of a mailbox: entries, those put aside, counters, delivery keys and skips. What was done
-// with entries (Acts) stays, as the change log does, and a gap for the erased span of each month is put on record. With an entry that is held
-// it deletes nothing and returns ErrHeld. What can not be read goes as well, and is logged. It goes in small steps, and after an error, or a
+// with entries (Acts) stays, as the change log does, and a gap for the erased span of each month is put on record. With an entry that is held,
+// or the mailbox, it deletes nothing and returns ErrHeld; what is put under a hold while it is under way stays, the rest goes, and it returns
+// ErrHeld as well. What can not be read goes as well, and is logged. It goes in small steps, and after an error, or a
 // crash, it is called again for the rest. The archive of the mailbox must be closed: what is delivered meanwhile may stay. The sweep then
 // frees the room.
 func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Erased, error) {
@@ -46,11 +47,17 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 		}
 		return removed, fmt.Errorf("erase %s: %s %d: %w", mailbox, h.FolderName(), h.UID, ErrHeld)
 	}
+	if held, err := j.mailboxHeld(ctx, mailbox); err != nil {
+		return removed, fmt.Errorf("erase %s: %w", mailbox, err)
+	} else if held {
+		return removed, fmt.Errorf("erase %s: %w", mailbox, ErrHeld)
+	}
 	j.flushOutcomes(ctx)
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
 		return removed, fmt.Errorf("list volumes: %w", err)
 	}
+	var held uint64
 	for _, m := range months {
 		s, err := j.volume(ctx, m, false)
 		if errors.Is(err, kv.ErrNoVolume) {
@@ -67,6 +74,7 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 		if err := e.erase(); err != nil {
 			return removed, fmt.Errorf("erase %s in %s: %w", mailbox, m, err)
 		}
+		held += e.held
 	}
 	if !o.KeepGaps {
 		s, err := j.engine.Settings(ctx)
@@ -77,6 +85,9 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 		if err := e.keys('g', e.removeRecord); err != nil {
 			return removed, fmt.Errorf("erase records of %s: %w", mailbox, err)
 		}
+	}
+	if held > 0 {
+		return removed, fmt.Errorf("erase %s: %d entries: %w", mailbox, held, ErrHeld)
 	}
 	return removed, nil
 }
@@ -90,6 +101,7 @@ type eraser struct {
 	mailbox string
 	o       EraseOptions
 	removed *Erased
+	held    uint64 // entries that were left
 }
 
 // eraseGroup is how many keys one update deletes, entryGroup how many entries.
@@ -100,12 +112,15 @@ const (
 
 func (e *eraser) erase() error {
 	for _, kind := range []byte{'e', 't'} {
+		// What is moved meanwhile may come behind the place that was looked at.
 		for {
-			more, err := e.group(kind)
+			before := *e.removed
+			held, err := e.entries(kind)
 			if err != nil {
 				return err
 			}
-			if !more {
+			if *e.removed == before {
+				e.held += held
 				break
 			}
 		}
@@ -121,29 +136,51 @@ func (e *eraser) erase() error {
 	return e.settle()
 }
 
-// group deletes the first entries of the mailbox, and says whether there may be more.
-func (e *eraser) group(kind byte) (more bool, err error) {
+// entries deletes the entries of the mailbox that are not held, and counts those that are.
+func (e *eraser) entries(kind byte) (held uint64, err error) {
 	var keys [][]byte
+	flush := func() error {
+		if len(keys) == 0 {
+			return nil
+		}
+		n, err := e.group(kind, keys)
+		held += n
+		keys = nil
+		return err
+	}
 	prefix := mailboxKey(kind, e.mailbox, 0)
 	for p, err := range e.store.Scan(e.ctx, prefix, after(prefix)) {
 		if err != nil {
-			return false, err
+			return held, err
 		}
 		if keys = append(keys, p.Key); len(keys) == entryGroup {
-			break
+			if err := flush(); err != nil {
+				return held, err
+			}
 		}
 	}
-	if len(keys) == 0 {
-		return false, nil
-	}
+	err = flush()
+	return held, err
+}
+
+// group deletes those of some entries that are not held, and counts the others.
+func (e *eraser) group(kind byte, keys [][]byte) (held uint64, err error) {
 	var gone span
 	var removed Erased
 	var damaged []error
 	err = e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
-		gone, removed, damaged = span{reason: ReasonErased}, Erased{}, nil
+		gone, removed, damaged, held = span{reason: ReasonErased}, Erased{}, nil, 0
+		if all, err := c.mailboxHeld(e.mailbox); all || err != nil {
+			held = uint64(len(keys))
+			return err
+		}
 		for _, key := range keys {
 			entry, err := e.removeEntry(c, kind, key)
 			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if errors.Is(err, ErrHeld) {
+				held++
 				continue
 			}
 			var damage error
@@ -166,7 +203,7 @@ func (e *eraser) group(kind byte) (more bool, err error) {
 		return c.putSpan(e.mailbox, gone)
 	})
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	e.j.tellSpan(e.mailbox, gone)
 	for _, err := range damaged {
@@ -178,7 +215,7 @@ func (e *eraser) group(kind byte) (more bool, err error) {
 	if e.o.Progress != nil {
 		e.o.Progress(e.month, e.removed.Removed)
 	}
-	return true, nil
+	return held, nil
 }
 
 func (e *eraser) removeEntry(c *change, kind byte, key []byte) (*Entry, error) {
@@ -188,11 +225,6 @@ func (e *eraser) removeEntry(c *change, kind byte, key []byte) (*Entry, error) {
 	}
 	if kind == 't' {
 		return c.purge(r)
-	}
-	if held, err := c.held(r); err != nil {
-		return nil, err
-	} else if held {
-		return nil, fmt.Errorf("%s %d: %w", r.FolderName(), r.UID, ErrHeld)
 	}
 	return c.remove(r, false)
 }
@@ -227,9 +259,14 @@ func (e *eraser) keys(kind byte, remove func(tx kv.Tx, p kv.Pair) error) error {
 	prefix := mailboxKey(kind, e.mailbox, 0)
 	var group []kv.Pair
 	flush := func() error {
-		return e.store.Update(e.ctx, []string{e.mailbox}, func(tx kv.Tx) error {
+		return e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
+			if held, err := c.mailboxHeld(e.mailbox); err != nil {
+				return err
+			} else if held {
+				return ErrHeld
+			}
 			for _, p := range group {
-				if err := remove(tx, p); err != nil {
+				if err := remove(c, p); err != nil {
 					return err
 				}
 			}

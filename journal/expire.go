@@ -27,13 +27,10 @@ const (
 // expireFloor is how many entries a run may always delete, whatever their share.
 const expireFloor = 100
 
-// clockSlack is how much younger than the run the newest entry may be: deliveries go on while it counts.
-const clockSlack = time.Hour
-
 // ExpireOptions are those of Expire.
 type ExpireOptions struct {
 	// Mailboxes tells for how many months from its arrival an entry of a mailbox is kept, 0 for ever, and whether the whole mailbox
-	// is held: then nothing of it is deleted.
+	// is held as far as the caller knows: then nothing of it is looked at. Options.MailboxHeld is asked for each deletion all the same.
 	Mailboxes func(mailbox string) (months int, hold bool)
 
 	Now      time.Time     // the time of the run; the clock of the journal when zero
@@ -120,7 +117,7 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 	if err := x.count(months); err != nil {
 		return nil, fmt.Errorf("preview of the retention: %w", err)
 	}
-	if err := x.judge(months); err != nil {
+	if err := x.judge(); err != nil {
 		return nil, err
 	}
 	if o.DryRun {
@@ -265,89 +262,22 @@ func (x *expiry) expired(s kv.Store, m kv.Month, mailbox string) iter.Seq2[*Entr
 	}
 }
 
-// judge fills in why the run is abnormal.
-func (x *expiry) judge(months []kv.Month) error {
+// judge fills in why the run is abnormal. Only a clock that is ahead deletes what should stay. What tells of it is the time that has gone
+// since the last run, for there is one every day. Entries tell nothing of it: they came by the same clock. What is of a later time than
+// this run came while the clock was ahead, or the clock is behind now, which deletes too little and never too much.
+func (x *expiry) judge() error {
 	r := x.report
 	if n := r.Removed.Entries; n > expireFloor && float64(n) > x.o.MaxShare*float64(r.All) {
 		r.Abnormal = append(r.Abnormal, fmt.Sprintf("%d of %d entries would be deleted, more than %.0f %%", n, r.All, 100*x.o.MaxShare))
 	}
-	newest, err := x.newest(months, kv.MonthOf(x.o.Now))
+	last, err := x.j.LastRun(x.ctx, x.o.Now)
 	if err != nil {
-		return fmt.Errorf("look for the newest entry: %w", err)
+		return err
 	}
-	if newest.After(x.o.Now.Add(clockSlack)) {
-		r.Abnormal = append(r.Abnormal, fmt.Sprintf("the newest entry arrived at %s, which is behind the time of the run", newest.Format(time.RFC3339)))
-	}
-	var last time.Time
-	for run, err := range x.j.Runs(x.ctx) {
-		if err != nil {
-			return err
-		}
-		last = run.Time
-	}
-	switch {
-	case last.IsZero():
-	case last.After(x.o.Now):
-		r.Abnormal = append(r.Abnormal, fmt.Sprintf("the last run was at %s, which is behind the time of this one", last.Format(time.RFC3339)))
-	case x.o.Now.Sub(last) > x.o.MaxPause:
+	if !last.IsZero() && x.o.Now.Sub(last) > x.o.MaxPause {
 		r.Abnormal = append(r.Abnormal, fmt.Sprintf("the last run was at %s: is the clock right?", last.Format(time.RFC3339)))
 	}
 	return nil
-}
-
-// newest returns the arrival of the newest entry of the months from one on, as far as the last entry of each folder tells it.
-func (x *expiry) newest(months []kv.Month, from kv.Month) (newest time.Time, err error) {
-	for _, m := range months {
-		if m < from || x.passed.has(m) {
-			continue
-		}
-		at, err := x.j.newestIn(x.ctx, m)
-		if err != nil && !x.pass(m, err) {
-			return newest, err
-		}
-		if at.After(newest) {
-			newest = at
-		}
-	}
-	return newest, nil
-}
-
-// newestIn returns the arrival of the newest entry of one month, as far as it could be read.
-func (j *Journal) newestIn(ctx context.Context, m kv.Month) (newest time.Time, err error) {
-	s, err := j.volume(ctx, m, false)
-	if err != nil {
-		return newest, err
-	}
-	for p, err := range s.Scan(ctx, []byte{'s'}, []byte{'s' + 1}) {
-		if err != nil {
-			return newest, err
-		}
-		mailbox, folder, _, err := splitFolderKey(p.Key)
-		if err != nil {
-			return newest, err
-		}
-		c, err := decodeCounters(p.Value)
-		if err != nil {
-			return newest, err
-		}
-		if c.entries == 0 {
-			continue
-		}
-		e, err := j.Entry(ctx, Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: c.nextUID - 1})
-		var month *MonthError
-		switch {
-		case errors.Is(err, ErrNotFound), errors.Is(err, ErrDamaged) && !errors.As(err, &month):
-			// The last one is gone, or can not be read. That there are others tells that the month has begun.
-			if m.Start().After(newest) {
-				newest = m.Start()
-			}
-		case err != nil:
-			return newest, err
-		case e.Time.After(newest):
-			newest = e.Time
-		}
-	}
-	return newest, nil
 }
 
 // month deletes what is to go of one volume.
@@ -388,20 +318,16 @@ func (x *expiry) mailbox(s kv.Store, here *Expired) error {
 		err := x.j.update(x.ctx, s, here.Month, []string{here.Mailbox}, func(c *change) error {
 			removed = Expired{}
 			for _, r := range group {
-				if held, err := c.held(r); err != nil {
-					return err
-				} else if held {
-					removed.Held++
-					continue
-				}
 				e, err := c.remove(r, false)
-				if errors.Is(err, ErrNotFound) {
-					continue
-				}
-				if err != nil {
+				switch {
+				case errors.Is(err, ErrHeld):
+					removed.Held++
+				case errors.Is(err, ErrNotFound): // moved or deleted meanwhile
+				case err != nil:
 					return err
+				default:
+					removed.add(e)
 				}
-				removed.add(e)
 			}
 			return nil
 		})
@@ -454,8 +380,8 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 			purged = Removed{}
 			for _, r := range group {
 				e, err := c.purge(r)
-				if errors.Is(err, ErrNotFound) {
-					continue // brought back meanwhile
+				if errors.Is(err, ErrNotFound) || errors.Is(err, ErrHeld) {
+					continue // brought back, or held, meanwhile
 				}
 				if err != nil {
 					return err
@@ -550,4 +476,18 @@ func (j *Journal) Runs(ctx context.Context) iter.Seq2[*Run, error] {
 			}
 		}
 	}
+}
+
+// LastRun returns the time of the last run of the retention up to a time, without those of a clock that was ahead of it; zero for none.
+func (j *Journal) LastRun(ctx context.Context, upTo time.Time) (time.Time, error) {
+	var last time.Time
+	for r, err := range j.Runs(ctx) {
+		if err != nil {
+			return time.Time{}, fmt.Errorf("look for the last run of the retention: %w", err)
+		}
+		if !r.Time.After(upTo) {
+			last = r.Time
+		}
+	}
+	return last, nil
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
@@ -12,6 +13,9 @@ import (
 
 // ErrHeld says that an entry, or one of those that an act is about, is under a hold.
 var ErrHeld = errors.New("held")
+
+// errHoldUnknown says that Options.MailboxHeld failed, which is the fault of no month.
+var errHoldUnknown = errors.New("nobody knows of a hold")
 
 // Holding is a hold on an entry.
 type Holding struct {
@@ -48,6 +52,77 @@ func decodeHolding(r Ref, b []byte) (*Holding, error) {
 	return h, nil
 }
 
+func holdKey(r Ref) []byte {
+	return binary.BigEndian.AppendUint32(folderKey('l', r.Mailbox, r.Folder), r.UID)
+}
+
+// mayGo is the one answer to whether an entry may be deleted, whoever asks: the error is ErrHeld where it is held, or its mailbox is. It
+// is given inside of the Update that deletes, under the lock of the mailbox, so what it says is still so when that commits.
+func (c *change) mayGo(r Ref) error {
+	held, err := c.mailboxHeld(r.Mailbox)
+	if err == nil && !held {
+		held, err = c.held(r)
+	}
+	if err == nil && held {
+		return ErrHeld
+	}
+	return err
+}
+
+// held says whether an entry has a hold of its own.
+func (c *change) held(r Ref) (bool, error) {
+	_, err := c.Get(holdKey(r))
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// mailboxHeld says whether a whole mailbox is held. It asks once in each run of an Update, which has the lock of the mailbox by then.
+func (c *change) mailboxHeld(mailbox string) (bool, error) {
+	if held, known := c.holds[mailbox]; known {
+		return held, nil
+	}
+	held, err := c.j.mailboxHeld(c.ctx, mailbox)
+	if err != nil {
+		return false, fmt.Errorf("%w of %s: %w", errHoldUnknown, mailbox, err)
+	}
+	if c.holds == nil {
+		c.holds = make(map[string]bool)
+	}
+	c.holds[mailbox] = held
+	return held, nil
+}
+
+// AwaitDeletions is for whoever has placed a hold on a whole mailbox, which Options.MailboxHeld tells of from then on. When it returns, no
+// deletion that did not see the hold can still be made. In each volume it passes through the lock of the mailbox, which each deletion has
+// from before it asks until it is durable, and it waits for a month that is just being dropped. A month that cannot be written, in which
+// thus nothing can be deleted either, is logged and passed. An error says that it did not wait; the hold stands all the same.
+func (j *Journal) AwaitDeletions(ctx context.Context, mailbox string) error {
+	months, err := j.engine.Volumes(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for deletions in %s: list volumes: %w", mailbox, err)
+	}
+	for _, m := range months {
+		s, err := j.engine.Volume(ctx, m, false)
+		if err == nil {
+			err = s.Update(ctx, []string{mailbox}, func(kv.Tx) error { return nil })
+		}
+		switch {
+		case err == nil, errors.Is(err, kv.ErrNoVolume):
+		case ctx.Err() != nil:
+			return fmt.Errorf("wait for deletions in %s: %w", mailbox, ctx.Err())
+		case !errors.Is(err, kv.ErrClosed): // which is dropped
+			j.log.Warn("a hold was placed while a month cannot be written", "mailbox", mailbox, "month", m, "error", err)
+		}
+	}
+	if err := j.dropping.acquire(ctx); err != nil {
+		return fmt.Errorf("wait for deletions in %s: %w", mailbox, err)
+	}
+	j.dropping.release()
+	return nil
+}
+
 // Hold keeps an entry from being deleted by anything until Release. A second hold takes the place of the first. The act is on
 // record: see Acts.
 func (j *Journal) Hold(ctx context.Context, r Ref, who, reason string) error {
@@ -73,6 +148,9 @@ func (j *Journal) Release(ctx context.Context, r Ref, who, reason string) error 
 			return err
 		}
 		c.Delete(holdKey(r))
+		if err := c.openRoom(r); err != nil {
+			return err
+		}
 		return c.putAct(&Act{Mailbox: r.Mailbox, Time: now, Kind: ActRelease, Who: who, From: r, Detail: reason})
 	})
 }
@@ -88,7 +166,8 @@ func (j *Journal) Holdings(ctx context.Context, mailbox string) iter.Seq2[*Holdi
 	}))
 }
 
-// act runs fn in an Update of the volume of an entry; the error is ErrNotFound when there is none, or when it is being dropped.
+// act runs fn in an Update of the volume of an entry; the error is ErrNotFound when there is none, or when the volume goes. One that might
+// still stay is not dropped, then.
 func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) error {
 	if err := checkMailbox(r.Mailbox); err != nil {
 		return err
@@ -101,10 +180,7 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 		return err
 	}
 	err = j.update(ctx, s, r.Month, []string{r.Mailbox, movesLock}, func(c *change) error {
-		switch _, err := c.Get(closingKey); {
-		case err == nil:
-			return ErrNotFound
-		case !errors.Is(err, kv.ErrNotFound):
+		if err := c.stayOpen(); err != nil {
 			return err
 		}
 		return fn(c)

@@ -64,6 +64,11 @@ type Options struct {
 	// removal (made-room, erased) the part that was added. One whose record had to be tried again may come twice. It is called within
 	// deliveries too, by several at a time: it must return at once and not call the Journal. It must not keep the slice. May be nil.
 	Recorded func(gaps []Record)
+
+	// MailboxHeld says whether a whole mailbox is under a hold: then nothing of it is deleted. It must tell what is durable when it is called,
+	// and call neither the Journal nor Update of a store: it is asked within the Update of each deletion. Whoever places a hold calls
+	// AwaitDeletions then. With an error nothing is deleted. Nil: no mailbox is held.
+	MailboxHeld func(ctx context.Context, mailbox string) (bool, error)
 }
 
 // Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
@@ -73,6 +78,8 @@ type Journal struct {
 	now      func() time.Time
 	gapSpool string
 	tell     func(gaps []Record) // Options.Recorded
+
+	mailboxHeld func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
 
 	cutter   *cutter
 	zstd     *zstd.Encoder
@@ -88,6 +95,7 @@ type Journal struct {
 	nonce  [4]byte // of this process
 
 	cleaning lock                     // held by Expire and Sweep: one run at a time
+	dropping lock                     // held while a volume goes, from the decision until it is gone
 	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
 
 	spooling   lock // held while the gap spool is read or written, and never while the store is
@@ -118,8 +126,10 @@ type Journal struct {
 
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
-	j := &Journal{engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, lossAt: make(map[kv.Month]time.Time),
-		cleaning: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock()}
+	j := &Journal{
+		engine: engine, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, mailboxHeld: o.MailboxHeld, lossAt: make(map[kv.Month]time.Time),
+		cleaning: newLock(), dropping: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
+	}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}
@@ -128,6 +138,9 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	if j.tell == nil {
 		j.tell = func([]Record) {}
+	}
+	if j.mailboxHeld == nil {
+		j.mailboxHeld = func(context.Context, string) (bool, error) { return false, nil }
 	}
 	r := o.Metrics
 	if r == nil {

@@ -38,6 +38,7 @@ type fixture struct {
 	clock  *clock
 	engine kv.Engine
 	told   told
+	held   func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
 
 	transactions int
 }
@@ -139,7 +140,9 @@ func (f *fixture) open() {
 	if f.wrap != nil {
 		seen = f.wrap(seen)
 	}
-	f.Journal, err = Open(seen, Options{Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded})
+	f.Journal, err = Open(seen, Options{
+		Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded, MailboxHeld: f.held,
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}

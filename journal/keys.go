@@ -150,23 +150,37 @@ func deliveryDigest(mailbox string, d Direction, mailFrom string, message Digest
 type folderCounters struct {
 	nextUID, uidValidity uint32
 	entries, bytes       uint64
+	room                 uint32 // the UID from which room is made; 0: from the first
 }
 
-const countersSize = 24
+// Sizes of the value: of a folder in which room was made it has one more number.
+const (
+	countersSize     = 24
+	countersRoomSize = 28
+)
 
 func (c folderCounters) encode() []byte {
-	b := make([]byte, 0, countersSize)
+	b := make([]byte, 0, countersRoomSize)
 	b = binary.BigEndian.AppendUint32(b, c.nextUID)
 	b = binary.BigEndian.AppendUint32(b, c.uidValidity)
 	b = binary.BigEndian.AppendUint64(b, c.entries)
-	return binary.BigEndian.AppendUint64(b, c.bytes)
+	b = binary.BigEndian.AppendUint64(b, c.bytes)
+	if c.room > 0 {
+		b = binary.BigEndian.AppendUint32(b, c.room)
+	}
+	return b
 }
 
 func decodeCounters(b []byte) (folderCounters, error) {
-	if len(b) != countersSize {
+	var room uint32
+	if len(b) == countersRoomSize {
+		room = binary.BigEndian.Uint32(b[countersSize:])
+	}
+	if len(b) != countersSize && room == 0 {
 		return folderCounters{}, fmt.Errorf("malformed folder counters: %w", errEncoding)
 	}
 	return folderCounters{
+		room:        room,
 		nextUID:     binary.BigEndian.Uint32(b),
 		uidValidity: binary.BigEndian.Uint32(b[4:]),
 		entries:     binary.BigEndian.Uint64(b[8:]),

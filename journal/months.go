@@ -101,14 +101,14 @@ type fault struct {
 const faultPause = 10 * time.Minute
 
 // monthError makes an error of a month a MonthError, and has it known. The end of ctx, or of the engine, is no fault of the month; the
-// settings, which have no month, are none.
+// settings, which have no month, are none, also where they do not tell of a hold.
 func (j *Journal) monthError(ctx context.Context, m kv.Month, err error) error {
 	return j.monthFault(ctx, m, err, false)
 }
 
 func (j *Journal) monthFault(ctx context.Context, m kv.Month, err error, opening bool) error {
 	var month *MonthError
-	if m == "" || err == nil || ctx.Err() != nil || errors.Is(err, kv.ErrClosed) || errors.As(err, &month) {
+	if m == "" || err == nil || ctx.Err() != nil || errors.Is(err, kv.ErrClosed) || errors.Is(err, errHoldUnknown) || errors.As(err, &month) {
 		return err
 	}
 	u := &j.unreadable

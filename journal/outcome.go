@@ -357,7 +357,8 @@ func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error
 
 // Withdraw takes an entry out of the journal whose message the next hop refused for good, and puts refusal on record, durably. An
 // entry that was delivered before, or whose outcome was unknown before, or that another transaction has under way, stays and is
-// flagged; then withdrawn is false. After an error the refusal must not be passed back: the message counts as deferred.
+// flagged; one that is held stays and is Refused. Then withdrawn is false. After an error the refusal must not be passed back: the message
+// counts as deferred.
 func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refusal Record) (withdrawn bool, err error) {
 	refusals := []Record{refusal}
 	if err := checkRecords(refusals); err != nil {
@@ -374,6 +375,11 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 			return nil
 		}
 		e, err := tx.remove(r, false)
+		if errors.Is(err, ErrHeld) {
+			withdrawn, o.state = false, Refused
+			tx.Put(outcomeKey(r), o.encode())
+			return nil
+		}
 		if err != nil {
 			return err
 		}

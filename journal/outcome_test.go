@@ -40,6 +40,13 @@ func TestOutcomes(t *testing.T) {
 		"a crash, then refused":          "t1 commit; crash; = 1 unknown; t2 commit found; t2 keep; = 1 unknown refused-later",
 		"deferred, a crash, refused":     "t1 commit; t1 deferred; crash; = 1 deferred; t2 commit found; t2 withdraw; =",
 		"refused, a crash":               "t1 commit; t1 withdraw; crash; =; t2 commit; = 2 unknown",
+		"held, then refused":             "t1 commit; hold; t1 keep; = 1 refused; crash; = 1 refused",
+		"held, refused, then delivered":  "t1 commit; hold; t1 keep; t2 commit found; = 1 unknown; t2 delivered; = 1 delivered",
+		"held, refused, refused again":   "t1 commit; hold; t1 keep; t2 commit found; t2 keep; = 1 refused; t3 commit found; t3 deferred; = 1 deferred",
+		"held, refused, then released":   "t1 commit; hold; t1 keep; release; = 1 refused; t2 commit found; t2 withdraw; =",
+		"deferred, held, refused":        "t1 commit; t1 deferred; t2 commit found; hold; t2 keep; = 1 refused",
+		"delivered, held, refused":       "t1 commit; t1 delivered; hold; t2 commit found; t2 keep; = 1 delivered refused-later",
+		"unknown, held, refused":         "t1 commit; t2 commit found; hold; t2 keep; = 1 unknown refused-later",
 		"delivered at once, then closed": "t1 commit; t1 delivered; close; = 1 delivered",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,6 +63,18 @@ func TestOutcomes(t *testing.T) {
 					continue
 				}
 				transaction, action, _ := strings.Cut(step, " ")
+				switch step {
+				case "hold":
+					if err := f.Hold(f.ctx(), ref, "operator", "case 1"); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				case "release":
+					if err := f.Release(f.ctx(), ref, "operator", "closed"); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
 				switch action {
 				case "commit", "commit found":
 					p := f.deliver(mario, message, transaction)

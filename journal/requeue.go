@@ -293,8 +293,8 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	return to, c.moved()
 }
 
-// withdrawOlder is for an older entry whose newer one is withdrawn. One that was refused for now goes with it; one that may have been delivered
-// comes back, and is flagged.
+// withdrawOlder is for an older entry whose newer one is withdrawn. One that was refused for now goes with it, or comes back as Refused where it
+// is held; one that may have been delivered comes back, and is flagged.
 func (c *change) withdrawOlder(mailbox string, old, by delivery) error {
 	key := deliveryKey(mailbox, old.key)
 	v, err := c.Get(key)
@@ -321,12 +321,17 @@ func (c *change) withdrawOlder(mailbox string, old, by delivery) error {
 		return err
 	}
 	if o.state == Deferred {
-		c.Delete(asideKey(r))
-		c.Delete(key)
-		c.spare(e)
-		return nil
+		switch _, err := c.purge(r); {
+		case err == nil:
+			c.Delete(key)
+			return nil
+		case !errors.Is(err, ErrHeld):
+			return err
+		}
+		o.state = Refused
+	} else {
+		o.refused = true
 	}
-	o.refused = true
 	a.outcome = o.encode()
 	_, err = c.bringBack(a, e)
 	return err

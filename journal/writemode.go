@@ -169,7 +169,7 @@ func nextMoves(v []byte) []byte {
 }
 
 // Delete puts an entry aside: it is no longer listed or counted, and Undelete brings it back until the retention purges it after the
-// grace. A late retry of its delivery does not bring it back. The error is ErrHeld for an entry that is held. Whether the mailbox may
+// grace. A late retry of its delivery does not bring it back. The error is ErrHeld for an entry that is held, or whose mailbox is. Whether the mailbox may
 // be written to is for the caller to know. The act is on record: see Acts.
 func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
 	j.flushOutcomes(ctx)
@@ -178,10 +178,8 @@ func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
 		if err != nil {
 			return err
 		}
-		if held, err := c.held(r); err != nil {
+		if err := c.mayGo(r); err != nil {
 			return err
-		} else if held {
-			return ErrHeld
 		}
 		now := j.now().UTC()
 		if err := c.putAside(e, &aside{at: now, who: who}); err != nil {

@@ -400,7 +400,7 @@ func (t *transaction) concludeEntry(ctx context.Context, e *pendingEntry) error 
 	}
 	withdrawn, err := j.Withdraw(ctx, ref, t.id, r)
 	if err == nil && !withdrawn {
-		t.log.Warn("refused message stays in the journal: it may have been delivered before", "mailbox", ref.Mailbox,
+		t.log.Warn("refused message stays in the journal: it is held, or may have been delivered before", "mailbox", ref.Mailbox,
 			"folder", ref.FolderName(), "uid", ref.UID)
 	}
 	return err

@@ -132,7 +132,9 @@ func (r *rig) openJournal(o rigOptions) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.journal, err = journal.Open(r.engine, journal.Options{GapSpool: filepath.Join(folder, "gaps"), Recorded: o.recorded})
+	r.journal, err = journal.Open(r.engine, journal.Options{
+		GapSpool: filepath.Join(folder, "gaps"), Recorded: o.recorded, MailboxHeld: r.policy.Held,
+	})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -141,6 +143,18 @@ func (r *rig) openJournal(o rigOptions) {
 			r.tb.Error(err)
 		}
 	})
+}
+
+// hold places a legal hold on a mailbox.
+func (r *rig) hold(mailbox string) {
+	r.tb.Helper()
+	a, err := policy.ParseAddress(mailbox)
+	if err == nil {
+		_, err = r.policy.Hold(context.Background(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"}, "case 1")
+	}
+	if err != nil {
+		r.tb.Fatal(err)
+	}
 }
 
 func (r *rig) setArchive(mailbox string, on bool) {

@@ -29,7 +29,7 @@ import (
 //	                     direction (received, sent), origin (of policy.Config), max-size, max-recipients, on-journal-error, identity
 //	                     (login, mail-from), next-hop (smtp, lmtp: against the custom), domain (that has a next hop of its own:
 //	                     H>DOMAIN> and H<DOMAIN> below)
-//	P: enable MAILBOX    the archive of a mailbox, or disable
+//	P: enable MAILBOX    the archive of a mailbox, or disable; hold: a legal hold on it
 //	C: LINE              what the client says, CRLF added. All C lines up to the next line of another kind are sent at once
 //	C+ "TEXT"            the same as a Go string: any bytes, nothing added
 //	C* N "TEXT"          N times that
@@ -166,7 +166,11 @@ func (c *transcript) line(l string) string {
 	case l == "" || l[0] == '#':
 	case kind == "P:":
 		verb, mailbox, _ := strings.Cut(rest, " ")
-		c.rig.setArchive(mailbox, verb == "enable")
+		if verb == "hold" {
+			c.rig.hold(mailbox)
+		} else {
+			c.rig.setArchive(mailbox, verb == "enable")
+		}
 	case kind == "C:" || l == "C:":
 		c.send = append(append(c.send, rest...), "\r\n"...)
 	case kind == "C+":

@@ -150,7 +150,8 @@ func (p *Policy) Erased(ctx context.Context, a Address) error {
 }
 
 // Hold places a legal hold on a mailbox, or gives the one that stands another reason. The reason is one line of at most 500 bytes, such as
-// the name of a case. It reports whether that changed anything. Only operators and postmasters may. A hold also stops an erasure in its
+// the name of a case. It reports whether that changed anything. The caller then has the journal wait for the deletions that are under way
+// (journal.AwaitDeletions), also where nothing was changed. Only operators and postmasters may. A hold also stops an erasure in its
 // grace, which then begins when the hold is released. The error wraps ErrErasing where an erasure has begun, ErrForbidden,
 // ErrSetting for a bad reason, and ErrUnknownDomain.
 func (p *Policy) Hold(ctx context.Context, a Address, who Actor, reason string) (changed bool, err error) {
@@ -172,6 +173,19 @@ func (p *Policy) Hold(ctx context.Context, a Address, who Actor, reason string) 
 		}
 		return nil
 	})
+}
+
+// Held says whether a legal hold stands on a mailbox, given as Address.String, in the store now. It is what the journal asks before it deletes.
+func (p *Policy) Held(ctx context.Context, mailbox string) (bool, error) {
+	a, err := ParseAddress(mailbox)
+	if err != nil {
+		return false, err
+	}
+	r, _, err := p.load(ctx, a)
+	if err != nil {
+		return false, err
+	}
+	return r.Held(), nil
 }
 
 // Release lifts a legal hold, and reports whether there was one. Only operators and postmasters may. The error wraps ErrForbidden.

@@ -224,6 +224,7 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 	}
 	a.journal, err = journal.Open(a.engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.recorded,
+		MailboxHeld: a.policy.Held,
 	})
 	if err != nil {
 		return err

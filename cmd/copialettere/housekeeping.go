@@ -196,10 +196,11 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 	if now.Before(due) {
 		due = due.AddDate(0, 0, -1)
 	}
-	if !k.tried.Before(due) {
+	// A clock that was ahead must not put the next run off to where it was.
+	if !k.tried.Before(due) && !k.tried.After(now) {
 		return
 	}
-	last, err := k.lastRun(ctx)
+	last, err := k.archive.journal.LastRun(ctx, now)
 	if err == nil && !last.Before(due) {
 		k.tried = last
 		return
@@ -223,16 +224,4 @@ func (k *keeper) retain(ctx context.Context, now time.Time) {
 	default:
 		k.failed(ctx, "retention broken off, will be tried again", err)
 	}
-}
-
-// lastRun returns when the retention last ran; zero when it never did.
-func (k *keeper) lastRun(ctx context.Context) (time.Time, error) {
-	var last time.Time
-	for r, err := range k.archive.journal.Runs(ctx) {
-		if err != nil {
-			return last, err
-		}
-		last = r.Time
-	}
-	return last, nil
 }

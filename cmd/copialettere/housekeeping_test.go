@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -166,6 +167,93 @@ func TestRetentionHour(t *testing.T) {
 	}
 	if n := entriesOf(t, k, "anna@alpha.test"); n != 2 {
 		t.Errorf("%d entries, want 2: nothing expires without a retention", n)
+	}
+	verified(t, k)
+}
+
+// TestRetentionAfterAWrongClock has had a clock that was a year ahead, with a run then: the runs of the days behind go on, also after a restart.
+func TestRetentionAfterAWrongClock(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	k, _ := keeperOf(t, p)
+	now := time.Now()
+	var ran []time.Time
+	for _, at := range []time.Time{now.AddDate(-1, 0, 0), now.AddDate(0, 0, -10), now} {
+		report, err := k.archive.journal.Expire(t.Context(), journal.ExpireOptions{
+			Mailboxes: func(string) (int, bool) { return 0, false }, Now: at.AddDate(1, 0, 0), Yes: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ran = append(ran, report.Time)
+	}
+	// The last two are of days to come; the keeper has tried on the last one, too.
+	k.tried = ran[2]
+	past := now.Add(25 * time.Hour)
+	k.retain(t.Context(), past)
+	again := newKeeper(k.daemon)
+	again.retain(t.Context(), past.Add(25*time.Hour))
+	runs := 0
+	for _, err := range k.archive.journal.Runs(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs++
+	}
+	if runs != 5 {
+		t.Errorf("%d runs, want 5", runs)
+	}
+}
+
+// TestMailboxHold places a hold on a mailbox: the journal of the daemon asks the settings before it deletes, and room is not made. The hold
+// is in the settings alone, so one of an earlier version, or from before a crash, is in force as well.
+func TestMailboxHold(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	k, _ := keeperOf(t, p)
+	a, err := policy.ParseAddress("anna@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	if _, err := k.archive.policy.Enable(t.Context(), a, who); err != nil {
+		t.Fatal(err)
+	}
+	refs := addEntries(t, k, a.String(), 2)
+	if changed, err := k.backend.Load().Hold(t.Context(), a, who, "case 1"); !changed || err != nil {
+		t.Fatalf("hold: %v, %v", changed, err)
+	}
+	if err := k.archive.journal.Delete(t.Context(), refs[0], "owner"); !errors.Is(err, journal.ErrHeld) {
+		t.Errorf("delete under the hold: %v", err)
+	}
+	used, err := k.archive.journal.Usage(t.Context(), a.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := func(text string) journal.Placement {
+		t.Helper()
+		d := k.archive.journal.NewDraft(t.Context())
+		defer d.Discard()
+		d.Write([]byte("Subject: " + text + "\r\n\r\nCiao.\r\n"))
+		placed, err := d.Commit(t.Context(), journal.Envelope{Transaction: text}, []journal.Intent{{
+			Mailbox: a.String(), Direction: journal.Received, Quota: journal.Quota{Limit: used, WhenFull: journal.MakeRoom},
+		}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return placed[0]
+	}
+	if got := full("1"); got.Skipped != journal.ReasonFull {
+		t.Errorf("a message for which there is no room under the hold: %+v", got)
+	}
+	if n := entriesOf(t, k, a.String()); n != 2 {
+		t.Errorf("%d entries of 2 are left", n)
+	}
+	if _, err := k.archive.policy.Release(t.Context(), a, who); err != nil {
+		t.Fatal(err)
+	}
+	if got := full("2"); got.Skipped != "" {
+		t.Errorf("a message when the hold is lifted: %+v", got)
 	}
 	verified(t, k)
 }

@@ -20,7 +20,8 @@ const listHelp = `Usage: copialettere list ADDR [-all] [-config FILE] [-json]
 
 Lists the entries of a mailbox, by month, folder and UID. Of certified mail the sender and subject of the message inside are shown, the class
 and the result of the signature, whether the header contradicts what is certified, and of notifications about electronic invoices
-(SdI) their kind and the invoice; and any state other than "delivered": "deferred" entries wait for the MTA's retry, and of "unknown" ones the mailstore's answer is not known.
+(SdI) their kind and the invoice; and any state other than "delivered": "deferred" entries wait for the MTA's retry, of "unknown" ones
+the mailstore's answer is not known, and "refused" ones, which the mailstore refused for good, are here because they are held.
 A message that the MTA took in anew while it waited ("postsuper -r") has one entry, the newest. -all shows the older ones too, behind the others:
 they are "superseded", were never delivered, and count nowhere.
 -json tells more: the envelope, the certification data, what contradicts them, why a signature is not verified.
@@ -72,7 +73,7 @@ func notesOf(e httpd.EntryView) []string {
 		for _, n := range c.InvoiceNotices {
 			text := strings.TrimSpace(fmt.Sprintf("SdI %s, %s: %s %s", n.Kind, n.Name, n.Invoice, n.Identifier))
 			if !n.FromExchange {
-				text += " (not sent by the exchange system)"
+				text += " (not certified as sent by the exchange system)"
 			}
 			notes = append(notes, text)
 		}

@@ -35,6 +35,10 @@ func TestWhyMessageID(t *testing.T) {
 			t.Errorf("why -message-id %q: exit status %d\n%s%s", id, code, out, errs)
 		}
 	}
+	p.deliver("Subject: no id\r\n\r\nx\r\n", anna, anna)
+	for _, id := range []string{"(comm@e.test)", "<>", " "} {
+		p.fails(2, []string{"holds no id"}, "why", anna, "-message-id", id)
+	}
 	for _, id := range []string{"postmaster@mx.test", "COMM@e.test", "first"} {
 		if code, out, _ := p.run("why", anna, "-message-id", id); code != 1 {
 			t.Errorf("why -message-id %q: exit status %d\n%s", id, code, out)

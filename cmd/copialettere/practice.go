@@ -18,7 +18,7 @@ delivered (when, and by which kind of receipt), not accepted or failed (when, an
 A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its hash;
 else the parts that are not are named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust
 believes them; others are named with the reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it
-is shown as a guess. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
+is shown as a guess; "sent by" names a sender that is not the mailbox. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -45,6 +45,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 			where += ", a guess: no id leads there"
 		}
 	}
+	if p.Sender != "" && p.Sender != p.Mailbox {
+		where += ", sent by " + printable(p.Sender)
+	}
 	id := p.Identifier
 	if id == "" {
 		id = "no receipt yet"
@@ -57,7 +60,10 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 		}
 		fmt.Fprintf(in.stdout, "  %-36s %s", printable(r.Address), status)
 		if r.Delivered != nil {
-			fmt.Fprintf(in.stdout, " %s (%s)", r.Delivered.Local().Format(time.DateTime), printable(r.Receipt))
+			fmt.Fprint(in.stdout, " ", r.Delivered.Local().Format(time.DateTime))
+		}
+		if r.Receipt != "" {
+			fmt.Fprintf(in.stdout, " (%s)", printable(r.Receipt))
 		}
 		if t := timeOfStatus(r); t != nil {
 			fmt.Fprint(in.stdout, " ", t.Local().Format(time.DateTime))
@@ -81,6 +87,9 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 			fmt.Fprintf(in.stdout, "  does not count: %s (%s %d): %s\n", printable(strings.Join(append([]string{r.Class}, r.Events...), " ")), r.Folder,
 				r.UID, printable(r.NotBelieved))
 		}
+	}
+	if p.MoreNotBelieved > 0 {
+		fmt.Fprintf(in.stdout, "  does not count: %d more\n", p.MoreNotBelieved)
 	}
 }
 

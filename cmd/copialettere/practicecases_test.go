@@ -197,3 +197,43 @@ func TestForgedReceiptTakesNothing(t *testing.T) {
 		t.Errorf("the message that was sent: %q", got)
 	}
 }
+
+// TestPracticeOfAnotherSender has true receipts of a message that somebody else sent, to one of its recipients and with its Message-ID, and
+// then passed on: they say nothing of the message of this mailbox.
+func TestPracticeOfAnotherSender(t *testing.T) {
+	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
+	mail := practiceMail
+	mail.To = []string{"bruno@beta.test"}
+	p, spec := practicePlace(t, office)
+	p.send(spec, anna, mail.To, office.Send(mail, "").Original)
+	mail.From = "eva@alpha.test"
+	c := office.Send(mail, "")
+	p.deliver(string(c.Acceptance), anna, anna)
+	p.deliver(string(c.Deliveries[0].Message), anna, anna)
+	p.wantTold("receipts", c.Identifier+": Contratto 0 by : bruno@beta.test delivered completa")
+	if out := p.must("practice", anna); !strings.Contains(out, "Contratto  (not archived, sent by eva@alpha.test)") {
+		t.Errorf("printed\n%s", out)
+	}
+	if v := p.practices("1"); len(v) != 1 || outcomes(v[0]) != "bruno@beta.test " {
+		t.Errorf("the message that was sent: %+v", v)
+	}
+}
+
+// TestReceiptAgainstItsHeader has certification data of a delivery under a header that says something else. Where headers are believed, it is no
+// receipt of delivery.
+func TestReceiptAgainstItsHeader(t *testing.T) {
+	for name, header := range map[string]string{
+		"posta-certificata": "X-Trasporto: posta-certificata\r\nX-Ricevuta: avvenuta-consegna", "accettazione": "X-Ricevuta: accettazione",
+	} {
+		office, c := chain(t)
+		p := pecPlace(t, "headers", office.Authority.PEM())
+		stop := p.daemon()
+		p.must("mailbox", "enable", anna)
+		p.deliver(strings.Replace(string(c.Deliveries[0].Message), "X-Ricevuta: avvenuta-consegna", header, 1), anna, anna)
+		stop()
+		v := p.practices()
+		if len(v) != 1 || outcomes(v[0]) != "" || v[0].Receipts[0].NotBelieved != "its header says "+name+", its certification data avvenuta-consegna" {
+			t.Errorf("%s: %+v", name, v)
+		}
+	}
+}

@@ -35,6 +35,9 @@ func TestREMPractice(t *testing.T) {
 	if r := v.Receipts; len(r) != 3 || r[0].Class != "rem" || r[0].Equivalent != "avvenuta-consegna" || strings.Join(r[0].Events, " ") != "ContentConsignment" {
 		t.Errorf("receipts %+v", r)
 	}
+	if out := p.must("practice", anna); strings.Contains(out, "()") {
+		t.Errorf("printed\n%s", out)
+	}
 	for _, e := range p.entries(anna) {
 		if e.Direction == "sent" || e.Certification == nil {
 			continue

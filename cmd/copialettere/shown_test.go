@@ -174,7 +174,7 @@ func TestListInvoiceNotices(t *testing.T) {
 	stop()
 	out := p.must("list", anna)
 	const text = "SdI RC, ricevuta di consegna: IT01234567890_00001.xml.p7m 111222333"
-	if !strings.Contains(out, "[posta-certificata, verified, "+text+"]") || !strings.Contains(out, text+" (not sent by the exchange system)]") {
+	if !strings.Contains(out, "[posta-certificata, verified, "+text+"]") || !strings.Contains(out, text+" (not certified as sent by the exchange system)]") {
 		t.Errorf("printed\n%s", out)
 	}
 	list := p.entries(anna)
@@ -187,6 +187,24 @@ func TestListInvoiceNotices(t *testing.T) {
 		if part := p.must("part", anna, list[i].Folder, fmt.Sprint(list[i].UID), "1.3.2"); !strings.Contains(part, "RicevutaConsegna") {
 			t.Errorf("part: %s", part)
 		}
+	}
+}
+
+// TestForgedInvoiceNotice has a notification of the exchange system in an envelope that was changed: by signature it is of nobody.
+func TestForgedInvoiceNotice(t *testing.T) {
+	office, _ := chain(t)
+	envelope := office.Send(pectest.Mail{From: "sdi01@pec.fatturapa.it", To: []string{anna}, Subject: "Ricevuta", Text: "Testo\n", MessageID: "auto",
+		Attachments: []pectest.Attachment{{Name: "IT01234567890_00001_RC_001.xml", Type: "text/xml", Content: []byte("<RicevutaConsegna/>")}}}, "").Envelope
+	p := pecPlace(t, "signature", office.Authority.PEM())
+	stop := p.daemon()
+	p.must("mailbox", "enable", anna)
+	p.deliver(string(pectest.Tampered(envelope)), anna, anna)
+	stop()
+	if out := p.must("list", anna); !strings.Contains(out, "[ordinary, invalid, SdI RC, ricevuta di consegna: IT01234567890_00001 (not certified as ") {
+		t.Errorf("printed\n%s", out)
+	}
+	if list := p.entries(anna); list[0].Certification.InvoiceNotices[0].FromExchange {
+		t.Errorf("of the exchange system: %+v", list[0].Certification)
 	}
 }
 

@@ -23,6 +23,32 @@ import (
 // arrived puts messages into the journal of a place that nobody has open, as if they had arrived then.
 func (p *place) arrived(at time.Time, mailbox string, count int) {
 	p.t.Helper()
+	p.at(at, func(j *journal.Journal) {
+		for i := range count {
+			d := j.NewDraft(p.t.Context())
+			fmt.Fprintf(d, "Subject: %d of %s\r\n\r\nText\r\n", i, at)
+			_, err := d.Commit(p.t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: mailbox, Direction: journal.Received}}, nil)
+			d.Discard()
+			if err != nil {
+				p.t.Fatal(err)
+			}
+		}
+	})
+}
+
+// retained puts a run of the retention that deleted nothing on record, as if it had been then.
+func (p *place) retained(at time.Time) {
+	p.t.Helper()
+	p.at(at, func(j *journal.Journal) {
+		if _, err := j.Expire(p.t.Context(), journal.ExpireOptions{Mailboxes: func(string) (int, bool) { return 0, false }}); err != nil {
+			p.t.Fatal(err)
+		}
+	})
+}
+
+// at opens the journal of a place that nobody has open, with that time.
+func (p *place) at(at time.Time, fn func(*journal.Journal)) {
+	p.t.Helper()
 	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
 	if err != nil {
 		p.t.Fatal(err)
@@ -33,15 +59,7 @@ func (p *place) arrived(at time.Time, mailbox string, count int) {
 		p.t.Fatal(err)
 	}
 	defer j.Close()
-	for i := range count {
-		d := j.NewDraft(p.t.Context())
-		fmt.Fprintf(d, "Subject: %d of %s\r\n\r\nText\r\n", i, at)
-		_, err := d.Commit(p.t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: mailbox, Direction: journal.Received}}, nil)
-		d.Discard()
-		if err != nil {
-			p.t.Fatal(err)
-		}
-	}
+	fn(j)
 }
 
 // waiting counts the notices in the queue of an open data folder, by mailbox and event.
@@ -91,22 +109,22 @@ func TestRetentionTells(t *testing.T) {
 		}
 		k.archive.engine, k.archive.journal, k.archive.notices = nil, nil, nil
 	}
-	future := time.Now().Add(3 * time.Hour)
+	longAgo := time.Now().AddDate(0, -2, 0)
 	for _, c := range []struct {
 		name   string
-		daemon bool // is up meanwhile
-		newest time.Time
+		daemon bool      // is up meanwhile
+		last   time.Time // the last run
 		run    func(*testing.T, *place)
 		want   []string
 	}{
 		{name: "daily run", run: daily, want: []string{deleted}},
-		{name: "daily run, refused", newest: future, run: daily},
+		{name: "daily run, refused", last: longAgo, run: daily},
 		{name: "command, to the daemon", daemon: true, run: command(), want: []string{deleted}},
 		{name: "command, on the folder", run: command(), want: []string{deleted}},
 		{name: "command, dry run, to the daemon", daemon: true, run: command("-dry-run")},
 		{name: "command, dry run, on the folder", run: command("-dry-run")},
-		{name: "command, refused", newest: future, run: command()},
-		{name: "command, abnormal and confirmed", newest: future, run: command("-yes"), want: []string{deleted}},
+		{name: "command, refused", last: longAgo, run: command()},
+		{name: "command, abnormal and confirmed", last: longAgo, run: command("-yes"), want: []string{deleted}},
 		{name: "command, twice", run: func(t *testing.T, p *place) { command()(t, p); command()(t, p) }, want: []string{deleted}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -120,8 +138,8 @@ func TestRetentionTells(t *testing.T) {
 			}
 			p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=retention", "retention=6")
 			p.arrived(time.Now().AddDate(0, -8, 0), anna, 3)
-			if !c.newest.IsZero() {
-				p.arrived(c.newest, anna, 1)
+			if !c.last.IsZero() {
+				p.retained(c.last)
 			}
 			if c.daemon {
 				stop := p.daemon()

@@ -79,7 +79,7 @@ type InvoiceNoticeView struct {
 	Part         string `json:"part,omitempty"`       // its number in the part table
 	Invoice      string `json:"invoice"`              // the file of the invoice, or the part of File that is the invoice's
 	Identifier   string `json:"identifier,omitempty"` // IdentificativoSdI: the number that the exchange system gave to the invoice
-	FromExchange bool   `json:"from_exchange"`        // by the certification data, the exchange system sent it
+	FromExchange bool   `json:"from_exchange"`        // the exchange system sent it, by certification data that are believed
 }
 
 // viewCertification returns nil for an entry of ordinary mail. Inner is what is known of the message inside certified mail.
@@ -139,7 +139,7 @@ func viewRecord(e *journal.Entry, r *pec.Record) *CertificationView {
 		if n.Part >= 0 && n.Part < len(e.Parts.Parts) {
 			view.Part = e.Parts.Number(n.Part)
 		}
-		view.FromExchange = m.Data != nil && m.Data.FromExchange()
+		view.FromExchange = e.Class == string(pec.PostaCertificata) && m.Data != nil && m.Data.FromExchange()
 		v.InvoiceNotices = append(v.InvoiceNotices, view)
 	}
 	return v

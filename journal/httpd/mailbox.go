@@ -196,8 +196,19 @@ func (a *admin) release(w http.ResponseWriter, r *http.Request) { a.turn(w, r, a
 
 func (a *admin) hold(w http.ResponseWriter, r *http.Request) {
 	a.turn(w, r, func(ctx context.Context, address policy.Address, who policy.Actor) (bool, error) {
-		return a.b.Policy.Hold(ctx, address, who, r.FormValue("reason"))
+		return a.b.Hold(ctx, address, who, r.FormValue("reason"))
 	})
+}
+
+// Hold places a legal hold on a mailbox, as policy.Hold does. When it returns, no deletion that had not been made before is made any more.
+func (b Backend) Hold(ctx context.Context, address policy.Address, who policy.Actor, reason string) (changed bool, err error) {
+	if changed, err = b.Policy.Hold(ctx, address, who, reason); err != nil {
+		return false, err
+	}
+	if err := b.Journal.AwaitDeletions(ctx, address.String()); err != nil {
+		return changed, fmt.Errorf("%s is held, but what is being deleted just now may still go: hold it again to wait for that: %w", address, err)
+	}
+	return changed, nil
 }
 
 func (a *admin) disable(w http.ResponseWriter, r *http.Request) {

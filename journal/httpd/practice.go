@@ -18,8 +18,9 @@ import (
 // against its names.
 type PracticeView struct {
 	Mailbox    string     `json:"mailbox"`
-	Identifier string     `json:"identifier"` // the provider's; empty before the first receipt
-	MessageID  string     `json:"message_id"` // the one that the sender's program set
+	Identifier string     `json:"identifier"`       // the provider's; empty before the first receipt
+	MessageID  string     `json:"message_id"`       // the one that the sender's program set
+	Sender     string     `json:"sender,omitempty"` // of the envelope, as receipts name it that count
 	Subject    string     `json:"subject"`
 	Time       *time.Time `json:"time,omitempty"`   // when the sent message was archived
 	Folder     string     `json:"folder,omitempty"` // of the sent message; empty when it is not archived
@@ -30,6 +31,8 @@ type PracticeView struct {
 	LinkedBy   pec.Match         `json:"linked_by,omitempty"`
 	Recipients []PracticeOutcome `json:"recipients"`
 	Receipts   []PracticeReceipt `json:"receipts"`
+	// MoreNotBelieved is how many more receipts there are that do not count: of these only some are told, since anybody can send them.
+	MoreNotBelieved int `json:"more_not_believed,omitempty"`
 }
 
 // PracticeOutcome is what is known of one recipient.

@@ -15,19 +15,24 @@ import (
 
 // practiceGroups gathers the messages of practices, which come in the order of time. Those that nothing was added to for practiceAge may be
 // taken out: the last receipt comes a day after the message was sent (RFC 6109 3.1.6), or when some MTA has given it up. Where there are
-// mostGathered messages in that time, the older half is taken out; a receipt that comes later stands alone then.
+// mostGathered messages in that time, the older half is taken out; a receipt that comes later stands alone then. Receipts that are not believed
+// are not among these, since anybody can send them: after mostClaims the practices of which no other tells are taken out.
 type practiceGroups struct {
 	byID     map[string]*practiceGroup // by the provider's id
 	order    []*practiceGroup          // as they were first met
 	mails    []sentMail                // in their order
 	sent     []pec.Sent                // the same, for the search
-	gathered int                       // sent messages and receipts
+	gathered int                       // sent messages, and receipts that are believed
 	oldest   time.Time                 // of them; zero where there is none
+	claims   int                       // receipts that are not
 }
 
 const (
 	practiceAge  = 60 * 24 * time.Hour
 	mostGathered = 10000 // about 10 MB
+	mostClaims   = 1000  // at worst 20 MB
+	// maxNotBelieved is how many receipts that are not believed are told of one practice.
+	maxNotBelieved = 10
 )
 
 func newPracticeGroups() *practiceGroups {
@@ -36,7 +41,7 @@ func newPracticeGroups() *practiceGroups {
 
 // full reports whether it is time to take out what is old, when a message of that time has come.
 func (g *practiceGroups) full(at time.Time) bool {
-	return g.gathered >= mostGathered || !g.oldest.IsZero() && at.Sub(g.oldest) > 2*practiceAge
+	return g.gathered >= mostGathered || g.claims >= mostClaims || !g.oldest.IsZero() && at.Sub(g.oldest) > 2*practiceAge
 }
 
 // count takes note of one more message.
@@ -49,6 +54,9 @@ func (g *practiceGroups) count(at time.Time) {
 
 // takeOld takes out the practices to which nothing was added for practiceAge, or the older half. Practices of one sent message stay together.
 func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
+	if g.claims >= mostClaims {
+		return g.takeClaims()
+	}
 	groups := g.join()
 	last := make(map[any]time.Time) // by sent message, or by practice where none is known
 	key := func(p *practiceGroup) any {
@@ -88,14 +96,35 @@ func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
 		}
 		if len(p.receipts) > 0 {
 			rest.byID[p.Identifier], rest.order = p, append(rest.order, p)
-			for range p.receipts {
-				rest.count(last[key(p)])
+			for _, r := range p.receipts {
+				if r.NotBelieved == "" {
+					rest.count(last[key(p)])
+				} else {
+					rest.claims++
+				}
 			}
 			p.sent, p.by, p.others = nil, "", nil // the next join says
 		}
 	}
 	*g = *rest
 	return old
+}
+
+// takeClaims takes out the practices of which only receipts tell that are not believed.
+func (g *practiceGroups) takeClaims() []*practiceGroup {
+	g.join()
+	g.claims = 0
+	var claimed []*practiceGroup
+	g.order = slices.DeleteFunc(g.order, func(p *practiceGroup) bool {
+		if p.States == nil {
+			claimed = append(claimed, p)
+			delete(g.byID, p.Identifier)
+			return true
+		}
+		p.sent, p.by, p.others = nil, "", nil // the next join says
+		return false
+	})
+	return claimed
 }
 
 // last returns when the last message of a practice came.
@@ -116,6 +145,7 @@ type practiceGroup struct {
 	pec.Practice               // what believed receipts say
 	claimed      *pec.Practice // what the others say, while none is believed; it leads to the sent message, and counts for nothing else
 	receipts     []PracticeReceipt
+	notBelieved  int                    // receipts that are not, told or not
 	brief        map[string]journal.Ref // brief delivery receipts by recipient
 	complete     *journal.Ref           // a complete one
 	sent         *sentMail              // nil when it is not archived
@@ -144,30 +174,38 @@ func (g *practiceGroups) add(e *journal.Entry) error {
 	if err := c.UnmarshalBinary(e.Certification); err != nil {
 		return fmt.Errorf("%s %s %d: %w: %w", e.Mailbox, e.FolderName(), e.UID, journal.ErrDamaged, err)
 	}
-	events := c.Message.Events()
-	if len(events) == 0 {
+	ids := c.Message.Practices()
+	if len(ids) == 0 {
 		return nil
 	}
 	receipt := receiptView(e, &c.Message)
 	receipt.NotBelieved = notBelieved(e, &c)
-	seen := ""
-	for _, event := range events { // those of one practice follow one another
-		p := g.group(event.Identifier)
-		if event.Identifier != seen {
-			seen = event.Identifier
-			p.apply(&c.Message, receipt)
+	for _, id := range ids {
+		g.group(id).apply(&c.Message, receipt)
+		if receipt.NotBelieved == "" {
 			g.count(e.Time)
+		} else {
+			g.claims++
 		}
+	}
+	if receipt.NotBelieved == "" {
+		g.addDelivery(e.Ref, &c.Message)
+	}
+	return nil
+}
+
+// addDelivery notes where a delivery receipt is that can be compared with the sent message.
+func (g *practiceGroups) addDelivery(ref journal.Ref, m *pec.Message) {
+	for _, event := range m.Events() {
+		p := g.group(event.Identifier)
 		switch {
-		case receipt.NotBelieved != "" || event.Kind != pec.EventDelivered:
+		case event.Kind != pec.EventDelivered:
 		case event.Detail == pec.ReceiptBrief && !event.Unnamed:
-			p.brief[event.Recipient] = e.Ref
+			p.brief[event.Recipient] = ref
 		case event.Detail == pec.ReceiptComplete && p.complete == nil:
-			ref := e.Ref
 			p.complete = &ref
 		}
 	}
-	return nil
 }
 
 // group returns the practice of an id, a new one where it is not known yet.
@@ -183,15 +221,18 @@ func (g *practiceGroups) group(identifier string) *practiceGroup {
 
 // apply adds what a receipt says.
 func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
-	p.receipts = append(p.receipts, receipt)
 	if receipt.NotBelieved == "" {
+		p.receipts = append(p.receipts, receipt)
 		p.Apply(m)
 		return
+	}
+	if p.notBelieved++; p.notBelieved <= maxNotBelieved {
+		p.receipts = append(p.receipts, receipt)
 	}
 	if p.claimed == nil {
 		p.claimed = &pec.Practice{Identifier: p.Identifier}
 	}
-	p.claimed.Apply(m)
+	p.claimed.Claim(m)
 }
 
 func (g *practiceGroups) addSent(e *journal.Entry) {
@@ -224,12 +265,15 @@ func receiptView(e *journal.Entry, m *pec.Message) PracticeReceipt {
 	return v
 }
 
-// notBelieved returns why a receipt does not count; "" where it does. The class was decided at its arrival.
+// notBelieved returns why a receipt does not count; "" where it does. The class that is believed was decided at its arrival. Where that is the one of
+// the header, an envelope does not become a receipt by what is in it, nor one receipt another one.
 func notBelieved(e *journal.Entry, c *pec.Record) string {
-	switch {
+	switch data := c.Message.Data; {
+	case e.Class != string(pec.Ordinary) && data != nil && e.Class != string(data.Class()):
+		return fmt.Sprintf("its header says %s, its certification data %s", e.Class, data.Class())
 	case e.Class != string(pec.Ordinary):
 		return ""
-	case c.Signature.Result == pec.ResultVerified:
+	case c.Signature.Proven():
 		return "its header names no receipt"
 	case c.Signature.Reason != "":
 		return fmt.Sprintf("signature %s: %s", c.Signature.Result, c.Signature.Reason)
@@ -301,8 +345,8 @@ func (p *practiceGroup) wanted(uid uint32) bool {
 
 // view describes a practice.
 func (p *practiceGroup) view(now time.Time) *PracticeView {
-	v := &PracticeView{Identifier: p.Identifier, MessageID: p.Client, Subject: p.Subject, Recipients: []PracticeOutcome{},
-		Receipts: append([]PracticeReceipt{}, p.receipts...)}
+	v := &PracticeView{Identifier: p.Identifier, MessageID: p.Client, Sender: p.Sender, Subject: p.Subject, Recipients: []PracticeOutcome{},
+		Receipts: append([]PracticeReceipt{}, p.receipts...), MoreNotBelieved: max(0, p.notBelieved-maxNotBelieved)}
 	if p.claimed != nil && p.States == nil {
 		v.MessageID, v.Subject = p.claimed.Client, p.claimed.Subject
 	}

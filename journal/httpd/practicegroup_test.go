@@ -143,3 +143,42 @@ func TestPracticeKeepsItsAge(t *testing.T) {
 		t.Errorf("%d practices are left", len(list))
 	}
 }
+
+// TestForgedReceiptsPushNothingOut has more receipts that nobody believes than may be gathered, between those of a practice: of practices of their
+// own, and of that one. It stays whole, and little is in memory.
+func TestForgedReceiptsPushNothingOut(t *testing.T) {
+	start := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
+	const forged = mostGathered + mostClaims
+	entries := []*journal.Entry{sentEntry(0, start), receiptEntry(t, 0, pec.Accettazione, start.Add(time.Minute))}
+	for n := range forged {
+		e := receiptEntry(t, n%2*n, pec.ErroreConsegna, start.Add(time.Hour))
+		e.Class = string(pec.Ordinary)
+		entries = append(entries, e)
+	}
+	entries = append(entries, receiptEntry(t, 0, pec.AvvenutaConsegna, start.Add(2*time.Hour)))
+	g := newPracticeGroups()
+	told, most := 0, 0
+	tell := func(list []*practiceGroup) {
+		for _, p := range list {
+			v := p.view(start)
+			told += len(v.Receipts) + v.MoreNotBelieved
+			if v.Identifier == "opec0@pec.test" && (v.LinkedBy != pec.MatchMessageID || v.Recipients[0].Status != pec.StatusDelivered ||
+				len(v.Receipts) != 2+maxNotBelieved || v.MoreNotBelieved != forged/2-maxNotBelieved) {
+				t.Errorf("%s, %d receipts and %d more, %+v", v.LinkedBy, len(v.Receipts), v.MoreNotBelieved, v.Recipients)
+			}
+		}
+	}
+	for _, e := range entries {
+		if err := g.add(e); err != nil {
+			t.Fatal(err)
+		}
+		if g.full(e.Time) {
+			tell(g.takeOld(e.Time))
+		}
+		most = max(most, len(g.order))
+	}
+	tell(g.join())
+	if told != forged+2 || most > mostClaims {
+		t.Errorf("%d receipts were told, want %d; %d practices were in memory at once", told, forged+2, most)
+	}
+}

@@ -40,7 +40,7 @@ type EntryView struct {
 	Declared     string   `json:"declared_class,omitempty"`
 	Signature    string   `json:"signature,omitempty"` // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"
 	SentTo       string   `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
-	State        string   `json:"state"`               // "delivered", "deferred", "unknown" or "superseded"
+	State        string   `json:"state"`               // "delivered", "deferred", "unknown", "refused" or "superseded"
 	Flags        []string `json:"flags,omitempty"`
 	Odd          string   `json:"odd,omitempty"` // what is odd about the message, as the MIME scanner saw it
 	QueueID      string   `json:"queue_id,omitempty"`

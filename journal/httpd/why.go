@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"net/http"
 	"time"
@@ -74,6 +75,11 @@ func (a *admin) why(w http.ResponseWriter, r *http.Request) {
 // says so.
 func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID string) iter.Seq2[VerdictView, error] {
 	return func(yield func(VerdictView, error) bool) {
+		wanted := part.MessageID(messageID)
+		if messageID != "" && wanted == "" {
+			yield(VerdictView{}, fmt.Errorf("%w: message_id %.100q holds no id", errRequest, messageID))
+			return
+		}
 		var closed, open []VerdictView // the times when the archive was off, and since when it is
 		for pause, err := range a.b.Policy.Pauses(ctx, address) {
 			if err != nil {
@@ -89,7 +95,6 @@ func (a *admin) verdicts(ctx context.Context, address policy.Address, messageID 
 		}
 		a.b.Journal.Settle(ctx)
 		at := func(v VerdictView) time.Time { return v.Time }
-		wanted := part.MessageID(messageID)
 		entries := views(a.b.Journal.ListByTime(ctx, address.String()), func(e *journal.Entry) (VerdictView, bool) {
 			return verdictOfEntry(e), messageID == "" || part.MessageID(e.MessageID) == wanted
 		})

@@ -91,7 +91,8 @@ type Store interface {
 	// Get returns the value of a key, or ErrNotFound.
 	Get(ctx context.Context, key []byte) ([]byte, error)
 	// Scan yields the pairs with from <= key < to in the order of keys, and an error last where it could not go on. A nil to means
-	// the end. It reads in pages, so a slow consumer holds nothing up, and what is written meanwhile may or may not be seen.
+	// the end. It reads in pages, so a slow consumer holds nothing up, and what is written meanwhile may or may not be seen. The first
+	// page is the first pair, so whoever stops there pays for no more.
 	Scan(ctx context.Context, from, to []byte) iter.Seq2[Pair, error]
 	// Update runs fn and makes what it wrote atomic and durable before it returns nil. Updates that share a lock run one after
 	// the other, and each sees all that the former wrote. An error of fn is returned as it is and nothing is written.

@@ -114,6 +114,8 @@ func TestParams(t *testing.T) {
 		{"quotes in a name and no semicolon", `a/b; name="a.pdf" x="y"; z=1`, "a/b", map[string]string{"name": "a.pdf", "z": "1"}},
 		{"no semicolon behind a name", `a/b; name="a.pdf" x=y`, "a/b", map[string]string{"name": "a.pdf"}},
 		{"a comment behind a name", `a/b; name="a.pdf" (c)`, "a/b", map[string]string{"name": "a.pdf"}},
+		{"comment behind a name", `attachment; filename="a.pdf" (una "copia"); size="3"`, "attachment", map[string]string{"filename": "a.pdf", "size": "3"}},
+		{"quotes and brackets in a name", `a/b; name="Copia "A" (1); due.pdf"; x="y"`, "a/b", map[string]string{"name": `Copia "A" (1); due.pdf`, "x": "y"}},
 		{"quotes in a piece of a name", `a/b; name*0="uno "d"; name*1="ue".pdf"`, "a/b", map[string]string{"name": `uno "due".pdf`}},
 		{"quotes elsewhere", `a/b; boundary="x"y"; z=1`, "a/b", map[string]string{"boundary": "x", "z": "1"}},
 		{"name with spaces", `a/b; name=a b (1).pdf ; x=y z`, "a/b", map[string]string{"name": "a b (1).pdf", "x": "y"}},
@@ -208,6 +210,7 @@ func TestAddresses(t *testing.T) {
 func TestHostileValues(t *testing.T) {
 	const n = 400 << 10
 	for name, unit := range map[string]string{"comments": "(", "nested comments": "(a)(", "quotes": `"`, "backslashes": `\`, "quoted quotes": `\"`, "angles": "<",
+		"quoted comments": `"(`, "quoted semicolons": `";`, "quoted words": `"a `,
 		"quotes in angles": `<"`, "colons": "a@:", "colons alone": "a:", "commas": "a,", "semicolons": "a=;", "words": "=?a?Q?", "half words": "=?",
 		"good words": "=?x?B?YQ==?= ", "stars": ";a*0=b", "charsets": "=?x-none?Q?=E9?=", "spaces": " ", "routes": "<@a:"} {
 		value := strings.Repeat(unit, n/len(unit))
@@ -216,6 +219,7 @@ func TestHostileValues(t *testing.T) {
 		Addresses(value)
 		Params(value)
 		Params("a/b; " + value)
+		Params(`a/b; name="` + value)
 		p := Part{ContentType: value, Disposition: value, TransferEncoding: value}
 		p.Name()
 		p.Charset()

@@ -260,9 +260,9 @@ func (c *cursor) quotedName() string {
 }
 
 // endsParameter reports whether what follows a quote shows that a parameter ends there: nothing, a semicolon with nothing or another
-// parameter behind it, or, where the semicolon is missing, a parameter in quotes.
+// parameter behind it, or, where the semicolon is missing, a parameter in quotes. A comment may stand before the semicolon or the end.
 func endsParameter(rest string) bool {
-	const space = " \t\r\n"
+	rest = behindComment(rest)
 	next := strings.TrimLeft(rest, space+";")
 	if next == "" {
 		return true
@@ -277,6 +277,24 @@ func endsParameter(rest string) bool {
 	}
 	between := rest[:len(rest)-len(next)]
 	return strings.Contains(between, ";") || between != "" && strings.HasPrefix(value, `="`)
+}
+
+// space is the white space between the pieces of a value.
+const space = " \t\r\n"
+
+// behindComment returns what stands behind a comment where that is the rest of a parameter; else all, as of "A" (1).pdf".
+func behindComment(rest string) string {
+	const most = 256 // bytes of a comment
+	comment := strings.TrimLeft(rest, space)
+	if !strings.HasPrefix(comment, "(") {
+		return rest
+	}
+	n := commentEnd(comment[:min(len(comment), most)])
+	after := strings.TrimLeft(comment[n:], space)
+	if comment[n-1] == ')' && (after == "" || after[0] == ';') {
+		return after
+	}
+	return rest
 }
 
 // unquoted returns the inside of a quoted string without the backslashes that quote a quote or a backslash.

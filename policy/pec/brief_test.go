@@ -247,6 +247,8 @@ func TestBriefParts(t *testing.T) {
 		{"kind of text", multipart(header, "Content-Type: text/html\n\n<b>x"), multipart(header, "\n<b>x"), []string{"1 mismatch"}},
 		{"text in another encoding", multipart(header, "Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n\nperch=E9\n\n"),
 			multipart(header, "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\ncGVyY2jDqQo="), []string{"1 match"}},
+		{"the same bytes in another charset", multipart(header, "Content-Type: text/plain; charset=iso-8859-15\n\n100 \xa4"),
+			multipart(header, "Content-Type: text/plain; charset=iso-8859-1\n\n100 \xa4"), []string{"1 mismatch"}},
 
 		{"name unlike filename", multipart(header, hash(named("b.pdf.hash"), pdf)),
 			multipart(header, strings.Replace(file, "name=a.pdf", "name=a.pdf\nContent-Disposition: attachment; filename=b.pdf", 1)),
@@ -291,6 +293,8 @@ func TestBriefParts(t *testing.T) {
 
 		{"other subject", multipart(strings.Replace(header, "perch", "forse", 1), text), multipart(header, text), []string{" Subject: mismatch", "1 match"}},
 		{"other recipient", multipart(strings.Replace(header, "bruno", "rosa", 1), text), multipart(header, text), []string{" To: mismatch", "1 match"}},
+		{"a copy to somebody else", multipart("Cc: rosa@beta.test\n"+header, text), multipart(header, text), []string{" Cc: mismatch", "1 match"}},
+		{"fields that an MTA adds", multipart(header, text), multipart("Subject: perch\xc3\xa9\n", text), []string{"1 match"}},
 		{"header written otherwise", multipart("From: anna@alpha.test\nTo: \"Bruno B.\"\n <Bruno@beta.test>\nSubject: perch\xc3\xa9\nDate: 20 Nov 2026 09:11:00 GMT\n", text),
 			multipart(header, text), []string{"1 match"}},
 	}

@@ -1,7 +1,6 @@
 package pec
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -52,7 +51,7 @@ type Certification struct {
 	ErrorDetail string      // errore-esteso
 
 	OtherDeliveries []string  // further recipients in consegna, which may stand once by the rules; 16 KiB are kept
-	Unread          []Element // what was not taken for a fact: the text that was cut off, a second value; at most 16, of 1 KiB each
+	Unread          []Element // what was not taken for a fact: the text that was cut off, second values; at most 16, of 1 KiB each
 	Omitted         int       // recipients in destinatari, consegna and ricezione that are not kept, for their number
 }
 
@@ -91,15 +90,17 @@ var errNoCertification = errors.New("the root element is not postacert")
 // are tolerated. A document type declaration is passed over: no entity is ever resolved, save the five of XML and references by number. At
 // most 4 MiB are read, and little is held beside the result. The error says what is missing or could not be read; the result is nil only
 // where the root element is another one.
-func ParseCertification(r io.Reader) (*Certification, error) { return parseCertification(r, "") }
+func ParseCertification(r io.Reader) (*Certification, error) {
+	return parseCertification(r, maxDaticert, "")
+}
 
-// parseCertification is ParseCertification for a part whose header names a charset.
-func parseCertification(r io.Reader, charset string) (*Certification, error) {
+// parseCertification is ParseCertification for a part of some size whose header names a charset.
+func parseCertification(r io.Reader, size int64, charset string) (*Certification, error) {
 	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxProlog}
-	p := certificationReader{limited: limited, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow), rules: &daticert}, c: Certification{Error: "nessuno"}}
-	err := p.read()
+	p := certificationReader{limited: limited, markupReader: newMarkupReader(limited, size, &daticert), c: Certification{Error: "nessuno"}}
+	err := p.walk(func(name string) bool { return name == daticert.root }, p.open)
 	switch {
-	case !p.found && err == nil:
+	case !p.found && (err == nil || errors.Is(err, errNoRoot)):
 		return nil, errNoCertification
 	case !p.found:
 		return nil, err
@@ -119,16 +120,15 @@ func parseCertification(r io.Reader, charset string) (*Certification, error) {
 
 // certificationReader goes through daticert.xml.
 type certificationReader struct {
+	markupReader
 	limited        *io.LimitedReader
-	in             markupReader
 	c              Certification
-	found          bool     // the root was seen
-	path           []string // names of the open elements, outermost first; those with a fact as their text are not in it
-	kept           int      // bytes of recipients, save those of consegna
+	kept           int // bytes of recipients, save those of consegna
 	keptDeliveries int
 	day            string
 	clock          string
-	deep           bool // an element stood too deep
+	deep           bool     // an element stood too deep
+	contested      []string // names of what had two values, of which none counts
 	problems       []string
 }
 
@@ -136,30 +136,6 @@ type certificationReader struct {
 func (p *certificationReader) problem(what string) {
 	if len(p.problems) < maxProblems && !slices.Contains(p.problems, what) {
 		p.problems = append(p.problems, what)
-	}
-}
-
-// read goes from tag to tag up to the end of the root element. Errors are those of the reader.
-func (p *certificationReader) read() error {
-	for {
-		t, err := p.in.next()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case t.end:
-			p.close(t.name)
-		case !p.found && t.name != daticert.root:
-			return errNoCertification
-		default:
-			if err := p.open(t); err != nil {
-				return err
-			}
-		}
-		if p.found && len(p.path) == 0 {
-			return nil
-		}
 	}
 }
 
@@ -171,16 +147,13 @@ var daticert = vocabulary{root: "postacert", containers: map[string]string{"inte
 
 // open takes a start tag, and the text of an element that is a fact.
 func (p *certificationReader) open(t tag) error {
-	if !p.found {
-		p.found = true
+	if len(p.path) == 0 {
 		p.limited.N += maxDaticert + 1 - maxProlog
 		p.c.Type = t.attribute("tipo")
 		if value := t.attribute("errore"); value != "" {
 			p.c.Error = value
 		}
-		if !t.empty {
-			p.path = append(p.path, t.name)
-		}
+		p.enter(t, maxNesting)
 		return nil
 	}
 	parent := daticert.facts[t.name]
@@ -195,7 +168,7 @@ func (p *certificationReader) open(t tag) error {
 		if t.empty {
 			return nil
 		}
-		text, whole, err := p.in.text(t.name)
+		text, whole, err := p.text(t.name)
 		if err != nil {
 			return err
 		}
@@ -204,16 +177,12 @@ func (p *certificationReader) open(t tag) error {
 	}
 	switch {
 	case t.name == "data" && in == "dati":
-		set(&p.c.Zone, t.attribute("zona"))
+		p.once("zona", &p.c.Zone, t.attribute("zona"))
 	case t.name == "ricevuta" && in == "dati":
-		set(&p.c.ReceiptKind, t.attribute("tipo"))
+		p.once("ricevuta", &p.c.ReceiptKind, t.attribute("tipo"))
 	}
-	switch {
-	case t.empty:
-	case len(p.path) >= maxNesting:
+	if !p.enter(t, maxNesting) {
 		p.deep = true
-	default:
-		p.path = append(p.path, t.name)
 	}
 	return nil
 }
@@ -224,23 +193,6 @@ func (p *certificationReader) leave(parent string) {
 		if slices.Contains(p.path[:k], parent) {
 			p.path = p.path[:k]
 		}
-	}
-}
-
-// close ends an element, and those inside it that were left open. An end without a beginning is nothing.
-func (p *certificationReader) close(name string) {
-	for k := len(p.path) - 1; k >= 0; k-- {
-		if p.path[k] == name {
-			p.path = p.path[:k]
-			return
-		}
-	}
-}
-
-// set sets a value that may stand once only: the first one counts.
-func set(slot *string, value string) {
-	if *slot == "" {
-		*slot = value
 	}
 }
 
@@ -283,12 +235,27 @@ func (p *certificationReader) take(t tag, raw string, whole bool) {
 	case text == "":
 	case !whole:
 		p.unread(t.name, text)
-	case slot != nil && *slot != "" && *slot != text:
-		p.unread(t.name, text)
 	case slot != nil:
-		*slot = text
+		p.once(t.name, slot, text)
 	default:
 		p.recipient(t, text)
+	}
+}
+
+// once takes a value that may stand once only. Of several in intestazione the first one counts. Behind it none does: a subject that the
+// provider did not escape may have brought the others, with an identificativo or a time as its writer liked.
+func (p *certificationReader) once(name string, slot *string, value string) {
+	switch {
+	case value == "" || value == *slot:
+	case *slot == "" && !slices.Contains(p.contested, name):
+		*slot = value
+	case *slot == "" || daticert.facts[name] == "intestazione":
+		p.unread(name, value)
+	default:
+		p.unread(name, *slot)
+		p.unread(name, value)
+		*slot, p.contested = "", append(p.contested, name)
+		p.problem(name + ": two values, of which none counts")
 	}
 }
 
@@ -349,7 +316,7 @@ func (p *certificationReader) finish() {
 	if c.Type == "" {
 		p.problem("no type")
 	}
-	if c.Identifier == "" {
+	if c.Identifier == "" && !slices.Contains(p.contested, "identificativo") {
 		p.problem("no identificativo")
 	}
 	if c.Omitted > 0 {

@@ -43,7 +43,12 @@ func TestParseCertification(t *testing.T) {
 		{name: "stray text", old: "<intestazione>", new: " stray <intestazione> text "},
 		{name: "unknown elements", old: "<dati>", new: "<nuovo><identificativo>no</identificativo></nuovo><dati><altro><identificativo>no</identificativo></altro>"},
 		{name: "twice", old: "</identificativo>", new: "</identificativo><identificativo>2@alpha.test</identificativo>",
-			edit: func(c *pec.Certification) { c.Unread = []pec.Element{{Name: "identificativo", Text: "2@alpha.test"}} }},
+			edit: func(c *pec.Certification) {
+				c.Identifier = ""
+				c.Unread = []pec.Element{{Name: "identificativo", Text: "1@alpha.test"}, {Name: "identificativo", Text: "2@alpha.test"}}
+			}, err: "identificativo: two values, of which none counts"},
+		{name: "twice, the sender", old: "</mittente>", new: "</mittente><mittente>z@ext.test</mittente>",
+			edit: func(c *pec.Certification) { c.Unread = []pec.Element{{Name: "mittente", Text: "z@ext.test"}} }},
 		{name: "twice the same", old: "</identificativo>", new: "</identificativo><identificativo>1@alpha.test</identificativo>"},
 		{name: "unknown values", old: `tipo="accettazione"`, new: `errore="nuovo" tipo=" nuova " altro="x"`,
 			edit: func(c *pec.Certification) { c.Type, c.Error = "nuova", "nuovo" }},
@@ -156,6 +161,22 @@ func TestCertificationText(t *testing.T) {
 		if err == nil || err.Error() != "no type" || c == nil || c.Identifier != "1@alpha.test" || c.Class() != pec.Ordinary {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
+	}
+}
+
+// TestSubjectThatIsNotEscaped has a subject that ends its element and goes on with facts as its writer likes, in the certificate of a
+// provider that does not escape it: none of them counts.
+func TestSubjectThatIsNotEscaped(t *testing.T) {
+	const forged = `Ciao</oggetto><mittente>z@ext.test</mittente></intestazione><dati><data zona="+1200"><giorno>01/01/2020</giorno><ora>00:00:00</ora></data>` +
+		`<identificativo>2@alpha.test</identificativo><msgid>&lt;2@z&gt;</msgid><ricevuta tipo="sintetica"/></dati><intestazione><oggetto>`
+	text := strings.Replace(minimal, "</intestazione>", "<oggetto>"+forged+"</oggetto></intestazione>", 1)
+	text = strings.Replace(text, "</dati></postacert>", `<msgid>&lt;1@a&gt;</msgid><ricevuta tipo="breve"/></dati></postacert>`, 1)
+	c, err := pec.ParseCertification(strings.NewReader(text))
+	if c == nil || err == nil || c.Sender != "a@alpha.test" || c.Identifier+c.MessageID+c.Date+c.Zone+c.ReceiptKind != "" || !c.Time.IsZero() || len(c.Unread) != 13 {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if m := (&pec.Message{Data: c}); len(m.Practices()) > 0 || len(m.Events()) > 0 {
+		t.Errorf("practices %q, events %+v", m.Practices(), m.Events())
 	}
 }
 

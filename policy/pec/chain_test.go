@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -375,7 +376,7 @@ func TestParseRevocationLists(t *testing.T) {
 			t.Errorf("%s: %d lists, %v", name, len(lists), err)
 		}
 	}
-	if lists, err := pec.ParseRevocationLists(append(armoured, armoured...)); err != nil || len(lists) != 2 {
+	if lists, err := pec.ParseRevocationLists(slices.Concat([]byte("\ufeff"), armoured, armoured)); err != nil || len(lists) != 2 {
 		t.Errorf("two: %d, %v", len(lists), err)
 	}
 	with := func(oid asn1.ObjectIdentifier, value string) []byte {

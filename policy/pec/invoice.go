@@ -1,7 +1,6 @@
 package pec
 
 import (
-	"encoding/xml"
 	"io"
 	"strings"
 
@@ -68,7 +67,7 @@ func (m *Message) readInvoices(r io.ReaderAt, t *part.Table) {
 		}
 		n := InvoiceNotice{Part: i, Kind: kind, File: clip(name), Invoice: invoice}
 		if hasSuffixFold(name, ".xml") {
-			n.read(xmlText(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset()))
+			n.read(xmlText(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset()), p.End-p.Body)
 		}
 		if m.Invoices = append(m.Invoices, n); len(m.Invoices) == maxInvoiceNotices {
 			return
@@ -107,41 +106,46 @@ func hasSuffixFold(s, suffix string) bool {
 	return len(s) >= len(suffix) && equalFold(s[len(s)-len(suffix):], suffix)
 }
 
-// read takes what identifies the invoice from the XML of a notification: the elements of these names below the root. What could be read
-// before an error stays. At most 256 KiB are read.
-func (n *InvoiceNotice) read(r io.Reader) {
-	d := xml.NewDecoder(io.LimitReader(r, maxInvoiceXML))
-	d.Strict = false
-	d.CharsetReader = func(_ string, input io.Reader) (io.Reader, error) { return input, nil }
-	var path []string
-	var text []byte
-	file := ""
-	for len(path) <= maxNesting {
-		token, err := d.RawToken()
-		if err != nil {
-			break
-		}
-		switch token := token.(type) {
-		case xml.StartElement:
-			path, text = append(path, token.Name.Local), text[:0]
-			if kind := invoiceRoots[token.Name.Local]; len(path) == 1 && kind != "" {
-				n.Kind = kind
-			}
-		case xml.CharData:
-			text = append(text, token[:min(len(token), maxValue-len(text))]...)
-		case xml.EndElement:
-			if len(path) == 2 {
-				switch value := strings.TrimSpace(string(text)); path[1] {
-				case "IdentificativoSdI":
-					set(&n.Identifier, value)
-				case "NomeFile":
-					set(&file, value)
-				}
-			}
-			path = path[:max(len(path)-1, 0)]
-		}
+// invoiceNotice is what is read of a notification. Its root element has many names, so none ends a text whose own end is missing.
+var invoiceNotice = vocabulary{facts: map[string]string{"IdentificativoSdI": "root", "NomeFile": "root"}}
+
+// invoiceReader goes through a notification.
+type invoiceReader struct {
+	markupReader
+	notice *InvoiceNotice
+	file   string
+}
+
+// read takes what identifies the invoice from the XML of a notification: the elements of these names below the root. As with daticert.xml, what is
+// malformed costs nothing else. At most 256 KiB are read.
+func (n *InvoiceNotice) read(r io.Reader, size int64) {
+	p := invoiceReader{notice: n, markupReader: newMarkupReader(io.LimitReader(r, maxInvoiceXML), size, &invoiceNotice)}
+	// What could be read before an error stays.
+	_ = p.walk(func(string) bool { return true }, p.open)
+	if p.file != "" {
+		n.Invoice = p.file
 	}
-	if file != "" {
-		n.Invoice = file
+}
+
+// open takes a start tag, and the text of an element that is a fact.
+func (p *invoiceReader) open(t tag) error {
+	if kind := invoiceRoots[t.name]; len(p.path) == 0 && kind != "" {
+		p.notice.Kind = kind
 	}
+	if len(p.path) != 1 || t.empty || invoiceNotice.facts[t.name] == "" {
+		p.enter(t, maxNesting)
+		return nil
+	}
+	text, whole, err := p.text(t.name)
+	if err != nil || !whole {
+		return err
+	}
+	slot := &p.notice.Identifier
+	if t.name == "NomeFile" {
+		slot = &p.file
+	}
+	if *slot == "" {
+		*slot = clipRunes(decodeText(text, false), maxValue)
+	}
+	return nil
 }

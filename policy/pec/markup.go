@@ -36,9 +36,67 @@ func (v *vocabulary) knows(name string) bool {
 type markupReader struct {
 	from    *bufio.Reader
 	rules   *vocabulary
+	found   bool     // walk met the root element
+	path    []string // names of the open elements, outermost first; those whose text was taken are not in it
 	at      int64    // bytes read
 	endless [3]int64 // of each kind of section, up to where it is known that none ends
 	doctype bool     // a document type declaration was met
+}
+
+// newMarkupReader returns a reader of a document that has at most size bytes in its part, however it is encoded there.
+func newMarkupReader(r io.Reader, size int64, rules *vocabulary) markupReader {
+	return markupReader{from: bufio.NewReaderSize(r, windowFor(size)), rules: rules}
+}
+
+// windowFor returns how large a buffer must be to hold as much of a document as is ever looked at: all of a short one. No byte becomes more
+// than three in UTF-8.
+func windowFor(size int64) int { return int(min(maxWindow, 3*min(size, maxWindow)+16)) }
+
+var errNoRoot = errors.New("the root element is another one")
+
+// walk calls open with each start tag up to the end of the root element, or of the document; for that of the root the path is empty. Open takes
+// the text of an element with text, and adds any other one to the path with enter. Errors are those of open and of the reader, and errNoRoot.
+func (m *markupReader) walk(isRoot func(name string) bool, open func(tag) error) error {
+	for {
+		t, err := m.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case t.end:
+			m.close(t.name)
+		case !m.found && !isRoot(t.name):
+			return errNoRoot
+		default:
+			m.found = true
+			if err := open(t); err != nil {
+				return err
+			}
+		}
+		if m.found && len(m.path) == 0 {
+			return nil
+		}
+	}
+}
+
+// enter adds an element to the path, unless it is empty. It reports false where the path is as long as it may be.
+func (m *markupReader) enter(t tag, longest int) bool {
+	if !t.empty && len(m.path) < longest {
+		m.path = append(m.path, t.name)
+		return true
+	}
+	return t.empty
+}
+
+// close ends an element, and those inside it that were left open. An end without a beginning is nothing.
+func (m *markupReader) close(name string) {
+	for k := len(m.path) - 1; k >= 0; k-- {
+		if m.path[k] == name {
+			m.path = m.path[:k]
+			return
+		}
+	}
 }
 
 // sections are the kinds of markup that hold what is no markup, without their <.
@@ -81,7 +139,7 @@ type tag struct {
 
 // peek returns the next n bytes, or all there are. Its error is nil where there are some.
 func (m *markupReader) peek(n int) ([]byte, error) {
-	b, err := m.from.Peek(n)
+	b, err := m.from.Peek(min(n, m.from.Size()))
 	if len(b) > 0 || err == nil {
 		return b, nil
 	}

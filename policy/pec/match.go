@@ -9,7 +9,7 @@ import (
 type Sent struct {
 	Own        string    // ClientLink of its Message-ID; "" where the sender's program set none
 	Client     string    // ClientLink of the former one, where the access point had rewritten the message before
-	Sender     string    // of the envelope
+	Sender     string    // of the envelope; "" where it is not known
 	Recipients []string  // of the envelope
 	Subject    string    // decoded
 	Time       time.Time // when it was archived
@@ -45,89 +45,6 @@ const (
 	// guessBefore is by how much the clocks of provider and archive may differ.
 	guessBefore = 10 * time.Minute
 )
-
-// Practice is what the receipts with one provider's id say together. The zero value with an Identifier is one without receipts.
-type Practice struct {
-	Identifier string
-	Client     string // Message-ID that the sender's program had set; "" where no receipt names one
-	Sender     string // as NormalAddress
-	Subject    string
-	States     States      // one Key for each recipient of which a receipt tells
-	Listed     []string    // the recipients that receipts list, as NormalAddress, sorted
-	last       []Recipient // that the last receipt listed: most list the same
-	accepted   time.Time   // of the acceptance or refusal
-	first      time.Time   // of the first event
-}
-
-// Time returns when the access point took or refused the message, or else when the first of the other events was; zero where receipts have no
-// time.
-func (p *Practice) Time() time.Time {
-	if p.accepted.IsZero() {
-		return p.first
-	}
-	return p.accepted
-}
-
-// Apply adds what a message with events of this practice says. The result does not depend on the order.
-func (p *Practice) Apply(m *Message) {
-	links := m.Links()
-	p.Client = firstOf(p.Client, links.Client)
-	sender, subject, recipients := m.listed()
-	p.Sender, p.Subject = firstOf(p.Sender, NormalAddress(sender)), firstOf(p.Subject, subject)
-	if slices.Equal(recipients, p.last) {
-		recipients = nil
-	} else {
-		p.last = recipients
-	}
-	for _, r := range recipients {
-		address := NormalAddress(r.Address)
-		if i, found := slices.BinarySearch(p.Listed, address); !found {
-			p.Listed = slices.Insert(p.Listed, i, address)
-		}
-	}
-	if p.States == nil {
-		p.States = make(States)
-	}
-	for _, e := range m.Events() {
-		if e.Identifier != p.Identifier {
-			continue
-		}
-		p.States[e.Key] = p.States[e.Key].Merge(e)
-		if e.Kind == EventAccepted || e.Kind == EventRefused {
-			p.accepted = earlierTime(p.accepted, e.Time)
-		}
-		p.first = earlierTime(p.first, e.Time)
-	}
-}
-
-// earlierTime returns the earlier of two times, of those that are known.
-func earlierTime(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// firstOf returns the value that comes first in the order of texts, of those that are not empty, so that the order of receipts does not matter.
-func firstOf(a, b string) string {
-	if a == "" || b != "" && b < a {
-		return b
-	}
-	return a
-}
-
-// listed returns what a receipt says of the message that it is about.
-func (m *Message) listed() (sender, subject string, recipients []Recipient) {
-	if m.Data != nil {
-		return m.Data.Sender, m.Data.Subject, m.Data.Recipients
-	}
-	for i := range m.Evidence {
-		e := &m.Evidence[i]
-		sender, subject = firstOf(sender, e.Sender), firstOf(subject, e.Subject)
-		recipients = append(recipients, e.Recipients...)
-	}
-	return sender, subject, recipients
-}
 
 // Matched is the sent message of a practice.
 type Matched struct {
@@ -193,7 +110,7 @@ func newMatcher(sent []Sent) *matcher {
 
 // byID finds a sent message by the ids that receipts name.
 func (m *matcher) byID(p *Practice) Matched {
-	if list := m.byOwn[ClientLink(p.Identifier)]; len(list) == 1 {
+	if list := m.byOwn[ClientLink(p.Identifier)]; len(list) == 1 && m.sameSender(p, list[0]) {
 		return Matched{list[0], MatchIdentifier}
 	}
 	if list, by := m.candidates(p); len(list) == 1 {
@@ -211,6 +128,7 @@ func (m *matcher) candidates(p *Practice) (list []int, by Match) {
 	for _, ids := range [...]map[string][]int{m.byOwn, m.byClient} {
 		list = append(list, m.before(p, ids[ClientLink(p.Client)])...)
 	}
+	list = slices.DeleteFunc(list, func(i int) bool { return !m.sameSender(p, i) })
 	by = MatchMessageID
 	if others := slices.DeleteFunc(slices.Clone(list), func(i int) bool { return !m.mayBe(p, i) }); len(others) < len(list) {
 		list, by = others, MatchRecipients
@@ -311,6 +229,12 @@ func (m *matcher) mayBe(p *Practice, i int) bool {
 func (m *matcher) fits(p *Practice, i int) bool {
 	s, at := &m.sent[i], p.Time()
 	return !at.IsZero() && !s.Time.After(at.Add(guessBefore)) && at.Sub(s.Time) <= guessAfter &&
-		len(p.Listed) > 0 && m.common(p, i) == len(p.Listed) &&
-		(p.Sender == "" || s.Sender == "" || p.Sender == NormalAddress(s.Sender))
+		len(p.Listed) > 0 && m.common(p, i) == len(p.Listed) && m.sameSender(p, i)
+}
+
+// sameSender reports whether receipts are about a message of the sender of a sent one, as far as both are known. Whoever gets certified mail
+// learns its Message-ID, and may send one with the same: the receipts that he gets are true, and he may pass them on.
+func (m *matcher) sameSender(p *Practice, i int) bool {
+	sender := m.sent[i].Sender
+	return p.Sender == "" || sender == "" || p.Sender == NormalAddress(sender)
 }

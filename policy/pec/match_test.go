@@ -3,6 +3,7 @@ package pec_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,8 @@ func TestMatchSent(t *testing.T) {
 			[]pec.Matched{{0, pec.MatchGuess}, {0, pec.MatchGuess}}},
 		{"receipts name no Message-ID", []pec.Sent{sent("c@a", "Uno", 0, bruno)},
 			[]*pec.Message{acceptance("1@p", "", "Uno", time.Minute, bruno)}, []pec.Matched{{0, pec.MatchGuess}}},
+		{"the Message-ID of another sender", []pec.Sent{{Own: pec.ClientLink("c@a"), Sender: "zoe@alpha.test", Subject: "Uno", Time: pectest.Start,
+			Recipients: []string{bruno}}}, []*pec.Message{acceptance("1@p", "<c@a>", "Uno", time.Minute, bruno)}, []pec.Matched{{-1, pec.MatchNone}}},
 		{"another Message-ID", []pec.Sent{sent("c@a", "Uno", 0, bruno)},
 			[]*pec.Message{acceptance("1@p", "<d@a>", "Uno", time.Minute, bruno)}, []pec.Matched{{-1, pec.MatchNone}}},
 		{"no Message-ID, another recipient", []pec.Sent{sent("", "Uno", 0, bruno)},
@@ -157,4 +160,20 @@ func TestPracticeIsOrdered(t *testing.T) {
 			t.Fatalf("%+v", p)
 		}
 	})
+}
+
+// TestClaim has messages that nobody believes, of one practice, each with other recipients: they lead to the sent message, say nothing of it,
+// and cost no more than a few of their recipients.
+func TestClaim(t *testing.T) {
+	p := &pec.Practice{Identifier: "1@p"}
+	for i := range 21 {
+		p.Claim(acceptance("1@p", "<c@a>", "Uno", 0, strings.Repeat("x", 247)+"@beta.test", fmt.Sprintf("%d@beta.test", i), "dora@gamma.test"))
+	}
+	if len(p.Listed) != 20 || p.States != nil || !p.Time().IsZero() {
+		t.Errorf("%d recipients, states %v, time %v", len(p.Listed), p.States, p.Time())
+	}
+	sent := pec.Sent{Own: pec.ClientLink("c@a"), Sender: "anna@alpha.test", Subject: "Uno", Time: pectest.Start, Recipients: []string{"dora@gamma.test"}}
+	if got := pec.MatchSent([]*pec.Practice{p}, []pec.Sent{sent}); got[0] != (pec.Matched{Sent: 0, By: pec.MatchMessageID}) {
+		t.Errorf("got %+v", got)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"copialettere/journal/part"
@@ -137,7 +138,7 @@ func bodyReader(r io.ReaderAt, p *part.Part) *io.SectionReader {
 
 // readCertification reads a part as daticert.xml.
 func readCertification(r io.ReaderAt, p *part.Part) (*Certification, error) {
-	return parseCertification(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset())
+	return parseCertification(part.ContentDecoder(*p, bodyReader(r, p)), p.End-p.Body, p.Charset())
 }
 
 // faultReader keeps the first error of a reader that is not its end. It belongs to one goroutine.
@@ -157,7 +158,7 @@ func (r *faultReader) ReadAt(p []byte, offset int64) (int, error) {
 // Verified returns the class that a signature proves: Ordinary unless it is Proven. The class is that of the type in
 // the signed daticert.xml, whatever the header says, which is outside the signature. Two kinds of message have no daticert.xml: an
 // anomaly envelope, which is one when the provider signed an enclosed message without certification data, and the header says so, or
-// says nothing while it goes out "Per conto di" (on behalf of) somebody; and a REM message.
+// says nothing of PEC while it goes out "Per conto di" (on behalf of) somebody; and a REM message, where something in the signed part is of REM.
 func (m *Message) Verified(s Signature) Class {
 	switch {
 	case !s.Proven() || m.Signed < 0:
@@ -166,12 +167,18 @@ func (m *Message) Verified(s Signature) Class {
 		return m.Data.Class()
 	case m.Daticert >= 0:
 		return Ordinary
-	case m.Class == REM:
+	case m.Class == REM && m.signedREM():
 		return REM
-	case m.Postacert >= 0 && (m.Class == Anomalia || m.Class == Ordinary && onBehalf(m.Declared.From)):
+	case m.Postacert >= 0 && (m.Class == Anomalia || (m.Class == Ordinary || m.Class == REM) && onBehalf(m.Declared.From)):
 		return Anomalia
 	}
 	return Ordinary
+}
+
+// signedREM reports whether something in the signed part is of registered mail. The fields of the header do not tell: anybody can put them on an
+// anomaly envelope, which he had his own provider make of any mail.
+func (m *Message) signedREM() bool {
+	return len(m.Evidence) > 0 || slices.ContainsFunc(m.Declared.REM, func(f Field) bool { return f.Part > 0 })
 }
 
 // onBehalf reports whether a From field is that of an envelope (RFC 6109 3.1.5, 3.2.2, in the words that providers use).

@@ -271,6 +271,13 @@ func TestVariants(t *testing.T) {
 			pec.Anomalia, pec.Anomalia, pec.ResultVerified, "-"},
 		{"anomaly without X-Trasporto", o.Anomaly("zoe@ext.test", "x", nil, ordinary, pectest.Variation{Header: without("X-Trasporto")}),
 			pec.Ordinary, pec.Anomalia, pec.ResultVerified, "-"},
+		{"anomaly with a field of REM in place of X-Trasporto", o.Anomaly("zoe@ext.test", "x", nil, ordinary,
+			pectest.Variation{Header: func(h []string) []string { return append(without("X-Trasporto")(h), "REM-MessageType: dispatch") }}),
+			pec.REM, pec.Anomalia, pec.ResultVerified, "-"},
+		{"anomaly in the name of the provider, with a field of REM in place of X-Trasporto", o.Anomaly("zoe@ext.test", "x", nil, ordinary,
+			pectest.Variation{Header: func(h []string) []string {
+				return append(without("From")(without("X-Trasporto")(h)), "From: posta-certificata@beta.test", "REM-MessageType: dispatch")
+			}}), pec.REM, pec.Ordinary, pec.ResultVerified, "-"},
 		{"anomaly in the name of the provider, without X-Trasporto", o.Anomaly("zoe@ext.test", "x", nil, ordinary,
 			pectest.Variation{Header: func(h []string) []string {
 				return append(without("From")(without("X-Trasporto")(h)), "From: posta-certificata@beta.test")

@@ -93,7 +93,7 @@ func (w *partWalk) walk(r io.ReaderAt, t *part.Table, prefix string, depth, open
 	return true
 }
 
-// encloses reports whether a part is one around a message.
+// encloses reports whether a part is one around a message. A multipart is none, whatever its name: what is in it is in the table.
 func (l *Located) encloses() bool {
-	return l.Number != "" && (l.Part.IsMessage() || equalFold(l.Part.Name(), "postacert.eml"))
+	return l.Number != "" && (l.Part.IsMessage() || !l.Part.IsMultipart() && equalFold(l.Part.Name(), "postacert.eml"))
 }

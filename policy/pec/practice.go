@@ -1,138 +1,111 @@
 package pec
 
 import (
-	"strings"
+	"slices"
 	"time"
-
-	"copialettere/journal/part"
 )
 
-// mailScheme is the scheme of an address that is written as a URI (RFC 6068), as REM allows.
-const mailScheme = "mailto:"
-
-// EventKind is what a receipt says happened.
-type EventKind string
-
-// The kinds of event.
-const (
-	EventAccepted  EventKind = "accepted"     // accettazione; what REM calls it stands in equivalences
-	EventRefused   EventKind = "not-accepted" // non-accettazione
-	EventTaken     EventKind = "taken"        // presa-in-carico
-	EventDelivered EventKind = "delivered"    // avvenuta-consegna
-	EventFailed    EventKind = "failed"       // errore-consegna
-	EventLate      EventKind = "late"         // preavviso-errore-consegna, of 12 or of 24 hours
-)
-
-// Key names one recipient of one certified message.
-type Key struct {
-	Identifier string // as in Links
-	Recipient  string // address in the form of NormalAddress
+// Practice is what the receipts with one provider's id say together. The zero value with an Identifier is one without receipts.
+type Practice struct {
+	Identifier string
+	Client     string // Message-ID that the sender's program had set; "" where no receipt names one
+	Sender     string // as NormalAddress
+	Subject    string
+	States     States      // one Key for each recipient of which a receipt tells
+	Listed     []string    // the recipients that receipts list, as NormalAddress, sorted
+	last       []Recipient // that the last receipt listed: most list the same
+	accepted   time.Time   // of the acceptance or refusal
+	first      time.Time   // of the first event
 }
 
-// Event is what a receipt says of one recipient.
-type Event struct {
-	Key
-	Kind EventKind
-	// Unnamed says that the receipt is about one recipient and does not name it: this is one of those that it lists.
-	Unnamed       bool
-	Time          time.Time // UTC; zero where daticert.xml has none
-	RecipientKind string    // KindCertified or KindExternal; "" where the receipt does not list the recipient
-	Code          string    // errore; nessuno where nothing went wrong
-	Detail        string    // of a delivery the kind of receipt, else errore-esteso, or the details of an evidence's reasons
-	Final         bool      // of a notice of delay: it is known to be the last one
+// Time returns when the access point took or refused the message, or else when the first of the other events was; zero where receipts have no
+// time.
+func (p *Practice) Time() time.Time {
+	if p.accepted.IsZero() {
+		return p.first
+	}
+	return p.accepted
 }
 
-// Events returns what a message says of the recipients of a sent message: of all it lists, or of the one it is about; where it is about one and
-// names none of several, there is an Unnamed event for each. It is nothing for other messages, and for a receipt whose certification
-// data are missing or name no practice. The type is that of daticert.xml, or of the evidence of a REM message. Whether the message is to be
-// believed is the caller's to ask before.
-func (m *Message) Events() []Event {
-	if m.Data == nil {
-		return m.evidenceEvents()
-	}
-	c := m.Data
-	kind := eventOf(c.Class())
-	identifier := m.Links().Identifier
-	if identifier == "" || kind == "" {
-		return nil
-	}
-	recipients, named := c.addresses(), true
-	switch kind {
-	case EventTaken:
-		recipients = c.Received
-	case EventDelivered, EventFailed, EventLate:
-		recipients, named = c.about()
-	}
-	kinds := c.kinds(recipients)
-	detail := c.ErrorDetail
-	if kind == EventDelivered {
-		detail = strings.ToLower(c.ReceiptKind)
-	}
-	var events []Event
-	for _, address := range recipients {
-		events = append(events, Event{Key: Key{identifier, NormalAddress(address)}, Kind: kind, Unnamed: !named, Time: c.Time,
-			RecipientKind: kinds(address), Code: strings.ToLower(c.Error), Detail: detail})
-	}
-	return events
-}
+// maxClaimed is how many recipients a practice takes from messages that are not believed, and maxClaimedAddress how long they may be (RFC 5321
+// 4.5.3.1.3): anybody can send such messages.
+const maxClaimed, maxClaimedAddress = 20, 256
 
-// kinds returns a function that tells what kind the receipt lists a recipient as; "" where it does not list him. Of a receipt about one of
-// thousands, not all are brought into their normal form.
-func (c *Certification) kinds(wanted []string) func(address string) string {
-	if len(wanted) > 1 {
-		listed := make(map[string]string, len(c.Recipients))
-		for _, r := range c.Recipients {
-			listed[NormalAddress(r.Address)] = strings.ToLower(r.Kind)
+// Apply adds what a message with events of this practice says. The result does not depend on the order.
+func (p *Practice) Apply(m *Message) {
+	if recipients := p.describe(m); !slices.Equal(recipients, p.last) {
+		p.last = recipients
+		p.list(recipients)
+	}
+	if p.States == nil {
+		p.States = make(States)
+	}
+	for _, e := range m.Events() {
+		if e.Identifier != p.Identifier {
+			continue
 		}
-		return func(address string) string { return listed[NormalAddress(address)] }
-	}
-	return func(address string) string {
-		for _, r := range c.Recipients {
-			if r.Address == address {
-				return strings.ToLower(r.Kind)
-			}
+		p.States[e.Key] = p.States[e.Key].Merge(e)
+		if e.Kind == EventAccepted || e.Kind == EventRefused {
+			p.accepted = earlierTime(p.accepted, e.Time)
 		}
-		address = NormalAddress(address)
-		for _, r := range c.Recipients {
-			if NormalAddress(r.Address) == address {
-				return strings.ToLower(r.Kind)
-			}
-		}
-		return ""
+		p.first = earlierTime(p.first, e.Time)
 	}
 }
 
-// addresses returns the addresses of all recipients.
-func (c *Certification) addresses() []string {
-	list := make([]string, len(c.Recipients))
-	for i, r := range c.Recipients {
-		list[i] = r.Address
-	}
-	return list
-}
-
-// about returns the recipients that a receipt is about: one by the rules. Where consegna is missing, it is the only one; of several, it is one
-// that is not named.
-func (c *Certification) about() (recipients []string, named bool) {
-	if c.Delivery != "" {
-		return append([]string{c.Delivery}, c.OtherDeliveries...), true
-	}
-	return c.addresses(), len(c.Recipients) == 1
-}
-
-// NormalAddress returns an address by which recipients are compared: without a display name, a comment, or the scheme of a URI, in lower case,
-// since PEC providers do not tell cases apart, and with the domain in the canonical form of package policy.
-func NormalAddress(address string) string {
-	address = strings.TrimSpace(address)
-	if len(address) > len(mailScheme) && equalFold(address[:len(mailScheme)], mailScheme) {
-		address = address[len(mailScheme):]
-	}
-	if strings.ContainsAny(address, " \t\r\n<>()\",:;") {
-		if list := part.Addresses(address); len(list) == 1 && list[0].Domain != "" {
-			address = list[0].Mailbox()
+// Claim adds what leads from a message that is not believed to the sent one, and nothing else: no state, no time, and of the recipients
+// that such messages list the first 20.
+func (p *Practice) Claim(m *Message) {
+	recipients := p.describe(m)
+	for _, r := range recipients[:min(len(recipients), maxClaimed)] {
+		if len(p.Listed) < maxClaimed && len(r.Address) <= maxClaimedAddress {
+			p.list([]Recipient{r})
 		}
 	}
-	address = strings.ToLower(strings.Trim(address, "<>"))
-	i := strings.LastIndexByte(address, '@')
-	return address[:i+1] + domainKey(address[i+1:])
+}
+
+// describe adds what a message says of the sent one, save its recipients, and returns these.
+func (p *Practice) describe(m *Message) []Recipient {
+	sender, subject, recipients := m.listed()
+	p.Client = firstOf(p.Client, m.Links().Client)
+	p.Sender, p.Subject = firstOf(p.Sender, NormalAddress(sender)), firstOf(p.Subject, subject)
+	return recipients
+}
+
+// list adds recipients to those that are listed.
+func (p *Practice) list(recipients []Recipient) {
+	for _, r := range recipients {
+		address := NormalAddress(r.Address)
+		if i, found := slices.BinarySearch(p.Listed, address); !found {
+			p.Listed = slices.Insert(p.Listed, i, address)
+		}
+	}
+}
+
+// earlierTime returns the earlier of two times, of those that are known.
+func earlierTime(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// firstOf returns the value that comes first in the order of texts, of those that are not empty, so that the order of receipts does not matter.
+func firstOf(a, b string) string {
+	if a == "" || b != "" && b < a {
+		return b
+	}
+	return a
+}
+
+// listed returns what a receipt says of the message that it is about.
+func (m *Message) listed() (sender, subject string, recipients []Recipient) {
+	if m.Data != nil {
+		return m.Data.Sender, m.Data.Subject, m.Data.Recipients
+	}
+	for i := range m.Evidence {
+		e := &m.Evidence[i]
+		sender, subject = firstOf(sender, e.Sender), firstOf(subject, e.Subject)
+		recipients = append(recipients, e.Recipients...)
+	}
+	return sender, subject, recipients
 }

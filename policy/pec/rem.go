@@ -1,7 +1,6 @@
 package pec
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -77,8 +76,8 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 	room := maxEvidenceText
 	for _, i := range documents[:min(len(documents), maxEvidence)] {
 		p := &t.Parts[i]
-		e, err := parseEvidence(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset(), &room)
-		if errors.Is(err, errNoEvidence) {
+		e, err := parseEvidence(part.ContentDecoder(*p, bodyReader(r, p)), p.End-p.Body, p.Charset(), &room)
+		if errors.Is(err, errNoRoot) {
 			continue
 		}
 		if err != nil {
@@ -93,8 +92,6 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 	}
 }
 
-var errNoEvidence = errors.New("the root element is no evidence")
-
 // remEvidence is what is read of an evidence: the elements are those of EN 319 522-3, in Extensions of EN 319 532-3.
 var remEvidence = vocabulary{root: "Evidence", containers: map[string]string{"EventReasons": "Evidence", "EventReason": "EventReasons",
 	"EvidenceIssuerDetails": "Evidence", "SenderDetails": "Evidence", "RecipientDetails": "Evidence", "UserContentInfo": "Evidence",
@@ -108,13 +105,13 @@ var remEvidence = vocabulary{root: "Evidence", containers: map[string]string{"Ev
 // daticert.xml, what is malformed in one fact costs no other; no entity is ever resolved, save the five of XML and references by number.
 // At most 4 MiB are read, and as much text is kept as room tells, which it lessens. What could be read before an error stays where it
 // names an event.
-func parseEvidence(r io.Reader, charset string, room *int) (Evidence, error) {
+func parseEvidence(r io.Reader, size int64, charset string, room *int) (Evidence, error) {
 	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxEvidenceXML + 1}
-	p := evidenceReader{room: room, in: markupReader{from: bufio.NewReaderSize(limited, maxWindow), rules: &remEvidence}}
-	err := p.read()
+	p := evidenceReader{room: room, markupReader: newMarkupReader(limited, size, &remEvidence)}
+	err := p.walk(func(name string) bool { return strings.Contains(name, remEvidence.root) }, p.open)
 	switch {
-	case errors.Is(err, errNoEvidence):
-		return Evidence{}, err
+	case errors.Is(err, errNoRoot), err == nil && !p.found:
+		return Evidence{}, errNoRoot
 	case limited.N <= 0:
 		err = fmt.Errorf("over %d bytes", maxEvidenceXML)
 	case err == nil && len(p.path) > 0:
@@ -135,42 +132,14 @@ func parseEvidence(r io.Reader, charset string, room *int) (Evidence, error) {
 
 // evidenceReader goes through an evidence.
 type evidenceReader struct {
-	in        markupReader
+	markupReader
 	e         Evidence
 	room      *int
-	found     bool     // the root was seen
-	path      []string // local names of the open elements, outermost first; those with a fact as their text are not in it
-	legalName bool     // the Attribute under way is a legal name
-	untrusted []int    // recipients that are reached outside of REM, counted from 1
+	legalName bool  // the Attribute under way is a legal name
+	untrusted []int // recipients that are reached outside of REM, counted from 1
 }
 
 var errEvidenceRoom = errors.New("more text than is kept")
-
-// read goes from tag to tag up to the end of the root element.
-func (p *evidenceReader) read() error {
-	for {
-		t, err := p.in.next()
-		switch {
-		case errors.Is(err, io.EOF) && !p.found:
-			return errNoEvidence
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		case t.end:
-			p.close(t.name)
-		case !p.found && !strings.Contains(t.name, remEvidence.root):
-			return errNoEvidence
-		default:
-			if err := p.open(t); err != nil {
-				return err
-			}
-		}
-		if p.found && len(p.path) == 0 {
-			return nil
-		}
-	}
-}
 
 // open takes a start tag, and the text of an element that is a fact.
 func (p *evidenceReader) open(t tag) error {
@@ -178,37 +147,24 @@ func (p *evidenceReader) open(t tag) error {
 	if len(p.path) > 1 && len(p.path) <= maxEvidencePlace {
 		place = strings.Join(p.path[1:], "/") + "/" + t.name
 	}
-	if p.found && remEvidence.facts[t.name] != "" && len(p.path) <= maxEvidencePlace && isEvidenceFact(place) {
+	if len(p.path) > 0 && remEvidence.facts[t.name] != "" && len(p.path) <= maxEvidencePlace && isEvidenceFact(place) {
 		if t.empty {
 			return nil
 		}
-		text, _, err := p.in.text(t.name)
+		text, _, err := p.text(t.name)
 		if err != nil {
 			return err
 		}
 		return p.take(t, place, clipRunes(decodeText(text, true), maxValue))
 	}
-	p.found = true
 	switch {
 	case place == "EventReasons/EventReason" && len(p.e.Reasons) < maxReasons:
 		p.e.Reasons = append(p.e.Reasons, Reason{})
 	case t.name == "Attribute":
 		p.legalName = strings.HasSuffix(t.attribute("Name"), legalNameSuffix)
 	}
-	if !t.empty && len(p.path) < maxEvidenceDepth {
-		p.path = append(p.path, t.name)
-	}
+	p.enter(t, maxEvidenceDepth)
 	return nil
-}
-
-// close ends an element, and those inside it that were left open. An end without a beginning is nothing.
-func (p *evidenceReader) close(name string) {
-	for k := len(p.path) - 1; k >= 0; k-- {
-		if p.path[k] == name {
-			p.path = p.path[:k]
-			return
-		}
-	}
 }
 
 // The places of the facts, without the root, besides those of slot.

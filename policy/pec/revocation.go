@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -57,24 +56,18 @@ func ParseRevocationLists(b []byte) ([]*RevocationList, error) {
 		l, err := parseRevocationList(b)
 		return []*RevocationList{l}, err
 	}
-	var lists []*RevocationList
-	begun := bytes.Count(append([]byte("\n"), b...), []byte("\n-----BEGIN "))
-	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "X509 CRL" {
-			return nil, fmt.Errorf("block %d is a %s, not an X509 CRL", len(lists)+1, block.Type)
-		}
-		l, err := parseRevocationList(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("list %d: %w", len(lists)+1, err)
-		}
-		lists = append(lists, l)
+	blocks, err := pemBlocks(b, "X509 CRL")
+	if err != nil {
+		return nil, err
 	}
-	if len(lists) == 0 {
+	if len(blocks) == 0 {
 		return nil, errors.New("no revocation list, neither in DER nor in PEM")
 	}
-	// The decoder passes over what it cannot read.
-	if len(lists) < begun {
-		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(lists))
+	lists := make([]*RevocationList, len(blocks))
+	for i, block := range blocks {
+		if lists[i], err = parseRevocationList(block); err != nil {
+			return nil, fmt.Errorf("list %d: %w", i+1, err)
+		}
 	}
 	return lists, nil
 }

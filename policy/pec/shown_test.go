@@ -183,6 +183,7 @@ func TestInvoiceNotices(t *testing.T) {
 		{"IT01234567890_00001_RC_003.xml", invoiceXML("NotificaScarto", ids), "NS " + file + " 111222333"},
 		{"IT01234567890_00001_RC_004.xml", invoiceXML("Altro", "<X><NomeFile>y</NomeFile></X>"), "RC " + by + " "},
 		{"IT01234567890_00001_RC_005.xml", invoiceXML("RicevutaConsegna", ids)[:200], "RC " + by + " 111222333"},
+		{"IT01234567890_00001_RC_008.xml", invoiceXML("RicevutaConsegna", "<Note>\x01 a & b < c</Note>"+ids), "RC " + file + " 111222333"},
 		{"IT01234567890_00001_RC_006.xml", []byte("no XML < at all"), "RC " + by + " "},
 		{"IT01234567890_00001_RC_007.xml", nil, "RC " + by + " "},
 		{"IT01234567890_00001_RC_001.xml.p7m", []byte("signed"), "RC " + by + " "},
@@ -267,7 +268,10 @@ func TestParts(t *testing.T) {
 		{"encoded", all, encoded, ""},
 		{"of another type", strings.Replace(all, "message/rfc822", "application/octet-stream", 1), other, ""},
 		{"encoded in one that is encoded", " multipart/mixed; 1 message/rfc822;" + strings.NewReplacer(" 1", " 1.1", " 2 ", " 1.2 ").Replace(" "+all), wrapped, "1."},
-		{"no multipart", " 1 text/plain;", []byte("Subject: x\r\n\r\nText\r\n"), ""},
+		{"a multipart with the name of a message", " multipart/mixed; 1 multipart/mixed postacert.eml; 1.1 text/plain; 1.2 text/plain;", []byte(
+			"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: multipart/mixed; boundary=b; name=postacert.eml\r\n\r\n" +
+				"--b\r\n\r\nuno\r\n--b\r\n\r\ndue\r\n--b--\r\n--a--\r\n"), "-"},
+		{"no multipart", " 1 text/plain;", []byte("Subject: x\r\n\r\nText\r\n"), "-"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			table, _ := scan(test.message)
@@ -292,7 +296,7 @@ func TestParts(t *testing.T) {
 			if strings.Join(strings.Fields(got), " ") != strings.Join(strings.Fields(test.want), " ") {
 				t.Errorf("got\n%s\nwant\n%s", got, test.want)
 			}
-			if test.name == "no multipart" {
+			if test.prefix == "-" { // no certified mail
 				return
 			}
 			for number, want := range map[string]string{

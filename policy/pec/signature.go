@@ -25,6 +25,8 @@ const (
 	maxSignature = 256 << 10
 	// maxChain is how many certificates a Signature keeps.
 	maxChain = 8
+	// maxReason is how many bytes of a reason are kept.
+	maxReason = 2 << 10
 	// maxKeyBits is the longest RSA key that is used, as in crypto/tls.
 	maxKeyBits = 8192
 	// maxTransit is how long before its arrival a message may have been signed for its certificate to count at that time: MTAs give up after
@@ -52,7 +54,7 @@ const (
 // Signature is the result of a verification.
 type Signature struct {
 	Result      Result
-	Reason      string    // for people, in English; "" when verified
+	Reason      string    // for people, in English, at most 2 KiB; "" when verified
 	Weak        bool      // SHA-1 was used, by the signer or in the chain. Providers still do, so this is no reason to mistrust
 	Digest      string    // of the message: "SHA-1", "SHA-256", "SHA-384", "SHA-512"; "" where not known
 	SigningTime time.Time // as the signer claims, UTC; zero where absent
@@ -137,31 +139,40 @@ func (v *Verifier) UnusedLists() []string { return v.unused }
 // ParseBundle reads a trust bundle: certificates in PEM. Text between them is passed over. A bundle without a certificate, with a block of
 // another kind, or with one that is broken or cut off, is an error.
 func ParseBundle(text []byte) ([]*x509.Certificate, error) {
-	var bundle []*x509.Certificate
-	begun := bytes.Count(append([]byte("\n"), text...), []byte("\n-----BEGIN "))
-	for {
-		block, rest := pem.Decode(text)
-		if block == nil {
-			break
-		}
-		text = rest
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("block %d is a %s, not a CERTIFICATE", len(bundle)+1, block.Type)
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("certificate %d: %w", len(bundle)+1, err)
-		}
-		bundle = append(bundle, c)
+	blocks, err := pemBlocks(text, "CERTIFICATE")
+	if err != nil {
+		return nil, err
 	}
-	if len(bundle) == 0 {
+	if len(blocks) == 0 {
 		return nil, errors.New("no certificate in PEM")
 	}
-	// The decoder passes over what it can not read.
-	if len(bundle) < begun {
-		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(bundle))
+	bundle := make([]*x509.Certificate, len(blocks))
+	for i, b := range blocks {
+		if bundle[i], err = x509.ParseCertificate(b); err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", i+1, err)
+		}
 	}
 	return bundle, nil
+}
+
+// pemBlocks returns what the blocks of a file in PEM hold. One of another kind, broken or cut off is an error.
+func pemBlocks(text []byte, kind string) ([][]byte, error) {
+	const begin = "\n-----BEGIN "
+	// A byte-order mark, as editors put it there, would hide the first one.
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	begun := bytes.Count(append([]byte("\n"), text...), []byte(begin))
+	var blocks [][]byte
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != kind {
+			return nil, fmt.Errorf("block %d is a %s: want only %s", len(blocks)+1, block.Type, kind)
+		}
+		blocks = append(blocks, block.Bytes)
+	}
+	// The decoder passes over what it cannot read.
+	if len(blocks) < begun {
+		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(blocks))
+	}
+	return blocks, nil
 }
 
 // Verify verifies the S/MIME signature of a message (RFC 8551 3.5.3; RFC 6109 2.1, 5.5). From is the value of its From field, as
@@ -215,6 +226,8 @@ func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, fro
 	if s.Chain == nil {
 		s.Chain = data.chain(signer)
 	}
+	// They tell of certificates that anybody may have made.
+	s.Reason, s.RevocationReason = clipRunes(s.Reason, maxReason), clipRunes(s.RevocationReason, maxReason)
 	return s, nil
 }
 

@@ -257,6 +257,9 @@ func TestParseBundle(t *testing.T) {
 	if err != nil || len(bundle) != 2 || !bundle[1].Equal(rogue.Certificate) {
 		t.Errorf("%d certificates, %v", len(bundle), err)
 	}
+	if bundle, err := pec.ParseBundle([]byte("\ufeff" + string(a.PEM()) + string(rogue.PEM()))); err != nil || len(bundle) != 2 {
+		t.Errorf("behind a byte-order mark: %d certificates, %v", len(bundle), err)
+	}
 	for name, text := range map[string]string{
 		"empty": "", "no PEM": "x", "DER": string(a.Certificate.Raw),
 		"damaged":      strings.Replace(string(a.PEM()), "MII", "MIJ", 1),

@@ -22,18 +22,23 @@ var attributeNames = map[string]string{
 	"1.3.6.1.4.1.311.60.2.1.3": "jurisdictionCountry",
 }
 
-// SubjectText returns the subject of a certificate for people, in the form of RFC 4514: the last attribute first, with commas between.
-// Attributes that have no name here stand with their object identifier, their values always as text.
+// SubjectText returns the subject of a certificate for people, in the form of RFC 4514: the last attribute first, with commas between, at
+// most 1 KiB. Attributes that have no name here stand with their object identifier, their values always as text.
 func SubjectText(c *x509.Certificate) string {
 	var list []string
+	size := 0
 	for _, a := range slices.Backward(c.Subject.Names) {
+		if size > maxValue {
+			break
+		}
 		name := attributeNames[a.Type.String()]
 		if name == "" {
 			name = a.Type.String()
 		}
-		list = append(list, name+"="+escapeAttribute(clip(fmt.Sprint(a.Value))))
+		list = append(list, name+"="+escapeAttribute(clipRunes(fmt.Sprint(a.Value), maxValue)))
+		size += len(list[len(list)-1])
 	}
-	return strings.Join(list, ",")
+	return clipRunes(strings.Join(list, ","), maxValue)
 }
 
 // escapeAttribute returns a value with what has a meaning in the form escaped (RFC 4514 2.4).

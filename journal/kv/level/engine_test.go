@@ -440,3 +440,48 @@ func TestMetrics(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestScanOfTheFirstPair looks for the first pair where keys were overwritten and deleted many times: it is found as fast as where none was.
+func TestScanOfTheFirstPair(t *testing.T) {
+	f := newBadDisk(t)
+	e := f.Open(t)
+	defer e.Close()
+	s := openVolume(t, e, "2026-11")
+	const each, updates = 1000, 20
+	for range updates {
+		err := s.Update(t.Context(), nil, func(tx kv.Tx) error {
+			tx.Put([]byte("once 1"), []byte("x"))
+			tx.Put([]byte("once 2"), []byte("x"))
+			for i := range each {
+				tx.Put([]byte("often 1"), []byte{byte(i)})
+				key := fmt.Appendf(nil, "often 2 %d", i)
+				tx.Put(key, []byte("x"))
+				tx.Delete(key)
+			}
+			tx.Put([]byte("often 3"), []byte("x"))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := func(prefix string) time.Duration {
+		best := time.Hour
+		for range 50 {
+			begun := time.Now()
+			for p, err := range s.Scan(t.Context(), []byte(prefix), []byte(prefix+"~")) {
+				if err != nil || string(p.Key) != prefix+" 1" {
+					t.Fatalf("%q, %v", p.Key, err)
+				}
+				break
+			}
+			best = min(best, time.Since(begun))
+		}
+		return best
+	}
+	once, often := first("once"), first("often")
+	t.Logf("%v where nothing was overwritten, %v where %d keys were", once, often, each*updates)
+	if often > 20*once {
+		t.Errorf("the first pair takes %v where %d keys were overwritten, and %v where two were", often, each*updates, once)
+	}
+}

@@ -17,10 +17,13 @@ import (
 // retryAfter is how long a database that could not be opened is left alone.
 const retryAfter = time.Second
 
-// A page of Scan ends with pageKeys pairs or pageBytes of keys and values, whatever comes first.
+// A page of Scan ends with pageKeys pairs or pageBytes of keys and values, whatever comes first. The first page has one pair, and each
+// has pageGrowth times as many as the one before, up to that: behind a key lie all its earlier values, and the keys that were deleted, which
+// cost time until a compaction takes them away.
 const (
-	pageKeys  = 256
-	pageBytes = 1 << 20
+	pageKeys   = 256
+	pageBytes  = 1 << 20
+	pageGrowth = 4
 )
 
 // store is the kv.Store of a volume or of the settings. Its database is opened and closed by its committer alone, as calls come
@@ -166,8 +169,8 @@ func (s *store) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, er
 		if to != nil && bytes.Compare(to, end) < 0 {
 			end = bytes.Clone(to)
 		}
-		for bytes.Compare(next, end) < 0 {
-			page, last, err := s.page(ctx, next, end)
+		for keys := 1; bytes.Compare(next, end) < 0; keys = min(keys*pageGrowth, pageKeys) {
+			page, last, err := s.page(ctx, next, end, keys)
 			if err != nil {
 				yield(kv.Pair{}, err)
 				return
@@ -188,8 +191,8 @@ func (s *store) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, er
 	}
 }
 
-// page reads the pairs from a key on, as many as make a page, and tells whether they are the last ones.
-func (s *store) page(ctx context.Context, from, to []byte) (page []kv.Pair, last bool, err error) {
+// page reads the pairs from a key on, as many as make a page of so many keys at most, and tells whether they are the last ones.
+func (s *store) page(ctx context.Context, from, to []byte, keys int) (page []kv.Pair, last bool, err error) {
 	h, err := s.acquire(ctx)
 	if err != nil {
 		return nil, false, err
@@ -198,7 +201,7 @@ func (s *store) page(ctx context.Context, from, to []byte) (page []kv.Pair, last
 	it := h.db.NewIterator(&util.Range{Start: from, Limit: to}, scanRead)
 	defer it.Release()
 	size := 0
-	for len(page) < pageKeys && size < pageBytes {
+	for len(page) < keys && size < pageBytes {
 		if !it.Next() {
 			if err := it.Error(); err != nil {
 				return nil, false, fmt.Errorf("scan store %s: %w: %w", s.name, kv.ErrUnavailable, err)

@@ -26,7 +26,8 @@ type measured struct{ took, processor time.Duration }
 
 // TestCompare measures this build against an earlier one, whose program COPIALETTERE_BEFORE names: smtp-source, the hook, smtp-sink, in
 // rounds of random order. It prints the median, over the rounds, of the speed and of the hook's processor time, as a ratio to the earlier
-// build. The earlier build runs twice: the ratio of one to the other is the control, and tells how far the rest can be believed.
+// build. That runs twice: its mean is what is compared with, and the ratio of the two is the control, which tells how far the rest can be
+// believed.
 func TestCompare(t *testing.T) {
 	before := os.Getenv("COPIALETTERE_BEFORE")
 	if before == "" {
@@ -71,7 +72,7 @@ func compare(t *testing.T, builds [3]build, size, connections, rounds int) {
 	for _, b := range builds {
 		source(t, true, b.address, size, connections, max(connections, 100))
 	}
-	var speed, processor [3][]float64
+	var speed, processor, speedControl, processorControl []float64
 	for range rounds {
 		var round [3]measured
 		for _, i := range rand.Perm(len(builds)) {
@@ -80,13 +81,14 @@ func compare(t *testing.T, builds [3]build, size, connections, rounds int) {
 			round[i].took = source(t, true, b.address, size, connections, count)
 			round[i].processor = processorTime(t, b.hook.PID()) - start
 		}
-		for i, m := range round {
-			speed[i] = append(speed[i], round[0].took.Seconds()/m.took.Seconds())
-			processor[i] = append(processor[i], m.processor.Seconds()/round[0].processor.Seconds())
-		}
+		first, second, now := round[0], round[1], round[2]
+		speed = append(speed, (first.took+second.took).Seconds()/2/now.took.Seconds())
+		speedControl = append(speedControl, first.took.Seconds()/second.took.Seconds())
+		processor = append(processor, 2*now.processor.Seconds()/(first.processor+second.processor).Seconds())
+		processorControl = append(processorControl, second.processor.Seconds()/first.processor.Seconds())
 	}
 	fmt.Printf("| %d kB | %d | %.3f (%.3f) | %.3f (%.3f) |\n", size/1000, connections,
-		median(speed[2]), median(speed[1]), median(processor[2]), median(processor[1]))
+		median(speed), median(speedControl), median(processor), median(processorControl))
 }
 
 func median(values []float64) float64 {
