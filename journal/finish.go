@@ -25,7 +25,7 @@ func (d *Draft) end() *part.Table {
 	d.table = d.scanner.Close()
 	d.borders = append(d.borders, d.scanner.Cuts()...)
 	d.cut(true)
-	d.settle()
+	d.awaitFlush()
 	if len(d.chunks) == 1 {
 		d.digest = d.only
 	} else {
