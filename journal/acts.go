@@ -19,14 +19,15 @@ const (
 	ActUndelete = "undelete"
 	ActHold     = "hold"
 	ActRelease  = "release"
+	ActReturn   = "return" // nobody's: what was superseded is an entry again
 )
 
-// Act is what somebody did with an entry. It is durable together with what it tells of, and outlives the volume.
+// Act is what somebody did with an entry, or what gave it another UID. It is durable together with what it tells of, and outlives the volume.
 type Act struct {
 	Mailbox string    `json:"mailbox"`
 	Time    time.Time `json:"time"`
 	Kind    string    `json:"kind"`
-	Who     string    `json:"who"`
+	Who     string    `json:"who"`             // empty for ActReturn
 	From    Ref       `json:"from"`            // the entry before
 	To      Ref       `json:"to,omitzero"`     // the entry afterwards, where it has another place
 	Detail  string    `json:"detail,omitzero"` // the reason of a hold

@@ -49,6 +49,45 @@ func TestListByTime(t *testing.T) {
 	}
 }
 
+// TestListByTimeReturned has a superseded entry come back, each way, behind entries of hours later.
+func TestListByTimeReturned(t *testing.T) {
+	m0 := queued(letter("old"))
+	for name, back := range map[string]func(f *fixture, older, newer Placement){
+		"it comes again":             func(f *fixture, _, _ Placement) { f.queue(m0, "t2", nil) },
+		"it was delivered after all": func(f *fixture, older, _ Placement) { f.Delivered(older.Ref, "t0"); f.Settle(f.ctx()) },
+		"the newer one is refused": func(f *fixture, _, newer Placement) {
+			if withdrawn, err := f.Withdraw(f.ctx(), newer.Ref, "t1", refusal("t1")); !withdrawn || err != nil {
+				f.t.Errorf("withdrawn %v, %v", withdrawn, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := openFixture(t)
+			older := f.queue(m0, "t0", nil)
+			f.pass(2 * maxDraftAge)
+			newer := f.queue(requeued(m0, "D94"), "t1", nil)
+			f.pass(2 * maxDraftAge)
+			f.put(mario, letter("later"))
+			back(f, older, newer)
+			got := f.byTime(mario)
+			if len(got) < 2 || !strings.HasPrefix(got[0], "INBOX/2026-11 4 ") || !strings.HasSuffix(got[len(got)-1], " later") {
+				t.Errorf("in the order of time: %q", got)
+			}
+			var acts []string
+			for a, err := range f.Acts(f.ctx(), mario) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				acts = append(acts, fmt.Sprintf("%s %d %d %q", a.Kind, a.From.UID, a.To.UID, a.Who))
+			}
+			if want := []string{`return 1 4 ""`}; !slices.Equal(acts, want) {
+				t.Errorf("acts are %q, want %q", acts, want)
+			}
+			f.verify()
+		})
+	}
+}
+
 // TestManyOutcomes has more entries of unknown delivery than outcomes are read at a time, and delivered ones between them.
 func TestManyOutcomes(t *testing.T) {
 	f := openFixture(t)

@@ -22,7 +22,7 @@
 //	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
 //	l <mailbox> <folder> <uid>      hold on an entry
 //	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go
-//	a <mailbox> <time> <n>          act: what somebody did with an entry
+//	a <mailbox> <time> <n>          act: what somebody did with an entry, or why it has another UID
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all of them
 //	n                               number of the moves, deletions and returns so far (uint64): tells the sweep of them
 //	z                               nothing: the volume might be dropped; a byte 1: it is about to be

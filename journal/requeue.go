@@ -267,7 +267,7 @@ func (c *change) returned(mailbox string, place []byte) (Ref, error) {
 	return c.bringBack(a, e)
 }
 
-// bringBack files a superseded entry again, under a new UID.
+// bringBack files a superseded entry again, under a new UID. The act says that the UID is out of the order of time.
 func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	if !c.refiling {
 		return to, errRefile
@@ -290,6 +290,9 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	c.Put(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)), encodePlace(to))
 	e.Ref = to
 	putLinks(c, e)
+	if err := c.putAct(&Act{Mailbox: to.Mailbox, Time: c.j.now().UTC(), Kind: ActReturn, From: from, To: to}); err != nil {
+		return to, err
+	}
 	return to, c.moved()
 }
 

@@ -226,7 +226,10 @@ func (in *invocation) printLogged(c httpd.ChangeView) {
 			what += " to " + printable(c.After)
 		}
 	}
-	fmt.Fprintf(in.stdout, "  %s  %s, by %s\n", localTime(&c.Time), what, printable(c.Who))
+	if c.Who != "" { // an entry that came back by itself is nobody's act
+		what += ", by " + printable(c.Who)
+	}
+	fmt.Fprintf(in.stdout, "  %s  %s\n", localTime(&c.Time), what)
 }
 
 // localTime is a time for people, "-" for none.
