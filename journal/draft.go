@@ -266,11 +266,11 @@ func (d *Draft) flush() {
 		d.release()
 		return
 	}
-	pending, done := d.pending, make(chan error, 1)
+	ctx, pending, done := d.ctx, d.pending, make(chan error, 1)
 	d.release()
 	d.flushing, d.flushed = pending, done
 	go func() {
-		done <- d.volume.Update(d.ctx, nil, func(tx kv.Tx) error {
+		done <- d.volume.Update(ctx, nil, func(tx kv.Tx) error {
 			putChunks(tx, pending)
 			return nil
 		})

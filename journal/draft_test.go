@@ -351,3 +351,19 @@ func TestNewID(t *testing.T) {
 		last = next
 	}
 }
+
+// TestContextWhileFlushing changes the context of a draft while chunks of it are on their way to the store: a race is what it looks for.
+func TestContextWhileFlushing(t *testing.T) {
+	f := openFixture(t)
+	d := f.NewDraft(f.ctx())
+	defer d.Discard()
+	for message := randomBytes(1, 4<<20); d.flushed == nil; message = message[1000:] {
+		d.Write(message[:1000])
+	}
+	ctx, cancel := context.WithCancel(f.ctx())
+	defer cancel()
+	d.SetContext(ctx)
+	if d.awaitFlush(); d.Err() != nil {
+		t.Error(d.Err())
+	}
+}

@@ -72,18 +72,21 @@ func (j *Journal) appendSpool(lines []byte) error {
 	if err != nil {
 		return err
 	}
-	err = appendLines(f, lines)
+	err = appendLines(f, lines, func() error {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		return durable.SyncFolder(filepath.Dir(j.gapSpool))
+	})
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
-	}
-	if err == nil {
-		err = durable.SyncFolder(filepath.Dir(j.gapSpool))
 	}
 	return err
 }
 
-// appendLines writes lines behind the last whole line of a file, durably.
-func appendLines(f *os.File, lines []byte) error {
+// appendLines writes lines behind the last whole line of a file, and syncs them. After an error it takes them out again: the message of a gap
+// that is not acknowledged comes again, and may be archived then.
+func appendLines(f *os.File, lines []byte, sync func() error) error {
 	end, err := endOfLines(f)
 	if err != nil {
 		return err
@@ -92,10 +95,13 @@ func appendLines(f *os.File, lines []byte) error {
 	if err := f.Truncate(end); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt(lines, end); err != nil {
-		return err
+	if _, err = f.WriteAt(lines, end); err == nil {
+		err = sync()
 	}
-	return f.Sync()
+	if err != nil {
+		err = errors.Join(err, f.Truncate(end))
+	}
+	return err
 }
 
 // endOfLines returns the offset behind the last line end of a file.

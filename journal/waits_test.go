@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -219,6 +220,30 @@ func TestSpoolWhileStoreHangs(t *testing.T) {
 	}
 	if got := f.details(); !slices.Equal(got, []string{"a", "b", "c"}) {
 		t.Errorf("records %q", got)
+	}
+}
+
+// TestSpoolSyncFails has the sync of a spool fail: what was to be kept is not there, as its error says, and what was there before is.
+func TestSpoolSyncFails(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "gaps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, c := range []struct {
+		lines string
+		fault error
+		want  string
+	}{
+		{"a\n", nil, "a\n"}, {"b\nc\n", errors.New("no"), "a\n"}, {"d\n", nil, "a\nd\n"},
+	} {
+		err := appendLines(f, []byte(c.lines), func() error { return c.fault })
+		if !errors.Is(err, c.fault) {
+			t.Errorf("%q: %v", c.lines, err)
+		}
+		if got, err := os.ReadFile(f.Name()); err != nil || string(got) != c.want {
+			t.Errorf("%q: the file holds %q, want %q (%v)", c.lines, got, c.want, err)
+		}
 	}
 }
 

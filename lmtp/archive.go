@@ -70,13 +70,13 @@ func (t *transaction) commit() {
 		return
 	}
 	defer t.patience.end()
-	ctx := t.patience.beginLast()
-	t.draft.SetContext(ctx)
-	class, unclassified := t.classify(ctx)
+	t.patience.begin()
+	class, unclassified := t.classify(t.goOn())
 	if t.class = class; unclassified != nil {
-		// The verdict is wanted all the same, for the gap that may go on record.
 		t.class = ordinary()
 	}
+	// Its end may have waited for the store until the time was used up: the verdict is wanted all the same.
+	ctx := t.goOn()
 	defer t.s.c.server.beginVerdict()()
 	wishes, skips, err := t.judge(ctx, unclassified == nil)
 	switch {
@@ -140,7 +140,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 	}
 	found := t.archived(intents)
 	deliver := t.s.c.server.deliver.Load()
-	var gaps []journal.Record
+	var gaps, others []journal.Record
 	var missing []*line
 	for i, p := range found {
 		w := &wishes[i]
@@ -152,9 +152,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 		default:
 			gaps = append(gaps, t.recordOf(journal.Gap, &w.intent, journal.ReasonJournalFault))
 			missing = append(missing, w.own...)
-			if !deliver {
-				skips = append(skips, w.others...)
-			}
+			others = append(others, w.others...)
 		}
 	}
 	switch {
@@ -163,22 +161,31 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 	case !deliver:
 		t.log.Error("message not journaled, refused for now", "mailboxes", len(gaps), "error", fault)
 		t.hold(missing, errJournal)
+		skips = append(skips, others...)
 	default:
 		if err := t.s.c.server.config.Journal.Keep(ctx, gaps...); err != nil {
 			t.log.Error("message neither journaled nor its gap on record, refused for now", "mailboxes", len(gaps), "error", errors.Join(fault, err))
 			t.hold(missing, errJournal)
-			break
+			// It has waited for the spool already.
+			t.unkept(append(skips, others...), err)
+			return
 		}
 		t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", fault)
 	}
 	t.keep(ctx, skips)
 }
 
-// archived looks for the intents whose message is in the journal already.
-func (t *transaction) archived(intents []journal.Intent) []journal.Placement {
+// goOn begins the next step of commit in the journal, with the context that it returns, and gives it leastJournalTime where no more is left.
+func (t *transaction) goOn() context.Context {
 	t.patience.end()
 	ctx := t.patience.beginLast()
 	t.draft.SetContext(ctx)
+	return ctx
+}
+
+// archived looks for the intents whose message is in the journal already.
+func (t *transaction) archived(intents []journal.Intent) []journal.Placement {
+	ctx := t.goOn()
 	found, err := t.draft.Archived(ctx, t.envelope(), intents)
 	if err != nil {
 		t.log.Warn("not known whether the message is in the journal already", "error", err)
@@ -192,10 +199,17 @@ func (t *transaction) keep(ctx context.Context, skips []journal.Record) {
 		return
 	}
 	if err := t.s.c.server.config.Journal.Keep(ctx, skips...); err != nil {
-		for _, r := range skips {
-			t.log.Error("reason of a skip not on record", "mailbox", r.Mailbox, "reason", r.Reason, "mail_from", r.MailFrom,
-				"rcpt_to", r.RcptTo, "orcpt", r.ORCPT, "message_id", r.MessageID, "error", err)
-		}
+		t.unkept(skips, err)
+		return
+	}
+	t.skipped(skips)
+}
+
+// unkept logs skips whose reasons could not be put on record.
+func (t *transaction) unkept(skips []journal.Record, err error) {
+	for _, r := range skips {
+		t.log.Error("reason of a skip not on record", "mailbox", r.Mailbox, "reason", r.Reason, "mail_from", r.MailFrom,
+			"rcpt_to", r.RcptTo, "orcpt", r.ORCPT, "message_id", r.MessageID, "error", err)
 	}
 	t.skipped(skips)
 }

@@ -22,6 +22,7 @@ func (t *transaction) hold(lines []*line, fault error) {
 // holdBack keeps the dot from the next hops that would deliver for lines that are held. Where a hop has accepted others as well, the
 // message goes there anew for those alone: one dot is for all that were accepted.
 func (t *transaction) holdBack() {
+	deadline := time.Now().Add(againTimeout)
 	for _, l := range t.legs {
 		if !l.ready || l.err != nil {
 			continue
@@ -41,18 +42,19 @@ func (t *transaction) holdBack() {
 		}
 		l.fail(errAborted)
 		if len(free) > 0 {
-			t.again(l.hop, free)
+			t.again(deadline, l.hop, free)
 		}
 	}
 }
 
-// againTimeout is what again may take: together with journal_timeout and final_timeout less than the MTA waits behind the dot.
+// againTimeout is what holdBack may take, with all its hops. The bounds that the configuration sets to journal_timeout and final_timeout leave
+// room for it, since the MTA waits for all three.
 const againTimeout = 30 * time.Second
 
 // again hands the message to a next hop from the start, as far as the dot, for lines that it had accepted before. What it says now counts.
 // The message is read back from the draft, also from one that the journal did not take.
-func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
-	ctx, cancel := context.WithTimeoutCause(t.ctx, againTimeout, nexthop.ErrTimeout)
+func (t *transaction) again(deadline time.Time, hop *nexthop.Hop, lines []*line) {
+	ctx, cancel := context.WithDeadlineCause(t.ctx, deadline, nexthop.ErrTimeout)
 	defer cancel()
 	l := newLeg(t, hop)
 	t.legs = append(t.legs, l)
@@ -88,23 +90,20 @@ func (t *transaction) again(hop *nexthop.Hop, lines []*line) {
 	}
 	l.ready = true
 	defer context.AfterFunc(ctx, l.conn.Abort)()
+	// The lines that are held may have used up the time for the journal.
+	t.draft.SetContext(ctx)
 	_, body := t.draft.Finish()
-	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{t, body}, 0, t.draft.Size())); err != nil {
+	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{body}, 0, t.draft.Size())); err != nil {
 		l.fail(err)
 		t.log.Warn("message not handed on", "error", err)
 	}
 }
 
-// messageReader reads the message of a transaction back from the journal, whose errors are a fault of ours.
-type messageReader struct {
-	t    *transaction
-	body io.ReaderAt
-}
+// messageReader reads a message back from the journal, whose errors are a fault of ours.
+type messageReader struct{ body io.ReaderAt }
 
 // ReadAt implements io.ReaderAt.
 func (m messageReader) ReadAt(p []byte, offset int64) (int, error) {
-	defer m.t.patience.end()
-	m.t.draft.SetContext(m.t.patience.beginLast())
 	n, err := m.body.ReadAt(p, offset)
 	if err != nil && err != io.EOF {
 		err = errors.Join(errJournal, err)

@@ -21,6 +21,7 @@ type leg struct {
 	commands []func(nexthop.Conn) // sent so far, to be sent again should a kept connection turn out to be dead
 	replies  int                  // read so far
 
+	resets   bool          // RSET comes first: an earlier transaction on the connection was not ended
 	refusal  nexthop.Reply // ours, to all commands, where the hop announces that it does not take the message
 	greeted  bool          // the reply to MAIL was read
 	mail     nexthop.Reply // that reply
@@ -40,9 +41,12 @@ type dialed struct {
 func newLeg(t *transaction, hop *nexthop.Hop) *leg {
 	s := t.s
 	l := &leg{t: t, s: s, hop: hop, conn: s.hops[hop]}
-	if l.conn != nil && !l.conn.ready(s.c.server.ctx) {
+	if l.conn != nil && !l.conn.Alive() {
 		l.conn.Abort()
 		l.conn = nil
+	}
+	if l.resets = l.conn != nil && l.conn.dirty; l.resets {
+		l.commands = append(l.commands, nexthop.Conn.Reset)
 	}
 	// What a hop announces may be another thing after a reconnect.
 	l.commands = append(l.commands, func(c nexthop.Conn) {
@@ -61,20 +65,6 @@ func newLeg(t *transaction, hop *nexthop.Hop) *leg {
 		l.connect()
 	}
 	return l
-}
-
-// ready ends what an earlier transaction has left, and says whether the connection can take another one.
-func (h *hopConn) ready(ctx context.Context) bool {
-	if !h.Alive() {
-		return false
-	}
-	if h.dirty {
-		h.Reset()
-		r, err := h.Reply(ctx)
-		h.dirty = false
-		return err == nil && r.Positive()
-	}
-	return true
 }
 
 // connect makes a new connection, and sends what was queued.
@@ -215,7 +205,11 @@ func rcptParams(to path, a nexthop.Announced) []string {
 func (l *leg) mailReply(ctx context.Context) nexthop.Reply {
 	if !l.greeted {
 		l.greeted = true
-		r, err := l.reply(ctx)
+		var r nexthop.Reply
+		err := l.reset(ctx)
+		if err == nil {
+			r, err = l.reply(ctx)
+		}
 		if err != nil {
 			l.t.log.Warn("transaction not handed on", "error", err)
 			r = faultReply(err, l.t.id)
@@ -223,6 +217,24 @@ func (l *leg) mailReply(ctx context.Context) nexthop.Reply {
 		l.mail = r
 	}
 	return l.mail
+}
+
+// reset reads the reply to RSET, if one was sent.
+func (l *leg) reset(ctx context.Context) error {
+	if !l.resets {
+		return nil
+	}
+	r, err := l.reply(ctx)
+	switch {
+	case err != nil || l.refusal.Code != 0:
+		return err
+	case !r.Positive():
+		l.fail(fmt.Errorf("next hop %s refuses RSET: %s", l.hop.Spec(), r))
+		return l.err
+	}
+	// It is as if the connection had been clean.
+	l.commands, l.replies = l.commands[1:], 0
+	return nil
 }
 
 // rcpt queues RCPT for a line, if the hop takes its address.

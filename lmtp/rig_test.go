@@ -42,6 +42,7 @@ type rigOptions struct {
 type rig struct {
 	tb      testing.TB
 	disk    *faultyDisk
+	spool   string // of gaps
 	engine  *level.Engine
 	journal *journal.Journal
 	policy  *policy.Policy
@@ -112,6 +113,7 @@ func (r *rig) openJournal(o rigOptions) {
 	r.tb.Helper()
 	ctx := context.Background()
 	folder := r.tb.TempDir()
+	r.spool = filepath.Join(folder, "gaps")
 	var err error
 	r.engine, err = level.Open(filepath.Join(folder, "journal"), level.Options{
 		Logger:  slog.New(slog.DiscardHandler),
@@ -132,9 +134,7 @@ func (r *rig) openJournal(o rigOptions) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.journal, err = journal.Open(r.engine, journal.Options{
-		GapSpool: filepath.Join(folder, "gaps"), Recorded: o.recorded, MailboxHeld: r.policy.Held,
-	})
+	r.journal, err = journal.Open(r.engine, journal.Options{GapSpool: r.spool, Recorded: o.recorded, MailboxHeld: r.policy.Held})
 	if err != nil {
 		r.tb.Fatal(err)
 	}

@@ -16,6 +16,13 @@ import (
 // deliver sends a message by lines that stand for RCPT, and returns the codes of its final replies. No line may be refused before.
 func (c *client) deliver(message string, lines ...string) (codes []string) {
 	c.tb.Helper()
+	c.data(lines...)
+	return c.dot(message, len(lines))
+}
+
+// data comes as far as the 354.
+func (c *client) data(lines ...string) {
+	c.tb.Helper()
 	text := "MAIL FROM:<ext@ext.test>\n"
 	want := []string{"250"}
 	for _, l := range lines {
@@ -24,6 +31,11 @@ func (c *client) deliver(message string, lines ...string) (codes []string) {
 	}
 	c.say(text + "DATA\n")
 	c.want(append(want, "354")...)
+}
+
+// dot sends the end of a message, and returns the codes of so many final replies.
+func (c *client) dot(message string, lines int) (codes []string) {
+	c.tb.Helper()
 	c.say(strings.ReplaceAll(message, "\n.", "\n..") + ".\n")
 	for range lines {
 		line, err := c.in.ReadString('\n')

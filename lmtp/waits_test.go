@@ -2,13 +2,18 @@ package lmtp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,15 +59,12 @@ func (d *faultyDisk) hang() (goOn func()) {
 // and large, in both modes; who waits for nothing is not held up by those who do.
 func TestStuckStore(t *testing.T) {
 	const patience = time.Minute
-	// It does not compress much, so that it fills the store's batches before its end.
-	var large strings.Builder
-	large.WriteString("Subject: large\n\n")
-	for random := rand.NewChaCha8([32]byte{}); large.Len() < 3<<20; {
-		fmt.Fprintf(&large, "%016x%016x%016x%016x\n", random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64())
-	}
-	small := "Subject: small\n\n" + strings.Repeat("text\n", 200)
 	for _, deliver := range []bool{false, true} {
-		for name, message := range map[string]string{"1 kB": small, "3 MB": large.String()} {
+		for name, message := range map[string]string{
+			"1 kB": "Subject: small\n\n" + strings.Repeat("text\n", 200),
+			"1 MB": "Subject: large\n\n" + incompressible(1<<20), // waits for the store when it is whole
+			"3 MB": "Subject: large\n\n" + incompressible(3<<20), // and before that
+		} {
 			t.Run(fmt.Sprintf("%s/deliver=%t", name, deliver), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r, connect := bubble(t, rigOptions{enable: []string{anna[0], "dario@alpha.test"}, config: func(c *Config) {
@@ -143,6 +145,103 @@ func TestStuckStore(t *testing.T) {
 			})
 		}
 	}
+}
+
+// incompressible returns lines that do not compress much, so that they fill the store's batches.
+func incompressible(size int) string {
+	var b strings.Builder
+	for random := rand.NewChaCha8([32]byte{}); b.Len() < size; {
+		fmt.Fprintf(&b, "%016x%016x%016x%016x\n", random.Uint64(), random.Uint64(), random.Uint64(), random.Uint64())
+	}
+	return b.String()
+}
+
+// TestStuckInMessage has the fsync hang when the store has taken a part of the message: the lines that are not archived get it all the same,
+// read back from the store.
+func TestStuckInMessage(t *testing.T) {
+	const patience = time.Minute
+	for _, deliver := range []bool{false, true} {
+		archived := "451"
+		if deliver {
+			archived = "250"
+		}
+		for name, c := range map[string]struct{ lines, want []string }{
+			"archived":      {[]string{direct}, []string{archived}},
+			"alias":         {[]string{alias}, []string{"250"}},
+			"with an alias": {[]string{direct, alias}, []string{archived, "250"}},
+			"with others":   {[]string{direct, carla}, []string{archived, "250"}},
+		} {
+			t.Run(fmt.Sprintf("%s/deliver=%t", name, deliver), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r, connect := bubble(t, rigOptions{enable: anna, config: func(c *Config) {
+						c.JournalTimeout, c.DeliverOnJournalError, c.MaxMessageSize = patience, deliver, 10<<20
+						c.IdleTimeout, c.DataTimeout = 5*time.Minute, 5*time.Minute
+					}})
+					cl := connect()
+					cl.data(c.lines...)
+					cl.say("Subject: large\n\n" + incompressible(2<<20))
+					synctest.Wait()
+					goOn := r.disk.hang()
+					start := time.Now()
+					if got := cl.dot(incompressible(2<<20), len(c.lines)); !slices.Equal(got, c.want) {
+						t.Errorf("codes %q, want %q", got, c.want)
+					}
+					if took := time.Since(start); took > patience+5*time.Second {
+						t.Errorf("took %s", took)
+					}
+					goOn()
+					cl.say("QUIT\n")
+					cl.want("221")
+					r.stop()
+					r.verify()
+				})
+			})
+		}
+	}
+}
+
+// TestStuckSpool has a spool that does not answer while the journal fails: a transaction waits for it once, and what is not on record of it is
+// in the log.
+func TestStuckSpool(t *testing.T) {
+	var log bytes.Buffer
+	r := newRig(t, rigOptions{enable: []string{anna[0], "dario@alpha.test"}, config: func(c *Config) {
+		c.DeliverOnJournalError, c.Logger = true, slog.New(slog.NewTextHandler(&log, nil))
+	}})
+	cl := r.client()
+	cl.say("LHLO mx.test\n")
+	cl.want("250")
+	// Who reads a pipe waits until somebody writes.
+	if err := syscall.Mkfifo(r.spool, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unspooled := make(chan error)
+	go func() { unspooled <- r.journal.Unspool(context.Background()) }()
+	time.Sleep(100 * time.Millisecond)
+	r.disk.failing.Store(true)
+	start := time.Now()
+	want := []string{"451", "250", "250", "250"}
+	if got := cl.deliver("Subject: text\n\ntext\n", direct, alias, "<dario@alpha.test> ORCPT=rfc822;info@alpha.test", carla); !slices.Equal(got, want) {
+		t.Errorf("codes %q, want %q", got, want)
+	}
+	if took := time.Since(start); took > 3500*time.Millisecond {
+		t.Errorf("took %s: the spool has 2 s", took)
+	}
+	cl.say("QUIT\n")
+	cl.want("221")
+	r.stop()
+	for _, mailbox := range []string{anna[0], "dario@alpha.test"} {
+		if !strings.Contains(log.String(), `msg="reason of a skip not on record"`) || !strings.Contains(log.String(), "mailbox="+mailbox+" reason=alias") {
+			t.Errorf("not in the log of %s:\n%s", mailbox, &log)
+		}
+	}
+	r.heal()
+	pipe, err := os.OpenFile(r.spool, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe.Close()
+	<-unspooled // a pipe is no spool
+	r.verify()
 }
 
 func ended(t *testing.T) context.Context {
@@ -238,6 +337,44 @@ func TestSilentHops(t *testing.T) {
 			cl.want("221")
 			r.stop()
 		})
+	}
+}
+
+// TestKeptHopIsReset begins a transaction on a connection to a next hop where an earlier one was not ended: what ends it is not waited for
+// beforehand, where no limit would be on the wait for several hops.
+func TestKeptHopIsReset(t *testing.T) {
+	var connections atomic.Int32
+	r := newRig(t, rigOptions{enable: anna, timeouts: nexthop.Timeouts{Command: 2 * time.Second}, hop: func(tb testing.TB) string {
+		return "lmtp:" + startHop(tb, func(nc net.Conn) {
+			connections.Add(1)
+			fmt.Fprint(nc, "220 hop.test\r\n")
+			for in := bufio.NewScanner(nc); in.Scan(); {
+				switch verb, _, _ := strings.Cut(in.Text(), " "); verb {
+				case "LHLO":
+					fmt.Fprint(nc, "250-hop.test\r\n250 PIPELINING\r\n")
+				case "RSET":
+					in.Scan()
+					fmt.Fprint(nc, "250 reset\r\n250 ok\r\n")
+				case "RCPT":
+					fmt.Fprint(nc, "550 5.1.1 unknown\r\n")
+				default:
+					fmt.Fprint(nc, "250 ok\r\n")
+				}
+			}
+		})
+	}})
+	cl := r.client()
+	cl.say("LHLO mx.test\n")
+	cl.want("250")
+	for range 2 {
+		cl.say("MAIL FROM:<ext@ext.test>\nRCPT TO:<anna@alpha.test>\nRSET\n")
+		cl.want("250", "550", "250")
+	}
+	cl.say("QUIT\n")
+	cl.want("221")
+	r.stop()
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections to the next hop", n)
 	}
 }
 

@@ -89,10 +89,10 @@ func (p *rules) redirectsCome(client netip.Addr) bool {
 
 // namesClient says of the value of a Received field that it may tell of a message taken from outside of the MTA: from a client, or
 // from a user of the machine. Postfix writes "from host (name [address]) by ..." for the one and "by host (Postfix, from userid n)" for
-// the other; "by host (Postfix) id ..." is its own.
+// the other; "by host (Postfix) id ..." is its own. Large providers write "by host with SMTP id ..." of what they took from a client.
 func namesClient(received string) bool {
 	words := receivedWords(strings.ToLower(received))
-	return len(words) == 0 || words[0] != "by" || slices.Contains(words, "from")
+	return len(words) == 0 || words[0] != "by" || slices.Contains(words, "from") || slices.Contains(words, "with")
 }
 
 // fromUser says of the value of a Received field that the message was taken from a user of the machine: Postfix's own user, where it was

@@ -224,8 +224,13 @@ func (p *Policy) Settings(ctx context.Context, a Address) (Settings, error) {
 
 // Mailboxes yields all mailboxes that were ever set up, enabled or not, in the order of their canonical names.
 func (p *Policy) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
+	return p.MailboxesFrom(ctx, Address{})
+}
+
+// MailboxesFrom is Mailboxes from a mailbox on; the zero Address stands before all.
+func (p *Policy) MailboxesFrom(ctx context.Context, first Address) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
-		for pair, err := range p.store.Scan(ctx, []byte("m"), []byte("n")) {
+		for pair, err := range p.store.Scan(ctx, []byte("m"+first.name()), []byte("n")) {
 			m, err := decodeMailbox(pair, err)
 			if !yield(m, err) || err != nil {
 				return

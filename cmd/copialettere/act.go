@@ -84,7 +84,7 @@ func (in *invocation) act(ctx context.Context, act string, args []string, query 
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/v1/message/"+act, query, func(v httpd.ActView) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/message/"+act, query, func(v httpd.ActView) error {
 		if in.json {
 			return in.printJSON(v)
 		}

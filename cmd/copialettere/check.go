@@ -15,6 +15,7 @@ import (
 	"copialettere/journal/durable"
 	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy/pec/files"
 )
 
 const checkHelp = `Usage: copialettere check [-config FILE] [-json]
@@ -129,19 +130,10 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 
 // checkPEC reads the files that [pec] names, and shows what they hold.
 func (in *invocation) checkPEC(c config.PEC) bool {
-	ok, files := true, new(pecFiles)
-	for _, f := range filesOf(c) {
-		x, err := f.read(files, f.path)
-		ok = in.checked(f.name, f.detail(x), err) && ok
-	}
-	files.verify(c)
-	for _, reason := range files.verifier.UnusedLists() {
-		in.checked("warning", reason, nil)
-	}
-	for _, l := range files.crls {
-		if end := l.NextUpdate(); !end.After(time.Now()) {
-			in.checked("warning", fmt.Sprintf("revocation list of %s: it ran out on %s", l.Issuer(), end.Format(time.RFC3339)), nil)
-		}
+	ok := true
+	set := files.Read(sourcesOf(c), func(name, detail string, err error) { ok = in.checked(name, detail, err) && ok })
+	for _, warning := range set.Warnings(time.Now()) {
+		in.checked("warning", warning, nil)
 	}
 	return ok
 }

@@ -45,7 +45,7 @@ func (in *invocation) open(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(c, log))}}, close: a.close}, nil
+	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(a.archive(c, nil), log))}}, close: a.close}, nil
 }
 
 func socketClient(socket string) *client {

@@ -21,6 +21,8 @@ import (
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
+	"copialettere/policy/archive"
+	"copialettere/policy/notice"
 )
 
 // What lies in the data folder beside the admin socket.
@@ -189,21 +191,22 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// archive is an open data folder.
-type archive struct {
-	engine  *level.Engine
-	journal *journal.Journal
-	policy  *policy.Policy
-	metrics *metrics.Registry
-	notices *noticeMailer // nil where none are configured
+// dataFolder is an open data folder, with what stands on it.
+type dataFolder struct {
+	engine   *level.Engine
+	settings kv.Store
+	journal  *journal.Journal
+	policy   *policy.Policy
+	metrics  *metrics.Registry
+	notices  *notice.Pump // nil where none are configured
 }
 
 // openArchive opens the data folder, which only one process can.
-func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*archive, error) {
+func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*dataFolder, error) {
 	if err := checkFolder(c.Data); err != nil {
 		return nil, err
 	}
-	a := &archive{metrics: new(metrics.Registry)}
+	a := &dataFolder{metrics: new(metrics.Registry)}
 	if err := a.open(ctx, c, log); err != nil {
 		a.close()
 		return nil, err
@@ -211,19 +214,16 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*arch
 	return a, nil
 }
 
-func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
-	settings, err := a.openEngine(ctx, c.Data, log)
-	if err != nil {
+func (a *dataFolder) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	if err := a.openEngine(ctx, c.Data, log); err != nil {
 		return err
 	}
-	if a.policy, err = policy.Open(ctx, settings, policyConfig(c)); err != nil {
+	if a.policy, err = policy.Open(ctx, a.settings, policyConfig(c)); err != nil {
 		return err
 	}
-	if a.notices, err = newNoticeMailer(ctx, c, a, log); err != nil {
-		return err
-	}
+	a.notices = newPump(c, a, log)
 	a.journal, err = journal.Open(a.engine, journal.Options{
-		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.recorded,
+		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.Recorded,
 		MailboxHeld: a.policy.Held,
 	})
 	if err != nil {
@@ -239,35 +239,35 @@ func (a *archive) open(ctx context.Context, c *config.Config, log *slog.Logger) 
 }
 
 // openEngine opens the journal of a data folder, which must be there with its settings.
-func (a *archive) openEngine(ctx context.Context, folder string, log *slog.Logger) (settings kv.Store, err error) {
+func (a *dataFolder) openEngine(ctx context.Context, folder string, log *slog.Logger) error {
 	id, err := readIdentity(folder)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o := level.Options{Metrics: a.metrics, Logger: log, Archive: id.ID, TakeIn: id.Format == formatUnregistered}
 	a.engine, err = level.Open(filepath.Join(folder, journalFolder), o)
 	switch {
 	case errors.Is(err, level.ErrAbsent) && o.TakeIn:
-		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
+		return fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
 	case errors.Is(err, level.ErrAbsent):
-		return nil, fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
+		return fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
 			"and what is in the folder then counts as all that must be there", err, formatUnregistered, filepath.Join(folder, identityFile))
 	case err != nil:
-		return nil, err
+		return err
 	}
-	if settings, err = a.engine.Settings(ctx); err != nil {
-		return nil, err
+	if a.settings, err = a.engine.Settings(ctx); err != nil {
+		return err
 	}
 	if o.TakeIn {
 		log.Info("the journal of an earlier version has a register now", "data", folder)
 		err = writeIdentity(folder, id, formatNewest)
 	}
-	return settings, err
+	return err
 }
 
 // close closes the data folder. It does not wait for ever for a disk that does not answer: what was acknowledged is durable, and the rest
 // ends with the process.
-func (a *archive) close() error {
+func (a *dataFolder) close() error {
 	closed := make(chan error, 1)
 	go func() { closed <- a.closeStores() }()
 	select {
@@ -278,24 +278,29 @@ func (a *archive) close() error {
 	}
 }
 
-func (a *archive) closeStores() error {
+func (a *dataFolder) closeStores() error {
 	var errs []error
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
 	}
-	a.notices.close()
+	a.notices.Close()
 	if a.engine != nil {
 		errs = append(errs, a.engine.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// backend is what the admin interface stands on, by a configuration.
-func (a *archive) backend(c *config.Config, log *slog.Logger) httpd.Backend {
-	return httpd.Backend{
-		Journal: a.journal, Policy: a.policy, Metrics: a.metrics, Version: version, Logger: log,
-		Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100, Expired: a.notices.tellExpired,
-	}
+// archive is what may be done with the data folder, by a configuration. changed may be nil.
+func (a *dataFolder) archive(c *config.Config, changed func()) *archive.Archive {
+	return archive.New(archive.Options{
+		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
+		Changed: changed, Expired: a.notices.Expired,
+	})
+}
+
+// backend is what the admin interface stands on.
+func (a *dataFolder) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log}
 }
 
 func policyConfig(c *config.Config) policy.Config {

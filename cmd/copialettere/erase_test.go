@@ -15,7 +15,7 @@ import (
 )
 
 // keysOf lists the keys of a data folder in which the name of a mailbox stands, by store and first byte.
-func keysOf(t *testing.T, a *archive, mailbox string) []string {
+func keysOf(t *testing.T, a *dataFolder, mailbox string) []string {
 	t.Helper()
 	settings, err := a.engine.Settings(t.Context())
 	if err != nil {
@@ -54,15 +54,15 @@ func keysOf(t *testing.T, a *archive, mailbox string) []string {
 func TestErasureLeaves(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		before func(*testing.T, *keeper, policy.Address) // what an erasure had done when it was broken off
+		before func(*testing.T, *daemon, policy.Address) // what an erasure had done when it was broken off
 	}{
-		{"at once", func(*testing.T, *keeper, policy.Address) {}},
-		{"broken off at the start", func(t *testing.T, k *keeper, a policy.Address) {
+		{"at once", func(*testing.T, *daemon, policy.Address) {}},
+		{"broken off at the start", func(t *testing.T, k *daemon, a policy.Address) {
 			if err := k.archive.policy.Erasing(t.Context(), a); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"broken off behind the journal", func(t *testing.T, k *keeper, a policy.Address) {
+		{"broken off behind the journal", func(t *testing.T, k *daemon, a policy.Address) {
 			if err := k.archive.policy.Erasing(t.Context(), a); err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func TestErasureLeaves(t *testing.T) {
 			}
 			c.before(t, k, address)
 			for range 2 {
-				k.keepHouse(t.Context(), time.Now())
+				k.house.Keep(t.Context(), time.Now())
 			}
 			if s, err := k.archive.policy.Settings(t.Context(), address); err != nil || s.Erasure.State != policy.ErasureDone {
 				t.Errorf("erasure: %+v, %v", s.Erasure, err)
@@ -109,7 +109,7 @@ func TestErasureLeaves(t *testing.T) {
 }
 
 // busyArchive files messages of anna, moves and deletes some, and queues notices.
-func busyArchive(t *testing.T, k *keeper) {
+func busyArchive(t *testing.T, k *daemon) {
 	t.Helper()
 	j := k.archive.journal
 	addEntries(t, k, "bruno@alpha.test", 2)
@@ -138,6 +138,6 @@ func busyArchive(t *testing.T, k *keeper) {
 		t.Fatal(err)
 	}
 	n := k.archive.notices
-	n.settle()
-	n.add(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: now, ID: "90", Percent: 90})
+	n.Tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: now, ID: "90", Percent: 90})
+	n.Close()
 }

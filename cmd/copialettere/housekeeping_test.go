@@ -11,10 +11,11 @@ import (
 
 	"copialettere/journal"
 	"copialettere/policy"
+	"copialettere/policy/pec/files"
 )
 
 // keeperOf opens the data folder of a place as the daemon has it, without its listeners.
-func keeperOf(t *testing.T, p *place) (*keeper, *safeBuffer) {
+func keeperOf(t *testing.T, p *place) (*daemon, *safeBuffer) {
 	t.Helper()
 	log := new(safeBuffer)
 	logger := slog.New(slog.NewTextHandler(log, nil))
@@ -28,15 +29,15 @@ func keeperOf(t *testing.T, p *place) (*keeper, *safeBuffer) {
 		}
 	})
 	d := newDaemon(p.config(), a, logger)
-	watch, err := openPEC(d.config.Load().PEC, a.metrics, logger)
+	watch, err := files.Open(sourcesOf(d.config.Load().PEC), a.metrics, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.pec.Store(watch)
-	return newKeeper(d), log
+	return d, log
 }
 
-func addEntries(t *testing.T, k *keeper, mailbox string, count int) []journal.Ref {
+func addEntries(t *testing.T, k *daemon, mailbox string, count int) []journal.Ref {
 	t.Helper()
 	var refs []journal.Ref
 	for i := range count {
@@ -53,7 +54,7 @@ func addEntries(t *testing.T, k *keeper, mailbox string, count int) []journal.Re
 	return refs
 }
 
-func entriesOf(t *testing.T, k *keeper, mailbox string) int {
+func entriesOf(t *testing.T, k *daemon, mailbox string) int {
 	t.Helper()
 	n := 0
 	for _, err := range k.archive.journal.List(t.Context(), mailbox) {
@@ -65,7 +66,7 @@ func entriesOf(t *testing.T, k *keeper, mailbox string) int {
 	return n
 }
 
-func verified(t *testing.T, k *keeper) {
+func verified(t *testing.T, k *daemon) {
 	t.Helper()
 	r, err := k.archive.journal.Verify(t.Context(), nil)
 	if err != nil || r.Faults > 0 {
@@ -103,19 +104,19 @@ func TestErasure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	k.keepHouse(t.Context(), time.Now())
+	k.house.Keep(t.Context(), time.Now())
 	for name, want := range map[string]int{"anna": 0, "bruno": 3, "carla": 3} {
 		if n := entriesOf(t, k, boxes[name].String()); n != want {
 			t.Errorf("%s has %d entries, want %d", name, n, want)
 		}
 	}
 	now := time.Now()
-	k.keepHouse(t.Context(), now)
+	k.house.Keep(t.Context(), now)
 	told := func() int { return strings.Count(log.String(), " 2: held: case 1") }
 	if told() != 1 {
 		t.Errorf("the hold was logged %d times, want once:\n%s", told(), log)
 	}
-	k.keepHouse(t.Context(), now.Add(25*time.Hour))
+	k.house.Keep(t.Context(), now.Add(25*time.Hour))
 	if told() != 2 {
 		t.Errorf("the hold was logged %d times, want once a day:\n%s", told(), log)
 	}
@@ -150,18 +151,21 @@ func TestRetentionHour(t *testing.T) {
 	}
 	now := time.Now()
 	// Half a day away from now, whenever that is.
-	k.config.Load().Retention.Hour, k.config.Load().Retention.Minute = (now.Hour()+12)%24, 0
-	k.retain(t.Context(), now)
-	k.retain(t.Context(), now.Add(time.Minute))
+	c := *k.config.Load()
+	c.Retention.Hour, c.Retention.Minute = (now.Hour()+12)%24, 0
+	k.configure(&c)
+	k.house.Keep(t.Context(), now)
+	k.house.Keep(t.Context(), now.Add(time.Minute))
 	if n := runs(); n != 1 {
 		t.Fatalf("%d runs, want 1", n)
 	}
-	again := newKeeper(k.daemon)
-	again.retain(t.Context(), now.Add(time.Minute))
+	k.house = newHouse(k)
+	k.configure(&c)
+	k.house.Keep(t.Context(), now.Add(time.Minute))
 	if n := runs(); n != 1 {
 		t.Errorf("%d runs after a restart, want 1", n)
 	}
-	k.retain(t.Context(), now.Add(25*time.Hour))
+	k.house.Keep(t.Context(), now.Add(25*time.Hour))
 	if n := runs(); n != 2 {
 		t.Errorf("%d runs on the next day, want 2", n)
 	}
@@ -188,11 +192,12 @@ func TestRetentionAfterAWrongClock(t *testing.T) {
 		ran = append(ran, report.Time)
 	}
 	// The last two are of days to come; the keeper has tried on the last one, too.
-	k.tried = ran[2]
+	k.house.Keep(t.Context(), ran[2].Add(time.Second))
 	past := now.Add(25 * time.Hour)
-	k.retain(t.Context(), past)
-	again := newKeeper(k.daemon)
-	again.retain(t.Context(), past.Add(25*time.Hour))
+	k.house.Keep(t.Context(), past)
+	k.house = newHouse(k)
+	k.configure(k.config.Load())
+	k.house.Keep(t.Context(), past.Add(25*time.Hour))
 	runs := 0
 	for _, err := range k.archive.journal.Runs(t.Context()) {
 		if err != nil {
@@ -220,8 +225,8 @@ func TestMailboxHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	refs := addEntries(t, k, a.String(), 2)
-	if changed, err := k.backend.Load().Hold(t.Context(), a, who, "case 1"); !changed || err != nil {
-		t.Fatalf("hold: %v, %v", changed, err)
+	if changed, err := k.archive.archive(k.config.Load(), nil).HoldMailbox(t.Context(), who, a, "case 1"); err != nil || !*changed.Changed {
+		t.Fatalf("hold: %+v, %v", changed, err)
 	}
 	if err := k.archive.journal.Delete(t.Context(), refs[0], "owner"); !errors.Is(err, journal.ErrHeld) {
 		t.Errorf("delete under the hold: %v", err)
@@ -266,14 +271,14 @@ func TestHouseWhileStopping(t *testing.T) {
 	addEntries(t, k, "anna@alpha.test", 1)
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	k.keepHouse(stopped, time.Now())
+	k.house.Keep(stopped, time.Now())
 	if log.String() != "" {
 		t.Errorf("logged while stopping:\n%s", log)
 	}
 	if err := k.archive.engine.Close(); err != nil {
 		t.Fatal(err)
 	}
-	k.keepHouse(t.Context(), time.Now())
+	k.house.Keep(t.Context(), time.Now())
 	if strings.Count(log.String(), "level=ERROR") < 2 {
 		t.Errorf("logged without a store:\n%s", log)
 	}

@@ -13,6 +13,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 	"copialettere/policy/pec"
 )
 
@@ -42,7 +43,7 @@ func runList(ctx context.Context, in *invocation, args []string, all bool) error
 	if all {
 		query.Set("all", "true")
 	}
-	return show(in, ctx, "/v1/list", query, in.printEntry)
+	return show(in, ctx, "/api/v1/list", query, in.printEntry)
 }
 
 func (in *invocation) printEntry(e httpd.EntryView) {
@@ -123,7 +124,7 @@ func runCat(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 		return err
 	}
-	return in.writeContent(ctx, "/v1/message", messageQuery(args))
+	return in.writeContent(ctx, "/api/v1/message", messageQuery(args))
 }
 
 const whyHelp = `Usage: copialettere why ADDR [-message-id ID] [-config FILE] [-json]
@@ -149,10 +150,10 @@ func showVerdicts(ctx context.Context, in *invocation, mailbox, messageID string
 	if messageID != "" {
 		query.Set("message_id", messageID)
 	}
-	return show(in, ctx, "/v1/why", query, in.printVerdict)
+	return show(in, ctx, "/api/v1/why", query, in.printVerdict)
 }
 
-func (in *invocation) printVerdict(v httpd.VerdictView) {
+func (in *invocation) printVerdict(v archive.Verdict) {
 	when := localTime(&v.Time)
 	if v.Until != nil {
 		when += " to " + localTime(v.Until)
@@ -199,7 +200,7 @@ func runVerify(ctx context.Context, in *invocation, args []string) error {
 	}
 	defer c.close()
 	var report *journal.Report
-	_, err = each(in, ctx, c, http.MethodGet, "/v1/verify", nil, func(l httpd.VerifyLine) error {
+	_, err = each(in, ctx, c, http.MethodGet, "/api/v1/verify", nil, func(l httpd.VerifyLine) error {
 		if l.Progress != nil {
 			in.progress(fmt.Sprintf("%s: %d entries checked ", l.Progress.Month, l.Progress.Entries))
 		}
@@ -255,7 +256,7 @@ func runStats(ctx context.Context, in *invocation, args []string) error {
 	default:
 		return want(args, "ADDR")
 	}
-	return show(in, ctx, "/v1/stats", query, func(f journal.FolderStats) {
+	return show(in, ctx, "/api/v1/stats", query, func(f journal.FolderStats) {
 		fmt.Fprintf(in.stdout, "%-40s %-16s %8d entries %10s\n", f.Mailbox, f.Folder+"/"+string(f.Month), f.Entries, policy.English.Size(f.Bytes))
 	})
 }

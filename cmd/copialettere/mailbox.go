@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"copialettere/journal"
-	"copialettere/journal/httpd"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 )
 
 const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FILE] [-json]
@@ -87,7 +87,7 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 		if err := want(args); err != nil {
 			return err
 		}
-		return show(in, ctx, "/v1/mailboxes", nil, in.printMailbox)
+		return show(in, ctx, "/api/v1/mailboxes", nil, in.printMailbox)
 	}
 	query := make(url.Values)
 	if act == "set" {
@@ -102,9 +102,9 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 	query.Set("mailbox", args[0])
 	switch act {
 	case "show":
-		return show(in, ctx, "/v1/mailbox", query, in.printSettings)
+		return show(in, ctx, "/api/v1/mailbox", query, in.printSettings)
 	case "log":
-		return show(in, ctx, "/v1/log", query, in.printLogged)
+		return show(in, ctx, "/api/v1/log", query, in.printLogged)
 	case "disable":
 		if !slices.Contains(f.given, "confirm") {
 			return unconfirmed(args[0], f.now)
@@ -141,7 +141,7 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 	}
 	defer c.close()
 	query.Set("who", whoami())
-	_, err = each(in, ctx, c, http.MethodPost, "/v1/mailbox/"+act, query, func(m httpd.MailboxView) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/mailbox/"+act, query, func(m archive.Mailbox) error {
 		if in.json {
 			return in.printJSON(m)
 		}
@@ -160,7 +160,7 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 	return err
 }
 
-func (in *invocation) printMailbox(m httpd.MailboxView) {
+func (in *invocation) printMailbox(m archive.Mailbox) {
 	state := "archive " + m.Archive
 	if m.Archive == "on" {
 		state += " since " + localTime(m.Since)
@@ -190,7 +190,7 @@ func (in *invocation) printMailbox(m httpd.MailboxView) {
 	fmt.Fprintln(in.stdout)
 }
 
-func (in *invocation) printSettings(m httpd.MailboxView) {
+func (in *invocation) printSettings(m archive.Mailbox) {
 	in.printMailbox(m)
 	for _, s := range m.Settings {
 		fmt.Fprintf(in.stdout, "  %-14s %s\n", s.Key, printable(s.Value))
@@ -212,7 +212,7 @@ func (in *invocation) printChange(c policy.Change) {
 }
 
 // printLogged prints a line of the log: a change of a setting, or an act on a message, which has no number.
-func (in *invocation) printLogged(c httpd.ChangeView) {
+func (in *invocation) printLogged(c archive.Change) {
 	if c.Number > 0 {
 		in.printChange(c.Change)
 		return
@@ -271,10 +271,10 @@ func runGaps(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/v1/gaps", url.Values{"mailbox": {args[0]}}, in.printGap)
+	return show(in, ctx, "/api/v1/gaps", url.Values{"mailbox": {args[0]}}, in.printGap)
 }
 
-func (in *invocation) printGap(g httpd.GapView) {
+func (in *invocation) printGap(g archive.Gap) {
 	span := localTime(g.From)
 	if g.From == nil {
 		span = "the beginning"
@@ -282,7 +282,7 @@ func (in *invocation) printGap(g httpd.GapView) {
 	switch {
 	case g.Until != nil:
 		span += " to " + localTime(g.Until)
-	case g.Kind == httpd.GapPause:
+	case g.Kind == archive.GapPause:
 		span += " to now"
 	}
 	fmt.Fprintf(in.stdout, "%-42s  %s%s", span, g.Reason, countText(g.Entries, g.Bytes))

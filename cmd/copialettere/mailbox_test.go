@@ -12,9 +12,10 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/config"
-	"copialettere/journal/httpd"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
+	"copialettere/policy/archive"
+	"copialettere/policy/pec/files"
 	"copialettere/policy/pec/pectest"
 )
 
@@ -68,7 +69,7 @@ func testSettings(p *place) {
 	const anna = "anna@alpha.test"
 	p.fails(1, nil, "mailbox", "list")
 	p.fails(1, nil, "mailbox", "log", anna)
-	set := lines[httpd.MailboxView](p, "mailbox", "set", "Anna@alpha.test", "quota=5GB", "retention=24", "filter=acceptance, certified")
+	set := lines[archive.Mailbox](p, "mailbox", "set", "Anna@alpha.test", "quota=5GB", "retention=24", "filter=acceptance, certified")
 	if v := set[0]; v.Mailbox != anna || v.Archive != "off" || v.Changed == nil || !*v.Changed || len(v.Changes) != 3 {
 		p.t.Errorf("set: %+v", v)
 	}
@@ -90,7 +91,7 @@ func testSettings(p *place) {
 			p.t.Errorf("show does not say %q:\n%s", want, got)
 		}
 	}
-	shown := lines[httpd.MailboxView](p, "mailbox", "show", anna)[0]
+	shown := lines[archive.Mailbox](p, "mailbox", "show", anna)[0]
 	var keys []string
 	for _, s := range shown.Settings {
 		keys = append(keys, s.Key)
@@ -105,7 +106,7 @@ func testSettings(p *place) {
 func testLife(p *place, now bool) {
 	p.t.Helper()
 	const anna = "anna@alpha.test"
-	state := func() httpd.MailboxView { return lines[httpd.MailboxView](p, "mailbox", "show", anna)[0] }
+	state := func() archive.Mailbox { return lines[archive.Mailbox](p, "mailbox", "show", anna)[0] }
 	confirmed := []string{"mailbox", "disable", anna, "-confirm", anna}
 	p.fails(1, []string{"not closing"}, "mailbox", "restore", anna)
 	p.must("mailbox", "enable", anna)
@@ -149,7 +150,7 @@ func testLife(p *place, now bool) {
 	}
 
 	var spans []string
-	for _, g := range lines[httpd.GapView](p, "gaps", anna) {
+	for _, g := range lines[archive.Gap](p, "gaps", anna) {
 		span := g.Kind + " " + g.Reason
 		if g.From == nil {
 			span += " from the beginning"
@@ -170,7 +171,7 @@ func testLife(p *place, now bool) {
 
 func testLog(p *place) {
 	p.t.Helper()
-	log := lines[httpd.ChangeView](p, "mailbox", "log", "anna@alpha.test")
+	log := lines[archive.Change](p, "mailbox", "log", "anna@alpha.test")
 	var acts []string
 	for i, c := range log {
 		if c.Number != uint64(i)+1 || c.Mailbox != "anna@alpha.test" || c.Role != policy.RoleOperator || c.Who != whoami() || c.Time.IsZero() {
@@ -216,7 +217,7 @@ func TestPECFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watch, err := openPEC(c.PEC, a.metrics, slog.New(slog.DiscardHandler))
+	watch, err := files.Open(sourcesOf(c.PEC), a.metrics, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +228,7 @@ func TestPECFiles(t *testing.T) {
 		"a@unknown.test":             policy.SentToUnknown,
 		"a@unknown.test,b@list.test": policy.SentToCertified,
 	} {
-		if got, err := a.policy.SentTo(t.Context(), strings.Split(recipients, ","), watch.known().Domains); err != nil || got != want {
+		if got, err := a.policy.SentTo(t.Context(), strings.Split(recipients, ","), watch.InForce().Certified); err != nil || got != want {
 			t.Errorf("mail to %s goes to %s, %v, want %s", recipients, got, err, want)
 		}
 	}
@@ -247,7 +248,7 @@ func TestPECFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := c.PEC
 			spoil(&c)
-			if _, err := openPEC(c, new(metrics.Registry), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), p.dir) {
+			if _, err := files.Open(sourcesOf(c), new(metrics.Registry), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), p.dir) {
 				t.Errorf("error %v", err)
 			}
 		})

@@ -22,6 +22,7 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy/archive"
 )
 
 // place is a data folder with its configuration, and perhaps a running daemon.
@@ -310,7 +311,7 @@ func testQueries(t *testing.T, p *place) {
 	why := p.must("why", "-json", "anna@alpha.test", "-message-id", "1@ext.test")
 	var verdicts []string
 	for line := range strings.Lines(why) {
-		var v httpd.VerdictView
+		var v archive.Verdict
 		if err := json.Unmarshal([]byte(line), &v); err != nil {
 			t.Fatal(err)
 		}
@@ -359,7 +360,7 @@ func TestAnswerBrokenOff(t *testing.T) {
 	c := &client{http: http.Client{Transport: direct{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "{\"entries\": 1}\n{\"entr")
 	})}}}
-	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/v1/stats", nil, func(journal.FolderStats) error { return nil })
+	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/api/v1/stats", nil, func(journal.FolderStats) error { return nil })
 	if n != 1 || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "the answer broke off") {
 		t.Errorf("after %d objects: %v", n, err)
 	}
@@ -439,7 +440,7 @@ func TestMetricsListener(t *testing.T) {
 		}
 	}
 	// The operator's interface is on the unix socket only.
-	if code, text := get("/v1/list?mailbox=anna@alpha.test"); code != 404 {
+	if code, text := get("/api/v1/list?mailbox=anna@alpha.test"); code != 404 {
 		t.Errorf("the TCP listener answers %d to more than metrics:\n%s", code, text)
 	}
 }

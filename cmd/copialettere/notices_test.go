@@ -12,7 +12,6 @@ import (
 	"copialettere/journal"
 	"copialettere/lmtp/nexthop/nexthoptest"
 	"copialettere/policy"
-	"copialettere/policy/notice"
 )
 
 // noticePlace is a place whose daemon mails notices through a relay.
@@ -137,7 +136,7 @@ func TestNoticesRelayDown(t *testing.T) {
 	k, _ := keeperOf(t, p)
 	n := k.archive.notices
 	for range 2 {
-		if err := n.queue.Deliver(t.Context(), time.Now().Add(time.Hour), n.send); err != nil {
+		if err := n.Deliver(t.Context(), time.Now().Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -171,13 +170,13 @@ func TestNoticeReplies(t *testing.T) {
 			k, _ := keeperOf(t, p)
 			enableNotices(t, k)
 			n := k.archive.notices
-			n.tellExpired(&journal.ExpireReport{Time: time.Now(), Expired: []journal.Expired{
+			n.Expired(&journal.ExpireReport{Time: time.Now(), Expired: []journal.Expired{
 				{Mailbox: anna, Month: "2026-01", Removed: journal.Removed{Entries: 2, Bytes: 2000}},
 				{Mailbox: anna, Month: "2026-02", Removed: journal.Removed{Entries: 3, Bytes: 3000}},
 				{Mailbox: "bruno@alpha.test", Month: "2026-02", Removed: journal.Removed{Entries: 3, Bytes: 3000}},
 			}})
 			deliver := func(after time.Duration) {
-				if err := n.queue.Deliver(t.Context(), time.Now().Add(after), n.send); err != nil {
+				if err := n.Deliver(t.Context(), time.Now().Add(after)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -197,7 +196,7 @@ func TestNoticeReplies(t *testing.T) {
 	}
 }
 
-func enableNotices(t *testing.T, k *keeper) {
+func enableNotices(t *testing.T, k *daemon) {
 	t.Helper()
 	a, err := policy.ParseAddress(anna)
 	if err != nil {
@@ -209,43 +208,5 @@ func enableNotices(t *testing.T, k *keeper) {
 	}
 	if _, err := k.archive.policy.Set(t.Context(), a, who, []policy.Assignment{{Key: policy.KeyNotify, Value: noticeAddress}}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestNoticesStoreFails tells of something when nothing can be queued any more: that is logged, and nothing else happens.
-func TestNoticesStoreFails(t *testing.T) {
-	p, relay := noticePlace(t, nexthoptest.Script{})
-	k, log := keeperOf(t, p)
-	n := k.archive.notices
-	enableNotices(t, k)
-	if err := k.archive.engine.Close(); err != nil {
-		t.Fatal(err)
-	}
-	n.tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, Time: time.Now()})
-	quit := make(chan struct{})
-	close(quit)
-	n.run(quit)
-	if got := strings.Count(log.String(), "notice lost"); got != 1 || len(relay.Messages()) != 0 {
-		t.Errorf("%d lost and %d sent, want 1 and 0:\n%s", got, len(relay.Messages()), log)
-	}
-}
-
-// TestNoticesOverload tells more than there is room for: nobody waits.
-func TestNoticesOverload(t *testing.T) {
-	p, _ := noticePlace(t, nexthoptest.Script{})
-	k, log := keeperOf(t, p)
-	n := k.archive.notices
-	enableNotices(t, k)
-	for i := range noticesAhead + 5 {
-		n.tell(notice.Notice{Mailbox: anna, Event: policy.NotifyFull, ID: fmt.Sprint(i), Time: time.Now()})
-	}
-	if got := strings.Count(log.String(), "notice dropped: too many"); got != 5 {
-		t.Errorf("%d dropped, want 5", got)
-	}
-	quit := make(chan struct{})
-	close(quit)
-	n.run(quit)
-	if len(n.events) != 0 {
-		t.Errorf("%d are not queued", len(n.events))
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"copialettere/journal/httpd"
 	"copialettere/policy/pec"
+	"copialettere/policy/pec/practice"
 )
 
 const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-json]
@@ -34,10 +34,10 @@ func runPractice(ctx context.Context, in *invocation, args []string) error {
 	default:
 		return want(args, "ADDR")
 	}
-	return show(in, ctx, "/v1/practice", query, in.printPractice)
+	return show(in, ctx, "/api/v1/practice", query, in.printPractice)
 }
 
-func (in *invocation) printPractice(p httpd.PracticeView) {
+func (in *invocation) printPractice(p practice.Practice) {
 	where := "not archived"
 	if p.Folder != "" {
 		where = fmt.Sprintf("%s %d, %s", p.Folder, p.UID, p.Time.Local().Format(time.DateTime))
@@ -94,7 +94,7 @@ func (in *invocation) printPractice(p httpd.PracticeView) {
 }
 
 // briefParts names what a brief receipt does not agree on, and the result of each where it is not that of the whole.
-func briefParts(whole string, parts []httpd.BriefPart) string {
+func briefParts(whole string, parts []practice.BriefPart) string {
 	var b strings.Builder
 	for i, p := range parts {
 		if b.WriteString(", "); i == 0 {
@@ -123,7 +123,7 @@ func briefParts(whole string, parts []httpd.BriefPart) string {
 }
 
 // timeOfStatus returns when a message was refused, failed or was told to be late, where that is its state.
-func timeOfStatus(r httpd.PracticeOutcome) *time.Time {
+func timeOfStatus(r practice.Outcome) *time.Time {
 	switch r.Status {
 	case pec.StatusRefused:
 		return r.Refused

@@ -16,6 +16,7 @@ import (
 	"copialettere/lmtp/nexthop/nexthoptest"
 	"copialettere/policy/pec"
 	"copialettere/policy/pec/pectest"
+	"copialettere/policy/pec/practice"
 )
 
 // sentPlace is a place with a hook for sent mail as well; it returns the specification of that hook's listener.
@@ -61,12 +62,12 @@ func (p *place) send(spec, from string, to []string, message []byte) {
 	}
 }
 
-func (p *place) practices(args ...string) []httpd.PracticeView {
+func (p *place) practices(args ...string) []practice.Practice {
 	p.t.Helper()
 	_, out, _ := p.run(append([]string{"practice", anna, "-json"}, args...)...)
-	var list []httpd.PracticeView
+	var list []practice.Practice
 	for line := range strings.Lines(out) {
-		var v httpd.PracticeView
+		var v practice.Practice
 		if err := json.Unmarshal([]byte(line), &v); err != nil {
 			p.t.Fatal(err)
 		}
@@ -76,7 +77,7 @@ func (p *place) practices(args ...string) []httpd.PracticeView {
 }
 
 // outcomes tells a practice in one line.
-func outcomes(v httpd.PracticeView) string {
+func outcomes(v practice.Practice) string {
 	var list []string
 	for _, r := range v.Recipients {
 		text := r.Address + " " + string(r.Status)
@@ -167,11 +168,11 @@ func TestBriefReceipt(t *testing.T) {
 	for name, tt := range map[string]struct {
 		original []byte
 		want     string
-		parts    []httpd.BriefPart
+		parts    []practice.BriefPart
 	}{
 		"match":    {c.Original, "match", nil},
-		"mismatch": {changedAttachment(t, c.Original), "mismatch", []httpd.BriefPart{{Part: "2", ReceiptPart: "2", Name: "contratto.pdf", Result: "mismatch"}}},
-		"text":     {changedText(t, c.Original), "mismatch", []httpd.BriefPart{{Part: "1", ReceiptPart: "1", Result: "mismatch"}}},
+		"mismatch": {changedAttachment(t, c.Original), "mismatch", []practice.BriefPart{{Part: "2", ReceiptPart: "2", Name: "contratto.pdf", Result: "mismatch"}}},
+		"text":     {changedText(t, c.Original), "mismatch", []practice.BriefPart{{Part: "1", ReceiptPart: "1", Result: "mismatch"}}},
 		"none":     {nil, "original not archived", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,7 +184,7 @@ func TestBriefReceipt(t *testing.T) {
 			}
 			p.deliver(string(c.Deliveries[0].Message), anna, anna)
 			list := p.practices()
-			if len(list) != 1 || !slices.ContainsFunc(list[0].Recipients, func(o httpd.PracticeOutcome) bool {
+			if len(list) != 1 || !slices.ContainsFunc(list[0].Recipients, func(o practice.Outcome) bool {
 				return o.Address == "bruno@beta.test" && o.Receipt == "breve" && o.Brief == tt.want && slices.Equal(o.BriefParts, tt.parts)
 			}) {
 				t.Errorf("got %+v", list)

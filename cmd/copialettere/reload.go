@@ -2,13 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"strings"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/policy/pec/files"
 )
 
 // reloading is what a daemon needs to read its configuration again. The zero value never does.
@@ -51,12 +51,11 @@ func (d *daemon) reloadOnce(r reloading) error {
 	watch := d.pec.Load()
 	if pathsOf(running.PEC) != pathsOf(next.PEC) {
 		// All files are read before the first one is in force.
-		for _, f := range filesOf(next.PEC) {
-			if _, err := f.read(new(pecFiles), f.path); err != nil {
-				return fmt.Errorf("%s: %w", f.name, err)
-			}
+		sources := sourcesOf(next.PEC)
+		if err := files.Check(sources); err != nil {
+			return err
 		}
-		if watch, err = openPEC(next.PEC, d.archive.metrics, d.log); err != nil {
+		if watch, err = files.Open(sources, d.archive.metrics, d.log); err != nil {
 			return err
 		}
 	}
@@ -68,7 +67,7 @@ func (d *daemon) reloadOnce(r reloading) error {
 	}
 	d.configure(next)
 	d.pec.Store(watch)
-	d.disk.configure(next.Disk)
+	d.disk.Configure(watermarks(next))
 	if h := d.hooks[journal.Received]; h != nil {
 		h.SetDeliverOnJournalError(next.Received.OnJournalError == config.JournalErrorDeliver)
 	}

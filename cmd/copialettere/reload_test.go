@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -11,14 +10,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
-	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 )
 
 // rewrite writes the configuration anew, with replacements.
@@ -142,7 +140,7 @@ func TestReady(t *testing.T) {
 	defer p.daemon()()
 	want := func(doing string, status int, text string) {
 		t.Helper()
-		time.Sleep(readyFor) // an answer holds for so long
+		time.Sleep(archive.ReadyFor) // an answer holds for so long
 		if code, got := p.ready("/readyz"); code != status || got != text {
 			t.Errorf("%s: /readyz says %d %q, want %d %q", doing, code, got, status, text)
 		}
@@ -155,7 +153,7 @@ func TestReady(t *testing.T) {
 	want("at first", 200, "ready\n")
 	p.rewrite("warn = \"2%\"\nstop = \"1%\"", "warn = \"2000000GB\"\nstop = \"1000000GB\"")
 	p.reload("configuration reloaded")
-	want("with a full disk", 503, "not ready: "+notReadyDisk+"\n")
+	want("with a full disk", 503, "not ready: "+archive.NotReadyDisk+"\n")
 	if reply := p.try("X-Number: 2\r\n"+message, anna, anna); reply.Code != 451 {
 		t.Errorf("delivered: %v", reply)
 	}
@@ -173,7 +171,7 @@ func TestReady(t *testing.T) {
 	if reply := p.try(message, anna, anna); reply.Positive() {
 		t.Errorf("delivered: %v", reply)
 	}
-	want("without its mailstore", 503, "not ready: "+notReadyHop+"\n")
+	want("without its mailstore", 503, "not ready: "+archive.NotReadyHop+"\n")
 	if err := os.Remove(mail); err != nil {
 		t.Fatal(err)
 	}
@@ -189,11 +187,11 @@ func TestReady(t *testing.T) {
 // TestReadyOfBrokenStores has the stores of a daemon fail.
 func TestReadyOfBrokenStores(t *testing.T) {
 	for name, c := range map[string]struct {
-		broken func(k *keeper)
+		broken func(k *daemon)
 		want   string
 	}{
-		"nothing": {func(*keeper) {}, ""},
-		"settings of a mailbox": {func(k *keeper) {
+		"nothing": {func(*daemon) {}, ""},
+		"settings of a mailbox": {func(k *daemon) {
 			s, err := k.archive.engine.Settings(t.Context())
 			if err == nil {
 				err = s.Update(t.Context(), nil, func(tx kv.Tx) error { tx.Put([]byte("mbruno@alpha.test"), []byte("{")); return nil })
@@ -201,8 +199,8 @@ func TestReadyOfBrokenStores(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		}, notReadySettings},
-		"store": {func(k *keeper) { k.archive.engine.Close() }, notReadyJournal + ", " + notReadySettings},
+		}, archive.NotReadySettings},
+		"store": {func(k *daemon) { k.archive.engine.Close() }, archive.NotReadyJournal + ", " + archive.NotReadySettings},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -210,50 +208,12 @@ func TestReadyOfBrokenStores(t *testing.T) {
 			k, _ := keeperOf(t, p)
 			addEntries(t, k, anna, 1)
 			c.broken(k)
-			if got := strings.Join(k.ready.problems(t.Context()), ", "); got != c.want {
+			if got := strings.Join(k.ready.Problems(t.Context()), ", "); got != c.want {
 				t.Errorf("not ready because of %q, want %q", got, c.want)
 			}
-			k.running.Wait()
+			k.ready.Wait()
 		})
 	}
-}
-
-// TestReadyAnswers has a look hang: the answer comes in time all the same, and says so, and one look is enough for all who ask.
-func TestReadyAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &daemon{log: slog.New(slog.DiscardHandler)}
-		r := newReadiness(d)
-		looks := 0
-		hang := make(chan struct{})
-		r.look = func(context.Context) []string {
-			looks++
-			<-hang
-			return nil
-		}
-		start := time.Now()
-		for range 3 {
-			if got := r.problems(t.Context()); len(got) != 1 || got[0] != notReadySlow {
-				t.Errorf("while it hangs: %q", got)
-			}
-		}
-		if took := time.Since(start); took > 3*readyTimeout {
-			t.Errorf("three answers took %v", took)
-		}
-		close(hang)
-		synctest.Wait()
-		if got := r.problems(t.Context()); len(got) != 0 || looks != 1 {
-			t.Errorf("afterwards: %q, with %d looks", got, looks)
-		}
-		time.Sleep(readyFor)
-		if got := r.problems(t.Context()); len(got) != 0 || looks != 2 {
-			t.Errorf("later: %q, with %d looks", got, looks)
-		}
-		r.stopping.Store(true)
-		if got := r.problems(t.Context()); len(got) != 1 || got[0] != notReadyStopping {
-			t.Errorf("stopping: %q", got)
-		}
-		d.running.Wait()
-	})
 }
 
 // TestExpireSkipsOfSentMail has a daemon for sent mail only forget the records of skips.
@@ -265,7 +225,7 @@ func TestExpireSkipsOfSentMail(t *testing.T) {
 	k, _ := keeperOf(t, p)
 	now := time.Now()
 	addSkips(t, k, now.Add(-config.DefaultKeepSkips-time.Minute), now.Add(-config.DefaultKeepSkips+time.Minute))
-	k.keepHouse(t.Context(), now)
+	k.house.Keep(t.Context(), now)
 	left := 0
 	for _, err := range k.archive.journal.Records(t.Context(), anna) {
 		if err != nil {
@@ -278,7 +238,7 @@ func TestExpireSkipsOfSentMail(t *testing.T) {
 	}
 }
 
-func addSkips(t *testing.T, k *keeper, times ...time.Time) {
+func addSkips(t *testing.T, k *daemon, times ...time.Time) {
 	t.Helper()
 	for _, at := range times {
 		r := journal.Record{Kind: journal.Skip, Mailbox: anna, Time: at, Reason: policy.ReasonFilter, Direction: journal.Sent}
@@ -288,9 +248,9 @@ func addSkips(t *testing.T, k *keeper, times ...time.Time) {
 	}
 }
 
-func viewOf(t *testing.T, line string) httpd.MailboxView {
+func viewOf(t *testing.T, line string) archive.Mailbox {
 	t.Helper()
-	var v httpd.MailboxView
+	var v archive.Mailbox
 	if err := json.Unmarshal([]byte(line), &v); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func defineRetention(flags *flag.FlagSet) runner {
 		case *log && (*dryRun || *yes):
 			return fmt.Errorf("%w: -log runs nothing: it goes without -dry-run and -yes", errUsage)
 		case *log:
-			return show(in, ctx, "/v1/retention", nil, in.printRun)
+			return show(in, ctx, "/api/v1/retention", nil, in.printRun)
 		}
 		query := url.Values{"dry_run": {fmt.Sprint(*dryRun)}, "yes": {fmt.Sprint(*yes)}}
 		return in.retention(ctx, query)
@@ -51,7 +51,7 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 	}
 	defer c.close()
 	var last httpd.ExpireLine
-	_, err = each(in, ctx, c, http.MethodPost, "/v1/retention", query, func(l httpd.ExpireLine) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/retention", query, func(l httpd.ExpireLine) error {
 		if l.Progress != nil {
 			in.progress(fmt.Sprintf("%s: %d entries ", l.Progress.Month, l.Progress.Removed.Entries))
 		}

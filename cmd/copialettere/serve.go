@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,9 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy/archive"
+	"copialettere/policy/housekeeping"
+	"copialettere/policy/pec/files"
 )
 
 const serveHelp = `Usage: copialettere serve [-config FILE]
@@ -88,15 +92,15 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	d := newDaemon(c, a, log)
-	watch, err := openPEC(c.PEC, a.metrics, log)
+	watch, err := files.Open(sourcesOf(c.PEC), a.metrics, log)
 	if err != nil {
 		return err
 	}
 	d.pec.Store(watch)
-	d.running.Go(func() { a.notices.run(d.quit) })
-	d.disk = newDiskWatch(c, a, log)
-	d.disk.look()
-	d.running.Go(func() { d.disk.run(d.quit) })
+	d.running.Go(func() { a.notices.Run(d.quit) })
+	d.disk = housekeeping.NewDiskWatch(c.Data, watermarks(c), a.journal.Suspend, a.metrics, log)
+	d.disk.Look()
+	d.running.Go(func() { d.disk.Run(d.quit) })
 	if err := d.start(); err != nil {
 		return errors.Join(err, d.stop())
 	}
@@ -114,36 +118,59 @@ type daemon struct {
 	config  atomic.Pointer[config.Config] // in force now
 	backend atomic.Pointer[httpd.Backend] // of the admin interface, by that configuration
 	log     *slog.Logger
-	archive *archive
-	pec     atomic.Pointer[pecWatch] // nil where [pec] names no file
-	disk    *diskWatch
+	archive *dataFolder
+	pec     atomic.Pointer[files.Watch] // nil where [pec] names no file
+	house   *housekeeping.Keeper
+	disk    *housekeeping.DiskWatch
 	hooks   map[journal.Direction]*lmtp.Server
 	hops    []*nexthop.Hop
 	admin   []*http.Server
-	ready   *readiness
+	ready   *archive.Readiness
 	running sync.WaitGroup // a goroutine per listener, and those that end with quit
 	failed  chan error     // the first listener that failed
-	erasing chan struct{}  // has room for one: an archive may have to be erased at once
 	quit    chan struct{}  // closed when the daemon stops
 }
 
 // newDaemon returns a daemon without listeners, and without the files of [pec].
-func newDaemon(c *config.Config, a *archive, log *slog.Logger) *daemon {
+func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
 	d := &daemon{
 		log: log, archive: a, hooks: make(map[journal.Direction]*lmtp.Server),
-		failed: make(chan error, 1), erasing: make(chan struct{}, 1), quit: make(chan struct{}),
+		failed: make(chan error, 1), quit: make(chan struct{}),
 	}
-	d.ready = newReadiness(d)
+	d.ready, d.house = newReadiness(d), newHouse(d)
 	d.configure(c)
 	return d
 }
 
 // configure puts a configuration in force for what reads it where it needs it.
 func (d *daemon) configure(c *config.Config) {
-	b := d.archive.backend(c, d.log)
-	b.Ready, b.Changed = d.ready.problems, func() { wake(d.erasing) }
+	acts := d.archive.archive(c, d.house.EraseSoon)
+	b := d.archive.backend(acts, d.log)
+	b.Ready = d.ready.Problems
+	d.house.Configure(scheduleOf(c, acts))
 	d.config.Store(c)
 	d.backend.Store(&b)
+}
+
+func newReadiness(d *daemon) *archive.Readiness {
+	unreachable := func(ctx context.Context) bool {
+		return slices.ContainsFunc(d.hops, func(h *nexthop.Hop) bool { return h.Unreachable(ctx) })
+	}
+	return archive.NewReadiness(d.archive.journal, d.archive.policy, unreachable, d.log)
+}
+
+// wait keeps house until ctx ends or a listener fails.
+func (d *daemon) wait(ctx context.Context) {
+	within, stop := context.WithCancel(ctx)
+	var house sync.WaitGroup
+	house.Go(func() { d.house.Run(within) })
+	defer house.Wait()
+	defer stop()
+	select {
+	case <-ctx.Done():
+	case err := <-d.failed:
+		d.log.Error("listener failed", "error", err)
+	}
 }
 
 func (d *daemon) start() error {
@@ -181,7 +208,7 @@ func (d *daemon) startAdmin(sockets *systemdSockets) error {
 	for _, l := range c.Listen {
 		handler, serves := http.Handler(http.HandlerFunc(d.serveAdmin)), "admin"
 		if l.Network == "tcp" {
-			handler, serves = httpd.Metrics(d.archive.metrics, d.ready.problems), "metrics"
+			handler, serves = httpd.Metrics(d.archive.metrics, d.ready.Problems), "metrics"
 		}
 		list, err := listen([]config.Listener{l}, c.SocketMode, c.SocketGroup, sockets)
 		if err != nil {
@@ -265,15 +292,8 @@ func (d *daemon) hookConfig(h config.Hook, direction journal.Direction) lmtp.Con
 		IdleTimeout: h.Timeouts.Idle, DataTimeout: h.Timeouts.Data, JournalTimeout: h.Timeouts.Journal,
 		DeliverOnJournalError: h.OnJournalError == config.JournalErrorDeliver,
 		PEC:                   d.knownPEC,
-		Notify:                d.archive.notices.tell, Logger: d.log, Metrics: d.archive.metrics,
+		Notify:                d.archive.notices.Tell, Logger: d.log, Metrics: d.archive.metrics,
 	}
-}
-
-// knownPEC is what is known of certified mail now.
-func (d *daemon) knownPEC() lmtp.PEC {
-	known := d.pec.Load().known()
-	known.Trust = d.config.Load().PEC.Trust
-	return known
 }
 
 func (d *daemon) hop(spec nexthop.Spec, h config.Hook) *nexthop.Hop {
@@ -291,7 +311,7 @@ func newHop(spec nexthop.Spec, h config.Hook, o nexthop.Options) *nexthop.Hop {
 func (d *daemon) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	d.ready.stopping.Store(true)
+	d.ready.Stop()
 	var errs []error
 	var mu sync.Mutex
 	var stopping sync.WaitGroup
@@ -309,5 +329,6 @@ func (d *daemon) stop() error {
 	}
 	close(d.quit)
 	d.running.Wait()
+	d.ready.Wait()
 	return errors.Join(errs...)
 }

@@ -1,22 +1,20 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"copialettere/journal"
-	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy/archive"
 	"copialettere/policy/notice"
 )
 
@@ -63,7 +61,7 @@ func (p *place) at(at time.Time, fn func(*journal.Journal)) {
 }
 
 // waiting counts the notices in the queue of an open data folder, by mailbox and event.
-func waiting(t *testing.T, a *archive) (list []string) {
+func waiting(t *testing.T, a *dataFolder) (list []string) {
 	t.Helper()
 	s, err := a.engine.Settings(t.Context())
 	if err != nil {
@@ -103,7 +101,7 @@ func TestRetentionTells(t *testing.T) {
 	}
 	daily := func(t *testing.T, p *place) {
 		k, _ := keeperOf(t, p)
-		k.retain(t.Context(), time.Now())
+		k.house.Keep(t.Context(), time.Now())
 		if err := k.archive.close(); err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +160,7 @@ func TestRetentionTells(t *testing.T) {
 				}
 				n := k.archive.notices
 				for range 2 {
-					if err := n.queue.Deliver(t.Context(), time.Now().Add(time.Minute), n.send); err != nil {
+					if err := n.Deliver(t.Context(), time.Now().Add(time.Minute)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -245,83 +243,6 @@ func spooledGap(i int) string {
 	return fmt.Sprintf(`{"kind":2,"mailbox":%q,"time":%q,"reason":"journal-fault","message_id":"<%d@ext.test>"}`, anna, at, i) + "\n"
 }
 
-// failing is a store whose updates fail while it is told so.
-type failing struct {
-	kv.Store
-	mu    sync.Mutex
-	cause error // guarded by mu
-}
-
-func (f *failing) set(cause error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cause = cause
-}
-
-func (f *failing) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
-	f.mu.Lock()
-	cause := f.cause
-	f.mu.Unlock()
-	if cause != nil {
-		return cause
-	}
-	return f.Store.Update(ctx, locks, fn)
-}
-
-// TestGapsWait has gaps go on record while their notices can not be queued.
-func TestGapsWait(t *testing.T) {
-	gap := func(mailbox, reason string) []journal.Record {
-		return []journal.Record{{Kind: journal.Gap, Mailbox: mailbox, Time: time.Now(), Reason: reason}}
-	}
-	for _, c := range []struct {
-		name  string
-		cause error
-		heals bool
-		want  []string
-		lost  int // in the log
-	}{
-		{"no fault", nil, false, []string{anna + " gap full", anna + " gap lost"}, 0},
-		{"unavailable for a moment", kv.ErrUnavailable, true, []string{anna + " gap full", anna + " gap lost"}, 0},
-		{"too slow for a moment", context.DeadlineExceeded, true, []string{anna + " gap full", anna + " gap lost"}, 0},
-		{"unavailable until the end", kv.ErrUnavailable, false, nil, 2},
-		{"closed", kv.ErrClosed, true, nil, 2},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p, _ := noticePlace(t, nexthoptest.Script{Greeting: "421 down"}) // what is queued stays there
-			k, log := keeperOf(t, p)
-			enableNotices(t, k)
-			n := k.archive.notices
-			settings, err := k.archive.engine.Settings(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			store := &failing{Store: settings, cause: c.cause}
-			n.queue = notice.New(store, notice.Options{Policy: k.archive.policy, From: "archivio@alpha.test", MaxPerDay: 10})
-			for range 3 {
-				n.recorded(gap(anna, journal.ReasonFull))
-				n.recorded(gap("", journal.ReasonLost))
-			}
-			n.recorded(gap(anna, journal.ReasonErased))
-			n.addGaps()
-			if c.heals {
-				store.set(nil)
-			}
-			quit := make(chan struct{})
-			close(quit)
-			n.run(quit)
-			n.close()
-			if got := waiting(t, k.archive); !slices.Equal(got, c.want) {
-				t.Errorf("waiting: %q, want %q", got, c.want)
-			}
-			if got := strings.Count(log.String(), "notice lost"); got != c.lost {
-				t.Errorf("%d lost, want %d:\n%s", got, c.lost, log)
-			}
-			store.set(nil)
-			verified(t, k)
-		})
-	}
-}
-
 // TestSpooledGaps asks for the gaps while one is in the spool of a running daemon, and when it has been taken in.
 func TestSpooledGaps(t *testing.T) {
 	p := newPlace(t)
@@ -348,9 +269,9 @@ func TestSpooledGaps(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.before()
-			var gaps []httpd.GapView
-			for _, g := range lines[httpd.GapView](p, "gaps", anna) {
-				if g.Kind == httpd.GapMissing {
+			var gaps []archive.Gap
+			for _, g := range lines[archive.Gap](p, "gaps", anna) {
+				if g.Kind == archive.GapMissing {
 					gaps = append(gaps, g)
 				}
 			}
@@ -360,7 +281,7 @@ func TestSpooledGaps(t *testing.T) {
 			if got := strings.Count(p.must("gaps", anna), "spooled\n") == 1; got != c.spooled {
 				t.Errorf("marked: %v, want %v", got, c.spooled)
 			}
-			why := lines[httpd.VerdictView](p, "why", anna, "-message-id", "1@ext.test")
+			why := lines[archive.Verdict](p, "why", anna, "-message-id", "1@ext.test")
 			if len(why) != 1 || why[0].Spooled != c.spooled || why[0].Verdict != "gap" {
 				t.Errorf("why: %+v", why)
 			}

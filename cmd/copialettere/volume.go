@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"copialettere/journal/kv"
+	"copialettere/journal/httpd"
 )
 
 const volumeHelp = `Usage: copialettere volume forget MONTH -confirm MONTH [-config FILE] [-json]
@@ -43,11 +43,11 @@ func (in *invocation) forget(ctx context.Context, query url.Values) error {
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/v1/volume/forget", query, func(v map[string]kv.Month) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/volume/forget", query, func(v httpd.ForgottenView) error {
 		if in.json {
 			return in.printJSON(v)
 		}
-		fmt.Fprintf(in.stdout, "%s is given up; the gap is on record\n", v["forgotten"])
+		fmt.Fprintf(in.stdout, "%s is given up; the gap is on record\n", v.Forgotten)
 		return nil
 	})
 	return err

@@ -16,11 +16,14 @@ import (
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 )
 
 // rig is the operator's interface over a journal in a temporary folder.
 type rig struct {
 	t       *testing.T
+	journal *journal.Journal
+	policy  *policy.Policy
 	backend Backend
 	handler http.Handler
 }
@@ -52,8 +55,8 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := Backend{Journal: j, Policy: p, Metrics: new(metrics.Registry), Version: "test", Logger: log}
-	return &rig{t, b, Admin(b)}
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
+	return &rig{t, j, p, b, Admin(b)}
 }
 
 // ask sends "METHOD PATH?QUERY" and returns the status and the lines of the answer.
@@ -106,9 +109,9 @@ func get[T any](r *rig, request string) []T {
 	return all
 }
 
-func (r *rig) mailbox(request string) MailboxView {
+func (r *rig) mailbox(request string) archive.Mailbox {
 	r.t.Helper()
-	all := get[MailboxView](r, request)
+	all := get[archive.Mailbox](r, request)
 	if len(all) != 1 {
 		r.t.Fatalf("%s: %d answers", request, len(all))
 	}
@@ -129,12 +132,12 @@ const anna = "mailbox=anna@alpha.test&who=root"
 // TestStatus names a request for each status that is no success.
 func TestStatus(t *testing.T) {
 	r := newRig(t)
-	const post = "POST /v1/mailbox/"
+	const post = "POST /api/v1/mailbox/"
 	r.mailbox(post + "enable?" + anna)
 
-	r.fails("GET /v1/mailbox?mailbox=anna", 400, "no domain")
-	r.fails("GET /v1/log?mailbox=", 400)
-	r.fails("GET /v1/gaps?mailbox=anna@", 400)
+	r.fails("GET /api/v1/mailbox?mailbox=anna", 400, "no domain")
+	r.fails("GET /api/v1/log?mailbox=", 400)
+	r.fails("GET /api/v1/gaps?mailbox=anna@", 400)
 	r.fails(post+"enable?mailbox=anna@ext.test&who=root", 400, "domain not configured")
 	r.fails(post+"enable?mailbox=anna@alpha.test", 400, "name the operator")
 	r.fails(post+"set?"+anna, 400, "no set=KEY=VALUE")
@@ -145,23 +148,23 @@ func TestStatus(t *testing.T) {
 	r.fails(post+"disable?"+anna+"&confirm=anna@alpha.test&now=soon", 400, "want true or false")
 	r.fails(post+"hold?"+anna, 400, "want a reason")
 	r.fails(post+"hold?"+anna+"&reason=a%0Ab", 400, "want a reason")
-	r.fails("GET /v1/message?mailbox=anna@alpha.test&folder=INBOX/2026-11&uid=1", 404)
+	r.fails("GET /api/v1/message?mailbox=anna@alpha.test&folder=INBOX/2026-11&uid=1", 404)
 
 	r.fails(post+"restore?mailbox=bruno@alpha.test&who=root", 409, "not closing")
 	r.mailbox(post + "hold?" + anna + "&reason=case")
 	r.fails(post+"disable?"+anna+"&confirm=anna@alpha.test", 409, "legal hold", "case")
 	r.mailbox(post + "release?" + anna)
 	r.mailbox(post + "disable?" + anna + "&confirm=anna@alpha.test&now=1")
-	if err := r.backend.Policy.Erasing(t.Context(), r.address("anna@alpha.test")); err != nil {
+	if err := r.policy.Erasing(t.Context(), r.address("anna@alpha.test")); err != nil {
 		t.Fatal(err)
 	}
 	for _, act := range []string{"restore", "enable", "hold"} {
 		r.fails(post+act+"?"+anna+"&reason=late", 409, "being erased")
 	}
-	if v := r.mailbox("GET /v1/mailbox?" + anna); v.Erasure != "running" || v.EraseAt != nil || v.Archive != "off" {
+	if v := r.mailbox("GET /api/v1/mailbox?" + anna); v.Erasure != "running" || v.EraseAt != nil || v.Archive != "off" {
 		t.Errorf("being erased: %+v", v)
 	}
-	if status, _ := r.ask("GET /v1/mailbox/enable?" + anna); status != 405 && status != 404 {
+	if status, _ := r.ask("GET /api/v1/mailbox/enable?" + anna); status != 405 && status != 404 {
 		t.Errorf("a GET that changes: status %d", status)
 	}
 }
@@ -170,7 +173,7 @@ func TestStatus(t *testing.T) {
 func TestForbidden(t *testing.T) {
 	r := newRig(t)
 	owner := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}
-	_, err := r.backend.Policy.Set(t.Context(), r.address("anna@alpha.test"), owner, []policy.Assignment{{Key: "retention", Value: "6"}})
+	_, err := r.policy.Set(t.Context(), r.address("anna@alpha.test"), owner, []policy.Assignment{{Key: "retention", Value: "6"}})
 	w := httptest.NewRecorder()
 	newLines(w).fail(r.backend.Logger, err)
 	if w.Code != http.StatusForbidden {
@@ -182,24 +185,24 @@ func TestForbidden(t *testing.T) {
 func TestSetWithoutValue(t *testing.T) {
 	r := newRig(t)
 	for _, key := range append(policy.Keys(), policy.KeyArchive, policy.KeyHold, "", "=") {
-		r.fails("POST /v1/mailbox/set?"+anna+"&set=language=en&set="+url.QueryEscape(key), 400)
+		r.fails("POST /api/v1/mailbox/set?"+anna+"&set=language=en&set="+url.QueryEscape(key), 400)
 	}
-	if list := get[MailboxView](r, "GET /v1/mailboxes"); len(list) != 0 {
+	if list := get[archive.Mailbox](r, "GET /api/v1/mailboxes"); len(list) != 0 {
 		t.Errorf("changed all the same: %+v", list)
 	}
 }
 
 func TestMailboxView(t *testing.T) {
 	r := newRig(t)
-	v := r.mailbox("GET /v1/mailbox?" + anna)
+	v := r.mailbox("GET /api/v1/mailbox?" + anna)
 	if v.Archive != "off" || v.Since != nil || v.Erasure != "" || v.Hold != nil || v.Changes != nil || v.Changed != nil {
 		t.Errorf("never set up: %+v", v)
 	}
-	v = r.mailbox("POST /v1/mailbox/set?" + anna + "&set=quota=5GB&set=notify=anna@ext.test")
+	v = r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=quota=5GB&set=notify=anna@ext.test")
 	if !*v.Changed || len(v.Changes) != 2 || v.Changes[0].Role != policy.RoleOperator || v.Changes[0].Who != "root" {
 		t.Errorf("set: %+v", v)
 	}
-	if v = r.mailbox("POST /v1/mailbox/set?" + anna + "&set=quota=5GB"); *v.Changed || len(v.Changes) != 0 {
+	if v = r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=quota=5GB"); *v.Changed || len(v.Changes) != 0 {
 		t.Errorf("set again: %+v", v)
 	}
 	var texts []string
@@ -212,27 +215,27 @@ func TestMailboxView(t *testing.T) {
 		t.Errorf("settings\n%s\nwant\n%s", got, want)
 	}
 
-	begun := *r.mailbox("POST /v1/mailbox/enable?" + anna).Since
-	r.mailbox("POST /v1/mailbox/hold?" + anna + "&reason=case+12")
-	if v = r.mailbox("GET /v1/mailbox?" + anna); v.Hold == nil || v.Hold.Reason != "case 12" || v.Hold.Who != "operator root" || v.Hold.Since.IsZero() {
+	begun := *r.mailbox("POST /api/v1/mailbox/enable?" + anna).Since
+	r.mailbox("POST /api/v1/mailbox/hold?" + anna + "&reason=case+12")
+	if v = r.mailbox("GET /api/v1/mailbox?" + anna); v.Hold == nil || v.Hold.Reason != "case 12" || v.Hold.Who != "operator root" || v.Hold.Since.IsZero() {
 		t.Errorf("held: %+v", v.Hold)
 	}
-	if v = r.mailbox("POST /v1/mailbox/release?" + anna); v.Hold != nil || !*v.Changed {
+	if v = r.mailbox("POST /api/v1/mailbox/release?" + anna); v.Hold != nil || !*v.Changed {
 		t.Errorf("released: %+v", v)
 	}
-	v = r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	v = r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
 	if left := time.Until(*v.EraseAt); v.Erasure != "due" || v.Archive != "off" || left > policy.DefaultGrace || left < policy.DefaultGrace-time.Hour ||
 		!v.Since.Equal(begun) {
 		t.Errorf("closing: %+v", v)
 	}
-	if v = r.mailbox("POST /v1/mailbox/restore?" + anna); v.Archive != "on" || v.EraseAt != nil || !v.Since.Equal(begun) {
+	if v = r.mailbox("POST /api/v1/mailbox/restore?" + anna); v.Archive != "on" || v.EraseAt != nil || !v.Since.Equal(begun) {
 		t.Errorf("restored: %+v", v)
 	}
-	if v = r.mailbox("POST /v1/mailbox/restore?" + anna); *v.Changed {
+	if v = r.mailbox("POST /api/v1/mailbox/restore?" + anna); *v.Changed {
 		t.Errorf("restored again: %+v", v)
 	}
 
-	log := get[ChangeView](r, "GET /v1/log?"+anna)
+	log := get[archive.Change](r, "GET /api/v1/log?"+anna)
 	if len(log) != len(v.Changes) || len(log) != 9 {
 		t.Fatalf("%d changes in the log, %d in the mailbox", len(log), len(v.Changes))
 	}
@@ -241,7 +244,7 @@ func TestMailboxView(t *testing.T) {
 			t.Errorf("change %d: %+v", i, c)
 		}
 	}
-	if log := get[ChangeView](r, "GET /v1/log?mailbox=bruno@alpha.test"); len(log) != 0 {
+	if log := get[archive.Change](r, "GET /api/v1/log?mailbox=bruno@alpha.test"); len(log) != 0 {
 		t.Errorf("log of nobody: %+v", log)
 	}
 }
@@ -249,12 +252,12 @@ func TestMailboxView(t *testing.T) {
 // TestGaps: pauses and gaps stand in the order of time, skips do not stand there at all, and nobody sees what is another's.
 func TestGaps(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /v1/mailbox/enable?" + anna)
+	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
 	within := time.Now().UTC()
-	r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
-	r.mailbox("POST /v1/mailbox/restore?" + anna)
+	r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	r.mailbox("POST /api/v1/mailbox/restore?" + anna)
 	after := time.Now().UTC()
-	err := r.backend.Journal.Record(t.Context(),
+	err := r.journal.Record(t.Context(),
 		journal.Record{Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: after, Until: after.Add(time.Second), Reason: journal.ReasonRoom, Entries: 3, Bytes: 4711},
 		journal.Record{
 			Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: within, Reason: journal.ReasonJournalFault, Direction: journal.Received,
@@ -267,7 +270,7 @@ func TestGaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := get[GapView](r, "GET /v1/gaps?"+anna)
+	list := get[archive.Gap](r, "GET /api/v1/gaps?"+anna)
 	var got []string
 	for _, g := range list {
 		got = append(got, fmt.Sprintf("%s %s %t %t", g.Kind, g.Reason, g.From != nil, g.Until != nil))
@@ -289,11 +292,11 @@ func TestGaps(t *testing.T) {
 	if g := list[4]; g.Entries != 3 || g.Bytes != 4711 {
 		t.Errorf("gap of removed entries: %+v", g)
 	}
-	why := get[VerdictView](r, "GET /v1/why?"+anna)
+	why := get[archive.Verdict](r, "GET /api/v1/why?"+anna)
 	if v := why[len(why)-1]; v.Reason != journal.ReasonRoom || v.Entries != 3 || v.Bytes != 4711 {
 		t.Errorf("verdict of removed entries: %+v", v)
 	}
-	list = get[GapView](r, "GET /v1/gaps?mailbox=carla@alpha.test")
+	list = get[archive.Gap](r, "GET /api/v1/gaps?mailbox=carla@alpha.test")
 	if len(list) != 2 || list[0].Reason != policy.ReasonNotActivated || list[0].Until != nil || list[1].Reason != journal.ReasonLost {
 		t.Errorf("gaps of nobody: %+v", list)
 	}
@@ -302,23 +305,23 @@ func TestGaps(t *testing.T) {
 // TestWhyPaused: a message that is not known may have come while the archive was off.
 func TestWhyPaused(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /v1/mailbox/enable?" + anna)
-	r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
-	r.mailbox("POST /v1/mailbox/restore?" + anna)
+	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	r.mailbox("POST /api/v1/mailbox/restore?" + anna)
 	skip := journal.Record{
 		Kind: journal.Skip, Mailbox: "anna@alpha.test", Time: time.Now().UTC(), Reason: policy.ReasonAlias, MessageID: "<1@ext.test>",
 	}
-	if err := r.backend.Journal.Record(t.Context(), skip); err != nil {
+	if err := r.journal.Record(t.Context(), skip); err != nil {
 		t.Fatal(err)
 	}
 	for request, want := range map[string]string{
-		"GET /v1/why?" + anna:                             "disabled, alias",
-		"GET /v1/why?" + anna + "&message_id=1@ext.test":  "alias",
-		"GET /v1/why?" + anna + "&message_id=2@ext.test":  "disabled",
-		"GET /v1/why?mailbox=b@alpha.test&message_id=1@e": "disabled",
+		"GET /api/v1/why?" + anna:                             "disabled, alias",
+		"GET /api/v1/why?" + anna + "&message_id=1@ext.test":  "alias",
+		"GET /api/v1/why?" + anna + "&message_id=2@ext.test":  "disabled",
+		"GET /api/v1/why?mailbox=b@alpha.test&message_id=1@e": "disabled",
 	} {
 		var got []string
-		for _, v := range get[VerdictView](r, request) {
+		for _, v := range get[archive.Verdict](r, request) {
 			got = append(got, v.Reason)
 			if v.Reason == policy.ReasonDisabled && v.Mailbox == "anna@alpha.test" && (v.Until == nil || !v.Until.After(v.Time) || v.Verdict != "skipped") {
 				t.Errorf("pause: %+v", v)
@@ -333,9 +336,9 @@ func TestWhyPaused(t *testing.T) {
 // TestWhyOff: the verdict of a mailbox that is off has the time when it was turned off, whatever was changed since.
 func TestWhyOff(t *testing.T) {
 	r := newRig(t)
-	why := func() VerdictView {
+	why := func() archive.Verdict {
 		t.Helper()
-		list := get[VerdictView](r, "GET /v1/why?"+anna)
+		list := get[archive.Verdict](r, "GET /api/v1/why?"+anna)
 		if len(list) != 1 {
 			t.Fatalf("%d verdicts", len(list))
 		}
@@ -345,22 +348,22 @@ func TestWhyOff(t *testing.T) {
 	if v := why(); v.Reason != policy.ReasonDisabled || v.Detail != never || !v.Time.IsZero() {
 		t.Errorf("never set up: %+v", v)
 	}
-	r.mailbox("POST /v1/mailbox/set?" + anna + "&set=language=en")
+	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=language=en")
 	if v := why(); v.Detail != never || !v.Time.IsZero() {
 		t.Errorf("set up, never on: %+v", v)
 	}
-	r.mailbox("POST /v1/mailbox/enable?" + anna)
-	if list := get[VerdictView](r, "GET /v1/why?"+anna); len(list) != 0 {
+	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	if list := get[archive.Verdict](r, "GET /api/v1/why?"+anna); len(list) != 0 {
 		t.Errorf("on: %+v", list)
 	}
-	v := r.mailbox("POST /v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test&now=true")
+	v := r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test&now=true")
 	off := v.Changes[len(v.Changes)-1].Time
-	r.mailbox("POST /v1/mailbox/set?" + anna + "&set=language=it")
+	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=language=it")
 	a := r.address("anna@alpha.test")
 	for _, step := range []func() error{
 		func() error { return nil },
-		func() error { return r.backend.Policy.Erasing(t.Context(), a) },
-		func() error { return r.backend.Policy.Erased(t.Context(), a) },
+		func() error { return r.policy.Erasing(t.Context(), a) },
+		func() error { return r.policy.Erased(t.Context(), a) },
 	} {
 		if err := step(); err != nil {
 			t.Fatal(err)

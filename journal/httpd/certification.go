@@ -91,16 +91,7 @@ func viewCertification(e *journal.Entry) (v *CertificationView, inner pec.Inner)
 	if err := r.UnmarshalBinary(e.Certification); err != nil {
 		return &CertificationView{DataError: "what was kept of it can not be read: " + err.Error()}, inner
 	}
-	return viewRecord(e, &r), innerOf(&r.Message)
-}
-
-// innerOf returns what the message inside says of itself. An entry from before this was kept has the certification data instead.
-func innerOf(m *pec.Message) pec.Inner {
-	inner := m.Inner
-	if inner == (pec.Inner{}) && m.Data != nil && m.Postacert >= 0 {
-		inner.From, inner.Subject = m.Data.Sender, m.Data.Subject
-	}
-	return inner
+	return viewRecord(e, &r), r.Message.InnerOrData()
 }
 
 func viewRecord(e *journal.Entry, r *pec.Record) *CertificationView {

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +10,7 @@ import (
 
 // PartView is one part of a message, or of a message enclosed in it. Others script against its names.
 type PartView struct {
-	// Part is the number by which /v1/part gives the content, as in IMAP: "1.3.2". It is empty for a message that is a multipart, whose
+	// Part is the number by which /part gives the content, as in IMAP: "1.3.2". It is empty for a message that is a multipart, whose
 	// content is that of the part around it, or the message itself.
 	Part        string `json:"part"`
 	Depth       int    `json:"depth"` // how many parts stand around it
@@ -34,60 +33,43 @@ func viewPart(l *pec.Located) PartView {
 	}
 }
 
-func (a *admin) parts(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	e, err := a.entry(r)
+func (a *api) parts(c *call) error {
+	ref, err := c.ref()
 	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
+		return err
 	}
-	body, err := a.b.Journal.Body(r.Context(), e)
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
-	for l, err := range pec.Parts(body, &e.Parts) {
+	for l, err := range a.b.Archive.Parts(c.Context(), ref) {
 		if err != nil {
-			out.fail(a.b.Logger, err)
-			return
+			return err
 		}
-		if out.write(viewPart(&l)) != nil {
-			return
+		if c.out.write(viewPart(&l)) != nil {
+			return nil
 		}
 	}
+	return nil
 }
 
-func (a *admin) part(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	e, err := a.entry(r)
-	number := r.FormValue("part")
+func (a *api) part(c *call) error {
+	ref, err := c.ref()
+	number := c.FormValue("part")
 	if err == nil && number == "" {
 		err = fmt.Errorf("%w: part: want a number as in the part table, such as 1.2", errRequest)
 	}
 	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
+		return err
 	}
-	body, err := a.b.Journal.Body(r.Context(), e)
+	l, err := a.b.Archive.Part(c.Context(), ref, number)
 	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
-	l, err := pec.FindPart(body, &e.Parts, number)
-	if errors.Is(err, pec.ErrNoPart) {
-		err = fmt.Errorf("%s %s %d: part %.100q: %w; \"copialettere parts\" lists them", e.Mailbox, e.FolderName(), e.UID, number, err)
-	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
+		return err
 	}
 	// Not the type that the sender gave it: nobody is to show it by accident.
-	w.Header().Set("Content-Type", "application/octet-stream")
-	if _, err := io.Copy(w, l.Content()); err != nil {
-		if r.Context().Err() == nil {
-			a.b.Logger.Error("part not read whole", "mailbox", e.Mailbox, "folder", e.FolderName(), "uid", e.UID, "part", number, "error", err)
+	c.w.Header().Set("Content-Type", "application/octet-stream")
+	if _, err := io.Copy(c.w, l.Content()); err != nil {
+		if c.Context().Err() == nil {
+			a.b.Logger.Error("part not read whole", "mailbox", ref.Mailbox, "folder", ref.FolderName(), "uid", ref.UID, "part", number, "error", err)
 		}
 		// The answer does not end as it should, so the client sees that the part is not whole.
 		panic(http.ErrAbortHandler)
 	}
+	return nil
 }

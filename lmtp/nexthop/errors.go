@@ -17,6 +17,8 @@ var (
 	ErrBroken = errors.New("connection to the next hop is broken")
 	// ErrNotSent says that the dot was not sent, so that the hop has nothing that it may deliver.
 	ErrNotSent = errors.New("the end of the message was not sent")
+	// ErrUnknown says that the dot may have been sent, and what the hop answered is not known: it may have delivered.
+	ErrUnknown = errors.New("what became of the message is not known")
 	// ErrNotPending says that a reply was asked for and none is outstanding. The connection stays usable.
 	ErrNotPending = errors.New("no reply is outstanding")
 	// ErrSequence says that the caller used a connection in the wrong order, or handed in text that can not stand in a command.
@@ -34,6 +36,15 @@ type ReplyError struct {
 func (e *ReplyError) Error() string {
 	return "next hop answered to " + e.Stage + ": " + e.Reply.String()
 }
+
+// RefusedError says that the hop refused what Submit asked it for.
+type RefusedError struct {
+	Command string // "MAIL", "RCPT", "DATA" or "the message"
+	Reply   Reply  // 4xx: for now; 5xx: for good
+}
+
+// Error names the command and the reply.
+func (e *RefusedError) Error() string { return e.Command + ": " + e.Reply.String() }
 
 // Attempt is one address that was tried in vain.
 type Attempt struct {

@@ -48,3 +48,12 @@ func (n *Inner) slot(name []byte) *string {
 	}
 	return nil
 }
+
+// InnerOrData returns what the message inside says of itself. A record from before this was kept has the certification data instead.
+func (m *Message) InnerOrData() Inner {
+	inner := m.Inner
+	if inner == (Inner{}) && m.Data != nil && m.Postacert >= 0 {
+		inner.From, inner.Subject = m.Data.Sender, m.Data.Subject
+	}
+	return inner
+}

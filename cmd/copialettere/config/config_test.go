@@ -136,7 +136,7 @@ connect_timeout = "500ms5s"
 command_timeout = "4m"
 data_timeout = "1m30s"
 journal_timeout = "10s"
-final_timeout = "9m40s"
+final_timeout = "9m10s"
 idle_timeout = "1h"
 [sent]
 listen = ["tcp:127.0.0.1:2525"]
@@ -196,7 +196,7 @@ recipient_delimiter = ""
 			MaxMessageSize: 64 << 20, MaxRecipients: 100, MaxConnections: 7, OnJournalError: JournalErrorDeliver, HelloName: "mx.beta.test",
 			Timeouts: Timeouts{
 				Connect: 5500 * time.Millisecond, Command: 4 * time.Minute, Data: 90 * time.Second, Journal: 10 * time.Second,
-				Final: 580 * time.Second, Idle: time.Hour,
+				Final: 550 * time.Second, Idle: time.Hour,
 			},
 		},
 		Origin: OriginXOriginalTo, RedirectHeader: "X-Redirect: correct horse battery", KeepSkips: 36 * time.Hour,
@@ -470,7 +470,7 @@ func checkErrors(t *testing.T, err error, text string) {
 func checkHook(t *testing.T, h Hook) {
 	t.Helper()
 	w := h.Timeouts
-	if w.Connect+w.Command > 290*time.Second || w.Data > 170*time.Second || w.Journal+w.Final > 590*time.Second {
+	if w.Connect+w.Command > 290*time.Second || w.Data > 170*time.Second || w.Journal+w.Final > 560*time.Second {
 		t.Errorf("timeouts %+v outlast Postfix", w)
 	}
 	if min(w.Connect, w.Command, w.Data, w.Journal, w.Final, w.Idle) < time.Second {

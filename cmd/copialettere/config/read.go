@@ -22,7 +22,7 @@ import (
 const (
 	maxBeforeData = 290 * time.Second // lmtp_mail_timeout, lmtp_rcpt_timeout: 300s
 	maxData       = 170 * time.Second // lmtp_data_xfer_timeout: 180s
-	maxAfterDot   = 590 * time.Second // lmtp_data_done_timeout: 600s
+	maxAfterDot   = 560 * time.Second // lmtp_data_done_timeout: 600s; a message may be handed on anew behind the dot, which has 30s
 )
 
 // reader collects what is wrong in one file.

@@ -1,4 +1,4 @@
-package httpd
+package archive
 
 import (
 	"context"
@@ -59,16 +59,19 @@ func TestExpired(t *testing.T) {
 		{"broken off", ExpireRequest{Yes: true}, "6", 1, kv.ErrUnavailable, []uint64{100}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r, engine := oldRig(t)
-			a := r.address("anna@alpha.test")
-			if _, err := r.backend.Policy.Set(t.Context(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"},
+			o, engine := old(t)
+			a, err := policy.ParseAddress("anna@alpha.test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := o.Policy.Set(t.Context(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"},
 				[]policy.Assignment{{Key: policy.KeyRetention, Value: c.months}}); err != nil {
 				t.Fatal(err)
 			}
 			var told []uint64
-			r.backend.Expired = func(report *journal.ExpireReport) { told = append(told, report.Removed.Entries) }
+			o.Expired = func(report *journal.ExpireReport) { told = append(told, report.Removed.Entries) }
 			engine.left.Store(c.updates)
-			_, err := r.backend.Expire(t.Context(), c.request)
+			_, err = New(o).Expire(t.Context(), c.request)
 			if !errors.Is(err, c.err) {
 				t.Errorf("error %v, want %v", err, c.err)
 			}
@@ -76,15 +79,15 @@ func TestExpired(t *testing.T) {
 				t.Errorf("told of %d, want %d", told, c.want)
 			}
 			engine.left.Store(-1)
-			if report, err := r.backend.Journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+			if report, err := o.Journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
 				t.Errorf("verify: %+v, %v", report, err)
 			}
 		})
 	}
 }
 
-// oldRig is a rig with 150 messages of anna that arrived 8 months ago, and one of bruno.
-func oldRig(t *testing.T) (*rig, *failingEngine) {
+// old is an archive with 150 messages of anna that arrived 8 months ago, and one of bruno.
+func old(t *testing.T) (Options, *failingEngine) {
 	t.Helper()
 	inner, err := level.Open(t.TempDir(), level.Options{})
 	if err != nil {
@@ -110,8 +113,7 @@ func oldRig(t *testing.T) (*rig, *failingEngine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := Backend{Journal: j, Policy: p}
-	return &rig{t, b, Admin(b)}, engine
+	return Options{Journal: j, Policy: p}, engine
 }
 
 func fill(t *testing.T, engine kv.Engine) {

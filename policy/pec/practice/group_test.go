@@ -1,4 +1,4 @@
-package httpd
+package practice
 
 import (
 	"fmt"
@@ -10,14 +10,14 @@ import (
 	"copialettere/policy/pec"
 )
 
-const practiceMailbox = "anna@alpha.test"
+const mailbox = "anna@alpha.test"
 
 // sentEntry is the sent message of practice n.
 func sentEntry(n int, at time.Time) *journal.Entry {
 	id := fmt.Sprintf("c%d@alpha.test", n)
 	return &journal.Entry{
-		Ref: journal.Ref{Mailbox: practiceMailbox, Month: "2026-11", Folder: "Sent", UID: uint32(n + 1)}, Direction: journal.Sent, Time: at,
-		Envelope: journal.Envelope{MailFrom: practiceMailbox}, Recipients: []string{"giove@pec.test"}, SentTo: "certified",
+		Ref: journal.Ref{Mailbox: mailbox, Month: "2026-11", Folder: "Sent", UID: uint32(n + 1)}, Direction: journal.Sent, Time: at,
+		Envelope: journal.Envelope{MailFrom: mailbox}, Recipients: []string{"giove@pec.test"}, SentTo: "certified",
 		Subject: fmt.Sprint("Contratto ", n), MessageID: "<" + id + ">", Links: []string{pec.ClientLink(id)},
 	}
 }
@@ -26,7 +26,7 @@ func sentEntry(n int, at time.Time) *journal.Entry {
 func receiptEntry(t *testing.T, n int, class pec.Class, at time.Time) *journal.Entry {
 	t.Helper()
 	r := pec.Record{Message: pec.Message{Class: class, Signed: -1, Daticert: -1, Postacert: -1, Data: &pec.Certification{
-		Type: string(class), Error: "nessuno", Sender: practiceMailbox, Recipients: []pec.Recipient{{Address: "giove@pec.test", Kind: pec.KindCertified}},
+		Type: string(class), Error: "nessuno", Sender: mailbox, Recipients: []pec.Recipient{{Address: "giove@pec.test", Kind: pec.KindCertified}},
 		Subject: fmt.Sprint("Contratto ", n), Time: at, Identifier: fmt.Sprintf("opec%d@pec.test", n), MessageID: fmt.Sprintf("<c%d@alpha.test>", n),
 		Delivery: "giove@pec.test",
 	}}}
@@ -34,7 +34,7 @@ func receiptEntry(t *testing.T, n int, class pec.Class, at time.Time) *journal.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &journal.Entry{Ref: journal.Ref{Mailbox: practiceMailbox, Month: "2026-11", Folder: "INBOX", UID: uint32(n + 1)},
+	return &journal.Entry{Ref: journal.Ref{Mailbox: mailbox, Month: "2026-11", Folder: "INBOX", UID: uint32(n + 1)},
 		Direction: journal.Received, Time: at, Class: string(class), Certification: b}
 }
 
@@ -60,10 +60,10 @@ func TestPracticesOfManyYears(t *testing.T) {
 					receiptEntry(t, n, pec.AvvenutaConsegna, at.Add(20*time.Hour)))
 			}
 			slices.SortStableFunc(entries, func(a, b *journal.Entry) int { return a.Time.Compare(b.Time) })
-			g := newPracticeGroups()
+			g := newGathering()
 			receipts, sent, most, early := make(map[string]int), make(map[uint32]int), 0, 0
 			var linked int
-			tell := func(list []*practiceGroup) {
+			tell := func(list []*group) {
 				for _, p := range list {
 					v := p.view(start)
 					receipts[v.Identifier] += len(v.Receipts)
@@ -118,8 +118,8 @@ func TestPracticesOfManyYears(t *testing.T) {
 // TestPracticeKeepsItsAge has a message with a receipt that came long after: both are kept together, and not looked at again with each message.
 func TestPracticeKeepsItsAge(t *testing.T) {
 	start := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
-	g := newPracticeGroups()
-	late := start.Add(2*practiceAge - time.Hour)
+	g := newGathering()
+	late := start.Add(2*age - time.Hour)
 	for _, e := range []*journal.Entry{sentEntry(1, start), receiptEntry(t, 1, pec.Accettazione, start.Add(time.Minute)), sentEntry(2, start),
 		receiptEntry(t, 1, pec.AvvenutaConsegna, late)} {
 		if err := g.add(e); err != nil {
@@ -129,7 +129,7 @@ func TestPracticeKeepsItsAge(t *testing.T) {
 			t.Fatal("full too early")
 		}
 	}
-	at := start.Add(2*practiceAge + time.Hour)
+	at := start.Add(2*age + time.Hour)
 	if !g.full(at) {
 		t.Fatal("not full")
 	}
@@ -156,9 +156,9 @@ func TestForgedReceiptsPushNothingOut(t *testing.T) {
 		entries = append(entries, e)
 	}
 	entries = append(entries, receiptEntry(t, 0, pec.AvvenutaConsegna, start.Add(2*time.Hour)))
-	g := newPracticeGroups()
+	g := newGathering()
 	told, most := 0, 0
-	tell := func(list []*practiceGroup) {
+	tell := func(list []*group) {
 		for _, p := range list {
 			v := p.view(start)
 			told += len(v.Receipts) + v.MoreNotBelieved

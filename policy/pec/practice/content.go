@@ -1,4 +1,4 @@
-package httpd
+package practice
 
 import (
 	"bytes"
@@ -13,11 +13,11 @@ import (
 
 // confirm looks whether a guess is more than that: a complete delivery receipt encloses the message, and its text is that of the one that was
 // found. Where it is not, the guess stays one: an access point may have changed the message.
-func (a *admin) confirm(ctx context.Context, p *practiceGroup) error {
+func confirm(ctx context.Context, j *journal.Journal, p *group) error {
 	if p.by != pec.MatchGuess || p.complete == nil {
 		return nil
 	}
-	same, err := a.sameText(ctx, *p.complete, p.sent.ref)
+	same, err := sameText(ctx, j, *p.complete, p.sent.ref)
 	switch {
 	case errors.Is(err, journal.ErrNotFound): // deleted since it was listed
 		return nil
@@ -30,12 +30,12 @@ func (a *admin) confirm(ctx context.Context, p *practiceGroup) error {
 }
 
 // sameText reports whether a receipt encloses a message whose body, all that is below its header, is that of a sent one.
-func (a *admin) sameText(ctx context.Context, receipt, sent journal.Ref) (bool, error) {
-	entry, err := a.b.Journal.Entry(ctx, receipt)
+func sameText(ctx context.Context, j *journal.Journal, receipt, sent journal.Ref) (bool, error) {
+	entry, err := j.Entry(ctx, receipt)
 	if err != nil {
 		return false, err
 	}
-	original, err := a.b.Journal.Entry(ctx, sent)
+	original, err := j.Entry(ctx, sent)
 	if err != nil {
 		return false, err
 	}
@@ -43,7 +43,7 @@ func (a *admin) sameText(ctx context.Context, receipt, sent journal.Ref) (bool, 
 	if err := record.UnmarshalBinary(entry.Certification); err != nil || record.Message.Postacert < 0 {
 		return false, err
 	}
-	body, err := a.b.Journal.Body(ctx, entry)
+	body, err := j.Body(ctx, entry)
 	if err != nil {
 		return false, err
 	}
@@ -54,7 +54,7 @@ func (a *admin) sameText(ctx context.Context, receipt, sent journal.Ref) (bool, 
 	if err != nil {
 		return false, err
 	}
-	whole, err := a.b.Journal.Body(ctx, original)
+	whole, err := j.Body(ctx, original)
 	if err != nil {
 		return false, err
 	}

@@ -1,12 +1,12 @@
-package httpd
+// Package practice puts the mail of a mailbox together into practices: a certified message that it sent, with the receipts that the journal
+// holds of it. Package pec reads single messages and matches them; this package reads the journal, and compares what receipts enclose with
+// what was sent. It stores nothing.
+package practice
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
-	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,9 +14,9 @@ import (
 	"copialettere/policy/pec"
 )
 
-// PracticeView is a practice: a certified message that the mailbox sent, and what its receipts say of each recipient. Others script
+// Practice is a practice: a certified message that the mailbox sent, and what its receipts say of each recipient. Others script
 // against its names.
-type PracticeView struct {
+type Practice struct {
 	Mailbox    string     `json:"mailbox"`
 	Identifier string     `json:"identifier"`       // the provider's; empty before the first receipt
 	MessageID  string     `json:"message_id"`       // the one that the sender's program set
@@ -28,15 +28,15 @@ type PracticeView struct {
 	// LinkedBy says by what the sent message was found: "identifier", "message-id", "message-id, recipients" and "message-id, subject" (several
 	// have that Message-ID), "content" (a complete receipt encloses it), or "guess", where sender, recipients, subject and time fit, and
 	// no id tells. Empty when it is not archived.
-	LinkedBy   pec.Match         `json:"linked_by,omitempty"`
-	Recipients []PracticeOutcome `json:"recipients"`
-	Receipts   []PracticeReceipt `json:"receipts"`
+	LinkedBy   pec.Match `json:"linked_by,omitempty"`
+	Recipients []Outcome `json:"recipients"`
+	Receipts   []Receipt `json:"receipts"`
 	// MoreNotBelieved is how many more receipts there are that do not count: of these only some are told, since anybody can send them.
 	MoreNotBelieved int `json:"more_not_believed,omitempty"`
 }
 
-// PracticeOutcome is what is known of one recipient.
-type PracticeOutcome struct {
+// Outcome is what is known of one recipient.
+type Outcome struct {
 	Address string `json:"address"`
 	Kind    string `json:"kind,omitempty"` // "certificato" or "esterno"
 	// Status is "accepted", "not-accepted", "delivered", "failed", "late-12h", "late-24h", or "" while there is no receipt. It is
@@ -58,8 +58,8 @@ type PracticeOutcome struct {
 	BriefParts []BriefPart `json:"brief_parts,omitempty"`
 }
 
-// PracticeReceipt is one receipt of a practice.
-type PracticeReceipt struct {
+// Receipt is one receipt of a practice.
+type Receipt struct {
 	Class      string    `json:"class"`                // as the receipt says; "rem" of one of REM
 	Events     []string  `json:"events,omitempty"`     // of REM: what its evidences tell of, such as "ContentConsignment"
 	Equivalent string    `json:"equivalent,omitempty"` // of REM: the class of PEC's receipts that tell the same
@@ -71,47 +71,31 @@ type PracticeReceipt struct {
 	NotBelieved string `json:"not_believed,omitempty"`
 }
 
-func (a *admin) practice(w http.ResponseWriter, r *http.Request) {
-	out := newLines(w)
-	address, err := mailboxOf(r)
-	uid := uint64(0)
-	if text := r.FormValue("uid"); err == nil && text != "" {
-		if uid, err = strconv.ParseUint(text, 10, 32); err != nil || uid == 0 {
-			err = fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, text)
-		}
-	}
-	if err != nil {
-		out.fail(a.b.Logger, err)
-		return
-	}
-	tell(a, out, a.practices(r.Context(), address.String(), uint32(uid), time.Now()))
-}
-
-// practices puts the messages of a mailbox together, in whatever order they came; with a UID, only the practices of sent messages that have
+// List puts the messages of a mailbox together, in whatever order they came; with a UID, only the practices of sent messages that have
 // it. Only receipts that the rule of trust believes count; the others are told with the reason. It yields those of which nothing more is to come
-// as it reads on: see practiceGroups.
-func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now time.Time) iter.Seq2[*PracticeView, error] {
-	return func(yield func(*PracticeView, error) bool) {
+// as it reads on: see gathering.
+func List(ctx context.Context, j *journal.Journal, mailbox string, uid uint32, now time.Time) iter.Seq2[*Practice, error] {
+	return func(yield func(*Practice, error) bool) {
 		// goOn yields an error, if there is one. What is damaged costs nothing else.
 		goOn := func(err error) bool { return err == nil || yield(nil, err) && errors.Is(err, journal.ErrDamaged) }
-		show := func(list []*practiceGroup) bool {
+		show := func(list []*group) bool {
 			for _, p := range list {
 				if !p.wanted(uid) {
 					continue
 				}
-				if !goOn(a.confirm(ctx, p)) {
+				if !goOn(confirm(ctx, j, p)) {
 					return false
 				}
 				v := p.view(now)
 				v.Mailbox = mailbox
-				if !goOn(a.checkBrief(ctx, p, v)) || !yield(v, nil) {
+				if !goOn(checkBrief(ctx, j, p, v)) || !yield(v, nil) {
 					return false
 				}
 			}
 			return true
 		}
-		g := newPracticeGroups()
-		for e, err := range a.b.Journal.ListByTime(ctx, mailbox) {
+		g := newGathering()
+		for e, err := range j.ListByTime(ctx, mailbox) {
 			if err == nil {
 				err = g.add(e)
 			}
@@ -127,8 +111,8 @@ func (a *admin) practices(ctx context.Context, mailbox string, uid uint32, now t
 }
 
 // outcomeView describes what is known of a recipient; since is when the message was sent, as far as the archive knows.
-func outcomeView(address string, o pec.Outcome, since, now time.Time) PracticeOutcome {
-	v := PracticeOutcome{Address: address, Kind: o.Kind(), Status: o.Status(), Waiting: string(o.Waiting(since, now))}
+func outcomeView(address string, o pec.Outcome, since, now time.Time) Outcome {
+	v := Outcome{Address: address, Kind: o.Kind(), Status: o.Status(), Waiting: string(o.Waiting(since, now))}
 	v.Accepted, v.Delivered, v.Failed = timeOf(o.Accepted), timeOf(o.Delivered), timeOf(o.Failed)
 	v.Refused, v.Late = timeOf(o.Refused), timeOf(o.LateLast)
 	switch v.Status {

@@ -1,4 +1,4 @@
-package httpd
+package practice
 
 import (
 	"cmp"
@@ -13,53 +13,53 @@ import (
 	"copialettere/policy/pec"
 )
 
-// practiceGroups gathers the messages of practices, which come in the order of time. Those that nothing was added to for practiceAge may be
+// gathering holds the messages of practices, which come in the order of time. Those that nothing was added to for age may be
 // taken out: the last receipt comes a day after the message was sent (RFC 6109 3.1.6), or when some MTA has given it up. Where there are
 // mostGathered messages in that time, the older half is taken out; a receipt that comes later stands alone then. Receipts that are not believed
 // are not among these, since anybody can send them: after mostClaims the practices of which no other tells are taken out.
-type practiceGroups struct {
-	byID     map[string]*practiceGroup // by the provider's id
-	order    []*practiceGroup          // as they were first met
-	mails    []sentMail                // in their order
-	sent     []pec.Sent                // the same, for the search
-	gathered int                       // sent messages, and receipts that are believed
-	oldest   time.Time                 // of them; zero where there is none
-	claims   int                       // receipts that are not
+type gathering struct {
+	byID     map[string]*group // by the provider's id
+	order    []*group          // as they were first met
+	mails    []sentMail        // in their order
+	sent     []pec.Sent        // the same, for the search
+	gathered int               // sent messages, and receipts that are believed
+	oldest   time.Time         // of them; zero where there is none
+	claims   int               // receipts that are not
 }
 
 const (
-	practiceAge  = 60 * 24 * time.Hour
+	age          = 60 * 24 * time.Hour
 	mostGathered = 10000 // about 10 MB
 	mostClaims   = 1000  // at worst 20 MB
 	// maxNotBelieved is how many receipts that are not believed are told of one practice.
 	maxNotBelieved = 10
 )
 
-func newPracticeGroups() *practiceGroups {
-	return &practiceGroups{byID: make(map[string]*practiceGroup)}
+func newGathering() *gathering {
+	return &gathering{byID: make(map[string]*group)}
 }
 
 // full reports whether it is time to take out what is old, when a message of that time has come.
-func (g *practiceGroups) full(at time.Time) bool {
-	return g.gathered >= mostGathered || g.claims >= mostClaims || !g.oldest.IsZero() && at.Sub(g.oldest) > 2*practiceAge
+func (g *gathering) full(at time.Time) bool {
+	return g.gathered >= mostGathered || g.claims >= mostClaims || !g.oldest.IsZero() && at.Sub(g.oldest) > 2*age
 }
 
 // count takes note of one more message.
-func (g *practiceGroups) count(at time.Time) {
+func (g *gathering) count(at time.Time) {
 	g.gathered++
 	if g.oldest.IsZero() || at.Before(g.oldest) {
 		g.oldest = at
 	}
 }
 
-// takeOld takes out the practices to which nothing was added for practiceAge, or the older half. Practices of one sent message stay together.
-func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
+// takeOld takes out the practices to which nothing was added for age, or the older half. Practices of one sent message stay together.
+func (g *gathering) takeOld(at time.Time) []*group {
 	if g.claims >= mostClaims {
 		return g.takeClaims()
 	}
 	groups := g.join()
 	last := make(map[any]time.Time) // by sent message, or by practice where none is known
-	key := func(p *practiceGroup) any {
+	key := func(p *group) any {
 		if p.sent != nil {
 			return p.sent
 		}
@@ -70,7 +70,7 @@ func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
 			last[key(p)] = t
 		}
 	}
-	before := at.Add(-practiceAge)
+	before := at.Add(-age)
 	if g.gathered >= mostGathered {
 		times := slices.SortedFunc(maps.Values(last), time.Time.Compare)
 		if middle := times[len(times)/2]; middle.After(before) {
@@ -81,8 +81,8 @@ func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
 	for i := range g.mails {
 		index[&g.mails[i]] = i
 	}
-	var old []*practiceGroup
-	rest := newPracticeGroups()
+	var old []*group
+	rest := newGathering()
 	kept := make(map[*sentMail]bool)
 	for _, p := range groups {
 		if !last[key(p)].After(before) {
@@ -111,11 +111,11 @@ func (g *practiceGroups) takeOld(at time.Time) []*practiceGroup {
 }
 
 // takeClaims takes out the practices of which only receipts tell that are not believed.
-func (g *practiceGroups) takeClaims() []*practiceGroup {
+func (g *gathering) takeClaims() []*group {
 	g.join()
 	g.claims = 0
-	var claimed []*practiceGroup
-	g.order = slices.DeleteFunc(g.order, func(p *practiceGroup) bool {
+	var claimed []*group
+	g.order = slices.DeleteFunc(g.order, func(p *group) bool {
 		if p.States == nil {
 			claimed = append(claimed, p)
 			delete(g.byID, p.Identifier)
@@ -128,7 +128,7 @@ func (g *practiceGroups) takeClaims() []*practiceGroup {
 }
 
 // last returns when the last message of a practice came.
-func (p *practiceGroup) last() (at time.Time) {
+func (p *group) last() (at time.Time) {
 	if p.sent != nil {
 		at = p.sent.time
 	}
@@ -140,11 +140,11 @@ func (p *practiceGroup) last() (at time.Time) {
 	return at
 }
 
-// practiceGroup is one practice, or a sent message that has none.
-type practiceGroup struct {
+// group is one practice, or a sent message that has none.
+type group struct {
 	pec.Practice               // what believed receipts say
 	claimed      *pec.Practice // what the others say, while none is believed; it leads to the sent message, and counts for nothing else
-	receipts     []PracticeReceipt
+	receipts     []Receipt
 	notBelieved  int                    // receipts that are not, told or not
 	brief        map[string]journal.Ref // brief delivery receipts by recipient
 	complete     *journal.Ref           // a complete one
@@ -162,7 +162,7 @@ type sentMail struct {
 	certified bool // at least one recipient has PEC
 }
 
-func (g *practiceGroups) add(e *journal.Entry) error {
+func (g *gathering) add(e *journal.Entry) error {
 	if e.Direction == journal.Sent {
 		g.addSent(e)
 		return nil
@@ -195,7 +195,7 @@ func (g *practiceGroups) add(e *journal.Entry) error {
 }
 
 // addDelivery notes where a delivery receipt is that can be compared with the sent message.
-func (g *practiceGroups) addDelivery(ref journal.Ref, m *pec.Message) {
+func (g *gathering) addDelivery(ref journal.Ref, m *pec.Message) {
 	for _, event := range m.Events() {
 		p := g.group(event.Identifier)
 		switch {
@@ -209,10 +209,10 @@ func (g *practiceGroups) addDelivery(ref journal.Ref, m *pec.Message) {
 }
 
 // group returns the practice of an id, a new one where it is not known yet.
-func (g *practiceGroups) group(identifier string) *practiceGroup {
+func (g *gathering) group(identifier string) *group {
 	p := g.byID[identifier]
 	if p == nil {
-		p = &practiceGroup{Practice: pec.Practice{Identifier: identifier}, brief: make(map[string]journal.Ref)}
+		p = &group{Practice: pec.Practice{Identifier: identifier}, brief: make(map[string]journal.Ref)}
 		g.byID[identifier] = p
 		g.order = append(g.order, p)
 	}
@@ -220,7 +220,7 @@ func (g *practiceGroups) group(identifier string) *practiceGroup {
 }
 
 // apply adds what a receipt says.
-func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
+func (p *group) apply(m *pec.Message, receipt Receipt) {
 	if receipt.NotBelieved == "" {
 		p.receipts = append(p.receipts, receipt)
 		p.Apply(m)
@@ -235,7 +235,7 @@ func (p *practiceGroup) apply(m *pec.Message, receipt PracticeReceipt) {
 	p.claimed.Claim(m)
 }
 
-func (g *practiceGroups) addSent(e *journal.Entry) {
+func (g *gathering) addSent(e *journal.Entry) {
 	g.count(e.Time)
 	subject := part.Decode(e.Subject)
 	s := pec.Sent{Own: pec.ClientLink(part.MessageID(e.MessageID)), Sender: e.MailFrom, Recipients: e.Recipients, Subject: subject, Time: e.Time}
@@ -250,8 +250,8 @@ func (g *practiceGroups) addSent(e *journal.Entry) {
 }
 
 // receiptView describes a receipt, save whether it is believed.
-func receiptView(e *journal.Entry, m *pec.Message) PracticeReceipt {
-	v := PracticeReceipt{Class: string(pec.REM), Folder: e.FolderName(), UID: e.UID, Time: e.Time}
+func receiptView(e *journal.Entry, m *pec.Message) Receipt {
+	v := Receipt{Class: string(pec.REM), Folder: e.FolderName(), UID: e.UID, Time: e.Time}
 	if m.Data != nil {
 		v.Class = string(m.Data.Class())
 	}
@@ -282,8 +282,8 @@ func notBelieved(e *journal.Entry, c *pec.Record) string {
 }
 
 // join finds the sent message of each practice, and adds the sent messages without one.
-func (g *practiceGroups) join() []*practiceGroup {
-	var believed, others []*practiceGroup
+func (g *gathering) join() []*group {
+	var believed, others []*group
 	var practices, claims []*pec.Practice
 	for _, p := range g.order {
 		if p.States != nil {
@@ -292,7 +292,7 @@ func (g *practiceGroups) join() []*practiceGroup {
 			others, claims = append(others, p), append(claims, p.claimed)
 		}
 	}
-	groups := make([][]*practiceGroup, len(g.mails)) // of each sent message
+	groups := make([][]*group, len(g.mails)) // of each sent message
 	for i, m := range pec.MatchSent(practices, g.sent) {
 		if m.Sent >= 0 {
 			believed[i].sent, believed[i].by = &g.mails[m.Sent], m.By
@@ -308,7 +308,7 @@ func (g *practiceGroups) join() []*practiceGroup {
 	list := g.order
 	for i := range g.mails {
 		if len(groups[i]) == 0 {
-			p := &practiceGroup{sent: &g.mails[i]}
+			p := &group{sent: &g.mails[i]}
 			list, groups[i] = append(list, p), append(groups[i], p)
 		}
 		groups[i][0].others = withoutStates(g.sent[i].Recipients, groups[i])
@@ -317,7 +317,7 @@ func (g *practiceGroups) join() []*practiceGroup {
 }
 
 // withoutStates returns the recipients of which none of the practices tells.
-func withoutStates(recipients []string, groups []*practiceGroup) []string {
+func withoutStates(recipients []string, groups []*group) []string {
 	seen := make(map[string]bool, len(recipients))
 	for _, p := range groups {
 		for key := range p.States {
@@ -336,7 +336,7 @@ func withoutStates(recipients []string, groups []*practiceGroup) []string {
 
 // wanted reports whether a practice is asked for: with a UID, those of a sent message that has it; without, all but the sent messages that no
 // receipt is expected of.
-func (p *practiceGroup) wanted(uid uint32) bool {
+func (p *group) wanted(uid uint32) bool {
 	if uid != 0 {
 		return p.sent != nil && p.sent.ref.UID == uid
 	}
@@ -344,9 +344,9 @@ func (p *practiceGroup) wanted(uid uint32) bool {
 }
 
 // view describes a practice.
-func (p *practiceGroup) view(now time.Time) *PracticeView {
-	v := &PracticeView{Identifier: p.Identifier, MessageID: p.Client, Sender: p.Sender, Subject: p.Subject, Recipients: []PracticeOutcome{},
-		Receipts: append([]PracticeReceipt{}, p.receipts...), MoreNotBelieved: max(0, p.notBelieved-maxNotBelieved)}
+func (p *group) view(now time.Time) *Practice {
+	v := &Practice{Identifier: p.Identifier, MessageID: p.Client, Sender: p.Sender, Subject: p.Subject, Recipients: []Outcome{},
+		Receipts: append([]Receipt{}, p.receipts...), MoreNotBelieved: max(0, p.notBelieved-maxNotBelieved)}
 	if p.claimed != nil && p.States == nil {
 		v.MessageID, v.Subject = p.claimed.Client, p.claimed.Subject
 	}
@@ -364,8 +364,8 @@ func (p *practiceGroup) view(now time.Time) *PracticeView {
 		v.Recipients = append(v.Recipients, outcomeView(key.Recipient, o, since, now))
 	}
 	for _, address := range p.others {
-		v.Recipients = append(v.Recipients, PracticeOutcome{Address: address})
+		v.Recipients = append(v.Recipients, Outcome{Address: address})
 	}
-	slices.SortFunc(v.Recipients, func(a, b PracticeOutcome) int { return cmp.Compare(a.Address, b.Address) })
+	slices.SortFunc(v.Recipients, func(a, b Outcome) int { return cmp.Compare(a.Address, b.Address) })
 	return v
 }

@@ -1,4 +1,4 @@
-package httpd
+package practice
 
 import (
 	"context"
@@ -22,14 +22,14 @@ type BriefPart struct {
 const maxBriefParts = 100
 
 // checkBrief compares the brief receipts of a practice with the message that was sent.
-func (a *admin) checkBrief(ctx context.Context, p *practiceGroup, v *PracticeView) error {
+func checkBrief(ctx context.Context, j *journal.Journal, p *group, v *Practice) error {
 	for i := range v.Recipients {
 		o := &v.Recipients[i]
 		ref, found := p.brief[o.Address]
 		if !found {
 			continue
 		}
-		result, parts, err := a.briefResult(ctx, ref, p.sent)
+		result, parts, err := briefResult(ctx, j, ref, p.sent)
 		if errors.Is(err, journal.ErrNotFound) {
 			continue // deleted since it was listed
 		}
@@ -42,15 +42,15 @@ func (a *admin) checkBrief(ctx context.Context, p *practiceGroup, v *PracticeVie
 }
 
 // briefResult is what a brief receipt proves in all, and the parts on which it does not agree.
-func (a *admin) briefResult(ctx context.Context, ref journal.Ref, mail *sentMail) (pec.HashResult, []BriefPart, error) {
+func briefResult(ctx context.Context, j *journal.Journal, ref journal.Ref, mail *sentMail) (pec.HashResult, []BriefPart, error) {
 	if mail == nil {
 		return pec.HashNoOriginal, nil, nil
 	}
-	entry, err := a.b.Journal.Entry(ctx, ref)
+	entry, err := j.Entry(ctx, ref)
 	if err != nil {
 		return "", nil, err
 	}
-	sent, err := a.b.Journal.Entry(ctx, mail.ref)
+	sent, err := j.Entry(ctx, mail.ref)
 	if err != nil {
 		return "", nil, err
 	}
@@ -62,7 +62,7 @@ func (a *admin) briefResult(ctx context.Context, ref journal.Ref, mail *sentMail
 		// A brief receipt that encloses nothing proves nothing.
 		return pec.HashMismatch, nil, nil
 	}
-	receipt, err := a.b.Journal.Body(ctx, entry)
+	receipt, err := j.Body(ctx, entry)
 	if err != nil {
 		return "", nil, err
 	}
@@ -73,7 +73,7 @@ func (a *admin) briefResult(ctx context.Context, ref journal.Ref, mail *sentMail
 	case err != nil:
 		return "", nil, fmt.Errorf("open brief receipt: %w", err)
 	}
-	original, err := a.b.Journal.Body(ctx, sent)
+	original, err := j.Body(ctx, sent)
 	if err != nil {
 		return "", nil, err
 	}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestImportsPointOneWay reads which package imports which: each room knows only those that are below it.
+func TestImportsPointOneWay(t *testing.T) {
+	const module = "copialettere/"
+	// The first rule whose room a package is in says what it may not import.
+	rules := []struct {
+		room string
+		no   []string
+	}{
+		{"journal/kv", []string{"cmd", "lmtp", "policy", "journal", "journal/httpd"}},
+		{"journal/httpd", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/kv/level"}},
+		{"journal", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal/httpd", "journal/kv/level"}},
+		{"lmtp/nexthop", []string{"cmd", "lmtp", "policy", "journal", "journal/httpd"}},
+		{"lmtp", []string{"cmd", "journal/httpd", "journal/kv/level"}},
+		{"policy", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/httpd", "journal/kv/level"}},
+	}
+	within := func(name, room string) bool { return name == room || strings.HasPrefix(name, room+"/") }
+	root := filepath.Join("..", "..")
+	read := 0
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		folder, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		folder = filepath.ToSlash(folder)
+		read++
+		for _, spec := range file.Imports {
+			name, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			own, ok := strings.CutPrefix(name, module)
+			if !ok {
+				continue
+			}
+			for _, rule := range rules {
+				if !within(folder, rule.room) {
+					continue
+				}
+				for _, no := range rule.no {
+					// What is forbidden as a room is so with all in it; journal alone is so without its rooms.
+					if own == no || no != "journal" && within(own, no) {
+						t.Errorf("%s imports %s", path, own)
+					}
+				}
+				break
+			}
+			// The program alone opens an engine.
+			if own == "journal/kv/level" && !within(folder, "cmd") && folder != own {
+				t.Errorf("%s names the engine", path)
+			}
+		}
+		return nil
+	})
+	if err != nil || read < 100 {
+		t.Fatalf("%d files read, %v", read, err)
+	}
+}

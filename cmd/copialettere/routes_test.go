@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"copialettere/journal/httpd"
+)
+
+// commandRoutes is an example of every form of a sub-command, with the route that it asks; "" for one that asks none.
+var commandRoutes = map[string]string{
+	// They are about files and processes of the machine, or run where no daemon is.
+	"init":    "",
+	"serve":   "",
+	"check":   "",
+	"demo":    "",
+	"version": "",
+
+	"mailbox list":                                               "GET /mailboxes",
+	"mailbox show anna@alpha.test":                               "GET /mailbox",
+	"mailbox log anna@alpha.test":                                "GET /log",
+	"mailbox set anna@alpha.test quota=1GB":                      "POST /mailbox/set",
+	"mailbox enable anna@alpha.test":                             "POST /mailbox/enable",
+	"mailbox disable anna@alpha.test -confirm anna":              "POST /mailbox/disable",
+	"mailbox restore anna@alpha.test":                            "POST /mailbox/restore",
+	"mailbox hold anna@alpha.test -reason case":                  "POST /mailbox/hold",
+	"mailbox release anna@alpha.test":                            "POST /mailbox/release",
+	"list anna@alpha.test":                                       "GET /list",
+	"cat anna@alpha.test INBOX/2026-11 1":                        "GET /message",
+	"parts anna@alpha.test INBOX/2026-11 1":                      "GET /parts",
+	"part anna@alpha.test INBOX/2026-11 1 1":                     "GET /part",
+	"why anna@alpha.test":                                        "GET /why",
+	"gaps anna@alpha.test":                                       "GET /gaps",
+	"delete anna@alpha.test INBOX/2026-11 1":                     "POST /message/delete",
+	"delete anna@alpha.test INBOX/2026-11 1 -undo":               "POST /message/undelete",
+	"move anna@alpha.test INBOX/2026-11 1 Trash/2026-11":         "POST /message/move",
+	"hold anna@alpha.test INBOX/2026-11 1 -reason case":          "POST /message/hold",
+	"hold anna@alpha.test INBOX/2026-11 1 -reason case -release": "POST /message/release",
+	"practice anna@alpha.test":                                   "GET /practice",
+	"retention":                                                  "POST /retention",
+	"retention -log":                                             "GET /retention",
+	"verify":                                                     "GET /verify",
+	"stats":                                                      "GET /stats",
+	"volume forget 2026-01 -confirm 2026-01":                     "POST /volume/forget",
+}
+
+// routesWithoutCommand are for other programs.
+var routesWithoutCommand = []string{"GET /version"}
+
+// TestCommandRoutes runs every form of every sub-command against a daemon that only notes what it is asked: each asks the one route that the table
+// above has, with the parameters that this takes, and each route has a command.
+func TestCommandRoutes(t *testing.T) {
+	asked := make(map[string]bool)
+	routes := make(map[string]httpd.Route)
+	for _, r := range httpd.Routes() {
+		routes[r.Method+" "+r.Path] = r
+	}
+	p := newPlace(t)
+	noted := noteRequests(t, filepath.Join(p.dir, "data"))
+	commandsSeen := make(map[string]bool)
+	acts := make(map[string]bool)
+	for line, route := range commandRoutes {
+		args := strings.Fields(line)
+		commandsSeen[args[0]] = true
+		if args[0] == "mailbox" {
+			acts[args[1]] = true
+		}
+		if route == "" {
+			continue
+		}
+		asked[route] = true
+		code, _, stderr := p.run(args...)
+		var got []*http.Request
+		for len(noted) > 0 {
+			got = append(got, <-noted)
+		}
+		if code != 1 || !strings.Contains(stderr, "noted") || len(got) != 1 {
+			t.Errorf("%s: exit status %d, %d requests: %s", line, code, len(got), stderr)
+			continue
+		}
+		path, ok := strings.CutPrefix(got[0].URL.Path, httpd.Prefix)
+		if asks := got[0].Method + " " + path; !ok || asks != route {
+			t.Errorf("%s asks %s %s, want %s", line, got[0].Method, got[0].URL.Path, route)
+		}
+		r := routes[route]
+		if who := got[0].FormValue("who"); r.Record && who == "" {
+			t.Errorf("%s does not say who asks", line)
+		}
+		takes := strings.NewReplacer("[", "", "]", "").Replace("mailbox=&who=&" + r.Takes)
+		for name := range got[0].URL.Query() {
+			if !slices.ContainsFunc(strings.Split(takes, "&"), func(one string) bool { return strings.HasPrefix(one, name+"=") }) {
+				t.Errorf("%s sends %s, which %s does not take", line, name, route)
+			}
+		}
+	}
+	if want := slices.Sorted(maps.Keys(commands())); !slices.Equal(slices.Sorted(maps.Keys(commandsSeen)), want) {
+		t.Errorf("the table has %q, want %q", slices.Sorted(maps.Keys(commandsSeen)), want)
+	}
+	if want := slices.Sorted(maps.Keys(mailboxActs())); !slices.Equal(slices.Sorted(maps.Keys(acts)), want) {
+		t.Errorf("the table has of mailbox %q, want %q", slices.Sorted(maps.Keys(acts)), want)
+	}
+	for _, route := range routesWithoutCommand {
+		asked[route] = true
+	}
+	if want := slices.Sorted(maps.Keys(routes)); !slices.Equal(slices.Sorted(maps.Keys(asked)), want) {
+		t.Errorf("commands ask %q, want all of %q", slices.Sorted(maps.Keys(asked)), want)
+	}
+}
+
+// noteRequests listens in the place of a daemon's admin socket and refuses all that it is asked.
+func noteRequests(t *testing.T, folder string) <-chan *http.Request {
+	t.Helper()
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(folder, "admin.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	noted := make(chan *http.Request, 16)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		noted <- r
+		w.WriteHeader(http.StatusInternalServerError)
+		io.WriteString(w, `{"error":"noted"}`)
+	})}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() { server.Close(); <-served })
+	return noted
+}
+
+// TestDeleteFromEachDoor deletes one message with the data folder open in the command itself, and one over the admin socket: both are refused for
+// the same reasons in the same words, and leave the same on record.
+func TestDeleteFromEachDoor(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	stop := p.daemon()
+	p.must("mailbox", "enable", anna)
+	for n := range 2 {
+		p.deliver(fmt.Sprintf("X-Number: %d\r\n%s", n, message), anna, anna)
+	}
+	folder := p.entries(anna)[0].Folder
+	p.must("hold", anna, folder, "1", "-reason", "case 1")
+	p.must("hold", anna, folder, "2", "-reason", "case 1")
+	walk := func(uid string) string {
+		var said strings.Builder
+		for _, before := range [][]string{
+			{"mailbox", "set", anna, "write=off", "manual_delete=off"}, {"mailbox", "set", anna, "manual_delete=on"},
+			{"mailbox", "hold", anna, "-reason", "case 2"}, {"mailbox", "release", anna},
+			{"hold", anna, folder, uid, "-reason", "closed", "-release"}, {"mailbox", "show", anna},
+		} {
+			p.must(before...)
+			code, stdout, stderr := p.run("delete", anna, folder, uid)
+			fmt.Fprintf(&said, "%d %s%s", code, stdout, stderr)
+		}
+		for line := range strings.Lines(p.must("mailbox", "log", anna)) {
+			if _, act, ok := strings.Cut(line, "  delete "+folder+" "+uid+","); ok {
+				said.WriteString("on record" + act)
+			}
+		}
+		return strings.ReplaceAll(said.String(), folder+" "+uid, folder+" N")
+	}
+	overSocket := walk("1")
+	stop()
+	if offline := walk("2"); offline != overSocket {
+		t.Errorf("over the socket\n%soffline\n%s", overSocket, offline)
+	}
+	for _, want := range []string{"read-only", "N: held", "legal hold", "0 delete: ", "no such entry", "on record by operator "} {
+		if !strings.Contains(overSocket, want) {
+			t.Errorf("%q was not said:\n%s", want, overSocket)
+		}
+	}
+	p.must("verify")
+}

@@ -1,0 +1,124 @@
+package httpd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	"copialettere/journal"
+	"copialettere/journal/metrics"
+	"copialettere/policy"
+	"copialettere/policy/archive"
+)
+
+// Backend is what Admin stands on.
+type Backend struct {
+	Archive *archive.Archive
+	Metrics *metrics.Registry
+	Version string
+	Logger  *slog.Logger
+	// Ready tells why mail to enabled mailboxes would wait, in words for everybody who can ask, and nothing while it would not. May be nil.
+	Ready func(ctx context.Context) []string
+}
+
+// Admin returns the operator's interface.
+func Admin(b Backend) http.Handler {
+	mux := http.NewServeMux()
+	(&api{b}).route(mux, operator)
+	mux.Handle("/", Metrics(b.Metrics, b.Ready))
+	return mux
+}
+
+// Door says who asks. With an error nothing is done; it is told to whoever asked.
+type Door func(*http.Request) (policy.Actor, error)
+
+// operator is the door of the admin socket: the system has checked who may open it.
+func operator(r *http.Request) (policy.Actor, error) {
+	return policy.Actor{Role: policy.RoleOperator, Name: r.FormValue("who")}, nil
+}
+
+// api answers the routes.
+type api struct{ b Backend }
+
+// call is one request under way.
+type call struct {
+	*http.Request
+	w       http.ResponseWriter
+	out     *lines
+	who     policy.Actor
+	mailbox policy.Address // zero where the route is of all mailboxes
+}
+
+// route puts all routes behind a door.
+func (a *api) route(mux *http.ServeMux, door Door) {
+	for _, route := range Routes() {
+		mux.HandleFunc(route.Method+" "+Prefix+route.Path, func(w http.ResponseWriter, r *http.Request) {
+			c := &call{Request: r, w: w, out: newLines(w)}
+			err := a.admit(c, &route, door)
+			if err == nil {
+				err = route.serve(a, c)
+			}
+			if err != nil {
+				c.out.fail(a.b.Logger, err)
+			}
+		})
+	}
+}
+
+// admit reads who asks, and about which mailbox, and checks the right to the route.
+func (a *api) admit(c *call, route *Route, door Door) (err error) {
+	if c.who, err = door(c.Request); err != nil {
+		return err
+	}
+	if route.Right != "" && route.Right != archive.RightOperate {
+		if c.mailbox, err = mailboxOf(c.Request); err != nil {
+			return err
+		}
+	}
+	if route.Record && c.who.Name == "" {
+		return fmt.Errorf("%w: who: name the operator who does it", errRequest)
+	}
+	if route.Right == "" {
+		return nil
+	}
+	return a.b.Archive.May(c.who, route.Right, c.mailbox)
+}
+
+var errRequest = archive.ErrRequest
+
+func mailboxOf(r *http.Request) (policy.Address, error) {
+	s := r.FormValue("mailbox")
+	a, err := policy.ParseAddress(s)
+	if err == nil && a.Domain == "" {
+		err = fmt.Errorf("%q: %w: want an address with its domain", s, policy.ErrAddress)
+	}
+	return a, err
+}
+
+// ref reads which message a request is about.
+func (c *call) ref() (journal.Ref, error) {
+	folder, month, err := journal.ParseFolder(c.FormValue("folder"))
+	if err != nil {
+		return journal.Ref{}, fmt.Errorf("%w: %w", errRequest, err)
+	}
+	uid, err := strconv.ParseUint(c.FormValue("uid"), 10, 32)
+	if err != nil || uid == 0 {
+		return journal.Ref{}, fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, c.FormValue("uid"))
+	}
+	return journal.Ref{Mailbox: c.mailbox.String(), Month: month, Folder: folder, UID: uint32(uid)}, nil
+}
+
+// flag reads a parameter that is true or false; absent is false.
+func (c *call) flag(name string) (bool, error) {
+	text := c.FormValue(name)
+	if text == "" {
+		return false, nil
+	}
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("%w: %s=%.100q: want true or false", errRequest, name, text)
+	}
+	return value, nil
+}

@@ -1,0 +1,132 @@
+package httpd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/policy"
+	"copialettere/policy/archive"
+	"copialettere/policy/pec"
+)
+
+// lines writes JSON objects, one a line, as they come.
+type lines struct {
+	w       http.ResponseWriter
+	enc     *json.Encoder
+	started bool
+	flushed time.Time
+}
+
+// flushEvery is how long lines may wait to be sent, while there are others behind them.
+const flushEvery = 200 * time.Millisecond
+
+func newLines(w http.ResponseWriter) *lines { return &lines{w: w, enc: json.NewEncoder(w)} }
+
+func (l *lines) write(v any) error {
+	if !l.started {
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.started = true
+	}
+	if err := l.enc.Encode(v); err != nil {
+		return err
+	}
+	if now := time.Now(); now.Sub(l.flushed) > flushEvery {
+		l.flushed = now
+		l.flush()
+	}
+	return nil
+}
+
+// flush sends what was written so far.
+func (l *lines) flush() { http.NewResponseController(l.w).Flush() }
+
+// Problem is the answer to a request that failed.
+type Problem struct {
+	Error string `json:"error"`
+}
+
+func (l *lines) fail(log *slog.Logger, err error) {
+	status := http.StatusInternalServerError
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
+	switch {
+	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder):
+		status = http.StatusBadRequest
+	case is(policy.ErrForbidden, archive.ErrReadOnly):
+		status = http.StatusForbidden
+	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing):
+		status = http.StatusConflict
+	case is(journal.ErrNotFound, pec.ErrNoPart):
+		status = http.StatusNotFound
+	case is(context.Canceled):
+	default:
+		if log != nil {
+			log.Error("admin request failed", "error", err)
+		}
+	}
+	if !l.started {
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+		l.w.WriteHeader(status)
+		l.started = true
+	}
+	l.enc.Encode(Problem{err.Error()})
+}
+
+// tell writes what a source yields, as it comes. What is damaged is counted, and is the error behind the rest.
+func tell[T any](c *call, source iter.Seq2[T, error]) error {
+	var damaged damages
+	for v, err := range source {
+		if damaged.count(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if c.out.write(v) != nil {
+			return nil // nobody reads any more
+		}
+	}
+	return damaged.err()
+}
+
+// damages counts what can not be read, so that the rest is told all the same.
+type damages struct {
+	number int
+	first  error
+	passed journal.PassedOver
+}
+
+// count reports whether err is that something is damaged: a month, or one thing.
+func (d *damages) count(err error) bool {
+	if d.passed.Add(err) {
+		return true
+	}
+	if !errors.Is(err, journal.ErrDamaged) {
+		return false
+	}
+	if d.number++; d.number == 1 {
+		d.first = err
+	}
+	return true
+}
+
+// err returns the error that comes behind the rest; nil when nothing is damaged.
+func (d *damages) err() error {
+	if d.number == 0 {
+		return d.passed.Err()
+	}
+	err := fmt.Errorf("damaged, and left out: %d; \"copialettere verify\" tells which; the first: %w", d.number, d.first)
+	if len(d.passed) > 0 {
+		err = fmt.Errorf("%w; %w", d.passed, err)
+	}
+	return err
+}

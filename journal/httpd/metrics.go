@@ -1,0 +1,37 @@
+package httpd
+
+import (
+	"context"
+	"io"
+	"net/http"
+
+	"copialettere/journal/metrics"
+)
+
+// Metrics returns what a monitoring system may see: /metrics in the Prometheus text format; /healthz, which says that the process answers; and
+// /readyz, which has the status 503 and a line for each reason while mail to enabled mailboxes would wait, as ready tells, which may be nil.
+func Metrics(r *metrics.Registry, ready func(context.Context) []string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		r.WriteTo(w)
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		var reasons []string
+		if ready != nil {
+			reasons = ready(r.Context())
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		if len(reasons) == 0 {
+			io.WriteString(w, "ready\n")
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		for _, reason := range reasons {
+			io.WriteString(w, "not ready: "+reason+"\n")
+		}
+	})
+	return mux
+}

@@ -1,0 +1,133 @@
+package httpd
+
+import (
+	"errors"
+	"fmt"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/policy"
+	"copialettere/policy/archive"
+)
+
+// ExpireLine is one line of a run of the retention: progress, and then the report.
+type ExpireLine struct {
+	Progress *ExpireProgress       `json:"progress,omitempty"`
+	Report   *journal.ExpireReport `json:"report,omitempty"`
+	Refused  bool                  `json:"refused,omitempty"` // the run is abnormal, and nothing was deleted
+}
+
+// ExpireProgress is how far a run has come.
+type ExpireProgress struct {
+	Month   kv.Month        `json:"month"`
+	Removed journal.Removed `json:"removed"`
+}
+
+func (a *api) runs(c *call) error {
+	for run, err := range a.b.Archive.Runs(c.Context()) {
+		if err != nil {
+			return err
+		}
+		if c.out.write(run) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (a *api) retention(c *call) error {
+	request := archive.ExpireRequest{Progress: func(m kv.Month, removed journal.Removed) {
+		c.out.write(ExpireLine{Progress: &ExpireProgress{m, removed}})
+		c.out.flush()
+	}}
+	var err error
+	if request.DryRun, err = c.flag("dry_run"); err != nil {
+		return err
+	}
+	if request.Yes, err = c.flag("yes"); err != nil {
+		return err
+	}
+	report, err := a.b.Archive.Expire(c.Context(), request)
+	refused := errors.Is(err, journal.ErrAbnormal)
+	if err != nil && !refused && !errors.Is(err, journal.ErrDamaged) {
+		return err
+	}
+	c.out.write(ExpireLine{Report: report, Refused: refused})
+	if refused {
+		return nil
+	}
+	return err // months were passed over
+}
+
+// Progress is a line of a check before the report.
+type Progress struct {
+	Month   kv.Month `json:"month"`
+	Entries int64    `json:"entries"` // checked so far
+}
+
+// VerifyLine is one line of a check: progress, and then the report.
+type VerifyLine struct {
+	Progress *Progress       `json:"progress,omitempty"`
+	Report   *journal.Report `json:"report,omitempty"`
+	Error    string          `json:"error,omitempty"`
+}
+
+func (a *api) verify(c *call) error {
+	report, err := a.b.Archive.Verify(c.Context(), func(m kv.Month, n int64) {
+		c.out.write(VerifyLine{Progress: &Progress{m, n}})
+		c.out.flush()
+	})
+	if err != nil {
+		return err
+	}
+	c.out.write(VerifyLine{Report: report})
+	return nil
+}
+
+func (a *api) stats(c *call) error {
+	var mailbox *policy.Address
+	if c.FormValue("mailbox") != "" {
+		address, err := mailboxOf(c.Request)
+		if err != nil {
+			return err
+		}
+		mailbox = &address
+	}
+	list, err := a.b.Archive.Stats(c.Context(), mailbox)
+	for _, f := range list {
+		c.out.write(f)
+	}
+	return err
+}
+
+// ForgottenView is a month that was given up.
+type ForgottenView struct {
+	Forgotten kv.Month `json:"forgotten"`
+}
+
+func (a *api) forget(c *call) error {
+	m, err := kv.ParseMonth(c.FormValue("month"))
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errRequest, err)
+	case c.FormValue("confirm") != string(m):
+		err = fmt.Errorf("%w: confirm: name the month %s once more", errRequest, m)
+	default:
+		err = a.b.Archive.Forget(c.Context(), c.who, m)
+	}
+	if err != nil {
+		return err
+	}
+	c.out.write(ForgottenView{m})
+	return nil
+}
+
+// VersionView is the version of the program.
+type VersionView struct {
+	Version string `json:"version"`
+}
+
+func (a *api) version(c *call) error {
+	c.out.write(VersionView{a.b.Version})
+	return nil
+}

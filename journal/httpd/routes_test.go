@@ -1,0 +1,142 @@
+package httpd
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/policy"
+	"copialettere/policy/archive"
+)
+
+// TestRoutes asks every route, in the order in which each has something to answer, and reads the answer as the table says that it is: nothing in it
+// is without a name there.
+func TestRoutes(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=write=on")
+	r.deliver("anna@alpha.test")
+	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
+	first := url.Values{"folder": {folder}, "uid": {"1"}}.Encode()
+	asked := make(map[string]bool)
+	for _, request := range []string{
+		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
+		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /verify?", "GET /version?",
+		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
+		"POST /message/undelete?" + first, "POST /message/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uid=2",
+		"POST /retention?", "GET /retention?",
+		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
+		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?", "POST /volume/forget?month=2020-01&confirm=2020-01",
+	} {
+		name, _, _ := strings.Cut(request, "?")
+		method, path, _ := strings.Cut(name, " ")
+		asked[name] = true
+		route := routeOf(t, method, path)
+		status, lines := r.ask(method + " " + Prefix + strings.TrimPrefix(request, method+" ") + "&" + anna)
+		switch {
+		case name == "POST /volume/forget":
+			if status != http.StatusNotFound && status != http.StatusInternalServerError {
+				t.Errorf("%s: a month that never was: status %d: %q", name, status, lines)
+			}
+			continue
+		case status != http.StatusOK:
+			t.Errorf("%s: status %d: %q", name, status, lines)
+			continue
+		case !route.Many && len(lines) == 0, !route.Many && len(lines) > 1 && route.Answer != Content{}:
+			t.Errorf("%s: %d lines", name, len(lines))
+		}
+		for _, line := range lines {
+			if route.Answer == (Content{}) {
+				break
+			}
+			decoder := json.NewDecoder(strings.NewReader(line))
+			decoder.DisallowUnknownFields()
+			v := reflect.New(reflect.TypeOf(route.Answer))
+			if err := decoder.Decode(v.Interface()); err != nil {
+				t.Errorf("%s: %v: %s", name, err, line)
+			}
+			var again bytes.Buffer
+			if err := json.NewEncoder(&again).Encode(v.Elem().Interface()); err != nil || strings.TrimSpace(again.String()) != line {
+				t.Errorf("%s answers\n%s\nand a %T is\n%s", name, line, route.Answer, again.String())
+			}
+		}
+	}
+	for _, route := range Routes() {
+		if name := route.Method + " " + route.Path; !asked[name] {
+			t.Errorf("%s was not asked", name)
+		}
+		if route.Right == "" != (route.Path == "/version") || route.About == "" {
+			t.Errorf("%s has the right %q and is about %q", route.Path, route.Right, route.About)
+		}
+		if route.Method == http.MethodPost && route.Right != archive.RightOperate && !route.Record {
+			t.Errorf("%s changes a mailbox and names nobody", route.Path)
+		}
+	}
+}
+
+func routeOf(t *testing.T, method, path string) Route {
+	t.Helper()
+	for _, route := range Routes() {
+		if route.Method == method && route.Path == path {
+			return route
+		}
+	}
+	t.Fatalf("no route %s %s", method, path)
+	return Route{}
+}
+
+// deliver archives a message.
+func (r *rig) deliver(mailbox string) {
+	r.t.Helper()
+	d := r.journal.NewDraft(r.t.Context())
+	defer d.Discard()
+	fmt.Fprint(d, "Subject: 1\r\n\r\nText\r\n")
+	placed, err := d.Commit(r.t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: mailbox, Direction: journal.Received}}, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.journal.Delivered(placed[0].Ref, "T")
+}
+
+// TestDoors puts the table behind a door for owners: every route is refused, with 403 and nothing done, to whoever has no right to it, and none of
+// another's mailbox is open to anybody.
+func TestDoors(t *testing.T) {
+	r := newRig(t)
+	for _, mailbox := range []string{"anna@alpha.test", "bruno@alpha.test"} {
+		r.mailbox("POST /api/v1/mailbox/enable?who=root&mailbox=" + mailbox)
+		r.deliver(mailbox)
+	}
+	before := r.mailbox("GET /api/v1/mailbox?mailbox=bruno@alpha.test")
+	mux := http.NewServeMux()
+	(&api{r.backend}).route(mux, func(*http.Request) (policy.Actor, error) {
+		return policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, nil
+	})
+	ask := func(route Route, mailbox string) int {
+		w := httptest.NewRecorder()
+		query := "?month=2020-01&confirm=2020-01&reason=x&set=language=en&part=1&uid=1&to=Trash&folder=INBOX/" + time.Now().UTC().Format("2006-01")
+		target := Prefix + route.Path + query + "&who=root&mailbox=" + mailbox
+		mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), route.Method, target, nil))
+		return w.Code
+	}
+	for _, route := range Routes() {
+		own := route.Right == "" || route.Right == archive.RightRead || route.Right == archive.RightLook
+		if status := ask(route, "anna@alpha.test"); own != (status == http.StatusOK) && route.Path != "/mailbox/set" || !own && status == http.StatusInternalServerError {
+			t.Errorf("%s %s of the own mailbox: status %d", route.Method, route.Path, status)
+		}
+		if status := ask(route, "bruno@alpha.test"); status != http.StatusForbidden && route.Right != "" {
+			t.Errorf("%s %s of another's mailbox: status %d", route.Method, route.Path, status)
+		}
+	}
+	after := r.mailbox("GET /api/v1/mailbox?mailbox=bruno@alpha.test")
+	if !reflect.DeepEqual(after, before) {
+		t.Errorf("bruno's mailbox was\n%+v\nand is\n%+v", before, after)
+	}
+}

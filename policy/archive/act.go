@@ -1,0 +1,83 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"copialettere/journal"
+	"copialettere/policy"
+)
+
+// ErrReadOnly says that the settings of a mailbox do not allow an act.
+var ErrReadOnly = errors.New("the archive is read-only")
+
+// Move moves an entry into another folder of its month, where the settings of the mailbox allow it (write=on), and returns its new place.
+func (a *Archive) Move(ctx context.Context, who policy.Actor, ref journal.Ref, folder string) (journal.Ref, error) {
+	return a.act(ctx, who, journal.ActMove, ref, func(by string) (journal.Ref, error) { return a.journal.Move(ctx, ref, folder, by) })
+}
+
+// Delete deletes an entry, where the settings of the mailbox allow it (write=on or manual_delete=on) and no hold is against it. Until the
+// retention purges it, Undelete brings it back.
+func (a *Archive) Delete(ctx context.Context, who policy.Actor, ref journal.Ref) error {
+	return a.do(ctx, who, journal.ActDelete, ref, func(by string) error { return a.journal.Delete(ctx, ref, by) })
+}
+
+// Undelete takes a Delete back, under the same settings, and returns the new place of the entry.
+func (a *Archive) Undelete(ctx context.Context, who policy.Actor, ref journal.Ref) (journal.Ref, error) {
+	return a.act(ctx, who, journal.ActUndelete, ref, func(by string) (journal.Ref, error) { return a.journal.Undelete(ctx, ref, by) })
+}
+
+// Hold places a legal hold on one entry. It needs no setting.
+func (a *Archive) Hold(ctx context.Context, who policy.Actor, ref journal.Ref, reason string) error {
+	return a.do(ctx, who, journal.ActHold, ref, func(by string) error { return a.journal.Hold(ctx, ref, by, reason) })
+}
+
+// Release lifts the hold on one entry.
+func (a *Archive) Release(ctx context.Context, who policy.Actor, ref journal.Ref, reason string) error {
+	return a.do(ctx, who, journal.ActRelease, ref, func(by string) error { return a.journal.Release(ctx, ref, by, reason) })
+}
+
+func (a *Archive) do(ctx context.Context, who policy.Actor, kind string, ref journal.Ref, f func(by string) error) error {
+	_, err := a.act(ctx, who, kind, ref, func(by string) (journal.Ref, error) { return journal.Ref{}, f(by) })
+	return err
+}
+
+// act does something with one entry in the name of an actor, where right and settings allow it.
+func (a *Archive) act(ctx context.Context, who policy.Actor, kind string, ref journal.Ref, f func(by string) (journal.Ref, error)) (journal.Ref, error) {
+	if err := a.allowed(ctx, who, ref.Mailbox, kind); err != nil {
+		return journal.Ref{}, err
+	}
+	to, err := f(who.String())
+	if err != nil {
+		return to, located(ref, err)
+	}
+	a.changed()
+	return to, nil
+}
+
+// allowed says whether an actor has the right to an act, and whether the settings of the mailbox allow it. Holds need no setting.
+func (a *Archive) allowed(ctx context.Context, who policy.Actor, mailbox, kind string) error {
+	address, err := policy.ParseAddress(mailbox)
+	if err != nil {
+		return err
+	}
+	if kind == journal.ActHold || kind == journal.ActRelease {
+		return a.May(who, RightHold, address)
+	}
+	if err := a.May(who, RightHandle, address); err != nil {
+		return err
+	}
+	s, err := a.policy.Settings(ctx, address)
+	switch {
+	case err != nil:
+		return err
+	case kind == journal.ActDelete && s.Held():
+		return fmt.Errorf("%s: %w", mailbox, policy.ErrHeld)
+	case s.Write, kind != journal.ActMove && s.ManualDelete:
+		return nil
+	case kind == journal.ActMove:
+		return fmt.Errorf("%s: %w: write=on lets messages be moved", mailbox, ErrReadOnly)
+	}
+	return fmt.Errorf("%s: %w: write=on or manual_delete=on lets messages be deleted", mailbox, ErrReadOnly)
+}

@@ -1,0 +1,56 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"copialettere/journal"
+	"copialettere/policy"
+)
+
+// Change is one change of the settings of a mailbox, or one act on its messages: then the key is the act, before is where the message
+// was, and after where it is now, or the reason. Others script against its names.
+type Change struct {
+	Mailbox string `json:"mailbox"`
+	Number  uint64 `json:"number"` // counts the changes of the mailbox, from 1; 0 for an act
+	policy.Change
+}
+
+// Log yields the changes of the settings of a mailbox and the acts on its entries, in the order of time. Errors of what is damaged, which wrap
+// journal.ErrDamaged, come before them.
+func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		var list []Change
+		for c, err := range a.policy.Changes(ctx, address) {
+			if err != nil {
+				yield(Change{}, err)
+				return
+			}
+			list = append(list, Change{address.String(), c.Number, c})
+		}
+		for act, err := range a.journal.Acts(ctx, address.String()) {
+			if err != nil {
+				if !yield(Change{}, err) || !errors.Is(err, journal.ErrDamaged) {
+					return
+				}
+				continue
+			}
+			c := policy.Change{Time: act.Time, Who: act.Who, Key: act.Kind, Before: placeText(act.From), After: act.Detail}
+			if act.To.UID > 0 {
+				c.After = placeText(act.To)
+			}
+			list = append(list, Change{Mailbox: address.String(), Change: c})
+		}
+		slices.SortStableFunc(list, func(a, b Change) int { return a.Time.Compare(b.Time) })
+		for _, c := range list {
+			if !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+func placeText(r journal.Ref) string { return fmt.Sprintf("%s %d", r.FolderName(), r.UID) }

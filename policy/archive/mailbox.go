@@ -1,0 +1,203 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/policy"
+)
+
+// Mailbox is a mailbox as it is shown. Others script against its names.
+type Mailbox struct {
+	Mailbox string     `json:"mailbox"`
+	Archive string     `json:"archive"`           // "on" or "off"
+	Since   *time.Time `json:"since,omitempty"`   // when the archive was turned on; it stays until the archive is erased
+	Erasure string     `json:"erasure,omitempty"` // of a disabled archive: "due" (it can still be restored), "running" or "done"
+	EraseAt *time.Time `json:"erase_at,omitempty"`
+	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
+	Entries uint64     `json:"entries"`
+	Bytes   uint64     `json:"bytes"`
+	// PassedOver are the months that could not be read, and are not in the counts.
+	PassedOver []kv.Month `json:"passed_over,omitempty"`
+	// Changed is of what changes a mailbox: whether it was not so before.
+	Changed *bool `json:"changed,omitempty"`
+	// Settings are all settings, in the order of policy.Settings.Values.
+	Settings []Setting `json:"settings"`
+	// HeldMessages are those of a single mailbox that are under a legal hold of their own: as long as there are any, the archive is not erased.
+	HeldMessages []HeldMessage `json:"held_messages,omitempty"`
+	// Changes are those of a single mailbox, oldest first: all of them, but of Set only those that it made.
+	Changes []policy.Change `json:"changes,omitempty"`
+}
+
+// Setting is one setting, as policy.Settings.Values gives it.
+type Setting struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// Held is a legal hold.
+type Held struct {
+	Reason string    `json:"reason"`
+	Who    string    `json:"who"`
+	Since  time.Time `json:"since"`
+}
+
+// HeldMessage is a message under a legal hold.
+type HeldMessage struct {
+	Folder string `json:"folder"`
+	UID    uint32 `json:"uid"`
+	Held
+}
+
+func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Settings) (Mailbox, error) {
+	v := Mailbox{Mailbox: address.String(), Archive: "off", Erasure: string(s.Erasure.State)}
+	if s.Enabled {
+		v.Archive = "on"
+	}
+	if !s.Since.IsZero() {
+		v.Since = &s.Since
+	}
+	if s.Erasure.State == policy.ErasureDue {
+		v.EraseAt = &s.Erasure.At
+	}
+	if s.Held() {
+		v.Hold = &Held{s.Hold.Reason, s.Hold.Who, s.Hold.Since}
+	}
+	for key, value := range s.Values() {
+		v.Settings = append(v.Settings, Setting{key, value})
+	}
+	stats, err := a.journal.Stats(ctx, v.Mailbox)
+	var passed journal.PassedOver
+	if errors.As(err, &passed) {
+		v.PassedOver, err = passed.Months(), nil
+	}
+	for _, f := range stats {
+		v.Entries += f.Entries
+		v.Bytes += f.Bytes
+	}
+	return v, err
+}
+
+// viewNow is the view of a mailbox as its settings are in the store now.
+func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox, error) {
+	s, err := a.policy.Settings(ctx, address)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	return a.view(ctx, address, s)
+}
+
+// Missing is the error of a mailbox from which months are missing; nil for none.
+func (v *Mailbox) Missing() error {
+	if len(v.PassedOver) == 0 {
+		return nil
+	}
+	return fmt.Errorf("months that can not be read are not counted: %v; \"copialettere verify\" tells why: %w", v.PassedOver, journal.ErrDamaged)
+}
+
+// Mailboxes yields all mailboxes that were ever set up. One from which months are missing is no error: see PassedOver.
+func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
+	return func(yield func(Mailbox, error) bool) {
+		for m, err := range a.policy.Mailboxes(ctx) {
+			var v Mailbox
+			if err == nil {
+				v, err = a.view(ctx, m.Address, m.Settings)
+			}
+			if !yield(v, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Mailbox returns a mailbox with all its changes, and the messages that are held.
+func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox, error) {
+	v, err := a.viewNow(ctx, address)
+	if err != nil {
+		return v, err
+	}
+	for h, err := range a.journal.Holdings(ctx, address.String()) {
+		if errors.Is(err, journal.ErrDamaged) {
+			continue // the view tells which months are missing
+		}
+		if err != nil {
+			return v, err
+		}
+		v.HeldMessages = append(v.HeldMessages, HeldMessage{h.FolderName(), h.UID, Held{h.Reason, h.Who, h.Time}})
+	}
+	for c, err := range a.policy.Changes(ctx, address) {
+		if err != nil {
+			return v, err
+		}
+		v.Changes = append(v.Changes, c)
+	}
+	return v, nil
+}
+
+// Enable turns the archive of a mailbox on. It returns the mailbox as the change has made it, as all changes do.
+func (a *Archive) Enable(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	return a.turned(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
+}
+
+// Disable closes the archive of a mailbox, whose address is confirmed. It can be taken back until the grace is over; with now there is none.
+func (a *Archive) Disable(ctx context.Context, who policy.Actor, address policy.Address, confirm string, now bool) (Mailbox, error) {
+	grace := a.options.Grace
+	if now {
+		grace = 0
+	}
+	return a.turned(ctx, address, func() (bool, error) { return a.policy.Disable(ctx, address, who, confirm, grace) })
+}
+
+// Restore takes a Disable back.
+func (a *Archive) Restore(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	return a.turned(ctx, address, func() (bool, error) { return a.policy.Restore(ctx, address, who) })
+}
+
+// HoldMailbox places a legal hold on a mailbox. When it returns, no deletion that had not been made before is made any more.
+func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address policy.Address, reason string) (Mailbox, error) {
+	return a.turned(ctx, address, func() (bool, error) {
+		changed, err := a.policy.Hold(ctx, address, who, reason)
+		if err != nil {
+			return false, err
+		}
+		if err := a.journal.AwaitDeletions(ctx, address.String()); err != nil {
+			return changed, fmt.Errorf("%s is held, but what is being deleted just now may still go: hold it again to wait for that: %w", address, err)
+		}
+		return changed, nil
+	})
+}
+
+// ReleaseMailbox lifts it.
+func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	return a.turned(ctx, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
+}
+
+// turned makes one change of a mailbox and returns the mailbox.
+func (a *Archive) turned(ctx context.Context, address policy.Address, change func() (bool, error)) (Mailbox, error) {
+	changed, err := change()
+	if err != nil {
+		return Mailbox{}, err
+	}
+	// The answer is what the change made of the mailbox, and not what follows from it.
+	defer a.changed()
+	v, err := a.Mailbox(ctx, address)
+	v.Changed = &changed
+	return v, err
+}
+
+// Set changes settings of a mailbox, all or none.
+func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Address, assignments []policy.Assignment) (Mailbox, error) {
+	changes, err := a.policy.Set(ctx, address, who, assignments)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	v, err := a.viewNow(ctx, address)
+	changed := len(changes) > 0
+	v.Changed, v.Changes = &changed, changes
+	return v, err
+}

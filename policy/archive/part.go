@@ -1,0 +1,46 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"copialettere/journal"
+	"copialettere/policy/pec"
+)
+
+// Message returns an entry and the bytes of its message.
+func (a *Archive) Message(ctx context.Context, ref journal.Ref) (*journal.Entry, *journal.Body, error) {
+	e, err := a.journal.Entry(ctx, ref)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
+	}
+	body, err := a.journal.Body(ctx, e)
+	return e, body, err
+}
+
+// Parts yields the parts of a message, those of enclosed messages included.
+func (a *Archive) Parts(ctx context.Context, ref journal.Ref) iter.Seq2[pec.Located, error] {
+	return func(yield func(pec.Located, error) bool) {
+		e, body, err := a.Message(ctx, ref)
+		if err != nil {
+			yield(pec.Located{}, err)
+			return
+		}
+		pec.Parts(body, &e.Parts)(yield)
+	}
+}
+
+// Part returns the part of a message that has a number in Parts.
+func (a *Archive) Part(ctx context.Context, ref journal.Ref, number string) (*pec.Located, error) {
+	e, body, err := a.Message(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	l, err := pec.FindPart(body, &e.Parts, number)
+	if errors.Is(err, pec.ErrNoPart) {
+		err = fmt.Errorf("%s %s %d: part %.100q: %w; \"copialettere parts\" lists them", e.Mailbox, e.FolderName(), e.UID, number, err)
+	}
+	return l, err
+}

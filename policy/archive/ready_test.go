@@ -1,0 +1,83 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// TestReadyAnswers has a look hang: the answer comes in time all the same, and says so, and one look is enough for all who ask.
+func TestReadyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewReadiness(nil, nil, nil, slog.New(slog.DiscardHandler))
+		looks := 0
+		hang := make(chan struct{})
+		r.look = func(context.Context) []string {
+			looks++
+			<-hang
+			return nil
+		}
+		start := time.Now()
+		for range 3 {
+			if got := r.Problems(t.Context()); len(got) != 1 || got[0] != NotReadySlow {
+				t.Errorf("while it hangs: %q", got)
+			}
+		}
+		if took := time.Since(start); took > 3*ReadyTimeout {
+			t.Errorf("three answers took %v", took)
+		}
+		close(hang)
+		synctest.Wait()
+		if got := r.Problems(t.Context()); len(got) != 0 || looks != 1 {
+			t.Errorf("afterwards: %q, with %d looks", got, looks)
+		}
+		time.Sleep(ReadyFor)
+		if got := r.Problems(t.Context()); len(got) != 0 || looks != 2 {
+			t.Errorf("later: %q, with %d looks", got, looks)
+		}
+		r.Stop()
+		if got := r.Problems(t.Context()); len(got) != 1 || got[0] != NotReadyStopping {
+			t.Errorf("stopping: %q", got)
+		}
+		r.Wait()
+	})
+}
+
+// TestReadyOfManyMailboxes has more mailboxes than a look reads the settings of: it costs no more than so many, all have their turn, and what
+// cannot be read is told of until it can.
+func TestReadyOfManyMailboxes(t *testing.T) {
+	a, settings := openOn(t)
+	r := NewReadiness(a.journal, a.policy, func(context.Context) bool { return false }, slog.New(slog.DiscardHandler))
+	put := func(value string, mailboxes ...string) {
+		t.Helper()
+		err := settings.Update(t.Context(), nil, func(tx kv.Tx) error {
+			for _, m := range mailboxes {
+				tx.Put([]byte("m"+m), []byte(value))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mailboxes []string
+	for i := range readyMailboxes {
+		mailboxes = append(mailboxes, fmt.Sprintf("user%05d@alpha.test", i))
+	}
+	put(`{"version":1}`, mailboxes...)
+	const last = "zoe@alpha.test"
+	for i, c := range []struct{ value, want string }{
+		{`{`, ""}, {`{`, NotReadySettings}, {`{`, NotReadySettings}, {`{"version":1}`, ""}, {`{`, ""}, {`{`, NotReadySettings},
+	} {
+		put(c.value, last)
+		if got := strings.Join(r.lookNow(t.Context()), ", "); got != c.want {
+			t.Errorf("look %d: not ready because of %q, want %q", i+1, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+)
+
+// ExpireRequest says how the retention is to run.
+type ExpireRequest struct {
+	DryRun bool // only count
+	Yes    bool // go on although the run is abnormal
+	// Progress is called now and then; may be nil.
+	Progress func(kv.Month, journal.Removed)
+}
+
+// Expire runs the retention with the settings that all mailboxes have now. An error of reading them stops it before anything is deleted.
+func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireReport, error) {
+	type retention struct {
+		months int
+		held   bool
+	}
+	settings := make(map[string]retention)
+	for m, err := range a.policy.Mailboxes(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("settings for the retention: %w", err)
+		}
+		settings[m.Address.String()] = retention{m.Settings.Retention, m.Settings.Held()}
+	}
+	report, err := a.journal.Expire(ctx, journal.ExpireOptions{
+		Mailboxes: func(mailbox string) (int, bool) { return settings[mailbox].months, settings[mailbox].held },
+		DryRun:    r.DryRun, Yes: r.Yes, MaxShare: a.options.MaxShare, Progress: r.Progress,
+	})
+	ran := report != nil && !r.DryRun && !errors.Is(err, journal.ErrAbnormal)
+	if ran && len(report.Expired) > 0 && a.options.Expired != nil {
+		a.options.Expired(report)
+	}
+	return report, err
+}
+
+// Runs yields the runs of the retention so far, oldest first.
+func (a *Archive) Runs(ctx context.Context) iter.Seq2[*journal.Run, error] {
+	return a.journal.Runs(ctx)
+}

@@ -1,0 +1,156 @@
+package archive
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+	"copialettere/policy"
+)
+
+// open returns the archive of the domain alpha.test, whose postmaster is post@alpha.test, and of beta.test.
+func open(t *testing.T) *Archive {
+	t.Helper()
+	a, _ := openOn(t)
+	return a
+}
+
+// openOn is open with the store of the settings.
+func openOn(t *testing.T) (*Archive, kv.Store) {
+	t.Helper()
+	engine, err := level.Open(t.TempDir(), level.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := journal.Open(engine, journal.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(j.Close(), engine.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	settings, err := engine.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policy.Open(t.Context(), settings, policy.Config{
+		Domains: []policy.Domain{{Name: "alpha.test", Postmasters: []string{"post@alpha.test"}}, {Name: "beta.test"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(Options{Journal: j, Policy: p}), settings
+}
+
+var rights = []Right{RightRead, RightHandle, RightLook, RightSet, RightHold, RightOperate}
+
+// TestMay names for each actor the rights that it has in anna's mailbox.
+func TestMay(t *testing.T) {
+	a := open(t)
+	anna, err := policy.ParseAddress("anna@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		role policy.Role
+		name string
+		want string
+	}{
+		{policy.RoleOperator, "root", "read handle look set hold operate"},
+		{policy.RoleOwner, "anna@alpha.test", "read handle look set"},
+		{policy.RoleOwner, "ANNA@Alpha.test", "read handle look set"},
+		{policy.RoleOwner, "bruno@alpha.test", ""},
+		{policy.RoleOwner, "post@alpha.test", ""},
+		{policy.RoleOwner, "", ""},
+		{policy.RolePostmaster, "post@alpha.test", "look set hold"},
+		{policy.RolePostmaster, "anna@alpha.test", ""},
+		{policy.RolePostmaster, "post@beta.test", ""},
+		{policy.RoleProgram, "anna@alpha.test", ""},
+		{"", "anna@alpha.test", ""},
+	} {
+		var got []string
+		for _, right := range rights {
+			err := a.May(policy.Actor{Role: c.role, Name: c.name}, right, anna)
+			if err == nil {
+				got = append(got, string(right))
+			} else if !errors.Is(err, policy.ErrForbidden) {
+				t.Errorf("%s %s, %s: %v", c.role, c.name, right, err)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s %q may %q, want %q", c.role, c.name, got, c.want)
+		}
+	}
+}
+
+// TestActsNeedRights has everybody do everything to one message: what is not allowed is refused before anything is done, whoever asks.
+func TestActsNeedRights(t *testing.T) {
+	a := open(t)
+	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}
+	anna, err := policy.ParseAddress("anna@alpha.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := a.journal.NewDraft(t.Context())
+	placed, err := d.Commit(t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: anna.String(), Direction: journal.Received}}, nil)
+	d.Discard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := placed[0].Ref
+	acts := map[string]func(policy.Actor) error{
+		"delete":  func(who policy.Actor) error { return a.Delete(t.Context(), who, ref) },
+		"hold":    func(who policy.Actor) error { return a.Hold(t.Context(), who, ref, "case 1") },
+		"release": func(who policy.Actor) error { return a.Release(t.Context(), who, ref, "closed") },
+		"move": func(who policy.Actor) (err error) {
+			_, err = a.Move(t.Context(), who, ref, journal.Trash)
+			return err
+		},
+	}
+	owner := policy.Actor{Role: policy.RoleOwner, Name: anna.String()}
+	for _, who := range []policy.Actor{owner, {Role: policy.RoleOwner, Name: "bruno@alpha.test"}, {Role: policy.RolePostmaster, Name: "post@beta.test"}} {
+		for name, act := range acts {
+			want := policy.ErrForbidden
+			if who == owner && (name == "delete" || name == "move") {
+				want = ErrReadOnly
+			}
+			if err := act(who); !errors.Is(err, want) {
+				t.Errorf("%s by %s: %v, want %v", name, who, err, want)
+			}
+		}
+	}
+	if err := a.Forget(t.Context(), owner, "2020-01"); !errors.Is(err, policy.ErrForbidden) {
+		t.Errorf("an owner gives up a month: %v", err)
+	}
+	if _, err := a.Set(t.Context(), root, anna, []policy.Assignment{{Key: policy.KeyManualDelete, Value: "on"}}); err != nil {
+		t.Fatal(err)
+	}
+	post := policy.Actor{Role: policy.RolePostmaster, Name: "post@alpha.test"}
+	for _, step := range []struct {
+		act  string
+		who  policy.Actor
+		want error
+	}{{"hold", post, nil}, {"delete", owner, journal.ErrHeld}, {"delete", post, policy.ErrForbidden}, {"release", post, nil}, {"delete", owner, nil}} {
+		if err := acts[step.act](step.who); !errors.Is(err, step.want) {
+			t.Errorf("%s by %s: %v, want %v", step.act, step.who, err, step.want)
+		}
+	}
+	var log []string
+	for c, err := range a.Log(t.Context(), anna) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Number == 0 {
+			log = append(log, c.Key+" by "+c.Who)
+		}
+	}
+	if want := []string{"hold by " + post.String(), "release by " + post.String(), "delete by " + owner.String()}; !slices.Equal(log, want) {
+		t.Errorf("on record: %q, want %q", log, want)
+	}
+}

@@ -1,0 +1,78 @@
+package housekeeping
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/policy"
+	"copialettere/policy/notice"
+)
+
+// eraseWhenAsked erases what is to be erased whenever a change of a mailbox asks for it, until ctx ends.
+func (k *Keeper) eraseWhenAsked(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.erasing:
+			k.erase(ctx, time.Now())
+		}
+	}
+}
+
+// erase erases the archives whose grace is over.
+func (k *Keeper) erase(ctx context.Context, now time.Time) {
+	k.erasures.Lock()
+	defer k.erasures.Unlock()
+	for m, err := range k.options.Policy.Closing(ctx) {
+		if err == nil {
+			err = k.eraseMailbox(ctx, m.Address)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, journal.ErrHeld), errors.Is(err, policy.ErrHeld):
+			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
+				k.reminded[mailbox] = now
+				k.log.Warn("archive not erased: a legal hold stands", "mailbox", mailbox, "error", err)
+			}
+		case errors.Is(err, journal.ErrDamaged):
+			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
+				k.reminded[mailbox] = now
+				k.log.Error("archive not erased: a month of it can not be read, and may be under a hold", "mailbox", mailbox, "error", err)
+			}
+		default:
+			k.failed(ctx, "archive not erased, will be tried again", err, "mailbox", m.Address.String())
+		}
+	}
+}
+
+func (k *Keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
+	// An entry that is held must stop it before the erasure is a fact.
+	for h, err := range k.options.Journal.Holdings(ctx, a.String()) {
+		if err == nil {
+			err = fmt.Errorf("%s %d: %w: %s", h.FolderName(), h.UID, journal.ErrHeld, h.Reason)
+		}
+		return err
+	}
+	if err := k.options.Policy.Erasing(ctx, a); err != nil {
+		return err
+	}
+	// A message that was judged while the archive was on must not come behind the erasure.
+	if k.options.AwaitVerdicts != nil {
+		if err := k.options.AwaitVerdicts(ctx); err != nil {
+			return err
+		}
+	}
+	removed, err := k.options.Journal.Erase(ctx, a.String(), journal.EraseOptions{})
+	if err != nil {
+		return err
+	}
+	if err := notice.Forget(ctx, k.options.Settings, a.String()); err != nil {
+		return err
+	}
+	k.log.Info("archive erased", "mailbox", a.String(), "entries", removed.Entries, "bytes", removed.Bytes, "damaged", removed.Damaged)
+	return k.options.Policy.Erased(ctx, a)
+}
