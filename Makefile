@@ -50,10 +50,12 @@ check:
 vulnerabilities:
 	go run $(GOVULNCHECK) ./...
 
-# What the race detector can not judge, because it finds LevelDB's own, runs without it: see the test.
+# What the race detector can not judge, because it finds LevelDB's own, runs without it: see the test. The journal runs once more on an engine
+# in memory that replicates and has several clients.
 unit:
 	go test -race $$(go list ./... | grep -v /e2e)
 	go test -run SmallBuffers ./journal/kv/level
+	COPIALETTERE_ENGINE=memory go test -count=1 ./journal
 
 e2e:
 	go test -count=1 $(E2E)

@@ -15,11 +15,13 @@ import (
 // change is the Tx of an Update that makes, moves or removes entries of one volume. It keeps the counters right.
 type change struct {
 	kv.Tx
-	ctx    context.Context
+	ctx    context.Context // of the Update
 	j      *Journal
 	month  kv.Month
 	before map[string]uint64 // of the mailboxes whose total it has set: what that was
 	holds  map[string]bool   // of the mailboxes that it asked about: whether they are held, see mailboxHeld
+
+	read map[string][]byte // what was read ahead; nil is no value
 
 	refiling bool // the lock of the moves is held
 }
@@ -29,8 +31,12 @@ type change struct {
 func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []string, fn func(c *change) error) error {
 	var runs []*change
 	var failed bool
+	refiling := slices.Contains(locks, movesLock)
+	if refiling { // locks are those of all months
+		locks = append(slices.DeleteFunc(slices.Clone(locks), func(name string) bool { return name == movesLock }), movesLock+string(m))
+	}
 	err := s.Update(ctx, locks, func(tx kv.Tx) error {
-		c := &change{Tx: tx, ctx: ctx, j: j, month: m, refiling: slices.Contains(locks, movesLock)}
+		c := &change{Tx: tx, ctx: ctx, j: j, month: m, refiling: refiling}
 		runs = append(runs, c)
 		err := fn(c)
 		if failed = err != nil; failed {
@@ -51,13 +57,63 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 	return err
 }
 
+// readAhead reads keys in one go. Get then has them, as long as they are not written.
+func (c *change) readAhead(keys [][]byte) error {
+	values, err := c.Tx.GetAll(keys)
+	if err != nil {
+		return err
+	}
+	c.read = make(map[string][]byte, len(keys))
+	for i, key := range keys {
+		c.read[string(key)] = values[i]
+	}
+	return nil
+}
+
+// readAhead reads in one go what place will ask for. Where nobody else writes the engine is near, and would only do the same twice.
+func (g *group) readAhead(c *change) error {
+	if c.j.alone {
+		return nil
+	}
+	keys := make([][]byte, 0, 3*len(g.entries))
+	for i := range g.entries {
+		if e := &g.entries[i]; !g.earlier[i].done() {
+			keys = append(keys, e.delivery, totalKey(e.Mailbox), counterKey(e.Mailbox, e.Folder))
+		}
+	}
+	return c.readAhead(keys)
+}
+
+// Get implements kv.View.
+func (c *change) Get(key []byte) ([]byte, error) {
+	if v, ok := c.read[string(key)]; ok {
+		if v == nil {
+			return nil, kv.ErrNotFound
+		}
+		return v, nil
+	}
+	return c.Tx.Get(key)
+}
+
+// Put implements kv.Tx.
+func (c *change) Put(key, value []byte) {
+	delete(c.read, string(key))
+	c.Tx.Put(key, value)
+}
+
+// Delete implements kv.Tx.
+func (c *change) Delete(key []byte) {
+	delete(c.read, string(key))
+	c.Tx.Delete(key)
+}
+
 func totalKey(mailbox string) []byte {
 	key := mailboxKey('q', mailbox, 0)
 	return key[:len(key)-1]
 }
 
 // total returns the bytes of all entries of a mailbox in the volume.
-func total(tx kv.Tx, mailbox string) (uint64, error) {
+func total(tx kv.View, mailbox string) (uint64, error) {
 	v, err := tx.Get(totalKey(mailbox))
 	if errors.Is(err, kv.ErrNotFound) {
 		return 0, nil

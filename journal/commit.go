@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 
 	"copialettere/journal/kv"
@@ -165,6 +166,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	if len(d.below) > 0 {
 		locks = append(locks, movesLock)
 	}
+	locks = d.j.gateLocks(locks, entries)
+	if d.rests() {
+		locks = append(locks, sharerLock(kv.MonthOf(d.arrival), rand.IntN(sharers)))
+	}
 	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
 	var room lock
 	release := func() {
@@ -176,7 +181,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	defer release()
 	for tries := 0; ; tries++ {
 		for i := range entries {
-			if entries[i].quota.Limit > 0 && !placements[i].done() {
+			if d.j.alone && entries[i].quota.Limit > 0 && !placements[i].done() {
 				if err := d.j.loadUsage(ctx, entries[i].Mailbox); err != nil {
 					return err
 				}
@@ -204,6 +209,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 				}
 			}
 		case errors.Is(err, errUsageUnknown):
+		case errors.Is(err, errRepeated):
+			if err := g.again(ctx); err != nil {
+				return err
+			}
 		case errors.Is(err, errRefile):
 			locks = append(locks, movesLock)
 		case errors.As(err, &noRoom):
@@ -235,6 +244,7 @@ type group struct {
 	placements []Placement // of the entries
 	earlier    []Placement // of those that were found in other months
 	skips      []Record
+	looked     bool // for what came into the month beside meanwhile
 
 	made          int
 	madeUnchecked int      // of them, those that may be there twice
@@ -249,9 +259,20 @@ func (g *group) update(c *change) error {
 	if g.d.age() > maxDraftAge {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
-	// Only a clock that was set back by months leads into a volume that the retention is about to drop.
-	if closing := c.j.closing.Load(); closing != nil && *closing == c.month {
-		return fmt.Errorf("volume %s is about to be dropped: %w", c.month, kv.ErrUnavailable)
+	if err := g.staysOpen(c); err != nil {
+		return err
+	}
+	if err := g.beside(c); err != nil {
+		return err
+	}
+	if err := g.open(c); err != nil {
+		return err
+	}
+	if err := g.d.keepChunks(c); err != nil {
+		return err
+	}
+	if err := g.readAhead(c); err != nil {
+		return err
 	}
 	for i := range g.entries {
 		p, e := &g.placements[i], &g.entries[i]
@@ -286,7 +307,12 @@ func (g *group) update(c *change) error {
 		return errNewFolder
 	}
 	if g.made > 0 {
-		putChunks(c, g.d.pending)
+		for _, p := range chunkPairs(g.d.pending) {
+			c.Put(p.Key, p.Value)
+		}
+		for _, s := range g.d.staged {
+			c.Needs(s)
+		}
 	}
 	if err := putRecords(c, g.gaps); err != nil {
 		return err

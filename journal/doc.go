@@ -32,6 +32,7 @@
 //	u                               end of the values of UIDVALIDITY that are reserved (uint32)
 //	g, a                            gaps and acts of volumes that were dropped; the gap of a month that was given up
 //	j <time>                        run of the retention
+//	y <name>                        lease, where several processes write: 8 random bytes of who holds it, renewals (uint64); see clients.go
 //
 // A folder of the journal is a folder of one month: its name is stored without the month ("INBOX", "Sent") and shown with it
 // ("INBOX/2026-11"). UIDs count from 1 and are never used again; the order of commits is the order of UIDs.

@@ -49,8 +49,10 @@ type Draft struct {
 	pending  []pendingChunk // cut and compressed, not yet handed to the store
 	waiting  int            // bytes of pending, as counted in Journal.gathered
 	flushing []pendingChunk // of the flush under way
-	flushed  chan error     // the flush under way, nil when there is none
+	flushed  chan flush     // the flush under way, nil when there is none
+	staged   []kv.Staged    // what the flushes put, where that may not be durable yet
 	whole    hash.Hash      // over all chunks cut so far, but for an only one
+	stored   []storedChunk  // where other processes write: the chunks of the flushes, and those that it has found
 	only     Digest         // of the only chunk: the message's digest when there is no other
 	below    []belowHash    // of what the message was before it was requeued; mostly none
 	err      error          // the first failure; the draft can no longer be committed
@@ -58,6 +60,12 @@ type Draft struct {
 
 	table  *part.Table // nil until the message is whole
 	digest Digest      // of the message, once it is whole
+}
+
+// flush is how one went.
+type flush struct {
+	staged kv.Staged
+	err    error
 }
 
 type pendingChunk struct {
@@ -248,7 +256,10 @@ func (d *Draft) find(digest Digest) (id ChunkID, err error) {
 	if len(v) != len(id) {
 		return id, fmt.Errorf("digest %s: %w", digest, errEncoding)
 	}
-	return ChunkID(v), nil
+	if id = ChunkID(v); !d.j.alone {
+		d.stored = append(d.stored, storedChunk{id, digest, true})
+	}
+	return id, nil
 }
 
 func (d *Draft) fail(err error) {
@@ -266,14 +277,12 @@ func (d *Draft) flush() {
 		d.release()
 		return
 	}
-	ctx, pending, done := d.ctx, d.pending, make(chan error, 1)
+	ctx, pending, done := d.ctx, d.pending, make(chan flush, 1)
 	d.release()
 	d.flushing, d.flushed = pending, done
 	go func() {
-		done <- d.volume.Update(ctx, nil, func(tx kv.Tx) error {
-			putChunks(tx, pending)
-			return nil
-		})
+		staged, err := d.volume.Stage(ctx, chunkPairs(pending))
+		done <- flush{staged, err}
 	}()
 }
 
@@ -288,20 +297,33 @@ func (d *Draft) awaitFlush() {
 	if d.flushed == nil {
 		return
 	}
-	if err := <-d.flushed; err != nil {
-		d.fail(fmt.Errorf("store chunks: %w", err))
+	f := <-d.flushed
+	switch {
+	case f.err != nil:
+		d.fail(fmt.Errorf("store chunks: %w", f.err))
 		d.unstored.put(d.flushing)
+	case f.staged != nil:
+		d.staged = append(d.staged, f.staged)
+	}
+	if !d.j.alone {
+		for _, c := range d.flushing {
+			d.stored = append(d.stored, storedChunk{c.id, c.digest, c.share})
+		}
 	}
 	d.flushing, d.flushed = nil, nil
 }
 
-func putChunks(tx kv.Tx, chunks []pendingChunk) {
-	for _, c := range chunks {
-		tx.Put(chunkKey(c.id), c.value)
+// chunkPairs returns what chunks are in the store.
+func chunkPairs(chunks []pendingChunk) []kv.Pair {
+	pairs := make([]kv.Pair, 0, 2*len(chunks))
+	for i := range chunks {
+		c := &chunks[i]
+		pairs = append(pairs, kv.Pair{Key: chunkKey(c.id), Value: c.value})
 		if c.share {
-			tx.Put(digestKey(c.digest), c.id[:])
+			pairs = append(pairs, kv.Pair{Key: digestKey(c.digest), Value: c.id[:]})
 		}
 	}
+	return pairs
 }
 
 // Discard gives up the draft; chunks that it already stored stay as orphans. After Commit it only frees memory.

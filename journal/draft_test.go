@@ -221,6 +221,7 @@ func TestSharingInside(t *testing.T) {
 // TestDraftMemory streams a long message that does not compress and looks at what stays reachable.
 func TestDraftMemory(t *testing.T) {
 	f := openFixture(t)
+	f.onFiles()
 	heap := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats

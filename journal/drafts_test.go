@@ -21,6 +21,7 @@ func liveHeap() int64 {
 func TestManyLargeDrafts(t *testing.T) {
 	const drafts, blocks = 100, 20
 	f := openFixture(t)
+	f.onFiles()
 	content := randomBytes(1, 4<<20)
 	block := func(r *rand.Rand) []byte {
 		at := r.IntN(len(content) - 64<<10)

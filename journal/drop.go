@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -17,7 +18,7 @@ var decided = []byte{1}
 // drop drops the volume of a month of which all is to go, and says whether it did. First the volume is marked, under the locks of all
 // its mailboxes; then all of it is looked at again. Whoever acts on an entry meanwhile takes the mark away, and with it the drop. Where
 // it is still there, and no mailbox is held, it is decided that the volume goes, under all locks again: from then on nobody may act on its
-// entries. Then its gaps and acts go to the settings. A crash between leaves the mark, and the next run begins anew.
+// entries. Then it is fenced, and its gaps and acts go to the settings. A crash between leaves the mark, and the next run begins anew.
 func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	closed, err := hasKey(x.ctx, s, closingKey)
 	if err != nil {
@@ -33,7 +34,7 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	x.j.closing.Store(&m)
 	defer x.j.closing.Store(nil)
 	if might {
-		if err := x.mark(s, true); err != nil {
+		if err := x.mark(s, m, true); err != nil {
 			return false, err
 		}
 	}
@@ -46,7 +47,7 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 		}
 	}
 	if !all {
-		return false, x.mark(s, false)
+		return false, x.mark(s, m, false)
 	}
 	if err := x.j.dropping.acquire(x.ctx); err != nil {
 		return false, err
@@ -55,10 +56,7 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	if goes, err := x.decide(s, m); !goes || err != nil {
 		return false, err
 	}
-	if err := x.keepRecords(s); err != nil {
-		return false, fmt.Errorf("keep the gaps and acts: %w", err)
-	}
-	if err := x.j.engine.Drop(x.ctx, m); err != nil {
+	if gone, err := x.dropFenced(s, m); !gone || err != nil {
 		return false, err
 	}
 	x.j.usages.dropped(m)
@@ -73,6 +71,43 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	}
 	return true, nil
 }
+
+// dropFenced drops a volume of which it is decided that it goes, inside a fence: nothing comes any more, and what another process has done in
+// it since has taken the mark away. Another one that fences it does so to keep it.
+func (x *expiry) dropFenced(s kv.Store, m kv.Month) (gone bool, err error) {
+	fence, err := x.j.engine.Fence(x.ctx, m)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if gone {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), liftTime)
+		defer cancel()
+		if err := fence.Lift(ctx); err != nil && !errors.Is(err, kv.ErrFenced) && !errors.Is(err, kv.ErrClosed) {
+			x.j.log.Error("a month stays fenced that was not dropped", "month", m, "error", err)
+		}
+	}()
+	mark, err := s.Get(x.ctx, closingKey)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil || !bytes.Equal(mark, decided) {
+		return false, err
+	}
+	if err := x.keepRecords(s); err != nil {
+		return false, fmt.Errorf("keep the gaps and acts: %w", err)
+	}
+	err = fence.Drop(x.ctx)
+	if errors.Is(err, kv.ErrFenced) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// liftTime is how long a fence may take to be lifted.
+const liftTime = 10 * time.Second
 
 // mightDrop looks at what is cheap to see. A month is left alone until no delivery looks there for a repetition.
 func (x *expiry) mightDrop(s kv.Store, m kv.Month) (bool, error) {
@@ -101,8 +136,18 @@ func anyHold(ctx context.Context, s kv.Store) (bool, error) {
 	return false, nil
 }
 
-// mark marks a volume as one that might be dropped, or takes the mark away.
-func (x *expiry) mark(s kv.Store, marked bool) error {
+// mark marks a volume as one that might be dropped, or takes the mark away. It lifts a fence that a process has left which is gone.
+func (x *expiry) mark(s kv.Store, m kv.Month, marked bool) error {
+	err := x.tryMark(s, marked)
+	if errors.Is(err, kv.ErrFenced) {
+		if err = x.j.takeFence(x.ctx, m); err == nil {
+			err = x.tryMark(s, marked)
+		}
+	}
+	return err
+}
+
+func (x *expiry) tryMark(s kv.Store, marked bool) error {
 	locks, err := x.allLocks(s)
 	if err != nil {
 		return err
@@ -145,8 +190,8 @@ func (x *expiry) decide(s kv.Store, m kv.Month) (goes bool, err error) {
 	return goes, err
 }
 
-// stayOpen takes the mark from a volume that might be dropped. The error is ErrNotFound where it is decided that it goes, and this process,
-// the only one, is about it: what a crash has left is taken away as well.
+// stayOpen takes the mark from a volume that might be dropped. The error is ErrNotFound where it is decided that it goes, and this process
+// is about it: what a crash has left is taken away as well, and what another process has decided that has no fence yet.
 func (c *change) stayOpen() error {
 	v, err := c.Get(closingKey)
 	if errors.Is(err, kv.ErrNotFound) {

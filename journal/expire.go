@@ -105,10 +105,11 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 	o.Grace = cmp.Or(o.Grace, DefaultGrace)
 	o.MaxShare = cmp.Or(o.MaxShare, DefaultMaxShare)
 	o.MaxPause = cmp.Or(o.MaxPause, DefaultMaxPause)
-	if err := j.cleaning.acquire(ctx); err != nil {
+	ctx, release, err := j.clean(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer j.cleaning.release()
+	defer release()
 	x := &expiry{j: j, ctx: ctx, o: o, report: &ExpireReport{Time: o.Now, DryRun: o.DryRun}}
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {

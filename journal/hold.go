@@ -106,7 +106,15 @@ func (j *Journal) AwaitDeletions(ctx context.Context, mailbox string) error {
 	for _, m := range months {
 		s, err := j.engine.Volume(ctx, m, false)
 		if err == nil {
-			err = s.Update(ctx, []string{mailbox}, func(kv.Tx) error { return nil })
+			err = s.Update(ctx, []string{mailbox}, func(tx kv.Tx) error {
+				if !j.alone {
+					tx.Delete(closingKey) // another process may have decided that the month goes, and looks once more
+				}
+				return nil
+			})
+		}
+		if errors.Is(err, kv.ErrFenced) {
+			err = j.takeFence(ctx, m)
 		}
 		switch {
 		case err == nil, errors.Is(err, kv.ErrNoVolume):
@@ -121,6 +129,21 @@ func (j *Journal) AwaitDeletions(ctx context.Context, mailbox string) error {
 	}
 	j.dropping.release()
 	return nil
+}
+
+// takeFence keeps a month from being dropped by another process that has fenced it. This one's is waited for.
+func (j *Journal) takeFence(ctx context.Context, m kv.Month) error {
+	if j.alone {
+		return nil
+	}
+	f, err := j.engine.Fence(ctx, m)
+	if err == nil {
+		err = f.Lift(ctx)
+	}
+	if errors.Is(err, kv.ErrFenced) {
+		return nil // and another one has it now
+	}
+	return err
 }
 
 // Hold keeps an entry from being deleted by anything until Release. A second hold takes the place of the first. The act is on
@@ -185,6 +208,9 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 		}
 		return fn(c)
 	})
+	if errors.Is(err, kv.ErrFenced) {
+		return ErrNotFound // the month is about to be dropped
+	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errNewFolder) {
 		return fmt.Errorf("%s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
 	}

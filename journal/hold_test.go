@@ -353,6 +353,9 @@ func TestAwaitDeletions(t *testing.T) {
 		return <-answer, nil
 	}
 	f.open()
+	if f.memory != nil {
+		f.memory.RunOnce()
+	}
 	gone, stays := f.put(mario, letter("1")), f.put(mario, letter("2"))
 	f.Settle(f.ctx())
 	deleted := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,13 +28,18 @@ const (
 	giove = "giove@ext.test"
 )
 
-// fixture is a journal on LevelDB in a temporary folder. When the test ends it is opened again and verified.
+// engineVariable names the environment variable that says on which engine the tests run: LevelDB, or with "memory" one in memory that
+// replicates and takes itself for one of several clients. What a test does to files is then left out.
+const engineVariable = "COPIALETTERE_ENGINE"
+
+// fixture is a journal on LevelDB in a temporary folder, or on an engine in memory. When the test ends it is opened again and verified.
 type fixture struct {
 	*Journal
 	t      testing.TB
 	dir    string
 	spool  string
 	level  level.Options
+	memory *kvtest.Memory            // nil: LevelDB
 	wrap   func(kv.Engine) kv.Engine // what the journal sees of the engine, nil: all
 	clock  *clock
 	engine kv.Engine
@@ -96,6 +102,9 @@ var november = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 func newFixture(t testing.TB) *fixture {
 	f := &fixture{t: t, dir: t.TempDir(), clock: &clock{t: november}}
 	f.spool = filepath.Join(f.dir, "gaps")
+	if os.Getenv(engineVariable) == "memory" {
+		f.memory = kvtest.NewMemory(kvtest.NoWeakness)
+	}
 	t.Cleanup(func() {
 		f.close()
 		if f.dir == "" || t.Failed() {
@@ -130,13 +139,14 @@ func openFixture(t testing.TB) *fixture {
 func (f *fixture) open() {
 	f.t.Helper()
 	f.level.Logger = slog.New(slog.NewTextHandler(f.t.Output(), nil))
-	engine, err := level.Open(filepath.Join(f.dir, "journal"), f.level)
-	if err != nil {
+	var err error
+	if f.memory != nil {
+		f.engine = f.memory.Open(f.t)
+	} else if f.engine, err = level.Open(filepath.Join(f.dir, "journal"), f.level); err != nil {
 		f.t.Fatal(err)
 	}
-	f.engine = engine
 	// A sweep is seen to delete what it may, at once.
-	seen := kvtest.Eager(engine)
+	seen := kvtest.Eager(f.engine)
 	if f.wrap != nil {
 		seen = f.wrap(seen)
 	}
@@ -145,6 +155,14 @@ func (f *fixture) open() {
 	})
 	if err != nil {
 		f.t.Fatal(err)
+	}
+}
+
+// onFiles leaves the test out where the engine has no files.
+func (f *fixture) onFiles() {
+	f.t.Helper()
+	if f.memory != nil {
+		f.t.Skip("it is about files, or about the memory that is in use")
 	}
 }
 
@@ -334,8 +352,9 @@ func words(seed uint64, size int) []byte {
 // hooked is an engine whose Updates of volumes pass through a function of the test.
 type hooked struct {
 	kv.Engine
-	mu     sync.Mutex
-	update func(ctx context.Context, next func(context.Context) error) error // guarded by mu; nil: next
+	mu              sync.Mutex
+	update          func(ctx context.Context, next func(context.Context) error) error // guarded by mu; nil: next
+	fencing, fenced func()                                                            // called before a fence is set, and when it stands; may be nil
 }
 
 func (h *hooked) set(update func(ctx context.Context, next func(context.Context) error) error) {
@@ -352,6 +371,18 @@ func (h *hooked) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store,
 	return hookedStore{s, h}, nil
 }
 
+// Fence tells of a fence that stands.
+func (h *hooked) Fence(ctx context.Context, m kv.Month) (kv.Fence, error) {
+	if h.fencing != nil {
+		h.fencing()
+	}
+	f, err := h.Engine.Fence(ctx, m)
+	if err == nil && h.fenced != nil {
+		h.fenced()
+	}
+	return f, err
+}
+
 type hookedStore struct {
 	kv.Store
 	h *hooked
@@ -366,6 +397,16 @@ func (s hookedStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) 
 		return next(ctx)
 	}
 	return update(ctx, next)
+}
+
+// Stage is an update, as in LevelDB.
+func (s hookedStore) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, error) {
+	return nil, s.Update(ctx, nil, func(tx kv.Tx) error {
+		for _, p := range pairs {
+			tx.Put(p.Key, p.Value)
+		}
+		return nil
+	})
 }
 
 // hookedFixture is an open fixture with a hook.

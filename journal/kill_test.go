@@ -127,6 +127,20 @@ func (k *killer) Drop(ctx context.Context, m kv.Month) error {
 	return k.write(func() error { return k.Engine.Drop(ctx, m) })
 }
 
+func (k *killer) Fence(ctx context.Context, m kv.Month) (kv.Fence, error) {
+	f, err := k.Engine.Fence(ctx, m)
+	return killerFence{f, k}, err
+}
+
+type killerFence struct {
+	kv.Fence
+	k *killer
+}
+
+func (f killerFence) Drop(ctx context.Context) error {
+	return f.k.write(func() error { return f.Fence.Drop(ctx) })
+}
+
 type killerStore struct {
 	kv.Store
 	k *killer
@@ -136,10 +150,16 @@ func (s killerStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) 
 	return s.k.write(func() error { return s.Store.Update(ctx, locks, fn) })
 }
 
+func (s killerStore) Stage(ctx context.Context, pairs []kv.Pair) (staged kv.Staged, err error) {
+	err = s.k.write(func() error { staged, err = s.Store.Stage(ctx, pairs); return err })
+	return staged, err
+}
+
 // killAtEach has another process do the work again and again, killed at a later write each time, until it gets to the end. Each
 // time between is called, on an open journal that is sound.
 func (f *fixture) killAtEach(work string, step int, between func()) {
 	f.t.Helper()
+	f.onFiles()
 	for n := 1; ; n += step {
 		at := fmt.Sprint(n, " ", [...]string{"before", "behind"}[n%2])
 		f.close()

@@ -41,6 +41,20 @@ func (m *memory) Volumes(context.Context) ([]kv.Month, error) {
 	return slices.DeleteFunc(months, func(month kv.Month) bool { return month == "" }), nil
 }
 
+func (m *memory) Alone() bool { return true }
+
+func (m *memory) Fence(_ context.Context, month kv.Month) (kv.Fence, error) {
+	return memoryFence{m, month}, nil
+}
+
+type memoryFence struct {
+	m     *memory
+	month kv.Month
+}
+
+func (f memoryFence) Drop(ctx context.Context) error { return f.m.Drop(ctx, f.month) }
+func (f memoryFence) Lift(context.Context) error     { return nil }
+
 func (m *memory) Forget(context.Context, kv.Month) error { return kv.ErrNoVolume }
 func (m *memory) Drop(_ context.Context, month kv.Month) error {
 	m.mu.Lock()
@@ -63,6 +77,21 @@ func (s *memoryStore) Get(ctx context.Context, key []byte) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return memoryTx(s.values).Get(key)
+}
+
+func (s *memoryStore) GetAll(_ context.Context, keys [][]byte) ([][]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return memoryTx(s.values).GetAll(keys)
+}
+
+func (s *memoryStore) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, error) {
+	return nil, s.Update(ctx, nil, func(tx kv.Tx) error {
+		for _, p := range pairs {
+			tx.Put(p.Key, p.Value)
+		}
+		return nil
+	})
 }
 
 func (s *memoryStore) Scan(_ context.Context, from, to []byte) iter.Seq2[kv.Pair, error] {
@@ -119,6 +148,20 @@ func (t memoryTx) Get(key []byte) ([]byte, error) {
 	}
 	return bytes.Clone(v), nil
 }
+
+func (t memoryTx) GetAll(keys [][]byte) ([][]byte, error) {
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		if v, ok := t[string(key)]; ok {
+			values[i] = append([]byte{}, v...)
+		}
+	}
+	return values, nil
+}
+
+func (t memoryTx) In(kv.Month) (kv.View, error) { return nil, kv.ErrNoVolume }
+
+func (t memoryTx) Needs(kv.Staged) {}
 
 func (t memoryTx) Put(key, value []byte) { t[string(key)] = bytes.Clone(value) }
 

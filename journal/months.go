@@ -111,6 +111,9 @@ func (j *Journal) monthFault(ctx context.Context, m kv.Month, err error, opening
 	if m == "" || err == nil || ctx.Err() != nil || errors.Is(err, kv.ErrClosed) || errors.Is(err, errHoldUnknown) || errors.As(err, &month) {
 		return err
 	}
+	if errors.Is(err, kv.ErrFenced) {
+		return &MonthError{m, err} // it is whole, and about to go
+	}
 	u := &j.unreadable
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -144,10 +147,11 @@ func (j *Journal) known(m kv.Month, readable bool) {
 // Forget gives a month up for good that is not there any more: it is no longer expected, and a gap of all mailboxes is on record for it. A
 // month that is there is an error; the error is ErrNotFound where there never was one.
 func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
-	if err := j.cleaning.acquire(ctx); err != nil {
+	ctx, release, err := j.clean(ctx)
+	if err != nil {
 		return fmt.Errorf("give up month %s: %w", m, err)
 	}
-	defer j.cleaning.release()
+	defer release()
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
 		return fmt.Errorf("list volumes: %w", err)

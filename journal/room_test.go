@@ -208,7 +208,7 @@ func TestRoomBesideHolds(t *testing.T) {
 	if !full("all are held") || !full("and again") {
 		t.Error("a message had room")
 	}
-	c, err := getCounters(tx{f}, mario, "INBOX")
+	c, err := getCounters(tx{f: f}, mario, "INBOX")
 	if err != nil || c.room != kept+1 {
 		t.Errorf("room is made from %d on, %v; want %d", c.room, err, kept+1)
 	}
@@ -236,11 +236,12 @@ func TestRoomBesideHolds(t *testing.T) {
 }
 
 // tx reads a volume as an Update does.
-type tx struct{ f *fixture }
+type tx struct {
+	kv.Tx // nil: what is not called
+	f     *fixture
+}
 
 func (t tx) Get(key []byte) ([]byte, error) { return t.f.store().Get(t.f.ctx(), key) }
-func (tx) Put(key, value []byte)            {}
-func (tx) Delete(key []byte)                {}
 
 // TestCountersOfEarlierVersions reads the counters of a folder as they were before room was made in it, which is how they still are then.
 func TestCountersOfEarlierVersions(t *testing.T) {

@@ -19,6 +19,10 @@ import (
 // found one before is older than that time, and can be committed for maxDraftAge only. A later run, sweepPause after that time
 // and thus behind the last such commit, looks again for those that still no entry refers to.
 //
+// Where other processes write, whose clocks may differ, these times only save drafts from being refused: a draft takes the times from the x
+// keys of the chunks that it refers to in its last update, under a lock that the sweep takes as well, and the later run leaves those alone. It
+// is refused where that run came first.
+//
 // Nobody can refer to such a chunk any more. The sweep puts its size behind the time in the x key, which makes it garbage: the store purges it
 // when that costs little (kv.Store.Purge), which may be months later, or in no time. Only then the x key goes.
 //
@@ -60,10 +64,11 @@ type SweepReport struct {
 // An entry that can not be read keeps its chunks where its list of them can be read whole. Where it can not, it may refer to any chunk: then
 // nothing is deleted from its month, which is logged, until the entry is erased.
 func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, error) {
-	if err := j.cleaning.acquire(ctx); err != nil {
+	ctx, release, err := j.clean(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer j.cleaning.release()
+	defer release()
 	now := j.now().UTC() // the clock of the drafts, and no other
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
@@ -77,7 +82,7 @@ func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, erro
 			continue
 		}
 		if err == nil {
-			w := &sweeper{ctx: ctx, store: s, month: m, now: now, clock: j.now, report: report}
+			w := &sweeper{alone: j.alone, ctx: ctx, store: s, month: m, now: now, clock: j.now, report: report}
 			err = w.volume(o.All)
 		}
 		switch {
@@ -98,6 +103,7 @@ var errAnyChunk = errors.New("a damaged entry may need any chunk of the month")
 
 // sweeper sweeps one volume.
 type sweeper struct {
+	alone  bool // as Journal.alone
 	ctx    context.Context
 	store  kv.Store
 	month  kv.Month
@@ -278,7 +284,7 @@ func (w *sweeper) mark(fresh, referred []ChunkID) error {
 		}
 	}
 	err := inGroups(digests, func(group []digest) error {
-		return w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
+		return w.store.Update(w.ctx, w.sweepLocks(), func(tx kv.Tx) error {
 			for _, d := range group {
 				v, err := tx.Get(d.key)
 				if err != nil && !errors.Is(err, kv.ErrNotFound) {
@@ -298,7 +304,7 @@ func (w *sweeper) mark(fresh, referred []ChunkID) error {
 	value := binary.BigEndian.AppendUint64(nil, uint64(w.clock().UnixNano()))
 	return inGroups(fresh, func(group []ChunkID) error {
 		marked := int64(0)
-		err := w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
+		err := w.store.Update(w.ctx, w.sweepLocks(), func(tx kv.Tx) error {
 			marked = 0
 			for _, id := range group {
 				if contains(referred, id) {
@@ -331,7 +337,7 @@ func (w *sweeper) judge(due, referred []ChunkID) (garbage []kv.Garbage, err erro
 			sizes[i] = int64(len(v)) // 0: it was never stored
 		}
 		var found []kv.Garbage
-		err := w.store.Update(w.ctx, nil, func(tx kv.Tx) error {
+		err := w.store.Update(w.ctx, w.sweepLocks(), func(tx kv.Tx) error {
 			found = found[:0]
 			for i, id := range group {
 				mark, err := tx.Get(spareKey(id))

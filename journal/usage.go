@@ -21,8 +21,7 @@ import (
 // run behind the doubtful one. Asking what the other months hold and taking the room is one step under mu, so that of two Updates in
 // two volumes the second sees the first.
 //
-// A second process that writes would have to keep the sum of a mailbox in one place under a lock of its own, such as a row of
-// the settings that the Update of the volume takes part in, or to be told of each change before it decides.
+// Where other processes write as well, none of that counts: the Update reads what the other months hold (change.othersNow).
 type usages struct {
 	mu        sync.Mutex
 	mailboxes map[string]*usage // guarded by mu
@@ -161,6 +160,10 @@ var errUsageUnknown = errors.New("usage of the mailbox is not known")
 
 // used returns the bytes that a mailbox holds in all months, of which the volume of the change holds here.
 func (c *change) used(mailbox string, here uint64) (uint64, error) {
+	if !c.j.alone {
+		others, err := c.othersNow(mailbox)
+		return others + here, err
+	}
 	u := &c.j.usages
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -181,6 +184,14 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 	if limit == 0 {
 		c.setTotal(mailbox, here, here+size)
 		return 0, true, nil
+	}
+	if !c.j.alone {
+		others, err := c.othersNow(mailbox)
+		if used = others + here; err != nil || used+size > limit {
+			return used, false, err
+		}
+		c.setTotal(mailbox, here, here+size)
+		return used, true, nil
 	}
 	u := &c.j.usages
 	u.mu.Lock()
@@ -249,6 +260,9 @@ func (j *Journal) loadUsageIn(ctx context.Context, mailbox string, m kv.Month) e
 
 // usageByMonth returns what a mailbox holds in each month that holds anything, and those months, oldest first.
 func (j *Journal) usageByMonth(ctx context.Context, mailbox string) (map[kv.Month]uint64, []kv.Month, error) {
+	if !j.alone {
+		j.usages.forget(mailbox)
+	}
 	for {
 		if err := j.loadUsage(ctx, mailbox); err != nil {
 			return nil, nil, err

@@ -69,6 +69,7 @@ func (f stuckFile) Sync() error {
 // stuckFixture is a journal on such a disk.
 func stuckFixture(t testing.TB) (*fixture, *stuckDisk) {
 	f, d := newFixture(t), new(stuckDisk)
+	f.onFiles()
 	f.level.Storage = func(name string) (storage.Storage, error) {
 		s, err := storage.OpenFile(filepath.Join(f.dir, "journal", name), false)
 		return stuckStorage{s, d}, err

@@ -215,7 +215,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // AwaitVerdicts waits until every verdict that was given before is in the journal, or has failed. Who changes the settings of a mailbox, and
 // then waits, knows that the journal gets nothing any more by the old ones, save what a store takes in late that did not answer in time. No
-// message waits for it. The error is that of ctx.
+// message waits for it. What other processes have under way the journal's gate keeps out. The error is that of ctx.
 func (s *Server) AwaitVerdicts(ctx context.Context) error {
 	s.mu.Lock()
 	given := slices.Collect(maps.Keys(s.verdicts))

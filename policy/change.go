@@ -48,7 +48,7 @@ func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error
 	}
 }
 
-func settingsKey(a Address) []byte { return []byte("m" + a.String()) }
+func settingsKey(a Address) []byte { return []byte(SettingsLock(a.String())) }
 
 func changeKey(a Address, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte("l"+a.String()+"\x00"), n)

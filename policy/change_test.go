@@ -171,6 +171,7 @@ func (s *locked) Update(_ context.Context, locks []string, fn func(kv.Tx) error)
 }
 
 type buffered struct {
+	kv.Tx   // nil: what policy does not call
 	s       *locked
 	written memoryTx
 }

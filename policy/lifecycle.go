@@ -254,8 +254,22 @@ func decodeMailbox(pair kv.Pair, err error) (Mailbox, error) {
 	return Mailbox{Address: a, Settings: r.Settings}, nil
 }
 
+// SettingsLock is the lock under which the settings of a mailbox change, by its canonical name.
+func SettingsLock(mailbox string) string { return "m" + mailbox }
+
+// ArchiveOn says whether the archive of a mailbox is on, by its canonical name and what an Update sees of the settings. Who holds
+// SettingsLock knows that it stays so until the Update is done.
+func ArchiveOn(settings kv.View, mailbox string) (bool, error) {
+	a, err := ParseAddress(mailbox)
+	if err != nil {
+		return false, err
+	}
+	known, err := lookupIn(settings, a)
+	return known.enabled, err
+}
+
 // lookupIn reads of a mailbox what a decision needs, inside of an Update.
-func lookupIn(tx kv.Tx, a Address) (knownSettings, error) {
+func lookupIn(tx kv.View, a Address) (knownSettings, error) {
 	b, err := tx.Get(settingsKey(a))
 	if errors.Is(err, kv.ErrNotFound) {
 		return knownSettings{}, nil

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"copialettere/journal/kv"
 )
 
 // act is one step of a mailbox's life.
@@ -280,4 +282,37 @@ func TestHold(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestArchiveOn reads whether an archive is on in an update, as another process needs it that has a message for it under way.
+func TestArchiveOn(t *testing.T) {
+	store := newMemory()
+	p, err := Open(t.Context(), store, testConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	anna := mustAddress(t, "anna@alpha.test")
+	want := func(when string, on bool) {
+		t.Helper()
+		var got bool
+		err := store.Update(t.Context(), []string{SettingsLock(anna.String())}, func(tx kv.Tx) (err error) {
+			got, err = ArchiveOn(tx, anna.String())
+			return err
+		})
+		if got != on || err != nil {
+			t.Errorf("%s: %v, %v, want %v", when, got, err, on)
+		}
+	}
+	want("never enabled", false)
+	if _, err := p.enable(t.Context(), anna); err != nil {
+		t.Fatal(err)
+	}
+	want("enabled", true)
+	if _, err := p.disable(t.Context(), anna); err != nil {
+		t.Fatal(err)
+	}
+	want("disabled", false)
+	if _, err := ArchiveOn(nil, "no address"); err == nil {
+		t.Error("what is no address has an archive")
+	}
 }

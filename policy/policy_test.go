@@ -18,6 +18,8 @@ import (
 // memory is a kv.Store in memory. It runs every Update twice, as an engine may that has seen an old state
 // first, and fails where it is told to.
 type memory struct {
+	kv.Store // nil: what policy does not call
+
 	mu     sync.Mutex
 	values map[string]string
 	fail   error // what every method answers, if set
@@ -83,6 +85,10 @@ func (tx memoryTx) Put(key, value []byte)                 { tx[string(key)] = st
 func (tx memoryTx) Delete(key []byte)                     { delete(tx, string(key)) }
 
 type memoryTx map[string]string
+
+func (tx memoryTx) GetAll([][]byte) ([][]byte, error) { panic("policy gets one key at a time") }
+func (tx memoryTx) In(kv.Month) (kv.View, error)      { panic("policy reads no volume") }
+func (tx memoryTx) Needs(kv.Staged)                   { panic("policy stages nothing") }
 
 func (tx memoryTx) Get(key []byte) ([]byte, error) {
 	value, ok := tx[string(key)]

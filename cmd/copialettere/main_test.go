@@ -433,7 +433,7 @@ func TestMetricsListener(t *testing.T) {
 		`copialettere_transactions_total{direction="received",outcome="delivered"} 1`,
 		`copialettere_verdicts_total{direction="received",verdict="journaled"} 1`,
 		"copialettere_store_fsyncs_total", "copialettere_commit_seconds_bucket", "copialettere_connections", "copialettere_gaps_total 0",
-		"copialettere_next_hop_final_seconds_count", "copialettere_entry_bytes_total",
+		"copialettere_next_hop_final_seconds_count", "copialettere_entry_bytes_total", "process_cpu_seconds_total", "go_goroutines",
 	} {
 		if code != 200 || !strings.Contains(text2, want) {
 			t.Errorf("status %d, metrics lack %q", code, want)

@@ -91,6 +91,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 		return err
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
+	a.metrics.Process()
 	d := newDaemon(c, a, log)
 	watch, err := files.Open(sourcesOf(c.PEC), a.metrics, log)
 	if err != nil {

@@ -12,10 +12,7 @@ import (
 // /readyz, which has the status 503 and a line for each reason while mail to enabled mailboxes would wait, as ready tells, which may be nil.
 func Metrics(r *metrics.Registry, ready func(context.Context) []string) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		r.WriteTo(w)
-	})
+	mux.Handle("GET /metrics", r.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		var reasons []string

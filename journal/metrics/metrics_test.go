@@ -1,10 +1,22 @@
 package metrics
 
 import (
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 )
+
+// text returns what a scrape gets.
+func text(t *testing.T, r *Registry) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	return w.Body.String()
+}
 
 func TestText(t *testing.T) {
 	var r Registry
@@ -12,43 +24,55 @@ func TestText(t *testing.T) {
 	r.Counter("mail_total", "Mail seen.", "outcome", "de\"ferred").Inc()
 	r.Gauge("open", "Open connections.").Set(-3)
 	r.GaugeFunc("ratio", "A ratio.", func() float64 { return 0.5 })
-	h := r.Histogram("wait_seconds", "Wait.")
+	r.GaugeFunc("ratio", "A ratio.", func() float64 { return 2 })
+	h := r.Histogram("wait_seconds", "Wait.", "hop", "a")
 	h.Observe(100 * time.Microsecond)
 	h.Observe(150 * time.Microsecond)
 	h.Observe(time.Hour)
-
-	var b strings.Builder
-	n, err := r.WriteTo(&b)
-	if err != nil || n != int64(b.Len()) {
-		t.Fatalf("WriteTo = %d, %v; wrote %d bytes", n, err, b.Len())
-	}
+	got := text(t, &r)
 	for _, want := range []string{
 		"# HELP mail_total Mail seen.\n# TYPE mail_total counter\n",
 		`mail_total{outcome="de\"ferred"} 1` + "\n" + `mail_total{outcome="delivered"} 2` + "\n",
 		"# TYPE open gauge\nopen -3\n",
 		"ratio 0.5\n",
-		`wait_seconds_bucket{le="0.0001"} 1` + "\n" + `wait_seconds_bucket{le="0.0002"} 2` + "\n",
-		`wait_seconds_bucket{le="+Inf"} 3` + "\nwait_seconds_sum 3600.00025\nwait_seconds_count 3\n",
+		`wait_seconds_bucket{hop="a",le="0.0001"} 1` + "\n" + `wait_seconds_bucket{hop="a",le="0.0002"} 2` + "\n",
+		`wait_seconds_bucket{hop="a",le="52.4288"} 2` + "\n",
+		`wait_seconds_bucket{hop="a",le="+Inf"} 3` + "\n" + `wait_seconds_sum{hop="a"} 3600.00025` + "\n" + `wait_seconds_count{hop="a"} 3` + "\n",
 	} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("missing %q in:\n%s", want, b.String())
+		if !strings.Contains(got, want) {
+			t.Errorf("missing %q in:\n%s", want, got)
 		}
 	}
 }
 
-func TestQuantile(t *testing.T) {
-	var h Histogram
-	if got := h.Quantile(0.99); got != 0 {
-		t.Errorf("empty: %v", got)
+func TestOneSeriesForAName(t *testing.T) {
+	var r Registry
+	r.Counter("mail_total", "Mail seen.", "outcome", "delivered").Inc()
+	r.Counter("mail_total", "Mail seen.", "outcome", "delivered").Inc()
+	if n := r.Counter("mail_total", "Mail seen.", "outcome", "delivered").Value(); n != 2 {
+		t.Errorf("%d counted", n)
 	}
-	for range 99 {
-		h.Observe(90 * time.Microsecond)
+	defer func() {
+		if recover() == nil {
+			t.Error("a name of two kinds did not panic")
+		}
+	}()
+	r.Gauge("mail_total", "Mail seen.", "outcome", "delivered")
+}
+
+func TestProcess(t *testing.T) {
+	var r Registry
+	r.Process()
+	got := text(t, &r)
+	for _, want := range []string{"\nprocess_resident_memory_bytes ", "\nprocess_open_fds ", "\ngo_goroutines "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("missing %q", want)
+		}
 	}
-	h.Observe(time.Second)
-	if got := h.Quantile(0.5); got != 100*time.Microsecond {
-		t.Errorf("median %v", got)
-	}
-	if got := h.Quantile(1); got < time.Second || got > 2*time.Second {
-		t.Errorf("maximum %v", got)
+}
+
+func TestEmpty(t *testing.T) {
+	if got := text(t, new(Registry)); got != "" {
+		t.Errorf("an empty registry gives %q", got)
 	}
 }

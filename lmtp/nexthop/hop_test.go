@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -402,16 +403,15 @@ func TestReuse(t *testing.T) {
 	if n := len(server.Connections()); n != 1 {
 		t.Errorf("%d connections", n)
 	}
-	var text strings.Builder
-	if _, err := registry.WriteTo(&text); err != nil {
-		t.Fatal(err)
-	}
+	w := httptest.NewRecorder()
+	registry.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	text := w.Body.String()
 	for _, line := range []string{
 		`copialettere_next_hop_connects_total{next_hop="` + server.Spec() + `"} 1`,
 		`copialettere_next_hop_final_seconds_count{next_hop="` + server.Spec() + `"} 2`,
 	} {
-		if !strings.Contains(text.String(), line+"\n") {
-			t.Errorf("no line %s in\n%s", line, text.String())
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %s in\n%s", line, text)
 		}
 	}
 }

@@ -41,6 +41,15 @@ func (s failingStore) Update(ctx context.Context, locks []string, fn func(kv.Tx)
 	return s.Store.Update(ctx, locks, fn)
 }
 
+func (s failingStore) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, error) {
+	return nil, s.Update(ctx, nil, func(tx kv.Tx) error {
+		for _, p := range pairs {
+			tx.Put(p.Key, p.Value)
+		}
+		return nil
+	})
+}
+
 // TestExpired runs the retention over 150 messages that are too old: who is told of what was deleted.
 func TestExpired(t *testing.T) {
 	for _, c := range []struct {

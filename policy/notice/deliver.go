@@ -1,6 +1,7 @@
 package notice
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,8 @@ type Send func(ctx context.Context, from, to string, message []byte) error
 
 // Deliver sends the notices that are due, the oldest first. What can not be sent now is tried again by a later call, and given up when it
 // is GiveUp old; that is logged. Before each try it is noted durably that one is under way: a notice that was under way when the program
-// ended is sent once more at most, under the same Message-ID. The error is one of the store, or of ctx.
+// ended is sent once more at most, under the same Message-ID. Of several processes that deliver, the one that notes its try first sends. The
+// error is one of the store, or of ctx.
 func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 	for p, err := range q.store.Scan(ctx, []byte("wq"), []byte("wr")) {
 		if err != nil {
@@ -37,7 +39,7 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 		if now.Before(w.Next) {
 			continue
 		}
-		err := q.try(ctx, now, p.Key, &w, send)
+		err := q.try(ctx, now, p, &w, send)
 		switch {
 		case errors.Is(err, ErrUnreachable):
 			return nil
@@ -51,7 +53,8 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 }
 
 // try sends one notice. Its error is ErrUnreachable, or one of the store.
-func (q *Queue) try(ctx context.Context, now time.Time, key []byte, w *waiting, send Send) error {
+func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiting, send Send) error {
+	key := queued.Key
 	log := q.log.With("mailbox", w.Mailbox, "event", w.Event.String())
 	to, language, why, err := q.destination(ctx, &w.Notice)
 	if err != nil {
@@ -70,8 +73,11 @@ func (q *Queue) try(ctx context.Context, now time.Time, key []byte, w *waiting, 
 	}
 	w.Sending, w.Next = true, now.Add(backOff(w.Tries))
 	w.Tries++
-	if err := q.put(ctx, key, w); err != nil {
+	switch mine, err := q.claim(ctx, queued, w); {
+	case err != nil:
 		return err
+	case !mine:
+		return nil
 	}
 	message := compose(w, messageID(key, q.options.From), q.options.From, to, language)
 	sendErr := send(ctx, q.options.From, to, message)
@@ -130,6 +136,26 @@ func backOff(tries int) time.Duration {
 		}
 	}
 	return wait
+}
+
+// claim notes a try that is about to begin, if what was read of the notice still counts: another process may have it under way, or it was
+// forgotten.
+func (q *Queue) claim(ctx context.Context, queued kv.Pair, w *waiting) (mine bool, err error) {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return false, fmt.Errorf("note try of a notice: %w", err)
+	}
+	err = q.update(ctx, func(tx kv.Tx) error {
+		now, err := tx.Get(queued.Key)
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
+		if mine = err == nil && bytes.Equal(now, queued.Value); mine {
+			tx.Put(queued.Key, b)
+		}
+		return nil
+	})
+	return mine, err
 }
 
 func (q *Queue) put(ctx context.Context, key []byte, w *waiting) error {

@@ -102,7 +102,7 @@ type Options struct {
 }
 
 // Queue keeps the notices that are not sent yet. Add may be called concurrently, also while Deliver runs. Deliver is called by one
-// goroutine.
+// goroutine of each process.
 type Queue struct {
 	store   kv.Store
 	options Options

@@ -329,6 +329,23 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestTwoDeliver has another process deliver while one sends the first of two notices: each is sent once.
+func TestTwoDeliver(t *testing.T) {
+	r := newRig(t)
+	r.add(Notice{Event: policy.NotifyGap, ID: "first"})
+	r.add(Notice{Event: policy.NotifyGap, ID: "second"})
+	other := New(r.store, Options{Policy: r.policy, From: sender, MaxPerDay: 3})
+	sent := 0
+	now := start().Add(time.Second)
+	err := r.queue.Deliver(t.Context(), now, func(ctx context.Context, _, _ string, _ []byte) error {
+		sent++
+		return other.Deliver(ctx, now, func(context.Context, string, string, []byte) error { sent++; return nil })
+	})
+	if err != nil || sent != 2 {
+		t.Errorf("%d notices were sent (%v), want each of the two once", sent, err)
+	}
+}
+
 // TestStop cancels the delivery while a notice is under way: what became of it is noted all the same.
 func TestStop(t *testing.T) {
 	r := newRig(t)

@@ -19,7 +19,7 @@ func wantAbsent(t testing.TB, doing string, err error, name string) {
 }
 
 // putMonths puts a value into the volumes of some months and into the settings, and closes the engine.
-func putMonths(t testing.TB, f Fixture, months ...kv.Month) {
+func putMonths(t testing.TB, f Absent, months ...kv.Month) {
 	t.Helper()
 	e := f.Open(t)
 	for _, m := range months {
@@ -39,7 +39,7 @@ func putMonths(t testing.TB, f Fixture, months ...kv.Month) {
 	}
 }
 
-func testAbsentVolume(t *testing.T, f Fixture) {
+func testAbsentVolume(t *testing.T, f Absent) {
 	putMonths(t, f, "2026-10", "2026-11")
 	putBack := f.TakeAway(t, "2026-10")
 	e := open(t, f)
@@ -94,7 +94,7 @@ func testAbsentVolume(t *testing.T, f Fixture) {
 	}
 }
 
-func testAbsentSettings(t *testing.T, f Fixture) {
+func testAbsentSettings(t *testing.T, f Absent) {
 	putMonths(t, f, "2026-11")
 	putBack := f.TakeAway(t, "")
 	e := open(t, f)
@@ -118,7 +118,7 @@ func testAbsentSettings(t *testing.T, f Fixture) {
 	want(t, s, "month", "none")
 }
 
-func testForget(t *testing.T, f Fixture) {
+func testForget(t *testing.T, f Absent) {
 	ctx := t.Context()
 	putMonths(t, f, "2026-10", "2026-11")
 	putBack := f.TakeAway(t, "2026-10")

@@ -2,6 +2,7 @@ package kvtest
 
 import (
 	"context"
+	"errors"
 
 	"copialettere/journal/kv"
 )
@@ -27,6 +28,11 @@ const purgeGroup = 100
 
 // Purge implements kv.Store.
 func (s eagerStore) Purge(ctx context.Context, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
+	return purgeAll(ctx, s, garbage, done)
+}
+
+// purgeAll deletes all that is handed to it, a group at a time.
+func purgeAll(ctx context.Context, s kv.Store, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
 	for len(garbage) > 0 {
 		group := garbage[:min(len(garbage), purgeGroup)]
 		err := s.Update(ctx, nil, func(tx kv.Tx) error {
@@ -44,4 +50,20 @@ func (s eagerStore) Purge(ctx context.Context, garbage []kv.Garbage, done func([
 		garbage = garbage[len(group):]
 	}
 	return nil
+}
+
+// dropFenced fences the volume of a month and drops it, whatever fence another one sets meanwhile.
+func dropFenced(ctx context.Context, e kv.Engine, m kv.Month) error {
+	for {
+		f, err := e.Fence(ctx, m)
+		if errors.Is(err, kv.ErrNoVolume) {
+			return nil
+		}
+		if err == nil {
+			err = f.Drop(ctx)
+		}
+		if !errors.Is(err, kv.ErrFenced) {
+			return err
+		}
+	}
 }

@@ -178,7 +178,11 @@ func testFault(t *testing.T, f Faulty, fault Fault) {
 	}
 	for round := range 2 {
 		f.Inject(fault)
-		wantErr(t, "the update that meets the fault", l.put(t.Context(), s, fmt.Sprint("met ", round)), kv.ErrUnavailable)
+		err := l.put(t.Context(), s, fmt.Sprint("met ", round))
+		wantErr(t, "the update that meets the fault", err, kv.ErrUnavailable)
+		if kv.KindOf(err) != kv.Unknown {
+			t.Errorf("the update that meets the fault: %v, want its outcome unknown", err)
+		}
 		// What was acknowledged can be read, or the store says that it can not.
 		if got := show(s.Get(t.Context(), []byte("b before 0"))); got != "before 0" && !strings.Contains(got, kv.ErrUnavailable.Error()) {
 			t.Errorf("after the fault the value of an acknowledged key is %q", got)

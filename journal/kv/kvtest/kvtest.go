@@ -1,5 +1,6 @@
 // Package kvtest is the contract of package kv as tests. Every engine passes Run; an engine whose storage can be made to fail
-// passes RunFaults too.
+// passes RunFaults too, one whose volumes can be absent RunAbsent, and one with several clients RunReplicated. Memory is one of the last
+// kind, for the tests of what is above.
 package kvtest
 
 import (
@@ -22,12 +23,24 @@ import (
 type Fixture interface {
 	// Open opens the engine on the data of the fixture, or ends the test. It is called again when the engine before was closed.
 	Open(t testing.TB) kv.Engine
+}
+
+// Absent is a Fixture in which a volume can be absent.
+type Absent interface {
+	Fixture
 	// TakeAway has the data of a volume, or of the settings where the month is empty, vanish while no engine is open, until the function that
 	// it returns is called.
 	TakeAway(t testing.TB, m kv.Month) (putBack func())
 }
 
 const month = kv.Month("2026-11")
+
+// RunAbsent tests that an engine knows what it must have. create makes a new, empty fixture for each test.
+func RunAbsent(t *testing.T, create func(t testing.TB) Absent) {
+	t.Run("an absent volume is an error that names it", func(t *testing.T) { testAbsentVolume(t, create(t)) })
+	t.Run("absent settings are an error that names them", func(t *testing.T) { testAbsentSettings(t, create(t)) })
+	t.Run("an absent volume is forgotten", func(t *testing.T) { testForget(t, create(t)) })
+}
 
 // Run tests an engine against the contract. create makes a new, empty fixture for each test.
 func Run(t *testing.T, create func(t testing.TB) Fixture) {
@@ -56,12 +69,18 @@ func Run(t *testing.T, create func(t testing.TB) Fixture) {
 		{"drop while others use the volume", testDropInUse},
 		{"a closed engine answers closed", testClosed},
 		{"settings live apart", testSettings},
-		{"an absent volume is an error that names it", testAbsentVolume},
-		{"absent settings are an error that names them", testAbsentSettings},
-		{"an absent volume is forgotten", testForget},
 		{"everything is there after opening again", testReopen},
 		{"a context that has ended", testEndedContext},
 		{"a context that ends in the queue", testContextInQueue},
+		{"a lock is one in all stores", testLocksOfStores},
+		{"locks have no order and no number", testLockOrder},
+		{"who leaves keeps no lock", testLeftLocks},
+		{"several keys at once", testGetAll},
+		{"an update reads other volumes", testIn},
+		{"what is staged is there with what needs it", testStage},
+		{"reading is fresh", testFresh},
+		{"a fence keeps updates out", testFence},
+		{"errors tell what to make of them", testKinds},
 		{"purge deletes what it says", testPurge},
 		{"nothing is lost without a fault", testNothingLost},
 		{"many writers share a sync", testGroupCommit},
@@ -421,7 +440,11 @@ func testGroupCommit(t *testing.T, f Fixture) {
 	for w := range writers {
 		wg.Go(func() {
 			for i := range rounds {
-				if tryPut(t.Context(), s, fmt.Sprintf("together %d %d", w, i), "v") != nil {
+				err := s.Update(t.Context(), []string{fmt.Sprint("lock ", w)}, func(tx kv.Tx) error {
+					tx.Put(fmt.Appendf(nil, "together %d %d", w, i), []byte("v"))
+					return nil
+				})
+				if err != nil {
 					failed.Add(1)
 				}
 			}

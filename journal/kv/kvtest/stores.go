@@ -371,11 +371,12 @@ func testEndedContext(t *testing.T, f Fixture) {
 
 func testContextInQueue(t *testing.T, f Fixture) {
 	s := openVolume(t, f)
+	var once sync.Once
 	entered, leave := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := s.Update(t.Context(), []string{"lock"}, func(tx kv.Tx) error {
-			close(entered)
+			once.Do(func() { close(entered) }) // it may run again
 			<-leave
 			tx.Put([]byte("first"), []byte("1"))
 			return nil

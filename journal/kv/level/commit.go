@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -26,19 +28,37 @@ type request struct {
 	turn  chan *batch // the committer hands over its batch: fn may run, on the goroutine of the caller
 	ran   chan *batch // the batch is handed back, or another one that is to be written behind it
 	done  chan error  // the answer
+
+	locks []string
+	over  atomic.Bool // it is answered, or its caller has left: the second of the two releases the locks
 }
 
 // Update implements kv.Store. All Updates of a store run one after the other, whatever their locks. fn runs on the goroutine of
 // the caller, so a panic stays there. An fn that failed, or wrote nothing, may have read what was not durable yet: it too is
-// answered only when that is.
+// answered only when that is. The locks are held until the answer, also when the caller has left before.
 func (s *store) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("update store %s: %w", s.name, err)
+	}
 	r := &request{
 		ctx: ctx, begun: time.Now(),
 		turn: make(chan *batch), ran: make(chan *batch, 1), done: make(chan error, 1),
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("update store %s: %w", s.name, err)
+	if len(locks) > 0 {
+		var err error
+		if r.locks, err = s.engine.locks.acquire(ctx, s, locks); err != nil {
+			return err
+		}
 	}
+	underWay, answered := false, false
+	defer func() {
+		if underWay && !answered {
+			r.locks = slices.Clone(r.locks) // the slice is the caller's
+		}
+		if !underWay || r.over.Swap(true) {
+			s.engine.locks.release(r.locks)
+		}
+	}()
 	select {
 	case s.requests <- r:
 	case <-s.stop:
@@ -49,7 +69,8 @@ func (s *store) Update(ctx context.Context, locks []string, fn func(kv.Tx) error
 	var fnErr error
 	select {
 	case b := <-r.turn:
-		fnErr = b.run(r, fn)
+		underWay = true
+		fnErr = b.run(s, r, fn)
 	case err := <-r.done:
 		return err
 	case <-ctx.Done():
@@ -57,13 +78,33 @@ func (s *store) Update(ctx context.Context, locks []string, fn func(kv.Tx) error
 	}
 	select {
 	case err := <-r.done:
+		answered = true
 		if err != nil {
 			return err
 		}
 		return fnErr
 	case <-ctx.Done():
-		return fmt.Errorf("update store %s: waiting for the disk, the outcome is unknown: %w", s.name, ctx.Err())
+		return fmt.Errorf("update store %s: waiting for the disk: %w: %w", s.name, kv.ErrUnknown, ctx.Err())
 	}
+}
+
+// answerOne tells the caller of a request how it went; one that has left leaves its locks to be released.
+func (s *store) answerOne(r *request, err error) {
+	if r.over.Swap(true) {
+		s.engine.locks.release(r.locks)
+	}
+	r.done <- err
+}
+
+// Stage implements kv.Store, as an Update. What is not synced would be lost when LevelDB rotates its log, although what is written behind
+// it is synced and stays.
+func (s *store) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, error) {
+	return nil, s.Update(ctx, nil, func(tx kv.Tx) error {
+		for _, p := range pairs {
+			tx.Put(p.Key, p.Value)
+		}
+		return nil
+	})
 }
 
 // batch is what one write makes durable: the updates of one or more requests. It is used by one goroutine at a time: the
@@ -91,10 +132,10 @@ func (s *store) newBatch(d *database) *batch {
 
 // run has an update run against the batch, and hands back the batch that it must wait for: this one; a new one where this one has
 // not the room; or nil, where the answer waits for nothing.
-func (b *batch) run(r *request, fn func(kv.Tx) error) error {
+func (b *batch) run(s *store, r *request, fn func(kv.Tx) error) error {
 	var wrote *batch
 	defer func() { r.ran <- wrote }() // also when fn panics or ends its goroutine
-	t := &tx{batch: b, overlay: make(map[string]int)}
+	t := &tx{store: s, ctx: r.ctx, batch: b, overlay: make(map[string]int)}
 	err := fn(t)
 	if err == nil {
 		err = t.err
@@ -147,6 +188,8 @@ func (b *batch) get(key []byte) ([]byte, error) {
 
 // tx is the kv.Tx of one update.
 type tx struct {
+	store   *store
+	ctx     context.Context
 	batch   *batch
 	writes  []write
 	overlay map[string]int // where in writes the newest write of a key is
@@ -159,7 +202,7 @@ type write struct {
 	deleted    bool
 }
 
-// Get implements kv.Tx.
+// Get implements kv.View.
 func (t *tx) Get(key []byte) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
@@ -173,6 +216,43 @@ func (t *tx) Get(key []byte) ([]byte, error) {
 	}
 	return t.batch.get(key)
 }
+
+// GetAll implements kv.View.
+func (t *tx) GetAll(keys [][]byte) ([][]byte, error) { return getAll(keys, t.Get) }
+
+// In implements kv.Tx. A committer that waits for an fn has its database open, so two of them cannot wait for each other.
+func (t *tx) In(m kv.Month) (kv.View, error) {
+	name := settingsName
+	if m != "" {
+		if err := checkMonth(m); err != nil {
+			return nil, err
+		}
+		name = string(m)
+	}
+	if name == t.store.name {
+		return t, nil
+	}
+	s, err := t.store.engine.store(t.ctx, name, m == "")
+	if err != nil {
+		return nil, err
+	}
+	return otherView{t.ctx, s}, nil
+}
+
+// otherView reads another store than that of the Update: what is there is durable.
+type otherView struct {
+	ctx   context.Context
+	store kv.Store
+}
+
+// Get implements kv.View.
+func (v otherView) Get(key []byte) ([]byte, error) { return v.store.Get(v.ctx, key) }
+
+// GetAll implements kv.View.
+func (v otherView) GetAll(keys [][]byte) ([][]byte, error) { return v.store.GetAll(v.ctx, keys) }
+
+// Needs implements kv.Tx: all that was staged is durable.
+func (t *tx) Needs(kv.Staged) {}
 
 // Put implements kv.Tx.
 func (t *tx) Put(key, value []byte) { t.write(write{key: key, value: value}) }
@@ -221,14 +301,18 @@ func (s *store) commitLoop() {
 
 // serve writes the batch that begins with a request, and with those that wait behind it.
 func (s *store) serve(r *request) {
+	if s.fence != nil {
+		s.answerOne(r, fmt.Errorf("update store %s: %w", s.name, kv.ErrFenced))
+		return
+	}
 	if err := s.openForWriting(); err != nil {
 		s.engine.meters.failedUpdates.Inc()
-		r.done <- err
+		s.answerOne(r, err)
 		return
 	}
 	if err := s.grow(); err != nil {
 		s.engine.meters.failedUpdates.Inc()
-		r.done <- err
+		s.answerOne(r, err)
 		return
 	}
 	b := s.newBatch(s.current)
@@ -241,12 +325,12 @@ func (s *store) serve(r *request) {
 		into := <-r.ran
 		switch into {
 		case nil:
-			r.done <- nil
+			s.answerOne(r, nil)
 		case b:
 		default:
 			// What the update read of the batch before is durable once that is written.
 			if !s.commit(b) {
-				s.answer(into, s.downErr)
+				s.answer(into, fmt.Errorf("update store %s, behind one that failed: %w", s.name, kv.ErrUnavailable))
 				return
 			}
 			b = into
@@ -301,7 +385,7 @@ func (s *store) answer(b *batch, err error) {
 		} else {
 			s.engine.meters.failedUpdates.Inc()
 		}
-		r.done <- err
+		s.answerOne(r, err)
 	}
 	s.written = now
 	s.mu.Lock()
@@ -324,7 +408,7 @@ func (s *store) fail(b *batch, cause error) {
 	log := s.engine.opts.Logger.With("store", s.name)
 	log.Error("write to the journal store failed, opening it again", "error", cause)
 	s.reported = cause.Error()
-	s.downErr = fmt.Errorf("update store %s: %w: %w", s.name, kv.ErrUnavailable, cause)
+	s.downErr = fmt.Errorf("update store %s: %w: %w: %w", s.name, kv.ErrUnavailable, kv.ErrUnknown, cause)
 	s.answer(b, s.downErr)
 	s.engine.meters.reopens.Inc()
 	if err := s.closeDatabase(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -416,10 +417,9 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	putOne(t, s, "a", "1")
-	var b strings.Builder
-	if _, err := r.WriteTo(&b); err != nil {
-		t.Fatal(err)
-	}
+	w := httptest.NewRecorder()
+	r.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	text := w.Body.String()
 	for _, line := range []string{
 		"copialettere_store_updates_total 11",
 		"copialettere_store_failed_updates_total 1",
@@ -432,7 +432,7 @@ func TestMetrics(t *testing.T) {
 		"copialettere_store_open 1",
 		"copialettere_store_write_stall_seconds 0",
 	} {
-		if !strings.Contains(b.String(), "\n"+line+"\n") {
+		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("the metrics lack %q", line)
 		}
 	}

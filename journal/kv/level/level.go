@@ -47,6 +47,10 @@
 // One goroutine for each store, the committer, writes. It gathers the Updates that wait, has them run one after the other, and
 // writes what they wrote as one batch with one fsync. All of them are answered when it is durable.
 //
+// The locks of Updates are in memory, as there is one client: those of one store need none, as they run one after the other, and those of
+// another store wait until the last that holds a lock is answered. A fence is in memory too, and ends with the process. What is staged is made
+// durable at once: LevelDB, when it rotates its log, would lose what is not synced and keep what is written behind it.
+//
 // After a failed write or fsync goleveldb may later drop a write that it reported durable. So the committer answers
 // kv.ErrUnavailable, closes the database, and opens it again, which writes what the log held into new files; only then it goes on.
 // A batch whose fsync failed may be found then. It was not acknowledged, which is all that kv promises.
@@ -165,6 +169,8 @@ type Engine struct {
 	stores   map[string]*store        // by folder name; guarded by mu
 	grown    map[*store]bool          // older volumes with a large buffer; guarded by mu
 	dropping map[string]chan struct{} // closed when the erasure is done; guarded by mu
+
+	locks locks // of the Updates of all stores
 
 	registering sync.Mutex       // held while the register is written
 	register    register         // changed under registering and mu
@@ -363,121 +369,8 @@ func (e *Engine) Volumes(ctx context.Context) ([]kv.Month, error) {
 	return months, nil
 }
 
-// Drop implements kv.Engine. Once the folder is renamed the volume is gone for good, although its files may outlive a crash until
-// the next Open.
-func (e *Engine) Drop(ctx context.Context, m kv.Month) error {
-	return e.remove(ctx, "drop", m, e.erase)
-}
-
-// Forget implements kv.Engine.
-func (e *Engine) Forget(ctx context.Context, m kv.Month) error {
-	return e.remove(ctx, "forget", m, e.forget)
-}
-
-// remove takes the store of a month out of use and calls fn.
-func (e *Engine) remove(ctx context.Context, doing string, m kv.Month, fn func(name string) error) error {
-	if err := checkMonth(m); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	name := string(m)
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return fmt.Errorf("%s volume %s: %w", doing, name, kv.ErrClosed)
-	}
-	if wait, ok := e.dropping[name]; ok {
-		e.mu.Unlock()
-		select {
-		case <-wait:
-			return e.remove(ctx, doing, m, fn) // the other one may have failed
-		case <-ctx.Done():
-			return fmt.Errorf("%s volume %s: %w", doing, name, ctx.Err())
-		}
-	}
-	done := make(chan struct{})
-	e.dropping[name] = done
-	s := e.stores[name]
-	delete(e.stores, name)
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		delete(e.dropping, name)
-		e.mu.Unlock()
-		close(done)
-	}()
-
-	if s != nil {
-		// What the store says while it closes is of no interest: all of it goes.
-		_ = s.close()
-	}
-	if err := fn(name); err != nil {
-		return fmt.Errorf("%s volume %s: %w", doing, name, err)
-	}
-	return nil
-}
-
-func (e *Engine) erase(name string) error {
-	path := e.path(name)
-	dropped := path + droppedSuffix
-	switch entry, ok := e.entry(name); {
-	case !ok:
-		// There is none, but perhaps a stranger.
-		if _, err := e.claim(name, false); !errors.Is(err, kv.ErrNoVolume) {
-			return err
-		}
-		return nil
-	case entry.State != stateMaking:
-		if err := e.checkTag(name, entry); err != nil {
-			return err
-		}
-	}
-	if err := os.RemoveAll(dropped); err != nil {
-		return err
-	}
-	err := e.step("rename " + path)
-	if err == nil {
-		err = os.Rename(path, dropped)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	err = e.syncNames(e.dir)
-	if err == nil {
-		err = e.enter(name, nil)
-	}
-	if err != nil {
-		// The volume stays. After a crash it may be gone: then it is as if this had come to its end.
-		return errors.Join(err, os.Rename(dropped, path), durable.SyncFolder(e.dir))
-	}
-	if err = e.step("remove " + dropped); err == nil {
-		err = os.RemoveAll(dropped)
-	}
-	if err != nil {
-		return fmt.Errorf("erase its files: %w", err)
-	}
-	return nil
-}
-
-// forget takes a volume off the register that is not there.
-func (e *Engine) forget(name string) error {
-	switch some, err := holdsAnything(e.path(name)); {
-	case err != nil:
-		return err
-	case some:
-		return fmt.Errorf("%s is there: move it away first", e.path(name))
-	}
-	e.mu.Lock()
-	there := e.has(name)
-	delete(e.strangers, name)
-	e.mu.Unlock()
-	if !there {
-		return kv.ErrNoVolume
-	}
-	return e.enter(name, nil)
-}
+// Alone implements kv.Engine: the folder is locked.
+func (e *Engine) Alone() bool { return true }
 
 // Close implements kv.Engine. It returns the errors of the stores, joined.
 func (e *Engine) Close() error {

@@ -27,7 +27,7 @@ func (f *onFiles) Open(t testing.TB) kv.Engine {
 	return e
 }
 
-// TakeAway implements kvtest.Fixture.
+// TakeAway implements kvtest.Absent.
 func (f *onFiles) TakeAway(t testing.TB, m kv.Month) (putBack func()) { return takeAway(t, f.dir, m) }
 
 // takeAway moves the folder of a store, that of the settings where the month is empty, out of the folder of an engine.
@@ -52,6 +52,10 @@ func testLogger(t testing.TB) *slog.Logger {
 
 func TestContractOnFiles(t *testing.T) {
 	kvtest.Run(t, func(t testing.TB) kvtest.Fixture { return &onFiles{dir: t.TempDir()} })
+}
+
+func TestAbsent(t *testing.T) {
+	kvtest.RunAbsent(t, func(t testing.TB) kvtest.Absent { return &onFiles{dir: t.TempDir()} })
 }
 
 // TestContractWithSmallBuffers has LevelDB rotate its logs, write tables and compact them all the time.

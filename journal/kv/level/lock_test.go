@@ -39,3 +39,17 @@ func TestLockEndsWithCloseWhileProcessesStart(t *testing.T) {
 	cancel()
 	starts.Wait()
 }
+
+// BenchmarkLocks is what the two locks of an Update cost that nobody else wants.
+func BenchmarkLocks(b *testing.B) {
+	var l locks
+	s, names := new(store), []string{"mario@alpha.test", "moves 2026-11"}
+	b.ReportAllocs()
+	for b.Loop() {
+		held, err := l.acquire(b.Context(), s, names)
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.release(held)
+	}
+}

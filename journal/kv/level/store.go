@@ -3,6 +3,7 @@ package level
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -46,6 +47,8 @@ type store struct {
 	current     *database // nil: not open; set by the committer only; guarded by mu
 	used        time.Time // when a call last began or ended; guarded by mu
 	compactions sync.WaitGroup
+
+	fence *fence // what keeps Updates out; set by the committer, under Engine.mu
 
 	// Only the committer uses what follows.
 	newestSeq uint64    // the newest sequence number that was acknowledged since the store was made
@@ -151,6 +154,31 @@ func (s *store) Get(ctx context.Context, key []byte) ([]byte, error) {
 	}
 	defer h.release()
 	return h.get(key)
+}
+
+// GetAll implements kv.Store.
+func (s *store) GetAll(ctx context.Context, keys [][]byte) ([][]byte, error) {
+	h, err := s.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	return getAll(keys, h.get)
+}
+
+// getAll gets several keys, one after the other.
+func getAll(keys [][]byte, get func(key []byte) ([]byte, error)) ([][]byte, error) {
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		err := checkKey(key)
+		if err == nil {
+			values[i], err = get(key)
+		}
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return values, nil
 }
 
 // checkKey refuses the keys that belong to the engine.

@@ -1,0 +1,386 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// Several processes may have the archive open, where the engine says that it is not alone (kv.Engine.Alone). What one of them remembers is
+// then not the truth of all:
+//
+//   - usages: what a mailbox holds in other months is read in the update that decides on it, under the lock of the mailbox.
+//   - cleaning: who runs Expire, Sweep or Forget holds a lease, besides the lock of the process. What only one may do does not rest on it, as
+//     a process may be held up for longer than its lease lasts: a month is dropped by whose fence stands, and the sweep is safe from others.
+//   - chunks: a draft that refers to chunks which were stored before its last update keeps them there from a sweep, or is refused.
+//   - settings: whether a mailbox is still open is asked in the update that makes the entry, so that an erasure by another process is the end.
+//   - rooms: a lock that saves work. Whether there is room is decided in the update.
+//   - outcomes in memory: nobody but the process that holds them can decide on the transactions that they are of. What others see as unknown
+//     they never withdraw.
+
+// clean takes the lock of what only one may do at a time, and the lease of it. The context that it returns ends when the lease is lost.
+func (j *Journal) clean(ctx context.Context) (cleaning context.Context, release func(), err error) {
+	if err := j.cleaning.acquire(ctx); err != nil {
+		return nil, nil, err
+	}
+	if j.alone {
+		return ctx, j.cleaning.release, nil
+	}
+	cleaning, end, err := j.lease(ctx, "cleaning")
+	if err != nil {
+		j.cleaning.release()
+		return nil, nil, fmt.Errorf("wait for another process: %w", err)
+	}
+	return cleaning, func() { end(); j.cleaning.release() }, nil
+}
+
+// A lease lasts for leaseTime after it was last renewed, by the clock of who waits for it: no two clocks are compared.
+const (
+	leaseTime  = time.Minute
+	leaseRenew = leaseTime / 4
+)
+
+// errLeaseLost says that a process was held up, and that another one goes on in its place.
+var errLeaseLost = errors.New("another process has taken over")
+
+func leaseKey(name string) []byte { return []byte("y" + name) }
+
+// lease takes a lease, and renews it until it is released. Its value is who holds it, and a count that grows with each renewal.
+func (j *Journal) lease(ctx context.Context, name string) (held context.Context, release func(), err error) {
+	s, err := j.engine.Settings(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	owner := make([]byte, 8)
+	rand.Read(owner)
+	l := &lease{store: s, key: leaseKey(name), value: binary.BigEndian.AppendUint64(owner, 0)}
+	var seen []byte
+	var since time.Time
+	for {
+		other, err := l.take(ctx, seen, time.Since(since) >= leaseTime)
+		if err != nil {
+			return nil, nil, err
+		}
+		if other == nil {
+			break
+		}
+		if string(other) != string(seen) {
+			seen, since = other, time.Now()
+		}
+		select {
+		case <-time.After(leaseRenew):
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+	held, lose := context.WithCancelCause(ctx)
+	stop := make(chan struct{})
+	var renewing sync.WaitGroup
+	renewing.Go(func() { l.keep(ctx, stop, lose) })
+	return held, func() {
+		close(stop)
+		renewing.Wait()
+		l.end(ctx)
+		lose(nil)
+	}, nil
+}
+
+type lease struct {
+	store kv.Store
+	key   []byte
+	value []byte
+}
+
+// take takes the lease if nobody has it, or whose value was seen does not renew it, and returns the value of whoever has it else.
+func (l *lease) take(ctx context.Context, seen []byte, over bool) (other []byte, err error) {
+	err = l.store.Update(ctx, []string{string(l.key)}, func(tx kv.Tx) error {
+		v, err := tx.Get(l.key)
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
+			return err
+		}
+		if other = v; err == nil && !(over && string(v) == string(seen)) {
+			return nil
+		}
+		other = nil
+		tx.Put(l.key, l.value)
+		return nil
+	})
+	return other, err
+}
+
+// keep renews the lease until stop is closed, or it is lost.
+func (l *lease) keep(ctx context.Context, stop <-chan struct{}, lose context.CancelCauseFunc) {
+	renewed := time.Now()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(leaseRenew):
+		}
+		next := binary.BigEndian.AppendUint64(l.value[:8:8], binary.BigEndian.Uint64(l.value[8:])+1)
+		begun := time.Now()
+		try, cancel := context.WithTimeout(ctx, leaseRenew)
+		err := l.change(try, func(tx kv.Tx) { tx.Put(l.key, next) })
+		cancel()
+		switch {
+		case err == nil:
+			l.value, renewed = next, begun
+		case errors.Is(err, errLeaseLost) || time.Since(renewed) > leaseTime/2:
+			lose(fmt.Errorf("%w: %w", errLeaseLost, err))
+			return
+		}
+	}
+}
+
+// end gives the lease up, so that the next one need not wait.
+func (l *lease) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseRenew)
+	defer cancel()
+	_ = l.change(ctx, func(tx kv.Tx) { tx.Delete(l.key) }) // what stays is over in a while
+}
+
+// change changes the lease if it is still held.
+func (l *lease) change(ctx context.Context, fn func(tx kv.Tx)) error {
+	return l.store.Update(ctx, []string{string(l.key)}, func(tx kv.Tx) error {
+		v, err := tx.Get(l.key)
+		if errors.Is(err, kv.ErrNotFound) || err == nil && string(v[:min(8, len(v))]) != string(l.value[:8]) {
+			return errLeaseLost
+		}
+		if err == nil {
+			fn(tx)
+		}
+		return err
+	})
+}
+
+// sharers is how many locks there are between the sweep of a month and the drafts that refer to chunks which are stored already: a draft
+// takes one, the sweep all.
+const sharers = 16
+
+func sharerLock(m kv.Month, n int) string { return fmt.Sprintf("\x00chunks %s %d", m, n) }
+
+// sweepLocks are the locks under which the sweep takes chunks out of the reach of drafts.
+func (w *sweeper) sweepLocks() []string {
+	if w.alone {
+		return nil
+	}
+	locks := make([]string, sharers)
+	for i := range locks {
+		locks[i] = sharerLock(w.month, i)
+	}
+	return locks
+}
+
+// errSwept says that a sweep has taken a chunk that the draft refers to. The MTA will send the message again.
+var errSwept = errors.New("a chunk that the message refers to has been swept")
+
+// storedChunk is one to which a draft refers and that its last update does not put.
+type storedChunk struct {
+	id     ChunkID
+	digest Digest
+	share  bool // it has an h key
+}
+
+// rests says whether the entries of a draft would refer to chunks that another process may sweep, or that may not be durable.
+func (d *Draft) rests() bool { return len(d.stored) > 0 }
+
+// keepChunks checks, under the lock of a sharer, that the chunks which are stored already are still there for the draft, and takes the mark of a
+// sweep from them.
+func (d *Draft) keepChunks(c *change) error {
+	if !d.rests() {
+		return nil
+	}
+	keys := make([][]byte, 0, 2*len(d.stored))
+	for _, s := range d.stored {
+		keys = append(keys, spareKey(s.id))
+		if s.share {
+			keys = append(keys, digestKey(s.digest))
+		}
+	}
+	values, err := c.GetAll(keys)
+	if err != nil {
+		return err
+	}
+	for _, s := range d.stored {
+		mark, place := values[0], []byte(nil)
+		if values = values[1:]; s.share {
+			place, values = values[0], values[1:]
+		}
+		switch _, _, state := decodeSpare(mark); state {
+		case spareGarbage:
+			return errSwept
+		case spareMarked:
+			c.Put(spareKey(s.id), []byte{})
+		}
+		if string(place) == string(s.id[:]) {
+			continue // which was put with it
+		}
+		if _, err := c.Get(chunkKey(s.id)); errors.Is(err, kv.ErrNotFound) {
+			return errSwept
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// othersNow reads what a mailbox holds in all other months, in the update that decides on it. A month that cannot be read counts as nothing.
+func (c *change) othersNow(mailbox string) (sum uint64, err error) {
+	months, err := c.j.engine.Volumes(c.ctx)
+	if err != nil {
+		return 0, fmt.Errorf("list volumes: %w", err)
+	}
+	for _, m := range months {
+		if m == c.month {
+			continue
+		}
+		there, err := c.In(m)
+		if errors.Is(err, kv.ErrNoVolume) {
+			continue
+		}
+		var bytes uint64
+		if err == nil {
+			bytes, err = total(there, mailbox)
+		}
+		if err != nil {
+			if c.ctx.Err() != nil {
+				return 0, err
+			}
+			_ = c.j.monthError(c.ctx, m, err) // it is logged
+			continue
+		}
+		sum += bytes
+	}
+	return sum, nil
+}
+
+// staysOpen keeps the volume from being dropped, by this process or another one. Only a clock that was set back by months leads into one that
+// the retention is about to drop.
+func (g *group) staysOpen(c *change) error {
+	closing := c.j.closing.Load()
+	going := closing != nil && *closing == c.month
+	if !going && !c.j.alone {
+		err := c.stayOpen()
+		if going = errors.Is(err, ErrNotFound); err != nil && !going {
+			return err
+		}
+	}
+	if going {
+		return fmt.Errorf("volume %s is about to be dropped: %w", c.month, kv.ErrUnavailable)
+	}
+	return nil
+}
+
+// errMailboxClosed says that a mailbox was closed since the message was judged. The MTA will send it again, and it is judged anew.
+var errMailboxClosed = errors.New("the mailbox was closed meanwhile")
+
+// gateLocks appends the locks under which the mailboxes of entries are closed, where other processes may do so.
+func (j *Journal) gateLocks(locks []string, entries []candidate) []string {
+	if j.alone || j.gate == nil {
+		return locks
+	}
+	for i := range entries {
+		locks = append(locks, j.gate.Lock(entries[i].Mailbox))
+	}
+	return locks
+}
+
+// open checks, under the locks of the gate, that the mailboxes of the group are open still.
+func (g *group) open(c *change) error {
+	if c.j.alone || c.j.gate == nil {
+		return nil
+	}
+	settings, err := c.In("")
+	if err != nil {
+		return err
+	}
+	for i := range g.entries {
+		mailbox := g.entries[i].Mailbox
+		if open, err := c.j.gate.Open(settings, mailbox); err != nil {
+			return fmt.Errorf("settings of %s: %w", mailbox, err)
+		} else if !open {
+			return fmt.Errorf("%s: %w", mailbox, errMailboxClosed)
+		}
+	}
+	return nil
+}
+
+// turnSpan is how near to the turn of a month a delivery looks for its repetition in the other month under the lock as well, because the two
+// may be on their way at once: longer than a draft may live, and by more than clocks should differ.
+const turnSpan = 2 * time.Hour
+
+// turning returns the other month where t is near the turn of one.
+func turning(t time.Time) (other kv.Month, near bool) {
+	m := kv.MonthOf(t)
+	switch next := m.Next(); {
+	case t.Sub(m.Start()) < turnSpan:
+		return m.Previous(), true
+	case next.Start().Sub(t) < turnSpan:
+		return next, true
+	}
+	return "", false
+}
+
+// errRepeated says that a delivery that came meanwhile is in the month beside.
+var errRepeated = errors.New("the message is in the month beside")
+
+// beside says whether one of the deliveries that are to be made has come into the other month at its turn, as errRepeated.
+func (g *group) beside(c *change) error {
+	other, near := turning(g.d.arrival)
+	if !near || g.looked {
+		return nil
+	}
+	there, err := c.In(other)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil
+	}
+	var keys [][]byte
+	for i := range g.entries {
+		if !g.earlier[i].done() {
+			keys = append(keys, g.entries[i].delivery)
+		}
+	}
+	var values [][]byte
+	if err == nil {
+		values, err = there.GetAll(keys)
+	}
+	if err != nil {
+		if c.ctx.Err() != nil {
+			return err
+		}
+		_ = c.j.monthError(c.ctx, other, err) // it is logged
+		for i := range g.entries {
+			g.entries[i].unchecked()
+		}
+		return nil
+	}
+	for _, v := range values {
+		if v != nil {
+			return errRepeated
+		}
+	}
+	return nil
+}
+
+// again looks once more for deliveries in the months beside. What is not found there then leads nowhere.
+func (g *group) again(ctx context.Context) error {
+	placements, err := g.d.repeated(ctx, g.entries)
+	if err != nil {
+		return err
+	}
+	g.looked = true
+	for i, p := range placements {
+		if p.done() {
+			g.earlier[i] = p
+		}
+	}
+	return nil
+}
