@@ -2,12 +2,14 @@
 # make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests
 # make bench  the hook against the same path without it, as ratios
 # make compare BEFORE=PROGRAM   this build against an earlier one, in turns, as ratios
+# make vulnerabilities   what is known against the libraries and the Go in use; asks the Internet
 # make soak   the long ones: 300 kills, an hour of fuzzing
 # make build  bin/copialettere
 
 VERSION     := $(shell git describe --always --dirty 2>/dev/null || echo unversioned)
 GO_BUILD    := go build -trimpath -ldflags "-X main.version=$(VERSION)"
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 PROGRAMS    := postfix smtp-source dovecot swaks perl
 PACKAGES    := postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve swaks perl
 E2E         := ./cmd/copialettere/e2e/...
@@ -15,7 +17,7 @@ FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs check unit e2e bench compare soak clean
+.PHONY: build run test needs check vulnerabilities unit e2e bench compare soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -41,7 +43,12 @@ needs:
 check:
 	@unformatted=$$(gofmt -l cmd lmtp journal policy); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
 	go vet -tags bench ./...
-	go run $(STATICCHECK) -tags bench ./...
+	go run $(STATICCHECK) -checks inherit,ST1000,ST1020,ST1021,ST1022 -tags bench ./...
+	go test -run TestHouse ./cmd/copialettere
+
+# The list of known vulnerabilities comes from vuln.go.dev.
+vulnerabilities:
+	go run $(GOVULNCHECK) ./...
 
 # What the race detector can not judge, because it finds LevelDB's own, runs without it: see the test. The journal runs once more on an engine
 # in memory that replicates and has several clients.

@@ -107,6 +107,6 @@ func (c *change) purge(r Ref) (*Entry, error) {
 		return nil, err
 	}
 	c.Delete(asideKey(r))
-	c.spare(e)
+	c.leaveToSweep(e)
 	return e, nil
 }

@@ -226,7 +226,7 @@ func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 	c.Delete(entryKey(r))
 	c.Delete(outcomeKey(r))
 	deleteLinks(c, e)
-	c.spare(e)
+	c.leaveToSweep(e)
 	return e, c.leaveDelivery(e, tombstone)
 }
 
@@ -251,8 +251,8 @@ func (c *change) leaveDelivery(e *Entry, tombstone bool) error {
 	return nil
 }
 
-// spare remembers the chunks of an entry that is removed: the sweep is to look whether another one refers to them.
-func (c *change) spare(e *Entry) {
+// leaveToSweep remembers the chunks of an entry that is removed: the sweep is to look whether another one refers to them.
+func (c *change) leaveToSweep(e *Entry) {
 	for _, chunk := range e.Chunks {
 		c.Put(spareKey(chunk.ID), []byte{})
 	}

@@ -406,7 +406,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 		case e.quota.WhenFull == MakeRoom && !e.noRoom:
 			return Placement{}, &noRoomError{e}
 		}
-		c.spare(e.Entry) // what the draft has already stored
+		c.leaveToSweep(e.Entry) // what the draft has already stored
 		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonFull}, nil
 	}
 	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {

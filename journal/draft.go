@@ -268,10 +268,10 @@ func (d *Draft) fail(err error) {
 	}
 }
 
-// flush hands the pending chunks to the store while the message goes on streaming. One flush at a time is under way; settle waits
+// flush hands the pending chunks to the store while the message goes on streaming. One flush at a time is under way; awaitFlush waits
 // for its goroutine, and Discard at the latest.
 func (d *Draft) flush() {
-	d.settle()
+	d.awaitFlush()
 	if d.err != nil {
 		d.unstored.put(d.pending)
 		d.release()
@@ -292,8 +292,8 @@ func (d *Draft) release() {
 	d.pending, d.waiting = nil, 0
 }
 
-// settle waits for the flush under way.
-func (d *Draft) settle() {
+// awaitFlush waits for the flush under way.
+func (d *Draft) awaitFlush() {
 	if d.flushed == nil {
 		return
 	}
@@ -331,7 +331,7 @@ func (d *Draft) Discard() {
 	if d.scanner == nil {
 		return
 	}
-	d.settle()
+	d.awaitFlush()
 	d.unstored.close()
 	d.recycle()
 	d.j.scanners.Put(d.scanner)

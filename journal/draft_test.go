@@ -364,7 +364,7 @@ func TestContextWhileFlushing(t *testing.T) {
 	ctx, cancel := context.WithCancel(f.ctx())
 	defer cancel()
 	d.SetContext(ctx)
-	if d.settle(); d.Err() != nil {
+	if d.awaitFlush(); d.Err() != nil {
 		t.Error(d.Err())
 	}
 }

@@ -268,10 +268,10 @@ func (x *expiry) keepRecords(s kv.Store) error {
 	if err != nil {
 		return err
 	}
-	var group []kv.Pair
 	size := 0
-	flush := func() error {
-		err := settings.Update(x.ctx, []string{"retention"}, func(tx kv.Tx) error {
+	records := groups[kv.Pair]{size: eraseGroup, do: func(group []kv.Pair) error {
+		size = 0
+		return settings.Update(x.ctx, []string{"retention"}, func(tx kv.Tx) error {
 			for _, p := range group {
 				if err := keep(tx, p); err != nil {
 					return err
@@ -279,9 +279,7 @@ func (x *expiry) keepRecords(s kv.Store) error {
 			}
 			return nil
 		})
-		group, size = group[:0], 0
-		return err
-	}
+	}}
 	for _, kind := range []byte{'g', 'a'} {
 		for p, err := range s.Scan(x.ctx, []byte{kind}, []byte{kind + 1}) {
 			if err != nil {
@@ -296,18 +294,18 @@ func (x *expiry) keepRecords(s kv.Store) error {
 					continue
 				}
 			}
-			group = append(group, p)
-			if size += len(p.Key) + len(p.Value); len(group) == eraseGroup || size > groupSize/4 {
-				if err := flush(); err != nil {
+			size += len(p.Key) + len(p.Value)
+			if err := records.add(p); err != nil {
+				return err
+			}
+			if size > groupSize/4 {
+				if err := records.flush(); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	if len(group) == 0 {
-		return nil
-	}
-	return flush()
+	return records.flush()
 }
 
 // keep puts a record under its key, or under the next number of its time when another one is there. The same one stays one.

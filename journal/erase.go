@@ -133,33 +133,26 @@ func (e *eraser) erase() error {
 			return err
 		}
 	}
-	return e.settle()
+	return e.setCounters()
 }
 
 // entries deletes the entries of the mailbox that are not held, and counts those that are.
 func (e *eraser) entries(kind byte) (held uint64, err error) {
-	var keys [][]byte
-	flush := func() error {
-		if len(keys) == 0 {
-			return nil
-		}
+	entries := groups[[]byte]{size: entryGroup, do: func(keys [][]byte) error {
 		n, err := e.group(kind, keys)
 		held += n
-		keys = nil
 		return err
-	}
+	}}
 	prefix := mailboxKey(kind, e.mailbox, 0)
 	for p, err := range e.store.Scan(e.ctx, prefix, after(prefix)) {
 		if err != nil {
 			return held, err
 		}
-		if keys = append(keys, p.Key); len(keys) == entryGroup {
-			if err := flush(); err != nil {
-				return held, err
-			}
+		if err := entries.add(p.Key); err != nil {
+			return held, err
 		}
 	}
-	err = flush()
+	err = entries.flush()
 	return held, err
 }
 
@@ -250,15 +243,14 @@ func (e *eraser) discard(c *change, kind byte, key []byte) (entry *Entry, damage
 		_, damage = decodeEntry(r, v)
 	}
 	c.Delete(key)
-	c.spare(entry)
+	c.leaveToSweep(entry)
 	return entry, damage, nil
 }
 
 // keys has a function look at all pairs of one kind that belong to the mailbox, in groups, each in an update.
 func (e *eraser) keys(kind byte, remove func(tx kv.Tx, p kv.Pair) error) error {
 	prefix := mailboxKey(kind, e.mailbox, 0)
-	var group []kv.Pair
-	flush := func() error {
+	pairs := groups[kv.Pair]{size: eraseGroup, do: func(group []kv.Pair) error {
 		return e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
 			if held, err := c.mailboxHeld(e.mailbox); err != nil {
 				return err
@@ -272,22 +264,16 @@ func (e *eraser) keys(kind byte, remove func(tx kv.Tx, p kv.Pair) error) error {
 			}
 			return nil
 		})
-	}
+	}}
 	for p, err := range e.store.Scan(e.ctx, prefix, after(prefix)) {
 		if err != nil {
 			return err
 		}
-		if group = append(group, p); len(group) == eraseGroup {
-			if err := flush(); err != nil {
-				return err
-			}
-			group = group[:0]
+		if err := pairs.add(p); err != nil {
+			return err
 		}
 	}
-	if len(group) == 0 {
-		return nil
-	}
-	return flush()
+	return pairs.flush()
 }
 
 // removeDelivery deletes a delivery key, if it does not lead to an entry that was made meanwhile.
@@ -358,9 +344,9 @@ type countedFolder struct {
 	entries, bytes uint64
 }
 
-// settle deletes the counters of empty folders, and makes the others and the total tell what is there: nothing, unless messages came in
+// setCounters deletes the counters of empty folders, and makes the others and the total tell what is there: nothing, unless messages came in
 // meanwhile. Should a folder be made again it gets a greater UIDVALIDITY.
-func (e *eraser) settle() error {
+func (e *eraser) setCounters() error {
 	defer e.j.usages.forget(e.mailbox) // what was known of damaged ones was wrong
 	for tries := 0; ; tries++ {
 		folders, err := e.count()
@@ -374,7 +360,7 @@ func (e *eraser) settle() error {
 	}
 }
 
-// count counts the folders that the mailbox has, or may get meanwhile, by the key of their counters; nil is nothing to settle.
+// count counts the folders that the mailbox has, or may get meanwhile, by the key of their counters; nil is nothing to set.
 func (e *eraser) count() (map[string]*countedFolder, error) {
 	some, err := hasKey(e.ctx, e.store, totalKey(e.mailbox))
 	if err != nil {

@@ -313,8 +313,7 @@ func (x *expiry) month(m kv.Month) error {
 
 // mailbox deletes what is to go of one mailbox in one volume.
 func (x *expiry) mailbox(s kv.Store, here *Expired) error {
-	var group []Ref
-	flush := func() error {
+	entries := groups[Ref]{size: entryGroup, do: func(group []Ref) error {
 		var removed Expired
 		err := x.j.update(x.ctx, s, here.Month, []string{here.Mailbox}, func(c *change) error {
 			removed = Expired{}
@@ -338,26 +337,20 @@ func (x *expiry) mailbox(s kv.Store, here *Expired) error {
 		here.Entries += removed.Entries
 		here.Bytes += removed.Bytes
 		here.Held += removed.Held
-		group = group[:0]
 		if x.o.Progress != nil {
 			x.o.Progress(here.Month, here.Removed)
 		}
 		return nil
-	}
+	}}
 	for e, err := range x.expired(s, here.Month, here.Mailbox) {
 		if err != nil {
 			return err
 		}
-		if group = append(group, e.Ref); len(group) == entryGroup {
-			if err := flush(); err != nil {
-				return err
-			}
+		if err := entries.add(e.Ref); err != nil {
+			return err
 		}
 	}
-	if len(group) == 0 {
-		return nil
-	}
-	return flush()
+	return entries.flush()
 }
 
 // purges says whether an entry that was put aside is to go for good. A superseded one has no grace: it stays as long as if it were listed.
@@ -370,8 +363,7 @@ func (x *expiry) purges(a *aside, e *Entry) bool {
 
 // purge deletes the entries put aside in one volume whose grace is over.
 func (x *expiry) purge(s kv.Store, m kv.Month) error {
-	var group []Ref
-	flush := func() error {
+	entries := groups[Ref]{size: entryGroup, do: func(group []Ref) error {
 		locks := make([]string, len(group))
 		for i, r := range group {
 			locks[i] = r.Mailbox
@@ -396,9 +388,8 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		}
 		x.report.Purged.Entries += purged.Entries
 		x.report.Purged.Bytes += purged.Bytes
-		group = group[:0]
 		return nil
-	}
+	}}
 	for p, err := range s.Scan(x.ctx, []byte{'t'}, []byte{'t' + 1}) {
 		if err != nil {
 			return err
@@ -416,16 +407,11 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		if !x.purges(a, e) {
 			continue
 		}
-		if group = append(group, r); len(group) == entryGroup {
-			if err := flush(); err != nil {
-				return err
-			}
+		if err := entries.add(r); err != nil {
+			return err
 		}
 	}
-	if len(group) == 0 {
-		return nil
-	}
-	return flush()
+	return entries.flush()
 }
 
 // A Run is a run of the retention that was not refused, as it is on record.

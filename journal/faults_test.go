@@ -159,7 +159,7 @@ func TestFaults(t *testing.T) {
 				for rest := message; len(rest) > 0; rest = rest[32<<10:] {
 					d.Write(rest[:32<<10])
 				}
-				d.settle()
+				d.awaitFlush()
 				if failed := d.Err() != nil; failed != (during == "flush") {
 					t.Errorf("before the commit the draft has the error %v", d.Err())
 				}

@@ -2,10 +2,8 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"sort"
 
 	"copialettere/journal/part"
 )
@@ -25,7 +23,7 @@ func (d *Draft) end() *part.Table {
 	d.table = d.scanner.Close()
 	d.borders = append(d.borders, d.scanner.Cuts()...)
 	d.cut(true)
-	d.settle()
+	d.awaitFlush()
 	if len(d.chunks) == 1 {
 		d.digest = d.only
 	} else {
@@ -35,71 +33,19 @@ func (d *Draft) end() *part.Table {
 }
 
 // draftReader reads the chunks of a draft from where they are now: in its memory, or in the store.
-type draftReader struct {
-	d      *Draft
-	starts []int64 // offset of each chunk, and the size
-	recent [2]readChunk
-}
+type draftReader struct{ chunks *chunkReader }
 
-type readChunk struct {
-	index int // in Draft.chunks, -1 for none
-	data  []byte
-}
-
-func newDraftReader(d *Draft) *draftReader {
-	r := &draftReader{d: d, starts: make([]int64, len(d.chunks)+1)}
-	for i, c := range d.chunks {
-		r.starts[i+1] = r.starts[i] + c.Size
-	}
-	for i := range r.recent {
-		r.recent[i].index = -1
-	}
-	return r
+func newDraftReader(d *Draft) draftReader {
+	return draftReader{newChunkReader(d.chunks, 2, func(id ChunkID, buf []byte) ([]byte, error) { return d.readChunk(d.ctx, id, buf) })}
 }
 
 // ReadAt implements io.ReaderAt.
-func (r *draftReader) ReadAt(p []byte, offset int64) (int, error) {
-	if offset < 0 {
-		return 0, errors.New("read before the start of a message")
+func (r draftReader) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := r.chunks.ReadAt(p, offset)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("read the message of a draft: %w", err)
 	}
-	n := 0
-	for n < len(p) {
-		if offset >= r.d.size {
-			return n, io.EOF
-		}
-		// No chunk is empty, so there is one that begins behind the offset, or the end.
-		i := sort.Search(len(r.starts), func(i int) bool { return r.starts[i] > offset }) - 1
-		data, err := r.load(i)
-		if err != nil {
-			return n, fmt.Errorf("read the message of a draft: %w", err)
-		}
-		w := copy(p[n:], data[offset-r.starts[i]:])
-		n += w
-		offset += int64(w)
-	}
-	return n, nil
-}
-
-// load returns the bytes of a chunk, and keeps those of it and of the one before in memory.
-func (r *draftReader) load(i int) ([]byte, error) {
-	if r.recent[0].index == i {
-		return r.recent[0].data, nil
-	}
-	r.recent[0], r.recent[1] = r.recent[1], r.recent[0]
-	c := &r.recent[0]
-	if c.index == i {
-		return c.data, nil
-	}
-	c.index = -1 // its memory is used again, also by a failure
-	data, err := r.d.readChunk(r.d.ctx, r.d.chunks[i].ID, c.data[:0])
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) != r.d.chunks[i].Size {
-		return nil, fmt.Errorf("chunk %x holds %d bytes of %d", r.d.chunks[i].ID, len(data), r.d.chunks[i].Size)
-	}
-	c.index, c.data = i, data
-	return data, nil
+	return n, err
 }
 
 func (d *Draft) readChunk(ctx context.Context, id ChunkID, buf []byte) ([]byte, error) {

@@ -20,6 +20,7 @@ type MonthError struct {
 	Err   error
 }
 
+// Error names the month and what is wrong with it.
 func (e *MonthError) Error() string { return fmt.Sprintf("month %s: %v", e.Month, e.Err) }
 
 // Unwrap returns what is wrong with the month.
@@ -32,6 +33,7 @@ func (e *MonthError) Is(target error) bool { return target == ErrDamaged }
 // was done.
 type PassedOver []*MonthError
 
+// Error says which months were passed over, and why.
 func (p PassedOver) Error() string {
 	text := make([]string, len(p))
 	for i, e := range p {

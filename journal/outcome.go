@@ -176,7 +176,7 @@ func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error 
 	for count > 0 {
 		group := j.outcomes.first(m)
 		group = group[:min(len(group), count)]
-		elsewhere, err := settle(ctx, s, group)
+		elsewhere, err := writeOutcomes(ctx, s, group)
 		if err != nil {
 			return err
 		}
@@ -191,8 +191,8 @@ func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error 
 	return nil
 }
 
-// settle writes outcomes, and returns those whose entry is not at its place any more.
-func settle(ctx context.Context, s kv.Store, notes []note) (elsewhere []note, err error) {
+// writeOutcomes writes outcomes, and returns those whose entry is not at its place any more.
+func writeOutcomes(ctx context.Context, s kv.Store, notes []note) (elsewhere []note, err error) {
 	locks := make([]string, len(notes))
 	for i, n := range notes {
 		locks[i] = n.ref.Mailbox
@@ -234,7 +234,7 @@ func (j *Journal) settleElsewhere(ctx context.Context, s kv.Store, n note) error
 	switch r, err := movedTo(ctx, s, n.ref, n.transaction); {
 	case err == nil:
 		n.ref = r
-		_, err = settle(ctx, s, []note{n})
+		_, err = writeOutcomes(ctx, s, []note{n})
 		return err
 	case !errors.Is(err, ErrNotFound):
 		return err

@@ -272,27 +272,18 @@ func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Body{j: j, ctx: ctx, store: s, entry: e, current: -1}
-	b.starts = make([]int64, len(e.Chunks)+1)
-	for i, c := range e.Chunks {
-		b.starts[i+1] = b.starts[i] + c.Size
-	}
-	if b.starts[len(e.Chunks)] != e.Size {
-		return nil, fmt.Errorf("entry %s %s %d: chunks hold %d bytes of %d", e.Mailbox, e.FolderName(), e.UID, b.starts[len(e.Chunks)], e.Size)
+	b := &Body{entry: e, chunks: newChunkReader(e.Chunks, 1, func(id ChunkID, buf []byte) ([]byte, error) { return j.readChunk(ctx, s, id, buf) })}
+	if n := b.chunks.size(); n != e.Size {
+		return nil, fmt.Errorf("entry %s %s %d: chunks hold %d bytes of %d", e.Mailbox, e.FolderName(), e.UID, n, e.Size)
 	}
 	return b, nil
 }
 
 // Body reads one message; it holds one chunk in memory at a time. It is used by one goroutine.
 type Body struct {
-	j       *Journal
-	ctx     context.Context
-	store   kv.Store
-	entry   *Entry
-	starts  []int64 // offset of each chunk, and the size
-	offset  int64
-	current int // chunk in data, -1 for none
-	data    []byte
+	entry  *Entry
+	chunks *chunkReader
+	offset int64
 }
 
 // Size returns the number of bytes of the message.
@@ -328,50 +319,16 @@ func (b *Body) Seek(offset int64, whence int) (int64, error) {
 
 // ReadAt reads the bytes from offset on. Unlike that of other readers, it is not for parallel calls.
 func (b *Body) ReadAt(p []byte, offset int64) (int, error) {
-	if offset < 0 {
-		return 0, errors.New("read before the start of a message")
-	}
-	n := 0
-	for n < len(p) {
-		if offset >= b.Size() {
-			return n, io.EOF
-		}
-		i := b.chunkAt(offset)
-		if err := b.load(i); err != nil {
-			return n, err
-		}
-		w := copy(p[n:], b.data[offset-b.starts[i]:])
-		n += w
-		offset += int64(w)
-	}
-	return n, nil
+	n, err := b.chunks.ReadAt(p, offset)
+	return n, b.named(err)
 }
 
-// chunkAt returns the chunk that holds the byte at an offset within the message. No chunk is empty, so there is one.
-func (b *Body) chunkAt(offset int64) int {
-	i, exact := slices.BinarySearch(b.starts, offset)
-	if !exact {
-		i--
+// named has an error say which entry it is of.
+func (b *Body) named(err error) error {
+	if err == nil || err == io.EOF {
+		return err
 	}
-	return i
-}
-
-func (b *Body) load(i int) error {
-	if b.current == i {
-		return nil
-	}
-	c := b.entry.Chunks[i]
-	b.current = -1 // its memory is used again, also by a failure
-	data, err := b.j.readChunk(b.ctx, b.store, c.ID, b.data[:0])
-	if err != nil {
-		return fmt.Errorf("entry %s %s %d: %w", b.entry.Mailbox, b.entry.FolderName(), b.entry.UID, err)
-	}
-	if int64(len(data)) != c.Size {
-		return fmt.Errorf("entry %s %s %d: chunk %x holds %d bytes of %d",
-			b.entry.Mailbox, b.entry.FolderName(), b.entry.UID, c.ID, len(data), c.Size)
-	}
-	b.current, b.data = i, data
-	return nil
+	return fmt.Errorf("entry %s %s %d: %w", b.entry.Mailbox, b.entry.FolderName(), b.entry.UID, err)
 }
 
 func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []byte) ([]byte, error) {
@@ -390,11 +347,11 @@ func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []b
 func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	var n int64
 	for b.offset < b.Size() {
-		i := b.chunkAt(b.offset)
-		if err := b.load(i); err != nil {
-			return n, err
+		data, err := b.chunks.from(b.offset)
+		if err != nil {
+			return n, b.named(err)
 		}
-		m, err := w.Write(b.data[b.offset-b.starts[i]:])
+		m, err := w.Write(data)
 		n += int64(m)
 		b.offset += int64(m)
 		if err != nil {

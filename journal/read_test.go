@@ -36,7 +36,7 @@ func TestBody(t *testing.T) {
 			}
 			b := body()
 			starts := []int64{0, int64(len(message))}
-			for i, at := range b.starts {
+			for i, at := range b.chunks.starts {
 				starts = append(starts, at-1, at, at+1, at+int64(i*100))
 			}
 			for i, at := range starts {

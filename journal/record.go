@@ -303,9 +303,7 @@ func (j *Journal) ExpireSkips(ctx context.Context, before time.Time) (deleted in
 }
 
 func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int, err error) {
-	const group = 1000
-	var keys [][]byte
-	remove := func() error {
+	skips := groups[[]byte]{size: 1000, do: func(keys [][]byte) error {
 		err := s.Update(ctx, nil, func(tx kv.Tx) error {
 			for _, k := range keys {
 				tx.Delete(k)
@@ -314,10 +312,9 @@ func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int
 		})
 		if err == nil {
 			deleted += len(keys)
-			keys = keys[:0]
 		}
 		return err
-	}
+	}}
 	for p, err := range s.Scan(ctx, []byte{'g'}, []byte{'h'}) {
 		if err != nil {
 			return deleted, err
@@ -327,16 +324,12 @@ func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int
 		if err != nil || r.Kind != Skip || !r.Time.Before(before) {
 			continue
 		}
-		if keys = append(keys, p.Key); len(keys) == group {
-			if err := remove(); err != nil {
-				return deleted, err
-			}
+		if err := skips.add(p.Key); err != nil {
+			return deleted, err
 		}
 	}
-	if len(keys) == 0 {
-		return deleted, nil
-	}
-	return deleted, remove()
+	err = skips.flush()
+	return deleted, err
 }
 
 // recordLosses puts what a store lost on record as gaps of all mailboxes, once.

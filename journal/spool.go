@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"copialettere/journal/durable"
 )
 
 // The spool is a file of JSON objects, one Record a line, each line durable before the delivery it tells of. A last line without
@@ -74,7 +76,7 @@ func (j *Journal) appendSpool(lines []byte) error {
 		if err := f.Sync(); err != nil {
 			return err
 		}
-		return syncFolder(filepath.Dir(j.gapSpool))
+		return durable.SyncFolder(filepath.Dir(j.gapSpool))
 	})
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
@@ -121,15 +123,6 @@ func endOfLines(f *os.File) (int64, error) {
 		end = start
 	}
 	return 0, nil
-}
-
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 // Unspool takes what is in the spool now into the journal, and then out of the spool. It is called at the start and now and then. After an
@@ -205,24 +198,7 @@ func (j *Journal) cutSpool(ctx context.Context, taken int64) error {
 	if end <= taken {
 		return os.Remove(j.gapSpool)
 	}
-	rest, err := os.OpenFile(j.gapSpool+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(rest, io.NewSectionReader(f, taken, end-taken))
-	if err == nil {
-		err = rest.Sync()
-	}
-	if closeErr := rest.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(j.gapSpool+".new", j.gapSpool)
-	}
-	if err == nil {
-		err = syncFolder(filepath.Dir(j.gapSpool))
-	}
-	return err
+	return durable.Write(j.gapSpool, io.NewSectionReader(f, taken, end-taken), nil)
 }
 
 func (j *Journal) unspool(ctx context.Context, spool io.Reader) error {

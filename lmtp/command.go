@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"copialettere/policy"
 )
 
 // errSyntax is a command that is refused with 501: no mail transfer agent sends it.
@@ -40,9 +42,9 @@ func (p path) only(wanted func(key string) bool) []string {
 	return list
 }
 
-// parsePath reads what follows "MAIL FROM:" or "RCPT TO:". It takes spaces before the path and a path without brackets, as
+// parseArgument reads what follows "MAIL FROM:" or "RCPT TO:". It takes spaces before the path and a path without brackets, as
 // other servers do.
-func parsePath(s string) (path, error) {
+func parseArgument(s string) (path, error) {
 	for i := range len(s) {
 		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
 			return path{}, errSyntax
@@ -69,13 +71,9 @@ func parsePath(s string) (path, error) {
 			return path{}, errSyntax
 		}
 	}
-	// A source route is to be accepted and ignored (RFC 5321 appendix C).
-	if strings.HasPrefix(address, "@") {
-		_, after, ok := strings.Cut(address, ":")
-		if !ok {
-			return path{}, errSyntax
-		}
-		address = after
+	address, ok := policy.WithoutRoute(address)
+	if !ok {
+		return path{}, errSyntax
 	}
 	if strings.ContainsAny(address, "<>") && !strings.HasPrefix(address, `"`) {
 		return path{}, errSyntax
@@ -122,7 +120,8 @@ func (x xforward) parse(s string) error {
 		if !ok || !strings.Contains(" "+xforwardAttributes+" ", " "+key+" ") {
 			return errSyntax
 		}
-		value = decodeXtext(value)
+		value, _ = policy.DecodeXtext(value) // what is no xtext is taken as it stands
+		value = withoutControls(value)
 		if strings.EqualFold(value, unavailable) {
 			value = ""
 		}
@@ -130,6 +129,17 @@ func (x xforward) parse(s string) error {
 	}
 	maps.Copy(x, read)
 	return nil
+}
+
+// withoutControls puts a question mark in place of each control character.
+func withoutControls(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' || c == 0x7f {
+			b[i] = '?'
+		}
+	}
+	return string(b)
 }
 
 // attributes returns x as XFORWARD parameters.
@@ -146,30 +156,6 @@ func (x xforward) attributes() []string {
 	return list
 }
 
-// decodeXtext decodes RFC 3461 section 4 xtext; what is none stays as it is.
-func decodeXtext(s string) string {
-	if !strings.Contains(s, "+") {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '+' && i+2 < len(s) {
-			hi, lo := hexDigit(s[i+1]), hexDigit(s[i+2])
-			if hi >= 0 && lo >= 0 {
-				if c := byte(hi<<4 | lo); c >= ' ' && c != 0x7f {
-					b.WriteByte(c)
-				} else {
-					b.WriteByte('?')
-				}
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
 func encodeXtext(s string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
@@ -181,16 +167,4 @@ func encodeXtext(s string) string {
 		}
 	}
 	return b.String()
-}
-
-func hexDigit(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	}
-	return -1
 }

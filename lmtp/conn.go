@@ -10,9 +10,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"copialettere/lmtp/nexthop"
@@ -25,46 +23,58 @@ const (
 	maxDataTime    = 25 * time.Minute // for one message: the journal takes no draft that is older than half an hour
 	writeTimeout   = 2 * time.Minute
 	readBuffer     = 64 << 10
-	maxKeptReplies = 16 << 10 // bytes of room for replies that a connection keeps
 )
 
-// conn is the connection layer between the network and go-smtp, which sees through it a client that says only simple things. It reads
-// the command lines and hands them on one by one: MAIL and RCPT are parsed here, because an odd address or parameter must never become
-// a refusal, and go-smtp is given a harmless line in their place; XFORWARD and BDAT are answered here. It holds the replies back, so that
-// MAIL, RCPT and DATA that came in one packet go to the next hop in one packet, and gives the client the next hop's own replies in
-// their order. The message behind a 354 is read by the session straight from here; go-smtp sees an empty one.
+// conn is the connection layer: it stands between the network and go-smtp, the protocol engine, which sees through it a client that says
+// only simple things. go-smtp keeps the order of commands, and answers all that is the same for every server. What it would refuse, or do
+// in its own way, although the next hop is to decide, it does not get to see (shown.go). These lines it sees changed, or not at all:
 //
-// All fields without a lock belong to the goroutine that go-smtp serves the connection with; during DATA that is the session's.
+//	MAIL       "MAIL FROM:<>" instead. go-smtp refuses odd addresses and parameters that a mailstore takes. The real line is in
+//	           conn.command, from where the session hands it on unparsed. Where it comes at the wrong time or cannot be read, conn answers.
+//	RCPT       "RCPT TO:<recipient@hook.invalid>" instead, for the same reason; go-smtp also refuses an odd ORCPT and a quoted local part.
+//	DATA       not at all where no recipient was accepted: go-smtp has seen all of them accepted. conn answers.
+//	message    "." instead, an empty message. The session reads the real one straight from conn, in large blocks and with every byte: the
+//	           reader of go-smtp takes them one by one, and loses the CR behind a dot that begins a line. The session also gives the 354, once
+//	           the next hop has, and the final replies: go-smtp has one for each address, and where two lines name the same, each wants its own.
+//	XFORWARD   not at all: go-smtp does not know it. conn answers.
+//	BDAT       not at all: CHUNKING is not offered, and a chunk must not be read as commands. conn answers and closes.
+//	LHLO, EHLO and HELO with a name of more than maxHello bytes: not at all, since no domain name is longer. conn answers.
+//	A line of more than maxCommandLine bytes, and a torn one at the end of the connection: not at all. conn closes, after a 500 for the first.
+//	Every line end is made CRLF.
+//
+// And these replies of go-smtp the client does not see:
+//
+//	250 to LHLO, EHLO    Server.keywords instead: go-smtp offers CHUNKING, and knows no XFORWARD
+//	250 to MAIL, RCPT    the reply of the next hop instead
+//	354, and all from there to the next command: none; the session gives its own
+//
+// All other replies pass. The client gets them in the order of its commands, but only when conn has no more whole lines of it: so MAIL, RCPT
+// and DATA that came in one packet go to the next hop in one packet.
+//
+// All fields without a lock belong to the goroutine in which go-smtp serves the connection; it runs the session too.
 type conn struct {
 	net.Conn
-	server  *Server
-	log     *slog.Logger
-	in      *bufio.Reader
-	line    string        // what is left of the line handed to go-smtp
-	reply   []byte        // what go-smtp has written of its reply
-	out     []byte        // replies that the client can be given
-	replies []queuedReply // the first that is to be waited for, and all behind it
-	session *session
-	forward xforward
-	command path // the MAIL or RCPT line that go-smtp is dealing with
-	later   func(context.Context) nexthop.Reply
-	hello   bool // the reply to LHLO or EHLO comes next
+	server *Server
+	log    *slog.Logger
+	in     *bufio.Reader
 
+	// What go-smtp sees and says.
+	line     string // what is left of the line that it is shown
+	written  []byte // what it has written of its reply
+	phase    phase
+	greeting bool                                // it was shown LHLO or EHLO
+	instead  func(context.Context) nexthop.Reply // reads the reply that goes out instead of its next one; nil: its own does
+	session  *session
+	forward  xforward
+	command  path // the MAIL or RCPT line that it is dealing with
+
+	replies replyQueue
 	bodyEnd time.Time // when the message must be in; zero outside of one
-
-	data  bool        // between a 354 of go-smtp and the end of what it reads as the message
-	quiet atomic.Bool // replies of go-smtp are dropped: the session has given its own
-	dead  error       // why nothing more is read or written
+	dead    error     // why nothing more is read or written
 
 	mu     sync.Mutex
 	idle   bool // waiting for a command with no transaction begun
 	closed bool
-}
-
-// queuedReply is a reply that can not be given yet, because it or one before it is to be waited for: text, or what later returns.
-type queuedReply struct {
-	text  []byte
-	later func(context.Context) nexthop.Reply
 }
 
 func newConn(nc net.Conn, s *Server) *conn {
@@ -91,28 +101,35 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		}
 	}()
 	for len(c.line) == 0 {
-		if c.dead != nil {
-			return 0, c.dead
-		}
-		if c.data {
-			// go-smtp reads what it takes for the rest of the message: the session has read it.
-			c.data = false
-			c.line = ".\r\n"
-			break
-		}
-		c.quiet.Store(false)
-		line, err := c.readLine()
-		if err == nil {
-			c.line, err = c.dispatch(line)
-		}
-		if err != nil {
-			c.dead = err
+		if c.line, err = c.nextLine(); err != nil {
 			return 0, err
 		}
 	}
 	n = copy(p, c.line)
 	c.line = c.line[n:]
 	return n, nil
+}
+
+// nextLine returns the next line that go-smtp is to see, or nothing where it is to see none for the one that has come.
+func (c *conn) nextLine() (string, error) {
+	if c.dead != nil {
+		return "", c.dead
+	}
+	if c.phase == phaseMessage {
+		c.phase = phaseReplies
+		return shownBody, nil
+	}
+	c.phase = phaseCommands
+	line, err := c.readLine()
+	if err != nil {
+		c.dead = err
+		return "", err
+	}
+	shown, err := c.shown(line)
+	if err != nil {
+		c.dead = err
+	}
+	return shown, err
 }
 
 // readLine returns the next command line with its line end. Before it waits for one, the client gets all replies.
@@ -173,191 +190,43 @@ func (c *conn) refuse(r nexthop.Reply) error {
 	return io.EOF
 }
 
-// dispatch deals with one command line. It returns the line that go-smtp is to see, or nothing where all is done.
-func (c *conn) dispatch(line []byte) (string, error) {
-	text := string(bytes.TrimRight(line, "\r\n"))
-	verb, rest, _ := strings.Cut(text, " ")
-	verb = strings.ToUpper(verb)
-	switch verb {
-	case "MAIL", "HELO", "LHLO", "EHLO", "RSET", "QUIT", "XFORWARD":
-		// What ends a transaction, or depends on whether there is one, comes after the replies of the next hop.
-		if err := c.settle(); err != nil {
-			return "", err
-		}
-	}
-	switch verb {
-	case "HELO", "LHLO", "EHLO":
-		if len(rest) > maxHello {
-			c.say(ourReply(501, "5.5.4", "Name too long", ""))
-			return "", nil
-		}
-		c.hello = verb != "HELO"
-	case "MAIL":
-		return c.path(rest, "FROM:", "MAIL FROM:<>\r\n", c.session.canMail), nil
-	case "RCPT":
-		return c.path(rest, "TO:", "RCPT TO:<recipient@hook.invalid>\r\n", c.session.canRcpt), nil
-	case "DATA":
-		if c.session != nil && strings.TrimSpace(rest) == "" {
-			return c.beginData()
-		}
-	case "XFORWARD":
-		c.say(c.xforward(rest))
-		return "", nil
-	case "BDAT":
-		// Nobody who reads our keywords sends it, and its chunk must not be read as commands.
-		return "", c.refuse(ourReply(502, "5.5.1", "CHUNKING is not offered", ""))
-	}
-	return text + "\r\n", nil
-}
-
-// path reads a MAIL or RCPT line, and returns the harmless line that stands for it.
-func (c *conn) path(rest, keyword, harmless string, allowed func() (nexthop.Reply, bool)) string {
-	if c.session == nil {
-		return harmless // go-smtp refuses it: no greeting yet
-	}
-	if r, ok := allowed(); !ok {
-		c.say(r)
-		return ""
-	}
-	rest = strings.TrimLeft(rest, " \t")
-	if len(rest) < len(keyword) || !strings.EqualFold(rest[:len(keyword)], keyword) {
-		c.say(ourReply(501, "5.5.4", "Syntax: "+keyword+"<address>", ""))
-		return ""
-	}
-	p, err := parsePath(rest[len(keyword):])
-	if err != nil || (keyword == "TO:" && p.address == "") {
-		c.say(ourReply(501, "5.1.3", "Bad address syntax", ""))
-		return ""
-	}
-	c.command = p
-	return harmless
-}
-
-// xforward takes what the MTA says of its client. It holds for one transaction.
-func (c *conn) xforward(rest string) nexthop.Reply {
-	switch {
-	case c.session == nil || c.session.begun():
-		return ourReply(503, "5.5.1", "XFORWARD not allowed now", "")
-	case c.forward.parse(rest) != nil:
-		return ourReply(501, "5.5.4", "Bad XFORWARD attribute", "")
-	}
-	return ourReply(250, "2.0.0", "Ok", "")
-}
-
-// beginData lets DATA through to go-smtp when there is a recipient to take the message.
-func (c *conn) beginData() (string, error) {
-	c.session.pipelineData()
-	if err := c.settle(); err != nil {
-		return "", err
-	}
-	if r, ok := c.session.canData(); !ok {
-		c.say(r)
-		return "", nil
-	}
-	return "DATA\r\n", nil
-}
-
-// Write takes what go-smtp writes, and puts each whole reply into the queue.
-func (c *conn) Write(p []byte) (int, error) {
-	if c.quiet.Load() {
-		return len(p), nil
-	}
-	c.reply = append(c.reply, p...)
-	for {
-		end, last := 0, false
-		for !last {
-			n := indexLF(c.reply[end:])
-			if n < 0 {
-				return len(p), nil
-			}
-			last = len(c.reply) > end+3 && c.reply[end+3] == ' '
-			end += n + 1
-		}
-		c.replied(c.reply[:end])
-		c.reply = append(c.reply[:0], c.reply[end:]...)
-	}
-}
-
-// replied deals with one whole reply of go-smtp, which is valid until it returns.
-func (c *conn) replied(text []byte) {
-	switch {
-	case bytes.HasPrefix(text, []byte("354")):
-		// The next hop is asked first; the session says 354 itself.
-		c.data = true
-		c.quiet.Store(true)
-		return
-	case c.hello && bytes.HasPrefix(text, []byte("250")):
-		text = c.server.keywords()
-	case c.later != nil:
-		c.replies = append(c.replies, queuedReply{later: c.later})
-		c.later = nil
-		return
-	}
-	c.hello = false
-	if len(c.replies) == 0 {
-		c.out = append(c.out, text...)
-	} else {
-		c.replies = append(c.replies, queuedReply{text: bytes.Clone(text)})
-	}
-	if bytes.HasPrefix(text, []byte("221")) || bytes.HasPrefix(text, []byte("421")) {
-		c.flush()
-	}
-}
-
 // say queues a reply of our own.
-func (c *conn) say(r nexthop.Reply) {
-	if len(c.replies) == 0 {
-		c.out = appendReply(c.out, r)
-	} else {
-		c.replies = append(c.replies, queuedReply{text: appendReply(nil, r)})
-	}
-}
+func (c *conn) say(r nexthop.Reply) { c.replies.addReply(r) }
 
-// settle waits for the replies of the next hop that are queued.
-func (c *conn) settle() error {
+// readReplies waits for the replies of the next hop that are queued.
+func (c *conn) readReplies() error {
 	if c.dead != nil {
 		return c.dead
 	}
-	if len(c.replies) == 0 {
-		return nil
+	if len(c.replies.waiting) > 0 {
+		ctx, cancel := c.server.replyTime()
+		defer cancel()
+		c.replies.readAll(ctx)
 	}
-	ctx, cancel := c.server.replyTime()
-	defer cancel()
-	for i, q := range c.replies {
-		if q.later != nil {
-			c.out = appendReply(c.out, q.later(ctx))
-		} else {
-			c.out = append(c.out, q.text...)
-		}
-		c.replies[i] = queuedReply{}
-	}
-	c.replies = c.replies[:0]
 	return nil
 }
 
 // flush gives the client all replies that are queued.
 func (c *conn) flush() error {
-	if err := c.settle(); err != nil || len(c.out) == 0 {
+	if err := c.readReplies(); err != nil || len(c.replies.ready) == 0 {
 		return err
 	}
 	c.Conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := c.Conn.Write(c.out); err != nil {
+	if _, err := c.Conn.Write(c.replies.ready); err != nil {
 		level := slog.LevelWarn
-		if bytes.HasPrefix(c.out, []byte("221")) {
+		if bytes.HasPrefix(c.replies.ready, []byte("221")) {
 			level = slog.LevelDebug // many do not wait for the reply to QUIT
 		}
 		c.log.Log(context.Background(), level, "client did not take its replies", "error", err)
 		c.dead = io.EOF
 	}
-	if c.out = c.out[:0]; cap(c.out) > maxKeptReplies {
-		c.out = nil
-	}
+	c.replies.given()
 	return c.dead
 }
 
 // giveUp ends the connection for a fault in the hook itself, with the replies that were ready before it.
 func (c *conn) giveUp() {
-	c.replies = nil
+	c.replies.waiting = nil
 	c.say(faultReply(errInternal, ""))
 	c.flush()
 	c.dead = io.EOF

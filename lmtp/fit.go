@@ -43,7 +43,7 @@ func (t *transaction) refuseUTF8() {
 	}
 	for _, l := range t.legs {
 		if l.ready && l.err == nil && !l.conn.Announced().SMTPUTF8 {
-			t.settle(l, ourReply(554, "5.6.9", "Mail store takes no internationalized header (SMTPUTF8)", t.id))
+			t.setFinal(l, ourReply(554, "5.6.9", "Mail store takes no internationalized header (SMTPUTF8)", t.id))
 			l.fail(errAborted)
 		}
 	}

@@ -136,7 +136,7 @@ func FuzzParsePath(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		p, err := parsePath(s)
+		p, err := parseArgument(s)
 		if err != nil {
 			if !errors.Is(err, errSyntax) {
 				t.Fatal(err)
@@ -158,7 +158,7 @@ func FuzzParsePath(f *testing.F) {
 		}
 		// A second hook reads what the first one hands on as the same, unless it is a path that no server takes.
 		whole := closingBracket("<"+p.address+">") == len(p.address)+1 && !strings.HasPrefix(p.address, "@")
-		if again, err := parsePath(line); err == nil && whole && again.address != p.address {
+		if again, err := parseArgument(line); err == nil && whole && again.address != p.address {
 			t.Fatalf("%q handed on is %q", p.address, again.address)
 		}
 	})

@@ -82,7 +82,7 @@ func (t *transaction) again(deadline time.Time, hop *nexthop.Hop, lines []*line)
 		t.log.Warn("message not handed on", "error", err)
 		return
 	case r.Code != 354:
-		t.settle(l, r)
+		t.setFinal(l, r)
 		return
 	case !accepted:
 		l.fail(errAborted)

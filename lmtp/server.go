@@ -83,7 +83,8 @@ type Server struct {
 	cancel context.CancelFunc
 	halted atomic.Bool
 
-	deliver atomic.Bool // Config.DeliverOnJournalError, as it is now
+	deliver atomic.Bool  // Config.DeliverOnJournalError, as it is now
+	open    atomic.Int64 // how many connections there are: as many as conns has, for those without the lock
 
 	serving sync.WaitGroup // the calls of Serve
 
@@ -268,15 +269,22 @@ func (s *Server) addConn(c *conn) bool {
 		return false
 	}
 	s.conns[c] = struct{}{}
-	s.m.connections.Set(int64(len(s.conns)))
+	s.countConns()
 	return true
+}
+
+// countConns is called with mu held, after each change of conns.
+func (s *Server) countConns() {
+	n := int64(len(s.conns))
+	s.open.Store(n)
+	s.m.connections.Set(n)
 }
 
 func (s *Server) removeConn(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	s.m.connections.Set(int64(len(s.conns)))
+	s.countConns()
 	s.gone.Broadcast()
 }
 

@@ -79,23 +79,23 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 		// A number beyond 64 bits is too large as well.
 		n, err := strconv.ParseUint(size, 10, 63)
 		if err != nil && !errors.Is(err, strconv.ErrRange) {
-			s.c.later = func(context.Context) nexthop.Reply { return ourReply(501, "5.5.4", "Bad SIZE", "") }
+			s.c.instead = func(context.Context) nexthop.Reply { return ourReply(501, "5.5.4", "Bad SIZE", "") }
 			return nil
 		}
 		if err != nil || int64(n) > s.c.server.config.MaxMessageSize {
-			s.c.later = func(context.Context) nexthop.Reply { return faultReply(errTooLarge, "") }
+			s.c.instead = func(context.Context) nexthop.Reply { return faultReply(errTooLarge, "") }
 			return nil
 		}
 	}
 	t := newTransaction(s, command)
 	s.transaction = t
-	s.c.later = t.mail()
+	s.c.instead = t.mail()
 	return nil
 }
 
 // Rcpt adds a recipient to the transaction.
 func (s *session) Rcpt(string, *smtp.RcptOptions) error {
-	s.c.later = s.transaction.rcpt(s.c.command)
+	s.c.instead = s.transaction.rcpt(s.c.command)
 	return nil
 }
 

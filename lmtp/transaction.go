@@ -229,7 +229,7 @@ func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 		if !refusal.Temporary() {
 			refusal = r
 		}
-		t.settle(l, r)
+		t.setFinal(l, r)
 	}
 	return refusal, ok
 }
@@ -244,8 +244,8 @@ func (t *transaction) wants(l *leg) bool {
 	return false
 }
 
-// settle gives the recipients of a leg that have no final reply yet this one.
-func (t *transaction) settle(l *leg, r nexthop.Reply) {
+// setFinal gives this reply to the recipients of a leg that have no final one yet.
+func (t *transaction) setFinal(l *leg, r nexthop.Reply) {
 	for _, n := range t.lines {
 		if n.leg == l && n.accepted && n.final.Code == 0 {
 			n.final = r
@@ -385,7 +385,7 @@ const smallMessage = 16 << 10
 // the dot. It reports whether any of the connections can be given the dot.
 func (t *transaction) flush() (open bool) {
 	// Where there is other work meanwhile, a write saved is worth more than what the next hop could do with a small message.
-	together := t.size <= smallMessage && t.s.c.server.m.connections.Value() > 1
+	together := t.size <= smallMessage && t.s.c.server.open.Load() > 1
 	for _, l := range t.legs {
 		if l.ready && l.err == nil && t.draft != nil && !together {
 			if err := l.conn.Flush(); err != nil {
@@ -440,7 +440,7 @@ func (t *transaction) finalReplies(l *leg) {
 		if r, err := l.conn.Reply(t.ctx); err != nil {
 			l.fail(err)
 		} else {
-			t.settle(l, r)
+			t.setFinal(l, r)
 		}
 	} else {
 		for _, n := range t.lines {

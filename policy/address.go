@@ -49,12 +49,9 @@ func parsePath(s string) (Address, error) {
 	if strings.HasPrefix(path, "<") && strings.HasSuffix(path, ">") {
 		path = path[1 : len(path)-1]
 	}
-	if strings.HasPrefix(path, "@") {
-		_, after, ok := strings.Cut(path, ":")
-		if !ok {
-			return bad("no local part")
-		}
-		path = after
+	path, ok := WithoutRoute(path)
+	if !ok {
+		return bad("no local part")
 	}
 	local, rest, ok := cutLocal(path)
 	if !ok || local == "" {
@@ -70,6 +67,16 @@ func parsePath(s string) (Address, error) {
 	}
 	a.Domain = domain
 	return a, nil
+}
+
+// WithoutRoute returns an SMTP path, without its brackets, without the source route that it may begin with, which is to be accepted and
+// ignored (RFC 5321 appendix C); false for a route with nothing behind it.
+func WithoutRoute(path string) (string, bool) {
+	if !strings.HasPrefix(path, "@") {
+		return path, true
+	}
+	_, path, ok := strings.Cut(path, ":")
+	return path, ok
 }
 
 // cutLocal takes the local part, unquoted, from the front of a path.
@@ -165,7 +172,7 @@ func decodeORCPT(s string) (string, error) {
 	var path string
 	switch {
 	case strings.EqualFold(kind, "rfc822"):
-		path, ok = decodeXtext(text)
+		path, ok = DecodeXtext(text)
 	case strings.EqualFold(kind, "utf-8"):
 		path, ok = decodeUnitext(text)
 	default:
@@ -177,28 +184,28 @@ func decodeORCPT(s string) (string, error) {
 	return path, nil
 }
 
-// decodeXtext undoes the encoding of RFC 3461 section 4. Lower-case digits pass, and so does raw UTF-8.
-func decodeXtext(s string) (string, bool) {
+// DecodeXtext undoes the encoding of RFC 3461 section 4. Lower-case digits pass, and so does raw UTF-8. Where s is no xtext ok is false, and
+// what cannot be decoded is in the text as it came.
+func DecodeXtext(s string) (text string, ok bool) {
 	var b strings.Builder
+	b.Grow(len(s))
+	ok = true
 	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '+':
-			if i+2 >= len(s) {
-				return "", false
+		c := s[i]
+		switch {
+		case c == '+' && i+2 < len(s):
+			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				c = byte(n)
+				i += 2
+			} else {
+				ok = false
 			}
-			n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
-			if err != nil {
-				return "", false
-			}
-			b.WriteByte(byte(n))
-			i += 2
-		case c <= ' ' || c == '=' || c == 0x7f:
-			return "", false
-		default:
-			b.WriteByte(c)
+		case c <= ' ' || c == '+' || c == '=' || c == 0x7f:
+			ok = false
 		}
+		b.WriteByte(c)
 	}
-	return b.String(), true
+	return b.String(), ok
 }
 
 // decodeUnitext undoes the \x{HEXPOINT} encoding of RFC 6533 section 3.

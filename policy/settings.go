@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -190,6 +191,25 @@ const (
 	Italian Language = "it"
 	English Language = "en"
 )
+
+// Size is a number of bytes for people, as "3.5 MB", or in Italian "3,5 MB": with one decimal, in the largest unit up to TB that leaves a
+// number of at least one.
+func (l Language) Size(bytes uint64) string {
+	const unit = 1000
+	if bytes < unit {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	value, prefix := float64(bytes)/unit, 0
+	for value >= unit && prefix < 3 {
+		value /= unit
+		prefix++
+	}
+	s := fmt.Sprintf("%.1f %cB", value, "kMGT"[prefix])
+	if l == Italian {
+		s = strings.Replace(s, ".", ",", 1)
+	}
+	return s
+}
 
 // Hold is a legal hold: while it stands, nothing of the mailbox is deleted or erased, and its archive can not be disabled. The zero value
 // is none.

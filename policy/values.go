@@ -62,7 +62,7 @@ func (s *Settings) value(key string) string {
 		}
 		return strconv.Itoa(s.Retention)
 	case KeyQuota:
-		return sizeText(s.Quota)
+		return formatSize(s.Quota)
 	case KeyWhenFull:
 		return string(s.WhenFull)
 	case KeyProtocols:
@@ -236,8 +236,8 @@ func parseSize(value string, into *int64) error {
 	return nil
 }
 
-// sizeText writes a size in the largest unit that leaves a whole number; parseSize reads it.
-func sizeText(n int64) string {
+// formatSize writes a size in the largest unit that leaves a whole number; parseSize reads it.
+func formatSize(n int64) string {
 	for unit := range strings.SplitSeq(sizeUnits, ",") {
 		if factor := unitFactor(unit); n >= factor && n%factor == 0 {
 			return strconv.FormatInt(n/factor, 10) + unit

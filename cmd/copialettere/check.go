@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/config"
+	"copialettere/journal/durable"
 	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/pec/files"
@@ -92,7 +93,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 	}
 	start := time.Now()
 	probe := filepath.Join(c.Data, "check")
-	if err := writeDurably(probe, []byte("check\n")); err != nil {
+	if err := durable.Write(probe, strings.NewReader("check\n"), nil); err != nil {
 		return "", fmt.Errorf("write to the data folder: %w: run this as the daemon's user", err)
 	}
 	detail := fmt.Sprintf("%s, a durable write took %s", c.Data, time.Since(start).Round(10*time.Microsecond))

@@ -15,6 +15,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/journal/durable"
 	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
@@ -31,10 +32,13 @@ const (
 	gapSpoolFile  = "gaps" // gaps that the journal could not take yet
 )
 
-// Formats of a data folder.
+// Formats of a data folder. The number is in its identity, and says how to read all that is in it. This program opens every one from 1 to
+// formatNewest, and refuses one with a higher number. What an earlier program would misread, or lose, takes a new number, which is raised
+// before anything of the new format is written; testdata/folders then gets a folder of the format before.
 const (
 	formatUnregistered = 1 // the journal may be from before it had a register, or not be made yet
 	formatRegistered   = 2 // the journal is there, with a register
+	formatNewest       = formatRegistered
 )
 
 const (
@@ -84,10 +88,10 @@ func runInit(ctx context.Context, in *invocation, args []string) error {
 func initData(ctx context.Context, folder string) (made bool, err error) {
 	id, err := readIdentity(folder)
 	switch {
-	case err == nil && id.Format == formatRegistered:
+	case err == nil && id.Format == formatNewest:
 		return false, nil
 	case errors.Is(err, os.ErrNotExist):
-		id, err = makeFolder(folder)
+		id, err = makeDataFolder(folder)
 	}
 	if err != nil {
 		return false, err
@@ -102,11 +106,11 @@ func initData(ctx context.Context, folder string) (made bool, err error) {
 	if err = errors.Join(err, engine.Close()); err != nil {
 		return false, fmt.Errorf("make journal: %w", err)
 	}
-	return before != nil, writeIdentity(folder, id, formatRegistered)
+	return before != nil, writeIdentity(folder, id, formatNewest)
 }
 
-// makeFolder makes the folder with its identity, and nothing else in it.
-func makeFolder(folder string) (identity, error) {
+// makeDataFolder makes the folder with its identity, and nothing else in it.
+func makeDataFolder(folder string) (identity, error) {
 	id := identity{ID: rand.Text(), Created: time.Now().UTC()}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return id, fmt.Errorf("make data folder: %w", err)
@@ -132,38 +136,10 @@ func writeIdentity(folder string, id identity, format int) error {
 	if err != nil {
 		return err
 	}
-	if err := writeDurably(filepath.Join(folder, identityFile), append(b, '\n')); err != nil {
+	if err := durable.Write(filepath.Join(folder, identityFile), bytes.NewReader(append(b, '\n')), nil); err != nil {
 		return fmt.Errorf("write identity of the data folder: %w", err)
 	}
 	return nil
-}
-
-// writeDurably makes a new file that is there with all its bytes, or not at all, also after a power cut: write and sync under another
-// name, rename, sync the folder.
-func writeDurably(name string, b []byte) error {
-	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(name+".new", name)
-	}
-	if err != nil {
-		return err
-	}
-	folder, err := os.Open(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
 }
 
 func readIdentity(folder string) (identity, error) {
@@ -172,16 +148,27 @@ func readIdentity(folder string) (identity, error) {
 	if err != nil {
 		return id, err
 	}
-	if err := json.NewDecoder(bytes.NewReader(b)).Decode(&id); err != nil {
-		return id, fmt.Errorf("%s: %w", filepath.Join(folder, identityFile), err)
+	// The format first: all else may be another thing in a newer one.
+	var number struct {
+		Format int `json:"format"`
 	}
-	if id.Format != formatUnregistered && id.Format != formatRegistered {
-		return id, fmt.Errorf("%s has format %d, and this program knows %d: use a newer copialettere", folder, id.Format, formatRegistered)
+	err = json.NewDecoder(bytes.NewReader(b)).Decode(&number)
+	switch {
+	case err != nil:
+	case number.Format > formatNewest:
+		return id, fmt.Errorf("%s has format %d, and this program knows 1 to %d: use the copialettere that wrote it, or a newer one",
+			folder, number.Format, formatNewest)
+	case number.Format < 1:
+		err = errors.New("no format")
+	default:
+		if err = json.NewDecoder(bytes.NewReader(b)).Decode(&id); err == nil && id.ID == "" {
+			err = errors.New("no id")
+		}
 	}
-	if id.ID == "" {
-		return id, fmt.Errorf("%s has no id: put it back from a backup", filepath.Join(folder, identityFile))
+	if err != nil {
+		err = fmt.Errorf("%s is damaged (%w): put it back from a backup", filepath.Join(folder, identityFile), err)
 	}
-	return id, nil
+	return id, err
 }
 
 // networkFileSystems are those on which neither locks nor fsync hold what they promise, by the magic number of statfs(2).
@@ -274,7 +261,7 @@ func (a *dataFolder) openEngine(ctx context.Context, folder string, log *slog.Lo
 	}
 	if o.TakeIn {
 		log.Info("the journal of an earlier version has a register now", "data", folder)
-		err = writeIdentity(folder, id, formatRegistered)
+		err = writeIdentity(folder, id, formatNewest)
 	}
 	return err
 }

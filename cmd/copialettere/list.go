@@ -12,6 +12,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/httpd"
+	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/pec"
 )
@@ -60,7 +61,7 @@ func (in *invocation) printEntry(e httpd.EntryView) {
 		note = " [" + printable(strings.Join(notes, ", ")) + "]"
 	}
 	fmt.Fprintf(in.stdout, "%-16s %6d  %s  %9s  %-32s  %s%s\n", e.Folder, e.UID, e.Time.Local().Format(time.DateTime),
-		sizeText(uint64(e.Size)), printable(who), printable(subject), note)
+		policy.English.Size(uint64(e.Size)), printable(who), printable(subject), note)
 }
 
 // notesOf tells what is special about an entry.
@@ -226,7 +227,7 @@ func runVerify(ctx context.Context, in *invocation, args []string) error {
 
 func (in *invocation) printReport(r *journal.Report) {
 	fmt.Fprintf(in.stdout, "%d volumes, %d entries of %s, %d chunks of %s stored, %d orphans\n",
-		r.Volumes, r.Entries, sizeText(uint64(r.Bytes)), r.Chunks, sizeText(uint64(r.Stored)), r.Orphans)
+		r.Volumes, r.Entries, policy.English.Size(uint64(r.Bytes)), r.Chunks, policy.English.Size(uint64(r.Stored)), r.Orphans)
 	fmt.Fprintf(in.stdout, "%d entries of unknown delivery, %d deferred, %d gaps\n", r.Unknown, r.Deferred, r.Gaps)
 	for _, d := range r.Details {
 		fmt.Fprintln(in.stdout, "FAULT", d)
@@ -256,6 +257,6 @@ func runStats(ctx context.Context, in *invocation, args []string) error {
 		return want(args, "ADDR")
 	}
 	return show(in, ctx, "/api/v1/stats", query, func(f journal.FolderStats) {
-		fmt.Fprintf(in.stdout, "%-40s %-16s %8d entries %10s\n", f.Mailbox, f.Folder+"/"+string(f.Month), f.Entries, sizeText(f.Bytes))
+		fmt.Fprintf(in.stdout, "%-40s %-16s %8d entries %10s\n", f.Mailbox, f.Folder+"/"+string(f.Month), f.Entries, policy.English.Size(f.Bytes))
 	})
 }

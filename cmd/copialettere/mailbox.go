@@ -183,7 +183,7 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 	if m.Changed != nil && !*m.Changed {
 		state += ", nothing changed"
 	}
-	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s", m.Mailbox, state, m.Entries, sizeText(m.Bytes))
+	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s", m.Mailbox, state, m.Entries, policy.English.Size(m.Bytes))
 	if len(m.PassedOver) > 0 {
 		fmt.Fprintf(in.stdout, " without the months %v, which can not be read", m.PassedOver)
 	}
@@ -249,20 +249,6 @@ func whoami() string {
 	return u.Username
 }
 
-// sizeText is a number of bytes for people.
-func sizeText(n uint64) string {
-	const unit = 1000
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, prefix := float64(n)/unit, 0
-	for value >= unit && prefix < 3 {
-		value /= unit
-		prefix++
-	}
-	return fmt.Sprintf("%.1f %cB", value, "kMGT"[prefix])
-}
-
 const gapsHelp = `Usage: copialettere gaps ADDR [-config FILE] [-json]
 
 Tells of what times and messages the archive of a mailbox holds nothing, in the order of time, and why:
@@ -320,5 +306,5 @@ func countText(entries, bytes uint64) string {
 	if entries == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d entries, %s", entries, sizeText(bytes))
+	return fmt.Sprintf(", %d entries, %s", entries, policy.English.Size(bytes))
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"copialettere/journal/httpd"
+	"copialettere/policy"
 )
 
 const partsHelp = `Usage: copialettere parts ADDR FOLDER UID [-config FILE] [-json]
@@ -30,7 +31,7 @@ func runParts(ctx context.Context, in *invocation, args []string) error {
 				text += "  " + printable(more)
 			}
 		}
-		fmt.Fprintf(in.stdout, "%-12s %9s  %s%s\n", p.Part, sizeText(uint64(p.Size)), strings.Repeat("  ", p.Depth), printable(text))
+		fmt.Fprintf(in.stdout, "%-12s %9s  %s%s\n", p.Part, policy.English.Size(uint64(p.Size)), strings.Repeat("  ", p.Depth), printable(text))
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
+	"copialettere/policy"
 )
 
 const retentionHelp = `Usage: copialettere retention [-dry-run | -log] [-yes] [-config FILE] [-json]
@@ -77,7 +78,7 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 }
 
 func (in *invocation) printRun(r journal.Run) {
-	fmt.Fprintf(in.stdout, "%s  deleted %d entries, %s%s\n", localTime(&r.Time), r.Removed.Entries, sizeText(r.Removed.Bytes),
+	fmt.Fprintf(in.stdout, "%s  deleted %d entries, %s%s\n", localTime(&r.Time), r.Removed.Entries, policy.English.Size(r.Removed.Bytes),
 		besides(r.Purged, r.Dropped, r.PassedOver))
 }
 
@@ -98,7 +99,7 @@ func besides(purged journal.Removed, dropped, passed []kv.Month) string {
 
 func (in *invocation) printExpired(r *journal.ExpireReport, refused bool) {
 	for _, e := range r.Expired {
-		fmt.Fprintf(in.stdout, "%-40s %s %8d entries %10s", e.Mailbox, e.Month, e.Entries, sizeText(e.Bytes))
+		fmt.Fprintf(in.stdout, "%-40s %s %8d entries %10s", e.Mailbox, e.Month, e.Entries, policy.English.Size(e.Bytes))
 		if e.Held > 0 {
 			fmt.Fprintf(in.stdout, ", %d held", e.Held)
 		}
@@ -114,6 +115,6 @@ func (in *invocation) printExpired(r *journal.ExpireReport, refused bool) {
 	case r.DryRun:
 		what = "would be deleted:"
 	}
-	fmt.Fprintf(in.stdout, "%s %d of %d entries, %s%s\n", what, r.Removed.Entries, r.All, sizeText(r.Removed.Bytes),
+	fmt.Fprintf(in.stdout, "%s %d of %d entries, %s%s\n", what, r.Removed.Entries, r.All, policy.English.Size(r.Removed.Bytes),
 		besides(r.Purged, r.Dropped, r.PassedOver))
 }

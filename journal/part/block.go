@@ -43,7 +43,7 @@ func (h *headerBlock) reset(keep int) {
 // write takes bytes of one line. First says that they begin it.
 func (h *headerBlock) write(b []byte, first bool, limit int) {
 	if first && b[0] != ' ' && b[0] != '\t' || len(h.kept) == 0 && h.room == 0 {
-		h.settle(limit)
+		h.endField(limit)
 		h.start, h.granted, h.cut = len(h.kept), false, false
 		h.room = min(MaxValue, max(limit-h.start, maxLateName))
 	}
@@ -74,8 +74,8 @@ func (h *headerBlock) take(b []byte) []byte {
 	return b[n:]
 }
 
-// settle ends the field under way.
-func (h *headerBlock) settle(limit int) {
+// endField ends the field under way.
+func (h *headerBlock) endField(limit int) {
 	switch {
 	case h.cut:
 		if n := len(h.kept); n > h.start && h.kept[n-1] != '\n' {

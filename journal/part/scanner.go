@@ -435,7 +435,7 @@ func (s *Scanner) endHeader(blank bool) {
 	p.Body = s.lineStart
 	n.lines = s.lines
 	block := s.block()
-	block.settle(int(s.limits.HeaderBytes))
+	block.endField(int(s.limits.HeaderBytes))
 	if block.over {
 		p.Odd |= OddHeaderLimit
 	}

@@ -1,11 +1,10 @@
 package nexthop
 
 import (
-	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
+
+	"copialettere/journal/durable"
 )
 
 // maildirFiles is what a Maildir delivery asks of the file system. Names are relative to the folder of the Maildirs. It is
@@ -27,7 +26,7 @@ type maildirFile interface {
 
 // openMaildirFiles opens the folder of the Maildirs and creates it where it is missing.
 func openMaildirFiles(path string) (maildirFiles, error) {
-	if err := makeFolder(path); err != nil {
+	if err := durable.MakeFolder(path); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(path)
@@ -35,30 +34,6 @@ func openMaildirFiles(path string) (maildirFiles, error) {
 		return nil, err
 	}
 	return diskFiles{root}, nil
-}
-
-// makeFolder creates a folder and what is missing above it, durably. A parent that is there already is not opened: we may not
-// be allowed to.
-func makeFolder(path string) error {
-	err := os.Mkdir(path, 0o700)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeFolder(filepath.Dir(path)); err != nil {
-			return err
-		}
-		err = os.Mkdir(path, 0o700)
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	parent, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer parent.Close()
-	return parent.Sync()
 }
 
 // diskFiles is the real thing. The root sees to it that no name, and no symbolic link, leads out of the folder.

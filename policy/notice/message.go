@@ -113,7 +113,7 @@ func render(w *waiting, l policy.Language) (subject, body string) {
 	r := strings.NewReplacer(
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
 		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(w.Reason, l),
-		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", sizeText(w.Bytes, l), "{more}", strconv.Itoa(w.More))
+		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", l.Size(w.Bytes), "{more}", strconv.Itoa(w.More))
 	return r.Replace(t.subject), r.Replace(t.body)
 }
 
@@ -122,12 +122,4 @@ func timeForm(l policy.Language) string {
 		return "2 January 2006, 15:04 (-0700)"
 	}
 	return "02/01/2006, 15:04 (-0700)"
-}
-
-func sizeText(n uint64, l policy.Language) string {
-	s := fmt.Sprintf("%.1f MB", float64(n)/1e6)
-	if l == policy.Italian {
-		s = strings.Replace(s, ".", ",", 1)
-	}
-	return s
 }

@@ -42,17 +42,17 @@ func readContent(r io.ReaderAt, p *part.Part, receipt bool) (partContent, error)
 	if !receipt {
 		content = io.MultiWriter(exact, whole, decoded)
 		// The decoder may stop before the end of the body: hence a pass for each.
-		if _, err := io.Copy(encoded, bodyReader(r, p)); err != nil {
+		if _, err := io.Copy(encoded, partBody(r, p)); err != nil {
 			return c, err
 		}
 	}
-	if _, err := io.Copy(content, part.ContentDecoder(*p, bodyReader(r, p))); err != nil {
+	if _, err := io.Copy(content, part.ContentDecoder(*p, partBody(r, p))); err != nil {
 		return c, err
 	}
 	exact.Sum(c.exact[:0])
 	if c.lines {
 		lines := newLineHash(sha256.New)
-		if _, err := io.Copy(lines, part.Decoder(*p, bodyReader(r, p))); err != nil {
+		if _, err := io.Copy(lines, part.Decoder(*p, partBody(r, p))); err != nil {
 			return c, err
 		}
 		lines.lf.Sum(c.text[:0])

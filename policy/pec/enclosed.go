@@ -23,7 +23,7 @@ func Enclosed(r io.ReaderAt, t *part.Table, i int) (*io.SectionReader, *part.Tab
 		return nil, nil, fmt.Errorf("%w: no part %d", ErrEnclosed, i)
 	}
 	p := &t.Parts[i]
-	body := bodyReader(r, p)
+	body := partBody(r, p)
 	if inner := t.Enclosed(i); inner >= 0 {
 		return body, rebase(t, inner, p.Body), nil
 	}

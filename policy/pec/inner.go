@@ -18,7 +18,7 @@ type Inner struct {
 // readInner reads the header of the enclosed message, whether the part table holds it or not.
 func (m *Message) readInner(r io.ReaderAt, t *part.Table) {
 	p := &t.Parts[m.Postacert]
-	body := io.Reader(bodyReader(r, p))
+	body := io.Reader(partBody(r, p))
 	if inner := t.Enclosed(m.Postacert); inner >= 0 {
 		from := t.Parts[inner].Header
 		body = io.NewSectionReader(r, from, t.Parts[inner].Body-from)

@@ -67,7 +67,7 @@ func (m *Message) readInvoices(r io.ReaderAt, t *part.Table) {
 		}
 		n := InvoiceNotice{Part: i, Kind: kind, File: clip(name), Invoice: invoice}
 		if hasSuffixFold(name, ".xml") {
-			n.read(xmlText(part.ContentDecoder(*p, bodyReader(r, p)), p.Charset()), p.End-p.Body)
+			n.read(xmlText(part.ContentDecoder(*p, partBody(r, p)), p.Charset()), p.End-p.Body)
 		}
 		if m.Invoices = append(m.Invoices, n); len(m.Invoices) == maxInvoiceNotices {
 			return

@@ -131,14 +131,14 @@ func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 	}
 }
 
-// bodyReader returns a reader of the body of a part as it stands in the message.
-func bodyReader(r io.ReaderAt, p *part.Part) *io.SectionReader {
+// partBody returns a reader of the body of a part as it stands in the message.
+func partBody(r io.ReaderAt, p *part.Part) *io.SectionReader {
 	return io.NewSectionReader(r, p.Body, p.End-p.Body)
 }
 
 // readCertification reads a part as daticert.xml.
 func readCertification(r io.ReaderAt, p *part.Part) (*Certification, error) {
-	return parseCertification(part.ContentDecoder(*p, bodyReader(r, p)), p.End-p.Body, p.Charset())
+	return parseCertification(part.ContentDecoder(*p, partBody(r, p)), p.End-p.Body, p.Charset())
 }
 
 // faultReader keeps the first error of a reader that is not its end. It belongs to one goroutine.

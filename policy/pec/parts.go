@@ -27,7 +27,7 @@ type Located struct {
 // Content returns what is in the part: its transfer encoding undone, and nothing else. Of a part with a message in it that is the message. Its
 // errors are those of the reader that it comes from.
 func (l *Located) Content() io.Reader {
-	return part.ContentDecoder(l.Part, bodyReader(l.from, &l.Part))
+	return part.ContentDecoder(l.Part, partBody(l.from, &l.Part))
 }
 
 // Parts yields the parts of a message in their order, each before those inside it. Enclosed messages that its table does not hold, as

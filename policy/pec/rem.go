@@ -76,7 +76,7 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 	room := maxEvidenceText
 	for _, i := range documents[:min(len(documents), maxEvidence)] {
 		p := &t.Parts[i]
-		e, err := parseEvidence(part.ContentDecoder(*p, bodyReader(r, p)), p.End-p.Body, p.Charset(), &room)
+		e, err := parseEvidence(part.ContentDecoder(*p, partBody(r, p)), p.End-p.Body, p.Charset(), &room)
 		if errors.Is(err, errNoRoot) {
 			continue
 		}

@@ -190,7 +190,7 @@ func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, fro
 	}
 	reader := &faultReader{from: r}
 	p := &t.Parts[signature]
-	encoded, err := io.ReadAll(io.LimitReader(part.ContentDecoder(*p, bodyReader(reader, p)), maxSignature+1))
+	encoded, err := io.ReadAll(io.LimitReader(part.ContentDecoder(*p, partBody(reader, p)), maxSignature+1))
 	switch {
 	case reader.fault != nil:
 		return Signature{}, fmt.Errorf("read signature: %w", reader.fault)

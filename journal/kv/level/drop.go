@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"copialettere/journal/durable"
 	"copialettere/journal/kv"
 )
 
@@ -159,7 +160,7 @@ func (e *Engine) erase(name string) error {
 	}
 	if err != nil {
 		// The volume stays. After a crash it may be gone: then it is as if this had come to its end.
-		return errors.Join(err, os.Rename(dropped, path), syncFolder(e.dir))
+		return errors.Join(err, os.Rename(dropped, path), durable.SyncFolder(e.dir))
 	}
 	if err = e.step("remove " + dropped); err == nil {
 		err = os.RemoveAll(dropped)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/syndtr/goleveldb/leveldb/journal"
 	"github.com/syndtr/goleveldb/leveldb/storage"
+
+	"copialettere/journal/durable"
 )
 
 // folderThere keeps goleveldb from creating the folder of a store that vanished.
@@ -190,5 +192,5 @@ func copyAside(files storage.Storage, fd storage.FileDesc, path string) error {
 	if err = errors.Join(err, w.Close()); err != nil {
 		return errors.Join(err, os.Remove(path))
 	}
-	return syncFolder(filepath.Dir(path))
+	return durable.SyncFolder(filepath.Dir(path))
 }

@@ -81,6 +81,7 @@ import (
 
 	"github.com/syndtr/goleveldb/leveldb/storage"
 
+	"copialettere/journal/durable"
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
 )
@@ -185,7 +186,7 @@ func Open(dir string, opts Options) (*Engine, error) {
 	if _, _, err := planRegister(dir, opts); err != nil {
 		return nil, err
 	}
-	if err := makeFolder(dir); err != nil {
+	if err := durable.MakeFolder(dir); err != nil {
 		return nil, err
 	}
 	lock, err := lockFolder(dir)
@@ -459,34 +460,4 @@ func (e *Engine) newer(name string) int {
 		}
 	}
 	return n
-}
-
-// makeFolder creates a folder and makes its name durable.
-func makeFolder(path string) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return nil
-	}
-	parent := filepath.Dir(path)
-	if parent != path {
-		if err := makeFolder(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncFolder(parent)
-}
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync folder %s: %w", path, err)
-	}
-	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+
+	"copialettere/journal/durable"
 )
 
 const (
@@ -58,7 +60,7 @@ func createMark(path string) (*mark, error) {
 		err = m.sync()
 	}
 	if err == nil {
-		err = syncFolder(filepath.Dir(path))
+		err = durable.SyncFolder(filepath.Dir(path))
 	}
 	if err != nil {
 		f.Close()

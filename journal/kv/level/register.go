@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"copialettere/journal/durable"
 	"copialettere/journal/kv"
 )
 
@@ -21,7 +22,7 @@ var ErrAbsent = errors.New("absent")
 
 const (
 	registerName   = "REGISTER"
-	registerFormat = 1
+	registerFormat = 1 // raised with that of the data folder when the layout of the journal changes: an identity may be written by hand
 	tagName        = "STORE"
 )
 
@@ -58,6 +59,14 @@ func readRegister(dir string) (register, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return r, fmt.Errorf("read register: %w", err)
+	}
+	// The format first: all else may be another thing in a newer one.
+	var number struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(b, &number) == nil && number.Format > registerFormat {
+		return r, fmt.Errorf("register %s has format %d, and this program knows %d: use the copialettere that wrote it, or a newer one",
+			path, number.Format, registerFormat)
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
@@ -225,36 +234,18 @@ func (e *Engine) writeRegister(r register) error {
 	if err != nil {
 		return err
 	}
-	return e.writeDurably(filepath.Join(e.dir, registerName), append(b, '\n'))
+	return e.write(filepath.Join(e.dir, registerName), append(b, '\n'))
 }
 
-// writeDurably writes a file that then has all its bytes, or those of before, also after a power cut.
-func (e *Engine) writeDurably(path string, b []byte) error {
-	if err := e.step("write " + path); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close(), e.step("rename "+path)); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return e.syncNames(filepath.Dir(path))
+func (e *Engine) write(path string, b []byte) error {
+	return durable.Write(path, bytes.NewReader(b), e.step)
 }
 
 func (e *Engine) syncNames(folder string) error {
 	if err := e.step("sync " + folder); err != nil {
 		return err
 	}
-	return syncFolder(folder)
+	return durable.SyncFolder(folder)
 }
 
 // step is where a test has a change of names fail, or the process end.
@@ -318,7 +309,7 @@ func (e *Engine) claim(name string, create bool) (registered, error) {
 	if entry.State == stateMaking {
 		err := e.step("make " + path)
 		if err == nil {
-			err = makeFolder(path)
+			err = durable.MakeFolder(path)
 		}
 		if err != nil {
 			return entry, err
@@ -354,5 +345,5 @@ func (e *Engine) checkTag(name string, entry registered) error {
 		return fmt.Errorf("%s does not say which store it is: if it is from a backup older than the file %s, write that: echo '%s' > %s",
 			path, tagName, entry.Tag, filepath.Join(path, tagName))
 	}
-	return e.writeDurably(filepath.Join(path, tagName), []byte(entry.Tag+"\n"))
+	return e.write(filepath.Join(path, tagName), []byte(entry.Tag+"\n"))
 }

@@ -4,6 +4,8 @@ import (
 	"sync/atomic"
 
 	"github.com/syndtr/goleveldb/leveldb/storage"
+
+	"copialettere/journal/durable"
 )
 
 // nameSyncer is a storage that can make the names of its files durable, creations and removals alike.
@@ -16,7 +18,7 @@ type onDisk struct {
 }
 
 // SyncNames implements nameSyncer.
-func (d onDisk) SyncNames() error { return syncFolder(d.folder) }
+func (d onDisk) SyncNames() error { return durable.SyncFolder(d.folder) }
 
 // openStorage opens the files of a store in a folder that exists.
 func (e *Engine) openStorage(name, path string) (*files, error) {

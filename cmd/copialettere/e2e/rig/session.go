@@ -46,6 +46,7 @@ type Reply struct {
 	Text string // of all lines, joined by line ends
 }
 
+// String is the reply as a transcript shows it.
 func (r Reply) String() string { return strconv.Itoa(r.Code) + " " + r.Text }
 
 // Reply reads the next reply.

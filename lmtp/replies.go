@@ -1,0 +1,67 @@
+package lmtp
+
+import (
+	"bytes"
+	"context"
+
+	"copialettere/lmtp/nexthop"
+)
+
+// maxKeptReplies is how much room for replies a connection keeps, in bytes.
+const maxKeptReplies = 16 << 10
+
+// replyQueue holds the replies that the client has not been given yet, in the order of its commands. A reply of the next hop may still
+// have to be read: it and all behind it wait. It has no lock: see conn.
+type replyQueue struct {
+	ready   []byte        // in wire form
+	waiting []queuedReply // the first that is still to be read, and all behind it
+}
+
+// queuedReply is a reply in wire form, or the function that reads it from the next hop.
+type queuedReply struct {
+	text []byte
+	read func(context.Context) nexthop.Reply
+}
+
+// add queues a reply in wire form, which it copies.
+func (q *replyQueue) add(text []byte) {
+	if len(q.waiting) == 0 {
+		q.ready = append(q.ready, text...)
+	} else {
+		q.waiting = append(q.waiting, queuedReply{text: bytes.Clone(text)})
+	}
+}
+
+// addReply queues a reply that is known.
+func (q *replyQueue) addReply(r nexthop.Reply) {
+	if len(q.waiting) == 0 {
+		q.ready = appendReply(q.ready, r)
+	} else {
+		q.waiting = append(q.waiting, queuedReply{text: appendReply(nil, r)})
+	}
+}
+
+// addRead queues a reply that read returns, once it is needed.
+func (q *replyQueue) addRead(read func(context.Context) nexthop.Reply) {
+	q.waiting = append(q.waiting, queuedReply{read: read})
+}
+
+// readAll reads the replies that are still to be read. All are ready then.
+func (q *replyQueue) readAll(ctx context.Context) {
+	for i, w := range q.waiting {
+		if w.read != nil {
+			q.ready = appendReply(q.ready, w.read(ctx))
+		} else {
+			q.ready = append(q.ready, w.text...)
+		}
+		q.waiting[i] = queuedReply{}
+	}
+	q.waiting = q.waiting[:0]
+}
+
+// given forgets the replies that were ready.
+func (q *replyQueue) given() {
+	if q.ready = q.ready[:0]; cap(q.ready) > maxKeptReplies {
+		q.ready = nil
+	}
+}
