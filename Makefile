@@ -46,11 +46,11 @@ check:
 	go run $(STATICCHECK) -checks inherit,ST1000,ST1020,ST1021,ST1022 -tags bench ./...
 	go test -run TestHouse ./cmd/copialettere
 
-# The list of known vulnerabilities comes from vuln.go.dev.
+# It needs the Internet: the list of known vulnerabilities is not in the module.
 vulnerabilities:
 	go run $(GOVULNCHECK) ./...
 
-# What the race detector can not judge, because it finds LevelDB's own, runs without it: see the test. The journal runs once more on an engine
+# What the race detector cannot judge, because it finds LevelDB's own, runs without it: see the test. The journal runs once more on an engine
 # in memory that replicates and has several clients.
 unit:
 	go test -race $$(go list ./... | grep -v /e2e)

@@ -100,7 +100,7 @@ func (c *change) putAct(a *Act) error {
 }
 
 // Acts yields what was done with entries of a mailbox: what volumes left that were dropped, and then volume by volume, each in the
-// order of time. In the place of what can not be read, one of them or a month, it yields an error that is ErrDamaged, and goes on.
+// order of time. In the place of what cannot be read, one of them or a month, it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, error] {
 	return func(yield func(*Act, error) bool) {
 		if err := checkMailbox(mailbox); err != nil {
@@ -132,7 +132,7 @@ func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, erro
 }
 
 // recordStores yields the stores that hold records and acts: the settings, where those of dropped volumes are, and all volumes. What
-// is being moved from one to the other may come twice. In the place of a month that can not be used it yields a MonthError, and goes on.
+// is being moved from one to the other may come twice. In the place of a month that cannot be used it yields a MonthError, and goes on.
 func (j *Journal) recordStores(ctx context.Context) iter.Seq2[monthStore, error] {
 	return func(yield func(monthStore, error) bool) {
 		s, err := j.engine.Settings(ctx)

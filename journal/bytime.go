@@ -198,7 +198,7 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 			sources = append(sources, inOrder(behind(inFolder, at), mostUnordered))
 			for _, uid := range moved[folder] {
 				place.UID = uid
-				// One that can not be read is told of when its turn comes, which is first.
+				// One that cannot be read is told of when its turn comes, which is first.
 				e, err := j.Entry(ctx, place)
 				if errors.Is(err, ErrNotFound) {
 					continue
@@ -252,7 +252,7 @@ func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]ui
 		if err != nil {
 			return nil, err
 		}
-		// One that can not be read is for Verify to tell of.
+		// One that cannot be read is for Verify to tell of.
 		if a, err := decodeAct(mailbox, p.Value); err == nil && a.To.UID > 0 {
 			moved[a.To.Folder] = append(moved[a.To.Folder], a.To.UID)
 		}
@@ -264,7 +264,7 @@ func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]ui
 }
 
 // Records yields the gaps of all mailboxes and the skips and gaps of one, in the order of time, also those of dropped volumes, and those that
-// are in the spool and nowhere else. Without a mailbox it yields the former only. In the place of one that can not be read, and of a month,
+// are in the spool and nowhere else. Without a mailbox it yields the former only. In the place of one that cannot be read, and of a month,
 // it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
@@ -285,7 +285,7 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 		at := func(r *Record) time.Time { return r.Time }
 		var sources []iter.Seq2[*Record, error]
 		for i, m := range slices.Compact([]string{"", mailbox}) {
-			// A month that can not be used is told of once.
+			// A month that cannot be used is told of once.
 			sources = append(sources, inOrder(j.recordsOfDropped(ctx, m), mostRecords), inOrder(j.recordsOfMonths(ctx, m, i == 0), mostRecords))
 		}
 		if spool == nil {

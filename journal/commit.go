@@ -476,7 +476,7 @@ func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
 
 // repeated looks for the deliveries in the months beside that of the arrival, and notes the repetitions there. The month before has
 // those of a retry; the one after, those of a message that was long on its way, or whose retry came when the clock had been set back. Where
-// a month can not be read the message is journaled, perhaps a second time, and its entry is flagged: all mail would wait for the month else.
+// a month cannot be read the message is journaled, perhaps a second time, and its entry is flagged: all mail would wait for the month else.
 func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement, error) {
 	placements := make([]Placement, len(entries))
 	month := kv.MonthOf(d.arrival)
@@ -513,7 +513,7 @@ func (e *candidate) unchecked() {
 }
 
 // repeatIn looks for a delivery in the volume of another month, and notes the repetition there. The error is a MonthError where the month can
-// not be read; where it can not be written the message has to wait, because it is known to be a repetition.
+// not be read; where it cannot be written the message has to wait, because it is known to be a repetition.
 func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
 	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
 		return Placement{}, j.monthError(ctx, m, err)

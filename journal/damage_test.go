@@ -174,7 +174,7 @@ func TestSweepPastDamage(t *testing.T) {
 	}
 }
 
-// TestEraseDamaged has something in the way of an erasure that can not be read. It goes with the rest, and so does its room.
+// TestEraseDamaged has something in the way of an erasure that cannot be read. It goes with the rest, and so does its room.
 func TestEraseDamaged(t *testing.T) {
 	first := Ref{mario, "2026-11", "INBOX", 1}
 	type damaging struct {

@@ -55,6 +55,6 @@
 // bytes do not count until they can be read, a repetition that may be in it is journaled once more (FlagUnchecked), and nothing of it is
 // deleted; a mailbox that may have something held in it is not erased.
 //
-// An entry is written in the same update as its last chunks, and after all others, so an entry without its bytes can not exist.
+// An entry is written in the same update as its last chunks, and after all others, so an entry without its bytes cannot exist.
 // Chunks that no entry refers to can (a sender broke off, an entry is gone); Verify counts them, and the sweep deletes them.
 package journal

@@ -36,7 +36,7 @@ type Erased struct {
 // Erase deletes all that the journal holds of a mailbox: entries, those put aside, counters, delivery keys and skips. What was done
 // with entries (Acts) stays, as the change log does, and a gap for the erased span of each month is put on record. With an entry that is held,
 // or the mailbox, it deletes nothing and returns ErrHeld; what is put under a hold while it is under way stays, the rest goes, and it returns
-// ErrHeld as well. What can not be read goes as well, and is logged. It goes in small steps, and after an error, or a
+// ErrHeld as well. What cannot be read goes as well, and is logged. It goes in small steps, and after an error, or a
 // crash, it is called again for the rest. The archive of the mailbox must be closed: what is delivered meanwhile may stay. The sweep then
 // frees the room.
 func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Erased, error) {
@@ -222,7 +222,7 @@ func (e *eraser) removeEntry(c *change, kind byte, key []byte) (*Entry, error) {
 	return c.remove(r, false)
 }
 
-// discard deletes an entry that can not be read, or whose counters can not, and returns what it tells of itself all the same, with what is wrong
+// discard deletes an entry that cannot be read, or whose counters cannot, and returns what it tells of itself all the same, with what is wrong
 // with it. Counters, and what points at it, are left to the steps behind; chunks that it does not tell of are found by a sweep of everything.
 func (e *eraser) discard(c *change, kind byte, key []byte) (entry *Entry, damage, err error) {
 	v, err := c.Get(key)
@@ -319,7 +319,7 @@ func (e *eraser) removeUnless(tx kv.Tx, key []byte, r Ref, malformed error) erro
 	return nil
 }
 
-// removeRecord deletes a skip, and a gap where those are not to stay. One that can not be read may be a gap.
+// removeRecord deletes a skip, and a gap where those are not to stay. One that cannot be read may be a gap.
 func (e *eraser) removeRecord(tx kv.Tx, p kv.Pair) error {
 	r, err := decodeRecord(e.mailbox, p.Value)
 	if err != nil && e.o.KeepGaps {

@@ -59,7 +59,7 @@ type ExpireReport struct {
 	Removed  Removed    `json:"removed"`            // the sum of Expired
 	Purged   Removed    `json:"purged"`             // entries deleted before by hand whose grace was over
 	Dropped  []kv.Month `json:"dropped,omitempty"`  // months that went as a whole
-	Damaged  uint64     `json:"damaged,omitempty"`  // entries that can not be read, and stay; Verify tells of them
+	Damaged  uint64     `json:"damaged,omitempty"`  // entries that cannot be read, and stay; Verify tells of them
 	Abnormal []string   `json:"abnormal,omitempty"` // why the run is abnormal
 	// PassedOver are the months that could not be read, or worked on: nothing of them is in the other numbers, but for what was deleted
 	// before that showed.

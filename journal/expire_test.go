@@ -391,7 +391,7 @@ func TestListWhileDropping(t *testing.T) {
 	}
 }
 
-// TestExpirePastDamagedEntries has entries that can not be read: they stay, with their month, and the others go.
+// TestExpirePastDamagedEntries has entries that cannot be read: they stay, with their month, and the others go.
 func TestExpirePastDamagedEntries(t *testing.T) {
 	f := openFixture(t)
 	f.put(anna, letter("1"))

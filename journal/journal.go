@@ -39,9 +39,9 @@ const lossPause = time.Minute
 var (
 	// ErrNotFound says that there is no such entry.
 	ErrNotFound = errors.New("no such entry")
-	// ErrDamaged says that something stored can not be read, as a damaged disk leaves it; Verify tells of all that is.
+	// ErrDamaged says that something stored cannot be read, as a damaged disk leaves it; Verify tells of all that is.
 	ErrDamaged = errors.New("damaged")
-	// ErrMailbox says that a name can not be that of a mailbox: it is empty or holds a zero byte.
+	// ErrMailbox says that a name cannot be that of a mailbox: it is empty or holds a zero byte.
 	ErrMailbox = errors.New("not a name of a mailbox")
 )
 
@@ -220,7 +220,7 @@ func (j *Journal) Suspended() error {
 }
 
 // Probe makes a write durable as a delivery would, in the volume of this month or, where it has had none yet, in the settings store. It leaves
-// nothing behind. An error says that messages can not be journaled now.
+// nothing behind. An error says that messages cannot be journaled now.
 func (j *Journal) Probe(ctx context.Context) error {
 	s, err := j.volume(ctx, kv.MonthOf(j.now()), false)
 	if errors.Is(err, kv.ErrNoVolume) {

@@ -121,7 +121,7 @@ func (j *Journal) monthFault(ctx context.Context, m kv.Month, err error, opening
 	u.months[m] = fault{opening, j.now()}
 	if !known {
 		u.gauge.Set(int64(len(u.months)))
-		j.log.Error("a month can not be used: until it is mended it is passed over, usage is counted without it, and repetitions of its mail "+
+		j.log.Error("a month cannot be used: until it is mended it is passed over, usage is counted without it, and repetitions of its mail "+
 			"may be journaled twice", "month", m, "error", err)
 	}
 	return &MonthError{m, err}

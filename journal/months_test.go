@@ -140,7 +140,7 @@ func (f *fixture) breakMonth(what string, m kv.Month) (mend func()) {
 			if time.Now().After(deadline) {
 				f.t.Fatalf("the mended month: %v", err)
 			}
-			time.Sleep(20 * time.Millisecond) // a store that can not be opened is left alone for a second
+			time.Sleep(20 * time.Millisecond) // a store that cannot be opened is left alone for a second
 		}
 	}
 }
@@ -208,7 +208,7 @@ func testBadMonthMail(t *testing.T, f *fixture, bad kv.Month, what string) {
 	e := f.entry(p.Ref)
 	if bad == monthLast {
 		if p.Found || p.Month != monthNow || p.UID != 3 || !slices.Contains(e.Flags, FlagUnchecked) {
-			t.Errorf("a repetition of what can not be read is at %+v, %v", p, e.Flags)
+			t.Errorf("a repetition of what cannot be read is at %+v, %v", p, e.Flags)
 		}
 	} else if !p.Found || p.Month != monthLast || len(e.Flags) > 0 {
 		t.Errorf("a repetition is at %+v, %v", p, e.Flags)
@@ -355,7 +355,7 @@ func testMendedMonth(t *testing.T, f *fixture, bad kv.Month, before []*Entry) {
 	f.clock.set(november.Add(2 * time.Hour))
 }
 
-// TestRoomPastBadMonth makes room although the oldest month can not be used.
+// TestRoomPastBadMonth makes room although the oldest month cannot be used.
 func TestRoomPastBadMonth(t *testing.T) {
 	f := years(t)
 	mend := f.breakMonth("manifest", monthLong)

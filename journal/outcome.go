@@ -16,7 +16,7 @@ const outcomePause = 200 * time.Millisecond
 // outcomeRetry is the pause after the store could not take outcomes.
 const outcomeRetry = 2 * time.Second
 
-// maxNotes is how many outcomes are kept in memory while the store can not take them; noteGroup is how many one update writes.
+// maxNotes is how many outcomes are kept in memory while the store cannot take them; noteGroup is how many one update writes.
 const (
 	maxNotes  = 100_000
 	noteGroup = 1000
@@ -141,7 +141,7 @@ func (j *Journal) writeOutcomes(ctx context.Context) {
 	}
 }
 
-// Settle writes the outcomes that are still in memory. Those that the store can not take now stay there.
+// Settle writes the outcomes that are still in memory. Those that the store cannot take now stay there.
 func (j *Journal) Settle(ctx context.Context) { j.flushOutcomes(ctx) }
 
 // flushOutcomes says whether the store took all outcomes that it ever will.
@@ -403,7 +403,7 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	return false, err
 }
 
-// withdrawElsewhere is withdrawOlder for entries of other months. One that can not be written now stays superseded.
+// withdrawElsewhere is withdrawOlder for entries of other months. One that cannot be written now stays superseded.
 func (j *Journal) withdrawElsewhere(ctx context.Context, mailbox string, older []delivery, by delivery) {
 	for _, old := range older {
 		err := j.act(ctx, Ref{Mailbox: mailbox, Month: old.month}, func(c *change) error { return c.withdrawOlder(mailbox, old, by) })

@@ -19,7 +19,7 @@ type monthStore struct {
 	month kv.Month
 }
 
-// volumes yields the stores of all months, oldest first. In the place of one that can not be used it yields a MonthError, and goes on.
+// volumes yields the stores of all months, oldest first. In the place of one that cannot be used it yields a MonthError, and goes on.
 func (j *Journal) volumes(ctx context.Context) iter.Seq2[monthStore, error] {
 	return func(yield func(monthStore, error) bool) {
 		months, err := j.engine.Volumes(ctx)
@@ -47,7 +47,7 @@ func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.eng
 type monthReader[T any] func(m kv.Month, s kv.Store, yield func(T, error) bool)
 
 // monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early. In the place of
-// a month that can not be read, or from where on it can not, there is a MonthError, and the next one follows.
+// a month that cannot be read, or from where on it cannot, there is a MonthError, and the next one follows.
 func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthReader[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

@@ -319,7 +319,7 @@ func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int
 		if err != nil {
 			return deleted, err
 		}
-		// What can not be read is for Verify to tell; it must not keep the others.
+		// What cannot be read is for Verify to tell; it must not keep the others.
 		r, err := decodeRecord("", p.Value)
 		if err != nil || r.Kind != Skip || !r.Time.Before(before) {
 			continue

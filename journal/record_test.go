@@ -122,7 +122,7 @@ func TestExpireSkips(t *testing.T) {
 	}
 }
 
-// TestExpirePastDamage has a record that can not be read: it keeps no other one from being deleted.
+// TestExpirePastDamage has a record that cannot be read: it keeps no other one from being deleted.
 func TestExpirePastDamage(t *testing.T) {
 	f := openFixture(t)
 	f.damaged()

@@ -143,7 +143,7 @@ func (d *Draft) olderElsewhere(ctx context.Context, entries []candidate) error {
 	return nil
 }
 
-// supersedeElsewhere has an entry that is in the journal supersede older ones in other months. One that can not be written now stays as it is.
+// supersedeElsewhere has an entry that is in the journal supersede older ones in other months. One that cannot be written now stays as it is.
 func (d *Draft) supersedeElsewhere(ctx context.Context, e *candidate, p Placement) {
 	by := e.deliveredIn(p.Month)
 	for _, old := range e.elsewhere {

@@ -49,7 +49,7 @@ type roomStep struct {
 
 // makeRoom deletes the oldest entries of a mailbox that are not held until size more bytes are within its limit, and no more. Where
 // all of them would not suffice it deletes none and returns false. The newest of the deleted entries may be of minutes ago: their
-// delivery keys stay as tombstones. A month that can not be used is passed over.
+// delivery keys stay as tombstones. A month that cannot be used is passed over.
 func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint64) (bool, error) {
 	var passed PassedOver
 	for {

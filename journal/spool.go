@@ -36,7 +36,7 @@ func (j *Journal) Keep(ctx context.Context, records ...Record) error {
 	if spoolErr := j.spool(ctx, records); spoolErr != nil {
 		return errors.Join(err, fmt.Errorf("spool record: %w", spoolErr))
 	}
-	j.log.Error("records spooled: the journal can not take them", "records", len(records), "spool", j.gapSpool, "error", err)
+	j.log.Error("records spooled: the journal cannot take them", "records", len(records), "spool", j.gapSpool, "error", err)
 	return nil
 }
 

@@ -53,7 +53,7 @@ type SweepReport struct {
 	Bytes     int64      `json:"bytes"`               // of the deleted chunks, as stored
 	Waiting   int64      `json:"waiting,omitempty"`   // bytes of chunks that wait to be deleted, until that gives back enough for what it costs
 	Postponed []kv.Month `json:"postponed,omitempty"` // months in which entries were being moved
-	Damaged   []kv.Month `json:"damaged,omitempty"`   // months from which nothing was deleted, because of an entry that can not be read
+	Damaged   []kv.Month `json:"damaged,omitempty"`   // months from which nothing was deleted, because of an entry that cannot be read
 }
 
 // Sweep gives the room of chunks back to which no entry refers any more. It takes two runs at least an hour apart to delete one, and the
@@ -61,7 +61,7 @@ type SweepReport struct {
 // memory is 12 bytes for each reference of the entries of one month. After an error, or a crash, the next run does the rest. The error is
 // PassedOver when months were.
 //
-// An entry that can not be read keeps its chunks where its list of them can be read whole. Where it can not, it may refer to any chunk: then
+// An entry that cannot be read keeps its chunks where its list of them can be read whole. Where it cannot, it may refer to any chunk: then
 // nothing is deleted from its month, which is logged, until the entry is erased.
 func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, error) {
 	ctx, release, err := j.clean(ctx)

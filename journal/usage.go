@@ -63,7 +63,7 @@ func (u *usages) setLocked(mailbox string, m kv.Month, total uint64) {
 	}
 }
 
-// unread says that what a mailbox holds in a month can not be read now.
+// unread says that what a mailbox holds in a month cannot be read now.
 func (u *usages) unread(mailbox string, m kv.Month) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -209,7 +209,7 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 	return used, true, nil
 }
 
-// loadUsage reads what a mailbox holds, if that is not known. A month that can not be read is left out: mail must not wait for it.
+// loadUsage reads what a mailbox holds, if that is not known. A month that cannot be read is left out: mail must not wait for it.
 func (j *Journal) loadUsage(ctx context.Context, mailbox string) error {
 	for {
 		one, months := j.usages.start(mailbox, j.now())
@@ -274,7 +274,7 @@ func (j *Journal) usageByMonth(ctx context.Context, mailbox string) (map[kv.Mont
 }
 
 // Usage returns the bytes of the messages of all entries of a mailbox, as its quota counts them. What was deleted does not count, nor does
-// what a month holds that can not be read: it is logged which those are.
+// what a month holds that cannot be read: it is logged which those are.
 func (j *Journal) Usage(ctx context.Context, mailbox string) (uint64, error) {
 	if err := checkMailbox(mailbox); err != nil {
 		return 0, err

@@ -14,7 +14,7 @@ import (
 const validityBlock = 256
 
 // validityKey is where the settings store holds the end of the values of UIDVALIDITY that are reserved. Volumes are dropped, so
-// they can not remember it.
+// they cannot remember it.
 var validityKey = []byte("u")
 
 // newValidity returns a UIDVALIDITY (RFC 9051 section 2.3.1.1) for a folder that is made now. It is greater than all that were

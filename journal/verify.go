@@ -39,7 +39,7 @@ func (r *Report) fault(format string, args ...any) {
 	}
 }
 
-// passOver reports a month that can not be read.
+// passOver reports a month that cannot be read.
 func (r *Report) passOver(m kv.Month, err error) {
 	r.Faults++
 	r.Details = append(r.Details, fmt.Sprintf("%v: it is passed over", err))
@@ -48,7 +48,7 @@ func (r *Report) passOver(m kv.Month, err error) {
 
 // Verify reads the whole journal: it recomputes the digest of every message and every shared chunk, and follows every reference both
 // ways. It runs beside deliveries; progress, which may be nil, is called now and then with the entries checked so far. The error
-// says that it could not go on; faults of the archive are in the Report, and so are months that can not be read.
+// says that it could not go on; faults of the archive are in the Report, and so are months that cannot be read.
 func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entries int64)) (*Report, error) {
 	r := new(Report)
 	months, err := j.engine.Volumes(ctx)
@@ -83,7 +83,7 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 }
 
 // maxPatience is how often in all a verification waits for a store that is unavailable, retryPause each time: the store may be
-// opening its files again. After that what can not be read is a fault.
+// opening its files again. After that what cannot be read is a fault.
 const (
 	maxPatience = 20
 	retryPause  = 250 * time.Millisecond
@@ -305,7 +305,7 @@ func (v *verifier) counted() error {
 	return nil
 }
 
-// recount counts the entries of one folder below the next UID. Deliveries can not add to them, only a withdrawal or a deletion can take
+// recount counts the entries of one folder below the next UID. Deliveries cannot add to them, only a withdrawal or a deletion can take
 // from them, and how many there were meanwhile the counters tell. The erasure of an archive takes the counters too, behind the entries.
 func (v *verifier) recount(name folderName) error {
 	before, err := v.readCounters(name)
@@ -387,7 +387,7 @@ func (v *verifier) deliveries() error {
 		if err != nil {
 			return err
 		}
-		// An entry that can not be decoded is a fault already.
+		// An entry that cannot be decoded is a fault already.
 		e, err := decodeEntry(ref, value)
 		if err != nil {
 			return nil

@@ -325,7 +325,7 @@ func TestVerifyWaits(t *testing.T) {
 	}
 }
 
-// flaky is an engine that can not read chunks for some time.
+// flaky is an engine that cannot read chunks for some time.
 type flaky struct {
 	*memory
 	failures int

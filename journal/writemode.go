@@ -13,7 +13,7 @@ import (
 // Trash is the folder that appears in a month when something is moved there.
 const Trash = "Trash"
 
-// ErrFolder says that a folder can not be the target of a move: folders are not made by hand.
+// ErrFolder says that a folder cannot be the target of a move: folders are not made by hand.
 var ErrFolder = errors.New("no such folder")
 
 // movesKey counts the moves, deletions and returns in a volume, so that the sweep sees whether one has passed it by. They share a

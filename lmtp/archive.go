@@ -63,7 +63,7 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 	return v, err
 }
 
-// commit makes the wanted entries and the records of skips durable. The lines for which the message is to be archived and can not be now
+// commit makes the wanted entries and the records of skips durable. The lines for which the message is to be archived and cannot be now
 // are held back; no other one waits for the journal.
 func (t *transaction) commit() {
 	if t.draft == nil {
@@ -81,7 +81,7 @@ func (t *transaction) commit() {
 	wishes, skips, err := t.judge(ctx, unclassified == nil)
 	switch {
 	case err != nil:
-		t.log.Error("settings can not be read, message refused for now", "error", err)
+		t.log.Error("settings cannot be read, message refused for now", "error", err)
 		t.hold(t.enabled(), errPolicy)
 		return
 	case len(wishes) == 0:
@@ -127,7 +127,7 @@ func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) 
 	}
 }
 
-// uncommitted does what the operator wants when the journal can not take a message: defer it, or deliver it with a gap on record. What needs
+// uncommitted does what the operator wants when the journal cannot take a message: defer it, or deliver it with a gap on record. What needs
 // no entry is delivered in any case. ctx is that of the journal, which may have ended by the fault.
 func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wish, skips []journal.Record) {
 	if t.ctx.Err() != nil {
@@ -157,7 +157,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 	}
 	switch {
 	case len(gaps) == 0:
-		t.log.Error("journal can not take a message that it has already, or does not want", "error", fault)
+		t.log.Error("journal cannot take a message that it has already, or does not want", "error", fault)
 	case !deliver:
 		t.log.Error("message not journaled, refused for now", "mailboxes", len(gaps), "error", fault)
 		t.hold(missing, errJournal)

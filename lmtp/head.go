@@ -68,7 +68,7 @@ func (h *headFilter) release(start, end int) []byte {
 	return h.held
 }
 
-// find looks for the field; sure says that what comes behind b can not change the answer.
+// find looks for the field; sure says that what comes behind b cannot change the answer.
 func (h *headFilter) find(b []byte) (start, end int, sure bool) {
 	if h.header.Name == "" {
 		return 0, 0, true

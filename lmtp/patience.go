@@ -55,7 +55,7 @@ func (p *patience) end() {
 	p.left -= time.Since(p.since)
 }
 
-// beginLast is begin for the steps without which the client can not be answered.
+// beginLast is begin for the steps without which the client cannot be answered.
 func (p *patience) beginLast() context.Context {
 	if p.depth == 0 && !p.last && p.left < leastJournalTime {
 		p.cancel()

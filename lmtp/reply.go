@@ -21,7 +21,7 @@ func ourReply(code int, enhanced, text, transaction string) nexthop.Reply {
 // Faults of the hook that become a reply in faultReply.
 var (
 	errJournal  = errors.New("journal fault")
-	errPolicy   = errors.New("settings can not be read")
+	errPolicy   = errors.New("settings cannot be read")
 	errFull     = errors.New("archive full")
 	errTooLarge = errors.New("message too large")
 	errShutdown = errors.New("shutting down")
@@ -29,7 +29,7 @@ var (
 )
 
 // faultReply is the one place that makes a reply of an error: temporary, whatever happened, and without internal text. Only what the
-// sender can not mend by trying again is refused for good.
+// sender cannot mend by trying again is refused for good.
 func faultReply(err error, transaction string) nexthop.Reply {
 	var connect *nexthop.ConnectError
 	switch {

@@ -40,7 +40,7 @@ type Config struct {
 	DataTimeout    time.Duration // for the next bytes of a message
 	JournalTimeout time.Duration // for all that one transaction waits for in the journal
 
-	DeliverOnJournalError bool         // hand on, with a gap on record, what the journal can not take
+	DeliverOnJournalError bool         // hand on, with a gap on record, what the journal cannot take
 	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
 	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
 

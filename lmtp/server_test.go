@@ -275,7 +275,7 @@ func TestDurableBeforeTheDot(t *testing.T) {
 	r.verify()
 }
 
-// A refusal for good goes back when the entry is withdrawn, durably; if it can not be, the refusal is for now.
+// A refusal for good goes back when the entry is withdrawn, durably; if it cannot be, the refusal is for now.
 func TestWithdrawnBeforeTheRefusal(t *testing.T) {
 	for _, test := range []struct {
 		name   string

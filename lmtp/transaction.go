@@ -109,7 +109,7 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 	if server.config.Direction == journal.Received {
 		v, err := t.settingsOf(p.address)
 		if err != nil {
-			t.log.Error("settings can not be read", "rcpt_to", p.address, "error", err)
+			t.log.Error("settings cannot be read", "rcpt_to", p.address, "error", err)
 			return func(context.Context) nexthop.Reply { return faultReply(errPolicy, t.id) }
 		}
 		n.enabled = v.Enabled
@@ -325,7 +325,7 @@ func (t *transaction) decide() {
 	ctx := t.patience.begin()
 	wanted, err := t.wanted()
 	if err != nil {
-		t.log.Error("settings can not be read", "error", err)
+		t.log.Error("settings cannot be read", "error", err)
 		t.refuse(errPolicy)
 		return
 	}

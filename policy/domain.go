@@ -63,7 +63,7 @@ func unicodeLabel(label string) string {
 }
 
 // ASCIIDomain returns a domain with each label in ASCII (RFC 5890 section 2.3.2.1, "xn--citt-3na"), the form that every mail server takes. A
-// label that can not be encoded stays as it is.
+// label that cannot be encoded stays as it is.
 func ASCIIDomain(domain string) string {
 	labels := strings.Split(domain, ".")
 	for i, label := range labels {

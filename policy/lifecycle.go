@@ -114,7 +114,7 @@ func (s Settings) due(now time.Time) bool {
 	return s.Erasure.State == ErasureDue && !s.Enabled && !s.Held() && !s.Erasure.At.After(now)
 }
 
-// Erasing marks, durably, that the erasure of a closed archive begins, after which it can not be taken back or held any more. It may be
+// Erasing marks, durably, that the erasure of a closed archive begins, after which it cannot be taken back or held any more. It may be
 // called again when the erasure is resumed. The error wraps ErrHeld where a hold was placed in the meantime, and ErrNotClosing
 // where the archive is on, was taken back, or is in its grace: nothing may be erased then.
 func (p *Policy) Erasing(ctx context.Context, a Address) error {

@@ -4,7 +4,7 @@
 //
 // The rule of direct mail is that the recipient as originally given is the mailbox. What a sender can write never excludes a
 // message: verdicts rest on what the MTA says in the envelope (where it is configured to say only its own words) and on the
-// trusted region of the header, which is above the first Received field that names a client. An original recipient that can not
+// trusted region of the header, which is above the first Received field that names a client. An original recipient that cannot
 // be known counts as direct, and the verdict is flagged.
 //
 // Settings are read from the store for every decision, so that a change is in force from the next message, whichever process
@@ -58,7 +58,7 @@ var (
 	ErrAddress = errors.New("not a mailbox address")
 	// ErrUnknownDomain says that an address lies in no configured domain.
 	ErrUnknownDomain = errors.New("domain not configured")
-	// ErrSetting says that a setting has no such key, or can not have such a value. A *SettingError tells which.
+	// ErrSetting says that a setting has no such key, or cannot have such a value. A *SettingError tells which.
 	ErrSetting = errors.New("bad setting")
 	// ErrForbidden says that the actor may not change that setting of that mailbox.
 	ErrForbidden = errors.New("not allowed")
@@ -66,7 +66,7 @@ var (
 	ErrConfirmation = errors.New("not confirmed: type the address of the mailbox in full, in lower case")
 	// ErrHeld says that a legal hold stands against it.
 	ErrHeld = errors.New("under a legal hold")
-	// ErrErasing says that the archive is being erased, which can not be stopped.
+	// ErrErasing says that the archive is being erased, which cannot be stopped.
 	ErrErasing = errors.New("the archive is being erased")
 	// ErrNotClosing says that the archive is not to be erased now.
 	ErrNotClosing = errors.New("the archive is not closing")

@@ -116,7 +116,7 @@ func TestLearnMany(t *testing.T) {
 	}
 	store.put("ru0@ext.test", "{")
 	if err := p.Learn(t.Context(), time.Now(), many); err == nil {
-		t.Error("what was learned can not be read, and Learn is content")
+		t.Error("what was learned cannot be read, and Learn is content")
 	}
 	if got, err := p.SentTo(t.Context(), []string{"u0@ext.test"}, nil); err == nil || got != SentToUnknown {
 		t.Errorf("SentTo = %q, %v", got, err)

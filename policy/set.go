@@ -19,7 +19,7 @@ func ParseAssignment(s string) (Assignment, error) {
 	return Assignment{strings.TrimSpace(key), strings.TrimSpace(value)}, nil
 }
 
-// SettingError is an assignment that can not be made. It wraps ErrSetting.
+// SettingError is an assignment that cannot be made. It wraps ErrSetting.
 type SettingError struct {
 	Key, Value string // as they were given
 	Remedy     string // what to write instead

@@ -122,7 +122,7 @@ func TestSetNotifyInsideTheArchive(t *testing.T) {
 	}
 	store.put("mbruno@alpha.test", "{")
 	if _, err := p.Set(t.Context(), mustAddress(t, "anna@alpha.test"), operator(), assignments(t, "notify=bruno@alpha.test")); err == nil {
-		t.Error("settings of the address can not be read, and it is taken all the same")
+		t.Error("settings of the address cannot be read, and it is taken all the same")
 	}
 }
 

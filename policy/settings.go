@@ -211,7 +211,7 @@ func (l Language) Size(bytes uint64) string {
 	return s
 }
 
-// Hold is a legal hold: while it stands, nothing of the mailbox is deleted or erased, and its archive can not be disabled. The zero value
+// Hold is a legal hold: while it stands, nothing of the mailbox is deleted or erased, and its archive cannot be disabled. The zero value
 // is none.
 type Hold struct {
 	Reason string    // never empty in a hold that stands
@@ -237,7 +237,7 @@ type ErasureState string
 const (
 	ErasureNone    ErasureState = ""        // nothing is to be erased
 	ErasureDue     ErasureState = "due"     // the archive is closed and will be erased; that can be taken back
-	ErasureRunning ErasureState = "running" // it is being erased; that can not be taken back
+	ErasureRunning ErasureState = "running" // it is being erased; that cannot be taken back
 	ErasureDone    ErasureState = "done"    // nothing is left of it
 )
 

@@ -127,7 +127,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
-// Settings that can not be read stop every decision about the mailbox, and are never written over.
+// Settings that cannot be read stop every decision about the mailbox, and are never written over.
 func TestUnreadableSettings(t *testing.T) {
 	for _, c := range []struct {
 		name, stored string

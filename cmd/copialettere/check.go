@@ -123,7 +123,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 		}
 	}
 	if len(bad) > 0 {
-		return "", fmt.Errorf("%d of %d volumes can not be used: %w", len(bad), len(months), errors.Join(bad...))
+		return "", fmt.Errorf("%d of %d volumes cannot be used: %w", len(bad), len(months), errors.Join(bad...))
 	}
 	return fmt.Sprintf("%s, %d volumes", detail, len(months)), nil
 }

@@ -28,7 +28,7 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time of the configuration
   disable ADDR -confirm ADDR -now  the same without a grace time
   restore ADDR                     take a disable back, while the archive is not erased
-  hold ADDR -reason TEXT           place a legal hold: the archive can not be disabled, and nothing in it expires
+  hold ADDR -reason TEXT           place a legal hold: the archive cannot be disabled, and nothing in it expires
   release ADDR                     lift it
 
 KEY=VALUE: write, manual_delete, imap = on, off; retention = none, 6, 12, 18 ... 48 months; quota = 1GB; when_full = skip, defer, make-room;
@@ -185,7 +185,7 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 	}
 	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s", m.Mailbox, state, m.Entries, policy.English.Size(m.Bytes))
 	if len(m.PassedOver) > 0 {
-		fmt.Fprintf(in.stdout, " without the months %v, which can not be read", m.PassedOver)
+		fmt.Fprintf(in.stdout, " without the months %v, which cannot be read", m.PassedOver)
 	}
 	fmt.Fprintln(in.stdout)
 }
@@ -261,7 +261,7 @@ Tells of what times and messages the archive of a mailbox holds nothing, in the 
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
   lost            the store lost updates, or a whole month, of this or of other mailboxes
 
-A gap that the journal can not take yet is in a file beside it, and is marked "spooled". What was skipped because
+A gap that the journal cannot take yet is in a file beside it, and is marked "spooled". What was skipped because
 it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.
 
 Example: copialettere gaps mario@alpha.test -json

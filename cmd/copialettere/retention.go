@@ -18,7 +18,7 @@ const retentionHelp = `Usage: copialettere retention [-dry-run | -log] [-yes] [-
 
 Deletes the messages that are older than the retention of their mailbox, counted from their arrival, as the daemon does once a day. Legal
 holds stop it. A month of which nothing is left is dropped as a folder. A run that would delete an abnormal share of all messages
-(max_share in the configuration), or whose clock can not be right, is refused: the exit status is 1, and nothing was deleted.
+(max_share in the configuration), or whose clock cannot be right, is refused: the exit status is 1, and nothing was deleted.
 
   -dry-run  only count, by mailbox and month
   -log      only show the runs so far
@@ -92,7 +92,7 @@ func besides(purged journal.Removed, dropped, passed []kv.Month) string {
 		text += fmt.Sprintf("; months dropped: %v", dropped)
 	}
 	if len(passed) > 0 {
-		text += fmt.Sprintf("; months passed over, which can not be read: %v", passed)
+		text += fmt.Sprintf("; months passed over, which cannot be read: %v", passed)
 	}
 	return text
 }

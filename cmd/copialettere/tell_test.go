@@ -291,7 +291,7 @@ func TestSpooledGaps(t *testing.T) {
 	p.must("verify")
 }
 
-// TestSpooledGapsOfABrokenVolume has a gap that the journal can not take when the daemon starts: it starts all the same.
+// TestSpooledGapsOfABrokenVolume has a gap that the journal cannot take when the daemon starts: it starts all the same.
 func TestSpooledGapsOfABrokenVolume(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sends a few messages by LMTP at a running hook and asks it what became of them. Exit status 0 when all is right, 1 when a case
-# failed, 2 when it can not run. README.md tells what must be there before.
+# failed, 2 when it cannot run. README.md tells what must be there before.
 #
 # Parameters, by environment:
 #   HOOK      the hook's LMTP listener: HOST:PORT, or the path of a unix socket     127.0.0.1:2424

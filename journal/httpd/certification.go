@@ -89,7 +89,7 @@ func viewCertification(e *journal.Entry) (v *CertificationView, inner pec.Inner)
 	}
 	var r pec.Record
 	if err := r.UnmarshalBinary(e.Certification); err != nil {
-		return &CertificationView{DataError: "what was kept of it can not be read: " + err.Error()}, inner
+		return &CertificationView{DataError: "what was kept of it cannot be read: " + err.Error()}, inner
 	}
 	return viewRecord(e, &r), r.Message.InnerOrData()
 }

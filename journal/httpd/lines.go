@@ -98,7 +98,7 @@ func tell[T any](c *call, source iter.Seq2[T, error]) error {
 	return damaged.err()
 }
 
-// damages counts what can not be read, so that the rest is told all the same.
+// damages counts what cannot be read, so that the rest is told all the same.
 type damages struct {
 	number int
 	first  error

@@ -10,7 +10,7 @@ const (
 	tableVersion = 1
 	// partMinimum is the fewest bytes that a part takes in the stored form.
 	partMinimum = 8
-	// maxOffset bounds what is believed of stored offsets, so that sums of a few can not overflow.
+	// maxOffset bounds what is believed of stored offsets, so that sums of a few cannot overflow.
 	maxOffset = 1 << 60
 	fields    = 6
 )

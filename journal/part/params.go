@@ -12,7 +12,7 @@ const maxParameters = 8 << 10
 // Params reads a Content-Type, Content-Disposition or like value (RFC 2045 5.1): the media type or disposition in lower case, "" where
 // there is none, and the parameters, names in lower case, values unquoted. Parameters in pieces or with a charset (RFC 2231) are put
 // together and converted to UTF-8, and win over a plain one of the same name; else the first one of a name counts. It never fails:
-// what can not be read is left out. At most 8 KiB of the value are read.
+// what cannot be read is left out. At most 8 KiB of the value are read.
 func Params(value string) (string, map[string]string) {
 	value = clip(value, maxParameters)
 	name, rest := mediaType(value)

@@ -13,7 +13,7 @@ import (
 const maxDecode = 8 << 10
 
 // Decode returns a header value for people to read: encoded words (RFC 2047) decoded, raw 8-bit bytes taken as UTF-8 or else as
-// Windows-1252, as valid UTF-8 without control characters. It never fails: what can not be decoded stays as it is, and bytes in an
+// Windows-1252, as valid UTF-8 without control characters. It never fails: what cannot be decoded stays as it is, and bytes in an
 // unknown charset are treated as raw ones. Words of one charset that follow one another are put together before they are converted,
 // since many programs cut characters in two. At most 8 KiB of the value are read.
 func Decode(value string) string {

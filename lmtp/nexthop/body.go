@@ -34,7 +34,7 @@ func (c *wire) stuff(p []byte) error {
 		return nil
 	}
 	last := c.line.after(p)
-	// The one place that the search below can not see: a line that begins where p does, or one byte behind.
+	// The one place that the search below cannot see: a line that begins where p does, or one byte behind.
 	if c.line == lineAfterCR && p[0] == '\n' {
 		if err := c.put(p[:1]); err != nil {
 			return err

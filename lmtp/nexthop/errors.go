@@ -21,7 +21,7 @@ var (
 	ErrUnknown = errors.New("what became of the message is not known")
 	// ErrNotPending says that a reply was asked for and none is outstanding. The connection stays usable.
 	ErrNotPending = errors.New("no reply is outstanding")
-	// ErrSequence says that the caller used a connection in the wrong order, or handed in text that can not stand in a command.
+	// ErrSequence says that the caller used a connection in the wrong order, or handed in text that cannot stand in a command.
 	ErrSequence = errors.New("next hop connection used in the wrong order")
 )
 

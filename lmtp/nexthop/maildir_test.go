@@ -183,7 +183,7 @@ func TestMaildirDelivery(t *testing.T) {
 	const text = ".dot\r\nNUL \x00 CR \r 8-bit \xe4\r\n\r\n..\r\n.\r\n"
 	got := maildirDelivery(t, h, text, "Anna@Alpha.test", "../../etc@alpha.test", "anna@alpha.test", `"m o"@beta.test`, "Postmaster")
 	want := []string{
-		"250 2.1.0 sender ok", "250 2.1.5 recipient ok", "550 5.1.3 this address can not have a Maildir", "250 2.1.5 recipient ok",
+		"250 2.1.0 sender ok", "250 2.1.5 recipient ok", "550 5.1.3 this address cannot have a Maildir", "250 2.1.5 recipient ok",
 		"250 2.1.5 recipient ok", "250 2.1.5 recipient ok", "354 go ahead",
 		"250 2.0.0 <Anna@Alpha.test> stored", "250 2.0.0 <anna@alpha.test> stored", `250 2.0.0 <"m o"@beta.test> stored`,
 		"250 2.0.0 <Postmaster> stored",
@@ -437,7 +437,7 @@ func TestMaildirSequence(t *testing.T) {
 	}
 }
 
-// TestMaildirUnusable has a folder that can not be one.
+// TestMaildirUnusable has a folder that cannot be one.
 func TestMaildirUnusable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -67,7 +67,7 @@ func (c *maildirConn) Rcpt(to string, _ []string) {
 	}
 	mailbox, ok := maildirOf(to, c.store.options.HelloName)
 	if !ok {
-		c.answer(550, "5.1.3", "this address can not have a Maildir")
+		c.answer(550, "5.1.3", "this address cannot have a Maildir")
 		return
 	}
 	if err := c.store.prepare(c.files, mailbox); err != nil {

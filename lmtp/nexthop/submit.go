@@ -62,7 +62,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// Unreachable reports whether the hop could not be reached the last time, and can not be now. It costs nothing while the last time was good.
+// Unreachable reports whether the hop could not be reached the last time, and cannot be now. It costs nothing while the last time was good.
 func (h *Hop) Unreachable(ctx context.Context) bool {
 	if !h.Failing() {
 		return false

@@ -144,7 +144,7 @@ func (c *wire) fail(ctx context.Context, doing string, err error) error {
 	return err
 }
 
-// usable returns why the connection can not be used any more.
+// usable returns why the connection cannot be used any more.
 func (c *wire) usable() error {
 	if c.err == nil && c.aborted.Load() {
 		c.fail(context.Background(), "before the call", ErrBroken)

@@ -14,7 +14,7 @@
 //	policy                  gives the settings
 //	journal                 deletes the entry unless it is held, and puts the act on record, in one update
 //
-// The journal and the settings of an Archive can only be reached through its methods, so a face that has no journal of its own can not
+// The journal and the settings of an Archive can only be reached through its methods, so a face that has no journal of its own cannot
 // leave one of these steps out.
 //
 // The package stores nothing of its own. Types that others script against have their names in JSON here; faces pass them on as they are.
@@ -33,7 +33,7 @@ import (
 	"copialettere/policy/pec/practice"
 )
 
-// ErrRequest says that what was asked for can not be.
+// ErrRequest says that what was asked for cannot be.
 var ErrRequest = errors.New("bad request")
 
 // Options are what an Archive stands on. Journal and Policy are required.

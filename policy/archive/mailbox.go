@@ -97,7 +97,7 @@ func (v *Mailbox) Missing() error {
 	if len(v.PassedOver) == 0 {
 		return nil
 	}
-	return fmt.Errorf("months that can not be read are not counted: %v; \"copialettere verify\" tells why: %w", v.PassedOver, journal.ErrDamaged)
+	return fmt.Errorf("months that cannot be read are not counted: %v; \"copialettere verify\" tells why: %w", v.PassedOver, journal.ErrDamaged)
 }
 
 // Mailboxes yields all mailboxes that were ever set up. One from which months are missing is no error: see PassedOver.

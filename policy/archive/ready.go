@@ -25,14 +25,14 @@ const (
 const (
 	NotReadyStopping = "the daemon is stopping"
 	NotReadyDisk     = "the journal takes no messages: the disk is nearly full"
-	NotReadyJournal  = "the journal can not be written to"
+	NotReadyJournal  = "the journal cannot be written to"
 	NotReadySlow     = "the journal does not answer in time"
-	NotReadySettings = "the settings of mailboxes can not be read"
-	NotReadyHop      = "a next hop can not be reached"
+	NotReadySettings = "the settings of mailboxes cannot be read"
+	NotReadyHop      = "a next hop cannot be reached"
 )
 
 // Readiness tells whether mail to enabled mailboxes would be taken now. It looks when it is asked: makes a write durable, reads settings of
-// mailboxes, and asks whether a next hop can not be reached. It belongs beside an Archive and not to it: it is asked by machines that may
+// mailboxes, and asks whether a next hop cannot be reached. It belongs beside an Archive and not to it: it is asked by machines that may
 // read nothing.
 type Readiness struct {
 	journal     *journal.Journal
@@ -52,7 +52,7 @@ type Readiness struct {
 	next policy.Address // the mailbox whose settings the next look reads first; of the look under way
 }
 
-// NewReadiness returns a Readiness. unreachable says whether a next hop could not be reached the last time, and can not be now. Whoever has a
+// NewReadiness returns a Readiness. unreachable says whether a next hop could not be reached the last time, and cannot be now. Whoever has a
 // Readiness calls Stop and Wait in the end.
 func NewReadiness(j *journal.Journal, p *policy.Policy, unreachable func(context.Context) bool, log *slog.Logger) *Readiness {
 	r := &Readiness{journal: j, policy: p, unreachable: unreachable, log: log}

@@ -41,7 +41,7 @@ func (k *Keeper) erase(ctx context.Context, now time.Time) {
 		case errors.Is(err, journal.ErrDamaged):
 			if mailbox := m.Address.String(); now.Sub(k.reminded[mailbox]) >= remindEvery {
 				k.reminded[mailbox] = now
-				k.log.Error("archive not erased: a month of it can not be read, and may be under a hold", "mailbox", mailbox, "error", err)
+				k.log.Error("archive not erased: a month of it cannot be read, and may be under a hold", "mailbox", mailbox, "error", err)
 			}
 		default:
 			k.failed(ctx, "archive not erased, will be tried again", err, "mailbox", m.Address.String())

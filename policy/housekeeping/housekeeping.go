@@ -60,7 +60,7 @@ type Keeper struct {
 	all     time.Time // when the last one of everything was
 
 	erasures sync.Mutex           // held while archives are erased
-	reminded map[string]time.Time // by mailbox: when it was logged that it can not be erased; guarded by erasures
+	reminded map[string]time.Time // by mailbox: when it was logged that it cannot be erased; guarded by erasures
 }
 
 // New returns a Keeper. Configure comes before Keep and Run.

@@ -19,7 +19,7 @@ const bookkeeping = 10 * time.Second
 // Its error wraps ErrRefused, ErrUnknown or ErrUnreachable where that is what happened.
 type Send func(ctx context.Context, from, to string, message []byte) error
 
-// Deliver sends the notices that are due, the oldest first. What can not be sent now is tried again by a later call, and given up when it
+// Deliver sends the notices that are due, the oldest first. What cannot be sent now is tried again by a later call, and given up when it
 // is GiveUp old; that is logged. Before each try it is noted durably that one is under way: a notice that was under way when the program
 // ended is sent once more at most, under the same Message-ID. Of several processes that deliver, the one that notes its try first sends. The
 // error is one of the store, or of ctx.
@@ -30,7 +30,7 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 		}
 		var w waiting
 		if err := json.Unmarshal(p.Value, &w); err != nil {
-			q.log.Error("notice dropped: it can not be read", "error", err)
+			q.log.Error("notice dropped: it cannot be read", "error", err)
 			if err := q.remove(ctx, p.Key, "unreadable"); err != nil {
 				return err
 			}
@@ -206,7 +206,7 @@ func Forget(ctx context.Context, settings kv.Store, mailbox string) error {
 			return fmt.Errorf("forget notices of %s: %w", mailbox, err)
 		}
 		var w waiting
-		// One that can not be read is dropped when it is due.
+		// One that cannot be read is dropped when it is due.
 		if json.Unmarshal(p.Value, &w) == nil && w.Mailbox == mailbox {
 			keys = append(keys, p.Key)
 		}

@@ -23,7 +23,7 @@ func (r *rig) kept(mailbox string) (n int) {
 	return n
 }
 
-// unavailableStore is a store that can not write.
+// unavailableStore is a store that cannot write.
 type unavailableStore struct{ kv.Store }
 
 func (unavailableStore) Update(context.Context, []string, func(kv.Tx) error) error {

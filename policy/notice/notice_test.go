@@ -425,7 +425,7 @@ func TestRepeatedEvents(t *testing.T) {
 	}
 }
 
-// TestUnreadable has a notice that can not be decoded: it does not keep the others from being sent.
+// TestUnreadable has a notice that cannot be decoded: it does not keep the others from being sent.
 func TestUnreadable(t *testing.T) {
 	r := newRig(t)
 	err := r.store.Update(t.Context(), nil, func(tx kv.Tx) error {

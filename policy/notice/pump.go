@@ -145,7 +145,7 @@ func (n *Pump) add(e Notice) {
 }
 
 func (n *Pump) tryAdd(e Notice) error {
-	// A store that can not write must not hold the stop of the daemon up.
+	// A store that cannot write must not hold the stop of the daemon up.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := n.queue.Add(ctx, e)
@@ -155,7 +155,7 @@ func (n *Pump) tryAdd(e Notice) error {
 	return err
 }
 
-// addGaps queues the notices of gaps. When the store can not take them, as when it is why there are gaps, they stay for the next time.
+// addGaps queues the notices of gaps. When the store cannot take them, as when it is why there are gaps, they stay for the next time.
 func (n *Pump) addGaps() {
 	n.mu.Lock()
 	gaps := n.gaps
@@ -165,7 +165,7 @@ func (n *Pump) addGaps() {
 		err := n.tryAdd(e)
 		switch {
 		case errors.Is(err, kv.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-			n.log.Warn("notices of gaps wait: they can not be queued now", "notices", len(gaps), "error", err)
+			n.log.Warn("notices of gaps wait: they cannot be queued now", "notices", len(gaps), "error", err)
 			n.mu.Lock()
 			maps.Copy(n.gaps, gaps)
 			n.mu.Unlock()

@@ -72,7 +72,7 @@ func stopped(n *Pump) {
 	n.Run(quit)
 }
 
-// TestGapsWait has gaps go on record while their notices can not be queued.
+// TestGapsWait has gaps go on record while their notices cannot be queued.
 func TestGapsWait(t *testing.T) {
 	gap := func(mailbox, reason string) []journal.Record {
 		return []journal.Record{{Kind: journal.Gap, Mailbox: mailbox, Time: time.Now(), Reason: reason}}

@@ -253,7 +253,7 @@ func (s *signedData) readAttributes(d der) error {
 	return nil
 }
 
-// parseTime reads a UTCTime or GeneralizedTime; the zero time where it can not. The years of a UTCTime run from 1950 (RFC 5652 11.3).
+// parseTime reads a UTCTime or GeneralizedTime; the zero time where it cannot. The years of a UTCTime run from 1950 (RFC 5652 11.3).
 func parseTime(tag byte, content []byte) time.Time {
 	layout := "060102150405Z0700"
 	if tag == tagTime {

@@ -12,8 +12,8 @@ import (
 // maxEncoded is how many bytes of an enclosed message with a transfer encoding are held in memory. The rules forbid the encoding.
 const maxEncoded = 32 << 20
 
-// ErrEnclosed says that an enclosed message can not be opened.
-var ErrEnclosed = errors.New("enclosed message can not be opened")
+// ErrEnclosed says that an enclosed message cannot be opened.
+var ErrEnclosed = errors.New("enclosed message cannot be opened")
 
 // Enclosed opens the message inside part i, as postacert.eml: its bytes, and a part table whose offsets count in them. Where the part table
 // of the message already holds the parts, nothing is read. One with a transfer encoding is decoded into memory, up to 32 MiB; one whose

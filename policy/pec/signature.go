@@ -71,7 +71,7 @@ type Signature struct {
 // Proven reports whether the signature is one of a trusted provider: the result is ResultVerified or ResultWeak.
 func (s *Signature) Proven() bool { return s.Result == ResultVerified || s.Result == ResultWeak }
 
-// Certificates parses the chain: the signer is first. The error is that of the first one that can not be read.
+// Certificates parses the chain: the signer is first. The error is that of the first one that cannot be read.
 func (s *Signature) Certificates() ([]*x509.Certificate, error) {
 	list := make([]*x509.Certificate, len(s.Chain))
 	for i, b := range s.Chain {
@@ -201,7 +201,7 @@ func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, fro
 	}
 	data, err := parseSignedData(encoded)
 	if err != nil {
-		return invalid("the signature can not be read: " + err.Error())
+		return invalid("the signature cannot be read: " + err.Error())
 	}
 	if data.content != nil {
 		return invalid("the signature encloses other content")
@@ -345,7 +345,7 @@ func (s *signedData) signer() (*x509.Certificate, error) {
 	return nil, err
 }
 
-// parseCertificate reads a certificate that came with a message; nil for one that can not be read, or whose key is so long that its
+// parseCertificate reads a certificate that came with a message; nil for one that cannot be read, or whose key is so long that its
 // use would take the machine's time.
 func parseCertificate(b []byte) *x509.Certificate {
 	c, err := x509.ParseCertificate(b)

@@ -35,7 +35,7 @@ func (l Listener) loopback() bool {
 	return ok && a.Addr().IsLoopback()
 }
 
-// clashes reports whether two listeners can not both be opened, or, where one is a next hop, whether it leads to the other.
+// clashes reports whether two listeners cannot both be opened, or, where one is a next hop, whether it leads to the other.
 func (l Listener) clashes(m Listener) bool {
 	if l.Network != m.Network {
 		return false
@@ -155,7 +155,7 @@ func parseNextHop(s, direction string) (nexthop.Spec, *fault) {
 		return spec, faultf(`write "lmtp:HOST:PORT", "lmtp:unix:/PATH" or "maildir:/PATH"`,
 			"%s has one reply for all recipients, and received mail needs one for each", quote(s))
 	case direction == "sent" && spec.Scheme != nexthop.SMTP:
-		return spec, faultf(`write the reinjection port of the MTA, as "smtp:127.0.0.1:10026"`, "%s can not send mail on", quote(s))
+		return spec, faultf(`write the reinjection port of the MTA, as "smtp:127.0.0.1:10026"`, "%s cannot send mail on", quote(s))
 	}
 	return spec, nil
 }
@@ -283,7 +283,7 @@ func checkRedirectHeader(s string) *fault {
 	case !ok || value == "":
 		return faultf(`write "X-Copialettere-Redirect: SECRET"`, "there is no value behind the name of the header")
 	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }):
-		return faultf("use ASCII characters", "the value of the header has characters that a header can not carry")
+		return faultf("use ASCII characters", "the value of the header has characters that a header cannot carry")
 	case len(value) < 12:
 		return faultf("write 12 or more random characters", "the secret is short enough to be guessed")
 	}

@@ -292,7 +292,7 @@ func checkDefault(a policy.Assignment) *fault {
 	if err == nil {
 		return nil
 	}
-	problem := quote(a.Value) + " can not be a default"
+	problem := quote(a.Value) + " cannot be a default"
 	var setting *policy.SettingError
 	if !errors.As(err, &setting) {
 		return faultf(oneLine(err.Error()), "%s", problem)

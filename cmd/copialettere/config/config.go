@@ -100,7 +100,7 @@ type Hook struct {
 	MaxRecipients int
 	// MaxConnections is how many connections all listeners of the hook have together.
 	MaxConnections int
-	// OnJournalError is what becomes of a message that the journal can not take.
+	// OnJournalError is what becomes of a message that the journal cannot take.
 	OnJournalError JournalErrorAction
 	// HelloName is the name that the hook gives itself in its greeting and towards the next hop.
 	HelloName string
@@ -195,7 +195,7 @@ const (
 	IdentityMailFrom Identity = "mail-from"
 )
 
-// JournalErrorAction is what becomes of a message that the journal can not take.
+// JournalErrorAction is what becomes of a message that the journal cannot take.
 type JournalErrorAction string
 
 // The values of on_journal_error.

@@ -118,7 +118,7 @@ func (t *table) data() string {
 	case !filepath.IsAbs(s):
 		t.fail("data", faultf(`write an absolute path such as "`+example+`"`, "%s is no absolute path", quote(s)))
 	case filepath.Clean(s) == "/":
-		t.fail("data", faultf(`write a folder of its own such as "`+example+`"`, "the data folder can not be the root folder"))
+		t.fail("data", faultf(`write a folder of its own such as "`+example+`"`, "the data folder cannot be the root folder"))
 	}
 	return filepath.Clean(s)
 }
@@ -284,7 +284,7 @@ func (t *table) delimiter() string {
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune("!#$%&'*+-./=?^_`{|}~", r) }) {
 		t.fail("recipient_delimiter", faultf(`write the characters as Postfix has them, such as "+" or "+-", or "" for none`,
-			"%s has a character that can not separate an extension", quote(s)))
+			"%s has a character that cannot separate an extension", quote(s)))
 	}
 	return s
 }
@@ -372,7 +372,7 @@ func (r *reader) clashes() {
 				// The default of admin.listen stands nowhere: the error belongs to the other.
 				l, first = first, l
 			}
-			r.fail(l.line, l.key, faultf("give each an address of its own", "%s and %s (%s) can not both be opened",
+			r.fail(l.line, l.key, faultf("give each an address of its own", "%s and %s (%s) cannot both be opened",
 				quote(l.text), quote(first.text), first.where()))
 			break
 		}

@@ -131,7 +131,7 @@ func testSwitched(t *testing.T, s *system) {
 	}
 }
 
-// bodies are the messages of which every byte has to arrive: those of testdata, and some that a file can not hold well.
+// bodies are the messages of which every byte has to arrive: those of testdata, and some that a file cannot hold well.
 func bodies(t *testing.T) map[string][]byte {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(rig.ModuleFolder(), "testdata", "messages", "*.eml"))
@@ -169,7 +169,7 @@ func everyByte() string {
 	return text.String()
 }
 
-// randomLines returns about so many bytes of base64 lines that can not be compressed much.
+// randomLines returns about so many bytes of base64 lines that cannot be compressed much.
 func randomLines(size int) []byte {
 	raw := make([]byte, size*3/4)
 	rand.Read(raw)

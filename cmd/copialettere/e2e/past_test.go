@@ -17,7 +17,7 @@ import (
 	"copialettere/journal/kv/level"
 )
 
-// pastMail is a message that arrived in the middle of an earlier month. Such mail can not come through the daemon, by whose clock all
+// pastMail is a message that arrived in the middle of an earlier month. Such mail cannot come through the daemon, by whose clock all
 // mail arrives now.
 type pastMail struct {
 	mailbox string

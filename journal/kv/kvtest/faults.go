@@ -183,7 +183,7 @@ func testFault(t *testing.T, f Faulty, fault Fault) {
 		if kv.KindOf(err) != kv.Unknown {
 			t.Errorf("the update that meets the fault: %v, want its outcome unknown", err)
 		}
-		// What was acknowledged can be read, or the store says that it can not.
+		// What was acknowledged can be read, or the store says that it cannot.
 		if got := show(s.Get(t.Context(), []byte("b before 0"))); got != "before 0" && !strings.Contains(got, kv.ErrUnavailable.Error()) {
 			t.Errorf("after the fault the value of an acknowledged key is %q", got)
 		}

@@ -194,7 +194,7 @@ type tx struct {
 	writes  []write
 	overlay map[string]int // where in writes the newest write of a key is
 	size    int
-	err     error // why the update can not be done
+	err     error // why the update cannot be done
 }
 
 type write struct {
@@ -403,7 +403,7 @@ func (s *store) recycle(b *batch) {
 }
 
 // fail answers a batch that could not be written, and opens the database again: goleveldb must not write to it any more. Updates
-// that wait have not run; they run when it is open, or are answered when it can not be opened.
+// that wait have not run; they run when it is open, or are answered when it cannot be opened.
 func (s *store) fail(b *batch, cause error) {
 	log := s.engine.opts.Logger.With("store", s.name)
 	log.Error("write to the journal store failed, opening it again", "error", cause)
@@ -483,7 +483,7 @@ func (s *store) report(err error) {
 		s.reported = ""
 	case err == nil || err.Error() == s.reported:
 	default:
-		log.Error("journal store can not be opened for writing", "error", err, "can_be_read", s.current != nil)
+		log.Error("journal store cannot be opened for writing", "error", err, "can_be_read", s.current != nil)
 		s.reported = err.Error()
 	}
 }

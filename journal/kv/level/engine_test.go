@@ -316,7 +316,7 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// TestRetry has a store that can not be opened be tried once a second, and work again when it can.
+// TestRetry has a store that cannot be opened be tried once a second, and work again when it can.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBadDisk(t)

@@ -38,7 +38,7 @@
 // of: rename, register, removal of the files. A crash between leaves what Open, or the next one who asks for it, finishes. The register is
 // written under another name, synced, and renamed, and its folder is synced.
 //
-// With Options.TakeIn a folder from before there was a register gets one: what is in it counts as what must be there. A store of it that can not
+// With Options.TakeIn a folder from before there was a register gets one: what is in it counts as what must be there. A store of it that cannot
 // be given a tag yet has the state "untagged". A volume of this archive that the register does not have, as a backup brings it back, is
 // taken in by Open; another archive's is an error until it is moved away.
 //
@@ -55,7 +55,7 @@
 // kv.ErrUnavailable, closes the database, and opens it again, which writes what the log held into new files; only then it goes on.
 // A batch whose fsync failed may be found then. It was not acknowledged, which is all that kv promises.
 //
-// Where the database can not be opened for writing, as on a full disk, it is opened for reading if it is whole; an Update tries
+// Where the database cannot be opened for writing, as on a full disk, it is opened for reading if it is whole; an Update tries
 // again, at most once a second.
 //
 // goleveldb replays a log that is damaged in the middle without a word about what it left out. So updates have sequence numbers,

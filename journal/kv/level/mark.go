@@ -29,7 +29,7 @@ type mark struct {
 }
 
 // openMark opens the mark in a folder and returns the sequence number in it. A mark that is missing is created, durably; one that
-// can not be read counts as 0, with damaged set.
+// cannot be read counts as 0, with damaged set.
 func openMark(dir string) (m *mark, seq uint64, damaged bool, err error) {
 	path := filepath.Join(dir, markName)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -166,7 +166,7 @@ func (e *Engine) openRegister() error {
 				return err
 			}
 		case err != nil:
-			e.opts.Logger.Error("journal store can not be used", "store", name, "error", err)
+			e.opts.Logger.Error("journal store cannot be used", "store", name, "error", err)
 		}
 	}
 	return nil
@@ -194,7 +194,7 @@ func (e *Engine) takeIn() error {
 		}
 		if some, err := holdsAnything(e.path(name)); err != nil || some {
 			e.strangers[name] = fmt.Errorf("%s is in the folder of the archive, but is no volume of it: move it away", e.path(name))
-			e.opts.Logger.Error("journal store can not be used", "store", name, "error", e.strangers[name])
+			e.opts.Logger.Error("journal store cannot be used", "store", name, "error", e.strangers[name])
 		}
 	}
 	return nil

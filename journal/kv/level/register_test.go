@@ -480,7 +480,7 @@ func TestStepFaults(t *testing.T) {
 				}})
 				inStore := strings.Contains(where, "/2026-1") || strings.Contains(where, "/"+settingsName)
 				if want := failed && !(change == "take in" && inStore); want != errors.Is(err, syscall.EIO) || !want && err != nil {
-					// A store that can not be given a tag yet keeps nobody from starting.
+					// A store that cannot be given a tag yet keeps nobody from starting.
 					t.Errorf("fault at step %d, %s: %v", n, where, err)
 				}
 				checkSteps(t, f, change, err == nil)

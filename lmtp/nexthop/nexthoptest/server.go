@@ -83,7 +83,7 @@ func (s *Server) Spec() string {
 // Addr returns the address the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// SetScript gives the server another script, for all that comes from now on. It can not change between LMTP and SMTP.
+// SetScript gives the server another script, for all that comes from now on. It cannot change between LMTP and SMTP.
 func (s *Server) SetScript(script Script) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,5 +1,5 @@
 // Package files keeps in force what is known of certified mail from files that change while the program runs: the operator's list of domains,
-// the index of providers that AgID publishes every day, the bundle of trusted authorities, and revocation lists. A file that can not be used,
+// the index of providers that AgID publishes every day, the bundle of trusted authorities, and revocation lists. A file that cannot be used,
 // or has lost more than half of what it held, is not taken, and the earlier state stays in force.
 //
 // Whoever judges messages asks InForce once for each message, so that it sees all files as they were at one time. The package writes nothing.
@@ -170,7 +170,7 @@ func (s Sources) named() []source {
 	return named
 }
 
-// Read reads all files, and tells of each what it holds, or why it can not be used. What could be read is in the set.
+// Read reads all files, and tells of each what it holds, or why it cannot be used. What could be read is in the set.
 func Read(s Sources, tell func(name, detail string, err error)) *Set {
 	files := new(Set)
 	for _, f := range s.named() {
@@ -181,7 +181,7 @@ func Read(s Sources, tell func(name, detail string, err error)) *Set {
 	return files
 }
 
-// Check returns an error where one of the files can not be used.
+// Check returns an error where one of the files cannot be used.
 func Check(s Sources) (err error) {
 	Read(s, func(name, _ string, fault error) {
 		if fault != nil && err == nil {

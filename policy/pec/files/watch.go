@@ -33,7 +33,7 @@ type watchedFile struct {
 	failing *metrics.Gauge
 }
 
-// Open reads the files. An error is that of the first one that can not be used; without files, the watch is nil.
+// Open reads the files. An error is that of the first one that cannot be used; without files, the watch is nil.
 func Open(s Sources, m *metrics.Registry, log *slog.Logger) (*Watch, error) {
 	w := &Watch{sources: s, log: log}
 	files := new(Set)
@@ -43,7 +43,7 @@ func Open(s Sources, m *metrics.Registry, log *slog.Logger) (*Watch, error) {
 			time: m.Gauge("copialettere_pec_file_timestamp_seconds",
 				"When the file of [pec] that is in force was last modified, in seconds since 1970.", "file", named.key),
 			failing: m.Gauge("copialettere_pec_file_failing",
-				"1 while the file of [pec] that is there can not be used, and an earlier state of it is in force.", "file", named.key),
+				"1 while the file of [pec] that is there cannot be used, and an earlier state of it is in force.", "file", named.key),
 		}
 		state, err := f.stat(f.path)
 		if err != nil {
@@ -146,5 +146,5 @@ func (f *watchedFile) fail(state fileState, err error, log *slog.Logger) {
 		return
 	}
 	f.problem = err.Error()
-	log.Error("file of [pec] can not be used, what was read before stays in force: put a whole one in its place", "file", f.name, "error", err)
+	log.Error("file of [pec] cannot be used, what was read before stays in force: put a whole one in its place", "file", f.name, "error", err)
 }

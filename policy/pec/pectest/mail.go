@@ -146,7 +146,7 @@ func quoteBytes(text, also string) string {
 	return b.String()
 }
 
-// Binary returns an attachment of that many bytes that can not be compressed, the same for the same seed.
+// Binary returns an attachment of that many bytes that cannot be compressed, the same for the same seed.
 func Binary(name string, size int, seed byte) Attachment {
 	content := make([]byte, size)
 	r := rand.NewChaCha8([32]byte{seed})

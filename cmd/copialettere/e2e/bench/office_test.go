@@ -74,7 +74,7 @@ func benchOffice(t *testing.T, program string) {
 		officeMails, float64(r.Stored)/float64(r.Bytes))
 }
 
-// noise returns bytes that can not be compressed, others for every seed.
+// noise returns bytes that cannot be compressed, others for every seed.
 func noise(size, seed int) []byte {
 	var key [32]byte
 	binary.BigEndian.PutUint64(key[:], uint64(seed))
