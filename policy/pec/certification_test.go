@@ -88,7 +88,7 @@ func TestParseCertification(t *testing.T) {
 			c.Delivery, c.OtherDeliveries = "b@beta.test", []string{"c@beta.test", "d@beta.test"}
 		}},
 		{name: "recipient with stray tags", old: "b@beta.test", new: "<br/>b@beta.test</x>"},
-		{name: "long text", old: "ALPHA", new: strings.Repeat("x", 10_000),
+		{name: "long text", old: "ALPHA", new: strings.Repeat("x", 4097),
 			edit: func(c *pec.Certification) { c.Provider = strings.Repeat("x", 4096) }, err: "gestore-emittente over 4096 bytes"},
 		{name: "text of the greatest length", old: "ALPHA", new: strings.Repeat("\u00e0", 2048),
 			edit: func(c *pec.Certification) { c.Provider = strings.Repeat("\u00e0", 2048) }},
