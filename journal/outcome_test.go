@@ -192,7 +192,7 @@ func TestNotesAreBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture, h *hooked) {
 		p := f.deliver(mario, letter("a"), "t1")
 		h.set(unavailable)
-		for i := range maxNotes + 500 {
+		for i := range maxNotes + 1 {
 			f.Delivered(Ref{mario, "2026-11", "INBOX", uint32(i + 1)}, "t1")
 		}
 		f.Settle(f.ctx())

@@ -43,6 +43,20 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
+// TestParseAddressLongest has addresses and domains of just the greatest length.
+func TestParseAddressLongest(t *testing.T) {
+	for _, c := range []struct{ name, in string }{
+		{"address", strings.Repeat("a", maxAddress-len("@alpha.test")) + "@alpha.test"},
+		{"domain", "anna@" + strings.Repeat("a.", 125) + "atest"},
+		{"address, in lower case", strings.Repeat("Ⱥ", 337) + "aa@alpha.test"},
+		{"domain, in lower case", "anna@" + strings.Repeat("Ⱥ.", 62) + "abctest"},
+	} {
+		if _, err := ParseAddress(c.in); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 func TestParseAddressRefuses(t *testing.T) {
 	for _, c := range []struct{ name, in string }{
 		{"empty", ""}, {"null path", "<>"}, {"no domain", "anna"}, {"empty domain", "anna@"}, {"no local part", "@alpha.test"},
@@ -51,9 +65,10 @@ func TestParseAddressRefuses(t *testing.T) {
 		{"two at signs", "anna@alpha.test@beta.test"}, {"NUL", "an\x00na@alpha.test"}, {"quoted NUL", "\"an\\\x00na\"@alpha.test"},
 		{"line feed", "\"a\nb\"@alpha.test"}, {"C1 control", "\"a\u0085b\"@alpha.test"}, {"invalid UTF-8", "\xc3@alpha.test"},
 		{"empty label", "anna@alpha..test"}, {"only a dot", "anna@."}, {"bad literal", "anna@[1.2.3.4"}, {"colon in domain", "anna@alpha:25"},
-		{"long", strings.Repeat("a", maxAddress) + "@alpha.test"}, {"long domain", "anna@" + strings.Repeat("a.", 130) + "test"},
-		{"longer in lower case", strings.Repeat("Ⱥ", maxAddress/2-10) + "@alpha.test"},
-		{"domain longer in lower case", "anna@" + strings.Repeat("Ⱥ.", 80) + "test"},
+		{"long", strings.Repeat("a", maxAddress+1-len("@alpha.test")) + "@alpha.test"},
+		{"long domain", "anna@" + strings.Repeat("a.", 126) + "test"},
+		{"longer in lower case", strings.Repeat("Ⱥ", 338) + "@alpha.test"},
+		{"domain longer in lower case", "anna@" + strings.Repeat("Ⱥ.", 63) + "test"},
 		{"display name", "Anna <anna@alpha.test>"}, {"route without an end", "@r.test"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,7 +105,8 @@ func TestParseORCPT(t *testing.T) {
 		{"beyond Unicode", `utf-8;\x{110000}nna@alpha.test`, ""},
 		{"backslash alone", `utf-8;\anna@alpha.test`, ""},
 		{"code point without an end", `utf-8;\x{41`, ""},
-		{"long", "rfc822;" + strings.Repeat("+41", maxAddress) + "@alpha.test", ""},
+		{"longest", "rfc822;" + strings.Repeat("+41", maxAddress-len("@alpha.test")) + "@alpha.test", strings.Repeat("a", maxAddress-len("@alpha.test")) + "@alpha.test"},
+		{"long", "rfc822;" + strings.Repeat("+41", maxAddress-len("@alpha.test")+1) + "@alpha.test", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := ParseORCPT(c.in)

@@ -41,7 +41,8 @@ func TestCanonicalDomain(t *testing.T) {
 		{"a blank beyond ASCII", "al\u00a0pha.test", ""},
 		{"a wildcard", "*.alpha.test", ""},
 		{"invalid UTF-8", "citt\xe0.test", ""},
-		{"too long", strings.Repeat("a.", 127) + "test", ""},
+		{"longest", strings.Repeat("a.", 125) + "atest", strings.Repeat("a.", 125) + "atest"},
+		{"too long", strings.Repeat("a.", 126) + "test", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := CanonicalDomain(c.in)

@@ -72,7 +72,7 @@ func TestLongFieldKeeps(t *testing.T) {
 		"far over":   {"Subject: " + strings.Repeat("x", 1<<20), 64<<10 - len("Subject: ")},
 		"other":      {"X-Y: " + strings.Repeat("x", 1<<20), 0},
 		"late":       {strings.Repeat("X-Y: z\r\n", 40<<10) + "Subject: " + strings.Repeat("x", 4<<10-len("Subject: \r\n")), 4<<10 - len("Subject: \r\n")},
-		"late, over": {strings.Repeat("X-Y: z\r\n", 40<<10) + "Subject: " + strings.Repeat("x", 5000), 4<<10 - len("Subject: ")},
+		"late, over": {strings.Repeat("X-Y: z\r\n", 40<<10) + "Subject: " + strings.Repeat("x", 4<<10-len("Subject: ")+1), 4<<10 - len("Subject: ")},
 	} {
 		s := NewScanner(DefaultLimits())
 		s.Write([]byte(test.text + "\r\nTo: b@beta.test\r\n\r\n"))

@@ -48,14 +48,16 @@ func TestFields(t *testing.T) {
 }
 
 func TestValue(t *testing.T) {
-	header := []byte("junk\r\nSubject: one\r\n\ttwo \r\nsubject: three\r\nX:\r\n \r\n y\r\nLong: " + strings.Repeat("a\r\n ", 50000) + "\r\n\r\nBody: no\r\n")
+	header := []byte("junk\r\nSubject: one\r\n\ttwo \r\nsubject: three\r\nX:\r\n \r\n y\r\nLongest: " + strings.Repeat("a", MaxValue) + "\r\nLong: " + strings.Repeat("a", MaxValue+1) + "\r\n\r\nBody: no\r\n")
 	for name, want := range map[string]string{"SUBJECT": "one\ttwo", "X": "y", "Body": "", "junk": "", "": ""} {
 		if got := Value(header, name); got != want {
 			t.Errorf("%q is %q, want %q", name, got, want)
 		}
 	}
-	if n := len(Value(header, "Long")); n != MaxValue {
-		t.Errorf("a long value has %d bytes, want %d", n, MaxValue)
+	for _, name := range []string{"Longest", "Long"} {
+		if n := len(Value(header, name)); n != MaxValue {
+			t.Errorf("%s: a value of %d bytes, want %d", name, n, MaxValue)
+		}
 	}
 }
 

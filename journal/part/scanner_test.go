@@ -434,13 +434,19 @@ Subject: x
 			"1 text/html \"hello\" [header-limit]\n"},
 		{"a field over the limit", "X: " + strings.Repeat("y", 590) + "\r\nDescription: z\r\nContent-Type: text/html\r\n\r\nhello",
 			"1 text/html \"hello\" [header-limit]\n"},
-		{"too deep", strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 6) + "hello", `1 message/rfc822
+		{"as deep as allowed", strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 4) + "X: y\r\n\r\nhello", `1 message/rfc822
   1.1 message/rfc822
     1.1.1 message/rfc822
       1.1.1.1 message/rfc822
-        1.1.1.1.1 message/rfc822 "Content-Type: message/rfc822\r\n\r\nhello" [depth]
+        1.1.1.1.1 text/plain "hello"
 `},
-		{"too many parts", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\none\r\n", 10) + "--b--\r\n", `- multipart/mixed
+		{"too deep", strings.Repeat("Content-Type: message/rfc822\r\n\r\n", 5) + "hello", `1 message/rfc822
+  1.1 message/rfc822
+    1.1.1 message/rfc822
+      1.1.1.1 message/rfc822
+        1.1.1.1.1 message/rfc822 "hello" [depth]
+`},
+		{"too many parts", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\none\r\n", 8) + "--b--\r\n", `- multipart/mixed
   1 text/plain "one"
   2 text/plain "one"
   3 text/plain "one"
@@ -448,7 +454,7 @@ Subject: x
   5 text/plain "one"
   6 text/plain "one"
   7 text/plain "one"
-  8 application/octet-stream "\r\none\r\n--b\r\n\r\none\r\n--b\r\n\r\none\r\n--b--\r\n" [parts]
+  8 application/octet-stream "\r\none\r\n--b--\r\n" [parts]
 `},
 		{"no room for the enclosed message", "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\n", 6) +
 			"--b\r\nContent-Type: message/rfc822\r\nContent-X: y\r\nContent-Location: z\r\n\r\nX: y\r\n--b--\r\n", "- multipart/mixed\n" + func() (s string) {

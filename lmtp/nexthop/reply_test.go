@@ -31,12 +31,14 @@ func TestReadReply(t *testing.T) {
 		{"UTF-8 stays", "550 5.1.1 niß\r\n", Reply{550, "5.1.1", []string{"5.1.1 niß"}}, nil},
 		{"64 lines", lines(64), Reply{250, "", append(slicesRepeat("more", 63), "last")}, nil},
 
+		{"longest line", "250 " + strings.Repeat("x", maxReplyLine-len("250 \r\n")) + "\r\n", Reply{250, "", []string{strings.Repeat("x", maxReplyLine-len("250 \r\n"))}}, nil},
+
 		{"nothing", "", Reply{}, io.EOF},
 		{"half a line", "250 o", Reply{}, io.ErrUnexpectedEOF},
 		{"half a reply", "250-ok\r\n", Reply{}, io.ErrUnexpectedEOF},
 		{"65 lines", lines(65), Reply{}, ErrProtocol},
-		{"long line", "250 " + strings.Repeat("x", maxReplyLine) + "\r\n", Reply{}, ErrProtocol},
-		{"line without end", strings.Repeat("2", 1<<16), Reply{}, ErrProtocol},
+		{"long line", "250 " + strings.Repeat("x", maxReplyLine-len("250 \r\n")+1) + "\r\n", Reply{}, ErrProtocol},
+		{"line without end", strings.Repeat("2", maxReplyLine), Reply{}, ErrProtocol},
 		{"changing code", "250-ok\r\n550 no\r\n", Reply{}, ErrProtocol},
 		{"no digits", "OK ready\r\n", Reply{}, ErrProtocol},
 		{"1xx", "150 wait\r\n", Reply{}, ErrProtocol},

@@ -141,7 +141,7 @@ func checkForm(t *testing.T, message []byte) {
 }
 
 func TestClean(t *testing.T) {
-	long := strings.Repeat("è", 500)
+	long := strings.Repeat("è", maxText+1)
 	for _, c := range []struct{ name, value, want string }{
 		{"plain", "Contratto", "Contratto"},
 		{"encoded", "=?utf-8?q?Perch=C3=A9?=", "Perché"},
@@ -151,6 +151,7 @@ func TestClean(t *testing.T) {
 		{"zero bytes", "a\x00b\x1b[2Jc", "a b [2Jc"},
 		{"direction", "invoice\u202efdp.exe\u2066\u200b", "invoicefdp.exe"},
 		{"spaces", "  a \t b  ", "a b"},
+		{"longest", long[:2*maxText], long[:2*maxText]},
 		{"long", long, long[:2*(maxText-1)] + "…"},
 		{"empty", "", ""},
 	} {

@@ -37,9 +37,11 @@ func TestToDER(t *testing.T) {
 			}
 		})
 	}
-	deep := bytes.Repeat([]byte("\x30\x80"), 100_000)
-	if _, err := toDER(deep); err == nil {
-		t.Error("a hundred thousand elements in one another")
+	for n, want := range map[int]bool{maxDepth + 1: true, maxDepth + 2: false} {
+		deep := append(bytes.Repeat([]byte("\x30\x80"), n), make([]byte, 2*n)...)
+		if _, err := toDER(deep); (err == nil) != want {
+			t.Errorf("%d elements in one another, the outermost counted: %v", n, err)
+		}
 	}
 }
 

@@ -379,6 +379,12 @@ func TestParseRevocationLists(t *testing.T) {
 	if lists, err := pec.ParseRevocationLists(slices.Concat([]byte("\ufeff"), armoured, armoured)); err != nil || len(lists) != 2 {
 		t.Errorf("two: %d, %v", len(lists), err)
 	}
+	padded := func(size int) []byte {
+		return append(bytes.Clone(armoured), bytes.Repeat([]byte("\n"), size-len(armoured))...)
+	}
+	if lists, err := pec.ParseRevocationLists(padded(pec.MaxRevocationLists)); err != nil || len(lists) != 1 {
+		t.Errorf("of the greatest length: %d, %v", len(lists), err)
+	}
 	with := func(oid asn1.ObjectIdentifier, value string) []byte {
 		return a.RevocationList(from, until, func(l *x509.RevocationList) {
 			l.ExtraExtensions = []pkix.Extension{{Id: oid, Critical: true, Value: []byte(value)}}
@@ -388,7 +394,7 @@ func TestParseRevocationLists(t *testing.T) {
 		{Id: asn1.ObjectIdentifier{2, 5, 29, 29}, Critical: true, Value: []byte{0x30, 0}}}}
 	for name, b := range map[string][]byte{
 		"empty": nil, "no list": []byte("x"), "certificate": a.PEM(), "cut": crl[:len(crl)/2], "cut PEM": armoured[:len(armoured)/2],
-		"one of two cut": append(bytes.Clone(armoured), armoured[:100]...), "too long": append(bytes.Clone(crl), make([]byte, pec.MaxRevocationLists)...),
+		"one of two cut": append(bytes.Clone(armoured), armoured[:100]...), "too long": padded(pec.MaxRevocationLists + 1),
 		"a change to another list": with(asn1.ObjectIdentifier{2, 5, 29, 27}, "\x02\x01\x01"),
 		"of other issuers":         with(asn1.ObjectIdentifier{2, 5, 29, 28}, "\x30\x03\x84\x01\xff"),
 		"of some reasons":          with(asn1.ObjectIdentifier{2, 5, 29, 28}, "\x30\x04\x83\x02\x06\x40"),

@@ -88,6 +88,7 @@ func withoutValue(text []byte, name string) []byte {
 func TestParseIndexForms(t *testing.T) {
 	hash := strings.Repeat("ab", 20)
 	provider := "dn: providerName=A,o=postacert\nproviderName: A\nproviderCertificateHash: " + hash + "\nmanagedDomains: alpha.test\n"
+	large := "dn: x\n" + strings.Repeat("a: "+strings.Repeat("x", 1<<20-len("a: \n"))+"\n", 8) // 3 bytes less than a record may have
 	tests := []struct {
 		name, text string
 		err        string // part of the error, "" for none
@@ -108,9 +109,12 @@ func TestParseIndexForms(t *testing.T) {
 		{"no dn", "providerName: A\n", "line 1: a record begins with dn"},
 		{"no colon", "dn: x\nproviderName\n", "line 2: no attribute"},
 		{"wrong base64", "dn: x\nproviderName:: %%%\n", `line 2: value of "providername"`},
-		{"long line", "dn: " + strings.Repeat("x", 2<<20), "over 1048576 bytes"},
-		{"long continuation", "dn: x\n" + strings.Repeat(" "+strings.Repeat("x", 1000)+"\n", 2000), "with its continuations"},
-		{"long record", "dn: x\n" + strings.Repeat("a: "+strings.Repeat("x", 1<<19)+"\n", 20), "a record of over"},
+		{"longest line", "dn: " + strings.Repeat("x", 1<<20-len("dn: ")), "no provider"},
+		{"long line", "dn: " + strings.Repeat("x", 1<<20-len("dn: ")+1), "over 1048576 bytes"},
+		{"longest continuation", "dn: x\n " + strings.Repeat("x", 1<<19) + "\n " + strings.Repeat("x", 1<<19-len("dn: x")) + "\n", "no provider"},
+		{"long continuation", "dn: x\n " + strings.Repeat("x", 1<<19) + "\n " + strings.Repeat("x", 1<<19-len("dn: x")+1) + "\n", "with its continuations"},
+		{"longest record", large + "a:x\n", "no provider"},
+		{"long record", large + "a:xx\n", "a record of over"},
 		{"broken PKCS #7", "0\x80\x06", "PKCS #7"},
 	}
 	for _, test := range tests {

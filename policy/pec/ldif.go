@@ -100,7 +100,7 @@ func (l *ldifReader) logical() ([]byte, error) {
 			l.next, l.ahead = next, true
 			break
 		}
-		if len(line)+len(next) > maxLDIFLine {
+		if len(line)+len(next)-1 > maxLDIFLine {
 			return nil, fmt.Errorf("line %d: over %d bytes with its continuations", l.number, maxLDIFLine)
 		}
 		line = append(line, next[1:]...)

@@ -7,7 +7,7 @@ import (
 )
 
 func TestDeclare(t *testing.T) {
-	long := strings.Repeat("x", 2*maxValue)
+	long := strings.Repeat("x", maxValue+1)
 	tests := []struct {
 		name, header string
 		class        Class
@@ -48,6 +48,7 @@ func TestDeclare(t *testing.T) {
 				MessageID: "<2@alpha.test>",
 				InReplyTo: "<3@alpha.test>", References: "<4@alpha.test> <5@alpha.test>"}},
 		{"two senders", "From: a@alpha.test\nFrom: b@beta.test\n", Ordinary, Declared{From: "a@alpha.test, b@beta.test"}},
+		{"longest value", "X-Ricevuta: " + long[:maxValue] + "\n", Ordinary, Declared{Receipt: long[:maxValue]}},
 		{"long value", "X-Ricevuta: " + long + "\n", Ordinary, Declared{Receipt: long[:maxValue]}},
 		{"rem", "REM-UAMessageIdentifier: 1\n", REM, Declared{REM: []Field{{Name: "REM-UAMessageIdentifier", Value: "1"}}}},
 		{"old rem", "x-rem-msg-type: Dispatch\n", REM, Declared{REM: []Field{{Name: "x-rem-msg-type", Value: "Dispatch"}}}},
@@ -67,9 +68,11 @@ func TestDeclare(t *testing.T) {
 }
 
 func TestDeclareKeepsFewFields(t *testing.T) {
-	_, declared := Declare([]byte(strings.Repeat("REM-X: y\r\n", 10_000)))
-	if len(declared.REM) != maxREMFields {
-		t.Errorf("%d fields", len(declared.REM))
+	for n, want := range map[int]int{maxREMFields - 1: maxREMFields - 1, maxREMFields: maxREMFields, maxREMFields + 1: maxREMFields} {
+		_, declared := Declare([]byte(strings.Repeat("REM-X: y\r\n", n)))
+		if len(declared.REM) != want {
+			t.Errorf("%d fields of %d, want %d", len(declared.REM), n, want)
+		}
 	}
 }
 

@@ -208,6 +208,9 @@ func TestEvidenceIsBounded(t *testing.T) {
 			return strings.Replace(s, "<SubmissionTime>", strings.Repeat(element, n)+"<SubmissionTime>", 1)
 		}
 	}
+	sized := func(size int) func(string) string {
+		return func(s string) string { return many(1, "<!--"+strings.Repeat(" ", size-len(s)-len("<!---->"))+"-->")(s) }
+	}
 	recipient := `<tns:RecipientDetails><Identifier>` + strings.Repeat("x", 40) + `@beta.test</Identifier></tns:RecipientDetails>`
 	for _, test := range []struct {
 		name       string
@@ -221,7 +224,8 @@ func TestEvidenceIsBounded(t *testing.T) {
 		{"numbers", many(40_000, `<EvidenceRefersToRecipient>1</EvidenceRefersToRecipient>`), 4, true},
 		{"reasons", many(40_000, `<tns:EventReasons><tns:EventReason><Code>x</Code></tns:EventReason></tns:EventReasons>`), 4, false},
 		{"depth", many(65, "<x>"), 4, false},
-		{"over 4 MiB", many(1, "<!--"+strings.Repeat(" ", 4<<20)+"-->"), 4, true},
+		{"4 MiB", sized(4 << 20), 4, false},
+		{"over 4 MiB", sized(4<<20 + 1), 4, true},
 	} {
 		m, _ := read(t, c.REMReceipt(pectest.Evidence{Event: "ContentConsignment", Change: test.change}))
 		if len(m.Evidence) != 1 || len(m.Evidence[0].Recipients) < test.recipients || (m.DataError != "") != test.err {

@@ -148,7 +148,8 @@ func TestSignature(t *testing.T) {
 			return pectest.CMS{Identity: o.Sender.Identity, Digest: crypto.SHA256, Time: pectest.Start}.Sign(signedPart)
 		}), pec.ResultVerified, ""},
 		{"no signature in the part", changed(func([]byte) []byte { return nil }), pec.ResultInvalid, "malformed"},
-		{"signature over the limit", changed(func([]byte) []byte { return make([]byte, 300<<10) }), pec.ResultInvalid, "over 262144 bytes"},
+		{"signature of the greatest length", changed(func([]byte) []byte { return make([]byte, 256<<10) }), pec.ResultInvalid, "malformed"},
+		{"signature over the limit", changed(func([]byte) []byte { return make([]byte, 256<<10+1) }), pec.ResultInvalid, "over 262144 bytes"},
 		{"signature cut", changed(func(b []byte) []byte { return b[:len(b)/2] }), pec.ResultInvalid, "malformed"},
 		{"tampered text", pectest.Tampered(c.Envelope), pec.ResultInvalid, "changed after it was signed"},
 		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.ResultInvalid, "does not fit the certificate"},

@@ -401,7 +401,10 @@ func TestLoad(t *testing.T) {
 		}
 	})
 	t.Run("too large", func(t *testing.T) {
-		_, err := Load(write(t, strings.Repeat("# nothing\n", maxFile/10+1), 0o644))
+		if _, err := Load(write(t, minimal+strings.Repeat("#", maxFile-len(minimal)), 0o644)); err != nil {
+			t.Errorf("of the greatest size: %v", err)
+		}
+		_, err := Load(write(t, minimal+strings.Repeat("#", maxFile-len(minimal)+1), 0o644))
 		if err == nil || !strings.Contains(err.Error(), "larger than") {
 			t.Error(err)
 		}

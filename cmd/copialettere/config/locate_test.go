@@ -56,20 +56,19 @@ func TestLocate(t *testing.T) {
 }
 
 func TestLocateDeep(t *testing.T) {
-	for name, text := range map[string]string{
-		"lists":         "\na = " + strings.Repeat("[", 100000),
-		"inline tables": "\na = " + strings.Repeat("{a=", 100000),
-		"dotted key":    "\na" + strings.Repeat(".a", 100000) + " = 1",
-		"table name":    "\n[a" + strings.Repeat(".a", 100000) + "]",
+	for name, nested := range map[string]func(levels int) string{
+		"lists":         func(n int) string { return "\na = " + strings.Repeat("[", n) + "1" + strings.Repeat("]", n) },
+		"inline tables": func(n int) string { return "\na = " + strings.Repeat("{a=", n) + "1" + strings.Repeat("}", n) },
+		"dotted key":    func(n int) string { return "\na" + strings.Repeat(".a", n-1) + " = 1" },
+		"table name":    func(n int) string { return "\n[a" + strings.Repeat(".a", n-1) + "]" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, deep := locate(text); deep != 2 {
-				t.Errorf("deep in line %d", deep)
+			for levels, want := range map[int]int{maxDepth: 0, maxDepth + 1: 2} {
+				if _, deep := locate(nested(levels)); deep != want {
+					t.Errorf("%d levels: deep in line %d, want %d", levels, deep, want)
+				}
 			}
 		})
-	}
-	if _, deep := locate("a = " + strings.Repeat("[", 30) + strings.Repeat("]", 30)); deep != 0 {
-		t.Error("30 levels are too deep")
 	}
 }
 
