@@ -48,7 +48,8 @@
 // the journal stores nothing of it. Every Update that deletes reads both, under the lock of the mailbox, leaves what is held, and goes on.
 //
 // A quota is over all months: see usages for how it stays exact. What goes, goes in bounded steps that may end anywhere: each entry
-// with all that points at it in one update, its chunks later by two runs of the sweep (see sweep.go), a whole month by dropping its
+// with all that points at it in one update, its chunks later by two runs of the sweep (see sweep.go), after which the
+// engine purges them from the disk when that pays (kv.Store.Purge), a whole month by dropping its
 // volume (see drop.go). Gaps and acts outlive their volume.
 //
 // A month that is damaged or absent costs only itself (see MonthError): what goes over the months passes it over and then tells of it. Its

@@ -22,7 +22,7 @@ func ourReply(code int, enhanced, text, transaction string) nexthop.Reply {
 var (
 	errJournal  = errors.New("journal fault")
 	errPolicy   = errors.New("settings cannot be read")
-	errFull     = errors.New("archive full")
+	errFull     = errors.New("archive full") // the quota of a mailbox; a full disk is errJournal
 	errTooLarge = errors.New("message too large")
 	errShutdown = errors.New("shutting down")
 	errInternal = errors.New("panic")

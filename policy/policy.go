@@ -5,7 +5,8 @@
 // The rule of direct mail is that the recipient as originally given is the mailbox. What a sender can write never excludes a
 // message: verdicts rest on what the MTA says in the envelope (where it is configured to say only its own words) and on the
 // trusted region of the header, which is above the first Received field that names a client. An original recipient that cannot
-// be known counts as direct, and the verdict is flagged.
+// be known counts as direct, and the verdict is flagged. What counts as an alias, a forward, a list or a copy instead stands in direct.go,
+// and the evidence for it in header.go.
 //
 // Settings are read from the store for every decision, so that a change is in force from the next message, whichever process
 // made it.
