@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/syndtr/goleveldb/leveldb/util"
+
 	"copialettere/journal/kv"
 )
 
@@ -56,13 +58,16 @@ func openOldMonth(t *testing.T, dir string) *oldMonth {
 	return m
 }
 
-// makeOldMonth makes a folder with such a volume, and a newer one.
+// makeOldMonth makes a folder with such a volume, and a newer one. All but its last tenth is merged, however slow the machine is.
 func makeOldMonth(t *testing.T, chunks int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	m := openOldMonth(t, dir)
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := 0; i < chunks; i += 8 {
+		if i == chunks*9/10/8*8 {
+			m.merge(t)
+		}
 		err := m.Update(t.Context(), nil, func(tx kv.Tx) error {
 			for n := i; n < min(i+8, chunks); n++ {
 				tx.Put(chunkName(n), m.value(n))
@@ -79,6 +84,19 @@ func makeOldMonth(t *testing.T, chunks int) (dir string) {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// merge leaves nothing in level 0.
+func (m *oldMonth) merge(t *testing.T) {
+	t.Helper()
+	d, err := m.Store.(*store).acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.release()
+	if err := d.db.CompactRange(util.Range{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // value is that of a chunk, which no other one has.
