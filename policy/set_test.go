@@ -221,7 +221,7 @@ func TestRights(t *testing.T) {
 		{"owner with all keys", Rights{Owner: everything}, owner, everything, "ask a postmaster of alpha.test"},
 		{"owner of another mailbox", Rights{Owner: everything}, Actor{RoleOwner, "bruno@alpha.test"}, nil, "not the owner of anna@alpha.test"},
 		{"owner by an extension", Rights{Owner: everything}, Actor{RoleOwner, "anna+x@alpha.test"}, nil, "not the owner of anna@alpha.test"},
-		{"owner without an address", Rights{}, Actor{RoleOwner, "anna"}, nil, "the name is no address"},
+		{"owner without an address", Rights{}, Actor{RoleOwner, "anna"}, nil, "the name is not an address"},
 		{"program", Rights{}, Actor{RoleProgram, "erasure"}, nil, "the program changes no setting by itself"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
