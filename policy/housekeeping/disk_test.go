@@ -33,7 +33,7 @@ func TestDiskWatch(t *testing.T) {
 		name    string
 		free    int64
 		stopped bool
-		logged  string // what the step adds to the log; nothing where empty
+		logged  string // what the step adds to the log; empty for nothing
 	}{
 		{"plenty", 500, false, ""},
 		{"at the first watermark", 100, false, ""},

@@ -106,7 +106,7 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// checkForm checks what every notice must be, whatever it tells: the header that we wrote and no other, short lines, CRLF, ASCII.
+// checkForm checks the form of a notice: exactly the header that we wrote, short lines, CRLF, ASCII.
 func checkForm(t *testing.T, message []byte) {
 	t.Helper()
 	header, _, _ := strings.Cut(string(message), "\r\n\r\n")
@@ -163,7 +163,7 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// FuzzInjection has a sender write what he likes: the notice keeps its form, and shows it on one line.
+// FuzzInjection lets a sender write anything: the notice keeps its form and shows the text on one line.
 func FuzzInjection(f *testing.F) {
 	for _, s := range []string{
 		"Contratto", "a\r\nBcc: evil@ext.test\r\n\r\nbody", "=?utf-8?q?a=0D=0A=0D=0Abody?=", "=?utf-8?b?DQpCY2M6IHg=?=", "\r\n.\r\nMAIL FROM:<>",
