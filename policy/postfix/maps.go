@@ -1,0 +1,226 @@
+package postfix
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"copialettere/journal/durable"
+	"copialettere/policy"
+)
+
+const (
+	gather     = 300 * time.Millisecond // for how long changes are gathered before the maps are written
+	writeAgain = 10 * time.Second       // after a fault
+	writeAnew  = time.Hour              // without a change: for what was done to the maps by hand
+	logEvery   = time.Hour              // how often the same fault is logged
+)
+
+// mapHead is the first line of a map.
+const mapHead = "# Written by copialettere. What is changed here by hand is lost.\n"
+
+// writer is what the goroutine that writes the maps remembers.
+type writer struct {
+	*Keeper
+	owed   bool      // postmap is to be asked for: a map is another one, or the daemon has just started
+	fault  string    // that stands in the log; "" where none does
+	logged time.Time // when that was logged
+}
+
+// keepMaps writes the maps now, after each change, and from time to time, until ctx ends; what changed until then is written.
+func (k *Keeper) keepMaps(ctx context.Context) {
+	w := writer{Keeper: k, owed: true} // a crash may have come between a map and its mark
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-k.changed:
+				w.write(context.WithoutCancel(ctx))
+			default:
+			}
+			return
+		case <-again.C:
+		case <-k.changed:
+			pause(ctx, gather)
+		}
+		if w.write(context.WithoutCancel(ctx)) {
+			again.Reset(writeAnew)
+		} else {
+			again.Reset(writeAgain)
+		}
+	}
+}
+
+// pause waits, at most until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// write brings the folder up to date, and says whether it is.
+func (w *writer) write(ctx context.Context) bool {
+	c := w.config.Load()
+	if c.Folder == "" {
+		return true
+	}
+	changed, err := w.replaceMaps(ctx, c)
+	if w.owed = w.owed || changed; w.owed {
+		markErr := markChanged(c)
+		w.owed = markErr != nil
+		err = errors.Join(err, markErr)
+	}
+	if changed {
+		wake(w.written)
+	}
+	w.tell(c, err)
+	return err == nil
+}
+
+// tell logs a fault, once until it is another one or an hour has passed, and its end.
+func (w *writer) tell(c *Config, err error) {
+	if err == nil {
+		if w.fault != "" {
+			w.log.Info("the maps for Postfix are written again", "folder", c.Folder)
+		}
+		w.fault = ""
+		w.gauges.failing.Set(0)
+		return
+	}
+	w.gauges.failing.Set(1)
+	if err.Error() != w.fault || time.Since(w.logged) > logEvery {
+		w.fault, w.logged = err.Error(), time.Now()
+		w.log.Error("the maps for Postfix cannot be written, will be tried again: until then Postfix does not know who was enabled",
+			"folder", c.Folder, "error", err)
+	}
+}
+
+// replaceMaps writes each map that is to be another one. After an error each is as it was, or as it should be.
+func (k *Keeper) replaceMaps(ctx context.Context, c *Config) (changed bool, err error) {
+	mailboxes, err := k.mailboxes(ctx)
+	if err != nil {
+		return false, err
+	}
+	transport, senders, leftOut := render(c, mailboxes)
+	if k.gauges.leftOut.Value() != int64(len(leftOut)) {
+		k.gauges.leftOut.Set(int64(len(leftOut)))
+		if len(leftOut) > 0 {
+			k.log.Error("addresses that begin with # cannot be written into a map of Postfix: their mail is not archived", "mailboxes", leftOut)
+		}
+	}
+	if err := durable.MakeFolder(c.Folder); err != nil {
+		return false, err
+	}
+	for name, text := range map[string][]byte{TransportMap: transport, SendersMap: senders} {
+		path := c.path(name)
+		old, readErr := os.ReadFile(path)
+		if readErr == nil && bytes.Equal(old, text) {
+			continue
+		}
+		if writeErr := durable.Write(path, bytes.NewReader(text), nil); writeErr != nil {
+			err = errors.Join(err, fmt.Errorf("write map: %w", writeErr))
+			continue
+		}
+		changed = true
+	}
+	return changed, err
+}
+
+// markChanged asks whoever runs postmap to do so.
+func markChanged(c *Config) error {
+	if err := durable.Write(c.path(ChangedFile), bytes.NewReader(nil), nil); err != nil {
+		return fmt.Errorf("ask for postmap: %w", err)
+	}
+	return nil
+}
+
+// mailboxes returns the mailboxes that go through the hook, in the order of their names.
+func (k *Keeper) mailboxes(ctx context.Context) ([]policy.Address, error) {
+	var list []policy.Address
+	for m, err := range k.policy.Mailboxes(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if m.Settings.Enabled {
+			list = append(list, m.Address)
+		}
+	}
+	return list, nil
+}
+
+// render returns the texts of both maps, and the mailboxes that could not be written in one of them.
+func render(c *Config, mailboxes []policy.Address) (transport, senders []byte, leftOut []string) {
+	var received, sent bytes.Buffer
+	received.WriteString(mapHead)
+	sent.WriteString(mapHead)
+	add := func(to *bytes.Buffer, keys []string, right string) (all bool) {
+		all = true
+		for _, key := range keys {
+			if !writable(key) {
+				all = false
+			} else if right != "" {
+				to.WriteString(key + "\t" + right + "\n")
+			}
+		}
+		return all
+	}
+	for _, a := range mailboxes {
+		all := add(&received, addressKeys(a), c.Received)
+		if !add(&sent, loginKeys(c, a), c.Sent) || !all {
+			leftOut = append(leftOut, a.String())
+		}
+	}
+	return received.Bytes(), sent.Bytes(), leftOut
+}
+
+// writable says whether postmap takes a line that begins with the key for a line, and not for a comment.
+func writable(key string) bool { return !strings.HasPrefix(key, "#") }
+
+// addressKeys returns the keys under which Postfix looks a mailbox up: one, or two where its domain has two forms.
+func addressKeys(a policy.Address) []string {
+	local := external(a.Local)
+	keys := []string{local + "@" + policy.ASCIIDomain(a.Domain)}
+	if unicode := local + "@" + a.Domain; unicode != keys[0] {
+		keys = append(keys, unicode)
+	}
+	return keys
+}
+
+// loginKeys returns the keys under which Postfix looks up who logs in to a mailbox.
+func loginKeys(c *Config, a policy.Address) []string {
+	keys := addressKeys(a)
+	if domain, err := policy.CanonicalDomain(c.LoginDomain); err == nil && domain == a.Domain {
+		keys = append(keys, external(a.Local))
+	}
+	return keys
+}
+
+// external returns a local part as Postfix looks it up: in quotes where its ASCII characters want them.
+func external(local string) string {
+	ascii := strings.Map(func(r rune) rune {
+		if r > 0x7f {
+			return 'x'
+		}
+		return r
+	}, local)
+	if (policy.Address{Local: ascii}).String() == ascii {
+		return local
+	}
+	return policy.Address{Local: local}.String()
+}
+
+// ownMap says whether a table of Postfix is made from one of our maps.
+func (c *Config) ownMap(table, name string) bool {
+	_, path, ok := strings.Cut(table, ":")
+	return ok && c.Folder != "" && filepath.Clean(path) == c.path(name)
+}
