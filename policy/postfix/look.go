@@ -73,9 +73,9 @@ func (l *looker) look(ctx context.Context) (sure bool) {
 	l.mu.Lock()
 	l.routes = states
 	l.mu.Unlock()
-	if len(news) > 0 && l.unrouted != nil {
+	if len(news) > 0 && l.options.Unrouted != nil {
 		slices.Sort(unrouted)
-		l.unrouted(slices.Compact(unrouted))
+		l.options.Unrouted(slices.Compact(unrouted))
 	}
 	return sure
 }

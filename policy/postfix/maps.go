@@ -121,19 +121,20 @@ func (k *Keeper) replaceMaps(ctx context.Context, c *Config) (changed bool, err 
 	if err := durable.MakeFolder(c.Folder); err != nil {
 		return false, err
 	}
-	for name, text := range map[string][]byte{TransportMap: transport, SendersMap: senders} {
-		path := c.path(name)
-		old, readErr := os.ReadFile(path)
-		if readErr == nil && bytes.Equal(old, text) {
-			continue
-		}
-		if writeErr := durable.Write(path, bytes.NewReader(text), nil); writeErr != nil {
-			err = errors.Join(err, fmt.Errorf("write map: %w", writeErr))
-			continue
-		}
-		changed = true
+	transportChanged, err := replace(c.path(TransportMap), transport)
+	sendersChanged, sendersErr := replace(c.path(SendersMap), senders)
+	return transportChanged || sendersChanged, errors.Join(err, sendersErr)
+}
+
+// replace writes a file unless it has that text.
+func replace(path string, text []byte) (changed bool, err error) {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		return false, nil
 	}
-	return changed, err
+	if err := durable.Write(path, bytes.NewReader(text), nil); err != nil {
+		return false, fmt.Errorf("write map: %w", err)
+	}
+	return true, nil
 }
 
 // markChanged asks whoever runs postmap to do so.
@@ -147,7 +148,7 @@ func markChanged(c *Config) error {
 // mailboxes returns the mailboxes that go through the hook, in the order of their names.
 func (k *Keeper) mailboxes(ctx context.Context) ([]policy.Address, error) {
 	var list []policy.Address
-	for m, err := range k.policy.Mailboxes(ctx) {
+	for m, err := range k.options.Mailboxes(ctx) {
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ package postfix
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -95,12 +96,13 @@ type Route struct {
 	Remedy    string `json:"remedy,omitempty"` // what to do where the state is another one than Routed; in answers of Check
 }
 
-// Options are what a Keeper stands on. Policy is required.
+// Options are what a Keeper stands on. Mailboxes is required.
 type Options struct {
-	Config  Config
-	Policy  *policy.Policy
-	Logger  *slog.Logger
-	Metrics *metrics.Registry
+	Config Config
+	// Mailboxes yields all mailboxes with their settings, as policy.Policy.Mailboxes does.
+	Mailboxes func(context.Context) iter.Seq2[policy.Mailbox, error]
+	Logger    *slog.Logger
+	Metrics   *metrics.Registry
 	// Unrouted is called with all mailboxes that are archived and not routed, in the order of their names, whenever there is a new one among
 	// them. It must not block. May be nil.
 	Unrouted func(mailboxes []string)
@@ -109,13 +111,12 @@ type Options struct {
 // Keeper writes the maps and looks after the routes. All methods may be called concurrently, and on nil, which knows nothing and does
 // nothing: there is no [postfix] then.
 type Keeper struct {
-	policy   *policy.Policy
-	log      *slog.Logger
-	unrouted func(mailboxes []string)
-	config   atomic.Pointer[Config]
-	changed  chan struct{} // has room for one: a mailbox changed
-	written  chan struct{} // has room for one: a map changed
-	gauges   gauges
+	options Options
+	log     *slog.Logger
+	config  atomic.Pointer[Config]
+	changed chan struct{} // has room for one: a mailbox changed
+	written chan struct{} // has room for one: a map changed
+	gauges  gauges
 
 	mu     sync.Mutex
 	routes map[policy.Address]map[journal.Direction]State // of the last look; guarded by mu
@@ -139,8 +140,7 @@ func New(o Options) *Keeper {
 		o.Metrics = new(metrics.Registry)
 	}
 	k := &Keeper{
-		policy: o.Policy, log: o.Logger, unrouted: o.Unrouted, changed: make(chan struct{}, 1), written: make(chan struct{}, 1),
-		gauges: newGauges(o.Metrics),
+		options: o, log: o.Logger, changed: make(chan struct{}, 1), written: make(chan struct{}, 1), gauges: newGauges(o.Metrics),
 	}
 	k.config.Store(&o.Config)
 	return k
