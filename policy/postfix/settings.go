@@ -99,7 +99,7 @@ func items(list string) []string {
 		if !end && list[i] == '{' {
 			depth++
 		}
-		if !end && list[i] == '}' {
+		if !end && list[i] == '}' && depth > 0 {
 			depth--
 		}
 		if !end && (depth > 0 || !strings.ContainsRune(", \t\r\n", rune(list[i]))) {
