@@ -47,6 +47,8 @@ type Config struct {
 	PEC PEC
 	// Notices is how notices are mailed; nil where the file has no [notices], and none are then.
 	Notices *Notices
+	// Postfix is how Postfix's way through the hook follows the mailboxes; nil where the file has no [postfix].
+	Postfix *Postfix
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.
