@@ -10,6 +10,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/postfix"
 )
 
 // Mailbox is a mailbox as faces show it. Others script against its names.
@@ -22,6 +23,9 @@ type Mailbox struct {
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
+	// Route is whether Postfix routes its mail through the hook, by direction, as the last standing check found it. It is there of archives that
+	// are on, where the configuration has a section [postfix].
+	Route []postfix.Route `json:"route,omitempty"`
 	// PassedOver are the months that could not be read and are not in the counts.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 	// Changed, in the answer to a change of the mailbox, says whether the change made a difference.
@@ -58,6 +62,7 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 	v := Mailbox{Mailbox: address.String(), Archive: "off", Erasure: string(s.Erasure.State)}
 	if s.Enabled {
 		v.Archive = "on"
+		v.Route = a.options.Postfix.Routes(address)
 	}
 	if !s.Since.IsZero() {
 		v.Since = &s.Since

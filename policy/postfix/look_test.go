@@ -129,7 +129,7 @@ func TestNoKeeper(t *testing.T) {
 	var k *Keeper
 	k.Changed()
 	k.Configure(ours)
-	k.Run(t.Context())
+	k.Run(nil)
 	if k.Routes(policy.Address{Local: "anna", Domain: "alpha.test"}) != nil {
 		t.Error("there are routes")
 	}

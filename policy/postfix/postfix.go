@@ -185,15 +185,18 @@ func wake(c chan<- struct{}) {
 	}
 }
 
-// Run writes the maps, at once and after each change, and looks after the routes, until ctx ends.
-func (k *Keeper) Run(ctx context.Context) {
+// Run writes the maps, at once and after each change, and looks after the routes, until quit is closed. What changed until then is written.
+func (k *Keeper) Run(quit <-chan struct{}) {
 	if k == nil {
 		return
 	}
-	var writing sync.WaitGroup
-	writing.Go(func() { k.keepMaps(ctx) })
-	defer writing.Wait()
-	k.keepLooking(ctx)
+	ctx, cancel := context.WithCancel(context.Background())
+	var working sync.WaitGroup
+	working.Go(func() { k.keepMaps(ctx) })
+	working.Go(func() { k.keepLooking(ctx) })
+	<-quit
+	cancel()
+	working.Wait()
 }
 
 // Routes returns how the mail of a mailbox goes, one for each direction that the hook takes, without detail, as the last look found it; nil
