@@ -38,7 +38,7 @@ func inMessageOver(nc net.Conn) *wire {
 	return c
 }
 
-// onWire is RFC 5321, 4.5.2 in its plainest form.
+// onWire is RFC 5321 section 4.5.2 in its plainest form.
 func onWire(message string) string {
 	lines := strings.SplitAfter(message, "\r\n")
 	var b strings.Builder

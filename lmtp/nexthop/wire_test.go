@@ -280,7 +280,7 @@ func TestTranscripts(t *testing.T) {
 			want: []string{"250 ok", "550 5.1.1 unknown", "503 5.5.1 no recipients", "250 ok"},
 		},
 		{
-			name: "no recipient: SMTP may take DATA all the same, and gets the dot (RFC 2920, 3.1)", scheme: SMTP,
+			name: "no recipient: SMTP may take DATA all the same, and gets the dot (RFC 2920 section 3.1)", scheme: SMTP,
 			transcript: `
 				S: 220 ready
 				C: EHLO hook.test` + announceAll + `

@@ -351,7 +351,7 @@ func (c *session) data() error {
 	return nil
 }
 
-// body reads a message up to its dot and takes the second dots out (RFC 5321, 4.5.2). Only CRLF ends a line.
+// body reads a message up to its dot and takes the second dots out (RFC 5321 section 4.5.2). Only CRLF ends a line.
 func (c *session) body() (message []byte, size int64, err error) {
 	discard, wire, limit := false, 0, -1
 	c.server.scripted(func(s *Script) {
