@@ -73,7 +73,7 @@ func TestParseSpecErrors(t *testing.T) {
 	}
 }
 
-// FuzzParseSpec checks that what is taken can be written out and read again.
+// FuzzParseSpec checks that an accepted spec can be written out and read again.
 func FuzzParseSpec(f *testing.F) {
 	for _, s := range []string{"lmtp:unix:/a", "lmtp:[::1]:24", "lmtp:[fe80::1%lo]:24", "lmtp+srv:alpha.test", "maildir:/a/../b", "smtp:a:1"} {
 		f.Add(s)

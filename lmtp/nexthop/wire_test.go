@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// play is a hop that follows a transcript: "S:" lines are sent, "C:" lines must come, those that follow each other in one write.
-// A line "C--" begins another write, and "S--: 6s" keeps silent for a while. It returns the connection for the client and a function that waits for the end of the
-// transcript and returns the first thing that went otherwise.
+// play is a hop that follows a transcript. It sends "S:" lines and expects "C:" lines; successive "C:" lines must come in one write. A line
+// "C--" begins another write, and "S--: 6s" keeps silent for a while. It returns the client's connection, and a function that waits for the
+// end of the transcript and returns the first deviation.
 func play(transcript string) (net.Conn, func() error) {
 	client, server := net.Pipe()
 	done := make(chan error, 1)
@@ -67,7 +67,7 @@ func follow(server net.Conn, transcript string) error {
 	return read()
 }
 
-// pipeHop returns a hop whose connections are those that dial hands out.
+// pipeHop returns a hop that connects by calling dial.
 func pipeHop(scheme Scheme, dial func() net.Conn, timeouts Timeouts) *Hop {
 	h := New(Spec{Scheme: scheme, Path: "/hop"}, Options{HelloName: "hook.test", Timeouts: timeouts})
 	h.dial = func(context.Context, string, string) (net.Conn, error) { return dial(), nil }
@@ -326,7 +326,7 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// message writes, flushes and ends a message; it returns what went wrong.
+// message writes, flushes and ends a message. It returns what went wrong.
 func message(ctx context.Context, c Conn, text string) []string {
 	if _, err := io.WriteString(c, text); err != nil {
 		return []string{"Write: " + err.Error()}
@@ -373,7 +373,7 @@ func TestBatches(t *testing.T) {
 	})
 }
 
-// TestWrongReplies has hops that answer what does not fit. Each breaks the connection.
+// TestWrongReplies: hops give replies that do not fit the command. Each breaks the connection.
 func TestWrongReplies(t *testing.T) {
 	const mailRcptData = `
 		C: MAIL FROM:<ext@ext.test>
@@ -424,7 +424,7 @@ func TestWrongReplies(t *testing.T) {
 	}
 }
 
-// TestOrder has callers that break the rules of Conn.
+// TestOrder: callers break the rules of Conn.
 func TestOrder(t *testing.T) {
 	tests := []struct {
 		name string
