@@ -134,8 +134,8 @@ func (m *serverMetrics) verdict(reason string) {
 
 // NewServer returns a server that serves no listener yet.
 func NewServer(c Config) *Server {
-	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), verdicts: make(map[chan struct{}]struct{}), m: newServerMetrics(c.Metrics, c.Direction),
-		routes: make(map[string]*nexthop.Hop)}
+	s := &Server{config: c, log: c.Logger, m: newServerMetrics(c.Metrics, c.Direction), routes: make(map[string]*nexthop.Hop),
+		conns: make(map[*conn]struct{}), verdicts: make(map[chan struct{}]struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

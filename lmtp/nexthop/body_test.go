@@ -83,7 +83,7 @@ func TestDotStuffing(t *testing.T) {
 		{"no dot", "a\r\nb\r\n", "a\r\nb\r\n.\r\n"},
 		{"dot first", ".\r\n", "..\r\n.\r\n"},
 		{"dots alone", ".\r\n..\r\n.", "..\r\n...\r\n..\r\n.\r\n"},
-		{"dot behind an empty line", "\r\n\r\n.x\r\n", "\r\n\r\n..x\r\n.\r\n"},
+		{"dot after an empty line", "\r\n\r\n.x\r\n", "\r\n\r\n..x\r\n.\r\n"},
 		{"dot inside a line", "a.b\r\n", "a.b\r\n.\r\n"},
 		{"CR and dot", "a\r.b\r\n", "a\r.b\r\n.\r\n"},
 		{"CR CR LF and dot", "a\r\r\n.b\r\n", "a\r\r\n..b\r\n.\r\n"},

@@ -433,7 +433,7 @@ func TestOrder(t *testing.T) {
 		{"line end in an address", func(c Conn) error { c.Mail("a@ext.test>\r\nDATA\r\n", nil); return nil }},
 		{"line end in a parameter", func(c Conn) error { c.Rcpt("a@ext.test", []string{"ORCPT=x\r\nRSET"}); return nil }},
 		{"NUL in an address", func(c Conn) error { c.Rcpt("a\x00@ext.test", nil); return nil }},
-		{"command behind DATA", func(c Conn) error { c.Data(); c.Reset(); return nil }},
+		{"command after DATA", func(c Conn) error { c.Data(); c.Reset(); return nil }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
