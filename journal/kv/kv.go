@@ -64,7 +64,7 @@ const (
 	Permanent                 // nothing was done, and the same call would fail again
 )
 
-// KindOf returns the kind of an error, not nil, that an engine returned.
+// KindOf returns the kind of an error, not nil, that an engine returned. That of a context is Retryable, unless it is also ErrUnknown.
 func KindOf(err error) Kind {
 	switch {
 	case errors.Is(err, ErrUnknown):
