@@ -166,18 +166,13 @@ func (c *hashComparison) differing(i, j, depth int) error {
 
 // leaves returns the parts of message i that hold no others, in order; enclosed messages count as such.
 func leaves(t *part.Table, i int) []int {
-	end := i + 1
-	for end < len(t.Parts) && t.Parts[end].Parent >= i {
-		end++
-	}
+	end := endOf(t, i)
 	var list []int
 	for i < end {
 		p, next := &t.Parts[i], i+1
 		switch {
 		case p.IsMessage():
-			for next < end && t.Parts[next].Parent >= i {
-				next++
-			}
+			next = endOf(t, i)
 			list = append(list, i)
 		case !p.IsMultipart() || t.Child(i, 1) < 0:
 			list = append(list, i)

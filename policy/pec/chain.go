@@ -40,15 +40,15 @@ func (f *chainFinder) find(signer *x509.Certificate) ([]*x509.Certificate, error
 	switch {
 	case chain == nil:
 		return nil, f.reason
-	case !slices.ContainsFunc(chain[:len(chain)-1], signedWithSHA1):
+	case !slices.ContainsFunc(chain[:len(chain)-1], func(c *x509.Certificate) bool { return usesSHA1(c.SignatureAlgorithm) }):
 		return nil, errors.New("no certificate in the chain is signed with SHA-1")
 	}
 	return chain, nil
 }
 
-// signedWithSHA1 reports whether a certificate bears a signature with SHA-1.
-func signedWithSHA1(c *x509.Certificate) bool {
-	return c.SignatureAlgorithm == x509.SHA1WithRSA || c.SignatureAlgorithm == x509.ECDSAWithSHA1
+// usesSHA1 reports whether signatures of an algorithm rest on SHA-1.
+func usesSHA1(a x509.SignatureAlgorithm) bool {
+	return a == x509.SHA1WithRSA || a == x509.ECDSAWithSHA1
 }
 
 // extend returns the chain with all that leads from its end to a root, or nil.

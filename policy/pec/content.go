@@ -228,13 +228,9 @@ func (l *lineHash) readings(name string, joined bool, add func(hash.Hash, string
 
 // header compares the fields of the message itself that an access point leaves as they are.
 func (c *hashComparison) header() error {
-	ours, err := headerOf(c.receipt, &c.receiptTable.Parts[0])
+	ours, theirs, err := c.headers(0, 0)
 	if err != nil {
-		return fmt.Errorf("read receipt: %w", err)
-	}
-	theirs, err := headerOf(c.original, &c.originalTable.Parts[0])
-	if err != nil {
-		return fmt.Errorf("read original: %w", err)
+		return err
 	}
 	for _, name := range []string{"From", "To", "Cc", "Subject", "Date"} {
 		have, want := part.Value(ours, name), part.Value(theirs, name)
@@ -278,15 +274,22 @@ func addressesOf(value string) []string {
 
 // sameHeader reports whether two attached messages have the same header.
 func (c *hashComparison) sameHeader(i, j int) (bool, error) {
-	ours, err := headerOf(c.receipt, &c.receiptTable.Parts[i])
+	ours, theirs, err := c.headers(i, j)
 	if err != nil {
-		return false, fmt.Errorf("read receipt: %w", err)
-	}
-	theirs, err := headerOf(c.original, &c.originalTable.Parts[j])
-	if err != nil {
-		return false, fmt.Errorf("read original: %w", err)
+		return false, err
 	}
 	return len(ours) < maxSameField && bytes.Equal(ours, theirs), nil
+}
+
+// headers returns the headers of message i of the receipt and message j of the original.
+func (c *hashComparison) headers(i, j int) (ours, theirs []byte, err error) {
+	if ours, err = headerOf(c.receipt, &c.receiptTable.Parts[i]); err != nil {
+		return nil, nil, fmt.Errorf("read receipt: %w", err)
+	}
+	if theirs, err = headerOf(c.original, &c.originalTable.Parts[j]); err != nil {
+		return nil, nil, fmt.Errorf("read original: %w", err)
+	}
+	return ours, theirs, nil
 }
 
 // headerOf returns the header of a part, cut where it is longer than what is compared.

@@ -44,12 +44,18 @@ func Enclosed(r io.ReaderAt, t *part.Table, i int) (*io.SectionReader, *part.Tab
 	return body, s.Close(), nil
 }
 
-// rebase returns the table of the message that is part inner of a table, with offsets that count from base.
-func rebase(t *part.Table, inner int, base int64) *part.Table {
-	end := inner + 1
-	for end < len(t.Parts) && t.Parts[end].Parent >= inner {
+// endOf returns the index behind the last part inside part i.
+func endOf(t *part.Table, i int) int {
+	end := i + 1
+	for end < len(t.Parts) && t.Parts[end].Parent >= i {
 		end++
 	}
+	return end
+}
+
+// rebase returns the table of the message that is part inner of a table, with offsets that count from base.
+func rebase(t *part.Table, inner int, base int64) *part.Table {
+	end := endOf(t, inner)
 	table := &part.Table{Parts: make([]part.Part, end-inner)}
 	copy(table.Parts, t.Parts[inner:end])
 	for k := range table.Parts {

@@ -427,6 +427,13 @@ func (f *Field) decodeField(tag byte, value []byte) (err error) {
 	return err
 }
 
+// appendRecipient adds a recipient as encoder.recipients stored it.
+func appendRecipient(list []Recipient, value []byte) ([]Recipient, error) {
+	var f Field
+	err := decodeFields(value, f.decodeField)
+	return append(list, Recipient{Address: f.Name, Kind: f.Value}), err
+}
+
 func (n *InvoiceNotice) decodeField(tag byte, value []byte) (err error) {
 	if tag == tagInvoicePart {
 		n.Part, err = decodeIndex(value)
@@ -447,9 +454,7 @@ func (v *Evidence) decodeField(tag byte, value []byte) (err error) {
 		err = decodeFields(value, r.decodeField)
 		v.Reasons = append(v.Reasons, r)
 	case tagEvidenceRecipient:
-		var f Field
-		err = decodeFields(value, f.decodeField)
-		v.Recipients = append(v.Recipients, Recipient{Address: f.Name, Kind: f.Value})
+		v.Recipients, err = appendRecipient(v.Recipients, value)
 	case tagEvidenceRefersTo:
 		var n int
 		n, err = decodeIndex(value)
@@ -473,9 +478,7 @@ func (r *Reason) decodeField(tag byte, value []byte) error {
 func (c *Certification) decodeField(tag byte, value []byte) (err error) {
 	switch tag {
 	case tagRecipient:
-		var f Field
-		err = decodeFields(value, f.decodeField)
-		c.Recipients = append(c.Recipients, Recipient{Address: f.Name, Kind: f.Value})
+		c.Recipients, err = appendRecipient(c.Recipients, value)
 	case tagDataTime:
 		c.Time, err = decodeTime(value)
 	case tagReceived:

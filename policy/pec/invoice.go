@@ -54,7 +54,7 @@ func (m *Message) readInvoices(r io.ReaderAt, t *part.Table) {
 	if inner < 0 {
 		return
 	}
-	for i := inner; i < len(t.Parts) && (i == inner || t.Parts[i].Parent >= inner); i++ {
+	for i, end := inner, endOf(t, inner); i < end; i++ {
 		p := &t.Parts[i]
 		// Most parts are told apart by a look: the names have underscores, unless they are encoded (RFC 2047, RFC 2231).
 		if !strings.ContainsAny(p.ContentType+p.Disposition, "_?*") {

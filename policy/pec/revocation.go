@@ -196,8 +196,8 @@ func (v *Verifier) useRevocationLists(bundle []*x509.Certificate, lists []*Revoc
 				slices.ContainsFunc(bundle[:i], func(b *x509.Certificate) bool { return issuerKey(b) == key }) {
 				continue
 			}
-			switch weak := l.crl.SignatureAlgorithm; {
-			case !v.sha1 && (weak == x509.SHA1WithRSA || weak == x509.ECDSAWithSHA1):
+			switch {
+			case !v.sha1 && usesSHA1(l.crl.SignatureAlgorithm):
 				reason = "it is signed with SHA-1"
 			case l.crl.CheckSignatureFrom(c) != nil:
 				reason = "its signature is not of an authority in the trust bundle"

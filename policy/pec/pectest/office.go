@@ -239,6 +239,19 @@ func escape(s string) string {
 	return b.String()
 }
 
+// xmlWriter collects an XML document.
+type xmlWriter struct{ strings.Builder }
+
+// line adds a formatted line, with its string arguments escaped. It changes args.
+func (w *xmlWriter) line(format string, args ...any) {
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			args[i] = escape(s)
+		}
+	}
+	fmt.Fprintf(w, format+"\n", args...)
+}
+
 // errorOf returns @errore.
 func (n Notice) errorOf() string {
 	switch {
@@ -254,54 +267,46 @@ func (n Notice) errorOf() string {
 
 // certificate returns daticert.xml (RFC 6109 4.4).
 func (c *Chain) certificate(p *Provider, n Notice, at time.Time) string {
-	var b strings.Builder
-	line := func(format string, args ...any) {
-		for i, a := range args {
-			if s, ok := a.(string); ok {
-				args[i] = escape(s)
-			}
-		}
-		fmt.Fprintf(&b, format+"\n", args...)
-	}
-	line(`<?xml version="1.0" encoding="UTF-8"?>`)
-	line(`<postacert tipo="%s" errore="%s">`, string(n.Class), n.errorOf())
-	line(`    <intestazione>`)
-	line(`        <mittente>%s</mittente>`, c.Mail.From)
+	var b xmlWriter
+	b.line(`<?xml version="1.0" encoding="UTF-8"?>`)
+	b.line(`<postacert tipo="%s" errore="%s">`, string(n.Class), n.errorOf())
+	b.line(`    <intestazione>`)
+	b.line(`        <mittente>%s</mittente>`, c.Mail.From)
 	for _, r := range c.Recipients {
-		line(`        <destinatari tipo="%s">%s</destinatari>`, r.Kind, r.Address)
+		b.line(`        <destinatari tipo="%s">%s</destinatari>`, r.Kind, r.Address)
 	}
-	line(`        <risposte>%s</risposte>`, c.replies())
-	line(`        <oggetto>%s</oggetto>`, c.Mail.Subject)
-	line(`    </intestazione>`)
-	line(`    <dati>`)
-	line(`        <gestore-emittente>%s</gestore-emittente>`, p.Name)
-	line(`        <data zona="%s">`, at.Format("-0700"))
-	line(`            <giorno>%s</giorno>`, at.Format("02/01/2006"))
-	line(`            <ora>%s</ora>`, at.Format("15:04:05"))
-	line(`        </data>`)
-	line(`        <identificativo>%s</identificativo>`, c.Identifier)
+	b.line(`        <risposte>%s</risposte>`, c.replies())
+	b.line(`        <oggetto>%s</oggetto>`, c.Mail.Subject)
+	b.line(`    </intestazione>`)
+	b.line(`    <dati>`)
+	b.line(`        <gestore-emittente>%s</gestore-emittente>`, p.Name)
+	b.line(`        <data zona="%s">`, at.Format("-0700"))
+	b.line(`            <giorno>%s</giorno>`, at.Format("02/01/2006"))
+	b.line(`            <ora>%s</ora>`, at.Format("15:04:05"))
+	b.line(`        </data>`)
+	b.line(`        <identificativo>%s</identificativo>`, c.Identifier)
 	if c.Mail.MessageID != "" {
-		line(`        <msgid>%s</msgid>`, c.Mail.MessageID)
+		b.line(`        <msgid>%s</msgid>`, c.Mail.MessageID)
 	}
 	switch n.Class {
 	case pec.PostaCertificata:
-		line(`        <ricevuta tipo="%s" />`, c.kindFor(c.Recipients[0].Address))
+		b.line(`        <ricevuta tipo="%s" />`, c.kindFor(c.Recipients[0].Address))
 	case pec.AvvenutaConsegna:
-		line(`        <ricevuta tipo="%s" />`, c.kindFor(n.Recipient))
-		line(`        <consegna>%s</consegna>`, n.Recipient)
+		b.line(`        <ricevuta tipo="%s" />`, c.kindFor(n.Recipient))
+		b.line(`        <consegna>%s</consegna>`, n.Recipient)
 	case pec.ErroreConsegna, pec.PreavvisoErroreConsegna, pec.RilevazioneVirus:
-		line(`        <consegna>%s</consegna>`, n.Recipient)
+		b.line(`        <consegna>%s</consegna>`, n.Recipient)
 	case pec.PresaInCarico:
 		for _, r := range c.Recipients {
 			if c.office.receiver(r.Address) == p {
-				line(`        <ricezione>%s</ricezione>`, r.Address)
+				b.line(`        <ricezione>%s</ricezione>`, r.Address)
 			}
 		}
 	}
 	if n.Detail != "" {
-		line(`        <errore-esteso>%s</errore-esteso>`, n.Detail)
+		b.line(`        <errore-esteso>%s</errore-esteso>`, n.Detail)
 	}
-	line(`    </dati>`)
+	b.line(`    </dati>`)
 	b.WriteString(`</postacert>`)
 	return b.String()
 }

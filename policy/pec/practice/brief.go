@@ -46,29 +46,14 @@ func briefResult(ctx context.Context, j *journal.Journal, ref journal.Ref, mail 
 	if mail == nil {
 		return pec.HashNoOriginal, nil, nil
 	}
-	entry, err := j.Entry(ctx, ref)
-	if err != nil {
-		return "", nil, err
-	}
 	sent, err := j.Entry(ctx, mail.ref)
 	if err != nil {
 		return "", nil, err
 	}
-	var record pec.Record
-	if err := record.UnmarshalBinary(entry.Certification); err != nil {
-		return "", nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
-	}
-	if record.Message.Postacert < 0 {
-		// A brief receipt that encloses nothing proves nothing.
-		return pec.HashMismatch, nil, nil
-	}
-	receipt, err := j.Body(ctx, entry)
-	if err != nil {
-		return "", nil, err
-	}
-	inner, table, err := pec.Enclosed(receipt, &entry.Parts, record.Message.Postacert)
+	inner, table, err := enclosed(ctx, j, ref)
 	switch {
 	case errors.Is(err, pec.ErrEnclosed):
+		// A brief receipt that encloses nothing readable proves nothing.
 		return pec.HashMismatch, nil, nil
 	case err != nil:
 		return "", nil, fmt.Errorf("open brief receipt: %w", err)

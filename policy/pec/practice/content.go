@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"copialettere/journal"
+	"copialettere/journal/part"
 	"copialettere/policy/pec"
 )
 
@@ -31,23 +32,11 @@ func confirm(ctx context.Context, j *journal.Journal, p *group) error {
 
 // sameText reports whether a receipt encloses a message whose body, all that is below its header, is that of a sent one.
 func sameText(ctx context.Context, j *journal.Journal, receipt, sent journal.Ref) (bool, error) {
-	entry, err := j.Entry(ctx, receipt)
-	if err != nil {
-		return false, err
-	}
 	original, err := j.Entry(ctx, sent)
 	if err != nil {
 		return false, err
 	}
-	var record pec.Record
-	if err := record.UnmarshalBinary(entry.Certification); err != nil || record.Message.Postacert < 0 {
-		return false, err
-	}
-	body, err := j.Body(ctx, entry)
-	if err != nil {
-		return false, err
-	}
-	inner, table, err := pec.Enclosed(body, &entry.Parts, record.Message.Postacert)
+	inner, table, err := enclosed(ctx, j, receipt)
 	if errors.Is(err, pec.ErrEnclosed) {
 		return false, nil
 	}
@@ -66,6 +55,24 @@ func sameText(ctx context.Context, j *journal.Journal, receipt, sent journal.Ref
 		return false, nil
 	}
 	return sameBytes(io.NewSectionReader(inner, one, inner.Size()-one), io.NewSectionReader(whole, other, original.Size-other))
+}
+
+// enclosed opens the message that an archived receipt encloses: its bytes, and a part table whose offsets count in them. Where there is none
+// that can be read, the error wraps pec.ErrEnclosed.
+func enclosed(ctx context.Context, j *journal.Journal, receipt journal.Ref) (*io.SectionReader, *part.Table, error) {
+	entry, err := j.Entry(ctx, receipt)
+	if err != nil {
+		return nil, nil, err
+	}
+	var record pec.Record
+	if err := record.UnmarshalBinary(entry.Certification); err != nil {
+		return nil, nil, fmt.Errorf("%s %s %d: %w", receipt.Mailbox, receipt.FolderName(), receipt.UID, err)
+	}
+	body, err := j.Body(ctx, entry)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pec.Enclosed(body, &entry.Parts, record.Message.Postacert)
 }
 
 // sameBytes reports whether two readers of one length yield the same.

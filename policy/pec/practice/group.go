@@ -103,7 +103,7 @@ func (g *gathering) takeOld(at time.Time) []*group {
 					rest.claims++
 				}
 			}
-			p.sent, p.by, p.others = nil, "", nil // the next join says
+			p.unmatch()
 		}
 	}
 	*g = *rest
@@ -121,7 +121,7 @@ func (g *gathering) takeClaims() []*group {
 			delete(g.byID, p.Identifier)
 			return true
 		}
-		p.sent, p.by, p.others = nil, "", nil // the next join says
+		p.unmatch()
 		return false
 	})
 	return claimed
@@ -161,6 +161,9 @@ type sentMail struct {
 	messageID string
 	certified bool // at least one recipient has PEC
 }
+
+// unmatch forgets the sent message: the next join finds it again.
+func (p *group) unmatch() { p.sent, p.by, p.others = nil, "", nil }
 
 func (g *gathering) add(e *journal.Entry) error {
 	if e.Direction == journal.Sent {
