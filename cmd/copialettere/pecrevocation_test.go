@@ -29,7 +29,7 @@ func TestRevokedUnderTheDaemon(t *testing.T) {
 	p.deliver(string(c.Deliveries[0].Message), anna, anna)
 	stop()
 	pectest.Overwrite(t, filepath.Join(folder, "ca.crl"), string(office.Authority.RevocationList(pectest.Written, time.Now().Add(-time.Hour), nil)), pectest.Written)
-	if out := p.must("check"); !strings.Contains(out, "it ran out on") || !strings.Contains(out, "1 revocation lists") {
+	if out := p.must("check"); !strings.Contains(out, "it expired on") || !strings.Contains(out, "1 revocation lists") {
 		t.Errorf("check: %s", out)
 	}
 	stop = p.daemon()

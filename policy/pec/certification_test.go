@@ -46,7 +46,7 @@ func TestParseCertification(t *testing.T) {
 			edit: func(c *pec.Certification) {
 				c.Identifier = ""
 				c.Unread = []pec.Element{{Name: "identificativo", Text: "1@alpha.test"}, {Name: "identificativo", Text: "2@alpha.test"}}
-			}, err: "identificativo: two values, of which none counts"},
+			}, err: "identificativo: two values, neither counts"},
 		{name: "twice, the sender", old: "</mittente>", new: "</mittente><mittente>z@ext.test</mittente>",
 			edit: func(c *pec.Certification) { c.Unread = []pec.Element{{Name: "mittente", Text: "z@ext.test"}} }},
 		{name: "twice the same", old: "</identificativo>", new: "</identificativo><identificativo>1@alpha.test</identificativo>"},

@@ -107,7 +107,7 @@ func TestParseIndexForms(t *testing.T) {
 		{"empty", "", "no provider"},
 		{"only the base", "dn: o=postacert\no: postacert\n", "no provider"},
 		{"no dn", "providerName: A\n", "line 1: a record begins with dn"},
-		{"no colon", "dn: x\nproviderName\n", "line 2: no attribute"},
+		{"no colon", "dn: x\nproviderName\n", "line 2: not an attribute"},
 		{"wrong base64", "dn: x\nproviderName:: %%%\n", `line 2: value of "providername"`},
 		{"longest line", "dn: " + strings.Repeat("x", 1<<20-len("dn: ")), "no provider"},
 		{"long line", "dn: " + strings.Repeat("x", 1<<20-len("dn: ")+1), "over 1048576 bytes"},

@@ -128,7 +128,7 @@ func TestSignature(t *testing.T) {
 		{"micalg of another digest", replaced(`micalg="sha-256"`, `micalg="md5"`), pec.ResultVerified, ""},
 		{"no signed attributes, by openssl", fixture("noattr"), pec.ResultInvalid, "no signed attributes"},
 		{"no message digest", attributes(func(a [][]byte) [][]byte { return a[:2] }), pec.ResultInvalid, "no content type or message digest"},
-		{"message digest twice", attributes(func(a [][]byte) [][]byte { return append(a, a[2]) }), pec.ResultInvalid, "none or several values"},
+		{"message digest twice", attributes(func(a [][]byte) [][]byte { return append(a, a[2]) }), pec.ResultInvalid, "exactly one value"},
 		{"content of another type", attributes(func(a [][]byte) [][]byte {
 			b := bytes.Clone(a[0])
 			b[len(b)-1]++
@@ -152,7 +152,7 @@ func TestSignature(t *testing.T) {
 		{"signature over the limit", changed(func([]byte) []byte { return make([]byte, 256<<10+1) }), pec.ResultInvalid, "over 262144 bytes"},
 		{"signature cut", changed(func(b []byte) []byte { return b[:len(b)/2] }), pec.ResultInvalid, "malformed"},
 		{"tampered text", pectest.Tampered(c.Envelope), pec.ResultInvalid, "changed after it was signed"},
-		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.ResultInvalid, "does not fit the certificate"},
+		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.ResultInvalid, "does not match the certificate"},
 		{"name of another certificate", changed(func(b []byte) []byte {
 			i := bytes.LastIndex(b, []byte("Autorit"))
 			b = bytes.Clone(b)
