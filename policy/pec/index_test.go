@@ -64,7 +64,7 @@ func TestParseIndex(t *testing.T) {
 		t.Errorf("changed content: %v", err)
 	}
 	seal.Enclose = false
-	if _, err := pec.ParseIndex(bytes.NewReader(seal.Sign(ldif))); err == nil || !strings.Contains(err.Error(), "encloses nothing") {
+	if _, err := pec.ParseIndex(bytes.NewReader(seal.Sign(ldif))); err == nil || !strings.Contains(err.Error(), "nothing is enclosed") {
 		t.Errorf("detached: %v", err)
 	}
 	if x := (*pec.Index)(nil); x.Certified("beta.test") || x.Providers(hash) != nil {

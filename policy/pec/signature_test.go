@@ -158,8 +158,8 @@ func TestSignature(t *testing.T) {
 			b = bytes.Clone(b)
 			b[i] = 'B'
 			return b
-		}), pec.ResultIncomplete, "certificate of the signer is missing"},
-		{"part without signature", replaced("application/x-pkcs7-signature", "application/pgp-signature"), pec.ResultUnsigned, "not by S/MIME"},
+		}), pec.ResultIncomplete, "signer's certificate is missing"},
+		{"part without signature", replaced("application/x-pkcs7-signature", "application/pgp-signature"), pec.ResultUnsigned, "not with S/MIME"},
 		{"unknown authority", signedBy(pectest.NewRogue().Issue(address, "ALPHA", key, nil)), pec.ResultUntrusted, "no trusted chain"},
 		{"expired", issued(func(c *x509.Certificate) { c.NotAfter = pectest.Start.Add(-time.Hour) }), pec.ResultUntrusted, "no trusted chain"},
 		{"not valid yet", issued(func(c *x509.Certificate) { c.NotBefore = pectest.Start.Add(2 * time.Hour) }), pec.ResultUntrusted,
@@ -170,7 +170,7 @@ func TestSignature(t *testing.T) {
 			"not for digital signatures"},
 		{"no use named", issued(func(c *x509.Certificate) { c.KeyUsage = 0 }), pec.ResultUntrusted, "not for digital signatures"},
 		{"an authority", issued(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), pec.ResultUntrusted,
-			"one of an authority"},
+			"that of an authority"},
 		{"another address", issued(func(c *x509.Certificate) { c.EmailAddresses = []string{"mario@alpha.test"} }), pec.ResultUntrusted,
 			"is not for"},
 		{"no address", issued(func(c *x509.Certificate) { c.EmailAddresses = nil }), pec.ResultUntrusted, "is not for"},

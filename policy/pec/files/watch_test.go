@@ -128,7 +128,7 @@ func TestWatch(t *testing.T) {
 		{"a bundle that is cut", func() {
 			pem := string(pectest.NewAuthority().PEM())
 			pectest.Replace(t, bundle, pem+pem[:len(pem)/2], later(190))
-		}, "20 providers, 60 domains", 150, false, []string{"ERROR|trust bundle|of 2 blocks in PEM only 1 are whole"}},
+		}, "20 providers, 60 domains", 150, false, []string{"ERROR|trust bundle|only 1 of 2 PEM blocks are whole"}},
 	} {
 		log.Reset()
 		step.change()
