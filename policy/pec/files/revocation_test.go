@@ -14,7 +14,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// TestRevocationLists goes through what can happen to the folder of revocation lists under a daemon, one look after the other.
+// TestRevocationLists goes through what can happen to the folder of revocation lists under a daemon, look by look.
 func TestRevocationLists(t *testing.T) {
 	dir := t.TempDir()
 	a, rogue := pectest.NewAuthority(), pectest.NewRogue()
@@ -42,11 +42,11 @@ func TestRevocationLists(t *testing.T) {
 		change  func()
 		lists   int // in force
 		failing bool
-		logged  string // what must stand in the log, with bars between; "" for nothing
+		logged  string // what the log must contain, separated by bars; "" for nothing
 	}{
 		{"nothing", func() {}, 0, false, ""},
 		{"another file", func() { pectest.Overwrite(t, path("README"), "text", at(1)) }, 0, false, ""},
-		{"a list", func() { pectest.Replace(t, path("a.crl"), list(a, time.Hour), at(2)) }, 1, false, "INFO|1 revocation lists, 0 revoked certificates|runs out on"},
+		{"a list", func() { pectest.Replace(t, path("a.crl"), list(a, time.Hour), at(2)) }, 1, false, "INFO|1 revocation lists, 0 revoked certificates|expires on"},
 		{"being written", func() { pectest.Overwrite(t, path("b.crl"), list(a, time.Hour), now.Add(-settleTime+time.Second)) }, 1, false, ""},
 		{"written", func() { pectest.Replace(t, path("b.crl"), list(a, time.Minute, one), at(3)) }, 2, false, "2 revocation lists, 1 revoked"},
 		{"of another authority", func() { pectest.Replace(t, path("c.crl"), list(rogue, time.Hour), at(4)) }, 3, false,
@@ -59,8 +59,8 @@ func TestRevocationLists(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, 2, false, "INFO|2 revocation lists"},
-		{"run out", func() { now = now.Add(2 * time.Hour) }, 2, false, "WARN|ran out|put a new one in its place"},
-		{"run out, said", func() {}, 2, false, ""},
+		{"expired", func() { now = now.Add(2 * time.Hour) }, 2, false, "WARN|expired|put a new one in its place"},
+		{"expired, logged before", func() {}, 2, false, ""},
 	} {
 		log.Reset()
 		step.change()

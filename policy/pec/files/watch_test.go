@@ -17,7 +17,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// indexOf is an index of so many providers, each of which manages so many domains: the first one p0d0.test.
+// indexOf makes an index of some providers with some domains each. The first domain is p0d0.test.
 func indexOf(providers, domains int) string {
 	var b strings.Builder
 	for p := range providers {
@@ -30,7 +30,7 @@ func indexOf(providers, domains int) string {
 	return b.String()
 }
 
-// TestWatch goes through what can happen to the files under a daemon, one look after the other.
+// TestWatch goes through what can happen to the files under a daemon, look by look.
 func TestWatch(t *testing.T) {
 	dir := t.TempDir()
 	domains, index, bundle := filepath.Join(dir, "domains"), filepath.Join(dir, "igpec.ldif"), filepath.Join(dir, "bundle.pem")
@@ -61,9 +61,9 @@ func TestWatch(t *testing.T) {
 		name    string
 		change  func()
 		inForce string   // of the index
-		since   int64    // when the index in force was written, in seconds after the first one
+		since   int64    // when the index in force was written, in seconds after the first
 		failing bool     // the index
-		logged  []string // the lines: what must stand in each, with bars between
+		logged  []string // what each line must contain, separated by bars
 	}{
 		{"nothing happened", func() {}, "20 providers, 40 domains", 0, false, nil},
 		{"renamed into place", func() { pectest.Replace(t, index, indexOf(20, 3), later(10)) },
@@ -166,7 +166,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestFileChangesWhileItIsRead: what was read then is passed over, whether it could be used or not, and the next look takes what is there.
+// TestFileChangesWhileItIsRead: what was read is dropped, usable or not, and the next look takes the file as it is then.
 func TestFileChangesWhileItIsRead(t *testing.T) {
 	for name, found := range map[string]string{"usable": "found.test\n", "broken": "no domain\n"} {
 		t.Run(name, func(t *testing.T) {
@@ -199,8 +199,8 @@ func TestFileChangesWhileItIsRead(t *testing.T) {
 	}
 }
 
-// TestFileThatCanNotBeOpened: it is tried again, although nothing about it changes, and logged once.
-func TestFileThatCanNotBeOpened(t *testing.T) {
+// TestFileThatCannotBeOpened: each look tries it again although nothing about it changes, and the fault is logged once.
+func TestFileThatCannotBeOpened(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "domains")
 	pectest.Overwrite(t, file, "old.test\n", pectest.Written)
 	var log bytes.Buffer
@@ -233,7 +233,7 @@ func TestFileThatCanNotBeOpened(t *testing.T) {
 	}
 }
 
-// TestWatchWithoutFiles: where [pec] names no file, there is nothing to look at, and nothing is known.
+// TestWatchWithoutFiles: if [pec] names no file, there is nothing to look at, and nothing is known.
 func TestWatchWithoutFiles(t *testing.T) {
 	w, err := Open(Sources{}, new(metrics.Registry), slog.New(slog.DiscardHandler))
 	if w != nil || err != nil {
@@ -245,7 +245,7 @@ func TestWatchWithoutFiles(t *testing.T) {
 	}
 }
 
-// TestWatchConcurrent has messages judged while both files change together: each message sees both as they were, or both as they are.
+// TestWatchConcurrent judges messages while both files change together: each message sees both old or both new.
 func TestWatchConcurrent(t *testing.T) {
 	dir := t.TempDir()
 	c := Sources{LoadDomains: config.LoadDomains, DomainsFile: filepath.Join(dir, "domains"), ProviderIndex: filepath.Join(dir, "index")}

@@ -12,8 +12,8 @@ import (
 	"copialettere/policy/pec"
 )
 
-// confirm looks whether a guess is more than that: a complete delivery receipt encloses the message, and its text is that of the one that was
-// found. Where it is not, the guess stays one: an access point may have changed the message.
+// confirm turns a guess into MatchContent if a complete delivery receipt encloses a message with the text of the one that was found. If not, it
+// stays a guess: an access point may have changed the message.
 func confirm(ctx context.Context, j *journal.Journal, p *group) error {
 	if p.by != pec.MatchGuess || p.complete == nil {
 		return nil
@@ -30,7 +30,7 @@ func confirm(ctx context.Context, j *journal.Journal, p *group) error {
 	return nil
 }
 
-// sameText reports whether a receipt encloses a message whose body, all that is below its header, is that of a sent one.
+// sameText reports whether a receipt encloses a message with the body of a sent one: everything below the header.
 func sameText(ctx context.Context, j *journal.Journal, receipt, sent journal.Ref) (bool, error) {
 	original, err := j.Entry(ctx, sent)
 	if err != nil {
@@ -57,8 +57,8 @@ func sameText(ctx context.Context, j *journal.Journal, receipt, sent journal.Ref
 	return sameBytes(io.NewSectionReader(inner, one, inner.Size()-one), io.NewSectionReader(whole, other, original.Size-other))
 }
 
-// enclosed opens the message that an archived receipt encloses: its bytes, and a part table whose offsets count in them. Where there is none
-// that can be read, the error wraps pec.ErrEnclosed.
+// enclosed opens the message that an archived receipt encloses: its bytes, and a part table whose offsets count in them. If there is none, or it
+// cannot be opened, the error wraps pec.ErrEnclosed.
 func enclosed(ctx context.Context, j *journal.Journal, receipt journal.Ref) (*io.SectionReader, *part.Table, error) {
 	entry, err := j.Entry(ctx, receipt)
 	if err != nil {
@@ -75,7 +75,7 @@ func enclosed(ctx context.Context, j *journal.Journal, receipt journal.Ref) (*io
 	return pec.Enclosed(body, &entry.Parts, record.Message.Postacert)
 }
 
-// sameBytes reports whether two readers of one length yield the same.
+// sameBytes reports whether two readers of the same length yield the same bytes.
 func sameBytes(a, b io.Reader) (bool, error) {
 	const block = 64 << 10
 	one, other := make([]byte, block), make([]byte, block)
