@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// Evidence is one evidence of a REM message (ETSI EN 319 522-3, in the form of AgID's REM-Policy-IT).
+// Evidence describes one evidence of a REM message (ETSI EN 319 522-3, in the form of AgID's REM-Policy-IT).
 type Evidence struct {
-	Event     string        // as ContentConsignment
-	Reason    string        // as MessageConsignedToRecipient
-	Code      string        // as RD01
+	Event     string        // such as ContentConsignment
+	Reason    string        // such as MessageConsignedToRecipient
+	Code      string        // such as RD01
 	Text      string        // for people
 	After     time.Duration // since the message was sent
-	RefersTo  []int         // recipients that a consignment is about, counted from 1
-	RelayedTo []int         // recipients that a relay is about
-	Untrusted []int         // recipients without REM
-	// Change changes the XML; nil for none.
+	RefersTo  []int         // recipients that a consignment is about, from 1
+	RelayedTo []int         // recipients that a relay is about, from 1
+	Untrusted []int         // recipients without REM, from 1
+	// Change changes the XML, if not nil.
 	Change func(string) string
 }
 
-// REMReceipt makes a receipt of the European registered mail about a message, with those evidences, as the sender gets it.
+// REMReceipt makes the receipt of European registered mail with the given evidences that the sender gets for the message.
 func (c *Chain) REMReceipt(evidences ...Evidence) []byte {
 	return c.rem("receipt", nil, evidences)
 }
 
-// REMDispatch makes the REM message that brings the original to its recipients, with those evidences.
+// REMDispatch makes the REM message with the given evidences that brings the original to its recipients.
 func (c *Chain) REMDispatch(evidences ...Evidence) []byte {
 	return c.rem("dispatch", c.Rewritten, evidences)
 }
@@ -65,7 +65,7 @@ func (c *Chain) rem(kind string, original []byte, evidences []Evidence) []byte {
 	return b.Bytes()
 }
 
-// evidence returns the XML, with qualified and unqualified elements as AgID's own messages have them.
+// evidence returns the XML, with both qualified and unqualified elements, like AgID's own messages.
 func (c *Chain) evidence(number int, e Evidence) string {
 	var b xmlWriter
 	numbers := func(element string, list []int) {
