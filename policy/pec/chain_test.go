@@ -41,7 +41,7 @@ func brokenSignature(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	return broken
 }
 
-// TestSHA1Chains: what the standard library refuses for its SHA-1 alone is weak where the operator says so. All else stays as it is.
+// TestSHA1Chains: a chain that the standard library refuses only for SHA-1 is weak if the operator allows it. Nothing else changes.
 func TestSHA1Chains(t *testing.T) {
 	o := oldOffice()
 	address, key := o.Sender.Address(), o.Sender.Identity.Key
@@ -52,7 +52,7 @@ func TestSHA1Chains(t *testing.T) {
 	issued := func(edit func(*x509.Certificate)) []byte {
 		return signedBy(o.Authority.Issue(address, "ALPHA", key, edit))
 	}
-	// below returns a message that is signed below an authority between, which comes with the message.
+	// below returns a message signed below an intermediate authority that comes with it.
 	below := func(edit, editSigner func(*x509.Certificate)) []byte {
 		sub := o.Authority.Subordinate("Autorità intermedia", edit)
 		id := sub.Issue(address, "ALPHA", key, editSigner)
@@ -127,7 +127,7 @@ func TestSHA1Chains(t *testing.T) {
 				if chain, err := s.Certificates(); err != nil || !s.Weak || !chain[len(chain)-1].Equal(o.Authority.Certificate) {
 					t.Errorf("weak %v, %d certificates, %v", s.Weak, len(chain), err)
 				}
-				// The operator has to say so.
+				// Without the option, it stays untrusted.
 				if s := verify(t, pec.NewVerifier(bundle, nil), test.message); s.Result != pec.ResultUntrusted {
 					t.Errorf("without the operator's word: %s", s.Result)
 				}
@@ -144,7 +144,7 @@ func TestSHA1Chains(t *testing.T) {
 		}
 	})
 	t.Run("many certificates of one name", func(t *testing.T) {
-		// Fifteen authorities of one name and key certify each other: the search ends all the same.
+		// Fifteen authorities with one name and key certify each other: the search still ends.
 		sub := o.Authority.Subordinate("Uno", nil)
 		id := sub.Issue(address, "ALPHA", key, nil)
 		for range 15 {
@@ -156,7 +156,7 @@ func TestSHA1Chains(t *testing.T) {
 	})
 }
 
-// TestSigningTimeCounts: a certificate that has run out between the signature and the arrival counts, where the two are not far apart.
+// TestSigningTimeCounts: a certificate that expired between signature and arrival counts if the two are not far apart.
 func TestSigningTimeCounts(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	c := o.Send(letter(), "")
@@ -198,7 +198,7 @@ func TestSigningTimeCounts(t *testing.T) {
 	}
 }
 
-// TestIncomplete: without the certificate of the signer nobody can say whether a signature is right; that the message was changed can be said.
+// TestIncomplete: without the signer's certificate a signature cannot be checked, but a changed message is still found.
 func TestIncomplete(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	c := o.Send(letter(), "")
@@ -242,11 +242,11 @@ func TestSubjectText(t *testing.T) {
 	}
 }
 
-// TestRevocation has the lists of a provider's authority in every state.
+// TestRevocation checks lists of a provider's authority in every state.
 func TestRevocation(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	a, signed := o.Authority, pectest.Start
-	arrival := signed.Add(time.Hour) // of verify
+	arrival := signed.Add(time.Hour) // as in verify
 	c := o.Send(letter(), "")
 	serial := o.Sender.Identity.Certificate.SerialNumber
 	before, after := signed.Add(-time.Hour), signed.Add(24*time.Hour)
@@ -426,7 +426,7 @@ func FuzzRevocationLists(f *testing.F) {
 	})
 }
 
-// TestSHA1Digest keeps the two weaknesses apart: a digest with SHA-1 over a chain without is verified, and weak.
+// TestSHA1Digest tells the two weaknesses apart: a SHA-1 digest with a chain free of SHA-1 is verified, and weak.
 func TestSHA1Digest(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	o.Sender.Digest = crypto.SHA1

@@ -73,10 +73,10 @@ func ParseRevocationLists(b []byte) ([]*RevocationList, error) {
 }
 
 var (
-	oidInvalidityDate   = asn1.ObjectIdentifier{2, 5, 29, 24}
-	oidDistribution     = asn1.ObjectIdentifier{2, 5, 29, 28}
-	harmlessListParts   = []asn1.ObjectIdentifier{{2, 5, 29, 20}, {2, 5, 29, 35}, {2, 5, 29, 46}} // number, key of the issuer, freshest list
-	harmlessEntrysParts = []asn1.ObjectIdentifier{{2, 5, 29, 21}, oidInvalidityDate}              // reason
+	oidInvalidityDate  = asn1.ObjectIdentifier{2, 5, 29, 24}
+	oidDistribution    = asn1.ObjectIdentifier{2, 5, 29, 28}
+	harmlessListParts  = []asn1.ObjectIdentifier{{2, 5, 29, 20}, {2, 5, 29, 35}, {2, 5, 29, 46}} // number, key of the issuer, freshest list
+	harmlessEntryParts = []asn1.ObjectIdentifier{{2, 5, 29, 21}, oidInvalidityDate}              // reason
 )
 
 func parseRevocationList(b []byte) (*RevocationList, error) {
@@ -108,7 +108,7 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 						since = t
 					}
 				}
-			case e.Critical && !slices.ContainsFunc(harmlessEntrysParts, e.Id.Equal):
+			case e.Critical && !slices.ContainsFunc(harmlessEntryParts, e.Id.Equal):
 				return nil, fmt.Errorf("certificate %v has the unknown critical extension %v", r.SerialNumber, e.Id)
 			}
 		}

@@ -21,7 +21,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// signatureFrom returns where the signature of a message lies, in base64.
+// signatureFrom returns the range of a message's signature in base64.
 func signatureFrom(message string) (from, to int) {
 	const mark = "filename=\"smime.p7s\"\r\n\r\n"
 	from = strings.LastIndex(message, mark) + len(mark)
@@ -40,8 +40,8 @@ func withSignature(t *testing.T, message []byte, change func([]byte) []byte) []b
 	return []byte(text[:from] + base64.StdEncoding.EncodeToString(change(der)) + text[to:])
 }
 
-// streamed turns DER into BER as programs write it that sign a stream: indefinite lengths around certificates and signer, and the content
-// in pieces.
+// streamed turns DER into the BER of programs that sign a stream: indefinite lengths around certificates and signer, and the content in
+// pieces.
 func streamed(der []byte, depth int) []byte {
 	head := 2
 	if der[1] > 0x80 {
@@ -96,7 +96,7 @@ func TestSignature(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Another certificate of the same name and number, in front of the right one: only the key tells them apart.
+	// Another certificate with the same name and number comes before the right one: only the key tells them apart.
 	double := *o.Sender.Identity
 	double.Extra = []*x509.Certificate{o.Authority.Issue(address, "ALPHA PEC S.p.A.", o.Receivers[0].Identity.Key, func(c *x509.Certificate) {
 		c.SerialNumber = o.Sender.Identity.Certificate.SerialNumber
@@ -211,7 +211,7 @@ func TestNobodyIsTrustedByDefault(t *testing.T) {
 	c := o.Send(letter(), "")
 	for name, bundle := range map[string][]*x509.Certificate{"nil": nil, "empty": {}, "another": {pectest.NewRogue().Certificate}} {
 		s := verify(t, pec.NewVerifier(bundle, nil), c.Envelope)
-		// The reason matters: without it, a pool that is nil would stand for the authorities of the machine.
+		// The reason matters: a nil pool would mean the authorities of the machine.
 		want := "no certificate is trusted"
 		if name == "another" {
 			want = "no trusted chain"
@@ -274,7 +274,7 @@ func TestParseBundle(t *testing.T) {
 	}
 }
 
-// zeros is a message that holds a hundred megabytes between a prefix and a suffix, without holding them.
+// zeros is a message with a hundred megabytes between a prefix and a suffix that takes no memory.
 type zeros struct {
 	prefix, suffix []byte
 	length         int64
@@ -307,14 +307,14 @@ func TestSignedPartIsStreamed(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	h := crypto.SHA256.New()
 	z := zeros{prefix: []byte("From: posta-certificata@alpha.test\r\nContent-Type: multipart/signed; boundary=b; protocol=\"application/pkcs7-signature\"\r\n\r\n--b\r\n\r\n"), length: 100 << 20}
-	h.Write([]byte("\r\n")) // the header of the signed part: none
+	h.Write([]byte("\r\n")) // the empty header of the signed part
 	io.Copy(h, io.NewSectionReader(zeros{length: z.length}, 0, z.length))
 	signature := pectest.CMS{Identity: o.Sender.Identity, Digest: crypto.SHA256, Time: pectest.Start, Attributes: func(a [][]byte) [][]byte {
 		a[2] = append(a[2][:len(a[2])-h.Size()], h.Sum(nil)...)
 		return a
 	}}.Sign(nil)
 	z.suffix = []byte(fmt.Sprintf("\r\n--b\r\nContent-Type: application/pkcs7-signature\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n--b--\r\n", base64.StdEncoding.EncodeToString(signature)))
-	// The scanner sees one byte in place of the many.
+	// The scanner sees one byte in place of the zeros.
 	table, _ := scan(append(append(bytes.Clone(z.prefix), 'A'), z.suffix...))
 	for i := range table.Parts {
 		p := &table.Parts[i]
