@@ -92,7 +92,7 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 				return nil, err
 			}
 		case e.Critical && !slices.ContainsFunc(harmlessListParts, e.Id.Equal):
-			return nil, fmt.Errorf("unknown critical extension %v: the list may be incomplete", e.Id)
+			return nil, fmt.Errorf("unsupported critical extension %v: the list may be incomplete", e.Id)
 		}
 	}
 	for i := range crl.RevokedCertificateEntries {
