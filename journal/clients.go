@@ -282,20 +282,20 @@ func (g *group) staysOpen(c *change) error {
 // errMailboxClosed says that a mailbox was closed since the message was judged. The MTA will send it again, and it is judged anew.
 var errMailboxClosed = errors.New("the mailbox was closed meanwhile")
 
-// gateLocks appends the locks under which the mailboxes of entries are closed, where other processes may do so.
-func (j *Journal) gateLocks(locks []string, entries []candidate) []string {
-	if j.alone || j.gate == nil {
+// openLocks appends the locks under which the mailboxes of entries are closed, where other processes may do so.
+func (j *Journal) openLocks(locks []string, entries []candidate) []string {
+	if j.alone || j.settings == nil {
 		return locks
 	}
 	for i := range entries {
-		locks = append(locks, j.gate.Lock(entries[i].Mailbox))
+		locks = append(locks, j.settings.Lock(entries[i].Mailbox))
 	}
 	return locks
 }
 
-// open checks, under the locks of the gate, that the mailboxes of the group are open still.
+// open checks, under the openLocks, that the mailboxes of the group are still open.
 func (g *group) open(c *change) error {
-	if c.j.alone || c.j.gate == nil {
+	if c.j.alone || c.j.settings == nil {
 		return nil
 	}
 	settings, err := c.In("")
@@ -304,7 +304,7 @@ func (g *group) open(c *change) error {
 	}
 	for i := range g.entries {
 		mailbox := g.entries[i].Mailbox
-		if open, err := c.j.gate.Open(settings, mailbox); err != nil {
+		if open, err := c.j.settings.Open(settings, mailbox); err != nil {
 			return fmt.Errorf("settings of %s: %w", mailbox, err)
 		} else if !open {
 			return fmt.Errorf("%s: %w", mailbox, errMailboxClosed)

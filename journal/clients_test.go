@@ -21,7 +21,7 @@ func processes(t *testing.T, m *kvtest.Memory, n int) []*fixture {
 	for range n {
 		f := &fixture{t: t, clock: &clock{t: november}, engine: m.Open(t)}
 		var err error
-		f.Journal, err = Open(kvtest.Eager(f.engine), Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: f.clock.now})
+		f.Journal, err = Open(kvtest.Eager(f.engine), Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: f.clock.now, Settings: testSettings()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -313,27 +313,15 @@ func TestLease(t *testing.T) {
 	})
 }
 
-// TestGate has a mailbox be closed and erased by one process while another one has a message for it under way.
-func TestGate(t *testing.T) {
-	m := newMemory()
-	gate := &Gate{
-		Lock: func(mailbox string) string { return "closing " + mailbox },
-		Open: func(settings kv.View, mailbox string) (bool, error) {
-			_, err := settings.Get([]byte("closed " + mailbox))
-			return errors.Is(err, kv.ErrNotFound), nil
-		},
-	}
-	p := processes(t, m, 2)
+// TestClosedByAnother has a mailbox be closed and erased by one process while another one has a message for it under way.
+func TestClosedByAnother(t *testing.T) {
+	p := processes(t, newMemory(), 2)
 	f, other := p[0], p[1]
-	f.Journal.gate = gate
 	f.put(mario, letter("before"))
 	d := f.NewDraft(f.ctx())
 	defer d.Discard()
 	d.Write(letter("under way"))
-	settings, err := other.engine.Settings(t.Context())
-	if err == nil {
-		err = settings.Update(t.Context(), []string{gate.Lock(mario)}, func(tx kv.Tx) error { tx.Put([]byte("closed "+mario), nil); return nil })
-	}
+	err := other.set(t.Context(), "closed", mario)
 	if err == nil {
 		_, err = other.Erase(t.Context(), mario, EraseOptions{})
 	}
@@ -350,18 +338,18 @@ func TestGate(t *testing.T) {
 // places a hold on its mailbox: either that is refused, or the month stays.
 func TestDropOfAnother(t *testing.T) {
 	old := Ref{mario, "2026-11", "INBOX", 1}
-	held := false
 	for name, act := range map[string]func(f *fixture) error{
 		"message": func(f *fixture) error { _, err := f.try(letter("2"), "t", received(mario)); return err },
 		"hold":    func(f *fixture) error { return f.Hold(f.ctx(), old, "operator", "late") },
-		"mailbox": func(f *fixture) error { held = true; return f.AwaitDeletions(f.ctx(), mario) },
+		"mailbox": func(f *fixture) error {
+			return errors.Join(f.set(f.ctx(), "held", mario), f.AwaitDeletions(f.ctx(), mario))
+		},
 	} {
 		for step, at := range []string{"before the mark", "before the decision", "inside the fence", "behind the decision"} {
 			if name == "message" && step == 0 {
 				continue // by its time of arrival it is to go
 			}
 			t.Run(name+" "+at, func(t *testing.T) {
-				held = false
 				m := newMemory()
 				other := processes(t, m, 1)[0]
 				other.put(mario, letter("1"))
@@ -369,8 +357,7 @@ func TestDropOfAnother(t *testing.T) {
 				h := &hooked{Engine: m.Open(t)}
 				f := &fixture{t: t, clock: &clock{t: november.AddDate(1, 0, 0)}, engine: h.Engine}
 				var err error
-				f.Journal, err = Open(kvtest.Eager(h), Options{Now: f.clock.now,
-					MailboxHeld: func(context.Context, string) (bool, error) { return held, nil }})
+				f.Journal, err = Open(kvtest.Eager(h), Options{Now: f.clock.now, Settings: testSettings()})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -166,7 +166,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	if len(d.below) > 0 {
 		locks = append(locks, movesLock)
 	}
-	locks = d.j.gateLocks(locks, entries)
+	locks = d.j.openLocks(locks, entries)
 	if d.rests() {
 		locks = append(locks, sharerLock(kv.MonthOf(d.arrival), rand.IntN(sharers)))
 	}

@@ -44,7 +44,7 @@
 // the message back, for as long as the volume lasts. One that the retention deletes leaves none, because it is at least a month old,
 // and no MTA tries for that long. An erasure leaves none either.
 //
-// What is held is not deleted, whoever asks. A hold on an entry is an l key; one on a whole mailbox is what Options.MailboxHeld tells, and
+// What is held is not deleted, whoever asks. A hold on an entry is an l key; one on a whole mailbox is what Settings.Held tells, and
 // the journal stores nothing of it. Every Update that deletes reads both, under the lock of the mailbox, leaves what is held, and goes on.
 //
 // A quota is over all months: see usages for how it stays exact. What goes, goes in bounded steps that may end anywhere: each entry

@@ -164,24 +164,22 @@ func (x *expiry) tryMark(s kv.Store, marked bool) error {
 
 // decide decides that a marked volume goes, unless somebody acted on an entry of it since, or a mailbox is held.
 func (x *expiry) decide(s kv.Store, m kv.Month) (goes bool, err error) {
-	locks, err := x.allLocks(s)
+	mailboxes, err := x.allLocks(s)
 	if err != nil {
 		return false, err
 	}
-	err = x.j.update(x.ctx, s, m, locks, func(c *change) error {
+	err = x.j.update(x.ctx, s, m, x.j.deletionLocks(mailboxes...), func(c *change) error {
 		goes = false
 		if _, err := c.Get(closingKey); errors.Is(err, kv.ErrNotFound) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		for _, mailbox := range locks {
-			if held, err := c.mailboxHeld(mailbox); err != nil {
-				return err
-			} else if held {
-				c.Delete(closingKey)
-				return nil
-			}
+		if held, err := c.anyMailboxHeld(mailboxes); err != nil {
+			return err
+		} else if held {
+			c.Delete(closingKey)
+			return nil
 		}
 		goes = true
 		c.Put(closingKey, decided)

@@ -161,7 +161,7 @@ func (e *eraser) group(kind byte, keys [][]byte) (held uint64, err error) {
 	var gone span
 	var removed Erased
 	var damaged []error
-	err = e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
+	err = e.j.update(e.ctx, e.store, e.month, e.j.deletionLocks(e.mailbox), func(c *change) error {
 		gone, removed, damaged, held = span{reason: ReasonErased}, Erased{}, nil, 0
 		if all, err := c.mailboxHeld(e.mailbox); all || err != nil {
 			held = uint64(len(keys))
@@ -251,7 +251,7 @@ func (e *eraser) discard(c *change, kind byte, key []byte) (entry *Entry, damage
 func (e *eraser) keys(kind byte, remove func(tx kv.Tx, p kv.Pair) error) error {
 	prefix := mailboxKey(kind, e.mailbox, 0)
 	pairs := groups[kv.Pair]{size: eraseGroup, do: func(group []kv.Pair) error {
-		return e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
+		return e.j.update(e.ctx, e.store, e.month, e.j.deletionLocks(e.mailbox), func(c *change) error {
 			if held, err := c.mailboxHeld(e.mailbox); err != nil {
 				return err
 			} else if held {

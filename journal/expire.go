@@ -30,7 +30,7 @@ const expireFloor = 100
 // ExpireOptions are those of Expire.
 type ExpireOptions struct {
 	// Mailboxes tells for how many months from its arrival an entry of a mailbox is kept, 0 for ever, and whether the whole mailbox
-	// is held as far as the caller knows: then nothing of it is looked at. Options.MailboxHeld is asked for each deletion all the same.
+	// is held as far as the caller knows: then nothing of it is looked at. Settings.Held is asked for each deletion all the same.
 	Mailboxes func(mailbox string) (months int, hold bool)
 
 	Now      time.Time     // the time of the run; the clock of the journal when zero
@@ -315,7 +315,7 @@ func (x *expiry) month(m kv.Month) error {
 func (x *expiry) mailbox(s kv.Store, here *Expired) error {
 	entries := groups[Ref]{size: entryGroup, do: func(group []Ref) error {
 		var removed Expired
-		err := x.j.update(x.ctx, s, here.Month, []string{here.Mailbox}, func(c *change) error {
+		err := x.j.update(x.ctx, s, here.Month, x.j.deletionLocks(here.Mailbox), func(c *change) error {
 			removed = Expired{}
 			for _, r := range group {
 				e, err := c.remove(r, false)
@@ -364,12 +364,12 @@ func (x *expiry) purges(a *aside, e *Entry) bool {
 // purge deletes the entries put aside in one volume whose grace is over.
 func (x *expiry) purge(s kv.Store, m kv.Month) error {
 	entries := groups[Ref]{size: entryGroup, do: func(group []Ref) error {
-		locks := make([]string, len(group))
+		mailboxes := make([]string, len(group))
 		for i, r := range group {
-			locks[i] = r.Mailbox
+			mailboxes[i] = r.Mailbox
 		}
 		var purged Removed
-		err := x.j.update(x.ctx, s, m, locks, func(c *change) error {
+		err := x.j.update(x.ctx, s, m, x.j.deletionLocks(mailboxes...), func(c *change) error {
 			purged = Removed{}
 			for _, r := range group {
 				e, err := c.purge(r)

@@ -65,19 +65,20 @@ type Options struct {
 	// deliveries too, by several at a time: it must return at once and not call the Journal. It must not keep the slice. May be nil.
 	Recorded func(gaps []Record)
 
-	Gate *Gate // may be nil
-
-	// MailboxHeld says whether a whole mailbox is under a hold: then nothing of it is deleted. It must tell what is durable when it is called,
-	// and call neither the Journal nor Update of a store: it is asked within the Update of each deletion. Whoever places a hold calls
-	// AwaitDeletions then. With an error nothing is deleted. Nil: no mailbox is held.
-	MailboxHeld func(ctx context.Context, mailbox string) (bool, error)
+	Settings *Settings // nil: all mailboxes are open and none is held
 }
 
-// Gate keeps entries out of a mailbox that was closed after the message was judged, perhaps by another process: where several have the archive
-// open, it is asked in the update that makes the entry. Commit then fails, and the MTA's retry is judged anew.
-type Gate struct {
-	Lock func(mailbox string) string                                   // the lock under which a mailbox is closed, in the settings
-	Open func(settings kv.View, mailbox string) (open bool, err error) // by what stands in the settings
+// Settings is what the journal asks of the settings of mailboxes. Its functions read the engine's settings store through the Update that
+// rests on the answer. That Update holds Lock, so the answer holds until it is durable. They call neither the Journal nor a store.
+type Settings struct {
+	// Lock names the lock under which the settings of a mailbox change.
+	Lock func(mailbox string) string
+	// Open says whether a mailbox takes entries. It is asked before an entry is made, where other processes have the archive open: one of
+	// them may have closed the mailbox after the message was judged. Commit then fails, and the MTA's retry is judged anew.
+	Open func(settings kv.View, mailbox string) (bool, error)
+	// Held says whether any of the mailboxes is under a hold as a whole. It is asked before anything is deleted: what is held stays, and with
+	// an error everything does. Whoever places a hold calls AwaitDeletions next.
+	Held func(settings kv.View, mailboxes ...string) (bool, error)
 }
 
 // Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
@@ -87,8 +88,7 @@ type Journal struct {
 	now      func() time.Time
 	gapSpool string
 	tell     func(gaps []Record) // Options.Recorded
-
-	mailboxHeld func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
+	settings *Settings           // Options.Settings; may be nil
 
 	cutter   *cutter
 	zstd     *zstd.Encoder
@@ -103,8 +103,7 @@ type Journal struct {
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
-	alone    bool // no other process has the archive open: see clients.go
-	gate     *Gate
+	alone    bool                     // no other process has the archive open: see clients.go
 	cleaning lock                     // held by Expire and Sweep: one run at a time
 	dropping lock                     // held while a volume goes, from the decision until it is gone
 	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
@@ -138,7 +137,8 @@ type Journal struct {
 // Open returns the journal on an engine, which stays the caller's to close, after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j := &Journal{
-		engine: engine, alone: engine.Alone(), gate: o.Gate, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, mailboxHeld: o.MailboxHeld, lossAt: make(map[kv.Month]time.Time),
+		engine: engine, alone: engine.Alone(), settings: o.Settings, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded,
+		lossAt:   make(map[kv.Month]time.Time),
 		cleaning: newLock(), dropping: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
 	}
 	if j.log == nil {
@@ -149,9 +149,6 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	if j.tell == nil {
 		j.tell = func([]Record) {}
-	}
-	if j.mailboxHeld == nil {
-		j.mailboxHeld = func(context.Context, string) (bool, error) { return false, nil }
 	}
 	r := o.Metrics
 	if r == nil {

@@ -392,7 +392,7 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 			}
 		}
 		return putRecords(tx, refusals)
-	}, refusal.Mailbox, movesLock)
+	}, append(j.deletionLocks(r.Mailbox), refusal.Mailbox, movesLock)...)
 	if err == nil {
 		j.withdrawElsewhere(ctx, r.Mailbox, elsewhere, by)
 		return withdrawn, nil

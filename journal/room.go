@@ -133,7 +133,7 @@ func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, steps []roomSte
 			return err
 		}
 		var gone span
-		err := j.update(ctx, s, m, []string{mailbox}, func(c *change) (err error) {
+		err := j.update(ctx, s, m, j.deletionLocks(mailbox), func(c *change) (err error) {
 			gone = span{reason: ReasonRoom}
 			done, err = c.makeSteps(group, size, limit, &gone)
 			if err != nil {
