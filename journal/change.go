@@ -21,7 +21,8 @@ type change struct {
 	before map[string]uint64 // of the mailboxes whose total it has set: what that was
 	holds  map[string]bool   // of the mailboxes that it asked about: whether they are held, see mailboxHeld
 
-	read map[string][]byte // what was read ahead; nil is no value
+	read   map[string][]byte // what was read ahead; nil is no value
+	others map[string]uint64 // of the mailboxes that readOthers read: what they hold in other months
 
 	refiling bool // the lock of the moves is held
 }
@@ -76,12 +77,19 @@ func (g *group) readAhead(c *change) error {
 		return nil
 	}
 	keys := make([][]byte, 0, 3*len(g.entries))
+	var limited []string
 	for i := range g.entries {
 		if e := &g.entries[i]; !g.earlier[i].done() {
 			keys = append(keys, e.delivery, totalKey(e.Mailbox), counterKey(e.Mailbox, e.Folder))
+			if e.quota.Limit > 0 {
+				limited = append(limited, e.Mailbox)
+			}
 		}
 	}
-	return c.readAhead(keys)
+	if err := c.readAhead(keys); err != nil {
+		return err
+	}
+	return c.readOthers(limited)
 }
 
 // Get implements kv.View.

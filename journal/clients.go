@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -232,34 +234,79 @@ func (d *Draft) keepChunks(c *change) error {
 	return nil
 }
 
-// othersNow reads what a mailbox holds in all other months, in the update that decides on it. A month that cannot be read counts as nothing.
-func (c *change) othersNow(mailbox string) (sum uint64, err error) {
+// readOthers reads what mailboxes hold in all other months, in the update that decides on it and has their locks. That is one read of each
+// month's volume for all of the mailboxes together. A message with a thousand recipients costs as many reads as one with a single one, and a
+// retention of four years up to 48, while the locks are held. A month that cannot be read counts as nothing.
+func (c *change) readOthers(mailboxes []string) error {
+	if len(mailboxes) == 0 {
+		return nil
+	}
 	months, err := c.j.engine.Volumes(c.ctx)
 	if err != nil {
-		return 0, fmt.Errorf("list volumes: %w", err)
+		return fmt.Errorf("list volumes: %w", err)
+	}
+	mailboxes = slices.Compact(slices.Sorted(slices.Values(mailboxes)))
+	keys := make([][]byte, len(mailboxes))
+	others := make(map[string]uint64, len(mailboxes))
+	for i, mailbox := range mailboxes {
+		keys[i], others[mailbox] = totalKey(mailbox), 0
 	}
 	for _, m := range months {
 		if m == c.month {
 			continue
 		}
-		there, err := c.In(m)
-		if errors.Is(err, kv.ErrNoVolume) {
-			continue
-		}
-		var bytes uint64
-		if err == nil {
-			bytes, err = total(there, mailbox)
+		totals, err := c.totalsIn(m, keys)
+		if err != nil && c.ctx.Err() != nil {
+			return err
 		}
 		if err != nil {
-			if c.ctx.Err() != nil {
-				return 0, err
-			}
 			_ = c.j.monthError(c.ctx, m, err) // it is logged
+		}
+		for i, bytes := range totals {
+			others[mailboxes[i]] += bytes
+		}
+	}
+	if c.others == nil {
+		c.others = make(map[string]uint64)
+	}
+	maps.Copy(c.others, others)
+	return nil
+}
+
+// totalsIn reads totals of mailboxes in another month. A total that is damaged is 0, and an error.
+func (c *change) totalsIn(m kv.Month, keys [][]byte) ([]uint64, error) {
+	there, err := c.In(m)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	values, err := there.GetAll(keys)
+	if err != nil {
+		return nil, err
+	}
+	totals := make([]uint64, len(keys))
+	for i, v := range values {
+		if v == nil {
 			continue
 		}
-		sum += bytes
+		var damaged error
+		if totals[i], damaged = decodeTotal(v); damaged != nil {
+			err = damaged
+		}
 	}
-	return sum, nil
+	return totals, err
+}
+
+// othersNow returns what a mailbox holds in all other months, from readOthers.
+func (c *change) othersNow(mailbox string) (uint64, error) {
+	if _, known := c.others[mailbox]; !known {
+		if err := c.readOthers([]string{mailbox}); err != nil {
+			return 0, err
+		}
+	}
+	return c.others[mailbox], nil
 }
 
 // staysOpen keeps the volume from being dropped, by this process or another one. Only a clock that was set back by months leads into one that

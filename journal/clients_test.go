@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,6 +140,92 @@ func TestQuotaOfProcesses(t *testing.T) {
 	if used, _ := p[0].Usage(t.Context(), mario); used < limit-150 {
 		t.Errorf("%d bytes of %d are used", used, limit)
 	}
+}
+
+// viewed is an engine that counts what is read in other stores than that of an Update.
+type viewed struct {
+	kv.Engine
+	reads atomic.Int64
+}
+
+func (v *viewed) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := v.Engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, err
+	}
+	return viewedStore{s, v}, nil
+}
+
+type viewedStore struct {
+	kv.Store
+	v *viewed
+}
+
+func (s viewedStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	return s.Store.Update(ctx, locks, func(tx kv.Tx) error { return fn(viewedTx{tx, s.v}) })
+}
+
+type viewedTx struct {
+	kv.Tx
+	v *viewed
+}
+
+func (t viewedTx) In(m kv.Month) (kv.View, error) {
+	view, err := t.Tx.In(m)
+	if err != nil || m == "" {
+		return view, err
+	}
+	return countedView{view, t.v}, nil
+}
+
+type countedView struct {
+	kv.View
+	v *viewed
+}
+
+func (c countedView) Get(key []byte) ([]byte, error) {
+	c.v.reads.Add(1)
+	return c.View.Get(key)
+}
+
+func (c countedView) GetAll(keys [][]byte) ([][]byte, error) {
+	c.v.reads.Add(1)
+	return c.View.GetAll(keys)
+}
+
+// TestQuotaReadsOfProcesses has a message come for many mailboxes that hold something in other months: it reads each of those once.
+func TestQuotaReadsOfProcesses(t *testing.T) {
+	m := newMemory()
+	m.RunOnce()
+	v := &viewed{Engine: m.Open(t)}
+	f := &fixture{t: t, clock: &clock{t: november}, engine: v.Engine}
+	var err error
+	if f.Journal, err = Open(v, Options{Now: f.clock.now}); err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	var intents []Intent
+	for i := range 10 {
+		intents = append(intents, limited(fmt.Sprint(i, mario), 1000, SkipFull))
+	}
+	for month := range 3 {
+		f.clock.set(november.AddDate(0, month, 0))
+		f.file(sized(fmt.Sprint(month), 200), intents...)
+	}
+	f.file(sized("full", 250), intents[0])
+	f.clock.set(november.AddDate(0, 3, 15))
+	f.file(sized("begin", 100), intents...)
+	v.reads.Store(0)
+	twice := append(slices.Clone(intents), intents[1])
+	for i, p := range f.file(sized("counted", 250), twice...) {
+		if full := i == 0; full != (p.Skipped == ReasonFull) {
+			t.Errorf("mailbox %d: placed at %+v", i, p)
+		}
+	}
+	if n := v.reads.Load(); n != 3 {
+		t.Errorf("%d reads of the three other months", n)
+	}
+	f.verify()
 }
 
 // TestSweepByAnotherClock has a process sweep whose clock is hours ahead of that of the drafts. No entry loses a byte.
