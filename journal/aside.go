@@ -69,6 +69,15 @@ func decodeAside(r Ref, b []byte) (*aside, *Entry, error) {
 	return a, e, nil
 }
 
+// asideOf reads the pair of a t key.
+func asideOf(m kv.Month, p kv.Pair) (*aside, *Entry, error) {
+	r, err := refOf(m, p.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return decodeAside(r, p.Value)
+}
+
 // salvageAside is salvage for the value of a t key.
 func salvageAside(r Ref, b []byte) (e *Entry, whole bool) {
 	var entry []byte
@@ -95,6 +104,21 @@ func (c *change) aside(r Ref) (*aside, *Entry, error) {
 		return nil, nil, err
 	}
 	return decodeAside(r, v)
+}
+
+// relist puts an entry that is put aside at a new place, where it counts again. Links, delivery key and counters are the caller's to set.
+func (c *change) relist(a *aside, e *Entry, to Ref) error {
+	was, err := total(c, e.Mailbox)
+	if err != nil {
+		return err
+	}
+	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
+	c.Delete(asideKey(e.Ref))
+	c.Put(entryKey(to), a.entry)
+	if len(a.outcome) > 0 {
+		c.Put(outcomeKey(to), a.outcome)
+	}
+	return nil
 }
 
 // purge deletes an entry that is put aside, for good. Its delivery key stays as a tombstone. The error is ErrHeld for one that may not go.

@@ -365,24 +365,12 @@ func (in *Intent) of(e Entry) *Entry {
 func (c *change) place(e *candidate) (Placement, error) {
 	switch v, err := c.Get(e.delivery); {
 	case err == nil:
-		found := *e.Entry
-		if place, gone := isTombstone(v); gone {
-			found.Ref, err = c.returned(e.Mailbox, place)
-			if errors.Is(err, ErrNotFound) {
-				return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
-			}
-		} else {
-			found.Ref, err = decodePlace(e.Mailbox, e.Month, v)
+		p, err := c.repeatedAt(e, v)
+		if err == nil && p.Found {
+			e.Ref = p.Ref
 		}
-		if err != nil {
-			return Placement{}, err
-		}
-		switch err := repeat(c, &found); {
-		case err == nil:
-			e.Ref = found.Ref
-			return Placement{Ref: e.Ref, Found: true}, nil
-		case !errors.Is(err, ErrNotFound):
-			return Placement{}, err
+		if !errors.Is(err, ErrNotFound) {
+			return p, err
 		}
 	case !errors.Is(err, kv.ErrNotFound):
 		return Placement{}, err
@@ -520,7 +508,11 @@ func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candi
 	}
 	var unread error
 	err = j.update(ctx, s, m, []string{e.Mailbox, movesLock}, func(tx *change) error {
-		p, unread = e.repeatedAt(tx, m)
+		// The entry may have been moved or deleted since.
+		var v []byte
+		if v, unread = tx.Get(e.delivery); unread == nil {
+			p, unread = tx.repeatedAt(e, v)
+		}
 		return unread
 	})
 	switch {
@@ -534,26 +526,25 @@ func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candi
 	return p, nil
 }
 
-// repeatedAt notes a repetition in the month where its delivery key is.
-func (e *candidate) repeatedAt(tx *change, m kv.Month) (Placement, error) {
-	// The entry may have been moved or deleted since.
-	v, err := tx.Get(e.delivery)
-	if err != nil {
-		return Placement{}, err
-	}
+// repeatedAt notes a repetition where the value of its delivery key leads. ErrNotFound says that there is no entry.
+func (c *change) repeatedAt(e *candidate, v []byte) (Placement, error) {
 	again := *e.Entry
+	var err error
 	if place, gone := isTombstone(v); gone {
-		again.Ref, err = tx.returned(e.Mailbox, place)
+		again.Ref, err = c.returned(e.Mailbox, place)
 		if errors.Is(err, ErrNotFound) {
 			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
 		}
 	} else {
-		again.Ref, err = decodePlace(e.Mailbox, m, v)
+		again.Ref, err = decodePlace(e.Mailbox, c.month, v)
+	}
+	if err == nil {
+		err = repeat(c, &again)
 	}
 	if err != nil {
 		return Placement{}, err
 	}
-	return Placement{Ref: again.Ref, Found: true}, repeat(tx, &again)
+	return Placement{Ref: again.Ref, Found: true}, nil
 }
 
 func encodePlace(r Ref) []byte {

@@ -243,12 +243,7 @@ func (x *expiry) allGoes(s kv.Store, m kv.Month) (removed []Expired, purged Remo
 		if err != nil {
 			return nil, purged, false, err
 		}
-		var a *aside
-		var e *Entry
-		r, err := refOf(m, p.Key)
-		if err == nil {
-			a, e, err = decodeAside(r, p.Value)
-		}
+		a, e, err := asideOf(m, p)
 		if err != nil {
 			return nil, purged, false, nil
 		}

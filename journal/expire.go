@@ -394,12 +394,7 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		if err != nil {
 			return err
 		}
-		var a *aside
-		var e *Entry
-		r, err := refOf(m, p.Key)
-		if err == nil {
-			a, e, err = decodeAside(r, p.Value)
-		}
+		a, e, err := asideOf(m, p)
 		if err != nil {
 			x.report.Damaged++
 			continue
@@ -407,7 +402,7 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		if !x.purges(a, e) {
 			continue
 		}
-		if err := entries.add(r); err != nil {
+		if err := entries.add(e.Ref); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package journal
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -207,11 +206,11 @@ func nextUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string]uint3
 }
 
 func entryOf(m kv.Month, p kv.Pair) (*Entry, error) {
-	mailbox, folder, rest, err := splitFolderKey(p.Key)
-	if err != nil || len(rest) != 4 {
-		return nil, fmt.Errorf("entry key %q: %w", p.Key, errKey)
+	r, err := refOf(m, p.Key)
+	if err != nil {
+		return nil, err
 	}
-	return decodeEntry(Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(rest)}, p.Value)
+	return decodeEntry(r, p.Value)
 }
 
 func (e *Entry) setOutcome(o outcome) {

@@ -277,15 +277,8 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	if to.UID, err = c.nextUID(to.Mailbox, to.Folder, e.Size, 0); err != nil {
 		return to, err
 	}
-	was, err := total(c, e.Mailbox)
-	if err != nil {
+	if err := c.relist(a, e, to); err != nil {
 		return to, err
-	}
-	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
-	c.Delete(asideKey(from))
-	c.Put(entryKey(to), a.entry)
-	if len(a.outcome) > 0 {
-		c.Put(outcomeKey(to), a.outcome)
 	}
 	c.Put(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)), encodePlace(to))
 	e.Ref = to
@@ -349,11 +342,7 @@ type SupersededEntry struct {
 // Superseded yields the superseded entries of a mailbox, each at the place that it had, by month, folder and UID. List has none of them.
 func (j *Journal) Superseded(ctx context.Context, mailbox string) iter.Seq2[*SupersededEntry, error] {
 	all := monthly(ctx, j, mailbox, eachUnder(ctx, 't', mailbox, func(m kv.Month, p kv.Pair) (*SupersededEntry, error) {
-		r, err := refOf(m, p.Key)
-		if err != nil {
-			return nil, err
-		}
-		a, e, err := decodeAside(r, p.Value)
+		a, e, err := asideOf(m, p)
 		if err != nil || a.by == nil {
 			return nil, err
 		}

@@ -186,8 +186,7 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 		return 0, true, nil
 	}
 	if !c.j.alone {
-		others, err := c.othersNow(mailbox)
-		if used = others + here; err != nil || used+size > limit {
+		if used, err = c.used(mailbox, here); err != nil || used+size > limit {
 			return used, false, err
 		}
 		c.setTotal(mailbox, here, here+size)

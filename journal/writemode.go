@@ -63,15 +63,8 @@ func (j *Journal) Undelete(ctx context.Context, r Ref, who string) (Ref, error) 
 		if err != nil {
 			return nil, err
 		}
-		was, err := total(c, r.Mailbox)
-		if err != nil {
+		if err := c.relist(a, e, to); err != nil {
 			return nil, err
-		}
-		c.setTotal(r.Mailbox, was, was+uint64(e.Size))
-		c.Delete(asideKey(r))
-		c.Put(entryKey(to), a.entry)
-		if len(a.outcome) > 0 {
-			c.Put(outcomeKey(to), a.outcome)
 		}
 		return e, c.putAct(&Act{Mailbox: r.Mailbox, Time: j.now().UTC(), Kind: ActUndelete, Who: who, From: r, To: to})
 	})
@@ -233,11 +226,7 @@ func (j *Journal) Aside(ctx context.Context, mailbox string) iter.Seq2[*Deleted,
 }
 
 func deletedOf(m kv.Month, p kv.Pair) (*Deleted, error) {
-	r, err := refOf(m, p.Key)
-	if err != nil {
-		return nil, err
-	}
-	a, e, err := decodeAside(r, p.Value)
+	a, e, err := asideOf(m, p)
 	if err != nil {
 		return nil, err
 	}
