@@ -12,7 +12,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// ErrHeld says that an entry, or one of those that an act is about, is under a hold.
+// ErrHeld says that an entry, or one of several, is under a hold.
 var ErrHeld = errors.New("held")
 
 // errHoldUnknown says that Settings.Held failed, which is the fault of no month.
@@ -57,8 +57,8 @@ func holdKey(r Ref) []byte {
 	return binary.BigEndian.AppendUint32(folderKey('l', r.Mailbox, r.Folder), r.UID)
 }
 
-// mayGo is the one answer to whether an entry may be deleted, whoever asks: the error is ErrHeld where it is held, or its mailbox is. It
-// is given inside of the Update that deletes, under the lock of the mailbox, so what it says is still so when that commits.
+// mayGo returns ErrHeld if an entry is held or its mailbox is, whoever wants to delete it. It is asked inside the Update that deletes,
+// under the deletionLocks, so its answer still holds when that commits.
 func (c *change) mayGo(r Ref) error {
 	held, err := c.mailboxHeld(r.Mailbox)
 	if err == nil && !held {
@@ -122,7 +122,7 @@ func (c *change) anyMailboxHeld(mailboxes []string) (held bool, err error) {
 	return held, nil
 }
 
-// mailboxHeld says whether a whole mailbox is held just now. It saves work that would be refused; no deletion may rest on it.
+// mailboxHeld says whether a whole mailbox is held just now. It spares work that would be refused; no deletion may rest on it.
 func (j *Journal) mailboxHeld(ctx context.Context, mailbox string) (held bool, err error) {
 	if j.settings == nil {
 		return false, nil
@@ -149,10 +149,10 @@ func (v storeView) Get(key []byte) ([]byte, error) { return v.store.Get(v.ctx, k
 // GetAll implements kv.View.
 func (v storeView) GetAll(keys [][]byte) ([][]byte, error) { return v.store.GetAll(v.ctx, keys) }
 
-// AwaitDeletions waits until no deletion can be made any more that did not see a hold on a whole mailbox; call it after placing one. Entries
-// need no waiting: whatever deletes one shares a lock with whoever places the hold. A month that is being dropped does. This process's is
-// waited for; another process's is called off, as far as the month can be written: one that cannot is logged and passed. An error says that
-// it did not wait; the hold stands all the same.
+// AwaitDeletions returns once every deletion still to come sees the hold on a whole mailbox. Call it after placing one. Entries need no
+// waiting: whatever deletes one shares a lock with whoever places the hold. A month that is being dropped does. A drop by this process is
+// waited for; one by another process is called off, unless the month cannot be written, which is logged. An error says that it did not
+// wait; the hold stands all the same.
 func (j *Journal) AwaitDeletions(ctx context.Context, mailbox string) error {
 	err := j.keepMonths(ctx, mailbox)
 	if err == nil {
@@ -196,7 +196,7 @@ func (j *Journal) keepMonths(ctx context.Context, mailbox string) error {
 	return nil
 }
 
-// takeFence keeps a month from being dropped by another process that has fenced it. This one's is waited for.
+// takeFence keeps another process from dropping a month that it has fenced. A drop by this process is waited for instead.
 func (j *Journal) takeFence(ctx context.Context, m kv.Month) error {
 	if j.alone {
 		return nil
@@ -206,13 +206,12 @@ func (j *Journal) takeFence(ctx context.Context, m kv.Month) error {
 		err = f.Lift(ctx)
 	}
 	if errors.Is(err, kv.ErrFenced) {
-		return nil // and another one has it now
+		return nil // yet another process has taken it
 	}
 	return err
 }
 
-// Hold keeps an entry from being deleted by anything until Release. A second hold takes the place of the first. The act is on
-// record: see Acts.
+// Hold keeps an entry from being deleted by anything until Release. A second hold replaces the first. The act is on record: see Acts.
 func (j *Journal) Hold(ctx context.Context, r Ref, who, reason string) error {
 	now := j.now().UTC()
 	return j.act(ctx, r, func(c *change) error {
@@ -225,7 +224,7 @@ func (j *Journal) Hold(ctx context.Context, r Ref, who, reason string) error {
 	})
 }
 
-// Release takes the hold from an entry. One that is not held is no error, and nothing is on record then.
+// Release lifts the hold on an entry. If there is none it does nothing, and nothing is on record.
 func (j *Journal) Release(ctx context.Context, r Ref, who, reason string) error {
 	now := j.now().UTC()
 	return j.act(ctx, r, func(c *change) error {
@@ -254,8 +253,8 @@ func (j *Journal) Holdings(ctx context.Context, mailbox string) iter.Seq2[*Holdi
 	}))
 }
 
-// act runs fn in an Update of the volume of an entry; the error is ErrNotFound when there is none, or when the volume goes. One that might
-// still stay is not dropped, then.
+// act runs fn in an Update of the volume of an entry, and calls off a drop of that volume that is not decided yet. The error is
+// ErrNotFound if there is no such volume, or if it is being dropped.
 func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) error {
 	if err := checkMailbox(r.Mailbox); err != nil {
 		return err
