@@ -134,7 +134,10 @@ func (r *rig) openJournal(o rigOptions) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.journal, err = journal.Open(r.engine, journal.Options{GapSpool: r.spool, Recorded: o.recorded, MailboxHeld: r.policy.Held})
+	r.journal, err = journal.Open(r.engine, journal.Options{
+		GapSpool: r.spool, Recorded: o.recorded,
+		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
+	})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
