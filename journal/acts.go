@@ -19,10 +19,11 @@ const (
 	ActUndelete = "undelete"
 	ActHold     = "hold"
 	ActRelease  = "release"
-	ActReturn   = "return" // nobody's: what was superseded is an entry again
+	ActReturn   = "return" // by nobody: a superseded message is an entry again
 )
 
-// Act is what somebody did with an entry, or what gave it another UID. It is durable together with what it tells of, and outlives the volume.
+// Act is what somebody did with an entry, or why it has another UID. It is durable together with what it tells of, and outlives the
+// volume.
 type Act struct {
 	Mailbox string    `json:"mailbox"`
 	Time    time.Time `json:"time"`
@@ -99,8 +100,8 @@ func (c *change) putAct(a *Act) error {
 	return fmt.Errorf("too many acts at %s", a.Time)
 }
 
-// Acts yields what was done with entries of a mailbox: what volumes left that were dropped, and then volume by volume, each in the
-// order of time. In the place of what cannot be read, one of them or a month, it yields an error that is ErrDamaged, and goes on.
+// Acts yields what was done with the entries of a mailbox: first from dropped volumes, then volume by volume, each in the order of time.
+// Instead of an act or month that cannot be read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, error] {
 	return func(yield func(*Act, error) bool) {
 		if err := checkMailbox(mailbox); err != nil {
@@ -131,8 +132,8 @@ func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, erro
 	}
 }
 
-// recordStores yields the stores that hold records and acts: the settings, where those of dropped volumes are, and all volumes. What
-// is being moved from one to the other may come twice. In the place of a month that cannot be used it yields a MonthError, and goes on.
+// recordStores yields the stores that hold records and acts: the settings, with those of dropped volumes, then all volumes. What is being
+// moved from one to the other may come twice. Instead of a month that cannot be used it yields a MonthError, and goes on.
 func (j *Journal) recordStores(ctx context.Context) iter.Seq2[monthStore, error] {
 	return func(yield func(monthStore, error) bool) {
 		s, err := j.engine.Settings(ctx)
@@ -147,7 +148,7 @@ func (j *Journal) recordStores(ctx context.Context) iter.Seq2[monthStore, error]
 	}
 }
 
-// refOf takes the key of something that belongs to an entry apart: kind, mailbox, folder, UID.
+// refOf parses the key of something that belongs to an entry: kind, mailbox, folder, UID.
 func refOf(m kv.Month, key []byte) (Ref, error) {
 	mailbox, folder, rest, err := splitFolderKey(key)
 	if err != nil || len(rest) != 4 {
@@ -156,5 +157,5 @@ func refOf(m kv.Month, key []byte) (Ref, error) {
 	return Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(rest)}, nil
 }
 
-// closingKey is in a volume that might be dropped, or is about to be: see drop.
+// closingKey marks a volume that might be dropped, or is about to be: see drop.
 var closingKey = []byte("z")

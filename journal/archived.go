@@ -8,9 +8,9 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Archived looks, after a failure of Commit or of the draft, for the intents that need no entry: the message is in the journal already
-// (Found), or was and is deleted (Skipped, not on record). The placements of all others are zero. It reads, and where the store takes
-// writes it notes the repetition as Commit does. With an error some were not looked for.
+// Archived tells, after Commit or the draft has failed, which intents need no entry: the message is in the journal already (Found), or was
+// and is deleted (Skipped, not on record). The other placements are zero. Where the store takes writes it notes the repetition as Commit
+// does. An error says that some were not looked for.
 func (d *Draft) Archived(ctx context.Context, env Envelope, intents []Intent) ([]Placement, error) {
 	d.end()
 	placements := make([]Placement, len(intents))

@@ -9,20 +9,20 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Deleted is an entry that was deleted and can still be brought back: it has its old place, which no other entry gets.
+// Deleted is an entry that was deleted and can still be brought back. It keeps its old place, which no other entry gets.
 type Deleted struct {
 	*Entry
 	At  time.Time // of the deletion
 	Who string
 
-	superseded bool // it was not deleted: a newer entry took its place
+	superseded bool // not deleted: a newer entry took its place
 }
 
-// aside is the value of a t key: an entry that was deleted and can be brought back, or that a newer one supersedes.
+// aside is the value of a t key: an entry that was deleted and can be brought back, or that a newer one superseded.
 type aside struct {
 	at             time.Time
 	who            string
-	by             *delivery // of an entry that was superseded: the newer one; nil of one that was deleted
+	by             *delivery // the newer entry that superseded it; nil where it was deleted
 	entry, outcome []byte    // the values of its e and o keys; outcome is empty where there was none
 }
 
@@ -69,6 +69,15 @@ func decodeAside(r Ref, b []byte) (*aside, *Entry, error) {
 	return a, e, nil
 }
 
+// asideOf reads the pair of a t key.
+func asideOf(m kv.Month, p kv.Pair) (*aside, *Entry, error) {
+	r, err := refOf(m, p.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return decodeAside(r, p.Value)
+}
+
 // salvageAside is salvage for the value of a t key.
 func salvageAside(r Ref, b []byte) (e *Entry, whole bool) {
 	var entry []byte
@@ -85,7 +94,7 @@ func asideKey(r Ref) []byte {
 	return binary.BigEndian.AppendUint32(folderKey('t', r.Mailbox, r.Folder), r.UID)
 }
 
-// aside reads an entry that is put aside; the error is ErrNotFound where there is none.
+// aside reads an entry that is put aside, or returns ErrNotFound.
 func (c *change) aside(r Ref) (*aside, *Entry, error) {
 	v, err := c.Get(asideKey(r))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -97,7 +106,23 @@ func (c *change) aside(r Ref) (*aside, *Entry, error) {
 	return decodeAside(r, v)
 }
 
-// purge deletes an entry that is put aside, for good. Its delivery key stays as a tombstone. The error is ErrHeld for one that may not go.
+// relist puts an entry that is put aside at a new place and counts it in the total. The caller sets links, delivery key and folder
+// counters.
+func (c *change) relist(a *aside, e *Entry, to Ref) error {
+	was, err := total(c, e.Mailbox)
+	if err != nil {
+		return err
+	}
+	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
+	c.Delete(asideKey(e.Ref))
+	c.Put(entryKey(to), a.entry)
+	if len(a.outcome) > 0 {
+		c.Put(outcomeKey(to), a.outcome)
+	}
+	return nil
+}
+
+// purge deletes an entry that is put aside for good. Its tombstone stays. The error is ErrHeld for one that may not go.
 func (c *change) purge(r Ref) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {
 		return nil, err

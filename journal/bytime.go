@@ -14,11 +14,11 @@ import (
 	"copialettere/journal/kv"
 )
 
-// What is stored in nearly the order of time is told in that order without being held in memory as a whole: each source is put in order within
-// bounds that are known, and the sources are merged.
+// Most things are stored nearly in the order of time. To yield them exactly so without holding all of them in memory, each source is put
+// in order within known bounds, and the sources are merged.
 
-// MergeByTime yields what the sources yield, each of them in the order of time, in the order of time. Of equal times that of the first source
-// comes first. An error is yielded as soon as it is met; one that is not ErrDamaged ends it. One element of each source is in memory.
+// MergeByTime merges sources, each in the order of time, into one in the order of time. Of equal times the first source's comes first. An
+// error is yielded as soon as it is met; unless it is ErrDamaged it ends the sequence. One element of each source is in memory.
 func MergeByTime[T any](at func(T) time.Time, sources ...iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		type head struct {
@@ -26,7 +26,7 @@ func MergeByTime[T any](at func(T) time.Time, sources ...iter.Seq2[T, error]) it
 			v    T
 		}
 		var heads []*head
-		// pull moves a source on to its next element. There is none: it is done with.
+		// pull moves a source on to its next element, or drops it at its end.
 		pull := func(h *head) (there, goOn bool) {
 			for {
 				v, err, ok := h.next()
@@ -75,12 +75,12 @@ func MergeByTime[T any](at func(T) time.Time, sources ...iter.Seq2[T, error]) it
 	}
 }
 
-// timed is an element of a source that is nearly in the order of time. Nothing behind it is from before floor.
+// timed is an element of a source nearly in the order of time. Nothing after it is older than floor.
 type timed[T any] struct {
 	v     T
 	at    time.Time
 	floor time.Time
-	n     int // its number in the source, which decides between equal times
+	n     int // its number in the source, which orders equal times
 }
 
 type timedHeap[T any] []timed[T]
@@ -102,7 +102,7 @@ func (h *timedHeap[T]) Pop() any {
 	return v
 }
 
-// inOrder puts a source in the order of time. At most so many elements of it are in memory: what is further from its place comes late.
+// inOrder puts a source in the order of time with at most so many of its elements in memory. An element further from its place comes late.
 func inOrder[T any](source iter.Seq2[timed[T], error], most int) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var waiting timedHeap[T]
@@ -139,10 +139,10 @@ func inOrder[T any](source iter.Seq2[timed[T], error], most int) iter.Seq2[T, er
 	}
 }
 
-// mostUnordered is how many elements of a source are held to put them in order: as many as there can be drafts for one mailbox at a time.
+// mostUnordered is how many elements of a source are held to order them: as many as one mailbox can have drafts at a time.
 const mostUnordered = 256
 
-// behind gives elements, the arrivals of drafts in the order of their commits, their floors: a draft is committed within maxDraftAge.
+// behind sets the floors of elements that are arrivals in the order of commits: a draft is committed within maxDraftAge.
 func behind[T any](source iter.Seq2[T, error], at func(T) time.Time) iter.Seq2[timed[T], error] {
 	return func(yield func(timed[T], error) bool) {
 		var newest time.Time
@@ -161,8 +161,8 @@ func behind[T any](source iter.Seq2[T, error], at func(T) time.Time) iter.Seq2[t
 	}
 }
 
-// ListByTime yields the entries of a mailbox as List does, in the order of their time. Entries that were moved are in memory with 40 bytes
-// each, of one month.
+// ListByTime yields the entries of a mailbox as List does, in the order of their time. For each entry of a month that was moved it holds
+// 40 bytes in memory.
 func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
 	at := func(e *Entry) time.Time { return e.Time }
 	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
@@ -198,7 +198,7 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 			sources = append(sources, inOrder(behind(inFolder, at), mostUnordered))
 			for _, uid := range moved[folder] {
 				place.UID = uid
-				// One that cannot be read is told of when its turn comes, which is first.
+				// Report one that cannot be read when its turn comes, which is first.
 				e, err := j.Entry(ctx, place)
 				if errors.Is(err, ErrNotFound) {
 					continue
@@ -244,7 +244,7 @@ type placeInTime struct {
 	uid    uint32
 }
 
-// movedUIDs returns, by folder and in order, the UIDs that entries of a mailbox were given by acts: their time is that of their arrival.
+// movedUIDs returns, by folder and sorted, the UIDs that acts gave to entries of a mailbox: those entries keep their time of arrival.
 func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]uint32, error) {
 	moved := make(map[string][]uint32)
 	prefix := mailboxKey('a', mailbox, 0)
@@ -252,7 +252,7 @@ func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]ui
 		if err != nil {
 			return nil, err
 		}
-		// One that cannot be read is for Verify to tell of.
+		// Verify reports what cannot be read.
 		if a, err := decodeAct(mailbox, p.Value); err == nil && a.To.UID > 0 {
 			moved[a.To.Folder] = append(moved[a.To.Folder], a.To.UID)
 		}
@@ -263,16 +263,16 @@ func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]ui
 	return moved, nil
 }
 
-// Records yields the gaps of all mailboxes and the skips and gaps of one, in the order of time, also those of dropped volumes, and those that
-// are in the spool and nowhere else. Without a mailbox it yields the former only. In the place of one that cannot be read, and of a month,
-// it yields an error that is ErrDamaged, and goes on.
+// Records yields in the order of time the skips and gaps of a mailbox and the gaps of all mailboxes, those of dropped volumes and of the
+// spool included, each once. With an empty mailbox it yields the gaps of all mailboxes only. Instead of a record or month that cannot be
+// read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
 			yield(nil, err)
 			return
 		}
-		// The spool is opened first: what is taken in meanwhile is then in both places, and not in none.
+		// Open the spool first: a record taken in meanwhile is then in both places, not in neither.
 		var spool *os.File
 		var end int64
 		if j.gapSpool != "" {
@@ -285,7 +285,7 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 		at := func(r *Record) time.Time { return r.Time }
 		var sources []iter.Seq2[*Record, error]
 		for i, m := range slices.Compact([]string{"", mailbox}) {
-			// A month that cannot be used is told of once.
+			// Report a month that cannot be used once.
 			sources = append(sources, inOrder(j.recordsOfDropped(ctx, m), mostRecords), inOrder(j.recordsOfMonths(ctx, m, i == 0), mostRecords))
 		}
 		if spool == nil {
@@ -306,8 +306,8 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 	}
 }
 
-// mostRecords is how many records are held to put them in order. Out of order are the spans of what was removed, which stand before all others of
-// their month, and what was put into a month that was over.
+// mostRecords is how many records are held to order them. Out of order are the spans of what was removed, which stand first in their
+// month, and what was put into a month that was over.
 const mostRecords = 10000
 
 func (j *Journal) recordsOfDropped(ctx context.Context, mailbox string) iter.Seq2[timed[*Record], error] {
@@ -335,7 +335,7 @@ func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, tell bool
 			more := true
 			recordsIn(ctx, s, mailbox, s.month.Next().Start(), func(t timed[*Record], err error) bool {
 				if j.dropped(ctx, s.month, err) {
-					return false // its gaps are among those of dropped volumes, for who asks again
+					return false // ask again: its gaps are now among those of dropped volumes
 				}
 				if err != nil && !errors.Is(err, ErrDamaged) {
 					err = j.monthError(ctx, s.month, err)
@@ -350,8 +350,8 @@ func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, tell bool
 	}
 }
 
-// recordsIn yields the records of a mailbox in a store. Their keys are in the order of time, and none is from before that of its key; those of
-// the next store are not from before end, where that is known.
+// recordsIn yields the records of a mailbox in a store, in the order of their keys. None is older than the time in its key; those of the
+// next store are not older than end, where that is known.
 func recordsIn(ctx context.Context, s kv.Store, mailbox string, end time.Time, yield func(timed[*Record], error) bool) {
 	prefix := mailboxKey('g', mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
@@ -371,7 +371,7 @@ func recordsIn(ctx context.Context, s kv.Store, mailbox string, end time.Time, y
 	}
 }
 
-// withoutDoubles leaves out the records of the spool that are in the journal, or in the spool before, with the same time and value.
+// withoutDoubles drops a record of the spool that repeats one before it, in the journal or the spool, with the same time and value.
 func withoutDoubles(records iter.Seq2[*Record, error]) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		var equal []*Record // those of one time

@@ -18,21 +18,22 @@ type change struct {
 	ctx    context.Context // of the Update
 	j      *Journal
 	month  kv.Month
-	before map[string]uint64 // of the mailboxes whose total it has set: what that was
-	holds  map[string]bool   // of the mailboxes that it asked about: whether they are held, see mailboxHeld
+	before map[string]uint64 // by mailbox: its total before the change
+	holds  map[string]bool   // by mailbox: whether it is held, as far as mailboxHeld has read
 
-	read map[string][]byte // what was read ahead; nil is no value
+	read   map[string][]byte // what readAhead has read; nil: no value
+	others map[string]uint64 // by mailbox: bytes held in other months, as far as readOthers has read
 
-	refiling bool // the lock of the moves is held
+	refiling bool // movesLock is held
 }
 
-// update runs fn in an Update of the volume of a month. All that changes what a mailbox holds goes through it, because it keeps the
-// usages of this process exact: see usages.
+// update runs fn in an Update of the volume of a month. Whatever changes what a mailbox holds goes through it: it keeps the usages of this
+// process exact.
 func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []string, fn func(c *change) error) error {
 	var runs []*change
 	var failed bool
 	refiling := slices.Contains(locks, movesLock)
-	if refiling { // locks are those of all months
+	if refiling { // lock names hold for all months
 		locks = append(slices.DeleteFunc(slices.Clone(locks), func(name string) bool { return name == movesLock }), movesLock+string(m))
 	}
 	err := s.Update(ctx, locks, func(tx kv.Tx) error {
@@ -57,7 +58,7 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 	return err
 }
 
-// readAhead reads keys in one go. Get then has them, as long as they are not written.
+// readAhead reads keys in one go. Get then serves them until they are written.
 func (c *change) readAhead(keys [][]byte) error {
 	values, err := c.Tx.GetAll(keys)
 	if err != nil {
@@ -70,18 +71,25 @@ func (c *change) readAhead(keys [][]byte) error {
 	return nil
 }
 
-// readAhead reads in one go what place will ask for. Where nobody else writes the engine is near, and would only do the same twice.
+// readAhead reads in one go what place will ask for. An engine with one client is near: reading ahead would only do the same twice.
 func (g *group) readAhead(c *change) error {
 	if c.j.alone {
 		return nil
 	}
 	keys := make([][]byte, 0, 3*len(g.entries))
+	var limited []string
 	for i := range g.entries {
 		if e := &g.entries[i]; !g.earlier[i].done() {
 			keys = append(keys, e.delivery, totalKey(e.Mailbox), counterKey(e.Mailbox, e.Folder))
+			if e.quota.Limit > 0 {
+				limited = append(limited, e.Mailbox)
+			}
 		}
 	}
-	return c.readAhead(keys)
+	if err := c.readAhead(keys); err != nil {
+		return err
+	}
+	return c.readOthers(limited)
 }
 
 // Get implements kv.View.
@@ -131,14 +139,14 @@ func decodeTotal(v []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(v), nil
 }
 
-// setTotal changes the bytes of all entries of a mailbox in the volume from what total returned.
+// setTotal changes the bytes of all entries of a mailbox in the volume; was is what total returned.
 func (c *change) setTotal(mailbox string, was, is uint64) {
 	c.remember(mailbox, was)
 	c.j.usages.set(mailbox, c.month, is)
 	c.putTotal(mailbox, is)
 }
 
-// remember keeps what a total was before the change.
+// remember keeps a total as it was before the change.
 func (c *change) remember(mailbox string, was uint64) {
 	if c.before == nil {
 		c.before = make(map[string]uint64)
@@ -156,8 +164,8 @@ func (c *change) putTotal(mailbox string, is uint64) {
 	c.Put(totalKey(mailbox), binary.BigEndian.AppendUint64(nil, is))
 }
 
-// nextUID takes the next UID of a folder for an entry of that size and counts it there. validity is for the folder, if that is new;
-// the error is errNewFolder when there is none.
+// nextUID takes the next UID of a folder for an entry of size bytes, and counts the entry there. A new folder gets validity; without one
+// the error is errNewFolder.
 func (c *change) nextUID(mailbox, folder string, size int64, validity uint32) (uint32, error) {
 	counters, err := getCounters(c, mailbox, folder)
 	if err != nil {
@@ -192,7 +200,7 @@ func (c *change) uncount(e *Entry) error {
 	return nil
 }
 
-// entry reads an entry; the error is ErrNotFound where there is none.
+// entry reads an entry, or returns ErrNotFound.
 func (c *change) entry(r Ref) (*Entry, error) {
 	v, err := c.Get(entryKey(r))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -204,9 +212,8 @@ func (c *change) entry(r Ref) (*Entry, error) {
 	return decodeEntry(r, v)
 }
 
-// remove deletes an entry with all that points at it, but for its chunks, which the sweep then looks at. Its UID is never used
-// again. With tombstone its delivery key stays and says that it is gone, so that a late retry does not bring it back. The error is
-// ErrHeld for one that may not go.
+// remove deletes an entry with all that points at it, and leaves its chunks to the sweep. Its UID is never used again. With tombstone its
+// delivery key stays as one: a late retry does not bring the entry back. The error is ErrHeld for an entry that may not go.
 func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {
 		return nil, err
@@ -230,7 +237,7 @@ func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 	return e, c.leaveDelivery(e, tombstone)
 }
 
-// leaveDelivery deletes the delivery key that leads to an entry, or makes it a tombstone.
+// leaveDelivery deletes the delivery key of an entry, or makes it a tombstone.
 func (c *change) leaveDelivery(e *Entry, tombstone bool) error {
 	key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
 	v, err := c.Get(key)
@@ -251,7 +258,7 @@ func (c *change) leaveDelivery(e *Entry, tombstone bool) error {
 	return nil
 }
 
-// leaveToSweep remembers the chunks of an entry that is removed: the sweep is to look whether another one refers to them.
+// leaveToSweep has the sweep look whether other entries refer to the chunks of one that is removed.
 func (c *change) leaveToSweep(e *Entry) {
 	for _, chunk := range e.Chunks {
 		c.Put(spareKey(chunk.ID), []byte{})
@@ -260,14 +267,14 @@ func (c *change) leaveToSweep(e *Entry) {
 
 func spareKey(id ChunkID) []byte { return append([]byte{'x'}, id[:]...) }
 
-// tombstoneMark is behind the place in a delivery key whose entry is gone.
+// tombstoneMark follows the place in the delivery key of an entry that is gone.
 const tombstoneMark = 1
 
 func encodeTombstone(r Ref) []byte { return append(encodePlace(r), tombstoneMark) }
 
-// isTombstone says whether the value of a delivery key is that of an entry that is gone, and returns the place.
+// isTombstone says whether the value of a delivery key is a tombstone, and returns the place in it.
 func isTombstone(v []byte) (place []byte, gone bool) {
-	// The folder holds no zero byte, so the place ends four bytes behind the first one.
+	// A folder holds no zero byte, so the place ends four bytes behind the first one.
 	if i := bytes.IndexByte(v, 0); i >= 0 && len(v) == i+6 && v[i+5] == tombstoneMark {
 		return v[:i+5], true
 	}

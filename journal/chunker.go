@@ -7,17 +7,17 @@ import (
 	"github.com/PlakarKorp/go-cdc-chunkers/chunkers/fastcdc"
 )
 
-// Sizes of chunks, in bytes. They may change at any time: a chunk says itself how long it is.
+// Sizes of chunks, in bytes. They may change at any time: each chunk tells its own length.
 const (
 	chunkMin     = 16 << 10
 	chunkAverage = 64 << 10
 	chunkMax     = 256 << 10
-	pieceMin     = 8 << 10 // the border of a MIME part is a cut when the piece before or behind it is of this size
-	shareMin     = 4 << 10 // smaller chunks are not looked for again
+	pieceMin     = 8 << 10 // cut at the border of a MIME part when the piece before or behind it has this size
+	shareMin     = 4 << 10 // smaller chunks are not shared
 )
 
-// cutter finds where the bytes of a message are cut into chunks: at the borders of MIME parts, and inside long parts by content
-// (FastCDC), so that a message enclosed in another one is cut alike.
+// cutter finds where to cut a message into chunks: at the borders of MIME parts, and inside long parts by content (FastCDC). A message
+// enclosed in another one is thus cut alike.
 type cutter struct {
 	options   chunkers.ChunkerOpts
 	algorithm fastcdc.FastCDC
@@ -31,8 +31,8 @@ func newCutter() (*cutter, error) {
 	return c, nil
 }
 
-// next returns the length of the first chunk of data, which goes on for at least chunkMax bytes or to the end of the message.
-// border is how far away the next border of a MIME part is at which to cut, or 0.
+// next returns the length of the first chunk of data, which holds at least chunkMax bytes or the rest of the message. border is the
+// distance to the next border of a MIME part to cut at, or 0.
 func (c *cutter) next(data []byte, border int) int {
 	if border > 0 {
 		data = data[:border]

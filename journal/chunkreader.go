@@ -7,11 +7,11 @@ import (
 	"sort"
 )
 
-// chunkReader reads a message from its chunks, wherever they are. It belongs to one goroutine.
+// chunkReader reads a message from its chunks, wherever they are. It is for one goroutine.
 type chunkReader struct {
 	chunks []ChunkRef
 	starts []int64     // offset of each chunk, and the size
-	kept   []keptChunk // the last ones that were read, decompressed, the last one first
+	kept   []keptChunk // the last ones read, decompressed, newest first
 	read   func(id ChunkID, buf []byte) ([]byte, error)
 }
 
@@ -20,7 +20,7 @@ type keptChunk struct {
 	data  []byte
 }
 
-// newChunkReader returns a reader that keeps some of the chunks in memory. The function appends the bytes of one to a buffer.
+// newChunkReader returns a reader that keeps that many chunks in memory. read appends the bytes of a chunk to buf.
 func newChunkReader(chunks []ChunkRef, keep int, read func(id ChunkID, buf []byte) ([]byte, error)) *chunkReader {
 	r := &chunkReader{chunks: chunks, starts: make([]int64, len(chunks)+1), kept: make([]keptChunk, keep), read: read}
 	for i, c := range chunks {
@@ -52,12 +52,12 @@ func (r *chunkReader) ReadAt(p []byte, offset int64) (int, error) {
 	return n, nil
 }
 
-// from returns the bytes from an offset to the end of the chunk that holds it, valid until the next call; io.EOF behind the last one.
+// from returns the bytes from an offset to the end of its chunk, valid until the next call; io.EOF behind the last one.
 func (r *chunkReader) from(offset int64) ([]byte, error) {
 	if offset >= r.size() {
 		return nil, io.EOF
 	}
-	// No chunk is empty, so there is one that begins behind the offset, or the end.
+	// No chunk is empty, so one begins behind the offset, or it is the end.
 	i := sort.Search(len(r.starts), func(i int) bool { return r.starts[i] > offset }) - 1
 	data, err := r.load(i)
 	if err != nil {
@@ -73,13 +73,13 @@ func (r *chunkReader) load(i int) ([]byte, error) {
 	for at < last && r.kept[at].index != i {
 		at++
 	}
-	c := r.kept[at] // the chunk, or the one that was not read for longest
+	c := r.kept[at] // the chunk, or the least recently read one
 	copy(r.kept[1:at+1], r.kept[:at])
 	r.kept[0] = c
 	if c.index == i {
 		return c.data, nil
 	}
-	r.kept[0].index = -1 // its memory is used again, also by a failure
+	r.kept[0].index = -1 // its memory is reused, even by a failure
 	data, err := r.read(r.chunks[i].ID, c.data[:0])
 	if err != nil {
 		return nil, err

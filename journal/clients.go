@@ -6,25 +6,27 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"copialettere/journal/kv"
 )
 
-// Several processes may have the archive open, where the engine says that it is not alone (kv.Engine.Alone). What one of them remembers is
-// then not the truth of all:
+// Several processes may have the archive open, unless the engine says that it is alone (kv.Engine.Alone). What one of them remembers is then
+// not the whole truth:
 //
 //   - usages: what a mailbox holds in other months is read in the update that decides on it, under the lock of the mailbox.
-//   - cleaning: who runs Expire, Sweep or Forget holds a lease, besides the lock of the process. What only one may do does not rest on it, as
-//     a process may be held up for longer than its lease lasts: a month is dropped by whose fence stands, and the sweep is safe from others.
-//   - chunks: a draft that refers to chunks which were stored before its last update keeps them there from a sweep, or is refused.
-//   - settings: whether a mailbox is still open is asked in the update that makes the entry, so that an erasure by another process is the end.
-//   - rooms: a lock that saves work. Whether there is room is decided in the update.
-//   - outcomes in memory: nobody but the process that holds them can decide on the transactions that they are of. What others see as unknown
-//     they never withdraw.
+//   - cleaning: Expire, Sweep and Forget run under a lease besides the lock of the process. Nothing's safety rests on the lease, as a process
+//     may be held up for longer than it lasts: only the holder of the fence drops a month, and the sweep is safe from other sweeps.
+//   - chunks: a draft that refers to chunks stored before its last update keeps the sweep off them, or is refused.
+//   - settings: the update that makes an entry asks whether the mailbox is still open, so an erasure by another process is final. The update
+//     that deletes asks whether anything is held.
+//   - rooms: these locks only save work. Whether there is room is decided in the update.
+//   - outcomes in memory: only the process that holds them decides on their transactions. The others see unknown, and withdraw nothing.
 
-// clean takes the lock of what only one may do at a time, and the lease of it. The context that it returns ends when the lease is lost.
+// clean takes the lock and the lease of what only one may do at a time. The context it returns ends when the lease is lost.
 func (j *Journal) clean(ctx context.Context) (cleaning context.Context, release func(), err error) {
 	if err := j.cleaning.acquire(ctx); err != nil {
 		return nil, nil, err
@@ -40,18 +42,18 @@ func (j *Journal) clean(ctx context.Context) (cleaning context.Context, release 
 	return cleaning, func() { end(); j.cleaning.release() }, nil
 }
 
-// A lease lasts for leaseTime after it was last renewed, by the clock of who waits for it: no two clocks are compared.
+// A lease lasts for leaseTime after its last renewal, by the clock of whoever waits for it: no two clocks are compared.
 const (
 	leaseTime  = time.Minute
 	leaseRenew = leaseTime / 4
 )
 
-// errLeaseLost says that a process was held up, and that another one goes on in its place.
+// errLeaseLost says that this process was held up and another one has taken its place.
 var errLeaseLost = errors.New("another process has taken over")
 
 func leaseKey(name string) []byte { return []byte("y" + name) }
 
-// lease takes a lease, and renews it until it is released. Its value is who holds it, and a count that grows with each renewal.
+// lease takes a lease and renews it until release. Its value is its holder and a count that grows with each renewal.
 func (j *Journal) lease(ctx context.Context, name string) (held context.Context, release func(), err error) {
 	s, err := j.engine.Settings(ctx)
 	if err != nil {
@@ -97,7 +99,8 @@ type lease struct {
 	value []byte
 }
 
-// take takes the lease if nobody has it, or whose value was seen does not renew it, and returns the value of whoever has it else.
+// take takes the lease if it is free, or if over says that the holder whose value was seen has not renewed it. Otherwise it returns the
+// holder's value.
 func (l *lease) take(ctx context.Context, seen []byte, over bool) (other []byte, err error) {
 	err = l.store.Update(ctx, []string{string(l.key)}, func(tx kv.Tx) error {
 		v, err := tx.Get(l.key)
@@ -140,14 +143,14 @@ func (l *lease) keep(ctx context.Context, stop <-chan struct{}, lose context.Can
 	}
 }
 
-// end gives the lease up, so that the next one need not wait.
+// end gives the lease up, to spare the next holder the wait.
 func (l *lease) end(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseRenew)
 	defer cancel()
-	_ = l.change(ctx, func(tx kv.Tx) { tx.Delete(l.key) }) // what stays is over in a while
+	_ = l.change(ctx, func(tx kv.Tx) { tx.Delete(l.key) }) // what is left runs out by itself
 }
 
-// change changes the lease if it is still held.
+// change changes the lease while it is still held; otherwise the error is errLeaseLost.
 func (l *lease) change(ctx context.Context, fn func(tx kv.Tx)) error {
 	return l.store.Update(ctx, []string{string(l.key)}, func(tx kv.Tx) error {
 		v, err := tx.Get(l.key)
@@ -161,13 +164,13 @@ func (l *lease) change(ctx context.Context, fn func(tx kv.Tx)) error {
 	})
 }
 
-// sharers is how many locks there are between the sweep of a month and the drafts that refer to chunks which are stored already: a draft
-// takes one, the sweep all.
+// sharers is how many locks stand between the sweep of a month and the drafts that refer to stored chunks: a draft takes one of them, the
+// sweep all.
 const sharers = 16
 
 func sharerLock(m kv.Month, n int) string { return fmt.Sprintf("\x00chunks %s %d", m, n) }
 
-// sweepLocks are the locks under which the sweep takes chunks out of the reach of drafts.
+// sweepLocks are the locks under which the sweep hides chunks from drafts.
 func (w *sweeper) sweepLocks() []string {
 	if w.alone {
 		return nil
@@ -179,21 +182,21 @@ func (w *sweeper) sweepLocks() []string {
 	return locks
 }
 
-// errSwept says that a sweep has taken a chunk that the draft refers to. The MTA will send the message again.
+// errSwept says that a sweep has taken a chunk which the draft refers to. The MTA sends the message again.
 var errSwept = errors.New("a chunk that the message refers to has been swept")
 
-// storedChunk is one to which a draft refers and that its last update does not put.
+// storedChunk is a chunk that a draft refers to and its last update does not put.
 type storedChunk struct {
 	id     ChunkID
 	digest Digest
 	share  bool // it has an h key
 }
 
-// rests says whether the entries of a draft would refer to chunks that another process may sweep, or that may not be durable.
+// rests says whether the draft refers to chunks that another process may sweep, or that may not be durable.
 func (d *Draft) rests() bool { return len(d.stored) > 0 }
 
-// keepChunks checks, under the lock of a sharer, that the chunks which are stored already are still there for the draft, and takes the mark of a
-// sweep from them.
+// keepChunks checks, under a lock of the sharers, that the stored chunks of the draft are still there, and takes the marks of a sweep off
+// them.
 func (d *Draft) keepChunks(c *change) error {
 	if !d.rests() {
 		return nil
@@ -221,7 +224,7 @@ func (d *Draft) keepChunks(c *change) error {
 			c.Put(spareKey(s.id), []byte{})
 		}
 		if string(place) == string(s.id[:]) {
-			continue // which was put with it
+			continue // the chunk was put together with its digest
 		}
 		if _, err := c.Get(chunkKey(s.id)); errors.Is(err, kv.ErrNotFound) {
 			return errSwept
@@ -232,38 +235,83 @@ func (d *Draft) keepChunks(c *change) error {
 	return nil
 }
 
-// othersNow reads what a mailbox holds in all other months, in the update that decides on it. A month that cannot be read counts as nothing.
-func (c *change) othersNow(mailbox string) (sum uint64, err error) {
+// readOthers reads what mailboxes hold in all other months, in the update that decides on it and holds their locks. It costs one read for
+// each month, whatever the number of mailboxes: up to 48 with a retention of four years, while the locks are held. A month that cannot be
+// read counts as nothing.
+func (c *change) readOthers(mailboxes []string) error {
+	if len(mailboxes) == 0 {
+		return nil
+	}
 	months, err := c.j.engine.Volumes(c.ctx)
 	if err != nil {
-		return 0, fmt.Errorf("list volumes: %w", err)
+		return fmt.Errorf("list volumes: %w", err)
+	}
+	mailboxes = slices.Compact(slices.Sorted(slices.Values(mailboxes)))
+	keys := make([][]byte, len(mailboxes))
+	others := make(map[string]uint64, len(mailboxes))
+	for i, mailbox := range mailboxes {
+		keys[i], others[mailbox] = totalKey(mailbox), 0
 	}
 	for _, m := range months {
 		if m == c.month {
 			continue
 		}
-		there, err := c.In(m)
-		if errors.Is(err, kv.ErrNoVolume) {
-			continue
-		}
-		var bytes uint64
-		if err == nil {
-			bytes, err = total(there, mailbox)
+		totals, err := c.totalsIn(m, keys)
+		if err != nil && c.ctx.Err() != nil {
+			return err
 		}
 		if err != nil {
-			if c.ctx.Err() != nil {
-				return 0, err
-			}
 			_ = c.j.monthError(c.ctx, m, err) // it is logged
-			continue
 		}
-		sum += bytes
+		for i, bytes := range totals {
+			others[mailboxes[i]] += bytes
+		}
 	}
-	return sum, nil
+	if c.others == nil {
+		c.others = make(map[string]uint64)
+	}
+	maps.Copy(c.others, others)
+	return nil
 }
 
-// staysOpen keeps the volume from being dropped, by this process or another one. Only a clock that was set back by months leads into one that
-// the retention is about to drop.
+// totalsIn reads the totals of mailboxes, by their keys, in another month. A damaged total counts as 0, with an error.
+func (c *change) totalsIn(m kv.Month, keys [][]byte) ([]uint64, error) {
+	there, err := c.In(m)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	values, err := there.GetAll(keys)
+	if err != nil {
+		return nil, err
+	}
+	totals := make([]uint64, len(keys))
+	for i, v := range values {
+		if v == nil {
+			continue
+		}
+		var damaged error
+		if totals[i], damaged = decodeTotal(v); damaged != nil {
+			err = damaged
+		}
+	}
+	return totals, err
+}
+
+// othersNow returns what a mailbox holds in all other months.
+func (c *change) othersNow(mailbox string) (uint64, error) {
+	if _, known := c.others[mailbox]; !known {
+		if err := c.readOthers([]string{mailbox}); err != nil {
+			return 0, err
+		}
+	}
+	return c.others[mailbox], nil
+}
+
+// staysOpen keeps the volume from being dropped, by this process or another, or fails. Only a clock set back by months leads into a volume
+// that the retention is about to drop.
 func (g *group) staysOpen(c *change) error {
 	closing := c.j.closing.Load()
 	going := closing != nil && *closing == c.month
@@ -279,23 +327,23 @@ func (g *group) staysOpen(c *change) error {
 	return nil
 }
 
-// errMailboxClosed says that a mailbox was closed since the message was judged. The MTA will send it again, and it is judged anew.
+// errMailboxClosed says that a mailbox was closed after the message was judged. The MTA sends it again, and it is judged anew.
 var errMailboxClosed = errors.New("the mailbox was closed meanwhile")
 
-// gateLocks appends the locks under which the mailboxes of entries are closed, where other processes may do so.
-func (j *Journal) gateLocks(locks []string, entries []candidate) []string {
-	if j.alone || j.gate == nil {
+// openLocks appends the locks under which other processes may close the mailboxes of entries.
+func (j *Journal) openLocks(locks []string, entries []candidate) []string {
+	if j.alone || j.settings == nil {
 		return locks
 	}
 	for i := range entries {
-		locks = append(locks, j.gate.Lock(entries[i].Mailbox))
+		locks = append(locks, j.settings.Lock(entries[i].Mailbox))
 	}
 	return locks
 }
 
-// open checks, under the locks of the gate, that the mailboxes of the group are open still.
+// open checks, under the openLocks, that the mailboxes of the group are still open.
 func (g *group) open(c *change) error {
-	if c.j.alone || c.j.gate == nil {
+	if c.j.alone || c.j.settings == nil {
 		return nil
 	}
 	settings, err := c.In("")
@@ -304,7 +352,7 @@ func (g *group) open(c *change) error {
 	}
 	for i := range g.entries {
 		mailbox := g.entries[i].Mailbox
-		if open, err := c.j.gate.Open(settings, mailbox); err != nil {
+		if open, err := c.j.settings.Open(settings, mailbox); err != nil {
 			return fmt.Errorf("settings of %s: %w", mailbox, err)
 		} else if !open {
 			return fmt.Errorf("%s: %w", mailbox, errMailboxClosed)
@@ -313,11 +361,11 @@ func (g *group) open(c *change) error {
 	return nil
 }
 
-// turnSpan is how near to the turn of a month a delivery looks for its repetition in the other month under the lock as well, because the two
-// may be on their way at once: longer than a draft may live, and by more than clocks should differ.
+// turnSpan is how near to the turn of a month a delivery also looks for its repetition in the other month, under the lock: the two may be
+// on their way at once. It is longer than a draft lives, by more than clocks should differ.
 const turnSpan = 2 * time.Hour
 
-// turning returns the other month where t is near the turn of one.
+// turning returns the month on the other side when t is near the turn of a month.
 func turning(t time.Time) (other kv.Month, near bool) {
 	m := kv.MonthOf(t)
 	switch next := m.Next(); {
@@ -329,10 +377,10 @@ func turning(t time.Time) (other kv.Month, near bool) {
 	return "", false
 }
 
-// errRepeated says that a delivery that came meanwhile is in the month beside.
+// errRepeated says that a repetition has meanwhile come into the month beside.
 var errRepeated = errors.New("the message is in the month beside")
 
-// beside says whether one of the deliveries that are to be made has come into the other month at its turn, as errRepeated.
+// beside returns errRepeated if, near the turn of a month, one of the deliveries to be made has come into the other month.
 func (g *group) beside(c *change) error {
 	other, near := turning(g.d.arrival)
 	if !near || g.looked {
@@ -370,7 +418,7 @@ func (g *group) beside(c *change) error {
 	return nil
 }
 
-// again looks once more for deliveries in the months beside. What is not found there then leads nowhere.
+// again looks once more for the deliveries in the months beside. If it finds none, beside does not ask again.
 func (g *group) again(ctx context.Context) error {
 	placements, err := g.d.repeated(ctx, g.entries)
 	if err != nil {

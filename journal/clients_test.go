@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +23,7 @@ func processes(t *testing.T, m *kvtest.Memory, n int) []*fixture {
 	for range n {
 		f := &fixture{t: t, clock: &clock{t: november}, engine: m.Open(t)}
 		var err error
-		f.Journal, err = Open(kvtest.Eager(f.engine), Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: f.clock.now})
+		f.Journal, err = Open(kvtest.Eager(f.engine), Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: f.clock.now, Settings: testSettings()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,6 +140,92 @@ func TestQuotaOfProcesses(t *testing.T) {
 	if used, _ := p[0].Usage(t.Context(), mario); used < limit-150 {
 		t.Errorf("%d bytes of %d are used", used, limit)
 	}
+}
+
+// viewed is an engine that counts what is read in other stores than that of an Update.
+type viewed struct {
+	kv.Engine
+	reads atomic.Int64
+}
+
+func (v *viewed) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
+	s, err := v.Engine.Volume(ctx, m, create)
+	if err != nil {
+		return nil, err
+	}
+	return viewedStore{s, v}, nil
+}
+
+type viewedStore struct {
+	kv.Store
+	v *viewed
+}
+
+func (s viewedStore) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	return s.Store.Update(ctx, locks, func(tx kv.Tx) error { return fn(viewedTx{tx, s.v}) })
+}
+
+type viewedTx struct {
+	kv.Tx
+	v *viewed
+}
+
+func (t viewedTx) In(m kv.Month) (kv.View, error) {
+	view, err := t.Tx.In(m)
+	if err != nil || m == "" {
+		return view, err
+	}
+	return countedView{view, t.v}, nil
+}
+
+type countedView struct {
+	kv.View
+	v *viewed
+}
+
+func (c countedView) Get(key []byte) ([]byte, error) {
+	c.v.reads.Add(1)
+	return c.View.Get(key)
+}
+
+func (c countedView) GetAll(keys [][]byte) ([][]byte, error) {
+	c.v.reads.Add(1)
+	return c.View.GetAll(keys)
+}
+
+// TestQuotaReadsOfProcesses has a message come for many mailboxes that hold something in other months: it reads each of those once.
+func TestQuotaReadsOfProcesses(t *testing.T) {
+	m := newMemory()
+	m.RunOnce()
+	v := &viewed{Engine: m.Open(t)}
+	f := &fixture{t: t, clock: &clock{t: november}, engine: v.Engine}
+	var err error
+	if f.Journal, err = Open(v, Options{Now: f.clock.now}); err != nil {
+		t.Fatal(err)
+	}
+	defer f.close()
+	var intents []Intent
+	for i := range 10 {
+		intents = append(intents, limited(fmt.Sprint(i, mario), 1000, SkipFull))
+	}
+	for month := range 3 {
+		f.clock.set(november.AddDate(0, month, 0))
+		f.file(sized(fmt.Sprint(month), 200), intents...)
+	}
+	f.file(sized("full", 250), intents[0])
+	f.clock.set(november.AddDate(0, 3, 15))
+	f.file(sized("begin", 100), intents...)
+	v.reads.Store(0)
+	twice := append(slices.Clone(intents), intents[1])
+	for i, p := range f.file(sized("counted", 250), twice...) {
+		if full := i == 0; full != (p.Skipped == ReasonFull) {
+			t.Errorf("mailbox %d: placed at %+v", i, p)
+		}
+	}
+	if n := v.reads.Load(); n != 3 {
+		t.Errorf("%d reads of the three other months", n)
+	}
+	f.verify()
 }
 
 // TestSweepByAnotherClock has a process sweep whose clock is hours ahead of that of the drafts. No entry loses a byte.
@@ -313,27 +401,15 @@ func TestLease(t *testing.T) {
 	})
 }
 
-// TestGate has a mailbox be closed and erased by one process while another one has a message for it under way.
-func TestGate(t *testing.T) {
-	m := newMemory()
-	gate := &Gate{
-		Lock: func(mailbox string) string { return "closing " + mailbox },
-		Open: func(settings kv.View, mailbox string) (bool, error) {
-			_, err := settings.Get([]byte("closed " + mailbox))
-			return errors.Is(err, kv.ErrNotFound), nil
-		},
-	}
-	p := processes(t, m, 2)
+// TestClosedByAnother has a mailbox be closed and erased by one process while another one has a message for it under way.
+func TestClosedByAnother(t *testing.T) {
+	p := processes(t, newMemory(), 2)
 	f, other := p[0], p[1]
-	f.Journal.gate = gate
 	f.put(mario, letter("before"))
 	d := f.NewDraft(f.ctx())
 	defer d.Discard()
 	d.Write(letter("under way"))
-	settings, err := other.engine.Settings(t.Context())
-	if err == nil {
-		err = settings.Update(t.Context(), []string{gate.Lock(mario)}, func(tx kv.Tx) error { tx.Put([]byte("closed "+mario), nil); return nil })
-	}
+	err := other.set(t.Context(), "closed", mario)
 	if err == nil {
 		_, err = other.Erase(t.Context(), mario, EraseOptions{})
 	}
@@ -350,18 +426,18 @@ func TestGate(t *testing.T) {
 // places a hold on its mailbox: either that is refused, or the month stays.
 func TestDropOfAnother(t *testing.T) {
 	old := Ref{mario, "2026-11", "INBOX", 1}
-	held := false
 	for name, act := range map[string]func(f *fixture) error{
 		"message": func(f *fixture) error { _, err := f.try(letter("2"), "t", received(mario)); return err },
 		"hold":    func(f *fixture) error { return f.Hold(f.ctx(), old, "operator", "late") },
-		"mailbox": func(f *fixture) error { held = true; return f.AwaitDeletions(f.ctx(), mario) },
+		"mailbox": func(f *fixture) error {
+			return errors.Join(f.set(f.ctx(), "held", mario), f.AwaitDeletions(f.ctx(), mario))
+		},
 	} {
 		for step, at := range []string{"before the mark", "before the decision", "inside the fence", "behind the decision"} {
 			if name == "message" && step == 0 {
 				continue // by its time of arrival it is to go
 			}
 			t.Run(name+" "+at, func(t *testing.T) {
-				held = false
 				m := newMemory()
 				other := processes(t, m, 1)[0]
 				other.put(mario, letter("1"))
@@ -369,8 +445,7 @@ func TestDropOfAnother(t *testing.T) {
 				h := &hooked{Engine: m.Open(t)}
 				f := &fixture{t: t, clock: &clock{t: november.AddDate(1, 0, 0)}, engine: h.Engine}
 				var err error
-				f.Journal, err = Open(kvtest.Eager(h), Options{Now: f.clock.now,
-					MailboxHeld: func(context.Context, string) (bool, error) { return held, nil }})
+				f.Journal, err = Open(kvtest.Eager(h), Options{Now: f.clock.now, Settings: testSettings()})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -59,23 +59,23 @@ func (in *Intent) check() error {
 	return nil
 }
 
-// Placement is where the message of an Intent is in the journal. Where nothing was archived, UID is 0 and Skipped or Waits says why: there
-// is no outcome to tell, then.
+// Placement is where the message of an Intent is in the journal. Where nothing was archived UID is 0, Skipped or Waits says why, and there
+// is no outcome to tell.
 type Placement struct {
 	Ref
-	Found   bool   // the entry was there before: this is a repetition
+	Found   bool   // the entry was there already: this is a repetition
 	Skipped string // "", ReasonFull or ReasonDeleted; it is on record
-	Waits   bool   // there is no room, and the quota wants the message to come again: nothing is on record, and it must not be delivered here
+	Waits   bool   // there is no room and the quota defers: nothing is on record, and the message must not be delivered to this mailbox
 	Crossed int    // 75, 90 or 100: the percentage of the quota that the mailbox passed with this entry; else 0
 }
 
-// groupSize is about how many bytes of entries, or of records, one update makes; the rest of a long list follows in the next.
+// groupSize is about how many bytes of entries or records one update makes; the rest of a long list goes into the next.
 const groupSize = 4 << 20
 
-// errNewFolder says that an entry is the first of its folder, which needs a UIDVALIDITY.
+// errNewFolder says that an entry is the first of its folder and needs a UIDVALIDITY.
 var errNewFolder = errors.New("folder without counters")
 
-// candidate is an entry that is to be made, if it is not there yet.
+// candidate is an entry to be made if it is not there yet.
 type candidate struct {
 	*Entry
 	parts    []byte // its part table, encoded
@@ -88,10 +88,10 @@ type candidate struct {
 	elsewhere []delivery // those of them that are in other months
 }
 
-// Commit makes the entry of every intent, and the records of what is skipped, durable. A mailbox that has an entry of the same
-// delivery already keeps that one. What it returns is in the order of intents. Every entry is then in the state Unknown until
-// Delivered, Deferred or Withdraw tells more. After an error nothing of it counts, although it may turn up later; the MTA's retry
-// will then find it. A draft that is older than half an hour is refused. Commit is called once.
+// Commit makes the entry of every intent, and the records of skips, durable, and returns the placements in the order of intents. A mailbox
+// that already has an entry of the same delivery keeps that one. Every new entry is in the state Unknown until Delivered, Deferred or
+// Withdraw tells more. After an error count on nothing: part of it may turn up later, and the MTA's retry finds it then. A draft older
+// than half an hour is refused. Call Commit once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
 	table := d.end()
 	if d.err != nil {
@@ -141,7 +141,7 @@ func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skip
 	return placements, nil
 }
 
-// candidates returns the entries that the intents are for.
+// candidates returns the entries that the intents ask for.
 func (d *Draft) candidates(env Envelope, intents []Intent, parts []byte) ([]candidate, error) {
 	entries := make([]candidate, len(intents))
 	common := d.entry(env, d.table, d.digest)
@@ -156,7 +156,7 @@ func (d *Draft) candidates(env Envelope, intents []Intent, parts []byte) ([]cand
 	return entries, nil
 }
 
-// commitGroup makes entries that are not placed yet, in one update with the chunks that the store does not have and the skips.
+// commitGroup makes the entries that are not placed yet in one update, with the chunks that the store lacks and the skips.
 func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements []Placement, skips []Record) error {
 	g := &group{d: d, entries: entries, placements: placements, earlier: slices.Clone(placements), skips: skips}
 	locks := lockRecords(make([]string, 0, len(entries)+len(skips)), skips)
@@ -166,11 +166,11 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	if len(d.below) > 0 {
 		locks = append(locks, movesLock)
 	}
-	locks = d.j.gateLocks(locks, entries)
+	locks = d.j.openLocks(locks, entries)
 	if d.rests() {
 		locks = append(locks, sharerLock(kv.MonthOf(d.arrival), rand.IntN(sharers)))
 	}
-	// Who makes room keeps others from making it, and then from taking it, until it has tried again.
+	// Whoever makes room keeps others from making it too, and from taking it before the next try.
 	var room lock
 	release := func() {
 		if room != nil {
@@ -242,13 +242,13 @@ type group struct {
 	d          *Draft
 	entries    []candidate
 	placements []Placement // of the entries
-	earlier    []Placement // of those that were found in other months
+	earlier    []Placement // of the entries, as far as they were found in other months
 	skips      []Record
-	looked     bool // for what came into the month beside meanwhile
+	looked     bool // the month beside was searched once more
 
 	made          int
-	madeUnchecked int      // of them, those that may be there twice
-	gaps          []Record // of entries that had no room, or were deleted before
+	madeUnchecked int      // of those made: how many may be there twice
+	gaps          []Record // of entries that had no room or were deleted earlier
 	homeless      []*candidate
 }
 
@@ -320,7 +320,7 @@ func (g *group) update(c *change) error {
 	return putRecords(c, g.skips)
 }
 
-// record returns what goes on record of a message that the mailbox does not get.
+// record returns the record of a message that the mailbox does not get.
 func (e *candidate) record(kind RecordKind, reason string) Record {
 	return Record{
 		Kind: kind, Mailbox: e.Mailbox, Time: e.Time, Reason: reason, Direction: e.Direction, MailFrom: e.MailFrom, RcptTo: e.RcptTo,
@@ -328,7 +328,7 @@ func (e *candidate) record(kind RecordKind, reason string) Record {
 	}
 }
 
-// entry returns what the entries of all intents have in common.
+// entry returns what the entries of all intents share.
 func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 	header := d.scanner.Header()
 	value := func(name string) string {
@@ -360,29 +360,17 @@ func (in *Intent) of(e Entry) *Entry {
 	return &e
 }
 
-// place puts the entry behind the last one of its folder, or finds that it is there, or was and is deleted, or has no room. It sets
-// e.Ref to where it is. The error is errNewFolder when it needs a UIDVALIDITY that it has not got.
+// place puts the entry last in its folder, or finds that it is there, was deleted, or has no room. It sets e.Ref. The error is
+// errNewFolder when the folder needs a UIDVALIDITY.
 func (c *change) place(e *candidate) (Placement, error) {
 	switch v, err := c.Get(e.delivery); {
 	case err == nil:
-		found := *e.Entry
-		if place, gone := isTombstone(v); gone {
-			found.Ref, err = c.returned(e.Mailbox, place)
-			if errors.Is(err, ErrNotFound) {
-				return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
-			}
-		} else {
-			found.Ref, err = decodePlace(e.Mailbox, e.Month, v)
+		p, err := c.repeatedAt(e, v)
+		if err == nil && p.Found {
+			e.Ref = p.Ref
 		}
-		if err != nil {
-			return Placement{}, err
-		}
-		switch err := repeat(c, &found); {
-		case err == nil:
-			e.Ref = found.Ref
-			return Placement{Ref: e.Ref, Found: true}, nil
-		case !errors.Is(err, ErrNotFound):
-			return Placement{}, err
+		if !errors.Is(err, ErrNotFound) {
+			return p, err
 		}
 	case !errors.Is(err, kv.ErrNotFound):
 		return Placement{}, err
@@ -426,7 +414,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 	return Placement{Ref: e.Ref, Crossed: e.quota.crossed(used, uint64(e.Size))}, nil
 }
 
-// repeat notes that a transaction has the entry at e.Ref under way again; ErrNotFound says that there is no such entry.
+// repeat notes that a transaction has the entry at e.Ref under way again. ErrNotFound says that there is no such entry.
 func repeat(tx kv.Tx, e *Entry) error {
 	v, err := tx.Get(entryKey(e.Ref))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -444,14 +432,14 @@ func repeat(tx kv.Tx, e *Entry) error {
 	if err != nil || o.state == Delivered || o.state == Unknown && o.transaction == e.Transaction {
 		return err
 	}
-	// Only what is known to have been refused may be withdrawn: an unknown outcome may have been a delivery.
+	// Only an entry known to have been refused may be withdrawn: an unknown outcome may have been a delivery.
 	o.withdrawal = o.state == Deferred || o.state == Refused
 	o.state, o.transaction = Unknown, e.Transaction
 	tx.Put(outcomeKey(e.Ref), o.encode())
 	return nil
 }
 
-// addRecipients makes the recipients of a sent message whole when the MTA hands it on in several transactions.
+// addRecipients adds recipients to a sent message that the MTA hands on in several transactions.
 func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
 	e, err := decodeEntry(r, value)
 	if err != nil {
@@ -474,9 +462,9 @@ func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
 	return nil
 }
 
-// repeated looks for the deliveries in the months beside that of the arrival, and notes the repetitions there. The month before has
-// those of a retry; the one after, those of a message that was long on its way, or whose retry came when the clock had been set back. Where
-// a month cannot be read the message is journaled, perhaps a second time, and its entry is flagged: all mail would wait for the month else.
+// repeated looks for the deliveries in the months before and after that of the arrival, and notes the repetitions there. The month before
+// has those of a retry. The month after has those of a message that took long, or whose retry came after the clock was set back. If a
+// month cannot be read the message is journaled, perhaps twice, and its entry flagged: otherwise all mail would wait for that month.
 func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement, error) {
 	placements := make([]Placement, len(entries))
 	month := kv.MonthOf(d.arrival)
@@ -505,22 +493,26 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 	return placements, nil
 }
 
-// unchecked flags an entry that may have been made before.
+// unchecked flags an entry that may be there already.
 func (e *candidate) unchecked() {
 	if !slices.Contains(e.Flags, FlagUnchecked) {
 		e.Flags = append(slices.Clip(e.Flags), FlagUnchecked)
 	}
 }
 
-// repeatIn looks for a delivery in the volume of another month, and notes the repetition there. The error is a MonthError where the month can
-// not be read; where it cannot be written the message has to wait, because it is known to be a repetition.
+// repeatIn looks for a delivery in the volume of another month, and notes the repetition there. The error is a MonthError if the month
+// cannot be read. If it cannot be written the message has to wait: it is known to be a repetition.
 func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candidate) (p Placement, err error) {
 	if there, err := hasKey(ctx, s, e.delivery); !there || err != nil {
 		return Placement{}, j.monthError(ctx, m, err)
 	}
 	var unread error
 	err = j.update(ctx, s, m, []string{e.Mailbox, movesLock}, func(tx *change) error {
-		p, unread = e.repeatedAt(tx, m)
+		// The entry may have been moved or deleted since.
+		var v []byte
+		if v, unread = tx.Get(e.delivery); unread == nil {
+			p, unread = tx.repeatedAt(e, v)
+		}
 		return unread
 	})
 	switch {
@@ -534,26 +526,25 @@ func (j *Journal) repeatIn(ctx context.Context, s kv.Store, m kv.Month, e *candi
 	return p, nil
 }
 
-// repeatedAt notes a repetition in the month where its delivery key is.
-func (e *candidate) repeatedAt(tx *change, m kv.Month) (Placement, error) {
-	// The entry may have been moved or deleted since.
-	v, err := tx.Get(e.delivery)
-	if err != nil {
-		return Placement{}, err
-	}
+// repeatedAt notes a repetition at the entry that v, the value of its delivery key, leads to. ErrNotFound says that there is no entry.
+func (c *change) repeatedAt(e *candidate, v []byte) (Placement, error) {
 	again := *e.Entry
+	var err error
 	if place, gone := isTombstone(v); gone {
-		again.Ref, err = tx.returned(e.Mailbox, place)
+		again.Ref, err = c.returned(e.Mailbox, place)
 		if errors.Is(err, ErrNotFound) {
 			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonDeleted}, nil
 		}
 	} else {
-		again.Ref, err = decodePlace(e.Mailbox, m, v)
+		again.Ref, err = decodePlace(e.Mailbox, c.month, v)
+	}
+	if err == nil {
+		err = repeat(c, &again)
 	}
 	if err != nil {
 		return Placement{}, err
 	}
-	return Placement{Ref: again.Ref, Found: true}, repeat(tx, &again)
+	return Placement{Ref: again.Ref, Found: true}, nil
 }
 
 func encodePlace(r Ref) []byte {
@@ -579,7 +570,7 @@ func getCounters(tx kv.Tx, mailbox, folder string) (folderCounters, error) {
 	return decodeCounters(v)
 }
 
-// getOutcome returns the outcome of an entry; Delivered when none is kept.
+// getOutcome returns the outcome of an entry; without one it was Delivered.
 func getOutcome(tx kv.Tx, r Ref) (outcome, error) {
 	v, err := tx.Get(outcomeKey(r))
 	if errors.Is(err, kv.ErrNotFound) {

@@ -12,8 +12,8 @@ import (
 	"copialettere/journal/part"
 )
 
-// A draft gathers flushSize bytes of compressed chunks before it hands them to the store. Where all drafts together have gathered more than
-// gatherMost, those with leastFlush do: a hundred large messages at once take less than this machine's share, and none waits for another.
+// A draft gathers flushSize bytes of compressed chunks before it hands them to the store. Once all drafts together hold more than
+// gatherMost, those with leastFlush do so too. A hundred large messages at once thus stay within that memory, and none waits for another.
 const (
 	flushSize  = 512 << 10
 	leastFlush = 64 << 10
@@ -29,13 +29,13 @@ const (
 // valueMax is the longest header value that an entry keeps, in bytes.
 const valueMax = 1 << 10
 
-// Draft takes in one message, cuts it into chunks, and becomes the entries of one or more mailboxes with Commit. Its memory is
-// bounded whatever the size of the message. It is used by one goroutine; Discard must be called when it is no longer needed.
+// Draft takes in one message, cuts it into chunks, and becomes entries of one or more mailboxes with Commit. Its memory is bounded
+// whatever the size of the message. It is for one goroutine. Call Discard when done.
 type Draft struct {
 	j       *Journal
 	ctx     context.Context
 	arrival time.Time
-	begun   time.Time // by the clock of the machine, whose steps do not count
+	begun   time.Time // by the monotonic clock
 	volume  kv.Store
 
 	scanner *part.Scanner
@@ -50,19 +50,19 @@ type Draft struct {
 	waiting  int            // bytes of pending, as counted in Journal.gathered
 	flushing []pendingChunk // of the flush under way
 	flushed  chan flush     // the flush under way, nil when there is none
-	staged   []kv.Staged    // what the flushes put, where that may not be durable yet
-	whole    hash.Hash      // over all chunks cut so far, but for an only one
-	stored   []storedChunk  // where other processes write: the chunks of the flushes, and those that it has found
+	staged   []kv.Staged    // what the flushes put that may not be durable yet
+	whole    hash.Hash      // over all chunks cut so far, unless there is only one
+	stored   []storedChunk  // where other processes write: the chunks that were flushed or found
 	only     Digest         // of the only chunk: the message's digest when there is no other
-	below    []belowHash    // of what the message was before it was requeued; mostly none
+	below    []belowHash    // of the message as it was before it was requeued; mostly none
 	err      error          // the first failure; the draft can no longer be committed
-	unstored unstored       // where its chunks go from then on
+	unstored unstored       // takes its chunks from then on
 
 	table  *part.Table // nil until the message is whole
 	digest Digest      // of the message, once it is whole
 }
 
-// flush is how one went.
+// flush is the result of one flush.
 type flush struct {
 	staged kv.Staged
 	err    error
@@ -75,9 +75,8 @@ type pendingChunk struct {
 	value  []byte
 }
 
-// NewDraft starts a message that arrives now. ctx covers all that the draft does in the store before Commit, until SetContext. A draft
-// that can no longer be committed goes on taking in the message, so that it can be read back: what is too much for memory goes into a
-// temporary file without a name.
+// NewDraft starts a message that arrives now. ctx covers all store work before Commit, until SetContext. A draft that can no longer be
+// committed still takes in the message, so it can be read back: what memory does not hold goes into a temporary file without a name.
 func (j *Journal) NewDraft(ctx context.Context) *Draft {
 	d := &Draft{j: j, ctx: ctx, arrival: j.now().UTC(), begun: time.Now(), whole: sha256.New(), try: tryFrom}
 	d.scanner = j.scanners.Get().(*part.Scanner)
@@ -90,23 +89,23 @@ func (j *Journal) NewDraft(ctx context.Context) *Draft {
 	return d
 }
 
-// Header returns the top-level header as far as it has arrived, whatever Err says: of a long one what part.Limits keeps, so that the fields
-// which the archive reads are there however far behind they stand. It is valid until the next Write or Discard.
+// Header returns the top-level header as far as it has arrived, whatever Err says; of a long one it returns what part.Limits keeps, which
+// includes every field that the archive reads. It is valid until the next Write or Discard.
 func (d *Draft) Header() []byte { return d.scanner.Header() }
 
-// age is how long ago the draft was begun, by the clock of the journal or without its steps, whichever is longer.
+// age is the time since the draft was begun, by the journal's clock or the monotonic one, whichever says more.
 func (d *Draft) age() time.Duration { return max(d.j.now().Sub(d.arrival), time.Since(d.begun)) }
 
-// SetContext changes what covers all that the draft does in the store from now on.
+// SetContext replaces the context of all store work from now on.
 func (d *Draft) SetContext(ctx context.Context) { d.ctx = ctx }
 
 // Size returns the bytes of the message so far.
 func (d *Draft) Size() int64 { return d.size }
 
-// Err returns the failure that keeps the draft from being committed, if there is one.
+// Err returns the failure that keeps the draft from being committed, or nil.
 func (d *Draft) Err() error { return d.err }
 
-// Write takes the next bytes of the message, with CRLF line ends. It never fails: what goes wrong is told by Err and by Commit.
+// Write takes the next bytes of the message, with CRLF line ends. It never fails: Err and Commit tell of failures.
 func (d *Draft) Write(p []byte) (int, error) {
 	n := len(p)
 	if d.table != nil {
@@ -125,7 +124,7 @@ func (d *Draft) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// grow makes room for n more bytes in buf. A small message never needs a large buffer, and a large one seldom the largest.
+// grow makes room for n more bytes in buf. A small message never needs a large buffer, a large one seldom the largest.
 func (d *Draft) grow(n int) []byte {
 	need := len(d.buf) + n
 	if need <= cap(d.buf) || need <= chunkMin {
@@ -147,8 +146,8 @@ func (d *Draft) recycle() {
 	d.buf = nil
 }
 
-// cut takes all chunks off the front of buf that are certain: where a message is cut depends on nothing but its bytes, so what is behind a
-// cut must be far enough ahead to tell whether a border of a part near it counts. It looks pieceMin ahead of the chunk.
+// cut takes all chunks off the front of buf whose ends are certain. Cuts depend on nothing but the bytes, so enough must follow to tell
+// whether the border of a part near a cut counts: cut looks pieceMin ahead of the chunk.
 func (d *Draft) cut(final bool) {
 	const ahead = chunkMax + pieceMin
 	done := 0
@@ -158,7 +157,7 @@ func (d *Draft) cut(final bool) {
 			break
 		}
 		n := d.j.cutter.next(d.buf[done:], d.border(done))
-		// Bytes behind the scanner's settled offset may still turn out to begin with a border.
+		// Bytes behind the scanner's settled offset may still begin with a border.
 		if settled := int(d.scanner.Settled()-d.base) - done; !final && n+pieceMin > settled && there < ahead+maxUnsettled {
 			d.try = min(2*d.try, ahead)
 			if there >= d.try {
@@ -179,8 +178,8 @@ func (d *Draft) cut(final bool) {
 	}
 }
 
-// border returns how far behind buf[start] the next border of a MIME part lies at which to cut, or 0 where there is none within
-// the longest chunk. A border counts when what is before it, or what follows up to the next one, is worth a chunk.
+// border returns the distance from buf[start] to the next border of a MIME part to cut at, or 0 if the longest chunk holds none. A border
+// counts when the bytes before it, or those up to the next one, are worth a chunk.
 func (d *Draft) border(start int) int {
 	from := d.base + int64(start)
 	for len(d.borders) > 0 && d.borders[0] <= from {
@@ -201,7 +200,7 @@ func (d *Draft) border(start int) int {
 	return 0
 }
 
-// chunk stores one chunk, or finds that the volume has it already. only says that it is the whole message.
+// chunk stores one chunk, or finds it in the volume. only says that it is the whole message.
 func (d *Draft) chunk(data []byte, only bool) {
 	if len(d.chunks) == 0 {
 		d.below = requeues(d.scanner.Header())
@@ -268,8 +267,8 @@ func (d *Draft) fail(err error) {
 	}
 }
 
-// flush hands the pending chunks to the store while the message goes on streaming. One flush at a time is under way; awaitFlush waits
-// for its goroutine, and Discard at the latest.
+// flush hands the pending chunks to the store while the message streams on. One flush at a time is under way; awaitFlush, at the latest in
+// Discard, waits for its goroutine.
 func (d *Draft) flush() {
 	d.awaitFlush()
 	if d.err != nil {
@@ -313,7 +312,7 @@ func (d *Draft) awaitFlush() {
 	d.flushing, d.flushed = nil, nil
 }
 
-// chunkPairs returns what chunks are in the store.
+// chunkPairs returns the pairs that the store keeps of chunks.
 func chunkPairs(chunks []pendingChunk) []kv.Pair {
 	pairs := make([]kv.Pair, 0, 2*len(chunks))
 	for i := range chunks {
@@ -326,7 +325,7 @@ func chunkPairs(chunks []pendingChunk) []kv.Pair {
 	return pairs
 }
 
-// Discard gives up the draft; chunks that it already stored stay as orphans. After Commit it only frees memory.
+// Discard gives up the draft. Chunks it has already stored stay as orphans. After Commit it only frees memory.
 func (d *Draft) Discard() {
 	if d.scanner == nil {
 		return

@@ -12,13 +12,13 @@ import (
 	"copialettere/journal/kv"
 )
 
-// decided is the value of the z key from when it is decided that the volume goes. Before, the key has no value.
+// decided is the value of the z key once it is decided that the volume goes. Before that the value is empty.
 var decided = []byte{1}
 
-// drop drops the volume of a month of which all is to go, and says whether it did. First the volume is marked, under the locks of all
-// its mailboxes; then all of it is looked at again. Whoever acts on an entry meanwhile takes the mark away, and with it the drop. Where
-// it is still there, and no mailbox is held, it is decided that the volume goes, under all locks again: from then on nobody may act on its
-// entries. Then it is fenced, and its gaps and acts go to the settings. A crash between leaves the mark, and the next run begins anew.
+// drop drops the volume of a month if all of it is to go, and says whether it did. It marks the volume under the locks of all its
+// mailboxes, then looks at all of it again. Whoever acts on an entry meanwhile removes the mark and so calls off the drop. If the mark is
+// still there and no mailbox is held, it decides under all locks that the volume goes: from then on nobody may act on its entries. It then
+// fences the volume, copies its gaps and acts to the settings, and drops it. A crash leaves the mark, and the next run begins anew.
 func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	closed, err := hasKey(x.ctx, s, closingKey)
 	if err != nil {
@@ -72,8 +72,8 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 	return true, nil
 }
 
-// dropFenced drops a volume of which it is decided that it goes, inside a fence: nothing comes any more, and what another process has done in
-// it since has taken the mark away. Another one that fences it does so to keep it.
+// dropFenced drops a volume, once that is decided, inside a fence: no update comes any more, and one that another process made since has
+// removed the mark. A process that takes the fence over does so to keep the volume.
 func (x *expiry) dropFenced(s kv.Store, m kv.Month) (gone bool, err error) {
 	fence, err := x.j.engine.Fence(x.ctx, m)
 	if err != nil {
@@ -86,7 +86,7 @@ func (x *expiry) dropFenced(s kv.Store, m kv.Month) (gone bool, err error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), liftTime)
 		defer cancel()
 		if err := fence.Lift(ctx); err != nil && !errors.Is(err, kv.ErrFenced) && !errors.Is(err, kv.ErrClosed) {
-			x.j.log.Error("a month stays fenced that was not dropped", "month", m, "error", err)
+			x.j.log.Error("a month was not dropped and stays fenced", "month", m, "error", err)
 		}
 	}()
 	mark, err := s.Get(x.ctx, closingKey)
@@ -109,7 +109,7 @@ func (x *expiry) dropFenced(s kv.Store, m kv.Month) (gone bool, err error) {
 // liftTime is how long a fence may take to be lifted.
 const liftTime = 10 * time.Second
 
-// mightDrop looks at what is cheap to see. A month is left alone until no delivery looks there for a repetition.
+// mightDrop checks what is cheap to see. A month stays as long as deliveries look there for repetitions.
 func (x *expiry) mightDrop(s kv.Store, m kv.Month) (bool, error) {
 	if m >= kv.MonthOf(x.o.Now).Previous() {
 		return false, nil
@@ -128,7 +128,7 @@ func (x *expiry) mightDrop(s kv.Store, m kv.Month) (bool, error) {
 	return !held, err
 }
 
-// anyHold says whether an entry of a volume is held.
+// anyHold says whether any entry of a volume is held.
 func anyHold(ctx context.Context, s kv.Store) (bool, error) {
 	for _, err := range s.Scan(ctx, []byte{'l'}, []byte{'l' + 1}) {
 		return err == nil, err
@@ -136,7 +136,7 @@ func anyHold(ctx context.Context, s kv.Store) (bool, error) {
 	return false, nil
 }
 
-// mark marks a volume as one that might be dropped, or takes the mark away. It lifts a fence that a process has left which is gone.
+// mark marks a volume as one that might be dropped, or removes the mark. It lifts a fence left by a process that is gone.
 func (x *expiry) mark(s kv.Store, m kv.Month, marked bool) error {
 	err := x.tryMark(s, marked)
 	if errors.Is(err, kv.ErrFenced) {
@@ -148,7 +148,7 @@ func (x *expiry) mark(s kv.Store, m kv.Month, marked bool) error {
 }
 
 func (x *expiry) tryMark(s kv.Store, marked bool) error {
-	locks, err := x.allLocks(s)
+	locks, err := x.allMailboxes(s)
 	if err != nil {
 		return err
 	}
@@ -162,26 +162,24 @@ func (x *expiry) tryMark(s kv.Store, marked bool) error {
 	})
 }
 
-// decide decides that a marked volume goes, unless somebody acted on an entry of it since, or a mailbox is held.
+// decide decides that a marked volume goes, unless somebody has acted on an entry of it since, or a mailbox is held.
 func (x *expiry) decide(s kv.Store, m kv.Month) (goes bool, err error) {
-	locks, err := x.allLocks(s)
+	mailboxes, err := x.allMailboxes(s)
 	if err != nil {
 		return false, err
 	}
-	err = x.j.update(x.ctx, s, m, locks, func(c *change) error {
+	err = x.j.update(x.ctx, s, m, x.j.deletionLocks(mailboxes...), func(c *change) error {
 		goes = false
 		if _, err := c.Get(closingKey); errors.Is(err, kv.ErrNotFound) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		for _, mailbox := range locks {
-			if held, err := c.mailboxHeld(mailbox); err != nil {
-				return err
-			} else if held {
-				c.Delete(closingKey)
-				return nil
-			}
+		if held, err := c.anyMailboxHeld(mailboxes); err != nil {
+			return err
+		} else if held {
+			c.Delete(closingKey)
+			return nil
 		}
 		goes = true
 		c.Put(closingKey, decided)
@@ -190,8 +188,8 @@ func (x *expiry) decide(s kv.Store, m kv.Month) (goes bool, err error) {
 	return goes, err
 }
 
-// stayOpen takes the mark from a volume that might be dropped. The error is ErrNotFound where it is decided that it goes, and this process
-// is about it: what a crash has left is taken away as well, and what another process has decided that has no fence yet.
+// stayOpen removes the mark from a volume that might be dropped, even a decision that a crash has left or that another process has not
+// fenced yet. The error is ErrNotFound if this process has decided that the volume goes and is dropping it.
 func (c *change) stayOpen() error {
 	v, err := c.Get(closingKey)
 	if errors.Is(err, kv.ErrNotFound) {
@@ -207,8 +205,8 @@ func (c *change) stayOpen() error {
 	return nil
 }
 
-// allLocks returns the locks of all mailboxes of a volume.
-func (x *expiry) allLocks(s kv.Store) ([]string, error) {
+// allMailboxes returns the mailboxes of a volume, whose names are their locks.
+func (x *expiry) allMailboxes(s kv.Store) ([]string, error) {
 	list, err := mailboxesIn(x.ctx, s)
 	if err != nil {
 		return nil, err
@@ -220,7 +218,7 @@ func (x *expiry) allLocks(s kv.Store) ([]string, error) {
 	return locks, nil
 }
 
-// allGoes says whether all entries of a volume are to go, and which those are.
+// allGoes says whether all entries of a volume are to go, and counts them.
 func (x *expiry) allGoes(s kv.Store, m kv.Month) (removed []Expired, purged Removed, all bool, err error) {
 	if held, err := anyHold(x.ctx, s); held || err != nil {
 		return nil, purged, false, err
@@ -231,7 +229,7 @@ func (x *expiry) allGoes(s kv.Store, m kv.Month) (removed []Expired, purged Remo
 		}
 		e, err := entryOf(m, p)
 		if err != nil {
-			return nil, purged, false, nil // nobody knows whether it may go
+			return nil, purged, false, nil // damaged: nobody knows whether it may go
 		}
 		if !x.expires(e.Mailbox, e.Time) {
 			return nil, purged, false, nil
@@ -245,12 +243,7 @@ func (x *expiry) allGoes(s kv.Store, m kv.Month) (removed []Expired, purged Remo
 		if err != nil {
 			return nil, purged, false, err
 		}
-		var a *aside
-		var e *Entry
-		r, err := refOf(m, p.Key)
-		if err == nil {
-			a, e, err = decodeAside(r, p.Value)
-		}
+		a, e, err := asideOf(m, p)
 		if err != nil {
 			return nil, purged, false, nil
 		}
@@ -262,7 +255,7 @@ func (x *expiry) allGoes(s kv.Store, m kv.Month) (removed []Expired, purged Remo
 	return removed, purged, true, nil
 }
 
-// keepRecords copies the gaps and the acts of a volume to the settings.
+// keepRecords copies the gaps and acts of a volume to the settings.
 func (x *expiry) keepRecords(s kv.Store) error {
 	settings, err := x.j.engine.Settings(x.ctx)
 	if err != nil {
@@ -308,7 +301,7 @@ func (x *expiry) keepRecords(s kv.Store) error {
 	return records.flush()
 }
 
-// keep puts a record under its key, or under the next number of its time when another one is there. The same one stays one.
+// keep puts a record under its key, or under the next free number of its time. The same record again stays one.
 func keep(tx kv.Tx, p kv.Pair) error {
 	key := p.Key
 	for n := range math.MaxUint16 {

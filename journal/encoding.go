@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// An encoded value is a list of fields: tag (one byte), length (uvarint), bytes. A tag that is not known is passed over, so that
-// a later version may add fields; a list is a field that repeats. Empty fields are left out.
+// An encoded value is a list of fields: tag (one byte), length (uvarint), bytes. Unknown tags are skipped, so a later version may add
+// fields. A list is a repeated field. Empty fields are left out.
 const (
 	tagTime        = 1 // int64 nanoseconds since 1970, big-endian
 	tagDirection   = 2
@@ -111,7 +111,7 @@ func decodeTime(v []byte) (time.Time, error) {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(v))).UTC(), nil
 }
 
-// maxSize is the largest size of a message, in bytes, that is believed.
+// maxSize is the largest size of a message, in bytes, that a decoder believes.
 const maxSize = 1 << 50
 
 // decodeSize reads a number of bytes from 0 to largest.
@@ -131,7 +131,7 @@ func decodeCount(v []byte) (uint64, error) {
 	return n, nil
 }
 
-// encode returns the value of the entry's e key, with its part table as encoded. The Ref is in the key and the State in the o key.
+// encode returns the value of the entry's e key; parts is its encoded part table. The Ref is in the key, the State in the o key.
 func (e *Entry) encode(parts []byte) []byte {
 	enc := encoder{b: make([]byte, 0, 512+len(parts)+len(e.Certification))}
 	enc.time(tagTime, e.Time)
@@ -184,8 +184,8 @@ func decodeEntry(r Ref, b []byte) (*Entry, error) {
 	return e, nil
 }
 
-// salvage reads what can be read of the value of an entry, although some of it may be malformed or missing. With whole its list of chunks is
-// as it was written: it adds up to the size of the message, which is in front of it.
+// salvage reads what it can of the value of an entry that may be malformed or cut off. whole says that the list of chunks is complete: it
+// adds up to the size of the message, which is encoded before it.
 func salvage(r Ref, b []byte) (e *Entry, whole bool) {
 	e = &Entry{Ref: r}
 	_ = decodeFields(b, func(tag byte, v []byte) error {
@@ -230,7 +230,7 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 			return errEncoding
 		}
 		copy(c.ID[:], v)
-		// A chunk without bytes would never be passed by who reads the message.
+		// A reader of the message would never get past a chunk without bytes.
 		if c.Size, err = decodeSize(v[len(c.ID):], decoderMemory); c.Size == 0 {
 			return errEncoding
 		}
@@ -298,7 +298,7 @@ type outcome struct {
 	refused     bool   // a later repetition was refused for good
 	transaction string // the one that set the outcome last
 
-	supersedes []delivery // the older entries whose place it takes, which share its fate when it is withdrawn; at most 255
+	supersedes []delivery // the older entries that it supersedes and that share its fate when it is withdrawn; at most 255
 }
 
 func (o outcome) encode() []byte {
@@ -344,7 +344,7 @@ func decodeOutcome(b []byte) (outcome, error) {
 	return o, nil
 }
 
-// sizeEstimate is about how long the encoded entry will be, in bytes, beside its part table, and never much less.
+// sizeEstimate is about the length of the encoded entry without its part table, in bytes, and never much less.
 func (e *Entry) sizeEstimate() int {
 	n := 1024 + len(e.Chunks)*24 + len(e.MailFrom) + len(e.RcptTo) + len(e.ORCPT) + len(e.Class) +
 		len(e.DeclaredClass) + len(e.Signature) + len(e.SentTo) + len(e.Certification) +

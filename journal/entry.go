@@ -38,9 +38,9 @@ const (
 	Delivered State = 0 // the next hop took the message
 	Unknown   State = 1 // handed on, and the answer is not known: in flight, or lost in a crash
 	Deferred  State = 2 // the next hop refused it for now; the MTA will try again
-	Refused   State = 3 // the next hop refused it for good, and it was held
+	Refused   State = 3 // the next hop refused it for good, and it stays because it was held
 
-	Superseded State = 16 // never delivered: the MTA took the message in anew, and a newer entry has it. No outcome in the store has it
+	Superseded State = 16 // never delivered: the MTA took the message in anew, as a newer entry. It is not stored in an outcome
 )
 
 // String returns "delivered", "unknown", "deferred", "refused" or "superseded".
@@ -66,7 +66,7 @@ type Digest [32]byte
 // String returns the digest as lower-case hexadecimal.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
-// ChunkID names a chunk in its volume. Later chunks have greater ids.
+// ChunkID names a chunk in its volume. Ids grow with time.
 type ChunkID [12]byte
 
 // ChunkRef is one piece of a message: a chunk and how many bytes of message it holds.
@@ -86,7 +86,7 @@ type Ref struct {
 // FolderName returns the folder as people see it, with its month: "INBOX/2026-11".
 func (r Ref) FolderName() string { return r.Folder + "/" + string(r.Month) }
 
-// ParseFolder splits a folder name as FolderName gives it.
+// ParseFolder splits a folder name as FolderName returns it.
 func ParseFolder(name string) (folder string, month kv.Month, err error) {
 	i := strings.LastIndexByte(name, '/')
 	if i <= 0 {
@@ -99,12 +99,12 @@ func ParseFolder(name string) (folder string, month kv.Month, err error) {
 	return name[:i], month, nil
 }
 
-// Peer is who handed the message to the MTA, as far as the MTA told it (XFORWARD); what it did not tell is empty.
+// Peer is the client that handed the message to the MTA, as far as the MTA told (XFORWARD); the rest is empty.
 type Peer struct {
 	Name, Addr, Helo, Protocol string
 }
 
-// Envelope is what a transaction says of a message, beside its recipients.
+// Envelope is what a transaction tells of a message, beside its recipients.
 type Envelope struct {
 	MailFrom    string // as received, without angle brackets; empty is the null sender
 	Peer        Peer
@@ -112,12 +112,12 @@ type Envelope struct {
 	Transaction string // our own id
 }
 
-// Flags of an entry: what the hook was not sure of.
+// Flags of an entry: what was uncertain or came later.
 const (
 	FlagOriginUnknown    = "origin-unknown"       // the MTA did not say to which address the message was first sent
-	FlagSenderUnverified = "sender-unverified"    // a sent message without the login that sent it
-	FlagUnchecked        = "repetition-unchecked" // a month that could not be read may have the same delivery
-	FlagRefusedLater     = "refused-later"        // the next hop refused a repetition of a message that may have been delivered before
+	FlagSenderUnverified = "sender-unverified"    // sent mail: the login is not known
+	FlagUnchecked        = "repetition-unchecked" // a month that could not be read may hold the same delivery
+	FlagRefusedLater     = "refused-later"        // the next hop refused a repetition for good, but may have taken the message before
 )
 
 // Entry is one journaled message in one mailbox.
@@ -135,18 +135,18 @@ type Entry struct {
 
 	Class         string   // what kind of message it is believed to be: "ordinary", or a PEC type
 	DeclaredClass string   // what its headers declare
-	Signature     string   // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"; empty where nobody looked
+	Signature     string   // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"; empty: not examined
 	SentTo        string   // sent mail: "certified", "other" or "unknown"
-	Certification []byte   // what the classification found, in a form of its own; the journal does not look into it
-	Links         []string // the names of the practices to which the message belongs, as Intent.Links
+	Certification []byte   // what the classification found; opaque to the journal
+	Links         []string // as Intent.Links, such as the practices it belongs to
 
 	// Header values as found, unfolded, cut at 1 KiB; not decoded.
 	From, To, Subject, Date, MessageID string
 
-	Flags []string // beside those that State tells
+	Flags []string // the constants Flag...
 	Parts part.Table
 
-	// State is kept apart from the entry (key o) and filled in by the reading methods.
+	// State is stored apart from the entry (key o); the reading methods fill it in.
 	State State
 }
 

@@ -10,9 +10,9 @@ import (
 	"copialettere/journal/kv"
 )
 
-// EraseOptions are those of Erase.
+// EraseOptions are the options of Erase.
 type EraseOptions struct {
-	KeepGaps bool                                  // leave all gaps on record; without it, only those of erasures
+	KeepGaps bool                                  // keep all gaps on record, not only those of erasures and losses
 	Progress func(month kv.Month, removed Removed) // called now and then; may be nil
 }
 
@@ -30,15 +30,15 @@ func (r *Removed) add(e *Entry) {
 // Erased is what Erase deleted.
 type Erased struct {
 	Removed
-	Damaged uint64 `json:"damaged,omitempty"` // of the entries, those that could not be read, whose bytes may not be counted
+	Damaged uint64 `json:"damaged,omitempty"` // entries that could not be read; their bytes may not be counted
 }
 
-// Erase deletes all that the journal holds of a mailbox: entries, those put aside, counters, delivery keys and skips. What was done
-// with entries (Acts) stays, as the change log does, and a gap for the erased span of each month is put on record. With an entry that is held,
-// or the mailbox, it deletes nothing and returns ErrHeld; what is put under a hold while it is under way stays, the rest goes, and it returns
-// ErrHeld as well. What cannot be read goes as well, and is logged. It goes in small steps, and after an error, or a
-// crash, it is called again for the rest. The archive of the mailbox must be closed: what is delivered meanwhile may stay. The sweep then
-// frees the room.
+// Erase deletes all that the journal holds of a mailbox: entries, also those put aside, counters, delivery keys and skips. Acts stay, as
+// the change log does. For each month it puts a gap on record that covers what was erased. The sweep then frees the room.
+//
+// If the mailbox or an entry of it is held it deletes nothing and returns ErrHeld. What is put under a hold while it runs stays, the rest
+// goes, and it returns ErrHeld too. Damaged entries go as well and are logged. It works in small steps: after an error or a crash, call it
+// again for the rest. Close the archive of the mailbox first: what is delivered meanwhile may stay.
 func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Erased, error) {
 	var removed Erased
 	for h, err := range j.Holdings(ctx, mailbox) {
@@ -67,7 +67,7 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 			return removed, err
 		}
 		e := eraser{j: j, ctx: ctx, store: s, month: m, mailbox: mailbox, o: o, removed: &removed}
-		// A delivery that was given up may still be on its way into the store, where a scan does not see it: an Update comes behind it.
+		// A delivery that was given up may still be on its way into the store, unseen by a scan: an Update comes after it.
 		if err := s.Update(ctx, []string{mailbox}, func(kv.Tx) error { return nil }); err != nil {
 			return removed, fmt.Errorf("erase %s in %s: %w", mailbox, m, err)
 		}
@@ -112,7 +112,7 @@ const (
 
 func (e *eraser) erase() error {
 	for _, kind := range []byte{'e', 't'} {
-		// What is moved meanwhile may come behind the place that was looked at.
+		// An entry moved meanwhile may land behind the place that was scanned.
 		for {
 			before := *e.removed
 			held, err := e.entries(kind)
@@ -156,12 +156,12 @@ func (e *eraser) entries(kind byte) (held uint64, err error) {
 	return held, err
 }
 
-// group deletes those of some entries that are not held, and counts the others.
+// group deletes those entries that are not held, and counts the held ones.
 func (e *eraser) group(kind byte, keys [][]byte) (held uint64, err error) {
 	var gone span
 	var removed Erased
 	var damaged []error
-	err = e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
+	err = e.j.update(e.ctx, e.store, e.month, e.j.deletionLocks(e.mailbox), func(c *change) error {
 		gone, removed, damaged, held = span{reason: ReasonErased}, Erased{}, nil, 0
 		if all, err := c.mailboxHeld(e.mailbox); all || err != nil {
 			held = uint64(len(keys))
@@ -187,7 +187,7 @@ func (e *eraser) group(kind byte, keys [][]byte) (held uint64, err error) {
 				damaged = append(damaged, damage)
 			}
 			if kv.MonthOf(entry.Time) != e.month {
-				entry.Time = e.month.Start() // of a damaged one the month is what is known
+				entry.Time = e.month.Start() // damaged: only the month is known
 			}
 			gone.add(entry)
 			removed.add(entry)
@@ -222,8 +222,8 @@ func (e *eraser) removeEntry(c *change, kind byte, key []byte) (*Entry, error) {
 	return c.remove(r, false)
 }
 
-// discard deletes an entry that cannot be read, or whose counters cannot, and returns what it tells of itself all the same, with what is wrong
-// with it. Counters, and what points at it, are left to the steps behind; chunks that it does not tell of are found by a sweep of everything.
+// discard deletes an entry that cannot be read, or whose counters cannot. It returns what could be read of it and what is wrong. Later
+// steps see to counters and to what points at it; a sweep of everything finds the chunks it does not name.
 func (e *eraser) discard(c *change, kind byte, key []byte) (entry *Entry, damage, err error) {
 	v, err := c.Get(key)
 	if err != nil {
@@ -247,11 +247,11 @@ func (e *eraser) discard(c *change, kind byte, key []byte) (entry *Entry, damage
 	return entry, damage, nil
 }
 
-// keys has a function look at all pairs of one kind that belong to the mailbox, in groups, each in an update.
+// keys calls remove for all pairs of one kind that belong to the mailbox, in groups, each in an update.
 func (e *eraser) keys(kind byte, remove func(tx kv.Tx, p kv.Pair) error) error {
 	prefix := mailboxKey(kind, e.mailbox, 0)
 	pairs := groups[kv.Pair]{size: eraseGroup, do: func(group []kv.Pair) error {
-		return e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
+		return e.j.update(e.ctx, e.store, e.month, e.j.deletionLocks(e.mailbox), func(c *change) error {
 			if held, err := c.mailboxHeld(e.mailbox); err != nil {
 				return err
 			} else if held {
@@ -276,7 +276,7 @@ func (e *eraser) keys(kind byte, remove func(tx kv.Tx, p kv.Pair) error) error {
 	return pairs.flush()
 }
 
-// removeDelivery deletes a delivery key, if it does not lead to an entry that was made meanwhile.
+// removeDelivery deletes a delivery key unless it leads to an entry made meanwhile.
 func (e *eraser) removeDelivery(tx kv.Tx, p kv.Pair) error {
 	v, err := tx.Get(p.Key)
 	if errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(v, p.Value) {
@@ -293,19 +293,19 @@ func (e *eraser) removeDelivery(tx kv.Tx, p kv.Pair) error {
 	return e.removeUnless(tx, p.Key, r, err)
 }
 
-// removeLink deletes a link that a damaged entry has left.
+// removeLink deletes a link left by a damaged entry.
 func (e *eraser) removeLink(tx kv.Tx, p kv.Pair) error {
 	_, r, err := splitLinkKey(e.month, p.Key)
 	return e.removeUnless(tx, p.Key, r, err)
 }
 
-// removeOutcome deletes the outcome that a damaged entry has left.
+// removeOutcome deletes the outcome left by a damaged entry.
 func (e *eraser) removeOutcome(tx kv.Tx, p kv.Pair) error {
 	r, err := refOf(e.month, p.Key)
 	return e.removeUnless(tx, p.Key, r, err)
 }
 
-// removeUnless deletes a key that leads to an entry, unless that is there. One that is malformed leads nowhere.
+// removeUnless deletes a key that leads to an entry, unless that entry is there. A malformed key leads nowhere.
 func (e *eraser) removeUnless(tx kv.Tx, key []byte, r Ref, malformed error) error {
 	if malformed == nil {
 		switch _, err := tx.Get(entryKey(r)); {
@@ -319,7 +319,7 @@ func (e *eraser) removeUnless(tx kv.Tx, key []byte, r Ref, malformed error) erro
 	return nil
 }
 
-// removeRecord deletes a skip, and a gap where those are not to stay. One that cannot be read may be a gap.
+// removeRecord deletes a skip, and a gap that is not to stay. A record that cannot be read may be a gap.
 func (e *eraser) removeRecord(tx kv.Tx, p kv.Pair) error {
 	r, err := decodeRecord(e.mailbox, p.Value)
 	if err != nil && e.o.KeepGaps {
@@ -332,8 +332,8 @@ func (e *eraser) removeRecord(tx kv.Tx, p kv.Pair) error {
 	return nil
 }
 
-// maxSettleTries is how often the folders of a mailbox are counted while messages come in to it.
-const maxSettleTries = 100
+// maxRecounts is how often the folders of a mailbox are counted again because messages come in.
+const maxRecounts = 100
 
 // errRecount says that a folder has changed since it was counted.
 var errRecount = errors.New("folder has changed")
@@ -344,23 +344,23 @@ type countedFolder struct {
 	entries, bytes uint64
 }
 
-// setCounters deletes the counters of empty folders, and makes the others and the total tell what is there: nothing, unless messages came in
-// meanwhile. Should a folder be made again it gets a greater UIDVALIDITY.
+// setCounters deletes the counters of empty folders and corrects the others and the total: to nothing, unless messages came in meanwhile.
+// A folder made again gets a greater UIDVALIDITY.
 func (e *eraser) setCounters() error {
-	defer e.j.usages.forget(e.mailbox) // what was known of damaged ones was wrong
+	defer e.j.usages.forget(e.mailbox) // damaged entries were counted wrongly
 	for tries := 0; ; tries++ {
 		folders, err := e.count()
 		if err != nil || folders == nil {
 			return err
 		}
-		err = e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error { return settleFolders(c, e.mailbox, folders) })
-		if !errors.Is(err, errRecount) || tries == maxSettleTries {
+		err = e.j.update(e.ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error { return putCounted(c, e.mailbox, folders) })
+		if !errors.Is(err, errRecount) || tries == maxRecounts {
 			return err
 		}
 	}
 }
 
-// count counts the folders that the mailbox has, or may get meanwhile, by the key of their counters; nil is nothing to set.
+// count counts the folders that the mailbox has or may get meanwhile, by the key of their counters. Nil: there is nothing to set.
 func (e *eraser) count() (map[string]*countedFolder, error) {
 	some, err := hasKey(e.ctx, e.store, totalKey(e.mailbox))
 	if err != nil {
@@ -395,8 +395,8 @@ func (e *eraser) count() (map[string]*countedFolder, error) {
 	return folders, nil
 }
 
-// settleFolders writes what was counted. The error is errRecount when that is no longer so.
-func settleFolders(c *change, mailbox string, folders map[string]*countedFolder) error {
+// putCounted writes what was counted. The error is errRecount if a folder has changed since.
+func putCounted(c *change, mailbox string, folders map[string]*countedFolder) error {
 	for key, f := range folders {
 		v, err := c.Get([]byte(key))
 		if err != nil && !errors.Is(err, kv.ErrNotFound) {
@@ -416,7 +416,7 @@ func settleFolders(c *change, mailbox string, folders map[string]*countedFolder)
 		}
 		counters, err := decodeCounters(f.stored)
 		if err != nil {
-			continue // of a folder in use, which Verify tells of
+			continue // the folder is in use; Verify reports it
 		}
 		counters.entries, counters.bytes = f.entries, f.bytes
 		c.Put([]byte(key), counters.encode())

@@ -14,7 +14,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// ErrAbnormal says that a run of the retention was refused: ExpireReport.Abnormal tells why.
+// ErrAbnormal says that a run of the retention was refused; ExpireReport.Abnormal tells why.
 var ErrAbnormal = errors.New("abnormal run of the retention")
 
 // Defaults of ExpireOptions.
@@ -27,18 +27,18 @@ const (
 // expireFloor is how many entries a run may always delete, whatever their share.
 const expireFloor = 100
 
-// ExpireOptions are those of Expire.
+// ExpireOptions are the options of Expire.
 type ExpireOptions struct {
-	// Mailboxes tells for how many months from its arrival an entry of a mailbox is kept, 0 for ever, and whether the whole mailbox
-	// is held as far as the caller knows: then nothing of it is looked at. Options.MailboxHeld is asked for each deletion all the same.
+	// Mailboxes tells for how many months from its arrival an entry of a mailbox is kept, 0 for always, and whether the caller knows of a
+	// hold on the whole mailbox, which spares the run a look at it. Each deletion asks Settings.Held all the same.
 	Mailboxes func(mailbox string) (months int, hold bool)
 
-	Now      time.Time     // the time of the run; the clock of the journal when zero
-	Grace    time.Duration // for which a deleted entry can be brought back; DefaultGrace when 0
+	Now      time.Time     // the time of the run; zero: by the clock of the journal
+	Grace    time.Duration // how long a deleted entry can be brought back; 0: DefaultGrace
 	DryRun   bool          // only count
-	Yes      bool          // go on with an abnormal run
-	MaxShare float64       // of all entries, from 0 to 1, that a run may delete; DefaultMaxShare when 0
-	MaxPause time.Duration // since the last run, for the clock to be believed; DefaultMaxPause when 0
+	Yes      bool          // run even if that is abnormal
+	MaxShare float64       // the share of all entries, from 0 to 1, that a run may delete; 0: DefaultMaxShare
+	MaxPause time.Duration // the longest time since the last run before the clock is doubted; 0: DefaultMaxPause
 	Progress func(month kv.Month, removed Removed)
 }
 
@@ -61,12 +61,12 @@ type ExpireReport struct {
 	Dropped  []kv.Month `json:"dropped,omitempty"`  // months that went as a whole
 	Damaged  uint64     `json:"damaged,omitempty"`  // entries that cannot be read, and stay; Verify tells of them
 	Abnormal []string   `json:"abnormal,omitempty"` // why the run is abnormal
-	// PassedOver are the months that could not be read, or worked on: nothing of them is in the other numbers, but for what was deleted
-	// before that showed.
+	// PassedOver are the months that could not be read or worked on. The other numbers leave them out, but for what was deleted before
+	// that showed.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 }
 
-// addMonths returns the time that many calendar months later, in UTC. Where that month has not the day, it is its last one.
+// addMonths returns the time so many calendar months later, in UTC, on the last day of a month too short.
 func addMonths(t time.Time, months int) time.Time {
 	t = t.UTC()
 	first := time.Date(t.Year(), t.Month()+time.Month(months), 1, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
@@ -83,7 +83,7 @@ type expiry struct {
 	passed PassedOver
 }
 
-// pass says whether an error costs one month alone, which is then passed over.
+// pass says whether an error costs only one month, and then puts that among those passed over.
 func (x *expiry) pass(m kv.Month, err error) bool {
 	if !x.passed.Add(x.j.monthError(x.ctx, m, err)) {
 		return false
@@ -92,11 +92,12 @@ func (x *expiry) pass(m kv.Month, err error) bool {
 	return true
 }
 
-// Expire deletes the entries that are older than the retention of their mailbox, and the deleted ones whose grace is over. A month
-// of which nothing is left, and that is over for long, is dropped as a whole; its gaps and acts are kept in the settings. It goes
-// in small steps: after an error, or a crash, the next run does the rest. What it frees beside that is for Sweep. Each run is on
-// record: see Runs. With ErrAbnormal nothing was deleted; the report is valid then too. It is so with PassedOver: of these months nothing is
-// dropped, and nothing more is deleted, while the run goes on with the others.
+// Expire deletes the entries older than the retention of their mailbox, and those put aside whose grace is over. A month long over, of
+// which all is to go, is dropped as a whole; its gaps and acts stay in the settings. What else it frees is for Sweep. It works in small
+// steps: after an error or a crash the next run does the rest. Each run is on record: see Runs.
+//
+// With ErrAbnormal nothing was deleted. With PassedOver those months are not dropped and nothing more of them is deleted; the others are
+// done. In both cases the report is valid.
 func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, error) {
 	if o.Now.IsZero() {
 		o.Now = j.now()
@@ -128,7 +129,7 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 		return x.report, ErrAbnormal
 	}
 	x.report.Removed, x.report.Expired, x.report.Damaged = Removed{}, nil, 0
-	// What was not counted is not deleted either, even if it can be read again.
+	// Do not delete what was not counted, even if it can be read by now.
 	for _, m := range slices.DeleteFunc(months, x.passed.has) {
 		if err := x.month(m); err != nil && !x.pass(m, err) {
 			return x.report, fmt.Errorf("retention in %s: %w", m, err)
@@ -253,7 +254,7 @@ func (x *expiry) expired(s kv.Store, m kv.Month, mailbox string) iter.Seq2[*Entr
 			}
 			e, err := entryOf(m, p)
 			if err != nil {
-				x.report.Damaged++ // it must not keep the others
+				x.report.Damaged++ // it must not stop the others
 				continue
 			}
 			if x.expires(mailbox, e.Time) && !yield(e, nil) {
@@ -263,9 +264,9 @@ func (x *expiry) expired(s kv.Store, m kv.Month, mailbox string) iter.Seq2[*Entr
 	}
 }
 
-// judge fills in why the run is abnormal. Only a clock that is ahead deletes what should stay. What tells of it is the time that has gone
-// since the last run, for there is one every day. Entries tell nothing of it: they came by the same clock. What is of a later time than
-// this run came while the clock was ahead, or the clock is behind now, which deletes too little and never too much.
+// judge fills in why the run is abnormal. Only a clock that is ahead deletes what should stay. The time since the last run reveals it,
+// because there is one every day. Entries do not: they came by the same clock. A run on record that is later than this one was made while
+// the clock was ahead; or the clock is behind now, which deletes too little, never too much.
 func (x *expiry) judge() error {
 	r := x.report
 	if n := r.Removed.Entries; n > expireFloor && float64(n) > x.o.MaxShare*float64(r.All) {
@@ -315,7 +316,7 @@ func (x *expiry) month(m kv.Month) error {
 func (x *expiry) mailbox(s kv.Store, here *Expired) error {
 	entries := groups[Ref]{size: entryGroup, do: func(group []Ref) error {
 		var removed Expired
-		err := x.j.update(x.ctx, s, here.Month, []string{here.Mailbox}, func(c *change) error {
+		err := x.j.update(x.ctx, s, here.Month, x.j.deletionLocks(here.Mailbox), func(c *change) error {
 			removed = Expired{}
 			for _, r := range group {
 				e, err := c.remove(r, false)
@@ -364,12 +365,12 @@ func (x *expiry) purges(a *aside, e *Entry) bool {
 // purge deletes the entries put aside in one volume whose grace is over.
 func (x *expiry) purge(s kv.Store, m kv.Month) error {
 	entries := groups[Ref]{size: entryGroup, do: func(group []Ref) error {
-		locks := make([]string, len(group))
+		mailboxes := make([]string, len(group))
 		for i, r := range group {
-			locks[i] = r.Mailbox
+			mailboxes[i] = r.Mailbox
 		}
 		var purged Removed
-		err := x.j.update(x.ctx, s, m, locks, func(c *change) error {
+		err := x.j.update(x.ctx, s, m, x.j.deletionLocks(mailboxes...), func(c *change) error {
 			purged = Removed{}
 			for _, r := range group {
 				e, err := c.purge(r)
@@ -394,12 +395,7 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		if err != nil {
 			return err
 		}
-		var a *aside
-		var e *Entry
-		r, err := refOf(m, p.Key)
-		if err == nil {
-			a, e, err = decodeAside(r, p.Value)
-		}
+		a, e, err := asideOf(m, p)
 		if err != nil {
 			x.report.Damaged++
 			continue
@@ -407,20 +403,20 @@ func (x *expiry) purge(s kv.Store, m kv.Month) error {
 		if !x.purges(a, e) {
 			continue
 		}
-		if err := entries.add(r); err != nil {
+		if err := entries.add(e.Ref); err != nil {
 			return err
 		}
 	}
 	return entries.flush()
 }
 
-// A Run is a run of the retention that was not refused, as it is on record.
+// A Run is a run of the retention on record; those refused are not.
 type Run struct {
 	Time    time.Time  `json:"time"`
 	Removed Removed    `json:"removed"`
 	Purged  Removed    `json:"purged"`
 	Dropped []kv.Month `json:"dropped,omitempty"`
-	// PassedOver are the months that the run could not read, or work on.
+	// PassedOver are the months that the run could not read or work on.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 }
 
@@ -465,7 +461,7 @@ func (j *Journal) Runs(ctx context.Context) iter.Seq2[*Run, error] {
 	}
 }
 
-// LastRun returns the time of the last run of the retention up to a time, without those of a clock that was ahead of it; zero for none.
+// LastRun returns the time of the last run of the retention not after upTo, zero for none: runs of a clock that was ahead do not count.
 func (j *Journal) LastRun(ctx context.Context, upTo time.Time) (time.Time, error) {
 	var last time.Time
 	for r, err := range j.Runs(ctx) {

@@ -8,14 +8,14 @@ import (
 	"copialettere/journal/part"
 )
 
-// Finish ends the intake and gives the part table and the bytes of the message, so that the caller can look into it before Commit.
-// Both are the caller's until Discard, and not for parallel calls; the reader keeps two decompressed chunks in memory. After a
-// failure, which Err tells, both are still right, but for reads of what only the store has. A Write after Finish fails the draft.
+// Finish ends the intake and returns the part table and the bytes of the message, for a look into it before Commit. Both are valid until
+// Discard and not for parallel calls. The reader keeps two decompressed chunks in memory. After a failure (Err) both are still right,
+// except for reads of what only the store has. A Write after Finish fails the draft.
 func (d *Draft) Finish() (*part.Table, io.ReaderAt) {
 	return d.end(), newDraftReader(d)
 }
 
-// end cuts what is left and tells the scanner that the message is whole, once.
+// end cuts the rest and tells the scanner, once, that the message is whole.
 func (d *Draft) end() *part.Table {
 	if d.table != nil {
 		return d.table

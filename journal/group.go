@@ -1,13 +1,13 @@
 package journal
 
-// groups collects what is done in one update each, so many at a time. The last ones are done by flush.
+// groups collects items to be done size at a time, each group in one update. flush does the last ones.
 type groups[T any] struct {
 	size  int
-	do    func(group []T) error // the slice is used again
+	do    func(group []T) error // the slice is reused
 	group []T
 }
 
-// add collects one more, and does the group that it fills.
+// add collects one more, and does the group if that is full.
 func (g *groups[T]) add(one T) error {
 	if g.group = append(g.group, one); len(g.group) == g.size {
 		return g.flush()
@@ -15,7 +15,7 @@ func (g *groups[T]) add(one T) error {
 	return nil
 }
 
-// flush does what is collected, if anything is.
+// flush does what is collected, if anything.
 func (g *groups[T]) flush() error {
 	if len(g.group) == 0 {
 		return nil

@@ -6,15 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"copialettere/journal/kv"
 )
 
-// ErrHeld says that an entry, or one of those that an act is about, is under a hold.
+// ErrHeld says that an entry, or one of several, is under a hold.
 var ErrHeld = errors.New("held")
 
-// errHoldUnknown says that Options.MailboxHeld failed, which is the fault of no month.
+// errHoldUnknown says that Settings.Held failed, which is the fault of no month.
 var errHoldUnknown = errors.New("nobody knows of a hold")
 
 // Holding is a hold on an entry.
@@ -56,8 +57,8 @@ func holdKey(r Ref) []byte {
 	return binary.BigEndian.AppendUint32(folderKey('l', r.Mailbox, r.Folder), r.UID)
 }
 
-// mayGo is the one answer to whether an entry may be deleted, whoever asks: the error is ErrHeld where it is held, or its mailbox is. It
-// is given inside of the Update that deletes, under the lock of the mailbox, so what it says is still so when that commits.
+// mayGo returns ErrHeld if an entry is held or its mailbox is, whoever wants to delete it. It is asked inside the Update that deletes,
+// under the deletionLocks, so its answer still holds when that commits.
 func (c *change) mayGo(r Ref) error {
 	held, err := c.mailboxHeld(r.Mailbox)
 	if err == nil && !held {
@@ -78,14 +79,26 @@ func (c *change) held(r Ref) (bool, error) {
 	return err == nil, err
 }
 
-// mailboxHeld says whether a whole mailbox is held. It asks once in each run of an Update, which has the lock of the mailbox by then.
+// deletionLocks returns the locks of an Update that deletes from mailboxes: those under which their entries change and those under which
+// holds are placed.
+func (j *Journal) deletionLocks(mailboxes ...string) []string {
+	locks := slices.Clone(mailboxes)
+	if j.settings != nil {
+		for _, mailbox := range mailboxes {
+			locks = append(locks, j.settings.Lock(mailbox))
+		}
+	}
+	return locks
+}
+
+// mailboxHeld says whether a whole mailbox is held. It reads that once in each run of the Update, which has the deletionLocks.
 func (c *change) mailboxHeld(mailbox string) (bool, error) {
 	if held, known := c.holds[mailbox]; known {
 		return held, nil
 	}
-	held, err := c.j.mailboxHeld(c.ctx, mailbox)
+	held, err := c.anyMailboxHeld([]string{mailbox})
 	if err != nil {
-		return false, fmt.Errorf("%w of %s: %w", errHoldUnknown, mailbox, err)
+		return false, err
 	}
 	if c.holds == nil {
 		c.holds = make(map[string]bool)
@@ -94,22 +107,78 @@ func (c *change) mailboxHeld(mailbox string) (bool, error) {
 	return held, nil
 }
 
-// AwaitDeletions is for whoever has placed a hold on a whole mailbox, which Options.MailboxHeld tells of from then on. When it returns, no
-// deletion that did not see the hold can still be made. In each volume it passes through the lock of the mailbox, which each deletion has
-// from before it asks until it is durable, and it waits for a month that is just being dropped. A month that cannot be written, in which
-// thus nothing can be deleted either, is logged and passed. An error says that it did not wait; the hold stands all the same.
+// anyMailboxHeld says whether one of the mailboxes is held as a whole. The Update has the deletionLocks of all.
+func (c *change) anyMailboxHeld(mailboxes []string) (held bool, err error) {
+	if c.j.settings == nil {
+		return false, nil
+	}
+	settings, err := c.In("")
+	if err == nil {
+		held, err = c.j.settings.Held(settings, mailboxes...)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errHoldUnknown, err)
+	}
+	return held, nil
+}
+
+// mailboxHeld says whether a whole mailbox is held just now. It spares work that would be refused; no deletion may rest on it.
+func (j *Journal) mailboxHeld(ctx context.Context, mailbox string) (held bool, err error) {
+	if j.settings == nil {
+		return false, nil
+	}
+	s, err := j.engine.Settings(ctx)
+	if err == nil {
+		held, err = j.settings.Held(storeView{ctx, s}, mailbox)
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errHoldUnknown, err)
+	}
+	return held, nil
+}
+
+// storeView reads a store outside any Update.
+type storeView struct {
+	ctx   context.Context
+	store kv.Store
+}
+
+// Get implements kv.View.
+func (v storeView) Get(key []byte) ([]byte, error) { return v.store.Get(v.ctx, key) }
+
+// GetAll implements kv.View.
+func (v storeView) GetAll(keys [][]byte) ([][]byte, error) { return v.store.GetAll(v.ctx, keys) }
+
+// AwaitDeletions returns once every deletion still to come sees the hold on a whole mailbox. Call it after placing one. Entries need no
+// waiting: whatever deletes one shares a lock with whoever places the hold. A month that is being dropped does. A drop by this process is
+// waited for; one by another process is called off, unless the month cannot be written, which is logged. An error says that it did not
+// wait; the hold stands all the same.
 func (j *Journal) AwaitDeletions(ctx context.Context, mailbox string) error {
+	err := j.keepMonths(ctx, mailbox)
+	if err == nil {
+		err = j.dropping.acquire(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("wait for deletions in %s: %w", mailbox, err)
+	}
+	j.dropping.release()
+	return nil
+}
+
+// keepMonths calls off the drops that other processes have decided without seeing the hold on a mailbox; they then look at the month again.
+func (j *Journal) keepMonths(ctx context.Context, mailbox string) error {
+	if j.alone {
+		return nil
+	}
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
-		return fmt.Errorf("wait for deletions in %s: list volumes: %w", mailbox, err)
+		return fmt.Errorf("list volumes: %w", err)
 	}
 	for _, m := range months {
 		s, err := j.engine.Volume(ctx, m, false)
 		if err == nil {
 			err = s.Update(ctx, []string{mailbox}, func(tx kv.Tx) error {
-				if !j.alone {
-					tx.Delete(closingKey) // another process may have decided that the month goes, and looks once more
-				}
+				tx.Delete(closingKey)
 				return nil
 			})
 		}
@@ -119,19 +188,15 @@ func (j *Journal) AwaitDeletions(ctx context.Context, mailbox string) error {
 		switch {
 		case err == nil, errors.Is(err, kv.ErrNoVolume):
 		case ctx.Err() != nil:
-			return fmt.Errorf("wait for deletions in %s: %w", mailbox, ctx.Err())
+			return ctx.Err()
 		case !errors.Is(err, kv.ErrClosed): // which is dropped
 			j.log.Warn("a hold was placed while a month cannot be written", "mailbox", mailbox, "month", m, "error", err)
 		}
 	}
-	if err := j.dropping.acquire(ctx); err != nil {
-		return fmt.Errorf("wait for deletions in %s: %w", mailbox, err)
-	}
-	j.dropping.release()
 	return nil
 }
 
-// takeFence keeps a month from being dropped by another process that has fenced it. This one's is waited for.
+// takeFence keeps another process from dropping a month that it has fenced. A drop by this process is waited for instead.
 func (j *Journal) takeFence(ctx context.Context, m kv.Month) error {
 	if j.alone {
 		return nil
@@ -141,13 +206,12 @@ func (j *Journal) takeFence(ctx context.Context, m kv.Month) error {
 		err = f.Lift(ctx)
 	}
 	if errors.Is(err, kv.ErrFenced) {
-		return nil // and another one has it now
+		return nil // yet another process has taken it
 	}
 	return err
 }
 
-// Hold keeps an entry from being deleted by anything until Release. A second hold takes the place of the first. The act is on
-// record: see Acts.
+// Hold keeps an entry from being deleted by anything until Release. A second hold replaces the first. The act is on record: see Acts.
 func (j *Journal) Hold(ctx context.Context, r Ref, who, reason string) error {
 	now := j.now().UTC()
 	return j.act(ctx, r, func(c *change) error {
@@ -160,7 +224,7 @@ func (j *Journal) Hold(ctx context.Context, r Ref, who, reason string) error {
 	})
 }
 
-// Release takes the hold from an entry. One that is not held is no error, and nothing is on record then.
+// Release lifts the hold on an entry. If there is none it does nothing, and nothing is on record.
 func (j *Journal) Release(ctx context.Context, r Ref, who, reason string) error {
 	now := j.now().UTC()
 	return j.act(ctx, r, func(c *change) error {
@@ -189,8 +253,8 @@ func (j *Journal) Holdings(ctx context.Context, mailbox string) iter.Seq2[*Holdi
 	}))
 }
 
-// act runs fn in an Update of the volume of an entry; the error is ErrNotFound when there is none, or when the volume goes. One that might
-// still stay is not dropped, then.
+// act runs fn in an Update of the volume of an entry, and calls off a drop of that volume that is not decided yet. The error is
+// ErrNotFound if there is no such volume, or if it is being dropped.
 func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) error {
 	if err := checkMailbox(r.Mailbox); err != nil {
 		return err
@@ -202,7 +266,7 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 	if err != nil {
 		return err
 	}
-	err = j.update(ctx, s, r.Month, []string{r.Mailbox, movesLock}, func(c *change) error {
+	err = j.update(ctx, s, r.Month, append(j.deletionLocks(r.Mailbox), movesLock), func(c *change) error {
 		if err := c.stayOpen(); err != nil {
 			return err
 		}

@@ -227,9 +227,8 @@ func TestHoldAtEveryStep(t *testing.T) {
 func holdAtStep(t *testing.T, way deletion, mailbox bool, at int) (reached bool, stood int) {
 	s := &stepped{Engine: new(memory)}
 	f := &fixture{t: t, clock: &clock{t: november}, engine: s.Engine}
-	var held atomic.Bool
 	var err error
-	f.Journal, err = Open(s, Options{Now: f.clock.now, MailboxHeld: func(_ context.Context, m string) (bool, error) { return m == mario && held.Load(), nil }})
+	f.Journal, err = Open(s, Options{Now: f.clock.now, Settings: testSettings()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +271,9 @@ func holdAtStep(t *testing.T, way deletion, mailbox bool, at int) (reached bool,
 	var there []Ref
 	place := func() {
 		if mailbox {
-			held.Store(true)
+			if err := f.set(f.ctx(), "held", mario); err != nil {
+				t.Errorf("hold: %v", err)
+			}
 			if err := f.AwaitDeletions(f.ctx(), mario); err != nil {
 				t.Errorf("wait for deletions: %v", err)
 			}
@@ -303,8 +304,7 @@ func holdAtStep(t *testing.T, way deletion, mailbox bool, at int) (reached bool,
 			place()
 			return
 		}
-		held.Store(mailbox) // before this Update has asked, or behind
-		placing.Go(place)   // which waits for it
+		placing.Go(place) // which waits for this Update
 	})
 	if err := way.run(f, refs); err != nil {
 		t.Errorf("run: %v", err)
@@ -335,22 +335,23 @@ func holdAtStep(t *testing.T, way deletion, mailbox bool, at int) (reached bool,
 	return reached, len(there)
 }
 
-// TestAwaitDeletions has a deletion ask about the hold just before that is placed: AwaitDeletions returns behind it, and in a month that
-// cannot be written it does not wait.
-func TestAwaitDeletions(t *testing.T) {
+// TestHoldWhileDeleting has a deletion read that there is no hold, and a hold be placed before it is done: that waits for the deletion, so
+// nothing goes once the hold stands.
+func TestHoldWhileDeleting(t *testing.T) {
 	f, h := newFixture(t), new(hooked)
 	f.wrap = func(e kv.Engine) kv.Engine {
 		h.Engine = e
 		return h
 	}
-	asked, answer := make(chan struct{}), make(chan bool)
+	asked, goOn := make(chan struct{}), make(chan struct{})
 	var late atomic.Bool
-	f.held = func(context.Context, string) (bool, error) {
-		if late.Load() {
-			return true, nil
+	f.held = func(settings kv.View, mailboxes ...string) (bool, error) {
+		held, err := testSettings().Held(settings, mailboxes...)
+		if !late.Load() {
+			asked <- struct{}{}
+			<-goOn
 		}
-		asked <- struct{}{}
-		return <-answer, nil
+		return held, err
 	}
 	f.open()
 	if f.memory != nil {
@@ -362,22 +363,16 @@ func TestAwaitDeletions(t *testing.T) {
 	go func() { deleted <- f.Delete(f.ctx(), gone, "owner") }()
 	<-asked
 	late.Store(true)
-	waited := make(chan error, 1)
-	go func() { waited <- f.AwaitDeletions(f.ctx(), mario) }()
-	select {
-	case err := <-waited:
-		t.Errorf("it did not wait for the deletion: %v", err)
-		waited <- err
-	case <-time.After(50 * time.Millisecond):
-	}
-	ctx, cancel := context.WithTimeout(f.ctx(), time.Millisecond)
+	ctx, cancel := context.WithTimeout(f.ctx(), 50*time.Millisecond)
 	defer cancel()
-	wantErr(t, "wait for too long", f.AwaitDeletions(ctx, mario), context.DeadlineExceeded)
-	answer <- false
-	if err := <-waited; err != nil {
+	wantErr(t, "hold while an entry is being deleted", f.set(ctx, "held", mario), context.DeadlineExceeded)
+	placed := make(chan error, 1)
+	go func() { placed <- f.set(f.ctx(), "held", mario) }()
+	close(goOn)
+	if err := <-deleted; err != nil {
 		t.Error(err)
 	}
-	if err := <-deleted; err != nil {
+	if err := <-placed; err != nil {
 		t.Error(err)
 	}
 	f.want(mario, "INBOX/2026-11 2 delivered")
@@ -389,11 +384,26 @@ func TestAwaitDeletions(t *testing.T) {
 	h.set(nil)
 }
 
+// TestAwaitDrop has a month be dropped while AwaitDeletions is called, which returns when that is over.
+func TestAwaitDrop(t *testing.T) {
+	f := openFixture(t)
+	if err := f.dropping.acquire(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(f.ctx(), time.Millisecond)
+	defer cancel()
+	wantErr(t, "wait for a drop", f.AwaitDeletions(ctx, mario), context.DeadlineExceeded)
+	f.dropping.release()
+	if err := f.AwaitDeletions(f.ctx(), mario); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestHoldUnknown has nobody know whether a mailbox is held: nothing of it goes.
 func TestHoldUnknown(t *testing.T) {
 	f := newFixture(t)
 	unknown := errors.New("test: settings not readable")
-	f.held = func(context.Context, string) (bool, error) { return false, unknown }
+	f.held = func(kv.View, ...string) (bool, error) { return false, unknown }
 	f.open()
 	r := f.deliver(mario, sized("1", 600), "t1").Ref
 	wantErr(t, "delete", f.Delete(f.ctx(), r, "owner"), unknown)
@@ -407,7 +417,7 @@ func TestHoldUnknown(t *testing.T) {
 	wantErr(t, "make room", err, unknown)
 	// Asked the second time, within the Update.
 	var asked atomic.Int32
-	f.mailboxHeld = func(context.Context, string) (bool, error) {
+	f.settings.Held = func(kv.View, ...string) (bool, error) {
 		if asked.Add(1) == 1 {
 			return false, nil
 		}

@@ -19,8 +19,8 @@ import (
 	"copialettere/journal/part"
 )
 
-// maxUnsettled is how many bytes behind the last certain place a draft waits for, before it cuts without knowing. A line that could
-// be a MIME delimiter is shorter.
+// maxUnsettled is how many bytes behind the last certain place a draft waits before it cuts without knowing. A line that could be a MIME
+// delimiter is shorter.
 const maxUnsettled = 4 << 10
 
 // The buffer of a draft of more than chunkMin bytes: the usual one, and the one for the longest chunk.
@@ -32,16 +32,16 @@ const (
 // decoderMemory bounds what a damaged chunk can make the decoder allocate, in bytes.
 const decoderMemory = 4 << 20
 
-// lossPause is how long a volume in use is not asked for losses again. A store can find one whenever it opens its files again.
+// lossPause is how long a volume in use is not asked for losses again. A store may find one whenever it reopens its files.
 const lossPause = time.Minute
 
 // Errors that a caller decides on.
 var (
 	// ErrNotFound says that there is no such entry.
 	ErrNotFound = errors.New("no such entry")
-	// ErrDamaged says that something stored cannot be read, as a damaged disk leaves it; Verify tells of all that is.
+	// ErrDamaged says that something stored cannot be read, as on a damaged disk. Verify lists all of it.
 	ErrDamaged = errors.New("damaged")
-	// ErrMailbox says that a name cannot be that of a mailbox: it is empty or holds a zero byte.
+	// ErrMailbox says that a string cannot name a mailbox: it is empty or holds a zero byte.
 	ErrMailbox = errors.New("not a name of a mailbox")
 )
 
@@ -58,26 +58,27 @@ type Options struct {
 	Logger   *slog.Logger
 	Metrics  *metrics.Registry
 	Now      func() time.Time // the clock, for tests; time.Now when nil
-	GapSpool string           // file that keeps records while the store cannot: see Keep; none when empty
+	GapSpool string           // file for records while the store cannot take them: see Keep; empty: none
 
-	// Recorded is told of every gap when it is durable in the journal: those in the spool when they are taken in, and of what grows with each
-	// removal (made-room, erased) the part that was added. One whose record had to be tried again may come twice. It is called within
-	// deliveries too, by several at a time: it must return at once and not call the Journal. It must not keep the slice. May be nil.
+	// Recorded is told of every gap once it is durable in the journal: of a spooled one when it is taken in, and of one that grows with
+	// each removal (made-room, erased) the part just added. A gap whose record had to be tried again may come twice. Deliveries call it
+	// too, several at a time: return at once, do not call the Journal, do not keep the slice. May be nil.
 	Recorded func(gaps []Record)
 
-	Gate *Gate // may be nil
-
-	// MailboxHeld says whether a whole mailbox is under a hold: then nothing of it is deleted. It must tell what is durable when it is called,
-	// and call neither the Journal nor Update of a store: it is asked within the Update of each deletion. Whoever places a hold calls
-	// AwaitDeletions then. With an error nothing is deleted. Nil: no mailbox is held.
-	MailboxHeld func(ctx context.Context, mailbox string) (bool, error)
+	Settings *Settings // nil: all mailboxes are open and none is held
 }
 
-// Gate keeps entries out of a mailbox that was closed after the message was judged, perhaps by another process: where several have the archive
-// open, it is asked in the update that makes the entry. Commit then fails, and the MTA's retry is judged anew.
-type Gate struct {
-	Lock func(mailbox string) string                                   // the lock under which a mailbox is closed, in the settings
-	Open func(settings kv.View, mailbox string) (open bool, err error) // by what stands in the settings
+// Settings is what the journal asks of the settings of mailboxes. Its functions read the engine's settings store through the Update that
+// rests on the answer. That Update holds Lock, so the answer holds until it is durable. They call neither the Journal nor a store.
+type Settings struct {
+	// Lock names the lock under which the settings of a mailbox change.
+	Lock func(mailbox string) string
+	// Open says whether a mailbox takes entries. It is asked before an entry is made, where other processes have the archive open: one of
+	// them may have closed the mailbox after the message was judged. Commit then fails, and the MTA's retry is judged anew.
+	Open func(settings kv.View, mailbox string) (bool, error)
+	// Held says whether any of the mailboxes is under a hold as a whole. It is asked before anything is deleted: what is held stays, and with
+	// an error everything does. Whoever places a hold calls AwaitDeletions next.
+	Held func(settings kv.View, mailboxes ...string) (bool, error)
 }
 
 // Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
@@ -87,8 +88,7 @@ type Journal struct {
 	now      func() time.Time
 	gapSpool string
 	tell     func(gaps []Record) // Options.Recorded
-
-	mailboxHeld func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
+	settings *Settings           // Options.Settings; may be nil
 
 	cutter   *cutter
 	zstd     *zstd.Encoder
@@ -103,11 +103,10 @@ type Journal struct {
 	lastID int64   // nanoseconds of the newest id; guarded by idMu
 	nonce  [4]byte // of this process
 
-	alone    bool // no other process has the archive open: see clients.go
-	gate     *Gate
+	alone    bool                     // no other process has the archive open: see clients.go
 	cleaning lock                     // held by Expire and Sweep: one run at a time
 	dropping lock                     // held while a volume goes, from the decision until it is gone
-	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop; no delivery may go there
+	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop: deliveries stay out
 
 	spooling   lock // held while the gap spool is read or written, and never while the store is
 	unspooling lock // held by Unspool: one at a time
@@ -135,10 +134,11 @@ type Journal struct {
 	unchecked *metrics.Counter
 }
 
-// Open returns the journal on an engine, which stays the caller's to close, after the journal.
+// Open returns the journal on an engine. The engine stays the caller's; close it after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j := &Journal{
-		engine: engine, alone: engine.Alone(), gate: o.Gate, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded, mailboxHeld: o.MailboxHeld, lossAt: make(map[kv.Month]time.Time),
+		engine: engine, alone: engine.Alone(), settings: o.Settings, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded,
+		lossAt:   make(map[kv.Month]time.Time),
 		cleaning: newLock(), dropping: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
 	}
 	if j.log == nil {
@@ -149,9 +149,6 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	}
 	if j.tell == nil {
 		j.tell = func([]Record) {}
-	}
-	if j.mailboxHeld == nil {
-		j.mailboxHeld = func(context.Context, string) (bool, error) { return false, nil }
 	}
 	r := o.Metrics
 	if r == nil {
@@ -169,7 +166,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	if j.cutter, err = newCutter(); err != nil {
 		return nil, err
 	}
-	// Base64 has no matches but 6 bits a byte: literals are to be compressed all the same, for a quarter less of an attachment.
+	// Base64 has no matches but only 6 bits a byte: compressing literals all the same saves a quarter of an attachment.
 	j.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault),
 		zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(chunkMax), zstd.WithLowerEncoderMem(true))
 	if err != nil {
@@ -193,7 +190,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	return j, nil
 }
 
-// Close writes the outcomes that are still in memory and frees what the journal holds. No draft may be open.
+// Close writes the outcomes still in memory and frees what the journal holds. No draft may be open.
 func (j *Journal) Close() error {
 	j.stop()
 	j.done.Wait()
@@ -201,7 +198,7 @@ func (j *Journal) Close() error {
 	return j.zstd.Close()
 }
 
-// Suspend makes the journal refuse new drafts with cause, as if its store failed, until it is called with nil. What is under way, reading,
+// Suspend makes the journal refuse new drafts with cause, as if its store failed. Suspend(nil) ends it. Drafts under way, reading,
 // outcomes and records go on.
 func (j *Journal) Suspend(cause error) {
 	if cause == nil {
@@ -211,7 +208,7 @@ func (j *Journal) Suspend(cause error) {
 	j.suspended.Store(&cause)
 }
 
-// Suspended returns why new drafts are refused, and nil while they are not.
+// Suspended returns why new drafts are refused; nil while they are not.
 func (j *Journal) Suspended() error {
 	if cause := j.suspended.Load(); cause != nil {
 		return *cause
@@ -219,8 +216,8 @@ func (j *Journal) Suspended() error {
 	return nil
 }
 
-// Probe makes a write durable as a delivery would, in the volume of this month or, where it has had none yet, in the settings store. It leaves
-// nothing behind. An error says that messages cannot be journaled now.
+// Probe tests whether messages can be journaled now: it makes a write durable as a delivery would, in this month's volume or, before the
+// month has one, in the settings store. It leaves nothing behind.
 func (j *Journal) Probe(ctx context.Context) error {
 	s, err := j.volume(ctx, kv.MonthOf(j.now()), false)
 	if errors.Is(err, kv.ErrNoVolume) {
@@ -239,10 +236,10 @@ func (j *Journal) Probe(ctx context.Context) error {
 	return nil
 }
 
-// probeKey is a key that no store has.
+// probeKey is a key that no store holds.
 const probeKey = "\x00probe"
 
-// volume returns the store of a month, with its losses put on record. The error is kv.ErrNoVolume, or a MonthError.
+// volume returns the store of a month, with its losses on record. The error is kv.ErrNoVolume or a MonthError.
 func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
 	s, err := j.engine.Volume(ctx, m, create)
 	if errors.Is(err, kv.ErrNoVolume) {
@@ -269,7 +266,7 @@ func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store
 	return s, nil
 }
 
-// newID returns an id greater than all that this process returned before.
+// newID returns an id greater than all that this process has returned.
 func (j *Journal) newID() ChunkID {
 	j.idMu.Lock()
 	j.lastID = max(j.lastID+1, j.now().UnixNano())
@@ -281,7 +278,7 @@ func (j *Journal) newID() ChunkID {
 	return id
 }
 
-// buffer returns a buffer for a number of bytes, which recycle takes back.
+// buffer returns an empty buffer with room for size bytes. Give it back with recycle.
 func (j *Journal) buffer(size int) []byte {
 	pool := &j.buffers
 	if size > bufferSize {
@@ -300,7 +297,7 @@ func (j *Journal) recycle(buf []byte) {
 	}
 }
 
-// compress returns the stored form of a chunk, in memory of its length: it may stay there for a while.
+// compress returns the stored form of a chunk, in memory of exactly its length: it may stay there for a while.
 func (j *Journal) compress(data []byte) []byte {
 	scratch := j.scratch.Get().(*[]byte)
 	*scratch = j.zstd.EncodeAll(data, (*scratch)[:0])

@@ -44,7 +44,7 @@ type fixture struct {
 	clock  *clock
 	engine kv.Engine
 	told   told
-	held   func(ctx context.Context, mailbox string) (bool, error) // Options.MailboxHeld
+	held   func(settings kv.View, mailboxes ...string) (bool, error) // Settings.Held; nil: that of testSettings
 
 	transactions int
 }
@@ -150,12 +150,50 @@ func (f *fixture) open() {
 	if f.wrap != nil {
 		seen = f.wrap(seen)
 	}
+	settings := testSettings()
+	if f.held != nil {
+		settings.Held = f.held
+	}
 	f.Journal, err = Open(seen, Options{
-		Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded, MailboxHeld: f.held,
+		Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded, Settings: settings,
 	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
+}
+
+// testSettings are settings in which a mailbox is held, or closed, where the settings store has a key that says so.
+func testSettings() *Settings {
+	return &Settings{
+		Lock: func(mailbox string) string { return "settings " + mailbox },
+		Open: func(settings kv.View, mailbox string) (bool, error) {
+			_, err := settings.Get([]byte("closed " + mailbox))
+			if errors.Is(err, kv.ErrNotFound) {
+				return true, nil
+			}
+			return false, err
+		},
+		Held: func(settings kv.View, mailboxes ...string) (bool, error) {
+			keys := make([][]byte, len(mailboxes))
+			for i, mailbox := range mailboxes {
+				keys[i] = []byte("held " + mailbox)
+			}
+			values, err := settings.GetAll(keys)
+			return slices.ContainsFunc(values, func(v []byte) bool { return v != nil }), err
+		},
+	}
+}
+
+// set puts a key of testSettings, "held" or "closed", as whoever changes the settings of a mailbox does.
+func (f *fixture) set(ctx context.Context, what, mailbox string) error {
+	settings, err := f.engine.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	return settings.Update(ctx, []string{testSettings().Lock(mailbox)}, func(tx kv.Tx) error {
+		tx.Put([]byte(what+" "+mailbox), nil)
+		return nil
+	})
 }
 
 // onFiles leaves the test out where the engine has no files.

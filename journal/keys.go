@@ -13,7 +13,7 @@ import (
 
 var errKey error = damage("malformed key")
 
-// checkMailbox keeps a name that would lead into the keys of another mailbox out of all keys.
+// checkMailbox refuses a name that would lead into the keys of another mailbox.
 func checkMailbox(name string) error {
 	if name == "" || strings.IndexByte(name, 0) >= 0 {
 		return fmt.Errorf("%q: %w", name, ErrMailbox)
@@ -57,7 +57,7 @@ func outcomeKey(r Ref) []byte {
 	return binary.BigEndian.AppendUint32(folderKey('o', r.Mailbox, r.Folder), r.UID)
 }
 
-// linkKey is where an entry is found by one of its links.
+// linkKey is the key that leads from a link to an entry.
 func linkKey(link string, r Ref) []byte {
 	key := linkPrefix(r.Mailbox, link, len(r.Folder)+5)
 	key = append(key, r.Folder...)
@@ -76,7 +76,7 @@ func checkLink(link string) error {
 	return nil
 }
 
-// splitLinkKey takes the key of a link apart.
+// splitLinkKey parses the key of a link.
 func splitLinkKey(month kv.Month, key []byte) (link string, r Ref, err error) {
 	mailbox, link, rest, err := splitFolderKey(key)
 	if err != nil {
@@ -109,7 +109,7 @@ func recordTime(key []byte) time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(rest))).UTC()
 }
 
-// splitFolderKey takes a key of the form <kind> <mailbox> 0 <folder> 0 <rest> apart.
+// splitFolderKey parses a key of the form <kind> <mailbox> 0 <folder> 0 <rest>.
 func splitFolderKey(key []byte) (mailbox, folder string, rest []byte, err error) {
 	mailbox, tail, err := splitMailboxKey(key)
 	if err != nil {
@@ -122,7 +122,7 @@ func splitFolderKey(key []byte) (mailbox, folder string, rest []byte, err error)
 	return mailbox, string(f), rest, nil
 }
 
-// splitMailboxKey takes a key of the form <kind> <mailbox> 0 <rest> apart.
+// splitMailboxKey parses a key of the form <kind> <mailbox> 0 <rest>.
 func splitMailboxKey(key []byte) (mailbox string, rest []byte, err error) {
 	if len(key) == 0 {
 		return "", nil, errKey
@@ -134,7 +134,7 @@ func splitMailboxKey(key []byte) (mailbox string, rest []byte, err error) {
 	return string(m), rest, nil
 }
 
-// deliveryDigest is what makes two deliveries the same one.
+// deliveryDigest is the same for two deliveries that are repetitions of each other.
 func deliveryDigest(mailbox string, d Direction, mailFrom string, message Digest) Digest {
 	h := sha256.New()
 	h.Write([]byte{byte(d)})
@@ -150,10 +150,10 @@ func deliveryDigest(mailbox string, d Direction, mailFrom string, message Digest
 type folderCounters struct {
 	nextUID, uidValidity uint32
 	entries, bytes       uint64
-	room                 uint32 // the UID from which room is made; 0: from the first
+	room                 uint32 // the UID from which room is made next; 0: from the first
 }
 
-// Sizes of the value: of a folder in which room was made it has one more number.
+// Sizes of the value, in bytes: of a folder in which room was made it has one more number.
 const (
 	countersSize     = 24
 	countersRoomSize = 28

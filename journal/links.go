@@ -51,7 +51,7 @@ func deleteLinks(tx kv.Tx, e *Entry) {
 	}
 }
 
-// unique returns links without those that are there before.
+// unique returns links without repetitions.
 func unique(links []string) []string {
 	var list []string
 	for _, l := range links {

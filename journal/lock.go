@@ -5,12 +5,12 @@ import (
 	"fmt"
 )
 
-// lock is a mutex for work that may take as long as the store does: who waits for it leaves when a context ends.
+// lock is a mutex for work that may take as long as the store does: a context ends the wait for it.
 type lock chan struct{}
 
 func newLock() lock { return make(lock, 1) }
 
-// acquire takes the lock, or returns the error of ctx where that ends first.
+// acquire takes the lock, or returns the error of ctx if that ends first.
 func (l lock) acquire(ctx context.Context) error {
 	select {
 	case l <- struct{}{}:

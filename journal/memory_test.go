@@ -13,8 +13,9 @@ import (
 
 // memory is an engine without files and goroutines, for tests in which time does not pass by itself.
 type memory struct {
-	mu     sync.Mutex
-	stores map[kv.Month]*memoryStore // guarded by mu; the settings are the store of no month
+	updating sync.Mutex // held by each Update, whatever its locks
+	mu       sync.Mutex
+	stores   map[kv.Month]*memoryStore // guarded by mu; the settings are the store of no month
 }
 
 func (m *memory) Volume(_ context.Context, month kv.Month, create bool) (kv.Store, error) {
@@ -28,7 +29,7 @@ func (m *memory) Volume(_ context.Context, month kv.Month, create bool) (kv.Stor
 		if m.stores == nil {
 			m.stores = make(map[kv.Month]*memoryStore)
 		}
-		s = &memoryStore{values: make(map[string][]byte)}
+		s = &memoryStore{engine: m, values: make(map[string][]byte)}
 		m.stores[month] = s
 	}
 	return s, nil
@@ -68,6 +69,7 @@ func (m *memory) Settings(ctx context.Context) (kv.Store, error) { return m.Volu
 func (m *memory) Close() error { return nil }
 
 type memoryStore struct {
+	engine *memory
 	mu     sync.Mutex
 	values map[string][]byte // guarded by mu
 	losses []kv.Loss         // guarded by mu
@@ -76,13 +78,13 @@ type memoryStore struct {
 func (s *memoryStore) Get(ctx context.Context, key []byte) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return memoryTx(s.values).Get(key)
+	return memoryTx{s, s.values}.Get(key)
 }
 
 func (s *memoryStore) GetAll(_ context.Context, keys [][]byte) ([][]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return memoryTx(s.values).GetAll(keys)
+	return memoryTx{s, s.values}.GetAll(keys)
 }
 
 func (s *memoryStore) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, error) {
@@ -114,10 +116,12 @@ func (s *memoryStore) Update(ctx context.Context, _ []string, fn func(kv.Tx) err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s.engine.updating.Lock()
+	defer s.engine.updating.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changed := maps.Clone(s.values)
-	if err := fn(memoryTx(changed)); err != nil {
+	if err := fn(memoryTx{s, changed}); err != nil {
 		return err
 	}
 	s.values = changed
@@ -139,10 +143,13 @@ func (s *memoryStore) Lost(context.Context) ([]kv.Loss, error) {
 	return slices.Clone(s.losses), nil
 }
 
-type memoryTx map[string][]byte
+type memoryTx struct {
+	store  *memoryStore
+	values map[string][]byte
+}
 
 func (t memoryTx) Get(key []byte) ([]byte, error) {
-	v, ok := t[string(key)]
+	v, ok := t.values[string(key)]
 	if !ok {
 		return nil, kv.ErrNotFound
 	}
@@ -152,17 +159,26 @@ func (t memoryTx) Get(key []byte) ([]byte, error) {
 func (t memoryTx) GetAll(keys [][]byte) ([][]byte, error) {
 	values := make([][]byte, len(keys))
 	for i, key := range keys {
-		if v, ok := t[string(key)]; ok {
+		if v, ok := t.values[string(key)]; ok {
 			values[i] = append([]byte{}, v...)
 		}
 	}
 	return values, nil
 }
 
-func (t memoryTx) In(kv.Month) (kv.View, error) { return nil, kv.ErrNoVolume }
+func (t memoryTx) In(m kv.Month) (kv.View, error) {
+	s, err := t.store.engine.Volume(context.Background(), m, m == "")
+	if err != nil {
+		return nil, err
+	}
+	if s == t.store {
+		return t, nil
+	}
+	return storeView{context.Background(), s}, nil
+}
 
 func (t memoryTx) Needs(kv.Staged) {}
 
-func (t memoryTx) Put(key, value []byte) { t[string(key)] = bytes.Clone(value) }
+func (t memoryTx) Put(key, value []byte) { t.values[string(key)] = bytes.Clone(value) }
 
-func (t memoryTx) Delete(key []byte) { delete(t, string(key)) }
+func (t memoryTx) Delete(key []byte) { delete(t.values, string(key)) }

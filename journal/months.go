@@ -13,8 +13,8 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// MonthError says that a month could not be read, or worked on, as a damaged or absent volume leaves it. It is ErrDamaged. It costs that month
-// alone: what yields it goes on with the next one.
+// MonthError says that a month could not be read or worked on, because its volume is damaged or absent. It is ErrDamaged. It costs only
+// that month: whatever yields it goes on with the next one.
 type MonthError struct {
 	Month kv.Month
 	Err   error
@@ -29,8 +29,7 @@ func (e *MonthError) Unwrap() error { return e.Err }
 // Is reports whether target is ErrDamaged.
 func (e *MonthError) Is(target error) bool { return target == ErrDamaged }
 
-// PassedOver are the months without which something was done, because of what is wrong with them. As an error it is ErrDamaged: all else
-// was done.
+// PassedOver are months that were skipped, with what is wrong with each. As an error it is ErrDamaged: everything else was done.
 type PassedOver []*MonthError
 
 // Error says which months were passed over, and why.
@@ -60,7 +59,7 @@ func (p PassedOver) Months() []kv.Month {
 	return list
 }
 
-// Add reports whether err is that of a month; it is kept then, once for each month.
+// Add reports whether err is a MonthError, and keeps it, once for each month.
 func (p *PassedOver) Add(err error) bool {
 	var month *MonthError
 	if !errors.As(err, &month) {
@@ -76,7 +75,7 @@ func (p PassedOver) has(m kv.Month) bool {
 	return slices.ContainsFunc(p, func(e *MonthError) bool { return e.Month == m })
 }
 
-// Err returns the months as an error; nil for none.
+// Err returns the months as an error, nil if there are none.
 func (p PassedOver) Err() error {
 	if len(p) == 0 {
 		return nil
@@ -84,24 +83,24 @@ func (p PassedOver) Err() error {
 	return p
 }
 
-// unreadable are the months that could not be read when they were last asked for.
+// unreadable are the months that could not be read when last asked for.
 type unreadable struct {
 	mu     sync.Mutex
 	months map[kv.Month]fault // guarded by mu
 	gauge  *metrics.Gauge
 }
 
-// fault is the last one of a month.
+// fault is the last fault of a month.
 type fault struct {
-	opening bool // it could not be opened; else one thing in it could not be read or written
+	opening bool // it could not be opened; otherwise something in it could not be read or written
 	at      time.Time
 }
 
-// faultPause is how long a fault in a month that can be opened is remembered.
+// faultPause is how long a fault in a month that opens is remembered.
 const faultPause = 10 * time.Minute
 
-// monthError makes an error of a month a MonthError, and has it known. The end of ctx, or of the engine, is no fault of the month; the
-// settings, which have no month, are none, also where they do not tell of a hold.
+// monthError makes an error of a month a MonthError, and logs a new one. The end of ctx or of the engine is no fault of the month. Nor is
+// a failure of the settings, which have no month, even where a hold is asked for.
 func (j *Journal) monthError(ctx context.Context, m kv.Month, err error) error {
 	return j.monthFault(ctx, m, err, false)
 }
@@ -112,7 +111,7 @@ func (j *Journal) monthFault(ctx context.Context, m kv.Month, err error, opening
 		return err
 	}
 	if errors.Is(err, kv.ErrFenced) {
-		return &MonthError{m, err} // it is whole, and about to go
+		return &MonthError{m, err} // it is whole, and about to be dropped
 	}
 	u := &j.unreadable
 	u.mu.Lock()
@@ -127,7 +126,7 @@ func (j *Journal) monthFault(ctx context.Context, m kv.Month, err error, opening
 	return &MonthError{m, err}
 }
 
-// opened says that a month was opened, which does not say that all of it can be read.
+// opened says that a month was opened; not all of it need be readable.
 func (j *Journal) opened(m kv.Month) { j.known(m, false) }
 
 // readable says that all of a month can be read, or that it is gone.
@@ -144,7 +143,7 @@ func (j *Journal) known(m kv.Month, readable bool) {
 	}
 }
 
-// Forget gives a month up for good that is not there any more: it is no longer expected, and a gap of all mailboxes is on record for it. A
+// Forget gives up for good a month that is not there any more: the journal no longer expects it, and records a gap of all mailboxes. A
 // month that is there is an error; the error is ErrNotFound where there never was one.
 func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
 	ctx, release, err := j.clean(ctx)
@@ -181,7 +180,7 @@ func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
 			return nil
 		})
 	}
-	// A crash between the two leaves a month that is still expected, and is given up by the next try.
+	// After a crash between the two the month is still expected; the next try gives it up.
 	if err := put(value); err != nil {
 		return fmt.Errorf("record that month %s is given up: %w", m, err)
 	}
@@ -194,5 +193,5 @@ func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
 	return nil
 }
 
-// forgottenSlot is the number of the record that tells of a month that was given up.
+// forgottenSlot is the number of the record of a month that was given up.
 const forgottenSlot = 0xfffd

@@ -10,49 +10,49 @@ import (
 	"copialettere/journal/kv"
 )
 
-// outcomePause is how long a delivered outcome may stay in memory. Losing it costs nothing but a state of Unknown.
+// outcomePause is how long a delivered outcome may stay in memory. Losing it only leaves the state Unknown.
 const outcomePause = 200 * time.Millisecond
 
-// outcomeRetry is the pause after the store could not take outcomes.
+// outcomeRetry is the pause after the store failed to take outcomes.
 const outcomeRetry = 2 * time.Second
 
-// maxNotes is how many outcomes are kept in memory while the store cannot take them; noteGroup is how many one update writes.
+// maxNotes is how many outcomes memory keeps while the store cannot take them; noteGroup is how many one update writes.
 const (
 	maxNotes  = 100_000
 	noteGroup = 1000
 )
 
-// outcomes are those that are not yet noted in the store. They stay until they are, so that who decides on an entry sees them.
+// outcomes are those not yet in the store. They stay here until they are, for whoever decides on an entry to see.
 type outcomes struct {
 	mu    sync.Mutex
 	notes map[kv.Month][]note // in the order in which they came; guarded by mu
 	count int                 // of all notes; guarded by mu
 	wake  chan struct{}
 
-	writing lock // held by who takes notes to the store: one at a time. Only who wants them to be there waits for it
+	writing lock // held while notes go to the store, by one goroutine at a time
 }
 
-// note is what became of the message of an entry in a transaction: Delivered or Deferred.
+// note is what became of an entry's message in a transaction: Delivered or Deferred.
 type note struct {
 	ref         Ref
 	transaction string
 	state       State
 }
 
-// Delivered notes that the next hop took the message of an entry in a transaction. It returns at once: the state is written soon
-// after, and an entry whose state is lost in a crash stays Unknown.
+// Delivered notes that the next hop took the message of an entry in a transaction. It returns at once, and the state is written soon
+// after. If a crash comes first the entry stays Unknown.
 func (j *Journal) Delivered(r Ref, transaction string) { j.noteLater(note{r, transaction, Delivered}) }
 
 func (j *Journal) noteLater(n note) {
 	o := &j.outcomes
 	if !o.add(n) {
-		j.log.Warn("an entry keeps the state unknown: too many outcomes wait for the store", "mailbox", n.ref.Mailbox)
+		j.log.Warn("an entry stays unknown: too many outcomes wait for the store", "mailbox", n.ref.Mailbox)
 		return
 	}
 	o.wakeWriter()
 }
 
-// add keeps a note, if there is room.
+// add keeps a note if there is room.
 func (o *outcomes) add(n note) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -67,7 +67,7 @@ func (o *outcomes) add(n note) bool {
 	return true
 }
 
-// first returns the oldest notes of a month, at most a group, which the caller must not change.
+// first returns the oldest notes of a month, at most noteGroup. The caller must not change them.
 func (o *outcomes) first(m kv.Month) []note {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -85,7 +85,7 @@ func (o *outcomes) remove(m kv.Month, n int) {
 	}
 }
 
-// months returns those of which there are notes, and how many.
+// months returns the number of notes of each month that has any.
 func (o *outcomes) months() map[kv.Month]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -115,7 +115,7 @@ func (o *outcomes) wakeWriter() {
 	}
 }
 
-// writeOutcomes writes outcomes until ctx ends, and then what is left.
+// writeOutcomes writes outcomes until ctx ends, then what is left.
 func (j *Journal) writeOutcomes(ctx context.Context) {
 	pause := outcomePause
 	for {
@@ -141,10 +141,10 @@ func (j *Journal) writeOutcomes(ctx context.Context) {
 	}
 }
 
-// Settle writes the outcomes that are still in memory. Those that the store cannot take now stay there.
+// Settle writes the outcomes still in memory. Those that the store cannot take now stay there.
 func (j *Journal) Settle(ctx context.Context) { j.flushOutcomes(ctx) }
 
-// flushOutcomes says whether the store took all outcomes that it ever will.
+// flushOutcomes writes the outcomes in memory, and says whether none is left that the store may still take.
 func (j *Journal) flushOutcomes(ctx context.Context) bool {
 	o := &j.outcomes
 	if err := o.writing.acquire(ctx); err != nil {
@@ -153,7 +153,7 @@ func (j *Journal) flushOutcomes(ctx context.Context) bool {
 	defer o.writing.release()
 	all := true
 	for month, count := range o.months() {
-		err := j.settleMonth(ctx, month, count)
+		err := j.writeMonth(ctx, month, count)
 		switch {
 		case err == nil:
 		case errors.Is(err, kv.ErrUnavailable) || ctx.Err() != nil:
@@ -161,14 +161,14 @@ func (j *Journal) flushOutcomes(ctx context.Context) bool {
 		default:
 			lost := o.months()[month]
 			o.remove(month, lost)
-			j.log.Warn("entries keep the state unknown", "month", month, "entries", lost, "error", err)
+			j.log.Warn("entries stay unknown", "month", month, "entries", lost, "error", err)
 		}
 	}
 	return all
 }
 
-// settleMonth writes the oldest outcomes of one month, so many.
-func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error {
+// writeMonth writes the count oldest outcomes of one month.
+func (j *Journal) writeMonth(ctx context.Context, m kv.Month, count int) error {
 	s, err := j.volume(ctx, m, false)
 	if err != nil {
 		return err
@@ -176,12 +176,12 @@ func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error 
 	for count > 0 {
 		group := j.outcomes.first(m)
 		group = group[:min(len(group), count)]
-		elsewhere, err := writeOutcomes(ctx, s, group)
+		elsewhere, err := putOutcomes(ctx, s, group)
 		if err != nil {
 			return err
 		}
 		for _, n := range elsewhere {
-			if err := j.settleElsewhere(ctx, s, n); err != nil {
+			if err := j.putElsewhere(ctx, s, n); err != nil {
 				return err
 			}
 		}
@@ -191,8 +191,8 @@ func (j *Journal) settleMonth(ctx context.Context, m kv.Month, count int) error 
 	return nil
 }
 
-// writeOutcomes writes outcomes, and returns those whose entry is not at its place any more.
-func writeOutcomes(ctx context.Context, s kv.Store, notes []note) (elsewhere []note, err error) {
+// putOutcomes writes outcomes, and returns those whose entry is not at its place any more.
+func putOutcomes(ctx context.Context, s kv.Store, notes []note) (elsewhere []note, err error) {
 	locks := make([]string, len(notes))
 	for i, n := range notes {
 		locks[i] = n.ref.Mailbox
@@ -202,13 +202,13 @@ func writeOutcomes(ctx context.Context, s kv.Store, notes []note) (elsewhere []n
 		for _, n := range notes {
 			o, err := getOutcome(tx, n.ref)
 			if errors.Is(err, errEncoding) {
-				continue // Verify tells of it; the others must not wait for it
+				continue // Verify reports it; the others must not wait for it
 			}
 			if err != nil {
 				return err
 			}
 			if o.state == Delivered && !o.refused {
-				// It is, or the entry was withdrawn, or filed elsewhere.
+				// It was delivered already, or the entry was withdrawn, or filed elsewhere.
 				if _, err := tx.Get(entryKey(n.ref)); errors.Is(err, kv.ErrNotFound) {
 					elsewhere = append(elsewhere, n)
 				} else if err != nil {
@@ -229,26 +229,26 @@ func writeOutcomes(ctx context.Context, s kv.Store, notes []note) (elsewhere []n
 	return elsewhere, err
 }
 
-// settleElsewhere writes an outcome whose entry was moved, or put aside, while it was awaited; one that is gone needs none.
-func (j *Journal) settleElsewhere(ctx context.Context, s kv.Store, n note) error {
+// putElsewhere writes an outcome whose entry was moved or put aside meanwhile. An entry that is gone needs none.
+func (j *Journal) putElsewhere(ctx context.Context, s kv.Store, n note) error {
 	switch r, err := movedTo(ctx, s, n.ref, n.transaction); {
 	case err == nil:
 		n.ref = r
-		_, err = writeOutcomes(ctx, s, []note{n})
+		_, err = putOutcomes(ctx, s, []note{n})
 		return err
 	case !errors.Is(err, ErrNotFound):
 		return err
 	}
-	err := j.act(ctx, n.ref, func(c *change) error { return c.settleAside(n) })
+	err := j.act(ctx, n.ref, func(c *change) error { return c.putOutcomeAside(n) })
 	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		return nil
 	}
 	return err
 }
 
-// settleAside writes the outcome of an entry that is put aside; ErrNotFound says that the transaction has none there. One that is superseded
-// and was delivered all the same comes back.
-func (c *change) settleAside(n note) error {
+// putOutcomeAside writes the outcome of an entry that is put aside; ErrNotFound says that the transaction has none there. A superseded
+// entry that was delivered after all comes back.
+func (c *change) putOutcomeAside(n note) error {
 	a, e, err := c.aside(n.ref)
 	if err != nil {
 		return err
@@ -281,7 +281,7 @@ func (c *change) settleAside(n note) error {
 	return nil
 }
 
-// movedTo looks for an entry that a transaction has under way and that is not at the place any more where it was then.
+// movedTo looks for an entry that a transaction has under way and that has been moved since.
 func movedTo(ctx context.Context, s kv.Store, from Ref, transaction string) (Ref, error) {
 	prefix := mailboxKey('o', from.Mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
@@ -290,7 +290,7 @@ func movedTo(ctx context.Context, s kv.Store, from Ref, transaction string) (Ref
 		}
 		o, err := decodeOutcome(p.Value)
 		if err != nil || o.state != Unknown {
-			continue // Verify tells of what is malformed
+			continue // Verify reports what is malformed
 		}
 		r, err := refOf(from.Month, p.Key)
 		if err != nil {
@@ -299,7 +299,7 @@ func movedTo(ctx context.Context, s kv.Store, from Ref, transaction string) (Ref
 		if o.transaction == transaction {
 			return r, nil
 		}
-		// A later transaction may have it under way too.
+		// A later transaction may have it under way as well.
 		v, err := s.Get(ctx, entryKey(r))
 		if errors.Is(err, kv.ErrNotFound) {
 			continue
@@ -314,13 +314,13 @@ func movedTo(ctx context.Context, s kv.Store, from Ref, transaction string) (Ref
 	return Ref{}, ErrNotFound
 }
 
-// noted returns what an outcome becomes by a note, if it changes.
+// noted returns an outcome as a note changes it.
 func (o outcome) noted(n note) (after outcome, changed bool) {
 	switch {
 	case o.state == Delivered: // or withdrawn
 		return o, false
 	case n.state == Deferred:
-		// Only where the transaction that set it was the only one that can have delivered the message.
+		// Only if that transaction set it, and no other one can have delivered the message.
 		changed = o.state == Unknown && o.transaction == n.transaction && o.withdrawal
 		if changed {
 			o.state = Deferred
@@ -329,12 +329,12 @@ func (o outcome) noted(n note) (after outcome, changed bool) {
 	case o.refused:
 		return outcome{refused: true, transaction: o.transaction}, true
 	}
-	// Whoever has it under way now: it has been delivered.
+	// Whatever transaction has it under way now: it has been delivered.
 	return outcome{}, true
 }
 
-// Deferred notes that the next hop refused the message of an entry for now. The entry stays, and waits for the retry. After an
-// error the note is kept in memory and written as soon as the store can take it.
+// Deferred notes that the next hop refused the message of an entry for now. The entry stays and waits for the retry. After an error the
+// note stays in memory, and is written once the store can take it.
 func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error {
 	n := note{r, transaction, Deferred}
 	err := j.updateOutcome(ctx, r, transaction, func(tx *change, r Ref, o outcome) error {
@@ -344,7 +344,7 @@ func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error
 		return nil
 	})
 	if errors.Is(err, ErrNotFound) {
-		aside := j.act(ctx, r, func(c *change) error { return c.settleAside(n) })
+		aside := j.act(ctx, r, func(c *change) error { return c.putOutcomeAside(n) })
 		if !errors.Is(aside, ErrNotFound) {
 			return aside
 		}
@@ -355,16 +355,17 @@ func (j *Journal) Deferred(ctx context.Context, r Ref, transaction string) error
 	return err
 }
 
-// Withdraw takes an entry out of the journal whose message the next hop refused for good, and puts refusal on record, durably. An
-// entry that was delivered before, or whose outcome was unknown before, or that another transaction has under way, stays and is
-// flagged; one that is held stays and is Refused. Then withdrawn is false. After an error the refusal must not be passed back: the message
-// counts as deferred.
+// Withdraw removes an entry whose message the next hop refused for good, and puts refusal on record, durably. After an error do not pass
+// the refusal back: the message counts as deferred.
+//
+// An entry stays, and withdrawn is false, if it was delivered before, if its outcome was unknown before, or if another transaction has it
+// under way: it is then flagged. One that is held stays as Refused.
 func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refusal Record) (withdrawn bool, err error) {
 	refusals := []Record{refusal}
 	if err := checkRecords(refusals); err != nil {
 		return false, err
 	}
-	var elsewhere []delivery // older entries of other months
+	var elsewhere []delivery // older entries in other months
 	var by delivery
 	err = j.updateOutcome(ctx, r, transaction, func(tx *change, r Ref, o outcome) error {
 		elsewhere = nil
@@ -392,7 +393,7 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 			}
 		}
 		return putRecords(tx, refusals)
-	}, refusal.Mailbox, movesLock)
+	}, append(j.deletionLocks(r.Mailbox), refusal.Mailbox, movesLock)...)
 	if err == nil {
 		j.withdrawElsewhere(ctx, r.Mailbox, elsewhere, by)
 		return withdrawn, nil
@@ -403,7 +404,7 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 	return false, err
 }
 
-// withdrawElsewhere is withdrawOlder for entries of other months. One that cannot be written now stays superseded.
+// withdrawElsewhere is withdrawOlder for entries in other months. One that cannot be written now stays superseded.
 func (j *Journal) withdrawElsewhere(ctx context.Context, mailbox string, older []delivery, by delivery) {
 	for _, old := range older {
 		err := j.act(ctx, Ref{Mailbox: mailbox, Month: old.month}, func(c *change) error { return c.withdrawOlder(mailbox, old, by) })
@@ -413,7 +414,8 @@ func (j *Journal) withdrawElsewhere(ctx context.Context, mailbox string, older [
 	}
 }
 
-// updateOutcome runs fn in an Update with the outcome of an entry that a transaction has under way, wherever that was moved to.
+// updateOutcome runs fn in an Update with the outcome of an entry that a transaction has under way, wherever it was moved. The error is
+// ErrNotFound if it is gone.
 func (j *Journal) updateOutcome(
 	ctx context.Context, r Ref, transaction string, fn func(c *change, r Ref, o outcome) error, locks ...string,
 ) error {
@@ -433,7 +435,7 @@ func (j *Journal) updateOutcome(
 		if err != nil {
 			return err
 		}
-		// A delivery that is only in memory must be seen.
+		// Count a delivery that is only in memory.
 		for _, n := range j.outcomes.of(from) {
 			o, _ = o.noted(n)
 		}

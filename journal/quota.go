@@ -10,11 +10,11 @@ import (
 // WhenFull says what becomes of a message for which a mailbox has no room.
 type WhenFull byte
 
-// What can become of it.
+// The values of WhenFull.
 const (
 	SkipFull  WhenFull = 0 // no entry, but a gap on record
-	DeferFull WhenFull = 1 // no entry, and the message is to come again: see Placement.Waits; one larger than the limit is as with SkipFull
-	MakeRoom  WhenFull = 2 // the oldest entries that are not held are deleted; where that does not suffice, as SkipFull
+	DeferFull WhenFull = 1 // no entry, and the message is to come again (Placement.Waits); as SkipFull for one larger than the limit
+	MakeRoom  WhenFull = 2 // delete the oldest entries that are not held; as SkipFull if that does not suffice
 )
 
 // Quota limits what a mailbox holds, in bytes of the messages of its entries, in all folders and months.
@@ -23,14 +23,14 @@ type Quota struct {
 	WhenFull WhenFull
 }
 
-// defers says whether a message that has no room is to wait. One that never will have any would wait until the MTA gives it up.
+// defers says whether a message without room is to wait. One that could never fit would wait until the MTA gives it up.
 func (q Quota) defers(size uint64) bool { return q.WhenFull == DeferFull && size <= q.Limit }
 
-// thresholds are the percentages of a quota whose crossing a Placement tells.
+// thresholds are the percentages of a quota that Placement.Crossed reports.
 var thresholds = [...]uint64{100, 90, 75}
 
-// crossed returns the highest threshold that an entry of that size crosses, or 0. From 100 percent of a very large limit on it is
-// careful not to overflow.
+// crossed returns the highest threshold that an entry of that size crosses, or 0. It divides first: the percentage of a very large limit
+// would overflow.
 func (q Quota) crossed(used, size uint64) int {
 	for _, t := range thresholds {
 		mark := q.Limit/100*t + q.Limit%100*t/100
@@ -41,7 +41,7 @@ func (q Quota) crossed(used, size uint64) int {
 	return 0
 }
 
-// noRoomError says that a mailbox has no room and that it is to be made.
+// noRoomError says that a mailbox has no room and that some is to be made.
 type noRoomError struct{ candidate *candidate }
 
 func (e *noRoomError) Error() string { return "mailbox " + e.candidate.Mailbox + " has no room" }
@@ -49,7 +49,7 @@ func (e *noRoomError) Error() string { return "mailbox " + e.candidate.Mailbox +
 // maxRoomTries is how often a commit makes room that other deliveries take first.
 const maxRoomTries = 100
 
-// span is what one update removes of a mailbox and puts on record.
+// span is what one update removes from a mailbox and puts on record.
 type span struct {
 	reason      string
 	first, last time.Time // arrivals
@@ -68,21 +68,21 @@ func (s *span) add(e *Entry) {
 	s.bytes += uint64(e.Size)
 }
 
-// spanSlots are the numbers of the records of spans. There is one of each reason in a volume, which grows.
+// spanSlots are the record numbers of spans. A volume has one record of each reason, which grows.
 var spanSlots = map[string]uint16{ReasonRoom: 0xffff, ReasonErased: 0xfffe}
 
 func (s *span) record(mailbox string) Record {
 	return Record{Kind: Gap, Mailbox: mailbox, Time: s.first, Until: s.last, Reason: s.reason, Entries: s.entries, Bytes: s.bytes}
 }
 
-// tellSpan tells of what was removed, when that is durable. It is not counted as a gap: there is one that grows.
+// tellSpan reports what was removed, once that is durable. It does not count as a gap: one gap grows.
 func (j *Journal) tellSpan(mailbox string, s span) {
 	if s.entries > 0 {
 		j.tell([]Record{s.record(mailbox)})
 	}
 }
 
-// putSpan adds what was removed to the gap that is on record for it in the volume.
+// putSpan adds what was removed to its gap record in the volume.
 func (c *change) putSpan(mailbox string, s span) error {
 	if s.entries == 0 {
 		return nil
@@ -96,7 +96,7 @@ func (c *change) putSpan(mailbox string, s span) error {
 	if err == nil {
 		before, err := decodeRecord(mailbox, v)
 		if err != nil {
-			// Nobody can read what it told of, which was in this month.
+			// What it told of is lost; it was in this month.
 			c.j.log.Error("damaged gap record written anew", "mailbox", mailbox, "month", c.month, "error", err)
 			before = &Record{Time: c.month.Start()}
 		}

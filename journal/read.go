@@ -3,7 +3,6 @@ package journal
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,7 @@ type monthStore struct {
 	month kv.Month
 }
 
-// volumes yields the stores of all months, oldest first. In the place of one that cannot be used it yields a MonthError, and goes on.
+// volumes yields the stores of all months, oldest first. Instead of a month that cannot be used it yields a MonthError, and goes on.
 func (j *Journal) volumes(ctx context.Context) iter.Seq2[monthStore, error] {
 	return func(yield func(monthStore, error) bool) {
 		months, err := j.engine.Volumes(ctx)
@@ -42,12 +41,12 @@ func (j *Journal) volumes(ctx context.Context) iter.Seq2[monthStore, error] {
 // Months lists the months that have a volume, oldest first.
 func (j *Journal) Months(ctx context.Context) ([]kv.Month, error) { return j.engine.Volumes(ctx) }
 
-// monthReader yields what one volume has of a mailbox, until yield returns false, which it does after an error other than that one thing in
-// it is damaged.
+// monthReader yields what one volume has of a mailbox until yield returns false. yield does so after any error but the damage of a single
+// item.
 type monthReader[T any] func(m kv.Month, s kv.Store, yield func(T, error) bool)
 
-// monthly yields what read yields of each volume, oldest first, for a mailbox. A volume that is dropped meanwhile ends early. In the place of
-// a month that cannot be read, or from where on it cannot, there is a MonthError, and the next one follows.
+// monthly yields what read yields of each volume for a mailbox, oldest first. A volume dropped meanwhile ends early. Where a month cannot
+// be read, or not to its end, it yields a MonthError and goes on with the next.
 func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthReader[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -90,7 +89,7 @@ func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthR
 	}
 }
 
-// eachUnder is the monthReader of all that a mailbox has under a letter.
+// eachUnder is the monthReader of all keys of a mailbox that begin with a letter.
 func eachUnder[T any](ctx context.Context, letter byte, mailbox string, decode func(kv.Month, kv.Pair) (T, error)) monthReader[T] {
 	return func(m kv.Month, s kv.Store, yield func(T, error) bool) {
 		prefix := mailboxKey(letter, mailbox, 0)
@@ -106,8 +105,8 @@ func eachUnder[T any](ctx context.Context, letter byte, mailbox string, decode f
 	}
 }
 
-// List yields the entries of a mailbox, by month, folder and UID, that were there when it came to their month. In the place of one that can
-// not be read it yields an error that is ErrDamaged, and goes on.
+// List yields the entries of a mailbox by month, folder and UID, as they were when it came to their month. Instead of one that cannot be
+// read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
 	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
 		nextUID, err := nextUIDs(ctx, s, mailbox)
@@ -126,8 +125,8 @@ func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, er
 // outcomePage is how many outcomes are in memory while entries are read.
 const outcomePage = 1000
 
-// entriesUnder yields the entries whose keys begin with a prefix, with their outcomes. Those are read before: an entry below the next UID of its
-// folder, as it was before both, that is still there afterwards and has no outcome was delivered. Of a newer one that could not be said.
+// entriesUnder yields the entries whose keys begin with a prefix, with their outcomes, which it reads first. An entry that is still there
+// and has no outcome was delivered if its UID is below nextUID, read before both. Of a newer one nobody could tell.
 func entriesUnder(ctx context.Context, m kv.Month, s kv.Store, prefix []byte, nextUID map[string]uint32) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		end := after(prefix)
@@ -157,8 +156,8 @@ func entriesUnder(ctx context.Context, m kv.Month, s kv.Store, prefix []byte, ne
 	}
 }
 
-// outcomesFrom returns the outcomes of entries with from <= key < to, by what follows the first byte of the key; to is end, or before it where
-// there are many.
+// outcomesFrom returns the outcomes of entries with from <= key < to, by the part of the key after its first byte. to is end, or less
+// where there are many.
 func outcomesFrom(ctx context.Context, s kv.Store, from, end []byte) (outcomes map[string]outcome, to []byte, err error) {
 	outcomes = make(map[string]outcome)
 	under := func(key []byte) []byte { return append([]byte{'o'}, key[1:]...) }
@@ -176,7 +175,7 @@ func outcomesFrom(ctx context.Context, s kv.Store, from, end []byte) (outcomes m
 	return outcomes, end, nil
 }
 
-// dropped says whether reading a month failed because its volume has been dropped meanwhile.
+// dropped says whether reading a month failed because its volume was dropped meanwhile.
 func (j *Journal) dropped(ctx context.Context, m kv.Month, err error) bool {
 	if !errors.Is(err, kv.ErrClosed) {
 		return false
@@ -207,11 +206,11 @@ func nextUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string]uint3
 }
 
 func entryOf(m kv.Month, p kv.Pair) (*Entry, error) {
-	mailbox, folder, rest, err := splitFolderKey(p.Key)
-	if err != nil || len(rest) != 4 {
-		return nil, fmt.Errorf("entry key %q: %w", p.Key, errKey)
+	r, err := refOf(m, p.Key)
+	if err != nil {
+		return nil, err
 	}
-	return decodeEntry(Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(rest)}, p.Value)
+	return decodeEntry(r, p.Value)
 }
 
 func (e *Entry) setOutcome(o outcome) {
@@ -221,7 +220,7 @@ func (e *Entry) setOutcome(o outcome) {
 	}
 }
 
-// Entry returns one entry, also one that was superseded, or ErrNotFound.
+// Entry returns one entry, even a superseded one, or ErrNotFound.
 func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	s, err := j.volume(ctx, r.Month, false)
 	if errors.Is(err, kv.ErrNoVolume) {
@@ -266,7 +265,7 @@ func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	return e, nil
 }
 
-// Body returns the bytes of an entry's message. What it reads is checked against the checksum of each chunk.
+// Body returns the bytes of an entry's message. Every chunk it reads is checked against its checksum.
 func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 	s, err := j.volume(ctx, e.Month, false)
 	if err != nil {
@@ -279,7 +278,7 @@ func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 	return b, nil
 }
 
-// Body reads one message; it holds one chunk in memory at a time. It is used by one goroutine.
+// Body reads one message, with one chunk in memory at a time. It is for one goroutine.
 type Body struct {
 	entry  *Entry
 	chunks *chunkReader
@@ -317,13 +316,13 @@ func (b *Body) Seek(offset int64, whence int) (int64, error) {
 	return offset, nil
 }
 
-// ReadAt reads the bytes from offset on. Unlike that of other readers, it is not for parallel calls.
+// ReadAt reads the bytes from offset on. Unlike other io.ReaderAts it is not for parallel calls.
 func (b *Body) ReadAt(p []byte, offset int64) (int, error) {
 	n, err := b.chunks.ReadAt(p, offset)
 	return n, b.named(err)
 }
 
-// named has an error say which entry it is of.
+// named adds to an error which entry it is about.
 func (b *Body) named(err error) error {
 	if err == nil || err == io.EOF {
 		return err
@@ -343,7 +342,7 @@ func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []b
 	return data, nil
 }
 
-// WriteTo writes what is left of the message from the current offset.
+// WriteTo writes the rest of the message, from the current offset.
 func (b *Body) WriteTo(w io.Writer) (int64, error) {
 	var n int64
 	for b.offset < b.Size() {

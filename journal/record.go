@@ -18,20 +18,20 @@ type RecordKind byte
 
 // The kinds of records.
 const (
-	Skip RecordKind = 1 // one message that an enabled mailbox did not get, and why; kept for a limited time
+	Skip RecordKind = 1 // a message that an enabled mailbox did not get, and why; kept for a limited time
 	Gap  RecordKind = 2 // a message or span that the archive does not hold although it should; kept for good
 )
 
-// Reasons of gaps and of the skips that are decided by the journal's callers beside the policy.
+// Reasons of gaps, and of skips that the policy does not decide.
 const (
 	ReasonRefused      = "refused"       // skip: the next hop refused the message for good
-	ReasonJournalFault = "journal-fault" // gap: delivered without being journaled, as on_journal_error = "deliver" wants it
+	ReasonJournalFault = "journal-fault" // gap: delivered without being journaled, by on_journal_error = "deliver"
 	ReasonLost         = "lost"          // gap: updates that were acknowledged are missing from a volume
 	ReasonDisabled     = "disabled"      // gap: the archive of the mailbox was off
 	ReasonFull         = "full"          // gap: the mailbox had no room for the message
 	ReasonRoom         = "made-room"     // gap: the oldest entries were deleted because the mailbox was full
 	ReasonErased       = "erased"        // gap: the archive of the mailbox was erased
-	ReasonDeleted      = "deleted"       // skip: the entry of this delivery was made before, and deleted since
+	ReasonDeleted      = "deleted"       // skip: the entry of this delivery was made earlier and deleted since
 )
 
 // Record is what the journal knows of something that it does not hold.
@@ -49,19 +49,19 @@ type Record struct {
 	MessageID   string     `json:"message_id,omitempty"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction,omitempty"`
-	Entries     uint64     `json:"entries,omitempty"` // a span of entries that were removed: how many
-	Bytes       uint64     `json:"bytes,omitempty"`   // a span of entries that were removed: of their messages
-	Cut         string     `json:"cut,omitempty"`     // filled in when it is filed: which values were over their limit, and how long they were
-	Spooled     bool       `json:"-"`                 // filled in by Records: it is in the spool only
+	Entries     uint64     `json:"entries,omitempty"` // a span: the number of entries removed
+	Bytes       uint64     `json:"bytes,omitempty"`   // a span: the bytes of their messages
+	Cut         string     `json:"cut,omitempty"`     // filled in when filed: the values over their limit, and their length
+	Spooled     bool       `json:"-"`                 // filled in by Records: it is only in the spool
 }
 
-// Limits of what a record keeps, in bytes: of one of its values, which is as much as an entry keeps of a header value, and of its detail.
+// Limits of a record, in bytes: of one value, as of a header value in an entry, and of its detail.
 const (
 	recordValueMax  = valueMax
 	recordDetailMax = 4 << 10
 )
 
-// bounded returns the record as it is filed: what a sender can make long is cut, and Cut says so.
+// bounded returns the record as it is filed: values a sender can make long are cut, as Cut says.
 func (r Record) bounded() Record {
 	for _, v := range [...]struct {
 		name  string
@@ -82,7 +82,7 @@ func (r Record) bounded() Record {
 		for end > v.limit-utf8.UTFMax && !utf8.RuneStart((*v.value)[end]) {
 			end--
 		}
-		*v.value = strings.Clone((*v.value)[:end]) // the rest is not to stay in memory
+		*v.value = strings.Clone((*v.value)[:end]) // do not keep the rest in memory
 	}
 	return r
 }
@@ -171,7 +171,7 @@ func decodeRecord(mailbox string, b []byte) (*Record, error) {
 	return r, nil
 }
 
-// checkRecords says whether records can be filed.
+// checkRecords returns an error if one of the records cannot be filed.
 func checkRecords(records []Record) error {
 	for i := range records {
 		r := &records[i]
@@ -201,7 +201,7 @@ func recordGroup(records []Record) (group, rest []Record) {
 	return records, nil
 }
 
-// lockRecords appends what must be locked to put records.
+// lockRecords appends the locks needed to put records.
 func lockRecords(locks []string, records []Record) []string {
 	for i := range records {
 		locks = append(locks, records[i].Mailbox)
@@ -209,7 +209,7 @@ func lockRecords(locks []string, records []Record) []string {
 	return locks
 }
 
-// putRecords files records under their mailbox and time. The same record again, from a try whose outcome was unknown, stays one.
+// putRecords files records under their mailbox and time. The same record again, after a try with an unknown outcome, stays one.
 func putRecords(tx kv.Tx, records []Record) error {
 	for i := range records {
 		r := &records[i]
@@ -236,7 +236,7 @@ func putRecord(tx kv.Tx, r *Record, value []byte) error {
 	return fmt.Errorf("too many at %s", r.Time)
 }
 
-// recorded counts the gaps among records that are durable now, and tells of them.
+// recorded counts the gaps among records that are now durable, and passes them to Options.Recorded.
 func (j *Journal) recorded(records []Record) {
 	var gaps []Record
 	for i := range records {
@@ -260,7 +260,7 @@ func (j *Journal) Record(ctx context.Context, records ...Record) error {
 		m := kv.MonthOf(r.Time)
 		byMonth[m] = append(byMonth[m], r)
 	}
-	var errs []error // a month must not keep the records of the others
+	var errs []error // one month must not stop the records of the others
 	for m, list := range byMonth {
 		s, err := j.volume(ctx, m, true)
 		if err == nil {
@@ -271,7 +271,7 @@ func (j *Journal) Record(ctx context.Context, records ...Record) error {
 	return errors.Join(errs...)
 }
 
-// recordIn files records in one volume, in as many updates as it takes.
+// recordIn files records in one volume, in as many updates as needed.
 func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) error {
 	for len(records) > 0 {
 		var group []Record
@@ -284,8 +284,8 @@ func (j *Journal) recordIn(ctx context.Context, s kv.Store, records []Record) er
 	return nil
 }
 
-// ExpireSkips deletes the skips from before a time: they are kept no longer than the operator's privacy limit says. Gaps stay. The error is
-// PassedOver when months were.
+// ExpireSkips deletes the skips from before a time, as the operator's limit for personal data demands, and returns their number. Gaps
+// stay. The error is PassedOver if months were.
 func (j *Journal) ExpireSkips(ctx context.Context, before time.Time) (deleted int, err error) {
 	var passed PassedOver
 	for s, err := range j.volumes(ctx) {
@@ -319,7 +319,7 @@ func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int
 		if err != nil {
 			return deleted, err
 		}
-		// What cannot be read is for Verify to tell; it must not keep the others.
+		// Verify reports what cannot be read; it must not stop the others.
 		r, err := decodeRecord("", p.Value)
 		if err != nil || r.Kind != Skip || !r.Time.Before(before) {
 			continue
@@ -332,13 +332,13 @@ func expireSkips(ctx context.Context, s kv.Store, before time.Time) (deleted int
 	return deleted, err
 }
 
-// recordLosses puts what a store lost on record as gaps of all mailboxes, once.
+// recordLosses puts the losses of a store on record, once, as gaps of all mailboxes.
 func (j *Journal) recordLosses(ctx context.Context, s kv.Store) error {
 	losses, err := s.Lost(ctx)
 	if err != nil || len(losses) == 0 {
 		return err
 	}
-	known := true // then nothing is written, which a volume that can only be read would not take
+	known := true // then write nothing: the volume may be readable only
 	for i, l := range losses {
 		there, err := hasKey(ctx, s, recordKey("", l.Found, uint16(i)))
 		if err != nil {

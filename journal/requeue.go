@@ -14,7 +14,7 @@ import (
 	"copialettere/journal/part"
 )
 
-// What becomes of a message that the MTA takes in anew before it was delivered.
+// The MTA may take a message in anew before it was delivered.
 //
 // "postsuper -r" of Postfix takes a queued message in again under another queue id. Measured with Postfix 3.7: it puts one field on top,
 //
@@ -22,21 +22,21 @@ import (
 //		id D94439844A5; Sat, 28 Nov 2026 22:02:51 +0000 (UTC)
 //
 // and changes nothing else; each requeueing adds another one. IDENT of XFORWARD stays the first queue id, or stays absent for a message that
-// a local program handed in. So the message that comes is a new one by its bytes, and the entry of the old one would wait for ever.
+// a local program handed in. By its bytes the message that comes is thus a new one, and the entry of the old one would wait in vain.
 //
 // The new entry supersedes the old one when all of this holds: the bytes below one of the fields on top are those of the old message;
 // mailbox, direction, envelope sender and queue id are the same; the old one is not known to be delivered, was not refused later, and is not
-// held. It is then put aside under its place (key t), names the delivery of the newer one, is neither listed nor counted, and stays as long as
-// the retention of its mailbox says. A client's message has the Received field of its own arrival on top, which is none of these: nobody
-// but a program on this machine that knows all bytes of the old message can make one that looks like it, and then it holds them all.
+// held. The old entry is then put aside at its place (key t), with the delivery of the new one. It is neither listed nor counted, and stays
+// as long as the retention of its mailbox says. A client's message has the Received field of its own arrival on top, which is no such field.
+// Only a program on this machine that knows every byte of the old message can forge one, and the new entry then holds all those bytes.
 //
-// Where the old message turns up again all the same, or is known to be delivered after all, its entry comes back with a new UID. Where the
-// newer one is refused for good, the old one shares its fate.
+// If the old message turns up again, or proves to have been delivered, its entry comes back with a new UID. If the new one is refused for
+// good, the old one shares its fate.
 
-// maxRequeues is how many Received fields of a requeueing are looked at, from the top.
+// maxRequeues is how many Received fields of requeueings are looked at, from the top.
 const maxRequeues = 8
 
-// delivery names a delivery of a mailbox, wherever its entry has been moved to.
+// delivery names a delivery to a mailbox, wherever its entry has been moved.
 type delivery struct {
 	month kv.Month
 	key   Digest // deliveryDigest
@@ -57,14 +57,14 @@ func decodeDelivery(b []byte) (d delivery, err error) {
 	return d, nil
 }
 
-// deliveredIn returns the delivery of an entry whose volume is that of the month.
+// deliveredIn returns the delivery of an entry whose volume is that of month m.
 func (e *candidate) deliveredIn(m kv.Month) delivery {
 	return delivery{m, Digest(e.delivery[len(e.delivery)-len(Digest{}):])}
 }
 
-// belowHash takes the digest of what lies below a field on top, while the message passes.
+// belowHash computes, as the message passes, the digest of what lies below a field on top.
 type belowHash struct {
-	skip int // bytes that are still above
+	skip int // bytes still to pass before it begins
 	hash hash.Hash
 }
 
@@ -74,7 +74,7 @@ func (b *belowHash) write(data []byte) {
 	b.hash.Write(data[n:])
 }
 
-// requeues returns the hashes for a message with this header: one for each field that a requeueing has put on top.
+// requeues returns the hashes for a message with this header, one for each field that a requeueing has put on top.
 func requeues(header []byte) []belowHash {
 	// Nearly all messages end here.
 	if first := []byte("received: by "); len(header) < len(first) || !bytes.EqualFold(header[:len(first)], first) {
@@ -91,14 +91,14 @@ func requeues(header []byte) []belowHash {
 	return list
 }
 
-// isRequeue says whether a field may be one that a requeueing has put on top.
+// isRequeue says whether a requeueing may have put a field on top.
 func isRequeue(f part.Field) bool {
 	words := bytes.Fields(f.Value)
 	user := slices.IndexFunc(words, func(w []byte) bool { return string(w) == "userid" })
 	return bytes.EqualFold(f.Name, []byte("Received")) && user > 1 && string(words[0]) == "by" && string(words[user-1]) == "from"
 }
 
-// olderDeliveries returns the delivery keys of what the message was before it was requeued.
+// olderDeliveries returns the delivery keys of the message as it was before it was requeued.
 func (d *Draft) olderDeliveries(e *Entry) []Digest {
 	var list []Digest
 	for _, b := range d.below {
@@ -107,7 +107,7 @@ func (d *Draft) olderDeliveries(e *Entry) []Digest {
 	return list
 }
 
-// olderElsewhere looks for the older deliveries of the entries in the months beside that of the arrival. Like a repetition, one may be there.
+// olderElsewhere looks for the older deliveries of the entries in the months before and after that of the arrival, as for repetitions.
 func (d *Draft) olderElsewhere(ctx context.Context, entries []candidate) error {
 	if len(d.below) == 0 {
 		return nil
@@ -143,7 +143,7 @@ func (d *Draft) olderElsewhere(ctx context.Context, entries []candidate) error {
 	return nil
 }
 
-// supersedeElsewhere has an entry that is in the journal supersede older ones in other months. One that cannot be written now stays as it is.
+// supersedeElsewhere has an entry in the journal supersede older ones in other months. One that cannot be written now stays as it is.
 func (d *Draft) supersedeElsewhere(ctx context.Context, e *candidate, p Placement) {
 	by := e.deliveredIn(p.Month)
 	for _, old := range e.elsewhere {
@@ -155,7 +155,7 @@ func (d *Draft) supersedeElsewhere(ctx context.Context, e *candidate, p Placemen
 			return c.supersede(older, by)
 		})
 		if err != nil && !errors.Is(err, ErrNotFound) {
-			d.j.log.Warn("the entry of a message that was requeued keeps its state", "mailbox", e.Mailbox, "month", old.month, "error", err)
+			d.j.log.Warn("the older entry of a requeued message keeps its state", "mailbox", e.Mailbox, "month", old.month, "error", err)
 		}
 	}
 }
@@ -164,16 +164,16 @@ func (d *Draft) supersedeElsewhere(ctx context.Context, e *candidate, p Placemen
 type olderEntry struct {
 	*Entry
 	key   Digest
-	aside *aside // what it is put aside with, where it was superseded before
+	aside *aside // where it was superseded before; else nil
 }
 
-// older returns the entries of the volume that e supersedes, of those with these delivery keys.
+// older returns the entries of the volume, among those with these delivery keys, that e supersedes.
 func (c *change) older(e *Entry, keys []Digest) ([]olderEntry, error) {
 	var list []olderEntry
 	for _, key := range keys {
 		one, err := c.olderOf(e, key)
 		if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
-			continue // Verify tells of what is damaged; it must not keep mail waiting
+			continue // Verify reports the damage; mail must not wait for it
 		}
 		if err != nil {
 			return nil, err
@@ -211,7 +211,7 @@ func (c *change) olderOf(e *Entry, key Digest) (old olderEntry, err error) {
 	if err != nil {
 		return old, err
 	}
-	// A delivery that is only in memory must be seen.
+	// Count a delivery that is only in memory.
 	for _, n := range c.j.outcomes.of(r) {
 		o, _ = o.noted(n)
 	}
@@ -222,7 +222,7 @@ func (c *change) olderOf(e *Entry, key Digest) (old olderEntry, err error) {
 	return old, err
 }
 
-// freed is how many bytes of the mailbox no longer count when these are superseded.
+// freed is how many bytes of the mailbox stop counting when these are superseded.
 func freed(older []olderEntry) (bytes uint64) {
 	for _, old := range older {
 		if old.aside == nil {
@@ -247,11 +247,11 @@ func (c *change) supersede(older []olderEntry, by delivery) error {
 	return nil
 }
 
-// errRefile says that an entry is to be filed anew, for which the lock of the moves is needed.
+// errRefile says that an entry is to be filed anew, which needs movesLock.
 var errRefile = errors.New("an entry is to be filed anew")
 
-// returned brings back the entry at a place whose message has come again although a newer one had superseded it. It returns ErrNotFound where
-// there is none: it was deleted.
+// returned brings back the superseded entry at a place, because its message has come again. ErrNotFound says that there is none: it was
+// deleted.
 func (c *change) returned(mailbox string, place []byte) (Ref, error) {
 	r, err := decodePlace(mailbox, c.month, place)
 	if err != nil {
@@ -267,7 +267,7 @@ func (c *change) returned(mailbox string, place []byte) (Ref, error) {
 	return c.bringBack(a, e)
 }
 
-// bringBack files a superseded entry again, under a new UID. The act says that the UID is out of the order of time.
+// bringBack files a superseded entry again under a new UID. An act records that the UID is out of the order of time.
 func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	if !c.refiling {
 		return to, errRefile
@@ -277,15 +277,8 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	if to.UID, err = c.nextUID(to.Mailbox, to.Folder, e.Size, 0); err != nil {
 		return to, err
 	}
-	was, err := total(c, e.Mailbox)
-	if err != nil {
+	if err := c.relist(a, e, to); err != nil {
 		return to, err
-	}
-	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
-	c.Delete(asideKey(from))
-	c.Put(entryKey(to), a.entry)
-	if len(a.outcome) > 0 {
-		c.Put(outcomeKey(to), a.outcome)
 	}
 	c.Put(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)), encodePlace(to))
 	e.Ref = to
@@ -296,8 +289,8 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	return to, c.moved()
 }
 
-// withdrawOlder is for an older entry whose newer one is withdrawn. One that was refused for now goes with it, or comes back as Refused where it
-// is held; one that may have been delivered comes back, and is flagged.
+// withdrawOlder deals with an older entry whose newer one is withdrawn. One that was deferred goes too, or comes back as Refused if it is
+// held. One that may have been delivered comes back, flagged.
 func (c *change) withdrawOlder(mailbox string, old, by delivery) error {
 	key := deliveryKey(mailbox, old.key)
 	v, err := c.Get(key)
@@ -340,20 +333,16 @@ func (c *change) withdrawOlder(mailbox string, old, by delivery) error {
 	return err
 }
 
-// SupersededEntry is an entry whose message the MTA took in anew before it was delivered: what then came has an entry of its own.
+// SupersededEntry is an entry whose message the MTA took in anew before it was delivered. The newer message has an entry of its own.
 type SupersededEntry struct {
 	*Entry
-	By Ref // the entry that took its place; zero where that is gone
+	By Ref // the entry that superseded it; zero where that is gone
 }
 
-// Superseded yields the superseded entries of a mailbox, each at the place that it had, by month, folder and UID. List has none of them.
+// Superseded yields the superseded entries of a mailbox at the places that they had, by month, folder and UID. List leaves them out.
 func (j *Journal) Superseded(ctx context.Context, mailbox string) iter.Seq2[*SupersededEntry, error] {
 	all := monthly(ctx, j, mailbox, eachUnder(ctx, 't', mailbox, func(m kv.Month, p kv.Pair) (*SupersededEntry, error) {
-		r, err := refOf(m, p.Key)
-		if err != nil {
-			return nil, err
-		}
-		a, e, err := decodeAside(r, p.Value)
+		a, e, err := asideOf(m, p)
 		if err != nil || a.by == nil {
 			return nil, err
 		}

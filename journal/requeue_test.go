@@ -218,14 +218,14 @@ func TestRequeuedMonths(t *testing.T) {
 			}
 		}, false, nil},
 		"held, then refused": {func(f *fixture, p Placement) {
-			f.mailboxHeld = func(context.Context, string) (bool, error) { return true, nil }
+			f.settings.Held = func(kv.View, ...string) (bool, error) { return true, nil }
 			if withdrawn, err := f.Withdraw(f.ctx(), p.Ref, "t1", refusal("t1")); withdrawn || err != nil {
 				f.t.Errorf("withdrawn %v, %v", withdrawn, err)
 			}
 		}, true, []string{"INBOX/2026-12 1 refused"}},
 		"held when the newer one is gone": {func(f *fixture, p Placement) {
 			asked := 0
-			f.mailboxHeld = func(context.Context, string) (bool, error) {
+			f.settings.Held = func(kv.View, ...string) (bool, error) {
 				asked++
 				return asked > 1, nil
 			}

@@ -13,11 +13,11 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Room is made from where it was made last: the counters of each folder keep the UID below which there is nothing to delete any more, only
-// what is held and what cannot be read. From the first key on, a store would go through all keys that were deleted there, again each time.
-// A release sets that UID back to the entry, so it is moved on over entries only that are held in the same update.
+// Room is made from where it was made last: the counters of each folder keep the UID below which nothing is left to delete, only what is
+// held or cannot be read. From the first key on, a store would pass over all deleted keys each time. A release sets that UID back to its
+// entry, so it may pass only entries that are held in the same update.
 
-// rooms are locks of the mailboxes for which room is being made, one for many of them.
+// rooms are the locks of mailboxes for which room is being made; many mailboxes share one.
 type rooms struct {
 	seed  maphash.Seed
 	locks [64]lock
@@ -44,12 +44,12 @@ type roomStep struct {
 	validity uint32 // of the folder
 	size     uint64 // of the message
 	held     bool   // the entry had a hold when it was read
-	end      bool   // no entry: behind those before there is none in the folder up to this UID
+	end      bool   // no entry, but the end of the folder: none is left up to this UID
 }
 
-// makeRoom deletes the oldest entries of a mailbox that are not held until size more bytes are within its limit, and no more. Where
-// all of them would not suffice it deletes none and returns false. The newest of the deleted entries may be of minutes ago: their
-// delivery keys stay as tombstones. A month that cannot be used is passed over.
+// makeRoom deletes the oldest entries of a mailbox that are not held until size more bytes are within its limit, and no more. If all of
+// them would not suffice it deletes none and returns false. The newest that it deletes may be minutes old: their delivery keys stay as
+// tombstones. A month that cannot be used is passed over.
 func (j *Journal) makeRoom(ctx context.Context, mailbox string, size, limit uint64) (bool, error) {
 	var passed PassedOver
 	for {
@@ -103,12 +103,12 @@ func (j *Journal) tryRoom(ctx context.Context, mailbox string, size, limit uint6
 		}
 	}
 	if found < need {
-		limit = math.MaxUint64 // none is deleted, but what is held at the beginning need not be looked at again
+		limit = math.MaxUint64 // delete none, but pass what is held at the beginning for good
 	}
 	for _, m := range months {
 		if err := j.deleteForRoom(ctx, m, steps[m], size, limit); err != nil {
 			err = fmt.Errorf("make room for %s in %s: %w", mailbox, m, err)
-			if m != kv.MonthOf(j.now()) { // in which the message itself could not be put either
+			if m != kv.MonthOf(j.now()) { // the message itself could not go there either
 				err = j.monthError(ctx, m, err)
 			}
 			return false, err
@@ -117,7 +117,7 @@ func (j *Journal) tryRoom(ctx context.Context, mailbox string, size, limit uint6
 	return found >= need, nil
 }
 
-// deleteForRoom makes steps of one mailbox and month as long as there is not room enough.
+// deleteForRoom makes steps in one mailbox and month until there is room enough.
 func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, steps []roomStep, size, limit uint64) error {
 	if len(steps) == 0 {
 		return nil
@@ -133,7 +133,7 @@ func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, steps []roomSte
 			return err
 		}
 		var gone span
-		err := j.update(ctx, s, m, []string{mailbox}, func(c *change) (err error) {
+		err := j.update(ctx, s, m, j.deletionLocks(mailbox), func(c *change) (err error) {
 			gone = span{reason: ReasonRoom}
 			done, err = c.makeSteps(group, size, limit, &gone)
 			if err != nil {
@@ -153,10 +153,10 @@ func (j *Journal) deleteForRoom(ctx context.Context, m kv.Month, steps []roomSte
 	return nil
 }
 
-// makeSteps makes steps until there is room enough for size more bytes, adds what it deletes to gone, and says whether to stop there.
+// makeSteps makes steps until there is room for size more bytes, adds what it deletes to gone, and says whether to stop.
 func (c *change) makeSteps(steps []roomStep, size, limit uint64, gone *span) (done bool, err error) {
 	mailbox := steps[0].Mailbox
-	// Nothing is passed then: no step is made when that hold is lifted.
+	// Pass nothing then: lifting the hold on a mailbox sets no UID back.
 	if held, err := c.mailboxHeld(mailbox); held || err != nil {
 		return true, err
 	}
@@ -193,7 +193,7 @@ func (c *change) makeSteps(steps []roomStep, size, limit uint64, gone *span) (do
 	return done, nil
 }
 
-// fits says whether size more bytes of a mailbox are within its limit.
+// fits says whether the mailbox has room for size more bytes.
 func (c *change) fits(mailbox string, size, limit uint64) (bool, error) {
 	here, err := total(c, mailbox)
 	if err != nil {
@@ -214,7 +214,7 @@ func (c *change) passRoom(step roomStep) error {
 	return nil
 }
 
-// openRoom has room made from an entry on, where it was made behind it.
+// openRoom sets the UID from which room is made back to an entry.
 func (c *change) openRoom(r Ref) error {
 	counters, err := getCounters(c, r.Mailbox, r.Folder)
 	if err != nil || counters.room <= r.UID {
@@ -225,8 +225,8 @@ func (c *change) openRoom(r Ref) error {
 	return nil
 }
 
-// oldestFirst yields the steps of a mailbox in one month. In each folder they come in the order of UIDs, which is that of
-// commits, and the next one is from the folder whose next entry arrived first.
+// oldestFirst yields the steps of a mailbox in one month. In each folder they follow the UIDs, which is the order of commits; the next
+// step is from the folder whose next entry arrived first.
 func oldestFirst(ctx context.Context, s kv.Store, m kv.Month, mailbox string) iter.Seq2[roomStep, error] {
 	return func(yield func(roomStep, error) bool) {
 		folders, err := foldersOf(ctx, s, mailbox)
@@ -241,7 +241,7 @@ func oldestFirst(ctx context.Context, s kv.Store, m kv.Month, mailbox string) it
 			next   func() (*Entry, error, bool)
 		}
 		var heads []head
-		// advance reads the next entry of a folder; the end of one is a step. It says whether to go on.
+		// advance reads the next entry of a folder, and yields its end as a step. It says whether to go on.
 		advance := func(h *head) bool {
 			e, err, ok := h.next()
 			h.entry = e
@@ -306,7 +306,7 @@ func foldersOf(ctx context.Context, s kv.Store, mailbox string) (map[string]fold
 		if err != nil {
 			return nil, fmt.Errorf("counters %q: %w", p.Key, err)
 		}
-		from = append(p.Key, 0) // the next one is looked for, and not reached past all earlier values of this one
+		from = append(p.Key, 0) // seek the next key: a scan would pass all earlier values of this one
 	}
 }
 
@@ -318,7 +318,7 @@ func firstOf(ctx context.Context, s kv.Store, from, to []byte) (kv.Pair, error) 
 	return kv.Pair{}, kv.ErrNotFound
 }
 
-// entriesIn yields the entries of a folder, from one on, that can be read, in the order of UIDs, without their states.
+// entriesIn yields the readable entries of a folder from one on, in the order of UIDs, without their states.
 func entriesIn(ctx context.Context, s kv.Store, from Ref) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		for p, err := range s.Scan(ctx, entryKey(from), after(folderKey('e', from.Mailbox, from.Folder))) {
@@ -328,7 +328,7 @@ func entriesIn(ctx context.Context, s kv.Store, from Ref) iter.Seq2[*Entry, erro
 			}
 			e, err := entryOf(from.Month, p)
 			if err != nil {
-				continue // Verify tells of it; it must not keep others from making room
+				continue // Verify reports it; others must make room all the same
 			}
 			if !yield(e, nil) {
 				return

@@ -16,15 +16,15 @@ import (
 	"copialettere/journal/durable"
 )
 
-// The spool is a file of JSON objects, one Record a line, each line durable before the delivery it tells of. A last line without
-// its line end is what a failed write left: its record was never acknowledged.
+// The spool is a file of JSON objects, one Record a line. Each line is durable before the delivery it tells of. A last line without its
+// line end is left from a failed write; its record was never acknowledged.
 
-// spoolPatience is how long a record waits for the spool, which lies on a disk too.
+// spoolPatience is how long a record waits for the spool, which is on a disk too.
 const spoolPatience = 2 * time.Second
 
-// Keep puts records on record, durably: in the journal, or in the spool when the journal cannot take them, or not before ctx ends. A context
-// that has ended leaves the journal out. With an error nothing is on record; where a disk did not answer in time it may turn up all the
-// same. A message whose gap is not on record must not be delivered.
+// Keep puts records on record, durably: in the journal, or in the spool if the journal cannot take them before ctx ends. With an ended ctx
+// it goes straight to the spool. After an error nothing is on record, though a record may turn up that a slow disk still wrote. Do not
+// deliver a message whose gap is not on record.
 func (j *Journal) Keep(ctx context.Context, records ...Record) error {
 	err := ctx.Err()
 	if err == nil {
@@ -40,7 +40,8 @@ func (j *Journal) Keep(ctx context.Context, records ...Record) error {
 	return nil
 }
 
-// spool appends records to the spool. It does not wait for a disk that does not answer: its write goes on, and the next caller waits for that.
+// spool appends records to the spool. It does not wait for a disk that does not answer: its write goes on, and the next caller waits for
+// that.
 func (j *Journal) spool(ctx context.Context, records []Record) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -84,14 +85,14 @@ func (j *Journal) appendSpool(lines []byte) error {
 	return err
 }
 
-// appendLines writes lines behind the last whole line of a file, and syncs them. After an error it takes them out again: the message of a gap
-// that is not acknowledged comes again, and may be archived then.
+// appendLines writes lines behind the last whole line of a file and syncs them. After an error it removes them again: the message whose
+// gap is not acknowledged comes again, and may be archived then.
 func appendLines(f *os.File, lines []byte, sync func() error) error {
 	end, err := endOfLines(f)
 	if err != nil {
 		return err
 	}
-	// A torn line would take the next one with it.
+	// A torn line would spoil the next one.
 	if err := f.Truncate(end); err != nil {
 		return err
 	}
@@ -125,8 +126,8 @@ func endOfLines(f *os.File) (int64, error) {
 	return 0, nil
 }
 
-// Unspool takes what is in the spool now into the journal, and then out of the spool. It is called at the start and now and then. After an
-// error all is still in the spool. What comes into the spool meanwhile does not wait, and stays there.
+// Unspool moves what is now in the spool into the journal. Call it at the start and from time to time. After an error all of it is still
+// in the spool. What is spooled meanwhile does not wait, and stays there.
 func (j *Journal) Unspool(ctx context.Context) error {
 	if j.gapSpool == "" {
 		return nil
@@ -143,7 +144,7 @@ func (j *Journal) Unspool(ctx context.Context) error {
 		return nil
 	}
 	defer f.Close()
-	// Whole lines stay where they are until they are taken out, below.
+	// Whole lines stay in the file until they are taken out, below.
 	if err := j.unspool(ctx, io.NewSectionReader(f, 0, end)); err != nil {
 		return fmt.Errorf("take in spool: %w", err)
 	}
@@ -153,7 +154,7 @@ func (j *Journal) Unspool(ctx context.Context) error {
 	return nil
 }
 
-// openSpool opens the spool for reading, and returns where its last whole line ends; nil where there is none.
+// openSpool opens the spool for reading, and returns where its last whole line ends. f is nil if there is none.
 func (j *Journal) openSpool(ctx context.Context) (f *os.File, end int64, err error) {
 	if err := j.spooling.acquire(ctx); err != nil {
 		return nil, 0, err
@@ -175,12 +176,12 @@ func (j *Journal) openSpool(ctx context.Context) (f *os.File, end int64, err err
 		return nil, 0, err
 	}
 	if end < info.Size() {
-		j.log.Warn("the spool ends in a torn line, of a record that was not acknowledged", "spool", j.gapSpool)
+		j.log.Warn("the spool ends in a torn line: its record was not acknowledged", "spool", j.gapSpool)
 	}
 	return f, end, nil
 }
 
-// cutSpool takes the lines up to an offset out of the spool, durably.
+// cutSpool removes the lines up to an offset from the spool, durably.
 func (j *Journal) cutSpool(ctx context.Context, taken int64) error {
 	if err := j.spooling.acquire(ctx); err != nil {
 		return err
@@ -218,7 +219,7 @@ func (j *Journal) unspool(ctx context.Context, spool io.Reader) error {
 	return j.Record(ctx, records...)
 }
 
-// spooled yields the records of the spool, as far as its lines are whole.
+// spooled yields the records of the spool from its whole lines.
 func (j *Journal) spooled(spool io.Reader) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for r := bufio.NewReader(spool); ; {
@@ -237,7 +238,7 @@ func (j *Journal) spooled(spool io.Reader) iter.Seq2[Record, error] {
 	}
 }
 
-// spooledRecord reads one line of the spool. A line that is damaged may have been of a gap.
+// spooledRecord reads one line of the spool. A damaged line counts as a gap, which it may have been.
 func (j *Journal) spooledRecord(line []byte) (Record, error) {
 	var r Record
 	err := json.Unmarshal(line, &r)
@@ -252,7 +253,7 @@ func (j *Journal) spooledRecord(line []byte) (Record, error) {
 	if err != nil {
 		return Record{}, err
 	}
-	// The time of the file stays the same when this is tried again, so there will be one record.
+	// The time of the file is the same at the next try, so there will be one record.
 	return Record{Kind: Gap, Time: info.ModTime().UTC(), Reason: ReasonLost, Detail: fmt.Sprintf("a damaged line of the gap spool: %.200q", line)}, nil
 }
 

@@ -21,8 +21,8 @@ type FolderStats struct {
 	NextUID     uint32   `json:"next_uid"`
 }
 
-// Stats returns what every folder holds, by month, mailbox and folder; of one mailbox when mailbox is not empty. The error is PassedOver when
-// months were; the list is of all others then.
+// Stats returns what every folder holds, by month, mailbox and folder; only those of one mailbox if mailbox is not empty. The error is
+// PassedOver if months were; the list then has all others.
 func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, error) {
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
@@ -47,7 +47,7 @@ func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, err
 	return list, passed.Err()
 }
 
-// statsOf returns what the folders of one month hold whose counters have keys with that prefix.
+// statsOf returns what the folders of one month hold whose counter keys begin with prefix.
 func (j *Journal) statsOf(ctx context.Context, m kv.Month, prefix []byte) ([]FolderStats, error) {
 	s, err := j.volume(ctx, m, false)
 	if errors.Is(err, kv.ErrNoVolume) {

@@ -12,64 +12,63 @@ import (
 	"copialettere/journal/kv"
 )
 
-// The sweep deletes the chunks that no entry refers to, in two runs, so that a draft never loses a chunk that it has found.
+// The sweep deletes the chunks that no entry refers to. It takes two runs, for a draft must never lose a chunk that it has found.
 //
-// The x keys are the chunks to look at: those of entries that are gone, without a value. The first run takes the h key from those
-// that no entry refers to, so that no later draft finds them, and only then puts its time as the value of the x key. A draft that
-// found one before is older than that time, and can be committed for maxDraftAge only. A later run, sweepPause after that time
-// and thus behind the last such commit, looks again for those that still no entry refers to.
+// The x keys name the chunks to look at, at first without a value: those of entries that are gone. The first run takes a chunk's h key if no
+// entry refers to it, so no later draft finds it, and only then puts the time as the value of the x key. A draft that found the chunk before
+// is older than that time, and can be committed for maxDraftAge only. A later run, sweepPause after that time and thus after the last such
+// commit, looks again whether an entry refers to it.
 //
-// Where other processes write, whose clocks may differ, these times only save drafts from being refused: a draft takes the times from the x
-// keys of the chunks that it refers to in its last update, under a lock that the sweep takes as well, and the later run leaves those alone. It
-// is refused where that run came first.
+// Other processes may have other clocks. Among them these times only save drafts from being refused. In its last update a draft takes the
+// times off the x keys of its chunks, under a lock that the sweep takes too; the later run then leaves them alone. If that run came first
+// the draft is refused.
 //
-// Nobody can refer to such a chunk any more. The sweep puts its size behind the time in the x key, which makes it garbage: the store purges it
-// when that costs little (kv.Store.Purge), which may be months later, or in no time. Only then the x key goes.
+// A chunk that nobody can refer to any more is garbage: the sweep puts its size behind the time in the x key. The store purges it when that
+// costs little (kv.Store.Purge), perhaps months later or never. Only then does the x key go.
 //
-// Entries that are moved while the references are read could be missed; the n key tells of moves, and the reading starts over.
+// A reading of the references could miss entries that are moved meanwhile. The n key tells of moves, and the reading starts over.
 
 // Times of the sweep.
 const (
-	// maxDraftAge is how old a draft may be when it is committed; it is far less than sweepPause.
+	// maxDraftAge is how old a draft may be at its commit; far less than sweepPause.
 	maxDraftAge = 30 * time.Minute
 	sweepPause  = time.Hour
 )
 
-// errDraftAge says that a draft took too long. The MTA will send the message again.
+// errDraftAge says that a draft took too long. The MTA sends the message again.
 var errDraftAge = errors.New("the message took too long to arrive")
 
 // maxSweepTries is how often the references of a volume are read while entries are being moved.
 const maxSweepTries = 3
 
-// SweepOptions are those of Sweep.
+// SweepOptions are the options of Sweep.
 type SweepOptions struct {
-	All bool // look at all chunks, not only those of entries that were removed: finds what broken transfers left, and reads everything
+	All bool // look at all chunks, not only those of removed entries: finds what broken transfers left, and reads everything
 }
 
 // SweepReport is what a sweep did.
 type SweepReport struct {
-	Marked    int64      `json:"marked"`              // chunks that nobody refers to, for a later sweep
+	Marked    int64      `json:"marked"`              // chunks that no entry refers to, for a later sweep
 	Deleted   int64      `json:"deleted"`             // chunks
 	Bytes     int64      `json:"bytes"`               // of the deleted chunks, as stored
-	Waiting   int64      `json:"waiting,omitempty"`   // bytes of chunks that wait to be deleted, until that gives back enough for what it costs
+	Waiting   int64      `json:"waiting,omitempty"`   // bytes of chunks that wait until deleting them is worth its cost
 	Postponed []kv.Month `json:"postponed,omitempty"` // months in which entries were being moved
-	Damaged   []kv.Month `json:"damaged,omitempty"`   // months from which nothing was deleted, because of an entry that cannot be read
+	Damaged   []kv.Month `json:"damaged,omitempty"`   // months of which nothing was deleted because an entry cannot be read
 }
 
-// Sweep gives the room of chunks back to which no entry refers any more. It takes two runs at least an hour apart to delete one, and the
-// store chooses when: not in the month that mail is written to, nor where it would have to write far more than it frees. Its
-// memory is 12 bytes for each reference of the entries of one month. After an error, or a crash, the next run does the rest. The error is
-// PassedOver when months were.
+// Sweep frees the room of chunks that no entry refers to. Deleting one takes two runs at least an hour apart, and the store chooses when:
+// not in the month that mail is written to, nor where it would write far more than it frees. It needs 12 bytes of memory for each
+// reference of one month. After an error or a crash the next run does the rest. The error is PassedOver if months were.
 //
-// An entry that cannot be read keeps its chunks where its list of them can be read whole. Where it cannot, it may refer to any chunk: then
-// nothing is deleted from its month, which is logged, until the entry is erased.
+// A damaged entry keeps its chunks as long as its list of them can be read whole. Otherwise it may refer to any chunk: nothing is then
+// deleted from its month, which is logged, until the entry is erased.
 func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, error) {
 	ctx, release, err := j.clean(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	now := j.now().UTC() // the clock of the drafts, and no other
+	now := j.now().UTC() // by the clock of the drafts
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
@@ -98,7 +97,7 @@ func (j *Journal) Sweep(ctx context.Context, o SweepOptions) (*SweepReport, erro
 	return report, passed.Err()
 }
 
-// errAnyChunk says that nobody can tell to which chunks an entry refers.
+// errAnyChunk says that nobody can tell which chunks an entry refers to.
 var errAnyChunk = errors.New("a damaged entry may need any chunk of the month")
 
 // sweeper sweeps one volume.
@@ -108,7 +107,7 @@ type sweeper struct {
 	store  kv.Store
 	month  kv.Month
 	now    time.Time        // when the run began
-	clock  func() time.Time // which may be much later
+	clock  func() time.Time // now, which may be much later
 	report *SweepReport
 }
 
@@ -119,7 +118,7 @@ func contains(sorted []ChunkID, id ChunkID) bool {
 	return ok
 }
 
-// settledID is above the ids of all chunks that are old enough to be swept: no draft that made them can be committed.
+// settledID is above the ids of all chunks old enough to be swept: no draft that made one can still be committed.
 func (w *sweeper) settledID() (id ChunkID) {
 	binary.BigEndian.PutUint64(id[:], uint64(w.now.Add(-sweepPause).UnixNano()))
 	return id
@@ -153,9 +152,9 @@ func (w *sweeper) volume(all bool) error {
 
 // candidates are the chunks of a volume that a sweep looks at, each list sorted.
 type candidates struct {
-	fresh   []ChunkID    // those that are to be marked
-	due     []ChunkID    // those marked long enough ago
-	garbage []kv.Garbage // those that nobody can refer to
+	fresh   []ChunkID    // to be marked
+	due     []ChunkID    // marked long enough ago
+	garbage []kv.Garbage // beyond the reach of any reference
 }
 
 func (w *sweeper) candidates(all bool) (found candidates, err error) {
@@ -167,7 +166,7 @@ func (w *sweeper) candidates(all bool) (found candidates, err error) {
 		}
 		var id ChunkID
 		if len(p.Key) != 1+len(id) {
-			continue // Verify tells of it
+			continue // Verify reports it
 		}
 		copy(id[:], p.Key[1:])
 		at, size, state := decodeSpare(p.Value)
@@ -206,7 +205,7 @@ const (
 	spareGarbage = 16 // time of the mark, bytes stored: nobody can refer to it
 )
 
-// decodeSpare reads the value of an x key. One that is malformed is of a chunk that is to be looked at.
+// decodeSpare reads the value of an x key. A malformed one counts as fresh.
 func decodeSpare(v []byte) (at time.Time, size int64, state int) {
 	switch len(v) {
 	case spareGarbage:
@@ -218,7 +217,7 @@ func decodeSpare(v []byte) (at time.Time, size int64, state int) {
 	return time.Time{}, 0, spareFresh
 }
 
-// references returns the ids of all chunks to which entries refer, sorted, those put aside included.
+// references returns the sorted ids of all chunks that entries refer to, those put aside included.
 func (w *sweeper) references() ([]ChunkID, error) {
 	for range maxSweepTries {
 		before, err := w.moves()
@@ -264,8 +263,8 @@ func (w *sweeper) moves() ([]byte, error) {
 	return v, err
 }
 
-// mark takes the chunks that nobody refers to out of the reach of drafts, and then puts the time on their x keys. Chunks that
-// somebody refers to are not looked at again until another entry is removed.
+// mark hides the chunks that no entry refers to from drafts, and then puts the time on their x keys. Referenced chunks are not looked at
+// again until another entry is removed.
 func (w *sweeper) mark(fresh, referred []ChunkID) error {
 	spare := slices.DeleteFunc(slices.Clone(fresh), func(id ChunkID) bool { return contains(referred, id) })
 	type digest struct {
@@ -300,7 +299,7 @@ func (w *sweeper) mark(fresh, referred []ChunkID) error {
 	if err != nil {
 		return err
 	}
-	// The time at which the last of them could be found, which is not that at which the run began.
+	// Take the time now: a draft may have found one of them until the last h key went.
 	value := binary.BigEndian.AppendUint64(nil, uint64(w.clock().UnixNano()))
 	return inGroups(fresh, func(group []ChunkID) error {
 		marked := int64(0)
@@ -321,10 +320,10 @@ func (w *sweeper) mark(fresh, referred []ChunkID) error {
 	})
 }
 
-// judge makes the marked chunks to which still nobody refers garbage, and returns it.
+// judge turns the marked chunks that still no entry refers to into garbage, and returns it.
 func (w *sweeper) judge(due, referred []ChunkID) (garbage []kv.Garbage, err error) {
 	err = inGroups(due, func(group []ChunkID) error {
-		// The chunks are read before the update, which is to hold no other one up.
+		// Read the chunks before the update, to hold no other update up.
 		sizes := make([]int64, len(group))
 		for i, id := range group {
 			if contains(referred, id) {
@@ -364,7 +363,7 @@ func (w *sweeper) judge(due, referred []ChunkID) (garbage []kv.Garbage, err erro
 	return garbage, err
 }
 
-// purge hands the garbage to the store, and forgets what it deleted.
+// purge hands the garbage to the store, and forgets what that deleted.
 func (w *sweeper) purge(garbage []kv.Garbage) error {
 	for _, g := range garbage {
 		w.report.Waiting += g.Size
@@ -390,10 +389,10 @@ func (w *sweeper) purge(garbage []kv.Garbage) error {
 	})
 }
 
-// sweepGroup is how many keys one update of the sweep reads and writes: deliveries to the same month wait for it.
+// sweepGroup is how many keys one update of the sweep reads and writes: deliveries to that month wait for it.
 const sweepGroup = 100
 
-// inGroups calls fn for as many elements as one update takes, until none is left.
+// inGroups calls fn with as many elements as one update takes, until none is left.
 func inGroups[E any](list []E, fn func(group []E) error) error {
 	for len(list) > 0 {
 		n := min(len(list), sweepGroup)

@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// unstored holds the chunks of a draft that the store did not take, in a temporary file that has no name any more, until the message is
-// answered. The zero value is ready for use.
+// unstored holds the chunks of a draft that the store did not take, until the message is answered, in a temporary file already without a
+// name. The zero value is ready for use.
 type unstored struct {
 	file   *os.File
 	size   int64
@@ -19,7 +19,7 @@ type extent struct {
 	length int
 }
 
-// put adds chunks. What goes wrong is told by get.
+// put adds chunks. get tells of failures.
 func (a *unstored) put(chunks []pendingChunk) {
 	if a.file == nil && a.err == nil && len(chunks) > 0 {
 		a.places = make(map[ChunkID]extent)

@@ -12,16 +12,15 @@ import (
 	"copialettere/journal/kv"
 )
 
-// usages are the bytes that mailboxes hold, month by month, of those mailboxes for which somebody asked.
+// usages are the bytes that mailboxes hold, month by month, for mailboxes that somebody asked about.
 //
-// A quota is over all months, and an Update sees one volume only. What the others hold is known here exactly as long as this process
-// is the only one that writes: every Update that changes the total of a mailbox says so here while it holds the lock of the mailbox
-// in its volume (change.setTotal), so a month has the total that its newest Update left, also before that is durable. An Update that
-// fails takes back what it said, or has the mailbox forgotten where its outcome is unknown; it is then read again by Updates, which
-// run behind the doubtful one. Asking what the other months hold and taking the room is one step under mu, so that of two Updates in
-// two volumes the second sees the first.
+// A quota covers all months, but an Update sees only its own volume. With one process usages knows the others exactly. Every Update that
+// changes the total of a mailbox says so here, while it holds the lock of the mailbox in its volume (change.setTotal): a month has the total
+// of its newest Update even before that is durable. An Update that fails takes back what it said. If its outcome is unknown the mailbox is
+// forgotten, and read again by Updates, which run after the doubtful one. Asking about the other months and taking the room is one step
+// under mu: of two Updates in two volumes the second sees the first.
 //
-// Where other processes write as well, none of that counts: the Update reads what the other months hold (change.othersNow).
+// Where other processes write as well, none of this counts: the Update reads the other months itself (change.readOthers).
 type usages struct {
 	mu        sync.Mutex
 	mailboxes map[string]*usage // guarded by mu
@@ -31,19 +30,19 @@ type usages struct {
 type usage struct {
 	months map[kv.Month]uint64 // without zeros
 	whole  bool                // all months were asked
-	// unknown are the months that could not be read: what they hold counts as it was last known, or not at all, until they can. They are
-	// tried again at retryAt.
+	// unknown are the months that could not be read: until they can, they count as last known, or not at all. They are tried again at
+	// retryAt.
 	unknown map[kv.Month]bool
 	retryAt time.Time
 }
 
-// usageRetry is how long a month that could not be read is not asked again.
+// usageRetry is how long a month that could not be read is left alone.
 const usageRetry = time.Minute
 
-// maxUsages bounds the memory for usages: about 100 bytes for each month that a mailbox has.
+// maxUsages bounds the memory for usages: about 100 bytes for each month of a mailbox.
 const maxUsages = 20_000
 
-// set says what the newest Update of a volume leaves of a mailbox.
+// set says what the newest Update of a volume leaves of a mailbox, in bytes.
 func (u *usages) set(mailbox string, m kv.Month, total uint64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -63,7 +62,7 @@ func (u *usages) setLocked(mailbox string, m kv.Month, total uint64) {
 	}
 }
 
-// unread says that what a mailbox holds in a month cannot be read now.
+// unread says that the total of a mailbox in a month cannot be read now.
 func (u *usages) unread(mailbox string, m kv.Month) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -93,14 +92,14 @@ func (u *usages) dropped(m kv.Month) {
 	}
 }
 
-// start begins to follow a mailbox; it returns nil when nothing is to be read. Of one that is followed already it returns the months that are to
-// be tried again.
+// start begins to follow a mailbox. It returns nil if there is nothing to read, and for a mailbox already followed the months to try
+// again.
 func (u *usages) start(mailbox string, now time.Time) (one *usage, again []kv.Month) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	one = u.mailboxes[mailbox]
 	if one != nil && one.whole {
-		// Also when the clock was set back, it is not waited for longer.
+		// Wait no longer even when the clock was set back.
 		if wait := one.retryAt.Sub(now); len(one.unknown) == 0 || wait > 0 && wait <= usageRetry {
 			return nil, nil
 		}
@@ -124,7 +123,7 @@ func (u *usages) start(mailbox string, now time.Time) (one *usage, again []kv.Mo
 	return one, nil
 }
 
-// finish says that all months of a mailbox were asked, if it was not forgotten since start.
+// finish says that all months of a mailbox were read. It returns false if the mailbox was forgotten since start.
 func (u *usages) finish(mailbox string, one *usage) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -135,7 +134,7 @@ func (u *usages) finish(mailbox string, one *usage) bool {
 	return true
 }
 
-// all returns what a mailbox holds in each month; ok is false when that is not known.
+// all returns what a mailbox holds in each month; ok is false if that is not known.
 func (u *usages) all(mailbox string) (months map[kv.Month]uint64, ok bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -158,7 +157,7 @@ func (one *usage) others(m kv.Month) (sum uint64) {
 
 var errUsageUnknown = errors.New("usage of the mailbox is not known")
 
-// used returns the bytes that a mailbox holds in all months, of which the volume of the change holds here.
+// used returns the bytes that a mailbox holds in all months; here is its total in the volume of the change.
 func (c *change) used(mailbox string, here uint64) (uint64, error) {
 	if !c.j.alone {
 		others, err := c.othersNow(mailbox)
@@ -174,8 +173,8 @@ func (c *change) used(mailbox string, here uint64) (uint64, error) {
 	return one.others(c.month) + here, nil
 }
 
-// take counts size more bytes of a mailbox in the volume, if with them it holds no more than limit; 0 is no limit. It returns what
-// the mailbox held before in all months, where there is a limit.
+// take counts size more bytes of a mailbox in the volume if it then holds at most limit, 0 for no limit. With a limit it returns what the
+// mailbox held before in all months.
 func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool, err error) {
 	here, err := total(c, mailbox)
 	if err != nil {
@@ -186,8 +185,7 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 		return 0, true, nil
 	}
 	if !c.j.alone {
-		others, err := c.othersNow(mailbox)
-		if used = others + here; err != nil || used+size > limit {
+		if used, err = c.used(mailbox, here); err != nil || used+size > limit {
 			return used, false, err
 		}
 		c.setTotal(mailbox, here, here+size)
@@ -209,7 +207,7 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 	return used, true, nil
 }
 
-// loadUsage reads what a mailbox holds, if that is not known. A month that cannot be read is left out: mail must not wait for it.
+// loadUsage reads what a mailbox holds if that is not known. It leaves out a month that cannot be read: mail must not wait for it.
 func (j *Journal) loadUsage(ctx context.Context, mailbox string) error {
 	for {
 		one, months := j.usages.start(mailbox, j.now())
@@ -247,7 +245,7 @@ func (j *Journal) loadUsageIn(ctx context.Context, mailbox string, m kv.Month) e
 	if err != nil {
 		return err
 	}
-	// An Update, because it waits for those whose outcome is still open.
+	// An Update waits for those whose outcome is still open.
 	err = s.Update(ctx, []string{mailbox}, func(tx kv.Tx) error {
 		here, err := total(tx, mailbox)
 		if err == nil {
@@ -258,7 +256,7 @@ func (j *Journal) loadUsageIn(ctx context.Context, mailbox string, m kv.Month) e
 	return j.monthError(ctx, m, err)
 }
 
-// usageByMonth returns what a mailbox holds in each month that holds anything, and those months, oldest first.
+// usageByMonth returns what a mailbox holds by month, and the months in which it holds anything, oldest first.
 func (j *Journal) usageByMonth(ctx context.Context, mailbox string) (map[kv.Month]uint64, []kv.Month, error) {
 	if !j.alone {
 		j.usages.forget(mailbox)
@@ -273,8 +271,8 @@ func (j *Journal) usageByMonth(ctx context.Context, mailbox string) (map[kv.Mont
 	}
 }
 
-// Usage returns the bytes of the messages of all entries of a mailbox, as its quota counts them. What was deleted does not count, nor does
-// what a month holds that cannot be read: it is logged which those are.
+// Usage returns the bytes of the messages of all entries of a mailbox, as its quota counts them. Deleted entries do not count, nor do
+// months that cannot be read; those are logged.
 func (j *Journal) Usage(ctx context.Context, mailbox string) (uint64, error) {
 	if err := checkMailbox(mailbox); err != nil {
 		return 0, err

@@ -13,12 +13,11 @@ import (
 // validityBlock is how many values of UIDVALIDITY are reserved at a time.
 const validityBlock = 256
 
-// validityKey is where the settings store holds the end of the values of UIDVALIDITY that are reserved. Volumes are dropped, so
-// they cannot remember it.
+// validityKey holds the end of the reserved values of UIDVALIDITY in the settings store. Volumes cannot remember it: they are dropped.
 var validityKey = []byte("u")
 
-// newValidity returns a UIDVALIDITY (RFC 9051 section 2.3.1.1) for a folder that is made now. It is greater than all that were
-// returned before, by whatever process and whatever the clock says, so a folder that is dropped and made again never gets an old one.
+// newValidity returns a UIDVALIDITY (RFC 9051 section 2.3.1.1) for a new folder. It is greater than all returned before, by whatever
+// process and whatever the clock says: a folder that is dropped and made again never gets an old one.
 func (j *Journal) newValidity(ctx context.Context) (uint32, error) {
 	if err := j.validity.acquire(ctx); err != nil {
 		return 0, fmt.Errorf("reserve values of UIDVALIDITY: %w", err)
@@ -41,7 +40,7 @@ func (j *Journal) reserveValidities(ctx context.Context) (first uint32, err erro
 	if err != nil {
 		return 0, err
 	}
-	// The clock keeps the values growing even where the settings were lost; one gone wild must not use them up.
+	// The clock keeps the values growing even if the settings were lost. A clock gone wild must not use them up.
 	now := uint32(min(max(j.now().Unix(), 1), math.MaxInt32))
 	err = s.Update(ctx, []string{"uidvalidity"}, func(tx kv.Tx) error {
 		first = now

@@ -13,24 +13,24 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Report is what Verify found. The archive is sound when Faults is 0.
+// Report is what Verify found. The archive is sound if Faults is 0.
 type Report struct {
 	Volumes  int      `json:"volumes"`
 	Entries  int64    `json:"entries"`
 	Bytes    int64    `json:"bytes"` // of the messages of all entries
 	Chunks   int64    `json:"chunks"`
 	Stored   int64    `json:"stored"`   // bytes of all chunks as stored
-	Orphans  int64    `json:"orphans"`  // chunks from before the start that no entry refers to, or none did yet; no fault
+	Orphans  int64    `json:"orphans"`  // chunks from before the start that no entry refers to, or not yet; no fault
 	Unknown  int64    `json:"unknown"`  // entries whose delivery is not known
 	Deferred int64    `json:"deferred"` // entries that wait for the MTA's retry
 	Gaps     int64    `json:"gaps"`
 	Faults   int64    `json:"faults"`
 	Details  []string `json:"details,omitempty"` // the first faults in words, and each month that could not be read
-	// PassedOver are the months that could not be read, or not to their end: the other numbers are without them, or a part of them.
+	// PassedOver are the months that could not be read, or not to their end. They are missing from the other numbers, wholly or in part.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 }
 
-// maxDetails is how many faults a Report tells in words.
+// maxDetails is how many faults a Report describes.
 const maxDetails = 100
 
 func (r *Report) fault(format string, args ...any) {
@@ -46,9 +46,9 @@ func (r *Report) passOver(m kv.Month, err error) {
 	r.PassedOver = append(r.PassedOver, m)
 }
 
-// Verify reads the whole journal: it recomputes the digest of every message and every shared chunk, and follows every reference both
-// ways. It runs beside deliveries; progress, which may be nil, is called now and then with the entries checked so far. The error
-// says that it could not go on; faults of the archive are in the Report, and so are months that cannot be read.
+// Verify reads the whole journal: it recomputes the digest of every message and every shared chunk, and follows every reference both ways.
+// It runs beside deliveries. progress, which may be nil, is called from time to time with the number of entries checked. An error says
+// that it could not go on; the Report has the faults of the archive and the months that cannot be read.
 func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entries int64)) (*Report, error) {
 	r := new(Report)
 	months, err := j.engine.Volumes(ctx)
@@ -82,8 +82,8 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 	return r, nil
 }
 
-// maxPatience is how often in all a verification waits for a store that is unavailable, retryPause each time: the store may be
-// opening its files again. After that what cannot be read is a fault.
+// maxPatience is how often in all a verification waits, retryPause each time, for a store that is unavailable: it may be reopening its
+// files. After that what cannot be read is a fault.
 const (
 	maxPatience = 20
 	retryPause  = 250 * time.Millisecond
@@ -93,7 +93,7 @@ const (
 type verifier struct {
 	j        *Journal
 	ctx      context.Context
-	newest   ChunkID // of the time when it began
+	newest   ChunkID // above all chunks from before it began
 	report   *Report
 	progress func(kv.Month, int64)
 	patience int
@@ -125,7 +125,7 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	return nil
 }
 
-// wait says whether to try again after an error: the store may soon be available.
+// wait waits after an error if the store may soon be available, and says whether to try again.
 func (v *verifier) wait(err error) bool {
 	if !errors.Is(err, kv.ErrUnavailable) || v.patience == 0 {
 		return false
@@ -242,7 +242,7 @@ func (v *verifier) entry(e *Entry) error {
 		if v.ctx.Err() != nil {
 			return v.ctx.Err()
 		}
-		// Its chunks go after it, when the sweep comes or its month is dropped.
+		// Its chunks go later, when the sweep comes or the month is dropped.
 		if gone, err := v.gone(e.Ref); gone || err != nil {
 			return err
 		}
@@ -285,13 +285,13 @@ func (v *verifier) body(e *Entry) error {
 	}
 }
 
-// gone says whether an entry was withdrawn, or deleted, since it was read.
+// gone says whether an entry was withdrawn or deleted since it was read.
 func (v *verifier) gone(r Ref) (bool, error) {
 	there, err := v.has(entryKey(r))
 	return !there, err
 }
 
-// counted compares what was counted with what is stored. A folder that differs may have changed meanwhile, so it is counted again.
+// counted compares what was counted with what is stored. It counts a folder that differs again: that may have changed meanwhile.
 func (v *verifier) counted() error {
 	for name, f := range v.folders {
 		stored, counted := f[asStored], f[asCounted]
@@ -305,8 +305,8 @@ func (v *verifier) counted() error {
 	return nil
 }
 
-// recount counts the entries of one folder below the next UID. Deliveries cannot add to them, only a withdrawal or a deletion can take
-// from them, and how many there were meanwhile the counters tell. The erasure of an archive takes the counters too, behind the entries.
+// recount counts the entries of one folder below the next UID. Deliveries add none there. Withdrawals and deletions take some away, and
+// the counters tell how many. The erasure of an archive takes the counters too, after the entries.
 func (v *verifier) recount(name folderName) error {
 	before, err := v.readCounters(name)
 	if err != nil {
@@ -351,7 +351,7 @@ func (v *verifier) readCounters(name folderName) (folderCounters, error) {
 	if err != nil {
 		return folderCounters{}, err
 	}
-	// Malformed ones are known already.
+	// Malformed ones are reported already.
 	c, err := decodeCounters(b)
 	if err != nil {
 		return folderCounters{}, nil
@@ -387,7 +387,7 @@ func (v *verifier) deliveries() error {
 		if err != nil {
 			return err
 		}
-		// An entry that cannot be decoded is a fault already.
+		// An entry that cannot be decoded is reported already.
 		e, err := decodeEntry(ref, value)
 		if err != nil {
 			return nil
@@ -399,8 +399,8 @@ func (v *verifier) deliveries() error {
 	})
 }
 
-// astray reports a pair that leads to an entry that is not there, but for one that changed since it was read: the entry was
-// withdrawn, and perhaps delivered again under a new UID.
+// astray reports a pair that leads to no entry, unless the pair changed since it was read: the entry was withdrawn, and perhaps delivered
+// again under a new UID.
 func (v *verifier) astray(p kv.Pair, r Ref, what string) error {
 	switch now, err := v.get(p.Key); {
 	case errors.Is(err, kv.ErrNotFound):
@@ -459,7 +459,7 @@ func (v *verifier) digests() error {
 			if v.ctx.Err() != nil {
 				return v.ctx.Err()
 			}
-			// The sweep takes the digest of a chunk before the chunk.
+			// The sweep deletes the digest of a chunk before the chunk.
 			now, getErr := v.get(p.Key)
 			if errors.Is(getErr, kv.ErrNotFound) || getErr == nil && !bytes.Equal(now, p.Value) {
 				return nil

@@ -9,9 +9,9 @@ import (
 	"copialettere/journal/kv"
 )
 
-// What Verify checks of totals, links, holds, acts and deleted entries.
+// Verify also checks totals, links, holds, acts and deleted entries.
 
-// asides checks the entries that were deleted and can be brought back.
+// asides checks the entries that are put aside.
 func (v *verifier) asides() error {
 	return v.scan([]byte{'t'}, func(p kv.Pair) error {
 		d, err := deletedOf(v.month, p)
@@ -35,7 +35,7 @@ func (v *verifier) asides() error {
 	})
 }
 
-// aside says what is wrong with an entry that was deleted.
+// aside says what is wrong with an entry that is put aside.
 func (v *verifier) aside(d *Deleted) error {
 	if there, err := v.has(entryKey(d.Ref)); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (v *verifier) totals() error {
 	return nil
 }
 
-// maxTotalTries is how often a total is compared with the folders of its mailbox, which may change meanwhile.
+// maxTotalTries is how often a total is compared with the folders of its mailbox, as both may change meanwhile.
 const maxTotalTries = 100
 
 func (v *verifier) total(mailbox string) error {
@@ -86,7 +86,7 @@ func (v *verifier) total(mailbox string) error {
 		err = v.scan(mailboxKey('s', mailbox, 0), func(p kv.Pair) error {
 			c, err := decodeCounters(p.Value)
 			if err != nil {
-				return nil // known already
+				return nil // reported already
 			}
 			sum += c.bytes
 			return nil

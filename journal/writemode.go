@@ -10,14 +10,14 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Trash is the folder that appears in a month when something is moved there.
+// Trash is the folder that appears in a month once something is moved there.
 const Trash = "Trash"
 
-// ErrFolder says that a folder cannot be the target of a move: folders are not made by hand.
+// ErrFolder says that a folder cannot be the target of a move: it is not there, and nobody makes folders by hand.
 var ErrFolder = errors.New("no such folder")
 
-// movesKey counts the moves, deletions and returns in a volume, so that the sweep sees whether one has passed it by. They share a
-// lock of that name.
+// movesKey counts the moves, deletions and returns in a volume, which all share movesLock: the sweep sees by it whether one has passed it
+// by.
 var movesKey = []byte("n")
 
 const movesLock = "\x00moves"
@@ -25,8 +25,9 @@ const movesLock = "\x00moves"
 // errMoved is for the sweep alone.
 var errMoved = errors.New("entries were moved meanwhile")
 
-// Move files an entry in another folder of its month: INBOX, Sent, Trash, or one that is there. It gets a new UID; its old one is never
-// used again. An entry that is held may be moved, and stays held. The act is on record: see Acts.
+// Move files an entry in another folder of its month: INBOX, Sent, Trash, or one that is there. It returns the new place; the old UID is
+// never used again. An entry that is held may be moved, and stays held. The act is on record: see Acts. Errors wrap ErrNotFound and
+// ErrFolder.
 func (j *Journal) Move(ctx context.Context, r Ref, folder, who string) (Ref, error) {
 	return j.refile(ctx, r, folder, who, func(c *change, to Ref) (*Entry, error) {
 		e, err := c.entry(r)
@@ -52,8 +53,8 @@ func (j *Journal) Move(ctx context.Context, r Ref, folder, who string) (Ref, err
 	})
 }
 
-// Undelete brings an entry back that Delete put aside; r is its old place. It gets a new UID in its folder, whatever the quota
-// says. The error is ErrNotFound when its grace is over. The act is on record: see Acts.
+// Undelete brings back an entry that Delete put aside; r is its old place. It gets a new UID in its folder, whatever the quota says. The
+// error is ErrNotFound once its grace is over. The act is on record: see Acts.
 func (j *Journal) Undelete(ctx context.Context, r Ref, who string) (Ref, error) {
 	return j.refile(ctx, r, r.Folder, who, func(c *change, to Ref) (*Entry, error) {
 		a, e, err := c.aside(r)
@@ -63,27 +64,19 @@ func (j *Journal) Undelete(ctx context.Context, r Ref, who string) (Ref, error) 
 		if err != nil {
 			return nil, err
 		}
-		was, err := total(c, r.Mailbox)
-		if err != nil {
+		if err := c.relist(a, e, to); err != nil {
 			return nil, err
-		}
-		c.setTotal(r.Mailbox, was, was+uint64(e.Size))
-		c.Delete(asideKey(r))
-		c.Put(entryKey(to), a.entry)
-		if len(a.outcome) > 0 {
-			c.Put(outcomeKey(to), a.outcome)
 		}
 		return e, c.putAct(&Act{Mailbox: r.Mailbox, Time: j.now().UTC(), Kind: ActUndelete, Who: who, From: r, To: to})
 	})
 }
 
-// refile has fn take an entry from where it is and put it at a new place, with what is kept under its Ref; links, delivery key and
-// counters of the new place follow.
+// refile has fn move an entry to a new place with what is kept under its Ref, then moves links, delivery key and counters.
 func (j *Journal) refile(ctx context.Context, r Ref, folder, who string, fn func(c *change, to Ref) (*Entry, error)) (Ref, error) {
 	if err := checkFolder(folder); err != nil {
 		return Ref{}, err
 	}
-	// An outcome that is only in memory would no longer find the entry.
+	// An outcome only in memory would not find the entry any more.
 	j.flushOutcomes(ctx)
 	to := Ref{Mailbox: r.Mailbox, Month: r.Month, Folder: folder}
 	var validity uint32
@@ -134,7 +127,7 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// sizeOf returns the size of an entry, also of one that is put aside.
+// sizeOf returns the size of an entry, in bytes, also of one that is put aside.
 func (c *change) sizeOf(r Ref) (int64, error) {
 	e, err := c.entry(r)
 	if errors.Is(err, ErrNotFound) {
@@ -156,7 +149,7 @@ func (c *change) moved() error {
 	return nil
 }
 
-// nextMoves returns the value of the n key behind v; like all counters it is big-endian.
+// nextMoves returns the value of the n key after v, big-endian like all counters.
 func nextMoves(v []byte) []byte {
 	next := make([]byte, 8)
 	copy(next, v)
@@ -168,9 +161,9 @@ func nextMoves(v []byte) []byte {
 	return next
 }
 
-// Delete puts an entry aside: it is no longer listed or counted, and Undelete brings it back until the retention purges it after the
-// grace. A late retry of its delivery does not bring it back. The error is ErrHeld for an entry that is held, or whose mailbox is. Whether the mailbox may
-// be written to is for the caller to know. The act is on record: see Acts.
+// Delete puts an entry aside: it is no longer listed or counted. Undelete brings it back until the retention purges it after the grace; a
+// late retry of its delivery does not. The error is ErrHeld if the entry is held or its mailbox is. Whether the mailbox may be written to
+// is for the caller to know. The act is on record: see Acts.
 func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
 	j.flushOutcomes(ctx)
 	return j.act(ctx, r, func(c *change) error {
@@ -189,7 +182,7 @@ func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
 	})
 }
 
-// putAside takes an entry out of its folder and keeps it under its place, with what a says of it. The lock of the moves must be held.
+// putAside takes an entry out of its folder and keeps it under its place, with what a says of it, under movesLock.
 func (c *change) putAside(e *Entry, a *aside) (err error) {
 	r := e.Ref
 	if a.entry, err = c.Get(entryKey(r)); err != nil {
@@ -233,11 +226,7 @@ func (j *Journal) Aside(ctx context.Context, mailbox string) iter.Seq2[*Deleted,
 }
 
 func deletedOf(m kv.Month, p kv.Pair) (*Deleted, error) {
-	r, err := refOf(m, p.Key)
-	if err != nil {
-		return nil, err
-	}
-	a, e, err := decodeAside(r, p.Value)
+	a, e, err := asideOf(m, p)
 	if err != nil {
 		return nil, err
 	}

@@ -12,21 +12,21 @@ import (
 	"copialettere/policy/pec"
 )
 
-// pendingEntry is an entry that this transaction made or found, with the lines that end in its mailbox.
+// pendingEntry is an entry that this transaction made or found, with the lines that reach its mailbox.
 type pendingEntry struct {
 	placement journal.Placement
 	lines     []*line
 }
 
-// wish is what one mailbox is to get of a message.
+// wish is one mailbox's claim to an entry of the message.
 type wish struct {
 	intent journal.Intent
-	lines  []*line          // that end in the mailbox
-	own    []*line          // those of them for which the message is archived; the others would be skipped by themselves
-	others []journal.Record // what is on record of those, should they go without the entry
+	lines  []*line          // all that reach the mailbox
+	own    []*line          // those of them that call for the entry; each of the others alone would be skipped
+	others []journal.Record // the skips of the others, for the case that no entry is made
 }
 
-// wanted says, before the message is in, whether any mailbox may want it.
+// wanted reports whether any mailbox may want the message. It is asked before the message is in.
 func (t *transaction) wanted() (bool, error) {
 	if t.s.direction() == journal.Sent {
 		v, err := t.judgeSender()
@@ -40,8 +40,8 @@ func (t *transaction) wanted() (bool, error) {
 	return false, nil
 }
 
-// judgeSender gives the verdict for a sent message: the login that the MTA put into the header says whose it is. Without one the
-// envelope sender has to do, and the entry is flagged.
+// judgeSender returns the verdict for a sent message. The login that the MTA put into the header says who sent it; without one, MAIL FROM
+// does, and the entry is flagged.
 func (t *transaction) judgeSender() (policy.Verdict, error) {
 	defer t.patience.end()
 	ctx := t.patience.begin()
@@ -63,20 +63,20 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 	return v, err
 }
 
-// commit makes the wanted entries and the records of skips durable. The lines for which the message is to be archived and cannot be now
-// are held back; no other one waits for the journal.
+// commit makes the wanted entries and the records of skips durable. Where that fails, it holds the lines that call for an entry; the other
+// lines never wait for the journal.
 func (t *transaction) commit() {
 	if t.draft == nil {
 		return
 	}
 	defer t.patience.end()
 	t.patience.begin()
-	class, unclassified := t.classify(t.goOn())
+	class, unclassified := t.classify(t.nextStep())
 	if t.class = class; unclassified != nil {
 		t.class = ordinary()
 	}
-	// Its end may have waited for the store until the time was used up: the verdict is wanted all the same.
-	ctx := t.goOn()
+	// classify may have waited for the store until the time was up. The verdict is needed all the same.
+	ctx := t.nextStep()
 	defer t.s.c.server.beginVerdict()()
 	wishes, skips, err := t.judge(ctx, unclassified == nil)
 	switch {
@@ -91,12 +91,8 @@ func (t *transaction) commit() {
 		t.uncommitted(ctx, unclassified, wishes, skips)
 		return
 	}
-	intents := make([]journal.Intent, len(wishes))
-	for i := range wishes {
-		intents[i] = wishes[i].intent
-	}
 	start := time.Now()
-	placements, err := t.draft.Commit(ctx, t.envelope(), intents, skips)
+	placements, err := t.draft.Commit(ctx, t.envelope(), intentsOf(wishes), skips)
 	if err != nil {
 		t.uncommitted(ctx, err, wishes, skips)
 		return
@@ -108,7 +104,15 @@ func (t *transaction) commit() {
 	t.skipped(skips)
 }
 
-// placed takes note of where the message of a mailbox is.
+func intentsOf(wishes []wish) []journal.Intent {
+	intents := make([]journal.Intent, len(wishes))
+	for i := range wishes {
+		intents[i] = wishes[i].intent
+	}
+	return intents
+}
+
+// placed acts on what the journal did for one mailbox: entry, skip, or a full archive for which mail waits.
 func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) {
 	t.tellPlaced(p)
 	switch {
@@ -127,22 +131,16 @@ func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) 
 	}
 }
 
-// uncommitted does what the operator wants when the journal cannot take a message: defer it, or deliver it with a gap on record. What needs
-// no entry is delivered in any case. ctx is that of the journal, which may have ended by the fault.
+// uncommitted applies on_journal_error to a message that the journal could not take: it holds the lines that call for an entry, or lets
+// them go on with a gap on record. All other lines go on. The fault may have ended ctx, the context of the journal.
 func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wish, skips []journal.Record) {
 	if t.ctx.Err() != nil {
 		t.hold(t.enabled(), errJournal)
 		return
 	}
-	intents := make([]journal.Intent, len(wishes))
-	for i := range wishes {
-		intents[i] = wishes[i].intent
-	}
-	found := t.archived(intents)
-	deliver := t.s.c.server.deliver.Load()
 	var gaps, others []journal.Record
 	var missing []*line
-	for i, p := range found {
+	for i, p := range t.archived(intentsOf(wishes)) {
 		w := &wishes[i]
 		switch {
 		case p.Found:
@@ -157,43 +155,43 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 	}
 	switch {
 	case len(gaps) == 0:
-		t.log.Error("journal cannot take a message that it has already, or does not want", "error", fault)
-	case !deliver:
+		t.log.Error("journal fault, but the message is already archived or not wanted", "error", fault)
+	case !t.s.c.server.deliver.Load():
 		t.log.Error("message not journaled, refused for now", "mailboxes", len(gaps), "error", fault)
 		t.hold(missing, errJournal)
 		skips = append(skips, others...)
 	default:
 		if err := t.s.c.server.config.Journal.Keep(ctx, gaps...); err != nil {
-			t.log.Error("message neither journaled nor its gap on record, refused for now", "mailboxes", len(gaps), "error", errors.Join(fault, err))
+			t.log.Error("message not journaled and its gap not on record, refused for now", "mailboxes", len(gaps), "error", errors.Join(fault, err))
 			t.hold(missing, errJournal)
-			// It has waited for the spool already.
+			// Do not wait for the spool a second time.
 			t.unkept(append(skips, others...), err)
 			return
 		}
-		t.log.Error("message goes on without being journaled, a gap is on record", "mailboxes", len(gaps), "error", fault)
+		t.log.Error("message not journaled, handed on with a gap on record", "mailboxes", len(gaps), "error", fault)
 	}
 	t.keep(ctx, skips)
 }
 
-// goOn begins the next step of commit in the journal, with the context that it returns, and gives it leastJournalTime where no more is left.
-func (t *transaction) goOn() context.Context {
+// nextStep returns the context for the next step of commit in the journal. If the time is nearly used up, the step gets leastJournalTime.
+func (t *transaction) nextStep() context.Context {
 	t.patience.end()
 	ctx := t.patience.beginLast()
 	t.draft.SetContext(ctx)
 	return ctx
 }
 
-// archived looks for the intents whose message is in the journal already.
+// archived returns a placement for each intent, which says whether the journal already has its message. An error is only logged.
 func (t *transaction) archived(intents []journal.Intent) []journal.Placement {
-	ctx := t.goOn()
+	ctx := t.nextStep()
 	found, err := t.draft.Archived(ctx, t.envelope(), intents)
 	if err != nil {
-		t.log.Warn("not known whether the message is in the journal already", "error", err)
+		t.log.Warn("cannot tell whether the message is already in the journal", "error", err)
 	}
 	return found
 }
 
-// keep puts the reasons of skips on record. The mail goes on all the same: nothing is missing from the archive for the want of them.
+// keep puts the reasons of skips on record. If that fails, the mail still goes on: no message is missing from the archive.
 func (t *transaction) keep(ctx context.Context, skips []journal.Record) {
 	if len(skips) == 0 {
 		return
@@ -205,7 +203,7 @@ func (t *transaction) keep(ctx context.Context, skips []journal.Record) {
 	t.skipped(skips)
 }
 
-// unkept logs skips whose reasons could not be put on record.
+// unkept logs skips that could not be put on record, and counts them.
 func (t *transaction) unkept(skips []journal.Record, err error) {
 	for _, r := range skips {
 		t.log.Error("reason of a skip not on record", "mailbox", r.Mailbox, "reason", r.Reason, "mail_from", r.MailFrom,
@@ -222,7 +220,7 @@ func (t *transaction) skipped(skips []journal.Record) {
 	}
 }
 
-// enabled returns the lines whose mailbox may want the message.
+// enabled returns the accepted lines whose mailbox may want the message.
 func (t *transaction) enabled() []*line {
 	var list []*line
 	for _, n := range t.lines {
@@ -233,8 +231,8 @@ func (t *transaction) enabled() []*line {
 	return list
 }
 
-// judge says what is to be archived, and what is skipped although its mailbox has an archive. Where the class is not known, no filter
-// excludes the message.
+// judge returns which mailboxes are to get an entry, and the skips of enabled mailboxes. If the class is not known, no filter excludes the
+// message.
 func (t *transaction) judge(ctx context.Context, classified bool) ([]wish, []journal.Record, error) {
 	if t.s.direction() == journal.Sent {
 		return t.judgeSent()
@@ -243,17 +241,7 @@ func (t *transaction) judge(ctx context.Context, classified bool) ([]wish, []jou
 }
 
 func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishes []wish, skips []journal.Record, err error) {
-	var accepted []*line
-	var judged []policy.Line
-	for _, n := range t.lines {
-		if !n.accepted {
-			continue
-		}
-		orcpt, _ := n.param("ORCPT")
-		notify, _ := n.param("NOTIFY")
-		accepted = append(accepted, n)
-		judged = append(judged, policy.Line{RcptTo: n.address, ORCPT: orcpt, Notify: notify})
-	}
+	accepted, judged := t.linesToJudge()
 	origin := policy.Origin{ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value,
 		Header: t.draft.Header(), Group: policy.Group(pec.GroupOf(t.class.class))}
 	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, origin, judged)
@@ -291,6 +279,20 @@ func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishe
 	return wishes, skips, nil
 }
 
+// linesToJudge returns the accepted lines, and each of them in the form that the policy judges.
+func (t *transaction) linesToJudge() (accepted []*line, judged []policy.Line) {
+	for _, n := range t.lines {
+		if !n.accepted {
+			continue
+		}
+		orcpt, _ := n.param("ORCPT")
+		notify, _ := n.param("NOTIFY")
+		accepted = append(accepted, n)
+		judged = append(judged, policy.Line{RcptTo: n.address, ORCPT: orcpt, Notify: notify})
+	}
+	return accepted, judged
+}
+
 func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err error) {
 	v, err := t.judgeSender()
 	if err != nil {
@@ -309,7 +311,7 @@ func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err er
 	return []wish{{intent: in, lines: accepted, own: accepted}}, nil, nil
 }
 
-// recipients returns the recipients that the next hop accepted, in the order of their RCPT.
+// recipients returns the addresses that the next hop accepted, in the order of their RCPT lines.
 func (t *transaction) recipients() []string {
 	var list []string
 	for _, n := range t.lines {
@@ -320,7 +322,7 @@ func (t *transaction) recipients() []string {
 	return list
 }
 
-// quota returns the limit of a mailbox as the journal wants it.
+// quota returns a mailbox's limit, in bytes, and its when_full setting in the journal's form.
 func quota(limit int64, full policy.WhenFull) journal.Quota {
 	q := journal.Quota{Limit: uint64(limit)}
 	switch full {
@@ -351,20 +353,20 @@ func (t *transaction) record(kind journal.RecordKind, mailbox, reason string) jo
 	}
 }
 
-// recordOf returns what goes on record of a mailbox that has no entry of the message.
+// recordOf returns a skip or a gap of the mailbox of an intent.
 func (t *transaction) recordOf(kind journal.RecordKind, in *journal.Intent, reason string) journal.Record {
 	r := t.record(kind, in.Mailbox, reason)
 	r.RcptTo, r.ORCPT = in.RcptTo, in.ORCPT
 	return r
 }
 
-// conclude tells the journal what the next hops made of the message.
+// conclude tells the journal how the next hops answered.
 func (t *transaction) conclude() {
 	defer t.patience.end()
 	ctx := t.patience.beginLast()
 	for _, e := range t.entries {
 		if err := t.concludeEntry(ctx, e); err != nil {
-			// The refusal must not be passed back before the entry is withdrawn.
+			// Until the entry is withdrawn, the refusal must not go back.
 			t.log.Error("outcome not noted in the journal", "mailbox", e.placement.Mailbox, "error", err)
 			for _, n := range e.lines {
 				if n.final.Permanent() {
@@ -397,24 +399,31 @@ func (t *transaction) concludeEntry(ctx context.Context, e *pendingEntry) error 
 		t.tellDelivered(ref)
 		return nil
 	case unknown:
-		// The message may have been delivered: the entry keeps the state unknown.
+		// The message may have been delivered, so the entry keeps the state unknown.
 		return nil
 	case open:
-		// A lost note costs nothing but a state of unknown.
+		// If the note is lost, the state stays unknown, and no more.
 		if err := j.Deferred(ctx, ref, t.id); err != nil {
 			t.log.Warn("deferral not noted in the journal", "mailbox", ref.Mailbox, "error", err)
 		}
 		return nil
 	}
+	return t.withdraw(ctx, e, refusal)
+}
+
+// withdraw removes an entry whose message the next hop refused for good on every line, and puts the refusal on record. The journal keeps
+// an entry that is held, or may have been delivered before.
+func (t *transaction) withdraw(ctx context.Context, e *pendingEntry, refusal nexthop.Reply) error {
+	ref := e.placement.Ref
 	r := t.record(journal.Skip, ref.Mailbox, journal.ReasonRefused)
 	r.Detail = refusal.String()
 	if len(e.lines) > 0 {
 		r.RcptTo = e.lines[0].address
 		r.ORCPT, _ = e.lines[0].param("ORCPT")
 	}
-	withdrawn, err := j.Withdraw(ctx, ref, t.id, r)
+	withdrawn, err := t.s.c.server.config.Journal.Withdraw(ctx, ref, t.id, r)
 	if err == nil && !withdrawn {
-		t.log.Warn("refused message stays in the journal: it is held, or may have been delivered before", "mailbox", ref.Mailbox,
+		t.log.Warn("refused message stays in the journal: it is on hold, or may have been delivered before", "mailbox", ref.Mailbox,
 			"folder", ref.FolderName(), "uid", ref.UID)
 	}
 	return err

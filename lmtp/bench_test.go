@@ -70,7 +70,7 @@ func benchmarkClient(b *testing.B, address string, size int) {
 	c.want("221")
 }
 
-// processorTime is what this process has used so far.
+// processorTime returns the CPU time that this process has used so far.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -79,7 +79,7 @@ func processorTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// serveSink is a next hop that takes everything and keeps nothing.
+// serveSink is a next hop that accepts everything and keeps nothing.
 func serveSink(nc net.Conn) {
 	in := bufio.NewReaderSize(nc, 64<<10)
 	var out []byte

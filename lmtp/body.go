@@ -5,21 +5,21 @@ import (
 	"io"
 )
 
-// bodyReader reads the message behind a 354 up to the dot that ends it (RFC 5321 section 4.5.2), with its lines un-stuffed and its
-// line ends made CRLF: that is the message as it is journaled and handed on. Only <CRLF>.<CRLF> ends it. A bare LF becomes CRLF, and a
-// dot behind a bare LF is text; a bare CR passes through. It copies nothing: what it returns lies in the buffer of r.
+// bodyReader reads the message after a 354 up to the dot that ends it (RFC 5321 section 4.5.2). It removes dot-stuffing and makes line
+// ends CRLF: this is the message that is journaled and handed on. Only <CRLF>.<CRLF> ends it. A bare LF becomes CRLF, and a dot after a
+// bare LF is text. A bare CR passes through. It copies nothing: the bytes it returns lie in the buffer of r.
 type bodyReader struct {
 	r       *bufio.Reader
 	inLine  bool // the next byte does not follow a CRLF
 	lastCR  bool // the byte before the next one was a CR
-	pending int  // bytes at the front of r that were returned before
+	pending int  // bytes at the front of r that the last call returned
 	done    bool
 }
 
 var crlf = []byte("\r\n")
 
-// next returns the next bytes of the message, valid until the call after it, or io.EOF behind the last one. Another error, of
-// io.ErrUnexpectedEOF among them, says that the sender broke off.
+// next returns the next bytes of the message, valid until the next call, or io.EOF after the last one. Any other error, such as
+// io.ErrUnexpectedEOF, means that the sender broke off.
 func (b *bodyReader) next() ([]byte, error) {
 	b.r.Discard(b.pending)
 	b.pending = 0
@@ -53,7 +53,7 @@ func (b *bodyReader) peek(n int) ([]byte, error) {
 	return b.r.Peek(b.r.Buffered())
 }
 
-// dot deals with a line that begins with a dot: it is the end, or the dot is stuffing. It returns what is buffered behind it.
+// dot handles a line that begins with a dot: it ends the message, or the dot is stuffing. It returns the buffered bytes after the dot.
 func (b *bodyReader) dot(buf []byte) ([]byte, error) {
 	if len(buf) < 3 && (len(buf) == 1 || buf[1] == '\r') {
 		var err error
@@ -86,7 +86,7 @@ func (b *bodyReader) run(buf []byte) []byte {
 			cr = buf[n-1] == '\r'
 		}
 		if !cr && n > 0 {
-			// The bare LF is dealt with by the next call.
+			// The next call replaces the bare LF.
 			b.inLine, end = true, n
 			break
 		}

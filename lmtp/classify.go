@@ -10,7 +10,7 @@ import (
 	"copialettere/policy/pec"
 )
 
-// classification is what kind of message a draft holds.
+// classification says what kind of message a draft holds.
 type classification struct {
 	record pec.Record
 	class  pec.Class // the one that is believed
@@ -18,15 +18,15 @@ type classification struct {
 	links  []string
 }
 
-// The journal takes every name of a link.
+// Does not compile unless the journal takes the longest name of a link.
 const _ = uint(journal.MaxLink - pec.MaxLinkName)
 
-// ordinary is the classification of a message that nobody looked into.
+// ordinary returns the classification of an ordinary message without a signature. It also stands in where classifying failed.
 func ordinary() *classification {
 	return &classification{record: pec.Record{Signature: pec.Signature{Result: pec.ResultUnsigned}}, class: pec.Ordinary}
 }
 
-// classify reads what kind of message the draft holds, and verifies its signature. An error is one of the journal or of the time limit.
+// classify reads what kind of message the draft holds, and verifies its signature. Errors come from the journal or from the time limit.
 func (t *transaction) classify(ctx context.Context) (*classification, error) {
 	table, body := t.draft.Finish()
 	m := pec.Read(body, table, t.draft.Header())
@@ -55,14 +55,14 @@ func (t *transaction) classify(ctx context.Context) (*classification, error) {
 	return c, nil
 }
 
-// describe fills in what an entry keeps of the class.
+// describe fills in the fields of an entry that tell its class.
 func (c *classification) describe(in *journal.Intent) {
 	in.Class, in.DeclaredClass = string(c.class), string(c.record.Message.Class)
 	in.Signature = string(c.record.Signature.Result)
 	in.Certification, in.Links = c.stored, c.links
 }
 
-// learn keeps what a believed acceptance receipt says of its recipients: it decides on the filter of later sent mail.
+// learn stores which recipients a believed acceptance receipt calls certified. The filter of later sent mail uses it.
 func (t *transaction) learn(ctx context.Context) {
 	if t.class == nil || t.class.class != pec.Accettazione && t.class.class != pec.REM {
 		return

@@ -9,17 +9,17 @@ import (
 	"copialettere/policy"
 )
 
-// errSyntax is a command that is refused with 501: no mail transfer agent sends it.
+// errSyntax means that the command gets a 501. No mail transfer agent sends one like it.
 var errSyntax = errors.New("syntax error in parameters")
 
-// path is the command line of MAIL or RCPT (RFC 5321 sections 4.1.1.2 and 4.1.1.3) as it came: nothing is decoded or re-quoted, so that
-// it can be handed on as it is.
+// path is the command line of MAIL or RCPT (RFC 5321 sections 4.1.1.2 and 4.1.1.3). Nothing is decoded or re-quoted, so it can be handed
+// on as it came.
 type path struct {
 	address string   // between the angle brackets, without a source route
 	params  []string // KEY=VALUE or KEY, as received
 }
 
-// param returns the value of a parameter, whose key is upper case.
+// param returns the value of a parameter. The key is in upper case; the line may have it in any.
 func (p path) param(key string) (string, bool) {
 	for _, v := range p.params {
 		k, value, _ := strings.Cut(v, "=")
@@ -30,7 +30,7 @@ func (p path) param(key string) (string, bool) {
 	return "", false
 }
 
-// only returns the parameters, as received, whose upper-case key is wanted: the first of each, as param does.
+// only returns the parameters whose key, in upper case, is wanted. They are as received; of a repeated key the first counts, as in param.
 func (p path) only(wanted func(key string) bool) []string {
 	var list, keys []string
 	for _, v := range p.params {
@@ -42,8 +42,8 @@ func (p path) only(wanted func(key string) bool) []string {
 	return list
 }
 
-// parseArgument reads what follows "MAIL FROM:" or "RCPT TO:". It takes spaces before the path and a path without brackets, as
-// other servers do.
+// parseArgument reads the text after "MAIL FROM:" or "RCPT TO:". Like other servers it accepts spaces before the path, and a path without
+// brackets. The error is errSyntax.
 func parseArgument(s string) (path, error) {
 	for i := range len(s) {
 		if s[i] < ' ' && s[i] != '\t' || s[i] == 0x7f {
@@ -55,7 +55,7 @@ func parseArgument(s string) (path, error) {
 	if strings.HasPrefix(s, "<") {
 		end := closingBracket(s)
 		if end < 0 {
-			// The quotes do not match: the next hop is to judge what stands before the first bracket.
+			// The quotes do not match. The next hop judges the text before the first bracket.
 			end = strings.IndexByte(s, '>')
 		}
 		if end < 0 {
@@ -78,11 +78,11 @@ func parseArgument(s string) (path, error) {
 	if strings.ContainsAny(address, "<>") && !strings.HasPrefix(address, `"`) {
 		return path{}, errSyntax
 	}
-	// Only these two divide parameters: an ORCPT in UTF-8 may hold other white space.
+	// Not strings.Fields: an ORCPT in UTF-8 may hold other white space.
 	return path{address: address, params: strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == '\t' })}, nil
 }
 
-// closingBracket returns the index of the bracket that ends the path at the front of s, or -1. A quoted local part may hold others.
+// closingBracket returns the index of the bracket that ends the path at the front of s, or -1. Brackets in a quoted local part do not count.
 func closingBracket(s string) int {
 	quoted := false
 	for i := 1; i < len(s); i++ {
@@ -98,16 +98,16 @@ func closingBracket(s string) int {
 	return -1
 }
 
-// unavailable is what XFORWARD says for what the MTA does not know.
+// unavailable is the XFORWARD value for what the MTA does not know.
 const unavailable = "[UNAVAILABLE]"
 
-// xforward is what the MTA said of the client that brought the message, by attribute; values are decoded.
+// xforward holds what the MTA said about its client, by attribute. Values are decoded.
 type xforward map[string]string
 
-// xforwardAttributes are the ones that Postfix has.
+// xforwardAttributes are those of Postfix.
 const xforwardAttributes = "NAME ADDR PORT PROTO HELO IDENT SOURCE"
 
-// parse reads the attributes of one XFORWARD command into x, which stays as it is after an error.
+// parse adds the attributes of one XFORWARD command to x. On errSyntax, x is unchanged.
 func (x xforward) parse(s string) error {
 	attributes := strings.Fields(s)
 	if len(attributes) == 0 {
@@ -120,7 +120,7 @@ func (x xforward) parse(s string) error {
 		if !ok || !strings.Contains(" "+xforwardAttributes+" ", " "+key+" ") {
 			return errSyntax
 		}
-		value, _ = policy.DecodeXtext(value) // what is no xtext is taken as it stands
+		value, _ = policy.DecodeXtext(value) // what cannot be decoded stays as it came
 		value = withoutControls(value)
 		if strings.EqualFold(value, unavailable) {
 			value = ""
@@ -131,7 +131,7 @@ func (x xforward) parse(s string) error {
 	return nil
 }
 
-// withoutControls puts a question mark in place of each control character.
+// withoutControls replaces each control character by a question mark.
 func withoutControls(s string) string {
 	b := []byte(s)
 	for i, c := range b {

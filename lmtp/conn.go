@@ -19,39 +19,40 @@ import (
 // Limits on what a client may say, beside those of Config.
 const (
 	maxCommandLine = 64 << 10         // bytes
-	maxHello       = 255              // bytes of the name behind LHLO: a domain name
-	maxDataTime    = 25 * time.Minute // for one message: the journal takes no draft that is older than half an hour
+	maxHello       = 255              // bytes of the name after LHLO: a domain name
+	maxDataTime    = 25 * time.Minute // for one message: the journal refuses drafts older than half an hour
 	writeTimeout   = 2 * time.Minute
 	readBuffer     = 64 << 10
 )
 
-// conn is the connection layer: it stands between the network and go-smtp, the protocol engine, which sees through it a client that says
-// only simple things. go-smtp keeps the order of commands, and answers all that is the same for every server. What it would refuse, or do
-// in its own way, although the next hop is to decide, it does not get to see (shown.go). These lines it sees changed, or not at all:
+// conn is the connection layer between the network and go-smtp, the protocol engine. go-smtp checks the order of commands and answers what
+// every server answers alike. conn hides from it what the next hop should decide (shown.go). go-smtp sees these lines changed, or not at
+// all:
 //
-//	MAIL       "MAIL FROM:<>" instead. go-smtp refuses odd addresses and parameters that a mailstore takes. The real line is in
-//	           conn.command, from where the session hands it on unparsed. Where it comes at the wrong time or cannot be read, conn answers.
-//	RCPT       "RCPT TO:<recipient@hook.invalid>" instead, for the same reason; go-smtp also refuses an odd ORCPT and a quoted local part.
-//	DATA       not at all where no recipient was accepted: go-smtp has seen all of them accepted. conn answers.
-//	message    "." instead, an empty message. The session reads the real one straight from conn, in large blocks and with every byte: the
-//	           reader of go-smtp takes them one by one, and loses the CR behind a dot that begins a line. The session also gives the 354, once
-//	           the next hop has, and the final replies: go-smtp has one for each address, and where two lines name the same, each wants its own.
+//	MAIL       as "MAIL FROM:<>". go-smtp refuses odd addresses and parameters that a mailstore accepts. The real line is in conn.command;
+//	           the session hands it on unparsed. If it comes at the wrong time or cannot be read, conn answers.
+//	RCPT       as "RCPT TO:<recipient@hook.invalid>", for the same reason; go-smtp also refuses an odd ORCPT and a quoted local part.
+//	DATA       not at all if no recipient was accepted: go-smtp saw all of them accepted. conn answers.
+//	message    as ".", an empty message. The session reads the real one straight from conn, in large blocks and with every byte: go-smtp
+//	           reads byte by byte, and loses the CR after a dot that begins a line. The session also gives the 354, once the next hop
+//	           has, and the final replies: go-smtp has one reply per address, but two lines of one address need two.
 //	XFORWARD   not at all: go-smtp does not know it. conn answers.
 //	BDAT       not at all: CHUNKING is not offered, and a chunk must not be read as commands. conn answers and closes.
-//	LHLO, EHLO and HELO with a name of more than maxHello bytes: not at all, since no domain name is longer. conn answers.
-//	A line of more than maxCommandLine bytes, and a torn one at the end of the connection: not at all. conn closes, after a 500 for the first.
-//	Every line end is made CRLF.
+//	LHLO, EHLO and HELO with a name over maxHello bytes: not at all, because no domain name is longer. conn answers.
+//	A line over maxCommandLine bytes: not at all. conn answers 500 and closes.
+//	A torn line at the end of the connection: not at all. conn closes.
+//	Every line end becomes CRLF.
 //
-// And these replies of go-smtp the client does not see:
+// The client does not see these replies of go-smtp:
 //
 //	250 to LHLO, EHLO    Server.keywords instead: go-smtp offers CHUNKING, and knows no XFORWARD
 //	250 to MAIL, RCPT    the reply of the next hop instead
 //	354, and all from there to the next command: none; the session gives its own
 //
-// All other replies pass. The client gets them in the order of its commands, but only when conn has no more whole lines of it: so MAIL, RCPT
-// and DATA that came in one packet go to the next hop in one packet.
+// All other replies pass, in the order of the commands. conn writes them only when it has read every whole line that has arrived, so MAIL,
+// RCPT and DATA that came in one packet go to the next hop in one packet.
 //
-// All fields without a lock belong to the goroutine in which go-smtp serves the connection; it runs the session too.
+// Fields without a lock belong to the goroutine in which go-smtp serves the connection. It runs the session too.
 type conn struct {
 	net.Conn
 	server *Server
@@ -59,18 +60,18 @@ type conn struct {
 	in     *bufio.Reader
 
 	// What go-smtp sees and says.
-	line     string // what is left of the line that it is shown
-	written  []byte // what it has written of its reply
+	line     string // the part of the shown line that it has not read yet
+	written  []byte // the part of its reply that it has written so far
 	phase    phase
 	greeting bool                                // it was shown LHLO or EHLO
-	instead  func(context.Context) nexthop.Reply // reads the reply that goes out instead of its next one; nil: its own does
+	instead  func(context.Context) nexthop.Reply // reads the reply that replaces its next one; nil: its own goes out
 	session  *session
 	forward  xforward
-	command  path // the MAIL or RCPT line that it is dealing with
+	command  path // the real MAIL or RCPT line
 
 	replies replyQueue
 	bodyEnd time.Time // when the message must be in; zero outside of one
-	dead    error     // why nothing more is read or written
+	dead    error     // why the connection has ended
 
 	mu     sync.Mutex
 	idle   bool // waiting for a command with no transaction begun
@@ -90,9 +91,9 @@ func peerName(nc net.Conn) string {
 	return "unix"
 }
 
-// Read gives go-smtp its next line.
+// Read gives go-smtp its next line. It returns io.EOF once the connection is dead.
 func (c *conn) Read(p []byte) (n int, err error) {
-	// go-smtp recovers the panics of its commands. This is the way to all others, which must not end the other connections.
+	// go-smtp recovers panics in its commands only. A panic here must not end the other connections.
 	defer func() {
 		if cause := recover(); cause != nil {
 			c.log.Error("panic", "cause", cause, "stack", string(debug.Stack()))
@@ -110,7 +111,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// nextLine returns the next line that go-smtp is to see, or nothing where it is to see none for the one that has come.
+// nextLine takes the client's next line and returns the one that go-smtp sees for it, or "" if it sees none.
 func (c *conn) nextLine() (string, error) {
 	if c.dead != nil {
 		return "", c.dead
@@ -132,7 +133,7 @@ func (c *conn) nextLine() (string, error) {
 	return shown, err
 }
 
-// readLine returns the next command line with its line end. Before it waits for one, the client gets all replies.
+// readLine returns the next command line with its line end. Before it waits for one, it gives the client all replies.
 func (c *conn) readLine() ([]byte, error) {
 	if buffered, _ := c.in.Peek(c.in.Buffered()); indexLF(buffered) < 0 {
 		if err := c.flush(); err != nil {
@@ -154,13 +155,13 @@ func (c *conn) readLine() ([]byte, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, c.refuse(ourReply(421, "4.4.2", "Idle for too long, closing", ""))
 	case err != nil:
-		// A torn line is no command, and how a client leaves is no fault of ours.
+		// A torn line is no command, and a client that leaves is no fault of ours.
 		return nil, io.EOF
 	}
 	return line, nil
 }
 
-// await sets the deadline of the next command. It reports false when the server is stopping and no transaction is begun.
+// await sets the deadline of the next command. It reports false if the server is stopping and no transaction has begun.
 func (c *conn) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,7 +173,7 @@ func (c *conn) await() bool {
 	return true
 }
 
-// stop wakes the connection up if it is idle, so that it ends; one with a transaction ends after it.
+// stop wakes an idle connection, which then ends. One with a transaction under way ends after it.
 func (c *conn) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,7 +182,7 @@ func (c *conn) stop() {
 	}
 }
 
-// refuse gives a last reply and returns the error that ends the connection.
+// refuse gives the last reply and returns the error that ends the connection.
 func (c *conn) refuse(r nexthop.Reply) error {
 	c.say(r)
 	if err := c.flush(); err != nil {
@@ -193,7 +194,7 @@ func (c *conn) refuse(r nexthop.Reply) error {
 // say queues a reply of our own.
 func (c *conn) say(r nexthop.Reply) { c.replies.addReply(r) }
 
-// readReplies waits for the replies of the next hop that are queued.
+// readReplies waits for the queued replies of the next hop.
 func (c *conn) readReplies() error {
 	if c.dead != nil {
 		return c.dead
@@ -206,7 +207,7 @@ func (c *conn) readReplies() error {
 	return nil
 }
 
-// flush gives the client all replies that are queued.
+// flush gives the client all queued replies.
 func (c *conn) flush() error {
 	if err := c.readReplies(); err != nil || len(c.replies.ready) == 0 {
 		return err
@@ -215,7 +216,7 @@ func (c *conn) flush() error {
 	if _, err := c.Conn.Write(c.replies.ready); err != nil {
 		level := slog.LevelWarn
 		if bytes.HasPrefix(c.replies.ready, []byte("221")) {
-			level = slog.LevelDebug // many do not wait for the reply to QUIT
+			level = slog.LevelDebug // many clients do not wait for the reply to QUIT
 		}
 		c.log.Log(context.Background(), level, "client did not take its replies", "error", err)
 		c.dead = io.EOF
@@ -224,7 +225,7 @@ func (c *conn) flush() error {
 	return c.dead
 }
 
-// giveUp ends the connection for a fault in the hook itself, with the replies that were ready before it.
+// giveUp ends the connection after a panic. The client gets the replies that were ready before it, and a 421.
 func (c *conn) giveUp() {
 	c.replies.waiting = nil
 	c.say(faultReply(errInternal, ""))
@@ -232,7 +233,7 @@ func (c *conn) giveUp() {
 	c.dead = io.EOF
 }
 
-// body returns the message, to be read up to its end. Each wait for bytes has the data timeout, and all of them maxDataTime.
+// body returns a reader of the message. Each wait for bytes has the data timeout, and all of them together maxDataTime.
 func (c *conn) body() *bodyReader {
 	c.bodyEnd = time.Now().Add(maxDataTime)
 	return &bodyReader{r: c.in}
@@ -241,7 +242,7 @@ func (c *conn) body() *bodyReader {
 // endBody goes back to reading commands.
 func (c *conn) endBody() { c.bodyEnd = time.Time{} }
 
-// source reads from the network for in.
+// source is where conn.in reads from: the network, under the deadlines of a message.
 type source struct{ c *conn }
 
 func (s source) Read(p []byte) (int, error) {
@@ -254,7 +255,7 @@ func (s source) Read(p []byte) (int, error) {
 	return s.c.Conn.Read(p)
 }
 
-// Close is called by go-smtp when the connection is at its end, perhaps more than once, from the goroutine that serves it.
+// Close ends the connection. go-smtp calls it from the goroutine that serves the connection, perhaps more than once.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	closed := c.closed
@@ -263,7 +264,7 @@ func (c *conn) Close() error {
 	if closed {
 		return nil
 	}
-	// go-smtp closes right behind the last of its replies.
+	// go-smtp closes right after its last reply.
 	c.flush()
 	c.dead = io.EOF
 	err := c.Conn.Close()

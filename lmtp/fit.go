@@ -6,8 +6,8 @@ import (
 	"copialettere/lmtp/nexthop"
 )
 
-// unfit says whether what a next hop announces tells that it does not take the message, and returns the refusal that is its recipients'; zero
-// where it may take it. Without the hook the MTA would find the same, and bounce the message for them.
+// unfit returns the refusal for the recipients of a next hop whose announced limits exclude the message, or the zero Reply if the hop may
+// take it. Without the hook the MTA would find the same limits, and bounce the message for these recipients.
 func (t *transaction) unfit(a nexthop.Announced) nexthop.Reply {
 	size, _ := t.from.param("SIZE")
 	if n, err := strconv.ParseInt(size, 10, 64); err == nil && a.Size > 0 && n > a.Size {
@@ -19,24 +19,15 @@ func (t *transaction) unfit(a nexthop.Announced) nexthop.Reply {
 	return nexthop.Reply{}
 }
 
-// needsUTF8 says that an address is one that only a hop with SMTPUTF8 takes (RFC 6531). Without the keyword at MAIL nobody has promised
-// what its octets are: it goes on as it came.
+// needsUTF8 reports whether only a hop with SMTPUTF8 takes an address (RFC 6531). If MAIL did not ask for SMTPUTF8, nobody has said that the
+// address is UTF-8: it goes on as it came.
 func (t *transaction) needsUTF8(address string) bool {
 	_, declared := t.from.param("SMTPUTF8")
-	return declared && !isASCII(address)
+	return declared && nexthop.NeedsSMTPUTF8(address)
 }
 
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
-
-// refuseUTF8 refuses a message whose header needs SMTPUTF8 (RFC 6531 section 3.5) for the recipients whose next hop is without. An MTA
-// asks for SMTPUTF8 also where the message turns out to need none: that goes to every hop, and only the header tells.
+// refuseUTF8 refuses a message whose header needs SMTPUTF8 (RFC 6531 section 3.5) for the recipients whose next hop lacks it. An MTA may
+// ask for SMTPUTF8 and send a message that does not need it. Only the header tells, so such a message goes to every hop.
 func (t *transaction) refuseUTF8() {
 	if !t.utf8.found {
 		return
@@ -49,7 +40,7 @@ func (t *transaction) refuseUTF8() {
 	}
 }
 
-// utf8Header looks for octets above 127 in the header of a message that passes.
+// utf8Header looks for octets above 127 in the header of a message as it passes.
 type utf8Header struct {
 	found, done bool
 	line        int // bytes of the line so far

@@ -18,10 +18,10 @@ import (
 	"copialettere/policy"
 )
 
-// referenceBody is what bodyReader is to do, byte by byte: the message un-stuffed and with CRLF line ends, and what follows behind its
-// dot; ok says that there was one.
+// referenceBody does byte by byte what bodyReader must do. It returns the message, un-stuffed and with CRLF line ends, and the bytes after
+// its dot; ok reports whether there was one.
 func referenceBody(wire []byte) (message, rest []byte, ok bool) {
-	start := true // behind a CRLF, or at the first byte
+	start := true // after a CRLF, or at the first byte
 	for i := 0; i < len(wire); i++ {
 		if start && wire[i] == '.' {
 			if bytes.HasPrefix(wire[i:], []byte(".\r\n")) {
@@ -44,7 +44,7 @@ func referenceBody(wire []byte) (message, rest []byte, ok bool) {
 	return message, nil, false
 }
 
-// cutReader returns what it has in pieces whose lengths are the bytes of cuts, over and over.
+// cutReader reads in pieces. The bytes of cuts, over and over, are their lengths.
 type cutReader struct {
 	data []byte
 	cuts []byte
@@ -65,7 +65,7 @@ func (r *cutReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// bodies are messages on the wire that have an odd place.
+// bodies are messages on the wire with odd line ends and dots.
 var bodies = []string{
 	".\r\n", "a\r\n.\r\n", "a\r\n.\r\nQUIT\r\n", "..\r\n.\r\n", ".a\r\n..b\r\n.\r\n", "a\n.\nb\r\n.\r\n", "a\n.\r\nb\r\n.\r\n",
 	"a\r.\r\nb\r\n.\r\n",
@@ -100,7 +100,7 @@ func FuzzBodyReader(f *testing.F) {
 			got = append(got, p...)
 		}
 		if !ok {
-			// What was cut off may end in bytes that are not certain yet.
+			// The reader may hold back the last bytes of a message without a dot.
 			if !bytes.HasPrefix(want, got) {
 				t.Fatalf("got %q of %q", got, want)
 			}
@@ -110,7 +110,7 @@ func FuzzBodyReader(f *testing.F) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
 		if after, _ := io.ReadAll(in); !bytes.Equal(after, rest) {
-			t.Fatalf("behind the dot %q, want %q", after, rest)
+			t.Fatalf("after the dot %q, want %q", after, rest)
 		}
 	})
 }
@@ -156,7 +156,7 @@ func FuzzParsePath(f *testing.F) {
 		if !strings.Contains(s, p.address) {
 			t.Fatalf("address %q is not in %q", p.address, s)
 		}
-		// A second hook reads what the first one hands on as the same, unless it is a path that no server takes.
+		// A second hook reads the same address from what the first one hands on, unless no server takes such a path.
 		whole := closingBracket("<"+p.address+">") == len(p.address)+1 && !strings.HasPrefix(p.address, "@")
 		if again, err := parseArgument(line); err == nil && whole && again.address != p.address {
 			t.Fatalf("%q handed on is %q", p.address, again.address)
@@ -199,7 +199,7 @@ func hasControl(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
-// referenceHead is what headFilter is to do with a whole message.
+// referenceHead does with a whole message what headFilter must do.
 func referenceHead(message string, header OriginHeader) (value string, found bool, rest string) {
 	rest = message
 	for at := 0; at < len(message); {
@@ -238,7 +238,7 @@ func FuzzHeadFilter(f *testing.F) {
 		f.Add(s, []byte{}, i%2 == 1)
 	}
 	f.Fuzz(func(t *testing.T, s string, cuts []byte, first bool) {
-		// What comes here has passed bodyReader: CRLF line ends, the last one too.
+		// bodyReader comes first: all line ends are CRLF, the last one too.
 		s = strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\n", "\r\n")
 		if s != "" && !strings.HasSuffix(s, "\r\n") {
 			s += "\r\n"
@@ -264,7 +264,7 @@ func FuzzHeadFilter(f *testing.F) {
 	})
 }
 
-// A message whose header does not end within maxHead goes on as it is, and in bounded time however small its pieces.
+// A message whose header does not end within maxHead goes on as it is, and in bounded time, however small its pieces.
 func TestHeadFilterLimit(t *testing.T) {
 	h := headFilter{header: OriginHeader{Name: "X-Login"}}
 	sent, got := 0, 0
@@ -286,8 +286,8 @@ func TestHeadFilterLimit(t *testing.T) {
 	}
 }
 
-// FuzzDialogue lets a client say anything. Whatever it says: no panic, and each message that the next hop gets is one that the
-// client has sent, as it is in the journal.
+// FuzzDialogue: whatever a client says, nothing panics, and each message that the next hop gets is one that the client sent, and is in the
+// journal with the same bytes.
 func FuzzDialogue(f *testing.F) {
 	const envelope = "LHLO mx.test\r\n" + "MAIL FROM:<ext@ext.test>\r\nRCPT TO:<anna@alpha.test>\r\nDATA\r\n"
 	for i, b := range bodies {
@@ -343,7 +343,7 @@ func FuzzDialogue(f *testing.F) {
 	})
 }
 
-// checkReplies says that all that the hook said is replies, and that none came of a panic.
+// checkReplies checks that the hook said nothing but replies, none of them from a panic.
 func checkReplies(t *testing.T, said []byte) {
 	t.Helper()
 	for line := range strings.Lines(string(said)) {
@@ -354,7 +354,7 @@ func checkReplies(t *testing.T, said []byte) {
 	}
 }
 
-// sent says that a message is, in its form of the wire, at some place of the dialogue where one can begin.
+// sent reports whether the dialogue holds a message, in wire form, at a place where one can begin.
 func sent(dialogue, body []byte) bool {
 	for at := 0; at <= len(dialogue); at++ {
 		if at > 0 && dialogue[at-1] != '\n' {
@@ -378,7 +378,7 @@ func (r *rig) anyEnabled(recipients []string) bool {
 	})
 }
 
-// holds says whether a mailbox has a message with these bytes in the journal.
+// holds reports whether a mailbox has a message with these bytes in the journal.
 func (r *rig) holds(mailbox string, body []byte) bool {
 	digest := journal.Digest(sha256.Sum256(body))
 	return slices.ContainsFunc(r.entries(mailbox), func(e *journal.Entry) bool {

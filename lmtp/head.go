@@ -5,28 +5,28 @@ import (
 	"strings"
 )
 
-// maxHead is how many bytes of a message are searched for the header that the MTA prepends for us.
+// maxHead is how far into a message, in bytes, the header that the MTA prepends for us is looked for.
 const maxHead = 64 << 10
 
-// headFilter takes off the header field that the MTA prepends because the hook asked for it, and keeps its value. It holds the first
-// bytes of a message back until it knows. Only a field that the MTA itself can have put there counts: the very first one, or one above
-// the topmost Received; all others are the sender's and stay.
+// headFilter removes the header field that the hook asked the MTA to prepend, and keeps its value. It holds back the first bytes of a
+// message until it has found the field, or knows that there is none. Only a field that the MTA itself can have added counts: the very first
+// one, or one above the topmost Received. All others are the sender's and stay.
 type headFilter struct {
 	header OriginHeader
 	held   []byte
-	next   int // how many bytes must be held before it is worth looking again
+	next   int // how many bytes must be held before the next search
 	done   bool
 	found  bool
 	value  string // unfolded
 }
 
-// take returns the bytes that are to go on, when more of the message has come in. They are valid as long as p is.
+// take takes the next bytes of the message and returns those that go on. They are valid as long as p is.
 func (h *headFilter) take(p []byte) []byte {
 	if h.done {
 		return p
 	}
 	if len(h.held) == 0 {
-		// Mostly the first bytes tell, and need not be copied.
+		// Mostly the first bytes decide, and need no copy.
 		if _, end, sure := h.find(p); sure && end == 0 {
 			h.done = true
 			return p
@@ -38,14 +38,14 @@ func (h *headFilter) take(p []byte) []byte {
 	}
 	start, end, sure := h.find(h.held)
 	if !sure && len(h.held) < maxHead {
-		// A message that comes in small pieces must not be searched once for each.
+		// Do not search again after each piece of a message that comes in small ones.
 		h.next = min(2*len(h.held), maxHead)
 		return nil
 	}
 	return h.release(start, end)
 }
 
-// rest returns what is still held back at the end of the message.
+// rest returns the bytes still held back at the end of the message.
 func (h *headFilter) rest() []byte {
 	if h.done {
 		return nil
@@ -68,7 +68,7 @@ func (h *headFilter) release(start, end int) []byte {
 	return h.held
 }
 
-// find looks for the field; sure says that what comes behind b cannot change the answer.
+// find returns where the field lies in b. sure reports that the bytes after b cannot change the answer.
 func (h *headFilter) find(b []byte) (start, end int, sure bool) {
 	if h.header.Name == "" {
 		return 0, 0, true
@@ -92,7 +92,8 @@ func (h *headFilter) find(b []byte) (start, end int, sure bool) {
 	}
 }
 
-// fieldLength returns the length of the header field at the front of b with its folded lines; complete says that the byte behind it was seen.
+// fieldLength returns the length of the header field at the front of b, folded lines included. complete reports that b holds the byte after
+// it too.
 func fieldLength(b []byte) (length int, complete bool) {
 	for {
 		n := indexLF(b[length:])
@@ -100,7 +101,7 @@ func fieldLength(b []byte) (length int, complete bool) {
 			return 0, false
 		}
 		if length == 0 && n <= 1 {
-			return 0, true // the blank line behind the header
+			return 0, true // the blank line after the header
 		}
 		length += n + 1
 		if b[length] != ' ' && b[length] != '\t' {

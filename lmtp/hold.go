@@ -9,7 +9,7 @@ import (
 	"copialettere/lmtp/nexthop"
 )
 
-// hold keeps the message from going on for lines, which the MTA is to bring again. LMTP has a reply for each of them.
+// hold keeps the message from going on for some lines. Each gets a temporary refusal, so the MTA brings the message again.
 func (t *transaction) hold(lines []*line, fault error) {
 	for _, n := range lines {
 		n.held = true
@@ -19,10 +19,10 @@ func (t *transaction) hold(lines []*line, fault error) {
 	}
 }
 
-// holdBack keeps the dot from the next hops that would deliver for lines that are held. Where a hop has accepted others as well, the
-// message goes there anew for those alone: one dot is for all that were accepted.
+// holdBack keeps the dot from the next hops that would deliver to held lines, because one dot delivers to all that a hop accepted. If the
+// hop accepted other lines too, it gets the message anew for those alone.
 func (t *transaction) holdBack() {
-	deadline := time.Now().Add(againTimeout)
+	deadline := time.Now().Add(resendTimeout)
 	for _, l := range t.legs {
 		if !l.ready || l.err != nil {
 			continue
@@ -42,18 +42,18 @@ func (t *transaction) holdBack() {
 		}
 		l.fail(errAborted)
 		if len(free) > 0 {
-			t.again(deadline, l.hop, free)
+			t.resend(deadline, l.hop, free)
 		}
 	}
 }
 
-// againTimeout is what holdBack may take, with all its hops. The bounds that the configuration sets to journal_timeout and final_timeout leave
-// room for it, since the MTA waits for all three.
-const againTimeout = 30 * time.Second
+// resendTimeout bounds holdBack, over all its hops. The MTA waits for it as well as for journal_timeout and final_timeout; the
+// configuration bounds those two to leave room for it.
+const resendTimeout = 30 * time.Second
 
-// again hands the message to a next hop from the start, as far as the dot, for lines that it had accepted before. What it says now counts.
-// The message is read back from the draft, also from one that the journal did not take.
-func (t *transaction) again(deadline time.Time, hop *nexthop.Hop, lines []*line) {
+// resend hands the message to a next hop from the start, up to the dot, for lines that it accepted before. Its replies replace the earlier
+// ones. The message comes from the draft, even from one that the journal did not take.
+func (t *transaction) resend(deadline time.Time, hop *nexthop.Hop, lines []*line) {
 	ctx, cancel := context.WithDeadlineCause(t.ctx, deadline, nexthop.ErrTimeout)
 	defer cancel()
 	l := newLeg(t, hop)
@@ -63,6 +63,22 @@ func (t *transaction) again(deadline time.Time, hop *nexthop.Hop, lines []*line)
 		l.rcpt(n)
 	}
 	l.askData()
+	if l.ready = t.reopened(ctx, l, lines); !l.ready {
+		return
+	}
+	defer context.AfterFunc(ctx, l.conn.Abort)()
+	// The held lines may have used up the time for the journal.
+	t.draft.SetContext(ctx)
+	_, body := t.draft.Finish()
+	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{body}, 0, t.draft.Size())); err != nil {
+		l.fail(err)
+		t.log.Warn("message not handed on", "error", err)
+	}
+}
+
+// reopened reads the replies to MAIL, RCPT and DATA of a leg that resend made. It reports whether the hop now takes the message; if not, it
+// has given the lines their final replies, or the leg has failed.
+func (t *transaction) reopened(ctx context.Context, l *leg, lines []*line) bool {
 	mail, accepted := l.mailReply(ctx), false
 	for _, n := range lines {
 		r, err := l.rcptReply(ctx, n)
@@ -80,26 +96,17 @@ func (t *transaction) again(deadline time.Time, hop *nexthop.Hop, lines []*line)
 	switch {
 	case err != nil:
 		t.log.Warn("message not handed on", "error", err)
-		return
 	case r.Code != 354:
 		t.setFinal(l, r)
-		return
 	case !accepted:
 		l.fail(errAborted)
-		return
+	default:
+		return true
 	}
-	l.ready = true
-	defer context.AfterFunc(ctx, l.conn.Abort)()
-	// The lines that are held may have used up the time for the journal.
-	t.draft.SetContext(ctx)
-	_, body := t.draft.Finish()
-	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{body}, 0, t.draft.Size())); err != nil {
-		l.fail(err)
-		t.log.Warn("message not handed on", "error", err)
-	}
+	return false
 }
 
-// messageReader reads a message back from the journal, whose errors are a fault of ours.
+// messageReader reads a message back from the journal. It marks errors as errJournal.
 type messageReader struct{ body io.ReaderAt }
 
 // ReadAt implements io.ReaderAt.

@@ -14,21 +14,21 @@ type leg struct {
 	s       *session
 	hop     *nexthop.Hop
 	conn    *hopConn
-	dialing chan dialed        // gives the connection that is being made; nil where there is none
+	dialing chan dialed        // delivers the connection being made; nil if none is
 	hangUp  context.CancelFunc // ends dialing
 
 	fresh    bool                 // the connection was made for this transaction
-	commands []func(nexthop.Conn) // sent so far, to be sent again should a kept connection turn out to be dead
+	commands []func(nexthop.Conn) // queued so far; sent again if a kept connection turns out to be dead
 	replies  int                  // read so far
 
-	resets   bool          // RSET comes first: an earlier transaction on the connection was not ended
-	refusal  nexthop.Reply // ours, to all commands, where the hop announces that it does not take the message
+	resets   bool          // RSET comes first: an earlier transaction on the connection did not end
+	refusal  nexthop.Reply // ours, to all commands, if the hop announces that it does not take the message
 	greeted  bool          // the reply to MAIL was read
 	mail     nexthop.Reply // that reply
 	asked    bool          // DATA is queued or sent
 	ready    bool          // 354: the message can be written
 	finished bool          // all final replies were read
-	err      error         // the first failure; nothing is known of the hop from then on
+	err      error         // the first failure; the leg is over
 }
 
 type dialed struct {
@@ -36,8 +36,9 @@ type dialed struct {
 	err  error
 }
 
-// newLeg connects to a next hop, or takes the connection that is kept, and queues what opens the transaction there. Of several hops it
-// waits for none, since their recipients must not wait for one another; nor does it behind the dot, where time is short.
+// newLeg takes the kept connection to a next hop, or makes one, and queues the commands that open the transaction. It waits for the
+// connection only if there is a single hop and the message is not in yet: recipients of several hops must not wait for one another, and
+// after the dot time is short.
 func newLeg(t *transaction, hop *nexthop.Hop) *leg {
 	s := t.s
 	l := &leg{t: t, s: s, hop: hop, conn: s.hops[hop]}
@@ -48,7 +49,7 @@ func newLeg(t *transaction, hop *nexthop.Hop) *leg {
 	if l.resets = l.conn != nil && l.conn.dirty; l.resets {
 		l.commands = append(l.commands, nexthop.Conn.Reset)
 	}
-	// What a hop announces may be another thing after a reconnect.
+	// Decided when sent: after a reconnect the hop may announce something else.
 	l.commands = append(l.commands, func(c nexthop.Conn) {
 		if len(t.forward) > 0 && len(c.Announced().XForward) > 0 {
 			c.XForward(t.forward.attributes())
@@ -67,13 +68,13 @@ func newLeg(t *transaction, hop *nexthop.Hop) *leg {
 	return l
 }
 
-// connect makes a new connection, and sends what was queued.
+// connect makes a new connection and sends the queued commands.
 func (l *leg) connect() {
 	c, err := l.hop.Connect(l.s.c.server.ctx)
 	l.connected(c, err)
 }
 
-// dial begins to connect. Whoever needs the connection calls arrive.
+// dial begins to connect. Call arrive before using the connection.
 func (l *leg) dial() {
 	ctx, cancel := context.WithCancel(l.s.c.server.ctx)
 	dialing := make(chan dialed, 1)
@@ -111,7 +112,7 @@ func (l *leg) connected(c nexthop.Conn, err error) {
 	l.start()
 }
 
-// start sends the commands that were queued, unless the hop announces that it does not take the message.
+// start sends the queued commands, unless the hop announces that it does not take the message.
 func (l *leg) start() {
 	if l.refusal = l.t.unfit(l.conn.Announced()); l.refusal.Code != 0 {
 		return
@@ -131,12 +132,12 @@ func (l *leg) queue(command func(nexthop.Conn)) {
 	}
 }
 
-// pending says that replies to commands are outstanding, or will be.
+// pending reports whether replies to commands are outstanding, or will be once the leg is connected.
 func (l *leg) pending() bool {
 	return l.err == nil && (l.dialing != nil || l.conn.Pending() > 0)
 }
 
-// fail breaks the leg off: the hop must not deliver. Errors of the connection name the hop themselves.
+// fail breaks the leg off. Before the dot this keeps the hop from delivering. Errors of the connection already name the hop.
 func (l *leg) fail(err error) {
 	if l.err == nil {
 		l.err = err
@@ -154,17 +155,17 @@ func (l *leg) fail(err error) {
 	}
 }
 
-// reply returns the reply to the next command; ours, where the hop gives none.
+// reply returns the reply to the next command. If the hop announces that it does not take the message, the reply is ours.
 func (l *leg) reply(ctx context.Context) (nexthop.Reply, error) {
 	l.arrive(ctx)
 	if l.err != nil || l.refusal.Code != 0 {
 		return l.refusal, l.err
 	}
 	r, err := l.conn.Reply(ctx)
-	// A hop that is slow, and not gone, must not be waited for twice: the MTA does not.
+	// Do not retry after a timeout: two waits would outlast the MTA's.
 	slow := ctx.Err() != nil || errors.Is(err, nexthop.ErrTimeout)
 	if (err != nil || r.Code == 421) && !slow && l.replies == 0 && !l.fresh {
-		// The hop has closed a kept connection meanwhile, or does so now.
+		// The hop has closed the kept connection, or is closing it now.
 		l.conn.Abort()
 		if l.connect(); l.err != nil || l.refusal.Code != 0 {
 			return l.refusal, l.err
@@ -201,7 +202,7 @@ func rcptParams(to path, a nexthop.Announced) []string {
 	return to.only(func(key string) bool { return a.DSN && (key == "NOTIFY" || key == "ORCPT") })
 }
 
-// mailReply returns the reply to MAIL, which it reads at the first call.
+// mailReply returns the reply to MAIL. The first call reads it.
 func (l *leg) mailReply(ctx context.Context) nexthop.Reply {
 	if !l.greeted {
 		l.greeted = true
@@ -232,12 +233,12 @@ func (l *leg) reset(ctx context.Context) error {
 		l.fail(fmt.Errorf("next hop %s refuses RSET: %s", l.hop.Spec(), r))
 		return l.err
 	}
-	// It is as if the connection had been clean.
+	// From here on the connection counts as clean: a retry sends no RSET.
 	l.commands, l.replies = l.commands[1:], 0
 	return nil
 }
 
-// rcpt queues RCPT for a line, if the hop takes its address.
+// rcpt queues RCPT for a line. It is not sent if the hop takes no such address.
 func (l *leg) rcpt(n *line) {
 	l.queue(func(c nexthop.Conn) {
 		if n.unfit = l.t.needsUTF8(n.address) && !c.Announced().SMTPUTF8; !n.unfit {
@@ -246,7 +247,7 @@ func (l *leg) rcpt(n *line) {
 	})
 }
 
-// rcptReply returns the reply to RCPT of a line, when mailReply was read.
+// rcptReply returns the reply to a line's RCPT. Call mailReply first.
 func (l *leg) rcptReply(ctx context.Context, n *line) (nexthop.Reply, error) {
 	if n.unfit && l.err == nil {
 		return ourReply(553, "5.6.7", "Mail store of this recipient takes no internationalized addresses (SMTPUTF8)", l.t.id), nil
@@ -271,7 +272,7 @@ func (l *leg) close() {
 	case l.ready && !l.finished:
 		l.fail(errAborted)
 	case l.conn.Pending() > 0:
-		// Replies that nobody will ask for.
+		// Nobody will read these replies.
 		l.fail(errAborted)
 	default:
 		l.conn.dirty = !l.finished

@@ -10,13 +10,13 @@ import (
 	"copialettere/lmtp/nexthop/nexthoptest"
 )
 
-// TestHopInLog has the next hop fail at each step: the log names it, once.
+// TestHopInLog: the next hop fails at each step. The log names it, once.
 func TestHopInLog(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		script  nexthoptest.Script
 		codes   []string // of toAnna
-		message string   // code of the message, where it comes to that
+		message string   // code of the message; empty if it does not come to that
 		want    string
 	}{
 		{name: "refuses to be greeted", script: nexthoptest.Script{Greeting: "421 down"}, codes: []string{"451", "503", "503"}, want: "answered to greeting"},
@@ -33,7 +33,7 @@ func TestHopInLog(t *testing.T) {
 			cl := r.client()
 			cl.say("LHLO mx.test\n")
 			cl.want("250")
-			// Not pipelined: the hop fails where the case says.
+			// Without pipelining the hop fails exactly where the case says.
 			for i, line := range slices.Collect(strings.Lines(toAnna)) {
 				cl.say(line)
 				cl.want(c.codes[i])

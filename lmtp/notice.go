@@ -11,27 +11,27 @@ import (
 	"copialettere/policy/pec"
 )
 
-// tell keeps a notice until the final replies are given.
+// tell queues a notice. notify hands it on after the final replies.
 func (t *transaction) tell(n notice.Notice) {
 	n.Time = time.Now()
 	t.notices = append(t.notices, n)
 }
 
-// tellPlaced tells that a mailbox has not much room left.
+// tellPlaced tells the owner that the archive is filling up, if the entry crossed a threshold.
 func (t *transaction) tellPlaced(p journal.Placement) {
 	if p.Crossed > 0 {
 		t.tell(notice.Notice{Mailbox: p.Mailbox, Event: policy.NotifyFull, ID: strconv.Itoa(p.Crossed), Percent: p.Crossed})
 	}
 }
 
-// tellWaiting tells at once that mail waits for room: a transaction with no other recipient has no end at which to tell it.
+// tellWaiting tells the owner at once, however the transaction ends, that mail waits for room.
 func (t *transaction) tellWaiting(mailbox string) {
 	if notify := t.s.c.server.config.Notify; notify != nil {
 		notify(notice.Notice{Mailbox: mailbox, Event: policy.NotifyFull, Time: time.Now(), ID: "100", Percent: 100})
 	}
 }
 
-// tellDelivered tells that a certified message has arrived.
+// tellDelivered tells the owner that a certified message has arrived.
 func (t *transaction) tellDelivered(r journal.Ref) {
 	if t.s.direction() != journal.Received || t.class == nil || pec.GroupOf(t.class.class) != pec.Certified {
 		return
@@ -45,7 +45,7 @@ func (t *transaction) tellDelivered(r journal.Ref) {
 	t.tell(n)
 }
 
-// notify hands on what there is to tell. Of gaps the journal tells.
+// notify hands on the queued notices. The journal itself tells of gaps.
 func (t *transaction) notify() {
 	notify := t.s.c.server.config.Notify
 	if notify == nil {

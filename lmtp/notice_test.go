@@ -16,7 +16,7 @@ import (
 	"copialettere/policy/pec"
 )
 
-// TestNotify has what the owner is told of a message, by what became of it: of gaps by the journal, of the rest by the hook.
+// TestNotify checks what the owner is told for each outcome of a message: of gaps by the journal, of all else by the hook.
 func TestNotify(t *testing.T) {
 	const certified = "X-Trasporto: posta-certificata\nFrom: bruno@beta.test\nSubject: Contratto\n\ntext\n.\n"
 	const told = "certified INBOX/1 bruno@beta.test Contratto"
@@ -29,7 +29,7 @@ func TestNotify(t *testing.T) {
 		settings []policy.Assignment
 		suspend  bool
 		message  string
-		codes    []string // of the message, once for each time that it comes
+		codes    []string // of the message, one for each time that it comes
 		want     []string
 	}{
 		{name: "ordinary", message: message, codes: []string{"250"}},
@@ -73,7 +73,7 @@ func TestNotify(t *testing.T) {
 				cl.say("LHLO mx.test\n" + toAnna)
 				cl.want("250", "250", "250", "354")
 				if code == "452" {
-					cl.say(strings.Replace(c.message, "one", "two", 1)) // the same again would be archived already
+					cl.say(strings.Replace(c.message, "one", "two", 1)) // the same bytes would already be archived
 				} else {
 					cl.say(c.message)
 				}
@@ -104,7 +104,7 @@ func (r *rig) set(settings []policy.Assignment) {
 	}
 }
 
-// tellOf writes a notice on one line, without the month in its ID.
+// tellOf returns a notice on one line, without the month in its ID.
 func tellOf(t *testing.T, n notice.Notice) string {
 	if n.Mailbox != anna[0] || n.Time.IsZero() {
 		t.Errorf("notice %+v", n)

@@ -5,21 +5,20 @@ import (
 	"time"
 )
 
-// leastJournalTime is what the end of a transaction gets in the journal, once, although the steps before it have used up the time of all.
+// leastJournalTime is the time in the journal that the end of a transaction gets, once, even if the steps before it used up the limit.
 const leastJournalTime = 2 * time.Second
 
-// patience is for how long a transaction waits for the journal and for the settings: all its steps share one limit, because the MTA waits
-// for them together, however many there are. Time that goes by elsewhere, with the client or a next hop, does not count. It is used by
-// one goroutine.
+// patience limits how long a transaction waits for the journal and the settings. All its steps share one limit, because the MTA waits for
+// all of them. Time spent on the client or a next hop does not count. One goroutine uses it.
 type patience struct {
 	parent context.Context
-	ctx    context.Context // ends when the time is used up, with parent, and by stop
+	ctx    context.Context // ends when the time is used up, with parent, or by stop
 	cancel context.CancelFunc
-	left   time.Duration // not counting since
-	since  time.Time     // of begin
-	depth  int           // of begin in begin
+	left   time.Duration // at the last begin
+	since  time.Time     // the time of that begin
+	depth  int           // nesting of begin
 	timer  *time.Timer   // runs between begin and end
-	last   bool          // leastJournalTime was given
+	last   bool          // leastJournalTime was granted
 }
 
 func newPatience(parent context.Context, limit time.Duration) *patience {
@@ -28,7 +27,7 @@ func newPatience(parent context.Context, limit time.Duration) *patience {
 	return p
 }
 
-// begin says that the transaction waits from now on, until the call of end that belongs to it. What it waits for has the context returned.
+// begin starts counting, up to the matching call of end; the pairs may nest. Wait under the context that it returns.
 func (p *patience) begin() context.Context {
 	if p.depth++; p.depth > 1 {
 		return p.ctx
@@ -45,6 +44,7 @@ func (p *patience) begin() context.Context {
 	return p.ctx
 }
 
+// end stops counting, if it matches the outermost begin.
 func (p *patience) end() {
 	if p.depth--; p.depth > 0 {
 		return
@@ -55,7 +55,7 @@ func (p *patience) end() {
 	p.left -= time.Since(p.since)
 }
 
-// beginLast is begin for the steps without which the client cannot be answered.
+// beginLast is begin for the steps that the client's reply depends on. The first time, it grants leastJournalTime if less is left.
 func (p *patience) beginLast() context.Context {
 	if p.depth == 0 && !p.last && p.left < leastJournalTime {
 		p.cancel()
@@ -65,5 +65,5 @@ func (p *patience) beginLast() context.Context {
 	return p.begin()
 }
 
-// stop ends all that still goes on.
+// stop ends the context that begin returned.
 func (p *patience) stop() { p.cancel() }

@@ -23,16 +23,16 @@ func TestPatience(t *testing.T) {
 		step := func(p *patience) { p.begin() }
 		last := func(p *patience) { p.beginLast() }
 		wait(step, 4*time.Second, false)
-		time.Sleep(time.Hour) // elsewhere
+		time.Sleep(time.Hour) // time spent elsewhere does not count
 		wait(last, 4*time.Second, false)
-		// One wait within another counts once.
+		// Nested waits count once.
 		p.begin()
 		wait(step, time.Second, false)
 		p.end()
 		wait(step, time.Second+time.Millisecond, true)
 		wait(step, 0, true)
 		wait(last, leastJournalTime-time.Millisecond, false)
-		wait(last, 2*time.Millisecond, true) // it is given once
+		wait(last, 2*time.Millisecond, true) // granted only once
 		wait(last, 0, true)
 	})
 }

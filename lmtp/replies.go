@@ -7,14 +7,14 @@ import (
 	"copialettere/lmtp/nexthop"
 )
 
-// maxKeptReplies is how much room for replies a connection keeps, in bytes.
+// maxKeptReplies is the largest reply buffer, in bytes, that a connection keeps for reuse.
 const maxKeptReplies = 16 << 10
 
-// replyQueue holds the replies that the client has not been given yet, in the order of its commands. A reply of the next hop may still
-// have to be read: it and all behind it wait. It has no lock: see conn.
+// replyQueue holds the replies that the client has not got yet, in the order of its commands. A reply that the next hop still owes makes
+// all after it wait. It has no lock: see conn.
 type replyQueue struct {
 	ready   []byte        // in wire form
-	waiting []queuedReply // the first that is still to be read, and all behind it
+	waiting []queuedReply // from the first one that must still be read
 }
 
 // queuedReply is a reply in wire form, or the function that reads it from the next hop.
@@ -32,7 +32,7 @@ func (q *replyQueue) add(text []byte) {
 	}
 }
 
-// addReply queues a reply that is known.
+// addReply queues a known reply.
 func (q *replyQueue) addReply(r nexthop.Reply) {
 	if len(q.waiting) == 0 {
 		q.ready = appendReply(q.ready, r)
@@ -41,12 +41,12 @@ func (q *replyQueue) addReply(r nexthop.Reply) {
 	}
 }
 
-// addRead queues a reply that read returns, once it is needed.
+// addRead queues a reply that readAll gets by calling read.
 func (q *replyQueue) addRead(read func(context.Context) nexthop.Reply) {
 	q.waiting = append(q.waiting, queuedReply{read: read})
 }
 
-// readAll reads the replies that are still to be read. All are ready then.
+// readAll reads the replies that the next hop still owes. After it, all are ready.
 func (q *replyQueue) readAll(ctx context.Context) {
 	for i, w := range q.waiting {
 		if w.read != nil {
@@ -59,7 +59,7 @@ func (q *replyQueue) readAll(ctx context.Context) {
 	q.waiting = q.waiting[:0]
 }
 
-// given forgets the replies that were ready.
+// given drops the ready replies, once the client has them.
 func (q *replyQueue) given() {
 	if q.ready = q.ready[:0]; cap(q.ready) > maxKeptReplies {
 		q.ready = nil

@@ -9,7 +9,7 @@ import (
 	"copialettere/lmtp/nexthop"
 )
 
-// ourReply is a reply of the hook itself. The transaction id in it leads to the log.
+// ourReply returns a reply of the hook itself. The text ends in the transaction id, if there is one: it leads to the log.
 func ourReply(code int, enhanced, text, transaction string) nexthop.Reply {
 	line := enhanced + " " + text
 	if transaction != "" {
@@ -28,8 +28,8 @@ var (
 	errInternal = errors.New("panic")
 )
 
-// faultReply is the one place that makes a reply of an error: temporary, whatever happened, and without internal text. Only what the
-// sender cannot mend by trying again is refused for good.
+// faultReply is the one place that turns an error into a reply: without internal text, and temporary. Only a message over the size limit is
+// refused for good, because trying again cannot help.
 func faultReply(err error, transaction string) nexthop.Reply {
 	var connect *nexthop.ConnectError
 	switch {
@@ -54,7 +54,7 @@ func faultReply(err error, transaction string) nexthop.Reply {
 	}
 }
 
-// appendReply writes a reply in wire form (RFC 5321 section 4.2).
+// appendReply appends a reply in wire form (RFC 5321 section 4.2).
 func appendReply(b []byte, r nexthop.Reply) []byte {
 	lines := r.Lines
 	if len(lines) == 0 {

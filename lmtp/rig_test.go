@@ -26,16 +26,16 @@ import (
 
 // rigOptions say how a rig differs from the usual one.
 type rigOptions struct {
-	direction journal.Direction // Received where zero
+	direction journal.Direction // if zero, Received
 	origin    policy.OriginSource
 	script    nexthoptest.Script
-	domains   map[string]nexthoptest.Script // next hops of their own
-	hop       func(testing.TB) string       // starts the next hop and returns its spec, in place of a scripted one
+	domains   map[string]nexthoptest.Script // domains with their own next hop
+	hop       func(testing.TB) string       // starts the next hop, instead of a scripted one, and returns its spec
 	enable    []string                      // mailboxes
-	config    func(*Config)                 // the last word
-	recorded  func([]journal.Record)        // is told of gaps by the journal
+	config    func(*Config)                 // changes the config at the end
+	recorded  func([]journal.Record)        // gets the gaps from the journal
 	timeouts  nexthop.Timeouts
-	listener  net.Listener // in place of one on loopback
+	listener  net.Listener // instead of one on loopback
 }
 
 // rig is a hook with a real journal, real policy and scripted next hops.
@@ -46,7 +46,7 @@ type rig struct {
 	engine  *level.Engine
 	journal *journal.Journal
 	policy  *policy.Policy
-	hop     *nexthoptest.Server // of all domains without one of their own
+	hop     *nexthoptest.Server // of all domains without their own
 	domains map[string]*nexthoptest.Server
 	server  *Server
 	network string
@@ -134,7 +134,10 @@ func (r *rig) openJournal(o rigOptions) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	r.journal, err = journal.Open(r.engine, journal.Options{GapSpool: r.spool, Recorded: o.recorded, MailboxHeld: r.policy.Held})
+	r.journal, err = journal.Open(r.engine, journal.Options{
+		GapSpool: r.spool, Recorded: o.recorded,
+		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
+	})
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -170,7 +173,7 @@ func (r *rig) setArchive(mailbox string, on bool) {
 	}
 }
 
-// stop ends the hook, which must come to an end by itself: all clients have gone.
+// stop ends the hook. It must end by itself, because all clients have gone.
 func (r *rig) stop() {
 	r.tb.Helper()
 	if r.stopped {
@@ -187,7 +190,7 @@ func (r *rig) stop() {
 	}
 }
 
-// verify settles and checks the journal.
+// verify settles the journal and checks it.
 func (r *rig) verify() *journal.Report {
 	r.tb.Helper()
 	r.journal.Settle(context.Background())
@@ -201,7 +204,7 @@ func (r *rig) verify() *journal.Report {
 	return report
 }
 
-// heal mends the disk, and waits until the journal has noticed.
+// heal mends the disk, and waits until the journal works again.
 func (r *rig) heal() {
 	r.tb.Helper()
 	r.disk.failing.Store(false)
@@ -264,7 +267,7 @@ func (r *rig) dial() net.Conn {
 	return nc
 }
 
-// noLeaks fails the test if it leaves goroutines behind, once all else is cleaned up.
+// noLeaks fails the test if goroutines are left after all other cleanup.
 func noLeaks(tb testing.TB) {
 	tb.Cleanup(func() {
 		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
@@ -280,7 +283,8 @@ func noLeaks(tb testing.TB) {
 	})
 }
 
-// goroutines returns the stacks of all goroutines of ours and of go-smtp, those of tests apart. LevelDB has one that ends a second late.
+// goroutines returns the stacks of the goroutines of ours and of go-smtp, except those of tests. It leaves out LevelDB, which has one that
+// ends a second late.
 func goroutines() []string {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
@@ -291,7 +295,7 @@ func goroutines() []string {
 
 var errDisk = errors.New("the disk fails")
 
-// faultyDisk is the storage of a journal, on disk, that fails when it is told to.
+// faultyDisk is the storage of a journal, on disk, that fails on demand.
 type faultyDisk struct {
 	failing atomic.Bool                         // every write and sync fails
 	onSync  atomic.Pointer[func(folder string)] // called before each sync

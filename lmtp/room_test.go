@@ -13,14 +13,14 @@ import (
 	"copialettere/policy"
 )
 
-// deliver sends a message by lines that stand for RCPT, and returns the codes of its final replies. No line may be refused before.
+// deliver sends a message to the recipients in lines, and returns the codes of its final replies. No RCPT may be refused.
 func (c *client) deliver(message string, lines ...string) (codes []string) {
 	c.tb.Helper()
 	c.data(lines...)
 	return c.dot(message, len(lines))
 }
 
-// data comes as far as the 354.
+// data sends the envelope and DATA, and reads up to the 354.
 func (c *client) data(lines ...string) {
 	c.tb.Helper()
 	text := "MAIL FROM:<ext@ext.test>\n"
@@ -33,7 +33,7 @@ func (c *client) data(lines ...string) {
 	c.want(append(want, "354")...)
 }
 
-// dot sends the end of a message, and returns the codes of so many final replies.
+// dot sends the end of a message, and returns the codes of n final replies.
 func (c *client) dot(message string, lines int) (codes []string) {
 	c.tb.Helper()
 	c.say(strings.ReplaceAll(message, "\n.", "\n..") + ".\n")
@@ -56,8 +56,8 @@ const (
 	carla  = "<carla@alpha.test> ORCPT=rfc822;carla@alpha.test" // has no archive
 )
 
-// TestOnlyArchivedMailWaits has the archive of anna full, with mail that is to wait then, or the journal suspended: only lines for which the
-// message would be archived wait, all others are delivered, with what is on record of them.
+// TestOnlyArchivedMailWaits: the archive of anna is full and her mail is to wait, or the journal fails. Only lines for which the message
+// would be archived wait. All others are delivered, and their skips are on record.
 func TestOnlyArchivedMailWaits(t *testing.T) {
 	const ordinary = "Subject: second\n\ntext\n"
 	large := "Subject: second\n\n" + strings.Repeat(strings.Repeat("x", 70)+"\n", 3<<20/71) + ".dot\n"
@@ -67,7 +67,7 @@ func TestOnlyArchivedMailWaits(t *testing.T) {
 		message string
 		lines   []string
 		full    []string // codes
-		faulty  []string // likewise; those of full where nil
+		faulty  []string // likewise; if nil, those of full
 		records []string // of anna
 	}{
 		"direct":                {message: ordinary, lines: []string{direct}, full: []string{"452"}},
@@ -94,7 +94,7 @@ func TestOnlyArchivedMailWaits(t *testing.T) {
 				cl := r.client()
 				cl.say("LHLO mx.test\n")
 				cl.want("250")
-				// The first message fills the archive, and is to come again.
+				// The first message fills the archive. It comes again below.
 				cl.deliver("Subject: first\n\ntext\n", direct)
 				settings := []policy.Assignment{{Key: policy.KeyFilter, Value: "all"}}
 				if c.filter != "" {
@@ -115,7 +115,7 @@ func TestOnlyArchivedMailWaits(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					// One byte is missing.
+					// One byte of room is missing.
 					room := int(used) + len(strings.ReplaceAll(c.message, "\n", "\r\n")) - 1
 					settings = append(settings, withQuota(fmt.Sprintf("%dB", room), "defer")...)
 				}

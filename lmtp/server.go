@@ -23,13 +23,13 @@ import (
 	"copialettere/policy/pec"
 )
 
-// Config is what a Server needs. All fields are required, except where said.
+// Config is what a Server needs. All fields are required, except where their comment says otherwise.
 type Config struct {
 	Direction journal.Direction // Received: LMTP; Sent: SMTP
 	Journal   *journal.Journal
 	Policy    *policy.Policy
 	NextHop   *nexthop.Hop
-	Domains   map[string]*nexthop.Hop // next hops of single domains, by name; may be nil. Received mail only
+	Domains   map[string]*nexthop.Hop // next hops of single domains, by domain name; received mail only; may be nil
 
 	HelloName      string
 	MaxMessageSize int64 // bytes
@@ -38,44 +38,44 @@ type Config struct {
 
 	IdleTimeout    time.Duration // between commands
 	DataTimeout    time.Duration // for the next bytes of a message
-	JournalTimeout time.Duration // for all that one transaction waits for in the journal
+	JournalTimeout time.Duration // for all waits of one transaction for the journal and the settings
 
-	DeliverOnJournalError bool         // hand on, with a gap on record, what the journal cannot take
-	Origin                OriginHeader // header that the MTA prepends for us, which is taken off; may be zero
+	DeliverOnJournalError bool         // hand on what the journal cannot take, with a gap on record; else refuse it for now
+	Origin                OriginHeader // header that the MTA prepends for us, which the hook removes; may be zero
 	SentByMailFrom        bool         // sent mail: MAIL FROM says who sends, not the login header
 
-	// PEC returns what is known of certified mail. It is asked once for each message, by the connections concurrently, and must be quick;
-	// may be nil: nothing is known.
+	// PEC returns what is known about certified mail. The hook calls it once for each message, concurrently; it must be quick. If nil,
+	// nothing is known.
 	PEC func() PEC
 
-	// Notify is given what the owner of a mailbox may want to be told, once the final replies of a message are known; of gaps the journal
-	// tells. It is called by the connections concurrently, and must not block; may be nil.
+	// Notify gets what the owner of a mailbox may want to know, once the final replies of a message are known. Gaps are not among it: the
+	// journal tells of them. The hook calls it concurrently; it must not block. It may be nil.
 	Notify func(notice.Notice)
 
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
 }
 
-// PEC is what is known of certified mail at one time, so that a message is judged by one state of it. It does not change.
+// PEC is what is known about certified mail at one time. One message is judged by one PEC, which does not change.
 type PEC struct {
-	Trust    pec.Trust        // which class the filters believe; the verified one when empty
-	Verifier *pec.Verifier    // of the signatures of providers; nil: none is trusted
+	Trust    pec.Trust        // which class the filters believe; if empty, the verified one
+	Verifier *pec.Verifier    // of the signatures of providers; if nil, none is trusted
 	Domains  policy.Certified // which domains are certified; may be nil
 }
 
 // OriginHeader is a header field that the MTA prepends because the hook asked for it.
 type OriginHeader struct {
-	Name string // empty: there is none
-	// First says that it is the very first field of the message. Otherwise it stands above the topmost Received.
+	Name string // if empty, there is none
+	// First says that the field is the very first of the message. Otherwise it stands somewhere above the topmost Received.
 	First bool
 }
 
-// Server is the hook for one direction.
+// Server is the hook for one direction. Its methods may be called concurrently.
 type Server struct {
 	config Config
 	log    *slog.Logger
 	engine *smtp.Server
-	hops   []*nexthop.Hop          // all different ones
+	hops   []*nexthop.Hop          // each once
 	routes map[string]*nexthop.Hop // Config.Domains by canonical name
 	m      serverMetrics
 
@@ -83,13 +83,13 @@ type Server struct {
 	cancel context.CancelFunc
 	halted atomic.Bool
 
-	deliver atomic.Bool  // Config.DeliverOnJournalError, as it is now
-	open    atomic.Int64 // how many connections there are: as many as conns has, for those without the lock
+	deliver atomic.Bool  // the current Config.DeliverOnJournalError
+	open    atomic.Int64 // len(conns), to be read without the lock
 
 	serving sync.WaitGroup // the calls of Serve
 
 	mu        sync.Mutex
-	verdicts  map[chan struct{}]struct{} // each closed when a verdict that was given is in the journal, or has failed; guarded by mu
+	verdicts  map[chan struct{}]struct{} // one for each verdict under way, closed when it has committed or failed; guarded by mu
 	conns     map[*conn]struct{}         // guarded by mu
 	gone      sync.Cond                  // on mu: a connection left conns
 	listeners []*listener                // guarded by mu
@@ -126,7 +126,7 @@ func (m *serverMetrics) outcome(outcome string) {
 		"direction", m.direction, "outcome", outcome).Inc()
 }
 
-// verdict counts a recipient line by what was decided for it: "journaled", or why it was not.
+// verdict counts a recipient line by its verdict: "journaled", "waits", or the reason of the skip.
 func (m *serverMetrics) verdict(reason string) {
 	m.registry.Counter("copialettere_verdicts_total", "Recipient lines of enabled mailboxes, journaled or skipped by reason.",
 		"direction", m.direction, "verdict", reason).Inc()
@@ -134,8 +134,8 @@ func (m *serverMetrics) verdict(reason string) {
 
 // NewServer returns a server that serves no listener yet.
 func NewServer(c Config) *Server {
-	s := &Server{config: c, log: c.Logger, conns: make(map[*conn]struct{}), verdicts: make(map[chan struct{}]struct{}), m: newServerMetrics(c.Metrics, c.Direction),
-		routes: make(map[string]*nexthop.Hop)}
+	s := &Server{config: c, log: c.Logger, m: newServerMetrics(c.Metrics, c.Direction), routes: make(map[string]*nexthop.Hop),
+		conns: make(map[*conn]struct{}), verdicts: make(map[chan struct{}]struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -158,13 +158,14 @@ func NewServer(c Config) *Server {
 	}))
 	s.engine.LMTP = c.Direction == journal.Received
 	s.engine.Domain = c.HelloName
-	// The connection layer bounds lines, sizes and recipients; what go-smtp sees is short.
+	// The connection layer bounds lines, sizes and recipients. go-smtp sees short lines only.
 	s.engine.MaxLineLength = 0
 	s.engine.ErrorLog = errorLog{s.log}
 	return s
 }
 
-// Serve takes connections from a listener until Shutdown, which closes the listener; then it returns nil.
+// Serve takes connections from a listener until Shutdown closes it, and then returns nil. It returns earlier only if the listener fails, with
+// that error.
 func (s *Server) Serve(l net.Listener) error {
 	own := &listener{Listener: l, server: s}
 	s.mu.Lock()
@@ -183,8 +184,8 @@ func (s *Server) Serve(l net.Listener) error {
 	return err
 }
 
-// Shutdown stops the server: it takes no new connections, ends the idle ones, and waits for the transactions under way. When ctx ends
-// first, it breaks them off; their senders keep the messages.
+// Shutdown stops the server: it takes no new connections, ends the idle ones, and waits for the transactions under way. If ctx ends first,
+// it breaks these off and returns the error of ctx; their senders keep the messages.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.halted.Store(true)
@@ -195,7 +196,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.stop()
 	}
 	s.mu.Unlock()
-	// From then on go-smtp takes no connection that it would have to wait for.
+	// Once Serve has returned, go-smtp takes no more connections that it would have to wait for.
 	s.serving.Wait()
 	err := s.engine.Shutdown(ctx)
 	s.cancel()
@@ -213,9 +214,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return fmt.Errorf("stop the hook: %w", err)
 }
 
-// AwaitVerdicts waits until every verdict that was given before is in the journal, or has failed. Who changes the settings of a mailbox, and
-// then waits, knows that the journal gets nothing any more by the old ones, save what a store takes in late that did not answer in time. No
-// message waits for it. What other processes have under way the journal's gate keeps out. The error is that of ctx.
+// AwaitVerdicts blocks until every transaction judged so far has committed or failed. Call it between changing settings and erasing: after
+// it, this process journals nothing by the old settings, except what a store that timed out still takes in late. It holds up no message.
+// The journal's gate keeps other processes out. The error is that of ctx.
 func (s *Server) AwaitVerdicts(ctx context.Context) error {
 	s.mu.Lock()
 	given := slices.Collect(maps.Keys(s.verdicts))
@@ -230,7 +231,7 @@ func (s *Server) AwaitVerdicts(ctx context.Context) error {
 	return nil
 }
 
-// beginVerdict says that a verdict is being given. The function that it returns says that it is in the journal, or has failed.
+// beginVerdict registers a verdict under way for AwaitVerdicts. Call end when it has committed or failed.
 func (s *Server) beginVerdict() (end func()) {
 	done := make(chan struct{})
 	s.mu.Lock()
@@ -244,11 +245,10 @@ func (s *Server) beginVerdict() (end func()) {
 	}
 }
 
-// commandReplyTimeout is how long all next hops have together for the replies that the client waits for at a time: Postfix waits for 300 s
-// (lmtp_mail_timeout, lmtp_rcpt_timeout).
+// commandReplyTimeout bounds one wait for replies of all next hops together: Postfix waits 300 s (lmtp_mail_timeout, lmtp_rcpt_timeout).
 const commandReplyTimeout = 280 * time.Second
 
-// replyTime returns the context of the replies that the client waits for now. One hop has its own timeouts.
+// replyTime returns the context under which to read the replies that the client waits for. With a single hop, its own timeouts do.
 func (s *Server) replyTime() (context.Context, context.CancelFunc) {
 	if len(s.hops) == 1 {
 		return s.ctx, func() {}
@@ -256,12 +256,12 @@ func (s *Server) replyTime() (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(s.ctx, commandReplyTimeout, nexthop.ErrTimeout)
 }
 
-// SetDeliverOnJournalError changes Config.DeliverOnJournalError, from the next fault on.
+// SetDeliverOnJournalError changes Config.DeliverOnJournalError for all later faults.
 func (s *Server) SetDeliverOnJournalError(deliver bool) { s.deliver.Store(deliver) }
 
 func (s *Server) stopping() bool { return s.halted.Load() }
 
-// addConn takes a connection in, unless there are too many.
+// addConn registers a connection. It reports false if there are too many.
 func (s *Server) addConn(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -273,7 +273,7 @@ func (s *Server) addConn(c *conn) bool {
 	return true
 }
 
-// countConns is called with mu held, after each change of conns.
+// countConns must be called after each change of conns, with mu held.
 func (s *Server) countConns() {
 	n := int64(len(s.conns))
 	s.open.Store(n)
@@ -295,13 +295,13 @@ type listener struct {
 	closed sync.Once
 }
 
-// Close implements net.Listener. The server closes it, and go-smtp does once more.
+// Close implements net.Listener. Both Shutdown and go-smtp call it.
 func (l *listener) Close() (err error) {
 	l.closed.Do(func() { err = l.Listener.Close() })
 	return err
 }
 
-// Accept waits for a connection that is not over the limit.
+// Accept returns the next connection within the limit. The others get a 421.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		nc, err := l.Listener.Accept()
@@ -323,7 +323,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// errorLog is where go-smtp says what went wrong.
+// errorLog passes the errors of go-smtp to the log.
 type errorLog struct{ log *slog.Logger }
 
 func (l errorLog) Printf(format string, v ...any) {
@@ -331,8 +331,8 @@ func (l errorLog) Printf(format string, v ...any) {
 }
 func (l errorLog) Println(v ...any) { l.log.Error("protocol engine: " + fmt.Sprint(v...)) }
 
-// keywords is the reply to LHLO or EHLO. It waits for no next hop, and says nothing that only some of them have, because the MTA bounces by
-// itself what does not fit: what is too large or needs SMTPUTF8 is refused at RCPT, for the recipients whose next hop does not take it.
+// keywords returns the reply to LHLO or EHLO, in wire form. It waits for no next hop and announces the hook's own limits, because the MTA
+// bounces a message that exceeds the announced ones. If a next hop's limits are lower, only its recipients are refused, at RCPT.
 func (s *Server) keywords() []byte {
 	lines := []string{s.config.HelloName, "PIPELINING", "ENHANCEDSTATUSCODES"}
 	if s.eightBit() {
@@ -342,7 +342,8 @@ func (s *Server) keywords() []byte {
 	return appendReply(nil, nexthop.Reply{Code: 250, Lines: lines})
 }
 
-// eightBit says that no next hop is known that lacks 8BITMIME. For such a one the MTA makes a message 7 bit, and bounces none.
+// eightBit reports whether 8BITMIME can be announced: no next hop is known to lack it. Without it the MTA bounces nothing, but converts
+// messages to 7 bit.
 func (s *Server) eightBit() bool {
 	for _, h := range s.hops {
 		if a, ok := h.Announced(); ok && !a.EightBitMIME {
@@ -352,7 +353,7 @@ func (s *Server) eightBit() bool {
 	return true
 }
 
-// hop returns where received mail for an address is handed on.
+// hop returns the next hop for an address.
 func (s *Server) hop(address string) *nexthop.Hop {
 	if i := strings.LastIndexByte(address, '@'); i >= 0 && len(s.routes) > 0 {
 		if domain, err := policy.CanonicalDomain(address[i+1:]); err == nil && s.routes[domain] != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -58,7 +59,7 @@ func (c *client) want(codes ...string) {
 	}
 }
 
-// gone says that the hook must have closed the connection.
+// gone checks that the hook has closed the connection.
 func (c *client) gone() {
 	c.tb.Helper()
 	if line, err := c.in.ReadString('\n'); err == nil {
@@ -73,7 +74,7 @@ const (
 
 var anna = []string{"anna@alpha.test"}
 
-// begin brings a new connection to the message.
+// begin brings a new connection to the 354.
 func (r *rig) begin() *client {
 	r.tb.Helper()
 	c := r.client()
@@ -122,7 +123,7 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// A stop whose time is up breaks off what is under way, be it that the client or that the next hop keeps it waiting.
+// A stop whose time is up breaks off transactions, whether the client or the next hop keeps them waiting.
 func TestShutdownBreaksOff(t *testing.T) {
 	tests := map[string]struct {
 		script nexthoptest.Script
@@ -141,16 +142,7 @@ func TestShutdownBreaksOff(t *testing.T) {
 			c := r.begin()
 			var writing sync.WaitGroup
 			writing.Go(func() { io.WriteString(c.nc, strings.ReplaceAll(test.say, "\n", "\r\n")) })
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			start := time.Now()
-			if err := r.server.Shutdown(ctx); err == nil {
-				t.Error("no error of a stop that broke off")
-			}
-			if took := time.Since(start); took > 10*time.Second {
-				t.Errorf("took %s", took)
-			}
-			r.stopped = true
+			r.breakOff(200*time.Millisecond, 10*time.Second)
 			writing.Wait()
 			if line, _ := c.in.ReadString('\n'); strings.HasPrefix(line, "250") {
 				t.Errorf("got %q", line)
@@ -165,6 +157,21 @@ func TestShutdownBreaksOff(t *testing.T) {
 	}
 }
 
+// breakOff stops the hook while a transaction is under way. The stop has a time limit, must fail, and may take no longer than most.
+func (r *rig) breakOff(limit, most time.Duration) {
+	r.tb.Helper()
+	ctx, cancel := context.WithTimeout(r.tb.Context(), limit)
+	defer cancel()
+	start := time.Now()
+	if err := r.server.Shutdown(ctx); err == nil {
+		r.tb.Error("a stop that broke off returned no error")
+	}
+	if took := time.Since(start); took > most {
+		r.tb.Errorf("the stop took %s", took)
+	}
+	r.stopped = true
+}
+
 func TestConnectionLimit(t *testing.T) {
 	r := newRig(t, rigOptions{config: func(c *Config) { c.MaxConnections = 2 }})
 	one, two := r.client(), r.client()
@@ -175,29 +182,29 @@ func TestConnectionLimit(t *testing.T) {
 	one.say("QUIT\n")
 	one.want("221")
 	one.gone()
-	// The place is free once the hook has closed its side.
+	// Once the hook has closed its side, the place is free.
 	r.client().say("QUIT\n")
 	two.say("QUIT\n")
 	two.want("221")
 }
 
-// A panic costs one connection a 421: it ends no other one, and what was made durable stays.
+// A panic costs one connection a 421. No other connection ends, and durable entries stay.
 func TestPanic(t *testing.T) {
 	tests := map[string]struct {
 		direction journal.Direction
 		config    func(*Config) // what breaks
-		server    func(*Server) // likewise, when a client is connected
+		server    func(*Server) // likewise, once a client is connected
 		say       string        // before MAIL
-		codes     []string      // of what is said before the message, and of the message
+		codes     []string      // of all commands, and of the message
 		entries   int
 	}{
 		"rcpt":         {config: func(c *Config) { c.Policy = nil }, codes: []string{"250", "421"}},
 		"message":      {config: func(c *Config) { c.Journal = nil }, codes: []string{"250", "250", "354", "421"}},
 		"message-sent": {direction: journal.Sent, config: func(c *Config) { c.Journal = nil }, codes: []string{"250", "250", "354", "421"}},
-		"behind-the-commit": {
+		"after-the-commit": {
 			server: func(s *Server) { s.m.commit = nil }, codes: []string{"250", "250", "354", "421"}, entries: 1,
 		},
-		// XFORWARD is dealt with where go-smtp reads, which recovers nothing.
+		// XFORWARD is handled inside a read of go-smtp, where it recovers no panic.
 		"outside-commands": {
 			server: func(s *Server) {
 				for c := range s.conns {
@@ -253,7 +260,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// The next hop gets its dot when the entry is durable, and not before.
+// The next hop gets its dot only when the entry is durable.
 func TestDurableBeforeTheDot(t *testing.T) {
 	r := newRig(t, rigOptions{enable: anna})
 	c := r.begin()
@@ -275,7 +282,7 @@ func TestDurableBeforeTheDot(t *testing.T) {
 	r.verify()
 }
 
-// A refusal for good goes back when the entry is withdrawn, durably; if it cannot be, the refusal is for now.
+// A permanent refusal goes back only when the entry is durably withdrawn. If that fails, the client gets a temporary one.
 func TestWithdrawnBeforeTheRefusal(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -302,19 +309,25 @@ func TestWithdrawnBeforeTheRefusal(t *testing.T) {
 			if test.fail {
 				r.heal()
 			}
-			var states []journal.State
-			for _, e := range r.entries(anna[0]) {
-				states = append(states, e.State)
-			}
-			if fmt.Sprint(states) != fmt.Sprint(test.states) {
-				t.Errorf("states %v, want %v", states, test.states)
-			}
+			r.wantStates(test.states)
 			r.verify()
 		})
 	}
 }
 
-// startHop runs a next hop that serves each connection with a function, which returns when it is closed.
+// wantStates checks the states of the entries of anna.
+func (r *rig) wantStates(want []journal.State) {
+	r.tb.Helper()
+	var states []journal.State
+	for _, e := range r.entries(anna[0]) {
+		states = append(states, e.State)
+	}
+	if !slices.Equal(states, want) {
+		r.tb.Errorf("states %v, want %v", states, want)
+	}
+}
+
+// startHop runs a next hop that serves each connection by calling serve. serve must return when the connection is closed.
 func startHop(tb testing.TB, serve func(net.Conn)) (address string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -340,7 +353,7 @@ func startHop(tb testing.TB, serve func(net.Conn)) (address string) {
 	return l.Addr().String()
 }
 
-// serveDotHop is a next hop that takes everything, and calls final when the dot has come, for its reply.
+// serveDotHop is a next hop that accepts everything. When the dot has come, it calls final for its reply.
 func serveDotHop(nc net.Conn, final func() string) {
 	in := bufio.NewScanner(nc)
 	fmt.Fprint(nc, "220 hop.test\r\n")
@@ -360,7 +373,7 @@ func serveDotHop(nc net.Conn, final func() string) {
 	}
 }
 
-// A next hop that is too slow is given up, and nothing is known of what it does behind the dot.
+// A next hop that is too slow is given up. After the dot, the outcome is unknown.
 func TestSlowHop(t *testing.T) {
 	tests := map[nexthoptest.Stage]struct {
 		name   string
@@ -385,19 +398,13 @@ func TestSlowHop(t *testing.T) {
 				c.say(message)
 				c.want(test.codes[4:]...)
 			}
-			var states []journal.State
-			for _, e := range r.entries(anna[0]) {
-				states = append(states, e.State)
-			}
-			if fmt.Sprint(states) != fmt.Sprint(test.states) {
-				t.Errorf("states %v, want %v", states, test.states)
-			}
+			r.wantStates(test.states)
 			r.verify()
 		})
 	}
 }
 
-// pipeListener gives out connections in memory, whose deadlines run on the clock of synctest.
+// pipeListener accepts connections in memory. Their deadlines run on the clock of synctest.
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -456,7 +463,7 @@ func TestTimeouts(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				// LevelDB has a goroutine that ends a second late.
+				// LevelDB has a goroutine that ends a second after Close.
 				t.Cleanup(func() { time.Sleep(2 * time.Second) })
 				l := &pipeListener{make(chan net.Conn), make(chan struct{})}
 				r := newRig(t, rigOptions{
@@ -486,7 +493,7 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
-// Many clients at a time, each with its own mailbox: nothing is mixed up.
+// Many clients at a time, each with its own mailbox, get nothing mixed up.
 func TestManyClients(t *testing.T) {
 	const clients, each = 8, 15
 	o := rigOptions{}
@@ -527,7 +534,7 @@ func TestManyClients(t *testing.T) {
 	r.verify()
 }
 
-// TestSlowKeptHop has a next hop that does not answer on a kept connection in time: it is waited for once, and not again on a new connection.
+// TestSlowKeptHop: a next hop does not answer in time on a kept connection. The hook waits once, and not again on a new connection.
 func TestSlowKeptHop(t *testing.T) {
 	r := newRig(t, rigOptions{enable: anna, timeouts: nexthop.Timeouts{Command: 200 * time.Millisecond}})
 	cl := r.client()
@@ -546,7 +553,7 @@ func TestSlowKeptHop(t *testing.T) {
 	cl.want("221")
 }
 
-// TestMessageHasOneStateOfPEC changes what is known of certified mail between MAIL and RCPT: it is in force from the next message on.
+// TestMessageHasOneStateOfPEC: what is known about certified mail changes between MAIL and RCPT. The next message is the first to use it.
 func TestMessageHasOneStateOfPEC(t *testing.T) {
 	var certified atomic.Bool
 	var asked atomic.Int64

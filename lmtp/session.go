@@ -12,8 +12,8 @@ import (
 	"copialettere/lmtp/nexthop"
 )
 
-// session is what go-smtp drives: one per connection. It keeps the connections to the next hops for the life of the connection from
-// the MTA. What go-smtp hands in is the harmless line of the connection layer; the real one is in conn.command.
+// session is the smtp.Session that go-smtp drives, one per connection from the MTA. It keeps the connections to the next hops for as long.
+// The arguments that go-smtp passes come from the harmless line that conn shows it; the real one is in conn.command.
 type session struct {
 	c           *conn
 	hops        map[*nexthop.Hop]*hopConn
@@ -23,13 +23,13 @@ type session struct {
 // hopConn is a connection to a next hop between transactions.
 type hopConn struct {
 	nexthop.Conn
-	dirty bool // a transaction was begun and not ended: RSET comes first
+	dirty bool // a transaction began and did not end: RSET must come first
 }
 
 func newSession(c *conn) *session { return &session{c: c, hops: make(map[*nexthop.Hop]*hopConn)} }
 
-// begun says whether a transaction is under way. One whose MAIL was refused is none; it was kept for the replies to what the client
-// had sent behind MAIL without waiting.
+// begun reports whether a transaction is under way. One whose MAIL was refused does not count: it was kept only to answer the commands that
+// the client sent after MAIL without waiting.
 func (s *session) begun() bool {
 	if s.transaction != nil && s.transaction.refused {
 		s.end()
@@ -54,7 +54,7 @@ func (s *session) canRcpt() (nexthop.Reply, bool) {
 	return nexthop.Reply{}, true
 }
 
-// canData says whether any recipient was accepted (RFC 2033 section 4.2 wants 503 otherwise).
+// canData reports whether any recipient was accepted. If not, the reply is a 503 (RFC 2033 section 4.2).
 func (s *session) canData() (nexthop.Reply, bool) {
 	if s.transaction != nil && s.transaction.accepted() > 0 {
 		return nexthop.Reply{}, true
@@ -65,7 +65,7 @@ func (s *session) canData() (nexthop.Reply, bool) {
 	return ourReply(503, "5.5.1", "No valid recipients", ""), false
 }
 
-// pipelineData sends DATA to the next hops together with what is still queued for them.
+// pipelineData sends DATA to the next hops together with the commands still queued for them.
 func (s *session) pipelineData() {
 	if s.transaction != nil {
 		s.transaction.pipelineData()
@@ -76,7 +76,7 @@ func (s *session) pipelineData() {
 func (s *session) Mail(string, *smtp.MailOptions) error {
 	command := s.c.command
 	if size, ok := command.param("SIZE"); ok {
-		// A number beyond 64 bits is too large as well.
+		// A number that does not fit 63 bits is too large as well.
 		n, err := strconv.ParseUint(size, 10, 63)
 		if err != nil && !errors.Is(err, strconv.ErrRange) {
 			s.c.instead = func(context.Context) nexthop.Reply { return ourReply(501, "5.5.4", "Bad SIZE", "") }
@@ -99,12 +99,12 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) error {
 	return nil
 }
 
-// Data takes the message in, by LMTP as well: the replies per recipient are the transaction's own, and without an LMTPData method
-// go-smtp stays in one goroutine. Its reader holds nothing: see conn.
+// Data takes the message in, also by LMTP: the transaction gives the replies per recipient itself, and without an LMTPData method go-smtp
+// stays in one goroutine. The reader is empty: see conn.
 func (s *session) Data(io.Reader) error {
 	defer func() {
 		if cause := recover(); cause != nil {
-			// What was made durable stays, with its outcome unknown; go-smtp logs the panic and closes.
+			// Durable entries stay, with their outcome unknown. go-smtp logs the panic and closes.
 			s.c.giveUp()
 			panic(cause)
 		}
@@ -114,10 +114,10 @@ func (s *session) Data(io.Reader) error {
 	return nil
 }
 
-// Reset is called by go-smtp on RSET and behind each message.
+// Reset ends the transaction. go-smtp calls it on RSET and after each message.
 func (s *session) Reset() { s.end() }
 
-// end forgets the transaction, with what the MTA said of its client.
+// end drops the transaction, and what XFORWARD said about its client.
 func (s *session) end() {
 	if s.transaction != nil {
 		s.transaction.close()
@@ -126,7 +126,7 @@ func (s *session) end() {
 	clear(s.c.forward)
 }
 
-// Logout is called by go-smtp when the connection ends, by whichever side.
+// Logout ends the transaction and the connections to the next hops. go-smtp calls it when the connection ends, whichever side ends it.
 func (s *session) Logout() error {
 	s.end()
 	for _, h := range s.hops {

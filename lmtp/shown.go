@@ -7,7 +7,7 @@ import (
 	"copialettere/lmtp/nexthop"
 )
 
-// What go-smtp is shown, and what becomes of what it says: see conn for the list and the reasons.
+// This file decides which lines go-smtp sees and which of its replies the client sees. conn has the list and the reasons.
 
 // Lines that go-smtp sees in place of the client's.
 const (
@@ -21,12 +21,12 @@ type phase int
 
 const (
 	phaseCommands phase = iota // its reply is to a command
-	phaseMessage               // it has said 354, and reads next what it takes for the message
-	phaseReplies               // it has read that: what it says now are final replies
+	phaseMessage               // it has said 354, and now reads the message
+	phaseReplies               // it has read shownBody: what it writes are final replies
 )
 
-// shown deals with one command line of the client. It returns the line that go-smtp sees, or nothing where the reply is queued and it
-// sees none.
+// shown takes one command line of the client and returns the line that go-smtp sees for it. If go-smtp sees none, shown queues the reply
+// and returns "".
 func (c *conn) shown(line []byte) (string, error) {
 	text := string(bytes.TrimRight(line, "\r\n"))
 	verb, argument, _ := strings.Cut(text, " ")
@@ -60,7 +60,8 @@ func (c *conn) shown(line []byte) (string, error) {
 	return text + "\r\n", nil
 }
 
-// endsReplies says that a command ends a transaction, or depends on whether there is one: the replies of the next hop are read before it.
+// endsReplies reports whether a command ends a transaction or depends on whether one is under way. The next hop's replies must be read
+// before it.
 func endsReplies(verb string) bool {
 	switch verb {
 	case "MAIL", "HELO", "LHLO", "EHLO", "RSET", "QUIT", "XFORWARD":
@@ -69,10 +70,11 @@ func endsReplies(verb string) bool {
 	return false
 }
 
-// shownPath reads a MAIL or RCPT line into c.command, and returns the line that stands for it.
-func (c *conn) shownPath(argument, keyword, stand string, allowed func() (nexthop.Reply, bool)) string {
+// shownPath reads a MAIL or RCPT line into c.command. It returns substitute, the line that go-smtp sees, or "" after it has queued a
+// refusal.
+func (c *conn) shownPath(argument, keyword, substitute string, allowed func() (nexthop.Reply, bool)) string {
 	if c.session == nil {
-		return stand // go-smtp refuses it: no greeting yet
+		return substitute // go-smtp refuses it: no greeting yet
 	}
 	if r, ok := allowed(); !ok {
 		c.say(r)
@@ -89,10 +91,10 @@ func (c *conn) shownPath(argument, keyword, stand string, allowed func() (nextho
 		return ""
 	}
 	c.command = p
-	return stand
+	return substitute
 }
 
-// shownData lets DATA through when there is a recipient to take the message.
+// shownData shows go-smtp the DATA if any recipient was accepted.
 func (c *conn) shownData() (string, error) {
 	c.session.pipelineData()
 	if err := c.readReplies(); err != nil {
@@ -105,7 +107,7 @@ func (c *conn) shownData() (string, error) {
 	return "DATA\r\n", nil
 }
 
-// xforward takes what the MTA says of its client. It holds for one transaction.
+// xforward stores what the MTA says about its client, for one transaction.
 func (c *conn) xforward(argument string) nexthop.Reply {
 	switch {
 	case c.session == nil || c.session.begun():
@@ -116,7 +118,7 @@ func (c *conn) xforward(argument string) nexthop.Reply {
 	return ourReply(250, "2.0.0", "Ok", "")
 }
 
-// Write takes what go-smtp writes, reply by reply.
+// Write takes what go-smtp writes, and queues it reply by reply.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.phase != phaseCommands {
 		return len(p), nil
@@ -146,7 +148,7 @@ func endOfReply(b []byte) int {
 	}
 }
 
-// replied queues a whole reply of go-smtp, or what takes its place. The text is valid until it returns.
+// replied queues a whole reply of go-smtp, or its replacement. It does not keep text.
 func (c *conn) replied(text []byte) {
 	switch {
 	case bytes.HasPrefix(text, []byte("354")):

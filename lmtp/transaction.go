@@ -17,21 +17,22 @@ import (
 	"copialettere/policy/pec"
 )
 
+// errAborted ends a leg that has no fault, but whose hop must not get the message.
 var errAborted = errors.New("transaction given up")
 
-// dataReplyTimeout is how long the next hops have to answer DATA: Postfix waits for 120 s (lmtp_data_init_timeout).
+// dataReplyTimeout is how long the next hops have to answer DATA: Postfix waits 120 s (lmtp_data_init_timeout).
 const dataReplyTimeout = 110 * time.Second
 
-// line is one RCPT line. Each has its own reply, also where two name the same address.
+// line is one RCPT line. Each has its own reply, even if two name the same address.
 type line struct {
 	path
 	leg      *leg
 	accepted bool
 	enabled  bool          // its mailbox may want the message
-	unfit    bool          // the next hop was not asked: it takes no such address
-	final    nexthop.Reply // reply to the message, zero until it is known
+	unfit    bool          // RCPT was not sent: the next hop takes no such address
+	final    nexthop.Reply // reply to the message; zero until known
 	held     bool          // final is ours, and the next hop must not get the message for this line
-	unknown  bool          // the message went out and no reply came
+	unknown  bool          // the message went out, and no reply came
 }
 
 // transaction is one MAIL with its recipients and message.
@@ -43,23 +44,23 @@ type transaction struct {
 	from    path
 	forward xforward
 	pec     PEC
-	refused bool // MAIL was
+	refused bool // the reply to MAIL was not positive
 	legs    []*leg
 	lines   []*line
 
 	patience *patience // with the journal and the settings
 	head     headFilter
-	utf8     utf8Header     // of a message that came with SMTPUTF8
-	draft    *journal.Draft // nil when nobody wants the message
-	decided  bool           // whether there is a draft
-	fault    error          // a fault of our own, for which the message is refused for now
+	utf8     utf8Header     // looks only at a message that came with SMTPUTF8
+	draft    *journal.Draft // nil if no mailbox wants the message
+	decided  bool           // draft is final
+	fault    error          // why the message is refused to all recipients
 	size     int64
-	class    *classification // of the message; nil until it is whole
-	sentTo   policy.SentTo   // of sent mail; empty until it was asked for
+	class    *classification // of the message; nil until all of it is in
+	sentTo   policy.SentTo   // of sent mail; empty until the policy was asked
 	complete time.Time       // when the last byte came
 	entries  []*pendingEntry
 	skips    int
-	notices  []notice.Notice // for the owners, once the final replies are given
+	notices  []notice.Notice // for the owners, handed on after the final replies
 }
 
 func newTransaction(s *session, from path) *transaction {
@@ -77,8 +78,8 @@ func newTransaction(s *session, from path) *transaction {
 	return t
 }
 
-// mail starts the transaction. With one next hop MAIL goes there at once; with several, the recipients decide, and MAIL goes out
-// before the first of them.
+// mail starts the transaction and returns the function that reads the reply. A single next hop gets MAIL at once. Of several, each gets it
+// before its first recipient.
 func (t *transaction) mail() func(context.Context) nexthop.Reply {
 	if len(t.s.c.server.hops) > 1 {
 		return func(context.Context) nexthop.Reply { return ourReply(250, "2.1.0", "Sender ok", "") }
@@ -102,7 +103,7 @@ func (t *transaction) leg(hop *nexthop.Hop) *leg {
 	return l
 }
 
-// rcpt hands a recipient on. The function that it returns reads the next hop's reply.
+// rcpt hands a recipient on and returns the function that reads the next hop's reply.
 func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 	server := t.s.c.server
 	n := &line{path: p}
@@ -132,7 +133,7 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 	}
 }
 
-// settingsOf says what is known of a line when it comes in. Whether the message is archived for it only the end of the message tells.
+// settingsOf returns the provisional verdict for a recipient. The end of the message brings the real one.
 func (t *transaction) settingsOf(address string) (policy.Verdict, error) {
 	defer t.patience.end()
 	return t.s.c.server.config.Policy.Wanted(t.patience.begin(), address)
@@ -148,7 +149,7 @@ func (t *transaction) accepted() int {
 	return n
 }
 
-// pipelineData sends DATA along with commands whose replies are still outstanding.
+// pipelineData sends DATA along with the commands whose replies are still outstanding.
 func (t *transaction) pipelineData() {
 	for _, l := range t.legs {
 		if l.pending() {
@@ -157,7 +158,7 @@ func (t *transaction) pipelineData() {
 	}
 }
 
-// dropData reads the reply to a pipelined DATA that nobody wants any more.
+// dropData reads the replies to pipelined DATA that no recipient was accepted for.
 func (t *transaction) dropData() {
 	for _, l := range t.legs {
 		if !l.asked || l.err != nil {
@@ -181,7 +182,7 @@ func (t *transaction) data() {
 		return
 	}
 	if err := t.stream(); err != nil {
-		// Nothing was delivered and nothing journaled: the sender has the message.
+		// Nothing was delivered or journaled. The sender still has the message.
 		t.log.Warn("message broken off by the client", "bytes", t.size, "error", err)
 		t.s.c.server.m.outcome("broken-off")
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -196,7 +197,7 @@ func (t *transaction) data() {
 	t.report()
 }
 
-// openData asks the next hops for the message. It is refused when none of them wants it.
+// openData sends DATA to the next hops. ok is false, and refusal is the client's reply, if none of them takes the message.
 func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 	for _, l := range t.legs {
 		if t.wants(l) {
@@ -211,7 +212,7 @@ func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 		}
 		r, err := l.reply(ctx)
 		if !t.wants(l) {
-			// All its recipients were refused while DATA was under way.
+			// Its recipients were all refused while DATA was under way.
 			if r.Code == 354 {
 				l.fail(errAborted)
 			}
@@ -225,7 +226,7 @@ func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 			ok = true
 			continue
 		}
-		// One reply is for all: a hop that refuses for good must not speak for one that refuses for now.
+		// The client gets one reply for all. A hop that refuses for good must not speak for one that refuses for now.
 		if !refusal.Temporary() {
 			refusal = r
 		}
@@ -234,7 +235,7 @@ func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 	return refusal, ok
 }
 
-// wants says whether the leg has a recipient for the message.
+// wants reports whether the leg has an accepted recipient.
 func (t *transaction) wants(l *leg) bool {
 	for _, n := range t.lines {
 		if n.leg == l && n.accepted {
@@ -244,7 +245,7 @@ func (t *transaction) wants(l *leg) bool {
 	return false
 }
 
-// setFinal gives this reply to the recipients of a leg that have no final one yet.
+// setFinal gives a final reply to the leg's accepted recipients that have none yet.
 func (t *transaction) setFinal(l *leg, r nexthop.Reply) {
 	for _, n := range t.lines {
 		if n.leg == l && n.accepted && n.final.Code == 0 {
@@ -253,7 +254,7 @@ func (t *transaction) setFinal(l *leg, r nexthop.Reply) {
 	}
 }
 
-// stream reads the message to its end and hands it on. The error says that the client broke off.
+// stream reads the message to its end and hands it on. An error means that the client broke off.
 func (t *transaction) stream() error {
 	body := t.s.c.body()
 	defer t.s.c.endBody()
@@ -277,7 +278,7 @@ func (t *transaction) stream() error {
 	}
 }
 
-// abortWithContext has the end of the transaction's context interrupt the writes to the next hops, until the returned function is called.
+// abortWithContext makes the end of the transaction's context interrupt writes to the next hops. Call release after the last write.
 func (t *transaction) abortWithContext() (release func() bool) {
 	var conns []*hopConn
 	for _, l := range t.legs {
@@ -313,7 +314,8 @@ func (t *transaction) pass(p []byte) {
 	}
 }
 
-// decide begins a draft if the message may be wanted: at its first byte, when the header that the MTA prepended has been read.
+// decide begins a draft if any mailbox may want the message. The first call counts; it comes after the header that the MTA prepended has
+// been read.
 func (t *transaction) decide() {
 	if t.decided || t.fault != nil {
 		return
@@ -334,7 +336,7 @@ func (t *transaction) decide() {
 	}
 }
 
-// refuse gives the message up for a fault of our own, while the rest of it is still coming in.
+// refuse gives the message up while the rest of it is still coming in. The first fault decides the final replies.
 func (t *transaction) refuse(fault error) {
 	if t.fault != nil {
 		return
@@ -348,6 +350,7 @@ func (t *transaction) refuse(fault error) {
 	t.discard()
 }
 
+// discard ends the work in the journal and drops the draft.
 func (t *transaction) discard() {
 	t.patience.stop()
 	if t.draft != nil {
@@ -356,10 +359,10 @@ func (t *transaction) discard() {
 	}
 }
 
-// finish is all that happens between the last byte and the final replies.
+// finish does all that happens between the last byte and the final replies.
 func (t *transaction) finish() {
 	t.refuseUTF8()
-	// What no next hop can take now comes again, and is journaled then.
+	// If no next hop can take the message now, it comes again, and is journaled then.
 	if t.fault == nil && t.flush() {
 		t.commit()
 		t.holdBack()
@@ -378,13 +381,13 @@ func (t *transaction) finish() {
 	t.answer()
 }
 
-// smallMessage is up to how many bytes a message can go to the next hops in one write with the dot.
+// smallMessage is the size, in bytes, up to which a message may go to the next hops in one write with the dot.
 const smallMessage = 16 << 10
 
-// flush sends what the connections still buffer, so that the next hops have it while it is made durable; where nothing is, it goes with
-// the dot. It reports whether any of the connections can be given the dot.
+// flush sends the bytes that the connections still buffer, so the next hops have them while the journal makes the message durable. If there
+// is no draft, they go with the dot. It reports whether any connection can take the dot.
 func (t *transaction) flush() (open bool) {
-	// Where there is other work meanwhile, a write saved is worth more than what the next hop could do with a small message.
+	// With other connections open, saving a write is worth more than an early start of the next hop on a small message.
 	together := t.size <= smallMessage && t.s.c.server.open.Load() > 1
 	for _, l := range t.legs {
 		if l.ready && l.err == nil && t.draft != nil && !together {
@@ -426,7 +429,7 @@ func (t *transaction) deliver() {
 	}
 }
 
-// markSent notes that from now on the leg's recipients may have the message.
+// markSent notes that the leg's recipients may have the message from now on.
 func (t *transaction) markSent(l *leg) {
 	for _, n := range t.lines {
 		if n.leg == l && n.accepted {
@@ -435,6 +438,7 @@ func (t *transaction) markSent(l *leg) {
 	}
 }
 
+// finalReplies reads a hop's replies to the message: one per accepted recipient by LMTP, one in all by SMTP.
 func (t *transaction) finalReplies(l *leg) {
 	if !l.conn.LMTP() {
 		if r, err := l.conn.Reply(t.ctx); err != nil {
@@ -463,7 +467,7 @@ func (t *transaction) finalReplies(l *leg) {
 	l.finished = l.err == nil
 }
 
-// answer gives the client its final replies: one per accepted recipient by LMTP (RFC 2033 section 4.2), one in all by SMTP.
+// answer queues the final replies: one per accepted recipient by LMTP (RFC 2033 section 4.2), one in all by SMTP.
 func (t *transaction) answer() {
 	defer func() {
 		if !t.complete.IsZero() {
@@ -480,7 +484,7 @@ func (t *transaction) answer() {
 	}
 	var worst nexthop.Reply
 	for _, n := range t.lines {
-		// A refusal for now brings the message again, for all its recipients.
+		// A temporary refusal comes first: it brings the message again, for all recipients.
 		if n.accepted && (worst.Code == 0 || worst.Positive() || n.final.Temporary()) {
 			worst = n.final
 		}

@@ -22,28 +22,27 @@ import (
 	"copialettere/policy"
 )
 
-// The files of testdata/transcripts are one case each. The first lines, behind "#", say what it is about. Lines in the order of
-// time follow:
+// Each file in testdata/transcripts is one case. Its first lines, after "#", say what it is about. Then come, in the order of time:
 //
-//	set KEY VALUE        how the hook is configured, before anything else:
+//	set KEY VALUE        how the hook is configured; these lines come first:
 //	                     direction (received, sent), origin (of policy.Config), max-size, max-recipients, on-journal-error, identity
-//	                     (login, mail-from), next-hop (smtp, lmtp: against the custom), domain (that has a next hop of its own:
+//	                     (login, mail-from), next-hop (smtp, lmtp: instead of the direction's usual), domain (with its own next hop:
 //	                     H>DOMAIN> and H<DOMAIN> below)
 //	P: enable MAILBOX    the archive of a mailbox, or disable; hold: a legal hold on it
 //	C: LINE              what the client says, CRLF added. All C lines up to the next line of another kind are sent at once
 //	C+ "TEXT"            the same as a Go string: any bytes, nothing added
 //	C* N "TEXT"          N times that
-//	C! close, connect    the client breaks off; it comes again
-//	S: LINE              one line of what the hook answers; "(id)" stands for a transaction id
+//	C! close, connect    the client breaks off, or comes again
+//	S: LINE              one line of a reply of the hook; "(id)" stands for a transaction id
 //	S! closed            the hook closes the connection
 //	H> KEY VALUE         what the next hop does from now on: greeting, hello, keywords, mail, data (with a reply), rcpt, final (with an
 //	                     address, or - by SMTP, and replies), die (with a stage and on how many connections, 0 for all)
-//	J! fail, heal        the disk of the journal
+//	J! fail, heal        the disk of the journal fails, or works again
 //
-// When the client has gone and the hook has stopped, H< lines tell what the next hop saw, connection by connection: its commands save
-// QUIT, and the messages that came to their dot with all their recipients; J: lines tell what the journal holds. These end the file.
-// "go test -run Transcripts -update" writes the texts of S, and all H< and J lines, as they came; the codes of S must fit even then.
-// Every case also ends with a clean Verify, without a goroutine left, and with the same bytes at the next hop and in the journal.
+// After the client has gone and the hook has stopped, H< lines say what the next hop saw, connection by connection: its commands except
+// QUIT, and the messages that came with their dot, with all their recipients. J: lines say what the journal holds. These end the file.
+// "go test -run Transcripts -update" rewrites the texts of S and all H< and J: lines; the codes of S must match even then.
+// Every case also ends with a clean Verify, no goroutine left, and the same bytes at the next hop and in the journal.
 var update = flag.Bool("update", false, "write what came into the transcripts")
 
 func TestTranscripts(t *testing.T) {
@@ -84,7 +83,7 @@ func runTranscript(t *testing.T, text string) string {
 	t.Helper()
 	c := &transcript{t: t, scripts: map[string]*nexthoptest.Script{"": {}}}
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	// What the next hop saw and the journal holds is told anew.
+	// outcome writes these lines anew.
 	for i, l := range lines {
 		if strings.HasPrefix(l, "H<") || strings.HasPrefix(l, "H:") || strings.HasPrefix(l, "J: ") {
 			lines = lines[:i]
@@ -110,7 +109,7 @@ func runTranscript(t *testing.T, text string) string {
 	return c.came.String()
 }
 
-// settings reads the lines up to the first that is neither a comment nor a setting, and those that script the hop before that.
+// settings reads the comments and settings at the start, and returns the lines after them.
 func (c *transcript) settings(lines []string) (o rigOptions, rest []string) {
 	var change []func(*Config)
 	for i, l := range lines {
@@ -159,7 +158,7 @@ func (c *transcript) settings(lines []string) (o rigOptions, rest []string) {
 	return o, nil
 }
 
-// line does what one line says and returns the line as it came.
+// line does what one line says, and returns the line as it really came.
 func (c *transcript) line(l string) string {
 	kind, rest, _ := strings.Cut(l, " ")
 	switch {
@@ -218,7 +217,7 @@ func (c *transcript) connect() {
 	c.t.Cleanup(func() { c.client.Close() })
 }
 
-// flush sends what was gathered. The hook may have closed the connection, which the next S line will tell.
+// flush sends the C lines gathered so far. It ignores errors: if the hook has closed the connection, the next S line shows it.
 func (c *transcript) flush() {
 	c.client.Write(c.send)
 	c.send = nil
@@ -293,18 +292,18 @@ func (c *transcript) script(domain, rest string) {
 	hop.SetScript(*s)
 }
 
-// leave ends the client's side and makes sure that the hook has said nothing that no line expects.
+// leave ends the client's side, and checks that the hook said nothing that no line expects.
 func (c *transcript) leave() {
 	if nc, ok := c.client.(*net.TCPConn); ok {
 		nc.CloseWrite()
 	}
 	if rest, _ := io.ReadAll(c.in); len(rest) > 0 {
-		c.t.Errorf("the hook said as well %q", rest)
+		c.t.Errorf("the hook also said %q", rest)
 	}
 	c.client.Close()
 }
 
-// outcome tells what the next hops saw and what the journal holds.
+// outcome writes what the next hops saw and what the journal holds.
 func (c *transcript) outcome() {
 	var delivered [][]byte
 	for _, domain := range slices.Sorted(func(yield func(string) bool) {
@@ -362,7 +361,7 @@ func (c *transcript) journalHolds(delivered [][]byte) {
 		for _, e := range c.rig.entries(mailbox) {
 			body := c.rig.body(e)
 			if e.State == journal.Delivered && !slices.ContainsFunc(delivered, func(b []byte) bool { return bytes.Equal(b, body) }) {
-				c.t.Errorf("%s %s %d is in the journal as the next hop has not got it", mailbox, e.Folder, e.UID)
+				c.t.Errorf("%s %s %d: the next hop has no message with the bytes of the journal", mailbox, e.Folder, e.UID)
 			}
 			fmt.Fprintf(&c.came, "J: entry %s %s %d %s from=<%s>", mailbox, e.Folder, e.UID, e.State, e.MailFrom)
 			c.more("rcpt", e.RcptTo, "orcpt", e.ORCPT, "to", strings.Join(e.Recipients, ","), "flags", strings.Join(e.Flags, ","),
@@ -381,7 +380,7 @@ func (c *transcript) journalHolds(delivered [][]byte) {
 	}
 }
 
-// more tells what is not empty.
+// more writes the pairs whose value is not empty.
 func (c *transcript) more(pairs ...string) {
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
@@ -390,7 +389,7 @@ func (c *transcript) more(pairs ...string) {
 	}
 }
 
-// quoteBody returns a message as it stands in a transcript.
+// quoteBody returns a message in the form of a transcript.
 func quoteBody(b []byte) string {
 	if len(b) > 400 {
 		return fmt.Sprintf("%d bytes", len(b))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestAwaitVerdicts waits for the verdict of a message that is just being made durable.
+// TestAwaitVerdicts waits for the verdict of a message that is being made durable.
 func TestAwaitVerdicts(t *testing.T) {
 	r := newRig(t, rigOptions{enable: anna})
 	if err := r.server.AwaitVerdicts(t.Context()); err != nil { // of none
@@ -43,7 +43,7 @@ func TestAwaitVerdicts(t *testing.T) {
 		}
 		found <- n
 	}()
-	// Who does not want to wait for so long leaves, and a new message waits for nobody.
+	// A wait ends with its context, and holds up no new message.
 	ended, end := context.WithTimeout(t.Context(), time.Millisecond)
 	defer end()
 	if err := r.server.AwaitVerdicts(ended); !errors.Is(err, context.DeadlineExceeded) {

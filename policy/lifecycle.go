@@ -172,19 +172,6 @@ func (p *Policy) Hold(ctx context.Context, a Address, who Actor, reason string) 
 	})
 }
 
-// Held reports whether a legal hold stands on a mailbox, given as Address.String. It reads the store; the journal asks it before it deletes.
-func (p *Policy) Held(ctx context.Context, mailbox string) (bool, error) {
-	a, err := ParseAddress(mailbox)
-	if err != nil {
-		return false, err
-	}
-	r, _, err := p.load(ctx, a)
-	if err != nil {
-		return false, err
-	}
-	return r.Held(), nil
-}
-
 // Release lifts a legal hold and reports whether there was one. Only operators and postmasters may call it. The error wraps ErrForbidden.
 func (p *Policy) Release(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	return p.turn(ctx, "release", a, who, KeyHold, func(e *editing) error {
@@ -263,6 +250,36 @@ func ArchiveOn(settings kv.View, mailbox string) (bool, error) {
 	}
 	known, err := lookupIn(settings, a)
 	return known.enabled, err
+}
+
+// AnyHeld reports whether a legal hold stands on one of the mailboxes, given as Address.String, by what an Update sees of the settings. It
+// reads them in one go. The answer holds until that Update is done if it has the SettingsLock of each. The journal asks it before it deletes.
+func AnyHeld(settings kv.View, mailboxes ...string) (bool, error) {
+	keys := make([][]byte, len(mailboxes))
+	for i, mailbox := range mailboxes {
+		a, err := ParseAddress(mailbox)
+		if err != nil {
+			return false, err
+		}
+		keys[i] = settingsKey(a)
+	}
+	stored, err := settings.GetAll(keys)
+	if err != nil {
+		return false, err
+	}
+	for i, b := range stored {
+		if b == nil {
+			continue
+		}
+		r, err := decodeRecord(b)
+		if err != nil {
+			return false, fmt.Errorf("settings of %s: %w", mailboxes[i], err)
+		}
+		if r.Held() {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // lookupIn reads inside an Update what a decision needs of a mailbox.

@@ -284,6 +284,46 @@ func TestHold(t *testing.T) {
 	})
 }
 
+// TestAnyHeld reads in an update whether one of several mailboxes is held, as the journal does before it deletes.
+func TestAnyHeld(t *testing.T) {
+	store := newMemory()
+	p, err := Open(t.Context(), store, testConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	anna, never := mustAddress(t, "anna@alpha.test"), mustAddress(t, "mario@alpha.test")
+	want := func(when string, mailboxes []Address, held bool) {
+		t.Helper()
+		var names []string
+		for _, a := range mailboxes {
+			names = append(names, a.String())
+		}
+		var got bool
+		err := store.Update(t.Context(), []string{SettingsLock(anna.String())}, func(tx kv.Tx) (err error) {
+			got, err = AnyHeld(tx, names...)
+			return err
+		})
+		if got != held || err != nil {
+			t.Errorf("%s: %v, %v, want %v", when, got, err, held)
+		}
+	}
+	want("of none", nil, false)
+	want("never set up", []Address{never, anna}, false)
+	if _, err := p.Hold(t.Context(), anna, operator(), "case 1"); err != nil {
+		t.Fatal(err)
+	}
+	want("held", []Address{anna}, true)
+	want("one of two", []Address{never, anna}, true)
+	want("the other one", []Address{never}, false)
+	if _, err := p.Release(t.Context(), anna, operator()); err != nil {
+		t.Fatal(err)
+	}
+	want("released", []Address{never, anna}, false)
+	if _, err := AnyHeld(nil, "no address"); err == nil {
+		t.Error("it is known of what is no address")
+	}
+}
+
 // TestArchiveOn asks inside an update whether an archive is on, as a process with a message for it does.
 func TestArchiveOn(t *testing.T) {
 	store := newMemory()

@@ -86,9 +86,18 @@ func (tx memoryTx) Delete(key []byte)                     { delete(tx, string(ke
 
 type memoryTx map[string]string
 
-func (tx memoryTx) GetAll([][]byte) ([][]byte, error) { panic("policy gets one key at a time") }
-func (tx memoryTx) In(kv.Month) (kv.View, error)      { panic("policy reads no volume") }
-func (tx memoryTx) Needs(kv.Staged)                   { panic("policy stages nothing") }
+func (tx memoryTx) In(kv.Month) (kv.View, error) { panic("policy reads no volume") }
+func (tx memoryTx) Needs(kv.Staged)              { panic("policy stages nothing") }
+
+func (tx memoryTx) GetAll(keys [][]byte) ([][]byte, error) {
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		if value, ok := tx[string(key)]; ok {
+			values[i] = append([]byte{}, value...)
+		}
+	}
+	return values, nil
+}
 
 func (tx memoryTx) Get(key []byte) ([]byte, error) {
 	value, ok := tx[string(key)]

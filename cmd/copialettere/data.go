@@ -224,8 +224,7 @@ func (a *dataFolder) open(ctx context.Context, c *config.Config, log *slog.Logge
 	a.notices = newPump(c, a, log)
 	a.journal, err = journal.Open(a.engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.Recorded,
-		Gate:        &journal.Gate{Lock: policy.SettingsLock, Open: policy.ArchiveOn},
-		MailboxHeld: a.policy.Held,
+		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
 	})
 	if err != nil {
 		return err

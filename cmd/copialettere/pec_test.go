@@ -192,7 +192,7 @@ func TestListTellsOfOddCertification(t *testing.T) {
 		t.Fatalf("got %+v", list)
 	}
 	got := list[0].Certification
-	if got.DataError != "daticert.xml: identificativo: two values, of which none counts" || got.Delivery != "bruno@beta.test" || !slices.Equal(got.OtherDeliveries, []string{"carla@gamma.test"}) ||
+	if got.DataError != "daticert.xml: identificativo: two values, neither counts" || got.Delivery != "bruno@beta.test" || !slices.Equal(got.OtherDeliveries, []string{"carla@gamma.test"}) ||
 		got.Identifier != "" || !slices.Equal(got.Unread, []httpd.ElementView{{Element: "identificativo", Text: c.Identifier},
 		{Element: "identificativo", Text: "altro@alpha.test"}}) {
 		t.Errorf("got %+v", got)

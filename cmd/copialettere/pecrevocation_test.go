@@ -21,15 +21,15 @@ func TestRevokedUnderTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.configure(fmt.Sprintf("crl_folder = %q\n", folder))
-	overwrite(t, filepath.Join(folder, "ca.crl"), string(office.Authority.RevocationList(written, time.Now().Add(time.Hour), nil,
-		x509.RevocationListEntry{SerialNumber: office.Sender.Identity.Certificate.SerialNumber, RevocationTime: written})), written)
+	pectest.Overwrite(t, filepath.Join(folder, "ca.crl"), string(office.Authority.RevocationList(pectest.Written, time.Now().Add(time.Hour), nil,
+		x509.RevocationListEntry{SerialNumber: office.Sender.Identity.Certificate.SerialNumber, RevocationTime: pectest.Written})), pectest.Written)
 	stop := p.daemon()
 	p.must("mailbox", "enable", anna)
 	p.deliver(string(c.Acceptance), anna, anna)
 	p.deliver(string(c.Deliveries[0].Message), anna, anna)
 	stop()
-	overwrite(t, filepath.Join(folder, "ca.crl"), string(office.Authority.RevocationList(written, time.Now().Add(-time.Hour), nil)), written)
-	if out := p.must("check"); !strings.Contains(out, "it ran out on") || !strings.Contains(out, "1 revocation lists") {
+	pectest.Overwrite(t, filepath.Join(folder, "ca.crl"), string(office.Authority.RevocationList(pectest.Written, time.Now().Add(-time.Hour), nil)), pectest.Written)
+	if out := p.must("check"); !strings.Contains(out, "it expired on") || !strings.Contains(out, "1 revocation lists") {
 		t.Errorf("check: %s", out)
 	}
 	stop = p.daemon()

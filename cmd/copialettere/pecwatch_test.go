@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,38 +11,15 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// written is the time at which the files of tests were last modified, long ago. Each replacement is a second later.
-var written = time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)
-
-// replace puts a file in place as an operator is told to: beside, then renamed.
-func replace(t *testing.T, path, text string, modified time.Time) {
-	t.Helper()
-	overwrite(t, path+".new", text, modified)
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// overwrite writes a file in place.
-func overwrite(t *testing.T, path, text string, modified time.Time) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(path, modified, modified); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestPECFilesUnderTheDaemon replaces the files of [pec] under a daemon that takes mail: the next message is judged by the new ones.
 func TestPECFilesUnderTheDaemon(t *testing.T) {
 	office, c := chain(t)
 	p, spec := sentPlace(t)
 	domains, index, bundle := filepath.Join(p.dir, "domains"), filepath.Join(p.dir, "igpec.ldif"), filepath.Join(p.dir, "bundle.pem")
 	p.configure(fmt.Sprintf("[pec]\ntrust = \"signature\"\ndomains_file = %q\nprovider_index = %q\ntrust_bundle = %q\n", domains, index, bundle))
-	overwrite(t, domains, "list.test\n", written)
-	overwrite(t, index, string(pectest.IndexLDIF(office.Sender)), written)
-	overwrite(t, bundle, string(office.Authority.PEM()), written)
+	pectest.Overwrite(t, domains, "list.test\n", pectest.Written)
+	pectest.Overwrite(t, index, string(pectest.IndexLDIF(office.Sender)), pectest.Written)
+	pectest.Overwrite(t, bundle, string(office.Authority.PEM()), pectest.Written)
 	k, log := keeperOf(t, p)
 	if err := k.start(); err != nil {
 		t.Fatal(err)
@@ -90,7 +66,7 @@ func TestPECFilesUnderTheDaemon(t *testing.T) {
 	} {
 		before := len(log.String())
 		if step.path != "" {
-			replace(t, step.path, step.text, written.Add(time.Duration(n)*time.Hour))
+			pectest.Replace(t, step.path, step.text, pectest.Written.Add(time.Duration(n)*time.Hour))
 		}
 		k.house.Keep(t.Context(), time.Now())
 		k.house.Keep(t.Context(), time.Now())

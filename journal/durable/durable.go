@@ -1,5 +1,5 @@
-// Package durable makes changes of names in the file system that are there after a power cut: a file or folder that is created or renamed
-// is only then, when the folder that holds its name was synced too. All calls are safe from several goroutines, for different paths.
+// Package durable creates files and folders that survive a power cut. A new or renamed file or folder does so only once the folder that
+// holds its name is synced too. All functions may be called concurrently for different paths.
 package durable
 
 import (
@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// MakeFolder creates a folder, with mode 0700, and what is missing above it. A folder that is there already is left as it is, and is not
-// opened: it may be one that the process cannot read.
+// MakeFolder creates a folder with mode 0700, and the missing ones above it. It leaves a folder that exists as it is, and does not open
+// it: the process may have no right to read it.
 func MakeFolder(path string) error {
 	err := os.Mkdir(path, 0o700)
 	if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
@@ -30,7 +30,7 @@ func MakeFolder(path string) error {
 	return SyncFolder(filepath.Dir(path))
 }
 
-// SyncFolder makes the names in a folder durable: what was created, renamed and removed there.
+// SyncFolder makes the names in a folder durable: everything created, renamed or removed there so far.
 func SyncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -43,10 +43,11 @@ func SyncFolder(path string) error {
 	return nil
 }
 
-// Write makes a file, with mode 0600, or replaces it: after a power cut it has all the content, or what it had before. It writes under the
-// name PATH.new, syncs, renames, and syncs the folder. One that was broken off may leave PATH.new, which the next one overwrites.
+// Write creates a file with mode 0600, or replaces one. When it returns nil, the content is durable; after an error or a power cut the file
+// has all of the content, or is as it was before. Write writes PATH.new, syncs it, renames it, and syncs the folder. If interrupted it may
+// leave PATH.new, which the next Write overwrites.
 //
-// Where step is not nil it is called before each of "write PATH", "rename PATH" and "sync FOLDER", and its error ends Write there.
+// If step is not nil, Write calls it before "write PATH", "rename PATH" and "sync FOLDER", and stops there if it returns an error.
 func Write(path string, content io.Reader, step func(what string) error) error {
 	if step == nil {
 		step = func(string) error { return nil }

@@ -31,7 +31,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestWriteFaults breaks a replacement off at each of its steps: the file is the old one or the new one, and the next Write succeeds.
+// TestWriteFaults fails a replacement at each of its steps. The file must be the old or the new one, and the next Write must succeed.
 func TestWriteFaults(t *testing.T) {
 	fault := errors.New("invented")
 	for n, want := range []string{"old", "old", "new"} {
@@ -56,13 +56,13 @@ func TestWriteFaults(t *testing.T) {
 			t.Errorf("step %d: the next one: %v", n, err)
 		}
 	}
-	// Content that breaks off replaces nothing.
+	// Content that ends in an error replaces nothing.
 	path := filepath.Join(t.TempDir(), "file")
 	if err := Write(path, strings.NewReader("old"), nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := Write(path, brokenReader{}, nil); err == nil {
-		t.Error("no error for content that breaks off")
+		t.Error("no error for content that ends in an error")
 	}
 	if b, _ := os.ReadFile(path); string(b) != "old" {
 		t.Errorf("read %q", b)
@@ -76,7 +76,7 @@ func (brokenReader) Read(p []byte) (int, error) { return copy(p, "half"), errors
 func TestMakeFolder(t *testing.T) {
 	top := t.TempDir()
 	path := filepath.Join(top, "a", "b", "c")
-	for range 2 { // the second time all is there
+	for range 2 { // the second time everything exists
 		if err := MakeFolder(path); err != nil {
 			t.Fatal(err)
 		}

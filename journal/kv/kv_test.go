@@ -1,6 +1,9 @@
 package kv
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -24,6 +27,22 @@ func TestMonth(t *testing.T) {
 		}
 		if start := m.Start(); start.After(test.at) || !m.Next().Start().After(test.at) || MonthOf(start) != m {
 			t.Errorf("month %s begins at %v, which does not hold %v", m, start, test.at)
+		}
+	}
+}
+
+func TestKindOf(t *testing.T) {
+	tests := []struct {
+		err  error
+		want Kind
+	}{
+		{ErrUnavailable, Retryable}, {ErrFenced, Retryable}, {context.Canceled, Retryable}, {context.DeadlineExceeded, Retryable},
+		{ErrUnknown, Unknown}, {errors.Join(ErrUnavailable, ErrUnknown), Unknown}, {errors.Join(context.Canceled, ErrUnknown), Unknown},
+		{ErrNotFound, Permanent}, {ErrNoVolume, Permanent}, {ErrTooLarge, Permanent}, {ErrClosed, Permanent}, {errors.New("other"), Permanent},
+	}
+	for _, test := range tests {
+		if got := KindOf(fmt.Errorf("wrapped: %w", test.err)); got != test.want {
+			t.Errorf("%v is of kind %d, want %d", test.err, got, test.want)
 		}
 	}
 }

@@ -1,6 +1,6 @@
-// Package metrics names the counters, gauges and histograms that the program shows on its admin listener. It is a thin layer over
-// prometheus/client_golang, which does the exposition: here a series is asked for by its name and labels, wherever it is needed, and
-// counting costs one atomic addition. All its types may be used concurrently.
+// Package metrics holds the counters, gauges and histograms that the program shows on its admin listener. Ask a Registry for a series by
+// name and labels wherever you need it; counting costs one atomic addition. prometheus/client_golang does the exposition. All types may
+// be used concurrently.
 package metrics
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Registry is a set of metrics. The zero value is ready for use, and must not be copied then.
+// Registry is a set of metrics. The zero value is ready for use. Do not copy it after first use.
 type Registry struct {
 	mu       sync.Mutex
 	gatherer *prometheus.Registry // guarded by mu; nil until the first series
 	series   map[string]any       // by name and labels; guarded by mu
 }
 
-// Counter returns the counter of that name and labels (given as key, value, key, value ...), made at the first call. All series of a
-// name have the same help and the same keys.
+// Counter returns the counter of that name and labels (given as key, value, key, value ...), and creates it on first use. All series of a
+// name must have the same kind, help and label keys; otherwise it panics.
 func (r *Registry) Counter(name, help string, labels ...string) *Counter {
 	return lookup(r, name, labels, func() (*Counter, prometheus.Collector) {
 		c := new(Counter)
@@ -32,7 +32,7 @@ func (r *Registry) Counter(name, help string, labels ...string) *Counter {
 	})
 }
 
-// Gauge returns the gauge of that name and labels, as Counter does.
+// Gauge returns a gauge, as Counter does a counter.
 func (r *Registry) Gauge(name, help string, labels ...string) *Gauge {
 	return lookup(r, name, labels, func() (*Gauge, prometheus.Collector) {
 		g := new(Gauge)
@@ -40,7 +40,7 @@ func (r *Registry) Gauge(name, help string, labels ...string) *Gauge {
 	})
 }
 
-// GaugeFunc sets the function that tells the value of a gauge when it is asked for. A later one for the same series changes nothing.
+// GaugeFunc creates a gauge whose value f returns at each scrape. If the series exists, it changes nothing.
 func (r *Registry) GaugeFunc(name, help string, f func() float64, labels ...string) {
 	lookup(r, name, labels, func() (prometheus.GaugeFunc, prometheus.Collector) {
 		g := newGaugeFunc(name, help, labels, f)
@@ -52,7 +52,7 @@ func newGaugeFunc(name, help string, labels []string, f func() float64) promethe
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: pairs(labels)}, f)
 }
 
-// Histogram returns the histogram of durations of that name and labels, as Counter does. Its buckets double from 100 microseconds to 52
+// Histogram returns a histogram of durations, in seconds, as Counter does a counter. Its buckets double from 100 microseconds to 52
 // seconds.
 func (r *Registry) Histogram(name, help string, labels ...string) *Histogram {
 	return lookup(r, name, labels, func() (*Histogram, prometheus.Collector) {
@@ -63,21 +63,21 @@ func (r *Registry) Histogram(name, help string, labels ...string) *Histogram {
 	})
 }
 
-// Process adds what the library tells of the process (processor time, memory, files) and of the Go runtime.
+// Process adds the library's metrics of the process (processor time, memory, files) and of the Go runtime. Call it once.
 func (r *Registry) Process() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.made().MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 }
 
-// Handler answers with all metrics, in the Prometheus text format or another one that the client prefers.
+// Handler serves all metrics in the Prometheus text format, or another one that the client prefers.
 func (r *Registry) Handler() http.Handler {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return promhttp.HandlerFor(r.made(), promhttp.HandlerOpts{})
 }
 
-// made returns the library's registry. The caller holds mu.
+// made returns the library's registry, created on first use. The caller holds mu.
 func (r *Registry) made() *prometheus.Registry {
 	if r.gatherer == nil {
 		r.gatherer = prometheus.NewRegistry()
@@ -86,8 +86,8 @@ func (r *Registry) made() *prometheus.Registry {
 	return r.gatherer
 }
 
-// lookup returns the series of a name and labels, which create makes where there is none. A name of two kinds is a mistake in the
-// program, and panics.
+// lookup returns the series of a name and labels, and creates it with create if need be. It panics on a programming error, such as one
+// name of two kinds.
 func lookup[S any](r *Registry, name string, labels []string, create func() (S, prometheus.Collector)) S {
 	key := name
 	for _, l := range labels {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// text returns what a scrape gets.
+// text returns the answer to a scrape.
 func text(t *testing.T, r *Registry) string {
 	t.Helper()
 	w := httptest.NewRecorder()

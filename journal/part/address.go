@@ -3,17 +3,17 @@ package part
 import "strings"
 
 const (
-	// maxAddresses bounds the addresses that are read from one value, and maxAddressBytes the bytes.
+	// From one value at most maxAddresses addresses and maxAddressBytes bytes are read.
 	maxAddresses    = 4096
 	maxAddressBytes = 256 << 10
 )
 
-// Address is one address of a From, To or like field (RFC 5322 3.4).
+// Address is one address of a From, To or similar field (RFC 5322 3.4).
 type Address struct {
-	Name   string // display name, unquoted, or else the comment behind the address; not decoded: Decode does that. "" where absent
-	Local  string // local part as found, quotes included; "" with a Group that has no member
-	Domain string // "" where absent
-	Group  string // name of the group that the address is a member of, "" for none
+	Name   string // display name, unquoted, or else the comment after the address; not decoded: see Decode. "" if absent
+	Local  string // local part as found, quotes included; "" for a Group without members
+	Domain string // "" if absent
+	Group  string // name of the address's group, or ""
 }
 
 // Mailbox returns the address without its name, as "mario@alpha.test".
@@ -24,8 +24,8 @@ func (a Address) Mailbox() string {
 	return a.Local + "@" + a.Domain
 }
 
-// Addresses reads an address list in linear time. It never fails: an item that is no address yields one whose Name is the raw text.
-// A group without members yields one Address with its Group alone.
+// Addresses reads an address list in linear time. It never fails: an item that is no address gives an Address with the raw text as its Name. A
+// group without members gives one Address that has only a Group. It reads at most 256 KiB and 4096 addresses.
 func Addresses(value string) []Address {
 	a := addressReader{rest: clip(value, maxAddressBytes)}
 	for a.rest != "" && len(a.list) < maxAddresses {
@@ -36,15 +36,15 @@ func Addresses(value string) []Address {
 	return a.list
 }
 
-// addressReader reads one item after the other; an item is what stands between commas.
+// addressReader reads one item after the other. Commas separate items.
 type addressReader struct {
 	rest string
 	list []Address
 
 	words   []byte // words outside angle brackets, unquoted, with single spaces between them
-	raw     []byte // the same with quotes and without spaces, as an address is written
+	raw     []byte // the same words with quotes and without spaces, as an address is written
 	at      bool   // raw holds an @
-	odd     bool   // a quote is not closed: those from there on are left out
+	odd     bool   // a quote is not closed: it and all later ones are ignored
 	comment string
 	angle   string
 	angled  bool
@@ -54,7 +54,7 @@ type addressReader struct {
 	first   int // where the members of the group begin in list
 }
 
-// step takes one lexical element.
+// step reads one lexical element.
 func (a *addressReader) step() {
 	switch a.rest[0] {
 	case ' ', '\t', '\r', '\n':
@@ -113,7 +113,7 @@ func (a *addressReader) step() {
 	}
 }
 
-// angleEnd returns the length of what is in angle brackets at the start of s, both included.
+// angleEnd returns the length of the text in angle brackets at the start of s, brackets included.
 func angleEnd(s string) int {
 	for i := 1; i < len(s); i++ {
 		switch s[i] {
@@ -150,7 +150,7 @@ func (a *addressReader) item() {
 	a.clear()
 }
 
-// add adds an address; a source route before it (RFC 5322 4.4) is left out.
+// add adds an address, without the source route that may precede it (RFC 5322 4.4).
 func (a *addressReader) add(name, address string) {
 	address = strings.TrimSpace(address)
 	if strings.HasPrefix(address, "@") {
@@ -168,7 +168,7 @@ func (a *addressReader) add(name, address string) {
 	a.list = append(a.list, Address{Name: name, Local: local, Domain: domain, Group: a.group})
 }
 
-// closeGroup ends the group under way.
+// closeGroup ends the current group.
 func (a *addressReader) closeGroup() {
 	if a.inGroup && len(a.list) == a.first {
 		a.list = append(a.list, Address{Group: a.group})
@@ -176,7 +176,7 @@ func (a *addressReader) closeGroup() {
 	a.group, a.inGroup = "", false
 }
 
-// unclosed takes a group that does not end for a name with a colon in it, as in: Per conto di: mario <posta@alpha.test>.
+// unclosed reads a group that does not end as a name with a colon in it, as in: Per conto di: mario <posta@alpha.test>.
 func (a *addressReader) unclosed() {
 	if !a.inGroup {
 		return

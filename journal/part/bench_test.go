@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// benchmarkWrite scans a message in the blocks that the delivery path uses.
+// benchmarkWrite scans a message in blocks of the size that the delivery path uses.
 func benchmarkWrite(b *testing.B, text string) {
 	data := []byte(text)
 	s := NewScanner(DefaultLimits())

@@ -8,9 +8,9 @@ import (
 
 const (
 	tableVersion = 1
-	// partMinimum is the fewest bytes that a part takes in the stored form.
+	// partMinimum is the smallest size of a part in the stored form, in bytes.
 	partMinimum = 8
-	// maxOffset bounds what is believed of stored offsets, so that sums of a few cannot overflow.
+	// maxOffset is the largest stored offset that is accepted. Sums of a few cannot overflow.
 	maxOffset = 1 << 60
 	fields    = 6
 )
@@ -31,7 +31,7 @@ func typeNumber(name string) int {
 	return 0
 }
 
-// values returns the stored field values of a part in their order.
+// values returns the stored field values of a part, in stored order.
 func (p *Part) values() [fields]*string {
 	return [fields]*string{&p.ContentType, &p.TransferEncoding, &p.Disposition, &p.ContentID, &p.Description, &p.Language}
 }
@@ -44,7 +44,7 @@ func (t *Table) sum() {
 	}
 }
 
-// AppendBinary appends the stored form to b. It fails only on a table that no Scanner made: one whose ranges are not as Part says.
+// AppendBinary appends the stored form to b. It fails, with ErrTable, only if the ranges are not as Part says; those of a Scanner are.
 func (t *Table) AppendBinary(b []byte) ([]byte, error) {
 	if err := t.check(); err != nil {
 		return b, err
@@ -86,8 +86,8 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// UnmarshalBinary reads the stored form, which must be all of b and is not kept. Whatever b holds, it takes memory in proportion to
-// the length of b. Errors wrap ErrTable and leave t as it was.
+// UnmarshalBinary reads the stored form, which must fill b. It does not keep b, and for any b takes memory in proportion to its length.
+// Errors wrap ErrTable and leave t as it was.
 func (t *Table) UnmarshalBinary(b []byte) error {
 	r := reader{rest: b}
 	if version := r.byte(); version != tableVersion {
@@ -135,7 +135,7 @@ func (t *Table) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// check reports a table whose parts are not depth first, or whose ranges are not as Part says.
+// check returns an error if the parts are not depth first, or their ranges not as Part says.
 func (t *Table) check() error {
 	if len(t.Parts) == 0 {
 		return fmt.Errorf("%w: no part", ErrTable)
@@ -165,7 +165,7 @@ func (t *Table) check() error {
 	return nil
 }
 
-// reader takes the stored form apart. After a failure it yields zeros.
+// reader reads the stored form. After a failure it returns zeros.
 type reader struct {
 	rest   []byte
 	failed bool
@@ -185,10 +185,10 @@ func (r *reader) byte() byte {
 	return c
 }
 
-// uvarint takes a number of at most max.
+// uvarint reads a number of at most max.
 func (r *reader) uvarint(max uint64) uint64 {
 	v, n := binary.Uvarint(r.rest)
-	// Only the shortest form of a number is right: each table then has one stored form.
+	// Accept only the shortest form of a number, so that each table has one stored form.
 	if n <= 0 || v > max || n > 1 && n != (bits.Len64(v)+6)/7 {
 		r.fail()
 		return 0

@@ -56,7 +56,7 @@ func TestStoredForm(t *testing.T) {
 	}
 }
 
-// TestStoredFormIsFixed pins the bytes: what is stored today must be read in years.
+// TestStoredFormIsFixed pins the bytes: a table stored today must be readable in years.
 func TestStoredFormIsFixed(t *testing.T) {
 	table := Table{Odd: OddNUL | OddUnterminated, Parts: []Part{
 		{Parent: -1, Header: 0, Body: 50, End: 300, Lines: 9, Type: "multipart/mixed", ContentType: "multipart/mixed; boundary=b", Odd: OddUnterminated},

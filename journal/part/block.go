@@ -3,35 +3,34 @@ package part
 import "bytes"
 
 const (
-	// maxLateName is how many bytes of a field beyond the limit are looked at to learn its name.
+	// maxLateName is how many bytes of a field beyond the limit are read to find its name.
 	maxLateName = 64
-	// maxLate is how many bytes are kept of a field that is sought, at least.
+	// maxLate is how many bytes of a sought field are kept, even beyond the limit.
 	maxLate = 4 << 10
 	// maxLateREM is how many REM fields are kept beyond the limit.
 	maxLateREM = 16
 )
 
-// sought are the fields that are kept however far behind they stand, in lower case: those of a Part, those that an entry of the journal
-// keeps, and those by which package policy/pec tells the class of a message and the messages of a practice. To them come the fields
-// that begin with REM- or X-REM-.
+// sought are the names, in lower case, of the fields kept even beyond the limit: those of a Part, those that a journal entry keeps, and those
+// that tell package policy/pec the class and the practice of a message. Fields that begin with REM- or X-REM- are sought too.
 var sought = [...]string{"content-type", "content-transfer-encoding", "content-disposition", "content-id", "content-description",
 	"content-language", "from", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to", "references", "x-ricevuta", "x-trasporto",
 	"x-tiporicevuta", "x-riferimento-message-id", "x-verificasicurezza", "x-mittente"}
 
-// headerBlock keeps a header block as it streams by, within a limit. One long field does not hide those behind it: of each field at most
-// MaxValue bytes are kept, and beyond the limit still the first field of each name that is sought. What is left out leaves whole lines.
+// headerBlock keeps a header block as it streams by, within a limit. A long field does not hide those after it: it keeps at most MaxValue
+// bytes of each field, and beyond the limit the first field of each sought name. It always keeps whole lines.
 type headerBlock struct {
 	kept    []byte
 	over    bool   // something was left out
-	start   int    // where the field under way begins in kept
-	room    int    // bytes that it may have
+	start   int    // where the current field begins in kept
+	room    int    // bytes that the current field may have
 	granted bool   // it is sought, and has the room for that
 	cut     bool   // its rest is left out
-	late    uint32 // names that were found beyond the limit, one bit each
-	rem     int    // REM fields that were
+	late    uint32 // sought names found beyond the limit, one bit each
+	rem     int    // REM fields found beyond the limit
 }
 
-// reset makes the block empty; the buffer stays, unless it is a large one.
+// reset empties the block. It drops a buffer of more than keep bytes.
 func (h *headerBlock) reset(keep int) {
 	kept := h.kept[:0]
 	if cap(kept) > keep {
@@ -40,7 +39,7 @@ func (h *headerBlock) reset(keep int) {
 	*h = headerBlock{kept: kept}
 }
 
-// write takes bytes of one line. First says that they begin it.
+// write takes bytes of one line; first says that they begin the line.
 func (h *headerBlock) write(b []byte, first bool, limit int) {
 	if first && b[0] != ' ' && b[0] != '\t' || len(h.kept) == 0 && h.room == 0 {
 		h.endField(limit)
@@ -67,14 +66,14 @@ func (h *headerBlock) write(b []byte, first bool, limit int) {
 	h.over = h.over || h.cut
 }
 
-// take keeps what of the bytes the field under way has room for, and returns the rest.
+// take keeps the bytes that the current field has room for, and returns the rest.
 func (h *headerBlock) take(b []byte) []byte {
 	n := min(len(b), h.room-(len(h.kept)-h.start))
 	h.kept = append(h.kept, b[:n]...)
 	return b[n:]
 }
 
-// endField ends the field under way.
+// endField ends the current field.
 func (h *headerBlock) endField(limit int) {
 	switch {
 	case h.cut:
@@ -88,7 +87,7 @@ func (h *headerBlock) endField(limit int) {
 	}
 }
 
-// seek reports whether the field under way is sought, and the first of its name beyond the limit.
+// seek reports whether the current field is sought and the first of its name beyond the limit.
 func (h *headerBlock) seek() bool {
 	field := h.kept[h.start:]
 	end := fieldName(field)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestLongFields checks that fields behind long ones are found: behind one long field, behind many, and at every place around the limit.
+// TestLongFields checks that fields after long ones are found: after one long field, after many, and at every place around the limit.
 func TestLongFields(t *testing.T) {
 	id := "<" + strings.Repeat("x", 70) + "@alpha.test>"
 	one := "References: " + strings.Repeat(id+"\r\n ", 300<<10/len(id)) + id + "\r\n"
@@ -54,14 +54,14 @@ func TestLongFields(t *testing.T) {
 			t.Errorf("%s: flags %s", name, table.Odd)
 		}
 	}
-	// The header of a part is found alike.
+	// The same holds for the header of a part.
 	table, _ := scan(t, DefaultLimits(), "Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n"+many+one+behind+"\r\n--b\r\n\r\nx\r\n--b--\r\n--a--\r\n", whole)
 	if len(table.Parts) != 3 || table.Parts[1].Type != "multipart/mixed" {
 		t.Errorf("part: %d parts, %s", len(table.Parts), table.Parts[1].Type)
 	}
 }
 
-// TestLongFieldKeeps checks what is kept of a field that is too long.
+// TestLongFieldKeeps checks how much of a long field is kept.
 func TestLongFieldKeeps(t *testing.T) {
 	for name, test := range map[string]struct {
 		text string

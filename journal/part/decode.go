@@ -9,11 +9,11 @@ import (
 	"github.com/emersion/go-message/charset"
 )
 
-// Decoder returns the content of part p for readers, from its body as it stands in the message: the transfer encoding is undone, and
-// text is converted from its charset to UTF-8. It tolerates what mail brings: stray bytes and missing padding in base64, wrong
-// escapes in quoted-printable, unknown encodings (left as they are) and unknown charsets (read as UTF-8, or Windows-1252 where it is
-// none). Its only errors are those of body. The result has at most three times the length of the body; any further limit is the
-// caller's. Memory is bounded whatever the body.
+// Decoder returns the content of part p for readers. body is the body of the part, as it is in the message. Decoder undoes the transfer
+// encoding, and converts text from its charset to UTF-8. It tolerates what mail brings: stray bytes and missing padding in base64, wrong
+// escapes in quoted-printable, unknown encodings (left as they are) and unknown charsets (read as UTF-8, or as Windows-1252 if
+// invalid). Its only errors are those of body. The result is at most three times as long as the body; further limits are the caller's.
+// Memory is bounded for any body.
 func Decoder(p Part, body io.Reader) io.Reader {
 	r := ContentDecoder(p, body)
 	if !strings.HasPrefix(p.Type, "text/") {
@@ -27,7 +27,7 @@ func Decoder(p Part, body io.Reader) io.Reader {
 	return &lenientReader{from: r}
 }
 
-// ContentDecoder is Decoder without the conversion of charsets: it returns the bytes that were attached, as for a download.
+// ContentDecoder is Decoder without the conversion of charsets: it returns the bytes that were attached, for a download.
 func ContentDecoder(p Part, body io.Reader) io.Reader {
 	switch p.Encoding() {
 	case "base64":
@@ -38,7 +38,7 @@ func ContentDecoder(p Part, body io.Reader) io.Reader {
 	return body
 }
 
-// isEncoded reports whether a transfer encoding, in lower case, changes the bytes. Unknown and misspelled ones as "8-bit" do not.
+// isEncoded reports whether a transfer encoding, in lower case, changes the bytes. Unknown and misspelled ones, such as "8-bit", do not.
 func isEncoded(encoding string) bool {
 	switch encoding {
 	case "base64", "quoted-printable", "x-uuencode", "uuencode", "x-uue":
@@ -49,34 +49,41 @@ func isEncoded(encoding string) bool {
 
 const readSize = 4 << 10
 
-// base64Reader decodes base64, skips all bytes outside the alphabet and stops behind the padding (what follows is no base64, as the
-// footers that mailing lists add).
+// decoded is the part of a decoding reader that faces its caller: what is decoded and not read yet, and the error that comes after it.
+type decoded struct {
+	out []byte
+	err error
+}
+
+// read answers a Read. fill decodes the next bytes, and may leave none.
+func (d *decoded) read(p []byte, fill func()) (int, error) {
+	for len(d.out) == 0 {
+		if d.err != nil {
+			return 0, d.err
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
+		fill()
+	}
+	n := copy(p, d.out)
+	d.out = d.out[n:]
+	return n, nil
+}
+
+// base64Reader decodes base64, and skips all bytes outside the alphabet. It stops after the padding, as mailing lists add footers there.
 type base64Reader struct {
+	decoded
 	from   io.Reader
-	err    error
 	quanta []byte // characters not decoded yet, fewer than four
-	out    []byte // decoded, not read yet
 	padded bool
 	raw    [readSize]byte
 	buffer []byte
 }
 
-func (r *base64Reader) Read(p []byte) (int, error) {
-	for len(r.out) == 0 {
-		if r.err != nil {
-			return 0, r.err
-		}
-		if len(p) == 0 {
-			return 0, nil
-		}
-		r.fill()
-	}
-	n := copy(p, r.out)
-	r.out = r.out[n:]
-	return n, nil
-}
+func (r *base64Reader) Read(p []byte) (int, error) { return r.read(p, r.fill) }
 
-// fill decodes the next bytes. At the end a rest of two or three characters is decoded as though it were padded.
+// fill decodes the next bytes. It decodes two or three characters left at the end as if they were padded.
 func (r *base64Reader) fill() {
 	n, err := r.from.Read(r.raw[:])
 	chars := r.quanta
@@ -101,9 +108,9 @@ func (r *base64Reader) fill() {
 	if r.buffer == nil {
 		r.buffer = make([]byte, readSize)
 	}
-	// The characters are all of the alphabet, so that no error is possible.
-	decoded, _ := base64.RawStdEncoding.Decode(r.buffer, chars[:whole])
-	r.out = r.buffer[:decoded]
+	// No error is possible: all characters are in the alphabet.
+	size, _ := base64.RawStdEncoding.Decode(r.buffer, chars[:whole])
+	r.out = r.buffer[:size]
 	r.quanta = append(r.quanta[:0], chars[whole:]...)
 	if r.padded {
 		r.quanta = r.quanta[:0]
@@ -118,50 +125,40 @@ func isBase64(c byte) bool {
 	return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '+' || c == '/'
 }
 
-// quotedReader decodes quoted-printable (RFC 2045 6.7). Escapes that are none stay as they are.
+// quotedReader decodes quoted-printable (RFC 2045 6.7). Invalid escapes stay as they are.
 type quotedReader struct {
+	decoded
 	from    io.Reader
-	err     error
-	out     []byte // decoded, not read yet
 	buffer  []byte
-	pending []byte // bytes not decided yet: white space that may end a line, or the beginning of an escape or soft line break
+	pending []byte // undecided bytes: white space that may end a line, or the beginning of an escape or soft line break
 	raw     [readSize]byte
 }
 
-// maxPending bounds the white space that is held back to see whether it ends a line.
+// maxPending is how many bytes of white space are held back to see whether they end a line.
 const maxPending = 1 << 10
 
-func (r *quotedReader) Read(p []byte) (int, error) {
-	for len(r.out) == 0 {
-		if r.err != nil {
-			return 0, r.err
-		}
-		if len(p) == 0 {
-			return 0, nil
-		}
-		n, err := r.from.Read(r.raw[:])
-		r.buffer = r.buffer[:0]
-		for raw := r.raw[:n]; len(raw) > 0; raw = raw[1:] {
-			if len(r.pending) == 0 {
-				plain := plainRun(raw)
-				r.buffer = append(r.buffer, raw[:plain]...)
-				if raw = raw[plain:]; len(raw) == 0 {
-					break
-				}
+func (r *quotedReader) Read(p []byte) (int, error) { return r.read(p, r.fill) }
+
+func (r *quotedReader) fill() {
+	n, err := r.from.Read(r.raw[:])
+	r.buffer = r.buffer[:0]
+	for raw := r.raw[:n]; len(raw) > 0; raw = raw[1:] {
+		if len(r.pending) == 0 {
+			plain := plainRun(raw)
+			r.buffer = append(r.buffer, raw[:plain]...)
+			if raw = raw[plain:]; len(raw) == 0 {
+				break
 			}
-			r.take(raw[0])
 		}
-		if err != nil {
-			r.end()
-		}
-		r.out, r.err = r.buffer, err
+		r.take(raw[0])
 	}
-	n := copy(p, r.out)
-	r.out = r.out[n:]
-	return n, nil
+	if err != nil {
+		r.end()
+	}
+	r.out, r.err = r.buffer, err
 }
 
-// plainRun returns how many bytes at the start of b stand for themselves.
+// plainRun returns how many bytes at the start of b need no decoding.
 func plainRun(b []byte) int {
 	for i, c := range b {
 		if c == '=' || c == ' ' || c == '\t' {
@@ -185,14 +182,14 @@ func (r *quotedReader) take(c byte) {
 	}
 }
 
-// extend takes a byte that goes with those pending, and reports whether it does.
+// extend takes a byte if it continues the pending ones, and reports whether it does.
 func (r *quotedReader) extend(c byte) bool {
 	n := len(r.pending)
 	first, last := r.pending[0], r.pending[n-1]
 	space := c == ' ' || c == '\t'
 	switch {
 	case first != '=' && (c == '\r' || c == '\n'):
-		// White space at the end of a line was added on the way.
+		// White space at the end of a line was added in transport.
 		r.buffer, r.pending = append(r.buffer, c), r.pending[:0]
 	case n > 1 && unhex(r.pending[1]) >= 0:
 		low := unhex(c)
@@ -211,7 +208,7 @@ func (r *quotedReader) extend(c byte) bool {
 	return true
 }
 
-// end decides about what is pending at the end: a soft line break is nothing, all else stays as it is.
+// end decides about the pending bytes at the end: a soft line break disappears, anything else stays as it is.
 func (r *quotedReader) end() {
 	if len(r.pending) > 0 && (r.pending[0] != '=' || len(r.pending) > 1 && unhex(r.pending[1]) >= 0) {
 		r.buffer = append(r.buffer, r.pending...)
@@ -219,40 +216,30 @@ func (r *quotedReader) end() {
 	r.pending = r.pending[:0]
 }
 
-// lenientReader turns bytes that ought to be UTF-8 into UTF-8.
+// lenientReader makes valid UTF-8, as appendLenient does.
 type lenientReader struct {
+	decoded
 	from io.Reader
-	err  error
-	out  []byte // converted, not read yet
 	raw  [readSize]byte
 	kept int // bytes at the start of raw that begin a character
 	utf8 []byte
 }
 
-func (r *lenientReader) Read(p []byte) (int, error) {
-	for len(r.out) == 0 {
-		if r.err != nil {
-			return 0, r.err
-		}
-		if len(p) == 0 {
-			return 0, nil
-		}
-		n, err := r.from.Read(r.raw[r.kept:])
-		b := r.raw[:r.kept+n]
-		whole := len(b)
-		if err == nil {
-			whole = wholeRunes(b)
-		}
-		r.utf8 = appendLenient(r.utf8[:0], b[:whole])
-		r.kept = copy(r.raw[:], b[whole:])
-		r.out, r.err = r.utf8, err
+func (r *lenientReader) Read(p []byte) (int, error) { return r.read(p, r.fill) }
+
+func (r *lenientReader) fill() {
+	n, err := r.from.Read(r.raw[r.kept:])
+	b := r.raw[:r.kept+n]
+	whole := len(b)
+	if err == nil {
+		whole = wholeRunes(b)
 	}
-	n := copy(p, r.out)
-	r.out = r.out[n:]
-	return n, nil
+	r.utf8 = appendLenient(r.utf8[:0], b[:whole])
+	r.kept = copy(r.raw[:], b[whole:])
+	r.out, r.err = r.utf8, err
 }
 
-// wholeRunes returns the length of b without a character at its end that goes on behind it.
+// wholeRunes returns the length of b without an incomplete character at its end.
 func wholeRunes(b []byte) int {
 	for i := len(b) - 1; i >= 0 && i > len(b)-utf8.UTFMax; i-- {
 		if utf8.RuneStart(b[i]) {

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// MaxValue is how many bytes of one header value are read at most, here and by Value.
+// MaxValue is how many bytes of one header value Value and a Scanner read.
 const MaxValue = 64 << 10
 
 // Field is one field of a header block (RFC 5322 2.2), as slices of the block.
 type Field struct {
 	Name       []byte // as found, without white space before the colon; nil for lines that are no field
-	Value      []byte // raw, from behind the colon to the last line end: with folds, with white space, not decoded
-	Start, End int    // range in the block, the last line end included
+	Value      []byte // raw, from after the colon to the last line end: folded, with white space, not decoded
+	Start, End int    // range in the block, including the last line end
 }
 
-// Fields yields the fields of a header block in order. Lines that are no field come with a nil Name and stop nothing. A blank line
-// ends the block.
+// Fields yields the fields of a header block in order. It yields a line that is no field with a nil Name, and goes on. A blank line ends the
+// block.
 func Fields(header []byte) iter.Seq[Field] {
 	return func(yield func(Field) bool) {
 		for start := 0; start < len(header); {
@@ -41,7 +41,7 @@ func Fields(header []byte) iter.Seq[Field] {
 	}
 }
 
-// lineEnd returns where the line that starts at an offset ends, its line end included.
+// lineEnd returns the offset after the line that starts at start, line end included.
 func lineEnd(b []byte, start int) int {
 	if i := bytes.IndexByte(b[start:], '\n'); i >= 0 {
 		return start + i + 1
@@ -49,7 +49,7 @@ func lineEnd(b []byte, start int) int {
 	return len(b)
 }
 
-// isBlank reports whether a line has nothing but CRs and its LF.
+// isBlank reports whether a line has only CRs and its LF.
 func isBlank(line []byte) bool {
 	for _, c := range line {
 		if c != '\r' && c != '\n' {
@@ -64,7 +64,7 @@ func trimEOL(b []byte) []byte {
 	return bytes.TrimSuffix(b, cr)
 }
 
-// fieldName returns where the colon behind a field name stands, or -1. White space before the colon is the obsolete syntax of
+// fieldName returns the index of the colon after a field name, or -1. It accepts white space before the colon, the obsolete syntax of
 // RFC 5322 4.5.
 func fieldName(line []byte) int {
 	for i, c := range line {
@@ -85,8 +85,8 @@ func fieldName(line []byte) int {
 	return -1
 }
 
-// Value returns the value of the first field of that name in a header block, unfolded and trimmed, at most MaxValue bytes, or "".
-// It is not decoded.
+// Value returns the value of the first field of a name in a header block, or "". It is unfolded and trimmed, not decoded, and has at most
+// MaxValue bytes. Case does not matter in name.
 func Value(header []byte, name string) string {
 	for f := range Fields(header) {
 		if f.Name != nil && equalFold(f.Name, name) {
@@ -96,12 +96,12 @@ func Value(header []byte, name string) string {
 	return ""
 }
 
-// equalFold reports whether a field name is the one given, in any case.
+// equalFold reports whether a field name is want, in any case.
 func equalFold(name []byte, want string) bool {
 	return len(name) == len(want) && strings.EqualFold(string(name), want)
 }
 
-// unfold returns a raw value without its folds (RFC 5322 2.2.3), trimmed, at most max bytes.
+// unfold returns at most max bytes of a raw value, without folds (RFC 5322 2.2.3) and trimmed.
 func unfold(raw []byte, max int) string {
 	raw = bytes.Trim(raw, " \t\r\n")
 	if bytes.IndexByte(raw, '\n') < 0 {
@@ -115,5 +115,5 @@ func unfold(raw []byte, max int) string {
 	return b.String()
 }
 
-// clip returns at most max bytes of a value, so that what is quadratic stays small.
+// clip returns at most max bytes of a value. It bounds the cost of reading hostile values.
 func clip(value string, max int) string { return value[:min(len(value), max)] }

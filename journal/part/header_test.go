@@ -207,7 +207,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestHostileValues reads values that are quadratic or worse for many readers. Each takes milliseconds here; the second allowed is
+// TestHostileValues reads values that take many readers quadratic time or worse. Each takes milliseconds here; the limit of a second is
 // for slow machines.
 func TestHostileValues(t *testing.T) {
 	const n = 400 << 10

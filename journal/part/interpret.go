@@ -2,7 +2,7 @@ package part
 
 import "strings"
 
-// open makes node k a container where its type says so, its header is whole and the limits allow it.
+// open makes node k a container if its type says so, its header is whole and the limits allow it.
 func (s *Scanner) open(k int, boundary string, blank bool) {
 	n := &s.stack[k]
 	p := &s.parts[n.part]
@@ -20,7 +20,7 @@ func (s *Scanner) open(k int, boundary string, blank bool) {
 	case k >= s.limits.Depth:
 		p.Odd |= OddDepth
 	case multi:
-		// Even with a transfer encoding: delimiters that can be seen were not encoded, and mail programs look for them too.
+		// Even with a transfer encoding: visible delimiters are not encoded, and mail programs look for them too.
 		n.multi, n.digest = true, p.Type == "multipart/digest"
 		s.seek(k, strings.Clone(boundary))
 	case encoded || !blank:
@@ -32,8 +32,8 @@ func (s *Scanner) open(k int, boundary string, blank bool) {
 	}
 }
 
-// interpret fills a part from its header block and returns the boundary that the block names. Message says that the part is a
-// whole message, digest that it is a message by default.
+// interpret fills a part from its header block and returns the boundary in the block. message says that the part is a whole message, digest
+// that its default type is message/rfc822.
 func (s *Scanner) interpret(p *Part, block []byte, message, digest bool) (boundary string) {
 	p.Type = "text/plain"
 	if digest {
@@ -66,7 +66,7 @@ func (s *Scanner) interpret(p *Part, block []byte, message, digest bool) (bounda
 	return boundary
 }
 
-// slot returns the place of a field among the values of a Part, or -1.
+// slot returns the index of a field in Part.values, or -1.
 func slot(name []byte) int {
 	const prefix = "content-"
 	if len(name) <= len(prefix) || !equalFold(name[:len(prefix)], prefix) {
@@ -81,7 +81,7 @@ func slot(name []byte) int {
 	return -1
 }
 
-// contentType reads a Content-Type into a part and returns the boundary parameter, which may stand behind what the part keeps.
+// contentType reads a Content-Type into a part and returns the boundary parameter, even from beyond the bytes that the part keeps.
 func (s *Scanner) contentType(p *Part, raw []byte) string {
 	value := unfold(raw, MaxValue)
 	if name, _ := mediaType(value); name == "" {
@@ -103,7 +103,7 @@ func (s *Scanner) contentType(p *Part, raw []byte) string {
 	return boundary
 }
 
-// keep returns what the table keeps of a value.
+// keep returns the part of a value that the table keeps.
 func (s *Scanner) keep(p *Part, value string) string {
 	if len(value) > MaxField {
 		value = strings.Clone(value[:MaxField])

@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// MaxMessageID is how many bytes of an id count: no line of a message may be longer (RFC 5322 2.1.1). Of longer ones the beginning does.
+// MaxMessageID is how many bytes of an id count, as no line of a message may be longer (RFC 5322 2.1.1). The rest of a longer id is ignored.
 const MaxMessageID = 998
 
-// MessageID returns the id of a Message-ID field (RFC 5322 3.6.4), or of one that names another message, as ids are compared everywhere:
-// the first in angle brackets, without them, or else the whole value; without comments outside the brackets, white space, folds and control
-// characters; at most MaxMessageID bytes. It is "" where there is none. The same id written with other white space or with a
-// comment is the same; upper and lower case are not.
+// MessageID returns the id in the value of a Message-ID field (RFC 5322 3.6.4), or of a field that names another message, in the form to
+// compare: two ids that differ only in white space or comments become equal, while upper and lower case stay different. It is the first
+// id in angle brackets, without the brackets, or else the whole value. Comments outside brackets, white space, folds and control
+// characters are left out. It has at most MaxMessageID bytes, and is "" if there is no id.
 func MessageID(value string) string {
 	var words strings.Builder
 	for id, bracketed := range messageIDs(value) {
@@ -24,8 +24,8 @@ func MessageID(value string) string {
 	return id[:min(len(id), MaxMessageID)]
 }
 
-// MessageIDs yields the ids of a list, as in References (RFC 5322 3.6.4): those in angle brackets, and of what stands outside of them the words
-// that hold an "@". Each is as MessageID returns it.
+// MessageIDs yields the ids of a list, as in References (RFC 5322 3.6.4): those in angle brackets, and the words outside them that hold
+// an "@". Each is as MessageID returns it.
 func MessageIDs(value string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for id, bracketed := range messageIDs(value) {
@@ -36,8 +36,8 @@ func MessageIDs(value string) iter.Seq[string] {
 	}
 }
 
-// messageIDs yields what stands in angle brackets, and the words outside of them. A comment begins at the start of a word only, so that an id
-// without brackets may hold a parenthesis, as one in brackets may.
+// messageIDs yields each text in angle brackets, with true, and each word outside them, with false. A comment begins only at the start of a
+// word, so an id without brackets may hold a parenthesis, as one in brackets may.
 func messageIDs(value string) iter.Seq2[string, bool] {
 	return func(yield func(string, bool) bool) {
 		rest := clip(value, MaxValue)
@@ -67,10 +67,10 @@ func messageIDs(value string) iter.Seq2[string, bool] {
 	}
 }
 
-// isBlankByte reports whether a byte is white space, or a control character, none of which an id may hold.
+// isBlankByte reports whether a byte is white space or a control character. An id holds neither.
 func isBlankByte(c byte) bool { return c <= ' ' || c == 0x7f }
 
-// bareID returns what counts of an id.
+// bareID returns the bytes of an id that count.
 func bareID(s string) string {
 	b := make([]byte, 0, min(len(s), MaxMessageID))
 	for i := 0; i < len(s) && len(b) < MaxMessageID; i++ {

@@ -66,7 +66,7 @@ func FuzzMessageID(f *testing.F) {
 		if len(id) > MaxMessageID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 			t.Errorf("%q", id)
 		}
-		// An id that was taken out is found again under its brackets.
+		// The id in brackets reads as the same id.
 		if !strings.ContainsRune(id, '>') && MessageID("<"+id+">") != id {
 			t.Errorf("%q read again: %q", id, MessageID("<"+id+">"))
 		}

@@ -199,14 +199,14 @@ func TestEnclosedMessageHasTheSamePieces(t *testing.T) {
 				t.Errorf("%s: the piece %q is not among\n%q", name, piece, enclosed)
 			}
 		}
-		// Only the end differs where the last line end of the message serves the delimiter.
+		// The last piece may lack the last line end, which belongs to the delimiter.
 		if name == "aruba" && !slices.Contains(enclosed, alone[len(alone)-1]) {
 			t.Errorf("%s: the piece %q is not among\n%q", name, alone[len(alone)-1], enclosed)
 		}
 	}
 }
 
-// tree builds a random well-formed message with what the scanner is to find in it.
+// tree builds a random well-formed message, and what the scanner must find in it.
 type tree struct {
 	*rand.Rand
 	text  strings.Builder
@@ -280,7 +280,7 @@ func TestRandomTrees(t *testing.T) {
 	}
 }
 
-// TestRandomTokens puts what matters to the scanner together at random.
+// TestRandomTokens scans random sequences of the tokens that matter to the scanner.
 func TestRandomTokens(t *testing.T) {
 	tokens := []string{"\r\n", "\r\n", "\r\n", "\r\n\r\n", "\n", "\r", "\x00", "\xe8", " ", "\t", "x", "-", "--", "--b", "--b", "\r\n--b", "\r\n--b\r\n",
 		"\r\n--b--", "--bb", "--b--", "--bb--", "--b--\r\n", "--bb\r\n", "X: y\r\n", "Content-Type: multipart/mixed; boundary=b\r\n\r\n",
@@ -313,7 +313,7 @@ func repeat(w io.Writer, text string, n int) {
 	}
 }
 
-// TestHostileSize feeds messages of many megabytes and looks at what the scanner keeps of them.
+// TestHostileSize scans messages of many megabytes, and checks how much memory the scanner keeps.
 func TestHostileSize(t *testing.T) {
 	nested := func(s *Scanner, n int, format string) {
 		for i := range n {
@@ -476,7 +476,7 @@ func FuzzScanner(f *testing.F) {
 	})
 }
 
-// checkLines counts the lines of each part again, and looks for the flags that need no structure.
+// checkLines counts the lines of each part again, and checks the flags that need no structure.
 func checkLines(tb testing.TB, t *Table, text []byte) {
 	tb.Helper()
 	for i, p := range t.Parts {
@@ -490,7 +490,7 @@ func checkLines(tb testing.TB, t *Table, text []byte) {
 		if bytes.IndexByte(body, 0) >= 0 && p.Odd&OddNUL == 0 {
 			tb.Fatalf("part %d has a NUL and no flag", i)
 		}
-		// A CR right at the end may have its LF behind the body.
+		// The LF of a CR at the end may be after the body.
 		bare := bytes.Count(bytes.TrimSuffix(body, cr), cr) - bytes.Count(body, crlf)
 		if bare > 0 && p.Odd&OddBareCR == 0 {
 			tb.Fatalf("part %d has %d bare CRs and no flag", i, bare)

@@ -9,10 +9,10 @@ import (
 // maxParameters is how many bytes of a value Params reads.
 const maxParameters = 8 << 10
 
-// Params reads a Content-Type, Content-Disposition or like value (RFC 2045 5.1): the media type or disposition in lower case, "" where
-// there is none, and the parameters, names in lower case, values unquoted. Parameters in pieces or with a charset (RFC 2231) are put
-// together and converted to UTF-8, and win over a plain one of the same name; else the first one of a name counts. It never fails:
-// what cannot be read is left out. At most 8 KiB of the value are read.
+// Params reads a value such as Content-Type or Content-Disposition (RFC 2045 5.1). It returns the media type or disposition in lower case,
+// or "", and the parameters, with names in lower case and values unquoted. It joins parameters in pieces or with a charset (RFC 2231) and
+// converts them to UTF-8; they win over a plain parameter of the same name. Otherwise the first of a name counts. It never fails, and
+// leaves out what is unreadable. It reads at most 8 KiB of the value.
 func Params(value string) (string, map[string]string) {
 	value = clip(value, maxParameters)
 	name, rest := mediaType(value)
@@ -59,7 +59,7 @@ type piece struct {
 	value   string
 }
 
-// join puts the sections of a parameter together, up to the first that is missing.
+// join joins the sections of a parameter, up to the first missing one.
 func join(list []piece) (string, bool) {
 	slices.SortStableFunc(list, func(a, b piece) int { return a.number - b.number })
 	if list[0].number != 0 {
@@ -90,7 +90,7 @@ func join(list []piece) (string, bool) {
 	return toUTF8(charset, b), true
 }
 
-// mediaType returns the media type at the start of a value in lower case, and what follows; "" where there is none.
+// mediaType returns the media type at the start of a value in lower case, or "", and what follows it.
 func mediaType(value string) (string, string) {
 	major, rest := token(value)
 	if major == "" || rest == "" || rest[0] != '/' {
@@ -128,7 +128,7 @@ func encodingToken(value string) string {
 	return t
 }
 
-// parameter returns the plain parameter of that name, given in lower case, or else the one in the form of RFC 2231, or "".
+// parameter returns the plain parameter of a name in lower case, or else the one in the form of RFC 2231, or "".
 func parameter(value, name string) string {
 	_, rest := mediaType(value)
 	for c := parameters(rest); c.next(); {
@@ -149,7 +149,7 @@ type cursor struct {
 	at   bool // rest begins with a parameter
 }
 
-// parameters returns a cursor before the first parameter of what follows a media type. The semicolon before it may be missing.
+// parameters returns a cursor before the first parameter in what follows a media type. The semicolon before the parameter may be missing.
 func parameters(rest string) cursor {
 	return cursor{rest: rest, at: rest != "" && rest[0] != ';'}
 }
@@ -168,7 +168,7 @@ func (c *cursor) space() {
 	}
 }
 
-// commentEnd returns the length of the comment at the start of s: all of s where it is not closed.
+// commentEnd returns the length of the comment at the start of s, or of all of s if the comment is not closed.
 func commentEnd(s string) int {
 	depth := 0
 	for i := 0; i < len(s); i++ {
@@ -199,7 +199,7 @@ func (c *cursor) next() bool {
 	return false
 }
 
-// parameter takes one parameter: its name in lower case, "" where there is none, and its value unquoted.
+// parameter takes one parameter. It returns its name in lower case, or "" if there is none, and its value unquoted.
 func (c *cursor) parameter() (name, value string) {
 	c.space()
 	n := strings.IndexAny(c.rest, "=; \t\"")
@@ -227,7 +227,7 @@ func (c *cursor) parameter() (name, value string) {
 	}
 	value = strings.TrimRight(c.rest[:n], " \t")
 	c.rest = c.rest[n:]
-	// Mail programs send file names with spaces unquoted; elsewhere a space ends the value, as before a comment.
+	// Mail programs send file names with spaces unquoted. In other parameters a space ends the value.
 	if !isFileName(name) {
 		if i := strings.IndexAny(value, " \t"); i >= 0 {
 			value = value[:i]
@@ -242,8 +242,8 @@ func isFileName(name string) bool {
 	return name == "name" || name == "filename"
 }
 
-// quotedName takes the quoted name of a file. Mail programs put names with quotes between quotes as they are: a quote ends the name only
-// where the value ends behind it, or another parameter begins. Where none does, the first one ends it, as in any quoted string.
+// quotedName takes the quoted name of a file. Mail programs do not escape quotes in names, so a quote ends the name only if the value ends
+// after it, or another parameter begins. If no quote does, the first one ends the name, as in any quoted string.
 func (c *cursor) quotedName() string {
 	s := c.rest[1:]
 	for i := 0; i < len(s); i++ {
@@ -259,10 +259,10 @@ func (c *cursor) quotedName() string {
 	return name
 }
 
-// endsParameter reports whether what follows a quote shows that a parameter ends there: nothing, a semicolon with nothing or another
-// parameter behind it, or, where the semicolon is missing, a parameter in quotes. A comment may stand before the semicolon or the end.
+// endsParameter reports whether a parameter ends at a quote, by what follows: nothing; a semicolon, and nothing or another parameter after
+// it; or, without the semicolon, a quoted parameter. A comment may stand before the semicolon or the end.
 func endsParameter(rest string) bool {
-	rest = behindComment(rest)
+	rest = afterComment(rest)
 	next := strings.TrimLeft(rest, space+";")
 	if next == "" {
 		return true
@@ -279,11 +279,12 @@ func endsParameter(rest string) bool {
 	return strings.Contains(between, ";") || between != "" && strings.HasPrefix(value, `="`)
 }
 
-// space is the white space between the pieces of a value.
+// space is the white space between the elements of a value.
 const space = " \t\r\n"
 
-// behindComment returns what stands behind a comment where that is the rest of a parameter; else all, as of "A" (1).pdf".
-func behindComment(rest string) string {
+// afterComment returns what follows a comment at the start of rest, if a parameter ends there. Otherwise it returns all of rest, as for
+// ` (1).pdf"` in `"A" (1).pdf"`.
+func afterComment(rest string) string {
 	const most = 256 // bytes of a comment
 	comment := strings.TrimLeft(rest, space)
 	if !strings.HasPrefix(comment, "(") {
@@ -297,7 +298,7 @@ func behindComment(rest string) string {
 	return rest
 }
 
-// unquoted returns the inside of a quoted string without the backslashes that quote a quote or a backslash.
+// unquoted returns the inside of a quoted string, without the backslashes that escape a quote or a backslash.
 func unquoted(s string) string {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s
@@ -312,8 +313,8 @@ func unquoted(s string) string {
 	return b.String()
 }
 
-// quoted takes a quoted string and reports whether it is closed; one that is not goes to the end. A backslash quotes only a quote or
-// a backslash, for the sake of paths.
+// quoted takes a quoted string and reports whether it is closed; otherwise it goes to the end of the value. A backslash escapes only a quote
+// or a backslash, so that paths keep theirs.
 func (c *cursor) quoted() (text string, closed bool) {
 	s := c.rest[1:]
 	if i := strings.IndexAny(s, "\"\\"); i >= 0 && s[i] == '"' {

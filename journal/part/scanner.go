@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	// MaxBoundary is the longest boundary, in bytes, that is looked for. RFC 2046 5.1.1 allows 70.
+	// MaxBoundary is the longest boundary that the Scanner looks for, in bytes. RFC 2046 5.1.1 allows 70.
 	MaxBoundary = 1000
-	// maxDelimiter is the longest delimiter line, in bytes with its padding and line end. It bounds what is held back.
+	// maxDelimiter is the longest delimiter line, in bytes with padding and line end. It bounds what is held back.
 	maxDelimiter = MaxBoundary + 280
-	// maxLine is the longest line of RFC 5322 2.1.1, in bytes without its line end.
+	// maxLine is the longest line that RFC 5322 2.1.1 allows, in bytes without its line end.
 	maxLine = 998
-	// keepBuffer is how large a header buffer Reset keeps for the next message.
+	// keepBuffer is the largest header buffer that Reset keeps for the next message, in bytes.
 	keepBuffer = 64 << 10
 )
 
@@ -21,45 +21,45 @@ var (
 	crlf = []byte("\r\n")
 )
 
-// Scanner finds the parts of one message in a single pass. The result does not depend on how the message is cut into Writes.
-// A Scanner belongs to one goroutine.
+// Scanner finds the parts of one message in a single pass. How the message is cut into Writes does not change the result. A Scanner
+// belongs to one goroutine.
 //
-// A delimiter line is "--", the boundary, "--" if it closes, and white space (RFC 2046 5.1.1). A line that goes on with anything else
-// is none: the standard would allow it, but mail programs do not, and boundaries that begin with one another are common. The
-// innermost multipart is asked first; a delimiter of an outer one ends all that is inside.
+// A delimiter line is "--", the boundary, "--" if it closes, and white space (RFC 2046 5.1.1). With anything after that it is no
+// delimiter: the standard allows more, but mail programs do not, and one boundary is often the beginning of another. The innermost
+// multipart comes first; a delimiter of an outer one ends everything inside it.
 type Scanner struct {
 	limits     Limits
 	parts      []Part
 	stack      []node
-	boundaries map[string]int // boundaries that are looked for: the place in the stack of the innermost node that has it
+	boundaries map[string]int // open boundaries, each with the index in stack of the innermost node that has it
 	room       int            // bytes of values that may still be kept
-	head       bool           // within a header block
+	head       bool           // inside a header block
 	done       *Table
 
-	// The top-level header has a buffer of its own, because Header may be asked for until the end.
+	// The top-level header has its own buffer, because Header returns it until the end.
 	top, inner headerBlock
 	topDone    bool
 
 	written   int64
 	lines     int64 // line ends before lineStart
-	lineStart int64 // offset of the line under way
+	lineStart int64 // offset of the current line
 	eol       int64 // length of the line end before it
-	lineLen   int64 // bytes of it that are accounted for; without those held
+	lineLen   int64 // bytes of the current line that are accounted for; without those held
 	held      []byte
-	lastCR    bool  // its last byte accounted for is a CR
-	blank     bool  // it has nothing but CRs so far
-	crs       int64 // CRs of the innermost part's own body, less those with an LF
+	lastCR    bool  // the last byte accounted for is a CR
+	blank     bool  // the current line has only CRs so far
+	crs       int64 // CRs of the innermost part's own body, minus those before an LF
 
 	cuts  []int64
-	given int // cuts that Cuts has handed out
+	given int // how many of cuts Cuts has returned
 }
 
-// node is a part that is not ended yet.
+// node is a part that has not ended yet.
 type node struct {
 	part     int
 	lines    int64  // line ends before its body
-	boundary string // of a multipart that still takes parts, else ""
-	outer    int    // with a boundary: the next outer node that has the same one, or -1
+	boundary string // its boundary while it is a multipart that takes parts, else ""
+	outer    int    // with a boundary: the next outer node with the same one, or -1
 	digest   bool   // its parts are messages by default
 	message  bool   // it is opened as a message
 	multi    bool   // it is opened as a multipart
@@ -74,7 +74,7 @@ func NewScanner(limits Limits) *Scanner {
 	return s
 }
 
-// Reset makes the Scanner ready for another message. Tables that it handed out stay as they are; Header and Cuts become invalid.
+// Reset makes the Scanner ready for another message. Tables it returned stay valid; slices from Header and Cuts do not.
 func (s *Scanner) Reset() {
 	clear(s.boundaries)
 	*s = Scanner{limits: s.limits, boundaries: s.boundaries, stack: s.stack[:0], top: s.top, inner: s.inner,
@@ -85,7 +85,7 @@ func (s *Scanner) Reset() {
 	s.begin(-1)
 }
 
-// Write takes the next bytes of the message, whose lines end in CRLF. It never fails, does not keep p, and does nothing after Close.
+// Write takes the next bytes of the message, with CRLF line ends. It never fails, does not keep p, and does nothing after Close.
 func (s *Scanner) Write(p []byte) (int, error) {
 	n := len(p)
 	if s.done != nil {
@@ -102,7 +102,7 @@ func (s *Scanner) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// bodyLines takes whole body lines that are no delimiters, from the start of a line on, and returns how many bytes that was.
+// bodyLines takes whole body lines from the start of p, up to the first that may be a delimiter, and returns their length in bytes.
 func (s *Scanner) bodyLines(p []byte) int {
 	n := 0
 	var crlfs, lines, eol int64
@@ -141,7 +141,7 @@ func (s *Scanner) bodyLines(p []byte) int {
 	return n
 }
 
-// piece takes bytes up to the end of the line under way or of p, and returns how many.
+// piece takes bytes up to the end of the current line or of p, and returns how many.
 func (s *Scanner) piece(p []byte) int {
 	i := bytes.IndexByte(p, '\n')
 	if i >= 0 {
@@ -166,7 +166,7 @@ func (s *Scanner) piece(p []byte) int {
 	return len(p)
 }
 
-// heldLine decides what a line is that was held back because it may be a delimiter.
+// heldLine decides whether the line held back is a delimiter, and takes it.
 func (s *Scanner) heldLine() {
 	k, closing := s.match(s.held)
 	if k < 0 {
@@ -192,7 +192,7 @@ func (s *Scanner) heldLine() {
 	}
 }
 
-// release takes what was held back for ordinary bytes.
+// release takes the bytes held back as ordinary ones.
 func (s *Scanner) release() {
 	if len(s.held) > 0 {
 		s.account(s.held)
@@ -200,7 +200,7 @@ func (s *Scanner) release() {
 	}
 }
 
-// account takes bytes of the line under way that are no part of a delimiter; only the last of them may be an LF.
+// account takes bytes of the current line that belong to no delimiter. Only the last may be an LF.
 func (s *Scanner) account(b []byte) {
 	if s.head {
 		s.header(b)
@@ -232,8 +232,8 @@ func (s *Scanner) account(b []byte) {
 	}
 }
 
-// body looks for odd bytes in a body. Bare CRs are what is left when those before an LF are taken off again: one fast count in
-// place of a look at each.
+// body looks for odd bytes in a body. It counts all CRs at once, which is fast; those before an LF are subtracted elsewhere, and the rest are
+// bare.
 func (s *Scanner) body(b []byte) {
 	s.crs += int64(bytes.Count(b, cr))
 	if p := s.current(); p.Odd&OddNUL == 0 && bytes.IndexByte(b, 0) >= 0 {
@@ -241,13 +241,13 @@ func (s *Scanner) body(b []byte) {
 	}
 }
 
-// header looks for odd bytes in a header block and keeps what belongs to it within the limit.
+// header looks for odd bytes in a header block, and keeps the block within the limit.
 func (s *Scanner) header(b []byte) {
 	s.body(b)
 	if p := s.current(); p.Odd&Odd8BitHeader == 0 && has8Bit(b) {
 		p.Odd |= Odd8BitHeader
 	}
-	// A line of nothing but CRs counts as blank: mail with CRCRLF line ends would else be all header.
+	// A line of CRs alone counts as blank: otherwise mail with CRCRLF line ends would be all header.
 	if s.blank {
 		s.blank = isBlank(b)
 	}
@@ -284,7 +284,7 @@ func (s *Scanner) checkLength() {
 	}
 }
 
-// endLine moves on behind the end of a line.
+// endLine moves on to the next line.
 func (s *Scanner) endLine(crlf bool) {
 	s.eol = 1
 	if crlf {
@@ -295,10 +295,10 @@ func (s *Scanner) endLine(crlf bool) {
 	s.lineLen, s.lastCR, s.blank = 0, false, true
 }
 
-// current returns the innermost part that is not ended.
+// current returns the innermost part that has not ended.
 func (s *Scanner) current() *Part { return &s.parts[s.stack[len(s.stack)-1].part] }
 
-// match returns the place in the stack of the node whose delimiter the line is, and whether it closes the node; -1 for none.
+// match returns the index in stack of the node that the line delimits, or -1, and whether it closes that node.
 func (s *Scanner) match(line []byte) (int, bool) {
 	if len(line) < 2 || line[1] != '-' {
 		return -1, false
@@ -307,7 +307,7 @@ func (s *Scanner) match(line []byte) (int, bool) {
 	if len(line) == 0 {
 		return -1, false
 	}
-	// Hostile bodies are full of lines that are almost delimiters, of a hundred multiparts: hence a map.
+	// A map, because hostile bodies are full of near-delimiters of a hundred multiparts.
 	k, ok := s.boundaries[string(line)]
 	if !ok {
 		k = -1
@@ -320,7 +320,7 @@ func (s *Scanner) match(line []byte) (int, bool) {
 	return k, false
 }
 
-// seek begins to look for the boundary of node k, which is the innermost.
+// seek begins to look for the boundary of node k, the innermost node.
 func (s *Scanner) seek(k int, boundary string) {
 	n := &s.stack[k]
 	n.boundary, n.outer = boundary, -1
@@ -330,7 +330,7 @@ func (s *Scanner) seek(k int, boundary string) {
 	s.boundaries[boundary] = k
 }
 
-// forget ends the search for the boundary of node k, which is the innermost that has one.
+// forget stops looking for the boundary of node k, the innermost node that has one.
 func (s *Scanner) forget(k int) {
 	n := &s.stack[k]
 	switch {
@@ -361,7 +361,7 @@ func (s *Scanner) mayDelimit(line []byte) bool {
 	return false
 }
 
-// begin begins a part inside node k, or the message itself, behind the bytes written so far.
+// begin begins a part inside node k, or the message itself for k = -1, after the bytes written so far.
 func (s *Scanner) begin(k int) {
 	parent := -1
 	if k >= 0 {
@@ -373,7 +373,7 @@ func (s *Scanner) begin(k int) {
 	s.inner.reset(cap(s.inner.kept))
 }
 
-// rest begins the part inside node k that takes all that follows once the table is full.
+// rest begins the last part of a full table, inside node k. It takes the rest of the message.
 func (s *Scanner) rest(k int) {
 	for i := range s.stack {
 		s.stack[i].boundary, s.stack[i].closed, s.stack[i].filled = "", true, true
@@ -387,12 +387,12 @@ func (s *Scanner) rest(k int) {
 	s.cut(p.Body)
 }
 
-// end ends all nodes from k on: their bodies end at the offset given, or later where a header reaches further.
+// end ends all nodes from k on. Their bodies end at offset, or later if a header reaches further.
 func (s *Scanner) end(k int, offset int64) {
 	if len(s.stack) > k && s.head {
 		s.endHeader(false)
 	}
-	s.settleCR()
+	s.flagCR()
 	for i := len(s.stack) - 1; i >= k; i-- {
 		n := &s.stack[i]
 		p := &s.parts[n.part]
@@ -416,19 +416,19 @@ func (s *Scanner) end(k int, offset int64) {
 	s.stack = s.stack[:k]
 }
 
-// settleCR puts the bare CRs found on record with the innermost part. It is called before another part becomes the innermost.
-func (s *Scanner) settleCR() {
+// flagCR flags the innermost part if it has bare CRs. Call it before another part becomes the innermost.
+func (s *Scanner) flagCR() {
 	if s.crs != 0 && len(s.stack) > 0 {
 		s.current().Odd |= OddBareCR
 	}
 	s.crs = 0
 }
 
-// endHeader ends the header of the innermost part, behind its blank line or, without one, where the line under way begins, and opens
-// the part if it is a container.
+// endHeader ends the header of the innermost part after its blank line, or without one where the current line begins. It opens the part if
+// that is a container.
 func (s *Scanner) endHeader(blank bool) {
 	s.head = false
-	s.settleCR()
+	s.flagCR()
 	k := len(s.stack) - 1
 	n := &s.stack[k]
 	p := &s.parts[n.part]
@@ -451,22 +451,22 @@ func (s *Scanner) endHeader(blank bool) {
 	}
 }
 
-// cut records an offset at which the bytes may be cut for storage.
+// cut records an offset at which to cut the bytes for storage.
 func (s *Scanner) cut(offset int64) {
 	if len(s.cuts) == 0 || offset > s.cuts[len(s.cuts)-1] {
 		s.cuts = append(s.cuts, offset)
 	}
 }
 
-// HeaderDone reports whether the top-level header is complete, so that Header will not grow any more.
+// HeaderDone reports whether the top-level header is complete. Header then stays the same.
 func (s *Scanner) HeaderDone() bool { return s.topDone }
 
-// Header returns the top-level header so far: raw, its blank line included, and within the limit all of it. Of a longer one fields are left
-// out, or the end of a field. It is valid until Reset and is not to be changed.
+// Header returns the top-level header so far, raw and with its blank line. Over the limit, fields or ends of fields are left out. Do not
+// change the slice. It is valid until Reset.
 func (s *Scanner) Header() []byte { return s.top.kept[:len(s.top.kept):len(s.top.kept)] }
 
-// Settled returns the offset before which all cuts are known: the bytes written, less what may still turn out to be a delimiter or
-// the line end before one. It never goes back.
+// Settled returns the offset before which all cuts are known: the bytes written, minus those that may still become a delimiter or the
+// line end before one. It never goes back.
 func (s *Scanner) Settled() int64 {
 	switch {
 	case len(s.boundaries) == 0 || s.done != nil:
@@ -481,9 +481,9 @@ func (s *Scanner) Settled() int64 {
 	return max(s.lineStart-s.eol, s.current().Body)
 }
 
-// Cuts returns the offsets before Settled at which the bytes may well be cut for storage, as far as no call before has returned
-// them, strictly growing: where the body of a part that is no multipart starts and ends. A message has the same cuts, relative to its
-// start, when it is enclosed in another. The slice is valid until Reset and is not to be changed.
+// Cuts returns the offsets before Settled at which to cut the bytes for storage, those that no earlier call returned, strictly growing. They
+// are the start and end of the body of each part that is no multipart. A message enclosed in another has the same cuts, relative to its
+// start. Do not change the slice. It is valid until Reset.
 func (s *Scanner) Cuts() []int64 {
 	from := s.given
 	for settled := s.Settled(); s.given < len(s.cuts) && s.cuts[s.given] < settled; {
@@ -492,7 +492,8 @@ func (s *Scanner) Cuts() []int64 {
 	return s.cuts[from:s.given:s.given]
 }
 
-// Close ends the message and returns its table, which belongs to the caller. Cuts then gives the last cuts.
+// Close ends the message and returns its table, which belongs to the caller. Cuts then returns the last cuts. Closing again returns the
+// same table.
 func (s *Scanner) Close() *Table {
 	if s.done != nil {
 		return s.done

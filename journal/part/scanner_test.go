@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-// message turns a transcript with LF line ends into the form that the scanner gets.
+// message converts a transcript with LF line ends to the form that the scanner gets.
 func message(transcript string) string {
 	return strings.ReplaceAll(strings.TrimPrefix(transcript, "\n"), "\n", "\r\n")
 }
 
-// dump shows a table: a line for each part with its number, type, the name of an attachment, the body of a leaf, and the flags.
+// dump prints a table, a line for each part: number, type, name of an attachment, body of a leaf, and flags.
 func dump(t *Table, text string) string {
 	var b strings.Builder
 	depth := make([]int, len(t.Parts))
@@ -47,8 +47,8 @@ func dump(t *Table, text string) string {
 	return b.String()
 }
 
-// scan runs a message through a scanner in pieces of the sizes that next returns, checks what must hold while it streams, and returns
-// the table and all cuts.
+// scan scans a message in pieces of the sizes that next returns, checks what must hold while it streams, and returns the table and all
+// cuts.
 func scan(tb testing.TB, limits Limits, text string, next func() int) (*Table, []int64) {
 	tb.Helper()
 	s := NewScanner(limits)
@@ -79,7 +79,7 @@ func scan(tb testing.TB, limits Limits, text string, next func() int) (*Table, [
 		if written, err := s.Write(piece); written != n || err != nil {
 			tb.Fatalf("Write of %d bytes: %d, %v", n, written, err)
 		}
-		clear(piece) // it must not be kept
+		clear(piece) // Write must not keep it
 		rest = rest[n:]
 		look()
 	}
@@ -95,7 +95,7 @@ func whole() int { return 1 << 30 }
 
 func each() int { return 1 }
 
-// checkTable fails where a table breaks what Part and Limits promise.
+// checkTable fails the test if a table breaks the promises of Part and Limits.
 func checkTable(tb testing.TB, t *Table, limits Limits, size int) {
 	tb.Helper()
 	if err := t.check(); err != nil {
@@ -483,7 +483,7 @@ Subject: x
 	}
 }
 
-// checkCutting fails where the result depends on how a message is cut into Writes.
+// checkCutting fails the test if the result depends on how a message is cut into Writes.
 func checkCutting(tb testing.TB, limits Limits, text string, table *Table, cuts []int64) {
 	tb.Helper()
 	r := rand.New(rand.NewPCG(1, uint64(len(text))))

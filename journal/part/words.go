@@ -12,10 +12,10 @@ import (
 // maxDecode is how many bytes of a value Decode reads.
 const maxDecode = 8 << 10
 
-// Decode returns a header value for people to read: encoded words (RFC 2047) decoded, raw 8-bit bytes taken as UTF-8 or else as
-// Windows-1252, as valid UTF-8 without control characters. It never fails: what cannot be decoded stays as it is, and bytes in an
-// unknown charset are treated as raw ones. Words of one charset that follow one another are put together before they are converted,
-// since many programs cut characters in two. At most 8 KiB of the value are read.
+// Decode returns a header value for people to read, as valid UTF-8 without control characters. It decodes encoded words (RFC 2047), and
+// reads raw 8-bit bytes as UTF-8, or else as Windows-1252. It never fails: undecodable text stays as it is, and bytes in an unknown
+// charset are read as raw ones. It joins adjacent words of one charset before converting them, because many programs cut characters
+// in two. It reads at most 8 KiB of the value.
 func Decode(value string) string {
 	value = clip(value, maxDecode)
 	if isPrintable(value) && !strings.Contains(value, "=?") {
@@ -40,7 +40,7 @@ func Decode(value string) string {
 			value = value[i+2:]
 			continue
 		}
-		// White space between two encoded words is not part of the text (RFC 2047 6.2).
+		// White space between two encoded words does not belong to the text (RFC 2047 6.2).
 		if runCharset == "" || strings.Trim(value[:i], " \t\r\n") != "" {
 			flush()
 			out.WriteString(toUTF8("", []byte(value[:i])))
@@ -75,8 +75,7 @@ type encodedWord struct {
 	text    []byte
 }
 
-// parseWord reads the encoded word at the start of s, and returns its length, or 0 where there is none. Spaces in its text are
-// tolerated.
+// parseWord reads the encoded word at the start of s, and returns its length, or 0 if there is none. It tolerates spaces in the text.
 func parseWord(s string) (encodedWord, int) {
 	const maxCharset = 75
 	name := s[2:]
@@ -102,7 +101,7 @@ func parseWord(s string) (encodedWord, int) {
 	return encodedWord{}, 0
 }
 
-// appendUnescaped appends s with each escape and two hexadecimal digits turned into a byte; any other escape stays as it is.
+// appendUnescaped appends s, turning each escape with two hexadecimal digits into a byte. Any other escape stays as it is.
 func appendUnescaped(b []byte, s string, escape byte) []byte {
 	for i := 0; i < len(s); i++ {
 		if s[i] == escape && i+2 < len(s) {
@@ -130,7 +129,7 @@ func unhex(c byte) int {
 	return -1
 }
 
-// decodeBase64 decodes what can be decoded: other bytes are skipped, padding may be missing.
+// decodeBase64 decodes base64 as base64Reader does.
 func decodeBase64(s string) []byte {
 	b, _ := io.ReadAll(&base64Reader{from: strings.NewReader(s)})
 	return b
@@ -154,7 +153,7 @@ func toUTF8(name string, b []byte) string {
 	return string(appendLenient(nil, b))
 }
 
-// needsConversion reports whether a charset is other than UTF-8 and ASCII, which are read leniently.
+// needsConversion reports whether a charset is other than UTF-8 and ASCII. Those two are read leniently instead.
 func needsConversion(name string) bool {
 	switch strings.ToLower(name) {
 	case "", "utf-8", "utf8", "us-ascii", "ascii", "unknown-8bit":
@@ -163,7 +162,7 @@ func needsConversion(name string) bool {
 	return true
 }
 
-// appendLenient appends bytes that ought to be UTF-8: what is not is taken as Windows-1252.
+// appendLenient appends bytes as UTF-8. Bytes that are not valid UTF-8 are read as Windows-1252.
 func appendLenient(out, b []byte) []byte {
 	for len(b) > 0 {
 		r, n := utf8.DecodeRune(b)

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// lineState is what the message bytes written so far end in.
+// lineState says how the message bytes written so far end.
 type lineState int
 
 const (
 	lineStart   lineState = iota // nothing, or CRLF
 	lineMiddle                   // something else
-	lineAfterCR                  // CR: a LF would complete a line end
+	lineAfterCR                  // CR: an LF would complete the line end
 )
 
-// after returns the state behind p.
+// after returns the state after p.
 func (s lineState) after(p []byte) lineState {
 	switch {
 	case len(p) == 0:
@@ -27,14 +27,13 @@ func (s lineState) after(p []byte) lineState {
 	return lineMiddle
 }
 
-// stuff buffers message bytes with a second dot before each that begins a line (RFC 5321, 4.5.2). A line ends in CRLF and
-// nothing else.
+// stuff buffers message bytes and doubles each dot that begins a line (RFC 5321 section 4.5.2). Only CRLF ends a line.
 func (c *wire) stuff(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
 	last := c.line.after(p)
-	// The one place that the search below cannot see: a line that begins where p does, or one byte behind.
+	// The search below cannot find a line that begins where p does, or one byte later.
 	if c.line == lineAfterCR && p[0] == '\n' {
 		if err := c.put(p[:1]); err != nil {
 			return err
@@ -52,7 +51,7 @@ func (c *wire) stuff(p []byte) error {
 		if i < 0 {
 			return c.put(p)
 		}
-		// The dot is written twice: as the end of this piece and as the begin of the next.
+		// The dot is written twice: as the end of this piece and as the start of the next.
 		i += len("\r\n")
 		if err := c.put(p[:i+1]); err != nil {
 			return err
@@ -61,7 +60,7 @@ func (c *wire) stuff(p []byte) error {
 	}
 }
 
-// put buffers bytes and writes full buffers. Long runs that meet an empty buffer are not copied.
+// put buffers bytes and writes full buffers. It does not copy long runs that meet an empty buffer.
 func (c *wire) put(p []byte) error {
 	for len(p) > 0 {
 		if len(c.out) == 0 && len(p) >= bufferSize {
@@ -84,14 +83,14 @@ func (c *wire) put(p []byte) error {
 	return nil
 }
 
-// write writes message bytes under a deadline of their own.
+// write writes message bytes within Timeouts.Data.
 func (c *wire) write(p []byte) error {
 	c.nc.SetWriteDeadline(time.Now().Add(c.hop.options.Timeouts.Data))
 	_, err := c.nc.Write(p)
 	return err
 }
 
-// drain writes what is buffered, under the deadline that is set.
+// drain writes the buffered bytes. The caller sets the deadline.
 func (c *wire) drain() error {
 	if len(c.out) == 0 {
 		return nil

@@ -11,7 +11,7 @@ import (
 
 // sink is a connection that takes everything.
 type sink struct {
-	net.Conn // nil: what is not below must not be called
+	net.Conn // nil: no other method may be called
 	bytes.Buffer
 	keep   bool
 	writes []int
@@ -30,7 +30,7 @@ func (s *sink) SetDeadline(time.Time) error      { return nil }
 func (s *sink) SetReadDeadline(time.Time) error  { return nil }
 func (s *sink) SetWriteDeadline(time.Time) error { return nil }
 
-// inMessageOver returns a connection that has just got its 354.
+// inMessageOver returns a connection that has just read its 354.
 func inMessageOver(nc net.Conn) *wire {
 	h := New(Spec{Scheme: LMTP, Path: "/hop"}, Options{})
 	c := newWire(h, nc)
@@ -38,7 +38,7 @@ func inMessageOver(nc net.Conn) *wire {
 	return c
 }
 
-// onWire is RFC 5321, 4.5.2 in its plainest form.
+// onWire implements RFC 5321 section 4.5.2 in the plainest way.
 func onWire(message string) string {
 	lines := strings.SplitAfter(message, "\r\n")
 	var b strings.Builder
@@ -54,7 +54,7 @@ func onWire(message string) string {
 	return b.String() + ".\r\n"
 }
 
-// send writes pieces as one message and returns what went out.
+// send writes pieces as one message and returns the bytes that went out.
 func send(t testing.TB, pieces ...string) string {
 	t.Helper()
 	s := &sink{keep: true}
@@ -83,7 +83,7 @@ func TestDotStuffing(t *testing.T) {
 		{"no dot", "a\r\nb\r\n", "a\r\nb\r\n.\r\n"},
 		{"dot first", ".\r\n", "..\r\n.\r\n"},
 		{"dots alone", ".\r\n..\r\n.", "..\r\n...\r\n..\r\n.\r\n"},
-		{"dot behind an empty line", "\r\n\r\n.x\r\n", "\r\n\r\n..x\r\n.\r\n"},
+		{"dot after an empty line", "\r\n\r\n.x\r\n", "\r\n\r\n..x\r\n.\r\n"},
 		{"dot inside a line", "a.b\r\n", "a.b\r\n.\r\n"},
 		{"CR and dot", "a\r.b\r\n", "a\r.b\r\n.\r\n"},
 		{"CR CR LF and dot", "a\r\r\n.b\r\n", "a\r\r\n..b\r\n.\r\n"},
@@ -115,7 +115,7 @@ func TestDotStuffing(t *testing.T) {
 	}
 }
 
-// TestDotStuffingAtBuffer puts the critical bytes at every place around the end of the buffer.
+// TestDotStuffingAtBuffer puts CR, LF and dots at every place around the end of the buffer.
 func TestDotStuffingAtBuffer(t *testing.T) {
 	for shift := -6; shift <= 6; shift++ {
 		message := strings.Repeat("x", bufferSize+shift) + "\r\n.\r\n.." + strings.Repeat("y", 2*bufferSize) + "\r\n"
@@ -127,7 +127,7 @@ func TestDotStuffingAtBuffer(t *testing.T) {
 	}
 }
 
-// TestWriteSizes shows that no write is larger than the buffer: each has the Data timeout, whatever the caller hands in.
+// TestWriteSizes checks that no write is larger than the buffer, whatever the caller passes: the Data timeout is for one write.
 func TestWriteSizes(t *testing.T) {
 	s := &sink{keep: true}
 	c := inMessageOver(s)
@@ -144,13 +144,13 @@ func TestWriteSizes(t *testing.T) {
 	}
 }
 
-// FuzzBody checks the bytes of any message, cut anywhere, against the plain form of the rule.
+// FuzzBody checks the bytes of any message, cut anywhere, against onWire.
 func FuzzBody(f *testing.F) {
 	f.Add("a\r\n.b\r\n", uint16(3), uint16(4))
 	f.Add(".\r\n..\r\n", uint16(1), uint16(1))
 	f.Add("\r\r\n.", uint16(2), uint16(3))
 	f.Fuzz(func(t *testing.T, message string, i, j uint16) {
-		// The caller's side of the bargain: CRLF line ends.
+		// Write requires CRLF line ends.
 		message = strings.ReplaceAll(strings.ReplaceAll(message, "\r\n", "\n"), "\n", "\r\n")
 		a := min(int(i), len(message))
 		b := min(max(int(j), a), len(message))
@@ -190,7 +190,7 @@ func BenchmarkWrite(b *testing.B) {
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
-				// As the hook hands the bytes over: in the blocks it reads.
+				// The hook passes the bytes in the blocks that it reads.
 				for rest := message; len(rest) > 0; {
 					n := min(len(rest), 16<<10)
 					if _, err := c.Write(rest[:n]); err != nil {

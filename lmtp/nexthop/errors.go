@@ -6,27 +6,26 @@ import (
 	"strings"
 )
 
-// Errors that a caller decides on. They come wrapped with what was being done. Every one of them means "try later" to the
-// sender: none says that the hop refused for good.
+// Errors to test for with errors.Is. They come wrapped with what was being done. To the sender each means "try later": none says that the
+// hop refused for good.
 var (
-	// ErrTimeout says that the hop did not answer, or did not take bytes, before the deadline.
+	// ErrTimeout means that the hop did not answer, or did not take bytes, before the deadline.
 	ErrTimeout = errors.New("next hop did not answer in time")
-	// ErrProtocol says that the hop sent something that is no reply, or one that does not fit the command.
+	// ErrProtocol means that the hop sent a malformed reply, or one that does not fit the command.
 	ErrProtocol = errors.New("next hop broke the protocol")
-	// ErrBroken is the answer of a connection that has failed before, or was aborted.
+	// ErrBroken means that the connection has failed before, or was aborted.
 	ErrBroken = errors.New("connection to the next hop is broken")
-	// ErrNotSent says that the dot was not sent, so that the hop has nothing that it may deliver.
+	// ErrNotSent means that the dot was not sent: the hop has nothing that it may deliver.
 	ErrNotSent = errors.New("the end of the message was not sent")
-	// ErrUnknown says that the dot may have been sent, and what the hop answered is not known: it may have delivered.
-	ErrUnknown = errors.New("what became of the message is not known")
-	// ErrNotPending says that a reply was asked for and none is outstanding. The connection stays usable.
+	// ErrUnknown means that the dot may have been sent and the answer is not known: the hop may have delivered.
+	ErrUnknown = errors.New("the outcome of the message is not known")
+	// ErrNotPending means that no reply is outstanding. The connection stays usable.
 	ErrNotPending = errors.New("no reply is outstanding")
-	// ErrSequence says that the caller used a connection in the wrong order, or handed in text that cannot stand in a command.
+	// ErrSequence means that the caller used a connection in the wrong order, or passed text that cannot stand in a command.
 	ErrSequence = errors.New("next hop connection used in the wrong order")
 )
 
-// ReplyError says that the hop refused the connection itself, in its greeting or in its answer to LHLO or EHLO, or that it
-// spoke unasked.
+// ReplyError means that the hop refused the connection itself, in its greeting or in its answer to LHLO or EHLO, or that it spoke unasked.
 type ReplyError struct {
 	Stage string // "greeting", "LHLO", "EHLO" or "message"
 	Reply Reply  // mostly 4xx or 5xx
@@ -37,7 +36,7 @@ func (e *ReplyError) Error() string {
 	return "next hop answered to " + e.Stage + ": " + e.Reply.String()
 }
 
-// RefusedError says that the hop refused what Submit asked it for.
+// RefusedError means that the hop refused a command of Submit, or the message.
 type RefusedError struct {
 	Command string // "MAIL", "RCPT", "DATA" or "the message"
 	Reply   Reply  // 4xx: for now; 5xx: for good
@@ -46,14 +45,14 @@ type RefusedError struct {
 // Error names the command and the reply.
 func (e *RefusedError) Error() string { return e.Command + ": " + e.Reply.String() }
 
-// Attempt is one address that was tried in vain.
+// Attempt is one failed try at an address.
 type Attempt struct {
-	Address string // "192.0.2.1:24" or "unix:/path"
+	Address string // "192.0.2.1:24" or "unix:/path"; empty if no address was found, and for a Maildir
 	Err     error
 }
 
-// ConnectError says that no address of a hop could be used. Its attempts are in the order they were made; errors.As finds the
-// ReplyError of a hop that was reached and refused.
+// ConnectError means that no address of a hop could be used. The attempts are in the order in which they were made. errors.As finds the
+// ReplyError of a hop that was reached but refused.
 type ConnectError struct {
 	Spec     Spec
 	Attempts []Attempt

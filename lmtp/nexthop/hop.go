@@ -1,23 +1,22 @@
-// Package nexthop hands mail on: it is the client side of the hook, a small LMTP (RFC 2033) and SMTP (RFC 5321) client, and an
-// embedded delivery into Maildirs behind the same interface.
+// Package nexthop hands mail on. It is the client side of the hook: a small LMTP (RFC 2033) and SMTP (RFC 5321) client, and a built-in
+// delivery into Maildirs behind the same interface.
 //
-// It exists because handing on is what the hook is for, and three things must hold that general clients do not offer. The bytes
-// that go out are the bytes that were handed in, dot-stuffing apart (RFC 5321, 4.5.2). Each RCPT line has its own reply, also
-// where two lines name one address. Every wait has a deadline: Timeouts, or the deadline of the context where that is earlier.
-// Commands are pipelined where the hop announces it (RFC 2920).
+// It exists because the hook relies on three things that general clients do not offer. The bytes that go out are the bytes that came in,
+// dot-stuffing apart (RFC 5321 section 4.5.2). Each RCPT line has its own reply, even if two lines name one address. Every wait has a
+// deadline: Timeouts, or the deadline of the context if that is earlier. Commands are pipelined if the hop announces it (RFC 2920).
 //
-// A Hop is a configured next hop. Its Connect gives a Conn, which carries one transaction after the other:
+// A Hop is a configured next hop. Its Connect gives a Conn, which carries one transaction after another:
 //
 //	conn.Mail(from, params)            // queued
 //	conn.Rcpt(to, params)              // queued, once per line
-//	conn.Data()                        // queued, nothing may follow it
+//	conn.Data()                        // queued; nothing may follow it
 //	conn.Reply(ctx)                    // sends what is queued; then one reply per call, in the order of the commands
 //	conn.Write(p); conn.Flush()        // after 354: the message
 //	conn.End(ctx)                      // the dot: from here on the hop may deliver
 //	conn.Reply(ctx)                    // LMTP: once per accepted recipient; SMTP: once
 //
-// Until End sends the dot, the hop has nothing it may deliver, and Abort makes sure that it never will. After a failure behind
-// End the outcome is unknown: the hop may have delivered.
+// Until End sends the dot, the hop has nothing to deliver, and after Abort it never will. After a later failure the outcome is unknown: the
+// hop may have delivered.
 package nexthop
 
 import (
@@ -34,15 +33,16 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// Timeouts bounds the waits for a hop. A zero field stands for its default.
+// Timeouts bounds the waits for a hop. Zero or less means the default.
 type Timeouts struct {
-	// Connect is for all of Connect: names, every address, greeting, LHLO. 30 s. Each address gets its share of what is left.
+	// Connect bounds all of Connect: lookups, every address, greeting, LHLO. Default 30 s. Each address gets a share of the time left.
 	Connect time.Duration
-	// Command is for the reply to one command, DATA included, and for sending commands. 2 minutes.
+	// Command bounds sending commands and waiting for the reply to one, DATA included. Default 2 minutes.
 	Command time.Duration
-	// Data is for one write of message bytes, at most 32 KiB. 2 minutes.
+	// Data bounds one write of at most 32 KiB of message bytes. Default 2 minutes.
 	Data time.Duration
-	// Final is from the dot to the last reply. 5 minutes: Postfix gives up on us after 10 (lmtp_data_done_timeout), and sends again.
+	// Final bounds the time from the dot to the last reply. Default 5 minutes: Postfix gives up on us after 10
+	// (lmtp_data_done_timeout), and sends again.
 	Final time.Duration
 }
 
@@ -59,16 +59,16 @@ func (t Timeouts) withDefaults() Timeouts {
 	return t
 }
 
-// minimumShare is the least time an address gets, as long as Timeouts.Connect allows it.
+// minimumShare is the least time that an address gets, within Timeouts.Connect.
 const minimumShare = 2 * time.Second
 
-// Options are what a Hop needs beside its Spec. The zero value is ready for use.
+// Options are what a Hop needs besides its Spec. The zero value is ready for use.
 type Options struct {
-	Resolver  Resolver          // net.DefaultResolver where nil
-	Timeouts  Timeouts          // defaults where zero
-	HelloName string            // how we name ourselves in LHLO and EHLO; the name of the machine where empty
-	Logger    *slog.Logger      // what goes wrong without failing a call; nothing is logged where nil
-	Metrics   *metrics.Registry // nothing is counted where nil
+	Resolver  Resolver          // if nil, net.DefaultResolver
+	Timeouts  Timeouts          // if zero, the defaults
+	HelloName string            // our name in LHLO and EHLO; if empty, the name of the machine
+	Logger    *slog.Logger      // gets what goes wrong without failing a call; if nil, nothing is logged
+	Metrics   *metrics.Registry // if nil, nothing is counted
 }
 
 // Hop is a configured next hop. Its methods may be called concurrently.
@@ -77,7 +77,7 @@ type Hop struct {
 	options Options
 	maildir *maildirStore // for Maildir only
 
-	// Seams for tests.
+	// Replaced by tests.
 	dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	random func(n int) int
 
@@ -128,7 +128,7 @@ func New(spec Spec, options Options) *Hop {
 // Spec returns what the hop was made from.
 func (h *Hop) Spec() Spec { return h.spec }
 
-// Announced returns what the hop announced to the last connection, and false where there was none yet.
+// Announced returns what the hop announced to the last connection, and false if there was none yet.
 func (h *Hop) Announced() (Announced, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -151,8 +151,8 @@ func (h *Hop) remember(a Announced) {
 	h.announced, h.known = a, true
 }
 
-// Connect finds the addresses of the hop, tries them in turn until one greets and answers to LHLO or EHLO, and returns the
-// connection, which the caller ends by Quit or Abort. A refusal counts as a failed address too. Its errors are a *ConnectError.
+// Connect looks up the addresses of the hop, tries them in turn until one greets and answers LHLO or EHLO, and returns the connection. A
+// refusal also counts as a failed address. End the connection by Quit or Abort. Errors are a *ConnectError.
 func (h *Hop) Connect(ctx context.Context) (Conn, error) {
 	start := time.Now()
 	conn, err := h.connect(ctx)
@@ -199,8 +199,8 @@ func (h *Hop) connect(ctx context.Context) (Conn, error) {
 	return nil, failed
 }
 
-// try connects to one address. left is how many addresses share the time that ctx leaves, this one included: a machine that
-// swallows packets must not use up the time of the others.
+// try connects to one address. left is how many addresses, this one included, share the time that ctx leaves: a machine that swallows
+// packets must not use up the time of the others.
 func (h *Hop) try(ctx context.Context, a address, left int) (Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok && left > 1 {
 		share := max(time.Until(deadline)/time.Duration(left), minimumShare)
@@ -220,7 +220,7 @@ func (h *Hop) try(ctx context.Context, a address, left int) (Conn, error) {
 	return c, nil
 }
 
-// withCause adds why ctx ended, where it did, to an error that may not say it.
+// withCause adds to an error why ctx ended, if it did.
 func withCause(ctx context.Context, err error) error {
 	if ctx.Err() == nil || errors.Is(err, context.Cause(ctx)) {
 		return err

@@ -30,7 +30,7 @@ func mustSpec(t testing.TB, s string) Spec {
 	return spec
 }
 
-// checkGoroutines fails the test when it leaves goroutines behind.
+// checkGoroutines fails the test if it leaves goroutines behind.
 func checkGoroutines(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
@@ -39,7 +39,7 @@ func checkGoroutines(t *testing.T) {
 			if runtime.NumGoroutine() <= before {
 				return
 			}
-			// A goroutine that has told its owner that it is done may still be on its way out.
+			// A goroutine may need a moment to end after its owner knows that it is done.
 			time.Sleep(5 * time.Millisecond)
 		}
 		stacks := make([]byte, 1<<20)
@@ -47,7 +47,7 @@ func checkGoroutines(t *testing.T) {
 	})
 }
 
-// TestRefusedOpening has hops that refuse in the greeting or in the answer to LHLO. The reply is in the error.
+// TestRefusedOpening: hops refuse in the greeting or in the answer to LHLO. The error holds the reply.
 func TestRefusedOpening(t *testing.T) {
 	tests := []struct {
 		name, stage string
@@ -93,7 +93,7 @@ func TestRefusedOpening(t *testing.T) {
 	})
 }
 
-// TestAnnouncedChanges follows a hop that announces something else after a restart.
+// TestAnnouncedChanges: a hop announces something else after a restart.
 func TestAnnouncedChanges(t *testing.T) {
 	server := nexthoptest.Start(t, nexthoptest.Script{})
 	var log bytes.Buffer
@@ -143,23 +143,23 @@ func begin(t *testing.T, conn Conn, recipients ...string) {
 	}
 }
 
-// TestDeath lets the hop die at every stage, and looks at both sides: what the client was told, and what the hop has.
+// TestDeath: the hop dies at every stage. The test checks both sides: the errors of the client, and the messages of the hop.
 func TestDeath(t *testing.T) {
 	checkGoroutines(t)
 	const text = "Subject: x\r\n\r\n.dot\r\nend\r\n"
 	tests := []struct {
 		name     string
 		script   nexthoptest.Script
-		want     string // where deliver fails; one of several words
-		replies  int    // read before
-		messages int    // that the hop has
+		want     string // the places where deliver may fail
+		replies  int    // read before that
+		messages int    // that the hop has then
 	}{
 		{"at the greeting", nexthoptest.Script{Die: nexthoptest.Greet}, "connect", 0, 0},
 		{"at LHLO", nexthoptest.Script{Die: nexthoptest.Hello}, "connect", 0, 0},
 		{"at MAIL", nexthoptest.Script{Die: nexthoptest.Mail}, "command", 0, 0},
 		{"at RCPT", nexthoptest.Script{Die: nexthoptest.Rcpt, Keywords: []string{}}, "command", 1, 0},
 		{"at DATA", nexthoptest.Script{Die: nexthoptest.Data, Keywords: []string{}}, "command", 3, 0},
-		{"inside the message", nexthoptest.Script{Die: nexthoptest.Body, BodyBytes: 20}, "message final", 4, 0}, // the dot may be on its way already,
+		{"inside the message", nexthoptest.Script{Die: nexthoptest.Body, BodyBytes: 20}, "message final", 4, 0}, // the dot may already be on its way
 		{"after the dot", nexthoptest.Script{Die: nexthoptest.Dot}, "final", 4, 1},
 		{"after one of two replies", nexthoptest.Script{Die: nexthoptest.Replied}, "final", 5, 1},
 		{"never", nexthoptest.Script{}, "", 6, 1},
@@ -191,7 +191,7 @@ func TestDeath(t *testing.T) {
 	}
 }
 
-// deliver hands on a message to anna and mario. It returns where it failed, and how many replies it had read by then.
+// deliver hands a message on to anna and mario. It returns where it failed, and how many replies it had read by then.
 func deliver(ctx context.Context, h *Hop, text string) (failed string, replies int, err error) {
 	conn, err := h.Connect(ctx)
 	if err != nil {
@@ -226,8 +226,7 @@ func deliver(ctx context.Context, h *Hop, text string) (failed string, replies i
 	return "", replies, nil
 }
 
-// TestBeforeTheDot has hops that speak or close inside a message. End must not send the dot, nor take what was said for the
-// answer to it.
+// TestBeforeTheDot: hops speak or close inside a message. End must not send the dot, and must not take what they said for the answer to it.
 func TestBeforeTheDot(t *testing.T) {
 	tests := []struct {
 		name, says string
@@ -277,7 +276,7 @@ func TestBeforeTheDot(t *testing.T) {
 	}
 }
 
-// TestReasonOfDeath has a hop that says why it closes inside a message. The failing write tells.
+// TestReasonOfDeath: a hop says why it closes inside a message. The error of the failed write holds the reason.
 func TestReasonOfDeath(t *testing.T) {
 	nc, peer := socketPair(t)
 	c := inMessageOver(nc)
@@ -293,7 +292,7 @@ func TestReasonOfDeath(t *testing.T) {
 	}
 }
 
-// socketPair returns both ends of a unix socket. What is written to one can be read from the other at once.
+// socketPair returns both ends of a unix socket. Bytes written to one can be read from the other at once.
 func socketPair(t *testing.T) (client, server *net.UnixConn) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(t.TempDir(), "hop")})
@@ -312,7 +311,7 @@ func socketPair(t *testing.T) (client, server *net.UnixConn) {
 	return client, server
 }
 
-// TestAlive asks connections between two transactions.
+// TestAlive checks connections between two transactions.
 func TestAlive(t *testing.T) {
 	tests := []struct {
 		name string
@@ -339,7 +338,7 @@ func TestAlive(t *testing.T) {
 	}
 }
 
-// TestAbort breaks off inside a message: the hop has no message, and what came of it has no dot.
+// TestAbort breaks off inside a message: no dot reaches the hop, so it has no message.
 func TestAbort(t *testing.T) {
 	checkGoroutines(t)
 	for name, end := range map[string]func(Conn){"Abort": Conn.Abort, "Quit": Conn.Quit} {
@@ -370,7 +369,7 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-// TestReuse carries transactions of several kinds over one connection and counts what was counted.
+// TestReuse carries several transactions over one connection, and checks replies and metrics.
 func TestReuse(t *testing.T) {
 	checkGoroutines(t)
 	server := nexthoptest.Start(t, nexthoptest.Script{Final: map[string][]string{"mario@alpha.test": {"452 4.2.2 full", "250 2.0.0 ok"}}})
@@ -416,7 +415,7 @@ func TestReuse(t *testing.T) {
 	}
 }
 
-// TestCancelWrite shows the way the doc comment of Write names: the end of a context aborts a write that blocks.
+// TestCancelWrite checks what Conn.Write recommends: context.AfterFunc with Abort interrupts a blocked write.
 func TestCancelWrite(t *testing.T) {
 	checkGoroutines(t)
 	server := nexthoptest.Start(t, nexthoptest.Script{Delay: map[nexthoptest.Stage]time.Duration{nexthoptest.Body: time.Hour}})
@@ -435,7 +434,7 @@ func TestCancelWrite(t *testing.T) {
 	}
 }
 
-// scriptedBytes is a connection whose hop says what it likes, whatever it is asked.
+// scriptedBytes is a connection whose hop says given bytes, whatever the client sends.
 type scriptedBytes struct {
 	sink
 	says io.Reader
@@ -443,8 +442,7 @@ type scriptedBytes struct {
 
 func (s *scriptedBytes) Read(p []byte) (int, error) { return s.says.Read(p) }
 
-// FuzzHop lets a hop say anything from the greeting on. A delivery ends, without a panic, and succeeds only where the hop has said
-// 354 and nothing was refused to come before.
+// FuzzHop: a hop says anything, from the greeting on. A delivery ends without a panic, and succeeds only if the hop said 354.
 func FuzzHop(f *testing.F) {
 	const opening = "220 hop.test\r\n250-hop.test\r\n250 PIPELINING\r\n"
 	f.Add([]byte(opening+"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 one\r\n250 two\r\n"), true)

@@ -14,24 +14,24 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// maildirStore delivers into Maildirs, for demonstrations and small machines without a mail store. On disk, below its folder:
+// maildirStore delivers into Maildirs, for demonstrations and small machines without a mailstore. On disk, below its folder:
 //
-//	DOMAIN/LOCAL/tmp/   messages that are being written; what a crash leaves here was never delivered
+//	DOMAIN/LOCAL/tmp/   messages being written; what a crash leaves here was never delivered
 //	DOMAIN/LOCAL/new/   messages, named by the Maildir rule: TIME.MmicrosecondsPpidQnumber.HOST
 //	DOMAIN/LOCAL/cur/   for the mail program
 //
-// Both names are in lower case, a quoted local part without its quotes. Every sane address is accepted and its Maildir made.
-// A message is written once, into the first recipient's tmp, and linked into the new of every RCPT line, so that the folder
-// must be one file system with hard links. It is durable before its 250: the file is synced, linked, and the folder synced.
+// DOMAIN and LOCAL are in lower case, a quoted local part without its quotes. The store accepts every address that makes two safe folder
+// names, and creates its Maildir. A message is written once, into the first recipient's tmp, and linked into the new of every RCPT line, so
+// the folder must be one file system with hard links. A message is durable before its 250: the file is synced, linked, and the folder synced.
 type maildirStore struct {
 	path    string
 	options Options
-	open    func(path string) (maildirFiles, error) // a seam for tests
+	open    func(path string) (maildirFiles, error) // replaced by tests
 	host    string                                  // in file names
 	number  atomic.Uint64                           // of deliveries, in file names
 
 	mu       sync.Mutex
-	prepared map[string]bool // guarded by mu: Maildirs that this process has made or found, and synced
+	prepared map[string]bool // guarded by mu: Maildirs that this process has created or found, and synced
 }
 
 func newMaildirStore(path string, options Options) *maildirStore {
@@ -46,7 +46,7 @@ func newMaildirStore(path string, options Options) *maildirStore {
 	}
 }
 
-// connect opens the folder.
+// connect returns a connection. It opens the folder, and creates it if it is missing.
 func (m *maildirStore) connect(answerTime *metrics.Histogram) (Conn, error) {
 	files, err := m.open(m.path)
 	if err != nil {
@@ -55,8 +55,8 @@ func (m *maildirStore) connect(answerTime *metrics.Histogram) (Conn, error) {
 	return &maildirConn{store: m, files: files, answerTime: answerTime}, nil
 }
 
-// prepare makes a Maildir, "DOMAIN/LOCAL", and everything above it durable, once in the life of the process: one that is found
-// may have been made by a process that died before it had synced it.
+// prepare creates a Maildir, "DOMAIN/LOCAL", and makes it durable, once in the life of the process. It syncs one that exists too: the
+// process that created it may have died before its sync.
 func (m *maildirStore) prepare(files maildirFiles, mailbox string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -77,7 +77,7 @@ func (m *maildirStore) prepare(files maildirFiles, mailbox string) error {
 	return nil
 }
 
-// forget lets the next delivery make the Maildir again, as after somebody has removed it.
+// forget makes the next delivery prepare the Maildir again, because somebody may have removed it.
 func (m *maildirStore) forget(mailbox string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -90,8 +90,8 @@ func (m *maildirStore) fileName() string {
 	return fmt.Sprintf("%d.M%dP%dQ%d.%s", now.Unix(), now.Nanosecond()/1000, os.Getpid(), m.number.Add(1), m.host)
 }
 
-// maildirOf returns the Maildir of an address as it stands in a RCPT line, as DOMAIN/LOCAL, and false for one that is not sane
-// or that could lead elsewhere. "postmaster" alone is the one of this host (RFC 5321, 4.5.1).
+// maildirOf returns the Maildir, DOMAIN/LOCAL, of an address as it stands in a RCPT line. ok is false if the address is malformed or could
+// lead elsewhere. "postmaster" alone is that of this host (RFC 5321 section 4.5.1).
 func maildirOf(address, host string) (mailbox string, ok bool) {
 	local, domain := address, ""
 	if !utf8.ValidString(address) {
@@ -111,7 +111,7 @@ func maildirOf(address, host string) (mailbox string, ok bool) {
 	return domain + "/" + local, isFolderName(local) && isFolderName(domain)
 }
 
-// unquote takes the backslashes from a quoted string (RFC 5321, 4.1.2).
+// unquote removes the backslashes of a quoted string (RFC 5321 section 4.1.2).
 func unquote(s string) string {
 	plain := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
@@ -123,7 +123,7 @@ func unquote(s string) string {
 	return string(plain)
 }
 
-// isFolderName reports a name that stays where it is put: not hidden, not a step up, of printable characters, not too long.
+// isFolderName reports whether s is safe as the name of one folder: not hidden, without slashes, printable, and at most 255 bytes.
 func isFolderName(s string) bool {
 	if s == "" || len(s) > 255 || s[0] == '.' {
 		return false

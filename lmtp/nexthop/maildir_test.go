@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// tracedFiles records the calls to a file system and lets some of them fail.
+// tracedFiles records the calls to a file system and makes some of them fail.
 type tracedFiles struct {
 	maildirFiles
 	trace *[]string
@@ -109,7 +109,7 @@ func tracedHop(t *testing.T, folder string, options Options, fail func(call stri
 	return h, trace
 }
 
-// messages returns the contents of the files below a folder whose path has the name of a Maildir sub-folder, by mailbox.
+// messages returns the contents of all files in one sub-folder (tmp, new or cur) of the Maildirs below a folder, by mailbox.
 func messages(t *testing.T, folder, sub string) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
@@ -152,8 +152,7 @@ func maildirDelivery(t *testing.T, h *Hop, text string, recipients ...string) []
 	return append(got, replies(t.Context(), conn, conn.Pending())...)
 }
 
-// TestMaildirOrder is the order of the calls that makes a delivery durable before its 250. A sync that goes missing is a
-// difference here.
+// TestMaildirOrder checks the order of the file system calls that make a delivery durable before its 250. A missing sync fails it.
 func TestMaildirOrder(t *testing.T) {
 	h, trace := tracedHop(t, t.TempDir(), Options{}, nil)
 	want := []string{
@@ -274,8 +273,8 @@ func FuzzMaildirOf(f *testing.F) {
 	})
 }
 
-// TestMaildirFaults lets every call fail once. The sender is told to try again, in words that say nothing of the machine; the
-// cause is in the log; nothing stays behind; and the next delivery works.
+// TestMaildirFaults makes every call fail once. The sender is told to try again, without internal text; the cause is in the log; nothing
+// stays behind; and the next delivery works.
 func TestMaildirFaults(t *testing.T) {
 	const fault, full = "451 4.3.0 the mail store has a fault, try again later", "452 4.3.1 the mail store is full, try again later"
 	const stored = "250 2.0.0 <anna@alpha.test> stored"
@@ -317,7 +316,7 @@ func TestMaildirFaults(t *testing.T) {
 			if !strings.Contains(log.String(), tt.err.Error()) {
 				t.Errorf("the cause is not in the log: %s", log.String())
 			}
-			// What the replies say is what the folder holds.
+			// The folder holds what the replies say.
 			accepted := 0
 			for _, r := range got {
 				if strings.HasSuffix(r, "stored") {
@@ -373,7 +372,7 @@ func TestMaildirAbort(t *testing.T) {
 	}
 }
 
-// TestMaildirRemoved has an operator remove a Maildir while the program runs: one message waits, the next is delivered.
+// TestMaildirRemoved: an operator removes a Maildir while the program runs. One message is deferred, the next is delivered.
 func TestMaildirRemoved(t *testing.T) {
 	folder := t.TempDir()
 	h := New(mustSpec(t, "maildir:"+folder), Options{})
@@ -389,7 +388,7 @@ func TestMaildirRemoved(t *testing.T) {
 	}
 }
 
-// TestMaildirLinkOut has a symbolic link below the folder that leads out of it: nothing is written there.
+// TestMaildirLinkOut: a symbolic link leads out of the folder. Nothing is written there.
 func TestMaildirLinkOut(t *testing.T) {
 	folder, outside := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(folder, "alpha.test")); err != nil {
@@ -405,7 +404,7 @@ func TestMaildirLinkOut(t *testing.T) {
 	}
 }
 
-// TestMaildirSequence walks through what a connection answers outside a message.
+// TestMaildirSequence checks what a connection answers outside a message.
 func TestMaildirSequence(t *testing.T) {
 	conn, err := New(mustSpec(t, "maildir:"+t.TempDir()), Options{}).Connect(t.Context())
 	if err != nil {
@@ -437,7 +436,7 @@ func TestMaildirSequence(t *testing.T) {
 	}
 }
 
-// TestMaildirUnusable has a folder that cannot be one.
+// TestMaildirUnusable: the path of the folder cannot be one.
 func TestMaildirUnusable(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -14,25 +14,25 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// maildirRecipient is one RCPT line that was accepted.
+// maildirRecipient is one accepted RCPT line.
 type maildirRecipient struct{ address, mailbox string }
 
-// maildirConn is a Conn that answers by itself. Commands take effect when they are queued.
+// maildirConn is a Conn without a server: it answers itself. Commands take effect when they are queued.
 type maildirConn struct {
 	store      *maildirStore
 	files      maildirFiles
 	answerTime *metrics.Histogram
 
-	mu         sync.Mutex // guards all below, so that Abort may come from elsewhere
+	mu         sync.Mutex // guards all below: Abort may come from another goroutine
 	err        error      // the first failure, or that of Abort, wrapped in ErrBroken
 	stage      stage
 	replies    []Reply
 	recipients []maildirRecipient
-	temporary  string      // the file in tmp, "" where there is none
+	temporary  string      // the file in tmp; "" if there is none
 	file       maildirFile // open while the message is written
 	buffer     *bufio.Writer
 	line       lineState
-	fault      error // the first that hit the message; it decides the replies after the dot
+	fault      error // the first one in writing the message; it decides the replies after the dot
 }
 
 // Announced implements Conn.
@@ -45,7 +45,7 @@ func (c *maildirConn) Announced() Announced {
 // LMTP implements Conn.
 func (c *maildirConn) LMTP() bool { return true }
 
-// XForward implements Conn: nothing is announced.
+// XForward implements Conn. It does nothing, because no attribute is announced.
 func (c *maildirConn) XForward([]string) {}
 
 // Mail implements Conn.
@@ -58,7 +58,7 @@ func (c *maildirConn) Mail(string, []string) {
 	}
 }
 
-// Rcpt implements Conn. It makes the Maildir.
+// Rcpt implements Conn. It creates the Maildir.
 func (c *maildirConn) Rcpt(to string, _ []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,7 +113,7 @@ func (c *maildirConn) Reset() {
 	}
 }
 
-// command reports whether a command may be given now, and breaks the connection if not.
+// command reports whether a command is allowed now, and breaks the connection if not.
 func (c *maildirConn) command() bool {
 	if c.err != nil {
 		return false
@@ -130,7 +130,7 @@ func (c *maildirConn) answer(code int, enhanced, text string) {
 	c.replies = append(c.replies, Reply{Code: code, Enhanced: enhanced, Lines: []string{enhanced + " " + text}})
 }
 
-// refuse answers to a fault of ours: temporary, and without its cause, which is for the log alone.
+// refuse answers a fault of ours: temporary, and without the cause, which only the log gets.
 func (c *maildirConn) refuse(doing string, err error) {
 	c.store.options.Logger.Error("Maildir delivery failed", "doing", doing, "error", err)
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
@@ -249,8 +249,8 @@ func (c *maildirConn) finishFile() {
 	c.file = nil
 }
 
-// deliver links the finished file into the new of one Maildir and makes that durable. What could not be made durable is taken
-// back, because the sender is told to try again.
+// deliver links the finished file into the new of one Maildir and makes the link durable. If it cannot, it removes the link, because the
+// sender is told to try again.
 func (c *maildirConn) deliver(r maildirRecipient) error {
 	name := path.Join(r.mailbox, "new", c.store.fileName())
 	if err := c.files.link(c.temporary, name); err != nil {
@@ -267,7 +267,7 @@ func (c *maildirConn) removeTemporary() {
 		return
 	}
 	if err := c.files.remove(c.temporary); err != nil {
-		c.store.options.Logger.Warn("a file stays in a tmp of a Maildir", "name", c.temporary, "error", err)
+		c.store.options.Logger.Warn("a file stays in the tmp of a Maildir", "name", c.temporary, "error", err)
 	}
 	c.temporary = ""
 }
@@ -289,7 +289,7 @@ func (c *maildirConn) Broken() bool {
 // Quit implements Conn.
 func (c *maildirConn) Quit() { c.Abort() }
 
-// Abort implements Conn. It removes what was not delivered.
+// Abort implements Conn. It removes an undelivered message.
 func (c *maildirConn) Abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -298,7 +298,7 @@ func (c *maildirConn) Abort() {
 	}
 }
 
-// fail breaks the connection and leaves nothing behind.
+// fail breaks the connection, and leaves no file behind.
 func (c *maildirConn) fail(err error) error {
 	err = fmt.Errorf("next hop %s: %w", c.store.path, err)
 	c.err = fmt.Errorf("%w: %w", ErrBroken, err)

@@ -7,24 +7,24 @@ import (
 	"copialettere/journal/durable"
 )
 
-// maildirFiles is what a Maildir delivery asks of the file system. Names are relative to the folder of the Maildirs. It is
-// small so that a test can record the order of the calls and let any of them fail.
+// maildirFiles is what a Maildir delivery needs of the file system. Names are relative to the folder of the Maildirs. It is small: tests
+// record the order of the calls and make any of them fail.
 type maildirFiles interface {
 	mkdirAll(dir string) error
-	create(name string) (maildirFile, error) // a new file; one that exists is an error
-	link(old, new string) error              // one that exists is an error
+	create(name string) (maildirFile, error) // fails if name exists
+	link(old, new string) error              // fails if new exists
 	remove(name string) error
 	syncDir(dir string) error // makes what was created and linked in dir durable
 	io.Closer
 }
 
-// maildirFile is a file that is being written.
+// maildirFile is a file being written.
 type maildirFile interface {
 	io.WriteCloser
 	Sync() error
 }
 
-// openMaildirFiles opens the folder of the Maildirs and creates it where it is missing.
+// openMaildirFiles opens the folder of the Maildirs, and creates it if it is missing.
 func openMaildirFiles(path string) (maildirFiles, error) {
 	if err := durable.MakeFolder(path); err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func openMaildirFiles(path string) (maildirFiles, error) {
 	return diskFiles{root}, nil
 }
 
-// diskFiles is the real thing. The root sees to it that no name, and no symbolic link, leads out of the folder.
+// diskFiles is the real file system. Its root keeps every name and symbolic link inside the folder.
 type diskFiles struct{ root *os.Root }
 
 func (d diskFiles) mkdirAll(dir string) error  { return d.root.MkdirAll(dir, 0o700) }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// readable reports, without waiting and without taking anything, whether a read would return at once: with bytes, with the end
-// of the connection, or with an error. It knows nothing of connections that are no sockets, and says no.
+// readable reports whether a read would return at once: with bytes, with the end of the connection, or with an error. It does not wait,
+// and reads nothing. For a connection that is not a socket it returns false.
 func readable(nc net.Conn) bool {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
@@ -18,7 +18,7 @@ func readable(nc net.Conn) bool {
 	if err != nil {
 		return true
 	}
-	// A deadline of an earlier call that has passed would fail the read before it looked.
+	// A past deadline, left by an earlier call, would fail the read before it looks.
 	nc.SetReadDeadline(time.Time{})
 	yes := true
 	err = raw.Read(func(fd uintptr) bool {

@@ -10,30 +10,30 @@ import (
 	"strings"
 )
 
-// Limits on what a hop may answer. RFC 5321, 4.5.3.1.5 asks for 512 bytes a line; real servers say more.
+// Limits on a hop's reply. RFC 5321 section 4.5.3.1.5 allows 512 bytes a line; real servers send more.
 const (
 	maxReplyLine  = 2 << 10 // bytes, line end included
 	maxReplyLines = 64
 )
 
-// Reply is what a next hop answered to one command, or to the message for one recipient.
+// Reply is a next hop's answer to one command, or to the message for one recipient.
 type Reply struct {
-	// Code is the reply code of RFC 5321, 4.2: 200 to 599.
+	// Code is the reply code of RFC 5321 section 4.2: 200 to 599.
 	Code int
-	// Enhanced is the enhanced status code of RFC 3463 ("5.1.1"), or "" where the reply has none.
+	// Enhanced is the enhanced status code of RFC 3463 ("5.1.1"), or "" if the reply has none.
 	Enhanced string
-	// Lines holds the texts of the reply lines without code and separator. An enhanced code stays in the text as it was
-	// received. Control characters are replaced by "?", so that a line can be passed on safely.
+	// Lines holds the texts of the reply lines without code and separator. An enhanced code stays in the text as received. Control
+	// characters are replaced by "?", so a line is safe to pass on.
 	Lines []string
 }
 
-// Positive reports a 2xx reply.
+// Positive reports whether the reply is a 2xx.
 func (r Reply) Positive() bool { return r.Code/100 == 2 }
 
-// Temporary reports a 4xx reply.
+// Temporary reports whether the reply is a 4xx.
 func (r Reply) Temporary() bool { return r.Code/100 == 4 }
 
-// Permanent reports a 5xx reply.
+// Permanent reports whether the reply is a 5xx.
 func (r Reply) Permanent() bool { return r.Code/100 == 5 }
 
 // String returns the reply on one line, for logs and errors.
@@ -41,8 +41,8 @@ func (r Reply) String() string {
 	return strings.TrimRight(strconv.Itoa(r.Code)+" "+strings.Join(r.Lines, " / "), " ")
 }
 
-// readReply reads one reply of one or more lines (RFC 5321, 4.2.1). A line may end in a bare LF. The error is io.EOF where
-// nothing came at all, io.ErrUnexpectedEOF inside a reply, and wraps ErrProtocol for what is no reply.
+// readReply reads one reply of one or more lines (RFC 5321 section 4.2.1). A line may end in a bare LF. The error is io.EOF if nothing came
+// at all, io.ErrUnexpectedEOF inside a reply, and wraps ErrProtocol for a malformed reply.
 func readReply(r *bufio.Reader) (Reply, error) {
 	var reply Reply
 	for {
@@ -91,7 +91,7 @@ func readReplyLine(r *bufio.Reader) ([]byte, error) {
 	return line, nil
 }
 
-// splitReplyLine takes a reply line apart. A code alone is a last line without text (RFC 5321, 4.2).
+// splitReplyLine takes a reply line apart. A code alone is a last line without text (RFC 5321 section 4.2).
 func splitReplyLine(line []byte) (code int, last bool, text string, ok bool) {
 	if len(line) < 3 || line[0] < '2' || line[0] > '5' || !isDigit(line[1]) || !isDigit(line[2]) {
 		return 0, false, "", false
@@ -106,7 +106,7 @@ func splitReplyLine(line []byte) (code int, last bool, text string, ok bool) {
 	return code, line[3] == ' ', printable(line[4:]), true
 }
 
-// printable returns the text with its control characters replaced: a CR in it could split the reply we pass on.
+// printable returns text with each control character but the tab replaced by "?". A CR could split the reply that we pass on.
 func printable(text []byte) string {
 	clean := []byte(nil)
 	for i, b := range text {
@@ -123,8 +123,8 @@ func printable(text []byte) string {
 	return string(text)
 }
 
-// enhancedCode returns the enhanced status code that text begins with (RFC 2034, 4; RFC 3463, 2). Its class must be that
-// of the reply code; anything else is text.
+// enhancedCode returns the enhanced status code at the start of text (RFC 2034 section 4, RFC 3463 section 2), or "". Its class must be
+// that of the reply code.
 func enhancedCode(code int, text string) string {
 	field, _, _ := strings.Cut(text, " ")
 	class, rest, ok := strings.Cut(field, ".")
@@ -138,7 +138,7 @@ func enhancedCode(code int, text string) string {
 	return field
 }
 
-// isNumber reports one to three digits.
+// isNumber reports whether s is one to three digits.
 func isNumber(s string) bool {
 	for i := range len(s) {
 		if !isDigit(s[i]) {

@@ -88,8 +88,8 @@ func TestReplyClass(t *testing.T) {
 	}
 }
 
-// FuzzReadReply checks that whatever a hop sends is either refused or a reply within the limits, safe to be passed on, and read
-// the same when it is written out again.
+// FuzzReadReply: whatever a hop sends is either an error or a reply within the limits. A reply is safe to pass on, and reads the same when
+// it is written out again.
 func FuzzReadReply(f *testing.F) {
 	for _, s := range []string{
 		"250 2.1.5 ok\r\n", "250-a\r\n250 b\r\n", "354\r\n", "421 4.3.2 bye\n", "250-a\r\n550 b\r\n", "25", "250 a\rb\x00\r\n", "2500\r\n", "\xff\xfe\r\n",
@@ -118,7 +118,7 @@ func FuzzReadReply(f *testing.F) {
 				again.WriteString(reply.String()[:3] + sep + line + "\r\n")
 			}
 			second, err := readReply(bufio.NewReaderSize(strings.NewReader(again.String()), 2*maxReplyLine))
-			// The line end may have been a LF alone, so that a line with its CRLF is one byte over the limit.
+			// If the line ended in a bare LF, the line with CRLF is one byte over the limit.
 			if err != nil && again.Len() < maxReplyLine || err == nil && !reflect.DeepEqual(reply, second) {
 				t.Fatalf("%#v is read again as %#v, %v", reply, second, err)
 			}

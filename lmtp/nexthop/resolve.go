@@ -10,10 +10,10 @@ import (
 	"strconv"
 )
 
-// maxAddresses bounds how many addresses of one hop are tried.
+// maxAddresses is how many addresses of one hop are tried at most.
 const maxAddresses = 16
 
-// Resolver is the part of DNS that a hop needs. *net.Resolver is one.
+// Resolver does the DNS lookups that a hop needs. *net.Resolver implements it.
 type Resolver interface {
 	LookupIPAddr(ctx context.Context, host string) ([]net.IPAddr, error)
 	LookupSRV(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
@@ -32,7 +32,7 @@ func (a address) String() string {
 	return a.address
 }
 
-// addresses lists where a hop may be reached, in the order to try. Of several SRV targets, one that has no address is passed over.
+// addresses returns the addresses of a hop, in the order to try. It passes over SRV targets without an address, unless none has one.
 func (h *Hop) addresses(ctx context.Context) ([]address, error) {
 	if h.spec.Path != "" {
 		return []address{{"unix", h.spec.Path}}, nil
@@ -63,7 +63,7 @@ func (h *Hop) addresses(ctx context.Context) ([]address, error) {
 	return found[:min(len(found), maxAddresses)], nil
 }
 
-// hostAddresses resolves one host. The order is the resolver's, which knows RFC 6724.
+// hostAddresses resolves one host. The order is that of the resolver, which follows RFC 6724.
 func (h *Hop) hostAddresses(ctx context.Context, host string, port uint16) ([]address, error) {
 	portText := strconv.Itoa(int(port))
 	if net.ParseIP(host) != nil {
@@ -83,11 +83,11 @@ func (h *Hop) hostAddresses(ctx context.Context, host string, port uint16) ([]ad
 	return list, nil
 }
 
-// orderSRV returns the records by priority and, within one, in a random order in which a larger weight tends to come first
-// (RFC 2782, "Weight"). random(n) returns a number in [0, n). Resolvers other than net's do not order them.
+// orderSRV sorts the records by priority and, within one, randomly: a larger weight tends to come first (RFC 2782, "Weight"). random(n)
+// returns a number in [0, n). It is needed because resolvers other than net's do not sort.
 func orderSRV(records []*net.SRV, random func(n int) int) []*net.SRV {
 	rest := slices.Clone(records)
-	// Within a priority the weight 0 comes first, so that it is chosen only when the number drawn is 0.
+	// Weight 0 comes first within its priority: it is chosen only if the number drawn is 0.
 	slices.SortStableFunc(rest, func(a, b *net.SRV) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Weight, b.Weight))
 	})

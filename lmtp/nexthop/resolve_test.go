@@ -13,7 +13,7 @@ import (
 	"github.com/foxcpp/go-mockdns"
 )
 
-// TestFailOver has names whose addresses are tried in turn. Only those in up take connections.
+// TestFailOver: the addresses of a name are tried in turn. Only those in up take connections.
 func TestFailOver(t *testing.T) {
 	zones := map[string]mockdns.Zone{
 		"mail.alpha.test.":       {A: []string{"192.0.2.1", "192.0.2.2"}, AAAA: []string{"2001:db8::1"}},
@@ -77,7 +77,7 @@ func srv(target string, port, priority, weight uint16) net.SRV {
 	return net.SRV{Target: target, Port: port, Priority: priority, Weight: weight}
 }
 
-// TestOrderSRV draws every number once and counts who comes first: it must be as often as the weights say.
+// TestOrderSRV draws every number once and counts which record comes first: as often as its weight says.
 func TestOrderSRV(t *testing.T) {
 	records := []*net.SRV{
 		{Target: "late", Priority: 20, Weight: 100},
@@ -111,7 +111,7 @@ func TestOrderSRV(t *testing.T) {
 	}
 }
 
-// TestConnectShares has two addresses that swallow packets: neither uses up the time of the third.
+// TestConnectShares: two addresses swallow packets. Neither uses up the time of the third.
 func TestConnectShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(mustSpec(t, "lmtp:mail.alpha.test:24"), Options{

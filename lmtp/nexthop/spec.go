@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// Scheme is the first part of a Spec: how a next hop is spoken to.
+// Scheme is the first part of a Spec: the protocol of the next hop.
 type Scheme string
 
 // The schemes.
 const (
 	LMTP    Scheme = "lmtp"     // LMTP (RFC 2033) to a unix socket or a host and port
-	LMTPSRV Scheme = "lmtp+srv" // LMTP to the hosts that the SRV records of a name list
+	LMTPSRV Scheme = "lmtp+srv" // LMTP to the hosts in the SRV records of a name
 	SMTP    Scheme = "smtp"     // SMTP (RFC 5321) to a host and port, or a unix socket
 	Maildir Scheme = "maildir"  // no server at all: files below a folder
 )
@@ -24,7 +24,7 @@ const (
 // maxSocketPath is the longest path of a unix socket on Linux, in bytes.
 const maxSocketPath = 107
 
-// Spec names a next hop, as an operator writes it. Specs are comparable.
+// Spec names a next hop. Specs are comparable. An operator writes:
 //
 //	lmtp:unix:/run/dovecot/lmtp   LMTP over a unix socket
 //	lmtp:mail.alpha.test:24       LMTP over TCP; A and AAAA records are tried in turn
@@ -34,8 +34,8 @@ const maxSocketPath = 107
 //	maildir:/var/mail             one Maildir per address, at /var/mail/DOMAIN/LOCAL
 type Spec struct {
 	Scheme Scheme
-	Path   string // of the unix socket or the folder of the Maildirs; absolute
-	Host   string // host name or IP address without brackets; for LMTPSRV the name that the records belong to
+	Path   string // of the unix socket or of the folder of the Maildirs; absolute
+	Host   string // host name or IP address, without brackets; for LMTPSRV the name of the records
 	Port   uint16
 }
 
@@ -52,10 +52,10 @@ func (s Spec) String() string {
 	return string(s.Scheme) + ":" + net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port)))
 }
 
-// LMTP reports whether the hop answers once per recipient after the message. A Maildir does.
+// LMTP reports whether the hop answers the message once per accepted recipient. A Maildir does.
 func (s Spec) LMTP() bool { return s.Scheme != SMTP }
 
-// ParseSpec reads a spec as an operator writes it; see Spec for the forms. Errors say what to write instead.
+// ParseSpec parses a spec; see Spec for the forms. Errors say what to write instead.
 func ParseSpec(s string) (Spec, error) {
 	spec, err := parseSpec(s)
 	if err != nil {
@@ -80,7 +80,7 @@ func parseSpec(s string) (Spec, error) {
 			return spec, errors.New("give the name without _lmtp._tcp, as in lmtp+srv:alpha.test")
 		}
 		if strings.Contains(rest, ":") {
-			return spec, errors.New("the SRV records tell the port: write the name alone, as in lmtp+srv:alpha.test")
+			return spec, errors.New("the SRV records give the port: write the name alone, as in lmtp+srv:alpha.test")
 		}
 		if !isHostName(rest) {
 			return spec, fmt.Errorf("%q is no host name; write it as in lmtp+srv:alpha.test", rest)
@@ -110,7 +110,7 @@ func (s *Spec) setHostPort(rest string) error {
 	host, port, err := net.SplitHostPort(rest)
 	if err != nil {
 		if strings.Count(rest, ":") > 1 {
-			return fmt.Errorf("write an IPv6 address in brackets and a port behind it, as in %s:[::1]:24", s.Scheme)
+			return fmt.Errorf("write an IPv6 address in brackets and a port after it, as in %s:[::1]:24", s.Scheme)
 		}
 		return fmt.Errorf("write host and port, as in %s:mail.alpha.test:24", s.Scheme)
 	}
@@ -122,13 +122,14 @@ func (s *Spec) setHostPort(rest string) error {
 		return fmt.Errorf("%q is no host name and no IP address", host)
 	}
 	if s.Scheme == LMTP && n == 25 {
-		return errors.New("LMTP is not spoken on port 25 (RFC 2033, 5): use the port of the LMTP service, mostly 24, or write smtp: before it")
+		return errors.New("LMTP is not spoken on port 25 (RFC 2033 section 5): use the port of the LMTP service, usually 24, or write smtp: instead")
 	}
 	s.Host, s.Port = host, uint16(n)
 	return nil
 }
 
-// isHostName reports a name of letters, digits, hyphens and underscores in labels of 1 to 63 bytes, 253 in all.
+// isHostName reports whether s is a name of letters, digits, hyphens and underscores, with labels of 1 to 63 bytes and at most 253 bytes in
+// all.
 func isHostName(s string) bool {
 	s = strings.TrimSuffix(s, ".")
 	if s == "" || len(s) > 253 {

@@ -43,11 +43,11 @@ func TestParseSpecErrors(t *testing.T) {
 		{"LMTP:mail.alpha.test:24", `it must begin with lmtp:`},
 		{"lmtp:mail.alpha.test", `write host and port, as in lmtp:mail.alpha.test:24`},
 		{"smtp:mail.alpha.test", `write host and port, as in smtp:mail.alpha.test:24`},
-		{"lmtp:::1:24", `write an IPv6 address in brackets and a port behind it, as in lmtp:[::1]:24`},
+		{"lmtp:::1:24", `write an IPv6 address in brackets and a port after it, as in lmtp:[::1]:24`},
 		{"lmtp:mail.alpha.test:lmtp", `port "lmtp" is no number from 1 to 65535`},
 		{"lmtp:mail.alpha.test:0", `port "0" is no number from 1 to 65535`},
 		{"lmtp:mail.alpha.test:65536", `port "65536" is no number`},
-		{"lmtp:mail.alpha.test:25", `LMTP is not spoken on port 25 (RFC 2033, 5)`},
+		{"lmtp:mail.alpha.test:25", `LMTP is not spoken on port 25 (RFC 2033 section 5)`},
 		{"lmtp:-mail.alpha.test:24", `"-mail.alpha.test" is no host name and no IP address`},
 		{"lmtp::24", `"" is no host name and no IP address`},
 		{"lmtp:mail..test:24", `"mail..test" is no host name`},
@@ -55,7 +55,7 @@ func TestParseSpecErrors(t *testing.T) {
 		{"lmtp:unix:", `give the socket as an absolute path`},
 		{"lmtp:unix:/" + strings.Repeat("x", 107), `at most 107 bytes, this one has 108: use a shorter one`},
 		{"lmtp+srv:_lmtp._tcp.alpha.test", `give the name without _lmtp._tcp, as in lmtp+srv:alpha.test`},
-		{"lmtp+srv:alpha.test:24", `the SRV records tell the port: write the name alone`},
+		{"lmtp+srv:alpha.test:24", `the SRV records give the port: write the name alone`},
 		{"lmtp+srv:", `"" is no host name`},
 		{"maildir:var/mail", `give the folder as an absolute path, as in maildir:/var/mail`},
 		{"maildir:", `give the folder as an absolute path`},
@@ -73,7 +73,7 @@ func TestParseSpecErrors(t *testing.T) {
 	}
 }
 
-// FuzzParseSpec checks that what is taken can be written out and read again.
+// FuzzParseSpec checks that an accepted spec can be written out and read again.
 func FuzzParseSpec(f *testing.F) {
 	for _, s := range []string{"lmtp:unix:/a", "lmtp:[::1]:24", "lmtp:[fe80::1%lo]:24", "lmtp+srv:alpha.test", "maildir:/a/../b", "smtp:a:1"} {
 		f.Add(s)

@@ -6,11 +6,11 @@ import (
 	"fmt"
 )
 
-// Submit hands one message of this program's own to one recipient, in a transaction of its own. The addresses are without angle brackets, the
-// message has CRLF line ends. SMTPUTF8 is asked for where an address needs it and the hop announces it.
+// Submit hands one message of this program's own to one recipient, in a transaction of its own. Give the addresses without angle brackets,
+// and the message with CRLF line ends. Submit asks for SMTPUTF8 if an address needs it and the hop announces it.
 //
-// It returns nil when the hop took the message. A *ConnectError says that the hop was not reached, ErrUnknown that it may have taken the
-// message, and a *RefusedError that it refused it; after that, and any other error, the hop has nothing.
+// It returns nil when the hop took the message. A *ConnectError means that the hop was not reached, a *RefusedError that it refused, and
+// ErrUnknown that it may have taken the message. After any error but ErrUnknown, the hop has nothing.
 func (h *Hop) Submit(ctx context.Context, from, to string, message []byte) error {
 	conn, err := h.Connect(ctx)
 	if err != nil {
@@ -19,7 +19,7 @@ func (h *Hop) Submit(ctx context.Context, from, to string, message []byte) error
 	defer conn.Quit()
 	defer context.AfterFunc(ctx, conn.Abort)()
 	var params []string
-	if !isASCII(from+to) && conn.Announced().SMTPUTF8 {
+	if (NeedsSMTPUTF8(from) || NeedsSMTPUTF8(to)) && conn.Announced().SMTPUTF8 {
 		params = []string{"SMTPUTF8"}
 	}
 	conn.Mail(from, params)
@@ -32,16 +32,8 @@ func (h *Hop) Submit(ctx context.Context, from, to string, message []byte) error
 			return &RefusedError{command, r}
 		}
 	}
-	if _, err := conn.Write(message); err != nil {
+	if err := sendMessage(ctx, conn, message); err != nil {
 		return err
-	}
-	if err := conn.Flush(); err != nil {
-		return err
-	}
-	if err := conn.End(ctx); errors.Is(err, ErrNotSent) {
-		return err
-	} else if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	r, err := conn.Reply(ctx)
 	if err != nil {
@@ -53,16 +45,22 @@ func (h *Hop) Submit(ctx context.Context, from, to string, message []byte) error
 	return nil
 }
 
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] > '~' {
-			return false
-		}
+// sendMessage sends a message and its dot. If the dot may have been sent all the same, the error wraps ErrUnknown.
+func sendMessage(ctx context.Context, conn Conn, message []byte) error {
+	if _, err := conn.Write(message); err != nil {
+		return err
 	}
-	return true
+	if err := conn.Flush(); err != nil {
+		return err
+	}
+	err := conn.End(ctx)
+	if err != nil && !errors.Is(err, ErrNotSent) {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return err
 }
 
-// Unreachable reports whether the hop could not be reached the last time, and cannot be now. It costs nothing while the last time was good.
+// Unreachable reports whether the hop could not be reached the last time, and still cannot be. It connects only if the last Connect failed.
 func (h *Hop) Unreachable(ctx context.Context) bool {
 	if !h.Failing() {
 		return false

@@ -8,7 +8,7 @@ import (
 	"copialettere/lmtp/nexthop/nexthoptest"
 )
 
-// TestSubmit has a relay answer in each way, and go away at each step.
+// TestSubmit: a relay gives each kind of answer, and goes away at each step.
 func TestSubmit(t *testing.T) {
 	const to = "anna@ext.test"
 	for _, c := range []struct {

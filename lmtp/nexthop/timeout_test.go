@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestTimeouts has a hop that falls silent at every place where the client waits. The clock is that of the bubble.
+// TestTimeouts: a hop falls silent at every place where the client waits. The clock is that of synctest.
 func TestTimeouts(t *testing.T) {
 	timeouts := Timeouts{Connect: 3 * time.Second, Command: 5 * time.Second, Data: 7 * time.Second, Final: 11 * time.Second}
 	const upTo354 = greetLMTP + announceAll + `
@@ -124,7 +124,7 @@ func deliverTwo(ctx context.Context, h *Hop) error {
 	return nil
 }
 
-// TestCancel shows that the end of a context, and Abort from elsewhere, wake a blocked call at once.
+// TestCancel checks that the end of a context, or Abort from another goroutine, interrupts a blocked call at once.
 func TestCancel(t *testing.T) {
 	const mailOnly = greetLMTP + announceAll + "C: MAIL FROM:<ext@ext.test>\n"
 	tests := []struct {

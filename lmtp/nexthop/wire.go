@@ -17,16 +17,16 @@ import (
 const (
 	// bufferSize is how many message bytes a connection collects before it writes, and the most it hands to one write.
 	bufferSize = 32 << 10
-	// maxBatch bounds the commands that are sent ahead of their replies. A hop that has its socket full of replies that nobody
-	// reads stops reading commands, and both would wait for the other (RFC 2920, 3.1).
+	// maxBatch bounds the commands that are sent ahead of their replies. A hop stops reading commands when its socket is full of
+	// unread replies; then both sides would wait for each other (RFC 2920 section 3.1).
 	maxBatch = 100
-	// maxXForward is the longest XFORWARD line in bytes that we send, line end included.
+	// maxXForward is the longest XFORWARD line that we send, in bytes, line end included.
 	maxXForward = 512
-	// quitTime bounds the sending of QUIT, and the reading of what a hop said unasked.
+	// quitTime bounds sending QUIT, and reading what a hop said unasked.
 	quitTime = time.Second
 )
 
-// The verbs by which outstanding replies are known.
+// Verbs of the commands. Each outstanding reply is known by one.
 const (
 	verbMail     = "MAIL"
 	verbRcpt     = "RCPT"
@@ -42,28 +42,28 @@ type stage int
 const (
 	inCommands stage = iota // commands are queued, sent and answered
 	inData                  // DATA is queued or sent, and not answered
-	inMessage               // 354 was read, the message is being written
-	inFinal                 // the dot was sent, replies are outstanding
+	inMessage               // 354 was read; the message is being written
+	inFinal                 // the dot was sent; replies are outstanding
 )
 
-// command is one that waits for being sent. Its line has its CRLF.
+// command waits to be sent. Its line includes the CRLF.
 type command struct{ verb, line string }
 
-// wire is a Conn over a network connection. All fields but nc and aborted belong to the one goroutine that uses it.
+// wire is a Conn over a network connection. All fields but nc and aborted belong to the goroutine that uses it.
 type wire struct {
 	hop       *Hop
 	nc        net.Conn
 	in        *bufio.Reader
-	out       []byte // message bytes that wait for being written
+	out       []byte // commands or message bytes that wait to be written
 	lmtp      bool
 	announced Announced
 
 	stage    stage
-	queue    []command // not sent
-	unread   []string  // verbs that were sent, their replies not read
-	pending  int       // Pending
+	queue    []command // not sent yet
+	unread   []string  // verbs sent whose replies are not read yet
+	pending  int       // see Pending
 	accepted int       // RCPT lines of this transaction that got a 2xx
-	line     lineState // where the message stands
+	line     lineState // of the message
 	ended    time.Time // when End began
 
 	err     error // the first failure, wrapped in ErrBroken
@@ -78,7 +78,7 @@ func newWire(h *Hop, nc net.Conn) *wire {
 	}
 }
 
-// greet reads the greeting, says LHLO or EHLO, and keeps what the hop announces. The time is that of ctx.
+// greet reads the greeting, says LHLO or EHLO, and keeps what the hop announces. Only ctx limits it.
 func (c *wire) greet(ctx context.Context) error {
 	defer c.limit(ctx, time.Time{})()
 	if _, err := c.opening(ctx, "greeting"); err != nil {
@@ -99,7 +99,7 @@ func (c *wire) greet(ctx context.Context) error {
 	return nil
 }
 
-// opening reads a reply before the first transaction, which must be positive.
+// opening reads a reply that comes before the first transaction. One that is not positive becomes a *ReplyError.
 func (c *wire) opening(ctx context.Context, what string) (Reply, error) {
 	reply, err := readReply(c.in)
 	if err != nil {
@@ -111,11 +111,11 @@ func (c *wire) opening(ctx context.Context, what string) (Reply, error) {
 	return reply, nil
 }
 
-// limit bounds all reads and writes by a deadline (none where zero) and by the end of ctx, until the returned function is called.
-// A connection whose context has ended is broken from then on: the deadline that woke it may strike at any time.
+// limit bounds all reads and writes by a deadline (none if zero) and by the end of ctx, until release is called. If ctx ends before that,
+// the connection is broken: the deadline that interrupts it may still take effect later.
 func (c *wire) limit(ctx context.Context, deadline time.Time) (release func()) {
 	c.nc.SetDeadline(deadline)
-	// A deadline long past wakes whoever reads or writes.
+	// A past deadline interrupts reads and writes.
 	stop := context.AfterFunc(ctx, func() { c.nc.SetDeadline(time.Unix(1, 0)) })
 	return func() {
 		if !stop() && c.err == nil {
@@ -124,7 +124,7 @@ func (c *wire) limit(ctx context.Context, deadline time.Time) (release func()) {
 	}
 }
 
-// fail breaks the connection and returns the error of what was being done.
+// fail breaks the connection and returns the error, with the hop and what was being done.
 func (c *wire) fail(ctx context.Context, doing string, err error) error {
 	switch {
 	case c.aborted.Load():
@@ -144,7 +144,7 @@ func (c *wire) fail(ctx context.Context, doing string, err error) error {
 	return err
 }
 
-// usable returns why the connection cannot be used any more.
+// usable returns nil, or why the connection is broken.
 func (c *wire) usable() error {
 	if c.err == nil && c.aborted.Load() {
 		c.fail(context.Background(), "before the call", ErrBroken)
@@ -164,7 +164,7 @@ func (c *wire) Pending() int { return c.pending }
 // Broken implements Conn.
 func (c *wire) Broken() bool { return c.usable() != nil }
 
-// XForward implements Conn. Lines are kept below the length that Postfix documents for the command.
+// XForward implements Conn. It splits the attributes over several lines: Postfix documents a limit of maxXForward bytes each.
 func (c *wire) XForward(attributes []string) {
 	line := verbXForward
 	for _, a := range attributes {
@@ -257,8 +257,7 @@ func (c *wire) Reply(ctx context.Context) (Reply, error) {
 	}
 }
 
-// send writes as many queued commands as the hop may have at once, unless it still owes replies: all in one write where it
-// announced PIPELINING, else one.
+// send writes queued commands, unless the hop still owes replies: up to maxBatch in one write if the hop announced PIPELINING, else one.
 func (c *wire) send(ctx context.Context) error {
 	most := 1
 	if c.announced.Pipelining {
@@ -279,13 +278,13 @@ func (c *wire) send(ctx context.Context) error {
 	return nil
 }
 
-// take lets a reply have its effect. The error is of a reply that does not fit its command.
+// take updates the state by a reply. The error wraps ErrProtocol, for a reply that does not fit its command.
 func (c *wire) take(ctx context.Context, verb string, reply Reply) error {
 	unfit := func() error {
 		return c.fail(ctx, "reading the reply to "+verb, fmt.Errorf("%w: %s", ErrProtocol, reply))
 	}
 	if reply.Code == 421 {
-		// The hop closes now, whatever the command was (RFC 5321, 3.8).
+		// The hop closes now, whatever the command was (RFC 5321 section 3.8).
 		c.fail(ctx, "reading the reply to "+verb, &ReplyError{Stage: verb, Reply: reply})
 		return nil
 	}
@@ -296,7 +295,7 @@ func (c *wire) take(ctx context.Context, verb string, reply Reply) error {
 			c.stage, c.line = inMessage, lineStart
 			return nil
 		case reply.Code/100 <= 3:
-			// With 354 in LMTP and no recipient accepted no reply would follow the dot (RFC 2033, 4.2).
+			// After a 354 in LMTP without an accepted recipient, no reply would follow the dot (RFC 2033 section 4.2).
 			return unfit()
 		}
 		return nil
@@ -391,8 +390,7 @@ func (c *wire) failMessage(err error) error {
 	return c.fail(context.Background(), "sending the message", err)
 }
 
-// unasked reads what a hop said before it was its turn, and breaks the connection: that reply must not be taken for the one to
-// the dot.
+// unasked reads what a hop said before its turn, and breaks the connection: that reply must not be taken for the one to the dot.
 func (c *wire) unasked(ctx context.Context) error {
 	defer c.limit(ctx, time.Now().Add(quitTime))()
 	reply, err := readReply(c.in)
@@ -407,14 +405,14 @@ func (c *wire) Alive() bool {
 	return c.usable() == nil && c.stage == inCommands && c.pending == 0 && len(c.unread) == 0 && !c.spoke()
 }
 
-// spoke reports whether there is something to read: a reply, or the end of the connection.
+// spoke reports whether there is something to read: bytes, or the end of the connection.
 func (c *wire) spoke() bool { return c.in.Buffered() > 0 || readable(c.nc) }
 
 // Quit implements Conn.
 func (c *wire) Quit() {
 	if c.usable() == nil && c.stage == inCommands {
 		c.nc.SetDeadline(time.Now().Add(quitTime))
-		// The hop has nothing of ours to do any more, so that it matters to nobody whether this arrives.
+		// No error matters: the hop has nothing left to do for us.
 		io.WriteString(c.nc, "QUIT\r\n")
 	}
 	c.Abort()

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// play is a hop that follows a transcript: "S:" lines are sent, "C:" lines must come, those that follow each other in one write.
-// A line "C--" begins another write, and "S--: 6s" keeps silent for a while. It returns the connection for the client and a function that waits for the end of the
-// transcript and returns the first thing that went otherwise.
+// play is a hop that follows a transcript. It sends "S:" lines and expects "C:" lines; successive "C:" lines must come in one write. A line
+// "C--" begins another write, and "S--: 6s" keeps silent for a while. It returns the client's connection, and a function that waits for the
+// end of the transcript and returns the first deviation.
 func play(transcript string) (net.Conn, func() error) {
 	client, server := net.Pipe()
 	done := make(chan error, 1)
@@ -67,7 +67,7 @@ func follow(server net.Conn, transcript string) error {
 	return read()
 }
 
-// pipeHop returns a hop whose connections are those that dial hands out.
+// pipeHop returns a hop that connects by calling dial.
 func pipeHop(scheme Scheme, dial func() net.Conn, timeouts Timeouts) *Hop {
 	h := New(Spec{Scheme: scheme, Path: "/hop"}, Options{HelloName: "hook.test", Timeouts: timeouts})
 	h.dial = func(context.Context, string, string) (net.Conn, error) { return dial(), nil }
@@ -280,7 +280,7 @@ func TestTranscripts(t *testing.T) {
 			want: []string{"250 ok", "550 5.1.1 unknown", "503 5.5.1 no recipients", "250 ok"},
 		},
 		{
-			name: "no recipient: SMTP may take DATA all the same, and gets the dot (RFC 2920, 3.1)", scheme: SMTP,
+			name: "no recipient: SMTP may take DATA all the same, and gets the dot (RFC 2920 section 3.1)", scheme: SMTP,
 			transcript: `
 				S: 220 ready
 				C: EHLO hook.test` + announceAll + `
@@ -326,7 +326,7 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// message writes, flushes and ends a message; it returns what went wrong.
+// message writes, flushes and ends a message. It returns what went wrong.
 func message(ctx context.Context, c Conn, text string) []string {
 	if _, err := io.WriteString(c, text); err != nil {
 		return []string{"Write: " + err.Error()}
@@ -373,7 +373,7 @@ func TestBatches(t *testing.T) {
 	})
 }
 
-// TestWrongReplies has hops that answer what does not fit. Each breaks the connection.
+// TestWrongReplies: hops give replies that do not fit the command. Each breaks the connection.
 func TestWrongReplies(t *testing.T) {
 	const mailRcptData = `
 		C: MAIL FROM:<ext@ext.test>
@@ -424,7 +424,7 @@ func TestWrongReplies(t *testing.T) {
 	}
 }
 
-// TestOrder has callers that break the rules of Conn.
+// TestOrder: callers break the rules of Conn.
 func TestOrder(t *testing.T) {
 	tests := []struct {
 		name string
@@ -433,7 +433,7 @@ func TestOrder(t *testing.T) {
 		{"line end in an address", func(c Conn) error { c.Mail("a@ext.test>\r\nDATA\r\n", nil); return nil }},
 		{"line end in a parameter", func(c Conn) error { c.Rcpt("a@ext.test", []string{"ORCPT=x\r\nRSET"}); return nil }},
 		{"NUL in an address", func(c Conn) error { c.Rcpt("a\x00@ext.test", nil); return nil }},
-		{"command behind DATA", func(c Conn) error { c.Data(); c.Reset(); return nil }},
+		{"command after DATA", func(c Conn) error { c.Data(); c.Reset(); return nil }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

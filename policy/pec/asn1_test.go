@@ -71,7 +71,7 @@ func TestParseTime(t *testing.T) {
 	}
 }
 
-// TestLineWriter writes texts in all pieces of one length.
+// TestLineWriter writes texts in pieces of every length.
 func TestLineWriter(t *testing.T) {
 	const text = "a\nb\r\nc\r\r\n\n\r\n\r"
 	const want = "a\r\nb\r\nc\r\r\n\r\n\r\n\r"
@@ -105,7 +105,7 @@ func signatureIn(t testing.TB, name string) []byte {
 	return signature
 }
 
-// TestSignatureAlgorithm checks a right signature under the names of other algorithms.
+// TestSignatureAlgorithm checks a valid signature that names other algorithms.
 func TestSignatureAlgorithm(t *testing.T) {
 	for algorithm, right := range map[string]bool{oidRSA: true, oidRSASHA512: true, oidRSASHA256: false, oidRSASHA1: false, oidRSAPSS: false,
 		oidECDSASHA512: false, oidECDSAKey: false, "\x2a": false} {

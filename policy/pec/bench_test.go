@@ -82,7 +82,7 @@ func BenchmarkRecord(b *testing.B) {
 	b.ReportMetric(float64(len(stored)), "bytes")
 }
 
-// BenchmarkPractice puts the receipts of one message to 2,000 recipients together; each lists them all.
+// BenchmarkPractice combines the receipts of a message to 2,000 recipients. Each receipt lists all of them.
 func BenchmarkPractice(b *testing.B) {
 	const recipients = 2000
 	data := pec.Certification{Type: "avvenuta-consegna", Identifier: "1@alpha.test", ReceiptKind: pec.ReceiptShort, Time: pectest.Start}

@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// Identifier octets of the elements that are read here (X.690 8.1.2).
+// Identifier octets of the elements read here (X.690 8.1.2).
 const (
 	tagInteger     = 0x02
 	tagOctetString = 0x04
@@ -23,20 +23,20 @@ const (
 	constructedOctet = tagOctetString | constructed
 	indefinite       = 0x80
 
-	// maxDepth is how deep elements may stand in one another; certificates need about ten.
+	// maxDepth is how deep elements may be nested; certificates need about ten.
 	maxDepth = 40
 )
 
 var errDER = errors.New("malformed ASN.1")
 
-// toDER converts BER to DER: definite lengths, strings in one piece (X.690 10.1, 10.2). Signatures made as a stream, as by Bouncy Castle,
-// have indefinite lengths. The order of sets is left as it is. Bytes behind the first element are passed over.
+// toDER converts BER to DER: definite lengths, strings in one piece (X.690 10.1, 10.2). Signatures made as a stream, as Bouncy Castle does,
+// have indefinite lengths. Sets keep their order. Bytes after the first element are ignored.
 func toDER(ber []byte) ([]byte, error) {
 	out, _, err := appendDER(make([]byte, 0, len(ber)), ber, 0)
 	return out, err
 }
 
-// elementHeader takes identifier and length octets. Length is -1 for an indefinite one.
+// elementHeader reads identifier and length octets. Length is -1 for an indefinite one.
 func elementHeader(b []byte) (tag []byte, length int, rest []byte, err error) {
 	n := 1
 	if len(b) > 1 && b[0]&0x1f == 0x1f {
@@ -88,7 +88,7 @@ func appendDER(out, in []byte, depth int) ([]byte, []byte, error) {
 	if length >= 0 {
 		content, rest = in[:length], in[length:]
 	}
-	// A string in pieces becomes one: its children lose their headers.
+	// A string in pieces becomes one string: its children lose their headers.
 	pieces := len(tag) == 1 && tag[0] == constructedOctet
 	var inner []byte
 	for {
@@ -136,10 +136,10 @@ func appendElement(out, tag, content []byte) []byte {
 	return append(out, content...)
 }
 
-// der is a run of DER elements that are taken off one after the other.
+// der is a run of DER elements, taken off one by one.
 type der []byte
 
-// next takes the next element, whatever it is: its first identifier octet, its content, and all of it.
+// next takes the next element of any kind: its first identifier octet, its content, and the whole element.
 func (d *der) next() (tag byte, content, whole []byte, ok bool) {
 	name, length, rest, err := elementHeader(*d)
 	if err != nil || length < 0 {
@@ -150,10 +150,10 @@ func (d *der) next() (tag byte, content, whole []byte, ok bool) {
 	return name[0], rest[:length], whole, true
 }
 
-// peek reports whether the next element has that identifier octet.
+// peek reports whether the next element has the given identifier octet.
 func (d *der) peek(tag byte) bool { return len(*d) > 0 && (*d)[0] == tag }
 
-// take takes the content of the next element, which must have that identifier octet.
+// take takes the content of the next element, which must have the given identifier octet.
 func (d *der) take(tag byte) (der, bool) {
 	if !d.peek(tag) {
 		return nil, false
@@ -162,7 +162,7 @@ func (d *der) take(tag byte) (der, bool) {
 	return content, ok
 }
 
-// skip takes the next element when it has that identifier octet. It reports false only where it has and is malformed.
+// skip takes the next element if it has the given identifier octet. It reports false only if that element is malformed.
 func (d *der) skip(tag byte) bool {
 	if !d.peek(tag) {
 		return true
@@ -171,5 +171,5 @@ func (d *der) skip(tag byte) bool {
 	return ok
 }
 
-// equal reports whether two runs of elements are the same bytes.
+// equal compares the bytes of two runs.
 func (d der) equal(other []byte) bool { return bytes.Equal(d, other) }

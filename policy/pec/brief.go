@@ -8,53 +8,52 @@ import (
 	"copialettere/journal/part"
 )
 
-// HashResult is what became of one part of a brief receipt. The values are an interface that others script against.
+// HashResult is the result for one part of a brief receipt. Others script against the values.
 type HashResult string
 
 // The results.
 const (
-	HashMatch      HashResult = "match"                 // the part is that of the original, or has its hash
+	HashMatch      HashResult = "match"                 // the part is the original's, or holds its hash
 	HashMismatch   HashResult = "mismatch"              // it differs, or the original has no such part
 	HashNoOriginal HashResult = "original not archived" // there is nothing to compare with
-	HashNotCovered HashResult = "not covered"           // a part of the original that the receipt has neither whole nor as a hash
+	HashNotCovered HashResult = "not covered"           // the receipt has this part of the original neither whole nor as a hash
 	HashOtherName  HashResult = "other name"            // its content agrees, but the file has another name
 )
 
-// hashResults are the results, the worst last.
+// hashResults lists the results, the worst last.
 var hashResults = []HashResult{HashMatch, HashOtherName, HashNotCovered, HashMismatch, HashNoOriginal}
 
 const (
 	hashSuffix   = ".hash"
-	maxHashFile  = 4 << 10   // bytes of a part that are looked at for a hash
-	maxHashDepth = 8         // messages inside messages that are compared part by part
-	maxSameField = 256 << 10 // bytes of the header of a message that are compared field by field
+	maxHashFile  = 4 << 10   // most bytes of a part that is searched for a hash
+	maxHashDepth = 8         // how deep nested messages are compared part by part
+	maxSameField = 256 << 10 // most bytes compared of a message's header
 )
 
 // HashCheck is the comparison of one part of a brief receipt.
 type HashCheck struct {
 	Name     string // of the part in the original, decoded; "" where it has none
-	Field    string // where a field of the message's own header differs, its name; else ""
+	Field    string // the field of the message's own header that differs; "" for a part
 	Result   HashResult
-	Reading  string // with HashMatch and HashOtherName, what was compared: "equal" for a part that is there whole, else what was hashed
-	Part     int    // index in the table of the message that the receipt encloses, or -1
+	Reading  string // with HashMatch and HashOtherName: "equal" for a part that is there whole, else what was hashed
+	Part     int    // index in the table of the enclosed message, or -1
 	Original int    // index in the table of the original, or -1
 }
 
 // BriefHashes compares a brief receipt with the message that was sent (RFC 6109 3.3.2.2). Receipt is the message that the receipt
-// encloses, as Enclosed opens it: in the place of each part with a name it has a text part NAME.hash that holds a SHA-1. The original is
-// the message as it was sent; with a nil original table the results say that it is not archived.
+// encloses, as Enclosed opens it: a text part NAME.hash with a SHA-1 replaces each named part. Original is the message as it was sent; with a
+// nil original table the results say that it is not archived.
 //
-// The answer has a check for each part of the original and for each part of the receipt that the original lacks, the parts of multiparts
-// in place of these. Only when all say HashMatch is everything in the original accounted for: what has no hash must be there, equal. It
-// does not matter which parts the provider chose to hash: of a message that is itself signed or encrypted by S/MIME it leaves the signature
-// or the whole as it is, and what is attached to it, of whatever type, it hashes. Of the header, From, To, Cc, Subject and Date are
-// compared, since the access point changes others; there is a check for those that differ alone.
+// The answer has one check for each part of the original, and for each part of the receipt that the original lacks. A multipart has none of
+// its own: its parts stand for it. Only if every check says HashMatch is the whole original accounted for: a part without a hash must be
+// there, equal. The provider may choose which parts to hash. If the message itself is signed or encrypted by S/MIME, providers leave the
+// signature, or the whole, as it is, and hash attachments of any type. Of the header, only From, To, Cc, Subject and Date are compared,
+// since the access point changes other fields; a check appears only for those that differ.
 //
-// Parts are paired by place and by what they hold: a name is what mail programs and providers agree least about. The rule can be read
-// in several ways, all of which are tried; Reading tells which one it was: the content decoded; the body as it stands in the message
-// ("encoded"), with or without its last line end, with LF for CRLF, or base64 without line breaks; of text the content with its line ends
-// as CRLF or LF. Text is equal when it is so but for line ends and for empty lines at its end. Bodies are read as streams. Errors are
-// those of the readers.
+// Parts are paired by place and content: mail programs and providers agree least about names. The rule on hashes can be read in several ways.
+// All are tried, and Reading names the one that fits: the decoded content; the body as it stands in the message ("encoded"), with or
+// without its last line end, with LF for CRLF, or base64 without line breaks; for text, the content with CRLF or LF line ends. Text is equal
+// if it differs only in line ends and in empty lines at its end. Bodies are read as streams. Errors are those of the readers.
 func BriefHashes(receipt io.ReaderAt, receiptTable *part.Table, original io.ReaderAt, originalTable *part.Table) ([]HashCheck, error) {
 	c := hashComparison{receipt: receipt, receiptTable: receiptTable, original: original, originalTable: originalTable}
 	if len(receiptTable.Parts) == 0 {
@@ -75,7 +74,7 @@ func BriefHashes(receipt io.ReaderAt, receiptTable *part.Table, original io.Read
 	return c.checks, nil
 }
 
-// WorstHash returns the result of a whole comparison: HashMatch when each check says so, else the worst.
+// WorstHash returns the result of a whole comparison: the worst of its checks, HashMismatch if there are none.
 func WorstHash(checks []HashCheck) HashResult {
 	if len(checks) == 0 {
 		return HashMismatch
@@ -93,7 +92,7 @@ type hashComparison struct {
 	checks                      []HashCheck
 }
 
-// add records what became of a part of the receipt, or -1, and one of the original, or -1.
+// add records a result for part i of the receipt and part j of the original; either may be -1.
 func (c *hashComparison) add(result HashResult, reading string, i, j int) {
 	name := ""
 	if j >= 0 {
@@ -146,7 +145,7 @@ func (c *hashComparison) message(i, j, depth int) error {
 	return nil
 }
 
-// differing compares two parts that are not the same as a whole. The attachments of an attached message may be hashed one by one.
+// differing compares two parts that differ as a whole. An attached message may have its attachments hashed one by one.
 func (c *hashComparison) differing(i, j, depth int) error {
 	inner, sent := c.receiptTable.Enclosed(i), c.originalTable.Enclosed(j)
 	if inner < 0 || sent < 0 || depth >= maxHashDepth {
@@ -164,20 +163,15 @@ func (c *hashComparison) differing(i, j, depth int) error {
 	return c.message(inner, sent, depth+1)
 }
 
-// leaves returns the parts of message i that hold no others, in order; enclosed messages count as such.
+// leaves returns the parts of message i that hold no others, in order. An enclosed message counts as one of them.
 func leaves(t *part.Table, i int) []int {
-	end := i + 1
-	for end < len(t.Parts) && t.Parts[end].Parent >= i {
-		end++
-	}
+	end := endOf(t, i)
 	var list []int
 	for i < end {
 		p, next := &t.Parts[i], i+1
 		switch {
 		case p.IsMessage():
-			for next < end && t.Parts[next].Parent >= i {
-				next++
-			}
+			next = endOf(t, i)
 			list = append(list, i)
 		case !p.IsMultipart() || t.Child(i, 1) < 0:
 			list = append(list, i)
@@ -187,9 +181,9 @@ func leaves(t *part.Table, i int) []int {
 	return list
 }
 
-// pairParts finds for each part of the original, by its place in a list, the one of the receipt that stands for it, or -1, and the
-// reading in which they agree, or "". Parts that agree go first, those under the same name before the others; then parts of the same
-// name that differ, and last those without a name, in their order. Of several the one in the same place is taken.
+// pairParts finds the part of the receipt that stands for each part of the original, or -1, and the reading in which the two agree, or "".
+// Both results, like the lists, go by place in want and have. Parts that agree are paired first, those with the same name before others;
+// then parts that differ but have the same name; last, nameless parts in order. Among several candidates, the one in the same place wins.
 func pairParts(have, want []partContent) (pair []int, readings []string) {
 	pair, readings = make([]int, len(want)), make([]string, len(want))
 	for k := range pair {

@@ -59,9 +59,9 @@ func TestBriefHashes(t *testing.T) {
 	tests := []struct {
 		name     string
 		receipt  []byte
-		original []byte // nil for not archived
+		original []byte // nil if not archived
 		results  []pec.HashResult
-		reading  string // of what has a hash
+		reading  string // of parts with a hash
 	}{
 		{"decoded", receipt(pectest.Variation{}), c.Original, all(pec.HashMatch), "decoded"},
 		{"encoded", receipt(pectest.Variation{HashEncoded: true}), c.Original, all(pec.HashMatch), "encoded"},
@@ -101,7 +101,7 @@ func TestBriefHashes(t *testing.T) {
 	}
 }
 
-// TestBriefHashesOfSignedOriginal checks what the receipt leaves as it is: parts without a name, a signature, an encrypted message.
+// TestBriefHashesOfSignedOriginal checks parts that the receipt leaves as they are: nameless ones, a signature, an encrypted message.
 func TestBriefHashesOfSignedOriginal(t *testing.T) {
 	const original = "Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\ntesto\r\n" +
 		"--m\r\nContent-Type: text/csv; name=a.csv\r\n\r\nabc\r\n--m--\r\n--s\r\nContent-Type: application/pkcs7-signature; name=smime.p7s\r\n\r\nMIIB\r\n--s--\r\n"
@@ -150,7 +150,7 @@ func TestBriefHashesOfSignedOriginal(t *testing.T) {
 	}
 }
 
-// TestBriefCases compares receipts with messages, both as they were seen.
+// TestBriefCases compares receipts and messages in the forms of real ones.
 func TestBriefCases(t *testing.T) {
 	for name, want := range map[string][]string{
 		"brief-text":                     {"1 mismatch", "2 atto.pdf: match"},
@@ -176,7 +176,7 @@ func TestBriefCases(t *testing.T) {
 	}
 }
 
-// briefAnswer returns what a comparison says, a line for each part: its number, its name and the result.
+// briefAnswer returns the result of a comparison, one line for each part: number, name and result.
 func briefAnswer(t *testing.T, receipt io.ReaderAt, table *part.Table, sent []byte) []string {
 	t.Helper()
 	sentTable, _ := scan(sent)
@@ -198,7 +198,7 @@ func briefAnswer(t *testing.T, receipt io.ReaderAt, table *part.Table, sent []by
 	return lines
 }
 
-// multipart puts parts together; line ends are LF in them.
+// multipart joins parts whose line ends are LF.
 func multipart(header string, parts ...string) []byte {
 	text := header + "Content-Type: multipart/mixed; boundary=b\n\n--b\n" + strings.Join(parts, "\n--b\n") + "\n--b--\n"
 	return []byte(strings.ReplaceAll(text, "\n", "\r\n"))
@@ -206,8 +206,7 @@ func multipart(header string, parts ...string) []byte {
 
 func sha1Of(text string) string { return fmt.Sprintf("%x", sha1.Sum([]byte(text))) }
 
-// TestBriefParts checks that a match is said only where everything of the original is accounted for, and that the answer names the part
-// that is not.
+// TestBriefParts checks that the result is a match only if the whole original is accounted for, and that it names any part that is not.
 func TestBriefParts(t *testing.T) {
 	const header = "From: Anna <anna@alpha.test>\nTo: bruno@beta.test\nSubject: =?utf-8?Q?perch=C3=A9?=\nDate: Fri, 20 Nov 2026 10:11:00 +0100\n"
 	const text = "\nPago 100 euro"
@@ -319,7 +318,7 @@ func TestBriefParts(t *testing.T) {
 	}
 }
 
-// FuzzBriefHashes compares any two messages. Everything in the original is in the answer, and nothing twice.
+// FuzzBriefHashes compares any two messages. The result has every part of the original, and none twice.
 func FuzzBriefHashes(f *testing.F) {
 	for _, name := range []string{"brief-text", "brief-p7m"} {
 		sent, err := os.ReadFile("testdata/" + name + ".sent.eml")

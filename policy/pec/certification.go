@@ -10,28 +10,28 @@ import (
 )
 
 const (
-	// maxDaticert is how many bytes of daticert.xml are read, as UTF-8; a recipient takes 60 to 150.
+	// maxDaticert is the most bytes read of daticert.xml, as UTF-8; a recipient takes 60 to 150.
 	maxDaticert = 4 << 20
-	// maxProlog is how far behind the root element may begin.
+	// maxProlog is the most bytes that may precede the root element.
 	maxProlog = 256 << 10
-	// maxRecipients is how many bytes of recipients are kept, in a record that is at most 1 MiB: 1,800 of the greatest length of an address,
-	// and some 10,000 of the usual one.
+	// maxRecipients is the most bytes kept of recipients, in a record of at most 1 MiB: 1,800 addresses of the greatest length, some 10,000 of
+	// the usual one.
 	maxRecipients = 500 << 10
-	// maxOtherDeliveries is how many bytes of recipients are kept beside the first that a receipt is about.
+	// maxOtherDeliveries is the most bytes kept of further recipients that a receipt is about, after the first.
 	maxOtherDeliveries = 16 << 10
-	// maxText is how many bytes of one element are kept.
+	// maxText is the most bytes kept of one element.
 	maxText = 4 << 10
-	// maxNesting is how deep elements may stand in one another; the rules need four.
+	// maxNesting is how deep elements may be nested; the rules need four.
 	maxNesting = 16
-	// maxUnread is how many elements are kept that could not be taken, and maxUnreadText how many bytes of one.
+	// maxUnread is the most elements kept that were not taken for facts, and maxUnreadText the most bytes of one.
 	maxUnread     = 16
 	maxUnreadText = 1 << 10
-	// maxProblems bounds what an error tells.
+	// maxProblems is the most problems that an error names.
 	maxProblems = 8
 )
 
-// Certification is what daticert.xml says (RFC 6109 4.4). Values are trimmed, at most 4 KiB each, and "" where absent; those that the
-// rules do not know are kept as they are, and so are references and markup in them that cannot be read. Of recipients 500 KiB are kept.
+// Certification is what daticert.xml says (RFC 6109 4.4). Values are trimmed, at most 4 KiB each, and "" where absent. Values unknown to the
+// rules are kept as they are, and so are unreadable references and markup inside values. At most 500 KiB of recipients are kept.
 type Certification struct {
 	Type        string      // @tipo
 	Error       string      // @errore: nessuno, no-dest, no-dominio, virus, altro; nessuno where absent
@@ -44,15 +44,15 @@ type Certification struct {
 	Date        string      // giorno and ora as written: "20/11/2026 10:11:12"
 	Zone        string      // @zona as written: "+0100"
 	Identifier  string      // identificativo: names the transaction, without angle brackets
-	MessageID   string      // msgid: the Message-ID that the sender's program had set, with its angle brackets
+	MessageID   string      // msgid: the Message-ID that the sender's program set, with angle brackets
 	ReceiptKind string      // ricevuta@tipo: completa, breve, sintetica
 	Delivery    string      // consegna: the recipient that the receipt is about
 	Received    []string    // ricezione: the recipients that a presa-in-carico is about
 	ErrorDetail string      // errore-esteso
 
-	OtherDeliveries []string  // further recipients in consegna, which may stand once by the rules; 16 KiB are kept
-	Unread          []Element // what was not taken for a fact: the text that was cut off, second values; at most 16, of 1 KiB each
-	Omitted         int       // recipients in destinatari, consegna and ricezione that are not kept, for their number
+	OtherDeliveries []string  // further recipients in consegna, which the rules allow once; at most 16 KiB
+	Unread          []Element // not taken for facts: text that was cut off, second values; at most 16, of 1 KiB each
+	Omitted         int       // how many recipients in destinatari, consegna and ricezione were too many to keep
 }
 
 // Element is the text of an element of daticert.xml.
@@ -74,7 +74,7 @@ const (
 	ReceiptShort    = "sintetica"
 )
 
-// Class returns the class that the type names, or Ordinary for one that is not known.
+// Class returns the class that the type names, or Ordinary for an unknown type.
 func (c *Certification) Class() Class {
 	if equalFold(c.Type, string(PostaCertificata)) {
 		return PostaCertificata
@@ -84,17 +84,16 @@ func (c *Certification) Class() Class {
 
 var errNoCertification = errors.New("the root element is not postacert")
 
-// ParseCertification reads daticert.xml, in UTF-8, UTF-16, or what its declaration names. It takes the facts one by one, each by itself:
-// what is malformed in one, or around it, costs no other. A value goes up to the end tag of its element, whatever stands in it: markup that
-// is not escaped, characters that XML forbids. Stray text, unknown elements and attributes, missing ones, and end tags that do not match
-// are tolerated. A document type declaration is passed over: no entity is ever resolved, save the five of XML and references by number. At
-// most 4 MiB are read, and little is held beside the result. The error says what is missing or could not be read; the result is nil only
-// where the root element is another one.
+// ParseCertification reads daticert.xml in UTF-8, UTF-16, or the encoding that it declares. It reads each fact by itself: a fault in one, or
+// around it, costs no other. A value reaches to the end tag of its element, whatever it contains: unescaped markup, characters that XML
+// forbids. Stray text, missing or unknown elements and attributes, and unmatched end tags are tolerated. A document type declaration is
+// skipped: only the five entities of XML and numeric references are resolved. At most 4 MiB are read, and little is held besides the
+// result. The error says what is missing or could not be read; the result is nil only if the root element is not postacert.
 func ParseCertification(r io.Reader) (*Certification, error) {
 	return parseCertification(r, maxDaticert, "")
 }
 
-// parseCertification is ParseCertification for a part of some size whose header names a charset.
+// parseCertification is ParseCertification for a part with a size in bytes and a charset in its header, or "".
 func parseCertification(r io.Reader, size int64, charset string) (*Certification, error) {
 	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxProlog}
 	p := certificationReader{limited: limited, markupReader: newMarkupReader(limited, size, &daticert), c: Certification{Error: "nessuno"}}
@@ -123,16 +122,16 @@ type certificationReader struct {
 	markupReader
 	limited        *io.LimitedReader
 	c              Certification
-	kept           int // bytes of recipients, save those of consegna
+	kept           int // bytes of recipients, without those of consegna
 	keptDeliveries int
 	day            string
 	clock          string
 	deep           bool     // an element stood too deep
-	contested      []string // names of what had two values, of which none counts
+	contested      []string // names of elements that had two values, so neither counts
 	problems       []string
 }
 
-// problem says what is wrong, once.
+// problem notes what is wrong, once.
 func (p *certificationReader) problem(what string) {
 	if len(p.problems) < maxProblems && !slices.Contains(p.problems, what) {
 		p.problems = append(p.problems, what)
@@ -187,7 +186,7 @@ func (p *certificationReader) open(t tag) error {
 	return nil
 }
 
-// leave closes elements of the rules whose end tag is missing, up to the one in which another element of the rules stands.
+// leave closes elements of the rules that lack their end tag, up to the parent of the next element.
 func (p *certificationReader) leave(parent string) {
 	for k := len(p.path) - 1; k > 0 && p.path[k] != parent && daticert.containers[p.path[k]] != ""; k-- {
 		if slices.Contains(p.path[:k], parent) {
@@ -196,7 +195,7 @@ func (p *certificationReader) leave(parent string) {
 	}
 }
 
-// slot returns where the text of an element that may stand once goes, or nil.
+// slot returns where to keep the text of an element that may stand once, or nil.
 func (p *certificationReader) slot(name string) *string {
 	c := &p.c
 	switch name {
@@ -222,7 +221,7 @@ func (p *certificationReader) slot(name string) *string {
 	return nil
 }
 
-// take takes the text of a fact as it stands in the document. One that is not whole, because the document ends in it, is none.
+// take takes the raw text of a fact. A text cut off by the end of the document is not a fact.
 func (p *certificationReader) take(t tag, raw string, whole bool) {
 	free := t.name == "oggetto" || t.name == "errore-esteso" || t.name == "gestore-emittente"
 	text := decodeText(raw, free)
@@ -242,8 +241,8 @@ func (p *certificationReader) take(t tag, raw string, whole bool) {
 	}
 }
 
-// once takes a value that may stand once only. Of several in intestazione the first one counts. Behind it none does: a subject that the
-// provider did not escape may have brought the others, with an identificativo or a time as its writer liked.
+// once takes a value that may stand only once. If there are several, the first counts in intestazione; after intestazione none does. A subject
+// that the provider did not escape may have smuggled in the others, with any identificativo or time that its writer liked.
 func (p *certificationReader) once(name string, slot *string, value string) {
 	switch {
 	case value == "" || value == *slot:
@@ -255,11 +254,11 @@ func (p *certificationReader) once(name string, slot *string, value string) {
 		p.unread(name, *slot)
 		p.unread(name, value)
 		*slot, p.contested = "", append(p.contested, name)
-		p.problem(name + ": two values, of which none counts")
+		p.problem(name + ": two values, neither counts")
 	}
 }
 
-// unread keeps a text that is not taken for a fact.
+// unread keeps a text that was not taken for a fact.
 func (p *certificationReader) unread(name, text string) {
 	if len(p.c.Unread) < maxUnread {
 		p.c.Unread = append(p.c.Unread, Element{name, clipRunes(text, maxUnreadText)})
@@ -302,7 +301,7 @@ func (p *certificationReader) recipient(t tag, address string) {
 	}
 }
 
-// finish puts the time together, and says what is missing.
+// finish assembles the time, and notes what is missing.
 func (p *certificationReader) finish() {
 	c := &p.c
 	c.Date = strings.TrimSpace(p.day + " " + p.clock)
@@ -324,8 +323,8 @@ func (p *certificationReader) finish() {
 	}
 }
 
-// legalTime reads a time as daticert.xml has it, in UTC, or returns zero. Without a zone there is no time: Italian legal time has an hour
-// twice a year.
+// legalTime reads a time of daticert.xml, in UTC; zero if it cannot. A time without a zone cannot be read: Italian legal time repeats an hour
+// every year.
 func legalTime(day, clock, zone string) time.Time {
 	zone = strings.ReplaceAll(zone, ":", "")
 	switch strings.ToUpper(zone) {

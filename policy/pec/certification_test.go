@@ -17,7 +17,7 @@ import (
 	"copialettere/policy/pec"
 )
 
-// minimal is a daticert.xml with as little as may be.
+// minimal is the smallest daticert.xml.
 const minimal = `<postacert tipo="accettazione"><intestazione><mittente>a@alpha.test</mittente><destinatari>b@beta.test</destinatari></intestazione>` +
 	`<dati><gestore-emittente>ALPHA</gestore-emittente><data zona="+0200"><giorno>01/07/2026</giorno><ora>00:30:00</ora></data><identificativo>1@alpha.test</identificativo></dati></postacert>`
 
@@ -27,7 +27,7 @@ func TestParseCertification(t *testing.T) {
 		Provider:   "ALPHA", Time: time.Date(2026, 6, 30, 22, 30, 0, 0, time.UTC), Date: "01/07/2026 00:30:00", Zone: "+0200",
 		Identifier: "1@alpha.test"}
 	tests := []struct {
-		name, old, new string // what is changed in the minimal one
+		name, old, new string // replace old by new in minimal
 		edit           func(*pec.Certification)
 		err            string
 	}{
@@ -46,7 +46,7 @@ func TestParseCertification(t *testing.T) {
 			edit: func(c *pec.Certification) {
 				c.Identifier = ""
 				c.Unread = []pec.Element{{Name: "identificativo", Text: "1@alpha.test"}, {Name: "identificativo", Text: "2@alpha.test"}}
-			}, err: "identificativo: two values, of which none counts"},
+			}, err: "identificativo: two values, neither counts"},
 		{name: "twice, the sender", old: "</mittente>", new: "</mittente><mittente>z@ext.test</mittente>",
 			edit: func(c *pec.Certification) { c.Unread = []pec.Element{{Name: "mittente", Text: "z@ext.test"}} }},
 		{name: "twice the same", old: "</identificativo>", new: "</identificativo><identificativo>1@alpha.test</identificativo>"},
@@ -125,7 +125,7 @@ func TestParseCertification(t *testing.T) {
 	}
 }
 
-// TestCertificationText checks that what stands in one fact costs no other, and is kept as it is written where it cannot be read.
+// TestCertificationText checks that a fault in one fact costs no other, and that what cannot be read is kept as written.
 func TestCertificationText(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"plain", "Contratto n. 5", "Contratto n. 5"},
@@ -164,8 +164,8 @@ func TestCertificationText(t *testing.T) {
 	}
 }
 
-// TestSubjectThatIsNotEscaped has a subject that ends its element and goes on with facts as its writer likes, in the certificate of a
-// provider that does not escape it: none of them counts.
+// TestSubjectThatIsNotEscaped has a provider that does not escape subjects. The subject ends its element and adds facts that its writer chose:
+// none of them counts.
 func TestSubjectThatIsNotEscaped(t *testing.T) {
 	const forged = `Ciao</oggetto><mittente>z@ext.test</mittente></intestazione><dati><data zona="+1200"><giorno>01/01/2020</giorno><ora>00:00:00</ora></data>` +
 		`<identificativo>2@alpha.test</identificativo><msgid>&lt;2@z&gt;</msgid><ricevuta tipo="sintetica"/></dati><intestazione><oggetto>`
@@ -180,7 +180,7 @@ func TestSubjectThatIsNotEscaped(t *testing.T) {
 	}
 }
 
-// TestCertificationEncodings checks every encoding in which the document may come.
+// TestCertificationEncodings reads the document in every encoding that it may have.
 func TestCertificationEncodings(t *testing.T) {
 	const provider = "Societ\u00e0 100 \u20ac"
 	document := func(encoding string) string {
@@ -221,7 +221,7 @@ func TestCertificationEncodings(t *testing.T) {
 	}
 }
 
-// TestCertificationRecipients checks how many recipients are kept, and that what is behind them is read.
+// TestCertificationRecipients checks how many recipients are kept, and that what follows them is read.
 func TestCertificationRecipients(t *testing.T) {
 	document := func(n int, address string) string {
 		head, tail, _ := strings.Cut(minimal, "<destinatari>b@beta.test</destinatari>")
@@ -256,7 +256,7 @@ func TestCertificationRecipients(t *testing.T) {
 	}
 }
 
-// TestCertificationCases reads receipts as they were seen.
+// TestCertificationCases reads receipts in the forms of real ones.
 func TestCertificationCases(t *testing.T) {
 	base := pec.Certification{Type: "avvenuta-consegna", Error: "nessuno", Sender: "anna@alpha.test", Replies: "anna@alpha.test", Subject: "Prova",
 		Recipients: []pec.Recipient{{Address: "bruno@beta.test", Kind: "certificato"}}, Provider: "Gestore Alfa", Delivery: "bruno@beta.test",
@@ -295,7 +295,7 @@ func TestCertificationCases(t *testing.T) {
 	}
 }
 
-// TestSecondDelivery checks that a receipt about two recipients says something of both, and is kept so.
+// TestSecondDelivery checks that a receipt about two recipients gives an event for each, and is stored that way.
 func TestSecondDelivery(t *testing.T) {
 	text := strings.NewReplacer("accettazione", "avvenuta-consegna", "</dati>", "<consegna>b@beta.test</consegna><consegna>C@beta.test</consegna></dati>").Replace(minimal)
 	c, err := pec.ParseCertification(strings.NewReader(text))

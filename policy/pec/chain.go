@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// maxChecks is how many signatures of certificates a chainFinder checks, as many as crypto/x509 does.
+// maxChecks is the most certificate signatures that a chainFinder checks, the same as in crypto/x509.
 const maxChecks = 100
 
-// chainFinder looks for a chain of certificates (RFC 5280 6.1) that crypto/x509 does not find: it refuses certificates that are signed with
-// SHA-1, as those of DigitPA CA1 are, which issued to PEC providers until 2015. All else is checked as there: names, validity, critical
-// extensions, authority, key usage, length of the path, uses nested from the authority to the signer, and name constraints. Those on
-// other names than e-mail addresses are not read: a certificate with such names below an authority with constraints is refused.
+// chainFinder looks for certificate chains (RFC 5280 6.1) that crypto/x509 does not find, because it refuses certificates signed with SHA-1.
+// DigitPA CA1, which issued to PEC providers until 2015, signed with SHA-1. Everything else is checked as in crypto/x509: names, validity,
+// critical extensions, authority, key usage, path length, uses nested from the authority to the signer, and name constraints. Constraints
+// are read only for e-mail addresses: below an authority with constraints, a certificate with other names is refused.
 type chainFinder struct {
-	roots  []*x509.Certificate // trusted, root or not
+	roots  []*x509.Certificate // trusted, self-signed or not
 	others []*x509.Certificate // that came with the message
 	at     time.Time
 	checks int
-	reason error // why a certificate that bears the right name is no issuer; the last one
+	reason error // why the last certificate with the right name is not the issuer
 }
 
-var errNoIssuer = errors.New("no certificate of the issuer")
+var errNoIssuer = errors.New("the issuer's certificate is missing")
 
-// find returns a chain from the signer to a root in which a certificate is signed with SHA-1.
+// find returns a chain from the signer to a root that has a certificate signed with SHA-1. The error says why there is none.
 func (f *chainFinder) find(signer *x509.Certificate) ([]*x509.Certificate, error) {
 	f.reason = errNoIssuer
 	if err := f.usable(signer); err != nil {
@@ -40,18 +40,18 @@ func (f *chainFinder) find(signer *x509.Certificate) ([]*x509.Certificate, error
 	switch {
 	case chain == nil:
 		return nil, f.reason
-	case !slices.ContainsFunc(chain[:len(chain)-1], signedWithSHA1):
+	case !slices.ContainsFunc(chain[:len(chain)-1], func(c *x509.Certificate) bool { return usesSHA1(c.SignatureAlgorithm) }):
 		return nil, errors.New("no certificate in the chain is signed with SHA-1")
 	}
 	return chain, nil
 }
 
-// signedWithSHA1 reports whether a certificate bears a signature with SHA-1.
-func signedWithSHA1(c *x509.Certificate) bool {
-	return c.SignatureAlgorithm == x509.SHA1WithRSA || c.SignatureAlgorithm == x509.ECDSAWithSHA1
+// usesSHA1 reports whether signatures of an algorithm rest on SHA-1.
+func usesSHA1(a x509.SignatureAlgorithm) bool {
+	return a == x509.SHA1WithRSA || a == x509.ECDSAWithSHA1
 }
 
-// extend returns the chain with all that leads from its end to a root, or nil.
+// extend returns the chain continued to a root, or nil.
 func (f *chainFinder) extend(chain []*x509.Certificate) []*x509.Certificate {
 	for i, parent := range slices.Concat(f.roots, f.others) {
 		child := chain[len(chain)-1]
@@ -75,33 +75,33 @@ func (f *chainFinder) extend(chain []*x509.Certificate) []*x509.Certificate {
 	return nil
 }
 
-// usable checks what must hold of every certificate in a chain.
+// usable checks what must hold for every certificate in a chain.
 func (f *chainFinder) usable(c *x509.Certificate) error {
 	switch {
 	case len(c.UnhandledCriticalExtensions) > 0:
-		return fmt.Errorf("the certificate of %s has a critical extension that is not known", SubjectText(c))
+		return fmt.Errorf("the certificate of %s has an unknown critical extension", SubjectText(c))
 	case f.at.Before(c.NotBefore):
 		return fmt.Errorf("the certificate of %s is valid only from %s", SubjectText(c), c.NotBefore.UTC().Format(time.RFC3339))
 	case f.at.After(c.NotAfter):
-		return fmt.Errorf("the certificate of %s ran out on %s", SubjectText(c), c.NotAfter.UTC().Format(time.RFC3339))
+		return fmt.Errorf("the certificate of %s expired on %s", SubjectText(c), c.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// issued checks that the parent may have issued the end of a chain, and has.
+// issued checks that the parent was allowed to issue the last certificate of a chain, and did.
 func (f *chainFinder) issued(parent *x509.Certificate, chain []*x509.Certificate) error {
 	if err := f.usable(parent); err != nil {
 		return err
 	}
 	switch {
 	case !parent.BasicConstraintsValid || !parent.IsCA:
-		return fmt.Errorf("%s is no authority", SubjectText(parent))
+		return fmt.Errorf("%s is not an authority", SubjectText(parent))
 	case parent.KeyUsage != 0 && parent.KeyUsage&x509.KeyUsageCertSign == 0:
-		return fmt.Errorf("the key of %s is not for certificates", SubjectText(parent))
+		return fmt.Errorf("the key of %s may not sign certificates", SubjectText(parent))
 	case parent.MaxPathLen >= 0 && len(chain)-1 > parent.MaxPathLen:
 		return fmt.Errorf("the path below %s is too long", SubjectText(parent))
 	case !forEmail(parent):
-		return fmt.Errorf("%s does not issue for e-mail", SubjectText(parent))
+		return fmt.Errorf("%s may not issue for e-mail", SubjectText(parent))
 	}
 	for _, c := range chain {
 		if err := permitted(parent, c); err != nil {
@@ -110,7 +110,7 @@ func (f *chainFinder) issued(parent *x509.Certificate, chain []*x509.Certificate
 	}
 	child := chain[len(chain)-1]
 	if f.checks++; f.checks > maxChecks {
-		return errors.New("too many certificates of one name")
+		return errors.New("too many certificates with the same name")
 	}
 	if err := parent.CheckSignature(child.SignatureAlgorithm, child.RawTBSCertificate, child.Signature); err != nil {
 		return fmt.Errorf("the certificate of %s does not bear the signature of %s: %w", SubjectText(child), SubjectText(parent), err)
@@ -118,7 +118,7 @@ func (f *chainFinder) issued(parent *x509.Certificate, chain []*x509.Certificate
 	return nil
 }
 
-// forEmail reports whether the extended uses of a certificate, where it names any, allow e-mail.
+// forEmail reports whether a certificate may serve for e-mail: it names no extended use, or that one.
 func forEmail(c *x509.Certificate) bool {
 	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.ContainsFunc(c.ExtKeyUsage, func(u x509.ExtKeyUsage) bool {
 		return u == x509.ExtKeyUsageEmailProtection || u == x509.ExtKeyUsageAny
@@ -156,7 +156,7 @@ func permitted(authority, c *x509.Certificate) error {
 	return nil
 }
 
-// withinConstraint reports whether an address is in a name constraint: one address, all of one host, or all of the hosts below a domain.
+// withinConstraint reports whether a name constraint covers an address. It names an address, a host, or, after a dot, all hosts below a domain.
 func withinConstraint(address, constraint string) bool {
 	i := strings.LastIndexByte(address, '@')
 	if i < 0 {

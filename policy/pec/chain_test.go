@@ -41,7 +41,7 @@ func brokenSignature(t *testing.T, c *x509.Certificate) *x509.Certificate {
 	return broken
 }
 
-// TestSHA1Chains: what the standard library refuses for its SHA-1 alone is weak where the operator says so. All else stays as it is.
+// TestSHA1Chains: a chain that the standard library refuses only for SHA-1 is weak if the operator allows it. Nothing else changes.
 func TestSHA1Chains(t *testing.T) {
 	o := oldOffice()
 	address, key := o.Sender.Address(), o.Sender.Identity.Key
@@ -52,7 +52,7 @@ func TestSHA1Chains(t *testing.T) {
 	issued := func(edit func(*x509.Certificate)) []byte {
 		return signedBy(o.Authority.Issue(address, "ALPHA", key, edit))
 	}
-	// below returns a message that is signed below an authority between, which comes with the message.
+	// below returns a message signed below an intermediate authority that comes with it.
 	below := func(edit, editSigner func(*x509.Certificate)) []byte {
 		sub := o.Authority.Subordinate("Autorità intermedia", edit)
 		id := sub.Issue(address, "ALPHA", key, editSigner)
@@ -82,11 +82,11 @@ func TestSHA1Chains(t *testing.T) {
 		{"a chain without SHA-1", signedBy(modern.Issue(address, "ALPHA", key, nil)), pec.ResultVerified, ""},
 		{"broken signature of the certificate", signedBy(&broken), pec.ResultUntrusted, "does not bear the signature"},
 		{"tampered text", pectest.Tampered(c.Envelope), pec.ResultInvalid, "changed after it was signed"},
-		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.ResultInvalid, "does not fit"},
+		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.ResultInvalid, "does not match"},
 		{"unknown authority", signedBy(pectest.NewRogue().Issue(address, "ALPHA", key, func(c *x509.Certificate) {
 			c.SignatureAlgorithm = x509.SHA1WithRSA
-		})), pec.ResultUntrusted, "no certificate of the issuer"},
-		{"expired", issued(func(c *x509.Certificate) { c.NotAfter = pectest.Start.Add(-time.Second) }), pec.ResultUntrusted, "ran out on"},
+		})), pec.ResultUntrusted, "the issuer's certificate is missing"},
+		{"expired", issued(func(c *x509.Certificate) { c.NotAfter = pectest.Start.Add(-time.Second) }), pec.ResultUntrusted, "expired on"},
 		{"not valid yet", issued(func(c *x509.Certificate) { c.NotBefore = pectest.Start.Add(time.Second) }), pec.ResultUntrusted, "valid only from"},
 		{"not for e-mail", issued(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }),
 			pec.ResultUntrusted, "not for e-mail"},
@@ -95,12 +95,12 @@ func TestSHA1Chains(t *testing.T) {
 		}), pec.ResultUntrusted, "critical extension"},
 		{"another address", issued(func(c *x509.Certificate) { c.EmailAddresses = []string{"x@alpha.test"} }), pec.ResultUntrusted, "is not for"},
 		{"authority between, expired", below(func(c *x509.Certificate) { c.NotAfter = pectest.Start.Add(-time.Second) }, nil),
-			pec.ResultUntrusted, "ran out on"},
-		{"authority between that is none", below(func(c *x509.Certificate) { c.IsCA = false }, nil), pec.ResultUntrusted, "no authority"},
+			pec.ResultUntrusted, "expired on"},
+		{"authority between that is none", below(func(c *x509.Certificate) { c.IsCA = false }, nil), pec.ResultUntrusted, "is not an authority"},
 		{"authority between for other keys", below(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign }, nil),
-			pec.ResultUntrusted, "not for certificates"},
+			pec.ResultUntrusted, "may not sign certificates"},
 		{"authority between for servers", below(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }, nil),
-			pec.ResultUntrusted, "does not issue for e-mail"},
+			pec.ResultUntrusted, "may not issue for e-mail"},
 		{"other domain permitted", below(func(c *x509.Certificate) {
 			c.PermittedDNSDomainsCritical, c.PermittedEmailAddresses = true, []string{"beta.test", ".alpha.test"}
 		}, nil), pec.ResultUntrusted, "may not issue for"},
@@ -127,7 +127,7 @@ func TestSHA1Chains(t *testing.T) {
 				if chain, err := s.Certificates(); err != nil || !s.Weak || !chain[len(chain)-1].Equal(o.Authority.Certificate) {
 					t.Errorf("weak %v, %d certificates, %v", s.Weak, len(chain), err)
 				}
-				// The operator has to say so.
+				// Without the option, it stays untrusted.
 				if s := verify(t, pec.NewVerifier(bundle, nil), test.message); s.Result != pec.ResultUntrusted {
 					t.Errorf("without the operator's word: %s", s.Result)
 				}
@@ -144,7 +144,7 @@ func TestSHA1Chains(t *testing.T) {
 		}
 	})
 	t.Run("many certificates of one name", func(t *testing.T) {
-		// Fifteen authorities of one name and key certify each other: the search ends all the same.
+		// Fifteen authorities with one name and key certify each other: the search still ends.
 		sub := o.Authority.Subordinate("Uno", nil)
 		id := sub.Issue(address, "ALPHA", key, nil)
 		for range 15 {
@@ -156,7 +156,7 @@ func TestSHA1Chains(t *testing.T) {
 	})
 }
 
-// TestSigningTimeCounts: a certificate that has run out between the signature and the arrival counts, where the two are not far apart.
+// TestSigningTimeCounts: a certificate that expired between signature and arrival counts if the two are not far apart.
 func TestSigningTimeCounts(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	c := o.Send(letter(), "")
@@ -198,7 +198,7 @@ func TestSigningTimeCounts(t *testing.T) {
 	}
 }
 
-// TestIncomplete: without the certificate of the signer nobody can say whether a signature is right; that the message was changed can be said.
+// TestIncomplete: without the signer's certificate a signature cannot be checked, but a changed message is still found.
 func TestIncomplete(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	c := o.Send(letter(), "")
@@ -242,11 +242,11 @@ func TestSubjectText(t *testing.T) {
 	}
 }
 
-// TestRevocation has the lists of a provider's authority in every state.
+// TestRevocation checks lists of a provider's authority in every state.
 func TestRevocation(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	a, signed := o.Authority, pectest.Start
-	arrival := signed.Add(time.Hour) // of verify
+	arrival := signed.Add(time.Hour) // as in verify
 	c := o.Send(letter(), "")
 	serial := o.Sender.Identity.Certificate.SerialNumber
 	before, after := signed.Add(-time.Hour), signed.Add(24*time.Hour)
@@ -289,25 +289,25 @@ func TestRevocation(t *testing.T) {
 			pec.RevocationGood, "", ""},
 		{"revoked later, invalid before", c.Envelope, [][]byte{a.RevocationList(before, after, nil, invalid)}, pec.RevocationRevoked,
 			"was revoked on 2026-11-02", ""},
-		{"out of date", c.Envelope, [][]byte{a.RevocationList(before, arrival, nil)}, pec.RevocationUnknown, "ran out on", ""},
+		{"out of date", c.Envelope, [][]byte{a.RevocationList(before, arrival, nil)}, pec.RevocationUnknown, "expired on", ""},
 		{"in force to the end", c.Envelope, [][]byte{a.RevocationList(before, arrival.Add(time.Second), nil)}, pec.RevocationGood, "", ""},
 		{"out of date, revoked", c.Envelope, [][]byte{a.RevocationList(before, signed, nil, entry(before))}, pec.RevocationRevoked, "was revoked on", ""},
 		{"of the future", c.Envelope, [][]byte{a.RevocationList(arrival.Add(10*time.Minute+time.Second), after, nil)}, pec.RevocationUnknown,
 			"in force only from", ""},
 		{"an old one and a new one", c.Envelope, [][]byte{a.RevocationList(before, signed, nil), a.RevocationList(before, after, nil)},
 			pec.RevocationGood, "", ""},
-		{"made after the certificate ran out", short, [][]byte{a.RevocationList(signed.Add(2*time.Minute), after, nil)}, pec.RevocationUnknown,
-			"after the certificate ran out", ""},
+		{"made after the certificate expired", short, [][]byte{a.RevocationList(signed.Add(2*time.Minute), after, nil)}, pec.RevocationUnknown,
+			"after the certificate expired", ""},
 		{"another issuer", c.Envelope, [][]byte{pectest.NewRogue().RevocationList(before, after, nil)}, pec.RevocationUnknown,
 			"no revocation list of", "is not in the trust bundle"},
-		{"damaged", c.Envelope, [][]byte{damaged}, pec.RevocationUnknown, "no revocation list of", "its signature is not of"},
+		{"damaged", c.Envelope, [][]byte{damaged}, pec.RevocationUnknown, "no revocation list of", "no authority in the trust bundle made"},
 		{"signed with SHA-1", c.Envelope, [][]byte{sha1.RevocationList(before, after, nil)}, pec.RevocationUnknown, "no revocation list of",
 			"signed with SHA-1"},
 		{"only users", c.Envelope, [][]byte{a.RevocationList(before, after, about("\x30\x03\x81\x01\xff"))}, pec.RevocationGood, "", ""},
 		{"only authorities", c.Envelope, [][]byte{a.RevocationList(before, after, about("\x30\x03\x82\x01\xff"))}, pec.RevocationUnknown,
-			"not about this kind", ""},
+			"does not cover this kind", ""},
 		{"its point", pointed, [][]byte{a.RevocationList(before, after, about(point))}, pec.RevocationGood, "", ""},
-		{"another point", c.Envelope, [][]byte{a.RevocationList(before, after, about(point))}, pec.RevocationUnknown, "not about this kind", ""},
+		{"another point", c.Envelope, [][]byte{a.RevocationList(before, after, about(point))}, pec.RevocationUnknown, "does not cover this kind", ""},
 		{"another point, revoked", c.Envelope, [][]byte{a.RevocationList(before, after, about(point), entry(before))}, pec.RevocationRevoked,
 			"was revoked on", ""},
 	}
@@ -426,7 +426,7 @@ func FuzzRevocationLists(f *testing.F) {
 	})
 }
 
-// TestSHA1Digest keeps the two weaknesses apart: a digest with SHA-1 over a chain without is verified, and weak.
+// TestSHA1Digest tells the two weaknesses apart: a SHA-1 digest with a chain free of SHA-1 is verified, and weak.
 func TestSHA1Digest(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	o.Sender.Digest = crypto.SHA1

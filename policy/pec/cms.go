@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// maxCertificates is how many certificates of one signature are looked at.
+// maxCertificates is the most certificates read from one signature.
 const maxCertificates = 16
 
-// Contents of the object identifiers of RFC 5652, RFC 8017, RFC 5754 and RFC 5758, as they stand in DER.
+// Object identifiers of RFC 5652, RFC 8017, RFC 5754 and RFC 5758: their contents in DER.
 const (
 	oidData       = "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01"
 	oidSignedData = "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"
@@ -41,11 +41,11 @@ const (
 	oidECDSASHA256 = "\x2a\x86\x48\xce\x3d\x04\x03\x02"
 	oidECDSASHA384 = "\x2a\x86\x48\xce\x3d\x04\x03\x03"
 	oidECDSASHA512 = "\x2a\x86\x48\xce\x3d\x04\x03\x04"
-	oidECDSAKey    = "\x2a\x86\x48\xce\x3d\x02\x01" // named in place of an algorithm by some
+	oidECDSAKey    = "\x2a\x86\x48\xce\x3d\x02\x01" // some name the key type in place of an algorithm
 	oidSHA1OIWWith = "\x2b\x0e\x03\x02\x1d"         // sha-1WithRSAEncryption of OIW, as RSASHA1
 )
 
-// digestOf returns the digest that an object identifier names, of an algorithm of digests or of signatures; 0 where it names none.
+// digestOf returns the digest of a digest or signature algorithm by its object identifier; 0 for an unknown one.
 func digestOf(oid string) crypto.Hash {
 	switch oid {
 	case oidSHA1, oidRSASHA1, oidSHA1OIWWith, oidECDSASHA1:
@@ -60,16 +60,16 @@ func digestOf(oid string) crypto.Hash {
 	return 0
 }
 
-// signedData is a CMS SignedData (RFC 5652 5) with one signer, as far as it is needed.
+// signedData holds what is needed of a CMS SignedData (RFC 5652 5) with one signer.
 type signedData struct {
-	content      []byte   // what it encloses; nil where the signature is detached
+	content      []byte   // enclosed; nil in a detached signature
 	certificates [][]byte // DER, in their order, at most maxCertificates
 
 	digest        crypto.Hash
-	issuer        der // Name, DER; empty where the signer is named by its key identifier
+	issuer        der // Name, DER; empty if a key identifier names the signer
 	serial        der
 	keyID         []byte
-	attributes    []byte // the signed attributes as a DER SET OF: what the signature is over
+	attributes    []byte // the signed attributes as a DER SET OF: the signature covers these bytes
 	messageDigest []byte
 	signingTime   time.Time // zero where absent
 	algorithm     string    // object identifier of the signature algorithm
@@ -77,8 +77,8 @@ type signedData struct {
 	signature     []byte
 }
 
-// parseSignedData reads a CMS SignedData in BER. The signed attributes must be there, and name the content as data: a signature without
-// them could be passed off as one over other bytes (RFC 5652 5.3).
+// parseSignedData reads a CMS SignedData in BER. It must have signed attributes that name the content type data: a signature without them
+// could be passed off as one over other bytes (RFC 5652 5.3).
 func parseSignedData(ber []byte) (*signedData, error) {
 	b, err := toDER(ber)
 	if err != nil {
@@ -93,7 +93,7 @@ func parseSignedData(ber []byte) (*signedData, error) {
 		return nil, errDER
 	}
 	if string(kind) != oidSignedData {
-		return nil, errors.New("no signed data")
+		return nil, errors.New("not a SignedData")
 	}
 	var s signedData
 	_, ok = body.take(tagInteger)
@@ -128,7 +128,7 @@ func parseSignedData(ber []byte) (*signedData, error) {
 	return &s, nil
 }
 
-// readContent takes the EncapsulatedContentInfo.
+// readContent reads the EncapsulatedContentInfo.
 func (s *signedData) readContent(d der) bool {
 	if _, ok := d.take(tagOID); !ok {
 		return false
@@ -145,7 +145,7 @@ func (s *signedData) readContent(d der) bool {
 	return ok
 }
 
-// readCertificates takes the certificates. Other forms (attribute certificates) are passed over.
+// readCertificates reads the certificates, and skips other forms (attribute certificates).
 func (s *signedData) readCertificates(d der) bool {
 	for len(d) > 0 {
 		tag, _, whole, ok := d.next()
@@ -159,7 +159,7 @@ func (s *signedData) readCertificates(d der) bool {
 	return true
 }
 
-// readSigner takes the SignerInfo.
+// readSigner reads the SignerInfo.
 func (s *signedData) readSigner(d der) error {
 	if _, ok := d.take(tagInteger); !ok {
 		return errDER
@@ -216,7 +216,7 @@ func takeAlgorithm(d *der) (oid string, parameters der, ok bool) {
 	return string(name), sequence, ok
 }
 
-// readAttributes takes the signed attributes that matter. Each of them may stand once, with one value (RFC 5652 11).
+// readAttributes reads the signed attributes that matter. Each may stand once, with one value (RFC 5652 11).
 func (s *signedData) readAttributes(d der) error {
 	seen := make(map[string]bool)
 	for len(d) > 0 {
@@ -232,7 +232,7 @@ func (s *signedData) readAttributes(d der) error {
 		}
 		tag, content, _, ok := values.next()
 		if !ok || len(values) > 0 || seen[oid] {
-			return errors.New("a signed attribute with none or several values")
+			return errors.New("a signed attribute does not have exactly one value")
 		}
 		seen[oid] = true
 		switch {
@@ -253,7 +253,7 @@ func (s *signedData) readAttributes(d der) error {
 	return nil
 }
 
-// parseTime reads a UTCTime or GeneralizedTime; the zero time where it cannot. The years of a UTCTime run from 1950 (RFC 5652 11.3).
+// parseTime reads a UTCTime or GeneralizedTime, in UTC; zero if it cannot. The years of a UTCTime run from 1950 (RFC 5652 11.3).
 func parseTime(tag byte, content []byte) time.Time {
 	layout := "060102150405Z0700"
 	if tag == tagTime {
@@ -271,7 +271,7 @@ func parseTime(tag byte, content []byte) time.Time {
 	return t.UTC()
 }
 
-// names reports whether the signer is named by this certificate.
+// names reports whether the signature names this certificate as the signer's.
 func (s *signedData) names(c *x509.Certificate) bool {
 	if s.keyID != nil {
 		return bytes.Equal(s.keyID, c.SubjectKeyId)
@@ -279,7 +279,7 @@ func (s *signedData) names(c *x509.Certificate) bool {
 	return s.issuer.equal(c.RawIssuer) && bytes.Equal(s.serial, serialOf(c))
 }
 
-// serialOf returns the content of the serial number of a certificate as it stands in it, which is not always minimal.
+// serialOf returns the bytes of a certificate's serial number as encoded, which is not always minimal.
 func serialOf(c *x509.Certificate) []byte {
 	d := der(c.RawTBSCertificate)
 	body, _ := d.take(tagSequence)
@@ -288,7 +288,7 @@ func serialOf(c *x509.Certificate) []byte {
 	return serial
 }
 
-var errSignature = errors.New("the signature does not fit the certificate")
+var errSignature = errors.New("the signature does not match the certificate")
 
 // check verifies the signature over the signed attributes with the key of a certificate.
 func (s *signedData) check(c *x509.Certificate) error {
@@ -317,7 +317,7 @@ func (s *signedData) check(c *x509.Certificate) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("keys of type %v are not known", c.PublicKeyAlgorithm)
+	return fmt.Errorf("keys of type %v are not supported", c.PublicKeyAlgorithm)
 }
 
 func (s *signedData) isECDSA() bool {
@@ -328,13 +328,13 @@ func (s *signedData) isECDSA() bool {
 	return false
 }
 
-// signatureHash returns the digest with which the attributes were signed; 0 for an algorithm that is not known.
+// signatureHash returns the digest that the attributes were signed with; 0 for an unknown algorithm.
 func (s *signedData) signatureHash() crypto.Hash {
 	switch s.algorithm {
 	case oidRSA, oidECDSAKey:
 		return s.digest
 	case oidRSAPSS:
-		// RSASSA-PSS-params (RFC 4055 3.1): the digest is [0], and SHA-1 where absent. The mask function uses the same one (RFC 4056 3).
+		// RSASSA-PSS-params (RFC 4055 3.1): the digest is [0], SHA-1 if absent. The mask function uses the same digest (RFC 4056 3).
 		d := s.parameters
 		parameters, ok := d.take(tagSequence)
 		if !ok {

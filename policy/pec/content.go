@@ -17,19 +17,19 @@ import (
 	"copialettere/journal/part"
 )
 
-// partContent is what a comparison needs to know of a part.
+// partContent is what a comparison needs of a part.
 type partContent struct {
 	kind  string   // media type
-	names []string // file names that it may have; those of a receipt also without .hash
+	names []string // its possible file names; in a receipt also without .hash
 	exact [sha256.Size]byte
-	text  [sha256.Size]byte // over lines that end in LF, in UTF-8; without the line ends at the end
-	lines bool              // it is compared as text
+	text  [sha256.Size]byte // over UTF-8 lines with LF, without trailing line ends
+	lines bool              // compare as text
 
-	hash     *[sha1.Size]byte           // of a part of a receipt: the hash that is all its content, or nil
-	readings map[[sha1.Size]byte]string // of a part of the original: every hash that may stand for it
+	hash     *[sha1.Size]byte           // in a receipt: the hash that is the part's whole content, or nil
+	readings map[[sha1.Size]byte]string // in the original: every hash that may stand for the part, with the name of its reading
 }
 
-// readContent reads a part of a receipt or of an original.
+// readContent reads a part of a receipt or of the original.
 func readContent(r io.ReaderAt, p *part.Part, receipt bool) (partContent, error) {
 	c := partContent{kind: p.Type, names: fileNames(p, receipt)}
 	text := strings.HasPrefix(p.Type, "text/")
@@ -41,7 +41,7 @@ func readContent(r io.ReaderAt, p *part.Part, receipt bool) (partContent, error)
 	content := io.MultiWriter(exact, head)
 	if !receipt {
 		content = io.MultiWriter(exact, whole, decoded)
-		// The decoder may stop before the end of the body: hence a pass for each.
+		// The decoder may stop before the end of the body, so each takes a pass of its own.
 		if _, err := io.Copy(encoded, partBody(r, p)); err != nil {
 			return c, err
 		}
@@ -70,7 +70,7 @@ func readContent(r io.ReaderAt, p *part.Part, receipt bool) (partContent, error)
 	return c, nil
 }
 
-// reading keeps a hash that may stand for the part.
+// reading keeps a hash that may stand for the part, under its first name.
 func (c *partContent) reading(h hash.Hash, name string) {
 	var sum [sha1.Size]byte
 	h.Sum(sum[:0])
@@ -79,9 +79,9 @@ func (c *partContent) reading(h hash.Hash, name string) {
 	}
 }
 
-// agrees returns the reading in which a part of a receipt stands for one of the original, or "".
+// agrees returns the reading in which this part of a receipt stands for a part of the original, or "".
 func (c *partContent) agrees(original *partContent) string {
-	lines := c.lines && original.lines // the same bytes are another text in another charset
+	lines := c.lines && original.lines // in another charset, the same bytes are another text
 	switch {
 	case c.kind == original.kind && (lines && c.text == original.text || !lines && c.exact == original.exact):
 		return "equal"
@@ -91,13 +91,13 @@ func (c *partContent) agrees(original *partContent) string {
 	return ""
 }
 
-// mayBe reports whether a part of a receipt may stand for one of the original by its name. One without a name may stand for any.
+// mayBe reports whether the names allow a part of a receipt to stand for one of the original. A nameless part may stand for any.
 func (c *partContent) mayBe(original *partContent) bool {
 	return len(c.names) == 0 || len(original.names) == 0 ||
 		slices.ContainsFunc(c.names, func(name string) bool { return slices.Contains(original.names, name) })
 }
 
-// fileNames returns the names that a part has: filename and name may differ, and in a receipt .hash may stand behind either.
+// fileNames returns the names of a part: filename and name may differ, and a receipt may add .hash to either.
 func fileNames(p *part.Part, receipt bool) []string {
 	var list []string
 	for _, field := range []struct{ value, parameter string }{{p.Disposition, "filename"}, {p.ContentType, "name"}} {
@@ -114,7 +114,7 @@ func fileNames(p *part.Part, receipt bool) []string {
 	return list
 }
 
-// withoutSuffix returns the name of the part that a part named NAME.hash stands for.
+// withoutSuffix returns NAME for NAME.hash, and any other name as it is.
 func withoutSuffix(name string) string {
 	if n := len(name) - len(hashSuffix); n >= 0 && strings.EqualFold(name[n:], hashSuffix) {
 		return strings.TrimSpace(name[:n])
@@ -122,7 +122,7 @@ func withoutSuffix(name string) string {
 	return name
 }
 
-// headWriter keeps the beginning of what is written.
+// headWriter keeps the first maxHashFile bytes written.
 type headWriter struct {
 	head []byte
 	more bool
@@ -134,7 +134,7 @@ func (w *headWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// hash returns the SHA-1 in hexadecimal digits that is all that was written, but for white space around it, or nil.
+// hash returns the SHA-1, if nothing but its hexadecimal digits and white space around them was written; else nil.
 func (w *headWriter) hash() *[sha1.Size]byte {
 	value := bytes.TrimSpace(bytes.TrimPrefix(w.head, []byte("\xef\xbb\xbf")))
 	var sum [sha1.Size]byte
@@ -147,7 +147,7 @@ func (w *headWriter) hash() *[sha1.Size]byte {
 	return &sum
 }
 
-// lineHash digests lines in three forms: with CRLF, with LF, and without line breaks. Line breaks at the end wait for what follows.
+// lineHash digests lines in three forms: with CRLF, with LF, and without line breaks. It holds trailing line breaks back until more follows.
 type lineHash struct {
 	crlf, lf, joined hash.Hash
 	breaks           int // line breaks not digested yet
@@ -201,8 +201,8 @@ func (l *lineHash) end(breaks int) {
 	}
 }
 
-// readings hands out the hashes of all forms: with the line breaks at the end as they are, with one more (that before a delimiter belongs
-// to it, RFC 2046 5.1.1), with none and with one; joined says that without any counts as well. It ends the digest.
+// readings passes on the hashes of all forms: with the trailing line breaks as they are, with one more (the one before a delimiter belongs
+// to the delimiter, RFC 2046 5.1.1), with none, and with one. With joined, the form without any line break counts too. It ends the digest.
 func (l *lineHash) readings(name string, joined bool, add func(hash.Hash, string)) {
 	if l.cr {
 		l.line([]byte("\r"))
@@ -226,19 +226,15 @@ func (l *lineHash) readings(name string, joined bool, add func(hash.Hash, string
 	}
 }
 
-// header compares the fields of the message itself that an access point leaves as they are.
+// header compares the fields of the message itself that an access point does not change.
 func (c *hashComparison) header() error {
-	ours, err := headerOf(c.receipt, &c.receiptTable.Parts[0])
+	ours, theirs, err := c.headers(0, 0)
 	if err != nil {
-		return fmt.Errorf("read receipt: %w", err)
-	}
-	theirs, err := headerOf(c.original, &c.originalTable.Parts[0])
-	if err != nil {
-		return fmt.Errorf("read original: %w", err)
+		return err
 	}
 	for _, name := range []string{"From", "To", "Cc", "Subject", "Date"} {
 		have, want := part.Value(ours, name), part.Value(theirs, name)
-		// Mail programs leave fields out that an MTA adds.
+		// A mail program may leave these to the MTA.
 		added := want == "" && (name == "From" || name == "To" || name == "Date")
 		if added || sameField(name, have, want) {
 			continue
@@ -248,7 +244,7 @@ func (c *hashComparison) header() error {
 	return nil
 }
 
-// sameField reports whether two values of a field say the same.
+// sameField reports whether two values of a field mean the same.
 func sameField(name, have, want string) bool {
 	switch name {
 	case "From", "To", "Cc":
@@ -278,18 +274,25 @@ func addressesOf(value string) []string {
 
 // sameHeader reports whether two attached messages have the same header.
 func (c *hashComparison) sameHeader(i, j int) (bool, error) {
-	ours, err := headerOf(c.receipt, &c.receiptTable.Parts[i])
+	ours, theirs, err := c.headers(i, j)
 	if err != nil {
-		return false, fmt.Errorf("read receipt: %w", err)
-	}
-	theirs, err := headerOf(c.original, &c.originalTable.Parts[j])
-	if err != nil {
-		return false, fmt.Errorf("read original: %w", err)
+		return false, err
 	}
 	return len(ours) < maxSameField && bytes.Equal(ours, theirs), nil
 }
 
-// headerOf returns the header of a part, cut where it is longer than what is compared.
+// headers returns the headers of message i of the receipt and message j of the original.
+func (c *hashComparison) headers(i, j int) (ours, theirs []byte, err error) {
+	if ours, err = headerOf(c.receipt, &c.receiptTable.Parts[i]); err != nil {
+		return nil, nil, fmt.Errorf("read receipt: %w", err)
+	}
+	if theirs, err = headerOf(c.original, &c.originalTable.Parts[j]); err != nil {
+		return nil, nil, fmt.Errorf("read original: %w", err)
+	}
+	return ours, theirs, nil
+}
+
+// headerOf returns the header of a part, cut to maxSameField bytes.
 func headerOf(r io.ReaderAt, p *part.Part) ([]byte, error) {
 	return io.ReadAll(io.NewSectionReader(r, p.Header, min(p.Body-p.Header, maxSameField)))
 }

@@ -11,32 +11,32 @@ import (
 )
 
 const (
-	// maxDateDifference is how far the Date of a message and the time in its certification data may be apart. By the rules they are one
-	// (RFC 6109 4.1), and in practice seconds.
+	// maxDateDifference is how far apart the Date of a message and the time in its certification data may be. The rules make them equal
+	// (RFC 6109 4.1); in practice they differ by seconds.
 	maxDateDifference = time.Hour
-	// maxSubject is from how many bytes on a subject may have been cut, and is not compared.
+	// maxSubject is the length in bytes from which a subject may have been cut, and is not compared.
 	maxSubject = 1000
 )
 
-// Contradiction is one thing in which a header and the certification data do not say the same. The header lies outside the signature.
+// Contradiction is one point on which the header and the certification data differ. The signature does not cover the header.
 type Contradiction struct {
-	Field       string // of the header, as "X-Ricevuta"; with "postacert.eml " before it, of the enclosed message
-	Header      string // its value, decoded; "" where it is absent and means something thereby
-	Certificate string // what the certification data have in its place
+	Field       string // of the header, such as "X-Ricevuta"; with the prefix "postacert.eml ", of the enclosed message
+	Header      string // its decoded value; "" if its absence means something
+	Certificate string // what the certification data say
 }
 
-// contradictions gathers them.
+// contradictions collects what add is given.
 type contradictions []Contradiction
 
-// add adds a contradiction where two values are not the same. Only what both say can be contradicted.
+// add adds a contradiction unless the values are the same. Callers pass only what both sides state.
 func (l *contradictions) add(field, header, certificate string, same bool) {
 	if !same {
 		*l = append(*l, Contradiction{field, header, certificate})
 	}
 }
 
-// Contradictions returns in what the header and the certification data of a message contradict each other. Subject and date are the fields
-// of its header, not decoded.
+// Contradictions lists where the header and the certification data of a message contradict each other; nil without such data. Subject and
+// date are the raw fields of the header.
 func (m *Message) Contradictions(subject, date string) []Contradiction {
 	c, d := m.Data, &m.Declared
 	if c == nil {
@@ -86,7 +86,7 @@ func (m *Message) Contradictions(subject, date string) []Contradiction {
 	return list
 }
 
-// envelopeContradictions adds those of the fields that only envelopes take from the message inside.
+// envelopeContradictions adds those in fields that only envelopes take from the message inside.
 func (m *Message) envelopeContradictions(list *contradictions) {
 	c, d := m.Data, &m.Declared
 	if d.MessageID != "" && c.Identifier != "" {
@@ -118,7 +118,7 @@ func sameAddresses(a, b string) bool {
 	return slices.Equal(set(a), set(b))
 }
 
-// bareSubject returns what of a subject is compared: all but white space and control characters.
+// bareSubject returns a subject in the form that is compared: without white space and control characters.
 func bareSubject(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || unicode.IsControl(r) {
@@ -128,8 +128,8 @@ func bareSubject(s string) string {
 	}, s)
 }
 
-// sameSubject reports whether a subject is that of the certification data, with one word or more and a colon before it where it is
-// prefixed. White space does not count: folds come and go. What could not be decoded is not judged.
+// sameSubject reports whether the header has the subject of the certification data; prefixed allows words and a colon before it. White space
+// does not count: folds come and go. A subject that could not be decoded, or may have been cut, passes as the same.
 func sameSubject(header, certificate string, prefixed bool) bool {
 	header, certificate = bareSubject(header), bareSubject(certificate)
 	if strings.ContainsRune(header+certificate, unicode.ReplacementChar) || len(certificate) >= maxSubject {

@@ -9,15 +9,15 @@ import (
 	"copialettere/journal/part"
 )
 
-// maxEncoded is how many bytes of an enclosed message with a transfer encoding are held in memory. The rules forbid the encoding.
+// maxEncoded is the most bytes held in memory of an enclosed message with a transfer encoding. The rules forbid the encoding.
 const maxEncoded = 32 << 20
 
-// ErrEnclosed says that an enclosed message cannot be opened.
+// ErrEnclosed says that a part encloses no message, or one that cannot be opened.
 var ErrEnclosed = errors.New("enclosed message cannot be opened")
 
-// Enclosed opens the message inside part i, as postacert.eml: its bytes, and a part table whose offsets count in them. Where the part table
-// of the message already holds the parts, nothing is read. One with a transfer encoding is decoded into memory, up to 32 MiB; one whose
-// part has another type is scanned. Errors wrap ErrEnclosed, save those of r.
+// Enclosed opens the message inside part i, such as postacert.eml: its bytes, and a part table whose offsets count in them. Nothing is read if
+// t already holds the inner parts. A message with a transfer encoding is decoded into memory, up to 32 MiB; a part of another type is
+// scanned. Errors wrap ErrEnclosed, except those of r.
 func Enclosed(r io.ReaderAt, t *part.Table, i int) (*io.SectionReader, *part.Table, error) {
 	if i < 0 || i >= len(t.Parts) {
 		return nil, nil, fmt.Errorf("%w: no part %d", ErrEnclosed, i)
@@ -44,12 +44,18 @@ func Enclosed(r io.ReaderAt, t *part.Table, i int) (*io.SectionReader, *part.Tab
 	return body, s.Close(), nil
 }
 
-// rebase returns the table of the message that is part inner of a table, with offsets that count from base.
-func rebase(t *part.Table, inner int, base int64) *part.Table {
-	end := inner + 1
-	for end < len(t.Parts) && t.Parts[end].Parent >= inner {
+// endOf returns the index after the last part inside part i.
+func endOf(t *part.Table, i int) int {
+	end := i + 1
+	for end < len(t.Parts) && t.Parts[end].Parent >= i {
 		end++
 	}
+	return end
+}
+
+// rebase returns the table of the message at part inner, with offsets that count from base.
+func rebase(t *part.Table, inner int, base int64) *part.Table {
+	end := endOf(t, inner)
 	table := &part.Table{Parts: make([]part.Part, end-inner)}
 	copy(table.Parts, t.Parts[inner:end])
 	for k := range table.Parts {

@@ -14,13 +14,13 @@ const recordVersion = 1
 // ErrRecord says that bytes are not the stored form of a Record.
 var ErrRecord = errors.New("malformed PEC record")
 
-// Record is what the journal keeps with an entry. Its stored form is described at the package.
+// Record is what the journal keeps with an entry. The package comment describes its stored form.
 type Record struct {
 	Message   Message // without Fault
 	Signature Signature
 }
 
-// Verified returns the class that the signature proves, as Message.Verified.
+// Verified returns the class that the signature proves: see Message.Verified.
 func (r *Record) Verified() Class { return r.Message.Verified(r.Signature) }
 
 // The tags of the stored form. Never change one; add at the end.
@@ -163,7 +163,7 @@ func (e *encoder) time(tag byte, t time.Time) {
 	}
 }
 
-// AppendBinary appends the stored form to b. The error is always nil; times are kept to the second.
+// AppendBinary appends the stored form to b. The error is always nil. Times are kept to the second.
 func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 	e := encoder(append(b, recordVersion))
 	m, d := &r.Message, &r.Message.Declared
@@ -277,7 +277,7 @@ func (s *Signature) encode() []byte {
 	return e
 }
 
-// textField is a field that is a string.
+// textField is a string field with its tag.
 type textField struct {
 	tag  byte
 	slot *string
@@ -315,7 +315,7 @@ func (v *Evidence) fields() []textField {
 		{tagEvidenceIssuer, &v.Issuer}, {tagEvidenceSender, &v.Sender}, {tagEvidenceSubject, &v.Subject}, {tagEvidenceError, &v.Error}}
 }
 
-// setText sets the field of a tag, and reports whether there is one.
+// setText sets the field with a tag, and reports whether there is one.
 func setText(fields []textField, tag byte, value []byte) bool {
 	for _, f := range fields {
 		if f.tag == tag {
@@ -326,8 +326,8 @@ func setText(fields []textField, tag byte, value []byte) bool {
 	return false
 }
 
-// UnmarshalBinary reads the stored form, which must be all of b and is not kept. Whatever b holds, it takes memory in proportion to the
-// length of b. Errors wrap ErrRecord and leave r as it was.
+// UnmarshalBinary reads the stored form, which must fill b. It keeps no reference to b. The memory it takes is proportional to len(b),
+// whatever b holds. Errors wrap ErrRecord and leave r unchanged.
 func (r *Record) UnmarshalBinary(b []byte) error {
 	if len(b) == 0 || b[0] != recordVersion {
 		return fmt.Errorf("%w: unknown version", ErrRecord)
@@ -340,7 +340,7 @@ func (r *Record) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// decodeFields hands each field to a function.
+// decodeFields calls field for each field in b, and stops at its first error.
 func decodeFields(b []byte, field func(tag byte, value []byte) error) error {
 	for len(b) > 0 {
 		tag := b[0]
@@ -427,6 +427,13 @@ func (f *Field) decodeField(tag byte, value []byte) (err error) {
 	return err
 }
 
+// appendRecipient adds a recipient as encoder.recipients stored it.
+func appendRecipient(list []Recipient, value []byte) ([]Recipient, error) {
+	var f Field
+	err := decodeFields(value, f.decodeField)
+	return append(list, Recipient{Address: f.Name, Kind: f.Value}), err
+}
+
 func (n *InvoiceNotice) decodeField(tag byte, value []byte) (err error) {
 	if tag == tagInvoicePart {
 		n.Part, err = decodeIndex(value)
@@ -447,9 +454,7 @@ func (v *Evidence) decodeField(tag byte, value []byte) (err error) {
 		err = decodeFields(value, r.decodeField)
 		v.Reasons = append(v.Reasons, r)
 	case tagEvidenceRecipient:
-		var f Field
-		err = decodeFields(value, f.decodeField)
-		v.Recipients = append(v.Recipients, Recipient{Address: f.Name, Kind: f.Value})
+		v.Recipients, err = appendRecipient(v.Recipients, value)
 	case tagEvidenceRefersTo:
 		var n int
 		n, err = decodeIndex(value)
@@ -473,9 +478,7 @@ func (r *Reason) decodeField(tag byte, value []byte) error {
 func (c *Certification) decodeField(tag byte, value []byte) (err error) {
 	switch tag {
 	case tagRecipient:
-		var f Field
-		err = decodeFields(value, f.decodeField)
-		c.Recipients = append(c.Recipients, Recipient{Address: f.Name, Kind: f.Value})
+		c.Recipients, err = appendRecipient(c.Recipients, value)
 	case tagDataTime:
 		c.Time, err = decodeTime(value)
 	case tagReceived:

@@ -64,7 +64,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestRecordIsFixed pins the bytes: what is stored today must be read in years.
+// TestRecordIsFixed pins the bytes: records stored today must be readable for years.
 func TestRecordIsFixed(t *testing.T) {
 	at := time.Date(2026, 11, 3, 9, 11, 12, 0, time.UTC)
 	r := pec.Record{
@@ -93,7 +93,7 @@ func TestRecordIsFixed(t *testing.T) {
 	}
 }
 
-// TestLaterFieldsAreFixed pins the bytes of what was added to the first form.
+// TestLaterFieldsAreFixed pins the bytes of fields added to the first form.
 func TestLaterFieldsAreFixed(t *testing.T) {
 	r := pec.Record{
 		Message: pec.Message{Class: pec.Ordinary, Signed: -1, Daticert: -1, Postacert: -1, Declared: pec.Declared{ReplyTo: "r"},

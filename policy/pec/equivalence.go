@@ -2,23 +2,23 @@ package pec
 
 import "strings"
 
-// equivalence says that a receipt of PEC and an evidence of REM tell of the same event.
+// equivalence pairs a receipt of PEC with an evidence of REM that reports the same event.
 type equivalence struct {
 	event EventKind
 	pec   Class
 	rem   string // last part of ERDSEventId (ETSI EN 319 522-1, 6)
-	// reason, where not empty, is the last part of the reason code that the evidence must have.
+	// reason, if not empty, is the last part of a reason code that the evidence must have.
 	reason   string
-	all      bool // it is about all recipients that it lists, unless it names some
-	external bool // it is about recipients without PEC or REM
+	all      bool // about all recipients that it lists, unless it names some
+	external bool // about recipients without PEC or REM
 }
 
-// equivalences is the one table of what PEC and REM call the same thing: the first row that fits counts. Of REM, what AgID's REM-Policy-IT
-// does not use is read by the definitions of EN 319 522-1. Events that are not here change no state, such as ReceivedFromNonERDS, which is the
-// anomaly envelope of PEC, or notifications. A dispatch is the envelope, and tells its recipients of nothing either.
+// equivalences is the one table of what PEC and REM call the same thing: the first row that fits counts. REM events that AgID's REM-Policy-IT
+// does not use are read by the definitions of EN 319 522-1. Events not listed here change no state: ReceivedFromNonERDS, which is PEC's anomaly
+// envelope, and notifications. Neither does a dispatch, which is the envelope.
 //
-// What a sender's provider says when it heard nothing in time is a notice of delay, the last one: it does not know that the message was
-// not delivered.
+// A sender's provider that heard nothing in time issues a notice of delay, the last one: it does not know that the message was not
+// delivered.
 var equivalences = [...]equivalence{
 	{event: EventAccepted, pec: Accettazione, rem: "SubmissionAcceptance", all: true},
 	{event: EventRefused, pec: NonAccettazione, rem: "SubmissionRejection", all: true},
@@ -35,7 +35,7 @@ var equivalences = [...]equivalence{
 	{event: EventFailed, pec: ErroreConsegna, rem: "RelayToNonERDSFailure", external: true},
 }
 
-// eventOf returns the event that a receipt of PEC tells of, or "".
+// eventOf returns the event that a receipt of PEC reports, or "".
 func eventOf(c Class) EventKind {
 	for i := range equivalences {
 		if equivalences[i].pec == c {
@@ -45,7 +45,7 @@ func eventOf(c Class) EventKind {
 	return ""
 }
 
-// equivalence returns the row that fits the evidence; nil where there is none.
+// equivalence returns the row that fits the evidence, or nil.
 func (e *Evidence) equivalence() *equivalence {
 	event := lastSegment(e.Event)
 	for i := range equivalences {
@@ -66,7 +66,7 @@ func (e *Evidence) hasReason(code string) bool {
 	return false
 }
 
-// Equivalent returns the class of PEC whose receipts tell of the same event, or Ordinary where there is none.
+// Equivalent returns the class of PEC whose receipts report the same event, or Ordinary if there is none.
 func (e *Evidence) Equivalent() Class {
 	if row := e.equivalence(); row != nil {
 		return row.pec
@@ -74,8 +74,8 @@ func (e *Evidence) Equivalent() Class {
 	return Ordinary
 }
 
-// evidenceEvents returns what the evidences of a REM message say, as Events. Those in a dispatch are for its recipients: they tell of no message
-// that the mailbox sent.
+// evidenceEvents returns the events that the evidences of a REM message report. A dispatch has none: its evidences are for its recipients, and
+// say nothing of a message that the mailbox sent.
 func (m *Message) evidenceEvents() []Event {
 	if m.isDispatch() {
 		return nil
@@ -87,7 +87,7 @@ func (m *Message) evidenceEvents() []Event {
 	return events
 }
 
-// isDispatch reports whether a REM message brings a message to its recipients.
+// isDispatch reports whether a REM message delivers a message to its recipients.
 func (m *Message) isDispatch() bool {
 	if m.Postacert >= 0 {
 		return true
@@ -109,7 +109,7 @@ func (e *Evidence) events() []Event {
 	about, named := e.about(row.all)
 	code, detail := e.reason()
 	if row.event == EventDelivered {
-		detail = "" // the kinds of PEC's delivery receipts are not known here
+		detail = "" // REM does not have PEC's kinds of delivery receipt
 	}
 	var events []Event
 	for _, r := range about {
@@ -123,7 +123,7 @@ func (e *Evidence) events() []Event {
 	return events
 }
 
-// about returns the recipients that the evidence is about. Named is false where it is about one of them, and does not say which.
+// about returns the recipients that the evidence is about. Named is false if it is about one of them without saying which.
 func (e *Evidence) about(all bool) (recipients []Recipient, named bool) {
 	for _, n := range e.RefersTo {
 		if n >= 1 && n <= len(e.Recipients) {
@@ -136,7 +136,7 @@ func (e *Evidence) about(all bool) (recipients []Recipient, named bool) {
 	return e.Recipients, all && len(e.RefersTo) == 0 || len(e.Recipients) == 1
 }
 
-// reason returns the reasons as they are shown: the names of the codes, and the details.
+// reason returns the reasons as shown to people: the names of the codes, and the details.
 func (e *Evidence) reason() (code, detail string) {
 	var codes, details []string
 	for _, r := range e.Reasons {
@@ -149,5 +149,5 @@ func (e *Evidence) reason() (code, detail string) {
 // lastSegment returns the last part of a URI.
 func lastSegment(uri string) string { return uri[strings.LastIndexAny(uri, "/#")+1:] }
 
-// EventName returns the last part of the event, such as "ContentConsignment".
+// EventName returns the last part of the event's URI, such as "ContentConsignment".
 func (e *Evidence) EventName() string { return lastSegment(e.Event) }

@@ -8,15 +8,15 @@ import (
 	"copialettere/journal/part"
 )
 
-// mailScheme is the scheme of an address that is written as a URI (RFC 6068), as REM allows.
+// mailScheme begins an address written as a URI (RFC 6068), which REM allows.
 const mailScheme = "mailto:"
 
-// EventKind is what a receipt says happened.
+// EventKind is what happened, according to a receipt.
 type EventKind string
 
 // The kinds of event.
 const (
-	EventAccepted  EventKind = "accepted"     // accettazione; what REM calls it stands in equivalences
+	EventAccepted  EventKind = "accepted"     // accettazione; equivalences has REM's names
 	EventRefused   EventKind = "not-accepted" // non-accettazione
 	EventTaken     EventKind = "taken"        // presa-in-carico
 	EventDelivered EventKind = "delivered"    // avvenuta-consegna
@@ -24,29 +24,29 @@ const (
 	EventLate      EventKind = "late"         // preavviso-errore-consegna, of 12 or of 24 hours
 )
 
-// Key names one recipient of one certified message.
+// Key identifies one recipient of one certified message.
 type Key struct {
-	Identifier string // as in Links
-	Recipient  string // address in the form of NormalAddress
+	Identifier string // see Links
+	Recipient  string // in the form of NormalAddress
 }
 
-// Event is what a receipt says of one recipient.
+// Event is what a receipt says about one recipient.
 type Event struct {
 	Key
 	Kind EventKind
-	// Unnamed says that the receipt is about one recipient and does not name it: this is one of those that it lists.
+	// Unnamed says that the receipt is about one recipient without naming it. This is one of the recipients that it lists.
 	Unnamed       bool
-	Time          time.Time // UTC; zero where daticert.xml has none
-	RecipientKind string    // KindCertified or KindExternal; "" where the receipt does not list the recipient
-	Code          string    // errore; nessuno where nothing went wrong
-	Detail        string    // of a delivery the kind of receipt, else errore-esteso, or the details of an evidence's reasons
-	Final         bool      // of a notice of delay: it is known to be the last one
+	Time          time.Time // UTC; zero if daticert.xml has none
+	RecipientKind string    // KindCertified or KindExternal; "" if the receipt does not list the recipient
+	Code          string    // errore; nessuno if nothing went wrong
+	Detail        string    // for a delivery the kind of receipt, else errore-esteso or the details of an evidence's reasons
+	Final         bool      // of a notice of delay: known to be the last one
 }
 
-// Events returns what a message says of the recipients of a sent message: of all it lists, or of the one it is about; where it is about one and
-// names none of several, there is an Unnamed event for each. It is nothing for other messages, and for a receipt whose certification
-// data are missing or name no practice. The type is that of daticert.xml, or of the evidence of a REM message. Whether the message is to be
-// believed is the caller's to ask before.
+// Events returns what a receipt says about the recipients of a sent message: all that it lists, or the one that it is about. A receipt about one
+// of several recipients that does not say which gives an Unnamed event for each. Other messages give none, nor do receipts whose
+// certification data are missing or name no practice. The type is that of daticert.xml, or of a REM message's evidence. The caller first
+// decides whether to believe the message.
 func (m *Message) Events() []Event {
 	if m.Data == nil {
 		return m.evidenceEvents()
@@ -77,8 +77,8 @@ func (m *Message) Events() []Event {
 	return events
 }
 
-// Practices returns the identifiers of the practices that a message tells of, each once: those of its events, and of one that lists nobody
-// that of its certification data. It takes less time than Events.
+// Practices returns the identifiers of the practices that a message belongs to, each once: those of its events, or, for a receipt that lists
+// nobody, the one in its certification data. It is faster than Events.
 func (m *Message) Practices() []string {
 	if m.Data != nil {
 		if identifier := m.Links().Identifier; identifier != "" && eventOf(m.Data.Class()) != "" {
@@ -99,8 +99,8 @@ func (m *Message) Practices() []string {
 	return list
 }
 
-// kinds returns a function that tells what kind the receipt lists a recipient as; "" where it does not list him. Of a receipt about one of
-// thousands, not all are brought into their normal form.
+// kinds returns a function that gives the kind under which the receipt lists a recipient, or "". A receipt about one of thousands should not
+// cost normalizing them all.
 func (c *Certification) kinds(wanted []string) func(address string) string {
 	if len(wanted) > 1 {
 		listed := make(map[string]string, len(c.Recipients))
@@ -134,8 +134,8 @@ func (c *Certification) addresses() []string {
 	return list
 }
 
-// about returns the recipients that a receipt is about: one by the rules. Where consegna is missing, it is the only one; of several, it is one
-// that is not named.
+// about returns the recipients that a receipt is about: one, by the rules. Without consegna these are all that it lists, and named is false
+// unless there is just one.
 func (c *Certification) about() (recipients []string, named bool) {
 	if c.Delivery != "" {
 		return append([]string{c.Delivery}, c.OtherDeliveries...), true
@@ -143,8 +143,8 @@ func (c *Certification) about() (recipients []string, named bool) {
 	return c.addresses(), len(c.Recipients) == 1
 }
 
-// NormalAddress returns an address by which recipients are compared: without a display name, a comment, or the scheme of a URI, in lower case,
-// since PEC providers do not tell cases apart, and with the domain in the canonical form of package policy.
+// NormalAddress returns an address in the form in which recipients are compared: without a display name, a comment, or a URI scheme, in lower
+// case, since PEC providers ignore case, and with the domain in the canonical form of package policy.
 func NormalAddress(address string) string {
 	address = strings.TrimSpace(address)
 	if len(address) > len(mailScheme) && equalFold(address[:len(mailScheme)], mailScheme) {

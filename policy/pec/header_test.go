@@ -9,7 +9,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// TestDeclareBehindLongHeader checks that every field which Declare reads is found behind 300 kB of References, and behind many fields.
+// TestDeclareBehindLongHeader checks that Declare finds each of its fields after 300 kB of References, and after many fields.
 func TestDeclareBehindLongHeader(t *testing.T) {
 	const fields = "X-Ricevuta: accettazione\r\nX-Trasporto: errore\r\nX-TipoRicevuta: breve\r\nX-Riferimento-Message-ID: <1@alpha.test>\r\n" +
 		"X-VerificaSicurezza: errore\r\nX-Mittente: a@alpha.test\r\nFrom: b@alpha.test\r\nReply-To: c@alpha.test\r\nMessage-ID: <2@alpha.test>\r\nIn-Reply-To: <3@alpha.test>\r\n" +

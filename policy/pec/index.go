@@ -16,8 +16,8 @@ import (
 	"copialettere/policy"
 )
 
-// Index is the index of PEC providers (IGPEC, RFC 6109 4.5): which certificates each one signs with, and which domains it manages. It does
-// not change once read; its methods may be called concurrently, and a nil Index holds nothing.
+// Index is the index of PEC providers (IGPEC, RFC 6109 4.5): the certificates that each one signs with, and the domains that it manages. It is
+// immutable, so methods may be called concurrently. A nil Index holds nothing.
 type Index struct {
 	providers []Provider
 	hashes    map[string][]int32 // certificate hash: the records that name it
@@ -31,8 +31,8 @@ type Provider struct {
 	Mailbox string // mailReceipt: where it takes receipts from other providers
 }
 
-// ParseIndex reads the index as providers get it: LDIF, bare or enclosed in a DER or BER PKCS #7 (.p7m). The seal of the latter must be
-// whole; whose it is, is not asked: the file comes from the operator. At most 64 MiB are read. No URL in it is followed.
+// ParseIndex reads the index as providers get it: LDIF, bare or enclosed in a DER or BER PKCS #7 (.p7m). Such a seal must be intact, but
+// anybody's will do: the file comes from the operator. A file over 64 MiB, or without a provider, is an error. No URL in it is followed.
 func ParseIndex(r io.Reader) (*Index, error) {
 	text := bufio.NewReader(io.LimitReader(r, maxLDIF+1))
 	size := &countingReader{from: text}
@@ -69,7 +69,7 @@ func ParseIndex(r io.Reader) (*Index, error) {
 	return x, nil
 }
 
-// countingReader counts the bytes that were read.
+// countingReader counts the bytes read.
 type countingReader struct {
 	from io.Reader
 	n    int64
@@ -81,14 +81,14 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unseal returns the content of a PKCS #7 after a check of its signature.
+// unseal checks the signature of a PKCS #7 and returns its content.
 func unseal(sealed []byte) ([]byte, error) {
 	data, err := parseSignedData(sealed)
 	if err != nil {
 		return nil, err
 	}
 	if data.content == nil {
-		return nil, errors.New("it encloses nothing")
+		return nil, errors.New("nothing is enclosed")
 	}
 	if _, err := data.signer(); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func unseal(sealed []byte) ([]byte, error) {
 	return data.content, nil
 }
 
-// add takes a record. Those that are no provider, as the one at the base, are passed over.
+// add adds a record. It skips records that are not of a provider, such as the base.
 func (x *Index) add(record []ldifAttribute) {
 	var p Provider
 	var hashes, domains []string
@@ -142,7 +142,7 @@ func (x *Index) add(record []ldifAttribute) {
 	}
 }
 
-// hashKey returns a certificate hash as the index keeps it. It is written with and without separators, in any case.
+// hashKey returns a certificate hash as the index keeps it: lower case, without separators.
 func hashKey(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == ':' || r == ' ' {
@@ -152,7 +152,7 @@ func hashKey(s string) string {
 	}, strings.ToLower(clip(s)))
 }
 
-// domainKey returns a domain as the index keeps it: in the canonical form of package policy, or, where it is none, in lower case.
+// domainKey returns a domain as the index keeps it: in the canonical form of package policy, or in lower case if it is not a domain.
 func domainKey(s string) string {
 	s = clip(strings.TrimSpace(s))
 	if domain, err := policy.CanonicalDomain(s); err == nil {
@@ -161,12 +161,12 @@ func domainKey(s string) string {
 	return strings.ToLower(s)
 }
 
-// Certified reports whether a domain, in either form of its labels, is one of PEC. Domains below a managed one are not, unless they are named themselves.
+// Certified reports whether a provider manages a domain, given in ASCII or Unicode. Subdomains count only if they are listed themselves.
 func (x *Index) Certified(domain string) bool {
 	return x != nil && len(x.domains[domainKey(domain)]) > 0
 }
 
-// Providers returns the records that name a certificate, by its SHA-1 in hexadecimal, in any case.
+// Providers returns the records that name a certificate. The hash is its SHA-1 in hexadecimal digits of either case.
 func (x *Index) Providers(certificateHash string) []Provider {
 	if x == nil {
 		return nil
@@ -178,7 +178,7 @@ func (x *Index) Providers(certificateHash string) []Provider {
 	return list
 }
 
-// Len returns how many records and how many domains the index holds.
+// Len returns the number of records and of domains.
 func (x *Index) Len() (providers, domains int) {
 	if x == nil {
 		return 0, 0
@@ -186,8 +186,8 @@ func (x *Index) Len() (providers, domains int) {
 	return len(x.providers), len(x.domains)
 }
 
-// match looks for a record that names a certificate and manages a domain. Found says that a record names the certificate; name is that
-// of the record that does both, or else of the first one that names the certificate.
+// match looks for a record that names a certificate and manages a domain. Found says that some record names the certificate, manages that
+// one does both. Name is from the record that does both, else from the first that names the certificate.
 func (x *Index) match(certificateHash, domain string) (name string, found, manages bool) {
 	list := x.hashes[hashKey(certificateHash)]
 	managing := x.domains[domainKey(domain)]

@@ -64,7 +64,7 @@ func TestParseIndex(t *testing.T) {
 		t.Errorf("changed content: %v", err)
 	}
 	seal.Enclose = false
-	if _, err := pec.ParseIndex(bytes.NewReader(seal.Sign(ldif))); err == nil || !strings.Contains(err.Error(), "encloses nothing") {
+	if _, err := pec.ParseIndex(bytes.NewReader(seal.Sign(ldif))); err == nil || !strings.Contains(err.Error(), "nothing is enclosed") {
 		t.Errorf("detached: %v", err)
 	}
 	if x := (*pec.Index)(nil); x.Certified("beta.test") || x.Providers(hash) != nil {
@@ -72,7 +72,7 @@ func TestParseIndex(t *testing.T) {
 	}
 }
 
-// withoutValue leaves out an attribute, with its continuations.
+// withoutValue removes an attribute and its continuation lines.
 func withoutValue(text []byte, name string) []byte {
 	var out [][]byte
 	skipping := false
@@ -88,7 +88,7 @@ func withoutValue(text []byte, name string) []byte {
 func TestParseIndexForms(t *testing.T) {
 	hash := strings.Repeat("ab", 20)
 	provider := "dn: providerName=A,o=postacert\nproviderName: A\nproviderCertificateHash: " + hash + "\nmanagedDomains: alpha.test\n"
-	large := "dn: x\n" + strings.Repeat("a: "+strings.Repeat("x", 1<<20-len("a: \n"))+"\n", 8) // 3 bytes less than a record may have
+	large := "dn: x\n" + strings.Repeat("a: "+strings.Repeat("x", 1<<20-len("a: \n"))+"\n", 8) // 3 bytes less than the limit of a record
 	tests := []struct {
 		name, text string
 		err        string // part of the error, "" for none
@@ -107,7 +107,7 @@ func TestParseIndexForms(t *testing.T) {
 		{"empty", "", "no provider"},
 		{"only the base", "dn: o=postacert\no: postacert\n", "no provider"},
 		{"no dn", "providerName: A\n", "line 1: a record begins with dn"},
-		{"no colon", "dn: x\nproviderName\n", "line 2: no attribute"},
+		{"no colon", "dn: x\nproviderName\n", "line 2: not an attribute"},
 		{"wrong base64", "dn: x\nproviderName:: %%%\n", `line 2: value of "providername"`},
 		{"longest line", "dn: " + strings.Repeat("x", 1<<20-len("dn: ")), "no provider"},
 		{"long line", "dn: " + strings.Repeat("x", 1<<20-len("dn: ")+1), "over 1048576 bytes"},
@@ -136,7 +136,7 @@ func TestParseIndexForms(t *testing.T) {
 	}
 }
 
-// TestDomainForms has the domain of a provider in Unicode and in ASCII, in the index and in a message; the certificate has it in ASCII.
+// TestDomainForms has a provider's domain in Unicode and in ASCII, in the index and in a message. The certificate has it in ASCII.
 func TestDomainForms(t *testing.T) {
 	const unicode, ascii = "città.test", "xn--citt-3na.test"
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
@@ -195,7 +195,7 @@ func TestDomainForms(t *testing.T) {
 	}
 }
 
-// endless is a file without an end.
+// endless is a file that never ends.
 type endless struct {
 	line string
 	at   int // in the line

@@ -6,11 +6,11 @@ import (
 	"copialettere/journal/part"
 )
 
-// maxInnerHeader is how many bytes of the header of an enclosed message are read.
+// maxInnerHeader is the most bytes read of an enclosed message's header.
 const maxInnerHeader = 1 << 20
 
-// Inner is what the header of the message in postacert.eml says: unfolded and trimmed, not decoded, at most 1 KiB each, "" where absent.
-// Of an envelope it is the message that somebody sent, of a receipt the one that the receipt is about.
+// Inner holds header fields of the message in postacert.eml: unfolded and trimmed, not decoded, at most 1 KiB each, "" where absent. In an
+// envelope this is the message that somebody sent, in a receipt the one that the receipt is about.
 type Inner struct {
 	From, Subject, Date, MessageID string
 }
@@ -25,7 +25,7 @@ func (m *Message) readInner(r io.ReaderAt, t *part.Table) {
 	} else {
 		body = part.ContentDecoder(*p, body)
 	}
-	// The reader keeps its own fault.
+	// The reader, a faultReader, keeps the error.
 	header, _ := io.ReadAll(io.LimitReader(body, maxInnerHeader))
 	for f := range part.Fields(header) {
 		if slot := m.Inner.slot(f.Name); slot != nil && *slot == "" {
@@ -34,7 +34,7 @@ func (m *Message) readInner(r io.ReaderAt, t *part.Table) {
 	}
 }
 
-// slot returns where the value of a field goes, or nil.
+// slot returns where to keep the value of a field, or nil.
 func (n *Inner) slot(name []byte) *string {
 	switch s := string(name); {
 	case equalFold(s, "From"):
@@ -49,7 +49,8 @@ func (n *Inner) slot(name []byte) *string {
 	return nil
 }
 
-// InnerOrData returns what the message inside says of itself. A record from before this was kept has the certification data instead.
+// InnerOrData returns the header of the message inside. For records stored before Inner existed, sender and subject come from the
+// certification data.
 func (m *Message) InnerOrData() Inner {
 	inner := m.Inner
 	if inner == (Inner{}) && m.Data != nil && m.Postacert >= 0 {

@@ -7,23 +7,23 @@ import (
 	"copialettere/journal/part"
 )
 
-// maxInvoiceNotices is how many notifications of the exchange system are read from one message; one is the rule.
+// maxInvoiceNotices is the most notifications read from one message; one is usual.
 const maxInvoiceNotices = 8
 
-// maxInvoiceXML is how many bytes of one are read.
+// maxInvoiceXML is the most bytes read of one notification.
 const maxInvoiceXML = 256 << 10
 
-// InvoiceNotice is a notification of the exchange system for electronic invoices (Sistema di Interscambio, SdI), which comes as an
-// attachment of certified mail (technical rules of DM 55/2013, annex B, 2 and 4; Agenzia delle Entrate, provv. 30 April 2018, annex A).
+// InvoiceNotice is a notification from the exchange system for electronic invoices (Sistema di Interscambio, SdI), attached to certified mail
+// (technical rules of DM 55/2013, annex B, 2 and 4; Agenzia delle Entrate, provv. 30 April 2018, annex A).
 type InvoiceNotice struct {
 	Part       int    // index in the part table
-	Kind       string // two letters, a key of InvoiceKinds: by the root element, else by the name of the file
-	File       string // the name of the file, as IT01234567890_00001_RC_001.xml
-	Invoice    string // NomeFile: the file of the invoice; without it, the part of File that is the invoice's
-	Identifier string // IdentificativoSdI: the number that the exchange system gave to the invoice; "" where it could not be read
+	Kind       string // two letters, a key of InvoiceKinds: from the root element, else from the file name
+	File       string // file name, such as IT01234567890_00001_RC_001.xml
+	Invoice    string // NomeFile: the file of the invoice; if absent, the invoice's part of File
+	Identifier string // IdentificativoSdI: the exchange system's number of the invoice; "" if it could not be read
 }
 
-// InvoiceKinds are the kinds of notification and what they are called.
+// InvoiceKinds returns the Italian name of each kind of notification, by its two letters. The map is the caller's.
 func InvoiceKinds() map[string]string {
 	return map[string]string{
 		"RC": "ricevuta di consegna", "NS": "notifica di scarto", "MC": "notifica di mancata consegna", "NE": "notifica di esito",
@@ -32,31 +32,31 @@ func InvoiceKinds() map[string]string {
 	}
 }
 
-// invoiceRoots are the root elements of notifications: to public bodies, and to others where they have another name there.
+// invoiceRoots maps root elements to kinds. Some notifications to private parties have other names than those to public bodies.
 var invoiceRoots = map[string]string{
 	"RicevutaConsegna": "RC", "NotificaScarto": "NS", "RicevutaScarto": "NS", "NotificaMancataConsegna": "MC",
 	"RicevutaImpossibilitaRecapito": "MC", "NotificaEsito": "NE", "NotificaDecorrenzaTermini": "DT", "AttestazioneTrasmissioneFattura": "AT",
 	"MetadatiInvioFile": "MT", "FileMetadati": "MT", "NotificaEsitoCommittente": "EC", "ScartoEsitoCommittente": "SE",
 }
 
-// ExchangeDomain is the domain from which the exchange system sends.
+// ExchangeDomain is the domain that the exchange system sends from.
 const ExchangeDomain = "pec.fatturapa.it"
 
-// FromExchange reports whether certification data name the exchange system as the sender.
+// FromExchange reports whether the certification data name the exchange system as the sender.
 func (c *Certification) FromExchange() bool {
 	_, domain, _ := strings.Cut(NormalAddress(c.Sender), "@")
 	return domain == ExchangeDomain
 }
 
-// readInvoices looks for notifications among the parts of an envelope's message, by their names.
+// readInvoices finds notifications in an envelope's message by the names of its parts.
 func (m *Message) readInvoices(r io.ReaderAt, t *part.Table) {
 	inner := t.Enclosed(m.Postacert)
 	if inner < 0 {
 		return
 	}
-	for i := inner; i < len(t.Parts) && (i == inner || t.Parts[i].Parent >= inner); i++ {
+	for i, end := inner, endOf(t, inner); i < end; i++ {
 		p := &t.Parts[i]
-		// Most parts are told apart by a look: the names have underscores, unless they are encoded (RFC 2047, RFC 2231).
+		// A cheap test excludes most parts: the names have underscores, unless they are encoded (RFC 2047, RFC 2231).
 		if !strings.ContainsAny(p.ContentType+p.Disposition, "_?*") {
 			continue
 		}
@@ -75,8 +75,8 @@ func (m *Message) readInvoices(r io.ReaderAt, t *part.Table) {
 	}
 }
 
-// invoiceName takes the name of the file of a notification apart: country, tax code and number of the invoice, kind, and number of the
-// notification, as in IT01234567890_00001_RC_001.xml. Signed ones end in .p7m, attestations with the invoice in them in .zip.
+// invoiceName splits the file name of a notification, such as IT01234567890_00001_RC_001.xml: country and tax code, number of the invoice,
+// kind, number of the notification. Signed files end in .p7m, attestations that contain the invoice in .zip.
 func invoiceName(name string) (kind, invoice string, ok bool) {
 	if hasSuffixFold(name, ".p7m") {
 		name = name[:len(name)-4]
@@ -106,7 +106,7 @@ func hasSuffixFold(s, suffix string) bool {
 	return len(s) >= len(suffix) && equalFold(s[len(s)-len(suffix):], suffix)
 }
 
-// invoiceNotice is what is read of a notification. Its root element has many names, so none ends a text whose own end is missing.
+// invoiceNotice lists what is read of a notification. The root has many names, so its end tag does not end a text that lacks its own.
 var invoiceNotice = vocabulary{facts: map[string]string{"IdentificativoSdI": "root", "NomeFile": "root"}}
 
 // invoiceReader goes through a notification.
@@ -116,11 +116,11 @@ type invoiceReader struct {
 	file   string
 }
 
-// read takes what identifies the invoice from the XML of a notification: the elements of these names below the root. As with daticert.xml, what is
-// malformed costs nothing else. At most 256 KiB are read.
+// read takes what identifies the invoice from the XML of a notification: elements directly below the root. As in daticert.xml, a malformed
+// fact costs no other. At most 256 KiB are read.
 func (n *InvoiceNotice) read(r io.Reader, size int64) {
 	p := invoiceReader{notice: n, markupReader: newMarkupReader(io.LimitReader(r, maxInvoiceXML), size, &invoiceNotice)}
-	// What could be read before an error stays.
+	// Facts read before an error stay.
 	_ = p.walk(func(string) bool { return true }, p.open)
 	if p.file != "" {
 		n.Invoice = p.file

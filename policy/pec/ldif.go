@@ -10,26 +10,25 @@ import (
 	"strings"
 )
 
-// Bounds of an LDIF file. The index of all providers has some hundred records, of some thousand domains each.
+// Bounds of an LDIF file in bytes. The index of all providers has some hundred records, with some thousand domains each.
 const (
 	maxLDIF       = 64 << 20
 	maxLDIFLine   = 1 << 20 // with its continuations
 	maxLDIFRecord = 8 << 20
 )
 
-// ldifAttribute is one line of a record: a name in lower case, without options as ";binary", and its value.
+// ldifAttribute is one line of a record: a name in lower case, without options such as ";binary", and its value.
 type ldifAttribute struct {
 	name  string
 	value []byte
 }
 
-// ldifReader reads the content records of an LDIF file (RFC 2849). Values given by URL are passed over, and never fetched. Records that
-// change something are an error. A byte-order mark is passed over, and so is what ldapsearch writes beside records: the result at the end, and
-// references.
+// ldifReader reads the content records of an LDIF file (RFC 2849). It skips values given by URL, and never fetches them. Change records are an
+// error. It also skips a byte-order mark, and what ldapsearch writes besides records: references, and the result at the end.
 type ldifReader struct {
 	lines  *bufio.Reader
-	number int    // of the physical line read last, counted from 1
-	next   []byte // the physical line that was read ahead, without its end
+	number int    // of the physical line last read, from 1
+	next   []byte // the physical line read ahead, without its end
 	ahead  bool   // next holds one
 	ended  bool
 }
@@ -71,7 +70,7 @@ func (l *ldifReader) physical() ([]byte, error) {
 	}
 }
 
-// trimLine takes the line end off.
+// trimLine removes the line end.
 func trimLine(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\n' {
 		line = line[:n-1]
@@ -108,11 +107,11 @@ func (l *ldifReader) logical() ([]byte, error) {
 	return line, nil
 }
 
-// record reads the next record, its dn included. At the end of the file the error is io.EOF.
+// record reads the next record, including its dn. At the end of the file the error is io.EOF.
 func (l *ldifReader) record() ([]ldifAttribute, error) {
 	var record []ldifAttribute
 	size := 0
-	remark := false // within a block of lines of ldapsearch that is no record
+	remark := false // in a block that ldapsearch wrote beside the records
 	for {
 		line, err := l.logical()
 		switch {
@@ -157,15 +156,15 @@ func (l *ldifReader) record() ([]ldifAttribute, error) {
 	}
 }
 
-// isRemark reports whether a line with that name, where a record ought to begin, is one that ldapsearch adds: "search: 2" and "result: 0
-// Success" at the end, and "ref: ldap://..." where the server points elsewhere. Their blocks end with a blank line, as records do.
+// isRemark reports whether ldapsearch adds lines with this name where a record would begin: "search: 2" and "result: 0 Success" at the end,
+// "ref: ldap://..." if the server refers to another. Such blocks end with a blank line, as records do.
 func isRemark(name string) bool { return name == "search" || name == "result" || name == "ref" }
 
 // parseAttribute reads a logical line. The name is "" for a value given by URL.
 func parseAttribute(line []byte) (ldifAttribute, error) {
 	name, value, ok := strings.Cut(string(line), ":")
 	if !ok || name == "" {
-		return ldifAttribute{}, errors.New("no attribute")
+		return ldifAttribute{}, errors.New("not an attribute: want \"name: value\"")
 	}
 	name, _, _ = strings.Cut(strings.ToLower(name), ";")
 	switch {

@@ -7,23 +7,23 @@ import (
 	"copialettere/journal/part"
 )
 
-// Links are the ids by which the messages of a practice find one another, each as part.MessageID returns it; "" where absent.
-// An id has no meaning beyond being equal to another.
+// Links are the ids that tie the messages of a practice together, each as part.MessageID returns it; "" where absent. Ids are compared for
+// equality and have no other meaning.
 //
-// All messages of one practice share Identifier; receipts cite Client as well. A sent message as it was archived bears as Own what its
-// sender's program had set, the Client of its receipts; or, where the access point had rewritten it before, the Identifier, with the
-// former id in Client. Several messages may bear the same Own: the envelope, the message inside, and the sender's copy do.
+// All messages of one practice share Identifier; receipts also name Client. The Own of an archived sent message is the id that its sender's
+// program set, the Client of its receipts. If the access point rewrote the message before it was archived, Own is the Identifier, and Client the
+// former id. Several messages may have the same Own: the envelope, the message inside, and the sender's copy do.
 type Links struct {
-	Identifier string   // identificativo of daticert.xml, MessageIdentifier of an evidence; of an envelope without them, its Message-ID
-	Client     string   // msgid of daticert.xml or AppLayerIdentifier, or else X-Riferimento-Message-ID or REM-UAMessageIdentifier
+	Identifier string   // identificativo of daticert.xml, MessageIdentifier of an evidence; in an envelope without them, its Message-ID
+	Client     string   // msgid of daticert.xml or AppLayerIdentifier, else X-Riferimento-Message-ID or REM-UAMessageIdentifier
 	Own        string   // Message-ID
-	References []string // In-Reply-To and References: an answer to a certified message names its Identifier there. At most 50
+	References []string // In-Reply-To and References, at most 50: a reply to a certified message names its Identifier there
 }
 
-// maxReferences is how many ids Links takes from In-Reply-To and References.
+// maxReferences is the most ids that Links takes from In-Reply-To and References.
 const maxReferences = 50
 
-// Links returns the ids of a message. They come from daticert.xml where there is one, and of a REM message from its first evidence.
+// Links returns the ids of a message, from daticert.xml if it has one; for a REM message, from its first evidence with an id.
 func (m *Message) Links() Links {
 	l := Links{Client: part.MessageID(m.Declared.Reference), Own: part.MessageID(m.Declared.MessageID)}
 	if m.Data != nil {
@@ -66,11 +66,11 @@ func (m *Message) evidenceLinks(l *Links) {
 	}
 }
 
-// MaxLinkName is the longest name of a link, in bytes.
+// MaxLinkName is the greatest length of a link's name, in bytes.
 const MaxLinkName = 255
 
-// Names returns the names under which the journal keeps the ids of a message, so that one leads to the others: IdentifierLink of the
-// provider's, and ClientLink of the one that the sender's program had set and of the message's own.
+// Names returns the names under which the journal links the messages that share an id: IdentifierLink of Identifier, and ClientLink of Client
+// and of Own. Absent ids have none.
 func (l Links) Names() []string {
 	var list []string
 	for _, name := range []string{IdentifierLink(l.Identifier), ClientLink(l.Client), ClientLink(l.Own)} {
@@ -81,11 +81,11 @@ func (l Links) Names() []string {
 	return list
 }
 
-// IdentifierLink returns the name of the link of a provider's id, "" for no id: "i:" and the id, or, where that is longer than
-// MaxLinkName, "i#" and its SHA-256 in hexadecimal.
+// IdentifierLink returns the name of the link for a provider's id: "i:" and the id, or, if that is longer than MaxLinkName, "i#" and the id's
+// SHA-256 in hexadecimal. For "" it is "".
 func IdentifierLink(id string) string { return linkName('i', id) }
 
-// ClientLink returns the name of the link of a Message-ID, as IdentifierLink with an "m".
+// ClientLink returns the name of the link for a Message-ID: like IdentifierLink, with "m" in place of "i".
 func ClientLink(id string) string { return linkName('m', id) }
 
 func linkName(kind byte, id string) string {

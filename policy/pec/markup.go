@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// maxWindow is how far ahead a markupReader looks.
+	// maxWindow is how many bytes a markupReader looks ahead.
 	maxWindow = 32 << 10
-	// maxTag is the longest tag, in bytes. It is less than maxWindow.
+	// maxTag is the longest tag, in bytes, less than maxWindow.
 	maxTag = 8 << 10
-	// maxReference is the longest reference by number that is read, without & and ;.
+	// maxReference is the longest numeric reference that is read, without & and ;.
 	maxReference = 12
 )
 
-// vocabulary is which elements the rules of a document know, and what each stands in.
+// vocabulary lists the elements that the rules of a document know, each with its parent.
 type vocabulary struct {
 	root       string
 	containers map[string]string // those that hold others
@@ -31,31 +31,30 @@ func (v *vocabulary) knows(name string) bool {
 	return v.facts[name] != "" || v.containers[name] != "" || name == v.root
 }
 
-// markupReader reads a document that ought to be XML: tags in their order, and the text of an element. It expands nothing, never fails on
-// what it reads, and takes what cannot be markup for text.
+// markupReader reads a document that ought to be XML: tags in order, and the text of an element. It expands nothing, never fails on
+// content, and takes for text what cannot be markup.
 type markupReader struct {
 	from    *bufio.Reader
 	rules   *vocabulary
 	found   bool     // walk met the root element
-	path    []string // names of the open elements, outermost first; those whose text was taken are not in it
+	path    []string // names of open elements, outermost first, without those whose text was taken
 	at      int64    // bytes read
-	endless [3]int64 // of each kind of section, up to where it is known that none ends
+	endless [3]int64 // by kind of section: no section ends before this position
 	doctype bool     // a document type declaration was met
 }
 
-// newMarkupReader returns a reader of a document that has at most size bytes in its part, however it is encoded there.
+// newMarkupReader returns a reader of a document whose part has at most size bytes, however encoded.
 func newMarkupReader(r io.Reader, size int64, rules *vocabulary) markupReader {
 	return markupReader{from: bufio.NewReaderSize(r, windowFor(size)), rules: rules}
 }
 
-// windowFor returns how large a buffer must be to hold as much of a document as is ever looked at: all of a short one. No byte becomes more
-// than three in UTF-8.
+// windowFor returns the size of a buffer for a document of size bytes: all of a short one fits. No byte becomes more than three in UTF-8.
 func windowFor(size int64) int { return int(min(maxWindow, 3*min(size, maxWindow)+16)) }
 
-var errNoRoot = errors.New("the root element is another one")
+var errNoRoot = errors.New("unexpected root element")
 
-// walk calls open with each start tag up to the end of the root element, or of the document; for that of the root the path is empty. Open takes
-// the text of an element with text, and adds any other one to the path with enter. Errors are those of open and of the reader, and errNoRoot.
+// walk calls open with each start tag up to the end of the root element or the document; the path is empty for the root. Open either takes the
+// element's text with text, or adds the element to the path with enter. Errors are those of open and of the reader, and errNoRoot.
 func (m *markupReader) walk(isRoot func(name string) bool, open func(tag) error) error {
 	for {
 		t, err := m.next()
@@ -80,7 +79,7 @@ func (m *markupReader) walk(isRoot func(name string) bool, open func(tag) error)
 	}
 }
 
-// enter adds an element to the path, unless it is empty. It reports false where the path is as long as it may be.
+// enter adds an element to the path, unless it is empty. It reports false if the path already has longest elements.
 func (m *markupReader) enter(t tag, longest int) bool {
 	if !t.empty && len(m.path) < longest {
 		m.path = append(m.path, t.name)
@@ -89,7 +88,7 @@ func (m *markupReader) enter(t tag, longest int) bool {
 	return t.empty
 }
 
-// close ends an element, and those inside it that were left open. An end without a beginning is nothing.
+// close ends an element, and those left open inside it. It ignores an end without a beginning.
 func (m *markupReader) close(name string) {
 	for k := len(m.path) - 1; k >= 0; k-- {
 		if m.path[k] == name {
@@ -99,10 +98,10 @@ func (m *markupReader) close(name string) {
 	}
 }
 
-// sections are the kinds of markup that hold what is no markup, without their <.
+// sections are the kinds of markup whose content is not markup, without their <.
 var sections = [...]struct{ begin, end string }{{"!--", "-->"}, {"![CDATA[", "]]>"}, {"?", "?>"}}
 
-// sectionAt returns the kind of section that begins behind a <, or -1.
+// sectionAt returns the kind of section that begins after a <, or -1.
 func sectionAt(b []byte) int {
 	for kind, s := range sections {
 		if bytes.HasPrefix(b, []byte(s.begin)) {
@@ -112,7 +111,7 @@ func sectionAt(b []byte) int {
 	return -1
 }
 
-// sectionEnd returns the length of a section of a kind, or 0 where it does not end.
+// sectionEnd returns the length of a section, or 0 if it does not end.
 func sectionEnd(b []byte, kind int) int {
 	s := &sections[kind]
 	i := bytes.Index(b[len(s.begin):], []byte(s.end))
@@ -122,7 +121,7 @@ func sectionEnd(b []byte, kind int) int {
 	return len(s.begin) + i + len(s.end)
 }
 
-// discard passes over bytes.
+// discard skips n bytes.
 func (m *markupReader) discard(n int) error {
 	n, err := m.from.Discard(n)
 	m.at += int64(n)
@@ -134,10 +133,10 @@ type tag struct {
 	name  string // without a prefix
 	end   bool   // it is an end tag
 	empty bool   // it ends with />
-	attr  []byte // what stands behind the name, valid until the next read
+	attr  []byte // what follows the name, valid until the next read
 }
 
-// peek returns the next n bytes, or all there are. Its error is nil where there are some.
+// peek returns the next n bytes, or all that are left. Its error is nil if there are any.
 func (m *markupReader) peek(n int) ([]byte, error) {
 	b, err := m.from.Peek(min(n, m.from.Size()))
 	if len(b) > 0 || err == nil {
@@ -146,8 +145,8 @@ func (m *markupReader) peek(n int) ([]byte, error) {
 	return nil, err
 }
 
-// next moves behind the next tag and returns it. Comments, processing instructions, CDATA sections and a document type declaration are passed
-// over. At the end the error is io.EOF.
+// next returns the next tag and moves past it. It skips comments, processing instructions, CDATA sections and a document type declaration. At
+// the end the error is io.EOF.
 func (m *markupReader) next() (tag, error) {
 	for {
 		text, err := m.from.ReadSlice('<')
@@ -175,7 +174,7 @@ func (m *markupReader) next() (tag, error) {
 	}
 }
 
-// skip passes over what begins with <! or <?, the < of which is read already. What does not end within the window is text.
+// skip moves past markup that begins with <! or <?, after the <. Markup that does not end within the window is text.
 func (m *markupReader) skip() error {
 	const doctype = "!DOCTYPE"
 	b, err := m.peek(len(doctype) + 1)
@@ -201,7 +200,7 @@ func (m *markupReader) skip() error {
 	return m.discard(n)
 }
 
-// doctypeEnd returns the length of a document type declaration, or 0 where it does not end.
+// doctypeEnd returns the length of a document type declaration, or 0 if it does not end.
 func doctypeEnd(b []byte) int {
 	quote, depth := byte(0), 0
 	for i, c := range b {
@@ -223,7 +222,7 @@ func doctypeEnd(b []byte) int {
 	return 0
 }
 
-// parseTag reads a tag, whose < is read already, and returns its length: 0 where there is none. One without its > ends before the next <.
+// parseTag reads a tag, after its <, and returns its length: 0 if it is not one. A tag without > ends before the next <.
 func parseTag(b []byte) (t tag, n int) {
 	i := 0
 	if t.end = b[0] == '/'; t.end {
@@ -257,7 +256,7 @@ func parseTag(b []byte) (t tag, n int) {
 				quote = 0
 			}
 		case c == '"' || c == '\'':
-			// A quote that is not closed is none.
+			// A quote that is never closed does not count.
 			if bytes.IndexByte(b[i+1:limit], c) >= 0 {
 				quote = c
 			}
@@ -280,7 +279,7 @@ func isNameStart(c byte) bool {
 
 func isNameChar(c byte) bool { return isNameStart(c) || c >= '0' && c <= '9' || c == '-' || c == '.' }
 
-// attribute returns an attribute, trimmed, or "".
+// attribute returns the value of an attribute, trimmed and at most maxValue bytes, or "".
 func (t *tag) attribute(name string) string {
 	for b := t.attr; len(b) > 0; {
 		b = bytes.TrimLeft(b, " \t\r\n/")
@@ -315,9 +314,9 @@ func (t *tag) attribute(name string) string {
 	return ""
 }
 
-// text returns the text of the element whose start tag was read last, as it stands in the document, at most what a fact needs; and whether it
-// is whole, not cut off by the end of the document. It ends before the end tag of the element. Where that is missing, before the end of the
-// element around it or another beginning of this one, it ends before the first tag of the rules in it.
+// text returns the raw text of the element whose start tag was just read, at most what a fact needs, and whether the text is whole rather than
+// cut off by the end of the document. It ends before the element's end tag. If the surrounding element ends, or this one begins again, before
+// that tag comes, the text ends before the first tag of the rules inside it.
 func (m *markupReader) text(name string) (string, bool, error) {
 	const overlap = maxTag / 16
 	kept, long := "", false
@@ -330,14 +329,14 @@ func (m *markupReader) text(name string) (string, bool, error) {
 			return "", false, err
 		}
 		end := textEnd(b, m.rules, name, long)
-		last := len(b) < n // all there is
+		last := len(b) < n // nothing follows
 		switch {
 		case end < 0 && !last && n < maxWindow:
 			continue
 		case end < 0 && last:
 			end = len(b)
 		case end < 0:
-			// No fact is that long: what is beyond the window is passed over up to the next tag of the rules.
+			// No fact is that long: skip what is beyond the window, up to the next tag of the rules.
 			end = len(b) - overlap
 			if !long {
 				kept, long = string(b[:2*maxText]), true
@@ -354,7 +353,7 @@ func (m *markupReader) text(name string) (string, bool, error) {
 	}
 }
 
-// textEnd returns where the text of an element ends, or -1 where the bytes do not tell. Any says that every tag of the rules ends it.
+// textEnd returns where the text of an element ends, or -1 if b does not show it. With any, every tag of the rules ends it.
 func textEnd(b []byte, rules *vocabulary, name string, any bool) int {
 	first := -1 // a tag of the rules in the text
 	var endless [len(sections)]bool
@@ -381,7 +380,7 @@ func textEnd(b []byte, rules *vocabulary, name string, any bool) int {
 		case t.name == name && t.end, any && known:
 			return i
 		case t.name == name, t.end && rules.facts[t.name] == "" && known:
-			// The end tag is missing.
+			// The element's own end tag is missing.
 			if first >= 0 {
 				return first
 			}
@@ -393,9 +392,9 @@ func textEnd(b []byte, rules *vocabulary, name string, any bool) int {
 	return -1
 }
 
-// decodeText returns text of a document for what it stands for: CDATA sections as they are, comments as nothing, the five entities of XML and
-// references by number as their characters. Any other reference stays as it is written, and so does markup where it is free text; else
-// tags are left out. The result is valid UTF-8, trimmed.
+// decodeText decodes raw text: CDATA sections become their content, comments vanish, the five entities of XML and numeric references become
+// characters. Other references stay as written. Markup stays too in free text; elsewhere tags are left out. The result is valid UTF-8,
+// trimmed.
 func decodeText(raw string, free bool) string {
 	d := textDecoder{rest: []byte(raw), free: free}
 	var out []byte
@@ -424,7 +423,7 @@ type textDecoder struct {
 	endless [len(sections)]bool // no section of that kind ends in the rest
 }
 
-// markup reads what begins with < or &, and returns what it stands for and its length, or 0 for what stands for itself.
+// markup decodes what begins with < or &, and returns the result and the length read; 0 for a character that stands for itself.
 func (d *textDecoder) markup() ([]byte, int) {
 	if d.rest[0] == '&' {
 		text, n := decodeReference(d.rest)
@@ -453,7 +452,7 @@ func (d *textDecoder) markup() ([]byte, int) {
 	return nil, 0
 }
 
-// decodeReference reads what begins with &, and returns the character and its length, or 0 where it stands for itself.
+// decodeReference decodes what begins with &, and returns the character and the length read; 0 if it stands for itself.
 func decodeReference(b []byte) (string, int) {
 	end := bytes.IndexByte(b[:min(len(b), maxReference+2)], ';')
 	if end < 0 {
@@ -489,7 +488,7 @@ func isXMLChar(r rune) bool {
 	return r == '\t' || r == '\n' || r == '\r' || r >= ' ' && r <= 0xd7ff || r >= 0xe000 && r <= 0xfffd || r >= 0x10000 && r <= 0x10ffff
 }
 
-// clipRunes returns at most max bytes of a string, and no half of a character.
+// clipRunes cuts a string to at most max bytes, without splitting a character.
 func clipRunes(s string, max int) string {
 	if len(s) <= max {
 		return s

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// FuzzWindow reads documents with a window of their own size and with the largest: both say the same.
+// FuzzWindow reads documents with a window fitted to their size and with the largest one: the results are equal.
 func FuzzWindow(f *testing.F) {
 	const document = `<?xml version="1.0" encoding="ISO-8859-15"?><postacert tipo="accettazione"><intestazione><mittente>a@alpha.test</mittente>` +
 		"<destinatari>b@beta.test</destinatari><oggetto>100 \xa4\xa4\xa4</intestazione><dati><identificativo>1@alpha.test</identificativo></dati></postacert>"

@@ -5,44 +5,44 @@ import (
 	"time"
 )
 
-// Sent is what the search for the sent message of a practice goes by.
+// Sent describes an archived sent message, as far as the search for a practice's message needs it.
 type Sent struct {
-	Own        string    // ClientLink of its Message-ID; "" where the sender's program set none
-	Client     string    // ClientLink of the former one, where the access point had rewritten the message before
-	Sender     string    // of the envelope; "" where it is not known
+	Own        string    // ClientLink of its Message-ID; "" if the sender's program set none
+	Client     string    // ClientLink of the former Message-ID, if the access point rewrote the message before it was archived
+	Sender     string    // of the envelope; "" if unknown
 	Recipients []string  // of the envelope
 	Subject    string    // decoded
 	Time       time.Time // when it was archived
 }
 
-// Match says by what a practice was found to belong to a sent message. The values are an interface that others script against.
+// Match says what linked a practice to a sent message. Others script against the values.
 type Match string
 
-// The ways. All but the last two rest on ids; MatchGuess is none but that, since nothing in the receipts names the message.
+// The ways. All but the last two rest on ids. MatchGuess is no more than a guess.
 const (
 	MatchNone       Match = ""
 	MatchIdentifier Match = "identifier" // the message bears the provider's id
 	MatchMessageID  Match = "message-id" // the receipts name its Message-ID, and no other sent message has it
-	// MatchRecipients and MatchSubject: several sent messages have the Message-ID that the receipts name; this one alone went to the recipients
+	// MatchRecipients and MatchSubject: several sent messages have the Message-ID that the receipts name. Only this one went to the recipients
 	// that they list, or has their subject.
 	MatchRecipients Match = "message-id, recipients"
 	MatchSubject    Match = "message-id, subject"
-	// MatchContent is a guess that the content bears out: a complete delivery receipt encloses the text of the message. MatchSent does not look
-	// at it.
+	// MatchContent is a guess confirmed by content: a complete delivery receipt encloses the text of the message. MatchSent never returns it: it
+	// does not read content.
 	MatchContent Match = "content"
-	// MatchGuess: sender, recipients, subject and time fit; no id tells it. Or: several messages fit that have the Message-ID, and this is the
-	// last one before the acceptance.
+	// MatchGuess: sender, recipients, subject and time fit, but no id confirms it; or several messages with the Message-ID fit, and this is
+	// the last one before the acceptance.
 	MatchGuess Match = "guess"
 )
 
 const (
-	// guessAfter is how long after sending the event of a practice may be that is linked by guess: a day for the message to reach the access
+	// guessAfter is how long after sending the first event of a practice linked by guess may come: a day until the message reaches the access
 	// point, and a day until it is delivered (RFC 6109 3.1.6).
 	guessAfter = 48 * time.Hour
-	// maxCandidates bounds the sent messages with one Message-ID, or with one subject in that time, that are compared with a practice: the last
-	// ones before it.
+	// maxCandidates is the most sent messages with one Message-ID, or with one subject in that time, that are compared with a practice: the
+	// last ones before it.
 	maxCandidates = 100
-	// guessBefore is by how much the clocks of provider and archive may differ.
+	// guessBefore is how much the clocks of provider and archive may differ.
 	guessBefore = 10 * time.Minute
 )
 
@@ -52,13 +52,13 @@ type Matched struct {
 	By   Match
 }
 
-// MatchSent finds the sent message of each practice, as far as the lists tell. Several practices may have one message: an MTA hands one with many
-// recipients on in several transactions, and each gets an id from the provider. The result does not depend on the order of the
-// lists, save where two sent messages have the same time.
+// MatchSent finds the sent message of each practice; the result has one element for each. Several practices may share a message: an MTA passes a
+// message with many recipients on in several transactions, and the provider gives each an id. The result does not depend on the order of the
+// lists, unless two sent messages have the same time.
 func MatchSent(practices []*Practice, sent []Sent) []Matched {
 	m := newMatcher(sent)
 	result := make([]Matched, len(practices))
-	var open []int // those that ids do not settle, the last one first
+	var open []int // practices that ids do not settle, latest first
 	for i, p := range practices {
 		if result[i] = m.byID(p); result[i].Sent < 0 {
 			open = append(open, i)
@@ -75,15 +75,15 @@ func MatchSent(practices []*Practice, sent []Sent) []Matched {
 	return result
 }
 
-// matcher looks for sent messages. Its lists are in the order of time.
+// matcher looks for sent messages. Its lists of indices are in order of time.
 type matcher struct {
 	sent      []Sent
-	subjects  []string         // of the sent messages, as bareSubject
-	normal    [][]string       // their recipients as NormalAddress, sorted; nil until somebody asks
+	subjects  []string         // of the sent messages, in the form of bareSubject
+	normal    [][]string       // their recipients in the form of NormalAddress, sorted; nil until needed
 	byOwn     map[string][]int // by Message-ID
 	byClient  map[string][]int // by former Message-ID
 	bySubject map[string][]int
-	taken     map[int]map[string]bool // recipients of a sent message that practices have
+	taken     map[int]map[string]bool // by sent message: the recipients that practices already account for
 }
 
 func newMatcher(sent []Sent) *matcher {
@@ -108,7 +108,7 @@ func newMatcher(sent []Sent) *matcher {
 	return m
 }
 
-// byID finds a sent message by the ids that receipts name.
+// byID finds the sent message by the ids that receipts name.
 func (m *matcher) byID(p *Practice) Matched {
 	if list := m.byOwn[ClientLink(p.Identifier)]; len(list) == 1 && m.sameSender(p, list[0]) {
 		return Matched{list[0], MatchIdentifier}
@@ -119,8 +119,8 @@ func (m *matcher) byID(p *Practice) Matched {
 	return Matched{Sent: -1}
 }
 
-// candidates returns the sent messages with the Message-ID that receipts name, save those that the receipts are plainly not about, and by what
-// they were told from others.
+// candidates returns the sent messages with the Message-ID that receipts name, without those that the receipts are plainly not about, and what
+// narrowed the list.
 func (m *matcher) candidates(p *Practice) (list []int, by Match) {
 	if p.Client == "" {
 		return nil, MatchNone
@@ -145,8 +145,8 @@ func (m *matcher) candidates(p *Practice) (list []int, by Match) {
 	return list, by
 }
 
-// guess finds a sent message for a practice that ids do not settle: of those that have its Message-ID, or else of those that no id speaks against,
-// the last one before the practice began.
+// guess picks a sent message for a practice that ids do not settle: the last one before the practice began, among those with its Message-ID, or
+// else among those that fit and that no id contradicts.
 func (m *matcher) guess(p *Practice) Matched {
 	list, _ := m.candidates(p)
 	if len(list) == 0 {
@@ -168,7 +168,7 @@ func (m *matcher) guess(p *Practice) Matched {
 	return Matched{best, MatchGuess}
 }
 
-// before returns the last ones of a list that were sent before a practice began; of a list in which none was, the last ones.
+// before returns the last messages of a list that were sent before the practice began, or of the whole list if none was.
 func (m *matcher) before(p *Practice, list []int) []int {
 	if at := p.Time(); !at.IsZero() && len(list) > 1 {
 		end, _ := slices.BinarySearchFunc(list, at.Add(guessBefore), func(i int, t time.Time) int { return m.sent[i].Time.Compare(t) })
@@ -179,7 +179,7 @@ func (m *matcher) before(p *Practice, list []int) []int {
 	return list[max(0, len(list)-maxCandidates):]
 }
 
-// take notes that a practice has the recipients of a sent message that it lists.
+// take notes that a practice accounts for the recipients it lists of a sent message.
 func (m *matcher) take(p *Practice, i int) {
 	if m.taken[i] == nil {
 		m.taken[i] = make(map[string]bool)
@@ -189,13 +189,13 @@ func (m *matcher) take(p *Practice, i int) {
 	}
 }
 
-// isTaken reports whether another practice has a recipient of the sent message that this one lists.
+// isTaken reports whether another practice already accounts for a recipient that this one lists.
 func (m *matcher) isTaken(p *Practice, i int) bool {
 	taken := m.taken[i]
 	return slices.ContainsFunc(p.Listed, func(address string) bool { return taken[address] })
 }
 
-// recipients returns those of a sent message, as NormalAddress, sorted.
+// recipients returns the recipients of a sent message in the form of NormalAddress, sorted.
 func (m *matcher) recipients(i int) []string {
 	if m.normal[i] == nil {
 		list := make([]string, 0, len(m.sent[i].Recipients))
@@ -208,7 +208,7 @@ func (m *matcher) recipients(i int) []string {
 	return m.normal[i]
 }
 
-// common returns how many of the recipients that receipts list are those of a sent message.
+// common counts the recipients that both the receipts and the sent message have.
 func (m *matcher) common(p *Practice, i int) int {
 	count, list := 0, m.recipients(i)
 	for _, address := range p.Listed {
@@ -219,21 +219,21 @@ func (m *matcher) common(p *Practice, i int) int {
 	return count
 }
 
-// mayBe reports whether receipts that name the Message-ID of a sent message may be about it: they list one of its recipients, or have its subject.
-// It may have been sent twice, and one of the two not archived.
+// mayBe reports whether receipts that name the Message-ID of a sent message may be about it: they list one of its recipients, or have its
+// subject. If not, they may be about another message with the same id that was not archived.
 func (m *matcher) mayBe(p *Practice, i int) bool {
 	return len(p.Listed) == 0 || len(m.sent[i].Recipients) == 0 || m.common(p, i) > 0 || m.subjects[i] == bareSubject(p.Subject)
 }
 
-// fits reports whether all that receipts say of a message, besides ids, is so of a sent one. The subject is that already.
+// fits reports whether a sent message agrees with everything that receipts say besides ids. The caller has compared the subject.
 func (m *matcher) fits(p *Practice, i int) bool {
 	s, at := &m.sent[i], p.Time()
 	return !at.IsZero() && !s.Time.After(at.Add(guessBefore)) && at.Sub(s.Time) <= guessAfter &&
 		len(p.Listed) > 0 && m.common(p, i) == len(p.Listed) && m.sameSender(p, i)
 }
 
-// sameSender reports whether receipts are about a message of the sender of a sent one, as far as both are known. Whoever gets certified mail
-// learns its Message-ID, and may send one with the same: the receipts that he gets are true, and he may pass them on.
+// sameSender reports whether receipts and a sent message name the same sender, if both name one. Whoever gets certified mail learns its
+// Message-ID, and may send mail with the same one: the receipts for it are genuine, and he may pass them on.
 func (m *matcher) sameSender(p *Practice, i int) bool {
 	sender := m.sent[i].Sender
 	return p.Sender == "" || sender == "" || p.Sender == NormalAddress(sender)

@@ -11,7 +11,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// acceptance is what a provider says of a message to those recipients, some time after pectest.Start.
+// acceptance is a provider's acceptance of a message to the given recipients, some time after pectest.Start.
 func acceptance(identifier, client, subject string, after time.Duration, recipients ...string) *pec.Message {
 	c := &pec.Certification{Type: "accettazione", Sender: "Anna <anna@alpha.test>", Subject: subject, Identifier: identifier,
 		MessageID: client, Time: pectest.Start.Add(after).UTC()}
@@ -33,7 +33,7 @@ func TestMatchSent(t *testing.T) {
 	tests := []struct {
 		name     string
 		sent     []pec.Sent
-		receipts []*pec.Message // each of a practice of its own
+		receipts []*pec.Message // each from a practice of its own
 		want     []pec.Matched
 	}{
 		{"by Message-ID", []pec.Sent{sent("c@a", "Uno", 0, bruno)}, []*pec.Message{acceptance("1@p", "<c@a>", "Uno", time.Minute, bruno)},
@@ -108,7 +108,7 @@ func TestMatchSent(t *testing.T) {
 	}
 }
 
-// TestMatchMany has one Message-ID, and none, on very many messages: each practice has its own, and it takes no time.
+// TestMatchMany has very many messages with one Message-ID, or with none: each practice finds its own, quickly.
 func TestMatchMany(t *testing.T) {
 	const number = 5_000
 	for _, client := range []string{"", "<c@a>"} {
@@ -162,8 +162,8 @@ func TestPracticeIsOrdered(t *testing.T) {
 	})
 }
 
-// TestClaim has messages that nobody believes, of one practice, each with other recipients: they lead to the sent message, say nothing of it,
-// and cost no more than a few of their recipients.
+// TestClaim has messages of one practice that are not believed, each with other recipients: they lead to the sent message, change no state, and
+// add only a few recipients.
 func TestClaim(t *testing.T) {
 	p := &pec.Practice{Identifier: "1@p"}
 	for i := range 21 {

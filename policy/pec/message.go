@@ -11,39 +11,41 @@ import (
 )
 
 const (
-	// maxParts is how many parts directly inside the signed part are looked at. The rules need three; providers may add some.
+	// maxParts is the most parts read directly inside the signed part. The rules need three; providers may add some.
 	maxParts = 64
-	// maxPartHeader is how many bytes of the header of a part are read in search of REM fields.
+	// maxPartHeader is the most bytes of a part's header that are searched for REM fields.
 	maxPartHeader = 8 << 10
-	// maxEvidence bounds the evidences of a REM message that are read.
+	// maxEvidence is the most evidences read of a REM message.
 	maxEvidence = 16
 )
 
-// Message is what was read from a message. The indices are those of its part table.
+// Message is what Read found in a message. Its indices are those of the message's part table.
 type Message struct {
 	Class    Class // as declared
 	Declared Declared
 
 	Data      *Certification // from daticert.xml, or nil
-	DataError string         // why Data is nil or not whole, or an evidence is not; "" for a message that needs none
+	DataError string         // why Data is nil or incomplete, or an evidence is; "" for a message that needs none
 
-	Signed    int        // the part that the signature is over, or -1 where the message is no multipart/signed
+	Signed    int        // the part that the signature covers, or -1 if the message is not multipart/signed
 	Daticert  int        // the part daticert.xml, or -1
-	Postacert int        // the part postacert.eml, or else the only message enclosed, or -1; Enclosed opens it
+	Postacert int        // the part postacert.eml, else the only enclosed message, or -1; Enclosed opens it
 	Evidence  []Evidence // of a REM message, in order
 
 	Inner    Inner           // of the message in Postacert
 	Invoices []InvoiceNotice // notifications of the exchange system in an envelope, in order; at most 8
 
-	// Fault is what the reader returned where it failed: the result is then not whole, and not to be kept. It is never stored.
+	// Fault is the reader's error, if it failed. The result is then incomplete: do not keep it. Fault is never stored.
 	Fault error
 }
 
-// Read reads a message from its bytes, its part table and its top-level header. It looks only at the top level and the parts directly
-// inside the signed part (for a message without a signature that declares a class: directly inside the message). It never fails: what
-// is wrong with the message is told in the result. It reads at most 4 MiB of daticert.xml, 1 MiB of the header of postacert.eml, 8
-// notifications about invoices of 256 KiB each, and of a REM message 16 evidences of 4 MiB each, of which it keeps 256 KiB of text in all,
-// and 64 part headers of 8 KiB each; none of these is held together.
+// Read reads a message from its bytes, its part table and its top-level header. It never fails: the result says what is wrong with the
+// message, and Fault holds an error of r. Read looks only at the top level and at the parts directly inside the signed part, or directly
+// inside the message if that declares a class and has no signature.
+//
+// It reads at most 4 MiB of daticert.xml, 1 MiB of the header of postacert.eml, 8 invoice notifications of 256 KiB each, and from a REM message
+// 16 evidences of 4 MiB each and 64 part headers of 8 KiB each. It holds one of these at a time, and keeps at most 256 KiB of text from
+// evidences.
 func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {
 	m := &Message{Signed: -1, Daticert: -1, Postacert: -1}
 	m.Class, m.Declared = Declare(header)
@@ -80,9 +82,9 @@ func (m *Message) needsData() bool {
 	return m.Class != Ordinary && m.Class != Anomalia && m.Class != REM
 }
 
-// readParts reads what stands directly inside a part.
+// readParts reads the parts directly inside a part.
 func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
-	var others []int // XML without the right name
+	var others []int // XML under other names
 	var messages []int
 	count := 0
 	for i := range t.Children(container) {
@@ -92,7 +94,7 @@ func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 		p := &t.Parts[i]
 		name := strings.ToLower(p.Name())
 		switch {
-		case name == "daticert.xml" || name == "certdata.xml": // RFC 6109 names it the second way, and nobody else does.
+		case name == "daticert.xml" || name == "certdata.xml": // only RFC 6109 uses the second name
 			if m.Daticert < 0 {
 				m.Daticert = i
 			}
@@ -131,7 +133,7 @@ func (m *Message) readParts(r io.ReaderAt, t *part.Table, container int) {
 	}
 }
 
-// partBody returns a reader of the body of a part as it stands in the message.
+// partBody returns a reader of the raw body of a part.
 func partBody(r io.ReaderAt, p *part.Part) *io.SectionReader {
 	return io.NewSectionReader(r, p.Body, p.End-p.Body)
 }
@@ -141,7 +143,7 @@ func readCertification(r io.ReaderAt, p *part.Part) (*Certification, error) {
 	return parseCertification(part.ContentDecoder(*p, partBody(r, p)), p.End-p.Body, p.Charset())
 }
 
-// faultReader keeps the first error of a reader that is not its end. It belongs to one goroutine.
+// faultReader keeps the first error of a reader other than io.EOF. It belongs to one goroutine.
 type faultReader struct {
 	from  io.ReaderAt
 	fault error
@@ -155,10 +157,11 @@ func (r *faultReader) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// Verified returns the class that a signature proves: Ordinary unless it is Proven. The class is that of the type in
-// the signed daticert.xml, whatever the header says, which is outside the signature. Two kinds of message have no daticert.xml: an
-// anomaly envelope, which is one when the provider signed an enclosed message without certification data, and the header says so, or
-// says nothing of PEC while it goes out "Per conto di" (on behalf of) somebody; and a REM message, where something in the signed part is of REM.
+// Verified returns the class that a signature proves: Ordinary unless it is Proven. The signed daticert.xml decides; the header is outside the
+// signature. Two kinds of message have no daticert.xml:
+//   - An anomaly envelope: the provider signed an enclosed message without certification data, and the header either declares an anomaly, or
+//     declares nothing of PEC and has a From "Per conto di" (on behalf of) somebody.
+//   - A REM message: something in the signed part belongs to REM.
 func (m *Message) Verified(s Signature) Class {
 	switch {
 	case !s.Proven() || m.Signed < 0:
@@ -175,13 +178,13 @@ func (m *Message) Verified(s Signature) Class {
 	return Ordinary
 }
 
-// signedREM reports whether something in the signed part is of registered mail. The fields of the header do not tell: anybody can put them on an
-// anomaly envelope, which he had his own provider make of any mail.
+// signedREM reports whether something in the signed part belongs to registered mail. Fields of the message's header do not count: anybody can
+// add them to an anomaly envelope, and can have his own provider make one around any mail.
 func (m *Message) signedREM() bool {
 	return len(m.Evidence) > 0 || slices.ContainsFunc(m.Declared.REM, func(f Field) bool { return f.Part > 0 })
 }
 
-// onBehalf reports whether a From field is that of an envelope (RFC 6109 3.1.5, 3.2.2, in the words that providers use).
+// onBehalf reports whether a From field is an envelope's (RFC 6109 3.1.5, 3.2.2, in the words that providers use).
 func onBehalf(from string) bool {
 	const prefix = "per conto di:"
 	list := part.Addresses(from)

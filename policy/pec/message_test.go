@@ -59,7 +59,7 @@ func verifierBundle(o *pectest.Office) []*x509.Certificate {
 	return []*x509.Certificate{o.Authority.Certificate}
 }
 
-// letter is a message to two recipients with PEC, one in copy, and one without.
+// letter is a message to two recipients with PEC, one more in Cc, and one without PEC.
 func letter() pectest.Mail {
 	return pectest.Mail{To: []string{"anna@beta.test", "Bruno@gamma.test", "carla@ext.test"}, Cc: []string{"dario@beta.test"},
 		Subject: "Fattura n. 1: perché <no> & \"sì\"", Text: "Gentile cliente,\nperché no?\n", MessageID: "auto", ReplyTo: "ufficio@alpha.test",
@@ -67,14 +67,14 @@ func letter() pectest.Mail {
 			{Name: "perché.txt", Type: "text/csv", Content: []byte("a;b;c\r\n")}}}
 }
 
-// kinds are the types of message of pec.md, section 2, with what is said about each.
+// kinds are the types of PEC message, with what readers should find in each.
 var kinds = []struct {
 	name      string
 	notice    pectest.Notice
-	kind      string     // of receipt, that the sender asks for
+	kind      string     // of receipt that the sender asks for
 	postacert string     // what it encloses: "", "message" or "hashes"
 	err       string     // @errore
-	state     pec.Status // of the recipient that it is about, or else of anna@beta.test, when it is all that is known
+	state     pec.Status // of the recipient that it is about, else of anna@beta.test, if nothing else is known
 }{
 	{name: "accettazione", notice: pectest.Notice{Class: pec.Accettazione}, err: "nessuno", state: "accepted"},
 	{name: "non accettazione, formal", notice: pectest.Notice{Class: pec.NonAccettazione, Detail: "errore formale"}, err: "altro",
@@ -105,7 +105,7 @@ var kinds = []struct {
 	{name: "busta di trasporto", notice: pectest.Notice{Class: pec.PostaCertificata}, kind: "breve", postacert: "message", err: "nessuno"},
 }
 
-// TestEveryTypeInEveryShape makes each type of message in the shape of each provider, with each digest, and reads it.
+// TestEveryTypeInEveryShape makes and reads each type of message in each provider's shape, with each digest.
 func TestEveryTypeInEveryShape(t *testing.T) {
 	for _, shape := range pectest.Shapes() {
 		for _, digest := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
@@ -187,7 +187,7 @@ func checkData(t *testing.T, m *pec.Message, c *pectest.Chain, n pectest.Notice,
 	}
 }
 
-// checkPostacert checks what a message encloses, and that its own part table is that of the message alone.
+// checkPostacert checks the enclosed message, and that the part table from Enclosed is that of the enclosed message alone.
 func checkPostacert(t *testing.T, m *pec.Message, table *part.Table, message []byte, c *pectest.Chain, want string) {
 	t.Helper()
 	if want == "" {
@@ -215,7 +215,7 @@ func checkPostacert(t *testing.T, m *pec.Message, table *part.Table, message []b
 	}
 }
 
-// TestVariants names every variant of a message, with the class that its header declares and the class that its signature proves.
+// TestVariants reads every variant of a message, with the class that its header declares and the one that its signature proves.
 func TestVariants(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	v := verifierFor(o)
@@ -367,13 +367,13 @@ func TestVariants(t *testing.T) {
 	}
 }
 
-// forward returns ordinary mail with a message attached, its parts directly inside, as some programs do.
+// forward returns ordinary mail with a message attached as some programs do: the message's parts directly inside.
 func forward(message []byte) []byte {
 	return []byte("From: zoe@ext.test\r\nTo: anna@beta.test\r\nSubject: I: x\r\nContent-Type: multipart/mixed; boundary=inoltro\r\n\r\n--inoltro\r\n\r\nInoltro\r\n" +
 		"--inoltro\r\nContent-Type: message/rfc822; name=posta.eml\r\n\r\n" + string(message) + "\r\n--inoltro--\r\n")
 }
 
-// bodyOf returns a message from its Content-Type on.
+// bodyOf returns a message from its Content-Type onward.
 func bodyOf(message []byte) string {
 	_, rest, _ := strings.Cut(string(message), "MIME-Version: 1.0\r\n")
 	return rest
@@ -392,7 +392,7 @@ func TestEncodedPostacert(t *testing.T) {
 	}
 }
 
-// TestNames reads parts that bear other names and types than they should.
+// TestNames reads parts with wrong names and types.
 func TestNames(t *testing.T) {
 	const message = "Content-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nx"
 	tests := []struct {
@@ -421,7 +421,7 @@ func TestNames(t *testing.T) {
 			checkPostacert(t, m, table, c.Envelope, c, "message")
 		})
 	}
-	// Without the name, one message is the one that is meant, and of two none.
+	// Without the name, a single enclosed message is postacert.eml; of two, neither is.
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	one := bytes.ReplaceAll(o.Send(letter(), "").Envelope, []byte("postacert.eml"), []byte("originale.eml"))
 	two := bytes.Replace(one, []byte("\r\n------=_Part_PEC_1--"), []byte("\r\n------=_Part_PEC_1\r\n"+message+"\r\n------=_Part_PEC_1--"), 1)
@@ -458,13 +458,13 @@ func TestREM(t *testing.T) {
 	if m, _ := read(t, forward(message)); m.Class != pec.Ordinary {
 		t.Errorf("forwarded: %s", m.Class)
 	}
-	// A signed message without such fields is none.
+	// A signed message without such fields is not REM.
 	if m, _ := read(t, []byte(strings.ReplaceAll(string(message), "REM-Section-Type", "X-Section-Type"))); m.Class != pec.Ordinary {
 		t.Errorf("without fields: %s", m.Class)
 	}
 }
 
-// failing is a reader that fails from an offset on.
+// failing is a reader that fails beyond an offset.
 type failing struct {
 	*bytes.Reader
 	from int64
@@ -479,7 +479,7 @@ func (f failing) ReadAt(p []byte, offset int64) (int, error) {
 	return f.Reader.ReadAt(p, offset)
 }
 
-// TestReadFault checks that a fault of the reader is told apart from what is wrong with the message.
+// TestReadFault checks that an error of the reader is not mistaken for a fault of the message.
 func TestReadFault(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	c := o.Send(letter(), "")

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Fact is one thing that is known of a recipient.
+// Fact is one thing known about a recipient. The zero Fact is unknown.
 type Fact struct {
 	Known  bool
-	Time   time.Time // UTC; zero where not known
-	Code   string    // as in Event
-	Detail string    // as in Event
+	Time   time.Time // UTC; zero if unknown
+	Code   string    // see Event
+	Detail string    // see Event
 }
 
-// compare puts the facts that are known in an order: by time, those without one last, and then by their text.
+// compare orders known facts by time, those without one last, then by their text.
 func (f Fact) compare(g Fact) int {
 	if f.Time.IsZero() != g.Time.IsZero() {
 		return -f.Time.Compare(g.Time)
@@ -22,7 +22,7 @@ func (f Fact) compare(g Fact) int {
 	return cmp.Or(f.Time.Compare(g.Time), strings.Compare(f.Code, g.Code), strings.Compare(f.Detail, g.Detail))
 }
 
-// earlier returns the first of two facts.
+// earlier returns the first of two facts; an unknown one does not count.
 func earlier(f, g Fact) Fact {
 	if !f.Known || g.Known && g.compare(f) < 0 {
 		return g
@@ -30,7 +30,7 @@ func earlier(f, g Fact) Fact {
 	return f
 }
 
-// later returns the last of two facts; those without a time are none where there is another.
+// later returns the last of two facts. A known fact counts before an unknown one, and one with a time before one without.
 func later(f, g Fact) Fact {
 	if !f.Known || g.Known && (f.Time.IsZero() && !g.Time.IsZero() || f.Time.IsZero() == g.Time.IsZero() && g.compare(f) > 0) {
 		return g
@@ -38,10 +38,10 @@ func later(f, g Fact) Fact {
 	return f
 }
 
-// Outcome is what is known of one recipient of a sent message. It is made of the first fact of each kind, and of the last notice of delay,
-// and so does not depend on the order in which receipts come in, nor on how often.
+// Outcome is what is known about one recipient of a sent message: the first fact of each kind, and the last notice of delay. So it does not
+// depend on the order in which receipts come, nor on repetitions.
 type Outcome struct {
-	Listed    string // KindCertified or KindExternal, as receipts list the recipient; "" where none does. Kind tells what it is
+	Listed    string // KindCertified or KindExternal, as receipts list the recipient; "" if none does. Callers want Kind
 	Accepted  Fact
 	Refused   Fact
 	Taken     Fact
@@ -49,15 +49,15 @@ type Outcome struct {
 	Failed    Fact
 	Late      Fact // first notice of delay
 	LateLast  Fact // last notice of delay
-	Final     bool // a notice of delay said that it is the last
-	// Receipts that are about one of several recipients, of which this is one, and name none.
+	Final     bool // a notice of delay said that it was the last
+	// From receipts about one of several recipients, this one among them, that do not say which.
 	UnnamedDelivered, UnnamedFailed, UnnamedLate Fact
 }
 
 // Merge returns the outcome with one more event.
 func (o Outcome) Merge(e Event) Outcome {
 	f := Fact{Known: true, Time: e.Time, Code: e.Code, Detail: e.Detail}
-	// Certificato is what the DTD takes for granted, esterno was written by somebody.
+	// The DTD assumes certificato by default; esterno was written on purpose.
 	o.Listed = max(o.Listed, e.RecipientKind)
 	if e.Unnamed {
 		o.mergeUnnamed(e.Kind, f)
@@ -93,12 +93,12 @@ func (o *Outcome) mergeUnnamed(kind EventKind, f Fact) {
 	}
 }
 
-// final reports whether a notice of delay is the last one. The header does not tell the notices apart: providers give the permanent code of
-// RFC 3463 to the last one.
+// final reports whether a notice of delay is known to be the last. The header does not tell: providers give the last one a permanent code of
+// RFC 3463.
 func (e *Event) final() bool { return e.Final || strings.HasPrefix(strings.TrimSpace(e.Detail), "5.") }
 
-// Kind returns KindCertified, KindExternal, or "" where not known. What only comes for a recipient who has PEC outweighs what a receipt lists:
-// a provider may not have known it at the time of its acceptance.
+// Kind returns KindCertified, KindExternal, or "" if unknown. A fact that only a recipient with PEC can have outweighs what receipts list: the
+// provider may not have known at the time of acceptance.
 func (o Outcome) Kind() string {
 	if o.Delivered.Known || o.Taken.Known || o.Late.Known {
 		return KindCertified
@@ -106,7 +106,7 @@ func (o Outcome) Kind() string {
 	return o.Listed
 }
 
-// Status is the state of one recipient. The values are an interface that others script against.
+// Status is the state of one recipient. Others script against the values.
 type Status string
 
 // The states.
@@ -116,24 +116,24 @@ const (
 	StatusRefused   Status = "not-accepted"
 	StatusDelivered Status = "delivered"
 	StatusFailed    Status = "failed"
-	StatusLate12    Status = "late-12h" // no delivery in 12 hours; it may still follow
-	StatusLate24    Status = "late-24h" // none in 24 hours: given up
-	// Of these the receipt does not name the recipient that it is about. They are the state of those that it lists of which no other
-	// receipt tells more than that the message was accepted: it is about one of them.
+	StatusLate12    Status = "late-12h" // no delivery within 12 hours; it may still follow
+	StatusLate24    Status = "late-24h" // no delivery within 24 hours: given up
+	// The receipt is about one of the recipients that it lists, but does not say which. Each of them has this state if no other receipt says
+	// more than that the message was accepted.
 	StatusUnnamedDelivered Status = "delivered-unnamed"
 	StatusUnnamedFailed    Status = "failed-unnamed"
 	StatusUnnamedLate      Status = "late-unnamed"
 )
 
 const (
-	// lastNotice is how long after the acceptance a notice is the last one: it does not come before 22 hours (RFC 6109 3.1.6).
+	// lastNotice is the time after the acceptance from which a notice is the last: that comes at 22 hours or later (RFC 6109 3.1.6).
 	lastNotice = 22 * time.Hour
-	// betweenNotices is how far apart two notices are at least, when they are not repetitions of one.
+	// betweenNotices is the least time between two notices that are not repetitions of one.
 	betweenNotices = 6 * time.Hour
 )
 
-// Status returns the state: a delivery outweighs all else, then a failure, a refusal, and a delay; and then what is not said of this
-// recipient by name.
+// Status returns the state. A delivery outweighs everything, then come a failure, a refusal, a delay, and then receipts that do not name this
+// recipient.
 func (o Outcome) Status() Status {
 	switch {
 	case o.Delivered.Known:
@@ -158,7 +158,7 @@ func (o Outcome) Status() Status {
 	return StatusUnknown
 }
 
-// givenUp reports whether the last notice of delay is that of 24 hours.
+// givenUp reports whether the 24-hour notice of delay has come.
 func (o Outcome) givenUp() bool {
 	since := func(from, to Fact, least time.Duration) bool {
 		return from.Known && !from.Time.IsZero() && !to.Time.IsZero() && to.Time.Sub(from.Time) >= least
@@ -166,7 +166,7 @@ func (o Outcome) givenUp() bool {
 	return o.Final || since(o.Late, o.LateLast, betweenNotices) || since(o.Accepted, o.LateLast, lastNotice)
 }
 
-// Reason returns the fact of which the state tells; the zero Fact for StatusUnknown.
+// Reason returns the fact behind the state; the zero Fact for StatusUnknown.
 func (o Outcome) Reason() Fact {
 	switch o.Status() {
 	case StatusDelivered:
@@ -187,8 +187,8 @@ func (o Outcome) Reason() Fact {
 	return earlier(o.Accepted, o.Taken)
 }
 
-// Awaited reports whether a delivery receipt is still to come: the message was accepted, for a recipient who has PEC, and nothing final
-// is known. None ever comes for other recipients.
+// Awaited reports whether a delivery receipt is still due: the message was accepted, nothing final is known, and the recipient may have PEC.
+// None ever comes for other recipients.
 func (o Outcome) Awaited() bool {
 	switch o.Status() {
 	case StatusAccepted, StatusLate12, StatusUnnamedDelivered, StatusUnnamedFailed, StatusUnnamedLate:
@@ -197,10 +197,10 @@ func (o Outcome) Awaited() bool {
 	return false
 }
 
-// Waiting is for how long a delivery receipt has been awaited. The values are an interface that others script against.
+// Waiting says how long a delivery receipt has been due. Others script against the values.
 type Waiting string
 
-// The times, by which providers send their notices of delay (RFC 6109 3.1.6).
+// The times at which providers send their notices of delay (RFC 6109 3.1.6).
 const (
 	NotWaiting   Waiting = ""
 	WaitingUnder Waiting = "under-12h"
@@ -208,8 +208,8 @@ const (
 	WaitingLong  Waiting = "past-24h"
 )
 
-// Waiting returns for how long a delivery receipt has been awaited, at a time: since the acceptance, or else since the provider took the message,
-// or else since a time that the caller knows of, such as that of sending. A notice of delay says by itself that it is over 12 hours.
+// Waiting returns how long a delivery receipt has been due at the time now: since the acceptance, else since a provider took the message, else
+// since sent, which may be zero. A notice of delay proves at least 12 hours by itself.
 func (o Outcome) Waiting(sent, now time.Time) Waiting {
 	const first, second = 12 * time.Hour, 24 * time.Hour
 	if !o.Awaited() {
@@ -234,10 +234,10 @@ func (o Outcome) Waiting(sent, now time.Time) Waiting {
 	return WaitingUnder
 }
 
-// States holds the outcome of each recipient of any number of sent messages.
+// States holds the outcomes of the recipients of any number of sent messages.
 type States map[Key]Outcome
 
-// Apply adds what a message says, as Events. The result is the same whatever the order of the messages, and however often one comes.
+// Apply adds the Events of a message. Neither the order of messages nor repetitions change the result.
 func (s States) Apply(m *Message) {
 	for _, e := range m.Events() {
 		s[e.Key] = s[e.Key].Merge(e)

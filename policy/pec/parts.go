@@ -9,34 +9,34 @@ import (
 	"copialettere/journal/part"
 )
 
-// maxOpened is how deep messages that a part table does not hold are opened in one another.
+// maxOpened is how deep nested messages are opened that the part table does not hold.
 const maxOpened = 4
 
-// Located is one part of a message, or of a message that is enclosed in it.
+// Located is one part of a message, or of a message enclosed in it.
 type Located struct {
-	// Number is how IMAP addresses the part, as "1.3.2" (RFC 9051 6.4.5); a part of an enclosed message has the number of the part around the
-	// message before its own. It is "" for a message that is a multipart: its content is that of the part around it.
+	// Number is the part's IMAP section number, such as "1.3.2" (RFC 9051 6.4.5). In an enclosed message it begins with the number of the part
+	// around that message. It is "" for a message that is a multipart: the part around it has the same content.
 	Number string
-	Depth  int // how many parts stand around it
+	Depth  int // how many parts are around it
 	Part   part.Part
-	Closed string // why the message inside it could not be opened, for people; "" where it was, or where there is none
+	Closed string // why the message inside could not be opened, for people; "" if it could, or there is none
 
-	from io.ReaderAt // that the ranges of Part count in
+	from io.ReaderAt // the offsets of Part count in it
 }
 
-// Content returns what is in the part: its transfer encoding undone, and nothing else. Of a part with a message in it that is the message. Its
-// errors are those of the reader that it comes from.
+// Content returns the content of the part with its transfer encoding undone, and nothing else changed. For a part around a message that is the
+// message. Errors are those of the reader that the part comes from.
 func (l *Located) Content() io.Reader {
 	return part.ContentDecoder(l.Part, partBody(l.from, &l.Part))
 }
 
-// Parts yields the parts of a message in their order, each before those inside it. Enclosed messages that its table does not hold, as
-// postacert.eml with a transfer encoding or with another type, are opened with Enclosed, one at a time. An error is that of the reader, and ends it.
+// Parts yields the parts of a message in order, each before those inside it. Enclosed messages that the table does not hold, such as a
+// postacert.eml with a transfer encoding or of another type, are opened with Enclosed, one at a time. An error of the reader ends it.
 func Parts(r io.ReaderAt, t *part.Table) iter.Seq2[Located, error] {
 	return func(yield func(Located, error) bool) { (&partWalk{yield: yield}).walk(r, t, "", 0, 0) }
 }
 
-// FindPart returns the part of that number. Only messages on the way to it are opened. ErrNoPart says that there is none.
+// FindPart returns the part with a number, or ErrNoPart. It opens only messages on the way to the part. Other errors are those of the reader.
 func FindPart(r io.ReaderAt, t *part.Table, number string) (*Located, error) {
 	var found *Located
 	var failed error
@@ -53,16 +53,16 @@ func FindPart(r io.ReaderAt, t *part.Table, number string) (*Located, error) {
 	return found, failed
 }
 
-// ErrNoPart says that a message has no part of a number.
+// ErrNoPart says that a message has no part with the number asked for.
 var ErrNoPart = errors.New("no such part")
 
-// partWalk goes through the parts of a message.
+// partWalk visits the parts of a message.
 type partWalk struct {
-	wanted string // the number of the only part that is looked for, or ""
+	wanted string // the number of the only part wanted, or "" for all
 	yield  func(Located, error) bool
 }
 
-// walk goes through a table whose parts have a prefix before their numbers. It reports whether to go on.
+// walk visits the parts of a table, with a prefix before their numbers. It reports whether to go on.
 func (w *partWalk) walk(r io.ReaderAt, t *part.Table, prefix string, depth, opened int) bool {
 	depths := make([]int, len(t.Parts))
 	for i := range t.Parts {
@@ -93,7 +93,7 @@ func (w *partWalk) walk(r io.ReaderAt, t *part.Table, prefix string, depth, open
 	return true
 }
 
-// encloses reports whether a part is one around a message. A multipart is none, whatever its name: what is in it is in the table.
+// encloses reports whether a part contains a message. A multipart does not, whatever its name: its parts are in the table.
 func (l *Located) encloses() bool {
 	return l.Number != "" && (l.Part.IsMessage() || !l.Part.IsMultipart() && equalFold(l.Part.Name(), "postacert.eml"))
 }

@@ -5,21 +5,20 @@ import (
 	"time"
 )
 
-// Practice is what the receipts with one provider's id say together. The zero value with an Identifier is one without receipts.
+// Practice is what all receipts with one provider's id say. The zero value with an Identifier is a practice without receipts.
 type Practice struct {
-	Identifier string
-	Client     string // Message-ID that the sender's program had set; "" where no receipt names one
-	Sender     string // as NormalAddress
+	Identifier string // see Links
+	Client     string // Message-ID that the sender's program set; "" if no receipt names one
+	Sender     string // in the form of NormalAddress
 	Subject    string
-	States     States      // one Key for each recipient of which a receipt tells
-	Listed     []string    // the recipients that receipts list, as NormalAddress, sorted
-	last       []Recipient // that the last receipt listed: most list the same
+	States     States      // one Key for each recipient that a receipt is about
+	Listed     []string    // the recipients that receipts list, in the form of NormalAddress, sorted
+	last       []Recipient // as the last receipt listed them: most list the same
 	accepted   time.Time   // of the acceptance or refusal
 	first      time.Time   // of the first event
 }
 
-// Time returns when the access point took or refused the message, or else when the first of the other events was; zero where receipts have no
-// time.
+// Time returns when the access point accepted or refused the message, else the time of the first other event; zero if receipts have no time.
 func (p *Practice) Time() time.Time {
 	if p.accepted.IsZero() {
 		return p.first
@@ -27,11 +26,11 @@ func (p *Practice) Time() time.Time {
 	return p.accepted
 }
 
-// maxClaimed is how many recipients a practice takes from messages that are not believed, and maxClaimedAddress how long they may be (RFC 5321
-// 4.5.3.1.3): anybody can send such messages.
+// maxClaimed is the most recipients that a practice takes from messages that are not believed, and maxClaimedAddress the greatest length of one
+// in bytes (RFC 5321 4.5.3.1.3): anybody can send such messages.
 const maxClaimed, maxClaimedAddress = 20, 256
 
-// Apply adds what a message with events of this practice says. The result does not depend on the order.
+// Apply adds what a message with events of this practice says. The order of messages does not change the result.
 func (p *Practice) Apply(m *Message) {
 	if recipients := p.describe(m); !slices.Equal(recipients, p.last) {
 		p.last = recipients
@@ -52,8 +51,8 @@ func (p *Practice) Apply(m *Message) {
 	}
 }
 
-// Claim adds what leads from a message that is not believed to the sent one, and nothing else: no state, no time, and of the recipients
-// that such messages list the first 20.
+// Claim adds what links a message that is not believed to the sent one, and nothing else: no state, no time, and at most 20 of the recipients
+// that such messages list.
 func (p *Practice) Claim(m *Message) {
 	recipients := p.describe(m)
 	for _, r := range recipients[:min(len(recipients), maxClaimed)] {
@@ -63,7 +62,7 @@ func (p *Practice) Claim(m *Message) {
 	}
 }
 
-// describe adds what a message says of the sent one, save its recipients, and returns these.
+// describe adds what a message says about the sent one, except the recipients, which it returns.
 func (p *Practice) describe(m *Message) []Recipient {
 	sender, subject, recipients := m.listed()
 	p.Client = firstOf(p.Client, m.Links().Client)
@@ -71,7 +70,7 @@ func (p *Practice) describe(m *Message) []Recipient {
 	return recipients
 }
 
-// list adds recipients to those that are listed.
+// list adds recipients to Listed.
 func (p *Practice) list(recipients []Recipient) {
 	for _, r := range recipients {
 		address := NormalAddress(r.Address)
@@ -81,7 +80,7 @@ func (p *Practice) list(recipients []Recipient) {
 	}
 }
 
-// earlierTime returns the earlier of two times, of those that are known.
+// earlierTime returns the earlier of two times; a zero one does not count.
 func earlierTime(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -89,7 +88,7 @@ func earlierTime(a, b time.Time) time.Time {
 	return a
 }
 
-// firstOf returns the value that comes first in the order of texts, of those that are not empty, so that the order of receipts does not matter.
+// firstOf returns the lesser of two strings; an empty one does not count. This makes the order of receipts irrelevant.
 func firstOf(a, b string) string {
 	if a == "" || b != "" && b < a {
 		return b
@@ -97,7 +96,7 @@ func firstOf(a, b string) string {
 	return a
 }
 
-// listed returns what a receipt says of the message that it is about.
+// listed returns what a receipt says about the message that it is about.
 func (m *Message) listed() (sender, subject string, recipients []Recipient) {
 	if m.Data != nil {
 		return m.Data.Sender, m.Data.Subject, m.Data.Recipients

@@ -14,7 +14,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// apply returns the states that messages add up to, in their order.
+// apply returns the states after applying messages in order.
 func apply(messages []*pec.Message) pec.States {
 	s := pec.States{}
 	for _, m := range messages {
@@ -96,7 +96,7 @@ func TestPractice(t *testing.T) {
 			if !maps.Equal(got, test.want) {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
-			// In every order, and with every message once more, the result is the same.
+			// Every order, and every message repeated, must give the same result.
 			count := 0
 			permutations(messages, func(list []*pec.Message) {
 				count++
@@ -181,8 +181,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestMergeIsOrdered merges events that differ in one thing, in every order: the result is that of the first in time, and what has no time
-// is last.
+// TestMergeIsOrdered merges events that differ in one respect, in every order: the first in time wins, and events without a time come last.
 func TestMergeIsOrdered(t *testing.T) {
 	at := pectest.Start.UTC()
 	for _, kind := range []pec.EventKind{pec.EventAccepted, pec.EventRefused, pec.EventTaken, pec.EventDelivered, pec.EventFailed,
@@ -213,7 +212,7 @@ func TestMergeIsOrdered(t *testing.T) {
 	}
 }
 
-// TestEventsWithoutRecipient reads receipts in which consegna is missing.
+// TestEventsWithoutRecipient reads receipts without consegna.
 func TestEventsWithoutRecipient(t *testing.T) {
 	m := &pec.Message{Data: &pec.Certification{Type: "avvenuta-consegna", Identifier: "1@alpha.test",
 		Recipients: []pec.Recipient{{Address: "<Anna@Beta.test>"}}}}
@@ -231,7 +230,7 @@ func TestEventsWithoutRecipient(t *testing.T) {
 	}
 }
 
-// TestLinkNames has ids around the longest that a link holds as it is: what is longer is found as well, under another name.
+// TestLinkNames has ids around the greatest length that a link holds unchanged. Longer ids are found too, under another name.
 func TestLinkNames(t *testing.T) {
 	id := func(n int) string { return strings.Repeat("x", n-len("@a.test")) + "@a.test" }
 	for _, c := range []struct {

@@ -11,48 +11,47 @@ import (
 	"copialettere/journal/part"
 )
 
-// Evidence is one evidence of a REM message (ETSI EN 319 522-3 and 319 532-3, AgID REM-Policy-IT; of the older TS 102 640-2 the event, its
-// time and the ids are read). Values are as they stand there, trimmed and at most 1 KiB each. A message may hold several.
+// Evidence is one evidence of a REM message (ETSI EN 319 522-3 and 319 532-3, AgID REM-Policy-IT; from the older TS 102 640-2 only the event, its
+// time and the ids are read). Values are as written, trimmed, at most 1 KiB each. A message may hold several evidences.
 type Evidence struct {
 	Part              int         // index in the part table
 	Name              string      // file name, decoded
-	Event             string      // ERDSEventId or EventCode: a URI; Equivalent tells what PEC calls it
+	Event             string      // ERDSEventId or EventCode: a URI; Equivalent returns PEC's name for it
 	Time              string      // EventTime as written
-	At                time.Time   // EventTime in UTC, to the second; zero where it could not be read, or has no zone
+	At                time.Time   // EventTime in UTC, to the second; zero if it could not be read, or has no zone
 	Submitted         string      // SubmissionTime as written
 	Identifier        string      // EvidenceIdentifier
-	MessageIdentifier string      // MessageIdentifier: names the transaction, as identificativo does
-	ClientIdentifier  string      // AppLayerIdentifier: the Message-ID that the sender's program had set
-	Issuer            string      // legal name of the provider that issued it
+	MessageIdentifier string      // MessageIdentifier: names the transaction, like identificativo
+	ClientIdentifier  string      // AppLayerIdentifier: the Message-ID that the sender's program set
+	Issuer            string      // legal name of the issuing provider
 	Sender            string      // address of the sender
 	Subject           string      // of the message
 	Reasons           []Reason    // at most 16
-	Recipients        []Recipient // of the message, in order; KindExternal for those that are reached outside of REM
-	RefersTo          []int       // which of the recipients it is about, counted from 1; empty where it does not say
-	Error             string      // why it is not whole; "" where it is
+	Recipients        []Recipient // of the message, in order; KindExternal for those reached outside REM
+	RefersTo          []int       // which of the recipients it is about, from 1; empty if it does not say
+	Error             string      // why it is incomplete; "" if it is whole
 }
 
-// Reason is why an event came about.
+// Reason is why an event happened.
 type Reason struct {
 	Code    string   // URI
-	Details []string // such as "RD04", and a text; at most 8
+	Details []string // such as "RD04" and a text; at most 8
 }
 
 const (
-	// maxEvidenceXML is how many bytes of one evidence are read. One recipient with its identity takes about 700.
+	// maxEvidenceXML is the most bytes read of one evidence. A recipient with its identity takes about 700.
 	maxEvidenceXML = 4 << 20
-	// maxEvidenceText is how many bytes of text are kept of all evidences of a message together.
-	maxEvidenceText = 256 << 10
-	// A text of no bytes costs some all the same.
-	textCost         = 16
+	// maxEvidenceText is the most bytes of text kept of all evidences of a message together.
+	maxEvidenceText  = 256 << 10
+	textCost         = 16 // bytes that each text costs besides its own
 	maxReasons       = 16
 	maxDetails       = 8
-	maxEvidenceDepth = 64 // of elements in one another; a signature has a dozen
-	maxEvidencePlace = 4  // of the elements around a fact
+	maxEvidenceDepth = 64 // of nested elements; a signature has a dozen
+	maxEvidencePlace = 4  // elements around a fact
 	legalNameSuffix  = "/LegalName"
 )
 
-// readREM looks for REM fields in the headers of the parts inside a part, and for evidences among the XML parts.
+// readREM looks for REM fields in the headers of the parts directly inside a part, and for evidences among the XML parts.
 func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents []int) {
 	count := 0
 	for i := range t.Children(container) {
@@ -92,7 +91,7 @@ func (m *Message) readREM(r io.ReaderAt, t *part.Table, container int, documents
 	}
 }
 
-// remEvidence is what is read of an evidence: the elements are those of EN 319 522-3, in Extensions of EN 319 532-3.
+// remEvidence lists the elements read of an evidence: those of EN 319 522-3, and in Extensions those of EN 319 532-3.
 var remEvidence = vocabulary{root: "Evidence", containers: map[string]string{"EventReasons": "Evidence", "EventReason": "EventReasons",
 	"EvidenceIssuerDetails": "Evidence", "SenderDetails": "Evidence", "RecipientDetails": "Evidence", "UserContentInfo": "Evidence",
 	"Extensions": "Evidence", "Extension": "Extensions", "GeneralEvidenceInfo": "Extension", "RelayEvidenceInfo": "Extension"},
@@ -101,10 +100,9 @@ var remEvidence = vocabulary{root: "Evidence", containers: map[string]string{"Ev
 		"Details": "EventReason", "Identifier": "RecipientDetails", "AttributeValue": "Attribute", "AppLayerIdentifier": "UserContentInfo",
 		"Subject": "GeneralEvidenceInfo", "UntrustedPathToRecipient": "GeneralEvidenceInfo", "RelayEvidenceRefersTo": "RelayEvidenceInfo"}}
 
-// parseEvidence reads an evidence by the local names of its elements, since qualified and unqualified ones occur, and by their place. As with
-// daticert.xml, what is malformed in one fact costs no other; no entity is ever resolved, save the five of XML and references by number.
-// At most 4 MiB are read, and as much text is kept as room tells, which it lessens. What could be read before an error stays where it
-// names an event.
+// parseEvidence reads an evidence by the local names and places of its elements, since both qualified and unqualified names occur. As in
+// daticert.xml, a malformed fact costs no other, and only the five entities of XML and numeric references are resolved. At most 4 MiB are
+// read. The text kept is deducted from room, in bytes. After an error the result still has what was read before, if that names an event.
 func parseEvidence(r io.Reader, size int64, charset string, room *int) (Evidence, error) {
 	limited := &io.LimitedReader{R: xmlText(r, charset), N: maxEvidenceXML + 1}
 	p := evidenceReader{room: room, markupReader: newMarkupReader(limited, size, &remEvidence)}
@@ -130,16 +128,16 @@ func parseEvidence(r io.Reader, size int64, charset string, room *int) (Evidence
 	return p.e, nil
 }
 
-// evidenceReader goes through an evidence.
+// evidenceReader reads an evidence.
 type evidenceReader struct {
 	markupReader
 	e         Evidence
 	room      *int
-	legalName bool  // the Attribute under way is a legal name
-	untrusted []int // recipients that are reached outside of REM, counted from 1
+	legalName bool  // the current Attribute is a legal name
+	untrusted []int // recipients reached outside REM, from 1
 }
 
-var errEvidenceRoom = errors.New("more text than is kept")
+var errEvidenceRoom = errors.New("too much text to keep")
 
 // open takes a start tag, and the text of an element that is a fact.
 func (p *evidenceReader) open(t tag) error {
@@ -167,7 +165,7 @@ func (p *evidenceReader) open(t tag) error {
 	return nil
 }
 
-// The places of the facts, without the root, besides those of slot.
+// The places of facts below the root, besides those of slot.
 const (
 	placeCode      = "EventReasons/EventReason/Code"
 	placeDetails   = "EventReasons/EventReason/Details"
@@ -179,7 +177,7 @@ const (
 	placeUntrusted = "Extensions/Extension/GeneralEvidenceInfo/UntrustedPathToRecipient"
 )
 
-// isEvidenceFact reports whether a fact stands at a place.
+// isEvidenceFact reports whether a place holds a fact.
 func isEvidenceFact(place string) bool {
 	switch place {
 	case placeCode, placeDetails, placeSender, placeRecipient, placeIssuer, placeRefersTo, placeRelayedTo, placeUntrusted:
@@ -235,7 +233,7 @@ func isMail(t tag, text string) bool {
 	return (scheme == "" || equalFold(scheme, "mailto")) && strings.Contains(text, "@")
 }
 
-// slot returns where the text of an element goes that may stand once, or nil.
+// slot returns where to keep the text of an element that may stand once, or nil.
 func (e *Evidence) slot(place string) *string {
 	switch place {
 	case "ERDSEventId", "EventCode":
@@ -275,7 +273,7 @@ func (p *evidenceReader) reason(place, text string) error {
 	return nil
 }
 
-// number adds one that counts a recipient.
+// number adds the number of a recipient, and ignores text that is not one.
 func (p *evidenceReader) number(list *[]int, text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > maxEvidenceText {
@@ -288,7 +286,7 @@ func (p *evidenceReader) number(list *[]int, text string) error {
 	return nil
 }
 
-// spend counts what is kept.
+// spend deducts a text from the room, and fails if there is not enough.
 func (p *evidenceReader) spend(text string) error {
 	if *p.room -= len(text) + textCost; *p.room < 0 {
 		return errEvidenceRoom
@@ -296,7 +294,7 @@ func (p *evidenceReader) spend(text string) error {
 	return nil
 }
 
-// finish reads the time, and marks the recipients outside of REM. Without a zone there is no time.
+// finish reads the time, which needs a zone, and marks the recipients outside REM.
 func (p *evidenceReader) finish() {
 	if t, err := time.Parse(time.RFC3339, strings.ToUpper(p.e.Time)); err == nil {
 		p.e.At = t.UTC().Truncate(time.Second)
@@ -308,5 +306,5 @@ func (p *evidenceReader) finish() {
 	}
 }
 
-// messageID returns the id of the transaction as it is compared.
+// messageID returns the id of the transaction in the form that is compared.
 func (e *Evidence) messageID() string { return part.MessageID(e.MessageIdentifier) }

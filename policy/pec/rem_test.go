@@ -17,7 +17,7 @@ func remChain() *pectest.Chain {
 	return pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba")).Send(letter(), "")
 }
 
-// TestEvidence reads all that an evidence says.
+// TestEvidence reads every fact of an evidence.
 func TestEvidence(t *testing.T) {
 	c := remChain()
 	m, _ := read(t, c.REMReceipt(pectest.Evidence{Event: "SubmissionAcceptance", Reason: "MessageAccepted", Code: "RA01",
@@ -43,7 +43,7 @@ func TestEvidence(t *testing.T) {
 	}
 }
 
-// TestREMStates has the states that evidences add up to, beside what the same events of PEC do.
+// TestREMStates checks the states that evidences lead to.
 func TestREMStates(t *testing.T) {
 	c := remChain()
 	accepted := pectest.Evidence{Event: "SubmissionAcceptance", Reason: "MessageAccepted", Code: "RA01", Untrusted: []int{3}}
@@ -105,14 +105,14 @@ func TestREMStates(t *testing.T) {
 			}
 		})
 	}
-	// The message that brings the original tells its recipients of no message of theirs.
+	// The message that brings the original says nothing about a message that its recipients sent.
 	m, _ := read(t, c.REMDispatch(accepted))
 	if events := m.Events(); len(events) != 0 || m.Links().Identifier != c.Identifier || m.Postacert < 0 {
 		t.Errorf("dispatch: %+v, %+v", events, m.Links())
 	}
 }
 
-// TestEquivalence has each event of PEC that changes a state, and what REM calls it: they say the same.
+// TestEquivalence pairs each PEC event that changes a state with its REM counterpart: both give the same state.
 func TestEquivalence(t *testing.T) {
 	c := remChain()
 	for class, evidence := range map[pec.Class]pectest.Evidence{
@@ -138,7 +138,7 @@ func TestEquivalence(t *testing.T) {
 	}
 }
 
-// TestEvidenceForms has evidences that are odd: what can be read is there.
+// TestEvidenceForms has odd evidences: everything readable must be there.
 func TestEvidenceForms(t *testing.T) {
 	c := remChain()
 	with := func(change func(string) string) pectest.Evidence {
@@ -156,7 +156,7 @@ func TestEvidenceForms(t *testing.T) {
 		name   string
 		change func(string) string
 		events int
-		time   string // "" for that of the message
+		time   string // "" for the message's
 		err    bool
 	}{
 		{"time with a fraction", replace("09:11:12Z", "09:11:12.345Z"), 1, "", false},
@@ -199,7 +199,7 @@ func TestEvidenceForms(t *testing.T) {
 	}
 }
 
-// TestEvidenceIsBounded has more of everything than is kept: the rest is there, and what is stored fits into an entry.
+// TestEvidenceIsBounded has more of everything than is kept: the kept part is right, and the record fits into an entry.
 func TestEvidenceIsBounded(t *testing.T) {
 	const entryRoom = 1 << 20 // what the journal keeps of a message's certification
 	c := remChain()

@@ -9,12 +9,12 @@ import (
 	"copialettere/policy/pec"
 )
 
-// TestREMKit reads the messages of AgID's test kit for REM-Policy-IT, which is not part of the project: REM_KIT names the folder that it was
-// unpacked to. The file names tell what the messages say: REM_<event><recipients, from 1>.<reason>.<any>.eml.
+// TestREMKit reads the messages of AgID's test kit for REM-Policy-IT, which is not part of the project: set REM_KIT to the folder where it was
+// unpacked. File names say what messages contain: REM_<event><recipients, from 1>.<reason>.<any>.eml.
 func TestREMKit(t *testing.T) {
 	dir := os.Getenv("REM_KIT")
 	if dir == "" {
-		t.Skip("REM_KIT names no folder")
+		t.Skip("set REM_KIT to the unpacked test kit of REM-Policy-IT")
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "REM_*.eml"))
 	if err != nil || len(files) == 0 {

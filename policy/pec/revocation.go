@@ -10,28 +10,28 @@ import (
 	"time"
 )
 
-// MaxRevocationLists is how many bytes a file of revocation lists may have.
+// MaxRevocationLists is the greatest size of a file of revocation lists, in bytes.
 const MaxRevocationLists = 8 << 20
 
-// Revocation is what revocation lists say of the certificates of a chain. The values are an interface that others script against.
+// Revocation is what revocation lists say about the certificates of a chain. Others script against the values.
 type Revocation string
 
-// What revocation lists say.
+// The answers.
 const (
-	RevocationUnchecked Revocation = ""        // no list was asked: none are configured, or there is no chain
-	RevocationGood      Revocation = "good"    // a list that was in force at arrival covers each certificate, and none was revoked when it signed
-	RevocationRevoked   Revocation = "revoked" // one was revoked when the message was signed
-	RevocationUnknown   Revocation = "unknown" // of one there is no list, or none that was in force
+	RevocationUnchecked Revocation = ""        // not asked: no lists are configured, or there is no chain
+	RevocationGood      Revocation = "good"    // a list in force at arrival covers each certificate, and none was revoked at signing
+	RevocationRevoked   Revocation = "revoked" // a certificate was revoked when the message was signed
+	RevocationUnknown   Revocation = "unknown" // a certificate has no list, or none that was in force
 )
 
-// RevocationList is a complete CRL (RFC 5280 5). It does not change once read.
+// RevocationList is a complete CRL (RFC 5280 5). It is immutable.
 type RevocationList struct {
 	crl      *x509.RevocationList
-	revoked  map[string]time.Time // content of the serial number: since when
-	points   []string             // of a list that holds only what these distribution points stand for: their URIs
-	partial  bool                 // it has a distribution point
-	userOnly bool                 // it holds no authorities
-	caOnly   bool                 // it holds nothing but authorities
+	revoked  map[string]time.Time // by the bytes of the serial number: since when
+	points   []string             // URIs of the distribution points that the list is limited to
+	partial  bool                 // limited to distribution points
+	userOnly bool                 // about certificates that are not of authorities only
+	caOnly   bool                 // about authorities only
 }
 
 // Issuer returns the name of the issuer for people.
@@ -39,15 +39,15 @@ func (l *RevocationList) Issuer() string {
 	return SubjectText(&x509.Certificate{Subject: l.crl.Issuer})
 }
 
-// Len returns how many certificates are revoked.
+// Len returns the number of revoked certificates.
 func (l *RevocationList) Len() int { return len(l.revoked) }
 
-// NextUpdate returns when the list runs out.
+// NextUpdate returns when the list expires, in UTC.
 func (l *RevocationList) NextUpdate() time.Time { return l.crl.NextUpdate.UTC() }
 
-// ParseRevocationLists reads a CRL in DER, or one or several in PEM, with text between them. Lists that stand for others than their
-// issuer, for some reasons only, or for a change to another list (RFC 5280 5.2.4, 5.2.5) are errors: such a one cannot say of a
-// certificate that it is good.
+// ParseRevocationLists reads one CRL in DER, or one or more in PEM, with any text between them. Lists of other issuers' certificates, of some
+// reasons only, or of changes to another list (RFC 5280 5.2.4, 5.2.5) are errors: such a list cannot prove a certificate good. So are
+// files over MaxRevocationLists.
 func ParseRevocationLists(b []byte) ([]*RevocationList, error) {
 	if len(b) > MaxRevocationLists {
 		return nil, fmt.Errorf("over %d bytes", MaxRevocationLists)
@@ -61,7 +61,7 @@ func ParseRevocationLists(b []byte) ([]*RevocationList, error) {
 		return nil, err
 	}
 	if len(blocks) == 0 {
-		return nil, errors.New("no revocation list, neither in DER nor in PEM")
+		return nil, errors.New("no revocation list in DER or PEM")
 	}
 	lists := make([]*RevocationList, len(blocks))
 	for i, block := range blocks {
@@ -73,10 +73,10 @@ func ParseRevocationLists(b []byte) ([]*RevocationList, error) {
 }
 
 var (
-	oidInvalidityDate   = asn1.ObjectIdentifier{2, 5, 29, 24}
-	oidDistribution     = asn1.ObjectIdentifier{2, 5, 29, 28}
-	harmlessListParts   = []asn1.ObjectIdentifier{{2, 5, 29, 20}, {2, 5, 29, 35}, {2, 5, 29, 46}} // number, key of the issuer, freshest list
-	harmlessEntrysParts = []asn1.ObjectIdentifier{{2, 5, 29, 21}, oidInvalidityDate}              // reason
+	oidInvalidityDate  = asn1.ObjectIdentifier{2, 5, 29, 24}
+	oidDistribution    = asn1.ObjectIdentifier{2, 5, 29, 28}
+	harmlessListParts  = []asn1.ObjectIdentifier{{2, 5, 29, 20}, {2, 5, 29, 35}, {2, 5, 29, 46}} // number, key of the issuer, freshest list
+	harmlessEntryParts = []asn1.ObjectIdentifier{{2, 5, 29, 21}, oidInvalidityDate}              // reason
 )
 
 func parseRevocationList(b []byte) (*RevocationList, error) {
@@ -92,7 +92,7 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 				return nil, err
 			}
 		case e.Critical && !slices.ContainsFunc(harmlessListParts, e.Id.Equal):
-			return nil, fmt.Errorf("critical extension %v, with which it is no complete list", e.Id)
+			return nil, fmt.Errorf("unsupported critical extension %v: the list may be incomplete", e.Id)
 		}
 	}
 	for i := range crl.RevokedCertificateEntries {
@@ -101,15 +101,15 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 		for _, e := range r.Extensions {
 			switch {
 			case e.Id.Equal(oidInvalidityDate):
-				// The key was no longer its owner's since then, where that is known (RFC 5280 5.3.2).
+				// The owner is known or suspected to have lost the key at that time (RFC 5280 5.3.2).
 				d := der(e.Value)
 				if tag, content, _, ok := d.next(); ok {
 					if t := parseTime(tag, content); !t.IsZero() && t.Before(since) {
 						since = t
 					}
 				}
-			case e.Critical && !slices.ContainsFunc(harmlessEntrysParts, e.Id.Equal):
-				return nil, fmt.Errorf("certificate %v has the critical extension %v, which is not known", r.SerialNumber, e.Id)
+			case e.Critical && !slices.ContainsFunc(harmlessEntryParts, e.Id.Equal):
+				return nil, fmt.Errorf("certificate %v has the unknown critical extension %v", r.SerialNumber, e.Id)
 			}
 		}
 		serial := string(r.SerialNumber.Bytes())
@@ -117,7 +117,7 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 			l.revoked[serial] = since.UTC()
 		}
 	}
-	// Without its entries, which the map holds in less memory. CheckSignatureFrom needs no more.
+	// Drop the entries: the map holds them in less memory. CheckSignatureFrom needs only these fields.
 	l.crl = &x509.RevocationList{
 		RawTBSRevocationList: crl.RawTBSRevocationList, RawIssuer: crl.RawIssuer, Issuer: crl.Issuer,
 		Signature: crl.Signature, SignatureAlgorithm: crl.SignatureAlgorithm,
@@ -126,7 +126,7 @@ func parseRevocationList(b []byte) (*RevocationList, error) {
 	return l, nil
 }
 
-// readDistribution takes the IssuingDistributionPoint (RFC 5280 5.2.5): which certificates the list is about.
+// readDistribution reads the IssuingDistributionPoint (RFC 5280 5.2.5): which certificates the list is about.
 func (l *RevocationList) readDistribution(value []byte) error {
 	d := der(value)
 	fields, ok := d.take(tagSequence)
@@ -158,7 +158,7 @@ func (l *RevocationList) readDistribution(value []byte) error {
 			l.caOnly = set
 		default: // some reasons only, indirect, attribute certificates
 			if tag == 0x83 || set {
-				return errors.New("it is a list of some reasons, of other issuers or of attribute certificates only")
+				return errors.New("the list covers only some reasons, other issuers, or attribute certificates")
 			}
 		}
 	}
@@ -168,7 +168,7 @@ func (l *RevocationList) readDistribution(value []byte) error {
 	return nil
 }
 
-// covers reports whether the list would name a certificate of its issuer if it was revoked.
+// covers reports whether the list would name a certificate of its issuer if that were revoked.
 func (l *RevocationList) covers(c *x509.Certificate) bool {
 	switch {
 	case l.userOnly && c.IsCA, l.caOnly && !c.IsCA:
@@ -179,12 +179,12 @@ func (l *RevocationList) covers(c *x509.Certificate) bool {
 	return true
 }
 
-// issuerKey names an issuer: there are several certificates of one authority, alike in name, some of them with the same key.
+// issuerKey identifies an authority by name and key: it may have several certificates with one name, some of them with the same key.
 func issuerKey(c *x509.Certificate) string {
 	return string(c.RawSubject) + string(c.RawSubjectPublicKeyInfo)
 }
 
-// useRevocationLists takes the lists whose signature is of a certificate of the bundle.
+// useRevocationLists takes the lists signed by a certificate of the bundle.
 func (v *Verifier) useRevocationLists(bundle []*x509.Certificate, lists []*RevocationList) {
 	used := make(map[*RevocationList]bool)
 	v.revocations = make(map[string][]*RevocationList)
@@ -196,11 +196,11 @@ func (v *Verifier) useRevocationLists(bundle []*x509.Certificate, lists []*Revoc
 				slices.ContainsFunc(bundle[:i], func(b *x509.Certificate) bool { return issuerKey(b) == key }) {
 				continue
 			}
-			switch weak := l.crl.SignatureAlgorithm; {
-			case !v.sha1 && (weak == x509.SHA1WithRSA || weak == x509.ECDSAWithSHA1):
+			switch {
+			case !v.sha1 && usesSHA1(l.crl.SignatureAlgorithm):
 				reason = "it is signed with SHA-1"
 			case l.crl.CheckSignatureFrom(c) != nil:
-				reason = "its signature is not of an authority in the trust bundle"
+				reason = "no authority in the trust bundle made its signature"
 			default:
 				v.revocations[key] = append(v.revocations[key], l)
 				used[l] = true
@@ -212,8 +212,8 @@ func (v *Verifier) useRevocationLists(bundle []*x509.Certificate, lists []*Revoc
 	}
 }
 
-// checkRevocation says whether the certificates of a chain, without the trusted one at its end, were revoked at the moment that counts for
-// them. At is when the message arrived: lists must be in force then.
+// checkRevocation says whether certificates of a chain, except the trusted one at its end, were revoked at the given moment. At is when the
+// message arrived: lists must have been in force then. The text says why the result is not RevocationGood.
 func (v *Verifier) checkRevocation(chain []*x509.Certificate, moment, at time.Time) (Revocation, string) {
 	if v.revocations == nil {
 		return RevocationUnchecked, ""
@@ -234,7 +234,7 @@ func (v *Verifier) checkRevocation(chain []*x509.Certificate, moment, at time.Ti
 func (v *Verifier) revoked(c, issuer *x509.Certificate, moment, at time.Time) (Revocation, string) {
 	result, reason := RevocationUnknown, "there is no revocation list of "+SubjectText(issuer)
 	for _, l := range v.revocations[issuerKey(issuer)] {
-		// A list that is out of date still tells what was revoked.
+		// An expired list still tells what was revoked.
 		if since, ok := l.revoked[string(c.SerialNumber.Bytes())]; ok && !moment.Before(since) {
 			return RevocationRevoked, fmt.Sprintf("the certificate of %s was revoked on %s", SubjectText(c), since.Format(time.RFC3339))
 		}
@@ -247,21 +247,21 @@ func (v *Verifier) revoked(c, issuer *x509.Certificate, moment, at time.Time) (R
 	return result, reason
 }
 
-// silent returns why a list that does not name a certificate does not thereby say that it is good; "" where it does.
+// silent returns why the list, by not naming a certificate, does not prove it good; "" if it does prove it.
 func (l *RevocationList) silent(c *x509.Certificate, at time.Time) string {
 	from, until := l.crl.ThisUpdate, l.crl.NextUpdate
 	switch {
 	case !l.covers(c):
-		return "is not about this kind of certificate"
+		return "does not cover this kind of certificate"
 	case until.IsZero():
-		return "does not say when it runs out"
+		return "does not say when it expires"
 	case !at.Before(until):
-		return "ran out on " + until.UTC().Format(time.RFC3339)
+		return "expired on " + until.UTC().Format(time.RFC3339)
 	case from.After(at.Add(clockSkew)):
 		return "is in force only from " + from.UTC().Format(time.RFC3339)
 	case from.After(c.NotAfter):
-		// Lists need not name certificates that have run out (RFC 5280 3.3).
-		return "was made after the certificate ran out"
+		// Lists need not name expired certificates (RFC 5280 3.3).
+		return "was made after the certificate expired"
 	}
 	return ""
 }

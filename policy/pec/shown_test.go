@@ -15,7 +15,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// TestInner: what the enclosed message says of itself is read from its header, in every form of the enclosure.
+// TestInner reads the header of the enclosed message in every form of enclosure.
 func TestInner(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	mail := letter()
@@ -43,7 +43,7 @@ func TestInner(t *testing.T) {
 	}
 }
 
-// TestContradictions changes one thing in the header or in the certification data of good messages.
+// TestContradictions changes one thing in the header or the certification data of good messages.
 func TestContradictions(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	mail := letter()
@@ -79,7 +79,7 @@ func TestContradictions(t *testing.T) {
 		notice pectest.Notice
 		header func([]string) []string
 		data   func(string) string
-		want   string // fields, with bars between
+		want   string // fields, separated by bars
 	}{
 		{"envelope", envelope, nil, nil, ""},
 		{"acceptance", acceptance, nil, nil, ""},
@@ -132,7 +132,7 @@ func TestContradictions(t *testing.T) {
 			}
 		})
 	}
-	// Every type in every shape: a good message contradicts itself in nothing.
+	// A good message of any type, in any shape, has no contradiction.
 	for _, shape := range pectest.Shapes() {
 		o := pectest.NewOffice(shape, shape)
 		for _, k := range kinds {
@@ -146,7 +146,7 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// xmlText returns text as it stands in XML.
+// xmlText escapes text for XML.
 func xmlText(s string) string {
 	var b strings.Builder
 	if err := xml.EscapeText(&b, []byte(s)); err != nil {
@@ -155,7 +155,7 @@ func xmlText(s string) string {
 	return b.String()
 }
 
-// invoiceXML is a notification of the exchange system, with invented contents.
+// invoiceXML is a notification from the exchange system, with invented content.
 func invoiceXML(root, body string) []byte {
 	return []byte(`<?xml version="1.0" encoding="UTF-8"?>` + "\n<types:" + root +
 		` xmlns:types="http://www.fatturapa.gov.it/sdi/messaggi/v1.0" versione="1.0">` + body + "</types:" + root + ">")
@@ -219,7 +219,7 @@ func TestInvoiceNotices(t *testing.T) {
 			if !m.Data.FromExchange() {
 				t.Error("not from the exchange system")
 			}
-			// The receipt of somebody's message with such a file is no notification.
+			// A receipt for somebody's message with such a file is not a notification.
 			if m, _ := read(t, c.Deliveries[0].Message); len(m.Invoices) > 0 {
 				t.Errorf("a receipt: %+v", m.Invoices)
 			}
@@ -246,7 +246,7 @@ func FuzzInvoiceNotice(f *testing.F) {
 	})
 }
 
-// TestParts lists every part of an envelope, and gives the content of each by its number.
+// TestParts lists every part of an envelope, and finds each by its number.
 func TestParts(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	mail := letter()
@@ -354,7 +354,7 @@ func TestParts(t *testing.T) {
 	})
 }
 
-// brokenReader fails.
+// brokenReader always fails.
 type brokenReader struct{}
 
 func (brokenReader) ReadAt([]byte, int64) (int, error) { return 0, io.ErrUnexpectedEOF }

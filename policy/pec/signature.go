@@ -21,57 +21,57 @@ import (
 )
 
 const (
-	// maxSignature is how many bytes of smime.p7s are read, decoded.
+	// maxSignature is the most bytes read of smime.p7s, decoded.
 	maxSignature = 256 << 10
-	// maxChain is how many certificates a Signature keeps.
+	// maxChain is the most certificates that a Signature keeps.
 	maxChain = 8
-	// maxReason is how many bytes of a reason are kept.
+	// maxReason is the most bytes kept of a reason.
 	maxReason = 2 << 10
-	// maxKeyBits is the longest RSA key that is used, as in crypto/tls.
+	// maxKeyBits is the longest RSA key that is used, the same as in crypto/tls.
 	maxKeyBits = 8192
-	// maxTransit is how long before its arrival a message may have been signed for its certificate to count at that time: MTAs give up after
-	// five days (RFC 5321 4.5.4.1).
+	// maxTransit is how long before arrival the signing time may lie and still decide the moment at which certificates must be valid: MTAs give
+	// up after five days (RFC 5321 4.5.4.1).
 	maxTransit = 5 * 24 * time.Hour
-	// clockSkew is how far the clocks of a provider and of the archive may be apart.
+	// clockSkew is how much the clocks of provider and archive may differ.
 	clockSkew = 10 * time.Minute
-	// digestBlock is how many bytes of the signed part are read at a time.
+	// digestBlock is the number of bytes of the signed part read at a time.
 	digestBlock = 64 << 10
 )
 
-// Result is what became of a signature. The values are an interface that others script against.
+// Result is the outcome of verifying a signature. Others script against the values.
 type Result string
 
 // The results.
 const (
-	ResultVerified   Result = "verified"   // by the provider that the message comes from, trusted when it signed
-	ResultWeak       Result = "weak"       // the same, over certificates that are signed with SHA-1, which the operator lets count
-	ResultInvalid    Result = "invalid"    // it does not fit the message, or cannot be read
-	ResultIncomplete Result = "incomplete" // it is over the bytes of the message, but the certificate of the signer does not come with it
-	ResultUntrusted  Result = "untrusted"  // it fits the message, but it is not of a trusted provider, or not of the one in From
-	ResultUnsigned   Result = "unsigned"   // there is none of the kind that PEC uses
+	ResultVerified   Result = "verified"   // made by the provider that the message comes from, trusted when it signed
+	ResultWeak       Result = "weak"       // the same, but the chain has a certificate signed with SHA-1, which the operator allows
+	ResultInvalid    Result = "invalid"    // it does not match the message, or cannot be read
+	ResultIncomplete Result = "incomplete" // it covers the message's bytes, but the signer's certificate did not come with it
+	ResultUntrusted  Result = "untrusted"  // it matches the message, but its maker is not a trusted provider, or not the one in From
+	ResultUnsigned   Result = "unsigned"   // no signature of the kind that PEC uses
 )
 
 // Signature is the result of a verification.
 type Signature struct {
 	Result      Result
 	Reason      string    // for people, in English, at most 2 KiB; "" when verified
-	Weak        bool      // SHA-1 was used, by the signer or in the chain. Providers still do, so this is no reason to mistrust
-	Digest      string    // of the message: "SHA-1", "SHA-256", "SHA-384", "SHA-512"; "" where not known
-	SigningTime time.Time // as the signer claims, UTC; zero where absent
-	Provider    string    // the name in the provider index; "" without an index or a record
-	// Revocation is what revocation lists say of the chain; of a revoked one the result is ResultUntrusted. RevocationReason says, for
-	// people, why it is not RevocationGood.
+	Weak        bool      // the signer or the chain used SHA-1; providers still do, so this alone is no reason for distrust
+	Digest      string    // of the message: "SHA-1", "SHA-256", "SHA-384", "SHA-512"; "" if unknown
+	SigningTime time.Time // as the signer claims, UTC; zero if absent
+	Provider    string    // name in the provider index; "" without an index or a record
+	// Revocation is what revocation lists say about the chain; a revoked certificate makes Result ResultUntrusted. RevocationReason says, for
+	// people, why it is not RevocationGood, in at most 2 KiB.
 	Revocation       Revocation
 	RevocationReason string
-	// Chain holds certificates in DER, at most 8: the one whose key made the signature first, and then those up to the trusted one, or,
-	// where there is no such chain, the others that came with the signature. Certificates parses them.
+	// Chain holds at most 8 certificates in DER: first the signer's, then those up to the trusted one, or, without such a chain, the others
+	// that came with the signature. Certificates parses them.
 	Chain [][]byte
 }
 
-// Proven reports whether the signature is one of a trusted provider: the result is ResultVerified or ResultWeak.
+// Proven reports whether a trusted provider made the signature: Result is ResultVerified or ResultWeak.
 func (s *Signature) Proven() bool { return s.Result == ResultVerified || s.Result == ResultWeak }
 
-// Certificates parses the chain: the signer is first. The error is that of the first one that cannot be read.
+// Certificates parses Chain, the signer's certificate first. The error names the first certificate that cannot be read.
 func (s *Signature) Certificates() ([]*x509.Certificate, error) {
 	list := make([]*x509.Certificate, len(s.Chain))
 	for i, b := range s.Chain {
@@ -86,15 +86,15 @@ func (s *Signature) Certificates() ([]*x509.Certificate, error) {
 
 // Verifier verifies the signatures of providers. Its methods may be called concurrently.
 type Verifier struct {
-	roots       *x509.CertPool // nil: no one is trusted
+	roots       *x509.CertPool // nil: nobody is trusted
 	bundle      []*x509.Certificate
 	index       *Index                       // nil: none
-	sha1        bool                         // chains with SHA-1 count
-	revocations map[string][]*RevocationList // by issuerKey; nil: revocation is not asked
-	unused      []string                     // why lists are of no use
+	sha1        bool                         // accept chains with SHA-1
+	revocations map[string][]*RevocationList // by issuerKey; nil: revocation is not checked
+	unused      []string                     // why each unused list is of no use
 }
 
-// A VerifierOption changes what a Verifier asks of a chain.
+// A VerifierOption changes what a Verifier demands of a chain.
 type VerifierOption func(*verifierOptions)
 
 type verifierOptions struct {
@@ -102,19 +102,19 @@ type verifierOptions struct {
 	lists            []*RevocationList
 }
 
-// WithSHA1Chains lets chains count in which certificates are signed with SHA-1, as ResultWeak; without it they are untrusted.
+// WithSHA1Chains accepts chains with certificates signed with SHA-1, as ResultWeak. Without it such chains are untrusted.
 func WithSHA1Chains() VerifierOption { return func(o *verifierOptions) { o.sha1 = true } }
 
-// WithRevocation has the certificates of a chain looked up in revocation lists. Those whose signature is not of a certificate of the
-// bundle are not used.
+// WithRevocation looks up the certificates of a chain in revocation lists. Only lists signed by a certificate of the bundle are used:
+// UnusedLists names the others.
 func WithRevocation(lists []*RevocationList) VerifierOption {
 	return func(o *verifierOptions) { o.revocation, o.lists = true, lists }
 }
 
-// NewVerifier returns a Verifier that trusts the certificates of the bundle, and those issued by them, root or not. The bundle is to hold
-// the authority that issues to PEC providers (AgID CA1) and not the commercial one above it: any customer of that one could sign.
-// With an empty bundle nothing is ever verified, at best untrusted. With an index, a certificate must also be one of the provider that
-// manages the domain of the sender.
+// NewVerifier returns a Verifier that trusts the certificates of the bundle, roots or not, and those that they issued. Put the authority that
+// issues to PEC providers (AgID CA1) into the bundle, not the commercial one above it: any customer of that one could sign. With an empty
+// bundle no signature gets beyond ResultUntrusted. With an index, the certificate must also belong to the provider that manages the
+// sender's domain.
 func NewVerifier(bundle []*x509.Certificate, index *Index, options ...VerifierOption) *Verifier {
 	var o verifierOptions
 	for _, set := range options {
@@ -133,11 +133,11 @@ func NewVerifier(bundle []*x509.Certificate, index *Index, options ...VerifierOp
 	return v
 }
 
-// UnusedLists returns, for people, which revocation lists are of no use, and why.
+// UnusedLists says, for people, which revocation lists are not used and why.
 func (v *Verifier) UnusedLists() []string { return v.unused }
 
-// ParseBundle reads a trust bundle: certificates in PEM. Text between them is passed over. A bundle without a certificate, with a block of
-// another kind, or with one that is broken or cut off, is an error.
+// ParseBundle reads a trust bundle: certificates in PEM, with any text between them. A bundle without a certificate, with a block of another
+// kind, or with a broken or truncated block is an error.
 func ParseBundle(text []byte) ([]*x509.Certificate, error) {
 	blocks, err := pemBlocks(text, "CERTIFICATE")
 	if err != nil {
@@ -155,10 +155,10 @@ func ParseBundle(text []byte) ([]*x509.Certificate, error) {
 	return bundle, nil
 }
 
-// pemBlocks returns what the blocks of a file in PEM hold. One of another kind, broken or cut off is an error.
+// pemBlocks returns the contents of the blocks of a PEM file. A block of another kind, or a broken or truncated one, is an error.
 func pemBlocks(text []byte, kind string) ([][]byte, error) {
 	const begin = "\n-----BEGIN "
-	// A byte-order mark, as editors put it there, would hide the first one.
+	// A byte-order mark, which some editors add, would hide the first block.
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	begun := bytes.Count(append([]byte("\n"), text...), []byte(begin))
 	var blocks [][]byte
@@ -168,17 +168,17 @@ func pemBlocks(text []byte, kind string) ([][]byte, error) {
 		}
 		blocks = append(blocks, block.Bytes)
 	}
-	// The decoder passes over what it cannot read.
+	// The decoder skips what it cannot read.
 	if len(blocks) < begun {
-		return nil, fmt.Errorf("of %d blocks in PEM only %d are whole", begun, len(blocks))
+		return nil, fmt.Errorf("only %d of %d PEM blocks are whole", len(blocks), begun)
 	}
 	return blocks, nil
 }
 
-// Verify verifies the S/MIME signature of a message (RFC 8551 3.5.3; RFC 6109 2.1, 5.5). From is the value of its From field, as
-// Declared keeps it: its one address must be that of the certificate. At is when the message arrived. The certificates must be valid
-// when it was signed, where the signer's time agrees with that arrival: it is at most five days before it. Else, since anybody can
-// write a time, they must be valid at the arrival. The signed part is read as a stream. An error is that of the reader or of ctx: nothing is known of the signature then.
+// Verify verifies the S/MIME signature of a message (RFC 8551 3.5.3; RFC 6109 2.1, 5.5). From is the From field as Declared keeps it: its one
+// address must be that of the certificate. At is when the message arrived. The certificates must be valid at the signing time if that is at
+// most five days before the arrival and at most ten minutes after it. Otherwise they must be valid at the arrival, since a signer can claim
+// any time. The signed part is read as a stream. An error comes from the reader or ctx, and leaves the signature unjudged.
 func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, from string, at time.Time) (Signature, error) {
 	signed, signature, reason := signatureParts(t)
 	if reason != "" {
@@ -186,7 +186,7 @@ func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, fro
 	}
 	invalid := func(reason string) (Signature, error) { return Signature{Result: ResultInvalid, Reason: reason}, nil }
 	if signature < 0 {
-		return invalid("a multipart/signed has two parts, this one has not")
+		return invalid("a multipart/signed has two parts; this one does not")
 	}
 	reader := &faultReader{from: r}
 	p := &t.Parts[signature]
@@ -226,13 +226,13 @@ func (v *Verifier) Verify(ctx context.Context, r io.ReaderAt, t *part.Table, fro
 	if s.Chain == nil {
 		s.Chain = data.chain(signer)
 	}
-	// They tell of certificates that anybody may have made.
+	// Reasons quote certificates, which anybody can make of any size.
 	s.Reason, s.RevocationReason = clipRunes(s.Reason, maxReason), clipRunes(s.RevocationReason, maxReason)
 	return s, nil
 }
 
-// signatureParts returns the signed part and the signature part of a message (RFC 1847 2.1). Reason says why the message is unsigned;
-// without one, a signature of -1 says that the parts are not as they must be.
+// signatureParts returns the signed part and the signature part of a message (RFC 1847 2.1). Reason says why the message is unsigned. If
+// reason is "" and signature -1, the message is signed but does not have its two parts.
 func signatureParts(t *part.Table) (signed, signature int, reason string) {
 	if len(t.Parts) == 0 {
 		return -1, -1, "no part"
@@ -243,7 +243,7 @@ func signatureParts(t *part.Table) (signed, signature int, reason string) {
 	case "application/pkcs7-mime", "application/x-pkcs7-mime":
 		return -1, -1, "the signature encloses the message (application/pkcs7-mime); PEC uses multipart/signed"
 	default:
-		return -1, -1, "no multipart/signed"
+		return -1, -1, "not multipart/signed"
 	}
 	var children []int
 	for i := range t.Children(0) {
@@ -257,7 +257,7 @@ func signatureParts(t *part.Table) (signed, signature int, reason string) {
 		kind = t.Parts[children[1]].Type
 	}
 	if !isSignatureType(kind) {
-		return -1, -1, fmt.Sprintf("signed as %.100q, not by S/MIME", kind)
+		return -1, -1, fmt.Sprintf("signed as %.100q, not with S/MIME", kind)
 	}
 	if len(children) != 2 {
 		return -1, -1, ""
@@ -269,8 +269,8 @@ func isSignatureType(name string) bool {
 	return name == "application/pkcs7-signature" || name == "application/x-pkcs7-signature"
 }
 
-// matches reports whether the digest of the signed part is the one that was signed. The part goes from its header to its end; the line
-// end before the delimiter is not signed. Lines in a message from elsewhere may end in LF alone; they were CRLF when signed (RFC 8551 3.1.1).
+// matches reports whether the digest of the signed part is the one that was signed. The signature covers the part with its header, without the
+// line end before the delimiter. Lines of imported messages may end in bare LF; they were CRLF when signed (RFC 8551 3.1.1).
 func (s *signedData) matches(ctx context.Context, r io.ReaderAt, p *part.Part, bareLF bool) (bool, error) {
 	exact, canonical := s.digest.New(), hash.Hash(nil)
 	w := io.Writer(exact)
@@ -326,11 +326,11 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// errNoSigner says that the certificate of the signer did not come with a signature: nobody can say whether it is right.
-var errNoSigner = errors.New("the certificate of the signer is missing")
+// errNoSigner says that a signature came without the signer's certificate, and so cannot be checked.
+var errNoSigner = errors.New("the signer's certificate is missing")
 
-// signer returns the certificate whose key made the signature. The certificates come in any order, and several may bear the name of the
-// signer: what counts is the key.
+// signer returns the certificate whose key made the signature. Certificates come in any order, and several may name the signer: the key
+// decides.
 func (s *signedData) signer() (*x509.Certificate, error) {
 	err := errNoSigner
 	for _, b := range s.certificates {
@@ -345,8 +345,8 @@ func (s *signedData) signer() (*x509.Certificate, error) {
 	return nil, err
 }
 
-// parseCertificate reads a certificate that came with a message; nil for one that cannot be read, or whose key is so long that its
-// use would take the machine's time.
+// parseCertificate reads a certificate that came with a message. It returns nil for one that cannot be read, or whose key is too long to use
+// at an acceptable cost.
 func parseCertificate(b []byte) *x509.Certificate {
 	c, err := x509.ParseCertificate(b)
 	if err != nil {
@@ -358,7 +358,7 @@ func parseCertificate(b []byte) *x509.Certificate {
 	return c
 }
 
-// chain returns what is kept of certificates that lead nowhere.
+// chain returns the certificates to keep when there is no trusted chain.
 func (s *signedData) chain(signer *x509.Certificate) [][]byte {
 	var chain [][]byte
 	if signer != nil {
@@ -372,7 +372,7 @@ func (s *signedData) chain(signer *x509.Certificate) [][]byte {
 	return chain
 }
 
-// judge decides whether a signature that fits the message is of a trusted provider, and of the one that the message comes from.
+// judge decides whether a trusted provider, the one that the message comes from, made a signature that matches the message.
 func (v *Verifier) judge(s *Signature, signer *x509.Certificate, data *signedData, from string, at time.Time) {
 	s.Result = ResultUntrusted
 	address, err := senderOf(from)
@@ -413,11 +413,11 @@ func (v *Verifier) judge(s *Signature, signer *x509.Certificate, data *signedDat
 	}
 	s.Result = ResultVerified
 	if weak {
-		s.Result, s.Weak, s.Reason = ResultWeak, true, "the chain holds a certificate that is signed with SHA-1"
+		s.Result, s.Weak, s.Reason = ResultWeak, true, "the chain has a certificate signed with SHA-1"
 	}
 }
 
-// moment returns the time at which the certificates must be valid: the signer's, where the arrival of the message agrees with it.
+// moment returns the time at which the certificates must be valid: the signer's, if it is plausible for a message that arrived at that time.
 func (s *Signature) moment(at time.Time) time.Time {
 	if s.SigningTime.Before(at.Add(-maxTransit)) || s.SigningTime.After(at.Add(clockSkew)) {
 		return at
@@ -429,28 +429,28 @@ func (s *Signature) moment(at time.Time) time.Time {
 func senderOf(from string) (string, error) {
 	list := part.Addresses(from)
 	if len(list) != 1 || list[0].Domain == "" || list[0].Local == "" {
-		return "", errors.New("the field From does not hold exactly one address")
+		return "", errors.New("the From field does not have exactly one address")
 	}
 	return list[0].Mailbox(), nil
 }
 
-// sameAddress reports whether two addresses are the same in any case. A certificate has the domain in ASCII (RFC 5280 4.2.1.6), a From field
-// in either form.
+// sameAddress compares two addresses regardless of case. A certificate has the domain in ASCII (RFC 5280 4.2.1.6), a From field may have it in
+// Unicode.
 func sameAddress(a, b string) bool {
 	i, j := strings.LastIndexByte(a, '@'), strings.LastIndexByte(b, '@')
 	return i >= 0 && j >= 0 && equalFold(a[:i], b[:j]) && domainKey(a[i+1:]) == domainKey(b[j+1:])
 }
 
-// trust looks for a chain from the signer to the bundle. The profile (RFC 6109 5.5) wants a certificate that is no authority and whose
-// key may sign; where extended uses are named, e-mail must be among them. Weak says that the chain holds a signature with SHA-1.
+// trust looks for a chain from the signer to the bundle. By the profile (RFC 6109 5.5) the signer is not an authority, and its key may sign;
+// extended uses, if any, include e-mail. Weak says that a certificate in the chain is signed with SHA-1.
 func (v *Verifier) trust(signer *x509.Certificate, data *signedData, moment time.Time) (chain []*x509.Certificate, weak bool, err error) {
 	switch {
 	case v.roots == nil:
 		return nil, false, errors.New("no certificate is trusted")
 	case signer.IsCA:
-		return nil, false, errors.New("the certificate of the signer is one of an authority")
+		return nil, false, errors.New("the signer's certificate is that of an authority")
 	case signer.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		return nil, false, errors.New("the certificate of the signer is not for digital signatures")
+		return nil, false, errors.New("the signer's certificate is not for digital signatures")
 	}
 	intermediates := x509.NewCertPool()
 	var others []*x509.Certificate

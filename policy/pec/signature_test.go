@@ -21,7 +21,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// signatureFrom returns where the signature of a message lies, in base64.
+// signatureFrom returns the range of a message's signature in base64.
 func signatureFrom(message string) (from, to int) {
 	const mark = "filename=\"smime.p7s\"\r\n\r\n"
 	from = strings.LastIndex(message, mark) + len(mark)
@@ -40,8 +40,8 @@ func withSignature(t *testing.T, message []byte, change func([]byte) []byte) []b
 	return []byte(text[:from] + base64.StdEncoding.EncodeToString(change(der)) + text[to:])
 }
 
-// streamed turns DER into BER as programs write it that sign a stream: indefinite lengths around certificates and signer, and the content
-// in pieces.
+// streamed turns DER into the BER of programs that sign a stream: indefinite lengths around certificates and signer, and the content in
+// pieces.
 func streamed(der []byte, depth int) []byte {
 	head := 2
 	if der[1] > 0x80 {
@@ -96,7 +96,7 @@ func TestSignature(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Another certificate of the same name and number, in front of the right one: only the key tells them apart.
+	// Another certificate with the same name and number comes before the right one: only the key tells them apart.
 	double := *o.Sender.Identity
 	double.Extra = []*x509.Certificate{o.Authority.Issue(address, "ALPHA PEC S.p.A.", o.Receivers[0].Identity.Key, func(c *x509.Certificate) {
 		c.SerialNumber = o.Sender.Identity.Certificate.SerialNumber
@@ -128,7 +128,7 @@ func TestSignature(t *testing.T) {
 		{"micalg of another digest", replaced(`micalg="sha-256"`, `micalg="md5"`), pec.ResultVerified, ""},
 		{"no signed attributes, by openssl", fixture("noattr"), pec.ResultInvalid, "no signed attributes"},
 		{"no message digest", attributes(func(a [][]byte) [][]byte { return a[:2] }), pec.ResultInvalid, "no content type or message digest"},
-		{"message digest twice", attributes(func(a [][]byte) [][]byte { return append(a, a[2]) }), pec.ResultInvalid, "none or several values"},
+		{"message digest twice", attributes(func(a [][]byte) [][]byte { return append(a, a[2]) }), pec.ResultInvalid, "exactly one value"},
 		{"content of another type", attributes(func(a [][]byte) [][]byte {
 			b := bytes.Clone(a[0])
 			b[len(b)-1]++
@@ -152,14 +152,14 @@ func TestSignature(t *testing.T) {
 		{"signature over the limit", changed(func([]byte) []byte { return make([]byte, 256<<10+1) }), pec.ResultInvalid, "over 262144 bytes"},
 		{"signature cut", changed(func(b []byte) []byte { return b[:len(b)/2] }), pec.ResultInvalid, "malformed"},
 		{"tampered text", pectest.Tampered(c.Envelope), pec.ResultInvalid, "changed after it was signed"},
-		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.ResultInvalid, "does not fit the certificate"},
+		{"tampered signature", pectest.TamperedSignature(c.Envelope), pec.ResultInvalid, "does not match the certificate"},
 		{"name of another certificate", changed(func(b []byte) []byte {
 			i := bytes.LastIndex(b, []byte("Autorit"))
 			b = bytes.Clone(b)
 			b[i] = 'B'
 			return b
-		}), pec.ResultIncomplete, "certificate of the signer is missing"},
-		{"part without signature", replaced("application/x-pkcs7-signature", "application/pgp-signature"), pec.ResultUnsigned, "not by S/MIME"},
+		}), pec.ResultIncomplete, "signer's certificate is missing"},
+		{"part without signature", replaced("application/x-pkcs7-signature", "application/pgp-signature"), pec.ResultUnsigned, "not with S/MIME"},
 		{"unknown authority", signedBy(pectest.NewRogue().Issue(address, "ALPHA", key, nil)), pec.ResultUntrusted, "no trusted chain"},
 		{"expired", issued(func(c *x509.Certificate) { c.NotAfter = pectest.Start.Add(-time.Hour) }), pec.ResultUntrusted, "no trusted chain"},
 		{"not valid yet", issued(func(c *x509.Certificate) { c.NotBefore = pectest.Start.Add(2 * time.Hour) }), pec.ResultUntrusted,
@@ -170,7 +170,7 @@ func TestSignature(t *testing.T) {
 			"not for digital signatures"},
 		{"no use named", issued(func(c *x509.Certificate) { c.KeyUsage = 0 }), pec.ResultUntrusted, "not for digital signatures"},
 		{"an authority", issued(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }), pec.ResultUntrusted,
-			"one of an authority"},
+			"that of an authority"},
 		{"another address", issued(func(c *x509.Certificate) { c.EmailAddresses = []string{"mario@alpha.test"} }), pec.ResultUntrusted,
 			"is not for"},
 		{"no address", issued(func(c *x509.Certificate) { c.EmailAddresses = nil }), pec.ResultUntrusted, "is not for"},
@@ -211,7 +211,7 @@ func TestNobodyIsTrustedByDefault(t *testing.T) {
 	c := o.Send(letter(), "")
 	for name, bundle := range map[string][]*x509.Certificate{"nil": nil, "empty": {}, "another": {pectest.NewRogue().Certificate}} {
 		s := verify(t, pec.NewVerifier(bundle, nil), c.Envelope)
-		// The reason matters: without it, a pool that is nil would stand for the authorities of the machine.
+		// The reason matters: a nil pool would mean the authorities of the machine.
 		want := "no certificate is trusted"
 		if name == "another" {
 			want = "no trusted chain"
@@ -274,7 +274,7 @@ func TestParseBundle(t *testing.T) {
 	}
 }
 
-// zeros is a message that holds a hundred megabytes between a prefix and a suffix, without holding them.
+// zeros is a message with a hundred megabytes between a prefix and a suffix that takes no memory.
 type zeros struct {
 	prefix, suffix []byte
 	length         int64
@@ -307,14 +307,14 @@ func TestSignedPartIsStreamed(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	h := crypto.SHA256.New()
 	z := zeros{prefix: []byte("From: posta-certificata@alpha.test\r\nContent-Type: multipart/signed; boundary=b; protocol=\"application/pkcs7-signature\"\r\n\r\n--b\r\n\r\n"), length: 100 << 20}
-	h.Write([]byte("\r\n")) // the header of the signed part: none
+	h.Write([]byte("\r\n")) // the empty header of the signed part
 	io.Copy(h, io.NewSectionReader(zeros{length: z.length}, 0, z.length))
 	signature := pectest.CMS{Identity: o.Sender.Identity, Digest: crypto.SHA256, Time: pectest.Start, Attributes: func(a [][]byte) [][]byte {
 		a[2] = append(a[2][:len(a[2])-h.Size()], h.Sum(nil)...)
 		return a
 	}}.Sign(nil)
 	z.suffix = []byte(fmt.Sprintf("\r\n--b\r\nContent-Type: application/pkcs7-signature\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n--b--\r\n", base64.StdEncoding.EncodeToString(signature)))
-	// The scanner sees one byte in place of the many.
+	// The scanner sees one byte in place of the zeros.
 	table, _ := scan(append(append(bytes.Clone(z.prefix), 'A'), z.suffix...))
 	for i := range table.Parts {
 		p := &table.Parts[i]

@@ -13,8 +13,8 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// TestRecordFitsAnEntry has a message with as much as it can hold of everything that a record keeps, by a signer whose certificate has the
-// longest name: the journal takes the record, or the message would never be delivered.
+// TestRecordFitsAnEntry has a message with the most of everything that a record keeps, and a signer with the longest name. The record must fit
+// into an entry, or the message could never be delivered.
 func TestRecordFitsAnEntry(t *testing.T) {
 	o := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	mail, long := letter(), strings.Repeat("x", 5_000)

@@ -10,8 +10,8 @@ import (
 
 var oidEmailAddress = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
 
-// attributeNames are the names of the attributes of a subject: the short ones of RFC 4514 3 and of what package crypto/x509/pkix writes, and the
-// full ones of X.520, RFC 4519 and ETSI EN 319 412-1 for the rest that occurs in certificates of providers.
+// attributeNames maps object identifiers of subject attributes to names: the short names of RFC 4514 3 and package crypto/x509/pkix, and the full
+// names of X.520, RFC 4519 and ETSI EN 319 412-1 for others that occur in providers' certificates.
 var attributeNames = map[string]string{
 	"2.5.4.3": "CN", "2.5.4.5": "SERIALNUMBER", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.9": "STREET", "2.5.4.10": "O",
 	"2.5.4.11": "OU", "2.5.4.17": "POSTALCODE", "0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
@@ -22,8 +22,8 @@ var attributeNames = map[string]string{
 	"1.3.6.1.4.1.311.60.2.1.3": "jurisdictionCountry",
 }
 
-// SubjectText returns the subject of a certificate for people, in the form of RFC 4514: the last attribute first, with commas between, at
-// most 1 KiB. Attributes that have no name here stand with their object identifier, their values always as text.
+// SubjectText returns the subject of a certificate for people, in the form of RFC 4514: the last attribute first, separated by commas, at most
+// 1 KiB. Unknown attributes appear under their object identifier. Values always appear as text.
 func SubjectText(c *x509.Certificate) string {
 	var list []string
 	size := 0
@@ -41,7 +41,7 @@ func SubjectText(c *x509.Certificate) string {
 	return clipRunes(strings.Join(list, ","), maxValue)
 }
 
-// escapeAttribute returns a value with what has a meaning in the form escaped (RFC 4514 2.4).
+// escapeAttribute escapes special characters in a value (RFC 4514 2.4).
 func escapeAttribute(value string) string {
 	var b strings.Builder
 	for i, r := range value {

@@ -12,12 +12,12 @@ import (
 	"copialettere/journal/part"
 )
 
-// maxGuess is how many bytes of a document are looked at to tell its encoding.
+// maxGuess is the number of bytes examined to guess a document's encoding.
 const maxGuess = 4 << 10
 
-// xmlText returns a document in UTF-8. What its bytes tell of the encoding comes first (a byte-order mark, the zero bytes of UTF-16), then
-// the charset that the header of its part names, and then its declaration. A document that is UTF-8, whatever is said of it, is read as
-// such; where nothing else is said, bytes that are none are taken as Windows-1252, as for text.
+// xmlText converts a document to UTF-8. It goes by the bytes first (a byte-order mark, the zero bytes of UTF-16), then by charset, from the header
+// of the part, then by the document's declaration. What is valid UTF-8 is read as UTF-8, whatever charset is named. If none is named, invalid
+// bytes are taken as Windows-1252, as in text parts.
 func xmlText(r io.Reader, charset string) io.Reader {
 	in := bufio.NewReaderSize(r, maxGuess)
 	head, _ := in.Peek(maxGuess)
@@ -44,15 +44,15 @@ func xmlText(r io.Reader, charset string) io.Reader {
 	return unicodeText(in)
 }
 
-// unicodeText reads UTF-8 leniently.
+// unicodeText reads UTF-8, and takes invalid bytes as Windows-1252.
 func unicodeText(r io.Reader) io.Reader { return part.Decoder(part.Part{Type: "text/xml"}, r) }
 
-// charsetText converts from a charset. One that is not known is read as UTF-8, leniently.
+// charsetText converts from a charset. An unknown one is read like unicodeText.
 func charsetText(r io.Reader, name string) io.Reader {
 	return part.Decoder(part.Part{Type: "text/xml", ContentType: `text/xml; charset="` + name + `"`}, r)
 }
 
-// isOtherCharset reports whether a charset is named in which a document may be whose first bytes are ASCII, other than UTF-8.
+// isOtherCharset reports whether name is a charset other than UTF-8 that a document beginning with ASCII bytes may be in.
 func isOtherCharset(name string) bool {
 	name = strings.ToLower(name)
 	if name == "" || strings.ContainsAny(name, "\"\\ ;") {
@@ -66,7 +66,7 @@ func isOtherCharset(name string) bool {
 	return true
 }
 
-// isUTF8 reports whether the beginning of a document is UTF-8 and more than ASCII.
+// isUTF8 reports whether the beginning of a document is UTF-8 with characters beyond ASCII.
 func isUTF8(head []byte) bool {
 	more := false
 	for len(head) > 0 {
@@ -94,11 +94,11 @@ func declaredEncoding(head []byte) string {
 	return t.attribute("encoding")
 }
 
-// utf16Reader turns UTF-16 into UTF-8. Half of a surrogate pair is a replacement character.
+// utf16Reader converts UTF-16 to UTF-8. Half a surrogate pair becomes a replacement character.
 type utf16Reader struct {
 	from *bufio.Reader
 	big  bool
-	out  []byte // converted, not read yet
+	out  []byte // converted, not yet read
 	high rune   // first half of a pair, or 0
 	err  error
 }

@@ -9,7 +9,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// wantAbsent checks an error of what must be there and is not.
+// wantAbsent checks the error of a store that must be there and is not.
 func wantAbsent(t testing.TB, doing string, err error, name string) {
 	t.Helper()
 	wantErr(t, doing, err, kv.ErrUnavailable)
@@ -59,7 +59,7 @@ func testAbsentVolume(t *testing.T, f Absent) {
 			t.Fatal(err)
 		}
 		want(t, s, "month", "2026-11")
-		// Closed and opened, it is still known.
+		// The engine still knows it after reopening.
 		if err := e.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func testForget(t *testing.T, f Absent) {
 		}
 		e = open(t, f)
 	}
-	// Made anew, it is another one than that which was forgotten.
+	// Created anew, it is not the one that was forgotten.
 	if s, err = e.Volume(ctx, "2026-10", true); err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,14 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Replicated is a Fixture of an engine that replicates. Open may be called again while other clients are open.
+// Replicated is a Fixture of an engine that replicates. Each Open makes one more client.
 type Replicated interface {
 	Fixture
-	// Stall keeps what is done from becoming durable until Resume or Crash.
+	// Stall keeps all writes from becoming durable until Resume or Crash.
 	Stall()
+	// Resume ends a Stall.
 	Resume()
-	// Crash takes back all that is not durable.
+	// Crash undoes all writes that are not durable, and ends a Stall.
 	Crash()
 }
 
@@ -49,7 +50,7 @@ func testNotAlone(t *testing.T, f Replicated) {
 	}
 }
 
-// stalled puts a key while nothing becomes durable, which the update gives up.
+// stalled puts a key while nothing becomes durable, until the update gives up.
 func stalled(t *testing.T, f Replicated, s kv.Store) {
 	t.Helper()
 	f.Stall()
@@ -64,7 +65,7 @@ func testReadIsDurable(t *testing.T, f Replicated) {
 	first, second := openVolume(t, f), openVolume(t, f)
 	put(t, first, "before", "1")
 	stalled(t, f, first)
-	// A repetition may see it, and must not rest on it.
+	// A repetition may see the write, and must not rely on it.
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	seen := "-"
@@ -98,7 +99,17 @@ func testLocksOfClients(t *testing.T, f Replicated) {
 }
 
 func testFreshOfClients(t *testing.T, f Replicated) {
-	checkFresh(t, openVolume(t, f), openVolume(t, f))
+	first, second := open(t, f), open(t, f)
+	checkFresh(t, volume(t, first), volume(t, second))
+	if got := months(t, second); got != "[2026-11]" {
+		t.Errorf("volumes, after another client created one: %s", got)
+	}
+	if err := first.Drop(t.Context(), month); err != nil {
+		t.Fatal(err)
+	}
+	if got := months(t, second); got != "[]" {
+		t.Errorf("volumes, after another client dropped one: %s", got)
+	}
 }
 
 func testStagedLost(t *testing.T, f Replicated) {
@@ -163,7 +174,7 @@ func testUnknown(t *testing.T, f Replicated) {
 	put(t, s, "before", "1")
 	stalled(t, f, s)
 	f.Resume()
-	put(t, s, "after", "1") // behind it, so its outcome is known now
+	put(t, s, "after", "1") // it shares a lock, so the outcome of the first one is known now
 	want(t, s, "a", "1")
 
 	f.Stall()
@@ -184,7 +195,7 @@ func testUnknown(t *testing.T, f Replicated) {
 	want(t, s, "b", "2")
 }
 
-// putOnce has an update in each of several stores, of two months, put what no other one has put. One does.
+// putOnce lets one update in each of several stores, of two months, put a key unless another one has put it. Exactly one must.
 func putOnce(t *testing.T, stores []kv.Store) {
 	t.Helper()
 	for round := range 20 {
@@ -222,7 +233,7 @@ func putOnce(t *testing.T, stores []kv.Store) {
 	}
 }
 
-// countTogether has updates take the same locks in different orders, and some of them twice.
+// countTogether lets updates take the same locks in different orders, and some locks twice.
 func countTogether(t *testing.T, stores []kv.Store) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -244,7 +255,7 @@ func countTogether(t *testing.T, stores []kv.Store) {
 	wg.Wait()
 }
 
-// checkFresh checks that what one store acknowledged is read by another one of the same volume.
+// checkFresh checks that reader sees what writer, a store of the same volume, acknowledged.
 func checkFresh(t *testing.T, writer, reader kv.Store) {
 	t.Helper()
 	for i := range 100 {

@@ -7,7 +7,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Eager returns an engine on e whose stores purge all that they are handed, whatever it costs.
+// Eager returns an engine on e whose stores purge all garbage at once, whatever the cost.
 func Eager(e kv.Engine) kv.Engine { return eager{e} }
 
 type eager struct{ kv.Engine }
@@ -31,7 +31,7 @@ func (s eagerStore) Purge(ctx context.Context, garbage []kv.Garbage, done func([
 	return purgeAll(ctx, s, garbage, done)
 }
 
-// purgeAll deletes all that is handed to it, a group at a time.
+// purgeAll deletes all garbage, a group at a time.
 func purgeAll(ctx context.Context, s kv.Store, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
 	for len(garbage) > 0 {
 		group := garbage[:min(len(garbage), purgeGroup)]
@@ -52,7 +52,7 @@ func purgeAll(ctx context.Context, s kv.Store, garbage []kv.Garbage, done func([
 	return nil
 }
 
-// dropFenced fences the volume of a month and drops it, whatever fence another one sets meanwhile.
+// dropFenced fences the volume of a month and drops it. It tries again if another fence comes between.
 func dropFenced(ctx context.Context, e kv.Engine, m kv.Month) error {
 	for {
 		f, err := e.Fence(ctx, m)

@@ -21,9 +21,9 @@ type Fault int
 const (
 	FailedWrite    Fault = iota // the next write fails and leaves nothing
 	ShortWrite                  // the next write fails and leaves a part
-	SyncFailedLost              // the next fsync fails; what it was for can be read, until a power cut takes it away
-	SyncFailedGone              // the next fsync fails; what it was for is gone at once
-	SyncFailedKept              // the next fsync fails, although it did what it was for
+	SyncFailedLost              // the next fsync fails; its data can be read until a power cut loses it
+	SyncFailedGone              // the next fsync fails; its data is gone at once
+	SyncFailedKept              // the next fsync fails, although it made its data durable
 	NoSpace                     // all writes fail until Heal: the disk is full
 )
 
@@ -41,8 +41,8 @@ const (
 	FlippedInside Damage = iota // a bit is flipped in the middle of the acknowledged records
 	FlippedAtEnd                // a bit is flipped in the last acknowledged record
 	CutOff                      // the last acknowledged record is cut short
-	HalfWritten                 // behind the last acknowledged record there is the beginning of another one
-	ZerosAtEnd                  // behind the last acknowledged record there are zeros
+	HalfWritten                 // the last acknowledged record is followed by the beginning of another
+	ZerosAtEnd                  // the last acknowledged record is followed by zeros
 )
 
 // String returns the damage in words.
@@ -53,17 +53,18 @@ func (d Damage) String() string {
 // Faulty is a Fixture whose storage can be made to fail.
 type Faulty interface {
 	Fixture
-	// Inject has a fault happen from now on, until Heal takes it back.
+	// Inject arms a fault.
 	Inject(Fault)
+	// Heal takes back a fault that is armed or goes on.
 	Heal()
-	// PowerCut takes the storage away from an open engine, closes it, and forgets all that was not synced.
+	// PowerCut takes the storage away from an open engine, closes the engine, and loses everything that was not synced.
 	PowerCut(t testing.TB, e kv.Engine)
 	// Damage changes the newest log of a volume whose engine is closed.
 	Damage(t testing.TB, m kv.Month, d Damage)
 }
 
-// RunFaults tests that an engine on failing storage holds what it acknowledged or reports it as lost, keeps updates whole, and
-// goes on working. create makes a new, empty fixture for each test.
+// RunFaults tests an engine on failing storage: it must hold every acknowledged update or report it as lost, keep updates whole, and go on
+// working. create makes a new, empty fixture for each test.
 func RunFaults(t *testing.T, create func(t testing.TB) Faulty) {
 	for f := FailedWrite; f <= NoSpace; f++ {
 		t.Run(f.String(), func(t *testing.T) { testFault(t, create(t), f) })
@@ -75,11 +76,11 @@ func RunFaults(t *testing.T, create func(t testing.TB) Faulty) {
 	t.Run("faults under load", func(t *testing.T) { testFaultsUnderLoad(t, create(t)) })
 }
 
-// ledger knows what was written to a volume. Each update writes two keys and counts in a third, so that a half of one shows.
+// ledger knows what was written to a volume. Each update writes two keys and counts in a third, so that half an update shows.
 type ledger struct {
 	mu     sync.Mutex
 	acked  map[string]bool // guarded by mu
-	failed map[string]bool // tried, and not acknowledged; guarded by mu
+	failed map[string]bool // tried, but not acknowledged; guarded by mu
 }
 
 func newLedger() *ledger { return &ledger{acked: make(map[string]bool), failed: make(map[string]bool)} }
@@ -100,8 +101,8 @@ func (l *ledger) put(ctx context.Context, s kv.Store, name string) error {
 	return err
 }
 
-// check tells how many acknowledged updates are missing from a store, and fails the test where an update is there in part, was
-// never tried, or was counted wrong. The count may only differ in updates that are missing.
+// check returns how many acknowledged updates are missing from a store. It fails the test if an update is there in part, was never
+// tried, or was counted wrong. The count is compared only if none is missing.
 func (l *ledger) check(t testing.TB, s kv.Store) (missing int) {
 	t.Helper()
 	l.mu.Lock()
@@ -150,7 +151,7 @@ func (l *ledger) checkAll(t testing.TB, s kv.Store) {
 	wantLost(t, s, 0)
 }
 
-// eventually puts until it succeeds. An engine that failed may need a moment to work again, but no more than that.
+// eventually puts until it succeeds. An engine that failed may take up to ten seconds to work again.
 func (l *ledger) eventually(t testing.TB, s kv.Store, name string) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
@@ -261,7 +262,7 @@ func checkLoss(t testing.TB, loss kv.Loss, begun time.Time, inside bool) {
 	}
 }
 
-// load has some writers put until stop is called, which waits for them.
+// load starts writers that put until stop is called. stop waits for them.
 func (l *ledger) load(t testing.TB, s kv.Store, round int) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -302,7 +303,7 @@ func testFaultsUnderLoad(t *testing.T, f Faulty) {
 	stop := l.load(t, s, 0)
 	for round := range 15 {
 		time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond)
-		f.Inject(Fault(round % int(NoSpace))) // no lasting one
+		f.Inject(Fault(round % int(NoSpace))) // all but NoSpace
 		time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond)
 		l.eventually(t, s, fmt.Sprint("between ", round))
 	}

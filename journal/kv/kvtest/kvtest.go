@@ -1,6 +1,6 @@
-// Package kvtest is the contract of package kv as tests. Every engine passes Run; an engine whose storage can be made to fail
-// passes RunFaults too, one whose volumes can be absent RunAbsent, and one with several clients RunReplicated. Memory is one of the last
-// kind, for the tests of what is above.
+// Package kvtest is the contract of package kv as tests. Every engine must pass Run. It must also pass RunFaults if its storage can be made to
+// fail, RunAbsent if its volumes can be absent, and RunReplicated if it can have several clients. Memory is an engine of that last kind, for
+// the tests of the packages above.
 package kvtest
 
 import (
@@ -21,21 +21,20 @@ import (
 
 // Fixture is a place for the data of one engine.
 type Fixture interface {
-	// Open opens the engine on the data of the fixture, or ends the test. It is called again when the engine before was closed.
+	// Open opens the engine on the data of the fixture, or ends the test. Tests call it again after closing the engine.
 	Open(t testing.TB) kv.Engine
 }
 
-// Absent is a Fixture in which a volume can be absent.
+// Absent is a Fixture whose volumes can be absent.
 type Absent interface {
 	Fixture
-	// TakeAway has the data of a volume, or of the settings where the month is empty, vanish while no engine is open, until the function that
-	// it returns is called.
+	// TakeAway removes the data of a volume, or of the settings if the month is empty, while no engine is open. putBack brings it back.
 	TakeAway(t testing.TB, m kv.Month) (putBack func())
 }
 
 const month = kv.Month("2026-11")
 
-// RunAbsent tests that an engine knows what it must have. create makes a new, empty fixture for each test.
+// RunAbsent tests that an engine knows which volumes it must have. create makes a new, empty fixture for each test.
 func RunAbsent(t *testing.T, create func(t testing.TB) Absent) {
 	t.Run("an absent volume is an error that names it", func(t *testing.T) { testAbsentVolume(t, create(t)) })
 	t.Run("absent settings are an error that names them", func(t *testing.T) { testAbsentSettings(t, create(t)) })
@@ -91,7 +90,7 @@ func Run(t *testing.T, create func(t testing.TB) Fixture) {
 	}
 }
 
-// open opens an engine that is closed when the test ends.
+// open opens an engine, and closes it when the test ends.
 func open(t testing.TB, f Fixture) kv.Engine {
 	t.Helper()
 	e := f.Open(t)
@@ -188,6 +187,10 @@ func testPutGet(t *testing.T, f Fixture) {
 	want(t, s, "ab", "-")
 	put(t, s, "a", "2")
 	want(t, s, "a", "2")
+	if err := s.Update(t.Context(), nil, func(tx kv.Tx) error { tx.Put([]byte("nil"), nil); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, "nil", "")
 	if err := s.Update(t.Context(), nil, func(tx kv.Tx) error {
 		tx.Delete([]byte("a"))
 		tx.Delete([]byte("never there"))
@@ -384,16 +387,17 @@ func testReservedKeys(t *testing.T, f Fixture) {
 func testLimit(t *testing.T, f Fixture) {
 	s := openVolume(t, f)
 	half := make([]byte, kv.MaxUpdate/2-1)
-	update := func(last []byte) error {
+	update := func(key string, last []byte) error {
 		return s.Update(t.Context(), []string{"lock"}, func(tx kv.Tx) error {
 			tx.Put([]byte("a"), half)
-			tx.Put([]byte("b"), last)
+			tx.Put([]byte(key), last)
 			return nil
 		})
 	}
-	wantErr(t, "an update of one byte more than allowed", update(append(half, 0)), kv.ErrTooLarge)
+	wantErr(t, "an update of one byte more than allowed", update("b", append(half, 0)), kv.ErrTooLarge)
+	wantErr(t, "an update that puts one key twice", update("a", append(half, 0)), kv.ErrTooLarge)
 	want(t, s, "a", "-")
-	if err := update(half); err != nil {
+	if err := update("b", half); err != nil {
 		t.Errorf("an update of just what is allowed: %v", err)
 	}
 	if got, err := s.Get(t.Context(), []byte("b")); len(got) != len(half) {
@@ -459,7 +463,7 @@ func testGroupCommit(t *testing.T, f Fixture) {
 	if n := len(scan(t, s, []byte("together"), nil)); n != writers*rounds {
 		t.Errorf("%d of %d updates are there", n, writers*rounds)
 	}
-	// A quarter is far from what sharing gives, so that a busy machine does not fail the test.
+	// Sharing takes far less than half the time, so a busy machine does not fail the test.
 	if limit := perSync * writers * rounds / 2; perSync > 200*time.Microsecond && took > limit {
 		t.Errorf("%d updates of %d writers took %v, want less than %v: they do not share syncs", writers*rounds, writers, took, limit)
 	}
@@ -478,7 +482,7 @@ func testNothingLost(t *testing.T, f Fixture) {
 	wantLost(t, openVolume(t, f), 0)
 }
 
-// wantLost checks the number of updates that a store reports as lost.
+// wantLost checks how many updates a store reports as lost.
 func wantLost(t testing.TB, s kv.Store, count uint64) {
 	t.Helper()
 	losses, err := s.Lost(t.Context())

@@ -57,7 +57,7 @@ func testLocksOfStores(t *testing.T, f Fixture) {
 		t.Errorf("%d updates that share a lock ran at once", most)
 	}
 	putOnce(t, slices.Concat(stores, stores))
-	// Without a common lock those of one store do not wait for those of another.
+	// Without a common lock, updates of one store do not wait for those of another.
 	if err := stores[0].Update(t.Context(), []string{"first"}, func(kv.Tx) error {
 		return tryPut(t.Context(), stores[1], "a", "2")
 	}); err != nil {
@@ -73,7 +73,7 @@ func testLockOrder(t *testing.T, f Fixture) {
 	}
 }
 
-// testLeftLocks has a caller leave while its update waits for a lock, and while it holds one.
+// testLeftLocks lets a caller leave while its update waits for a lock, and while it holds one.
 func testLeftLocks(t *testing.T, f Fixture) {
 	_, stores := twoMonths(t, f)
 	entered, leave := make(chan struct{}), make(chan struct{})
@@ -86,7 +86,7 @@ func testLeftLocks(t *testing.T, f Fixture) {
 			tx.Put([]byte("held"), []byte("1"))
 			return nil
 		})
-		// It may be done all the same.
+		// It may have been done all the same.
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("the update whose caller leaves: %v", err)
 		}
@@ -256,6 +256,8 @@ func testFence(t *testing.T, f Fixture) {
 			want(t, s, key.(string), "1")
 			return true
 		})
+		_, err = s.Stage(t.Context(), []kv.Pair{{Key: []byte("chunk"), Value: []byte("bytes")}})
+		wantErr(t, "Stage inside a fence", err, kv.ErrFenced)
 		time.Sleep(time.Millisecond)
 		if now := keys(scan(t, s, nil, nil)); now != before {
 			t.Errorf("inside a fence there was %q, and then %q", before, now)

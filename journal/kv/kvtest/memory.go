@@ -2,7 +2,6 @@ package kvtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -13,10 +12,10 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Weakness is something that the contract forbids, for a test that the tests of the contract notice it. The zero value is none.
+// Weakness is something that the contract forbids. It serves to check that the tests of the contract notice it. The zero value is none.
 type Weakness string
 
-// Weaknesses of an engine in memory, as an engine that was made for one client has them.
+// Weaknesses that an engine made for one client may have.
 const (
 	NoWeakness       Weakness = ""
 	ReadNotDurable   Weakness = "what an update only read need not be durable"
@@ -30,8 +29,8 @@ const (
 )
 
 // Memory is an engine in memory that replicates and has several clients, each made by Open. It takes the liberties that package kv gives:
-// updates without a common lock run side by side, an fn may run twice, pages of a scan are short, and what is not durable is seen at once and
-// lost by Crash. It keeps nothing on disk and goes on when all its clients are closed.
+// updates without a common lock run side by side, an fn may run twice, pages of a scan are short, and data is seen before it is durable and
+// lost by Crash. It stores nothing on disk, and its data outlives its clients.
 type Memory struct {
 	weak Weakness
 
@@ -40,13 +39,13 @@ type Memory struct {
 	random   *rand.Rand               // guarded by mu
 	volumes  map[kv.Month]*shared     // the settings have the empty month; guarded by mu
 	locked   map[string]chan struct{} // closed when the lock is free; guarded by mu
-	log      []*record                // what is not durable yet, in the order in which it was done; guarded by mu
+	log      []*record                // writes that are not durable yet, oldest first; guarded by mu
 	stalled  bool                     // nothing becomes durable; guarded by mu
 	once     bool                     // no fn runs twice by chance; guarded by mu
-	flushing bool                     // a goroutine makes it durable; guarded by mu
+	flushing bool                     // a goroutine is about to make the log durable; guarded by mu
 }
 
-// NewMemory returns an empty engine in memory with a weakness, or none.
+// NewMemory returns an empty engine in memory, with a weakness or NoWeakness.
 func NewMemory(weak Weakness) *Memory {
 	m := &Memory{
 		weak: weak, random: rand.New(rand.NewPCG(rand.Uint64(), 0)),
@@ -61,9 +60,9 @@ type shared struct {
 	keys    []string // sorted
 	values  map[string][]byte
 	fence   *memoryFence
-	running int // updates that have got past the fence
+	running int // updates that are past the fence
 	dropped bool
-	stale   map[string][]byte // of StaleReads: what the values were
+	stale   map[string][]byte // for StaleReads: the values before
 }
 
 func newShared() *shared { return &shared{values: make(map[string][]byte)} }
@@ -84,15 +83,15 @@ func (s *shared) remove(key string) {
 	}
 }
 
-// record is something that was done and is not known to be durable. Memory.mu guards it.
+// record is a set of writes that may not be durable yet. Memory.mu guards it.
 type record struct {
 	in      *shared
-	before  []kv.Pair // what the keys had; a nil value is none
+	before  []kv.Pair // the values before; nil for none
 	durable bool
 	lost    bool
 }
 
-// apply does writes and puts what undoes them on record. The caller holds mu.
+// apply does writes and records how to undo them. The caller holds mu.
 func (m *Memory) apply(s *shared, writes []kv.Pair) *record {
 	r := &record{in: s}
 	for _, w := range writes {
@@ -111,7 +110,7 @@ func (m *Memory) apply(s *shared, writes []kv.Pair) *record {
 	return r
 }
 
-// flush begins to make durable what is on record. All of it becomes so at once, as those who wait share the way. The caller holds mu.
+// flush starts making the log durable, all of it at once, so waiting updates share the cost. The caller holds mu.
 func (m *Memory) flush() {
 	if m.flushing || m.stalled || len(m.log) == 0 {
 		return
@@ -133,14 +132,14 @@ func (m *Memory) flush() {
 	}()
 }
 
-// RunOnce keeps an fn from running twice by chance, for a test that has each run wait for something.
+// RunOnce keeps any fn from running twice by chance, for tests in which each run waits for something.
 func (m *Memory) RunOnce() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.once = true
 }
 
-// Stall keeps all that is done from becoming durable until Resume or Crash, as when the standby servers do not answer.
+// Stall keeps all writes from becoming durable until Resume or Crash, as if no standby server answered.
 func (m *Memory) Stall() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -155,7 +154,7 @@ func (m *Memory) Resume() {
 	m.flush()
 }
 
-// Crash takes all back that is not durable, as when a server is lost and a standby takes its place. Clients go on.
+// Crash undoes all writes that are not durable, as if a server were lost and a standby took its place. Clients go on.
 func (m *Memory) Crash() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -174,14 +173,14 @@ func (m *Memory) Crash() {
 	m.changed.Broadcast()
 }
 
-// again says whether an fn is to run twice.
+// again decides by chance whether an fn runs twice.
 func (m *Memory) again() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return !m.once && m.random.IntN(8) == 0
 }
 
-// lock takes locks, and returns what releases them.
+// lock takes locks, and returns a function that releases them.
 func (m *Memory) lock(ctx context.Context, in *shared, locks []string) (release func(), err error) {
 	names := slices.Clone(locks)
 	if m.weak == LocksOfVolume {
@@ -226,7 +225,7 @@ func (m *Memory) lock(ctx context.Context, in *shared, locks []string) (release 
 	return release, nil
 }
 
-// enter lets an update in, if no fence keeps it out.
+// enter lets an update in, unless a fence keeps it out.
 func (s *memoryStore) enter() error {
 	m := s.client.m
 	m.mu.Lock()
@@ -276,7 +275,7 @@ func (s *memoryStore) Update(ctx context.Context, locks []string, fn func(kv.Tx)
 	if err := fn(t); err != nil {
 		return err
 	}
-	if m.again() { // another update came between, and it has to be done again
+	if m.again() { // as if another update had come between
 		t = newMemoryTx(s)
 		if err := fn(t); err != nil {
 			return err
@@ -295,7 +294,7 @@ func (s *memoryStore) Update(ctx context.Context, locks []string, fn func(kv.Tx)
 			return fmt.Errorf("update: what was staged is lost: %w", kv.ErrUnavailable)
 		}
 	}
-	// Whatever it read was done before, so it is durable when the newest record is; an update that wrote nothing waits for that too.
+	// What fn read was written before, and is durable once the newest record is. An update that wrote nothing waits for that too.
 	var last *record
 	if writes := t.list(); len(writes) > 0 {
 		last = m.apply(s.in, writes)
@@ -313,7 +312,7 @@ func (s *memoryStore) Update(ctx context.Context, locks []string, fn func(kv.Tx)
 		done <- m.wait(last)
 		s.leave()
 	}()
-	// A server frees the locks of who has left: what was done is seen, and is before all that comes.
+	// A server frees the locks of a client that has left: its writes are seen, and come before all later ones.
 	defer release()
 	select {
 	case err := <-done:
@@ -368,7 +367,7 @@ func (s *memoryStore) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, er
 type memoryTx struct {
 	s      *memoryStore
 	writes map[string][]byte // a nil value deletes
-	order  []string
+	order  []string          // the keys of writes, as first written
 	size   int
 	needs  []*record
 	err    error
@@ -376,7 +375,7 @@ type memoryTx struct {
 
 func newMemoryTx(s *memoryStore) *memoryTx { return &memoryTx{s: s, writes: make(map[string][]byte)} }
 
-// list returns what was written.
+// list returns the writes, each key once.
 func (t *memoryTx) list() (writes []kv.Pair) {
 	for _, key := range t.order {
 		writes = append(writes, kv.Pair{Key: []byte(key), Value: t.writes[key]})
@@ -397,19 +396,7 @@ func (t *memoryTx) Get(key []byte) ([]byte, error) {
 }
 
 // GetAll implements kv.View.
-func (t *memoryTx) GetAll(keys [][]byte) ([][]byte, error) { return getAll(t.Get, keys) }
-
-func getAll(get func([]byte) ([]byte, error), keys [][]byte) ([][]byte, error) {
-	values := make([][]byte, len(keys))
-	for i, key := range keys {
-		v, err := get(key)
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return nil, err
-		}
-		values[i] = v
-	}
-	return values, nil
-}
+func (t *memoryTx) GetAll(keys [][]byte) ([][]byte, error) { return kv.GetEach(keys, t.Get) }
 
 // Put implements kv.Tx.
 func (t *memoryTx) Put(key, value []byte) { t.write(key, append([]byte{}, value...)) }
@@ -421,7 +408,7 @@ func (t *memoryTx) write(key, value []byte) {
 	if t.err != nil {
 		return
 	}
-	if t.err = checkKey(key); t.err != nil {
+	if t.err = kv.CheckKey(key); t.err != nil {
 		return
 	}
 	if t.size += len(key) + len(value); t.size > kv.MaxUpdate {

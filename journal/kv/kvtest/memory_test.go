@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// weakness is the environment variable that names what is wrong with the engine of the tests.
+// weakness is the environment variable that names the Weakness of the engine under test.
 const weakness = "KVTEST_WEAKNESS"
 
 func newTestMemory() *Memory { return NewMemory(Weakness(os.Getenv(weakness))) }
@@ -20,10 +20,10 @@ func TestReplicated(t *testing.T) {
 	RunReplicated(t, func(testing.TB) Replicated { return newTestMemory() })
 }
 
-// TestWeaknesses checks that the tests of the contract notice what it forbids.
+// TestWeaknesses checks that the tests of the contract notice each Weakness.
 func TestWeaknesses(t *testing.T) {
 	if os.Getenv(weakness) != "" {
-		t.Skip("one of them is under test")
+		t.Skip("a weakness is under test already")
 	}
 	for weak, name := range map[Weakness]string{
 		ReadNotDurable:   "TestReplicated/what_an_update_read_is_durable",

@@ -28,7 +28,7 @@ type memoryClient struct {
 type memoryStore struct {
 	client *memoryClient
 	in     *shared
-	closed bool // of DropOwnHandles, guarded by Memory.mu
+	closed bool // for DropOwnHandles; guarded by Memory.mu
 }
 
 // memoryFence is the kv.Fence of one client.
@@ -174,7 +174,7 @@ func (f *memoryFence) end(ctx context.Context, do func()) error {
 	return nil
 }
 
-// Forget implements kv.Engine. No volume can be absent.
+// Forget implements kv.Engine. It always fails, as no volume can be absent.
 func (c *memoryClient) Forget(ctx context.Context, month kv.Month) error {
 	if err := c.check(ctx); err != nil {
 		return fmt.Errorf("forget volume %s: %w", month, err)
@@ -201,7 +201,7 @@ func (c *memoryClient) Close() error {
 	return nil
 }
 
-// shutLocked says whether the store answers nothing any more. The caller holds mu.
+// shutLocked reports whether the store is closed. The caller holds mu.
 func (s *memoryStore) shutLocked() bool { return s.client.closed || s.in.dropped || s.closed }
 
 func (s *memoryStore) check(ctx context.Context) error {
@@ -216,16 +216,9 @@ func (s *memoryStore) check(ctx context.Context) error {
 	return nil
 }
 
-func checkKey(key []byte) error {
-	if len(key) == 0 || key[0] == kv.Reserved {
-		return fmt.Errorf("key %q: empty, or reserved for the engine", key)
-	}
-	return nil
-}
-
-// read returns the value that a key has now, durable or not.
+// read returns the value of a key, durable or not.
 func (s *memoryStore) read(key []byte) ([]byte, error) {
-	if err := checkKey(key); err != nil {
+	if err := kv.CheckKey(key); err != nil {
 		return nil, err
 	}
 	s.client.m.mu.Lock()
@@ -256,10 +249,13 @@ func (s *memoryStore) Get(ctx context.Context, key []byte) ([]byte, error) {
 
 // GetAll implements kv.Store.
 func (s *memoryStore) GetAll(ctx context.Context, keys [][]byte) ([][]byte, error) {
-	return getAll(func(key []byte) ([]byte, error) { return s.Get(ctx, key) }, keys)
+	if err := s.check(ctx); err != nil {
+		return nil, err
+	}
+	return kv.GetEach(keys, func(key []byte) ([]byte, error) { return s.Get(ctx, key) })
 }
 
-// memoryPage is how many pairs of a scan are read at a time, or two for a moment in which others come between.
+// memoryPage is how many pairs a page of a scan has; now and then it has two, so that updates come between pages.
 const memoryPage = 100
 
 // Scan implements kv.Store.
@@ -305,7 +301,7 @@ func (s *memoryStore) page(from, to string) (page []kv.Pair) {
 	return page
 }
 
-// Purge implements kv.Store. All goes at once, because there is no room to be given back.
+// Purge implements kv.Store. It deletes all garbage at once: in memory that costs nothing.
 func (s *memoryStore) Purge(ctx context.Context, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
 	if err := s.check(ctx); err != nil {
 		return err
@@ -313,5 +309,5 @@ func (s *memoryStore) Purge(ctx context.Context, garbage []kv.Garbage, done func
 	return purgeAll(ctx, s, garbage, done)
 }
 
-// Lost implements kv.Store. Nothing that was acknowledged is ever lost.
+// Lost implements kv.Store. No acknowledged update is ever lost.
 func (s *memoryStore) Lost(ctx context.Context) ([]kv.Loss, error) { return nil, s.check(ctx) }

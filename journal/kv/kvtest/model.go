@@ -14,8 +14,8 @@ import (
 // model is what an engine should hold: volumes of keys and values.
 type model map[kv.Month]map[string]string
 
-// testModel runs random operations against the engine and a model of it, opening the engine again now and then. The seed is
-// logged with a failure.
+// testModel runs random operations against the engine and a model of it, and reopens the engine now and then. It logs the seed of a
+// failure.
 func testModel(t *testing.T, f Fixture) {
 	seed := rand.Uint64()
 	t.Cleanup(func() {
@@ -185,7 +185,7 @@ func randomValue(r *rand.Rand) string {
 	return string(b)
 }
 
-// compare checks all that a store holds.
+// compare checks the whole content of a store.
 func compare(t testing.TB, s kv.Store, wanted map[string]string) {
 	t.Helper()
 	got := make(map[string]string)

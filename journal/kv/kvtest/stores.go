@@ -133,7 +133,7 @@ func testScanWhileWriting(t *testing.T, f Fixture) {
 			t.Fatal(err)
 		}
 		if n%100 == 0 {
-			// What is before the scan is not seen, and deleting what was seen disturbs nothing.
+			// The scan does not see a key before its place, and deleting a key that it has seen disturbs nothing.
 			if err := s.Update(t.Context(), nil, func(tx kv.Tx) error {
 				tx.Put([]byte("a"), p.Key)
 				tx.Delete(p.Key)
@@ -212,8 +212,14 @@ func testBadMonths(t *testing.T, f Fixture) {
 		if s, err := e.Volume(t.Context(), m, true); err == nil || errors.Is(err, kv.ErrNoVolume) {
 			t.Errorf("Volume(%q) = %v, %v, want it refused", m, s, err)
 		}
+		if _, err := e.Fence(t.Context(), m); err == nil {
+			t.Errorf("Fence(%q) was accepted", m)
+		}
 		if err := e.Drop(t.Context(), m); err == nil {
 			t.Errorf("Drop(%q) was accepted", m)
+		}
+		if err := e.Forget(t.Context(), m); err == nil {
+			t.Errorf("Forget(%q) was accepted", m)
 		}
 	}
 	if got := months(t, e); got != "[]" {
@@ -221,11 +227,15 @@ func testBadMonths(t *testing.T, f Fixture) {
 	}
 }
 
-// wantClosed checks that every method of a store answers that it is closed.
+// wantClosed checks that every method of a store answers ErrClosed.
 func wantClosed(t testing.TB, s kv.Store) {
 	t.Helper()
 	_, err := s.Get(t.Context(), []byte("a"))
 	wantErr(t, "Get", err, kv.ErrClosed)
+	_, err = s.GetAll(t.Context(), [][]byte{[]byte("a")})
+	wantErr(t, "GetAll", err, kv.ErrClosed)
+	_, err = s.Stage(t.Context(), []kv.Pair{{Key: []byte("a"), Value: []byte("1")}})
+	wantErr(t, "Stage", err, kv.ErrClosed)
 	wantErr(t, "Update", tryPut(t.Context(), s, "a", "1"), kv.ErrClosed)
 	wantErr(t, "Purge", s.Purge(t.Context(), nil, nil), kv.ErrClosed)
 	_, err = s.Lost(t.Context())
@@ -301,7 +311,10 @@ func testClosed(t *testing.T, f Fixture) {
 	wantErr(t, "Settings", err, kv.ErrClosed)
 	_, err = e.Volumes(t.Context())
 	wantErr(t, "Volumes", err, kv.ErrClosed)
+	_, err = e.Fence(t.Context(), month)
+	wantErr(t, "Fence", err, kv.ErrClosed)
 	wantErr(t, "Drop", e.Drop(t.Context(), month), kv.ErrClosed)
+	wantErr(t, "Forget", e.Forget(t.Context(), month), kv.ErrClosed)
 }
 
 func testSettings(t *testing.T, f Fixture) {
@@ -358,14 +371,26 @@ func testEndedContext(t *testing.T, f Fixture) {
 	}
 	_, err = s.Get(ctx, []byte("a"))
 	wantErr(t, "Get", err, context.Canceled)
+	_, err = s.GetAll(ctx, nil)
+	wantErr(t, "GetAll", err, context.Canceled)
+	_, err = s.Stage(ctx, []kv.Pair{{Key: []byte("a"), Value: []byte("1")}})
+	wantErr(t, "Stage", err, context.Canceled)
+	wantErr(t, "Purge", s.Purge(ctx, nil, nil), context.Canceled)
 	for _, err = range s.Scan(ctx, nil, nil) {
 	}
 	wantErr(t, "Scan", err, context.Canceled)
 	_, err = s.Lost(ctx)
 	wantErr(t, "Lost", err, context.Canceled)
+	_, err = e.Volume(ctx, month, false)
+	wantErr(t, "Volume", err, context.Canceled)
+	_, err = e.Settings(ctx)
+	wantErr(t, "Settings", err, context.Canceled)
 	_, err = e.Volumes(ctx)
 	wantErr(t, "Volumes", err, context.Canceled)
+	_, err = e.Fence(ctx, month)
+	wantErr(t, "Fence", err, context.Canceled)
 	wantErr(t, "Drop", e.Drop(ctx, month), context.Canceled)
+	wantErr(t, "Forget", e.Forget(ctx, month), context.Canceled)
 	put(t, s, "a", "1")
 }
 
@@ -397,7 +422,7 @@ func testContextInQueue(t *testing.T, f Fixture) {
 	want(t, s, "third", "3")
 }
 
-// testPurge hands garbage in until nothing more goes. What goes is the engine's choice; that it tells the truth of it is not.
+// testPurge hands in garbage three times. The engine may choose what to delete, but must tell the truth about it.
 func testPurge(t *testing.T, f Fixture) {
 	e := f.Open(t)
 	t.Cleanup(func() { e.Close() })

@@ -18,10 +18,9 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// BenchmarkIngest journals messages as the journal does, from 16 writers: one chunk of 2 to 75 kB under a time-ordered key, its
-// hash, an entry, a delivery key, and the counters of one of 200 mailboxes, in one update. It reports the bytes that went to
-// storage for each byte put (compaction waited for), and the most memory that the heap held. A gigabyte is about 50,000
-// iterations:
+// BenchmarkIngest stores messages as the journal does, from 16 writers. Each update has one chunk of 2 to 75 kB under a time-ordered
+// key, its hash, an entry, a delivery key, and the counters of one of 200 mailboxes. It reports the bytes written to storage for each
+// byte put, compaction included, and the peak of the heap. A gigabyte is about 50,000 iterations:
 //
 //	go test -run - -bench Ingest -benchtime 50000x ./journal/kv/level
 func BenchmarkIngest(b *testing.B) {
@@ -50,7 +49,7 @@ func BenchmarkIngest(b *testing.B) {
 	b.ReportMetric(e.stallTime().Seconds(), "stall-s")
 }
 
-// quantile returns the upper bound, in seconds, of the bucket that holds a quantile.
+// quantile returns the upper bound, in seconds, of the bucket of a quantile.
 func quantile(b *testing.B, h *metrics.Histogram, q float64) float64 {
 	var m dto.Metric
 	if err := h.Write(&m); err != nil {
@@ -114,7 +113,7 @@ func message(tx kv.Tx, random *rand.Rand, i int, content []byte) error {
 	return nil
 }
 
-// watchHeap returns a function that returns the most that the heap held until then.
+// watchHeap returns a function that returns the peak of the heap so far.
 func watchHeap() (peak func() uint64) {
 	stop, result := make(chan struct{}), make(chan uint64)
 	go func() {
@@ -145,9 +144,9 @@ func waitForCompaction(b *testing.B, s *store) {
 	}
 }
 
-// BenchmarkPurge has a month of 90,000 messages, 1.8 GB, that mail is no longer written to, of which a part is garbage, and purges it while mail is
-// written to the next month, 100 messages of 75 kB a second. It reports what is freed and written, the longest that a message
-// waited, and the same of messages without a purge.
+// BenchmarkPurge purges an older month of 90,000 messages, 1.8 GB, of which a part is garbage. Meanwhile mail is written to the next month,
+// 100 messages of 75 kB a second. It reports the bytes freed and written, the longest wait of a message, and that of messages without a
+// purge.
 //
 //	go test -run - -bench Purge -benchtime 1x ./journal/kv/level
 func BenchmarkPurge(b *testing.B) {
@@ -225,7 +224,7 @@ func benchmarkPurge(b *testing.B, chosen func(i, n int) bool) {
 			close(stop)
 			return <-done
 		}
-		// What is purged is known from one run without mail; how long mail waits, from the part of it that is left for the second.
+		// A first purge without mail tells what is freed; a second one, of the rest, how long mail waits.
 		half := len(garbage) / 2
 		purge := func(garbage []kv.Garbage) {
 			if err := old.Purge(b.Context(), garbage, func(part []kv.Garbage) error {

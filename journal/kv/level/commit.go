@@ -14,28 +14,28 @@ import (
 	"copialettere/journal/kv"
 )
 
-// maxBatch is how many bytes of keys and values one batch holds at most, kv.MaxUpdate; gatherUpTo is from what size on no further
-// update is asked in, so that the first ones do not wait for long.
+// A batch holds at most maxBatch bytes of keys and values. From gatherUpTo bytes on it takes no further updates, so the first ones do not
+// wait long.
 const (
 	maxBatch   = kv.MaxUpdate
 	gatherUpTo = 2 << 20
 )
 
-// request is an Update on its way. The committer takes it from the queue, gives it its turn, and answers it.
+// request is an Update under way. The committer takes it from the queue, gives it its turn, and answers it.
 type request struct {
 	ctx   context.Context
 	begun time.Time
-	turn  chan *batch // the committer hands over its batch: fn may run, on the goroutine of the caller
-	ran   chan *batch // the batch is handed back, or another one that is to be written behind it
+	turn  chan *batch // the committer hands over its batch: fn may run, on the caller's goroutine
+	ran   chan *batch // the caller hands it back, or a new one to be written after it, or nil: see batch.run
 	done  chan error  // the answer
 
 	locks []string
-	over  atomic.Bool // it is answered, or its caller has left: the second of the two releases the locks
+	over  atomic.Bool // it is answered, or its caller has left: whichever comes second releases the locks
 }
 
-// Update implements kv.Store. All Updates of a store run one after the other, whatever their locks. fn runs on the goroutine of
-// the caller, so a panic stays there. An fn that failed, or wrote nothing, may have read what was not durable yet: it too is
-// answered only when that is. The locks are held until the answer, also when the caller has left before.
+// Update implements kv.Store. All Updates of a store run one after the other, whatever their locks. An fn that failed or wrote
+// nothing may have read what is not durable yet, so it too is answered only when that is durable. The locks are held until the answer,
+// even if the caller leaves earlier.
 func (s *store) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("update store %s: %w", s.name, err)
@@ -88,7 +88,7 @@ func (s *store) Update(ctx context.Context, locks []string, fn func(kv.Tx) error
 	}
 }
 
-// answerOne tells the caller of a request how it went; one that has left leaves its locks to be released.
+// answerOne answers a request. If its caller has left, it releases the locks.
 func (s *store) answerOne(r *request, err error) {
 	if r.over.Swap(true) {
 		s.engine.locks.release(r.locks)
@@ -96,8 +96,7 @@ func (s *store) answerOne(r *request, err error) {
 	r.done <- err
 }
 
-// Stage implements kv.Store, as an Update. What is not synced would be lost when LevelDB rotates its log, although what is written behind
-// it is synced and stays.
+// Stage implements kv.Store, as an Update: the package comment says why it syncs.
 func (s *store) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, error) {
 	return nil, s.Update(ctx, nil, func(tx kv.Tx) error {
 		for _, p := range pairs {
@@ -107,18 +106,18 @@ func (s *store) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, error) {
 	})
 }
 
-// batch is what one write makes durable: the updates of one or more requests. It is used by one goroutine at a time: the
-// committer, or the caller whose turn it is.
+// batch is what one write makes durable: the updates of one or more requests. One goroutine at a time uses it: the committer, or the
+// caller whose turn it is.
 type batch struct {
 	d       *database
 	records *leveldb.Batch
 	size    int                 // sum of the lengths of keys and values
-	overlay map[string]position // the newest value of each key that is in records
-	waiting []*request          // whom to answer when it is durable
+	overlay map[string]position // the newest value of each key in records
+	waiting []*request          // to be answered when it is durable
 	updates int                 // how many of them wrote something
 }
 
-// position is where a value ends in the records of a batch, and how long it is; a deleted key has the length -1.
+// position is where a value ends in the records of a batch, and its length; -1 for a deleted key.
 type position struct{ end, length int }
 
 func (s *store) newBatch(d *database) *batch {
@@ -130,11 +129,11 @@ func (s *store) newBatch(d *database) *batch {
 	return &batch{d: d, records: records, overlay: make(map[string]position)}
 }
 
-// run has an update run against the batch, and hands back the batch that it must wait for: this one; a new one where this one has
-// not the room; or nil, where the answer waits for nothing.
+// run runs an update against the batch. It hands back the batch that the answer waits for: this one, a new one if this one has no room,
+// or nil if the answer waits for nothing.
 func (b *batch) run(s *store, r *request, fn func(kv.Tx) error) error {
 	var wrote *batch
-	defer func() { r.ran <- wrote }() // also when fn panics or ends its goroutine
+	defer func() { r.ran <- wrote }() // even if fn panics or ends its goroutine
 	t := &tx{store: s, ctx: r.ctx, batch: b, overlay: make(map[string]int)}
 	err := fn(t)
 	if err == nil {
@@ -158,10 +157,10 @@ func (b *batch) run(s *store, r *request, fn func(kv.Tx) error) error {
 	return nil
 }
 
-// add copies what an update wrote into the batch, after which its slices are the caller's again.
+// add copies an update's writes into the batch. Afterwards their slices belong to the caller again.
 func (b *batch) add(t *tx) {
 	if room := t.size + 32*len(t.writes) + 1024; b.size == 0 && room > cap(b.records.Dump()) {
-		b.records = leveldb.MakeBatch(room) // in place of doubling, and copying, up to there
+		b.records = leveldb.MakeBatch(room) // saves doubling and copying up to that size
 	}
 	for _, w := range t.writes {
 		if w.deleted {
@@ -192,9 +191,9 @@ type tx struct {
 	ctx     context.Context
 	batch   *batch
 	writes  []write
-	overlay map[string]int // where in writes the newest write of a key is
+	overlay map[string]int // index in writes of the newest write of each key
 	size    int
-	err     error // why the update cannot be done
+	err     error // why the update must fail
 }
 
 type write struct {
@@ -204,7 +203,7 @@ type write struct {
 
 // Get implements kv.View.
 func (t *tx) Get(key []byte) ([]byte, error) {
-	if err := checkKey(key); err != nil {
+	if err := kv.CheckKey(key); err != nil {
 		return nil, err
 	}
 	if i, ok := t.overlay[string(key)]; ok {
@@ -218,9 +217,10 @@ func (t *tx) Get(key []byte) ([]byte, error) {
 }
 
 // GetAll implements kv.View.
-func (t *tx) GetAll(keys [][]byte) ([][]byte, error) { return getAll(keys, t.Get) }
+func (t *tx) GetAll(keys [][]byte) ([][]byte, error) { return kv.GetEach(keys, t.Get) }
 
-// In implements kv.Tx. A committer that waits for an fn has its database open, so two of them cannot wait for each other.
+// In implements kv.Tx. It cannot deadlock: reading another store needs its committer only to open the database, and a committer that waits
+// for an fn has its database open.
 func (t *tx) In(m kv.Month) (kv.View, error) {
 	name := settingsName
 	if m != "" {
@@ -239,7 +239,7 @@ func (t *tx) In(m kv.Month) (kv.View, error) {
 	return otherView{t.ctx, s}, nil
 }
 
-// otherView reads another store than that of the Update: what is there is durable.
+// otherView reads a store other than the Update's. What it reads is durable.
 type otherView struct {
 	ctx   context.Context
 	store kv.Store
@@ -251,7 +251,7 @@ func (v otherView) Get(key []byte) ([]byte, error) { return v.store.Get(v.ctx, k
 // GetAll implements kv.View.
 func (v otherView) GetAll(keys [][]byte) ([][]byte, error) { return v.store.GetAll(v.ctx, keys) }
 
-// Needs implements kv.Tx: all that was staged is durable.
+// Needs implements kv.Tx: everything staged is durable already.
 func (t *tx) Needs(kv.Staged) {}
 
 // Put implements kv.Tx.
@@ -264,7 +264,7 @@ func (t *tx) write(w write) {
 	if t.err != nil {
 		return
 	}
-	if t.err = checkKey(w.key); t.err != nil {
+	if t.err = kv.CheckKey(w.key); t.err != nil {
 		return
 	}
 	t.size += len(w.key) + len(w.value)
@@ -277,7 +277,7 @@ func (t *tx) write(w write) {
 	t.writes = append(t.writes, w)
 }
 
-// commitLoop is the committer of the store: the one goroutine that opens, writes and closes its database.
+// commitLoop is the committer of the store: the only goroutine that opens, writes and closes its database.
 func (s *store) commitLoop() {
 	defer close(s.done)
 	for {
@@ -299,7 +299,7 @@ func (s *store) commitLoop() {
 	}
 }
 
-// serve writes the batch that begins with a request, and with those that wait behind it.
+// serve gathers a batch from a request and those that wait behind it, and writes it.
 func (s *store) serve(r *request) {
 	if s.fence != nil {
 		s.answerOne(r, fmt.Errorf("update store %s: %w", s.name, kv.ErrFenced))
@@ -328,7 +328,7 @@ func (s *store) serve(r *request) {
 			s.answerOne(r, nil)
 		case b:
 		default:
-			// What the update read of the batch before is durable once that is written.
+			// The update may have read from the full batch: write that first.
 			if !s.commit(b) {
 				s.answer(into, fmt.Errorf("update store %s, behind one that failed: %w", s.name, kv.ErrUnavailable))
 				return
@@ -339,8 +339,8 @@ func (s *store) serve(r *request) {
 	s.commit(b)
 }
 
-// nextRequest returns a request that waits now, if the batch has room for more. Before it finds none it lets the other goroutines go on: who
-// is about to come then shares the sync, and where nobody is, nothing is lost.
+// nextRequest returns a waiting request, or nil if there is none or the batch is large enough. It yields twice before giving up, so callers
+// about to queue share this fsync.
 func (s *store) nextRequest(b *batch) *request {
 	if b.size >= gatherUpTo {
 		return nil
@@ -356,7 +356,7 @@ func (s *store) nextRequest(b *batch) *request {
 	return nil
 }
 
-// commit makes a batch durable and answers those who wait for it.
+// commit makes a batch durable and answers its requests. It reports whether it succeeded.
 func (s *store) commit(b *batch) bool {
 	if len(b.waiting) == 0 {
 		s.recycle(b)
@@ -393,7 +393,7 @@ func (s *store) answer(b *batch, err error) {
 	s.mu.Unlock()
 }
 
-// recycle keeps the memory of a batch for the next one, if it is of the usual size.
+// recycle keeps the memory of a batch for the next one, unless it is unusually large.
 func (s *store) recycle(b *batch) {
 	if cap(b.records.Dump()) > 2*gatherUpTo {
 		return
@@ -402,8 +402,8 @@ func (s *store) recycle(b *batch) {
 	s.spare = b.records
 }
 
-// fail answers a batch that could not be written, and opens the database again: goleveldb must not write to it any more. Updates
-// that wait have not run; they run when it is open, or are answered when it cannot be opened.
+// fail answers a batch that could not be written, and reopens the database: goleveldb must not go on writing to it. Waiting updates
+// have not run yet. They run once it is open, or are answered if it cannot be opened.
 func (s *store) fail(b *batch, cause error) {
 	log := s.engine.opts.Logger.With("store", s.name)
 	log.Error("write to the journal store failed, opening it again", "error", cause)
@@ -414,11 +414,12 @@ func (s *store) fail(b *batch, cause error) {
 	if err := s.closeDatabase(); err != nil {
 		log.Warn("closing the store after a failed write", "error", err)
 	}
-	// What fails now is told to the next caller.
+	// The next caller gets the error.
 	_ = s.openDatabase()
 }
 
-// openDatabase opens the database where it is closed, at least for reading. A failure is answered without a new try for a second.
+// openDatabase opens the database if it is closed, at least for reading. After a failure it returns the same error for a second before it
+// tries again.
 func (s *store) openDatabase() error {
 	if s.current != nil {
 		return nil
@@ -449,7 +450,7 @@ func (s *store) openDatabase() error {
 	return s.downErr
 }
 
-// openForWriting opens the database where it is closed, can only be read, or must not be written any more.
+// openForWriting opens the database for writing. It reopens one that can only be read, or that had a failed sync.
 func (s *store) openForWriting() error {
 	if d := s.current; d != nil {
 		cause := d.files.failed()
@@ -474,7 +475,7 @@ func (s *store) openForWriting() error {
 	return nil
 }
 
-// report logs how opening went, once for each news: a full disk is tried every second.
+// report logs the outcome of opening when it changes: a full disk is tried every second.
 func (s *store) report(err error) {
 	log := s.engine.opts.Logger.With("store", s.name)
 	switch {
@@ -488,7 +489,7 @@ func (s *store) report(err error) {
 	}
 }
 
-// closeDatabase closes the database when its last reader has let go of it.
+// closeDatabase waits for the readers and closes the database.
 func (s *store) closeDatabase() error {
 	d := s.current
 	if d == nil {
@@ -531,8 +532,8 @@ func (s *store) closeUnused(check idleCheck) {
 	}
 }
 
-// grow opens a database again with a larger buffer where its small one has been filled: with that, much that is written would become many
-// tables, and be merged often. A message is never written to such a volume.
+// grow reopens an older volume with a larger buffer once its small one was filled. Heavy writing through a small buffer makes many
+// tables, which are merged often. No message is ever written to such a volume.
 func (s *store) grow() error {
 	d := s.current
 	if s.grown || d.writeBuffer > restWriteBuffer || d.written < d.writeBuffer || s.engine.newest(s.name) || !s.engine.mayGrow(s) {

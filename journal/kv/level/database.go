@@ -17,13 +17,13 @@ import (
 	"copialettere/journal/kv"
 )
 
-// formatVersion stands in the floor record. A database with another one is not opened.
+// formatVersion stands in the floor record. Databases with another version are not opened.
 const formatVersion = 1
 
-// trimStep is how many 'q' keys that are no longer needed a batch deletes at most.
+// trimStep is how many unneeded 'q' keys a batch deletes at most.
 const trimStep = 16
 
-// compactFrom is from how many tables in level 0 on LevelDB merges them into level 1.
+// compactFrom is the number of tables in level 0 from which LevelDB merges them into level 1.
 const compactFrom = 12
 
 var (
@@ -32,19 +32,19 @@ var (
 	seqPrefix  = []byte{kv.Reserved, 'q'}
 	seqEnd     = []byte{kv.Reserved, 'q' + 1}
 
-	// One batch at a time comes from the committer, so there is nothing to merge with.
+	// The committer writes one batch at a time, so there is nothing to merge with.
 	synced = &opt.WriteOptions{Sync: true, NoWriteMerge: true}
-	// A scan would push all else out of the block cache.
+	// A scan would evict everything else from the block cache.
 	scanRead = &opt.ReadOptions{DontFillCache: true}
 )
 
 func seqKey(seq uint64) []byte  { return binary.BigEndian.AppendUint64(slices.Clip(seqPrefix), seq) }
 func lossKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(slices.Clip(lossPrefix), seq) }
 
-// stamp is a batch: the sequence number of its last update, and its time.
+// stamp identifies a batch: the sequence number of its last update, and its time.
 type stamp struct {
 	seq  uint64
-	nano uint64 // nanoseconds since 1970; 0: not known
+	nano uint64 // nanoseconds since 1970; 0: unknown
 }
 
 func (s stamp) time() time.Time {
@@ -54,14 +54,14 @@ func (s stamp) time() time.Time {
 	return time.Unix(0, int64(s.nano)).UTC()
 }
 
-// database is an open LevelDB with its acknowledged mark. Reading may be done concurrently, under readers; all else is the
-// committer's.
+// database is an open LevelDB with its acknowledged mark. Reads may run concurrently, counted by readers; all else is for the
+// committer alone.
 type database struct {
 	db          *leveldb.DB
 	files       *files
 	mark        *mark
 	markFailed  func(error)
-	readOnly    error // why it can only be read; nil: it can be written
+	readOnly    error // why it can only be read; nil if it can be written
 	readers     sync.WaitGroup
 	compactions atomic.Int32
 
@@ -69,15 +69,15 @@ type database struct {
 	floor       stamp    // batches up to this one are in tables
 	floorMoved  bool     // the floor record on disk is older than floor
 	kept        []uint64 // the 'q' keys that are left, oldest first
-	writeBuffer int      // of the database, bytes
+	writeBuffer int      // its size in bytes
 	written     int      // bytes of updates since it was opened
 	sincePassed int      // bytes since the newest of passed
-	passed      []stamp  // the batches at which one more write buffer was full, oldest first
+	passed      []stamp  // the batches that filled one more write buffer, oldest first
 }
 
-// options tells how the database is opened. They are measured with BenchmarkIngest: chunks, which are nearly all of the bytes, are
-// written to the log, to a table of level 0, and once more on the way to level 1; from there on their tables are only renamed,
-// because their keys ascend. Much in level 0 at a time keeps the few other keys, which are rewritten, cheap.
+// options returns how to open the database, as measured with BenchmarkIngest. Chunks are nearly all of the bytes. They are written to the
+// log, to a table of level 0, and once more on the way to level 1; from there LevelDB only moves their tables, because their keys ascend.
+// The few other keys are rewritten, and many tables in level 0 at a time keep that cheap.
 func (s *store) options() *opt.Options {
 	o := s.engine.opts
 	writeBuffer, cache, files := restWriteBuffer, restBlockCache, restOpenFiles
@@ -97,9 +97,9 @@ func (s *store) options() *opt.Options {
 		CompactionL0Trigger:          compactFrom,
 		CompactionTableSize:          o.TableSize,
 		CompactionTotalSize:          64 << 20,
-		Compression:                  opt.NoCompression, // the values that matter are compressed
-		DisableLargeBatchTransaction: true,              // a transaction that fails leaves the write lock taken for ever
-		DisableSeeksCompaction:       true,              // it rewrites what is only read
+		Compression:                  opt.NoCompression, // the large values are compressed already
+		DisableLargeBatchTransaction: true,              // a transaction that fails never releases the write lock
+		DisableSeeksCompaction:       true,              // it rewrites tables that are only read
 		Filter:                       filter.NewBloomFilter(10),
 		NoWriteMerge:                 true,
 		OpenFilesCacheCapacity:       files,
@@ -110,7 +110,7 @@ func (s *store) options() *opt.Options {
 	}
 }
 
-// open opens the database, checks it, and makes durable what it finds missing.
+// open opens the database, checks it, and records durably what is missing.
 func (s *store) open() (*database, error) {
 	entry, err := s.engine.claim(s.name, true)
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *store) openFiles(d *database, entry registered) error {
 		if fresh {
 			return err
 		}
-		// On a full disk what is there can still be read: then LevelDB replays its log into memory and writes nothing.
+		// On a full disk the database can still be read: LevelDB then replays its log into memory and writes nothing.
 		d.readOnly = err
 		o.ReadOnly = true
 		if d.db, err = leveldb.Open(d.files, o); err != nil {
@@ -180,13 +180,13 @@ func (s *store) openFiles(d *database, entry registered) error {
 		return fmt.Errorf("check: %w", err)
 	}
 	if d.readOnly != nil && len(losses) > 0 {
-		return d.readOnly // nobody may read what has an unrecorded loss
+		return d.readOnly // nobody may read a database with an unrecorded loss
 	}
 	return s.recordLosses(d, losses)
 }
 
-// check reads the sequence numbers above the floor, and returns the spans that are missing from it to the newest, or to the
-// acknowledged one where that is newer. It sets the floor behind them: opening has put all that it found into tables.
+// check reads the sequence numbers above the floor. It returns the spans missing up to the newest, or up to the acknowledged one if that is
+// newer, and moves the floor past them: opening has put everything into tables.
 func (d *database) check(acknowledged uint64) ([]loss, error) {
 	oldest, err := d.readFloor()
 	if err != nil {
@@ -250,7 +250,7 @@ type loss struct {
 	kv.Loss
 }
 
-// recordLosses makes losses durable before anybody is handed the database.
+// recordLosses records losses durably, before any caller gets the database.
 func (s *store) recordLosses(d *database, losses []loss) error {
 	if len(losses) == 0 {
 		return nil
@@ -310,8 +310,8 @@ func (d *database) get(key []byte) ([]byte, error) {
 	return v, nil
 }
 
-// write makes a batch of so many updates and bytes durable, with what the engine keeps beside it. After an error the database must
-// be closed.
+// write makes a batch durable, with the engine's own keys. updates and size say how many updates and bytes it has. After an error the
+// database must be closed.
 func (d *database) write(batch *leveldb.Batch, updates, size int) error {
 	now := stamp{d.seq + uint64(updates), uint64(time.Now().UnixNano())}
 	v := binary.BigEndian.AppendUint64(nil, now.nano)
@@ -330,8 +330,7 @@ func (d *database) write(batch *leveldb.Batch, updates, size int) error {
 	return nil
 }
 
-// trim deletes some of the 'q' keys up to the floor. Every batch that does so carries the floor, as another one that did may be
-// lost.
+// trim deletes some of the 'q' keys up to the floor. Each batch that does so carries the floor: an earlier one with it may be lost.
 func (d *database) trim(batch *leveldb.Batch) {
 	trimmed := 0
 	for trimmed < min(trimStep, len(d.kept)) && d.kept[trimmed] <= d.floor.seq {
@@ -353,7 +352,7 @@ func (d *database) trim(batch *leveldb.Batch) {
 	batch.Put(floorKey, v)
 }
 
-// advance moves the floor to a batch that at least two full write buffers came after: there are not more of them in memory.
+// advance moves the floor to a batch that at least two full write buffers follow: no more of them are in memory.
 func (d *database) advance(now stamp, size int) {
 	d.written += size
 	d.sincePassed += size

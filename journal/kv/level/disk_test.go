@@ -23,24 +23,24 @@ import (
 
 var errPowerCut = errors.New("the power is cut")
 
-// disk is a disk in memory that behaves as badly as a real one: what was not synced is lost with the power, names of files too,
-// and writes and syncs fail when they are told to.
+// disk is a disk in memory that behaves as badly as a real one. A power cut loses everything unsynced, names of files too. Writes and
+// syncs fail on demand.
 type disk struct {
 	mu      sync.Mutex
 	folders map[string]*folder
 	power   int           // counts the power cuts: a storage opened before the last one is dead
-	off     bool          // the power is not back
+	off     bool          // the power is off
 	opens   int           // counts the tries to open a folder
-	hold    chan struct{} // syncs wait for it, if it is there
+	hold    chan struct{} // if not nil, syncs wait until it is closed
 	fault   kvtest.Fault
-	armed   bool             // fault is to happen
-	only    storage.FileType // if not 0, fault happens to files of this type alone
+	armed   bool             // fault will happen
+	only    storage.FileType // if not 0, fault happens only to files of this type
 	trace   []string         // what was done, if tracing
 	tracing bool
 }
 
 type folder struct {
-	current, stable         map[storage.FileDesc]*inode // names as they are seen, and as a power cut leaves them
+	current, stable         map[storage.FileDesc]*inode // names as seen, and as a power cut leaves them
 	currentMeta, stableMeta storage.FileDesc
 	locked                  bool
 }
@@ -48,8 +48,8 @@ type folder struct {
 // inode is the content of a file. Files are only appended to.
 type inode struct {
 	data   []byte
-	stable []byte // what a power cut leaves
-	clean  int    // data up to here is not written to the disk again: it was, or a sync of it failed
+	stable []byte // the content that a power cut leaves
+	clean  int    // data up to here is never written again: it was written, or its sync failed
 }
 
 func newDisk() *disk { return &disk{folders: make(map[string]*folder)} }
@@ -70,7 +70,7 @@ func (d *disk) open(name string) (storage.Storage, error) {
 	return &session{disk: d, folder: d.folders[name], power: d.power}, nil
 }
 
-// cut cuts the power: of what was written and not synced some random part remains.
+// cut cuts the power. A random part of the unsynced writes remains.
 func (d *disk) cut(r *rand.Rand) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -89,7 +89,7 @@ func (d *disk) cut(r *rand.Rand) {
 	}
 }
 
-// holdSync has all syncs wait until hold is closed.
+// holdSync makes all syncs wait until hold is closed.
 func (d *disk) holdSync(hold chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -102,7 +102,7 @@ func (d *disk) erase(name string) {
 	delete(d.folders, name)
 }
 
-// happens tells whether a fault is to happen at an operation that it concerns.
+// happens reports whether the armed fault is one of faults, and disarms it unless it lasts.
 func (d *disk) happens(faults ...kvtest.Fault) bool {
 	for _, f := range faults {
 		if d.armed && d.fault == f {
@@ -300,7 +300,7 @@ func (w *writer) Sync() error {
 		switch {
 		case d.only != 0 && d.only&w.fd.Type == 0:
 		case d.happens(kvtest.SyncFailedLost):
-			// What Linux does: the pages count as clean, are read, and are never written.
+			// As in Linux: the pages count as clean, can be read, and are never written.
 			n.clean = len(n.data)
 			return syscall.EIO
 		case d.happens(kvtest.SyncFailedGone):
@@ -364,7 +364,7 @@ func (f *onBadDisk) Open(t testing.TB) kv.Engine {
 	return e
 }
 
-// TakeAway implements kvtest.Fixture.
+// TakeAway implements kvtest.Absent.
 func (f *onBadDisk) TakeAway(t testing.TB, m kv.Month) (putBack func()) {
 	putFolderBack := takeAway(t, f.dir, m)
 	name := cmp.Or(string(m), settingsName)
@@ -395,7 +395,7 @@ func (f *onBadDisk) Heal() {
 // PowerCut implements kvtest.Faulty. Half of the time the marks are older afterwards.
 func (f *onBadDisk) PowerCut(t testing.TB, e kv.Engine) {
 	f.cut(f.rand)
-	e.Close() // what it says is of no interest: its disk is dead
+	e.Close() // its disk is dead: ignore errors
 	if f.rand.IntN(2) == 0 {
 		return
 	}

@@ -11,10 +11,10 @@ import (
 	"copialettere/journal/kv"
 )
 
-// fence is the kv.Fence of a store. It is in memory alone: who opens the folder next is the only client again, and finds none.
+// fence is the kv.Fence of a store. It is only in memory: whoever opens the folder next is the only client, and finds none.
 type fence struct{ store *store }
 
-// Fence implements kv.Engine. The committer puts the fence up, between two batches: all that came before is answered then.
+// Fence implements kv.Engine. The committer puts up the fence between two batches, when all earlier updates are answered.
 func (e *Engine) Fence(ctx context.Context, m kv.Month) (kv.Fence, error) {
 	if err := checkMonth(m); err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (e *Engine) Fence(ctx context.Context, m kv.Month) (kv.Fence, error) {
 		f := &fence{s}
 		err = s.setFence(ctx, func() error { s.fence = f; return nil })
 		if errors.Is(err, kv.ErrClosed) {
-			continue // dropped just now, or the engine is closed: store tells
+			continue // dropped just now, or the engine is closed: store knows which
 		}
 		if err != nil {
 			return nil, fmt.Errorf("fence volume %s: %w", m, err)
@@ -37,7 +37,7 @@ func (e *Engine) Fence(ctx context.Context, m kv.Month) (kv.Fence, error) {
 	}
 }
 
-// setFence has the committer change the fence of a store that is not being dropped.
+// setFence lets the committer change the fence of a store, unless the store is being dropped.
 func (s *store) setFence(ctx context.Context, change func() error) error {
 	return s.inCommitter(ctx, func() error {
 		s.engine.mu.Lock()
@@ -69,8 +69,7 @@ func (f *fence) Lift(ctx context.Context) error {
 	return nil
 }
 
-// Drop implements kv.Engine. Once the folder is renamed the volume is gone for good, although its files may outlive a crash until
-// the next Open.
+// Drop implements kv.Engine. Once the folder is renamed the volume is gone for good; after a crash its files stay until the next Open.
 func (e *Engine) Drop(ctx context.Context, m kv.Month) error {
 	return e.remove(ctx, "drop", m, nil, e.erase)
 }
@@ -80,7 +79,7 @@ func (e *Engine) Forget(ctx context.Context, m kv.Month) error {
 	return e.remove(ctx, "forget", m, nil, e.forget)
 }
 
-// remove takes the store of a month out of use and calls fn; with a fence only if that still stands.
+// remove takes the store of a month out of use and calls fn. If a fence is given, it must still stand.
 func (e *Engine) remove(ctx context.Context, doing string, m kv.Month, fenced *fence, fn func(name string) error) error {
 	if err := checkMonth(m); err != nil {
 		return err
@@ -120,7 +119,7 @@ func (e *Engine) remove(ctx context.Context, doing string, m kv.Month, fenced *f
 	}()
 
 	if s != nil {
-		// What the store says while it closes is of no interest: all of it goes.
+		// Ignore errors of closing: the whole store goes.
 		_ = s.close()
 	}
 	if err := fn(name); err != nil {
@@ -134,7 +133,7 @@ func (e *Engine) erase(name string) error {
 	dropped := path + droppedSuffix
 	switch entry, ok := e.entry(name); {
 	case !ok:
-		// There is none, but perhaps a stranger.
+		// The archive has no such volume, but a stranger may be in its place.
 		if _, err := e.claim(name, false); !errors.Is(err, kv.ErrNoVolume) {
 			return err
 		}
@@ -159,7 +158,7 @@ func (e *Engine) erase(name string) error {
 		err = e.enter(name, nil)
 	}
 	if err != nil {
-		// The volume stays. After a crash it may be gone: then it is as if this had come to its end.
+		// Put the volume back. If a crash prevents that, the volume is gone, as if the drop had succeeded.
 		return errors.Join(err, os.Rename(dropped, path), durable.SyncFolder(e.dir))
 	}
 	if err = e.step("remove " + dropped); err == nil {
@@ -171,7 +170,7 @@ func (e *Engine) erase(name string) error {
 	return nil
 }
 
-// forget takes a volume off the register that is not there.
+// forget removes an absent volume from the register.
 func (e *Engine) forget(name string) error {
 	switch some, err := holdsAnything(e.path(name)); {
 	case err != nil:

@@ -27,6 +27,9 @@ func TestInUse(t *testing.T) {
 	if _, err := Open(f.dir, Options{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("second Open: %v, want %v", err, ErrInUse)
 	}
+	if !e.Alone() {
+		t.Error("the only client does not say that it is alone")
+	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +70,7 @@ func TestInterruptedDrop(t *testing.T) {
 	if err := os.Rename(filepath.Join(f.dir, "2026-10"), dropped); err != nil {
 		t.Fatal(err)
 	}
-	kept := filepath.Join(f.dir, "notes.dropped") // not ours
+	kept := filepath.Join(f.dir, "notes.dropped") // not the engine's
 	if err := os.Mkdir(kept, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -84,20 +87,19 @@ func TestInterruptedDrop(t *testing.T) {
 	}
 }
 
-// closeAndSettle closes an engine in a bubble of synctest, and lets the goroutines of goleveldb end that outlive their database
-// by a second.
-func closeAndSettle(e kv.Engine) {
+// closeAndWait closes an engine in a bubble of synctest. It waits for goroutines of goleveldb, which outlive their database by a second.
+func closeAndWait(e kv.Engine) {
 	e.Close()
 	time.Sleep(2 * time.Second)
 }
 
-// TestIdle has the engine close what is not used, and open it again for a caller that still holds the store.
+// TestIdle checks that the engine closes idle volumes, and reopens them for callers that still hold the store.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBadDisk(t)
 		f.opts.IdleAfter = 5 * time.Minute
 		e := f.Open(t).(*Engine)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		stores := make([]kv.Store, 5)
 		for i := range 5 {
 			i = 4 - i // the newest first: it alone has the large buffer
@@ -130,7 +132,7 @@ func TestIdle(t *testing.T) {
 		}
 		time.Sleep(3 * time.Minute)
 		wantOpen("after seven minutes", "2026-02", "2026-04", "2026-05", "settings")
-		// A scan that rests between two pairs holds nothing up, and finds its place again.
+		// A scan that pauses between two pairs holds nothing up, and goes on at its place.
 		for p, err := range stores[1].Scan(t.Context(), nil, nil) {
 			if err != nil || string(p.Value) != "1" {
 				t.Errorf("scan: %v, %v", p, err)
@@ -145,12 +147,12 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// TestVanishedWhileOpen has the folder of an open volume vanish. What it still took would be lost, so it is closed within a minute.
+// TestVanishedWhileOpen removes the folder of an open volume. The engine must close the volume within a minute: further writes would be lost.
 func TestVanishedWhileOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBadDisk(t)
 		e := f.Open(t)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		s := openVolume(t, e, "2026-11")
 		putOne(t, s, "a", "1")
 		putBack := f.TakeAway(t, "2026-11")
@@ -167,12 +169,12 @@ func TestVanishedWhileOpen(t *testing.T) {
 	})
 }
 
-// TestOutgrown has a volume give up its large buffer when a newer one has come, although it is still read.
+// TestOutgrown checks that a volume gives up its large buffer when a newer one comes, even while it is read.
 func TestOutgrown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBadDisk(t)
 		e := f.Open(t)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		buffer := func(s kv.Store) int {
 			synctest.Wait()
 			return s.(*store).current.writeBuffer
@@ -195,12 +197,12 @@ func TestOutgrown(t *testing.T) {
 	})
 }
 
-// TestBlockedWrite has a sync that never ends hold up nobody beyond his context.
+// TestBlockedWrite checks that a sync that never ends holds up no caller beyond its context.
 func TestBlockedWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBadDisk(t)
 		e := f.Open(t)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		s := openVolume(t, e, "2026-11")
 		putOne(t, s, "a", "1")
 		hold := make(chan struct{})
@@ -227,7 +229,7 @@ func TestBlockedWrite(t *testing.T) {
 	})
 }
 
-// TestFailedBackgroundSync has a sync of a table or of the manifest fail, after which LevelDB would try again and remove the log.
+// TestFailedBackgroundSync fails a sync of a table or of the manifest. LevelDB alone would try again and remove the log.
 func TestFailedBackgroundSync(t *testing.T) {
 	for _, only := range []storage.FileType{storage.TypeTable, storage.TypeManifest} {
 		for _, fault := range []kvtest.Fault{kvtest.SyncFailedLost, kvtest.SyncFailedGone, kvtest.SyncFailedKept} {
@@ -265,7 +267,7 @@ func testFailedBackgroundSync(t *testing.T, only storage.FileType, fault kvtest.
 	f.PowerCut(t, e)
 	time.Sleep(2 * time.Second)
 	e = f.Open(t)
-	defer closeAndSettle(e)
+	defer closeAndWait(e)
 	s = openVolume(t, e, "2026-11")
 	for key, ok := range acknowledged {
 		if v, err := s.Get(t.Context(), []byte(key)); ok && (err != nil || len(v) != 1000) {
@@ -277,13 +279,13 @@ func testFailedBackgroundSync(t *testing.T, only storage.FileType, fault kvtest.
 	}
 }
 
-// TestFullDisk has the journal be read while nothing can be written.
+// TestFullDisk reads the journal while nothing can be written.
 func TestFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBadDisk(t)
 		f.opts.WriteBuffer = 16 << 10
 		e := f.Open(t)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		s := openVolume(t, e, "2026-11")
 		for i := range 100 {
 			putOne(t, s, fmt.Sprintf("key %03d", i), strings.Repeat("v", 1000))
@@ -316,17 +318,17 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// TestRetry has a store that cannot be opened be tried once a second, and work again when it can.
+// TestRetry checks that the engine tries a store that cannot be opened once a second, and uses it again once it can be.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newBadDisk(t)
 		e := f.Open(t)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		s := openVolume(t, e, "2026-11")
 		putOne(t, s, "a", "1")
 		f.mu.Lock()
 		f.off, f.opens = true, 0
-		f.power++ // the storage that is open is dead
+		f.power++ // the open storage is dead
 		f.mu.Unlock()
 		for range 50 {
 			if err := tryPut(t, s, "b", "2"); !errors.Is(err, kv.ErrUnavailable) {
@@ -351,8 +353,8 @@ func TestRetry(t *testing.T) {
 	})
 }
 
-// TestReadersOfTheBatchWait has an update that read what another one of its batch wrote fail with it, even if it wrote nothing
-// or was to fail by itself.
+// TestReadersOfTheBatchWait checks that an update fails if it read from an update of its batch that fails, even if it wrote nothing or
+// returned an error itself.
 func TestReadersOfTheBatchWait(t *testing.T) {
 	fault := errors.New("fault of fn")
 	tests := []struct {
@@ -369,7 +371,7 @@ func TestReadersOfTheBatchWait(t *testing.T) {
 func testReaderOfTheBatch(t *testing.T, fnErr error) {
 	f := newBadDisk(t)
 	e := f.Open(t)
-	defer closeAndSettle(e)
+	defer closeAndWait(e)
 	s := openVolume(t, e, "2026-11")
 	putOne(t, s, "a", "1")
 	// The first update keeps its turn until the second one waits, so that they share a batch.
@@ -441,7 +443,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestScanOfTheFirstPair looks for the first pair where keys were overwritten and deleted many times: it is found as fast as where none was.
+// TestScanOfTheFirstPair scans for the first pair where keys were overwritten and deleted many times. It must be as fast as where none was.
 func TestScanOfTheFirstPair(t *testing.T) {
 	f := newBadDisk(t)
 	e := f.Open(t)

@@ -16,7 +16,7 @@ import (
 	"copialettere/journal/durable"
 )
 
-// folderThere keeps goleveldb from creating the folder of a store that vanished.
+// folderThere checks the folder of a store: goleveldb would create one that vanished.
 func (s *store) folderThere() error {
 	info, err := os.Stat(s.path)
 	if err != nil {
@@ -28,8 +28,8 @@ func (s *store) folderThere() error {
 	return nil
 }
 
-// prepare tells whether a database is to be created: only where none can have been. What an interrupted creation has left is
-// removed. It is an error where the register or files say that there was a database, whose entry point, CURRENT, is gone.
+// prepare reports whether to create the database: only if there cannot have been one. It removes what an interrupted creation left. It
+// fails if the register or files show that there was a database, but its entry point, CURRENT, is gone.
 func (s *store) prepare(files storage.Storage, entry registered) (fresh bool, err error) {
 	_, metaErr := files.GetMeta()
 	if metaErr == nil {
@@ -58,7 +58,7 @@ func (s *store) prepare(files storage.Storage, entry registered) (fresh bool, er
 		return false, err
 	}
 	for _, fd := range left {
-		// goleveldb creates a manifest, then CURRENT, then the rest.
+		// goleveldb creates a manifest first, then CURRENT, then the rest.
 		if fd.Type != storage.TypeManifest {
 			return false, vanished(fd.String())
 		}
@@ -80,9 +80,8 @@ func (s *store) prepare(files storage.Storage, entry registered) (fresh bool, er
 	return true, nil
 }
 
-// inspect reads the logs and the manifest before goleveldb does, which passes over what is damaged in them and removes them. A
-// damaged log is copied aside. With a damaged manifest the database is not opened, for goleveldb would erase the tables that it
-// no longer finds in it.
+// inspect reads the logs and the manifest before goleveldb does, which skips damage in them and then removes them. It copies a damaged log
+// aside. It fails on a damaged manifest: goleveldb would erase the tables that it does not find there.
 func (s *store) inspect(files storage.Storage) error {
 	current, err := files.GetMeta()
 	if err != nil {
@@ -124,8 +123,8 @@ func inspectFile(files storage.Storage, fd storage.FileDesc) (damage string, err
 	return damageOf(r)
 }
 
-// damageOf reads a file in LevelDB's log format and returns what is damaged in it, or "". What a crash leaves is no damage: a tail
-// that is cut off, or zeros from some place on.
+// damageOf reads a file in LevelDB's log format and returns what is damaged in it, or "". The traces of a crash are no damage: a tail cut
+// off, or zeros up to the end.
 func damageOf(r io.Reader) (string, error) {
 	drops := new(drops)
 	log := journal.NewReader(r, drops, false, true)
@@ -136,7 +135,7 @@ func damageOf(r io.Reader) (string, error) {
 		}
 		switch {
 		case err == nil:
-			// A whole record behind a place that was passed over: that place is not the tail.
+			// A whole record follows the place that was skipped, so that was not the tail.
 			if drops.tail != "" {
 				return drops.tail, nil
 			}
@@ -152,10 +151,10 @@ func damageOf(r io.Reader) (string, error) {
 	}
 }
 
-// drops hears from goleveldb's reader what it passes over.
+// drops collects what goleveldb's reader skips.
 type drops struct {
-	damage string // what no crash explains
-	tail   string // what a crash explains if nothing follows
+	damage string // no crash explains it
+	tail   string // a crash explains it if nothing follows
 }
 
 // Drop implements journal.Dropper.

@@ -45,7 +45,7 @@ func TestDamageOf(t *testing.T) {
 		if reason := damage(t, whole[:cut]); reason != "" {
 			t.Errorf("a log that ends after %d bytes is damaged: %s", cut, reason)
 		}
-		// What is cut and filled with zeros may look like a record with a wrong checksum; a copy too many does no harm.
+		// A record that is cut and filled with zeros may look like one with a wrong checksum. A copy too many does no harm.
 		zeros := append(bytes.Clone(whole[:cut]), make([]byte, 40_000)...)
 		if reason := damage(t, zeros); reason != "" && reason != "checksum mismatch" {
 			t.Errorf("a log that ends in zeros after %d bytes is damaged: %s", cut, reason)
@@ -64,11 +64,11 @@ func FuzzDamageOf(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(make([]byte, 100))
 	f.Add(logOf(f, 2))
-	f.Add(logOf(f, 20)[32768:]) // begins inside a record
+	f.Add(logOf(f, 20)[32768:]) // starts inside a record
 	behind := logOf(f, 2)
 	f.Fuzz(func(t *testing.T, log []byte) {
 		reason := damage(t, log)
-		// What is behind a whole log is another record, or damage, or nothing: it never hides damage in front of it.
+		// Whatever follows a whole log never hides damage in it.
 		if reason != "" && len(log)%32768 == 0 && damage(t, append(bytes.Clone(log), behind...)) == "" {
 			t.Errorf("damage %q is hidden by a whole log behind it", reason)
 		}

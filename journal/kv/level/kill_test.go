@@ -16,7 +16,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// writerFolder is the environment variable that makes the test binary a writer into the folder that it names, until it is killed.
+// writerFolder is the environment variable that names a folder. The test binary then writes to it until it is killed.
 const writerFolder = "COPIALETTERE_TEST_WRITER_FOLDER"
 
 func TestMain(m *testing.M) {
@@ -26,12 +26,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// killOptions have the logs rotate many times in a round.
+// killOptions make the logs rotate many times in a round.
 var killOptions = Options{WriteBuffer: 64 << 10, TableSize: 64 << 10, Logger: slog.New(slog.DiscardHandler)}
 
 const killMonth = kv.Month("2026-11")
 
-// writeUntilKilled puts pairs of keys and prints the name of each pair when it is acknowledged.
+// writeUntilKilled puts pairs of keys, and prints the name of each acknowledged pair.
 func writeUntilKilled(dir string) {
 	ctx, fail := context.Background(), func(err error) {
 		fmt.Fprintln(os.Stderr, err)
@@ -58,7 +58,7 @@ func writeUntilKilled(dir string) {
 				}); err != nil {
 					fail(err)
 				}
-				// One write call, so that the line is whole or not there.
+				// In one write call, so the line is whole or missing.
 				os.Stdout.WriteString(name + "\n")
 			}
 		})
@@ -82,7 +82,7 @@ func TestKill(t *testing.T) {
 	t.Logf("%d acknowledged updates outlived 10 kills", len(acknowledged))
 }
 
-// writeAndKill runs a writer, kills it some time after its first acknowledgement, and returns the names that it acknowledged.
+// writeAndKill runs a writer, kills it some time after its first acknowledgement, and returns the acknowledged names.
 func writeAndKill(t *testing.T, dir string, after time.Duration) []string {
 	t.Helper()
 	child := exec.Command(os.Args[0])

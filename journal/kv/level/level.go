@@ -1,28 +1,28 @@
-// Package level keeps the volumes of the journal in LevelDB, one database for each month, by way of goleveldb. It is the embedded
+// Package level keeps the volumes of the journal in LevelDB, one database for each month, through goleveldb. It is the embedded
 // engine behind package kv, and the only package that names goleveldb.
 //
 // # Layout on disk
 //
-// Under the folder that is handed to Open, all folders with mode 0700:
+// In the folder that Open gets; all folders have mode 0700:
 //
 //	LOCK                     locked (flock) by the process that has the folder open
-//	REGISTER                 the stores that the archive has, in JSON: see register.go
+//	REGISTER                 the stores that the archive has, in JSON: see below
 //	2026-11/                 a volume: one LevelDB database
 //	2026-11.dropped/         a volume whose erasure was interrupted; Open finishes it
 //	settings/                the settings store: one LevelDB database
 //
 // In the folder of a database:
 //
-//	STORE                    its tag, a line: archive, name and 26 random characters, with slashes between, as in the register
+//	STORE                    its tag, a line: archive, name and 26 random characters, separated by slashes, as in the register
 //	CURRENT MANIFEST-* *.log *.ldb LOCK LOG     LevelDB's own files
-//	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest update that was
-//	                         acknowledged (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after
-//	                         each commit and synced now and then: exact after a crash of the process, older after a power cut.
-//	damaged-<unix time>-<name>   a copy of a log that was found damaged before LevelDB replayed and removed it. Nothing reads it
-//	                         again; it is for a person to look at, and to delete.
+//	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest acknowledged update
+//	                         (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after each
+//	                         commit and synced now and then: exact after a crash of the process, older after a power cut.
+//	damaged-<unix time>-<name>   a copy of a log that was damaged, made before LevelDB replayed and removed it. Nothing reads it; a
+//	                         person may look at it and delete it.
 //
-// Keys of the engine, beside those of the caller, which never begin with the byte ff. Numbers are big-endian, times are
-// nanoseconds since 1970 in 8 bytes, and 0 is no time:
+// Keys of the engine, beside those of callers. Numbers are big-endian, times are nanoseconds since 1970 in 8 bytes, and 0 is no
+// time:
 //
 //	ff 'f'                   version (1 byte, 1), floor (8), time of the batch at the floor (8), oldest 'q' that may be left (8)
 //	ff 'l' <seq 8>           a loss, by its first missing sequence number: found (8), after (8), before (8), count (8)
@@ -30,39 +30,40 @@
 //
 // # What must be there
 //
-// The register says which stores the archive has, by the tags in their folders. It is {"format": 1, "archive": ID, "stores": {NAME:
-// {"tag": TAG, "state": STATE}}}. A store without a state must be there: where its folder is absent, empty, or has another tag, the store is
-// an error that names it, and never made anew; it is tried again, at most once a second, until it is back. Of an open store that is looked at
-// each minute. A store is made in the order of:
-// register with the state "making", folder, tag, database, register without the state; only then it is handed out. It is dropped in the order
-// of: rename, register, removal of the files. A crash between leaves what Open, or the next one who asks for it, finishes. The register is
-// written under another name, synced, and renamed, and its folder is synced.
+// The register says which stores the archive has, by the tags in their folders: {"format": 1, "archive": ID, "stores": {NAME:
+// {"tag": TAG, "state": STATE}}}. A store without a state must be there. If its folder is absent, empty, or has another tag, opening
+// the store is an error that names the folder. The store is never recreated; it is tried again, at most once a second, until it is
+// back. The folders of open stores are checked once a minute.
 //
-// With Options.TakeIn a folder from before there was a register gets one: what is in it counts as what must be there. A store of it that cannot
-// be given a tag yet has the state "untagged". A volume of this archive that the register does not have, as a backup brings it back, is
-// taken in by Open; another archive's is an error until it is moved away.
+// A store is made in this order: register with the state "making", folder, tag, database, register without the state. Only then does
+// a caller get it. It is dropped in this order: rename, register, removal of the files. If a crash comes between, Open finishes the
+// work, or the next caller who asks for the store. The register is written under another name, synced, and renamed; then its folder
+// is synced.
+//
+// With Options.TakeIn a folder from before registers gets one: whatever is in it must be there from then on. A store that cannot be
+// given a tag yet has the state "untagged". If the register lacks a volume of this archive, perhaps one from a backup, Open takes it
+// in; another archive's volume is an error until it is moved away.
 //
 // # Durability
 //
-// One goroutine for each store, the committer, writes. It gathers the Updates that wait, has them run one after the other, and
-// writes what they wrote as one batch with one fsync. All of them are answered when it is durable.
+// Each store has one goroutine that writes, the committer. It gathers the waiting Updates, lets them run one after the other, and
+// writes their changes as one batch with one fsync. It answers them all when that is durable.
 //
-// The locks of Updates are in memory, as there is one client: those of one store need none, as they run one after the other, and those of
-// another store wait until the last that holds a lock is answered. A fence is in memory too, and ends with the process. What is staged is made
-// durable at once: LevelDB, when it rotates its log, would lose what is not synced and keep what is written behind it.
+// There is one client, so locks and fences are in memory. Updates of one store run one after the other and need no lock among
+// themselves; those of another store wait until the last holder of a lock is answered. A fence ends with the process. Staged pairs
+// are made durable at once: when LevelDB rotates its log it would lose what is unsynced and keep what was written after it.
 //
-// After a failed write or fsync goleveldb may later drop a write that it reported durable. So the committer answers
-// kv.ErrUnavailable, closes the database, and opens it again, which writes what the log held into new files; only then it goes on.
-// A batch whose fsync failed may be found then. It was not acknowledged, which is all that kv promises.
+// After a failed write or fsync goleveldb may drop a later write that it reported durable. So the committer answers
+// kv.ErrUnavailable, closes the database, and opens it again, which writes the contents of the log to new files; only then does it
+// go on. A batch whose fsync failed may be there afterwards. It was not acknowledged, which is all that kv promises.
 //
-// Where the database cannot be opened for writing, as on a full disk, it is opened for reading if it is whole; an Update tries
-// again, at most once a second.
+// A database that cannot be opened for writing, as on a full disk, is opened for reading if it is whole. Updates try again, at
+// most once a second.
 //
-// goleveldb replays a log that is damaged in the middle without a word about what it left out. So updates have sequence numbers,
-// and every batch carries a 'q' key with those of its own. When a database is opened, the numbers above the floor must be without
-// a gap and reach the acknowledged mark; what is missing is recorded under 'l' and reported by Store.Lost from then on. The floor
-// is the newest batch that is known to be in tables, whose blocks carry checksums; the 'q' keys up to it are deleted a few at a
-// time.
+// goleveldb replays a log that is damaged in the middle and does not say what it left out. So updates have sequence numbers, and
+// every batch carries a 'q' key with its own. When a database is opened, the numbers above the floor must have no gap and reach the
+// acknowledged mark; whatever is missing is recorded under 'l' and reported by Store.Lost from then on. The floor is the newest batch
+// known to be in tables, whose blocks carry checksums; 'q' keys up to it are deleted a few at a time.
 package level
 
 import (
@@ -95,37 +96,37 @@ const (
 	lockName      = "LOCK"
 )
 
-// Options are the choices of an Engine. The zero value is good.
+// Options configures an Engine. The zero value is good for tests.
 type Options struct {
 	Metrics *metrics.Registry // nil: not counted
 	Logger  *slog.Logger      // nil: slog.Default
 
-	// Storage opens the files of a store, by the name of its folder, in place of those on disk. It is for tests that inject
-	// faults; the acknowledged mark stays a file on disk. nil: files.
+	// Storage opens the files of a store, by the name of its folder, instead of those on disk. Tests inject faults with it. The
+	// acknowledged mark stays a file on disk. nil: files on disk.
 	Storage func(name string) (storage.Storage, error)
 
-	// Archive is the id of the archive whose folder it is. A folder that is absent, or has no register, or that of another archive, is
-	// then an error. Empty: whatever archive; and a folder in which there is no store becomes that of a new one, as tests want it.
+	// Archive is the id of the archive that the folder must belong to. It is an error if the folder or its register is absent, or another
+	// archive's. Empty, for tests: any archive will do, and a folder without stores becomes a new one's.
 	Archive string
-	// Create makes the folder that of Archive if there is no store in it; only init may.
+	// Create gives a folder without stores to Archive. Only init sets it.
 	Create bool
-	// TakeIn lets the folder be from before there was a register, and gives it one.
+	// TakeIn gives a register to a folder from before registers.
 	TakeIn bool
 
-	step func(what string) error // called before each change of names; an error of it is that of the change. For tests
+	step func(what string) error // for tests: called before each change of names, which fails with its error
 
-	// WriteBuffer is how many bytes of the newest volume LevelDB gathers in memory before it writes a table; two such buffers may
-	// exist at a time, and one more be kept for the next. Every store that is opened again replays as much. 0: 10 MiB, which holds
-	// the largest update. Older volumes have far smaller ones.
+	// WriteBuffer is how many bytes of the newest volume LevelDB gathers in memory before it writes a table. Two such buffers may be
+	// in use, and a third kept for reuse. Opening the volume again replays as much. Older volumes have far smaller ones. 0: 10 MiB,
+	// which holds the largest update.
 	WriteBuffer int
-	// TableSize is the size in bytes of the tables that compaction writes, each of which takes as much memory while it is written.
-	// 0: 4 MiB, which makes 25,000 files of 100 GB.
+	// TableSize is the size in bytes of the tables that compaction writes. Writing one takes as much memory. 0: 4 MiB, which makes
+	// 25,000 files of 100 GB.
 	TableSize int
-	// IdleAfter is after what time without a call an older volume is closed. 0: five minutes.
+	// IdleAfter is the time without a call after which an older volume is closed. 0: five minutes.
 	IdleAfter time.Duration
-	// KeepOpen is how many of the newest volumes stay open even so. 0: two.
+	// KeepOpen is how many of the newest volumes stay open when idle. 0: two.
 	KeepOpen int
-	// MaxOpen is from how many open volumes on those that were not used in the last second are closed at once. 0: 64.
+	// MaxOpen is how many volumes may be open before those not used in the last second are closed early. 0: 64.
 	MaxOpen int
 }
 
@@ -170,19 +171,19 @@ type Engine struct {
 	grown    map[*store]bool          // older volumes with a large buffer; guarded by mu
 	dropping map[string]chan struct{} // closed when the erasure is done; guarded by mu
 
-	locks locks // of the Updates of all stores
+	locks locks // held by Updates, over all stores
 
 	registering sync.Mutex       // held while the register is written
 	register    register         // changed under registering and mu
-	strangers   map[string]error // by name, folders of volumes that are not the archive's; guarded by mu
+	strangers   map[string]error // by name: folders of volumes that are not the archive's; guarded by mu
 }
 
 var _ kv.Engine = (*Engine)(nil)
 
-// Open opens the engine on a folder: see Options.Archive. It finishes erasures that were interrupted. The error is ErrInUse where another
-// process has the folder open, and ErrAbsent where it, or its register, is not there. Stores are opened when they are first asked for.
+// Open opens the engine on a folder, as Options.Archive says, and finishes interrupted erasures. The error is ErrInUse if another
+// process has the folder open, and ErrAbsent if the folder, its stores or its register are not there. Stores open on first use.
 func Open(dir string, opts Options) (*Engine, error) {
-	// What is absent must not get a lock file: its disk may be mounted later.
+	// Create no lock file in an absent folder: its disk may be mounted later.
 	if _, _, err := planRegister(dir, opts); err != nil {
 		return nil, err
 	}
@@ -222,8 +223,8 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// unlockFolder ends the lock itself: the lock would outlive f in a process that is just being started, which has copies of all files
-// until it becomes its program.
+// unlockFolder releases the lock explicitly. Closing f is not enough: a child process that is just being started holds copies of all
+// files until it becomes its program.
 func unlockFolder(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
@@ -249,7 +250,7 @@ func (e *Engine) finishDrops() error {
 func (e *Engine) finishDrop(name string) error {
 	dropped := e.path(name) + droppedSuffix
 	if entry, ok := e.register.Stores[name]; ok {
-		// The volume may have been made again since; or it is absent, and this is what an earlier one left.
+		// Leave the register alone if the volume was made again since, or if this is the rest of an earlier one.
 		tag, err := readTag(dropped)
 		_, there := os.Lstat(e.path(name))
 		if errors.Is(there, fs.ErrNotExist) && (entry.State == stateUntagged || err == nil && tag == entry.Tag) {
@@ -296,7 +297,7 @@ func (e *Engine) store(ctx context.Context, name string, create bool) (kv.Store,
 		}
 		h, err := s.acquire(ctx)
 		if errors.Is(err, kv.ErrClosed) {
-			continue // dropped just now, or the engine is closed: find tells
+			continue // dropped just now, or the engine is closed: find knows which
 		}
 		if err != nil {
 			return nil, err
@@ -306,7 +307,7 @@ func (e *Engine) store(ctx context.Context, name string, create bool) (kv.Store,
 	}
 }
 
-// find returns the store of a folder, or what to wait for before it can be told.
+// find returns the store of a folder, or a channel to wait on while its volume is being dropped.
 func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -332,7 +333,8 @@ func (e *Engine) find(name string, create bool) (*store, <-chan struct{}, error)
 	return s, nil, nil
 }
 
-// noVolume is the error of a month without a volume. It is made with every message, which is looked for in the months beside its own.
+// noVolume is the error of a month without a volume. It formats its text late: each message is looked for in the months beside its
+// own, and mostly ends here.
 type noVolume string
 
 func (n noVolume) Error() string { return "volume " + string(n) + ": " + kv.ErrNoVolume.Error() }
@@ -340,7 +342,7 @@ func (n noVolume) Error() string { return "volume " + string(n) + ": " + kv.ErrN
 // Is reports whether target is kv.ErrNoVolume.
 func (n noVolume) Is(target error) bool { return target == kv.ErrNoVolume }
 
-// has says whether the archive has a store, or a stranger is in its place. The caller holds mu.
+// has reports whether the archive has a store, or a stranger in its place. The caller holds mu.
 func (e *Engine) has(name string) bool {
 	entry, ok := e.register.Stores[name]
 	return ok && entry.State != stateMaking || e.strangers[name] != nil
@@ -400,7 +402,7 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
-// closeIdle closes volumes that nobody uses, and syncs the acknowledged marks, until the engine is closed.
+// closeIdle closes idle volumes and syncs the acknowledged marks, until the engine is closed.
 func (e *Engine) closeIdle() {
 	tick := time.NewTicker(max(e.opts.IdleAfter/5, time.Second))
 	defer tick.Stop()
@@ -424,7 +426,8 @@ func (e *Engine) closeIdle() {
 	}
 }
 
-// gone says what is wrong with the folder of an open store; nil for nothing. Its files would take writes although nobody finds them again.
+// gone returns what is wrong with the folder of an open store, or nil. If the folder was moved away, the open files would still take
+// writes, and nobody would find them again.
 func (e *Engine) gone(name string) error {
 	entry, ok := e.entry(name)
 	if !ok {
@@ -433,7 +436,7 @@ func (e *Engine) gone(name string) error {
 	return e.checkTag(name, entry)
 }
 
-// openStores returns the stores whose database is open now.
+// openStores returns the stores whose database is open.
 func (e *Engine) openStores() []*store {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -446,10 +449,10 @@ func (e *Engine) openStores() []*store {
 	return open
 }
 
-// newest tells whether no volume is newer than the month of that name; it is the one that mail is written to.
+// newest reports whether no volume is newer than the month of that name. Mail is written to the newest.
 func (e *Engine) newest(name string) bool { return e.newer(name) == 0 }
 
-// newer counts the volumes that are newer than the month of that name.
+// newer counts the volumes newer than the month of that name.
 func (e *Engine) newer(name string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()

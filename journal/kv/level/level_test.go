@@ -30,7 +30,7 @@ func (f *onFiles) Open(t testing.TB) kv.Engine {
 // TakeAway implements kvtest.Absent.
 func (f *onFiles) TakeAway(t testing.TB, m kv.Month) (putBack func()) { return takeAway(t, f.dir, m) }
 
-// takeAway moves the folder of a store, that of the settings where the month is empty, out of the folder of an engine.
+// takeAway moves the folder of a store out of the folder of an engine. An empty month means the settings.
 func takeAway(t testing.TB, dir string, m kv.Month) (putBack func()) {
 	t.Helper()
 	name := cmp.Or(string(m), settingsName)
@@ -45,7 +45,7 @@ func takeAway(t testing.TB, dir string, m kv.Month) (putBack func()) {
 	}
 }
 
-// testLogger shows what an engine logs with the output of the test.
+// testLogger logs to the output of the test.
 func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
@@ -58,7 +58,7 @@ func TestAbsent(t *testing.T) {
 	kvtest.RunAbsent(t, func(t testing.TB) kvtest.Absent { return &onFiles{dir: t.TempDir()} })
 }
 
-// TestContractWithSmallBuffers has LevelDB rotate its logs, write tables and compact them all the time.
+// TestContractWithSmallBuffers makes LevelDB rotate its logs, write tables and compact them all the time.
 func TestContractWithSmallBuffers(t *testing.T) {
 	kvtest.Run(t, func(t testing.TB) kvtest.Fixture {
 		return &onFiles{dir: t.TempDir(), opts: Options{WriteBuffer: 64 << 10, TableSize: 64 << 10}}

@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// locks are the locks of Updates, by name, over all stores of the engine. The Updates of one store run one after the other as it is, so
-// they share a lock; those of another store wait until the last of them is answered, which is when what it wrote is durable. Who waits is
-// served in the order of coming: no store keeps the others out.
+// locks are the locks of Updates, by name, over all stores of the engine. Updates of one store run one after the other anyway, so they
+// share a lock. Those of another store wait until the last holder is answered, when its writes are durable. Waiters are served in the
+// order of arrival, so no store keeps the others out.
 type locks struct {
 	mu    sync.Mutex
 	named map[string]*lock // those that are held; guarded by mu
-	spare []*lock          // to be used again; guarded by mu
+	spare []*lock          // for reuse; guarded by mu
 }
 
 // lock is guarded by locks.mu.
@@ -28,7 +28,7 @@ type waiter struct {
 	ready chan struct{} // closed when it has the lock
 }
 
-// acquire takes locks for an Update of a store, and returns the names that are to be released.
+// acquire takes locks for an Update of a store, and returns the names to release.
 func (l *locks) acquire(ctx context.Context, s *store, names []string) ([]string, error) {
 	l.mu.Lock()
 	free := true
@@ -46,7 +46,7 @@ func (l *locks) acquire(ctx context.Context, s *store, names []string) ([]string
 		return names, nil
 	}
 	l.mu.Unlock()
-	// One after the other, in an order that is the same for all, so that no two wait for each other.
+	// Take them one by one in the same order as everybody else: no two Updates then wait for each other.
 	sorted := slices.Clone(names)
 	slices.Sort(sorted)
 	sorted = slices.Compact(sorted)
@@ -59,7 +59,7 @@ func (l *locks) acquire(ctx context.Context, s *store, names []string) ([]string
 	return sorted, nil
 }
 
-// shares says whether an Update of a store may have the lock now.
+// shares reports whether an Update of a store may have a held lock at once.
 func (k *lock) shares(s *store) bool { return k.store == s && len(k.waiting) == 0 }
 
 // take takes a lock that is free or shared. The caller holds mu.
@@ -80,7 +80,7 @@ func (l *locks) take(name string, s *store) {
 	k.holders++
 }
 
-// wait takes a lock when it is its turn.
+// wait takes one lock, waiting for its turn.
 func (l *locks) wait(ctx context.Context, s *store, name string) error {
 	l.mu.Lock()
 	k := l.named[name]
@@ -109,7 +109,7 @@ func (l *locks) wait(ctx context.Context, s *store, name string) error {
 	return fmt.Errorf("update store %s: waiting for the lock %q: %w", s.name, name, ctx.Err())
 }
 
-// release gives locks back.
+// release releases locks.
 func (l *locks) release(names []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,10 +135,10 @@ func (l *locks) releaseOne(name string) {
 	}
 }
 
-// maxSpareLocks bounds the locks that are kept to be used again.
+// maxSpareLocks bounds the locks kept for reuse.
 const maxSpareLocks = 64
 
-// admit lets those in front of the queue in that share the lock.
+// admit lets in the waiters at the front of the queue that share the lock.
 func (k *lock) admit() {
 	for len(k.waiting) > 0 && k.waiting[0].store == k.store {
 		k.holders++

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A process that another goroutine starts holds, until it has become its program, a copy of every open file, the lock included.
+// A process that another goroutine starts holds copies of all open files, the lock included, until it becomes its program.
 func TestLockEndsWithCloseWhileProcessesStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var starts sync.WaitGroup
@@ -40,7 +40,7 @@ func TestLockEndsWithCloseWhileProcessesStart(t *testing.T) {
 	starts.Wait()
 }
 
-// BenchmarkLocks is what the two locks of an Update cost that nobody else wants.
+// BenchmarkLocks measures two locks of an Update that nobody else wants.
 func BenchmarkLocks(b *testing.B) {
 	var l locks
 	s, names := new(store), []string{"mario@alpha.test", "moves 2026-11"}

@@ -12,7 +12,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/storage"
 )
 
-// table is one table of a database, as its manifest names it.
+// table is one table of a database, as the manifest describes it.
 type table struct {
 	number      int64
 	size        int64  // bytes
@@ -45,10 +45,10 @@ const (
 // maxLevels is more than goleveldb ever makes.
 const maxLevels = 32
 
-var errManifest = errors.New("manifest is not as goleveldb writes it")
+var errManifest = errors.New("manifest is not in the form that goleveldb writes")
 
-// readLevels reads the manifest, which goleveldb does not show whole: DB.GetProperty shortens the keys. It may be appended to meanwhile;
-// then the last change is seen, or not yet. Made, which may be nil, is called with each table that was ever added, in the order of time.
+// readLevels reads the tables from the manifest: goleveldb's DB.GetProperty shortens their keys. If goleveldb is just appending a change, it
+// may or may not be seen. made, which may be nil, is called for each table ever added, oldest first.
 func readLevels(files storage.Storage, made func(level int, t table)) (levels, error) {
 	fd, err := files.GetMeta()
 	if err != nil {
@@ -77,7 +77,7 @@ func parseManifest(r io.Reader, made func(level int, t table)) (levels, error) {
 			edit, err = io.ReadAll(record)
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			break // it is just being written
+			break // the record is just being written
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read manifest: %w", err)
@@ -181,7 +181,7 @@ func (d *editReader) key() []byte {
 	return b
 }
 
-// userKey reads a key without the 8 bytes that goleveldb puts behind it.
+// userKey reads a key without the 8 bytes that goleveldb appends.
 func (d *editReader) userKey() []byte {
 	b := d.key()
 	if d.err == nil && len(b) < 8 {

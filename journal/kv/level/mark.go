@@ -22,14 +22,14 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// mark is the acknowledged mark of a database: how far it must reach when it is opened again.
+// mark is the acknowledged mark: how far the database must reach when it is opened again.
 type mark struct {
 	f     *os.File
 	dirty atomic.Bool // written since it was synced
 }
 
-// openMark opens the mark in a folder and returns the sequence number in it. A mark that is missing is created, durably; one that
-// cannot be read counts as 0, with damaged set.
+// openMark opens the mark in a folder and returns its sequence number. A missing mark is created durably, as 0. A damaged one counts as
+// 0, and damaged is set.
 func openMark(dir string) (m *mark, seq uint64, damaged bool, err error) {
 	path := filepath.Join(dir, markName)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -82,7 +82,7 @@ func decodeMark(b []byte) (seq uint64, ok bool) {
 	return binary.BigEndian.Uint64(b[4:]), true
 }
 
-// write sets the mark in place. It is not durable before sync.
+// write sets the mark in place. It is durable only after sync.
 func (m *mark) write(seq uint64) error {
 	m.dirty.Store(true)
 	_, err := m.f.WriteAt(encodeMark(seq), 0)

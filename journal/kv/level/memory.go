@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// What the stores beside the newest volume may take in memory, in bytes: there can be hundreds of them.
+// Memory for all stores but the newest volume, in bytes unless noted. It is small, as hundreds of them may be open.
 const (
-	// oldWriteBuffer is the write buffer of the settings, and of maxGrown of the older volumes that are being written to.
+	// oldWriteBuffer is the write buffer of the settings, and of at most maxGrown older volumes that are being written to.
 	oldWriteBuffer = 2 << 20
-	// restWriteBuffer is that of all other volumes. goleveldb allocates it when a database is opened.
+	// restWriteBuffer is the write buffer of all other volumes. goleveldb allocates it when it opens a database.
 	restWriteBuffer = 64 << 10
 	maxGrown        = 4
-	// blockCache and openFiles are of the stores that every delivery reads: the settings, the newest volume and the one before it.
+	// blockCache and openFiles are for the stores that every delivery reads: the settings, the newest volume and the one before it.
 	blockCache = 2 << 20
 	openFiles  = 200 // tables
-	// restBlockCache and restOpenFiles are of all others.
+	// restBlockCache and restOpenFiles are for all other stores.
 	restBlockCache = 128 << 10
 	restOpenFiles  = 32 // tables
 )
 
-// mayGrow says whether a store that is written to may take a large buffer. Where maxGrown others have theirs, those that were not written to
-// lately are asked to give it back, for the next try.
+// mayGrow reports whether a store that is written to may take a larger buffer. If maxGrown others have one, it asks those that were not
+// written to lately to give it back, so a later try may succeed.
 func (e *Engine) mayGrow(s *store) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -36,14 +36,14 @@ func (e *Engine) mayGrow(s *store) bool {
 	return false
 }
 
-// shrunk says that a store has no large buffer any more.
+// shrunk records that a store gave its larger buffer back.
 func (e *Engine) shrunk(s *store) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.grown, s)
 }
 
-// makeRoom has volumes closed that are not in use, when more are open than should be.
+// makeRoom closes unused volumes if more than Options.MaxOpen are open.
 func (e *Engine) makeRoom() {
 	open := e.openVolumes()
 	for _, s := range open[min(len(open), e.opts.KeepOpen):] {
@@ -54,7 +54,7 @@ func (e *Engine) makeRoom() {
 	}
 }
 
-// openVolumes returns the volumes whose database is open now, the newest first.
+// openVolumes returns the volumes whose database is open, newest first.
 func (e *Engine) openVolumes() []*store {
 	open := slices.DeleteFunc(e.openStores(), func(s *store) bool { return s.name == settingsName })
 	slices.SortFunc(open, func(a, b *store) int { return strings.Compare(b.name, a.name) })

@@ -10,7 +10,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// heap returns how many bytes are in use behind a collection.
+// heap returns how many bytes are in use after a collection.
 func heap() int64 {
 	runtime.GC()
 	runtime.GC()
@@ -19,7 +19,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// manyMonths makes months from 2020-01 on with some keys in each.
+// manyMonths creates months from 2020-01 on, with some keys in each.
 func manyMonths(t *testing.T, e kv.Engine, count int) (stores []kv.Store) {
 	t.Helper()
 	m := kv.Month("2020-01")
@@ -39,7 +39,7 @@ func manyMonths(t *testing.T, e kv.Engine, count int) (stores []kv.Store) {
 	return stores
 }
 
-// TestManyOpenMonths has sixty months open, of which every key was read, as the usages of all mailboxes are after a start.
+// TestManyOpenMonths opens sixty months and reads every key, as a start reads the usages of all mailboxes.
 func TestManyOpenMonths(t *testing.T) {
 	const months = 60
 	f := &onFiles{dir: t.TempDir()}
@@ -62,7 +62,7 @@ func TestManyOpenMonths(t *testing.T) {
 	if open := len(e.(*Engine).openStores()); open != months {
 		t.Errorf("%d volumes are open, want %d", open, months)
 	}
-	// The newest has its large buffer; all others together may have half a MiB each.
+	// The newest has its large buffer; the others may take half a MiB each.
 	held := heap() - before
 	t.Logf("%d open months take %d KiB", months, held>>10)
 	if limit := int64(10<<20 + 3<<20 + months*400<<10); held > limit {
@@ -70,13 +70,13 @@ func TestManyOpenMonths(t *testing.T) {
 	}
 }
 
-// TestGrown has months that mail is no longer written to be changed a lot: few of them have a large buffer at a time, and they give it back.
+// TestGrown writes a lot to older months. Few of them may have a large buffer at a time, and they must give it back.
 func TestGrown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newBadDisk(t).Open(t).(*Engine)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		stores := manyMonths(t, e, maxGrown+3)
-		time.Sleep(time.Hour) // that which was the newest has outgrown its buffer
+		time.Sleep(time.Hour) // the month that was the newest gives its buffer back
 		sizes := func() (large int) {
 			for _, s := range stores[:len(stores)-1] {
 				s := s.(*store)
@@ -111,7 +111,7 @@ func TestGrown(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		last := stores[len(stores)-2].(*store)
-		write(last, 4*restWriteBuffer) // the others are asked
+		write(last, 4*restWriteBuffer) // makes it ask the others for their buffers
 		synctest.Wait()
 		write(last, 4*restWriteBuffer)
 		last.mu.Lock()
@@ -141,7 +141,7 @@ func TestMaxOpen(t *testing.T) {
 		f := newBadDisk(t)
 		f.opts.MaxOpen = 5
 		e := f.Open(t).(*Engine)
-		defer closeAndSettle(e)
+		defer closeAndWait(e)
 		manyMonths(t, e, 5)
 		time.Sleep(2 * time.Second)
 		openVolume(t, e, "2020-06")

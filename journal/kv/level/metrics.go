@@ -15,21 +15,21 @@ type meters struct {
 	fsyncs                 *metrics.Counter
 	putBytes, writtenBytes *metrics.Counter
 	reopens, lost          *metrics.Counter
-	stalls                 atomic.Int64 // nanoseconds that databases which are closed now held writes back
+	stalls                 atomic.Int64 // nanoseconds that databases closed since then held back writes
 }
 
 func newMeters(e *Engine) *meters {
 	r := e.opts.Metrics
 	m := &meters{
 		updates:       r.Counter("copialettere_store_updates_total", "Updates that were made durable."),
-		failedUpdates: r.Counter("copialettere_store_failed_updates_total", "Updates that were answered with store unavailable."),
-		commits:       r.Counter("copialettere_store_batches_total", "Batches of updates that were written with one fsync."),
+		failedUpdates: r.Counter("copialettere_store_failed_updates_total", "Updates that failed because the store was unavailable."),
+		commits:       r.Counter("copialettere_store_batches_total", "Batches of updates, each written with one fsync."),
 		failedCommits: r.Counter("copialettere_store_failed_writes_total", "Batches whose write or fsync failed."),
-		commitSeconds: r.Histogram("copialettere_store_commit_seconds", "Time of an update from its arrival until it was durable."),
+		commitSeconds: r.Histogram("copialettere_store_commit_seconds", "Time from the arrival of an update until it was durable."),
 		fsyncs:        r.Counter("copialettere_store_fsyncs_total", "Calls of fsync on files of the store."),
 		putBytes:      r.Counter("copialettere_store_put_bytes_total", "Bytes of keys and values in updates."),
 		writtenBytes:  r.Counter("copialettere_store_written_bytes_total", "Bytes written to files of the store, compaction included."),
-		reopens:       r.Counter("copialettere_store_reopens_total", "Times a store was opened again after a failed write."),
+		reopens:       r.Counter("copialettere_store_reopens_total", "Times a store was reopened after a failed write."),
 		lost:          r.Counter("copialettere_store_lost_updates_total", "Acknowledged updates that were missing when a store was opened."),
 	}
 	r.GaugeFunc("copialettere_store_open", "Stores that are open, the settings included.",
@@ -39,7 +39,7 @@ func newMeters(e *Engine) *meters {
 	return m
 }
 
-// stallTime returns how long goleveldb has held writes back, of databases closed meanwhile too.
+// stallTime returns how long goleveldb has held back writes, in databases closed since then too.
 func (e *Engine) stallTime() time.Duration {
 	total := time.Duration(e.meters.stalls.Load())
 	for _, s := range e.openStores() {

@@ -14,30 +14,30 @@ import (
 	"copialettere/journal/kv"
 )
 
-// LevelDB gives the room of a deleted key back when it merges the table that holds it with the deletion, which comes down from level 0. A
-// deletion among other updates ends up in a table of level 0 that reaches to the engine's own keys, behind all others, and the merge of
-// such a table rewrites all of level 1 from the deleted key on. So Purge deletes in steps, each with the keys of one table: they become
-// a table of level 0 of their own, which overlaps that one table and nothing else, and are merged with it at once. A step is taken only
-// where a good part of its table is garbage. What a step costs is known before, from the manifest.
+// Why Purge works in steps: LevelDB frees the space of a deleted key when it merges the key's table with the deletion, which comes down
+// from level 0. A deletion among other updates gets into a table of level 0 that reaches up to the engine's own keys, which sort last; merging
+// that rewrites all of level 1 from the deleted key on. So each step deletes keys of one table only. The deletions become a table of level 0
+// that overlaps that one table and nothing else, and both are merged at once. A step is taken only if a good part of its table is garbage; the
+// manifest tells beforehand what it costs.
 //
-// A batch that fills LevelDB's write buffer gets a table of its own. That of a step is filled up with a value that it deletes again.
+// A batch that fills LevelDB's write buffer gets a table of its own. The batch of a step is padded with a value that it deletes again.
 
 const (
-	// worthWriting is how many bytes are written at most for each one that is freed.
+	// worthWriting is how many bytes may be written for each byte freed.
 	worthWriting = 4
-	// largestStep is how many bytes of tables a step may merge. Only where keys lie in level 0 yet are there more than one.
+	// largestStep is how many bytes of tables a step may merge. It is more than one table only while keys are still in level 0.
 	largestStep = 192 << 20
-	// leastPause is the least time between two steps. It is as long as the step was.
+	// leastPause is the least pause after a step. A pause lasts as long as its step did.
 	leastPause = 20 * time.Millisecond
-	// flushWait is how long a step waits for its deletions to become a table before it writes them again.
+	// flushWait is how long a step waits for its deletions to become a table before it writes them again, up to flushTries times.
 	flushWait  = 250 * time.Millisecond
 	flushTries = 10
 )
 
-// purgeStep is a part of the garbage that is deleted and merged at once.
+// purgeStep is a part of the garbage that is deleted and merged together.
 type purgeStep struct {
 	garbage []kv.Garbage
-	buffer  int   // bytes of the write buffer that its batch is to fill
+	buffer  int   // bytes of the write buffer that its batch must fill
 	merged  int64 // bytes of the tables that it merges
 	freed   int64 // bytes of the garbage
 }
@@ -46,13 +46,13 @@ type purgeStep struct {
 func (p *purgeStep) first() []byte { return p.garbage[0].Key }
 func (p *purgeStep) last() []byte  { return p.garbage[len(p.garbage)-1].Key }
 
-// worth says whether a step frees enough for what it writes: the rest of the tables, and its batch, to the log and to a table.
+// worth reports whether a step frees enough for what it writes: the rest of the tables, and its batch twice, to the log and to a table.
 func (p *purgeStep) worth() bool {
 	batch := int64(p.buffer + len(p.garbage)*keyOverhead)
 	return p.merged <= largestStep && max(0, p.merged-p.freed)+2*batch <= worthWriting*p.freed
 }
 
-// planPurge returns the steps that are worth while. The garbage ascends.
+// planPurge returns the steps worth taking. The garbage ascends.
 func planPurge(tables levels, garbage []kv.Garbage, buffer int) []purgeStep {
 	var steps []purgeStep
 	take := func(group []kv.Garbage) {
@@ -65,7 +65,7 @@ func planPurge(tables levels, garbage []kv.Garbage, buffer int) []purgeStep {
 			steps = append(steps, step)
 		}
 	}
-	// The keys of one table make a step, and those of level 0 make one together.
+	// Keys of one table make one step; neighbouring keys of level 0 make one, whatever their table.
 	start, in := 0, -1
 	for i, g := range garbage {
 		holder := tables.holder(g.Key)
@@ -83,11 +83,11 @@ func planPurge(tables levels, garbage []kv.Garbage, buffer int) []purgeStep {
 	return steps
 }
 
-// keyOverhead is about what a deleted key takes in a log or table.
+// keyOverhead is about how many bytes a deleted key takes in a log or table.
 const keyOverhead = 40
 
-// holder returns a number for where a key lies: that of the table in the lowest level that reaches over it, 0 for all of level 0, and -1
-// where there is no such table.
+// holder returns where a key lies: the number of the table that spans it in the deepest level, 0 for any table of level 0, or -1 for
+// none.
 func (l levels) holder(key []byte) int {
 	if len(l) == 0 {
 		return -1
@@ -103,7 +103,7 @@ func (l levels) holder(key []byte) int {
 	return -1
 }
 
-// find returns the table that reaches over a key. The tables ascend, and do not overlap.
+// find returns the index of the table that spans a key. The tables ascend and do not overlap.
 func find(tables []table, key []byte) (int, bool) {
 	return slices.BinarySearchFunc(tables, key, func(t table, key []byte) int {
 		switch {
@@ -116,8 +116,8 @@ func find(tables []table, key []byte) (int, bool) {
 	})
 }
 
-// merge returns how many bytes of tables LevelDB reads, and writes what is left of, when it compacts a span: of level 0 all that overlaps,
-// with all of level 1 that overlaps any of it, and of each further level what overlaps the span.
+// merge returns how many bytes of tables LevelDB merges when it compacts a span: those of level 0 that overlap the span or each other, those
+// of level 1 that overlap any of these, and those of each deeper level that overlap the span.
 func (l levels) merge(first, last []byte) int64 {
 	var size int64
 	wide := [2][]byte{first, last}
@@ -166,10 +166,10 @@ func sortTables(tables []table) {
 	slices.SortFunc(tables, func(a, b table) int { return bytes.Compare(a.first, b.first) })
 }
 
-// Purge implements kv.Store. Nothing goes from the volume that mail is written to, and nothing while any store holds writes back.
+// Purge implements kv.Store. It leaves the volume that mail is written to alone, and stops while LevelDB holds back writes to any store.
 func (s *store) Purge(ctx context.Context, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
 	for _, g := range garbage {
-		if err := checkKey(g.Key); err != nil {
+		if err := kv.CheckKey(g.Key); err != nil {
 			return err
 		}
 	}
@@ -201,7 +201,7 @@ func (s *store) Purge(ctx context.Context, garbage []kv.Garbage, done func([]kv.
 	return nil
 }
 
-// planPurge returns what is to be purged now.
+// planPurge returns the steps to take now.
 func (s *store) planPurge(ctx context.Context, garbage []kv.Garbage) ([]purgeStep, error) {
 	h, err := s.acquire(ctx)
 	if err != nil {
@@ -218,7 +218,7 @@ func (s *store) planPurge(ctx context.Context, garbage []kv.Garbage) ([]purgeSte
 	return planPurge(tables, garbage, h.writeBuffer), nil
 }
 
-// purgeStep deletes the keys of a step, and merges them.
+// purgeStep deletes the keys of a step and merges the tables.
 func (s *store) purgeStep(ctx context.Context, step *purgeStep) error {
 	before, err := s.deletions(ctx, step)
 	if err != nil {
@@ -228,7 +228,7 @@ func (s *store) purgeStep(ctx context.Context, step *purgeStep) error {
 		if err := s.inCommitter(ctx, func() error { return s.writePurge(step) }); err != nil {
 			return err
 		}
-		// goleveldb may forget to write a full buffer to a table until the next one is full.
+		// goleveldb may leave a full buffer unwritten until the next one is full.
 		for pause, waited := time.Millisecond, time.Duration(0); waited < flushWait; waited, pause = waited+pause, 2*pause {
 			if now, err := s.deletions(ctx, step); err != nil {
 				return err
@@ -244,10 +244,11 @@ func (s *store) purgeStep(ctx context.Context, step *purgeStep) error {
 			}
 		}
 	}
-	return fmt.Errorf("%w: what was deleted did not become a table", kv.ErrUnavailable)
+	return fmt.Errorf("%w: the deletions did not become a table", kv.ErrUnavailable)
 }
 
-// deletions counts the tables of level 0 that there ever were with the keys of a step. One may be merged by itself as soon as it is made.
+// deletions counts the tables of level 0, past ones included, that span exactly the keys of a step. LevelDB may merge one as soon as it is
+// made.
 func (s *store) deletions(ctx context.Context, step *purgeStep) (count int, err error) {
 	h, err := s.acquire(ctx)
 	if err != nil {
@@ -265,10 +266,10 @@ func (s *store) deletions(ctx context.Context, step *purgeStep) (count int, err 
 	return count, nil
 }
 
-// errGrown says that a store has a larger buffer now, which makes all steps dearer: it is being written to.
+// errGrown says that a store has a larger buffer now, because it is written to. That makes all steps dearer.
 var errGrown = errors.New("the write buffer has grown")
 
-// writePurge writes the batch of a step. It has no sequence number of ours, unlike all others: were it lost, there would be garbage again.
+// writePurge writes the batch of a step. Unlike all others it has no sequence number: if it is lost, the garbage is back, and that is all.
 func (s *store) writePurge(step *purgeStep) error {
 	if err := s.openForWriting(); err != nil {
 		return err
@@ -290,14 +291,14 @@ func (s *store) writePurge(step *purgeStep) error {
 	return nil
 }
 
-// compact has LevelDB compact the tables that overlap a span, its ends included. At ctx's end it returns, while the compaction goes on
-// until the store is closed.
+// compact lets LevelDB compact the tables that overlap a span, ends included. When ctx ends it returns, and the compaction goes on until it
+// is done or the store is closed.
 func (s *store) compact(ctx context.Context, first, last []byte) error {
 	h, err := s.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	// The database may be closed meanwhile, which ends the compaction: were it held, a failed write would wait for it.
+	// Release the database before the compaction ends: otherwise a failed write would wait for it. Closing ends the compaction.
 	finished := make(chan error, 1)
 	h.compactions.Add(1)
 	s.compactions.Go(func() {
@@ -319,7 +320,7 @@ func (s *store) compact(ctx context.Context, first, last []byte) error {
 	}
 }
 
-// inCommitter has the committer do something between two batches, and returns its error.
+// inCommitter lets the committer run a function between two batches, and returns its error.
 func (s *store) inCommitter(ctx context.Context, do func() error) error {
 	done := make(chan error, 1)
 	select {
@@ -337,7 +338,7 @@ func (s *store) inCommitter(ctx context.Context, do func() error) error {
 	}
 }
 
-// heldBack says whether LevelDB holds writes to any store back, or is about to: it has more tables in level 0 than it wants.
+// heldBack reports whether LevelDB holds back writes to any store, or is about to.
 func (e *Engine) heldBack() bool {
 	for _, s := range e.openStores() {
 		if s.behind() {

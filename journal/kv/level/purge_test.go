@@ -23,8 +23,8 @@ const (
 	purgedTable = 1 << 20  // bytes of a table
 )
 
-// oldMonth is a volume that mail is no longer written to, with chunks in the order of time and entries between them, as the journal has
-// them. Its buffers and tables are small, so that it has as many of them as a large one.
+// oldMonth is a volume that mail is no longer written to. It has chunks in time order and entries between them, as in the journal. Its
+// buffers and tables are small, so it has as many of them as a large volume.
 type oldMonth struct {
 	*Engine
 	kv.Store
@@ -49,7 +49,7 @@ func openOldMonth(t *testing.T, dir string) *oldMonth {
 		t.Fatal(err)
 	}
 	m.Store = openVolume(t, m.Engine, "2026-10")
-	m.settle()
+	m.waitIdle()
 	t.Cleanup(func() {
 		if err := m.Engine.Close(); err != nil {
 			t.Error(err)
@@ -58,7 +58,7 @@ func openOldMonth(t *testing.T, dir string) *oldMonth {
 	return m
 }
 
-// makeOldMonth makes a folder with such a volume, and a newer one. All but its last tenth is merged, however slow the machine is.
+// makeOldMonth makes a folder with an oldMonth and a newer volume. It merges all but the last tenth, however slow the machine is.
 func makeOldMonth(t *testing.T, chunks int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -99,14 +99,14 @@ func (m *oldMonth) merge(t *testing.T) {
 	}
 }
 
-// value is that of a chunk, which no other one has.
+// value returns the value of a chunk; each is different.
 func (m *oldMonth) value(i int) []byte {
 	at := i * 4099 % (len(m.content) - purgedChunk)
 	return append(binary.BigEndian.AppendUint32(nil, uint32(i)), m.content[at:at+purgedChunk-4]...)
 }
 
-// settle waits until LevelDB has nothing to do.
-func (m *oldMonth) settle() {
+// waitIdle waits until LevelDB has nothing to do.
+func (m *oldMonth) waitIdle() {
 	for before, same := int64(-1), 0; same < 10; time.Sleep(10 * time.Millisecond) {
 		if now := m.meters.writtenBytes.Value(); now == before {
 			same++
@@ -135,7 +135,7 @@ func (m *oldMonth) size(t *testing.T) (size int64) {
 	return size
 }
 
-// purge hands garbage in and returns what went, and what was written to the files of all stores for it: in all, and in the largest step.
+// purge hands in garbage. It returns what went, and how many bytes that wrote to the files of all stores: in all, and in the largest step.
 func (m *oldMonth) purge(t *testing.T, garbage []kv.Garbage) (gone map[string]bool, written, step int64) {
 	t.Helper()
 	gone = make(map[string]bool)
@@ -188,15 +188,15 @@ func span(from, to, step int) (list []int) {
 	return list
 }
 
-// TestPurge has garbage of all shapes in a month of 32 MB: what is written is at most worthWriting times what is freed, and the room is
-// given back at once.
+// TestPurge purges garbage of all shapes from a month of 32 MB. It must write at most worthWriting bytes for each byte freed, and give the
+// space back at once.
 func TestPurge(t *testing.T) {
 	const chunks = 1000
 	made := makeOldMonth(t, chunks)
 	for _, c := range []struct {
 		name    string
 		garbage []int
-		least   int // how many of them go
+		least   int // how many of them must go
 	}{
 		{"nothing", nil, 0},
 		{"one chunk", span(500, 501, 1), 0},
@@ -236,7 +236,7 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// TestPurgeLeavesTheNewestMonth has garbage in the month that mail is written to.
+// TestPurgeLeavesTheNewestMonth purges the month that mail is written to: nothing may go.
 func TestPurgeLeavesTheNewestMonth(t *testing.T) {
 	m := newOldMonth(t, 400)
 	newest := openVolume(t, m.Engine, "2026-11")
@@ -249,8 +249,8 @@ func TestPurgeLeavesTheNewestMonth(t *testing.T) {
 	}
 }
 
-// TestPurgeHoldsNobodyUp commits to the newest month, and to the one that is purged, beside a purge. The median wait is that without one; the
-// longest is logged, because on a shared disk it says little.
+// TestPurgeHoldsNobodyUp commits to the newest month and to the purged one during a purge. It logs the median and the longest wait, which say
+// little on a shared disk.
 func TestPurgeHoldsNobodyUp(t *testing.T) {
 	m := newOldMonth(t, 800)
 	ctx, stop := context.WithCancel(t.Context())
@@ -286,7 +286,7 @@ func TestPurgeHoldsNobodyUp(t *testing.T) {
 	m.check(t, 800, gone)
 }
 
-// TestPlanPurge has the tables of a month, and what is deleted where.
+// TestPlanPurge plans purges for given tables and garbage.
 func TestPlanPurge(t *testing.T) {
 	at := func(number, first, last int, size int64) table {
 		return table{number: int64(number), size: size, first: chunkName(first), last: chunkName(last)}
@@ -329,7 +329,7 @@ func TestPlanPurge(t *testing.T) {
 	}
 }
 
-// FuzzParseManifest has a manifest that is torn or damaged: what is read of it has tables in order, or there is an error.
+// FuzzParseManifest parses torn and damaged manifests. Either there is an error, or the tables are in order.
 func FuzzParseManifest(f *testing.F) {
 	dir := f.TempDir()
 	e, err := Open(dir, Options{WriteBuffer: restWriteBuffer})

@@ -21,7 +21,7 @@ import (
 
 const recoveryMonth = kv.Month("2026-11")
 
-// closedVolume fills a volume on files with so many updates, one a batch, and closes it.
+// closedVolume fills a volume on files with so many updates, one per batch, and closes it.
 func closedVolume(t *testing.T, opts Options, updates int) (f *onFiles, folder string) {
 	t.Helper()
 	f = &onFiles{dir: t.TempDir(), opts: opts}
@@ -36,7 +36,7 @@ func closedVolume(t *testing.T, opts Options, updates int) (f *onFiles, folder s
 	return f, filepath.Join(f.dir, string(recoveryMonth))
 }
 
-// glob returns the one file of a folder that matches.
+// glob returns the only file of a folder that matches.
 func glob(t *testing.T, folder, pattern string) string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(folder, pattern))
@@ -171,7 +171,7 @@ func names(t *testing.T, folder string) string {
 	return strings.Join(list, " ")
 }
 
-// TestVanishedWhileClosed has the folder of a volume vanish that the engine has known.
+// TestVanishedWhileClosed removes the folder of a volume while the volume is closed and the engine open.
 func TestVanishedWhileClosed(t *testing.T) {
 	f := &onFiles{dir: t.TempDir()}
 	e := f.Open(t)
@@ -214,7 +214,7 @@ func TestDamagedManifest(t *testing.T) {
 func TestDamagedTable(t *testing.T) {
 	f, folder := closedVolume(t, Options{}, 50)
 	edit(t, folder, func(db *leveldb.DB) error { return db.CompactRange(util.Range{}) })
-	edit(t, folder, func(*leveldb.DB) error { return nil }) // opening removes the tables that are no longer needed
+	edit(t, folder, func(*leveldb.DB) error { return nil }) // opening removes unneeded tables
 	flip(t, glob(t, folder, "*.ldb"), middle)
 	e := f.Open(t)
 	defer e.Close()
@@ -264,7 +264,7 @@ func TestDamagedLogIsKept(t *testing.T) {
 	}
 }
 
-// TestMissingNumbers takes batches away one by one, and looks at the times of the losses.
+// TestMissingNumbers removes batches one by one, and checks the times of the losses.
 func TestMissingNumbers(t *testing.T) {
 	f, folder := closedVolume(t, Options{}, 20)
 	at := make(map[uint64]time.Time)
@@ -281,7 +281,7 @@ func TestMissingNumbers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, markName), encodeMark(23), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // and they stay
+	for range 2 { // the losses stay
 		e := f.Open(t)
 		s, err := e.Volume(t.Context(), recoveryMonth, false)
 		if err != nil {
@@ -308,7 +308,7 @@ func TestMissingNumbers(t *testing.T) {
 	}
 }
 
-// TestMissingGroup takes away a batch of more than one update.
+// TestMissingGroup removes a batch of more than one update.
 func TestMissingGroup(t *testing.T) {
 	f := &onFiles{dir: t.TempDir()}
 	e := f.Open(t)
@@ -400,7 +400,7 @@ func TestMark(t *testing.T) {
 	}
 }
 
-// TestFloor has the floor follow the writes, so that the 'q' keys stay few, and checks that it stays behind what is in memory.
+// TestFloor checks that the floor follows the writes, which keeps the 'q' keys few, but stays behind what is in memory.
 func TestFloor(t *testing.T) {
 	const writeBuffer, updates = 64 << 10, 3000
 	f, folder := closedVolume(t, Options{WriteBuffer: writeBuffer, TableSize: writeBuffer}, updates)
@@ -419,7 +419,7 @@ func TestFloor(t *testing.T) {
 		}
 		return it.Error()
 	})
-	// An update has about a kilobyte: four write buffers hold 256, and trimming runs behind a little.
+	// An update has about a kilobyte: four write buffers hold 256, and trimming lags a little.
 	if kept > 400 {
 		t.Errorf("%d sequence keys are left of %d updates", kept, updates)
 	}

@@ -17,19 +17,19 @@ import (
 	"copialettere/journal/kv"
 )
 
-// ErrAbsent says that a folder, a store or the register is not there although the archive has it.
+// ErrAbsent says that a folder, store or register that the archive has is not there.
 var ErrAbsent = errors.New("absent")
 
 const (
 	registerName   = "REGISTER"
-	registerFormat = 1 // raised with that of the data folder when the layout of the journal changes: an identity may be written by hand
+	registerFormat = 1 // raised with that of the data folder when the layout changes, as its identity may be written by hand
 	tagName        = "STORE"
 )
 
-// State of a store in the register, beside that of one that must be there, which is empty.
+// States of a store in the register. Empty: it must be there.
 const (
-	stateMaking   = "making"   // it was not there before, and nothing was ever acknowledged in it
-	stateUntagged = "untagged" // it must be there, but is from before stores had tags, and could not be given one yet
+	stateMaking   = "making"   // it is new, and nothing was ever acknowledged in it
+	stateUntagged = "untagged" // it must be there; it is older than tags, and could not be given one yet
 )
 
 // registered is a store in the register.
@@ -38,7 +38,7 @@ type registered struct {
 	State string `json:"state,omitempty"`
 }
 
-// register is the content of the register. The maps of one that was handed to an Engine do not change any more.
+// register is the content of the register. The map of one in use by an Engine does not change: enter replaces it.
 type register struct {
 	Format  int                   `json:"format"`
 	Archive string                `json:"archive"`
@@ -47,12 +47,12 @@ type register struct {
 
 func newTag(archive, name string) string { return archive + "/" + name + "/" + rand.Text() }
 
-// ofStore says whether a tag is that of some store of that name in an archive.
+// ofStore reports whether a tag belongs to a store of that name in an archive.
 func ofStore(tag, archive, name string) bool { return strings.HasPrefix(tag, archive+"/"+name+"/") }
 
 func isStoreName(name string) bool { return name == settingsName || checkMonth(kv.Month(name)) == nil }
 
-// readRegister reads the register of a folder; the error is fs.ErrNotExist where there is none.
+// readRegister reads the register of a folder. The error is fs.ErrNotExist if there is none.
 func readRegister(dir string) (register, error) {
 	var r register
 	path := filepath.Join(dir, registerName)
@@ -60,7 +60,7 @@ func readRegister(dir string) (register, error) {
 	if err != nil {
 		return r, fmt.Errorf("read register: %w", err)
 	}
-	// The format first: all else may be another thing in a newer one.
+	// Read the format first: a newer one may change everything else.
 	var number struct {
 		Format int `json:"format"`
 	}
@@ -92,7 +92,7 @@ func readRegister(dir string) (register, error) {
 	return r, nil
 }
 
-// planRegister returns the register of a folder: the one that is there, or the one to begin with. It changes nothing.
+// planRegister returns the register of a folder, or one to begin with; begun reports whether there is one. It changes nothing.
 func planRegister(dir string, o Options) (r register, begun bool, err error) {
 	r, err = readRegister(dir)
 	switch {
@@ -130,14 +130,14 @@ func planRegister(dir string, o Options) (r register, begun bool, err error) {
 	return r, false, nil
 }
 
-// openRegister takes the register into use, and compares it with what is in the folder.
+// openRegister takes the register into use and compares it with the folder.
 func (e *Engine) openRegister() error {
 	r, begun, err := planRegister(e.dir, e.opts)
 	if err != nil {
 		return err
 	}
 	if !begun {
-		// Folders that have tags keep them, as where a register was lost.
+		// Folders with tags keep them: the register may have been lost.
 		for name, entry := range r.Stores {
 			if tag, err := readTag(e.path(name)); err == nil && ofStore(tag, r.Archive, name) {
 				entry.Tag = tag
@@ -172,8 +172,8 @@ func (e *Engine) openRegister() error {
 	return nil
 }
 
-// takeIn enters the volumes that are in the folder and not in the register: those of this archive, as a backup brings them back. Another
-// one is a stranger.
+// takeIn looks for volumes that are in the folder but not in the register. It enters those of this archive, which may come from a backup;
+// all others are strangers.
 func (e *Engine) takeIn() error {
 	entries, err := os.ReadDir(e.dir)
 	if err != nil {
@@ -186,21 +186,25 @@ func (e *Engine) takeIn() error {
 		}
 		tag, err := readTag(e.path(name))
 		if err == nil && ofStore(tag, e.archive, name) {
-			e.opts.Logger.Warn("a volume that the register did not have is taken in", "volume", name)
+			e.opts.Logger.Warn("taking in a volume that the register did not have", "volume", name)
 			if err := e.enter(name, &registered{Tag: tag}); err != nil {
 				return err
 			}
 			continue
 		}
 		if some, err := holdsAnything(e.path(name)); err != nil || some {
-			e.strangers[name] = fmt.Errorf("%s is in the folder of the archive, but is no volume of it: move it away", e.path(name))
+			e.strangers[name] = errStranger(e.path(name))
 			e.opts.Logger.Error("journal store cannot be used", "store", name, "error", e.strangers[name])
 		}
 	}
 	return nil
 }
 
-// entry returns what the register says of a store.
+func errStranger(path string) error {
+	return fmt.Errorf("%s is in the folder of the archive, but is no volume of it: move it away", path)
+}
+
+// entry returns the register's entry of a store.
 func (e *Engine) entry(name string) (entry registered, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -208,11 +212,11 @@ func (e *Engine) entry(name string) (entry registered, ok bool) {
 	return entry, ok
 }
 
-// enter changes what the register says of a store, durably; nil takes it off.
+// enter sets the register's entry of a store, durably; nil removes it.
 func (e *Engine) enter(name string, entry *registered) error {
 	e.registering.Lock()
 	defer e.registering.Unlock()
-	// Only who holds registering changes it, so e.mu is for those who read it, and is not held while it is written.
+	// registering keeps other writers out. e.mu is for readers, who need not wait while the file is written.
 	r := e.register
 	r.Stores = maps.Clone(r.Stores)
 	if entry == nil {
@@ -248,7 +252,7 @@ func (e *Engine) syncNames(folder string) error {
 	return durable.SyncFolder(folder)
 }
 
-// step is where a test has a change of names fail, or the process end.
+// step is where a test lets a change of names fail, or kills the process.
 func (e *Engine) step(what string) error {
 	if e.opts.step == nil {
 		return nil
@@ -264,7 +268,7 @@ func readTag(folder string) (string, error) {
 	return strings.TrimSuffix(string(b), "\n"), err
 }
 
-// holdsAnything says whether a folder is there and not empty, or a file in its place.
+// holdsAnything reports whether a folder is there and not empty, or a file is in its place.
 func holdsAnything(path string) (bool, error) {
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -286,8 +290,8 @@ func holdsAnything(path string) (bool, error) {
 	return err == nil, err
 }
 
-// claim makes sure that the folder of a store is its own, before anything in it is touched. A store that the register has must be there;
-// with create, one that it has not is entered as being made, and its folder is made.
+// claim checks that a folder belongs to its store, before anything in it is touched. A store in the register must be there. With create,
+// claim enters one that is not in the register as being made, and makes its folder.
 func (e *Engine) claim(name string, create bool) (registered, error) {
 	path := e.path(name)
 	entry, ok := e.entry(name)
@@ -297,7 +301,7 @@ func (e *Engine) claim(name string, create bool) (registered, error) {
 		case err != nil:
 			return entry, err
 		case some:
-			return entry, fmt.Errorf("%s is in the folder of the archive, but is no volume of it: move it away", path)
+			return entry, errStranger(path)
 		case !create:
 			return entry, noVolume(name)
 		}
@@ -318,7 +322,8 @@ func (e *Engine) claim(name string, create bool) (registered, error) {
 	return entry, e.checkTag(name, entry)
 }
 
-// checkTag compares the tag in the folder of a store with the register, and gives the folder one where it may lack it.
+// checkTag compares the tag in the folder of a store with the register. It tags a folder that may lack a tag: a new one, or an untagged
+// one.
 func (e *Engine) checkTag(name string, entry registered) error {
 	path := e.path(name)
 	tag, err := readTag(path)

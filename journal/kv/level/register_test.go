@@ -17,7 +17,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// closedArchive is a folder with the settings and two volumes, each of which holds its name.
+// closedArchive is a folder with the settings and two volumes. Each store holds its own name.
 func closedArchive(t *testing.T) *onFiles {
 	t.Helper()
 	f := &onFiles{dir: t.TempDir()}
@@ -36,7 +36,7 @@ func closedArchive(t *testing.T) *onFiles {
 	return f
 }
 
-// storeOf returns the store of that name, never creating a volume.
+// storeOf returns the store of that name. It never creates a volume.
 func storeOf(t *testing.T, e kv.Engine, name string) (kv.Store, error) {
 	if name == settingsName {
 		return e.Settings(t.Context())
@@ -44,7 +44,7 @@ func storeOf(t *testing.T, e kv.Engine, name string) (kv.Store, error) {
 	return e.Volume(t.Context(), kv.Month(name), false)
 }
 
-// wantName checks that a store is open and is the one of that name.
+// wantName checks that the store of that name opens, and holds it.
 func wantName(t *testing.T, e kv.Engine, name string) {
 	t.Helper()
 	s, err := storeOf(t, e, name)
@@ -57,7 +57,7 @@ func wantName(t *testing.T, e kv.Engine, name string) {
 	}
 }
 
-// tree lists the files of a folder and all below, with their sizes.
+// tree lists the files in and below a folder, with their sizes.
 func tree(t *testing.T, dir string) string {
 	t.Helper()
 	var list []string
@@ -78,8 +78,8 @@ func tree(t *testing.T, dir string) string {
 	return strings.Join(list, "\n")
 }
 
-// TestForeign has something else in the place of a store: it is an error that names it, nothing in it is touched, the others work, and what is
-// put back is taken into use again.
+// TestForeign puts something else in the place of a store. Opening must be an error that names it; nothing in it may be touched; the other
+// stores must work, and so must the right one once it is put back.
 func TestForeign(t *testing.T) {
 	other := closedArchive(t)
 	remove := func(pattern string) func(t *testing.T, folder string) {
@@ -202,7 +202,7 @@ func TestOfArchive(t *testing.T) {
 	}
 }
 
-// TestDamagedRegister has the register absent, or not as it was written: then nobody knows what must be there.
+// TestDamagedRegister opens folders whose register is absent or damaged. That must be an error: nobody knows which stores must be there.
 func TestDamagedRegister(t *testing.T) {
 	for name, change := range map[string]func(s string) string{
 		"empty":           func(string) string { return "" },
@@ -237,7 +237,7 @@ func TestDamagedRegister(t *testing.T) {
 	}
 }
 
-// removeTags makes a folder as it was before there was a register.
+// removeTags turns a folder into one from before registers.
 func removeTags(t *testing.T, dir string) {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dir, "*", tagName))
@@ -251,11 +251,11 @@ func removeTags(t *testing.T, dir string) {
 	}
 }
 
-// TestTakeIn has a folder from before there was a register. What is in it must be there from then on.
+// TestTakeIn opens a folder from before registers. Whatever is in it must be there from then on.
 func TestTakeIn(t *testing.T) {
 	f := closedArchive(t)
 	removeTags(t, f.dir)
-	if err := os.Mkdir(filepath.Join(f.dir, "2026-09"), 0o700); err != nil { // it lost all that it held
+	if err := os.Mkdir(filepath.Join(f.dir, "2026-09"), 0o700); err != nil { // a volume that lost its content
 		t.Fatal(err)
 	}
 	if e, err := Open(f.dir, Options{Archive: "id"}); !errors.Is(err, ErrAbsent) {
@@ -304,7 +304,7 @@ func TestTakeIn(t *testing.T) {
 	}
 }
 
-// TestPutBack has a volume come back from a backup that was dropped since, and one of another archive beside it.
+// TestPutBack brings back a dropped volume from a backup, and one of another archive beside it.
 func TestPutBack(t *testing.T) {
 	f, other := closedArchive(t), closedArchive(t)
 	backup := filepath.Join(t.TempDir(), "2026-10")
@@ -353,7 +353,7 @@ func TestPutBack(t *testing.T) {
 	}
 }
 
-// steps are what changes names; each is tried with a fault, and with a kill, at each of its steps.
+// steps are the changes of names. The tests fail, and kill the process, at each step of each of them.
 var steps = map[string]func(t testing.TB, dir string, opts Options) error{
 	"init": func(t testing.TB, dir string, opts Options) error {
 		e, err := Open(filepath.Join(dir, "new"), opts)
@@ -391,8 +391,8 @@ var steps = map[string]func(t testing.TB, dir string, opts Options) error{
 	},
 }
 
-// checkSteps checks a folder in which a change was broken off, or was done: all that is there is as it was, the change can be done, and what
-// it changes is there as a whole or not at all.
+// checkSteps checks a folder in which a change was done or interrupted. The rest must be as it was, the change must be done wholly or not at
+// all, and it must be possible to do it now.
 func checkSteps(t *testing.T, f *onFiles, change string, done bool) {
 	t.Helper()
 	if change == "init" {
@@ -462,7 +462,7 @@ func stepsArchive(t *testing.T, change string) *onFiles {
 	return f
 }
 
-// TestStepFaults has each change of names fail at each of its steps.
+// TestStepFaults fails each change of names at each of its steps.
 func TestStepFaults(t *testing.T) {
 	for change, do := range steps {
 		t.Run(change, func(t *testing.T) {
@@ -480,7 +480,7 @@ func TestStepFaults(t *testing.T) {
 				}})
 				inStore := strings.Contains(where, "/2026-1") || strings.Contains(where, "/"+settingsName)
 				if want := failed && !(change == "take in" && inStore); want != errors.Is(err, syscall.EIO) || !want && err != nil {
-					// A store that cannot be given a tag yet keeps nobody from starting.
+					// A store that cannot be given a tag yet does not prevent the start.
 					t.Errorf("fault at step %d, %s: %v", n, where, err)
 				}
 				checkSteps(t, f, change, err == nil)
@@ -492,7 +492,7 @@ func TestStepFaults(t *testing.T) {
 	}
 }
 
-// TestStepOrder has the changes in the order in which a crash between two of them can be told afterwards.
+// TestStepOrder checks the order of steps, on which recovery from a crash between two of them depends.
 func TestStepOrder(t *testing.T) {
 	for change, want := range map[string]string{
 		"create": "write REGISTER, rename REGISTER, sync ., make 2026-12, write 2026-12/STORE, rename 2026-12/STORE, sync 2026-12, " +
@@ -513,14 +513,14 @@ func TestStepOrder(t *testing.T) {
 	}
 }
 
-// What makes the test binary do a change and kill itself at one of its steps.
+// With these environment variables the test binary does a change and kills itself at one of its steps.
 const (
 	stepFolder = "COPIALETTERE_TEST_STEP_FOLDER"
 	stepChange = "COPIALETTERE_TEST_STEP_CHANGE"
 	stepNumber = "COPIALETTERE_TEST_STEP_NUMBER"
 )
 
-// TestStepChild is the process that is killed.
+// TestStepChild is the process that kills itself.
 func TestStepChild(t *testing.T) {
 	dir := os.Getenv(stepFolder)
 	if dir == "" {
@@ -543,7 +543,7 @@ func TestStepChild(t *testing.T) {
 	}
 }
 
-// TestStepKills has the process be killed at each step of each change.
+// TestStepKills kills the process at each step of each change.
 func TestStepKills(t *testing.T) {
 	for change := range steps {
 		t.Run(change, func(t *testing.T) {
@@ -567,7 +567,7 @@ func TestStepKills(t *testing.T) {
 	}
 }
 
-// TestOldBackup puts a volume back from a backup that is older than its tag, as the error tells.
+// TestOldBackup puts back a volume from a backup older than its tag, by the command in the error.
 func TestOldBackup(t *testing.T) {
 	f := closedArchive(t)
 	if err := os.Remove(filepath.Join(f.dir, "2026-10", tagName)); err != nil {

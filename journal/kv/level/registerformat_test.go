@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestNewerRegister has a register of a newer program refused as what it is, and left alone.
+// TestNewerRegister checks that a register of a newer program is refused with that reason, and left alone.
 func TestNewerRegister(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, registerName)

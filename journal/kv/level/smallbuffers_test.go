@@ -8,9 +8,9 @@ import (
 	"copialettere/journal/kv/kvtest"
 )
 
-// TestFaultsWithSmallBuffers has LevelDB rotate its logs and write tables all the time while the disk fails. The race detector would report
-// LevelDB itself: a writer that waits for a table (compTriggerWait) goes away when the table fails, and closes the channel on which it was
-// to be told (cAuto.ack), which recovers from that. Nothing else is shared in it. TestFaults runs under the race detector.
+// TestFaultsWithSmallBuffers makes LevelDB rotate its logs and write tables all the time while the disk fails. The race detector would report
+// LevelDB itself: a writer that waits for a table (compTriggerWait) leaves when the table fails, and closes the channel that cAuto.ack sends
+// on; ack recovers from that, and nothing else is shared. TestFaults runs under the race detector.
 func TestFaultsWithSmallBuffers(t *testing.T) {
 	kvtest.RunFaults(t, func(t testing.TB) kvtest.Faulty {
 		f := newBadDisk(t)

@@ -8,7 +8,7 @@ import (
 	"copialettere/journal/durable"
 )
 
-// nameSyncer is a storage that can make the names of its files durable, creations and removals alike.
+// nameSyncer is a storage that can make the creations and removals of its files durable.
 type nameSyncer interface{ SyncNames() error }
 
 // onDisk is the storage in a folder.
@@ -36,15 +36,17 @@ func (e *Engine) openStorage(name, path string) (*files, error) {
 	return newFiles(onDisk{s, path}, e.meters), nil
 }
 
-// files wraps the storage of a database. It counts, and it mends two things. It makes the name of a new file durable with the
-// first sync of its content: goleveldb does so for manifests only, so that a power cut could take a log away whose records were
-// synced. And after one failed sync, of whatever file, nothing is written, removed or named any more: the next sync of the file
-// may succeed without what the failed one was for, and goleveldb would go on, or remove a log, in the belief that it is there.
+// files wraps the storage of a database. It counts bytes and syncs, and mends two faults of goleveldb:
+//
+//   - goleveldb makes only the names of manifests durable, so a power cut could remove a log whose records were synced. files makes
+//     the name of each new file durable with the first sync of its content.
+//   - After a failed sync the next one may succeed without the data of the failed one; goleveldb would go on, or remove a log, as if
+//     that data were there. files refuses every write, removal and naming after one failed sync of any file.
 type files struct {
 	storage.Storage
-	names  nameSyncer // nil where names need no sync
+	names  nameSyncer // nil if names need no sync
 	meters *meters
-	broken atomic.Pointer[error] // the failed sync
+	broken atomic.Pointer[error] // error of the failed sync
 }
 
 func newFiles(s storage.Storage, m *meters) *files {
@@ -52,7 +54,7 @@ func newFiles(s storage.Storage, m *meters) *files {
 	return &files{Storage: s, names: names, meters: m}
 }
 
-// failed returns the error of the sync that failed, or nil.
+// failed returns the error of the failed sync, or nil.
 func (f *files) failed() error {
 	if err := f.broken.Load(); err != nil {
 		return *err
@@ -60,7 +62,7 @@ func (f *files) failed() error {
 	return nil
 }
 
-// synced takes note of the outcome of a sync.
+// synced records the outcome of a sync, and returns it.
 func (f *files) synced(err error) error {
 	if err != nil {
 		f.broken.CompareAndSwap(nil, &err)
@@ -88,7 +90,7 @@ func (f *files) Remove(fd storage.FileDesc) error {
 	return f.Storage.Remove(fd)
 }
 
-// SetMeta implements storage.Storage. It syncs, as goleveldb's storage on files does.
+// SetMeta implements storage.Storage. It counts as a sync: goleveldb's storage on files syncs here.
 func (f *files) SetMeta(fd storage.FileDesc) error {
 	if err := f.failed(); err != nil {
 		return err
@@ -96,7 +98,7 @@ func (f *files) SetMeta(fd storage.FileDesc) error {
 	return f.synced(f.Storage.SetMeta(fd))
 }
 
-// file is a file that is being written, by one goroutine at a time.
+// file is a file being written, by one goroutine at a time.
 type file struct {
 	storage.Writer
 	files *files

@@ -3,7 +3,6 @@ package level
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -15,28 +14,28 @@ import (
 	"copialettere/journal/kv"
 )
 
-// retryAfter is how long a database that could not be opened is left alone.
+// retryAfter is the least time between two tries to open a database.
 const retryAfter = time.Second
 
-// A page of Scan ends with pageKeys pairs or pageBytes of keys and values, whatever comes first. The first page has one pair, and each
-// has pageGrowth times as many as the one before, up to that: behind a key lie all its earlier values, and the keys that were deleted, which
-// cost time until a compaction takes them away.
+// A page of Scan ends at pageKeys pairs or pageBytes of keys and values, whichever comes first. The first page is one pair; each next
+// one has pageGrowth times as many, up to pageKeys. Small first pages are cheap: after a key lie its earlier values and deleted keys, which
+// cost time until a compaction removes them.
 const (
 	pageKeys   = 256
 	pageBytes  = 1 << 20
 	pageGrowth = 4
 )
 
-// store is the kv.Store of a volume or of the settings. Its database is opened and closed by its committer alone, as calls come
-// and stay away; the store itself lives as long as the engine, or until the volume is dropped.
+// store is the kv.Store of a volume or of the settings. Its committer alone opens and closes the database, as calls come and stay
+// away. The store itself lives as long as the engine, or until the volume is dropped.
 type store struct {
 	engine *Engine
 	name   string // of the folder
 	path   string // of the folder
 
-	requests chan *request   // Updates that wait for their turn; unbuffered, so who leaves the queue was never in it
-	opens    chan chan error // who needs the database open
-	jobs     chan func()     // what else the committer is to do between two batches
+	requests chan *request   // Updates that wait for their turn; unbuffered, so a caller that gives up was never queued
+	opens    chan chan error // calls that need the database open
+	jobs     chan func()     // other work for the committer, between two batches
 	idle     chan idleCheck  // close the database if nobody needs it
 	stop     chan struct{}   // closed when the store is closed or dropped
 	stopOnce sync.Once
@@ -48,16 +47,16 @@ type store struct {
 	used        time.Time // when a call last began or ended; guarded by mu
 	compactions sync.WaitGroup
 
-	fence *fence // what keeps Updates out; set by the committer, under Engine.mu
+	fence *fence // keeps Updates out; set by the committer, under Engine.mu
 
 	// Only the committer uses what follows.
-	newestSeq uint64    // the newest sequence number that was acknowledged since the store was made
+	newestSeq uint64    // the newest sequence number acknowledged since the store was made
 	written   time.Time // when a batch was last made durable
 	opened    bool      // the database was open before
-	grown     bool      // it is opened with a larger buffer, because it is written to
-	retryAt   time.Time // no try to open it before
-	downErr   error     // why the last try failed, or the last write
-	reported  string    // what the log has been told about that
+	grown     bool      // it has a larger buffer, because it is written to
+	retryAt   time.Time // do not try to open it before
+	downErr   error     // why the last try to open it, or the last write, failed
+	reported  string    // the text of downErr that was logged last
 	spare     *leveldb.Batch
 }
 
@@ -104,7 +103,7 @@ func (h held) release() {
 	h.readers.Done()
 }
 
-// acquire returns the open database, opening it where it is closed.
+// acquire returns the database, opened if need be. The caller releases it.
 func (s *store) acquire(ctx context.Context) (held, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -143,11 +142,16 @@ func (s *store) acquire(ctx context.Context) (held, error) {
 	}
 }
 
-// Get implements kv.Store.
-func (s *store) Get(ctx context.Context, key []byte) ([]byte, error) {
-	if err := checkKey(key); err != nil {
+// get returns the value of a caller's key, or kv.ErrNotFound.
+func (h held) get(key []byte) ([]byte, error) {
+	if err := kv.CheckKey(key); err != nil {
 		return nil, err
 	}
+	return h.database.get(key)
+}
+
+// Get implements kv.Store.
+func (s *store) Get(ctx context.Context, key []byte) ([]byte, error) {
 	h, err := s.acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -163,30 +167,7 @@ func (s *store) GetAll(ctx context.Context, keys [][]byte) ([][]byte, error) {
 		return nil, err
 	}
 	defer h.release()
-	return getAll(keys, h.get)
-}
-
-// getAll gets several keys, one after the other.
-func getAll(keys [][]byte, get func(key []byte) ([]byte, error)) ([][]byte, error) {
-	values := make([][]byte, len(keys))
-	for i, key := range keys {
-		err := checkKey(key)
-		if err == nil {
-			values[i], err = get(key)
-		}
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return nil, err
-		}
-	}
-	return values, nil
-}
-
-// checkKey refuses the keys that belong to the engine.
-func checkKey(key []byte) error {
-	if len(key) == 0 || key[0] == kv.Reserved {
-		return fmt.Errorf("key %q: empty, or reserved for the engine", key)
-	}
-	return nil
+	return kv.GetEach(keys, h.get)
 }
 
 // Scan implements kv.Store.
@@ -204,7 +185,7 @@ func (s *store) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, er
 				return
 			}
 			if len(page) > 0 {
-				// The consumer may change the key that it gets.
+				// The consumer may change the keys that it gets.
 				next = append(bytes.Clone(page[len(page)-1].Key), 0)
 			}
 			for _, p := range page {
@@ -219,7 +200,7 @@ func (s *store) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair, er
 	}
 }
 
-// page reads the pairs from a key on, as many as make a page of so many keys at most, and tells whether they are the last ones.
+// page reads a page of at most so many pairs from a key on, and reports whether it is the last.
 func (s *store) page(ctx context.Context, from, to []byte, keys int) (page []kv.Pair, last bool, err error) {
 	h, err := s.acquire(ctx)
 	if err != nil {
@@ -259,30 +240,36 @@ func (s *store) Lost(ctx context.Context) ([]kv.Loss, error) {
 	return losses, nil
 }
 
-// idleCheck asks the committer to close a database that was not used since some time, if it is not one to keep; and one that was
-// not written to since, if it still has the large buffer of the newest volume.
+// idleCheck asks the committer to close a database that was not used since a time, unless it is to be kept. A database not written to
+// since then is closed even if it is to be kept, when it still has the large buffer of the newest volume.
 type idleCheck struct {
 	since time.Time
 	keep  bool
-	gone  error // its folder is not there any more: close it in any case
+	gone  error // if not nil, its folder is gone: close it in any case
 }
 
-// closeIfIdle has the committer do the check. It does not wait.
+// closeIfIdle asks the committer for the check, and does not wait for it.
 func (s *store) closeIfIdle(check idleCheck) {
 	select {
 	case s.idle <- check:
-	default: // the committer is at work, so it is not idle
+	default: // a committer at work is not idle
 	}
 }
 
-// syncMark makes the acknowledged mark durable where it was written since.
-func (s *store) syncMark() {
+// peek returns the database if it is open, or nil. Unlike acquire it neither opens the database nor counts as use. The caller ends
+// with readers.Done.
+func (s *store) peek() *database {
 	s.mu.Lock()
-	d := s.current
-	if d != nil {
-		d.readers.Add(1)
+	defer s.mu.Unlock()
+	if s.current != nil {
+		s.current.readers.Add(1)
 	}
-	s.mu.Unlock()
+	return s.current
+}
+
+// syncMark makes the acknowledged mark of an open database durable.
+func (s *store) syncMark() {
+	d := s.peek()
 	if d == nil {
 		return
 	}
@@ -292,14 +279,9 @@ func (s *store) syncMark() {
 	}
 }
 
-// stats returns what LevelDB tells of an open database; nothing of one that is not.
+// stats returns LevelDB's statistics of an open database, and zeros for one that is not open.
 func (s *store) stats() (stats leveldb.DBStats) {
-	s.mu.Lock()
-	d := s.current
-	if d != nil {
-		d.readers.Add(1)
-	}
-	s.mu.Unlock()
+	d := s.peek()
 	if d == nil {
 		return stats
 	}
@@ -312,7 +294,7 @@ func (s *store) stats() (stats leveldb.DBStats) {
 
 func (s *store) stallTime() time.Duration { return s.stats().WriteDelayDuration }
 
-// behind says whether LevelDB holds writes to the store back, or is about to.
+// behind reports whether LevelDB holds back writes to the store, or is about to.
 func (s *store) behind() bool {
 	stats := s.stats()
 	return stats.WritePaused || len(stats.LevelTablesCounts) > 0 && stats.LevelTablesCounts[0] > compactFrom

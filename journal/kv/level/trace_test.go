@@ -30,7 +30,7 @@ func openVolume(t testing.TB, e kv.Engine, m kv.Month) kv.Store {
 	return s
 }
 
-// TestTrace pins the order of storage operations, so that a sync that goes missing is seen.
+// TestTrace pins the order of storage operations, so a missing sync is noticed.
 func TestTrace(t *testing.T) {
 	f := newBadDisk(t)
 	f.tracing = true

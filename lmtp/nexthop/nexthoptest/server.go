@@ -1,5 +1,5 @@
-// Package nexthoptest is a next hop for tests: an LMTP or SMTP server on loopback or a unix socket that does what a Script
-// says, be it refusing, being slow, or dying at any point, and that records what it got to the byte.
+// Package nexthoptest is a next hop for tests: an LMTP or SMTP server on loopback or a unix socket. A Script can make it refuse, be slow, or
+// die at any point. It records what it gets, byte for byte.
 package nexthoptest
 
 import (
@@ -16,21 +16,21 @@ import (
 	"time"
 )
 
-// Message is one message that came to its dot.
+// Message is one message that came with its dot.
 type Message struct {
-	From       string   // MAIL FROM without angle brackets, parameters cut off
-	Recipients []string // the RCPT lines that were accepted, in the same form
+	From       string   // MAIL FROM, without angle brackets and parameters
+	Recipients []string // the accepted RCPT lines, in the same form
 	Body       []byte   // the bytes, dots unstuffed; nil with Script.Discard
-	Size       int64    // how many they are
-	Replies    []string // what was answered, one per recipient in LMTP; fewer where the server died
+	Size       int64    // of the body, in bytes
+	Replies    []string // the final replies, one per recipient in LMTP; fewer if the server died
 }
 
-// Connection is what came over one connection.
+// Connection is the record of one connection.
 type Connection struct {
 	Commands []string  // the command lines without their line ends
-	Messages []Message // those that came to their dot
-	Partial  []byte    // of a message that did not, as it came
-	Closed   bool      // it is over
+	Messages []Message // those that came with their dot
+	Partial  []byte    // of a message that came without its dot: the bytes so far
+	Closed   bool      // the connection has ended
 }
 
 // Server is a scripted next hop. Its methods may be called concurrently.
@@ -48,13 +48,13 @@ type Server struct {
 	closed      bool                  // guarded by mu
 }
 
-// Start runs a server on a free TCP port of 127.0.0.1 until the end of the test.
+// Start runs a server on a free TCP port of 127.0.0.1 until the test ends. If it cannot listen, the test fails.
 func Start(tb testing.TB, script Script) *Server {
 	tb.Helper()
 	return Listen(tb, "tcp", "127.0.0.1:0", script)
 }
 
-// Listen runs a server on an address of the network "tcp" or "unix" until the end of the test.
+// Listen runs a server on an address of the network "tcp" or "unix" until the test ends. If it cannot listen, the test fails.
 func Listen(tb testing.TB, network, address string, script Script) *Server {
 	tb.Helper()
 	l, err := net.Listen(network, address)
@@ -68,7 +68,7 @@ func Listen(tb testing.TB, network, address string, script Script) *Server {
 	return s
 }
 
-// Spec returns the server as a next hop is written in the configuration, as "lmtp:127.0.0.1:2424".
+// Spec returns the server's next hop as the configuration writes it, for example "lmtp:127.0.0.1:2424".
 func (s *Server) Spec() string {
 	scheme := "smtp:"
 	if s.lmtp {
@@ -80,10 +80,10 @@ func (s *Server) Spec() string {
 	return scheme + s.Addr()
 }
 
-// Addr returns the address the server listens on.
+// Addr returns the address that the server listens on: "127.0.0.1:2424", or the path of the socket.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// SetScript gives the server another script, for all that comes from now on. It cannot change between LMTP and SMTP.
+// SetScript gives the server another script from now on. It cannot change between LMTP and SMTP.
 func (s *Server) SetScript(script Script) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +91,7 @@ func (s *Server) SetScript(script Script) {
 	s.script, s.deaths = script, 0
 }
 
-// Connections returns a copy of what came so far, one element for each connection, oldest first.
+// Connections returns a copy of the records so far, oldest connection first.
 func (s *Server) Connections() []Connection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +103,7 @@ func (s *Server) Connections() []Connection {
 	return list
 }
 
-// Messages returns the messages that came so far over all connections, in the order of the connections.
+// Messages returns the messages of all connections so far, in the order of the connections.
 func (s *Server) Messages() []Message {
 	var list []Message
 	for _, c := range s.Connections() {
@@ -112,7 +112,7 @@ func (s *Server) Messages() []Message {
 	return list
 }
 
-// Close stops listening, breaks all connections, and returns when every goroutine has ended. It may be called twice.
+// Close stops listening, breaks all connections, and waits for every goroutine. It may be called twice.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if !s.closed {
@@ -144,7 +144,7 @@ func (s *Server) accept() {
 	}
 }
 
-// enter puts a connection on record; nil after Close.
+// enter starts the record of a connection. It returns nil after Close.
 func (s *Server) enter(nc net.Conn) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,14 +166,14 @@ func (s *Server) leave(c *session) {
 	c.record.Closed = true
 }
 
-// scripted hands out the script under the lock.
+// scripted calls f with the script, under the lock.
 func (s *Server) scripted(f func(*Script)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f(&s.script)
 }
 
-// session is one connection. Its fields belong to its goroutine, the record apart.
+// session is one connection. Its fields belong to its goroutine, except the record.
 type session struct {
 	server     *Server
 	nc         net.Conn
@@ -184,10 +184,10 @@ type session struct {
 	recipients []string
 }
 
-// errDead ends a session at the stage where its script wants it.
+// errDead ends a session.
 var errDead = errors.New("dead by script")
 
-// reach waits and dies where the script says so.
+// reach waits at a stage, and returns errDead, if the script says so.
 func (c *session) reach(stage Stage) error {
 	var delay time.Duration
 	var die bool
@@ -213,7 +213,7 @@ func (c *session) reach(stage Stage) error {
 	return nil
 }
 
-// say buffers a reply. It goes out when the client has nothing more to say for the moment, as a pipelining server does.
+// say buffers a reply. Like a pipelining server, it sends once all that the client has sent is read.
 func (c *session) say(reply string) error {
 	c.out.WriteString(strings.ReplaceAll(reply, "\n", "\r\n") + "\r\n")
 	if c.in.Buffered() > 0 {
@@ -244,7 +244,7 @@ func (c *session) serve() {
 	}
 }
 
-// command answers to one command line. An error ends the connection.
+// command answers one command line. An error ends the connection.
 func (c *session) command(line string) error {
 	verb, rest, _ := strings.Cut(line, " ")
 	var reply string
@@ -302,7 +302,7 @@ func hello(s *Script) string {
 	return strings.Join(lines, "\n")
 }
 
-// data answers to DATA, reads the message and answers to it.
+// data answers DATA, reads the message and answers it.
 func (c *session) data() error {
 	if err := c.reach(Data); err != nil {
 		return err
@@ -320,23 +320,24 @@ func (c *session) data() error {
 	if message.Body, message.Size, err = c.body(); err != nil {
 		return err
 	}
-	var number int
-	c.server.scripted(func(*Script) {
-		number = len(c.record.Messages)
-		c.record.Messages = append(c.record.Messages, message)
-	})
+	c.server.scripted(func(*Script) { c.record.Messages = append(c.record.Messages, message) })
 	c.from, c.recipients = "", nil
 	if err := c.reach(Dot); err != nil {
 		return err
 	}
-	answered := message.Recipients
 	if !c.server.lmtp {
-		answered = []string{""}
+		return c.finalReplies([]string{""})
 	}
-	for i, to := range answered {
+	return c.finalReplies(message.Recipients)
+}
+
+// finalReplies answers the last message, once for each address.
+func (c *session) finalReplies(addresses []string) error {
+	for i, to := range addresses {
+		var reply string
 		c.server.scripted(func(s *Script) {
 			reply = next(s.Final, to, fmt.Sprintf("250 2.0.0 <%s> stored", to))
-			m := &c.record.Messages[number]
+			m := &c.record.Messages[len(c.record.Messages)-1]
 			m.Replies = append(m.Replies, reply)
 		})
 		if err := c.say(reply); err != nil {
@@ -351,7 +352,7 @@ func (c *session) data() error {
 	return nil
 }
 
-// body reads a message up to its dot and takes the second dots out (RFC 5321, 4.5.2). Only CRLF ends a line.
+// body reads a message up to its dot and removes dot-stuffing (RFC 5321 section 4.5.2). Only CRLF ends a line.
 func (c *session) body() (message []byte, size int64, err error) {
 	discard, wire, limit := false, 0, -1
 	c.server.scripted(func(s *Script) {
@@ -386,7 +387,7 @@ func (c *session) body() (message []byte, size int64, err error) {
 			piece = piece[1:]
 		}
 		message, size = append(message, piece...), size+int64(len(piece))
-		// A piece may end between CR and LF: the message as a whole tells.
+		// A piece may end between CR and LF, so look at the whole message.
 		start = bytes.HasSuffix(message, []byte("\r\n"))
 		if keep := len("\r\n"); discard && len(message) > keep {
 			message = append(message[:0], message[len(message)-keep:]...)
@@ -394,7 +395,7 @@ func (c *session) body() (message []byte, size int64, err error) {
 	}
 }
 
-// path returns what stands between the angle brackets of "FROM:<a@alpha.test> SIZE=1". A quoted ">" does not end it.
+// path returns the address between the angle brackets of "FROM:<a@alpha.test> SIZE=1". A quoted ">" does not end it.
 func path(s string) string {
 	_, s, _ = strings.Cut(s, "<")
 	quoted := false

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// talk sends all of a dialogue at once and returns what came back up to the end of the connection, as lines.
+// talk sends a whole dialogue at once and returns the lines that come back until the connection ends.
 func talk(t *testing.T, network, address string, lines ...string) []string {
 	t.Helper()
 	nc, err := net.Dial(network, address)
@@ -94,7 +94,7 @@ func TestDialogue(t *testing.T) {
 	}
 }
 
-// TestDeaths lets two connections die inside the message, and the third live.
+// TestDeaths: two connections die inside the message, the third lives.
 func TestDeaths(t *testing.T) {
 	server := Start(t, Script{Die: Body, BodyBytes: 3, Deaths: 2})
 	for i, want := range []int{0, 0, 1} {
@@ -109,7 +109,7 @@ func TestDeaths(t *testing.T) {
 	}
 }
 
-// TestClose closes a server while connections wait: for the client, and for a delay of an hour.
+// TestClose closes a server while one connection waits for its client, and one for the end of a delay.
 func TestClose(t *testing.T) {
 	before := runtime.NumGoroutine()
 	server := Start(t, Script{Delay: map[Stage]time.Duration{Hello: time.Hour}})

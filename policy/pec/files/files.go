@@ -1,8 +1,8 @@
-// Package files keeps in force what is known of certified mail from files that change while the program runs: the operator's list of domains,
-// the index of providers that AgID publishes every day, the bundle of trusted authorities, and revocation lists. A file that cannot be used,
-// or has lost more than half of what it held, is not taken, and the earlier state stays in force.
+// Package files reads what is known about certified mail from files that change while the program runs: the operator's list of domains, the
+// index of providers that AgID publishes every day, the bundle of trusted authorities, and revocation lists. A file that cannot be used, or
+// that lost more than half of its entries, does not come into force: the earlier state stays.
 //
-// Whoever judges messages asks InForce once for each message, so that it sees all files as they were at one time. The package writes nothing.
+// Call InForce once for each message to judge: its result shows all files as they were at one time. The package writes nothing.
 package files
 
 import (
@@ -18,35 +18,35 @@ import (
 	"copialettere/policy/pec"
 )
 
-// shrinkFrom is of how many entries a file must be for a loss of more than half of them to look like a cut download. A shorter list is made
-// by hand, and may lose any part of it.
+// shrinkFrom is the number of entries from which losing more than half of them looks like a truncated download. A shorter list is made by hand,
+// and may lose any number.
 const shrinkFrom = 10
 
-// Sources name the files, each by its path; "" means none.
+// Sources names the files by their paths; "" means none.
 type Sources struct {
-	DomainsFile   string // what the operator knows of domains
+	DomainsFile   string // what the operator knows about domains
 	ProviderIndex string
 	TrustBundle   string
-	CRLFolder     string // revocation lists, in files whose names end in .crl
-	SHA1Chains    bool   // chains signed with SHA-1 count
-	// LoadDomains reads DomainsFile: whether a domain is certified, by canonical domain.
+	CRLFolder     string // folder of revocation lists, in files named *.crl
+	SHA1Chains    bool   // accept chains signed with SHA-1
+	// LoadDomains reads DomainsFile: by canonical domain, whether it is certified. Needed only with a DomainsFile.
 	LoadDomains func(path string) (map[string]bool, error)
 }
 
-// Set is what the files hold. What is not named is nil. It does not change while it is in force.
+// Set is what the files hold; nothing for files that Sources does not name. It is immutable once in force.
 type Set struct {
-	domains  map[string]bool // certified or known not to be, by canonical domain
+	domains  map[string]bool // by canonical domain: certified, or known not to be
 	index    *pec.Index
 	bundle   []*x509.Certificate
-	crls     []*pec.RevocationList // nil where no folder of them is named
-	verifier *pec.Verifier         // of all of these but the domains
+	crls     []*pec.RevocationList // nil if no folder of them is named
+	verifier *pec.Verifier         // made of everything above except the domains
 }
 
-// Verifier verifies signatures by what the files hold.
+// Verifier returns the verifier that goes by the files.
 func (f *Set) Verifier() *pec.Verifier { return f.verifier }
 
-// verify makes the verifier of what the files hold.
-func (f *Set) verify(s Sources) {
+// makeVerifier makes the verifier from what the files hold.
+func (f *Set) makeVerifier(s Sources) {
 	var options []pec.VerifierOption
 	if s.SHA1Chains {
 		options = append(options, pec.WithSHA1Chains())
@@ -57,19 +57,19 @@ func (f *Set) verify(s Sources) {
 	f.verifier = pec.NewVerifier(f.bundle, f.index, options...)
 }
 
-// Warnings returns what is in the files and of no use: lists of unknown authorities, and those that have run out.
+// Warnings lists, for people, what is in the files but of no use at the time now: revocation lists of unknown authorities, and expired ones.
 func (f *Set) Warnings(now time.Time) []string {
 	warnings := f.verifier.UnusedLists()
 	for _, l := range f.crls {
 		if end := l.NextUpdate(); !end.After(now) {
-			warnings = append(warnings, fmt.Sprintf("revocation list of %s: it ran out on %s", l.Issuer(), end.Format(time.RFC3339)))
+			warnings = append(warnings, fmt.Sprintf("revocation list of %s: it expired on %s", l.Issuer(), end.Format(time.RFC3339)))
 		}
 	}
 	return warnings
 }
 
-// Certified says of a canonical domain whether it is certified, and whether that is known. The list of domains is the operator's own word
-// and counts before the index. An index without the domain says nothing: the copy may be old.
+// Certified says whether a canonical domain is certified, and whether that is known. The list of domains is the operator's own word, and counts
+// before the index. A domain missing from the index stays unknown: the copy may be old.
 func (f *Set) Certified(domain string) (certified, known bool) {
 	if certified, known = f.domains[domain]; known {
 		return certified, known
@@ -78,19 +78,19 @@ func (f *Set) Certified(domain string) (certified, known bool) {
 	return certified, certified
 }
 
-// source is one of the files that are named.
+// source is one of the named files.
 type source struct {
-	key  string // in the configuration
+	key  string // its key in the configuration
 	name string // for people
 	path string
 	stat func(path string) (fileState, error)
 	read func(into *Set, path string) (extent, error)
 }
 
-// fileState is what shows whether a file, or one of those in a folder, was touched. It is never nil.
+// fileState shows whether a file, or any file in a folder, was touched. An existing file or folder has one that is not nil.
 type fileState []os.FileInfo
 
-// stateOfFile looks at a file.
+// stateOfFile returns the state of a file.
 func stateOfFile(path string) (fileState, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -99,7 +99,7 @@ func stateOfFile(path string) (fileState, error) {
 	return fileState{info}, nil
 }
 
-// stateOfCRLs looks at the files with revocation lists in a folder.
+// stateOfCRLs returns the state of the revocation lists in a folder.
 func stateOfCRLs(path string) (fileState, error) {
 	names, err := crlFiles(path)
 	if err != nil {
@@ -114,19 +114,19 @@ func stateOfCRLs(path string) (fileState, error) {
 	return state, nil
 }
 
-// same reports whether nobody has touched anything between two looks.
+// same reports whether nothing was touched between two states.
 func (s fileState) same(other fileState) bool {
 	return slices.EqualFunc(s, other, func(a, b os.FileInfo) bool {
 		return a.Name() == b.Name() && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 	})
 }
 
-// settled reports whether all that is there has been left alone for some time.
+// settled reports whether nothing was modified within settleTime of now.
 func (s fileState) settled(now time.Time) bool {
 	return !slices.ContainsFunc(s, func(f os.FileInfo) bool { return now.Sub(f.ModTime()).Abs() < settleTime })
 }
 
-// modified returns when something was last modified, in seconds since 1970; 0 where nothing is there.
+// modified returns the time of the last modification, in seconds since 1970; 0 without files.
 func (s fileState) modified() int64 {
 	var last int64
 	for _, f := range s {
@@ -135,13 +135,13 @@ func (s fileState) modified() int64 {
 	return last
 }
 
-// extent is how much a file holds.
+// extent is the amount of what a file holds.
 type extent struct {
 	text    string // for people
-	numbers []int  // of the entries of each kind
+	numbers []int  // of entries of each kind
 }
 
-// shrunk reports whether more than half of the entries of some kind are gone.
+// shrunk reports whether more than half of the entries of some kind are gone, of at least shrinkFrom.
 func (x extent) shrunk(before extent) bool {
 	for i, n := range before.numbers {
 		if n >= shrinkFrom && 2*x.numbers[i] < n {
@@ -151,10 +151,10 @@ func (x extent) shrunk(before extent) bool {
 	return false
 }
 
-// detail is what is said of a file that was read.
+// detail describes a file that was read, for people.
 func (f source) detail(x extent) string { return f.path + ", " + x.text }
 
-// named returns the files that there are.
+// named returns the files with a path, in a fixed order.
 func (s Sources) named() []source {
 	var named []source
 	for _, f := range []source{
@@ -170,18 +170,18 @@ func (s Sources) named() []source {
 	return named
 }
 
-// Read reads all files, and tells of each what it holds, or why it cannot be used. What could be read is in the set.
+// Read reads all files. It calls tell for each with what the file holds, or why it cannot be used. The set has what could be read.
 func Read(s Sources, tell func(name, detail string, err error)) *Set {
 	files := new(Set)
 	for _, f := range s.named() {
 		x, err := f.read(files, f.path)
 		tell(f.name, f.detail(x), err)
 	}
-	files.verify(s)
+	files.makeVerifier(s)
 	return files
 }
 
-// Check returns an error where one of the files cannot be used.
+// Check returns an error if a file cannot be used: that of the first one.
 func Check(s Sources) (err error) {
 	Read(s, func(name, _ string, fault error) {
 		if fault != nil && err == nil {
@@ -234,7 +234,7 @@ func readBundle(into *Set, path string) (extent, error) {
 	return extent{fmt.Sprintf("%d certificates", len(bundle)), []int{len(bundle)}}, nil
 }
 
-// crlFiles returns the paths of the files with revocation lists in a folder, in the order of their names.
+// crlFiles returns the paths of the revocation lists in a folder, sorted by name. It skips hidden files.
 func crlFiles(folder string) ([]string, error) {
 	list, err := os.ReadDir(folder)
 	if err != nil {
@@ -275,12 +275,12 @@ func readCRLs(into *Set, path string) (extent, error) {
 	into.crls = lists
 	text := fmt.Sprintf("%d revocation lists, %d revoked certificates", len(lists), revoked)
 	if len(lists) > 0 {
-		text += ", the first runs out on " + end.Format(time.RFC3339)
+		text += ", the first expires on " + end.Format(time.RFC3339)
 	}
 	return extent{text, []int{len(lists)}}, nil
 }
 
-// readLimited reads a file, and at most one byte more than the limit.
+// readLimited reads a file up to one byte beyond the limit, so the caller sees that it is too long.
 func readLimited(name string, limit int64) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {

@@ -14,53 +14,53 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// TestRevocationLists goes through what can happen to the folder of revocation lists under a daemon, one look after the other.
+// TestRevocationLists goes through what can happen to the folder of revocation lists under a daemon, look by look.
 func TestRevocationLists(t *testing.T) {
 	dir := t.TempDir()
 	a, rogue := pectest.NewAuthority(), pectest.NewRogue()
 	bundle, folder := filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "crl")
-	overwrite(t, bundle, string(a.PEM()), written)
+	pectest.Overwrite(t, bundle, string(a.PEM()), pectest.Written)
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	now := written.Add(time.Hour)
+	now := pectest.Written.Add(time.Hour)
 	list := func(of *pectest.Authority, until time.Duration, revoked ...x509.RevocationListEntry) string {
-		return string(of.RevocationList(written, now.Add(until), nil, revoked...))
+		return string(of.RevocationList(pectest.Written, now.Add(until), nil, revoked...))
 	}
 	one := x509.RevocationListEntry{SerialNumber: pectest.NewAuthority().Issue("x@alpha.test", "X",
-		pectest.NewOffice(pectest.Shapes()[0], pectest.Shapes()[0]).Sender.Identity.Key, nil).Certificate.SerialNumber, RevocationTime: written}
+		pectest.NewOffice(pectest.Shapes()[0], pectest.Shapes()[0]).Sender.Identity.Key, nil).Certificate.SerialNumber, RevocationTime: pectest.Written}
 	var log bytes.Buffer
 	m := new(metrics.Registry)
 	w, err := Open(Sources{TrustBundle: bundle, CRLFolder: folder}, m, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil || !strings.Contains(log.String(), "0 revocation lists") {
 		t.Fatalf("%v: %s", err, &log)
 	}
-	at := func(seconds int) time.Time { return written.Add(time.Duration(seconds) * time.Second) }
+	at := func(seconds int) time.Time { return pectest.Written.Add(time.Duration(seconds) * time.Second) }
 	path := func(name string) string { return filepath.Join(folder, name) }
 	for _, step := range []struct {
 		name    string
 		change  func()
 		lists   int // in force
 		failing bool
-		logged  string // what must stand in the log, with bars between; "" for nothing
+		logged  string // what the log must contain, separated by bars; "" for nothing
 	}{
 		{"nothing", func() {}, 0, false, ""},
-		{"another file", func() { overwrite(t, path("README"), "text", at(1)) }, 0, false, ""},
-		{"a list", func() { replace(t, path("a.crl"), list(a, time.Hour), at(2)) }, 1, false, "INFO|1 revocation lists, 0 revoked certificates|runs out on"},
-		{"being written", func() { overwrite(t, path("b.crl"), list(a, time.Hour), now.Add(-settleTime+time.Second)) }, 1, false, ""},
-		{"written", func() { replace(t, path("b.crl"), list(a, time.Minute, one), at(3)) }, 2, false, "2 revocation lists, 1 revoked"},
-		{"of another authority", func() { replace(t, path("c.crl"), list(rogue, time.Hour), at(4)) }, 3, false,
+		{"another file", func() { pectest.Overwrite(t, path("README"), "text", at(1)) }, 0, false, ""},
+		{"a list", func() { pectest.Replace(t, path("a.crl"), list(a, time.Hour), at(2)) }, 1, false, "INFO|1 revocation lists, 0 revoked certificates|expires on"},
+		{"being written", func() { pectest.Overwrite(t, path("b.crl"), list(a, time.Hour), now.Add(-settleTime+time.Second)) }, 1, false, ""},
+		{"written", func() { pectest.Replace(t, path("b.crl"), list(a, time.Minute, one), at(3)) }, 2, false, "2 revocation lists, 1 revoked"},
+		{"of another authority", func() { pectest.Replace(t, path("c.crl"), list(rogue, time.Hour), at(4)) }, 3, false,
 			"INFO|WARN|revocation list of CN=Autorità di nessuno|not in the trust bundle"},
-		{"that authority comes into the bundle", func() { replace(t, bundle, string(a.PEM())+string(rogue.PEM()), at(5)) }, 3, false, "2 certificates"},
-		{"broken", func() { replace(t, path("b.crl"), "no list", at(6)) }, 3, true, "ERROR|" + path("b.crl") + "|no revocation list"},
+		{"that authority comes into the bundle", func() { pectest.Replace(t, bundle, string(a.PEM())+string(rogue.PEM()), at(5)) }, 3, false, "2 certificates"},
+		{"broken", func() { pectest.Replace(t, path("b.crl"), "no list", at(6)) }, 3, true, "ERROR|" + path("b.crl") + "|no revocation list"},
 		{"still broken", func() {}, 3, true, ""},
 		{"taken away", func() {
 			if err := os.Remove(path("b.crl")); err != nil {
 				t.Fatal(err)
 			}
 		}, 2, false, "INFO|2 revocation lists"},
-		{"run out", func() { now = now.Add(2 * time.Hour) }, 2, false, "WARN|ran out|put a new one in its place"},
-		{"run out, said", func() {}, 2, false, ""},
+		{"expired", func() { now = now.Add(2 * time.Hour) }, 2, false, "WARN|expired|put a new one in its place"},
+		{"expired, logged before", func() {}, 2, false, ""},
 	} {
 		log.Reset()
 		step.change()

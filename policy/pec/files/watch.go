@@ -11,29 +11,29 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// settleTime is how long a file must have been left alone before it is read anew: one that is written in place is not read half.
+// settleTime is how long a file must be left alone before it is read again, so a file being written in place is not read half.
 const settleTime = 5 * time.Second
 
-// Watch keeps in force what the files hold. InForce may be called concurrently. A nil one has no files.
+// Watch keeps the latest usable state of the files in force. InForce may be called concurrently with Look. A nil Watch has no files.
 type Watch struct {
 	sources Sources
 	log     *slog.Logger
 	files   []*watchedFile
-	looked  time.Time // the last look
+	looked  time.Time // the last Look
 	inForce atomic.Pointer[Set]
 }
 
-// watchedFile is a file of which some state is in force. It belongs to whoever calls Look.
+// watchedFile is a file with a state in force. It belongs to the caller of Look.
 type watchedFile struct {
 	source
-	seen    fileState // of what was read last; nil where it is to be read at the next look, whatever it is
-	extent  extent    // of what is in force
-	problem string    // for which the file that is there is not in force; "" where it is
+	seen    fileState // as last read; nil if the next Look is to read the file anyway
+	extent  extent    // in force
+	problem string    // why the present file is not in force; "" if it is
 	time    *metrics.Gauge
 	failing *metrics.Gauge
 }
 
-// Open reads the files. An error is that of the first one that cannot be used; without files, the watch is nil.
+// Open reads the files and returns a Watch, or nil if s names none. The error is that of the first file that cannot be used.
 func Open(s Sources, m *metrics.Registry, log *slog.Logger) (*Watch, error) {
 	w := &Watch{sources: s, log: log}
 	files := new(Set)
@@ -41,9 +41,9 @@ func Open(s Sources, m *metrics.Registry, log *slog.Logger) (*Watch, error) {
 		f := &watchedFile{
 			source: named,
 			time: m.Gauge("copialettere_pec_file_timestamp_seconds",
-				"When the file of [pec] that is in force was last modified, in seconds since 1970.", "file", named.key),
+				"When the file of [pec] now in force was last modified, in seconds since 1970.", "file", named.key),
 			failing: m.Gauge("copialettere_pec_file_failing",
-				"1 while the file of [pec] that is there cannot be used, and an earlier state of it is in force.", "file", named.key),
+				"1 while the present file of [pec] cannot be used and an earlier state of it is in force.", "file", named.key),
 		}
 		state, err := f.stat(f.path)
 		if err != nil {
@@ -63,16 +63,16 @@ func Open(s Sources, m *metrics.Registry, log *slog.Logger) (*Watch, error) {
 	return w, nil
 }
 
-// put puts files into force, all at once.
+// put puts all files into force at once.
 func (w *Watch) put(files *Set) {
-	files.verify(w.sources)
+	files.makeVerifier(w.sources)
 	for _, reason := range files.verifier.UnusedLists() {
-		w.log.Warn("file of [pec] of no use", "detail", reason)
+		w.log.Warn("file of [pec] not used", "detail", reason)
 	}
 	w.inForce.Store(files)
 }
 
-// InForce returns what is in force; nil where there are no files.
+// InForce returns what is in force; nil without files.
 func (w *Watch) InForce() *Set {
 	if w == nil {
 		return nil
@@ -80,7 +80,8 @@ func (w *Watch) InForce() *Set {
 	return w.inForce.Load()
 }
 
-// Look takes files into use whose time, size or inode is not that of the file that was read last. It has one caller at a time.
+// Look reads files whose time, size or inode changed since they were last read, and puts those that can be used into force. It logs what it
+// does, and each fault once. It must not be called concurrently with itself.
 func (w *Watch) Look(now time.Time) {
 	if w == nil {
 		return
@@ -94,13 +95,13 @@ func (w *Watch) Look(now time.Time) {
 	}
 	for _, l := range w.inForce.Load().crls {
 		if end := l.NextUpdate(); !end.After(now) && end.After(w.looked) {
-			w.log.Warn("revocation list ran out, and no certificate is known to be good by it: put a new one in its place", "issuer", l.Issuer(), "end", end)
+			w.log.Warn("revocation list expired, so it proves no certificate good: put a new one in its place", "issuer", l.Issuer(), "end", end)
 		}
 	}
 	w.looked = now
 }
 
-// look reads the file if it has changed, and reports whether there is something new in next.
+// look reads the file into next if it has changed, and reports whether next has something new.
 func (f *watchedFile) look(next *Set, now time.Time, log *slog.Logger) bool {
 	state, err := f.stat(f.path)
 	if err != nil {
@@ -113,13 +114,13 @@ func (f *watchedFile) look(next *Set, now time.Time, log *slog.Logger) bool {
 	files := *next
 	x, err := f.read(&files, f.path)
 	if again, lookErr := f.stat(f.path); lookErr != nil || !state.same(again) {
-		return false // it changed meanwhile: the next look will tell
+		return false // it changed meanwhile: the next look decides
 	}
 	if err == nil && x.shrunk(f.extent) {
-		err = fmt.Errorf("%s, which is less than half of what is in force (%s): where that is right, restart the daemon", f.detail(x), f.extent.text)
+		err = fmt.Errorf("%s: less than half of what is in force (%s); if that is right, restart the daemon", f.detail(x), f.extent.text)
 	}
 	if _, unread := errors.AsType[*fs.PathError](err); unread {
-		state = nil // what keeps it from being read need not show on the file
+		state = nil // try again: the cause need not show on the file
 	}
 	if err != nil {
 		f.fail(state, err, log)
@@ -138,7 +139,7 @@ func (f *watchedFile) take(state fileState, x extent, log *slog.Logger) {
 	log.Info("file of [pec] in force", "file", f.name, "detail", f.detail(x))
 }
 
-// fail notes that the file that is there is not in force, and says so once.
+// fail notes that the present file is not in force, and logs it once.
 func (f *watchedFile) fail(state fileState, err error, log *slog.Logger) {
 	f.seen = state
 	f.failing.Set(1)
@@ -146,5 +147,5 @@ func (f *watchedFile) fail(state fileState, err error, log *slog.Logger) {
 		return
 	}
 	f.problem = err.Error()
-	log.Error("file of [pec] cannot be used, what was read before stays in force: put a whole one in its place", "file", f.name, "error", err)
+	log.Error("file of [pec] cannot be used, the earlier state stays in force: put a whole one in its place", "file", f.name, "error", err)
 }

@@ -1,5 +1,5 @@
-// Package pectest makes certified mail for tests: a certification authority, providers, and every type of message of PEC in the forms
-// that real providers give them. All names, addresses and keys are invented. What it makes depends on nothing but its input.
+// Package pectest makes certified mail for tests: a certification authority, providers, and every type of PEC message in the forms that real
+// providers use. All names, addresses and keys are invented. The same input gives the same messages. It also writes the files of [pec].
 package pectest
 
 import (
@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-// keyText holds RSA keys: making them takes more time than all that the tests do with them.
+// keyText holds RSA keys: making them would take longer than everything that tests do with them.
 //
 //go:embed keys.pem
 var keyText []byte
 
-// The places of keys in keys.pem.
+// The positions of keys in keys.pem.
 const (
 	keyAuthority = iota
 	keyRogue
@@ -31,7 +31,7 @@ const (
 	keySpare
 )
 
-// key returns a key from keys.pem.
+// key returns the key at a position in keys.pem.
 func key(n int) *rsa.PrivateKey {
 	text := keyText
 	for {
@@ -54,12 +54,12 @@ func key(n int) *rsa.PrivateKey {
 // Authority is a certification authority. Its certificate is valid from 2020 to 2049.
 type Authority struct {
 	Certificate *x509.Certificate
-	SHA1        bool // it signs certificates and revocation lists with SHA-1, as authorities did until 2015
+	SHA1        bool // sign with SHA-1, as authorities did until 2015
 	key         crypto.Signer
 	issued      int64
 }
 
-// NewAuthority returns the authority that issues to providers.
+// NewAuthority returns the authority that issues to providers. Each call returns a new one with the same certificate.
 func NewAuthority() *Authority { return newAuthority("Autorità di prova CA1", keyAuthority) }
 
 // NewRogue returns an authority that nobody trusts.
@@ -76,7 +76,7 @@ func newAuthority(name string, n int) *Authority {
 	return &Authority{Certificate: certificate(template, template, &k.PublicKey, k), key: k, issued: 1}
 }
 
-// certificate signs a certificate.
+// certificate makes and signs a certificate.
 func certificate(template, parent *x509.Certificate, public crypto.PublicKey, signer crypto.Signer) *x509.Certificate {
 	b, err := x509.CreateCertificate(nil, template, parent, public, signer)
 	if err != nil {
@@ -94,15 +94,15 @@ func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate.Raw})
 }
 
-// Identity is what signs messages: a certificate with its key.
+// Identity is a certificate with its key, which signs messages.
 type Identity struct {
 	Certificate *x509.Certificate
 	Key         crypto.Signer
-	Extra       []*x509.Certificate // that go with it in a signature, before it
+	Extra       []*x509.Certificate // placed before it in signatures
 }
 
-// Issue returns an identity for an address, as the profile of RFC 6109 5.5 wants it: the address as rfc822Name, keyUsage critical with
-// digitalSignature, no basicConstraints. It is valid from 2020 to 2049. Edit, which may be nil, changes the template first.
+// Issue returns an identity for an address, by the profile of RFC 6109 5.5: the address as rfc822Name, keyUsage critical with digitalSignature, no
+// basicConstraints. It is valid as long as the authority. Edit, if not nil, changes the template first.
 func (a *Authority) Issue(address, organization string, k crypto.Signer, edit func(*x509.Certificate)) *Identity {
 	a.issued++
 	public := k.Public()
@@ -127,7 +127,7 @@ func (a *Authority) Issue(address, organization string, k crypto.Signer, edit fu
 	return &Identity{Certificate: certificate(template, a.Certificate, public, a.key), Key: k}
 }
 
-// Subordinate returns an authority that this one has certified. Edit, which may be nil, changes the template first.
+// Subordinate returns an authority certified by this one. Edit, if not nil, changes the template first.
 func (a *Authority) Subordinate(name string, edit func(*x509.Certificate)) *Authority {
 	k := key(keySpare)
 	id := a.Issue("", name, k, func(c *x509.Certificate) {
@@ -140,7 +140,7 @@ func (a *Authority) Subordinate(name string, edit func(*x509.Certificate)) *Auth
 	return &Authority{Certificate: id.Certificate, SHA1: a.SHA1, key: k, issued: 1}
 }
 
-// RevocationList returns a CRL in DER, in force from one time to another. Edit, which may be nil, changes the template first.
+// RevocationList returns a CRL in DER, in force from one time until another. Edit, if not nil, changes the template first.
 func (a *Authority) RevocationList(from, until time.Time, edit func(*x509.RevocationList), revoked ...x509.RevocationListEntry) []byte {
 	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: from, NextUpdate: until, RevokedCertificateEntries: revoked}
 	if a.SHA1 {
@@ -156,7 +156,7 @@ func (a *Authority) RevocationList(from, until time.Time, edit func(*x509.Revoca
 	return b
 }
 
-// IndexLDIF returns a provider index (RFC 6109 4.5) that holds these providers, with folded lines and a comment.
+// IndexLDIF returns a provider index (RFC 6109 4.5) with the given providers. It has folded lines and a comment.
 func IndexLDIF(providers ...*Provider) []byte {
 	var b strings.Builder
 	b.WriteString("version: 1\n# indice di prova\n\ndn: o=postacert\nobjectClass: top\nobjectClass: organization\n" +

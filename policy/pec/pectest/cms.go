@@ -42,7 +42,7 @@ func element(tag byte, contents ...[]byte) []byte {
 	return append(head, content...)
 }
 
-// value encodes what encoding/asn1 can encode.
+// value encodes a value with encoding/asn1.
 func value(v any) []byte {
 	b, err := asn1.Marshal(v)
 	if err != nil {
@@ -51,19 +51,19 @@ func value(v any) []byte {
 	return b
 }
 
-// CMS is how a signature is made.
+// CMS says how to make a signature.
 type CMS struct {
 	Identity *Identity
 	Digest   crypto.Hash
 	Time     time.Time // signingTime
-	Enclose  bool      // the content goes into the signature
-	Twice    bool      // the signer stands in it twice
-	Bare     bool      // without the certificate of the signer
-	// Attributes, where not nil, changes the signed attributes, each a DER element, before they are signed.
+	Enclose  bool      // enclose the content in the signature
+	Twice    bool      // name the signer twice
+	Bare     bool      // leave out the signer's certificate
+	// Attributes, if not nil, changes the signed attributes before signing. Each is a DER element.
 	Attributes func([][]byte) [][]byte
 }
 
-// Sign returns the CMS SignedData (RFC 5652) over a content, in DER.
+// Sign signs content and returns the CMS SignedData (RFC 5652) in DER.
 func (c CMS) Sign(content []byte) []byte {
 	const set, sequence = 0x31, 0x30
 	digest := func(b []byte) []byte {
@@ -116,7 +116,7 @@ func (c CMS) Sign(content []byte) []byte {
 	return element(sequence, value(oidSignedData), element(0xa0, data))
 }
 
-// foldBase64 encodes in base64 with lines of 76 characters; prefix begins each of them.
+// foldBase64 encodes in base64, in lines of a prefix and 76 characters, separated by LF.
 func foldBase64(b []byte, prefix string) string {
 	text := base64.StdEncoding.EncodeToString(b)
 	var out strings.Builder

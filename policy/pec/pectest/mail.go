@@ -15,27 +15,27 @@ type Mail struct {
 	To, Cc  []string
 	Subject string
 	Text    string // lines end in LF
-	// MessageID is what the sender's program sets, with its angle brackets; "" for a program that sets none.
+	// MessageID is what the sender's program sets, with angle brackets; "" for none. Send replaces "auto".
 	MessageID   string
 	ReplyTo     string
 	Time        time.Time
-	EightBit    bool // the text goes out as raw 8-bit bytes, else as quoted-printable
+	EightBit    bool // send the text as raw 8-bit bytes, else as quoted-printable
 	Attachments []Attachment
 }
 
-// Attachment is a part with a name. One of type message/rfc822 is enclosed as it is, all others in base64.
+// Attachment is a part with a name. Type message/rfc822 is enclosed as it is, any other in base64.
 type Attachment struct {
 	Name, Type string
 	Content    []byte
 }
 
-// Recipients returns To and Cc.
+// Recipients returns the addresses of To, then Cc.
 func (m *Mail) Recipients() []string { return append(append([]string(nil), m.To...), m.Cc...) }
 
 // Bytes returns the message as the sender's program submits it.
 func (m *Mail) Bytes() []byte { return m.render(m.MessageID, "", hashNone) }
 
-// hashing is what a brief receipt puts in place of a part.
+// hashing says what a brief receipt puts in place of a part.
 type hashing int
 
 const (
@@ -48,7 +48,7 @@ const (
 // crlf turns line ends into CRLF.
 func crlf(text string) string { return strings.ReplaceAll(text, "\n", "\r\n") }
 
-// render writes the message with a Message-ID and, where not empty, the reference to the former one.
+// render returns the message with a Message-ID and a reference to the former one; each is left out if "".
 func (m *Mail) render(id, reference string, h hashing) []byte {
 	var b bytes.Buffer
 	field := func(name, value string) {
@@ -107,7 +107,7 @@ func (a *Attachment) render(b *bytes.Buffer, h hashing) {
 		kind, encodeWord(name), encoding, encodeWord(name), body)
 }
 
-// encodeWord encodes a value as in RFC 2047 where that is needed.
+// encodeWord encodes a value by RFC 2047 if it is not ASCII.
 func encodeWord(s string) string {
 	for i := range len(s) {
 		if s[i] >= 0x80 {
@@ -146,7 +146,7 @@ func quoteBytes(text, also string) string {
 	return b.String()
 }
 
-// Binary returns an attachment of that many bytes that cannot be compressed, the same for the same seed.
+// Binary returns an attachment of size incompressible bytes, the same for the same seed.
 func Binary(name string, size int, seed byte) Attachment {
 	content := make([]byte, size)
 	r := rand.NewChaCha8([32]byte{seed})

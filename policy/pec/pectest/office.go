@@ -12,18 +12,18 @@ import (
 	"copialettere/policy/pec"
 )
 
-// Office is a sender's provider and those of its recipients. It belongs to one goroutine.
+// Office is a sender's provider together with the recipients' providers. It belongs to one goroutine.
 type Office struct {
 	Authority *Authority
 	Sender    *Provider   // of alpha.test
 	Receivers []*Provider // of beta.test and gamma.test; recipients elsewhere have no PEC
-	Clock     time.Time   // when the next message is sent; each Send moves it on by a minute
+	Clock     time.Time   // when the next message is sent; Send advances it by a minute
 }
 
-// Start is the time at which the clock of an Office starts.
+// Start is where the clock of an Office starts.
 var Start = time.Date(2026, 11, 3, 10, 11, 12, 0, time.FixedZone("", 3600))
 
-// NewOffice returns an office whose sender's provider has one shape, and those of the recipients another. All sign with SHA-256.
+// NewOffice returns an office with a shape for the sender's provider and one for the recipients' providers. All sign with SHA-256.
 func NewOffice(sender, receiver Shape) *Office {
 	a := NewAuthority()
 	provider := func(name, domain string, s Shape, n int) *Provider {
@@ -39,7 +39,7 @@ func NewOffice(sender, receiver Shape) *Office {
 // Providers returns all providers, the sender's first.
 func (o *Office) Providers() []*Provider { return append([]*Provider{o.Sender}, o.Receivers...) }
 
-// receiver returns the provider of a recipient, or nil for one without PEC.
+// receiver returns a recipient's provider, or nil for a recipient without PEC.
 func (o *Office) receiver(address string) *Provider {
 	for _, p := range o.Providers() {
 		if strings.HasSuffix(strings.ToLower(address), "@"+p.Domain) {
@@ -49,19 +49,19 @@ func (o *Office) receiver(address string) *Provider {
 	return nil
 }
 
-// Chain is a certified message with all that it brings about.
+// Chain is a certified message with everything that results from it.
 type Chain struct {
 	Mail       Mail
-	Kind       string // of delivery receipt that the sender asked for: completa, breve or sintetica
+	Kind       string // of delivery receipt asked for: completa, breve, sintetica, or ""
 	Identifier string // of the practice, without angle brackets
 	Time       time.Time
 	Recipients []pec.Recipient
 
 	Original   []byte     // as the sender's program submitted it
-	Rewritten  []byte     // as the access point changed it: this is what envelopes and receipts enclose
+	Rewritten  []byte     // as the access point changed it, and envelopes and receipts enclose it
 	Acceptance []byte     // accettazione
 	Envelope   []byte     // posta-certificata, for all recipients
-	Taken      []byte     // presa-in-carico of the first receiver; nil where no recipient has PEC
+	Taken      []byte     // presa-in-carico of the first receiver; nil if no recipient has PEC
 	Deliveries []Delivery // one per recipient with PEC, in order
 
 	office *Office
@@ -74,9 +74,9 @@ type Delivery struct {
 	Message   []byte
 }
 
-// Send sends a message and returns its whole chain, with delivery receipts a minute after it. Kind is completa, breve or sintetica; "" is
-// completa, and then no field asks for it. As the rules want it, Cc recipients get sintetica in any case. A zero Time of the mail, and a
-// Message-ID of "auto", are filled in.
+// Send sends a message and returns its whole chain, with delivery receipts a minute later. Kind is completa, breve or sintetica; "" means
+// completa without a field that asks for it. By the rules, receipts for Cc recipients are always sintetica. A zero Time, an empty From, and a
+// Message-ID of "auto" are filled in.
 func (o *Office) Send(m Mail, kind string) *Chain {
 	if m.Time.IsZero() {
 		m.Time = o.Clock
@@ -113,7 +113,7 @@ func (o *Office) Send(m Mail, kind string) *Chain {
 	return c
 }
 
-// kindFor returns the kind of delivery receipt that a recipient brings about (RFC 6109 3.3.2).
+// kindFor returns the kind of delivery receipt for a recipient (RFC 6109 3.3.2).
 func (c *Chain) kindFor(recipient string) string {
 	switch {
 	case !slices.Contains(c.Mail.To, recipient):
@@ -124,18 +124,18 @@ func (c *Chain) kindFor(recipient string) string {
 	return c.Kind
 }
 
-// Notice is one message that a provider makes about a certified message.
+// Notice describes a message that a provider makes about a certified message.
 type Notice struct {
 	Class     pec.Class     // any but Anomalia, REM and Ordinary
-	Recipient string        // that it is about, where it is about one
+	Recipient string        // that it is about, if it is about one
 	After     time.Duration // since the message was sent
-	Virus     bool          // of a refusal or failure: the cause is a virus
-	Error     string        // @errore; "" for what fits the class
+	Virus     bool          // the cause of a refusal or failure is a virus
+	Error     string        // @errore; "" for the usual one of the class
 	Detail    string        // errore-esteso
 	Variation
 }
 
-// Notice makes a message about the certified message.
+// Notice makes a message about the certified message, from the provider that the class calls for.
 func (c *Chain) Notice(n Notice) []byte {
 	p, at := c.office.Sender, c.Time.Add(n.After)
 	switch n.Class {
@@ -149,14 +149,14 @@ func (c *Chain) Notice(n Notice) []byte {
 	return p.message(body, n.Variation)
 }
 
-// subjects are what stands before the subject of the original (RFC 6109 3).
+// subjects are the prefixes before the original's subject (RFC 6109 3).
 var subjects = map[pec.Class]string{
 	pec.PostaCertificata: "POSTA CERTIFICATA: ", pec.Accettazione: "ACCETTAZIONE: ", pec.NonAccettazione: "AVVISO DI NON ACCETTAZIONE: ",
 	pec.PresaInCarico: "PRESA IN CARICO: ", pec.AvvenutaConsegna: "CONSEGNA: ", pec.ErroreConsegna: "AVVISO DI MANCATA CONSEGNA: ",
 	pec.PreavvisoErroreConsegna: "AVVISO DI MANCATA CONSEGNA PER SUP. TEMPO MASSIMO: ", pec.RilevazioneVirus: "PROBLEMA DI SICUREZZA: ",
 }
 
-// header returns the fields of a notice, without those of MIME.
+// header returns the fields of a notice, without MIME fields.
 func (c *Chain) header(p *Provider, n Notice, at time.Time) []string {
 	subject := subjects[n.Class]
 	if n.Virus && n.Class != pec.RilevazioneVirus {
@@ -201,7 +201,7 @@ func (c *Chain) replies() string {
 	return c.Mail.From
 }
 
-// enclosed returns what postacert.eml holds, or nil.
+// enclosed returns the content of postacert.eml, or nil.
 func (c *Chain) enclosed(n Notice) []byte {
 	switch {
 	case n.Class == pec.PostaCertificata:
@@ -224,19 +224,32 @@ func (c *Chain) enclosed(n Notice) []byte {
 	return nil
 }
 
-// text returns what a notice says to people.
+// text returns a notice's text for people.
 func (c *Chain) text(n Notice) string {
 	return fmt.Sprintf("Ricevuta di %s\n\nIl messaggio \"%s\" inviato da \"%s\"\nè stato trattato il %s.\nIdentificativo messaggio: %s\n",
 		n.Class, c.Mail.Subject, c.Mail.From, c.Time.Format("02/01/2006 alle ore 15:04:05 (-0700)"), c.Identifier)
 }
 
-// escape returns text as it stands in XML.
+// escape escapes text for XML.
 func escape(s string) string {
 	var b bytes.Buffer
 	if err := xml.EscapeText(&b, []byte(s)); err != nil {
 		panic(err)
 	}
 	return b.String()
+}
+
+// xmlWriter collects an XML document.
+type xmlWriter struct{ strings.Builder }
+
+// line adds a formatted line, with its string arguments escaped. It changes args.
+func (w *xmlWriter) line(format string, args ...any) {
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			args[i] = escape(s)
+		}
+	}
+	fmt.Fprintf(w, format+"\n", args...)
 }
 
 // errorOf returns @errore.
@@ -254,60 +267,52 @@ func (n Notice) errorOf() string {
 
 // certificate returns daticert.xml (RFC 6109 4.4).
 func (c *Chain) certificate(p *Provider, n Notice, at time.Time) string {
-	var b strings.Builder
-	line := func(format string, args ...any) {
-		for i, a := range args {
-			if s, ok := a.(string); ok {
-				args[i] = escape(s)
-			}
-		}
-		fmt.Fprintf(&b, format+"\n", args...)
-	}
-	line(`<?xml version="1.0" encoding="UTF-8"?>`)
-	line(`<postacert tipo="%s" errore="%s">`, string(n.Class), n.errorOf())
-	line(`    <intestazione>`)
-	line(`        <mittente>%s</mittente>`, c.Mail.From)
+	var b xmlWriter
+	b.line(`<?xml version="1.0" encoding="UTF-8"?>`)
+	b.line(`<postacert tipo="%s" errore="%s">`, string(n.Class), n.errorOf())
+	b.line(`    <intestazione>`)
+	b.line(`        <mittente>%s</mittente>`, c.Mail.From)
 	for _, r := range c.Recipients {
-		line(`        <destinatari tipo="%s">%s</destinatari>`, r.Kind, r.Address)
+		b.line(`        <destinatari tipo="%s">%s</destinatari>`, r.Kind, r.Address)
 	}
-	line(`        <risposte>%s</risposte>`, c.replies())
-	line(`        <oggetto>%s</oggetto>`, c.Mail.Subject)
-	line(`    </intestazione>`)
-	line(`    <dati>`)
-	line(`        <gestore-emittente>%s</gestore-emittente>`, p.Name)
-	line(`        <data zona="%s">`, at.Format("-0700"))
-	line(`            <giorno>%s</giorno>`, at.Format("02/01/2006"))
-	line(`            <ora>%s</ora>`, at.Format("15:04:05"))
-	line(`        </data>`)
-	line(`        <identificativo>%s</identificativo>`, c.Identifier)
+	b.line(`        <risposte>%s</risposte>`, c.replies())
+	b.line(`        <oggetto>%s</oggetto>`, c.Mail.Subject)
+	b.line(`    </intestazione>`)
+	b.line(`    <dati>`)
+	b.line(`        <gestore-emittente>%s</gestore-emittente>`, p.Name)
+	b.line(`        <data zona="%s">`, at.Format("-0700"))
+	b.line(`            <giorno>%s</giorno>`, at.Format("02/01/2006"))
+	b.line(`            <ora>%s</ora>`, at.Format("15:04:05"))
+	b.line(`        </data>`)
+	b.line(`        <identificativo>%s</identificativo>`, c.Identifier)
 	if c.Mail.MessageID != "" {
-		line(`        <msgid>%s</msgid>`, c.Mail.MessageID)
+		b.line(`        <msgid>%s</msgid>`, c.Mail.MessageID)
 	}
 	switch n.Class {
 	case pec.PostaCertificata:
-		line(`        <ricevuta tipo="%s" />`, c.kindFor(c.Recipients[0].Address))
+		b.line(`        <ricevuta tipo="%s" />`, c.kindFor(c.Recipients[0].Address))
 	case pec.AvvenutaConsegna:
-		line(`        <ricevuta tipo="%s" />`, c.kindFor(n.Recipient))
-		line(`        <consegna>%s</consegna>`, n.Recipient)
+		b.line(`        <ricevuta tipo="%s" />`, c.kindFor(n.Recipient))
+		b.line(`        <consegna>%s</consegna>`, n.Recipient)
 	case pec.ErroreConsegna, pec.PreavvisoErroreConsegna, pec.RilevazioneVirus:
-		line(`        <consegna>%s</consegna>`, n.Recipient)
+		b.line(`        <consegna>%s</consegna>`, n.Recipient)
 	case pec.PresaInCarico:
 		for _, r := range c.Recipients {
 			if c.office.receiver(r.Address) == p {
-				line(`        <ricezione>%s</ricezione>`, r.Address)
+				b.line(`        <ricezione>%s</ricezione>`, r.Address)
 			}
 		}
 	}
 	if n.Detail != "" {
-		line(`        <errore-esteso>%s</errore-esteso>`, n.Detail)
+		b.line(`        <errore-esteso>%s</errore-esteso>`, n.Detail)
 	}
-	line(`    </dati>`)
+	b.line(`    </dati>`)
 	b.WriteString(`</postacert>`)
 	return b.String()
 }
 
-// Anomaly returns an anomaly envelope (RFC 6109 3.2.2) of the first receiver around mail that is not certified, from that sender. The
-// fields of the enclosed message that the rules keep are handed in: Message-ID, To and others, as lines.
+// Anomaly returns an anomaly envelope (RFC 6109 3.2.2) of the first receiver around mail that is not certified, from the given sender. Kept has
+// the fields of the enclosed message that the rules keep, such as Message-ID and To, as lines.
 func (o *Office) Anomaly(from, subject string, kept []string, enclosed []byte, v Variation) []byte {
 	p := o.Receivers[0]
 	header := append([]string{"Return-Path: <" + from + ">", `From: "Per conto di: ` + from + `" <` + p.Address() + ">", "X-Trasporto: errore",
@@ -316,7 +321,7 @@ func (o *Office) Anomaly(from, subject string, kept []string, enclosed []byte, v
 		at: o.Clock}, v)
 }
 
-// evidence is an evidence of REM (ETSI EN 319 522-3), as far as readers look.
+// evidence is an evidence of REM (ETSI EN 319 522-3), with only the elements that readers use.
 const evidence = `<?xml version="1.0" encoding="UTF-8"?>
 <Evidence xmlns="http://uri.etsi.org/19522/v1#" version="1">
   <EvidenceIdentifier>evidence-1@alpha.test</EvidenceIdentifier>
@@ -326,7 +331,7 @@ const evidence = `<?xml version="1.0" encoding="UTF-8"?>
   <SenderDetails><MessageIdentifier>nested@alpha.test</MessageIdentifier></SenderDetails>
 </Evidence>`
 
-// REM returns a message of the European registered mail (ETSI EN 319 532-4) with one evidence per event.
+// REM returns a message of European registered mail (ETSI EN 319 532-4) with one evidence per event.
 func (o *Office) REM(m Mail, events ...string) []byte {
 	const boundary = "----=_Part_REM"
 	var signed, b bytes.Buffer

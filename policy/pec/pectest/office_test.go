@@ -53,7 +53,7 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// TestChainIsTheSameEveryTime makes the same chain in two offices.
+// TestChainIsTheSameEveryTime makes the same chain in two offices and compares them.
 func TestChainIsTheSameEveryTime(t *testing.T) {
 	var chains []*pectest.Chain
 	for range 2 {

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Shape is how a provider builds its messages, within what the rules leave open.
+// Shape is how a provider builds its messages, where the rules leave a choice.
 type Shape struct {
 	Name             string
 	Preamble         bool   // text before the first part
 	Binary           bool   // Content-Transfer-Encoding: binary on the multiparts
-	HTML             bool   // the text is an alternative of text and HTML
-	PostacertFirst   bool   // postacert.eml stands before daticert.xml
-	Disposition      string // of both
+	HTML             bool   // the text comes as plain text and HTML alternatives
+	PostacertFirst   bool   // postacert.eml comes before daticert.xml
+	Disposition      string // Content-Disposition of both
 	CertificateType  string // of daticert.xml, without its name
 	CertificateName  string // of daticert.xml, as written
 	CertificateBase  bool   // daticert.xml in base64, else in quoted-printable
@@ -24,9 +24,9 @@ type Shape struct {
 	Protocol         string // media type of the signature
 	Digests          map[crypto.Hash]string
 	MicalgFolded     bool                // micalg on a line of its own, unquoted
-	FieldName        func(string) string // how names of fields are written
+	FieldName        func(string) string // spells a field name
 	Extra            []string            // further fields
-	ExtraPart        string              // a further part at the end of the signed ones
+	ExtraPart        string              // a further part, last in the signed multipart
 	identifierFormat string
 }
 
@@ -35,8 +35,8 @@ func asIs(name string) string { return name }
 var undashed = map[crypto.Hash]string{crypto.SHA1: "sha1", crypto.SHA256: "sha256", crypto.SHA384: "sha384", crypto.SHA512: "sha512"}
 var dashed = map[crypto.Hash]string{crypto.SHA1: "sha-1", crypto.SHA256: "sha-256", crypto.SHA384: "sha-384", crypto.SHA512: "sha-512"}
 
-// Shapes returns the forms seen at real providers (Aruba, Legalmail, Namirial), and one, odd, that strays as far from them as a reader has
-// to put up with.
+// Shapes returns the forms seen at real providers (Aruba, Legalmail, Namirial), and odd, which strays as far from them as a reader must
+// tolerate.
 func Shapes() []Shape {
 	const opec = "opec288.%s.%05d.310.1.63@%s"
 	return []Shape{
@@ -61,7 +61,7 @@ func Shapes() []Shape {
 	}
 }
 
-// ShapeOf returns the shape of that name: aruba, legalmail, namirial or odd.
+// ShapeOf returns a shape by its name: aruba, legalmail, namirial or odd. It panics on any other.
 func ShapeOf(name string) Shape {
 	for _, s := range Shapes() {
 		if s.Name == name {
@@ -81,7 +81,7 @@ type Provider struct {
 	issued   int       // ids given out
 }
 
-// Address returns the address from which the provider sends.
+// Address returns the address that the provider sends from.
 func (p *Provider) Address() string { return "posta-certificata@" + p.Domain }
 
 // identifier returns a new id, without angle brackets.
@@ -90,24 +90,24 @@ func (p *Provider) identifier(at time.Time) string {
 	return fmt.Sprintf(p.Shape.identifierFormat, at.Format("20060102150405"), p.issued, p.Domain)
 }
 
-// Variation is what is different about one message from what a provider would send. The zero value is nothing.
+// Variation says how a message differs from what a provider would send. The zero value changes nothing.
 type Variation struct {
-	Digest       crypto.Hash             // of the signature; 0 for that of the provider
-	Identity     *Identity               // that signs; nil for that of the provider
-	Certificate  func(string) string     // changes daticert.xml; the part is left out where it returns ""
-	Header       func([]string) []string // changes the fields, without those of MIME
-	Unsigned     bool                    // no signature: the parts stand in a multipart/mixed
-	Bare         bool                    // the certificate of the signer does not come with the signature
+	Digest       crypto.Hash             // of the signature; 0 for the provider's
+	Identity     *Identity               // that signs; nil for the provider's
+	Certificate  func(string) string     // changes daticert.xml; "" leaves the part out
+	Header       func([]string) []string // changes the fields, without MIME fields
+	Unsigned     bool                    // no signature: just the multipart/mixed
+	Bare         bool                    // leave the signer's certificate out of the signature
 	Opaque       bool                    // the signature encloses the parts (application/pkcs7-mime)
-	HashEncoded  bool                    // a brief receipt with hashes over the encoded bodies
-	HashWrong    bool                    // a brief receipt with hashes of something else
+	HashEncoded  bool                    // a brief receipt hashes encoded bodies
+	HashWrong    bool                    // a brief receipt hashes something else
 	Attributes   func([][]byte) [][]byte // changes the signed attributes
 	PostacertEnc bool                    // postacert.eml in base64, which the rules forbid
 }
 
-// content is what a message of a provider is made of.
+// content is what goes into a provider's message.
 type content struct {
-	header      []string // without those of MIME
+	header      []string // without MIME fields
 	text        string   // for people, in Latin characters
 	certificate string   // daticert.xml, "" for none
 	postacert   []byte   // nil for none
@@ -144,7 +144,7 @@ func (p *Provider) message(c content, v Variation) []byte {
 	return b.Bytes()
 }
 
-// sign returns the signature over the signed part.
+// sign returns the signature over a part.
 func (p *Provider) sign(part []byte, at time.Time, v Variation) []byte {
 	s := CMS{Identity: p.Identity, Digest: p.Digest, Time: at, Enclose: v.Opaque, Bare: v.Bare, Attributes: v.Attributes}
 	if v.Identity != nil {
@@ -156,7 +156,7 @@ func (p *Provider) sign(part []byte, at time.Time, v Variation) []byte {
 	return s.Sign(part)
 }
 
-// signed writes a multipart/signed from its Content-Type on.
+// signed writes a multipart/signed, beginning with its Content-Type.
 func (p *Provider) signed(b *bytes.Buffer, part []byte, at time.Time, v Variation) {
 	const boundary = "----3F1A5C7E9B2D4F60"
 	digest := p.Digest
@@ -183,7 +183,7 @@ func (p *Provider) signed(b *bytes.Buffer, part []byte, at time.Time, v Variatio
 		boundary, p.Shape.Protocol, crlf(foldBase64(p.sign(part, at, v), "")), boundary)
 }
 
-// mixed returns the multipart/mixed that is signed, from its header to its end.
+// mixed returns the multipart/mixed to sign, with its header.
 func (p *Provider) mixed(c content, v Variation) []byte {
 	const boundary = "----=_Part_PEC_1"
 	var b bytes.Buffer
@@ -259,15 +259,15 @@ func (p *Provider) postacert(b *bytes.Buffer, message []byte, encoded bool) {
 	b.Write(message)
 }
 
-// LF returns a message with lines that end in LF alone.
+// LF returns a message with LF line ends.
 func LF(message []byte) []byte { return bytes.ReplaceAll(message, []byte("\r\n"), []byte("\n")) }
 
-// Unclosed returns a message that ends before the delimiter that closes its outermost multipart, as though it had been cut off.
+// Unclosed returns a message cut off before the delimiter that closes its outermost multipart.
 func Unclosed(message []byte) []byte {
 	return bytes.TrimRight(message[:bytes.LastIndex(message, []byte("\r\n--"))], "\r\n")
 }
 
-// Tampered returns a message with one character of its text for people changed, which is in the signed part.
+// Tampered returns a message with one character changed in its text for people, which is in the signed part.
 func Tampered(message []byte) []byte {
 	i := bytes.Index(message, []byte("charset=ISO-8859-1"))
 	i += bytes.Index(message[i:], []byte("\r\n\r\n")) + len("\r\n\r\n")
@@ -276,7 +276,7 @@ func Tampered(message []byte) []byte {
 	return changed
 }
 
-// TamperedSignature returns a message with one bit of its signature changed, in the last byte of the signed value.
+// TamperedSignature returns a message with one bit changed in the last byte of its signature value.
 func TamperedSignature(message []byte) []byte {
 	mark := []byte("filename=\"smime.p7s\"\r\n\r\n")
 	from := bytes.LastIndex(message, mark) + len(mark)

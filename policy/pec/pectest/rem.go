@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// Evidence is one evidence of a REM message (ETSI EN 319 522-3, in the form of AgID's REM-Policy-IT).
+// Evidence describes one evidence of a REM message (ETSI EN 319 522-3, in the form of AgID's REM-Policy-IT).
 type Evidence struct {
-	Event     string        // as ContentConsignment
-	Reason    string        // as MessageConsignedToRecipient
-	Code      string        // as RD01
+	Event     string        // such as ContentConsignment
+	Reason    string        // such as MessageConsignedToRecipient
+	Code      string        // such as RD01
 	Text      string        // for people
 	After     time.Duration // since the message was sent
-	RefersTo  []int         // recipients that a consignment is about, counted from 1
-	RelayedTo []int         // recipients that a relay is about
-	Untrusted []int         // recipients without REM
-	// Change changes the XML; nil for none.
+	RefersTo  []int         // recipients that a consignment is about, from 1
+	RelayedTo []int         // recipients that a relay is about, from 1
+	Untrusted []int         // recipients without REM, from 1
+	// Change changes the XML, if not nil.
 	Change func(string) string
 }
 
-// REMReceipt makes a receipt of the European registered mail about a message, with those evidences, as the sender gets it.
+// REMReceipt makes the receipt of European registered mail with the given evidences that the sender gets for the message.
 func (c *Chain) REMReceipt(evidences ...Evidence) []byte {
 	return c.rem("receipt", nil, evidences)
 }
 
-// REMDispatch makes the REM message that brings the original to its recipients, with those evidences.
+// REMDispatch makes the REM message with the given evidences that brings the original to its recipients.
 func (c *Chain) REMDispatch(evidences ...Evidence) []byte {
 	return c.rem("dispatch", c.Rewritten, evidences)
 }
@@ -65,48 +65,40 @@ func (c *Chain) rem(kind string, original []byte, evidences []Evidence) []byte {
 	return b.Bytes()
 }
 
-// evidence returns the XML, with qualified and unqualified elements as AgID's own messages have them.
+// evidence returns the XML, with both qualified and unqualified elements, like AgID's own messages.
 func (c *Chain) evidence(number int, e Evidence) string {
-	var b strings.Builder
-	line := func(format string, args ...any) {
-		for i, a := range args {
-			if s, ok := a.(string); ok {
-				args[i] = escape(s)
-			}
-		}
-		fmt.Fprintf(&b, format+"\n", args...)
-	}
+	var b xmlWriter
 	numbers := func(element string, list []int) {
 		for _, n := range list {
-			line("<%s>%d</%s>", element, n, element)
+			b.line("<%s>%d</%s>", element, n, element)
 		}
 	}
-	line(`<?xml version="1.0" encoding="UTF-8" standalone="no"?>`)
-	line(`<tns:Evidence xmlns:tns="http://uri.etsi.org/19522/v1#" xmlns:ext="http://uri.etsi.org/19532/v1#" version="EN319522v1.1.1">`)
-	line(`<tns:EvidenceIdentifier>evidence-%d.%s</tns:EvidenceIdentifier>`, number, c.Identifier)
-	line(`<tns:ERDSEventId>http://uri.etsi.org/19522/Event/%s</tns:ERDSEventId>`, e.Event)
-	line(`<tns:EventReasons><tns:EventReason><Code>http://uri.etsi.org/19522/EventReason/%s</Code>`, e.Reason)
-	line(`<Details>%s</Details><Details>%s</Details></tns:EventReason></tns:EventReasons>`, e.Code, e.Text)
-	line(`<EventTime>%s</EventTime>`, c.Time.Add(e.After).UTC().Format(time.RFC3339))
-	line(`<tns:EvidenceIssuerDetails><tns:Identity><saml:Attribute Name="http://eidas.europa.eu/attributes/legalperson/LegalName">`)
-	line(`<saml:AttributeValue>%s</saml:AttributeValue></saml:Attribute></tns:Identity></tns:EvidenceIssuerDetails>`, c.office.Sender.Name)
-	line(`<tns:SenderDetails><Identifier IdentifierSchemeName="mailto">%s</Identifier></tns:SenderDetails>`, c.Mail.From)
+	b.line(`<?xml version="1.0" encoding="UTF-8" standalone="no"?>`)
+	b.line(`<tns:Evidence xmlns:tns="http://uri.etsi.org/19522/v1#" xmlns:ext="http://uri.etsi.org/19532/v1#" version="EN319522v1.1.1">`)
+	b.line(`<tns:EvidenceIdentifier>evidence-%d.%s</tns:EvidenceIdentifier>`, number, c.Identifier)
+	b.line(`<tns:ERDSEventId>http://uri.etsi.org/19522/Event/%s</tns:ERDSEventId>`, e.Event)
+	b.line(`<tns:EventReasons><tns:EventReason><Code>http://uri.etsi.org/19522/EventReason/%s</Code>`, e.Reason)
+	b.line(`<Details>%s</Details><Details>%s</Details></tns:EventReason></tns:EventReasons>`, e.Code, e.Text)
+	b.line(`<EventTime>%s</EventTime>`, c.Time.Add(e.After).UTC().Format(time.RFC3339))
+	b.line(`<tns:EvidenceIssuerDetails><tns:Identity><saml:Attribute Name="http://eidas.europa.eu/attributes/legalperson/LegalName">`)
+	b.line(`<saml:AttributeValue>%s</saml:AttributeValue></saml:Attribute></tns:Identity></tns:EvidenceIssuerDetails>`, c.office.Sender.Name)
+	b.line(`<tns:SenderDetails><Identifier IdentifierSchemeName="mailto">%s</Identifier></tns:SenderDetails>`, c.Mail.From)
 	for _, r := range c.Recipients {
-		line(`<tns:RecipientDetails><tns:Identity><saml:Attribute Name="http://eidas.europa.eu/attributes/naturalperson/PersonIdentifier">`)
-		line(`<saml:AttributeValue>IT/IT/0123</saml:AttributeValue></saml:Attribute></tns:Identity>`)
-		line(`<Identifier IdentifierSchemeName="mailto">%s</Identifier></tns:RecipientDetails>`, r.Address)
+		b.line(`<tns:RecipientDetails><tns:Identity><saml:Attribute Name="http://eidas.europa.eu/attributes/naturalperson/PersonIdentifier">`)
+		b.line(`<saml:AttributeValue>IT/IT/0123</saml:AttributeValue></saml:Attribute></tns:Identity>`)
+		b.line(`<Identifier IdentifierSchemeName="mailto">%s</Identifier></tns:RecipientDetails>`, r.Address)
 	}
-	line(`<SubmissionTime>%s</SubmissionTime>`, c.Time.UTC().Format(time.RFC3339))
+	b.line(`<SubmissionTime>%s</SubmissionTime>`, c.Time.UTC().Format(time.RFC3339))
 	numbers("EvidenceRefersToRecipient", e.RefersTo)
-	line(`<tns:MessageIdentifier>%s</tns:MessageIdentifier>`, c.Identifier)
-	line(`<tns:UserContentInfo><AppLayerIdentifier>%s</AppLayerIdentifier><tns:PartsInfo><tns:PartInfo>`, c.Mail.MessageID)
-	line(`<Identifier>urn:oid:1.3.6.1.7</Identifier></tns:PartInfo></tns:PartsInfo></tns:UserContentInfo>`)
-	line(`<Extensions><Extension isCritical="false"><ext:GeneralEvidenceInfo><ext:Subject>%s</ext:Subject>`, c.Mail.Subject)
+	b.line(`<tns:MessageIdentifier>%s</tns:MessageIdentifier>`, c.Identifier)
+	b.line(`<tns:UserContentInfo><AppLayerIdentifier>%s</AppLayerIdentifier><tns:PartsInfo><tns:PartInfo>`, c.Mail.MessageID)
+	b.line(`<Identifier>urn:oid:1.3.6.1.7</Identifier></tns:PartInfo></tns:PartsInfo></tns:UserContentInfo>`)
+	b.line(`<Extensions><Extension isCritical="false"><ext:GeneralEvidenceInfo><ext:Subject>%s</ext:Subject>`, c.Mail.Subject)
 	numbers("ext:UntrustedPathToRecipient", e.Untrusted)
-	line(`</ext:GeneralEvidenceInfo></Extension><Extension isCritical="false"><ext:RelayEvidenceInfo>`)
+	b.line(`</ext:GeneralEvidenceInfo></Extension><Extension isCritical="false"><ext:RelayEvidenceInfo>`)
 	numbers("ext:RelayEvidenceRefersTo", e.RelayedTo)
-	line(`</ext:RelayEvidenceInfo></Extension></Extensions>`)
-	line(`<ds:Signature><ds:SignatureValue>%s</ds:SignatureValue></ds:Signature>`, base64.StdEncoding.EncodeToString([]byte("prova")))
+	b.line(`</ext:RelayEvidenceInfo></Extension></Extensions>`)
+	b.line(`<ds:Signature><ds:SignatureValue>%s</ds:SignatureValue></ds:Signature>`, base64.StdEncoding.EncodeToString([]byte("prova")))
 	b.WriteString(`</tns:Evidence>`)
 	if e.Change != nil {
 		return e.Change(b.String())

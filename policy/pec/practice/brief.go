@@ -9,16 +9,16 @@ import (
 	"copialettere/policy/pec"
 )
 
-// BriefPart is something in a sent message, or in its brief receipt, on which the two do not agree.
+// BriefPart is a part or header field on which a sent message and its brief receipt differ.
 type BriefPart struct {
-	Part        string `json:"part,omitempty"`         // number in the sent message, as "2" or "2.1"; absent where it has no such part
-	ReceiptPart string `json:"receipt_part,omitempty"` // number in the message that the receipt encloses; absent where that has no such part
+	Part        string `json:"part,omitempty"`         // number in the sent message, such as "2.1"; absent if it has no such part
+	ReceiptPart string `json:"receipt_part,omitempty"` // number in the enclosed message; absent if it has no such part
 	Name        string `json:"name,omitempty"`         // of the file
-	Field       string `json:"field,omitempty"`        // of the header, where that is what differs
-	Result      string `json:"result"`                 // as Brief of the recipient
+	Field       string `json:"field,omitempty"`        // the header field that differs; absent for a part
+	Result      string `json:"result"`                 // see Outcome.Brief
 }
 
-// maxBriefParts is how many parts that do not agree are told of one receipt.
+// maxBriefParts is the most differing parts listed for one receipt.
 const maxBriefParts = 100
 
 // checkBrief compares the brief receipts of a practice with the message that was sent.
@@ -41,34 +41,19 @@ func checkBrief(ctx context.Context, j *journal.Journal, p *group, v *Practice) 
 	return nil
 }
 
-// briefResult is what a brief receipt proves in all, and the parts on which it does not agree.
+// briefResult compares a brief receipt with a sent message, nil if not archived: the result for the whole, and the parts that differ.
 func briefResult(ctx context.Context, j *journal.Journal, ref journal.Ref, mail *sentMail) (pec.HashResult, []BriefPart, error) {
 	if mail == nil {
 		return pec.HashNoOriginal, nil, nil
-	}
-	entry, err := j.Entry(ctx, ref)
-	if err != nil {
-		return "", nil, err
 	}
 	sent, err := j.Entry(ctx, mail.ref)
 	if err != nil {
 		return "", nil, err
 	}
-	var record pec.Record
-	if err := record.UnmarshalBinary(entry.Certification); err != nil {
-		return "", nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
-	}
-	if record.Message.Postacert < 0 {
-		// A brief receipt that encloses nothing proves nothing.
-		return pec.HashMismatch, nil, nil
-	}
-	receipt, err := j.Body(ctx, entry)
-	if err != nil {
-		return "", nil, err
-	}
-	inner, table, err := pec.Enclosed(receipt, &entry.Parts, record.Message.Postacert)
+	inner, table, err := enclosed(ctx, j, ref)
 	switch {
 	case errors.Is(err, pec.ErrEnclosed):
+		// A brief receipt that encloses nothing readable proves nothing.
 		return pec.HashMismatch, nil, nil
 	case err != nil:
 		return "", nil, fmt.Errorf("open brief receipt: %w", err)

@@ -8,11 +8,12 @@ import (
 	"io"
 
 	"copialettere/journal"
+	"copialettere/journal/part"
 	"copialettere/policy/pec"
 )
 
-// confirm looks whether a guess is more than that: a complete delivery receipt encloses the message, and its text is that of the one that was
-// found. Where it is not, the guess stays one: an access point may have changed the message.
+// confirm turns a guess into MatchContent if a complete delivery receipt encloses a message with the text of the one that was found. If not, it
+// stays a guess: an access point may have changed the message.
 func confirm(ctx context.Context, j *journal.Journal, p *group) error {
 	if p.by != pec.MatchGuess || p.complete == nil {
 		return nil
@@ -29,25 +30,13 @@ func confirm(ctx context.Context, j *journal.Journal, p *group) error {
 	return nil
 }
 
-// sameText reports whether a receipt encloses a message whose body, all that is below its header, is that of a sent one.
+// sameText reports whether a receipt encloses a message with the body of a sent one: everything below the header.
 func sameText(ctx context.Context, j *journal.Journal, receipt, sent journal.Ref) (bool, error) {
-	entry, err := j.Entry(ctx, receipt)
-	if err != nil {
-		return false, err
-	}
 	original, err := j.Entry(ctx, sent)
 	if err != nil {
 		return false, err
 	}
-	var record pec.Record
-	if err := record.UnmarshalBinary(entry.Certification); err != nil || record.Message.Postacert < 0 {
-		return false, err
-	}
-	body, err := j.Body(ctx, entry)
-	if err != nil {
-		return false, err
-	}
-	inner, table, err := pec.Enclosed(body, &entry.Parts, record.Message.Postacert)
+	inner, table, err := enclosed(ctx, j, receipt)
 	if errors.Is(err, pec.ErrEnclosed) {
 		return false, nil
 	}
@@ -68,7 +57,25 @@ func sameText(ctx context.Context, j *journal.Journal, receipt, sent journal.Ref
 	return sameBytes(io.NewSectionReader(inner, one, inner.Size()-one), io.NewSectionReader(whole, other, original.Size-other))
 }
 
-// sameBytes reports whether two readers of one length yield the same.
+// enclosed opens the message that an archived receipt encloses: its bytes, and a part table whose offsets count in them. If there is none, or it
+// cannot be opened, the error wraps pec.ErrEnclosed.
+func enclosed(ctx context.Context, j *journal.Journal, receipt journal.Ref) (*io.SectionReader, *part.Table, error) {
+	entry, err := j.Entry(ctx, receipt)
+	if err != nil {
+		return nil, nil, err
+	}
+	var record pec.Record
+	if err := record.UnmarshalBinary(entry.Certification); err != nil {
+		return nil, nil, fmt.Errorf("%s %s %d: %w", receipt.Mailbox, receipt.FolderName(), receipt.UID, err)
+	}
+	body, err := j.Body(ctx, entry)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pec.Enclosed(body, &entry.Parts, record.Message.Postacert)
+}
+
+// sameBytes reports whether two readers of the same length yield the same bytes.
 func sameBytes(a, b io.Reader) (bool, error) {
 	const block = 64 << 10
 	one, other := make([]byte, block), make([]byte, block)

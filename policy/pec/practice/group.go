@@ -13,25 +13,25 @@ import (
 	"copialettere/policy/pec"
 )
 
-// gathering holds the messages of practices, which come in the order of time. Those that nothing was added to for age may be
-// taken out: the last receipt comes a day after the message was sent (RFC 6109 3.1.6), or when some MTA has given it up. Where there are
-// mostGathered messages in that time, the older half is taken out; a receipt that comes later stands alone then. Receipts that are not believed
-// are not among these, since anybody can send them: after mostClaims the practices of which no other tells are taken out.
+// gathering collects the messages of practices, which come in order of time. A practice leaves when nothing was added to it for age: the last
+// receipt comes a day after the message was sent (RFC 6109 3.1.6), or when an MTA gives up. If mostGathered messages come within that
+// time, the older half of the practices leaves, and receipts that come later stand alone. Receipts that are not believed do not count towards
+// mostGathered, since anybody can send them: after mostClaims of them, practices with no believed receipt leave.
 type gathering struct {
 	byID     map[string]*group // by the provider's id
-	order    []*group          // as they were first met
-	mails    []sentMail        // in their order
-	sent     []pec.Sent        // the same, for the search
-	gathered int               // sent messages, and receipts that are believed
-	oldest   time.Time         // of them; zero where there is none
-	claims   int               // receipts that are not
+	order    []*group          // in the order in which they began
+	mails    []sentMail        // sent messages, in order
+	sent     []pec.Sent        // the same messages, for pec.MatchSent
+	gathered int               // sent messages and believed receipts
+	oldest   time.Time         // of those; zero if there are none
+	claims   int               // receipts that are not believed
 }
 
 const (
 	age          = 60 * 24 * time.Hour
 	mostGathered = 10000 // about 10 MB
 	mostClaims   = 1000  // at worst 20 MB
-	// maxNotBelieved is how many receipts that are not believed are told of one practice.
+	// maxNotBelieved is the most receipts that are not believed listed in one practice.
 	maxNotBelieved = 10
 )
 
@@ -39,12 +39,12 @@ func newGathering() *gathering {
 	return &gathering{byID: make(map[string]*group)}
 }
 
-// full reports whether it is time to take out what is old, when a message of that time has come.
+// full reports whether to take out old practices, after a message with the given time.
 func (g *gathering) full(at time.Time) bool {
 	return g.gathered >= mostGathered || g.claims >= mostClaims || !g.oldest.IsZero() && at.Sub(g.oldest) > 2*age
 }
 
-// count takes note of one more message.
+// count notes one more message.
 func (g *gathering) count(at time.Time) {
 	g.gathered++
 	if g.oldest.IsZero() || at.Before(g.oldest) {
@@ -52,13 +52,14 @@ func (g *gathering) count(at time.Time) {
 	}
 }
 
-// takeOld takes out the practices to which nothing was added for age, or the older half. Practices of one sent message stay together.
+// takeOld takes out the practices to which nothing was added for age, or the older half, or those of claims alone. Practices of one sent
+// message stay together.
 func (g *gathering) takeOld(at time.Time) []*group {
 	if g.claims >= mostClaims {
 		return g.takeClaims()
 	}
 	groups := g.join()
-	last := make(map[any]time.Time) // by sent message, or by practice where none is known
+	last := make(map[any]time.Time) // by sent message, or by practice without one
 	key := func(p *group) any {
 		if p.sent != nil {
 			return p.sent
@@ -103,14 +104,14 @@ func (g *gathering) takeOld(at time.Time) []*group {
 					rest.claims++
 				}
 			}
-			p.sent, p.by, p.others = nil, "", nil // the next join says
+			p.unmatch()
 		}
 	}
 	*g = *rest
 	return old
 }
 
-// takeClaims takes out the practices of which only receipts tell that are not believed.
+// takeClaims takes out the practices without a believed receipt.
 func (g *gathering) takeClaims() []*group {
 	g.join()
 	g.claims = 0
@@ -121,13 +122,13 @@ func (g *gathering) takeClaims() []*group {
 			delete(g.byID, p.Identifier)
 			return true
 		}
-		p.sent, p.by, p.others = nil, "", nil // the next join says
+		p.unmatch()
 		return false
 	})
 	return claimed
 }
 
-// last returns when the last message of a practice came.
+// last returns when the practice's last message came.
 func (p *group) last() (at time.Time) {
 	if p.sent != nil {
 		at = p.sent.time
@@ -140,20 +141,20 @@ func (p *group) last() (at time.Time) {
 	return at
 }
 
-// group is one practice, or a sent message that has none.
+// group is one practice, or a sent message without one.
 type group struct {
 	pec.Practice               // what believed receipts say
-	claimed      *pec.Practice // what the others say, while none is believed; it leads to the sent message, and counts for nothing else
+	claimed      *pec.Practice // what other receipts say; used only to find the sent message while no receipt is believed
 	receipts     []Receipt
-	notBelieved  int                    // receipts that are not, told or not
+	notBelieved  int                    // number of receipts that are not believed, listed or not
 	brief        map[string]journal.Ref // brief delivery receipts by recipient
-	complete     *journal.Ref           // a complete one
+	complete     *journal.Ref           // the first complete delivery receipt
 	sent         *sentMail              // nil when it is not archived
 	by           pec.Match
-	others       []string // recipients of the sent message of which no practice tells
+	others       []string // recipients of the sent message that no practice covers
 }
 
-// sentMail is what a practice shows of the sent message.
+// sentMail is what a practice shows about its sent message.
 type sentMail struct {
 	ref       journal.Ref
 	time      time.Time
@@ -162,6 +163,10 @@ type sentMail struct {
 	certified bool // at least one recipient has PEC
 }
 
+// unmatch forgets the sent message: the next join finds it again.
+func (p *group) unmatch() { p.sent, p.by, p.others = nil, "", nil }
+
+// add takes in an entry: a sent message, or a receipt. Other entries are ignored. An error wraps journal.ErrDamaged.
 func (g *gathering) add(e *journal.Entry) error {
 	if e.Direction == journal.Sent {
 		g.addSent(e)
@@ -194,7 +199,7 @@ func (g *gathering) add(e *journal.Entry) error {
 	return nil
 }
 
-// addDelivery notes where a delivery receipt is that can be compared with the sent message.
+// addDelivery notes a delivery receipt that can be compared with the sent message.
 func (g *gathering) addDelivery(ref journal.Ref, m *pec.Message) {
 	for _, event := range m.Events() {
 		p := g.group(event.Identifier)
@@ -208,7 +213,7 @@ func (g *gathering) addDelivery(ref journal.Ref, m *pec.Message) {
 	}
 }
 
-// group returns the practice of an id, a new one where it is not known yet.
+// group returns the practice with an id, and begins it if it is new.
 func (g *gathering) group(identifier string) *group {
 	p := g.byID[identifier]
 	if p == nil {
@@ -219,7 +224,7 @@ func (g *gathering) group(identifier string) *group {
 	return p
 }
 
-// apply adds what a receipt says.
+// apply adds a receipt.
 func (p *group) apply(m *pec.Message, receipt Receipt) {
 	if receipt.NotBelieved == "" {
 		p.receipts = append(p.receipts, receipt)
@@ -249,7 +254,7 @@ func (g *gathering) addSent(e *journal.Entry) {
 		certified: e.SentTo == "certified"})
 }
 
-// receiptView describes a receipt, save whether it is believed.
+// receiptView describes a receipt, without NotBelieved.
 func receiptView(e *journal.Entry, m *pec.Message) Receipt {
 	v := Receipt{Class: string(pec.REM), Folder: e.FolderName(), UID: e.UID, Time: e.Time}
 	if m.Data != nil {
@@ -265,8 +270,8 @@ func receiptView(e *journal.Entry, m *pec.Message) Receipt {
 	return v
 }
 
-// notBelieved returns why a receipt does not count; "" where it does. The class that is believed was decided at its arrival. Where that is the one of
-// the header, an envelope does not become a receipt by what is in it, nor one receipt another one.
+// notBelieved returns why a receipt does not count; "" if it does. The entry's class was decided at arrival. If the header decided it, the
+// certification data cannot turn an envelope into a receipt, or one receipt into another.
 func notBelieved(e *journal.Entry, c *pec.Record) string {
 	switch data := c.Message.Data; {
 	case e.Class != string(pec.Ordinary) && data != nil && e.Class != string(data.Class()):
@@ -292,14 +297,14 @@ func (g *gathering) join() []*group {
 			others, claims = append(others, p), append(claims, p.claimed)
 		}
 	}
-	groups := make([][]*group, len(g.mails)) // of each sent message
+	groups := make([][]*group, len(g.mails)) // practices by sent message
 	for i, m := range pec.MatchSent(practices, g.sent) {
 		if m.Sent >= 0 {
 			believed[i].sent, believed[i].by = &g.mails[m.Sent], m.By
 			groups[m.Sent] = append(groups[m.Sent], believed[i])
 		}
 	}
-	// What nobody believes takes no message from a practice, and guesses nothing.
+	// Receipts that are not believed take no message from a practice, and are not linked by guess.
 	for i, m := range pec.MatchSent(claims, g.sent) {
 		if m.Sent >= 0 && m.By != pec.MatchGuess {
 			others[i].sent, others[i].by = &g.mails[m.Sent], m.By
@@ -316,7 +321,7 @@ func (g *gathering) join() []*group {
 	return list
 }
 
-// withoutStates returns the recipients of which none of the practices tells.
+// withoutStates returns the recipients that none of the practices covers.
 func withoutStates(recipients []string, groups []*group) []string {
 	seen := make(map[string]bool, len(recipients))
 	for _, p := range groups {
@@ -334,8 +339,8 @@ func withoutStates(recipients []string, groups []*group) []string {
 	return list
 }
 
-// wanted reports whether a practice is asked for: with a UID, those of a sent message that has it; without, all but the sent messages that no
-// receipt is expected of.
+// wanted reports whether a practice is asked for: with a UID, if its sent message has that UID; without, unless it is a sent message for which no
+// receipt is expected.
 func (p *group) wanted(uid uint32) bool {
 	if uid != 0 {
 		return p.sent != nil && p.sent.ref.UID == uid

@@ -38,8 +38,8 @@ func receiptEntry(t *testing.T, n int, class pec.Class, at time.Time) *journal.E
 		Direction: journal.Received, Time: at, Class: string(class), Certification: b}
 }
 
-// TestPracticesOfManyYears has more practices than may be gathered, each with its receipts in the days behind it: whatever is taken out before the
-// end is whole, comes once, and in the order of time.
+// TestPracticesOfManyYears has more practices than may be gathered, each with receipts in the days after it: every practice taken out early is
+// whole, comes once, and in order of time.
 func TestPracticesOfManyYears(t *testing.T) {
 	const practices = mostGathered
 	for _, c := range []struct {
@@ -49,7 +49,7 @@ func TestPracticesOfManyYears(t *testing.T) {
 		whole bool
 	}{
 		{"over five years", 5 * 365 * 24 * time.Hour / practices, 5000, true},
-		{"in a week", 7 * 24 * time.Hour / practices, mostGathered, false}, // the receipts of the last ones come later than what is taken out
+		{"in a week", 7 * 24 * time.Hour / practices, mostGathered, false}, // some receipts come after their practice was taken out
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			start := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -115,7 +115,7 @@ func TestPracticesOfManyYears(t *testing.T) {
 	}
 }
 
-// TestPracticeKeepsItsAge has a message with a receipt that came long after: both are kept together, and not looked at again with each message.
+// TestPracticeKeepsItsAge has a receipt that came long after its message: both stay together, and are not examined again with each message.
 func TestPracticeKeepsItsAge(t *testing.T) {
 	start := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
 	g := newGathering()
@@ -144,8 +144,8 @@ func TestPracticeKeepsItsAge(t *testing.T) {
 	}
 }
 
-// TestForgedReceiptsPushNothingOut has more receipts that nobody believes than may be gathered, between those of a practice: of practices of their
-// own, and of that one. It stays whole, and little is in memory.
+// TestForgedReceiptsPushNothingOut has more receipts that are not believed than may be gathered, among those of a practice: some name that
+// practice, others have their own. The practice stays whole, and little is in memory.
 func TestForgedReceiptsPushNothingOut(t *testing.T) {
 	start := time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
 	const forged = mostGathered + mostClaims
