@@ -326,8 +326,14 @@ func TestOnChange(t *testing.T) {
 	}{
 		{"enable", func() error { _, err := p.Enable(t.Context(), anna, operator()); return err }, nil, 1},
 		{"enable again", func() error { _, err := p.Enable(t.Context(), anna, operator()); return err }, nil, 0},
-		{"set", func() error { _, err := p.Set(t.Context(), anna, operator(), assignments(t, "retention=12")); return err }, nil, 1},
-		{"a store that fails", func() error { _, err := p.Set(t.Context(), anna, operator(), assignments(t, "retention=24")); return err }, errors.New("out of order"), 1},
+		{"set", func() error {
+			_, err := p.Set(t.Context(), anna, operator(), assignments(t, "retention=12"))
+			return err
+		}, nil, 1},
+		{"a store that fails", func() error {
+			_, err := p.Set(t.Context(), anna, operator(), assignments(t, "retention=24"))
+			return err
+		}, errors.New("out of order"), 1},
 		{"no right", func() error {
 			_, err := p.Hold(t.Context(), anna, Actor{RoleOwner, "anna@alpha.test"}, "case")
 			return err

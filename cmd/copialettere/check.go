@@ -18,7 +18,7 @@ import (
 	"copialettere/policy/pec/files"
 )
 
-const checkHelp = `Usage: copialettere check [-config FILE] [-json]
+const checkHelp = `Usage: copialettere check [ADDR] [-config FILE] [-json]
 
 Tests what the daemon needs before anything is switched: reads the configuration and the files that its [pec] names, opens the data folder
 (unless the daemon has it open) and writes to it, talks to every next hop, and shows what it announces. The exit status is 0 when all is
@@ -27,7 +27,12 @@ well, 1 when something else than the configuration is wrong, 2 when the configur
 A running daemon takes changed files of [pec] into use by itself, save one that has lost more than half of what it held; its log says which
 ones are in force.
 
+With ADDR it asks Postfix instead, where the configuration has [postfix], whether the mail of that mailbox goes through the hook, received
+and sent, and says why not and what to do. The exit status is 1 where it does not, where Postfix could not be asked, and where the archive of
+the mailbox is off.
+
 Example: sudo -u copialettere copialettere check
+Example: sudo -u copialettere copialettere check mario@alpha.test
 `
 
 // checkLine is one thing that was checked.
@@ -38,6 +43,9 @@ type checkLine struct {
 }
 
 func runCheck(ctx context.Context, in *invocation, args []string) error {
+	if len(args) == 1 {
+		return in.checkRoute(ctx, args[0])
+	}
 	if err := want(args); err != nil {
 		return err
 	}
@@ -52,6 +60,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	detail, err := checkData(ctx, c)
 	ok = in.checked("data folder", detail, err) && ok
 	ok = in.checkPEC(c.PEC) && ok
+	ok = in.checkMaps(c.Postfix) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)
 		ok = in.checked("next hop "+hop.Spec().String(), detail, err) && ok

@@ -23,6 +23,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/notice"
+	"copialettere/policy/postfix"
 )
 
 // What lies in the data folder beside the admin socket.
@@ -198,7 +199,8 @@ type dataFolder struct {
 	journal  *journal.Journal
 	policy   *policy.Policy
 	metrics  *metrics.Registry
-	notices  *notice.Pump // nil where none are configured
+	notices  *notice.Pump    // nil where none are configured
+	postfix  *postfix.Keeper // nil where there is no [postfix]
 }
 
 // openArchive opens the data folder, which only one process can.
@@ -222,6 +224,8 @@ func (a *dataFolder) open(ctx context.Context, c *config.Config, log *slog.Logge
 		return err
 	}
 	a.notices = newPump(c, a, log)
+	a.postfix = newPostfix(c, a, log)
+	a.policy.OnChange(a.postfix.Changed)
 	a.journal, err = journal.Open(a.engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: filepath.Join(c.Data, gapSpoolFile), Recorded: a.notices.Recorded,
 		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
@@ -294,7 +298,7 @@ func (a *dataFolder) closeStores() error {
 func (a *dataFolder) archive(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
-		Changed: changed, Expired: a.notices.Expired,
+		Changed: changed, Expired: a.notices.Expired, Postfix: a.postfix,
 	})
 }
 

@@ -24,7 +24,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
 
   init                          make the data folder; once, before the first serve
   serve                         run the hook
-  check                         test the configuration, the data folder and the next hops
+  check [ADDR]                  test the configuration, the data folder and the next hops; the way of a mailbox's mail
   mailbox enable|disable ADDR   archive a mailbox from now on; close its archive, which asks for -confirm ADDR
   mailbox set ADDR KEY=VALUE    change settings of a mailbox
   mailbox show|log ADDR         settings of a mailbox; who changed them

@@ -38,6 +38,7 @@ keys were taken, and which differ but need a restart. A file with an error chang
   sent.on_journal_error, sent.login_domain
   log.level, rights.owner
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
+  postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
   domain: all of a [[domain]] but its next_hop; and one that is new, or was taken out, unless it has a next_hop
 
@@ -99,6 +100,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	}
 	d.pec.Store(watch)
 	d.running.Go(func() { a.notices.Run(d.quit) })
+	d.running.Go(func() { a.postfix.Run(d.quit) })
 	d.disk = housekeeping.NewDiskWatch(c.Data, watermarks(c), a.journal.Suspend, a.metrics, log)
 	d.disk.Look()
 	d.running.Go(func() { d.disk.Run(d.quit) })
@@ -149,6 +151,7 @@ func (d *daemon) configure(c *config.Config) {
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))
+	d.archive.postfix.Configure(postfixConfig(c))
 	d.config.Store(c)
 	d.backend.Store(&b)
 }
