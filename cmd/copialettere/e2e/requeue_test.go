@@ -54,7 +54,7 @@ func (s *system) listed(t *testing.T, mailbox, mark string) (shown, all []string
 	return shown, all
 }
 
-// TestRequeued defers messages after the dot and has Postfix take them in anew. One entry of each must be left, even for a message from a local
+// TestRequeued defers messages after the dot and has Postfix requeue them. One entry of each must be left, even for a message from a local
 // program, one through an alias of aliases(5), and one that was requeued twice without a try in between.
 func TestRequeued(t *testing.T) {
 	s, store := newRecorded(t, nil, anna, bruno)
