@@ -55,10 +55,12 @@ func (l *looker) look(ctx context.Context) (sure bool) {
 		l.log.Error("cannot read which mailboxes Postfix has to route through the hook", "error", err)
 		return true
 	}
+	begun := time.Now()
 	found := ask(ctx, l.config.Load(), mailboxes)
 	if ctx.Err() != nil {
 		return true
 	}
+	l.log.Debug("asked Postfix whether it routes mail through the hook", "mailboxes", len(mailboxes), "duration", time.Since(begun))
 	sure = true
 	states := make(map[policy.Address]map[journal.Direction]State, len(mailboxes))
 	for _, a := range mailboxes {
