@@ -103,8 +103,9 @@ func testUnrouted(t *testing.T, s *system) {
 	if !strings.Contains(string(s.hook.Must(t, "mailbox", "show", anna, "-json")), `"route":[{"direction":"received","state":"not-routed"},{"direction":"sent","state":"routed"}]`) {
 		t.Error("mailbox show -json does not have the route")
 	}
-	if len(s.hook.Logged(t, "does not route mail of archived mailboxes")) != 2 {
-		t.Error("the log does not tell of both directions, once each")
+	told := strings.Join(s.hook.Logged(t, "does not route mail of archived mailboxes"), "\n")
+	if !strings.Contains(told, "direction=received") || !strings.Contains(told, "direction=sent") || !strings.Contains(told, elena) {
+		t.Errorf("the log has only:\n%s", told)
 	}
 }
 
@@ -238,7 +239,7 @@ func TestRoutes(t *testing.T) {
 	if got := s.metric(t, "copialettere_postfix_maps_left_out"); got != "1" {
 		t.Errorf("left out: %s", got)
 	}
-	if checked, _ := s.route(t, "#anna@alpha.test"); !strings.Contains(fmt.Sprint(checked), "begin with #") && !strings.Contains(fmt.Sprint(checked), "begins with #") {
+	if checked, _ := s.route(t, "#anna@alpha.test"); !strings.Contains(fmt.Sprint(checked), "begins with #") {
 		t.Errorf("check says %+v", checked)
 	}
 	for _, alias := range []string{"info@alpha.test", "staff@alpha.test"} {
