@@ -161,7 +161,7 @@ func (r *receivedRoutes) routeOf(ctx context.Context, a policy.Address, f form) 
 	found, err := r.transport.search(ctx, keys, whole)
 	switch {
 	case err != nil:
-		return unasked(err, r.config.readable("transport_maps", TransportMap))
+		return unasked(err, r.config.readable(err, "transport_maps", TransportMap))
 	case found == nil || found.value == "" || strings.HasPrefix(found.value, ":"): // no transport of its own (transport(5))
 		return r.byClass(ctx, a, f)
 	case found.value == r.config.Received:
@@ -198,7 +198,7 @@ func (r *receivedRoutes) alias(ctx context.Context, a policy.Address, f form) *l
 func (r *receivedRoutes) byClass(ctx context.Context, a policy.Address, f form) Route {
 	in, err := r.classOf(ctx, f.domain)
 	if err != nil {
-		return unasked(fmt.Errorf("the class of the domain %s: %w", f.domain, err), r.config.readable("transport_maps", TransportMap))
+		return unasked(fmt.Errorf("the class of the domain %s: %w", f.domain, err), r.config.readable(err, "transport_maps", TransportMap))
 	}
 	name := "default_transport"
 	if in != nil {
@@ -211,7 +211,7 @@ func (r *receivedRoutes) byClass(ctx context.Context, a policy.Address, f form) 
 		keys, whole := r.localKeys(f)
 		found, err := r.mailbox.search(ctx, keys, whole)
 		if err != nil {
-			return unasked(err, r.config.readable("mailbox_transport_maps", ""))
+			return unasked(err, r.config.readable(err, "transport_maps", TransportMap))
 		}
 		if found != nil {
 			name, value = "mailbox_transport_maps ("+found.table+")", found.value

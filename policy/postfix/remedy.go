@@ -1,6 +1,9 @@
 package postfix
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // missing says what to do where tables do not answer as one of our maps would.
 func (c *Config) missing(where string, named tables, name string, keys []string, right string) string {
@@ -16,18 +19,21 @@ func (c *Config) missing(where string, named tables, name string, keys []string,
 		case i > 0:
 			return fmt.Sprintf("put %s before all other maps in %s", t.name, where)
 		default:
-			return fmt.Sprintf("run postmap %s; copialettere-postmap.path of systemd does so after each change: see whether it is active, "+
-				"and whether the archive is on", c.path(name))
+			return fmt.Sprintf("if the archive is on, run postmap %s as the daemon's user; copialettere-postmap.path of systemd has that done after "+
+				"each change, so see whether it is active", c.path(name))
 		}
 	}
 	return fmt.Sprintf("put ${default_database_type}:%s before all other maps in %s", c.path(name), where)
 }
 
-// readable says what to do where a map cannot be asked.
-func (c *Config) readable(where, own string) string {
-	remedy := "let the daemon's user read that map"
-	if own != "" && c.Folder != "" {
-		remedy += fmt.Sprintf(", or put the map %s before it in %s; where it is that map, run postmap %s", c.path(own), where, c.path(own))
+// readable says what to do where asking a map has failed.
+func (c *Config) readable(err error, where, own string) string {
+	path := c.path(own)
+	switch {
+	case path == "":
+		return "let the daemon's user read that map"
+	case strings.Contains(err.Error(), path):
+		return fmt.Sprintf("run postmap %s as the daemon's user; copialettere-postmap.service of systemd does so", path)
 	}
-	return remedy
+	return fmt.Sprintf("let the daemon's user read that map, or put the map %s before it in %s", path, where)
 }

@@ -83,7 +83,7 @@ func (r *sentRoutes) routeAt(ctx context.Context, s *service, login string) Rout
 		w.list(ctx, name, s.value(name), 0)
 		switch {
 		case w.err != nil:
-			return unasked(w.err, r.config.readable("the restrictions", SendersMap))
+			return unasked(w.err, r.config.readable(w.err, "the restrictions", SendersMap))
 		case w.found != "":
 			return Route{State: Routed, Detail: fmt.Sprintf("%s of %s: %s", name, s.name, w.found)}
 		}
