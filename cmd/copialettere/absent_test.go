@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"copialettere/journal/datafolder"
 	"copialettere/journal/kv"
 )
 
@@ -26,7 +27,7 @@ func aged(t *testing.T) (p *place, old kv.Month) {
 	return p, kv.MonthOf(now.AddDate(-3, 0, 0))
 }
 
-func (p *place) folder(name string) string { return filepath.Join(p.dir, "data", journalFolder, name) }
+func (p *place) folder(name string) string { return filepath.Join(p.dir, "data", "journal", name) }
 
 func (p *place) do(err error) {
 	p.t.Helper()
@@ -191,16 +192,11 @@ func TestAbsentSettings(t *testing.T) {
 func TestLostRegister(t *testing.T) {
 	p, _ := aged(t)
 	p.do(os.Remove(p.folder("REGISTER")))
-	file := filepath.Join(p.dir, "data", identityFile)
-	b, err := os.ReadFile(file)
-	p.do(err)
-	p.do(os.WriteFile(file, []byte(strings.Replace(string(b), `"format":2`, `"format":1`, 1)), 0o600))
+	p.setFormat(1)
 	if got := p.must("verify"); !strings.HasSuffix(got, "sound\n") || !strings.HasPrefix(got, "3 volumes, 6 entries") {
 		t.Errorf("verify: %s", got)
 	}
-	if id, err := readIdentity(filepath.Join(p.dir, "data")); err != nil || id.Format != formatRegistered {
-		t.Errorf("identity: %+v, %v", id, err)
-	}
+	p.hasFormat(datafolder.Format)
 }
 
 // earlier makes a data folder as earlier versions made them.
@@ -211,10 +207,7 @@ func (p *place) earlier() {
 	for _, path := range append(tags, p.folder("REGISTER")) {
 		p.do(os.Remove(path))
 	}
-	data := filepath.Join(p.dir, "data")
-	id, err := readIdentity(data)
-	p.do(err)
-	p.do(writeIdentity(data, id, formatUnregistered))
+	p.setFormat(1)
 }
 
 // TestEarlierVersion has the data folder of an earlier version be taken in by the first command that opens it.
@@ -274,7 +267,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("verify: %s", got)
 	}
 	// One month of the backup.
-	p.do(os.CopyFS(p.folder(string(old)), os.DirFS(filepath.Join(backup, journalFolder, string(old)))))
+	p.do(os.CopyFS(p.folder(string(old)), os.DirFS(filepath.Join(backup, "journal", string(old)))))
 	if got := p.must("verify"); !strings.HasPrefix(got, "3 volumes") || !strings.HasSuffix(got, "sound\n") {
 		t.Errorf("verify with the month put back: %s", got)
 	}

@@ -2,18 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
-	"copialettere/journal/durable"
-	"copialettere/journal/kv/level"
+	"copialettere/journal/datafolder"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/pec/files"
 )
@@ -81,51 +77,25 @@ func (in *invocation) checked(check, detail string, err error) bool {
 
 // checkData tries the data folder, and the journal in it when no daemon has it open.
 func checkData(ctx context.Context, c *config.Config) (string, error) {
-	if err := checkFolder(c.Data); err != nil {
-		return "", err
-	}
-	info, err := os.Stat(c.Data)
+	took, err := datafolder.Probe(c.Data)
 	if err != nil {
 		return "", err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s has mode %04o and others can read the archive: chmod 0700 it", c.Data, info.Mode().Perm())
-	}
-	start := time.Now()
-	probe := filepath.Join(c.Data, "check")
-	if err := durable.Write(probe, strings.NewReader("check\n"), nil); err != nil {
-		return "", fmt.Errorf("write to the data folder: %w: run this as the daemon's user", err)
-	}
-	detail := fmt.Sprintf("%s, a durable write took %s", c.Data, time.Since(start).Round(10*time.Microsecond))
-	if err := os.Remove(probe); err != nil {
-		return "", err
-	}
+	detail := fmt.Sprintf("%s, a durable write took %s", c.Data, took.Round(10*time.Microsecond))
 	if nc, err := net.DialTimeout("unix", c.Admin.Socket(), time.Second); err == nil {
 		nc.Close()
 		return detail + ", the daemon has it open", nil
 	}
-	a, err := openArchive(ctx, c, slog.New(slog.DiscardHandler))
-	if errors.Is(err, level.ErrInUse) {
-		return "", fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
-	}
+	a, err := openUnserved(ctx, c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return "", err
 	}
 	defer a.close()
-	months, err := a.journal.Months(ctx)
+	volumes, err := a.folder.ProbeVolumes(ctx)
 	if err != nil {
 		return "", err
 	}
-	var bad []error
-	for _, m := range months {
-		if _, err := a.engine.Volume(ctx, m, false); err != nil {
-			bad = append(bad, err)
-		}
-	}
-	if len(bad) > 0 {
-		return "", fmt.Errorf("%d of %d volumes cannot be used: %w", len(bad), len(months), errors.Join(bad...))
-	}
-	return fmt.Sprintf("%s, %d volumes", detail, len(months)), nil
+	return fmt.Sprintf("%s, %d volumes", detail, volumes), nil
 }
 
 // checkPEC reads the files that [pec] names, and shows what they hold.
@@ -161,12 +131,10 @@ func hopsOf(c *config.Config) []*nexthop.Hop {
 }
 
 func checkHop(ctx context.Context, hop *nexthop.Hop) (string, error) {
-	conn, err := hop.Connect(ctx)
+	a, err := hop.Probe(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer conn.Quit()
-	a := conn.Announced()
 	detail := "announces " + strings.Join(a.Keywords, ", ")
 	if len(a.Keywords) == 0 {
 		detail = "answers"

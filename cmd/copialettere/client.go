@@ -15,7 +15,6 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
-	"copialettere/journal/kv/level"
 )
 
 // client asks the admin interface: that of the daemon over its socket, or one of its own on the data folder when the daemon is down.
@@ -38,14 +37,11 @@ func (in *invocation) open(ctx context.Context) (*client, error) {
 		return nil, fmt.Errorf("admin socket: %w: run this as the daemon's user", err)
 	}
 	log := slog.New(slog.NewTextHandler(in.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := openArchive(ctx, c, log)
-	if errors.Is(err, level.ErrInUse) {
-		return nil, fmt.Errorf("%w and does not answer at %s", err, socket)
-	}
+	a, err := openUnserved(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
-	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(a.archive(c, nil), log))}}, close: a.close}, nil
+	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(a.acts(c, nil), log))}}, close: a.close}, nil
 }
 
 func socketClient(socket string) *client {

@@ -40,7 +40,7 @@ func TestDamage(t *testing.T) {
 // damage overwrites the value of the first key of the newest volume that begins with prefix.
 func (p *place) damage(prefix string) {
 	p.t.Helper()
-	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	engine, err := level.Open(filepath.Join(p.dir, "data", "journal"), level.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/config"
+	"copialettere/journal/datafolder"
 	"copialettere/lmtp/nexthop"
 )
 
@@ -85,7 +86,7 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := initData(ctx, c.Data); err != nil {
+	if _, err := datafolder.Make(ctx, c.Data); err != nil {
 		return err
 	}
 	logFile, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

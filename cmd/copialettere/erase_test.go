@@ -15,19 +15,19 @@ import (
 )
 
 // keysOf lists the keys of a data folder in which the name of a mailbox stands, by store and first byte.
-func keysOf(t *testing.T, a *dataFolder, mailbox string) []string {
+func keysOf(t *testing.T, a *opened, mailbox string) []string {
 	t.Helper()
-	settings, err := a.engine.Settings(t.Context())
+	settings, err := a.folder.Engine.Settings(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	stores := map[string]kv.Store{"settings": settings}
-	months, err := a.engine.Volumes(t.Context())
+	months, err := a.folder.Engine.Volumes(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range months {
-		if stores[string(m)], err = a.engine.Volume(t.Context(), m, false); err != nil {
+		if stores[string(m)], err = a.folder.Engine.Volume(t.Context(), m, false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 func newHouse(d *daemon) *housekeeping.Keeper {
 	a := d.archive
 	return housekeeping.New(housekeeping.Options{
-		Journal: a.journal, Policy: a.policy, Settings: a.settings, Logger: d.log,
+		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Logger: d.log,
 		Look: func(now time.Time) { d.pec.Load().Look(now) },
 		AwaitVerdicts: func(ctx context.Context) error {
 			for _, h := range d.hooks {

@@ -225,7 +225,7 @@ func TestMailboxHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	refs := addEntries(t, k, a.String(), 2)
-	if changed, err := k.archive.archive(k.config.Load(), nil).HoldMailbox(t.Context(), who, a, "case 1"); err != nil || !*changed.Changed {
+	if changed, err := k.archive.acts(k.config.Load(), nil).HoldMailbox(t.Context(), who, a, "case 1"); err != nil || !*changed.Changed {
 		t.Fatalf("hold: %+v, %v", changed, err)
 	}
 	if err := k.archive.journal.Delete(t.Context(), refs[0], "owner"); !errors.Is(err, journal.ErrHeld) {
@@ -275,7 +275,7 @@ func TestHouseWhileStopping(t *testing.T) {
 	if log.String() != "" {
 		t.Errorf("logged while stopping:\n%s", log)
 	}
-	if err := k.archive.engine.Close(); err != nil {
+	if err := k.archive.folder.Engine.Close(); err != nil {
 		t.Fatal(err)
 	}
 	k.house.Keep(t.Context(), time.Now())

@@ -19,8 +19,8 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/journal/datafolder"
 	"copialettere/journal/httpd"
-	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/archive"
 )
@@ -371,7 +371,7 @@ func TestOneProcess(t *testing.T) {
 	p.must("init")
 	stop := p.daemon()
 	defer stop()
-	if _, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler)); !errors.Is(err, level.ErrInUse) {
+	if _, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler)); !errors.Is(err, datafolder.ErrInUse) {
 		t.Errorf("second process: %v", err)
 	}
 }

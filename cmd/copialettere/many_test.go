@@ -43,7 +43,7 @@ const (
 // fill gives a mailbox records of the last twenty days, every second of them a gap, and entries of today, of which every second is a certified message without a receipt.
 func (p *place) fill(mailbox string, records, entries int) {
 	p.t.Helper()
-	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	engine, err := level.Open(filepath.Join(p.dir, "data", "journal"), level.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}

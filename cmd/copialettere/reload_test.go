@@ -192,7 +192,7 @@ func TestReadyOfBrokenStores(t *testing.T) {
 	}{
 		"nothing": {func(*daemon) {}, ""},
 		"settings of a mailbox": {func(k *daemon) {
-			s, err := k.archive.engine.Settings(t.Context())
+			s, err := k.archive.folder.Engine.Settings(t.Context())
 			if err == nil {
 				err = s.Update(t.Context(), nil, func(tx kv.Tx) error { tx.Put([]byte("mbruno@alpha.test"), []byte("{")); return nil })
 			}
@@ -200,7 +200,7 @@ func TestReadyOfBrokenStores(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, archive.NotReadySettings},
-		"store": {func(k *daemon) { k.archive.engine.Close() }, archive.NotReadyJournal + ", " + archive.NotReadySettings},
+		"store": {func(k *daemon) { k.archive.folder.Engine.Close() }, archive.NotReadyJournal + ", " + archive.NotReadySettings},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)

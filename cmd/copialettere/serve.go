@@ -119,7 +119,7 @@ type daemon struct {
 	config  atomic.Pointer[config.Config] // in force now
 	backend atomic.Pointer[httpd.Backend] // of the admin interface, by that configuration
 	log     *slog.Logger
-	archive *dataFolder
+	archive *opened
 	pec     atomic.Pointer[files.Watch] // nil where [pec] names no file
 	house   *housekeeping.Keeper
 	disk    *housekeeping.DiskWatch
@@ -133,7 +133,7 @@ type daemon struct {
 }
 
 // newDaemon returns a daemon without listeners, and without the files of [pec].
-func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
+func newDaemon(c *config.Config, a *opened, log *slog.Logger) *daemon {
 	d := &daemon{
 		log: log, archive: a, hooks: make(map[journal.Direction]*lmtp.Server),
 		failed: make(chan error, 1), quit: make(chan struct{}),
@@ -145,7 +145,7 @@ func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
 
 // configure puts a configuration in force for what reads it where it needs it.
 func (d *daemon) configure(c *config.Config) {
-	acts := d.archive.archive(c, d.house.EraseSoon)
+	acts := d.archive.acts(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))

@@ -47,7 +47,7 @@ func (p *place) retained(at time.Time) {
 // at opens the journal of a place that nobody has open, with that time.
 func (p *place) at(at time.Time, fn func(*journal.Journal)) {
 	p.t.Helper()
-	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	engine, err := level.Open(filepath.Join(p.dir, "data", "journal"), level.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -61,9 +61,9 @@ func (p *place) at(at time.Time, fn func(*journal.Journal)) {
 }
 
 // waiting counts the notices in the queue of an open data folder, by mailbox and event.
-func waiting(t *testing.T, a *dataFolder) (list []string) {
+func waiting(t *testing.T, a *opened) (list []string) {
 	t.Helper()
-	s, err := a.engine.Settings(t.Context())
+	s, err := a.folder.Engine.Settings(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestRetentionTells(t *testing.T) {
 		if err := k.archive.close(); err != nil {
 			t.Fatal(err)
 		}
-		k.archive.engine, k.archive.journal, k.archive.notices = nil, nil, nil
+		k.archive.folder, k.archive.journal, k.archive.notices = nil, nil, nil
 	}
 	longAgo := time.Now().AddDate(0, -2, 0)
 	for _, c := range []struct {
@@ -207,7 +207,7 @@ func TestGapsAreTold(t *testing.T) {
 			p, relay := noticePlace(t, nexthoptest.Script{})
 			p.must("mailbox", "enable", anna)
 			p.must(append([]string{"mailbox", "set", anna, "notify=" + noticeAddress, "notify_on=gap"}, c.settings...)...)
-			spool := filepath.Join(p.dir, "data", gapSpoolFile)
+			spool := filepath.Join(p.dir, "data", "gaps")
 			for range 2 {
 				if c.spool != "" {
 					// The second time as a crash leaves it, between the journal and the removal.
@@ -249,7 +249,7 @@ func TestSpooledGaps(t *testing.T) {
 	p.must("init")
 	p.must("mailbox", "enable", anna)
 	stop := p.daemon()
-	spool := filepath.Join(p.dir, "data", gapSpoolFile)
+	spool := filepath.Join(p.dir, "data", "gaps")
 	if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -297,10 +297,10 @@ func TestSpooledGapsOfABrokenVolume(t *testing.T) {
 	p.must("init")
 	p.must("mailbox", "enable", anna)
 	data := filepath.Join(p.dir, "data")
-	if err := os.WriteFile(filepath.Join(data, gapSpoolFile), []byte(spooledGap(1)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "gaps"), []byte(spooledGap(1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	volume := filepath.Join(data, journalFolder, string(kv.MonthOf(time.Now().UTC().Truncate(time.Hour).Add(-time.Second))))
+	volume := filepath.Join(data, "journal", string(kv.MonthOf(time.Now().UTC().Truncate(time.Hour).Add(-time.Second))))
 	if err := os.WriteFile(volume, []byte("no folder"), 0o600); err != nil {
 		t.Fatal(err)
 	}
