@@ -16,17 +16,17 @@ import (
 
 const checkHelp = `Usage: copialettere check [-config FILE] [-json]
 
-Tests what the daemon needs before anything is switched: reads the configuration and the files that its [pec] names, opens the data folder
-(unless the daemon has it open) and writes to it, talks to every next hop, and shows what it announces. The exit status is 0 when all is
-well, 1 when something else than the configuration is wrong, 2 when the configuration is. Run it as the daemon's user.
+Tests everything that the daemon needs, before you switch mail to it. It reads the configuration and the files that [pec] names, writes to the
+data folder, opens it unless the daemon has it open, connects to every next hop, and shows what the hop announces. Run it as the daemon's user.
+The exit status is 0 when all is well, 2 when the configuration is wrong, and 1 when anything else is.
 
-A running daemon takes changed files of [pec] into use by itself, save one that has lost more than half of what it held; its log says which
-ones are in force.
+A running daemon takes changed files of [pec] into use by itself, but not a file that has lost more than half of its content. Its log says
+which files are in force.
 
 Example: sudo -u copialettere copialettere check
 `
 
-// checkLine is one thing that was checked.
+// checkLine is the result of one check, as -json prints it.
 type checkLine struct {
 	Check  string `json:"check"`
 	OK     bool   `json:"ok"`
@@ -58,7 +58,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	return nil
 }
 
-// checked prints the result of one check and returns whether it was good.
+// checked prints the result of one check and reports whether it was good.
 func (in *invocation) checked(check, detail string, err error) bool {
 	if err != nil {
 		detail = err.Error()
@@ -75,7 +75,7 @@ func (in *invocation) checked(check, detail string, err error) bool {
 	return err == nil
 }
 
-// checkData tries the data folder, and the journal in it when no daemon has it open.
+// checkData probes the data folder, and the journal in it when no daemon has it open.
 func checkData(ctx context.Context, c *config.Config) (string, error) {
 	took, err := datafolder.Probe(c.Data)
 	if err != nil {
@@ -98,7 +98,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 	return fmt.Sprintf("%s, %d volumes", detail, volumes), nil
 }
 
-// checkPEC reads the files that [pec] names, and shows what they hold.
+// checkPEC reads the files that [pec] names and prints their contents in short.
 func (in *invocation) checkPEC(c config.PEC) bool {
 	ok := true
 	set := files.Read(sourcesOf(c), func(name, detail string, err error) { ok = in.checked(name, detail, err) && ok })
@@ -108,7 +108,7 @@ func (in *invocation) checkPEC(c config.PEC) bool {
 	return ok
 }
 
-// hopsOf returns every next hop of the configuration once.
+// hopsOf returns the next hops of the configuration, each once.
 func hopsOf(c *config.Config) []*nexthop.Hop {
 	var hops []*nexthop.Hop
 	seen := make(map[nexthop.Spec]bool)

@@ -10,8 +10,8 @@ import (
 
 const initHelp = `Usage: copialettere init [-config FILE]
 
-Makes the data folder that the configuration names, with mode 0700, and an empty journal in it. It is a step of its own, so that a daemon
-never starts an empty archive where a disk is not mounted. A folder that is one already is left as it is. Run it as the daemon's user.
+Makes the data folder that the configuration names, with mode 0700 and an empty journal. Run it once, as the daemon's user. An existing data
+folder is left as it is. The daemon never makes the folder itself, because it would start an empty archive where a disk is not mounted.
 
 Example: sudo -u copialettere copialettere init
 `

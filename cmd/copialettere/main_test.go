@@ -187,6 +187,21 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// TestHelpOf asks for the help of a command in the other way.
+func TestHelpOf(t *testing.T) {
+	for args, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"help list": {0, listHelp}, "help": {0, usage}, "help lsit": {2, `no command "lsit"`},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), strings.Fields(args), &out, &errs); code != want.code || !strings.Contains(out.String()+errs.String(), want.text) {
+			t.Errorf("%s: exit status %d, %s%s", args, code, out.String(), errs.String())
+		}
+	}
+}
+
 func TestWrongUsage(t *testing.T) {
 	for name, args := range map[string][]string{
 		"no command":                 {},
@@ -360,7 +375,7 @@ func TestAnswerBrokenOff(t *testing.T) {
 	c := &client{http: http.Client{Transport: direct{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "{\"entries\": 1}\n{\"entr")
 	})}}}
-	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/api/v1/stats", nil, func(journal.FolderStats) error { return nil })
+	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/stats", nil, func(journal.FolderStats) error { return nil })
 	if n != 1 || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "the answer broke off") {
 		t.Errorf("after %d objects: %v", n, err)
 	}

@@ -11,7 +11,7 @@ import (
 	"copialettere/policy/notice"
 )
 
-// newPump returns nil where no notices are configured.
+// newPump returns the pump that mails the notices, nil where none are configured.
 func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	if c.Notices == nil {
 		return nil
@@ -21,7 +21,7 @@ func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	return notice.NewPump(queue, sendThrough(relay), log)
 }
 
-// sendThrough sends notices through a relay.
+// sendThrough returns a notice.Send that submits to a relay. It gives the relay's errors the names that notice decides on.
 func sendThrough(relay *nexthop.Hop) notice.Send {
 	return func(ctx context.Context, from, to string, message []byte) error {
 		err := relay.Submit(ctx, from, to, message)

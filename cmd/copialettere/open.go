@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	unspoolTimeout = 20 * time.Second // for taking the spool in at the start
+	unspoolTimeout = 20 * time.Second // for taking in the gap spool at the start
 	closeTimeout   = 25 * time.Second // for closing the stores; together with stopTimeout what systemd waits
 )
 
@@ -31,7 +31,7 @@ type opened struct {
 	notices *notice.Pump // nil where none are configured
 }
 
-// openArchive opens the data folder, which only one process can.
+// openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
 func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
 	a := &opened{metrics: new(metrics.Registry)}
 	if err := a.open(ctx, c, log); err != nil {
@@ -75,8 +75,8 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	return nil
 }
 
-// close closes the data folder. It does not wait for ever for a disk that does not answer: what was acknowledged is durable, and the rest
-// ends with the process.
+// close closes the data folder. It gives up on a disk that does not answer within closeTimeout: what was acknowledged is durable, and the
+// rest ends with the process.
 func (a *opened) close() error {
 	closed := make(chan error, 1)
 	go func() { closed <- a.closeStores() }()
@@ -100,7 +100,7 @@ func (a *opened) closeStores() error {
 	return errors.Join(errs...)
 }
 
-// acts is what may be done with the data folder, by a configuration. changed may be nil.
+// acts returns the acts on the archive under a configuration. changed, which may be nil, is called when an archive may have to be erased now.
 func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
@@ -108,7 +108,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	})
 }
 
-// backend is what the admin interface stands on.
+// backend returns what the admin interface needs.
 func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
 	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log}
 }
