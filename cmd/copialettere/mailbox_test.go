@@ -254,7 +254,7 @@ func TestPECFiles(t *testing.T) {
 		})
 	}
 	write("domains", "no domain\n")
-	p.fails(2, []string{`domains:1: "no domain" is no domain`}, "serve")
+	p.fails(2, []string{`domains:1: "no domain" is not a domain`}, "serve")
 	if code, stdout, _ := p.run("check"); code != 1 || !strings.Contains(stdout, "FAIL  list of domains: ") {
 		t.Errorf("check: exit status %d\n%s", code, stdout)
 	}
