@@ -10,7 +10,7 @@ import (
 	"copialettere/journal/kv/level"
 )
 
-// TestDamage has an entry and a record that cannot be read: the commands tell of all others, and then of these.
+// TestDamage damages an entry and a record. The commands show all others, and then name these.
 func TestDamage(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")

@@ -20,8 +20,8 @@ import (
 	"copialettere/journal/datafolder"
 )
 
-// foldersOfOld are data folders that earlier programs made: see make.sh there. Each has the folder in data/, and in said/ what the program
-// that made it printed: MAILBOX.list, MAILBOX.why and so on.
+// foldersOfOld has data folders that earlier programs made: see make.sh there. Each has the folder in data/, and the output of the program that
+// made it in said/: MAILBOX.list, MAILBOX.why and so on.
 const foldersOfOld = "../../testdata/folders"
 
 // TestEarlierFormats opens a folder of each earlier format: everything in it is there, and new mail goes in.
@@ -54,8 +54,8 @@ func TestEarlierFormats(t *testing.T) {
 	}
 }
 
-// saysWhatItSaid compares what the commands say of a folder with what the program said that made it. It returns the number of entries of
-// the mailbox anna@alpha.test.
+// saysWhatItSaid compares the output of the commands with that of the program that made the folder. It returns the number of entries of the
+// mailbox anna@alpha.test.
 func (p *place) saysWhatItSaid() (entries int) {
 	p.t.Helper()
 	commands := map[string][]string{"list": {"list"}, "why": {"why"}, "gaps": {"gaps"}, "show": {"mailbox", "show"}, "log": {"mailbox", "log"}}
@@ -103,7 +103,7 @@ func (p *place) saysWhatItSaid() (entries int) {
 	return entries
 }
 
-// hasFormat compares the format that the data folder says it has.
+// hasFormat checks the format in the identity of the data folder.
 func (p *place) hasFormat(want int) {
 	p.t.Helper()
 	if b := p.identity(); !strings.HasPrefix(b, fmt.Sprintf(`{"format":%d,`, want)) {
@@ -111,7 +111,7 @@ func (p *place) hasFormat(want int) {
 	}
 }
 
-// setFormat has the data folder say that it has another format.
+// setFormat changes the format in the identity of the data folder.
 func (p *place) setFormat(format int) {
 	p.t.Helper()
 	old := fmt.Sprintf(`"format":%d,`, datafolder.Format)
@@ -126,7 +126,7 @@ func (p *place) identity() string {
 	return string(b)
 }
 
-// TestNewerFormat has every command refuse a folder of a newer program, in words, and leave it as it is.
+// TestNewerFormat runs every command on a folder of a newer program. Each refuses it in words, and leaves it as it is.
 func TestNewerFormat(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -152,7 +152,7 @@ func TestNewerFormat(t *testing.T) {
 	}
 }
 
-// said reads what a command printed with -json.
+// said decodes the output of a command with -json.
 func said(t testing.TB, text string) (list []map[string]any) {
 	t.Helper()
 	for d := json.NewDecoder(strings.NewReader(text)); ; {
@@ -168,7 +168,7 @@ func said(t testing.TB, text string) (list []map[string]any) {
 	}
 }
 
-// covers says what of want is not in got, which may have more names, and more elements of a list, between those that are wanted.
+// covers returns an error that names what of want is missing in got. got may have more names, and more elements in a list.
 func covers(got, want any) error {
 	switch want := want.(type) {
 	case map[string]any:

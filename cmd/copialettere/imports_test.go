@@ -10,10 +10,11 @@ import (
 	"testing"
 )
 
-// TestImportsPointOneWay reads which package imports which: each room knows only those that are below it.
+// TestImportsPointOneWay reads the imports of all packages: each room knows only the rooms below it, and only journal/datafolder chooses an
+// engine. Tests may import what they need.
 func TestImportsPointOneWay(t *testing.T) {
 	const module = "copialettere/"
-	// The first rule whose room a package is in says what it may not import.
+	// The first rule whose room has a package says what the package must not import.
 	rules := []struct {
 		room string
 		no   []string
@@ -57,7 +58,7 @@ func TestImportsPointOneWay(t *testing.T) {
 					continue
 				}
 				for _, no := range rule.no {
-					// What is forbidden as a room is so with all in it; journal alone is so without its rooms.
+					// A forbidden room is forbidden with all rooms inside it; only journal is forbidden without them.
 					if own == no || no != "journal" && within(own, no) {
 						t.Errorf("%s imports %s", path, own)
 					}

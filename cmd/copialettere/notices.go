@@ -16,7 +16,9 @@ func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	if c.Notices == nil {
 		return nil
 	}
-	queue := notice.New(a.folder.Settings, notice.Options{Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Logger: log, Metrics: a.metrics})
+	queue := notice.New(a.folder.Settings, notice.Options{
+		Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Logger: log, Metrics: a.metrics,
+	})
 	relay := nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics})
 	return notice.NewPump(queue, sendThrough(relay), log)
 }

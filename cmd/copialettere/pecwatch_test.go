@@ -12,10 +12,10 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// written is the time at which the files of tests were last modified, long ago. Each replacement is a second later.
+// written is the time at which test files were last modified, long ago. Each replacement is a second later.
 var written = time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)
 
-// replace puts a file in place as an operator is told to: beside, then renamed.
+// replace replaces a file as operators are told to: it writes beside it, then renames.
 func replace(t *testing.T, path, text string, modified time.Time) {
 	t.Helper()
 	overwrite(t, path+".new", text, modified)

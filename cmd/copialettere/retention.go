@@ -37,7 +37,7 @@ func defineRetention(flags *flag.FlagSet) runner {
 		}
 		switch {
 		case *log && (*dryRun || *yes):
-			return fmt.Errorf("%w: -log runs nothing: it goes without -dry-run and -yes", errUsage)
+			return fmt.Errorf("%w: -log runs nothing: leave out -dry-run and -yes", errUsage)
 		case *log:
 			return show(in, ctx, "/retention", nil, in.printRun)
 		}

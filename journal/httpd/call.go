@@ -78,7 +78,7 @@ func (a *api) admit(c *call, route *Route, door Door) (err error) {
 		}
 	}
 	if route.Record && c.who.Name == "" {
-		return fmt.Errorf("%w: who: name the operator who does it", errRequest)
+		return fmt.Errorf("%w: who: name the operator", errRequest)
 	}
 	if route.Right == "" {
 		return nil

@@ -76,7 +76,7 @@ func TestLoadDomains(t *testing.T) {
 	})
 }
 
-// FuzzDomains: what is accepted has the form that policy asks with, and what is refused has lines that lead somewhere.
+// FuzzDomains: an accepted list has the form of policy, and a refused one has errors with a line.
 func FuzzDomains(f *testing.F) {
 	for _, s := range []string{"alpha.test\n!ext.test\n", "# x\n\n", "xn--perch-fsa.test", "xn--a.test\n!xn--a.test", "\ufeffA.test\r\n", "!", "a.test#b", "!perché.test"} {
 		f.Add(s)
