@@ -8,25 +8,25 @@ import (
 	"unicode/utf8"
 )
 
-// maxAddress is the longest address that is looked at, in bytes. RFC 5321 section 4.5.3.1.3 allows 256 for a path; MTAs take more.
+// maxAddress is the longest accepted address, in bytes. RFC 5321 section 4.5.3.1.3 allows 256 for a path; MTAs take more.
 const maxAddress = 1024
 
-// Address is a mailbox address in canonical form: lower case, without quotes, the domain as CanonicalDomain has it. Two addresses of one
-// mailbox are equal as Go values, save for their extension.
+// Address is a mailbox address in canonical form: lower case, unquoted, the domain as CanonicalDomain returns it. Two addresses of one
+// mailbox are equal as Go values, apart from their extensions.
 type Address struct {
 	Local  string // unquoted; never empty in a parsed address
 	Domain string // empty only for the <postmaster> of RFC 5321 section 4.1.1.3
 }
 
-// ParseAddress reads an address as it stands in an SMTP path, a configuration file or on a command line, with or without the angle
-// brackets. A source route is dropped (RFC 5321 appendix C). It takes UTF-8 (RFC 6531) and, as MTAs do, dots at odd places
-// of a local part. Comments, control characters and invalid UTF-8 are errors. Errors wrap ErrAddress.
+// ParseAddress reads an address as written in an SMTP path, a configuration file or on a command line, with or without angle brackets.
+// It drops a source route (RFC 5321 appendix C). It accepts UTF-8 (RFC 6531) and, as MTAs do, dots anywhere in a local part. It rejects
+// comments, control characters and invalid UTF-8. Errors wrap ErrAddress.
 func ParseAddress(s string) (Address, error) {
 	a, err := parsePath(s)
 	if err == nil && a.Domain == "" && a.Local != "postmaster" {
 		err = fmt.Errorf("%q: %w: no domain", s, ErrAddress)
 	}
-	// Quotes and lower case may make it longer, and what is handed out must be readable again.
+	// Quotes and lower case can lengthen it, and ParseAddress must accept what String returns.
 	if err == nil && len(a.String()) > maxAddress {
 		err = fmt.Errorf("%.100q: %w: too long", s, ErrAddress)
 	}
@@ -36,7 +36,7 @@ func ParseAddress(s string) (Address, error) {
 	return a, nil
 }
 
-// parsePath is ParseAddress, save that the domain may be missing from any address.
+// parsePath is ParseAddress, but accepts any address without a domain.
 func parsePath(s string) (Address, error) {
 	bad := func(why string) (Address, error) { return Address{}, fmt.Errorf("%.100q: %w: %s", s, ErrAddress, why) }
 	if len(s) > maxAddress {
@@ -69,8 +69,8 @@ func parsePath(s string) (Address, error) {
 	return a, nil
 }
 
-// WithoutRoute returns an SMTP path, without its brackets, without the source route that it may begin with, which is to be accepted and
-// ignored (RFC 5321 appendix C); false for a route with nothing behind it.
+// WithoutRoute returns an SMTP path, given without its brackets, without a leading source route. A server must accept and ignore the
+// route (RFC 5321 appendix C). It returns false for a route that nothing follows.
 func WithoutRoute(path string) (string, bool) {
 	if !strings.HasPrefix(path, "@") {
 		return path, true
@@ -79,7 +79,7 @@ func WithoutRoute(path string) (string, bool) {
 	return path, ok
 }
 
-// cutLocal takes the local part, unquoted, from the front of a path.
+// cutLocal cuts the local part from the front of a path and unquotes it.
 func cutLocal(path string) (local, rest string, ok bool) {
 	if !strings.HasPrefix(path, `"`) {
 		end := strings.IndexByte(path, '@')
@@ -107,13 +107,13 @@ func cutLocal(path string) (local, rest string, ok bool) {
 	return "", "", false
 }
 
-// notAtom says that r is neither atext (RFC 5322 section 3.2.3, RFC 6532 section 3.2) nor a dot.
+// notAtom reports whether r is neither atext (RFC 5322 section 3.2.3, RFC 6532 section 3.2) nor a dot.
 func notAtom(r rune) bool {
 	return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,"`, r) || r > 0x7f && (unicode.IsControl(r) || unicode.IsSpace(r))
 }
 
 // String returns the address in canonical form, with a quoted local part only where RFC 5321 section 4.1.2 demands it. ParseAddress
-// of it is the same address. It holds no control characters.
+// turns it back into the same address. It contains no control characters.
 func (a Address) String() string {
 	local := a.Local
 	if !dotString(local) {
@@ -125,7 +125,7 @@ func (a Address) String() string {
 	return local + "@" + a.Domain
 }
 
-// ASCII returns the address as String does, with its domain in ASCII (ASCIIDomain): the form in which it goes out by mail.
+// ASCII returns the address as String does, but with its domain in ASCII (ASCIIDomain). This is the form to use in mail that goes out.
 func (a Address) ASCII() string {
 	a.Domain = ASCIIDomain(a.Domain)
 	return a.String()
@@ -136,13 +136,13 @@ func dotString(s string) bool {
 }
 
 // WithoutExtension returns the address without the extension of its local part, and whether it had one. Delimiters is a set of
-// characters; the first of them to be found divides, as in Postfix.
+// characters; the first that occurs divides, as in Postfix.
 func (a Address) WithoutExtension(delimiters string) (Address, bool) {
 	switch a.Local {
 	case "postmaster", "mailer-daemon", "double-bounce":
 		return a, false
 	}
-	// Postfix leaves the administrative addresses of lists whole where the delimiter would cut them.
+	// Postfix does not split the administrative addresses of lists at a "-".
 	if strings.Contains(delimiters, "-") && (strings.HasPrefix(a.Local, "owner-") || strings.HasSuffix(a.Local, "-request")) {
 		return a, false
 	}
@@ -153,9 +153,9 @@ func (a Address) WithoutExtension(delimiters string) (Address, bool) {
 	return Address{Local: a.Local[:i], Domain: a.Domain}, true
 }
 
-// ParseORCPT reads the value of an ORCPT parameter (RFC 3461 section 4.2): the types rfc822, in xtext, and utf-8 (RFC 6533 section 3).
-// Other types, bad encodings and what is no address are errors, which mean that the original recipient is unknown and no more.
-// Errors wrap ErrAddress.
+// ParseORCPT reads the value of an ORCPT parameter (RFC 3461 section 4.2) of the types rfc822, in xtext, and utf-8 (RFC 6533 section 3).
+// Other types, bad encodings and invalid addresses are errors. They mean only that the original recipient is unknown. Errors wrap
+// ErrAddress.
 func ParseORCPT(s string) (Address, error) {
 	path, err := decodeORCPT(s)
 	if err != nil {
@@ -184,8 +184,8 @@ func decodeORCPT(s string) (string, error) {
 	return path, nil
 }
 
-// DecodeXtext undoes the encoding of RFC 3461 section 4. Lower-case digits pass, and so does raw UTF-8. Where s is no xtext ok is false, and
-// what cannot be decoded is in the text as it came.
+// DecodeXtext decodes xtext (RFC 3461 section 4). It also accepts lower-case hexadecimal digits and raw UTF-8. If s is not valid xtext, ok
+// is false and text keeps the undecodable characters as they came.
 func DecodeXtext(s string) (text string, ok bool) {
 	var b strings.Builder
 	b.Grow(len(s))
@@ -208,7 +208,7 @@ func DecodeXtext(s string) (text string, ok bool) {
 	return b.String(), ok
 }
 
-// decodeUnitext undoes the \x{HEXPOINT} encoding of RFC 6533 section 3.
+// decodeUnitext decodes the \x{HEXPOINT} encoding of RFC 6533 section 3.
 func decodeUnitext(s string) (string, bool) {
 	var b strings.Builder
 	for s != "" {

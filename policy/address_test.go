@@ -43,7 +43,7 @@ func TestParseAddress(t *testing.T) {
 	}
 }
 
-// TestParseAddressLongest has addresses and domains of just the greatest length.
+// TestParseAddressLongest parses addresses and domains of exactly the greatest length.
 func TestParseAddressLongest(t *testing.T) {
 	for _, c := range []struct{ name, in string }{
 		{"address", strings.Repeat("a", maxAddress-len("@alpha.test")) + "@alpha.test"},
@@ -80,7 +80,7 @@ func TestParseAddressRefuses(t *testing.T) {
 }
 
 func TestParseORCPT(t *testing.T) {
-	for _, c := range []struct{ name, in, want string }{ // an empty want stands for unknown
+	for _, c := range []struct{ name, in, want string }{ // an empty want means unknown
 		{"plain", "rfc822;anna@alpha.test", "anna@alpha.test"},
 		{"type in another case", "RFC822;anna@alpha.test", "anna@alpha.test"},
 		{"xtext plus", "rfc822;anna+2Btag@alpha.test", "anna+tag@alpha.test"},
@@ -121,7 +121,7 @@ func TestParseORCPT(t *testing.T) {
 }
 
 func TestWithoutExtension(t *testing.T) {
-	for _, c := range []struct{ name, local, delimiters, want string }{ // an empty want stands for no extension
+	for _, c := range []struct{ name, local, delimiters, want string }{ // an empty want means no extension
 		{"tag", "anna+tag", "+", "anna"},
 		{"empty tag", "anna+", "+", "anna"},
 		{"first delimiter divides", "anna+a-b+c", "-+", "anna"},

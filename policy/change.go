@@ -12,20 +12,20 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Change tells of one change of one setting.
+// Change is one change of one setting.
 type Change struct {
 	Number  uint64    `json:"-"` // counts the changes of this mailbox, from 1
 	Mailbox Address   `json:"-"`
-	Time    time.Time `json:"time"`           // UTC; never before that of the change before it, whatever the clock did
+	Time    time.Time `json:"time"`           // UTC; never before the previous change, whatever the clock did
 	Role    Role      `json:"role,omitempty"` // in what role; empty in changes of the first version
 	Who     string    `json:"who"`
-	Cause   string    `json:"cause,omitempty"` // CauseDomainDefault, or empty where the change is what was asked for
+	Cause   string    `json:"cause,omitempty"` // CauseDomainDefault, or empty if the change itself was asked for
 	Key     string    `json:"key"`             // which setting: a key of Settings.Values
-	Before  string    `json:"before"`          // its value as Settings.Values gives it
-	After   string    `json:"after"`
+	Before  string    `json:"before"`          // its old value, as Settings.Values gives it
+	After   string    `json:"after"`           // its new value
 }
 
-// CauseDomainDefault marks the changes that copy the defaults of the domain into a mailbox that is set up.
+// CauseDomainDefault marks the changes that copy the defaults of the domain into a new mailbox.
 const CauseDomainDefault = "domain-default"
 
 // Changes yields the changes of a mailbox's settings, oldest first.
@@ -54,7 +54,7 @@ func changeKey(a Address, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte("l"+a.String()+"\x00"), n)
 }
 
-// editing is one change of settings under way, inside of an Update.
+// editing is one change of settings in progress inside an Update.
 type editing struct {
 	Settings
 	tx     kv.Tx
@@ -62,8 +62,8 @@ type editing struct {
 	now    time.Time // UTC; the time of the change
 }
 
-// change runs edit over the settings of a mailbox and writes what it changed, with a record for each setting that is another then. Where
-// nothing is, nothing is written, and a mailbox that was not set up still is not. Edit may run more than once.
+// change runs edit over the settings of a mailbox, and writes the result with one log record for each setting that differs. If none differs,
+// it writes nothing, and does not set up the mailbox. Edit may run more than once.
 func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*editing) error) (changes []Change, err error) {
 	if a.Local == "" || a.Domain == "" {
 		return nil, fmt.Errorf("%w: no domain", ErrAddress)
@@ -111,7 +111,7 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 	return changes, nil
 }
 
-// edited reads the record of a mailbox and runs edit over its settings. A mailbox that was not set up has those of its domain.
+// edited reads the record of a mailbox and runs edit over its settings. A mailbox that was not set up starts with those of its domain.
 func (p *Policy) edited(tx kv.Tx, a Address, now time.Time, edit func(*editing) error) (r record, e *editing, err error) {
 	e = &editing{tx: tx, exists: true, now: now}
 	b, err := tx.Get(settingsKey(a))
@@ -130,7 +130,7 @@ func (p *Policy) edited(tx kv.Tx, a Address, now time.Time, edit func(*editing) 
 		if err != nil {
 			return record{}, nil, err
 		}
-		// A clock that was set back must not turn the periods of the log around.
+		// A clock that was set back must not reverse the order of the log.
 		if e.now.Before(last.Time) {
 			e.now = last.Time.UTC()
 		}
@@ -150,7 +150,7 @@ func lastChange(tx kv.Tx, a Address, n uint64) (c Change, err error) {
 	return c, nil
 }
 
-// putChange writes a change, and never over one that is there.
+// putChange writes a change. It refuses to overwrite one.
 func putChange(tx kv.Tx, c Change) error {
 	key := changeKey(c.Mailbox, c.Number)
 	switch _, err := tx.Get(key); {
@@ -167,7 +167,7 @@ func putChange(tx kv.Tx, c Change) error {
 	return nil
 }
 
-// differences returns one change for each setting in which the two differ, without time and author.
+// differences returns one change for each setting that differs, without time and author.
 func differences(before, after Settings) []Change {
 	var changes []Change
 	for key, value := range after.Values() {
@@ -181,19 +181,19 @@ func differences(before, after Settings) []Change {
 // Reasons of a pause, beside ReasonDisabled for an archive that was off.
 const (
 	ReasonNotActivated = "not-activated" // the archive had never been on
-	ReasonErased       = "erased"        // the archive was on, and what it held was erased when it had been disabled
+	ReasonErased       = "erased"        // the archive was on, and was erased after it had been disabled
 )
 
-// Pause is a span of time of whose messages the archive holds none.
+// Pause is a span of time from which the archive holds no messages.
 type Pause struct {
 	From   time.Time // zero for the beginning
-	Until  time.Time // zero where it lasts
+	Until  time.Time // zero while it lasts
 	Reason string    // ReasonNotActivated, ReasonDisabled or ReasonErased
 }
 
-// Pauses yields the spans of time of which the archive of a mailbox holds nothing, oldest first, without a hole between two that
-// touch: the time before its first activation, each time it was off, and the times it was on that have been erased. They are what
-// the change log says, to the instant.
+// Pauses yields the spans of time from which the archive of a mailbox holds nothing: the time before its first activation, each time it was
+// off, and the times it was on that have been erased. They come oldest first, without a hole between two that touch. They follow the change
+// log, to the instant.
 func (p *Policy) Pauses(ctx context.Context, a Address) iter.Seq2[Pause, error] {
 	return func(yield func(Pause, error) bool) {
 		spans := []span{{Pause: Pause{Reason: ReasonNotActivated}}}
@@ -212,13 +212,13 @@ func (p *Policy) Pauses(ctx context.Context, a Address) iter.Seq2[Pause, error] 
 	}
 }
 
-// span is a time during which an archive was on or off. The last one of a list lasts.
+// span is a time during which an archive was on or off. The last one of a list has no end yet.
 type span struct {
 	Pause
 	on bool
 }
 
-// follow continues a list of spans with a change.
+// follow extends a list of spans with a change.
 func follow(spans []span, c Change) []span {
 	switch {
 	case c.Key == KeyArchive:

@@ -17,7 +17,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// replay makes settings from a change log alone.
+// replay computes settings from a change log alone.
 func replay(t testing.TB, log []Change) Settings {
 	t.Helper()
 	s := programDefaults()
@@ -31,7 +31,7 @@ func replay(t testing.TB, log []Change) Settings {
 		var err error
 		switch c.Key {
 		case KeyArchive:
-			// The turn of an archive stands before that of its erasure: one that is taken back keeps its date.
+			// The archive changes before its erasure in the log: one that is restored keeps its date.
 			if s.Enabled = c.After == "on"; s.Enabled && s.Erasure.State != ErasureDue {
 				s.Since = c.Time
 			}
@@ -54,7 +54,7 @@ func replay(t testing.TB, log []Change) Settings {
 	return s
 }
 
-// randomAssignments are valid ones, of at most three keys.
+// randomAssignments returns valid assignments of at most three keys.
 func randomAssignments(r *rand.Rand) []Assignment {
 	choices := map[string][]string{
 		"filter": {"all", "certified", "other,delivery", "sent-other"}, "write": {"on", "off"}, "manual_delete": {"on", "off"}, "imap": {"on", "off"},
@@ -70,7 +70,7 @@ func randomAssignments(r *rand.Rand) []Assignment {
 	return list
 }
 
-// Whatever is done to a mailbox, its log replayed gives its settings, and its pauses and the times it was on cover all time.
+// Whatever is done to a mailbox, replaying its log gives its settings, and its pauses and the times it was on cover all time.
 func TestLogGivesSettings(t *testing.T) {
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {
@@ -122,7 +122,7 @@ func checkPauses(t *testing.T, list []Pause, s Settings) {
 	}
 }
 
-// A clock that is set back does not turn the log around.
+// A clock that is set back does not reverse the order of the log.
 func TestClockSetBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, store := openTest(t, testConfig(), "anna@alpha.test")
@@ -144,7 +144,7 @@ func TestClockSetBack(t *testing.T) {
 	})
 }
 
-// locked is a store that keeps nothing apart but the Updates that share a lock: what two others read and write runs together.
+// locked is a store that serialises only Updates that share a lock; reads and writes of all others interleave.
 type locked struct {
 	*memory
 	locks sync.Map // of *sync.Mutex by name
@@ -171,7 +171,7 @@ func (s *locked) Update(_ context.Context, locks []string, fn func(kv.Tx) error)
 }
 
 type buffered struct {
-	kv.Tx   // nil: what policy does not call
+	kv.Tx   // nil: policy does not call the other methods
 	s       *locked
 	written memoryTx
 }
@@ -186,7 +186,7 @@ func (tx *buffered) Get(key []byte) ([]byte, error) {
 func (tx *buffered) Put(key, value []byte) { tx.written.Put(key, value) }
 func (tx *buffered) Delete([]byte)         { panic("no settings are ever deleted") }
 
-// Many change one mailbox at once: no change is lost, and the log has no hole.
+// Many actors change one mailbox at once: no change is lost, and the log has no hole.
 func TestConcurrentChanges(t *testing.T) {
 	store := &locked{memory: newMemory()}
 	p, err := Open(t.Context(), store, testConfig())
@@ -231,7 +231,7 @@ func TestConcurrentChanges(t *testing.T) {
 	}
 }
 
-// The log of settings that another version wrote, without the fields of today, can be read.
+// A log that an older version wrote, without today's fields, can be read.
 func TestFirstVersion(t *testing.T) {
 	p, store := openTest(t, testConfig())
 	anna := mustAddress(t, "anna@alpha.test")
@@ -272,7 +272,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	})
 }
 
-// Whatever is set: either it is refused and nothing changes, or the value that is shown sets the same again and the log tells of it.
+// Any assignment is either refused and changes nothing, or is in the log, and setting the value shown changes nothing more.
 func FuzzSet(f *testing.F) {
 	for _, s := range programDefaults().allText() {
 		f.Add(s[0], s[1], "language", "en")

@@ -8,81 +8,82 @@ import (
 
 // Reasons why a message is not journaled for a recipient line.
 const (
-	ReasonAlias    = "alias"    // the original recipient is another address, which an alias, catch-all, domain alias or rewriting led here
-	ReasonForward  = "forward"  // the original recipient is another mailbox, which sends its mail on to this one
-	ReasonRedirect = "redirect" // a Sieve script of another mailbox sent the message on
-	ReasonCopy     = "copy"     // the MTA added the recipient by itself (bcc maps)
-	ReasonList     = "list"     // a list of aliases(5) with an owner sent the message on
+	ReasonAlias    = "alias"    // the original recipient is another address; an alias, catch-all, domain alias or rewriting led here
+	ReasonForward  = "forward"  // the original recipient is another mailbox, which forwards to this one
+	ReasonRedirect = "redirect" // another mailbox's Sieve script redirected the message
+	ReasonCopy     = "copy"     // the MTA itself added the recipient (bcc maps)
+	ReasonList     = "list"     // an aliases(5) list with an owner sent the message on
 	ReasonDisabled = "disabled" // the mailbox has no archive, or the archive is off
-	ReasonFilter   = "filter"   // the mailbox's filter leaves messages of this kind out
-	// ReasonFull is for the journal to give: the quota of the mailbox is used up. No verdict of this package has it.
+	ReasonFilter   = "filter"   // the mailbox's filter excludes messages of this kind
+	// ReasonFull means that the quota of the mailbox is used up. The journal gives this reason; no verdict of this package has it.
 	ReasonFull = "full"
 )
 
 // Flags of a verdict.
 const (
-	// FlagOriginUnknown says that the original recipient could not be known, so that the line counted as direct.
+	// FlagOriginUnknown means that the original recipient is unknown, so the line counted as direct.
 	FlagOriginUnknown = "origin-unknown"
-	// FlagDuplicate says that another line of the same transaction carries the message into the same mailbox. Such a line is neither
-	// journaled nor skipped: there is nothing to record for it.
+	// FlagDuplicate means that another line of the same transaction carries the message into the same mailbox. This line is neither journaled nor
+	// skipped, and nothing is recorded for it.
 	FlagDuplicate = "duplicate"
-	// FlagSentToUnknown says that the sender's filter wants only one of certified and not certified recipients, and that it is not known
-	// of which kind those of the message are, so that it was archived in doubt.
+	// FlagSentToUnknown means that the sender's filter wants only certified or only not certified recipients, and the kind of this message's
+	// recipients is unknown. The message was archived in doubt.
 	FlagSentToUnknown = "sent-to-unknown"
 )
 
 // Line is one RCPT line of a transaction.
 type Line struct {
-	RcptTo string // the path as it was given, with or without angle brackets
-	ORCPT  string // raw value of the parameter, empty where there is none
-	Notify string // raw value of the parameter, empty where there is none
+	RcptTo string // the path as given, with or without angle brackets
+	ORCPT  string // raw value of the parameter; empty if absent
+	Notify string // raw value of the parameter; empty if absent
 }
 
-// Origin is what is known of a message beside its recipient lines: where it comes from, and of what kind it is.
+// Origin is what is known of a message apart from its recipient lines: where it comes from and what kind it is.
 type Origin struct {
-	ClientAddr string // ADDR of XFORWARD, as it was given; empty or "[UNAVAILABLE]" where it is not known
-	// QueueID is IDENT of XFORWARD, likewise. The header is evidence only if the Received field that ends its trusted region bears
-	// this id: an MTA that strips its own Received field leaves those of the sender at the top.
+	ClientAddr string // ADDR of XFORWARD, as given; empty or "[UNAVAILABLE]" if unknown
+	// QueueID is IDENT of XFORWARD, as given; empty or "[UNAVAILABLE]" if unknown. The header is evidence only if the Received field that
+	// ends its trusted region has this id. An MTA that strips its own Received field leaves those of the sender at the top.
 	QueueID string
-	// OriginalTo is the value of the X-Original-To field that the MTA prepended and the hook has taken off again; looked at under
-	// OriginXOriginalTo only.
+	// OriginalTo is the value of the X-Original-To field that the MTA prepended and the hook removed. It counts under OriginXOriginalTo
+	// only.
 	OriginalTo string
-	// Header is the raw top-level header, from its first byte, without the field above. It may be cut anywhere.
+	// Header is the raw top-level header from its first byte, without that X-Original-To field. It may be cut anywhere.
 	Header []byte
 	// Group is the group of a received message; empty means GroupOther.
 	Group Group
-	// SentTo says to whom a sent message goes, as Policy.SentTo finds it; empty means SentToUnknown.
+	// SentTo says to whom a sent message goes, as Policy.SentTo returns it; empty means SentToUnknown.
 	SentTo SentTo
 }
 
-// Verdict is what was decided for one line.
+// Verdict is the decision for one line.
 //
 //	journaled                  Journal, Reason ""
-//	skipped                    not Journal, Reason tells why
+//	skipped                    not Journal, Reason says why
 //	carried by another line    not Journal, Reason "", FlagDuplicate
 type Verdict struct {
-	Mailbox string // canonical name of the mailbox; empty where the line is no address
+	Mailbox string // canonical name of the mailbox; empty if the line is not an address
 	Enabled bool   // its archive is on
-	Journal bool   // this line is to make the entry
+	Journal bool   // this line makes the entry
 	Reason  string // why the line is skipped
-	Alone   string // of a line with FlagDuplicate: why it would be skipped by itself; empty where it would be journaled
+	Alone   string // with FlagDuplicate: why the line would be skipped by itself; empty if it would be journaled
 	Flags   []string
 
-	// Of an enabled mailbox: how many bytes its archive may hold, and what becomes of mail when it is full.
+	// For an enabled mailbox: how many bytes its archive may hold, and what happens to mail when it is full.
 	Quota    int64
 	WhenFull WhenFull
 }
 
-// Wanted says, when a RCPT line comes in, which mailbox it ends in, whether that is enabled, and what quota it has; the rest of the
-// verdict is Judge's to give. A line to an enabled mailbox may still be skipped by it; one to a mailbox that is not is never journaled,
-// unless it gets enabled in between. A path that is no address belongs to no mailbox. An error is one of the store.
+// Wanted says, when a RCPT line comes in, which mailbox it ends in, whether that mailbox is enabled, and its quota. Judge gives the rest of
+// the verdict: it may still skip a line to an enabled mailbox, and never journals one to a disabled mailbox unless it is enabled in
+// between. A path that is not an address belongs to no mailbox. An error comes from the store.
 func (p *Policy) Wanted(ctx context.Context, rcptTo string) (Verdict, error) {
 	m, known, err := p.reading(ctx).mailboxOf(rcptTo)
 	return known.verdict(m), err
 }
 
-// JudgeSent says whether a message that leaves is to be journaled for its sender: the value of the login header, or MAIL FROM where the
-// operator chose that as identity. What is no address, the null sender included, belongs to no mailbox. Of the origin only SentTo counts.
+// JudgeSent says whether to journal an outgoing message for its sender: the value of the login header, or MAIL FROM where the operator
+// chose that as identity. A sender that is not an address, such as the null sender, belongs to no mailbox. Only SentTo of the origin counts.
+// An error comes from the store.
 func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdict, error) {
 	r := p.reading(ctx)
 	if r.rules.loginDomain != "" && sender != "" && !strings.Contains(sender, "@") {
@@ -108,9 +109,9 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	return v, nil
 }
 
-// Judge gives the verdict of each line of a transaction, in order, when the message is in. Lines that end in the same mailbox are judged
-// together: where one of them is direct, one line carries the message (a line of known origin before one of unknown), and the others
-// are its duplicates, whatever they would have been alone. An error is one of the store; no verdict holds then.
+// Judge gives the verdict of each line of a transaction, in order, once the message is in. It judges lines to the same mailbox together: if
+// one of them is direct, one line carries the message (preferably one of known origin), and the others are its duplicates, whatever they
+// would have been alone. An error comes from the store, and then no verdict holds.
 func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, error) {
 	c := &judgement{reading: p.reading(ctx), origin: o, alone: len(lines) == 1}
 	c.evidence = c.rules.examine(o)
@@ -148,10 +149,10 @@ type judgement struct {
 	origin     Origin
 	evidence   evidence
 	recipients []Address // the mailboxes of all lines
-	alone      bool      // there is one line only
+	alone      bool      // the transaction has only one line
 }
 
-// line judges a line for itself.
+// line judges one line by itself.
 func (c *judgement) line(l Line) (Verdict, error) {
 	m, settings, err := c.mailboxOf(l.RcptTo)
 	if err != nil {
@@ -199,14 +200,14 @@ func (c *judgement) line(l Line) (Verdict, error) {
 	return v, nil
 }
 
-// original returns the recipient as it was originally given, and whether it is known. Its domain may be missing.
+// original returns the recipient as originally given, and whether it is known. Its domain may be missing.
 func (c *judgement) original(l Line) (a Address, known bool) {
 	path, err := "", error(nil)
 	switch c.rules.origin {
 	case OriginORCPT:
 		path, err = decodeORCPT(l.ORCPT)
 	case OriginXOriginalTo:
-		// The field speaks of one recipient; where there are more, nobody knows of which.
+		// The field names one recipient; with more than one line, nobody knows which.
 		if c.alone {
 			path = c.origin.OriginalTo
 		}
@@ -214,13 +215,13 @@ func (c *judgement) original(l Line) (a Address, known bool) {
 	if err == nil {
 		a, err = parsePath(path)
 	}
-	// Postfix hands on the path as the sender typed it. One with routing in its local part (user%domain, domain!user) may
-	// have been rewritten into any address, that of the mailbox included.
+	// Postfix passes the path on as the sender typed it. One with routing in its local part (user%domain, domain!user) may have been
+	// rewritten into any address, even that of the mailbox.
 	return a, err == nil && !strings.ContainsAny(a.Local, "%!@")
 }
 
-// isDirect says whether an original recipient is the mailbox m, with or without an extension, and whether that is sure. What is not known
-// counts as direct. A sender may leave out the domain, or its end, where the MTA completes it.
+// isDirect says whether an original recipient is the mailbox m, with or without an extension, and whether that is certain. An unknown
+// recipient counts as direct. The sender may omit the domain, or its end, where the MTA completes it.
 func (c *judgement) isDirect(original Address, known bool, m Address) (direct, sure bool, err error) {
 	if !known {
 		return true, false, nil
@@ -233,7 +234,7 @@ func (c *judgement) isDirect(original Address, known bool, m Address) (direct, s
 	return found == m, completed == original, err
 }
 
-// deliveredBefore says that the MTA's local delivery agent had the message for another mailbox before it came to m.
+// deliveredBefore reports whether the MTA's local delivery agent handled the message for another mailbox before it came to m.
 func (c *judgement) deliveredBefore(m Address) (bool, error) {
 	for _, a := range c.evidence.deliveredTo {
 		if found, _, err := c.resolve(a); err != nil || found != m {
@@ -243,8 +244,8 @@ func (c *judgement) deliveredBefore(m Address) (bool, error) {
 	return false, nil
 }
 
-// aliasOrForward names the reason for a line whose original recipient is another address: a forward if that is a mailbox
-// that we know of, an alias otherwise.
+// aliasOrForward names the reason for a line whose original recipient is another address: a forward if that is a mailbox we know, an alias
+// otherwise.
 func (c *judgement) aliasOrForward(original Address) (string, error) {
 	m, known, err := c.resolve(original)
 	if known.enabled || slices.Contains(c.recipients, m) {
@@ -253,7 +254,7 @@ func (c *judgement) aliasOrForward(original Address) (string, error) {
 	return ReasonAlias, err
 }
 
-// reading reads settings for one decision, each at most once, so that the decision is of one piece.
+// reading reads settings for one decision, those of each mailbox at most once, so the decision is consistent.
 type reading struct {
 	policy *Policy
 	rules  *rules
@@ -261,7 +262,7 @@ type reading struct {
 	known  map[Address]knownSettings
 }
 
-// knownSettings is what a decision needs of the settings of a mailbox.
+// knownSettings is the part of a mailbox's settings that a decision needs.
 type knownSettings struct {
 	found, enabled bool
 	filter         Filter
@@ -269,7 +270,7 @@ type knownSettings struct {
 	whenFull       WhenFull
 }
 
-// verdict returns what is known of a line to m before it is judged.
+// verdict returns the verdict on a line to m as far as it is known before judging.
 func (k knownSettings) verdict(m Address) Verdict {
 	return Verdict{Mailbox: m.name(), Enabled: k.enabled, Quota: k.quota, WhenFull: k.whenFull}
 }
@@ -278,7 +279,7 @@ func (p *Policy) reading(ctx context.Context) *reading {
 	return &reading{policy: p, rules: p.rules(), ctx: ctx, known: make(map[Address]knownSettings)}
 }
 
-// mailboxOf returns the mailbox in which a path ends, and what is known of it. The zero Address stands for none.
+// mailboxOf returns the mailbox in which a path ends, and what is known of it. The zero Address means none.
 func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 	a, err := ParseAddress(path)
 	if err != nil {
@@ -292,8 +293,8 @@ func (r *reading) resolve(a Address) (Address, knownSettings, error) {
 	return resolve(a, r.rules.delimiter(a.Domain), r.lookup)
 }
 
-// resolve returns the mailbox of an address: the address itself if it was set up as one, enabled or not, and otherwise the
-// address without its extension.
+// resolve returns the mailbox of an address: the address itself if it was set up as a mailbox, enabled or not; otherwise the address
+// without its extension.
 func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, error)) (m Address, known knownSettings, err error) {
 	exact, err := lookup(a)
 	if err != nil || exact.found {
@@ -320,7 +321,7 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 	return k, nil
 }
 
-// name returns the canonical name of a mailbox, and the empty string for none.
+// name returns the canonical name of a mailbox; empty for none.
 func (a Address) name() string {
 	if a == (Address{}) {
 		return ""

@@ -11,7 +11,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// The header shapes below are those of Postfix 3.7 and Pigeonhole 0.5.19.
+// These headers have the forms of Postfix 3.7 and Pigeonhole 0.5.19.
 const (
 	received = "Received: from mail.ext.test (mail.ext.test [192.0.2.7])\n\tby mx.lab.test (Postfix) with ESMTP id E93A39843B3\n" +
 		"\tfor <x@alpha.test>; Sat, 21 Nov 2026 17:59:52 +0000 (UTC)\n"
@@ -31,7 +31,7 @@ const (
 	queueID = "E93A39843B3" // of received
 )
 
-// judgeCase is a transaction with the verdict of each line, as describe writes it.
+// judgeCase is a transaction with the verdict of each line in the form of describe.
 type judgeCase struct {
 	name   string
 	origin Origin
@@ -93,7 +93,7 @@ func runJudge(t *testing.T, c Config, cases []judgeCase) {
 	}
 }
 
-// The rows are those of a lab with real Postfix, with what it sent; the letters name them.
+// Each row is what a real Postfix sent in a lab; the letters name the rows.
 func TestJudgeRows(t *testing.T) {
 	mail := header(received).queued(queueID)
 	runJudge(t, testConfig(), []judgeCase{
@@ -161,7 +161,7 @@ func TestJudgeRows(t *testing.T) {
 	})
 }
 
-// The original recipient comes as the sender typed it in RCPT. None of its forms that Postfix delivers to the mailbox may exclude.
+// The original recipient comes as the sender typed it in RCPT. No form that Postfix delivers to the mailbox may exclude the message.
 func TestJudgeOddOriginals(t *testing.T) {
 	mail := header(received)
 	for _, c := range []struct{ name, orcpt, want string }{
@@ -203,7 +203,7 @@ func TestJudgeOddOriginals(t *testing.T) {
 	}
 }
 
-// What stands below the topmost Received of a client, or is no evidence for another cause, never excludes.
+// Fields below the topmost Received of a client, and fields that are not evidence for another reason, never exclude.
 func TestJudgeForgedHeaders(t *testing.T) {
 	c := testConfig()
 	c.RedirectHeader = "X-Reinjected: k3y"
@@ -266,7 +266,7 @@ func TestJudgeForgedHeaders(t *testing.T) {
 	})
 }
 
-// With DSN discarded at the door, a forged ORCPT or NOTIFY never reaches the hook: Postfix sends its own.
+// If Postfix discards DSN from its clients, a forged ORCPT or NOTIFY never reaches the hook: Postfix sends its own.
 func TestJudgeForgedEnvelope(t *testing.T) {
 	runJudge(t, testConfig(), []judgeCase{
 		{"RCPT info ORCPT=anna, discarded", header(received), one("anna@alpha.test", "rfc822;info@alpha.test"),
@@ -359,7 +359,7 @@ func TestJudgeSent(t *testing.T) {
 	}
 }
 
-// The filter leaves out what is direct mail otherwise, and what is not keeps the reason that it had.
+// The filter leaves out direct mail; mail that is not direct keeps its own reason.
 func TestJudgeFilter(t *testing.T) {
 	p, _ := openTest(t, testConfig(), "anna@alpha.test", "bruno@alpha.test")
 	if _, err := p.Set(t.Context(), mustAddress(t, "anna@alpha.test"), operator(), assignments(t, "filter=certified,delivery,sent-certified")); err != nil {
@@ -404,7 +404,7 @@ func TestJudgeFilter(t *testing.T) {
 	}
 }
 
-// A mailbox that is changed while a transaction is judged is seen in one state by all its lines.
+// If a mailbox changes while a transaction is judged, all lines see it in one state.
 func TestJudgeReadsOnce(t *testing.T) {
 	p, store := openTest(t, testConfig(), "anna@alpha.test")
 	store.gets = 0
@@ -421,12 +421,12 @@ func TestJudgeReadsOnce(t *testing.T) {
 	}
 }
 
-// ending is a store whose caller has gone.
+// ending is a store whose caller gives up.
 type ending struct{ kv.Store }
 
 func (ending) Get(context.Context, []byte) ([]byte, error) { return nil, context.Canceled }
 
-// Whatever stands below the first Received that names a client changes no verdict, and no input makes Judge panic or fail.
+// Nothing below the first Received that names a client changes a verdict, and no input makes Judge panic or fail.
 func FuzzJudge(f *testing.F) {
 	f.Add("anna@alpha.test", "rfc822;anna@alpha.test", "", "192.0.2.7", queueID, sentOn+list, received, sieve+list+tag+subject)
 	f.Add("anna+x@alpha.test", "rfc822;info@alpha.test", "NEVER", "", "", tag, pickup, sentOn+games+received)
@@ -452,7 +452,7 @@ func FuzzJudge(f *testing.F) {
 			}
 			return got
 		}
-		judge(top + hop + tail) // any header at all
+		judge(top + hop + tail) // any header
 		hosts := p.rules().redirectFrom
 		if a := parseClient(client); a.IsValid() && hosts[0].Contains(a) || strings.Contains(top+hop, "198.51.100.") {
 			return // the mark of a redirect counts below that hop, and the hop is trusted

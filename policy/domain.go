@@ -12,12 +12,12 @@ import (
 // maxDomain is the longest domain, in bytes (RFC 5321 section 4.5.3.1.2).
 const maxDomain = 255
 
-// CanonicalDomain returns a domain or an address literal in the one form in which domains are stored and compared: in lower case, without a
-// trailing dot, each label in Unicode. Mail comes under either form of a label (RFC 5890 section 2.3.2.1), "xn--citt-3na" and "città", and so
-// do lists of domains. A label that only looks encoded stays as it is written, and so does one in Unicode: nothing is normalised.
+// CanonicalDomain returns a domain or an address literal in the one form in which domains are stored and compared: lower case, no trailing
+// dot, each label in Unicode. Mail and lists of domains use either form of a label (RFC 5890 section 2.3.2.1), "xn--citt-3na" and "città". A
+// label that only looks encoded stays as written. A label in Unicode also stays as written: nothing is normalised.
 //
-// Domains in this form are keys of what is stored, so nothing in it depends on tables that change with a version of Unicode, as the
-// mappings of UTS 46 do. Errors wrap ErrAddress.
+// Stored keys contain domains in this form. So it never depends on tables that change between versions of Unicode, as the mappings of
+// UTS 46 do. Errors wrap ErrAddress.
 func CanonicalDomain(s string) (string, error) {
 	bad := func(why string) (string, error) { return "", fmt.Errorf("domain %.100q: %w: %s", s, ErrAddress, why) }
 	if len(s) > maxDomain || !utf8.ValidString(s) {
@@ -46,7 +46,7 @@ func CanonicalDomain(s string) (string, error) {
 	return domain, nil
 }
 
-// unicodeLabel returns the Unicode form of a label in lower case.
+// unicodeLabel returns a lower-case label in Unicode.
 func unicodeLabel(label string) string {
 	if !strings.HasPrefix(label, "xn--") {
 		return label
@@ -55,15 +55,15 @@ func unicodeLabel(label string) string {
 	if err != nil || strings.ToLower(decoded) != decoded || strings.IndexFunc(decoded, notLabel) >= 0 {
 		return label
 	}
-	// Whatever is encoded otherwise than by the rules is another domain.
+	// A label that the rules would encode differently is another domain.
 	if again, err := idna.Punycode.ToASCII(decoded); err != nil || again != label {
 		return label
 	}
 	return decoded
 }
 
-// ASCIIDomain returns a domain with each label in ASCII (RFC 5890 section 2.3.2.1, "xn--citt-3na"), the form that every mail server takes. A
-// label that cannot be encoded stays as it is.
+// ASCIIDomain returns a domain with each label in ASCII (RFC 5890 section 2.3.2.1, "xn--citt-3na"), the form that every mail server
+// accepts. A label that cannot be encoded stays as it is.
 func ASCIIDomain(domain string) string {
 	labels := strings.Split(domain, ".")
 	for i, label := range labels {

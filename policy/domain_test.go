@@ -7,7 +7,7 @@ import (
 )
 
 func TestCanonicalDomain(t *testing.T) {
-	for _, c := range []struct{ name, in, want string }{ // an empty want stands for a refusal
+	for _, c := range []struct{ name, in, want string }{ // an empty want means a refusal
 		{"ASCII", "alpha.test", "alpha.test"},
 		{"case and trailing dot", "Alpha.TEST.", "alpha.test"},
 		{"U-label", "città.test", "città.test"},

@@ -8,32 +8,33 @@ import (
 	"strings"
 )
 
-// evidence is what the header tells that no sender can have written.
+// evidence is what the header tells and no sender can have written.
 type evidence struct {
-	deliveredTo []Address // of the trusted region: by whom the MTA's local delivery agent had the message before
+	deliveredTo []Address // from the trusted region: for whom the MTA's local delivery agent handled the message before
 	redirected  bool      // a Sieve redirect brought the message
 }
 
-// examine reads the trusted region of a header: the fields above the first Received that names a client, for that one was written
-// by our own MTA when the message came in, and all below it by others. Received fields without a client, as local(8) writes them
-// when it sends a message on, do not end the region. A header in which no Received names a client (a bounce of our own MTA that was
-// sent on) is trusted down to its last Received, and one without any Received not at all.
+// examine reads the trusted region of a header: the fields above the first Received that names a client. Our own MTA wrote that field when
+// the message came in; others wrote everything below it. Received fields without a client, which local(8) writes when it sends a message
+// on, do not end the region. If no Received names a client (a bounce of our own MTA that was sent on), the region ends at the last Received;
+// without any Received nothing is trusted.
 //
-// A Delivered-To counts only below such a Received without a client: local(8) writes the one when it sends a message on, and the MTA puts the
-// other on top of it. One at the very top was there when the message was handed in, as in a file that a mailstore has exported.
+// A Delivered-To counts only below a Received without a client: local(8) writes the Delivered-To when it sends a message on, and the MTA
+// puts the Received on top. A Delivered-To at the very top was there when the message was submitted, as in a file exported from a
+// mailstore.
 func (p *rules) examine(o Origin) evidence {
 	var trusted, pending evidence // pending is what was found since the last Received
 	queueID := attribute(o.QueueID)
 	client := parseClient(o.ClientAddr)
-	below := false  // behind the Received that ends the region
-	sentOn := false // behind a Received without a client: the MTA has sent the message on
+	below := false  // below the Received that ends the region
+	sentOn := false // below a Received without a client: the MTA sent the message on
 	for name, value := range fields(o.Header) {
 		received := strings.EqualFold(name, "Received")
 		switch {
 		case below && received:
 			return trusted
 		case below:
-			// A redirect leaves its mark directly under the Received of its own hop. It counts only when that hop is Dovecot's.
+			// A redirect leaves its mark directly under the Received of its own hop. It counts only if that hop is Dovecot's.
 			if strings.EqualFold(name, "X-Sieve-Redirected-From") && p.redirectsCome(client) {
 				trusted.redirected = true
 			}
@@ -46,7 +47,7 @@ func (p *rules) examine(o Origin) evidence {
 				continue
 			}
 			if queueID != "" && !bearsID(value, queueID) {
-				// "postsuper -r" puts one on top that bears the new id, and XFORWARD still tells the first one.
+				// "postsuper -r" adds a Received with the new id on top, while XFORWARD still gives the first id.
 				if fromUser(value) {
 					continue
 				}
@@ -70,7 +71,7 @@ func (p *rules) examine(o Origin) evidence {
 	return trusted
 }
 
-// attribute returns the value of an XFORWARD attribute, and the empty string where it is not known.
+// attribute returns the value of an XFORWARD attribute; empty if unknown.
 func attribute(s string) string {
 	if strings.EqualFold(s, "[UNAVAILABLE]") || strings.EqualFold(s, "[TEMPUNAVAIL]") {
 		return ""
@@ -87,22 +88,22 @@ func (p *rules) redirectsCome(client netip.Addr) bool {
 	return false
 }
 
-// namesClient says of the value of a Received field that it may tell of a message taken from outside of the MTA: from a client, or
-// from a user of the machine. Postfix writes "from host (name [address]) by ..." for the one and "by host (Postfix, from userid n)" for
-// the other; "by host (Postfix) id ..." is its own. Large providers write "by host with SMTP id ..." of what they took from a client.
+// namesClient reports whether the value of a Received field may describe a message taken from outside the MTA: from a client, or from a
+// user of the machine. Postfix writes "from host (name [address]) by ..." for a client and "by host (Postfix, from userid n)" for a user;
+// "by host (Postfix) id ..." is its own. Large providers write "by host with SMTP id ..." for what they took from a client.
 func namesClient(received string) bool {
 	words := receivedWords(strings.ToLower(received))
 	return len(words) == 0 || words[0] != "by" || slices.Contains(words, "from") || slices.Contains(words, "with")
 }
 
-// fromUser says of the value of a Received field that the message was taken from a user of the machine: Postfix's own user, where it was
-// requeued.
+// fromUser reports whether, by the value of a Received field, the message came from a user of the machine. For a requeued message that is
+// Postfix's own user.
 func fromUser(received string) bool {
 	words := receivedWords(strings.ToLower(received))
 	return len(words) > 0 && words[0] == "by" && slices.Contains(words, "userid")
 }
 
-// bearsID says of the value of a Received field that the message had that queue id there.
+// bearsID reports whether the value of a Received field has that queue id.
 func bearsID(received, queueID string) bool {
 	words := receivedWords(received)
 	for i := 1; i < len(words); i++ {
@@ -117,8 +118,8 @@ func receivedWords(received string) []string {
 	return strings.FieldsFunc(received, func(r rune) bool { return strings.ContainsRune(" \t(),;", r) })
 }
 
-// clientOf takes the client's address from the value of a Received field: "from helo (name [address])". The client chooses the helo
-// name, but Postfix lets no parenthesis into it.
+// clientOf takes the client's address from the value of a Received field: "from helo (name [address])". The client chooses the helo name,
+// but Postfix allows no parenthesis in it.
 func clientOf(received string) netip.Addr {
 	_, comment, _ := strings.Cut(received, "(")
 	comment, _, _ = strings.Cut(comment, ")")
@@ -130,7 +131,7 @@ func clientOf(received string) netip.Addr {
 	return parseClient(address)
 }
 
-// parseClient reads an address as XFORWARD and Received fields write it; the zero Addr means that it is not known.
+// parseClient reads an address as XFORWARD and Received fields write it; the zero Addr means unknown.
 func parseClient(s string) netip.Addr {
 	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
 		s = s[5:]
@@ -142,7 +143,7 @@ func parseClient(s string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// fields yields names and raw values of a header, folded lines included, up to its end or the first line that is no field.
+// fields yields the names and raw values of a header, folded lines included, up to its end or the first line that is not a field.
 func fields(header []byte) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for len(header) > 0 {
@@ -150,7 +151,7 @@ func fields(header []byte) iter.Seq2[string, string] {
 			for {
 				i := bytes.IndexByte(header[end:], '\n')
 				if i < 0 {
-					// The last line may have been cut where the header was capped, and a cut name or value is not evidence.
+					// The cap on the header may have cut the last line, and a cut name or value is not evidence.
 					return
 				}
 				end += i + 1
@@ -176,7 +177,7 @@ func fieldName(name []byte) bool {
 	return len(name) > 0
 }
 
-// unfold returns the value of a field on one line, without white space at its ends.
+// unfold returns the value of a field on one line, without white space at either end.
 func unfold(value string) string {
 	value = strings.TrimSpace(value)
 	if !strings.ContainsAny(value, "\r\n") {

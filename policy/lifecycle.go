@@ -13,18 +13,18 @@ import (
 	"copialettere/journal/kv"
 )
 
-// DefaultGrace is for how long the disabling of an archive can be taken back, where nothing else was asked for.
+// DefaultGrace is how long Restore can take back a Disable, unless the operator sets another grace.
 const DefaultGrace = 72 * time.Hour
 
-// Mailbox is an address that was set up once, with its settings of now.
+// Mailbox is an address that was set up, with its current settings.
 type Mailbox struct {
 	Address  Address
 	Settings Settings
 }
 
-// Enable turns the archive of a mailbox on from now. It reports whether that changed anything; a mailbox that was enabled already keeps
-// its date, and no change is recorded. An archive that is closing is taken back, as by Restore. The error wraps ErrUnknownDomain where the
-// address lies in no configured domain, ErrForbidden, and ErrErasing.
+// Enable turns the archive of a mailbox on from now, and reports whether that changed anything. A mailbox that was enabled already keeps its
+// date, and no change is recorded. Enabling a closing archive restores it, as Restore does. The error wraps ErrUnknownDomain if the address
+// lies in no configured domain, ErrForbidden, or ErrErasing.
 func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	if _, ok := p.rules().delimiters[a.Domain]; !ok {
 		return false, fmt.Errorf("enable %s: %w", a, ErrUnknownDomain)
@@ -44,12 +44,11 @@ func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool
 	})
 }
 
-// Disable closes the archive of a mailbox: nothing more is archived from now, and what it holds will be erased when the grace is over; the
-// change log and the gap stay. Until then Restore takes it back. Confirm is the canonical address (Address.String), typed in by a
-// person. The grace is zero or more: zero erases at once, also what an earlier Disable has left a grace for. It reports whether that
-// changed anything.
+// Disable closes the archive of a mailbox: nothing more is archived from now, and its content is erased when the grace is over. The change
+// log and the gap stay. Until then Restore takes it back. Confirm is the canonical address (Address.String), typed in by a person. The grace
+// is zero or more; zero erases at once, even if an earlier Disable left a grace. Disable reports whether it changed anything.
 //
-// The error wraps ErrConfirmation where confirm is not the address, ErrHeld where a legal hold stands, and ErrForbidden.
+// The error wraps ErrConfirmation if confirm is not the address, ErrHeld if a legal hold stands, or ErrForbidden.
 func (p *Policy) Disable(ctx context.Context, a Address, who Actor, confirm string, grace time.Duration) (changed bool, err error) {
 	if confirm != a.String() {
 		return false, fmt.Errorf("disable %s: %w: %.100q was typed in", a, ErrConfirmation, confirm)
@@ -70,10 +69,9 @@ func (p *Policy) Disable(ctx context.Context, a Address, who Actor, confirm stri
 	})
 }
 
-// Restore takes a Disable back: the archive is on again with all that it holds and the date that it had, and the time between is a pause
-// on record (Pauses). It does so as long as the erasure has not begun, also after the grace. It reports whether that changed
-// anything: an archive that is on is left alone. The error wraps ErrNotClosing where there is nothing to take back, ErrErasing where
-// it is too late, and ErrForbidden.
+// Restore takes a Disable back: the archive is on again with its content and its date, and the time between is a pause on record (Pauses). It
+// works as long as the erasure has not begun, even after the grace. It reports whether that changed anything; an archive that is on stays as
+// it is. The error wraps ErrNotClosing if there is nothing to take back, ErrErasing if it is too late, or ErrForbidden.
 func (p *Policy) Restore(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	return p.turn(ctx, "restore", a, who, KeyArchive, func(e *editing) error {
 		if e.Enabled {
@@ -94,8 +92,8 @@ func restore(e *editing) error {
 	return ErrNotClosing
 }
 
-// Closing yields the mailboxes whose archives are to be erased now: the grace is over and no hold stands, or the erasure has
-// begun and is not done. The caller lets Erasing decide for each, erases what the journal and the notices hold of it, and calls Erased.
+// Closing yields the mailboxes whose archives are to be erased now: the grace is over and no hold stands, or the erasure has begun and is
+// not done. For each, call Erasing, which decides; then erase what the journal and the notices hold of it, and call Erased.
 func (p *Policy) Closing(ctx context.Context) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
 		for m, err := range p.Mailboxes(ctx) {
@@ -109,14 +107,14 @@ func (p *Policy) Closing(ctx context.Context) iter.Seq2[Mailbox, error] {
 	}
 }
 
-// due says that an erasure may begin.
+// due reports whether an erasure may begin.
 func (s Settings) due(now time.Time) bool {
 	return s.Erasure.State == ErasureDue && !s.Enabled && !s.Held() && !s.Erasure.At.After(now)
 }
 
-// Erasing marks, durably, that the erasure of a closed archive begins, after which it cannot be taken back or held any more. It may be
-// called again when the erasure is resumed. The error wraps ErrHeld where a hold was placed in the meantime, and ErrNotClosing
-// where the archive is on, was taken back, or is in its grace: nothing may be erased then.
+// Erasing durably marks that the erasure of a closed archive begins. From then on nobody can take it back or place a hold. Call it again to
+// resume an erasure. The error wraps ErrHeld if somebody placed a hold meanwhile, and ErrNotClosing if the archive is on, was restored or is
+// in its grace: then erase nothing.
 func (p *Policy) Erasing(ctx context.Context, a Address) error {
 	_, err := p.turn(ctx, "erase", a, Actor{RoleProgram, "erasure"}, "", func(e *editing) error {
 		switch {
@@ -133,8 +131,8 @@ func (p *Policy) Erasing(ctx context.Context, a Address) error {
 	return err
 }
 
-// Erased marks that the erasure of an archive is done. The error wraps ErrNotClosing where none had begun. The mailbox keeps its settings
-// and may be enabled anew.
+// Erased marks the erasure of an archive as done. The mailbox keeps its settings and may be enabled again. The error wraps ErrNotClosing if no
+// erasure had begun.
 func (p *Policy) Erased(ctx context.Context, a Address) error {
 	_, err := p.turn(ctx, "erase", a, Actor{RoleProgram, "erasure"}, "", func(e *editing) error {
 		switch e.Erasure.State {
@@ -149,11 +147,10 @@ func (p *Policy) Erased(ctx context.Context, a Address) error {
 	return err
 }
 
-// Hold places a legal hold on a mailbox, or gives the one that stands another reason. The reason is one line of at most 500 bytes, such as
-// the name of a case. It reports whether that changed anything. The caller then has the journal wait for the deletions that are under way
-// (journal.AwaitDeletions), also where nothing was changed. Only operators and postmasters may. A hold also stops an erasure in its
-// grace, which then begins when the hold is released. The error wraps ErrErasing where an erasure has begun, ErrForbidden,
-// ErrSetting for a bad reason, and ErrUnknownDomain.
+// Hold places a legal hold on a mailbox, or gives the existing one another reason. It reports whether that changed anything. The reason is one
+// line of at most 500 bytes, such as the name of a case. Only operators and postmasters may call it. In any case, call
+// journal.AwaitDeletions afterwards: it waits for deletions in progress. A hold also stops an erasure in its grace; the erasure begins when the
+// hold is released. The error wraps ErrErasing if an erasure has begun, ErrForbidden, ErrSetting for a bad reason, or ErrUnknownDomain.
 func (p *Policy) Hold(ctx context.Context, a Address, who Actor, reason string) (changed bool, err error) {
 	reason = strings.TrimSpace(reason)
 	if reason == "" || len(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
@@ -175,7 +172,7 @@ func (p *Policy) Hold(ctx context.Context, a Address, who Actor, reason string) 
 	})
 }
 
-// Held says whether a legal hold stands on a mailbox, given as Address.String, in the store now. It is what the journal asks before it deletes.
+// Held reports whether a legal hold stands on a mailbox, given as Address.String. It reads the store; the journal asks it before it deletes.
 func (p *Policy) Held(ctx context.Context, mailbox string) (bool, error) {
 	a, err := ParseAddress(mailbox)
 	if err != nil {
@@ -188,7 +185,7 @@ func (p *Policy) Held(ctx context.Context, mailbox string) (bool, error) {
 	return r.Held(), nil
 }
 
-// Release lifts a legal hold, and reports whether there was one. Only operators and postmasters may. The error wraps ErrForbidden.
+// Release lifts a legal hold and reports whether there was one. Only operators and postmasters may call it. The error wraps ErrForbidden.
 func (p *Policy) Release(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	return p.turn(ctx, "release", a, who, KeyHold, func(e *editing) error {
 		e.Hold = Hold{}
@@ -196,7 +193,7 @@ func (p *Policy) Release(ctx context.Context, a Address, who Actor) (changed boo
 	})
 }
 
-// turn runs an edit whose key the actor must have the right to; no key is needed for what the program itself does.
+// turn runs an edit for which the actor needs the right to key. An empty key needs no right: the program itself acts.
 func (p *Policy) turn(ctx context.Context, act string, a Address, who Actor, key string, edit func(*editing) error) (changed bool, err error) {
 	if key != "" {
 		if err := p.May(who, a, key); err != nil {
@@ -227,7 +224,7 @@ func (p *Policy) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 	return p.MailboxesFrom(ctx, Address{})
 }
 
-// MailboxesFrom is Mailboxes from a mailbox on; the zero Address stands before all.
+// MailboxesFrom is Mailboxes beginning at a mailbox; the zero Address comes before all.
 func (p *Policy) MailboxesFrom(ctx context.Context, first Address) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
 		for pair, err := range p.store.Scan(ctx, []byte("m"+first.name()), []byte("n")) {
@@ -254,11 +251,11 @@ func decodeMailbox(pair kv.Pair, err error) (Mailbox, error) {
 	return Mailbox{Address: a, Settings: r.Settings}, nil
 }
 
-// SettingsLock is the lock under which the settings of a mailbox change, by its canonical name.
+// SettingsLock returns the name of the lock under which the settings of a mailbox, given by its canonical name, change.
 func SettingsLock(mailbox string) string { return "m" + mailbox }
 
-// ArchiveOn says whether the archive of a mailbox is on, by its canonical name and what an Update sees of the settings. Who holds
-// SettingsLock knows that it stays so until the Update is done.
+// ArchiveOn reports whether the archive of a mailbox, given by its canonical name, is on, as an Update sees the settings. While that Update
+// holds SettingsLock, the answer cannot change.
 func ArchiveOn(settings kv.View, mailbox string) (bool, error) {
 	a, err := ParseAddress(mailbox)
 	if err != nil {
@@ -268,7 +265,7 @@ func ArchiveOn(settings kv.View, mailbox string) (bool, error) {
 	return known.enabled, err
 }
 
-// lookupIn reads of a mailbox what a decision needs, inside of an Update.
+// lookupIn reads inside an Update what a decision needs of a mailbox.
 func lookupIn(tx kv.View, a Address) (knownSettings, error) {
 	b, err := tx.Get(settingsKey(a))
 	if errors.Is(err, kv.ErrNotFound) {

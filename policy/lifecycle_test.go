@@ -25,7 +25,7 @@ func (p *Policy) release(ctx context.Context, a Address) (bool, error) {
 	return p.Release(ctx, a, operator())
 }
 
-// erasing and erased report whether the log tells of a change.
+// erasing and erased report whether the log has a new change.
 func (p *Policy) erasing(ctx context.Context, a Address) (bool, error) {
 	return p.logged(ctx, a, p.Erasing)
 }
@@ -53,12 +53,12 @@ func acts() map[string]act {
 	}
 }
 
-// Every step in every state of a mailbox.
+// This takes every step in every state of a mailbox.
 func TestLifecycle(t *testing.T) {
 	states := []struct {
 		name, path string // the path is the steps that lead to the state, each an hour after the one before
-		closing    bool   // it is to be erased now
-		want       string // of each step: "-" no change, "+" a change, else the error
+		closing    bool   // the archive is due for erasure
+		want       string // for each step: "-" no change, "+" a change, else the error
 	}{
 		{"never set up", "", false, "enable+ disable- disable now- restore:closing hold+ release- erasing:closing erased:closing"},
 		{"on", "enable", false, "enable- disable+ disable now+ restore- hold+ release- erasing:closing erased:closing"},
@@ -119,7 +119,7 @@ func outcome(changed bool, err error) string {
 	return "-"
 }
 
-// walk takes steps, an hour before each; "wait" is four days.
+// walk takes steps, one hour after each other; "wait" is four days.
 func walk(t *testing.T, p *Policy, a Address, path string) {
 	t.Helper()
 	for name := range strings.SplitSeq(path, ",") {
@@ -284,7 +284,7 @@ func TestHold(t *testing.T) {
 	})
 }
 
-// TestArchiveOn reads whether an archive is on in an update, as another process needs it that has a message for it under way.
+// TestArchiveOn asks inside an update whether an archive is on, as a process with a message for it does.
 func TestArchiveOn(t *testing.T) {
 	store := newMemory()
 	p, err := Open(t.Context(), store, testConfig())

@@ -1,15 +1,13 @@
-// Package policy decides who is archived and what: it keeps the settings of each mailbox with the log of their changes, says who
-// may change them, and says for every recipient line whether the message is direct mail to an enabled mailbox whose filter wants
-// it, and if not, why not.
+// Package policy decides who is archived and what. It keeps the settings of each mailbox with the log of their changes, and says who may
+// change them. For every recipient line it says whether the message is direct mail to an enabled mailbox whose filter wants it, and if
+// not, why not.
 //
-// The rule of direct mail is that the recipient as originally given is the mailbox. What a sender can write never excludes a
-// message: verdicts rest on what the MTA says in the envelope (where it is configured to say only its own words) and on the
-// trusted region of the header, which is above the first Received field that names a client. An original recipient that cannot
-// be known counts as direct, and the verdict is flagged. What counts as an alias, a forward, a list or a copy instead stands in direct.go,
-// and the evidence for it in header.go.
+// Mail is direct when the recipient as originally given is the mailbox. Nothing that a sender can write excludes a message. Verdicts rest
+// on what the MTA says in the envelope (where it is configured to pass on only its own words) and on the trusted region of the header:
+// the fields above the first Received that names a client. A message whose original recipient is unknown counts as direct, and its
+// verdict is flagged. To change what counts as an alias, a forward, a list or a copy, see direct.go; for the evidence, see header.go.
 //
-// Settings are read from the store for every decision, so that a change is in force from the next message, whichever process
-// made it.
+// Every decision reads the settings from the store, so a change is in force from the next message, whichever process made it.
 //
 // # The life of an archive
 //
@@ -17,29 +15,29 @@
 //	                 ^                 |
 //	                 +-----Restore-----+
 //
-// A closing archive takes no mail and waits for its grace to be over. A legal hold (Hold) refuses Disable, and Erasing. What the archive
-// lacks from all this is told by Pauses.
+// A closing archive takes no mail and waits for its grace to end. A legal hold (Hold) refuses Disable and Erasing. Pauses tells for which
+// times the archive is empty as a result.
 //
 // # Keys
 //
-// All lies in the settings store of the engine, under three prefixes that belong to this package:
+// Everything is in the settings store of the engine, under three prefixes that belong to this package:
 //
 //	m <mailbox>              settings of the mailbox, a JSON object
 //	l <mailbox> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
-//	r <address>              what acceptance receipts have taught of a recipient, a JSON object
+//	r <address>              what acceptance receipts say about a recipient, a JSON object
 //
-// The spaces are for the eye: a key is the letter, the canonical address (Address.String, which holds no zero byte), and so on.
+// The spaces are for readability. A mailbox or address is written as by Address.String, which contains no zero byte.
 //
 // The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "changes" (the number of the
-// newest change), "hold" (an object with "reason", "who" and "since"; absent where none stands), "erasure" (absent, "due " and a time,
-// "running" or "done"), and each key of Keys with the text that Set takes. A setting that is absent has the default of the
-// program. Fields that this version does not know are kept when the object is written again; an object of a newer version is refused.
+// newest change), "hold" (an object with "reason", "who" and "since"; absent without a hold), "erasure" (absent, "due " and a time,
+// "running" or "done"), and each key of Keys with the text that Set takes. An absent setting has the default of the program. Fields unknown
+// to this version are kept when the object is rewritten. An object of a newer version is refused.
 //
-// A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change that
-// it tells of, and never again. The log of a mailbox, replayed over the defaults of the program, gives its settings.
+// A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change itself,
+// and never rewritten. Replaying the log of a mailbox over the defaults of the program gives its settings.
 //
-// A recipient object has "certified" and "time", that of the newest receipt, to a day. There is one for each address, whatever the
-// number of receipts.
+// A recipient object has "certified" and "time", the time of the newest receipt, accurate to a day. Each address has one object, however
+// many receipts came.
 package policy
 
 import (
@@ -53,42 +51,42 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Errors that a caller decides on. They are wrapped with what was being done.
+// Errors that callers act on. They are wrapped with what was being done.
 var (
-	// ErrAddress says that a text is not a mailbox address.
+	// ErrAddress means that a text is not a mailbox address.
 	ErrAddress = errors.New("not a mailbox address")
-	// ErrUnknownDomain says that an address lies in no configured domain.
+	// ErrUnknownDomain means that an address lies in no configured domain.
 	ErrUnknownDomain = errors.New("domain not configured")
-	// ErrSetting says that a setting has no such key, or cannot have such a value. A *SettingError tells which.
+	// ErrSetting means that there is no setting with such a key, or it cannot have such a value. A *SettingError says which.
 	ErrSetting = errors.New("bad setting")
-	// ErrForbidden says that the actor may not change that setting of that mailbox.
+	// ErrForbidden means that the actor may not change that setting of that mailbox.
 	ErrForbidden = errors.New("not allowed")
-	// ErrConfirmation says that the address was not typed in as it is.
+	// ErrConfirmation means that the typed confirmation is not the address.
 	ErrConfirmation = errors.New("not confirmed: type the address of the mailbox in full, in lower case")
-	// ErrHeld says that a legal hold stands against it.
+	// ErrHeld means that a legal hold forbids the act.
 	ErrHeld = errors.New("under a legal hold")
-	// ErrErasing says that the archive is being erased, which cannot be stopped.
+	// ErrErasing means that the archive is being erased, and that cannot be stopped.
 	ErrErasing = errors.New("the archive is being erased")
-	// ErrNotClosing says that the archive is not to be erased now.
+	// ErrNotClosing means that the archive is not to be erased now.
 	ErrNotClosing = errors.New("the archive is not closing")
-	// errNoAuthor says that nobody is named who would answer for a change.
+	// errNoAuthor means that a change names nobody who answers for it.
 	errNoAuthor = errors.New("change of settings without an author")
-	// ErrVersion says that stored settings were written by a newer version of this program.
+	// ErrVersion means that a newer version of this program wrote the stored settings.
 	ErrVersion = errors.New("settings of a newer version")
 )
 
-// OriginSource says where the original recipient of a line is read from.
+// OriginSource says where to read the original recipient of a line.
 type OriginSource string
 
 // The sources of the original recipient.
 const (
-	// OriginORCPT takes the ORCPT parameter, and NOTIFY=NEVER as the mark of a bcc-map copy (RFC 3461). It needs an MTA that
-	// discards the DSN parameters of its clients, so that both are its own.
+	// OriginORCPT takes the ORCPT parameter, and NOTIFY=NEVER as the mark of a bcc-map copy (RFC 3461). The MTA must discard the DSN
+	// parameters of its clients, so that both are its own.
 	OriginORCPT OriginSource = "orcpt"
-	// OriginXOriginalTo takes the X-Original-To field that the MTA's LMTP client prepends as the very first one (flags=O), one
-	// recipient in a transaction. ORCPT and NOTIFY are ignored.
+	// OriginXOriginalTo takes the X-Original-To field that the MTA's LMTP client prepends as the very first field (flags=O), with one
+	// recipient in each transaction. It ignores ORCPT and NOTIFY.
 	OriginXOriginalTo OriginSource = "x-original-to"
-	// OriginNone excludes nothing: every message to an enabled mailbox is journaled, and flagged.
+	// OriginNone excludes nothing: every message to an enabled mailbox is journaled and flagged.
 	OriginNone OriginSource = "none"
 )
 
@@ -98,34 +96,34 @@ const DefaultRecipientDelimiter = "+"
 // Config is what the operator decides for the whole program.
 type Config struct {
 	Domains []Domain
-	// Origin is where the original recipient is read from; empty means OriginORCPT.
+	// Origin says where to read the original recipient; empty means OriginORCPT.
 	Origin OriginSource
-	// RedirectHeader is the field, as "Name: value", that the reinjection port of Sieve prepends to what it takes in. It counts in
-	// the trusted region only. Empty means that no such field is known.
+	// RedirectHeader is the field, as "Name: value", that Sieve's reinjection port prepends to the messages it takes in. It counts only in
+	// the trusted region. Empty means that there is no such field.
 	RedirectHeader string
-	// RedirectFrom holds the addresses from which Sieve redirects come in. A message from one of them is a redirect if an
+	// RedirectFrom holds the addresses that Sieve redirects come from. A message from one of them is a redirect if an
 	// X-Sieve-Redirected-From field stands between the Received field of that hop and the next one.
 	RedirectFrom []netip.Prefix
-	// LoginDomain completes a login without a domain. Empty means that such a login belongs to no mailbox.
+	// LoginDomain completes a login without a domain. If it is empty, such a login belongs to no mailbox.
 	LoginDomain string
-	// Rights is which settings an owner may change.
+	// Rights says which settings an owner may change.
 	Rights Rights
 }
 
 // Domain is a mail domain with archives.
 type Domain struct {
 	Name string
-	// RecipientDelimiter holds the characters each of which divides a local part from its extension, as Postfix's
-	// recipient_delimiter does; empty means that there are no extensions.
+	// RecipientDelimiter is a set of characters. Each divides a local part from its extension, as in Postfix's recipient_delimiter. Empty
+	// means that there are no extensions.
 	RecipientDelimiter string
-	// Postmasters are the addresses of those who may change the settings of the domain's mailboxes.
+	// Postmasters are the addresses of those who may change the settings of mailboxes in the domain.
 	Postmasters []string
-	// Defaults are the settings that a mailbox of the domain gets when it is set up. Each key that Set takes may be there, save
-	// "notify": an address is that of one person.
+	// Defaults are the settings that a mailbox of the domain starts with. They may have any key that Set takes except "notify", because an
+	// address belongs to one person.
 	Defaults []Assignment
 }
 
-// Validate returns all that is wrong with the configuration, joined, or nil.
+// Validate returns all errors of the configuration, joined, or nil.
 func (c Config) Validate() error {
 	var errs []error
 	switch c.Origin {
@@ -174,7 +172,7 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
 
-// validateDefaults returns all that is wrong with the defaults of a domain.
+// validateDefaults returns all errors in the defaults of a domain.
 func (d Domain) validateDefaults() []error {
 	var errs []error
 	var scratch Settings
@@ -186,7 +184,7 @@ func (d Domain) validateDefaults() []error {
 	for _, assignment := range d.Defaults {
 		if assignment.Key == KeyNotify {
 			errs = append(errs, fmt.Errorf("domain %q: default: %w", d.Name,
-				&SettingError{KeyNotify, assignment.Value, "an address is that of one mailbox: set it there"}))
+				&SettingError{KeyNotify, assignment.Value, "an address belongs to one mailbox: set it there"}))
 		}
 	}
 	return errs
@@ -197,14 +195,14 @@ func notDelimiter(r rune) bool {
 	return r <= ' ' || r > '~' || letter || r == '@' || r == '"' || r == '\\'
 }
 
-// Policy answers what is to be archived. Its methods may be called concurrently, also by several processes on one store.
+// Policy answers what is to be archived. Its methods may be called concurrently, and by several processes on one store.
 type Policy struct {
 	store   kv.Store
-	now     atomic.Pointer[rules]
+	current atomic.Pointer[rules]
 	decoded decodedRecords
 }
 
-// rules are a Config as decisions need it. They do not change: a decision that is made with one state of them is of one piece.
+// rules is a Config in the form that decisions need. It is immutable, so a decision that takes it once is consistent.
 type rules struct {
 	origin        OriginSource
 	redirectName  string
@@ -212,13 +210,13 @@ type rules struct {
 	redirectFrom  []netip.Prefix
 	loginDomain   string
 	ownerKeys     []string
-	// By canonical domain, for those that are configured.
+	// By canonical name of the configured domains.
 	delimiters     map[string]string
 	postmasters    map[string][]Address
 	domainDefaults map[string]Settings
 }
 
-// Open returns the policy over a store of settings. The store stays the caller's to close.
+// Open returns the policy over a settings store. The caller keeps the store and closes it.
 func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -230,17 +228,17 @@ func Open(ctx context.Context, store kv.Store, c Config) (*Policy, error) {
 	return p, nil
 }
 
-// Reconfigure puts another configuration in force, from the next decision on. After an error the one before stays.
+// Reconfigure puts another configuration in force from the next decision. After an error the old one stays in force.
 func (p *Policy) Reconfigure(c Config) error {
 	r, err := newRules(c)
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
-	p.now.Store(r)
+	p.current.Store(r)
 	return nil
 }
 
-func (p *Policy) rules() *rules { return p.now.Load() }
+func (p *Policy) rules() *rules { return p.current.Load() }
 
 func newRules(c Config) (*rules, error) {
 	if err := c.Validate(); err != nil {
@@ -275,7 +273,7 @@ func newRules(c Config) (*rules, error) {
 	return p, nil
 }
 
-// delimiter returns the delimiters of a canonical domain.
+// delimiter returns the recipient delimiters of a canonical domain.
 func (p *rules) delimiter(domain string) string {
 	if d, ok := p.delimiters[domain]; ok {
 		return d

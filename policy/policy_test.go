@@ -15,14 +15,14 @@ import (
 	"copialettere/journal/kv"
 )
 
-// memory is a kv.Store in memory. It runs every Update twice, as an engine may that has seen an old state
-// first, and fails where it is told to.
+// memory is a kv.Store in memory. It runs every Update twice, as an engine may that saw an old state
+// first, and fails when told to.
 type memory struct {
-	kv.Store // nil: what policy does not call
+	kv.Store // nil: policy does not call the other methods
 
 	mu     sync.Mutex
 	values map[string]string
-	fail   error // what every method answers, if set
+	fail   error // if set, every method returns it
 	gets   int
 }
 
@@ -65,7 +65,7 @@ func (s *memory) Update(_ context.Context, locks []string, fn func(kv.Tx) error)
 	if s.fail != nil {
 		return s.fail
 	}
-	fn(make(memoryTx)) // what it makes of the old state counts for nothing
+	fn(make(memoryTx)) // the result for the old state is discarded
 	values := maps.Clone(s.values)
 	if err := fn(memoryTx(values)); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (tx memoryTx) Get(key []byte) ([]byte, error) {
 	return bytes.Clone([]byte(value)), nil
 }
 
-// testConfig is the configuration of the lab in which the cases of this package's tests were recorded.
+// testConfig is the configuration of the lab that recorded the cases of these tests.
 func testConfig() Config {
 	return Config{Domains: []Domain{
 		{Name: "alpha.test", RecipientDelimiter: "+", Postmasters: []string{"postmaster@alpha.test"}},
@@ -150,7 +150,7 @@ func TestConfigValidate(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		config Config
-		want   []string // parts of the error; none for a valid configuration
+		want   []string // parts of the error; nil for a valid configuration
 	}{
 		{"empty", Config{}, nil},
 		{"lab", testConfig(), nil},
@@ -166,7 +166,7 @@ func TestConfigValidate(t *testing.T) {
 			{Name: "epsilon.test", Defaults: []Assignment{{"retention", "7"}, {"colour", "red"}, {"write", "on"}, {"write", "on"}, {"notify", "a@ext.test"}}},
 		}, Rights: Rights{Owner: []string{"language", "hold", "colour"}}}, []string{
 			`domain "epsilon.test": default: retention="7": want none, or 6`, `domain "epsilon.test": default: "colour"="red": unknown key: the keys`,
-			`domain "epsilon.test": default: write="on": given twice`, `domain "epsilon.test": default: notify="a@ext.test": an address is that of one`,
+			`domain "epsilon.test": default: write="on": given twice`, `domain "epsilon.test": default: notify="a@ext.test": an address belongs to one`,
 			`rights of the owner: unknown key "hold": the keys are archive, filter`, `unknown key "colour"`,
 			`login domain: domain "a b"`, `domain "alpha..test": not a mailbox address: empty label`, `domain "BETA.test." is given twice`,
 			`recipient delimiter "+x"`, `postmaster: "who"`, `postmaster "postmaster": want an address with its domain`,

@@ -12,34 +12,33 @@ import (
 
 // Recipient is what an acceptance receipt says of one recipient.
 type Recipient struct {
-	Address   string // as it stands there
+	Address   string // as written there
 	Certified bool
 }
 
-// knownRecipient is what is stored of a recipient.
+// knownRecipient is the stored record of a recipient.
 type knownRecipient struct {
 	Certified bool      `json:"certified"`
 	Time      time.Time `json:"time"` // of the receipt that said so
 }
 
-// learnAgain is by how much newer a receipt must be to be written down where it says nothing new: a recipient who is written to all day
-// long costs one write.
+// learnAgain is how much newer a receipt without news must be to be stored. It limits a recipient who is written to all day to one write.
 const learnAgain = 24 * time.Hour
 
-// recipientsLock is the lock of all that Learn writes. It is no key.
+// recipientsLock is the lock of everything that Learn writes. It is not a key.
 const recipientsLock = "recipients"
 
-// maxLearn is how many recipients one Update writes.
+// maxLearn is the greatest number of recipients that one Update writes.
 const maxLearn = 1000
 
 func recipientKey(a Address) []byte { return []byte("r" + a.String()) }
 
-// Learn keeps what an acceptance receipt of that time says of its recipients; of several receipts the newest wins, to a day, in whatever
-// order they come. A time to come counts as now. What is no address with a domain is passed over. It reads before it writes, and a receipt
-// without news costs no write.
+// Learn stores what an acceptance receipt of that time says of its recipients. The newest of several receipts wins, to a day, in whatever
+// order they come. A future time counts as now. Recipients that are not addresses with a domain are ignored. Learn reads before it writes,
+// so a receipt without news costs no write.
 //
-// What is learned can leave later messages out of an archive, so the caller hands in only receipts that it believes, by its
-// rule of trust. An error is one of the store; what was learned before it stays.
+// What it learns can keep later messages out of an archive, so pass in only receipts that your rule of trust accepts. An error comes from
+// the store; what was learned before it stays.
 func (p *Policy) Learn(ctx context.Context, at time.Time, recipients []Recipient) error {
 	at = at.UTC().Round(0)
 	if now := time.Now().UTC().Round(0); at.After(now) {
@@ -74,7 +73,7 @@ func (p *Policy) Learn(ctx context.Context, at time.Time, recipients []Recipient
 func (p *Policy) learn(ctx context.Context, at time.Time, news map[Address]bool) error {
 	err := p.store.Update(ctx, []string{recipientsLock}, func(tx kv.Tx) error {
 		for a, certified := range news {
-			// Another receipt may have come since this one was looked at.
+			// Another receipt may have come since Learn looked.
 			stored, found, err := decodeRecipient(tx.Get(recipientKey(a)))
 			if err != nil {
 				return err
@@ -96,8 +95,8 @@ func (p *Policy) learn(ctx context.Context, at time.Time, news map[Address]bool)
 	return nil
 }
 
-// outdated says that a receipt of that time, which says that, is to take the place of what is stored. Of two that contradict each other
-// at one time, the one that says certified wins.
+// outdated reports whether a receipt of that time and content replaces the stored record. If two receipts of one time contradict each
+// other, the one that says certified wins.
 func (k knownRecipient) outdated(certified bool, at time.Time) bool {
 	if certified == k.Certified {
 		return at.Sub(k.Time) >= learnAgain
@@ -115,13 +114,13 @@ func decodeRecipient(b []byte, err error) (k knownRecipient, found bool, _ error
 	return k, err == nil, err
 }
 
-// Certified says of a domain in the form of CanonicalDomain whether its mailboxes are certified, and whether that is known. It is asked for
-// each recipient of a sent message, must be quick, and may be called concurrently. Nil knows of none.
+// Certified says whether the mailboxes of a domain, given in the form of CanonicalDomain, are certified, and whether that is known. It is
+// called for each recipient of a sent message, so it must be quick and safe for concurrent use. Nil knows no domain.
 type Certified func(domain string) (certified, known bool)
 
-// SentTo says to whom a message goes, from the paths of its envelope: SentToCertified if one recipient at least is certified, SentToOther
-// if it is known of each that it is not, SentToUnknown otherwise. Where the domain does not tell, what acceptance receipts have taught
-// decides. An error is one of the store.
+// SentTo says to whom a message goes, from the paths of its envelope: SentToCertified if at least one recipient is certified, SentToOther if
+// every recipient is known not to be, SentToUnknown otherwise. If the domain does not tell, what Learn stored decides. An error comes from
+// the store.
 func (p *Policy) SentTo(ctx context.Context, recipients []string, domains Certified) (SentTo, error) {
 	all := len(recipients) > 0
 	var open []Address

@@ -127,7 +127,7 @@ func TestLearnMany(t *testing.T) {
 	}
 }
 
-// Receipts that are learned at the same time leave what the newest says; of two of one time, the one that says certified counts.
+// Of receipts learned at the same time the newest counts; of two with the same time, the one that says certified.
 func TestLearnAtOnce(t *testing.T) {
 	p, err := Open(t.Context(), &locked{memory: newMemory()}, testConfig())
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestReconfigure puts another configuration in force beside decisions; a bad one changes nothing.
+// TestReconfigure changes the configuration during decisions; a bad one changes nothing.
 func TestReconfigure(t *testing.T) {
 	c := testConfig()
 	p, _ := openTest(t, c, "anna@alpha.test")

@@ -12,17 +12,17 @@ import (
 	"copialettere/journal/kv"
 )
 
-// settingsVersion is the newest form of stored settings that this package reads. Fields may be added without a new version.
+// settingsVersion is the newest version of stored settings that this package reads. New fields do not need a new version.
 const settingsVersion = 1
 
-// record is what is stored of a mailbox.
+// record is the stored record of a mailbox.
 type record struct {
 	Settings
 	changes uint64                     // the number of the newest change
-	rest    map[string]json.RawMessage // fields of other versions
+	rest    map[string]json.RawMessage // fields unknown to this version
 }
 
-// storedHold is a hold as it is stored. Fields that another version adds to it do not survive: a hold is replaced as a whole.
+// storedHold is the stored form of a hold. Fields that another version adds are lost: a hold is replaced as a whole.
 type storedHold struct {
 	Reason string    `json:"reason"`
 	Who    string    `json:"who"`
@@ -74,7 +74,7 @@ func decodeRecord(b []byte) (record, error) {
 	return r, nil
 }
 
-// take decodes a field and takes it out of the rest. It reports whether it was there.
+// take decodes a field and removes it from the rest. It reports whether the field was there.
 func (r *record) take(name string, into any) (found bool, err error) {
 	raw, found := r.rest[name]
 	if !found {
@@ -112,7 +112,7 @@ func (r *record) encode() ([]byte, error) {
 	return b, nil
 }
 
-// load reads the settings of a mailbox; found says that it was set up once. What it returns is shared and must not be changed.
+// load reads the settings of a mailbox; found says whether it was ever set up. The record is shared: do not change it.
 func (p *Policy) load(ctx context.Context, a Address) (r *record, found bool, err error) {
 	b, err := p.store.Get(ctx, settingsKey(a))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -127,11 +127,11 @@ func (p *Policy) load(ctx context.Context, a Address) (r *record, found bool, er
 	return r, true, nil
 }
 
-// maxDecoded is how many mailboxes decodedRecords keeps.
+// maxDecoded is the greatest number of mailboxes that decodedRecords keeps.
 const maxDecoded = 10_000
 
-// decodedRecords saves decoding the same stored settings for every message. It is no cache of the store: what it keeps counts only for
-// the very bytes that were read just now.
+// decodedRecords saves decoding the same stored settings for every message. It is not a cache of the store: a kept record counts only for
+// exactly the bytes that were just read.
 type decodedRecords struct {
 	mu   sync.Mutex
 	list map[Address]decodedRecord // guarded by mu
@@ -142,7 +142,7 @@ type decodedRecord struct {
 	record *record
 }
 
-// record decodes the stored settings of a mailbox. What it returns is shared and must not be changed.
+// record decodes the stored settings of a mailbox. The record is shared: do not change it.
 func (d *decodedRecords) record(a Address, stored []byte) (*record, error) {
 	d.mu.Lock()
 	known, ok := d.list[a]

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// Role is in what capacity somebody acts.
+// Role is the capacity in which somebody acts.
 type Role string
 
 // The roles.
 const (
 	RoleOwner      Role = "owner"      // the person of the mailbox; the name is its address
 	RolePostmaster Role = "postmaster" // of a domain; the name is one of Domain.Postmasters
-	RoleOperator   Role = "operator"   // of the machine; the name is whatever tells one from another
-	RoleProgram    Role = "program"    // this program by itself, for what follows from an earlier act of a person
+	RoleOperator   Role = "operator"   // of the machine; any name that tells operators apart
+	RoleProgram    Role = "program"    // this program itself, carrying out an earlier act of a person
 )
 
-// Actor is who changes settings. Whoever makes one answers for its name: policy checks what an actor may do, not who it is.
+// Actor is who changes settings. Whoever makes an Actor answers for its name: policy checks what an actor may do, not who it is.
 type Actor struct {
 	Role Role
 	Name string
@@ -34,15 +34,15 @@ func (a Actor) valid() bool {
 	return false
 }
 
-// Rights is which settings may be changed by whom. The operator may change every setting of every mailbox, a postmaster every one of
-// the mailboxes of the own domain, and an owner these of the own mailbox.
+// Rights says who may change which settings. The operator may change all settings of every mailbox, a postmaster all settings of the
+// mailboxes in the own domain, and an owner the following settings of the own mailbox.
 type Rights struct {
-	// Owner holds keys that Set takes, and "archive" where an owner may enable, disable and restore. Nil means "notify", "notify_on",
-	// "language" and "protocols"; a list without any, nothing. A hold is never an owner's.
+	// Owner holds keys that Set takes, and "archive" if an owner may enable, disable and restore. Nil means "notify", "notify_on",
+	// "language" and "protocols"; an empty list means none. An owner may never place or release a hold.
 	Owner []string
 }
 
-// validate returns all that is wrong with the table.
+// validate returns all errors of the table.
 func (r Rights) validate() []error {
 	var errs []error
 	for _, key := range r.Owner {
@@ -61,8 +61,8 @@ func (r Rights) ownerKeys() []string {
 	return slices.Clone(r.Owner)
 }
 
-// May returns nil where the actor may change that setting of that mailbox, and an error otherwise that wraps ErrForbidden and names
-// the key and the role.
+// May returns nil if the actor may change that setting of that mailbox. Otherwise the error names the key and the role and wraps
+// ErrForbidden, or says that the actor has no name.
 func (p *Policy) May(who Actor, a Address, key string) error {
 	if !who.valid() {
 		return errNoAuthor
@@ -77,7 +77,7 @@ func (p *Policy) May(who Actor, a Address, key string) error {
 	case who.Role == RoleProgram:
 		return refuse("the program changes no setting by itself")
 	case err != nil:
-		return refuse("the name is no address")
+		return refuse("the name is not an address")
 	case who.Role == RolePostmaster:
 		if !slices.Contains(p.rules().postmasters[a.Domain], name) {
 			return refuse("not a postmaster of " + a.Domain)

@@ -10,7 +10,7 @@ import (
 // Assignment gives a setting a new value.
 type Assignment struct{ Key, Value string }
 
-// ParseAssignment reads "key=value", without looking at what they are. The error wraps ErrSetting.
+// ParseAssignment reads "key=value" without checking either. The error wraps ErrSetting.
 func ParseAssignment(s string) (Assignment, error) {
 	key, value, ok := strings.Cut(s, "=")
 	if !ok {
@@ -21,7 +21,7 @@ func ParseAssignment(s string) (Assignment, error) {
 
 // SettingError is an assignment that cannot be made. It wraps ErrSetting.
 type SettingError struct {
-	Key, Value string // as they were given
+	Key, Value string // as given
 	Remedy     string // what to write instead
 }
 
@@ -37,7 +37,7 @@ func (e *SettingError) Error() string {
 // Unwrap returns ErrSetting.
 func (e *SettingError) Unwrap() error { return ErrSetting }
 
-// assign makes assignments, and returns all that is wrong with them, joined. Those that are right are made all the same.
+// assign makes the valid assignments and returns the errors of the others, joined.
 func (s *Settings) assign(assignments []Assignment) error {
 	var errs []error
 	seen := make(map[string]bool)
@@ -52,7 +52,7 @@ func (s *Settings) assign(assignments []Assignment) error {
 	return errors.Join(errs...)
 }
 
-// defaults returns the settings of a mailbox of a canonical domain when it is set up.
+// defaults returns the settings that a mailbox of a canonical domain starts with.
 func (p *Policy) defaults(domain string) Settings {
 	if s, ok := p.rules().domainDefaults[domain]; ok {
 		return s
@@ -60,13 +60,13 @@ func (p *Policy) defaults(domain string) Settings {
 	return programDefaults()
 }
 
-// Set changes settings of a mailbox, all or none, in force from the next message, and returns the changes that it made, as they stand in the
-// log; none where every setting had its value already. The values have the form of Settings.Values.
+// Set changes settings of a mailbox, all or none, in force from the next message. It returns the changes as they stand in the log, or none
+// if every setting had its value already. Values have the form of Settings.Values. A mailbox that was never set up is set up, with its
+// archive off.
 //
-// The error tells of all that is wrong at once: it wraps ErrSetting where a key or value is (as a *SettingError, which errors.As finds),
-// and ErrForbidden where the actor may not change a setting. A mailbox that was not set up is, with its archive off: the error wraps
-// ErrUnknownDomain where its domain is not configured. Dangerous changes (less retention, a quota below what is used, the
-// write mode) are the caller's to confirm beforehand; the log keeps what was before.
+// The error reports everything wrong at once. It wraps ErrSetting for a bad key or value (as a *SettingError, which errors.As finds),
+// ErrForbidden if the actor may not change a setting, and ErrUnknownDomain if a mailbox to be set up lies in no configured domain. The caller
+// must have dangerous changes confirmed first (less retention, a quota below what is used, the write mode); the log keeps the old values.
 func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []Assignment) ([]Change, error) {
 	if !who.valid() {
 		return nil, fmt.Errorf("set %s: %w", a, errNoAuthor)
@@ -99,8 +99,8 @@ func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []As
 	return changes, nil
 }
 
-// mayAppear says whether an address may be set up as a mailbox before its archive is turned on. An address with an extension may not:
-// its mail belongs to another mailbox, and would be nobody's then.
+// mayAppear returns nil if an address may be set up as a mailbox before its archive is turned on. One with an extension may not: its mail
+// belongs to another mailbox, and would then belong to nobody.
 func (p *Policy) mayAppear(a Address) error {
 	delimiter, ok := p.rules().delimiters[a.Domain]
 	if !ok {
@@ -112,8 +112,8 @@ func (p *Policy) mayAppear(a Address) error {
 	return nil
 }
 
-// checkNotify refuses a notify address that ends in the mailbox itself or in another one with an archive: notices about an archive
-// belong outside of it, where they are still read when it is full. One that gets an archive later stays, so that mailbox needs no lock.
+// checkNotify refuses a notify address that ends in the mailbox itself or in another one with an archive: notices about a full archive must
+// be readable outside it. An address whose archive is turned on later stays, so checkNotify needs no lock on that mailbox.
 func (p *Policy) checkNotify(e *editing, a Address) error {
 	if e.Notify == (Address{}) {
 		return nil
@@ -125,7 +125,7 @@ func (p *Policy) checkNotify(e *editing, a Address) error {
 	case err != nil:
 		return fmt.Errorf("settings of %s: %w", m, err)
 	case m == a:
-		return &SettingError{KeyNotify, value, "that is the mailbox itself: give an address outside the archive, which is read when this one is not"}
+		return &SettingError{KeyNotify, value, "that is the mailbox itself: give an address outside the archive, read even when this one is not"}
 	case known.enabled:
 		return &SettingError{KeyNotify, value, fmt.Sprintf("%s has an archive of its own here: give an address outside the archive", m)}
 	}

@@ -109,7 +109,7 @@ func TestSetNotifyInsideTheArchive(t *testing.T) {
 			}
 		})
 	}
-	// An address that got an archive later stands as it is, until it is changed.
+	// An address whose archive was turned on later stays until it is changed.
 	if _, err := p.Set(t.Context(), mustAddress(t, "anna@alpha.test"), operator(), assignments(t, "notify=carla@alpha.test")); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestSetNotifyInsideTheArchive(t *testing.T) {
 	}
 }
 
-// The defaults of a domain are copied when a mailbox is set up, with a record, and a later change of the configuration does not reach it.
+// The defaults of a domain are copied and logged when a mailbox is set up. Later changes of the configuration do not affect it.
 func TestDomainDefaults(t *testing.T) {
 	c := testConfig()
 	c.Domains[0].Defaults = []Assignment{{"retention", "12"}, {"filter", "certified"}, {"quota", "1GB"}}
@@ -221,7 +221,7 @@ func TestRights(t *testing.T) {
 		{"owner with all keys", Rights{Owner: everything}, owner, everything, "ask a postmaster of alpha.test"},
 		{"owner of another mailbox", Rights{Owner: everything}, Actor{RoleOwner, "bruno@alpha.test"}, nil, "not the owner of anna@alpha.test"},
 		{"owner by an extension", Rights{Owner: everything}, Actor{RoleOwner, "anna+x@alpha.test"}, nil, "not the owner of anna@alpha.test"},
-		{"owner without an address", Rights{}, Actor{RoleOwner, "anna"}, nil, "the name is no address"},
+		{"owner without an address", Rights{}, Actor{RoleOwner, "anna"}, nil, "the name is not an address"},
 		{"program", Rights{}, Actor{RoleProgram, "erasure"}, nil, "the program changes no setting by itself"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

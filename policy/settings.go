@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Settings are those of one mailbox. They are a value: two are equal when all settings are.
+// Settings are the settings of one mailbox. Compare them with ==: they are equal when all settings are.
 //
-// The settings of a mailbox that was never set up are what it would get by Enable: the defaults of the program with those of its
-// domain on top. Both are copied when the mailbox is set up, by the first Enable, Set or Hold, and a later change of the
-// configuration touches it no more: nobody's retention gets shorter because a file was edited.
+// A mailbox that was never set up has the settings that Enable would give it: the defaults of the program, overridden by those of its
+// domain. The first Enable, Set or Hold copies them. Later changes of the configuration do not affect the mailbox: nobody's retention gets
+// shorter because somebody edited a file.
 type Settings struct {
 	Enabled bool // mail is archived
-	// Since is when the archive was turned on, in UTC. It stays while the archive is closing, so that taking that back changes nothing, and
-	// is zero where there is no archive.
+	// Since is when the archive was turned on, in UTC; zero without an archive. It stays while the archive is closing, so Restore changes
+	// nothing.
 	Since        time.Time
 	Filter       Filter    // which messages are archived
 	Write        bool      // messages may be moved and deleted in the archive, folders never
@@ -23,20 +23,20 @@ type Settings struct {
 	IMAP         bool      // the archive can be reached with a mail program
 	Retention    int       // months from arrival: 6, 12, 18, 24, 30, 36, 42 or 48; 0 keeps everything
 	Quota        int64     // bytes of messages, at least 1
-	WhenFull     WhenFull  // what becomes of mail when the quota is used up
-	Protocols    Protocols // which protocols the mailbox itself may use
+	WhenFull     WhenFull  // what happens to mail when the quota is used up
+	Protocols    Protocols // which protocols the live mailbox may use
 	Notify       Address   // where notices go; zero for nowhere
-	NotifyOn     Events    // what there are notices of; it counts where Notify is set
+	NotifyOn     Events    // which events cause notices; counts only with Notify
 	Language     Language  // of notices and pages
 	Hold         Hold      // the legal hold
-	Erasure      Erasure   // how far the erasure of the archive is
+	Erasure      Erasure   // how far the erasure of the archive has come
 }
 
 // DefaultQuota is the quota of a mailbox in bytes, where its domain has no other default.
 const DefaultQuota = 1_000_000_000
 
-// programDefaults are the settings that hold where nothing was ever set. Stored settings without a field count on these values, so
-// they never change within one version of the stored form.
+// programDefaults are the settings in force where nothing was ever set. Stored settings without a field rely on these values, so they never
+// change within one version of the stored form.
 func programDefaults() Settings {
 	return Settings{
 		Filter: FilterAll, Quota: DefaultQuota, WhenFull: WhenFullSkip, Protocols: ProtocolIMAP | ProtocolPOP3 | ProtocolSMTP,
@@ -50,7 +50,7 @@ type Group string
 // The groups of received messages.
 const (
 	GroupCertified  Group = "certified"
-	GroupOther      Group = "other" // whatever is in no other group
+	GroupOther      Group = "other" // everything in no other group
 	GroupAcceptance Group = "acceptance"
 	GroupDelivery   Group = "delivery" // failures included
 )
@@ -61,8 +61,8 @@ type SentTo string
 // The kinds of recipients of a sent message.
 const (
 	SentToCertified SentTo = "certified" // at least one recipient is certified
-	SentToOther     SentTo = "other"     // no recipient is
-	SentToUnknown   SentTo = "unknown"   // none is known to be, and of one it is not known
+	SentToOther     SentTo = "other"     // every recipient is known not to be certified
+	SentToUnknown   SentTo = "unknown"   // no recipient is known to be certified, and at least one is unknown
 )
 
 // Filter is the set of messages that are archived.
@@ -83,7 +83,7 @@ const (
 // filterNames are the members in the order of their bits.
 const filterNames = "certified,other,acceptance,delivery,sent-certified,sent-other"
 
-// String returns the filter as it is set: "all", or the names of its members with commas.
+// String returns the filter in the form that Set takes: "all", or the names of its members with commas.
 func (f Filter) String() string {
 	if f == FilterAll {
 		return "all"
@@ -91,8 +91,8 @@ func (f Filter) String() string {
 	return setText(uint8(f), filterNames)
 }
 
-// Wants says whether a received message of that group is archived. The empty group is GroupOther. A group that this version does not
-// know is archived: in doubt nothing is left out.
+// Wants says whether a received message of that group is archived. The empty group is GroupOther. Messages of a group unknown to this version
+// are archived: in doubt nothing is left out.
 func (s Settings) Wants(g Group) bool { return s.Filter.wants(g) }
 
 func (f Filter) wants(g Group) bool {
@@ -109,8 +109,8 @@ func (f Filter) wants(g Group) bool {
 	return true
 }
 
-// WantsSent says whether a sent message to those recipients is archived, and whether that is sure. It is not where the filter
-// wants one of the two kinds, and the kind is not known: the message is archived then.
+// WantsSent says whether a sent message to those recipients is archived, and whether that is certain. It is uncertain if the filter wants one
+// of the two kinds and the kind is unknown; the message is then archived.
 func (s Settings) WantsSent(to SentTo) (wanted, sure bool) { return s.Filter.wantsSent(to) }
 
 func (f Filter) wantsSent(to SentTo) (wanted, sure bool) {
@@ -126,17 +126,17 @@ func (f Filter) wantsSent(to SentTo) (wanted, sure bool) {
 	return true, false
 }
 
-// WhenFull is what becomes of mail for an archive whose quota is used up.
+// WhenFull is what happens to mail for an archive whose quota is used up.
 type WhenFull string
 
 // The values of WhenFull.
 const (
-	WhenFullSkip     WhenFull = "skip"      // it is delivered without being archived, and a gap is on record
-	WhenFullDefer    WhenFull = "defer"     // it waits at the MTA
-	WhenFullMakeRoom WhenFull = "make-room" // the oldest messages are dropped for it
+	WhenFullSkip     WhenFull = "skip"      // deliver without archiving, and record a gap
+	WhenFullDefer    WhenFull = "defer"     // let it wait at the MTA
+	WhenFullMakeRoom WhenFull = "make-room" // drop the oldest messages for it
 )
 
-// Protocols is the set of protocols that the mailbox itself, not its archive, may use. The empty set leaves it to webmail.
+// Protocols is the set of protocols that the live mailbox, not its archive, may use. The empty set leaves only webmail.
 type Protocols uint8
 
 // The members of Protocols.
@@ -149,27 +149,27 @@ const (
 // protocolNames are the members in the order of their bits.
 const protocolNames = "imap,pop3,smtp"
 
-// String returns the set as it is set: "none", or the names of its members with commas.
+// String returns the set in the form that Set takes: "none", or the names of its members with commas.
 func (p Protocols) String() string { return setText(uint8(p), protocolNames) }
 
-// Events is the set of events of which there are notices.
+// Events is the set of events that cause notices.
 type Events uint8
 
 // The members of Events.
 const (
 	NotifyCertified Events = 1 << iota // a certified message arrived
 	NotifyFull                         // 75, 90 and 100 percent of the quota
-	NotifyGap                          // a gap went on record: mail that should be in the archive is not, or no longer
+	NotifyGap                          // a gap went on record: mail that should be in the archive is not, or no longer is
 	NotifyRetention                    // a retention run deleted messages
 )
 
 // eventNames are the members in the order of their bits.
 const eventNames = "certified,full,gap,retention"
 
-// String returns the set as it is set: "none", or the names of its members with commas.
+// String returns the set in the form that Set takes: "none", or the names of its members with commas.
 func (e Events) String() string { return setText(uint8(e), eventNames) }
 
-// setText writes the members of a set with commas, and "none" for the empty set. The members' names stand in the order of their bits.
+// setText writes the members of a set with commas; "none" for the empty set. The names are in the order of the bits.
 func setText(set uint8, names string) string {
 	var members []string
 	for i, name := range strings.Split(names, ",") {
@@ -183,7 +183,7 @@ func setText(set uint8, names string) string {
 	return strings.Join(members, ",")
 }
 
-// Language is the language in which an owner is spoken to.
+// Language is the language of everything that an owner sees.
 type Language string
 
 // The languages.
@@ -192,8 +192,8 @@ const (
 	English Language = "en"
 )
 
-// Size is a number of bytes for people, as "3.5 MB", or in Italian "3,5 MB": with one decimal, in the largest unit up to TB that leaves a
-// number of at least one.
+// Size writes a number of bytes for people, as "3.5 MB", in Italian "3,5 MB": with one decimal, in the largest unit up to TB that leaves a
+// number of at least one. Below 1 kB it has no decimal.
 func (l Language) Size(bytes uint64) string {
 	const unit = 1000
 	if bytes < unit {
@@ -211,15 +211,15 @@ func (l Language) Size(bytes uint64) string {
 	return s
 }
 
-// Hold is a legal hold: while it stands, nothing of the mailbox is deleted or erased, and its archive cannot be disabled. The zero value
-// is none.
+// Hold is a legal hold. While it stands, nothing of the mailbox is deleted or erased, and its archive cannot be disabled. The zero value
+// means no hold.
 type Hold struct {
-	Reason string    // never empty in a hold that stands
+	Reason string    // never empty while the hold stands
 	Who    string    // who placed it, or gave it this reason
 	Since  time.Time // when that was, in UTC
 }
 
-// Held says that a legal hold stands.
+// Held reports whether a legal hold stands.
 func (s Settings) Held() bool { return s.Hold.Reason != "" }
 
 // String returns "off", or "on: " and the reason.
@@ -230,21 +230,21 @@ func (h Hold) String() string {
 	return "on: " + h.Reason
 }
 
-// ErasureState is how far the erasure of an archive is.
+// ErasureState says how far the erasure of an archive has come.
 type ErasureState string
 
 // The states of an erasure, in the order in which they follow each other.
 const (
 	ErasureNone    ErasureState = ""        // nothing is to be erased
-	ErasureDue     ErasureState = "due"     // the archive is closed and will be erased; that can be taken back
-	ErasureRunning ErasureState = "running" // it is being erased; that cannot be taken back
-	ErasureDone    ErasureState = "done"    // nothing is left of it
+	ErasureDue     ErasureState = "due"     // the archive is closed and will be erased; Restore still takes that back
+	ErasureRunning ErasureState = "running" // the archive is being erased; that cannot be taken back
+	ErasureDone    ErasureState = "done"    // nothing is left of the archive
 )
 
 // Erasure is the erasure of a disabled archive.
 type Erasure struct {
 	State ErasureState
-	At    time.Time // when it may begin, in UTC; of ErasureDue only
+	At    time.Time // when it may begin, in UTC; with ErasureDue only
 }
 
 // String returns "none", "due " and the time, "running" or "done".
@@ -258,8 +258,8 @@ func (e Erasure) String() string {
 	return string(e.State)
 }
 
-// Values yields each setting with its value as text, in a fixed order: those that Set changes have the form that Set takes, and
-// "archive", "hold" and "erasure" that of the change log.
+// Values yields each setting with its value as text, in a fixed order. Settings that Set changes have the form that Set takes; "archive",
+// "hold" and "erasure" have the form of the change log.
 func (s Settings) Values() iter.Seq2[string, string] {
 	return func(yield func(key, value string) bool) {
 		for key := range strings.SplitSeq(valueKeys, ",") {

@@ -48,7 +48,7 @@ func TestEnableRefuses(t *testing.T) {
 	}
 }
 
-// A mailbox of a domain that left the configuration keeps its archive, and can still be disabled.
+// A mailbox whose domain was removed from the configuration keeps its archive and can still be disabled.
 func TestDomainLeavesTheConfiguration(t *testing.T) {
 	_, store := openTest(t, testConfig(), "anna@alpha.test")
 	p, err := Open(t.Context(), store, Config{})
@@ -84,7 +84,7 @@ func TestMailboxes(t *testing.T) {
 	}
 }
 
-// Another process changes the same store: the next decision must know.
+// If another process changes the same store, the next decision must see it.
 func TestChangeOfAnotherProcess(t *testing.T) {
 	p, store := openTest(t, testConfig(), "anna@alpha.test")
 	other, err := Open(t.Context(), store, testConfig())
@@ -127,7 +127,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
-// Settings that cannot be read stop every decision about the mailbox, and are never written over.
+// Unreadable settings stop every decision about the mailbox, and are never overwritten.
 func TestUnreadableSettings(t *testing.T) {
 	for _, c := range []struct {
 		name, stored string
@@ -209,7 +209,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// A change on record is never written over, even where the settings have lost count of them.
+// A recorded change is never overwritten, even if the settings have lost count.
 func TestChangeIsNeverEdited(t *testing.T) {
 	p, store := openTest(t, testConfig(), "anna@alpha.test")
 	anna := mustAddress(t, "anna@alpha.test")
@@ -223,7 +223,7 @@ func TestChangeIsNeverEdited(t *testing.T) {
 	}
 }
 
-// Changes of one mailbox never show among those of another whose name it begins.
+// Changes of one mailbox never appear among those of another whose name begins with its own.
 func TestChangesOfNeighbours(t *testing.T) {
 	c := testConfig()
 	c.Domains = append(c.Domains, Domain{Name: "alpha.test.beta.test"})

@@ -31,8 +31,8 @@ const (
 // settableKeys are the keys that Set takes.
 const settableKeys = "filter,write,manual_delete,imap,retention,quota,when_full,protocols,notify,notify_on,language"
 
-// valueKeys are the keys of Values. The change log of one change follows this order; a turn of the archive stands before that
-// of its erasure.
+// valueKeys are the keys of Values. The log lists the changes of one act in this order: a change of the archive comes before that of its
+// erasure.
 const valueKeys = KeyArchive + "," + settableKeys + "," + KeyHold + "," + KeyErasure
 
 // Keys returns the keys that Set takes, in the order of Values.
@@ -43,7 +43,7 @@ func settable(key string) bool { return slices.Contains(Keys(), key) }
 // maxReason is the longest reason of a hold, in bytes.
 const maxReason = 500
 
-// value returns a setting as text. The key is one of valueKeys.
+// value returns a setting as text. It panics if the key is not one of valueKeys.
 func (s *Settings) value(key string) string {
 	switch key {
 	case KeyArchive:
@@ -84,7 +84,7 @@ func (s *Settings) value(key string) string {
 	panic("policy: no setting " + key)
 }
 
-// setValue changes a setting that Set takes. The error tells what the value should be, and the settings are as before then.
+// setValue changes a setting that Set takes. The error says what the value should be; it leaves the settings unchanged.
 func (s *Settings) setValue(key, value string) error {
 	switch key {
 	case KeyFilter:
@@ -132,7 +132,7 @@ func parseOnOff(value string, into *bool) error {
 	return nil
 }
 
-// parseSet reads names with commas, white space around them allowed. The whole names the empty set, unless it is "all".
+// parseSet reads names with commas, and allows white space around them. The value whole names the empty set if it is "none".
 func parseSet[S ~uint8](value string, into *S, names, whole string) error {
 	if value == whole && whole == "none" {
 		*into = 0
@@ -189,7 +189,7 @@ func parseNotify(value string, into *Address) error {
 	return nil
 }
 
-// sizeUnits are the units of a size, the largest first; unitFactor knows how much each is.
+// sizeUnits are the units of a size, largest first; unitFactor has the bytes of each.
 const sizeUnits = "TiB,TB,GiB,GB,MiB,MB,KiB,kB,B"
 
 func unitFactor(unit string) int64 {
@@ -223,7 +223,7 @@ func parseSize(value string, into *int64) error {
 		if digits != "" && digits == value && len(digits) < 10 {
 			return fmt.Errorf("a size needs a unit: write %sGB, or another of %s", digits, strings.ReplaceAll(sizeUnits, ",", ", "))
 		}
-		return errors.New("want one whole number with a unit (" + strings.ReplaceAll(sizeUnits, ",", ", ") + "), as 1GB")
+		return errors.New("want a whole number with a unit (" + strings.ReplaceAll(sizeUnits, ",", ", ") + "), as 1GB")
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	switch {
@@ -236,7 +236,7 @@ func parseSize(value string, into *int64) error {
 	return nil
 }
 
-// formatSize writes a size in the largest unit that leaves a whole number; parseSize reads it.
+// formatSize writes a size in the largest unit that leaves a whole number. parseSize reads it back.
 func formatSize(n int64) string {
 	for unit := range strings.SplitSeq(sizeUnits, ",") {
 		if factor := unitFactor(unit); n >= factor && n%factor == 0 {
@@ -257,7 +257,7 @@ func parseErasure(value string) (Erasure, error) {
 	text, ok := strings.CutPrefix(value, "due ")
 	at, err := time.Parse(time.RFC3339Nano, text)
 	if !ok || err != nil {
-		return Erasure{}, fmt.Errorf("%.100q is no state of an erasure", value)
+		return Erasure{}, fmt.Errorf("%.100q is not a state of an erasure", value)
 	}
 	return Erasure{ErasureDue, at.UTC()}, nil
 }

@@ -85,7 +85,7 @@ func TestSetBadValue(t *testing.T) {
 	protocols := "want none, or one or more of imap,pop3,smtp, with commas between them"
 	events := "want none, or one or more of certified,full,gap,retention, with commas between them"
 	retention := "want none, or 6, 12, 18, 24, 30, 36, 42 or 48 months, as a bare number"
-	size := "want one whole number with a unit (TiB, TB, GiB, GB, MiB, MB, KiB, kB, B), as 1GB"
+	size := "want a whole number with a unit (TiB, TB, GiB, GB, MiB, MB, KiB, kB, B), as 1GB"
 	p, store := openTest(t, testConfig(), "anna@alpha.test")
 	before := store.values["manna@alpha.test"]
 	for _, c := range []struct{ key, value, remedy string }{

@@ -300,7 +300,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("disable: %s", got)
 	}
 	p.must("mailbox", "set", "anna@alpha.test", "language=en")
-	if got := p.must("why", "anna@alpha.test"); !strings.Contains(got, "skipped: disabled (the archive is off since then)") {
+	if got := p.must("why", "anna@alpha.test"); !strings.Contains(got, "skipped: disabled (the archive has been off since then)") {
 		t.Errorf("why of a disabled mailbox: %s", got)
 	}
 	if got := p.must("mailbox", "log", "anna@alpha.test"); strings.Count(got, "  archive from ") != 2 {

@@ -344,7 +344,7 @@ func TestWhyOff(t *testing.T) {
 		}
 		return list[0]
 	}
-	const never, since = "the archive was never on", "the archive is off since then"
+	const never, since = "the archive was never on", "the archive has been off since then"
 	if v := why(); v.Reason != policy.ReasonDisabled || v.Detail != never || !v.Time.IsZero() {
 		t.Errorf("never set up: %+v", v)
 	}

@@ -12,18 +12,18 @@ import (
 // ErrReadOnly says that the settings of a mailbox do not allow an act.
 var ErrReadOnly = errors.New("the archive is read-only")
 
-// Move moves an entry into another folder of its month, where the settings of the mailbox allow it (write=on), and returns its new place.
+// Move moves an entry into another folder of its month and returns its new place. It needs write=on.
 func (a *Archive) Move(ctx context.Context, who policy.Actor, ref journal.Ref, folder string) (journal.Ref, error) {
 	return a.act(ctx, who, journal.ActMove, ref, func(by string) (journal.Ref, error) { return a.journal.Move(ctx, ref, folder, by) })
 }
 
-// Delete deletes an entry, where the settings of the mailbox allow it (write=on or manual_delete=on) and no hold is against it. Until the
-// retention purges it, Undelete brings it back.
+// Delete deletes an entry. It needs write=on or manual_delete=on, and no hold on the entry or its mailbox. Undelete brings the entry back until
+// the retention purges it.
 func (a *Archive) Delete(ctx context.Context, who policy.Actor, ref journal.Ref) error {
 	return a.do(ctx, who, journal.ActDelete, ref, func(by string) error { return a.journal.Delete(ctx, ref, by) })
 }
 
-// Undelete takes a Delete back, under the same settings, and returns the new place of the entry.
+// Undelete takes a Delete back and returns the new place of the entry. It needs the same settings as Delete.
 func (a *Archive) Undelete(ctx context.Context, who policy.Actor, ref journal.Ref) (journal.Ref, error) {
 	return a.act(ctx, who, journal.ActUndelete, ref, func(by string) (journal.Ref, error) { return a.journal.Undelete(ctx, ref, by) })
 }
@@ -43,7 +43,7 @@ func (a *Archive) do(ctx context.Context, who policy.Actor, kind string, ref jou
 	return err
 }
 
-// act does something with one entry in the name of an actor, where right and settings allow it.
+// act does something with one entry in the name of an actor, if right and settings allow it.
 func (a *Archive) act(ctx context.Context, who policy.Actor, kind string, ref journal.Ref, f func(by string) (journal.Ref, error)) (journal.Ref, error) {
 	if err := a.allowed(ctx, who, ref.Mailbox, kind); err != nil {
 		return journal.Ref{}, err
@@ -56,7 +56,7 @@ func (a *Archive) act(ctx context.Context, who policy.Actor, kind string, ref jo
 	return to, nil
 }
 
-// allowed says whether an actor has the right to an act, and whether the settings of the mailbox allow it. Holds need no setting.
+// allowed returns nil if an actor has the right to an act and the settings of the mailbox allow it. Holds need no setting.
 func (a *Archive) allowed(ctx context.Context, who policy.Actor, mailbox, kind string) error {
 	address, err := policy.ParseAddress(mailbox)
 	if err != nil {

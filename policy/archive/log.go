@@ -11,16 +11,16 @@ import (
 	"copialettere/policy"
 )
 
-// Change is one change of the settings of a mailbox, or one act on its messages: then the key is the act, before is where the message
-// was, and after where it is now, or the reason. Others script against its names.
+// Change is one change of the settings of a mailbox, or one act on its messages. For an act, the key is the act, before is where the message
+// was, and after is where it is now, or the reason. Others script against its names.
 type Change struct {
 	Mailbox string `json:"mailbox"`
 	Number  uint64 `json:"number"` // counts the changes of the mailbox, from 1; 0 for an act
 	policy.Change
 }
 
-// Log yields the changes of the settings of a mailbox and the acts on its entries, in the order of time. Errors of what is damaged, which wrap
-// journal.ErrDamaged, come before them.
+// Log yields the changes of the settings of a mailbox and the acts on its entries, ordered by time. Errors about damage, which wrap
+// journal.ErrDamaged, come first.
 func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		var list []Change

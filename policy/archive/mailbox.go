@@ -12,7 +12,7 @@ import (
 	"copialettere/policy"
 )
 
-// Mailbox is a mailbox as it is shown. Others script against its names.
+// Mailbox is a mailbox as faces show it. Others script against its names.
 type Mailbox struct {
 	Mailbox string     `json:"mailbox"`
 	Archive string     `json:"archive"`           // "on" or "off"
@@ -22,15 +22,15 @@ type Mailbox struct {
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
-	// PassedOver are the months that could not be read, and are not in the counts.
+	// PassedOver are the months that could not be read and are not in the counts.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
-	// Changed is of what changes a mailbox: whether it was not so before.
+	// Changed, in the answer to a change of the mailbox, says whether the change made a difference.
 	Changed *bool `json:"changed,omitempty"`
 	// Settings are all settings, in the order of policy.Settings.Values.
 	Settings []Setting `json:"settings"`
-	// HeldMessages are those of a single mailbox that are under a legal hold of their own: as long as there are any, the archive is not erased.
+	// HeldMessages, for a single mailbox, are the messages under a legal hold of their own. As long as there are any, the archive is not erased.
 	HeldMessages []HeldMessage `json:"held_messages,omitempty"`
-	// Changes are those of a single mailbox, oldest first: all of them, but of Set only those that it made.
+	// Changes, for a single mailbox, are all changes of its settings, oldest first; after Set, only those that it made.
 	Changes []policy.Change `json:"changes,omitempty"`
 }
 
@@ -83,7 +83,7 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 	return v, err
 }
 
-// viewNow is the view of a mailbox as its settings are in the store now.
+// viewNow returns the view of a mailbox with its settings as they are in the store now.
 func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox, error) {
 	s, err := a.policy.Settings(ctx, address)
 	if err != nil {
@@ -92,7 +92,7 @@ func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox,
 	return a.view(ctx, address, s)
 }
 
-// Missing is the error of a mailbox from which months are missing; nil for none.
+// Missing returns an error that names the months missing from the counts; nil if none are.
 func (v *Mailbox) Missing() error {
 	if len(v.PassedOver) == 0 {
 		return nil
@@ -100,7 +100,7 @@ func (v *Mailbox) Missing() error {
 	return fmt.Errorf("months that cannot be read are not counted: %v; \"copialettere verify\" tells why: %w", v.PassedOver, journal.ErrDamaged)
 }
 
-// Mailboxes yields all mailboxes that were ever set up. One from which months are missing is no error: see PassedOver.
+// Mailboxes yields all mailboxes that were ever set up. Missing months are not an error: see Mailbox.PassedOver.
 func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
 		for m, err := range a.policy.Mailboxes(ctx) {
@@ -115,7 +115,7 @@ func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 	}
 }
 
-// Mailbox returns a mailbox with all its changes, and the messages that are held.
+// Mailbox returns a mailbox with all its changes and its held messages.
 func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox, error) {
 	v, err := a.viewNow(ctx, address)
 	if err != nil {
@@ -139,12 +139,12 @@ func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox,
 	return v, nil
 }
 
-// Enable turns the archive of a mailbox on. It returns the mailbox as the change has made it, as all changes do.
+// Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change.
 func (a *Archive) Enable(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
 	return a.turned(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
 }
 
-// Disable closes the archive of a mailbox, whose address is confirmed. It can be taken back until the grace is over; with now there is none.
+// Disable closes the archive of a mailbox; confirm repeats its address. Restore takes it back until the grace is over; with now there is none.
 func (a *Archive) Disable(ctx context.Context, who policy.Actor, address policy.Address, confirm string, now bool) (Mailbox, error) {
 	grace := a.options.Grace
 	if now {
@@ -158,7 +158,7 @@ func (a *Archive) Restore(ctx context.Context, who policy.Actor, address policy.
 	return a.turned(ctx, address, func() (bool, error) { return a.policy.Restore(ctx, address, who) })
 }
 
-// HoldMailbox places a legal hold on a mailbox. When it returns, no deletion that had not been made before is made any more.
+// HoldMailbox places a legal hold on a mailbox. Once it has returned without an error, nothing more of the mailbox is deleted.
 func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address policy.Address, reason string) (Mailbox, error) {
 	return a.turned(ctx, address, func() (bool, error) {
 		changed, err := a.policy.Hold(ctx, address, who, reason)
@@ -166,13 +166,13 @@ func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address pol
 			return false, err
 		}
 		if err := a.journal.AwaitDeletions(ctx, address.String()); err != nil {
-			return changed, fmt.Errorf("%s is held, but what is being deleted just now may still go: hold it again to wait for that: %w", address, err)
+			return changed, fmt.Errorf("%s is held, but deletions under way may still be made: hold it again to wait for them: %w", address, err)
 		}
 		return changed, nil
 	})
 }
 
-// ReleaseMailbox lifts it.
+// ReleaseMailbox lifts the legal hold on a mailbox.
 func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
 	return a.turned(ctx, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
 }
@@ -183,7 +183,7 @@ func (a *Archive) turned(ctx context.Context, address policy.Address, change fun
 	if err != nil {
 		return Mailbox{}, err
 	}
-	// The answer is what the change made of the mailbox, and not what follows from it.
+	// The answer must show what the change made of the mailbox, not what follows from it.
 	defer a.changed()
 	v, err := a.Mailbox(ctx, address)
 	v.Changed = &changed

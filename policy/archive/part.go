@@ -20,7 +20,7 @@ func (a *Archive) Message(ctx context.Context, ref journal.Ref) (*journal.Entry,
 	return e, body, err
 }
 
-// Parts yields the parts of a message, those of enclosed messages included.
+// Parts yields the parts of a message, including those of enclosed messages.
 func (a *Archive) Parts(ctx context.Context, ref journal.Ref) iter.Seq2[pec.Located, error] {
 	return func(yield func(pec.Located, error) bool) {
 		e, body, err := a.Message(ctx, ref)
@@ -32,7 +32,7 @@ func (a *Archive) Parts(ctx context.Context, ref journal.Ref) iter.Seq2[pec.Loca
 	}
 }
 
-// Part returns the part of a message that has a number in Parts.
+// Part returns the part of a message with a number from Parts. The error wraps pec.ErrNoPart if there is none.
 func (a *Archive) Part(ctx context.Context, ref journal.Ref, number string) (*pec.Located, error) {
 	e, body, err := a.Message(ctx, ref)
 	if err != nil {

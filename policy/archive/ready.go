@@ -13,15 +13,15 @@ import (
 	"copialettere/policy"
 )
 
-// How long a Readiness takes and holds.
+// How long a Readiness takes, and how long its answers hold.
 const (
-	ReadyFor     = 2 * time.Second // for how long an answer holds: who asks more often costs nothing
-	ReadyTimeout = 5 * time.Second // for a look, behind which the daemon is not ready
+	ReadyFor     = 2 * time.Second // how long an answer holds; asking more often costs nothing
+	ReadyTimeout = 5 * time.Second // how long a look may take before the daemon counts as not ready
 
-	readyMailboxes = 10_000 // of how many a look reads the settings: some 0.1 s
+	readyMailboxes = 10_000 // how many mailboxes' settings one look reads: some 0.1 s
 )
 
-// Why mail to enabled mailboxes would wait, in words for everybody who can ask.
+// Why mail to enabled mailboxes would wait, in words fit for everybody who can ask.
 const (
 	NotReadyStopping = "the daemon is stopping"
 	NotReadyDisk     = "the journal takes no messages: the disk is nearly full"
@@ -31,9 +31,8 @@ const (
 	NotReadyHop      = "a next hop cannot be reached"
 )
 
-// Readiness tells whether mail to enabled mailboxes would be taken now. It looks when it is asked: makes a write durable, reads settings of
-// mailboxes, and asks whether a next hop cannot be reached. It belongs beside an Archive and not to it: it is asked by machines that may
-// read nothing.
+// Readiness tells whether mail to enabled mailboxes would be accepted now. When asked, it makes a write durable, reads settings of mailboxes,
+// and checks whether a next hop is unreachable. It stands beside an Archive and not in it, because the machines that ask it may read nothing.
 type Readiness struct {
 	journal     *journal.Journal
 	policy      *policy.Policy
@@ -41,32 +40,32 @@ type Readiness struct {
 	log         *slog.Logger
 	stopping    atomic.Bool
 	looks       sync.WaitGroup
-	look        func(ctx context.Context) []string // a seam for tests
+	look        func(ctx context.Context) []string // replaced in tests
 
 	mu      sync.Mutex
-	looking chan struct{} // closed when the look under way is done; nil while there is none; guarded by mu
+	looking chan struct{} // closed when the look in progress is done; nil while there is none; guarded by mu
 	reasons []string      // of the last look; guarded by mu
 	at      time.Time     // of the last look; guarded by mu
-	told    []string      // what the log says; guarded by mu
+	told    []string      // what the log last said; guarded by mu
 
-	next policy.Address // the mailbox whose settings the next look reads first; of the look under way
+	next policy.Address // the mailbox whose settings the next look reads first; belongs to the look in progress
 }
 
-// NewReadiness returns a Readiness. unreachable says whether a next hop could not be reached the last time, and cannot be now. Whoever has a
-// Readiness calls Stop and Wait in the end.
+// NewReadiness returns a Readiness. unreachable reports whether a next hop could not be reached the last time, and cannot be reached now. Call
+// Stop and Wait in the end.
 func NewReadiness(j *journal.Journal, p *policy.Policy, unreachable func(context.Context) bool, log *slog.Logger) *Readiness {
 	r := &Readiness{journal: j, policy: p, unreachable: unreachable, log: log}
 	r.look = r.lookNow
 	return r
 }
 
-// Stop has every answer from now on say that the daemon is stopping.
+// Stop makes every later answer say that the daemon is stopping.
 func (r *Readiness) Stop() { r.stopping.Store(true) }
 
-// Wait waits until nothing is looked at any more.
+// Wait waits until the look in progress is done.
 func (r *Readiness) Wait() { r.looks.Wait() }
 
-// Problems returns why mail to enabled mailboxes would wait; nothing when it would not. It answers within ReadyTimeout, whatever hangs.
+// Problems returns why mail to enabled mailboxes would wait; nothing if it would not. It answers within ReadyTimeout, whatever hangs.
 func (r *Readiness) Problems(ctx context.Context) []string {
 	if r.stopping.Load() {
 		return []string{NotReadyStopping}
@@ -106,7 +105,7 @@ func (r *Readiness) Problems(ctx context.Context) []string {
 	return r.reasons
 }
 
-// tell logs what is new. The caller holds mu.
+// tell logs the reasons if they are new. The caller holds mu.
 func (r *Readiness) tell(reasons []string) {
 	if slices.Equal(reasons, r.told) {
 		return
@@ -142,7 +141,7 @@ func (r *Readiness) lookNow(ctx context.Context) []string {
 	return reasons
 }
 
-// readSettings reads the settings of mailboxes, from where the look before ended, or had found some that cannot be read.
+// readSettings reads settings of mailboxes, beginning where the last look ended or found settings that it could not read.
 func (r *Readiness) readSettings(ctx context.Context) error {
 	left := readyMailboxes
 	for m, err := range r.policy.MailboxesFrom(ctx, r.next) {

@@ -12,7 +12,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// TestReadyAnswers has a look hang: the answer comes in time all the same, and says so, and one look is enough for all who ask.
+// TestReadyAnswers checks a look that hangs: the answer still comes in time and says so, and all who ask share one look.
 func TestReadyAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewReadiness(nil, nil, nil, slog.New(slog.DiscardHandler))
@@ -49,8 +49,8 @@ func TestReadyAnswers(t *testing.T) {
 	})
 }
 
-// TestReadyOfManyMailboxes has more mailboxes than a look reads the settings of: it costs no more than so many, all have their turn, and what
-// cannot be read is told of until it can.
+// TestReadyOfManyMailboxes has more mailboxes than one look reads: a look never reads more, every mailbox has its turn, and unreadable settings
+// are reported until they can be read.
 func TestReadyOfManyMailboxes(t *testing.T) {
 	a, settings := openOn(t)
 	r := NewReadiness(a.journal, a.policy, func(context.Context) bool { return false }, slog.New(slog.DiscardHandler))

@@ -10,15 +10,16 @@ import (
 	"copialettere/journal/kv"
 )
 
-// ExpireRequest says how the retention is to run.
+// ExpireRequest says how to run the retention.
 type ExpireRequest struct {
 	DryRun bool // only count
-	Yes    bool // go on although the run is abnormal
-	// Progress is called now and then; may be nil.
+	Yes    bool // go on even if the run is abnormal
+	// Progress is called now and then. May be nil.
 	Progress func(kv.Month, journal.Removed)
 }
 
-// Expire runs the retention with the settings that all mailboxes have now. An error of reading them stops it before anything is deleted.
+// Expire runs the retention with the current settings of all mailboxes. If it cannot read one, it deletes nothing. The error wraps
+// journal.ErrAbnormal if the run is refused as abnormal, and journal.ErrDamaged if it left out damaged months.
 func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireReport, error) {
 	type retention struct {
 		months int
@@ -42,7 +43,7 @@ func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireR
 	return report, err
 }
 
-// Runs yields the runs of the retention so far, oldest first.
+// Runs yields the past runs of the retention, oldest first.
 func (a *Archive) Runs(ctx context.Context) iter.Seq2[*journal.Run, error] {
 	return a.journal.Runs(ctx)
 }

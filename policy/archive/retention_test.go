@@ -14,7 +14,7 @@ import (
 	"copialettere/policy"
 )
 
-// failingEngine has the updates of volumes fail after some more; below 0 they do not.
+// failingEngine fails the updates of volumes after a number of successes; below 0 it never does.
 type failingEngine struct {
 	kv.Engine
 	left atomic.Int64
@@ -50,13 +50,13 @@ func (s failingStore) Stage(ctx context.Context, pairs []kv.Pair) (kv.Staged, er
 	})
 }
 
-// TestExpired runs the retention over 150 messages that are too old: who is told of what was deleted.
+// TestExpired runs the retention over 150 messages that are too old, and checks which deletions are reported.
 func TestExpired(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		request ExpireRequest
 		months  string // the retention of the mailbox
-		updates int64  // of a volume, until it fails; -1 is never
+		updates int64  // of a volume before it fails; -1 for never
 		err     error
 		want    []uint64 // entries of each report that was told
 	}{

@@ -11,17 +11,17 @@ type Right string
 
 // The rights. All but RightOperate are about one mailbox.
 const (
-	RightRead    Right = "read"    // its messages
-	RightHandle  Right = "handle"  // move and delete its messages, where its settings let them be
-	RightLook    Right = "look"    // what is known of it without reading a message: settings, changes, verdicts, gaps
+	RightRead    Right = "read"    // read its messages
+	RightHandle  Right = "handle"  // move and delete its messages, where its settings allow it
+	RightLook    Right = "look"    // see what is known of it without its messages: settings, changes, verdicts, gaps
 	RightSet     Right = "set"     // change its settings; policy decides by key
 	RightHold    Right = "hold"    // place and lift legal holds
-	RightOperate Right = "operate" // what is of all mailboxes, or of the machine
+	RightOperate Right = "operate" // act on all mailboxes, or on the machine
 )
 
-// May returns nil where the actor has a right in a mailbox, whose address does not count for RightOperate; an error otherwise that wraps
-// policy.ErrForbidden. The operator has every right, an owner those of the own mailbox but RightHold, and a postmaster those of the mailboxes of
-// the own domain that need no message to be read. Whoever makes an actor answers for its name.
+// May returns nil if the actor has a right in a mailbox; RightOperate ignores the address. Otherwise the error wraps policy.ErrForbidden. The
+// operator has every right. An owner has those in the own mailbox except RightHold. A postmaster has those that open no message, in the
+// mailboxes of the own domain. Whoever makes an actor answers for its name.
 func (a *Archive) May(who policy.Actor, right Right, address policy.Address) error {
 	if who.Role == policy.RoleOperator {
 		return nil
@@ -39,7 +39,7 @@ func (a *Archive) May(who policy.Actor, right Right, address policy.Address) err
 	}
 	switch right {
 	case RightLook, RightSet, RightHold:
-		// Whoever may place a hold is a postmaster of the domain.
+		// Only operators and the postmasters of the domain may place a hold.
 		if a.policy.May(who, address, policy.KeyHold) == nil {
 			return nil
 		}

@@ -12,14 +12,14 @@ import (
 	"copialettere/policy"
 )
 
-// open returns the archive of the domain alpha.test, whose postmaster is post@alpha.test, and of beta.test.
+// open returns an archive of the domains alpha.test, whose postmaster is post@alpha.test, and beta.test.
 func open(t *testing.T) *Archive {
 	t.Helper()
 	a, _ := openOn(t)
 	return a
 }
 
-// openOn is open with the store of the settings.
+// openOn is open on a given settings store.
 func openOn(t *testing.T) (*Archive, kv.Store) {
 	t.Helper()
 	engine, err := level.Open(t.TempDir(), level.Options{})
@@ -50,7 +50,7 @@ func openOn(t *testing.T) (*Archive, kv.Store) {
 
 var rights = []Right{RightRead, RightHandle, RightLook, RightSet, RightHold, RightOperate}
 
-// TestMay names for each actor the rights that it has in anna's mailbox.
+// TestMay checks which rights each actor has in anna's mailbox.
 func TestMay(t *testing.T) {
 	a := open(t)
 	anna, err := policy.ParseAddress("anna@alpha.test")
@@ -89,7 +89,7 @@ func TestMay(t *testing.T) {
 	}
 }
 
-// TestActsNeedRights has everybody do everything to one message: what is not allowed is refused before anything is done, whoever asks.
+// TestActsNeedRights lets everybody try everything with one message: a forbidden act is refused before anything is done.
 func TestActsNeedRights(t *testing.T) {
 	a := open(t)
 	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}

@@ -13,7 +13,7 @@ import (
 	"copialettere/policy"
 )
 
-// Verdict is what was decided for one message and mailbox. Others script against its names.
+// Verdict is the decision for one message and mailbox. Others script against its names.
 type Verdict struct {
 	Time        time.Time  `json:"time"`
 	Until       *time.Time `json:"until,omitempty"` // end of a span
@@ -32,21 +32,21 @@ type Verdict struct {
 	MessageID   string     `json:"message_id"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction"`
-	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
+	Entries     uint64     `json:"entries,omitempty"` // of a span of removed entries: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
-	Cut         string     `json:"cut,omitempty"`     // which of these values are not whole, and how long they were
-	Spooled     bool       `json:"spooled,omitempty"` // a gap that the journal could not take yet: it is in the gap spool
+	Cut         string     `json:"cut,omitempty"`     // which of these values were cut short, and how long they were
+	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take this gap yet: it is in the gap spool
 }
 
-// verdictOfPause is the verdict of a time when an archive was off. There is none of the time before its first activation, nor of what was
-// erased later.
+// verdictOfPause returns the verdict of a time when an archive was off. It returns none for the time before the first activation if one
+// followed, or for what was erased later.
 func verdictOfPause(address policy.Address, p policy.Pause) (v Verdict, ok bool) {
-	v = Verdict{Time: p.From, Until: known(p.Until), Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonDisabled}
+	v = Verdict{Time: p.From, Until: timeOrNil(p.Until), Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonDisabled}
 	switch {
 	case v.Until == nil && p.Reason == policy.ReasonNotActivated:
 		v.Detail = "the archive was never on"
 	case v.Until == nil:
-		v.Detail = "the archive is off since then"
+		v.Detail = "the archive has been off since then"
 	case p.Reason == policy.ReasonDisabled:
 		v.Detail = "the archive was off"
 	default:
@@ -57,28 +57,28 @@ func verdictOfPause(address policy.Address, p policy.Pause) (v Verdict, ok bool)
 
 // Kinds of a Gap.
 const (
-	GapPause   = "pause" // the archive was not on, or what it held of that time was erased
-	GapMissing = "gap"   // the archive was on, and does not hold what it should
+	GapPause   = "pause" // the archive was off, or what it held of that time was erased
+	GapMissing = "gap"   // the archive was on, but lacks what it should hold
 )
 
-// Gap is a span of time, or a message, that an archive holds nothing of. Others script against its names.
+// Gap is a span of time, or a message, that is not in an archive. Others script against its names.
 type Gap struct {
 	Mailbox     string     `json:"mailbox"`
 	Kind        string     `json:"kind"`            // GapPause or GapMissing
 	From        *time.Time `json:"from,omitempty"`  // absent for the beginning
-	Until       *time.Time `json:"until,omitempty"` // absent of a pause that lasts, and of a single message
+	Until       *time.Time `json:"until,omitempty"` // absent for a pause that lasts, and for a single message
 	Reason      string     `json:"reason"`
 	Detail      string     `json:"detail,omitempty"`
-	Direction   string     `json:"direction,omitempty"` // this and the rest: of a single message
+	Direction   string     `json:"direction,omitempty"` // this and the next five: of a single message
 	MailFrom    string     `json:"mail_from,omitempty"`
 	RcptTo      string     `json:"rcpt_to,omitempty"`
 	MessageID   string     `json:"message_id,omitempty"`
 	QueueID     string     `json:"queue_id,omitempty"`
 	Transaction string     `json:"transaction,omitempty"`
-	Entries     uint64     `json:"entries,omitempty"` // of a span of entries that were removed: how many
+	Entries     uint64     `json:"entries,omitempty"` // of a span of removed entries: how many
 	Bytes       uint64     `json:"bytes,omitempty"`   // of their messages
-	Cut         string     `json:"cut,omitempty"`     // which of these values are not whole, and how long they were
-	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take it yet: it is in the gap spool
+	Cut         string     `json:"cut,omitempty"`     // which of these values were cut short, and how long they were
+	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take this gap yet: it is in the gap spool
 }
 
 func viewGap(address policy.Address, r *journal.Record) Gap {
@@ -90,8 +90,8 @@ func viewGap(address policy.Address, r *journal.Record) Gap {
 	}
 }
 
-// known returns a time, or nil for none.
-func known(t time.Time) *time.Time {
+// timeOrNil returns a time, or nil if it is zero.
+func timeOrNil(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
@@ -106,7 +106,7 @@ func verdictOfEntry(e *journal.Entry) Verdict {
 	}
 }
 
-// RecipientsOf returns all recipients of sent mail, and of other mail that of the mailbox.
+// RecipientsOf returns all recipients of a sent message, and the mailbox's own of a received one.
 func RecipientsOf(e *journal.Entry) []string {
 	if e.Direction == journal.Received {
 		return []string{e.RcptTo}
@@ -132,7 +132,7 @@ func verdictOfRecord(address policy.Address, r *journal.Record) Verdict {
 	return v
 }
 
-// views yields what view makes of each element that it takes.
+// views yields the view of each element that view accepts, and passes errors on.
 func views[T, V any](source iter.Seq2[T, error], view func(T) (v V, ok bool)) iter.Seq2[V, error] {
 	return func(yield func(V, error) bool) {
 		for t, err := range source {
@@ -159,9 +159,9 @@ func listed[T any](list []T) iter.Seq2[T, error] {
 	}
 }
 
-// Why yields what is known of a mailbox: its entries, skips and gaps, and when its archive was off, in the order of time. Of a message
-// that is looked for, the times when it was off are told where nothing else is known. A mailbox without an archive has one verdict that
-// says so.
+// Why yields what is known of a mailbox, ordered by time: its entries, skips and gaps, and when its archive was off. With a message ID it yields
+// what is known of that message, and gaps that may be why it is missing. It then adds a time when the archive was off only if that time lasts,
+// or if nothing else is known. A mailbox without an archive has one verdict that says so. The error wraps ErrRequest if messageID contains no ID.
 func (a *Archive) Why(ctx context.Context, address policy.Address, messageID string) iter.Seq2[Verdict, error] {
 	return func(yield func(Verdict, error) bool) {
 		wanted := part.MessageID(messageID)
@@ -169,7 +169,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			yield(Verdict{}, fmt.Errorf("%w: message_id %.100q holds no id", ErrRequest, messageID))
 			return
 		}
-		var closed, open []Verdict // the times when the archive was off, and since when it is
+		var closed, open []Verdict // the times when the archive was off; open: it still is
 		for pause, err := range a.policy.Pauses(ctx, address) {
 			if err != nil {
 				yield(Verdict{}, err)
@@ -223,7 +223,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 	}
 }
 
-// Gaps yields the pauses of a mailbox and the gaps that the journal has on record, in the order of time.
+// Gaps yields the pauses of a mailbox and the gaps that the journal has on record, ordered by time.
 func (a *Archive) Gaps(ctx context.Context, address policy.Address) iter.Seq2[Gap, error] {
 	return func(yield func(Gap, error) bool) {
 		var pauses []Gap
@@ -233,7 +233,7 @@ func (a *Archive) Gaps(ctx context.Context, address policy.Address) iter.Seq2[Ga
 				return
 			}
 			pauses = append(pauses, Gap{
-				Mailbox: address.String(), Kind: GapPause, From: known(pause.From), Until: known(pause.Until), Reason: pause.Reason,
+				Mailbox: address.String(), Kind: GapPause, From: timeOrNil(pause.From), Until: timeOrNil(pause.Until), Reason: pause.Reason,
 			})
 		}
 		at := func(v Gap) time.Time {
@@ -242,7 +242,7 @@ func (a *Archive) Gaps(ctx context.Context, address policy.Address) iter.Seq2[Ga
 			}
 			return *v.From
 		}
-		// Skips are passed over behind the merge: a pause from before one need not wait for the next gap.
+		// Skips are dropped after the merge, so a pause before a skip need not wait for the next gap.
 		records := views(a.journal.Records(ctx, address.String()), func(r *journal.Record) (Gap, bool) {
 			v := viewGap(address, r)
 			if r.Kind != journal.Gap {

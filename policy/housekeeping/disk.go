@@ -11,19 +11,19 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// diskEvery is how often the free space of the data folder is looked at.
+// diskEvery is how often a DiskWatch checks the free space of the data folder.
 const diskEvery = 5 * time.Second
 
 // Watermark is an amount of free space.
 type Watermark interface {
-	Of(capacity int64) int64 // in bytes, on a file system of so many
+	Of(capacity int64) int64 // in bytes, on a file system of that many bytes
 	String() string          // for people
 }
 
-// Watermarks are where a DiskWatch warns, and where it stops the journal.
+// Watermarks say below how much free space a DiskWatch warns, and below how much it stops the journal.
 type Watermarks struct{ Warn, Stop Watermark }
 
-// DiskWatch keeps the disk from filling up: below one watermark it warns, below the other the journal takes no new messages.
+// DiskWatch keeps the disk from filling up: below one watermark it warns, below the other it stops the journal from taking new messages.
 type DiskWatch struct {
 	mu      sync.Mutex
 	marks   Watermarks // guarded by mu
@@ -35,8 +35,8 @@ type DiskWatch struct {
 	warned, stopped bool // guarded by mu
 }
 
-// NewDiskWatch returns the watch of the file system on which a folder lies. suspend has the journal take no messages for a cause, and take
-// them again with nil.
+// NewDiskWatch returns a watch over the file system of a folder. suspend stops the journal from taking messages, for the given cause; with nil
+// the journal takes them again.
 func NewDiskWatch(folder string, w Watermarks, suspend func(cause error), m *metrics.Registry, log *slog.Logger) *DiskWatch {
 	return &DiskWatch{
 		marks: w, log: log, suspend: suspend,
@@ -49,7 +49,7 @@ func NewDiskWatch(folder string, w Watermarks, suspend func(cause error), m *met
 	}
 }
 
-// Run looks at the disk now and then until quit is closed.
+// Run looks at the disk every few seconds until quit is closed.
 func (d *DiskWatch) Run(quit <-chan struct{}) {
 	tick := time.NewTicker(diskEvery)
 	defer tick.Stop()
@@ -77,13 +77,13 @@ func (d *DiskWatch) Look() {
 	defer d.mu.Unlock()
 	free, capacity, err := d.statfs()
 	if err != nil {
-		d.log.Error("free space of the data folder not known", "error", err)
+		d.log.Error("cannot read the free space of the data folder", "error", err)
 		return
 	}
 	d.free.Set(free)
 	warn := free < d.marks.Warn.Of(capacity)
 	if warn && !d.warned {
-		d.log.Warn("the disk of the data folder fills up", "free_bytes", free, "warn", d.marks.Warn.String(), "stop", d.marks.Stop.String())
+		d.log.Warn("the disk of the data folder is filling up", "free_bytes", free, "warn", d.marks.Warn.String(), "stop", d.marks.Stop.String())
 	}
 	d.warned = warn
 	stop := free < d.marks.Stop.Of(capacity)
@@ -95,6 +95,6 @@ func (d *DiskWatch) Look() {
 		d.log.Info("the journal takes messages again", "free_bytes", free)
 		return
 	}
-	d.suspend(fmt.Errorf("%w: %d bytes are free on its disk, and it stops below %s", kv.ErrUnavailable, free, d.marks.Stop))
+	d.suspend(fmt.Errorf("%w: %d bytes are free on its disk, less than the limit of %s", kv.ErrUnavailable, free, d.marks.Stop))
 	d.log.Error("the disk of the data folder is nearly full: the journal takes no more messages", "free_bytes", free, "stop", d.marks.Stop.String())
 }

@@ -33,11 +33,11 @@ func TestDiskWatch(t *testing.T) {
 		name    string
 		free    int64
 		stopped bool
-		logged  string // what the step adds to the log; nothing where empty
+		logged  string // what the step adds to the log; empty for nothing
 	}{
 		{"plenty", 500, false, ""},
 		{"at the first watermark", 100, false, ""},
-		{"below it", 99, false, "fills up"},
+		{"below it", 99, false, "filling up"},
 		{"still below it", 98, false, ""},
 		{"at the second", 30, false, ""},
 		{"below that", 29, true, "nearly full"},
@@ -45,7 +45,7 @@ func TestDiskWatch(t *testing.T) {
 		{"room again", 31, false, "again"},
 		{"full again", 0, true, "nearly full"},
 		{"all free", 1000, false, "again"},
-		{"fills up once more", 50, false, "fills up"},
+		{"fills up once more", 50, false, "filling up"},
 	} {
 		log.Reset()
 		free = step.free

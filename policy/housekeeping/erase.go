@@ -11,7 +11,7 @@ import (
 	"copialettere/policy/notice"
 )
 
-// eraseWhenAsked erases what is to be erased whenever a change of a mailbox asks for it, until ctx ends.
+// eraseWhenAsked erases the archives that are due whenever EraseSoon asks for it, until ctx ends.
 func (k *Keeper) eraseWhenAsked(ctx context.Context) {
 	for {
 		select {
@@ -50,7 +50,7 @@ func (k *Keeper) erase(ctx context.Context, now time.Time) {
 }
 
 func (k *Keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
-	// An entry that is held must stop it before the erasure is a fact.
+	// A held entry must stop the erasure before it is a fact.
 	for h, err := range k.options.Journal.Holdings(ctx, a.String()) {
 		if err == nil {
 			err = fmt.Errorf("%s %d: %w: %s", h.FolderName(), h.UID, journal.ErrHeld, h.Reason)
@@ -60,7 +60,7 @@ func (k *Keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 	if err := k.options.Policy.Erasing(ctx, a); err != nil {
 		return err
 	}
-	// A message that was judged while the archive was on must not come behind the erasure.
+	// A message that was judged while the archive was on must not be journaled after the erasure.
 	if k.options.AwaitVerdicts != nil {
 		if err := k.options.AwaitVerdicts(ctx); err != nil {
 			return err

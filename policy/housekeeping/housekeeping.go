@@ -1,7 +1,7 @@
-// Package housekeeping does what is due in the archive beside the mail: it erases what was disabled, runs the retention at its hour, forgets the
-// records of skips, takes spooled gaps in, gives the room of deleted messages back, and keeps the disk from filling up. Each step goes on where
-// it was broken off, by a stop or an error: there is nothing to undo, and nothing of its own is stored. It sees the journal and the settings,
-// and knows no listener: whoever runs it says how to wait for the messages that were judged so far.
+// Package housekeeping does the archive's work beside the mail: it erases disabled archives, runs the retention at its hour, expires the
+// records of skips, moves spooled gaps into the journal, frees the space of deleted messages, and keeps the disk from filling up. After a stop
+// or an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the
+// settings but no listener: its owner tells it how to wait for the messages judged so far.
 package housekeeping
 
 import (
@@ -18,52 +18,52 @@ import (
 	"copialettere/policy/archive"
 )
 
-// How often the house is kept, the keeper forgets the records of skips, and gives the room of deleted messages back.
+// How often a Keeper does what.
 const (
 	keepEvery   = time.Minute
-	expireEvery = time.Hour
+	expireEvery = time.Hour        // the records of skips
 	sweepEvery  = 90 * time.Minute // a chunk goes in the second sweep, at least an hour after the first
-	sweepAllDay = time.Sunday      // when a sweep reads the whole journal, for what broken transfers have left
-	remindEvery = 24 * time.Hour   // how often it is logged that a hold stands in the way of an erasure
+	sweepAllDay = time.Sunday      // when a sweep reads the whole journal, for what broken transfers left
+	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
 )
 
-// Options are what a Keeper stands on. All but Look and AwaitVerdicts are required.
+// Options are what a Keeper works with. All but Look and AwaitVerdicts are required.
 type Options struct {
 	Journal  *journal.Journal
 	Policy   *policy.Policy
-	Settings kv.Store // in which the notices wait
+	Settings kv.Store // where notices wait
 	Logger   *slog.Logger
-	// AwaitVerdicts blocks until every message judged so far has been archived or given up: one that was judged while an archive was on must not
-	// come behind its erasure. May be nil where no messages come.
+	// AwaitVerdicts blocks until every transaction judged so far has committed or failed: a message judged while an archive was on must not be
+	// journaled after its erasure. May be nil where no messages come in.
 	AwaitVerdicts func(context.Context) error
-	// Look is called whenever the house is kept, before all else. May be nil.
+	// Look is called first in every Keep. May be nil.
 	Look func(now time.Time)
 }
 
-// Schedule is what a configuration says.
+// Schedule is the part of the configuration that a Keeper follows.
 type Schedule struct {
-	Archive      *archive.Archive // by whose Expire the retention runs
+	Archive      *archive.Archive // its Expire runs the retention
 	Hour, Minute int              // of the retention's daily run, in the time zone of the machine
-	KeepSkips    time.Duration    // for how long records of skips are kept
+	KeepSkips    time.Duration    // how long records of skips are kept
 }
 
-// Keeper keeps house. Configure and EraseSoon may be called at any time; Keep and Run have one caller at a time.
+// Keeper keeps house. Configure and EraseSoon may be called at any time; Keep and Run must have one caller at a time.
 type Keeper struct {
 	options  Options
 	log      *slog.Logger
 	schedule atomic.Pointer[Schedule]
-	erasing  chan struct{} // has room for one: an archive may have to be erased at once
+	erasing  chan struct{} // has room for one: an archive may be due for erasure
 
 	expired time.Time // when skips were last expired
 	tried   time.Time // when the retention last ran, or was refused
 	swept   time.Time // when the last sweep was
-	all     time.Time // when the last one of everything was
+	all     time.Time // when the last sweep of the whole journal was
 
 	erasures sync.Mutex           // held while archives are erased
-	reminded map[string]time.Time // by mailbox: when it was logged that it cannot be erased; guarded by erasures
+	reminded map[string]time.Time // by mailbox: when the log last said that its erasure is blocked; guarded by erasures
 }
 
-// New returns a Keeper. Configure comes before Keep and Run.
+// New returns a Keeper. Call Configure before Keep and Run.
 func New(o Options) *Keeper {
 	return &Keeper{options: o, log: o.Logger, erasing: make(chan struct{}, 1), reminded: make(map[string]time.Time)}
 }
@@ -71,7 +71,7 @@ func New(o Options) *Keeper {
 // Configure puts a schedule in force.
 func (k *Keeper) Configure(s Schedule) { k.schedule.Store(&s) }
 
-// EraseSoon has Run erase at once what is to be erased. It does not wait.
+// EraseSoon makes Run erase the archives that are due at once. It does not wait.
 func (k *Keeper) EraseSoon() {
 	select {
 	case k.erasing <- struct{}{}:
@@ -83,7 +83,7 @@ func (k *Keeper) EraseSoon() {
 func (k *Keeper) Run(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
-	// What is to be erased at once does not wait for a sweep or a run of the retention.
+	// An erasure that is asked for does not wait for a sweep or a retention run.
 	var erasing sync.WaitGroup
 	erasing.Go(func() { k.eraseWhenAsked(ctx) })
 	defer erasing.Wait()
@@ -117,19 +117,19 @@ func (k *Keeper) Keep(ctx context.Context, now time.Time) {
 	}
 }
 
-// failed logs an error, unless it is that the program is being stopped: the next start goes on.
+// failed logs an error, unless the program is being stopped: the next start resumes the work.
 func (k *Keeper) failed(ctx context.Context, what string, err error, more ...any) {
 	if ctx.Err() == nil {
 		k.log.Error(what, append(more, "error", err)...)
 	}
 }
 
-// sweep gives the room of deleted messages back.
+// sweep frees the space of deleted messages.
 func (k *Keeper) sweep(ctx context.Context, now time.Time) {
 	all := now.Weekday() == sweepAllDay && now.Hour() >= k.schedule.Load().Hour && now.Sub(k.all) >= 24*time.Hour
 	report, err := k.options.Journal.Sweep(ctx, journal.SweepOptions{All: all})
 	if errors.Is(err, journal.ErrDamaged) {
-		k.failed(ctx, "sweep without some months", err)
+		k.failed(ctx, "sweep left out damaged months", err)
 		err = nil
 	}
 	switch {
@@ -152,14 +152,14 @@ func (k *Keeper) expireSkips(ctx context.Context, now time.Time) {
 	}
 }
 
-// retain runs the retention once a day, at its hour or as soon after it as the daemon is up.
+// retain runs the retention once a day, at its hour, or as soon afterwards as the daemon is up.
 func (k *Keeper) retain(ctx context.Context, now time.Time) {
 	r := k.schedule.Load()
 	due := time.Date(now.Year(), now.Month(), now.Day(), r.Hour, r.Minute, 0, 0, now.Location())
 	if now.Before(due) {
 		due = due.AddDate(0, 0, -1)
 	}
-	// A clock that was ahead must not put the next run off to where it was.
+	// If the clock was ahead, tried lies in the future; that must not delay the next run.
 	if !k.tried.Before(due) && !k.tried.After(now) {
 		return
 	}
@@ -174,7 +174,7 @@ func (k *Keeper) retain(ctx context.Context, now time.Time) {
 	}
 	report, err := r.Archive.Expire(ctx, archive.ExpireRequest{})
 	if report != nil && errors.Is(err, journal.ErrDamaged) {
-		k.failed(ctx, "retention without some months", err)
+		k.failed(ctx, "retention left out damaged months", err)
 		err = nil
 	}
 	switch {

@@ -12,17 +12,17 @@ import (
 	"copialettere/policy"
 )
 
-// bookkeeping is the time that the store gets to note what became of a notice, also when the program is being stopped.
+// bookkeeping is how long the store may take to note what became of a notice, even while the program is being stopped.
 const bookkeeping = 10 * time.Second
 
 // Send hands one notice to the relay: the envelope addresses without angle brackets, and the message (RFC 5322) with CRLF line ends.
-// Its error wraps ErrRefused, ErrUnknown or ErrUnreachable where that is what happened.
+// Its error wraps ErrRefused, ErrUnknown or ErrUnreachable where one of them applies.
 type Send func(ctx context.Context, from, to string, message []byte) error
 
-// Deliver sends the notices that are due, the oldest first. What cannot be sent now is tried again by a later call, and given up when it
-// is GiveUp old; that is logged. Before each try it is noted durably that one is under way: a notice that was under way when the program
-// ended is sent once more at most, under the same Message-ID. Of several processes that deliver, the one that notes its try first sends. The
-// error is one of the store, or of ctx.
+// Deliver sends the notices that are due, oldest first. A later call retries what cannot be sent now; once a notice is GiveUp old, Deliver
+// logs that and gives it up. Before each try it durably notes that one is under way. If the program ends in the middle of a try, the notice
+// is sent at most once more, under the same Message-ID. If several processes deliver, the one that notes its try first sends. The error comes
+// from the store or from ctx.
 func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 	for p, err := range q.store.Scan(ctx, []byte("wq"), []byte("wr")) {
 		if err != nil {
@@ -52,7 +52,7 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 	return nil
 }
 
-// try sends one notice. Its error is ErrUnreachable, or one of the store.
+// try sends one notice. The error is ErrUnreachable, or comes from the store or from ctx.
 func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiting, send Send) error {
 	key := queued.Key
 	log := q.log.With("mailbox", w.Mailbox, "event", w.Event.String())
@@ -68,7 +68,7 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 		w.Unknown++
 	}
 	if w.Unknown >= maxUnknown {
-		log.Warn("notice given up: what became of it is not known", "tries", w.Tries)
+		log.Warn("notice given up: its outcome is unknown", "tries", w.Tries)
 		return q.remove(ctx, key, "unknown")
 	}
 	w.Sending, w.Next = true, now.Add(backOff(w.Tries))
@@ -103,7 +103,7 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	return err
 }
 
-// destination says where a notice goes now and in which language, or why it is not wanted any more.
+// destination returns where a notice goes now and in which language, or why it is no longer wanted.
 func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy.Language, why string, err error) {
 	s, err := q.settings(ctx, n.Mailbox)
 	switch {
@@ -112,18 +112,18 @@ func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy
 	case !s.Enabled:
 		return "", "", "the archive is off", nil
 	case s.Notify == policy.Address{}:
-		return "", "", "the mailbox has no address for notices any more", nil
+		return "", "", "the mailbox no longer has an address for notices", nil
 	case s.NotifyOn&n.Event == 0:
-		return "", "", "the mailbox wants no such notices any more", nil
+		return "", "", "the mailbox no longer wants such notices", nil
 	}
-	// Not every relay takes a domain in Unicode, and all take this form of it.
+	// Not every relay accepts a domain in Unicode; all accept this form.
 	to = s.Notify.ASCII()
 	v, err := q.options.Policy.Wanted(ctx, to)
 	switch {
 	case err != nil:
 		return "", "", "", fmt.Errorf("notice of %s: %w", n.Mailbox, err)
 	case v.Enabled:
-		return "", "", "its address " + to + " is archived itself", nil
+		return "", "", "its address " + to + " has an archive itself", nil
 	}
 	return to, s.Language, "", nil
 }
@@ -138,8 +138,8 @@ func backOff(tries int) time.Duration {
 	return wait
 }
 
-// claim notes a try that is about to begin, if what was read of the notice still counts: another process may have it under way, or it was
-// forgotten.
+// claim notes a try that is about to begin, unless the stored notice has changed since it was read: another process may have claimed it, or
+// Forget may have deleted it.
 func (q *Queue) claim(ctx context.Context, queued kv.Pair, w *waiting) (mine bool, err error) {
 	b, err := json.Marshal(w)
 	if err != nil {
@@ -164,7 +164,7 @@ func (q *Queue) put(ctx context.Context, key []byte, w *waiting) error {
 		return fmt.Errorf("note try of a notice: %w", err)
 	}
 	return q.update(ctx, func(tx kv.Tx) error {
-		// It may have been forgotten meanwhile.
+		// Forget may have deleted it meanwhile.
 		switch _, err := tx.Get(key); {
 		case errors.Is(err, kv.ErrNotFound):
 			return nil
@@ -188,7 +188,7 @@ func (q *Queue) remove(ctx context.Context, key []byte, outcome string) error {
 }
 
 func (q *Queue) update(ctx context.Context, fn func(kv.Tx) error) error {
-	// The program being stopped must not make a notice that was sent look like one that was not.
+	// Stopping the program must not make a sent notice look unsent.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
 	defer cancel()
 	if err := q.store.Update(ctx, []string{waitingLock}, fn); err != nil {
@@ -197,8 +197,8 @@ func (q *Queue) update(ctx context.Context, fn func(kv.Tx) error) error {
 	return nil
 }
 
-// Forget deletes all that a settings store holds of the notices of a mailbox: those that wait, and what it had lately. It is for an archive that
-// was erased. One that is being sent meanwhile is not kept. After an error it is called again.
+// Forget deletes everything that a settings store holds of the notices of a mailbox: the waiting ones and the history. Call it when the archive
+// was erased. A notice that is being sent meanwhile is not put back. After an error, call it again.
 func Forget(ctx context.Context, settings kv.Store, mailbox string) error {
 	keys := [][]byte{historyKey(mailbox)}
 	for p, err := range settings.Scan(ctx, []byte("wq"), []byte("wr")) {
@@ -206,7 +206,7 @@ func Forget(ctx context.Context, settings kv.Store, mailbox string) error {
 			return fmt.Errorf("forget notices of %s: %w", mailbox, err)
 		}
 		var w waiting
-		// One that cannot be read is dropped when it is due.
+		// Deliver drops an unreadable one when it is due.
 		if json.Unmarshal(p.Value, &w) == nil && w.Mailbox == mailbox {
 			keys = append(keys, p.Key)
 		}

@@ -9,7 +9,7 @@ import (
 	"copialettere/journal/kv"
 )
 
-// kept counts the keys of notices in the store in which the name of a mailbox stands, and those that wait for it.
+// kept counts the stored notices and histories that contain the name of a mailbox.
 func (r *rig) kept(mailbox string) (n int) {
 	r.t.Helper()
 	for p, err := range r.store.Scan(r.t.Context(), []byte("w"), []byte("x")) {
@@ -91,7 +91,7 @@ func TestForget(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
-			const other = "anna@alpha.test.ext" // has the other's name in front
+			const other = "anna@alpha.test.ext" // begins with anna's name
 			for _, key := range []string{"wm" + other, "wq\xff"} {
 				err := r.store.Update(t.Context(), nil, func(tx kv.Tx) error {
 					tx.Put([]byte(key), []byte(`{"mailbox":"`+other+`","next":"2100-01-01T00:00:00Z"}`))

@@ -18,8 +18,8 @@ import (
 // maxText is how many characters a notice shows of a sender or a subject.
 const maxText = 200
 
-// clean makes what a sender has written fit to be shown: encoded words (RFC 2047) decoded, one line, no control characters or marks that
-// turn the direction of text, cut. It may be done twice.
+// clean makes a sender's text fit to be shown: it decodes encoded words (RFC 2047), puts all on one line, removes control characters and marks
+// that change the direction of text, and cuts. Cleaning twice does no harm.
 func clean(value string) string {
 	value = strings.Map(func(r rune) rune {
 		switch {
@@ -41,8 +41,8 @@ func messageID(key []byte, from string) string {
 	return "<notice." + hex.EncodeToString(key[len("wq"):]) + from[strings.LastIndexByte(from, '@'):] + ">"
 }
 
-// compose writes the message of a notice (RFC 5322), in pure ASCII as far as its addresses are. Auto-Submitted (RFC 3834) keeps vacation
-// programs from answering.
+// compose writes the message of a notice (RFC 5322), in pure ASCII if its addresses are. Auto-Submitted (RFC 3834) keeps vacation programs from
+// answering.
 func compose(w *waiting, id, from, to string, l policy.Language) []byte {
 	subject, body := render(w, l)
 	var b bytes.Buffer
@@ -50,15 +50,15 @@ func compose(w *waiting, id, from, to string, l policy.Language) []byte {
 		w.Time.Format("Mon, 02 Jan 2006 15:04:05 -0700"), id)
 	fmt.Fprintf(&b, "Auto-Submitted: auto-generated\r\nContent-Language: %s\r\n", languageOf(l))
 	b.WriteString("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
-	// Neither writes nor closes to a buffer fail.
+	// Writing to a buffer and closing the writer cannot fail.
 	q := quotedprintable.NewWriter(&b)
 	q.Write([]byte(body))
 	q.Close()
 	return b.Bytes()
 }
 
-// encodeSubject writes a header value as encoded words of at most 75 characters, one a line (RFC 2047 section 2). A short one in plain ASCII
-// stays as it is, unless it looks like an encoded word itself.
+// encodeSubject writes a header value as encoded words of at most 75 characters, one a line (RFC 2047 section 2). A short value in plain ASCII
+// stays as it is, unless it looks like an encoded word.
 func encodeSubject(s string) string {
 	plain := len(s) < 65 && !strings.Contains(s, "=?")
 	for i := range len(s) {
@@ -67,7 +67,7 @@ func encodeSubject(s string) string {
 	if plain {
 		return s
 	}
-	const maxBytes = 42 // are 56 characters of base64
+	const maxBytes = 42 // 56 characters of base64
 	var words []string
 	for s != "" {
 		n := 0
@@ -91,7 +91,7 @@ func languageOf(l policy.Language) policy.Language {
 	return policy.Italian
 }
 
-// text is a subject and a body with names in braces.
+// text is a subject and a body with placeholders in braces.
 type text struct{ subject, body string }
 
 // render fills in the text of a notice.
@@ -105,7 +105,7 @@ func render(w *waiting, l policy.Language) (subject, body string) {
 		t.body += "\n" + moreText(l)
 	}
 	t.body += "\n" + footer(l)
-	// One pass: what is filled in is not looked at again.
+	// A single pass, so placeholders in a sender's text stay as they are.
 	arrived := w.Arrived
 	if arrived.IsZero() {
 		arrived = w.Time

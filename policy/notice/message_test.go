@@ -51,20 +51,20 @@ func TestTexts(t *testing.T) {
 		{"75", policy.Italian, full(75), 0, "L'archivio di anna@alpha.test è pieno al 75%", []string{
 			"Il 21/11/2026, 10:30 (+0100) l'archivio di anna@alpha.test ha raggiunto il 75% dello spazio a disposizione.\n",
 		}},
-		{"90", policy.English, full(90), 0, "The archive of anna@alpha.test is 90% full", []string{"reached 90% of the room"}},
+		{"90", policy.English, full(90), 0, "The archive of anna@alpha.test is 90% full", []string{"reached 90% of its quota"}},
 		{"100", policy.English, full(100), 2, "The archive of anna@alpha.test is 100% full", []string{"too many in one day: 2.\n"}},
 		{"full", policy.Italian, Notice{Event: policy.NotifyGap, Reason: journal.ReasonFull}, 5, "Posta di anna@alpha.test non archiviata", []string{
 			"Un messaggio di anna@alpha.test, del 21/11/2026, 10:30 (+0100), non è stato archiviato: l'archivio è pieno.\n", "in un giorno: 5.\n",
 		}},
 		{"full", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonFull}, 0, "Mail for anna@alpha.test was not archived", []string{
-			"A message of anna@alpha.test, of 21 November 2026, 10:30 (+0100), was not archived: the archive is full.\n",
+			"On 21 November 2026, 10:30 (+0100) a message of anna@alpha.test was not archived: the archive is full.\n",
 		}},
 		{"fault", policy.Italian, Notice{Event: policy.NotifyGap, Reason: journal.ReasonJournalFault}, 0,
 			"Posta di anna@alpha.test non archiviata", []string{"un guasto dell'archivio.\n"}},
 		{"fault", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonJournalFault}, 0,
 			"Mail for anna@alpha.test was not archived", []string{"the archive could not take it.\n"}},
 		{"fault of yesterday", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonJournalFault, Arrived: start().AddDate(0, 0, -1)}, 0,
-			"Mail for anna@alpha.test was not archived", []string{"of 20 November 2026, 10:30 (+0100), was not archived"}},
+			"Mail for anna@alpha.test was not archived", []string{"On 20 November 2026, 10:30 (+0100) a message of"}},
 		{"room", policy.Italian, Notice{Event: policy.NotifyGap, Reason: journal.ReasonRoom}, 0,
 			"Messaggi vecchi cancellati dall'archivio di anna@alpha.test", []string{"Il 21/11/2026, 10:30 (+0100) l'archivio di anna@alpha.test era pieno."}},
 		{"room", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonRoom}, 0,
@@ -106,7 +106,7 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-// checkForm checks what every notice must be, whatever it tells: the header that we wrote and no other, short lines, CRLF, ASCII.
+// checkForm checks the form of a notice: exactly the header that we wrote, short lines, CRLF, ASCII.
 func checkForm(t *testing.T, message []byte) {
 	t.Helper()
 	header, _, _ := strings.Cut(string(message), "\r\n\r\n")
@@ -163,7 +163,7 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// FuzzInjection has a sender write what he likes: the notice keeps its form, and shows it on one line.
+// FuzzInjection lets a sender write anything: the notice keeps its form and shows the text on one line.
 func FuzzInjection(f *testing.F) {
 	for _, s := range []string{
 		"Contratto", "a\r\nBcc: evil@ext.test\r\n\r\nbody", "=?utf-8?q?a=0D=0A=0D=0Abody?=", "=?utf-8?b?DQpCY2M6IHg=?=", "\r\n.\r\nMAIL FROM:<>",

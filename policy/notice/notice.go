@@ -1,20 +1,19 @@
-// Package notice tells the owners of mailboxes by mail what happens to their archive: a certified message came in, the archive fills up,
-// a gap went on record, the retention deleted messages. A notice names the sender, subject and time of a message, and never has any of
-// its content.
+// Package notice tells owners by mail what happens to their archive: a certified message came in, the archive fills up, a gap went on
+// record, the retention deleted messages. A notice names the sender, subject and time of a message, and never contains any of its content.
 //
-// Notices wait in a queue in the settings store, so that none is lost by a restart or by a relay that is down. Where a notice goes, in
-// which language, and whether it is wanted is read from the settings of the mailbox when it is sent: the address can be changed at any
-// time. An address that ends in an archive gets none, because the notice of a full archive must not fill it further.
+// Notices wait in a queue in the settings store, so neither a restart nor an unreachable relay loses one. The settings of the mailbox say
+// where a notice goes, in which language, and whether it is wanted. They are read when the notice is sent, so the address can change at any
+// time. An address that ends in an archive gets no notices: the notice of a full archive must not fill it further.
 //
 // # Keys
 //
-// All lies in the settings store of the engine under the prefix w, which belongs to this package:
+// Everything is in the settings store of the engine under the prefix w, which belongs to this package:
 //
-//	w q <time> <random>   a notice that waits: JSON; the time is that of Add, 8 bytes of nanoseconds since 1970, big-endian, and 8 random bytes
-//	w m <mailbox>         what the mailbox had of notices lately: JSON
+//	w q <time> <random>   a waiting notice, a JSON object; the time of the notice, 8 bytes of nanoseconds since 1970, big-endian; 8 random bytes
+//	w m <mailbox>         the recent notices of the mailbox, a JSON object
 //
-// The spaces are for the eye. The object of a waiting notice has the fields of Notice and "more", "tries", "next", "sending" and "unknown";
-// that of a mailbox has "since", "count", "more" and "told". Fields that this version does not know are dropped when it is written again.
+// The spaces are for readability. The object of a waiting notice has the fields of Notice and "more", "tries", "next", "sending" and "unknown";
+// that of a mailbox has "since", "count", "more" and "told". Fields unknown to this version are dropped when the object is rewritten.
 package notice
 
 import (
@@ -33,76 +32,76 @@ import (
 	"copialettere/policy"
 )
 
-// Errors by which the function that Deliver sends with says what became of a notice. Any other error means that it was not taken now.
+// Errors by which a Send tells Deliver what became of a notice. Any other error means that the relay did not take it now.
 var (
-	// ErrRefused says that the notice was refused for good: it is given up.
+	// ErrRefused means that the relay refused the notice for good. Deliver gives it up.
 	ErrRefused = errors.New("notice refused for good")
-	// ErrUnknown says that the notice may have been taken. It is sent once more, and after the second time given up.
+	// ErrUnknown means that the relay may have taken the notice. Deliver sends it once more, and then gives it up.
 	ErrUnknown = errors.New("notice may have been taken")
-	// ErrUnreachable says that nothing can be sent now: Deliver stops, and the other notices do not count it as a try.
+	// ErrUnreachable means that nothing can be sent now. Deliver stops, and for the remaining notices this does not count as a try.
 	ErrUnreachable = errors.New("relay not reached")
 )
 
-// When notices are tried again.
+// When Deliver tries notices again.
 const (
 	FirstRetry = 5 * time.Minute    // after the first try; each wait is twice the one before
 	LastRetry  = 4 * time.Hour      // the longest wait
-	GiveUp     = 3 * 24 * time.Hour // how old a notice gets before it is given up
+	GiveUp     = 3 * 24 * time.Hour // how old a notice gets before Deliver gives it up
 )
 
-// Window is the time for which the notices of a mailbox are counted, and in which an event is not told again.
+// Window is how long the notices of a mailbox are counted, and how long the same event is not told again.
 const Window = 24 * time.Hour
 
-const maxUnknown = 2 // tries of unknown outcome, after which a notice is given up
+const maxUnknown = 2 // tries of unknown outcome before a notice is given up
 
 // Notice is one event that the owner of a mailbox may want to be told.
 type Notice struct {
-	Mailbox string        `json:"mailbox"` // canonical name; empty, for Add only, stands for all mailboxes
+	Mailbox string        `json:"mailbox"` // canonical name; empty, in Add only, means all mailboxes
 	Event   policy.Events `json:"event"`   // exactly one
-	Time    time.Time     `json:"time"`    // when it happened, or became known; it is shown in its own zone
-	// ID names the event among those of its kind. One that was told is not told again within Window. Empty means that no other is the same.
+	Time    time.Time     `json:"time"`    // when it happened, or became known; shown in its own time zone
+	// ID names the event among those of its kind: within Window, the same ID is told only once. Empty means that the event is like no other.
 	ID string `json:"id,omitempty"`
 
-	Sender  string `json:"sender,omitempty"`  // NotifyCertified: as it stands in the message
-	Subject string `json:"subject,omitempty"` // NotifyCertified: as it stands in the message
+	Sender  string `json:"sender,omitempty"`  // NotifyCertified: as written in the message
+	Subject string `json:"subject,omitempty"` // NotifyCertified: as written in the message
 	Percent int    `json:"percent,omitempty"` // NotifyFull: the share of the quota that was passed
 	Reason  string `json:"reason,omitempty"`  // NotifyGap: the reason of the journal's record
-	// Arrived is, of NotifyGap, when the message came that is missing; zero where that is Time, or where it is not about one message.
+	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message.
 	Arrived time.Time `json:"arrived,omitzero"`
 
-	Entries uint64 `json:"entries,omitempty"` // NotifyRetention: messages that were deleted
+	Entries uint64 `json:"entries,omitempty"` // NotifyRetention: how many messages were deleted
 	Bytes   uint64 `json:"bytes,omitempty"`   // NotifyRetention: their size
 }
 
 // waiting is a notice in the queue.
 type waiting struct {
 	Notice
-	More    int       `json:"more,omitempty"` // notices before it that were not sent for the cap
+	More    int       `json:"more,omitempty"` // earlier notices that the daily limit kept back
 	Tries   int       `json:"tries,omitempty"`
 	Next    time.Time `json:"next,omitzero"`     // when it is due
 	Sending bool      `json:"sending,omitempty"` // a try is under way, or was when the program ended
 	Unknown int       `json:"unknown,omitempty"` // tries of unknown outcome
 }
 
-// history is what a mailbox had of notices lately.
+// history is the record of a mailbox's recent notices.
 type history struct {
 	Since time.Time            `json:"since"`          // start of the window
 	Count int                  `json:"count"`          // notices in the window
-	More  int                  `json:"more,omitempty"` // notices over the cap that were not told of yet
-	Told  map[string]time.Time `json:"told,omitempty"` // events by kind and ID
+	More  int                  `json:"more,omitempty"` // notices that the daily limit kept back and no notice has counted yet
+	Told  map[string]time.Time `json:"told,omitempty"` // when each event was told, by kind and ID
 }
 
 // Options are what a Queue needs. Policy, From and MaxPerDay are required.
 type Options struct {
 	Policy    *policy.Policy
-	From      string            // sender of the notices
-	MaxPerDay int               // notices of one mailbox within Window
+	From      string            // sender address of the notices
+	MaxPerDay int               // most notices of one mailbox within Window
 	Logger    *slog.Logger      // may be nil
 	Metrics   *metrics.Registry // may be nil
 }
 
-// Queue keeps the notices that are not sent yet. Add may be called concurrently, also while Deliver runs. Deliver is called by one
-// goroutine of each process.
+// Queue keeps the notices that are not sent yet. Add may be called concurrently, also while Deliver runs. In each process only one goroutine
+// may call Deliver.
 type Queue struct {
 	store   kv.Store
 	options Options
@@ -110,7 +109,7 @@ type Queue struct {
 	metrics *metrics.Registry
 }
 
-// New returns the queue that lies in the settings store.
+// New returns the queue in a settings store.
 func New(settings kv.Store, o Options) *Queue {
 	if from, err := policy.ParseAddress(o.From); err == nil {
 		o.From = from.ASCII()
@@ -129,9 +128,9 @@ func (q *Queue) count(outcome string) {
 	q.metrics.Counter("copialettere_notices_total", "Notices by mail, by what became of them.", "outcome", outcome).Inc()
 }
 
-// OfGap returns the notice of a gap that has gone on record now. There is one in a Window for each mailbox and reason, however many gaps
-// there are. ok is false where the gap is the effect of what was confirmed by hand, a deactivation or an erasure: the change log tells of
-// that, and an archive that is off sends no notices.
+// OfGap returns the notice of a gap that has gone on record now. Each mailbox gets one per reason and Window, however many gaps there are. ok
+// is false if somebody confirmed the cause by hand, a deactivation or an erasure: the change log tells of it, and an archive that is off
+// sends no notices.
 func OfGap(r *journal.Record, now time.Time) (n Notice, ok bool) {
 	if r.Kind != journal.Gap || r.Reason == journal.ReasonErased || r.Reason == journal.ReasonDisabled {
 		return Notice{}, false
@@ -143,9 +142,9 @@ func OfGap(r *journal.Record, now time.Time) (n Notice, ok bool) {
 	return n, true
 }
 
-// Add queues a notice, durably, if the owner wants to be told of such events and was not told of this one. Over the cap it is only
-// counted: the first notice of the next Window tells how many there were. After an error for all mailboxes some may have it; it can be
-// added again.
+// Add queues a notice, durably, if the owner wants to be told of such events and was not yet told of this one. Over the daily limit it only
+// counts the notice; the first notice of the next Window tells how many were kept back. After an error for all mailboxes some may have the
+// notice; add it again.
 func (q *Queue) Add(ctx context.Context, n Notice) error {
 	if n.Mailbox == "" {
 		return q.addToAll(ctx, n)
@@ -226,10 +225,10 @@ func (q *Queue) settings(ctx context.Context, mailbox string) (policy.Settings, 
 	return s, nil
 }
 
-// admit takes a notice into the history. The outcome is "queued", "capped" or "repeated"; more is what a queued one has to tell of those
-// that were capped before.
+// admit enters a notice in the history. The outcome is "queued", "capped" or "repeated"; more is the number of earlier capped notices that a
+// queued one must mention.
 func (h *history) admit(n *Notice, maxPerDay int) (more int, outcome string) {
-	const reordered = time.Hour // events may come a little out of order; further back the clock was set
+	const reordered = time.Hour // events may come a little out of order; if one is further back, the clock was set back
 	if age := n.Time.Sub(h.Since); age >= Window || age < -reordered {
 		h.Since, h.Count = n.Time, 0
 	}
@@ -253,14 +252,14 @@ func (h *history) admit(n *Notice, maxPerDay int) (more int, outcome string) {
 		h.Told[id] = n.Time
 	}
 	h.Count++
-	// What was capped in this window waits for the next one.
+	// The count of what was capped in this window waits for the next one.
 	if h.Count == 1 {
 		more, h.More = h.More, 0
 	}
 	return more, "queued"
 }
 
-// The locks: one for all that waits, and one for what is kept of each mailbox.
+// The locks: this one for all waiting notices, and historyLock for the history of each mailbox.
 const waitingLock = "notices"
 
 func historyLock(mailbox string) string { return waitingLock + " " + mailbox }

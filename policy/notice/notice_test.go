@@ -29,7 +29,7 @@ type rig struct {
 	policy *policy.Policy
 	queue  *Queue
 	sent   []sentMail
-	answer func(to string) error // what the relay says; nil takes everything
+	answer func(to string) error // the relay's answer; nil accepts everything
 }
 
 type sentMail struct {
@@ -62,7 +62,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// restart forgets all that is not in the store.
+// restart forgets everything that is not in the store.
 func (r *rig) restart(maxPerDay int) {
 	r.queue = New(r.store, Options{Policy: r.policy, From: sender, MaxPerDay: maxPerDay})
 }
@@ -138,7 +138,7 @@ func (r *rig) waits() int {
 	return n
 }
 
-// expect checks how many tries there were so far and how many notices wait.
+// expect checks the number of tries so far and of waiting notices.
 func (r *rig) expect(when string, tries, waits int) {
 	r.t.Helper()
 	if len(r.sent) != tries || r.waits() != waits {
@@ -179,7 +179,7 @@ func TestDelivery(t *testing.T) {
 	r.expect("once more", 1, 0)
 }
 
-// TestNotWanted has notices that are not queued, and such that are not wanted any more when they are due.
+// TestNotWanted adds notices that are unwanted at once, and others that are no longer wanted when they are due.
 func TestNotWanted(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -227,7 +227,7 @@ func TestAddressChangedWhileWaiting(t *testing.T) {
 	}
 }
 
-// TestRetry has a relay that is never ready: the waits double up to four hours, and after three days it is over.
+// TestRetry uses a relay that is never ready: the waits double up to four hours, and after three days the notice is given up.
 func TestRetry(t *testing.T) {
 	r := newRig(t)
 	r.answer = func(string) error { return errors.New("450 later") }
@@ -329,7 +329,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// TestTwoDeliver has another process deliver while one sends the first of two notices: each is sent once.
+// TestTwoDeliver delivers from a second process while the first sends one of two notices: each is sent once.
 func TestTwoDeliver(t *testing.T) {
 	r := newRig(t)
 	r.add(Notice{Event: policy.NotifyGap, ID: "first"})
@@ -346,7 +346,7 @@ func TestTwoDeliver(t *testing.T) {
 	}
 }
 
-// TestStop cancels the delivery while a notice is under way: what became of it is noted all the same.
+// TestStop cancels the delivery while a notice is under way: its outcome is still noted.
 func TestStop(t *testing.T) {
 	r := newRig(t)
 	r.add(full(75))
@@ -362,7 +362,7 @@ func TestStop(t *testing.T) {
 	r.expect("stopped", 1, 1)
 }
 
-// TestCap has more notices than a day may have: the first one of the next day tells how many.
+// TestCap adds more notices than the daily limit: the first one of the next day tells how many were kept back.
 func TestCap(t *testing.T) {
 	r := newRig(t)
 	certified := func(i int, at time.Duration) Notice {
@@ -396,7 +396,7 @@ func TestCap(t *testing.T) {
 	}
 }
 
-// TestRepeatedEvents has the same event again: it is told once within a day.
+// TestRepeatedEvents adds the same event again: it is told once within a day.
 func TestRepeatedEvents(t *testing.T) {
 	r := newRig(t)
 	r.restart(100)
@@ -425,7 +425,7 @@ func TestRepeatedEvents(t *testing.T) {
 	}
 }
 
-// TestUnreadable has a notice that cannot be decoded: it does not keep the others from being sent.
+// TestUnreadable queues a notice that cannot be decoded: the others are still sent.
 func TestUnreadable(t *testing.T) {
 	r := newRig(t)
 	err := r.store.Update(t.Context(), nil, func(tx kv.Tx) error {
@@ -440,7 +440,7 @@ func TestUnreadable(t *testing.T) {
 	r.expect("delivered", 1, 0)
 }
 
-// TestGaps has gaps go on record: what the owner is told of them.
+// TestGaps records gaps and checks what the owner is told.
 func TestGaps(t *testing.T) {
 	message := func(reason string, at time.Duration) journal.Record {
 		return journal.Record{Kind: journal.Gap, Mailbox: anna, Time: start().Add(at).UTC(), Reason: reason}
@@ -457,7 +457,7 @@ func TestGaps(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		gaps []journal.Record
-		want []string // texts of which each is in one notice
+		want []string // each of these texts is in exactly one notice
 	}{
 		{"no room", []journal.Record{message(journal.ReasonFull, 0)}, []string{"del 21/11/2026, 10:30 (+0100), non"}},
 		{"journal fault", []journal.Record{message(journal.ReasonJournalFault, 0)}, []string{"un guasto dell'archivio"}},
@@ -475,7 +475,7 @@ func TestGaps(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			r.enable("bruno@alpha.test") // wants none
-			// What the clock of an old gap says must not begin the day anew.
+			// The time of an old gap must not start a new window.
 			r.add(full(75))
 			for i := range c.gaps {
 				n, ok := OfGap(&c.gaps[i], start().Add(time.Duration(i)*time.Second))
@@ -505,7 +505,7 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestAllMailboxes has what concerns all of them: each owner who wants it is told, once.
+// TestAllMailboxes adds a notice of all mailboxes: each owner who wants it is told once.
 func TestAllMailboxes(t *testing.T) {
 	r := newRig(t)
 	lost := Notice{Event: policy.NotifyGap, ID: journal.ReasonLost, Reason: journal.ReasonLost, Time: start()}

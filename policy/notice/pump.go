@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	pumpEvery = time.Minute // how often notices that wait are looked at
-	ahead     = 256         // notices that are not in the queue yet; more than that are dropped, and logged
+	pumpEvery = time.Minute // how often the pump looks for due notices
+	ahead     = 256         // most notices that may wait for the queue; more are dropped and logged
 )
 
-// Pump puts notices into their queue, for whoever has the data folder open, and mails them beside the mail that comes in, in the daemon.
-// Tell and Recorded never wait. Whoever has a pump calls Run or Close in the end, or both. All methods work on nil: there are no notices then.
+// Pump puts notices into their queue, for whoever has the data folder open. In the daemon it also mails them, independently of incoming mail.
+// Tell and Recorded never wait. The owner of a pump must call Run or Close in the end, or both. A nil Pump drops all notices.
 type Pump struct {
 	queue  *Queue
 	send   Send
@@ -28,14 +28,14 @@ type Pump struct {
 	queued chan struct{} // has room for one: something was queued
 
 	mu   sync.Mutex
-	gaps map[gapKind]Notice // that are on record, and not in the queue yet: the first of each kind; guarded by mu
+	gaps map[gapKind]Notice // the first of each kind that is on record and not in the queue yet; guarded by mu
 	wake chan struct{}      // has room for one: something came into gaps
 }
 
-// gapKind is what gaps are told of together.
+// gapKind groups the gaps that one notice tells of.
 type gapKind struct{ mailbox, reason string }
 
-// NewPump returns a pump over a queue, of which nobody else calls Deliver. log may be nil.
+// NewPump returns a pump over a queue. Nobody else may call the queue's Deliver. log may be nil.
 func NewPump(queue *Queue, send Send, log *slog.Logger) *Pump {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -46,7 +46,7 @@ func NewPump(queue *Queue, send Send, log *slog.Logger) *Pump {
 	}
 }
 
-// Recorded takes gaps that went on record, without waiting for anything: it is what the journal tells.
+// Recorded takes gaps that went on record, without waiting for anything. The journal calls it.
 func (n *Pump) Recorded(gaps []journal.Record) {
 	if n == nil {
 		return
@@ -72,7 +72,7 @@ func wake(c chan<- struct{}) {
 	}
 }
 
-// Tell takes a notice without waiting for anything.
+// Tell takes a notice without waiting for anything. It drops and logs the notice if too many wait.
 func (n *Pump) Tell(e Notice) {
 	if n == nil {
 		return
@@ -84,7 +84,7 @@ func (n *Pump) Tell(e Notice) {
 	}
 }
 
-// Run works until quit is closed and what was told until then is queued.
+// Run queues and mails notices until quit is closed and everything told until then is queued.
 func (n *Pump) Run(quit <-chan struct{}) {
 	if n == nil {
 		return
@@ -112,7 +112,7 @@ func (n *Pump) Run(quit <-chan struct{}) {
 	}
 }
 
-// queueTold queues what was told until now.
+// queueTold queues everything told so far.
 func (n *Pump) queueTold() {
 	for {
 		select {
@@ -125,7 +125,7 @@ func (n *Pump) queueTold() {
 	}
 }
 
-// Close queues what was told until now. It comes behind Run, or in its place where nothing is to be mailed.
+// Close queues everything told so far. Call it after Run, or instead of Run where nothing is to be mailed.
 func (n *Pump) Close() {
 	if n == nil {
 		return
@@ -145,7 +145,7 @@ func (n *Pump) add(e Notice) {
 }
 
 func (n *Pump) tryAdd(e Notice) error {
-	// A store that cannot write must not hold the stop of the daemon up.
+	// A store that cannot write must not delay the stop of the daemon.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := n.queue.Add(ctx, e)
@@ -155,7 +155,7 @@ func (n *Pump) tryAdd(e Notice) error {
 	return err
 }
 
-// addGaps queues the notices of gaps. When the store cannot take them, as when it is why there are gaps, they stay for the next time.
+// addGaps queues the notices of gaps. If the store cannot take them (it may be why there are gaps), they wait for the next time.
 func (n *Pump) addGaps() {
 	n.mu.Lock()
 	gaps := n.gaps
@@ -165,7 +165,7 @@ func (n *Pump) addGaps() {
 		err := n.tryAdd(e)
 		switch {
 		case errors.Is(err, kv.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-			n.log.Warn("notices of gaps wait: they cannot be queued now", "notices", len(gaps), "error", err)
+			n.log.Warn("notices of gaps cannot be queued now, will be tried again", "notices", len(gaps), "error", err)
 			n.mu.Lock()
 			maps.Copy(n.gaps, gaps)
 			n.mu.Unlock()
@@ -177,7 +177,7 @@ func (n *Pump) addGaps() {
 	}
 }
 
-// Deliver sends what is due, as Queue.Deliver does. Nobody else calls it while Run runs.
+// Deliver sends what is due, as Queue.Deliver does. Do not call it while Run runs.
 func (n *Pump) Deliver(ctx context.Context, now time.Time) error {
 	return n.queue.Deliver(ctx, now, n.send)
 }
@@ -199,7 +199,7 @@ func (n *Pump) mail(ctx context.Context) {
 	}
 }
 
-// Expired queues what a run of the retention has deleted, for its owners.
+// Expired queues notices for the owners whose messages a retention run deleted. Unlike Tell, it waits for the store.
 func (n *Pump) Expired(r *journal.ExpireReport) {
 	if n == nil {
 		return
@@ -213,7 +213,7 @@ func (n *Pump) Expired(r *journal.ExpireReport) {
 	}
 	for mailbox, sum := range byMailbox {
 		if sum.Entries > 0 {
-			// There can be more of these than Tell takes, and the house can wait.
+			// There can be more of these than Tell takes, and housekeeping can wait.
 			n.add(Notice{
 				Mailbox: mailbox, Event: policy.NotifyRetention, Time: r.Time.Local(), ID: r.Time.Format(time.RFC3339),
 				Entries: sum.Entries, Bytes: sum.Bytes,

@@ -17,7 +17,7 @@ import (
 	"copialettere/policy"
 )
 
-// failing is a store whose updates fail while it is told so.
+// failing is a store whose updates fail while cause is set.
 type failing struct {
 	kv.Store
 	mu    sync.Mutex
@@ -40,7 +40,7 @@ func (f *failing) Update(ctx context.Context, locks []string, fn func(kv.Tx) err
 	return f.Store.Update(ctx, locks, fn)
 }
 
-// pumpOf is a pump of a rig over a store, whose relay is down: what is queued stays there.
+// pumpOf returns a pump of a rig over a store. Its relay is down, so notices stay in the queue.
 func pumpOf(r *rig, store kv.Store) (*Pump, *bytes.Buffer) {
 	log := new(bytes.Buffer)
 	logger := slog.New(slog.NewTextHandler(log, nil))
@@ -65,14 +65,14 @@ func waits(r *rig) (list []string) {
 	return list
 }
 
-// stopped runs a pump that is told to stop.
+// stopped runs a pump and stops it at once.
 func stopped(n *Pump) {
 	quit := make(chan struct{})
 	close(quit)
 	n.Run(quit)
 }
 
-// TestGapsWait has gaps go on record while their notices cannot be queued.
+// TestGapsWait records gaps while their notices cannot be queued.
 func TestGapsWait(t *testing.T) {
 	gap := func(mailbox, reason string) []journal.Record {
 		return []journal.Record{{Kind: journal.Gap, Mailbox: mailbox, Time: time.Now(), Reason: reason}}
@@ -115,7 +115,7 @@ func TestGapsWait(t *testing.T) {
 	}
 }
 
-// TestPumpStoreFails tells of something when nothing can be queued any more: that is logged, and nothing else happens.
+// TestPumpStoreFails tells a notice that cannot be queued: the pump logs that, and nothing else happens.
 func TestPumpStoreFails(t *testing.T) {
 	r := newRig(t)
 	n, log := pumpOf(r, &failing{Store: r.store, cause: kv.ErrClosed})
@@ -126,7 +126,7 @@ func TestPumpStoreFails(t *testing.T) {
 	}
 }
 
-// TestPumpOverload tells more than there is room for: nobody waits.
+// TestPumpOverload tells more notices than there is room for: nobody waits.
 func TestPumpOverload(t *testing.T) {
 	r := newRig(t)
 	n, log := pumpOf(r, r.store)

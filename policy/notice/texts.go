@@ -5,17 +5,17 @@ import (
 	"copialettere/policy"
 )
 
-// texts returns what there is to say of each event but a gap.
+// texts returns the text for each event except a gap.
 func texts(l policy.Language) map[policy.Events]text {
 	if l == policy.English {
 		return map[policy.Events]text{
 			policy.NotifyCertified: {"Certified message for {mailbox}: {subject}",
 				"A certified message has arrived for {mailbox} and was archived.\n\nSender:  {sender}\nSubject: {subject}\nArrival: {time}\n"},
 			policy.NotifyFull: {"The archive of {mailbox} is {percent}% full",
-				"On {time} the archive of {mailbox} reached {percent}% of the room that it has.\n" +
-					"What becomes of new messages when it is full is decided by the settings of the archive.\n"},
+				"On {time} the archive of {mailbox} reached {percent}% of its quota.\n" +
+					"The settings of the archive decide what happens to new messages when it is full.\n"},
 			policy.NotifyRetention: {"Messages deleted from the archive of {mailbox}",
-				"On {time} messages that are older than the retention of {mailbox} were deleted from its archive.\n\n" +
+				"On {time} messages older than the retention period of {mailbox} were deleted from its archive.\n\n" +
 					"Messages: {entries}\nSize:     {size}\n"},
 		}
 	}
@@ -24,17 +24,17 @@ func texts(l policy.Language) map[policy.Events]text {
 			"Un messaggio certificato è arrivato per {mailbox} ed è stato archiviato.\n\nMittente: {sender}\nOggetto:  {subject}\nArrivo:   {time}\n"},
 		policy.NotifyFull: {"L'archivio di {mailbox} è pieno al {percent}%",
 			"Il {time} l'archivio di {mailbox} ha raggiunto il {percent}% dello spazio a disposizione.\n" +
-				"Le impostazioni dell'archivio decidono che cosa succede dei nuovi messaggi quando è pieno.\n"},
+				"Le impostazioni dell'archivio decidono che cosa succede ai nuovi messaggi quando è pieno.\n"},
 		policy.NotifyRetention: {"Messaggi cancellati dall'archivio di {mailbox}",
 			"Il {time} sono stati cancellati dall'archivio di {mailbox} i messaggi più vecchi del tempo di conservazione.\n\n" +
 				"Messaggi:   {entries}\nDimensione: {size}\n"},
 	}
 }
 
-// moreText tells of the notices that were not sent for the cap.
+// moreText counts the notices that the daily limit kept back.
 func moreText(l policy.Language) string {
 	if l == policy.English {
-		return "More notices that were not sent, because there were too many in one day: {more}.\n"
+		return "Further notices not sent, because there were too many in one day: {more}.\n"
 	}
 	return "Altri avvisi non inviati, perché erano troppi in un giorno: {more}.\n"
 }
@@ -46,7 +46,7 @@ func footer(l policy.Language) string {
 	return "Questo avviso è stato inviato da un programma. Si può disattivare nelle impostazioni dell'archivio.\n"
 }
 
-// gapText returns what there is to say of a gap. A reason that is not known here is told as it is.
+// gapText returns the text for a gap. It shows an unknown reason as it is.
 func gapText(reason string, l policy.Language) text {
 	list := gapTexts(l)
 	t, ok := list[reason]
@@ -56,10 +56,10 @@ func gapText(reason string, l policy.Language) text {
 	return t
 }
 
-// gapTexts returns what there is to say of gaps, by reason.
+// gapTexts returns the texts for gaps, by reason; the empty reason stands for all others.
 func gapTexts(l policy.Language) map[string]text {
 	if l == policy.English {
-		const missing, message = "Mail for {mailbox} was not archived", "A message of {mailbox}, of {arrived}, was not archived: "
+		const missing, message = "Mail for {mailbox} was not archived", "On {arrived} a message of {mailbox} was not archived: "
 		const once = "There is at most one such notice a day. All gaps are on record in the archive.\n"
 		return map[string]text{
 			journal.ReasonFull:         {missing, message + "the archive is full.\n" + once},
@@ -67,7 +67,7 @@ func gapTexts(l policy.Language) map[string]text {
 			journal.ReasonRoom: {"Old messages deleted from the archive of {mailbox}",
 				"On {time} the archive of {mailbox} was full. Its oldest messages are being deleted to make room for new ones.\n" + once},
 			journal.ReasonLost: {"Messages may be missing from the archive of {mailbox}",
-				"On {time} it was found that a fault has lost part of what was archived. Messages of {mailbox} may be missing.\n" + once},
+				"On {time} it was found that a fault had destroyed part of the archive. Messages of {mailbox} may be missing.\n" + once},
 			"": {missing, message + "{reason}.\n" + once},
 		}
 	}
