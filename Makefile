@@ -1,9 +1,9 @@
-# make run    try it out: a demonstration in ./run, on loopback, until Ctrl-C
+# make run    try it: a demonstration in ./run, on loopback, until Ctrl-C
 # make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests
 # make bench  the hook against the same path without it, as ratios
-# make compare BEFORE=PROGRAM   this build against an earlier one, in turns, as ratios
-# make vulnerabilities   what is known against the libraries and the Go in use; asks the Internet
-# make soak   the long ones: 300 kills, an hour of fuzzing
+# make compare BEFORE=PROGRAM   this build against an earlier one, in interleaved rounds, as ratios
+# make vulnerabilities   known vulnerabilities of the libraries and of Go; asks the Internet
+# make soak   the long tests: 300 kills, more than an hour of fuzzing
 # make build  bin/copialettere
 
 VERSION     := $(shell git describe --always --dirty 2>/dev/null || echo unversioned)
@@ -46,12 +46,11 @@ check:
 	go run $(STATICCHECK) -checks inherit,ST1000,ST1020,ST1021,ST1022 -tags bench ./...
 	go test -run TestHouse ./cmd/copialettere
 
-# It needs the Internet: the list of known vulnerabilities is not in the module.
 vulnerabilities:
 	go run $(GOVULNCHECK) ./...
 
-# What the race detector cannot judge, because it finds LevelDB's own, runs without it: see the test. The journal runs once more on an engine
-# in memory that replicates and has several clients.
+# The tests with small buffers run without the race detector, which would report races of LevelDB's own: see the test. The tests of the
+# journal run once more on an engine in memory that replicates and has several clients.
 unit:
 	go test -race $$(go list ./... | grep -v /e2e)
 	go test -run SmallBuffers ./journal/kv/level

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Dovecot: IMAP's BODY[1] has two octets too many where the part is itself a multipart.
+# Dovecot: IMAP's BODY[1] is two octets too long when the part is itself a multipart.
 #
-# Expected: The line end in front of a boundary belongs to the boundary, not to the part before it (RFC 2046 section 5.1.1). BODY[1] ends where the
+# Expected: The line end before a boundary belongs to the boundary, not to the part before it (RFC 2046 section 5.1.1). BODY[1] ends where the
 #           part ends, whatever its type.
-# Happens:  For a text part that is so. For a part that ends with the closing boundary of an inner multipart, or is a message (message/rfc822) that
-#           ends with one, the line end in front of the outer boundary is in BODY[1] too. So two messages whose parts differ by a final line end have
+# Happens:  That holds for a text part. If the part ends with the closing boundary of an inner multipart, or is a message (message/rfc822) that
+#           ends with one, BODY[1] also has the line end before the outer boundary. So two messages whose parts differ by a final line end have
 #           the same BODY[1].
 # Version:  Dovecot 1:2.3.19.1+dfsg1-2.1+deb12u7 (Debian 12), dovecot-imapd.
-# Matters:  In certified mail the message proper is a part like that (postacert.eml), and what is signed is often a multipart. An archive that takes
-#           the digest of a part by its own MIME parser finds another one than by the mailstore's IMAP, and must not call that an alteration; a
-#           client that fetches parts gets octets over which no signature was made. What proves something must come from the whole message.
+# Matters:  In certified mail the message proper is such a part (postacert.eml), and the signed part is often a multipart. An archive that computes
+#           a part's digest with its own MIME parser gets another one than by the mailstore's IMAP, and must not call that an alteration. A client
+#           that fetches parts gets octets that nobody signed. A proof must come from the whole message.
 #
 # Run as root. It starts no server: doveadm runs the IMAP program on its own standard input. It exits with 0 and one line if this is still so.
 set -eu
@@ -30,8 +30,9 @@ for package in dovecot-core dovecot-imapd; do
   [ "${have:-$version}" = $version ] || cannot "this is about $package $version; here is $have"
 done
 if [ "$missing" ]; then # Debian's package would start a Dovecot of its own
-  policy=/usr/sbin/policy-rc.d made= failed=
+  policy=/usr/sbin/policy-rc.d made='' failed=''
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod 755 $policy; made=1; }
+  # shellcheck disable=SC2086 # several packages
   { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends $missing; } >"$folder/apt" 2>&1 || failed=1
   [ -z "$made" ] || rm $policy
   [ -z "$failed" ] || { cat "$folder/apt" >&2; cannot "$missing cannot be installed"; }
@@ -78,9 +79,10 @@ for case in "text/plain|Hello." "multipart/mixed; boundary=\"inner\"|$inner" "me
   done
 done
 chown -R nobody "$folder/mail"
+# shellcheck disable=SC2086 # one word for each argument
 set -- $want
 [ $# = 6 ] || cannot "$# messages"
-got=$(echo $(bodies))
+got=$(bodies | paste -s -d " " -)
 [ "$(echo "$got" | wc -w)" = 6 ] || cannot "Dovecot says nothing of some messages: $(cat "$folder/errors")"
 [ "$got" != "$*" ] || changed "BODY[1] has the right size for all types: $got"
 [ "$got" = "$1 $2 $(($3 + 2)) $4 $(($5 + 2)) $6" ] || changed "the parts have $* octets, BODY[1] has $got"

@@ -1,14 +1,14 @@
 #!/bin/sh
-# go-cdc-chunkers: with "fastcdc" the wanted mean size of the chunks changes nothing.
+# go-cdc-chunkers: with "fastcdc", the wanted mean size of the chunks changes nothing.
 #
-# Expected: NormalSize is the size that chunks have on average, or near to it: with 1 MiB chunks are about twice as long as with 512 KiB.
-# Happens:  "fastcdc" (and its keyed form "kfastcdc") always cuts by a mask that is made for chunks of 8 KiB, so a cut comes soon behind MinSize.
-#           Here, with a MinSize of 256 KiB, chunks have 284 KiB on average, and with 512 KiB and 1 MiB the cuts are at the very same places. The
-#           options are taken without an error. "fastcdc-v1.0.0", of the same package, makes the mask from NormalSize.
+# Expected: NormalSize is about the mean size of the chunks: with 1 MiB they are about twice as long as with 512 KiB.
+# Happens:  "fastcdc" (and its keyed form "kfastcdc") always cuts by a mask made for chunks of 8 KiB, so a cut comes soon after MinSize. Here, with
+#           a MinSize of 256 KiB, the mean is 284 KiB, and 512 KiB and 1 MiB give the very same cuts. The options are taken without an error.
+#           "fastcdc-v1.0.0", in the same package, makes the mask from NormalSize.
 # Version:  github.com/PlakarKorp/go-cdc-chunkers v1.1.0.
-# Matters:  An archive that stores chunks once has one key, one digest and one reference for each. With chunks of little more than a quarter of the
-#           planned size it has nearly four times as many, and keeps them: where messages were cut decides what the next ones share with them, so the
-#           algorithm cannot be changed later without losing that.
+# Matters:  An archive that stores chunks once has a key, a digest and a reference for each. If chunks have little more than a quarter of the
+#           planned size, it has nearly four times as many, and keeps them: the cuts decide what later messages share with earlier ones, so
+#           changing the algorithm loses that.
 #
 # It needs Go. It exits with 0 and one line if this is still so.
 set -eu

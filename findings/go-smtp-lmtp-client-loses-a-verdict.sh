@@ -1,15 +1,15 @@
 #!/bin/sh
-# go-smtp: its LMTP client says of one address that it took the message and that it did not.
+# go-smtp: its LMTP client says of one address both that it took the message and that it did not.
 #
-# Expected: An LMTP server answers the end of a message once for each RCPT that it took (RFC 2033 section 4.2). CloseWithLMTPResponse hands these
-#           answers on, each of them.
-# Happens:  The answers are kept by address, those of success in one map, those of failure in another. Where one address was given by two RCPT
-#           lines, of two answers alike the earlier is gone; and of 250 and 451 the address is in both maps at once, as delivered and as refused.
-#           Which line got which answer is not to be known.
+# Expected: After the end of a message an LMTP server replies once for each RCPT that it accepted (RFC 2033 section 4.2). CloseWithLMTPResponse
+#           returns each of these replies.
+# Happens:  It keeps the replies by address, successes in one map and failures in another. If two RCPT lines name the same address, then of two
+#           successes or two failures the earlier is lost, and of 250 and 451 the address is in both maps, as delivered and as refused. Nothing
+#           tells which line got which reply.
 # Version:  github.com/emersion/go-smtp v0.25.1.
-# Matters:  One address on two RCPT lines is everyday mail: Postfix sends them, with an ORCPT each, where a message was addressed to a mailbox and to
-#           an alias of it. A hook must give the MTA one answer for each line. With the map of successes alone it loses the copy that was deferred;
-#           with the error alone it has the delivered one sent again.
+# Matters:  One address on two RCPT lines is everyday mail: Postfix sends them, with an ORCPT each, when a message goes to a mailbox and to an alias
+#           of it. A hook must give the MTA one reply for each line. By the map of successes alone it loses the copy that was deferred; by the error
+#           alone it has the delivered copy sent again.
 #
 # It needs Go. It connects to itself on loopback. It exits with 0 and one line if this is still so.
 set -eu
@@ -36,7 +36,7 @@ import (
 
 const anna = "anna@alpha.test"
 
-// serve is an LMTP server for one message, which it answers with the given replies.
+// serve is an LMTP server for one message. It gives these replies after the dot.
 func serve(listener net.Listener, replies []string) {
 	conn, err := listener.Accept()
 	if err != nil {
@@ -67,7 +67,7 @@ func serve(listener net.Listener, replies []string) {
 	}
 }
 
-// send sends a message by two RCPT lines of one address, and returns what the client says of it: the texts of success and of failure.
+// send sends a message with two RCPT lines of one address, and returns the texts of success and of failure that the client reports.
 func send(replies ...string) (success, failure []string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,11 +124,11 @@ func main() {
 	} {
 		success, failure := send(c.first, c.second)
 		if got := fmt.Sprint(success, " ", failure); got != c.want {
-			fmt.Fprintf(os.Stderr, "CHANGED: of the answers %q and %q the client makes %s\n", c.first, c.second, got)
+			fmt.Fprintf(os.Stderr, "CHANGED: from the replies %q and %q the client makes %s\n", c.first, c.second, got)
 			os.Exit(1)
 		}
 	}
-	fmt.Println("still so: of two answers for one address go-smtp v0.25.1 keeps one, or says that it is both delivered and refused")
+	fmt.Println("still so: of two replies for one address go-smtp v0.25.1 keeps one, or reports the address as both delivered and refused")
 }
 END
 export GOMODCACHE="$folder/modules" GOFLAGS="-modcacherw -buildvcs=false" GOWORK=off

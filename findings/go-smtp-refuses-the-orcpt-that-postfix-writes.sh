@@ -1,17 +1,18 @@
 #!/bin/sh
-# Postfix and go-smtp: mail to an internationalised mailbox is returned, for the one writes an ORCPT that the other does not take.
+# Postfix and go-smtp: mail to an internationalised mailbox bounces, because Postfix writes an ORCPT that go-smtp refuses.
 #
-# Expected: A client that uses SMTPUTF8 sends a message for jörg@alpha.test to Postfix. The LMTP server behind it announces SMTPUTF8 and DSN, as
+# Expected: A client that uses SMTPUTF8 sends Postfix a message for jörg@alpha.test. The LMTP server behind Postfix announces SMTPUTF8 and DSN, as
 #           go-smtp does with EnableSMTPUTF8 and EnableDSN. The message is delivered.
-# Happens:  The client gives no ORCPT, so Postfix makes one, of the type rfc822, with the octets of UTF-8 in xtext: ORCPT=rfc822;j+C3+B6rg@alpha.test.
-#           (RFC 6533 section 3 has the type utf-8 for such an address. Where the client gives that, Postfix hands it on: so the one recipient comes
-#           in two spellings.) go-smtp undoes the xtext, finds what is not ASCII, and answers 501 5.5.4 "Malformed ORCPT parameter value". Postfix
-#           returns the message to its sender.
+# Happens:  The client gives no ORCPT, so Postfix makes one of the type rfc822, with the octets of UTF-8 in xtext: ORCPT=rfc822;j+C3+B6rg@alpha.test.
+#           (RFC 6533 section 3 has the type utf-8 for such an address. If the client gives that, Postfix passes it on, so one recipient comes in
+#           two spellings.) go-smtp decodes the xtext, finds characters beyond ASCII, and replies 501 5.5.4 "Malformed ORCPT parameter value".
+#           Postfix returns the message to its sender.
 # Version:  Postfix 3.7.11-0+deb12u1 (Debian 12), github.com/emersion/go-smtp v0.25.1.
-# Matters:  An archive needs ORCPT, to tell direct mail from that of an alias, so it must announce DSN; and with it a server that is written with
-#           go-smtp bounces all mail to internationalised mailboxes. An ORCPT that is odd must be read leniently, in both spellings, and never refused.
+# Matters:  An archive needs ORCPT to tell direct mail from an alias, so it must announce DSN. With go-smtp it then bounces all mail to
+#           internationalised mailboxes. Read an odd ORCPT leniently, in both spellings, and never refuse it.
 #
-# Run as root, with Go. What it runs listens on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# Run as root, with Go. Its servers listen on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# shellcheck disable=SC2016 # await evaluates its first argument
 set -eu
 version=3.7.11-0+deb12u1
 module=github.com/emersion/go-smtp@v0.25.1
@@ -20,10 +21,10 @@ changed() { echo "CHANGED: $*" >&2; exit 1; }
 cannot() { echo "cannot tell: $*" >&2; exit 2; }
 await() { for _ in $(seq 100); do if eval "$1"; then return; fi; sleep 0.2; done; cannot "no $2"; }
 
-postfix= sink=
+postfix='' sink=''
 folder=$(mktemp -d)
 finish() {
-  { for process in $postfix $sink; do kill "$process" && wait "$process" || :; done; } 2>/dev/null
+  { for process in $postfix $sink; do if kill "$process"; then wait "$process" || :; fi; done; } 2>/dev/null
   rm -rf "$folder"
 }
 trap finish EXIT
@@ -75,7 +76,7 @@ lmtp unix - - n - - lmtp
 postlog unix-dgram n - n - 1 postlogd
 END
 
-# An LMTP server that takes everything, with go-smtp.
+# An LMTP server by go-smtp that accepts everything.
 mkdir "$folder/server"
 cat >"$folder/server/main.go" <<'END'
 package main
@@ -135,7 +136,7 @@ for my $command ("", @commands, "DATA", "Subject: for you\r\n\r\nHello.\r\n.") {
   }
 }
 END
-# send RCPT sends a message, and leaves the line of the log that tells its outcome in $outcome.
+# send RCPT sends a message and sets $outcome to the log line that tells what became of it.
 sent=0
 send() {
   perl "$folder/client.pl" "$folder/queue/public/smtpd" "EHLO client.ext.test" "MAIL FROM:<> SMTPUTF8" "RCPT TO:$1"
@@ -153,4 +154,4 @@ send '<jörg@alpha.test>'
 grep -qF 'RCPT TO:<jörg@alpha.test> ORCPT=rfc822;j+C3+B6rg@alpha.test' "$folder/seen" ||
   changed "Postfix makes another ORCPT: $(grep RCPT "$folder/seen" | tail -n 1)"
 case $outcome in *status=bounced*"501 5.5.4"*) ;; *) changed "with the ORCPT of Postfix: $outcome" ;; esac
-echo "still so: mail to jörg@alpha.test bounces, for go-smtp v0.25.1 answers 501 to the ORCPT=rfc822;j+C3+B6rg@alpha.test of Postfix $version"
+echo "still so: mail to jörg@alpha.test bounces: go-smtp v0.25.1 replies 501 to ORCPT=rfc822;j+C3+B6rg@alpha.test of Postfix $version"

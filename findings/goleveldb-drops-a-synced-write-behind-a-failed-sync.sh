@@ -1,18 +1,18 @@
 #!/bin/sh
-# goleveldb: a write that was reported durable is gone after a restart, because an earlier one had failed.
+# goleveldb: a write that was reported durable is gone after a restart, because the write before it failed.
 #
-# Expected: Put with Sync returns nil, so what it wrote is there after the database was closed and opened again. A write before it, whose fsync failed
-#           with an error, may be there or not.
-# Happens:  The record of the failed write is in the log, but its sequence number is not used up: the next write has the same one. Both stand in the
-#           log. When the log is replayed, the first counts, and the second is passed over without an error. So the write that was refused is there,
-#           and the one that was acknowledged is not. In the open database it is the other way round: nothing tells of it before the restart. The
-#           error of fsync is not kept either: the next write goes on as if nothing had been.
+# Expected: Put with Sync returns nil, so its data is there after the database is closed and opened again. An earlier write whose fsync failed may
+#           be there or not.
+# Happens:  The record of the failed write is in the log, but its sequence number is not used up: the next write gets the same one, and both are in
+#           the log. When the log is replayed, the first counts, and the second is skipped without an error. So the refused write is there, and the
+#           acknowledged one is not. The open database shows the opposite: nothing tells of the loss before the restart. Nor does the error of
+#           fsync stick: the next write goes on as if nothing had happened.
 # Version:  github.com/syndtr/goleveldb v1.0.1-0.20210819022825-2ae1ddf74ef7.
-# Matters:  An archive says 250 when a message is durable. One failed fsync, as of a disk that was full or away for a moment, costs the next message,
-#           which is a good one that nobody will send again. After the first error of a write the database must be closed and opened anew before
-#           anything is acknowledged.
+# Matters:  An archive says 250 when a message is durable. One failed fsync, from a disk that was full or away for a moment, costs the next message,
+#           a good one that nobody will send again. After the first failed write, close the database and open it again before you acknowledge
+#           anything.
 #
-# It needs Go. The fault is one error that Sync of a log file returns, by the library's own interface of storages. It exits with 0 and one line if
+# It needs Go. The fault is one error returned by Sync of a log file, through the library's own storage interface. It exits with 0 and one line if
 # this is still so.
 set -eu
 module=github.com/syndtr/goleveldb/leveldb@v1.0.1-0.20210819022825-2ae1ddf74ef7
@@ -38,7 +38,7 @@ import (
 
 var errDisk = errors.New("input/output error")
 
-// disk is the storage on files, but for one failed sync of a log.
+// disk is the storage on files. It fails one sync of a log.
 type disk struct {
 	storage.Storage
 	failNext bool
@@ -78,7 +78,7 @@ func open(path string) (*leveldb.DB, *disk) {
 	return db, d
 }
 
-// keys returns what a database holds.
+// keys returns the keys of a database.
 func keys(db *leveldb.DB) string {
 	var found []string
 	for i := db.NewIterator(nil, nil); ; {
@@ -104,10 +104,10 @@ func main() {
 		log.Fatalf("a write whose sync failed: %v", err)
 	}
 	if err := put("3-acknowledged"); err != nil {
-		changed("behind a failed sync a write is refused: %v", err)
+		changed("after a failed sync a write is refused: %v", err)
 	}
 	if err := put("4-acknowledged"); err != nil {
-		changed("behind a failed sync the second write is refused: %v", err)
+		changed("after a failed sync the second write is refused: %v", err)
 	}
 	before := keys(db)
 	if err := db.Close(); err != nil {
@@ -120,9 +120,9 @@ func main() {
 	defer db.Close()
 	after := keys(db)
 	if before != "1-good 3-acknowledged 4-acknowledged" || after != "1-good 2-refused 4-acknowledged" {
-		changed("before closing it has %s; opened again, %s", before, after)
+		changed("before it is closed it has %s; opened again, %s", before, after)
 	}
-	fmt.Printf("still so: goleveldb of 2021-08 has %s, and opened again %s\n", before, after)
+	fmt.Printf("still so: goleveldb of 2021-08 has %s; opened again, %s\n", before, after)
 }
 
 func changed(format string, arguments ...any) {

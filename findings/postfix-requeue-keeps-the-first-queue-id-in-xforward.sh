@@ -1,17 +1,17 @@
 #!/bin/sh
-# Postfix: after "postsuper -r" XFORWARD IDENT is not the queue id that the message has.
+# Postfix: after "postsuper -r", XFORWARD IDENT is not the queue id of the message.
 #
-# Expected: XFORWARD's attribute IDENT is the sender's own id of the message, so that the logs of both sides can be put together. A message that
-#           was requeued has a new queue id: it is in the log, in the output of postqueue, and in the Received field that was put on top. So IDENT
-#           is the new id.
-# Happens:  IDENT stays the id that the message had when it first came in, also when it is requeued once more. No queue has that id any more; the log
-#           has the two ids together in one line only, that of pickup at the requeue ("orig_id=").
+# Expected: The attribute IDENT of XFORWARD is the sender's own id of the message, to relate the logs of both sides. A requeued message has a new
+#           queue id: the log, the output of postqueue and the topmost Received field have it. So IDENT is the new id.
+# Happens:  IDENT stays the id that the message had when it first came in, even when it is requeued once more. No queue has that id by then. Only one
+#           line of the log has both ids: that of pickup at the requeue ("orig_id=").
 # Version:  Postfix 3.7.11-0+deb12u1 (Debian 12).
-# Matters:  An archive behind Postfix that takes IDENT for the queue id looks for a message in the queue, or in the log of the delivery, by an id
-#           that is not there. One that takes the id of the topmost Received field for the identity of the message sees two messages where there is
-#           one. It is good news for whoever knows it: IDENT tells that a requeued message is the one that was deferred.
+# Matters:  An archive behind Postfix that takes IDENT for the queue id looks for a message in the queue, or in the log of its delivery, by an id
+#           that is not there. One that identifies a message by the id in its topmost Received field sees two messages where there is one. Used
+#           rightly it helps: IDENT tells that a requeued message is the one that was deferred.
 #
-# Run as root. What it runs listens on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# Run as root. Its servers listen on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# shellcheck disable=SC2016 # await evaluates its first argument
 set -eu
 version=3.7.11-0+deb12u1
 
@@ -19,10 +19,10 @@ changed() { echo "CHANGED: $*" >&2; exit 1; }
 cannot() { echo "cannot tell: $*" >&2; exit 2; }
 await() { for _ in $(seq 100); do if eval "$1"; then return; fi; sleep 0.2; done; cannot "no $2"; }
 
-postfix= sink=
+postfix='' sink=''
 folder=$(mktemp -d)
 finish() {
-  { for process in $postfix $sink; do kill "$process" && wait "$process" || :; done; } 2>/dev/null
+  { for process in $postfix $sink; do if kill "$process"; then wait "$process" || :; fi; done; } 2>/dev/null
   rm -rf "$folder"
 }
 trap finish EXIT
@@ -75,7 +75,7 @@ lmtp unix - - n - - lmtp
 postlog unix-dgram n - n - 1 postlogd
 END
 
-# An LMTP server that writes what it is told, and defers every message.
+# An LMTP server that prints what it is told, and defers every message.
 cat >"$folder/sink.pl" <<'END'
 use IO::Socket::UNIX;
 $| = 1;
@@ -101,7 +101,7 @@ postfix check
 /usr/lib/postfix/sbin/master -c "$MAIL_CONFIG" -s 2>"$folder/errors" & postfix=$!
 await '[ -S "$folder/sink" ] && [ -S "$folder/queue/public/smtpd" ]' "Postfix that runs"
 
-# transactions: of each "IDENT id-of-the-topmost-Received".
+# transactions prints "IDENT QUEUE-ID" of each transaction, the queue id from its topmost Received field.
 transactions() {
   awk '/^LHLO/ { top = 1 }
        match($0, /IDENT=[0-9A-F]+/) { ident = substr($0, RSTART + 6, RLENGTH - 6) }
@@ -112,10 +112,11 @@ await 'grep -q "status=deferred" "$folder/log"' "message that was deferred"
 postsuper -r ALL 2>"$folder/postsuper"
 await '[ "$(grep -c "status=deferred" "$folder/log")" -ge 2 ]' "second try of the message"
 
+# shellcheck disable=SC2046 # one word for each argument
 set -- $(transactions)
-[ $# -ge 4 ] || cannot "$# words where IDENT and queue id of two transactions were awaited"
+[ $# -ge 4 ] || cannot "$# words instead of IDENT and queue id of two transactions"
 [ "$1" = "$2" ] || changed "before any requeue IDENT is $1, the queue id $2"
 [ "$4" != "$2" ] || changed "the requeued message kept its queue id $2"
 [ "$3" != "$4" ] || changed "IDENT of the requeued message is its new queue id"
-[ "$3" = "$1" ] || changed "IDENT was $1 at first, and is $3 of the requeued message, whose queue id is $4"
-echo "still so: Postfix $version requeued $1 as $4, and its XFORWARD IDENT says $3"
+[ "$3" = "$1" ] || changed "IDENT was $1 at first; for the requeued message with the queue id $4 it is $3"
+echo "still so: Postfix $version requeued $1 as $4, and XFORWARD IDENT still says $3"

@@ -1,17 +1,18 @@
 #!/bin/sh
-# Postfix: after "postsuper -r" the message carries a Received field of the future.
+# Postfix: after "postsuper -r" the message has a Received field with a time in the future.
 #
-# Expected: The Received field that Postfix puts on top of a message that is requeued has the time of the requeue, or that of the arrival. It is not
-#           later than the moment at which the message is handed on.
-# Happens:  It has the time at which the deferred message would have been tried next, had it not been requeued. With the default
-#           minimal_backoff_time that is 300 seconds ahead after the first try; the wait grows with each try, up to maximal_backoff_time (4,000
-#           seconds). (pickup dates a message by the time of its file, which for a deferred one is the time of its next try.)
+# Expected: The Received field that Postfix puts on top of a requeued message has the time of the requeue, or of the arrival. It is not later than
+#           the moment at which Postfix hands the message on.
+# Happens:  It has the time of the next try that the deferred message would have had without the requeue. With the default minimal_backoff_time
+#           that is 300 seconds ahead after the first try. The wait grows with each try, up to maximal_backoff_time (4,000 seconds). (pickup dates
+#           a message by the time of its file, which for a deferred one is the time of its next try.)
 # Version:  Postfix 3.7.11-0+deb12u1 (Debian 12).
-# Matters:  Whoever asks an archive when a message came reads its Received fields from the top. Here the topmost one says that our own MTA received it
-#           after the archive took it in and the mailstore delivered it. So the time of arrival is to be the archive's own clock, and a check that
-#           finds a time in the future must not call the message forged.
+# Matters:  To learn from an archive when a message came, people read its Received fields from the top. Here the topmost one says that our own MTA
+#           received the message after the archive took it in and the mailstore delivered it. Take the time of arrival from the archive's own clock,
+#           and do not call a message forged for a time in the future.
 #
-# Run as root. What it runs listens on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# Run as root. Its servers listen on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# shellcheck disable=SC2016 # await evaluates its first argument
 set -eu
 version=3.7.11-0+deb12u1
 
@@ -19,10 +20,10 @@ changed() { echo "CHANGED: $*" >&2; exit 1; }
 cannot() { echo "cannot tell: $*" >&2; exit 2; }
 await() { for _ in $(seq 100); do if eval "$1"; then return; fi; sleep 0.2; done; cannot "no $2"; }
 
-postfix= sink=
+postfix='' sink=''
 folder=$(mktemp -d)
 finish() {
-  { for process in $postfix $sink; do kill "$process" && wait "$process" || :; done; } 2>/dev/null
+  { for process in $postfix $sink; do if kill "$process"; then wait "$process" || :; fi; done; } 2>/dev/null
   rm -rf "$folder"
 }
 trap finish EXIT
@@ -74,7 +75,7 @@ lmtp unix - - n - - lmtp
 postlog unix-dgram n - n - 1 postlogd
 END
 
-# An LMTP server that writes what it is told, and defers every message.
+# An LMTP server that prints what it is told, and defers every message.
 cat >"$folder/sink.pl" <<'END'
 use IO::Socket::UNIX;
 $| = 1;
@@ -106,10 +107,10 @@ postsuper -r ALL 2>"$folder/postsuper"
 await '[ "$(grep -c "status=deferred" "$folder/log")" -ge 2 ]' "second try of the message"
 now=$(date +%s)
 
-# The dates of the topmost Received fields of the two transactions.
+# The date of the topmost Received field of each transaction.
 dates=$(awk '/^LHLO/ { top = 1 } top && sub(/^[ \t].*; /, "") { print; top = 0 }' "$folder/seen")
 first=$(date -d "$(echo "$dates" | sed -n 1p)" +%s)
 second=$(date -d "$(echo "$dates" | sed -n 2p)" +%s)
 [ "$first" -le "$now" ] || changed "before any requeue, Received is $((first - now)) s in the future"
 [ $((second - now)) -gt 60 ] || changed "Received of the requeued message is $((second - now)) s after its second try"
-echo "still so: Postfix $version puts a Received field on a requeued message that is $((second - now)) s in the future"
+echo "still so: Postfix $version puts a Received field on a requeued message whose time is $((second - now)) s in the future"

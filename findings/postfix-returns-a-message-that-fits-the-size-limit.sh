@@ -1,16 +1,17 @@
 #!/bin/sh
 # Postfix: a message that fits the size limit of the next hop is returned as too large.
 #
-# Expected: A server announces SIZE with a number of octets (RFC 1870). A message that has fewer is handed to it.
-# Happens:  Postfix counts one octet more for each line of 128 octets or more (that is the room the line takes in its queue file), says that number
-#           in the parameter SIZE, and compares it with what was announced. What is over by that count alone is returned to its sender at once, with
-#           5.3.4 "message size exceeds size limit", and never offered to the server. Here: 1,000 lines of 200 octets.
-# Version:  Postfix 3.7.11-0+deb12u1 (Debian 12), client of LMTP.
-# Matters:  A hook in front of a mailstore that announces the mailstore's limit, or its own, as it is makes Postfix refuse mail which either would
-#           have taken, and no log of hook or mailstore knows of it. What it announces must be well above what really fits; and SIZE at MAIL FROM
-#           is no size to compare a received message with.
+# Expected: A server announces SIZE with a number of octets (RFC 1870). Postfix hands it any message that has fewer.
+# Happens:  Postfix counts one octet more for each line of 128 octets or more (the line needs that room in its queue file). It gives that number in
+#           the parameter SIZE, and compares it with the limit. A message that is over the limit only by that count is returned to its sender
+#           at once, with 5.3.4 "message size exceeds size limit", and never offered to the server. Here: 1,000 lines of 200 octets.
+# Version:  Postfix 3.7.11-0+deb12u1 (Debian 12), LMTP client.
+# Matters:  A hook before a mailstore announces the mailstore's limit, or its own. If it announces exactly that, Postfix refuses mail that either
+#           would have taken, and no log of hook or mailstore tells of it. Announce well above what really fits, and do not compare a received
+#           message with the SIZE of MAIL FROM.
 #
-# Run as root. What it runs listens on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# Run as root. Its servers listen on unix sockets in a temporary folder. It exits with 0 and one line if this is still so.
+# shellcheck disable=SC2016 # await evaluates its first argument
 set -eu
 version=3.7.11-0+deb12u1
 
@@ -18,10 +19,10 @@ changed() { echo "CHANGED: $*" >&2; exit 1; }
 cannot() { echo "cannot tell: $*" >&2; exit 2; }
 await() { for _ in $(seq 100); do if eval "$1"; then return; fi; sleep 0.2; done; cannot "no $2"; }
 
-postfix= sink=
+postfix='' sink=''
 folder=$(mktemp -d)
 finish() {
-  { for process in $postfix $sink; do kill "$process" && wait "$process" || :; done; } 2>/dev/null
+  { for process in $postfix $sink; do if kill "$process"; then wait "$process" || :; fi; done; } 2>/dev/null
   rm -rf "$folder"
 }
 trap finish EXIT
@@ -73,7 +74,7 @@ lmtp unix - - n - - lmtp
 postlog unix-dgram n - n - 1 postlogd
 END
 
-# An LMTP server that announces a limit and writes the MAIL command and how many octets the message had.
+# An LMTP server that announces a limit and prints the MAIL command and the octets of the message.
 cat >"$folder/sink.pl" <<'END'
 use IO::Socket::UNIX;
 $| = 1;
@@ -93,14 +94,14 @@ while (my $client = $listener->accept) {
   }
 }
 END
-# mailstore LIMIT starts it.
+# mailstore LIMIT starts it anew.
 mailstore() {
-  if [ "$sink" ]; then { kill "$sink" && wait "$sink" || :; } 2>/dev/null; fi
+  if [ "$sink" ]; then { if kill "$sink"; then wait "$sink" || :; fi; } 2>/dev/null; fi
   rm -f "$folder/sink"
   perl "$folder/sink.pl" "$folder/sink" "$1" >"$folder/seen" & sink=$!
   await '[ -S "$folder/sink" ]' "mailstore that runs"
 }
-# A client that sends the message: lines of 200 octets.
+# A client that sends a message of lines of 200 octets.
 cat >"$folder/client.pl" <<'END'
 use IO::Socket::UNIX;
 my $server = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die "$ARGV[0]: $!";
@@ -136,4 +137,4 @@ await '[ "$(grep -c "to=<anna@alpha.test>" "$folder/log")" -ge 2 ]' "outcome of 
 grep -q "status=bounced (message size $size exceeds size limit $limit" "$folder/log" ||
   changed "the limit is $limit, and a message of $octets octets is not returned: $(grep "to=<anna" "$folder/log" | tail -n 1)"
 [ ! -s "$folder/seen" ] || changed "the message was offered to the mailstore: $(cat "$folder/seen")"
-echo "still so: Postfix $version returns a message of $octets octets that may have $limit, for it counts $size"
+echo "still so: Postfix $version returns a message of $octets octets although the limit is $limit: it counts $size"

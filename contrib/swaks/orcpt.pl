@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# orcpt.pl HOOK FROM RCPT ORCPT FILE: sends one message by LMTP with the address that it was first sent to (RFC 3461, ORCPT).
+# orcpt.pl HOOK FROM RCPT ORCPT FILE: sends a message by LMTP with the address that it was first sent to (ORCPT, RFC 3461 section 4.2).
 # HOOK is HOST:PORT or the path of a unix socket. Exit status 0 when the message was accepted.
 use strict;
 use warnings;
@@ -35,7 +35,7 @@ sub command {
 	reply($wanted);
 }
 
-# xtext of RFC 3461, 4: everything but printable ASCII, and "+" and "=" of it, as +HEX.
+# xtext (RFC 3461 section 4): "+", "=" and everything but printable ASCII as +HEX.
 (my $xtext = $orcpt) =~ s/([^!-~]|[+=])/sprintf("+%02X", ord $1)/ge;
 
 reply(2);

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Sends a few messages by LMTP at a running hook and asks it what became of them. Exit status 0 when all is right, 1 when a case
-# failed, 2 when it cannot run. README.md tells what must be there before.
+# Sends a few messages to a running hook by LMTP and asks the program what became of them. README.md tells what it needs. Exit status: 0 all
+# is right, 1 a case failed, 2 it cannot run.
 #
-# Parameters, by environment:
+# Variables of the environment, with their defaults:
 #   HOOK      the hook's LMTP listener: HOST:PORT, or the path of a unix socket     127.0.0.1:2424
 #   MAILBOX   an enabled mailbox                                                    anna@alpha.test
 #   SECOND    another enabled mailbox                                               elena@beta.test
@@ -60,7 +60,7 @@ send() {
 	}
 }
 
-# send_for CASE RCPT ORCPT sends it with the address that it was first sent to. swaks has no option for that.
+# send_for CASE RCPT ORCPT sends it with the address that it was first sent to, for which swaks has no option.
 send_for() {
 	perl "$here/orcpt.pl" "$HOOK" swaks@ext.test "$2" "$3" "$work/$1" >"$work/log" 2>&1 || {
 		cat "$work/log"
@@ -79,7 +79,7 @@ entries() {
 	"$PROGRAM" list -config "$CONFIG" -json "$2" | grep -c -F "smoke.$run.$1@ext.test"
 }
 
-# expect CASE MAILBOX VERDICT compares both.
+# expect CASE MAILBOX VERDICT checks the verdict and the number of entries.
 expect() {
 	got=$(verdict "$1" "$2")
 	count=$(entries "$1" "$2")

@@ -1,6 +1,6 @@
 #!/bin/bash
-# make.sh PROGRAM NAME: makes NAME.tar.gz here, a data folder of that program (data/), and what it says of it (said/).
-# It is run once for each format of the data folder, with the last program that writes it; the tests read what it made.
+# make.sh PROGRAM NAME: makes NAME.tar.gz here, with a data folder of that program (data/) and the reports of its commands on it (said/).
+# Run it once for each format of the data folder, with the last program that writes that format. The tests read the result.
 set -eu
 program=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")
@@ -33,7 +33,7 @@ start() {
 
 stop() { kill $daemon; wait $daemon || :; daemon=; }
 
-# deliver FILE RCPT ORCPT: hands a message to the hook, which must take it.
+# deliver FILE RCPT ORCPT: hands a message to the hook, which must accept it.
 deliver() {
   exec 3<>/dev/tcp/127.0.0.1/24249
   {
@@ -43,7 +43,10 @@ deliver() {
   } >&3
   timeout 20 cat <&3 >"$work/replies"
   exec 3>&-
-  grep -q '^250 2.0.0' "$work/replies" && ! grep -q '^[45]' "$work/replies" || { cat "$work/replies"; return 1; }
+  if ! grep -q '^250 2.0.0' "$work/replies" || grep -q '^[45]' "$work/replies"; then
+    cat "$work/replies"
+    return 1
+  fi
 }
 
 month=$(date -u +%Y-%m)
@@ -59,9 +62,9 @@ for name in plain newsletter no-header; do
   deliver "$messages/$name.eml" bruno@alpha.test bruno@alpha.test
 done
 deliver "$messages/forward.eml" anna@alpha.test office@alpha.test # through an alias: skipped
-say delete anna@alpha.test INBOX/$month 2
-say move anna@alpha.test INBOX/$month 3 Trash/$month
-say hold anna@alpha.test INBOX/$month 4 -reason "case 12/2026"
+say delete anna@alpha.test "INBOX/$month" 2
+say move anna@alpha.test "INBOX/$month" 3 "Trash/$month"
+say hold anna@alpha.test "INBOX/$month" 4 -reason "case 12/2026"
 say mailbox set bruno@alpha.test quota=1kB
 deliver "$messages/bounce.eml" bruno@alpha.test bruno@alpha.test # full: a gap
 stop

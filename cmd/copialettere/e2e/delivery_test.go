@@ -24,7 +24,7 @@ const (
 	ester = "ester@ext.test"
 )
 
-// TestDelivery sends all kinds of mail through one Postfix, hook and Dovecot. After each part the queue is empty and the journal sound.
+// TestDelivery sends all kinds of mail through one Postfix, hook and Dovecot. After each part the queue must be empty and the journal sound.
 func TestDelivery(t *testing.T) {
 	s := newSystem(t, "", anna, bruno, carla, elena)
 	for _, part := range []struct {
@@ -74,7 +74,7 @@ func testRows(t *testing.T, s *system) {
 	}
 }
 
-// expectJournaled fails the test unless "why" says of the marked message that it is journaled once.
+// expectJournaled fails the test unless "why" says that the marked message is journaled once.
 func (s *system) expectJournaled(t *testing.T, mailbox, mark string) {
 	t.Helper()
 	journaled := 0
@@ -84,11 +84,11 @@ func (s *system) expectJournaled(t *testing.T, mailbox, mark string) {
 		}
 	}
 	if journaled != 1 {
-		t.Errorf("\"why\" says %d times that %s is journaled in %s", journaled, mark, mailbox)
+		t.Errorf("\"why\" says %d times that %s is journaled in %s, expected 1", journaled, mark, mailbox)
 	}
 }
 
-// testForged tries what would turn an alias into direct mail, or direct mail into a copy, from the outside and as a user.
+// testForged tries to make alias mail look direct, and direct mail look like a copy, from the outside and as a user.
 func testForged(t *testing.T, s *system) {
 	for _, port := range []struct{ name, address, login string }{
 		{"port 25", s.postfix.SMTP, ""}, {"submission", s.postfix.Submission, bruno},
@@ -131,7 +131,7 @@ func testSwitched(t *testing.T, s *system) {
 	}
 }
 
-// bodies are the messages of which every byte has to arrive: those of testdata, and some that a file cannot hold well.
+// bodies are the messages that must arrive byte for byte: those of testdata, and some that do not keep well in a file.
 func bodies(t *testing.T) map[string][]byte {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(rig.ModuleFolder(), "testdata", "messages", "*.eml"))
@@ -144,7 +144,7 @@ func bodies(t *testing.T) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Postfix puts an empty line above what has no header; the bytes then differ, but for Dovecot and us in the same way.
+		// Postfix puts an empty line above a message without a header. The bytes then differ, but for Dovecot and us alike.
 		list[strings.TrimSuffix(filepath.Base(file), ".eml")] = text
 	}
 	const head = "From: ester@ext.test\r\nSubject: prova\r\n\r\n"
@@ -158,7 +158,7 @@ func bodies(t *testing.T) map[string][]byte {
 	return list
 }
 
-// everyByte returns all bytes but CR and LF, which SMTP keeps for itself.
+// everyByte returns all bytes but CR and LF, which are SMTP's own.
 func everyByte() string {
 	var text strings.Builder
 	for b := range 256 {
@@ -169,7 +169,7 @@ func everyByte() string {
 	return text.String()
 }
 
-// randomLines returns about so many bytes of base64 lines that cannot be compressed much.
+// randomLines returns about that many bytes of base64 lines, which hardly compress.
 func randomLines(size int) []byte {
 	raw := make([]byte, size*3/4)
 	rand.Read(raw)
@@ -184,7 +184,7 @@ func randomLines(size int) []byte {
 	return lines.Bytes()
 }
 
-// testBytes sends odd messages and compares, byte for byte, what was sent, what Dovecot stored, and what the journal gives back.
+// testBytes sends odd messages. The sent bytes, those that Dovecot stored and those that the journal gives back must be the same.
 func testBytes(t *testing.T, s *system) {
 	list := bodies(t)
 	for name, body := range list {
@@ -220,7 +220,7 @@ func testBytes(t *testing.T, s *system) {
 	}
 }
 
-// sameAsStored says where Dovecot's file differs from the journal's bytes, apart from the trace header that Dovecot puts on top.
+// sameAsStored returns an error that says where Dovecot's file differs from the journal's bytes, the trace header on top aside.
 func sameAsStored(journaled, stored []byte) error {
 	if !bytes.HasSuffix(stored, journaled) {
 		return fmt.Errorf("Dovecot's copy of %d bytes does not end in the journal's %d bytes; it ends in %.200q",
@@ -240,7 +240,7 @@ func sameAsStored(journaled, stored []byte) error {
 
 func tail(text []byte, n int) []byte { return text[max(0, len(text)-n):] }
 
-// testRefused sends what Dovecot refuses: at RCPT (unknown user) and after the dot (quota).
+// testRefused sends messages that Dovecot refuses: at RCPT (unknown user) and after the dot (quota).
 func testRefused(t *testing.T, s *system) {
 	s.receive(t, "ghost@alpha.test")
 	s.expectLogged(t, "to=<ghost@alpha.test>", "said: 550 5.1.1 ")
@@ -261,7 +261,7 @@ func testRefused(t *testing.T, s *system) {
 	s.expectCopies(t, carla, small, 1)
 }
 
-// testDown stops Dovecot, then takes the hook away, and looks that mail waits and comes once.
+// testDown stops Dovecot, then takes the hook away. Mail must wait, and come once.
 func testDown(t *testing.T, s *system) {
 	marks := map[string]string{s.newMark(t): anna, s.newMark(t): "info@alpha.test", s.newMark(t): elena}
 	send := func() {
@@ -295,14 +295,14 @@ func testDown(t *testing.T, s *system) {
 	check()
 
 	marks = map[string]string{s.newMark(t): anna, s.newMark(t): "info@alpha.test", s.newMark(t): elena}
-	// The daemon is stopped as well, or Postfix would use a connection that it has kept.
+	// Stop the daemon too, or Postfix would use a connection that it has kept.
 	s.hook.Stop(t)
 	away := s.postfix.Socket + ".away"
 	if err := os.Rename(s.postfix.Socket, away); err != nil {
 		t.Fatal(err)
 	}
 	send()
-	// Only the mailboxes of the map wait. This one is not in it.
+	// Only mail for the mailboxes of the map waits. This one is not in it.
 	other := s.newMark(t)
 	rig.Send(t, s.postfix.SMTP, rig.Mail{From: ester, To: []string{"fabio@beta.test", "bccsource@beta.test"}, Message: message(other)})
 	s.postfix.AwaitDeferred(t, len(marks)+2) // the redirect and the copy into anna's mailbox wait as well
@@ -316,7 +316,7 @@ func testDown(t *testing.T, s *system) {
 	s.expect(t, anna, other)
 }
 
-// testRestarted restarts the hook while mail comes in. Its sockets stay open as they do under systemd, so nothing is deferred.
+// testRestarted restarts the hook while mail comes in. Its sockets stay open, as under systemd, so nothing may be deferred.
 func testRestarted(t *testing.T, s *system) {
 	deferred := func() int { return strings.Count(readText(t, s.postfix.Log), "status=deferred") }
 	before := deferred()
@@ -344,7 +344,7 @@ func testRestarted(t *testing.T, s *system) {
 	}
 }
 
-// expectLogged fails the test unless one line of Postfix's log has both texts.
+// expectLogged fails the test unless a line of Postfix's log has both texts.
 func (s *system) expectLogged(t *testing.T, recipient, text string) {
 	t.Helper()
 	for line := range strings.Lines(readText(t, s.postfix.Log)) {
@@ -364,7 +364,7 @@ func readText(t *testing.T, path string) string {
 	return string(text)
 }
 
-// TestAllMail sends all mail through the hook (virtual_transport) instead of the mail of some mailboxes.
+// TestAllMail sends all mail through the hook (virtual_transport), not that of single mailboxes.
 func TestAllMail(t *testing.T) {
 	s := variant{allMail: true}.start(t, anna)
 	mark := s.receive(t, anna, "info@alpha.test", "bccsource@beta.test")

@@ -33,9 +33,9 @@ name = "alpha.test"
 name = "beta.test"
 `
 
-// TestKill kills the daemon by SIGKILL at random moments while several clients deliver by LMTP. Like an MTA, a client sends again what
-// got no final reply. In the end, whatever a client was told 250 for is in the journal, byte for byte and once, and in
-// the Maildir at least once; nothing else is there. COPIALETTERE_KILLS sets the number of kills, 30 by default.
+// TestKill kills the daemon with SIGKILL at random moments while several clients deliver by LMTP. Like an MTA, a client sends a message again
+// until it gets a final reply. In the end every message that was answered with 250 must be in the journal, byte for byte and once, and in the
+// Maildir at least once, and no other message may be there. COPIALETTERE_KILLS sets the number of kills, 30 by default.
 func TestKill(t *testing.T) {
 	kills := 30
 	if text := os.Getenv("COPIALETTERE_KILLS"); text != "" {
@@ -76,7 +76,7 @@ func TestKill(t *testing.T) {
 	hook.Verify(t)
 }
 
-// load is what the clients of TestKill send, and what they were told.
+// load holds what the clients of TestKill send, and the replies that they got.
 type load struct {
 	address   string
 	mailboxes []string
@@ -112,7 +112,7 @@ func (l *load) client(ctx context.Context, client int) {
 	}
 }
 
-// breakOff sends half a message and drops the connection. Such a message must not come to light.
+// breakOff sends half a message and drops the connection. That message must not show up anywhere.
 func (l *load) breakOff(text []byte) {
 	session, err := rig.Dial("tcp", l.address, "LHLO")
 	if err != nil {
@@ -127,7 +127,7 @@ func (l *load) breakOff(text []byte) {
 	session.Write(text[:len(text)/2])
 }
 
-// deliver sends a mail until every recipient has got a 250, each time to those that have not.
+// deliver sends a mail until every recipient has got a 250, each time to those that have not got one.
 func (l *load) deliver(mail rig.Mail) {
 	digest := sha256.Sum256(mail.Message)
 	for len(mail.To) > 0 {
@@ -136,7 +136,7 @@ func (l *load) deliver(mail rig.Mail) {
 		l.attempts++
 		var open []string
 		for i, to := range mail.To {
-			// Of a broken transaction the replies that came are valid.
+			// The replies that came before a transaction broke are valid.
 			if i < len(replies) && replies[i].Code == 250 {
 				if l.delivered[to] == nil {
 					l.delivered[to] = make(map[string]bool)
@@ -161,7 +161,7 @@ func (l *load) deliver(mail rig.Mail) {
 	}
 }
 
-// check compares what the clients were told with the journal and the Maildir.
+// check compares the replies that the clients got with the journal and the Maildir.
 func (l *load) check(t *testing.T, hook *rig.Daemon, maildir string, enabled []string) {
 	total := 0
 	for _, mailbox := range enabled {
@@ -170,11 +170,11 @@ func (l *load) check(t *testing.T, hook *rig.Daemon, maildir string, enabled []s
 		held := make(map[string]int)
 		for i, entry := range hook.List(t, mailbox) {
 			held[entry.SHA256]++
-			// "unknown": the outcome was in memory only when the daemon was killed. A message that still waits is none of these.
+			// "unknown": the outcome was only in memory when the daemon was killed. No message waits by now, so no other state is right.
 			if entry.State != "delivered" && entry.State != "unknown" {
 				t.Errorf("%s: entry %d is in state %q", mailbox, entry.UID, entry.State)
 			}
-			// verify compares all bytes with the digests; this reads some of them the way a person does.
+			// verify compares all bytes with their digests; this reads some of them as a person would.
 			if i%50 == 0 {
 				if digest := sha256.Sum256(hook.Cat(t, entry)); hex.EncodeToString(digest[:]) != entry.SHA256 {
 					t.Errorf("%s: the bytes of entry %d have another digest", mailbox, entry.UID)
@@ -183,7 +183,7 @@ func (l *load) check(t *testing.T, hook *rig.Daemon, maildir string, enabled []s
 		}
 		for digest := range told {
 			if held[digest] != 1 {
-				t.Errorf("%s: the journal holds a message %d times that was answered with 250", mailbox, held[digest])
+				t.Errorf("%s: the journal holds a message that was answered with 250 %d times, expected 1", mailbox, held[digest])
 			}
 		}
 		for digest := range held {
@@ -211,7 +211,7 @@ func (l *load) check(t *testing.T, hook *rig.Daemon, maildir string, enabled []s
 	}
 }
 
-// maildirDigests returns the SHA-256 of every message that was delivered into the Maildir of a mailbox.
+// maildirDigests returns the SHA-256 of every message in the Maildir of a mailbox.
 func maildirDigests(t *testing.T, folder, mailbox string) map[string]bool {
 	t.Helper()
 	local, domain, _ := strings.Cut(mailbox, "@")

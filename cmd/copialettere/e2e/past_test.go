@@ -17,21 +17,20 @@ import (
 	"copialettere/journal/kv/level"
 )
 
-// pastMail is a message that arrived in the middle of an earlier month. Such mail cannot come through the daemon, by whose clock all
-// mail arrives now.
+// pastMail is a message that arrived in the middle of an earlier month. It cannot come through the daemon: by its clock all mail arrives now.
 type pastMail struct {
 	mailbox string
-	months  int // before the one of now
+	months  int // how many months ago
 	message []byte
 }
 
-// monthBefore returns the month that many months before the one of now.
+// monthBefore returns the month that is so many months before that of now.
 func monthBefore(now time.Time, months int) kv.Month {
 	return kv.MonthOf(kv.MonthOf(now).Start().AddDate(0, -months, 0))
 }
 
-// openJournal opens the journal in the data folder of a daemon that does not run, until the function that it returns is called, which
-// leaves all files with the daemon's user.
+// openJournal opens the journal in the data folder of a daemon that does not run. The function that it returns closes the journal and gives
+// all files to the daemon's user.
 func openJournal(t *testing.T, d *rig.Daemon, clock func() time.Time) (*journal.Journal, func()) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -86,7 +85,7 @@ func archivePast(t *testing.T, d *rig.Daemon, now time.Time, mails []pastMail) {
 	}
 }
 
-// file makes a message an entry that was delivered.
+// file makes an entry of a message, in the state delivered.
 func file(t *testing.T, j *journal.Journal, mailbox string, message []byte) error {
 	draft := j.NewDraft(t.Context())
 	defer draft.Discard()
@@ -102,7 +101,7 @@ func file(t *testing.T, j *journal.Journal, mailbox string, message []byte) erro
 	return nil
 }
 
-// heldBytes reads all messages of a mailbox from a journal: how often it holds the bytes with that digest.
+// heldBytes reads all messages of a mailbox from a journal. It returns by digest how often the journal holds these bytes.
 func heldBytes(t *testing.T, j *journal.Journal, mailbox string) map[[sha256.Size]byte]int {
 	t.Helper()
 	held := make(map[[sha256.Size]byte]int)
@@ -123,7 +122,7 @@ func heldBytes(t *testing.T, j *journal.Journal, mailbox string) map[[sha256.Siz
 	return held
 }
 
-// letter returns a message of so many bytes, at least 200, that no other name has.
+// letter returns a message of that many bytes, at least 200. Each name has another one.
 func letter(name string, size int) []byte {
 	text := fmt.Appendf(nil, "From: Ester <%s>\r\nSubject: %s\r\nMessage-ID: <%s@ext.test>\r\n\r\n", ester, name, name)
 	for len(text) < size-72 {

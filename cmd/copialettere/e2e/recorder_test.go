@@ -14,7 +14,7 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-// transaction is what the recorder was given in one LMTP transaction.
+// transaction is what the recorder got in one LMTP transaction.
 type transaction struct {
 	from    string   // everything after "MAIL FROM:"
 	lines   []string // everything after "RCPT TO:"
@@ -22,8 +22,8 @@ type transaction struct {
 	message []byte
 }
 
-// recorder is an LMTP server in the place of the hook, or of the mailstore. It announces what the hook announces and accepts everything,
-// save that it refuses messages for now, after the dot, while refusing is set.
+// recorder is an LMTP server in place of the hook or the mailstore. It announces what the hook announces, and accepts everything. While
+// refusing is set, it answers messages with 4xx after the dot.
 type recorder struct {
 	listener net.Listener
 	workers  sync.WaitGroup
@@ -41,7 +41,7 @@ func startRecorder(t *testing.T, socket string) *recorder {
 	return record(rig.ListenUnix(t, socket))
 }
 
-// record serves a listener, until stop.
+// record serves a listener until stop.
 func record(listener net.Listener, keywords ...string) *recorder {
 	r := &recorder{listener: listener, keywords: keywords, connections: make(map[net.Conn]struct{})}
 	r.workers.Go(func() {

@@ -12,7 +12,7 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-// TestHangup sends SIGHUP to the daemon in the middle of a message, with a good file and with a bad one: the message goes on, and so does
+// TestHangup sends SIGHUP to the daemon in the middle of a message, with a good file and with a bad one. The message must go on, and so must
 // the daemon.
 func TestHangup(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -13,7 +13,7 @@ import (
 	"copialettere/journal/httpd"
 )
 
-// newRecorded is a system with a recorder in the place of the mailstore.
+// newRecorded returns a system with a recorder in place of the mailstore.
 func newRecorded(t *testing.T, keywords []string, mailboxes ...string) (*system, *recorder) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -25,7 +25,7 @@ func newRecorded(t *testing.T, keywords []string, mailboxes ...string) (*system,
 	return variant{nextHop: "lmtp:" + listener.Addr().String()}.start(t, mailboxes...), store
 }
 
-// listed returns the entries of a mailbox with a mark, as "INBOX 1 delivered", without their months, and with all those that were superseded.
+// listed returns the marked entries of a mailbox as "INBOX 1 delivered", without their months. With all, it returns superseded ones too.
 func (s *system) listed(t *testing.T, mailbox, mark string) (shown, all []string) {
 	t.Helper()
 	for _, arguments := range [][]string{{"list", mailbox, "-json"}, {"list", mailbox, "-all", "-json"}} {
@@ -54,8 +54,8 @@ func (s *system) listed(t *testing.T, mailbox, mark string) (shown, all []string
 	return shown, all
 }
 
-// TestRequeued defers messages after the dot, has Postfix take them in anew, and looks that one entry is left of each: also of one by a local
-// program, one by an alias of aliases(5), and one that was requeued twice without a try in between.
+// TestRequeued defers messages after the dot and has Postfix requeue them. One entry of each must be left, even for a message from a local
+// program, one through an alias of aliases(5), and one that was requeued twice without a try in between.
 func TestRequeued(t *testing.T) {
 	s, store := newRecorded(t, nil, anna, bruno)
 	store.refusing.Store(true)

@@ -21,7 +21,7 @@ import (
 
 // The mailboxes of a bigArchive. Those with a retention get it from keepMonths.
 const (
-	keep = "keep@alpha.test" // for ever
+	keep = "keep@alpha.test" // forever
 	half = "half@alpha.test" // for 6 months
 	year = "year@alpha.test" // for 12, but for one message that is held
 	four = "four@alpha.test" // for 48
@@ -30,12 +30,12 @@ const (
 
 var keepMonths = map[string]int{half: 6, year: 12, four: 48, held: 6}
 
-// pastMonths are those that have mail, by the number of months before now. None is so many months ago as a retention is long, nor one less:
+// pastMonths are the months with mail, as the number of months before now. None is as many months ago as a retention is long, or one fewer:
 // there the day would decide, or a month that ends during the test.
 var pastMonths = []int{55, 54, 53, 52, 51, 18, 17, 16, 15, 14, 13, 3, 2}
 
-// bigArchive is a data folder with thousands of messages of several months, of which some mailboxes are to lose a part or all, and a
-// daemon to do it, which is killed meanwhile.
+// bigArchive is a data folder with thousands of messages of several months. A daemon deletes part or all of the mail of some mailboxes, and is
+// killed meanwhile.
 type bigArchive struct {
 	*rig.Daemon
 	listen string // address of the LMTP listener
@@ -45,8 +45,7 @@ type bigArchive struct {
 	later  [][]byte // messages that came to keep@ during the test
 }
 
-// newBigArchive makes it without starting the daemon. config is added to the configuration. Some of the messages share most of their
-// bytes.
+// newBigArchive makes a bigArchive without starting its daemon. config is added to the configuration. Some messages share most of their bytes.
 func newBigArchive(t *testing.T, config string) *bigArchive {
 	t.Helper()
 	folder := filepath.Join(rig.Folder(t), "hook")
@@ -76,10 +75,10 @@ func newBigArchive(t *testing.T, config string) *bigArchive {
 	return a
 }
 
-// oldMonth is a month that the retention drops, and the place of what is on record there.
+// oldMonth is a month that the retention drops. recordPast puts its records there.
 const oldMonth = 53
 
-// recordPast puts a gap on record, and what was done with a message, in a month that is to go. They stay.
+// recordPast puts a gap and an act on record in a month that is to go. These records must stay.
 func (a *bigArchive) recordPast(t *testing.T) {
 	t.Helper()
 	month := monthBefore(a.now, oldMonth)
@@ -98,7 +97,7 @@ func (a *bigArchive) recordPast(t *testing.T) {
 	}
 }
 
-// expectRecords fails the test unless what recordPast put on record is there once.
+// expectRecords fails the test unless the records of recordPast are there once.
 func (a *bigArchive) expectRecords(t *testing.T) {
 	t.Helper()
 	gaps, log := string(a.Must(t, "gaps", four)), string(a.Must(t, "mailbox", "log", four))
@@ -128,7 +127,7 @@ func (a *bigArchive) erased(t *testing.T, mailbox string) (entries int) {
 	return entries
 }
 
-// setRetention sets how long the mailboxes keep their mail, places the holds, and returns the messages that are to stay.
+// setRetention sets the retention of the mailboxes, places the holds, and returns the messages that are to stay.
 func (a *bigArchive) setRetention(t *testing.T) (stay []pastMail) {
 	t.Helper()
 	const heldMonth, heldUID = 15, 7
@@ -149,7 +148,7 @@ func (a *bigArchive) setRetention(t *testing.T) (stay []pastMail) {
 	return stay
 }
 
-// entries returns how many entries the archive holds. The daemon may run or not.
+// entries returns how many entries the archive holds, whether the daemon runs or not.
 func (a *bigArchive) entries(t *testing.T) int {
 	t.Helper()
 	stdout, stderr, status := a.Command(t, "stats", "-json")
@@ -178,7 +177,7 @@ func (a *bigArchive) receive(t *testing.T) {
 	a.later = append(a.later, message)
 }
 
-// awaitLogged starts something and returns how long it takes until the daemon has logged a text once more.
+// awaitLogged starts some work and returns how long the daemon takes to log a text once more.
 func (a *bigArchive) awaitLogged(t *testing.T, text string, start func()) time.Duration {
 	t.Helper()
 	before := len(a.Logged(t, text))
@@ -188,7 +187,7 @@ func (a *bigArchive) awaitLogged(t *testing.T, text string, start func()) time.D
 	return time.Since(begun)
 }
 
-// save keeps a copy of the data folder, which reset takes back. The daemon must not run.
+// save keeps a copy of the data folder for reset. The daemon must not run.
 func (a *bigArchive) save(t *testing.T) {
 	t.Helper()
 	copyFolder(t, a.Data, a.Data+".saved")
@@ -210,10 +209,9 @@ func copyFolder(t *testing.T, from, to string) {
 	}
 }
 
-// killUntilDone starts some work again and again, and kills the daemon at a random moment of the time that it takes, until it is done
-// or was interrupted three times. Mail comes in meanwhile. After each kill the journal is sound. Rest is how many entries
-// stay in the end. It fails the test unless a kill came when the work was partly done; for that it starts from the beginning when
-// the kills came too late.
+// killUntilDone starts some work again and again, and kills the daemon at a random moment of the time that the work takes, until the work is
+// done or was interrupted three times. Mail comes in meanwhile. After each kill the journal must be sound. Rest is how many entries
+// stay in the end. The test fails unless a kill came when the work was partly done; if the kills come too late, the work starts over.
 func (a *bigArchive) killUntilDone(t *testing.T, takes time.Duration, rest int, work func()) {
 	t.Helper()
 	earliest, latest := takes/4, takes
@@ -228,7 +226,7 @@ func (a *bigArchive) killUntilDone(t *testing.T, takes time.Duration, rest int, 
 			time.Sleep(time.Until(killAt))
 			a.Kill()
 			now := a.entries(t)
-			t.Logf("killed after %v: of %d entries that were to go %d were left, and are %d now", moment, all-rest, left-rest, now-rest)
+			t.Logf("killed after %v: of %d entries that were to go, %d were left before and %d are left now", moment, all-rest, left-rest, now-rest)
 			switch {
 			case now == left:
 				earliest, latest = moment, max(latest, 2*moment)
@@ -249,7 +247,7 @@ func (a *bigArchive) killUntilDone(t *testing.T, takes time.Duration, rest int, 
 	t.Error("no kill has hit the work")
 }
 
-// expect compares, byte for byte, what the archive holds with what it should. The daemon must not run.
+// expect fails the test unless the archive holds the messages that it should, byte for byte. The daemon must not run.
 func (a *bigArchive) expect(t *testing.T, want []pastMail) {
 	t.Helper()
 	digests := map[string]map[[sha256.Size]byte]int{keep: {}}
@@ -276,11 +274,11 @@ func (a *bigArchive) expect(t *testing.T, want []pastMail) {
 		for digest, n := range held {
 			left += max(0, n-want[digest])
 		}
-		t.Errorf("%s: %d messages are missing that were to stay, %d are there that were to go", mailbox, lost, left)
+		t.Errorf("%s: %d messages that were to stay are missing, %d that were to go are there", mailbox, lost, left)
 	}
 }
 
-// expectMonths fails the test unless these, by the number of months before now, are the folders of past months on disk, and no others.
+// expectMonths fails the test unless the folders of past months on disk are exactly these, given as the number of months before now.
 func (a *bigArchive) expectMonths(t *testing.T, months ...int) {
 	t.Helper()
 	folders, err := os.ReadDir(filepath.Join(a.Data, "journal"))
@@ -301,7 +299,7 @@ func (a *bigArchive) expectMonths(t *testing.T, months ...int) {
 	}
 }
 
-// finish starts the work a last time and waits until it is done.
+// finish starts the work one last time and waits until it is done.
 func (a *bigArchive) finish(t *testing.T, rest int, work func()) {
 	t.Helper()
 	work()
@@ -309,13 +307,13 @@ func (a *bigArchive) finish(t *testing.T, rest int, work func()) {
 	a.Verify(t)
 }
 
-// TestRetentionKilled kills the daemon in the middle of its daily run of the retention; it goes on by itself when it is started again.
+// TestRetentionKilled kills the daemon in the middle of its daily retention run. Started again, it must go on by itself.
 func TestRetentionKilled(t *testing.T) {
 	a := newBigArchive(t, "[retention]\nmax_share = \"100%\"\n")
 	want := a.setRetention(t)
 	a.save(t)
 	takes := a.awaitLogged(t, `msg="retention run"`, func() { a.Start(t) })
-	t.Logf("a run of all takes %v", takes)
+	t.Logf("a full run takes %v", takes)
 	a.Stop(t)
 	a.expect(t, want)
 
@@ -329,8 +327,8 @@ func TestRetentionKilled(t *testing.T) {
 	a.expectRecords(t)
 }
 
-// TestRetentionCommandKilled kills the daemon while a command has it run the retention. Such a run is abnormal, and the daemon does not go
-// on with it by itself: the command is given again.
+// TestRetentionCommandKilled kills the daemon while a command has it run the retention. The run is abnormal, so the daemon does not go on with
+// it by itself: the command must be given again.
 func TestRetentionCommandKilled(t *testing.T) {
 	a := newBigArchive(t, "[retention]\nmax_share = \"1%\"\n")
 	all, want := len(a.mails), a.setRetention(t)
@@ -348,7 +346,7 @@ func TestRetentionCommandKilled(t *testing.T) {
 		t.Fatalf("exit status %d, and %d entries are left of %d, %d too many\n%s", status, a.entries(t), all, a.entries(t)-len(want), answer)
 	}
 	takes := time.Since(begun)
-	t.Logf("a run of all takes %v", takes)
+	t.Logf("a full run takes %v", takes)
 	a.Stop(t)
 
 	a.reset(t)
@@ -357,7 +355,7 @@ func TestRetentionCommandKilled(t *testing.T) {
 		commands.Wait()
 		a.Start(t)
 		commands.Go(func() {
-			// It may be through before the kill.
+			// The run may end before the kill.
 			if answer, status := command(); status != 0 && status != 1 {
 				t.Errorf("a command whose daemon was killed: exit status %d\n%s", status, answer)
 			}
@@ -372,7 +370,7 @@ func TestRetentionCommandKilled(t *testing.T) {
 	a.expectRecords(t)
 }
 
-// TestErasureKilled kills the daemon in the middle of the erasure of archives that were disabled; it goes on by itself.
+// TestErasureKilled kills the daemon in the middle of erasing disabled archives. It must go on by itself.
 func TestErasureKilled(t *testing.T) {
 	a := newBigArchive(t, "")
 	want := slices.DeleteFunc(slices.Clone(a.mails), func(m pastMail) bool { return m.mailbox == half || m.mailbox == four })

@@ -63,7 +63,7 @@ func postfixConfig(dovecot *rig.Dovecot, hookTCP int) rig.PostfixConfig {
 	}
 }
 
-// row is one way in which a message reaches a mailbox: what Postfix then says to the hook, and what must come of it.
+// row is one way of a message to a mailbox: what Postfix says to the hook, and what must come of it.
 type row struct {
 	name     string
 	from     string // ester@ext.test where empty
@@ -74,16 +74,16 @@ type row struct {
 	wire     []string          // the RCPT lines at the hook, sorted
 	top      string            // header line that must be above the first foreign Received
 	verdicts map[string]string // by enabled mailbox: "" journaled, else the reason
-	copies   map[string]int    // in Dovecot, by mailbox; of two lines of one address in one transaction Dovecot 2.3.19 stores one copy
+	copies   map[string]int    // in Dovecot, by mailbox; for two lines of one address in a transaction Dovecot 2.3.19 stores one copy
 }
 
-// forgedHeader is what a sender may write to keep a message out of the archive.
+// forgedHeader are lines that a sender may write to keep a message out of the archive.
 var forgedHeader = []string{
 	rig.RedirectTag + "\r\n", "Delivered-To: mlist@local.test\r\n", "X-Sieve-Redirected-From: elena@beta.test\r\n",
 	"X-Original-To: info@alpha.test\r\n", "Received: from dovecot.alpha.test (localhost [127.0.0.1]) by mx.alpha.test (Postfix) with ESMTP id 1\r\n",
 }
 
-// rows are the ways of mail into a mailbox, direct and indirect, each as Postfix 3.7 puts it on the wire.
+// rows are the ways of mail to a mailbox, direct and indirect, each as Postfix 3.7 puts it on the wire.
 var rows = []row{
 	{name: "a-direct", to: []string{"anna@alpha.test"},
 		wire:     []string{"<anna@alpha.test> ORCPT=rfc822;anna@alpha.test"},
@@ -202,7 +202,7 @@ func (r row) send(t *testing.T, postfix *rig.Postfix, prefix string) {
 	rig.Send(t, postfix.SMTP, rig.Mail{From: from, To: r.to, Message: message(prefix+r.name, r.header...)})
 }
 
-// TestWire proves what the rest stands on: with contrib's settings, Postfix says to the hook exactly what the table expects.
+// TestWire proves the basis of the other tests: with contrib's settings, Postfix says to the hook exactly what the table expects.
 func TestWire(t *testing.T) {
 	folder := rig.Folder(t)
 	dovecot := rig.StartDovecot(t, folder+"/dovecot", accounts)

@@ -10,9 +10,9 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-// testSent submits mail as users who have logged in. The logins anna and elena are in the list of enabled logins.
+// testSent submits mail as users who have logged in. Of these, anna and elena are listed in copialettere_senders.
 func testSent(t *testing.T, s *system) {
-	// What the mailboxes must hold of a submitted message, sent and received.
+	// The entries that the mailboxes must hold of a submitted message.
 	type holds = map[string][]string
 	for _, c := range []struct {
 		name        string
@@ -20,7 +20,7 @@ func testSent(t *testing.T, s *system) {
 		to          []string
 		header      []string
 		entries     holds
-		reasons     map[string]string // why a mailbox does not hold what came to it
+		reasons     map[string]string // why a mailbox does not hold its message
 		copies      map[string]int
 	}{
 		{name: "between-two", login: anna, from: anna, to: []string{elena},
@@ -83,7 +83,7 @@ func testSent(t *testing.T, s *system) {
 	t.Run("recipients", func(t *testing.T) { testRecipients(t, s) })
 }
 
-// testBounced sends to a user that only Postfix knows. The message is in the journal as sent, and its bounce as received.
+// testBounced sends to a user that only Postfix knows. The journal must hold the message as sent, and its bounce as received.
 func testBounced(t *testing.T, s *system) {
 	mark := s.submit(t, anna, anna, []string{"ghost@alpha.test"})
 	s.expect(t, anna, mark, "sent")
@@ -98,7 +98,7 @@ func testBounced(t *testing.T, s *system) {
 	}
 }
 
-// testRecipients sends to 120 recipients and looks for one entry that names them all.
+// testRecipients sends to 120 recipients. One entry must name them all.
 func testRecipients(t *testing.T, s *system) {
 	var to []string
 	for i := range 120 {

@@ -9,7 +9,7 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-// testSmoke runs contrib/swaks/smoke.sh at the hook, over TCP and over a unix socket.
+// testSmoke runs contrib/swaks/smoke.sh against the hook, over TCP and over a unix socket.
 func testSmoke(t *testing.T, s *system) {
 	script := filepath.Join(rig.ModuleFolder(), "contrib", "swaks", "smoke.sh")
 	for _, run := range []struct{ name, hook, megabytes string }{{"tcp", s.lmtp, "20"}, {"unix", s.postfix.Socket, "1"}} {

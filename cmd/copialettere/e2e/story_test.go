@@ -21,10 +21,10 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// The files of testdata/stories are each what an operator does with a running daemon, and sees. A line that is not indented is done:
+// Each file of testdata/stories shows what an operator does with a running daemon, and sees. The test carries out a line that is not indented:
 //
 //	config LINE                  a line of the configuration, after those that all stories have; before the first start
-//	past MAILBOX N MONTH ...     N letters of 400 bytes came in each of these months; before the first start
+//	past MAILBOX N MONTH ...     N letters of 400 bytes that came in each of these months; before the first start
 //	daemon start, stop, kill     kill is SIGKILL
 //	daemon logs TEXT             waits until the daemon has logged a line with that text since it was started
 //	> lmtp FROM TO ... : WHAT    a message comes from the MTA. TO may be MAILBOX=ORIGINAL for mail that came through an alias
@@ -32,12 +32,11 @@ import (
 //	$ copialettere ARGUMENTS     a command, as the daemon's user
 //	$ ls FOLDER                  a folder of the data folder
 //
-// WHAT is the name and size of a letter, or pec:NAME, a message of the chain that pecMessages makes. In the configuration, $bundle and
-// $domains are files for [pec], and $later is a time of day half a day from now. M-00 stands for the month of now, M-13 for the one 13
-// months before.
+// WHAT is the name and size of a letter, or pec:NAME for a message of pecMessages. In the configuration, $bundle and $domains are files for
+// [pec], and $later is a time of day half a day from now. M-00 stands for the month of now, M-13 for the one 13 months before.
 //
-// Indented lines are what came: replies, output, and the exit status unless it is 0; times, ids and what is of the machine are masked.
-// "go test -run Stories -update" writes them as they came. Every story ends with a clean verify.
+// Indented lines are the answer: replies, output, and the exit status unless it is 0. Times, ids and all that depends on the machine are masked.
+// "go test -run Stories -update" writes the answers as they come. Every story must end with a clean verify.
 var update = flag.Bool("update", false, "write what came into the stories")
 
 func TestStories(t *testing.T) {
@@ -61,7 +60,7 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// awaitMonth waits for the next month when this one is about to end: all that comes in during the stories comes in one month.
+// awaitMonth waits for the next month if this one is about to end: all mail of the stories must come in one month.
 func awaitMonth() {
 	const stories = 30 * time.Second
 	if next := kv.MonthOf(time.Now()).Next().Start(); time.Until(next) < stories {
@@ -69,7 +68,7 @@ func awaitMonth() {
 	}
 }
 
-// firstDifference tells the first line that is not as it should be.
+// firstDifference returns the first line that differs.
 func firstDifference(want, came string) string {
 	a, b := strings.Split(want, "\n"), strings.Split(came, "\n")
 	for i := range min(len(a), len(b)) {
@@ -80,7 +79,7 @@ func firstDifference(want, came string) string {
 	return fmt.Sprintf("want %d lines, came %d", len(a), len(b))
 }
 
-// story is one file under way.
+// story is a file being played.
 type story struct {
 	t       *testing.T
 	folder  string
@@ -125,8 +124,8 @@ func newStory(t *testing.T) *story {
 	return s
 }
 
-// pecMessages are the messages of one practice of anna@alpha.test: bruno@beta.test gets it, carla@gamma.test does not, and dario@ext.test has
-// no certified mailbox.
+// pecMessages returns the messages of a practice of anna@alpha.test: bruno@beta.test gets the message, carla@gamma.test does not, and
+// dario@ext.test has no certified mailbox.
 func pecMessages(office *pectest.Office) map[string][]byte {
 	c := office.Send(pectest.Mail{
 		From: anna, To: []string{"bruno@beta.test", "carla@gamma.test", "dario@ext.test"}, Subject: "Contratto", Text: "In allegato.\n",
@@ -148,7 +147,7 @@ func (s *story) write(name string, content []byte) {
 	}
 }
 
-// play does what the lines of a story say and returns it as it came.
+// play carries out the lines of a story, and returns the story with the answers that came.
 func (s *story) play(text string) string {
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		if strings.HasPrefix(line, "  ") {
@@ -167,7 +166,7 @@ func (s *story) play(text string) string {
 	return s.came.String()
 }
 
-// say writes down what came, without what is never twice the same.
+// say writes down an answer, masked.
 func (s *story) say(text string) {
 	for line := range strings.Lines(s.masked(text)) {
 		s.came.WriteString(strings.TrimRight("  "+line, " \n") + "\n")
@@ -247,7 +246,7 @@ func (s *story) install() {
 	}
 }
 
-// words are separated by spaces, unless they stand in quotation marks.
+// words splits at spaces that are not in quotation marks.
 var words = regexp.MustCompile(`"[^"]*"|\S+`)
 
 func (s *story) shell(line string) {
@@ -281,7 +280,7 @@ func (s *story) shell(line string) {
 	}
 }
 
-// mail sends a message to a hook and says its final replies.
+// mail sends a message to the hook and says its final replies.
 func (s *story) mail(rest string) {
 	envelope, what, _ := strings.Cut(rest, " : ")
 	words := strings.Fields(envelope)
@@ -308,7 +307,7 @@ func (s *story) mail(rest string) {
 	}
 }
 
-// sayReplies says what each recipient was answered; where many were accepted, how many.
+// sayReplies says the reply for each recipient; where many were accepted, how many.
 func (s *story) sayReplies(replies []rig.Reply) {
 	if len(replies) > 3 && !slices.ContainsFunc(replies, func(r rig.Reply) bool { return r.Code != 250 }) {
 		s.say(fmt.Sprintf("%v, and so for the other %d", replies[0], len(replies)-1))
@@ -336,7 +335,7 @@ func (s *story) message(what string) []byte {
 
 var placeholder = regexp.MustCompile(`M-\d\d|\$\w+`)
 
-// resolved puts in what the placeholders of a line stand for.
+// resolved replaces the placeholders of a line.
 func (s *story) resolved(line string) string {
 	return placeholder.ReplaceAllStringFunc(line, func(p string) string {
 		switch p {
@@ -355,7 +354,7 @@ func (s *story) resolved(line string) string {
 	})
 }
 
-// masks are what can never be the same twice, and what stands in its place.
+// masks are patterns of what differs from run to run, and what takes its place.
 var masks = []struct {
 	pattern *regexp.Regexp
 	with    string
@@ -366,7 +365,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:(port)"},
 	{regexp.MustCompile(`"uidvalidity":\d+`), `"uidvalidity":(number)`},
-	// How well it compresses is for other tests.
+	// How well messages compress is for other tests.
 	{regexp.MustCompile(`chunks of [^,]* stored`), "chunks of (size) stored"},
 	{regexp.MustCompile(`"stored":\d+`), `"stored":(bytes)`},
 }

@@ -10,8 +10,8 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-// system is Postfix, the hook and Dovecot, put together with the files of contrib. The hook has its sockets from the test, as it has
-// them from systemd; a second listener of its own takes LMTP on TCP.
+// system is Postfix, the hook and Dovecot, set up with the files of contrib. The hook gets its sockets from the test, as it would from systemd,
+// and has a listener of its own for LMTP on TCP.
 type system struct {
 	postfix *rig.Postfix
 	dovecot *rig.Dovecot
@@ -42,17 +42,17 @@ name = "beta.test"
 recipient_delimiter = "+"
 `
 
-// newSystem starts the three. received holds further keys of that section.
+// newSystem starts the three. received holds further keys of [received].
 func newSystem(t *testing.T, received string, mailboxes ...string) *system {
 	t.Helper()
 	return variant{received: received}.start(t, mailboxes...)
 }
 
-// variant is what a system can have of its own.
+// variant is how a system differs from that of newSystem.
 type variant struct {
 	nextHop  string // of received mail, in place of Dovecot
-	received string // further keys of that section
-	allMail  bool   // all mail goes through the hook (B of contrib/postfix/main.cf), not that of some mailboxes
+	received string // further keys of [received]
+	allMail  bool   // all mail passes through the hook (B of contrib/postfix/main.cf), not that of single mailboxes
 }
 
 func (v variant) start(t *testing.T, mailboxes ...string) *system {
@@ -105,7 +105,7 @@ func (s *system) submit(t *testing.T, login, from string, to []string, header ..
 	return mark
 }
 
-// entries returns what a mailbox holds of the marked message, as "received" and "sent", sorted. Each must have been delivered.
+// entries returns the directions of a mailbox's entries of the marked message, sorted. All must be in the state delivered.
 func (s *system) entries(t *testing.T, mailbox, mark string) []string {
 	t.Helper()
 	directions := []string{}
@@ -119,7 +119,7 @@ func (s *system) entries(t *testing.T, mailbox, mark string) []string {
 	return directions
 }
 
-// expect fails the test unless the mailbox holds exactly these entries of the marked message.
+// expect fails the test unless the mailbox holds entries of the marked message in exactly these directions.
 func (s *system) expect(t *testing.T, mailbox, mark string, directions ...string) {
 	t.Helper()
 	if got := s.entries(t, mailbox, mark); !slices.Equal(got, directions) {
@@ -127,7 +127,7 @@ func (s *system) expect(t *testing.T, mailbox, mark string, directions ...string
 	}
 }
 
-// expectReason fails the test unless "why" gives that reason, and no other, for the mailbox not to hold the marked message.
+// expectReason fails the test unless "why" gives only this reason why the mailbox does not hold the marked message.
 func (s *system) expectReason(t *testing.T, mailbox, mark, reason string) {
 	t.Helper()
 	var got []string
@@ -141,7 +141,7 @@ func (s *system) expectReason(t *testing.T, mailbox, mark, reason string) {
 	}
 }
 
-// expectCopies fails the test unless Dovecot holds so many copies of the marked message.
+// expectCopies fails the test unless Dovecot holds that many copies of the marked message.
 func (s *system) expectCopies(t *testing.T, mailbox, mark string, want int) {
 	t.Helper()
 	if got := len(s.dovecot.Copies(t, mailbox, "Message-ID: <"+mark+"@ext.test>")); got != want {

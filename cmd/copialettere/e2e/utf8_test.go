@@ -10,7 +10,8 @@ import (
 const jorg = "jörg@alpha.test"
 
 // TestInternational sends to an internationalised mailbox, with and without a tag: by port 25, where Postfix makes the ORCPT itself, and by a
-// port that takes the ORCPT of its client and writes it in its own way (RFC 6533 section 3). Either way it is direct, and to another address it is not.
+// port that takes the ORCPT of its client and writes it in its own way (RFC 6533 section 3). Both ways are direct mail. An ORCPT of another
+// address is not.
 func TestInternational(t *testing.T) {
 	s, store := newRecorded(t, []string{"SMTPUTF8"}, jorg)
 	for _, c := range []struct{ name, port, rcpt, wire, reason string }{

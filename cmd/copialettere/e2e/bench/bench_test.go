@@ -45,7 +45,7 @@ name = "alpha.test"
 level = "warn"
 `
 
-// TestBench measures and prints. It asserts that all mail arrives and is in the journal.
+// TestBench measures and prints the tables of the README. It fails unless all mail arrives and is in the journal.
 func TestBench(t *testing.T) {
 	if err := rig.Missing(); err != nil {
 		t.Fatal(err)
@@ -94,8 +94,8 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// table measures one path for all sizes and connections and prints its lines. run sends that many messages and returns how long it
-// took until the last was delivered; with tells whether through the hook.
+// table measures one path for all sizes and numbers of connections, and prints its lines. run sends that many messages and returns the time
+// until the last one was delivered; with says whether they pass through the hook.
 func table(t *testing.T, name, goal string, count func(size int) int, run func(with bool, size, connections, count int) time.Duration) {
 	for _, size := range sizes {
 		fmt.Printf("| %s | %d kB ", name, size/1000)
@@ -122,7 +122,7 @@ func table(t *testing.T, name, goal string, count func(size int) int, run func(w
 	}
 }
 
-// source runs smtp-source and returns how long it took. Its bodies are all alike, its Message-IDs are not.
+// source runs smtp-source and returns how long it took. All bodies are alike, the Message-IDs are not.
 func source(t *testing.T, lmtp bool, address string, size, connections, count int) time.Duration {
 	t.Helper()
 	arguments := []string{"-d", "-s", strconv.Itoa(connections), "-m", strconv.Itoa(count), "-l", strconv.Itoa(size), "-f", sender, "-t", mailbox}
@@ -151,7 +151,7 @@ func startSink(t *testing.T, folder string) string {
 	return address
 }
 
-// startHook starts the program with the mailbox enabled and returns the address of its listener. listeners are further ones.
+// startHook starts the program with the mailbox enabled and returns the address of its own listener. listeners are further ones that it gets.
 func startHook(t *testing.T, program, folder, nextHop string, listeners ...rig.Activated) (*rig.Daemon, string) {
 	t.Helper()
 	address := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
@@ -161,7 +161,7 @@ func startHook(t *testing.T, program, folder, nextHop string, listeners ...rig.A
 	}
 	hook := rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(hookConfig, address, further.String(), nextHop), listeners...)
 	hook.Enable(t, mailbox)
-	hook.Must(t, "mailbox", "set", mailbox, "quota=1000GB") // what is skipped because it is full costs less
+	hook.Must(t, "mailbox", "set", mailbox, "quota=1000GB") // a message that is skipped because of the quota would cost less
 	return hook, address
 }
 
@@ -195,7 +195,7 @@ func benchDovecot(t *testing.T, program string) {
 	hook.Verify(t)
 }
 
-// benchPostfix compares Postfix, hook and Dovecot with Postfix and Dovecot, from the first connection until the queue is empty.
+// benchPostfix compares Postfix, hook and Dovecot with Postfix and Dovecot, from the first connection to the empty queue.
 func benchPostfix(t *testing.T, program string) {
 	folder := rig.Folder(t)
 	dovecot := rig.StartDovecot(t, filepath.Join(folder, "dovecot"), []rig.Account{{Address: mailbox}})
@@ -243,7 +243,7 @@ func benchCost(t *testing.T, program string) {
 	hook.Verify(t)
 }
 
-// report is what "verify -json" prints.
+// report is a part of what "verify -json" prints.
 type report struct {
 	Bytes  int64 `json:"bytes"`  // of the messages of all entries
 	Stored int64 `json:"stored"` // of all chunks
@@ -258,7 +258,7 @@ func verify(t *testing.T, hook *rig.Daemon) report {
 	return r
 }
 
-// benchStored measures what reaches the disk for a byte stored, and what is stored for a byte received.
+// benchStored measures how many bytes reach the disk for a byte stored, and how many are stored for a byte received.
 func benchStored(t *testing.T, program string) {
 	folder := rig.Folder(t)
 	hook, address := startHook(t, program, folder, startSink(t, folder))

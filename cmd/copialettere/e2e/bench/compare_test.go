@@ -15,19 +15,19 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-// build is one of the hooks that are compared, in front of a smtp-sink that they share.
+// build is one of the compared hooks. All hand on to the same smtp-sink.
 type build struct {
 	hook    *rig.Daemon
 	address string
 }
 
-// measured is what one round cost a build.
+// measured holds what a round cost a build.
 type measured struct{ took, processor time.Duration }
 
-// TestCompare measures this build against an earlier one, whose program COPIALETTERE_BEFORE names: smtp-source, the hook, smtp-sink, in
-// rounds of random order. It prints the median, over the rounds, of the speed and of the hook's processor time, as a ratio to the earlier
-// build. That runs twice: its mean is what is compared with, and the ratio of the two is the control, which tells how far the rest can be
-// believed.
+// TestCompare measures this build against an earlier one, the program that COPIALETTERE_BEFORE names: smtp-source, the hook, smtp-sink, in
+// rounds of random order. It prints the medians over the rounds of the speed and of the hook's processor time, as ratios to the earlier build.
+// The earlier build runs twice. This build is compared with the mean of the two; their own ratio is the control, and tells how far to trust
+// the other ratios.
 func TestCompare(t *testing.T) {
 	before := os.Getenv("COPIALETTERE_BEFORE")
 	if before == "" {
@@ -66,7 +66,7 @@ func TestCompare(t *testing.T) {
 	builds[2].hook.Verify(t)
 }
 
-// compare prints the line of one size and number of connections.
+// compare measures and prints the line of one size and number of connections.
 func compare(t *testing.T, builds [3]build, size, connections, rounds int) {
 	count := map[int]int{4_000: 1500, 100_000: 500}[size]
 	for _, b := range builds {

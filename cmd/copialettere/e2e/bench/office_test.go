@@ -38,7 +38,7 @@ level = "warn"
 // officeMails is how many certified messages the office sends; each has three recipients.
 const officeMails = 1_000
 
-// benchOffice measures what is stored for a byte received in the mailbox of a PEC office: its sent messages with attachments of 20 to
+// benchOffice measures how many bytes are stored for a byte received in the mailbox of a PEC office: its sent messages with attachments of 20 to
 // 300 kB that do not compress, the acceptance of each, and a full delivery receipt (completa) for every recipient.
 func benchOffice(t *testing.T, program string) {
 	folder := rig.Folder(t)
@@ -74,7 +74,7 @@ func benchOffice(t *testing.T, program string) {
 		officeMails, float64(r.Stored)/float64(r.Bytes))
 }
 
-// noise returns bytes that cannot be compressed, others for every seed.
+// noise returns bytes that do not compress. Each seed gives others.
 func noise(size, seed int) []byte {
 	var key [32]byte
 	binary.BigEndian.PutUint64(key[:], uint64(seed))

@@ -32,7 +32,7 @@ func newRandom(seed uint64) *random {
 	return &random{source: rand.NewChaCha8(key)}
 }
 
-// write writes at least so many bytes of lines, in blocks of lines.
+// write writes at least that many bytes, in blocks of lines.
 func (r *random) write(w io.Writer, size int) error {
 	for size > 0 {
 		r.source.Read(r.raw[:])
@@ -50,10 +50,10 @@ func (r *random) write(w io.Writer, size int) error {
 	return nil
 }
 
-// seeds makes every message of a run another one.
+// seeds makes every message of a run different.
 var seeds atomic.Uint64
 
-// send delivers so many messages of random base64 by LMTP, over several connections. The bodies are made while they are sent.
+// send delivers that many messages of random base64 by LMTP, over several connections. It makes the bodies while it sends them.
 func send(t *testing.T, address string, connections, count, size int) {
 	t.Helper()
 	var clients sync.WaitGroup
@@ -121,7 +121,7 @@ func processorTime(t *testing.T, pid int) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// written returns the bytes that a process has caused to be written to the disk.
+// written returns how many bytes a process has caused to be written to the disk.
 func written(t *testing.T, pid int) int64 {
 	t.Helper()
 	return field(t, fmt.Sprintf("/proc/%d/io", pid), "write_bytes:")

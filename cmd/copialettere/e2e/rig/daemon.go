@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Activated is a listening socket that the daemon gets as from systemd. The test keeps it open, so that it outlives the daemon.
+// Activated is a listening socket that the daemon gets as it would from systemd. The test keeps it open, so it outlives the daemon.
 type Activated struct {
 	Name string // FileDescriptorName; in the configuration "systemd:NAME"
 	File *os.File
@@ -47,7 +47,7 @@ func Descriptor(t testing.TB, listener net.Listener) *os.File {
 	return file
 }
 
-// Daemon is the program under test, run as the user nobody with a configuration and data folder of its own.
+// Daemon is the program under test, run by the user nobody with a configuration and data folder of its own.
 type Daemon struct {
 	Data   string // the data folder
 	Config string // path of its configuration
@@ -117,7 +117,7 @@ func Install(t testing.TB, binary, folder, config string, activated ...Activated
 	return d
 }
 
-// Own gives all that lies in the data folder to the daemon's user, after the test itself has written there.
+// Own gives all files in the data folder to the daemon's user. Call it after the test itself has written there.
 func (d *Daemon) Own(t testing.TB) {
 	t.Helper()
 	err := filepath.WalkDir(d.Data, func(path string, _ fs.DirEntry, err error) error {
@@ -131,11 +131,11 @@ func (d *Daemon) Own(t testing.TB) {
 	}
 }
 
-// Start starts the daemon, for the first time or again after Stop or Kill, and waits until it tells, as it tells systemd, that
-// it is ready: all that it listens on is there then. It runs until the test that made it ends.
+// Start starts the daemon, for the first time or again after Stop or Kill, and waits until the daemon tells, as it tells systemd, that it is
+// ready: then it listens on all its addresses. It runs until the test that made it ends.
 func (d *Daemon) Start(t testing.TB) {
 	t.Helper()
-	// systemd names the process that the sockets are for, and only the process itself knows its id.
+	// LISTEN_PID names the process that the sockets are for, and only that process knows its id.
 	command := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, d.binary, "serve", "-config", d.Config)
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
 	var names []string
@@ -159,7 +159,7 @@ func (d *Daemon) Start(t testing.TB) {
 	})
 }
 
-// listenForReady makes the socket on which the daemon tells that it is ready.
+// listenForReady makes the socket where the daemon tells that it is ready.
 func (d *Daemon) listenForReady(t testing.TB) net.PacketConn {
 	t.Helper()
 	path := filepath.Join(filepath.Dir(d.Config), "notify.sock")
@@ -176,7 +176,7 @@ func (d *Daemon) listenForReady(t testing.TB) net.PacketConn {
 	return notices
 }
 
-// Stop stops the daemon by SIGTERM and fails the test unless it ends well.
+// Stop stops the daemon with SIGTERM and fails the test unless it ends well.
 func (d *Daemon) Stop(t testing.TB) {
 	t.Helper()
 	d.process.Stop()
@@ -185,7 +185,7 @@ func (d *Daemon) Stop(t testing.TB) {
 	}
 }
 
-// Kill kills the daemon by SIGKILL.
+// Kill kills the daemon with SIGKILL.
 func (d *Daemon) Kill() { d.process.Kill() }
 
 // Logged returns the lines of the log that contain a text, those of earlier starts included.
@@ -222,7 +222,7 @@ func (d *Daemon) Command(t testing.TB, arguments ...string) (stdout []byte, stde
 	return stdout, complaints.String(), command.ProcessState.ExitCode()
 }
 
-// Must runs a sub-command that has to succeed, and returns its output.
+// Must runs a sub-command that must succeed, and returns its output.
 func (d *Daemon) Must(t testing.TB, arguments ...string) []byte {
 	t.Helper()
 	stdout, stderr, status := d.Command(t, arguments...)
@@ -246,7 +246,7 @@ func (d *Daemon) List(t testing.TB, mailbox string) []Entry {
 	return objects[Entry](t, d, "list", mailbox)
 }
 
-// Find returns the entries of a mailbox with that Message-ID, given without brackets.
+// Find returns the entries of a mailbox with this Message-ID, given without brackets.
 func (d *Daemon) Find(t testing.TB, mailbox, messageID string) []Entry {
 	t.Helper()
 	var found []Entry
@@ -278,7 +278,7 @@ func (d *Daemon) Verify(t testing.TB) {
 	}
 }
 
-// objects runs a sub-command with -json and reads its lines. Status 1 without output means that there is nothing.
+// objects runs a sub-command with -json and reads its lines. Exit status 1 without output means that nothing was found.
 func objects[T any](t testing.TB, d *Daemon, arguments ...string) []T {
 	t.Helper()
 	stdout, stderr, status := d.Command(t, append(arguments, "-json")...)

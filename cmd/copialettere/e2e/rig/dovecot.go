@@ -21,10 +21,10 @@ type Account struct {
 
 // Dovecot is a running instance of Dovecot of its own: LMTP with Sieve and quota, authentication, and Maildir.
 type Dovecot struct {
-	LMTP           string // path of the LMTP socket of contrib/dovecot, for the hook alone
+	LMTP           string // path of the LMTP socket of contrib/dovecot, for the hook only
 	Direct         string // path of a second LMTP socket, for everybody: the way without the hook
 	DirectTCP      string // address of LMTP on TCP, for smtp-source
-	Auth           string // path of the socket for the authentication of submission
+	Auth           string // path of the socket for authentication at submission
 	SubmissionHost string // address that Sieve redirects are sent to
 	Log            string // path of the log
 
@@ -84,7 +84,7 @@ service stats {
 !include contrib.conf
 `
 
-// StartDovecot writes the configuration, with the fragment of contrib/dovecot, and starts Dovecot.
+// StartDovecot writes the configuration, which includes the file of contrib/dovecot, and starts Dovecot.
 func StartDovecot(t testing.TB, folder string, accounts []Account) *Dovecot {
 	t.Helper()
 	port := FreePort(t)
@@ -106,7 +106,7 @@ func StartDovecot(t testing.TB, folder string, accounts []Account) *Dovecot {
 			fmt.Fprintf(&users, "userdb_quota_rule=*:bytes=%d", account.Quota)
 		}
 		users.WriteByte('\n')
-		// Sieve wants the home even where nothing is ever stored.
+		// Sieve needs the home even if nothing is ever stored there.
 		local, domain, _ := strings.Cut(account.Address, "@")
 		makeFolder(t, filepath.Join(folder, "home", domain), "nobody", 0o755)
 		makeFolder(t, filepath.Join(folder, "home", domain, local), "nobody", 0o755)
@@ -143,7 +143,7 @@ func (d *Dovecot) Start(t testing.TB) {
 // Stop stops Dovecot.
 func (d *Dovecot) Stop() { d.process.Stop() }
 
-// Copies returns the messages in the inbox of a mailbox that contain the mark, as Dovecot stored them.
+// Copies returns the messages with the mark in the inbox of a mailbox, as Dovecot stored them.
 func (d *Dovecot) Copies(t testing.TB, mailbox string, mark string) [][]byte {
 	t.Helper()
 	local, domain, _ := strings.Cut(mailbox, "@")

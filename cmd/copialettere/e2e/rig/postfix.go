@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// PostfixConfig is what a test decides about its Postfix. All maps are given as the text of a map file.
+// PostfixConfig is what a test decides about its Postfix. Each map is the text of a map file.
 type PostfixConfig struct {
 	Dovecot *Dovecot // final delivery without the hook, and the authentication of submission
 	HookTCP int      // port of the hook's SMTP listener; 0 for an MTA without the hook
 
-	ReceivedAll bool   // virtual_transport for all mail instead of transport_maps for the mailboxes of Transport
+	ReceivedAll bool   // virtual_transport for all mail, not transport_maps for the mailboxes of Transport
 	Transport   string // contrib's copialettere_transport
 	Senders     string // contrib's copialettere_senders
 
@@ -42,7 +42,7 @@ type Postfix struct {
 	process       *Process
 }
 
-// RedirectTag is the header that the Sieve port of the rig's Postfix puts on top.
+// RedirectTag is the header that the Sieve port of the rig's Postfix puts on top of a message.
 const RedirectTag = "X-Copialettere-Redirect: ceralacca-e-spago"
 
 const postfixMain = `compatibility_level = 3.6
@@ -115,7 +115,7 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 `
 
-// StartPostfix writes the configuration, with the fragments of contrib/postfix where there is a hook, and starts Postfix.
+// StartPostfix writes the configuration, with the files of contrib/postfix if there is a hook, and starts Postfix.
 func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix {
 	t.Helper()
 	p := &Postfix{
@@ -141,7 +141,7 @@ func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix 
 	if settings.HookTCP != 0 {
 		main += p.hookMain(t)
 		hook := Contrib(t, "postfix/master.cf", "127.0.0.1:10026", p.Sent, "127.0.0.1:10027", p.Sieve)
-		// The line that the fragment tells the operator to add; submission is the only entry with authentication.
+		// The line that contrib tells the operator to add; submission is the only entry with authentication.
 		const line = "  -o smtpd_data_restrictions=$copialettere_submission_restrictions\n"
 		if !strings.Contains(hook, "#"+line) {
 			t.Fatalf("contrib/postfix/master.cf does not name the line %q", line)
@@ -155,7 +155,7 @@ func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix 
 	writeFile(t, filepath.Join(p.config, "master.cf"), master)
 	showLog(t, p.Log)
 	p.Command(t, "postfix", "check") // makes the folders of the queue
-	// What "postfix start-fg" runs in the end, without the shell around it that signals would hit.
+	// As "postfix start-fg" does, but without its shell, which signals would hit.
 	command := exec.Command("/usr/lib/postfix/sbin/master", "-c", p.config, "-s")
 	command.Env = append(os.Environ(), "MAIL_CONFIG="+p.config)
 	p.process = Start(t, command, p.Log)
@@ -225,12 +225,12 @@ func (p *Postfix) Queued() (active, deferred int) {
 		})
 		return n
 	}
-	// In the order in which a message moves, so that one on the move is counted twice rather than not at all.
+	// In the order in which messages move, so a moving one is counted twice rather than not at all.
 	active = count("maildrop") + count("incoming") + count("active")
 	return active, count("deferred")
 }
 
-// Drain waits until no message is in the queue. A message that begets another one leaves after it, so two empty looks suffice.
+// Drain waits until no message is in the queue. A message leaves after those that it causes, so two empty looks suffice.
 func (p *Postfix) Drain(t testing.TB) {
 	t.Helper()
 	empty := 0
@@ -244,7 +244,7 @@ func (p *Postfix) Drain(t testing.TB) {
 	})
 }
 
-// AwaitDeferred waits until exactly so many messages are deferred and nothing else is in the queue.
+// AwaitDeferred waits until exactly that many messages are deferred and nothing else is in the queue.
 func (p *Postfix) AwaitDeferred(t testing.TB, want int) {
 	t.Helper()
 	Wait(t, 60*time.Second, fmt.Sprintf("%d messages to be deferred", want), func() bool {
@@ -260,7 +260,7 @@ func (p *Postfix) Flush(t testing.TB) {
 	p.Drain(t)
 }
 
-// SendMail hands a message to sendmail(1), the way of local programs.
+// SendMail hands a message to sendmail(1), as local programs do.
 func (p *Postfix) SendMail(t testing.TB, from string, message []byte, to ...string) {
 	t.Helper()
 	command := exec.Command("sendmail", append([]string{"-C", p.config, "-i", "-f", from, "--"}, to...)...)

@@ -13,10 +13,10 @@ import (
 type Process struct {
 	command *exec.Cmd
 	done    chan struct{} // closed when the program has ended
-	err     error         // of Wait; valid after done
+	err     error         // of Wait; valid once done is closed
 }
 
-// Start starts the command with its output appended to the log file, and stops it when the test ends.
+// Start starts the command, appends its output to the log file, and stops it when the test ends.
 func Start(t testing.TB, command *exec.Cmd, log string) *Process {
 	t.Helper()
 	p := launch(t, command, log)
@@ -36,7 +36,7 @@ func launch(t testing.TB, command *exec.Cmd, log string) *Process {
 	if command.SysProcAttr == nil {
 		command.SysProcAttr = new(syscall.SysProcAttr)
 	}
-	command.SysProcAttr.Setsid = true // a session of its own, because Postfix insists on one; a process group comes with it
+	command.SysProcAttr.Setsid = true // Postfix insists on a session of its own; a process group comes with it
 	if err := command.Start(); err != nil {
 		t.Fatalf("starting %s: %v", command.Path, err)
 	}
@@ -50,9 +50,9 @@ func launch(t testing.TB, command *exec.Cmd, log string) *Process {
 	return p
 }
 
-// startGuard starts a shell that ends the program should the test die before it: it waits for a line, and end of file instead means
-// that nobody is left to write one. (The kernel's death signal does not do: it is lost when a program changes its user, as Postfix does.)
-// The function that is returned dismisses the shell.
+// startGuard starts a shell that ends the program if the test dies first. The shell waits for a line; end of file instead means that nobody
+// is left to write one. (The kernel's death signal will not do: it is lost when a program changes its user, as Postfix does.) The returned
+// function dismisses the shell.
 func (p *Process) startGuard(t testing.TB) (dismiss func()) {
 	t.Helper()
 	shell := exec.Command("/bin/sh", "-c", `read -r _ || kill -s TERM -- "-$0"`, strconv.Itoa(p.PID()))
@@ -85,7 +85,7 @@ func (p *Process) Ended() (bool, error) {
 	}
 }
 
-// Stop asks the program to end and waits for it; after 15 seconds it kills the whole process group. A second call does nothing.
+// Stop asks the program to end and waits for it. After 15 seconds it kills the whole process group. A second call does nothing.
 func (p *Process) Stop() {
 	if ended, _ := p.Ended(); ended {
 		return
@@ -98,7 +98,7 @@ func (p *Process) Stop() {
 	}
 }
 
-// Kill ends the program and its process group by SIGKILL and waits for it.
+// Kill ends the program and its process group with SIGKILL and waits for it.
 func (p *Process) Kill() {
 	if ended, _ := p.Ended(); ended {
 		return

@@ -1,12 +1,11 @@
-// Package rig starts a real Postfix, a real Dovecot and the program itself on loopback, for the end-to-end tests and the
-// benchmark. Each test has its own instances: configuration, queue, mailboxes and journal live in one folder under the system's
-// temporary folder, all ports are free ones of 127.0.0.1, and nothing asks DNS or another machine. What operators copy is what
-// is tested: the settings between the three come from the files of contrib, with ports and names replaced.
+// Package rig starts a real Postfix, a real Dovecot and the program itself on loopback, for the end-to-end tests and the benchmark. Each test
+// has its own instances: configuration, queue, mailboxes and journal are in one folder under the system's temporary folder, all ports are
+// free ones of 127.0.0.1, and nothing asks DNS or another machine. The tests use what operators copy: the settings between the three come
+// from the files of contrib, with ports and names replaced.
 //
 // The rig needs root, as Postfix and Dovecot do. The program under test runs as the user nobody.
 //
-// Every process belongs to a goroutine that waits for it, is stopped when the test ends, and has a guard that stops it should the
-// test die before that.
+// Every process belongs to a goroutine that waits for it. It is stopped when the test ends; if the test dies before that, a guard stops it.
 package rig
 
 import (
@@ -24,10 +23,10 @@ import (
 	"time"
 )
 
-// folderPrefix starts the name of every folder that the rig makes; the process id of the test follows.
+// folderPrefix begins the name of every folder that the rig makes; the process id of the test follows.
 const folderPrefix = "copialettere-e2e-"
 
-// Missing reports what a machine lacks to run the rig, one line for each thing with its remedy, or nil.
+// Missing returns nil if this machine can run the rig, or else an error with a line for each thing that is missing, and its remedy.
 func Missing() error {
 	var problems []error
 	if os.Geteuid() != 0 {
@@ -51,7 +50,7 @@ func Missing() error {
 	return errors.Join(problems...)
 }
 
-// RemoveLeftovers removes the folders of tests that died without cleaning up. Folders of running tests stay.
+// RemoveLeftovers removes the folders of tests that died without cleaning up. It keeps those of running tests.
 func RemoveLeftovers() {
 	folders, _ := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*"))
 	for _, folder := range folders {
@@ -62,7 +61,7 @@ func RemoveLeftovers() {
 	}
 }
 
-// NewFolder makes a folder that everybody may enter, with a path short enough for unix sockets. The caller removes it.
+// NewFolder makes a folder that everybody may enter, with a path short enough for unix sockets. The caller must remove it.
 func NewFolder() (string, error) {
 	folder, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", folderPrefix, os.Getpid()))
 	if err != nil {
@@ -82,7 +81,7 @@ func Build(folder string) (string, error) {
 	return binary, nil
 }
 
-// ModuleFolder returns the folder of go.mod, found upwards from the working folder. It panics outside of the module.
+// ModuleFolder returns the folder of go.mod, looking upwards from the working folder. It panics outside of the module.
 func ModuleFolder() string {
 	folder, err := os.Getwd()
 	if err != nil {
@@ -99,7 +98,7 @@ func ModuleFolder() string {
 	}
 }
 
-// Contrib returns a file of contrib with the replacements made, given as old, new, old, new. Each old text must occur.
+// Contrib returns a file of contrib with replacements made, given as old, new, old, new. The test fails unless each old text occurs.
 func Contrib(t testing.TB, name string, replacements ...string) string {
 	t.Helper()
 	text := readFile(t, filepath.Join(ModuleFolder(), "contrib", name))
@@ -112,7 +111,7 @@ func Contrib(t testing.TB, name string, replacements ...string) string {
 	return text
 }
 
-// Folder makes a folder for one rig, removed when the test ends.
+// Folder makes a folder for one rig, and removes it when the test ends.
 func Folder(t testing.TB) string {
 	t.Helper()
 	folder, err := NewFolder()
@@ -134,7 +133,7 @@ func FreePort(t testing.TB) int {
 	return listener.Addr().(*net.TCPAddr).Port
 }
 
-// Wait polls until done reports true, and fails the test with the text of what after the limit.
+// Wait polls until done reports true. After the limit it fails the test; what says what it waited for.
 func Wait(t testing.TB, limit time.Duration, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
@@ -190,7 +189,7 @@ func makeFolder(t testing.TB, path, owner string, mode os.FileMode) {
 	}
 }
 
-// showLog prints the end of a log when the test has failed.
+// showLog prints the end of a log if the test fails.
 func showLog(t testing.TB, path string) {
 	t.Cleanup(func() {
 		if !t.Failed() {

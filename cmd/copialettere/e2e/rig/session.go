@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Session is an SMTP or LMTP client that sends exactly what a test says, odd parameters included.
+// Session is an SMTP or LMTP client that sends exactly what a test gives it, odd parameters included.
 type Session struct {
 	connection net.Conn
 	reader     *bufio.Reader
@@ -77,12 +77,12 @@ func (s *Session) Command(format string, arguments ...any) (Reply, error) {
 	return s.Reply()
 }
 
-// Login authenticates by PLAIN with the password of the rig.
+// Login authenticates by AUTH PLAIN with Password.
 func (s *Session) Login(user string) (Reply, error) {
 	return s.Command("AUTH PLAIN %s", base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+Password)))
 }
 
-// Body sends the message, dot-stuffed, and the final dot. The message must end in CRLF. Replies are left to the caller.
+// Body sends the message, dot-stuffed, and the final dot. The message must end in CRLF. The caller reads the replies.
 func (s *Session) Body(message []byte) error {
 	stuffed := bytes.ReplaceAll(message, []byte("\r\n."), []byte("\r\n.."))
 	if bytes.HasPrefix(stuffed, []byte(".")) {
@@ -95,7 +95,7 @@ func (s *Session) Body(message []byte) error {
 	return err
 }
 
-// Limit gives the session that much time from now. It has a minute from the start.
+// Limit gives the session that much time from now. At the start it has a minute.
 func (s *Session) Limit(limit time.Duration) { s.connection.SetDeadline(time.Now().Add(limit)) }
 
 // Write sends bytes as they are.
@@ -114,7 +114,7 @@ func (s *Session) Break() { s.connection.Close() }
 type Mail struct {
 	Login   string   // authenticate as this user first, where not empty
 	From    string   // the argument of MAIL FROM without the brackets
-	To      []string // the arguments of RCPT TO; where one has no bracket it is put into brackets
+	To      []string // the arguments of RCPT TO; Send puts those without brackets into brackets
 	Message []byte   // with CRLF
 }
 
@@ -140,7 +140,7 @@ func Send(t testing.TB, address string, mail Mail) {
 	s.expect(t, 250)(s.Reply())
 }
 
-// bracketed puts an address into brackets unless it has some.
+// bracketed puts an address into brackets unless it has them.
 func bracketed(address string) string {
 	if strings.HasPrefix(address, "<") {
 		return address
@@ -160,8 +160,8 @@ func (s *Session) expect(t testing.TB, code int) func(Reply, error) {
 	}
 }
 
-// Deliver sends a mail by LMTP and returns the reply that each recipient got in the end: to RCPT when it was refused there,
-// else the one after the dot. An error means that some recipients got no final reply; their replies are zero.
+// Deliver sends a mail by LMTP and returns the final reply for each recipient: that to RCPT if it was refused there, or else the one after the
+// dot. An error means that some recipients got no final reply; their replies are zero.
 func Deliver(network, address string, mail Mail) ([]Reply, error) {
 	s, err := Dial(network, address, "LHLO")
 	if err != nil {
