@@ -10,10 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"copialettere/journal/datafolder"
 	"copialettere/journal/kv"
 )
 
-// aged is a place whose journal has mail of three years ago, of last month and of today.
+// aged returns a place whose journal has mail from three years ago, from last month and from today.
 func aged(t *testing.T) (p *place, old kv.Month) {
 	t.Helper()
 	p = newPlace(t)
@@ -26,7 +27,7 @@ func aged(t *testing.T) (p *place, old kv.Month) {
 	return p, kv.MonthOf(now.AddDate(-3, 0, 0))
 }
 
-func (p *place) folder(name string) string { return filepath.Join(p.dir, "data", journalFolder, name) }
+func (p *place) folder(name string) string { return filepath.Join(p.dir, "data", "journal", name) }
 
 func (p *place) do(err error) {
 	p.t.Helper()
@@ -35,7 +36,7 @@ func (p *place) do(err error) {
 	}
 }
 
-// moveAway moves a folder out of the journal, if it is there. A daemon may look into it, so it is not removed file by file.
+// moveAway moves a folder out of the journal, if it is there. Removing it file by file could surprise a daemon that looks into it.
 func (p *place) moveAway(name string) {
 	p.t.Helper()
 	if err := os.Rename(p.folder(name), filepath.Join(p.t.TempDir(), name)); !errors.Is(err, os.ErrNotExist) {
@@ -56,8 +57,7 @@ func (p *place) flipManifest(m kv.Month) {
 	p.do(os.WriteFile(paths[0], b, 0o600))
 }
 
-// TestBadMonth has a month of years ago, or the last one, be damaged or absent: mail is taken, and each command does what it can and then
-// names the month.
+// TestBadMonth damages or removes an old month, or the last one. Mail is still taken, and each command does what it can and then names the month.
 func TestBadMonth(t *testing.T) {
 	last := kv.MonthOf(time.Now()).Previous()
 	for what, spoil := range map[string]func(p *place, m kv.Month){
@@ -91,7 +91,7 @@ func TestBadMonth(t *testing.T) {
 						p.do(os.CopyFS(p.folder("copy"), os.DirFS(backup)))
 						p.moveAway(string(bad))
 						p.do(os.Rename(p.folder("copy"), p.folder(string(bad))))
-						time.Sleep(1100 * time.Millisecond) // for which the store leaves the folder alone
+						time.Sleep(1100 * time.Millisecond) // the store tries a bad folder again after a second
 						if got := p.must("list", anna); strings.Count(got, "\n") != 7 {
 							t.Errorf("list of the mended archive:\n%s", got)
 						}
@@ -137,8 +137,8 @@ func testBadMonthCommands(t *testing.T, p *place, bad kv.Month, running bool) {
 	}
 }
 
-// TestAbsentSettings has the settings, or the whole journal, be absent or another archive's: nothing starts, and the error names the folder and
-// the remedy.
+// TestAbsentSettings removes the settings or the whole journal, or puts another archive's in their place. Nothing starts, and the error names the
+// folder and the remedy.
 func TestAbsentSettings(t *testing.T) {
 	other, _ := aged(t)
 	for what, spoil := range map[string]struct {
@@ -178,7 +178,7 @@ func TestAbsentSettings(t *testing.T) {
 					t.Errorf("%s: exit status %d, want 1, the folder, and what to do\n%s%s", command, code, stdout, stderr)
 				}
 			}
-			// Nor does init make what is missing.
+			// init does not make what is missing.
 			p.must("init")
 			if code, _, stderr := p.run("serve"); code != 1 {
 				t.Errorf("serve behind init: exit status %d\n%s", code, stderr)
@@ -191,19 +191,14 @@ func TestAbsentSettings(t *testing.T) {
 func TestLostRegister(t *testing.T) {
 	p, _ := aged(t)
 	p.do(os.Remove(p.folder("REGISTER")))
-	file := filepath.Join(p.dir, "data", identityFile)
-	b, err := os.ReadFile(file)
-	p.do(err)
-	p.do(os.WriteFile(file, []byte(strings.Replace(string(b), `"format":2`, `"format":1`, 1)), 0o600))
+	p.setFormat(1)
 	if got := p.must("verify"); !strings.HasSuffix(got, "sound\n") || !strings.HasPrefix(got, "3 volumes, 6 entries") {
 		t.Errorf("verify: %s", got)
 	}
-	if id, err := readIdentity(filepath.Join(p.dir, "data")); err != nil || id.Format != formatRegistered {
-		t.Errorf("identity: %+v, %v", id, err)
-	}
+	p.hasFormat(datafolder.Format)
 }
 
-// earlier makes a data folder as earlier versions made them.
+// earlier turns the data folder into one of an earlier version.
 func (p *place) earlier() {
 	p.t.Helper()
 	tags, err := filepath.Glob(p.folder(filepath.Join("*", "STORE")))
@@ -211,13 +206,10 @@ func (p *place) earlier() {
 	for _, path := range append(tags, p.folder("REGISTER")) {
 		p.do(os.Remove(path))
 	}
-	data := filepath.Join(p.dir, "data")
-	id, err := readIdentity(data)
-	p.do(err)
-	p.do(writeIdentity(data, id, formatUnregistered))
+	p.setFormat(1)
 }
 
-// TestEarlierVersion has the data folder of an earlier version be taken in by the first command that opens it.
+// TestEarlierVersion opens the data folder of an earlier version: the first command that does so takes it in.
 func TestEarlierVersion(t *testing.T) {
 	for _, command := range []string{"serve", "check", "list", "init"} {
 		t.Run(command, func(t *testing.T) {
@@ -263,7 +255,7 @@ func TestEarlierVersion(t *testing.T) {
 	})
 }
 
-// TestBackup copies a data folder, and puts it in the place of the one that went on.
+// TestBackup copies a data folder, changes the original, and puts the copy in its place.
 func TestBackup(t *testing.T) {
 	p, old := aged(t)
 	data, backup := filepath.Join(p.dir, "data"), filepath.Join(p.dir, "backup")
@@ -274,7 +266,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("verify: %s", got)
 	}
 	// One month of the backup.
-	p.do(os.CopyFS(p.folder(string(old)), os.DirFS(filepath.Join(backup, journalFolder, string(old)))))
+	p.do(os.CopyFS(p.folder(string(old)), os.DirFS(filepath.Join(backup, "journal", string(old)))))
 	if got := p.must("verify"); !strings.HasPrefix(got, "3 volumes") || !strings.HasSuffix(got, "sound\n") {
 		t.Errorf("verify with the month put back: %s", got)
 	}

@@ -12,25 +12,26 @@ import (
 
 const deleteHelp = `Usage: copialettere delete ADDR FOLDER UID [-undo] [-config FILE] [-json]
 
-Deletes a message from the archive of a mailbox whose settings allow it (write=on or manual_delete=on). It is no longer listed or
-counted. With -undo it comes back under a new UID, until the retention purges it for good, 72 hours later at the earliest.
-What is under a legal hold is not deleted. "copialettere mailbox log" tells who deleted what.
+Deletes a message, where the settings of its mailbox allow it (write=on or manual_delete=on). It is no longer listed or counted.
+
+-undo brings it back under a new UID. This works until the retention purges the message for good, 72 hours later at the earliest.
+A message under a legal hold is not deleted. "copialettere mailbox log" shows who deleted what.
 
 Example: copialettere delete mario@alpha.test INBOX/2026-11 17
 `
 
 const moveHelp = `Usage: copialettere move ADDR FOLDER UID FOLDER [-config FILE] [-json]
 
-Moves a message into another folder of its month, INBOX, Sent or Trash, in the archive of a mailbox whose settings allow it (write=on).
-It gets a new UID there. Folders are not made by hand.
+Moves a message to another folder of its month, where the settings of its mailbox allow it (write=on). The folders are INBOX, Sent and
+Trash; no others can be made. The message gets a new UID.
 
 Example: copialettere move mario@alpha.test INBOX/2026-11 17 Trash/2026-11
 `
 
 const holdHelp = `Usage: copialettere hold ADDR FOLDER UID -reason TEXT [-release] [-config FILE] [-json]
 
-Places a legal hold on a single message: neither retention nor quota nor anybody's hand deletes it, and the archive of the mailbox is not
-erased. With -release it is lifted. "copialettere mailbox hold" holds a whole mailbox.
+Places a legal hold on one message. As long as it stands, neither the retention, nor the quota, nor a person can delete the message, and the
+archive of its mailbox is not erased. -release lifts it. "copialettere mailbox hold" holds a whole mailbox.
 
 Example: copialettere hold mario@alpha.test INBOX/2026-11 17 -reason "case 12/2026"
 `
@@ -67,7 +68,7 @@ func defineHold(flags *flag.FlagSet) runner {
 	}
 }
 
-// act does something with one message.
+// act carries out an act on one message and prints the result.
 func (in *invocation) act(ctx context.Context, act string, args []string, query url.Values) error {
 	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 		return err
@@ -84,7 +85,7 @@ func (in *invocation) act(ctx context.Context, act string, args []string, query 
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/message/"+act, query, func(v httpd.ActView) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/message/"+act, query, func(v httpd.ActView) error {
 		if in.json {
 			return in.printJSON(v)
 		}

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestWriteMode moves, deletes and brings back messages, and holds one, through the daemon: what the settings do not allow is refused with a
-// reason, and each act is in the log.
+// TestWriteMode moves, deletes, restores and holds messages through the daemon. What the settings do not allow is refused with a reason, and each
+// act is in the log.
 func TestWriteMode(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")

@@ -2,30 +2,26 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
-	"copialettere/journal/durable"
-	"copialettere/journal/kv/level"
+	"copialettere/journal/datafolder"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/pec/files"
 )
 
 const checkHelp = `Usage: copialettere check [ADDR] [-config FILE] [-json]
 
-Tests what the daemon needs before anything is switched: reads the configuration and the files that its [pec] names, opens the data folder
-(unless the daemon has it open) and writes to it, talks to every next hop, and shows what it announces. The exit status is 0 when all is
-well, 1 when something else than the configuration is wrong, 2 when the configuration is. Run it as the daemon's user.
+Tests everything that the daemon needs, before you switch mail to it. It reads the configuration and the files that [pec] names, writes to the
+data folder, opens it unless the daemon has it open, connects to every next hop, and shows what the hop announces. Run it as the daemon's user.
+The exit status is 0 when all is well, 2 when the configuration is wrong, and 1 when anything else is.
 
-A running daemon takes changed files of [pec] into use by itself, save one that has lost more than half of what it held; its log says which
-ones are in force.
+A running daemon takes changed files of [pec] into use by itself, but not a file that has lost more than half of its content. Its log says
+which files are in force.
 
 With ADDR it asks Postfix instead, where the configuration has [postfix], whether the mail of that mailbox goes through the hook, received
 and sent, and says why not and what to do. The exit status is 1 where it does not, where Postfix could not be asked, and where the archive of
@@ -35,7 +31,7 @@ Example: sudo -u copialettere copialettere check
 Example: sudo -u copialettere copialettere check mario@alpha.test
 `
 
-// checkLine is one thing that was checked.
+// checkLine is the result of one check, as -json prints it.
 type checkLine struct {
 	Check  string `json:"check"`
 	OK     bool   `json:"ok"`
@@ -71,7 +67,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	return nil
 }
 
-// checked prints the result of one check and returns whether it was good.
+// checked prints the result of one check and reports whether it was good.
 func (in *invocation) checked(check, detail string, err error) bool {
 	if err != nil {
 		detail = err.Error()
@@ -88,56 +84,30 @@ func (in *invocation) checked(check, detail string, err error) bool {
 	return err == nil
 }
 
-// checkData tries the data folder, and the journal in it when no daemon has it open.
+// checkData probes the data folder, and the journal in it when no daemon has it open.
 func checkData(ctx context.Context, c *config.Config) (string, error) {
-	if err := checkFolder(c.Data); err != nil {
-		return "", err
-	}
-	info, err := os.Stat(c.Data)
+	took, err := datafolder.Probe(c.Data)
 	if err != nil {
 		return "", err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("%s has mode %04o and others can read the archive: chmod 0700 it", c.Data, info.Mode().Perm())
-	}
-	start := time.Now()
-	probe := filepath.Join(c.Data, "check")
-	if err := durable.Write(probe, strings.NewReader("check\n"), nil); err != nil {
-		return "", fmt.Errorf("write to the data folder: %w: run this as the daemon's user", err)
-	}
-	detail := fmt.Sprintf("%s, a durable write took %s", c.Data, time.Since(start).Round(10*time.Microsecond))
-	if err := os.Remove(probe); err != nil {
-		return "", err
-	}
+	detail := fmt.Sprintf("%s, a durable write took %s", c.Data, took.Round(10*time.Microsecond))
 	if nc, err := net.DialTimeout("unix", c.Admin.Socket(), time.Second); err == nil {
 		nc.Close()
 		return detail + ", the daemon has it open", nil
 	}
-	a, err := openArchive(ctx, c, slog.New(slog.DiscardHandler))
-	if errors.Is(err, level.ErrInUse) {
-		return "", fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
-	}
+	a, err := openUnserved(ctx, c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return "", err
 	}
 	defer a.close()
-	months, err := a.journal.Months(ctx)
+	volumes, err := a.folder.ProbeVolumes(ctx)
 	if err != nil {
 		return "", err
 	}
-	var bad []error
-	for _, m := range months {
-		if _, err := a.engine.Volume(ctx, m, false); err != nil {
-			bad = append(bad, err)
-		}
-	}
-	if len(bad) > 0 {
-		return "", fmt.Errorf("%d of %d volumes cannot be used: %w", len(bad), len(months), errors.Join(bad...))
-	}
-	return fmt.Sprintf("%s, %d volumes", detail, len(months)), nil
+	return fmt.Sprintf("%s, %d volumes", detail, volumes), nil
 }
 
-// checkPEC reads the files that [pec] names, and shows what they hold.
+// checkPEC reads the files that [pec] names and prints their contents in short.
 func (in *invocation) checkPEC(c config.PEC) bool {
 	ok := true
 	set := files.Read(sourcesOf(c), func(name, detail string, err error) { ok = in.checked(name, detail, err) && ok })
@@ -147,7 +117,7 @@ func (in *invocation) checkPEC(c config.PEC) bool {
 	return ok
 }
 
-// hopsOf returns every next hop of the configuration once.
+// hopsOf returns the next hops of the configuration, each once.
 func hopsOf(c *config.Config) []*nexthop.Hop {
 	var hops []*nexthop.Hop
 	seen := make(map[nexthop.Spec]bool)
@@ -170,12 +140,10 @@ func hopsOf(c *config.Config) []*nexthop.Hop {
 }
 
 func checkHop(ctx context.Context, hop *nexthop.Hop) (string, error) {
-	conn, err := hop.Connect(ctx)
+	a, err := hop.Probe(ctx)
 	if err != nil {
 		return "", err
 	}
-	defer conn.Quit()
-	a := conn.Announced()
 	detail := "announces " + strings.Join(a.Keywords, ", ")
 	if len(a.Keywords) == 0 {
 		detail = "answers"

@@ -15,10 +15,9 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
-	"copialettere/journal/kv/level"
 )
 
-// client asks the admin interface: that of the daemon over its socket, or one of its own on the data folder when the daemon is down.
+// client asks the admin interface: the daemon's, over its socket, or its own on the data folder when the daemon is down.
 type client struct {
 	http  http.Client
 	close func() error
@@ -38,14 +37,11 @@ func (in *invocation) open(ctx context.Context) (*client, error) {
 		return nil, fmt.Errorf("admin socket: %w: run this as the daemon's user", err)
 	}
 	log := slog.New(slog.NewTextHandler(in.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	a, err := openArchive(ctx, c, log)
-	if errors.Is(err, level.ErrInUse) {
-		return nil, fmt.Errorf("%w and does not answer at %s", err, socket)
-	}
+	a, err := openUnserved(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
-	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(a.archive(c, nil), log))}}, close: a.close}, nil
+	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(a.acts(c, nil), log))}}, close: a.close}, nil
 }
 
 func socketClient(socket string) *client {
@@ -55,7 +51,7 @@ func socketClient(socket string) *client {
 	return &client{http: http.Client{Transport: transport}, close: func() error { transport.CloseIdleConnections(); return nil }}
 }
 
-// direct is a transport that calls a handler in this process.
+// direct is an http.RoundTripper that calls a handler in this process. The body of the answer streams through a pipe.
 type direct struct{ handler http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -104,9 +100,10 @@ func (p *pipedResponse) Write(b []byte) (int, error) {
 
 var _ http.Flusher = (*pipedResponse)(nil)
 
-// do sends a request and returns the body of a good answer. A status of 404 is errNothing, with the message on standard error.
+// do sends a request to the route at path, and returns the body of a good answer, which the caller closes. The error is errNothing on 404,
+// after printing the message, and errUsage on 400.
 func (in *invocation) do(ctx context.Context, c *client, method, path string, query url.Values) (io.ReadCloser, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+path+"?"+query.Encode(), nil)
+	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+httpd.Prefix+path+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +129,7 @@ func (in *invocation) do(ctx context.Context, c *client, method, path string, qu
 	return nil, errors.New(p.Error)
 }
 
-// each calls fn with every JSON object of an answer, raw and decoded into a fresh T, and returns how many there were.
+// each asks the route at path, calls fn with every JSON object of the answer, and returns how many there were.
 func each[T any](in *invocation, ctx context.Context, c *client, method, path string, query url.Values, fn func(T) error) (int, error) {
 	body, err := in.do(ctx, c, method, path, query)
 	if err != nil {

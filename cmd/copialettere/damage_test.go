@@ -10,7 +10,7 @@ import (
 	"copialettere/journal/kv/level"
 )
 
-// TestDamage has an entry and a record that cannot be read: the commands tell of all others, and then of these.
+// TestDamage damages an entry and a record. The commands show all others, and then name these.
 func TestDamage(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -40,7 +40,7 @@ func TestDamage(t *testing.T) {
 // damage overwrites the value of the first key of the newest volume that begins with prefix.
 func (p *place) damage(prefix string) {
 	p.t.Helper()
-	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	engine, err := level.Open(filepath.Join(p.dir, "data", "journal"), level.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}

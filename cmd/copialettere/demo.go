@@ -11,14 +11,15 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/config"
+	"copialettere/journal/datafolder"
 	"copialettere/lmtp/nexthop"
 )
 
 const demoHelp = `Usage: copialettere demo DIR [-messages FOLDER]
 
-Tries the hook out on loopback, in the new folder DIR: writes a configuration there, starts the daemon with a Maildir as next hop, delivers
-the .eml files of FOLDER (testdata/messages by default) by LMTP, prints what was journaled and what was skipped and why, and stays up.
-It needs nothing but this program and touches nothing outside DIR.
+Tries the hook out on loopback. It writes a configuration into the new folder DIR, starts the daemon with a Maildir as next hop, delivers the
+.eml files of FOLDER (testdata/messages by default) by LMTP, and prints what was journaled, what was skipped, and why. The daemon runs until
+you press Ctrl-C. The demo needs nothing but this program and touches nothing outside DIR.
 
 Example: copialettere demo run
 `
@@ -44,7 +45,7 @@ const (
 	demoAdmin = 9180
 )
 
-// demoDeliveries are the recipients of the demonstration, in turn. ORCPT is what an MTA would say of the address first written to.
+// demoDeliveries are the recipients of the demonstration, in turn. orcpt is the address as the sender wrote it, which an MTA gives as ORCPT.
 var demoDeliveries = []struct{ rcpt, orcpt, remark string }{
 	{"anna@alpha.test", "anna@alpha.test", "direct, enabled"},
 	{"bruno@alpha.test", "bruno+2Binvoices@alpha.test", "direct with an extension, enabled"},
@@ -85,7 +86,7 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := initData(ctx, c.Data); err != nil {
+	if _, err := datafolder.Make(ctx, c.Data); err != nil {
 		return err
 	}
 	logFile, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -115,7 +116,7 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	return err
 }
 
-// demonstrate enables two mailboxes, delivers, and shows what became of it. done tells when the daemon ends early.
+// demonstrate enables two mailboxes, delivers the files, and prints the verdicts. It fails when done tells that the daemon has ended.
 func (in *invocation) demonstrate(ctx context.Context, c *config.Config, files []string, done <-chan error) error {
 	if err := awaitSocket(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", demoLMTP), done); err != nil {
 		return err
@@ -183,7 +184,7 @@ func demoDeliver(ctx context.Context, conn nexthop.Conn, file, rcpt, orcpt strin
 			return r, err
 		}
 	}
-	// A message file may have either line end; the hook is given CRLF, as by an MTA.
+	// The files may have either line end; an MTA sends CRLF.
 	message := strings.ReplaceAll(strings.ReplaceAll(string(b), "\r\n", "\n"), "\n", "\r\n")
 	if _, err := conn.Write([]byte(message)); err != nil {
 		return nexthop.Reply{}, err

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// TestFullDisk has a daemon whose watermark is far above what is free: mail to an enabled mailbox is deferred, other mail flows.
+// TestFullDisk runs a daemon with a watermark far above the free space. Mail to an enabled mailbox is deferred, other mail flows.
 func TestFullDisk(t *testing.T) {
 	p := newPlace(t)
 	p.configure("[disk]\nwarn = \"2000000GB\"\nstop = \"1000000GB\"\n")

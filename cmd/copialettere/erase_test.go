@@ -14,20 +14,20 @@ import (
 	"copialettere/policy/notice"
 )
 
-// keysOf lists the keys of a data folder in which the name of a mailbox stands, by store and first byte.
-func keysOf(t *testing.T, a *dataFolder, mailbox string) []string {
+// keysOf lists the keys of a data folder that name a mailbox, by store and first byte.
+func keysOf(t *testing.T, a *opened, mailbox string) []string {
 	t.Helper()
-	settings, err := a.engine.Settings(t.Context())
+	settings, err := a.folder.Engine.Settings(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	stores := map[string]kv.Store{"settings": settings}
-	months, err := a.engine.Volumes(t.Context())
+	months, err := a.folder.Engine.Volumes(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range months {
-		if stores[string(m)], err = a.engine.Volume(t.Context(), m, false); err != nil {
+		if stores[string(m)], err = a.folder.Engine.Volume(t.Context(), m, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -50,7 +50,7 @@ func keysOf(t *testing.T, a *dataFolder, mailbox string) []string {
 	return slices.Compact(kinds)
 }
 
-// TestErasureLeaves has an archive with all that there can be in it erased: its settings, the log and the gaps stay, and nothing else.
+// TestErasureLeaves erases an archive that has everything there can be in one. Only its settings, the log and the gaps stay.
 func TestErasureLeaves(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// maxFileLines is how long a Go file may be: what is longer is two subjects.
+// maxFileLines is the most lines that a Go file may have. A longer one has two subjects.
 const maxFileLines = 600
 
-// TestHouse keeps the rules of the house that neither vet nor staticcheck knows: no file of Go over maxFileLines, and no package and no
-// exported name outside of tests without a doc comment. A comment on a group of constants or variables is that of each.
+// TestHouse checks the rules that neither vet nor staticcheck knows: no Go file is longer than maxFileLines, and every package and every exported
+// name outside of tests has a doc comment. A comment on a group of constants or variables counts for each of them.
 func TestHouse(t *testing.T) {
 	const top = "../.."
 	packages := make(map[string]bool) // by folder: has a doc comment
@@ -92,7 +92,7 @@ func undocumented(f *ast.File) (names []*ast.Ident) {
 	return names
 }
 
-// exportedReceiver says whether a method belongs to an exported type.
+// exportedReceiver reports whether a method belongs to an exported type.
 func exportedReceiver(list *ast.FieldList) bool {
 	t := list.List[0].Type
 	for {

@@ -9,11 +9,11 @@ import (
 	"copialettere/policy/housekeeping"
 )
 
-// newHouse returns what keeps the house of a daemon.
+// newHouse returns the housekeeper of a daemon.
 func newHouse(d *daemon) *housekeeping.Keeper {
 	a := d.archive
 	return housekeeping.New(housekeeping.Options{
-		Journal: a.journal, Policy: a.policy, Settings: a.settings, Logger: d.log,
+		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Logger: d.log,
 		Look: func(now time.Time) { d.pec.Load().Look(now) },
 		AwaitVerdicts: func(ctx context.Context) error {
 			for _, h := range d.hooks {
@@ -26,10 +26,10 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 	})
 }
 
-// scheduleOf is when a configuration has the house kept.
+// scheduleOf returns the schedule of the housekeeping that a configuration asks for.
 func scheduleOf(c *config.Config, acts *archive.Archive) housekeeping.Schedule {
 	s := housekeeping.Schedule{Archive: acts, Hour: c.Retention.Hour, Minute: c.Retention.Minute, KeepSkips: config.DefaultKeepSkips}
-	if c.Received != nil { // also the skips of sent mail are on record
+	if c.Received != nil { // keep_skips of [received] covers sent mail too
 		s.KeepSkips = c.Received.KeepSkips
 	}
 	return s

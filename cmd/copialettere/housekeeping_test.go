@@ -14,7 +14,7 @@ import (
 	"copialettere/policy/pec/files"
 )
 
-// keeperOf opens the data folder of a place as the daemon has it, without its listeners.
+// keeperOf returns a daemon on the data folder of a place, without its listeners, and its log.
 func keeperOf(t *testing.T, p *place) (*daemon, *safeBuffer) {
 	t.Helper()
 	log := new(safeBuffer)
@@ -74,7 +74,7 @@ func verified(t *testing.T, k *daemon) {
 	}
 }
 
-// TestErasure disables two mailboxes: the one whose grace is over is erased, the other is not, and a hold stops it.
+// TestErasure disables two mailboxes. Only the one whose grace is over is erased, and a hold stops that.
 func TestErasure(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -133,7 +133,7 @@ func TestErasure(t *testing.T) {
 	verified(t, k)
 }
 
-// TestRetentionHour has the retention run once a day, at its hour or later, and not again after a restart.
+// TestRetentionHour: the retention runs once a day, at its hour or later, and not again after a restart.
 func TestRetentionHour(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -175,7 +175,7 @@ func TestRetentionHour(t *testing.T) {
 	verified(t, k)
 }
 
-// TestRetentionAfterAWrongClock has had a clock that was a year ahead, with a run then: the runs of the days behind go on, also after a restart.
+// TestRetentionAfterAWrongClock: after a run with a clock a year ahead, the daily runs go on at the right time, also after a restart.
 func TestRetentionAfterAWrongClock(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -191,7 +191,7 @@ func TestRetentionAfterAWrongClock(t *testing.T) {
 		}
 		ran = append(ran, report.Time)
 	}
-	// The last two are of days to come; the keeper has tried on the last one, too.
+	// The last two are in the future; the keeper has tried on the last one, too.
 	k.house.Keep(t.Context(), ran[2].Add(time.Second))
 	past := now.Add(25 * time.Hour)
 	k.house.Keep(t.Context(), past)
@@ -210,8 +210,8 @@ func TestRetentionAfterAWrongClock(t *testing.T) {
 	}
 }
 
-// TestMailboxHold places a hold on a mailbox: the journal of the daemon asks the settings before it deletes, and room is not made. The hold
-// is in the settings alone, so one of an earlier version, or from before a crash, is in force as well.
+// TestMailboxHold places a hold on a mailbox. The journal asks the settings before it deletes, and makes no room. The hold is in the settings
+// alone, so a hold from an earlier version, or from before a crash, is in force as well.
 func TestMailboxHold(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -225,7 +225,7 @@ func TestMailboxHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	refs := addEntries(t, k, a.String(), 2)
-	if changed, err := k.archive.archive(k.config.Load(), nil).HoldMailbox(t.Context(), who, a, "case 1"); err != nil || !*changed.Changed {
+	if changed, err := k.archive.acts(k.config.Load(), nil).HoldMailbox(t.Context(), who, a, "case 1"); err != nil || !*changed.Changed {
 		t.Fatalf("hold: %+v, %v", changed, err)
 	}
 	if err := k.archive.journal.Delete(t.Context(), refs[0], "owner"); !errors.Is(err, journal.ErrHeld) {
@@ -263,7 +263,7 @@ func TestMailboxHold(t *testing.T) {
 	verified(t, k)
 }
 
-// TestHouseWhileStopping keeps house when the daemon is being stopped: nothing is done, which is no error. That of a broken store is.
+// TestHouseWhileStopping keeps house while the daemon stops, which does nothing and is no error, and then on a broken store, which is one.
 func TestHouseWhileStopping(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
@@ -275,7 +275,7 @@ func TestHouseWhileStopping(t *testing.T) {
 	if log.String() != "" {
 		t.Errorf("logged while stopping:\n%s", log)
 	}
-	if err := k.archive.engine.Close(); err != nil {
+	if err := k.archive.folder.Engine.Close(); err != nil {
 		t.Fatal(err)
 	}
 	k.house.Keep(t.Context(), time.Now())
@@ -301,7 +301,7 @@ func TestRetentionCommand(t *testing.T) {
 	}
 }
 
-// TestDeactivation disables, restores, disables for good and enables anew, through the running daemon.
+// TestDeactivation disables, restores, disables for good, and enables again, through the running daemon.
 func TestDeactivation(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")

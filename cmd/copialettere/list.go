@@ -19,13 +19,16 @@ import (
 
 const listHelp = `Usage: copialettere list ADDR [-all] [-config FILE] [-json]
 
-Lists the entries of a mailbox, by month, folder and UID. Of certified mail the sender and subject of the message inside are shown, the class
-and the result of the signature, whether the header contradicts what is certified, and of notifications about electronic invoices
-(SdI) their kind and the invoice; and any state other than "delivered": "deferred" entries wait for the MTA's retry, of "unknown" ones
-the mailstore's answer is not known, and "refused" ones, which the mailstore refused for good, are here because they are held.
-A message that the MTA took in anew while it waited ("postsuper -r") has one entry, the newest. -all shows the older ones too, behind the others:
-they are "superseded", were never delivered, and count nowhere.
--json tells more: the envelope, the certification data, what contradicts them, why a signature is not verified.
+Lists the entries of a mailbox, by month, folder and UID. For certified mail it shows the sender and subject of the message inside, the class,
+the result of the signature, and whether the header contradicts the certificate. For notifications about electronic invoices (SdI) it shows
+their kind and the invoice. -json adds the envelope, the certification data, and why a signature is not verified.
+
+The state is shown unless it is "delivered":
+  deferred    the entry waits for the MTA's retry
+  unknown     the mailstore's answer is not known
+  refused     the mailstore refused the message for good; the entry is kept because it is held
+  superseded  the MTA took the message in anew while it waited ("postsuper -r"), and a newer entry replaces this one. It was never delivered
+              and is not counted. Only -all shows these, after the others.
 
 Example: copialettere list mario@alpha.test -json
 `
@@ -43,14 +46,14 @@ func runList(ctx context.Context, in *invocation, args []string, all bool) error
 	if all {
 		query.Set("all", "true")
 	}
-	return show(in, ctx, "/api/v1/list", query, in.printEntry)
+	return show(in, ctx, "/list", query, in.printEntry)
 }
 
 func (in *invocation) printEntry(e httpd.EntryView) {
 	who, subject := e.From, e.Subject
 	switch pec.Class(e.Class) {
 	case pec.PostaCertificata, pec.Anomalia, pec.REM:
-		// The outer ones are the provider's, and outside the signature.
+		// The outer sender and subject are the provider's, and unsigned.
 		who, subject = cmp.Or(e.InnerFrom, who), cmp.Or(e.InnerSubject, subject)
 	}
 	if e.Direction == journal.Sent.String() {
@@ -64,7 +67,7 @@ func (in *invocation) printEntry(e httpd.EntryView) {
 		policy.English.Size(uint64(e.Size)), printable(who), printable(subject), note)
 }
 
-// notesOf tells what is special about an entry.
+// notesOf returns what is special about an entry, in words.
 func notesOf(e httpd.EntryView) []string {
 	var notes []string
 	if e.Class != "" && e.Class != string(pec.Ordinary) || e.Signature != "" && e.Signature != string(pec.ResultUnsigned) {
@@ -92,7 +95,7 @@ func notesOf(e httpd.EntryView) []string {
 	return notes
 }
 
-// show prints the objects of an answer, as JSON or for people. It is errNothing when there are none.
+// show asks the route at path and prints the objects of the answer, as JSON or by human. The error is errNothing when there are none.
 func show[T any](in *invocation, ctx context.Context, path string, query url.Values, human func(T)) error {
 	c, err := in.open(ctx)
 	if err != nil {
@@ -114,8 +117,8 @@ func show[T any](in *invocation, ctx context.Context, path string, query url.Val
 
 const catHelp = `Usage: copialettere cat ADDR FOLDER UID [-config FILE]
 
-Writes the exact bytes of a message, as they were received, to standard output. "copialettere list" shows FOLDER and UID. On a terminal,
-controls and marks that turn the direction of text are shown as question marks.
+Writes the exact bytes of a message, as they were received, to standard output. "copialettere list" shows FOLDER and UID. A terminal shows
+question marks in place of control characters and of marks that change the direction of text.
 
 Example: copialettere cat mario@alpha.test INBOX/2026-11 17 > message.eml
 `
@@ -124,13 +127,13 @@ func runCat(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 		return err
 	}
-	return in.writeContent(ctx, "/api/v1/message", messageQuery(args))
+	return in.writeContent(ctx, "/message", messageQuery(args))
 }
 
 const whyHelp = `Usage: copialettere why ADDR [-message-id ID] [-config FILE] [-json]
 
-Tells of every message to or from a mailbox whether it was journaled or skipped, and why: alias, forward, redirect, copy, list, refused ...
-Gaps are shown as well, and the times when the archive was off. Records of skips are kept for a limited time (keep_skips in the configuration).
+Shows for each message to or from a mailbox whether it was journaled or skipped, and why: alias, forward, redirect, copy, list, refused ...
+Gaps, and the times when the archive was off, are shown too. Skips are kept on record for a limited time (keep_skips in the configuration).
 
 Example: copialettere why mario@alpha.test -message-id 20261114.4711@mail.beta.test
 `
@@ -150,7 +153,7 @@ func showVerdicts(ctx context.Context, in *invocation, mailbox, messageID string
 	if messageID != "" {
 		query.Set("message_id", messageID)
 	}
-	return show(in, ctx, "/api/v1/why", query, in.printVerdict)
+	return show(in, ctx, "/why", query, in.printVerdict)
 }
 
 func (in *invocation) printVerdict(v archive.Verdict) {
@@ -183,9 +186,9 @@ func (in *invocation) printVerdict(v archive.Verdict) {
 
 const verifyHelp = `Usage: copialettere verify [-config FILE] [-json]
 
-Reads the whole journal: recomputes the SHA-256 of every message and shared chunk, and follows every reference both ways. It runs beside
-deliveries. Orphans are chunks that no entry needs, as a sender leaves them who breaks off; they are no fault. The exit status is 1
-when there is a fault.
+Reads the whole journal, recomputes the SHA-256 of every message and shared chunk, and follows every reference both ways. Deliveries go on
+meanwhile. The exit status is 1 when there is a fault. Orphans are no fault: they are chunks that no entry needs, as a sender leaves them
+when it breaks off.
 
 Example: copialettere verify -json
 `
@@ -200,7 +203,7 @@ func runVerify(ctx context.Context, in *invocation, args []string) error {
 	}
 	defer c.close()
 	var report *journal.Report
-	_, err = each(in, ctx, c, http.MethodGet, "/api/v1/verify", nil, func(l httpd.VerifyLine) error {
+	_, err = each(in, ctx, c, http.MethodGet, "/verify", nil, func(l httpd.VerifyLine) error {
 		if l.Progress != nil {
 			in.progress(fmt.Sprintf("%s: %d entries checked ", l.Progress.Month, l.Progress.Entries))
 		}
@@ -241,8 +244,8 @@ func (in *invocation) printReport(r *journal.Report) {
 
 const statsHelp = `Usage: copialettere stats [ADDR] [-config FILE] [-json]
 
-Shows how many entries and bytes every folder holds, of one mailbox or of all. Bytes are those of the messages, as their owner counts
-them; sharing and compression make the journal smaller ("copialettere verify" shows what is stored).
+Shows how many entries and bytes every folder holds, of one mailbox or of all. The bytes are those of the messages themselves. Sharing and
+compression make the journal smaller: "copialettere verify" shows the bytes stored.
 
 Example: copialettere stats mario@alpha.test
 `
@@ -256,7 +259,7 @@ func runStats(ctx context.Context, in *invocation, args []string) error {
 	default:
 		return want(args, "ADDR")
 	}
-	return show(in, ctx, "/api/v1/stats", query, func(f journal.FolderStats) {
+	return show(in, ctx, "/stats", query, func(f journal.FolderStats) {
 		fmt.Fprintf(in.stdout, "%-40s %-16s %8d entries %10s\n", f.Mailbox, f.Folder+"/"+string(f.Month), f.Entries, policy.English.Size(f.Bytes))
 	})
 }

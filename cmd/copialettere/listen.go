@@ -14,7 +14,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 )
 
-// listen opens the listeners of a hook or of the admin interface.
+// listen opens the listeners of a hook or of the admin interface: all of them, or none on an error. Unix sockets get the mode and the group.
 func listen(list []config.Listener, mode os.FileMode, group string, sockets *systemdSockets) ([]net.Listener, error) {
 	var open []net.Listener
 	for _, l := range list {
@@ -41,7 +41,7 @@ func listen(list []config.Listener, mode os.FileMode, group string, sockets *sys
 	return open, nil
 }
 
-// listenUnix opens a unix socket. One that a killed daemon has left behind is removed; one on which somebody answers is not.
+// listenUnix opens a unix socket. It removes a socket that a killed daemon left behind, but none on which somebody answers.
 func listenUnix(path string, mode os.FileMode, group string) ([]net.Listener, error) {
 	if nc, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		nc.Close()
@@ -55,7 +55,7 @@ func listenUnix(path string, mode os.FileMode, group string) ([]net.Listener, er
 	if err != nil {
 		return nil, err
 	}
-	// Between net.Listen and here the socket has the mode of the umask, which never gives others more than the daemon's own files.
+	// Until here the socket has the mode of the umask, which gives others no access.
 	if err := setAccess(path, mode, group); err != nil {
 		l.Close()
 		return nil, err
@@ -80,7 +80,7 @@ func setAccess(path string, mode os.FileMode, group string) error {
 	return os.Chmod(path, mode)
 }
 
-// systemdSockets are the sockets that systemd has opened for us (sd_listen_fds(3)), by FileDescriptorName.
+// systemdSockets are the sockets that systemd opened for the daemon (sd_listen_fds(3)), by FileDescriptorName.
 type systemdSockets struct{ byName map[string][]*os.File }
 
 const firstSystemdFD = 3
@@ -106,7 +106,7 @@ func newSystemdSockets() (*systemdSockets, error) {
 	return s, nil
 }
 
-// take returns the listeners of a name. Closing them leaves the socket with systemd.
+// take returns the listeners of a name, once. Closing them leaves the socket with systemd.
 func (s *systemdSockets) take(name string) ([]net.Listener, error) {
 	files := s.byName[name]
 	if len(files) == 0 {
@@ -128,7 +128,7 @@ func (s *systemdSockets) take(name string) ([]net.Listener, error) {
 	return list, nil
 }
 
-// notify tells systemd a state such as "READY=1" (sd_notify(3)); without systemd it does nothing.
+// notify reports a state such as "READY=1" to systemd (sd_notify(3)). Without systemd it does nothing.
 func notify(state string) {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {

@@ -20,16 +20,16 @@ import (
 
 const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FILE] [-json]
 
-  list                             all mailboxes that were ever set up
-  show ADDR                        settings of a mailbox, since when it is archived, how much, and what is under a legal hold
-  log ADDR                         who changed which setting, or moved or deleted a message, and when
+  list                             list all mailboxes that were ever set up
+  show ADDR                        show its settings, since when it is archived, its size, and its legal holds
+  log ADDR                         show who changed which setting, or moved or deleted a message, and when
   set ADDR KEY=VALUE ...           change settings, all or none, from the next message on
-  enable ADDR                      archive it from the next message on; its domain must stand in the configuration
-  disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time of the configuration
-  disable ADDR -confirm ADDR -now  the same without a grace time
-  restore ADDR                     take a disable back, while the archive is not erased
+  enable ADDR                      archive it from the next message on; the configuration must have its domain
+  disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time (erase.grace)
+  disable ADDR -confirm ADDR -now  close its archive, and erase it without a grace time
+  restore ADDR                     undo disable, as long as the archive is not erased
   hold ADDR -reason TEXT           place a legal hold: the archive cannot be disabled, and nothing in it expires
-  release ADDR                     lift it
+  release ADDR                     lift the legal hold
 
 KEY=VALUE: write, manual_delete, imap = on, off; retention = none, 6, 12, 18 ... 48 months; quota = 1GB; when_full = skip, defer, make-room;
 language = it, en; notify = none, ADDR. Lists with commas: filter = all, or certified,other,acceptance,delivery,sent-certified,sent-other;
@@ -38,7 +38,7 @@ protocols = none, or imap,pop3,smtp; notify_on = none, or certified,full,gap,ret
 Example: copialettere mailbox set mario@alpha.test retention=24 quota=5GB filter=certified,acceptance,delivery
 `
 
-// mailboxFlags are the flags of all acts on a mailbox, as they were given.
+// mailboxFlags are the flags of all sub-commands of mailbox, as they were given.
 type mailboxFlags struct {
 	confirm, reason string
 	now             bool
@@ -60,7 +60,7 @@ func defineMailbox(flags *flag.FlagSet) runner {
 	}
 }
 
-// mailboxActs are the sub-commands of mailbox with the flags that they take.
+// mailboxActs returns the sub-commands of mailbox, each with the flags that it takes.
 func mailboxActs() map[string][]string {
 	return map[string][]string{
 		"list": nil, "show": nil, "log": nil, "set": nil, "enable": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
@@ -87,7 +87,7 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 		if err := want(args); err != nil {
 			return err
 		}
-		return show(in, ctx, "/api/v1/mailboxes", nil, in.printMailbox)
+		return show(in, ctx, "/mailboxes", nil, in.printMailbox)
 	}
 	query := make(url.Values)
 	if act == "set" {
@@ -102,9 +102,9 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 	query.Set("mailbox", args[0])
 	switch act {
 	case "show":
-		return show(in, ctx, "/api/v1/mailbox", query, in.printSettings)
+		return show(in, ctx, "/mailbox", query, in.printSettings)
 	case "log":
-		return show(in, ctx, "/api/v1/log", query, in.printLogged)
+		return show(in, ctx, "/log", query, in.printLogged)
 	case "disable":
 		if !slices.Contains(f.given, "confirm") {
 			return unconfirmed(args[0], f.now)
@@ -120,7 +120,7 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 	return in.changeMailbox(ctx, act, query)
 }
 
-// unconfirmed tells what to type to disable a mailbox.
+// unconfirmed returns the error of a disable without -confirm. It says what to type.
 func unconfirmed(mailbox string, now bool) error {
 	if a, err := policy.ParseAddress(mailbox); err == nil {
 		mailbox = a.String()
@@ -133,7 +133,7 @@ func unconfirmed(mailbox string, now bool) error {
 		errUsage, mailbox, flags)
 }
 
-// changeMailbox makes a change of a mailbox and prints what it made of it.
+// changeMailbox carries out an act on a mailbox and prints the mailbox afterwards.
 func (in *invocation) changeMailbox(ctx context.Context, act string, query url.Values) error {
 	c, err := in.open(ctx)
 	if err != nil {
@@ -141,7 +141,7 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 	}
 	defer c.close()
 	query.Set("who", whoami())
-	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/mailbox/"+act, query, func(m archive.Mailbox) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/mailbox/"+act, query, func(m archive.Mailbox) error {
 		if in.json {
 			return in.printJSON(m)
 		}
@@ -212,7 +212,7 @@ func (in *invocation) printChange(c policy.Change) {
 	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
 }
 
-// printLogged prints a line of the log: a change of a setting, or an act on a message, which has no number.
+// printLogged prints a line of the log: a change of a setting, or an act on a message. Only changes have a number.
 func (in *invocation) printLogged(c archive.Change) {
 	if c.Number > 0 {
 		in.printChange(c.Change)
@@ -227,13 +227,13 @@ func (in *invocation) printLogged(c archive.Change) {
 			what += " to " + printable(c.After)
 		}
 	}
-	if c.Who != "" { // an entry that came back by itself is nobody's act
+	if c.Who != "" { // nobody: the entry came back by itself
 		what += ", by " + printable(c.Who)
 	}
 	fmt.Fprintf(in.stdout, "  %s  %s\n", localTime(&c.Time), what)
 }
 
-// localTime is a time for people, "-" for none.
+// localTime returns a time for people, in the time zone of the machine; "-" for none.
 func localTime(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return "-"
@@ -241,7 +241,7 @@ func localTime(t *time.Time) string {
 	return t.Local().Format(time.DateTime)
 }
 
-// whoami is who stands in the change log.
+// whoami returns the user's name, for the change log.
 func whoami() string {
 	u, err := user.Current()
 	if err != nil {
@@ -252,18 +252,18 @@ func whoami() string {
 
 const gapsHelp = `Usage: copialettere gaps ADDR [-config FILE] [-json]
 
-Tells of what times and messages the archive of a mailbox holds nothing, in the order of time, and why:
+Shows the times and the messages that the archive of a mailbox lacks, oldest first, and why:
 
-  not-activated   its archive had never been on
-  disabled        its archive was off
-  erased          its archive was on, was disabled later, and what it held was erased: how much, by month
+  not-activated   the archive had never been on
+  disabled        the archive was off
+  erased          the archive was disabled and its content erased; how much, by month
   full            the archive was full when the message came (quota, with when_full = skip)
-  made-room       the oldest messages, how many, were deleted because the archive was full (when_full = make-room)
+  made-room       the archive was full, and its oldest messages were deleted; how many (when_full = make-room)
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
-  lost            the store lost updates, or a whole month, of this or of other mailboxes
+  lost            the store lost updates, or a whole month, of this mailbox or of others
 
-A gap that the journal cannot take yet is in a file beside it, and is marked "spooled". What was skipped because
-it is no direct mail, or by the filter, is no gap: "copialettere why" tells of that.
+"spooled" marks a gap that the journal cannot take yet; a file beside it keeps the gap. Mail that was skipped by the filter, or because it is
+not direct, is no gap: "copialettere why" shows it.
 
 Example: copialettere gaps mario@alpha.test -json
 `
@@ -272,7 +272,7 @@ func runGaps(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/api/v1/gaps", url.Values{"mailbox": {args[0]}}, in.printGap)
+	return show(in, ctx, "/gaps", url.Values{"mailbox": {args[0]}}, in.printGap)
 }
 
 func (in *invocation) printGap(g archive.Gap) {
@@ -302,7 +302,7 @@ func (in *invocation) printGap(g archive.Gap) {
 	fmt.Fprintln(in.stdout)
 }
 
-// countText tells of how many entries something is, behind it; "" of none.
+// countText returns ", 3 entries, 12 kB"; "" for no entries.
 func countText(entries, bytes uint64) string {
 	if entries == 0 {
 		return ""

@@ -19,7 +19,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// fails runs a command that must fail with that exit status and say all of want on standard error.
+// fails runs a command that must fail with that exit status, and print all of want on standard error.
 func (p *place) fails(status int, want []string, args ...string) {
 	p.t.Helper()
 	code, stdout, stderr := p.run(args...)
@@ -102,7 +102,7 @@ func testSettings(p *place) {
 	}
 }
 
-// testLife closes the archive with a grace or, where no daemon would erase it at once, without one.
+// testLife closes the archive with a grace or, when no daemon would erase it at once, without one.
 func testLife(p *place, now bool) {
 	p.t.Helper()
 	const anna = "anna@alpha.test"
@@ -189,7 +189,7 @@ func testLog(p *place) {
 	}
 }
 
-// TestPECFiles reads what [pec] names, in check and in serve, and asks what the policy makes of it.
+// TestPECFiles reads the files of [pec] in check and in serve, and asks the policy about recipients.
 func TestPECFiles(t *testing.T) {
 	p := newPlace(t)
 	write := func(name, text string) string {
@@ -254,14 +254,14 @@ func TestPECFiles(t *testing.T) {
 		})
 	}
 	write("domains", "no domain\n")
-	p.fails(2, []string{`domains:1: "no domain" is no domain`}, "serve")
+	p.fails(2, []string{`domains:1: "no domain" is not a domain`}, "serve")
 	if code, stdout, _ := p.run("check"); code != 1 || !strings.Contains(stdout, "FAIL  list of domains: ") {
 		t.Errorf("check: exit status %d\n%s", code, stdout)
 	}
 	p.must("mailbox", "enable", "anna@alpha.test")
 }
 
-// TestRights: the policy has the table of the file.
+// TestRights: the policy has the rights of the file.
 func TestRights(t *testing.T) {
 	p := newPlace(t)
 	p.configure("[rights]\nowner = [\"archive\", \"quota\"]\n")

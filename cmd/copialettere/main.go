@@ -15,7 +15,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 )
 
-// version is set by the Makefile.
+// version is set by the linker: see the Makefile.
 var version = "development"
 
 const usage = `copialettere: a security archive for mail
@@ -24,30 +24,31 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
 
   init                          make the data folder; once, before the first serve
   serve                         run the hook
-  check [ADDR]                  test the configuration, the data folder and the next hops; the way of a mailbox's mail
-  mailbox enable|disable ADDR   archive a mailbox from now on; close its archive, which asks for -confirm ADDR
+  check                         test the configuration, the data folder and the next hops
+  check ADDR                    ask Postfix whether the mail of a mailbox passes through the hook
+  mailbox enable|disable ADDR   archive a mailbox from now on; close its archive (with -confirm ADDR)
   mailbox set ADDR KEY=VALUE    change settings of a mailbox
-  mailbox show|log ADDR         settings of a mailbox; who changed them
-  mailbox list                  all mailboxes that were ever set up; restore, hold and release: "mailbox -h"
-  list ADDR                     entries of a mailbox
-  cat ADDR FOLDER UID           the exact bytes of a message
-  parts ADDR FOLDER UID         its parts, those of enclosed messages included
-  part ADDR FOLDER UID N        the content of one of them, such as daticert.xml
-  why ADDR [-message-id ID]     what was journaled, what was skipped, and why
-  gaps ADDR                     of what the archive of a mailbox holds nothing, and why
-  delete ADDR FOLDER UID        delete a message where the mailbox allows it, or take that back
+  mailbox show|log ADDR         show its settings; who changed them, and when
+  mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
+  list ADDR                     list the entries of a mailbox
+  cat ADDR FOLDER UID           write the exact bytes of a message
+  parts ADDR FOLDER UID         list its parts, those of enclosed messages included
+  part ADDR FOLDER UID N        write the content of one part, such as daticert.xml
+  why ADDR [-message-id ID]     show what was journaled, what was skipped, and why
+  gaps ADDR                     show what the archive of a mailbox lacks, and why
+  delete ADDR FOLDER UID        delete a message where the mailbox allows it, or undo that
   move ADDR FOLDER UID FOLDER   move a message where the mailbox allows it
   hold ADDR FOLDER UID          place a legal hold on a message, or lift it
-  practice ADDR [UID]           sent certified messages, and what became of them
-  retention [-dry-run]          delete what is older than its mailbox keeps
+  practice ADDR [UID]           show sent certified messages, and what became of them
+  retention [-dry-run]          delete messages past the retention of their mailbox
   verify                        check every digest and every reference of the journal
-  volume forget MONTH           give up a month for good whose folder is lost
-  stats [ADDR]                  entries and bytes by mailbox, folder and month
-  demo DIR                      try it out: see the Makefile's run
-  version
+  volume forget MONTH           give up for good a month whose folder is lost
+  stats [ADDR]                  count entries and bytes by mailbox, folder and month
+  demo DIR                      try the hook out on this machine, in the new folder DIR
+  version                       print the version
 
-"copialettere COMMAND -h" tells more. FILE is /etc/copialettere/copialettere.toml by default. With a running daemon the commands ask
-it over its admin socket; otherwise they open the data folder themselves. -json prints one JSON object a line.
+"copialettere help COMMAND" tells more. FILE is /etc/copialettere/copialettere.toml by default. Commands ask the running daemon over its
+admin socket; without one they open the data folder themselves. -json prints one JSON object a line.
 Exit status: 0 done, 1 the check failed or nothing was found, 2 wrong usage or configuration.
 
 Example: copialettere why mario@alpha.test -message-id 20261114.4711@mail.beta.test
@@ -58,8 +59,8 @@ const defaultConfig = "/etc/copialettere/copialettere.toml"
 // Outcomes of a command other than success.
 var (
 	errUsage   = errors.New("wrong usage")        // exit status 2; the message says what
-	errNothing = errors.New("nothing found")      // exit status 1, nothing more is said
-	errFailed  = errors.New("the check failed")   // exit status 1, the check has said why
+	errNothing = errors.New("nothing found")      // exit status 1, nothing is printed
+	errFailed  = errors.New("the check failed")   // exit status 1, the check has printed why
 	errHelp    = errors.New("help was asked for") // exit status 0
 )
 
@@ -70,7 +71,7 @@ type invocation struct {
 	json           bool
 }
 
-// command is one sub-command. define adds its own flags and returns what runs it with the arguments that are no flags.
+// command is one sub-command. define adds its flags, and returns the function that runs it on the remaining arguments.
 type command struct {
 	help   string
 	define func(*flag.FlagSet) func(ctx context.Context, in *invocation, args []string) error
@@ -106,7 +107,7 @@ type runner = func(ctx context.Context, in *invocation, args []string) error
 func noFlags(run runner) func(*flag.FlagSet) runner { return func(*flag.FlagSet) runner { return run } }
 
 func main() {
-	// What the program makes is its own: LevelDB would give its files to all.
+	// LevelDB makes files that everybody can read.
 	syscall.Umask(0o077)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -114,8 +115,11 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program: it returns the exit status.
+// run runs the program and returns its exit status.
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	if len(args) > 1 && args[0] == "help" {
+		args = []string{args[1], "-h"}
+	}
 	stdout, stderr := &screen{to: out}, &screen{to: errs}
 	defer stdout.close()
 	defer stderr.close()
@@ -159,7 +163,7 @@ func (in *invocation) execute(ctx context.Context, name string, c command, args 
 	flags.StringVar(&in.configFile, "config", defaultConfig, "")
 	flags.BoolVar(&in.json, "json", false, "")
 	run := c.define(flags)
-	// Flags may stand behind arguments as well.
+	// Parse stops at the first argument, but flags may follow it.
 	var rest []string
 	for len(args) > 0 {
 		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {

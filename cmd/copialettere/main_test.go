@@ -19,8 +19,8 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/journal/datafolder"
 	"copialettere/journal/httpd"
-	"copialettere/journal/kv/level"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/archive"
 )
@@ -35,7 +35,7 @@ type place struct {
 	hangup chan os.Signal // stands for SIGHUP
 }
 
-// safeBuffer is a buffer that one goroutine writes and another one reads.
+// safeBuffer is a buffer that one goroutine writes and another reads.
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -78,7 +78,7 @@ func (p *place) reloading() reloading {
 	return reloading{file: filepath.Join(p.dir, "copialettere.toml"), level: &p.level, signal: p.hangup}
 }
 
-// configure adds tables to the configuration. Those of the domain alpha.test come first.
+// configure appends text to the configuration, which ends in the [[domain]] alpha.test.
 func (p *place) configure(text string) {
 	p.t.Helper()
 	file := filepath.Join(p.dir, "copialettere.toml")
@@ -138,7 +138,7 @@ func (p *place) daemon() (stop func()) {
 	}
 }
 
-// deliver hands a message to the hook, which must take it.
+// deliver hands a message to the hook, which must accept it.
 func (p *place) deliver(message, rcpt, orcpt string) {
 	p.t.Helper()
 	if reply := p.try(message, rcpt, orcpt); !reply.Positive() {
@@ -183,6 +183,21 @@ func TestHelp(t *testing.T) {
 		}
 		if !strings.Contains(usage, "\n  "+name) {
 			t.Errorf("the usage does not name %s", name)
+		}
+	}
+}
+
+// TestHelpOf asks for help with "help COMMAND".
+func TestHelpOf(t *testing.T) {
+	for args, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"help list": {0, listHelp}, "help": {0, usage}, "help lsit": {2, `no command "lsit"`},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), strings.Fields(args), &out, &errs); code != want.code || !strings.Contains(out.String()+errs.String(), want.text) {
+			t.Errorf("%s: exit status %d, %s%s", args, code, out.String(), errs.String())
 		}
 	}
 }
@@ -355,12 +370,12 @@ func testQueries(t *testing.T, p *place) {
 	}
 }
 
-// TestAnswerBrokenOff has an answer end in the middle, as when the daemon is killed.
+// TestAnswerBrokenOff cuts an answer off in the middle, as when the daemon is killed.
 func TestAnswerBrokenOff(t *testing.T) {
 	c := &client{http: http.Client{Transport: direct{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "{\"entries\": 1}\n{\"entr")
 	})}}}
-	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/api/v1/stats", nil, func(journal.FolderStats) error { return nil })
+	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/stats", nil, func(journal.FolderStats) error { return nil })
 	if n != 1 || !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), "the answer broke off") {
 		t.Errorf("after %d objects: %v", n, err)
 	}
@@ -371,7 +386,7 @@ func TestOneProcess(t *testing.T) {
 	p.must("init")
 	stop := p.daemon()
 	defer stop()
-	if _, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler)); !errors.Is(err, level.ErrInUse) {
+	if _, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler)); !errors.Is(err, datafolder.ErrInUse) {
 		t.Errorf("second process: %v", err)
 	}
 }
@@ -408,7 +423,7 @@ func TestMetricsListener(t *testing.T) {
 	p.configure("[admin]\nlisten = [\"unix:admin.sock\", \"tcp:127.0.0.1:0\"]\n")
 	p.must("init")
 	defer p.daemon()()
-	// The kernel has chosen the port, and the log names it.
+	// The kernel chose the port, and the log names it.
 	_, address, _ := strings.Cut(p.log.String(), "serves=metrics address=")
 	address, _, _ = strings.Cut(address, "\n")
 	p.must("mailbox", "enable", "anna@alpha.test")

@@ -17,7 +17,7 @@ import (
 	"copialettere/journal/kv/level"
 )
 
-// manyRecords and manyEntries are how much a mailbox has in TestMany, unless the environment says otherwise:
+// manyRecords and manyEntries are the numbers of records and entries in TestMany, unless the environment says otherwise:
 //
 //	COPIALETTERE_RECORDS=1000000 COPIALETTERE_ENTRIES=1000000 go test -run TestMany -v -timeout 60m ./cmd/copialettere
 func manyRecords(t *testing.T) int { return numberOf(t, "COPIALETTERE_RECORDS", 100000) }
@@ -40,10 +40,11 @@ const (
 	firstLine = time.Second
 )
 
-// fill gives a mailbox records of the last twenty days, every second of them a gap, and entries of today, of which every second is a certified message without a receipt.
+// fill gives a mailbox records of the last twenty days, every second one a gap, and entries of today, every second one a certified message
+// without a receipt.
 func (p *place) fill(mailbox string, records, entries int) {
 	p.t.Helper()
-	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	engine, err := level.Open(filepath.Join(p.dir, "data", "journal"), level.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -94,13 +95,13 @@ func (p *place) fill(mailbox string, records, entries int) {
 
 // terminal takes the lines of a command, and watches the heap meanwhile.
 type terminal struct {
-	start time.Time
-	first time.Duration // until the first line
-	lines int
-	every int   // lines between two looks at the heap
-	heap  int64 // bytes, at most
-	last  []byte
-	disor int // lines that are before the one above them, by the time at their start
+	start     time.Time
+	first     time.Duration // until the first line
+	lines     int
+	every     int   // lines between two looks at the heap
+	heap      int64 // bytes, at most
+	last      []byte
+	unordered int // lines whose time is before that of the line above
 }
 
 func (s *terminal) Write(b []byte) (int, error) {
@@ -114,7 +115,7 @@ func (s *terminal) Write(b []byte) (int, error) {
 	}
 	if len(b) > 19 && b[4] == '-' {
 		if bytes.Compare(b[:19], s.last) < 0 {
-			s.disor++
+			s.unordered++
 		}
 		s.last = append(s.last[:0], b[:19]...)
 	}
@@ -128,7 +129,7 @@ func heapInUse() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestMany has a mailbox with a great many records and entries: what is told of them takes no more memory for that, and begins at once.
+// TestMany has a mailbox with a great many records and entries. The commands need no more memory for that, and print at once.
 func TestMany(t *testing.T) {
 	records, entries := manyRecords(t), manyEntries(t)
 	p := newPlace(t)
@@ -156,8 +157,8 @@ func TestMany(t *testing.T) {
 			if held > mostHeap {
 				t.Errorf("%s, %s: %d KiB of heap, want %d at most", where, command, held>>10, mostHeap>>10)
 			}
-			if s.disor > 0 && (command == "why" || command == "gaps") {
-				t.Errorf("%s, %s: %d lines are not in the order of time", where, command, s.disor)
+			if s.unordered > 0 && (command == "why" || command == "gaps") {
+				t.Errorf("%s, %s: %d lines are not in the order of time", where, command, s.unordered)
 			}
 		}
 		stop()

@@ -17,7 +17,7 @@ func testMessage(t *testing.T, name string) string {
 	return string(b)
 }
 
-// TestWhyMessageID looks for messages by an id that is written in another way than the message has it.
+// TestWhyMessageID looks for messages by an id that is written differently in the message.
 func TestWhyMessageID(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")

@@ -11,17 +11,19 @@ import (
 	"copialettere/policy/notice"
 )
 
-// newPump returns nil where no notices are configured.
-func newPump(c *config.Config, a *dataFolder, log *slog.Logger) *notice.Pump {
+// newPump returns the pump that mails the notices, nil where none are configured.
+func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	if c.Notices == nil {
 		return nil
 	}
-	queue := notice.New(a.settings, notice.Options{Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Logger: log, Metrics: a.metrics})
+	queue := notice.New(a.folder.Settings, notice.Options{
+		Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Logger: log, Metrics: a.metrics,
+	})
 	relay := nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics})
 	return notice.NewPump(queue, sendThrough(relay), log)
 }
 
-// sendThrough sends notices through a relay.
+// sendThrough returns a notice.Send that submits to a relay. It gives the relay's errors the names that notice decides on.
 func sendThrough(relay *nexthop.Hop) notice.Send {
 	return func(ctx context.Context, from, to string, message []byte) error {
 		err := relay.Submit(ctx, from, to, message)

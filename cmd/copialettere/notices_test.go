@@ -26,7 +26,7 @@ func noticePlace(t *testing.T, script nexthoptest.Script) (*place, *nexthoptest.
 
 const noticeAddress = "anna@ext.test"
 
-// subjects waits until the relay has that many messages, and returns their subjects in the order of the alphabet.
+// subjects waits until the relay has that many messages, and returns their subjects, sorted.
 func subjects(t *testing.T, relay *nexthoptest.Server, count int) []string {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -55,7 +55,7 @@ func subjects(t *testing.T, relay *nexthoptest.Server, count int) []string {
 	return list
 }
 
-// TestNotices has a certified message come in, and then so much mail that the archive is full.
+// TestNotices delivers a certified message, and then so much mail that the archive is full.
 func TestNotices(t *testing.T) {
 	_, c := chain(t)
 	p, relay := noticePlace(t, nexthoptest.Script{})
@@ -96,7 +96,7 @@ func TestNotices(t *testing.T) {
 	p.must("verify")
 }
 
-// TestNoticesToUnicodeDomain sends notices to a domain in Unicode through a relay that has no SMTPUTF8: it is told the ASCII form.
+// TestNoticesToUnicodeDomain sends notices to a domain in Unicode through a relay without SMTPUTF8: the relay gets the ASCII form.
 func TestNoticesToUnicodeDomain(t *testing.T) {
 	_, c := chain(t)
 	for _, notify := range []string{"x@xn--citt-3na.test", "x@città.test"} {
@@ -119,8 +119,8 @@ func TestNoticesToUnicodeDomain(t *testing.T) {
 	}
 }
 
-// TestNoticesRelayDown has the relay refuse everything for now: mail is delivered all the same, and the notices are sent by the next
-// daemon, none of them twice.
+// TestNoticesRelayDown has the relay refuse everything for now. Mail is delivered all the same, and the next daemon sends the notices, none of
+// them twice.
 func TestNoticesRelayDown(t *testing.T) {
 	_, c := chain(t)
 	p, relay := noticePlace(t, nexthoptest.Script{Greeting: "421 4.3.2 down"})
@@ -143,7 +143,7 @@ func TestNoticesRelayDown(t *testing.T) {
 	subjects(t, relay, 1)
 }
 
-// TestNoticeReplies has the relay answer at every step: what it refuses for good is given up, the rest waits.
+// TestNoticeReplies refuses a notice at every step. What the relay refuses for good is given up, the rest waits.
 func TestNoticeReplies(t *testing.T) {
 	final := func(reply string) map[string][]string { return map[string][]string{"": {reply}} }
 	rcpt := func(reply string) map[string][]string { return map[string][]string{noticeAddress: {reply}} }

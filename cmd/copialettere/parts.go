@@ -14,8 +14,8 @@ import (
 
 const partsHelp = `Usage: copialettere parts ADDR FOLDER UID [-config FILE] [-json]
 
-Lists the parts of a message, those inside enclosed messages such as postacert.eml included: the number of each, its type, its size as it
-stands in the message, and its name. "copialettere part" writes the content of a number. A multipart that is a whole message has no number.
+Lists the parts of a message, and those of enclosed messages such as postacert.eml: number, type, encoded size and name of each.
+"copialettere part" writes the content of a part by its number. A multipart that is a whole message has no number.
 
 Example: copialettere parts mario@alpha.test INBOX/2026-11 17
 `
@@ -24,7 +24,7 @@ func runParts(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/api/v1/parts", messageQuery(args), func(p httpd.PartView) {
+	return show(in, ctx, "/parts", messageQuery(args), func(p httpd.PartView) {
 		text := p.Type
 		for _, more := range []string{p.Name, p.Odd, p.Closed} {
 			if more != "" {
@@ -35,16 +35,16 @@ func runParts(ctx context.Context, in *invocation, args []string) error {
 	})
 }
 
-// messageQuery is the query for one message.
+// messageQuery returns the query of the arguments ADDR FOLDER UID.
 func messageQuery(args []string) url.Values {
 	return url.Values{"mailbox": {args[0]}, "folder": {args[1]}, "uid": {args[2]}}
 }
 
 const partHelp = `Usage: copialettere part ADDR FOLDER UID N [-config FILE]
 
-Writes the content of one part of a message to standard output, with its transfer encoding undone. N is its number in "copialettere parts".
-That of a part with a message in it, such as postacert.eml, is the message. On a terminal, controls and marks that turn the direction of
-text are shown as question marks.
+Writes the content of one part of a message to standard output, with its transfer encoding undone. "copialettere parts" shows the number N.
+The content of an enclosed message, such as postacert.eml, is that message. A terminal shows question marks in place of control characters and
+of marks that change the direction of text.
 
 Example: copialettere part mario@alpha.test INBOX/2026-11 17 1.2 > daticert.xml
 `
@@ -55,10 +55,10 @@ func runPart(ctx context.Context, in *invocation, args []string) error {
 	}
 	query := messageQuery(args)
 	query.Set("part", args[3])
-	return in.writeContent(ctx, "/api/v1/part", query)
+	return in.writeContent(ctx, "/part", query)
 }
 
-// writeContent writes the body of an answer that is no JSON.
+// writeContent asks the route at path and writes the answer, which is no JSON, to standard output.
 func (in *invocation) writeContent(ctx context.Context, path string, query url.Values) error {
 	c, err := in.open(ctx)
 	if err != nil {

@@ -14,7 +14,7 @@ func sourcesOf(c config.PEC) files.Sources {
 	}
 }
 
-// knownPEC is what is known of certified mail now.
+// knownPEC returns the settings and files of [pec] that are in force now.
 func (d *daemon) knownPEC() lmtp.PEC {
 	known := lmtp.PEC{Trust: d.config.Load().PEC.Trust}
 	if files := d.pec.Load().InForce(); files != nil {

@@ -16,7 +16,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// pecPlace is a place with a daemon behind which certified mail comes in.
+// pecPlace is a place with a daemon that receives certified mail.
 func pecPlace(t *testing.T, trust string, bundle []byte) *place {
 	t.Helper()
 	p := newPlace(t)
@@ -57,7 +57,7 @@ func chain(t *testing.T) (*pectest.Office, *pectest.Chain) {
 	}, "completa")
 }
 
-// TestClasses has the classes, what the headers declare and what the signature proves, by either rule of trust.
+// TestClasses compares the class, what the headers declare, and what the signature proves, under either rule of trust.
 func TestClasses(t *testing.T) {
 	office, c := chain(t)
 	forged := "X-Trasporto: posta-certificata\r\nFrom: Evil <evil@ext.test>\r\nSubject: forged\r\n\r\nPay.\r\n"
@@ -110,7 +110,7 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
-// TestFilter changes the filter between messages: it is in force from the next one, and what it leaves out is on record.
+// TestFilter changes the filter between messages. It is in force from the next message, and what it leaves out is on record.
 func TestFilter(t *testing.T) {
 	_, c := chain(t)
 	p := pecPlace(t, "headers", nil)
@@ -143,7 +143,7 @@ func TestFilter(t *testing.T) {
 	p.must("verify")
 }
 
-// TestQuota has the three things that can happen to mail for a full archive.
+// TestQuota tries the three things that can happen to mail for a full archive.
 func TestQuota(t *testing.T) {
 	big := "Subject: big\r\n\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 1000)
 	for _, tt := range []struct {
@@ -174,8 +174,7 @@ func TestQuota(t *testing.T) {
 	}
 }
 
-// TestListTellsOfOddCertification looks at what list shows of a receipt whose certification data are not as they ought to be, and whose header
-// begins with 300 kB of References.
+// TestListTellsOfOddCertification lists a receipt with odd certification data, whose header begins with 300 kB of References.
 func TestListTellsOfOddCertification(t *testing.T) {
 	office, c := chain(t)
 	p := pecPlace(t, "signature", office.Authority.PEM())
@@ -199,8 +198,7 @@ func TestListTellsOfOddCertification(t *testing.T) {
 	}
 }
 
-// TestListTellsOfCertification looks at what list shows of certified mail: for people its class and signature, with -json all that was
-// found at arrival.
+// TestListTellsOfCertification lists certified mail: for people with class and signature, with -json with all that was found at arrival.
 func TestListTellsOfCertification(t *testing.T) {
 	office, c := chain(t)
 	p := pecPlace(t, "headers", office.Authority.PEM())

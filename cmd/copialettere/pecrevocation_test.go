@@ -45,7 +45,7 @@ func TestRevokedUnderTheDaemon(t *testing.T) {
 	}
 }
 
-// TestOldAuthorityUnderTheDaemon: sha1_chains decides whether what is signed over SHA-1 certificates counts.
+// TestOldAuthorityUnderTheDaemon: sha1_chains decides whether signatures with SHA-1 certificates in their chain count.
 func TestOldAuthorityUnderTheDaemon(t *testing.T) {
 	office, _ := chain(t)
 	office.Authority.SHA1 = true

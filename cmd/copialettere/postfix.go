@@ -18,7 +18,7 @@ import (
 )
 
 // newPostfix returns nil where Postfix is neither written for nor asked.
-func newPostfix(c *config.Config, a *dataFolder, log *slog.Logger) *postfix.Keeper {
+func newPostfix(c *config.Config, a *opened, log *slog.Logger) *postfix.Keeper {
 	if c.Postfix == nil {
 		return nil
 	}
@@ -48,7 +48,7 @@ func (in *invocation) checkRoute(ctx context.Context, mailbox string) error {
 	}
 	defer c.close()
 	ok := true
-	_, err = each(in, ctx, c, http.MethodGet, "/api/v1/route", url.Values{"mailbox": {mailbox}}, func(v archive.RouteCheck) error {
+	_, err = each(in, ctx, c, http.MethodGet, "/route", url.Values{"mailbox": {mailbox}}, func(v archive.RouteCheck) error {
 		ok = v.Archive == "on" && v.Asked
 		for _, r := range v.Routes {
 			ok = ok && r.State == postfix.Routed

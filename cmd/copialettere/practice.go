@@ -13,12 +13,16 @@ import (
 
 const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-json]
 
-Shows the practices of a mailbox: each certified message that it sent, with what its receipts say of every recipient: accepted,
-delivered (when, and by which kind of receipt), not accepted or failed (when, and why), late (told when), or waiting, past 12 or 24 hours.
-A brief delivery receipt is compared part by part with the archived message: it is a match when all of this is there, equal or by its hash;
-else the parts that are not are named. With a UID, only the practices of sent messages that have it. Receipts count when pec.trust
-believes them; others are named with the reason. Where no id leads to the sent message, but sender, recipients, subject and time fit, it
-is shown as a guess; "sent by" names a sender that is not the mailbox. "failed-unnamed": a receipt tells of a failure, and not for which of its recipients; of this one nothing else is known.
+Shows the practices of a mailbox: each certified message that it sent, with what the receipts say of every recipient: accepted, delivered
+(when, and by which kind of receipt), not accepted or failed (when, and why), late (when that was told), or waiting, past 12 or 24 hours.
+"failed-unnamed": a receipt tells of a failure without saying for which recipient, and nothing else is known of this one.
+With a UID, only sent messages with that UID are shown. "sent by" names a sender that is not the mailbox.
+
+Receipts count when pec.trust believes them; the others are named with the reason. Where no id leads to the sent message, but sender,
+recipients, subject and time fit, it is shown as a guess.
+
+A brief delivery receipt is compared part by part with the archived message. It is a match when every part is there, equal or by its hash;
+otherwise the parts that differ are named.
 
 Example: copialettere practice mario@alpha.test 17
 `
@@ -34,7 +38,7 @@ func runPractice(ctx context.Context, in *invocation, args []string) error {
 	default:
 		return want(args, "ADDR")
 	}
-	return show(in, ctx, "/api/v1/practice", query, in.printPractice)
+	return show(in, ctx, "/practice", query, in.printPractice)
 }
 
 func (in *invocation) printPractice(p practice.Practice) {
@@ -93,7 +97,7 @@ func (in *invocation) printPractice(p practice.Practice) {
 	}
 }
 
-// briefParts names what a brief receipt does not agree on, and the result of each where it is not that of the whole.
+// briefParts names the parts on which a brief receipt differs from the message, each with its result where that is not the result of the whole.
 func briefParts(whole string, parts []practice.BriefPart) string {
 	var b strings.Builder
 	for i, p := range parts {
@@ -122,7 +126,7 @@ func briefParts(whole string, parts []practice.BriefPart) string {
 	return b.String()
 }
 
-// timeOfStatus returns when a message was refused, failed or was told to be late, where that is its state.
+// timeOfStatus returns when a message was refused, failed or reported late, if that is its status; otherwise nil.
 func timeOfStatus(r practice.Outcome) *time.Time {
 	switch r.Status {
 	case pec.StatusRefused:

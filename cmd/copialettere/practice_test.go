@@ -19,7 +19,7 @@ import (
 	"copialettere/policy/pec/practice"
 )
 
-// sentPlace is a place with a hook for sent mail as well; it returns the specification of that hook's listener.
+// sentPlace returns a place that also has a hook for sent mail, and the address of that hook.
 func sentPlace(t *testing.T) (*place, string) {
 	t.Helper()
 	p := newPlace(t)
@@ -76,7 +76,7 @@ func (p *place) practices(args ...string) []practice.Practice {
 	return list
 }
 
-// outcomes tells a practice in one line.
+// outcomes writes a practice in one line.
 func outcomes(v practice.Practice) string {
 	var list []string
 	for _, r := range v.Recipients {
@@ -96,7 +96,7 @@ var practiceMail = pectest.Mail{
 	MessageID: "<m1@client.alpha.test>", Attachments: []pectest.Attachment{pectest.Binary("contratto.pdf", 30_000, 1)},
 }
 
-// TestPractice has the receipts come before, after and twice, in several orders: the state is the same.
+// TestPractice delivers the receipts before, after and twice, in several orders: the state is the same.
 func TestPractice(t *testing.T) {
 	for seed := range uint64(4) {
 		office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
@@ -228,7 +228,7 @@ func changedAttachment(t *testing.T, message []byte) []byte {
 	return nil
 }
 
-// TestForgedReceipt has a receipt that nobody signed: by signature it says nothing, and is shown with the reason.
+// TestForgedReceipt delivers a receipt that nobody signed. With trust in signatures it does not count, and is shown with the reason.
 func TestForgedReceipt(t *testing.T) {
 	office, c := chain(t)
 	p := pecPlace(t, "signature", office.Authority.PEM())
@@ -258,7 +258,7 @@ func TestForgedReceipt(t *testing.T) {
 	}
 }
 
-// TestSentFilter has the filter of sent mail decide by the list of domains, by what acceptance receipts have taught, and archive in doubt.
+// TestSentFilter: the filter of sent mail decides by the list of domains and by what acceptance receipts taught, and in doubt archives.
 func TestSentFilter(t *testing.T) {
 	office, c := chain(t)
 	p, spec := sentPlace(t)

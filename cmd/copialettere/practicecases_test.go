@@ -13,8 +13,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// practicePlace is a place with hooks for both directions, that believes signatures by the authority of testdata/practice and by that of an
-// office.
+// practicePlace returns a place with hooks for both directions that trusts the authority of testdata/practice and that of an office.
 func practicePlace(t *testing.T, office *pectest.Office) (*place, string) {
 	t.Helper()
 	p, spec := sentPlace(t)
@@ -32,7 +31,7 @@ func practicePlace(t *testing.T, office *pectest.Office) (*place, string) {
 	return p, spec
 }
 
-// told tells the practices, each in one line, sorted.
+// told returns the practices, each in one line, sorted.
 func (p *place) told(args ...string) string {
 	p.t.Helper()
 	var list []string
@@ -62,7 +61,7 @@ func TestPracticeOneMessageID(t *testing.T) {
 		"P3B@pec.alpha.test: Due 2 by message-id, recipients: dora@gamma.test accepted past-24h")
 }
 
-// TestPracticeKnownAfterAll has an acceptance that takes a recipient for one without PEC, and then his delivery receipt.
+// TestPracticeKnownAfterAll has an acceptance that takes a recipient for one without PEC, and then the recipient's delivery receipt.
 func TestPracticeKnownAfterAll(t *testing.T) {
 	p, _ := practicePlace(t, nil)
 	p.deliver(testMessage(t, "pec-p4-accettazione-esterno.eml"), anna, anna)
@@ -78,7 +77,7 @@ func TestPracticeKnownAfterAll(t *testing.T) {
 	}
 }
 
-// TestPracticeUnnamed has a failure that is about one of two recipients, and does not say about which; then the delivery to one of them.
+// TestPracticeUnnamed has a failure of one of two recipients that does not say which, and then the delivery to one of them.
 func TestPracticeUnnamed(t *testing.T) {
 	p, _ := practicePlace(t, nil)
 	p.deliver(testMessage(t, "pec-p10-errore-without-consegna.eml"), anna, anna)
@@ -88,8 +87,7 @@ func TestPracticeUnnamed(t *testing.T) {
 	}
 }
 
-// TestPracticeWithoutID has a message whose sender's program set no Message-ID: it is found by what the acceptance says, which is a guess and is
-// called one.
+// TestPracticeWithoutID has a message whose sender's program set no Message-ID. The acceptance leads to it, which is a guess and shown as one.
 func TestPracticeWithoutID(t *testing.T) {
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	office.Clock = time.Now().Truncate(time.Second)
@@ -107,7 +105,7 @@ func TestPracticeWithoutID(t *testing.T) {
 	if out := p.must("practice", anna); !strings.Contains(out, ", a guess: no id leads there)") {
 		t.Errorf("printed\n%s", out)
 	}
-	// A receipt that encloses the message makes it more than a guess, one that encloses another text does not.
+	// A receipt that encloses the message makes it more than a guess. One that encloses another text does not.
 	p.deliver(string(c.Deliveries[0].Message), anna, anna)
 	if v := p.practices("1"); len(v) != 1 || v[0].LinkedBy != pec.MatchContent {
 		t.Errorf("with the message: %+v", v)
@@ -148,7 +146,7 @@ func TestPracticeIDs(t *testing.T) {
 	}
 }
 
-// TestPracticeDisplayName has receipts that write a recipient with a display name.
+// TestPracticeDisplayName has receipts that give a recipient a display name.
 func TestPracticeDisplayName(t *testing.T) {
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	mail := practiceMail
@@ -164,7 +162,7 @@ func TestPracticeDisplayName(t *testing.T) {
 	p.wantTold("delivery", c.Identifier+": Contratto 1 by message-id: bruno@beta.test delivered completa")
 }
 
-// TestPracticeLateAlone has a notice of delay without an acceptance: it says how long has been waited at least.
+// TestPracticeLateAlone has a notice of delay without an acceptance. It says how long the message has waited at least.
 func TestPracticeLateAlone(t *testing.T) {
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	office.Clock = time.Now().Add(-13 * time.Hour).Truncate(time.Second)
@@ -176,7 +174,7 @@ func TestPracticeLateAlone(t *testing.T) {
 	p.wantTold("notice", c.Identifier+": Contratto 0 by : bruno@beta.test late-12h past-12h")
 }
 
-// TestForgedReceiptTakesNothing has a receipt that nobody signed, of a message that was sent: that message waits for its receipts as before.
+// TestForgedReceiptTakesNothing has an unsigned receipt for a message that was sent. The message still waits for its receipts.
 func TestForgedReceiptTakesNothing(t *testing.T) {
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	mail := practiceMail
@@ -198,8 +196,8 @@ func TestForgedReceiptTakesNothing(t *testing.T) {
 	}
 }
 
-// TestPracticeOfAnotherSender has true receipts of a message that somebody else sent, to one of its recipients and with its Message-ID, and
-// then passed on: they say nothing of the message of this mailbox.
+// TestPracticeOfAnotherSender has true receipts for somebody else's message with the same Message-ID and one of the recipients, passed on to this
+// mailbox. They say nothing about this mailbox's own message.
 func TestPracticeOfAnotherSender(t *testing.T) {
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	mail := practiceMail
@@ -219,8 +217,8 @@ func TestPracticeOfAnotherSender(t *testing.T) {
 	}
 }
 
-// TestReceiptAgainstItsHeader has certification data of a delivery under a header that says something else. Where headers are believed, it is no
-// receipt of delivery.
+// TestReceiptAgainstItsHeader has certification data of a delivery under a header that says something else. With trust in headers, it is no
+// delivery receipt.
 func TestReceiptAgainstItsHeader(t *testing.T) {
 	for name, header := range map[string]string{
 		"posta-certificata": "X-Trasporto: posta-certificata\r\nX-Ricevuta: avvenuta-consegna", "accettazione": "X-Ricevuta: accettazione",

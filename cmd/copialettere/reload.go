@@ -11,14 +11,14 @@ import (
 	"copialettere/policy/pec/files"
 )
 
-// reloading is what a daemon needs to read its configuration again. The zero value never does.
+// reloading is what a daemon needs to reload its configuration. With the zero value it never does.
 type reloading struct {
 	file   string
 	level  *slog.LevelVar   // of its log
 	signal <-chan os.Signal // SIGHUP
 }
 
-// reload reads the configuration again with each signal, until the daemon stops.
+// reload reloads the configuration at each signal, until the daemon stops.
 func (d *daemon) reload(r reloading) {
 	for {
 		select {
@@ -40,7 +40,7 @@ func (d *daemon) reload(r reloading) {
 	}
 }
 
-// reloadOnce takes what it can of the file: all of that, or with an error nothing.
+// reloadOnce reads the file and puts in force all that needs no restart. On an error it changes nothing.
 func (d *daemon) reloadOnce(r reloading) error {
 	file, err := config.Load(r.file)
 	if err != nil {
@@ -50,7 +50,7 @@ func (d *daemon) reloadOnce(r reloading) error {
 	next, changes := running.Reloaded(file)
 	watch := d.pec.Load()
 	if pathsOf(running.PEC) != pathsOf(next.PEC) {
-		// All files are read before the first one is in force.
+		// Read them all first: an error in the last must not leave the first in force.
 		sources := sourcesOf(next.PEC)
 		if err := files.Check(sources); err != nil {
 			return err
@@ -92,7 +92,7 @@ func (d *daemon) reloadOnce(r reloading) error {
 	return nil
 }
 
-// pathsOf is which files [pec] names.
+// pathsOf returns the keys of [pec] whose change needs its files to be read again.
 func pathsOf(c config.PEC) config.PEC {
 	c.Trust = ""
 	return c

@@ -19,7 +19,7 @@ import (
 	"copialettere/policy/archive"
 )
 
-// rewrite writes the configuration anew, with replacements.
+// rewrite makes replacements in the configuration.
 func (p *place) rewrite(replacements ...string) {
 	p.t.Helper()
 	file := filepath.Join(p.dir, "copialettere.toml")
@@ -32,7 +32,7 @@ func (p *place) rewrite(replacements ...string) {
 	}
 }
 
-// reload has the daemon read its configuration, and waits until it has logged a text since.
+// reload has the daemon reload its configuration, and waits until it has logged a text.
 func (p *place) reload(logged string) {
 	p.t.Helper()
 	before := strings.Count(p.log.String(), logged)
@@ -49,8 +49,8 @@ func (p *place) await(what string, done func() bool) {
 	}
 }
 
-// TestReload changes the configuration under a running daemon: what it can take is in force from the next message on, what needs a restart is
-// named, and a bad file changes nothing.
+// TestReload changes the configuration under a running daemon. What it can take is in force from the next message, it names what needs a restart,
+// and a bad file changes nothing.
 func TestReload(t *testing.T) {
 	p := newPlace(t)
 	p.configure("recipient_delimiter = \"+\"\n[log]\nlevel = \"info\"\n[erase]\ngrace = \"72h\"\n")
@@ -106,7 +106,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestReloadHelp holds the help of serve to the keys that are taken.
+// TestReloadHelp: the help of serve lists the keys that a reload takes.
 func TestReloadHelp(t *testing.T) {
 	for _, key := range config.Reloadable() {
 		if !strings.Contains(serveHelp, key) {
@@ -115,7 +115,7 @@ func TestReloadHelp(t *testing.T) {
 	}
 }
 
-// ready asks a handler of the daemon.
+// ready asks a handler for /readyz.
 func (p *place) ready(path string) (status int, text string) {
 	p.t.Helper()
 	c := socketClient(filepath.Join(p.dir, "data", "admin.sock"))
@@ -132,7 +132,7 @@ func (p *place) ready(path string) (status int, text string) {
 	return response.StatusCode, b.String()
 }
 
-// TestReady has the disk fill up, and the next hop go away: the daemon lives and is not ready, and says so in words without paths.
+// TestReady fills the disk and stops the next hop. The daemon is alive but not ready, and says why in words without paths.
 func TestReady(t *testing.T) {
 	p := newPlace(t)
 	p.configure("[disk]\nwarn = \"2%\"\nstop = \"1%\"\n")
@@ -184,7 +184,7 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestReadyOfBrokenStores has the stores of a daemon fail.
+// TestReadyOfBrokenStores breaks the stores of a daemon.
 func TestReadyOfBrokenStores(t *testing.T) {
 	for name, c := range map[string]struct {
 		broken func(k *daemon)
@@ -192,7 +192,7 @@ func TestReadyOfBrokenStores(t *testing.T) {
 	}{
 		"nothing": {func(*daemon) {}, ""},
 		"settings of a mailbox": {func(k *daemon) {
-			s, err := k.archive.engine.Settings(t.Context())
+			s, err := k.archive.folder.Engine.Settings(t.Context())
 			if err == nil {
 				err = s.Update(t.Context(), nil, func(tx kv.Tx) error { tx.Put([]byte("mbruno@alpha.test"), []byte("{")); return nil })
 			}
@@ -200,7 +200,7 @@ func TestReadyOfBrokenStores(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, archive.NotReadySettings},
-		"store": {func(k *daemon) { k.archive.engine.Close() }, archive.NotReadyJournal + ", " + archive.NotReadySettings},
+		"store": {func(k *daemon) { k.archive.folder.Engine.Close() }, archive.NotReadyJournal + ", " + archive.NotReadySettings},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -216,7 +216,7 @@ func TestReadyOfBrokenStores(t *testing.T) {
 	}
 }
 
-// TestExpireSkipsOfSentMail has a daemon for sent mail only forget the records of skips.
+// TestExpireSkipsOfSentMail: a daemon for sent mail only forgets the records of skips too.
 func TestExpireSkipsOfSentMail(t *testing.T) {
 	p := newPlace(t)
 	p.rewrite("[received]\nlisten = [\"unix:lmtp.sock\"]\nnext_hop = \"maildir:"+filepath.Join(p.dir, "mail")+"\"",

@@ -8,7 +8,7 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// TestREMPractice has the practice of a message that went out as REM: it is that of PEC, and what the evidences say is listed.
+// TestREMPractice shows the practice of a message that went out as REM. It is like one of PEC, and the evidences are listed.
 func TestREMPractice(t *testing.T) {
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("aruba"))
 	c := office.Send(practiceMail, "")
@@ -24,7 +24,7 @@ func TestREMPractice(t *testing.T) {
 	p.send(spec, anna, practiceMail.To, c.Original)
 	p.deliver(string(c.REMReceipt(accepted)), anna, anna)
 	p.deliver(string(c.REMReceipt(failed)), anna, anna)
-	// A message that somebody else sent to this mailbox is no practice of it.
+	// A message from somebody else to this mailbox is no practice of the mailbox.
 	p.deliver(string(office.Send(practiceMail, "").REMDispatch(accepted)), anna, anna)
 	p.wantTold("evidences", c.Identifier+": Contratto 1 by message-id: bruno@beta.test delivered; carla@gamma.test failed; dario@ext.test accepted")
 	v := p.practices()[0]
@@ -48,7 +48,7 @@ func TestREMPractice(t *testing.T) {
 			t.Errorf("%s: %s %s %+v", e.Subject, e.Class, e.Signature, list)
 		}
 	}
-	// The acceptance has told who has no certified mailbox: mail to him alone is left out of this archive now.
+	// The acceptance said which recipient has no certified mailbox. Mail to that recipient alone is now left out.
 	before := len(p.entries(anna))
 	p.send(spec, anna, []string{"dario@ext.test"}, []byte("Subject: x\r\n\r\nx\r\n"))
 	if n := len(p.entries(anna)) - before; n != 0 {

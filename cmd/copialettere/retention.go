@@ -16,13 +16,15 @@ import (
 
 const retentionHelp = `Usage: copialettere retention [-dry-run | -log] [-yes] [-config FILE] [-json]
 
-Deletes the messages that are older than the retention of their mailbox, counted from their arrival, as the daemon does once a day. Legal
-holds stop it. A month of which nothing is left is dropped as a folder. A run that would delete an abnormal share of all messages
-(max_share in the configuration), or whose clock cannot be right, is refused: the exit status is 1, and nothing was deleted.
+Deletes the messages that are past the retention of their mailbox, counted from their arrival. The daemon does the same once a day. Messages
+under a legal hold stay. A month with nothing left in it is dropped, with its folder.
+
+A run that would delete an abnormal share of all messages (max_share in the configuration), or whose clock cannot be right, is refused: it
+deletes nothing, and the exit status is 1.
 
   -dry-run  only count, by mailbox and month
   -log      only show the runs so far
-  -yes      go on although the run is abnormal
+  -yes      delete although the run is abnormal
 
 Example: copialettere retention -dry-run
 `
@@ -35,9 +37,9 @@ func defineRetention(flags *flag.FlagSet) runner {
 		}
 		switch {
 		case *log && (*dryRun || *yes):
-			return fmt.Errorf("%w: -log runs nothing: it goes without -dry-run and -yes", errUsage)
+			return fmt.Errorf("%w: -log runs nothing: leave out -dry-run and -yes", errUsage)
 		case *log:
-			return show(in, ctx, "/api/v1/retention", nil, in.printRun)
+			return show(in, ctx, "/retention", nil, in.printRun)
 		}
 		query := url.Values{"dry_run": {fmt.Sprint(*dryRun)}, "yes": {fmt.Sprint(*yes)}}
 		return in.retention(ctx, query)
@@ -51,7 +53,7 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 	}
 	defer c.close()
 	var last httpd.ExpireLine
-	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/retention", query, func(l httpd.ExpireLine) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/retention", query, func(l httpd.ExpireLine) error {
 		if l.Progress != nil {
 			in.progress(fmt.Sprintf("%s: %d entries ", l.Progress.Month, l.Progress.Removed.Entries))
 		}
@@ -65,7 +67,7 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 	if last.Report == nil {
 		return err
 	}
-	// With an error behind it the report is of all months but those that the error names.
+	// The report counts even beside an error, which names the months that it leaves out.
 	if in.json {
 		err = errors.Join(in.printJSON(last), err)
 	} else {
@@ -82,7 +84,7 @@ func (in *invocation) printRun(r journal.Run) {
 		besides(r.Purged, r.Dropped, r.PassedOver))
 }
 
-// besides tells what else a run did, and without which months.
+// besides returns what else a run did, and which months it passed over, in words.
 func besides(purged journal.Removed, dropped, passed []kv.Month) string {
 	text := ""
 	if purged.Entries > 0 {

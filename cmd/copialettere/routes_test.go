@@ -15,9 +15,9 @@ import (
 	"copialettere/journal/httpd"
 )
 
-// commandRoutes is an example of every form of a sub-command, with the route that it asks; "" for one that asks none.
+// commandRoutes has an example of every form of a sub-command, with the route that it asks; "" where it asks none.
 var commandRoutes = map[string]string{
-	// They are about files and processes of the machine, or run where no daemon is.
+	// These are about files and processes of the machine, or need no daemon.
 	"init":    "",
 	"serve":   "",
 	"check":   "",
@@ -56,8 +56,8 @@ var commandRoutes = map[string]string{
 // routesWithoutCommand are for other programs.
 var routesWithoutCommand = []string{"GET /version"}
 
-// TestCommandRoutes runs every form of every sub-command against a daemon that only notes what it is asked: each asks the one route that the table
-// above has, with the parameters that this takes, and each route has a command.
+// TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with
+// parameters that the route takes, and each route has a command.
 func TestCommandRoutes(t *testing.T) {
 	asked := make(map[string]bool)
 	routes := make(map[string]httpd.Route)
@@ -116,7 +116,7 @@ func TestCommandRoutes(t *testing.T) {
 	}
 }
 
-// noteRequests listens in the place of a daemon's admin socket and refuses all that it is asked.
+// noteRequests listens on the admin socket in place of a daemon, notes every request and refuses it.
 func noteRequests(t *testing.T, folder string) <-chan *http.Request {
 	t.Helper()
 	if err := os.Mkdir(folder, 0o700); err != nil {
@@ -138,8 +138,8 @@ func noteRequests(t *testing.T, folder string) <-chan *http.Request {
 	return noted
 }
 
-// TestDeleteFromEachDoor deletes one message with the data folder open in the command itself, and one over the admin socket: both are refused for
-// the same reasons in the same words, and leave the same on record.
+// TestDeleteFromEachDoor deletes one message over the admin socket, and one with the data folder open in the command itself. Both are refused for the
+// same reasons in the same words, and leave the same on record.
 func TestDeleteFromEachDoor(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")

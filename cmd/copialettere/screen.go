@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// steers reports whether a character does something to a terminal, or to the text around it, rather than being seen: controls, the marks
-// that turn the direction of text (with which a file name ends in .pdf that ends in .exe), and the separators of lines.
+// steers reports whether a character acts on a terminal, or on the text around it, instead of being seen: controls, line separators, and
+// marks that change the direction of text, which can make a name that ends in .exe look as if it ended in .pdf.
 func steers(r rune) bool {
 	switch {
 	case r < ' ', r >= 0x7f && r < 0xa0, // C0, DEL, C1
@@ -22,7 +22,7 @@ func steers(r rune) bool {
 	return false
 }
 
-// printable makes somebody's text safe for a terminal and for its place in a line.
+// printable makes foreign text safe for a terminal, and keeps it on its line.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if steers(r) {
@@ -32,15 +32,15 @@ func printable(s string) string {
 	}, s)
 }
 
-// screen is where the program prints: on the way, all that steers becomes a question mark, save ends of lines and tabs. Each byte that is no
-// UTF-8 becomes U+FFFD: some of them steer as well.
+// screen is a writer that is safe for a terminal. Characters that steer become question marks, except line ends and tabs. Bytes that are not
+// UTF-8, some of which steer too, become U+FFFD. Its methods may be called concurrently.
 type screen struct {
 	mu   sync.Mutex
 	to   io.Writer
-	rest []byte // the start of a character, or a CR: what comes next decides
+	rest []byte // the start of a character, or a CR: the next bytes decide
 }
 
-// Write takes all of p, which may end within a character.
+// Write takes all of p, which may end inside a character.
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +59,7 @@ func (s *screen) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// appendSeen appends what is to be seen of the first character of a text, and returns the text behind it.
+// appendSeen appends the first character of a text as it is to be seen, and returns the rest of the text.
 func appendSeen(clean, text []byte) (seen, rest []byte) {
 	r, size := utf8.DecodeRune(text)
 	switch {
@@ -73,7 +73,7 @@ func appendSeen(clean, text []byte) (seen, rest []byte) {
 	return clean, text[size:]
 }
 
-// close writes what is left of a character that never became whole.
+// close writes the bytes that never became a whole character.
 func (s *screen) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +85,7 @@ func (s *screen) close() {
 	s.to.Write(clean)
 }
 
-// isTerminal reports whether what is written there is seen by somebody at once.
+// isTerminal reports whether a writer leads to a terminal.
 func isTerminal(w io.Writer) bool {
 	if s, ok := w.(*screen); ok {
 		w = s.to
@@ -98,7 +98,7 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// content returns where bytes of a message go: as they are to a file or a program, and as any text to a terminal.
+// content returns the writer for the bytes of a message: exact to a file or a program, made safe on a terminal.
 func (in *invocation) content() io.Writer {
 	if s, ok := in.stdout.(*screen); ok && !isTerminal(s) {
 		return s.to
@@ -106,16 +106,16 @@ func (in *invocation) content() io.Writer {
 	return in.stdout
 }
 
-// progress shows on a terminal, in place of what it showed before, how far something is; "" clears that. It does nothing elsewhere.
+// progress shows a text on a terminal, in place of the one before; "" clears it. Elsewhere it does nothing.
 func (in *invocation) progress(text string) {
 	if s, ok := in.stderr.(*screen); ok && isTerminal(s) {
 		io.WriteString(s.to, "\r"+printable(text)+"\x1b[K")
 	}
 }
 
-// escapeJSON returns JSON in which all that steers is escaped: read again, it is the same. It occurs within strings only.
+// escapeJSON escapes the characters of JSON that steer. They occur in strings only, so the JSON keeps its meaning.
 func escapeJSON(b []byte) []byte {
-	// The encoder has escaped the rest of what is ASCII.
+	// The encoder has escaped those of ASCII but DEL.
 	if !bytes.ContainsFunc(b, func(r rune) bool { return r >= 0x7f && steers(r) }) {
 		return b
 	}
@@ -133,7 +133,7 @@ func escapeJSON(b []byte) []byte {
 	return escaped
 }
 
-// jsonEscaper passes JSON on through escapeJSON. Each Write is of whole characters.
+// jsonEscaper passes JSON through escapeJSON. Each Write must be of whole characters.
 type jsonEscaper struct{ to io.Writer }
 
 func (e jsonEscaper) Write(p []byte) (int, error) {

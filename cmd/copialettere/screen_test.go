@@ -12,7 +12,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 )
 
-// directionMarks are all that turn the direction of text.
+// directionMarks are all characters that change the direction of text.
 const directionMarks = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 func TestScreen(t *testing.T) {
@@ -78,7 +78,7 @@ func FuzzScreen(f *testing.F) {
 	})
 }
 
-// TestDirectionMarks: what a sender writes turns no text around, whatever command shows it, and JSON keeps it, escaped.
+// TestDirectionMarks: no command lets a sender change the direction of text; JSON keeps the marks, escaped.
 func TestDirectionMarks(t *testing.T) {
 	message, err := os.ReadFile("testdata/bidi.eml")
 	if err != nil {
@@ -108,7 +108,7 @@ func TestDirectionMarks(t *testing.T) {
 	if out := p.must("cat", anna, folder(t, p), "1"); out != hostile {
 		t.Errorf("not the exact bytes: %q", out)
 	}
-	// What goes to a terminal is not exact, but safe.
+	// The output on a terminal is not exact, but safe.
 	var out bytes.Buffer
 	in := &invocation{stdout: &screen{to: &out}}
 	if w := in.content(); w != &out {
@@ -135,7 +135,7 @@ func folder(t *testing.T, p *place) string {
 	return list[0].Folder
 }
 
-// TestLogInJSON: the log keeps what a sender wrote, escaped.
+// TestLogInJSON: the log keeps a sender's text, escaped.
 func TestLogInJSON(t *testing.T) {
 	var out bytes.Buffer
 	c := &config.Config{Log: config.Log{Level: slog.LevelInfo, Format: config.LogJSON}}

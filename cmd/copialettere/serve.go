@@ -28,11 +28,11 @@ import (
 
 const serveHelp = `Usage: copialettere serve [-config FILE]
 
-Runs the hook: takes mail on the listeners of [received] and [sent], journals it, and hands it on. SIGTERM and SIGINT stop it: messages
-under way are finished first. It logs to standard error and needs no root.
+Runs the hook: takes mail on the listeners of [received] and [sent], journals it, and hands it on. It logs to standard error and needs no
+root. SIGTERM and SIGINT stop it, after the messages under way are finished.
 
-SIGHUP has it read the configuration again and take what it can from the next message on; no message under way is touched. The log says which
-keys were taken, and which differ but need a restart. A file with an error changes nothing, and the log says why. These keys are taken:
+SIGHUP reloads the configuration for the messages that come after it. The log says which keys were taken, and which need a restart. A file
+with an error changes nothing, and the log says why. These keys are taken:
 
   received.on_journal_error, received.redirect_header, received.redirect_from, received.keep_skips
   sent.on_journal_error, sent.login_domain
@@ -40,15 +40,15 @@ keys were taken, and which differ but need a restart. A file with an error chang
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  domain: all of a [[domain]] but its next_hop; and one that is new, or was taken out, unless it has a next_hop
+  domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
 Example: copialettere serve -config /etc/copialettere/copialettere.toml
 `
 
 const (
 	stopTimeout    = 90 * time.Second // for the transactions under way when the daemon is stopped
-	memoryLimit    = 80 << 20         // bytes of heap and stacks, at which the garbage collector works harder
-	garbagePercent = 200
+	memoryLimit    = 80 << 20         // bytes of heap and stacks from which the garbage collector works harder, where GOMEMLIMIT is not set
+	garbagePercent = 200              // growth of the heap between two collections, where GOGC is not set
 )
 
 func runServe(ctx context.Context, in *invocation, args []string) error {
@@ -119,9 +119,9 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 // daemon is the running hook with its admin interface.
 type daemon struct {
 	config  atomic.Pointer[config.Config] // in force now
-	backend atomic.Pointer[httpd.Backend] // of the admin interface, by that configuration
+	backend atomic.Pointer[httpd.Backend] // of the admin interface, under that configuration
 	log     *slog.Logger
-	archive *dataFolder
+	archive *opened
 	pec     atomic.Pointer[files.Watch] // nil where [pec] names no file
 	house   *housekeeping.Keeper
 	disk    *housekeeping.DiskWatch
@@ -129,13 +129,13 @@ type daemon struct {
 	hops    []*nexthop.Hop
 	admin   []*http.Server
 	ready   *archive.Readiness
-	running sync.WaitGroup // a goroutine per listener, and those that end with quit
+	running sync.WaitGroup // a goroutine for each listener, and those that end with quit
 	failed  chan error     // the first listener that failed
 	quit    chan struct{}  // closed when the daemon stops
 }
 
 // newDaemon returns a daemon without listeners, and without the files of [pec].
-func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
+func newDaemon(c *config.Config, a *opened, log *slog.Logger) *daemon {
 	d := &daemon{
 		log: log, archive: a, hooks: make(map[journal.Direction]*lmtp.Server),
 		failed: make(chan error, 1), quit: make(chan struct{}),
@@ -145,9 +145,9 @@ func newDaemon(c *config.Config, a *dataFolder, log *slog.Logger) *daemon {
 	return d
 }
 
-// configure puts a configuration in force for what reads it where it needs it.
+// configure puts a configuration in force for everything that reads d.config or d.backend.
 func (d *daemon) configure(c *config.Config) {
-	acts := d.archive.archive(c, d.house.EraseSoon)
+	acts := d.archive.acts(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))
@@ -190,7 +190,7 @@ func (d *daemon) start() error {
 	if c.Sent != nil {
 		sent = d.sentHook()
 	}
-	// The admin interface first: whoever sees the hook listening can ask it.
+	// Whoever sees the hook listen may ask the admin interface, so open that first.
 	if err := d.startAdmin(sockets); err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (d *daemon) startAdmin(sockets *systemdSockets) error {
 	return nil
 }
 
-// serveAdmin answers by the configuration that is in force when a request comes.
+// serveAdmin answers under the configuration that is in force when the request comes.
 func (d *daemon) serveAdmin(w http.ResponseWriter, r *http.Request) {
 	httpd.Admin(*d.backend.Load()).ServeHTTP(w, r)
 }
@@ -246,7 +246,7 @@ func (d *daemon) serveHook(direction journal.Direction, s *lmtp.Server, h config
 	return nil
 }
 
-// run serves a listener until it is closed.
+// run serves a listener in a goroutine until it is closed. The first failure goes to d.failed.
 func (d *daemon) run(serve func() error) {
 	d.running.Go(func() {
 		if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {

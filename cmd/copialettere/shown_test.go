@@ -78,7 +78,7 @@ func TestParts(t *testing.T) {
 	check()
 }
 
-// TestListShowsInside: of certified mail, list shows who wrote what, and not what the envelope says of itself.
+// TestListShowsInside: for certified mail, list shows the sender and subject of the message inside, not those of the envelope.
 func TestListShowsInside(t *testing.T) {
 	office, _ := chain(t)
 	c := office.Send(pectest.Mail{From: "eva@alpha.test", To: []string{anna}, Subject: "Perché no?", Text: "Testo\n", MessageID: "auto"}, "completa")
@@ -109,7 +109,7 @@ func TestListShowsInside(t *testing.T) {
 		for _, m := range [][]byte{c.Envelope, forged, anomaly, c.Acceptance} {
 			p.deliver(string(m), anna, anna)
 		}
-		// Nobody is certified by saying so.
+		// Saying so does not make mail certified.
 		p.deliver(string(c.Notice(pectest.Notice{Class: pec.PostaCertificata, Variation: pectest.Variation{Unsigned: true}})), anna, anna)
 		stop()
 		out := p.must("list", anna)
@@ -132,7 +132,7 @@ func TestListShowsInside(t *testing.T) {
 	}
 }
 
-// TestListCertification: -json has all that daticert.xml says.
+// TestListCertification: -json has everything that daticert.xml says.
 func TestListCertification(t *testing.T) {
 	office, c := chain(t)
 	p := pecPlace(t, "headers", office.Authority.PEM())
@@ -190,7 +190,7 @@ func TestListInvoiceNotices(t *testing.T) {
 	}
 }
 
-// TestForgedInvoiceNotice has a notification of the exchange system in an envelope that was changed: by signature it is of nobody.
+// TestForgedInvoiceNotice has a notification of the exchange system in a changed envelope. With trust in signatures it counts as nobody's.
 func TestForgedInvoiceNotice(t *testing.T) {
 	office, _ := chain(t)
 	envelope := office.Send(pectest.Mail{From: "sdi01@pec.fatturapa.it", To: []string{anna}, Subject: "Ricevuta", Text: "Testo\n", MessageID: "auto",

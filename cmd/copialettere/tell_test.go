@@ -18,7 +18,7 @@ import (
 	"copialettere/policy/notice"
 )
 
-// arrived puts messages into the journal of a place that nobody has open, as if they had arrived then.
+// arrived puts messages into the journal of a place that nobody has open, as if they had arrived at that time.
 func (p *place) arrived(at time.Time, mailbox string, count int) {
 	p.t.Helper()
 	p.at(at, func(j *journal.Journal) {
@@ -34,7 +34,7 @@ func (p *place) arrived(at time.Time, mailbox string, count int) {
 	})
 }
 
-// retained puts a run of the retention that deleted nothing on record, as if it had been then.
+// retained puts on record a run of the retention, at that time, that deleted nothing.
 func (p *place) retained(at time.Time) {
 	p.t.Helper()
 	p.at(at, func(j *journal.Journal) {
@@ -44,10 +44,10 @@ func (p *place) retained(at time.Time) {
 	})
 }
 
-// at opens the journal of a place that nobody has open, with that time.
+// at opens the journal of a place that nobody has open, with a clock that shows that time.
 func (p *place) at(at time.Time, fn func(*journal.Journal)) {
 	p.t.Helper()
-	engine, err := level.Open(filepath.Join(p.dir, "data", journalFolder), level.Options{})
+	engine, err := level.Open(filepath.Join(p.dir, "data", "journal"), level.Options{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -60,10 +60,10 @@ func (p *place) at(at time.Time, fn func(*journal.Journal)) {
 	fn(j)
 }
 
-// waiting counts the notices in the queue of an open data folder, by mailbox and event.
-func waiting(t *testing.T, a *dataFolder) (list []string) {
+// waiting lists the notices in the queue of an open data folder, by mailbox and event.
+func waiting(t *testing.T, a *opened) (list []string) {
 	t.Helper()
-	s, err := a.engine.Settings(t.Context())
+	s, err := a.folder.Engine.Settings(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func (p *place) sent(count int) {
 	}
 }
 
-// TestRetentionTells runs the retention in each way that there is: the owner is told of what was deleted, once, by the daemon.
+// TestRetentionTells runs the retention in every possible way. The daemon tells the owner once what was deleted.
 func TestRetentionTells(t *testing.T) {
 	const deleted = "Messaggi cancellati dall'archivio di anna@alpha.test"
 	command := func(args ...string) func(*testing.T, *place) {
@@ -105,7 +105,7 @@ func TestRetentionTells(t *testing.T) {
 		if err := k.archive.close(); err != nil {
 			t.Fatal(err)
 		}
-		k.archive.engine, k.archive.journal, k.archive.notices = nil, nil, nil
+		k.archive.folder, k.archive.journal, k.archive.notices = nil, nil, nil
 	}
 	longAgo := time.Now().AddDate(0, -2, 0)
 	for _, c := range []struct {
@@ -178,7 +178,7 @@ func TestRetentionTells(t *testing.T) {
 	}
 }
 
-// TestGapsAreTold has gaps go on record in a daemon, or before it is up: the owner is told once.
+// TestGapsAreTold puts gaps on record in a daemon, or before it is up: the owner is told once.
 func TestGapsAreTold(t *testing.T) {
 	const missing, room = "Posta di anna@alpha.test non archiviata", "Messaggi vecchi cancellati dall'archivio di anna@alpha.test"
 	const lost = "Nell'archivio di anna@alpha.test possono mancare messaggi"
@@ -207,10 +207,10 @@ func TestGapsAreTold(t *testing.T) {
 			p, relay := noticePlace(t, nexthoptest.Script{})
 			p.must("mailbox", "enable", anna)
 			p.must(append([]string{"mailbox", "set", anna, "notify=" + noticeAddress, "notify_on=gap"}, c.settings...)...)
-			spool := filepath.Join(p.dir, "data", gapSpoolFile)
+			spool := filepath.Join(p.dir, "data", "gaps")
 			for range 2 {
 				if c.spool != "" {
-					// The second time as a crash leaves it, between the journal and the removal.
+					// The second time, this is what a crash leaves between writing to the journal and removing the spool.
 					if err := os.WriteFile(spool, []byte(c.spool), 0o600); err != nil {
 						t.Fatal(err)
 					}
@@ -249,7 +249,7 @@ func TestSpooledGaps(t *testing.T) {
 	p.must("init")
 	p.must("mailbox", "enable", anna)
 	stop := p.daemon()
-	spool := filepath.Join(p.dir, "data", gapSpoolFile)
+	spool := filepath.Join(p.dir, "data", "gaps")
 	if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -259,7 +259,7 @@ func TestSpooledGaps(t *testing.T) {
 		before  func()
 	}{
 		{"in the spool", true, func() {}},
-		{"taken in", false, stop}, // what opens the folder takes it in
+		{"taken in", false, stop}, // whoever opens the folder takes the spool in
 		{"left in the spool as well", false, func() {
 			stop = p.daemon()
 			if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
@@ -291,16 +291,16 @@ func TestSpooledGaps(t *testing.T) {
 	p.must("verify")
 }
 
-// TestSpooledGapsOfABrokenVolume has a gap that the journal cannot take when the daemon starts: it starts all the same.
+// TestSpooledGapsOfABrokenVolume: a gap that the journal cannot take does not keep the daemon from starting.
 func TestSpooledGapsOfABrokenVolume(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
 	p.must("mailbox", "enable", anna)
 	data := filepath.Join(p.dir, "data")
-	if err := os.WriteFile(filepath.Join(data, gapSpoolFile), []byte(spooledGap(1)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(data, "gaps"), []byte(spooledGap(1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	volume := filepath.Join(data, journalFolder, string(kv.MonthOf(time.Now().UTC().Truncate(time.Hour).Add(-time.Second))))
+	volume := filepath.Join(data, "journal", string(kv.MonthOf(time.Now().UTC().Truncate(time.Hour).Add(-time.Second))))
 	if err := os.WriteFile(volume, []byte("no folder"), 0o600); err != nil {
 		t.Fatal(err)
 	}

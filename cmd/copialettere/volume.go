@@ -12,10 +12,11 @@ import (
 
 const volumeHelp = `Usage: copialettere volume forget MONTH -confirm MONTH [-config FILE] [-json]
 
-Gives up a month of the journal for good, whose folder is lost or was removed on purpose. The archive knows which months it has: one
-that is absent or damaged is an error of every command, and of mail that would go into it, until it is put back from a backup, or given
-up. A gap of all mailboxes is then on record for it. While a folder of that month is there, it is refused: move the folder away first,
-with the daemon stopped. If the folder is put back later, the next start takes it in again.
+Gives up for good a month of the journal whose folder is lost or was removed on purpose. A gap goes on record for all mailboxes.
+
+The archive knows which months it has. As long as one is absent or damaged, every command reports it, and mail that belongs in it cannot be journaled.
+This ends when you put it back from a backup, or give it up. A month whose folder is there is refused: stop the daemon and move the folder
+away first. If the folder is put back later, the next start takes it in again.
 
 Example: copialettere volume forget 2023-04 -confirm 2023-04
 `
@@ -43,7 +44,7 @@ func (in *invocation) forget(ctx context.Context, query url.Values) error {
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/api/v1/volume/forget", query, func(v httpd.ForgottenView) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/volume/forget", query, func(v httpd.ForgottenView) error {
 		if in.json {
 			return in.printJSON(v)
 		}

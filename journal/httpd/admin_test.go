@@ -75,7 +75,7 @@ func (r *rig) ask(request string) (status int, lines []string) {
 	return w.Code, lines
 }
 
-// fails sends a request that must be refused with that status and say all of want.
+// fails sends a request that must be refused with that status, in an error that has all of want.
 func (r *rig) fails(request string, status int, want ...string) {
 	r.t.Helper()
 	got, lines := r.ask(request)
@@ -129,7 +129,7 @@ func (r *rig) address(s string) policy.Address {
 
 const anna = "mailbox=anna@alpha.test&who=root"
 
-// TestStatus names a request for each status that is no success.
+// TestStatus sends a request for each status other than success.
 func TestStatus(t *testing.T) {
 	r := newRig(t)
 	const post = "POST /api/v1/mailbox/"
@@ -169,7 +169,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestForbidden asks in the way of a face for owners: the operator is allowed everything.
+// TestForbidden asks through a door for owners, because the operator may do everything.
 func TestForbidden(t *testing.T) {
 	r := newRig(t)
 	owner := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}
@@ -181,7 +181,7 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
-// TestSetWithoutValue: a text without = is refused for every key, also together with what is right, and nothing is changed.
+// TestSetWithoutValue: text without = is refused for every key, also beside a valid setting, and changes nothing.
 func TestSetWithoutValue(t *testing.T) {
 	r := newRig(t)
 	for _, key := range append(policy.Keys(), policy.KeyArchive, policy.KeyHold, "", "=") {
@@ -249,7 +249,7 @@ func TestMailboxView(t *testing.T) {
 	}
 }
 
-// TestGaps: pauses and gaps stand in the order of time, skips do not stand there at all, and nobody sees what is another's.
+// TestGaps: pauses and gaps come in the order of time, without skips, and without those of other mailboxes.
 func TestGaps(t *testing.T) {
 	r := newRig(t)
 	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
@@ -302,7 +302,7 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestWhyPaused: a message that is not known may have come while the archive was off.
+// TestWhyPaused: an unknown message may have come while the archive was off.
 func TestWhyPaused(t *testing.T) {
 	r := newRig(t)
 	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
@@ -333,7 +333,7 @@ func TestWhyPaused(t *testing.T) {
 	}
 }
 
-// TestWhyOff: the verdict of a mailbox that is off has the time when it was turned off, whatever was changed since.
+// TestWhyOff: the verdict of a mailbox that is off has the time when it was turned off, whatever has changed since.
 func TestWhyOff(t *testing.T) {
 	r := newRig(t)
 	why := func() archive.Verdict {

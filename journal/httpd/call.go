@@ -13,17 +13,17 @@ import (
 	"copialettere/policy/archive"
 )
 
-// Backend is what Admin stands on.
+// Backend is what Admin needs to answer.
 type Backend struct {
 	Archive *archive.Archive
 	Metrics *metrics.Registry
 	Version string
 	Logger  *slog.Logger
-	// Ready tells why mail to enabled mailboxes would wait, in words for everybody who can ask, and nothing while it would not. May be nil.
+	// Ready returns why mail to enabled mailboxes would wait now, in words that anybody may read; nothing while it would not. May be nil.
 	Ready func(ctx context.Context) []string
 }
 
-// Admin returns the operator's interface.
+// Admin returns the operator's interface: all routes, and what Metrics serves.
 func Admin(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	(&api{b}).route(mux, operator)
@@ -31,10 +31,10 @@ func Admin(b Backend) http.Handler {
 	return mux
 }
 
-// Door says who asks. With an error nothing is done; it is told to whoever asked.
+// Door returns who sent a request. On an error nothing is done, and the error is the answer.
 type Door func(*http.Request) (policy.Actor, error)
 
-// operator is the door of the admin socket: the system has checked who may open it.
+// operator is the door of the admin socket. The mode of the socket decides who gets this far.
 func operator(r *http.Request) (policy.Actor, error) {
 	return policy.Actor{Role: policy.RoleOperator, Name: r.FormValue("who")}, nil
 }
@@ -48,10 +48,10 @@ type call struct {
 	w       http.ResponseWriter
 	out     *lines
 	who     policy.Actor
-	mailbox policy.Address // zero where the route is of all mailboxes
+	mailbox policy.Address // zero where the route is about all mailboxes
 }
 
-// route puts all routes behind a door.
+// route registers all routes behind a door.
 func (a *api) route(mux *http.ServeMux, door Door) {
 	for _, route := range Routes() {
 		mux.HandleFunc(route.Method+" "+Prefix+route.Path, func(w http.ResponseWriter, r *http.Request) {
@@ -67,7 +67,7 @@ func (a *api) route(mux *http.ServeMux, door Door) {
 	}
 }
 
-// admit reads who asks, and about which mailbox, and checks the right to the route.
+// admit reads who asks and about which mailbox, and checks the right to the route.
 func (a *api) admit(c *call, route *Route, door Door) (err error) {
 	if c.who, err = door(c.Request); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (a *api) admit(c *call, route *Route, door Door) (err error) {
 		}
 	}
 	if route.Record && c.who.Name == "" {
-		return fmt.Errorf("%w: who: name the operator who does it", errRequest)
+		return fmt.Errorf("%w: who: name the operator", errRequest)
 	}
 	if route.Right == "" {
 		return nil
@@ -97,7 +97,7 @@ func mailboxOf(r *http.Request) (policy.Address, error) {
 	return a, err
 }
 
-// ref reads which message a request is about.
+// ref reads which message a request is about: folder=F&uid=N.
 func (c *call) ref() (journal.Ref, error) {
 	folder, month, err := journal.ParseFolder(c.FormValue("folder"))
 	if err != nil {
@@ -110,7 +110,7 @@ func (c *call) ref() (journal.Ref, error) {
 	return journal.Ref{Mailbox: c.mailbox.String(), Month: month, Folder: folder, UID: uint32(uid)}, nil
 }
 
-// flag reads a parameter that is true or false; absent is false.
+// flag reads a parameter that is true or false. Absent means false.
 func (c *call) flag(name string) (bool, error) {
 	text := c.FormValue(name)
 	if text == "" {

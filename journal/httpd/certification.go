@@ -8,8 +8,8 @@ import (
 	"copialettere/policy/pec"
 )
 
-// CertificationView is what was found at arrival of a message that is certified mail, or says that it is: what its certification data
-// say, and what came of its signature. Others script against its names. What is absent was absent in the message.
+// CertificationView is what was found when certified mail, or mail that says that it is, arrived: its certification data, and the result of its
+// signature. Others script against its names. What is absent was absent in the message.
 type CertificationView struct {
 	Type        string          `json:"type,omitempty"` // @tipo of daticert.xml, as written; the same holds for the rest down to events
 	Error       string          `json:"error,omitempty"`
@@ -31,20 +31,20 @@ type CertificationView struct {
 	Evidence    []EvidenceView  `json:"evidence,omitempty"`     // of a REM message, in order
 	DataError   string          `json:"data_error,omitempty"`   // why the certification data are not whole
 
-	// OtherDeliveries are further recipients that a receipt is about, and Omitted is how many recipients are not kept for their number. Unread
-	// is text of daticert.xml that was not taken for a fact: a second value of what may stand once, and what was cut off.
+	// OtherDeliveries are further recipients that a receipt is about. Omitted counts the recipients that are not kept because they are too many.
+	// Unread is text of daticert.xml that was not taken for a fact: a second value where one is allowed, and what was cut off.
 	OtherDeliveries []string      `json:"other_deliveries,omitempty"`
 	Omitted         int           `json:"recipients_omitted,omitempty"`
 	Unread          []ElementView `json:"unread,omitempty"`
 
-	// Contradictions are in what the header, which is outside the signature, and the certification data do not say the same.
+	// Contradictions are the differences between the header, which is not signed, and the certification data.
 	Contradictions []ContradictionView `json:"contradictions,omitempty"`
 	HeaderConflict bool                `json:"header_conflict,omitempty"` // the header contradicts itself: two classes
 	InvoiceNotices []InvoiceNoticeView `json:"invoice_notices,omitempty"`
 
 	SignatureReason string `json:"signature_reason,omitempty"` // why the signature is not verified
 	WeakSignature   bool   `json:"weak_signature,omitempty"`   // SHA-1 was used, by the signer or in the chain
-	// Revocation is "good", "revoked" or "unknown", and RevocationReason why it is not good; absent where no revocation list is configured.
+	// Revocation is "good", "revoked" or "unknown", and RevocationReason says why it is not good. Absent where no revocation list is configured.
 	Revocation       string     `json:"revocation,omitempty"`
 	RevocationReason string     `json:"revocation_reason,omitempty"`
 	SigningTime      *time.Time `json:"signing_time,omitempty"` // as the signer claims
@@ -64,25 +64,25 @@ type ElementView struct {
 	Text    string `json:"text"`
 }
 
-// ContradictionView is one thing in which a header and the certification data of a message contradict each other.
+// ContradictionView is one difference between the header and the certification data of a message.
 type ContradictionView struct {
 	Field       string `json:"field"`       // "Subject", "X-Ricevuta" and so on; "postacert.eml From" of the message inside
-	Header      string `json:"header"`      // decoded; empty where the field is absent and means something thereby
+	Header      string `json:"header"`      // decoded; empty where the field is absent and its absence means something
 	Certificate string `json:"certificate"` // what the certification data have in its place
 }
 
 // InvoiceNoticeView is a notification of the exchange system for electronic invoices (SdI).
 type InvoiceNoticeView struct {
 	Kind         string `json:"kind"`                 // "RC", "NS", "MC", "NE", "DT", "AT", "MT", "EC" or "SE"
-	Name         string `json:"name"`                 // what that kind is called
+	Name         string `json:"name"`                 // of that kind
 	File         string `json:"file"`                 // as attached
 	Part         string `json:"part,omitempty"`       // its number in the part table
 	Invoice      string `json:"invoice"`              // the file of the invoice, or the part of File that is the invoice's
-	Identifier   string `json:"identifier,omitempty"` // IdentificativoSdI: the number that the exchange system gave to the invoice
-	FromExchange bool   `json:"from_exchange"`        // the exchange system sent it, by certification data that are believed
+	Identifier   string `json:"identifier,omitempty"` // IdentificativoSdI: the exchange system's number of the invoice
+	FromExchange bool   `json:"from_exchange"`        // certification data that are believed say that the exchange system sent it
 }
 
-// viewCertification returns nil for an entry of ordinary mail. Inner is what is known of the message inside certified mail.
+// viewCertification returns nil for an entry of ordinary mail. inner is what is known of the message inside certified mail.
 func viewCertification(e *journal.Entry) (v *CertificationView, inner pec.Inner) {
 	if len(e.Certification) == 0 {
 		return nil, inner

@@ -6,13 +6,13 @@ import (
 	"copialettere/policy/pec"
 )
 
-// EvidenceView is one evidence of a REM message. Others script against its names; what is absent was absent in the evidence.
+// EvidenceView is one evidence of a REM message. Others script against its names. What is absent was absent in the evidence.
 type EvidenceView struct {
 	Event             string          `json:"event"`                // such as "ContentConsignment"
-	Equivalent        string          `json:"equivalent,omitempty"` // the class of PEC's receipts that tell the same
+	Equivalent        string          `json:"equivalent,omitempty"` // the class of the PEC receipt that says the same
 	Time              *time.Time      `json:"time,omitempty"`
-	TimeWritten       string          `json:"time_written,omitempty"` // as it stands there
-	Submitted         string          `json:"submitted,omitempty"`    // as it stands there
+	TimeWritten       string          `json:"time_written,omitempty"` // as written there
+	Submitted         string          `json:"submitted,omitempty"`    // as written there
 	Identifier        string          `json:"identifier,omitempty"`
 	MessageIdentifier string          `json:"message_identifier,omitempty"` // names the practice
 	MessageID         string          `json:"message_id,omitempty"`         // the one that the sender's program had set
@@ -21,11 +21,11 @@ type EvidenceView struct {
 	Subject           string          `json:"subject,omitempty"`
 	Reasons           []ReasonView    `json:"reasons,omitempty"`
 	Recipients        []RecipientView `json:"recipients,omitempty"`
-	RefersTo          []int           `json:"refers_to,omitempty"` // which of the recipients it is about, counted from 1
+	RefersTo          []int           `json:"refers_to,omitempty"` // the recipients it is about, counted from 1
 	Error             string          `json:"error,omitempty"`     // why it is not whole
 }
 
-// ReasonView is why an event came about.
+// ReasonView is one reason of an event.
 type ReasonView struct {
 	Code    string   `json:"code,omitempty"`    // a URI
 	Details []string `json:"details,omitempty"` // such as "RD04", and a text

@@ -17,7 +17,7 @@ import (
 	"copialettere/policy/pec"
 )
 
-// lines writes JSON objects, one a line, as they come.
+// lines writes JSON objects to the client, one a line, as they come.
 type lines struct {
 	w       http.ResponseWriter
 	enc     *json.Encoder
@@ -25,7 +25,7 @@ type lines struct {
 	flushed time.Time
 }
 
-// flushEvery is how long lines may wait to be sent, while there are others behind them.
+// flushEvery is how long lines may wait to be sent while more follow.
 const flushEvery = 200 * time.Millisecond
 
 func newLines(w http.ResponseWriter) *lines { return &lines{w: w, enc: json.NewEncoder(w)} }
@@ -45,14 +45,15 @@ func (l *lines) write(v any) error {
 	return nil
 }
 
-// flush sends what was written so far.
+// flush sends everything written so far.
 func (l *lines) flush() { http.NewResponseController(l.w).Flush() }
 
-// Problem is the answer to a request that failed.
+// Problem is the answer to a request that failed, or the last line of an answer that broke off.
 type Problem struct {
 	Error string `json:"error"`
 }
 
+// fail ends the answer with an error, and logs what is neither the client's fault nor a state that it is told of.
 func (l *lines) fail(log *slog.Logger, err error) {
 	status := http.StatusInternalServerError
 	is := func(targets ...error) bool {
@@ -81,7 +82,7 @@ func (l *lines) fail(log *slog.Logger, err error) {
 	l.enc.Encode(Problem{err.Error()})
 }
 
-// tell writes what a source yields, as it comes. What is damaged is counted, and is the error behind the rest.
+// tell writes what a source yields, as it comes. It counts what is damaged, and returns that as an error after the rest.
 func tell[T any](c *call, source iter.Seq2[T, error]) error {
 	var damaged damages
 	for v, err := range source {
@@ -92,20 +93,20 @@ func tell[T any](c *call, source iter.Seq2[T, error]) error {
 			return err
 		}
 		if c.out.write(v) != nil {
-			return nil // nobody reads any more
+			return nil // the client has gone
 		}
 	}
 	return damaged.err()
 }
 
-// damages counts what cannot be read, so that the rest is told all the same.
+// damages counts what cannot be read, while the rest is still written.
 type damages struct {
 	number int
 	first  error
 	passed journal.PassedOver
 }
 
-// count reports whether err is that something is damaged: a month, or one thing.
+// count counts an error that says that a month or a single value is damaged, and reports whether err is one.
 func (d *damages) count(err error) bool {
 	if d.passed.Add(err) {
 		return true
@@ -119,7 +120,7 @@ func (d *damages) count(err error) bool {
 	return true
 }
 
-// err returns the error that comes behind the rest; nil when nothing is damaged.
+// err returns the error that sums up what was counted; nil when nothing is damaged.
 func (d *damages) err() error {
 	if d.number == 0 {
 		return d.passed.Err()

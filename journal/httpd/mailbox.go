@@ -38,7 +38,7 @@ func (a *api) why(c *call) error {
 	return tell(c, a.b.Archive.Why(c.Context(), c.mailbox, c.FormValue("message_id")))
 }
 
-// turn is a change of a mailbox that takes no parameters of its own.
+// turn serves a change of a mailbox that takes no parameters of its own.
 func turn(change func(*archive.Archive, context.Context, policy.Actor, policy.Address) (archive.Mailbox, error)) func(*api, *call) error {
 	return func(a *api, c *call) error {
 		return c.changed(change(a.b.Archive, c.Context(), c.who, c.mailbox))
@@ -67,7 +67,7 @@ func (a *api) disable(c *call) error {
 }
 
 func (a *api) set(c *call) error {
-	c.FormValue("set") // has the form read
+	c.FormValue("set") // fills c.Form
 	if len(c.Form["set"]) == 0 {
 		return fmt.Errorf("%w: no set=KEY=VALUE", errRequest)
 	}
@@ -75,7 +75,7 @@ func (a *api) set(c *call) error {
 	for _, text := range c.Form["set"] {
 		assignment, err := policy.ParseAssignment(text)
 		if err != nil {
-			// Set refuses it, with all else that is wrong: no key takes an empty value.
+			// Set refuses it together with everything else that is wrong, because no key takes an empty value.
 			assignment = policy.Assignment{Key: text}
 		}
 		assignments = append(assignments, assignment)

@@ -22,7 +22,7 @@ func (a *api) message(c *call) error {
 	c.w.Header().Set("Content-Type", "message/rfc822")
 	c.w.Header().Set("Content-Length", strconv.FormatInt(e.Size, 10))
 	if _, err := body.WriteTo(c.w); err != nil {
-		// The length that was promised is not reached, so the client sees that the message is not whole.
+		// The body ends before its Content-Length, so the client sees that the message is not whole.
 		a.b.Logger.Error("message not read whole", "mailbox", e.Mailbox, "folder", e.FolderName(), "uid", e.UID, "error", err)
 		panic(http.ErrAbortHandler)
 	}
@@ -40,13 +40,13 @@ func (a *api) practice(c *call) error {
 	return tell(c, a.b.Archive.Practices(c.Context(), c.mailbox, uint32(uid), time.Now()))
 }
 
-// ActView is what was done with an entry. Others script against its names.
+// ActView is an act that was carried out on an entry. Others script against its names.
 type ActView struct {
 	Mailbox string `json:"mailbox"`
 	Act     string `json:"act"` // "move", "delete", "undelete", "hold" or "release"
 	Folder  string `json:"folder"`
 	UID     uint32 `json:"uid"`
-	// ToFolder and ToUID are where the entry is afterwards, when it has another place.
+	// ToFolder and ToUID are the new place of the entry, if it has one.
 	ToFolder string `json:"to_folder,omitempty"`
 	ToUID    uint32 `json:"to_uid,omitempty"`
 }
@@ -85,7 +85,7 @@ func (a *api) release(c *call) error {
 	})
 }
 
-// act does something with one message, and answers with what was done.
+// act carries out an act on one message, and answers with it. do returns the new place of the entry, if it has one.
 func (c *call) act(kind string, do func(journal.Ref) (to journal.Ref, err error)) error {
 	ref, err := c.ref()
 	if err != nil {
@@ -103,7 +103,7 @@ func (c *call) act(kind string, do func(journal.Ref) (to journal.Ref, err error)
 	return nil
 }
 
-// targetFolder reads the folder to which a message is moved, with or without its month: a message stays in the month of its arrival.
+// targetFolder reads the folder to move a message to, with or without the month. A message stays in the month of its arrival.
 func targetFolder(ref journal.Ref, name string) (string, error) {
 	if !strings.Contains(name, "/") {
 		return name, nil

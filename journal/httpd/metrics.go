@@ -8,8 +8,8 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// Metrics returns what a monitoring system may see: /metrics in the Prometheus text format; /healthz, which says that the process answers; and
-// /readyz, which has the status 503 and a line for each reason while mail to enabled mailboxes would wait, as ready tells, which may be nil.
+// Metrics returns what a monitoring system may see. /metrics is in the Prometheus text format. /healthz says that the process answers. /readyz has
+// the status 503, and a line for each reason that ready returns, while mail to enabled mailboxes would wait. ready may be nil.
 func Metrics(r *metrics.Registry, ready func(context.Context) []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", r.Handler())

@@ -10,14 +10,14 @@ import (
 	"copialettere/policy/archive"
 )
 
-// ExpireLine is one line of a run of the retention: progress, and then the report.
+// ExpireLine is one line of a run of the retention. Lines of progress come first, the report last.
 type ExpireLine struct {
 	Progress *ExpireProgress       `json:"progress,omitempty"`
 	Report   *journal.ExpireReport `json:"report,omitempty"`
 	Refused  bool                  `json:"refused,omitempty"` // the run is abnormal, and nothing was deleted
 }
 
-// ExpireProgress is how far a run has come.
+// ExpireProgress is how far a run of the retention has come.
 type ExpireProgress struct {
 	Month   kv.Month        `json:"month"`
 	Removed journal.Removed `json:"removed"`
@@ -56,16 +56,16 @@ func (a *api) retention(c *call) error {
 	if refused {
 		return nil
 	}
-	return err // months were passed over
+	return err // it names the months that were passed over
 }
 
-// Progress is a line of a check before the report.
+// Progress is how far a check of the journal has come.
 type Progress struct {
 	Month   kv.Month `json:"month"`
 	Entries int64    `json:"entries"` // checked so far
 }
 
-// VerifyLine is one line of a check: progress, and then the report.
+// VerifyLine is one line of a check of the journal. Lines of progress come first, the report last.
 type VerifyLine struct {
 	Progress *Progress       `json:"progress,omitempty"`
 	Report   *journal.Report `json:"report,omitempty"`

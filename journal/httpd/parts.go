@@ -10,8 +10,8 @@ import (
 
 // PartView is one part of a message, or of a message enclosed in it. Others script against its names.
 type PartView struct {
-	// Part is the number by which /part gives the content, as in IMAP: "1.3.2". It is empty for a message that is a multipart, whose
-	// content is that of the part around it, or the message itself.
+	// Part is the number for /part, as in IMAP: "1.3.2". It is empty for a message that is a multipart: its content is that of the part around
+	// it, or the message itself.
 	Part        string `json:"part"`
 	Depth       int    `json:"depth"` // how many parts stand around it
 	Type        string `json:"type"`  // media type, in lower case
@@ -20,8 +20,8 @@ type PartView struct {
 	Encoding    string `json:"encoding"` // transfer encoding, "7bit" where none is named
 	Disposition string `json:"disposition,omitempty"`
 	ContentID   string `json:"content_id,omitempty"`
-	Size        int64  `json:"size"`             // bytes, as they stand in the message, with their transfer encoding
-	Odd         string `json:"odd,omitempty"`    // what is odd about the part, as the MIME scanner saw it
+	Size        int64  `json:"size"`             // bytes in the message, with their transfer encoding
+	Odd         string `json:"odd,omitempty"`    // what the MIME scanner found odd about the part
 	Closed      string `json:"closed,omitempty"` // why the message inside it could not be opened
 }
 
@@ -62,13 +62,13 @@ func (a *api) part(c *call) error {
 	if err != nil {
 		return err
 	}
-	// Not the type that the sender gave it: nobody is to show it by accident.
+	// With the sender's type, a browser might show it.
 	c.w.Header().Set("Content-Type", "application/octet-stream")
 	if _, err := io.Copy(c.w, l.Content()); err != nil {
 		if c.Context().Err() == nil {
 			a.b.Logger.Error("part not read whole", "mailbox", ref.Mailbox, "folder", ref.FolderName(), "uid", ref.UID, "part", number, "error", err)
 		}
-		// The answer does not end as it should, so the client sees that the part is not whole.
+		// An answer that is cut off shows the client that the part is not whole.
 		panic(http.ErrAbortHandler)
 	}
 	return nil

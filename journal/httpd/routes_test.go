@@ -17,8 +17,8 @@ import (
 	"copialettere/policy/archive"
 )
 
-// TestRoutes asks every route, in the order in which each has something to answer, and reads the answer as the table says that it is: nothing in it
-// is without a name there.
+// TestRoutes asks every route, in an order in which each has something to answer, and decodes each answer as the type in the table: that has every
+// name of the answer.
 func TestRoutes(t *testing.T) {
 	r := newRig(t)
 	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
@@ -106,8 +106,8 @@ func (r *rig) deliver(mailbox string) {
 	r.journal.Delivered(placed[0].Ref, "T")
 }
 
-// TestDoors puts the table behind a door for owners: every route is refused, with 403 and nothing done, to whoever has no right to it, and none of
-// another's mailbox is open to anybody.
+// TestDoors puts the table behind a door for owners. Every route that the owner has no right to is refused with 403 and does nothing, and so is
+// every route about another's mailbox.
 func TestDoors(t *testing.T) {
 	r := newRig(t)
 	for _, mailbox := range []string{"anna@alpha.test", "bruno@alpha.test"} {

@@ -12,7 +12,7 @@ import (
 	"copialettere/policy/archive"
 )
 
-// EntryView is an entry as it is listed. Others script against its names.
+// EntryView is an entry as /list shows it. Others script against its names.
 type EntryView struct {
 	Mailbox    string    `json:"mailbox"`
 	Direction  string    `json:"direction"` // "received" or "sent"
@@ -20,39 +20,39 @@ type EntryView struct {
 	UID        uint32    `json:"uid"`
 	Time       time.Time `json:"time"`
 	MailFrom   string    `json:"mail_from"`
-	RcptTo     string    `json:"rcpt_to"` // of sent mail: all recipients, with commas between
+	RcptTo     string    `json:"rcpt_to"` // of sent mail: all recipients, separated by commas
 	ORCPT      string    `json:"orcpt"`
 	Recipients []string  `json:"recipients"`
 	From       string    `json:"from"`
 	To         string    `json:"to"`
 	Subject    string    `json:"subject"` // decoded, as From and To
-	// InnerFrom and InnerSubject are of the message inside certified mail, decoded.
+	// InnerFrom and InnerSubject are those of the message inside certified mail, decoded.
 	InnerFrom    string   `json:"inner_from,omitempty"`
 	InnerSubject string   `json:"inner_subject,omitempty"`
 	Date         string   `json:"date"`
 	MessageID    string   `json:"message_id"`
 	Size         int64    `json:"size"`
 	SHA256       string   `json:"sha256"`
-	Class        string   `json:"class"` // the one that the filter believed
+	Class        string   `json:"class"` // as the filter took it
 	Declared     string   `json:"declared_class,omitempty"`
 	Signature    string   `json:"signature,omitempty"` // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"
 	SentTo       string   `json:"sent_to,omitempty"`   // of sent mail: "certified", "other" or "unknown"
 	State        string   `json:"state"`               // "delivered", "deferred", "unknown", "refused" or "superseded"
 	Flags        []string `json:"flags,omitempty"`
-	Odd          string   `json:"odd,omitempty"` // what is odd about the message, as the MIME scanner saw it
+	Odd          string   `json:"odd,omitempty"` // what the MIME scanner found odd about the message
 	QueueID      string   `json:"queue_id,omitempty"`
 	PeerAddr     string   `json:"peer_addr,omitempty"`
 	PeerName     string   `json:"peer_name,omitempty"`
 	PeerHelo     string   `json:"peer_helo,omitempty"`
 	Transaction  string   `json:"transaction"`
 
-	// SupersededBy is of an entry whose message the MTA took in anew before it was delivered: where the entry of that is. Absent where it is gone.
+	// SupersededBy is where the newer entry is, if the MTA took the message in anew before it was delivered. Absent where that entry is gone.
 	SupersededBy *PlaceView `json:"superseded_by,omitempty"`
 
 	Certification *CertificationView `json:"certification,omitempty"`
 }
 
-// PlaceView is where an entry is.
+// PlaceView is the place of an entry.
 type PlaceView struct {
 	Folder string `json:"folder"` // with its month: "INBOX/2026-11"
 	UID    uint32 `json:"uid"`
@@ -80,7 +80,7 @@ func (a *api) list(c *call) error {
 	return tell(c, a.entries(c.Context(), c.mailbox, all))
 }
 
-// entries yields the entries of a mailbox, with all also those that were superseded, behind the others.
+// entries yields the entries of a mailbox; with all, the superseded ones after the others.
 func (a *api) entries(ctx context.Context, address policy.Address, all bool) iter.Seq2[EntryView, error] {
 	return func(yield func(EntryView, error) bool) {
 		for e, err := range a.b.Archive.Entries(ctx, address) {
@@ -115,7 +115,7 @@ func viewSuperseded(e *journal.SupersededEntry) EntryView {
 	return v
 }
 
-// known returns a time, or nil for none.
+// known returns a time, or nil for the zero time.
 func known(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil

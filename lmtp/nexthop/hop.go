@@ -169,6 +169,16 @@ func (h *Hop) Connect(ctx context.Context) (Conn, error) {
 	return conn, nil
 }
 
+// Probe connects, quits, and returns what the hop announced. Its errors are those of Connect.
+func (h *Hop) Probe(ctx context.Context) (Announced, error) {
+	conn, err := h.Connect(ctx)
+	if err != nil {
+		return Announced{}, err
+	}
+	defer conn.Quit()
+	return conn.Announced(), nil
+}
+
 func (h *Hop) connect(ctx context.Context) (Conn, error) {
 	failed := &ConnectError{Spec: h.spec}
 	if h.maildir != nil {

@@ -117,6 +117,18 @@ func TestAnnouncedChanges(t *testing.T) {
 	}
 }
 
+func TestProbe(t *testing.T) {
+	server := nexthoptest.Start(t, nexthoptest.Script{Keywords: []string{"SMTPUTF8", "SIZE 1000"}})
+	a, err := New(mustSpec(t, server.Spec()), Options{}).Probe(t.Context())
+	if err != nil || !a.SMTPUTF8 || a.Size != 1000 {
+		t.Errorf("announced %+v, %v", a, err)
+	}
+	spec := mustSpec(t, "lmtp:unix:"+filepath.Join(t.TempDir(), "absent"))
+	if _, err := New(spec, Options{}).Probe(t.Context()); err == nil || !strings.Contains(err.Error(), spec.String()) {
+		t.Errorf("error %v, want one that names %s", err, spec)
+	}
+}
+
 // open connects and brings a transaction to its 354.
 func open(t *testing.T, h *Hop, recipients ...string) Conn {
 	t.Helper()

@@ -65,10 +65,6 @@ func (h *Hop) Unreachable(ctx context.Context) bool {
 	if !h.Failing() {
 		return false
 	}
-	conn, err := h.Connect(ctx)
-	if err != nil {
-		return true
-	}
-	conn.Quit()
-	return false
+	_, err := h.Probe(ctx)
+	return err != nil
 }

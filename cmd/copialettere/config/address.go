@@ -23,10 +23,10 @@ type Listener struct {
 	Address string
 }
 
-// String returns the listener as the file has it, a relative path made absolute.
+// String returns the listener in the form of the file, with an absolute path.
 func (l Listener) String() string { return l.Network + ":" + l.Address }
 
-// loopback reports whether a listener can be reached from this machine only, as far as its address tells.
+// loopback reports whether the address of a listener can be reached from this machine only.
 func (l Listener) loopback() bool {
 	if l.Network != "tcp" {
 		return true
@@ -35,7 +35,7 @@ func (l Listener) loopback() bool {
 	return ok && a.Addr().IsLoopback()
 }
 
-// clashes reports whether two listeners cannot both be opened, or, where one is a next hop, whether it leads to the other.
+// clashes reports whether two listeners cannot both be opened. Where one stands for a next hop, it reports whether that leads to the other.
 func (l Listener) clashes(m Listener) bool {
 	if l.Network != m.Network {
 		return false
@@ -68,7 +68,7 @@ const listenForms = `write "unix:/PATH", "tcp:IP-ADDRESS:PORT" or "systemd:NAME"
 func parseListener(s, data string) (Listener, *fault) {
 	network, address, ok := strings.Cut(s, ":")
 	if !ok || address == "" {
-		return Listener{}, faultf(listenForms, "%s is no listen address", quote(s))
+		return Listener{}, faultf(listenForms, "%s is not a listen address", quote(s))
 	}
 	switch network {
 	case "unix":
@@ -79,12 +79,12 @@ func parseListener(s, data string) (Listener, *fault) {
 	case "systemd":
 		// FileDescriptorName= of systemd.socket(5).
 		if len(address) > 255 || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) {
-			return Listener{}, faultf("write the FileDescriptorName of the socket unit: at most 255 ASCII characters, no blank, no colon",
+			return Listener{}, faultf("write the FileDescriptorName of the socket unit: at most 255 ASCII characters, without blanks and colons",
 				"%s has no usable name", quote(s))
 		}
 		return Listener{network, address}, nil
 	}
-	return Listener{}, faultf(listenForms, "%s is no listen address", quote(s))
+	return Listener{}, faultf(listenForms, "%s is not a listen address", quote(s))
 }
 
 func socketPath(path, data string) (string, *fault) {
@@ -121,7 +121,7 @@ func parseTCPListener(s, address string) (Listener, *fault) {
 	return Listener{"tcp", address}, nil
 }
 
-// splitHostPort cuts HOST:PORT or [IPV6]:PORT. The prefix and the example host are for the remedy. The host loses its brackets.
+// splitHostPort splits HOST:PORT or [IPV6]:PORT, and removes the brackets. The prefix and the example host are for the remedy.
 func splitHostPort(s, prefix, example string) (host, port string, f *fault) {
 	i := strings.LastIndexByte(s, ':')
 	if i < 0 {
@@ -150,7 +150,7 @@ func parseNextHop(s, direction string) (nexthop.Spec, *fault) {
 		if inner := errors.Unwrap(err); inner != nil {
 			err = inner
 		}
-		return spec, faultf(err.Error(), "%s is no next hop", quote(s))
+		return spec, faultf(err.Error(), "%s is not a next hop", quote(s))
 	case direction == "received" && spec.Scheme == nexthop.SMTP:
 		return spec, faultf(`write "lmtp:HOST:PORT", "lmtp:unix:/PATH" or "maildir:/PATH"`,
 			"%s has one reply for all recipients, and received mail needs one for each", quote(s))
@@ -160,8 +160,7 @@ func parseNextHop(s, direction string) (nexthop.Spec, *fault) {
 	return spec, nil
 }
 
-// hopListener returns the address that a next hop leads to, in the form of a listener; the zero value where it leads to none that could
-// be ours.
+// hopListener returns the address of a next hop as a listener; the zero value where that address cannot be one of ours.
 func hopListener(spec nexthop.Spec) Listener {
 	switch {
 	case spec.Scheme == nexthop.Maildir || spec.Scheme == nexthop.LMTPSRV:
@@ -186,7 +185,7 @@ func isDomain(s string) bool {
 			return false
 		}
 	}
-	// A last label of digits is the end of a mistyped IPv4 address (RFC 1123 2.1).
+	// A last label of digits means a mistyped IPv4 address (RFC 1123 2.1).
 	return strings.Trim(labels[len(labels)-1], "0123456789") != ""
 }
 
@@ -205,7 +204,7 @@ func parseDomain(s string) (string, *fault) {
 	} else if strings.ContainsFunc(s, func(r rune) bool { return r > 0x7f }) {
 		remedy = `write it in its ASCII form, which begins with "xn--"`
 	}
-	return "", faultf(remedy, "%s is no domain", quote(s))
+	return "", faultf(remedy, "%s is not a domain", quote(s))
 }
 
 // parseAddress reads a mail address and returns it in lower case. Its local part is a dot-string (RFC 5321 4.1.2) that may have
@@ -217,10 +216,10 @@ func parseAddress(s, domain string) (string, *fault) {
 		if isLocalPart(s) && domain != "" {
 			remedy = "write " + quote(s+"@"+domain)
 		}
-		return "", faultf(remedy, "%s is no mail address", quote(s))
+		return "", faultf(remedy, "%s is not a mail address", quote(s))
 	}
 	if !isLocalPart(s[:i]) || !isDomain(s[i+1:]) {
-		return "", faultf(`write a plain address such as "postmaster@alpha.test"`, "%s is no mail address", quote(s))
+		return "", faultf(`write a plain address such as "postmaster@alpha.test"`, "%s is not a mail address", quote(s))
 	}
 	return strings.ToLower(s), nil
 }
@@ -251,11 +250,11 @@ func parsePrefix(s string) (netip.Prefix, *fault) {
 	p, err := netip.ParsePrefix(s)
 	switch {
 	case err != nil:
-		return p, faultf(`write an IP address or a network, as "127.0.0.1" or "10.0.0.0/8"`, "%s is no network", quote(s))
+		return p, faultf(`write an IP address or a network, as "127.0.0.1" or "10.0.0.0/8"`, "%s is not a network", quote(s))
 	case p.Bits() == 0:
 		return p, faultf("write the addresses of the hosts that redirect mail", "%s is every address there is", quote(s))
 	case p.Masked() != p:
-		return p, faultf(`write "`+p.Masked().String()+`"`, "%s has bits behind its mask", quote(s))
+		return p, faultf(`write "`+p.Masked().String()+`"`, "%s has bits beyond its mask", quote(s))
 	}
 	return p, nil
 }
@@ -263,7 +262,7 @@ func parsePrefix(s string) (netip.Prefix, *fault) {
 // checkHeaderName checks the name of a header that the MTA prepends and the hook removes (RFC 5322 3.6.8).
 func checkHeaderName(name string) *fault {
 	if name == "" || len(name) > 76 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' }) {
-		return faultf(`write a name such as "X-Copialettere-Login"`, "%s is no header name", quote(name))
+		return faultf(`write a name such as "X-Copialettere-Login"`, "%s is not a header name", quote(name))
 	}
 	switch lower := strings.ToLower(name); {
 	case strings.HasPrefix(lower, "content-"), strings.HasPrefix(lower, "resent-"):
@@ -275,13 +274,13 @@ func checkHeaderName(name string) *fault {
 	return faultf("choose a name of your own, which begins with X-", "%s is a header that messages need", quote(name))
 }
 
-// checkRedirectHeader checks "Name: value". What it returns never shows the value, which is a secret.
+// checkRedirectHeader checks "Name: value". The fault never shows the value, which is a secret.
 func checkRedirectHeader(s string) *fault {
 	name, value, ok := strings.Cut(s, ":")
 	value = strings.TrimSpace(value)
 	switch {
 	case !ok || value == "":
-		return faultf(`write "X-Copialettere-Redirect: SECRET"`, "there is no value behind the name of the header")
+		return faultf(`write "X-Copialettere-Redirect: SECRET"`, "there is no value after the name of the header")
 	case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }):
 		return faultf("use ASCII characters", "the value of the header has characters that a header cannot carry")
 	case len(value) < 12:

@@ -13,10 +13,10 @@ import (
 	"copialettere/policy/pec"
 )
 
-// PEC is how certified mail and certified recipients are told from others. The files are read when the daemon starts,
-// and anew when they have changed.
+// PEC is how certified mail and certified recipients are told from others. The daemon reads the files when it starts, and again when they
+// change.
 type PEC struct {
-	// Trust is what the filter believes of the class of a message. TrustBundle is there with pec.TrustSignature.
+	// Trust is whose word on the class of a message the filter believes. With pec.TrustSignature, TrustBundle is not empty.
 	Trust pec.Trust
 	// DomainsFile is the absolute path of a list of domains, as LoadDomains reads it; "" where there is none.
 	DomainsFile string
@@ -24,10 +24,10 @@ type PEC struct {
 	ProviderIndex string
 	// TrustBundle is the absolute path of the trusted certificates, as pec.ParseBundle reads them; "" where there are none.
 	TrustBundle string
-	// SHA1Chains says that chains with certificates signed with SHA-1 count, as pec.ResultWeak.
+	// SHA1Chains says whether chains with certificates signed with SHA-1 count, as pec.ResultWeak.
 	SHA1Chains bool
 	// CRLFolder is the absolute path of a folder with revocation lists, as pec.ParseRevocationLists reads them, in files whose names
-	// end in ".crl"; "" where revocation is not asked.
+	// end in ".crl"; "" where revocation is not checked.
 	CRLFolder string
 }
 
@@ -37,15 +37,15 @@ type Notices struct {
 	Relay nexthop.Spec
 	// From is their sender, in lower case.
 	From string
-	// MaxPerDay is how many notices of one mailbox are sent in 24 hours, from 1.
+	// MaxPerDay is how many notices one mailbox gets in 24 hours, at least 1.
 	MaxPerDay int
 }
 
-// Disk holds the watermarks of free space on the file system of the data folder. Where both are of one kind, Warn is the higher one.
+// Disk holds the watermarks of free space on the file system of the data folder. Where both are shares, or both are sizes, Warn is higher.
 type Disk struct {
-	// Warn is where the daemon begins to warn.
+	// Warn is the free space below which the daemon warns.
 	Warn Watermark
-	// Stop is where the journal takes no more messages, which is then what OnJournalError of the hook is about.
+	// Stop is the free space below which the journal takes no messages; OnJournalError of the hook then applies.
 	Stop Watermark
 }
 
@@ -75,13 +75,13 @@ func (w Watermark) Of(capacity int64) int64 {
 type Retention struct {
 	// Hour and Minute are the time of day of the daily run, in the time zone of the machine.
 	Hour, Minute int
-	// MaxShare is the greatest part of all entries, in percent from 1 to 100, that a run deletes without being told to.
+	// MaxShare is the largest share of all entries, in percent from 1 to 100, that a run deletes without a confirmation.
 	MaxShare int
 }
 
 // Erase is how the archives of disabled mailboxes are erased.
 type Erase struct {
-	// Grace is for how long the disabling of a mailbox can be taken back.
+	// Grace is how long a disabled mailbox can be restored.
 	Grace time.Duration
 }
 
@@ -97,11 +97,11 @@ func (t *table) rights() policy.Rights {
 			if near := nearest(s, keys); near != "" {
 				remedy = "write " + quote(near)
 			}
-			return "", faultf(remedy, "%s is no setting that an owner can have the right to", quote(s))
+			return "", faultf(remedy, "%s is not a setting that owners can have the right to change", quote(s))
 		}
 		return s, nil
 	}, func(s string) string { return s })
-	// To policy, no list at all is the default one: an empty one gives no right.
+	// Policy takes nil for the default; an empty list gives no right.
 	return policy.Rights{Owner: append([]string{}, owner...)}
 }
 
@@ -132,7 +132,7 @@ func (t *table) path(name, example string) string {
 	case strings.ContainsRune(s, 0):
 		t.fail(name, faultf("remove it", "%s has a NUL character", quote(s)))
 	case !filepath.IsAbs(s):
-		t.fail(name, faultf("write an absolute path such as "+quote(example), "%s is no absolute path", quote(s)))
+		t.fail(name, faultf("write an absolute path such as "+quote(example), "%s is not an absolute path", quote(s)))
 	case filepath.Clean(s) == "/" || strings.HasSuffix(s, "/"):
 		t.fail(name, faultf("write the path of a file such as "+quote(example), "%s is a folder", quote(s)))
 	}
@@ -170,7 +170,7 @@ func (t *table) disk() Disk {
 	return Disk{Warn: warn, Stop: stop}
 }
 
-// watermark reads an amount of free space. It is not ok where the value is wrong, and the fallback then.
+// watermark reads an amount of free space. For a wrong value it returns the fallback, and false.
 func (t *table) watermark(name string, fallback Watermark) (w Watermark, ok bool) {
 	s, ok := t.text(name, fallback.String())
 	if !ok {
@@ -208,7 +208,7 @@ func parsePercent(s string) (int64, *fault) {
 	n, err := strconv.ParseUint(digits, 10, 31)
 	switch {
 	case err != nil || digits[0] == '+':
-		return 0, faultf(`write a whole number of percent, as "20%"`, "%s is no share", quote(s))
+		return 0, faultf(`write a whole number of percent, as "20%"`, "%s is not a share", quote(s))
 	case !ok:
 		return 0, faultf(`write "`+shorten(digits)+`%"`, "%s has no unit", quote(s))
 	}
@@ -222,7 +222,7 @@ func (t *table) retention() Retention {
 	if s, ok := t.text("at", "03:30"); ok {
 		at, err := time.Parse("15:04", s)
 		if err != nil || at.Format("15:04") != s {
-			t.fail("at", faultf(`write hours and minutes from "00:00" to "23:59", as "03:30"`, "%s is no time of day", quote(s)))
+			t.fail("at", faultf(`write hours and minutes from "00:00" to "23:59", as "03:30"`, "%s is not a time of day", quote(s)))
 		}
 		c.Hour, c.Minute = at.Hour(), at.Minute()
 	}
@@ -239,7 +239,7 @@ func (t *table) defaults() []policy.Assignment {
 	var all []policy.Assignment
 	for _, key := range policy.Keys() {
 		if key == policy.KeyNotify && !t.has(key) {
-			// It is known only to be refused with its reason.
+			// Present, it is read only to be refused with a reason.
 			continue
 		}
 		v, ok := t.value(key)
@@ -248,7 +248,7 @@ func (t *table) defaults() []policy.Assignment {
 		}
 		s, ok := v.(string)
 		if !ok {
-			t.fail(key, faultf(fmt.Sprintf("write %s = %q", key, exampleOf(key, v)), "it wants a text in quotes, and has %s", describe(v)))
+			t.fail(key, faultf(fmt.Sprintf("write %s = %q", key, exampleOf(key, v)), "it must be text in quotes, but is %s", describe(v)))
 			continue
 		}
 		a := policy.Assignment{Key: key, Value: s}
@@ -259,7 +259,7 @@ func (t *table) defaults() []policy.Assignment {
 	return all
 }
 
-// exampleOf guesses which text is meant by a value that is none.
+// exampleOf guesses the text that somebody meant who wrote a value of another type.
 func exampleOf(key string, v any) string {
 	switch v := v.(type) {
 	case bool:
@@ -285,7 +285,7 @@ func exampleOf(key string, v any) string {
 	return "on"
 }
 
-// checkDefault says what is wrong with a default of a domain.
+// checkDefault returns what is wrong with a default of a domain, or nil.
 func checkDefault(a policy.Assignment) *fault {
 	c := policy.Config{Domains: []policy.Domain{{Name: "alpha.test", Defaults: []policy.Assignment{a}}}}
 	err := c.Validate()

@@ -9,7 +9,7 @@ import (
 	"copialettere/policy/pec"
 )
 
-// TestDefaultRights holds the default of rights.owner to that of policy.
+// TestDefaultRights compares the default of rights.owner with that of policy.
 func TestDefaultRights(t *testing.T) {
 	open := func(r policy.Rights) *policy.Policy {
 		p, err := policy.Open(t.Context(), nil, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}, Rights: r})
@@ -57,7 +57,7 @@ func TestWatermark(t *testing.T) {
 	}
 }
 
-// checkArchive holds what was accepted to what its users count on.
+// checkArchive checks an accepted configuration for what its users rely on.
 func checkArchive(t *testing.T, c *Config) {
 	t.Helper()
 	w, s := c.Disk.Warn, c.Disk.Stop

@@ -1,14 +1,14 @@
 // Package config reads copialettere.toml, the one configuration file of the program.
 //
-// It is strict. A key that it does not know, a value of the wrong type, a duration or size without a unit, an address that is none:
-// each is an error that names the file, the line, the key, what is wrong, and what to write instead. All errors of a file are
-// reported at once; only broken TOML syntax hides what stands behind it. Keys are case sensitive.
+// It is strict. An unknown key, a value of the wrong type, a duration or size without a unit, and a malformed address are errors. Each error
+// names the file, the line, the key, what is wrong, and what to write instead. All errors of a file are reported at once; only broken TOML
+// syntax hides what follows it. Keys are case sensitive.
 //
 // Durations and sizes are text with a unit, never bare numbers. Durations: ms, s, m, h, d (24 hours), also combined as "1h30m". Sizes:
 // B, kB, MB, GB (powers of 1000) and KiB, MiB, GiB (powers of 1024).
 //
-// Load and Parse read the file and the machine's host name and touch nothing else: whether a folder, a group or a next hop exists is for
-// the check command to find out. LoadDomains reads a list that the file names. contrib/copialettere.toml shows every key with its default.
+// Load and Parse read the file and the machine's host name, and nothing else: the check command finds out whether a folder, a group or a next
+// hop exists. LoadDomains reads a list that the file names. contrib/copialettere.toml shows every key with its default.
 package config
 
 import (
@@ -23,29 +23,29 @@ import (
 	"copialettere/policy"
 )
 
-// DefaultKeepSkips is how long the record of a skipped message is kept where the file says nothing else, or has no [received].
+// DefaultKeepSkips is how long the record of a skipped message is kept unless the file says otherwise.
 const DefaultKeepSkips = 21 * 24 * time.Hour
 
 // maxFile is the largest configuration file in bytes. Ten thousand domains take about one megabyte.
 const maxFile = 8 << 20
 
-// Config is the whole file. It is not changed after Parse has returned it.
+// Config is the whole file. It does not change after Parse has returned it.
 type Config struct {
 	// Data is the data folder, an absolute path.
 	Data string
 	// Received is the LMTP hook for mail that arrives; nil where the file has no [received].
 	Received *Received
-	// Sent is the SMTP hook for mail that users send; nil where the file has no [sent]. One of Received and Sent is there.
+	// Sent is the SMTP hook for mail that users send; nil where the file has no [sent]. Received and Sent are never both nil.
 	Sent *Sent
 	// Admin is the listener of the sub-commands and of the metrics.
 	Admin Admin
 	// Log is what the daemon writes to its standard error.
 	Log Log
-	// Rights is which settings the owner of a mailbox may change. Its list is never nil.
+	// Rights lists the settings that the owner of a mailbox may change. Its list is never nil.
 	Rights policy.Rights
-	// PEC is how certified mail is told.
+	// PEC is how certified mail is recognised.
 	PEC PEC
-	// Notices is how notices are mailed; nil where the file has no [notices], and none are then.
+	// Notices is how notices are mailed; nil where the file has no [notices], and then none are mailed.
 	Notices *Notices
 	// Postfix is how Postfix's way through the hook follows the mailboxes; nil where the file has no [postfix].
 	Postfix *Postfix
@@ -57,17 +57,17 @@ type Config struct {
 	Erase Erase
 	// Domains are the mail domains in the order of the file. Their names differ.
 	Domains []Domain
-	// Warnings are remarks on what is allowed but seldom wanted, in the order of their lines.
+	// Warnings point out settings that are allowed but seldom wanted, in the order of their lines.
 	Warnings []Error
 }
 
 // Received is the LMTP hook between the MTA's final delivery and the mailstore.
 type Received struct {
 	Hook
-	// Origin is where the hook learns to which address a message was first sent.
+	// Origin is where the hook learns the address that a message was first sent to.
 	Origin Origin
-	// RedirectHeader is the header "Name: value" that the MTA prepends to what Sieve redirects; "" where it does not. It holds a secret:
-	// it does not belong in a log.
+	// RedirectHeader is the header "Name: value" that the MTA prepends to mail that Sieve redirects; "" where it does not. It holds a secret:
+	// never log it.
 	RedirectHeader string
 	// RedirectFrom are the networks of the hosts whose Sieve redirects come back through the MTA.
 	RedirectFrom []netip.Prefix
@@ -78,7 +78,7 @@ type Received struct {
 // Sent is the SMTP hook between the submission service and the MTA's reinjection port.
 type Sent struct {
 	Hook
-	// Identity is what tells the sender's mailbox.
+	// Identity is where the hook learns the sender's mailbox.
 	Identity Identity
 	// LoginHeader is the name of the header that the MTA prepends with the login; "" with IdentityMailFrom.
 	LoginHeader string
@@ -86,7 +86,7 @@ type Sent struct {
 	LoginDomain string
 }
 
-// Hook is what both directions have.
+// Hook holds the keys that [received] and [sent] share.
 type Hook struct {
 	// Listen are the listeners, at least one.
 	Listen []Listener
@@ -102,7 +102,7 @@ type Hook struct {
 	MaxRecipients int
 	// MaxConnections is how many connections all listeners of the hook have together.
 	MaxConnections int
-	// OnJournalError is what becomes of a message that the journal cannot take.
+	// OnJournalError is what happens to a message that the journal cannot take.
 	OnJournalError JournalErrorAction
 	// HelloName is the name that the hook gives itself in its greeting and towards the next hop.
 	HelloName string
@@ -110,8 +110,8 @@ type Hook struct {
 	Timeouts Timeouts
 }
 
-// Timeouts bound the waits of one transaction. Each is long enough for a slow next hop and together they end before Postfix gives up,
-// which would deliver the message a second time.
+// Timeouts bound the waits of one transaction. Each is long enough for a slow next hop. Together they end before Postfix gives up and sends
+// the message again.
 type Timeouts struct {
 	// Connect is the time for connecting to the next hop, all its addresses and its greeting included.
 	Connect time.Duration
@@ -134,7 +134,7 @@ type Timeouts struct {
 type Admin struct {
 	// Listen are the listeners. At least one is a unix socket; TCP listeners serve metrics only.
 	Listen []Listener
-	// SocketMode is the file mode of the unix sockets of Listen. Others than owner and group never have access.
+	// SocketMode is the file mode of the unix sockets of Listen. Only owner and group can have access.
 	SocketMode os.FileMode
 	// SocketGroup is the name of the group that the unix sockets of Listen are given; "" leaves the daemon's own.
 	SocketGroup string
@@ -166,19 +166,18 @@ type Domain struct {
 	RecipientDelimiter string
 	// Postmasters are the addresses whose owners administer the domain, in lower case.
 	Postmasters []string
-	// NextHop is where received mail of this domain is handed on; the zero Spec where that is the next hop of Received.
+	// NextHop is where received mail of this domain is handed on; the zero Spec stands for the next hop of Received.
 	NextHop nexthop.Spec
-	// Defaults are the settings that a mailbox of the domain gets when it is set up, in the order of policy.Keys; notify is never
-	// among them.
+	// Defaults are the settings that a mailbox of the domain gets when it is set up, in the order of policy.Keys, without notify.
 	Defaults []policy.Assignment
 }
 
-// Origin is where the hook learns to which address a message was first sent.
+// Origin is where the hook learns the address that a message was first sent to.
 type Origin string
 
 // The values of received.origin.
 const (
-	// OriginORCPT reads the ORCPT parameter, which the MTA sets itself once it discards the DSN parameters of its clients.
+	// OriginORCPT reads the ORCPT parameter. The MTA sets it by itself if it discards the DSN parameters of its clients.
 	OriginORCPT Origin = "orcpt"
 	// OriginXOriginalTo reads the X-Original-To header that Postfix's LMTP flag O prepends.
 	OriginXOriginalTo Origin = "x-original-to"
@@ -186,25 +185,25 @@ const (
 	OriginNone Origin = "none"
 )
 
-// Identity is what tells the mailbox of a sender.
+// Identity is where the hook learns the mailbox of a sender.
 type Identity string
 
 // The values of sent.identity.
 const (
 	// IdentityLoginHeader takes the login from the header that the MTA prepends.
 	IdentityLoginHeader Identity = "login-header"
-	// IdentityMailFrom takes the envelope sender, for an MTA that lets a login use its own addresses only.
+	// IdentityMailFrom takes the envelope sender. The MTA must let a login use its own addresses only.
 	IdentityMailFrom Identity = "mail-from"
 )
 
-// JournalErrorAction is what becomes of a message that the journal cannot take.
+// JournalErrorAction is what happens to a message that the journal cannot take.
 type JournalErrorAction string
 
 // The values of on_journal_error.
 const (
 	// JournalErrorDefer answers 451: the MTA keeps the message and tries again.
 	JournalErrorDefer JournalErrorAction = "defer"
-	// JournalErrorDeliver hands the message on without an entry, and the gap is recorded.
+	// JournalErrorDeliver hands the message on without an entry, and records a gap.
 	JournalErrorDeliver JournalErrorAction = "deliver"
 )
 
@@ -217,7 +216,7 @@ const (
 	LogJSON LogFormat = "json"
 )
 
-// Load reads the file at path. The error is of type Errors where the file could be read.
+// Load reads the file at path. The error is of type Errors unless the file cannot be read.
 func Load(path string) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -236,7 +235,7 @@ func Load(path string) (*Config, error) {
 	return r.parse(string(text))
 }
 
-// Parse reads a configuration file that is in memory. The name stands in the errors, which are of type Errors.
+// Parse reads a configuration file that is in memory. The error is of type Errors and names the file as name.
 func Parse(name string, text []byte) (*Config, error) {
 	r := &reader{file: name}
 	return r.parse(string(text))

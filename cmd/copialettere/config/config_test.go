@@ -34,7 +34,7 @@ func mustParse(t *testing.T, text string) *Config {
 	return c
 }
 
-// TestBad reads every file of testdata/bad, whose first comment lines are its errors, word for word.
+// TestBad reads every file of testdata/bad. The first comment lines of a file are its errors, word for word.
 func TestBad(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.toml")
 	if err != nil || len(files) < 40 {
@@ -278,8 +278,8 @@ next_hop            = "lmtp:unix:/run/dovecot-alpha/lmtp"   # optional override
 	}
 }
 
-// TestExample holds contrib/copialettere.toml to what it says: it is accepted as it stands, its defaults are the defaults, its settings
-// that are off can be set, and it has every key.
+// TestExample checks contrib/copialettere.toml: it is accepted as it stands, its defaults are the defaults, its settings that are off can be set,
+// and it has every key.
 func TestExample(t *testing.T) {
 	raw, err := os.ReadFile("../../../contrib/copialettere.toml")
 	if err != nil {
@@ -417,7 +417,7 @@ func TestLoad(t *testing.T) {
 	})
 }
 
-// FuzzParse: Parse never panics; what it refuses has errors that lead somewhere, and what it accepts keeps what Config promises.
+// FuzzParse: Parse never panics. A refused file has errors with a line and a remedy, and an accepted one keeps the promises of Config.
 func FuzzParse(f *testing.F) {
 	f.Add(minimal)
 	files, err := filepath.Glob("testdata/bad/*.toml")

@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// maxDomains is the largest list of domains in bytes. All PEC domains there are take about five megabytes.
+	// maxDomains is the largest list of domains in bytes. All existing PEC domains take about five megabytes.
 	maxDomains = 64 << 20
 	// maxDomainErrors is how many errors of a list of domains are reported.
 	maxDomainErrors = 20
 )
 
-// LoadDomains reads the list of domains of pec.domains_file and tells of each whether its mailboxes are certified. The keys are in the
-// canonical form of package policy. The error is of type Errors where the file could be read.
+// LoadDomains reads the list of domains of pec.domains_file. The result says for each domain whether its mailboxes are certified; its keys are in
+// the canonical form of package policy. The error is of type Errors unless the file cannot be read.
 //
-// There is one domain on a line, in Unicode or in ASCII ("xn--"). A ! before it says that its mailboxes are known not to be certified. From #
-// on, a line is a comment. Case does not count. A domain counts for itself and not for those below it.
+// Each line has one domain, in Unicode or in ASCII ("xn--"). A ! before it says that its mailboxes are not certified. A comment begins with #.
+// Case does not matter. A domain does not stand for its subdomains.
 func LoadDomains(path string) (map[string]bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -65,7 +65,7 @@ func parseDomains(file, text string) (map[string]bool, error) {
 		domains[domain] = !other
 	}
 	if len(r.errors) == 0 && len(domains) == 0 {
-		r.fail(0, "", faultf("write one domain on a line", "there is no domain in it"))
+		r.fail(0, "", faultf("write one domain on a line", "there is not a domain in it"))
 	}
 	if len(r.errors) > 0 {
 		return nil, r.errors
@@ -73,9 +73,9 @@ func parseDomains(file, text string) (map[string]bool, error) {
 	return domains, nil
 }
 
-// canonicalDomain reads a domain in either form, and returns it in that of package policy.
+// canonicalDomain reads a domain in either form, and returns the form of package policy.
 func canonicalDomain(s string) (string, *fault) {
-	// A character beyond ASCII may stand where a letter may.
+	// A character beyond ASCII may stand wherever a letter may.
 	ascii := strings.Map(func(r rune) rune {
 		if r > 0x7f {
 			return 'x'
@@ -89,5 +89,5 @@ func canonicalDomain(s string) (string, *fault) {
 	if _, f := parseDomain(s); f != nil && ascii == s {
 		return "", f
 	}
-	return "", faultf(`write a domain such as "alpha.test"`, "%s is no domain", quote(s))
+	return "", faultf(`write a domain such as "alpha.test"`, "%s is not a domain", quote(s))
 }

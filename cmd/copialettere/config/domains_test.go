@@ -34,14 +34,14 @@ func TestLoadDomains(t *testing.T) {
 			`:3: "alpha.test" is certified in one line and not in another, line 1: remove one of the two`,
 		}},
 		{"no domains", "@alpha.test\nperché test\n!\nalpha.test beta.test\n*.perché.test\nalpha.test\ncitt\xe0.test\n", nil, []string{
-			`:1: "@alpha.test" is no domain: write "alpha.test"`,
-			`:2: "perché test" is no domain: write a domain such as "alpha.test"`,
-			`:3: "" is no domain: write a domain such as "alpha.test"`,
-			`:4: "alpha.test beta.test" is no domain: write a domain such as "alpha.test"`,
-			`:5: "*.perché.test" is no domain: write a domain such as "alpha.test"`,
-			`:7: "citt\xe0.test" is no domain: write a domain such as "alpha.test"`,
+			`:1: "@alpha.test" is not a domain: write "alpha.test"`,
+			`:2: "perché test" is not a domain: write a domain such as "alpha.test"`,
+			`:3: "" is not a domain: write a domain such as "alpha.test"`,
+			`:4: "alpha.test beta.test" is not a domain: write a domain such as "alpha.test"`,
+			`:5: "*.perché.test" is not a domain: write a domain such as "alpha.test"`,
+			`:7: "citt\xe0.test" is not a domain: write a domain such as "alpha.test"`,
 		}},
-		{"empty", "# nothing yet\n", nil, []string{": there is no domain in it: write one domain on a line"}},
+		{"empty", "# nothing yet\n", nil, []string{": there is not a domain in it: write one domain on a line"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestLoadDomains(t *testing.T) {
 	})
 }
 
-// FuzzDomains: what is accepted has the form that policy asks with, and what is refused has lines that lead somewhere.
+// FuzzDomains: an accepted list has the form of policy, and a refused one has errors with a line.
 func FuzzDomains(f *testing.F) {
 	for _, s := range []string{"alpha.test\n!ext.test\n", "# x\n\n", "xn--perch-fsa.test", "xn--a.test\n!xn--a.test", "\ufeffA.test\r\n", "!", "a.test#b", "!perché.test"} {
 		f.Add(s)
@@ -88,7 +88,7 @@ func FuzzDomains(f *testing.F) {
 		}
 		for domain := range domains {
 			if a, err := policy.ParseAddress("anna@" + domain); err != nil || a.Domain != domain {
-				t.Errorf("%q is no domain of policy: %+v, %v", domain, a, err)
+				t.Errorf("%q is not a domain of policy: %+v, %v", domain, a, err)
 			}
 		}
 		var all Errors

@@ -14,7 +14,7 @@ type Error struct {
 	File string
 	// Line is the line, from 1; 0 where a key is missing at the top of the file.
 	Line int
-	// Key is the dotted key, as "received.next_hop"; "" where a syntax error belongs to none.
+	// Key is the dotted key, as "received.next_hop"; "" for a syntax error outside of any key.
 	Key string
 	// Problem says what is wrong.
 	Problem string
@@ -38,7 +38,7 @@ func (e Error) Error() string {
 	return b.String()
 }
 
-// Errors are all things wrong in a configuration file, in the order of their lines. It is never empty where it is an error.
+// Errors is everything wrong in a configuration file, in the order of the lines. As an error it is never empty.
 type Errors []Error
 
 // Error returns one line for each error.
@@ -54,7 +54,7 @@ func (e Errors) sort() {
 	slices.SortStableFunc(e, func(a, b Error) int { return cmp.Compare(a.Line, b.Line) })
 }
 
-// fault is what is wrong with a value, before it is known where the value stands.
+// fault is what is wrong with a value, without the place of the value.
 type fault struct{ problem, remedy string }
 
 func faultf(remedy, format string, args ...any) *fault {
@@ -74,7 +74,7 @@ func quote(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// oneLine keeps a foreign text on the line of its error.
+// oneLine keeps foreign text on the line of its error.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

@@ -10,10 +10,10 @@ import (
 // time over deep nesting.
 const maxDepth = 32
 
-// place is the line of a key or of a list item, with the places of what is inside. The places of a file form a tree of the same shape
-// as its values; the TOML library gives no positions for values that it could read.
+// place is the line of a key or of a list item, with the places of everything inside. The places of a file form a tree of the same shape as
+// its values. They are here because the TOML library gives positions for its errors only.
 type place struct {
-	line  int               // from 1; 0 for what was not found
+	line  int               // from 1; 0 where not found
 	keys  map[string]*place // the keys of a table
 	items []*place          // the items of a list
 }
@@ -34,7 +34,7 @@ func (p *place) item(i int) *place {
 	return p.items[i]
 }
 
-// find returns the place of a dotted key of bare parts, or nil. Of a list of tables it is the place of the list.
+// find returns the place of a dotted key of bare parts, or nil. For a list of tables it returns the place of the list.
 func (p *place) find(key string) *place {
 	for part := range strings.SplitSeq(key, ".") {
 		p = p.key(part)
@@ -42,7 +42,7 @@ func (p *place) find(key string) *place {
 	return p
 }
 
-// child returns the place of a key and makes it at the first mention.
+// child returns the place of a key, and makes it at the first mention.
 func (p *place) child(name string, line int) *place {
 	if p.keys == nil {
 		p.keys = make(map[string]*place)
@@ -72,8 +72,8 @@ func (p *place) descend(parts []string, line int) *place {
 	return p
 }
 
-// locator walks over TOML text and notes where keys and list items stand. It checks nothing: text that is no TOML gives some tree, and
-// the TOML library reports the error.
+// locator walks over TOML text and notes where keys and list items stand. It checks nothing: text that is not TOML gives some tree, and the TOML
+// library reports the error.
 type locator struct {
 	text string
 	pos  int
@@ -148,7 +148,7 @@ func (l *locator) skipBlank() {
 	}
 }
 
-// skipTo moves to the next byte that is in set, or to the end.
+// skipTo moves to the next byte in set, or to the end.
 func (l *locator) skipTo(set string) {
 	if i := strings.IndexAny(l.text[l.pos:], set); i >= 0 {
 		l.pos += i
@@ -223,7 +223,7 @@ func (l *locator) value(p *place, depth int) {
 	}
 }
 
-// sequence reads what stands between brackets, with commas, line ends and comments between the members.
+// sequence reads the members between brackets, with commas, line ends and comments between them.
 func (l *locator) sequence(closing string, member func()) {
 	for {
 		l.skipBlank()
@@ -268,7 +268,7 @@ func (l *locator) skipLongString(marks string) {
 		case c == '\\' && marks[0] == '"' && l.pos+1 < len(l.text) && l.text[l.pos+1] != '\n':
 			l.pos += 2
 		case c == marks[0] && l.accept(marks):
-			// Up to two quotes more belong to the text: the last three close it.
+			// Up to two more quotes belong to the text: the last three close it.
 			for range 2 {
 				l.accept(marks[:1])
 			}

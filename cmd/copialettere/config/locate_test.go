@@ -10,7 +10,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// lines writes a tree of places as "key:line{keys}[items]", in one line.
+// lines writes a tree of places in one line, as "key:line{keys}[items]".
 func (p *place) lines() string {
 	text := fmt.Sprint(p.line)
 	if len(p.keys) > 0 {
@@ -83,7 +83,7 @@ func FuzzLocate(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.HasPrefix(text, "\ufeff") || strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
-			return // read has dealt with byte order marks before
+			return // read removes byte order marks first
 		}
 		root, deep := locate(text)
 		if deep > 0 {
@@ -109,7 +109,7 @@ func checkPlaces(t *testing.T, v any, p *place, lines []string) {
 				t.Fatalf("key %q has no place", name)
 			}
 			if bare := !strings.ContainsFunc(name, func(r rune) bool { return !isLetterDigit(r) }); bare && k.line >= 1 && k.line <= len(lines) {
-				// A quoted key may hide its letters behind escapes.
+				// A quoted key may write its letters as escapes.
 				if line := lines[k.line-1]; !strings.Contains(line, name) && !strings.Contains(line, `\`) {
 					t.Fatalf("key %q is not in its line %d: %q", name, k.line, line)
 				}

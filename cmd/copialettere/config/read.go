@@ -17,15 +17,15 @@ import (
 	"copialettere/lmtp/nexthop"
 )
 
-// Bounds of the timeouts. They keep the whole transaction inside the timeouts of Postfix's lmtp(8) and smtp(8), with ten seconds to
-// spare for our own work.
+// Bounds of the timeouts. They keep the whole transaction inside the timeouts of Postfix's lmtp(8) and smtp(8), and leave the hook time for its
+// own work.
 const (
 	maxBeforeData = 290 * time.Second // lmtp_mail_timeout, lmtp_rcpt_timeout: 300s
 	maxData       = 170 * time.Second // lmtp_data_xfer_timeout: 180s
 	maxAfterDot   = 560 * time.Second // lmtp_data_done_timeout: 600s; a message may be handed on anew behind the dot, which has 30s
 )
 
-// reader collects what is wrong in one file.
+// reader reads one file and collects what is wrong in it.
 type reader struct {
 	file      string
 	errors    Errors
@@ -36,7 +36,7 @@ type reader struct {
 	exposed   bool // every user of the machine may read the file
 }
 
-// placedListener is an address with the place that it is written at.
+// placedListener is an address with its place in the file.
 type placedListener struct {
 	Listener
 	text string // as the file has it
@@ -59,7 +59,7 @@ func (r *reader) warn(line int, key, problem, remedy string) {
 	r.warnings = append(r.warnings, Error{File: r.file, Line: line, Key: key, Problem: problem, Remedy: remedy})
 }
 
-// read reads the whole file. Its result is complete only where no error was found.
+// read reads the whole file. The result is complete only if there was no error.
 func (r *reader) read(text string) *Config {
 	text = strings.TrimPrefix(text, "\ufeff")
 	switch {
@@ -117,7 +117,7 @@ func (t *table) data() string {
 	case strings.ContainsRune(s, 0):
 		t.fail("data", faultf("remove it", "%s has a NUL character", quote(s)))
 	case !filepath.IsAbs(s):
-		t.fail("data", faultf(`write an absolute path such as "`+example+`"`, "%s is no absolute path", quote(s)))
+		t.fail("data", faultf(`write an absolute path such as "`+example+`"`, "%s is not an absolute path", quote(s)))
 	case filepath.Clean(s) == "/":
 		t.fail("data", faultf(`write a folder of its own such as "`+example+`"`, "the data folder cannot be the root folder"))
 	}
@@ -150,7 +150,7 @@ func (t *table) sent(data string) *Sent {
 	name, ok := t.text("login_header", "X-Copialettere-Login")
 	switch {
 	case ok && c.Identity == IdentityMailFrom:
-		t.fail("login_header", faultf("remove one of the two", `it has no use with identity = "mail-from"`))
+		t.fail("login_header", faultf("remove one of the two", `it has no effect with identity = "mail-from"`))
 	case ok:
 		t.check("login_header", checkHeaderName(name))
 		c.LoginHeader = name
@@ -199,7 +199,7 @@ func (t *table) helloName() string {
 		return "localhost"
 	}
 	if !isDomain(s) {
-		t.fail("hello_name", faultf(`write a host name such as "mx.alpha.test"`, "%s is no host name", quote(s)))
+		t.fail("hello_name", faultf(`write a host name such as "mx.alpha.test"`, "%s is not a host name", quote(s)))
 	}
 	return s
 }
@@ -218,7 +218,7 @@ func (t *table) timeouts() Timeouts {
 	return c
 }
 
-// sum bounds two timeouts that follow one another in the same reply.
+// sum bounds the sum of two timeouts that Postfix waits for as one.
 func (t *table) sum(keyA string, a time.Duration, keyB string, b, limit time.Duration, postfix string) {
 	if a+b <= limit {
 		return
@@ -337,7 +337,7 @@ func (t *table) socket(listen []Listener, fallback, limit os.FileMode) (os.FileM
 		mode = os.FileMode(n)
 		switch {
 		case err != nil || len(s) < 3 || len(s) > 4 || n > 0o777:
-			t.fail("socket_mode", faultf(`write an octal file mode such as "`+example+`"`, "%s is no file mode", quote(s)))
+			t.fail("socket_mode", faultf(`write an octal file mode such as "`+example+`"`, "%s is not a file mode", quote(s)))
 		case mode&0o600 != 0o600:
 			t.fail("socket_mode", faultf(`write "`+example+`"`, "%s keeps the owner from reading and writing", quote(s)))
 		case mode&^limit != 0:
@@ -347,7 +347,7 @@ func (t *table) socket(listen []Listener, fallback, limit os.FileMode) (os.FileM
 	}
 	group, ok := t.text("socket_group", "postfix")
 	if ok && (group == "" || len(group) > 32 || strings.ContainsFunc(group, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' || r == '/' })) {
-		t.fail("socket_group", faultf(`write the name of a group such as "postfix"`, "%s is no group name", quote(group)))
+		t.fail("socket_group", faultf(`write the name of a group such as "postfix"`, "%s is not a group name", quote(group)))
 	}
 	for _, l := range listen {
 		if l.Network == "unix" {
@@ -362,7 +362,7 @@ func (t *table) socket(listen []Listener, fallback, limit os.FileMode) (os.FileM
 	return mode, group
 }
 
-// clashes reports listeners that are there twice and next hops that lead back to the daemon.
+// clashes reports listeners that cannot both be opened, and next hops that lead back to the daemon.
 func (r *reader) clashes() {
 	for i, l := range r.listeners {
 		for _, first := range r.listeners[:i] {
@@ -370,7 +370,7 @@ func (r *reader) clashes() {
 				continue
 			}
 			if l.line == 0 {
-				// The default of admin.listen stands nowhere: the error belongs to the other.
+				// The default of admin.listen has no line, so blame the other one.
 				l, first = first, l
 			}
 			r.fail(l.line, l.key, faultf("give each an address of its own", "%s and %s (%s) cannot both be opened",
@@ -396,25 +396,25 @@ func (r *reader) syntax(err error, text string, root *place) {
 		r.fail(1, "", faultf("write TOML 1.0", "%s", oneLine(err.Error())))
 		return
 	}
-	// The line of the library is one too high where a line end is what it did not expect; its offset is right.
+	// The library's line is one too high where it did not expect a line end; its offset is right.
 	before := text[:min(max(parse.Position.Start, 0), len(text))]
 	line, column := 1+strings.Count(before, "\n"), len(before)-strings.LastIndexByte(before, '\n')
 	key, message := parse.LastKey, strings.TrimSuffix(parse.Message, ".")
 	remedy := fmt.Sprintf("correct it at column %d", column)
 	switch {
 	case strings.HasPrefix(message, `expected value but found "`):
-		remedy = "put text in quotes; true and false are written small"
+		remedy = "put text in quotes; write true and false in lower case"
 	case strings.HasPrefix(message, "expected value but found"):
-		remedy = "write a value behind the ="
+		remedy = "write a value after the ="
 	case strings.HasPrefix(message, "strings cannot contain newlines"):
 		remedy = "close the text with a quote on the same line"
 	case strings.HasPrefix(message, "expected a comma (',') or array terminator"):
-		remedy = "put a comma between the items and ] behind the last"
+		remedy = "put a comma between the items and ] after the last"
 	case strings.HasPrefix(message, "expected a top-level item to end"):
 		remedy = "put durations, sizes and other text in quotes, and one key on a line"
 	case strings.HasSuffix(message, "' has already been defined"):
 		key = strings.TrimSuffix(strings.TrimPrefix(message, "Key '"), "' has already been defined")
-		message, remedy = "it is there twice", "remove one of the two"
+		message, remedy = "it appears twice", "remove one of the two"
 		if first := root.find(key); first != nil && first.line < line {
 			remedy += fmt.Sprintf("; the first is in line %d", first.line)
 		}

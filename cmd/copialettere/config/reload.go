@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// Change is a key whose value differs between two configurations. It has no values: some are secrets.
+// Change is a key whose value differs between two configurations. It does not hold the values, because some are secrets.
 type Change struct {
-	Key     string // dotted, as "received.keep_skips"; of a domain as in `domain "alpha.test".postmasters`
-	Restart bool   // it is in force only after a restart
+	Key     string // dotted, as "received.keep_skips"; for a domain as in `domain "alpha.test".postmasters`
+	Restart bool   // the new value is in force only after a restart
 }
 
-// Reloadable returns the keys that a running daemon takes into use, in the order of the file. Of a [[domain]] that is all but next_hop, and
-// the whole of one that is new or was taken out, unless it has a next_hop.
+// Reloadable returns the keys whose new values a running daemon takes, in the order of the file. "domain" stands for all keys of a [[domain]]
+// except next_hop, and for a [[domain]] that is added or removed, if it has no next_hop.
 func Reloadable() []string {
 	var list []string
 	for _, k := range keys() {
@@ -24,8 +24,8 @@ func Reloadable() []string {
 	return append(list, "domain")
 }
 
-// Reloaded returns the configuration of a daemon that runs with c and takes what it can from a file, and what differs, in the order of the
-// file. Neither c nor the file is changed.
+// Reloaded returns the configuration of a daemon that runs with c and takes what it can from file, and all differences in the order of the
+// file. It changes neither c nor file.
 func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 	next := *c
 	if c.Received != nil {
@@ -62,7 +62,7 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 	return &next, append(changes, next.reloadDomains(file.Domains)...)
 }
 
-// reloadDomains takes the domains of a file, as far as they have no next hop that would have to be opened or closed.
+// reloadDomains takes the domains of a file. A next hop that would have to be opened or closed stays as it was.
 func (c *Config) reloadDomains(file []Domain) []Change {
 	var changes []Change
 	var domains []Domain
@@ -111,7 +111,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 type reloadKey struct {
 	name  string
 	value func(*Config) any           // nil where the section is not there
-	take  func(running, file *Config) // nil where it needs a restart
+	take  func(running, file *Config) // nil where a change needs a restart
 }
 
 func (k reloadKey) section() string {
@@ -159,7 +159,7 @@ func ofPostfix(value func(*Postfix) any) func(*Config) any {
 	}
 }
 
-// hookKeys are the keys that [received] and [sent] have in common.
+// hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
 		return reloadKey{name: section + "." + name, value: func(c *Config) any {
@@ -204,7 +204,7 @@ func sentHook(c *Config) *Hook {
 	return &c.Sent.Hook
 }
 
-// keys are all keys of the file outside of [[domain]], in its order.
+// keys returns all keys of the file outside of [[domain]], in the order of the file.
 func keys() []reloadKey {
 	list := append([]reloadKey{{name: "data", value: func(c *Config) any { return c.Data }}}, hookKeys("received", receivedHook)...)
 	list = append(list, receivedKeys()...)

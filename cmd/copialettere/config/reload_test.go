@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestReloadKnowsAllKeys holds the table of keys to contrib/copialettere.toml, which has every key of the program.
+// TestReloadKnowsAllKeys compares the table of keys with contrib/copialettere.toml, which has every key of the program.
 func TestReloadKnowsAllKeys(t *testing.T) {
 	raw, err := os.ReadFile("../../../contrib/copialettere.toml")
 	if err != nil {
@@ -99,7 +99,7 @@ func TestReloaded(t *testing.T) {
 			if !step.check(next) {
 				t.Errorf("taken: %+v", next)
 			}
-			// What was taken is no change any more, and what needs a restart still is.
+			// A second reload finds only the changes that need a restart.
 			_, again := next.Reloaded(mustParse(t, step.file))
 			for _, ch := range again {
 				if !ch.Restart {

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// table is one TOML table that is being read. Which keys it may have is what its readers ask for; all others are unknown.
+// table is one TOML table that is being read. The keys that its readers ask for are the known ones; any other is an error.
 type table struct {
 	reader *reader
 	name   string // "received"; "" for the top of the file
 	values map[string]any
 	place  *place
 	line   int      // of its header; 0 for the top of the file
-	absent bool     // not in the file: read for its defaults and known keys, and nothing is missing in it
+	absent bool     // not in the file: read for its defaults and known keys only, so nothing is missing in it
 	known  []string // the keys that were asked for
 
-	missing map[string]*fault // by key; reported with the unknown keys, one of which may be the missing one misspelt
+	missing map[string]*fault // by key; reported with the unknown keys, because one of them may be the missing one misspelt
 }
 
 // key returns the dotted name of a key, as errors show it.
@@ -37,7 +37,7 @@ func (t *table) has(name string) bool {
 	return ok
 }
 
-// lineOf returns the line of a key, or that of the table where it has no such key.
+// lineOf returns the line of a key, or the line of the table if it has no such key.
 func (t *table) lineOf(name string) int {
 	if p := t.place.key(name); p != nil {
 		return p.line
@@ -63,7 +63,7 @@ func (t *table) value(name string) (any, bool) {
 	return v, ok
 }
 
-// require notes where a table lacks a key, and what to add.
+// require notes that a table lacks a key, if it does, and what to add.
 func (t *table) require(name, remedy string) {
 	if !t.absent && !t.has(name) {
 		t.lacks(name, "it is missing", "add "+remedy)
@@ -77,7 +77,7 @@ func (t *table) lacks(name, problem, remedy string) {
 	t.missing[name] = &fault{problem, remedy}
 }
 
-// text reads a text. It is not ok where the key is absent or has another type, which is then on record.
+// text reads text. It returns false where the key is absent, or has another type, which it reports.
 func (t *table) text(name, example string) (string, bool) {
 	v, ok := t.value(name)
 	if !ok {
@@ -85,12 +85,12 @@ func (t *table) text(name, example string) (string, bool) {
 	}
 	s, ok := v.(string)
 	if !ok {
-		t.fail(name, faultf(fmt.Sprintf("write %s = %q", name, example), "it wants a text in quotes, and has %s", describe(v)))
+		t.fail(name, faultf(fmt.Sprintf("write %s = %q", name, example), "it must be text in quotes, but is %s", describe(v)))
 	}
 	return s, ok
 }
 
-// choice reads one of several words, of which the first is the default.
+// choice reads one of several words. The first one is the default.
 func choice[T ~string](t *table, name string, words ...T) T {
 	s, ok := t.text(name, string(words[0]))
 	if !ok {
@@ -101,7 +101,7 @@ func choice[T ~string](t *table, name string, words ...T) T {
 		for i, w := range words {
 			quoted[i] = quote(string(w))
 		}
-		t.fail(name, faultf("write "+strings.Join(quoted[:len(quoted)-1], ", ")+" or "+quoted[len(quoted)-1], "%s is not one of its words", quote(s)))
+		t.fail(name, faultf("write "+strings.Join(quoted[:len(quoted)-1], ", ")+" or "+quoted[len(quoted)-1], "%s is not one of its values", quote(s)))
 	}
 	return T(s)
 }
@@ -115,7 +115,7 @@ func (t *table) number(name string, fallback, least, most int64) int {
 	n, ok := v.(int64)
 	switch {
 	case !ok:
-		t.fail(name, faultf(fmt.Sprintf("write %s = %d", name, fallback), "it wants a whole number, and has %s", describe(v)))
+		t.fail(name, faultf(fmt.Sprintf("write %s = %d", name, fallback), "it must be a whole number, but is %s", describe(v)))
 	case n < least || n > most:
 		t.fail(name, faultf(fmt.Sprintf("write a number from %d to %d", least, most), "%d is out of range", n))
 	}
@@ -142,7 +142,7 @@ func quantity[T ~int64](t *table, name string, fallback, least, most T, parse fu
 		t.fail(name, faultf(fmt.Sprintf("write \"%d%s\"", n, unit), "%d has no unit", n))
 		return fallback
 	} else if !ok {
-		t.fail(name, faultf(fmt.Sprintf("write %s = %q", name, format(fallback)), "it wants a text with a unit, and has %s", describe(v)))
+		t.fail(name, faultf(fmt.Sprintf("write %s = %q", name, format(fallback)), "it must be text with a unit, but is %s", describe(v)))
 		return fallback
 	}
 	n, f := parse(s)
@@ -150,7 +150,7 @@ func quantity[T ~int64](t *table, name string, fallback, least, most T, parse fu
 		f = faultf(fmt.Sprintf("write a value from %q to %q", format(least), format(most)), "%s is out of range", quote(s))
 	}
 	if !t.check(name, f) {
-		// The default keeps one error from causing a second, as in a sum.
+		// The default keeps this error from causing another, as in a sum.
 		return fallback
 	}
 	return n
@@ -167,7 +167,7 @@ func (t *table) items(name, example string, f func(s string, line int)) {
 		if s, isText := v.(string); isText {
 			example = s
 		}
-		t.fail(name, faultf(fmt.Sprintf("write %s = [%s]", name, quote(example)), "it wants a list, and has %s", describe(v)))
+		t.fail(name, faultf(fmt.Sprintf("write %s = [%s]", name, quote(example)), "it must be a list, but is %s", describe(v)))
 		return
 	}
 	for i, v := range values {
@@ -179,7 +179,7 @@ func (t *table) items(name, example string, f func(s string, line int)) {
 			f(s, line)
 		} else {
 			t.reader.fail(line, t.key(name), faultf(fmt.Sprintf("write %s = [%q]", name, example),
-				"it wants texts in quotes, and has %s", describe(v)))
+				"its items must be text in quotes, but one is %s", describe(v)))
 		}
 	}
 }
@@ -192,14 +192,14 @@ func (t *table) length(name string) int {
 	return len(values)
 }
 
-// list reads a list of texts through parse and refuses what is there twice.
+// list reads a list of texts through parse and refuses what appears twice.
 func list[T any](t *table, name, example string, parse func(string) (T, *fault), identity func(T) string) []T {
 	var all []T
 	lines := make(map[string]int)
 	t.items(name, example, func(s string, line int) {
 		v, f := parse(s)
 		if f == nil && lines[identity(v)] > 0 {
-			f = faultf("remove one of the two", "%s is there twice", quote(s))
+			f = faultf("remove one of the two", "%s appears twice", quote(s))
 		}
 		if f != nil {
 			t.reader.fail(line, t.key(name), f)
@@ -211,7 +211,7 @@ func list[T any](t *table, name, example string, parse func(string) (T, *fault),
 	return all
 }
 
-// table returns a table inside of this one.
+// table returns a table inside this one. If the file lacks it, the table is absent, not nil.
 func (t *table) table(name string) *table {
 	sub := &table{reader: t.reader, name: t.key(name), line: t.lineOf(name)}
 	t.reader.tables = append(t.reader.tables, sub)
@@ -221,16 +221,16 @@ func (t *table) table(name string) *table {
 		return sub
 	}
 	if sub.values, ok = v.(map[string]any); !ok {
-		// What is there is wrong, so nothing is reported as missing in it.
+		// The error below is enough: report nothing as missing.
 		sub.absent = true
-		t.fail(name, faultf("write ["+sub.name+"] once, and its keys below", "it wants a table, and has %s", describe(v)))
+		t.fail(name, faultf("write ["+sub.name+"] once, and its keys below", "it must be a table, but is %s", describe(v)))
 		return sub
 	}
 	sub.place = t.place.key(name)
 	return sub
 }
 
-// list returns the tables of a list of tables, or one that is absent where there are none.
+// list returns the tables of a list of tables. If the file has none, it returns one that is absent.
 func (t *table) list(name string) []*table {
 	var tables []*table
 	add := func(v any, p *place) {
@@ -240,7 +240,7 @@ func (t *table) list(name string) []*table {
 		}
 		var ok bool
 		if sub.values, ok = v.(map[string]any); !ok {
-			t.reader.fail(sub.line, name, faultf("write [["+name+"]]", "it wants tables, and has %s", describe(v)))
+			t.reader.fail(sub.line, name, faultf("write [["+name+"]]", "its items must be tables, but one is %s", describe(v)))
 			sub.absent = true
 		}
 		tables = append(tables, sub)
@@ -257,7 +257,7 @@ func (t *table) list(name string) []*table {
 			add(v[i], t.place.key(name).item(i))
 		}
 	default:
-		t.fail(name, faultf("write [["+name+"]] above each", "it wants a list of tables, and has %s", describe(v)))
+		t.fail(name, faultf("write [["+name+"]] above each", "it must be a list of tables, but is %s", describe(v)))
 	}
 	if len(tables) == 0 {
 		tables = []*table{{reader: t.reader, name: name, absent: true}}
@@ -266,11 +266,11 @@ func (t *table) list(name string) []*table {
 	return tables
 }
 
-// describe names a value of TOML without showing a text, which may be a secret.
+// describe names a value of TOML. It does not show text, which may be a secret.
 func describe(v any) string {
 	switch v := v.(type) {
 	case string:
-		return "a text"
+		return "text"
 	case int64:
 		return fmt.Sprintf("the number %d", v)
 	case float64:
@@ -289,7 +289,7 @@ func describe(v any) string {
 	return "something else"
 }
 
-// unknown reports every key that no reader has asked for, and the keys that are missing.
+// unknown reports every key that no reader asked for, and every key that is missing.
 func (r *reader) unknown() {
 	for _, t := range r.tables {
 		for _, name := range slices.Sorted(maps.Keys(t.values)) {
@@ -312,13 +312,14 @@ func (r *reader) unknown() {
 	}
 }
 
-// home says where a key belongs that its table does not know. A table belongs where there is a table of that name, other values do not.
+// home returns the remedy for an unknown key: the tables that it belongs to, if any. A value that is a table belongs only where a table of that
+// name does.
 func (r *reader) home(name string, value any) string {
 	_, isTable := value.(map[string]any)
 	var homes []string
 	for i, other := range r.tables {
 		if i > 0 && other.name == r.tables[i-1].name {
-			continue // one [[domain]] knows what all know, and so do their tables
+			continue // all [[domain]] tables know the same keys
 		}
 		home := "[" + other.name + "]"
 		switch other.name {
@@ -338,7 +339,7 @@ func (r *reader) home(name string, value any) string {
 	return "remove it"
 }
 
-// nearest returns the known key that is close enough to name to be what was meant, or "".
+// nearest returns the known key that name probably means, or "".
 func nearest(name string, known []string) string {
 	fold := func(s string) string { return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)) }
 	if len(name) > 50 {

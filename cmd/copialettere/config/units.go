@@ -47,7 +47,7 @@ func parseDuration(s string) (time.Duration, *fault) {
 		}
 		factor, ok := lookupUnit(durationUnits[:], name)
 		if digits == "" || !ok {
-			return 0, faultf(`write whole numbers with a unit (ms, s, m, h, d), as "30s" or "1h30m"`, "%s is no duration", quote(s))
+			return 0, faultf(`write whole numbers with a unit (ms, s, m, h, d), as "30s" or "1h30m"`, "%s is not a duration", quote(s))
 		}
 		n, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil || n > (math.MaxInt64-total)/factor {
@@ -66,7 +66,7 @@ func parseSize(s string) (int64, *fault) {
 	}
 	digits, name, after := splitQuantity(s)
 	if digits == "" || after != "" {
-		return 0, faultf(`write one whole number with a unit (`+sizeUnitList+`), as "150MB"`, "%s is no size", quote(s))
+		return 0, faultf(`write one whole number with a unit (`+sizeUnitList+`), as "150MB"`, "%s is not a size", quote(s))
 	}
 	if name == "" {
 		return 0, faultf(`write "`+shorten(s)+`MB"`, "%s has no unit", quote(s))
@@ -86,7 +86,7 @@ func parseSize(s string) (int64, *fault) {
 	return n * factor, nil
 }
 
-// splitQuantity cuts leading digits and the letters behind them off s.
+// splitQuantity splits s into its leading digits, the letters that follow, and the rest.
 func splitQuantity(s string) (digits, name, after string) {
 	i := 0
 	for i < len(s) && '0' <= s[i] && s[i] <= '9' {
@@ -108,7 +108,7 @@ func lookupUnit(units []unit, name string) (int64, bool) {
 	return 0, false
 }
 
-// nearUnit finds what an operator means by "mb" or "G".
+// nearUnit returns the unit that an operator means by "mb" or "G", or "".
 func nearUnit(name string) string {
 	for _, u := range sizeUnits {
 		if strings.EqualFold(u.name, name) || strings.EqualFold(strings.TrimSuffix(u.name, "B"), name) {
@@ -118,7 +118,7 @@ func nearUnit(name string) string {
 	return ""
 }
 
-// shorten keeps a remedy readable where the value is not.
+// shorten keeps a remedy readable when the value is long.
 func shorten(s string) string {
 	if len(s) > 20 {
 		return s[:20] + "..."

@@ -39,7 +39,7 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
-// FuzzUnits: what parseDuration and parseSize accept is not negative, and reads back from what is shown for it.
+// FuzzUnits: what parseDuration and parseSize accept is not negative, and reads back from its formatted form.
 func FuzzUnits(f *testing.F) {
 	for _, s := range []string{"30s", "1h30m", "150MB", "64KiB", "999ms", "106751d", "9223372036854775807B", "", "1", "1.5GB"} {
 		f.Add(s)

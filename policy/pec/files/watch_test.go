@@ -123,7 +123,7 @@ func TestWatch(t *testing.T) {
 		}, "20 providers, 60 domains", 150, false, []string{"INFO|3 domains", "INFO|provider index"}},
 		{"shorter", func() { pectest.Replace(t, domains, "new.test\n", later(160)) }, "20 providers, 60 domains", 150, false, []string{"1 domains"}},
 		{"a wrong line in the list", func() { pectest.Replace(t, domains, "new.test\nno domain\n", later(170)) }, "20 providers, 60 domains", 150, false,
-			[]string{"ERROR|" + domains + ":2|is no domain|write a domain such as"}},
+			[]string{"ERROR|" + domains + ":2|is not a domain|write a domain such as"}},
 		{"the list in order", func() { pectest.Replace(t, domains, "new.test\n", later(180)) }, "20 providers, 60 domains", 150, false, []string{"INFO"}},
 		{"a bundle that is cut", func() {
 			pem := string(pectest.NewAuthority().PEM())

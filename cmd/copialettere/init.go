@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"copialettere/cmd/copialettere/config"
+	"copialettere/journal/datafolder"
+)
+
+const initHelp = `Usage: copialettere init [-config FILE]
+
+Makes the data folder that the configuration names, with mode 0700 and an empty journal. Run it once, as the daemon's user. An existing data
+folder is left as it is. The daemon never makes the folder itself, because it would start an empty archive where a disk is not mounted.
+
+Example: sudo -u copialettere copialettere init
+`
+
+func runInit(ctx context.Context, in *invocation, args []string) error {
+	if err := want(args); err != nil {
+		return err
+	}
+	c, err := config.Load(in.configFile)
+	if err != nil {
+		return err
+	}
+	made, err := datafolder.Make(ctx, c.Data)
+	if err != nil {
+		return err
+	}
+	if in.json {
+		return in.printJSON(map[string]any{"data": c.Data, "made": made})
+	}
+	if made {
+		fmt.Fprintln(in.stdout, "made", c.Data)
+	} else {
+		fmt.Fprintln(in.stdout, c.Data, "is a data folder already")
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"copialettere/cmd/copialettere/config"
+	"copialettere/journal"
+	"copialettere/journal/datafolder"
+	"copialettere/journal/httpd"
+	"copialettere/journal/metrics"
+	"copialettere/policy"
+	"copialettere/policy/archive"
+	"copialettere/policy/notice"
+	"copialettere/policy/postfix"
+)
+
+const (
+	unspoolTimeout = 20 * time.Second // for taking in the gap spool at the start
+	closeTimeout   = 25 * time.Second // for closing the stores; together with stopTimeout what systemd waits
+)
+
+// opened is an open data folder, with everything that stands on it.
+type opened struct {
+	folder  *datafolder.Folder
+	journal *journal.Journal
+	policy  *policy.Policy
+	metrics *metrics.Registry
+	notices *notice.Pump    // nil where none are configured
+	postfix *postfix.Keeper // nil where there is no [postfix]
+}
+
+// openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
+func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
+	a := &opened{metrics: new(metrics.Registry)}
+	if err := a.open(ctx, c, log); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// openUnserved opens the data folder for a command that found no daemon to ask.
+func openUnserved(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
+	a, err := openArchive(ctx, c, log)
+	if errors.Is(err, datafolder.ErrInUse) {
+		return nil, fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
+	}
+	return a, err
+}
+
+func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	if a.folder, err = datafolder.Open(ctx, c.Data, datafolder.Options{Metrics: a.metrics, Logger: log}); err != nil {
+		return err
+	}
+	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {
+		return err
+	}
+	a.notices = newPump(c, a, log)
+	a.postfix = newPostfix(c, a, log)
+	a.policy.OnChange(a.postfix.Changed)
+	a.journal, err = journal.Open(a.folder.Engine, journal.Options{
+		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, Recorded: a.notices.Recorded,
+		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
+	})
+	if err != nil {
+		return err
+	}
+	// A spool that cannot be taken in must not keep mail from being delivered.
+	ctx, cancel := context.WithTimeout(ctx, unspoolTimeout)
+	defer cancel()
+	if err := a.journal.Unspool(ctx); err != nil {
+		log.Error("gaps are still spooled", "error", err)
+	}
+	return nil
+}
+
+// close closes the data folder. It gives up on a disk that does not answer within closeTimeout: what was acknowledged is durable, and the
+// rest ends with the process.
+func (a *opened) close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- a.closeStores() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("the disk of the journal does not answer for %s: left without closing it", closeTimeout)
+	}
+}
+
+func (a *opened) closeStores() error {
+	var errs []error
+	if a.journal != nil {
+		errs = append(errs, a.journal.Close())
+	}
+	a.notices.Close()
+	if a.folder != nil {
+		errs = append(errs, a.folder.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// acts returns the acts on the archive under a configuration. changed, which may be nil, is called when an archive may have to be erased now.
+func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
+	return archive.New(archive.Options{
+		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
+		Changed: changed, Expired: a.notices.Expired, Postfix: a.postfix,
+	})
+}
+
+// backend returns what the admin interface needs.
+func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log}
+}
+
+func policyConfig(c *config.Config) policy.Config {
+	p := policy.Config{Rights: c.Rights}
+	for _, d := range c.Domains {
+		p.Domains = append(p.Domains, policy.Domain{
+			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults,
+		})
+	}
+	if c.Received != nil {
+		p.Origin = policy.OriginSource(c.Received.Origin)
+		p.RedirectHeader = c.Received.RedirectHeader
+		p.RedirectFrom = c.Received.RedirectFrom
+	}
+	if c.Sent != nil {
+		p.LoginDomain = c.Sent.LoginDomain
+	}
+	return p
+}

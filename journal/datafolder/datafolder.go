@@ -1,0 +1,170 @@
+// Package datafolder makes, checks and opens the data folder: the one place on disk where everything of an archive lies. It chooses the engine
+// behind package kv, and nobody else names one.
+//
+// # Layout on disk
+//
+// The folder has mode 0700 and lies on a local file system.
+//
+//	identity     one line of JSON: {"format": NUMBER, "id": ID, "created": TIME}. A folder without it is no data folder, so an empty mount
+//	             point is never taken for an empty archive. ID is that of the archive, 26 random characters, and stands in the journal's
+//	             register too; TIME is in RFC 3339, UTC.
+//	journal/     the journal and the settings: see copialettere/journal/kv/level
+//	gaps         the gap spool, records that the journal could not take yet: see copialettere/journal. Absent when there are none.
+//	check        the file that Probe writes, and removes
+//
+// Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as
+// admin.sock.
+//
+// # Formats
+//
+// The format says how to read everything in the folder. This program opens every format from 1 to Format, and refuses a higher one.
+//
+//	1     the journal may be from before it had a register, or not be made yet
+//	2     the journal is there, with a register
+//
+// Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
+// testdata/folders then gets a folder of the format before.
+package datafolder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+	"copialettere/journal/metrics"
+)
+
+// Format is the number of the format that Make gives a folder, and to which Open raises an earlier one.
+const Format = formatRegistered
+
+const (
+	formatUnregistered = 1
+	formatRegistered   = 2
+)
+
+const (
+	identityFile  = "identity"
+	journalFolder = "journal"
+	gapSpoolFile  = "gaps"
+	probeFile     = "check"
+)
+
+// Errors that a caller decides on. The error that wraps one names the path and the remedy.
+var (
+	// ErrInUse says that another process, or another Folder of this one, has the data folder open.
+	ErrInUse = errors.New("another process has the data folder open")
+	// ErrAbsent says that the data folder is none, or that the journal or something of it that must be there is not.
+	ErrAbsent = errors.New("absent")
+)
+
+// markedError is an error of this package with a text of its own.
+type markedError struct {
+	error
+	is error
+}
+
+func (m markedError) Is(target error) bool { return target == m.is }
+func (m markedError) Unwrap() error        { return m.error }
+
+// mark makes an error of the engine one of this package, where it is one that a caller decides on.
+func mark(err error) error {
+	switch {
+	case errors.Is(err, level.ErrInUse):
+		return markedError{err, ErrInUse}
+	case errors.Is(err, level.ErrAbsent):
+		return markedError{err, ErrAbsent}
+	}
+	return err
+}
+
+// Options are what Open needs beside the folder. The zero value is ready for use.
+type Options struct {
+	Metrics *metrics.Registry // nothing is counted where nil
+	Logger  *slog.Logger      // slog.Default where nil
+}
+
+// Folder is an open data folder. Its methods may be called concurrently.
+type Folder struct {
+	Engine   kv.Engine
+	Settings kv.Store // of the engine
+	GapSpool string   // path of the gap spool
+}
+
+// Make makes a data folder with an empty journal, and reports whether it did: one that is there already is only brought to the newest format.
+// A folder that holds anything else is an error. After a crash, call it again.
+func Make(ctx context.Context, folder string) (made bool, err error) {
+	id, err := readIdentity(folder)
+	switch {
+	case err == nil && id.Format == Format:
+		return false, nil
+	case errors.Is(err, fs.ErrNotExist):
+		id, err = makeFolder(folder)
+	}
+	if err != nil {
+		return false, err
+	}
+	journal := filepath.Join(folder, journalFolder)
+	_, before := os.Stat(journal)
+	engine, err := level.Open(journal, level.Options{Archive: id.ID, Create: true, TakeIn: true})
+	if err != nil {
+		return false, fmt.Errorf("make journal: %w", err)
+	}
+	_, err = engine.Settings(ctx)
+	if err = errors.Join(err, engine.Close()); err != nil {
+		return false, fmt.Errorf("make journal: %w", err)
+	}
+	// The new format says that the folder is whole, so it comes last.
+	return before != nil, writeIdentity(folder, id, Format)
+}
+
+// Open checks a data folder as Check does and opens it. The journal and its settings must be there. The caller closes the Folder. The error is
+// ErrInUse where another process has it open, and ErrAbsent where something is missing.
+func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
+	id, err := check(folder)
+	if err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	engine, err := openEngine(folder, id, o)
+	if err != nil {
+		return nil, err
+	}
+	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile)}
+	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
+		o.Logger.Info("the journal of an earlier version has a register now", "data", folder)
+		err = writeIdentity(folder, id, Format)
+	}
+	if err != nil {
+		return nil, errors.Join(mark(err), f.Close())
+	}
+	return f, nil
+}
+
+// openEngine opens the journal of a data folder.
+func openEngine(folder string, id identity, o Options) (kv.Engine, error) {
+	takeIn := id.Format == formatUnregistered
+	engine, err := level.Open(filepath.Join(folder, journalFolder), level.Options{
+		Metrics: o.Metrics, Logger: o.Logger, Archive: id.ID, TakeIn: takeIn,
+	})
+	switch {
+	case err == nil:
+		return engine, nil
+	case errors.Is(err, level.ErrAbsent) && takeIn:
+		err = fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
+	case errors.Is(err, level.ErrAbsent):
+		err = fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
+			"and what is in the folder then counts as all that must be there", err, formatUnregistered, filepath.Join(folder, identityFile))
+	}
+	return nil, mark(err)
+}
+
+// Close closes the engine, and waits for the updates under way. It is no error to call it again.
+func (f *Folder) Close() error { return f.Engine.Close() }
