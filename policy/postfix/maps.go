@@ -72,6 +72,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (w *writer) write(ctx context.Context) bool {
 	c := w.config.Load()
 	if c.Folder == "" {
+		wake(w.written) // maps that are kept otherwise want a look at the mailbox, too
 		return true
 	}
 	changed, err := w.replaceMaps(ctx, c)
