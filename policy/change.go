@@ -106,7 +106,7 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 		return nil
 	})
 	if err != nil {
-		p.tellChanged() // an error may leave open whether it was made
+		p.tellChanged() // after an error the change may still have been made
 		return nil, err
 	}
 	if len(changes) > 0 {
@@ -115,11 +115,11 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 	return changes, nil
 }
 
-// OnChange sets the function that is called after each change of settings that this Policy made, or may have made. It must not block. The
-// changes of another process are not told.
+// OnChange sets the function that is called after each change of settings that this Policy has made, or may have made. It must not block. Nobody
+// reports the changes of another process.
 func (p *Policy) OnChange(f func()) { p.changed.Store(&f) }
 
-// tellChanged calls what OnChange has set.
+// tellChanged calls the function of OnChange.
 func (p *Policy) tellChanged() {
 	if f := p.changed.Load(); f != nil {
 		(*f)()

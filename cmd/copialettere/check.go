@@ -23,9 +23,9 @@ The exit status is 0 when all is well, 2 when the configuration is wrong, and 1 
 A running daemon takes changed files of [pec] into use by itself, but not a file that has lost more than half of its content. Its log says
 which files are in force.
 
-With ADDR it asks Postfix instead, where the configuration has [postfix], whether the mail of that mailbox goes through the hook, received
-and sent, and says why not and what to do. The exit status is 1 where it does not, where Postfix could not be asked, and where the archive of
-the mailbox is off.
+With ADDR it asks Postfix whether the mail of that mailbox passes through the hook, received and sent, and says what to do if it does not. The
+configuration must have [postfix]. The exit status is 0 if the archive of the mailbox is on and its mail passes through the hook, and 1
+otherwise, also if Postfix could not be asked.
 
 Example: sudo -u copialettere copialettere check
 Example: sudo -u copialettere copialettere check mario@alpha.test

@@ -30,7 +30,7 @@ type opened struct {
 	policy  *policy.Policy
 	metrics *metrics.Registry
 	notices *notice.Pump    // nil where none are configured
-	postfix *postfix.Keeper // nil where there is no [postfix]
+	postfix *postfix.Keeper // nil where not configured
 }
 
 // openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.

@@ -17,7 +17,7 @@ import (
 	"copialettere/policy/postfix"
 )
 
-// newPostfix returns nil where Postfix is neither written for nor asked.
+// newPostfix returns what writes maps for Postfix and asks it, nil if the configuration has no [postfix].
 func newPostfix(c *config.Config, a *opened, log *slog.Logger) *postfix.Keeper {
 	if c.Postfix == nil {
 		return nil
@@ -25,7 +25,7 @@ func newPostfix(c *config.Config, a *opened, log *slog.Logger) *postfix.Keeper {
 	return postfix.New(postfix.Options{Config: postfixConfig(c), Mailboxes: a.policy.Mailboxes, Logger: log, Metrics: a.metrics})
 }
 
-// postfixConfig is what [postfix] says, with what it needs of other sections.
+// postfixConfig returns the configuration of the package, from [postfix] and other sections.
 func postfixConfig(c *config.Config) postfix.Config {
 	if c.Postfix == nil {
 		return postfix.Config{}
@@ -40,7 +40,7 @@ func postfixConfig(c *config.Config) postfix.Config {
 	return p
 }
 
-// checkRoute asks how Postfix routes the mail of one mailbox.
+// checkRoute asks Postfix how it routes the mail of one mailbox.
 func (in *invocation) checkRoute(ctx context.Context, mailbox string) error {
 	c, err := in.open(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (in *invocation) printRoutes(v archive.RouteCheck) {
 	}
 }
 
-// printRoute prints what the last look at a mailbox found.
+// printRoute prints what the last standing check found for a mailbox.
 func (in *invocation) printRoute(m archive.Mailbox) {
 	for _, r := range m.Route {
 		text := "goes through the hook"
@@ -98,7 +98,7 @@ func (in *invocation) printRoute(m archive.Mailbox) {
 	}
 }
 
-// checkMaps tries the folder of the maps for Postfix.
+// checkMaps writes to the folder of the maps for Postfix, if it exists.
 func (in *invocation) checkMaps(c *config.Postfix) bool {
 	if c == nil || c.Maps == "" {
 		return true

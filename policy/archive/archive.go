@@ -50,7 +50,7 @@ type Options struct {
 	// Expired is called before Expire returns, with the report of every retention run that deleted anything. A run that broke off reports what
 	// it had done until then. May be nil.
 	Expired func(*journal.ExpireReport)
-	// Postfix knows how Postfix routes the mail of mailboxes; nil where there is no [postfix].
+	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
 

@@ -23,8 +23,8 @@ type Mailbox struct {
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
-	// Route is whether Postfix routes its mail through the hook, by direction, as the last standing check found it. It is there of archives that
-	// are on, where the configuration has a section [postfix].
+	// Route, for an archive that is on, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
+	// absent if the configuration has no [postfix].
 	Route []postfix.Route `json:"route,omitempty"`
 	// PassedOver are the months that could not be read and are not in the counts.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`

@@ -7,17 +7,17 @@ import (
 	"copialettere/policy/postfix"
 )
 
-// RouteCheck is what Postfix, asked just now, does with the mail of a mailbox.
+// RouteCheck tells how Postfix routes the mail of a mailbox now.
 type RouteCheck struct {
 	Mailbox string `json:"mailbox"`
 	Archive string `json:"archive"` // as in Mailbox
-	// Asked says that Postfix was asked: the configuration has a section [postfix].
+	// Asked is false if the configuration has no [postfix], and Postfix was not asked.
 	Asked bool `json:"asked"`
-	// Routes has one Route for each direction that the hook takes.
+	// Routes holds one Route for each direction that the hook takes.
 	Routes []postfix.Route `json:"routes,omitempty"`
 }
 
-// CheckRoute asks Postfix whether the mail of a mailbox goes through the hook. A mailbox whose archive is off is asked for, too.
+// CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off.
 func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address policy.Address) (RouteCheck, error) {
 	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
 		return RouteCheck{}, err

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	programTimeout = 30 * time.Second // for one run of a program of Postfix
-	programWait    = 2 * time.Second  // for it to end after that
-	maxComplaint   = 4 << 10          // how much of what a program complains is read, in bytes
-	maxAnswer      = 1 << 20          // how much postconf may answer, in bytes; some 32 kB are usual
+	programTimeout = 30 * time.Second // for one run of a program
+	programWait    = 2 * time.Second  // for its output to end after that
+	maxComplaint   = 4 << 10          // bytes of standard error that are kept
+	maxAnswer      = 1 << 20          // bytes that postconf may print; about 32 kB are usual
 )
 
-// programFolders are where the programs of Postfix are looked for behind PATH: that of an ordinary user often lacks them.
+// programFolders are searched after PATH, because the PATH of an ordinary user often lacks them.
 var programFolders = [...]string{"/usr/sbin", "/usr/local/sbin"}
 
-// run runs a program of Postfix, without a shell, and returns what it answers, at most that many bytes. Postfix's programs exit with 1 both
-// where a key is not found and where something is wrong: then, and only then, they complain of something fatal.
+// run runs a program of Postfix, without a shell, and returns its standard output. More than most bytes of output are an error. Postfix's programs
+// exit with status 1 both when a key is not found and after an error; only after an error do they print "fatal:".
 func run(ctx context.Context, input []byte, most int, name string, arguments ...string) ([]byte, error) {
 	path, err := exec.LookPath(name)
 	for i := 0; err != nil && i < len(programFolders); i++ {
@@ -55,7 +55,7 @@ func run(ctx context.Context, input []byte, most int, name string, arguments ...
 	return answer.text.Bytes(), nil
 }
 
-// fatal returns what a program says that it ends for; "" where it does not.
+// fatal returns the error that a program printed before it gave up; "" if there is none.
 func fatal(complaint string) string {
 	for line := range strings.Lines(complaint) {
 		for _, mark := range []string{"fatal: ", "panic: "} {
@@ -67,7 +67,7 @@ func fatal(complaint string) string {
 	return ""
 }
 
-// bounded takes output up to a length. What is more is dropped, or an error, which ends the program.
+// bounded keeps output up to a length. It drops the rest, or fails, which ends the program.
 type bounded struct {
 	text bytes.Buffer
 	most int

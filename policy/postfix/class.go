@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// class is a class of domains (Postfix's ADDRESS_CLASS_README) with the parameter that says how its mail goes.
+// class is an address class of Postfix (ADDRESS_CLASS_README) with the parameter that names its transport.
 type class struct {
 	domains   tables
 	list      []string // of domains, tables and files
-	parent    bool     // a domain stands for those below it, not only .DOMAIN
+	parent    bool     // an item DOMAIN also matches subdomains; otherwise only .DOMAIN does
 	transport string   // the name of the parameter
 }
 
-// newClasses returns the classes in the order in which Postfix looks at them. The keys are those of all domains in question.
+// newClasses returns the classes in the order of Postfix's decision. keys are the domainKeys of all domains that will be looked up.
 func newClasses(main map[string]string, keys []string) []class {
 	parents := items(main["parent_domain_matches_subdomains"])
 	var all []class
@@ -41,7 +41,7 @@ func parents(domain string) []string {
 	}
 }
 
-// domainKeys returns all keys under which a match list may have a domain.
+// domainKeys returns all keys by which a match list may be asked for a domain.
 func domainKeys(domain string) []string {
 	keys := []string{domain}
 	for _, parent := range parents(domain) {
@@ -50,12 +50,12 @@ func domainKeys(domain string) []string {
 	return keys
 }
 
-// classOf returns the class that a domain is in; nil for that of domains elsewhere. An error means that it cannot be known.
+// classOf returns the class of a domain; nil if Postfix takes no mail for it. An error means that the class cannot be determined.
 func (r *receivedRoutes) classOf(ctx context.Context, domain string) (*class, error) {
 	for i := range r.classes {
 		in, err := r.classes[i].has(ctx, domain)
 		if err != nil && r.classes[i].transport == "" {
-			continue // hardly anybody enables a mailbox in a domain of nothing but aliases
+			continue // an enabled mailbox in a domain that has only aliases is unlikely
 		}
 		if err != nil || in {
 			return &r.classes[i], err
@@ -64,7 +64,7 @@ func (r *receivedRoutes) classOf(ctx context.Context, domain string) (*class, er
 	return nil, nil
 }
 
-// has says whether a domain is in a class, as Postfix's match lists do: the first item that matches decides.
+// has reports whether a domain is in a class. As in Postfix's match lists, the first item that matches decides.
 func (c *class) has(ctx context.Context, domain string) (bool, error) {
 	names := []string{domain}
 	for _, parent := range parents(domain) {
@@ -99,7 +99,7 @@ func (c *class) has(ctx context.Context, domain string) (bool, error) {
 	return false, nil
 }
 
-// inFile says whether a domain stands in a file of domains, as a match list may name one.
+// inFile reports whether a file that a match list names holds a domain.
 func inFile(path, domain string) (bool, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	settle    = 10 * time.Second // from a change of the maps to a look: postmap needs a moment
+	settle    = 10 * time.Second // from a change of the maps to a check, for postmap to run
 	lookEvery = time.Hour
-	maxNamed  = 20 // mailboxes that one line of the log names
+	maxNamed  = 20 // how many mailboxes a log line names
 )
 
-// keepLooking looks after the routes until ctx ends: at the start, after each change of the maps, and every hour.
+// keepLooking runs the standing check until ctx ends: at the start, after each change of the maps, and every hour.
 func (k *Keeper) keepLooking(ctx context.Context) {
 	l := looker{Keeper: k, suspects: make(map[journal.Direction][]string), told: make(map[journal.Direction][]string)}
 	timer := time.NewTimer(settle)
@@ -26,7 +26,7 @@ func (k *Keeper) keepLooking(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-k.written:
-			// One change after the other must not put the look off for ever.
+			// A stream of changes must not postpone the check for ever.
 			if time.Until(due) > settle {
 				due = time.Now().Add(settle)
 			}
@@ -40,15 +40,15 @@ func (k *Keeper) keepLooking(ctx context.Context) {
 	}
 }
 
-// looker is what the goroutine that looks remembers.
+// looker is the state of the goroutine that runs the standing check.
 type looker struct {
 	*Keeper
-	suspects map[journal.Direction][]string // that the look before found not routed
-	told     map[journal.Direction][]string // that are in the metrics and in the log
+	suspects map[journal.Direction][]string // found not routed by the previous check, sorted
+	told     map[journal.Direction][]string // reported as not routed, sorted
 }
 
-// look asks Postfix after all mailboxes. A mailbox counts as not routed when two looks in a row have found it so: it may just have been
-// enabled. Where there is one that only this look has found, it is not sure.
+// look checks all enabled mailboxes. A mailbox counts as not routed when two checks in a row find it so, because it may have been enabled a
+// moment ago. It reports false if another check must follow soon for that.
 func (l *looker) look(ctx context.Context) (sure bool) {
 	mailboxes, err := l.mailboxes(ctx)
 	if err != nil {
@@ -82,7 +82,7 @@ func (l *looker) look(ctx context.Context) (sure bool) {
 	return sure
 }
 
-// lookAt takes what was found in one direction, and returns the mailboxes that are not routed for sure, in the order of their names.
+// lookAt evaluates one direction. It returns the mailboxes that are not routed, sorted, and false if some were found so for the first time.
 func (l *looker) lookAt(d journal.Direction, mailboxes []policy.Address, found map[policy.Address]map[journal.Direction]Route,
 	states map[policy.Address]map[journal.Direction]State) (unrouted []string, sure bool) {
 	var suspects []string
@@ -116,7 +116,7 @@ func (l *looker) lookAt(d journal.Direction, mailboxes []policy.Address, found m
 	return unrouted, len(suspects) == len(unrouted)
 }
 
-// tell logs what is another one than at the look before, and returns the mailboxes that are new.
+// tell logs what has changed since the previous check, and returns the mailboxes that are newly not routed.
 func (l *looker) tell(d journal.Direction, unrouted []string) (news []string) {
 	before := l.told[d]
 	l.told[d] = unrouted

@@ -15,26 +15,26 @@ import (
 )
 
 const (
-	gather     = 300 * time.Millisecond // for how long changes are gathered before the maps are written
-	writeAgain = 10 * time.Second       // after a fault
-	writeAnew  = time.Hour              // without a change: for what was done to the maps by hand
+	gather     = 300 * time.Millisecond // how long to collect changes before writing the maps
+	writeAgain = 10 * time.Second       // retry after a fault
+	writeAnew  = time.Hour              // without a change, to undo edits by hand
 	logEvery   = time.Hour              // how often the same fault is logged
 )
 
 // mapHead is the first line of a map.
-const mapHead = "# Written by copialettere. What is changed here by hand is lost.\n"
+const mapHead = "# Written by copialettere. Changes by hand are lost.\n"
 
-// writer is what the goroutine that writes the maps remembers.
+// writer is the state of the goroutine that writes the maps.
 type writer struct {
 	*Keeper
-	owed   bool      // postmap is to be asked for: a map is another one, or the daemon has just started
-	fault  string    // that stands in the log; "" where none does
+	owed   bool      // ChangedFile must still be created
+	fault  string    // the fault that was logged last; "" if it is over
 	logged time.Time // when that was logged
 }
 
-// keepMaps writes the maps now, after each change, and from time to time, until ctx ends; what changed until then is written.
+// keepMaps writes the maps now, after each change, and every hour, until ctx ends. Changes made until then are written.
 func (k *Keeper) keepMaps(ctx context.Context) {
-	w := writer{Keeper: k, owed: true} // a crash may have come between a map and its mark
+	w := writer{Keeper: k, owed: true} // a crash may have come between writing a map and creating ChangedFile
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for {
@@ -58,7 +58,7 @@ func (k *Keeper) keepMaps(ctx context.Context) {
 	}
 }
 
-// pause waits, at most until ctx ends.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -68,11 +68,11 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// write brings the folder up to date, and says whether it is.
+// write brings the folder up to date, and reports whether it succeeded.
 func (w *writer) write(ctx context.Context) bool {
 	c := w.config.Load()
 	if c.Folder == "" {
-		wake(w.written) // maps that are kept otherwise want a look at the mailbox, too
+		wake(w.written) // somebody else keeps the maps, and the mailbox still needs a check
 		return true
 	}
 	changed, err := w.replaceMaps(ctx, c)
@@ -88,7 +88,7 @@ func (w *writer) write(ctx context.Context) bool {
 	return err == nil
 }
 
-// tell logs a fault, once until it is another one or an hour has passed, and its end.
+// tell logs a fault and its end. It repeats the same fault once an hour.
 func (w *writer) tell(c *Config, err error) {
 	if err == nil {
 		if w.fault != "" {
@@ -106,7 +106,7 @@ func (w *writer) tell(c *Config, err error) {
 	}
 }
 
-// replaceMaps writes each map that is to be another one. After an error each is as it was, or as it should be.
+// replaceMaps writes the maps that have changed. After an error each map is either old or new, never in between.
 func (k *Keeper) replaceMaps(ctx context.Context, c *Config) (changed bool, err error) {
 	mailboxes, err := k.mailboxes(ctx)
 	if err != nil {
@@ -127,7 +127,7 @@ func (k *Keeper) replaceMaps(ctx context.Context, c *Config) (changed bool, err 
 	return transportChanged || sendersChanged, errors.Join(err, sendersErr)
 }
 
-// replace writes a file unless it has that text.
+// replace writes a file unless it already has the text.
 func replace(path string, text []byte) (changed bool, err error) {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return false, nil
@@ -138,7 +138,7 @@ func replace(path string, text []byte) (changed bool, err error) {
 	return true, nil
 }
 
-// markChanged asks whoever runs postmap to do so.
+// markChanged creates ChangedFile, which asks for a run of postmap.
 func markChanged(c *Config) error {
 	if err := durable.Write(c.path(ChangedFile), bytes.NewReader(nil), nil); err != nil {
 		return fmt.Errorf("ask for postmap: %w", err)
@@ -146,7 +146,7 @@ func markChanged(c *Config) error {
 	return nil
 }
 
-// mailboxes returns the mailboxes that go through the hook, in the order of their names.
+// mailboxes returns the mailboxes whose mail must pass through the hook, sorted by name.
 func (k *Keeper) mailboxes(ctx context.Context) ([]policy.Address, error) {
 	var list []policy.Address
 	for m, err := range k.options.Mailboxes(ctx) {
@@ -160,7 +160,7 @@ func (k *Keeper) mailboxes(ctx context.Context) ([]policy.Address, error) {
 	return list, nil
 }
 
-// render returns the texts of both maps, and the mailboxes that could not be written in one of them.
+// render returns the text of both maps, and the mailboxes with a key that cannot be written.
 func render(c *Config, mailboxes []policy.Address) (transport, senders []byte, leftOut []string) {
 	var received, sent bytes.Buffer
 	received.WriteString(mapHead)
@@ -185,10 +185,10 @@ func render(c *Config, mailboxes []policy.Address) (transport, senders []byte, l
 	return received.Bytes(), sent.Bytes(), leftOut
 }
 
-// writable says whether postmap takes a line that begins with the key for a line, and not for a comment.
+// writable reports whether a line may begin with the key. postmap takes a line that begins with # for a comment.
 func writable(key string) bool { return !strings.HasPrefix(key, "#") }
 
-// addressKeys returns the keys under which Postfix looks a mailbox up: one, or two where its domain has two forms.
+// addressKeys returns the keys by which Postfix looks up a mailbox: one for each form of its domain.
 func addressKeys(a policy.Address) []string {
 	local := external(a.Local)
 	keys := []string{local + "@" + policy.ASCIIDomain(a.Domain)}
@@ -198,7 +198,7 @@ func addressKeys(a policy.Address) []string {
 	return keys
 }
 
-// loginKeys returns the keys under which Postfix looks up who logs in to a mailbox.
+// loginKeys returns the keys by which Postfix looks up the login of a mailbox.
 func loginKeys(c *Config, a policy.Address) []string {
 	keys := addressKeys(a)
 	if domain, err := policy.CanonicalDomain(c.LoginDomain); err == nil && domain == a.Domain {
@@ -207,7 +207,7 @@ func loginKeys(c *Config, a policy.Address) []string {
 	return keys
 }
 
-// external returns a local part as Postfix looks it up: in quotes where its ASCII characters want them.
+// external returns a local part as Postfix looks it up, quoted if its ASCII characters require that.
 func external(local string) string {
 	ascii := strings.Map(func(r rune) rune {
 		if r > 0x7f {
@@ -221,7 +221,7 @@ func external(local string) string {
 	return policy.Address{Local: local}.String()
 }
 
-// ownMap says whether a table of Postfix is made from one of our maps.
+// ownMap reports whether a table of Postfix, TYPE:PATH, is the map of that name in our folder.
 func (c *Config) ownMap(table, name string) bool {
 	_, path, ok := strings.Cut(table, ":")
 	return ok && c.Folder != "" && filepath.Clean(path) == c.path(name)

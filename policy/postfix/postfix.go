@@ -1,31 +1,31 @@
-// Package postfix keeps Postfix's way through the hook in step with the mailboxes: it writes the two maps that contrib/postfix names, and
-// asks Postfix itself whether the mail of a mailbox goes through the hook. An archive that is on while Postfix delivers past the hook stays
-// empty, and nothing else would tell.
+// Package postfix makes Postfix's routing follow the settings of mailboxes, and checks that it does. It writes the two maps that contrib/postfix
+// uses, and asks Postfix itself whether the mail of a mailbox passes through the hook. The archive of a mailbox that is enabled, but not routed
+// through the hook, stays empty, and nothing else in the program can notice that.
 //
 // # The folder
 //
-// In Config.Folder, and nowhere else, the package writes
+// The package writes three files, all in Config.Folder:
 //
-//	copialettere_transport   transport(5): the mailboxes whose received mail goes through the hook
-//	copialettere_senders     access(5): the logins whose sent mail goes through the hook
-//	changed                  an empty file, made whenever one of the two is another one, and at every start
+//	copialettere_transport   transport(5): the mailboxes whose received mail passes through the hook
+//	copialettere_senders     access(5): the logins whose sent mail passes through the hook
+//	changed                  empty; created whenever one of the maps has changed, and at every start
 //
-// A line of a map is a key, a tab and the right-hand side of the configuration. The first line is a comment, so that a map that names nobody
-// is one too. The maps name the mailboxes whose archive is on; their files are replaced as a whole (journal/durable), and one that would be
-// the same is left alone. Postfix reads what postmap(1) makes of a map beside it. Whoever runs postmap removes "changed" first: then no change
-// gets lost between the two, and none of a time when nobody looked.
+// Each line of a map is a key, a tab and the right-hand side from the configuration. The first line is a comment, so a map without mailboxes is
+// valid too. The maps hold the mailboxes whose archive is on. A map is replaced atomically (journal/durable), and only if its text differs.
+//
+// Postfix reads the database that postmap(1) makes beside each map. Whoever runs postmap removes "changed" first. A change during the run then
+// creates the file again, and a change while nobody was watching is not lost.
 //
 // # Keys
 //
-// Postfix 3.7 looks an address up in the form in which mail has it: a domain in Unicode is not looked up in its xn-- form, nor the other way
-// round. So each address has a line for either form of its domain. A local part is in quotes where its ASCII characters want them (RFC 5321
-// section 4.1.2); characters beyond ASCII never do. A line that begins with # is a comment, so a local part that does cannot be written: it
-// is logged and counted.
+// Postfix 3.7 looks up an address in the form that the mail has: it converts no domain from Unicode to xn-- or back. Each address therefore has
+// one line for each form of its domain. A local part is quoted if its ASCII characters require that (RFC 5321 section 4.1.2); other characters
+// never do. A line that begins with # is a comment, so a local part that begins with # cannot be written. It is logged and counted.
 //
 // # Asking Postfix
 //
-// What Postfix does is asked of postconf(1) and postmap(1) as the daemon's user. A map that this user cannot read (ldap: with a password in
-// its file, for example) has no answer, and the state is then Unknown: it is neither an alarm nor a good sign.
+// The package runs postconf(1) and postmap(1) as the daemon's user. If that user cannot read a map, such as an ldap: map whose file holds a
+// password, the state of a mailbox that depends on it is Unknown. That is not an alarm.
 package postfix
 
 import (
@@ -41,28 +41,28 @@ import (
 	"copialettere/policy"
 )
 
-// Names of the files in the folder.
+// The files in Config.Folder.
 const (
 	TransportMap = "copialettere_transport"
 	SendersMap   = "copialettere_senders"
 	ChangedFile  = "changed"
 )
 
-// Config is the section [postfix] of the configuration, with what it needs of others.
+// Config is the section [postfix] of the configuration, with what the package needs of other sections.
 type Config struct {
-	// Folder is the absolute path of the folder of the maps; "" where none are written.
+	// Folder is the absolute path of the folder for the maps; "" if the package writes none.
 	Folder string
-	// Received is the right-hand side that sends a mailbox's mail through the hook, as transport(5) has it; "" where no received mail is taken.
+	// Received is the right-hand side in transport(5) that routes a mailbox through the hook; "" if the hook takes no received mail.
 	Received string
-	// Sent is the right-hand side that has the mail of a login filtered, as access(5) has it; "" where no sent mail is taken.
+	// Sent is the right-hand side in access(5) that routes a login through the hook; "" if the hook takes no sent mail.
 	Sent string
-	// LoginDomain completes logins without a domain; "" where there are none.
+	// LoginDomain completes logins without a domain; "" if there are none.
 	LoginDomain string
-	// ByMailFrom says that the hook takes the envelope sender for the login, so that more than a map of logins may lead mail to it.
+	// ByMailFrom means that the hook identifies the mailbox by the envelope sender. Postfix may then select mail by other means than the login.
 	ByMailFrom bool
 }
 
-// takes says whether the hook takes mail of a direction.
+// takes reports whether the hook takes mail of a direction.
 func (c *Config) takes(d journal.Direction) bool {
 	if d == journal.Received {
 		return c.Received != ""
@@ -70,7 +70,7 @@ func (c *Config) takes(d journal.Direction) bool {
 	return c.Sent != ""
 }
 
-// path returns the path of a file in the folder; "" where there is no folder.
+// path returns the path of a file in the folder; "" if there is no folder.
 func (c *Config) path(name string) string {
 	if c.Folder == "" {
 		return ""
@@ -78,7 +78,7 @@ func (c *Config) path(name string) string {
 	return filepath.Join(c.Folder, name)
 }
 
-// State says whether the mail of a mailbox goes through the hook.
+// State tells whether the mail of a mailbox passes through the hook.
 type State string
 
 // The states of a Route.
@@ -88,28 +88,28 @@ const (
 	Unknown   State = "unknown" // Postfix could not be asked
 )
 
-// Route is how the mail of one mailbox goes, in one direction. Others script against its names.
+// Route tells how Postfix routes the mail of one mailbox in one direction. Others script against its names.
 type Route struct {
 	Direction string `json:"direction"` // "received" or "sent"
 	State     State  `json:"state"`
-	Detail    string `json:"detail,omitempty"` // what Postfix answers; in answers of Check
-	Remedy    string `json:"remedy,omitempty"` // what to do where the state is another one than Routed; in answers of Check
+	Detail    string `json:"detail,omitempty"` // what Postfix answers; only from Check
+	Remedy    string `json:"remedy,omitempty"` // what to do if the state is not Routed; only from Check
 }
 
-// Options are what a Keeper stands on. Mailboxes is required.
+// Options are what a Keeper needs. Mailboxes is required.
 type Options struct {
 	Config Config
 	// Mailboxes yields all mailboxes with their settings, as policy.Policy.Mailboxes does.
 	Mailboxes func(context.Context) iter.Seq2[policy.Mailbox, error]
 	Logger    *slog.Logger
 	Metrics   *metrics.Registry
-	// Unrouted is called with all mailboxes that are archived and not routed, in the order of their names, whenever there is a new one among
-	// them. It must not block. May be nil.
+	// Unrouted is called when the standing check finds another mailbox that is enabled and not routed. It gets all such mailboxes, sorted by
+	// name. It must not block. May be nil.
 	Unrouted func(mailboxes []string)
 }
 
-// Keeper writes the maps and looks after the routes. All methods may be called concurrently, and on nil, which knows nothing and does
-// nothing: there is no [postfix] then.
+// Keeper writes the maps and checks the routes. All methods may be called concurrently. A nil Keeper, for a configuration without [postfix], does
+// nothing and knows no routes; only Check must not be called on it.
 type Keeper struct {
 	options Options
 	log     *slog.Logger
@@ -119,7 +119,7 @@ type Keeper struct {
 	gauges  gauges
 
 	mu     sync.Mutex
-	routes map[policy.Address]map[journal.Direction]State // of the last look; guarded by mu
+	routes map[policy.Address]map[journal.Direction]State // found by the last standing check; guarded by mu
 }
 
 // gauges are the metrics of a Keeper.
@@ -128,10 +128,10 @@ type gauges struct {
 	unrouted, unknown map[journal.Direction]*metrics.Gauge
 }
 
-// directions are both, in the order in which they are shown.
+// directions lists both directions in the order of display.
 var directions = [...]journal.Direction{journal.Received, journal.Sent}
 
-// New returns a Keeper, which asks when it is asked. Run has it write and look.
+// New returns a Keeper. It neither writes maps nor checks by itself until Run is called.
 func New(o Options) *Keeper {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -161,7 +161,7 @@ func newGauges(m *metrics.Registry) gauges {
 	return g
 }
 
-// Configure puts another configuration in force, and has the maps written by it.
+// Configure replaces the configuration. Run then rewrites the maps.
 func (k *Keeper) Configure(c Config) {
 	if k == nil {
 		return
@@ -170,7 +170,7 @@ func (k *Keeper) Configure(c Config) {
 	k.Changed()
 }
 
-// Changed says that a mailbox may have changed. It never waits: Run writes the maps soon.
+// Changed tells the Keeper that a mailbox may have changed. It does not block. Run updates the maps within a second.
 func (k *Keeper) Changed() {
 	if k != nil {
 		wake(k.changed)
@@ -185,7 +185,7 @@ func wake(c chan<- struct{}) {
 	}
 }
 
-// Run writes the maps, at once and after each change, and looks after the routes, until quit is closed. What changed until then is written.
+// Run writes the maps, at once and after each change, and runs the standing check, until quit is closed. Changes made until then are written.
 func (k *Keeper) Run(quit <-chan struct{}) {
 	if k == nil {
 		return
@@ -199,8 +199,8 @@ func (k *Keeper) Run(quit <-chan struct{}) {
 	working.Wait()
 }
 
-// Routes returns how the mail of a mailbox goes, one for each direction that the hook takes, without detail, as the last look found it; nil
-// where it was not looked at.
+// Routes returns what the last standing check found for a mailbox, one Route without details for each direction that the hook takes; nil if it
+// has not checked the mailbox.
 func (k *Keeper) Routes(a policy.Address) []Route {
 	if k == nil {
 		return nil
@@ -216,7 +216,7 @@ func (k *Keeper) Routes(a policy.Address) []Route {
 	return list
 }
 
-// Check asks Postfix now how the mail of a mailbox goes, whether its archive is on or not: one Route for each direction that the hook takes.
+// Check asks Postfix now and returns one Route for each direction that the hook takes. The archive of the mailbox may be off.
 func (k *Keeper) Check(ctx context.Context, a policy.Address) []Route {
 	c := k.config.Load()
 	found := ask(ctx, c, []policy.Address{a})

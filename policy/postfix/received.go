@@ -9,7 +9,7 @@ import (
 	"copialettere/policy"
 )
 
-// ask asks Postfix how the mail of mailboxes goes, in each direction that the hook takes.
+// ask asks Postfix for the routes of mailboxes, in each direction that the hook takes.
 func ask(ctx context.Context, c *Config, mailboxes []policy.Address) map[policy.Address]map[journal.Direction]Route {
 	found := make(map[policy.Address]map[journal.Direction]Route, len(mailboxes))
 	s, err := readSettings(ctx)
@@ -39,19 +39,18 @@ func ask(ctx context.Context, c *Config, mailboxes []policy.Address) map[policy.
 	return found
 }
 
-// unasked is the route of a mailbox of which Postfix could not be asked.
+// unasked returns the route of a mailbox when Postfix could not be asked.
 func unasked(err error, remedy string) Route {
 	return Route{State: Unknown, Detail: "Postfix could not be asked: " + err.Error(), Remedy: remedy}
 }
 
-// receivedRoutes answers how received mail goes, as trivial-rewrite(8) decides it: by transport_maps, then by the transport of the class of
-// the domain.
+// receivedRoutes determines the route of received mail as trivial-rewrite(8) does: by transport_maps, then by the transport of the address class.
 type receivedRoutes struct {
 	config    *Config
 	main      map[string]string
 	transport tables // transport_maps
 	aliases   tables // virtual_alias_maps
-	mailbox   tables // mailbox_transport_maps, asked for local parts
+	mailbox   tables // mailbox_transport_maps, keyed by local part
 	classes   []class
 }
 
@@ -84,10 +83,10 @@ func newReceivedRoutes(c *Config, s *settings, mailboxes []policy.Address) *rece
 	return r
 }
 
-// form is one form of an address, as Postfix looks it up.
-type form struct{ local, short, domain string } // short is the local part without its extension; "" where it has none
+// form is an address with one form of its domain.
+type form struct{ local, short, domain string } // short is local without its extension; "" if it has none
 
-// forms returns the forms of a mailbox: one, or two where its domain has two.
+// forms returns a mailbox with each form of its domain, the ASCII form first.
 func (r *receivedRoutes) forms(a policy.Address) []form {
 	f := form{local: external(a.Local), domain: policy.ASCIIDomain(a.Domain)}
 	if without, ok := a.WithoutExtension(r.main["recipient_delimiter"]); ok {
@@ -101,7 +100,7 @@ func (r *receivedRoutes) forms(a policy.Address) []form {
 	return []form{f, other}
 }
 
-// whole returns the keys that are whole addresses: with, then without the extension.
+// whole returns the whole address, then the address without its extension.
 func (f form) whole() []string {
 	keys := []string{f.local + "@" + f.domain}
 	if f.short != "" {
@@ -110,7 +109,7 @@ func (f form) whole() []string {
 	return keys
 }
 
-// transportKeys returns the keys of transport(5) in their order, and how many of them tables of patterns are asked for.
+// transportKeys returns the keys of transport(5) in the order of lookup, and for how many of them tables of patterns are asked.
 func (r *receivedRoutes) transportKeys(f form) (keys []string, whole int) {
 	keys = append(f.whole(), f.domain)
 	for _, parent := range parents(f.domain) {
@@ -133,7 +132,7 @@ func (r *receivedRoutes) localKeys(f form) (keys []string, whole int) {
 	return keys, len(keys)
 }
 
-// route answers for one mailbox: where its forms differ, the worst.
+// route returns the route of one mailbox; if it differs between the forms of the domain, the worst.
 func (r *receivedRoutes) route(ctx context.Context, a policy.Address) Route {
 	forms := r.forms(a)
 	worst := r.routeOf(ctx, a, forms[0])
@@ -150,7 +149,7 @@ func (r *receivedRoutes) route(ctx context.Context, a policy.Address) Route {
 	return worst
 }
 
-// routeOf answers for one form of an address.
+// routeOf returns the route of one form of an address.
 func (r *receivedRoutes) routeOf(ctx context.Context, a policy.Address, f form) Route {
 	if to := r.alias(ctx, a, f); to != nil {
 		return Route{State: NotRouted,
@@ -162,7 +161,7 @@ func (r *receivedRoutes) routeOf(ctx context.Context, a policy.Address, f form) 
 	switch {
 	case err != nil:
 		return unasked(err, r.config.readable(err, "transport_maps", TransportMap))
-	case found == nil || found.value == "" || strings.HasPrefix(found.value, ":"): // no transport of its own (transport(5))
+	case found == nil || found.value == "" || strings.HasPrefix(found.value, ":"): // an empty transport means the default (transport(5))
 		return r.byClass(ctx, a, f)
 	case found.value == r.config.Received:
 		return Route{State: Routed, Detail: fmt.Sprintf("transport_maps (%s) sends %s to %s", found.table, found.key, found.value)}
@@ -172,7 +171,8 @@ func (r *receivedRoutes) routeOf(ctx context.Context, a policy.Address, f form) 
 		Remedy: r.missing(a)}
 }
 
-// alias returns what virtual_alias_maps has for an address where that leads away from it; nil otherwise, also where it cannot be asked.
+// alias returns the entry of an address in virtual_alias_maps if mail then goes to other addresses only. It returns nil otherwise, and also if
+// the maps cannot be asked: this is an extra check.
 func (r *receivedRoutes) alias(ctx context.Context, a policy.Address, f form) *lookedUp {
 	keys, whole := r.aliasKeys(f)
 	to, err := r.aliases.search(ctx, keys, whole)
@@ -194,7 +194,7 @@ func (r *receivedRoutes) alias(ctx context.Context, a policy.Address, f form) *l
 	return to
 }
 
-// byClass answers by the transport of the class of a domain.
+// byClass returns the route by the transport of the address class.
 func (r *receivedRoutes) byClass(ctx context.Context, a policy.Address, f form) Route {
 	in, err := r.classOf(ctx, f.domain)
 	if err != nil {
@@ -206,7 +206,7 @@ func (r *receivedRoutes) byClass(ctx context.Context, a policy.Address, f form) 
 	}
 	value := r.main[name]
 	if name == "local_transport" && value != r.config.Received {
-		// What local(8) does comes next.
+		// local(8) may hand the mail on.
 		name, value = "mailbox_transport", r.main["mailbox_transport"]
 		keys, whole := r.localKeys(f)
 		found, err := r.mailbox.search(ctx, keys, whole)
@@ -227,7 +227,7 @@ func (r *receivedRoutes) byClass(ctx context.Context, a policy.Address, f form) 
 	return Route{State: NotRouted, Detail: detail, Remedy: r.missing(a)}
 }
 
-// missing says what to do for a mailbox that Postfix does not send through the hook.
+// missing returns the remedy for a mailbox that is not routed.
 func (r *receivedRoutes) missing(a policy.Address) string {
 	return r.config.missing("transport_maps of main.cf", r.transport, TransportMap, addressKeys(a)[:1], r.config.Received)
 }

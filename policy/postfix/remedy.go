@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// missing says what to do where tables do not answer as one of our maps would.
+// missing returns the remedy when the tables of a parameter do not answer as our map would.
 func (c *Config) missing(where string, named tables, name string, keys []string, right string) string {
 	switch {
 	case !writable(keys[0]):
@@ -26,7 +26,7 @@ func (c *Config) missing(where string, named tables, name string, keys []string,
 	return fmt.Sprintf("put ${default_database_type}:%s before all other maps in %s", c.path(name), where)
 }
 
-// readable says what to do where asking a map has failed.
+// readable returns the remedy when a map cannot be asked.
 func (c *Config) readable(err error, where, own string) string {
 	path := c.path(own)
 	switch {

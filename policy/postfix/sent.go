@@ -9,20 +9,20 @@ import (
 	"copialettere/policy"
 )
 
-// restrictionLists are the parameters of smtpd(8) in which a FILTER can stand, in the order in which they are looked at.
+// restrictionLists are the parameters of smtpd(8) that can lead to a FILTER, in the order of their evaluation.
 var restrictionLists = [...]string{
 	"smtpd_client_restrictions", "smtpd_helo_restrictions", "smtpd_sender_restrictions", "smtpd_relay_restrictions",
 	"smtpd_recipient_restrictions", "smtpd_data_restrictions", "smtpd_end_of_data_restrictions",
 }
 
-// maxNesting is how deep restriction classes may name each other.
+// maxNesting bounds how deep restriction classes may refer to each other.
 const maxNesting = 10
 
-// sentRoutes answers whether the mail of a login is filtered, at every port where users can log in.
+// sentRoutes determines whether the mail of a login is filtered at every port where users can log in.
 type sentRoutes struct {
 	config   *Config
 	services []service
-	logins   []string // the keys of all mailboxes
+	logins   []string // the login keys of all mailboxes
 	tables   map[string]*table
 }
 
@@ -39,7 +39,7 @@ func newSentRoutes(c *Config, s *settings, mailboxes []policy.Address) *sentRout
 	return r
 }
 
-// route answers for one mailbox: its mail has to be filtered at every port where users can log in.
+// route returns the route of one mailbox. Its mail must be filtered at every port where users can log in.
 func (r *sentRoutes) route(ctx context.Context, a policy.Address) Route {
 	if len(r.services) == 0 {
 		return Route{State: NotRouted, Detail: "no smtpd in master.cf lets users log in (smtpd_sasl_auth_enable)",
@@ -59,7 +59,7 @@ func (r *sentRoutes) route(ctx context.Context, a policy.Address) Route {
 	return route
 }
 
-// routeBy answers for the logins of one mailbox at one port: whoever keeps the map knows which of them is in use, so one will do.
+// routeBy returns the route of a mailbox at one port. One of its logins must be filtered: a map kept by hand has only the form in use.
 func (r *sentRoutes) routeBy(ctx context.Context, s *service, logins []string) Route {
 	first := r.routeAt(ctx, s, logins[0])
 	for _, login := range logins[1:] {
@@ -73,7 +73,7 @@ func (r *sentRoutes) routeBy(ctx context.Context, s *service, logins []string) R
 	return first
 }
 
-// routeAt answers for one login at one port.
+// routeAt returns the route of one login at one port.
 func (r *sentRoutes) routeAt(ctx context.Context, s *service, login string) Route {
 	if filter := s.value("content_filter"); filter != "" && "FILTER "+filter == r.config.Sent {
 		return Route{State: Routed, Detail: fmt.Sprintf("content_filter of %s is %s", s.name, filter)}
@@ -103,17 +103,17 @@ func (r *sentRoutes) missing(s *service, asked tables, login string) string {
 	return r.config.missing("check_sasl_access of "+s.name, asked, SendersMap, []string{login}, r.config.Sent)
 }
 
-// walk goes through the restrictions of a port as smtpd(8) does for a login.
+// walk evaluates the restrictions of a port for a login, as smtpd(8) does.
 type walk struct {
 	*sentRoutes
 	service *service
 	login   string
-	found   string // what leads to the hook; "" where nothing has until now
-	asked   tables // for the login
+	found   string // what leads to the hook; "" so far if nothing does
+	asked   tables // the tables that were asked for the login
 	err     error
 }
 
-// list looks at one list of restrictions. It reports whether that has decided, so that nothing behind it is looked at.
+// list evaluates one list of restrictions. It reports whether the evaluation ends there.
 func (w *walk) list(ctx context.Context, name, value string, depth int) (decided bool) {
 	if depth > maxNesting {
 		return false
@@ -152,7 +152,7 @@ func (w *walk) isClass(item string) bool {
 	return false
 }
 
-// access looks the login up in a table of access(5), whose answer may be restrictions again.
+// access looks up the login in a table of access(5). The answer may be a list of restrictions.
 func (w *walk) access(ctx context.Context, name string, depth int) (decided bool) {
 	t := w.table(name)
 	w.asked = append(w.asked, t)
@@ -178,7 +178,7 @@ func (w *walk) access(ctx context.Context, name string, depth int) (decided bool
 	return w.list(ctx, name, value, depth+1)
 }
 
-// table returns the table of that name, which is asked for all logins at once.
+// table returns the table of that name.
 func (r *sentRoutes) table(name string) *table {
 	if r.tables[name] == nil {
 		r.tables[name] = &table{name: name, keys: r.logins}

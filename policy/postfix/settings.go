@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// settings is the configuration of Postfix as postconf tells it.
+// settings is the configuration of Postfix as postconf prints it.
 type settings struct {
 	main     map[string]string // every parameter of main.cf and every default, expanded
-	services []service         // where mail comes in by SMTP
+	services []service         // the SMTP servers of master.cf
 }
 
 // service is an smtpd(8) of master.cf.
 type service struct {
 	name string            // as in master.cf, "submission"
-	own  map[string]string // parameters that its -o options set, expanded
+	own  map[string]string // parameters set by its -o options, expanded
 	main map[string]string
 }
 
-// value returns a parameter as it is in force for the service.
+// value returns the value of a parameter for the service.
 func (s *service) value(name string) string {
 	if v, ok := s.own[name]; ok {
 		return v
@@ -27,7 +27,7 @@ func (s *service) value(name string) string {
 	return s.main[name]
 }
 
-// login says whether users can log in at the service.
+// login reports whether users can log in at the service.
 func (s *service) login() bool { return s.value("smtpd_sasl_auth_enable") == "yes" }
 
 // readSettings asks postconf.
@@ -82,7 +82,7 @@ func (all *settings) readServices(master, overrides []byte) {
 	}
 	for line := range strings.Lines(string(master)) {
 		column := strings.Fields(line)
-		// A "pass" service is what postscreen(8) hands port 25 to.
+		// postscreen(8) hands the connections of port 25 to a "pass" service.
 		if len(column) < 8 || column[1] != "inet" && column[1] != "pass" || column[7] != "smtpd" {
 			continue
 		}
@@ -90,7 +90,7 @@ func (all *settings) readServices(master, overrides []byte) {
 	}
 }
 
-// items cuts a list of main.cf at blanks and commas, save those in braces.
+// items splits a list of main.cf at blanks and commas outside of braces.
 func items(list string) []string {
 	var all []string
 	depth, start := 0, 0

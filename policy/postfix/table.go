@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// maxAnswerOfKey is how much postmap may answer for each key, in bytes, over maxAnswer.
+// maxAnswerOfKey is how many bytes postmap may print for each key, in addition to maxAnswer.
 const maxAnswerOfKey = 2 << 10
 
-// table is a lookup table of Postfix that is asked once, for all keys, when the first one is wanted.
+// table is a lookup table of Postfix. The first lookup asks it for all keys at once.
 type table struct {
 	name  string   // TYPE:PLACE, as in main.cf
-	keys  []string // that it is asked for
+	keys  []string // all keys that may be looked up
 	asked sync.Once
 	found map[string]string
 	err   error
@@ -26,7 +26,7 @@ func (t *table) lookup(ctx context.Context, key string) (value string, ok bool, 
 	return value, ok, t.err
 }
 
-// pattern says whether a table has patterns, which Postfix matches against whole addresses only.
+// pattern reports whether a table holds patterns, which Postfix matches against whole addresses only.
 func (t *table) pattern() bool {
 	kind, _, _ := strings.Cut(direct(t.name), ":")
 	switch kind {
@@ -36,7 +36,7 @@ func (t *table) pattern() bool {
 	return false
 }
 
-// direct returns a table without the proxymap(8) before it, which only Postfix's own processes may ask.
+// direct returns a table without its proxy: prefix. Only Postfix's own processes may use proxymap(8).
 func direct(table string) string { return strings.TrimPrefix(table, "proxy:") }
 
 // postmap asks a table for all keys at once.
@@ -55,7 +55,7 @@ func postmap(ctx context.Context, table string, keys []string) (map[string]strin
 	return found, nil
 }
 
-// tables are the tables of one parameter, in the order in which Postfix asks them.
+// tables are the tables of one parameter in the order of their lookup.
 type tables []*table
 
 // tablesOf returns the tables among the items of a list.
@@ -82,11 +82,11 @@ func (t tables) String() string {
 	return strings.Join(names, ", ")
 }
 
-// lookedUp is what a search in tables has found.
+// lookedUp is the result of a search in tables.
 type lookedUp struct{ key, value, table string }
 
-// search looks keys up, one after the other, each in all tables. The first "whole" keys are whole addresses; what follows is a part of one, of
-// which tables of patterns are not asked.
+// search looks up each key in all tables before the next key, as Postfix does. It returns nil if there is nothing. Tables of patterns are asked
+// for the first "whole" keys only, and for "*".
 func (t tables) search(ctx context.Context, keys []string, whole int) (*lookedUp, error) {
 	for i, key := range keys {
 		for _, one := range t {

@@ -6,9 +6,9 @@ import (
 	"unicode"
 )
 
-// Postfix is how the daemon keeps Postfix's way through the hook in step with the mailboxes; see package policy/postfix.
+// Postfix says how Postfix's routing follows the settings of mailboxes: see package policy/postfix.
 type Postfix struct {
-	// Maps is the absolute path of the folder that the maps for Postfix are written into; "" where none are written.
+	// Maps is the absolute path of the folder for the maps; "" if the daemon writes none.
 	Maps string
 	// Received is the right-hand side of a mailbox in the map of received mail, as transport(5) has it.
 	Received string
@@ -22,7 +22,7 @@ const (
 	defaultPostfixSent     = "copialettere_sent"
 )
 
-// postfix reads [postfix]. Without the section Postfix is neither written for nor asked.
+// postfix reads [postfix]; nil if the section is absent.
 func (t *table) postfix(whole *Config) *Postfix {
 	c := &Postfix{
 		Maps:     t.mapsFolder(whole.Data),
@@ -43,7 +43,7 @@ func (t *table) postfix(whole *Config) *Postfix {
 	return c
 }
 
-// mapsFolder reads the folder of the maps. It is not the data folder itself, which Postfix's part of the work has no business in.
+// mapsFolder reads the folder of the maps, which must not be the data folder itself.
 func (t *table) mapsFolder(data string) string {
 	const example = "/var/lib/copialettere/postfix"
 	s, ok := t.text("maps", example)
@@ -67,7 +67,7 @@ func (t *table) mapsFolder(data string) string {
 	return path
 }
 
-// rightHandSide reads what stands behind the key in a map of Postfix.
+// rightHandSide reads a right-hand side of the maps.
 func (t *table) rightHandSide(name, fallback string) string {
 	s, ok := t.text(name, fallback)
 	if !ok {
