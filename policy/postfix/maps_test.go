@@ -109,6 +109,13 @@ func (m *mailboxes) set(t testing.TB, name string, enabled bool) {
 	m.list = append(m.list, policy.Mailbox{Address: a, Settings: policy.Settings{Enabled: enabled}})
 }
 
+// enable adds a mailbox that is not there.
+func (m *mailboxes) enable(a policy.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.list = append(m.list, policy.Mailbox{Address: a, Settings: policy.Settings{Enabled: true}})
+}
+
 func (m *mailboxes) fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -273,8 +280,7 @@ func TestManyChanges(t *testing.T) {
 		k := newKept(t, folder)
 		k.start(t)
 		for i := range 5000 {
-			k.mailboxes.list = append(k.mailboxes.list, policy.Mailbox{Address: policy.Address{Local: fmt.Sprintf("u%04d", i), Domain: "alpha.test"},
-				Settings: policy.Settings{Enabled: true}})
+			k.mailboxes.enable(policy.Address{Local: fmt.Sprintf("u%04d", i), Domain: "alpha.test"})
 			k.Changed()
 			if i%10 == 9 {
 				time.Sleep(time.Millisecond)
