@@ -24,7 +24,7 @@ A running daemon takes changed files of [pec] into use by itself, but not a file
 which files are in force.
 
 With ADDR it asks Postfix whether the mail of that mailbox passes through the hook, received and sent, and says what to do if it does not. The
-configuration must have [postfix]. The exit status is 0 if the archive of the mailbox is on and its mail passes through the hook, and 1
+configuration must have [postfix]. The exit status is 0 if the mailbox has an archive and its mail passes through the hook, and 1
 otherwise, also if Postfix could not be asked.
 
 Example: sudo -u copialettere copialettere check

@@ -49,7 +49,7 @@ func (in *invocation) checkRoute(ctx context.Context, mailbox string) error {
 	defer c.close()
 	ok := true
 	_, err = each(in, ctx, c, http.MethodGet, "/route", url.Values{"mailbox": {mailbox}}, func(v archive.RouteCheck) error {
-		ok = v.Archive == "on" && v.Asked
+		ok = v.Archive != "off" && v.Asked
 		for _, r := range v.Routes {
 			ok = ok && r.State == postfix.Routed
 		}
@@ -68,7 +68,7 @@ func (in *invocation) checkRoute(ctx context.Context, mailbox string) error {
 // printRoutes prints one line for the archive, and one for each direction.
 func (in *invocation) printRoutes(v archive.RouteCheck) {
 	var off error
-	if v.Archive != "on" {
+	if v.Archive == "off" {
 		off = fmt.Errorf("%s of %s: nothing is archived, whatever Postfix does: copialettere mailbox enable %s", v.Archive, v.Mailbox, v.Mailbox)
 	}
 	in.checked("archive", v.Archive+" of "+v.Mailbox, off)

@@ -23,7 +23,7 @@ type Mailbox struct {
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
-	// Route, for an archive that is on, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
+	// Route, for an archive that is not off, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
 	// absent if the configuration has no [postfix].
 	Route []postfix.Route `json:"route,omitempty"`
 	// PassedOver are the months that could not be read and are not in the counts.
@@ -62,7 +62,6 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 	v := Mailbox{Mailbox: address.String(), Archive: "off", Erasure: string(s.Erasure.State)}
 	if s.Enabled {
 		v.Archive = "on"
-		v.Route = a.options.Postfix.Routes(address)
 	}
 	if !s.Since.IsZero() {
 		v.Since = &s.Since
@@ -72,6 +71,9 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 	}
 	if s.Held() {
 		v.Hold = &Held{s.Hold.Reason, s.Hold.Who, s.Hold.Since}
+	}
+	if v.Archive != "off" {
+		v.Route = a.options.Postfix.Routes(address)
 	}
 	for key, value := range s.Values() {
 		v.Settings = append(v.Settings, Setting{key, value})
