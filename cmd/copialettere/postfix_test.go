@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -12,6 +13,9 @@ func (p *place) standInFor(name, script string) {
 	p.t.Helper()
 	folder := filepath.Join(p.dir, "bin")
 	p.do(os.MkdirAll(folder, 0o700))
+	// A program started meanwhile would inherit the open file, and Linux runs no file that is open for writing.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	p.do(os.WriteFile(filepath.Join(folder, name), []byte("#!/bin/sh\n"+script), 0o700))
 	if path := os.Getenv("PATH"); !strings.HasPrefix(path, folder+":") {
 		p.t.Setenv("PATH", folder+":"+path)

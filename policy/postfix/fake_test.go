@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -55,6 +56,9 @@ func writeFile(t testing.TB, folder, name, text string) {
 
 func writeProgram(t testing.TB, folder, name, text string) {
 	t.Helper()
+	// A program that another test starts meanwhile would inherit the open file, and Linux runs no file that is open for writing.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	writeFile(t, folder, name, text)
 	if err := os.Chmod(filepath.Join(folder, name), 0o700); err != nil {
 		t.Fatal(err)
