@@ -106,9 +106,24 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 		return nil
 	})
 	if err != nil {
+		p.tellChanged() // after an error the change may still have been made
 		return nil, err
 	}
+	if len(changes) > 0 {
+		p.tellChanged()
+	}
 	return changes, nil
+}
+
+// OnChange sets the function that is called after each change of settings that this Policy has made, or may have made. It must not block. Nobody
+// reports the changes of another process.
+func (p *Policy) OnChange(f func()) { p.changed.Store(&f) }
+
+// tellChanged calls the function of OnChange.
+func (p *Policy) tellChanged() {
+	if f := p.changed.Load(); f != nil {
+		(*f)()
+	}
 }
 
 // edited reads the record of a mailbox and runs edit over its settings. A mailbox that was not set up starts with those of its domain.

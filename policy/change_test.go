@@ -312,3 +312,42 @@ func (s Settings) allText() [][2]string {
 	}
 	return list
 }
+
+// TestOnChange counts how often a change is told: once for each that was made, or may have been.
+func TestOnChange(t *testing.T) {
+	p, store := openTest(t, testConfig())
+	anna, told := mustAddress(t, "anna@alpha.test"), 0
+	p.OnChange(func() { told++ })
+	for _, step := range []struct {
+		name string
+		do   func() error
+		fail error
+		told int
+	}{
+		{"enable", func() error { _, err := p.Enable(t.Context(), anna, operator()); return err }, nil, 1},
+		{"enable again", func() error { _, err := p.Enable(t.Context(), anna, operator()); return err }, nil, 0},
+		{"set", func() error {
+			_, err := p.Set(t.Context(), anna, operator(), assignments(t, "retention=12"))
+			return err
+		}, nil, 1},
+		{"a store that fails", func() error {
+			_, err := p.Set(t.Context(), anna, operator(), assignments(t, "retention=24"))
+			return err
+		}, errors.New("out of order"), 1},
+		{"no right", func() error {
+			_, err := p.Hold(t.Context(), anna, Actor{RoleOwner, "anna@alpha.test"}, "case")
+			return err
+		}, ErrForbidden, 0},
+		{"disable", func() error { _, err := p.Disable(t.Context(), anna, operator(), anna.String(), time.Hour); return err }, nil, 1},
+	} {
+		told = 0
+		if step.fail != nil && !errors.Is(step.fail, ErrForbidden) {
+			store.fail = step.fail
+		}
+		err := step.do()
+		store.fail = nil
+		if !errors.Is(err, step.fail) || told != step.told {
+			t.Errorf("%s: told %d times, want %d; %v", step.name, told, step.told, err)
+		}
+	}
+}

@@ -199,6 +199,7 @@ func notDelimiter(r rune) bool {
 type Policy struct {
 	store   kv.Store
 	current atomic.Pointer[rules]
+	changed atomic.Pointer[func()] // nil where nobody is told
 	decoded decodedRecords
 }
 

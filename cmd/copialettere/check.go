@@ -14,7 +14,7 @@ import (
 	"copialettere/policy/pec/files"
 )
 
-const checkHelp = `Usage: copialettere check [-config FILE] [-json]
+const checkHelp = `Usage: copialettere check [ADDR] [-config FILE] [-json]
 
 Tests everything that the daemon needs, before you switch mail to it. It reads the configuration and the files that [pec] names, writes to the
 data folder, opens it unless the daemon has it open, connects to every next hop, and shows what the hop announces. Run it as the daemon's user.
@@ -23,7 +23,12 @@ The exit status is 0 when all is well, 2 when the configuration is wrong, and 1 
 A running daemon takes changed files of [pec] into use by itself, but not a file that has lost more than half of its content. Its log says
 which files are in force.
 
+With ADDR it asks Postfix whether the mail of that mailbox passes through the hook, received and sent, and says what to do if it does not. The
+configuration must have [postfix]. The exit status is 0 if the mailbox has an archive and its mail passes through the hook, and 1
+otherwise, also if Postfix could not be asked.
+
 Example: sudo -u copialettere copialettere check
+Example: sudo -u copialettere copialettere check mario@alpha.test
 `
 
 // checkLine is the result of one check, as -json prints it.
@@ -34,6 +39,9 @@ type checkLine struct {
 }
 
 func runCheck(ctx context.Context, in *invocation, args []string) error {
+	if len(args) == 1 {
+		return in.checkRoute(ctx, args[0])
+	}
 	if err := want(args); err != nil {
 		return err
 	}
@@ -48,6 +56,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	detail, err := checkData(ctx, c)
 	ok = in.checked("data folder", detail, err) && ok
 	ok = in.checkPEC(c.PEC) && ok
+	ok = in.checkMaps(c.Postfix) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)
 		ok = in.checked("next hop "+hop.Spec().String(), detail, err) && ok

@@ -195,6 +195,7 @@ func (in *invocation) printSettings(m archive.Mailbox) {
 	for _, s := range m.Settings {
 		fmt.Fprintf(in.stdout, "  %-14s %s\n", s.Key, printable(s.Value))
 	}
+	in.printRoute(m)
 	if m.Hold != nil {
 		fmt.Fprintf(in.stdout, "held by %s since %s\n", printable(m.Hold.Who), localTime(&m.Hold.Since))
 	}

@@ -25,6 +25,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   init                          make the data folder; once, before the first serve
   serve                         run the hook
   check                         test the configuration, the data folder and the next hops
+  check ADDR                    ask Postfix whether the mail of a mailbox passes through the hook
   mailbox enable|disable ADDR   archive a mailbox from now on; close its archive (with -confirm ADDR)
   mailbox set ADDR KEY=VALUE    change settings of a mailbox
   mailbox show|log ADDR         show its settings; who changed them, and when

@@ -15,6 +15,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/notice"
+	"copialettere/policy/postfix"
 )
 
 const (
@@ -28,7 +29,8 @@ type opened struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	metrics *metrics.Registry
-	notices *notice.Pump // nil where none are configured
+	notices *notice.Pump    // nil where none are configured
+	postfix *postfix.Keeper // nil where not configured
 }
 
 // openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
@@ -58,6 +60,8 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 		return err
 	}
 	a.notices = newPump(c, a, log)
+	a.postfix = newPostfix(c, a, log)
+	a.policy.OnChange(a.postfix.Changed)
 	a.journal, err = journal.Open(a.folder.Engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, Recorded: a.notices.Recorded,
 		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
@@ -103,7 +107,7 @@ func (a *opened) closeStores() error {
 func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
-		Changed: changed, Expired: a.notices.Expired,
+		Changed: changed, Expired: a.notices.Expired, Postfix: a.postfix,
 	})
 }
 

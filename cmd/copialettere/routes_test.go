@@ -24,6 +24,7 @@ var commandRoutes = map[string]string{
 	"demo":    "",
 	"version": "",
 
+	"check anna@alpha.test":                                      "GET /route",
 	"mailbox list":                                               "GET /mailboxes",
 	"mailbox show anna@alpha.test":                               "GET /mailbox",
 	"mailbox log anna@alpha.test":                                "GET /log",

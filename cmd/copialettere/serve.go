@@ -38,6 +38,7 @@ with an error changes nothing, and the log says why. These keys are taken:
   sent.on_journal_error, sent.login_domain
   log.level, rights.owner
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
+  postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
@@ -99,6 +100,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	}
 	d.pec.Store(watch)
 	d.running.Go(func() { a.notices.Run(d.quit) })
+	d.running.Go(func() { a.postfix.Run(d.quit) })
 	d.disk = housekeeping.NewDiskWatch(c.Data, watermarks(c), a.journal.Suspend, a.metrics, log)
 	d.disk.Look()
 	d.running.Go(func() { d.disk.Run(d.quit) })
@@ -149,6 +151,7 @@ func (d *daemon) configure(c *config.Config) {
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))
+	d.archive.postfix.Configure(postfixConfig(c))
 	d.config.Store(c)
 	d.backend.Store(&b)
 }

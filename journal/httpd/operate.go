@@ -100,6 +100,19 @@ func (a *api) stats(c *call) error {
 	return err
 }
 
+func (a *api) checkRoute(c *call) error {
+	address, err := mailboxOf(c.Request)
+	if err != nil {
+		return err
+	}
+	v, err := a.b.Archive.CheckRoute(c.Context(), c.who, address)
+	if err != nil {
+		return err
+	}
+	c.out.write(v)
+	return nil
+}
+
 // ForgottenView is a month that was given up.
 type ForgottenView struct {
 	Forgotten kv.Month `json:"forgotten"`

@@ -76,6 +76,8 @@ func Routes() []Route {
 		{"POST", "/message/hold", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "place a legal hold on it", (*api).hold},
 		{"POST", "/message/release", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "lift the hold", (*api).release},
 
+		{"GET", "/route", archive.RightOperate, false, "mailbox=ADDR", archive.RouteCheck{}, false,
+			"whether Postfix routes the mail of a mailbox through the hook", (*api).checkRoute},
 		{"GET", "/retention", archive.RightOperate, false, "", journal.Run{}, true, "the runs of the retention so far, oldest first", (*api).runs},
 		{"POST", "/retention", archive.RightOperate, false, "[dry_run=true][&yes=true]", ExpireLine{}, true,
 			"run the retention, or preview it: lines of progress, then the report", (*api).retention},

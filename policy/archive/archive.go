@@ -30,6 +30,7 @@ import (
 	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/pec/practice"
+	"copialettere/policy/postfix"
 )
 
 // ErrRequest says that a request is malformed. The error that wraps it says what is wrong.
@@ -49,6 +50,8 @@ type Options struct {
 	// Expired is called before Expire returns, with the report of every retention run that deleted anything. A run that broke off reports what
 	// it had done until then. May be nil.
 	Expired func(*journal.ExpireReport)
+	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
+	Postfix *postfix.Keeper
 }
 
 // Archive stands for the archives of all mailboxes. It is immutable; all methods may be called concurrently.

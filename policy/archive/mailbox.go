@@ -10,6 +10,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/postfix"
 )
 
 // Mailbox is a mailbox as faces show it. Others script against its names.
@@ -22,6 +23,9 @@ type Mailbox struct {
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
+	// Route, for an archive that is not off, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
+	// absent if the configuration has no [postfix].
+	Route []postfix.Route `json:"route,omitempty"`
 	// PassedOver are the months that could not be read and are not in the counts.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 	// Changed, in the answer to a change of the mailbox, says whether the change made a difference.
@@ -67,6 +71,9 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 	}
 	if s.Held() {
 		v.Hold = &Held{s.Hold.Reason, s.Hold.Who, s.Hold.Since}
+	}
+	if v.Archive != "off" {
+		v.Route = a.options.Postfix.Routes(address)
 	}
 	for key, value := range s.Values() {
 		v.Settings = append(v.Settings, Setting{key, value})

@@ -47,6 +47,8 @@ type Config struct {
 	PEC PEC
 	// Notices is how notices are mailed; nil where the file has no [notices], and then none are mailed.
 	Notices *Notices
+	// Postfix says how Postfix's routing follows the settings of mailboxes; nil if the file has no [postfix].
+	Postfix *Postfix
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.

@@ -36,6 +36,10 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 		sent := *c.Sent
 		next.Sent = &sent
 	}
+	if c.Postfix != nil {
+		postfix := *c.Postfix
+		next.Postfix = &postfix
+	}
 	var changes []Change
 	for _, k := range keys() {
 		was, is := k.value(c), k.value(file)
@@ -146,6 +150,15 @@ func ofNotices(value func(*Notices) any) func(*Config) any {
 	}
 }
 
+func ofPostfix(value func(*Postfix) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Postfix == nil {
+			return nil
+		}
+		return value(c.Postfix)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -243,6 +256,10 @@ func otherKeys() []reloadKey {
 		{"notices.relay", ofNotices(func(n *Notices) any { return n.Relay }), nil},
 		{"notices.from", ofNotices(func(n *Notices) any { return n.From }), nil},
 		{"notices.max_per_day", ofNotices(func(n *Notices) any { return n.MaxPerDay }), nil},
+		{"postfix.maps", ofPostfix(func(p *Postfix) any { return p.Maps }), func(running, file *Config) { running.Postfix.Maps = file.Postfix.Maps }},
+		{"postfix.received", ofPostfix(func(p *Postfix) any { return p.Received }),
+			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},
+		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },

@@ -53,6 +53,8 @@ type variant struct {
 	nextHop  string // of received mail, in place of Dovecot
 	received string // further keys of [received]
 	allMail  bool   // all mail passes through the hook (B of contrib/postfix/main.cf), not that of single mailboxes
+	ownMaps  bool   // the daemon writes the maps, which are empty at the start, and asks this Postfix
+	further  string // sections behind all others
 }
 
 func (v variant) start(t *testing.T, mailboxes ...string) *system {
@@ -71,11 +73,18 @@ func (v variant) start(t *testing.T, mailboxes ...string) *system {
 	}
 	settings := postfixConfig(s.dovecot, sent.Addr().(*net.TCPAddr).Port)
 	settings.ReceivedAll = v.allMail
+	if v.ownMaps {
+		settings.Transport, settings.Senders = "", ""
+	}
 	s.postfix = rig.StartPostfix(t, folder, settings)
 	unix := rig.ListenUnix(t, s.postfix.Socket)
 	t.Cleanup(func() { unix.Close() })
-	s.hook = rig.NewDaemon(t, program, folder+"/hook",
-		fmt.Sprintf(hookConfig, s.lmtp, nextHop, rig.RedirectTag, v.received, s.postfix.Sent),
+	config := fmt.Sprintf(hookConfig, s.lmtp, nextHop, rig.RedirectTag, v.received, s.postfix.Sent) + v.further
+	if v.ownMaps {
+		config += fmt.Sprintf("[postfix]\nmaps = %q\n", s.postfix.Maps)
+		t.Setenv("MAIL_CONFIG", s.postfix.Config)
+	}
+	s.hook = rig.NewDaemon(t, program, folder+"/hook", config,
 		rig.Activated{Name: "received", File: rig.Descriptor(t, unix)}, rig.Activated{Name: "sent", File: rig.Descriptor(t, sent)})
 	s.hook.Enable(t, mailboxes...)
 	return s

@@ -18,8 +18,8 @@ type PostfixConfig struct {
 	HookTCP int      // port of the hook's SMTP listener; 0 for an MTA without the hook
 
 	ReceivedAll bool   // virtual_transport for all mail, not transport_maps for the mailboxes of Transport
-	Transport   string // contrib's copialettere_transport
-	Senders     string // contrib's copialettere_senders
+	Transport   string // the map copialettere_transport at the start
+	Senders     string // the map copialettere_senders at the start
 
 	VirtualMailboxes, VirtualAliases string // virtual_mailbox_maps, virtual_alias_maps
 	LocalAliases                     string // aliases(5) of the domain local.test
@@ -36,10 +36,12 @@ type Postfix struct {
 	Sent       string // address of the reinjection port of sent mail
 	Socket     string // path of the hook's unix socket
 	Log        string // path of the mail log
+	Config     string // the folder of main.cf and master.cf
+	Maps       string // the folder of copialettere_transport and copialettere_senders, which the daemon's user owns
 
-	config, queue string
-	settings      PostfixConfig
-	process       *Process
+	queue    string
+	settings PostfixConfig
+	process  *Process
 }
 
 // RedirectTag is the header that the Sieve port of the rig's Postfix puts on top of a message.
@@ -120,10 +122,10 @@ func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix 
 	t.Helper()
 	p := &Postfix{
 		SMTP: loopback(FreePort(t)), Submission: loopback(FreePort(t)), Sieve: settings.Dovecot.SubmissionHost, Sent: loopback(FreePort(t)),
-		config: filepath.Join(folder, "etc"), queue: filepath.Join(folder, "queue"), Log: filepath.Join(folder, "postfix.log"),
+		Config: filepath.Join(folder, "etc"), Maps: filepath.Join(folder, "maps"), queue: filepath.Join(folder, "queue"), Log: filepath.Join(folder, "postfix.log"),
 		Socket: filepath.Join(folder, "queue", "private", "copialettere"), settings: settings,
 	}
-	makeFolder(t, p.config, "root", 0o755)
+	makeFolder(t, p.Config, "root", 0o755)
 	makeFolder(t, p.queue, "root", 0o755)
 	makeFolder(t, filepath.Join(folder, "data"), "postfix", 0o700)
 	makeFolder(t, filepath.Join(folder, "forward"), "root", 0o755)
@@ -134,7 +136,7 @@ func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix 
 		"mailboxes": settings.VirtualMailboxes, "virtual": settings.VirtualAliases, "aliases": settings.LocalAliases,
 		"canonical": settings.RecipientCanonical, "recipient_bcc": settings.RecipientBcc, "sender_bcc": settings.SenderBcc,
 	} {
-		writeFile(t, filepath.Join(p.config, name), text)
+		writeFile(t, filepath.Join(p.Config, name), text)
 	}
 	main := fmt.Sprintf(postfixMain, folder, settings.Dovecot.Direct, settings.Dovecot.Auth)
 	master := fmt.Sprintf(postfixMaster, p.SMTP, p.Submission)
@@ -147,17 +149,18 @@ func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix 
 			t.Fatalf("contrib/postfix/master.cf does not name the line %q", line)
 		}
 		master = strings.Replace(master, "  -o smtpd_sasl_auth_enable=yes\n", "  -o smtpd_sasl_auth_enable=yes\n"+line, 1) + hook
-		writeFile(t, filepath.Join(p.config, "copialettere_login.regexp"), Contrib(t, "postfix/copialettere_login.regexp"))
+		writeFile(t, filepath.Join(p.Config, "copialettere_login.regexp"), Contrib(t, "postfix/copialettere_login.regexp"))
+		makeFolder(t, p.Maps, "nobody", 0o700)
 		p.postmap(t, "copialettere_transport", settings.Transport)
 		p.postmap(t, "copialettere_senders", settings.Senders)
 	}
-	writeFile(t, filepath.Join(p.config, "main.cf"), main)
-	writeFile(t, filepath.Join(p.config, "master.cf"), master)
+	writeFile(t, filepath.Join(p.Config, "main.cf"), main)
+	writeFile(t, filepath.Join(p.Config, "master.cf"), master)
 	showLog(t, p.Log)
 	p.Command(t, "postfix", "check") // makes the folders of the queue
 	// As "postfix start-fg" does, but without its shell, which signals would hit.
-	command := exec.Command("/usr/lib/postfix/sbin/master", "-c", p.config, "-s")
-	command.Env = append(os.Environ(), "MAIL_CONFIG="+p.config)
+	command := exec.Command("/usr/lib/postfix/sbin/master", "-c", p.Config, "-s")
+	command.Env = append(os.Environ(), "MAIL_CONFIG="+p.Config)
 	p.process = Start(t, command, p.Log)
 	p.await(t)
 	return p
@@ -167,6 +170,7 @@ func StartPostfix(t testing.TB, folder string, settings PostfixConfig) *Postfix 
 func (p *Postfix) hookMain(t testing.TB) string {
 	t.Helper()
 	replacements := []string{
+		"/var/lib/copialettere/postfix", p.Maps,
 		"[127.0.0.1]:2525", fmt.Sprintf("[127.0.0.1]:%d", p.settings.HookTCP),
 		"X-Copialettere-Redirect: change-this-word", RedirectTag,
 	}
@@ -176,10 +180,15 @@ func (p *Postfix) hookMain(t testing.TB) string {
 	return Contrib(t, "postfix/main.cf", replacements...)
 }
 
+// postmap makes one of the maps in the folder of the daemon's user.
 func (p *Postfix) postmap(t testing.TB, name, text string) {
 	t.Helper()
-	path := filepath.Join(p.config, name)
+	path := filepath.Join(p.Maps, name)
 	writeFile(t, path, text)
+	uid, gid := userID(t, "nobody")
+	if err := os.Chown(path, uid, gid); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.Command("postmap", "hash:"+path).CombinedOutput(); err != nil {
 		t.Fatalf("postmap %s: %v\n%s", name, err, out)
 	}
@@ -207,7 +216,7 @@ func (p *Postfix) await(t testing.TB) {
 // Command runs one of Postfix's commands on this instance and returns its output.
 func (p *Postfix) Command(t testing.TB, name string, arguments ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, append([]string{"-c", p.config}, arguments...)...).CombinedOutput()
+	out, err := exec.Command(name, append([]string{"-c", p.Config}, arguments...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(arguments, " "), err, out)
 	}
@@ -263,9 +272,9 @@ func (p *Postfix) Flush(t testing.TB) {
 // SendMail hands a message to sendmail(1), as local programs do.
 func (p *Postfix) SendMail(t testing.TB, from string, message []byte, to ...string) {
 	t.Helper()
-	command := exec.Command("sendmail", append([]string{"-C", p.config, "-i", "-f", from, "--"}, to...)...)
+	command := exec.Command("sendmail", append([]string{"-C", p.Config, "-i", "-f", from, "--"}, to...)...)
 	command.Stdin = strings.NewReader(strings.ReplaceAll(string(message), "\r\n", "\n"))
-	command.Env = append(os.Environ(), "MAIL_CONFIG="+p.config)
+	command.Env = append(os.Environ(), "MAIL_CONFIG="+p.Config)
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("sendmail: %v\n%s", err, out)
 	}

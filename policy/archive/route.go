@@ -1,0 +1,34 @@
+package archive
+
+import (
+	"context"
+
+	"copialettere/policy"
+	"copialettere/policy/postfix"
+)
+
+// RouteCheck tells how Postfix routes the mail of a mailbox now.
+type RouteCheck struct {
+	Mailbox string `json:"mailbox"`
+	Archive string `json:"archive"` // as in Mailbox
+	// Asked is false if the configuration has no [postfix], and Postfix was not asked.
+	Asked bool `json:"asked"`
+	// Routes holds one Route for each direction that the hook takes.
+	Routes []postfix.Route `json:"routes,omitempty"`
+}
+
+// CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off.
+func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address policy.Address) (RouteCheck, error) {
+	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
+		return RouteCheck{}, err
+	}
+	v, err := a.viewNow(ctx, address)
+	if err != nil {
+		return RouteCheck{}, err
+	}
+	c := RouteCheck{Mailbox: v.Mailbox, Archive: v.Archive, Asked: a.options.Postfix != nil}
+	if c.Asked {
+		c.Routes = a.options.Postfix.Check(ctx, address)
+	}
+	return c, nil
+}
