@@ -7,12 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"copialettere/cmd/copialettere/config"
-	"copialettere/journal/durable"
 	"copialettere/policy/archive"
 	"copialettere/policy/postfix"
 )
@@ -98,21 +94,15 @@ func (in *invocation) printRoute(m archive.Mailbox) {
 	}
 }
 
-// checkMaps writes to the folder of the maps for Postfix, if it exists.
+// checkMaps tries the folder of the maps for Postfix, if the configuration names one.
 func (in *invocation) checkMaps(c *config.Postfix) bool {
 	if c == nil || c.Maps == "" {
 		return true
 	}
-	probe := filepath.Join(c.Maps, "check")
-	err := durable.Write(probe, strings.NewReader("check\n"), nil)
-	if errors.Is(err, os.ErrNotExist) {
-		return in.checked("maps for Postfix", c.Maps+", which the daemon makes at its start", nil)
+	detail := c.Maps
+	there, err := postfix.Probe(c.Maps)
+	if !there {
+		detail += ", which the daemon makes at its start"
 	}
-	if err == nil {
-		err = os.Remove(probe)
-	}
-	if err != nil {
-		err = fmt.Errorf("write to the folder of the maps: %w: run this as the daemon's user, which has to own the folder", err)
-	}
-	return in.checked("maps for Postfix", c.Maps, err)
+	return in.checked("maps for Postfix", detail, err)
 }

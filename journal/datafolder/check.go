@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -54,13 +52,11 @@ func Probe(folder string) (time.Duration, error) {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return 0, fmt.Errorf("%s has mode %04o and others can read the archive: chmod 0700 it", folder, mode)
 	}
-	start := time.Now()
-	probe := filepath.Join(folder, probeFile)
-	if err := durable.Write(probe, strings.NewReader("check\n"), nil); err != nil {
-		return 0, fmt.Errorf("write to the data folder: %w: run this as the daemon's user", err)
+	took, err := durable.Probe(folder)
+	if err != nil {
+		err = fmt.Errorf("write to the data folder: %w: run this as the daemon's user", err)
 	}
-	took := time.Since(start)
-	return took, os.Remove(probe)
+	return took, err
 }
 
 // ProbeVolumes opens every volume. It returns how many there are, and an error that names each one that cannot be used.

@@ -52,7 +52,6 @@ const (
 	identityFile  = "identity"
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps"
-	probeFile     = "check"
 )
 
 // Errors that a caller decides on. The error that wraps one names the path and the remedy.

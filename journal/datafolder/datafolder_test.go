@@ -187,7 +187,7 @@ func TestProbe(t *testing.T) {
 	if err != nil || took <= 0 {
 		t.Errorf("took %s, %v", took, err)
 	}
-	if _, err := os.Lstat(filepath.Join(folder, probeFile)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Lstat(filepath.Join(folder, "check")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the probe is still there: %v", err)
 	}
 	if err := os.Chmod(folder, 0o750); err != nil {
@@ -195,7 +195,7 @@ func TestProbe(t *testing.T) {
 	}
 	_, err = Probe(folder)
 	fails(t, err, nil, folder, "mode 0750", "chmod 0700")
-	if err := errors.Join(os.Chmod(folder, 0o700), os.Mkdir(filepath.Join(folder, probeFile+".new"), 0o700)); err != nil {
+	if err := errors.Join(os.Chmod(folder, 0o700), os.Mkdir(filepath.Join(folder, "check.new"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	_, err = Probe(folder)

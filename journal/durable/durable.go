@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 )
 
 // MakeFolder creates a folder with mode 0700, and the missing ones above it. It leaves a folder that exists as it is, and does not open
@@ -76,4 +78,14 @@ func Write(path string, content io.Reader, step func(what string) error) error {
 		return err
 	}
 	return SyncFolder(folder)
+}
+
+// Probe tries whether files can be made durable in a folder: it writes a file named "check" and removes it. It returns how long the write took.
+func Probe(folder string) (took time.Duration, err error) {
+	path := filepath.Join(folder, "check")
+	start := time.Now()
+	if err := Write(path, strings.NewReader("check\n"), nil); err != nil {
+		return 0, err
+	}
+	return time.Since(start), os.Remove(path)
 }

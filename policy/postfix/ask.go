@@ -25,12 +25,9 @@ var programFolders = [...]string{"/usr/sbin", "/usr/local/sbin"}
 // run runs a program of Postfix, without a shell, and returns its standard output. More than most bytes of output are an error. Postfix's programs
 // exit with status 1 both when a key is not found and after an error; only after an error do they print "fatal:".
 func run(ctx context.Context, input []byte, most int, name string, arguments ...string) ([]byte, error) {
-	path, err := exec.LookPath(name)
-	for i := 0; err != nil && i < len(programFolders); i++ {
-		path, err = exec.LookPath(filepath.Join(programFolders[i], name))
-	}
+	path, err := programPath(name, programFolders[:])
 	if err != nil {
-		return nil, fmt.Errorf("%s is neither in PATH nor in %s", name, strings.Join(programFolders[:], " or "))
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, programTimeout)
 	defer cancel()
@@ -53,6 +50,18 @@ func run(ctx context.Context, input []byte, most int, name string, arguments ...
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return answer.text.Bytes(), nil
+}
+
+// programPath returns the path of a program in PATH or else in one of the folders.
+func programPath(name string, folders []string) (string, error) {
+	path, err := exec.LookPath(name)
+	for i := 0; err != nil && i < len(folders); i++ {
+		path, err = exec.LookPath(filepath.Join(folders[i], name))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s is neither in PATH nor in %s", name, strings.Join(folders, " or "))
+	}
+	return path, nil
 }
 
 // fatal returns the error that a program printed before it gave up; "" if there is none.

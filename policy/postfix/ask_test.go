@@ -2,7 +2,6 @@ package postfix
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -57,13 +56,20 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestProgramsBehindPath looks for a program where PATH is too short.
-func TestProgramsBehindPath(t *testing.T) {
-	if _, err := os.Stat("/usr/sbin/postconf"); err != nil {
-		t.Skip("there is no Postfix here; the end-to-end tests need one")
+// TestProgramPath looks for a program where PATH is too short.
+func TestProgramPath(t *testing.T) {
+	empty, folder, other := t.TempDir(), t.TempDir(), t.TempDir()
+	writeProgram(t, folder, "postconf", "#!/bin/sh\n")
+	writeProgram(t, other, "postconf", "#!/bin/sh\n")
+	t.Setenv("PATH", empty)
+	if path, err := programPath("postconf", []string{empty, folder, other}); err != nil || path != folder+"/postconf" {
+		t.Errorf("found %q, %v, want the first of the folders that has it", path, err)
 	}
-	t.Setenv("PATH", "/nonexistent")
-	if answer, err := run(t.Context(), nil, maxAnswer, "postconf", "-d", "mail_version"); err != nil || !strings.HasPrefix(string(answer), "mail_version = ") {
-		t.Errorf("%q, %v", answer, err)
+	if path, err := programPath("postconf", []string{empty}); err == nil || !strings.Contains(err.Error(), "nor in "+empty) {
+		t.Errorf("found %q, %v", path, err)
+	}
+	t.Setenv("PATH", other)
+	if path, err := programPath("postconf", []string{folder}); err != nil || path != other+"/postconf" {
+		t.Errorf("found %q, %v, want that of PATH", path, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,6 +137,18 @@ func replace(path string, text []byte) (changed bool, err error) {
 		return false, fmt.Errorf("write map: %w", err)
 	}
 	return true, nil
+}
+
+// Probe reports whether the folder for the maps exists, and an error if it does and nothing can be written there.
+func Probe(folder string) (there bool, err error) {
+	_, err = durable.Probe(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("write to the folder of the maps: %w: run this as the daemon's user, which has to own the folder", err)
+	}
+	return true, err
 }
 
 // markChanged creates ChangedFile, which asks for a run of postmap.

@@ -98,14 +98,7 @@ func TestReceivedRoute(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := fakePostfix{main: first(c.main + "virtual_alias_maps =\n" + domains), tables: c.tables}
 			f.installIn(t)
-			if c.config == (Config{}) {
-				c.config = ours
-			}
-			if c.mailbox == "" {
-				c.mailbox = "anna@alpha.test"
-			}
-			got := ask(t.Context(), &c.config, []policy.Address{address(t, c.mailbox)})[address(t, c.mailbox)][journal.Received]
-			expectRoute(t, got, Route{Direction: "received", State: c.state, Detail: c.detail, Remedy: c.remedy})
+			expectRoute(t, routeOf(t, c.config, c.mailbox, journal.Received), Route{Direction: "received", State: c.state, Detail: c.detail, Remedy: c.remedy})
 		})
 	}
 }
@@ -132,6 +125,19 @@ func (f fakePostfix) installIn(t *testing.T) string {
 	}
 	f.tables = flat
 	return f.install(t)
+}
+
+// routeOf asks for one route, by default of anna@alpha.test and with the configuration ours.
+func routeOf(t *testing.T, c Config, mailbox string, d journal.Direction) Route {
+	t.Helper()
+	if c == (Config{}) {
+		c = ours
+	}
+	if mailbox == "" {
+		mailbox = "anna@alpha.test"
+	}
+	a := address(t, mailbox)
+	return ask(t.Context(), &c, []policy.Address{a})[a][d]
 }
 
 // expectRoute compares a route: of detail and remedy, what is wanted has to stand in it.
@@ -201,14 +207,7 @@ func TestSentRoute(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := fakePostfix{main: first(c.main + "smtpd_sasl_auth_enable = no\ntransport_maps =\n"), master: master + c.master, overrides: c.overrides, tables: c.tables}
 			f.installIn(t)
-			if c.config == (Config{}) {
-				c.config = ours
-			}
-			if c.mailbox == "" {
-				c.mailbox = "anna@alpha.test"
-			}
-			got := ask(t.Context(), &c.config, []policy.Address{address(t, c.mailbox)})[address(t, c.mailbox)][journal.Sent]
-			expectRoute(t, got, Route{Direction: "sent", State: c.state, Detail: c.detail, Remedy: c.remedy})
+			expectRoute(t, routeOf(t, c.config, c.mailbox, journal.Sent), Route{Direction: "sent", State: c.state, Detail: c.detail, Remedy: c.remedy})
 		})
 	}
 }
