@@ -54,7 +54,7 @@ func TestListByTimeReturned(t *testing.T) {
 	m0 := queued(letter("old"))
 	for name, back := range map[string]func(f *fixture, older, newer Placement){
 		"it comes again":             func(f *fixture, _, _ Placement) { f.queue(m0, "t2", nil) },
-		"it was delivered after all": func(f *fixture, older, _ Placement) { f.Delivered(older.Ref, "t0"); f.Settle(f.ctx()) },
+		"it was delivered after all": func(f *fixture, older, _ Placement) { f.Delivered(older.Ref, "t0"); f.FlushOutcomes(f.ctx()) },
 		"the newer one is refused": func(f *fixture, _, newer Placement) {
 			if withdrawn, err := f.Withdraw(f.ctx(), newer.Ref, "t1", refusal("t1")); !withdrawn || err != nil {
 				f.t.Errorf("withdrawn %v, %v", withdrawn, err)

@@ -57,7 +57,7 @@ func TestTurnOfTheMonth(t *testing.T) {
 			f.put(anna, letter("december"))
 			f.clock.set(turn.Add(-time.Hour))
 			f.put(anna, letter("november"))
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			first, second := begin(c.first), begin(c.second)
 			defer first.Discard()
 			defer second.Discard()
@@ -441,7 +441,7 @@ func TestDropOfAnother(t *testing.T) {
 				m := newMemory()
 				other := processes(t, m, 1)[0]
 				other.put(mario, letter("1"))
-				other.Settle(other.ctx())
+				other.FlushOutcomes(other.ctx())
 				h := &hooked{Engine: m.Open(t)}
 				f := &fixture{t: t, clock: &clock{t: november.AddDate(1, 0, 0)}, engine: h.Engine}
 				var err error

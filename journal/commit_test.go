@@ -435,7 +435,7 @@ func TestConcurrent(t *testing.T) {
 			wg.Wait()
 			total := 0
 			for box := range mailboxes {
-				f.Settle(f.ctx())
+				f.FlushOutcomes(f.ctx())
 				list := f.list(fmt.Sprintf("user%d@alpha.test", box))
 				total += len(list)
 				for i, e := range list {

@@ -320,7 +320,7 @@ func TestEraseWhileDelivering(t *testing.T) {
 			first := f.put(mario, sized("1", 300))
 			f.put(mario, sized("2", 300))
 			f.put(mario, sized("3", 300))
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			f.put1(entryKey(first), []byte{})
 			updates := 0
 			delivered = false
@@ -367,7 +367,7 @@ func TestRoomPastDamage(t *testing.T) {
 			first := f.put(mario, sized("1", 100))
 			f.put(mario, sized("2", 100))
 			f.put(mario, sized("3", 100))
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			value := f.value(entryKey(first))
 			f.put1(entryKey(first), damages["cut short"](value))
 			if p := f.file(sized("4", 100), limited(mario, c.limit, MakeRoom))[0]; p.Skipped != c.skipped {

@@ -52,7 +52,7 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 	} else if held {
 		return removed, fmt.Errorf("erase %s: %w", mailbox, ErrHeld)
 	}
-	j.flushOutcomes(ctx)
+	j.FlushOutcomes(ctx)
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
 		return removed, fmt.Errorf("list volumes: %w", err)

@@ -398,7 +398,7 @@ func TestExpirePastDamagedEntries(t *testing.T) {
 	damaged, aside := f.put(mario, letter("2")), f.put(mario, letter("3"))
 	f.put(mario, letter("4"))
 	f.remove(aside)
-	f.Settle(f.ctx())
+	f.FlushOutcomes(f.ctx())
 	f.put1(entryKey(damaged), []byte{tagSize, 9})
 	f.put1(asideKey(aside), []byte{tagWho, 9})
 	f.damaged()

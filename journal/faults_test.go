@@ -150,7 +150,7 @@ func TestFaults(t *testing.T) {
 				f, disk := badFixture(t)
 				before := words(9, 20<<10)
 				kept := f.put(mario, before)
-				f.Settle(f.ctx())
+				f.FlushOutcomes(f.ctx())
 				message := randomBytes(1, 3<<20)
 				d := f.NewDraft(f.ctx())
 				if during == "flush" {
@@ -230,7 +230,7 @@ func (f *fixture) retryOutcome(r Ref) Placement {
 	f.t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		f.Settle(f.ctx())
+		f.FlushOutcomes(f.ctx())
 		if e, err := f.Entry(f.ctx(), r); err == nil && e.State == Deferred {
 			return f.deliver(mario, letter("a"), "t2")
 		}

@@ -358,7 +358,7 @@ func TestHoldWhileDeleting(t *testing.T) {
 		f.memory.RunOnce()
 	}
 	gone, stays := f.put(mario, letter("1")), f.put(mario, letter("2"))
-	f.Settle(f.ctx())
+	f.FlushOutcomes(f.ctx())
 	deleted := make(chan error, 1)
 	go func() { deleted <- f.Delete(f.ctx(), gone, "owner") }()
 	<-asked

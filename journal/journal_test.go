@@ -322,7 +322,7 @@ func (f *fixture) list(mailbox string) []*Entry {
 // want compares the entries of a mailbox, each as "INBOX/2026-11 1 delivered", with its flags behind.
 func (f *fixture) want(mailbox string, entries ...string) {
 	f.t.Helper()
-	f.Settle(f.ctx())
+	f.FlushOutcomes(f.ctx())
 	var got []string
 	for _, e := range f.list(mailbox) {
 		one, err := f.Entry(f.ctx(), e.Ref)

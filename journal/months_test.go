@@ -37,7 +37,7 @@ func years(t *testing.T) *fixture {
 		f.clock.set(m.Start().AddDate(0, 0, 20))
 		ref := f.put(mario, sized(string(m), 200))
 		f.put(anna, sized(string(m), 200))
-		f.Settle(f.ctx())
+		f.FlushOutcomes(f.ctx())
 		f.move(ref, Trash)
 		if err := f.Record(f.ctx(), Record{Kind: Skip, Mailbox: mario, Time: f.clock.now(), Reason: "alias"},
 			Record{Kind: Gap, Mailbox: mario, Time: f.clock.now(), Reason: ReasonJournalFault}); err != nil {
@@ -372,7 +372,7 @@ func TestRoomPastBadMonth(t *testing.T) {
 		t.Errorf("left are %q, want %q", got, want)
 	}
 	mend()
-	f.Settle(f.ctx())
+	f.FlushOutcomes(f.ctx())
 }
 
 // TestUsageOfBadMonth keeps what is known of a month that goes bad, and asks again for one that was never read, once a minute.

@@ -130,22 +130,20 @@ func (j *Journal) writeOutcomes(ctx context.Context) {
 		if ctx.Err() != nil {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 			defer cancel()
-			j.flushOutcomes(last)
+			j.FlushOutcomes(last)
 			return
 		}
 		pause = outcomePause
-		if !j.flushOutcomes(ctx) {
+		if !j.FlushOutcomes(ctx) {
 			pause = outcomeRetry
 			j.outcomes.wakeWriter()
 		}
 	}
 }
 
-// Settle writes the outcomes still in memory. Those that the store cannot take now stay there.
-func (j *Journal) Settle(ctx context.Context) { j.flushOutcomes(ctx) }
-
-// flushOutcomes writes the outcomes in memory, and says whether none is left that the store may still take.
-func (j *Journal) flushOutcomes(ctx context.Context) bool {
+// FlushOutcomes writes the outcomes still in memory. Those that the store cannot take now stay there. It reports whether none is left that the
+// store may still take.
+func (j *Journal) FlushOutcomes(ctx context.Context) bool {
 	o := &j.outcomes
 	if err := o.writing.acquire(ctx); err != nil {
 		return false

@@ -195,7 +195,7 @@ func TestNotesAreBounded(t *testing.T) {
 		for i := range maxNotes + 1 {
 			f.Delivered(Ref{mario, "2026-11", "INBOX", uint32(i + 1)}, "t1")
 		}
-		f.Settle(f.ctx())
+		f.FlushOutcomes(f.ctx())
 		f.outcomes.mu.Lock()
 		count := f.outcomes.count
 		f.outcomes.mu.Unlock()
@@ -203,7 +203,7 @@ func TestNotesAreBounded(t *testing.T) {
 			t.Errorf("%d outcomes are kept, want %d", count, maxNotes)
 		}
 		h.set(nil)
-		f.Settle(f.ctx())
+		f.FlushOutcomes(f.ctx())
 		wantState(t, f, p.Ref, Delivered)
 	})
 }

@@ -285,7 +285,7 @@ func TestVerifyFindsTotalDamage(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			f := openFixture(t)
 			f.put(mario, letter("1"))
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			f.verify()
 			f.damaged()
 			c.damage(f)

@@ -386,7 +386,7 @@ func TestMovedMeanwhile(t *testing.T) {
 		"deleted and brought back, delivered": {func(f *fixture, p Placement) {
 			f.remove(p.Ref)
 			f.Delivered(p.Ref, "t1")
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			if _, err := f.Undelete(f.ctx(), p.Ref, "owner"); err != nil {
 				f.t.Fatal(err)
 			}

@@ -118,8 +118,8 @@ func contains(sorted []ChunkID, id ChunkID) bool {
 	return ok
 }
 
-// settledID is above the ids of all chunks old enough to be swept: no draft that made one can still be committed.
-func (w *sweeper) settledID() (id ChunkID) {
+// oldEnoughID is above the ids of all chunks old enough to be swept: no draft that made one can still be committed.
+func (w *sweeper) oldEnoughID() (id ChunkID) {
 	binary.BigEndian.PutUint64(id[:], uint64(w.now.Add(-sweepPause).UnixNano()))
 	return id
 }
@@ -158,7 +158,7 @@ type candidates struct {
 }
 
 func (w *sweeper) candidates(all bool) (found candidates, err error) {
-	settled := w.settledID()
+	oldEnough := w.oldEnoughID()
 	marked := make(map[ChunkID]bool)
 	for p, err := range w.store.Scan(w.ctx, []byte{'x'}, []byte{'x' + 1}) {
 		if err != nil {
@@ -176,7 +176,7 @@ func (w *sweeper) candidates(all bool) (found candidates, err error) {
 			found.garbage = append(found.garbage, kv.Garbage{Key: chunkKey(id), Size: size})
 		case state == spareMarked && !at.Add(sweepPause).After(w.now):
 			found.due = append(found.due, id)
-		case state == spareFresh && compareIDs(id, settled) < 0:
+		case state == spareFresh && compareIDs(id, oldEnough) < 0:
 			found.fresh = append(found.fresh, id)
 		}
 	}
@@ -184,7 +184,7 @@ func (w *sweeper) candidates(all bool) (found candidates, err error) {
 		return found, nil
 	}
 	found.fresh = found.fresh[:0]
-	for p, err := range w.store.Scan(w.ctx, chunkKey(ChunkID{}), chunkKey(settled)) {
+	for p, err := range w.store.Scan(w.ctx, chunkKey(ChunkID{}), chunkKey(oldEnough)) {
 		if err != nil {
 			return candidates{}, err
 		}

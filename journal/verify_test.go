@@ -134,7 +134,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			f := openFixture(t)
 			f.put(mario, message)
 			f.deliver(mario, letter("in flight"), "t")
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			f.verify()
 			f.damaged()
 			c.damage(f)
@@ -166,7 +166,7 @@ func TestVerifyCounts(t *testing.T) {
 	}
 	f.clock.set(november.AddDate(0, 1, 0))
 	f.put(mario, letter("december"))
-	f.Settle(f.ctx())
+	f.FlushOutcomes(f.ctx())
 	r := f.verify()
 	size := int64(2*50<<10 + len(letter("unknown")) + len(letter("deferred")) + len(letter("december")))
 	r.Chunks, r.Stored, r.Orphans = 0, 0, min(r.Orphans, 1)
@@ -311,7 +311,7 @@ func TestVerifyWaits(t *testing.T) {
 				f := fixtureOn(t, engine)
 				defer f.close()
 				f.put(mario, letter("a"))
-				f.Settle(f.ctx())
+				f.FlushOutcomes(f.ctx())
 				engine.failures = c.failures
 				r, err := f.Verify(f.ctx(), nil)
 				if err != nil {

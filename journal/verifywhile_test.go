@@ -98,7 +98,7 @@ func TestVerifyWhileCleaning(t *testing.T) {
 			for _, body := range []string{"a", "b", "c"} {
 				f.put(mario, append(sized(body, 200), words(uint64(body[0]), 300_000)...))
 			}
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			happened := false
 			e.show = func(p kv.Pair) {
 				if p.Key[0] != c.kind || happened {

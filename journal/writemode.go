@@ -77,7 +77,7 @@ func (j *Journal) refile(ctx context.Context, r Ref, folder, who string, fn func
 		return Ref{}, err
 	}
 	// An outcome only in memory would not find the entry any more.
-	j.flushOutcomes(ctx)
+	j.FlushOutcomes(ctx)
 	to := Ref{Mailbox: r.Mailbox, Month: r.Month, Folder: folder}
 	var validity uint32
 	update := func(c *change) error {
@@ -165,7 +165,7 @@ func nextMoves(v []byte) []byte {
 // late retry of its delivery does not. The error is ErrHeld if the entry is held or its mailbox is. Whether the mailbox may be written to
 // is for the caller to know. The act is on record: see Acts.
 func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
-	j.flushOutcomes(ctx)
+	j.FlushOutcomes(ctx)
 	return j.act(ctx, r, func(c *change) error {
 		e, err := c.entry(r)
 		if err != nil {

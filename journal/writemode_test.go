@@ -163,7 +163,7 @@ func TestDeleteAndUndelete(t *testing.T) {
 func TestActsFail(t *testing.T) {
 	f, h := hookedFixture(t)
 	r := f.put(mario, letter("1"))
-	f.Settle(f.ctx())
+	f.FlushOutcomes(f.ctx())
 	h.set(unavailable)
 	_, err := f.Move(f.ctx(), r, Trash, "owner")
 	wantErr(t, "move", err, kv.ErrUnavailable)
@@ -283,7 +283,7 @@ func TestVerifyFindsDamageOfActs(t *testing.T) {
 			f := openFixture(t)
 			f.put(mario, letter("1"))
 			f.remove(f.put(mario, letter("2")))
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			f.verify()
 			f.damaged()
 			c.damage(f)
@@ -359,7 +359,7 @@ func TestRetryWhileMoving(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f, h := hookedFixture(t)
 			r := f.put(mario, letter("1"))
-			f.Settle(f.ctx())
+			f.FlushOutcomes(f.ctx())
 			f.clock.set(november.AddDate(0, 1, 0))
 			d := f.NewDraft(f.ctx())
 			defer d.Discard()

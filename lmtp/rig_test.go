@@ -190,10 +190,10 @@ func (r *rig) stop() {
 	}
 }
 
-// verify settles the journal and checks it.
+// verify writes the outcomes and checks the journal.
 func (r *rig) verify() *journal.Report {
 	r.tb.Helper()
-	r.journal.Settle(context.Background())
+	r.journal.FlushOutcomes(context.Background())
 	report, err := r.journal.Verify(context.Background(), nil)
 	if err != nil {
 		r.tb.Fatalf("verify: %v", err)
@@ -231,7 +231,7 @@ func (r *rig) heal() {
 // entries returns the entries of a mailbox.
 func (r *rig) entries(mailbox string) []*journal.Entry {
 	r.tb.Helper()
-	r.journal.Settle(context.Background())
+	r.journal.FlushOutcomes(context.Background())
 	var list []*journal.Entry
 	for e, err := range r.journal.List(context.Background(), mailbox) {
 		if err != nil {

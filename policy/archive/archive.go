@@ -80,7 +80,7 @@ func (a *Archive) changed() {
 // goes on with the rest.
 func (a *Archive) Entries(ctx context.Context, address policy.Address) iter.Seq2[*journal.Entry, error] {
 	return func(yield func(*journal.Entry, error) bool) {
-		a.journal.Settle(ctx)
+		a.journal.FlushOutcomes(ctx)
 		a.journal.List(ctx, address.String())(yield)
 	}
 }

@@ -182,7 +182,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 				open = append(open, v)
 			}
 		}
-		a.journal.Settle(ctx)
+		a.journal.FlushOutcomes(ctx)
 		at := func(v Verdict) time.Time { return v.Time }
 		entries := views(a.journal.ListByTime(ctx, address.String()), func(e *journal.Entry) (Verdict, bool) {
 			return verdictOfEntry(e), messageID == "" || part.MessageID(e.MessageID) == wanted

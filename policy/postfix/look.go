@@ -10,30 +10,30 @@ import (
 )
 
 const (
-	settle    = 10 * time.Second // from a change of the maps to a check, for postmap to run
-	lookEvery = time.Hour
-	maxNamed  = 20 // how many mailboxes a log line names
+	postmapTime = 10 * time.Second // from a change of the maps to a check, for postmap to run
+	lookEvery   = time.Hour
+	maxNamed    = 20 // how many mailboxes a log line names
 )
 
 // keepLooking runs the standing check until ctx ends: at the start, after each change of the maps, and every hour.
 func (k *Keeper) keepLooking(ctx context.Context) {
 	l := looker{Keeper: k, suspects: make(map[journal.Direction][]string), told: make(map[journal.Direction][]string)}
-	timer := time.NewTimer(settle)
+	timer := time.NewTimer(postmapTime)
 	defer timer.Stop()
-	due := time.Now().Add(settle)
+	due := time.Now().Add(postmapTime)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.written:
 			// A stream of changes must not postpone the check for ever.
-			if time.Until(due) > settle {
-				due = time.Now().Add(settle)
+			if time.Until(due) > postmapTime {
+				due = time.Now().Add(postmapTime)
 			}
 		case <-timer.C:
 			due = time.Now().Add(lookEvery)
 			if sure := l.look(ctx); !sure {
-				due = time.Now().Add(settle)
+				due = time.Now().Add(postmapTime)
 			}
 		}
 		timer.Reset(time.Until(due))

@@ -149,14 +149,14 @@ func TestKeepLooking(t *testing.T) {
 			synctest.Wait()
 			return asked(t, folder)["hash:t"]
 		}
-		if n := looks(settle - time.Second); n != 0 {
+		if n := looks(postmapTime - time.Second); n != 0 {
 			t.Errorf("%d looks before postmap had a moment", n)
 		}
 		if n := looks(2 * time.Second); n != 1 {
 			t.Errorf("%d looks at the start", n)
 		}
 		wake(l.written)
-		if n := looks(settle + time.Second); n != 2 {
+		if n := looks(postmapTime + time.Second); n != 2 {
 			t.Errorf("%d looks after a change", n)
 		}
 		for range 20 {
@@ -167,7 +167,7 @@ func TestKeepLooking(t *testing.T) {
 		if n < 5 || n > 8 {
 			t.Errorf("%d looks in a minute with a change every three seconds", n-2)
 		}
-		n = looks(settle)
+		n = looks(postmapTime)
 		if again := looks(lookEvery); again != n+1 {
 			t.Errorf("%d looks in an hour", again-n)
 		}

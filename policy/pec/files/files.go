@@ -121,9 +121,9 @@ func (s fileState) same(other fileState) bool {
 	})
 }
 
-// settled reports whether nothing was modified within settleTime of now.
-func (s fileState) settled(now time.Time) bool {
-	return !slices.ContainsFunc(s, func(f os.FileInfo) bool { return now.Sub(f.ModTime()).Abs() < settleTime })
+// untouched reports whether nothing was modified within untouchedTime of now.
+func (s fileState) untouched(now time.Time) bool {
+	return !slices.ContainsFunc(s, func(f os.FileInfo) bool { return now.Sub(f.ModTime()).Abs() < untouchedTime })
 }
 
 // modified returns the time of the last modification, in seconds since 1970; 0 without files.

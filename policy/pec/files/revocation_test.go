@@ -47,7 +47,7 @@ func TestRevocationLists(t *testing.T) {
 		{"nothing", func() {}, 0, false, ""},
 		{"another file", func() { pectest.Overwrite(t, path("README"), "text", at(1)) }, 0, false, ""},
 		{"a list", func() { pectest.Replace(t, path("a.crl"), list(a, time.Hour), at(2)) }, 1, false, "INFO|1 revocation lists, 0 revoked certificates|expires on"},
-		{"being written", func() { pectest.Overwrite(t, path("b.crl"), list(a, time.Hour), now.Add(-settleTime+time.Second)) }, 1, false, ""},
+		{"being written", func() { pectest.Overwrite(t, path("b.crl"), list(a, time.Hour), now.Add(-untouchedTime+time.Second)) }, 1, false, ""},
 		{"written", func() { pectest.Replace(t, path("b.crl"), list(a, time.Minute, one), at(3)) }, 2, false, "2 revocation lists, 1 revoked"},
 		{"of another authority", func() { pectest.Replace(t, path("c.crl"), list(rogue, time.Hour), at(4)) }, 3, false,
 			"INFO|WARN|revocation list of CN=Autorità di nessuno|not in the trust bundle"},

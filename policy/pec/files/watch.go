@@ -11,8 +11,8 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// settleTime is how long a file must be left alone before it is read again, so a file being written in place is not read half.
-const settleTime = 5 * time.Second
+// untouchedTime is how long a file must be left alone before it is read again, so a file being written in place is not read half.
+const untouchedTime = 5 * time.Second
 
 // Watch keeps the latest usable state of the files in force. InForce may be called concurrently with Look. A nil Watch has no files.
 type Watch struct {
@@ -108,7 +108,7 @@ func (f *watchedFile) look(next *Set, now time.Time, log *slog.Logger) bool {
 		f.fail(nil, fmt.Errorf("%s: %w", f.name, err), log)
 		return false
 	}
-	if f.seen != nil && f.seen.same(state) || !state.settled(now) {
+	if f.seen != nil && f.seen.same(state) || !state.untouched(now) {
 		return false
 	}
 	files := *next
