@@ -17,6 +17,9 @@ type Change struct {
 	Mailbox  string `json:"mailbox"`
 	Number   uint64 `json:"number"`             // counts the changes of the mailbox, from 1; 0 for an act
 	Messages uint64 `json:"messages,omitempty"` // of an act: how many messages it took
+	// UIDs and ToUIDs are all the UIDs of an act; before and after shorten a long list.
+	UIDs   journal.UIDs `json:"uids,omitempty"`
+	ToUIDs journal.UIDs `json:"to_uids,omitempty"`
 	policy.Change
 }
 
@@ -43,7 +46,7 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 			if act.To.UID > 0 {
 				c.After = placeText(act.To, act.ToUIDs)
 			}
-			list = append(list, Change{Mailbox: address.String(), Messages: act.UIDs.Count(), Change: c})
+			list = append(list, Change{Mailbox: address.String(), Messages: act.UIDs.Count(), UIDs: act.UIDs, ToUIDs: act.ToUIDs, Change: c})
 		}
 		slices.SortStableFunc(list, func(a, b Change) int { return a.Time.Compare(b.Time) })
 		for _, c := range list {
@@ -54,4 +57,6 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 	}
 }
 
-func placeText(r journal.Ref, uids journal.UIDs) string { return fmt.Sprintf("%s %s", r.FolderName(), uids) }
+func placeText(r journal.Ref, uids journal.UIDs) string {
+	return fmt.Sprintf("%s %s", r.FolderName(), uids)
+}
