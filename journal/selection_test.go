@@ -187,7 +187,7 @@ func TestSelectionFails(t *testing.T) {
 					t.Errorf("done %d, want %d", got, want)
 				}
 				f.wantDeletions(all)
-				if d, err = f.Empty(f.ctx(), inbox, "owner"); err != nil {
+				if _, err := f.Empty(f.ctx(), inbox, "owner"); err != nil {
 					t.Fatal(err)
 				}
 				f.want(mario)
