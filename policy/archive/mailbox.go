@@ -38,13 +38,16 @@ type Mailbox struct {
 	// Changes, for a single mailbox, are all changes of its settings, oldest first; after Set, only those that it made.
 	Changes []policy.Change `json:"changes,omitempty"`
 	// Notes, in the answer to an act after which mail is archived, say what its owner must know then.
-	Notes []policy.Text `json:"notes,omitempty"`
+	Notes []policy.Label `json:"notes,omitempty"`
 }
 
-// Setting is one setting, as policy.Settings.Values gives it.
+// Setting is one setting, as policy.Settings.Values gives it. The rest is there for a single mailbox.
 type Setting struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
+	Key        string        `json:"key"`
+	Value      string        `json:"value"`
+	Section    string        `json:"section,omitempty"`     // a name of policy.VocabularySections
+	Label      *policy.Label `json:"label,omitempty"`       // what the setting is called
+	ValueLabel *policy.Label `json:"value_label,omitempty"` // what its value means
 }
 
 // Held is a legal hold.
@@ -79,7 +82,7 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 		v.Route = a.options.Postfix.Routes(address)
 	}
 	for key, value := range s.Values() {
-		v.Settings = append(v.Settings, Setting{key, value})
+		v.Settings = append(v.Settings, Setting{Key: key, Value: value})
 	}
 	stats, err := a.journal.Stats(ctx, v.Mailbox)
 	var passed journal.PassedOver
@@ -99,7 +102,17 @@ func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox,
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return a.view(ctx, address, s)
+	v, err := a.view(ctx, address, s)
+	for i := range v.Settings {
+		v.Settings[i].name()
+	}
+	return v, err
+}
+
+// name adds the words for people.
+func (s *Setting) name() {
+	label, value := policy.Labels(policy.VocabularySettings).Label(s.Key), policy.ValueLabel(s.Key, s.Value)
+	s.Section, s.Label, s.ValueLabel = policy.Section(s.Key), &label, &value
 }
 
 // Missing returns an error that names the months missing from the counts; nil if none are.

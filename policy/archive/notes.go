@@ -17,9 +17,9 @@ func (a *Archive) noted(ctx context.Context, address policy.Address, change func
 }
 
 // notes says what is archived of a mailbox and what is not, and under which name. addresses are those whose mail is archived.
-func notes(mailbox string, addresses []string) []policy.Text {
+func notes(mailbox string, addresses []string) []policy.Label {
 	r := strings.NewReplacer("{mailbox}", mailbox, "{addresses}", strings.Join(addresses, ", "))
-	list := []policy.Text{
+	list := []policy.Label{
 		{Italian: "Account dell'archivio: {mailbox}. Indirizzi archiviati: {addresses}.",
 			English: "Account of the archive: {mailbox}. Archived addresses: {addresses}."},
 		{Italian: "Si archivia solo la posta che arriva o parte da ora in poi.",
@@ -30,7 +30,7 @@ func notes(mailbox string, addresses []string) []policy.Text {
 			English: "Mail that comes by way of an alias, a list or a forward is not archived."},
 	}
 	for i, t := range list {
-		list[i] = policy.Text{Italian: r.Replace(t.Italian), English: r.Replace(t.English)}
+		list[i] = policy.Label{Italian: r.Replace(t.Italian), English: r.Replace(t.English)}
 	}
 	return list
 }
