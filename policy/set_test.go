@@ -257,6 +257,18 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// TestAllowedToLook: what an operator may do does not depend on a name, which only an act needs.
+func TestAllowedToLook(t *testing.T) {
+	p, _ := openTest(t, testConfig())
+	anna := mustAddress(t, "anna@alpha.test")
+	if got, want := p.Allowed(Actor{Role: RoleOperator}, anna), append(OwnerKeys(), KeyHold); !slices.Equal(got, want) {
+		t.Errorf("allowed is %q, want %q", got, want)
+	}
+	if got := p.Allowed(Actor{Role: RoleOwner}, anna); len(got) > 0 {
+		t.Errorf("an owner without a name may %q", got)
+	}
+}
+
 // TestRightsOfDomains: the rights of a domain take the place of the others, whatever they are. A reload takes them.
 func TestRightsOfDomains(t *testing.T) {
 	config := testConfig()
