@@ -15,7 +15,10 @@
 //	                 ^                 |
 //	                 +-----Restore-----+
 //
-// A closing archive takes no mail and waits for its grace to end. A legal hold (Hold) refuses Disable and Erasing. Pauses tells for which
+//	on --Pause--> paused --Resume--> on
+//
+// A paused archive takes no mail, and all that it holds stays. A closing archive takes no mail either and waits for its grace to end; Disable
+// closes a paused archive too, and Restore gives the pause back. A legal hold (Hold) refuses Pause, Disable and Erasing. Pauses tells for which
 // times the archive is empty as a result.
 //
 // # Keys
@@ -28,8 +31,8 @@
 //
 // The spaces are for readability. A mailbox or address is written as by Address.String, which contains no zero byte.
 //
-// The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "changes" (the number of the
-// newest change), "hold" (an object with "reason", "who" and "since"; absent without a hold), "erasure" (absent, "due " and a time,
+// The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "paused" (RFC 3339, UTC; since when
+// the archive is paused, absent where it is not), "changes" (the number of the newest change), "hold" (an object with "reason", "who" and "since"; absent without a hold), "erasure" (absent, "due " and a time,
 // "running" or "done"), and each key of Keys with the text that Set takes. An absent setting has the default of the program. Fields unknown
 // to this version are kept when the object is rewritten. An object of a newer version is refused.
 //
@@ -45,6 +48,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -65,6 +69,8 @@ var (
 	ErrConfirmation = errors.New("not confirmed: type the address of the mailbox in full, in lower case")
 	// ErrHeld means that a legal hold forbids the act.
 	ErrHeld = errors.New("under a legal hold")
+	// ErrNotOn means that an archive is to be paused or resumed, and it is off.
+	ErrNotOn = errors.New("the archive is off")
 	// ErrErasing means that the archive is being erased, and that cannot be stopped.
 	ErrErasing = errors.New("the archive is being erased")
 	// ErrNotClosing means that the archive is not to be erased now.
@@ -106,7 +112,7 @@ type Config struct {
 	RedirectFrom []netip.Prefix
 	// LoginDomain completes a login without a domain. If it is empty, such a login belongs to no mailbox.
 	LoginDomain string
-	// Rights says which settings an owner may change.
+	// Rights says what the owners of mailboxes may change, where their domain does not.
 	Rights Rights
 }
 
@@ -121,6 +127,8 @@ type Domain struct {
 	// Defaults are the settings that a mailbox of the domain starts with. They may have any key that Set takes except "notify", because an
 	// address belongs to one person.
 	Defaults []Assignment
+	// Rights says what the owners of mailboxes of the domain may change; without a list, Config.Rights does.
+	Rights Rights
 }
 
 // Validate returns all errors of the configuration, joined, or nil.
@@ -168,6 +176,9 @@ func (c Config) Validate() error {
 			}
 		}
 		errs = append(errs, d.validateDefaults()...)
+		for _, err := range d.Rights.validate() {
+			errs = append(errs, fmt.Errorf("domain %q: %w", d.Name, err))
+		}
 	}
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
@@ -210,11 +221,13 @@ type rules struct {
 	redirectValue string
 	redirectFrom  []netip.Prefix
 	loginDomain   string
-	ownerKeys     []string
+	allOwnerKeys  []string // of the domains without rights of their own
 	// By canonical name of the configured domains.
 	delimiters     map[string]string
 	postmasters    map[string][]Address
 	domainDefaults map[string]Settings
+	// domainOwnerKeys has the domains with rights of their own.
+	domainOwnerKeys map[string][]string
 }
 
 // Open returns the policy over a settings store. The caller keeps the store and closes it.
@@ -246,11 +259,14 @@ func newRules(c Config) (*rules, error) {
 		return nil, err
 	}
 	p := &rules{
-		origin: c.Origin, redirectFrom: c.RedirectFrom, ownerKeys: c.Rights.ownerKeys(),
+		origin: c.Origin, redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
 	}
 	if p.origin == "" {
 		p.origin = OriginORCPT
+	}
+	if c.Rights.Owner == nil {
+		p.allOwnerKeys = DefaultRights().Owner
 	}
 	if c.RedirectHeader != "" {
 		p.redirectName, p.redirectValue, _ = splitField(c.RedirectHeader)
@@ -270,6 +286,9 @@ func newRules(c Config) (*rules, error) {
 			return nil, fmt.Errorf("domain %q: %w", d.Name, err)
 		}
 		p.domainDefaults[name] = defaults
+		if d.Rights.Owner != nil {
+			p.domainOwnerKeys[name] = slices.Clone(d.Rights.Owner)
+		}
 	}
 	return p, nil
 }
