@@ -133,9 +133,9 @@ func (j *Journal) KeepVerified(ctx context.Context, o PassOptions) (*Pass, error
 	return p.end()
 }
 
-// due says whether there is something to verify now. A pass of a clock that was ahead does not count.
+// due says whether there is something to verify now. A pass of a clock that was far ahead does not count; clocks of two machines may differ.
 func (s storedPasses) due(now time.Time, every time.Duration) bool {
-	return s.Now != nil || s.Last == nil || now.Sub(s.Last.Begun) >= every || s.Last.Begun.After(now)
+	return s.Now != nil || s.Last == nil || now.Sub(s.Last.Begun).Abs() >= every
 }
 
 // passes reads the state of the passes, and shows it in the metrics.

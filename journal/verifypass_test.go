@@ -382,7 +382,8 @@ func TestPassDue(t *testing.T) {
 		{"an hour ago", storedPasses{Last: ago(time.Hour)}, false},
 		{"nearly as long ago", storedPasses{Last: ago(every - 1)}, false},
 		{"as long ago", storedPasses{Last: ago(every)}, true},
-		{"by a clock that was ahead", storedPasses{Last: ago(-time.Hour)}, true},
+		{"by a clock that was a little ahead", storedPasses{Last: ago(-time.Hour)}, false},
+		{"by a clock that was far ahead", storedPasses{Last: ago(-every)}, true},
 	} {
 		if got := test.stored.due(november, every); got != test.due {
 			t.Errorf("%s: due is %t", test.name, got)
