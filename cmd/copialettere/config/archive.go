@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,29 +88,22 @@ type Erase struct {
 	Grace time.Duration
 }
 
-// Verify is how the daemon verifies the whole archive in the background.
-type Verify struct {
-	// Every is the time from the start of one verification to the start of the next; 0 for never.
-	Every time.Duration
-	// Rate is how many bytes a second it reads at most.
-	Rate int64
-}
-
-func (t *table) rights() policy.Rights {
-	keys := append([]string{policy.KeyArchive, policy.KeyPause}, policy.Keys()...)
+// rights reads what owners may change. fallback is in force where the table has no list.
+func (t *table) rights(fallback policy.Rights) policy.Rights {
 	if !t.has("owner") {
 		t.value("owner")
-		return policy.Rights{Owner: []string{policy.KeyNotify, policy.KeyNotifyOn, policy.KeyLanguage, policy.KeyProtocols}}
+		return fallback
 	}
 	owner := list(t, "owner", policy.KeyNotify, func(s string) (string, *fault) {
-		if (policy.Config{Rights: policy.Rights{Owner: []string{s}}}).Validate() != nil {
-			remedy := "write one of " + strings.Join(keys, ", ")
-			if near := nearest(s, keys); near != "" {
-				remedy = "write " + quote(near)
-			}
-			return "", faultf(remedy, "%s is not a setting that owners can have the right to change", quote(s))
+		keys := policy.OwnerKeys()
+		if slices.Contains(keys, s) {
+			return s, nil
 		}
-		return s, nil
+		remedy := "write one of " + strings.Join(keys, ", ")
+		if near := nearest(s, keys); near != "" {
+			remedy = "write " + quote(near)
+		}
+		return "", faultf(remedy, "%s is not a setting that owners can have the right to change", quote(s))
 	}, func(s string) string { return s })
 	// Policy takes nil for the default; an empty list gives no right.
 	return policy.Rights{Owner: append([]string{}, owner...)}
@@ -248,25 +242,6 @@ func (t *table) retention() Retention {
 func (t *table) erase() Erase {
 	return Erase{Grace: t.duration("grace", policy.DefaultGrace, time.Hour, 90*24*time.Hour)}
 }
-
-func (t *table) verify() Verify {
-	const never = "off"
-	c := Verify{Rate: t.size("rate", 10e6, 100e3, 10e9)}
-	if s, ok := t.values["every"].(string); ok && s == never {
-		t.text("every", never)
-		return c
-	}
-	c.Every = quantity(t, "every", 30*day, day, 366*day, func(s string) (time.Duration, *fault) {
-		d, f := parseDuration(s)
-		if f != nil && strings.Trim(s, "0123456789") != "" {
-			f = faultf(`write a duration such as "30d", or "`+never+`"`, "%s is neither", quote(s))
-		}
-		return d, f
-	}, formatDuration, "d")
-	return c
-}
-
-const day = 24 * time.Hour
 
 // defaults reads the settings that a mailbox of a domain begins with, in the order of policy.Keys.
 func (t *table) defaults() []policy.Assignment {
