@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -110,6 +111,23 @@ func (a *api) checkRoute(c *call) error {
 		return err
 	}
 	c.out.write(v)
+	return nil
+}
+
+func (a *api) warnQuota(c *call) error {
+	address, err := mailboxOf(c.Request)
+	if err != nil {
+		return err
+	}
+	percent, err := strconv.Atoi(c.FormValue("percent"))
+	if err != nil {
+		return fmt.Errorf("%w: percent %.100q: want a number from 1 to 100", errRequest, c.FormValue("percent"))
+	}
+	w, err := a.b.Archive.WarnQuota(c.Context(), c.who, address, percent)
+	if err != nil {
+		return err
+	}
+	c.out.write(w)
 	return nil
 }
 
