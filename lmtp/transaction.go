@@ -29,6 +29,7 @@ type line struct {
 	leg      *leg
 	accepted bool
 	enabled  bool          // its mailbox may want the message
+	archive  string        // what Wanted named; empty if its archive was not on
 	unfit    bool          // RCPT was not sent: the next hop takes no such address
 	final    nexthop.Reply // reply to the message; zero until known
 	held     bool          // final is ours, and the next hop must not get the message for this line
@@ -57,6 +58,8 @@ type transaction struct {
 	size     int64
 	class    *classification // of the message; nil until all of it is in
 	sentTo   policy.SentTo   // of sent mail; empty until the policy was asked
+	sender   string          // of sent mail: the archive that the policy named first; empty if it was not on
+	renamed  []wish          // of mailboxes that have gone on to another address
 	complete time.Time       // when the last byte came
 	entries  []*pendingEntry
 	skips    int
@@ -113,7 +116,10 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 			t.log.Error("settings cannot be read", "rcpt_to", p.address, "error", err)
 			return func(context.Context) nexthop.Reply { return faultReply(errPolicy, t.id) }
 		}
-		n.enabled = v.Enabled
+		n.enabled = v.Enabled || v.Renamed
+		if v.Enabled {
+			n.archive = v.Mailbox
+		}
 	}
 	n.leg = t.leg(server.hop(p.address))
 	n.leg.rcpt(n)
@@ -365,6 +371,7 @@ func (t *transaction) finish() {
 	// If no next hop can take the message now, it comes again, and is journaled then.
 	if t.fault == nil && t.flush() {
 		t.commit()
+		t.commitRenamed()
 		t.holdBack()
 		t.deliver()
 		t.conclude()

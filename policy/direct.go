@@ -14,6 +14,7 @@ const (
 	ReasonCopy     = "copy"     // the MTA itself added the recipient (bcc maps)
 	ReasonList     = "list"     // an aliases(5) list with an owner sent the message on
 	ReasonDisabled = "disabled" // the mailbox has no archive, or the archive is off
+	ReasonRenamed  = "renamed"  // the archive has gone on to another address
 	ReasonFilter   = "filter"   // the mailbox's filter excludes messages of this kind
 	// ReasonFull means that the quota of the mailbox is used up. The journal gives this reason; no verdict of this package has it.
 	ReasonFull = "full"
@@ -53,6 +54,17 @@ type Origin struct {
 	Group Group
 	// SentTo says to whom a sent message goes, as Policy.SentTo returns it; empty means SentToUnknown.
 	SentTo SentTo
+	// Begun holds the archives (Verdict.Mailbox) that Wanted named when the lines came in, in the order of the lines; for a sent message the one that
+	// an earlier JudgeSent named. They take the message even if they have changed their address since then. It may be nil.
+	Begun []string
+}
+
+// begun returns the archive to which line i led when it came in; empty if that is not known.
+func (o *Origin) begun(i int) string {
+	if i >= len(o.Begun) {
+		return ""
+	}
+	return o.Begun[i]
 }
 
 // Verdict is the decision for one line.
@@ -61,8 +73,11 @@ type Origin struct {
 //	skipped                    not Journal, Reason says why
 //	carried by another line    not Journal, Reason "", FlagDuplicate
 type Verdict struct {
-	Mailbox string // canonical name of the mailbox; empty if the line is not an address
+	Mailbox string // name of its archive (Mailbox.Archive); empty if the line is not an address
 	Enabled bool   // its archive is on
+	// Renamed says that the archive is on, but has gone on to another address (ReasonRenamed): the line makes no entry, but one that an earlier
+	// try of the same message made is its entry.
+	Renamed bool
 	Journal bool   // this line makes the entry
 	Reason  string // why the line is skipped
 	Alone   string // with FlagDuplicate: why the line would be skipped by itself; empty if it would be journaled
@@ -89,7 +104,7 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	if r.rules.loginDomain != "" && sender != "" && !strings.Contains(sender, "@") {
 		sender += "@" + r.rules.loginDomain
 	}
-	m, known, err := r.mailboxOf(sender)
+	m, known, err := r.mailboxBegun(sender, o.begun(0))
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -97,7 +112,7 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	wanted, sure := known.filter.wantsSent(o.SentTo)
 	switch {
 	case !known.enabled:
-		v.Reason = ReasonDisabled
+		v.Reason = known.whyNot()
 	case !wanted:
 		v.Reason = ReasonFilter
 	default:
@@ -115,8 +130,8 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, error) {
 	c := &judgement{reading: p.reading(ctx), origin: o, alone: len(lines) == 1}
 	c.evidence = c.rules.examine(o)
-	for _, l := range lines {
-		if m, _, err := c.mailboxOf(l.RcptTo); err != nil {
+	for i, l := range lines {
+		if m, _, err := c.mailboxBegun(l.RcptTo, o.begun(i)); err != nil {
 			return nil, err
 		} else if m != (Address{}) {
 			c.recipients = append(c.recipients, m)
@@ -160,7 +175,7 @@ func (c *judgement) line(l Line) (Verdict, error) {
 	}
 	v := settings.verdict(m)
 	if !settings.enabled {
-		v.Reason = ReasonDisabled
+		v.Reason = settings.whyNot()
 		return v, nil
 	}
 	original, known := c.original(l)
@@ -264,7 +279,9 @@ type reading struct {
 
 // knownSettings is the part of a mailbox's settings that a decision needs.
 type knownSettings struct {
+	archive        string // its name; empty where nothing is found
 	found, enabled bool
+	renamed        bool // the archive has gone on from here to another address, where it is on
 	filter         Filter
 	quota          int64
 	whenFull       WhenFull
@@ -272,7 +289,28 @@ type knownSettings struct {
 
 // verdict returns the verdict on a line to m as far as it is known before judging.
 func (k knownSettings) verdict(m Address) Verdict {
-	return Verdict{Mailbox: m.name(), Enabled: k.enabled, Quota: k.quota, WhenFull: k.whenFull}
+	v := Verdict{Mailbox: k.archive, Enabled: k.enabled, Renamed: k.renamed, Quota: k.quota, WhenFull: k.whenFull}
+	if v.Mailbox == "" {
+		v.Mailbox = m.name()
+	}
+	return v
+}
+
+// whyNot returns the reason of a mailbox whose archive takes nothing.
+func (k knownSettings) whyNot() string {
+	if k.renamed {
+		return ReasonRenamed
+	}
+	return ReasonDisabled
+}
+
+// known returns what a decision needs of the mailbox to which an address leads.
+func (l lead) known() knownSettings {
+	if l.record == nil {
+		return knownSettings{}
+	}
+	s := &l.record.Settings
+	return knownSettings{archive: l.name, found: true, enabled: s.Enabled, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
@@ -288,6 +326,17 @@ func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 	return r.resolve(a)
 }
 
+// mailboxBegun is mailboxOf for a message that began when the path led to an archive, given by its name: if that archive has gone on to another
+// address since, the path leads to it for the rest of the decision.
+func (r *reading) mailboxBegun(path, archive string) (Address, knownSettings, error) {
+	m, k, err := r.mailboxOf(path)
+	if k.renamed && k.archive == archive {
+		k.found, k.enabled, k.renamed = true, true, false
+		r.known[m] = k
+	}
+	return m, k, err
+}
+
 // resolve returns the mailbox of an address.
 func (r *reading) resolve(a Address) (Address, knownSettings, error) {
 	return resolve(a, r.rules.delimiter(a.Domain), r.lookup)
@@ -297,7 +346,7 @@ func (r *reading) resolve(a Address) (Address, knownSettings, error) {
 // without its extension.
 func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, error)) (m Address, known knownSettings, err error) {
 	exact, err := lookup(a)
-	if err != nil || exact.found {
+	if err != nil || exact.found || exact.renamed {
 		return a, exact, err
 	}
 	base, ok := a.WithoutExtension(delimiter)
@@ -312,11 +361,20 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 	if k, ok := r.known[a]; ok {
 		return k, nil
 	}
-	s, found, err := r.policy.load(r.ctx, a)
+	l, err := r.policy.lead(r.ctx, a)
 	if err != nil {
 		return knownSettings{}, err
 	}
-	k := knownSettings{found: found, enabled: s.Enabled, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+	k := l.known()
+	if !k.found && l.former != "" {
+		m, err := r.policy.MailboxOf(r.ctx, l.former)
+		if err != nil {
+			return knownSettings{}, err
+		}
+		if s := &m.Settings; s.Enabled {
+			k = knownSettings{archive: l.former, renamed: true, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+		}
+	}
 	r.known[a] = k
 	return k, nil
 }

@@ -16,13 +16,19 @@ import (
 // Mailbox is a mailbox as faces show it. Others script against its names.
 type Mailbox struct {
 	Mailbox string     `json:"mailbox"`
-	Archive string     `json:"archive"`           // "on" or "off"
+	Archive string     `json:"archive"`           // "on", "off", or "closed" after the mailbox was handed over
 	Since   *time.Time `json:"since,omitempty"`   // when the archive was turned on; it stays until the archive is erased
 	Erasure string     `json:"erasure,omitempty"` // of a disabled archive: "due" (it can still be restored), "running" or "done"
 	EraseAt *time.Time `json:"erase_at,omitempty"`
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
+	// Name is the name of the archive in the journal, in the log lines of the daemon and in the report of verify, where it is not the address.
+	Name string `json:"name,omitempty"`
+	// Former, for a single mailbox, are the earlier addresses of its archive, oldest first.
+	Former []string `json:"former,omitempty"`
+	// Closed, in the answer to a hand-over, is the name under which the archive of the former person goes on.
+	Closed string `json:"closed,omitempty"`
 	// Route, for an archive that is not off, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
 	// absent if the configuration has no [postfix].
 	Route []postfix.Route `json:"route,omitempty"`
@@ -58,10 +64,17 @@ type HeldMessage struct {
 	Held
 }
 
-func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Settings) (Mailbox, error) {
-	v := Mailbox{Mailbox: address.String(), Archive: "off", Erasure: string(s.Erasure.State)}
-	if s.Enabled {
+func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
+	s := m.Settings
+	v := Mailbox{Mailbox: m.Address.String(), Archive: "off", Erasure: string(s.Erasure.State)}
+	switch {
+	case s.Enabled:
 		v.Archive = "on"
+	case m.Address.Closed != "":
+		v.Archive = "closed"
+	}
+	if m.Archive != v.Mailbox {
+		v.Name = m.Archive
 	}
 	if !s.Since.IsZero() {
 		v.Since = &s.Since
@@ -73,12 +86,12 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 		v.Hold = &Held{s.Hold.Reason, s.Hold.Who, s.Hold.Since}
 	}
 	if v.Archive != "off" {
-		v.Route = a.options.Postfix.Routes(address)
+		v.Route = a.options.Postfix.Routes(m.Address)
 	}
 	for key, value := range s.Values() {
 		v.Settings = append(v.Settings, Setting{key, value})
 	}
-	stats, err := a.journal.Stats(ctx, v.Mailbox)
+	stats, err := a.journal.Stats(ctx, m.Archive)
 	var passed journal.PassedOver
 	if errors.As(err, &passed) {
 		v.PassedOver, err = passed.Months(), nil
@@ -92,11 +105,11 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 
 // viewNow returns the view of a mailbox with its settings as they are in the store now.
 func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox, error) {
-	s, err := a.policy.Settings(ctx, address)
+	m, err := a.policy.Mailbox(ctx, address)
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return a.view(ctx, address, s)
+	return a.view(ctx, m)
 }
 
 // Missing returns an error that names the months missing from the counts; nil if none are.
@@ -113,7 +126,7 @@ func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 		for m, err := range a.policy.Mailboxes(ctx) {
 			var v Mailbox
 			if err == nil {
-				v, err = a.view(ctx, m.Address, m.Settings)
+				v, err = a.view(ctx, m)
 			}
 			if !yield(v, err) || err != nil {
 				return
@@ -124,11 +137,15 @@ func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 
 // Mailbox returns a mailbox with all its changes and its held messages.
 func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox, error) {
-	v, err := a.viewNow(ctx, address)
+	m, err := a.policy.Mailbox(ctx, address)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	v, err := a.view(ctx, m)
 	if err != nil {
 		return v, err
 	}
-	for h, err := range a.journal.Holdings(ctx, address.String()) {
+	for h, err := range a.journal.Holdings(ctx, m.Archive) {
 		if errors.Is(err, journal.ErrDamaged) {
 			continue // the view tells which months are missing
 		}
@@ -142,6 +159,9 @@ func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox,
 			return v, err
 		}
 		v.Changes = append(v.Changes, c)
+		if c.Key == policy.KeyAddress {
+			v.Former = append(v.Former, c.Before)
+		}
 	}
 	return v, nil
 }
@@ -172,7 +192,11 @@ func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address pol
 		if err != nil {
 			return false, err
 		}
-		if err := a.journal.AwaitDeletions(ctx, address.String()); err != nil {
+		m, err := a.policy.Mailbox(ctx, address)
+		if err == nil {
+			err = a.journal.AwaitDeletions(ctx, m.Archive)
+		}
+		if err != nil {
 			return changed, fmt.Errorf("%s is held, but deletions under way may still be made: hold it again to wait for them: %w", address, err)
 		}
 		return changed, nil
@@ -182,6 +206,30 @@ func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address pol
 // ReleaseMailbox lifts the legal hold on a mailbox.
 func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
 	return a.turned(ctx, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
+}
+
+// Rename gives a mailbox another address and returns the mailbox under that address. Like HandOver, it needs RightReaddress.
+func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to policy.Address) (Mailbox, error) {
+	if err := a.May(who, RightReaddress, address); err != nil {
+		return Mailbox{}, err
+	}
+	return a.turned(ctx, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
+}
+
+// HandOver gives the address of a mailbox to another person; confirm repeats it. It returns the mailbox of that person, which names the closed one.
+func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy.Address, confirm string) (Mailbox, error) {
+	if err := a.May(who, RightReaddress, address); err != nil {
+		return Mailbox{}, err
+	}
+	var closed policy.Address
+	v, err := a.turned(ctx, address, func() (changed bool, err error) {
+		closed, err = a.policy.HandOver(ctx, address, who, confirm)
+		return err == nil, err
+	})
+	if closed != (policy.Address{}) {
+		v.Closed = closed.String()
+	}
+	return v, err
 }
 
 // turned makes one change of a mailbox and returns the mailbox.

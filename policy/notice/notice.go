@@ -56,7 +56,7 @@ const maxUnknown = 2 // tries of unknown outcome before a notice is given up
 
 // Notice is one event that the owner of a mailbox may want to be told.
 type Notice struct {
-	Mailbox string        `json:"mailbox"` // canonical name; empty, in Add only, means all mailboxes
+	Mailbox string        `json:"mailbox"` // the name of its archive (policy.Mailbox.Archive); empty, in Add only, means all mailboxes
 	Event   policy.Events `json:"event"`   // exactly one
 	Time    time.Time     `json:"time"`    // when it happened, or became known; shown in its own time zone
 	// ID names the event among those of its kind: within Window, the same ID is told only once. Empty means that the event is like no other.
@@ -200,7 +200,7 @@ func (q *Queue) addToAll(ctx context.Context, n Notice) error {
 		if !wants(m.Settings, n.Event) {
 			continue
 		}
-		n.Mailbox = m.Address.String()
+		n.Mailbox = m.Archive
 		if err := q.Add(ctx, n); err != nil {
 			return err
 		}
@@ -214,15 +214,11 @@ func wants(s policy.Settings, e policy.Events) bool {
 }
 
 func (q *Queue) settings(ctx context.Context, mailbox string) (policy.Settings, error) {
-	a, err := policy.ParseAddress(mailbox)
-	if err != nil {
-		return policy.Settings{}, fmt.Errorf("notice: %w", err)
-	}
-	s, err := q.options.Policy.Settings(ctx, a)
+	m, err := q.options.Policy.MailboxOf(ctx, mailbox)
 	if err != nil {
 		return policy.Settings{}, fmt.Errorf("notice of %s: %w", mailbox, err)
 	}
-	return s, nil
+	return m.Settings, nil
 }
 
 // admit enters a notice in the history. The outcome is "queued", "capped" or "repeated"; more is the number of earlier capped notices that a
