@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,15 @@ import (
 // replay computes settings from a change log alone.
 func replay(t testing.TB, log []Change) Settings {
 	t.Helper()
-	s := programDefaults()
+	s, address := programDefaults(), ""
+	value := func(c Change) string {
+		if c.Key != KeyAddress {
+			return s.value(c.Key)
+		}
+		return cmp.Or(address, c.Before)
+	}
 	for i, c := range log {
-		if before := s.value(c.Key); before != c.Before || c.Before == c.After || c.Number != uint64(i+1) {
+		if before := value(c); before != c.Before || c.Before == c.After || c.Number != uint64(i+1) {
 			t.Fatalf("change %d of %s: before %q, was %q, after %q, number %d", i+1, c.Key, c.Before, before, c.After, c.Number)
 		}
 		if i > 0 && c.Time.Before(log[i-1].Time) {
@@ -39,6 +46,8 @@ func replay(t testing.TB, log []Change) Settings {
 			if s.Erasure, err = parseErasure(c.After); s.Erasure.State == ErasureDone {
 				s.Since = time.Time{}
 			}
+		case KeyAddress:
+			address = c.After
 		case KeyHold:
 			s.Hold = Hold{}
 			if reason, ok := strings.CutPrefix(c.After, "on: "); ok {

@@ -152,7 +152,7 @@ func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, 
 	for i := range verdicts {
 		v := &verdicts[i]
 		if carried, ok := carrier[v.Mailbox]; ok && carried != i {
-			v.Journal, v.Reason, v.Alone, v.Flags = false, "", v.Reason, []string{FlagDuplicate}
+			v.Journal, v.Renamed, v.Reason, v.Alone, v.Flags = false, false, "", v.Reason, []string{FlagDuplicate}
 		}
 	}
 	return verdicts, nil

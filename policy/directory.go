@@ -126,10 +126,6 @@ func (d directory) freeName(a Address, taken bool) (string, error) {
 
 // point writes that an address leads to the archive of that name, or to none if it is empty. Former is the archive that left the address last.
 func point(tx kv.Tx, a Address, name, former string) error {
-	if name == a.String() {
-		tx.Delete(directionKey(a))
-		return nil
-	}
 	value, err := json.Marshal(direction{name, former})
 	if err != nil {
 		return err

@@ -202,7 +202,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			return
 		}
 		for _, c := range renames {
-			closed = append(closed, Verdict{Time: c.Time, Mailbox: address.String(), Verdict: "renamed", Reason: policy.ReasonRenamed,
+			closed = append(closed, Verdict{Time: c.Time, Mailbox: address.String(), Verdict: "renamed",
 				Detail: renameText(c)})
 		}
 		inOrder := func(list []Verdict) []Verdict {
