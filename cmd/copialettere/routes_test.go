@@ -32,6 +32,8 @@ var commandRoutes = map[string]string{
 	"mailbox enable anna@alpha.test":                             "POST /mailbox/enable",
 	"mailbox disable anna@alpha.test -confirm anna":              "POST /mailbox/disable",
 	"mailbox restore anna@alpha.test":                            "POST /mailbox/restore",
+	"mailbox rename anna@alpha.test carla@alpha.test":            "POST /mailbox/rename",
+	"mailbox hand-over anna@alpha.test -confirm anna@alpha.test": "POST /mailbox/hand-over",
 	"mailbox hold anna@alpha.test -reason case":                  "POST /mailbox/hold",
 	"mailbox release anna@alpha.test":                            "POST /mailbox/release",
 	"list anna@alpha.test":                                       "GET /list",
@@ -54,7 +56,7 @@ var commandRoutes = map[string]string{
 }
 
 // routesWithoutCommand are for other programs.
-var routesWithoutCommand = []string{"GET /version"}
+var routesWithoutCommand = []string{"GET /version", "GET /labels"}
 
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with
 // parameters that the route takes, and each route has a command.

@@ -59,6 +59,9 @@ func (a *Archive) act(
 		return journal.Ref{}, err
 	}
 	to, err := f(there, who.String())
+	if err != nil && there.Mailbox != ref.Mailbox {
+		err = fmt.Errorf("%s, in the journal %w", ref.Mailbox, err)
+	}
 	if err != nil {
 		return to, located(ref, err)
 	}

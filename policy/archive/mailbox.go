@@ -44,10 +44,13 @@ type Mailbox struct {
 	Changes []policy.Change `json:"changes,omitempty"`
 }
 
-// Setting is one setting, as policy.Settings.Values gives it.
+// Setting is one setting, as policy.Settings.Values gives it. The rest is there for a single mailbox.
 type Setting struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
+	Key        string        `json:"key"`
+	Value      string        `json:"value"`
+	Section    string        `json:"section,omitempty"`     // a name of policy.VocabularySections
+	Label      *policy.Label `json:"label,omitempty"`       // what the setting is called
+	ValueLabel *policy.Label `json:"value_label,omitempty"` // what its value means
 }
 
 // Held is a legal hold.
@@ -89,7 +92,7 @@ func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
 		v.Route = a.options.Postfix.Routes(m.Address)
 	}
 	for key, value := range s.Values() {
-		v.Settings = append(v.Settings, Setting{key, value})
+		v.Settings = append(v.Settings, Setting{Key: key, Value: value})
 	}
 	stats, err := a.journal.Stats(ctx, m.Archive)
 	var passed journal.PassedOver
@@ -109,7 +112,22 @@ func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox,
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return a.view(ctx, m)
+	return a.named(ctx, m)
+}
+
+// named returns the view of a mailbox with the words for people.
+func (a *Archive) named(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
+	v, err := a.view(ctx, m)
+	for i := range v.Settings {
+		v.Settings[i].name()
+	}
+	return v, err
+}
+
+// name adds the words for people.
+func (s *Setting) name() {
+	label, value := policy.Labels(policy.VocabularySettings).Label(s.Key), policy.ValueLabel(s.Key, s.Value)
+	s.Section, s.Label, s.ValueLabel = policy.Section(s.Key), &label, &value
 }
 
 // Missing returns an error that names the months missing from the counts; nil if none are.
@@ -141,7 +159,7 @@ func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox,
 	if err != nil {
 		return Mailbox{}, err
 	}
-	v, err := a.view(ctx, m)
+	v, err := a.named(ctx, m)
 	if err != nil {
 		return v, err
 	}

@@ -48,7 +48,7 @@ func openOn(t *testing.T) (*Archive, kv.Store) {
 	return New(Options{Journal: j, Policy: p}), settings
 }
 
-var rights = []Right{RightRead, RightHandle, RightLook, RightSet, RightHold, RightOperate}
+var rights = []Right{RightRead, RightHandle, RightLook, RightSet, RightHold, RightReaddress, RightOperate}
 
 // TestMay checks which rights each actor has in anna's mailbox.
 func TestMay(t *testing.T) {
@@ -62,13 +62,13 @@ func TestMay(t *testing.T) {
 		name string
 		want string
 	}{
-		{policy.RoleOperator, "root", "read handle look set hold operate"},
+		{policy.RoleOperator, "root", "read handle look set hold readdress operate"},
 		{policy.RoleOwner, "anna@alpha.test", "read handle look set"},
 		{policy.RoleOwner, "ANNA@Alpha.test", "read handle look set"},
 		{policy.RoleOwner, "bruno@alpha.test", ""},
 		{policy.RoleOwner, "post@alpha.test", ""},
 		{policy.RoleOwner, "", ""},
-		{policy.RolePostmaster, "post@alpha.test", "look set hold"},
+		{policy.RolePostmaster, "post@alpha.test", "look set hold readdress"},
 		{policy.RolePostmaster, "anna@alpha.test", ""},
 		{policy.RolePostmaster, "post@beta.test", ""},
 		{policy.RoleProgram, "anna@alpha.test", ""},
