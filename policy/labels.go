@@ -143,12 +143,12 @@ func Labels(vocabulary string) Vocabulary {
 		return Vocabulary{{"imap", Label{"IMAP", "IMAP"}}, {"pop3", Label{"POP3", "POP3"}}, {"smtp", Label{"SMTP", "SMTP"}}}
 	case VocabularyEvents:
 		return Vocabulary{
-			{"certified", Label{"arrivo di un messaggio certificato", "a certified message arrived"}},
-			{"full", Label{"archivio pieno o quasi pieno", "the archive is full or nearly so"}},
-			{"gap", Label{"messaggi che mancano nell'archivio", "mail is missing from the archive"}},
-			{"retention", Label{"messaggi cancellati dopo il periodo di conservazione", "messages deleted after their retention period"}},
-			{"mailbox-full", Label{"casella piena o quasi piena", "the mailbox is full or nearly so"}},
-			{"before-loss", Label{"messaggi che stanno per essere cancellati", "messages are going to be deleted"}},
+			{"certified", Label{"messaggi certificati in arrivo", "certified messages"}},
+			{"full", Label{"archivio quasi pieno", "archive nearly full"}},
+			{"gap", Label{"lacune dell'archivio", "gaps in the archive"}},
+			{"retention", Label{"cancellazioni per scadenza", "deletions by retention"}},
+			{"mailbox-full", Label{"casella quasi piena", "mailbox nearly full"}},
+			{"before-loss", Label{"cancellazioni imminenti", "coming deletions"}},
 			{"security", Label{"accesso e sicurezza", "access and security"}},
 		}
 	case VocabularyLanguages:
