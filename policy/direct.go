@@ -14,6 +14,7 @@ const (
 	ReasonCopy     = "copy"     // the MTA itself added the recipient (bcc maps)
 	ReasonList     = "list"     // an aliases(5) list with an owner sent the message on
 	ReasonDisabled = "disabled" // the mailbox has no archive, or the archive is off
+	ReasonPaused   = "paused"   // the archive of the mailbox is paused
 	ReasonRenamed  = "renamed"  // the archive has gone on to another address
 	ReasonFilter   = "filter"   // the mailbox's filter excludes messages of this kind
 	// ReasonFull means that the quota of the mailbox is used up. The journal gives this reason; no verdict of this package has it.
@@ -83,7 +84,7 @@ type Verdict struct {
 	Alone   string // with FlagDuplicate: why the line would be skipped by itself; empty if it would be journaled
 	Flags   []string
 
-	// For an enabled mailbox: how many bytes its archive may hold, and what happens to mail when it is full.
+	// For an enabled mailbox: how many bytes its archive may hold (0 for no limit), and what happens to mail when it is full.
 	Quota    int64
 	WhenFull WhenFull
 }
@@ -111,7 +112,7 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	v := known.verdict(m)
 	wanted, sure := known.filter.wantsSent(o.SentTo)
 	switch {
-	case !known.enabled:
+	case !v.Enabled:
 		v.Reason = known.whyNot()
 	case !wanted:
 		v.Reason = ReasonFilter
@@ -174,7 +175,7 @@ func (c *judgement) line(l Line) (Verdict, error) {
 		return Verdict{}, err
 	}
 	v := settings.verdict(m)
-	if !settings.enabled {
+	if !v.Enabled {
 		v.Reason = settings.whyNot()
 		return v, nil
 	}
@@ -263,7 +264,7 @@ func (c *judgement) deliveredBefore(m Address) (bool, error) {
 // otherwise.
 func (c *judgement) aliasOrForward(original Address) (string, error) {
 	m, known, err := c.resolve(original)
-	if known.enabled || slices.Contains(c.recipients, m) {
+	if known.state != StateOff || slices.Contains(c.recipients, m) {
 		return ReasonForward, err
 	}
 	return ReasonAlias, err
@@ -279,17 +280,18 @@ type reading struct {
 
 // knownSettings is the part of a mailbox's settings that a decision needs.
 type knownSettings struct {
-	archive        string // its name; empty where nothing is found
-	found, enabled bool
-	renamed        bool // the archive has gone on from here to another address, where it is on
-	filter         Filter
-	quota          int64
-	whenFull       WhenFull
+	archive  string // its name; empty where nothing is found
+	found    bool
+	renamed  bool  // the archive has gone on from here to another address, where it is on
+	state    State // StateOff where nothing is found
+	filter   Filter
+	quota    int64
+	whenFull WhenFull
 }
 
 // verdict returns the verdict on a line to m as far as it is known before judging.
 func (k knownSettings) verdict(m Address) Verdict {
-	v := Verdict{Mailbox: k.archive, Enabled: k.enabled, Renamed: k.renamed, Quota: k.quota, WhenFull: k.whenFull}
+	v := Verdict{Mailbox: k.archive, Enabled: k.state == StateOn, Renamed: k.renamed, Quota: k.quota, WhenFull: k.whenFull}
 	if v.Mailbox == "" {
 		v.Mailbox = m.name()
 	}
@@ -298,8 +300,11 @@ func (k knownSettings) verdict(m Address) Verdict {
 
 // whyNot returns the reason of a mailbox whose archive takes nothing.
 func (k knownSettings) whyNot() string {
-	if k.renamed {
+	switch {
+	case k.renamed:
 		return ReasonRenamed
+	case k.state == StatePaused:
+		return ReasonPaused
 	}
 	return ReasonDisabled
 }
@@ -307,10 +312,10 @@ func (k knownSettings) whyNot() string {
 // known returns what a decision needs of the mailbox to which an address leads.
 func (l lead) known() knownSettings {
 	if l.record == nil {
-		return knownSettings{}
+		return knownSettings{state: StateOff}
 	}
 	s := &l.record.Settings
-	return knownSettings{archive: l.name, found: true, enabled: s.Enabled, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+	return knownSettings{archive: l.name, found: true, state: s.State(), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
@@ -321,7 +326,7 @@ func (p *Policy) reading(ctx context.Context) *reading {
 func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 	a, err := ParseAddress(path)
 	if err != nil {
-		return Address{}, knownSettings{}, nil
+		return Address{}, knownSettings{state: StateOff}, nil
 	}
 	return r.resolve(a)
 }
@@ -331,7 +336,7 @@ func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 func (r *reading) mailboxBegun(path, archive string) (Address, knownSettings, error) {
 	m, k, err := r.mailboxOf(path)
 	if k.renamed && k.archive == archive {
-		k.found, k.enabled, k.renamed = true, true, false
+		k.found, k.state, k.renamed = true, StateOn, false
 		r.known[m] = k
 	}
 	return m, k, err
@@ -351,7 +356,7 @@ func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, e
 	}
 	base, ok := a.WithoutExtension(delimiter)
 	if !ok {
-		return a, knownSettings{}, nil
+		return a, knownSettings{state: StateOff}, nil
 	}
 	stripped, err := lookup(base)
 	return base, stripped, err
@@ -372,7 +377,7 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 			return knownSettings{}, err
 		}
 		if s := &m.Settings; s.Enabled {
-			k = knownSettings{archive: l.former, renamed: true, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+			k = knownSettings{archive: l.former, renamed: true, state: StateOff, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
 		}
 	}
 	r.known[a] = k

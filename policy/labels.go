@@ -90,7 +90,7 @@ func Labels(vocabulary string) Vocabulary {
 			{KeyFilter, Label{"Messaggi da archiviare", "Messages to archive"}},
 			{KeyWrite, Label{"Archivio in scrittura", "Writable archive"}},
 			{KeyManualDelete, Label{"Abilita la cancellazione manuale dei messaggi", "Messages may be deleted by hand"}},
-			{"append", Label{"Abilita l'inserimento manuale di messaggi", "Older messages may be put in by hand"}},
+			{KeyAppend, Label{"Abilita l'inserimento manuale di messaggi", "Older messages may be put in by hand"}},
 			{KeyIMAP, Label{"Accesso all'archivio tramite IMAP", "Access to the archive by IMAP"}},
 			{KeyRetention, Label{"Periodo di conservazione", "Retention period"}},
 			{KeyQuota, Label{"Spazio dell'archivio", "Room of the archive"}},
@@ -111,7 +111,7 @@ func Labels(vocabulary string) Vocabulary {
 		}
 	case VocabularyStates:
 		return Vocabulary{
-			{"on", Label{"attivo", "on"}}, {"paused", Label{"in pausa", "paused"}}, {"off", Label{"non attivo", "off"}},
+			{string(StateOn), Label{"attivo", "on"}}, {string(StatePaused), Label{"in pausa", "paused"}}, {string(StateOff), Label{"non attivo", "off"}},
 			{"closed", Label{"chiuso", "closed"}},
 		}
 	case VocabularySwitches:
@@ -185,7 +185,7 @@ func reasons() Vocabulary {
 		{ReasonFilter, Label{"il filtro esclude i messaggi di questo tipo", "the filter leaves out messages of this kind"}},
 		{ReasonNotActivated, Label{"l'archivio non era mai stato attivato", "the archive had never been on"}},
 		{ReasonDisabled, Label{"l'archivio non era attivo", "the archive was off"}},
-		{"paused", Label{"l'archivio era in pausa", "the archive was paused"}},
+		{ReasonPaused, Label{"l'archivio era in pausa", "the archive was paused"}},
 		{ReasonRenamed, Label{"l'archivio era passato a un altro indirizzo", "the archive had gone on to another address"}},
 		{ReasonHandedOver, Label{"la casella era passata a un'altra persona", "the mailbox had gone to another person"}},
 		{ReasonErased, Label{"l'archivio è stato disattivato e cancellato", "the archive was disabled and erased"}},
@@ -210,7 +210,7 @@ const (
 // Section returns the section of a setting; empty for a key that is none.
 func Section(key string) string {
 	switch key {
-	case KeyArchive, KeyFilter, KeyQuota, KeyWhenFull, "append":
+	case KeyArchive, KeyFilter, KeyQuota, KeyWhenFull, KeyAppend:
 		return SectionArchive
 	case KeyIMAP, KeyWrite, KeyProtocols:
 		return SectionAccess
@@ -235,7 +235,7 @@ func ValueLabel(key, value string) Label {
 		return Labels(VocabularyStates).Label(value)
 	case KeyFilter:
 		return filterLabel(value)
-	case KeyWrite, KeyManualDelete, "append", KeyIMAP:
+	case KeyWrite, KeyManualDelete, KeyAppend, KeyIMAP:
 		return Labels(VocabularySwitches).Label(value)
 	case KeyRetention:
 		return Label{value + " mesi", value + " months"}

@@ -38,8 +38,10 @@ func decodeRecord(b []byte) (record, error) {
 	for _, field := range []struct {
 		name string
 		into any
-	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"changes", &r.changes}, {KeyHold, &hold}, {KeyErasure, &erasure},
-		{KeyAddress, &address}} {
+	}{
+		{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"paused", &r.Paused}, {"changes", &r.changes}, {KeyHold, &hold},
+		{KeyErasure, &erasure}, {KeyAddress, &address},
+	} {
 		if _, err := r.take(field.name, field.into); err != nil {
 			return record{}, err
 		}
@@ -75,7 +77,7 @@ func decodeRecord(b []byte) (record, error) {
 	if hold.Reason != "" {
 		r.Hold = Hold{Reason: hold.Reason, Who: hold.Who, Since: hold.Since.UTC()}
 	}
-	r.Since = r.Since.UTC()
+	r.Since, r.Paused = r.Since.UTC(), r.Paused.UTC()
 	return r, nil
 }
 
@@ -103,6 +105,9 @@ func (r *record) encode() ([]byte, error) {
 	}
 	if !r.Since.IsZero() {
 		object["since"] = r.Since
+	}
+	if !r.Paused.IsZero() {
+		object["paused"] = r.Paused
 	}
 	if r.address != (Address{}) {
 		object[KeyAddress] = r.address.String()

@@ -203,7 +203,7 @@ func (p *Policy) handOver(tx kv.Tx, a Address, l lead, who Actor, now time.Time)
 		return Address{}, err
 	}
 	settings := old.Settings
-	old.Enabled = false
+	old.Enabled, old.Paused = false, time.Time{}
 	if err := old.readdress(closed, who, differences(settings, old.Settings)...); err != nil {
 		return Address{}, err
 	}
@@ -221,7 +221,8 @@ func (p *Policy) startAfresh(tx kv.Tx, a Address, l lead, settings Settings, who
 		return err
 	}
 	on := settings.Enabled
-	settings.Enabled, settings.Since, settings.Notify, settings.Hold, settings.Erasure = false, time.Time{}, Address{}, Hold{}, Erasure{}
+	settings.Enabled, settings.Since, settings.Paused = false, time.Time{}, time.Time{}
+	settings.Notify, settings.Hold, settings.Erasure = Address{}, Hold{}, Erasure{}
 	changes := differences(programDefaults(), settings)
 	for i := range changes {
 		changes[i].Cause = CauseHandOver

@@ -372,7 +372,7 @@ func checkDirectory(t *testing.T, p *Policy) {
 
 // TestChangingHands takes random steps with a few addresses. Each archive keeps its name, and what its log says; nobody gets another's archive.
 func TestChangingHands(t *testing.T) {
-	refusals := []error{ErrHeld, ErrErasing, ErrNotClosing, ErrNoArchive, ErrTaken, ErrClosed, ErrSetting, ErrAddress}
+	refusals := []error{ErrHeld, ErrNotOn, ErrErasing, ErrNotClosing, ErrNoArchive, ErrTaken, ErrClosed, ErrSetting, ErrAddress}
 	for seed := range uint64(40) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 6))

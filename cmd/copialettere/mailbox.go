@@ -25,6 +25,8 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   log ADDR                         show who changed which setting, or moved or deleted a message, and when
   set ADDR KEY=VALUE ...           change settings, all or none, from the next message on
   enable ADDR                      archive it from the next message on; the configuration must have its domain
+  pause ADDR                       stop archiving for a time; what is archived stays, and the time is on record as a gap
+  resume ADDR                      undo pause: archive it from the next message on
   disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time (erase.grace)
   disable ADDR -confirm ADDR -now  close its archive, and erase it without a grace time
   restore ADDR                     undo disable, as long as the archive is not erased
@@ -44,7 +46,7 @@ func setHelp() string {
 	names := func(vocabulary string) string { return strings.Join(policy.Labels(vocabulary).Names(), ",") }
 	values := map[string]string{
 		policy.KeyFilter: "all, all-certified, receipts, or some of the classes below", policy.KeyRetention: "none, or 6, 12, 18 ... 48 months",
-		policy.KeyQuota: "1GB", policy.KeyWhenFull: "one of " + names(policy.VocabularyWhenFull), policy.KeyNotify: "none, or ADDR",
+		policy.KeyQuota: "none, or 1GB", policy.KeyWhenFull: "one of " + names(policy.VocabularyWhenFull), policy.KeyNotify: "none, or ADDR",
 		policy.KeyProtocols: "none, or some of " + names(policy.VocabularyProtocols),
 		policy.KeyNotifyOn:  "none, or some of " + names(policy.VocabularyEvents), policy.KeyLanguage: "it or en",
 	}
@@ -89,13 +91,13 @@ func defineMailbox(flags *flag.FlagSet) runner {
 // mailboxActs returns the sub-commands of mailbox, each with the flags that it takes.
 func mailboxActs() map[string][]string {
 	return map[string][]string{
-		"list": nil, "show": nil, "log": nil, "set": nil, "enable": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
+		"list": nil, "show": nil, "log": nil, "set": nil, "enable": nil, "pause": nil, "resume": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
 		"release": nil, "rename": nil, "hand-over": {"confirm"},
 	}
 }
 
 func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFlags) error {
-	const acts = "want list, show, log, set, enable, disable, restore, hold, release, rename or hand-over"
+	const acts = "want list, show, log, set, enable, pause, resume, disable, restore, hold, release, rename or hand-over"
 	if len(args) == 0 {
 		return fmt.Errorf("%w: %s", errUsage, acts)
 	}
@@ -191,6 +193,9 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 			return in.printJSON(m)
 		}
 		in.printMailbox(m)
+		for _, note := range m.Notes {
+			fmt.Fprintln(in.stdout, "  "+note.English)
+		}
 		switch {
 		case act == "set":
 			for _, change := range m.Changes {
@@ -209,8 +214,11 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 
 func (in *invocation) printMailbox(m archive.Mailbox) {
 	state := "archive " + m.Archive
-	if m.Archive == "on" {
+	switch policy.State(m.Archive) {
+	case policy.StateOn:
 		state += " since " + localTime(m.Since)
+	case policy.StatePaused:
+		state += " since " + localTime(m.Paused)
 	}
 	switch policy.ErasureState(m.Erasure) {
 	case policy.ErasureDue:
@@ -324,6 +332,7 @@ Shows the times and the messages that the archive of a mailbox lacks, oldest fir
 
   not-activated   the archive had never been on
   disabled        the archive was off
+  paused          the archive was paused
   handed-over     the mailbox was handed over: since then, the mail goes into another archive
   renamed         the archive got another address
   erased          the archive was disabled and its content erased; how much, by month

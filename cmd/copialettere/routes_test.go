@@ -30,6 +30,8 @@ var commandRoutes = map[string]string{
 	"mailbox log anna@alpha.test":                                "GET /log",
 	"mailbox set anna@alpha.test quota=1GB":                      "POST /mailbox/set",
 	"mailbox enable anna@alpha.test":                             "POST /mailbox/enable",
+	"mailbox pause anna@alpha.test":                              "POST /mailbox/pause",
+	"mailbox resume anna@alpha.test":                             "POST /mailbox/resume",
 	"mailbox disable anna@alpha.test -confirm anna":              "POST /mailbox/disable",
 	"mailbox restore anna@alpha.test":                            "POST /mailbox/restore",
 	"mailbox rename anna@alpha.test carla@alpha.test":            "POST /mailbox/rename",

@@ -16,8 +16,9 @@ import (
 // Mailbox is a mailbox as faces show it. Others script against its names.
 type Mailbox struct {
 	Mailbox string     `json:"mailbox"`
-	Archive string     `json:"archive"`           // "on", "off", or "closed" after the mailbox was handed over
+	Archive string     `json:"archive"`           // "on", "off", "paused", or "closed" after the mailbox was handed over
 	Since   *time.Time `json:"since,omitempty"`   // when the archive was turned on; it stays until the archive is erased
+	Paused  *time.Time `json:"paused,omitempty"`  // when it was paused, if it is
 	Erasure string     `json:"erasure,omitempty"` // of a disabled archive: "due" (it can still be restored), "running" or "done"
 	EraseAt *time.Time `json:"erase_at,omitempty"`
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
@@ -42,6 +43,8 @@ type Mailbox struct {
 	HeldMessages []HeldMessage `json:"held_messages,omitempty"`
 	// Changes, for a single mailbox, are all changes of its settings, oldest first; after Set, only those that it made.
 	Changes []policy.Change `json:"changes,omitempty"`
+	// Notes, in the answer to an act after which mail is archived, say what its owner must know then.
+	Notes []policy.Label `json:"notes,omitempty"`
 }
 
 // Setting is one setting, as policy.Settings.Values gives it. The rest is there for a single mailbox.
@@ -69,11 +72,8 @@ type HeldMessage struct {
 
 func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
 	s := m.Settings
-	v := Mailbox{Mailbox: m.Address.String(), Archive: "off", Erasure: string(s.Erasure.State)}
-	switch {
-	case s.Enabled:
-		v.Archive = "on"
-	case m.Address.Closed != "":
+	v := Mailbox{Mailbox: m.Address.String(), Archive: string(s.State()), Erasure: string(s.Erasure.State)}
+	if m.Address.Closed != "" {
 		v.Archive = "closed"
 	}
 	if m.Archive != v.Mailbox {
@@ -82,13 +82,16 @@ func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
 	if !s.Since.IsZero() {
 		v.Since = &s.Since
 	}
+	if s.State() == policy.StatePaused {
+		v.Paused = &s.Paused
+	}
 	if s.Erasure.State == policy.ErasureDue {
 		v.EraseAt = &s.Erasure.At
 	}
 	if s.Held() {
 		v.Hold = &Held{s.Hold.Reason, s.Hold.Who, s.Hold.Since}
 	}
-	if v.Archive != "off" {
+	if s.State() != policy.StateOff {
 		v.Route = a.options.Postfix.Routes(m.Address)
 	}
 	for key, value := range s.Values() {
@@ -184,9 +187,20 @@ func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox,
 	return v, nil
 }
 
-// Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change.
+// Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change, and like
+// Resume with what its owner must know now.
 func (a *Archive) Enable(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
+	return a.noted(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
+}
+
+// Pause stops archiving until Resume. What is archived stays and can be read, and the time between is a gap on record.
+func (a *Archive) Pause(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	return a.turned(ctx, address, func() (bool, error) { return a.policy.Pause(ctx, address, who) })
+}
+
+// Resume ends a pause.
+func (a *Archive) Resume(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	return a.noted(ctx, address, func() (bool, error) { return a.policy.Resume(ctx, address, who) })
 }
 
 // Disable closes the archive of a mailbox; confirm repeats its address. Restore takes it back until the grace is over; with now there is none.
