@@ -54,7 +54,9 @@ func replay(t testing.TB, log []Change) Settings {
 				s.Since, s.Paused = time.Time{}, time.Time{}
 			}
 		case KeyAddress:
-			address = c.After
+			if address = c.After; handedOver(address) {
+				s.Paused = time.Time{}
+			}
 		case KeyHold:
 			s.Hold = Hold{}
 			if reason, ok := strings.CutPrefix(c.After, "on: "); ok {
