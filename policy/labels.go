@@ -112,7 +112,7 @@ func Labels(vocabulary string) Vocabulary {
 	case VocabularyStates:
 		return Vocabulary{
 			{string(StateOn), Label{"attivo", "on"}}, {string(StatePaused), Label{"in pausa", "paused"}}, {string(StateOff), Label{"non attivo", "off"}},
-			{"closed", Label{"chiuso", "closed"}},
+			{string(StateClosed), Label{"chiuso", "closed"}},
 		}
 	case VocabularySwitches:
 		return Vocabulary{{"on", Label{"sì", "on"}}, {"off", Label{"no", "off"}}}

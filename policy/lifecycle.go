@@ -277,6 +277,14 @@ func (p *Policy) MailboxOf(ctx context.Context, archive string) (Mailbox, error)
 	return Mailbox{a, archive, p.defaults(a.Domain)}, nil
 }
 
+// State returns the state of the archive of a mailbox.
+func (m Mailbox) State() State {
+	if m.Address.Closed != "" {
+		return StateClosed
+	}
+	return m.Settings.State()
+}
+
 // mailbox returns the mailbox of a record, whose archive has that name.
 func (r *record) mailbox(archive string) (Mailbox, error) {
 	m := Mailbox{r.address, archive, r.Settings}

@@ -72,20 +72,23 @@ func (a *Archive) act(
 
 // allowed returns nil if an actor has the right to an act and the settings of the mailbox allow it. Holds need no setting.
 func (a *Archive) allowed(who policy.Actor, m policy.Mailbox, kind string) error {
-	if kind == journal.ActHold || kind == journal.ActRelease {
+	right := RightDelete
+	switch kind {
+	case journal.ActHold, journal.ActRelease:
 		return a.May(who, RightHold, m.Address)
+	case journal.ActMove:
+		right = RightMove
 	}
-	if err := a.May(who, RightHandle, m.Address); err != nil {
+	if err := a.May(who, right, m.Address); err != nil {
 		return err
 	}
-	s, mailbox := &m.Settings, m.Address
+	s, mailbox := m.Settings, m.Address
 	switch {
 	case kind == journal.ActDelete && s.Held():
 		return fmt.Errorf("%s: %w", mailbox, policy.ErrHeld)
-	case s.Write, kind != journal.ActMove && s.ManualDelete:
-		return nil
-	case kind == journal.ActMove:
-		return fmt.Errorf("%s: %w: write=on lets messages be moved", mailbox, ErrReadOnly)
 	}
-	return fmt.Errorf("%s: %w: write=on or manual_delete=on lets messages be deleted", mailbox, ErrReadOnly)
+	if err := permitted(s, right); err != nil {
+		return fmt.Errorf("%s: %w", mailbox, err)
+	}
+	return nil
 }

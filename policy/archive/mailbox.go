@@ -37,6 +37,9 @@ type Mailbox struct {
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 	// Changed, in the answer to a change of the mailbox, says whether the change made a difference.
 	Changed *bool `json:"changed,omitempty"`
+	// May, for a single mailbox, is what whoever asks may do there now: the names of the rights (Right), and the keys of the settings to be changed.
+	// What it lacks is refused, so faces do not show it.
+	May []string `json:"may,omitempty"`
 	// Settings are all settings, in the order of policy.Settings.Values.
 	Settings []Setting `json:"settings"`
 	// HeldMessages, for a single mailbox, are the messages under a legal hold of their own. As long as there are any, the archive is not erased.
@@ -72,10 +75,7 @@ type HeldMessage struct {
 
 func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
 	s := m.Settings
-	v := Mailbox{Mailbox: m.Address.String(), Archive: string(s.State()), Erasure: string(s.Erasure.State)}
-	if m.Address.Closed != "" {
-		v.Archive = "closed"
-	}
+	v := Mailbox{Mailbox: m.Address.String(), Archive: string(m.State()), Erasure: string(s.Erasure.State)}
 	if m.Archive != v.Mailbox {
 		v.Name = m.Archive
 	}
@@ -109,21 +109,22 @@ func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
 	return v, err
 }
 
-// viewNow returns the view of a mailbox with its settings as they are in the store now.
-func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox, error) {
+// viewNow returns the view of a mailbox with its settings as they are in the store now, and with what an actor may do there.
+func (a *Archive) viewNow(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
 	m, err := a.policy.Mailbox(ctx, address)
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return a.named(ctx, m)
+	return a.named(ctx, who, m)
 }
 
-// named returns the view of a mailbox with the words for people.
-func (a *Archive) named(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
+// named returns the view of a mailbox with the words for people, and with what an actor may do there.
+func (a *Archive) named(ctx context.Context, who policy.Actor, m policy.Mailbox) (Mailbox, error) {
 	v, err := a.view(ctx, m)
 	for i := range v.Settings {
 		v.Settings[i].name()
 	}
+	v.May = a.mayIn(who, m.Address, m.Settings)
 	return v, err
 }
 
@@ -156,13 +157,13 @@ func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 	}
 }
 
-// Mailbox returns a mailbox with all its changes and its held messages.
-func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox, error) {
+// Mailbox returns a mailbox with all its changes and its held messages, for an actor who may look at it.
+func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
 	m, err := a.policy.Mailbox(ctx, address)
 	if err != nil {
 		return Mailbox{}, err
 	}
-	v, err := a.named(ctx, m)
+	v, err := a.named(ctx, who, m)
 	if err != nil {
 		return v, err
 	}
@@ -190,17 +191,17 @@ func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox,
 // Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change, and like
 // Resume with what its owner must know now.
 func (a *Archive) Enable(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.noted(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
+	return a.noted(ctx, who, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
 }
 
 // Pause stops archiving until Resume. What is archived stays and can be read, and the time between is a gap on record.
 func (a *Archive) Pause(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Pause(ctx, address, who) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Pause(ctx, address, who) })
 }
 
 // Resume ends a pause.
 func (a *Archive) Resume(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.noted(ctx, address, func() (bool, error) { return a.policy.Resume(ctx, address, who) })
+	return a.noted(ctx, who, address, func() (bool, error) { return a.policy.Resume(ctx, address, who) })
 }
 
 // Disable closes the archive of a mailbox; confirm repeats its address. Restore takes it back until the grace is over; with now there is none.
@@ -209,17 +210,17 @@ func (a *Archive) Disable(ctx context.Context, who policy.Actor, address policy.
 	if now {
 		grace = 0
 	}
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Disable(ctx, address, who, confirm, grace) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Disable(ctx, address, who, confirm, grace) })
 }
 
 // Restore takes a Disable back.
 func (a *Archive) Restore(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Restore(ctx, address, who) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Restore(ctx, address, who) })
 }
 
 // HoldMailbox places a legal hold on a mailbox. Once it has returned without an error, nothing more of the mailbox is deleted.
 func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address policy.Address, reason string) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) {
+	return a.turned(ctx, who, address, func() (bool, error) {
 		changed, err := a.policy.Hold(ctx, address, who, reason)
 		if err != nil {
 			return false, err
@@ -237,24 +238,24 @@ func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address pol
 
 // ReleaseMailbox lifts the legal hold on a mailbox.
 func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
 }
 
-// Rename gives a mailbox another address and returns the mailbox under that address. Like HandOver, it needs RightReaddress.
+// Rename gives a mailbox another address and returns the mailbox under that address. Like HandOver, it needs RightAddress.
 func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to policy.Address) (Mailbox, error) {
-	if err := a.May(who, RightReaddress, address); err != nil {
+	if err := a.May(who, RightAddress, address); err != nil {
 		return Mailbox{}, err
 	}
-	return a.turned(ctx, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
+	return a.turned(ctx, who, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
 }
 
 // HandOver gives the address of a mailbox to another person; confirm repeats it. It returns the mailbox of that person, which names the closed one.
 func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy.Address, confirm string) (Mailbox, error) {
-	if err := a.May(who, RightReaddress, address); err != nil {
+	if err := a.May(who, RightAddress, address); err != nil {
 		return Mailbox{}, err
 	}
 	var closed policy.Address
-	v, err := a.turned(ctx, address, func() (changed bool, err error) {
+	v, err := a.turned(ctx, who, address, func() (changed bool, err error) {
 		closed, err = a.policy.HandOver(ctx, address, who, confirm)
 		return err == nil, err
 	})
@@ -265,14 +266,14 @@ func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy
 }
 
 // turned makes one change of a mailbox and returns the mailbox.
-func (a *Archive) turned(ctx context.Context, address policy.Address, change func() (bool, error)) (Mailbox, error) {
+func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
 	changed, err := change()
 	if err != nil {
 		return Mailbox{}, err
 	}
 	// The answer must show what the change made of the mailbox, not what follows from it.
 	defer a.changed()
-	v, err := a.Mailbox(ctx, address)
+	v, err := a.Mailbox(ctx, who, address)
 	v.Changed = &changed
 	return v, err
 }
@@ -283,7 +284,7 @@ func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Addr
 	if err != nil {
 		return Mailbox{}, err
 	}
-	v, err := a.viewNow(ctx, address)
+	v, err := a.viewNow(ctx, who, address)
 	changed := len(changes) > 0
 	v.Changed, v.Changes = &changed, changes
 	return v, err

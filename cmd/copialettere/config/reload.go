@@ -86,6 +86,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"postmasters", old.Postmasters, d.Postmasters, false},
 			{"next_hop", old.NextHop, d.NextHop, true},
 			{"defaults", old.Defaults, d.Defaults, false},
+			{"rights", old.Rights, d.Rights, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
 				changes = append(changes, Change{name + "." + k.name, k.restart})

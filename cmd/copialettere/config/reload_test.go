@@ -63,9 +63,9 @@ func TestReloaded(t *testing.T) {
 			func(n *Config) bool { return n.Notices == nil }},
 		{"domains", minimal + "[sent]\nlisten = [\"tcp:127.0.0.1:2525\"]\nnext_hop = \"smtp:127.0.0.1:10026\"\n" +
 			"[[domain]]\nname = \"gamma.test\"\n[[domain]]\nname = \"delta.test\"\nnext_hop = \"lmtp:127.0.0.2:24\"\n" +
-			"[[domain]]\nname = \"alpha.test\"\nrecipient_delimiter = \"-\"\nnext_hop = \"lmtp:127.0.0.1:26\"\n",
+			"[[domain]]\nname = \"alpha.test\"\nrecipient_delimiter = \"-\"\nnext_hop = \"lmtp:127.0.0.1:26\"\n[domain.rights]\nowner = [\"pause\"]\n",
 			[]string{`domain "gamma.test"`, `!domain "delta.test"`, `domain "alpha.test".recipient_delimiter`, `domain "alpha.test".postmasters`,
-				`!domain "alpha.test".next_hop`, `!domain "beta.test"`},
+				`!domain "alpha.test".next_hop`, `domain "alpha.test".rights`, `!domain "beta.test"`},
 			func(n *Config) bool {
 				var names []string
 				for _, d := range n.Domains {
