@@ -26,7 +26,7 @@ type wish struct {
 	others []journal.Record // the skips of the others, for the case that no entry is made
 }
 
-// wanted reports whether any mailbox may want the message. It is asked before the message is in.
+// wanted reports whether any mailbox may want the message, or its owner may have to be told of it. It is asked before the message is in.
 func (t *transaction) wanted() (bool, error) {
 	if t.s.direction() == journal.Sent {
 		v, err := t.judgeSender()
@@ -36,7 +36,7 @@ func (t *transaction) wanted() (bool, error) {
 		return v.Enabled || v.Renamed, err
 	}
 	for _, n := range t.lines {
-		if n.accepted && n.enabled {
+		if n.accepted && (n.enabled || n.told) {
 			return true, nil
 		}
 	}
@@ -128,6 +128,7 @@ func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) 
 	case p.Skipped != "":
 		t.skips++
 		t.s.c.server.m.verdict(p.Skipped)
+		t.leaveOut(p.Mailbox, p.Skipped, w.own...)
 	default:
 		t.entries = append(t.entries, &pendingEntry{placement: p, lines: w.lines})
 		t.s.c.server.m.verdict("journaled")
@@ -153,6 +154,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 		default:
 			gaps = append(gaps, t.recordOf(journal.Gap, &w.intent, journal.ReasonJournalFault))
 			missing = append(missing, w.own...)
+			t.leaveOut(w.intent.Mailbox, journal.ReasonJournalFault, w.own...)
 			others = append(others, w.others...)
 		}
 	}
@@ -245,8 +247,8 @@ func (t *transaction) judge(ctx context.Context, classified bool) ([]wish, []jou
 
 func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishes []wish, skips []journal.Record, err error) {
 	accepted, judged, begun := t.linesToJudge()
-	origin := policy.Origin{Begun: begun, ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value,
-		Header: t.draft.Header(), Group: policy.Group(pec.GroupOf(t.class.class))}
+	origin := t.origin()
+	origin.Begun = begun
 	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, origin, judged)
 	if err != nil {
 		return nil, nil, err
@@ -280,8 +282,19 @@ func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishe
 		case v.Enabled && v.Reason != "":
 			skips = append(skips, skip(i, v.Reason))
 		}
+		if v.Told && v.Reason != "" && !inDoubt {
+			t.leaveOut(v.Mailbox, v.Reason, accepted[i])
+		}
 	}
 	return wishes, skips, nil
+}
+
+// origin returns what the policy must know of the message apart from its lines.
+func (t *transaction) origin() policy.Origin {
+	return policy.Origin{
+		ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value, Header: t.draft.Header(),
+		Group: policy.Group(pec.GroupOf(t.class.class)),
+	}
 }
 
 // linesToJudge returns the accepted lines, and for each of them the form that the policy judges, and its archive when it came in.
@@ -292,7 +305,7 @@ func (t *transaction) linesToJudge() (accepted []*line, judged []policy.Line, be
 		}
 		orcpt, _ := n.param("ORCPT")
 		notify, _ := n.param("NOTIFY")
-		accepted, begun = append(accepted, n), append(begun, n.archive)
+		accepted, begun = append(accepted, n), append(begun, n.mailbox)
 		judged = append(judged, policy.Line{RcptTo: n.address, ORCPT: orcpt, Notify: notify})
 	}
 	return accepted, judged, begun
@@ -372,6 +385,7 @@ func (t *transaction) recordOf(kind journal.RecordKind, in *journal.Intent, reas
 func (t *transaction) conclude() {
 	defer t.patience.end()
 	ctx := t.patience.beginLast()
+	defer t.tellLeftOut()
 	for _, e := range t.entries {
 		if err := t.concludeEntry(ctx, e); err != nil {
 			// Until the entry is withdrawn, the refusal must not go back.

@@ -75,6 +75,7 @@ func (o *Origin) begun(i int) string {
 //	carried by another line    not Journal, Reason "", FlagDuplicate
 type Verdict struct {
 	Mailbox string // name of its archive (Mailbox.Archive); empty if the line is not an address
+	State   State  // of its archive
 	Enabled bool   // its archive is on
 	// Renamed says that the archive is on, but has gone on to another address (ReasonRenamed): the line makes no entry, but one that an earlier
 	// try of the same message made is its entry.
@@ -83,6 +84,9 @@ type Verdict struct {
 	Reason  string // why the line is skipped
 	Alone   string // with FlagDuplicate: why the line would be skipped by itself; empty if it would be journaled
 	Flags   []string
+	// Told says that the owner wants to be told of a certified message, and the line is direct, also where a filter or a pause keeps the message
+	// out of the archive. Wanted does not look whether the line is direct.
+	Told bool
 
 	// For an enabled mailbox: how many bytes its archive may hold (0 for no limit), and what happens to mail when it is full.
 	Quota    int64
@@ -175,7 +179,7 @@ func (c *judgement) line(l Line) (Verdict, error) {
 		return Verdict{}, err
 	}
 	v := settings.verdict(m)
-	if !v.Enabled {
+	if !v.Enabled && !v.Told {
 		v.Reason = settings.whyNot()
 		return v, nil
 	}
@@ -204,8 +208,12 @@ func (c *judgement) line(l Line) (Verdict, error) {
 			return Verdict{}, err
 		}
 	}
+	v.Told = v.Told && v.Reason == ""
 	if v.Reason == "" && !settings.filter.wants(c.origin.Group) {
 		v.Reason = ReasonFilter
+	}
+	if !v.Enabled {
+		v.Reason = settings.whyNot()
 	}
 	if v.Reason == "" {
 		v.Journal = true
@@ -284,6 +292,7 @@ type knownSettings struct {
 	found    bool
 	renamed  bool  // the archive has gone on from here to another address, where it is on
 	state    State // StateOff where nothing is found
+	told     bool  // the owner is told of certified messages
 	filter   Filter
 	quota    int64
 	whenFull WhenFull
@@ -291,7 +300,9 @@ type knownSettings struct {
 
 // verdict returns the verdict on a line to m as far as it is known before judging.
 func (k knownSettings) verdict(m Address) Verdict {
-	v := Verdict{Mailbox: k.archive, Enabled: k.state == StateOn, Renamed: k.renamed, Quota: k.quota, WhenFull: k.whenFull}
+	v := Verdict{
+		Mailbox: k.archive, State: k.state, Enabled: k.state == StateOn, Renamed: k.renamed, Told: k.told, Quota: k.quota, WhenFull: k.whenFull,
+	}
 	if v.Mailbox == "" {
 		v.Mailbox = m.name()
 	}
@@ -314,8 +325,15 @@ func (l lead) known() knownSettings {
 	if l.record == nil {
 		return knownSettings{state: StateOff}
 	}
-	s := &l.record.Settings
-	return knownSettings{archive: l.name, found: true, state: s.State(), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+	k := knownOf(l.name, &l.record.Settings)
+	k.found = true
+	return k
+}
+
+func knownOf(archive string, s *Settings) knownSettings {
+	return knownSettings{
+		archive: archive, state: s.State(), told: s.Tells(NotifyCertified), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull,
+	}
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
@@ -377,7 +395,8 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 			return knownSettings{}, err
 		}
 		if s := &m.Settings; s.Enabled {
-			k = knownSettings{archive: l.former, renamed: true, state: StateOff, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+			k = knownOf(l.former, s)
+			k.renamed, k.state, k.told = true, StateOff, false
 		}
 	}
 	r.known[a] = k

@@ -246,7 +246,7 @@ func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to poli
 	if err := a.May(who, RightAddress, address); err != nil {
 		return Mailbox{}, err
 	}
-	return a.turned(ctx, who, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
+	return a.noted(ctx, who, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
 }
 
 // HandOver gives the address of a mailbox to another person; confirm repeats it. It returns the mailbox of that person, which names the closed one.
@@ -255,7 +255,7 @@ func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy
 		return Mailbox{}, err
 	}
 	var closed policy.Address
-	v, err := a.turned(ctx, who, address, func() (changed bool, err error) {
+	v, err := a.noted(ctx, who, address, func() (changed bool, err error) {
 		closed, err = a.policy.HandOver(ctx, address, who, confirm)
 		return err == nil, err
 	})

@@ -55,6 +55,8 @@ type Config struct {
 	Retention Retention
 	// Erase is how disabled archives are erased.
 	Erase Erase
+	// Verify is how the daemon verifies the archive in the background.
+	Verify Verify
 	// Domains are the mail domains in the order of the file. Their names differ.
 	Domains []Domain
 	// Warnings point out settings that are allowed but seldom wanted, in the order of their lines.
