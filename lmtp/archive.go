@@ -26,14 +26,17 @@ type wish struct {
 	others []journal.Record // the skips of the others, for the case that no entry is made
 }
 
-// wanted reports whether any mailbox may want the message. It is asked before the message is in.
+// wanted reports whether any mailbox may want the message, or its owner may have to be told of it. It is asked before the message is in.
 func (t *transaction) wanted() (bool, error) {
 	if t.s.direction() == journal.Sent {
 		v, err := t.judgeSender()
-		return v.Enabled, err
+		if v.Enabled {
+			t.sender = v.Mailbox
+		}
+		return v.Enabled || v.Renamed, err
 	}
 	for _, n := range t.lines {
-		if n.accepted && n.enabled {
+		if n.accepted && (n.enabled || n.told) {
 			return true, nil
 		}
 	}
@@ -56,7 +59,7 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 			return policy.Verdict{}, err
 		}
 	}
-	v, err := c.Policy.JudgeSent(ctx, policy.Origin{SentTo: t.sentTo}, sender)
+	v, err := c.Policy.JudgeSent(ctx, policy.Origin{SentTo: t.sentTo, Begun: []string{t.sender}}, sender)
 	if err == nil && !t.head.found && !c.SentByMailFrom {
 		v.Flags = append(v.Flags, journal.FlagSenderUnverified)
 	}
@@ -125,6 +128,7 @@ func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) 
 	case p.Skipped != "":
 		t.skips++
 		t.s.c.server.m.verdict(p.Skipped)
+		t.leaveOut(p.Mailbox, p.Skipped, w.own...)
 	default:
 		t.entries = append(t.entries, &pendingEntry{placement: p, lines: w.lines})
 		t.s.c.server.m.verdict("journaled")
@@ -150,6 +154,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 		default:
 			gaps = append(gaps, t.recordOf(journal.Gap, &w.intent, journal.ReasonJournalFault))
 			missing = append(missing, w.own...)
+			t.leaveOut(w.intent.Mailbox, journal.ReasonJournalFault, w.own...)
 			others = append(others, w.others...)
 		}
 	}
@@ -241,9 +246,9 @@ func (t *transaction) judge(ctx context.Context, classified bool) ([]wish, []jou
 }
 
 func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishes []wish, skips []journal.Record, err error) {
-	accepted, judged := t.linesToJudge()
-	origin := policy.Origin{ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value,
-		Header: t.draft.Header(), Group: policy.Group(pec.GroupOf(t.class.class))}
+	accepted, judged, begun := t.linesToJudge()
+	origin := t.origin()
+	origin.Begun = begun
 	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, origin, judged)
 	if err != nil {
 		return nil, nil, err
@@ -272,25 +277,38 @@ func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishe
 				}
 			}
 			wishes = append(wishes, w)
+		case v.Renamed:
+			t.addRenamed(journal.Intent{Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT}, v, accepted[i])
 		case v.Enabled && v.Reason != "":
 			skips = append(skips, skip(i, v.Reason))
+		}
+		if v.Told && v.Reason != "" && !inDoubt {
+			t.leaveOut(v.Mailbox, v.Reason, accepted[i])
 		}
 	}
 	return wishes, skips, nil
 }
 
-// linesToJudge returns the accepted lines, and each of them in the form that the policy judges.
-func (t *transaction) linesToJudge() (accepted []*line, judged []policy.Line) {
+// origin returns what the policy must know of the message apart from its lines.
+func (t *transaction) origin() policy.Origin {
+	return policy.Origin{
+		ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value, Header: t.draft.Header(),
+		Group: policy.Group(pec.GroupOf(t.class.class)),
+	}
+}
+
+// linesToJudge returns the accepted lines, and for each of them the form that the policy judges, and its archive when it came in.
+func (t *transaction) linesToJudge() (accepted []*line, judged []policy.Line, begun []string) {
 	for _, n := range t.lines {
 		if !n.accepted {
 			continue
 		}
 		orcpt, _ := n.param("ORCPT")
 		notify, _ := n.param("NOTIFY")
-		accepted = append(accepted, n)
+		accepted, begun = append(accepted, n), append(begun, n.mailbox)
 		judged = append(judged, policy.Line{RcptTo: n.address, ORCPT: orcpt, Notify: notify})
 	}
-	return accepted, judged
+	return accepted, judged, begun
 }
 
 func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err error) {
@@ -298,16 +316,19 @@ func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err er
 	if err != nil {
 		return nil, nil, err
 	}
+	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Recipients: t.recipients(), SentTo: string(t.sentTo), Flags: v.Flags}
+	accepted := t.enabled()
 	if !v.Journal {
+		if v.Renamed {
+			t.renamed = []wish{renamedWish(in, v, accepted...)}
+		}
 		if v.Enabled && v.Reason != "" {
 			skips = append(skips, t.record(journal.Skip, v.Mailbox, v.Reason))
 		}
 		return nil, skips, nil
 	}
-	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Recipients: t.recipients(), SentTo: string(t.sentTo), Flags: v.Flags}
 	t.class.describe(&in)
 	in.Quota = quota(v.Quota, v.WhenFull)
-	accepted := t.enabled()
 	return []wish{{intent: in, lines: accepted, own: accepted}}, nil, nil
 }
 
@@ -364,6 +385,7 @@ func (t *transaction) recordOf(kind journal.RecordKind, in *journal.Intent, reas
 func (t *transaction) conclude() {
 	defer t.patience.end()
 	ctx := t.patience.beginLast()
+	defer t.tellLeftOut()
 	for _, e := range t.entries {
 		if err := t.concludeEntry(ctx, e); err != nil {
 			// Until the entry is withdrawn, the refusal must not go back.

@@ -44,6 +44,7 @@ const (
 	StateOff    State = "off"    // there is none, or it is closed
 	StateOn     State = "on"     // it takes mail
 	StatePaused State = "paused" // it takes no mail, and what is in it stays and can be read
+	StateClosed State = "closed" // the mailbox was handed over: as StatePaused, for good; given by Mailbox.State only
 )
 
 // State returns the state of the archive.
@@ -55,6 +56,11 @@ func (s Settings) State() State {
 		return StatePaused
 	}
 	return StateOff
+}
+
+// Tells reports whether the owner is told of such events: there is an archive, paused or not, and an address for its notices.
+func (s Settings) Tells(e Events) bool {
+	return s.State() != StateOff && s.Notify != Address{} && s.NotifyOn&e != 0
 }
 
 // DefaultQuota is the quota of a mailbox in bytes, where its domain has no other default.

@@ -30,12 +30,13 @@ func TestRoutes(t *testing.T) {
 	for _, request := range []string{
 		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
 		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /verify?", "GET /version?",
-		"GET /labels?",
+		"GET /labels?", "POST /notice/quota-warning?percent=80",
 		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
 		"POST /message/undelete?" + first, "POST /message/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uid=2",
 		"POST /retention?", "GET /retention?",
 		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
-		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?", "POST /volume/forget?month=2020-01&confirm=2020-01",
+		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",
+		"POST /mailbox/hand-over?confirm=anna@alpha.test", "POST /mailbox/rename?to=carla@alpha.test", "POST /volume/forget?month=2020-01&confirm=2020-01",
 	} {
 		name, _, _ := strings.Cut(request, "?")
 		method, path, _ := strings.Cut(name, " ")

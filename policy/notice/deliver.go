@@ -90,7 +90,7 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	case !mine:
 		return nil
 	}
-	message := q.compose(w, messageID(key, q.options.From), to, language)
+	message := q.compose(q.shown(ctx, w), messageID(key, q.options.From), to, language)
 	sendErr := send(ctx, q.options.From, to, message)
 	switch {
 	case sendErr == nil:
@@ -114,6 +114,17 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	return err
 }
 
+// shown returns a notice with the address of the mailbox in place of the name of its archive.
+func (q *Queue) shown(ctx context.Context, w *waiting) *waiting {
+	m, err := q.options.Policy.MailboxOf(ctx, w.Mailbox)
+	if err != nil {
+		return w // such as a notice to the operator, which is about no mailbox
+	}
+	shown := *w
+	shown.Mailbox = m.Address.String()
+	return &shown
+}
+
 // destination returns where a notice goes now and in which language, or why it is no longer wanted.
 func (q *Queue) destination(ctx context.Context, n *waiting) (to string, l policy.Language, why string, err error) {
 	if n.Cause != "" {
@@ -126,7 +137,7 @@ func (q *Queue) destination(ctx context.Context, n *waiting) (to string, l polic
 	switch {
 	case err != nil:
 		return "", "", "", err
-	case !s.Enabled:
+	case s.State() == policy.StateOff:
 		return "", "", "the archive is off", nil
 	case s.Notify == policy.Address{}:
 		return "", "", "the mailbox no longer has an address for notices", nil

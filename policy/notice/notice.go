@@ -11,8 +11,8 @@
 // Everything is in the settings store of the engine under the prefix w, which belongs to this package:
 //
 //	w q <time> <random>   a waiting notice, a JSON object; the time of the notice, 8 bytes of nanoseconds since 1970, big-endian; 8 random bytes
-//	w m <mailbox>         the recent notices of the mailbox, a JSON object; without a mailbox, those of the operator
-//	w d <mailbox> 0x00 <digest> <n>
+//	w m <archive>         the recent notices of a mailbox, by the name of its archive, a JSON object; without a name, those of the operator
+//	w d <archive> 0x00 <digest> <n>
 //	                      a notice that the daily limit kept back, a JSON object with the fields of Notice; the time and the random bytes of the
 //	                      digest that lists it; its number, 2 bytes from 0
 //
@@ -61,16 +61,18 @@ const maxUnknown = 2 // tries of unknown outcome before a notice is given up
 
 // Notice is one event that the owner of a mailbox may want to be told.
 type Notice struct {
-	Mailbox string        `json:"mailbox"` // canonical name; empty without a Cause, in Add only, means all mailboxes
-	Event   policy.Events `json:"event"`   // exactly one; none with a Cause
-	Time    time.Time     `json:"time"`    // when it happened, or became known; shown in its own time zone
+	// Mailbox is the name of its archive (policy.Mailbox.Archive); empty without a Cause, in Add only, means all mailboxes.
+	Mailbox string        `json:"mailbox"`
+	Event   policy.Events `json:"event"` // exactly one; none with a Cause
+	Time    time.Time     `json:"time"`  // when it happened, or became known; shown in its own time zone
 	// ID names the event among those of its kind: within Window, the same ID is told only once. Empty means that the event is like no other.
 	ID string `json:"id,omitempty"`
 
 	Sender  string `json:"sender,omitempty"`  // NotifyCertified: as written in the message
 	Subject string `json:"subject,omitempty"` // NotifyCertified: as written in the message
-	Percent int    `json:"percent,omitempty"` // NotifyFull: the share of the quota that was passed
-	Reason  string `json:"reason,omitempty"`  // NotifyGap: the reason of the journal's record
+	Percent int    `json:"percent,omitempty"` // NotifyFull, NotifyMailboxFull: the share of the quota that was passed
+	// Reason, for NotifyGap, is that of the journal's record; for NotifyCertified, why the message is not in the archive, empty if it is.
+	Reason string `json:"reason,omitempty"`
 	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message.
 	Arrived time.Time `json:"arrived,omitzero"`
 
@@ -239,10 +241,10 @@ func (q *Queue) addToAll(ctx context.Context, n Notice) error {
 		if err != nil {
 			return fmt.Errorf("queue notice of all mailboxes: %w", err)
 		}
-		if !wants(m.Settings, n.Event) {
+		if !m.Settings.Tells(n.Event) {
 			continue
 		}
-		n.Mailbox = m.Address.String()
+		n.Mailbox = m.Archive
 		if err := q.Add(ctx, n); err != nil {
 			return err
 		}
@@ -256,24 +258,15 @@ func (q *Queue) wanted(ctx context.Context, n *Notice) (bool, error) {
 		return q.options.Operator != "", nil
 	}
 	s, err := q.settings(ctx, n.Mailbox)
-	return err == nil && wants(s, n.Event), err
-}
-
-// wants says whether the owner wants to be told of such events.
-func wants(s policy.Settings, e policy.Events) bool {
-	return s.Enabled && s.Notify != policy.Address{} && s.NotifyOn&e != 0
+	return err == nil && s.Tells(n.Event), err
 }
 
 func (q *Queue) settings(ctx context.Context, mailbox string) (policy.Settings, error) {
-	a, err := policy.ParseAddress(mailbox)
-	if err != nil {
-		return policy.Settings{}, fmt.Errorf("notice: %w", err)
-	}
-	s, err := q.options.Policy.Settings(ctx, a)
+	m, err := q.options.Policy.MailboxOf(ctx, mailbox)
 	if err != nil {
 		return policy.Settings{}, fmt.Errorf("notice of %s: %w", mailbox, err)
 	}
-	return s, nil
+	return m.Settings, nil
 }
 
 func enqueue(tx kv.Tx, key []byte, w *waiting) error {
