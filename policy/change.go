@@ -50,8 +50,11 @@ func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error
 
 func settingsKey(a Address) []byte { return []byte(SettingsLock(a.String())) }
 
+// changePrefix begins the keys of changes.
+const changePrefix = 'l'
+
 func changeKey(a Address, n uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte("l"+a.String()+"\x00"), n)
+	return binary.BigEndian.AppendUint64([]byte(string(changePrefix)+a.String()+"\x00"), n)
 }
 
 // editing is one change of settings in progress inside an Update.
@@ -71,39 +74,10 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 	if !who.valid() {
 		return nil, errNoAuthor
 	}
-	key, now := settingsKey(a), time.Now().UTC().Round(0)
-	err = p.store.Update(ctx, []string{string(key)}, func(tx kv.Tx) error {
-		changes = nil
-		r, e, err := p.edited(tx, a, now, edit)
-		if err != nil {
-			return err
-		}
-		asked := differences(r.Settings, e.Settings)
-		if len(asked) == 0 {
-			return nil
-		}
-		if !e.exists {
-			for _, c := range differences(programDefaults(), r.Settings) {
-				c.Cause = CauseDomainDefault
-				changes = append(changes, c)
-			}
-		}
-		changes = append(changes, asked...)
-		for i := range changes {
-			c := &changes[i]
-			r.changes++
-			c.Number, c.Mailbox, c.Time, c.Role, c.Who = r.changes, a, e.now, who.Role, who.Name
-			if err := putChange(tx, *c); err != nil {
-				return err
-			}
-		}
-		r.Settings = e.Settings
-		value, err := r.encode()
-		if err != nil {
-			return err
-		}
-		tx.Put(key, value)
-		return nil
+	now := time.Now().UTC().Round(0)
+	err = p.counted(ctx, changeLocks(a), func(tx kv.Tx) (err error) {
+		_, changes, err = p.revise(tx, a, who, now, edit)
+		return err
 	})
 	if err != nil {
 		p.tellChanged() // after an error the change may still have been made
@@ -113,6 +87,48 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 		p.tellChanged()
 	}
 	return changes, nil
+}
+
+// changeLocks returns the locks under which the settings of a mailbox change.
+func changeLocks(a Address) []string { return []string{tallyLock(a.Domain), SettingsLock(a.String())} }
+
+// revise runs edit over the settings of a mailbox inside an Update that holds its changeLocks, and writes the result. It returns the settings as
+// they are then, and the changes.
+func (p *Policy) revise(tx kv.Tx, a Address, who Actor, now time.Time, edit func(*editing) error) (Settings, []Change, error) {
+	r, e, err := p.edited(tx, a, now, edit)
+	if err != nil {
+		return Settings{}, nil, err
+	}
+	asked := differences(r.Settings, e.Settings)
+	if len(asked) == 0 {
+		return e.Settings, nil, nil
+	}
+	if err := p.account(tx, a.Domain, r.Settings, e.Settings); err != nil {
+		return Settings{}, nil, err
+	}
+	var changes []Change
+	if !e.exists {
+		for _, c := range differences(programDefaults(), r.Settings) {
+			c.Cause = CauseDomainDefault
+			changes = append(changes, c)
+		}
+	}
+	changes = append(changes, asked...)
+	for i := range changes {
+		c := &changes[i]
+		r.changes++
+		c.Number, c.Mailbox, c.Time, c.Role, c.Who = r.changes, a, e.now, who.Role, who.Name
+		if err := putChange(tx, *c); err != nil {
+			return Settings{}, nil, err
+		}
+	}
+	r.Settings = e.Settings
+	value, err := r.encode()
+	if err != nil {
+		return Settings{}, nil, err
+	}
+	tx.Put(settingsKey(a), value)
+	return r.Settings, changes, nil
 }
 
 // OnChange sets the function that is called after each change of settings that this Policy has made, or may have made. It must not block. Nobody

@@ -20,11 +20,12 @@
 //
 // # Keys
 //
-// Everything is in the settings store of the engine, under three prefixes that belong to this package:
+// Everything is in the settings store of the engine, under four prefixes that belong to this package:
 //
 //	m <mailbox>              settings of the mailbox, a JSON object
 //	l <mailbox> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
 //	r <address>              what acceptance receipts say about a recipient, a JSON object
+//	d <domain>               tally of the archives of a domain, a JSON object; absent for none. "d" alone says that all domains were counted
 //
 // The spaces are for readability. A mailbox or address is written as by Address.String, which contains no zero byte.
 //
@@ -35,6 +36,10 @@
 //
 // A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change itself,
 // and never rewritten. Replaying the log of a mailbox over the defaults of the program gives its settings.
+//
+// A tally object has "archives" (how many the domain has, closed ones included until they are erased), "no_quota" (how many of them have
+// quota=none) and "quota" (the sum of the other quotas, in bytes). It changes in the Update of the mailbox that it counts. A store of an
+// earlier version has none: the first change that needs one counts all domains.
 //
 // A recipient object has "certified" and "time", the time of the newest receipt, accurate to a day. Each address has one object, however
 // many receipts came.
@@ -121,6 +126,8 @@ type Domain struct {
 	// Defaults are the settings that a mailbox of the domain starts with. They may have any key that Set takes except "notify", because an
 	// address belongs to one person.
 	Defaults []Assignment
+	// Limits bound what the archives of the domain may take.
+	Limits Limits
 }
 
 // Validate returns all errors of the configuration, joined, or nil.
@@ -172,7 +179,7 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
 
-// validateDefaults returns all errors in the defaults of a domain.
+// validateDefaults returns all errors in the defaults and the limits of a domain.
 func (d Domain) validateDefaults() []error {
 	var errs []error
 	var scratch Settings
@@ -185,6 +192,12 @@ func (d Domain) validateDefaults() []error {
 		if assignment.Key == KeyNotify {
 			errs = append(errs, fmt.Errorf("domain %q: default: %w", d.Name,
 				&SettingError{KeyNotify, assignment.Value, "an address belongs to one mailbox: set it there"}))
+		}
+	}
+	defaults := programDefaults()
+	if defaults.assign(d.Defaults) == nil {
+		for _, err := range d.Limits.validate(defaults) {
+			errs = append(errs, fmt.Errorf("domain %q: %w", d.Name, err))
 		}
 	}
 	return errs
@@ -215,6 +228,7 @@ type rules struct {
 	delimiters     map[string]string
 	postmasters    map[string][]Address
 	domainDefaults map[string]Settings
+	limits         map[string]Limits
 }
 
 // Open returns the policy over a settings store. The caller keeps the store and closes it.
@@ -248,6 +262,7 @@ func newRules(c Config) (*rules, error) {
 	p := &rules{
 		origin: c.Origin, redirectFrom: c.RedirectFrom, ownerKeys: c.Rights.ownerKeys(),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
+		limits: make(map[string]Limits),
 	}
 	if p.origin == "" {
 		p.origin = OriginORCPT
@@ -270,6 +285,7 @@ func newRules(c Config) (*rules, error) {
 			return nil, fmt.Errorf("domain %q: %w", d.Name, err)
 		}
 		p.domainDefaults[name] = defaults
+		p.limits[name] = d.Limits
 	}
 	return p, nil
 }

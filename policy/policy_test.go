@@ -152,6 +152,10 @@ func openTest(t testing.TB, c Config, enabled ...string) (*Policy, *memory) {
 			t.Fatalf("Enable(%s) = %v, %v", mailbox, changed, err)
 		}
 	}
+	t.Cleanup(func() {
+		store.fail = nil
+		checkTallies(t, p, store)
+	})
 	return p, store
 }
 

@@ -29,6 +29,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox enable|disable ADDR   archive a mailbox from now on; close its archive (with -confirm ADDR)
   mailbox set ADDR KEY=VALUE    change settings of a mailbox
   mailbox show|log ADDR         show its settings; who changed them, and when
+  mailbox enable|set -from FILE enable many mailboxes, or change their settings, from a list
   mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
   list ADDR                     list the entries of a mailbox
   cat ADDR FOLDER UID           write the exact bytes of a message
@@ -44,6 +45,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   verify                        check every digest and every reference of the journal
   volume forget MONTH           give up for good a month whose folder is lost
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
+  usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
 
@@ -66,6 +68,7 @@ var (
 
 // invocation is one run of the program.
 type invocation struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer // screens
 	configFile     string
 	json           bool
@@ -96,6 +99,7 @@ func commands() map[string]command {
 		"practice":  {practiceHelp, noFlags(runPractice)},
 		"verify":    {verifyHelp, noFlags(runVerify)},
 		"stats":     {statsHelp, noFlags(runStats)},
+		"usage":     {usageHelp, defineUsage},
 		"volume":    {volumeHelp, defineVolume},
 		"demo":      {demoHelp, defineDemo},
 		"version":   {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
@@ -135,7 +139,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintf(stderr, "copialettere: no command %q; \"copialettere help\" lists them\n", args[0])
 		return 2
 	}
-	in := &invocation{stdout: stdout, stderr: stderr}
+	in := &invocation{stdin: os.Stdin, stdout: stdout, stderr: stderr}
 	err := in.execute(ctx, args[0], c, args[1:])
 	var bad config.Errors
 	switch {

@@ -121,6 +121,7 @@ func policyConfig(c *config.Config) policy.Config {
 	for _, d := range c.Domains {
 		p.Domains = append(p.Domains, policy.Domain{
 			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults,
+			Limits: d.Limits,
 		})
 	}
 	if c.Received != nil {

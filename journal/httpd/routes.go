@@ -43,6 +43,7 @@ type Content struct{}
 // Routes returns the table of all routes.
 func Routes() []Route {
 	const message = "folder=F&uid=N"
+	const many = "[from=NAME][&domain=D][&set=KEY=VALUE][&dry_run=true]"
 	return []Route{
 		{"GET", "/mailboxes", archive.RightOperate, false, "", archive.Mailbox{}, true, "all mailboxes that were ever set up", (*api).mailboxes},
 		{"GET", "/mailbox", archive.RightLook, false, "", archive.Mailbox{}, false, "one mailbox, with its changes", (*api).mailbox},
@@ -59,6 +60,13 @@ func Routes() []Route {
 		{"POST", "/mailbox/restore", archive.RightSet, true, "", archive.Mailbox{}, false, "undo disable", turn((*archive.Archive).Restore)},
 		{"POST", "/mailbox/hold", archive.RightHold, true, "reason=TEXT", archive.Mailbox{}, false, "place a legal hold on it", (*api).holdMailbox},
 		{"POST", "/mailbox/release", archive.RightHold, true, "", archive.Mailbox{}, false, "lift the hold", turn((*archive.Archive).ReleaseMailbox)},
+
+		// These change many mailboxes and answer with each. With from, the body has the lines of archive.Provision, and from is their name in errors.
+		{"POST", "/mailboxes/enable", archive.RightOperate, true, many, archive.Provisioned{}, true,
+			"turn many archives on, and change settings; the error lists everything that is wrong, and then nothing is changed", provision(true)},
+		{"POST", "/mailboxes/set", archive.RightOperate, true, many, archive.Provisioned{}, true, "change settings of many mailboxes", provision(false)},
+		{"GET", "/usage", archive.RightOperate, false, "[domain=D]", archive.Usage{}, true, "what each mailbox takes, for billing", (*api).usage},
+		{"GET", "/usage/months", archive.RightLook, false, "", archive.MonthUsage{}, true, "what a mailbox holds by month", (*api).monthUsage},
 
 		{"GET", "/list", archive.RightRead, false, "[all=true]", EntryView{}, true,
 			"its entries; with all, also the superseded ones", (*api).list},

@@ -170,6 +170,8 @@ type Domain struct {
 	NextHop nexthop.Spec
 	// Defaults are the settings that a mailbox of the domain gets when it is set up, in the order of policy.Keys, without notify.
 	Defaults []policy.Assignment
+	// Limits bound what the archives of the domain may take.
+	Limits policy.Limits
 }
 
 // Origin is where the hook learns the address that a message was first sent to.
