@@ -88,11 +88,7 @@ func (s *Settings) value(key string) string {
 func (s *Settings) setValue(key, value string) error {
 	switch key {
 	case KeyFilter:
-		if value == "all" {
-			s.Filter = FilterAll
-			return nil
-		}
-		return parseSet(value, &s.Filter, filterNames, "all")
+		return parseFilter(value, &s.Filter)
 	case KeyWrite:
 		return parseOnOff(value, &s.Write)
 	case KeyManualDelete:

@@ -50,6 +50,7 @@ func TestSetValue(t *testing.T) {
 		{"filter", "all", ""},
 		{"filter", "certified,other,acceptance,delivery,sent-certified,sent-other", "all"},
 		{"filter", "sent-other, delivery,delivery", "delivery,sent-other"},
+		{"filter", "all-certified", "certified,acceptance,delivery,sent-certified"}, {"filter", "receipts", "acceptance,delivery"},
 		{"write", "on", ""}, {"write", "off", ""},
 		{"manual_delete", "on", ""}, {"manual_delete", "off", ""},
 		{"imap", "on", ""}, {"imap", "off", ""},
@@ -81,7 +82,7 @@ func TestSetValue(t *testing.T) {
 
 // Each bad value is refused with a message that names the key, the value and the remedy, and changes nothing.
 func TestSetBadValue(t *testing.T) {
-	filter := "want all, or one or more of certified,other,acceptance,delivery,sent-certified,sent-other, with commas between them"
+	filter := "want all, all-certified, receipts, or one or more of certified,other,acceptance,delivery,sent-certified,sent-other, with commas between them"
 	protocols := "want none, or one or more of imap,pop3,smtp, with commas between them"
 	events := "want none, or one or more of certified,full,gap,retention, with commas between them"
 	retention := "want none, or 6, 12, 18, 24, 30, 36, 42 or 48 months, as a bare number"
@@ -89,7 +90,7 @@ func TestSetBadValue(t *testing.T) {
 	p, store := openTest(t, testConfig(), "anna@alpha.test")
 	before := store.values["manna@alpha.test"]
 	for _, c := range []struct{ key, value, remedy string }{
-		{"filter", "", filter}, {"filter", "none", filter}, {"filter", "All", filter}, {"filter", "certified,", filter}, {"filter", "all,other", filter},
+		{"filter", "", filter}, {"filter", "none", filter}, {"filter", "All", filter}, {"filter", "receipts,other", filter}, {"filter", " receipts", filter}, {"filter", "certified,", filter}, {"filter", "all,other", filter},
 		{"filter", "certified;other", filter}, {"filter", "sent", filter},
 		{"write", "yes", "want on or off"}, {"write", "", "want on or off"}, {"write", "ON", "want on or off"},
 		{"manual_delete", "true", "want on or off"}, {"imap", "1", "want on or off"},

@@ -11,13 +11,15 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/datafolder"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy/housekeeping"
 	"copialettere/policy/pec/files"
 )
 
 const checkHelp = `Usage: copialettere check [ADDR] [-config FILE] [-json]
 
 Tests everything that the daemon needs, before you switch mail to it. It reads the configuration and the files that [pec] names, writes to the
-data folder, opens it unless the daemon has it open, connects to every next hop, and shows what the hop announces. Run it as the daemon's user.
+data folder, opens it unless the daemon has it open, connects to every next hop, and shows what the hop announces. It warns if nothing keeps the
+clock of the machine right: the time of arrival is evidence. Run it as the daemon's user.
 The exit status is 0 when all is well, 2 when the configuration is wrong, and 1 when anything else is.
 
 A running daemon takes changed files of [pec] into use by itself, but not a file that has lost more than half of its content. Its log says
@@ -55,6 +57,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	}
 	detail, err := checkData(ctx, c)
 	ok = in.checked("data folder", detail, err) && ok
+	in.checkClock()
 	ok = in.checkPEC(c.PEC) && ok
 	ok = in.checkMaps(c.Postfix) && ok
 	for _, hop := range hopsOf(c) {
@@ -105,6 +108,20 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%s, %d volumes", detail, volumes), nil
+}
+
+// checkClock says whether something keeps the clock of the machine right. If nothing does, that is a warning: the archive works, but its times are
+// weak evidence.
+func (in *invocation) checkClock() {
+	clock, err := housekeeping.ReadClock()
+	switch {
+	case err != nil:
+		in.checked("warning", "clock: "+err.Error(), nil)
+	case !clock.Synchronised:
+		in.checked("warning", "clock: "+clock.String(), nil)
+	default:
+		in.checked("clock", clock.String(), nil)
+	}
 }
 
 // checkPEC reads the files that [pec] names and prints their contents in short.

@@ -14,7 +14,8 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 	a := d.archive
 	return housekeeping.New(housekeeping.Options{
 		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Logger: d.log,
-		Look: func(now time.Time) { d.pec.Load().Look(now) },
+		Refused: a.notices.RetentionRefused,
+		Look:    func(now time.Time) { d.pec.Load().Look(now) },
 		AwaitVerdicts: func(ctx context.Context) error {
 			for _, h := range d.hooks {
 				if err := h.AwaitVerdicts(ctx); err != nil {

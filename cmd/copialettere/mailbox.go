@@ -31,12 +31,35 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   hold ADDR -reason TEXT           place a legal hold: the archive cannot be disabled, and nothing in it expires
   release ADDR                     lift the legal hold
 
-KEY=VALUE: write, manual_delete, imap = on, off; retention = none, 6, 12, 18 ... 48 months; quota = 1GB; when_full = skip, defer, make-room;
-language = it, en; notify = none, ADDR. Lists with commas: filter = all, or certified,other,acceptance,delivery,sent-certified,sent-other;
-protocols = none, or imap,pop3,smtp; notify_on = none, or certified,full,gap,retention.
+"copialettere mailbox set -h" lists the settings and their values.
 
-Example: copialettere mailbox set mario@alpha.test retention=24 quota=5GB filter=certified,acceptance,delivery
+Example: copialettere mailbox enable mario@alpha.test
 `
+
+// setHelp returns the help of mailbox set. It has all settings with their labels and their values.
+func setHelp() string {
+	names := func(vocabulary string) string { return strings.Join(policy.Labels(vocabulary).Names(), ",") }
+	values := map[string]string{
+		policy.KeyFilter: "all, all-certified, receipts, or some of the classes below", policy.KeyRetention: "none, or 6, 12, 18 ... 48 months",
+		policy.KeyQuota: "1GB", policy.KeyWhenFull: "one of " + names(policy.VocabularyWhenFull), policy.KeyNotify: "none, or ADDR",
+		policy.KeyProtocols: "none, or some of " + names(policy.VocabularyProtocols),
+		policy.KeyNotifyOn:  "none, or some of " + names(policy.VocabularyEvents), policy.KeyLanguage: "it or en",
+	}
+	var help strings.Builder
+	help.WriteString("Usage: copialettere mailbox set ADDR KEY=VALUE ... [-config FILE] [-json]\n\n" +
+		"Changes settings of a mailbox, all or none, from the next message on. The settings, and their values:\n\n")
+	for _, key := range policy.Keys() {
+		value, ok := values[key]
+		if !ok {
+			value = "on or off"
+		}
+		fmt.Fprintf(&help, "  %-14s %-36s  %s\n", key, policy.Labels(policy.VocabularySettings).Label(key).English, value)
+	}
+	help.WriteString("\nThe classes of a filter, with commas: " + names(policy.VocabularyClasses) + ". all-certified is\n" +
+		"certified,acceptance,delivery,sent-certified, and receipts is acceptance,delivery.\n\n" +
+		"Example: copialettere mailbox set mario@alpha.test retention=24 quota=5GB filter=all-certified\n")
+	return help.String()
+}
 
 // mailboxFlags are the flags of all sub-commands of mailbox, as they were given.
 type mailboxFlags struct {
@@ -193,7 +216,7 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 func (in *invocation) printSettings(m archive.Mailbox) {
 	in.printMailbox(m)
 	for _, s := range m.Settings {
-		fmt.Fprintf(in.stdout, "  %-14s %s\n", s.Key, printable(s.Value))
+		in.printSetting(s)
 	}
 	in.printRoute(m)
 	if m.Hold != nil {
@@ -202,6 +225,18 @@ func (in *invocation) printSettings(m archive.Mailbox) {
 	for _, h := range m.HeldMessages {
 		fmt.Fprintf(in.stdout, "%s %d held by %s since %s: %s\n", h.Folder, h.UID, printable(h.Who), localTime(&h.Since), printable(h.Reason))
 	}
+}
+
+// printSetting prints a setting with its value, and both in words where they say more.
+func (in *invocation) printSetting(s archive.Setting) {
+	words := ""
+	if s.Label != nil {
+		words = s.Label.English
+	}
+	if s.ValueLabel != nil && s.ValueLabel.English != s.Value {
+		words += ": " + s.ValueLabel.English
+	}
+	fmt.Fprintf(in.stdout, "  %-14s %-28s  %s\n", s.Key, printable(s.Value), printable(words))
 }
 
 func (in *invocation) printChange(c policy.Change) {

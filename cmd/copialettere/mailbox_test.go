@@ -85,7 +85,9 @@ func testSettings(p *place) {
 	p.fails(2, []string{"itself"}, "mailbox", "set", anna, "notify="+anna)
 	got := p.must("mailbox", "show", anna)
 	for _, want := range []string{
-		"archive off", "  quota          6GB\n", "  retention      24\n", "  filter         certified,acceptance\n", "  hold           off\n",
+		"archive off", "  quota          6GB                           Room of the archive\n",
+		"  retention      24                            Retention period: 24 months\n", "  hold           off                           Legal hold\n",
+		"  filter         certified,acceptance          Messages to archive: received: certified, acceptance receipts\n",
 	} {
 		if !strings.Contains(got, want) {
 			p.t.Errorf("show does not say %q:\n%s", want, got)
@@ -206,7 +208,7 @@ func TestPECFiles(t *testing.T) {
 		write("bundle.pem", string(pectest.NewAuthority().PEM()))))
 	p.must("init")
 	got := p.must("check")
-	for _, want := range []string{"domains, 2 domains, 1 of them certified\n", "igpec.ldif, 3 providers, 6 domains\n", "bundle.pem, 1 certificates\n"} {
+	for _, want := range []string{"domains, 2 domains, 1 of them certified\n", "igpec.ldif, 3 providers, 6 domains\n", "bundle.pem, 1 certificates\n", " clock: "} {
 		if !strings.Contains(got, want) {
 			t.Errorf("check does not say %q:\n%s", want, got)
 		}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"copialettere/cmd/copialettere/config"
@@ -106,6 +107,9 @@ func commands() map[string]command {
 	}
 }
 
+// topics returns the help of each act that has a help of its own, by command and act.
+func topics() map[string]string { return map[string]string{"mailbox set": setHelp()} }
+
 type runner = func(ctx context.Context, in *invocation, args []string) error
 
 func noFlags(run runner) func(*flag.FlagSet) runner { return func(*flag.FlagSet) runner { return run } }
@@ -122,7 +126,7 @@ func main() {
 // run runs the program and returns its exit status.
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	if len(args) > 1 && args[0] == "help" {
-		args = []string{args[1], "-h"}
+		args = append(args[1:], "-h")
 	}
 	stdout, stderr := &screen{to: out}, &screen{to: errs}
 	defer stdout.close()
@@ -146,6 +150,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	case err == nil:
 		return 0
 	case errors.Is(err, errHelp):
+		if own, ok := topics()[strings.Join(args[:min(2, len(args))], " ")]; ok {
+			c.help = own
+		}
 		fmt.Fprint(stdout, c.help)
 		return 0
 	case errors.Is(err, errNothing), errors.Is(err, errFailed):

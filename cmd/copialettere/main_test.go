@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -172,9 +174,9 @@ func (p *place) try(message, rcpt, orcpt string) nexthop.Reply {
 const message = "From: Sender <s@ext.test>\r\nSubject: =?utf-8?q?Perch=C3=A9?=\r\nMessage-ID: <1@ext.test>\r\n\r\nText\r\n.\r\n"
 
 func TestHelp(t *testing.T) {
-	for name := range commands() {
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(commands())), slices.Collect(maps.Keys(topics()))) {
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), []string{name, "-h"}, &out, &errs); code != 0 || errs.Len() > 0 {
+		if code := run(t.Context(), append(strings.Fields(name), "-h"), &out, &errs); code != 0 || errs.Len() > 0 {
 			t.Errorf("%s -h: exit status %d, %s", name, code, errs.String())
 		}
 		help := out.String()
@@ -193,7 +195,7 @@ func TestHelpOf(t *testing.T) {
 		code int
 		text string
 	}{
-		"help list": {0, listHelp}, "help": {0, usage}, "help lsit": {2, `no command "lsit"`},
+		"help list": {0, listHelp}, "help mailbox set": {0, setHelp()}, "help mailbox show": {0, mailboxHelp}, "help": {0, usage}, "help lsit": {2, `no command "lsit"`},
 	} {
 		var out, errs bytes.Buffer
 		if code := run(t.Context(), strings.Fields(args), &out, &errs); code != want.code || !strings.Contains(out.String()+errs.String(), want.text) {

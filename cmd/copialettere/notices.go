@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/lmtp/nexthop"
@@ -16,8 +17,13 @@ func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	if c.Notices == nil {
 		return nil
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this machine"
+	}
 	queue := notice.New(a.folder.Settings, notice.Options{
-		Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Logger: log, Metrics: a.metrics,
+		Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Operator: c.Notices.Operator, Host: host,
+		Logger: log, Metrics: a.metrics,
 	})
 	relay := nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics})
 	return notice.NewPump(queue, sendThrough(relay), log)

@@ -18,7 +18,9 @@ func newPostfix(c *config.Config, a *opened, log *slog.Logger) *postfix.Keeper {
 	if c.Postfix == nil {
 		return nil
 	}
-	return postfix.New(postfix.Options{Config: postfixConfig(c), Mailboxes: a.policy.Mailboxes, Logger: log, Metrics: a.metrics})
+	return postfix.New(postfix.Options{
+		Config: postfixConfig(c), Mailboxes: a.policy.Mailboxes, Logger: log, Metrics: a.metrics, Unrouted: a.notices.Unrouted,
+	})
 }
 
 // postfixConfig returns the configuration of the package, from [postfix] and other sections.

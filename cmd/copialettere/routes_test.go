@@ -54,7 +54,7 @@ var commandRoutes = map[string]string{
 }
 
 // routesWithoutCommand are for other programs.
-var routesWithoutCommand = []string{"GET /version"}
+var routesWithoutCommand = []string{"GET /version", "GET /labels"}
 
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with
 // parameters that the route takes, and each route has a command.

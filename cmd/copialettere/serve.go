@@ -104,6 +104,8 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	d.disk = housekeeping.NewDiskWatch(c.Data, watermarks(c), a.journal.Suspend, a.metrics, log)
 	d.disk.Look()
 	d.running.Go(func() { d.disk.Run(d.quit) })
+	clock := housekeeping.NewClockWatch(a.metrics, log)
+	d.running.Go(func() { clock.Run(d.quit) })
 	if err := d.start(); err != nil {
 		return errors.Join(err, d.stop())
 	}

@@ -144,3 +144,12 @@ func (a *api) version(c *call) error {
 	c.out.write(VersionView{a.b.Version})
 	return nil
 }
+
+func (a *api) labels(c *call) error {
+	for _, vocabulary := range policy.Vocabularies() {
+		for _, named := range policy.Labels(vocabulary) {
+			c.out.write(LabelView{vocabulary, named})
+		}
+	}
+	return nil
+}

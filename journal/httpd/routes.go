@@ -94,6 +94,7 @@ func Routes() []Route {
 		{"GET", "/stats", archive.RightOperate, false, "[mailbox=ADDR]", journal.FolderStats{}, true, "entries and bytes by folder", (*api).stats},
 		{"POST", "/volume/forget", archive.RightOperate, true, "month=M&confirm=M", ForgottenView{}, false,
 			"give up for good a month whose volume is lost", (*api).forget},
+		{"GET", "/labels", "", false, "", LabelView{}, true, "what the names in the answers mean, in Italian and English", (*api).labels},
 		{"GET", "/version", "", false, "", VersionView{}, false, "the version of the program", (*api).version},
 	}
 }

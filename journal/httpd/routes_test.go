@@ -30,6 +30,7 @@ func TestRoutes(t *testing.T) {
 	for _, request := range []string{
 		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
 		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /verify?", "GET /version?",
+		"GET /labels?",
 		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
 		"POST /message/undelete?" + first, "POST /message/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uid=2",
 		"POST /retention?", "GET /retention?",
@@ -73,7 +74,7 @@ func TestRoutes(t *testing.T) {
 		if name := route.Method + " " + route.Path; !asked[name] {
 			t.Errorf("%s was not asked", name)
 		}
-		if route.Right == "" != (route.Path == "/version") || route.About == "" {
+		if route.Right == "" != (route.Path == "/version" || route.Path == "/labels") || route.About == "" {
 			t.Errorf("%s has the right %q and is about %q", route.Path, route.Right, route.About)
 		}
 		if route.Method == http.MethodPost && route.Right != archive.RightOperate && !route.Record {

@@ -52,6 +52,12 @@ type EntryView struct {
 	Certification *CertificationView `json:"certification,omitempty"`
 }
 
+// LabelView is a name that settings, records and requests use, with its label. Others script against its names.
+type LabelView struct {
+	Vocabulary string `json:"vocabulary"` // one of policy.Vocabularies
+	policy.Named
+}
+
 // PlaceView is the place of an entry.
 type PlaceView struct {
 	Folder string `json:"folder"` // with its month: "INBOX/2026-11"

@@ -63,6 +63,13 @@ func (r *Registry) Histogram(name, help string, labels ...string) *Histogram {
 	})
 }
 
+// CertificateEnd returns the gauge of when the certificates of a file must have been renewed, in seconds since 1970; 0 for none. file is the key
+// of the configuration that names the file.
+func (r *Registry) CertificateEnd(file string) *Gauge {
+	return r.Gauge("copialettere_certificate_end_seconds",
+		"When the next certificate of the file in force ends, or its next revocation list, in seconds since 1970; 0 if there is none.", "file", file)
+}
+
 // Process adds the library's metrics of the process (processor time, memory, files) and of the Go runtime. Call it once.
 func (r *Registry) Process() {
 	r.mu.Lock()

@@ -38,10 +38,13 @@ type Mailbox struct {
 	Changes []policy.Change `json:"changes,omitempty"`
 }
 
-// Setting is one setting, as policy.Settings.Values gives it.
+// Setting is one setting, as policy.Settings.Values gives it. The rest is there for a single mailbox.
 type Setting struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
+	Key        string        `json:"key"`
+	Value      string        `json:"value"`
+	Section    string        `json:"section,omitempty"`     // a name of policy.VocabularySections
+	Label      *policy.Label `json:"label,omitempty"`       // what the setting is called
+	ValueLabel *policy.Label `json:"value_label,omitempty"` // what its value means
 }
 
 // Held is a legal hold.
@@ -76,7 +79,7 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 		v.Route = a.options.Postfix.Routes(address)
 	}
 	for key, value := range s.Values() {
-		v.Settings = append(v.Settings, Setting{key, value})
+		v.Settings = append(v.Settings, Setting{Key: key, Value: value})
 	}
 	stats, err := a.journal.Stats(ctx, v.Mailbox)
 	var passed journal.PassedOver
@@ -96,7 +99,17 @@ func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox,
 	if err != nil {
 		return Mailbox{}, err
 	}
-	return a.view(ctx, address, s)
+	v, err := a.view(ctx, address, s)
+	for i := range v.Settings {
+		v.Settings[i].name()
+	}
+	return v, err
+}
+
+// name adds the words for people.
+func (s *Setting) name() {
+	label, value := policy.Labels(policy.VocabularySettings).Label(s.Key), policy.ValueLabel(s.Key, s.Value)
+	s.Section, s.Label, s.ValueLabel = policy.Section(s.Key), &label, &value
 }
 
 // Missing returns an error that names the months missing from the counts; nil if none are.

@@ -27,7 +27,7 @@ const (
 	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
 )
 
-// Options are what a Keeper works with. All but Look and AwaitVerdicts are required.
+// Options are what a Keeper works with. All but Look, Refused and AwaitVerdicts are required.
 type Options struct {
 	Journal  *journal.Journal
 	Policy   *policy.Policy
@@ -36,6 +36,8 @@ type Options struct {
 	// AwaitVerdicts blocks until every transaction judged so far has committed or failed: a message judged while an archive was on must not be
 	// journaled after its erasure. May be nil where no messages come in.
 	AwaitVerdicts func(context.Context) error
+	// Refused is called when the daily run of the retention was refused as abnormal, with the reasons. It must not block. May be nil.
+	Refused func(reasons []string)
 	// Look is called first in every Keep. May be nil.
 	Look func(now time.Time)
 }
@@ -184,6 +186,9 @@ func (k *Keeper) retain(ctx context.Context, now time.Time) {
 	case errors.Is(err, journal.ErrAbnormal):
 		k.tried = now
 		k.log.Error("retention refused: look at it with \"copialettere retention -dry-run\"", "reasons", report.Abnormal)
+		if k.options.Refused != nil {
+			k.options.Refused(report.Abnormal)
+		}
 	default:
 		k.failed(ctx, "retention broken off, will be tried again", err)
 	}

@@ -55,7 +55,7 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 // try sends one notice. The error is ErrUnreachable, or comes from the store or from ctx.
 func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiting, send Send) error {
 	key := queued.Key
-	log := q.log.With("mailbox", w.Mailbox, "event", w.Event.String())
+	log := q.log.With("mailbox", w.Mailbox, "event", w.kind())
 	to, language, why, err := q.destination(ctx, &w.Notice)
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	case !mine:
 		return nil
 	}
-	message := compose(w, messageID(key, q.options.From), q.options.From, to, language)
+	message := q.compose(w, messageID(key, q.options.From), to, language)
 	sendErr := send(ctx, q.options.From, to, message)
 	switch {
 	case sendErr == nil:
@@ -105,6 +105,12 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 
 // destination returns where a notice goes now and in which language, or why it is no longer wanted.
 func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy.Language, why string, err error) {
+	if n.Cause != "" {
+		if q.options.Operator == "" {
+			why = "the configuration names no operator"
+		}
+		return q.options.Operator, policy.English, why, nil
+	}
 	s, err := q.settings(ctx, n.Mailbox)
 	switch {
 	case err != nil:
@@ -116,8 +122,7 @@ func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy
 	case s.NotifyOn&n.Event == 0:
 		return "", "", "the mailbox no longer wants such notices", nil
 	}
-	// Not every relay accepts a domain in Unicode; all accept this form.
-	to = s.Notify.ASCII()
+	to = s.Notify.ASCII() // see New
 	v, err := q.options.Policy.Wanted(ctx, to)
 	switch {
 	case err != nil:

@@ -21,7 +21,16 @@ const maxText = 200
 // clean makes a sender's text fit to be shown: it decodes encoded words (RFC 2047), puts all on one line, removes control characters and marks
 // that change the direction of text, and cuts. Cleaning twice does no harm.
 func clean(value string) string {
-	value = strings.Map(func(r rune) rune {
+	value = strings.Join(strings.Fields(harmless(part.Decode(value))), " ")
+	if utf8.RuneCountInString(value) > maxText {
+		value = string([]rune(value)[:maxText-1]) + "…"
+	}
+	return value
+}
+
+// harmless replaces the white space and the control characters of a text by spaces, and removes marks that change the direction of text.
+func harmless(value string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r), r == utf8.RuneError:
 			return -1
@@ -29,12 +38,7 @@ func clean(value string) string {
 			return ' '
 		}
 		return r
-	}, part.Decode(value))
-	value = strings.Join(strings.Fields(value), " ")
-	if utf8.RuneCountInString(value) > maxText {
-		value = string([]rune(value)[:maxText-1]) + "…"
-	}
-	return value
+	}, value)
 }
 
 func messageID(key []byte, from string) string {
@@ -43,17 +47,17 @@ func messageID(key []byte, from string) string {
 
 // compose writes the message of a notice (RFC 5322), in pure ASCII if its addresses are. Auto-Submitted (RFC 3834) keeps vacation programs from
 // answering.
-func compose(w *waiting, id, from, to string, l policy.Language) []byte {
-	subject, body := render(w, l)
+func (q *Queue) compose(w *waiting, id, to string, l policy.Language) []byte {
+	subject, body := q.render(w, l)
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: %s\r\n", from, to, encodeSubject(subject),
+	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: %s\r\n", q.options.From, to, encodeSubject(subject),
 		w.Time.Format("Mon, 02 Jan 2006 15:04:05 -0700"), id)
 	fmt.Fprintf(&b, "Auto-Submitted: auto-generated\r\nContent-Language: %s\r\n", languageOf(l))
 	b.WriteString("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")
 	// Writing to a buffer and closing the writer cannot fail.
-	q := quotedprintable.NewWriter(&b)
-	q.Write([]byte(body))
-	q.Close()
+	encoder := quotedprintable.NewWriter(&b)
+	encoder.Write([]byte(body))
+	encoder.Close()
 	return b.Bytes()
 }
 
@@ -95,16 +99,17 @@ func languageOf(l policy.Language) policy.Language {
 type text struct{ subject, body string }
 
 // render fills in the text of a notice.
-func render(w *waiting, l policy.Language) (subject, body string) {
+func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 	l = languageOf(l)
-	t := texts(l)[w.Event]
-	if w.Event == policy.NotifyGap {
-		t = gapText(w.Reason, l)
-	}
+	t := textOf(&w.Notice, l)
 	if w.More > 0 {
 		t.body += "\n" + moreText(l)
 	}
-	t.body += "\n" + footer(l)
+	if w.Cause != "" {
+		t.body += "\n" + operatorFooter
+	} else {
+		t.body += "\n" + footer(l)
+	}
 	// A single pass, so placeholders in a sender's text stay as they are.
 	arrived := w.Arrived
 	if arrived.IsZero() {
@@ -113,8 +118,20 @@ func render(w *waiting, l policy.Language) (subject, body string) {
 	r := strings.NewReplacer(
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
 		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(w.Reason, l),
-		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", l.Size(w.Bytes), "{more}", strconv.Itoa(w.More))
+		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", l.Size(w.Bytes), "{more}", strconv.Itoa(w.More),
+		"{text}", w.Text, "{host}", q.options.Host)
 	return r.Replace(t.subject), r.Replace(t.body)
+}
+
+// textOf returns the text of a notice, with its placeholders.
+func textOf(n *Notice, l policy.Language) text {
+	switch {
+	case n.Cause != "":
+		return operatorText(n.Cause)
+	case n.Event == policy.NotifyGap:
+		return gapText(n.Reason, l)
+	}
+	return texts(l)[n.Event]
 }
 
 func timeForm(l policy.Language) string {

@@ -27,6 +27,9 @@ func decoded(t *testing.T, message []byte) (subject, body string) {
 	return subject, strings.ReplaceAll(string(b), "\r\n", "\n")
 }
 
+// testQueue returns a queue without a store, which can write texts.
+func testQueue() *Queue { return New(nil, Options{From: sender, Host: "mx.alpha.test"}) }
+
 func TestTexts(t *testing.T) {
 	certified := Notice{Event: policy.NotifyCertified, Sender: "bruno@beta.test", Subject: "Perché no?"}
 	for _, c := range []struct {
@@ -86,7 +89,7 @@ func TestTexts(t *testing.T) {
 		t.Run(string(c.language)+" "+c.name, func(t *testing.T) {
 			w := &waiting{Notice: c.n, More: c.more}
 			w.Mailbox, w.Time = anna, start()
-			message := compose(w, "<1@alpha.test>", sender, outside, c.language)
+			message := testQueue().compose(w, "<1@alpha.test>", outside, c.language)
 			subject, body := decoded(t, message)
 			if subject != c.subject {
 				t.Errorf("subject %q, want %q", subject, c.subject)
@@ -174,7 +177,7 @@ func FuzzInjection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, from, about string) {
 		w := &waiting{Notice: Notice{Mailbox: anna, Event: policy.NotifyCertified, Time: start(), Sender: clean(from), Subject: clean(about)}}
 		for _, l := range []policy.Language{policy.Italian, policy.English} {
-			message := compose(w, "<1@alpha.test>", sender, outside, l)
+			message := testQueue().compose(w, "<1@alpha.test>", outside, l)
 			checkForm(t, message)
 			subject, body := decoded(t, message)
 			if !utf8.ValidString(subject) || len([]rune(subject)) > maxText+60 || strings.ContainsAny(subject, "\r\n") {

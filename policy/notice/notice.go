@@ -1,5 +1,6 @@
 // Package notice tells owners by mail what happens to their archive: a certified message came in, the archive fills up, a gap went on
 // record, the retention deleted messages. A notice names the sender, subject and time of a message, and never contains any of its content.
+// It also tells the operator of faults.
 //
 // Notices wait in a queue in the settings store, so neither a restart nor an unreachable relay loses one. The settings of the mailbox say
 // where a notice goes, in which language, and whether it is wanted. They are read when the notice is sent, so the address can change at any
@@ -56,8 +57,8 @@ const maxUnknown = 2 // tries of unknown outcome before a notice is given up
 
 // Notice is one event that the owner of a mailbox may want to be told.
 type Notice struct {
-	Mailbox string        `json:"mailbox"` // canonical name; empty, in Add only, means all mailboxes
-	Event   policy.Events `json:"event"`   // exactly one
+	Mailbox string        `json:"mailbox"` // canonical name; empty without a Cause, in Add only, means all mailboxes
+	Event   policy.Events `json:"event"`   // exactly one; none with a Cause
 	Time    time.Time     `json:"time"`    // when it happened, or became known; shown in its own time zone
 	// ID names the event among those of its kind: within Window, the same ID is told only once. Empty means that the event is like no other.
 	ID string `json:"id,omitempty"`
@@ -71,6 +72,9 @@ type Notice struct {
 
 	Entries uint64 `json:"entries,omitempty"` // NotifyRetention: how many messages were deleted
 	Bytes   uint64 `json:"bytes,omitempty"`   // NotifyRetention: their size
+
+	Cause Cause  `json:"cause,omitempty"` // the notice is for the operator, and Mailbox is empty
+	Text  string `json:"text,omitempty"`  // with a Cause: what happened, in English
 }
 
 // waiting is a notice in the queue.
@@ -96,6 +100,8 @@ type Options struct {
 	Policy    *policy.Policy
 	From      string            // sender address of the notices
 	MaxPerDay int               // most notices of one mailbox within Window
+	Operator  string            // address of the operator; empty if the operator is told nothing
+	Host      string            // name of this machine, for the operator
 	Logger    *slog.Logger      // may be nil
 	Metrics   *metrics.Registry // may be nil
 }
@@ -111,8 +117,11 @@ type Queue struct {
 
 // New returns the queue in a settings store.
 func New(settings kv.Store, o Options) *Queue {
-	if from, err := policy.ParseAddress(o.From); err == nil {
-		o.From = from.ASCII()
+	// Not every relay accepts a domain in Unicode; all accept this form.
+	for _, text := range []*string{&o.From, &o.Operator} {
+		if a, err := policy.ParseAddress(*text); err == nil {
+			*text = a.ASCII()
+		}
 	}
 	q := &Queue{store: settings, options: o, log: o.Logger, metrics: o.Metrics}
 	if q.log == nil {
@@ -146,14 +155,14 @@ func OfGap(r *journal.Record, now time.Time) (n Notice, ok bool) {
 // counts the notice; the first notice of the next Window tells how many were kept back. After an error for all mailboxes some may have the
 // notice; add it again.
 func (q *Queue) Add(ctx context.Context, n Notice) error {
-	if n.Mailbox == "" {
+	if n.Mailbox == "" && n.Cause == "" {
 		return q.addToAll(ctx, n)
 	}
-	s, err := q.settings(ctx, n.Mailbox)
-	if err != nil || !wants(s, n.Event) {
+	wanted, err := q.wanted(ctx, &n)
+	if err != nil || !wanted {
 		return err
 	}
-	n.Sender, n.Subject = clean(n.Sender), clean(n.Subject)
+	n.Sender, n.Subject, n.Text = clean(n.Sender), clean(n.Subject), cleanLines(n.Text)
 	queueKey, historyKey := newKey(n.Time), historyKey(n.Mailbox)
 	var outcome string
 	err = q.store.Update(ctx, []string{historyLock(n.Mailbox)}, func(tx kv.Tx) error {
@@ -208,6 +217,15 @@ func (q *Queue) addToAll(ctx context.Context, n Notice) error {
 	return nil
 }
 
+// wanted says whether a notice is wanted now.
+func (q *Queue) wanted(ctx context.Context, n *Notice) (bool, error) {
+	if n.Cause != "" {
+		return q.options.Operator != "", nil
+	}
+	s, err := q.settings(ctx, n.Mailbox)
+	return err == nil && wants(s, n.Event), err
+}
+
 // wants says whether the owner wants to be told of such events.
 func wants(s policy.Settings, e policy.Events) bool {
 	return s.Enabled && s.Notify != policy.Address{} && s.NotifyOn&e != 0
@@ -237,7 +255,7 @@ func (h *history) admit(n *Notice, maxPerDay int) (more int, outcome string) {
 			delete(h.Told, id)
 		}
 	}
-	id := n.Event.String() + " " + n.ID
+	id := n.kind() + " " + n.ID
 	if _, told := h.Told[id]; told && n.ID != "" {
 		return 0, "repeated"
 	}

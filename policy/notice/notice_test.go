@@ -99,7 +99,7 @@ func (r *rig) set(settings ...string) {
 
 func (r *rig) add(n Notice) {
 	r.t.Helper()
-	if n.Mailbox == "" {
+	if n.Mailbox == "" && n.Cause == "" {
 		n.Mailbox = anna
 	}
 	if n.Time.IsZero() {

@@ -80,7 +80,7 @@ func (n *Pump) Tell(e Notice) {
 	select {
 	case n.events <- e:
 	default:
-		n.log.Error("notice dropped: too many at a time", "mailbox", e.Mailbox, "event", e.Event.String())
+		n.log.Error("notice dropped: too many at a time", "mailbox", e.Mailbox, "event", e.kind())
 	}
 }
 
@@ -134,13 +134,13 @@ func (n *Pump) Close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, e := range n.gaps {
-		n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.Event.String())
+		n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.kind())
 	}
 }
 
 func (n *Pump) add(e Notice) {
 	if err := n.tryAdd(e); err != nil {
-		n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.Event.String(), "error", err)
+		n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.kind(), "error", err)
 	}
 }
 
@@ -171,7 +171,7 @@ func (n *Pump) addGaps() {
 			n.mu.Unlock()
 			return
 		case err != nil:
-			n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.Event.String(), "error", err)
+			n.log.Error("notice lost", "mailbox", e.Mailbox, "event", e.kind(), "error", err)
 		}
 		delete(gaps, kind)
 	}

@@ -39,6 +39,8 @@ type Notices struct {
 	From string
 	// MaxPerDay is how many notices one mailbox gets in 24 hours, at least 1.
 	MaxPerDay int
+	// Operator is the address of the operator, in lower case; "" if the operator gets no notices.
+	Operator string
 }
 
 // Disk holds the watermarks of free space on the file system of the data folder. Where both are shares, or both are sizes, Warn is higher.
@@ -147,6 +149,11 @@ func (t *table) notices() *Notices {
 		var f *fault
 		c.From, f = parseAddress(s, "")
 		t.check("from", f)
+	}
+	if s, ok := t.text("operator", "postmaster@alpha.test"); ok {
+		var f *fault
+		c.Operator, f = parseAddress(s, "")
+		t.check("operator", f)
 	}
 	c.MaxPerDay = t.number("max_per_day", 20, 1, 1000)
 	if t.absent {

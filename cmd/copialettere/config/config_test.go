@@ -163,6 +163,7 @@ crl_folder = "/srv/crl"
 relay = "smtp:[::1]:587"
 from = "Archivio@Beta.test"
 max_per_day = 1
+operator = "Operator@Beta.test"
 [disk]
 warn = "50GB"
 stop = "3%"
@@ -239,7 +240,7 @@ recipient_delimiter = ""
 	if c.PEC != (PEC{pec.TrustSignature, "/etc/domains", "/srv/igpec.ldif", "/srv/agid.pem", true, "/srv/crl"}) {
 		t.Errorf("pec %+v", c.PEC)
 	}
-	if n := c.Notices; n == nil || *n != (Notices{nexthop.Spec{Scheme: nexthop.SMTP, Host: "::1", Port: 587}, "archivio@beta.test", 1}) {
+	if n := c.Notices; n == nil || *n != (Notices{nexthop.Spec{Scheme: nexthop.SMTP, Host: "::1", Port: 587}, "archivio@beta.test", 1, "operator@beta.test"}) {
 		t.Errorf("notices %+v", n)
 	}
 	if c.Disk != (Disk{Watermark{Bytes: 50e9}, Watermark{Percent: 3}}) || c.Retention != (Retention{0, 0, 100}) || c.Erase.Grace != 24*time.Hour {

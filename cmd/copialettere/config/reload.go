@@ -260,6 +260,7 @@ func otherKeys() []reloadKey {
 		{"notices.relay", ofNotices(func(n *Notices) any { return n.Relay }), nil},
 		{"notices.from", ofNotices(func(n *Notices) any { return n.From }), nil},
 		{"notices.max_per_day", ofNotices(func(n *Notices) any { return n.MaxPerDay }), nil},
+		{"notices.operator", ofNotices(func(n *Notices) any { return n.Operator }), nil},
 		{"postfix.maps", ofPostfix(func(p *Postfix) any { return p.Maps }), func(running, file *Config) { running.Postfix.Maps = file.Postfix.Maps }},
 		{"postfix.received", ofPostfix(func(p *Postfix) any { return p.Received }),
 			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},

@@ -68,6 +68,26 @@ func (f *Set) Warnings(now time.Time) []string {
 	return warnings
 }
 
+// authoritiesEnd returns when the next of the trusted certificates ends; zero if none will. Those that have ended stay in the bundle for old mail.
+func (f *Set) authoritiesEnd(now time.Time) (end time.Time) {
+	for _, c := range f.bundle {
+		if c.NotAfter.After(now) && (end.IsZero() || c.NotAfter.Before(end)) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
+
+// listsEnd returns when the first of the revocation lists ends, or has ended; zero if none says.
+func (f *Set) listsEnd(time.Time) (end time.Time) {
+	for _, l := range f.crls {
+		if until := l.NextUpdate(); !until.IsZero() && (end.IsZero() || until.Before(end)) {
+			end = until
+		}
+	}
+	return end
+}
+
 // Certified says whether a canonical domain is certified, and whether that is known. The list of domains is the operator's own word, and counts
 // before the index. A domain missing from the index stays unknown: the copy may be old.
 func (f *Set) Certified(domain string) (certified, known bool) {
@@ -85,6 +105,8 @@ type source struct {
 	path string
 	stat func(path string) (fileState, error)
 	read func(into *Set, path string) (extent, error)
+	// ends returns when the next of what is in force from the file ends; zero for never. nil if it holds nothing that ends.
+	ends func(of *Set, now time.Time) time.Time
 }
 
 // fileState shows whether a file, or any file in a folder, was touched. An existing file or folder has one that is not nil.
@@ -158,10 +180,10 @@ func (f source) detail(x extent) string { return f.path + ", " + x.text }
 func (s Sources) named() []source {
 	var named []source
 	for _, f := range []source{
-		{"domains_file", "list of domains", s.DomainsFile, stateOfFile, s.readDomains},
-		{"provider_index", "provider index", s.ProviderIndex, stateOfFile, readIndex},
-		{"trust_bundle", "trust bundle", s.TrustBundle, stateOfFile, readBundle},
-		{"crl_folder", "folder of revocation lists", s.CRLFolder, stateOfCRLs, readCRLs},
+		{"domains_file", "list of domains", s.DomainsFile, stateOfFile, s.readDomains, nil},
+		{"provider_index", "provider index", s.ProviderIndex, stateOfFile, readIndex, nil},
+		{"trust_bundle", "trust bundle", s.TrustBundle, stateOfFile, readBundle, (*Set).authoritiesEnd},
+		{"crl_folder", "folder of revocation lists", s.CRLFolder, stateOfCRLs, readCRLs, (*Set).listsEnd},
 	} {
 		if f.path != "" {
 			named = append(named, f)

@@ -31,6 +31,7 @@ type watchedFile struct {
 	problem string    // why the present file is not in force; "" if it is
 	time    *metrics.Gauge
 	failing *metrics.Gauge
+	end     *metrics.Gauge // nil if nothing in the file ends
 }
 
 // Open reads the files and returns a Watch, or nil if s names none. The error is that of the first file that cannot be used.
@@ -44,6 +45,9 @@ func Open(s Sources, m *metrics.Registry, log *slog.Logger) (*Watch, error) {
 				"When the file of [pec] now in force was last modified, in seconds since 1970.", "file", named.key),
 			failing: m.Gauge("copialettere_pec_file_failing",
 				"1 while the present file of [pec] cannot be used and an earlier state of it is in force.", "file", named.key),
+		}
+		if f.ends != nil {
+			f.end = m.CertificateEnd(named.key)
 		}
 		state, err := f.stat(f.path)
 		if err != nil {
@@ -60,7 +64,22 @@ func Open(s Sources, m *metrics.Registry, log *slog.Logger) (*Watch, error) {
 		return nil, nil
 	}
 	w.put(files)
+	w.showEnds(time.Now())
 	return w, nil
+}
+
+// showEnds sets the metrics of when certificates and revocation lists end.
+func (w *Watch) showEnds(now time.Time) {
+	for _, f := range w.files {
+		if f.end == nil {
+			continue
+		}
+		if end := f.ends(w.InForce(), now); end.IsZero() {
+			f.end.Set(0)
+		} else {
+			f.end.Set(end.Unix())
+		}
+	}
 }
 
 // put puts all files into force at once.
@@ -98,6 +117,7 @@ func (w *Watch) Look(now time.Time) {
 			w.log.Warn("revocation list expired, so it proves no certificate good: put a new one in its place", "issuer", l.Issuer(), "end", end)
 		}
 	}
+	w.showEnds(now)
 	w.looked = now
 }
 
