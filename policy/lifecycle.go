@@ -26,10 +26,21 @@ type Mailbox struct {
 // date, and no change is recorded. Enabling a closing archive restores it, as Restore does. The error wraps ErrUnknownDomain if the address
 // lies in no configured domain, ErrForbidden, or ErrErasing.
 func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool, err error) {
-	if _, ok := p.rules().delimiters[a.Domain]; !ok {
-		return false, fmt.Errorf("enable %s: %w", a, ErrUnknownDomain)
+	if err := p.mayEnable(who, a); err != nil {
+		return false, fmt.Errorf("enable %s: %w", a, err)
 	}
-	return p.turn(ctx, "enable", a, who, KeyArchive, func(e *editing) error {
+	return p.turn(ctx, "enable", a, who, KeyArchive, enable)
+}
+
+// mayEnable returns nil if an actor may enable a mailbox.
+func (p *Policy) mayEnable(who Actor, a Address) error {
+	if _, ok := p.rules().delimiters[a.Domain]; !ok {
+		return ErrUnknownDomain
+	}
+	return p.May(who, a, KeyArchive)
+}
+
+func enable(e *editing) error {
 		if e.Enabled {
 			return nil
 		}
@@ -41,7 +52,6 @@ func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool
 		}
 		e.Enabled, e.Since, e.Erasure = true, e.now, Erasure{}
 		return nil
-	})
 }
 
 // Disable closes the archive of a mailbox: nothing more is archived from now, and its content is erased when the grace is over. The change
