@@ -209,7 +209,7 @@ func differences(before, after Settings) []Change {
 	return changes
 }
 
-// Reasons of a pause, beside ReasonDisabled for an archive that was off.
+// Reasons of a pause, beside ReasonDisabled for an archive that was off and ReasonPaused for one that was paused.
 const (
 	ReasonNotActivated = "not-activated" // the archive had never been on
 	ReasonErased       = "erased"        // the archive was on, and was erased after it had been disabled
@@ -219,11 +219,11 @@ const (
 type Pause struct {
 	From   time.Time // zero for the beginning
 	Until  time.Time // zero while it lasts
-	Reason string    // ReasonNotActivated, ReasonDisabled or ReasonErased
+	Reason string    // ReasonNotActivated, ReasonDisabled, ReasonPaused or ReasonErased
 }
 
 // Pauses yields the spans of time from which the archive of a mailbox holds nothing: the time before its first activation, each time it was
-// off, and the times it was on that have been erased. They come oldest first, without a hole between two that touch. They follow the change
+// paused or off, and the times it was on that have been erased. They come oldest first, without a hole between two that touch. They follow the change
 // log, to the instant.
 func (p *Policy) Pauses(ctx context.Context, a Address) iter.Seq2[Pause, error] {
 	return func(yield func(Pause, error) bool) {
@@ -254,7 +254,10 @@ func follow(spans []span, c Change) []span {
 	switch {
 	case c.Key == KeyArchive:
 		spans[len(spans)-1].Until = c.Time
-		next := span{Pause{From: c.Time, Reason: ReasonDisabled}, c.After == onOff(true)}
+		next := span{Pause{From: c.Time, Reason: ReasonDisabled}, State(c.After) == StateOn}
+		if State(c.After) == StatePaused {
+			next.Reason = ReasonPaused
+		}
 		return append(spans, next)
 	case c.Key == KeyErasure && c.After == string(ErasureRunning):
 		for i := range spans {

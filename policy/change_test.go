@@ -31,13 +31,20 @@ func replay(t testing.TB, log []Change) Settings {
 		var err error
 		switch c.Key {
 		case KeyArchive:
-			// The archive changes before its erasure in the log: one that is restored keeps its date.
-			if s.Enabled = c.After == "on"; s.Enabled && s.Erasure.State != ErasureDue {
+			// The archive changes before its erasure in the log: one that is restored keeps its date, and the pause that it was in.
+			s.Enabled = c.After == "on"
+			switch {
+			case s.Enabled && c.Before == "off" && s.Erasure.State != ErasureDue:
 				s.Since = c.Time
+			case c.Before == "on" && c.After == "paused":
+				s.Paused = c.Time
+			}
+			if s.Enabled {
+				s.Paused = time.Time{}
 			}
 		case KeyErasure:
 			if s.Erasure, err = parseErasure(c.After); s.Erasure.State == ErasureDone {
-				s.Since = time.Time{}
+				s.Since, s.Paused = time.Time{}, time.Time{}
 			}
 		case KeyHold:
 			s.Hold = Hold{}
@@ -57,9 +64,9 @@ func replay(t testing.TB, log []Change) Settings {
 // randomAssignments returns valid assignments of at most three keys.
 func randomAssignments(r *rand.Rand) []Assignment {
 	choices := map[string][]string{
-		"filter": {"all", "certified", "other,delivery", "sent-other"}, "write": {"on", "off"}, "manual_delete": {"on", "off"}, "imap": {"on", "off"},
-		"retention": {"none", "6", "48"}, "quota": {"1GB", "5GiB", "7B"}, "when_full": {"skip", "defer", "make-room"}, "language": {"it", "en"},
-		"protocols": {"none", "imap", "imap,pop3,smtp"}, "notify": {"none", "anna@ext.test", "carla@ext.test"}, "notify_on": {"none", "gap", "certified,full"},
+		"filter": {"all", "certified", "other,delivery", "sent-other"}, "write": {"on", "off"}, "manual_delete": {"on", "off"}, "append": {"on", "off"}, "imap": {"on", "off"},
+		"retention": {"none", "6", "48"}, "quota": {"none", "1GB", "5GiB", "7B"}, "when_full": {"skip", "defer", "make-room"}, "language": {"it", "en"},
+		"protocols": {"none", "imap", "imap,pop3,smtp"}, "notify": {"none", "anna@ext.test", "carla@ext.test"}, "notify_on": {"none", "gap", "certified,full", "mailbox-full,before-loss,security"},
 	}
 	var list []Assignment
 	keys := Keys()
@@ -89,7 +96,7 @@ func TestLogGivesSettings(t *testing.T) {
 					}
 				} else if name := names[r.IntN(len(names))]; r.IntN(4) > 0 || name != "disable now" {
 					_, err := acts()[name](p, t.Context(), anna)
-					if err != nil && !errors.Is(err, ErrHeld) && !errors.Is(err, ErrErasing) && !errors.Is(err, ErrNotClosing) {
+					if err != nil && !errors.Is(err, ErrHeld) && !errors.Is(err, ErrErasing) && !errors.Is(err, ErrNotClosing) && !errors.Is(err, ErrNotOn) {
 						t.Fatal(name, err)
 					}
 				}
@@ -256,6 +263,7 @@ func FuzzDecodeRecord(f *testing.F) {
 	f.Add([]byte(`{"version":1,"filter":"certified,sent-other","quota":"5GB","notify":"a@ext.test","hold":{"reason":"x","who":"y","since":"2026-11-21T10:00:00+01:00"}}`))
 	f.Add([]byte(`{"version":1,"erasure":"due 2026-11-24T18:00:00.5+02:00","retention":"48","protocols":"none"}`))
 	f.Add([]byte(`{"version":1,"erasure":"running","hold":null,"write":null}`))
+	f.Add([]byte(`{"version":1,"since":"2026-11-21T10:00:00Z","paused":"2026-11-22T10:00:00+01:00","quota":"none","append":"on"}`))
 	f.Add([]byte(`{"version":2}`))
 	f.Fuzz(func(t *testing.T, stored []byte) {
 		r, err := decodeRecord(stored)

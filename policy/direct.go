@@ -14,6 +14,7 @@ const (
 	ReasonCopy     = "copy"     // the MTA itself added the recipient (bcc maps)
 	ReasonList     = "list"     // an aliases(5) list with an owner sent the message on
 	ReasonDisabled = "disabled" // the mailbox has no archive, or the archive is off
+	ReasonPaused   = "paused"   // the archive of the mailbox is paused
 	ReasonFilter   = "filter"   // the mailbox's filter excludes messages of this kind
 	// ReasonFull means that the quota of the mailbox is used up. The journal gives this reason; no verdict of this package has it.
 	ReasonFull = "full"
@@ -68,7 +69,7 @@ type Verdict struct {
 	Alone   string // with FlagDuplicate: why the line would be skipped by itself; empty if it would be journaled
 	Flags   []string
 
-	// For an enabled mailbox: how many bytes its archive may hold, and what happens to mail when it is full.
+	// For an enabled mailbox: how many bytes its archive may hold (0 for no limit), and what happens to mail when it is full.
 	Quota    int64
 	WhenFull WhenFull
 }
@@ -96,8 +97,8 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	v := known.verdict(m)
 	wanted, sure := known.filter.wantsSent(o.SentTo)
 	switch {
-	case !known.enabled:
-		v.Reason = ReasonDisabled
+	case !v.Enabled:
+		v.Reason = known.whyNot()
 	case !wanted:
 		v.Reason = ReasonFilter
 	default:
@@ -159,8 +160,8 @@ func (c *judgement) line(l Line) (Verdict, error) {
 		return Verdict{}, err
 	}
 	v := settings.verdict(m)
-	if !settings.enabled {
-		v.Reason = ReasonDisabled
+	if !v.Enabled {
+		v.Reason = settings.whyNot()
 		return v, nil
 	}
 	original, known := c.original(l)
@@ -248,7 +249,7 @@ func (c *judgement) deliveredBefore(m Address) (bool, error) {
 // otherwise.
 func (c *judgement) aliasOrForward(original Address) (string, error) {
 	m, known, err := c.resolve(original)
-	if known.enabled || slices.Contains(c.recipients, m) {
+	if known.state != StateOff || slices.Contains(c.recipients, m) {
 		return ReasonForward, err
 	}
 	return ReasonAlias, err
@@ -264,15 +265,24 @@ type reading struct {
 
 // knownSettings is the part of a mailbox's settings that a decision needs.
 type knownSettings struct {
-	found, enabled bool
-	filter         Filter
-	quota          int64
-	whenFull       WhenFull
+	found    bool
+	state    State // StateOff where nothing is found
+	filter   Filter
+	quota    int64
+	whenFull WhenFull
 }
 
 // verdict returns the verdict on a line to m as far as it is known before judging.
 func (k knownSettings) verdict(m Address) Verdict {
-	return Verdict{Mailbox: m.name(), Enabled: k.enabled, Quota: k.quota, WhenFull: k.whenFull}
+	return Verdict{Mailbox: m.name(), Enabled: k.state == StateOn, Quota: k.quota, WhenFull: k.whenFull}
+}
+
+// whyNot returns the reason of a mailbox whose archive takes nothing.
+func (k knownSettings) whyNot() string {
+	if k.state == StatePaused {
+		return ReasonPaused
+	}
+	return ReasonDisabled
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
@@ -283,7 +293,7 @@ func (p *Policy) reading(ctx context.Context) *reading {
 func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 	a, err := ParseAddress(path)
 	if err != nil {
-		return Address{}, knownSettings{}, nil
+		return Address{}, knownSettings{state: StateOff}, nil
 	}
 	return r.resolve(a)
 }
@@ -302,7 +312,7 @@ func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, e
 	}
 	base, ok := a.WithoutExtension(delimiter)
 	if !ok {
-		return a, knownSettings{}, nil
+		return a, knownSettings{state: StateOff}, nil
 	}
 	stripped, err := lookup(base)
 	return base, stripped, err
@@ -316,7 +326,7 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 	if err != nil {
 		return knownSettings{}, err
 	}
-	k := knownSettings{found: found, enabled: s.Enabled, filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+	k := knownSettings{found: found, state: s.State(), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
 	r.known[a] = k
 	return k, nil
 }

@@ -90,7 +90,7 @@ func Labels(vocabulary string) Vocabulary {
 			{KeyFilter, Label{"Messaggi da archiviare", "Messages to archive"}},
 			{KeyWrite, Label{"Archivio in scrittura", "Writable archive"}},
 			{KeyManualDelete, Label{"Abilita la cancellazione manuale dei messaggi", "Messages may be deleted by hand"}},
-			{"append", Label{"Abilita l'inserimento manuale di messaggi", "Older messages may be put in by hand"}},
+			{KeyAppend, Label{"Abilita l'inserimento manuale di messaggi", "Older messages may be put in by hand"}},
 			{KeyIMAP, Label{"Accesso all'archivio tramite IMAP", "Access to the archive by IMAP"}},
 			{KeyRetention, Label{"Periodo di conservazione", "Retention period"}},
 			{KeyQuota, Label{"Spazio dell'archivio", "Room of the archive"}},
@@ -110,7 +110,7 @@ func Labels(vocabulary string) Vocabulary {
 			{SectionNotices, Label{"Avvisi e lingua", "Notices and language"}},
 		}
 	case VocabularyStates:
-		return Vocabulary{{"on", Label{"attivo", "on"}}, {"paused", Label{"in pausa", "paused"}}, {"off", Label{"non attivo", "off"}}}
+		return Vocabulary{{string(StateOn), Label{"attivo", "on"}}, {string(StatePaused), Label{"in pausa", "paused"}}, {string(StateOff), Label{"non attivo", "off"}}}
 	case VocabularySwitches:
 		return Vocabulary{{"on", Label{"sì", "on"}}, {"off", Label{"no", "off"}}}
 	case VocabularyDirections:
@@ -140,12 +140,12 @@ func Labels(vocabulary string) Vocabulary {
 		return Vocabulary{{"imap", Label{"IMAP", "IMAP"}}, {"pop3", Label{"POP3", "POP3"}}, {"smtp", Label{"SMTP", "SMTP"}}}
 	case VocabularyEvents:
 		return Vocabulary{
-			{"certified", Label{"arrivo di un messaggio certificato", "a certified message arrived"}},
-			{"full", Label{"archivio pieno o quasi pieno", "the archive is full or nearly so"}},
-			{"gap", Label{"messaggi che mancano nell'archivio", "mail is missing from the archive"}},
-			{"retention", Label{"messaggi cancellati dopo il periodo di conservazione", "messages deleted after their retention period"}},
-			{"mailbox-full", Label{"casella piena o quasi piena", "the mailbox is full or nearly so"}},
-			{"before-loss", Label{"messaggi che stanno per essere cancellati", "messages are going to be deleted"}},
+			{"certified", Label{"messaggi certificati in arrivo", "certified messages"}},
+			{"full", Label{"archivio quasi pieno", "archive nearly full"}},
+			{"gap", Label{"lacune dell'archivio", "gaps in the archive"}},
+			{"retention", Label{"cancellazioni per scadenza", "deletions by retention"}},
+			{"mailbox-full", Label{"casella quasi piena", "mailbox nearly full"}},
+			{"before-loss", Label{"cancellazioni imminenti", "coming deletions"}},
 			{"security", Label{"accesso e sicurezza", "access and security"}},
 		}
 	case VocabularyLanguages:
@@ -181,7 +181,7 @@ func reasons() Vocabulary {
 		{ReasonFilter, Label{"il filtro esclude i messaggi di questo tipo", "the filter leaves out messages of this kind"}},
 		{ReasonNotActivated, Label{"l'archivio non era mai stato attivato", "the archive had never been on"}},
 		{ReasonDisabled, Label{"l'archivio non era attivo", "the archive was off"}},
-		{"paused", Label{"l'archivio era in pausa", "the archive was paused"}},
+		{ReasonPaused, Label{"l'archivio era in pausa", "the archive was paused"}},
 		{ReasonErased, Label{"l'archivio è stato disattivato e cancellato", "the archive was disabled and erased"}},
 		{ReasonFull, Label{"l'archivio era pieno", "the archive was full"}},
 		{"made-room", Label{"l'archivio era pieno, e i messaggi più vecchi sono stati cancellati",
@@ -204,7 +204,7 @@ const (
 // Section returns the section of a setting; empty for a key that is none.
 func Section(key string) string {
 	switch key {
-	case KeyArchive, KeyFilter, KeyQuota, KeyWhenFull, "append":
+	case KeyArchive, KeyFilter, KeyQuota, KeyWhenFull, KeyAppend:
 		return SectionArchive
 	case KeyIMAP, KeyWrite, KeyProtocols:
 		return SectionAccess
@@ -229,7 +229,7 @@ func ValueLabel(key, value string) Label {
 		return Labels(VocabularyStates).Label(value)
 	case KeyFilter:
 		return filterLabel(value)
-	case KeyWrite, KeyManualDelete, "append", KeyIMAP:
+	case KeyWrite, KeyManualDelete, KeyAppend, KeyIMAP:
 		return Labels(VocabularySwitches).Label(value)
 	case KeyRetention:
 		return Label{value + " mesi", value + " months"}

@@ -23,8 +23,8 @@ type Mailbox struct {
 }
 
 // Enable turns the archive of a mailbox on from now, and reports whether that changed anything. A mailbox that was enabled already keeps its
-// date, and no change is recorded. Enabling a closing archive restores it, as Restore does. The error wraps ErrUnknownDomain if the address
-// lies in no configured domain, ErrForbidden, or ErrErasing.
+// date, and no change is recorded. Enabling a paused archive resumes it; enabling a closing one restores it, and resumes it too. The error wraps
+// ErrUnknownDomain if the address lies in no configured domain, ErrForbidden, or ErrErasing.
 func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	if err := p.mayEnable(who, a); err != nil {
 		return false, fmt.Errorf("enable %s: %w", a, err)
@@ -40,23 +40,53 @@ func (p *Policy) mayEnable(who Actor, a Address) error {
 	return p.May(who, a, KeyArchive)
 }
 
+// enable turns an archive on.
 func enable(e *editing) error {
-		if e.Enabled {
-			return nil
-		}
-		if e.Erasure.State == ErasureDue {
-			return restore(e)
-		}
-		if e.Erasure.State == ErasureRunning {
-			return ErrErasing
-		}
-		e.Enabled, e.Since, e.Erasure = true, e.now, Erasure{}
+	switch {
+	case e.Enabled:
 		return nil
+	case e.Erasure.State == ErasureRunning:
+		return ErrErasing
+	case e.State() == StateOff && e.Erasure.State != ErasureDue:
+		e.Since = e.now
+	}
+	e.Enabled, e.Paused, e.Erasure = true, time.Time{}, Erasure{}
+	return nil
 }
 
-// Disable closes the archive of a mailbox: nothing more is archived from now, and its content is erased when the grace is over. The change
-// log and the gap stay. Until then Restore takes it back. Confirm is the canonical address (Address.String), typed in by a person. The grace
-// is zero or more; zero erases at once, even if an earlier Disable left a grace. Disable reports whether it changed anything.
+// Pause stops archiving from now, until Resume. What is archived stays and can be read; the time between is a gap with ReasonPaused (Pauses). It
+// reports whether that changed anything; a paused archive stays as it is. It needs the right KeyPause. The error wraps ErrNotOn if the archive is
+// off, ErrHeld if a legal hold stands, or ErrForbidden.
+func (p *Policy) Pause(ctx context.Context, a Address, who Actor) (changed bool, err error) {
+	return p.turn(ctx, "pause", a, who, KeyPause, func(e *editing) error {
+		switch {
+		case e.State() == StatePaused:
+			return nil
+		case !e.Enabled:
+			return ErrNotOn
+		case e.Held():
+			return fmt.Errorf("%w: %s", ErrHeld, e.Hold.Reason)
+		}
+		e.Enabled, e.Paused = false, e.now
+		return nil
+	})
+}
+
+// Resume ends a pause: mail is archived from now. It reports whether that changed anything; an archive that is on stays as it is. It needs the
+// right KeyPause. The error wraps ErrNotOn if the archive is off, or ErrForbidden.
+func (p *Policy) Resume(ctx context.Context, a Address, who Actor) (changed bool, err error) {
+	return p.turn(ctx, "resume", a, who, KeyPause, func(e *editing) error {
+		if e.State() == StateOff {
+			return ErrNotOn
+		}
+		e.Enabled, e.Paused = true, time.Time{}
+		return nil
+	})
+}
+
+// Disable closes the archive of a mailbox, paused or not: nothing more is archived from now, and its content is erased when the grace is over.
+// The change log and the gap stay. Until then Restore takes it back. Confirm is the canonical address (Address.String), typed in by a person. The
+// grace is zero or more; zero erases at once, even if an earlier Disable left a grace. Disable reports whether it changed anything.
 //
 // The error wraps ErrConfirmation if confirm is not the address, ErrHeld if a legal hold stands, or ErrForbidden.
 func (p *Policy) Disable(ctx context.Context, a Address, who Actor, confirm string, grace time.Duration) (changed bool, err error) {
@@ -69,7 +99,7 @@ func (p *Policy) Disable(ctx context.Context, a Address, who Actor, confirm stri
 	return p.turn(ctx, "disable", a, who, KeyArchive, func(e *editing) error {
 		sooner := e.Erasure.State == ErasureDue && grace == 0 && e.Erasure.At.After(e.now)
 		switch {
-		case !e.Enabled && !sooner:
+		case e.State() == StateOff && !sooner:
 			return nil
 		case e.Held():
 			return fmt.Errorf("%w: %s", ErrHeld, e.Hold.Reason)
@@ -79,27 +109,22 @@ func (p *Policy) Disable(ctx context.Context, a Address, who Actor, confirm stri
 	})
 }
 
-// Restore takes a Disable back: the archive is on again with its content and its date, and the time between is a pause on record (Pauses). It
-// works as long as the erasure has not begun, even after the grace. It reports whether that changed anything; an archive that is on stays as
-// it is. The error wraps ErrNotClosing if there is nothing to take back, ErrErasing if it is too late, or ErrForbidden.
+// Restore takes a Disable back: the archive is on, or paused, again with its content and its date, and the time between is a gap on record
+// (Pauses). It works as long as the erasure has not begun, even after the grace. It reports whether that changed anything; an archive that is on
+// or paused stays as it is. The error wraps ErrNotClosing if there is nothing to take back, ErrErasing if it is too late, or ErrForbidden.
 func (p *Policy) Restore(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	return p.turn(ctx, "restore", a, who, KeyArchive, func(e *editing) error {
-		if e.Enabled {
+		switch {
+		case e.State() != StateOff:
 			return nil
+		case e.Erasure.State == ErasureRunning:
+			return ErrErasing
+		case e.Erasure.State != ErasureDue:
+			return ErrNotClosing
 		}
-		return restore(e)
-	})
-}
-
-func restore(e *editing) error {
-	switch e.Erasure.State {
-	case ErasureDue:
-		e.Enabled, e.Erasure = true, Erasure{}
+		e.Enabled, e.Erasure = e.Paused.IsZero(), Erasure{}
 		return nil
-	case ErasureRunning:
-		return ErrErasing
-	}
-	return ErrNotClosing
+	})
 }
 
 // Closing yields the mailboxes whose archives are to be erased now: the grace is over and no hold stands, or the erasure has begun and is
@@ -149,7 +174,7 @@ func (p *Policy) Erased(ctx context.Context, a Address) error {
 		case ErasureDone:
 			return nil
 		case ErasureRunning:
-			e.Since, e.Erasure = time.Time{}, Erasure{State: ErasureDone}
+			e.Since, e.Paused, e.Erasure = time.Time{}, time.Time{}, Erasure{State: ErasureDone}
 			return nil
 		}
 		return ErrNotClosing
@@ -216,6 +241,20 @@ func (p *Policy) Settings(ctx context.Context, a Address) (Settings, error) {
 	return r.Settings, nil
 }
 
+// Addresses returns the addresses whose mail is archived for a mailbox: its own, and one with "..." in place of an extension for each delimiter of
+// its domain.
+func (p *Policy) Addresses(a Address) []string {
+	list := []string{a.String()}
+	delimiters := p.rules().delimiter(a.Domain)
+	for _, delimiter := range delimiters {
+		extended := Address{Local: a.Local + string(delimiter) + "...", Domain: a.Domain}
+		if base, ok := extended.WithoutExtension(delimiters); ok && base == a {
+			list = append(list, a.Local+string(delimiter)+"...@"+a.Domain)
+		}
+	}
+	return list
+}
+
 // Mailboxes yields all mailboxes that were ever set up, enabled or not, in the order of their canonical names.
 func (p *Policy) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 	return p.MailboxesFrom(ctx, Address{})
@@ -252,14 +291,14 @@ func decodeMailbox(pair kv.Pair, err error) (Mailbox, error) {
 func SettingsLock(mailbox string) string { return "m" + mailbox }
 
 // ArchiveOn reports whether the archive of a mailbox, given by its canonical name, is on, as an Update sees the settings. While that Update
-// holds SettingsLock, the answer cannot change.
+// holds SettingsLock, the answer cannot change. A paused archive is not on.
 func ArchiveOn(settings kv.View, mailbox string) (bool, error) {
 	a, err := ParseAddress(mailbox)
 	if err != nil {
 		return false, err
 	}
 	known, err := lookupIn(settings, a)
-	return known.enabled, err
+	return known.state == StateOn, err
 }
 
 // AnyHeld reports whether a legal hold stands on one of the mailboxes, given as Address.String, by what an Update sees of the settings. It
@@ -296,7 +335,7 @@ func AnyHeld(settings kv.View, mailboxes ...string) (bool, error) {
 func lookupIn(tx kv.View, a Address) (knownSettings, error) {
 	b, err := tx.Get(settingsKey(a))
 	if errors.Is(err, kv.ErrNotFound) {
-		return knownSettings{}, nil
+		return knownSettings{state: StateOff}, nil
 	}
 	var r record
 	if err == nil {
@@ -305,5 +344,5 @@ func lookupIn(tx kv.View, a Address) (knownSettings, error) {
 	if err != nil {
 		return knownSettings{}, err
 	}
-	return knownSettings{found: true, enabled: r.Enabled}, nil
+	return knownSettings{found: true, state: r.State()}, nil
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,12 @@ type act func(*Policy, context.Context, Address) (bool, error)
 
 func (p *Policy) disableNow(ctx context.Context, a Address) (bool, error) {
 	return p.Disable(ctx, a, operator(), a.String(), 0)
+}
+func (p *Policy) pause(ctx context.Context, a Address) (bool, error) {
+	return p.Pause(ctx, a, operator())
+}
+func (p *Policy) resume(ctx context.Context, a Address) (bool, error) {
+	return p.Resume(ctx, a, operator())
 }
 func (p *Policy) hold(ctx context.Context, a Address) (bool, error) {
 	return p.Hold(ctx, a, operator(), "R.G. 12")
@@ -49,7 +56,7 @@ func (p *Policy) logged(ctx context.Context, a Address, do func(context.Context,
 func acts() map[string]act {
 	return map[string]act{
 		"enable": (*Policy).enable, "disable": (*Policy).disable, "disable now": (*Policy).disableNow, "restore": (*Policy).restore,
-		"hold": (*Policy).hold, "release": (*Policy).release, "erasing": (*Policy).erasing, "erased": (*Policy).erased,
+		"pause": (*Policy).pause, "resume": (*Policy).resume, "hold": (*Policy).hold, "release": (*Policy).release, "erasing": (*Policy).erasing, "erased": (*Policy).erased,
 	}
 }
 
@@ -60,28 +67,44 @@ func TestLifecycle(t *testing.T) {
 		closing    bool   // the archive is due for erasure
 		want       string // for each step: "-" no change, "+" a change, else the error
 	}{
-		{"never set up", "", false, "enable+ disable- disable now- restore:closing hold+ release- erasing:closing erased:closing"},
-		{"on", "enable", false, "enable- disable+ disable now+ restore- hold+ release- erasing:closing erased:closing"},
-		{"on, held", "enable,hold", false, "enable- disable:held disable now:held restore- hold- release+ erasing:closing erased:closing"},
-		{"in its grace", "enable,disable", false, "enable+ disable- disable now+ restore+ hold+ release- erasing:closing erased:closing"},
-		{"grace over", "enable,disable,wait", true, "enable+ disable- disable now- restore+ hold+ release- erasing+ erased:closing"},
-		{"grace over, held", "enable,disable,hold,wait", false, "enable+ disable- disable now- restore+ hold- release+ erasing:held erased:closing"},
-		{"in its grace, held", "enable,disable,hold", false, "enable+ disable- disable now:held restore+ hold- release+ erasing:held erased:closing"},
-		{"no grace", "enable,disable now", true, "enable+ disable- disable now- restore+ hold+ release- erasing+ erased:closing"},
-		{"hold lifted", "enable,disable,hold,wait,release", true, "enable+ disable- disable now- restore+ hold+ release- erasing+ erased:closing"},
+		{"never set up", "", false, "enable+ disable- disable now- restore:closing pause:off resume:off hold+ release- erasing:closing erased:closing"},
+		{"on", "enable", false, "enable- disable+ disable now+ restore- pause+ resume- hold+ release- erasing:closing erased:closing"},
+		{"on, held", "enable,hold", false, "enable- disable:held disable now:held restore- pause:held resume- hold- release+ erasing:closing erased:closing"},
+		{"in its grace", "enable,disable", false, "enable+ disable- disable now+ restore+ pause:off resume:off hold+ release- erasing:closing erased:closing"},
+		{"grace over", "enable,disable,wait", true, "enable+ disable- disable now- restore+ pause:off resume:off hold+ release- erasing+ erased:closing"},
+		{"grace over, held", "enable,disable,hold,wait", false, "enable+ disable- disable now- restore+ pause:off resume:off hold- release+ erasing:held erased:closing"},
+		{"in its grace, held", "enable,disable,hold", false, "enable+ disable- disable now:held restore+ pause:off resume:off hold- release+ erasing:held erased:closing"},
+		{"no grace", "enable,disable now", true, "enable+ disable- disable now- restore+ pause:off resume:off hold+ release- erasing+ erased:closing"},
+		{"hold lifted", "enable,disable,hold,wait,release", true, "enable+ disable- disable now- restore+ pause:off resume:off hold+ release- erasing+ erased:closing"},
 		{"being erased", "enable,disable now,erasing", true,
-			"enable:erasing disable- disable now- restore:erasing hold:erasing release- erasing- erased+"},
+			"enable:erasing disable- disable now- restore:erasing pause:off resume:off hold:erasing release- erasing- erased+"},
 		{"erased", "enable,disable now,erasing,erased", false,
-			"enable+ disable- disable now- restore:closing hold+ release- erasing:closing erased-"},
+			"enable+ disable- disable now- restore:closing pause:off resume:off hold+ release- erasing:closing erased-"},
 		{"on again", "enable,disable now,erasing,erased,enable", false,
-			"enable- disable+ disable now+ restore- hold+ release- erasing:closing erased:closing"},
-		{"taken back", "enable,disable,restore", false, "enable- disable+ disable now+ restore- hold+ release- erasing:closing erased:closing"},
+			"enable- disable+ disable now+ restore- pause+ resume- hold+ release- erasing:closing erased:closing"},
+		{"taken back", "enable,disable,restore", false, "enable- disable+ disable now+ restore- pause+ resume- hold+ release- erasing:closing erased:closing"},
+		{"paused", "enable,pause", false,
+			"enable+ disable+ disable now+ restore- pause- resume+ hold+ release- erasing:closing erased:closing"},
+		{"paused, held", "enable,pause,hold", false,
+			"enable+ disable:held disable now:held restore- pause- resume+ hold- release+ erasing:closing erased:closing"},
+		{"paused, in its grace", "enable,pause,disable", false,
+			"enable+ disable- disable now+ restore+ pause:off resume:off hold+ release- erasing:closing erased:closing"},
+		{"paused, taken back", "enable,pause,disable,restore", false,
+			"enable+ disable+ disable now+ restore- pause- resume+ hold+ release- erasing:closing erased:closing"},
+		{"paused, being erased", "enable,pause,disable now,erasing", true,
+			"enable:erasing disable- disable now- restore:erasing pause:off resume:off hold:erasing release- erasing- erased+"},
+		{"paused, erased", "enable,pause,disable now,erasing,erased", false,
+			"enable+ disable- disable now- restore:closing pause:off resume:off hold+ release- erasing:closing erased-"},
+		{"resumed", "enable,pause,resume", false,
+			"enable- disable+ disable now+ restore- pause+ resume- hold+ release- erasing:closing erased:closing"},
+		{"resumed by enable", "enable,pause,disable,enable", false,
+			"enable- disable+ disable now+ restore- pause+ resume- hold+ release- erasing:closing erased:closing"},
 	}
 	for _, c := range states {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var got []string
-				for _, name := range []string{"enable", "disable", "disable now", "restore", "hold", "release", "erasing", "erased"} {
+				for _, name := range []string{"enable", "disable", "disable now", "restore", "pause", "resume", "hold", "release", "erasing", "erased"} {
 					p, _ := openTest(t, testConfig())
 					anna := mustAddress(t, "anna@alpha.test")
 					walk(t, p, anna, c.path)
@@ -111,6 +134,8 @@ func outcome(changed bool, err error) string {
 		return ":erasing"
 	case errors.Is(err, ErrNotClosing):
 		return ":closing"
+	case errors.Is(err, ErrNotOn):
+		return ":off"
 	case err != nil:
 		return ":" + err.Error()
 	case changed:
@@ -204,6 +229,84 @@ func TestLifeOfAnArchive(t *testing.T) {
 			t.Errorf("keys %q", keys)
 		}
 	})
+}
+
+// The spans of archives that are paused, disabled and erased in every order: what is kept is no gap, and the reason of each gap is its own.
+func TestPausedSpans(t *testing.T) {
+	for _, c := range []struct{ path, want string }{
+		{"enable,pause", "0-1 not-activated, 2- paused"},
+		{"enable,pause,resume", "0-1 not-activated, 2-3 paused"},
+		{"enable,pause,enable", "0-1 not-activated, 2-3 paused"},
+		{"enable,pause,resume,pause", "0-1 not-activated, 2-3 paused, 4- paused"},
+		{"enable,pause,disable", "0-1 not-activated, 2-3 paused, 3- disabled"},
+		{"enable,pause,disable,restore", "0-1 not-activated, 2-3 paused, 3-4 disabled, 4- paused"},
+		{"enable,pause,disable,restore,resume", "0-1 not-activated, 2-3 paused, 3-4 disabled, 4-5 paused"},
+		{"enable,pause,disable,enable", "0-1 not-activated, 2-3 paused, 3-4 disabled"},
+		{"enable,pause,disable now,erasing,erased,enable", "0-1 not-activated, 1-2 erased, 2-3 paused, 3-6 disabled"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p, _ := openTest(t, testConfig())
+			anna, start := mustAddress(t, "anna@alpha.test"), time.Now()
+			walk(t, p, anna, c.path)
+			var got []string
+			for _, pause := range pauses(t, p, anna) {
+				span := "0-"
+				if !pause.From.IsZero() {
+					span = fmt.Sprintf("%d-", int(pause.From.Sub(start).Hours()))
+				}
+				if !pause.Until.IsZero() {
+					span += fmt.Sprint(int(pause.Until.Sub(start).Hours()))
+				}
+				got = append(got, span+" "+pause.Reason)
+			}
+			if s := strings.Join(got, ", "); s != c.want {
+				t.Errorf("%s: %s, want %s", c.path, s, c.want)
+			}
+			s, err := p.Settings(t.Context(), anna)
+			if err != nil || replay(t, changes(t, p, anna)) != s {
+				t.Errorf("%s: settings %v, %v; the log says otherwise", c.path, values(s), err)
+			}
+			if on, err := p.Wanted(t.Context(), anna.String()); err != nil || on.Enabled != (s.State() == StateOn) {
+				t.Errorf("%s: wanted %+v, %v", c.path, on, err)
+			}
+		})
+	}
+}
+
+// A paused mailbox gets no mail archived, and the reason says so. It is a mailbox with an archive all the same: what it forwards is a forward.
+func TestJudgePaused(t *testing.T) {
+	p, _ := openTest(t, testConfig(), "anna@alpha.test", "bruno@alpha.test")
+	anna := mustAddress(t, "anna@alpha.test")
+	if _, err := p.Pause(t.Context(), anna, operator()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := p.Judge(t.Context(), Origin{}, []Line{{RcptTo: "<anna+x@alpha.test>", ORCPT: "rfc822;anna+x@alpha.test"}})
+	if err != nil || got[0].Journal || got[0].Enabled || got[0].Reason != ReasonPaused || got[0].Mailbox != "anna@alpha.test" {
+		t.Errorf("received: %+v, %v", got, err)
+	}
+	if v, err := p.JudgeSent(t.Context(), Origin{}, "anna@alpha.test"); err != nil || v.Journal || v.Reason != ReasonPaused {
+		t.Errorf("sent: %+v, %v", v, err)
+	}
+	got, err = p.Judge(t.Context(), Origin{}, []Line{{RcptTo: "<bruno@alpha.test>", ORCPT: "rfc822;anna@alpha.test"}})
+	if err != nil || got[0].Reason != ReasonForward {
+		t.Errorf("forwarded: %+v, %v", got, err)
+	}
+	if _, err := p.Set(t.Context(), mustAddress(t, "bruno@alpha.test"), operator(), assignments(t, "notify=anna@alpha.test")); !errors.Is(err, ErrSetting) {
+		t.Errorf("notices into a paused archive: %v", err)
+	}
+	for _, who := range []Actor{{RoleOwner, "anna@alpha.test"}, {RolePostmaster, "postmaster@beta.test"}, {RoleProgram, "x"}} {
+		if _, err := p.Resume(t.Context(), anna, who); !errors.Is(err, ErrForbidden) {
+			t.Errorf("resumed by %s: %v", who, err)
+		}
+	}
+	c := testConfig()
+	c.Rights.Owner = []string{KeyPause}
+	if err := p.Reconfigure(c); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := p.Resume(t.Context(), anna, Actor{RoleOwner, "anna@alpha.test"}); !changed || err != nil {
+		t.Errorf("resumed by an owner with the right: %v, %v", changed, err)
+	}
 }
 
 func pauses(t *testing.T, p *Policy, a Address) []Pause {

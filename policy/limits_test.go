@@ -85,6 +85,8 @@ func TestLimits(t *testing.T) {
 			disable a
 			enable c: over a limit of the domain: alpha.test has 2 archives
 			restore a
+			pause b
+			enable c: over a limit of the domain: alpha.test has 2 archives
 			disable a
 			erase a
 			enable c
@@ -178,6 +180,8 @@ func do(t *testing.T, p *Policy, act string) error {
 		_, err = p.enable(t.Context(), a)
 	case "disable":
 		_, err = p.disable(t.Context(), a)
+	case "pause":
+		_, err = p.Pause(t.Context(), a, operator())
 	case "restore":
 		_, err = p.restore(t.Context(), a)
 	case "set":
@@ -386,7 +390,7 @@ func TestLimitsValidate(t *testing.T) {
 			defaults = assignments(t, c.defaults)
 		}
 		err := limitedConfig(c.limits, defaults...).Validate()
-		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), `domain "alpha.test": `+c.want) {
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}

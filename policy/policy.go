@@ -15,7 +15,10 @@
 //	                 ^                 |
 //	                 +-----Restore-----+
 //
-// A closing archive takes no mail and waits for its grace to end. A legal hold (Hold) refuses Disable and Erasing. Pauses tells for which
+//	on --Pause--> paused --Resume--> on
+//
+// A paused archive takes no mail, and all that it holds stays. A closing archive takes no mail either and waits for its grace to end; Disable
+// closes a paused archive too, and Restore gives the pause back. A legal hold (Hold) refuses Pause, Disable and Erasing. Pauses tells for which
 // times the archive is empty as a result.
 //
 // # Keys
@@ -29,8 +32,8 @@
 //
 // The spaces are for readability. A mailbox or address is written as by Address.String, which contains no zero byte.
 //
-// The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "changes" (the number of the
-// newest change), "hold" (an object with "reason", "who" and "since"; absent without a hold), "erasure" (absent, "due " and a time,
+// The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "paused" (RFC 3339, UTC; since when
+// the archive is paused, absent where it is not), "changes" (the number of the newest change), "hold" (an object with "reason", "who" and "since"; absent without a hold), "erasure" (absent, "due " and a time,
 // "running" or "done"), and each key of Keys with the text that Set takes. An absent setting has the default of the program. Fields unknown
 // to this version are kept when the object is rewritten. An object of a newer version is refused.
 //
@@ -70,6 +73,8 @@ var (
 	ErrConfirmation = errors.New("not confirmed: type the address of the mailbox in full, in lower case")
 	// ErrHeld means that a legal hold forbids the act.
 	ErrHeld = errors.New("under a legal hold")
+	// ErrNotOn means that an archive is to be paused or resumed, and it is off.
+	ErrNotOn = errors.New("the archive is off")
 	// ErrErasing means that the archive is being erased, and that cannot be stopped.
 	ErrErasing = errors.New("the archive is being erased")
 	// ErrNotClosing means that the archive is not to be erased now.

@@ -40,7 +40,7 @@ func decodeRecord(b []byte) (record, error) {
 	for _, field := range []struct {
 		name string
 		into any
-	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"changes", &r.changes}, {KeyHold, &hold}, {KeyErasure, &erasure}} {
+	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"paused", &r.Paused}, {"changes", &r.changes}, {KeyHold, &hold}, {KeyErasure, &erasure}} {
 		if _, err := r.take(field.name, field.into); err != nil {
 			return record{}, err
 		}
@@ -70,7 +70,7 @@ func decodeRecord(b []byte) (record, error) {
 	if hold.Reason != "" {
 		r.Hold = Hold{Reason: hold.Reason, Who: hold.Who, Since: hold.Since.UTC()}
 	}
-	r.Since = r.Since.UTC()
+	r.Since, r.Paused = r.Since.UTC(), r.Paused.UTC()
 	return r, nil
 }
 
@@ -98,6 +98,9 @@ func (r *record) encode() ([]byte, error) {
 	}
 	if !r.Since.IsZero() {
 		object["since"] = r.Since
+	}
+	if !r.Paused.IsZero() {
+		object["paused"] = r.Paused
 	}
 	if r.Held() {
 		object[KeyHold] = storedHold(r.Hold)

@@ -37,7 +37,7 @@ func (a Actor) valid() bool {
 // Rights says who may change which settings. The operator may change all settings of every mailbox, a postmaster all settings of the
 // mailboxes in the own domain, and an owner the following settings of the own mailbox.
 type Rights struct {
-	// Owner holds keys that Set takes, and "archive" if an owner may enable, disable and restore. Nil means "notify", "notify_on",
+	// Owner holds keys that Set takes, "archive" if an owner may enable, disable and restore, and "pause" if an owner may pause and resume. Nil means "notify", "notify_on",
 	// "language" and "protocols"; an empty list means none. An owner may never place or release a hold.
 	Owner []string
 }
@@ -46,8 +46,9 @@ type Rights struct {
 func (r Rights) validate() []error {
 	var errs []error
 	for _, key := range r.Owner {
-		if key != KeyArchive && !settable(key) {
-			errs = append(errs, fmt.Errorf("rights of the owner: unknown key %q: the keys are %s, %s", key, KeyArchive, strings.Join(Keys(), ", ")))
+		if key != KeyArchive && key != KeyPause && !settable(key) {
+			errs = append(errs, fmt.Errorf("rights of the owner: unknown key %q: the keys are %s, %s, %s", key, KeyArchive, KeyPause,
+				strings.Join(Keys(), ", ")))
 		}
 	}
 	return errs

@@ -139,7 +139,7 @@ func (p *Policy) checkNotify(e *editing, a Address) error {
 		return fmt.Errorf("settings of %s: %w", m, err)
 	case m == a:
 		return &SettingError{KeyNotify, value, "that is the mailbox itself: give an address outside the archive, read even when this one is not"}
-	case known.enabled:
+	case known.state != StateOff:
 		return &SettingError{KeyNotify, value, fmt.Sprintf("%s has an archive of its own here: give an address outside the archive", m)}
 	}
 	return nil

@@ -14,15 +14,19 @@ import (
 // shorter because somebody edited a file.
 type Settings struct {
 	Enabled bool // mail is archived
-	// Since is when the archive was turned on, in UTC; zero without an archive. It stays while the archive is closing, so Restore changes
-	// nothing.
-	Since        time.Time
+	// Since is when the archive was turned on, in UTC; zero without an archive. It stays over a pause, and while the archive is closing, so
+	// Resume and Restore change nothing.
+	Since time.Time
+	// Paused is when the archive was paused, in UTC; zero where it is not. It stays while a paused archive is closing: Restore gives the pause
+	// back.
+	Paused       time.Time
 	Filter       Filter    // which messages are archived
 	Write        bool      // messages may be moved and deleted in the archive, folders never
 	ManualDelete bool      // the owner may delete messages by hand
+	Append       bool      // older mail may be put into the archive by hand
 	IMAP         bool      // the archive can be reached with a mail program
 	Retention    int       // months from arrival: 6, 12, 18, 24, 30, 36, 42 or 48; 0 keeps everything
-	Quota        int64     // bytes of messages, at least 1
+	Quota        int64     // bytes of messages; 0 for no limit
 	WhenFull     WhenFull  // what happens to mail when the quota is used up
 	Protocols    Protocols // which protocols the live mailbox may use
 	Notify       Address   // where notices go; zero for nowhere
@@ -30,6 +34,27 @@ type Settings struct {
 	Language     Language  // of notices and pages
 	Hold         Hold      // the legal hold
 	Erasure      Erasure   // how far the erasure of the archive has come
+}
+
+// State says whether an archive takes mail, and whether there is one.
+type State string
+
+// The states of an archive.
+const (
+	StateOff    State = "off"    // there is none, or it is closed
+	StateOn     State = "on"     // it takes mail
+	StatePaused State = "paused" // it takes no mail, and what is in it stays and can be read
+)
+
+// State returns the state of the archive.
+func (s Settings) State() State {
+	switch {
+	case s.Enabled:
+		return StateOn
+	case !s.Paused.IsZero() && s.Erasure.State == ErasureNone:
+		return StatePaused
+	}
+	return StateOff
 }
 
 // DefaultQuota is the quota of a mailbox in bytes, where its domain has no other default.
@@ -157,14 +182,17 @@ type Events uint8
 
 // The members of Events.
 const (
-	NotifyCertified Events = 1 << iota // a certified message arrived
-	NotifyFull                         // 75, 90 and 100 percent of the quota
-	NotifyGap                          // a gap went on record: mail that should be in the archive is not, or no longer is
-	NotifyRetention                    // a retention run deleted messages
+	NotifyCertified   Events = 1 << iota // a certified message arrived
+	NotifyFull                           // 75, 90 and 100 percent of the quota
+	NotifyGap                            // a gap went on record: mail that should be in the archive is not, or no longer is
+	NotifyRetention                      // a retention run deleted messages
+	NotifyMailboxFull                    // the live mailbox, not its archive, is full or nearly so
+	NotifyBeforeLoss                     // messages are going to be lost to the archive by an act or a setting
+	NotifySecurity                       // who may open the archive, or where its notices go, has changed
 )
 
 // eventNames are the members in the order of their bits.
-const eventNames = "certified,full,gap,retention"
+const eventNames = "certified,full,gap,retention,mailbox-full,before-loss,security"
 
 // String returns the set in the form that Set takes: "none", or the names of its members with commas.
 func (e Events) String() string { return setText(uint8(e), eventNames) }

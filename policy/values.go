@@ -12,10 +12,11 @@ import (
 
 // The keys of the settings, as Set, the change log and the stored form name them.
 const (
-	KeyArchive      = "archive" // changed by Enable, Disable and Restore
+	KeyArchive      = "archive" // changed by Enable, Pause, Resume, Disable and Restore
 	KeyFilter       = "filter"
 	KeyWrite        = "write"
 	KeyManualDelete = "manual_delete"
+	KeyAppend       = "append"
 	KeyIMAP         = "imap"
 	KeyRetention    = "retention"
 	KeyQuota        = "quota"
@@ -28,8 +29,11 @@ const (
 	KeyErasure      = "erasure" // changed by Disable, Restore, Erasing, Erased and Enable
 )
 
+// KeyPause names the right to Pause and Resume. It is no key of a setting: both change KeyArchive.
+const KeyPause = "pause"
+
 // settableKeys are the keys that Set takes.
-const settableKeys = "filter,write,manual_delete,imap,retention,quota,when_full,protocols,notify,notify_on,language"
+const settableKeys = "filter,write,manual_delete,append,imap,retention,quota,when_full,protocols,notify,notify_on,language"
 
 // valueKeys are the keys of Values. The log lists the changes of one act in this order: a change of the archive comes before that of its
 // erasure.
@@ -47,13 +51,15 @@ const maxReason = 500
 func (s *Settings) value(key string) string {
 	switch key {
 	case KeyArchive:
-		return onOff(s.Enabled)
+		return string(s.State())
 	case KeyFilter:
 		return s.Filter.String()
 	case KeyWrite:
 		return onOff(s.Write)
 	case KeyManualDelete:
 		return onOff(s.ManualDelete)
+	case KeyAppend:
+		return onOff(s.Append)
 	case KeyIMAP:
 		return onOff(s.IMAP)
 	case KeyRetention:
@@ -62,6 +68,9 @@ func (s *Settings) value(key string) string {
 		}
 		return strconv.Itoa(s.Retention)
 	case KeyQuota:
+		if s.Quota == 0 {
+			return "none"
+		}
 		return formatSize(s.Quota)
 	case KeyWhenFull:
 		return string(s.WhenFull)
@@ -93,12 +102,14 @@ func (s *Settings) setValue(key, value string) error {
 		return parseOnOff(value, &s.Write)
 	case KeyManualDelete:
 		return parseOnOff(value, &s.ManualDelete)
+	case KeyAppend:
+		return parseOnOff(value, &s.Append)
 	case KeyIMAP:
 		return parseOnOff(value, &s.IMAP)
 	case KeyRetention:
 		return parseRetention(value, &s.Retention)
 	case KeyQuota:
-		return parseSize(value, &s.Quota)
+		return parseQuota(value, &s.Quota)
 	case KeyWhenFull:
 		return parseChoice(value, &s.WhenFull, WhenFullSkip, WhenFullDefer, WhenFullMakeRoom)
 	case KeyProtocols:
@@ -212,21 +223,29 @@ func unitFactor(unit string) int64 {
 	return 0
 }
 
+func parseQuota(value string, into *int64) error {
+	if value == "none" {
+		*into = 0
+		return nil
+	}
+	return parseSize(value, into)
+}
+
 func parseSize(value string, into *int64) error {
 	digits := value[:len(value)-len(strings.TrimLeft(value, "0123456789"))]
 	factor := unitFactor(value[len(digits):])
 	if digits == "" || factor == 0 {
 		if digits != "" && digits == value && len(digits) < 10 {
-			return fmt.Errorf("a size needs a unit: write %sGB, or another of %s", digits, strings.ReplaceAll(sizeUnits, ",", ", "))
+			return fmt.Errorf("a size needs a unit: write %sGB, or another of %s, or none for no limit", digits, strings.ReplaceAll(sizeUnits, ",", ", "))
 		}
-		return errors.New("want a whole number with a unit (" + strings.ReplaceAll(sizeUnits, ",", ", ") + "), as 1GB")
+		return errors.New("want none, or a whole number with a unit (" + strings.ReplaceAll(sizeUnits, ",", ", ") + "), as 1GB")
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	switch {
 	case err != nil || n > math.MaxInt64/factor:
 		return errors.New("too large: write a smaller size")
 	case n == 0:
-		return errors.New("a quota of nothing archives nothing: write a size above zero, or disable the archive")
+		return errors.New("a quota of nothing archives nothing: write a size above zero, or none for no limit; \"mailbox pause\" stops archiving")
 	}
 	*into = n * factor
 	return nil

@@ -25,13 +25,13 @@ func TestValues(t *testing.T) {
 		s    Settings
 		want string
 	}{
-		{"defaults", programDefaults(), "archive=off filter=all write=off manual_delete=off imap=off retention=none quota=1GB when_full=skip " +
+		{"defaults", programDefaults(), "archive=off filter=all write=off manual_delete=off append=off imap=off retention=none quota=1GB when_full=skip " +
 			"protocols=imap,pop3,smtp notify=none notify_on=full,gap,retention language=it hold=off erasure=none"},
 		{"everything", Settings{
-			Enabled: true, Filter: FilterSentOther | FilterCertified, Write: true, ManualDelete: true, IMAP: true, Retention: 48, Quota: 1536 << 20,
+			Enabled: true, Filter: FilterSentOther | FilterCertified, Write: true, ManualDelete: true, Append: true, IMAP: true, Retention: 48, Quota: 1536 << 20,
 			WhenFull: WhenFullMakeRoom, Protocols: 0, Notify: Address{"a b", "ext.test"}, NotifyOn: NotifyCertified, Language: English,
 			Hold: Hold{Reason: "R.G. 12/2026"}, Erasure: Erasure{ErasureDue, at},
-		}, "archive=on filter=certified,sent-other write=on manual_delete=on imap=on retention=48 quota=1536MiB when_full=make-room " +
+		}, "archive=on filter=certified,sent-other write=on manual_delete=on append=on imap=on retention=48 quota=1536MiB when_full=make-room " +
 			`protocols=none notify="a b"@ext.test notify_on=certified language=en hold=on: R.G. 12/2026 erasure=due 2026-11-24T18:00:00.0000005Z`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -52,11 +52,11 @@ func TestSetValue(t *testing.T) {
 		{"filter", "sent-other, delivery,delivery", "delivery,sent-other"},
 		{"filter", "all-certified", "certified,acceptance,delivery,sent-certified"}, {"filter", "receipts", "acceptance,delivery"},
 		{"write", "on", ""}, {"write", "off", ""},
-		{"manual_delete", "on", ""}, {"manual_delete", "off", ""},
+		{"manual_delete", "on", ""}, {"manual_delete", "off", ""}, {"append", "on", ""}, {"append", "off", ""}, {"append", "on", ""}, {"append", "off", ""},
 		{"imap", "on", ""}, {"imap", "off", ""},
 		{"retention", "none", ""}, {"retention", "6", ""}, {"retention", "12", ""}, {"retention", "18", ""}, {"retention", "24", ""},
 		{"retention", "30", ""}, {"retention", "36", ""}, {"retention", "42", ""}, {"retention", "48", ""},
-		{"quota", "1GB", ""}, {"quota", "1000MB", "1GB"}, {"quota", "1GiB", ""}, {"quota", "7B", ""}, {"quota", "1001B", ""}, {"quota", "2TB", ""},
+		{"quota", "none", ""}, {"quota", "none", ""}, {"quota", "1GB", ""}, {"quota", "1000MB", "1GB"}, {"quota", "1GiB", ""}, {"quota", "7B", ""}, {"quota", "1001B", ""}, {"quota", "2TB", ""},
 		{"quota", "1048576B", "1MiB"}, {"quota", "9223372036854775807B", ""}, {"quota", "003kB", "3kB"},
 		{"when_full", "skip", ""}, {"when_full", "defer", ""}, {"when_full", "make-room", ""},
 		{"protocols", "imap,pop3,smtp", ""}, {"protocols", "smtp,imap", "imap,smtp"}, {"protocols", "none", ""},
@@ -84,9 +84,9 @@ func TestSetValue(t *testing.T) {
 func TestSetBadValue(t *testing.T) {
 	filter := "want all, all-certified, receipts, or one or more of certified,other,acceptance,delivery,sent-certified,sent-other, with commas between them"
 	protocols := "want none, or one or more of imap,pop3,smtp, with commas between them"
-	events := "want none, or one or more of certified,full,gap,retention, with commas between them"
+	events := "want none, or one or more of certified,full,gap,retention,mailbox-full,before-loss,security, with commas between them"
 	retention := "want none, or 6, 12, 18, 24, 30, 36, 42 or 48 months, as a bare number"
-	size := "want a whole number with a unit (TiB, TB, GiB, GB, MiB, MB, KiB, kB, B), as 1GB"
+	size := "want none, or a whole number with a unit (TiB, TB, GiB, GB, MiB, MB, KiB, kB, B), as 1GB"
 	p, store := openTest(t, testConfig(), "anna@alpha.test")
 	before := store.values["manna@alpha.test"]
 	for _, c := range []struct{ key, value, remedy string }{
@@ -97,9 +97,9 @@ func TestSetBadValue(t *testing.T) {
 		{"retention", "7", retention}, {"retention", "0", retention}, {"retention", "54", retention}, {"retention", "12m", retention},
 		{"retention", "06", retention}, {"retention", "-6", retention}, {"retention", "", retention},
 		{"quota", "", size}, {"quota", "GB", size}, {"quota", "1.5GB", size}, {"quota", "1gb", size}, {"quota", "-1GB", size}, {"quota", "1 GB", size},
-		{"quota", "none", size}, {"quota", "5", "a size needs a unit: write 5GB, or another of TiB, TB, GiB, GB, MiB, MB, KiB, kB, B"},
+		{"quota", "None", size}, {"quota", "5", "a size needs a unit: write 5GB, or another of TiB, TB, GiB, GB, MiB, MB, KiB, kB, B, or none for no limit"},
 		{"quota", "9223372036854775808B", "too large: write a smaller size"}, {"quota", "9223373TB", "too large: write a smaller size"},
-		{"quota", "0GB", "a quota of nothing archives nothing: write a size above zero, or disable the archive"},
+		{"quota", "0GB", "a quota of nothing archives nothing: write a size above zero, or none for no limit; \"mailbox pause\" stops archiving"},
 		{"when_full", "bounce", "want skip, defer or make-room"}, {"when_full", "", "want skip, defer or make-room"},
 		{"protocols", "", protocols}, {"protocols", "all", protocols}, {"protocols", "imap,imaps", protocols}, {"protocols", "none,imap", protocols},
 		{"notify", "", "want none, or one address with its domain"}, {"notify", "postmaster", "want none, or one address with its domain"},
@@ -125,7 +125,7 @@ func TestSetBadValue(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	want := strings.Fields("filter write manual_delete imap retention quota when_full protocols notify notify_on language")
+	want := strings.Fields("filter write manual_delete append imap retention quota when_full protocols notify notify_on language")
 	if got := Keys(); !slices.Equal(got, want) {
 		t.Errorf("keys %q, want %q", got, want)
 	}

@@ -25,13 +25,15 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   log ADDR                         show who changed which setting, or moved or deleted a message, and when
   set ADDR KEY=VALUE ...           change settings, all or none, from the next message on
   enable ADDR                      archive it from the next message on; the configuration must have its domain
+  pause ADDR                       stop archiving for a time; what is archived stays, and the time is on record as a gap
+  resume ADDR                      undo pause: archive it from the next message on
   disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time (erase.grace)
   disable ADDR -confirm ADDR -now  close its archive, and erase it without a grace time
   restore ADDR                     undo disable, as long as the archive is not erased
   hold ADDR -reason TEXT           place a legal hold: the archive cannot be disabled, and nothing in it expires
   release ADDR                     lift the legal hold
 
-"copialettere mailbox set -h" lists the settings and their values.
+"copialettere mailbox set -h" lists the settings and their values. "copialettere mailbox enable -h" tells how to enable or set many at once.
 
 Example: copialettere mailbox enable mario@alpha.test
 `
@@ -41,13 +43,15 @@ func setHelp() string {
 	names := func(vocabulary string) string { return strings.Join(policy.Labels(vocabulary).Names(), ",") }
 	values := map[string]string{
 		policy.KeyFilter: "all, all-certified, receipts, or some of the classes below", policy.KeyRetention: "none, or 6, 12, 18 ... 48 months",
-		policy.KeyQuota: "1GB", policy.KeyWhenFull: "one of " + names(policy.VocabularyWhenFull), policy.KeyNotify: "none, or ADDR",
+		policy.KeyQuota: "none, or 1GB", policy.KeyWhenFull: "one of " + names(policy.VocabularyWhenFull), policy.KeyNotify: "none, or ADDR",
 		policy.KeyProtocols: "none, or some of " + names(policy.VocabularyProtocols),
 		policy.KeyNotifyOn:  "none, or some of " + names(policy.VocabularyEvents), policy.KeyLanguage: "it or en",
 	}
 	var help strings.Builder
-	help.WriteString("Usage: copialettere mailbox set ADDR KEY=VALUE ... [-config FILE] [-json]\n\n" +
-		"Changes settings of a mailbox, all or none, from the next message on. The settings, and their values:\n\n")
+	help.WriteString("Usage: copialettere mailbox set ADDR KEY=VALUE ... [-config FILE] [-json]\n" +
+		"       copialettere mailbox set [-from FILE] [-domain D] [-dry-run] [KEY=VALUE ...] [-config FILE] [-json]\n\n" +
+		"Changes settings of a mailbox, all or none, from the next message on; or of many (\"copialettere mailbox enable -h\").\n" +
+		"The settings, and their values:\n\n")
 	for _, key := range policy.Keys() {
 		value, ok := values[key]
 		if !ok {
@@ -65,6 +69,7 @@ func setHelp() string {
 type mailboxFlags struct {
 	confirm, reason string
 	now             bool
+	many            many
 	given           []string // their names
 }
 
@@ -73,6 +78,9 @@ func defineMailbox(flags *flag.FlagSet) runner {
 	flags.StringVar(&f.confirm, "confirm", "", "")
 	flags.StringVar(&f.reason, "reason", "", "")
 	flags.BoolVar(&f.now, "now", false, "")
+	flags.StringVar(&f.many.from, "from", "", "")
+	flags.StringVar(&f.many.domain, "domain", "", "")
+	flags.BoolVar(&f.many.dryRun, "dry-run", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
 		flags.Visit(func(one *flag.Flag) {
 			if one.Name != "config" && one.Name != "json" {
@@ -85,14 +93,15 @@ func defineMailbox(flags *flag.FlagSet) runner {
 
 // mailboxActs returns the sub-commands of mailbox, each with the flags that it takes.
 func mailboxActs() map[string][]string {
+	many := []string{"from", "domain", "dry-run"}
 	return map[string][]string{
-		"list": nil, "show": nil, "log": nil, "set": nil, "enable": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
+		"list": nil, "show": nil, "log": nil, "set": many, "enable": many, "pause": nil, "resume": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
 		"release": nil,
 	}
 }
 
 func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFlags) error {
-	const acts = "want list, show, log, set, enable, disable, restore, hold or release"
+	const acts = "want list, show, log, set, enable, pause, resume, disable, restore, hold or release"
 	if len(args) == 0 {
 		return fmt.Errorf("%w: %s", errUsage, acts)
 	}
@@ -111,6 +120,9 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 			return err
 		}
 		return show(in, ctx, "/mailboxes", nil, in.printMailbox)
+	}
+	if len(f.given) > 0 && (act == "set" || act == "enable") {
+		return in.provision(ctx, act, f.many, args)
 	}
 	query := make(url.Values)
 	if act == "set" {
@@ -169,6 +181,9 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 			return in.printJSON(m)
 		}
 		in.printMailbox(m)
+		for _, note := range m.Notes {
+			fmt.Fprintln(in.stdout, "  "+note.English)
+		}
 		switch {
 		case act == "set":
 			for _, change := range m.Changes {
@@ -185,8 +200,11 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 
 func (in *invocation) printMailbox(m archive.Mailbox) {
 	state := "archive " + m.Archive
-	if m.Archive == "on" {
+	switch policy.State(m.Archive) {
+	case policy.StateOn:
 		state += " since " + localTime(m.Since)
+	case policy.StatePaused:
+		state += " since " + localTime(m.Paused)
 	}
 	switch policy.ErasureState(m.Erasure) {
 	case policy.ErasureDue:
@@ -291,6 +309,7 @@ Shows the times and the messages that the archive of a mailbox lacks, oldest fir
 
   not-activated   the archive had never been on
   disabled        the archive was off
+  paused          the archive was paused
   erased          the archive was disabled and its content erased; how much, by month
   full            the archive was full when the message came (quota, with when_full = skip)
   made-room       the archive was full, and its oldest messages were deleted; how many (when_full = make-room)

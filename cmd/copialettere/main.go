@@ -108,7 +108,9 @@ func commands() map[string]command {
 }
 
 // topics returns the help of each act that has a help of its own, by command and act.
-func topics() map[string]string { return map[string]string{"mailbox set": setHelp()} }
+func topics() map[string]string {
+	return map[string]string{"mailbox set": setHelp(), "mailbox enable": enableHelp}
+}
 
 type runner = func(ctx context.Context, in *invocation, args []string) error
 

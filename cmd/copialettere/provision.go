@@ -18,6 +18,24 @@ import (
 	"copialettere/policy/archive"
 )
 
+const enableHelp = `Usage: copialettere mailbox enable ADDR [-config FILE] [-json]
+       copialettere mailbox enable [-from FILE] [-domain D] [-dry-run] [KEY=VALUE ...] [-config FILE] [-json]
+
+Archives a mailbox, or many, from the next message on. "copialettere mailbox set" takes the same flags, and only changes settings.
+
+  -from FILE  the mailboxes: one address a line, or CSV whose first line names columns, as in mailbox,quota,retention. An empty field leaves a
+              setting as it is. Lines that begin with # are comments. "-" is the standard input
+  -domain D   with -from: refuse addresses outside of D. Without: all mailboxes of D that were ever set up; to be enabled, only those whose
+              archive was never on
+  -dry-run    only show what would change
+  KEY=VALUE   a setting for all of them
+
+All lines are checked first. If one is wrong, nothing is changed, and every error is shown with its line. Mailboxes that are as they are to be
+already are not touched, so after a run that broke off, run the same again.
+
+Example: copialettere mailbox enable -from boxes.csv -dry-run
+`
+
 // many are the flags of mailbox enable and mailbox set that choose many mailboxes.
 type many struct {
 	from, domain string
@@ -26,6 +44,14 @@ type many struct {
 
 // provision changes many mailboxes and prints those that changed.
 func (in *invocation) provision(ctx context.Context, act string, m many, assignments []string) error {
+	if m.from == "" && m.domain == "" {
+		return fmt.Errorf("%w: name the mailboxes: -from FILE, -domain D, or both", errUsage)
+	}
+	for _, text := range assignments {
+		if !strings.Contains(text, "=") {
+			return fmt.Errorf("%w: %.100q beside -from or -domain: want KEY=VALUE", errUsage, text)
+		}
+	}
 	query := url.Values{"set": assignments, "who": {whoami()}, "dry_run": {strconv.FormatBool(m.dryRun)}}
 	if m.domain != "" {
 		query.Set("domain", m.domain)

@@ -21,6 +21,7 @@
 //
 //	1     the journal may be from before it had a register, or not be made yet
 //	2     the journal is there, with a register
+//	3     an archive can be paused, a quota can be none, and an owner can be told of more events: settings that an earlier program would not read
 //
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.
@@ -41,11 +42,12 @@ import (
 )
 
 // Format is the number of the format that Make gives a folder, and to which Open raises an earlier one.
-const Format = formatRegistered
+const Format = formatPauses
 
 const (
 	formatUnregistered = 1
 	formatRegistered   = 2
+	formatPauses       = 3
 )
 
 const (
@@ -100,8 +102,11 @@ type Folder struct {
 func Make(ctx context.Context, folder string) (made bool, err error) {
 	id, err := readIdentity(folder)
 	switch {
-	case err == nil && id.Format == Format:
-		return false, nil
+	case err == nil && id.Format >= formatRegistered:
+		if id.Format < Format {
+			err = writeIdentity(folder, id, Format)
+		}
+		return false, err
 	case errors.Is(err, fs.ErrNotExist):
 		id, err = makeFolder(folder)
 	}
@@ -138,7 +143,7 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	}
 	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile)}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
-		o.Logger.Info("the journal of an earlier version has a register now", "data", folder)
+		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)
 		err = writeIdentity(folder, id, Format)
 	}
 	if err != nil {

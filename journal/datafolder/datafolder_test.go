@@ -2,6 +2,7 @@ package datafolder
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,6 +96,30 @@ func TestMakeBrokenOff(t *testing.T) {
 	}
 }
 
+// TestRaise has Make and Open bring a folder of each earlier format to the newest.
+func TestRaise(t *testing.T) {
+	for format := 1; format < Format; format++ {
+		for name, raise := range map[string]func(folder string) error{
+			"make": func(folder string) error { _, err := Make(t.Context(), folder); return err },
+			"open": func(folder string) error { return opens(t, folder) },
+		} {
+			t.Run(fmt.Sprint(format, " ", name), func(t *testing.T) {
+				folder := made(t)
+				before, err := readIdentity(folder)
+				if err := errors.Join(err, writeIdentity(folder, before, format), raise(folder)); err != nil {
+					t.Fatal(err)
+				}
+				if after, err := readIdentity(folder); err != nil || after != before {
+					t.Errorf("identity %+v, %v, want %+v", after, err, before)
+				}
+				if err := opens(t, folder); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
 func TestMakeRefusesAFullFolder(t *testing.T) {
 	folder := t.TempDir()
 	if err := os.Mkdir(filepath.Join(folder, "photos"), 0o700); err != nil {
@@ -156,7 +181,7 @@ func TestIdentity(t *testing.T) {
 		content string
 		texts   []string
 	}{
-		"newer format":           {`{"format":3,"id":{"archive":7},"created":[]}`, []string{folder + " has format 3, and this program knows 1 to 2"}},
+		"newer format":           {`{"format":4,"id":{"archive":7},"created":[]}`, []string{folder + " has format 4, and this program knows 1 to 3"}},
 		"no format":              {`{"id":"A"}`, []string{file, "no format", "put it back from a backup"}},
 		"format 0":               {`{"format":0,"id":"A"}`, []string{file, "no format"}},
 		"negative format":        {`{"format":-1,"id":"A"}`, []string{file, "no format"}},

@@ -58,4 +58,6 @@ func (a *api) usage(c *call) error {
 	return tell(c, a.b.Archive.Usages(c.Context(), c.FormValue("domain")))
 }
 
-func (a *api) monthUsage(c *call) error { return tell(c, a.b.Archive.MonthUsages(c.Context(), c.mailbox)) }
+func (a *api) monthUsage(c *call) error {
+	return tell(c, a.b.Archive.MonthUsages(c.Context(), c.mailbox))
+}

@@ -53,6 +53,9 @@ func Routes() []Route {
 
 		// These change a mailbox and answer with it.
 		{"POST", "/mailbox/enable", archive.RightSet, true, "", archive.Mailbox{}, false, "turn the archive on", turn((*archive.Archive).Enable)},
+		{"POST", "/mailbox/pause", archive.RightSet, true, "", archive.Mailbox{}, false, "stop archiving for a time; nothing is erased",
+			turn((*archive.Archive).Pause)},
+		{"POST", "/mailbox/resume", archive.RightSet, true, "", archive.Mailbox{}, false, "undo pause", turn((*archive.Archive).Resume)},
 		{"POST", "/mailbox/set", archive.RightSet, true, "set=KEY=VALUE[&set=...]", archive.Mailbox{}, false,
 			"change settings, all or none; the error lists everything that is wrong", (*api).set},
 		{"POST", "/mailbox/disable", archive.RightSet, true, "confirm=ADDR[&now=true]", archive.Mailbox{}, false,

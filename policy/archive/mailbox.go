@@ -16,8 +16,9 @@ import (
 // Mailbox is a mailbox as faces show it. Others script against its names.
 type Mailbox struct {
 	Mailbox string     `json:"mailbox"`
-	Archive string     `json:"archive"`           // "on" or "off"
+	Archive string     `json:"archive"`           // "on", "off" or "paused"
 	Since   *time.Time `json:"since,omitempty"`   // when the archive was turned on; it stays until the archive is erased
+	Paused  *time.Time `json:"paused,omitempty"`  // when it was paused, if it is
 	Erasure string     `json:"erasure,omitempty"` // of a disabled archive: "due" (it can still be restored), "running" or "done"
 	EraseAt *time.Time `json:"erase_at,omitempty"`
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
@@ -36,6 +37,8 @@ type Mailbox struct {
 	HeldMessages []HeldMessage `json:"held_messages,omitempty"`
 	// Changes, for a single mailbox, are all changes of its settings, oldest first; after Set, only those that it made.
 	Changes []policy.Change `json:"changes,omitempty"`
+	// Notes, in the answer to an act after which mail is archived, say what its owner must know then.
+	Notes []policy.Label `json:"notes,omitempty"`
 }
 
 // Setting is one setting, as policy.Settings.Values gives it. The rest is there for a single mailbox.
@@ -62,12 +65,12 @@ type HeldMessage struct {
 }
 
 func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Settings) (Mailbox, error) {
-	v := Mailbox{Mailbox: address.String(), Archive: "off", Erasure: string(s.Erasure.State)}
-	if s.Enabled {
-		v.Archive = "on"
-	}
+	v := Mailbox{Mailbox: address.String(), Archive: string(s.State()), Erasure: string(s.Erasure.State)}
 	if !s.Since.IsZero() {
 		v.Since = &s.Since
+	}
+	if s.State() == policy.StatePaused {
+		v.Paused = &s.Paused
 	}
 	if s.Erasure.State == policy.ErasureDue {
 		v.EraseAt = &s.Erasure.At
@@ -75,7 +78,7 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 	if s.Held() {
 		v.Hold = &Held{s.Hold.Reason, s.Hold.Who, s.Hold.Since}
 	}
-	if v.Archive != "off" {
+	if s.State() != policy.StateOff {
 		v.Route = a.options.Postfix.Routes(address)
 	}
 	for key, value := range s.Values() {
@@ -159,9 +162,20 @@ func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox,
 	return v, nil
 }
 
-// Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change.
+// Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change, and like
+// Resume with what its owner must know now.
 func (a *Archive) Enable(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
+	return a.noted(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
+}
+
+// Pause stops archiving until Resume. What is archived stays and can be read, and the time between is a gap on record.
+func (a *Archive) Pause(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	return a.turned(ctx, address, func() (bool, error) { return a.policy.Pause(ctx, address, who) })
+}
+
+// Resume ends a pause.
+func (a *Archive) Resume(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	return a.noted(ctx, address, func() (bool, error) { return a.policy.Resume(ctx, address, who) })
 }
 
 // Disable closes the archive of a mailbox; confirm repeats its address. Restore takes it back until the grace is over; with now there is none.

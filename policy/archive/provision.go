@@ -104,7 +104,7 @@ func (a *Archive) try(ctx context.Context, who policy.Actor, o *orders) ([]Provi
 		}
 		switch {
 		case outcome.Refused != nil:
-			o.refuse(o.places[i], outcome.Refused)
+			o.refuse(o.lines[i], outcome.Refused)
 		case o.DryRun:
 			tried = append(tried, viewOutcome(outcome))
 		}
@@ -118,36 +118,49 @@ type orders struct {
 	Provision
 	domain   string // canonical; "" for any
 	list     []policy.Order
-	places   []string // of each of them, as "boxes.csv:3: "; "" without lines
-	seen     map[policy.Address]string
-	refusals []error
+	lines    []int                  // of each of them; 0 without lines
+	seen     map[policy.Address]int // the line of each mailbox
+	refusals []refusal
 	more     int // refusals that are only counted
 }
 
-// refuse notes an error of one order.
-func (o *orders) refuse(place string, err error) {
+// refusal is what is wrong with a line; 0 without lines.
+type refusal struct {
+	line int
+	err  error
+}
+
+// refuse notes an error of a line.
+func (o *orders) refuse(line int, err error) {
 	if len(o.refusals) == maxRefusals {
 		o.more++
 		return
 	}
-	o.refusals = append(o.refusals, fmt.Errorf("%s%w", place, err))
+	o.refusals = append(o.refusals, refusal{line, err})
 }
 
-// refused returns everything that was refused, as one error.
+// refused returns everything that was refused, as one error, in the order of the lines.
 func (o *orders) refused() error {
 	if len(o.refusals) == 0 {
 		return nil
 	}
-	list := errors.Join(o.refusals...)
-	if o.more > 0 {
-		return fmt.Errorf("nothing was changed:\n%w\nand %d errors more", list, o.more)
+	slices.SortStableFunc(o.refusals, func(a, b refusal) int { return a.line - b.line })
+	var list []error
+	for _, r := range o.refusals {
+		if r.line > 0 {
+			r.err = fmt.Errorf("%s:%d: %w", o.Name, r.line, r.err)
+		}
+		list = append(list, r.err)
 	}
-	return fmt.Errorf("nothing was changed:\n%w", list)
+	if o.more > 0 {
+		list = append(list, fmt.Errorf("and %d errors more", o.more))
+	}
+	return fmt.Errorf("nothing was changed:\n%w", errors.Join(list...))
 }
 
 // orders reads the orders of a Provision.
 func (a *Archive) orders(ctx context.Context, p Provision) (*orders, error) {
-	o := &orders{Provision: p, seen: make(map[policy.Address]string)}
+	o := &orders{Provision: p, seen: make(map[policy.Address]int)}
 	if p.Domain != "" {
 		var err error
 		if o.domain, err = policy.CanonicalDomain(p.Domain); err != nil {
@@ -169,7 +182,7 @@ func (a *Archive) orders(ctx context.Context, p Provision) (*orders, error) {
 			}
 			neverOn := m.Settings.Since.IsZero() && m.Settings.Erasure.State == policy.ErasureNone
 			if m.Address.Domain == o.domain && (neverOn || !p.Enable) {
-				o.add("", m.Address, nil)
+				o.add(0, m.Address, nil)
 			}
 		}
 	default:
@@ -183,9 +196,9 @@ func (a *Archive) orders(ctx context.Context, p Provision) (*orders, error) {
 }
 
 // add adds the order of a mailbox with settings of its own.
-func (o *orders) add(place string, address policy.Address, own []policy.Assignment) {
+func (o *orders) add(line int, address policy.Address, own []policy.Assignment) {
 	o.list = append(o.list, policy.Order{Mailbox: address, Assignments: slices.Concat(own, o.Assignments), Enable: o.Enable})
-	o.places = append(o.places, place)
+	o.lines = append(o.lines, line)
 }
 
 // read reads the lines. It returns an error if they cannot be read at all, and notes what is wrong with single ones.
@@ -246,7 +259,7 @@ func (o *orders) readCSV(text []byte, semicolon bool) {
 		}
 		var bad *csv.ParseError
 		if errors.As(err, &bad) {
-			o.refuse(o.place(bad.Line), fmt.Errorf("%w: column %d: %w: put a field with quotes or commas in quotes, and double the quotes in it",
+			o.refuse(bad.Line, fmt.Errorf("%w: column %d: %w: put a field with quotes or commas in quotes, and double the quotes in it",
 				ErrRequest, bad.Column, bad.Err))
 			return // what follows may be taken for part of this field
 		}
@@ -262,7 +275,7 @@ func (o *orders) readCSV(text []byte, semicolon bool) {
 			continue
 		}
 		if len(fields) != len(keys) {
-			o.refuse(o.place(number), fmt.Errorf("%w: %d fields, and the first line names %d: write as many", ErrRequest, len(fields), len(keys)))
+			o.refuse(number, fmt.Errorf("%w: %d fields, and the first line names %d: write as many", ErrRequest, len(fields), len(keys)))
 			continue
 		}
 		var own []policy.Assignment
@@ -281,35 +294,32 @@ func (o *orders) goodHead(number int, keys []string) bool {
 	for i, key := range keys {
 		switch {
 		case !slices.Contains(policy.Keys(), key):
-			o.refuse(o.place(number), fmt.Errorf("%w: unknown setting %.100q: the settings are %s", ErrRequest, key, strings.Join(policy.Keys(), ", ")))
+			o.refuse(number, fmt.Errorf("%w: unknown setting %.100q: the settings are %s", ErrRequest, key, strings.Join(policy.Keys(), ", ")))
 		case slices.Contains(keys[:i], key):
-			o.refuse(o.place(number), fmt.Errorf("%w: %s is named twice: name it once", ErrRequest, key))
+			o.refuse(number, fmt.Errorf("%w: %s is named twice: name it once", ErrRequest, key))
 		case slices.ContainsFunc(o.Assignments, func(a policy.Assignment) bool { return a.Key == key }):
-			o.refuse(o.place(number), fmt.Errorf("%w: %s is also given for all mailboxes: remove one of the two", ErrRequest, key))
+			o.refuse(number, fmt.Errorf("%w: %s is also given for all mailboxes: remove one of the two", ErrRequest, key))
 		}
 	}
 	return len(o.refusals) == before
 }
 
-func (o *orders) place(number int) string { return fmt.Sprintf("%s:%d: ", o.Name, number) }
-
 // line adds the order of a line.
 func (o *orders) line(number int, text string, own []policy.Assignment) {
-	place := o.place(number)
 	address, err := policy.ParseAddress(text)
 	switch {
 	case err != nil && strings.ContainsAny(text, ",;"):
-		o.refuse(place, fmt.Errorf("%w; settings need a first line that names them, as mailbox,quota", err))
+		o.refuse(number, fmt.Errorf("%w; settings need a first line that names them, as mailbox,quota", err))
 	case err != nil:
-		o.refuse(place, err)
+		o.refuse(number, err)
 	case address.Domain == "":
-		o.refuse(place, fmt.Errorf("%.100q: %w: want an address with its domain", text, policy.ErrAddress))
+		o.refuse(number, fmt.Errorf("%.100q: %w: want an address with its domain", text, policy.ErrAddress))
 	case o.domain != "" && address.Domain != o.domain:
-		o.refuse(place, fmt.Errorf("%w: %s does not lie in %s", ErrRequest, address, o.domain))
-	case o.seen[address] != "":
-		o.refuse(place, fmt.Errorf("%w: %s is there already, in %s", ErrRequest, address, strings.TrimSuffix(o.seen[address], ": ")))
+		o.refuse(number, fmt.Errorf("%w: %s does not lie in %s", ErrRequest, address, o.domain))
+	case o.seen[address] > 0:
+		o.refuse(number, fmt.Errorf("%w: %s is there already, in line %d", ErrRequest, address, o.seen[address]))
 	default:
-		o.seen[address] = place
-		o.add(place, address, own)
+		o.seen[address] = number
+		o.add(number, address, own)
 	}
 }

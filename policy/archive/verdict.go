@@ -38,11 +38,16 @@ type Verdict struct {
 	Spooled     bool       `json:"spooled,omitempty"` // the journal could not take this gap yet: it is in the gap spool
 }
 
-// verdictOfPause returns the verdict of a time when an archive was off. It returns none for the time before the first activation if one
+// verdictOfPause returns the verdict of a time when an archive was off or paused. It returns none for the time before the first activation if one
 // followed, or for what was erased later.
 func verdictOfPause(address policy.Address, p policy.Pause) (v Verdict, ok bool) {
 	v = Verdict{Time: p.From, Until: timeOrNil(p.Until), Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonDisabled}
 	switch {
+	case p.Reason == policy.ReasonPaused:
+		v.Reason, v.Detail = policy.ReasonPaused, "the archive was paused"
+		if v.Until == nil {
+			v.Detail = "the archive has been paused since then"
+		}
 	case v.Until == nil && p.Reason == policy.ReasonNotActivated:
 		v.Detail = "the archive was never on"
 	case v.Until == nil:
@@ -57,7 +62,7 @@ func verdictOfPause(address policy.Address, p policy.Pause) (v Verdict, ok bool)
 
 // Kinds of a Gap.
 const (
-	GapPause   = "pause" // the archive was off, or what it held of that time was erased
+	GapPause   = "pause" // the archive was off or paused, or what it held of that time was erased
 	GapMissing = "gap"   // the archive was on, but lacks what it should hold
 )
 
@@ -159,9 +164,9 @@ func listed[T any](list []T) iter.Seq2[T, error] {
 	}
 }
 
-// Why yields what is known of a mailbox, ordered by time: its entries, skips and gaps, and when its archive was off. With a message ID it yields
-// what is known of that message, and gaps that may be why it is missing. It then adds a time when the archive was off only if that time lasts,
-// or if nothing else is known. A mailbox without an archive has one verdict that says so. The error wraps ErrRequest if messageID contains no ID.
+// Why yields what is known of a mailbox, ordered by time: its entries, skips and gaps, and when its archive was off or paused. With a message ID it
+// yields what is known of that message, and gaps that may be why it is missing. It then adds a time when the archive was off or paused only if that
+// time lasts, or if nothing else is known. A mailbox without an archive has one verdict that says so. The error wraps ErrRequest if messageID contains no ID.
 func (a *Archive) Why(ctx context.Context, address policy.Address, messageID string) iter.Seq2[Verdict, error] {
 	return func(yield func(Verdict, error) bool) {
 		wanted := part.MessageID(messageID)
@@ -169,7 +174,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			yield(Verdict{}, fmt.Errorf("%w: message_id %.100q holds no id", ErrRequest, messageID))
 			return
 		}
-		var closed, open []Verdict // the times when the archive was off; open: it still is
+		var closed, open []Verdict // the times when the archive was off or paused; open: it still is
 		for pause, err := range a.policy.Pauses(ctx, address) {
 			if err != nil {
 				yield(Verdict{}, err)

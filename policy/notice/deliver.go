@@ -31,7 +31,7 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 		var w waiting
 		if err := json.Unmarshal(p.Value, &w); err != nil {
 			q.log.Error("notice dropped: it cannot be read", "error", err)
-			if err := q.remove(ctx, p.Key, "unreadable"); err != nil {
+			if err := q.remove(ctx, p.Key, new(waiting), "unreadable"); err != nil {
 				return err
 			}
 			continue
@@ -54,22 +54,33 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 
 // try sends one notice. The error is ErrUnreachable, or comes from the store or from ctx.
 func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiting, send Send) error {
+	if w.Digest && !w.Closed {
+		if mine, err := q.closeDigest(ctx, &queued, w); err != nil || !mine {
+			return err
+		}
+	}
 	key := queued.Key
 	log := q.log.With("mailbox", w.Mailbox, "event", w.kind())
-	to, language, why, err := q.destination(ctx, &w.Notice)
+	to, language, why, err := q.destination(ctx, w)
+	if err == nil && w.Digest {
+		w.list, err = q.listed(ctx, key, w)
+	}
 	if err != nil {
 		return err
 	}
+	if why == "" && w.Digest && len(w.list) == 0 && w.More == 0 {
+		why = "nothing that it lists is wanted"
+	}
 	if why != "" {
 		log.Warn("notice dropped: " + why)
-		return q.remove(ctx, key, "dropped")
+		return q.remove(ctx, key, w, "dropped")
 	}
 	if w.Sending {
 		w.Unknown++
 	}
 	if w.Unknown >= maxUnknown {
 		log.Warn("notice given up: its outcome is unknown", "tries", w.Tries)
-		return q.remove(ctx, key, "unknown")
+		return q.remove(ctx, key, w, "unknown")
 	}
 	w.Sending, w.Next = true, now.Add(backOff(w.Tries))
 	w.Tries++
@@ -84,13 +95,13 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	switch {
 	case sendErr == nil:
 		log.Info("notice sent", "to", to, "tries", w.Tries)
-		return q.remove(ctx, key, "sent")
+		return q.remove(ctx, key, w, "sent")
 	case errors.Is(sendErr, ErrRefused):
 		log.Error("notice given up: refused", "to", to, "error", sendErr)
-		return q.remove(ctx, key, "refused")
+		return q.remove(ctx, key, w, "refused")
 	case now.Sub(w.Time) >= GiveUp:
 		log.Error("notice given up: too old", "to", to, "tries", w.Tries, "error", sendErr)
-		err = q.remove(ctx, key, "expired")
+		err = q.remove(ctx, key, w, "expired")
 	default:
 		log.Warn("notice not sent, will be tried again", "to", to, "next", w.Next, "error", sendErr)
 		if w.Sending = errors.Is(sendErr, ErrUnknown); !w.Sending {
@@ -104,7 +115,7 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 }
 
 // destination returns where a notice goes now and in which language, or why it is no longer wanted.
-func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy.Language, why string, err error) {
+func (q *Queue) destination(ctx context.Context, n *waiting) (to string, l policy.Language, why string, err error) {
 	if n.Cause != "" {
 		if q.options.Operator == "" {
 			why = "the configuration names no operator"
@@ -119,7 +130,7 @@ func (q *Queue) destination(ctx context.Context, n *Notice) (to string, l policy
 		return "", "", "the archive is off", nil
 	case s.Notify == policy.Address{}:
 		return "", "", "the mailbox no longer has an address for notices", nil
-	case s.NotifyOn&n.Event == 0:
+	case !n.Digest && s.NotifyOn&n.Event == 0:
 		return "", "", "the mailbox no longer wants such notices", nil
 	}
 	to = s.Notify.ASCII() // see New
@@ -150,7 +161,7 @@ func (q *Queue) claim(ctx context.Context, queued kv.Pair, w *waiting) (mine boo
 	if err != nil {
 		return false, fmt.Errorf("note try of a notice: %w", err)
 	}
-	err = q.update(ctx, func(tx kv.Tx) error {
+	err = q.update(ctx, []string{waitingLock}, func(tx kv.Tx) error {
 		now, err := tx.Get(queued.Key)
 		if err != nil && !errors.Is(err, kv.ErrNotFound) {
 			return err
@@ -168,7 +179,7 @@ func (q *Queue) put(ctx context.Context, key []byte, w *waiting) error {
 	if err != nil {
 		return fmt.Errorf("note try of a notice: %w", err)
 	}
-	return q.update(ctx, func(tx kv.Tx) error {
+	return q.update(ctx, []string{waitingLock}, func(tx kv.Tx) error {
 		// Forget may have deleted it meanwhile.
 		switch _, err := tx.Get(key); {
 		case errors.Is(err, kv.ErrNotFound):
@@ -181,9 +192,12 @@ func (q *Queue) put(ctx context.Context, key []byte, w *waiting) error {
 	})
 }
 
-func (q *Queue) remove(ctx context.Context, key []byte, outcome string) error {
-	err := q.update(ctx, func(tx kv.Tx) error {
+func (q *Queue) remove(ctx context.Context, key []byte, w *waiting, outcome string) error {
+	err := q.update(ctx, []string{waitingLock}, func(tx kv.Tx) error {
 		tx.Delete(key)
+		for i := range w.Listed {
+			tx.Delete(listedKey(w.Mailbox, key, i))
+		}
 		return nil
 	})
 	if err == nil {
@@ -192,11 +206,11 @@ func (q *Queue) remove(ctx context.Context, key []byte, outcome string) error {
 	return err
 }
 
-func (q *Queue) update(ctx context.Context, fn func(kv.Tx) error) error {
+func (q *Queue) update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
 	// Stopping the program must not make a sent notice look unsent.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeeping)
 	defer cancel()
-	if err := q.store.Update(ctx, []string{waitingLock}, fn); err != nil {
+	if err := q.store.Update(ctx, locks, fn); err != nil {
 		return fmt.Errorf("note what became of a notice: %w", err)
 	}
 	return nil
@@ -206,6 +220,13 @@ func (q *Queue) update(ctx context.Context, fn func(kv.Tx) error) error {
 // was erased. A notice that is being sent meanwhile is not put back. After an error, call it again.
 func Forget(ctx context.Context, settings kv.Store, mailbox string) error {
 	keys := [][]byte{historyKey(mailbox)}
+	prefix := listedPrefix(mailbox)
+	for p, err := range settings.Scan(ctx, prefix, append(prefix[:len(prefix)-1:len(prefix)-1], 1)) {
+		if err != nil {
+			return fmt.Errorf("forget notices of %s: %w", mailbox, err)
+		}
+		keys = append(keys, p.Key)
+	}
 	for p, err := range settings.Scan(ctx, []byte("wq"), []byte("wr")) {
 		if err != nil {
 			return fmt.Errorf("forget notices of %s: %w", mailbox, err)

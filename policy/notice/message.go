@@ -102,6 +102,9 @@ type text struct{ subject, body string }
 func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 	l = languageOf(l)
 	t := textOf(&w.Notice, l)
+	if w.Digest {
+		t = digestText(&w.Notice, l)
+	}
 	if w.More > 0 {
 		t.body += "\n" + moreText(l)
 	}
@@ -119,7 +122,7 @@ func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
 		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(w.Reason, l),
 		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", l.Size(w.Bytes), "{more}", strconv.Itoa(w.More),
-		"{text}", w.Text, "{host}", q.options.Host)
+		"{text}", w.Text, "{list}", q.listText(w, l), "{host}", q.options.Host)
 	return r.Replace(t.subject), r.Replace(t.body)
 }
 

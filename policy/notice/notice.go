@@ -11,10 +11,14 @@
 // Everything is in the settings store of the engine under the prefix w, which belongs to this package:
 //
 //	w q <time> <random>   a waiting notice, a JSON object; the time of the notice, 8 bytes of nanoseconds since 1970, big-endian; 8 random bytes
-//	w m <mailbox>         the recent notices of the mailbox, a JSON object
+//	w m <mailbox>         the recent notices of the mailbox, a JSON object; without a mailbox, those of the operator
+//	w d <mailbox> 0x00 <digest> <n>
+//	                      a notice that the daily limit kept back, a JSON object with the fields of Notice; the time and the random bytes of the
+//	                      digest that lists it; its number, 2 bytes from 0
 //
-// The spaces are for readability. The object of a waiting notice has the fields of Notice and "more", "tries", "next", "sending" and "unknown";
-// that of a mailbox has "since", "count", "more" and "told". Fields unknown to this version are dropped when the object is rewritten.
+// The spaces are for readability. The object of a waiting notice has the fields of Notice and "digest", "closed", "listed", "more", "tries",
+// "next", "sending" and "unknown"; that of a mailbox has "since", "count", "told", "digest", "listed" and "more". Fields unknown to this version
+// are dropped when the object is rewritten.
 package notice
 
 import (
@@ -80,19 +84,51 @@ type Notice struct {
 // waiting is a notice in the queue.
 type waiting struct {
 	Notice
-	More    int       `json:"more,omitempty"` // earlier notices that the daily limit kept back
+	Digest  bool      `json:"digest,omitempty"` // tells of the notices that the daily limit kept back; of a Notice it has Mailbox, Cause and Time
+	Closed  bool      `json:"closed,omitempty"` // of a digest: Listed and More are final
+	Listed  int       `json:"listed,omitempty"` // of a digest: how many notices it lists
+	More    int       `json:"more,omitempty"`   // notices that the daily limit kept back and no digest lists
 	Tries   int       `json:"tries,omitempty"`
 	Next    time.Time `json:"next,omitzero"`     // when it is due
 	Sending bool      `json:"sending,omitempty"` // a try is under way, or was when the program ended
 	Unknown int       `json:"unknown,omitempty"` // tries of unknown outcome
+
+	list []Notice // of a digest that is being sent: what it lists
 }
 
 // history is the record of a mailbox's recent notices.
 type history struct {
 	Since time.Time            `json:"since"`          // start of the window
 	Count int                  `json:"count"`          // notices in the window
-	More  int                  `json:"more,omitempty"` // notices that the daily limit kept back and no notice has counted yet
 	Told  map[string]time.Time `json:"told,omitempty"` // when each event was told, by kind and ID
+
+	// Of the digest that is not closed yet: its key in the queue, how many notices it lists, and how many more it only counts.
+	Digest []byte `json:"digest,omitempty"`
+	Listed int    `json:"listed,omitempty"`
+	More   int    `json:"more,omitempty"`
+}
+
+// readHistory returns the history of a mailbox; of the operator, if the name is empty. It is empty where there is none.
+func readHistory(tx kv.Tx, mailbox string) (*history, error) {
+	h := new(history)
+	switch b, err := tx.Get(historyKey(mailbox)); {
+	case errors.Is(err, kv.ErrNotFound):
+	case err != nil:
+		return nil, err
+	default:
+		if err := json.Unmarshal(b, h); err != nil {
+			return nil, fmt.Errorf("decode: %w", err)
+		}
+	}
+	return h, nil
+}
+
+func (h *history) write(tx kv.Tx, mailbox string) error {
+	b, err := json.Marshal(h)
+	if err == nil {
+		tx.Put(historyKey(mailbox), b)
+	}
+	return err
 }
 
 // Options are what a Queue needs. Policy, From and MaxPerDay are required.
@@ -151,9 +187,9 @@ func OfGap(r *journal.Record, now time.Time) (n Notice, ok bool) {
 	return n, true
 }
 
-// Add queues a notice, durably, if the owner wants to be told of such events and was not yet told of this one. Over the daily limit it only
-// counts the notice; the first notice of the next Window tells how many were kept back. After an error for all mailboxes some may have the
-// notice; add it again.
+// Add queues a notice, durably, if the owner wants to be told of such events and was not yet told of this one. What goes over the daily limit is
+// kept for one more notice, the digest, which is sent when the Window ends. After an error for all mailboxes some may have the notice; add it
+// again.
 func (q *Queue) Add(ctx context.Context, n Notice) error {
 	if n.Mailbox == "" && n.Cause == "" {
 		return q.addToAll(ctx, n)
@@ -163,36 +199,33 @@ func (q *Queue) Add(ctx context.Context, n Notice) error {
 		return err
 	}
 	n.Sender, n.Subject, n.Text = clean(n.Sender), clean(n.Subject), cleanLines(n.Text)
-	queueKey, historyKey := newKey(n.Time), historyKey(n.Mailbox)
+	key := newKey(n.Time)
 	var outcome string
 	err = q.store.Update(ctx, []string{historyLock(n.Mailbox)}, func(tx kv.Tx) error {
 		outcome = ""
-		var h history
-		switch b, err := tx.Get(historyKey); {
-		case err == nil:
-			if err := json.Unmarshal(b, &h); err != nil {
-				return fmt.Errorf("decode: %w", err)
-			}
-		case !errors.Is(err, kv.ErrNotFound):
-			return err
-		}
-		var more int
-		if more, outcome = h.admit(&n, q.options.MaxPerDay); outcome == "repeated" {
-			return nil
-		}
-		if outcome == "queued" {
-			b, err := json.Marshal(waiting{Notice: n, More: more})
-			if err != nil {
-				return err
-			}
-			tx.Put(queueKey, b)
-		}
-		b, err := json.Marshal(h)
+		h, err := readHistory(tx, n.Mailbox)
 		if err != nil {
 			return err
 		}
-		tx.Put(historyKey, b)
-		return nil
+		if h.repeats(&n) {
+			outcome = "repeated"
+			return nil
+		}
+		if err := h.turn(tx, &n); err != nil {
+			return err
+		}
+		h.note(&n)
+		if outcome = "queued"; h.Count < q.options.MaxPerDay {
+			h.Count++
+			err = enqueue(tx, key, &waiting{Notice: n})
+		} else {
+			outcome = "capped"
+			err = h.keepBack(tx, &n)
+		}
+		if err != nil {
+			return err
+		}
+		return h.write(tx, n.Mailbox)
 	})
 	if err != nil {
 		return fmt.Errorf("queue notice of %s: %w", n.Mailbox, err)
@@ -243,39 +276,60 @@ func (q *Queue) settings(ctx context.Context, mailbox string) (policy.Settings, 
 	return s, nil
 }
 
-// admit enters a notice in the history. The outcome is "queued", "capped" or "repeated"; more is the number of earlier capped notices that a
-// queued one must mention.
-func (h *history) admit(n *Notice, maxPerDay int) (more int, outcome string) {
-	const reordered = time.Hour // events may come a little out of order; if one is further back, the clock was set back
-	if age := n.Time.Sub(h.Since); age >= Window || age < -reordered {
+func enqueue(tx kv.Tx, key []byte, w *waiting) error {
+	b, err := json.Marshal(w)
+	if err == nil {
+		tx.Put(key, b)
+	}
+	return err
+}
+
+// turn begins a new window if the notice lies outside of the last one. A digest that waits is then due, also if the clock was set back.
+func (h *history) turn(tx kv.Tx, n *Notice) error {
+	due := outOfWindow(n.Time, h.Since)
+	if due {
 		h.Since, h.Count = n.Time, 0
 	}
+	if h.More > 0 && h.Digest == nil { // counted by an earlier version of the program
+		h.Digest, due = newKey(n.Time), true
+	}
+	if h.Digest == nil || !due {
+		return nil
+	}
+	return h.schedule(tx, n, n.Time)
+}
+
+// outOfWindow reports whether a time lies outside of the window that began at since. Events may come a little out of order; if one is further
+// back, the clock was set back.
+func outOfWindow(t, since time.Time) bool {
+	age := t.Sub(since)
+	return age >= Window || age < -time.Hour
+}
+
+// repeats reports whether the event of a notice was told already.
+func (h *history) repeats(n *Notice) bool {
+	at, told := h.Told[n.id()]
+	return n.ID != "" && told && !outOfWindow(n.Time, at)
+}
+
+// note enters the event of a notice, and forgets those of long ago.
+func (h *history) note(n *Notice) {
 	for id, at := range h.Told {
-		if age := n.Time.Sub(at); age >= Window || age < -reordered {
+		if outOfWindow(n.Time, at) {
 			delete(h.Told, id)
 		}
 	}
-	id := n.kind() + " " + n.ID
-	if _, told := h.Told[id]; told && n.ID != "" {
-		return 0, "repeated"
+	if n.ID == "" {
+		return
 	}
-	if h.Count >= maxPerDay {
-		h.More++
-		return 0, "capped"
+	if h.Told == nil {
+		h.Told = make(map[string]time.Time)
 	}
-	if n.ID != "" {
-		if h.Told == nil {
-			h.Told = make(map[string]time.Time)
-		}
-		h.Told[id] = n.Time
-	}
-	h.Count++
-	// The count of what was capped in this window waits for the next one.
-	if h.Count == 1 {
-		more, h.More = h.More, 0
-	}
-	return more, "queued"
+	h.Told[n.id()] = n.Time
 }
+
+// id names the event of a notice among all of its mailbox.
+func (n *Notice) id() string { return n.kind() + " " + n.ID }
 
 // The locks: this one for all waiting notices, and historyLock for the history of each mailbox.
 const waitingLock = "notices"

@@ -362,40 +362,6 @@ func TestStop(t *testing.T) {
 	r.expect("stopped", 1, 1)
 }
 
-// TestCap adds more notices than the daily limit: the first one of the next day tells how many were kept back.
-func TestCap(t *testing.T) {
-	r := newRig(t)
-	certified := func(i int, at time.Duration) Notice {
-		return Notice{Event: policy.NotifyCertified, ID: fmt.Sprint("INBOX/2026-11/", i), Time: start().Add(at), Subject: fmt.Sprint("number ", i)}
-	}
-	for i := range 10 {
-		r.add(certified(i, time.Duration(i)*time.Hour))
-		if i == 5 {
-			r.restart(3)
-		}
-	}
-	r.deliver(start().Add(10 * time.Hour))
-	r.expect("first day", 3, 0)
-	for i := range 4 {
-		r.add(certified(10+i, Window+time.Duration(i)*time.Hour))
-	}
-	r.deliver(start().Add(Window + 10*time.Hour))
-	r.expect("next day", 6, 0)
-	for i, s := range r.sent {
-		if got, want := strings.Contains(s.message, "in un giorno: 7."), i == 3; got != want {
-			t.Errorf("message %d tells of 7 more: %v, want %v\n%s", i, got, want, s.message)
-		}
-	}
-	r.add(certified(20, 3*Window))
-	r.deliver(start().Add(3 * Window))
-	if !strings.Contains(r.sent[6].message, "in un giorno: 1.") {
-		t.Errorf("the third day does not tell of 1 more:\n%s", r.sent[6].message)
-	}
-	if err := r.queue.Add(t.Context(), Notice{Mailbox: "no address", Event: policy.NotifyFull, Time: start()}); err == nil {
-		t.Error("a notice of no mailbox was queued")
-	}
-}
-
 // TestRepeatedEvents adds the same event again: it is told once within a day.
 func TestRepeatedEvents(t *testing.T) {
 	r := newRig(t)

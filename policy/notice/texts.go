@@ -31,12 +31,26 @@ func texts(l policy.Language) map[policy.Events]text {
 	}
 }
 
-// moreText counts the notices that the daily limit kept back.
+// digestText returns the text of a digest: for the operator, or for the owner of a mailbox.
+func digestText(n *Notice, l policy.Language) text {
+	t := text{"Altri avvisi sull'archivio di {mailbox}",
+		"Fino al {time} ci sono stati più avvisi di quanti se ne mandano in un giorno. Questi non sono stati mandati uno per uno:\n\n{list}"}
+	if n.Cause != "" || l == policy.English {
+		t = text{"Further notices about the archive of {mailbox}",
+			"Until {time} there were more notices than are sent in one day. These were not sent one by one:\n\n{list}"}
+	}
+	if n.Cause != "" {
+		t.subject = "copialettere on {host}: further notices"
+	}
+	return t
+}
+
+// moreText counts the notices that a digest does not list.
 func moreText(l policy.Language) string {
 	if l == policy.English {
-		return "Further notices not sent, because there were too many in one day: {more}.\n"
+		return "Further notices that are not listed, because there were too many in one day: {more}.\n"
 	}
-	return "Altri avvisi non inviati, perché erano troppi in un giorno: {more}.\n"
+	return "Altri avvisi che non sono elencati, perché erano troppi in un giorno: {more}.\n"
 }
 
 func footer(l policy.Language) string {

@@ -166,7 +166,7 @@ func (k *Keeper) mailboxes(ctx context.Context) ([]policy.Address, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m.Settings.Enabled {
+		if m.Settings.State() != policy.StateOff {
 			list = append(list, m.Address)
 		}
 	}

@@ -88,7 +88,7 @@ type Erase struct {
 }
 
 func (t *table) rights() policy.Rights {
-	keys := append([]string{policy.KeyArchive}, policy.Keys()...)
+	keys := append([]string{policy.KeyArchive, policy.KeyPause}, policy.Keys()...)
 	if !t.has("owner") {
 		t.value("owner")
 		return policy.Rights{Owner: []string{policy.KeyNotify, policy.KeyNotifyOn, policy.KeyLanguage, policy.KeyProtocols}}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,7 +21,7 @@ func (p *Postfix) WatchMaps(t testing.TB) (stop func()) {
 	const folder = "/var/lib/copialettere/postfix"
 	path := settingsOf(Contrib(t, "systemd/copialettere-postmap.path", folder, p.Maps), "PathExists")[0]
 	service := Contrib(t, "systemd/copialettere-postmap.service", folder, p.Maps)
-	commands := append(settingsOf(service, "ExecStartPre"), settingsOf(service, "ExecStart")...)
+	commands := slices.Concat(settingsOf(service, "ExecStartPre"), settingsOf(service, "ExecStart"), settingsOf(service, "ExecStartPost"))
 	quit := make(chan struct{})
 	var watching sync.WaitGroup
 	watching.Go(func() {

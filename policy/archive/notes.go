@@ -1,0 +1,36 @@
+package archive
+
+import (
+	"context"
+	"strings"
+
+	"copialettere/policy"
+)
+
+// noted makes an act after which mail is archived, and adds to its answer what the owner must know.
+func (a *Archive) noted(ctx context.Context, address policy.Address, change func() (bool, error)) (Mailbox, error) {
+	v, err := a.turned(ctx, address, change)
+	if err == nil {
+		v.Notes = notes(v.Mailbox, a.policy.Addresses(address))
+	}
+	return v, err
+}
+
+// notes says what is archived of a mailbox and what is not, and under which name. addresses are those whose mail is archived.
+func notes(mailbox string, addresses []string) []policy.Label {
+	r := strings.NewReplacer("{mailbox}", mailbox, "{addresses}", strings.Join(addresses, ", "))
+	list := []policy.Label{
+		{Italian: "Account dell'archivio: {mailbox}. Indirizzi archiviati: {addresses}.",
+			English: "Account of the archive: {mailbox}. Archived addresses: {addresses}."},
+		{Italian: "Si archivia solo la posta che arriva o parte da ora in poi.",
+			English: "Only mail that arrives or is sent from now on is archived."},
+		{Italian: "Per aggiungere a mano un messaggio precedente, farlo recapitare di nuovo a {mailbox}: conta la data del nuovo recapito.",
+			English: "To add an earlier message by hand, have it delivered to {mailbox} once more: it counts as of that delivery."},
+		{Italian: "La posta che arriva tramite alias, liste o inoltri non viene archiviata.",
+			English: "Mail that comes by way of an alias, a list or a forward is not archived."},
+	}
+	for i, t := range list {
+		list[i] = policy.Label{Italian: r.Replace(t.Italian), English: r.Replace(t.English)}
+	}
+	return list
+}
