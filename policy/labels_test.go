@@ -54,6 +54,7 @@ func TestLabelsAreComplete(t *testing.T) {
 	}
 	for vocabulary, want := range map[string][]string{
 		VocabularySettings:   texts(strings.Split(valueKeys, ",")...),
+		VocabularyStates:     texts(string(StateOn), string(StatePaused), string(StateOff)),
 		VocabularyClasses:    texts(strings.Split(filterNames, ",")...),
 		VocabularyPresets:    texts(presets...),
 		VocabularyWhenFull:   texts(string(WhenFullSkip), string(WhenFullDefer), string(WhenFullMakeRoom)),
@@ -64,11 +65,8 @@ func TestLabelsAreComplete(t *testing.T) {
 		VocabularyDirections: texts(DirectionReceived, DirectionSent),
 		VocabularyReasons:    reasonConstants(t),
 	} {
-		got := Labels(vocabulary).Names()
-		for _, name := range want {
-			if !slices.Contains(got, name) {
-				t.Errorf("%s has %q, and not %q", vocabulary, got, name)
-			}
+		if got := texts(Labels(vocabulary).Names()...); !slices.Equal(got, want) {
+			t.Errorf("%s has %q, want %q", vocabulary, got, want)
 		}
 	}
 	sections := make(map[string]bool)

@@ -53,6 +53,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -116,7 +117,7 @@ type Config struct {
 	RedirectFrom []netip.Prefix
 	// LoginDomain completes a login without a domain. If it is empty, such a login belongs to no mailbox.
 	LoginDomain string
-	// Rights says which settings an owner may change.
+	// Rights says what the owners of mailboxes may change, where their domain does not.
 	Rights Rights
 }
 
@@ -133,6 +134,8 @@ type Domain struct {
 	Defaults []Assignment
 	// Limits bound what the archives of the domain may take.
 	Limits Limits
+	// Rights says what the owners of mailboxes of the domain may change; without a list, Config.Rights does.
+	Rights Rights
 }
 
 // Validate returns all errors of the configuration, joined, or nil.
@@ -180,6 +183,9 @@ func (c Config) Validate() error {
 			}
 		}
 		errs = append(errs, d.validateDefaults()...)
+		for _, err := range d.Rights.validate() {
+			errs = append(errs, fmt.Errorf("domain %q: %w", d.Name, err))
+		}
 	}
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
@@ -228,12 +234,14 @@ type rules struct {
 	redirectValue string
 	redirectFrom  []netip.Prefix
 	loginDomain   string
-	ownerKeys     []string
+	allOwnerKeys  []string // of the domains without rights of their own
 	// By canonical name of the configured domains.
 	delimiters     map[string]string
 	postmasters    map[string][]Address
 	domainDefaults map[string]Settings
 	limits         map[string]Limits
+	// domainOwnerKeys has the domains with rights of their own.
+	domainOwnerKeys map[string][]string
 }
 
 // Open returns the policy over a settings store. The caller keeps the store and closes it.
@@ -265,12 +273,15 @@ func newRules(c Config) (*rules, error) {
 		return nil, err
 	}
 	p := &rules{
-		origin: c.Origin, redirectFrom: c.RedirectFrom, ownerKeys: c.Rights.ownerKeys(),
+		origin: c.Origin, redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
 		limits: make(map[string]Limits),
 	}
 	if p.origin == "" {
 		p.origin = OriginORCPT
+	}
+	if c.Rights.Owner == nil {
+		p.allOwnerKeys = DefaultRights().Owner
 	}
 	if c.RedirectHeader != "" {
 		p.redirectName, p.redirectValue, _ = splitField(c.RedirectHeader)
@@ -291,6 +302,9 @@ func newRules(c Config) (*rules, error) {
 		}
 		p.domainDefaults[name] = defaults
 		p.limits[name] = d.Limits
+		if d.Rights.Owner != nil {
+			p.domainOwnerKeys[name] = slices.Clone(d.Rights.Owner)
+		}
 	}
 	return p, nil
 }

@@ -120,7 +120,7 @@ func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 	}
 	r := strings.NewReplacer(
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
-		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(w.Reason, l),
+		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(policy.Labels(policy.VocabularyReasons).Label(w.Reason).In(l), l),
 		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", l.Size(w.Bytes), "{more}", strconv.Itoa(w.More),
 		"{text}", w.Text, "{list}", q.listText(w, l), "{host}", q.options.Host)
 	return r.Replace(t.subject), r.Replace(t.body)

@@ -41,7 +41,7 @@ type Config struct {
 	Admin Admin
 	// Log is what the daemon writes to its standard error.
 	Log Log
-	// Rights lists the settings that the owner of a mailbox may change. Its list is never nil.
+	// Rights lists what the owner of a mailbox may change. Its list is never nil.
 	Rights policy.Rights
 	// PEC is how certified mail is recognised.
 	PEC PEC
@@ -55,6 +55,8 @@ type Config struct {
 	Retention Retention
 	// Erase is how disabled archives are erased.
 	Erase Erase
+	// Verify is how the daemon verifies the archive in the background.
+	Verify Verify
 	// Domains are the mail domains in the order of the file. Their names differ.
 	Domains []Domain
 	// Warnings point out settings that are allowed but seldom wanted, in the order of their lines.
@@ -172,6 +174,8 @@ type Domain struct {
 	Defaults []policy.Assignment
 	// Limits bound what the archives of the domain may take.
 	Limits policy.Limits
+	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
+	Rights policy.Rights
 }
 
 // Origin is where the hook learns the address that a message was first sent to.
