@@ -140,12 +140,30 @@ const tallyPrefix = "d"
 // tallyLock is the lock under which the archives of a canonical domain change, and the key of their tally.
 func tallyLock(domain string) string { return tallyPrefix + domain }
 
-// account keeps the limits of a domain and its tally, for a mailbox that changes. The caller holds its tallyLock. For a mailbox that appears or
-// goes, before or after is the zero Settings. The error wraps ErrLimit, or is errNotCounted.
-func (p *Policy) account(tx kv.Tx, domain string, before, after Settings) error {
-	limits := p.rules().limits[domain]
-	if err := limits.allowSettings(domain, before, after); err != nil {
+// account keeps the limits and the tallies of the domain of a mailbox, and of the domain that it moves to. The caller holds the tallyLock of both.
+// The error wraps ErrLimit, or is errNotCounted.
+func (e *editing) account() error {
+	p, before := e.policy, e.record.Settings
+	now, err := e.record.mailbox(e.name)
+	if err != nil {
 		return err
+	}
+	if now.Address.Domain == e.address.Domain {
+		return p.accountFor(e.tx, e.address.Domain, before, e.Settings)
+	}
+	if err := p.accountFor(e.tx, e.address.Domain, before, Settings{}); err != nil {
+		return err
+	}
+	return p.accountFor(e.tx, now.Address.Domain, Settings{}, e.Settings)
+}
+
+// accountFor keeps the limits and the tally of one domain, for a mailbox that changes. For one that comes or goes, before or after is zero.
+func (p *Policy) accountFor(tx kv.Tx, domain string, before, after Settings) error {
+	limits := p.rules().limits[domain]
+	if after != (Settings{}) {
+		if err := limits.allowSettings(domain, before, after); err != nil {
+			return err
+		}
 	}
 	var difference tally
 	difference.count(before, -1)

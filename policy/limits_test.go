@@ -111,6 +111,22 @@ func TestLimits(t *testing.T) {
 			set e quota=1500MB
 			enable e
 			enable b: quota_total`},
+		{"change of hands", Limits{Archives: 2, Quota: 2 * gb}, `
+			enable a
+			enable z@beta.test
+			set z@beta.test quota=3GB
+			rename z@beta.test z@alpha.test: quota=3GB: over a limit of the domain: quota_max of alpha.test is 2GB
+			set z@beta.test quota=2GB
+			rename z@beta.test z@alpha.test
+			rename a y@alpha.test
+			hand-over y: alpha.test has 2 archives
+			enable a: alpha.test has 2 archives
+			enable z@beta.test
+			rename z@beta.test x@alpha.test: alpha.test has 2 archives
+			rename z@alpha.test x@beta.test
+			hand-over y
+			hand-over y: alpha.test has 2 archives
+			enable a: alpha.test has 2 archives`},
 		{"greatest quota", Limits{Quota: 2 * gb}, `
 			set a quota=2001MB: quota=2001MB: over a limit of the domain: quota_max of alpha.test is 2GB: write a lower quota
 			enable a
@@ -184,12 +200,16 @@ func do(t *testing.T, p *Policy, act string) error {
 		_, err = p.Pause(t.Context(), a, operator())
 	case "restore":
 		_, err = p.restore(t.Context(), a)
+	case "rename":
+		_, err = p.Rename(t.Context(), a, mustAddress(t, words[2]), operator())
+	case "hand-over":
+		_, err = p.HandOver(t.Context(), a, operator(), a.String())
 	case "set":
 		_, err = p.Set(t.Context(), a, operator(), assignments(t, words[2]))
 	case "erase":
 		if _, err = p.Disable(t.Context(), a, operator(), a.String(), 0); err == nil {
-			if err = p.Erasing(t.Context(), a); err == nil {
-				err = p.Erased(t.Context(), a)
+			if err = p.Erasing(t.Context(), a.String()); err == nil {
+				err = p.Erased(t.Context(), a.String())
 			}
 		}
 	default:
@@ -332,9 +352,11 @@ func TestConcurrentTallies(t *testing.T) {
 			for range 60 {
 				mailbox := fmt.Sprintf("m%d@%s.test", r.IntN(20), []string{"alpha", "beta"}[r.IntN(2)])
 				act := []string{"enable " + mailbox, fmt.Sprintf("set %s quota=%dGB", mailbox, 1+r.IntN(9)), "set " + mailbox + " quota=none",
-					"erase " + mailbox}[r.IntN(4)]
+					"erase " + mailbox, fmt.Sprintf("rename %s m%d@alpha.test", mailbox, r.IntN(20)), "hand-over " + mailbox}[r.IntN(6)]
 				err := do(t, p, act)
-				if err != nil && !errors.Is(err, ErrLimit) && !errors.Is(err, ErrErasing) && !errors.Is(err, ErrNotClosing) {
+				expected := slices.ContainsFunc([]error{ErrLimit, ErrErasing, ErrNotClosing, ErrNoArchive, ErrTaken, ErrAddress, errMoved},
+					func(target error) bool { return errors.Is(err, target) })
+				if err != nil && !expected {
 					t.Errorf("%s: %v", act, err)
 				}
 			}

@@ -36,13 +36,13 @@ func (p *Policy) Try(ctx context.Context, who Actor, orders []Order) iter.Seq2[O
 	return func(yield func(Outcome, error) bool) {
 		tx := &trial{ctx: ctx, store: p.store, written: make(map[string][]byte)}
 		for _, o := range orders {
-			outcome, err := p.carryOut(tx, who, o)
+			outcome, err := p.try(tx, who, o)
 			if errors.Is(err, errNotCounted) {
 				if err := p.countDomains(ctx); err != nil {
 					yield(Outcome{}, err)
 					return
 				}
-				outcome, err = p.carryOut(tx, who, o)
+				outcome, err = p.try(tx, who, o)
 			}
 			if tx.err != nil {
 				yield(Outcome{}, err)
@@ -54,6 +54,15 @@ func (p *Policy) Try(ctx context.Context, who Actor, orders []Order) iter.Seq2[O
 			}
 		}
 	}
+}
+
+// try carries out one order on trial.
+func (p *Policy) try(tx *trial, who Actor, o Order) (Outcome, error) {
+	l, err := directoryIn(tx).lead(o.Mailbox)
+	if err != nil {
+		return Outcome{}, err
+	}
+	return p.carryOut(tx, l, who, o)
 }
 
 // CarryOut changes many mailboxes, each as Set and Enable would, and yields what became of each, in the order of the orders. Some mailboxes at a
@@ -79,43 +88,38 @@ func (p *Policy) CarryOut(ctx context.Context, who Actor, orders []Order) iter.S
 
 // carryOutTogether carries out orders in one Update.
 func (p *Policy) carryOutTogether(ctx context.Context, who Actor, orders []Order) (outcomes []Outcome, err error) {
-	var locks []string
-	for _, o := range orders {
-		locks = append(locks, changeLocks(o.Mailbox)...)
+	addresses := make([]Address, len(orders))
+	for i, o := range orders {
+		addresses[i] = o.Mailbox
 	}
-	slices.Sort(locks)
-	changed := false
-	err = p.counted(ctx, slices.Compact(locks), func(tx kv.Tx) error {
-		outcomes, changed = nil, false
-		for _, o := range orders {
-			outcome, err := p.carryOut(tx, who, o)
+	err = p.update(ctx, who, addresses, func(tx kv.Tx, leads []lead) (changed bool, err error) {
+		outcomes = nil
+		for i, o := range orders {
+			outcome, err := p.carryOut(tx, leads[i], who, o)
 			if err != nil {
-				return err
+				return false, err
 			}
 			outcomes, changed = append(outcomes, outcome), changed || len(outcome.Changes) > 0
 		}
-		return nil
+		return changed, nil
 	})
-	if err != nil || changed {
-		p.tellChanged() // after an error the change may still have been made
-	}
 	return outcomes, err
 }
 
-// carryOut carries out an order inside an Update.
-func (p *Policy) carryOut(tx kv.Tx, who Actor, o Order) (Outcome, error) {
+// carryOut carries out an order inside an Update. Its mailbox leads to l.
+func (p *Policy) carryOut(tx kv.Tx, l lead, who Actor, o Order) (Outcome, error) {
 	act := "set"
 	if o.Enable {
 		act = "enable"
 	}
-	settings, changes, err := p.ordered(tx, who, o)
+	settings, changes, err := p.ordered(tx, l, who, o)
 	if err != nil {
 		return Outcome{Mailbox: o.Mailbox}, fmt.Errorf("%s %s: %w", act, o.Mailbox, err)
 	}
 	return Outcome{Mailbox: o.Mailbox, Settings: settings, Changes: changes}, nil
 }
 
-func (p *Policy) ordered(tx kv.Tx, who Actor, o Order) (Settings, []Change, error) {
+func (p *Policy) ordered(tx kv.Tx, l lead, who Actor, o Order) (Settings, []Change, error) {
 	if err := p.maySet(who, o.Mailbox, o.Assignments); err != nil {
 		return Settings{}, nil, err
 	}
@@ -125,7 +129,7 @@ func (p *Policy) ordered(tx kv.Tx, who Actor, o Order) (Settings, []Change, erro
 		}
 	}
 	now := time.Now().UTC().Round(0)
-	return p.revise(tx, o.Mailbox, who, now, func(e *editing) error {
+	return p.revise(tx, o.Mailbox, l, who, now, func(e *editing) error {
 		if !o.Enable {
 			return p.set(e, o.Mailbox, o.Assignments)
 		}

@@ -28,7 +28,8 @@ type Provision struct {
 	// Name names the lines in errors, as "boxes.csv".
 	Name string
 	// Domain is the domain in which all mailboxes of Lines must lie. Without Lines, it chooses all mailboxes of the domain that were ever set up;
-	// to be enabled, only those whose archive was never on: an archive that somebody closed is not opened again by the way.
+	// to be enabled, only those whose archive was never on: an archive that somebody closed is not opened again by the way. Mailboxes that were
+	// handed over are not among them.
 	Domain string
 	// Assignments are settings that all of the mailboxes get. None of them may be among those of the lines.
 	Assignments []policy.Assignment
@@ -91,7 +92,8 @@ func (a *Archive) Provision(ctx context.Context, who policy.Actor, p Provision) 
 }
 
 func viewOutcome(o policy.Outcome) Provisioned {
-	return Provisioned{o.Mailbox.String(), string(o.Settings.State()), len(o.Changes) > 0, o.Changes}
+	m := policy.Mailbox{Address: o.Mailbox, Settings: o.Settings}
+	return Provisioned{o.Mailbox.String(), string(m.State()), len(o.Changes) > 0, o.Changes}
 }
 
 // try returns what would become of each mailbox, in a dry run, or an error that lists all refusals.
@@ -181,7 +183,7 @@ func (a *Archive) orders(ctx context.Context, p Provision) (*orders, error) {
 				return nil, err
 			}
 			neverOn := m.Settings.Since.IsZero() && m.Settings.Erasure.State == policy.ErasureNone
-			if m.Address.Domain == o.domain && (neverOn || !p.Enable) {
+			if m.Address.Domain == o.domain && m.Address.Closed == "" && (neverOn || !p.Enable) {
 				o.add(0, m.Address, nil)
 			}
 		}
@@ -306,7 +308,7 @@ func (o *orders) goodHead(number int, keys []string) bool {
 
 // line adds the order of a line.
 func (o *orders) line(number int, text string, own []policy.Assignment) {
-	address, err := policy.ParseAddress(text)
+	address, err := policy.ParseMailbox(text)
 	switch {
 	case err != nil && strings.ContainsAny(text, ",;"):
 		o.refuse(number, fmt.Errorf("%w; settings need a first line that names them, as mailbox,quota", err))

@@ -25,7 +25,7 @@ type Usage struct {
 	Percent *float64 `json:"percent,omitempty"` // of the quota, rounded down to a tenth; absent without one
 }
 
-// Usages yields what each mailbox takes that was ever set up, in the order of their names; with a domain only those of the domain. It reads
+// Usages yields what each mailbox takes that was ever set up, in the order of the names of their archives; with a domain only those of the domain. It reads
 // counters, no entries. At the end comes journal.PassedOver, as an error, if months that cannot be read are not counted.
 func (a *Archive) Usages(ctx context.Context, domain string) iter.Seq2[Usage, error] {
 	return func(yield func(Usage, error) bool) {
@@ -46,7 +46,7 @@ func (a *Archive) Usages(ctx context.Context, domain string) iter.Seq2[Usage, er
 			if err == nil && domain != "" && m.Address.Domain != domain {
 				continue
 			}
-			if !yield(viewUsage(m, sizes[m.Address.String()]), err) || err != nil {
+			if !yield(viewUsage(m, sizes[m.Archive]), err) || err != nil {
 				return
 			}
 		}
@@ -58,7 +58,7 @@ func (a *Archive) Usages(ctx context.Context, domain string) iter.Seq2[Usage, er
 
 func viewUsage(m policy.Mailbox, size journal.Size) Usage {
 	s := m.Settings
-	u := Usage{Mailbox: m.Address.String(), Domain: m.Address.Domain, Archive: string(s.State()), Since: timeOrNil(s.Since), Size: size, Quota: s.Quota}
+	u := Usage{Mailbox: m.Address.String(), Domain: m.Address.Domain, Archive: string(m.State()), Since: timeOrNil(s.Since), Size: size, Quota: s.Quota}
 	if s.Quota > 0 {
 		percent := float64(int64(float64(size.Bytes)/float64(s.Quota)*1000)) / 10
 		u.Percent = &percent
@@ -81,7 +81,12 @@ type MonthUsage struct {
 // entries. At the end comes journal.PassedOver, as an error, if months that cannot be read are left out.
 func (a *Archive) MonthUsages(ctx context.Context, address policy.Address) iter.Seq2[MonthUsage, error] {
 	return func(yield func(MonthUsage, error) bool) {
-		stats, err := a.journal.Stats(ctx, address.String())
+		m, err := a.policy.Mailbox(ctx, address)
+		if err != nil {
+			yield(MonthUsage{}, err)
+			return
+		}
+		stats, err := a.journal.Stats(ctx, m.Archive)
 		var passed journal.PassedOver
 		if err != nil && !errors.As(err, &passed) {
 			yield(MonthUsage{}, fmt.Errorf("usage: %w", err))
@@ -93,7 +98,7 @@ func (a *Archive) MonthUsages(ctx context.Context, address policy.Address) iter.
 				continue
 			}
 			if months[f.Month] == nil {
-				months[f.Month] = &MonthUsage{Mailbox: f.Mailbox, Month: f.Month}
+				months[f.Month] = &MonthUsage{Mailbox: address.String(), Month: f.Month}
 			}
 			months[f.Month].count(f)
 		}
