@@ -48,6 +48,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
   usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
+  password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
 
@@ -101,6 +102,7 @@ func commands() map[string]command {
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
+		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"usage":         {usageHelp, defineUsage},
 		"volume":        {volumeHelp, defineVolume},
