@@ -353,7 +353,7 @@ func TestUsages(t *testing.T) {
 	moved := put("a@alpha.test", journal.Received, 200)
 	put("a@alpha.test", journal.Sent, 999)
 	put("b@alpha.test", journal.Received, 300)
-	if _, err := a.Move(t.Context(), root, moved, journal.Trash); err != nil {
+	if _, err := a.Move(t.Context(), root, moved.Only(), journal.Trash); err != nil {
 		t.Fatal(err)
 	}
 	for domain, want := range map[string][]string{
