@@ -28,13 +28,13 @@ type Change struct {
 // CauseDomainDefault marks the changes that copy the defaults of the domain into a new mailbox.
 const CauseDomainDefault = "domain-default"
 
-// Changes yields the changes of a mailbox's settings, oldest first.
+// Changes yields the changes of a mailbox's settings, oldest first. Of the older ones, LogStart tells what was removed.
 func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		for pair, err := range p.store.Scan(ctx, changeKey(a, 0), changeKey(a, 1<<64-1)) {
+		for pair, err := range p.store.Scan(ctx, changeKey(a, 1), changeKey(a, 1<<64-1)) {
 			c := Change{Mailbox: a}
 			if err == nil {
-				c.Number = binary.BigEndian.Uint64(pair.Key[len(pair.Key)-8:])
+				c.Number = numberOf(pair.Key)
 				err = json.Unmarshal(pair.Value, &c)
 			}
 			if err != nil {
@@ -154,10 +154,15 @@ func (p *Policy) edited(tx kv.Tx, a Address, now time.Time, edit func(*editing) 
 	return r, e, edit(e)
 }
 
-func lastChange(tx kv.Tx, a Address, n uint64) (c Change, err error) {
-	b, err := tx.Get(changeKey(a, n))
-	if err == nil {
-		err = json.Unmarshal(b, &c)
+// lastChange returns the newest change of a mailbox, or only its time if it was removed.
+func lastChange(tx kv.Tx, a Address, n uint64) (Change, error) {
+	c, found, err := decodeChange(tx.Get(changeKey(a, n)))
+	if err == nil && !found {
+		var start storedStart
+		start, err = startOf(tx.Get(changeKey(a, 0)))
+		if c = (Change{Time: start.Time}); err == nil && start.Through < n {
+			err = kv.ErrNotFound
+		}
 	}
 	if err != nil {
 		return Change{}, fmt.Errorf("change %d: %w", n, err)

@@ -26,7 +26,7 @@
 // Everything is in the settings store of the engine, under three prefixes that belong to this package:
 //
 //	m <mailbox>              settings of the mailbox, a JSON object
-//	l <mailbox> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
+//	l <mailbox> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1; 0 for the start of the log
 //	r <address>              what acceptance receipts say about a recipient, a JSON object
 //
 // The spaces are for readability. A mailbox or address is written as by Address.String, which contains no zero byte.
@@ -37,7 +37,10 @@
 // to this version are kept when the object is rewritten. An object of a newer version is refused.
 //
 // A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change itself,
-// and never rewritten. Replaying the log of a mailbox over the defaults of the program gives its settings.
+// and never rewritten, until it is so old that it is removed, or loses its author (ExpireLogs).
+// Numbers have no hole but for those removed, and none is used again. Where any was, the start of the log is an object with "before",
+// "removed", "values" (see LogStart), "through" (the number of the newest change that was removed or lost its author) and "time" (of that
+// change). Replaying the log of a mailbox over the values of its start, and those over the defaults of the program, gives its settings.
 //
 // A recipient object has "certified" and "time", the time of the newest receipt, accurate to a day. Each address has one object, however
 // many receipts came.
