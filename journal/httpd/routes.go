@@ -86,6 +86,8 @@ func Routes() []Route {
 			"run the retention, or preview it: lines of progress, then the report", (*api).retention},
 		{"GET", "/verify", archive.RightOperate, false, "", VerifyLine{}, true,
 			"check the whole journal: lines of progress, then the report", (*api).verify},
+		{"POST", "/notice/quota-warning", archive.RightOperate, false, "mailbox=ADDR&percent=N", archive.QuotaWarning{}, false,
+			"tell the owner that the live mailbox has reached a percentage of its quota", (*api).warnQuota},
 		{"GET", "/stats", archive.RightOperate, false, "[mailbox=ADDR]", journal.FolderStats{}, true, "entries and bytes by folder", (*api).stats},
 		{"POST", "/volume/forget", archive.RightOperate, true, "month=M&confirm=M", ForgottenView{}, false,
 			"give up for good a month whose volume is lost", (*api).forget},

@@ -31,6 +31,16 @@ func texts(l policy.Language) map[policy.Events]text {
 	}
 }
 
+// leftOutText returns the text for a certified message that is not in the archive.
+func leftOutText(l policy.Language) text {
+	if l == policy.English {
+		return text{"Certified message for {mailbox}: {subject}",
+			"A certified message has arrived for {mailbox}, and was not archived: {reason}.\n\nSender:  {sender}\nSubject: {subject}\nArrival: {time}\n"}
+	}
+	return text{"Messaggio certificato per {mailbox}: {subject}",
+		"Un messaggio certificato è arrivato per {mailbox}, e non è stato archiviato: {reason}.\n\nMittente: {sender}\nOggetto:  {subject}\nArrivo:   {time}\n"}
+}
+
 // digestText returns the text of a digest: for the operator, or for the owner of a mailbox.
 func digestText(n *Notice, l policy.Language) text {
 	t := text{"Altri avvisi sull'archivio di {mailbox}",
