@@ -42,9 +42,9 @@ type ExpiredLogs struct {
 const maxExpire = 500
 
 // ExpireLogs removes the changes of settings made before a time, and what receipts said before it about recipients. The changes that Pauses
-// needs stay, but lose the name of their author: those that turn an archive on or off, pause, close or erase it. LogStart tells of what was
-// removed. The log of a mailbox under a legal hold stays whole. It works in bounded steps, each durable: after an error or a crash the next call
-// does the rest. An error of one mailbox does not stop the others.
+// and Gone need stay, but lose the name of their author: those that turn an archive on or off, pause, close or erase it, or give it another
+// address. LogStart tells of what was removed. The log of a mailbox under a legal hold stays whole. It works in bounded steps, each durable:
+// after an error or a crash the next call does the rest. An error of one mailbox does not stop the others.
 func (p *Policy) ExpireLogs(ctx context.Context, before time.Time) (done ExpiredLogs, err error) {
 	before = before.UTC().Round(0)
 	var errs []error
@@ -54,7 +54,7 @@ func (p *Policy) ExpireLogs(ctx context.Context, before time.Time) (done Expired
 			break
 		}
 		for more := true; more && err == nil; {
-			if more, err = p.expireLog(ctx, m.Address, before, &done); err != nil {
+			if more, err = p.expireLog(ctx, m.Archive, before, &done); err != nil {
 				errs = append(errs, fmt.Errorf("remove old changes of %s: %w", m.Address, err))
 			}
 		}
@@ -65,20 +65,20 @@ func (p *Policy) ExpireLogs(ctx context.Context, before time.Time) (done Expired
 	return done, errors.Join(errs...)
 }
 
-// expireLog removes some changes of a mailbox, and says whether there may be more to remove.
-func (p *Policy) expireLog(ctx context.Context, a Address, before time.Time, done *ExpiredLogs) (more bool, err error) {
-	start, err := startOf(p.store.Get(ctx, changeKey(a, 0)))
+// expireLog removes some changes of an archive, and says whether there may be more to remove.
+func (p *Policy) expireLog(ctx context.Context, name string, before time.Time, done *ExpiredLogs) (more bool, err error) {
+	start, err := startOf(p.store.Get(ctx, changeKey(name, 0)))
 	if err != nil {
 		return false, err
 	}
 	// Most logs have nothing to remove. Find that out without a lock.
-	first, found, err := decodeChange(p.store.Get(ctx, changeKey(a, start.Through+1)))
+	first, found, err := decodeChange(p.store.Get(ctx, changeKey(name, start.Through+1)))
 	if err != nil || !found || !first.Time.Before(before) {
 		return false, err
 	}
 	var now ExpiredLogs
-	err = p.store.Update(ctx, []string{SettingsLock(a.String())}, func(tx kv.Tx) (err error) {
-		now, more, err = expireIn(tx, a, before)
+	err = p.store.Update(ctx, []string{SettingsLock(name)}, func(tx kv.Tx) (err error) {
+		now, more, err = expireIn(tx, name, before)
 		return err
 	})
 	if err != nil {
@@ -89,8 +89,8 @@ func (p *Policy) expireLog(ctx context.Context, a Address, before time.Time, don
 	return more, nil
 }
 
-func expireIn(tx kv.Tx, a Address, before time.Time) (done ExpiredLogs, more bool, err error) {
-	b, err := tx.Get(settingsKey(a))
+func expireIn(tx kv.Tx, name string, before time.Time) (done ExpiredLogs, more bool, err error) {
+	b, err := tx.Get(settingsKey(name))
 	if err != nil {
 		return done, false, err
 	}
@@ -98,7 +98,7 @@ func expireIn(tx kv.Tx, a Address, before time.Time) (done ExpiredLogs, more boo
 	if err != nil || r.Held() {
 		return done, false, err
 	}
-	start, err := startOf(tx.Get(changeKey(a, 0)))
+	start, err := startOf(tx.Get(changeKey(name, 0)))
 	if err != nil {
 		return done, false, err
 	}
@@ -106,7 +106,7 @@ func expireIn(tx kv.Tx, a Address, before time.Time) (done ExpiredLogs, more boo
 	more = last < r.changes
 	through := start.Through
 	for start.Through < last {
-		c, found, err := decodeChange(tx.Get(changeKey(a, start.Through+1)))
+		c, found, err := decodeChange(tx.Get(changeKey(name, start.Through+1)))
 		if err == nil && !found {
 			err = kv.ErrNotFound
 		}
@@ -117,8 +117,8 @@ func expireIn(tx kv.Tx, a Address, before time.Time) (done ExpiredLogs, more boo
 			more = false
 			break
 		}
-		c.Mailbox, c.Number = a, start.Through+1
-		if err := start.take(tx, c, &done); err != nil {
+		c.Number = start.Through + 1
+		if err := start.take(tx, name, c, &done); err != nil {
 			return done, false, err
 		}
 	}
@@ -130,21 +130,21 @@ func expireIn(tx kv.Tx, a Address, before time.Time) (done ExpiredLogs, more boo
 	if err != nil {
 		return done, false, err
 	}
-	tx.Put(changeKey(a, 0), value)
+	tx.Put(changeKey(name, 0), value)
 	return done, more, nil
 }
 
 // take removes a change from the log, or takes the name of its author away.
-func (s *storedStart) take(tx kv.Tx, c Change, done *ExpiredLogs) error {
+func (s *storedStart) take(tx kv.Tx, name string, c Change, done *ExpiredLogs) error {
 	s.Through, s.Time = c.Number, c.Time
-	if c.Key != KeyArchive && c.Key != KeyErasure {
+	if c.Key != KeyArchive && c.Key != KeyErasure && c.Key != KeyAddress {
 		if s.Values == nil {
 			s.Values = make(map[string]string)
 		}
 		s.Values[c.Key] = c.After
 		s.Removed++
 		done.Removed++
-		tx.Delete(changeKey(c.Mailbox, c.Number))
+		tx.Delete(changeKey(name, c.Number))
 		return nil
 	}
 	if c.Who == "" || c.Role == RoleProgram {
@@ -155,14 +155,18 @@ func (s *storedStart) take(tx kv.Tx, c Change, done *ExpiredLogs) error {
 	if err != nil {
 		return err
 	}
-	tx.Put(changeKey(c.Mailbox, c.Number), value)
+	tx.Put(changeKey(name, c.Number), value)
 	done.Nameless++
 	return nil
 }
 
 // LogStart returns what ExpireLogs has left of the older part of a mailbox's change log.
 func (p *Policy) LogStart(ctx context.Context, a Address) (LogStart, error) {
-	s, err := startOf(p.store.Get(ctx, changeKey(a, 0)))
+	l, err := p.lead(ctx, a)
+	if err != nil {
+		return LogStart{}, fmt.Errorf("changes of %s: %w", a, err)
+	}
+	s, err := startOf(p.store.Get(ctx, changeKey(l.name, 0)))
 	if err != nil {
 		return LogStart{}, fmt.Errorf("changes of %s: %w", a, err)
 	}

@@ -55,7 +55,7 @@ func TestExpireLogs(t *testing.T) {
 					t.Errorf("seed %d: newer changes\n%v, were\n%v", seed, a, b)
 				}
 				for _, c := range is.log {
-					if !held && c.Time.Before(before) && (c.Key != KeyArchive && c.Key != KeyErasure || c.Who != "" && c.Role != RoleProgram) {
+					if !held && c.Time.Before(before) && (c.Key != KeyArchive && c.Key != KeyErasure && c.Key != KeyAddress || c.Who != "" && c.Role != RoleProgram) {
 						t.Errorf("seed %d: %+v is left of before %v", seed, c, before)
 					}
 				}
@@ -211,13 +211,13 @@ func TestLogStart(t *testing.T) {
 			t.Errorf("left are %+v", log)
 		}
 		// A clock that stands before the last change, which was removed.
-		key := string(changeKey(anna, 0))
+		key := string(changeKey(anna.String(), 0))
 		store.put(key, strings.ReplaceAll(store.values[key], last.Time.Format(time.RFC3339Nano), last.Time.Add(48*time.Hour).Format(time.RFC3339Nano)))
 		if c := set("quota=2GB"); c.Number != 4 || !c.Time.Equal(last.Time.Add(48*time.Hour)) {
 			t.Errorf("the next change is %+v", c)
 		}
 		// A number that is missing without having been removed is damage.
-		delete(store.values, string(changeKey(anna, 4)))
+		delete(store.values, string(changeKey(anna.String(), 4)))
 		if _, err := p.Set(t.Context(), anna, operator(), assignments(t, "quota=3GB")); !errors.Is(err, kv.ErrNotFound) {
 			t.Errorf("a missing change: %v", err)
 		}
@@ -247,6 +247,48 @@ func TestExpireRecipients(t *testing.T) {
 		}
 		if got := store.keys(); !slices.Equal(got, []string{"ragain@ext.test", "rnew@ext.test"}) {
 			t.Errorf("left are %q", got)
+		}
+	})
+}
+
+// TestExpireLogsOfRenamed removes the old changes of a mailbox that has changed its address, and of one that was handed over: where they went stays
+// on record.
+func TestExpireLogsOfRenamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := openTest(t, testConfig(), "anna@alpha.test", "bruno@alpha.test")
+		anna, carla, bruno := mustAddress(t, "anna@alpha.test"), mustAddress(t, "carla@alpha.test"), mustAddress(t, "bruno@alpha.test")
+		if _, err := p.Rename(t.Context(), anna, carla, operator()); err != nil {
+			t.Fatal(err)
+		}
+		closed, err := p.HandOver(t.Context(), bruno, operator(), bruno.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := []Address{carla, bruno, closed}
+		var before []snapshot
+		for _, a := range all {
+			before = append(before, snapshotOf(t, p, a))
+		}
+		time.Sleep(time.Hour)
+		if done, err := p.ExpireLogs(t.Context(), time.Now()); err != nil || done.Nameless < 4 {
+			t.Errorf("%+v, %v", done, err)
+		}
+		for i, a := range all {
+			is := snapshotOf(t, p, a)
+			if is.settings != before[i].settings || !slices.Equal(is.pauses, before[i].pauses) {
+				t.Errorf("%s: settings %v, pauses %v, were %v and %v", a, is.settings, is.pauses, before[i].settings, before[i].pauses)
+			}
+			for _, c := range is.log {
+				if c.Who != "" {
+					t.Errorf("%s: %+v names somebody", a, c)
+				}
+			}
+			if _, err := p.Set(t.Context(), a, operator(), assignments(t, "quota=3GB")); err != nil {
+				t.Error(err)
+			}
+		}
+		if _, to, gone, err := p.Gone(t.Context(), anna); err != nil || !gone || to != carla {
+			t.Errorf("anna is gone %t to %s, %v", gone, to, err)
 		}
 	})
 }

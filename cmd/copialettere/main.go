@@ -46,6 +46,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
+  password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
 
@@ -68,6 +69,7 @@ var (
 
 // invocation is one run of the program.
 type invocation struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer // screens
 	configFile     string
 	json           bool
@@ -98,6 +100,7 @@ func commands() map[string]command {
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
+		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"volume":        {volumeHelp, defineVolume},
 		"demo":          {demoHelp, defineDemo},
@@ -141,7 +144,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintf(stderr, "copialettere: no command %q; \"copialettere help\" lists them\n", args[0])
 		return 2
 	}
-	in := &invocation{stdout: stdout, stderr: stderr}
+	in := &invocation{stdin: os.Stdin, stdout: stdout, stderr: stderr}
 	err := in.execute(ctx, args[0], c, args[1:])
 	var bad config.Errors
 	switch {
