@@ -30,13 +30,13 @@ const (
 	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
 )
 
-// Options are what a Keeper works with. All but Look, Refused, Faulty and AwaitVerdicts are required.
+// Options are what a Keeper works with. All but Metrics, Look, Refused, Faulty and AwaitVerdicts are required.
 type Options struct {
 	Journal  *journal.Journal
 	Policy   *policy.Policy
 	Settings kv.Store // where notices wait
 	Logger   *slog.Logger
-	Metrics  *metrics.Registry
+	Metrics  *metrics.Registry // nothing is counted where nil
 	// AwaitVerdicts blocks until every transaction judged so far has committed or failed: a message judged while an archive was on must not be
 	// journaled after its erasure. May be nil where no messages come in.
 	AwaitVerdicts func(context.Context) error
@@ -81,6 +81,9 @@ type Keeper struct {
 
 // New returns a Keeper. Call Configure before Keep and Run.
 func New(o Options) *Keeper {
+	if o.Metrics == nil {
+		o.Metrics = new(metrics.Registry)
+	}
 	if o.Faulty == nil {
 		o.Faulty = func(int64, []string) {}
 	}
