@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"copialettere/journal/kv"
@@ -97,6 +98,9 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 				return err
 			}
 		}
+		if err := p.revision(tx, Revision{a, r.Settings, e.Settings, e.now}); err != nil {
+			return err
+		}
 		r.Settings = e.Settings
 		value, err := r.encode()
 		if err != nil {
@@ -185,8 +189,8 @@ func putChange(tx kv.Tx, c Change) error {
 // differences returns one change for each setting that differs, without time and author.
 func differences(before, after Settings) []Change {
 	var changes []Change
-	for key, value := range after.Values() {
-		if old := before.value(key); old != value {
+	for key := range strings.SplitSeq(valueKeys, ",") {
+		if old, value := before.value(key), after.value(key); old != value {
 			changes = append(changes, Change{Key: key, Before: old, After: value})
 		}
 	}

@@ -51,6 +51,10 @@ func replay(t testing.TB, log []Change) Settings {
 			if reason, ok := strings.CutPrefix(c.After, "on: "); ok {
 				s.Hold = Hold{reason, string(c.Role) + " " + c.Who, c.Time}
 			}
+		case KeyNotifyPending:
+			s.NotifyPending, err = parsePending(c.After)
+		case KeyRetentionDelay:
+			s.RetentionDelay, err = parseDelay(c.After)
 		default:
 			err = s.setValue(c.Key, c.After)
 		}
@@ -59,6 +63,15 @@ func replay(t testing.TB, log []Change) Settings {
 		}
 	}
 	return s
+}
+
+// confirm confirms the pending address of a mailbox.
+func (p *Policy) confirm(ctx context.Context, a Address) (bool, error) {
+	s, err := p.Settings(ctx, a)
+	if err == nil {
+		err = p.ConfirmNotify(ctx, a, operator(), s.NotifyPending.Address)
+	}
+	return err == nil, err
 }
 
 // randomAssignments returns valid assignments of at most three keys.
@@ -88,10 +101,19 @@ func TestLogGivesSettings(t *testing.T) {
 			p, _ := openTest(t, c)
 			anna := mustAddress(t, "anna@alpha.test")
 			names := slices.Sorted(maps.Keys(acts()))
+			if seed%2 == 0 {
+				p.OnRevision(func(kv.Tx, Revision) error { return nil })
+			}
 			for range 60 {
 				time.Sleep(time.Duration(r.IntN(40)) * time.Hour)
 				if r.IntN(2) == 0 {
 					if _, err := p.Set(t.Context(), anna, operator(), randomAssignments(r)); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := p.confirm(t.Context(), anna); err != nil && !errors.Is(err, ErrNotPending) {
+						t.Fatal(err)
+					}
+					if _, err := p.DelayRetention(t.Context(), anna); err != nil {
 						t.Fatal(err)
 					}
 				} else if name := names[r.IntN(len(names))]; r.IntN(4) > 0 || name != "disable now" {

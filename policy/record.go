@@ -36,11 +36,12 @@ func decodeRecord(b []byte) (record, error) {
 	}
 	var version int
 	var hold storedHold
-	var erasure string
+	var erasure, pending, delay string
 	for _, field := range []struct {
 		name string
 		into any
-	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"paused", &r.Paused}, {"changes", &r.changes}, {KeyHold, &hold}, {KeyErasure, &erasure}} {
+	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"paused", &r.Paused}, {"changes", &r.changes}, {KeyHold, &hold}, {KeyErasure, &erasure},
+		{KeyNotifyPending, &pending}, {KeyRetentionDelay, &delay}} {
 		if _, err := r.take(field.name, field.into); err != nil {
 			return record{}, err
 		}
@@ -59,6 +60,18 @@ func decodeRecord(b []byte) (record, error) {
 		}
 		if err != nil {
 			return record{}, fmt.Errorf("decode %q: %w", key, err)
+		}
+	}
+	if pending != "" {
+		var err error
+		if r.NotifyPending, err = parsePending(pending); err != nil {
+			return record{}, fmt.Errorf("decode %q: %w", KeyNotifyPending, err)
+		}
+	}
+	if delay != "" {
+		var err error
+		if r.RetentionDelay, err = parseDelay(delay); err != nil {
+			return record{}, fmt.Errorf("decode %q: %w", KeyRetentionDelay, err)
 		}
 	}
 	if erasure != "" {
@@ -107,6 +120,11 @@ func (r *record) encode() ([]byte, error) {
 	}
 	if r.Erasure.State != ErasureNone {
 		object[KeyErasure] = r.Erasure.String()
+	}
+	for _, key := range []string{KeyNotifyPending, KeyRetentionDelay} {
+		if value := r.value(key); value != "none" {
+			object[key] = value
+		}
 	}
 	b, err := json.Marshal(object)
 	if err != nil {

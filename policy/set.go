@@ -60,7 +60,8 @@ func (p *Policy) defaults(domain string) Settings {
 	return programDefaults()
 }
 
-// Set changes settings of a mailbox, all or none, in force from the next message. It returns the changes as they stand in the log, or none
+// Set changes settings of a mailbox, all or none, in force from the next message. Two wait: a new address for notices until ConfirmNotify, and a
+// shorter retention until the grace is over, if the owner is told of it (NotifyBeforeLoss). It returns the changes as they stand in the log, or none
 // if every setting had its value already. Values have the form of Settings.Values. A mailbox that was never set up is set up, with its
 // archive off.
 //
@@ -87,11 +88,12 @@ func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []As
 				return err
 			}
 		}
-		before := e.Notify
-		if err := e.assign(assignments); err != nil || e.Notify == before {
+		before := e.Settings
+		if err := e.assign(assignments); err != nil {
 			return err
 		}
-		return p.checkNotify(e, a)
+		p.delay(e, before)
+		return p.pend(e, a, before, assignments)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set %s: %w", a, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -30,7 +31,7 @@ func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireR
 		if err != nil {
 			return nil, fmt.Errorf("settings for the retention: %w", err)
 		}
-		settings[m.Address.String()] = retention{m.Settings.Retention, m.Settings.Held()}
+		settings[m.Address.String()] = retention{m.Settings.RetentionAt(time.Now()), m.Settings.Held()}
 	}
 	report, err := a.journal.Expire(ctx, journal.ExpireOptions{
 		Mailboxes: func(mailbox string) (int, bool) { return settings[mailbox].months, settings[mailbox].held },
