@@ -54,7 +54,7 @@ func TestLabelsAreComplete(t *testing.T) {
 	}
 	for vocabulary, want := range map[string][]string{
 		VocabularySettings:   texts(strings.Split(valueKeys, ",")...),
-		VocabularyStates:     texts(string(StateOn), string(StatePaused), string(StateOff)),
+		VocabularyStates:     texts(string(StateOn), string(StatePaused), string(StateOff), string(StateClosed)),
 		VocabularyClasses:    texts(strings.Split(filterNames, ",")...),
 		VocabularyPresets:    texts(presets...),
 		VocabularyWhenFull:   texts(string(WhenFullSkip), string(WhenFullDefer), string(WhenFullMakeRoom)),
@@ -75,6 +75,14 @@ func TestLabelsAreComplete(t *testing.T) {
 	}
 	if got, want := slices.Sorted(maps.Keys(sections)), texts(Labels(VocabularySections).Names()...); !slices.Equal(got, want) {
 		t.Errorf("the settings lie in the sections %q, want %q", got, want)
+	}
+	for class, want := range map[string]string{"certified": "received", "delivery": "received", "sent-certified": "sent", "sent-other": "sent"} {
+		if got := LabelGroup(VocabularyClasses, class); got != want {
+			t.Errorf("%s is grouped under %q, want %q", class, got, want)
+		}
+	}
+	if got := LabelGroup(VocabularySettings, KeyRetention) + LabelGroup(VocabularyReasons, ReasonFull); got != SectionDeletion {
+		t.Errorf("grouped under %q", got)
 	}
 	if got := Section("colour"); got != "" {
 		t.Errorf("the section of no setting is %q", got)

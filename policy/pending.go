@@ -102,7 +102,7 @@ func shorter(months, than int) bool {
 
 // Revision is a change of the settings of a mailbox.
 type Revision struct {
-	Mailbox       Address
+	Archive       string // the name of its archive
 	Before, After Settings
 	Time          time.Time // in UTC
 }
@@ -138,12 +138,16 @@ func (p *Policy) delay(e *editing, before Settings) {
 // DelayRetention keeps everything in a mailbox until the grace is over, because a run of the retention would delete much of it, and reports
 // whether it did. It does not if the owner is not told of such losses, or was told of this one: a delay ended less than a week ago.
 func (p *Policy) DelayRetention(ctx context.Context, a Address) (delayed bool, err error) {
-	return p.turn(ctx, "delay the retention of", a, Actor{RoleProgram, "retention"}, "", func(e *editing) error {
+	changes, err := p.change(ctx, a, Actor{RoleProgram, "retention"}, func(e *editing) error {
 		if p.tells(e.Settings) && e.now.After(e.RetentionDelay.Until.Add(7*24*time.Hour)) {
 			e.RetentionDelay = RetentionDelay{0, e.now.Add(p.rules().grace)}
 		}
 		return nil
 	})
+	if err != nil {
+		return false, fmt.Errorf("delay the retention of %s: %w", a, err)
+	}
+	return len(changes) > 0, nil
 }
 
 // pend makes a new address for notices wait for its confirmation. Until then the one before stays. Taking the address away needs none.

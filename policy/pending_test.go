@@ -185,7 +185,7 @@ func TestOnRevision(t *testing.T) {
 	if _, err := p.Set(t.Context(), anna, operator(), assignments(t, "language=en")); err != nil || store.values["wen"] != "x" {
 		t.Errorf("%v, stored %q", err, store.keys())
 	}
-	if last.Mailbox != anna || last.Before.Language != Italian || last.After.Language != English || last.Time.IsZero() {
+	if last.Archive != "anna@alpha.test" || last.Before.Language != Italian || last.After.Language != English || last.Time.IsZero() {
 		t.Errorf("revision %+v", last)
 	}
 	refusal = errors.New("no")

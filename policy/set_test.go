@@ -46,6 +46,10 @@ func TestSet(t *testing.T) {
 		{"one", "retention=12", "operator op: retention none -> 12"},
 		{"several, in the order of the keys", "language=en filter=certified,other retention=12 write=on",
 			"operator op: filter all -> certified,other; operator op: write off -> on; operator op: language it -> en"},
+		{"a preset is stored as its classes", "filter=all-certified",
+			"operator op: filter certified,other -> certified,acceptance,delivery,sent-certified"},
+		{"a preset that is there already", "filter=delivery,acceptance,certified,sent-certified", ""},
+		{"not the preset", "filter=certified,other", "operator op: filter certified,acceptance,delivery,sent-certified -> certified,other"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := changes(t, p, anna)
@@ -148,14 +152,14 @@ func TestDomainDefaults(t *testing.T) {
 			t.Errorf("retention of %s is %d, %v; want %d", m.mailbox, s.Retention, err, m.retention)
 		}
 	}
-	c.Domains[0].Defaults = []Assignment{{"retention", "6"}}
+	c.Domains[0].Defaults = []Assignment{{"retention", "6"}, {"filter", "receipts"}}
 	if p, err = Open(t.Context(), store, c); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := p.Settings(t.Context(), anna); err != nil || s.Retention != 12 || s.Filter != FilterCertified {
 		t.Errorf("after a change of the configuration: %v, %v", values(s), err)
 	}
-	if s, err := p.Settings(t.Context(), mustAddress(t, "never@alpha.test")); err != nil || s.Retention != 6 || s.Filter != FilterAll {
+	if s, err := p.Settings(t.Context(), mustAddress(t, "never@alpha.test")); err != nil || s.Retention != 6 || s.Filter != FilterAcceptance|FilterDelivery {
 		t.Errorf("of a mailbox that is not set up: %v, %v", values(s), err)
 	}
 }

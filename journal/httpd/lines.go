@@ -14,6 +14,7 @@ import (
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/notice"
 	"copialettere/policy/pec"
 )
 
@@ -64,9 +65,9 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		status = http.StatusBadRequest
 	case is(policy.ErrForbidden, archive.ErrReadOnly):
 		status = http.StatusForbidden
-	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing):
+	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, policy.ErrTaken, policy.ErrClosed):
 		status = http.StatusConflict
-	case is(journal.ErrNotFound, pec.ErrNoPart):
+	case is(journal.ErrNotFound, pec.ErrNoPart, policy.ErrNoArchive):
 		status = http.StatusNotFound
 	case is(context.Canceled):
 	default:

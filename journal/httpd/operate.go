@@ -166,7 +166,7 @@ func (a *api) version(c *call) error {
 func (a *api) labels(c *call) error {
 	for _, vocabulary := range policy.Vocabularies() {
 		for _, named := range policy.Labels(vocabulary) {
-			c.out.write(LabelView{vocabulary, named})
+			c.out.write(LabelView{vocabulary, policy.LabelGroup(vocabulary, named.Name), named})
 		}
 	}
 	return nil

@@ -44,14 +44,14 @@ func OfRoom(mailbox string, now time.Time) Notice {
 // notices do not count towards the daily limit. Give it to policy.Policy.OnRevision, and call Pump.Wake when the change is made.
 func (n *Pump) Revised(tx kv.Tx, r policy.Revision) error {
 	for _, e := range ofRevision(&r) {
-		e.Mailbox, e.Time = r.Mailbox.String(), r.Time.Local()
+		e.Mailbox, e.Time = r.Archive, r.Time.Local()
 		e.Reason = clean(e.Reason)
 		if err := enqueue(tx, newKey(e.Time), &waiting{Notice: e}); err != nil {
 			return err
 		}
 	}
 	if r.After.NotifyPending == (policy.Pending{}) && r.Before.NotifyPending != r.After.NotifyPending {
-		tx.Delete(codeKey(r.Mailbox.String()))
+		tx.Delete(codeKey(r.Archive))
 	}
 	return nil
 }
