@@ -30,7 +30,7 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   pause ADDR                       stop archiving for a time; what is archived stays, and the time is on record as a gap
   resume ADDR                      undo pause: archive it from the next message on
   disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time (erase.grace)
-  disable ADDR -confirm ADDR -now  close its archive, and erase it without a grace time
+  disable ADDR -confirm ADDR -now  close its archive, and erase it without a grace time; its owner is not told
   restore ADDR                     undo disable, as long as the archive is not erased
   hold ADDR -reason TEXT           place a legal hold: the archive cannot be disabled, and nothing in it expires
   release ADDR                     lift the legal hold
