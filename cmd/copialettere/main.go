@@ -37,8 +37,9 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   part ADDR FOLDER UID N        write the content of one part, such as daticert.xml
   why ADDR [-message-id ID]     show what was journaled, what was skipped, and why
   gaps ADDR                     show what the archive of a mailbox lacks, and why
-  delete ADDR FOLDER UID        delete a message where the mailbox allows it, or undo that
-  move ADDR FOLDER UID FOLDER   move a message where the mailbox allows it
+  delete ADDR FOLDER UID ...    delete messages where the mailbox allows it, or undo that
+  empty ADDR FOLDER             delete all messages of a folder where the mailbox allows it
+  move ADDR FOLDER UID FOLDER   move messages where the mailbox allows it
   hold ADDR FOLDER UID          place a legal hold on a message, or lift it
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
@@ -46,6 +47,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
+  password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
 
@@ -68,6 +70,7 @@ var (
 
 // invocation is one run of the program.
 type invocation struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer // screens
 	configFile     string
 	json           bool
@@ -93,11 +96,13 @@ func commands() map[string]command {
 		"gaps":          {gapsHelp, noFlags(runGaps)},
 		"retention":     {retentionHelp, defineRetention},
 		"delete":        {deleteHelp, defineDelete},
+		"empty":         {emptyHelp, noFlags(runEmpty)},
 		"move":          {moveHelp, noFlags(runMove)},
 		"hold":          {holdHelp, defineHold},
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
+		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"volume":        {volumeHelp, defineVolume},
 		"demo":          {demoHelp, defineDemo},
@@ -141,7 +146,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintf(stderr, "copialettere: no command %q; \"copialettere help\" lists them\n", args[0])
 		return 2
 	}
-	in := &invocation{stdout: stdout, stderr: stderr}
+	in := &invocation{stdin: os.Stdin, stdout: stdout, stderr: stderr}
 	err := in.execute(ctx, args[0], c, args[1:])
 	var bad config.Errors
 	switch {
