@@ -16,7 +16,7 @@ func (j *Journal) Expiring(ctx context.Context, mailbox string, months int, at t
 			continue
 		case err != nil:
 			return Removed{}, time.Time{}, fmt.Errorf("count what expires of %s: %w", mailbox, err)
-		case months > 0 && addMonths(e.Time, months).After(at):
+		case months > 0 && AddMonths(e.Time, months).After(at):
 			return sum, oldest, nil
 		}
 		if sum.Entries == 0 {

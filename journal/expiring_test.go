@@ -42,9 +42,9 @@ func TestExpiring(t *testing.T) {
 	}{
 		{"all", "anna@alpha.test", 0, time.Time{}, 6},
 		{"none yet", "anna@alpha.test", 6, first.AddDate(0, 5, 0), 0},
-		{"the first, to the instant", "anna@alpha.test", 6, addMonths(first, 6), 1},
-		{"just before", "anna@alpha.test", 6, addMonths(first, 6).Add(-1), 0},
-		{"some", "anna@alpha.test", 6, addMonths(first, 6).AddDate(0, 0, 44), 3},
+		{"the first, to the instant", "anna@alpha.test", 6, AddMonths(first, 6), 1},
+		{"just before", "anna@alpha.test", 6, AddMonths(first, 6).Add(-1), 0},
+		{"some", "anna@alpha.test", 6, AddMonths(first, 6).AddDate(0, 0, 44), 3},
 		{"past all", "anna@alpha.test", 6, first.AddDate(2, 0, 0), 6},
 		{"no mailbox", "carla@alpha.test", 0, time.Time{}, 0},
 	} {
