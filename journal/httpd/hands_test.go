@@ -41,7 +41,7 @@ func TestRenamed(t *testing.T) {
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
 	first := url.Values{"folder": {folder}, "uid": {"1"}}.Encode()
 	get[ActView](r, "POST /api/v1/message/hold?"+anna+"&reason=case&"+first)
-	questions := []string{"/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?"}
+	questions := []string{"/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
 	// These are looked at below.
 	others := []string{"/mailbox", "/log", "/why", "/gaps"}
 	for _, route := range Routes() {
