@@ -23,6 +23,8 @@ require (
 	golang.org/x/text v0.43.0
 )
 
+require github.com/emersion/go-imap/v2 v2.0.0-beta.8
+
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

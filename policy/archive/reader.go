@@ -1,0 +1,127 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"copialettere/journal"
+	"copialettere/policy"
+)
+
+// ClosedError says that an archive is not open to mail programs at the moment, in words for the person who asks.
+type ClosedError struct {
+	Sentence policy.Label
+}
+
+// Error returns the English sentence.
+func (e *ClosedError) Error() string { return e.Sentence.English }
+
+// Access is what a person may do with an archive by mail program, under the settings in force now.
+type Access struct {
+	Language policy.Language
+	Delete   bool  // messages may be deleted by hand
+	Move     bool  // messages may be moved
+	Quota    int64 // bytes; 0 for none
+}
+
+// Reader reads the archive of one mailbox for one person, as mail programs show it. Its methods look at the person's right and at the
+// settings each time, so a Reader kept open for days shows nothing once either has ended: the error is then a *ClosedError, or wraps
+// policy.ErrForbidden. It may be used concurrently.
+type Reader struct {
+	archive *Archive
+	who     policy.Actor
+	mailbox policy.Address
+}
+
+// Reader returns the Reader of a mailbox for an actor. It checks nothing yet.
+func (a *Archive) Reader(who policy.Actor, mailbox policy.Address) *Reader {
+	return &Reader{a, who, mailbox}
+}
+
+// Mailbox returns the mailbox that is read.
+func (r *Reader) Mailbox() policy.Address { return r.mailbox }
+
+// Access returns what may be done now. A paused archive can be read; one that is off, closed to mail programs by its postmaster, or whose
+// mailbox has the protocol IMAP switched off, cannot.
+func (r *Reader) Access(ctx context.Context) (Access, error) {
+	if err := r.archive.May(r.who, RightRead, r.mailbox); err != nil {
+		return Access{}, err
+	}
+	s, err := r.archive.policy.Settings(ctx, r.mailbox)
+	if err != nil {
+		return Access{}, err
+	}
+	if closed := closedTo(r.mailbox.String(), s); closed != nil {
+		return Access{}, closed
+	}
+	handles := r.archive.May(r.who, RightHandle, r.mailbox) == nil
+	return Access{Language: s.Language, Delete: handles && (s.Write || s.ManualDelete), Move: handles && s.Write, Quota: s.Quota}, nil
+}
+
+// closedTo returns why settings close an archive to mail programs, or nil. The Italian sentences are ASCII, as IMAP wants them.
+func closedTo(mailbox string, s policy.Settings) error {
+	var label policy.Label
+	switch {
+	case s.State() == policy.StateOff:
+		label = policy.Label{Italian: "L'archivio di " + mailbox + " non e' attivo.", English: "The archive of " + mailbox + " is off."}
+	case !s.IMAP:
+		label = policy.Label{
+			Italian: "L'archivio di " + mailbox + " non si apre con programmi di posta: l'accesso IMAP all'archivio e' disattivato. Lo attiva il postmaster.",
+			English: "The archive of " + mailbox + " cannot be opened with mail programs: its IMAP access is off. The postmaster switches it on.",
+		}
+	case s.Protocols&policy.ProtocolIMAP == 0:
+		label = policy.Label{
+			Italian: "L'archivio di " + mailbox + " non si apre con programmi di posta: il protocollo IMAP della casella e' disattivato.",
+			English: "The archive of " + mailbox + " cannot be opened with mail programs: the protocol IMAP of the mailbox is off.",
+		}
+	default:
+		return nil
+	}
+	return &ClosedError{label}
+}
+
+// Usage returns the bytes that count for the quota of the mailbox.
+func (r *Reader) Usage(ctx context.Context) (uint64, error) {
+	if _, err := r.Access(ctx); err != nil {
+		return 0, err
+	}
+	return r.archive.journal.Usage(ctx, r.mailbox.String())
+}
+
+// UIDs returns the UIDs, from a first one on, of the messages in a folder, in ascending order; none of a folder without messages.
+func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, error) {
+	if _, err := r.Access(ctx); err != nil {
+		return nil, err
+	}
+	if f.Holds == nil {
+		return nil, nil
+	}
+	uids, err := r.archive.journal.UIDs(ctx, r.mailbox.String(), f.Holds.Month, f.Holds.Folder, from)
+	if errors.Is(err, journal.ErrNotFound) {
+		return nil, nil
+	}
+	return uids, err
+}
+
+// Entries yields the entries in a folder whose UIDs are between first and last, both included: see journal.Journal.Filed.
+func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
+	return func(yield func(*journal.Entry, error) bool) {
+		if _, err := r.Access(ctx); err != nil {
+			yield(nil, err)
+			return
+		}
+		if f.Holds != nil {
+			r.archive.journal.Filed(ctx, r.mailbox.String(), f.Holds.Month, f.Holds.Folder, first, last)(yield)
+		}
+	}
+}
+
+// Body returns the bytes of the message of an entry that Entries yielded.
+func (r *Reader) Body(ctx context.Context, e *journal.Entry) (*journal.Body, error) {
+	if e.Mailbox != r.mailbox.String() {
+		return nil, fmt.Errorf("message of %s: %w for %s", e.Mailbox, policy.ErrForbidden, r.who)
+	}
+	return r.archive.journal.Body(ctx, e)
+}
