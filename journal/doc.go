@@ -32,6 +32,7 @@
 //	u                               end of the values of UIDVALIDITY that are reserved (uint32)
 //	g, a                            gaps and acts of volumes that were dropped; the gap of a month that was given up
 //	j <time>                        run of the retention
+//	v                               the verification in the background, a JSON object: see verifypass.go
 //	y <name>                        lease, where several processes write: 8 random bytes of its holder, renewals (uint64); see clients.go
 //
 // A folder belongs to one month. Its name is stored without the month ("INBOX", "Sent") and shown with it ("INBOX/2026-11"). UIDs count

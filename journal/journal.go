@@ -124,6 +124,7 @@ type Journal struct {
 	suspended atomic.Pointer[error] // why drafts are refused; nil while they are not
 
 	unreadable unreadable
+	verified   passMetrics
 
 	lossMu sync.Mutex
 	lossAt map[kv.Month]time.Time // when losses were last looked for; guarded by lossMu
@@ -160,6 +161,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j.unchecked = r.Counter("copialettere_unchecked_repetitions_total",
 		"Entries made although a month could not be asked whether it has them: they may be there twice.")
 	j.unreadable.gauge = r.Gauge("copialettere_unreadable_months", "Months of the journal that could not be used when they were last asked for.")
+	j.verified = newPassMetrics(r)
 	j.unreadable.months = make(map[kv.Month]fault)
 
 	var err error

@@ -28,6 +28,8 @@ type Report struct {
 	Details  []string `json:"details,omitempty"` // the first faults in words, and each month that could not be read
 	// PassedOver are the months that could not be read, or not to their end. They are missing from the other numbers, wholly or in part.
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
+
+	tell func(detail string) // called for each of Details; may be nil
 }
 
 // maxDetails is how many faults a Report describes.
@@ -35,14 +37,21 @@ const maxDetails = 100
 
 func (r *Report) fault(format string, args ...any) {
 	if r.Faults++; r.Faults <= maxDetails {
-		r.Details = append(r.Details, fmt.Sprintf(format, args...))
+		r.detail(fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *Report) detail(text string) {
+	r.Details = append(r.Details, text)
+	if r.tell != nil {
+		r.tell(text)
 	}
 }
 
 // passOver reports a month that cannot be read.
 func (r *Report) passOver(m kv.Month, err error) {
 	r.Faults++
-	r.Details = append(r.Details, fmt.Sprintf("%v: it is passed over", err))
+	r.detail(fmt.Sprintf("%v: it is passed over", err))
 	r.PassedOver = append(r.PassedOver, m)
 }
 
@@ -57,29 +66,40 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 	}
 	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: maxPatience}
 	for _, m := range months {
-		s, err := j.volume(ctx, m, false)
-		if errors.Is(err, kv.ErrNoVolume) {
-			continue
-		}
-		if err == nil {
-			err = j.recordLosses(ctx, s)
-		}
-		if err == nil {
-			r.Volumes++
-			err = v.volume(s, m)
-		}
-		var month *MonthError
-		switch err = j.monthError(ctx, m, err); {
-		case err == nil:
-			j.readable(m)
-		case j.dropped(ctx, m, err):
-		case errors.As(err, &month):
-			r.passOver(m, err)
-		default:
-			return nil, fmt.Errorf("verify %s: %w", m, err)
+		if err := v.verifyMonth(m); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// verifyMonth verifies one month, or reports that it is passed over. An error ends the verification.
+func (v *verifier) verifyMonth(m kv.Month) error {
+	s, err := v.j.volume(v.ctx, m, false)
+	if errors.Is(err, kv.ErrNoVolume) {
+		return nil
+	}
+	if err == nil {
+		err = v.j.recordLosses(v.ctx, s)
+	}
+	if err == nil {
+		v.report.Volumes++
+		err = v.volume(s, m)
+	}
+	if endsPass(err) {
+		return err
+	}
+	var month *MonthError
+	switch err = v.j.monthError(v.ctx, m, err); {
+	case err == nil:
+		v.j.readable(m)
+	case v.j.dropped(v.ctx, m, err):
+	case errors.As(err, &month):
+		v.report.passOver(m, err)
+	default:
+		return fmt.Errorf("verify %s: %w", m, err)
+	}
+	return nil
 }
 
 // maxPatience is how often in all a verification waits, retryPause each time, for a store that is unavailable: it may be reopening its
@@ -97,6 +117,7 @@ type verifier struct {
 	report   *Report
 	progress func(kv.Month, int64)
 	patience int
+	pass     *pass // in the background; otherwise nil
 
 	store    kv.Store
 	month    kv.Month
@@ -115,9 +136,13 @@ const (
 func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	v.store, v.month, v.referred = s, m, v.referred[:0]
 	v.folders = make(map[folderName]*[2]folderCounters)
-	for _, step := range []func() error{
-		v.counters, v.entries, v.asides, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.chunks, v.records,
-	} {
+	steps := []func() error{
+		v.counters, v.entries, v.asides, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.records,
+	}
+	if v.pass == nil {
+		steps = append(steps, v.chunks)
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}
@@ -151,6 +176,9 @@ func (v *verifier) scan(prefix []byte, fn func(kv.Pair) error) error {
 			}
 			from = append(bytes.Clone(p.Key), 0)
 			if err := fn(p); err != nil {
+				return err
+			}
+			if err := v.pass.spend(len(p.Key) + len(p.Value)); err != nil {
 				return err
 			}
 		}
@@ -214,11 +242,22 @@ func (v *verifier) entries() error {
 			v.folders[name] = f
 		}
 		f[asCounted].count(e)
-		for _, chunk := range e.Chunks {
-			v.referred = append(v.referred, chunk.ID)
+		v.refers(e)
+		if err := v.entry(e); err != nil {
+			return err
 		}
-		return v.entry(e)
+		return v.pass.reached(p.Key)
 	})
+}
+
+// refers notes to which chunks an entry refers, for the step chunks.
+func (v *verifier) refers(e *Entry) {
+	if v.pass != nil {
+		return
+	}
+	for _, chunk := range e.Chunks {
+		v.referred = append(v.referred, chunk.ID)
+	}
 }
 
 func (c *folderCounters) count(e *Entry) {
@@ -238,15 +277,18 @@ func (v *verifier) entry(e *Entry) error {
 	} else if err != nil {
 		return err
 	}
-	if err := v.body(e); err != nil {
-		if v.ctx.Err() != nil {
-			return v.ctx.Err()
-		}
-		// Its chunks go later, when the sweep comes or the month is dropped.
-		if gone, err := v.gone(e.Ref); gone || err != nil {
+	if !v.pass.skips(entryKey(e.Ref)) {
+		err := v.body(e)
+		if v.interrupted(err) {
 			return err
 		}
-		v.report.fault("%s: %v", name, err)
+		if err != nil {
+			// Its chunks go later, when the sweep comes or the month is dropped.
+			if gone, err := v.gone(e.Ref); gone || err != nil {
+				return err
+			}
+			v.unreadable("%s: %v", name, err)
+		}
 	}
 	for _, l := range e.Links {
 		if there, err := v.has(linkKey(l, e.Ref)); err != nil {
@@ -269,13 +311,24 @@ func (v *verifier) entry(e *Entry) error {
 	return nil
 }
 
+// interrupted says whether a verification ends with an error that is no fault of the journal.
+func (v *verifier) interrupted(err error) bool {
+	return err != nil && (v.ctx.Err() != nil || endsPass(err))
+}
+
+// unreadable reports a fault of what is not read again after a restart in the background.
+func (v *verifier) unreadable(format string, args ...any) {
+	v.report.fault(format, args...)
+	v.pass.keep(format, args...)
+}
+
 // body says what is wrong with the bytes of a message.
 func (v *verifier) body(e *Entry) error {
 	for {
 		body, err := v.j.Body(v.ctx, e)
 		if err == nil {
 			h := sha256.New()
-			if _, err = body.WriteTo(h); err == nil && Digest(h.Sum(nil)) != e.SHA256 {
+			if _, err = body.WriteTo(v.pass.paced(h)); err == nil && Digest(h.Sum(nil)) != e.SHA256 {
 				return errors.New("the SHA-256 of its bytes is another one")
 			}
 		}
@@ -444,38 +497,47 @@ func (v *verifier) outcomes() error {
 // digests checks that every digest leads to a chunk with these bytes.
 func (v *verifier) digests() error {
 	var buf []byte
-	return v.scan([]byte{'h'}, func(p kv.Pair) error {
-		var id ChunkID
-		if len(p.Value) != len(id) || len(p.Key) != 33 {
-			v.report.fault("%s: malformed digest key %x", v.month, p.Key)
+	return v.scan([]byte{'h'}, func(p kv.Pair) (err error) {
+		if v.pass.skips(p.Key) {
 			return nil
 		}
-		copy(id[:], p.Value)
-		data, err := v.j.readChunk(v.ctx, v.store, id, buf[:0])
-		for err != nil && v.wait(err) {
-			data, err = v.j.readChunk(v.ctx, v.store, id, buf[:0])
+		if buf, err = v.digest(p, buf[:0]); err != nil {
+			return err
 		}
-		if err != nil {
-			if v.ctx.Err() != nil {
-				return v.ctx.Err()
-			}
-			// The sweep deletes the digest of a chunk before the chunk.
-			now, getErr := v.get(p.Key)
-			if errors.Is(getErr, kv.ErrNotFound) || getErr == nil && !bytes.Equal(now, p.Value) {
-				return nil
-			}
-			if getErr != nil {
-				return getErr
-			}
-			v.report.fault("%s: digest %x: %v", v.month, p.Key[1:], err)
-			return nil
-		}
-		buf = data
-		if sum := sha256.Sum256(data); !bytes.Equal(sum[:], p.Key[1:]) {
-			v.report.fault("%s: chunk %x has the SHA-256 %x, not %x", v.month, id, sum, p.Key[1:])
-		}
-		return nil
+		return v.pass.reached(p.Key)
 	})
+}
+
+// digest checks one digest. It returns the memory that it has read the chunk into, for the next one.
+func (v *verifier) digest(p kv.Pair, buf []byte) ([]byte, error) {
+	var id ChunkID
+	if len(p.Value) != len(id) || len(p.Key) != 33 {
+		v.unreadable("%s: malformed digest key %x", v.month, p.Key)
+		return buf, nil
+	}
+	copy(id[:], p.Value)
+	data, err := v.j.readChunk(v.ctx, v.store, id, buf)
+	for err != nil && v.wait(err) {
+		data, err = v.j.readChunk(v.ctx, v.store, id, buf)
+	}
+	if err != nil {
+		if v.ctx.Err() != nil {
+			return buf, v.ctx.Err()
+		}
+		// The sweep deletes the digest of a chunk before the chunk.
+		now, getErr := v.get(p.Key)
+		if errors.Is(getErr, kv.ErrNotFound) || getErr == nil && !bytes.Equal(now, p.Value) {
+			return buf, nil
+		}
+		if getErr == nil {
+			v.unreadable("%s: digest %x: %v", v.month, p.Key[1:], err)
+		}
+		return buf, getErr
+	}
+	if sum := sha256.Sum256(data); !bytes.Equal(sum[:], p.Key[1:]) {
+		v.unreadable("%s: chunk %x has the SHA-256 %x, not %x", v.month, id, sum, p.Key[1:])
+	}
+	return data, v.pass.spend(len(data))
 }
 
 // chunks counts the chunks, and those that no entry refers to.

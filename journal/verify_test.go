@@ -145,6 +145,12 @@ func TestVerifyFindsDamage(t *testing.T) {
 			if r.Faults == 0 || !strings.Contains(r.Details[0], c.want) {
 				t.Errorf("%d faults: %q, want %q", r.Faults, r.Details, c.want)
 			}
+			// In the background it finds the same, but for chunks that nothing refers to.
+			p := inFull(t, f, unhurried())
+			want := slices.DeleteFunc(r.Details, func(s string) bool { return strings.Contains(s, "malformed chunk key") })
+			if !slices.Equal(p.Report.Details, want) {
+				t.Errorf("in the background %q, want %q", p.Report.Details, want)
+			}
 		})
 	}
 }

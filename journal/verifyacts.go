@@ -19,23 +19,34 @@ func (v *verifier) asides() error {
 			v.report.fault("%s: %v", v.month, err)
 			return nil
 		}
-		for _, chunk := range d.Chunks {
-			v.referred = append(v.referred, chunk.ID)
+		v.refers(d.Entry)
+		if err := v.asideFault(p.Key, d, v.aside, v.report.fault); err != nil {
+			return err
 		}
-		err = v.aside(d)
-		if err == nil || v.ctx.Err() != nil {
-			return v.ctx.Err()
+		if v.pass.skips(p.Key) {
+			return nil
 		}
-		if there, thereErr := v.has(p.Key); thereErr != nil {
-			return thereErr
-		} else if there {
-			v.report.fault("deleted entry %s %s %d: %v", d.Mailbox, d.FolderName(), d.UID, err)
+		if err := v.asideFault(p.Key, d, func(d *Deleted) error { return v.body(d.Entry) }, v.unreadable); err != nil {
+			return err
 		}
-		return nil
+		return v.pass.reached(p.Key)
 	})
 }
 
-// aside says what is wrong with an entry that is put aside.
+// asideFault reports what a check finds wrong with an entry that is put aside, if it still is.
+func (v *verifier) asideFault(key []byte, d *Deleted, check func(*Deleted) error, report func(string, ...any)) error {
+	err := check(d)
+	if err == nil || v.interrupted(err) {
+		return err
+	}
+	there, thereErr := v.has(key)
+	if there {
+		report("deleted entry %s %s %d: %v", d.Mailbox, d.FolderName(), d.UID, err)
+	}
+	return thereErr
+}
+
+// aside says what is wrong with an entry that is put aside, beside its bytes.
 func (v *verifier) aside(d *Deleted) error {
 	if there, err := v.has(entryKey(d.Ref)); err != nil {
 		return err
@@ -49,7 +60,7 @@ func (v *verifier) aside(d *Deleted) error {
 	if !bytes.Equal(place, encodeTombstone(d.Ref)) {
 		return errors.New("its delivery key does not tell of it")
 	}
-	return v.body(d.Entry)
+	return nil
 }
 
 // totals checks that the total of every mailbox is the sum of its folders.

@@ -88,7 +88,7 @@ func TestVerifyWhileCleaning(t *testing.T) {
 		"dropped at the digests":             {'h', []func(*fixture){drop}},
 		"dropped at the chunks":              {'c', []func(*fixture){drop}},
 	} {
-		t.Run(name, func(t *testing.T) {
+		clean := func(t *testing.T, verify func(*fixture)) {
 			f, e := newFixture(t), new(passing)
 			f.wrap = func(engine kv.Engine) kv.Engine {
 				e.Engine = engine
@@ -109,10 +109,21 @@ func TestVerifyWhileCleaning(t *testing.T) {
 					act(f)
 				}
 			}
-			f.verify()
+			verify(f)
 			if !happened {
 				t.Error("nothing happened")
 			}
+		}
+		t.Run(name, func(t *testing.T) { clean(t, func(f *fixture) { f.verify() }) })
+		if c.kind == 'c' {
+			continue // the chunks are read in the foreground only
+		}
+		t.Run(name+", in the background", func(t *testing.T) {
+			clean(t, func(f *fixture) {
+				if p := inFull(t, f, unhurried()); p.Report.Faults != 0 {
+					t.Errorf("%d faults: %q", p.Report.Faults, p.Report.Details)
+				}
+			})
 		})
 	}
 }

@@ -26,14 +26,14 @@ type wish struct {
 	others []journal.Record // the skips of the others, for the case that no entry is made
 }
 
-// wanted reports whether any mailbox may want the message. It is asked before the message is in.
+// wanted reports whether any mailbox may want the message, or its owner may have to be told of it. It is asked before the message is in.
 func (t *transaction) wanted() (bool, error) {
 	if t.s.direction() == journal.Sent {
 		v, err := t.judgeSender()
 		return v.Enabled, err
 	}
 	for _, n := range t.lines {
-		if n.accepted && n.enabled {
+		if n.accepted && (n.enabled || n.told) {
 			return true, nil
 		}
 	}
@@ -125,6 +125,7 @@ func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) 
 	case p.Skipped != "":
 		t.skips++
 		t.s.c.server.m.verdict(p.Skipped)
+		t.leaveOut(p.Mailbox, p.Skipped, w.own...)
 	default:
 		t.entries = append(t.entries, &pendingEntry{placement: p, lines: w.lines})
 		t.s.c.server.m.verdict("journaled")
@@ -150,6 +151,7 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 		default:
 			gaps = append(gaps, t.recordOf(journal.Gap, &w.intent, journal.ReasonJournalFault))
 			missing = append(missing, w.own...)
+			t.leaveOut(w.intent.Mailbox, journal.ReasonJournalFault, w.own...)
 			others = append(others, w.others...)
 		}
 	}
@@ -242,9 +244,7 @@ func (t *transaction) judge(ctx context.Context, classified bool) ([]wish, []jou
 
 func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishes []wish, skips []journal.Record, err error) {
 	accepted, judged := t.linesToJudge()
-	origin := policy.Origin{ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value,
-		Header: t.draft.Header(), Group: policy.Group(pec.GroupOf(t.class.class))}
-	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, origin, judged)
+	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, t.origin(), judged)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -275,8 +275,19 @@ func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishe
 		case v.Enabled && v.Reason != "":
 			skips = append(skips, skip(i, v.Reason))
 		}
+		if v.Told && v.Reason != "" && !inDoubt {
+			t.leaveOut(v.Mailbox, v.Reason, accepted[i])
+		}
 	}
 	return wishes, skips, nil
+}
+
+// origin returns what the policy must know of the message apart from its lines.
+func (t *transaction) origin() policy.Origin {
+	return policy.Origin{
+		ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value, Header: t.draft.Header(),
+		Group: policy.Group(pec.GroupOf(t.class.class)),
+	}
 }
 
 // linesToJudge returns the accepted lines, and each of them in the form that the policy judges.
@@ -364,6 +375,7 @@ func (t *transaction) recordOf(kind journal.RecordKind, in *journal.Intent, reas
 func (t *transaction) conclude() {
 	defer t.patience.end()
 	ctx := t.patience.beginLast()
+	defer t.tellLeftOut()
 	for _, e := range t.entries {
 		if err := t.concludeEntry(ctx, e); err != nil {
 			// Until the entry is withdrawn, the refusal must not go back.

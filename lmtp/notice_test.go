@@ -20,6 +20,10 @@ import (
 func TestNotify(t *testing.T) {
 	const certified = "X-Trasporto: posta-certificata\nFrom: bruno@beta.test\nSubject: Contratto\n\ntext\n.\n"
 	const told = "certified INBOX/1 bruno@beta.test Contratto"
+	const unarchived = "certified  bruno@beta.test Contratto "
+	wanted := []policy.Assignment{{Key: policy.KeyNotify, Value: "anna@ext.test"}, {Key: policy.KeyNotifyOn, Value: "certified"}}
+	filtered := append(wanted, policy.Assignment{Key: policy.KeyFilter, Value: "other"})
+	const forwarded = "MAIL FROM:<ext@ext.test>\nRCPT TO:<" + "anna@alpha.test> ORCPT=rfc822;bruno@beta.test\nDATA\n"
 	final := func(replies ...string) nexthoptest.Script {
 		return nexthoptest.Script{Final: map[string][]string{anna[0]: replies}}
 	}
@@ -27,7 +31,9 @@ func TestNotify(t *testing.T) {
 		name     string
 		script   nexthoptest.Script
 		settings []policy.Assignment
+		pause    bool
 		suspend  bool
+		to       string // the commands up to DATA; if empty, toAnna
 		message  string
 		codes    []string // of the message, one for each time that it comes
 		want     []string
@@ -36,6 +42,26 @@ func TestNotify(t *testing.T) {
 		{name: "certified", message: certified, codes: []string{"250"}, want: []string{told}},
 		{name: "certified again", message: certified, codes: []string{"250", "250"}, want: []string{told, told}},
 		{name: "certified, deferred first", script: final("451 later", "250 ok"), message: certified, codes: []string{"451", "250"}, want: []string{told}},
+		{name: "certified, filtered", settings: filtered, message: certified, codes: []string{"250"}, want: []string{unarchived + "filter"}},
+		{name: "certified, filtered, deferred first", settings: filtered, script: final("451 later", "250 ok"), message: certified,
+			codes: []string{"451", "250"}, want: []string{unarchived + "filter"}},
+		{name: "certified, filtered, refused", settings: filtered, script: final("550 no"), message: certified, codes: []string{"550"}},
+		{name: "certified, paused", settings: wanted, pause: true, message: certified, codes: []string{"250"}, want: []string{unarchived + "paused"}},
+		{name: "certified, paused and filtered", settings: filtered, pause: true, message: certified, codes: []string{"250"}, want: []string{unarchived + "paused"}},
+		{name: "certified, paused, nobody is told", pause: true, message: certified, codes: []string{"250"}},
+		{name: "certified, paused, forwarded", settings: wanted, pause: true, to: forwarded, message: certified, codes: []string{"250"}},
+		{name: "certified, paused, journal fault", settings: wanted, pause: true, suspend: true, message: certified, codes: []string{"250"},
+			want: []string{unarchived + "paused"}},
+		{name: "ordinary, paused", settings: wanted, pause: true, message: message, codes: []string{"250"}},
+		{name: "certified, forwarded", to: forwarded, message: certified, codes: []string{"250"}},
+		{name: "certified, filtered, forwarded", settings: filtered, to: forwarded, message: certified, codes: []string{"250"}},
+		{name: "certified, no room", settings: withQuota("10B", "skip"), message: certified, codes: []string{"250"},
+			want: []string{"gap full", unarchived + "full"}},
+		{name: "mailbox full", script: final("552 5.2.2 full"), message: message, codes: []string{"552"}, want: []string{"mailbox-full full 100"}},
+		{name: "mailbox full for now", script: final("452 4.2.2 full"), message: message, codes: []string{"452"}, want: []string{"mailbox-full full 100"}},
+		{name: "mailbox full, no enhanced code", script: final("552 full"), message: message, codes: []string{"552"}, want: []string{"mailbox-full full 100"}},
+		{name: "mailbox full, paused", pause: true, script: final("552 5.2.2 full"), message: message, codes: []string{"552"}, want: []string{"mailbox-full full 100"}},
+		{name: "too large, or the disk of the mailstore", script: final("552 5.3.4 large", "452 4.3.1 disk"), message: message, codes: []string{"552", "452"}},
 		{name: "certified, refused", script: final("550 no"), message: certified, codes: []string{"550"}},
 		{name: "acceptance", message: strings.Replace(certified, "X-Trasporto: posta-certificata", "X-Ricevuta: accettazione", 1), codes: []string{"250"}},
 		{name: "journal fault", suspend: true, message: message, codes: []string{"250"}, want: []string{"gap journal-fault"}},
@@ -65,14 +91,20 @@ func TestNotify(t *testing.T) {
 				}
 			}})
 			r.set(c.settings)
+			if c.pause {
+				r.pause(anna[0])
+			}
+			if c.to == "" {
+				c.to = toAnna
+			}
 			if c.suspend {
 				r.journal.Suspend(kv.ErrUnavailable)
 			}
 			for _, code := range c.codes {
 				cl := r.client()
-				cl.say("LHLO mx.test\n" + toAnna)
+				cl.say("LHLO mx.test\n" + c.to)
 				cl.want("250", "250", "250", "354")
-				if code == "452" {
+				if code == "452" && c.script.Final == nil {
 					cl.say(strings.Replace(c.message, "one", "two", 1)) // the same bytes would already be archived
 				} else {
 					cl.say(c.message)
@@ -86,6 +118,53 @@ func TestNotify(t *testing.T) {
 				t.Errorf("told %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+// TestNotifyMailboxFull has the mailstore refuse recipients, some of them because their mailbox is full: only owners of archives are told, and only
+// of that.
+func TestNotifyMailboxFull(t *testing.T) {
+	for _, c := range []struct {
+		name, rcpt, reply string
+		want              []string
+	}{
+		{"full", anna[0], "552 5.2.2 full", []string{"mailbox-full full 100"}},
+		{"full for now", anna[0], "452 4.2.2 full", []string{"mailbox-full full 100"}},
+		{"with an extension", "anna+x@alpha.test", "452 4.2.2 full", []string{"mailbox-full full 100"}},
+		{"too many recipients", anna[0], "452 4.5.3 too many", nil},
+		{"no such user", anna[0], "550 5.1.1 nobody", nil},
+		{"without an archive", "bruno@alpha.test", "552 5.2.2 full", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			told := make(chan string, 10)
+			r := newRig(t, rigOptions{enable: anna, script: nexthoptest.Script{Rcpt: map[string][]string{c.rcpt: {c.reply}}}, config: func(config *Config) {
+				config.Notify = func(n notice.Notice) { told <- tellOf(t, n) }
+			}})
+			cl := r.client()
+			cl.say("LHLO mx.test\nMAIL FROM:<ext@ext.test>\nRCPT TO:<" + c.rcpt + ">\nQUIT\n")
+			cl.want("250", "250", c.reply[:3], "221")
+			r.stop()
+			close(told)
+			var got []string
+			for one := range told {
+				got = append(got, one)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("told %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// pause pauses the archive of a mailbox.
+func (r *rig) pause(mailbox string) {
+	r.tb.Helper()
+	a, err := policy.ParseAddress(mailbox)
+	if err == nil {
+		_, err = r.policy.Pause(r.tb.Context(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"})
+	}
+	if err != nil {
+		r.tb.Fatal(err)
 	}
 }
 
@@ -120,6 +199,9 @@ func tellOf(t *testing.T, n notice.Notice) string {
 	}
 	if n.Event == policy.NotifyCertified {
 		s += " " + n.Sender + " " + n.Subject
+		if n.Reason != "" {
+			s += " " + n.Reason
+		}
 	}
 	return s
 }

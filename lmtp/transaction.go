@@ -29,6 +29,8 @@ type line struct {
 	leg      *leg
 	accepted bool
 	enabled  bool          // its mailbox may want the message
+	told     bool          // its owner wants to be told if the message is certified
+	mailbox  string        // canonical name of its mailbox; "" if that has no archive
 	unfit    bool          // RCPT was not sent: the next hop takes no such address
 	final    nexthop.Reply // reply to the message; zero until known
 	held     bool          // final is ours, and the next hop must not get the message for this line
@@ -59,6 +61,7 @@ type transaction struct {
 	sentTo   policy.SentTo   // of sent mail; empty until the policy was asked
 	complete time.Time       // when the last byte came
 	entries  []*pendingEntry
+	leftOut  []leftOut
 	skips    int
 	notices  []notice.Notice // for the owners, handed on after the final replies
 }
@@ -113,7 +116,10 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 			t.log.Error("settings cannot be read", "rcpt_to", p.address, "error", err)
 			return func(context.Context) nexthop.Reply { return faultReply(errPolicy, t.id) }
 		}
-		n.enabled = v.Enabled
+		n.enabled, n.told = v.Enabled, v.Told
+		if v.State != policy.StateOff {
+			n.mailbox = v.Mailbox
+		}
 	}
 	n.leg = t.leg(server.hop(p.address))
 	n.leg.rcpt(n)
@@ -129,6 +135,7 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 			return faultReply(err, t.id)
 		}
 		n.accepted = r.Positive()
+		t.tellMailboxFull(n, r)
 		return r
 	}
 }
@@ -462,6 +469,7 @@ func (t *transaction) finalReplies(l *leg) {
 	for _, n := range t.lines {
 		if n.leg == l && n.final.Code != 0 {
 			n.unknown = false
+			t.tellMailboxFull(n, n.final)
 		}
 	}
 	l.finished = l.err == nil

@@ -63,11 +63,15 @@ type Origin struct {
 //	carried by another line    not Journal, Reason "", FlagDuplicate
 type Verdict struct {
 	Mailbox string // canonical name of the mailbox; empty if the line is not an address
+	State   State  // of its archive
 	Enabled bool   // its archive is on
 	Journal bool   // this line makes the entry
 	Reason  string // why the line is skipped
 	Alone   string // with FlagDuplicate: why the line would be skipped by itself; empty if it would be journaled
 	Flags   []string
+	// Told says that the owner wants to be told of a certified message, and the line is direct, also where a filter or a pause keeps the message
+	// out of the archive. Wanted does not look whether the line is direct.
+	Told bool
 
 	// For an enabled mailbox: how many bytes its archive may hold (0 for no limit), and what happens to mail when it is full.
 	Quota    int64
@@ -160,7 +164,7 @@ func (c *judgement) line(l Line) (Verdict, error) {
 		return Verdict{}, err
 	}
 	v := settings.verdict(m)
-	if !v.Enabled {
+	if !v.Enabled && !v.Told {
 		v.Reason = settings.whyNot()
 		return v, nil
 	}
@@ -189,8 +193,12 @@ func (c *judgement) line(l Line) (Verdict, error) {
 			return Verdict{}, err
 		}
 	}
+	v.Told = v.Told && v.Reason == ""
 	if v.Reason == "" && !settings.filter.wants(c.origin.Group) {
 		v.Reason = ReasonFilter
+	}
+	if !v.Enabled {
+		v.Reason = settings.whyNot()
 	}
 	if v.Reason == "" {
 		v.Journal = true
@@ -267,6 +275,7 @@ type reading struct {
 type knownSettings struct {
 	found    bool
 	state    State // StateOff where nothing is found
+	told     bool  // the owner is told of certified messages
 	filter   Filter
 	quota    int64
 	whenFull WhenFull
@@ -274,7 +283,7 @@ type knownSettings struct {
 
 // verdict returns the verdict on a line to m as far as it is known before judging.
 func (k knownSettings) verdict(m Address) Verdict {
-	return Verdict{Mailbox: m.name(), Enabled: k.state == StateOn, Quota: k.quota, WhenFull: k.whenFull}
+	return Verdict{Mailbox: m.name(), State: k.state, Enabled: k.state == StateOn, Told: k.told, Quota: k.quota, WhenFull: k.whenFull}
 }
 
 // whyNot returns the reason of a mailbox whose archive takes nothing.
@@ -326,7 +335,9 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 	if err != nil {
 		return knownSettings{}, err
 	}
-	k := knownSettings{found: found, state: s.State(), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull}
+	k := knownSettings{
+		found: found, state: s.State(), told: s.Tells(NotifyCertified), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull,
+	}
 	r.known[a] = k
 	return k, nil
 }

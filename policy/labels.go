@@ -216,6 +216,17 @@ func Section(key string) string {
 	return ""
 }
 
+// LabelGroup returns what a name is grouped under in its vocabulary: the section of a setting, the direction of a class. It is empty for all others.
+func LabelGroup(vocabulary, name string) string {
+	switch vocabulary {
+	case VocabularySettings:
+		return Section(name)
+	case VocabularyClasses:
+		return FilterDirection(name)
+	}
+	return ""
+}
+
 // ValueLabel returns the value of a setting, in the form of Settings.Values, in words. It leaves out the reason of a hold and the time of an erasure.
 // A value that is no word, as a size or an address, stands for itself.
 func ValueLabel(key, value string) Label {

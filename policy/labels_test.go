@@ -54,6 +54,7 @@ func TestLabelsAreComplete(t *testing.T) {
 	}
 	for vocabulary, want := range map[string][]string{
 		VocabularySettings:   texts(strings.Split(valueKeys, ",")...),
+		VocabularyStates:     texts(string(StateOn), string(StatePaused), string(StateOff)),
 		VocabularyClasses:    texts(strings.Split(filterNames, ",")...),
 		VocabularyPresets:    texts(presets...),
 		VocabularyWhenFull:   texts(string(WhenFullSkip), string(WhenFullDefer), string(WhenFullMakeRoom)),
@@ -64,11 +65,8 @@ func TestLabelsAreComplete(t *testing.T) {
 		VocabularyDirections: texts(DirectionReceived, DirectionSent),
 		VocabularyReasons:    reasonConstants(t),
 	} {
-		got := Labels(vocabulary).Names()
-		for _, name := range want {
-			if !slices.Contains(got, name) {
-				t.Errorf("%s has %q, and not %q", vocabulary, got, name)
-			}
+		if got := texts(Labels(vocabulary).Names()...); !slices.Equal(got, want) {
+			t.Errorf("%s has %q, want %q", vocabulary, got, want)
 		}
 	}
 	sections := make(map[string]bool)
@@ -77,6 +75,14 @@ func TestLabelsAreComplete(t *testing.T) {
 	}
 	if got, want := slices.Sorted(maps.Keys(sections)), texts(Labels(VocabularySections).Names()...); !slices.Equal(got, want) {
 		t.Errorf("the settings lie in the sections %q, want %q", got, want)
+	}
+	for class, want := range map[string]string{"certified": "received", "delivery": "received", "sent-certified": "sent", "sent-other": "sent"} {
+		if got := LabelGroup(VocabularyClasses, class); got != want {
+			t.Errorf("%s is grouped under %q, want %q", class, got, want)
+		}
+	}
+	if got := LabelGroup(VocabularySettings, KeyRetention) + LabelGroup(VocabularyReasons, ReasonFull); got != SectionDeletion {
+		t.Errorf("grouped under %q", got)
 	}
 	if got := Section("colour"); got != "" {
 		t.Errorf("the section of no setting is %q", got)

@@ -48,6 +48,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -111,7 +112,7 @@ type Config struct {
 	RedirectFrom []netip.Prefix
 	// LoginDomain completes a login without a domain. If it is empty, such a login belongs to no mailbox.
 	LoginDomain string
-	// Rights says which settings an owner may change.
+	// Rights says what the owners of mailboxes may change, where their domain does not.
 	Rights Rights
 }
 
@@ -126,6 +127,8 @@ type Domain struct {
 	// Defaults are the settings that a mailbox of the domain starts with. They may have any key that Set takes except "notify", because an
 	// address belongs to one person.
 	Defaults []Assignment
+	// Rights says what the owners of mailboxes of the domain may change; without a list, Config.Rights does.
+	Rights Rights
 }
 
 // Validate returns all errors of the configuration, joined, or nil.
@@ -173,6 +176,9 @@ func (c Config) Validate() error {
 			}
 		}
 		errs = append(errs, d.validateDefaults()...)
+		for _, err := range d.Rights.validate() {
+			errs = append(errs, fmt.Errorf("domain %q: %w", d.Name, err))
+		}
 	}
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
@@ -215,11 +221,13 @@ type rules struct {
 	redirectValue string
 	redirectFrom  []netip.Prefix
 	loginDomain   string
-	ownerKeys     []string
+	allOwnerKeys  []string // of the domains without rights of their own
 	// By canonical name of the configured domains.
 	delimiters     map[string]string
 	postmasters    map[string][]Address
 	domainDefaults map[string]Settings
+	// domainOwnerKeys has the domains with rights of their own.
+	domainOwnerKeys map[string][]string
 }
 
 // Open returns the policy over a settings store. The caller keeps the store and closes it.
@@ -251,11 +259,14 @@ func newRules(c Config) (*rules, error) {
 		return nil, err
 	}
 	p := &rules{
-		origin: c.Origin, redirectFrom: c.RedirectFrom, ownerKeys: c.Rights.ownerKeys(),
+		origin: c.Origin, redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
 	}
 	if p.origin == "" {
 		p.origin = OriginORCPT
+	}
+	if c.Rights.Owner == nil {
+		p.allOwnerKeys = DefaultRights().Owner
 	}
 	if c.RedirectHeader != "" {
 		p.redirectName, p.redirectValue, _ = splitField(c.RedirectHeader)
@@ -275,6 +286,9 @@ func newRules(c Config) (*rules, error) {
 			return nil, fmt.Errorf("domain %q: %w", d.Name, err)
 		}
 		p.domainDefaults[name] = defaults
+		if d.Rights.Owner != nil {
+			p.domainOwnerKeys[name] = slices.Clone(d.Rights.Owner)
+		}
 	}
 	return p, nil
 }

@@ -171,12 +171,13 @@ func TestConfigValidate(t *testing.T) {
 		{"zero prefix", Config{RedirectFrom: make([]netip.Prefix, 1)}, []string{"invalid address prefix"}},
 		{"all at once", Config{LoginDomain: "a b", Domains: []Domain{
 			{Name: "alpha..test"}, {Name: "beta.test"}, {Name: "BETA.test."}, {Name: "gamma.test", RecipientDelimiter: "+x"},
-			{Name: "delta.test", Postmasters: []string{"who", "postmaster"}},
+			{Name: "delta.test", Postmasters: []string{"who", "postmaster"}, Rights: Rights{Owner: []string{"erasure"}}},
 			{Name: "epsilon.test", Defaults: []Assignment{{"retention", "7"}, {"colour", "red"}, {"write", "on"}, {"write", "on"}, {"notify", "a@ext.test"}}},
 		}, Rights: Rights{Owner: []string{"language", "hold", "colour"}}}, []string{
 			`domain "epsilon.test": default: retention="7": want none, or 6`, `domain "epsilon.test": default: "colour"="red": unknown key: the keys`,
 			`domain "epsilon.test": default: write="on": given twice`, `domain "epsilon.test": default: notify="a@ext.test": an address belongs to one`,
 			`rights of the owner: unknown key "hold": the keys are archive, pause, filter`, `unknown key "colour"`,
+			`domain "delta.test": rights of the owner: unknown key "erasure"`,
 			`login domain: domain "a b"`, `domain "alpha..test": not a mailbox address: empty label`, `domain "BETA.test." is given twice`,
 			`recipient delimiter "+x"`, `postmaster: "who"`, `postmaster "postmaster": want an address with its domain`,
 		}},

@@ -34,32 +34,56 @@ func (a Actor) valid() bool {
 	return false
 }
 
-// Rights says who may change which settings. The operator may change all settings of every mailbox, a postmaster all settings of the
-// mailboxes in the own domain, and an owner the following settings of the own mailbox.
+// Rights says what the owner of a mailbox may change. The operator may change all settings of every mailbox, and a postmaster all settings of the
+// mailboxes in the own domain.
 type Rights struct {
-	// Owner holds keys that Set takes, "archive" if an owner may enable, disable and restore, and "pause" if an owner may pause and resume. Nil means "notify", "notify_on",
-	// "language" and "protocols"; an empty list means none. An owner may never place or release a hold.
+	// Owner holds names of OwnerKeys. An empty list means none. Nil means the rights of the Config where it belongs to a Domain, and those of
+	// DefaultRights where it belongs to the Config.
 	Owner []string
+}
+
+// OwnerKeys returns the names that Rights.Owner may have: the keys that Set takes, KeyArchive for Enable, Disable and Restore, and KeyPause for Pause
+// and Resume. KeyHold is none of them: an owner may never place or lift a hold.
+func OwnerKeys() []string { return append([]string{KeyArchive, KeyPause}, Keys()...) }
+
+// DefaultRights returns the rights of an owner where the operator names no others. They leave out all that decides on the content of the archive: an
+// employer or a law may want it kept.
+func DefaultRights() Rights {
+	return Rights{Owner: []string{KeyNotify, KeyNotifyOn, KeyLanguage, KeyProtocols}}
 }
 
 // validate returns all errors of the table.
 func (r Rights) validate() []error {
 	var errs []error
 	for _, key := range r.Owner {
-		if key != KeyArchive && key != KeyPause && !settable(key) {
-			errs = append(errs, fmt.Errorf("rights of the owner: unknown key %q: the keys are %s, %s, %s", key, KeyArchive, KeyPause,
-				strings.Join(Keys(), ", ")))
+		if !slices.Contains(OwnerKeys(), key) {
+			errs = append(errs, fmt.Errorf("rights of the owner: unknown key %q: the keys are %s", key, strings.Join(OwnerKeys(), ", ")))
 		}
 	}
 	return errs
 }
 
-// ownerKeys returns the keys that an owner may change.
-func (r Rights) ownerKeys() []string {
-	if r.Owner == nil {
-		return []string{KeyNotify, KeyNotifyOn, KeyLanguage, KeyProtocols}
+// Allowed returns what an actor may change in a mailbox: the keys of which May returns nil, in the order of OwnerKeys, then KeyHold. Of an operator
+// without a name it returns what one with a name may: who only looks need not give it.
+func (p *Policy) Allowed(who Actor, a Address) []string {
+	if who.Role == RoleOperator && who.Name == "" {
+		who.Name = "operator"
 	}
-	return slices.Clone(r.Owner)
+	var keys []string
+	for _, key := range append(OwnerKeys(), KeyHold) {
+		if p.May(who, a, key) == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// ownerKeys returns what the owner of a mailbox of a canonical domain may change.
+func (r *rules) ownerKeys(domain string) []string {
+	if keys, ok := r.domainOwnerKeys[domain]; ok {
+		return keys
+	}
+	return r.allOwnerKeys
 }
 
 // May returns nil if the actor may change that setting of that mailbox. Otherwise the error names the key and the role and wraps
@@ -86,7 +110,7 @@ func (p *Policy) May(who Actor, a Address, key string) error {
 		return nil
 	case name != a:
 		return refuse("not the owner of " + a.String())
-	case !slices.Contains(p.rules().ownerKeys, key):
+	case !slices.Contains(p.rules().ownerKeys(a.Domain), key):
 		return refuse("ask a postmaster of " + a.Domain)
 	}
 	return nil

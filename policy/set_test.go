@@ -46,6 +46,10 @@ func TestSet(t *testing.T) {
 		{"one", "retention=12", "operator op: retention none -> 12"},
 		{"several, in the order of the keys", "language=en filter=certified,other retention=12 write=on",
 			"operator op: filter all -> certified,other; operator op: write off -> on; operator op: language it -> en"},
+		{"a preset is stored as its classes", "filter=all-certified",
+			"operator op: filter certified,other -> certified,acceptance,delivery,sent-certified"},
+		{"a preset that is there already", "filter=delivery,acceptance,certified,sent-certified", ""},
+		{"not the preset", "filter=certified,other", "operator op: filter certified,acceptance,delivery,sent-certified -> certified,other"},
 		{"notify", "notify=anna@ext.test", "operator op: notify none -> anna@ext.test"},
 		{"an address of ours without an archive", "notify=bruno@alpha.test", "operator op: notify anna@ext.test -> bruno@alpha.test"},
 		{"nowhere", "notify=none", "operator op: notify bruno@alpha.test -> none"},
@@ -148,14 +152,14 @@ func TestDomainDefaults(t *testing.T) {
 			t.Errorf("retention of %s is %d, %v; want %d", m.mailbox, s.Retention, err, m.retention)
 		}
 	}
-	c.Domains[0].Defaults = []Assignment{{"retention", "6"}}
+	c.Domains[0].Defaults = []Assignment{{"retention", "6"}, {"filter", "receipts"}}
 	if p, err = Open(t.Context(), store, c); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := p.Settings(t.Context(), anna); err != nil || s.Retention != 12 || s.Filter != FilterCertified {
 		t.Errorf("after a change of the configuration: %v, %v", values(s), err)
 	}
-	if s, err := p.Settings(t.Context(), mustAddress(t, "never@alpha.test")); err != nil || s.Retention != 6 || s.Filter != FilterAll {
+	if s, err := p.Settings(t.Context(), mustAddress(t, "never@alpha.test")); err != nil || s.Retention != 6 || s.Filter != FilterAcceptance|FilterDelivery {
 		t.Errorf("of a mailbox that is not set up: %v, %v", values(s), err)
 	}
 }
@@ -201,7 +205,7 @@ func TestRights(t *testing.T) {
 	config.Domains[1].Postmasters = []string{"Chief@Ext.test"}
 	owner, postmaster := Actor{RoleOwner, "anna@alpha.test"}, Actor{RolePostmaster, "postmaster@alpha.test"}
 	everything := Keys()
-	all := append(slices.Clone(everything), KeyArchive, KeyHold)
+	all := append(OwnerKeys(), KeyHold)
 	for _, c := range []struct {
 		name   string
 		rights Rights
@@ -219,6 +223,7 @@ func TestRights(t *testing.T) {
 		{"owner with a table", Rights{Owner: []string{"retention", "archive"}}, owner, []string{KeyRetention, KeyArchive}, "ask a postmaster of alpha.test"},
 		{"owner with an empty table", Rights{Owner: []string{}}, owner, nil, "ask a postmaster of alpha.test"},
 		{"owner with all keys", Rights{Owner: everything}, owner, everything, "ask a postmaster of alpha.test"},
+		{"owner who may pause", Rights{Owner: []string{"pause"}}, owner, []string{KeyPause}, "ask a postmaster of alpha.test"},
 		{"owner of another mailbox", Rights{Owner: everything}, Actor{RoleOwner, "bruno@alpha.test"}, nil, "not the owner of anna@alpha.test"},
 		{"owner by an extension", Rights{Owner: everything}, Actor{RoleOwner, "anna+x@alpha.test"}, nil, "not the owner of anna@alpha.test"},
 		{"owner without an address", Rights{}, Actor{RoleOwner, "anna"}, nil, "the name is not an address"},
@@ -235,6 +240,9 @@ func TestRights(t *testing.T) {
 					t.Errorf("May(%s) = %v, want %v", key, err, may)
 				}
 			}
+			if got, want := slices.Sorted(slices.Values(p.Allowed(c.who, anna))), slices.Sorted(slices.Values(c.may)); !slices.Equal(got, want) {
+				t.Errorf("allowed is %q, want %q", got, want)
+			}
 			for act, do := range map[string]func() error{
 				KeyArchive: func() error {
 					_, err := p.Disable(t.Context(), anna, c.who, "anna@alpha.test", DefaultGrace)
@@ -247,6 +255,52 @@ func TestRights(t *testing.T) {
 				}
 				if _, err := p.Release(t.Context(), anna, operator()); err != nil {
 					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestAllowedToLook: what an operator may do does not depend on a name, which only an act needs.
+func TestAllowedToLook(t *testing.T) {
+	p, _ := openTest(t, testConfig())
+	anna := mustAddress(t, "anna@alpha.test")
+	if got, want := p.Allowed(Actor{Role: RoleOperator}, anna), append(OwnerKeys(), KeyHold); !slices.Equal(got, want) {
+		t.Errorf("allowed is %q, want %q", got, want)
+	}
+	if got := p.Allowed(Actor{Role: RoleOwner}, anna); len(got) > 0 {
+		t.Errorf("an owner without a name may %q", got)
+	}
+}
+
+// TestRightsOfDomains: the rights of a domain take the place of the others, whatever they are. A reload takes them.
+func TestRightsOfDomains(t *testing.T) {
+	config := testConfig()
+	p, _ := openTest(t, config)
+	for _, c := range []struct {
+		name             string
+		all, alpha, beta []string // nil for none
+		ofAlpha, ofBeta  string
+	}{
+		{"none", nil, nil, nil, "notify notify_on language protocols", "notify notify_on language protocols"},
+		{"of all", []string{"quota"}, nil, nil, "quota", "quota"},
+		{"of one", nil, []string{"pause", "filter"}, nil, "pause filter", "notify notify_on language protocols"},
+		{"of one, and of all others", []string{"quota"}, []string{"retention"}, nil, "retention", "quota"},
+		{"none in one", []string{"quota"}, []string{}, []string{"archive"}, "", "archive"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config.Rights = Rights{Owner: c.all}
+			for i := range config.Domains {
+				config.Domains[i].Rights = Rights{}
+			}
+			config.Domains[0].Rights.Owner, config.Domains[1].Rights.Owner = c.alpha, c.beta
+			if err := p.Reconfigure(config); err != nil {
+				t.Fatal(err)
+			}
+			for mailbox, want := range map[string]string{"anna@alpha.test": c.ofAlpha, "elena@beta.test": c.ofBeta} {
+				got := p.Allowed(Actor{RoleOwner, mailbox}, mustAddress(t, mailbox))
+				if want := strings.Fields(want); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+					t.Errorf("the owner of %s may %q, want %q", mailbox, got, want)
 				}
 			}
 		})

@@ -57,6 +57,11 @@ func (s Settings) State() State {
 	return StateOff
 }
 
+// Tells reports whether the owner is told of such events: there is an archive, paused or not, and an address for its notices.
+func (s Settings) Tells(e Events) bool {
+	return s.State() != StateOff && s.Notify != Address{} && s.NotifyOn&e != 0
+}
+
 // DefaultQuota is the quota of a mailbox in bytes, where its domain has no other default.
 const DefaultQuota = 1_000_000_000
 

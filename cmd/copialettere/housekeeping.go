@@ -14,8 +14,8 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 	a := d.archive
 	return housekeeping.New(housekeeping.Options{
 		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Logger: d.log,
-		Refused: a.notices.RetentionRefused,
-		Look:    func(now time.Time) { d.pec.Load().Look(now) },
+		Refused: a.notices.RetentionRefused, Faulty: a.notices.Faulty,
+		Look: func(now time.Time) { d.pec.Load().Look(now) },
 		AwaitVerdicts: func(ctx context.Context) error {
 			for _, h := range d.hooks {
 				if err := h.AwaitVerdicts(ctx); err != nil {
@@ -29,7 +29,10 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 
 // scheduleOf returns the schedule of the housekeeping that a configuration asks for.
 func scheduleOf(c *config.Config, acts *archive.Archive) housekeeping.Schedule {
-	s := housekeeping.Schedule{Archive: acts, Hour: c.Retention.Hour, Minute: c.Retention.Minute, KeepSkips: config.DefaultKeepSkips}
+	s := housekeeping.Schedule{
+		Archive: acts, Hour: c.Retention.Hour, Minute: c.Retention.Minute, KeepSkips: config.DefaultKeepSkips,
+		VerifyEvery: c.Verify.Every, VerifyRate: c.Verify.Rate,
+	}
 	if c.Received != nil { // keep_skips of [received] covers sent mail too
 		s.KeepSkips = c.Received.KeepSkips
 	}

@@ -190,6 +190,8 @@ Reads the whole journal, recomputes the SHA-256 of every message and shared chun
 meanwhile. The exit status is 1 when there is a fault. Orphans are no fault: they are chunks that no entry needs, as a sender leaves them
 when it breaks off.
 
+The daemon does the same in the background, more slowly ([verify] in the configuration). This is for when you want to know now.
+
 Example: copialettere verify -json
 `
 

@@ -263,25 +263,32 @@ func TestPECFiles(t *testing.T) {
 	p.must("mailbox", "enable", "anna@alpha.test")
 }
 
-// TestRights: the policy has the rights of the file.
+// TestRights: the policy has the rights of the file, those of the domain first.
 func TestRights(t *testing.T) {
-	p := newPlace(t)
-	p.configure("[rights]\nowner = [\"archive\", \"quota\"]\n")
-	p.must("init")
-	a, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.close()
-	anna, err := policy.ParseAddress("anna@alpha.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	owner := policy.Actor{Role: policy.RoleOwner, Name: anna.String()}
-	for _, key := range append(policy.Keys(), policy.KeyArchive) {
-		may, want := a.policy.May(owner, anna, key) == nil, key == policy.KeyArchive || key == policy.KeyQuota
-		if may != want {
-			t.Errorf("an owner may change %s: %t", key, may)
-		}
+	for name, test := range map[string]struct {
+		lines string // after those of the domain alpha.test
+		want  []string
+	}{
+		"of all":        {"[rights]\nowner = [\"archive\", \"quota\"]\n", []string{"archive", "quota"}},
+		"of the domain": {"[domain.rights]\nowner = [\"pause\", \"append\"]\n[rights]\nowner = [\"quota\"]\n", []string{"pause", "append"}},
+		"none":          {"[domain.rights]\nowner = []\n", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			p.configure(test.lines)
+			p.must("init")
+			a, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.close()
+			owner, err := policy.ParseAddress(anna)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := a.policy.Allowed(policy.Actor{Role: policy.RoleOwner, Name: anna}, owner); !slices.Equal(got, test.want) {
+				t.Errorf("an owner may change %q, want %q", got, test.want)
+			}
+		})
 	}
 }

@@ -44,6 +44,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   retention [-dry-run]          delete messages past the retention of their mailbox
   verify                        check every digest and every reference of the journal
   volume forget MONTH           give up for good a month whose folder is lost
+  quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
@@ -80,26 +81,27 @@ type command struct {
 
 func commands() map[string]command {
 	return map[string]command{
-		"init":      {initHelp, noFlags(runInit)},
-		"serve":     {serveHelp, noFlags(runServe)},
-		"check":     {checkHelp, noFlags(runCheck)},
-		"mailbox":   {mailboxHelp, defineMailbox},
-		"list":      {listHelp, defineList},
-		"cat":       {catHelp, noFlags(runCat)},
-		"parts":     {partsHelp, noFlags(runParts)},
-		"part":      {partHelp, noFlags(runPart)},
-		"why":       {whyHelp, defineWhy},
-		"gaps":      {gapsHelp, noFlags(runGaps)},
-		"retention": {retentionHelp, defineRetention},
-		"delete":    {deleteHelp, defineDelete},
-		"move":      {moveHelp, noFlags(runMove)},
-		"hold":      {holdHelp, defineHold},
-		"practice":  {practiceHelp, noFlags(runPractice)},
-		"verify":    {verifyHelp, noFlags(runVerify)},
-		"stats":     {statsHelp, noFlags(runStats)},
-		"volume":    {volumeHelp, defineVolume},
-		"demo":      {demoHelp, defineDemo},
-		"version":   {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
+		"init":          {initHelp, noFlags(runInit)},
+		"serve":         {serveHelp, noFlags(runServe)},
+		"check":         {checkHelp, noFlags(runCheck)},
+		"mailbox":       {mailboxHelp, defineMailbox},
+		"list":          {listHelp, defineList},
+		"cat":           {catHelp, noFlags(runCat)},
+		"parts":         {partsHelp, noFlags(runParts)},
+		"part":          {partHelp, noFlags(runPart)},
+		"why":           {whyHelp, defineWhy},
+		"gaps":          {gapsHelp, noFlags(runGaps)},
+		"retention":     {retentionHelp, defineRetention},
+		"delete":        {deleteHelp, defineDelete},
+		"move":          {moveHelp, noFlags(runMove)},
+		"hold":          {holdHelp, defineHold},
+		"practice":      {practiceHelp, noFlags(runPractice)},
+		"verify":        {verifyHelp, noFlags(runVerify)},
+		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
+		"stats":         {statsHelp, noFlags(runStats)},
+		"volume":        {volumeHelp, defineVolume},
+		"demo":          {demoHelp, defineDemo},
+		"version":       {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
 	}
 }
 

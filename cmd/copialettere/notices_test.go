@@ -96,6 +96,34 @@ func TestNotices(t *testing.T) {
 	p.must("verify")
 }
 
+// TestQuotaWarning warns of mailboxes that fill up, as Dovecot does: it never fails for a mailbox that nobody is told of.
+func TestQuotaWarning(t *testing.T) {
+	p, relay := noticePlace(t, nexthoptest.Script{})
+	p.must("mailbox", "enable", anna)
+	p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=mailbox-full", "language=en")
+	stop := p.daemon()
+	for _, c := range []struct{ address, percent, want string }{
+		{anna, "80", "anna@alpha.test is 80% full: the owner is told\n"},
+		{"ANNA@alpha.test", "90", "anna@alpha.test is 90% full: the owner is told\n"}, // today's second
+		{anna, "100", "anna@alpha.test is 100% full: the owner is told\n"},
+		{"bruno@alpha.test", "80", "bruno@alpha.test is 80% full: the owner gets no such notices\n"},
+		{"someone@elsewhere.test", "80", "someone@elsewhere.test is 80% full: the owner gets no such notices\n"},
+	} {
+		if got := p.must("quota-warning", c.address, c.percent); got != c.want {
+			t.Errorf("quota-warning %s %s says %q, want %q", c.address, c.percent, got, c.want)
+		}
+	}
+	p.fails(2, []string{"want a number from 1 to 100"}, "quota-warning", anna, "0")
+	p.fails(2, []string{"want a number from 1 to 100"}, "quota-warning", anna, "101")
+	p.fails(2, []string{"want a number from 1 to 100"}, "quota-warning", anna, "eighty")
+	p.fails(2, []string{"not a mailbox address"}, "quota-warning", "anna", "80")
+	want := []string{"The mailbox anna@alpha.test is 80% full", "The mailbox anna@alpha.test is full"}
+	if got := subjects(t, relay, 2); !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	stop()
+}
+
 // TestNoticesToUnicodeDomain sends notices to a domain in Unicode through a relay without SMTPUTF8: the relay gets the ASCII form.
 func TestNoticesToUnicodeDomain(t *testing.T) {
 	_, c := chain(t)

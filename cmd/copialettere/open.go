@@ -107,7 +107,7 @@ func (a *opened) closeStores() error {
 func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
-		Changed: changed, Expired: a.notices.Expired, Postfix: a.postfix,
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix,
 	})
 }
 
@@ -120,7 +120,7 @@ func policyConfig(c *config.Config) policy.Config {
 	p := policy.Config{Rights: c.Rights}
 	for _, d := range c.Domains {
 		p.Domains = append(p.Domains, policy.Domain{
-			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults,
+			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults, Rights: d.Rights,
 		})
 	}
 	if c.Received != nil {

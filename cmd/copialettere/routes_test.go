@@ -52,6 +52,7 @@ var commandRoutes = map[string]string{
 	"retention -log":                                             "GET /retention",
 	"verify":                                                     "GET /verify",
 	"stats":                                                      "GET /stats",
+	"quota-warning anna@alpha.test 80":                           "POST /notice/quota-warning",
 	"volume forget 2026-01 -confirm 2026-01":                     "POST /volume/forget",
 }
 

@@ -23,7 +23,7 @@ func (a *api) mailboxes(c *call) error {
 }
 
 func (a *api) mailbox(c *call) error {
-	v, err := a.b.Archive.Mailbox(c.Context(), c.mailbox)
+	v, err := a.b.Archive.Mailbox(c.Context(), c.who, c.mailbox)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -113,6 +114,23 @@ func (a *api) checkRoute(c *call) error {
 	return nil
 }
 
+func (a *api) warnQuota(c *call) error {
+	address, err := mailboxOf(c.Request)
+	if err != nil {
+		return err
+	}
+	percent, err := strconv.Atoi(c.FormValue("percent"))
+	if err != nil {
+		return fmt.Errorf("%w: percent %.100q: want a number from 1 to 100", errRequest, c.FormValue("percent"))
+	}
+	w, err := a.b.Archive.WarnQuota(c.Context(), c.who, address, percent)
+	if err != nil {
+		return err
+	}
+	c.out.write(w)
+	return nil
+}
+
 // ForgottenView is a month that was given up.
 type ForgottenView struct {
 	Forgotten kv.Month `json:"forgotten"`
@@ -148,7 +166,7 @@ func (a *api) version(c *call) error {
 func (a *api) labels(c *call) error {
 	for _, vocabulary := range policy.Vocabularies() {
 		for _, named := range policy.Labels(vocabulary) {
-			c.out.write(LabelView{vocabulary, named})
+			c.out.write(LabelView{vocabulary, policy.LabelGroup(vocabulary, named.Name), named})
 		}
 	}
 	return nil

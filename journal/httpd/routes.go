@@ -23,7 +23,7 @@ type Route struct {
 	Method string // GET changes nothing, POST does
 	Path   string // after Prefix
 	// Right is the right that the actor needs; empty where the door suffices. All but archive.RightOperate are about one mailbox, and
-	// mailbox=ADDR must name it.
+	// mailbox=ADDR must name it. Whoever has the right finds it in archive.Mailbox.May.
 	Right archive.Right
 	// Record says that the act goes on record under the name of the actor. The operator must give one: who=WHO.
 	Record bool
@@ -51,15 +51,15 @@ func Routes() []Route {
 		{"GET", "/gaps", archive.RightLook, false, "", archive.Gap{}, true, "what the archive lacks, and why", (*api).gaps},
 
 		// These change a mailbox and answer with it.
-		{"POST", "/mailbox/enable", archive.RightSet, true, "", archive.Mailbox{}, false, "turn the archive on", turn((*archive.Archive).Enable)},
-		{"POST", "/mailbox/pause", archive.RightSet, true, "", archive.Mailbox{}, false, "stop archiving for a time; nothing is erased",
+		{"POST", "/mailbox/enable", archive.RightArchive, true, "", archive.Mailbox{}, false, "turn the archive on", turn((*archive.Archive).Enable)},
+		{"POST", "/mailbox/pause", archive.RightPause, true, "", archive.Mailbox{}, false, "stop archiving for a time; nothing is erased",
 			turn((*archive.Archive).Pause)},
-		{"POST", "/mailbox/resume", archive.RightSet, true, "", archive.Mailbox{}, false, "undo pause", turn((*archive.Archive).Resume)},
+		{"POST", "/mailbox/resume", archive.RightPause, true, "", archive.Mailbox{}, false, "undo pause", turn((*archive.Archive).Resume)},
 		{"POST", "/mailbox/set", archive.RightSet, true, "set=KEY=VALUE[&set=...]", archive.Mailbox{}, false,
 			"change settings, all or none; the error lists everything that is wrong", (*api).set},
-		{"POST", "/mailbox/disable", archive.RightSet, true, "confirm=ADDR[&now=true]", archive.Mailbox{}, false,
+		{"POST", "/mailbox/disable", archive.RightArchive, true, "confirm=ADDR[&now=true]", archive.Mailbox{}, false,
 			"close the archive; it can be restored during its grace; with now, there is none", (*api).disable},
-		{"POST", "/mailbox/restore", archive.RightSet, true, "", archive.Mailbox{}, false, "undo disable", turn((*archive.Archive).Restore)},
+		{"POST", "/mailbox/restore", archive.RightArchive, true, "", archive.Mailbox{}, false, "undo disable", turn((*archive.Archive).Restore)},
 		{"POST", "/mailbox/hold", archive.RightHold, true, "reason=TEXT", archive.Mailbox{}, false, "place a legal hold on it", (*api).holdMailbox},
 		{"POST", "/mailbox/release", archive.RightHold, true, "", archive.Mailbox{}, false, "lift the hold", turn((*archive.Archive).ReleaseMailbox)},
 
@@ -73,9 +73,9 @@ func Routes() []Route {
 			"what the receipts of sent certified messages say", (*api).practice},
 
 		// These act on one message and answer with the act.
-		{"POST", "/message/move", archive.RightHandle, true, message + "&to=FOLDER", ActView{}, false, "move it within its month", (*api).move},
-		{"POST", "/message/delete", archive.RightHandle, true, message, ActView{}, false, "delete it", (*api).delete},
-		{"POST", "/message/undelete", archive.RightHandle, true, message, ActView{}, false, "undo delete", (*api).undelete},
+		{"POST", "/message/move", archive.RightMove, true, message + "&to=FOLDER", ActView{}, false, "move it within its month", (*api).move},
+		{"POST", "/message/delete", archive.RightDelete, true, message, ActView{}, false, "delete it", (*api).delete},
+		{"POST", "/message/undelete", archive.RightDelete, true, message, ActView{}, false, "undo delete", (*api).undelete},
 		{"POST", "/message/hold", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "place a legal hold on it", (*api).hold},
 		{"POST", "/message/release", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "lift the hold", (*api).release},
 
@@ -86,6 +86,8 @@ func Routes() []Route {
 			"run the retention, or preview it: lines of progress, then the report", (*api).retention},
 		{"GET", "/verify", archive.RightOperate, false, "", VerifyLine{}, true,
 			"check the whole journal: lines of progress, then the report", (*api).verify},
+		{"POST", "/notice/quota-warning", archive.RightOperate, false, "mailbox=ADDR&percent=N", archive.QuotaWarning{}, false,
+			"tell the owner that the live mailbox has reached a percentage of its quota", (*api).warnQuota},
 		{"GET", "/stats", archive.RightOperate, false, "[mailbox=ADDR]", journal.FolderStats{}, true, "entries and bytes by folder", (*api).stats},
 		{"POST", "/volume/forget", archive.RightOperate, true, "month=M&confirm=M", ForgottenView{}, false,
 			"give up for good a month whose volume is lost", (*api).forget},

@@ -54,7 +54,8 @@ type EntryView struct {
 
 // LabelView is a name that settings, records and requests use, with its label. Others script against its names.
 type LabelView struct {
-	Vocabulary string `json:"vocabulary"` // one of policy.Vocabularies
+	Vocabulary string `json:"vocabulary"`      // one of policy.Vocabularies
+	Group      string `json:"group,omitempty"` // of a setting: its section; of a class: its direction
 	policy.Named
 }
 

@@ -62,10 +62,14 @@ func (a *Archive) allowed(ctx context.Context, who policy.Actor, mailbox, kind s
 	if err != nil {
 		return err
 	}
-	if kind == journal.ActHold || kind == journal.ActRelease {
+	right := RightDelete
+	switch kind {
+	case journal.ActHold, journal.ActRelease:
 		return a.May(who, RightHold, address)
+	case journal.ActMove:
+		right = RightMove
 	}
-	if err := a.May(who, RightHandle, address); err != nil {
+	if err := a.May(who, right, address); err != nil {
 		return err
 	}
 	s, err := a.policy.Settings(ctx, address)
@@ -74,10 +78,9 @@ func (a *Archive) allowed(ctx context.Context, who policy.Actor, mailbox, kind s
 		return err
 	case kind == journal.ActDelete && s.Held():
 		return fmt.Errorf("%s: %w", mailbox, policy.ErrHeld)
-	case s.Write, kind != journal.ActMove && s.ManualDelete:
-		return nil
-	case kind == journal.ActMove:
-		return fmt.Errorf("%s: %w: write=on lets messages be moved", mailbox, ErrReadOnly)
 	}
-	return fmt.Errorf("%s: %w: write=on or manual_delete=on lets messages be deleted", mailbox, ErrReadOnly)
+	if err := permitted(s, right); err != nil {
+		return fmt.Errorf("%s: %w", mailbox, err)
+	}
+	return nil
 }

@@ -29,6 +29,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	// Expired is called before Expire returns, with the report of every retention run that deleted anything. A run that broke off reports what
 	// it had done until then. May be nil.
 	Expired func(*journal.ExpireReport)
+	// Notices takes what owners are to be told; nil if the configuration has no [notices].
+	Notices *notice.Pump
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }

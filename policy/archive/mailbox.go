@@ -31,6 +31,9 @@ type Mailbox struct {
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 	// Changed, in the answer to a change of the mailbox, says whether the change made a difference.
 	Changed *bool `json:"changed,omitempty"`
+	// May, for a single mailbox, is what whoever asks may do there now: the names of the rights (Right), and the keys of the settings to be changed.
+	// What it lacks is refused, so faces do not show it.
+	May []string `json:"may,omitempty"`
 	// Settings are all settings, in the order of policy.Settings.Values.
 	Settings []Setting `json:"settings"`
 	// HeldMessages, for a single mailbox, are the messages under a legal hold of their own. As long as there are any, the archive is not erased.
@@ -96,8 +99,8 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 	return v, err
 }
 
-// viewNow returns the view of a mailbox with its settings as they are in the store now.
-func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox, error) {
+// viewNow returns the view of a mailbox with its settings as they are in the store now, and with what an actor may do there.
+func (a *Archive) viewNow(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
 	s, err := a.policy.Settings(ctx, address)
 	if err != nil {
 		return Mailbox{}, err
@@ -106,6 +109,7 @@ func (a *Archive) viewNow(ctx context.Context, address policy.Address) (Mailbox,
 	for i := range v.Settings {
 		v.Settings[i].name()
 	}
+	v.May = a.mayIn(who, address, s)
 	return v, err
 }
 
@@ -138,9 +142,9 @@ func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 	}
 }
 
-// Mailbox returns a mailbox with all its changes and its held messages.
-func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox, error) {
-	v, err := a.viewNow(ctx, address)
+// Mailbox returns a mailbox with all its changes and its held messages, for an actor who may look at it.
+func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
+	v, err := a.viewNow(ctx, who, address)
 	if err != nil {
 		return v, err
 	}
@@ -165,17 +169,17 @@ func (a *Archive) Mailbox(ctx context.Context, address policy.Address) (Mailbox,
 // Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change, and like
 // Resume with what its owner must know now.
 func (a *Archive) Enable(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.noted(ctx, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
+	return a.noted(ctx, who, address, func() (bool, error) { return a.policy.Enable(ctx, address, who) })
 }
 
 // Pause stops archiving until Resume. What is archived stays and can be read, and the time between is a gap on record.
 func (a *Archive) Pause(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Pause(ctx, address, who) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Pause(ctx, address, who) })
 }
 
 // Resume ends a pause.
 func (a *Archive) Resume(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.noted(ctx, address, func() (bool, error) { return a.policy.Resume(ctx, address, who) })
+	return a.noted(ctx, who, address, func() (bool, error) { return a.policy.Resume(ctx, address, who) })
 }
 
 // Disable closes the archive of a mailbox; confirm repeats its address. Restore takes it back until the grace is over; with now there is none.
@@ -184,17 +188,17 @@ func (a *Archive) Disable(ctx context.Context, who policy.Actor, address policy.
 	if now {
 		grace = 0
 	}
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Disable(ctx, address, who, confirm, grace) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Disable(ctx, address, who, confirm, grace) })
 }
 
 // Restore takes a Disable back.
 func (a *Archive) Restore(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Restore(ctx, address, who) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Restore(ctx, address, who) })
 }
 
 // HoldMailbox places a legal hold on a mailbox. Once it has returned without an error, nothing more of the mailbox is deleted.
 func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address policy.Address, reason string) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) {
+	return a.turned(ctx, who, address, func() (bool, error) {
 		changed, err := a.policy.Hold(ctx, address, who, reason)
 		if err != nil {
 			return false, err
@@ -208,18 +212,18 @@ func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address pol
 
 // ReleaseMailbox lifts the legal hold on a mailbox.
 func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	return a.turned(ctx, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
+	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
 }
 
 // turned makes one change of a mailbox and returns the mailbox.
-func (a *Archive) turned(ctx context.Context, address policy.Address, change func() (bool, error)) (Mailbox, error) {
+func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
 	changed, err := change()
 	if err != nil {
 		return Mailbox{}, err
 	}
 	// The answer must show what the change made of the mailbox, not what follows from it.
 	defer a.changed()
-	v, err := a.Mailbox(ctx, address)
+	v, err := a.Mailbox(ctx, who, address)
 	v.Changed = &changed
 	return v, err
 }
@@ -230,7 +234,7 @@ func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Addr
 	if err != nil {
 		return Mailbox{}, err
 	}
-	v, err := a.viewNow(ctx, address)
+	v, err := a.viewNow(ctx, who, address)
 	changed := len(changes) > 0
 	v.Changed, v.Changes = &changed, changes
 	return v, err

@@ -8,8 +8,8 @@ import (
 )
 
 // noted makes an act after which mail is archived, and adds to its answer what the owner must know.
-func (a *Archive) noted(ctx context.Context, address policy.Address, change func() (bool, error)) (Mailbox, error) {
-	v, err := a.turned(ctx, address, change)
+func (a *Archive) noted(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
+	v, err := a.turned(ctx, who, address, change)
 	if err == nil {
 		v.Notes = notes(v.Mailbox, a.policy.Addresses(address))
 	}

@@ -1,7 +1,9 @@
 package archive
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"copialettere/policy"
 )
@@ -9,19 +11,28 @@ import (
 // Right is what somebody must be allowed to do for an act or an answer.
 type Right string
 
-// The rights. All but RightOperate are about one mailbox.
+// The rights. All but RightOperate are about one mailbox. Those of the settings have the names of package policy. Mailbox.May lists what somebody
+// has.
 const (
-	RightRead    Right = "read"    // read its messages
-	RightHandle  Right = "handle"  // move and delete its messages, where its settings allow it
-	RightLook    Right = "look"    // see what is known of it without its messages: settings, changes, verdicts, gaps
-	RightSet     Right = "set"     // change its settings; policy decides by key
-	RightHold    Right = "hold"    // place and lift legal holds
-	RightOperate Right = "operate" // act on all mailboxes, or on the machine
+	RightRead    Right = "read"            // read its messages
+	RightMove    Right = "move"            // move its messages, where its settings allow it
+	RightDelete  Right = "delete"          // delete its messages and take that back, where its settings allow it
+	RightLook    Right = "look"            // see what is known of it without its messages: settings, changes, verdicts, gaps
+	RightSet     Right = "set"             // change one of its settings at least; policy decides by key
+	RightArchive Right = policy.KeyArchive // enable, disable and restore its archive
+	RightPause   Right = policy.KeyPause   // pause and resume its archive
+	RightHold    Right = policy.KeyHold    // place and lift legal holds
+	RightOperate Right = "operate"         // act on all mailboxes, or on the machine
 )
 
+// Rights returns all rights, in the order of Mailbox.May.
+func Rights() []Right {
+	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightOperate}
+}
+
 // May returns nil if the actor has a right in a mailbox; RightOperate ignores the address. Otherwise the error wraps policy.ErrForbidden. The
-// operator has every right. An owner has those in the own mailbox except RightHold. A postmaster has those that open no message, in the
-// mailboxes of the own domain. Whoever makes an actor answers for its name.
+// operator has every right. An owner may look into, read, move and delete in the own mailbox, and change what policy.Rights names; a postmaster has
+// the rights that open no message, in the mailboxes of the own domain. Whoever makes an actor answers for its name.
 func (a *Archive) May(who policy.Actor, right Right, address policy.Address) error {
 	if who.Role == policy.RoleOperator {
 		return nil
@@ -31,18 +42,50 @@ func (a *Archive) May(who policy.Actor, right Right, address policy.Address) err
 	if err != nil {
 		return refused
 	}
+	changes := func(key string) bool { return a.policy.May(who, address, key) == nil }
+	ok := false
 	switch right {
-	case RightRead, RightHandle, RightLook, RightSet:
-		if who.Role == policy.RoleOwner && name == address {
-			return nil
-		}
-	}
-	switch right {
-	case RightLook, RightSet, RightHold:
+	case RightRead, RightMove, RightDelete:
+		ok = who.Role == policy.RoleOwner && name == address
+	case RightLook:
 		// Only operators and the postmasters of the domain may place a hold.
-		if a.policy.May(who, address, policy.KeyHold) == nil {
-			return nil
+		ok = who.Role == policy.RoleOwner && name == address || changes(policy.KeyHold)
+	case RightSet:
+		ok = slices.ContainsFunc(policy.Keys(), changes)
+	case RightArchive, RightPause, RightHold:
+		if err := a.policy.May(who, address, string(right)); err == nil || errors.Is(err, policy.ErrForbidden) {
+			return err // it says whom to ask
 		}
 	}
-	return refused
+	if !ok {
+		return refused
+	}
+	return nil
+}
+
+// mayIn returns what an actor may do in a mailbox that has these settings: rights, and the keys of policy.Keys that the actor may set.
+func (a *Archive) mayIn(who policy.Actor, address policy.Address, s policy.Settings) []string {
+	list := []string{}
+	for _, right := range Rights() {
+		if a.May(who, right, address) == nil && permitted(s, right) == nil {
+			list = append(list, string(right))
+		}
+	}
+	for _, key := range a.policy.Allowed(who, address) {
+		if !slices.Contains(list, key) {
+			list = append(list, key)
+		}
+	}
+	return list
+}
+
+// permitted returns nil if the settings of a mailbox let those who have a right make use of it. Only moving and deleting depend on settings.
+func permitted(s policy.Settings, right Right) error {
+	switch {
+	case right == RightMove && !s.Write:
+		return fmt.Errorf("%w: write=on lets messages be moved", ErrReadOnly)
+	case right == RightDelete && !s.Write && !s.ManualDelete:
+		return fmt.Errorf("%w: write=on or manual_delete=on lets messages be deleted", ErrReadOnly)
+	}
+	return nil
 }

@@ -48,8 +48,6 @@ func openOn(t *testing.T) (*Archive, kv.Store) {
 	return New(Options{Journal: j, Policy: p}), settings
 }
 
-var rights = []Right{RightRead, RightHandle, RightLook, RightSet, RightHold, RightOperate}
-
 // TestMay checks which rights each actor has in anna's mailbox.
 func TestMay(t *testing.T) {
 	a := open(t)
@@ -62,20 +60,20 @@ func TestMay(t *testing.T) {
 		name string
 		want string
 	}{
-		{policy.RoleOperator, "root", "read handle look set hold operate"},
-		{policy.RoleOwner, "anna@alpha.test", "read handle look set"},
-		{policy.RoleOwner, "ANNA@Alpha.test", "read handle look set"},
+		{policy.RoleOperator, "root", "read move delete look set archive pause hold operate"},
+		{policy.RoleOwner, "anna@alpha.test", "read move delete look set"},
+		{policy.RoleOwner, "ANNA@Alpha.test", "read move delete look set"},
 		{policy.RoleOwner, "bruno@alpha.test", ""},
 		{policy.RoleOwner, "post@alpha.test", ""},
 		{policy.RoleOwner, "", ""},
-		{policy.RolePostmaster, "post@alpha.test", "look set hold"},
+		{policy.RolePostmaster, "post@alpha.test", "look set archive pause hold"},
 		{policy.RolePostmaster, "anna@alpha.test", ""},
 		{policy.RolePostmaster, "post@beta.test", ""},
 		{policy.RoleProgram, "anna@alpha.test", ""},
 		{"", "anna@alpha.test", ""},
 	} {
 		var got []string
-		for _, right := range rights {
+		for _, right := range Rights() {
 			err := a.May(policy.Actor{Role: c.role, Name: c.name}, right, anna)
 			if err == nil {
 				got = append(got, string(right))

@@ -22,7 +22,7 @@ func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address poli
 	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
 		return RouteCheck{}, err
 	}
-	v, err := a.viewNow(ctx, address)
+	v, err := a.viewNow(ctx, who, address)
 	if err != nil {
 		return RouteCheck{}, err
 	}

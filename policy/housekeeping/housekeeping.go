@@ -1,6 +1,6 @@
 // Package housekeeping does the archive's work beside the mail: it erases disabled archives, runs the retention at its hour, expires the
-// records of skips, moves spooled gaps into the journal, frees the space of deleted messages, and keeps the disk from filling up. After a stop
-// or an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the
+// records of skips, moves spooled gaps into the journal, frees the space of deleted messages, verifies the archive, keeps the disk from filling
+// up, and warns of a clock that nothing keeps right. After a stop or an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the
 // settings but no listener: its owner tells it how to wait for the messages judged so far.
 package housekeeping
 
@@ -27,7 +27,7 @@ const (
 	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
 )
 
-// Options are what a Keeper works with. All but Look, Refused and AwaitVerdicts are required.
+// Options are what a Keeper works with. All but Look, Refused, Faulty and AwaitVerdicts are required.
 type Options struct {
 	Journal  *journal.Journal
 	Policy   *policy.Policy
@@ -38,6 +38,9 @@ type Options struct {
 	AwaitVerdicts func(context.Context) error
 	// Refused is called when the daily run of the retention was refused as abnormal, with the reasons. It must not block. May be nil.
 	Refused func(reasons []string)
+	// Faulty is called when a verification in the background has found its first fault, and when it has ended with faults: with their number, and
+	// the first ones in words. It must not block. May be nil.
+	Faulty func(faults int64, details []string)
 	// Look is called first in every Keep. May be nil.
 	Look func(now time.Time)
 }
@@ -47,9 +50,12 @@ type Schedule struct {
 	Archive      *archive.Archive // its Expire runs the retention
 	Hour, Minute int              // of the retention's daily run, in the time zone of the machine
 	KeepSkips    time.Duration    // how long records of skips are kept
+	VerifyEvery  time.Duration    // from the start of a verification in the background to the next; 0 for never
+	VerifyRate   int64            // how many bytes a second it reads at most
 }
 
-// Keeper keeps house. Configure and EraseSoon may be called at any time; Keep and Run must have one caller at a time.
+// Keeper keeps house. Configure and EraseSoon may be called at any time; Keep, Verify and Run must each have one caller at a time, and Run calls
+// the other two.
 type Keeper struct {
 	options  Options
 	log      *slog.Logger
@@ -61,13 +67,20 @@ type Keeper struct {
 	swept   time.Time // when the last sweep was
 	all     time.Time // when the last sweep of the whole journal was
 
+	named map[string]bool // the faults that the log has named of the verification under way; belongs to the caller of Verify
+
 	erasures sync.Mutex           // held while archives are erased
 	reminded map[string]time.Time // by mailbox: when the log last said that its erasure is blocked; guarded by erasures
 }
 
 // New returns a Keeper. Call Configure before Keep and Run.
 func New(o Options) *Keeper {
-	return &Keeper{options: o, log: o.Logger, erasing: make(chan struct{}, 1), reminded: make(map[string]time.Time)}
+	if o.Faulty == nil {
+		o.Faulty = func(int64, []string) {}
+	}
+	return &Keeper{
+		options: o, log: o.Logger, erasing: make(chan struct{}, 1), named: make(map[string]bool), reminded: make(map[string]time.Time),
+	}
 }
 
 // Configure puts a schedule in force.
@@ -89,6 +102,10 @@ func (k *Keeper) Run(ctx context.Context) {
 	var erasing sync.WaitGroup
 	erasing.Go(func() { k.eraseWhenAsked(ctx) })
 	defer erasing.Wait()
+	// A verification takes days, and nothing waits for it.
+	var verifying sync.WaitGroup
+	verifying.Go(func() { k.verifyWhenDue(ctx) })
+	defer verifying.Wait()
 	for {
 		k.Keep(ctx, time.Now())
 		select {

@@ -126,7 +126,7 @@ func (q *Queue) destination(ctx context.Context, n *waiting) (to string, l polic
 	switch {
 	case err != nil:
 		return "", "", "", err
-	case !s.Enabled:
+	case s.State() == policy.StateOff:
 		return "", "", "the archive is off", nil
 	case s.Notify == policy.Address{}:
 		return "", "", "the mailbox no longer has an address for notices", nil

@@ -118,9 +118,10 @@ func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 	if arrived.IsZero() {
 		arrived = w.Time
 	}
+	reason := policy.Labels(policy.VocabularyReasons).Label(w.Reason).In(l)
 	r := strings.NewReplacer(
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
-		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(w.Reason, l),
+		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(reason, l),
 		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", l.Size(w.Bytes), "{more}", strconv.Itoa(w.More),
 		"{text}", w.Text, "{list}", q.listText(w, l), "{host}", q.options.Host)
 	return r.Replace(t.subject), r.Replace(t.body)
@@ -133,6 +134,10 @@ func textOf(n *Notice, l policy.Language) text {
 		return operatorText(n.Cause)
 	case n.Event == policy.NotifyGap:
 		return gapText(n.Reason, l)
+	case n.Event == policy.NotifyMailboxFull:
+		return mailboxFullText(n.Percent, l)
+	case n.Event == policy.NotifyCertified && n.Reason != "":
+		return leftOutText(l)
 	}
 	return texts(l)[n.Event]
 }

@@ -69,8 +69,9 @@ type Notice struct {
 
 	Sender  string `json:"sender,omitempty"`  // NotifyCertified: as written in the message
 	Subject string `json:"subject,omitempty"` // NotifyCertified: as written in the message
-	Percent int    `json:"percent,omitempty"` // NotifyFull: the share of the quota that was passed
-	Reason  string `json:"reason,omitempty"`  // NotifyGap: the reason of the journal's record
+	Percent int    `json:"percent,omitempty"` // NotifyFull, NotifyMailboxFull: the share of the quota that was passed
+	// Reason, for NotifyGap, is that of the journal's record; for NotifyCertified, why the message is not in the archive, empty if it is.
+	Reason string `json:"reason,omitempty"`
 	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message.
 	Arrived time.Time `json:"arrived,omitzero"`
 
@@ -239,7 +240,7 @@ func (q *Queue) addToAll(ctx context.Context, n Notice) error {
 		if err != nil {
 			return fmt.Errorf("queue notice of all mailboxes: %w", err)
 		}
-		if !wants(m.Settings, n.Event) {
+		if !m.Settings.Tells(n.Event) {
 			continue
 		}
 		n.Mailbox = m.Address.String()
@@ -256,12 +257,7 @@ func (q *Queue) wanted(ctx context.Context, n *Notice) (bool, error) {
 		return q.options.Operator != "", nil
 	}
 	s, err := q.settings(ctx, n.Mailbox)
-	return err == nil && wants(s, n.Event), err
-}
-
-// wants says whether the owner wants to be told of such events.
-func wants(s policy.Settings, e policy.Events) bool {
-	return s.Enabled && s.Notify != policy.Address{} && s.NotifyOn&e != 0
+	return err == nil && s.Tells(n.Event), err
 }
 
 func (q *Queue) settings(ctx context.Context, mailbox string) (policy.Settings, error) {

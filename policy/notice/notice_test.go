@@ -426,7 +426,7 @@ func TestGaps(t *testing.T) {
 		want []string // each of these texts is in exactly one notice
 	}{
 		{"no room", []journal.Record{message(journal.ReasonFull, 0)}, []string{"del 21/11/2026, 10:30 (+0100), non"}},
-		{"journal fault", []journal.Record{message(journal.ReasonJournalFault, 0)}, []string{"un guasto dell'archivio"}},
+		{"journal fault", []journal.Record{message(journal.ReasonJournalFault, 0)}, []string{"per un guasto"}},
 		{"room made", []journal.Record{span(journal.ReasonRoom)}, []string{"fare posto"}},
 		{"lost, all mailboxes", []journal.Record{all}, []string{"Possono mancare"}},
 		{"new reason", []journal.Record{message("flood", 0)}, []string{"flood"}},
@@ -434,8 +434,8 @@ func TestGaps(t *testing.T) {
 		{"disabled", []journal.Record{span(journal.ReasonDisabled)}, nil},
 		{"a skip", []journal.Record{skip}, nil},
 		{"room made all day", slices.Repeat([]journal.Record{span(journal.ReasonRoom)}, 1000), []string{"fare posto"}},
-		{"many messages", []journal.Record{message(journal.ReasonFull, 0), message(journal.ReasonFull, 1), message(journal.ReasonFull, 2)}, []string{"l'archivio è pieno"}},
-		{"two reasons", []journal.Record{span(journal.ReasonRoom), message(journal.ReasonFull, 0)}, []string{"fare posto", "l'archivio è pieno"}},
+		{"many messages", []journal.Record{message(journal.ReasonFull, 0), message(journal.ReasonFull, 1), message(journal.ReasonFull, 2)}, []string{"non è stato archiviato: l'archivio era pieno"}},
+		{"two reasons", []journal.Record{span(journal.ReasonRoom), message(journal.ReasonFull, 0)}, []string{"fare posto", "non è stato archiviato: l'archivio era pieno"}},
 		{"spooled for four days", []journal.Record{message(journal.ReasonJournalFault, -96*time.Hour)}, []string{"del 17/11/2026, 10:30 (+0100), non"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

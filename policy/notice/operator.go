@@ -39,6 +39,16 @@ func (n *Pump) Unrouted(mailboxes []string) {
 		list(mailboxes)+"\nWhat Postfix answers, and the remedy: copialettere check ADDR")
 }
 
+// Faulty tells the operator of faults of the archive that a verification in the background has found: how many, and the first ones in words.
+func (n *Pump) Faulty(faults int64, details []string) {
+	found := "1 fault"
+	if faults != 1 {
+		found = fmt.Sprintf("%d faults", faults)
+	}
+	n.Operator(CauseFaults, "The verification of the archive has found "+found+":\n"+list(details)+"\n"+
+		"All that is wrong now: copialettere verify\nA month that cannot be read, or has lost messages, can be put back from a backup: see contrib/operating.md")
+}
+
 // maxItems is how many items a notice for the operator lists.
 const maxItems = 100
 

@@ -86,6 +86,12 @@ func TestOperatorTexts(t *testing.T) {
 		{"retention", func(n *Pump) { n.RetentionRefused([]string{"500 of 900 entries", "the clock"}) }, "a run of the retention was refused", []string{
 			"nothing was deleted:\n- 500 of 900 entries\n- the clock\n\nWhat it would delete: copialettere retention -dry-run\n",
 		}},
+		{"faults", func(n *Pump) {
+			n.Faulty(700, []string{"mario@alpha.test INBOX/2026-11 5: the SHA-256 of its bytes is another one"})
+		}, "the archive has faults", []string{
+			"has found 700 faults:\n- mario@alpha.test INBOX/2026-11 5: the SHA-256 of its bytes is another one\n\nAll that is wrong now: copialettere verify\n",
+		}},
+		{"one fault", func(n *Pump) { n.Faulty(1, []string{"month 2026-11: it is passed over"}) }, "the archive has faults", []string{"has found 1 fault:\n"}},
 		{"routes", func(n *Pump) { n.Unrouted([]string{anna}) }, "mailboxes are enabled, but not routed through the hook", []string{
 			"\n- " + anna + "\n\n", "copialettere check ADDR\n",
 		}},

@@ -84,6 +84,18 @@ func (n *Pump) Tell(e Notice) {
 	}
 }
 
+// Queue queues a notice durably before it returns, and mails it soon.
+func (n *Pump) Queue(ctx context.Context, e Notice) error {
+	if n == nil {
+		return nil
+	}
+	err := n.queue.Add(ctx, e)
+	if err == nil {
+		wake(n.queued)
+	}
+	return err
+}
+
 // Run queues and mails notices until quit is closed and everything told until then is queued.
 func (n *Pump) Run(quit <-chan struct{}) {
 	if n == nil {
@@ -148,11 +160,7 @@ func (n *Pump) tryAdd(e Notice) error {
 	// A store that cannot write must not delay the stop of the daemon.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	err := n.queue.Add(ctx, e)
-	if err == nil {
-		wake(n.queued)
-	}
-	return err
+	return n.Queue(ctx, e)
 }
 
 // addGaps queues the notices of gaps. If the store cannot take them (it may be why there are gaps), they wait for the next time.

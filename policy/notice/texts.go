@@ -31,6 +31,16 @@ func texts(l policy.Language) map[policy.Events]text {
 	}
 }
 
+// leftOutText returns the text for a certified message that is not in the archive.
+func leftOutText(l policy.Language) text {
+	if l == policy.English {
+		return text{"Certified message for {mailbox}: {subject}",
+			"A certified message has arrived for {mailbox}, and was not archived: {reason}.\n\nSender:  {sender}\nSubject: {subject}\nArrival: {time}\n"}
+	}
+	return text{"Messaggio certificato per {mailbox}: {subject}",
+		"Un messaggio certificato è arrivato per {mailbox}, e non è stato archiviato: {reason}.\n\nMittente: {sender}\nOggetto:  {subject}\nArrivo:   {time}\n"}
+}
+
 // digestText returns the text of a digest: for the operator, or for the owner of a mailbox.
 func digestText(n *Notice, l policy.Language) text {
 	t := text{"Altri avvisi sull'archivio di {mailbox}",
@@ -60,7 +70,7 @@ func footer(l policy.Language) string {
 	return "Questo avviso è stato inviato da un programma. Si può disattivare nelle impostazioni dell'archivio.\n"
 }
 
-// gapText returns the text for a gap. It shows an unknown reason as it is.
+// gapText returns the text for a gap.
 func gapText(reason string, l policy.Language) text {
 	list := gapTexts(l)
 	t, ok := list[reason]
@@ -70,14 +80,12 @@ func gapText(reason string, l policy.Language) text {
 	return t
 }
 
-// gapTexts returns the texts for gaps, by reason; the empty reason stands for all others.
+// gapTexts returns the texts for gaps that are not about one message, by reason. The empty reason stands for all others, {reason} for its label.
 func gapTexts(l policy.Language) map[string]text {
 	if l == policy.English {
 		const missing, message = "Mail for {mailbox} was not archived", "On {arrived} a message of {mailbox} was not archived: "
 		const once = "There is at most one such notice a day. All gaps are on record in the archive.\n"
 		return map[string]text{
-			journal.ReasonFull:         {missing, message + "the archive is full.\n" + once},
-			journal.ReasonJournalFault: {missing, message + "the archive could not take it.\n" + once},
 			journal.ReasonRoom: {"Old messages deleted from the archive of {mailbox}",
 				"On {time} the archive of {mailbox} was full. Its oldest messages are being deleted to make room for new ones.\n" + once},
 			journal.ReasonLost: {"Messages may be missing from the archive of {mailbox}",
@@ -88,8 +96,6 @@ func gapTexts(l policy.Language) map[string]text {
 	const missing, message = "Posta di {mailbox} non archiviata", "Un messaggio di {mailbox}, del {arrived}, non è stato archiviato: "
 	const once = "Questo avviso arriva al massimo una volta al giorno. Tutte le lacune sono registrate nell'archivio.\n"
 	return map[string]text{
-		journal.ReasonFull:         {missing, message + "l'archivio è pieno.\n" + once},
-		journal.ReasonJournalFault: {missing, message + "un guasto dell'archivio.\n" + once},
 		journal.ReasonRoom: {"Messaggi vecchi cancellati dall'archivio di {mailbox}",
 			"Il {time} l'archivio di {mailbox} era pieno. I messaggi più vecchi vengono cancellati per fare posto ai nuovi.\n" + once},
 		journal.ReasonLost: {"Nell'archivio di {mailbox} possono mancare messaggi",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,21 +88,22 @@ type Erase struct {
 	Grace time.Duration
 }
 
-func (t *table) rights() policy.Rights {
-	keys := append([]string{policy.KeyArchive, policy.KeyPause}, policy.Keys()...)
+// rights reads what owners may change. fallback is in force where the table has no list.
+func (t *table) rights(fallback policy.Rights) policy.Rights {
 	if !t.has("owner") {
 		t.value("owner")
-		return policy.Rights{Owner: []string{policy.KeyNotify, policy.KeyNotifyOn, policy.KeyLanguage, policy.KeyProtocols}}
+		return fallback
 	}
 	owner := list(t, "owner", policy.KeyNotify, func(s string) (string, *fault) {
-		if (policy.Config{Rights: policy.Rights{Owner: []string{s}}}).Validate() != nil {
-			remedy := "write one of " + strings.Join(keys, ", ")
-			if near := nearest(s, keys); near != "" {
-				remedy = "write " + quote(near)
-			}
-			return "", faultf(remedy, "%s is not a setting that owners can have the right to change", quote(s))
+		keys := policy.OwnerKeys()
+		if slices.Contains(keys, s) {
+			return s, nil
 		}
-		return s, nil
+		remedy := "write one of " + strings.Join(keys, ", ")
+		if near := nearest(s, keys); near != "" {
+			remedy = "write " + quote(near)
+		}
+		return "", faultf(remedy, "%s is not a setting that owners can have the right to change", quote(s))
 	}, func(s string) string { return s })
 	// Policy takes nil for the default; an empty list gives no right.
 	return policy.Rights{Owner: append([]string{}, owner...)}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -9,32 +10,29 @@ import (
 	"copialettere/policy/pec"
 )
 
-// TestDefaultRights compares the default of rights.owner with that of policy.
-func TestDefaultRights(t *testing.T) {
-	open := func(r policy.Rights) *policy.Policy {
-		p, err := policy.Open(t.Context(), nil, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}, Rights: r})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	ours, theirs := open(mustParse(t, minimal).Rights), open(policy.Rights{})
-	a, err := policy.ParseAddress("anna@alpha.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	who, allowed := policy.Actor{Role: policy.RoleOwner, Name: a.String()}, 0
-	for _, key := range append(policy.Keys(), policy.KeyArchive, policy.KeyHold) {
-		may := ours.May(who, a, key) == nil
-		if may {
-			allowed++
-		}
-		if may != (theirs.May(who, a, key) == nil) {
-			t.Errorf("%s: allowed is %t", key, may)
-		}
-	}
-	if allowed != 4 {
-		t.Errorf("an owner may change %d settings", allowed)
+// TestRights: without a list the rights are the default of policy, and those of a domain are those of the others.
+func TestRights(t *testing.T) {
+	for _, test := range []struct {
+		name, file   string
+		all, ofAlpha []string // nil for none
+	}{
+		{"none", minimal, policy.DefaultRights().Owner, nil},
+		{"of all", minimal + "[rights]\nowner = [\"pause\", \"append\"]\n[[domain]]\nname = \"alpha.test\"\n", []string{"pause", "append"}, nil},
+		{"of a domain", minimal + "[[domain]]\nname = \"alpha.test\"\n[domain.rights]\nowner = [\"archive\", \"filter\", \"manual_delete\", \"retention\"]\n",
+			policy.DefaultRights().Owner, []string{"archive", "filter", "manual_delete", "retention"}},
+		{"none in a domain", minimal + "[rights]\nowner = [\"pause\"]\n[[domain]]\nname = \"alpha.test\"\nrights = { owner = [] }\n", []string{"pause"}, []string{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := mustParse(t, test.file)
+			if !slices.Equal(c.Rights.Owner, test.all) {
+				t.Errorf("rights %q, want %q", c.Rights.Owner, test.all)
+			}
+			for _, d := range c.Domains {
+				if !slices.Equal(d.Rights.Owner, test.ofAlpha) || (d.Rights.Owner == nil) != (test.ofAlpha == nil) {
+					t.Errorf("rights of the domain %#v, want %#v", d.Rights.Owner, test.ofAlpha)
+				}
+			}
+		})
 	}
 }
 

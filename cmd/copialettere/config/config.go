@@ -41,7 +41,7 @@ type Config struct {
 	Admin Admin
 	// Log is what the daemon writes to its standard error.
 	Log Log
-	// Rights lists the settings that the owner of a mailbox may change. Its list is never nil.
+	// Rights lists what the owner of a mailbox may change. Its list is never nil.
 	Rights policy.Rights
 	// PEC is how certified mail is recognised.
 	PEC PEC
@@ -55,6 +55,8 @@ type Config struct {
 	Retention Retention
 	// Erase is how disabled archives are erased.
 	Erase Erase
+	// Verify is how the daemon verifies the archive in the background.
+	Verify Verify
 	// Domains are the mail domains in the order of the file. Their names differ.
 	Domains []Domain
 	// Warnings point out settings that are allowed but seldom wanted, in the order of their lines.
@@ -170,6 +172,8 @@ type Domain struct {
 	NextHop nexthop.Spec
 	// Defaults are the settings that a mailbox of the domain gets when it is set up, in the order of policy.Keys, without notify.
 	Defaults []policy.Assignment
+	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
+	Rights policy.Rights
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

@@ -15,6 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
 )
 
 // Bounds of the timeouts. They keep the whole transaction inside the timeouts of Postfix's lmtp(8) and smtp(8), and leave the hook time for its
@@ -95,13 +96,14 @@ func (r *reader) config(top *table) *Config {
 	c.Admin = top.table("admin").admin(c.Data)
 	c.Log = top.table("log").log()
 	c.Domains = r.domains(top, c.Received != nil)
-	c.Rights = top.table("rights").rights()
+	c.Rights = top.table("rights").rights(policy.DefaultRights())
 	c.PEC = top.table("pec").pec()
 	c.Notices = top.table("notices").notices()
 	c.Postfix = top.table("postfix").postfix(c)
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()
+	c.Verify = top.table("verify").verify()
 	r.unknown()
 	r.clashes()
 	return c
@@ -271,6 +273,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 			r.warn(t.lineOf("next_hop"), t.key("next_hop"), "it has no effect without [received]", "remove it")
 		}
 		d.Defaults = t.table("defaults").defaults()
+		d.Rights = t.table("rights").rights(policy.Rights{})
 		if !t.absent {
 			domains = append(domains, d)
 		}

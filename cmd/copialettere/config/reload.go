@@ -86,6 +86,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"postmasters", old.Postmasters, d.Postmasters, false},
 			{"next_hop", old.NextHop, d.NextHop, true},
 			{"defaults", old.Defaults, d.Defaults, false},
+			{"rights", old.Rights, d.Rights, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
 				changes = append(changes, Change{name + "." + k.name, k.restart})
@@ -270,5 +271,7 @@ func otherKeys() []reloadKey {
 		{"retention.max_share", func(c *Config) any { return c.Retention.MaxShare },
 			func(running, file *Config) { running.Retention.MaxShare = file.Retention.MaxShare }},
 		{"erase.grace", func(c *Config) any { return c.Erase.Grace }, func(running, file *Config) { running.Erase.Grace = file.Erase.Grace }},
+		{"verify.every", func(c *Config) any { return c.Verify.Every }, func(running, file *Config) { running.Verify.Every = file.Verify.Every }},
+		{"verify.rate", func(c *Config) any { return c.Verify.Rate }, func(running, file *Config) { running.Verify.Rate = file.Verify.Rate }},
 	}
 }

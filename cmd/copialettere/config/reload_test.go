@@ -63,9 +63,9 @@ func TestReloaded(t *testing.T) {
 			func(n *Config) bool { return n.Notices == nil }},
 		{"domains", minimal + "[sent]\nlisten = [\"tcp:127.0.0.1:2525\"]\nnext_hop = \"smtp:127.0.0.1:10026\"\n" +
 			"[[domain]]\nname = \"gamma.test\"\n[[domain]]\nname = \"delta.test\"\nnext_hop = \"lmtp:127.0.0.2:24\"\n" +
-			"[[domain]]\nname = \"alpha.test\"\nrecipient_delimiter = \"-\"\nnext_hop = \"lmtp:127.0.0.1:26\"\n",
+			"[[domain]]\nname = \"alpha.test\"\nrecipient_delimiter = \"-\"\nnext_hop = \"lmtp:127.0.0.1:26\"\n[domain.rights]\nowner = [\"pause\"]\n",
 			[]string{`domain "gamma.test"`, `!domain "delta.test"`, `domain "alpha.test".recipient_delimiter`, `domain "alpha.test".postmasters`,
-				`!domain "alpha.test".next_hop`, `!domain "beta.test"`},
+				`!domain "alpha.test".next_hop`, `domain "alpha.test".rights`, `!domain "beta.test"`},
 			func(n *Config) bool {
 				var names []string
 				for _, d := range n.Domains {
@@ -77,10 +77,11 @@ func TestReloaded(t *testing.T) {
 		{"a secret", strings.Replace(running, "[sent]", "redirect_header = \"X-Sieve-Tag: very-secret-word\"\n[sent]", 1), []string{"received.redirect_header"},
 			func(n *Config) bool { return n.Received.RedirectHeader == "X-Sieve-Tag: very-secret-word" }},
 		{"disk, retention, erasure, rights, pec", running + "[disk]\nwarn = \"20%\"\nstop = \"9%\"\n[retention]\nat = \"04:00\"\nmax_share = \"30%\"\n" +
-			"[erase]\ngrace = \"1h\"\n[rights]\nowner = []\n[pec]\ntrust = \"signature\"\ntrust_bundle = \"/etc/b.pem\"\n",
-			[]string{"rights.owner", "pec.trust", "pec.trust_bundle", "disk.warn", "disk.stop", "retention.at", "retention.max_share", "erase.grace"},
+			"[erase]\ngrace = \"1h\"\n[verify]\nevery = \"off\"\nrate = \"1MB\"\n[rights]\nowner = []\n[pec]\ntrust = \"signature\"\ntrust_bundle = \"/etc/b.pem\"\n",
+			[]string{"rights.owner", "pec.trust", "pec.trust_bundle", "disk.warn", "disk.stop", "retention.at", "retention.max_share", "erase.grace",
+				"verify.every", "verify.rate"},
 			func(n *Config) bool {
-				return n.Disk.Stop.Percent == 9 && n.Retention.Hour == 4 && n.Erase.Grace == time.Hour && len(n.Rights.Owner) == 0 && n.PEC.TrustBundle == "/etc/b.pem"
+				return n.Disk.Stop.Percent == 9 && n.Retention.Hour == 4 && n.Erase.Grace == time.Hour && n.Verify == (Verify{0, 1e6}) && len(n.Rights.Owner) == 0 && n.PEC.TrustBundle == "/etc/b.pem"
 			}},
 	} {
 		t.Run(step.name, func(t *testing.T) {

@@ -82,6 +82,7 @@ service stats {
   }
 }
 !include contrib.conf
+!include_try quota.conf
 `
 
 // StartDovecot writes the configuration, which includes the file of contrib/dovecot, and starts Dovecot.
@@ -138,6 +139,16 @@ func (d *Dovecot) Start(t testing.TB) {
 		}
 		return true
 	})
+}
+
+// WarnQuota restarts Dovecot with the file of contrib that has it call a daemon when mailboxes fill up.
+func (d *Dovecot) WarnQuota(t testing.TB, hook *Daemon) {
+	t.Helper()
+	d.Stop()
+	writeFile(t, filepath.Join(d.folder, "quota.conf"), Contrib(t, "dovecot/91-copialettere-quota.conf",
+		"/usr/local/bin/copialettere quota-warning", hook.binary+" quota-warning -config "+hook.Config, "user = copialettere", "user = nobody",
+		"user = vmail", "user = nobody"))
+	d.Start(t)
 }
 
 // Stop stops Dovecot.

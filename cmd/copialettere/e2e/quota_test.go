@@ -1,0 +1,55 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+	"copialettere/lmtp/nexthop/nexthoptest"
+)
+
+// TestMailboxFull fills a live mailbox. Dovecot warns by the file of contrib that it is nearly full, and then refuses a message because it is full:
+// the owner is told of both, once, at the address outside, and the refused message is not in the archive.
+func TestMailboxFull(t *testing.T) {
+	relay := nexthoptest.Start(t, nexthoptest.Script{SMTP: true})
+	further := fmt.Sprintf("[notices]\nrelay = %q\nfrom = \"archivio@alpha.test\"\n", relay.Spec())
+	s := variant{further: further}.start(t, carla)
+	s.dovecot.WarnQuota(t, s.hook)
+	s.hook.Must(t, "mailbox", "set", carla, "notify=carla@ext.test", "notify_on=mailbox-full", "language=en")
+	filler := func(size int) string {
+		mark := s.newMark(t)
+		m := append(message(mark), strings.Repeat(strings.Repeat("x", 70)+"\r\n", size/72)...)
+		rig.Send(t, s.postfix.SMTP, rig.Mail{From: "ester@ext.test", To: []string{carla}, Message: m})
+		s.postfix.Drain(t)
+		return mark
+	}
+	told := func(want ...string) {
+		t.Helper()
+		var got []string
+		rig.Wait(t, 20*time.Second, fmt.Sprintf("the owner to be told %q", want), func() bool {
+			got = nil
+			for _, m := range relay.Messages() {
+				for line := range strings.Lines(string(m.Body)) {
+					if subject, ok := strings.CutPrefix(line, "Subject: "); ok && slices.Equal(m.Recipients, []string{"carla@ext.test"}) {
+						got = append(got, strings.TrimSpace(subject))
+					}
+				}
+			}
+			return len(got) >= len(want)
+		})
+		if !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	const nearly, full = "The mailbox carla@alpha.test is 80% full", "The mailbox carla@alpha.test is full"
+	s.expect(t, carla, filler(4500), "received")
+	told(nearly)
+	for range 2 {
+		s.expectReason(t, carla, filler(3000), "refused")
+	}
+	told(nearly, full)
+	s.hook.Must(t, "verify")
+}

@@ -1,0 +1,135 @@
+package httpd
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/policy"
+	"copialettere/policy/archive"
+)
+
+// TestMayIsWhatIsAllowed asks every route, and sets every key, in anna's mailbox in the name of everybody. What "may" of the mailbox has is allowed, and
+// all else is refused with 403.
+func TestMayIsWhatIsAllowed(t *testing.T) {
+	owner, chief := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, policy.Actor{Role: policy.RolePostmaster, Name: "chief@alpha.test"}
+	rights := func(keys ...string) policy.Rights { return policy.Rights{Owner: append([]string{}, keys...)} }
+	everything := "read move delete look set archive pause hold operate " + strings.Join(policy.Keys(), " ")
+	const closed = "look set notify notify_on language protocols"
+	for _, c := range []struct {
+		name          string
+		who           policy.Actor
+		rights        policy.Rights // of the configuration
+		domain        policy.Rights // of alpha.test
+		settings, may string        // may without the order
+	}{
+		{"operator", policy.Actor{Role: policy.RoleOperator, Name: "root"}, policy.Rights{}, policy.Rights{}, "write=on", everything},
+		{"postmaster", chief, rights(), rights(), "write=on", "look set archive pause hold " + strings.Join(policy.Keys(), " ")},
+		{"postmaster of another domain", policy.Actor{Role: policy.RolePostmaster, Name: "chief@beta.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
+		{"owner", owner, policy.Rights{}, policy.Rights{}, "", "read " + closed},
+		{"owner who may delete", owner, policy.Rights{}, policy.Rights{}, "manual_delete=on", "read delete " + closed},
+		{"owner who may write", owner, policy.Rights{}, policy.Rights{}, "write=on", "read move delete " + closed},
+		{"owner without rights", owner, rights(), policy.Rights{}, "", "read look"},
+		{"owner with all rights", owner, rights(policy.OwnerKeys()...), policy.Rights{}, "",
+			"read look set archive pause " + strings.Join(policy.Keys(), " ")},
+		{"owner by the domain", owner, rights(), rights("pause", "filter", "manual_delete", "retention"), "",
+			"read look set pause filter manual_delete retention"},
+		{"owner who may only pause", owner, rights("filter"), rights("pause"), "", "read look pause"},
+		{"owner with nothing by the domain", owner, rights(policy.OwnerKeys()...), rights(), "", "read look"},
+		{"stranger", policy.Actor{Role: policy.RoleOwner, Name: "bruno@alpha.test"}, rights(policy.OwnerKeys()...), policy.Rights{}, "write=on", ""},
+		{"program", policy.Actor{Role: policy.RoleProgram, Name: "anna@alpha.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
+		{"in no role", policy.Actor{Name: "anna@alpha.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			config := policy.Config{Rights: c.rights, Domains: []policy.Domain{
+				{Name: "alpha.test", Postmasters: []string{"chief@alpha.test"}, Rights: c.domain}, {Name: "beta.test", Postmasters: []string{"chief@beta.test"}},
+			}}
+			if err := r.policy.Reconfigure(config); err != nil {
+				t.Fatal(err)
+			}
+			r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+			if c.settings != "" {
+				r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=" + c.settings)
+			}
+			r.deliver("anna@alpha.test")
+			d := behindDoor(r, c.who)
+			if got, want := d.may(), strings.Fields(c.may); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(want))) {
+				t.Errorf("may %q, want %q", got, want)
+			}
+			for _, route := range Routes() {
+				may := d.may()
+				status := d.ask(route.Method, route.Path, nil)
+				if allowed := status != http.StatusForbidden; allowed != (route.Right == "" || slices.Contains(may, string(route.Right))) {
+					t.Errorf("%s %s: status %d with %q", route.Method, route.Path, status, may)
+				}
+			}
+			for _, key := range policy.Keys() {
+				may := d.may()
+				status := d.ask("POST", "/mailbox/set", url.Values{"set": {key + "=" + d.value(key)}})
+				if allowed := status == http.StatusOK; allowed != slices.Contains(may, key) || !allowed && status != http.StatusForbidden {
+					t.Errorf("%s is set: status %d with %q", key, status, may)
+				}
+			}
+		})
+	}
+}
+
+// behind asks behind a door that knows one actor.
+type behind struct {
+	*rig
+	mux *http.ServeMux
+}
+
+func behindDoor(r *rig, who policy.Actor) *behind {
+	mux := http.NewServeMux()
+	(&api{r.backend}).route(mux, func(*http.Request) (policy.Actor, error) { return who, nil })
+	return &behind{r, mux}
+}
+
+// ask sends a request about anna's mailbox with parameters that every route can read, and returns the status.
+func (b *behind) ask(method, path string, query url.Values) int {
+	return b.answer(method, path, query).Code
+}
+
+func (b *behind) answer(method, path string, query url.Values) *httptest.ResponseRecorder {
+	all := url.Values{
+		"mailbox": {"anna@alpha.test"}, "confirm": {"anna@alpha.test"}, "month": {"2020-01"}, "reason": {"x"}, "set": {"colour=red"}, "part": {"1"},
+		"uid": {"1"}, "to": {"Trash"}, "folder": {"INBOX/" + time.Now().UTC().Format("2006-01")},
+	}
+	for name, values := range query {
+		all[name] = values
+	}
+	w := httptest.NewRecorder()
+	b.mux.ServeHTTP(w, httptest.NewRequestWithContext(b.t.Context(), method, Prefix+path+"?"+all.Encode(), nil))
+	return w
+}
+
+// may returns what the mailbox says that the actor may do; nothing if the actor may not see it.
+func (b *behind) may() []string {
+	w := b.answer("GET", "/mailbox", nil)
+	if w.Code == http.StatusForbidden {
+		return nil
+	}
+	var v archive.Mailbox
+	if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != http.StatusOK {
+		b.t.Fatalf("status %d, %v: %s", w.Code, err, w.Body)
+	}
+	return v.May
+}
+
+// value returns the value of a setting of anna's mailbox.
+func (b *behind) value(key string) string {
+	for _, s := range b.mailbox("GET /api/v1/mailbox?" + anna).Settings {
+		if s.Key == key {
+			return s.Value
+		}
+	}
+	b.t.Fatalf("no setting %s", key)
+	return ""
+}
