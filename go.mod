@@ -6,7 +6,9 @@ go 1.26.0
 //   klauspost/compress      zstd, for the chunks of the journal
 //   PlakarKorp/go-cdc-chunkers  FastCDC, which finds the cuts between chunks
 //   prometheus/client_golang  the exposition of the metrics, with those of the process and of Go
+//   golang.org/x/crypto     argon2 and bcrypt, for the hashes of passwords
 //   golang.org/x/net        of it idna, for domains in either of their two forms
+//   golang.org/x/sys        termios, so that a password is not shown when it is typed
 //   golang.org/x/text       the tables of the former, and of it norm, for file names in either of their two forms (NFC, NFD)
 // goleveldb stays at the commit of August 2021: the later ones leaked tables in production elsewhere.
 require (
@@ -19,7 +21,9 @@ require (
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
 	github.com/syndtr/goleveldb v1.0.1-0.20210819022825-2ae1ddf74ef7
+	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0
+	golang.org/x/sys v0.49.0
 	golang.org/x/text v0.43.0
 )
 
@@ -38,7 +42,6 @@ require (
 	github.com/zeebo/blake3 v0.2.4 // indirect
 	golang.org/x/mod v0.41.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )

@@ -46,6 +46,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
+  password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
 
@@ -68,6 +69,7 @@ var (
 
 // invocation is one run of the program.
 type invocation struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer // screens
 	configFile     string
 	json           bool
@@ -81,6 +83,7 @@ type command struct {
 
 func commands() map[string]command {
 	return map[string]command{
+<<<<<<< HEAD
 		"init":          {initHelp, noFlags(runInit)},
 		"serve":         {serveHelp, noFlags(runServe)},
 		"check":         {checkHelp, noFlags(runCheck)},
@@ -102,6 +105,29 @@ func commands() map[string]command {
 		"volume":        {volumeHelp, defineVolume},
 		"demo":          {demoHelp, defineDemo},
 		"version":       {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
+=======
+		"init":      {initHelp, noFlags(runInit)},
+		"serve":     {serveHelp, noFlags(runServe)},
+		"check":     {checkHelp, noFlags(runCheck)},
+		"mailbox":   {mailboxHelp, defineMailbox},
+		"list":      {listHelp, defineList},
+		"cat":       {catHelp, noFlags(runCat)},
+		"parts":     {partsHelp, noFlags(runParts)},
+		"part":      {partHelp, noFlags(runPart)},
+		"why":       {whyHelp, defineWhy},
+		"gaps":      {gapsHelp, noFlags(runGaps)},
+		"retention": {retentionHelp, defineRetention},
+		"delete":    {deleteHelp, defineDelete},
+		"move":      {moveHelp, noFlags(runMove)},
+		"hold":      {holdHelp, defineHold},
+		"practice":  {practiceHelp, noFlags(runPractice)},
+		"verify":    {verifyHelp, noFlags(runVerify)},
+		"password":  {passwordHelp, noFlags(runPassword)},
+		"stats":     {statsHelp, noFlags(runStats)},
+		"volume":    {volumeHelp, defineVolume},
+		"demo":      {demoHelp, defineDemo},
+		"version":   {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
+>>>>>>> h-a9
 	}
 }
 
@@ -141,7 +167,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		fmt.Fprintf(stderr, "copialettere: no command %q; \"copialettere help\" lists them\n", args[0])
 		return 2
 	}
-	in := &invocation{stdout: stdout, stderr: stderr}
+	in := &invocation{stdin: os.Stdin, stdout: stdout, stderr: stderr}
 	err := in.execute(ctx, args[0], c, args[1:])
 	var bad config.Errors
 	switch {

@@ -14,6 +14,7 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
 )
@@ -29,8 +30,9 @@ type opened struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	metrics *metrics.Registry
-	notices *notice.Pump    // nil where none are configured
-	postfix *postfix.Keeper // nil where not configured
+	notices *notice.Pump        // nil where none are configured
+	postfix *postfix.Keeper     // nil where not configured
+	auth    *auth.Authenticator // nil where not configured
 }
 
 // openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
@@ -61,6 +63,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	}
 	a.notices = newPump(c, a, log)
 	a.postfix = newPostfix(c, a, log)
+	a.auth = newAuthenticator(c, a, log)
 	a.policy.OnChange(a.postfix.Changed)
 	a.journal, err = journal.Open(a.folder.Engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, Recorded: a.notices.Recorded,
@@ -92,7 +95,7 @@ func (a *opened) close() error {
 }
 
 func (a *opened) closeStores() error {
-	var errs []error
+	errs := []error{a.auth.Close()}
 	if a.journal != nil {
 		errs = append(errs, a.journal.Close())
 	}

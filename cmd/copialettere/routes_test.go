@@ -24,6 +24,8 @@ var commandRoutes = map[string]string{
 	"demo":    "",
 	"version": "",
 
+	"password anna@alpha.test": "",
+
 	"check anna@alpha.test":                                      "GET /route",
 	"mailbox list":                                               "GET /mailboxes",
 	"mailbox show anna@alpha.test":                               "GET /mailbox",

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -54,6 +55,28 @@ func Write(path string, content io.Reader, step func(what string) error) error {
 	if step == nil {
 		step = func(string) error { return nil }
 	}
+	return write(path, content, step, nil)
+}
+
+// WriteLike is Write for a file that others read too: it gets the mode, the owner and the group of another file, such as the one that it replaces.
+// With nil it has mode 0600.
+func WriteLike(path string, content io.Reader, like fs.FileInfo) error {
+	adopt := func(f *os.File) error {
+		if like == nil {
+			return nil
+		}
+		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
+			if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+				return err
+			}
+		}
+		return f.Chmod(like.Mode().Perm())
+	}
+	return write(path, content, func(string) error { return nil }, adopt)
+}
+
+// write is Write. finish, which may be nil, has the last word on the new file before it is synced.
+func write(path string, content io.Reader, step func(what string) error, finish func(*os.File) error) error {
 	if err := step("write " + path); err != nil {
 		return err
 	}
@@ -61,7 +84,11 @@ func Write(path string, content io.Reader, step func(what string) error) error {
 	if err != nil {
 		return err
 	}
-	if _, err = io.Copy(f, content); err == nil {
+	_, err = io.Copy(f, content)
+	if err == nil && finish != nil {
+		err = finish(f)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {

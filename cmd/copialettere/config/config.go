@@ -49,6 +49,8 @@ type Config struct {
 	Notices *Notices
 	// Postfix says how Postfix's routing follows the settings of mailboxes; nil if the file has no [postfix].
 	Postfix *Postfix
+	// Auth says who may open an archive; nil where the file has no [auth], and then nobody can sign in.
+	Auth *Auth
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.

@@ -100,6 +100,7 @@ func (r *reader) config(top *table) *Config {
 	c.PEC = top.table("pec").pec()
 	c.Notices = top.table("notices").notices()
 	c.Postfix = top.table("postfix").postfix(c)
+	c.Auth = top.table("auth").auth()
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()

@@ -160,6 +160,15 @@ func ofPostfix(value func(*Postfix) any) func(*Config) any {
 	}
 }
 
+func ofAuth(value func(*Auth) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Auth == nil {
+			return nil
+		}
+		return value(c.Auth)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -262,6 +271,7 @@ func otherKeys() []reloadKey {
 		{"postfix.received", ofPostfix(func(p *Postfix) any { return p.Received }),
 			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},
 		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
+		{"auth.source", ofAuth(func(a *Auth) any { return a.Source }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },

@@ -1,0 +1,26 @@
+package config
+
+import "copialettere/policy/auth"
+
+// Auth says who may open an archive.
+type Auth struct {
+	// Source is where passwords are checked.
+	Source auth.Source
+}
+
+// auth reads [auth]; nil if the section is absent.
+func (t *table) auth() *Auth {
+	const example = "file:/etc/copialettere/passwd"
+	t.require("source", `source = "`+example+`"`)
+	c := &Auth{}
+	if s, ok := t.text("source", example); ok {
+		var err error
+		if c.Source, err = auth.ParseSource(s); err != nil {
+			t.fail("source", faultf(`write "file:/PATH", "dovecot:unix:/PATH" or "dovecot:HOST:PORT"`, "%s: %v", quote(s), err))
+		}
+	}
+	if t.absent {
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,37 @@
+package auth
+
+import "copialettere/policy"
+
+// Refusal is an error that tells the person why, and what to do.
+type Refusal struct {
+	Reason   error // ErrClosed
+	Sentence policy.Label
+	Language policy.Language // of the mailbox
+}
+
+// Error returns the reason and the sentence in English, for a log.
+func (r *Refusal) Error() string { return r.Reason.Error() + ": " + r.Sentence.English }
+
+// Unwrap returns the reason.
+func (r *Refusal) Unwrap() error { return r.Reason }
+
+// String returns the sentence in the language of the mailbox, for the person.
+func (r *Refusal) String() string { return r.Sentence.In(r.Language) }
+
+// The sentences of refusals.
+var (
+	noArchive = policy.Label{
+		Italian: "Questa casella non ha un archivio.",
+		English: "This mailbox has no archive.",
+	}
+	imapAccessOff = policy.Label{
+		Italian: "L'accesso all'archivio con un programma di posta è disattivato. Può attivarlo il postmaster del dominio.",
+		English: "Access to the archive with a mail program is switched off. The postmaster of the domain can switch it on.",
+	}
+	imapProtocolOff = policy.Label{
+		Italian: "Il protocollo IMAP di questa casella è disattivato, e con esso l'accesso all'archivio da un programma di posta. " +
+			"Si riattiva nelle impostazioni della casella.",
+		English: "IMAP is switched off for this mailbox, and with it the access to its archive by mail program. " +
+			"The settings of the mailbox switch it on again.",
+	}
+)
