@@ -83,7 +83,6 @@ type command struct {
 
 func commands() map[string]command {
 	return map[string]command{
-<<<<<<< HEAD
 		"init":          {initHelp, noFlags(runInit)},
 		"serve":         {serveHelp, noFlags(runServe)},
 		"check":         {checkHelp, noFlags(runCheck)},
@@ -101,33 +100,11 @@ func commands() map[string]command {
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
+		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"volume":        {volumeHelp, defineVolume},
 		"demo":          {demoHelp, defineDemo},
 		"version":       {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
-=======
-		"init":      {initHelp, noFlags(runInit)},
-		"serve":     {serveHelp, noFlags(runServe)},
-		"check":     {checkHelp, noFlags(runCheck)},
-		"mailbox":   {mailboxHelp, defineMailbox},
-		"list":      {listHelp, defineList},
-		"cat":       {catHelp, noFlags(runCat)},
-		"parts":     {partsHelp, noFlags(runParts)},
-		"part":      {partHelp, noFlags(runPart)},
-		"why":       {whyHelp, defineWhy},
-		"gaps":      {gapsHelp, noFlags(runGaps)},
-		"retention": {retentionHelp, defineRetention},
-		"delete":    {deleteHelp, defineDelete},
-		"move":      {moveHelp, noFlags(runMove)},
-		"hold":      {holdHelp, defineHold},
-		"practice":  {practiceHelp, noFlags(runPractice)},
-		"verify":    {verifyHelp, noFlags(runVerify)},
-		"password":  {passwordHelp, noFlags(runPassword)},
-		"stats":     {statsHelp, noFlags(runStats)},
-		"volume":    {volumeHelp, defineVolume},
-		"demo":      {demoHelp, defineDemo},
-		"version":   {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
->>>>>>> h-a9
 	}
 }
 

@@ -4,25 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/emersion/go-imap/v2"
 
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
-// Sentences that people read when something is refused. They are ASCII, as IMAP wants them.
+// Sentences that people read when something is refused.
 var (
 	sentenceDenied      = policy.Label{Italian: "Nome utente o password errati", English: "Wrong user name or password"}
-	sentenceThrottled   = policy.Label{Italian: "Troppi tentativi falliti: riprovare tra qualche minuto", English: "Too many failed attempts: try again in some minutes"}
 	sentenceUnavailable = policy.Label{
 		Italian: "Servizio al momento non disponibile: riprovare tra qualche minuto", English: "Not available at the moment: try again in some minutes"}
 	sentenceForbidden = policy.Label{
-		Italian: "L'accesso a questo archivio non e' consentito", English: "This archive may not be opened"}
+		Italian: "L'accesso a questo archivio non è consentito", English: "This archive may not be opened"}
 	sentenceNoFolder = policy.Label{Italian: "Questa cartella non esiste nell'archivio", English: "The archive has no such folder"}
 	sentenceReadOnly = policy.Label{
-		Italian: "L'archivio si puo' solo consultare: i messaggi non si modificano, non si spostano e non si cancellano",
+		Italian: "L'archivio si può solo consultare: i messaggi non si modificano, non si spostano e non si cancellano",
 		English: "The archive is read-only: messages cannot be changed, moved or deleted"}
 	sentenceFlags = policy.Label{
 		Italian: "I messaggi dell'archivio non si contrassegnano", English: "Messages of the archive cannot be marked"}
@@ -34,11 +35,11 @@ var (
 	sentenceRights = policy.Label{
 		Italian: "I permessi dell'archivio si gestiscono dal provider", English: "Rights of the archive are managed by the provider"}
 	sentenceGone = policy.Label{
-		Italian: "Alcuni messaggi non sono piu' nell'archivio", English: "Some messages are no longer in the archive"}
+		Italian: "Alcuni messaggi non sono più nell'archivio", English: "Some messages are no longer in the archive"}
 	sentenceDamaged = policy.Label{
 		Italian: "Alcuni messaggi non si possono leggere: avvisare il gestore del servizio", English: "Some messages cannot be read: tell the provider"}
 	sentenceMonth = policy.Label{
-		Italian: "Questo mese dell'archivio al momento non si puo' leggere: avvisare il gestore del servizio",
+		Italian: "Questo mese dell'archivio al momento non si può leggere: avvisare il gestore del servizio",
 		English: "This month of the archive cannot be read at the moment: tell the provider"}
 	sentenceSearch = policy.Label{
 		Italian: "Ricerca troppo estesa: restringerla per data, mittente, oggetto o cartella",
@@ -46,7 +47,17 @@ var (
 )
 
 // say returns a sentence in the language of the mailbox, or in English before anybody has signed in.
-func (s *session) say(l policy.Label) string { return l.In(s.language) }
+func (s *session) say(l policy.Label) string { return ascii(l.In(s.language)) }
+
+// ascii returns a text as IMAP wants it (RFC 3501 section 9, text): accents are written as apostrophes, as Italians do on keyboards without them.
+func ascii(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, strings.NewReplacer("à", "a'", "è", "e'", "é", "e'", "ì", "i'", "ò", "o'", "ù", "u'", "È", "E'", "’", "'").Replace(s))
+}
 
 // refuse returns the NO that go-imap writes, with a code of RFC 3501 or RFC 5530.
 func (s *session) refuse(code imap.ResponseCode, l policy.Label) error {
@@ -65,7 +76,7 @@ const (
 
 // reply turns an error of the archive into the reply to a command. What went wrong inside goes to the log, never to the program.
 func (s *session) reply(err error) error {
-	var closed *archive.ClosedError
+	var closed *auth.Refusal
 	var known *imap.Error
 	switch {
 	case err == nil:

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 const (
@@ -51,7 +50,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
 	check(t, err)
 	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy})
-	c := Config{Archive: func() *archive.Archive { return r.archive }, Login: login, Name: "archive.test", InsecureLoopback: true, MaxConnections: 1000,
+	c := Config{Archive: func() *archive.Archive { return r.archive }, Logins: logins{}, Name: "archive.test", InsecureLoopback: true, MaxConnections: 1000, MaxPerAddress: 1000,
 		Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c)
@@ -87,17 +86,19 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// login knows one password. A name with a star stands for the owner of the mailbox before it who opens the one behind it.
-func login(_ context.Context, name, secret string, _ netip.Addr) (policy.Actor, policy.Address, error) {
-	if secret != password {
-		return policy.Actor{}, policy.Address{}, ErrDenied
+// logins knows one password. The authorization identity is the mailbox that is to be opened.
+type logins struct{}
+
+func (logins) Login(_ context.Context, try auth.Attempt) (auth.Identity, error) {
+	login, err := policy.ParseAddress(try.Login)
+	if err != nil || try.Password != password {
+		return auth.Identity{}, auth.ErrDenied
 	}
-	owner, mailbox, other := strings.Cut(name, "*")
-	if !other {
-		mailbox = owner
+	id := auth.Identity{Login: login, Mailbox: login, Actor: policy.Actor{Role: policy.RoleOwner, Name: login.String()}}
+	if try.Authorize != "" {
+		id.Mailbox, err = policy.ParseAddress(try.Authorize)
 	}
-	a, err := policy.ParseAddress(mailbox)
-	return policy.Actor{Role: policy.RoleOwner, Name: owner}, a, err
+	return id, err
 }
 
 func address(t testing.TB, mailbox string) policy.Address {

@@ -3,7 +3,6 @@ package imapd
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,26 +14,20 @@ import (
 	"github.com/emersion/go-imap/v2/imapserver"
 
 	"copialettere/journal/metrics"
-	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
-// Errors with which a Login is refused. They may be wrapped; an *archive.ClosedError says why the archive is not open.
-var (
-	// ErrDenied says that name and password do not belong together.
-	ErrDenied = errors.New("wrong name or password")
-	// ErrThrottled says that there were too many wrong passwords.
-	ErrThrottled = errors.New("too many failed logins")
-)
-
-// Login finds out who signs in from an address, and whose archive that opens. With any error but those above and *archive.ClosedError the
-// program is told to try again later.
-type Login func(ctx context.Context, name, password string, remote netip.Addr) (who policy.Actor, mailbox policy.Address, err error)
+// Authenticator signs people in; an *auth.Authenticator does. With any error that is not one of package auth the program is told to try again
+// later.
+type Authenticator interface {
+	Login(context.Context, auth.Attempt) (auth.Identity, error)
+}
 
 // Config is what a Server needs. All fields are required, except where their comment says otherwise.
 type Config struct {
 	Archive func() *archive.Archive // the one in force now
-	Login   Login
+	Logins  Authenticator
 
 	Name string // how the server calls itself in its greeting
 
@@ -44,6 +37,7 @@ type Config struct {
 	InsecureLoopback bool
 
 	MaxConnections int // of all programs together
+	MaxPerAddress  int // of those from one address
 
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
@@ -62,6 +56,7 @@ type Server struct {
 	mu        sync.Mutex
 	stopping  bool               // guarded by mu
 	conns     map[*conn]struct{} // guarded by mu
+	from      map[netip.Addr]int // connections by address; guarded by mu
 	gone      sync.Cond          // on mu: a connection left conns
 	listeners []*listener        // guarded by mu
 }
@@ -87,7 +82,7 @@ func NewServer(c Config) *Server {
 		c.Metrics = new(metrics.Registry)
 	}
 	s := &Server{
-		config: c, log: c.Logger, conns: make(map[*conn]struct{}),
+		config: c, log: c.Logger, conns: make(map[*conn]struct{}), from: make(map[netip.Addr]int),
 		open:    c.Metrics.Gauge("copialettere_imap_connections", "Open connections of mail programs."),
 		refused: c.Metrics.Counter("copialettere_imap_connections_refused_total", "Connections of mail programs over the limit."),
 	}
@@ -164,10 +159,11 @@ func (s *Server) isStopping() bool {
 func (s *Server) add(c *conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.conns) >= s.config.MaxConnections || s.stopping {
+	if len(s.conns) >= s.config.MaxConnections || s.from[c.remote] >= s.config.MaxPerAddress || s.stopping {
 		return false
 	}
 	s.conns[c] = struct{}{}
+	s.from[c.remote]++
 	s.open.Set(int64(len(s.conns)))
 	return true
 }
@@ -176,6 +172,9 @@ func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	if s.from[c.remote]--; s.from[c.remote] == 0 {
+		delete(s.from, c.remote)
+	}
 	s.open.Set(int64(len(s.conns)))
 	s.gone.Broadcast()
 }

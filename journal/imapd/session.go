@@ -9,10 +9,12 @@ import (
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
+	"github.com/emersion/go-sasl"
 
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 // session answers what go-imap asks of an archive. But for Idle, go-imap calls one method at a time.
@@ -30,6 +32,7 @@ type session struct {
 
 var _ imapserver.SessionMove = (*session)(nil)
 var _ imapserver.SessionNamespace = (*session)(nil)
+var _ imapserver.SessionSASL = (*session)(nil)
 
 // view is a folder as its program sees it. What has come and gone since shows in the next Poll.
 type view struct {
@@ -60,31 +63,48 @@ func (s *session) close(why policy.Label) {
 
 // Login implements imapserver.Session.
 func (s *session) Login(name, password string) error {
-	who, mailbox, err := s.conn.server.config.Login(s.conn.ctx, name, password, s.conn.remote)
+	return s.signIn(auth.Attempt{Login: name, Password: password})
+}
+
+// AuthenticateMechanisms implements imapserver.SessionSASL.
+func (s *session) AuthenticateMechanisms() []string { return []string{sasl.Plain} }
+
+// Authenticate implements imapserver.SessionSASL.
+func (s *session) Authenticate(mechanism string) (sasl.Server, error) {
+	if mechanism != sasl.Plain {
+		return nil, &imap.Error{Type: imap.StatusResponseTypeNo, Text: "Only PLAIN is offered"}
+	}
+	return sasl.NewPlainServer(func(identity, name, password string) error {
+		return s.signIn(auth.Attempt{Login: name, Password: password, Authorize: identity})
+	}), nil
+}
+
+// signIn opens the archive for somebody, or says in both languages why not.
+func (s *session) signIn(try auth.Attempt) error {
+	try.Remote, try.Protocol = s.conn.remote, auth.ProtocolIMAP
+	id, err := s.conn.server.config.Logins.Login(s.conn.ctx, try)
 	if err == nil {
-		reader := s.conn.server.config.Archive().Reader(who, mailbox)
+		reader := s.conn.server.config.Archive().Reader(id.Actor, id.Mailbox)
 		var access archive.Access
 		if access, err = reader.Access(s.conn.ctx); err == nil {
 			s.reader, s.language = reader, access.Language
-			s.conn.log.Info("signed in", "mailbox", mailbox.String(), "who", who.String())
+			s.conn.log.Info("signed in", "login", id.Login.String(), "mailbox", id.Mailbox.String())
 			return nil
 		}
 	}
-	var closed *archive.ClosedError
+	var closed *auth.Refusal
 	switch {
-	case errors.Is(err, ErrDenied):
-		return s.refuse(imap.ResponseCodeAuthenticationFailed, sentenceBoth(sentenceDenied))
-	case errors.Is(err, ErrThrottled):
-		return s.refuse(imap.ResponseCodeLimit, sentenceBoth(sentenceThrottled))
 	case errors.As(err, &closed):
-		return s.refuse(codeAlert, sentenceBoth(closed.Sentence))
+		return s.refuse(codeAlert, inBoth(closed.Sentence))
+	case errors.Is(err, auth.ErrDenied), errors.Is(err, policy.ErrForbidden):
+		return s.refuse(imap.ResponseCodeAuthenticationFailed, inBoth(sentenceDenied))
 	}
 	s.conn.log.Error("nobody can be signed in", "error", err)
-	return s.refuse(imap.ResponseCodeUnavailable, sentenceBoth(sentenceUnavailable))
+	return s.refuse(imap.ResponseCodeUnavailable, inBoth(sentenceUnavailable))
 }
 
-// sentenceBoth joins both languages, for whoever is not known yet.
-func sentenceBoth(l policy.Label) policy.Label {
+// inBoth joins both languages, for whoever is not known yet.
+func inBoth(l policy.Label) policy.Label {
 	both := l.Italian + " / " + l.English
 	return policy.Label{Italian: both, English: both}
 }

@@ -8,15 +8,8 @@ import (
 
 	"copialettere/journal"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 )
-
-// ClosedError says that an archive is not open to mail programs at the moment, in words for the person who asks.
-type ClosedError struct {
-	Sentence policy.Label
-}
-
-// Error returns the English sentence.
-func (e *ClosedError) Error() string { return e.Sentence.English }
 
 // Access is what a person may do with an archive by mail program, under the settings in force now.
 type Access struct {
@@ -27,7 +20,7 @@ type Access struct {
 }
 
 // Reader reads the archive of one mailbox for one person, as mail programs show it. Its methods look at the person's right and at the
-// settings each time, so a Reader kept open for days shows nothing once either has ended: the error is then a *ClosedError, or wraps
+// settings each time, so a Reader kept open for days shows nothing once either has ended: the error is then an *auth.Refusal, or wraps
 // policy.ErrForbidden. It may be used concurrently.
 type Reader struct {
 	archive *Archive
@@ -43,8 +36,7 @@ func (a *Archive) Reader(who policy.Actor, mailbox policy.Address) *Reader {
 // Mailbox returns the mailbox that is read.
 func (r *Reader) Mailbox() policy.Address { return r.mailbox }
 
-// Access returns what may be done now. A paused archive can be read; one that is off, closed to mail programs by its postmaster, or whose
-// mailbox has the protocol IMAP switched off, cannot.
+// Access returns what may be done now, if the archive is open to mail programs: see auth.Open. A paused archive is.
 func (r *Reader) Access(ctx context.Context) (Access, error) {
 	if err := r.archive.May(r.who, RightRead, r.mailbox); err != nil {
 		return Access{}, err
@@ -53,33 +45,13 @@ func (r *Reader) Access(ctx context.Context) (Access, error) {
 	if err != nil {
 		return Access{}, err
 	}
-	if closed := closedTo(r.mailbox.String(), s); closed != nil {
-		return Access{}, closed
+	if err := auth.Open(s); err != nil {
+		return Access{}, err
 	}
-	handles := r.archive.May(r.who, RightHandle, r.mailbox) == nil
-	return Access{Language: s.Language, Delete: handles && (s.Write || s.ManualDelete), Move: handles && s.Write, Quota: s.Quota}, nil
-}
-
-// closedTo returns why settings close an archive to mail programs, or nil. The Italian sentences are ASCII, as IMAP wants them.
-func closedTo(mailbox string, s policy.Settings) error {
-	var label policy.Label
-	switch {
-	case s.State() == policy.StateOff:
-		label = policy.Label{Italian: "L'archivio di " + mailbox + " non e' attivo.", English: "The archive of " + mailbox + " is off."}
-	case !s.IMAP:
-		label = policy.Label{
-			Italian: "L'archivio di " + mailbox + " non si apre con programmi di posta: l'accesso IMAP all'archivio e' disattivato. Lo attiva il postmaster.",
-			English: "The archive of " + mailbox + " cannot be opened with mail programs: its IMAP access is off. The postmaster switches it on.",
-		}
-	case s.Protocols&policy.ProtocolIMAP == 0:
-		label = policy.Label{
-			Italian: "L'archivio di " + mailbox + " non si apre con programmi di posta: il protocollo IMAP della casella e' disattivato.",
-			English: "The archive of " + mailbox + " cannot be opened with mail programs: the protocol IMAP of the mailbox is off.",
-		}
-	default:
-		return nil
+	may := func(right Right) bool {
+		return r.archive.May(r.who, right, r.mailbox) == nil && permitted(s, right) == nil
 	}
-	return &ClosedError{label}
+	return Access{Language: s.Language, Delete: may(RightDelete), Move: may(RightMove), Quota: s.Quota}, nil
 }
 
 // Usage returns the bytes that count for the quota of the mailbox.
