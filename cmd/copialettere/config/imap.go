@@ -66,8 +66,8 @@ func (t *table) imap(c *Config) *IMAP {
 	if t.absent {
 		return nil
 	}
-	if c.Auth == nil {
-		t.lacks("listen", "nobody can sign in without [auth]", "add the section [auth]")
+	if c.Auth == nil && t.has("listen") {
+		t.fail("listen", faultf("add the section [auth]", "nobody can sign in without [auth]"))
 	}
 	return m
 }
@@ -106,6 +106,9 @@ func parseSecureListener(s string) (SecureListener, *fault) {
 	rest, secure := strings.CutPrefix(s, "tls:")
 	if secure && !strings.HasPrefix(rest, "systemd:") {
 		l, f := parseTCPListener(s, rest)
+		if f != nil {
+			f = &fault{strings.ReplaceAll(f.problem, `"tcp:`, `"tls:`), strings.ReplaceAll(f.remedy, `"tcp:`, `"tls:`)}
+		}
 		return SecureListener{l, true}, f
 	}
 	if !strings.HasPrefix(rest, "systemd:") && !strings.HasPrefix(rest, "tcp:") {
