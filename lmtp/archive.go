@@ -30,7 +30,10 @@ type wish struct {
 func (t *transaction) wanted() (bool, error) {
 	if t.s.direction() == journal.Sent {
 		v, err := t.judgeSender()
-		return v.Enabled, err
+		if v.Enabled {
+			t.sender = v.Mailbox
+		}
+		return v.Enabled || v.Renamed, err
 	}
 	for _, n := range t.lines {
 		if n.accepted && (n.enabled || n.told) {
@@ -56,7 +59,7 @@ func (t *transaction) judgeSender() (policy.Verdict, error) {
 			return policy.Verdict{}, err
 		}
 	}
-	v, err := c.Policy.JudgeSent(ctx, policy.Origin{SentTo: t.sentTo}, sender)
+	v, err := c.Policy.JudgeSent(ctx, policy.Origin{SentTo: t.sentTo, Begun: []string{t.sender}}, sender)
 	if err == nil && !t.head.found && !c.SentByMailFrom {
 		v.Flags = append(v.Flags, journal.FlagSenderUnverified)
 	}
@@ -243,8 +246,10 @@ func (t *transaction) judge(ctx context.Context, classified bool) ([]wish, []jou
 }
 
 func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishes []wish, skips []journal.Record, err error) {
-	accepted, judged := t.linesToJudge()
-	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, t.origin(), judged)
+	accepted, judged, begun := t.linesToJudge()
+	origin := t.origin()
+	origin.Begun = begun
+	verdicts, err := t.s.c.server.config.Policy.Judge(ctx, origin, judged)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -272,6 +277,8 @@ func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishe
 				}
 			}
 			wishes = append(wishes, w)
+		case v.Renamed:
+			t.addRenamed(journal.Intent{Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT}, v, accepted[i])
 		case v.Enabled && v.Reason != "":
 			skips = append(skips, skip(i, v.Reason))
 		}
@@ -290,18 +297,18 @@ func (t *transaction) origin() policy.Origin {
 	}
 }
 
-// linesToJudge returns the accepted lines, and each of them in the form that the policy judges.
-func (t *transaction) linesToJudge() (accepted []*line, judged []policy.Line) {
+// linesToJudge returns the accepted lines, and for each of them the form that the policy judges, and its archive when it came in.
+func (t *transaction) linesToJudge() (accepted []*line, judged []policy.Line, begun []string) {
 	for _, n := range t.lines {
 		if !n.accepted {
 			continue
 		}
 		orcpt, _ := n.param("ORCPT")
 		notify, _ := n.param("NOTIFY")
-		accepted = append(accepted, n)
+		accepted, begun = append(accepted, n), append(begun, n.mailbox)
 		judged = append(judged, policy.Line{RcptTo: n.address, ORCPT: orcpt, Notify: notify})
 	}
-	return accepted, judged
+	return accepted, judged, begun
 }
 
 func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err error) {
@@ -309,16 +316,19 @@ func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err er
 	if err != nil {
 		return nil, nil, err
 	}
+	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Recipients: t.recipients(), SentTo: string(t.sentTo), Flags: v.Flags}
+	accepted := t.enabled()
 	if !v.Journal {
+		if v.Renamed {
+			t.renamed = []wish{renamedWish(in, v, accepted...)}
+		}
 		if v.Enabled && v.Reason != "" {
 			skips = append(skips, t.record(journal.Skip, v.Mailbox, v.Reason))
 		}
 		return nil, skips, nil
 	}
-	in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Sent, Recipients: t.recipients(), SentTo: string(t.sentTo), Flags: v.Flags}
 	t.class.describe(&in)
 	in.Quota = quota(v.Quota, v.WhenFull)
-	accepted := t.enabled()
 	return []wish{{intent: in, lines: accepted, own: accepted}}, nil, nil
 }
 

@@ -30,7 +30,7 @@ type line struct {
 	accepted bool
 	enabled  bool          // its mailbox may want the message
 	told     bool          // its owner wants to be told if the message is certified
-	mailbox  string        // canonical name of its mailbox; "" if that has no archive
+	mailbox  string        // name of its archive when the line came in; "" if there was none
 	unfit    bool          // RCPT was not sent: the next hop takes no such address
 	final    nexthop.Reply // reply to the message; zero until known
 	held     bool          // final is ours, and the next hop must not get the message for this line
@@ -59,6 +59,8 @@ type transaction struct {
 	size     int64
 	class    *classification // of the message; nil until all of it is in
 	sentTo   policy.SentTo   // of sent mail; empty until the policy was asked
+	sender   string          // of sent mail: the archive that the policy named first; empty if it was not on
+	renamed  []wish          // of mailboxes that have gone on to another address
 	complete time.Time       // when the last byte came
 	entries  []*pendingEntry
 	leftOut  []leftOut
@@ -116,7 +118,7 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 			t.log.Error("settings cannot be read", "rcpt_to", p.address, "error", err)
 			return func(context.Context) nexthop.Reply { return faultReply(errPolicy, t.id) }
 		}
-		n.enabled, n.told = v.Enabled, v.Told
+		n.enabled, n.told = v.Enabled || v.Renamed, v.Told
 		if v.State != policy.StateOff {
 			n.mailbox = v.Mailbox
 		}
@@ -372,6 +374,7 @@ func (t *transaction) finish() {
 	// If no next hop can take the message now, it comes again, and is journaled then.
 	if t.fault == nil && t.flush() {
 		t.commit()
+		t.commitRenamed()
 		t.holdBack()
 		t.deliver()
 		t.conclude()

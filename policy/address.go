@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -16,6 +17,37 @@ const maxAddress = 1024
 type Address struct {
 	Local  string // unquoted; never empty in a parsed address
 	Domain string // empty only for the <postmaster> of RFC 5321 section 4.1.1.3
+	// Closed is set only in the name of a mailbox that was handed over: the day of that in UTC, as "2026-11-29", with ".2" and so on for further
+	// ones of that day. No mail and no login has such a name.
+	Closed string
+}
+
+// ParseMailbox reads the name of a mailbox: an address, or the name of a mailbox that was handed over, as "mario@alpha.test~2026-11-29". Use it
+// where an operator names a mailbox, and ParseAddress for all that comes from mail, logins and the configuration. Errors wrap ErrAddress.
+func ParseMailbox(s string) (Address, error) {
+	i := strings.LastIndexByte(s, '~')
+	if i < 0 || !closedDay(s[i+1:]) {
+		return ParseAddress(s)
+	}
+	a, err := ParseAddress(s[:i])
+	if err == nil && a.Domain == "" {
+		err = fmt.Errorf("%.100q: %w: no domain", s, ErrAddress)
+	}
+	if err != nil {
+		return Address{}, err
+	}
+	a.Closed = s[i+1:]
+	return a, nil
+}
+
+// closedDay reports whether a text has the form of Address.Closed.
+func closedDay(s string) bool {
+	day, number, numbered := strings.Cut(s, ".")
+	if t, err := time.Parse(time.DateOnly, day); err != nil || t.Format(time.DateOnly) != day {
+		return false
+	}
+	n, err := strconv.Atoi(number)
+	return !numbered || err == nil && n > 1 && strconv.Itoa(n) == number
 }
 
 // ParseAddress reads an address as written in an SMTP path, a configuration file or on a command line, with or without angle brackets.
@@ -112,8 +144,8 @@ func notAtom(r rune) bool {
 	return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,"`, r) || r > 0x7f && (unicode.IsControl(r) || unicode.IsSpace(r))
 }
 
-// String returns the address in canonical form, with a quoted local part only where RFC 5321 section 4.1.2 demands it. ParseAddress
-// turns it back into the same address. It contains no control characters.
+// String returns the address in canonical form, with a quoted local part only where RFC 5321 section 4.1.2 demands it. ParseMailbox
+// turns it back into the same address, and ParseAddress does if it is not Closed. It contains no control characters.
 func (a Address) String() string {
 	local := a.Local
 	if !dotString(local) {
@@ -122,7 +154,11 @@ func (a Address) String() string {
 	if a.Domain == "" {
 		return local
 	}
-	return local + "@" + a.Domain
+	name := local + "@" + a.Domain
+	if a.Closed != "" {
+		name += "~" + a.Closed
+	}
+	return name
 }
 
 // ASCII returns the address as String does, but with its domain in ASCII (ASCIIDomain). This is the form to use in mail that goes out.

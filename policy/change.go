@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"copialettere/journal/kv"
@@ -31,7 +32,12 @@ const CauseDomainDefault = "domain-default"
 // Changes yields the changes of a mailbox's settings, oldest first.
 func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		for pair, err := range p.store.Scan(ctx, changeKey(a, 0), changeKey(a, 1<<64-1)) {
+		l, err := p.lead(ctx, a)
+		if err != nil {
+			yield(Change{}, fmt.Errorf("changes of %s: %w", a, err))
+			return
+		}
+		for pair, err := range p.store.Scan(ctx, changeKey(l.name, 0), changeKey(l.name, 1<<64-1)) {
 			c := Change{Mailbox: a}
 			if err == nil {
 				c.Number = binary.BigEndian.Uint64(pair.Key[len(pair.Key)-8:])
@@ -48,71 +54,150 @@ func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error
 	}
 }
 
-func settingsKey(a Address) []byte { return []byte(SettingsLock(a.String())) }
+// settingsKey and changeKey take the name of an archive.
+func settingsKey(name string) []byte { return []byte(SettingsLock(name)) }
 
-func changeKey(a Address, n uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte("l"+a.String()+"\x00"), n)
+func changeKey(name string, n uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte("l"+name+"\x00"), n)
 }
 
-// editing is one change of settings in progress inside an Update.
+// editing is one change of a mailbox in progress inside an Update.
 type editing struct {
 	Settings
-	tx     kv.Tx
-	exists bool      // the mailbox was set up before
-	now    time.Time // UTC; the time of the change
+	tx      kv.Tx
+	address Address   // as it was before
+	lead              // what the address leads to
+	exists  bool      // the mailbox was set up before
+	now     time.Time // UTC; the time of the change
 }
 
 // change runs edit over the settings of a mailbox, and writes the result with one log record for each setting that differs. If none differs,
 // it writes nothing, and does not set up the mailbox. Edit may run more than once.
 func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*editing) error) (changes []Change, err error) {
-	if a.Local == "" || a.Domain == "" {
-		return nil, fmt.Errorf("%w: no domain", ErrAddress)
-	}
-	if !who.valid() {
-		return nil, errNoAuthor
-	}
-	key, now := settingsKey(a), time.Now().UTC().Round(0)
-	err = p.store.Update(ctx, []string{string(key)}, func(tx kv.Tx) error {
-		changes = nil
-		r, e, err := p.edited(tx, a, now, edit)
-		if err != nil {
-			return err
-		}
-		asked := differences(r.Settings, e.Settings)
-		if len(asked) == 0 {
-			return nil
-		}
-		if !e.exists {
-			for _, c := range differences(programDefaults(), r.Settings) {
-				c.Cause = CauseDomainDefault
-				changes = append(changes, c)
-			}
-		}
-		changes = append(changes, asked...)
-		for i := range changes {
-			c := &changes[i]
-			r.changes++
-			c.Number, c.Mailbox, c.Time, c.Role, c.Who = r.changes, a, e.now, who.Role, who.Name
-			if err := putChange(tx, *c); err != nil {
-				return err
-			}
-		}
-		r.Settings = e.Settings
-		value, err := r.encode()
-		if err != nil {
-			return err
-		}
-		tx.Put(key, value)
-		return nil
+	now := time.Now().UTC().Round(0)
+	err = p.update(ctx, who, []Address{a}, func(tx kv.Tx, leads []lead) (changed bool, err error) {
+		changes, err = p.revise(tx, a, leads[0], who, now, edit)
+		return len(changes) > 0, err
 	})
 	if err != nil {
-		p.tellChanged() // after an error the change may still have been made
 		return nil, err
 	}
-	if len(changes) > 0 {
-		p.tellChanged()
-	}
 	return changes, nil
+}
+
+// update runs fn in an Update with the locks of addresses and of the archives that they lead to, and tells of a change. Leads are what the
+// addresses lead to, in their order. Fn may run more than once.
+func (p *Policy) update(ctx context.Context, who Actor, addresses []Address, fn func(tx kv.Tx, leads []lead) (changed bool, err error)) error {
+	if !who.valid() {
+		return errNoAuthor
+	}
+	for {
+		var locks, names []string
+		for _, a := range addresses {
+			if a.Local == "" || a.Domain == "" {
+				return fmt.Errorf("%w: no domain", ErrAddress)
+			}
+			l, err := p.lead(ctx, a)
+			if err != nil {
+				return err
+			}
+			locks, names = append(locks, SettingsLock(a.String()), SettingsLock(l.name)), append(names, l.name)
+		}
+		slices.Sort(locks)
+		locks = slices.Compact(locks)
+		changed, again := false, false
+		err := p.store.Update(ctx, locks, func(tx kv.Tx) (err error) {
+			changed, again = false, false
+			leads := make([]lead, len(addresses))
+			for i, a := range addresses {
+				if leads[i], err = directoryIn(tx).lead(a); err != nil {
+					return err
+				}
+				again = again || leads[i].name != names[i]
+			}
+			if again {
+				return errMoved // the locks are not those of the archives
+			}
+			changed, err = fn(tx, leads)
+			return err
+		})
+		if again {
+			continue
+		}
+		if changed || err != nil {
+			p.tellChanged() // after an error the change may still have been made
+		}
+		return err
+	}
+}
+
+// revise runs edit over the settings of a mailbox and writes the result, inside an Update that holds the locks of its address and of its archive.
+func (p *Policy) revise(tx kv.Tx, a Address, l lead, who Actor, now time.Time, edit func(*editing) error) ([]Change, error) {
+	e, err := p.begin(tx, a, l, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := edit(e); err != nil {
+		return nil, err
+	}
+	changes := differences(e.record.Settings, e.Settings)
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	if !e.exists {
+		var copied []Change
+		for _, c := range differences(programDefaults(), e.record.Settings) {
+			c.Cause = CauseDomainDefault
+			copied = append(copied, c)
+		}
+		changes = append(copied, changes...)
+	}
+	return changes, e.save(who, changes)
+}
+
+// begin begins a change. A mailbox that was not set up starts with the settings of its domain.
+func (p *Policy) begin(tx kv.Tx, a Address, l lead, now time.Time) (*editing, error) {
+	e := &editing{tx: tx, address: a, lead: l, exists: l.record != nil, now: now}
+	if !e.exists {
+		e.record = &record{Settings: p.defaults(a.Domain)}
+		if l.name != a.String() {
+			e.record.address = a
+		}
+	}
+	if n := e.record.changes; n > 0 {
+		last, err := lastChange(tx, l.name, n)
+		if err != nil {
+			return nil, err
+		}
+		// A clock that was set back must not reverse the order of the log.
+		if e.now.Before(last.Time) {
+			e.now = last.Time.UTC()
+		}
+	}
+	e.Settings = e.record.Settings
+	return e, nil
+}
+
+// save writes the settings, with changes that it completes with their numbers, time and author.
+func (e *editing) save(who Actor, changes []Change) error {
+	for i := range changes {
+		c := &changes[i]
+		e.record.changes++
+		c.Number, c.Mailbox, c.Time, c.Role, c.Who = e.record.changes, e.address, e.now, who.Role, who.Name
+		if err := putChange(e.tx, e.name, *c); err != nil {
+			return err
+		}
+	}
+	e.record.Settings = e.Settings
+	value, err := e.record.encode()
+	if err != nil {
+		return err
+	}
+	e.tx.Put(settingsKey(e.name), value)
+	if !e.exists && (e.former != "" || e.name != e.address.String()) {
+		return point(e.tx, e.address, e.name, e.former)
+	}
+	return nil
 }
 
 // OnChange sets the function that is called after each change of settings that this Policy has made, or may have made. It must not block. Nobody
@@ -126,36 +211,8 @@ func (p *Policy) tellChanged() {
 	}
 }
 
-// edited reads the record of a mailbox and runs edit over its settings. A mailbox that was not set up starts with those of its domain.
-func (p *Policy) edited(tx kv.Tx, a Address, now time.Time, edit func(*editing) error) (r record, e *editing, err error) {
-	e = &editing{tx: tx, exists: true, now: now}
-	b, err := tx.Get(settingsKey(a))
-	switch {
-	case err == nil:
-		r, err = decodeRecord(b)
-	case errors.Is(err, kv.ErrNotFound):
-		e.exists = false
-		r, err = record{Settings: p.defaults(a.Domain)}, nil
-	}
-	if err != nil {
-		return record{}, nil, err
-	}
-	if r.changes > 0 {
-		last, err := lastChange(tx, a, r.changes)
-		if err != nil {
-			return record{}, nil, err
-		}
-		// A clock that was set back must not reverse the order of the log.
-		if e.now.Before(last.Time) {
-			e.now = last.Time.UTC()
-		}
-	}
-	e.Settings = r.Settings
-	return r, e, edit(e)
-}
-
-func lastChange(tx kv.Tx, a Address, n uint64) (c Change, err error) {
-	b, err := tx.Get(changeKey(a, n))
+func lastChange(tx kv.Tx, name string, n uint64) (c Change, err error) {
+	b, err := tx.Get(changeKey(name, n))
 	if err == nil {
 		err = json.Unmarshal(b, &c)
 	}
@@ -165,9 +222,9 @@ func lastChange(tx kv.Tx, a Address, n uint64) (c Change, err error) {
 	return c, nil
 }
 
-// putChange writes a change. It refuses to overwrite one.
-func putChange(tx kv.Tx, c Change) error {
-	key := changeKey(c.Mailbox, c.Number)
+// putChange writes a change of an archive. It refuses to overwrite one.
+func putChange(tx kv.Tx, name string, c Change) error {
+	key := changeKey(name, c.Number)
 	switch _, err := tx.Get(key); {
 	case err == nil:
 		return fmt.Errorf("change %d is on record already", c.Number)
@@ -197,13 +254,14 @@ func differences(before, after Settings) []Change {
 const (
 	ReasonNotActivated = "not-activated" // the archive had never been on
 	ReasonErased       = "erased"        // the archive was on, and was erased after it had been disabled
+	ReasonHandedOver   = "handed-over"   // the mailbox was handed over, and its archive takes no more mail
 )
 
 // Pause is a span of time from which the archive holds no messages.
 type Pause struct {
 	From   time.Time // zero for the beginning
 	Until  time.Time // zero while it lasts
-	Reason string    // ReasonNotActivated, ReasonDisabled, ReasonPaused or ReasonErased
+	Reason string    // ReasonNotActivated, ReasonDisabled, ReasonPaused, ReasonErased or ReasonHandedOver
 }
 
 // Pauses yields the spans of time from which the archive of a mailbox holds nothing: the time before its first activation, each time it was
@@ -227,6 +285,12 @@ func (p *Policy) Pauses(ctx context.Context, a Address) iter.Seq2[Pause, error] 
 	}
 }
 
+// handedOver reports whether the address of an archive is the name of a closed mailbox.
+func handedOver(address string) bool {
+	a, err := ParseMailbox(address)
+	return err == nil && a.Closed != ""
+}
+
 // span is a time during which an archive was on or off. The last one of a list has no end yet.
 type span struct {
 	Pause
@@ -243,6 +307,14 @@ func follow(spans []span, c Change) []span {
 			next.Reason = ReasonPaused
 		}
 		return append(spans, next)
+	case c.Key == KeyAddress && handedOver(c.After):
+		last := &spans[len(spans)-1]
+		if !last.From.Equal(c.Time) {
+			last.Until = c.Time
+			spans = append(spans, span{Pause: Pause{From: c.Time}})
+			last = &spans[len(spans)-1]
+		}
+		last.Reason = ReasonHandedOver
 	case c.Key == KeyErasure && c.After == string(ErasureRunning):
 		for i := range spans {
 			if spans[i].on {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,15 @@ import (
 // replay computes settings from a change log alone.
 func replay(t testing.TB, log []Change) Settings {
 	t.Helper()
-	s := programDefaults()
+	s, address := programDefaults(), ""
+	value := func(c Change) string {
+		if c.Key != KeyAddress {
+			return s.value(c.Key)
+		}
+		return cmp.Or(address, c.Before)
+	}
 	for i, c := range log {
-		if before := s.value(c.Key); before != c.Before || c.Before == c.After || c.Number != uint64(i+1) {
+		if before := value(c); before != c.Before || c.Before == c.After || c.Number != uint64(i+1) {
 			t.Fatalf("change %d of %s: before %q, was %q, after %q, number %d", i+1, c.Key, c.Before, before, c.After, c.Number)
 		}
 		if i > 0 && c.Time.Before(log[i-1].Time) {
@@ -45,6 +52,10 @@ func replay(t testing.TB, log []Change) Settings {
 		case KeyErasure:
 			if s.Erasure, err = parseErasure(c.After); s.Erasure.State == ErasureDone {
 				s.Since, s.Paused = time.Time{}, time.Time{}
+			}
+		case KeyAddress:
+			if address = c.After; handedOver(address) {
+				s.Paused = time.Time{}
 			}
 		case KeyHold:
 			s.Hold = Hold{}
@@ -135,7 +146,7 @@ func TestClockSetBack(t *testing.T) {
 		p, store := openTest(t, testConfig(), "anna@alpha.test")
 		anna := mustAddress(t, "anna@alpha.test")
 		later := time.Now().UTC().Add(5 * time.Hour)
-		key := string(changeKey(anna, 1))
+		key := string(changeKey(anna.String(), 1))
 		store.put(key, strings.Replace(store.values[key], time.Now().UTC().Format(time.RFC3339Nano), later.Format(time.RFC3339Nano), 1))
 		if _, err := p.disable(t.Context(), anna); err != nil {
 			t.Fatal(err)
@@ -144,7 +155,7 @@ func TestClockSetBack(t *testing.T) {
 		if got := pauses(t, p, anna); !slices.Equal(got, want) {
 			t.Errorf("pauses %v, want %v", got, want)
 		}
-		delete(store.values, string(changeKey(anna, 3)))
+		delete(store.values, string(changeKey(anna.String(), 3)))
 		if _, err := p.restore(t.Context(), anna); err == nil || !strings.Contains(err.Error(), "change 3") {
 			t.Errorf("the newest change is missing: %v", err)
 		}
@@ -243,7 +254,7 @@ func TestFirstVersion(t *testing.T) {
 	p, store := openTest(t, testConfig())
 	anna := mustAddress(t, "anna@alpha.test")
 	store.put("manna@alpha.test", `{"version":1,"enabled":true,"since":"2026-11-21T10:00:00Z","changes":1}`)
-	store.put(string(changeKey(anna, 1)), `{"time":"2026-11-21T10:00:00Z","who":"operator root","key":"archive","before":"off","after":"on"}`)
+	store.put(string(changeKey(anna.String(), 1)), `{"time":"2026-11-21T10:00:00Z","who":"operator root","key":"archive","before":"off","after":"on"}`)
 	want := programDefaults()
 	want.Enabled, want.Since = true, time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
 	if s, err := p.Settings(t.Context(), anna); err != nil || s != want {
@@ -350,10 +361,10 @@ func TestOnChange(t *testing.T) {
 	} {
 		told = 0
 		if step.fail != nil && !errors.Is(step.fail, ErrForbidden) {
-			store.fail = step.fail
+			store.failUpdate = step.fail
 		}
 		err := step.do()
-		store.fail = nil
+		store.failUpdate = nil
 		if !errors.Is(err, step.fail) || told != step.told {
 			t.Errorf("%s: told %d times, want %d; %v", step.name, told, step.told, err)
 		}

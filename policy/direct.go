@@ -15,6 +15,7 @@ const (
 	ReasonList     = "list"     // an aliases(5) list with an owner sent the message on
 	ReasonDisabled = "disabled" // the mailbox has no archive, or the archive is off
 	ReasonPaused   = "paused"   // the archive of the mailbox is paused
+	ReasonRenamed  = "renamed"  // the archive has gone on to another address
 	ReasonFilter   = "filter"   // the mailbox's filter excludes messages of this kind
 	// ReasonFull means that the quota of the mailbox is used up. The journal gives this reason; no verdict of this package has it.
 	ReasonFull = "full"
@@ -54,6 +55,17 @@ type Origin struct {
 	Group Group
 	// SentTo says to whom a sent message goes, as Policy.SentTo returns it; empty means SentToUnknown.
 	SentTo SentTo
+	// Begun holds the archives (Verdict.Mailbox) that Wanted named when the lines came in, in the order of the lines; for a sent message the one that
+	// an earlier JudgeSent named. They take the message even if they have changed their address since then. It may be nil.
+	Begun []string
+}
+
+// begun returns the archive to which line i led when it came in; empty if that is not known.
+func (o *Origin) begun(i int) string {
+	if i >= len(o.Begun) {
+		return ""
+	}
+	return o.Begun[i]
 }
 
 // Verdict is the decision for one line.
@@ -62,9 +74,12 @@ type Origin struct {
 //	skipped                    not Journal, Reason says why
 //	carried by another line    not Journal, Reason "", FlagDuplicate
 type Verdict struct {
-	Mailbox string // canonical name of the mailbox; empty if the line is not an address
+	Mailbox string // name of its archive (Mailbox.Archive); empty if the line is not an address
 	State   State  // of its archive
 	Enabled bool   // its archive is on
+	// Renamed says that the archive is on, but has gone on to another address (ReasonRenamed): the line makes no entry, but one that an earlier
+	// try of the same message made is its entry.
+	Renamed bool
 	Journal bool   // this line makes the entry
 	Reason  string // why the line is skipped
 	Alone   string // with FlagDuplicate: why the line would be skipped by itself; empty if it would be journaled
@@ -94,7 +109,7 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 	if r.rules.loginDomain != "" && sender != "" && !strings.Contains(sender, "@") {
 		sender += "@" + r.rules.loginDomain
 	}
-	m, known, err := r.mailboxOf(sender)
+	m, known, err := r.mailboxBegun(sender, o.begun(0))
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -120,8 +135,8 @@ func (p *Policy) JudgeSent(ctx context.Context, o Origin, sender string) (Verdic
 func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, error) {
 	c := &judgement{reading: p.reading(ctx), origin: o, alone: len(lines) == 1}
 	c.evidence = c.rules.examine(o)
-	for _, l := range lines {
-		if m, _, err := c.mailboxOf(l.RcptTo); err != nil {
+	for i, l := range lines {
+		if m, _, err := c.mailboxBegun(l.RcptTo, o.begun(i)); err != nil {
 			return nil, err
 		} else if m != (Address{}) {
 			c.recipients = append(c.recipients, m)
@@ -142,7 +157,7 @@ func (p *Policy) Judge(ctx context.Context, o Origin, lines []Line) ([]Verdict, 
 	for i := range verdicts {
 		v := &verdicts[i]
 		if carried, ok := carrier[v.Mailbox]; ok && carried != i {
-			v.Journal, v.Reason, v.Alone, v.Flags = false, "", v.Reason, []string{FlagDuplicate}
+			v.Journal, v.Renamed, v.Reason, v.Alone, v.Flags = false, false, "", v.Reason, []string{FlagDuplicate}
 		}
 	}
 	return verdicts, nil
@@ -273,7 +288,9 @@ type reading struct {
 
 // knownSettings is the part of a mailbox's settings that a decision needs.
 type knownSettings struct {
+	archive  string // its name; empty where nothing is found
 	found    bool
+	renamed  bool  // the archive has gone on from here to another address, where it is on
 	state    State // StateOff where nothing is found
 	told     bool  // the owner is told of certified messages
 	filter   Filter
@@ -283,15 +300,40 @@ type knownSettings struct {
 
 // verdict returns the verdict on a line to m as far as it is known before judging.
 func (k knownSettings) verdict(m Address) Verdict {
-	return Verdict{Mailbox: m.name(), State: k.state, Enabled: k.state == StateOn, Told: k.told, Quota: k.quota, WhenFull: k.whenFull}
+	v := Verdict{
+		Mailbox: k.archive, State: k.state, Enabled: k.state == StateOn, Renamed: k.renamed, Told: k.told, Quota: k.quota, WhenFull: k.whenFull,
+	}
+	if v.Mailbox == "" {
+		v.Mailbox = m.name()
+	}
+	return v
 }
 
 // whyNot returns the reason of a mailbox whose archive takes nothing.
 func (k knownSettings) whyNot() string {
-	if k.state == StatePaused {
+	switch {
+	case k.renamed:
+		return ReasonRenamed
+	case k.state == StatePaused:
 		return ReasonPaused
 	}
 	return ReasonDisabled
+}
+
+// known returns what a decision needs of the mailbox to which an address leads.
+func (l lead) known() knownSettings {
+	if l.record == nil {
+		return knownSettings{state: StateOff}
+	}
+	k := knownOf(l.name, &l.record.Settings)
+	k.found = true
+	return k
+}
+
+func knownOf(archive string, s *Settings) knownSettings {
+	return knownSettings{
+		archive: archive, state: s.State(), told: s.Tells(NotifyCertified), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull,
+	}
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
@@ -307,6 +349,17 @@ func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 	return r.resolve(a)
 }
 
+// mailboxBegun is mailboxOf for a message that began when the path led to an archive, given by its name: if that archive has gone on to another
+// address since, the path leads to it for the rest of the decision.
+func (r *reading) mailboxBegun(path, archive string) (Address, knownSettings, error) {
+	m, k, err := r.mailboxOf(path)
+	if k.renamed && k.archive == archive {
+		k.found, k.state, k.renamed = true, StateOn, false
+		r.known[m] = k
+	}
+	return m, k, err
+}
+
 // resolve returns the mailbox of an address.
 func (r *reading) resolve(a Address) (Address, knownSettings, error) {
 	return resolve(a, r.rules.delimiter(a.Domain), r.lookup)
@@ -316,7 +369,7 @@ func (r *reading) resolve(a Address) (Address, knownSettings, error) {
 // without its extension.
 func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, error)) (m Address, known knownSettings, err error) {
 	exact, err := lookup(a)
-	if err != nil || exact.found {
+	if err != nil || exact.found || exact.renamed {
 		return a, exact, err
 	}
 	base, ok := a.WithoutExtension(delimiter)
@@ -331,12 +384,20 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 	if k, ok := r.known[a]; ok {
 		return k, nil
 	}
-	s, found, err := r.policy.load(r.ctx, a)
+	l, err := r.policy.lead(r.ctx, a)
 	if err != nil {
 		return knownSettings{}, err
 	}
-	k := knownSettings{
-		found: found, state: s.State(), told: s.Tells(NotifyCertified), filter: s.Filter, quota: s.Quota, whenFull: s.WhenFull,
+	k := l.known()
+	if !k.found && l.former != "" {
+		m, err := r.policy.MailboxOf(r.ctx, l.former)
+		if err != nil {
+			return knownSettings{}, err
+		}
+		if s := &m.Settings; s.Enabled {
+			k = knownOf(l.former, s)
+			k.renamed, k.state, k.told = true, StateOff, false
+		}
 	}
 	r.known[a] = k
 	return k, nil

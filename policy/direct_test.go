@@ -412,7 +412,7 @@ func TestJudgeReadsOnce(t *testing.T) {
 	if _, err := p.Judge(t.Context(), header(sentOn, list, received), lines); err != nil {
 		t.Fatal(err)
 	}
-	if want := 2; store.gets != want { // anna and mlist
+	if want := 3; store.gets != want { // anna, and mlist, which is no mailbox
 		t.Errorf("%d reads, want %d", store.gets, want)
 	}
 	p.store = &ending{Store: store}

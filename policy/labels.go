@@ -110,7 +110,10 @@ func Labels(vocabulary string) Vocabulary {
 			{SectionNotices, Label{"Avvisi e lingua", "Notices and language"}},
 		}
 	case VocabularyStates:
-		return Vocabulary{{string(StateOn), Label{"attivo", "on"}}, {string(StatePaused), Label{"in pausa", "paused"}}, {string(StateOff), Label{"non attivo", "off"}}}
+		return Vocabulary{
+			{string(StateOn), Label{"attivo", "on"}}, {string(StatePaused), Label{"in pausa", "paused"}}, {string(StateOff), Label{"non attivo", "off"}},
+			{string(StateClosed), Label{"chiuso", "closed"}},
+		}
 	case VocabularySwitches:
 		return Vocabulary{{"on", Label{"sì", "on"}}, {"off", Label{"no", "off"}}}
 	case VocabularyDirections:
@@ -162,6 +165,7 @@ func Labels(vocabulary string) Vocabulary {
 			{"journaled", Label{"archiviato", "archived"}},
 			{"skipped", Label{"non archiviato", "not archived"}},
 			{"gap", Label{"mancante", "missing"}},
+			{"renamed", Label{"indirizzo cambiato", "address changed"}},
 		}
 	case VocabularyReasons:
 		return reasons()
@@ -182,6 +186,8 @@ func reasons() Vocabulary {
 		{ReasonNotActivated, Label{"l'archivio non era mai stato attivato", "the archive had never been on"}},
 		{ReasonDisabled, Label{"l'archivio non era attivo", "the archive was off"}},
 		{ReasonPaused, Label{"l'archivio era in pausa", "the archive was paused"}},
+		{ReasonRenamed, Label{"l'archivio era passato a un altro indirizzo", "the archive had gone on to another address"}},
+		{ReasonHandedOver, Label{"la casella era passata a un'altra persona", "the mailbox had gone to another person"}},
 		{ReasonErased, Label{"l'archivio è stato disattivato e cancellato", "the archive was disabled and erased"}},
 		{ReasonFull, Label{"l'archivio era pieno", "the archive was full"}},
 		{"made-room", Label{"l'archivio era pieno, e i messaggi più vecchi sono stati cancellati",

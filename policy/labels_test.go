@@ -54,7 +54,7 @@ func TestLabelsAreComplete(t *testing.T) {
 	}
 	for vocabulary, want := range map[string][]string{
 		VocabularySettings:   texts(strings.Split(valueKeys, ",")...),
-		VocabularyStates:     texts(string(StateOn), string(StatePaused), string(StateOff)),
+		VocabularyStates:     texts(string(StateOn), string(StatePaused), string(StateOff), string(StateClosed)),
 		VocabularyClasses:    texts(strings.Split(filterNames, ",")...),
 		VocabularyPresets:    texts(presets...),
 		VocabularyWhenFull:   texts(string(WhenFullSkip), string(WhenFullDefer), string(WhenFullMakeRoom)),

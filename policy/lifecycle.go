@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -18,7 +17,10 @@ const DefaultGrace = 72 * time.Hour
 
 // Mailbox is an address that was set up, with its current settings.
 type Mailbox struct {
-	Address  Address
+	Address Address
+	// Archive is the name of its archive, under which the journal and the notices keep what belongs to it. It never changes, whatever happens to
+	// the address, and no other archive ever gets it. Mostly it is the address at the time when the mailbox was set up.
+	Archive  string
 	Settings Settings
 }
 
@@ -28,6 +30,9 @@ type Mailbox struct {
 func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	if _, ok := p.rules().delimiters[a.Domain]; !ok {
 		return false, fmt.Errorf("enable %s: %w", a, ErrUnknownDomain)
+	}
+	if a.Closed != "" {
+		return false, fmt.Errorf("enable %s: %w", a, ErrClosed)
 	}
 	return p.turn(ctx, "enable", a, who, KeyArchive, func(e *editing) error {
 		switch {
@@ -88,7 +93,7 @@ func (p *Policy) Disable(ctx context.Context, a Address, who Actor, confirm stri
 	return p.turn(ctx, "disable", a, who, KeyArchive, func(e *editing) error {
 		sooner := e.Erasure.State == ErasureDue && grace == 0 && e.Erasure.At.After(e.now)
 		switch {
-		case e.State() == StateOff && !sooner:
+		case e.State() == StateOff && !sooner && !e.keptClosed():
 			return nil
 		case e.Held():
 			return fmt.Errorf("%w: %s", ErrHeld, e.Hold.Reason)
@@ -104,16 +109,21 @@ func (p *Policy) Disable(ctx context.Context, a Address, who Actor, confirm stri
 func (p *Policy) Restore(ctx context.Context, a Address, who Actor) (changed bool, err error) {
 	return p.turn(ctx, "restore", a, who, KeyArchive, func(e *editing) error {
 		switch {
-		case e.State() != StateOff:
+		case e.State() != StateOff, e.keptClosed():
 			return nil
 		case e.Erasure.State == ErasureRunning:
 			return ErrErasing
 		case e.Erasure.State != ErasureDue:
 			return ErrNotClosing
 		}
-		e.Enabled, e.Erasure = e.Paused.IsZero(), Erasure{}
+		e.Enabled, e.Erasure = e.Paused.IsZero() && e.address.Closed == "", Erasure{}
 		return nil
 	})
+}
+
+// keptClosed reports whether the mailbox was handed over and its archive is kept.
+func (e *editing) keptClosed() bool {
+	return e.address.Closed != "" && !e.Since.IsZero() && e.Erasure.State == ErasureNone
 }
 
 // Closing yields the mailboxes whose archives are to be erased now: the grace is over and no hold stands, or the erasure has begun and is
@@ -136,11 +146,11 @@ func (s Settings) due(now time.Time) bool {
 	return s.Erasure.State == ErasureDue && !s.Enabled && !s.Held() && !s.Erasure.At.After(now)
 }
 
-// Erasing durably marks that the erasure of a closed archive begins. From then on nobody can take it back or place a hold. Call it again to
+// Erasing durably marks that the erasure of the closed archive of that name begins. From then on nobody can take it back or place a hold. Call it again to
 // resume an erasure. The error wraps ErrHeld if somebody placed a hold meanwhile, and ErrNotClosing if the archive is on, was restored or is
 // in its grace: then erase nothing.
-func (p *Policy) Erasing(ctx context.Context, a Address) error {
-	_, err := p.turn(ctx, "erase", a, Actor{RoleProgram, "erasure"}, "", func(e *editing) error {
+func (p *Policy) Erasing(ctx context.Context, archive string) error {
+	return p.erase(ctx, archive, func(e *editing) error {
 		switch {
 		case e.Erasure.State == ErasureRunning:
 			return nil
@@ -152,13 +162,12 @@ func (p *Policy) Erasing(ctx context.Context, a Address) error {
 		e.Erasure = Erasure{State: ErasureRunning}
 		return nil
 	})
-	return err
 }
 
-// Erased marks the erasure of an archive as done. The mailbox keeps its settings and may be enabled again. The error wraps ErrNotClosing if no
+// Erased marks the erasure of the archive of that name as done. The mailbox keeps its settings and may be enabled again. The error wraps ErrNotClosing if no
 // erasure had begun.
-func (p *Policy) Erased(ctx context.Context, a Address) error {
-	_, err := p.turn(ctx, "erase", a, Actor{RoleProgram, "erasure"}, "", func(e *editing) error {
+func (p *Policy) Erased(ctx context.Context, archive string) error {
+	return p.erase(ctx, archive, func(e *editing) error {
 		switch e.Erasure.State {
 		case ErasureDone:
 			return nil
@@ -168,7 +177,23 @@ func (p *Policy) Erased(ctx context.Context, a Address) error {
 		}
 		return ErrNotClosing
 	})
-	return err
+}
+
+// erase runs an edit over the settings of the archive of that name, whatever its address is by now.
+func (p *Policy) erase(ctx context.Context, archive string, edit func(*editing) error) error {
+	m, err := p.MailboxOf(ctx, archive)
+	if err == nil {
+		_, err = p.change(ctx, m.Address, Actor{RoleProgram, "erasure"}, func(e *editing) error {
+			if e.name != archive {
+				return errMoved
+			}
+			return edit(e)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("erase %s: %w", archive, err)
+	}
+	return nil
 }
 
 // Hold places a legal hold on a mailbox, or gives the existing one another reason. It reports whether that changed anything. The reason is one
@@ -204,12 +229,10 @@ func (p *Policy) Release(ctx context.Context, a Address, who Actor) (changed boo
 	})
 }
 
-// turn runs an edit for which the actor needs the right to key. An empty key needs no right: the program itself acts.
+// turn runs an edit for which the actor needs the right to key.
 func (p *Policy) turn(ctx context.Context, act string, a Address, who Actor, key string, edit func(*editing) error) (changed bool, err error) {
-	if key != "" {
-		if err := p.May(who, a, key); err != nil {
-			return false, fmt.Errorf("%s %s: %w", act, a, err)
-		}
+	if err := p.May(who, a, key); err != nil {
+		return false, fmt.Errorf("%s %s: %w", act, a, err)
 	}
 	changes, err := p.change(ctx, a, who, edit)
 	if err != nil {
@@ -220,14 +243,57 @@ func (p *Policy) turn(ctx context.Context, act string, a Address, who Actor, key
 
 // Settings returns the settings of a mailbox as they are in the store now; for one that was never set up, those that it would get.
 func (p *Policy) Settings(ctx context.Context, a Address) (Settings, error) {
-	r, found, err := p.load(ctx, a)
+	m, err := p.Mailbox(ctx, a)
+	return m.Settings, err
+}
+
+// Mailbox returns a mailbox as it is in the store now; one that was never set up has the settings and the archive that it would get.
+func (p *Policy) Mailbox(ctx context.Context, a Address) (Mailbox, error) {
+	l, err := p.lead(ctx, a)
+	switch {
+	case err != nil:
+		return Mailbox{}, err
+	case l.record == nil:
+		return Mailbox{a, l.name, p.defaults(a.Domain)}, nil
+	}
+	return Mailbox{a, l.name, l.record.Settings}, nil
+}
+
+// MailboxOf returns the mailbox with the archive of that name, as it is in the store now. One without a mailbox has the name as address, if it is
+// one, and the settings that it would get.
+func (p *Policy) MailboxOf(ctx context.Context, archive string) (Mailbox, error) {
+	get := func(key []byte) ([]byte, error) { return p.store.Get(ctx, key) }
+	r, err := directory{get, p.decoded.record}.record(archive)
+	if err == nil && r != nil {
+		return r.mailbox(archive)
+	}
+	var a Address
+	if err == nil {
+		a, err = ParseMailbox(archive)
+	}
 	if err != nil {
-		return Settings{}, err
+		return Mailbox{}, fmt.Errorf("settings of %s: %w", archive, err)
 	}
-	if !found {
-		return p.defaults(a.Domain), nil
+	return Mailbox{a, archive, p.defaults(a.Domain)}, nil
+}
+
+// State returns the state of the archive of a mailbox.
+func (m Mailbox) State() State {
+	if m.Address.Closed != "" {
+		return StateClosed
 	}
-	return r.Settings, nil
+	return m.Settings.State()
+}
+
+// mailbox returns the mailbox of a record, whose archive has that name.
+func (r *record) mailbox(archive string) (Mailbox, error) {
+	m := Mailbox{r.address, archive, r.Settings}
+	if m.Address != (Address{}) {
+		return m, nil
+	}
+	var err error
+	m.Address, err = ParseAddress(archive)
+	return m, err
 }
 
 // Addresses returns the addresses whose mail is archived for a mailbox: its own, and one with "..." in place of an extension for each delimiter of
@@ -244,15 +310,15 @@ func (p *Policy) Addresses(a Address) []string {
 	return list
 }
 
-// Mailboxes yields all mailboxes that were ever set up, enabled or not, in the order of their canonical names.
+// Mailboxes yields all mailboxes that were ever set up, enabled or not, in the order of the names of their archives.
 func (p *Policy) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
-	return p.MailboxesFrom(ctx, Address{})
+	return p.MailboxesFrom(ctx, "")
 }
 
-// MailboxesFrom is Mailboxes beginning at a mailbox; the zero Address comes before all.
-func (p *Policy) MailboxesFrom(ctx context.Context, first Address) iter.Seq2[Mailbox, error] {
+// MailboxesFrom is Mailboxes beginning at the archive of that name.
+func (p *Policy) MailboxesFrom(ctx context.Context, archive string) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
-		for pair, err := range p.store.Scan(ctx, []byte("m"+first.name()), []byte("n")) {
+		for pair, err := range p.store.Scan(ctx, settingsKey(archive), []byte("n")) {
 			m, err := decodeMailbox(pair, err)
 			if !yield(m, err) || err != nil {
 				return
@@ -265,41 +331,35 @@ func decodeMailbox(pair kv.Pair, err error) (Mailbox, error) {
 	if err != nil {
 		return Mailbox{}, fmt.Errorf("list mailboxes: %w", err)
 	}
-	a, err := ParseAddress(string(pair.Key[1:]))
-	if err != nil {
-		return Mailbox{}, fmt.Errorf("list mailboxes: key %q: %w", pair.Key, err)
-	}
+	archive := string(pair.Key[1:])
 	r, err := decodeRecord(pair.Value)
-	if err != nil {
-		return Mailbox{}, fmt.Errorf("settings of %s: %w", a, err)
+	var m Mailbox
+	if err == nil {
+		m, err = r.mailbox(archive)
 	}
-	return Mailbox{Address: a, Settings: r.Settings}, nil
+	if err != nil {
+		return Mailbox{}, fmt.Errorf("settings of %s: %w", archive, err)
+	}
+	return m, nil
 }
 
-// SettingsLock returns the name of the lock under which the settings of a mailbox, given by its canonical name, change.
-func SettingsLock(mailbox string) string { return "m" + mailbox }
+// SettingsLock returns the name of the lock under which the settings of an archive, given by its name, change. It is also the lock of the
+// address of that name.
+func SettingsLock(archive string) string { return "m" + archive }
 
-// ArchiveOn reports whether the archive of a mailbox, given by its canonical name, is on, as an Update sees the settings. While that Update
-// holds SettingsLock, the answer cannot change. A paused archive is not on.
-func ArchiveOn(settings kv.View, mailbox string) (bool, error) {
-	a, err := ParseAddress(mailbox)
-	if err != nil {
-		return false, err
-	}
-	known, err := lookupIn(settings, a)
-	return known.state == StateOn, err
+// ArchiveOn reports whether the archive of that name is on, as an Update sees the settings. While that Update holds SettingsLock, the answer
+// cannot change. A paused archive is not on.
+func ArchiveOn(settings kv.View, archive string) (bool, error) {
+	r, err := directoryIn(settings).record(archive)
+	return err == nil && r != nil && r.Enabled, err
 }
 
-// AnyHeld reports whether a legal hold stands on one of the mailboxes, given as Address.String, by what an Update sees of the settings. It
-// reads them in one go. The answer holds until that Update is done if it has the SettingsLock of each. The journal asks it before it deletes.
-func AnyHeld(settings kv.View, mailboxes ...string) (bool, error) {
-	keys := make([][]byte, len(mailboxes))
-	for i, mailbox := range mailboxes {
-		a, err := ParseAddress(mailbox)
-		if err != nil {
-			return false, err
-		}
-		keys[i] = settingsKey(a)
+// AnyHeld reports whether a legal hold stands on one of the archives of these names, by what an Update sees of the settings. It reads them in
+// one go. The answer holds until that Update is done if it has the SettingsLock of each. The journal asks it before it deletes.
+func AnyHeld(settings kv.View, archives ...string) (bool, error) {
+	keys := make([][]byte, len(archives))
+	for i, archive := range archives {
+		keys[i] = settingsKey(archive)
 	}
 	stored, err := settings.GetAll(keys)
 	if err != nil {
@@ -311,7 +371,7 @@ func AnyHeld(settings kv.View, mailboxes ...string) (bool, error) {
 		}
 		r, err := decodeRecord(b)
 		if err != nil {
-			return false, fmt.Errorf("settings of %s: %w", mailboxes[i], err)
+			return false, fmt.Errorf("settings of %s: %w", archives[i], err)
 		}
 		if r.Held() {
 			return true, nil
@@ -322,16 +382,6 @@ func AnyHeld(settings kv.View, mailboxes ...string) (bool, error) {
 
 // lookupIn reads inside an Update what a decision needs of a mailbox.
 func lookupIn(tx kv.View, a Address) (knownSettings, error) {
-	b, err := tx.Get(settingsKey(a))
-	if errors.Is(err, kv.ErrNotFound) {
-		return knownSettings{state: StateOff}, nil
-	}
-	var r record
-	if err == nil {
-		r, err = decodeRecord(b)
-	}
-	if err != nil {
-		return knownSettings{}, err
-	}
-	return knownSettings{found: true, state: r.State()}, nil
+	l, err := directoryIn(tx).lead(a)
+	return l.known(), err
 }

@@ -21,23 +21,40 @@
 // closes a paused archive too, and Restore gives the pause back. A legal hold (Hold) refuses Pause, Disable and Erasing. Pauses tells for which
 // times the archive is empty as a result.
 //
+// # Address and archive
+//
+// An archive has a name, under which the journal and the notices keep what belongs to it, and here its settings and its log. The name is the
+// address under which the mailbox was set up, or, if that is the name of another archive already, the address with "/2", "/3" and so on behind it.
+// It never changes. What changes is the address that leads to the archive:
+//
+//	Rename      another address leads to it, and the old one to none
+//	HandOver    the address leads to a new archive, and the old one is reached by ADDRESS~DAY, which is no address of mail
+//
+// Every question and act names an address. Only what goes by the journal (Erasing, MailboxOf, and what the journal asks itself) names an archive.
+//
 // # Keys
 //
-// Everything is in the settings store of the engine, under three prefixes that belong to this package:
+// Everything is in the settings store of the engine, under four prefixes that belong to this package:
 //
-//	m <mailbox>              settings of the mailbox, a JSON object
-//	l <mailbox> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
+//	m <archive>              settings of the mailbox, a JSON object
+//	l <archive> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
+//	n <address>              where an address leads, a JSON object; absent where it leads to the archive of the same name, or to none
 //	r <address>              what acceptance receipts say about a recipient, a JSON object
 //
-// The spaces are for readability. A mailbox or address is written as by Address.String, which contains no zero byte.
+// The spaces are for readability. An address is written as by Address.String. Neither it nor the name of an archive contains a zero byte.
 //
 // The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "paused" (RFC 3339, UTC; since when
-// the archive is paused, absent where it is not), "changes" (the number of the newest change), "hold" (an object with "reason", "who" and "since"; absent without a hold), "erasure" (absent, "due " and a time,
-// "running" or "done"), and each key of Keys with the text that Set takes. An absent setting has the default of the program. Fields unknown
+// the archive is paused, absent where it is not), "changes" (the number of the newest change), "hold" (an object with "reason", "who" and
+// "since"; absent without a hold), "erasure" (absent, "due " and a time, "running" or "done"), "address" (the address that leads to the archive;
+// absent where that is its name), and each key of Keys with the text that Set takes. An absent setting has the default of the program. Fields unknown
 // to this version are kept when the object is rewritten. An object of a newer version is refused.
 //
 // A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change itself,
-// and never rewritten. Replaying the log of a mailbox over the defaults of the program gives its settings.
+// and never rewritten. Replaying the log of a mailbox over the defaults of the program gives its settings. The key "address" tells of a change of
+// the address.
+//
+// The object of an address has "archive" (the name of the archive that it leads to; absent for none) and "former" (the name of the archive that left
+// it last; absent for none). The address is then in the settings of that archive. Both change in one Update.
 //
 // A recipient object has "certified" and "time", the time of the newest receipt, accurate to a day. Each address has one object, however
 // many receipts came.

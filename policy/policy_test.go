@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -23,7 +24,9 @@ type memory struct {
 	mu     sync.Mutex
 	values map[string]string
 	fail   error // if set, every method returns it
-	gets   int
+	// failUpdate, if set, is what Update returns.
+	failUpdate error
+	gets       int
 }
 
 func (s *memory) Get(_ context.Context, key []byte) ([]byte, error) {
@@ -62,8 +65,8 @@ func (s *memory) Update(_ context.Context, locks []string, fn func(kv.Tx) error)
 	if len(locks) == 0 {
 		return errors.New("update without a lock")
 	}
-	if s.fail != nil {
-		return s.fail
+	if err := cmp.Or(s.fail, s.failUpdate); err != nil {
+		return err
 	}
 	fn(make(memoryTx)) // the result for the old state is discarded
 	values := maps.Clone(s.values)

@@ -1,15 +1,12 @@
 package policy
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"sync"
 	"time"
-
-	"copialettere/journal/kv"
 )
 
 // settingsVersion is the newest version of stored settings that this package reads. New fields do not need a new version.
@@ -18,6 +15,7 @@ const settingsVersion = 1
 // record is the stored record of a mailbox.
 type record struct {
 	Settings
+	address Address                    // the address that leads to the archive; zero where that is its name
 	changes uint64                     // the number of the newest change
 	rest    map[string]json.RawMessage // fields unknown to this version
 }
@@ -36,11 +34,14 @@ func decodeRecord(b []byte) (record, error) {
 	}
 	var version int
 	var hold storedHold
-	var erasure string
+	var erasure, address string
 	for _, field := range []struct {
 		name string
 		into any
-	}{{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"paused", &r.Paused}, {"changes", &r.changes}, {KeyHold, &hold}, {KeyErasure, &erasure}} {
+	}{
+		{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"paused", &r.Paused}, {"changes", &r.changes}, {KeyHold, &hold},
+		{KeyErasure, &erasure}, {KeyAddress, &address},
+	} {
 		if _, err := r.take(field.name, field.into); err != nil {
 			return record{}, err
 		}
@@ -65,6 +66,12 @@ func decodeRecord(b []byte) (record, error) {
 		var err error
 		if r.Erasure, err = parseErasure(erasure); err != nil {
 			return record{}, fmt.Errorf("decode %q: %w", KeyErasure, err)
+		}
+	}
+	if address != "" {
+		var err error
+		if r.address, err = ParseMailbox(address); err != nil {
+			return record{}, fmt.Errorf("decode %q: %w", KeyAddress, err)
 		}
 	}
 	if hold.Reason != "" {
@@ -102,6 +109,9 @@ func (r *record) encode() ([]byte, error) {
 	if !r.Paused.IsZero() {
 		object["paused"] = r.Paused
 	}
+	if r.address != (Address{}) {
+		object[KeyAddress] = r.address.String()
+	}
 	if r.Held() {
 		object[KeyHold] = storedHold(r.Hold)
 	}
@@ -115,21 +125,6 @@ func (r *record) encode() ([]byte, error) {
 	return b, nil
 }
 
-// load reads the settings of a mailbox; found says whether it was ever set up. The record is shared: do not change it.
-func (p *Policy) load(ctx context.Context, a Address) (r *record, found bool, err error) {
-	b, err := p.store.Get(ctx, settingsKey(a))
-	if errors.Is(err, kv.ErrNotFound) {
-		return &record{}, false, nil
-	}
-	if err == nil {
-		r, err = p.decoded.record(a, b)
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("settings of %s: %w", a, err)
-	}
-	return r, true, nil
-}
-
 // maxDecoded is the greatest number of mailboxes that decodedRecords keeps.
 const maxDecoded = 10_000
 
@@ -137,7 +132,7 @@ const maxDecoded = 10_000
 // exactly the bytes that were just read.
 type decodedRecords struct {
 	mu   sync.Mutex
-	list map[Address]decodedRecord // guarded by mu
+	list map[string]decodedRecord // by the name of the archive; guarded by mu
 }
 
 type decodedRecord struct {
@@ -145,10 +140,10 @@ type decodedRecord struct {
 	record *record
 }
 
-// record decodes the stored settings of a mailbox. The record is shared: do not change it.
-func (d *decodedRecords) record(a Address, stored []byte) (*record, error) {
+// record decodes the stored settings of an archive. The record is shared: do not change it.
+func (d *decodedRecords) record(name string, stored []byte) (*record, error) {
 	d.mu.Lock()
-	known, ok := d.list[a]
+	known, ok := d.list[name]
 	d.mu.Unlock()
 	if ok && known.stored == string(stored) {
 		return known.record, nil
@@ -160,8 +155,8 @@ func (d *decodedRecords) record(a Address, stored []byte) (*record, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.list == nil || len(d.list) >= maxDecoded {
-		d.list = make(map[Address]decodedRecord)
+		d.list = make(map[string]decodedRecord)
 	}
-	d.list[a] = decodedRecord{string(stored), &r}
+	d.list[name] = decodedRecord{string(stored), &r}
 	return &r, nil
 }

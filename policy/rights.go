@@ -43,7 +43,8 @@ type Rights struct {
 }
 
 // OwnerKeys returns the names that Rights.Owner may have: the keys that Set takes, KeyArchive for Enable, Disable and Restore, and KeyPause for Pause
-// and Resume. KeyHold is none of them: an owner may never place or lift a hold.
+// and Resume. KeyHold and KeyAddress are none of them: an owner may never place or lift a hold,
+// nor change the address.
 func OwnerKeys() []string { return append([]string{KeyArchive, KeyPause}, Keys()...) }
 
 // DefaultRights returns the rights of an owner where the operator names no others. They leave out all that decides on the content of the archive: an

@@ -103,6 +103,9 @@ func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []As
 // belongs to another mailbox, and would then belong to nobody.
 func (p *Policy) mayAppear(a Address) error {
 	delimiter, ok := p.rules().delimiters[a.Domain]
+	if a.Closed != "" {
+		return fmt.Errorf("%w: no mailbox with the name %s was handed over", ErrAddress, a)
+	}
 	if !ok {
 		return ErrUnknownDomain
 	}

@@ -44,6 +44,7 @@ const (
 	StateOff    State = "off"    // there is none, or it is closed
 	StateOn     State = "on"     // it takes mail
 	StatePaused State = "paused" // it takes no mail, and what is in it stays and can be read
+	StateClosed State = "closed" // the mailbox was handed over: as StatePaused, for good; given by Mailbox.State only
 )
 
 // State returns the state of the archive.

@@ -31,10 +31,10 @@ func TestEnableRefuses(t *testing.T) {
 		who     string
 		want    error // nil for any
 	}{
-		{"unknown domain", Address{"anna", "ext.test"}, "operator", ErrUnknownDomain},
-		{"postmaster without domain", Address{"postmaster", ""}, "operator", ErrUnknownDomain},
-		{"no address", Address{"", "alpha.test"}, "operator", ErrAddress},
-		{"no author", Address{"anna", "alpha.test"}, "", nil},
+		{"unknown domain", Address{Local: "anna", Domain: "ext.test"}, "operator", ErrUnknownDomain},
+		{"postmaster without domain", Address{Local: "postmaster", Domain: ""}, "operator", ErrUnknownDomain},
+		{"no address", Address{Local: "", Domain: "alpha.test"}, "operator", ErrAddress},
+		{"no author", Address{Local: "anna", Domain: "alpha.test"}, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			changed, err := p.Enable(t.Context(), c.address, Actor{RoleOperator, c.who})

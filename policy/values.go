@@ -26,6 +26,7 @@ const (
 	KeyNotifyOn     = "notify_on"
 	KeyLanguage     = "language"
 	KeyHold         = "hold"    // changed by Hold and Release
+	KeyAddress      = "address" // changed by Rename and HandOver; not among the settings
 	KeyErasure      = "erasure" // changed by Disable, Restore, Erasing, Erased and Enable
 )
 

@@ -29,7 +29,7 @@ func TestValues(t *testing.T) {
 			"protocols=imap,pop3,smtp notify=none notify_on=full,gap,retention language=it hold=off erasure=none"},
 		{"everything", Settings{
 			Enabled: true, Filter: FilterSentOther | FilterCertified, Write: true, ManualDelete: true, Append: true, IMAP: true, Retention: 48, Quota: 1536 << 20,
-			WhenFull: WhenFullMakeRoom, Protocols: 0, Notify: Address{"a b", "ext.test"}, NotifyOn: NotifyCertified, Language: English,
+			WhenFull: WhenFullMakeRoom, Protocols: 0, Notify: Address{Local: "a b", Domain: "ext.test"}, NotifyOn: NotifyCertified, Language: English,
 			Hold: Hold{Reason: "R.G. 12/2026"}, Erasure: Erasure{ErasureDue, at},
 		}, "archive=on filter=certified,sent-other write=on manual_delete=on append=on imap=on retention=48 quota=1536MiB when_full=make-room " +
 			`protocols=none notify="a b"@ext.test notify_on=certified language=en hold=on: R.G. 12/2026 erasure=due 2026-11-24T18:00:00.0000005Z`},

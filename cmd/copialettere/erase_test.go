@@ -58,12 +58,12 @@ func TestErasureLeaves(t *testing.T) {
 	}{
 		{"at once", func(*testing.T, *daemon, policy.Address) {}},
 		{"broken off at the start", func(t *testing.T, k *daemon, a policy.Address) {
-			if err := k.archive.policy.Erasing(t.Context(), a); err != nil {
+			if err := k.archive.policy.Erasing(t.Context(), a.String()); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"broken off behind the journal", func(t *testing.T, k *daemon, a policy.Address) {
-			if err := k.archive.policy.Erasing(t.Context(), a); err != nil {
+			if err := k.archive.policy.Erasing(t.Context(), a.String()); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := k.archive.journal.Erase(t.Context(), a.String(), journal.EraseOptions{}); err != nil {

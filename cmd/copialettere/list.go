@@ -133,7 +133,7 @@ func runCat(ctx context.Context, in *invocation, args []string) error {
 const whyHelp = `Usage: copialettere why ADDR [-message-id ID] [-config FILE] [-json]
 
 Shows for each message to or from a mailbox whether it was journaled or skipped, and why: alias, forward, redirect, copy, list, refused ...
-Gaps, and the times when the archive was off, are shown too. Skips are kept on record for a limited time (keep_skips in the configuration).
+Gaps, the times when the archive was off, and changes of the address are shown too. Skips are kept on record for a limited time (keep_skips in the configuration).
 
 Example: copialettere why mario@alpha.test -message-id 20261114.4711@mail.beta.test
 `

@@ -32,6 +32,9 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   restore ADDR                     undo disable, as long as the archive is not erased
   hold ADDR -reason TEXT           place a legal hold: the archive cannot be disabled, and nothing in it expires
   release ADDR                     lift the legal hold
+  rename OLD NEW                   give it another address, also of another domain; its archive goes along, and mail to OLD is archived no more
+  hand-over ADDR -confirm ADDR     give ADDR to another person, who starts a new archive; the old one takes no more mail, and is kept until
+                                   its retention is over under a name of its own, as mario@alpha.test~2026-11-29
 
 "copialettere mailbox set -h" lists the settings and their values.
 
@@ -89,12 +92,12 @@ func defineMailbox(flags *flag.FlagSet) runner {
 func mailboxActs() map[string][]string {
 	return map[string][]string{
 		"list": nil, "show": nil, "log": nil, "set": nil, "enable": nil, "pause": nil, "resume": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
-		"release": nil,
+		"release": nil, "rename": nil, "hand-over": {"confirm"},
 	}
 }
 
 func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFlags) error {
-	const acts = "want list, show, log, set, enable, pause, resume, disable, restore, hold or release"
+	const acts = "want list, show, log, set, enable, pause, resume, disable, restore, hold, release, rename or hand-over"
 	if len(args) == 0 {
 		return fmt.Errorf("%w: %s", errUsage, acts)
 	}
@@ -121,6 +124,13 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 		}
 		query["set"], args = args[1:], args[:1]
 	}
+	if act == "rename" {
+		if err := want(args, "OLD", "NEW"); err != nil {
+			return err
+		}
+		query.Set("to", args[1])
+		args = args[:1]
+	}
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
@@ -136,6 +146,12 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 		}
 		query.Set("confirm", f.confirm)
 		query.Set("now", strconv.FormatBool(f.now))
+	case "hand-over":
+		if !slices.Contains(f.given, "confirm") {
+			return fmt.Errorf("%w: this closes the archive of %[2]s for its present person. If that is what you want, type "+
+				"\"copialettere mailbox hand-over %[2]s -confirm %[2]s\"", errUsage, canonical(args[0]))
+		}
+		query.Set("confirm", f.confirm)
 	case "hold":
 		if f.reason == "" {
 			return fmt.Errorf("%w: say why: -reason \"case 12/2026\"", errUsage)
@@ -147,15 +163,21 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 
 // unconfirmed returns the error of a disable without -confirm. It says what to type.
 func unconfirmed(mailbox string, now bool) error {
-	if a, err := policy.ParseAddress(mailbox); err == nil {
-		mailbox = a.String()
-	}
+	mailbox = canonical(mailbox)
 	flags := ""
 	if now {
 		flags = " -now"
 	}
 	return fmt.Errorf("%w: this closes the archive of %[2]s. If that is what you want, type \"copialettere mailbox disable %[2]s -confirm %[2]s%[3]s\"",
 		errUsage, mailbox, flags)
+}
+
+// canonical returns the canonical name of a mailbox; what names none stays as it is.
+func canonical(mailbox string) string {
+	if a, err := policy.ParseMailbox(mailbox); err == nil {
+		return a.String()
+	}
+	return mailbox
 }
 
 // changeMailbox carries out an act on a mailbox and prints the mailbox afterwards.
@@ -179,6 +201,8 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 			for _, change := range m.Changes {
 				in.printChange(change)
 			}
+		case m.Closed != "":
+			fmt.Fprintf(in.stdout, "  the archive of the former person is kept as %s\n", m.Closed)
 		case act == "disable" && len(m.HeldMessages) > 0:
 			fmt.Fprintf(in.stdout, "  messages under a legal hold: %d; the archive is not erased before all of them are released (mailbox show)\n",
 				len(m.HeldMessages))
@@ -223,6 +247,12 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 
 func (in *invocation) printSettings(m archive.Mailbox) {
 	in.printMailbox(m)
+	if len(m.Former) > 0 {
+		fmt.Fprintf(in.stdout, "  %-14s %s\n", "before", strings.Join(m.Former, ", "))
+	}
+	if m.Name != "" {
+		fmt.Fprintf(in.stdout, "  %-14s %s\n", "in the journal", m.Name)
+	}
 	for _, s := range m.Settings {
 		in.printSetting(s)
 	}
@@ -249,8 +279,11 @@ func (in *invocation) printSetting(s archive.Setting) {
 
 func (in *invocation) printChange(c policy.Change) {
 	who := strings.TrimSpace(string(c.Role) + " " + c.Who)
-	if c.Cause == policy.CauseDomainDefault {
+	switch c.Cause {
+	case policy.CauseDomainDefault:
 		who += " (default of the domain)"
+	case policy.CauseHandOver:
+		who += " (as before the hand-over)"
 	}
 	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
 }
@@ -300,6 +333,8 @@ Shows the times and the messages that the archive of a mailbox lacks, oldest fir
   not-activated   the archive had never been on
   disabled        the archive was off
   paused          the archive was paused
+  handed-over     the mailbox was handed over: since then, the mail goes into another archive
+  renamed         the archive got another address
   erased          the archive was disabled and its content erased; how much, by month
   full            the archive was full when the message came (quota, with when_full = skip)
   made-room       the archive was full, and its oldest messages were deleted; how many (when_full = make-room)

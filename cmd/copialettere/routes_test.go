@@ -36,6 +36,8 @@ var commandRoutes = map[string]string{
 	"mailbox resume anna@alpha.test":                             "POST /mailbox/resume",
 	"mailbox disable anna@alpha.test -confirm anna":              "POST /mailbox/disable",
 	"mailbox restore anna@alpha.test":                            "POST /mailbox/restore",
+	"mailbox rename anna@alpha.test carla@alpha.test":            "POST /mailbox/rename",
+	"mailbox hand-over anna@alpha.test -confirm anna@alpha.test": "POST /mailbox/hand-over",
 	"mailbox hold anna@alpha.test -reason case":                  "POST /mailbox/hold",
 	"mailbox release anna@alpha.test":                            "POST /mailbox/release",
 	"list anna@alpha.test":                                       "GET /list",

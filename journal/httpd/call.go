@@ -90,7 +90,7 @@ var errRequest = archive.ErrRequest
 
 func mailboxOf(r *http.Request) (policy.Address, error) {
 	s := r.FormValue("mailbox")
-	a, err := policy.ParseAddress(s)
+	a, err := policy.ParseMailbox(s)
 	if err == nil && a.Domain == "" {
 		err = fmt.Errorf("%q: %w: want an address with its domain", s, policy.ErrAddress)
 	}

@@ -64,9 +64,9 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		status = http.StatusBadRequest
 	case is(policy.ErrForbidden, archive.ErrReadOnly):
 		status = http.StatusForbidden
-	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing):
+	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrTaken, policy.ErrClosed):
 		status = http.StatusConflict
-	case is(journal.ErrNotFound, pec.ErrNoPart):
+	case is(journal.ErrNotFound, pec.ErrNoPart, policy.ErrNoArchive):
 		status = http.StatusNotFound
 	case is(context.Canceled):
 	default:

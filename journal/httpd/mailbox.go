@@ -66,6 +66,18 @@ func (a *api) disable(c *call) error {
 	return c.changed(a.b.Archive.Disable(c.Context(), c.who, c.mailbox, c.FormValue("confirm"), now))
 }
 
+func (a *api) rename(c *call) error {
+	to, err := policy.ParseAddress(c.FormValue("to"))
+	if err != nil {
+		return err
+	}
+	return c.changed(a.b.Archive.Rename(c.Context(), c.who, c.mailbox, to))
+}
+
+func (a *api) handOver(c *call) error {
+	return c.changed(a.b.Archive.HandOver(c.Context(), c.who, c.mailbox, c.FormValue("confirm")))
+}
+
 func (a *api) set(c *call) error {
 	c.FormValue("set") // fills c.Form
 	if len(c.Form["set"]) == 0 {

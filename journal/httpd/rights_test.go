@@ -19,7 +19,7 @@ import (
 func TestMayIsWhatIsAllowed(t *testing.T) {
 	owner, chief := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, policy.Actor{Role: policy.RolePostmaster, Name: "chief@alpha.test"}
 	rights := func(keys ...string) policy.Rights { return policy.Rights{Owner: append([]string{}, keys...)} }
-	everything := "read move delete look set archive pause hold operate " + strings.Join(policy.Keys(), " ")
+	everything := "read move delete look set archive pause hold address operate " + strings.Join(policy.Keys(), " ")
 	const closed = "look set notify notify_on language protocols"
 	for _, c := range []struct {
 		name          string
@@ -29,7 +29,7 @@ func TestMayIsWhatIsAllowed(t *testing.T) {
 		settings, may string        // may without the order
 	}{
 		{"operator", policy.Actor{Role: policy.RoleOperator, Name: "root"}, policy.Rights{}, policy.Rights{}, "write=on", everything},
-		{"postmaster", chief, rights(), rights(), "write=on", "look set archive pause hold " + strings.Join(policy.Keys(), " ")},
+		{"postmaster", chief, rights(), rights(), "write=on", "look set archive pause hold address " + strings.Join(policy.Keys(), " ")},
 		{"postmaster of another domain", policy.Actor{Role: policy.RolePostmaster, Name: "chief@beta.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"owner", owner, policy.Rights{}, policy.Rights{}, "", "read " + closed},
 		{"owner who may delete", owner, policy.Rights{}, policy.Rights{}, "manual_delete=on", "read delete " + closed},

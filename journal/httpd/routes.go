@@ -62,6 +62,10 @@ func Routes() []Route {
 		{"POST", "/mailbox/restore", archive.RightArchive, true, "", archive.Mailbox{}, false, "undo disable", turn((*archive.Archive).Restore)},
 		{"POST", "/mailbox/hold", archive.RightHold, true, "reason=TEXT", archive.Mailbox{}, false, "place a legal hold on it", (*api).holdMailbox},
 		{"POST", "/mailbox/release", archive.RightHold, true, "", archive.Mailbox{}, false, "lift the hold", turn((*archive.Archive).ReleaseMailbox)},
+		{"POST", "/mailbox/rename", archive.RightAddress, true, "to=ADDR", archive.Mailbox{}, false,
+			"give it another address; its archive goes along, and the answer is the mailbox under that address", (*api).rename},
+		{"POST", "/mailbox/hand-over", archive.RightAddress, true, "confirm=ADDR", archive.Mailbox{}, false,
+			"give its address to another person, who starts a new archive; the old one is closed and kept under a name of its own", (*api).handOver},
 
 		{"GET", "/list", archive.RightRead, false, "[all=true]", EntryView{}, true,
 			"its entries; with all, also the superseded ones", (*api).list},

@@ -35,7 +35,8 @@ func TestRoutes(t *testing.T) {
 		"POST /message/undelete?" + first, "POST /message/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uid=2",
 		"POST /retention?", "GET /retention?",
 		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
-		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?", "POST /volume/forget?month=2020-01&confirm=2020-01",
+		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",
+		"POST /mailbox/hand-over?confirm=anna@alpha.test", "POST /mailbox/rename?to=carla@alpha.test", "POST /volume/forget?month=2020-01&confirm=2020-01",
 	} {
 		name, _, _ := strings.Cut(request, "?")
 		method, path, _ := strings.Cut(name, " ")

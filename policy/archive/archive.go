@@ -82,31 +82,52 @@ func (a *Archive) changed() {
 // Entries yields the entries of a mailbox, by month, folder and UID. For damaged ones it yields an error that wraps journal.ErrDamaged, and
 // goes on with the rest.
 func (a *Archive) Entries(ctx context.Context, address policy.Address) iter.Seq2[*journal.Entry, error] {
-	return func(yield func(*journal.Entry, error) bool) {
+	return of(ctx, a, address, func(archive string) iter.Seq2[*journal.Entry, error] {
 		a.journal.FlushOutcomes(ctx)
-		a.journal.List(ctx, address.String())(yield)
-	}
+		return views(a.journal.List(ctx, archive), func(e *journal.Entry) (*journal.Entry, bool) {
+			e.Mailbox = address.String()
+			return e, true
+		})
+	})
 }
 
 // Superseded yields the entries of a mailbox that newer ones superseded. They count nowhere else.
 func (a *Archive) Superseded(ctx context.Context, address policy.Address) iter.Seq2[*journal.SupersededEntry, error] {
-	return a.journal.Superseded(ctx, address.String())
+	return of(ctx, a, address, func(archive string) iter.Seq2[*journal.SupersededEntry, error] {
+		return views(a.journal.Superseded(ctx, archive), func(e *journal.SupersededEntry) (*journal.SupersededEntry, bool) {
+			e.Mailbox, e.By.Mailbox = address.String(), address.String()
+			return e, true
+		})
+	})
 }
 
 // Practices yields the practices of a mailbox: its sent certified messages with what their receipts say. A uid other than 0 limits them to sent
 // messages with that UID.
 func (a *Archive) Practices(ctx context.Context, address policy.Address, uid uint32, now time.Time) iter.Seq2[*practice.Practice, error] {
-	return practice.List(ctx, a.journal, address.String(), uid, now)
+	return of(ctx, a, address, func(archive string) iter.Seq2[*practice.Practice, error] {
+		return views(practice.List(ctx, a.journal, archive, uid, now), func(p *practice.Practice) (*practice.Practice, bool) {
+			p.Mailbox = address.String()
+			return p, true
+		})
+	})
 }
 
 // Stats returns the entries and bytes by folder, of one mailbox or, with nil, of all. With an error that wraps journal.ErrDamaged, the list
 // covers what can be read.
 func (a *Archive) Stats(ctx context.Context, address *policy.Address) ([]journal.FolderStats, error) {
-	mailbox := ""
+	archive := ""
 	if address != nil {
-		mailbox = address.String()
+		m, err := a.policy.Mailbox(ctx, *address)
+		if err != nil {
+			return nil, err
+		}
+		archive = m.Archive
 	}
-	return a.journal.Stats(ctx, mailbox)
+	stats, err := a.journal.Stats(ctx, archive)
+	for i := range stats {
+		stats[i].Mailbox = a.address(ctx, stats[i].Mailbox)
+	}
+	return stats, err
 }
 
 // Verify checks the whole journal: see journal.Journal.Verify.

@@ -31,7 +31,12 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 			}
 			list = append(list, Change{address.String(), c.Number, c})
 		}
-		for act, err := range a.journal.Acts(ctx, address.String()) {
+		m, err := a.policy.Mailbox(ctx, address)
+		if err != nil {
+			yield(Change{}, err)
+			return
+		}
+		for act, err := range a.journal.Acts(ctx, m.Archive) {
 			if err != nil {
 				if !yield(Change{}, err) || !errors.Is(err, journal.ErrDamaged) {
 					return

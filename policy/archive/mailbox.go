@@ -16,7 +16,7 @@ import (
 // Mailbox is a mailbox as faces show it. Others script against its names.
 type Mailbox struct {
 	Mailbox string     `json:"mailbox"`
-	Archive string     `json:"archive"`           // "on", "off" or "paused"
+	Archive string     `json:"archive"`           // "on", "off", "paused", or "closed" after the mailbox was handed over
 	Since   *time.Time `json:"since,omitempty"`   // when the archive was turned on; it stays until the archive is erased
 	Paused  *time.Time `json:"paused,omitempty"`  // when it was paused, if it is
 	Erasure string     `json:"erasure,omitempty"` // of a disabled archive: "due" (it can still be restored), "running" or "done"
@@ -24,6 +24,12 @@ type Mailbox struct {
 	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
 	Entries uint64     `json:"entries"`
 	Bytes   uint64     `json:"bytes"`
+	// Name is the name of the archive in the journal, in the log lines of the daemon and in the report of verify, where it is not the address.
+	Name string `json:"name,omitempty"`
+	// Former, for a single mailbox, are the earlier addresses of its archive, oldest first.
+	Former []string `json:"former,omitempty"`
+	// Closed, in the answer to a hand-over, is the name under which the archive of the former person goes on.
+	Closed string `json:"closed,omitempty"`
 	// Route, for an archive that is not off, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
 	// absent if the configuration has no [postfix].
 	Route []postfix.Route `json:"route,omitempty"`
@@ -67,8 +73,12 @@ type HeldMessage struct {
 	Held
 }
 
-func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Settings) (Mailbox, error) {
-	v := Mailbox{Mailbox: address.String(), Archive: string(s.State()), Erasure: string(s.Erasure.State)}
+func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
+	s := m.Settings
+	v := Mailbox{Mailbox: m.Address.String(), Archive: string(m.State()), Erasure: string(s.Erasure.State)}
+	if m.Archive != v.Mailbox {
+		v.Name = m.Archive
+	}
 	if !s.Since.IsZero() {
 		v.Since = &s.Since
 	}
@@ -82,12 +92,12 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 		v.Hold = &Held{s.Hold.Reason, s.Hold.Who, s.Hold.Since}
 	}
 	if s.State() != policy.StateOff {
-		v.Route = a.options.Postfix.Routes(address)
+		v.Route = a.options.Postfix.Routes(m.Address)
 	}
 	for key, value := range s.Values() {
 		v.Settings = append(v.Settings, Setting{Key: key, Value: value})
 	}
-	stats, err := a.journal.Stats(ctx, v.Mailbox)
+	stats, err := a.journal.Stats(ctx, m.Archive)
 	var passed journal.PassedOver
 	if errors.As(err, &passed) {
 		v.PassedOver, err = passed.Months(), nil
@@ -101,15 +111,20 @@ func (a *Archive) view(ctx context.Context, address policy.Address, s policy.Set
 
 // viewNow returns the view of a mailbox with its settings as they are in the store now, and with what an actor may do there.
 func (a *Archive) viewNow(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	s, err := a.policy.Settings(ctx, address)
+	m, err := a.policy.Mailbox(ctx, address)
 	if err != nil {
 		return Mailbox{}, err
 	}
-	v, err := a.view(ctx, address, s)
+	return a.named(ctx, who, m)
+}
+
+// named returns the view of a mailbox with the words for people, and with what an actor may do there.
+func (a *Archive) named(ctx context.Context, who policy.Actor, m policy.Mailbox) (Mailbox, error) {
+	v, err := a.view(ctx, m)
 	for i := range v.Settings {
 		v.Settings[i].name()
 	}
-	v.May = a.mayIn(who, address, s)
+	v.May = a.mayIn(who, m.Address, m.Settings)
 	return v, err
 }
 
@@ -133,7 +148,7 @@ func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 		for m, err := range a.policy.Mailboxes(ctx) {
 			var v Mailbox
 			if err == nil {
-				v, err = a.view(ctx, m.Address, m.Settings)
+				v, err = a.view(ctx, m)
 			}
 			if !yield(v, err) || err != nil {
 				return
@@ -144,11 +159,15 @@ func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 
 // Mailbox returns a mailbox with all its changes and its held messages, for an actor who may look at it.
 func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
-	v, err := a.viewNow(ctx, who, address)
+	m, err := a.policy.Mailbox(ctx, address)
+	if err != nil {
+		return Mailbox{}, err
+	}
+	v, err := a.named(ctx, who, m)
 	if err != nil {
 		return v, err
 	}
-	for h, err := range a.journal.Holdings(ctx, address.String()) {
+	for h, err := range a.journal.Holdings(ctx, m.Archive) {
 		if errors.Is(err, journal.ErrDamaged) {
 			continue // the view tells which months are missing
 		}
@@ -162,6 +181,9 @@ func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.
 			return v, err
 		}
 		v.Changes = append(v.Changes, c)
+		if c.Key == policy.KeyAddress {
+			v.Former = append(v.Former, c.Before)
+		}
 	}
 	return v, nil
 }
@@ -203,7 +225,11 @@ func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address pol
 		if err != nil {
 			return false, err
 		}
-		if err := a.journal.AwaitDeletions(ctx, address.String()); err != nil {
+		m, err := a.policy.Mailbox(ctx, address)
+		if err == nil {
+			err = a.journal.AwaitDeletions(ctx, m.Archive)
+		}
+		if err != nil {
 			return changed, fmt.Errorf("%s is held, but deletions under way may still be made: hold it again to wait for them: %w", address, err)
 		}
 		return changed, nil
@@ -213,6 +239,30 @@ func (a *Archive) HoldMailbox(ctx context.Context, who policy.Actor, address pol
 // ReleaseMailbox lifts the legal hold on a mailbox.
 func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address policy.Address) (Mailbox, error) {
 	return a.turned(ctx, who, address, func() (bool, error) { return a.policy.Release(ctx, address, who) })
+}
+
+// Rename gives a mailbox another address and returns the mailbox under that address. Like HandOver, it needs RightAddress.
+func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to policy.Address) (Mailbox, error) {
+	if err := a.May(who, RightAddress, address); err != nil {
+		return Mailbox{}, err
+	}
+	return a.noted(ctx, who, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
+}
+
+// HandOver gives the address of a mailbox to another person; confirm repeats it. It returns the mailbox of that person, which names the closed one.
+func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy.Address, confirm string) (Mailbox, error) {
+	if err := a.May(who, RightAddress, address); err != nil {
+		return Mailbox{}, err
+	}
+	var closed policy.Address
+	v, err := a.noted(ctx, who, address, func() (changed bool, err error) {
+		closed, err = a.policy.HandOver(ctx, address, who, confirm)
+		return err == nil, err
+	})
+	if closed != (policy.Address{}) {
+		v.Closed = closed.String()
+	}
+	return v, err
 }
 
 // turned makes one change of a mailbox and returns the mailbox.

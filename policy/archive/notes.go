@@ -7,10 +7,10 @@ import (
 	"copialettere/policy"
 )
 
-// noted makes an act after which mail is archived, and adds to its answer what the owner must know.
+// noted makes an act, and if mail is archived after it, adds to its answer what the owner must know.
 func (a *Archive) noted(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
 	v, err := a.turned(ctx, who, address, change)
-	if err == nil {
+	if err == nil && v.Archive == string(policy.StateOn) {
 		v.Notes = notes(v.Mailbox, a.policy.Addresses(address))
 	}
 	return v, err

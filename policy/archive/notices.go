@@ -27,13 +27,13 @@ func (a *Archive) WarnQuota(ctx context.Context, who policy.Actor, address polic
 	if percent < 1 || percent > 100 {
 		return QuotaWarning{}, fmt.Errorf("%w: percent %d: want a number from 1 to 100", ErrRequest, percent)
 	}
-	s, err := a.policy.Settings(ctx, address)
+	m, err := a.policy.Mailbox(ctx, address)
 	if err != nil {
 		return QuotaWarning{}, err
 	}
-	w := QuotaWarning{Mailbox: address.String(), Percent: percent, Told: a.options.Notices != nil && s.Tells(policy.NotifyMailboxFull)}
+	w := QuotaWarning{Mailbox: address.String(), Percent: percent, Told: a.options.Notices != nil && m.Settings.Tells(policy.NotifyMailboxFull)}
 	if w.Told {
-		err = a.options.Notices.Queue(ctx, notice.MailboxFull(w.Mailbox, percent, time.Now()))
+		err = a.options.Notices.Queue(ctx, notice.MailboxFull(m.Archive, percent, time.Now()))
 	}
 	return w, err
 }

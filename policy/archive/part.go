@@ -12,12 +12,18 @@ import (
 
 // Message returns an entry and the bytes of its message.
 func (a *Archive) Message(ctx context.Context, ref journal.Ref) (*journal.Entry, *journal.Body, error) {
-	e, err := a.journal.Entry(ctx, ref)
+	there, _, err := a.inArchive(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := a.journal.Entry(ctx, there)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
 	}
 	body, err := a.journal.Body(ctx, e)
-	return e, body, err
+	shown := *e // the body still needs the entry with the name of the archive
+	shown.Mailbox = ref.Mailbox
+	return &shown, body, err
 }
 
 // Parts yields the parts of a message, including those of enclosed messages.

@@ -48,7 +48,7 @@ type Readiness struct {
 	at      time.Time     // of the last look; guarded by mu
 	told    []string      // what the log last said; guarded by mu
 
-	next policy.Address // the mailbox whose settings the next look reads first; belongs to the look in progress
+	next string // the archive of the mailbox whose settings the next look reads first; belongs to the look in progress
 }
 
 // NewReadiness returns a Readiness. unreachable reports whether a next hop could not be reached the last time, and cannot be reached now. Call
@@ -148,11 +148,11 @@ func (r *Readiness) readSettings(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.next = m.Address
+		r.next = m.Archive
 		if left--; left == 0 {
 			return nil
 		}
 	}
-	r.next = policy.Address{}
+	r.next = ""
 	return nil
 }

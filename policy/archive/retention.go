@@ -30,7 +30,7 @@ func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireR
 		if err != nil {
 			return nil, fmt.Errorf("settings for the retention: %w", err)
 		}
-		settings[m.Address.String()] = retention{m.Settings.Retention, m.Settings.Held()}
+		settings[m.Archive] = retention{m.Settings.Retention, m.Settings.Held()}
 	}
 	report, err := a.journal.Expire(ctx, journal.ExpireOptions{
 		Mailboxes: func(mailbox string) (int, bool) { return settings[mailbox].months, settings[mailbox].held },
@@ -39,6 +39,11 @@ func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireR
 	ran := report != nil && !r.DryRun && !errors.Is(err, journal.ErrAbnormal)
 	if ran && len(report.Expired) > 0 && a.options.Expired != nil {
 		a.options.Expired(report)
+	}
+	if report != nil {
+		for i := range report.Expired {
+			report.Expired[i].Mailbox = a.address(ctx, report.Expired[i].Mailbox)
+		}
 	}
 	return report, err
 }

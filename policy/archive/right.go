@@ -22,12 +22,13 @@ const (
 	RightArchive Right = policy.KeyArchive // enable, disable and restore its archive
 	RightPause   Right = policy.KeyPause   // pause and resume its archive
 	RightHold    Right = policy.KeyHold    // place and lift legal holds
+	RightAddress Right = policy.KeyAddress // give it another address, or its address to another person
 	RightOperate Right = "operate"         // act on all mailboxes, or on the machine
 )
 
 // Rights returns all rights, in the order of Mailbox.May.
 func Rights() []Right {
-	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightOperate}
+	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightOperate}
 }
 
 // May returns nil if the actor has a right in a mailbox; RightOperate ignores the address. Otherwise the error wraps policy.ErrForbidden. The
@@ -52,7 +53,7 @@ func (a *Archive) May(who policy.Actor, right Right, address policy.Address) err
 		ok = who.Role == policy.RoleOwner && name == address || changes(policy.KeyHold)
 	case RightSet:
 		ok = slices.ContainsFunc(policy.Keys(), changes)
-	case RightArchive, RightPause, RightHold:
+	case RightArchive, RightPause, RightHold, RightAddress:
 		if err := a.policy.May(who, address, string(right)); err == nil || errors.Is(err, policy.ErrForbidden) {
 			return err // it says whom to ask
 		}

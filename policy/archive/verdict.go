@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ type Verdict struct {
 	MailFrom    string     `json:"mail_from"`
 	RcptTo      string     `json:"rcpt_to"`
 	ORCPT       string     `json:"orcpt"`
-	Verdict     string     `json:"verdict"` // "journaled", "skipped" or "gap"
+	Verdict     string     `json:"verdict"` // "journaled", "skipped", "gap", or "renamed" for a change of the address
 	Reason      string     `json:"reason"`  // empty when journaled
 	Detail      string     `json:"detail,omitempty"`
 	Folder      string     `json:"folder,omitempty"` // of a journaled message
@@ -50,6 +51,8 @@ func verdictOfPause(address policy.Address, p policy.Pause) (v Verdict, ok bool)
 		}
 	case v.Until == nil && p.Reason == policy.ReasonNotActivated:
 		v.Detail = "the archive was never on"
+	case v.Until == nil && p.Reason == policy.ReasonHandedOver:
+		v.Reason, v.Detail = p.Reason, "the mailbox was handed over, and the archive takes no more mail"
 	case v.Until == nil:
 		v.Detail = "the archive has been off since then"
 	case p.Reason == policy.ReasonDisabled:
@@ -62,14 +65,15 @@ func verdictOfPause(address policy.Address, p policy.Pause) (v Verdict, ok bool)
 
 // Kinds of a Gap.
 const (
-	GapPause   = "pause" // the archive was off or paused, or what it held of that time was erased
-	GapMissing = "gap"   // the archive was on, but lacks what it should hold
+	GapPause   = "pause"  // the archive was off or paused, or what it held of that time was erased
+	GapMissing = "gap"    // the archive was on, but lacks what it should hold
+	GapRename  = "rename" // the archive got another address: it has mail to the old one until then, and mail to the new one from then on
 )
 
 // Gap is a span of time, or a message, that is not in an archive. Others script against its names.
 type Gap struct {
 	Mailbox     string     `json:"mailbox"`
-	Kind        string     `json:"kind"`            // GapPause or GapMissing
+	Kind        string     `json:"kind"`            // GapPause, GapMissing or GapRename
 	From        *time.Time `json:"from,omitempty"`  // absent for the beginning
 	Until       *time.Time `json:"until,omitempty"` // absent for a pause that lasts, and for a single message
 	Reason      string     `json:"reason"`
@@ -103,9 +107,9 @@ func timeOrNil(t time.Time) *time.Time {
 	return &t
 }
 
-func verdictOfEntry(e *journal.Entry) Verdict {
+func verdictOfEntry(address policy.Address, e *journal.Entry) Verdict {
 	return Verdict{
-		Time: e.Time, Mailbox: e.Mailbox, Direction: e.Direction.String(), MailFrom: e.MailFrom, RcptTo: strings.Join(RecipientsOf(e), ", "),
+		Time: e.Time, Mailbox: address.String(), Direction: e.Direction.String(), MailFrom: e.MailFrom, RcptTo: strings.Join(RecipientsOf(e), ", "),
 		ORCPT: e.ORCPT, Verdict: "journaled", Folder: e.FolderName(), UID: e.UID, State: e.State.String(), Flags: e.Flags, MessageID: e.MessageID,
 		QueueID: e.QueueID, Transaction: e.Transaction,
 	}
@@ -174,6 +178,16 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			yield(Verdict{}, fmt.Errorf("%w: message_id %.100q holds no id", ErrRequest, messageID))
 			return
 		}
+		if at, to, gone, err := a.policy.Gone(ctx, address); gone || err != nil {
+			yield(Verdict{Time: at, Mailbox: address.String(), Verdict: "skipped", Reason: policy.ReasonRenamed,
+				Detail: "no mailbox any more: the archive goes on as " + to.String()}, err)
+			return
+		}
+		m, err := a.policy.Mailbox(ctx, address)
+		if err != nil {
+			yield(Verdict{}, err)
+			return
+		}
 		var closed, open []Verdict // the times when the archive was off or paused; open: it still is
 		for pause, err := range a.policy.Pauses(ctx, address) {
 			if err != nil {
@@ -187,17 +201,30 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 				open = append(open, v)
 			}
 		}
+		renames, err := a.renames(ctx, address)
+		if err != nil {
+			yield(Verdict{}, err)
+			return
+		}
+		for _, c := range renames {
+			closed = append(closed, Verdict{Time: c.Time, Mailbox: address.String(), Verdict: "renamed",
+				Detail: renameText(c)})
+		}
+		inOrder := func(list []Verdict) []Verdict {
+			slices.SortStableFunc(list, func(v, w Verdict) int { return v.Time.Compare(w.Time) })
+			return list
+		}
 		a.journal.FlushOutcomes(ctx)
 		at := func(v Verdict) time.Time { return v.Time }
-		entries := views(a.journal.ListByTime(ctx, address.String()), func(e *journal.Entry) (Verdict, bool) {
-			return verdictOfEntry(e), messageID == "" || part.MessageID(e.MessageID) == wanted
+		entries := views(a.journal.ListByTime(ctx, m.Archive), func(e *journal.Entry) (Verdict, bool) {
+			return verdictOfEntry(address, e), messageID == "" || part.MessageID(e.MessageID) == wanted
 		})
-		records := views(a.journal.Records(ctx, address.String()), func(r *journal.Record) (Verdict, bool) {
+		records := views(a.journal.Records(ctx, m.Archive), func(r *journal.Record) (Verdict, bool) {
 			// A gap of many messages may be why this one is missing.
 			return verdictOfRecord(address, r), messageID == "" || part.MessageID(r.MessageID) == wanted || r.Kind == journal.Gap && r.MessageID == ""
 		})
 		if messageID == "" {
-			for v, err := range journal.MergeByTime(at, entries, records, listed(append(closed, open...))) {
+			for v, err := range journal.MergeByTime(at, entries, records, listed(inOrder(append(closed, open...)))) {
 				if !yield(v, err) {
 					return
 				}
@@ -218,7 +245,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			}
 		}
 		if !found {
-			open = append(closed, open...)
+			open = inOrder(append(closed, open...))
 		}
 		for _, v := range open {
 			if !yield(v, nil) {
@@ -226,6 +253,23 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			}
 		}
 	}
+}
+
+// renames returns the changes of the address of a mailbox, oldest first, without the one that closed it.
+func (a *Archive) renames(ctx context.Context, address policy.Address) (list []policy.Change, err error) {
+	for c, err := range a.policy.Changes(ctx, address) {
+		if err != nil {
+			return nil, err
+		}
+		if to, err := policy.ParseMailbox(c.After); c.Key == policy.KeyAddress && err == nil && to.Closed == "" {
+			list = append(list, c)
+		}
+	}
+	return list, nil
+}
+
+func renameText(c policy.Change) string {
+	return "the address was " + c.Before + " until then, and is " + c.After + " from then on"
 }
 
 // Gaps yields the pauses of a mailbox and the gaps that the journal has on record, ordered by time.
@@ -241,6 +285,19 @@ func (a *Archive) Gaps(ctx context.Context, address policy.Address) iter.Seq2[Ga
 				Mailbox: address.String(), Kind: GapPause, From: timeOrNil(pause.From), Until: timeOrNil(pause.Until), Reason: pause.Reason,
 			})
 		}
+		m, err := a.policy.Mailbox(ctx, address)
+		if err != nil {
+			yield(Gap{}, err)
+			return
+		}
+		renames, err := a.renames(ctx, address)
+		if err != nil {
+			yield(Gap{}, err)
+			return
+		}
+		renamed := views(listed(renames), func(c policy.Change) (Gap, bool) {
+			return Gap{Mailbox: address.String(), Kind: GapRename, From: &c.Time, Reason: policy.ReasonRenamed, Detail: renameText(c)}, true
+		})
 		at := func(v Gap) time.Time {
 			if v.From == nil {
 				return time.Time{}
@@ -248,14 +305,14 @@ func (a *Archive) Gaps(ctx context.Context, address policy.Address) iter.Seq2[Ga
 			return *v.From
 		}
 		// Skips are dropped after the merge, so a pause before a skip need not wait for the next gap.
-		records := views(a.journal.Records(ctx, address.String()), func(r *journal.Record) (Gap, bool) {
+		records := views(a.journal.Records(ctx, m.Archive), func(r *journal.Record) (Gap, bool) {
 			v := viewGap(address, r)
 			if r.Kind != journal.Gap {
 				v.Kind = ""
 			}
 			return v, true
 		})
-		for v, err := range journal.MergeByTime(at, listed(pauses), records) {
+		for v, err := range journal.MergeByTime(at, listed(pauses), renamed, records) {
 			if err == nil && v.Kind == "" {
 				continue
 			}

@@ -235,7 +235,7 @@ func parseAnswer(line string) (id uint32, a authAnswer, ok bool) {
 		a.ok = true
 	case "FAIL":
 	case "CONT":
-		a.err = errors.New("Dovecot asks for more than PLAIN has")
+		a.err = errors.New("the answer asks for more than PLAIN has")
 	default:
 		return 0, authAnswer{}, false
 	}

@@ -46,7 +46,7 @@ func ParseSource(text string) (Source, error) {
 	}
 	address, ok := strings.CutPrefix(text, "dovecot:")
 	if !ok {
-		return Source{}, errors.New("it begins neither with file: nor with dovecot:")
+		return Source{}, errors.New("it begins with neither \"file:\" nor \"dovecot:\"")
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" {

@@ -29,7 +29,7 @@ func (k *Keeper) erase(ctx context.Context, now time.Time) {
 	defer k.erasures.Unlock()
 	for m, err := range k.options.Policy.Closing(ctx) {
 		if err == nil {
-			err = k.eraseMailbox(ctx, m.Address)
+			err = k.eraseMailbox(ctx, m)
 		}
 		switch {
 		case err == nil:
@@ -49,15 +49,15 @@ func (k *Keeper) erase(ctx context.Context, now time.Time) {
 	}
 }
 
-func (k *Keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
+func (k *Keeper) eraseMailbox(ctx context.Context, m policy.Mailbox) error {
 	// A held entry must stop the erasure before it is a fact.
-	for h, err := range k.options.Journal.Holdings(ctx, a.String()) {
+	for h, err := range k.options.Journal.Holdings(ctx, m.Archive) {
 		if err == nil {
 			err = fmt.Errorf("%s %d: %w: %s", h.FolderName(), h.UID, journal.ErrHeld, h.Reason)
 		}
 		return err
 	}
-	if err := k.options.Policy.Erasing(ctx, a); err != nil {
+	if err := k.options.Policy.Erasing(ctx, m.Archive); err != nil {
 		return err
 	}
 	// A message that was judged while the archive was on must not be journaled after the erasure.
@@ -66,13 +66,13 @@ func (k *Keeper) eraseMailbox(ctx context.Context, a policy.Address) error {
 			return err
 		}
 	}
-	removed, err := k.options.Journal.Erase(ctx, a.String(), journal.EraseOptions{})
+	removed, err := k.options.Journal.Erase(ctx, m.Archive, journal.EraseOptions{})
 	if err != nil {
 		return err
 	}
-	if err := notice.Forget(ctx, k.options.Settings, a.String()); err != nil {
+	if err := notice.Forget(ctx, k.options.Settings, m.Archive); err != nil {
 		return err
 	}
-	k.log.Info("archive erased", "mailbox", a.String(), "entries", removed.Entries, "bytes", removed.Bytes, "damaged", removed.Damaged)
-	return k.options.Policy.Erased(ctx, a)
+	k.log.Info("archive erased", "mailbox", m.Address.String(), "entries", removed.Entries, "bytes", removed.Bytes, "damaged", removed.Damaged)
+	return k.options.Policy.Erased(ctx, m.Archive)
 }

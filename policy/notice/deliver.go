@@ -90,7 +90,7 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	case !mine:
 		return nil
 	}
-	message := q.compose(w, messageID(key, q.options.From), to, language)
+	message := q.compose(q.shown(ctx, w), messageID(key, q.options.From), to, language)
 	sendErr := send(ctx, q.options.From, to, message)
 	switch {
 	case sendErr == nil:
@@ -112,6 +112,17 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 		return ErrUnreachable
 	}
 	return err
+}
+
+// shown returns a notice with the address of the mailbox in place of the name of its archive.
+func (q *Queue) shown(ctx context.Context, w *waiting) *waiting {
+	m, err := q.options.Policy.MailboxOf(ctx, w.Mailbox)
+	if err != nil {
+		return w // such as a notice to the operator, which is about no mailbox
+	}
+	shown := *w
+	shown.Mailbox = m.Address.String()
+	return &shown
 }
 
 // destination returns where a notice goes now and in which language, or why it is no longer wanted.

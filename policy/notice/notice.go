@@ -11,8 +11,8 @@
 // Everything is in the settings store of the engine under the prefix w, which belongs to this package:
 //
 //	w q <time> <random>   a waiting notice, a JSON object; the time of the notice, 8 bytes of nanoseconds since 1970, big-endian; 8 random bytes
-//	w m <mailbox>         the recent notices of the mailbox, a JSON object; without a mailbox, those of the operator
-//	w d <mailbox> 0x00 <digest> <n>
+//	w m <archive>         the recent notices of a mailbox, by the name of its archive, a JSON object; without a name, those of the operator
+//	w d <archive> 0x00 <digest> <n>
 //	                      a notice that the daily limit kept back, a JSON object with the fields of Notice; the time and the random bytes of the
 //	                      digest that lists it; its number, 2 bytes from 0
 //
@@ -61,9 +61,10 @@ const maxUnknown = 2 // tries of unknown outcome before a notice is given up
 
 // Notice is one event that the owner of a mailbox may want to be told.
 type Notice struct {
-	Mailbox string        `json:"mailbox"` // canonical name; empty without a Cause, in Add only, means all mailboxes
-	Event   policy.Events `json:"event"`   // exactly one; none with a Cause
-	Time    time.Time     `json:"time"`    // when it happened, or became known; shown in its own time zone
+	// Mailbox is the name of its archive (policy.Mailbox.Archive); empty without a Cause, in Add only, means all mailboxes.
+	Mailbox string        `json:"mailbox"`
+	Event   policy.Events `json:"event"` // exactly one; none with a Cause
+	Time    time.Time     `json:"time"`  // when it happened, or became known; shown in its own time zone
 	// ID names the event among those of its kind: within Window, the same ID is told only once. Empty means that the event is like no other.
 	ID string `json:"id,omitempty"`
 
@@ -243,7 +244,7 @@ func (q *Queue) addToAll(ctx context.Context, n Notice) error {
 		if !m.Settings.Tells(n.Event) {
 			continue
 		}
-		n.Mailbox = m.Address.String()
+		n.Mailbox = m.Archive
 		if err := q.Add(ctx, n); err != nil {
 			return err
 		}
@@ -261,15 +262,11 @@ func (q *Queue) wanted(ctx context.Context, n *Notice) (bool, error) {
 }
 
 func (q *Queue) settings(ctx context.Context, mailbox string) (policy.Settings, error) {
-	a, err := policy.ParseAddress(mailbox)
-	if err != nil {
-		return policy.Settings{}, fmt.Errorf("notice: %w", err)
-	}
-	s, err := q.options.Policy.Settings(ctx, a)
+	m, err := q.options.Policy.MailboxOf(ctx, mailbox)
 	if err != nil {
 		return policy.Settings{}, fmt.Errorf("notice of %s: %w", mailbox, err)
 	}
-	return s, nil
+	return m.Settings, nil
 }
 
 func enqueue(tx kv.Tx, key []byte, w *waiting) error {
