@@ -110,7 +110,7 @@ func runTranscript(t *testing.T, lines []string) string {
 }
 
 // said returns the bytes of a C line.
-func said(t *testing.T, l string) string {
+func said(t testing.TB, l string) string {
 	t.Helper()
 	if text, ok := strings.CutPrefix(l, "C: "); ok {
 		return text + "\r\n"
