@@ -14,8 +14,8 @@ func TestFolder(t *testing.T) {
 	f := openFixture(t)
 	const mailbox, other = "anna@alpha.test", "anna@alpha.test2"
 	month := kv.MonthOf(november)
-	ref := func(folder string, uid uint32) Ref {
-		return Ref{Mailbox: mailbox, Month: month, Folder: folder, UID: uid}
+	ref := func(folder string, uid uint32) Selection {
+		return Selection{Mailbox: mailbox, Month: month, Folder: folder, UIDs: UIDs{{uid, uid}}}
 	}
 	var validity uint32
 	check := func(doing string, next uint32, uids ...uint32) {
@@ -63,7 +63,7 @@ func TestFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("moved back", 5, 1, 3, 4)
-	if err := f.Delete(f.ctx(), ref("INBOX", 1), "test"); err != nil {
+	if _, err := f.Delete(f.ctx(), ref("INBOX", 1), "test"); err != nil {
 		t.Fatal(err)
 	}
 	check("deleted", 5, 3, 4)

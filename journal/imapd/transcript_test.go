@@ -196,7 +196,9 @@ func (c *transcript) act(what string) {
 		check(c.t, err)
 		uid, err := strconv.Atoi(words[2])
 		check(c.t, err)
-		check(c.t, c.rig.journal.Delete(c.t.Context(), journal.Ref{Mailbox: anna, Month: month, Folder: folder, UID: uint32(uid)}, "test"))
+		_, err = c.rig.journal.Delete(c.t.Context(), journal.Selection{
+			Mailbox: anna, Month: month, Folder: folder, UIDs: journal.UIDs{{First: uint32(uid), Last: uint32(uid)}}}, "test")
+		check(c.t, err)
 	default:
 		c.t.Fatalf("act %q", what)
 	}

@@ -46,11 +46,15 @@ func shownFolder(kept string, language policy.Language) string {
 // Folders returns all folders of the archive, each after the one that it lies in. INBOX and the folder of sent messages are always there, that
 // of deleted ones where messages may be deleted or something lies in it. A month that cannot be read has its folders, with Err set.
 func (r *Reader) Folders(ctx context.Context) ([]Folder, error) {
+	m, err := r.open(ctx)
+	if err != nil {
+		return nil, err
+	}
 	access, err := r.Access(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stats, err := r.archive.journal.Stats(ctx, r.mailbox.String())
+	stats, err := r.archive.journal.Stats(ctx, m.Archive)
 	var passed journal.PassedOver
 	if err != nil && !errors.As(err, &passed) {
 		return nil, err
@@ -105,12 +109,13 @@ func (r *Reader) Folder(ctx context.Context, name string) (Folder, error) {
 
 // Refresh returns a folder as it is now. One that was dropped meanwhile is empty.
 func (r *Reader) Refresh(ctx context.Context, f Folder) (Folder, error) {
-	if _, err := r.Access(ctx); err != nil || f.Holds == nil {
+	holds, err := r.openFolder(ctx, f)
+	if holds == nil {
 		return f, err
 	}
-	now, err := r.archive.journal.Folder(ctx, f.Holds.Mailbox, f.Holds.Month, f.Holds.Folder)
+	now, err := r.archive.journal.Folder(ctx, holds.Mailbox, holds.Month, holds.Folder)
 	if errors.Is(err, journal.ErrNotFound) {
-		now, err = *f.Holds, nil
+		now, err = *holds, nil
 		now.Entries, now.Bytes = 0, 0
 	}
 	if err != nil {
