@@ -61,6 +61,8 @@ type Config struct {
 	Retention Retention
 	// Erase is how disabled archives are erased.
 	Erase Erase
+	// Logs is how long records of who did what are kept.
+	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
 	// Domains are the mail domains in the order of the file. Their names differ.
@@ -178,6 +180,8 @@ type Domain struct {
 	NextHop nexthop.Spec
 	// Defaults are the settings that a mailbox of the domain gets when it is set up, in the order of policy.Keys, without notify.
 	Defaults []policy.Assignment
+	// Limits bound what the archives of the domain may take.
+	Limits policy.Limits
 	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
 	Rights policy.Rights
 }

@@ -105,7 +105,7 @@ func TestDefaults(t *testing.T) {
 		Rights:  policy.Rights{Owner: []string{"notify", "notify_on", "language", "protocols"}},
 		PEC:     PEC{Trust: pec.TrustHeaders},
 		Disk:    Disk{Warn: Watermark{Percent: 10}, Stop: Watermark{Percent: 3}}, Retention: Retention{Hour: 3, Minute: 30, MaxShare: 20},
-		Erase: Erase{Grace: 72 * time.Hour}, Verify: Verify{Every: 30 * 24 * time.Hour, Rate: 10_000_000},
+		Erase: Erase{Grace: 72 * time.Hour}, Logs: Logs{Keep: 30}, Verify: Verify{Every: 30 * 24 * time.Hour, Rate: 10_000_000},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -172,6 +172,8 @@ at = "00:00"
 max_share = "100%"
 [erase]
 grace = "1d"
+[logs]
+keep = "12 months"
 [verify]
 every = "7d12h"
 rate = "20MB"
@@ -180,8 +182,12 @@ name = "beta.test"
 recipient_delimiter = "+-"
 postmasters = ["Postmaster@Beta.test", "o'hara.élan+x@beta.test"]
 next_hop = "maildir:/var/mail"
+max_mailboxes = 50
+quota_total = "1TB"
+quota_default = "5GB"
+quota_max = "10GB"
+retention_max = "48"
 [domain.defaults]
-quota = "5GB"
 retention = "24"
 filter = "certified, acceptance"
 [[domain]]
@@ -225,7 +231,8 @@ recipient_delimiter = ""
 	wantDomains := []Domain{
 		{
 			"beta.test", "+-", []string{"postmaster@beta.test", "o'hara.élan+x@beta.test"}, nexthop.Spec{Scheme: nexthop.Maildir, Path: "/var/mail"},
-			[]policy.Assignment{{Key: "filter", Value: "certified, acceptance"}, {Key: "retention", Value: "24"}, {Key: "quota", Value: "5GB"}}, policy.Rights{},
+			[]policy.Assignment{{Key: "filter", Value: "certified, acceptance"}, {Key: "retention", Value: "24"}, {Key: "quota", Value: "5GB"}},
+			policy.Limits{Archives: 50, QuotaTotal: 1e12, Quota: 10e9, Retention: 48}, policy.Rights{},
 		},
 		{Name: "xn--prv-1ma.test"},
 	}
@@ -243,6 +250,9 @@ recipient_delimiter = ""
 	}
 	if c.Disk != (Disk{Watermark{Bytes: 50e9}, Watermark{Percent: 3}}) || c.Retention != (Retention{0, 0, 100}) || c.Erase.Grace != 24*time.Hour {
 		t.Errorf("%+v %+v %+v", c.Disk, c.Retention, c.Erase)
+	}
+	if c.Logs.Keep != 12 {
+		t.Errorf("logs %+v", c.Logs)
 	}
 	if c.Verify != (Verify{180 * time.Hour, 20e6}) {
 		t.Errorf("verify %+v", c.Verify)

@@ -86,6 +86,10 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"postmasters", old.Postmasters, d.Postmasters, false},
 			{"next_hop", old.NextHop, d.NextHop, true},
 			{"defaults", old.Defaults, d.Defaults, false},
+			{"max_mailboxes", old.Limits.Archives, d.Limits.Archives, false},
+			{"quota_total", old.Limits.QuotaTotal, d.Limits.QuotaTotal, false},
+			{"quota_max", old.Limits.Quota, d.Limits.Quota, false},
+			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
@@ -306,6 +310,7 @@ func otherKeys() []reloadKey {
 		{"retention.max_share", func(c *Config) any { return c.Retention.MaxShare },
 			func(running, file *Config) { running.Retention.MaxShare = file.Retention.MaxShare }},
 		{"erase.grace", func(c *Config) any { return c.Erase.Grace }, func(running, file *Config) { running.Erase.Grace = file.Erase.Grace }},
+		{"logs.keep", func(c *Config) any { return c.Logs.Keep }, func(running, file *Config) { running.Logs.Keep = file.Logs.Keep }},
 		{"verify.every", func(c *Config) any { return c.Verify.Every }, func(running, file *Config) { running.Verify.Every = file.Verify.Every }},
 		{"verify.rate", func(c *Config) any { return c.Verify.Rate }, func(running, file *Config) { running.Verify.Rate = file.Verify.Rate }},
 	}
