@@ -27,7 +27,7 @@ which files are in force.
 
 With ADDR it asks Postfix whether the mail of that mailbox passes through the hook, received and sent, and says what to do if it does not. The
 configuration must have [postfix]. The exit status is 0 if the mailbox has an archive and its mail passes through the hook, and 1
-otherwise, also if Postfix could not be asked. A mailbox that was handed over gets no mail, so nothing is asked of it.
+otherwise, also if Postfix could not be asked.
 
 Example: sudo -u copialettere copialettere check
 Example: sudo -u copialettere copialettere check mario@alpha.test

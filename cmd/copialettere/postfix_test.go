@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // standInFor puts a program of that name first in PATH.
@@ -58,18 +57,6 @@ virtual_transport = lmtp:unix:dovecot"`)
 	if out := p.must("check", anna, "-json"); !strings.Contains(out, `"asked":true,"routes":[{"direction":"received","state":"routed",`) {
 		t.Errorf("check %s -json:\n%s", anna, out)
 	}
-	p.standInFor("postmap", "exit 1\n")
-	p.must("mailbox", "hand-over", anna, "-confirm", anna)
-	former := anna + "~" + time.Now().UTC().Format(time.DateOnly)
-	if out := p.must("check", former); out != "ok    archive: closed of "+former+"\n" {
-		t.Errorf("check %s:\n%s", former, out)
-	}
-	closed := "archive closed, the grace is over"
-	if out := p.must("mailbox", "disable", former, "-confirm", former, "-now"); !strings.Contains(out, closed) {
-		t.Errorf("not %q: %s", closed, out)
-	}
-	p.fails(2, []string{"no mailbox with the name " + anna + "~2001-01-01 was handed over"}, "mailbox", "disable", anna+"~2001-01-01", "-confirm", anna+"~2001-01-01")
-	p.fails(2, []string{"no mailbox with the name " + anna + "~2001-01-01 was handed over"}, "list", anna+"~2001-01-01")
 	if out := p.must("check"); !strings.Contains(out, "ok    maps for Postfix: "+p.dir+"/data/postfix") {
 		t.Errorf("check:\n%s", out)
 	}

@@ -17,8 +17,7 @@ type RouteCheck struct {
 	Routes []postfix.Route `json:"routes,omitempty"`
 }
 
-// CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off. A mailbox that was handed
-// over gets no mail: it has no Routes.
+// CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off.
 func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address policy.Address) (RouteCheck, error) {
 	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
 		return RouteCheck{}, err
@@ -28,7 +27,7 @@ func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address poli
 		return RouteCheck{}, err
 	}
 	c := RouteCheck{Mailbox: v.Mailbox, Archive: v.Archive, Asked: a.options.Postfix != nil}
-	if c.Asked && address.Closed == "" {
+	if c.Asked {
 		c.Routes = a.options.Postfix.Check(ctx, address)
 	}
 	return c, nil
