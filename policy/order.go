@@ -144,13 +144,16 @@ func (p *Policy) ordered(tx kv.Tx, l lead, who Actor, o Order) (Settings, []Chan
 type trial struct {
 	ctx     context.Context
 	store   kv.Store
-	written map[string][]byte // settings and tallies
+	written map[string][]byte // settings, tallies and what the function of OnRevision writes; nil where a key was deleted
 	err     error             // the first that the store returned
 }
 
 // Get implements kv.View.
 func (t *trial) Get(key []byte) ([]byte, error) {
 	if value, ok := t.written[string(key)]; ok {
+		if value == nil {
+			return nil, kv.ErrNotFound
+		}
 		return value, nil
 	}
 	value, err := t.store.Get(t.ctx, key)
@@ -170,8 +173,8 @@ func (t *trial) Put(key, value []byte) {
 	}
 }
 
-// Delete implements kv.Tx.
-func (t *trial) Delete(key []byte) { panic("no settings are ever deleted") }
+// Delete implements kv.Tx. No settings are ever deleted, but the function of OnRevision may delete what is its own.
+func (t *trial) Delete(key []byte) { t.written[string(key)] = nil }
 
 // In implements kv.Tx.
 func (t *trial) In(kv.Month) (kv.View, error) { panic("settings are read alone") }
