@@ -16,22 +16,25 @@ import (
 const (
 	ActMove     = "move"
 	ActDelete   = "delete"
+	ActEmpty    = "empty" // a delete of all that was in a folder
 	ActUndelete = "undelete"
 	ActHold     = "hold"
 	ActRelease  = "release"
 	ActReturn   = "return" // by nobody: a superseded message is an entry again
 )
 
-// Act is what somebody did with an entry, or why it has another UID. It is durable together with what it tells of, and outlives the
-// volume.
+// Act is what somebody did with an entry, or with several of one folder, or why an entry has another UID. It is durable together with what
+// it tells of, and outlives the volume.
 type Act struct {
-	Mailbox string    `json:"mailbox"`
-	Time    time.Time `json:"time"`
-	Kind    string    `json:"kind"`
-	Who     string    `json:"who"`             // empty for ActReturn
-	From    Ref       `json:"from"`            // the entry before
-	To      Ref       `json:"to,omitzero"`     // the entry afterwards, where it has another place
-	Detail  string    `json:"detail,omitzero"` // the reason of a hold
+	Mailbox string
+	Time    time.Time // when it began
+	Kind    string
+	Who     string // empty for ActReturn
+	From    Ref    // the entry before, the first of several
+	UIDs    UIDs   // of all the entries in their folder before
+	To      Ref    // the entry afterwards, where it has another place; the first of several
+	ToUIDs  UIDs   // of all the entries afterwards, in the order of UIDs
+	Detail  string // the reason of a hold
 }
 
 func (a *Act) encode() []byte {
@@ -44,6 +47,12 @@ func (a *Act) encode() []byte {
 	enc.bytes(tagFromPlace, encodePlace(a.From))
 	if a.To.UID > 0 {
 		enc.bytes(tagToPlace, encodePlace(a.To))
+	}
+	if a.UIDs.Count() > 1 {
+		enc.bytes(tagUIDs, a.UIDs.encode())
+		if a.To.UID > 0 {
+			enc.bytes(tagToUIDs, a.ToUIDs.encode())
+		}
 	}
 	return enc.b
 }
@@ -69,9 +78,22 @@ func decodeAct(mailbox string, b []byte) (*Act, error) {
 			a.From, err = decodePlace(mailbox, a.From.Month, v)
 		case tagToPlace:
 			a.To, err = decodePlace(mailbox, a.From.Month, v)
+		case tagUIDs:
+			a.UIDs, err = decodeUIDs(v)
+		case tagToUIDs:
+			a.ToUIDs, err = decodeUIDs(v)
 		}
 		return err
 	})
+	if a.UIDs == nil {
+		a.UIDs = a.From.Only().UIDs
+		if a.To.UID > 0 {
+			a.ToUIDs = a.To.Only().UIDs
+		}
+	}
+	if err == nil && (a.UIDs.first() != a.From.UID || a.ToUIDs.first() != a.To.UID || a.To.UID > 0 && a.ToUIDs.Count() != a.UIDs.Count()) {
+		err = errEncoding
+	}
 	if err != nil {
 		return nil, fmt.Errorf("act on %s: %w", mailbox, err)
 	}
@@ -84,20 +106,26 @@ func actKey(mailbox string, t time.Time, n uint16) []byte {
 	return key
 }
 
-// putAct files an act under its mailbox and time.
-func (c *change) putAct(a *Act) error {
+// putAct files an act under its mailbox and time, and returns the key.
+func (c *change) putAct(a *Act) ([]byte, error) {
 	for n := range math.MaxUint16 {
 		key := actKey(a.Mailbox, a.Time, uint16(n))
 		_, err := c.Get(key)
 		if errors.Is(err, kv.ErrNotFound) {
 			c.Put(key, a.encode())
-			return nil
+			return key, nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return fmt.Errorf("too many acts at %s", a.Time)
+	return nil, fmt.Errorf("too many acts at %s", a.Time)
+}
+
+// putActOn files an act on one entry.
+func (c *change) putActOn(kind, who string, at time.Time, from, to Ref, detail string) error {
+	_, err := c.putAct(&Act{Mailbox: from.Mailbox, Time: at, Kind: kind, Who: who, From: from, To: to, Detail: detail})
+	return err
 }
 
 // Acts yields what was done with the entries of a mailbox: first from dropped volumes, then volume by volume, each in the order of time.

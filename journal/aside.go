@@ -122,6 +122,9 @@ func (c *change) relist(a *aside, e *Entry, to Ref) error {
 	return nil
 }
 
+// over says whether the grace of a deleted entry is over.
+func (a *aside) over(now time.Time) bool { return a.by == nil && graceOver(a.at, now) }
+
 // purge deletes an entry that is put aside for good. Its tombstone stays. The error is ErrHeld for one that may not go.
 func (c *change) purge(r Ref) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {

@@ -185,9 +185,10 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 		var out []placeInTime
 		for _, folder := range folders {
 			place := Ref{Mailbox: mailbox, Month: m, Folder: folder}
+			moved := moved[folder].below(nextUID[folder])
 			inFolder := func(yield func(*Entry, error) bool) {
 				for e, err := range entriesUnder(ctx, m, s, folderKey('e', mailbox, folder), nextUID) {
-					if _, found := slices.BinarySearch(moved[folder], uidOf(e)); err == nil && found {
+					if err == nil && moved.has(e.UID) {
 						continue
 					}
 					if !yield(e, err) {
@@ -196,7 +197,7 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 				}
 			}
 			sources = append(sources, inOrder(behind(inFolder, at), mostUnordered))
-			for _, uid := range moved[folder] {
+			for uid := range moved.each() {
 				place.UID = uid
 				// Report one that cannot be read when its turn comes, which is first.
 				e, err := j.Entry(ctx, place)
@@ -230,13 +231,6 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 	})
 }
 
-func uidOf(e *Entry) uint32 {
-	if e == nil {
-		return 0
-	}
-	return e.UID
-}
-
 // placeInTime is an entry that is not where its time would have it.
 type placeInTime struct {
 	at     time.Time
@@ -244,9 +238,9 @@ type placeInTime struct {
 	uid    uint32
 }
 
-// movedUIDs returns, by folder and sorted, the UIDs that acts gave to entries of a mailbox: those entries keep their time of arrival.
-func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]uint32, error) {
-	moved := make(map[string][]uint32)
+// movedUIDs returns, by folder, the UIDs that acts gave to entries of a mailbox: those entries keep their time of arrival.
+func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string]UIDs, error) {
+	moved := make(map[string]UIDs)
 	prefix := mailboxKey('a', mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
 		if err != nil {
@@ -254,11 +248,11 @@ func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string][]ui
 		}
 		// Verify reports what cannot be read.
 		if a, err := decodeAct(mailbox, p.Value); err == nil && a.To.UID > 0 {
-			moved[a.To.Folder] = append(moved[a.To.Folder], a.To.UID)
+			moved[a.To.Folder] = append(moved[a.To.Folder], a.ToUIDs...)
 		}
 	}
-	for _, uids := range moved {
-		slices.Sort(uids)
+	for folder, uids := range moved {
+		moved[folder] = mergedUIDs(uids)
 	}
 	return moved, nil
 }

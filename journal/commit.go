@@ -559,7 +559,7 @@ func decodePlace(mailbox string, month kv.Month, v []byte) (Ref, error) {
 	return Ref{Mailbox: mailbox, Month: month, Folder: string(v[:n]), UID: binary.BigEndian.Uint32(v[n+1:])}, nil
 }
 
-func getCounters(tx kv.Tx, mailbox, folder string) (folderCounters, error) {
+func getCounters(tx kv.View, mailbox, folder string) (folderCounters, error) {
 	v, err := tx.Get(counterKey(mailbox, folder))
 	if errors.Is(err, kv.ErrNotFound) {
 		return folderCounters{}, nil

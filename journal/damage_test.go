@@ -158,7 +158,7 @@ func TestSweepPastDamage(t *testing.T) {
 				f.clock.set(november)
 				f.put1(key, value)
 				if kind == "deleted entry" {
-					back, err := f.Undelete(f.ctx(), ref, "owner")
+					back, err := f.undelete(ref)
 					if err != nil {
 						t.Fatal(err)
 					}

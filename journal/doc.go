@@ -22,7 +22,8 @@
 //	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
 //	l <mailbox> <folder> <uid>      hold on an entry
 //	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go
-//	a <mailbox> <time> <n>          act: what somebody did with an entry, or why it has another UID
+//	a <mailbox> <time> <n>          act: what somebody did with entries of one folder, or why an entry has another UID. Of several entries it
+//	                                has all UIDs (UIDs.encode), before and afterwards, beside the first place of each
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all
 //	n                               number of the moves, deletions and returns so far (uint64): tells the sweep of them
 //	z                               empty: the volume might be dropped; a byte 1: it is about to be
@@ -52,6 +53,10 @@
 // Nothing held is deleted, whoever asks. A hold on an entry is an l key. A hold on a whole mailbox is the business of Settings.Held; the
 // journal stores nothing of it. Every Update that deletes reads both kinds, under the locks that holds are placed under (deletionLocks),
 // skips what is held and goes on.
+//
+// What is deleted by hand is put aside under a t key. It is not listed, and no quota counts it. For DeletedGrace it can be brought back; then
+// PurgeDeleted removes it, unless a hold on its mailbox stands, and only the act and the tombstone tell of it. An act on many entries goes in
+// several updates and has one record: see selection.go.
 //
 // Deleting goes in bounded steps that may break off anywhere. An entry goes in one update with all that points at it. Its chunks go later:
 // two runs of the sweep free them (see sweep.go), and the engine purges them from the disk when that pays (kv.Store.Purge). A whole month

@@ -55,6 +55,8 @@ const (
 	tagOutcome   = 51
 	tagDelivery  = 52 // month, delivery key
 	tagCut       = 53 // of a record
+	tagUIDs      = 54 // UIDs.encode: of an act on several entries
+	tagToUIDs    = 55
 )
 
 var errEncoding error = damage("malformed value")

@@ -86,6 +86,27 @@ type Ref struct {
 // FolderName returns the folder as people see it, with its month: "INBOX/2026-11".
 func (r Ref) FolderName() string { return r.Folder + "/" + string(r.Month) }
 
+// Only returns the selection of this one entry.
+func (r Ref) Only() Selection {
+	return Selection{Mailbox: r.Mailbox, Month: r.Month, Folder: r.Folder, UIDs: UIDs{{r.UID, r.UID}}}
+}
+
+// Selection names entries of one folder, which need not all be there.
+type Selection struct {
+	Mailbox string
+	Month   kv.Month
+	Folder  string // without the month: "INBOX"
+	UIDs    UIDs
+}
+
+// FolderName returns the folder with its month, as Ref.FolderName does.
+func (s Selection) FolderName() string { return s.place(0).FolderName() }
+
+// String returns the selection as people name it: "mario@alpha.test INBOX/2026-11 1-20,22".
+func (s Selection) String() string { return fmt.Sprintf("%s %s %s", s.Mailbox, s.FolderName(), s.UIDs) }
+
+func (s Selection) place(uid uint32) Ref { return Ref{s.Mailbox, s.Month, s.Folder, uid} }
+
 // ParseFolder splits a folder name as FolderName returns it.
 func ParseFolder(name string) (folder string, month kv.Month, err error) {
 	i := strings.LastIndexByte(name, '/')

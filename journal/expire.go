@@ -19,7 +19,6 @@ var ErrAbnormal = errors.New("abnormal run of the retention")
 
 // Defaults of ExpireOptions.
 const (
-	DefaultGrace    = 72 * time.Hour
 	DefaultMaxShare = 0.2
 	DefaultMaxPause = 45 * 24 * time.Hour
 )
@@ -34,7 +33,6 @@ type ExpireOptions struct {
 	Mailboxes func(mailbox string) (months int, hold bool)
 
 	Now      time.Time     // the time of the run; zero: by the clock of the journal
-	Grace    time.Duration // how long a deleted entry can be brought back; 0: DefaultGrace
 	DryRun   bool          // only count
 	Yes      bool          // run even if that is abnormal
 	MaxShare float64       // the share of all entries, from 0 to 1, that a run may delete; 0: DefaultMaxShare
@@ -103,7 +101,6 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 		o.Now = j.now()
 	}
 	o.Now = o.Now.UTC()
-	o.Grace = cmp.Or(o.Grace, DefaultGrace)
 	o.MaxShare = cmp.Or(o.MaxShare, DefaultMaxShare)
 	o.MaxPause = cmp.Or(o.MaxPause, DefaultMaxPause)
 	ctx, release, err := j.clean(ctx)
@@ -272,14 +269,20 @@ func (x *expiry) judge() error {
 	if n := r.Removed.Entries; n > expireFloor && float64(n) > x.o.MaxShare*float64(r.All) {
 		r.Abnormal = append(r.Abnormal, fmt.Sprintf("%d of %d entries would be deleted, more than %.0f %%", n, r.All, 100*x.o.MaxShare))
 	}
-	last, err := x.j.LastRun(x.ctx, x.o.Now)
-	if err != nil {
-		return err
+	doubt, err := x.j.doubtClock(x.ctx, x.o.Now, x.o.MaxPause)
+	if doubt != "" {
+		r.Abnormal = append(r.Abnormal, doubt)
 	}
-	if !last.IsZero() && x.o.Now.Sub(last) > x.o.MaxPause {
-		r.Abnormal = append(r.Abnormal, fmt.Sprintf("the last run was at %s: is the clock right?", last.Format(time.RFC3339)))
+	return err
+}
+
+// doubtClock says why the clock that shows now may be ahead, if so.
+func (j *Journal) doubtClock(ctx context.Context, now time.Time, maxPause time.Duration) (string, error) {
+	last, err := j.LastRun(ctx, now)
+	if err != nil || last.IsZero() || now.Sub(last) <= maxPause {
+		return "", err
 	}
-	return nil
+	return fmt.Sprintf("the last run was at %s: is the clock right?", last.Format(time.RFC3339)), nil
 }
 
 // month deletes what is to go of one volume.
@@ -309,7 +312,7 @@ func (x *expiry) month(m kv.Month) error {
 			return err
 		}
 	}
-	return x.purge(s, m)
+	return x.j.purge(x.ctx, s, m, x.purges, &x.report.Purged, &x.report.Damaged)
 }
 
 // mailbox deletes what is to go of one mailbox in one volume.
@@ -359,55 +362,7 @@ func (x *expiry) purges(a *aside, e *Entry) bool {
 	if _, hold := x.o.Mailboxes(e.Mailbox); hold {
 		return false
 	}
-	return a.by == nil && !a.at.Add(x.o.Grace).After(x.o.Now) || x.expires(e.Mailbox, e.Time)
-}
-
-// purge deletes the entries put aside in one volume whose grace is over.
-func (x *expiry) purge(s kv.Store, m kv.Month) error {
-	entries := groups[Ref]{size: entryGroup, do: func(group []Ref) error {
-		mailboxes := make([]string, len(group))
-		for i, r := range group {
-			mailboxes[i] = r.Mailbox
-		}
-		var purged Removed
-		err := x.j.update(x.ctx, s, m, x.j.deletionLocks(mailboxes...), func(c *change) error {
-			purged = Removed{}
-			for _, r := range group {
-				e, err := c.purge(r)
-				if errors.Is(err, ErrNotFound) || errors.Is(err, ErrHeld) {
-					continue // brought back, or held, meanwhile
-				}
-				if err != nil {
-					return err
-				}
-				purged.add(e)
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		x.report.Purged.Entries += purged.Entries
-		x.report.Purged.Bytes += purged.Bytes
-		return nil
-	}}
-	for p, err := range s.Scan(x.ctx, []byte{'t'}, []byte{'t' + 1}) {
-		if err != nil {
-			return err
-		}
-		a, e, err := asideOf(m, p)
-		if err != nil {
-			x.report.Damaged++
-			continue
-		}
-		if !x.purges(a, e) {
-			continue
-		}
-		if err := entries.add(e.Ref); err != nil {
-			return err
-		}
-	}
-	return entries.flush()
+	return a.over(x.o.Now) || x.expires(e.Mailbox, e.Time)
 }
 
 // A Run is a run of the retention on record; those refused are not.

@@ -220,7 +220,7 @@ func (j *Journal) Hold(ctx context.Context, r Ref, who, reason string) error {
 		}
 		h := Holding{Time: now, Who: who, Reason: reason}
 		c.Put(holdKey(r), h.encode())
-		return c.putAct(&Act{Mailbox: r.Mailbox, Time: now, Kind: ActHold, Who: who, From: r, Detail: reason})
+		return c.putActOn(ActHold, who, now, r, Ref{}, reason)
 	})
 }
 
@@ -238,7 +238,7 @@ func (j *Journal) Release(ctx context.Context, r Ref, who, reason string) error 
 		if err := c.openRoom(r); err != nil {
 			return err
 		}
-		return c.putAct(&Act{Mailbox: r.Mailbox, Time: now, Kind: ActRelease, Who: who, From: r, Detail: reason})
+		return c.putActOn(ActRelease, who, now, r, Ref{}, reason)
 	})
 }
 

@@ -149,7 +149,7 @@ func deletions() map[string]deletion {
 		"delete": {
 			run: func(f *fixture, refs []Ref) error {
 				for _, r := range refs {
-					if err := f.Delete(f.ctx(), r, "owner"); err != nil && !errors.Is(err, ErrHeld) {
+					if err := f.deleteErr(r); err != nil && !errors.Is(err, ErrHeld) {
 						return err
 					}
 				}
@@ -360,7 +360,7 @@ func TestHoldWhileDeleting(t *testing.T) {
 	gone, stays := f.put(mario, letter("1")), f.put(mario, letter("2"))
 	f.FlushOutcomes(f.ctx())
 	deleted := make(chan error, 1)
-	go func() { deleted <- f.Delete(f.ctx(), gone, "owner") }()
+	go func() { deleted <- f.deleteErr(gone) }()
 	<-asked
 	late.Store(true)
 	ctx, cancel := context.WithTimeout(f.ctx(), 50*time.Millisecond)
@@ -376,7 +376,7 @@ func TestHoldWhileDeleting(t *testing.T) {
 		t.Error(err)
 	}
 	f.want(mario, "INBOX/2026-11 2 delivered")
-	wantErr(t, "delete under the hold", f.Delete(f.ctx(), stays, "owner"), ErrHeld)
+	wantErr(t, "delete under the hold", f.deleteErr(stays), ErrHeld)
 	h.set(unavailable)
 	if err := f.AwaitDeletions(f.ctx(), mario); err != nil {
 		t.Errorf("with a month that cannot be written: %v", err)
@@ -406,7 +406,7 @@ func TestHoldUnknown(t *testing.T) {
 	f.held = func(kv.View, ...string) (bool, error) { return false, unknown }
 	f.open()
 	r := f.deliver(mario, sized("1", 600), "t1").Ref
-	wantErr(t, "delete", f.Delete(f.ctx(), r, "owner"), unknown)
+	wantErr(t, "delete", f.deleteErr(r), unknown)
 	_, err := f.Withdraw(f.ctx(), r, "t1", refusal("t1"))
 	wantErr(t, "withdraw", err, unknown)
 	_, err = f.Erase(f.ctx(), mario, EraseOptions{})

@@ -42,6 +42,20 @@ var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time
 		_, err := j.Expire(ctx, ExpireOptions{Mailboxes: halfYear, Now: now, Yes: true})
 		return err
 	},
+	"empty": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.Empty(ctx, inbox, "owner")
+		return err
+	},
+	"undelete": func(ctx context.Context, j *Journal, _ time.Time) error {
+		s := inbox.Only()
+		s.UIDs = AllUIDs()
+		_, err := j.Undelete(ctx, s, "owner")
+		return err
+	},
+	"purge": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.PurgeDeleted(ctx)
+		return err
+	},
 }
 
 func TestMain(m *testing.M) {

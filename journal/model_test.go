@@ -90,7 +90,7 @@ func (m *model) expire(now time.Time, dropped []kv.Month) {
 		}
 	}
 	for r, e := range m.aside {
-		if !addMonths(e.arrival, modelRetention[r.Mailbox]).After(now) || !e.deleted.Add(DefaultGrace).After(now) {
+		if !addMonths(e.arrival, modelRetention[r.Mailbox]).After(now) || !e.deleted.Add(DeletedGrace).After(now) {
 			delete(m.aside, r)
 		}
 	}
@@ -107,6 +107,21 @@ func (m *model) expire(now time.Time, dropped []kv.Month) {
 				m.spans[modelPlace{p.delivery, ""}] += n
 			}
 		}
+	}
+}
+
+// purge has the journal remove what was deleted, and forgets it, unless the clock is in doubt.
+func (m *model) purge(t *testing.T, f *fixture) {
+	t.Helper()
+	now := f.clock.now()
+	purged, err := f.PurgeDeleted(f.ctx())
+	if errors.Is(err, ErrAbnormal) {
+		return
+	}
+	before := len(m.aside)
+	maps.DeleteFunc(m.aside, func(_ Ref, e *modelEntry) bool { return graceOver(e.deleted, now) })
+	if want := before - len(m.aside); err != nil || int(purged.Entries) != want {
+		t.Fatalf("%d purged, %v; want %d", purged.Entries, err, want)
 	}
 }
 
@@ -262,6 +277,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int) {
 			}
 		case n < 129:
 			f.pass(61 * time.Minute)
+			m.purge(t, f)
 			f.sweep(SweepOptions{All: r.IntN(2) == 0})
 		default:
 			before := f.clock.now().AddDate(0, 0, -r.IntN(60))
@@ -310,27 +326,65 @@ func modelAct(t *testing.T, f *fixture, m *model, r *rand.Rand) {
 		if !ok {
 			return
 		}
-		e := m.entries[ref]
-		delete(m.entries, ref)
-		m.aside[ref] = e
-		m.gone[modelPlace{e.delivery, ref.Month}] = true
-		f.remove(ref)
-		e.deleted = f.aside(ref.Mailbox)[slices.IndexFunc(f.aside(ref.Mailbox), func(d *Deleted) bool { return d.Ref == ref })].At
+		selected := ref.Only()
+		do := func() (*Done, error) { return f.Delete(f.ctx(), selected, "owner") }
+		if r.IntN(3) == 0 {
+			selected.UIDs = AllUIDs()
+			do = func() (*Done, error) { return f.Empty(f.ctx(), ref, "owner") }
+		}
+		gone := m.selected(m.entries, selected)
+		d, err := do()
+		if err != nil || d.UIDs.Count() != uint64(len(gone)) {
+			t.Fatalf("%d of %d of %s deleted, %v", d.UIDs.Count(), len(gone), selected, err)
+		}
+		for _, ref := range gone {
+			e := m.entries[ref]
+			delete(m.entries, ref)
+			e.deleted = d.Time
+			m.aside[ref] = e
+			m.gone[modelPlace{e.delivery, ref.Month}] = true
+		}
 		m.acts[ref.Mailbox]++
 	default:
 		ref, ok := pick(m.aside)
 		if !ok {
 			return
 		}
-		e := m.aside[ref]
-		delete(m.aside, ref)
-		delete(m.gone, modelPlace{e.delivery, ref.Month})
-		want := m.refile(e, Ref{ref.Mailbox, ref.Month, ref.Folder, 0})
-		if back, err := f.Undelete(f.ctx(), ref, "owner"); back != want || err != nil {
-			t.Fatalf("%v came back to %v, %v; want %v", ref, back, err, want)
+		selected := ref.Only()
+		if r.IntN(2) == 0 {
+			selected.UIDs = AllUIDs()
+		}
+		var want []Ref
+		now := f.clock.now()
+		for _, ref := range m.selected(m.aside, selected) {
+			e := m.aside[ref]
+			if graceOver(e.deleted, now) {
+				continue
+			}
+			delete(m.aside, ref)
+			delete(m.gone, modelPlace{e.delivery, ref.Month})
+			want = append(want, m.refile(e, Ref{ref.Mailbox, ref.Month, ref.Folder, 0}))
+		}
+		d, err := f.Undelete(f.ctx(), selected, "owner")
+		if len(want) == 0 {
+			wantErr(t, "bring back "+selected.String(), err, ErrGone)
+			return
+		}
+		if err != nil || d.To != want[0] || d.ToUIDs.Count() != uint64(len(want)) || !d.ToUIDs.has(want[len(want)-1].UID) {
+			t.Fatalf("%s came back to %v, %v; want %v", selected, d, err, want)
 		}
 		m.acts[ref.Mailbox]++
 	}
+}
+
+// selected returns those entries that are in a selection, by UID.
+func (m *model) selected(entries map[Ref]*modelEntry, s Selection) (refs []Ref) {
+	for _, r := range slices.SortedFunc(maps.Keys(entries), compareRefs) {
+		if s.place(r.UID) == r && s.UIDs.has(r.UID) {
+			refs = append(refs, r)
+		}
+	}
+	return refs
 }
 
 func compareRefs(a, b Ref) int {

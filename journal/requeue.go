@@ -283,7 +283,7 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	c.Put(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)), encodePlace(to))
 	e.Ref = to
 	putLinks(c, e)
-	if err := c.putAct(&Act{Mailbox: to.Mailbox, Time: c.j.now().UTC(), Kind: ActReturn, From: from, To: to}); err != nil {
+	if err := c.putActOn(ActReturn, "", c.j.now().UTC(), from, to, ""); err != nil {
 		return to, err
 	}
 	return to, c.moved()

@@ -124,7 +124,7 @@ func TestRequeued(t *testing.T) {
 			if len(f.aside(mario)) != 0 {
 				t.Errorf("deleted by hand: %v", f.aside(mario))
 			}
-			_, err = f.Undelete(f.ctx(), p0.Ref, "owner")
+			_, err = f.undelete(p0.Ref)
 			wantErr(t, "undelete what is superseded", err, ErrNotFound)
 
 			// It goes where the newer one goes, stays as long as the retention says, and keeps its chunks.
@@ -387,7 +387,7 @@ func TestMovedMeanwhile(t *testing.T) {
 			f.remove(p.Ref)
 			f.Delivered(p.Ref, "t1")
 			f.FlushOutcomes(f.ctx())
-			if _, err := f.Undelete(f.ctx(), p.Ref, "owner"); err != nil {
+			if _, err := f.undelete(p.Ref); err != nil {
 				f.t.Fatal(err)
 			}
 		}, func(*fixture, Placement) {}, []string{"INBOX/2026-11 2 delivered"}},

@@ -80,7 +80,7 @@ func TestSweepKeepsWhatCanComeBack(t *testing.T) {
 		f.pass(sweepPause + time.Second)
 		f.sweep(SweepOptions{All: true})
 	}
-	back, err := f.Undelete(f.ctx(), r, "owner")
+	back, err := f.undelete(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestSweepAtOnce(t *testing.T) {
 				case err != nil && !strings.Contains(err.Error(), errDraftAge.Error()):
 					t.Error(err)
 				case err == nil && i%3 == 0:
-					_, _ = f.Move(f.ctx(), placed[1].Ref, Trash, "owner")
+					_, _ = f.Move(f.ctx(), placed[1].Only(), Trash, "owner")
 				case i%5 == 0:
 					if _, err := f.Erase(f.ctx(), mailbox, EraseOptions{}); err != nil {
 						t.Error(err)

@@ -73,7 +73,7 @@ func passFixture(t *testing.T) (*fixture, *spied) {
 		}
 		f.put(anna, randomBytes(uint64(10*n), 300_000)) // shares the chunks
 		gone := f.put(anna, letter(fmt.Sprint("gone ", n)))
-		if err := f.Delete(f.ctx(), gone, "test"); err != nil {
+		if err := f.deleteErr(gone); err != nil {
 			t.Fatal(err)
 		}
 		f.FlushOutcomes(f.ctx())

@@ -25,99 +25,114 @@ const movesLock = "\x00moves"
 // errMoved is for the sweep alone.
 var errMoved = errors.New("entries were moved meanwhile")
 
-// Move files an entry in another folder of its month: INBOX, Sent, Trash, or one that is there. It returns the new place; the old UID is
-// never used again. An entry that is held may be moved, and stays held. The act is on record: see Acts. Errors wrap ErrNotFound and
-// ErrFolder.
-func (j *Journal) Move(ctx context.Context, r Ref, folder, who string) (Ref, error) {
-	return j.refile(ctx, r, folder, who, func(c *change, to Ref) (*Entry, error) {
+// Move files entries in another folder of their month: INBOX, Sent, Trash, or one that is there. Their old UIDs are never used again. An
+// entry that is held may be moved, and stays held. Errors wrap ErrNotFound and ErrFolder.
+func (j *Journal) Move(ctx context.Context, s Selection, folder, who string) (*Done, error) {
+	if err := checkFolder(folder); err != nil {
+		return nil, err
+	}
+	h := j.handling(ctx, ActMove, s, who)
+	h.folder = folder
+	return h.run('e', func(c *change, r Ref) (func() (Ref, error), error) {
 		e, err := c.entry(r)
-		if err != nil {
-			return nil, err
-		}
-		if err := c.uncount(e); err != nil {
-			return nil, err
-		}
-		for _, key := range []func(Ref) []byte{entryKey, outcomeKey, holdKey} {
-			v, err := c.Get(key(r))
-			if errors.Is(err, kv.ErrNotFound) {
-				continue
+		return func() (Ref, error) {
+			if err := c.uncount(e); err != nil {
+				return Ref{}, err
 			}
-			if err != nil {
-				return nil, err
-			}
-			c.Delete(key(r))
-			c.Put(key(to), v)
-		}
-		deleteLinks(c, e)
-		return e, c.putAct(&Act{Mailbox: r.Mailbox, Time: j.now().UTC(), Kind: ActMove, Who: who, From: r, To: to})
+			deleteLinks(c, e)
+			return c.refile(e, folder, h.validity, func(to Ref) error { return c.rename(r, to) })
+		}, err
 	})
 }
 
-// Undelete brings back an entry that Delete put aside; r is its old place. It gets a new UID in its folder, whatever the quota says. The
-// error is ErrNotFound once its grace is over. The act is on record: see Acts.
-func (j *Journal) Undelete(ctx context.Context, r Ref, who string) (Ref, error) {
-	return j.refile(ctx, r, r.Folder, who, func(c *change, to Ref) (*Entry, error) {
+// Delete puts entries aside: they are no longer listed or counted, and no quota counts them. Until DeletedGrace is over Undelete brings them
+// back; then they are gone, and PurgeDeleted removes them. A late retry of their delivery does not bring them back. What is held stays, which
+// Done tells; ErrHeld says that nothing else was left to delete. Whether the mailbox may be written to is for the caller to know.
+func (j *Journal) Delete(ctx context.Context, s Selection, who string) (*Done, error) {
+	return j.delete(ctx, ActDelete, s, who)
+}
+
+// Empty deletes all entries that are in a folder now, as Delete does; the UID of the Ref does not matter. The folder stays. One without
+// entries is no error, and nothing is then on record. ErrFolder says that there is no such folder.
+func (j *Journal) Empty(ctx context.Context, folder Ref, who string) (*Done, error) {
+	s := folder.Only()
+	s.UIDs = AllUIDs()
+	return j.delete(ctx, ActEmpty, s, who)
+}
+
+func (j *Journal) delete(ctx context.Context, kind string, s Selection, who string) (*Done, error) {
+	h := j.handling(ctx, kind, s, who)
+	return h.run('e', func(c *change, r Ref) (func() (Ref, error), error) {
+		e, err := c.entry(r)
+		if err == nil {
+			err = c.mayGo(r)
+		}
+		return func() (Ref, error) { return Ref{}, c.putAside(e, &aside{at: h.done.Time, who: who}) }, err
+	})
+}
+
+// Undelete brings back entries that Delete or Empty put aside, whatever the quota says; the selection has their old UIDs. They get new UIDs in
+// their folder. Those whose grace is over are gone, which Done tells, but for what a hold on the mailbox has kept; ErrGone says that nothing
+// else was left to bring back.
+func (j *Journal) Undelete(ctx context.Context, s Selection, who string) (*Done, error) {
+	h := j.handling(ctx, ActUndelete, s, who)
+	h.folder = s.Folder
+	return h.run('t', func(c *change, r Ref) (func() (Ref, error), error) {
 		a, e, err := c.aside(r)
 		if err == nil && a.by != nil {
 			err = ErrNotFound // nobody has deleted it
 		}
-		if err != nil {
-			return nil, err
+		if err == nil && a.over(h.done.Time) {
+			if err = c.mayGo(r); err == nil {
+				err = ErrGone
+			} else if errors.Is(err, ErrHeld) {
+				err = nil
+			}
 		}
-		if err := c.relist(a, e, to); err != nil {
-			return nil, err
-		}
-		return e, c.putAct(&Act{Mailbox: r.Mailbox, Time: j.now().UTC(), Kind: ActUndelete, Who: who, From: r, To: to})
+		return func() (Ref, error) {
+			return c.refile(e, s.Folder, h.validity, func(to Ref) error { return c.relist(a, e, to) })
+		}, err
 	})
 }
 
-// refile has fn move an entry to a new place with what is kept under its Ref, then moves links, delivery key and counters.
-func (j *Journal) refile(ctx context.Context, r Ref, folder, who string, fn func(c *change, to Ref) (*Entry, error)) (Ref, error) {
-	if err := checkFolder(folder); err != nil {
-		return Ref{}, err
-	}
-	// An outcome only in memory would not find the entry any more.
-	j.FlushOutcomes(ctx)
-	to := Ref{Mailbox: r.Mailbox, Month: r.Month, Folder: folder}
-	var validity uint32
-	update := func(c *change) error {
-		size, err := c.sizeOf(r)
+// rename moves what is kept under the Ref of an entry to another one.
+func (c *change) rename(r, to Ref) error {
+	for _, key := range []func(Ref) []byte{entryKey, outcomeKey, holdKey} {
+		v, err := c.Get(key(r))
+		if errors.Is(err, kv.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		if to.UID, err = c.nextUID(to.Mailbox, to.Folder, size, validity); err != nil {
-			return err
-		}
-		e, err := fn(c, to)
-		if err != nil {
-			return err
-		}
-		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		v, err := c.Get(key)
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return err
-		}
-		if place, _ := isTombstone(v); string(place) == string(encodePlace(r)) {
-			c.Put(key, encodePlace(to))
-		}
-		e.Ref = to
-		putLinks(c, e)
-		return c.moved()
+		c.Delete(key(r))
+		c.Put(key(to), v)
 	}
-	err := j.act(ctx, r, update)
-	if errors.Is(err, errNewFolder) {
-		if !slices.Contains([]string{FolderOf(Received), FolderOf(Sent), Trash}, folder) {
-			return Ref{}, fmt.Errorf("folder %s: %w", to.FolderName(), ErrFolder)
-		}
-		if validity, err = j.newValidity(ctx); err != nil {
-			return Ref{}, err
-		}
-		err = j.act(ctx, r, update)
+	return nil
+}
+
+// refile gives an entry the next UID of a folder, has take move what is kept under its Ref there, and then moves links, delivery key and
+// counters.
+func (c *change) refile(e *Entry, folder string, validity uint32, take func(to Ref) error) (to Ref, err error) {
+	from := e.Ref
+	to = Ref{Mailbox: from.Mailbox, Month: from.Month, Folder: folder}
+	if to.UID, err = c.nextUID(to.Mailbox, to.Folder, e.Size, validity); err != nil {
+		return to, err
 	}
-	if err != nil {
-		return Ref{}, err
+	if err := take(to); err != nil {
+		return to, err
 	}
-	return to, nil
+	key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+	v, err := c.Get(key)
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
+		return to, err
+	}
+	if place, _ := isTombstone(v); string(place) == string(encodePlace(from)) {
+		c.Put(key, encodePlace(to))
+	}
+	e.Ref = to
+	putLinks(c, e)
+	return to, c.moved()
 }
 
 func checkFolder(folder string) error {
@@ -125,18 +140,6 @@ func checkFolder(folder string) error {
 		return fmt.Errorf("folder %q: %w", folder, ErrFolder)
 	}
 	return nil
-}
-
-// sizeOf returns the size of an entry, in bytes, also of one that is put aside.
-func (c *change) sizeOf(r Ref) (int64, error) {
-	e, err := c.entry(r)
-	if errors.Is(err, ErrNotFound) {
-		_, e, err = c.aside(r)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return e.Size, nil
 }
 
 // moved counts a move for the sweep.
@@ -159,27 +162,6 @@ func nextMoves(v []byte) []byte {
 		}
 	}
 	return next
-}
-
-// Delete puts an entry aside: it is no longer listed or counted. Undelete brings it back until the retention purges it after the grace; a
-// late retry of its delivery does not. The error is ErrHeld if the entry is held or its mailbox is. Whether the mailbox may be written to
-// is for the caller to know. The act is on record: see Acts.
-func (j *Journal) Delete(ctx context.Context, r Ref, who string) error {
-	j.FlushOutcomes(ctx)
-	return j.act(ctx, r, func(c *change) error {
-		e, err := c.entry(r)
-		if err != nil {
-			return err
-		}
-		if err := c.mayGo(r); err != nil {
-			return err
-		}
-		now := j.now().UTC()
-		if err := c.putAside(e, &aside{at: now, who: who}); err != nil {
-			return err
-		}
-		return c.putAct(&Act{Mailbox: r.Mailbox, Time: now, Kind: ActDelete, Who: who, From: r})
-	})
 }
 
 // putAside takes an entry out of its folder and keeps it under its place, with what a says of it, under movesLock.

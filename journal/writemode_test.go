@@ -13,18 +13,31 @@ import (
 
 func (f *fixture) move(r Ref, folder string) Ref {
 	f.t.Helper()
-	to, err := f.Move(f.ctx(), r, folder, "owner")
+	d, err := f.Move(f.ctx(), r.Only(), folder, "owner")
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return to
+	return d.To
 }
 
 func (f *fixture) remove(r Ref) {
 	f.t.Helper()
-	if err := f.Delete(f.ctx(), r, "owner"); err != nil {
-		f.t.Fatal(err)
+	wantErr(f.t, "delete", f.deleteErr(r), nil)
+}
+
+// deleteErr tries to delete an entry.
+func (f *fixture) deleteErr(r Ref) error {
+	_, err := f.Delete(f.ctx(), r.Only(), "owner")
+	return err
+}
+
+// undelete tries to bring an entry back, and returns its new place.
+func (f *fixture) undelete(r Ref) (Ref, error) {
+	d, err := f.Undelete(f.ctx(), r.Only(), "owner")
+	if err != nil {
+		return Ref{}, err
 	}
+	return d.To, nil
 }
 
 func (f *fixture) aside(mailbox string) []*Deleted {
@@ -56,7 +69,7 @@ func TestMove(t *testing.T) {
 	f.wantBytes(moved, enclosed(1, 50))
 	f.wantUsage(mario, usage)
 	f.verify()
-	wantErr(t, "delete what is held", f.Delete(f.ctx(), moved, "owner"), ErrHeld)
+	wantErr(t, "delete what is held", f.deleteErr(moved), ErrHeld)
 	// The retry of its delivery finds it, and its transaction can go on with it.
 	p := f.deliver(mario, enclosed(1, 50), "again")
 	if p.Ref != moved || !p.Found {
@@ -73,14 +86,14 @@ func TestMove(t *testing.T) {
 	}
 	f.want(mario, "INBOX/2026-11 3 delivered", "Trash/2026-11 2 delivered")
 	for name, folder := range map[string]string{"other folder": "Other", "zero byte": "a\x00b", "no name": ""} {
-		_, err := f.Move(f.ctx(), back, folder, "owner")
+		_, err := f.Move(f.ctx(), back.Only(), folder, "owner")
 		wantErr(t, name, err, ErrFolder)
 	}
 	for name, r := range map[string]Ref{"old place": one, "no month": {mario, "2020-01", "INBOX", 1}, "no entry": {anna, "2026-11", "INBOX", 1}} {
-		_, err := f.Move(f.ctx(), r, Trash, "owner")
+		_, err := f.Move(f.ctx(), r.Only(), Trash, "owner")
 		wantErr(t, name, err, ErrNotFound)
 	}
-	_, err := f.Move(f.ctx(), Ref{"", "2026-11", "INBOX", 1}, Trash, "owner")
+	_, err := f.Move(f.ctx(), Ref{"", "2026-11", "INBOX", 1}.Only(), Trash, "owner")
 	wantErr(t, "no mailbox", err, ErrMailbox)
 	want := []string{"hold by operator: INBOX/2026-11 1", "move by owner: INBOX/2026-11 1 to Trash/2026-11 1",
 		"move by owner: Trash/2026-11 1 to INBOX/2026-11 3", "move by owner: INBOX/2026-11 2 to Trash/2026-11 2"}
@@ -104,7 +117,7 @@ func TestDeleteAndUndelete(t *testing.T) {
 	if len(list) != 1 || list[0].Ref != one || list[0].Who != "owner" || !list[0].At.After(november) || list[0].Size != int64(len(message)) {
 		t.Errorf("deleted: %+v", list)
 	}
-	wantErr(t, "delete it again", f.Delete(f.ctx(), one, "owner"), ErrNotFound)
+	wantErr(t, "delete it again", f.deleteErr(one), ErrNotFound)
 	// A late retry does not bring it back, in its month or the next one.
 	for _, at := range []time.Time{november, november.AddDate(0, 1, 0)} {
 		f.clock.set(at)
@@ -115,7 +128,8 @@ func TestDeleteAndUndelete(t *testing.T) {
 	if got := f.reasons(mario); !slices.Equal(got, []string{ReasonDeleted, ReasonDeleted}) {
 		t.Errorf("records %q", got)
 	}
-	back, err := f.Undelete(f.ctx(), one, "owner")
+	f.clock.set(november.Add(time.Hour))
+	back, err := f.undelete(one)
 	if err != nil || back != (Ref{mario, "2026-11", "INBOX", 3}) {
 		t.Fatal(back, err)
 	}
@@ -123,7 +137,7 @@ func TestDeleteAndUndelete(t *testing.T) {
 	f.wantLinked(mario, "id", back)
 	f.wantBytes(back, message)
 	f.wantUsage(mario, uint64(len(message)+len(letter("2"))))
-	_, err = f.Undelete(f.ctx(), one, "owner")
+	_, err = f.undelete(one)
 	wantErr(t, "bring it back again", err, ErrNotFound)
 	if p := f.deliver(mario, message, "again"); !p.Found || p.Ref != back {
 		t.Errorf("retry at %+v", p)
@@ -132,31 +146,92 @@ func TestDeleteAndUndelete(t *testing.T) {
 	f.remove(back)
 	f.verify()
 
-	// The grace is 72 hours; a mailbox that is held keeps also what was deleted.
-	deleted := f.aside(mario)[1].At
-	held := func(string) (int, bool) { return 0, true }
-	for _, c := range []struct {
-		name      string
-		after     time.Duration
-		mailboxes func(string) (int, bool)
-		left      int
-	}{
-		{"in the grace", DefaultGrace - time.Second, halfYear, 2},
-		{"behind the grace, held", DefaultGrace + time.Second, held, 2},
-		{"behind the grace", DefaultGrace + time.Second, halfYear, 0},
-	} {
-		r := f.expire(ExpireOptions{Mailboxes: c.mailboxes, Now: deleted.Add(c.after), Yes: true})
-		if got := len(f.aside(mario)); got != c.left || int(r.Purged.Entries) != 2-c.left {
-			t.Errorf("%s: %d left, %d purged", c.name, got, r.Purged.Entries)
-		}
-	}
-	_, err = f.Undelete(f.ctx(), back, "owner")
-	wantErr(t, "bring back what is purged", err, ErrNotFound)
-	if p := f.deliver(mario, message, "late again"); p.Skipped != ReasonDeleted {
-		t.Errorf("late retry at %+v", p)
-	}
 	if got := len(f.acts(mario)); got != 4 {
 		t.Errorf("acts %q", f.acts(mario))
+	}
+}
+
+// TestGrace has the grace of deleted entries pass: nothing held goes, and what is gone is told from what never was.
+func TestGrace(t *testing.T) {
+	f, held := newFixture(t), false
+	f.held = func(_ kv.View, mailboxes ...string) (bool, error) {
+		return held && slices.Contains(mailboxes, mario), nil
+	}
+	f.open()
+	message := enclosed(1, 50)
+	one := f.file(message, received(mario))[0].Ref
+	two, kept := f.put(mario, letter("2")), f.put(mario, letter("kept"))
+	f.remove(one)
+	f.remove(two)
+	deleted := f.aside(mario)[1].At
+	for _, c := range []struct {
+		name   string
+		after  time.Duration
+		held   bool
+		left   int
+		purged Purged
+	}{
+		{"in the grace", DeletedGrace - time.Second, false, 2, Purged{}},
+		{"behind the grace, held", DeletedGrace + time.Second, true, 2, Purged{}},
+		{"behind the grace", DeletedGrace + time.Second, false, 0, Purged{Removed: Removed{2, uint64(len(message) + len(letter("2")))}}},
+		{"once more", DeletedGrace + time.Hour, false, 0, Purged{}},
+	} {
+		f.clock.set(deleted.Add(c.after))
+		held = c.held
+		if purged, err := f.PurgeDeleted(f.ctx()); err != nil || purged != c.purged || len(f.aside(mario)) != c.left {
+			t.Errorf("%s: %+v purged, %v; %d left, want %+v and %d", c.name, purged, err, len(f.aside(mario)), c.purged, c.left)
+		}
+		f.verify()
+	}
+	for name, c := range map[string]struct {
+		ref  Ref
+		want error
+	}{"purged": {one, ErrGone}, "there": {kept, ErrNotFound}, "never there": {Ref{mario, "2026-11", "INBOX", 9}, ErrNotFound}} {
+		_, err := f.undelete(c.ref)
+		wantErr(t, "bring back what is "+name, err, c.want)
+	}
+	if p := f.deliver(mario, message, "late"); p.Skipped != ReasonDeleted {
+		t.Errorf("late retry at %+v", p)
+	}
+	want := []string{"delete by owner: INBOX/2026-11 1", "delete by owner: INBOX/2026-11 2"}
+	if got := f.acts(mario); !slices.Equal(got, want) {
+		t.Errorf("acts %q, want %q", got, want)
+	}
+	f.verify()
+}
+
+// TestGraceOver refuses to bring back what is over its grace and still there, unless a hold on the mailbox has kept it.
+func TestGraceOver(t *testing.T) {
+	f := openFixture(t)
+	r := f.put(mario, letter("1"))
+	f.remove(r)
+	f.clock.set(f.aside(mario)[0].At.Add(DeletedGrace))
+	_, err := f.undelete(r)
+	wantErr(t, "behind the grace", err, ErrGone)
+	if err := f.set(f.ctx(), "held", mario); err != nil {
+		t.Fatal(err)
+	}
+	if back, err := f.undelete(r); err != nil || back.UID != 2 {
+		t.Errorf("held: %v, %v", back, err)
+	}
+	f.want(mario, "INBOX/2026-11 2 delivered")
+	f.verify()
+}
+
+// TestPurgeDoubtsTheClock removes nothing while the clock seems to be ahead.
+func TestPurgeDoubtsTheClock(t *testing.T) {
+	f := openFixture(t)
+	f.expire(ExpireOptions{Mailboxes: keepFor(0)})
+	f.remove(f.put(mario, letter("1")))
+	f.clock.set(november.Add(DefaultMaxPause + time.Hour))
+	_, err := f.PurgeDeleted(f.ctx())
+	wantErr(t, "after a long pause", err, ErrAbnormal)
+	if got := len(f.aside(mario)); got != 1 {
+		t.Errorf("%d deleted entries, want 1", got)
+	}
+	f.clock.set(november.Add(DeletedGrace + time.Hour))
+	if purged, err := f.PurgeDeleted(f.ctx()); err != nil || purged.Entries != 1 {
+		t.Errorf("%+v purged, %v", purged, err)
 	}
 }
 
@@ -165,9 +240,9 @@ func TestActsFail(t *testing.T) {
 	r := f.put(mario, letter("1"))
 	f.FlushOutcomes(f.ctx())
 	h.set(unavailable)
-	_, err := f.Move(f.ctx(), r, Trash, "owner")
+	_, err := f.Move(f.ctx(), r.Only(), Trash, "owner")
 	wantErr(t, "move", err, kv.ErrUnavailable)
-	wantErr(t, "delete", f.Delete(f.ctx(), r, "owner"), kv.ErrUnavailable)
+	wantErr(t, "delete", f.deleteErr(r), kv.ErrUnavailable)
 	wantErr(t, "hold", f.Hold(f.ctx(), r, "operator", ""), kv.ErrUnavailable)
 	h.set(nil)
 	f.want(mario, "INBOX/2026-11 1 delivered")
@@ -193,9 +268,9 @@ func TestActsAtOnce(t *testing.T) {
 						return
 					}
 					if (w+round)%2 == 0 {
-						_, _ = f.Move(f.ctx(), e.Ref, []string{Trash, "INBOX"}[round/2%2], "owner")
-					} else if f.Delete(f.ctx(), e.Ref, "owner") == nil {
-						if _, err := f.Undelete(f.ctx(), e.Ref, "owner"); err != nil {
+						_, _ = f.Move(f.ctx(), e.Only(), []string{Trash, "INBOX"}[round/2%2], "owner")
+					} else if f.deleteErr(e.Ref) == nil {
+						if _, err := f.undelete(e.Ref); err != nil {
 							t.Error(err)
 						}
 					}

@@ -6,24 +6,37 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
+	"copialettere/journal"
 	"copialettere/journal/httpd"
 )
 
-const deleteHelp = `Usage: copialettere delete ADDR FOLDER UID [-undo] [-config FILE] [-json]
+const deleteHelp = `Usage: copialettere delete ADDR FOLDER UID ... [-undo] [-config FILE] [-json]
 
-Deletes a message, where the settings of its mailbox allow it (write=on or manual_delete=on). It is no longer listed or counted.
+Deletes messages of one folder, where the settings of their mailbox allow it (write=on or manual_delete=on). They are no longer listed, and no
+quota counts them. UIDs are numbers and ranges: 17 20-31,40.
 
--undo brings it back under a new UID. This works until the retention purges the message for good, 72 hours later at the earliest.
-A message under a legal hold is not deleted. "copialettere mailbox log" shows who deleted what.
+-undo brings messages back under new UIDs, for 72 hours. After that they are gone for good; only a hold on the whole mailbox keeps them.
+Messages under a legal hold are not deleted: the command names them, and the exit status is 1. UIDs that are not there are passed over.
+However many messages it deletes, this is one act in "copialettere mailbox log", with their number. If it breaks off, the log tells what was
+deleted; run it again for the rest.
 
-Example: copialettere delete mario@alpha.test INBOX/2026-11 17
+Example: copialettere delete mario@alpha.test INBOX/2026-11 17 20-31
 `
 
-const moveHelp = `Usage: copialettere move ADDR FOLDER UID FOLDER [-config FILE] [-json]
+const emptyHelp = `Usage: copialettere empty ADDR FOLDER [-config FILE] [-json]
 
-Moves a message to another folder of its month, where the settings of its mailbox allow it (write=on). The folders are INBOX, Sent and
-Trash; no others can be made. The message gets a new UID.
+Deletes all messages of a folder, as "copialettere delete" does: one act, with their number, that "copialettere delete -undo" takes back for
+72 hours. The folder stays, with 0 messages. What arrives meanwhile stays too, and so do messages under a legal hold.
+
+Example: copialettere empty mario@alpha.test Trash/2026-11
+`
+
+const moveHelp = `Usage: copialettere move ADDR FOLDER UID ... FOLDER [-config FILE] [-json]
+
+Moves messages to another folder of their month, where the settings of their mailbox allow it (write=on). The folders are INBOX, Sent and
+Trash; no others can be made. The messages get new UIDs. UIDs are numbers and ranges, as for "copialettere delete".
 
 Example: copialettere move mario@alpha.test INBOX/2026-11 17 Trash/2026-11
 `
@@ -39,62 +52,109 @@ Example: copialettere hold mario@alpha.test INBOX/2026-11 17 -reason "case 12/20
 func defineDelete(flags *flag.FlagSet) runner {
 	undo := flags.Bool("undo", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
-		act := "delete"
+		act := "/message/delete"
 		if *undo {
-			act = "undelete"
+			act = "/message/undelete"
 		}
-		return in.act(ctx, act, args, nil)
+		return in.actOnSeveral(ctx, act, args, nil)
 	}
 }
 
-func runMove(ctx context.Context, in *invocation, args []string) error {
-	if err := want(args, "ADDR", "FOLDER", "UID", "FOLDER"); err != nil {
+func runEmpty(ctx context.Context, in *invocation, args []string) error {
+	if err := want(args, "ADDR", "FOLDER"); err != nil {
 		return err
 	}
-	return in.act(ctx, "move", args[:3], url.Values{"to": {args[3]}})
+	return in.act(ctx, "/folder/empty", url.Values{"mailbox": {args[0]}, "folder": {args[1]}})
+}
+
+func runMove(ctx context.Context, in *invocation, args []string) error {
+	if len(args) < 4 {
+		return want(args, "ADDR", "FOLDER", "UID", "FOLDER")
+	}
+	to := len(args) - 1
+	return in.actOnSeveral(ctx, "/message/move", args[:to], url.Values{"to": args[to:]})
 }
 
 func defineHold(flags *flag.FlagSet) runner {
 	reason, release := flags.String("reason", "", ""), flags.Bool("release", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
-		act := "hold"
+		act := "/message/hold"
 		if *release {
-			act = "release"
+			act = "/message/release"
 		}
 		if *reason == "" {
 			return fmt.Errorf("%w: say why: -reason \"case 12/2026\"", errUsage)
 		}
-		return in.act(ctx, act, args, url.Values{"reason": {*reason}})
+		if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
+			return err
+		}
+		return in.act(ctx, act, url.Values{"mailbox": {args[0]}, "folder": {args[1]}, "uid": {args[2]}, "reason": {*reason}})
 	}
 }
 
-// act carries out an act on one message and prints the result.
-func (in *invocation) act(ctx context.Context, act string, args []string, query url.Values) error {
-	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
-		return err
+// actOnSeveral carries out an act on the messages that ADDR FOLDER UID ... name.
+func (in *invocation) actOnSeveral(ctx context.Context, route string, args []string, query url.Values) error {
+	if len(args) < 3 {
+		return want(args, "ADDR", "FOLDER", "UID")
 	}
 	if query == nil {
 		query = make(url.Values)
 	}
 	query.Set("mailbox", args[0])
 	query.Set("folder", args[1])
-	query.Set("uid", args[2])
+	query.Set("uid", strings.Join(args[2:], ","))
+	return in.act(ctx, route, query)
+}
+
+// act carries out an act on messages and prints the result. The error is errFailed if some that were meant were left.
+func (in *invocation) act(ctx context.Context, route string, query url.Values) error {
 	query.Set("who", whoami())
 	c, err := in.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/message/"+act, query, func(v httpd.ActView) error {
+	left := false
+	_, err = each(in, ctx, c, http.MethodPost, route, query, func(v httpd.ActView) error {
+		left = v.Held != nil || v.Gone != nil || v.Damaged != nil
 		if in.json {
 			return in.printJSON(v)
 		}
-		fmt.Fprintf(in.stdout, "%s: %s %s %d", v.Act, v.Mailbox, v.Folder, v.UID)
-		if v.ToUID > 0 {
-			fmt.Fprintf(in.stdout, ", now %s %d", v.ToFolder, v.ToUID)
-		}
-		fmt.Fprintln(in.stdout)
+		in.printAct(v)
 		return nil
 	})
+	if err == nil && left {
+		return errFailed
+	}
 	return err
+}
+
+func (in *invocation) printAct(v httpd.ActView) {
+	fmt.Fprintf(in.stdout, "%s: %s %s", v.Act, v.Mailbox, v.Folder)
+	them := "it"
+	if v.Count > 0 {
+		fmt.Fprintf(in.stdout, " %s", v.UIDs)
+	}
+	if v.Count != 1 {
+		fmt.Fprintf(in.stdout, " (%d messages)", v.Count)
+		them = "them"
+	}
+	if v.ToUID > 0 {
+		fmt.Fprintf(in.stdout, ", now %s %s", v.ToFolder, v.ToUIDs)
+	}
+	if v.Until != nil {
+		fmt.Fprintf(in.stdout, "; \"copialettere delete -undo\" brings %s back until %s", them, localTime(v.Until))
+	}
+	fmt.Fprintln(in.stdout)
+	for _, left := range []struct {
+		uids journal.UIDs
+		why  string
+	}{
+		{v.Held, "under a legal hold"}, {v.Gone, "deleted more than 72 hours ago, and gone for good"},
+		{v.Damaged, "cannot be read; \"copialettere verify\" tells more"},
+	} {
+		if left.uids != nil {
+			fmt.Fprintf(in.stdout, "  left out %s (%d): %s\n", left.uids, left.uids.Count(), left.why)
+		}
+	}
 }

@@ -125,10 +125,10 @@ func busyArchive(t *testing.T, k *daemon) {
 		}
 		refs = append(refs, placed[0].Ref) // of unknown delivery
 	}
-	if _, err := j.Move(t.Context(), refs[0], journal.Trash, "test"); err != nil {
+	if _, err := j.Move(t.Context(), refs[0].Only(), journal.Trash, "test"); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.Delete(t.Context(), refs[1], "test"); err != nil {
+	if _, err := j.Delete(t.Context(), refs[1].Only(), "test"); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()

@@ -228,7 +228,7 @@ func TestMailboxHold(t *testing.T) {
 	if changed, err := k.archive.acts(k.config.Load(), nil).HoldMailbox(t.Context(), who, a, "case 1"); err != nil || !*changed.Changed {
 		t.Fatalf("hold: %+v, %v", changed, err)
 	}
-	if err := k.archive.journal.Delete(t.Context(), refs[0], "owner"); !errors.Is(err, journal.ErrHeld) {
+	if _, err := k.archive.journal.Delete(t.Context(), refs[0].Only(), "owner"); !errors.Is(err, journal.ErrHeld) {
 		t.Errorf("delete under the hold: %v", err)
 	}
 	used, err := k.archive.journal.Usage(t.Context(), a.String())

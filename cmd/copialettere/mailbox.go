@@ -288,7 +288,7 @@ func (in *invocation) printChange(c policy.Change) {
 	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
 }
 
-// printLogged prints a line of the log: a change of a setting, or an act on a message. Only changes have a number.
+// printLogged prints a line of the log: a change of a setting, or an act on messages. Only changes have a number.
 func (in *invocation) printLogged(c archive.Change) {
 	if c.Number > 0 {
 		in.printChange(c.Change)
@@ -302,6 +302,9 @@ func (in *invocation) printLogged(c archive.Change) {
 		if c.After != "" {
 			what += " to " + printable(c.After)
 		}
+	}
+	if c.Messages > 1 {
+		what += fmt.Sprintf(" (%d messages)", c.Messages)
 	}
 	if c.Who != "" { // nobody: the entry came back by itself
 		what += ", by " + printable(c.Who)

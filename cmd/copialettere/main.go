@@ -37,8 +37,9 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   part ADDR FOLDER UID N        write the content of one part, such as daticert.xml
   why ADDR [-message-id ID]     show what was journaled, what was skipped, and why
   gaps ADDR                     show what the archive of a mailbox lacks, and why
-  delete ADDR FOLDER UID        delete a message where the mailbox allows it, or undo that
-  move ADDR FOLDER UID FOLDER   move a message where the mailbox allows it
+  delete ADDR FOLDER UID ...    delete messages where the mailbox allows it, or undo that
+  empty ADDR FOLDER             delete all messages of a folder where the mailbox allows it
+  move ADDR FOLDER UID FOLDER   move messages where the mailbox allows it
   hold ADDR FOLDER UID          place a legal hold on a message, or lift it
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
@@ -95,6 +96,7 @@ func commands() map[string]command {
 		"gaps":          {gapsHelp, noFlags(runGaps)},
 		"retention":     {retentionHelp, defineRetention},
 		"delete":        {deleteHelp, defineDelete},
+		"empty":         {emptyHelp, noFlags(runEmpty)},
 		"move":          {moveHelp, noFlags(runMove)},
 		"hold":          {holdHelp, defineHold},
 		"practice":      {practiceHelp, noFlags(runPractice)},

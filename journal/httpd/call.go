@@ -97,17 +97,27 @@ func mailboxOf(r *http.Request) (policy.Address, error) {
 	return a, err
 }
 
-// ref reads which message a request is about: folder=F&uid=N.
-func (c *call) ref() (journal.Ref, error) {
+// folder reads which folder a request is about: folder=F. The UID is 0.
+func (c *call) folder() (journal.Ref, error) {
 	folder, month, err := journal.ParseFolder(c.FormValue("folder"))
 	if err != nil {
 		return journal.Ref{}, fmt.Errorf("%w: %w", errRequest, err)
+	}
+	return journal.Ref{Mailbox: c.mailbox.String(), Month: month, Folder: folder}, nil
+}
+
+// ref reads which message a request is about: folder=F&uid=N.
+func (c *call) ref() (journal.Ref, error) {
+	ref, err := c.folder()
+	if err != nil {
+		return ref, err
 	}
 	uid, err := strconv.ParseUint(c.FormValue("uid"), 10, 32)
 	if err != nil || uid == 0 {
 		return journal.Ref{}, fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, c.FormValue("uid"))
 	}
-	return journal.Ref{Mailbox: c.mailbox.String(), Month: month, Folder: folder, UID: uint32(uid)}, nil
+	ref.UID = uint32(uid)
+	return ref, nil
 }
 
 // flag reads a parameter that is true or false. Absent means false.

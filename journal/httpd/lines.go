@@ -66,7 +66,7 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		status = http.StatusForbidden
 	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrTaken, policy.ErrClosed):
 		status = http.StatusConflict
-	case is(journal.ErrNotFound, pec.ErrNoPart, policy.ErrNoArchive):
+	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, policy.ErrNoArchive):
 		status = http.StatusNotFound
 	case is(context.Canceled):
 	default:

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 )
 
 func (a *api) message(c *call) error {
@@ -40,77 +41,119 @@ func (a *api) practice(c *call) error {
 	return tell(c, a.b.Archive.Practices(c.Context(), c.mailbox, uint32(uid), time.Now()))
 }
 
-// ActView is an act that was carried out on an entry. Others script against its names.
+// ActView is an act that was carried out on messages of one folder. Others script against its names.
 type ActView struct {
-	Mailbox string `json:"mailbox"`
-	Act     string `json:"act"` // "move", "delete", "undelete", "hold" or "release"
-	Folder  string `json:"folder"`
-	UID     uint32 `json:"uid"`
-	// ToFolder and ToUID are the new place of the entry, if it has one.
-	ToFolder string `json:"to_folder,omitempty"`
-	ToUID    uint32 `json:"to_uid,omitempty"`
+	Mailbox string       `json:"mailbox"`
+	Act     string       `json:"act"` // "move", "delete", "empty", "undelete", "hold" or "release"
+	Folder  string       `json:"folder"`
+	UID     uint32       `json:"uid,omitempty"` // of the message; of the first one of several; absent where an empty folder was emptied
+	UIDs    journal.UIDs `json:"uids,omitempty"`
+	Count   uint64       `json:"count"` // messages that the act took
+	// ToFolder and ToUID are the new place of the message, if it has one; ToUIDs are the new UIDs of all, in the order of UIDs.
+	ToFolder string       `json:"to_folder,omitempty"`
+	ToUID    uint32       `json:"to_uid,omitempty"`
+	ToUIDs   journal.UIDs `json:"to_uids,omitempty"`
+	// Held, Gone and Damaged are messages that were meant and that the act left: they are under a legal hold; they were deleted and their grace
+	// is over; they cannot be read.
+	Held    journal.UIDs `json:"held,omitempty"`
+	Gone    journal.UIDs `json:"gone,omitempty"`
+	Damaged journal.UIDs `json:"damaged,omitempty"`
+	// Until is the end of the grace, of a deletion.
+	Until *time.Time `json:"until,omitempty"`
 }
 
 func (a *api) move(c *call) error {
-	return c.act(journal.ActMove, func(ref journal.Ref) (to journal.Ref, err error) {
-		folder, err := targetFolder(ref, c.FormValue("to"))
+	return c.actOn(func(s journal.Selection) (*journal.Done, error) {
+		folder, err := targetFolder(s.Month, c.FormValue("to"))
 		if err != nil {
-			return to, err
+			return nil, err
 		}
-		return a.b.Archive.Move(c.Context(), c.who, ref, folder)
+		return a.b.Archive.Move(c.Context(), c.who, s, folder)
 	})
 }
 
 func (a *api) delete(c *call) error {
-	return c.act(journal.ActDelete, func(ref journal.Ref) (to journal.Ref, err error) {
-		return to, a.b.Archive.Delete(c.Context(), c.who, ref)
-	})
+	return c.actOn(func(s journal.Selection) (*journal.Done, error) { return a.b.Archive.Delete(c.Context(), c.who, s) })
 }
 
 func (a *api) undelete(c *call) error {
-	return c.act(journal.ActUndelete, func(ref journal.Ref) (journal.Ref, error) {
-		return a.b.Archive.Undelete(c.Context(), c.who, ref)
-	})
+	return c.actOn(func(s journal.Selection) (*journal.Done, error) { return a.b.Archive.Undelete(c.Context(), c.who, s) })
 }
 
-func (a *api) hold(c *call) error {
-	return c.act(journal.ActHold, func(ref journal.Ref) (to journal.Ref, err error) {
-		return to, a.b.Archive.Hold(c.Context(), c.who, ref, c.FormValue("reason"))
-	})
-}
-
-func (a *api) release(c *call) error {
-	return c.act(journal.ActRelease, func(ref journal.Ref) (to journal.Ref, err error) {
-		return to, a.b.Archive.Release(c.Context(), c.who, ref, c.FormValue("reason"))
-	})
-}
-
-// act carries out an act on one message, and answers with it. do returns the new place of the entry, if it has one.
-func (c *call) act(kind string, do func(journal.Ref) (to journal.Ref, err error)) error {
-	ref, err := c.ref()
+func (a *api) empty(c *call) error {
+	folder, err := c.folder()
 	if err != nil {
 		return err
 	}
-	to, err := do(ref)
+	return c.done(a.b.Archive.Empty(c.Context(), c.who, folder))
+}
+
+// actOn carries out an act on the messages that a request selects, folder=F&uid=SET, and answers with it.
+func (c *call) actOn(do func(journal.Selection) (*journal.Done, error)) error {
+	folder, err := c.folder()
 	if err != nil {
 		return err
 	}
-	v := ActView{Mailbox: ref.Mailbox, Act: kind, Folder: ref.FolderName(), UID: ref.UID}
-	if to.UID > 0 {
-		v.ToFolder, v.ToUID = to.FolderName(), to.UID
+	s := folder.Only()
+	if s.UIDs, err = journal.ParseUIDs(c.FormValue("uid")); err != nil {
+		return fmt.Errorf("%w: uid: %w", errRequest, err)
+	}
+	return c.done(do(s))
+}
+
+// done answers with an act on several messages.
+func (c *call) done(d *journal.Done, err error) error {
+	if err != nil {
+		return err
+	}
+	v := ActView{
+		Mailbox: d.Mailbox, Act: d.Kind, Folder: d.From.FolderName(), UID: d.From.UID, UIDs: d.UIDs, Count: d.UIDs.Count(),
+		ToUID: d.To.UID, ToUIDs: d.ToUIDs, Held: d.Held, Gone: d.Gone, Damaged: d.Damaged,
+	}
+	if d.To.UID > 0 {
+		v.ToFolder = d.To.FolderName()
+	}
+	if v.Count > 0 && (d.Kind == journal.ActDelete || d.Kind == journal.ActEmpty) {
+		until := d.Time.Add(journal.DeletedGrace)
+		v.Until = &until
 	}
 	c.out.write(v)
 	return nil
 }
 
+func (a *api) hold(c *call) error {
+	return c.act(journal.ActHold, func(ref journal.Ref) error {
+		return a.b.Archive.Hold(c.Context(), c.who, ref, c.FormValue("reason"))
+	})
+}
+
+func (a *api) release(c *call) error {
+	return c.act(journal.ActRelease, func(ref journal.Ref) error {
+		return a.b.Archive.Release(c.Context(), c.who, ref, c.FormValue("reason"))
+	})
+}
+
+// act carries out an act on one message, and answers with it.
+func (c *call) act(kind string, do func(journal.Ref) error) error {
+	ref, err := c.ref()
+	if err != nil {
+		return err
+	}
+	if err := do(ref); err != nil {
+		return err
+	}
+	c.out.write(ActView{Mailbox: ref.Mailbox, Act: kind, Folder: ref.FolderName(), UID: ref.UID, UIDs: ref.Only().UIDs, Count: 1})
+	return nil
+}
+
 // targetFolder reads the folder to move a message to, with or without the month. A message stays in the month of its arrival.
-func targetFolder(ref journal.Ref, name string) (string, error) {
+func targetFolder(of kv.Month, name string) (string, error) {
 	if !strings.Contains(name, "/") {
 		return name, nil
 	}
 	folder, month, err := journal.ParseFolder(name)
-	if err == nil && month != ref.Month {
-		err = fmt.Errorf("folder %q: a message of %s stays in that month", name, ref.Month)
+	if err == nil && month != of {
+		err = fmt.Errorf("folder %q: a message of %s stays in that month", name, of)
 	}
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errRequest, err)

@@ -43,6 +43,7 @@ type Content struct{}
 // Routes returns the table of all routes.
 func Routes() []Route {
 	const message = "folder=F&uid=N"
+	const messages = "folder=F&uid=SET" // as journal.ParseUIDs reads it: 5,7-20
 	return []Route{
 		{"GET", "/mailboxes", archive.RightOperate, false, "", archive.Mailbox{}, true, "all mailboxes that were ever set up", (*api).mailboxes},
 		{"GET", "/mailbox", archive.RightLook, false, "", archive.Mailbox{}, false, "one mailbox, with its changes", (*api).mailbox},
@@ -76,10 +77,11 @@ func Routes() []Route {
 		{"GET", "/practice", archive.RightRead, false, "[uid=N]", practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
 
-		// These act on one message and answer with the act.
-		{"POST", "/message/move", archive.RightMove, true, message + "&to=FOLDER", ActView{}, false, "move it within its month", (*api).move},
-		{"POST", "/message/delete", archive.RightDelete, true, message, ActView{}, false, "delete it", (*api).delete},
-		{"POST", "/message/undelete", archive.RightDelete, true, message, ActView{}, false, "undo delete", (*api).undelete},
+		// These act on messages of one folder and answer with the act.
+		{"POST", "/message/move", archive.RightMove, true, messages + "&to=FOLDER", ActView{}, false, "move them within their month", (*api).move},
+		{"POST", "/message/delete", archive.RightDelete, true, messages, ActView{}, false, "delete them; what is under a legal hold stays", (*api).delete},
+		{"POST", "/message/undelete", archive.RightDelete, true, messages, ActView{}, false, "undo delete, for 72 hours", (*api).undelete},
+		{"POST", "/folder/empty", archive.RightDelete, true, "folder=F", ActView{}, false, "delete all messages of a folder, which stays", (*api).empty},
 		{"POST", "/message/hold", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "place a legal hold on it", (*api).hold},
 		{"POST", "/message/release", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "lift the hold", (*api).release},
 

@@ -11,11 +11,15 @@ import (
 	"copialettere/policy"
 )
 
-// Change is one change of the settings of a mailbox, or one act on its messages. For an act, the key is the act, before is where the message
-// was, and after is where it is now, or the reason. Others script against its names.
+// Change is one change of the settings of a mailbox, or one act on its messages. For an act, the key is the act, before is where the messages
+// were, and after is where they are now, or the reason. Others script against its names.
 type Change struct {
-	Mailbox string `json:"mailbox"`
-	Number  uint64 `json:"number"` // counts the changes of the mailbox, from 1; 0 for an act
+	Mailbox  string `json:"mailbox"`
+	Number   uint64 `json:"number"`             // counts the changes of the mailbox, from 1; 0 for an act
+	Messages uint64 `json:"messages,omitempty"` // of an act: how many messages it took
+	// UIDs and ToUIDs are all the UIDs of an act; before and after shorten a long list.
+	UIDs   journal.UIDs `json:"uids,omitempty"`
+	ToUIDs journal.UIDs `json:"to_uids,omitempty"`
 	policy.Change
 }
 
@@ -29,7 +33,7 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 				yield(Change{}, err)
 				return
 			}
-			list = append(list, Change{address.String(), c.Number, c})
+			list = append(list, Change{Mailbox: address.String(), Number: c.Number, Change: c})
 		}
 		m, err := a.policy.Mailbox(ctx, address)
 		if err != nil {
@@ -43,11 +47,11 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 				}
 				continue
 			}
-			c := policy.Change{Time: act.Time, Who: act.Who, Key: act.Kind, Before: placeText(act.From), After: act.Detail}
+			c := policy.Change{Time: act.Time, Who: act.Who, Key: act.Kind, Before: placeText(act.From, act.UIDs), After: act.Detail}
 			if act.To.UID > 0 {
-				c.After = placeText(act.To)
+				c.After = placeText(act.To, act.ToUIDs)
 			}
-			list = append(list, Change{Mailbox: address.String(), Change: c})
+			list = append(list, Change{Mailbox: address.String(), Messages: act.UIDs.Count(), UIDs: act.UIDs, ToUIDs: act.ToUIDs, Change: c})
 		}
 		slices.SortStableFunc(list, func(a, b Change) int { return a.Time.Compare(b.Time) })
 		for _, c := range list {
@@ -58,4 +62,6 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 	}
 }
 
-func placeText(r journal.Ref) string { return fmt.Sprintf("%s %d", r.FolderName(), r.UID) }
+func placeText(r journal.Ref, uids journal.UIDs) string {
+	return fmt.Sprintf("%s %s", r.FolderName(), uids)
+}

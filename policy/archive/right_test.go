@@ -103,11 +103,22 @@ func TestActsNeedRights(t *testing.T) {
 	}
 	ref := placed[0].Ref
 	acts := map[string]func(policy.Actor) error{
-		"delete":  func(who policy.Actor) error { return a.Delete(t.Context(), who, ref) },
+		"delete": func(who policy.Actor) (err error) {
+			_, err = a.Delete(t.Context(), who, ref.Only())
+			return err
+		},
+		"empty": func(who policy.Actor) (err error) {
+			_, err = a.Empty(t.Context(), who, ref)
+			return err
+		},
+		"undelete": func(who policy.Actor) (err error) {
+			_, err = a.Undelete(t.Context(), who, ref.Only())
+			return err
+		},
 		"hold":    func(who policy.Actor) error { return a.Hold(t.Context(), who, ref, "case 1") },
 		"release": func(who policy.Actor) error { return a.Release(t.Context(), who, ref, "closed") },
 		"move": func(who policy.Actor) (err error) {
-			_, err = a.Move(t.Context(), who, ref, journal.Trash)
+			_, err = a.Move(t.Context(), who, ref.Only(), journal.Trash)
 			return err
 		},
 	}
@@ -115,7 +126,7 @@ func TestActsNeedRights(t *testing.T) {
 	for _, who := range []policy.Actor{owner, {Role: policy.RoleOwner, Name: "bruno@alpha.test"}, {Role: policy.RolePostmaster, Name: "post@beta.test"}} {
 		for name, act := range acts {
 			want := policy.ErrForbidden
-			if who == owner && (name == "delete" || name == "move") {
+			if who == owner && name != "hold" && name != "release" {
 				want = ErrReadOnly
 			}
 			if err := act(who); !errors.Is(err, want) {
@@ -134,7 +145,11 @@ func TestActsNeedRights(t *testing.T) {
 		act  string
 		who  policy.Actor
 		want error
-	}{{"hold", post, nil}, {"delete", owner, journal.ErrHeld}, {"delete", post, policy.ErrForbidden}, {"release", post, nil}, {"delete", owner, nil}} {
+	}{
+		{"move", owner, ErrReadOnly}, {"hold", post, nil}, {"delete", owner, journal.ErrHeld}, {"empty", owner, journal.ErrHeld},
+		{"delete", post, policy.ErrForbidden}, {"empty", post, policy.ErrForbidden}, {"release", post, nil}, {"delete", owner, nil},
+		{"undelete", post, policy.ErrForbidden}, {"undelete", owner, nil}, {"empty", owner, nil},
+	} {
 		if err := acts[step.act](step.who); !errors.Is(err, step.want) {
 			t.Errorf("%s by %s: %v, want %v", step.act, step.who, err, step.want)
 		}
@@ -148,7 +163,10 @@ func TestActsNeedRights(t *testing.T) {
 			log = append(log, c.Key+" by "+c.Who)
 		}
 	}
-	if want := []string{"hold by " + post.String(), "release by " + post.String(), "delete by " + owner.String()}; !slices.Equal(log, want) {
+	want := []string{
+		"hold by " + post.String(), "release by " + post.String(), "delete by " + owner.String(), "undelete by " + owner.String(), "empty by " + owner.String(),
+	}
+	if !slices.Equal(log, want) {
 		t.Errorf("on record: %q, want %q", log, want)
 	}
 }

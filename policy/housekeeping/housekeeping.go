@@ -1,7 +1,8 @@
 // Package housekeeping does the archive's work beside the mail: it erases disabled archives, runs the retention at its hour, expires the
-// records of skips, moves spooled gaps into the journal, frees the space of deleted messages, verifies the archive, keeps the disk from filling
-// up, and warns of a clock that nothing keeps right. After a stop or an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the
-// settings but no listener: its owner tells it how to wait for the messages judged so far.
+// records of skips, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the space of deleted
+// messages, verifies the archive, keeps the disk from filling up, and warns of a clock that nothing keeps right. After a stop or an error each
+// step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the settings but no listener:
+// its owner tells it how to wait for the messages judged so far.
 package housekeeping
 
 import (
@@ -22,6 +23,7 @@ import (
 const (
 	keepEvery   = time.Minute
 	expireEvery = time.Hour        // the records of skips
+	purgeEvery  = time.Hour        // what was deleted by hand and can no longer be brought back
 	sweepEvery  = 90 * time.Minute // a chunk goes in the second sweep, at least an hour after the first
 	sweepAllDay = time.Sunday      // when a sweep reads the whole journal, for what broken transfers left
 	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
@@ -64,6 +66,7 @@ type Keeper struct {
 
 	expired time.Time // when skips were last expired
 	tried   time.Time // when the retention last ran, or was refused
+	purged  time.Time // when what was deleted by hand was last purged
 	swept   time.Time // when the last sweep was
 	all     time.Time // when the last sweep of the whole journal was
 
@@ -130,6 +133,10 @@ func (k *Keeper) Keep(ctx context.Context, now time.Time) {
 	}
 	k.erase(ctx, now)
 	k.retain(ctx, now)
+	if now.Sub(k.purged) >= purgeEvery {
+		k.purged = now
+		k.purge(ctx)
+	}
 	if now.Sub(k.swept) >= sweepEvery {
 		k.swept = now
 		k.sweep(ctx, now)
@@ -140,6 +147,20 @@ func (k *Keeper) Keep(ctx context.Context, now time.Time) {
 func (k *Keeper) failed(ctx context.Context, what string, err error, more ...any) {
 	if ctx.Err() == nil {
 		k.log.Error(what, append(more, "error", err)...)
+	}
+}
+
+// purge removes what was deleted by hand and can no longer be brought back.
+func (k *Keeper) purge(ctx context.Context) {
+	purged, err := k.options.Journal.PurgeDeleted(ctx)
+	if purged.Entries > 0 || purged.Damaged > 0 {
+		k.log.Info("deleted messages are gone for good", "entries", purged.Entries, "bytes", purged.Bytes, "damaged", purged.Damaged)
+	}
+	switch {
+	case errors.Is(err, journal.ErrAbnormal):
+		k.log.Error("deleted messages are kept until the retention has run: look at it with \"copialettere retention -dry-run\"", "error", err)
+	case err != nil:
+		k.failed(ctx, "deleted messages not all removed, will be tried again", err)
 	}
 }
 
