@@ -8,13 +8,14 @@ import (
 	"copialettere/policy/auth"
 )
 
-// newAuthenticator returns what signs people in, nil if the configuration has no [auth].
+// newAuthenticator returns what signs people in. It lets nobody in if the configuration has no [auth].
 func newAuthenticator(c *config.Config, a *opened, log *slog.Logger) *auth.Authenticator {
-	if c.Auth == nil {
-		return nil
+	var source auth.Source
+	if c.Auth != nil {
+		source = c.Auth.Source
 	}
 	return auth.New(auth.Options{
-		Source: c.Auth.Source, Policy: a.policy, Settings: a.folder.Settings, Logger: log, Metrics: a.metrics,
+		Source: source, Policy: a.policy, Settings: a.folder.Settings, Logger: log, Metrics: a.metrics,
 	})
 }
 

@@ -47,6 +47,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
+  access ADDR                   show who signed in to a mailbox, and who failed to
   password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
@@ -102,6 +103,7 @@ func commands() map[string]command {
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
+		"access":        {accessHelp, noFlags(runAccess)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"volume":        {volumeHelp, defineVolume},

@@ -132,10 +132,13 @@ func New(o Options) *Authenticator {
 
 // open returns a source, which it does not touch yet.
 func open(s Source, log *slog.Logger) passwords {
-	if s.Kind == SourceFile {
+	switch s.Kind {
+	case SourceFile:
 		return newFile(s.Address, log)
+	case SourceDovecot:
+		return newDovecot(s, log)
 	}
-	return newDovecot(s, log)
+	return nobody{}
 }
 
 // Check says in short what a source has, or why it cannot be used. Problems keep only some people out, such as a hash of an unknown scheme.
