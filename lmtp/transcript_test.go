@@ -28,7 +28,8 @@ import (
 //	                     direction (received, sent), origin (of policy.Config), max-size, max-recipients, on-journal-error, identity
 //	                     (login, mail-from), next-hop (smtp, lmtp: instead of the direction's usual), domain (with its own next hop:
 //	                     H>DOMAIN> and H<DOMAIN> below)
-//	P: enable MAILBOX    the archive of a mailbox, or disable; hold: a legal hold on it
+//	P: enable MAILBOX    the archive of a mailbox, or disable; hold: a legal hold on it; hand-over: to another person
+//	P: rename OLD NEW    a mailbox gets another address
 //	C: LINE              what the client says, CRLF added. All C lines up to the next line of another kind are sent at once
 //	C+ "TEXT"            the same as a Go string: any bytes, nothing added
 //	C* N "TEXT"          N times that
@@ -165,9 +166,12 @@ func (c *transcript) line(l string) string {
 	case l == "" || l[0] == '#':
 	case kind == "P:":
 		verb, mailbox, _ := strings.Cut(rest, " ")
-		if verb == "hold" {
+		switch verb {
+		case "hold":
 			c.rig.hold(mailbox)
-		} else {
+		case "rename", "hand-over":
+			c.changeHands(strings.Fields(mailbox))
+		default:
 			c.rig.setArchive(mailbox, verb == "enable")
 		}
 	case kind == "C:" || l == "C:":
@@ -201,6 +205,28 @@ func (c *transcript) line(l string) string {
 		c.t.Fatalf("bad line %q", l)
 	}
 	return l
+}
+
+// changeHands gives a mailbox another address, or hands it over if there is none.
+func (c *transcript) changeHands(addresses []string) {
+	var list []policy.Address
+	for _, text := range addresses {
+		a, err := policy.ParseAddress(text)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		list = append(list, a)
+	}
+	operator := policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	var err error
+	if len(list) > 1 {
+		_, err = c.rig.policy.Rename(context.Background(), list[0], list[1], operator)
+	} else {
+		_, err = c.rig.policy.HandOver(context.Background(), list[0], operator, list[0].String())
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 func (c *transcript) unquote(s string) string {
@@ -357,8 +383,11 @@ func (c *transcript) journalHolds(delivered [][]byte) {
 		if err != nil {
 			c.t.Fatal(err)
 		}
+		if m.Address.Closed != "" {
+			m.Address.Closed = "DAY"
+		}
 		mailbox := m.Address.String()
-		for _, e := range c.rig.entries(mailbox) {
+		for _, e := range c.rig.entries(m.Archive) {
 			body := c.rig.body(e)
 			if e.State == journal.Delivered && !slices.ContainsFunc(delivered, func(b []byte) bool { return bytes.Equal(b, body) }) {
 				c.t.Errorf("%s %s %d: the next hop has no message with the bytes of the journal", mailbox, e.Folder, e.UID)
@@ -368,7 +397,7 @@ func (c *transcript) journalHolds(delivered [][]byte) {
 				"queue", e.QueueID, "peer", strings.Trim(strings.Join([]string{e.Peer.Name, e.Peer.Addr, e.Peer.Helo}, " "), " "))
 			fmt.Fprintln(&c.came, "", quoteBody(body))
 		}
-		for r, err := range c.rig.journal.Records(context.Background(), mailbox) {
+		for r, err := range c.rig.journal.Records(context.Background(), m.Archive) {
 			if err != nil {
 				c.t.Fatal(err)
 			}

@@ -248,7 +248,7 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 func (in *invocation) printSettings(m archive.Mailbox) {
 	in.printMailbox(m)
 	if len(m.Former) > 0 {
-		fmt.Fprintf(in.stdout, "  %-14s %s\n", "before", strings.Join(m.Former, ", "))
+		fmt.Fprintf(in.stdout, "  %-14s %s\n", "formerly", strings.Join(m.Former, ", "))
 	}
 	if m.Name != "" {
 		fmt.Fprintf(in.stdout, "  %-14s %s\n", "in the journal", m.Name)

@@ -19,7 +19,7 @@ import (
 // back.
 func TestEmptyKilled(t *testing.T) {
 	const mailbox, other, all = "mario@alpha.test", "anna@alpha.test", 4000
-	awaitMonth()
+	awaitDay()
 	now := time.Now()
 	folder := filepath.Join(rig.Folder(t), "hook")
 	listen := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))

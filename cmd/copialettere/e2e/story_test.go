@@ -33,7 +33,8 @@ import (
 //	$ ls FOLDER                  a folder of the data folder
 //
 // WHAT is the name and size of a letter, or pec:NAME for a message of pecMessages. In the configuration, $bundle and $domains are files for
-// [pec], and $later is a time of day half a day from now. M-00 stands for the month of now, M-13 for the one 13 months before.
+// [pec], and $later is a time of day half a day from now. M-00 stands for the month of now, M-13 for the one 13 months before,
+// and ~DAY for the day of now in the name of a mailbox that was handed over.
 //
 // Indented lines are the answer: replies, output, and the exit status unless it is 0. Times, ids and all that depends on the machine are masked.
 // "go test -run Stories -update" writes the answers as they come. Every story must end with a clean verify.
@@ -44,7 +45,7 @@ func TestStories(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("stories: %v, %v", files, err)
 	}
-	awaitMonth()
+	awaitDay()
 	for _, name := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
 			text := readText(t, name)
@@ -60,10 +61,10 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// awaitMonth waits for the next month if this one is about to end: all mail of the stories must come in one month.
-func awaitMonth() {
-	const stories = 30 * time.Second
-	if next := kv.MonthOf(time.Now()).Next().Start(); time.Until(next) < stories {
+// awaitDay waits for the next day, in UTC, if this one is about to end: all of a story must happen on one day.
+func awaitDay() {
+	const stories = 60 * time.Second
+	if next := time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour); time.Until(next) < stories {
 		time.Sleep(time.Until(next))
 	}
 }
@@ -333,7 +334,7 @@ func (s *story) message(what string) []byte {
 	return letter(name, n)
 }
 
-var placeholder = regexp.MustCompile(`M-\d\d|\$\w+`)
+var placeholder = regexp.MustCompile(`M-\d\d|~DAY\b|\$\w+`)
 
 // resolved replaces the placeholders of a line.
 func (s *story) resolved(line string) string {
@@ -343,6 +344,8 @@ func (s *story) resolved(line string) string {
 			return filepath.Join(s.folder, "bundle.pem")
 		case "$domains":
 			return filepath.Join(s.folder, "domains")
+		case "~DAY":
+			return "~" + s.now.UTC().Format(time.DateOnly)
 		case "$later":
 			return s.now.Add(12 * time.Hour).Format("15:04")
 		}
@@ -363,6 +366,7 @@ var masks = []struct {
 	{regexp.MustCompile(`"transaction":"[A-Z2-7]{13}"`), `"transaction":"(id)"`},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)`), "(time)"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b`), "YYYY-MM-DD hh:mm:ss"},
+	{regexp.MustCompile(`~\d{4}-\d\d-\d\d\b`), "~DAY"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:(port)"},
 	{regexp.MustCompile(`"uidvalidity":\d+`), `"uidvalidity":(number)`},
 	// How well messages compress is for other tests.
