@@ -59,7 +59,8 @@ type accessLog struct {
 	log    *slog.Logger
 	lost   *metrics.Counter
 	wake   chan struct{} // has room for one
-	quit   chan struct{}
+	quit   func()        // ends the writer
+	ending chan struct{} // closed by quit
 	ended  chan struct{} // closed when the writer has ended
 	writes sync.Mutex    // held while gathered records are written
 
@@ -76,10 +77,11 @@ type gatherKey struct {
 
 func newAccessLog(store kv.Store, log *slog.Logger, m *metrics.Registry) *accessLog {
 	a := &accessLog{
-		store: store, log: log, wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
+		store: store, log: log, wake: make(chan struct{}, 1), ending: make(chan struct{}), ended: make(chan struct{}),
 		lost:     m.Counter("copialettere_access_log_lost_total", "Logins that could not be put on record, because too many came at once or the store failed."),
 		gathered: make(map[gatherKey]*Access), sources: make(map[string]int),
 	}
+	a.quit = sync.OnceFunc(func() { close(a.ending) })
 	go a.run()
 	return a
 }
@@ -125,7 +127,7 @@ func (a *accessLog) run() {
 	for {
 		all := false
 		select {
-		case <-a.quit:
+		case <-a.ending:
 			a.write(context.Background(), true)
 			return
 		case <-failures.C:
@@ -133,15 +135,16 @@ func (a *accessLog) run() {
 		case <-a.wake:
 			select {
 			case <-time.After(gatherOK):
-			case <-a.quit:
+			case <-a.ending:
 			}
 		}
 		a.write(context.Background(), all)
 	}
 }
 
+// close writes everything and ends the writer. It is no error to call it again.
 func (a *accessLog) close() {
-	close(a.quit)
+	a.quit()
 	<-a.ended
 }
 
