@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -347,6 +348,13 @@ func TestStats(t *testing.T) {
 			t.Errorf("stats of %q: %+v, want %+v", mailbox, got, want)
 		}
 		want = want[1:]
+	}
+	f.clock.set(november.AddDate(0, 1, 0))
+	f.put(mario, letter("d"))
+	sizes, err := f.Sizes(f.ctx())
+	wantSizes := map[string]Size{anna: {1, uint64(len(letter("c")))}, mario: {2, uint64(len(letter("a")) + len(letter("d")))}}
+	if err != nil || !maps.Equal(sizes, wantSizes) {
+		t.Errorf("sizes %+v, %v; want %+v", sizes, err, wantSizes)
 	}
 }
 

@@ -262,6 +262,15 @@ func testBadMonthRead(t *testing.T, f *fixture, bad kv.Month) {
 	if len(stats) != 3 {
 		t.Errorf("Stats: %+v", stats)
 	}
+	sizes, err := f.Sizes(f.ctx())
+	wantPassed(t, "Sizes", err, bad)
+	var sum Size
+	for _, one := range stats {
+		sum.Add(Size{one.Entries, one.Bytes})
+	}
+	if sizes[anna] != sum {
+		t.Errorf("Sizes: %+v, and the stats make %+v", sizes[anna], sum)
+	}
 	r, err := f.Verify(f.ctx(), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"copialettere/journal/kv"
@@ -38,42 +39,112 @@ func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, err
 	var list []FolderStats
 	var passed PassedOver
 	for _, m := range months {
-		here, err := j.statsOf(ctx, m, prefix)
-		if err != nil && !passed.Add(j.monthError(ctx, m, err)) {
-			return nil, err
+		before := len(list)
+		for f, err := range j.statsOf(ctx, m, prefix) {
+			if err == nil {
+				list = append(list, f)
+				continue
+			}
+			list = list[:before]
+			if !passed.Add(err) {
+				return nil, err
+			}
 		}
-		list = append(list, here...)
 	}
 	return list, passed.Err()
 }
 
-// statsOf returns what the folders of one month hold whose counter keys begin with prefix.
-func (j *Journal) statsOf(ctx context.Context, m kv.Month, prefix []byte) ([]FolderStats, error) {
-	s, err := j.volume(ctx, m, false)
-	if errors.Is(err, kv.ErrNoVolume) {
-		return nil, nil
-	}
+// Size is how much there is of something.
+type Size struct {
+	Entries uint64 `json:"entries"`
+	Bytes   uint64 `json:"bytes"` // of the messages, as their owner counts them
+}
+
+// Add adds another size.
+func (s *Size) Add(other Size) {
+	s.Entries += other.Entries
+	s.Bytes += other.Bytes
+}
+
+// Sizes returns what each mailbox that has entries holds in all months and folders. It reads the counters one after the other and holds no more
+// than its result. The error is PassedOver if months were; the result then has all others.
+func (j *Journal) Sizes(ctx context.Context) (map[string]Size, error) {
+	months, err := j.engine.Volumes(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list volumes: %w", err)
 	}
-	var list []FolderStats
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		if err != nil {
+	sizes := make(map[string]Size)
+	var passed PassedOver
+	for _, m := range months {
+		here, err := j.sizesIn(ctx, m)
+		if err != nil && !passed.Add(err) {
 			return nil, err
 		}
-		box, folder, _, err := splitFolderKey(p.Key)
-		if err != nil {
-			return nil, err
+		for mailbox, size := range here {
+			size.Add(sizes[mailbox])
+			sizes[mailbox] = size
 		}
-		c, err := decodeCounters(p.Value)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, FolderStats{
-			Mailbox: box, Month: m, Folder: folder, Entries: c.entries, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
-		})
 	}
-	return list, nil
+	return sizes, passed.Err()
+}
+
+// sizesIn returns what each mailbox that has entries in a month holds there.
+func (j *Journal) sizesIn(ctx context.Context, m kv.Month) (map[string]Size, error) {
+	sizes := make(map[string]Size)
+	for f, err := range j.statsOf(ctx, m, []byte{'s'}) {
+		if err != nil {
+			return nil, err
+		}
+		if f.Entries > 0 {
+			size := sizes[f.Mailbox]
+			size.Add(Size{f.Entries, f.Bytes})
+			sizes[f.Mailbox] = size
+		}
+	}
+	return sizes, nil
+}
+
+// statsOf yields what the folders of one month hold whose counter keys begin with prefix, by mailbox and folder. An error that may be of the
+// month alone is a MonthError.
+func (j *Journal) statsOf(ctx context.Context, m kv.Month, prefix []byte) iter.Seq2[FolderStats, error] {
+	return func(yield func(FolderStats, error) bool) {
+		s, err := j.volume(ctx, m, false)
+		if errors.Is(err, kv.ErrNoVolume) {
+			return
+		}
+		if err != nil {
+			yield(FolderStats{}, j.monthError(ctx, m, err))
+			return
+		}
+		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+			var f FolderStats
+			if err == nil {
+				f, err = folderStats(m, p)
+			}
+			if err != nil {
+				yield(FolderStats{}, j.monthError(ctx, m, err))
+				return
+			}
+			if !yield(f, nil) {
+				return
+			}
+		}
+	}
+}
+
+// folderStats reads the counters of a folder.
+func folderStats(m kv.Month, p kv.Pair) (FolderStats, error) {
+	box, folder, _, err := splitFolderKey(p.Key)
+	if err != nil {
+		return FolderStats{}, err
+	}
+	c, err := decodeCounters(p.Value)
+	if err != nil {
+		return FolderStats{}, err
+	}
+	return FolderStats{
+		Mailbox: box, Month: m, Folder: folder, Entries: c.entries, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
+	}, nil
 }
 
 // ClassStats is what one mailbox holds of one class of messages in one direction.

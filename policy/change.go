@@ -57,13 +57,17 @@ func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error
 // settingsKey and changeKey take the name of an archive.
 func settingsKey(name string) []byte { return []byte(SettingsLock(name)) }
 
+// changePrefix begins the keys of changes.
+const changePrefix = 'l'
+
 func changeKey(name string, n uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte("l"+name+"\x00"), n)
+	return binary.BigEndian.AppendUint64([]byte(string(changePrefix)+name+"\x00"), n)
 }
 
 // editing is one change of a mailbox in progress inside an Update.
 type editing struct {
 	Settings
+	policy  *Policy
 	tx      kv.Tx
 	address Address   // as it was before
 	lead              // what the address leads to
@@ -76,7 +80,7 @@ type editing struct {
 func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*editing) error) (changes []Change, err error) {
 	now := time.Now().UTC().Round(0)
 	err = p.update(ctx, who, []Address{a}, func(tx kv.Tx, leads []lead) (changed bool, err error) {
-		changes, err = p.revise(tx, a, leads[0], who, now, edit)
+		_, changes, err = p.revise(tx, a, leads[0], who, now, edit)
 		return len(changes) > 0, err
 	})
 	if err != nil {
@@ -85,8 +89,8 @@ func (p *Policy) change(ctx context.Context, a Address, who Actor, edit func(*ed
 	return changes, nil
 }
 
-// update runs fn in an Update with the locks of addresses and of the archives that they lead to, and tells of a change. Leads are what the
-// addresses lead to, in their order. Fn may run more than once.
+// update runs fn in an Update with the locks of addresses, of their domains, and of the archives that they lead to, and tells of a change. Leads are
+// what the addresses lead to, in their order. Fn may run more than once.
 func (p *Policy) update(ctx context.Context, who Actor, addresses []Address, fn func(tx kv.Tx, leads []lead) (changed bool, err error)) error {
 	if !who.valid() {
 		return errNoAuthor
@@ -101,12 +105,12 @@ func (p *Policy) update(ctx context.Context, who Actor, addresses []Address, fn 
 			if err != nil {
 				return err
 			}
-			locks, names = append(locks, SettingsLock(a.String()), SettingsLock(l.name)), append(names, l.name)
+			locks, names = append(locks, tallyLock(a.Domain), SettingsLock(a.String()), SettingsLock(l.name)), append(names, l.name)
 		}
 		slices.Sort(locks)
 		locks = slices.Compact(locks)
 		changed, again := false, false
-		err := p.store.Update(ctx, locks, func(tx kv.Tx) (err error) {
+		err := p.counted(ctx, locks, func(tx kv.Tx) (err error) {
 			changed, again = false, false
 			leads := make([]lead, len(addresses))
 			for i, a := range addresses {
@@ -131,18 +135,19 @@ func (p *Policy) update(ctx context.Context, who Actor, addresses []Address, fn 
 	}
 }
 
-// revise runs edit over the settings of a mailbox and writes the result, inside an Update that holds the locks of its address and of its archive.
-func (p *Policy) revise(tx kv.Tx, a Address, l lead, who Actor, now time.Time, edit func(*editing) error) ([]Change, error) {
+// revise runs edit over the settings of a mailbox and writes the result, inside an Update that holds the locks of its address, of its domain and of
+// its archive. It returns the settings as they are then, and the changes.
+func (p *Policy) revise(tx kv.Tx, a Address, l lead, who Actor, now time.Time, edit func(*editing) error) (Settings, []Change, error) {
 	e, err := p.begin(tx, a, l, now)
 	if err != nil {
-		return nil, err
+		return Settings{}, nil, err
 	}
 	if err := edit(e); err != nil {
-		return nil, err
+		return Settings{}, nil, err
 	}
 	changes := differences(e.record.Settings, e.Settings)
 	if len(changes) == 0 {
-		return nil, nil
+		return e.Settings, nil, nil
 	}
 	if !e.exists {
 		var copied []Change
@@ -152,12 +157,12 @@ func (p *Policy) revise(tx kv.Tx, a Address, l lead, who Actor, now time.Time, e
 		}
 		changes = append(copied, changes...)
 	}
-	return changes, e.save(who, changes)
+	return e.Settings, changes, e.save(who, changes)
 }
 
 // begin begins a change. A mailbox that was not set up starts with the settings of its domain.
 func (p *Policy) begin(tx kv.Tx, a Address, l lead, now time.Time) (*editing, error) {
-	e := &editing{tx: tx, address: a, lead: l, exists: l.record != nil, now: now}
+	e := &editing{policy: p, tx: tx, address: a, lead: l, exists: l.record != nil, now: now}
 	if !e.exists {
 		e.record = &record{Settings: p.defaults(a.Domain)}
 		if l.name != a.String() {
@@ -178,8 +183,12 @@ func (p *Policy) begin(tx kv.Tx, a Address, l lead, now time.Time) (*editing, er
 	return e, nil
 }
 
-// save writes the settings, with changes that it completes with their numbers, time and author.
+// save writes the settings, with changes that it completes with their numbers, time and author. It keeps the limits of the domain, and of the one
+// that the mailbox moves to.
 func (e *editing) save(who Actor, changes []Change) error {
+	if err := e.account(); err != nil {
+		return err
+	}
 	for i := range changes {
 		c := &changes[i]
 		e.record.changes++

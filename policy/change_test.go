@@ -201,8 +201,9 @@ func (tx *buffered) Get(key []byte) ([]byte, error) {
 	runtime.Gosched()
 	return tx.s.Get(context.Background(), key)
 }
-func (tx *buffered) Put(key, value []byte) { tx.written.Put(key, value) }
-func (tx *buffered) Delete([]byte)         { panic("no settings are ever deleted") }
+func (tx *buffered) GetAll(keys [][]byte) ([][]byte, error) { return kv.GetEach(keys, tx.Get) }
+func (tx *buffered) Put(key, value []byte)                  { tx.written.Put(key, value) }
+func (tx *buffered) Delete([]byte)                          { panic("no settings are ever deleted") }
 
 // Many actors change one mailbox at once: no change is lost, and the log has no hole.
 func TestConcurrentChanges(t *testing.T) {

@@ -28,24 +28,35 @@ type Mailbox struct {
 // date, and no change is recorded. Enabling a paused archive resumes it; enabling a closing one restores it, and resumes it too. The error wraps
 // ErrUnknownDomain if the address lies in no configured domain, ErrForbidden, or ErrErasing.
 func (p *Policy) Enable(ctx context.Context, a Address, who Actor) (changed bool, err error) {
+	if err := p.mayEnable(who, a); err != nil {
+		return false, fmt.Errorf("enable %s: %w", a, err)
+	}
+	return p.turn(ctx, "enable", a, who, KeyArchive, enable)
+}
+
+// mayEnable returns nil if an actor may enable a mailbox.
+func (p *Policy) mayEnable(who Actor, a Address) error {
 	if _, ok := p.rules().delimiters[a.Domain]; !ok {
-		return false, fmt.Errorf("enable %s: %w", a, ErrUnknownDomain)
+		return ErrUnknownDomain
 	}
 	if a.Closed != "" {
-		return false, fmt.Errorf("enable %s: %w", a, ErrClosed)
+		return ErrClosed
 	}
-	return p.turn(ctx, "enable", a, who, KeyArchive, func(e *editing) error {
-		switch {
-		case e.Enabled:
-			return nil
-		case e.Erasure.State == ErasureRunning:
-			return ErrErasing
-		case e.State() == StateOff && e.Erasure.State != ErasureDue:
-			e.Since = e.now
-		}
-		e.Enabled, e.Paused, e.Erasure = true, time.Time{}, Erasure{}
+	return p.May(who, a, KeyArchive)
+}
+
+// enable turns an archive on.
+func enable(e *editing) error {
+	switch {
+	case e.Enabled:
 		return nil
-	})
+	case e.Erasure.State == ErasureRunning:
+		return ErrErasing
+	case e.State() == StateOff && e.Erasure.State != ErasureDue:
+		e.Since = e.now
+	}
+	e.Enabled, e.Paused, e.Erasure = true, time.Time{}, Erasure{}
+	return nil
 }
 
 // Pause stops archiving from now, until Resume. What is archived stays and can be read; the time between is a gap with ReasonPaused (Pauses). It

@@ -40,6 +40,7 @@
 //	l <archive> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
 //	n <address>              where an address leads, a JSON object; absent where it leads to the archive of the same name, or to none
 //	r <address>              what acceptance receipts say about a recipient, a JSON object
+//	d <domain>               tally of the archives of a domain, a JSON object; absent for none. "d" alone says that all domains were counted
 //
 // The spaces are for readability. An address is written as by Address.String. Neither it nor the name of an archive contains a zero byte.
 //
@@ -55,6 +56,10 @@
 //
 // The object of an address has "archive" (the name of the archive that it leads to; absent for none) and "former" (the name of the archive that left
 // it last; absent for none). The address is then in the settings of that archive. Both change in one Update.
+//
+// A tally object has "archives" (how many the domain has, closed ones included until they are erased), "no_quota" (how many of them have
+// quota=none) and "quota" (the sum of the other quotas, in bytes). It changes in the Update of the mailbox that it counts. A store of an
+// earlier version has none: the first change that needs one counts all domains.
 //
 // A recipient object has "certified" and "time", the time of the newest receipt, accurate to a day. Each address has one object, however
 // many receipts came.
@@ -144,6 +149,8 @@ type Domain struct {
 	// Defaults are the settings that a mailbox of the domain starts with. They may have any key that Set takes except "notify", because an
 	// address belongs to one person.
 	Defaults []Assignment
+	// Limits bound what the archives of the domain may take.
+	Limits Limits
 	// Rights says what the owners of mailboxes of the domain may change; without a list, Config.Rights does.
 	Rights Rights
 }
@@ -200,7 +207,7 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
 
-// validateDefaults returns all errors in the defaults of a domain.
+// validateDefaults returns all errors in the defaults and the limits of a domain.
 func (d Domain) validateDefaults() []error {
 	var errs []error
 	var scratch Settings
@@ -213,6 +220,12 @@ func (d Domain) validateDefaults() []error {
 		if assignment.Key == KeyNotify {
 			errs = append(errs, fmt.Errorf("domain %q: default: %w", d.Name,
 				&SettingError{KeyNotify, assignment.Value, "an address belongs to one mailbox: set it there"}))
+		}
+	}
+	defaults := programDefaults()
+	if defaults.assign(d.Defaults) == nil {
+		for _, err := range d.Limits.validate(defaults) {
+			errs = append(errs, fmt.Errorf("domain %q: %w", d.Name, err))
 		}
 	}
 	return errs
@@ -243,6 +256,7 @@ type rules struct {
 	delimiters     map[string]string
 	postmasters    map[string][]Address
 	domainDefaults map[string]Settings
+	limits         map[string]Limits
 	// domainOwnerKeys has the domains with rights of their own.
 	domainOwnerKeys map[string][]string
 }
@@ -278,6 +292,7 @@ func newRules(c Config) (*rules, error) {
 	p := &rules{
 		origin: c.Origin, redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
+		limits: make(map[string]Limits),
 	}
 	if p.origin == "" {
 		p.origin = OriginORCPT
@@ -303,6 +318,7 @@ func newRules(c Config) (*rules, error) {
 			return nil, fmt.Errorf("domain %q: %w", d.Name, err)
 		}
 		p.domainDefaults[name] = defaults
+		p.limits[name] = d.Limits
 		if d.Rights.Owner != nil {
 			p.domainOwnerKeys[name] = slices.Clone(d.Rights.Owner)
 		}

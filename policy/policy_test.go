@@ -155,6 +155,12 @@ func openTest(t testing.TB, c Config, enabled ...string) (*Policy, *memory) {
 			t.Fatalf("Enable(%s) = %v, %v", mailbox, changed, err)
 		}
 	}
+	t.Cleanup(func() {
+		store.fail = nil
+		if _, err := p.tallies(context.WithoutCancel(t.Context())); err == nil { // a test may leave what cannot be read
+			checkTallies(t, p, store)
+		}
+	})
 	return p, store
 }
 

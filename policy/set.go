@@ -68,8 +68,20 @@ func (p *Policy) defaults(domain string) Settings {
 // ErrForbidden if the actor may not change a setting, and ErrUnknownDomain if a mailbox to be set up lies in no configured domain. The caller
 // must have dangerous changes confirmed first (less retention, a quota below what is used, the write mode); the log keeps the old values.
 func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []Assignment) ([]Change, error) {
+	if err := p.maySet(who, a, assignments); err != nil {
+		return nil, fmt.Errorf("set %s: %w", a, err)
+	}
+	changes, err := p.change(ctx, a, who, func(e *editing) error { return p.set(e, a, assignments) })
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", a, err)
+	}
+	return changes, nil
+}
+
+// maySet returns everything that is wrong with assignments by an actor, before the settings of the mailbox are known; nil if nothing is.
+func (p *Policy) maySet(who Actor, a Address, assignments []Assignment) error {
 	if !who.valid() {
-		return nil, fmt.Errorf("set %s: %w", a, errNoAuthor)
+		return errNoAuthor
 	}
 	var scratch Settings
 	errs := []error{scratch.assign(assignments)}
@@ -78,25 +90,26 @@ func (p *Policy) Set(ctx context.Context, a Address, who Actor, assignments []As
 			errs = append(errs, p.May(who, a, assignment.Key))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, fmt.Errorf("set %s: %w", a, err)
-	}
-	changes, err := p.change(ctx, a, who, func(e *editing) error {
-		if !e.exists {
-			if err := p.mayAppear(a); err != nil {
-				return err
-			}
-		}
-		before := e.Notify
-		if err := e.assign(assignments); err != nil || e.Notify == before {
+	return errors.Join(errs...)
+}
+
+// set makes assignments to a mailbox, which it may set up.
+func (p *Policy) set(e *editing, a Address, assignments []Assignment) error {
+	if !e.exists {
+		if err := p.mayAppear(a); err != nil {
 			return err
 		}
-		return p.checkNotify(e, a)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set %s: %w", a, err)
 	}
-	return changes, nil
+	return p.assign(e, a, assignments)
+}
+
+// assign makes assignments to a mailbox.
+func (p *Policy) assign(e *editing, a Address, assignments []Assignment) error {
+	before := e.Notify
+	if err := e.assign(assignments); err != nil || e.Notify == before {
+		return err
+	}
+	return p.checkNotify(e, a)
 }
 
 // mayAppear returns nil if an address may be set up as a mailbox before its archive is turned on. One with an extension may not: its mail

@@ -100,10 +100,10 @@ func (p *pipedResponse) Write(b []byte) (int, error) {
 
 var _ http.Flusher = (*pipedResponse)(nil)
 
-// do sends a request to the route at path, and returns the body of a good answer, which the caller closes. The error is errNothing on 404,
+// do sends a request with a body, which may be nil, to the route at path, and returns the body of a good answer, which the caller closes. The error is errNothing on 404,
 // after printing the message, and errUsage on 400.
-func (in *invocation) do(ctx context.Context, c *client, method, path string, query url.Values) (io.ReadCloser, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+httpd.Prefix+path+"?"+query.Encode(), nil)
+func (in *invocation) do(ctx context.Context, c *client, method, path string, query url.Values, content io.Reader) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+httpd.Prefix+path+"?"+query.Encode(), content)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,13 @@ func (in *invocation) do(ctx context.Context, c *client, method, path string, qu
 
 // each asks the route at path, calls fn with every JSON object of the answer, and returns how many there were.
 func each[T any](in *invocation, ctx context.Context, c *client, method, path string, query url.Values, fn func(T) error) (int, error) {
-	body, err := in.do(ctx, c, method, path, query)
+	return eachOf(in, ctx, c, method, path, query, nil, fn)
+}
+
+// eachOf is each with a body.
+func eachOf[T any](in *invocation, ctx context.Context, c *client, method, path string, query url.Values, content io.Reader,
+	fn func(T) error) (int, error) {
+	body, err := in.do(ctx, c, method, path, query, content)
 	if err != nil {
 		return 0, err
 	}

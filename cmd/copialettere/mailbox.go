@@ -36,7 +36,7 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   hand-over ADDR -confirm ADDR     give ADDR to another person, who starts a new archive; the old one takes no more mail, and is kept until
                                    its retention is over under a name of its own, as mario@alpha.test~2026-11-29
 
-"copialettere mailbox set -h" lists the settings and their values.
+"copialettere mailbox set -h" lists the settings and their values. "copialettere mailbox enable -h" tells how to enable or set many at once.
 
 Example: copialettere mailbox enable mario@alpha.test
 `
@@ -51,8 +51,10 @@ func setHelp() string {
 		policy.KeyNotifyOn:  "none, or some of " + names(policy.VocabularyEvents), policy.KeyLanguage: "it or en",
 	}
 	var help strings.Builder
-	help.WriteString("Usage: copialettere mailbox set ADDR KEY=VALUE ... [-config FILE] [-json]\n\n" +
-		"Changes settings of a mailbox, all or none, from the next message on. The settings, and their values:\n\n")
+	help.WriteString("Usage: copialettere mailbox set ADDR KEY=VALUE ... [-config FILE] [-json]\n" +
+		"       copialettere mailbox set [-from FILE] [-domain D] [-dry-run] [KEY=VALUE ...] [-config FILE] [-json]\n\n" +
+		"Changes settings of a mailbox, all or none, from the next message on; or of many (\"copialettere mailbox enable -h\").\n" +
+		"The settings, and their values:\n\n")
 	for _, key := range policy.Keys() {
 		value, ok := values[key]
 		if !ok {
@@ -70,6 +72,7 @@ func setHelp() string {
 type mailboxFlags struct {
 	confirm, reason string
 	now             bool
+	many            many
 	given           []string // their names
 }
 
@@ -78,6 +81,9 @@ func defineMailbox(flags *flag.FlagSet) runner {
 	flags.StringVar(&f.confirm, "confirm", "", "")
 	flags.StringVar(&f.reason, "reason", "", "")
 	flags.BoolVar(&f.now, "now", false, "")
+	flags.StringVar(&f.many.from, "from", "", "")
+	flags.StringVar(&f.many.domain, "domain", "", "")
+	flags.BoolVar(&f.many.dryRun, "dry-run", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
 		flags.Visit(func(one *flag.Flag) {
 			if one.Name != "config" && one.Name != "json" {
@@ -90,8 +96,9 @@ func defineMailbox(flags *flag.FlagSet) runner {
 
 // mailboxActs returns the sub-commands of mailbox, each with the flags that it takes.
 func mailboxActs() map[string][]string {
+	many := []string{"from", "domain", "dry-run"}
 	return map[string][]string{
-		"list": nil, "show": nil, "log": nil, "set": nil, "enable": nil, "pause": nil, "resume": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
+		"list": nil, "show": nil, "log": nil, "set": many, "enable": many, "pause": nil, "resume": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
 		"release": nil, "rename": nil, "hand-over": {"confirm"},
 	}
 }
@@ -116,6 +123,9 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 			return err
 		}
 		return show(in, ctx, "/mailboxes", nil, in.printMailbox)
+	}
+	if len(f.given) > 0 && (act == "set" || act == "enable") {
+		return in.provision(ctx, act, f.many, args)
 	}
 	query := make(url.Values)
 	if act == "set" {

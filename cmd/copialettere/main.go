@@ -30,6 +30,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox enable|disable ADDR   archive a mailbox from now on; close its archive (with -confirm ADDR)
   mailbox set ADDR KEY=VALUE    change settings of a mailbox
   mailbox show|log ADDR         show its settings; who changed them, and when
+  mailbox enable|set -from FILE enable many mailboxes, or change their settings, from a list
   mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
   list ADDR                     list the entries of a mailbox
   cat ADDR FOLDER UID           write the exact bytes of a message
@@ -48,6 +49,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
   access ADDR                   show who signed in to a mailbox, and who failed to
+  usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
   password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
@@ -106,6 +108,7 @@ func commands() map[string]command {
 		"access":        {accessHelp, noFlags(runAccess)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
+		"usage":         {usageHelp, defineUsage},
 		"volume":        {volumeHelp, defineVolume},
 		"demo":          {demoHelp, defineDemo},
 		"version":       {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
@@ -113,7 +116,9 @@ func commands() map[string]command {
 }
 
 // topics returns the help of each act that has a help of its own, by command and act.
-func topics() map[string]string { return map[string]string{"mailbox set": setHelp()} }
+func topics() map[string]string {
+	return map[string]string{"mailbox set": setHelp(), "mailbox enable": enableHelp}
+}
 
 type runner = func(ctx context.Context, in *invocation, args []string) error
 

@@ -123,7 +123,8 @@ func policyConfig(c *config.Config) policy.Config {
 	p := policy.Config{Rights: c.Rights}
 	for _, d := range c.Domains {
 		p.Domains = append(p.Domains, policy.Domain{
-			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults, Rights: d.Rights,
+			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults, Limits: d.Limits,
+			Rights: d.Rights,
 		})
 	}
 	if c.Received != nil {

@@ -65,7 +65,7 @@ func (in *invocation) writeContent(ctx context.Context, path string, query url.V
 		return err
 	}
 	defer c.close()
-	body, err := in.do(ctx, c, http.MethodGet, path, query)
+	body, err := in.do(ctx, c, http.MethodGet, path, query, nil)
 	if err != nil {
 		return err
 	}

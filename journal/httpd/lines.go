@@ -64,7 +64,7 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		status = http.StatusBadRequest
 	case is(policy.ErrForbidden, archive.ErrReadOnly):
 		status = http.StatusForbidden
-	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrTaken, policy.ErrClosed):
+	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
 		status = http.StatusConflict
 	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, policy.ErrNoArchive):
 		status = http.StatusNotFound

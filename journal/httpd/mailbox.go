@@ -81,18 +81,9 @@ func (a *api) handOver(c *call) error {
 }
 
 func (a *api) set(c *call) error {
-	c.FormValue("set") // fills c.Form
-	if len(c.Form["set"]) == 0 {
+	assignments := c.assignments()
+	if len(assignments) == 0 {
 		return fmt.Errorf("%w: no set=KEY=VALUE", errRequest)
-	}
-	var assignments []policy.Assignment
-	for _, text := range c.Form["set"] {
-		assignment, err := policy.ParseAssignment(text)
-		if err != nil {
-			// Set refuses it together with everything else that is wrong, because no key takes an empty value.
-			assignment = policy.Assignment{Key: text}
-		}
-		assignments = append(assignments, assignment)
 	}
 	return c.changed(a.b.Archive.Set(c.Context(), c.who, c.mailbox, assignments))
 }

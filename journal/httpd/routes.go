@@ -44,6 +44,7 @@ type Content struct{}
 // Routes returns the table of all routes.
 func Routes() []Route {
 	const message = "folder=F&uid=N"
+	const many = "[from=NAME][&domain=D][&set=KEY=VALUE][&dry_run=true]"
 	const messages = "folder=F&uid=SET" // as journal.ParseUIDs reads it: 5,7-20
 	return []Route{
 		{"GET", "/mailboxes", archive.RightOperate, false, "", archive.Mailbox{}, true, "all mailboxes that were ever set up", (*api).mailboxes},
@@ -69,6 +70,13 @@ func Routes() []Route {
 			"give it another address; its archive goes along, and the answer is the mailbox under that address", (*api).rename},
 		{"POST", "/mailbox/hand-over", archive.RightAddress, true, "confirm=ADDR", archive.Mailbox{}, false,
 			"give its address to another person, who starts a new archive; the old one is closed and kept under a name of its own", (*api).handOver},
+
+		// These change many mailboxes and answer with each. With from, the body has the lines of archive.Provision, and from is their name in errors.
+		{"POST", "/mailboxes/enable", archive.RightOperate, true, many, archive.Provisioned{}, true,
+			"turn many archives on, and change settings; the error lists everything that is wrong, and then nothing is changed", provision(true)},
+		{"POST", "/mailboxes/set", archive.RightOperate, true, many, archive.Provisioned{}, true, "change settings of many mailboxes", provision(false)},
+		{"GET", "/usage", archive.RightOperate, false, "[domain=D]", archive.Usage{}, true, "what each mailbox takes, for billing", (*api).usage},
+		{"GET", "/usage/months", archive.RightLook, false, "", archive.MonthUsage{}, true, "what a mailbox holds by month", (*api).monthUsage},
 
 		{"GET", "/list", archive.RightRead, false, "[all=true]", EntryView{}, true,
 			"its entries; with all, also the superseded ones", (*api).list},

@@ -34,7 +34,9 @@ func TestRoutes(t *testing.T) {
 		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
 		"POST /message/undelete?" + first, "POST /message/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uid=2",
 		"POST /folder/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
-		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
+		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
+		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /usage/months?",
+		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
 		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",
 		"POST /mailbox/hand-over?confirm=anna@alpha.test", "POST /mailbox/rename?to=carla@alpha.test", "POST /volume/forget?month=2020-01&confirm=2020-01",
 	} {

@@ -174,6 +174,8 @@ type Domain struct {
 	NextHop nexthop.Spec
 	// Defaults are the settings that a mailbox of the domain gets when it is set up, in the order of policy.Keys, without notify.
 	Defaults []policy.Assignment
+	// Limits bound what the archives of the domain may take.
+	Limits policy.Limits
 	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
 	Rights policy.Rights
 }

@@ -180,8 +180,12 @@ name = "beta.test"
 recipient_delimiter = "+-"
 postmasters = ["Postmaster@Beta.test", "o'hara.élan+x@beta.test"]
 next_hop = "maildir:/var/mail"
+max_mailboxes = 50
+quota_total = "1TB"
+quota_default = "5GB"
+quota_max = "10GB"
+retention_max = "48"
 [domain.defaults]
-quota = "5GB"
 retention = "24"
 filter = "certified, acceptance"
 [[domain]]
@@ -225,7 +229,8 @@ recipient_delimiter = ""
 	wantDomains := []Domain{
 		{
 			"beta.test", "+-", []string{"postmaster@beta.test", "o'hara.élan+x@beta.test"}, nexthop.Spec{Scheme: nexthop.Maildir, Path: "/var/mail"},
-			[]policy.Assignment{{Key: "filter", Value: "certified, acceptance"}, {Key: "retention", Value: "24"}, {Key: "quota", Value: "5GB"}}, policy.Rights{},
+			[]policy.Assignment{{Key: "filter", Value: "certified, acceptance"}, {Key: "retention", Value: "24"}, {Key: "quota", Value: "5GB"}},
+			policy.Limits{Archives: 50, QuotaTotal: 1e12, Quota: 10e9, Retention: 48}, policy.Rights{},
 		},
 		{Name: "xn--prv-1ma.test"},
 	}

@@ -273,7 +273,9 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		if d.NextHop != (nexthop.Spec{}) && !received {
 			r.warn(t.lineOf("next_hop"), t.key("next_hop"), "it has no effect without [received]", "remove it")
 		}
-		d.Defaults = t.table("defaults").defaults()
+		defaults := t.table("defaults")
+		d.Defaults = defaults.defaults()
+		t.limits(&d, defaults)
 		d.Rights = t.table("rights").rights(policy.Rights{})
 		if !t.absent {
 			domains = append(domains, d)

@@ -86,6 +86,10 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"postmasters", old.Postmasters, d.Postmasters, false},
 			{"next_hop", old.NextHop, d.NextHop, true},
 			{"defaults", old.Defaults, d.Defaults, false},
+			{"max_mailboxes", old.Limits.Archives, d.Limits.Archives, false},
+			{"quota_total", old.Limits.QuotaTotal, d.Limits.QuotaTotal, false},
+			{"quota_max", old.Limits.Quota, d.Limits.Quota, false},
+			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {

@@ -297,13 +297,15 @@ func (r *reader) unknown() {
 				continue
 			}
 			free := slices.DeleteFunc(slices.Clone(t.known), t.has)
-			if near := nearest(name, free); near != "" {
+			if home := r.home(name, t.values[name]); home != "" {
+				t.fail(name, faultf(home, "unknown key"))
+			} else if near := nearest(name, free); near != "" {
 				delete(t.missing, near)
 				t.fail(name, faultf("write "+quote(near), "unknown key"))
 			} else if near := nearest(name, t.known); near != "" {
 				t.fail(name, faultf("remove it; "+quote(near)+" is there", "unknown key"))
 			} else {
-				t.fail(name, faultf(r.home(name, t.values[name]), "unknown key"))
+				t.fail(name, faultf("remove it", "unknown key"))
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(t.missing)) {
@@ -312,7 +314,7 @@ func (r *reader) unknown() {
 	}
 }
 
-// home returns the remedy for an unknown key: the tables that it belongs to, if any. A value that is a table belongs only where a table of that
+// home returns the remedy for an unknown key that belongs to other tables; "" where no table has such a key. A value that is a table belongs only where a table of that
 // name does.
 func (r *reader) home(name string, value any) string {
 	_, isTable := value.(map[string]any)
@@ -336,7 +338,7 @@ func (r *reader) home(name string, value any) string {
 	if len(homes) > 0 {
 		return "it belongs to " + strings.Join(homes, " or ")
 	}
-	return "remove it"
+	return ""
 }
 
 // nearest returns the known key that name probably means, or "".

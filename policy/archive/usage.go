@@ -1,0 +1,128 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/policy"
+)
+
+// Usage is what one mailbox takes, for billing. Others script against its names.
+type Usage struct {
+	Mailbox string     `json:"mailbox"`
+	Domain  string     `json:"domain"`
+	Archive string     `json:"archive"`         // as in Mailbox
+	Since   *time.Time `json:"since,omitempty"` // as in Mailbox; absent without an archive
+	journal.Size
+	Quota   int64    `json:"quota,omitempty"`   // bytes; absent for none
+	Percent *float64 `json:"percent,omitempty"` // of the quota, rounded down to a tenth; absent without one
+}
+
+// Usages yields what each mailbox takes that was ever set up, in the order of the names of their archives; with a domain only those of the domain. It reads
+// counters, no entries. At the end comes journal.PassedOver, as an error, if months that cannot be read are not counted.
+func (a *Archive) Usages(ctx context.Context, domain string) iter.Seq2[Usage, error] {
+	return func(yield func(Usage, error) bool) {
+		if domain != "" {
+			var err error
+			if domain, err = policy.CanonicalDomain(domain); err != nil {
+				yield(Usage{}, err)
+				return
+			}
+		}
+		sizes, err := a.journal.Sizes(ctx)
+		var passed journal.PassedOver
+		if err != nil && !errors.As(err, &passed) {
+			yield(Usage{}, fmt.Errorf("usage: %w", err))
+			return
+		}
+		for m, err := range a.policy.Mailboxes(ctx) {
+			if err == nil && domain != "" && m.Address.Domain != domain {
+				continue
+			}
+			if !yield(viewUsage(m, sizes[m.Archive]), err) || err != nil {
+				return
+			}
+		}
+		if err := passed.Err(); err != nil {
+			yield(Usage{}, err)
+		}
+	}
+}
+
+func viewUsage(m policy.Mailbox, size journal.Size) Usage {
+	s := m.Settings
+	u := Usage{Mailbox: m.Address.String(), Domain: m.Address.Domain, Archive: string(m.State()), Since: timeOrNil(s.Since), Size: size, Quota: s.Quota}
+	if s.Quota > 0 {
+		percent := float64(int64(float64(size.Bytes)/float64(s.Quota)*1000)) / 10
+		u.Percent = &percent
+	}
+	return u
+}
+
+// MonthUsage is what one mailbox holds of the mail of one month. The parts are by folder, where messages are now: received mail comes into INBOX,
+// and a message that was moved counts where it was moved to. Others script against its names.
+type MonthUsage struct {
+	Mailbox string   `json:"mailbox"`
+	Month   kv.Month `json:"month"`
+	journal.Size
+	Received journal.Size `json:"received"` // in INBOX
+	Sent     journal.Size `json:"sent"`     // in Sent
+	Trash    journal.Size `json:"trash"`    // in Trash
+}
+
+// MonthUsages yields what a mailbox holds by month of arrival, oldest first, without the months of which it holds nothing. It reads counters, no
+// entries. At the end comes journal.PassedOver, as an error, if months that cannot be read are left out.
+func (a *Archive) MonthUsages(ctx context.Context, address policy.Address) iter.Seq2[MonthUsage, error] {
+	return func(yield func(MonthUsage, error) bool) {
+		m, err := a.policy.Mailbox(ctx, address)
+		if err != nil {
+			yield(MonthUsage{}, err)
+			return
+		}
+		stats, err := a.journal.Stats(ctx, m.Archive)
+		var passed journal.PassedOver
+		if err != nil && !errors.As(err, &passed) {
+			yield(MonthUsage{}, fmt.Errorf("usage: %w", err))
+			return
+		}
+		months := make(map[kv.Month]*MonthUsage)
+		for _, f := range stats {
+			if f.Entries == 0 {
+				continue
+			}
+			if months[f.Month] == nil {
+				months[f.Month] = &MonthUsage{Mailbox: address.String(), Month: f.Month}
+			}
+			months[f.Month].count(f)
+		}
+		for _, month := range slices.Sorted(maps.Keys(months)) {
+			if !yield(*months[month], nil) {
+				return
+			}
+		}
+		if err := passed.Err(); err != nil {
+			yield(MonthUsage{}, err)
+		}
+	}
+}
+
+// count adds what a folder holds.
+func (u *MonthUsage) count(f journal.FolderStats) {
+	size := journal.Size{Entries: f.Entries, Bytes: f.Bytes}
+	u.Add(size)
+	switch f.Folder {
+	case journal.FolderOf(journal.Received):
+		u.Received.Add(size)
+	case journal.FolderOf(journal.Sent):
+		u.Sent.Add(size)
+	case journal.Trash:
+		u.Trash.Add(size)
+	}
+}
