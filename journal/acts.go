@@ -160,6 +160,72 @@ func (j *Journal) Acts(ctx context.Context, mailbox string) iter.Seq2[*Act, erro
 	}
 }
 
+// maxExpiredActs is how many acts one update of ExpireActs deletes.
+const maxExpiredActs = 1000
+
+// ExpireActs deletes the acts from before a time that have outlived their volume, and returns their number. An act lives at least as long as the
+// volume of its message. The acts of a mailbox that is held as a whole stay.
+func (j *Journal) ExpireActs(ctx context.Context, before time.Time) (deleted int, err error) {
+	s, err := j.engine.Settings(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("expire acts: %w", err)
+	}
+	var mailbox string
+	acts := groups[[]byte]{size: maxExpiredActs, do: func(keys [][]byte) error {
+		n, err := j.deleteActs(ctx, s, mailbox, keys)
+		deleted += n
+		return err
+	}}
+	for p, err := range s.Scan(ctx, []byte{'a'}, []byte{'a' + 1}) {
+		if err != nil {
+			return deleted, fmt.Errorf("expire acts: %w", err)
+		}
+		of, _, err := splitMailboxKey(p.Key)
+		if err != nil {
+			continue // what cannot be read stays, and does not stop the others
+		}
+		a, err := decodeAct(of, p.Value)
+		if err != nil || !a.Time.Before(before) {
+			continue
+		}
+		if of != mailbox {
+			err = acts.flush()
+			mailbox = of
+		}
+		if err == nil {
+			err = acts.add(p.Key)
+		}
+		if err != nil {
+			return deleted, fmt.Errorf("expire acts: %w", err)
+		}
+	}
+	if err := acts.flush(); err != nil {
+		return deleted, fmt.Errorf("expire acts: %w", err)
+	}
+	return deleted, nil
+}
+
+// deleteActs deletes acts of a mailbox from the settings, unless the mailbox is held.
+func (j *Journal) deleteActs(ctx context.Context, s kv.Store, mailbox string, keys [][]byte) (deleted int, err error) {
+	err = s.Update(ctx, j.deletionLocks(mailbox), func(tx kv.Tx) error {
+		deleted = 0
+		if j.settings != nil {
+			if held, err := j.settings.Held(tx, mailbox); held || err != nil {
+				return err
+			}
+		}
+		for _, key := range keys {
+			tx.Delete(key)
+		}
+		deleted = len(keys)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}
+
 // recordStores yields the stores that hold records and acts: the settings, with those of dropped volumes, then all volumes. What is being
 // moved from one to the other may come twice. Instead of a month that cannot be used it yields a MonthError, and goes on.
 func (j *Journal) recordStores(ctx context.Context) iter.Seq2[monthStore, error] {

@@ -120,7 +120,7 @@ func (x *expiry) mightDrop(s kv.Store, m kv.Month) (bool, error) {
 	}
 	for _, one := range list {
 		months, hold := x.o.Mailboxes(one.mailbox)
-		if hold || one.entries > 0 && (months == 0 || addMonths(m.Next().Start(), months).After(x.o.Now)) {
+		if hold || one.entries > 0 && (months == 0 || AddMonths(m.Next().Start(), months).After(x.o.Now)) {
 			return false, nil
 		}
 	}

@@ -64,8 +64,8 @@ type ExpireReport struct {
 	PassedOver []kv.Month `json:"passed_over,omitempty"`
 }
 
-// addMonths returns the time so many calendar months later, in UTC, on the last day of a month too short.
-func addMonths(t time.Time, months int) time.Time {
+// AddMonths returns the time so many calendar months later, in UTC, on the last day of a month too short.
+func AddMonths(t time.Time, months int) time.Time {
 	t = t.UTC()
 	first := time.Date(t.Year(), t.Month()+time.Month(months), 1, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
 	last := first.AddDate(0, 1, -1).Day()
@@ -141,7 +141,7 @@ func (j *Journal) Expire(ctx context.Context, o ExpireOptions) (*ExpireReport, e
 // expires says whether an entry of a mailbox that arrived at t is to go.
 func (x *expiry) expires(mailbox string, t time.Time) bool {
 	months, hold := x.o.Mailboxes(mailbox)
-	return !hold && months > 0 && !addMonths(t, months).After(x.o.Now)
+	return !hold && months > 0 && !AddMonths(t, months).After(x.o.Now)
 }
 
 // mailboxEntries is a mailbox in one volume, with the number of its entries.

@@ -52,7 +52,7 @@ func TestAddMonths(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := addMonths(from, c.months).Format(time.RFC3339); got != c.want {
+		if got := AddMonths(from, c.months).Format(time.RFC3339); got != c.want {
 			t.Errorf("%s and %d months: %s, want %s", c.from, c.months, got, c.want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestSixtyMonths(t *testing.T) {
 		var gone Removed
 		all = slices.DeleteFunc(all, func(k kept) bool {
 			months := retention[k.ref.Mailbox]
-			expired := months > 0 && !addMonths(k.arrival, months).After(now)
+			expired := months > 0 && !AddMonths(k.arrival, months).After(now)
 			if expired {
 				gone.Entries++
 				gone.Bytes += uint64(len(k.message))

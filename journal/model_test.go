@@ -85,12 +85,12 @@ var modelRetention = map[string]int{mario: 1, anna: 2, "m": 3}
 // expire forgets what a run deletes that drops these months.
 func (m *model) expire(now time.Time, dropped []kv.Month) {
 	for r, e := range m.entries {
-		if !addMonths(e.arrival, modelRetention[r.Mailbox]).After(now) {
+		if !AddMonths(e.arrival, modelRetention[r.Mailbox]).After(now) {
 			delete(m.entries, r)
 		}
 	}
 	for r, e := range m.aside {
-		if !addMonths(e.arrival, modelRetention[r.Mailbox]).After(now) || !e.deleted.Add(DeletedGrace).After(now) {
+		if !AddMonths(e.arrival, modelRetention[r.Mailbox]).After(now) || !e.deleted.Add(DeletedGrace).After(now) {
 			delete(m.aside, r)
 		}
 	}

@@ -29,7 +29,7 @@ type Change struct {
 // CauseDomainDefault marks the changes that copy the defaults of the domain into a new mailbox.
 const CauseDomainDefault = "domain-default"
 
-// Changes yields the changes of a mailbox's settings, oldest first.
+// Changes yields the changes of a mailbox's settings, oldest first. Of the older ones, LogStart tells what was removed.
 func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		l, err := p.lead(ctx, a)
@@ -37,10 +37,10 @@ func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error
 			yield(Change{}, fmt.Errorf("changes of %s: %w", a, err))
 			return
 		}
-		for pair, err := range p.store.Scan(ctx, changeKey(l.name, 0), changeKey(l.name, 1<<64-1)) {
+		for pair, err := range p.store.Scan(ctx, changeKey(l.name, 1), changeKey(l.name, 1<<64-1)) {
 			c := Change{Mailbox: a}
 			if err == nil {
-				c.Number = binary.BigEndian.Uint64(pair.Key[len(pair.Key)-8:])
+				c.Number = numberOf(pair.Key)
 				err = json.Unmarshal(pair.Value, &c)
 			}
 			if err != nil {
@@ -220,10 +220,15 @@ func (p *Policy) tellChanged() {
 	}
 }
 
-func lastChange(tx kv.Tx, name string, n uint64) (c Change, err error) {
-	b, err := tx.Get(changeKey(name, n))
-	if err == nil {
-		err = json.Unmarshal(b, &c)
+// lastChange returns the newest change of an archive, or only its time if it was removed.
+func lastChange(tx kv.Tx, name string, n uint64) (Change, error) {
+	c, found, err := decodeChange(tx.Get(changeKey(name, n)))
+	if err == nil && !found {
+		var start storedStart
+		start, err = startOf(tx.Get(changeKey(name, 0)))
+		if c = (Change{Time: start.Time}); err == nil && start.Through < n {
+			err = kv.ErrNotFound
+		}
 	}
 	if err != nil {
 		return Change{}, fmt.Errorf("change %d: %w", n, err)

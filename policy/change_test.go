@@ -21,7 +21,26 @@ import (
 // replay computes settings from a change log alone.
 func replay(t testing.TB, log []Change) Settings {
 	t.Helper()
+	for i, c := range log {
+		if c.Number != uint64(i+1) {
+			t.Fatalf("change %d has the number %d", i+1, c.Number)
+		}
+	}
+	return replayFrom(t, LogStart{}, log)
+}
+
+// replayFrom computes settings from a change log whose older part was removed.
+func replayFrom(t testing.TB, start LogStart, log []Change) Settings {
+	t.Helper()
 	s, address := programDefaults(), ""
+	for key, value := range start.Values {
+		if err := s.setValue(key, value); key != KeyHold && err != nil {
+			t.Fatalf("start of the log: %v", err)
+		}
+		if reason, ok := strings.CutPrefix(value, "on: "); ok && key == KeyHold {
+			s.Hold = Hold{Reason: reason}
+		}
+	}
 	value := func(c Change) string {
 		if c.Key != KeyAddress {
 			return s.value(c.Key)
@@ -29,7 +48,7 @@ func replay(t testing.TB, log []Change) Settings {
 		return cmp.Or(address, c.Before)
 	}
 	for i, c := range log {
-		if before := value(c); before != c.Before || c.Before == c.After || c.Number != uint64(i+1) {
+		if before := value(c); before != c.Before || c.Before == c.After {
 			t.Fatalf("change %d of %s: before %q, was %q, after %q, number %d", i+1, c.Key, c.Before, before, c.After, c.Number)
 		}
 		if i > 0 && c.Time.Before(log[i-1].Time) {

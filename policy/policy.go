@@ -37,7 +37,7 @@
 // Everything is in the settings store of the engine, under four prefixes that belong to this package:
 //
 //	m <archive>              settings of the mailbox, a JSON object
-//	l <archive> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1 without a hole
+//	l <archive> 0x00 <n>     change number n of the mailbox, a JSON object; n is 8 bytes, big-endian, from 1; 0 for the start of the log
 //	n <address>              where an address leads, a JSON object; absent where it leads to the archive of the same name, or to none
 //	r <address>              what acceptance receipts say about a recipient, a JSON object
 //	d <domain>               tally of the archives of a domain, a JSON object; absent for none. "d" alone says that all domains were counted
@@ -51,8 +51,10 @@
 // to this version are kept when the object is rewritten. An object of a newer version is refused.
 //
 // A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change itself,
-// and never rewritten. Replaying the log of a mailbox over the defaults of the program gives its settings. The key "address" tells of a change of
-// the address.
+// and never rewritten, until it is so old that it is removed or loses its author (ExpireLogs). Numbers have no hole but for those removed, and
+// none is used again. Where any was, the start of the log is an object with "before", "removed", "values" (see LogStart), "through" (the number
+// of the newest change that was removed or lost its author) and "time" (of that change). Replaying the log of a mailbox over the values of its start, and those over the defaults of the program, gives its settings. The key
+// "address" tells of a change of the address.
 //
 // The object of an address has "archive" (the name of the archive that it leads to; absent for none) and "former" (the name of the archive that left
 // it last; absent for none). The address is then in the settings of that archive. Both change in one Update.

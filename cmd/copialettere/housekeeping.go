@@ -13,7 +13,7 @@ import (
 func newHouse(d *daemon) *housekeeping.Keeper {
 	a := d.archive
 	return housekeeping.New(housekeeping.Options{
-		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Logger: d.log,
+		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Logger: d.log, Metrics: a.metrics,
 		Refused: a.notices.RetentionRefused, Faulty: a.notices.Faulty,
 		Look: func(now time.Time) { d.pec.Load().Look(now) },
 		AwaitVerdicts: func(ctx context.Context) error {
@@ -31,7 +31,7 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 func scheduleOf(c *config.Config, acts *archive.Archive) housekeeping.Schedule {
 	s := housekeeping.Schedule{
 		Archive: acts, Hour: c.Retention.Hour, Minute: c.Retention.Minute, KeepSkips: config.DefaultKeepSkips,
-		VerifyEvery: c.Verify.Every, VerifyRate: c.Verify.Rate,
+		KeepLogs: c.Logs.Keep, VerifyEvery: c.Verify.Every, VerifyRate: c.Verify.Rate,
 	}
 	if c.Received != nil { // keep_skips of [received] covers sent mail too
 		s.KeepSkips = c.Received.KeepSkips

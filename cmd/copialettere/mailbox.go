@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -288,7 +289,7 @@ func (in *invocation) printSetting(s archive.Setting) {
 }
 
 func (in *invocation) printChange(c policy.Change) {
-	who := strings.TrimSpace(string(c.Role) + " " + c.Who)
+	who := cmp.Or(strings.TrimSpace(string(c.Role)+" "+c.Who), "somebody whose name is no longer kept")
 	switch c.Cause {
 	case policy.CauseDomainDefault:
 		who += " (default of the domain)"
@@ -306,6 +307,8 @@ func (in *invocation) printLogged(c archive.Change) {
 	}
 	what := c.Key + " " + printable(c.Before)
 	switch c.Key {
+	case archive.KeyLog:
+		what = printable(c.After)
 	case journal.ActHold, journal.ActRelease:
 		what += ": " + printable(c.After)
 	default:

@@ -40,7 +40,7 @@ with an error changes nothing, and the log says why. These keys are taken:
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  verify.every, verify.rate
+  logs.keep, verify.every, verify.rate
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
 Example: copialettere serve -config /etc/copialettere/copialettere.toml

@@ -24,11 +24,26 @@ type Change struct {
 	policy.Change
 }
 
-// Log yields the changes of the settings of a mailbox and the acts on its entries, ordered by time. Errors about damage, which wrap
+// KeyLog is the Key of the line that tells what was removed of a log. Its time is that before which changes were removed.
+const KeyLog = "log"
+
+// Log yields the changes of the settings of a mailbox and the acts on its entries, ordered by time. If older changes were removed, one line more
+// tells of them (KeyLog). Errors about damage, which wrap
 // journal.ErrDamaged, come first.
 func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		var list []Change
+		start, err := a.policy.LogStart(ctx, address)
+		if err != nil {
+			yield(Change{}, err)
+			return
+		}
+		if !start.Before.IsZero() {
+			list = append(list, Change{Mailbox: address.String(), Change: policy.Change{
+				Time: start.Before, Role: policy.RoleProgram, Who: "logs.keep", Key: KeyLog,
+				After: fmt.Sprintf("older changes removed: %d; those of the archive itself stay, without names", start.Removed),
+			}})
+		}
 		for c, err := range a.policy.Changes(ctx, address) {
 			if err != nil {
 				yield(Change{}, err)

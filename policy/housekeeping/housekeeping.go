@@ -1,8 +1,8 @@
 // Package housekeeping does the archive's work beside the mail: it erases disabled archives, runs the retention at its hour, expires the
-// records of skips, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the space of deleted
-// messages, verifies the archive, keeps the disk from filling up, and warns of a clock that nothing keeps right. After a stop or an error each
-// step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the settings but no listener:
-// its owner tells it how to wait for the messages judged so far.
+// records of skips and of who did what, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the
+// space of deleted messages, verifies the archive, keeps the disk from filling up, and warns of a clock that nothing keeps right. After a stop or
+// an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the settings but
+// no listener: its owner tells it how to wait for the messages judged so far.
 package housekeeping
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -29,12 +30,13 @@ const (
 	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
 )
 
-// Options are what a Keeper works with. All but Look, Refused, Faulty and AwaitVerdicts are required.
+// Options are what a Keeper works with. All but Metrics, Look, Refused, Faulty and AwaitVerdicts are required.
 type Options struct {
 	Journal  *journal.Journal
 	Policy   *policy.Policy
 	Settings kv.Store // where notices wait
 	Logger   *slog.Logger
+	Metrics  *metrics.Registry // nothing is counted where nil
 	// AwaitVerdicts blocks until every transaction judged so far has committed or failed: a message judged while an archive was on must not be
 	// journaled after its erasure. May be nil where no messages come in.
 	AwaitVerdicts func(context.Context) error
@@ -52,6 +54,7 @@ type Schedule struct {
 	Archive      *archive.Archive // its Expire runs the retention
 	Hour, Minute int              // of the retention's daily run, in the time zone of the machine
 	KeepSkips    time.Duration    // how long records of skips are kept
+	KeepLogs     int              // for how many months changes of settings, acts on messages and what receipts said of recipients are kept
 	VerifyEvery  time.Duration    // from the start of a verification in the background to the next; 0 for never
 	VerifyRate   int64            // how many bytes a second it reads at most
 }
@@ -78,6 +81,9 @@ type Keeper struct {
 
 // New returns a Keeper. Call Configure before Keep and Run.
 func New(o Options) *Keeper {
+	if o.Metrics == nil {
+		o.Metrics = new(metrics.Registry)
+	}
 	if o.Faulty == nil {
 		o.Faulty = func(int64, []string) {}
 	}
@@ -221,6 +227,7 @@ func (k *Keeper) retain(ctx context.Context, now time.Time) {
 	case err == nil:
 		k.tried = now
 		k.log.Info("retention run", "entries", report.Removed.Entries, "bytes", report.Removed.Bytes, "months_dropped", len(report.Dropped))
+		k.expireLogs(ctx, now)
 	case errors.Is(err, journal.ErrAbnormal):
 		k.tried = now
 		k.log.Error("retention refused: look at it with \"copialettere retention -dry-run\"", "reasons", report.Abnormal)

@@ -57,6 +57,8 @@ type Config struct {
 	Retention Retention
 	// Erase is how disabled archives are erased.
 	Erase Erase
+	// Logs is how long records of who did what are kept.
+	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
 	// Domains are the mail domains in the order of the file. Their names differ.

@@ -105,7 +105,7 @@ func TestDefaults(t *testing.T) {
 		Rights:  policy.Rights{Owner: []string{"notify", "notify_on", "language", "protocols"}},
 		PEC:     PEC{Trust: pec.TrustHeaders},
 		Disk:    Disk{Warn: Watermark{Percent: 10}, Stop: Watermark{Percent: 3}}, Retention: Retention{Hour: 3, Minute: 30, MaxShare: 20},
-		Erase: Erase{Grace: 72 * time.Hour}, Verify: Verify{Every: 30 * 24 * time.Hour, Rate: 10_000_000},
+		Erase: Erase{Grace: 72 * time.Hour}, Logs: Logs{Keep: 30}, Verify: Verify{Every: 30 * 24 * time.Hour, Rate: 10_000_000},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -172,6 +172,8 @@ at = "00:00"
 max_share = "100%"
 [erase]
 grace = "1d"
+[logs]
+keep = "12 months"
 [verify]
 every = "7d12h"
 rate = "20MB"
@@ -248,6 +250,9 @@ recipient_delimiter = ""
 	}
 	if c.Disk != (Disk{Watermark{Bytes: 50e9}, Watermark{Percent: 3}}) || c.Retention != (Retention{0, 0, 100}) || c.Erase.Grace != 24*time.Hour {
 		t.Errorf("%+v %+v %+v", c.Disk, c.Retention, c.Erase)
+	}
+	if c.Logs.Keep != 12 {
+		t.Errorf("logs %+v", c.Logs)
 	}
 	if c.Verify != (Verify{180 * time.Hour, 20e6}) {
 		t.Errorf("verify %+v", c.Verify)

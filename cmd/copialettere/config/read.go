@@ -104,6 +104,7 @@ func (r *reader) config(top *table) *Config {
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()
+	c.Logs = top.table("logs").logs()
 	c.Verify = top.table("verify").verify()
 	r.unknown()
 	r.clashes()

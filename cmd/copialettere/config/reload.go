@@ -285,6 +285,7 @@ func otherKeys() []reloadKey {
 		{"retention.max_share", func(c *Config) any { return c.Retention.MaxShare },
 			func(running, file *Config) { running.Retention.MaxShare = file.Retention.MaxShare }},
 		{"erase.grace", func(c *Config) any { return c.Erase.Grace }, func(running, file *Config) { running.Erase.Grace = file.Erase.Grace }},
+		{"logs.keep", func(c *Config) any { return c.Logs.Keep }, func(running, file *Config) { running.Logs.Keep = file.Logs.Keep }},
 		{"verify.every", func(c *Config) any { return c.Verify.Every }, func(running, file *Config) { running.Verify.Every = file.Verify.Every }},
 		{"verify.rate", func(c *Config) any { return c.Verify.Rate }, func(running, file *Config) { running.Verify.Rate = file.Verify.Rate }},
 	}
