@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/policy"
@@ -85,4 +86,9 @@ func placeText(r journal.Ref, uids journal.UIDs) string {
 // Accesses yields who signed in to a mailbox, and who failed to, oldest first.
 func (a *Archive) Accesses(ctx context.Context, address policy.Address) iter.Seq2[auth.Access, error] {
 	return a.options.Auth.Accesses(ctx, address)
+}
+
+// ForgetAccesses removes what is known of logins from before a time, for all mailboxes, and returns how many records that were.
+func (a *Archive) ForgetAccesses(ctx context.Context, before time.Time) (removed int, err error) {
+	return a.options.Auth.ForgetAccesses(ctx, before)
 }
