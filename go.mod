@@ -7,6 +7,8 @@ go 1.26.0
 //   PlakarKorp/go-cdc-chunkers  FastCDC, which finds the cuts between chunks
 //   prometheus/client_golang  the exposition of the metrics, with those of the process and of Go
 //   golang.org/x/crypto     argon2 and bcrypt, for the hashes of passwords
+//   go-imap                 the protocol engine for mail programs; v2.0.0-beta.8, unmodified
+//   go-sasl                 the PLAIN that go-imap speaks
 //   golang.org/x/net        of it idna, for domains in either of their two forms
 //   golang.org/x/sys        termios, so that a password is not shown when it is typed
 //   golang.org/x/text       the tables of the former, and of it norm, for file names in either of their two forms (NFC, NFD)
@@ -26,6 +28,8 @@ require (
 	golang.org/x/sys v0.49.0
 	golang.org/x/text v0.43.0
 )
+
+require github.com/emersion/go-imap/v2 v2.0.0-beta.8
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -53,6 +53,12 @@ func TestHandOver(t *testing.T) {
 		if held, err := AnyHeld(memoryTx(store.values), old); !held || err != nil {
 			t.Errorf("held: %v, %v", held, err)
 		}
+		// Another process that has judged a message for the old archive makes no entry in it any more.
+		for archive, want := range map[string]bool{old: false, old + "/2": true, old + "/3": false} {
+			if on, err := ArchiveOn(memoryTx(store.values), archive); on != want || err != nil {
+				t.Errorf("%s is on: %v, %v", archive, on, err)
+			}
+		}
 		for name, act := range map[string]func() error{
 			"enable":    func() error { _, err := p.Enable(t.Context(), kept.Address, operator()); return err },
 			"hand-over": func() error { _, err := p.HandOver(t.Context(), kept.Address, operator(), closed); return err },

@@ -19,13 +19,14 @@ func TestImportsPointOneWay(t *testing.T) {
 		room string
 		no   []string
 	}{
-		{"journal/kv", []string{"cmd", "lmtp", "policy", "journal", "journal/httpd", "journal/datafolder"}},
-		{"journal/datafolder", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal", "journal/httpd"}},
-		{"journal/httpd", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/datafolder"}},
-		{"journal", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal/httpd", "journal/datafolder"}},
-		{"lmtp/nexthop", []string{"cmd", "lmtp", "policy", "journal", "journal/httpd", "journal/datafolder"}},
-		{"lmtp", []string{"cmd", "journal/httpd", "journal/datafolder"}},
-		{"policy", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/httpd", "journal/datafolder"}},
+		{"journal/kv", []string{"cmd", "lmtp", "policy", "journal", "journal/httpd", "journal/imapd", "journal/datafolder"}},
+		{"journal/datafolder", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal", "journal/httpd", "journal/imapd"}},
+		{"journal/httpd", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/datafolder", "journal/imapd"}},
+		{"journal/imapd", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/datafolder", "journal/httpd"}},
+		{"journal", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal/httpd", "journal/imapd", "journal/datafolder"}},
+		{"lmtp/nexthop", []string{"cmd", "lmtp", "policy", "journal", "journal/httpd", "journal/imapd", "journal/datafolder"}},
+		{"lmtp", []string{"cmd", "journal/httpd", "journal/imapd", "journal/datafolder"}},
+		{"policy", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/httpd", "journal/imapd", "journal/datafolder"}},
 	}
 	within := func(name, room string) bool { return name == room || strings.HasPrefix(name, room+"/") }
 	root := filepath.Join("..", "..")

@@ -19,6 +19,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/journal/httpd"
+	"copialettere/journal/imapd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/archive"
@@ -131,6 +132,7 @@ type daemon struct {
 	hooks   map[journal.Direction]*lmtp.Server
 	hops    []*nexthop.Hop
 	admin   []*http.Server
+	imap    *imapd.Server // nil where not configured
 	ready   *archive.Readiness
 	running sync.WaitGroup // a goroutine for each listener, and those that end with quit
 	failed  chan error     // the first listener that failed
@@ -195,6 +197,9 @@ func (d *daemon) start() error {
 	}
 	// Whoever sees the hook listen may ask the admin interface, so open that first.
 	if err := d.startAdmin(sockets); err != nil {
+		return err
+	}
+	if err := d.startIMAP(sockets); err != nil {
 		return err
 	}
 	if received != nil {
@@ -325,6 +330,14 @@ func (d *daemon) stop() error {
 	for _, h := range d.hooks {
 		stopping.Go(func() {
 			err := h.Shutdown(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+	}
+	if d.imap != nil {
+		stopping.Go(func() {
+			err := d.imap.Shutdown(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			errs = append(errs, err)

@@ -9,16 +9,34 @@ import (
 // maxParameters is how many bytes of a value Params reads.
 const maxParameters = 8 << 10
 
+// RawParams is Params without the joining and converting of RFC 2231: names such as "filename*0*" stay as they are, for readers that do that
+// themselves.
+func RawParams(value string) (string, map[string]string) {
+	name, rest := nameOf(clip(value, maxParameters))
+	params := make(map[string]string)
+	for c := parameters(rest); c.next(); {
+		key, val := c.parameter()
+		if _, ok := params[key]; !ok && key != "" {
+			params[key] = val
+		}
+	}
+	return name, params
+}
+
+// nameOf splits a value into its media type or disposition and what follows.
+func nameOf(value string) (name, rest string) {
+	if name, rest = mediaType(value); name == "" {
+		name, rest = token(value)
+	}
+	return name, rest
+}
+
 // Params reads a value such as Content-Type or Content-Disposition (RFC 2045 5.1). It returns the media type or disposition in lower case,
 // or "", and the parameters, with names in lower case and values unquoted. It joins parameters in pieces or with a charset (RFC 2231) and
 // converts them to UTF-8; they win over a plain parameter of the same name. Otherwise the first of a name counts. It never fails, and
 // leaves out what is unreadable. It reads at most 8 KiB of the value.
 func Params(value string) (string, map[string]string) {
-	value = clip(value, maxParameters)
-	name, rest := mediaType(value)
-	if name == "" {
-		name, rest = token(value)
-	}
+	name, rest := nameOf(clip(value, maxParameters))
 	params := make(map[string]string)
 	pieces := make(map[string][]piece)
 	for c := parameters(rest); c.next(); {

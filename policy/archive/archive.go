@@ -10,7 +10,8 @@
 //	                        If no daemon runs, it calls a handler of its own on the data folder
 //	the admin socket        journal/httpd finds the route; its Door says who asks, and May whether he may at all
 //	another face            finds out by itself who asks, and begins here:
-//	policy/archive          Delete checks the right of the actor, the settings of the mailbox and its hold
+//	policy/archive          Delete finds the archive to which the address leads, and checks the right of the actor, the settings of the mailbox
+//	                        and its hold
 //	policy                  gives the settings
 //	journal                 deletes the entry unless it is held, and puts the act on record, in one update
 //

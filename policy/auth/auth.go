@@ -297,6 +297,11 @@ func (a *Authenticator) Permitted(ctx context.Context, id Identity, protocol Pro
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	return Open(s)
+}
+
+// Open returns nil if a mailbox with these settings is open to mail programs. Otherwise the error wraps ErrClosed and is a *Refusal.
+func Open(s policy.Settings) error {
 	switch {
 	case s.State() == policy.StateOff:
 		return &Refusal{ErrClosed, noArchive, s.Language}

@@ -227,6 +227,36 @@ func TestAddressChangedWhileWaiting(t *testing.T) {
 	}
 }
 
+// TestChangedHands sends notices of an archive whose address changes while they wait. They name the address of then, go where that mailbox says, and
+// never to the next person.
+func TestChangedHands(t *testing.T) {
+	r := newRig(t)
+	r.add(full(75))
+	if _, err := r.policy.Rename(t.Context(), r.address(anna), r.address("anna.rossi@alpha.test"), r.operator()); err != nil {
+		t.Fatal(err)
+	}
+	r.deliver(start())
+	r.expect("renamed", 1, 0)
+	if _, body := decoded(t, []byte(r.sent[0].message)); r.sent[0].to != outside || !strings.Contains(body, "anna.rossi@alpha.test") || strings.Contains(body, anna) {
+		t.Errorf("to %s: %s", r.sent[0].to, body)
+	}
+	// Somebody else has the old address by now, and is not told of the archive of that name.
+	r.enable(anna)
+	r.set("notify=other@ext.test", "notify_on=full")
+	r.add(full(90))
+	r.deliver(start())
+	r.expect("a newcomer", 2, 0)
+	if r.sent[1].to != outside {
+		t.Errorf("sent to %s", r.sent[1].to)
+	}
+	r.add(full(100))
+	if _, err := r.policy.HandOver(t.Context(), r.address("anna.rossi@alpha.test"), r.operator(), "anna.rossi@alpha.test"); err != nil {
+		t.Fatal(err)
+	}
+	r.deliver(start())
+	r.expect("handed over", 2, 0)
+}
+
 // TestRetry uses a relay that is never ready: the waits double up to four hours, and after three days the notice is given up.
 func TestRetry(t *testing.T) {
 	r := newRig(t)

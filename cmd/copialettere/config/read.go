@@ -101,6 +101,8 @@ func (r *reader) config(top *table) *Config {
 	c.Notices = top.table("notices").notices()
 	c.Postfix = top.table("postfix").postfix(c)
 	c.Auth = top.table("auth").auth()
+	c.TLS = top.table("tls").tls()
+	c.IMAP = top.table("imap").imap(c)
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()
@@ -189,23 +191,9 @@ func (t *table) hook(data, nextHop string, recipients int64) Hook {
 	h.MaxRecipients = t.number("max_recipients", recipients, 100, 100000)
 	h.MaxConnections = t.number("max_connections", 200, 1, 10000)
 	h.OnJournalError = choice(t, "on_journal_error", JournalErrorDefer, JournalErrorDeliver)
-	h.HelloName = t.helloName()
+	h.HelloName = t.hostName("hello_name", "mx.alpha.test")
 	h.Timeouts = t.timeouts()
 	return h
-}
-
-func (t *table) helloName() string {
-	s, ok := t.text("hello_name", "mx.alpha.test")
-	if !ok {
-		if s, err := os.Hostname(); err == nil && isDomain(s) {
-			return s
-		}
-		return "localhost"
-	}
-	if !isDomain(s) {
-		t.fail("hello_name", faultf(`write a host name such as "mx.alpha.test"`, "%s is not a host name", quote(s)))
-	}
-	return s
 }
 
 func (t *table) timeouts() Timeouts {

@@ -173,6 +173,24 @@ func ofAuth(value func(*Auth) any) func(*Config) any {
 	}
 }
 
+func ofTLS(value func(*TLS) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.TLS == nil {
+			return nil
+		}
+		return value(c.TLS)
+	}
+}
+
+func ofIMAP(value func(*IMAP) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.IMAP == nil {
+			return nil
+		}
+		return value(c.IMAP)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -276,6 +294,13 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},
 		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
 		{"auth.source", ofAuth(func(a *Auth) any { return a.Source }), nil},
+		{"tls.certificate", ofTLS(func(t *TLS) any { return t.Certificate }), nil},
+		{"tls.key", ofTLS(func(t *TLS) any { return t.Key }), nil},
+		{"imap.listen", ofIMAP(func(m *IMAP) any { return m.Listen }), nil},
+		{"imap.name", ofIMAP(func(m *IMAP) any { return m.Name }), nil},
+		{"imap.insecure_loopback", ofIMAP(func(m *IMAP) any { return m.InsecureLoopback }), nil},
+		{"imap.max_connections", ofIMAP(func(m *IMAP) any { return m.MaxConnections }), nil},
+		{"imap.max_per_address", ofIMAP(func(m *IMAP) any { return m.MaxPerAddress }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },

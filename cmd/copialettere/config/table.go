@@ -106,6 +106,19 @@ func choice[T ~string](t *table, name string, words ...T) T {
 	return T(s)
 }
 
+// flag reads true or false. Without the key it is false.
+func (t *table) flag(name string) bool {
+	v, ok := t.value(name)
+	if !ok {
+		return false
+	}
+	b, ok := v.(bool)
+	if !ok {
+		t.fail(name, faultf("write true or false, without quotes", "it must be true or false, but is %s", describe(v)))
+	}
+	return b
+}
+
 // number reads a whole number.
 func (t *table) number(name string, fallback, least, most int64) int {
 	v, ok := t.value(name)

@@ -37,6 +37,7 @@ func Missing() error {
 		{"/usr/sbin/dovecot", "dovecot-core"}, {"/usr/lib/dovecot/lmtp", "dovecot-lmtpd"},
 		{"/usr/lib/dovecot/modules/lib90_sieve_plugin.so", "dovecot-sieve"},
 		{"/usr/bin/swaks", "swaks"}, {"/usr/bin/perl", "perl"},
+		{"/usr/bin/curl", "curl"}, {"/usr/bin/mbsync", "isync"}, {"/usr/bin/python3", "python3"},
 	} {
 		if _, err := os.Stat(need.program); err != nil {
 			problems = append(problems, fmt.Errorf("%s is missing: apt-get install %s", need.program, need.pack))

@@ -1,0 +1,183 @@
+package imapd
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Limits on what a program may send. go-imap has the same or higher ones.
+const (
+	maxCommand = 48 << 10 // bytes of one command, its literals included
+	maxLiteral = 4 << 10  // bytes of one literal, but for the message of APPEND
+	maxSkipped = 1 << 30  // bytes of a literal that is read only to be dropped
+)
+
+// command is what conn needs to know of a command of a program.
+type command struct {
+	tag, verb string // verb in upper case: "UID FETCH"
+	pieces    [][]byte
+}
+
+// greeting stands for the verb of the command that the greeting answers.
+const greeting = "\x00greeting"
+
+// errRefused says that a command was answered, and is not for go-imap.
+var errRefused = errors.New("refused")
+
+// next reads the next command and gives it to go-imap, or answers it.
+func (c *conn) next() error {
+	cmd, err := c.readCommand()
+	if errors.Is(err, errRefused) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if answered, err := c.own(&cmd); answered || err != nil {
+		return err
+	}
+	c.command = cmd
+	c.pieces, c.command.pieces = cmd.pieces, nil
+	c.out.expect(c.command)
+	return nil
+}
+
+// readCommand reads one command whole. It asks for synchronizing literals by itself and shows them to go-imap as the other kind, so that there is
+// one request for each. The error is errRefused where the command was answered here.
+func (c *conn) readCommand() (command, error) {
+	line, err := c.readLine(maxCommand)
+	if err != nil {
+		return command{}, err
+	}
+	cmd, ok := splitCommand(line)
+	if !ok {
+		c.out.say("* BAD Want a tag and a command\r\n")
+		return cmd, errRefused
+	}
+	refusal := ""
+	for total := 0; ; {
+		size, waits, literal := literalOf(line)
+		switch {
+		case refusal != "":
+		case !wellFormed(line):
+			refusal, literal = "BAD Want quotes in pairs, and no control characters", false
+		case literal && strings.EqualFold(cmd.verb, "APPEND"):
+			refusal = c.appendRefused()
+		case literal && size > maxLiteral:
+			refusal = "NO [TOOBIG] Literals are limited to " + strconv.Itoa(maxLiteral) + " bytes"
+		case total+len(line)+int(size) > maxCommand:
+			refusal = "NO [TOOBIG] Commands are limited to " + strconv.Itoa(maxCommand) + " bytes"
+		}
+		if !literal || refusal != "" && waits {
+			break
+		}
+		if refusal != "" {
+			if err := c.skip(size); err != nil {
+				return cmd, err
+			}
+		} else {
+			data, err := c.readLiteral(size, waits)
+			if err != nil {
+				return cmd, err
+			}
+			cmd.pieces = append(cmd.pieces, asNonSynchronizing(line, size), data)
+			total += len(line) + len(data)
+		}
+		if line, err = c.readLine(maxCommand); err != nil {
+			return cmd, err
+		}
+	}
+	if refusal != "" {
+		c.out.say(cmd.tag + " " + refusal + "\r\n")
+		return cmd, errRefused
+	}
+	cmd.pieces = append(cmd.pieces, line)
+	return cmd, nil
+}
+
+// splitCommand returns tag and verb of the first line of a command. It reports false where there are none.
+func splitCommand(line []byte) (command, bool) {
+	words := strings.SplitN(strings.TrimRight(string(line), " \r\n"), " ", 4)
+	if len(words) < 2 || words[1] == "" || !isTag(words[0]) {
+		return command{}, false
+	}
+	cmd := command{tag: words[0], verb: strings.ToUpper(words[1])}
+	if cmd.verb == "UID" && len(words) > 2 {
+		cmd.verb += " " + strings.ToUpper(words[2])
+	}
+	return cmd, true
+}
+
+// isTag reports whether s is a tag (RFC 3501 section 9).
+func isTag(s string) bool {
+	return s != "" && len(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`(){%*"\+]`, r) })
+}
+
+// literalOf reports whether a line ends with the size of a literal, and whether the program waits to be asked for it. go-imap accepts a space
+// after the brace, so this does too.
+func literalOf(line []byte) (size int64, waits, ok bool) {
+	s := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	s, ok = bytes.CutSuffix(bytes.TrimSuffix(s, []byte(" ")), []byte("}"))
+	i := bytes.LastIndexByte(s, '{')
+	if !ok || i < 0 {
+		return 0, false, false
+	}
+	digits, plus := bytes.CutSuffix(s[i+1:], []byte("+"))
+	n, err := strconv.ParseUint(string(digits), 10, 63)
+	if err != nil {
+		return 0, false, false
+	}
+	return int64(n), !plus, true
+}
+
+// asNonSynchronizing returns a line that ends with a literal of size bytes that needs no request.
+func asNonSynchronizing(line []byte, size int64) []byte {
+	return append(line[:bytes.LastIndexByte(line, '{'):len(line)], "{"+strconv.FormatInt(size, 10)+"+}\r\n"...)
+}
+
+// wellFormed reports whether a line has its quotes in pairs, and neither NUL nor CR before its end: go-imap would look for the end of the quoted
+// string in the next command, or take what follows the CR for one.
+func wellFormed(line []byte) bool {
+	text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+	quoted := false
+	for i := 0; i < len(text); i++ {
+		switch b := text[i]; {
+		case b == 0 || b == '\r':
+			return false
+		case quoted && b == '\\':
+			i++
+		case b == '"':
+			quoted = !quoted
+		}
+	}
+	return !quoted
+}
+
+// readLiteral reads a literal, after asking for it where the program waits.
+func (c *conn) readLiteral(size int64, waits bool) ([]byte, error) {
+	if waits {
+		c.out.say("+ Ready for literal data\r\n")
+		if err := c.out.flush(); err != nil {
+			return nil, err
+		}
+	}
+	data := make([]byte, size)
+	if _, err := io.ReadFull(c.in, data); err != nil {
+		return nil, c.leave(err)
+	}
+	return data, nil
+}
+
+// skip reads a literal and drops it.
+func (c *conn) skip(size int64) error {
+	if size > maxSkipped {
+		return c.bye("[TOOBIG] Literal too large")
+	}
+	if _, err := io.CopyN(io.Discard, c.in, size); err != nil {
+		return c.leave(err)
+	}
+	return nil
+}

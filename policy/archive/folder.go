@@ -1,0 +1,126 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/policy"
+)
+
+// FolderSeparator separates the levels of a folder name.
+const FolderSeparator = "/"
+
+// ErrNoFolder says that a mailbox has no folder of a name.
+var ErrNoFolder = errors.New("no such folder")
+
+// Folder is a folder of an archive as mail programs see it: "INBOX" with "INBOX/2026-11" and so on for what was received, "Posta inviata" or
+// "Sent" with its months for what was sent.
+type Folder struct {
+	Name string // in the language of the mailbox, in ASCII
+	// Holds is what lies in it; nil for a folder that holds only folders.
+	Holds *journal.FolderStats
+	// Kind is the name under which the journal files the messages of the folder, or of those in it: "INBOX", "Sent", journal.Trash.
+	Kind string
+	// Err says why what lies in it cannot be read now; it is then as if nothing did.
+	Err error
+}
+
+// folderNames are the names of the journal's folders in the languages of mailboxes. What is not among them keeps its name.
+var folderNames = map[string]policy.Label{
+	journal.FolderOf(journal.Sent): {Italian: "Posta inviata", English: "Sent"},
+	journal.Trash:                  {Italian: "Cestino", English: "Trash"},
+}
+
+// shownFolder returns the name of a folder of the journal in a language.
+func shownFolder(kept string, language policy.Language) string {
+	if label, ok := folderNames[kept]; ok {
+		return label.In(language)
+	}
+	return kept
+}
+
+// Folders returns all folders of the archive, each after the one that it lies in. INBOX and the folder of sent messages are always there, that
+// of deleted ones where messages may be deleted or something lies in it. A month that cannot be read has its folders, with Err set.
+func (r *Reader) Folders(ctx context.Context) ([]Folder, error) {
+	m, err := r.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	access, err := r.Access(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stats, err := r.archive.journal.Stats(ctx, m.Archive)
+	var passed journal.PassedOver
+	if err != nil && !errors.As(err, &passed) {
+		return nil, err
+	}
+	received, sent := journal.FolderOf(journal.Received), journal.FolderOf(journal.Sent)
+	kinds := []string{received, sent}
+	if access.Delete {
+		kinds = append(kinds, journal.Trash)
+	}
+	months := make(map[string][]Folder)
+	for _, s := range stats {
+		if !slices.Contains(kinds, s.Folder) {
+			kinds = append(kinds, s.Folder)
+		}
+		months[s.Folder] = append(months[s.Folder], Folder{Holds: &s, Kind: s.Folder, Name: monthName(s.Folder, s.Month, access.Language)})
+	}
+	for _, bad := range passed {
+		for _, kind := range kinds[:2] {
+			name := monthName(kind, bad.Month, access.Language)
+			months[kind] = append(slices.DeleteFunc(months[kind], func(f Folder) bool { return f.Name == name }), Folder{Name: name, Kind: kind, Err: bad})
+		}
+	}
+	var list []Folder
+	for _, kind := range kinds {
+		list = append(list, Folder{Name: shownFolder(kind, access.Language), Kind: kind})
+		slices.SortFunc(months[kind], func(a, b Folder) int { return strings.Compare(a.Name, b.Name) })
+		list = append(list, months[kind]...)
+	}
+	return list, nil
+}
+
+func monthName(kind string, m kv.Month, language policy.Language) string {
+	return shownFolder(kind, language) + FolderSeparator + string(m)
+}
+
+// Folder returns the folder of a name, or an error that wraps ErrNoFolder. The case of INBOX does not matter, also at the front of a name.
+func (r *Reader) Folder(ctx context.Context, name string) (Folder, error) {
+	if top, rest, _ := strings.Cut(name, FolderSeparator); strings.EqualFold(top, "INBOX") {
+		name = strings.TrimSuffix("INBOX"+FolderSeparator+rest, FolderSeparator)
+	}
+	list, err := r.Folders(ctx)
+	if err != nil {
+		return Folder{}, err
+	}
+	for _, f := range list {
+		if f.Name == name {
+			return f, f.Err
+		}
+	}
+	return Folder{}, ErrNoFolder
+}
+
+// Refresh returns a folder as it is now. One that was dropped meanwhile is empty.
+func (r *Reader) Refresh(ctx context.Context, f Folder) (Folder, error) {
+	holds, err := r.openFolder(ctx, f)
+	if holds == nil {
+		return f, err
+	}
+	now, err := r.archive.journal.Folder(ctx, holds.Mailbox, holds.Month, holds.Folder)
+	if errors.Is(err, journal.ErrNotFound) {
+		now, err = *holds, nil
+		now.Entries, now.Bytes = 0, 0
+	}
+	if err != nil {
+		return f, err
+	}
+	f.Holds = &now
+	return f, nil
+}

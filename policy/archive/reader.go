@@ -1,0 +1,122 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"copialettere/journal"
+	"copialettere/policy"
+	"copialettere/policy/auth"
+)
+
+// Access is what a person may do with an archive by mail program, under the settings in force now.
+type Access struct {
+	Language policy.Language
+	Delete   bool  // messages may be deleted by hand
+	Move     bool  // messages may be moved
+	Quota    int64 // bytes; 0 for none
+}
+
+// Reader reads the archive of one mailbox for one person, as mail programs show it. Its methods look at the person's right and at the
+// settings each time, so a Reader kept open for days shows nothing once either has ended: the error is then an *auth.Refusal, or wraps
+// policy.ErrForbidden. It may be used concurrently.
+type Reader struct {
+	archive *Archive
+	who     policy.Actor
+	mailbox policy.Address
+}
+
+// Reader returns the Reader of a mailbox for an actor. It checks nothing yet.
+func (a *Archive) Reader(who policy.Actor, mailbox policy.Address) *Reader {
+	return &Reader{a, who, mailbox}
+}
+
+// Mailbox returns the mailbox that is read.
+func (r *Reader) Mailbox() policy.Address { return r.mailbox }
+
+// Access returns what may be done now, if the archive is open to mail programs: see auth.Open. A paused archive is.
+func (r *Reader) Access(ctx context.Context) (Access, error) {
+	m, err := r.open(ctx)
+	if err != nil {
+		return Access{}, err
+	}
+	may := func(right Right) bool {
+		return r.archive.May(r.who, right, r.mailbox) == nil && permitted(m.Settings, right) == nil
+	}
+	return Access{Language: m.Settings.Language, Delete: may(RightDelete), Move: may(RightMove), Quota: m.Settings.Quota}, nil
+}
+
+// open returns the mailbox if it may be read now.
+func (r *Reader) open(ctx context.Context) (policy.Mailbox, error) {
+	if err := r.archive.May(r.who, RightRead, r.mailbox); err != nil {
+		return policy.Mailbox{}, err
+	}
+	m, err := r.archive.policy.Mailbox(ctx, r.mailbox)
+	if err == nil {
+		err = auth.Open(m.Settings)
+	}
+	return m, err
+}
+
+// openFolder is open, for what lies in a folder. If the address has come to another archive since, nothing does.
+func (r *Reader) openFolder(ctx context.Context, f Folder) (holds *journal.FolderStats, err error) {
+	m, err := r.open(ctx)
+	if err != nil || f.Holds == nil {
+		return nil, err
+	}
+	if f.Holds.Mailbox != m.Archive {
+		return nil, fmt.Errorf("%s: %w", f.Name, ErrNoFolder)
+	}
+	return f.Holds, nil
+}
+
+// Usage returns the bytes that count for the quota of the mailbox.
+func (r *Reader) Usage(ctx context.Context) (uint64, error) {
+	m, err := r.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return r.archive.journal.Usage(ctx, m.Archive)
+}
+
+// UIDs returns the UIDs, from a first one on, of the messages in a folder, in ascending order; none of a folder without messages.
+func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, error) {
+	holds, err := r.openFolder(ctx, f)
+	if holds == nil {
+		return nil, err
+	}
+	uids, err := r.archive.journal.UIDs(ctx, holds.Mailbox, holds.Month, holds.Folder, from)
+	if errors.Is(err, journal.ErrNotFound) {
+		return nil, nil
+	}
+	return uids, err
+}
+
+// Entries yields the entries in a folder whose UIDs are between first and last, both included, under the name that the journal has for the
+// mailbox: see journal.Journal.Filed.
+func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
+	return func(yield func(*journal.Entry, error) bool) {
+		holds, err := r.openFolder(ctx, f)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		if holds != nil {
+			r.archive.journal.Filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
+		}
+	}
+}
+
+// Body returns the bytes of the message of an entry that Entries yielded.
+func (r *Reader) Body(ctx context.Context, e *journal.Entry) (*journal.Body, error) {
+	m, err := r.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if e.Mailbox != m.Archive {
+		return nil, fmt.Errorf("message of %s: %w for %s", e.Mailbox, policy.ErrForbidden, r.who)
+	}
+	return r.archive.journal.Body(ctx, e)
+}
