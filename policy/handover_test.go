@@ -16,6 +16,10 @@ func TestHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, store := openTest(t, testConfig(), old)
 		p.mustSet(t, old, "retention=24 language=en notify=anna@ext.test notify_on=gap")
+		if _, err := p.confirm(t.Context(), mustAddress(t, old)); err != nil {
+			t.Fatal(err)
+		}
+		p.mustSet(t, old, "notify=other@ext.test")
 		if _, err := p.Hold(t.Context(), mustAddress(t, old), operator(), "case 1"); err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +37,7 @@ func TestHandOver(t *testing.T) {
 		}
 		fresh := mailboxOf(t, p, old)
 		want = before.Settings
-		want.Since, want.Notify, want.Hold = time.Now().UTC(), Address{}, Hold{}
+		want.Since, want.Notify, want.NotifyPending, want.Hold = time.Now().UTC(), Address{}, Pending{}, Hold{}
 		if fresh.Settings != want || fresh.Archive != old+"/2" {
 			t.Errorf("the new one: %+v, want %+v", fresh, want)
 		}

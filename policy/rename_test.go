@@ -202,7 +202,12 @@ func TestRenameRefuses(t *testing.T) {
 		{"unknown domain", nil, old, "anna@ext.test", operator(), ErrUnknownDomain, "ext.test"},
 		{"a mailbox with an extension", nil, old, "bruno+x@alpha.test", operator(), ErrAddress, "bruno@alpha.test with an extension"},
 		{"itself with an extension", nil, old, "anna+x@alpha.test", operator(), ErrAddress, "with an extension"},
-		{"where notices go", func(t *testing.T, p *Policy) { p.mustSet(t, old, "notify="+free) }, old, free, operator(), ErrSetting, "notices"},
+		{"where notices go", func(t *testing.T, p *Policy) {
+			p.mustSet(t, old, "notify="+free)
+			if _, err := p.confirm(t.Context(), mustAddress(t, old)); err != nil {
+				t.Fatal(err)
+			}
+		}, old, free, operator(), ErrSetting, "notices"},
 		{"being erased", func(t *testing.T, p *Policy) {
 			for _, step := range []string{"disable now", "erasing"} {
 				if _, err := acts()[step](p, t.Context(), mustAddress(t, old)); err != nil {

@@ -37,6 +37,8 @@ var commandRoutes = map[string]string{
 	"usage":                                                      "GET /usage",
 	"usage -domain alpha.test":                                   "GET /usage",
 	"usage anna@alpha.test":                                      "GET /usage/months",
+	"mailbox confirm anna@alpha.test CODE":                       "POST /mailbox/confirm",
+	"mailbox confirm anna@alpha.test -confirmed":                 "POST /mailbox/confirm",
 	"mailbox pause anna@alpha.test":                              "POST /mailbox/pause",
 	"mailbox resume anna@alpha.test":                             "POST /mailbox/resume",
 	"mailbox disable anna@alpha.test -confirm anna":              "POST /mailbox/disable",

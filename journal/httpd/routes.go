@@ -61,6 +61,8 @@ func Routes() []Route {
 		{"POST", "/mailbox/resume", archive.RightPause, true, "", archive.Mailbox{}, false, "undo pause", turn((*archive.Archive).Resume)},
 		{"POST", "/mailbox/set", archive.RightSet, true, "set=KEY=VALUE[&set=...]", archive.Mailbox{}, false,
 			"change settings, all or none; the error lists everything that is wrong", (*api).set},
+		{"POST", "/mailbox/confirm", archive.RightSet, true, "[code=CODE][&confirmed=true]", archive.Mailbox{}, false,
+			"put its new address for notices in force, with the code sent there or on the word of the operator", (*api).confirmNotify},
 		{"POST", "/mailbox/disable", archive.RightArchive, true, "confirm=ADDR[&now=true]", archive.Mailbox{}, false,
 			"close the archive; it can be restored during its grace; with now, there is none", (*api).disable},
 		{"POST", "/mailbox/restore", archive.RightArchive, true, "", archive.Mailbox{}, false, "undo disable", turn((*archive.Archive).Restore)},

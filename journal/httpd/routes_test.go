@@ -36,7 +36,8 @@ func TestRoutes(t *testing.T) {
 		"POST /folder/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
 		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
 		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /usage/months?",
-		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
+		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/set?set=notify=anna@ext.test",
+		"POST /mailbox/confirm?confirmed=true", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
 		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",
 		"POST /mailbox/hand-over?confirm=anna@alpha.test", "POST /mailbox/rename?to=carla@alpha.test", "POST /volume/forget?month=2020-01&confirm=2020-01",
 	} {

@@ -95,6 +95,19 @@ func (r *rig) set(settings ...string) {
 	if _, err := r.policy.Set(r.t.Context(), r.address(anna), r.operator(), list); err != nil {
 		r.t.Fatal(err)
 	}
+	r.confirm(anna)
+}
+
+// confirm puts the pending address of a mailbox in force, if there is one.
+func (r *rig) confirm(mailbox string) {
+	r.t.Helper()
+	s, err := r.policy.Settings(r.t.Context(), r.address(mailbox))
+	if err == nil && s.NotifyPending != (policy.Pending{}) {
+		err = r.policy.ConfirmNotify(r.t.Context(), r.address(mailbox), r.operator(), s.NotifyPending.Address)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 func (r *rig) add(n Notice) {
@@ -513,6 +526,7 @@ func TestAllMailboxes(t *testing.T) {
 		if _, err := r.policy.Set(t.Context(), r.address(name), r.operator(), list); err != nil {
 			t.Fatal(err)
 		}
+		r.confirm(name)
 	}
 	for range 2 {
 		if err := r.queue.Add(t.Context(), lost); err != nil {
