@@ -283,7 +283,8 @@ func TestRenameDisplaces(t *testing.T) {
 
 // TestJudgeRenamed judges messages for an address whose archive has gone on to another one.
 func TestJudgeRenamed(t *testing.T) {
-	p, _ := openTest(t, testConfig(), old, "bruno@alpha.test")
+	p, _ := openTest(t, testConfig(), old, "bruno@alpha.test", "bruno+own@alpha.test")
+	p.mustRename(t, "bruno+own@alpha.test", "carla@alpha.test")
 	early, err := p.Wanted(t.Context(), old)
 	if err != nil || early.Mailbox != old || !early.Enabled || early.Renamed {
 		t.Fatalf("before: %+v, %v", early, err)
@@ -307,6 +308,9 @@ func TestJudgeRenamed(t *testing.T) {
 		{"to both, begun before", []Line{direct(newer), direct(old)}, []string{"", old}, want(old+" journal", old+" duplicate")},
 		{"to both and another, begun before", []Line{direct(old), direct("bruno@alpha.test"), direct(newer)}, []string{old, "bruno@alpha.test"},
 			want(old+" journal", "bruno@alpha.test journal", old+" duplicate")},
+		{"an extension that was a mailbox", []Line{direct("bruno+own@alpha.test")}, nil, want("bruno@alpha.test journal")},
+		{"an extension that was a mailbox, begun before", []Line{direct("bruno+own@alpha.test")}, []string{"bruno+own@alpha.test"},
+			want("bruno+own@alpha.test journal")},
 		{"an alias of the new one", one(newer, "rfc822;"+old), nil, want(old + " alias")},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -50,6 +50,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
   access ADDR                   show who signed in to a mailbox, and who failed to
   usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
+  privacy ADDR                  say what is held of a person, why and until when
   password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
@@ -108,6 +109,7 @@ func commands() map[string]command {
 		"access":        {accessHelp, noFlags(runAccess)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
+		"privacy":       {privacyHelp, definePrivacy},
 		"usage":         {usageHelp, defineUsage},
 		"volume":        {volumeHelp, defineVolume},
 		"demo":          {demoHelp, defineDemo},

@@ -116,8 +116,17 @@ func (a *opened) closeStores() error {
 func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
+		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth,
 	})
+}
+
+// keepSkips returns how long records of skips are kept. The key of [received] covers sent mail too.
+func keepSkips(c *config.Config) time.Duration {
+	if c.Received == nil {
+		return config.DefaultKeepSkips
+	}
+	return c.Received.KeepSkips
 }
 
 // backend returns what the admin interface needs.

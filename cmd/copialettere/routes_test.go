@@ -65,6 +65,8 @@ var commandRoutes = map[string]string{
 	"retention":                                                  "POST /retention",
 	"retention -log":                                             "GET /retention",
 	"verify":                                                     "GET /verify",
+	"privacy anna@alpha.test":                                    "GET /privacy",
+	"privacy anna@alpha.test -others":                            "GET /privacy",
 	"stats":                                                      "GET /stats",
 	"quota-warning anna@alpha.test 80":                           "POST /notice/quota-warning",
 	"volume forget 2026-01 -confirm 2026-01":                     "POST /volume/forget",

@@ -97,6 +97,8 @@ func Routes() []Route {
 		{"POST", "/message/hold", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "place a legal hold on it", (*api).hold},
 		{"POST", "/message/release", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "lift the hold", (*api).release},
 
+		{"GET", "/privacy", archive.RightOperate, false, "mailbox=ADDR[&others=true]", archive.Holding{}, true,
+			"what is held of a person, why and until when; with others, the archives of others are searched too", (*api).privacy},
 		{"GET", "/route", archive.RightOperate, false, "mailbox=ADDR", archive.RouteCheck{}, false,
 			"whether Postfix routes the mail of a mailbox through the hook", (*api).checkRoute},
 		{"GET", "/retention", archive.RightOperate, false, "", journal.Run{}, true, "the runs of the retention so far, oldest first", (*api).runs},

@@ -48,6 +48,10 @@ type Options struct {
 	// MaxShare is the largest part of all entries, up to 1, that a retention run deletes without ExpireRequest.Yes; zero means
 	// journal.DefaultMaxShare.
 	MaxShare float64
+	// KeepLogs is for how many months changes of settings, acts on messages and what receipts said of recipients are kept, and KeepSkips how long
+	// records of skips are. Privacy tells of them.
+	KeepLogs  int
+	KeepSkips time.Duration
 	// Changed is called after a change of a mailbox or its messages that may make an archive due for erasure. It must not block. May be nil.
 	Changed func()
 	// Expired is called before Expire returns, with the report of every retention run that deleted anything. A run that broke off reports what
