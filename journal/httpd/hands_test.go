@@ -179,6 +179,7 @@ func TestHandOverHides(t *testing.T) {
 		t.Errorf("its gaps: %+v", gaps)
 	}
 	r.fails("POST /api/v1/mailbox/enable?who=root&mailbox="+url.QueryEscape(closed), http.StatusConflict, "handed over")
+	r.fails("GET /api/v1/route?mailbox="+url.QueryEscape(closed), http.StatusConflict, "handed over")
 	r.fails("POST /api/v1/mailbox/set?who=root&set=write=on&mailbox="+url.QueryEscape("bruno@alpha.test~2026-11-29"), http.StatusBadRequest, "handed over")
 	var names []string
 	for _, m := range get[archive.Mailbox](r, "GET /api/v1/mailboxes") {
