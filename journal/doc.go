@@ -58,9 +58,9 @@
 // PurgeDeleted removes it, unless a hold on its mailbox stands, and only the act and the tombstone tell of it. An act on many entries goes in
 // several updates and has one record: see selection.go.
 //
-// Deleting goes in bounded steps that may break off anywhere. An entry goes in one update with all that points at it. Its chunks go later:
-// two runs of the sweep free them (see sweep.go), and the engine purges them from the disk when that pays (kv.Store.Purge). A whole month
-// goes by dropping its volume (see drop.go). Gaps and acts outlive their volume.
+// Deleting goes in bounded steps that may break off anywhere. An entry goes in one update with all that points at it. Its chunks go later: two
+// runs of the sweep free them (see sweep.go), and the engine purges them from the disk when that pays, or a week later (kv.Store.Purge); in the
+// month that mail is written to, once that is over. A whole month goes by dropping its volume (see drop.go). Gaps and acts outlive their volume.
 //
 // A quota covers all months; see usages for how it stays exact.
 //

@@ -24,7 +24,7 @@ import (
 // the draft is refused.
 //
 // A chunk that nobody can refer to any more is garbage: the sweep puts its size behind the time in the x key. The store purges it when that
-// costs little (kv.Store.Purge), perhaps months later or never. Only then does the x key go.
+// costs little (kv.Store.Purge), or when it is due: what people delete must be gone from the disk. Only then does the x key go.
 //
 // A reading of the references could miss entries that are moved meanwhile. The n key tells of moves, and the reading starts over.
 
@@ -33,6 +33,8 @@ const (
 	// maxDraftAge is how old a draft may be at its commit; far less than sweepPause.
 	maxDraftAge = 30 * time.Minute
 	sweepPause  = time.Hour
+	// purgeLatest is the time after the mark from which a chunk is purged whatever that costs. A week of deletions then shares the cost.
+	purgeLatest = 7 * 24 * time.Hour
 )
 
 // errDraftAge says that a draft took too long. The MTA sends the message again.
@@ -56,8 +58,8 @@ type SweepReport struct {
 	Damaged   []kv.Month `json:"damaged,omitempty"`   // months of which nothing was deleted because an entry cannot be read
 }
 
-// Sweep frees the room of chunks that no entry refers to. Deleting one takes two runs at least an hour apart, and the store chooses when:
-// not in the month that mail is written to, nor where it would write far more than it frees. It needs 12 bytes of memory for each
+// Sweep frees the room of chunks that no entry refers to. Deleting one takes two runs at least an hour apart, and the store chooses when: not in
+// the month that mail is written to, and in the first week not where it would write far more than it frees. It needs 12 bytes of memory for each
 // reference of one month. After an error or a crash the next run does the rest. The error is PassedOver if months were.
 //
 // A damaged entry keeps its chunks as long as its list of them can be read whole. Otherwise it may refer to any chunk: nothing is then
@@ -173,7 +175,7 @@ func (w *sweeper) candidates(all bool) (found candidates, err error) {
 		marked[id] = state != spareFresh
 		switch {
 		case state == spareGarbage:
-			found.garbage = append(found.garbage, kv.Garbage{Key: chunkKey(id), Size: size})
+			found.garbage = append(found.garbage, kv.Garbage{Key: chunkKey(id), Size: size, Due: !at.Add(purgeLatest).After(w.now)})
 		case state == spareMarked && !at.Add(sweepPause).After(w.now):
 			found.due = append(found.due, id)
 		case state == spareFresh && compareIDs(id, oldEnough) < 0:

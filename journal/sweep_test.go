@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -305,13 +306,15 @@ func (s countingStore) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.P
 	return s.Store.Scan(ctx, from, to)
 }
 
-// Purge deletes nothing, as a store does for which it is not worth while.
-func (s countingStore) Purge(_ context.Context, garbage []kv.Garbage, _ func([]kv.Garbage) error) error {
+// Purge deletes only what is due, as a store does for which nothing is worth while.
+func (s countingStore) Purge(ctx context.Context, garbage []kv.Garbage, done func([]kv.Garbage) error) error {
 	*s.e.purged += len(garbage)
-	return nil
+	garbage = slices.DeleteFunc(slices.Clone(garbage), func(g kv.Garbage) bool { return !g.Due })
+	return s.Store.Purge(ctx, garbage, done)
 }
 
-// TestSweepWaits has a store that purges nothing for a long time: the entries are not read again for what is known to be garbage.
+// TestSweepWaits has a store for which no purge is worth while. The entries are not read again for what is known to be garbage, and after a week
+// that goes all the same.
 func TestSweepWaits(t *testing.T) {
 	f := newFixture(t)
 	entries, purged := 0, 0
@@ -338,10 +341,13 @@ func TestSweepWaits(t *testing.T) {
 		t.Errorf("the entries were read %d times, and %d chunks handed over, want none and %d", entries, purged, 3*orphans)
 	}
 	f.wantBytes(keeps, words(1, 100<<10))
-	f.wrap = nil
-	f.reopen()
+	f.pass(purgeLatest - 5*(sweepPause+time.Second))
+	if r := f.sweep(SweepOptions{}); r.Deleted != 0 {
+		t.Errorf("sweep within the week: %+v", r)
+	}
+	f.pass(2 * sweepPause)
 	if r := f.sweep(SweepOptions{}); r.Deleted != int64(orphans) || r.Waiting != 0 {
-		t.Errorf("sweep with a store that purges: %+v, want %d deleted", r, orphans)
+		t.Errorf("sweep after a week: %+v, want %d deleted", r, orphans)
 	}
 	if r := f.verify(); r.Orphans != 0 {
 		t.Errorf("%d orphans are left", r.Orphans)

@@ -117,7 +117,7 @@ func intentsOf(wishes []wish) []journal.Intent {
 
 // placed acts on what the journal did for one mailbox: entry, skip, or a full archive for which mail waits.
 func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) {
-	t.tellPlaced(p)
+	t.tellPlaced(p, w.intent.Quota.WhenFull)
 	switch {
 	case p.Waits:
 		t.log.Warn("archive full, mail waits at the MTA", "mailbox", p.Mailbox)

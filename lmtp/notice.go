@@ -19,10 +19,14 @@ func (t *transaction) tell(n notice.Notice) {
 	t.notices = append(t.notices, n)
 }
 
-// tellPlaced tells the owner that the archive is filling up, if the entry crossed a threshold.
-func (t *transaction) tellPlaced(p journal.Placement) {
+// tellPlaced tells the owner that the archive is filling up, if the entry crossed a threshold, and that it will soon make room, if
+// it does so when it is full.
+func (t *transaction) tellPlaced(p journal.Placement, full journal.WhenFull) {
 	if p.Crossed > 0 {
 		t.tell(notice.Notice{Mailbox: p.Mailbox, Event: policy.NotifyFull, ID: strconv.Itoa(p.Crossed), Percent: p.Crossed})
+	}
+	if p.Crossed >= 90 && full == journal.MakeRoom {
+		t.tell(notice.OfRoom(p.Mailbox, time.Now()))
 	}
 }
 

@@ -67,6 +67,11 @@ func TestNotify(t *testing.T) {
 		{name: "journal fault", suspend: true, message: message, codes: []string{"250"}, want: []string{"gap journal-fault"}},
 		{name: "journal fault, refused", script: final("550 no"), suspend: true, message: message, codes: []string{"550"}, want: []string{"gap journal-fault"}},
 		{name: "nearly full", settings: withQuota("24B", "skip"), message: message, codes: []string{"250"}, want: []string{"full 90 90"}},
+		{name: "nearly full, room will be made", settings: withQuota("24B", "make-room"), message: message, codes: []string{"250"},
+			want: []string{"full 90 90", "before-loss room 90"}},
+		{name: "full at once, room will be made", settings: withQuota("22B", "make-room"), message: message, codes: []string{"250"},
+			want: []string{"full 100 100", "before-loss room 90"}},
+		{name: "three quarters full, room will be made", settings: withQuota("26B", "make-room"), message: message, codes: []string{"250"}, want: []string{"full 75 75"}},
 		{name: "no room", settings: withQuota("10B", "skip"), message: message, codes: []string{"250", "250"}, want: []string{"gap full", "gap full"}},
 		{name: "no room, made", settings: withQuota("10B", "make-room"), message: message, codes: []string{"250"}, want: []string{"gap full"}},
 		{name: "waits", settings: withQuota("22B", "defer"), message: message, codes: []string{"250", "452"}, want: []string{"full 100 100", "full 100 100"}},
@@ -178,7 +183,14 @@ func (r *rig) set(settings []policy.Assignment) {
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	if _, err := r.policy.Set(r.tb.Context(), a, policy.Actor{Role: policy.RoleOperator, Name: "test"}, settings); err != nil {
+	who := policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	_, err = r.policy.Set(r.tb.Context(), a, who, settings)
+	if err == nil {
+		if s, _ := r.policy.Settings(r.tb.Context(), a); s.NotifyPending != (policy.Pending{}) {
+			err = r.policy.ConfirmNotify(r.tb.Context(), a, who, s.NotifyPending.Address)
+		}
+	}
+	if err != nil {
 		r.tb.Fatal(err)
 	}
 }

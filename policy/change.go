@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"copialettere/journal/kv"
@@ -149,6 +150,9 @@ func (p *Policy) revise(tx kv.Tx, a Address, l lead, who Actor, now time.Time, e
 	if len(changes) == 0 {
 		return e.Settings, nil, nil
 	}
+	if err := p.revision(tx, Revision{l.name, e.record.Settings, e.Settings, e.now}); err != nil {
+		return Settings{}, nil, err
+	}
 	if !e.exists {
 		var copied []Change
 		for _, c := range differences(programDefaults(), e.record.Settings) {
@@ -256,8 +260,8 @@ func putChange(tx kv.Tx, name string, c Change) error {
 // differences returns one change for each setting that differs, without time and author.
 func differences(before, after Settings) []Change {
 	var changes []Change
-	for key, value := range after.Values() {
-		if old := before.value(key); old != value {
+	for key := range strings.SplitSeq(valueKeys, ",") {
+		if old, value := before.value(key), after.value(key); old != value {
 			changes = append(changes, Change{Key: key, Before: old, After: value})
 		}
 	}

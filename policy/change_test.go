@@ -34,7 +34,7 @@ func replayFrom(t testing.TB, start LogStart, log []Change) Settings {
 	t.Helper()
 	s, address := programDefaults(), ""
 	for key, value := range start.Values {
-		if err := s.setValue(key, value); key != KeyHold && err != nil {
+		if err := s.restoreValue(key, value); key != KeyHold && err != nil {
 			t.Fatalf("start of the log: %v", err)
 		}
 		if reason, ok := strings.CutPrefix(value, "on: "); ok && key == KeyHold {
@@ -82,13 +82,35 @@ func replayFrom(t testing.TB, start LogStart, log []Change) Settings {
 				s.Hold = Hold{reason, string(c.Role) + " " + c.Who, c.Time}
 			}
 		default:
-			err = s.setValue(c.Key, c.After)
+			err = s.restoreValue(c.Key, c.After)
 		}
 		if err != nil {
 			t.Fatalf("change %d: %v", i+1, err)
 		}
 	}
 	return s
+}
+
+// restoreValue gives a setting a value of the log.
+func (s *Settings) restoreValue(key, value string) (err error) {
+	switch key {
+	case KeyNotifyPending:
+		s.NotifyPending, err = parsePending(value)
+	case KeyRetentionDelay:
+		s.RetentionDelay, err = parseDelay(value)
+	default:
+		err = s.setValue(key, value)
+	}
+	return err
+}
+
+// confirm confirms the pending address of a mailbox.
+func (p *Policy) confirm(ctx context.Context, a Address) (bool, error) {
+	s, err := p.Settings(ctx, a)
+	if err == nil {
+		err = p.ConfirmNotify(ctx, a, operator(), s.NotifyPending.Address)
+	}
+	return err == nil, err
 }
 
 // randomAssignments returns valid assignments of at most three keys.
@@ -118,10 +140,19 @@ func TestLogGivesSettings(t *testing.T) {
 			p, _ := openTest(t, c)
 			anna := mustAddress(t, "anna@alpha.test")
 			names := slices.Sorted(maps.Keys(acts()))
+			if seed%2 == 0 {
+				p.OnRevision(func(kv.Tx, Revision) error { return nil })
+			}
 			for range 60 {
 				time.Sleep(time.Duration(r.IntN(40)) * time.Hour)
 				if r.IntN(2) == 0 {
 					if _, err := p.Set(t.Context(), anna, operator(), randomAssignments(r)); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := p.confirm(t.Context(), anna); err != nil && !errors.Is(err, ErrNotPending) {
+						t.Fatal(err)
+					}
+					if _, err := p.DelayRetention(t.Context(), anna); err != nil {
 						t.Fatal(err)
 					}
 				} else if name := names[r.IntN(len(names))]; r.IntN(4) > 0 || name != "disable now" {

@@ -352,12 +352,26 @@ func (r *reading) mailboxOf(path string) (Address, knownSettings, error) {
 // mailboxBegun is mailboxOf for a message that began when the path led to an archive, given by its name: if that archive has gone on to another
 // address since, the path leads to it for the rest of the decision.
 func (r *reading) mailboxBegun(path, archive string) (Address, knownSettings, error) {
-	m, k, err := r.mailboxOf(path)
-	if k.renamed && k.archive == archive {
-		k.found, k.state, k.renamed = true, StateOn, false
-		r.known[m] = k
+	a, err := ParseAddress(path)
+	if err != nil {
+		return Address{}, knownSettings{state: StateOff}, nil
 	}
-	return m, k, err
+	for led := archive != ""; led; {
+		k, err := r.lookup(a)
+		if err != nil {
+			return Address{}, knownSettings{}, err
+		}
+		if k.renamed && k.archive == archive {
+			k.found, k.state, k.renamed = true, StateOn, false
+			r.known[a] = k
+			return a, k, nil
+		}
+		if k.found {
+			break
+		}
+		a, led = a.WithoutExtension(r.rules.delimiter(a.Domain))
+	}
+	return r.mailboxOf(path)
 }
 
 // resolve returns the mailbox of an address.
@@ -366,17 +380,20 @@ func (r *reading) resolve(a Address) (Address, knownSettings, error) {
 }
 
 // resolve returns the mailbox of an address: the address itself if it was set up as a mailbox, enabled or not; otherwise the address
-// without its extension.
+// without its extension. An address that an archive has left is that archive's former one only if its mail belongs to no other mailbox.
 func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, error)) (m Address, known knownSettings, err error) {
 	exact, err := lookup(a)
-	if err != nil || exact.found || exact.renamed {
+	if err != nil || exact.found {
 		return a, exact, err
 	}
 	base, ok := a.WithoutExtension(delimiter)
 	if !ok {
-		return a, knownSettings{state: StateOff}, nil
+		return a, exact, nil
 	}
 	stripped, err := lookup(base)
+	if exact.renamed && !stripped.found {
+		return a, exact, err
+	}
 	return base, stripped, err
 }
 

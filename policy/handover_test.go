@@ -16,6 +16,10 @@ func TestHandOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, store := openTest(t, testConfig(), old)
 		p.mustSet(t, old, "retention=24 language=en notify=anna@ext.test notify_on=gap")
+		if _, err := p.confirm(t.Context(), mustAddress(t, old)); err != nil {
+			t.Fatal(err)
+		}
+		p.mustSet(t, old, "notify=other@ext.test")
 		if _, err := p.Hold(t.Context(), mustAddress(t, old), operator(), "case 1"); err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +37,7 @@ func TestHandOver(t *testing.T) {
 		}
 		fresh := mailboxOf(t, p, old)
 		want = before.Settings
-		want.Since, want.Notify, want.Hold = time.Now().UTC(), Address{}, Hold{}
+		want.Since, want.Notify, want.NotifyPending, want.Hold = time.Now().UTC(), Address{}, Pending{}, Hold{}
 		if fresh.Settings != want || fresh.Archive != old+"/2" {
 			t.Errorf("the new one: %+v, want %+v", fresh, want)
 		}
@@ -52,6 +56,12 @@ func TestHandOver(t *testing.T) {
 		}
 		if held, err := AnyHeld(memoryTx(store.values), old); !held || err != nil {
 			t.Errorf("held: %v, %v", held, err)
+		}
+		// Another process that has judged a message for the old archive makes no entry in it any more.
+		for archive, want := range map[string]bool{old: false, old + "/2": true, old + "/3": false} {
+			if on, err := ArchiveOn(memoryTx(store.values), archive); on != want || err != nil {
+				t.Errorf("%s is on: %v, %v", archive, on, err)
+			}
 		}
 		for name, act := range map[string]func() error{
 			"enable":    func() error { _, err := p.Enable(t.Context(), kept.Address, operator()); return err },

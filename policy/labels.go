@@ -101,6 +101,8 @@ func Labels(vocabulary string) Vocabulary {
 			{KeyLanguage, Label{"Lingua", "Language"}},
 			{KeyHold, Label{"Blocco legale", "Legal hold"}},
 			{KeyErasure, Label{"Cancellazione dell'archivio", "Erasure of the archive"}},
+			{KeyNotifyPending, Label{"Indirizzo per gli avvisi da confermare", "Address for notices to be confirmed"}},
+			{KeyRetentionDelay, Label{"Periodo di conservazione fino al preavviso", "Retention period until the owner has had time"}},
 		}
 	case VocabularySections:
 		return Vocabulary{
@@ -214,9 +216,9 @@ func Section(key string) string {
 		return SectionArchive
 	case KeyIMAP, KeyWrite, KeyProtocols:
 		return SectionAccess
-	case KeyManualDelete, KeyRetention, KeyHold, KeyErasure:
+	case KeyManualDelete, KeyRetention, KeyHold, KeyErasure, KeyRetentionDelay:
 		return SectionDeletion
-	case KeyNotify, KeyNotifyOn, KeyLanguage:
+	case KeyNotify, KeyNotifyOn, KeyLanguage, KeyNotifyPending:
 		return SectionNotices
 	}
 	return ""
@@ -275,7 +277,7 @@ func noneLabel(key string) Label {
 		return Label{"senza limite", "no limit"}
 	case KeyProtocols:
 		return Label{"nessuno, solo webmail", "none, only webmail"}
-	case KeyNotify, KeyNotifyOn:
+	case KeyNotify, KeyNotifyOn, KeyNotifyPending, KeyRetentionDelay:
 		return Label{"nessuno", "none"}
 	}
 	return Label{}

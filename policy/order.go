@@ -144,13 +144,17 @@ func (p *Policy) ordered(tx kv.Tx, l lead, who Actor, o Order) (Settings, []Chan
 type trial struct {
 	ctx     context.Context
 	store   kv.Store
-	written map[string][]byte // settings and tallies
+	written map[string][]byte // what orders read again; nil for a deleted key
 	err     error             // the first that the store returned
 }
 
 // Get implements kv.View.
 func (t *trial) Get(key []byte) ([]byte, error) {
-	if value, ok := t.written[string(key)]; ok {
+	value, ok := t.written[string(key)]
+	switch {
+	case ok && value == nil:
+		return nil, kv.ErrNotFound
+	case ok:
 		return value, nil
 	}
 	value, err := t.store.Get(t.ctx, key)
@@ -171,7 +175,7 @@ func (t *trial) Put(key, value []byte) {
 }
 
 // Delete implements kv.Tx.
-func (t *trial) Delete(key []byte) { panic("no settings are ever deleted") }
+func (t *trial) Delete(key []byte) { t.written[string(key)] = nil }
 
 // In implements kv.Tx.
 func (t *trial) In(kv.Month) (kv.View, error) { panic("settings are read alone") }

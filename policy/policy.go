@@ -47,7 +47,8 @@
 // The settings object has "version" (1), "enabled", "since" (RFC 3339, UTC; absent where there is no archive), "paused" (RFC 3339, UTC; since when
 // the archive is paused, absent where it is not), "changes" (the number of the newest change), "hold" (an object with "reason", "who" and
 // "since"; absent without a hold), "erasure" (absent, "due " and a time, "running" or "done"), "address" (the address that leads to the archive;
-// absent where that is its name), and each key of Keys with the text that Set takes. An absent setting has the default of the program. Fields unknown
+// absent where that is its name), "notify_pending" (an address, " until " and a time; absent where none waits), "retention_delay" (months or "all",
+// " until " and a time; absent where there was none), and each key of Keys with the text that Set takes. An absent setting has the default of the program. Fields unknown
 // to this version are kept when the object is rewritten. An object of a newer version is refused.
 //
 // A change object has "time", "role", "who", "cause", "key", "before" and "after". It is written in the same Update as the change itself,
@@ -68,6 +69,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +77,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -138,6 +141,8 @@ type Config struct {
 	LoginDomain string
 	// Rights says what the owners of mailboxes may change, where their domain does not.
 	Rights Rights
+	// Grace is how long a shorter retention waits if the owner is told of it; zero means DefaultGrace.
+	Grace time.Duration
 }
 
 // Domain is a mail domain with archives.
@@ -243,6 +248,7 @@ type Policy struct {
 	store   kv.Store
 	current atomic.Pointer[rules]
 	changed atomic.Pointer[func()] // nil where nobody is told
+	revised atomic.Pointer[func(kv.Tx, Revision) error]
 	decoded decodedRecords
 }
 
@@ -253,6 +259,7 @@ type rules struct {
 	redirectValue string
 	redirectFrom  []netip.Prefix
 	loginDomain   string
+	grace         time.Duration
 	allOwnerKeys  []string // of the domains without rights of their own
 	// By canonical name of the configured domains.
 	delimiters     map[string]string
@@ -292,7 +299,7 @@ func newRules(c Config) (*rules, error) {
 		return nil, err
 	}
 	p := &rules{
-		origin: c.Origin, redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
+		origin: c.Origin, grace: cmp.Or(c.Grace, DefaultGrace), redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
 		limits: make(map[string]Limits),
 	}

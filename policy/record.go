@@ -34,13 +34,14 @@ func decodeRecord(b []byte) (record, error) {
 	}
 	var version int
 	var hold storedHold
-	var erasure, address string
+	var erasure, address, pending, delay string
 	for _, field := range []struct {
 		name string
 		into any
 	}{
 		{"version", &version}, {"enabled", &r.Enabled}, {"since", &r.Since}, {"paused", &r.Paused}, {"changes", &r.changes}, {KeyHold, &hold},
-		{KeyErasure, &erasure}, {KeyAddress, &address},
+		{KeyErasure, &erasure}, {KeyAddress, &address}, {KeyNotifyPending, &pending},
+		{KeyRetentionDelay, &delay},
 	} {
 		if _, err := r.take(field.name, field.into); err != nil {
 			return record{}, err
@@ -60,6 +61,18 @@ func decodeRecord(b []byte) (record, error) {
 		}
 		if err != nil {
 			return record{}, fmt.Errorf("decode %q: %w", key, err)
+		}
+	}
+	if pending != "" {
+		var err error
+		if r.NotifyPending, err = parsePending(pending); err != nil {
+			return record{}, fmt.Errorf("decode %q: %w", KeyNotifyPending, err)
+		}
+	}
+	if delay != "" {
+		var err error
+		if r.RetentionDelay, err = parseDelay(delay); err != nil {
+			return record{}, fmt.Errorf("decode %q: %w", KeyRetentionDelay, err)
 		}
 	}
 	if erasure != "" {
@@ -117,6 +130,11 @@ func (r *record) encode() ([]byte, error) {
 	}
 	if r.Erasure.State != ErasureNone {
 		object[KeyErasure] = r.Erasure.String()
+	}
+	for _, key := range []string{KeyNotifyPending, KeyRetentionDelay} {
+		if value := r.value(key); value != "none" {
+			object[key] = value
+		}
 	}
 	b, err := json.Marshal(object)
 	if err != nil {

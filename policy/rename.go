@@ -222,7 +222,8 @@ func (p *Policy) startAfresh(tx kv.Tx, a Address, l lead, settings Settings, who
 	}
 	on := settings.Enabled
 	settings.Enabled, settings.Since, settings.Paused = false, time.Time{}, time.Time{}
-	settings.Notify, settings.Hold, settings.Erasure = Address{}, Hold{}, Erasure{}
+	settings.Notify, settings.NotifyPending, settings.Hold = Address{}, Pending{}, Hold{}
+	settings.Erasure, settings.RetentionDelay = Erasure{}, RetentionDelay{}
 	changes := differences(programDefaults(), settings)
 	for i := range changes {
 		changes[i].Cause = CauseHandOver

@@ -202,7 +202,12 @@ func TestRenameRefuses(t *testing.T) {
 		{"unknown domain", nil, old, "anna@ext.test", operator(), ErrUnknownDomain, "ext.test"},
 		{"a mailbox with an extension", nil, old, "bruno+x@alpha.test", operator(), ErrAddress, "bruno@alpha.test with an extension"},
 		{"itself with an extension", nil, old, "anna+x@alpha.test", operator(), ErrAddress, "with an extension"},
-		{"where notices go", func(t *testing.T, p *Policy) { p.mustSet(t, old, "notify="+free) }, old, free, operator(), ErrSetting, "notices"},
+		{"where notices go", func(t *testing.T, p *Policy) {
+			p.mustSet(t, old, "notify="+free)
+			if _, err := p.confirm(t.Context(), mustAddress(t, old)); err != nil {
+				t.Fatal(err)
+			}
+		}, old, free, operator(), ErrSetting, "notices"},
 		{"being erased", func(t *testing.T, p *Policy) {
 			for _, step := range []string{"disable now", "erasing"} {
 				if _, err := acts()[step](p, t.Context(), mustAddress(t, old)); err != nil {
@@ -278,7 +283,8 @@ func TestRenameDisplaces(t *testing.T) {
 
 // TestJudgeRenamed judges messages for an address whose archive has gone on to another one.
 func TestJudgeRenamed(t *testing.T) {
-	p, _ := openTest(t, testConfig(), old, "bruno@alpha.test")
+	p, _ := openTest(t, testConfig(), old, "bruno@alpha.test", "bruno+own@alpha.test")
+	p.mustRename(t, "bruno+own@alpha.test", "carla@alpha.test")
 	early, err := p.Wanted(t.Context(), old)
 	if err != nil || early.Mailbox != old || !early.Enabled || early.Renamed {
 		t.Fatalf("before: %+v, %v", early, err)
@@ -302,6 +308,9 @@ func TestJudgeRenamed(t *testing.T) {
 		{"to both, begun before", []Line{direct(newer), direct(old)}, []string{"", old}, want(old+" journal", old+" duplicate")},
 		{"to both and another, begun before", []Line{direct(old), direct("bruno@alpha.test"), direct(newer)}, []string{old, "bruno@alpha.test"},
 			want(old+" journal", "bruno@alpha.test journal", old+" duplicate")},
+		{"an extension that was a mailbox", []Line{direct("bruno+own@alpha.test")}, nil, want("bruno@alpha.test journal")},
+		{"an extension that was a mailbox, begun before", []Line{direct("bruno+own@alpha.test")}, []string{"bruno+own@alpha.test"},
+			want("bruno+own@alpha.test journal")},
 		{"an alias of the new one", one(newer, "rfc822;"+old), nil, want(old + " alias")},
 	} {
 		t.Run(c.name, func(t *testing.T) {

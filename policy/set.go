@@ -60,7 +60,8 @@ func (p *Policy) defaults(domain string) Settings {
 	return programDefaults()
 }
 
-// Set changes settings of a mailbox, all or none, in force from the next message. It returns the changes as they stand in the log, or none
+// Set changes settings of a mailbox, all or none, in force from the next message. Two wait: a new address for notices until ConfirmNotify, and a
+// shorter retention until the grace is over, if the owner is told of it (NotifyBeforeLoss). It returns the changes as they stand in the log, or none
 // if every setting had its value already. Values have the form of Settings.Values. A mailbox that was never set up is set up, with its
 // archive off.
 //
@@ -105,11 +106,12 @@ func (p *Policy) set(e *editing, a Address, assignments []Assignment) error {
 
 // assign makes assignments to a mailbox.
 func (p *Policy) assign(e *editing, a Address, assignments []Assignment) error {
-	before := e.Notify
-	if err := e.assign(assignments); err != nil || e.Notify == before {
+	before := e.Settings
+	if err := e.assign(assignments); err != nil {
 		return err
 	}
-	return p.checkNotify(e, a)
+	p.delay(e, before)
+	return p.pend(e, a, before, assignments)
 }
 
 // mayAppear returns nil if an address may be set up as a mailbox before its archive is turned on. One with an extension may not: its mail

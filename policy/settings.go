@@ -29,11 +29,14 @@ type Settings struct {
 	Quota        int64     // bytes of messages; 0 for no limit
 	WhenFull     WhenFull  // what happens to mail when the quota is used up
 	Protocols    Protocols // which protocols the live mailbox may use
-	Notify       Address   // where notices go; zero for nowhere
+	Notify       Address   // where notices go; zero for nowhere. A new address is in NotifyPending until it is confirmed
 	NotifyOn     Events    // which events cause notices; counts only with Notify
 	Language     Language  // of notices and pages
 	Hold         Hold      // the legal hold
 	Erasure      Erasure   // how far the erasure of the archive has come
+
+	NotifyPending  Pending        // the address that is to follow Notify
+	RetentionDelay RetentionDelay // what RetentionAt goes by at first
 }
 
 // State says whether an archive takes mail, and whether there is one.
@@ -292,12 +295,16 @@ func (e Erasure) String() string {
 	return string(e.State)
 }
 
-// Values yields each setting with its value as text, in a fixed order. Settings that Set changes have the form that Set takes; "archive",
+// Values yields each setting with its value as text, in a fixed order; "notify_pending" and "retention_delay" only where there is one. Settings that Set changes have the form that Set takes; "archive",
 // "hold" and "erasure" have the form of the change log.
 func (s Settings) Values() iter.Seq2[string, string] {
 	return func(yield func(key, value string) bool) {
 		for key := range strings.SplitSeq(valueKeys, ",") {
-			if !yield(key, s.value(key)) {
+			value := s.value(key)
+			if value == "none" && (key == KeyNotifyPending || key == KeyRetentionDelay) {
+				continue
+			}
+			if !yield(key, value) {
 				return
 			}
 		}

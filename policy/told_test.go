@@ -31,6 +31,9 @@ func TestToldOfCertified(t *testing.T) {
 			if _, err := p.Set(t.Context(), a, operator(), assignments(t, "notify=anna@ext.test")); err != nil {
 				t.Fatal(err)
 			}
+			if _, err := p.confirm(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := p.Set(t.Context(), a, operator(), assignments(t, c.settings)); err != nil {
 				t.Fatal(err)
 			}

@@ -30,6 +30,12 @@ const (
 	KeyErasure      = "erasure" // changed by Disable, Restore, Erasing, Erased and Enable
 )
 
+// The keys of what follows from changes of other settings.
+const (
+	KeyNotifyPending  = "notify_pending"  // changed by Set with KeyNotify, and by ConfirmNotify
+	KeyRetentionDelay = "retention_delay" // changed by Set with KeyRetention, and by DelayRetention
+)
+
 // KeyPause names the right to Pause and Resume. It is no key of a setting: both change KeyArchive.
 const KeyPause = "pause"
 
@@ -38,7 +44,7 @@ const settableKeys = "filter,write,manual_delete,append,imap,retention,quota,whe
 
 // valueKeys are the keys of Values. The log lists the changes of one act in this order: a change of the archive comes before that of its
 // erasure.
-const valueKeys = KeyArchive + "," + settableKeys + "," + KeyHold + "," + KeyErasure
+const valueKeys = KeyArchive + "," + settableKeys + "," + KeyHold + "," + KeyErasure + "," + KeyNotifyPending + "," + KeyRetentionDelay
 
 // Keys returns the keys that Set takes, in the order of Values.
 func Keys() []string { return strings.Split(settableKeys, ",") }
@@ -90,6 +96,10 @@ func (s *Settings) value(key string) string {
 		return s.Hold.String()
 	case KeyErasure:
 		return s.Erasure.String()
+	case KeyNotifyPending:
+		return s.NotifyPending.String()
+	case KeyRetentionDelay:
+		return s.RetentionDelay.String()
 	}
 	panic("policy: no setting " + key)
 }

@@ -29,14 +29,10 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 
 // scheduleOf returns the schedule of the housekeeping that a configuration asks for.
 func scheduleOf(c *config.Config, acts *archive.Archive) housekeeping.Schedule {
-	s := housekeeping.Schedule{
-		Archive: acts, Hour: c.Retention.Hour, Minute: c.Retention.Minute, KeepSkips: config.DefaultKeepSkips,
+	return housekeeping.Schedule{
+		Archive: acts, Hour: c.Retention.Hour, Minute: c.Retention.Minute, KeepSkips: keepSkips(c),
 		KeepLogs: c.Logs.Keep, VerifyEvery: c.Verify.Every, VerifyRate: c.Verify.Rate,
 	}
-	if c.Received != nil { // keep_skips of [received] covers sent mail too
-		s.KeepSkips = c.Received.KeepSkips
-	}
-	return s
 }
 
 func watermarks(c *config.Config) housekeeping.Watermarks {

@@ -25,11 +25,13 @@ const mailboxHelp = `Usage: copialettere mailbox COMMAND [ADDR] ... [-config FIL
   show ADDR                        show its settings, since when it is archived, its size, and its legal holds
   log ADDR                         show who changed which setting, or moved or deleted a message, and when
   set ADDR KEY=VALUE ...           change settings, all or none, from the next message on
+  confirm ADDR CODE                put its new address for notices in force, with the code that was sent to that address
+  confirm ADDR -confirmed          the same without the code, because you know that the address is right
   enable ADDR                      archive it from the next message on; the configuration must have its domain
   pause ADDR                       stop archiving for a time; what is archived stays, and the time is on record as a gap
   resume ADDR                      undo pause: archive it from the next message on
   disable ADDR -confirm ADDR       close its archive at once, and erase it after the grace time (erase.grace)
-  disable ADDR -confirm ADDR -now  close its archive, and erase it without a grace time
+  disable ADDR -confirm ADDR -now  close its archive, and erase it without a grace time; its owner is not told
   restore ADDR                     undo disable, as long as the archive is not erased
   hold ADDR -reason TEXT           place a legal hold: the archive cannot be disabled, and nothing in it expires
   release ADDR                     lift the legal hold
@@ -72,7 +74,7 @@ func setHelp() string {
 // mailboxFlags are the flags of all sub-commands of mailbox, as they were given.
 type mailboxFlags struct {
 	confirm, reason string
-	now             bool
+	now, confirmed  bool
 	many            many
 	given           []string // their names
 }
@@ -82,6 +84,7 @@ func defineMailbox(flags *flag.FlagSet) runner {
 	flags.StringVar(&f.confirm, "confirm", "", "")
 	flags.StringVar(&f.reason, "reason", "", "")
 	flags.BoolVar(&f.now, "now", false, "")
+	flags.BoolVar(&f.confirmed, "confirmed", false, "")
 	flags.StringVar(&f.many.from, "from", "", "")
 	flags.StringVar(&f.many.domain, "domain", "", "")
 	flags.BoolVar(&f.many.dryRun, "dry-run", false, "")
@@ -100,12 +103,12 @@ func mailboxActs() map[string][]string {
 	many := []string{"from", "domain", "dry-run"}
 	return map[string][]string{
 		"list": nil, "show": nil, "log": nil, "set": many, "enable": many, "pause": nil, "resume": nil, "disable": {"confirm", "now"}, "restore": nil, "hold": {"reason"},
-		"release": nil, "rename": nil, "hand-over": {"confirm"},
+		"release": nil, "confirm": {"confirmed"}, "rename": nil, "hand-over": {"confirm"},
 	}
 }
 
 func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFlags) error {
-	const acts = "want list, show, log, set, enable, pause, resume, disable, restore, hold, release, rename or hand-over"
+	const acts = "want list, show, log, set, confirm, enable, pause, resume, disable, restore, hold, release, rename or hand-over"
 	if len(args) == 0 {
 		return fmt.Errorf("%w: %s", errUsage, acts)
 	}
@@ -142,6 +145,13 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 		query.Set("to", args[1])
 		args = args[:1]
 	}
+	if act == "confirm" && !f.confirmed {
+		if err := want(args, "ADDR", "CODE"); err != nil {
+			return err
+		}
+		query.Set("code", args[1])
+		args = args[:1]
+	}
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
@@ -157,6 +167,10 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 		}
 		query.Set("confirm", f.confirm)
 		query.Set("now", strconv.FormatBool(f.now))
+	case "confirm":
+		if f.confirmed {
+			query.Set("confirmed", "true")
+		}
 	case "hand-over":
 		if !slices.Contains(f.given, "confirm") {
 			return fmt.Errorf("%w: this closes the archive of %[2]s for its present person. If that is what you want, type "+

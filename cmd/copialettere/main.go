@@ -49,6 +49,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
   usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
+  privacy ADDR                  say what is held of a person, why and until when
   password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
@@ -106,6 +107,7 @@ func commands() map[string]command {
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
+		"privacy":       {privacyHelp, definePrivacy},
 		"usage":         {usageHelp, defineUsage},
 		"volume":        {volumeHelp, defineVolume},
 		"demo":          {demoHelp, defineDemo},

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"copialettere/cmd/copialettere/config"
+	"copialettere/journal"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/notice"
 )
@@ -23,6 +25,9 @@ func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	}
 	queue := notice.New(a.folder.Settings, notice.Options{
 		Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Operator: c.Notices.Operator, Host: host,
+		Expiring: func(ctx context.Context, mailbox string, months int, at time.Time) (journal.Removed, time.Time, error) {
+			return a.journal.Expiring(ctx, mailbox, months, at) // it is opened after this
+		},
 		Logger: log, Metrics: a.metrics,
 	})
 	relay := nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics})

@@ -26,6 +26,13 @@ func noticePlace(t *testing.T, script nexthoptest.Script) (*place, *nexthoptest.
 
 const noticeAddress = "anna@ext.test"
 
+// notify sets the address for notices of anna, and further settings, while no daemon runs, and confirms it.
+func (p *place) notify(address string, settings ...string) {
+	p.t.Helper()
+	p.must(append([]string{"mailbox", "set", anna, "notify=" + address}, settings...)...)
+	p.must("mailbox", "confirm", anna, "-confirmed")
+}
+
 // subjects waits until the relay has that many messages, and returns their subjects, sorted.
 func subjects(t *testing.T, relay *nexthoptest.Server, count int) []string {
 	t.Helper()
@@ -59,9 +66,9 @@ func subjects(t *testing.T, relay *nexthoptest.Server, count int) []string {
 func TestNotices(t *testing.T) {
 	_, c := chain(t)
 	p, relay := noticePlace(t, nexthoptest.Script{})
-	stop := p.daemon()
 	p.must("mailbox", "enable", anna)
-	p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=certified,full,gap")
+	p.notify(noticeAddress, "notify_on=certified,full,gap")
+	stop := p.daemon()
 	p.deliver(message, anna, anna)
 	p.deliver(string(c.Envelope), anna, anna)
 	p.deliver(string(c.Acceptance), anna, anna)
@@ -100,7 +107,7 @@ func TestNotices(t *testing.T) {
 func TestQuotaWarning(t *testing.T) {
 	p, relay := noticePlace(t, nexthoptest.Script{})
 	p.must("mailbox", "enable", anna)
-	p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=mailbox-full", "language=en")
+	p.notify(noticeAddress, "notify_on=mailbox-full", "language=en")
 	stop := p.daemon()
 	for _, c := range []struct{ address, percent, want string }{
 		{anna, "80", "anna@alpha.test is 80% full: the owner is told\n"},
@@ -129,9 +136,9 @@ func TestNoticesToUnicodeDomain(t *testing.T) {
 	_, c := chain(t)
 	for _, notify := range []string{"x@xn--citt-3na.test", "x@città.test"} {
 		p, relay := noticePlace(t, nexthoptest.Script{})
-		stop := p.daemon()
 		p.must("mailbox", "enable", anna)
-		p.must("mailbox", "set", anna, "notify="+notify, "notify_on=certified")
+		p.notify(notify, "notify_on=certified")
+		stop := p.daemon()
 		p.deliver(string(c.Envelope), anna, anna)
 		p.await("the notice", func() bool { return len(relay.Messages()) > 0 })
 		stop()
@@ -152,9 +159,9 @@ func TestNoticesToUnicodeDomain(t *testing.T) {
 func TestNoticesRelayDown(t *testing.T) {
 	_, c := chain(t)
 	p, relay := noticePlace(t, nexthoptest.Script{Greeting: "421 4.3.2 down"})
-	stop := p.daemon()
 	p.must("mailbox", "enable", anna)
-	p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=certified")
+	p.notify(noticeAddress, "notify_on=certified")
+	stop := p.daemon()
 	p.deliver(string(c.Envelope), anna, anna)
 	stop()
 	if n := len(p.entries(anna)); n != 1 {
@@ -235,6 +242,13 @@ func enableNotices(t *testing.T, k *daemon) {
 		t.Fatal(err)
 	}
 	if _, err := k.archive.policy.Set(t.Context(), a, who, []policy.Assignment{{Key: policy.KeyNotify, Value: noticeAddress}}); err != nil {
+		t.Fatal(err)
+	}
+	address, err := policy.ParseAddress(noticeAddress)
+	if err == nil {
+		err = k.archive.policy.ConfirmNotify(t.Context(), a, who, address)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

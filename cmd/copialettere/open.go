@@ -64,7 +64,13 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.notices = newPump(c, a, log)
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
-	a.policy.OnChange(a.postfix.Changed)
+	a.policy.OnChange(func() {
+		a.postfix.Changed()
+		a.notices.Wake()
+	})
+	if a.notices != nil {
+		a.policy.OnRevision(a.notices.Revised)
+	}
 	a.journal, err = journal.Open(a.folder.Engine, journal.Options{
 		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, Recorded: a.notices.Recorded,
 		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
@@ -110,8 +116,17 @@ func (a *opened) closeStores() error {
 func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
+		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix,
 	})
+}
+
+// keepSkips returns how long records of skips are kept. The key of [received] covers sent mail too.
+func keepSkips(c *config.Config) time.Duration {
+	if c.Received == nil {
+		return config.DefaultKeepSkips
+	}
+	return c.Received.KeepSkips
 }
 
 // backend returns what the admin interface needs.
@@ -120,7 +135,7 @@ func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend 
 }
 
 func policyConfig(c *config.Config) policy.Config {
-	p := policy.Config{Rights: c.Rights}
+	p := policy.Config{Grace: c.Erase.Grace, Rights: c.Rights}
 	for _, d := range c.Domains {
 		p.Domains = append(p.Domains, policy.Domain{
 			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults, Limits: d.Limits,

@@ -22,6 +22,9 @@ under a legal hold stay. A month with nothing left in it is dropped, with its fo
 A run that would delete an abnormal share of all messages (max_share in the configuration), or whose clock cannot be right, is refused: it
 deletes nothing, and the exit status is 1.
 
+Owners with notify_on=before-loss are told before a run deletes more than that share of their archive, and more than 10 messages: of these archives
+it deletes nothing until the grace time is over (erase.grace). -dry-run counts their messages all the same.
+
   -dry-run  only count, by mailbox and month
   -log      only show the runs so far
   -yes      delete although the run is abnormal

@@ -75,6 +75,9 @@ func waiting(t *testing.T, a *opened) (list []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if n.To != "" { // the code for an address that a test has confirmed without it
+			continue
+		}
 		list = append(list, strings.TrimSpace(n.Mailbox+" "+n.Event.String()+" "+n.Reason))
 	}
 	slices.Sort(list)
@@ -134,7 +137,7 @@ func TestRetentionTells(t *testing.T) {
 			if c.daemon {
 				p.must("retention")
 			}
-			p.must("mailbox", "set", anna, "notify="+noticeAddress, "notify_on=retention", "retention=6")
+			p.notify(noticeAddress, "notify_on=retention", "retention=6")
 			p.arrived(time.Now().AddDate(0, -8, 0), anna, 3)
 			if !c.last.IsZero() {
 				p.retained(c.last)
@@ -206,7 +209,7 @@ func TestGapsAreTold(t *testing.T) {
 			t.Parallel()
 			p, relay := noticePlace(t, nexthoptest.Script{})
 			p.must("mailbox", "enable", anna)
-			p.must(append([]string{"mailbox", "set", anna, "notify=" + noticeAddress, "notify_on=gap"}, c.settings...)...)
+			p.notify(noticeAddress, append([]string{"notify_on=gap"}, c.settings...)...)
 			spool := filepath.Join(p.dir, "data", "gaps")
 			for range 2 {
 				if c.spool != "" {

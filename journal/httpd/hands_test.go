@@ -41,7 +41,15 @@ func TestRenamed(t *testing.T) {
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
 	first := url.Values{"folder": {folder}, "uid": {"1"}}.Encode()
 	get[ActView](r, "POST /api/v1/message/hold?"+anna+"&reason=case&"+first)
-	questions := []string{"/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?"}
+	questions := []string{"/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
+	// These are looked at below.
+	others := []string{"/mailbox", "/log", "/why", "/gaps"}
+	for _, route := range Routes() {
+		asked := slices.Contains(others, route.Path) || slices.ContainsFunc(questions, func(q string) bool { return strings.HasPrefix(q, route.Path+"?") })
+		if route.Method == http.MethodGet && route.Right != "" && route.Right != archive.RightOperate && !asked {
+			t.Errorf("%s is not asked before and after", route.Path)
+		}
+	}
 	answers := make(map[string][]string)
 	for _, q := range questions {
 		_, answers[q] = r.ask("GET " + Prefix + q + "&mailbox=" + before)

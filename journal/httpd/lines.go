@@ -14,6 +14,7 @@ import (
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/notice"
 	"copialettere/policy/pec"
 )
 
@@ -64,7 +65,7 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		status = http.StatusBadRequest
 	case is(policy.ErrForbidden, archive.ErrReadOnly):
 		status = http.StatusForbidden
-	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
+	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
 		status = http.StatusConflict
 	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, policy.ErrNoArchive):
 		status = http.StatusNotFound

@@ -66,6 +66,18 @@ func (a *api) disable(c *call) error {
 	return c.changed(a.b.Archive.Disable(c.Context(), c.who, c.mailbox, c.FormValue("confirm"), now))
 }
 
+func (a *api) confirmNotify(c *call) error {
+	confirmed, err := c.flag("confirmed")
+	code := c.FormValue("code")
+	if err == nil && confirmed != (code == "") {
+		err = fmt.Errorf("%w: want the code, or confirmed=true without a code", errRequest)
+	}
+	if err != nil {
+		return err
+	}
+	return c.changed(a.b.Archive.ConfirmNotify(c.Context(), c.who, c.mailbox, code))
+}
+
 func (a *api) rename(c *call) error {
 	to, err := policy.ParseAddress(c.FormValue("to"))
 	if err != nil {

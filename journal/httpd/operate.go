@@ -101,6 +101,26 @@ func (a *api) stats(c *call) error {
 	return err
 }
 
+func (a *api) privacy(c *call) error {
+	address, err := mailboxOf(c.Request)
+	if err != nil {
+		return err
+	}
+	var o archive.PrivacyRequest
+	if o.Others, err = c.flag("others"); err != nil {
+		return err
+	}
+	for h, err := range a.b.Archive.Privacy(c.Context(), c.who, address, o) {
+		if err != nil {
+			return err
+		}
+		if c.out.write(h) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
 func (a *api) checkRoute(c *call) error {
 	address, err := mailboxOf(c.Request)
 	if err != nil {

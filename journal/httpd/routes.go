@@ -59,6 +59,8 @@ func Routes() []Route {
 		{"POST", "/mailbox/resume", archive.RightPause, true, "", archive.Mailbox{}, false, "undo pause", turn((*archive.Archive).Resume)},
 		{"POST", "/mailbox/set", archive.RightSet, true, "set=KEY=VALUE[&set=...]", archive.Mailbox{}, false,
 			"change settings, all or none; the error lists everything that is wrong", (*api).set},
+		{"POST", "/mailbox/confirm", archive.RightSet, true, "[code=CODE][&confirmed=true]", archive.Mailbox{}, false,
+			"put its new address for notices in force, with the code sent there or on the word of the operator", (*api).confirmNotify},
 		{"POST", "/mailbox/disable", archive.RightArchive, true, "confirm=ADDR[&now=true]", archive.Mailbox{}, false,
 			"close the archive; it can be restored during its grace; with now, there is none", (*api).disable},
 		{"POST", "/mailbox/restore", archive.RightArchive, true, "", archive.Mailbox{}, false, "undo disable", turn((*archive.Archive).Restore)},
@@ -93,6 +95,8 @@ func Routes() []Route {
 		{"POST", "/message/hold", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "place a legal hold on it", (*api).hold},
 		{"POST", "/message/release", archive.RightHold, true, message + "&reason=TEXT", ActView{}, false, "lift the hold", (*api).release},
 
+		{"GET", "/privacy", archive.RightOperate, false, "mailbox=ADDR[&others=true]", archive.Holding{}, true,
+			"what is held of a person, why and until when; with others, the archives of others are searched too", (*api).privacy},
 		{"GET", "/route", archive.RightOperate, false, "mailbox=ADDR", archive.RouteCheck{}, false,
 			"whether Postfix routes the mail of a mailbox through the hook", (*api).checkRoute},
 		{"GET", "/retention", archive.RightOperate, false, "", journal.Run{}, true, "the runs of the retention so far, oldest first", (*api).runs},

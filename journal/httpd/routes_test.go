@@ -29,14 +29,15 @@ func TestRoutes(t *testing.T) {
 	asked := make(map[string]bool)
 	for _, request := range []string{
 		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
-		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /verify?", "GET /version?",
+		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /privacy?", "GET /verify?", "GET /version?",
 		"GET /labels?", "POST /notice/quota-warning?percent=80",
 		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
 		"POST /message/undelete?" + first, "POST /message/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uid=2",
 		"POST /folder/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
 		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
 		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /usage/months?",
-		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
+		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/set?set=notify=anna@ext.test",
+		"POST /mailbox/confirm?confirmed=true", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
 		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",
 		"POST /mailbox/hand-over?confirm=anna@alpha.test", "POST /mailbox/rename?to=carla@alpha.test", "POST /volume/forget?month=2020-01&confirm=2020-01",
 	} {

@@ -172,8 +172,8 @@ type Store interface {
 	// Update needs may be lost, and a Stage may be there in part. Nobody else may write their keys.
 	Stage(ctx context.Context, pairs []Pair) (Staged, error)
 	// Purge deletes keys that nobody will read or write again, and gives their space back to the machine. The keys ascend. It works in steps,
-	// takes only those that are worth their cost, which may be none, and holds up no Update: hand in what is left another day. After each
-	// step it calls done, on the caller's goroutine, with what is durably gone. An error of done ends it and is returned. After any other
+	// takes only those that are worth their cost or have a key that is due, and holds up no Update: hand in what is left another day. A store
+	// that is written to, as with new mail, may take none. After each step it calls done, on the caller's goroutine, with what is durably gone. An error of done ends it and is returned. After any other
 	// error more may be gone than done was told.
 	Purge(ctx context.Context, garbage []Garbage, done func(gone []Garbage) error) error
 	// Lost lists the spans of acknowledged updates that were missing when the store was opened. The list never shrinks. An engine that cannot
@@ -213,6 +213,7 @@ type Pair struct{ Key, Value []byte }
 type Garbage struct {
 	Key  []byte
 	Size int64
+	Due  bool // it is to go now, whatever that costs
 }
 
 // Loss is a span of acknowledged updates that a store no longer holds, for instance after disk damage.

@@ -10,7 +10,8 @@
 //	                        If no daemon runs, it calls a handler of its own on the data folder
 //	the admin socket        journal/httpd finds the route; its Door says who asks, and May whether he may at all
 //	another face            finds out by itself who asks, and begins here:
-//	policy/archive          Delete checks the right of the actor, the settings of the mailbox and its hold
+//	policy/archive          Delete finds the archive to which the address leads, and checks the right of the actor, the settings of the mailbox
+//	                        and its hold
 //	policy                  gives the settings
 //	journal                 deletes the entry unless it is held, and puts the act on record, in one update
 //
@@ -46,6 +47,10 @@ type Options struct {
 	// MaxShare is the largest part of all entries, up to 1, that a retention run deletes without ExpireRequest.Yes; zero means
 	// journal.DefaultMaxShare.
 	MaxShare float64
+	// KeepLogs is for how many months changes of settings, acts on messages and what receipts said of recipients are kept, and KeepSkips how long
+	// records of skips are. Privacy tells of them.
+	KeepLogs  int
+	KeepSkips time.Duration
 	// Changed is called after a change of a mailbox or its messages that may make an archive due for erasure. It must not block. May be nil.
 	Changed func()
 	// Expired is called before Expire returns, with the report of every retention run that deleted anything. A run that broke off reports what

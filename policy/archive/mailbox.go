@@ -286,6 +286,6 @@ func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Addr
 	}
 	v, err := a.viewNow(ctx, who, address)
 	changed := len(changes) > 0
-	v.Changed, v.Changes = &changed, changes
+	v.Changed, v.Changes, v.Notes = &changed, changes, a.waits(v.Mailbox, changes)
 	return v, err
 }

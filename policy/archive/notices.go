@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"copialettere/policy"
@@ -36,4 +37,62 @@ func (a *Archive) WarnQuota(ctx context.Context, who policy.Actor, address polic
 		err = a.options.Notices.Queue(ctx, notice.MailboxFull(m.Archive, percent, time.Now()))
 	}
 	return w, err
+}
+
+// ConfirmNotify puts the pending address for notices of a mailbox in force: with the code that was sent there, or, without a code, on the word of an
+// operator. The error wraps notice.ErrCode, policy.ErrNotPending, policy.ErrSetting or policy.ErrForbidden.
+func (a *Archive) ConfirmNotify(ctx context.Context, who policy.Actor, address policy.Address, code string) (Mailbox, error) {
+	return a.turned(ctx, who, address, func() (bool, error) {
+		if err := a.policy.May(who, address, policy.KeyNotify); err != nil {
+			return false, err
+		}
+		m, err := a.policy.Mailbox(ctx, address)
+		pending := m.Settings.NotifyPending
+		switch {
+		case err != nil:
+			return false, err
+		case code != "":
+			err = a.options.Notices.CheckCode(ctx, m.Archive, pending, code)
+		case who.Role != policy.RoleOperator:
+			err = fmt.Errorf("%w for %s: give the code that was sent to the address", policy.ErrForbidden, who)
+		}
+		if err == nil {
+			err = a.policy.ConfirmNotify(ctx, address, who, pending.Address)
+		}
+		return err == nil, err
+	})
+}
+
+// waits says what of a change of settings is not in force yet, and until when.
+func (a *Archive) waits(mailbox string, changes []policy.Change) []policy.Label {
+	var list []policy.Label
+	for _, c := range changes {
+		value, until, waits := strings.Cut(c.After, " until ")
+		if at, err := time.Parse(time.RFC3339Nano, until); err == nil {
+			until = at.Local().Format(time.DateTime)
+		}
+		var l policy.Label
+		switch {
+		case !waits:
+			continue
+		case c.Key == policy.KeyNotifyPending && a.options.Notices == nil:
+			l = policy.Label{
+				Italian: "{value} va confermato entro il {until}. Senza [notices] nella configurazione non si può mandare un codice: copialettere mailbox confirm {mailbox} -confirmed",
+				English: "{value} must be confirmed until {until}. Without [notices] in the configuration no code can be sent: copialettere mailbox confirm {mailbox} -confirmed",
+			}
+		case c.Key == policy.KeyNotifyPending:
+			l = policy.Label{
+				Italian: "A {value} viene mandato un codice. Riceve gli avvisi quando il codice è confermato, entro il {until}: copialettere mailbox confirm {mailbox} CODICE",
+				English: "A code is sent to {value}. It gets the notices once the code is confirmed, until {until}: copialettere mailbox confirm {mailbox} CODE",
+			}
+		case c.Key == policy.KeyRetentionDelay:
+			l = policy.Label{
+				Italian: "Il titolare viene avvisato. Il periodo di conservazione più breve vale dal {until}.",
+				English: "The owner is told. The shorter retention is in force from {until}.",
+			}
+		}
+		r := strings.NewReplacer("{value}", value, "{until}", until, "{mailbox}", mailbox)
+		list = append(list, policy.Label{Italian: r.Replace(l.Italian), English: r.Replace(l.English)})
+	}
+	return list
 }

@@ -1,13 +1,16 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/policy"
 )
 
 // ExpireRequest says how to run the retention.
@@ -18,24 +21,43 @@ type ExpireRequest struct {
 	Progress func(kv.Month, journal.Removed)
 }
 
-// Expire runs the retention with the current settings of all mailboxes. If it cannot read one, it deletes nothing. The error wraps
-// journal.ErrAbnormal if the run is refused as abnormal, and journal.ErrDamaged if it left out damaged months.
+// lossFloor is how many messages a run may delete of any mailbox without its owner being told first.
+const lossFloor = 10
+
+// retention is what a run of the retention goes by in one mailbox.
+type retention struct {
+	months int
+	held   bool
+}
+
+// Expire runs the retention with the current settings of all mailboxes. If it cannot read one, it deletes nothing. Of a mailbox of which it would
+// delete more than MaxShare, and whose owner is to be told of that (policy.NotifyBeforeLoss), it deletes nothing until the grace is over. A dry
+// run counts those messages too. The error wraps journal.ErrAbnormal if the run is refused as abnormal, and journal.ErrDamaged if it left out
+// damaged months.
 func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireReport, error) {
-	type retention struct {
-		months int
-		held   bool
-	}
 	settings := make(map[string]retention)
+	var told []policy.Mailbox // those whose owners are told before a loss
 	for m, err := range a.policy.Mailboxes(ctx) {
 		if err != nil {
 			return nil, fmt.Errorf("settings for the retention: %w", err)
 		}
-		settings[m.Archive] = retention{m.Settings.Retention, m.Settings.Held()}
+		now := retention{m.Settings.RetentionAt(time.Now()), m.Settings.Held()}
+		settings[m.Archive] = now
+		if now.months > 0 && !now.held && m.Settings.Tells(policy.NotifyBeforeLoss) {
+			told = append(told, m)
+		}
 	}
-	report, err := a.journal.Expire(ctx, journal.ExpireOptions{
+	options := journal.ExpireOptions{
 		Mailboxes: func(mailbox string) (int, bool) { return settings[mailbox].months, settings[mailbox].held },
-		DryRun:    r.DryRun, Yes: r.Yes, MaxShare: a.options.MaxShare, Progress: r.Progress,
-	})
+		Yes:       r.Yes, MaxShare: a.options.MaxShare,
+	}
+	if !r.DryRun && len(told) > 0 {
+		if err := a.tellFirst(ctx, options, told, settings); err != nil {
+			return nil, fmt.Errorf("look whose owners must be told before the retention: %w", err)
+		}
+	}
+	options.DryRun, options.Progress = r.DryRun, r.Progress
+	report, err := a.journal.Expire(ctx, options)
 	ran := report != nil && !r.DryRun && !errors.Is(err, journal.ErrAbnormal)
 	if ran && len(report.Expired) > 0 && a.options.Expired != nil {
 		a.options.Expired(report)
@@ -46,6 +68,44 @@ func (a *Archive) Expire(ctx context.Context, r ExpireRequest) (*journal.ExpireR
 		}
 	}
 	return report, err
+}
+
+// tellFirst puts off the retention of those mailboxes of which a run would delete too much, and tells their owners. A run that will be refused
+// tells nobody.
+func (a *Archive) tellFirst(ctx context.Context, o journal.ExpireOptions, mailboxes []policy.Mailbox, settings map[string]retention) error {
+	o.DryRun = true
+	preview, err := a.journal.Expire(ctx, o)
+	if preview == nil || len(preview.Abnormal) > 0 && !o.Yes {
+		return err
+	}
+	gone := make(map[string]uint64)
+	for _, e := range preview.Expired {
+		gone[e.Mailbox] += e.Entries
+	}
+	for _, m := range mailboxes {
+		if gone[m.Archive] <= lossFloor {
+			continue
+		}
+		stats, err := a.journal.Stats(ctx, m.Archive)
+		if err != nil && !errors.Is(err, journal.ErrDamaged) {
+			return err
+		}
+		var all uint64
+		for _, f := range stats {
+			all += f.Entries
+		}
+		if float64(gone[m.Archive]) <= cmp.Or(o.MaxShare, journal.DefaultMaxShare)*float64(all) {
+			continue
+		}
+		delayed, err := a.policy.DelayRetention(ctx, m.Address)
+		if err != nil {
+			return err
+		}
+		if delayed {
+			settings[m.Archive] = retention{}
+		}
+	}
+	return nil
 }
 
 // Runs yields the past runs of the retention, oldest first.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"copialettere/journal/kv"
@@ -61,9 +62,9 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	}
 	key := queued.Key
 	log := q.log.With("mailbox", w.Mailbox, "event", w.kind())
-	to, language, why, err := q.destination(ctx, w)
-	if err == nil && w.Digest {
-		w.list, err = q.listed(ctx, key, w)
+	to, language, why, err := q.destination(ctx, w, now)
+	if err == nil && why == "" {
+		err = q.complete(ctx, key, w, log)
 	}
 	if err != nil {
 		return err
@@ -114,6 +115,25 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	return err
 }
 
+// complete fills in what a notice is to say as of now.
+func (q *Queue) complete(ctx context.Context, key []byte, w *waiting, log *slog.Logger) (err error) {
+	switch {
+	case w.Digest:
+		w.list, err = q.listed(ctx, key, w)
+	case w.Kind == kindCode:
+		w.code = newCode()
+	case w.Event == policy.NotifyBeforeLoss && !w.Counted && q.options.Expiring != nil:
+		// A number that is missing must not keep the notice back.
+		sum, oldest, err := q.options.Expiring(ctx, w.Mailbox, w.Months, w.Due)
+		if err != nil {
+			log.Warn("a notice does not say how many messages are going to be lost", "error", err)
+			return nil
+		}
+		w.Entries, w.Bytes, w.Oldest, w.Counted = sum.Entries, sum.Bytes, oldest.In(w.Time.Location()), true
+	}
+	return err
+}
+
 // shown returns a notice with the address of the mailbox in place of the name of its archive.
 func (q *Queue) shown(ctx context.Context, w *waiting) *waiting {
 	m, err := q.options.Policy.MailboxOf(ctx, w.Mailbox)
@@ -126,7 +146,7 @@ func (q *Queue) shown(ctx context.Context, w *waiting) *waiting {
 }
 
 // destination returns where a notice goes now and in which language, or why it is no longer wanted.
-func (q *Queue) destination(ctx context.Context, n *waiting) (to string, l policy.Language, why string, err error) {
+func (q *Queue) destination(ctx context.Context, n *waiting, now time.Time) (to string, l policy.Language, why string, err error) {
 	if n.Cause != "" {
 		if q.options.Operator == "" {
 			why = "the configuration names no operator"
@@ -134,10 +154,19 @@ func (q *Queue) destination(ctx context.Context, n *waiting) (to string, l polic
 		return q.options.Operator, policy.English, why, nil
 	}
 	s, err := q.settings(ctx, n.Mailbox)
+	if err == nil {
+		why = n.still(&s, now)
+	}
 	switch {
-	case err != nil:
-		return "", "", "", err
-	case s.State() == policy.StateOff:
+	case err != nil, why != "":
+		return "", "", why, err
+	case n.To != "":
+		a, err := policy.ParseAddress(n.To)
+		if err != nil {
+			return "", "", "", fmt.Errorf("notice of %s: %w", n.Mailbox, err)
+		}
+		s.Notify = a
+	case s.State() == policy.StateOff && n.Kind != LossDisable:
 		return "", "", "the archive is off", nil
 	case s.Notify == policy.Address{}:
 		return "", "", "the mailbox no longer has an address for notices", nil
@@ -172,13 +201,17 @@ func (q *Queue) claim(ctx context.Context, queued kv.Pair, w *waiting) (mine boo
 	if err != nil {
 		return false, fmt.Errorf("note try of a notice: %w", err)
 	}
-	err = q.update(ctx, []string{waitingLock}, func(tx kv.Tx) error {
+	err = q.update(ctx, []string{waitingLock, historyLock(w.Mailbox)}, func(tx kv.Tx) error {
 		now, err := tx.Get(queued.Key)
 		if err != nil && !errors.Is(err, kv.ErrNotFound) {
 			return err
 		}
-		if mine = err == nil && bytes.Equal(now, queued.Value); mine {
-			tx.Put(queued.Key, b)
+		if mine = err == nil && bytes.Equal(now, queued.Value); !mine {
+			return nil
+		}
+		tx.Put(queued.Key, b)
+		if w.code != "" {
+			return q.noteCode(tx, w)
 		}
 		return nil
 	})
@@ -230,7 +263,7 @@ func (q *Queue) update(ctx context.Context, locks []string, fn func(kv.Tx) error
 // Forget deletes everything that a settings store holds of the notices of a mailbox: the waiting ones and the history. Call it when the archive
 // was erased. A notice that is being sent meanwhile is not put back. After an error, call it again.
 func Forget(ctx context.Context, settings kv.Store, mailbox string) error {
-	keys := [][]byte{historyKey(mailbox)}
+	keys := [][]byte{historyKey(mailbox), codeKey(mailbox)}
 	prefix := listedPrefix(mailbox)
 	for p, err := range settings.Scan(ctx, prefix, append(prefix[:len(prefix)-1:len(prefix)-1], 1)) {
 		if err != nil {

@@ -24,8 +24,8 @@ func mailboxFullText(percent int, l policy.Language) text {
 			"On {time} the mailbox {mailbox} reached {percent}% of its quota. When it is full, it takes no more messages.\n" +
 				"Delete messages from the mailbox, or have its room enlarged. This is about the mailbox itself, not about its archive.\n"}
 	case percent < 100:
-		return text{"La casella {mailbox} è piena al {percent}%",
-			"Il {time} la casella {mailbox} ha raggiunto il {percent}% del suo spazio. Quando è piena non riceve più messaggi.\n" +
+		return text{"La casella {mailbox} è quasi piena: {percent}%",
+			"Il {time} la casella {mailbox} era quasi piena: {percent}% del suo spazio. Quando è piena non riceve più messaggi.\n" +
 				"Cancellare messaggi dalla casella, o far aumentare lo spazio. Si tratta della casella, non del suo archivio.\n"}
 	case l == policy.English:
 		return text{"The mailbox {mailbox} is full",

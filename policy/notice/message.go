@@ -108,21 +108,25 @@ func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 	if w.More > 0 {
 		t.body += "\n" + moreText(l)
 	}
-	if w.Cause != "" {
-		t.body += "\n" + operatorFooter
-	} else {
-		t.body += "\n" + footer(l)
-	}
+	t.body += "\n" + footer(&w.Notice, l)
 	// A single pass, so placeholders in a sender's text stay as they are.
 	arrived := w.Arrived
 	if arrived.IsZero() {
 		arrived = w.Time
 	}
+	entries, size, oldest := "?", "?", "?"
+	if !w.Oldest.IsZero() {
+		oldest = w.Oldest.Format(timeForm(l))
+	}
+	if w.Counted || w.Event != policy.NotifyBeforeLoss {
+		entries, size = strconv.FormatUint(w.Entries, 10), l.Size(w.Bytes)
+	}
 	reason := policy.Labels(policy.VocabularyReasons).Label(w.Reason).In(l)
 	r := strings.NewReplacer(
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
 		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(reason, l),
-		"{entries}", strconv.FormatUint(w.Entries, 10), "{size}", l.Size(w.Bytes), "{more}", strconv.Itoa(w.More),
+		"{entries}", entries, "{size}", size, "{oldest}", oldest, "{due}", w.Due.In(w.Time.Location()).Format(timeForm(l)),
+		"{months}", strconv.Itoa(w.Months), "{detail}", orNone(clean(w.Reason), l), "{code}", shownCode(w.code), "{more}", strconv.Itoa(w.More),
 		"{text}", w.Text, "{list}", q.listText(w, l), "{host}", q.options.Host)
 	return r.Replace(t.subject), r.Replace(t.body)
 }
@@ -134,6 +138,8 @@ func textOf(n *Notice, l policy.Language) text {
 		return operatorText(n.Cause)
 	case n.Event == policy.NotifyGap:
 		return gapText(n.Reason, l)
+	case n.Kind != "":
+		return kindText(n, l)
 	case n.Event == policy.NotifyMailboxFull:
 		return mailboxFullText(n.Percent, l)
 	case n.Event == policy.NotifyCertified && n.Reason != "":

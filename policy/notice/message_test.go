@@ -8,7 +8,6 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"copialettere/journal"
 	"copialettere/policy"
 )
 
@@ -29,85 +28,6 @@ func decoded(t *testing.T, message []byte) (subject, body string) {
 
 // testQueue returns a queue without a store, which can write texts.
 func testQueue() *Queue { return New(nil, Options{From: sender, Host: "mx.alpha.test"}) }
-
-func TestTexts(t *testing.T) {
-	certified := Notice{Event: policy.NotifyCertified, Sender: "bruno@beta.test", Subject: "Perché no?"}
-	for _, c := range []struct {
-		name     string
-		language policy.Language
-		n        Notice
-		more     int
-		subject  string
-		body     []string
-	}{
-		{"certified", policy.Italian, certified, 0, "Messaggio certificato per anna@alpha.test: Perché no?", []string{
-			"Un messaggio certificato è arrivato per anna@alpha.test ed è stato archiviato.\n", "Mittente: bruno@beta.test\n", "Oggetto:  Perché no?\n",
-			"Arrivo:   21/11/2026, 10:30 (+0100)\n",
-		}},
-		{"certified", policy.English, certified, 0, "Certified message for anna@alpha.test: Perché no?", []string{
-			"Sender:  bruno@beta.test\n", "Subject: Perché no?\n", "Arrival: 21 November 2026, 10:30 (+0100)\n",
-		}},
-		{"no subject", policy.Italian, Notice{Event: policy.NotifyCertified}, 0, "Messaggio certificato per anna@alpha.test: (nessuno)", []string{
-			"Mittente: (nessuno)\n",
-		}},
-		{"no subject", policy.English, Notice{Event: policy.NotifyCertified}, 0, "Certified message for anna@alpha.test: (none)", nil},
-		{"75", policy.Italian, full(75), 0, "L'archivio di anna@alpha.test è pieno al 75%", []string{
-			"Il 21/11/2026, 10:30 (+0100) l'archivio di anna@alpha.test ha raggiunto il 75% dello spazio a disposizione.\n",
-		}},
-		{"90", policy.English, full(90), 0, "The archive of anna@alpha.test is 90% full", []string{"reached 90% of its quota"}},
-		{"100", policy.English, full(100), 2, "The archive of anna@alpha.test is 100% full", []string{"too many in one day: 2.\n"}},
-		{"full", policy.Italian, Notice{Event: policy.NotifyGap, Reason: journal.ReasonFull}, 5, "Posta di anna@alpha.test non archiviata", []string{
-			"Un messaggio di anna@alpha.test, del 21/11/2026, 10:30 (+0100), non è stato archiviato: l'archivio era pieno.\n", "in un giorno: 5.\n",
-		}},
-		{"full", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonFull}, 0, "Mail for anna@alpha.test was not archived", []string{
-			"On 21 November 2026, 10:30 (+0100) a message of anna@alpha.test was not archived: the archive was full.\n",
-		}},
-		{"fault", policy.Italian, Notice{Event: policy.NotifyGap, Reason: journal.ReasonJournalFault}, 0,
-			"Posta di anna@alpha.test non archiviata", []string{"per un guasto l'archivio non ha potuto prenderlo.\n"}},
-		{"fault", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonJournalFault}, 0,
-			"Mail for anna@alpha.test was not archived", []string{"a fault kept the archive from taking it.\n"}},
-		{"fault of yesterday", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonJournalFault, Arrived: start().AddDate(0, 0, -1)}, 0,
-			"Mail for anna@alpha.test was not archived", []string{"On 20 November 2026, 10:30 (+0100) a message of"}},
-		{"room", policy.Italian, Notice{Event: policy.NotifyGap, Reason: journal.ReasonRoom}, 0,
-			"Messaggi vecchi cancellati dall'archivio di anna@alpha.test", []string{"Il 21/11/2026, 10:30 (+0100) l'archivio di anna@alpha.test era pieno."}},
-		{"room", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonRoom}, 0,
-			"Old messages deleted from the archive of anna@alpha.test", []string{"to make room for new ones.\n"}},
-		{"lost", policy.Italian, Notice{Event: policy.NotifyGap, Reason: journal.ReasonLost}, 0,
-			"Nell'archivio di anna@alpha.test possono mancare messaggi", []string{"Possono mancare messaggi di anna@alpha.test.\n"}},
-		{"lost", policy.English, Notice{Event: policy.NotifyGap, Reason: journal.ReasonLost}, 0,
-			"Messages may be missing from the archive of anna@alpha.test", []string{"Messages of anna@alpha.test may be missing.\n"}},
-		{"new reason", policy.Italian, Notice{Event: policy.NotifyGap, Reason: "flood"}, 0, "Posta di anna@alpha.test non archiviata", []string{"flood.\n"}},
-		{"new reason", policy.English, Notice{Event: policy.NotifyGap, Reason: "flood"}, 0, "Mail for anna@alpha.test was not archived", []string{"flood.\n"}},
-		{"retention", policy.Italian, Notice{Event: policy.NotifyRetention, Entries: 12, Bytes: 3_450_000}, 0,
-			"Messaggi cancellati dall'archivio di anna@alpha.test", []string{"Messaggi:   12\nDimensione: 3,5 MB\n"}},
-		{"retention", policy.English, Notice{Event: policy.NotifyRetention, Entries: 12, Bytes: 3_450_000}, 0,
-			"Messages deleted from the archive of anna@alpha.test", []string{"Messages: 12\nSize:     3.5 MB\n"}},
-		{"unknown language", "xx", full(75), 0, "L'archivio di anna@alpha.test è pieno al 75%", nil},
-		{"braces", policy.English, Notice{Event: policy.NotifyCertified, Sender: "{mailbox}", Subject: "{more}"}, 0,
-			"Certified message for anna@alpha.test: {more}", []string{"Sender:  {mailbox}\n"}},
-	} {
-		t.Run(string(c.language)+" "+c.name, func(t *testing.T) {
-			w := &waiting{Notice: c.n, More: c.more}
-			w.Mailbox, w.Time = anna, start()
-			message := testQueue().compose(w, "<1@alpha.test>", outside, c.language)
-			subject, body := decoded(t, message)
-			if subject != c.subject {
-				t.Errorf("subject %q, want %q", subject, c.subject)
-			}
-			for _, want := range c.body {
-				if !strings.Contains(body, want) {
-					t.Errorf("the body has no %q:\n%s", want, body)
-				}
-			}
-			if strings.Contains(body, "in un giorno") || strings.Contains(body, "in one day") {
-				if c.more == 0 {
-					t.Errorf("the body tells of more:\n%s", body)
-				}
-			}
-			checkForm(t, message)
-		})
-	}
-}
 
 // checkForm checks the form of a notice: exactly the header that we wrote, short lines, CRLF, ASCII.
 func checkForm(t *testing.T, message []byte) {

@@ -1,6 +1,6 @@
 // Package notice tells owners by mail what happens to their archive: a certified message came in, the archive fills up, a gap went on
 // record, the retention deleted messages. A notice names the sender, subject and time of a message, and never contains any of its content.
-// It also tells the operator of faults.
+// It also tells the operator of faults. A new address for notices gets a code: whoever has the code has read mail to that address.
 //
 // Notices wait in a queue in the settings store, so neither a restart nor an unreachable relay loses one. The settings of the mailbox say
 // where a notice goes, in which language, and whether it is wanted. They are read when the notice is sent, so the address can change at any
@@ -12,12 +12,13 @@
 //
 //	w q <time> <random>   a waiting notice, a JSON object; the time of the notice, 8 bytes of nanoseconds since 1970, big-endian; 8 random bytes
 //	w m <archive>         the recent notices of a mailbox, by the name of its archive, a JSON object; without a name, those of the operator
+//	w c <archive>         the codes sent to the pending address of a mailbox, a JSON object: "to", "until", "codes" (SHA-256 of each) and "wrong"
 //	w d <archive> 0x00 <digest> <n>
 //	                      a notice that the daily limit kept back, a JSON object with the fields of Notice; the time and the random bytes of the
 //	                      digest that lists it; its number, 2 bytes from 0
 //
 // The spaces are for readability. The object of a waiting notice has the fields of Notice and "digest", "closed", "listed", "more", "tries",
-// "next", "sending" and "unknown"; that of a mailbox has "since", "count", "told", "digest", "listed" and "more". Fields unknown to this version
+// "next", "sending", "unknown", "counted" and "oldest"; that of a mailbox has "since", "count", "told", "digest", "listed" and "more". Fields unknown to this version
 // are dropped when the object is rewritten.
 package notice
 
@@ -63,7 +64,7 @@ const maxUnknown = 2 // tries of unknown outcome before a notice is given up
 type Notice struct {
 	// Mailbox is the name of its archive (policy.Mailbox.Archive); empty without a Cause, in Add only, means all mailboxes.
 	Mailbox string        `json:"mailbox"`
-	Event   policy.Events `json:"event"` // exactly one; none with a Cause
+	Event   policy.Events `json:"event"` // exactly one; none with a Cause, and for a code
 	Time    time.Time     `json:"time"`  // when it happened, or became known; shown in its own time zone
 	// ID names the event among those of its kind: within Window, the same ID is told only once. Empty means that the event is like no other.
 	ID string `json:"id,omitempty"`
@@ -71,13 +72,19 @@ type Notice struct {
 	Sender  string `json:"sender,omitempty"`  // NotifyCertified: as written in the message
 	Subject string `json:"subject,omitempty"` // NotifyCertified: as written in the message
 	Percent int    `json:"percent,omitempty"` // NotifyFull, NotifyMailboxFull: the share of the quota that was passed
-	// Reason, for NotifyGap, is that of the journal's record; for NotifyCertified, why the message is not in the archive, empty if it is.
+	// Reason, for NotifyGap, is that of the journal's record; for NotifyCertified, why the message is not in the archive, empty if it is; for
+	// NotifySecurity, the detail of OfSecurity.
 	Reason string `json:"reason,omitempty"`
 	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message.
 	Arrived time.Time `json:"arrived,omitzero"`
 
-	Entries uint64 `json:"entries,omitempty"` // NotifyRetention: how many messages were deleted
-	Bytes   uint64 `json:"bytes,omitempty"`   // NotifyRetention: their size
+	Entries uint64 `json:"entries,omitempty"` // NotifyRetention: how many messages were deleted; NotifyBeforeLoss: see waiting
+	Bytes   uint64 `json:"bytes,omitempty"`   // their size
+
+	Kind   Kind      `json:"kind,omitempty"`   // NotifyBeforeLoss, NotifySecurity
+	Due    time.Time `json:"due,omitzero"`     // NotifyBeforeLoss: when messages are lost at the earliest; of a code: when it ends
+	Months int       `json:"months,omitempty"` // NotifyBeforeLoss: the retention
+	To     string    `json:"to,omitempty"`     // where it goes, whatever the settings say; empty for the address in the settings
 
 	Cause Cause  `json:"cause,omitempty"` // the notice is for the operator, and Mailbox is empty
 	Text  string `json:"text,omitempty"`  // with a Cause: what happened, in English
@@ -94,8 +101,12 @@ type waiting struct {
 	Next    time.Time `json:"next,omitzero"`     // when it is due
 	Sending bool      `json:"sending,omitempty"` // a try is under way, or was when the program ended
 	Unknown int       `json:"unknown,omitempty"` // tries of unknown outcome
+	// Counted says that Entries and Bytes of a NotifyBeforeLoss are filled in: what would be lost when it was first tried.
+	Counted bool      `json:"counted,omitempty"`
+	Oldest  time.Time `json:"oldest,omitzero"` // when the first of these messages arrived
 
 	list []Notice // of a digest that is being sent: what it lists
+	code string   // of a code that is being sent
 }
 
 // history is the record of a mailbox's recent notices.
@@ -136,12 +147,15 @@ func (h *history) write(tx kv.Tx, mailbox string) error {
 // Options are what a Queue needs. Policy, From and MaxPerDay are required.
 type Options struct {
 	Policy    *policy.Policy
-	From      string            // sender address of the notices
-	MaxPerDay int               // most notices of one mailbox within Window
-	Operator  string            // address of the operator; empty if the operator is told nothing
-	Host      string            // name of this machine, for the operator
-	Logger    *slog.Logger      // may be nil
-	Metrics   *metrics.Registry // may be nil
+	From      string // sender address of the notices
+	MaxPerDay int    // most notices of one mailbox within Window
+	Operator  string // address of the operator; empty if the operator is told nothing
+	Host      string // name of this machine, for the operator
+	// Expiring counts the messages of a mailbox that a retention of so many months deletes at that time, all with 0 months, as
+	// journal.Journal.Expiring does. It may be nil: then the notices of a coming loss have no number.
+	Expiring func(ctx context.Context, mailbox string, months int, at time.Time) (journal.Removed, time.Time, error)
+	Logger   *slog.Logger      // may be nil
+	Metrics  *metrics.Registry // may be nil
 }
 
 // Queue keeps the notices that are not sent yet. Add may be called concurrently, also while Deliver runs. In each process only one goroutine

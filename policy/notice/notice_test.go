@@ -95,6 +95,19 @@ func (r *rig) set(settings ...string) {
 	if _, err := r.policy.Set(r.t.Context(), r.address(anna), r.operator(), list); err != nil {
 		r.t.Fatal(err)
 	}
+	r.confirm(anna)
+}
+
+// confirm puts the pending address of a mailbox in force, if there is one.
+func (r *rig) confirm(mailbox string) {
+	r.t.Helper()
+	s, err := r.policy.Settings(r.t.Context(), r.address(mailbox))
+	if err == nil && s.NotifyPending != (policy.Pending{}) {
+		err = r.policy.ConfirmNotify(r.t.Context(), r.address(mailbox), r.operator(), s.NotifyPending.Address)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 func (r *rig) add(n Notice) {
@@ -225,6 +238,36 @@ func TestAddressChangedWhileWaiting(t *testing.T) {
 	if len(r.sent) != 1 || r.sent[0].to != "other@ext.test" || !strings.Contains(r.sent[0].message, "is 75% full") {
 		t.Errorf("sent %+v", r.sent)
 	}
+}
+
+// TestChangedHands sends notices of an archive whose address changes while they wait. They name the address of then, go where that mailbox says, and
+// never to the next person.
+func TestChangedHands(t *testing.T) {
+	r := newRig(t)
+	r.add(full(75))
+	if _, err := r.policy.Rename(t.Context(), r.address(anna), r.address("anna.rossi@alpha.test"), r.operator()); err != nil {
+		t.Fatal(err)
+	}
+	r.deliver(start())
+	r.expect("renamed", 1, 0)
+	if _, body := decoded(t, []byte(r.sent[0].message)); r.sent[0].to != outside || !strings.Contains(body, "anna.rossi@alpha.test") || strings.Contains(body, anna) {
+		t.Errorf("to %s: %s", r.sent[0].to, body)
+	}
+	// Somebody else has the old address by now, and is not told of the archive of that name.
+	r.enable(anna)
+	r.set("notify=other@ext.test", "notify_on=full")
+	r.add(full(90))
+	r.deliver(start())
+	r.expect("a newcomer", 2, 0)
+	if r.sent[1].to != outside {
+		t.Errorf("sent to %s", r.sent[1].to)
+	}
+	r.add(full(100))
+	if _, err := r.policy.HandOver(t.Context(), r.address("anna.rossi@alpha.test"), r.operator(), "anna.rossi@alpha.test"); err != nil {
+		t.Fatal(err)
+	}
+	r.deliver(start())
+	r.expect("handed over", 2, 0)
 }
 
 // TestRetry uses a relay that is never ready: the waits double up to four hours, and after three days the notice is given up.
@@ -483,6 +526,7 @@ func TestAllMailboxes(t *testing.T) {
 		if _, err := r.policy.Set(t.Context(), r.address(name), r.operator(), list); err != nil {
 			t.Fatal(err)
 		}
+		r.confirm(name)
 	}
 	for range 2 {
 		if err := r.queue.Add(t.Context(), lost); err != nil {

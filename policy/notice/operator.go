@@ -75,6 +75,12 @@ func (n *Notice) kind() string {
 	if n.Cause != "" {
 		return "operator-" + string(n.Cause)
 	}
+	switch {
+	case n.Kind == kindCode:
+		return string(n.Kind)
+	case n.Kind != "":
+		return n.Event.String() + "-" + string(n.Kind)
+	}
 	return n.Event.String()
 }
 

@@ -63,8 +63,17 @@ func moreText(l policy.Language) string {
 	return "Altri avvisi che non sono elencati, perché erano troppi in un giorno: {more}.\n"
 }
 
-func footer(l policy.Language) string {
-	if l == policy.English {
+// footer ends a notice. What goes to an address other than that of the settings cannot be turned off.
+func footer(n *Notice, l policy.Language) string {
+	switch {
+	case n.Cause != "":
+		return operatorFooter
+	case n.Kind == kindCode || n.Kind == SecurityAddress:
+		if l == policy.English {
+			return "This mail was sent by a program.\n"
+		}
+		return "Questo messaggio è stato inviato da un programma.\n"
+	case l == policy.English:
 		return "This notice was sent by a program. It can be turned off in the settings of the archive.\n"
 	}
 	return "Questo avviso è stato inviato da un programma. Si può disattivare nelle impostazioni dell'archivio.\n"

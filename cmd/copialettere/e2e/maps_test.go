@@ -42,6 +42,7 @@ func TestMaps(t *testing.T) {
 	}
 
 	t.Run("disabled and restored", func(t *testing.T) { testDisabledMaps(t, s) })
+	t.Run("renamed", func(t *testing.T) { testRenamedMaps(t, s) })
 	t.Run("the folder is not writable", func(t *testing.T) { testFolderFault(t, s) })
 	t.Run("nobody runs postmap", func(t *testing.T) {
 		stop()
@@ -58,6 +59,30 @@ func testDisabledMaps(t *testing.T, s *system) {
 	s.awaitRoute(t, bruno, false)
 	s.hook.Must(t, "mailbox", "restore", bruno)
 	s.awaitRoute(t, bruno, true)
+}
+
+// testRenamedMaps gives a mailbox another address and back by the command alone.
+func testRenamedMaps(t *testing.T, s *system) {
+	moved := func(from, to string) {
+		s.hook.Must(t, "mailbox", "rename", from, to)
+		s.awaitRoute(t, to, true)
+		s.awaitRoute(t, from, false)
+		rig.Wait(t, 20*time.Second, "Postfix to see that the map has changed", func() bool {
+			return s.postfix.Resolve(t, to) == "copialettere-received" && s.postfix.Resolve(t, from) != "copialettere-received"
+		})
+	}
+	before := s.receive(t, bruno)
+	moved(bruno, elena)
+	past, received, sent := s.receive(t, bruno), s.receive(t, elena), s.submit(t, elena, elena, []string{dario})
+	s.expect(t, elena, before, "received")
+	s.expect(t, elena, past)
+	s.expect(t, elena, received, "received")
+	s.expect(t, elena, sent, "sent")
+	s.expectCopies(t, bruno, past, 1)
+	moved(elena, bruno)
+	again := s.receive(t, bruno)
+	s.expect(t, bruno, received, "received")
+	s.expect(t, bruno, again, "received")
 }
 
 // testFolderFault has the daemon lose the right to its folder: mail goes on, and the maps come when the right is back.

@@ -363,7 +363,10 @@ func (s *store) commit(b *batch) bool {
 		return true
 	}
 	m := s.engine.meters
-	if err := b.d.write(b.records, b.updates, b.size); err != nil {
+	b.d.values.begin(b.overlay)
+	err := b.d.write(b.records, b.updates, b.size)
+	b.d.values.end()
+	if err != nil {
 		m.failedCommits.Inc()
 		s.fail(b, err)
 		return false

@@ -64,6 +64,7 @@ type database struct {
 	readOnly    error // why it can only be read; nil if it can be written
 	readers     sync.WaitGroup
 	compactions atomic.Int32
+	values      *values // of the settings; nil for a volume
 
 	seq         uint64   // of the newest update
 	floor       stamp    // batches up to this one are in tables
@@ -124,6 +125,9 @@ func (s *store) open() (*database, error) {
 		return nil, err
 	}
 	d := &database{files: files}
+	if s.name == settingsName {
+		d.values = new(values)
+	}
 	err = s.openFiles(d, entry)
 	if err == nil && entry.State != "" {
 		err = s.engine.enter(s.name, &registered{Tag: entry.Tag})
@@ -299,7 +303,10 @@ func (d *database) losses() ([]kv.Loss, error) {
 }
 
 // get returns the value of a key, or kv.ErrNotFound.
-func (d *database) get(key []byte) ([]byte, error) {
+func (d *database) get(key []byte) ([]byte, error) { return d.values.get(key, d.search) }
+
+// search returns the value of a key as the database has it.
+func (d *database) search(key []byte) ([]byte, error) {
 	v, err := d.db.Get(key, nil)
 	switch {
 	case errors.Is(err, leveldb.ErrNotFound):

@@ -17,15 +17,18 @@ import (
 // Why Purge works in steps: LevelDB frees the space of a deleted key when it merges the key's table with the deletion, which comes down
 // from level 0. A deletion among other updates gets into a table of level 0 that reaches up to the engine's own keys, which sort last; merging
 // that rewrites all of level 1 from the deleted key on. So each step deletes keys of one table only. The deletions become a table of level 0
-// that overlaps that one table and nothing else, and both are merged at once. A step is taken only if a good part of its table is garbage; the
-// manifest tells beforehand what it costs.
+// that overlaps that one table and nothing else, and both are merged at once. A step is taken only if a good part of its table is garbage, or some
+// of it is due; the manifest tells beforehand what it costs.
+//
+// goleveldb counts the table that it makes of the log when it opens a database twice, so it does not remove that file when it has merged it: it
+// does when it opens the database the next time.
 //
 // A batch that fills LevelDB's write buffer gets a table of its own. The batch of a step is padded with a value that it deletes again.
 
 const (
 	// worthWriting is how many bytes may be written for each byte freed.
 	worthWriting = 4
-	// largestStep is how many bytes of tables a step may merge. It is more than one table only while keys are still in level 0.
+	// largestStep is how many bytes of tables a step may merge, unless it is due. It is more than one table only while keys are still in level 0.
 	largestStep = 192 << 20
 	// leastPause is the least pause after a step. A pause lasts as long as its step did.
 	leastPause = 20 * time.Millisecond
@@ -40,14 +43,19 @@ type purgeStep struct {
 	buffer  int   // bytes of the write buffer that its batch must fill
 	merged  int64 // bytes of the tables that it merges
 	freed   int64 // bytes of the garbage
+	due     bool  // it is to be taken whatever it costs
 }
 
 // first and last are the ends of the keys.
 func (p *purgeStep) first() []byte { return p.garbage[0].Key }
 func (p *purgeStep) last() []byte  { return p.garbage[len(p.garbage)-1].Key }
 
-// worth reports whether a step frees enough for what it writes: the rest of the tables, and its batch twice, to the log and to a table.
+// worth reports whether a step frees enough for what it writes: the rest of the tables, and its batch twice, to the log and to a table. One that
+// is due always does.
 func (p *purgeStep) worth() bool {
+	if p.due {
+		return true
+	}
 	batch := int64(p.buffer + len(p.garbage)*keyOverhead)
 	return p.merged <= largestStep && max(0, p.merged-p.freed)+2*batch <= worthWriting*p.freed
 }
@@ -59,6 +67,7 @@ func planPurge(tables levels, garbage []kv.Garbage, buffer int) []purgeStep {
 		step := purgeStep{garbage: group, buffer: buffer}
 		for _, g := range group {
 			step.freed += g.Size
+			step.due = step.due || g.Due
 		}
 		step.merged = tables.merge(step.first(), step.last())
 		if step.worth() {

@@ -167,6 +167,43 @@ func (m *oldMonth) check(t *testing.T, chunks int, gone map[string]bool) {
 	}
 }
 
+// checkFiles looks for the bytes of chunks that are gone in the files of the volume. It opens it anew before, which removes the one table that
+// goleveldb forgets.
+func (m *oldMonth) checkFiles(t *testing.T, gone []int) {
+	t.Helper()
+	if err := m.Engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := openOldMonth(t, filepath.Dir(m.folder))
+	defer again.waitIdle()
+	// LevelDB removes files that it has merged soon after.
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		found := 0
+		names, err := filepath.Glob(filepath.Join(m.folder, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			content, err := os.ReadFile(name)
+			if err != nil && !os.IsNotExist(err) {
+				t.Fatal(err)
+			}
+			for _, i := range gone {
+				if bytes.Contains(content, m.value(i)[:100]) {
+					found++
+				}
+			}
+		}
+		if found == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d of %d chunks that are gone are still in the files", found, len(gone))
+			return
+		}
+	}
+}
+
 func wantNotFound(t *testing.T, err error) {
 	t.Helper()
 	if err == nil || err.Error() != kv.ErrNotFound.Error() {
@@ -196,15 +233,19 @@ func TestPurge(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		garbage []int
-		least   int // how many of them must go
+		least   int  // how many of them must go
+		due     bool // whatever it costs
 	}{
-		{"nothing", nil, 0},
-		{"one chunk", span(500, 501, 1), 0},
-		{"one of each table", span(0, chunks, 31), 0},
-		{"a third of each table", span(0, chunks, 3), chunks / 3 * 8 / 10},
-		{"a mailbox of one day", span(300, 600, 1), 290},
-		{"all", span(0, chunks, 1), chunks * 9 / 10},
-		{"the newest, which are not merged yet", span(900, chunks, 1), 0},
+		{"nothing", nil, 0, false},
+		{"one chunk", span(500, 501, 1), 0, false},
+		{"one of each table", span(0, chunks, 31), 0, false},
+		{"a third of each table", span(0, chunks, 3), chunks / 3 * 8 / 10, false},
+		{"a mailbox of one day", span(300, 600, 1), 290, false},
+		{"all", span(0, chunks, 1), chunks * 9 / 10, false},
+		{"the newest, which are not merged yet", span(900, chunks, 1), 0, false},
+		{"one chunk that is due", span(500, 501, 1), 1, true},
+		{"one of each table, all due", span(0, chunks, 31), 33, true},
+		{"one that is due and not merged yet", span(990, 991, 1), 1, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -213,7 +254,11 @@ func TestPurge(t *testing.T) {
 			}
 			m := openOldMonth(t, dir)
 			size := m.size(t)
-			gone, written, step := m.purge(t, garbageOf(c.garbage...))
+			garbage := garbageOf(c.garbage...)
+			for i := range garbage {
+				garbage[i].Due = c.due
+			}
+			gone, written, step := m.purge(t, garbage)
 			freed := int64(len(gone)) * purgedChunk
 			t.Logf("%d of %d chunks gone, %d KiB freed, %d KiB written, %d KiB at once at most", len(gone), len(c.garbage), freed>>10, written>>10, step>>10)
 			if limit := int64(4*purgedTable + 4*restWriteBuffer); step > limit {
@@ -222,7 +267,7 @@ func TestPurge(t *testing.T) {
 			if len(gone) < c.least {
 				t.Errorf("%d chunks are gone, want %d", len(gone), c.least)
 			}
-			if written > worthWriting*freed {
+			if written > worthWriting*freed && !c.due {
 				t.Errorf("%d bytes were written for %d that were freed", written, freed)
 			}
 			if now := m.size(t); freed > 0 && size-now < freed*8/10-purgedTable/2 {
@@ -231,6 +276,9 @@ func TestPurge(t *testing.T) {
 			m.check(t, chunks, gone)
 			if losses, err := m.Lost(t.Context()); err != nil || len(losses) > 0 {
 				t.Errorf("losses: %v, %v", losses, err)
+			}
+			if c.due {
+				m.checkFiles(t, c.garbage)
 			}
 		})
 	}
@@ -303,6 +351,10 @@ func TestPlanPurge(t *testing.T) {
 		}
 		return list
 	}
+	due := func(list []kv.Garbage) []kv.Garbage {
+		list[0].Due = true
+		return list
+	}
 	for _, c := range []struct {
 		name    string
 		garbage []kv.Garbage
@@ -318,6 +370,9 @@ func TestPlanPurge(t *testing.T) {
 		{"in level 0, with all that overlaps it", garbage(mb, 951, 952, 953), []string{"3 of 12 MB"}},
 		{"in level 0, and too little", garbage(mb, 951), nil},
 		{"under level 0", garbage(mb, 860), nil},
+		{"too little, but due", due(garbage(1000, 150)), []string{"1 of 4 MB"}},
+		{"one of two tables due", append(due(garbage(1000, 150)), garbage(1000, 250)...), []string{"1 of 4 MB"}},
+		{"in level 0, and due", due(garbage(1000, 951)), []string{"1 of 12 MB"}},
 	} {
 		var got []string
 		for _, s := range planPurge(tables, c.garbage, restWriteBuffer) {

@@ -70,6 +70,16 @@ func TestBench(t *testing.T) {
 	t.Run("stored", func(t *testing.T) { benchStored(t, program) })
 	t.Run("office", func(t *testing.T) { benchOffice(t, program) })
 	t.Run("memory", func(t *testing.T) { benchMemory(t, program) })
+	t.Run("recipients", func(t *testing.T) { benchRecipients(t, program) })
+}
+
+// TestBenchRecipients measures one row of TestBench by itself.
+func TestBenchRecipients(t *testing.T) {
+	program, err := rig.Build(rig.Folder(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	benchRecipients(t, program)
 }
 
 // machine describes the machine.
