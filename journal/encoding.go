@@ -176,12 +176,12 @@ func (e *Entry) encode(parts []byte) []byte {
 	for _, l := range e.Links {
 		enc.string(tagLink, l)
 	}
-	enc.bytes(tagParts, parts)
 	for i := range e.Envelopes {
 		// No error is possible.
 		b, _ := e.Envelopes[i].AppendBinary(nil)
 		enc.bytes(tagEnvelope, b)
 	}
+	enc.bytes(tagParts, parts)
 	return enc.b
 }
 
