@@ -102,7 +102,10 @@ func withoutControls(s string) string {
 
 // dateOf reads a Date field; the zero time if it cannot be read.
 func dateOf(value string) time.Time {
-	t, err := mail.ParseDate(value)
+	t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", value) // as nearly all are written
+	if err != nil {
+		t, err = mail.ParseDate(value)
+	}
 	if err != nil || t.Year() < 1 || t.Year() > 9999 {
 		return time.Time{}
 	}
