@@ -123,16 +123,21 @@ func TestQuotaOfProcesses(t *testing.T) {
 		}
 	}
 	var wg sync.WaitGroup
+	var filling sync.RWMutex // Usage reads one month after the other: what moves from one to the next meanwhile would count twice
 	for i, f := range p {
 		wg.Go(func() {
 			for n := range 12 {
+				filling.RLock()
 				_, err := f.try(sized(fmt.Sprint(i, n), 150), "t", limited(mario, limit, WhenFull(n%2*int(MakeRoom))))
+				filling.RUnlock()
 				if err != nil {
 					t.Error(err)
 				}
+				filling.Lock()
 				if used, err := f.Usage(f.ctx(), mario); err != nil || used > limit {
 					t.Errorf("process %d: %d bytes of %d (%v)", i, used, limit, err)
 				}
+				filling.Unlock()
 			}
 		})
 	}

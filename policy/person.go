@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,7 @@ type Person struct {
 	Certified bool
 	// Postmaster are the domains whose configuration names the address as a postmaster.
 	Postmaster []string
-	// Notified are the other mailboxes whose notices go to the address, in the order of their names.
+	// Notified are the other mailboxes whose notices go to the address, or will once it is confirmed, in the order of their names.
 	Notified []Address
 	// Logged is how many changes of other mailboxes name the address, as their author or in a value, and LoggedIn are these mailboxes.
 	Logged   uint64
@@ -58,7 +59,7 @@ func (p *Policy) Person(ctx context.Context, a Address) (Person, error) {
 
 // addPerson adds what another mailbox holds of an address.
 func (p *Policy) addPerson(ctx context.Context, who *Person, a Address, m Mailbox) error {
-	if m.Settings.Notify == a {
+	if m.Settings.Notify == a || m.Settings.NotifyPending.Address == a {
 		who.Notified = append(who.Notified, m.Address)
 	}
 	text, before := a.String(), who.Logged
@@ -66,7 +67,7 @@ func (p *Policy) addPerson(ctx context.Context, who *Person, a Address, m Mailbo
 		if err != nil {
 			return err
 		}
-		if c.Who != text && c.Before != text && c.After != text {
+		if c.Who != text && !valueNames(c.Before, text) && !valueNames(c.After, text) {
 			continue
 		}
 		who.Logged++
@@ -81,6 +82,11 @@ func (p *Policy) addPerson(ctx context.Context, who *Person, a Address, m Mailbo
 		who.LoggedIn = append(who.LoggedIn, m.Address)
 	}
 	return nil
+}
+
+// valueNames says whether the value of a setting is an address, or an address that waits for its confirmation.
+func valueNames(value, address string) bool {
+	return value == address || strings.HasPrefix(value, address+" until ")
 }
 
 // WithoutExtension returns an address without the extension that it has by the delimiters of its domain; without one, the address itself.

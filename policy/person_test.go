@@ -37,7 +37,7 @@ func TestPerson(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 		// The own log of a mailbox is not counted here.
-		if got, err := p.Person(t.Context(), anna); err != nil || !got.SetUp || got.Mailbox.Settings.Notify != giove || got.Logged != 0 || !got.Receipt.IsZero() {
+		if got, err := p.Person(t.Context(), anna); err != nil || !got.SetUp || got.Mailbox.Settings.NotifyPending.Address != giove || got.Logged != 0 || !got.Receipt.IsZero() {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if got, err := p.Person(t.Context(), mustAddress(t, "postmaster@alpha.test")); err != nil || !slices.Equal(got.Postmaster, []string{"alpha.test"}) || got.Logged != 1 {

@@ -8,12 +8,15 @@ import (
 	"copialettere/policy/auth"
 )
 
-// newAuthenticator returns what signs people in, nil if the configuration has no [auth].
+// newAuthenticator returns what signs people in. It lets nobody in if the configuration has no [auth].
 func newAuthenticator(c *config.Config, a *opened, log *slog.Logger) *auth.Authenticator {
-	if c.Auth == nil {
-		return nil
+	var source auth.Source
+	if c.Auth != nil {
+		source = c.Auth.Source
 	}
-	return auth.New(auth.Options{Source: c.Auth.Source, Policy: a.policy, Logger: log})
+	return auth.New(auth.Options{
+		Source: source, Policy: a.policy, Settings: a.folder.Settings, Logger: log, Metrics: a.metrics,
+	})
 }
 
 // checkAuth tries the source of passwords, if the configuration names one.
@@ -21,11 +24,9 @@ func (in *invocation) checkAuth(ctx context.Context, c *config.Auth) bool {
 	if c == nil {
 		return true
 	}
-	a := auth.New(auth.Options{Source: c.Source, Logger: slog.New(slog.DiscardHandler)})
-	defer a.Close()
-	detail, err := a.Probe(ctx)
+	detail, problems, err := auth.Check(ctx, c.Source)
 	ok := in.checked("logins", detail, err)
-	for _, problem := range a.Problems() {
+	for _, problem := range problems {
 		ok = in.checked("logins", "", problem) && ok
 	}
 	return ok

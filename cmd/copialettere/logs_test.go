@@ -10,6 +10,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 )
 
 // TestLogsExpire has the daily run remove old changes of settings. Where the run is refused, because the clock may have jumped, it removes none.
@@ -28,6 +29,20 @@ func TestLogsExpire(t *testing.T) {
 	for _, value := range []string{"12", "24"} {
 		if _, err := k.archive.policy.Set(t.Context(), a, who, []policy.Assignment{{Key: policy.KeyRetention, Value: value}}); err != nil {
 			t.Fatal(err)
+		}
+	}
+	k.archive.auth.Login(t.Context(), auth.Attempt{Login: anna, Password: "wrong", Protocol: auth.ProtocolIMAP})
+	logins := func(want int) {
+		t.Helper()
+		n := 0
+		for _, err := range k.archive.auth.Accesses(t.Context(), a) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n != want {
+			t.Errorf("%d logins are on record, want %d", n, want)
 		}
 	}
 	// putRun puts a run of the retention on record.
@@ -76,12 +91,14 @@ func TestLogsExpire(t *testing.T) {
 	putRun(now.AddDate(0, 0, -2))
 	run(30, now)
 	changes(3)
+	logins(1)
 	run(0, now.Add(25*time.Hour))
 	changes(1)
+	logins(0)
 	if metrics := k.metrics(t); !strings.Contains(metrics, `copialettere_logs_removed_total{of="settings"} 2`+"\n") {
 		t.Errorf("the metrics do not count what was removed:\n%s", metrics)
 	}
-	if !strings.Contains(log.String(), `msg="old logs removed"`) || !strings.Contains(log.String(), "changes=2 names=1 acts=0 recipients=0") {
+	if !strings.Contains(log.String(), `msg="old logs removed"`) || !strings.Contains(log.String(), "changes=2 names=1 acts=0 recipients=0 logins=1") {
 		t.Errorf("logged %s", log)
 	}
 	verified(t, k)

@@ -48,6 +48,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
+  access ADDR                   show who signed in to a mailbox, and who failed to
   usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
   privacy ADDR                  say what is held of a person, why and until when
   password ADDR                 set the password by which somebody signs in
@@ -105,6 +106,7 @@ func commands() map[string]command {
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
+		"access":        {accessHelp, noFlags(runAccess)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"privacy":       {privacyHelp, definePrivacy},

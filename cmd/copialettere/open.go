@@ -117,7 +117,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
-		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix,
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth,
 	})
 }
 

@@ -84,7 +84,7 @@ func TestPrivacy(t *testing.T) {
 	}{
 		{[]string{anna}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| logged=| others? elsewhere?"},
 		{[]string{anna, "-others"}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| logged=| elsewhere?"},
-		{[]string{bruno}, "mailbox=| changes=|| entries=| skips=| others? elsewhere?"},
+		{[]string{bruno}, "mailbox=| changes=|| entries=| skips=| notices=| others? elsewhere?"},
 		{[]string{carla}, "recipient=| notified=| logged=| others? elsewhere?"},
 		{[]string{carla, "-others"}, "recipient=| notified=| logged=| others=||| elsewhere?"},
 		{[]string{stranger}, "others? elsewhere?"},

@@ -47,6 +47,7 @@ var commandRoutes = map[string]string{
 	"mailbox hand-over anna@alpha.test -confirm anna@alpha.test": "POST /mailbox/hand-over",
 	"mailbox hold anna@alpha.test -reason case":                  "POST /mailbox/hold",
 	"mailbox release anna@alpha.test":                            "POST /mailbox/release",
+	"access anna@alpha.test":                                     "GET /access",
 	"list anna@alpha.test":                                       "GET /list",
 	"cat anna@alpha.test INBOX/2026-11 1":                        "GET /message",
 	"parts anna@alpha.test INBOX/2026-11 1":                      "GET /parts",

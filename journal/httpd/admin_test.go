@@ -17,6 +17,7 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 // rig is the operator's interface over a journal in a temporary folder.
@@ -24,6 +25,7 @@ type rig struct {
 	t       *testing.T
 	journal *journal.Journal
 	policy  *policy.Policy
+	auth    *auth.Authenticator // lets nobody in
 	backend Backend
 	handler http.Handler
 }
@@ -55,8 +57,10 @@ func newRig(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
-	return &rig{t, j, p, b, Admin(b)}
+	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
+	t.Cleanup(func() { logins.Close() })
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
+	return &rig{t, j, p, logins, b, Admin(b)}
 }
 
 // ask sends "METHOD PATH?QUERY" and returns the status and the lines of the answer.

@@ -13,6 +13,7 @@ import (
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 // secret archives a message with words that are easy to find.
@@ -41,7 +42,8 @@ func TestRenamed(t *testing.T) {
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
 	first := url.Values{"folder": {folder}, "uid": {"1"}}.Encode()
 	get[ActView](r, "POST /api/v1/message/hold?"+anna+"&reason=case&"+first)
-	questions := []string{"/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
+	r.auth.Login(t.Context(), auth.Attempt{Login: before, Password: "wrong", Protocol: auth.ProtocolIMAP})
+	questions := []string{"/access?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
 	// These are looked at below.
 	others := []string{"/mailbox", "/log", "/why", "/gaps"}
 	for _, route := range Routes() {
@@ -130,6 +132,7 @@ func TestHandOverHides(t *testing.T) {
 	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
 	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=write=on&set=notify=segreto@private.test&set=retention=24")
 	r.secret("anna@alpha.test", "segreto")
+	r.auth.Login(t.Context(), auth.Attempt{Login: "anna@alpha.test", Password: "wrong", Protocol: "segreto"})
 	r.mailbox("POST /api/v1/mailbox/hold?" + anna + "&reason=segreto")
 	r.fails("POST /api/v1/mailbox/hand-over?"+anna, http.StatusBadRequest, "not confirmed")
 	v := r.mailbox("POST /api/v1/mailbox/hand-over?" + anna + "&confirm=anna@alpha.test")
@@ -174,6 +177,7 @@ func TestHandOverHides(t *testing.T) {
 		t.Errorf("its gaps: %+v", gaps)
 	}
 	r.fails("POST /api/v1/mailbox/enable?who=root&mailbox="+url.QueryEscape(closed), http.StatusConflict, "handed over")
+	r.fails("GET /api/v1/route?mailbox="+url.QueryEscape(closed), http.StatusConflict, "handed over")
 	r.fails("POST /api/v1/mailbox/set?who=root&set=write=on&mailbox="+url.QueryEscape("bruno@alpha.test~2026-11-29"), http.StatusBadRequest, "handed over")
 	var names []string
 	for _, m := range get[archive.Mailbox](r, "GET /api/v1/mailboxes") {

@@ -34,6 +34,8 @@ func (a *api) mailbox(c *call) error {
 func (a *api) log(c *call) error  { return tell(c, a.b.Archive.Log(c.Context(), c.mailbox)) }
 func (a *api) gaps(c *call) error { return tell(c, a.b.Archive.Gaps(c.Context(), c.mailbox)) }
 
+func (a *api) access(c *call) error { return tell(c, a.b.Archive.Accesses(c.Context(), c.mailbox)) }
+
 func (a *api) why(c *call) error {
 	return tell(c, a.b.Archive.Why(c.Context(), c.mailbox, c.FormValue("message_id")))
 }

@@ -12,6 +12,7 @@ package httpd
 import (
 	"copialettere/journal"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
 )
 
@@ -49,6 +50,7 @@ func Routes() []Route {
 		{"GET", "/mailboxes", archive.RightOperate, false, "", archive.Mailbox{}, true, "all mailboxes that were ever set up", (*api).mailboxes},
 		{"GET", "/mailbox", archive.RightLook, false, "", archive.Mailbox{}, false, "one mailbox, with its changes", (*api).mailbox},
 		{"GET", "/log", archive.RightLook, false, "", archive.Change{}, true, "its changes and acts, oldest first", (*api).log},
+		{"GET", "/access", archive.RightLook, false, "", auth.Access{}, true, "who signed in to it, and who failed to, oldest first", (*api).access},
 		{"GET", "/why", archive.RightLook, false, "[message_id=ID]", archive.Verdict{}, true, "what was decided, and why", (*api).why},
 		{"GET", "/gaps", archive.RightLook, false, "", archive.Gap{}, true, "what the archive lacks, and why", (*api).gaps},
 

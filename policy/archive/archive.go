@@ -30,6 +30,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
@@ -58,6 +59,8 @@ type Options struct {
 	Expired func(*journal.ExpireReport)
 	// Notices takes what owners are to be told; nil if the configuration has no [notices].
 	Notices *notice.Pump
+	// Auth signs people in, and keeps the log of it. May be nil.
+	Auth *auth.Authenticator
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 )
 
 // Change is one change of the settings of a mailbox, or one act on its messages. For an act, the key is the act, before is where the messages
@@ -79,4 +81,14 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 
 func placeText(r journal.Ref, uids journal.UIDs) string {
 	return fmt.Sprintf("%s %s", r.FolderName(), uids)
+}
+
+// Accesses yields who signed in to a mailbox, and who failed to, oldest first.
+func (a *Archive) Accesses(ctx context.Context, address policy.Address) iter.Seq2[auth.Access, error] {
+	return a.options.Auth.Accesses(ctx, address)
+}
+
+// ForgetAccesses removes what is known of logins from before a time, for all mailboxes, and returns how many records that were.
+func (a *Archive) ForgetAccesses(ctx context.Context, before time.Time) (removed int, err error) {
+	return a.options.Auth.ForgetAccesses(ctx, before)
 }

@@ -214,19 +214,20 @@ func (r *privacy) messages() ([]Holding, error) {
 // entriesUntil says until when the entries of the mailbox are kept.
 func (r *privacy) entriesUntil(oldest, newest *time.Time) string {
 	s := r.person.Mailbox.Settings
+	months := s.RetentionAt(time.Now())
 	var until string
 	switch {
 	case s.Erasure.State == policy.ErasureDue:
 		until = "the archive is erased, from " + s.Erasure.At.Format(time.DateOnly)
 	case s.Erasure.State == policy.ErasureRunning:
 		until = "the archive is being erased now"
-	case s.Retention == 0:
-		until = "no end: the mailbox has no retention"
+	case months == 0:
+		until = "no end: the mailbox has no retention now"
 	case oldest == nil:
-		until = fmt.Sprintf("%d months after the arrival of each", s.Retention)
+		until = fmt.Sprintf("%d months after the arrival of each", months)
 	default:
-		until = fmt.Sprintf("%d months after the arrival of each: from %s to %s", s.Retention,
-			journal.AddMonths(*oldest, s.Retention).Format(time.DateOnly), journal.AddMonths(*newest, s.Retention).Format(time.DateOnly))
+		until = fmt.Sprintf("%d months after the arrival of each: from %s to %s", months,
+			journal.AddMonths(*oldest, months).Format(time.DateOnly), journal.AddMonths(*newest, months).Format(time.DateOnly))
 	}
 	if s.Held() {
 		until += "; not while the legal hold stands"

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"fmt"
 
 	"copialettere/policy"
 	"copialettere/policy/postfix"
@@ -17,10 +18,14 @@ type RouteCheck struct {
 	Routes []postfix.Route `json:"routes,omitempty"`
 }
 
-// CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off.
+// CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off. The error
+// wraps policy.ErrClosed if the mailbox was handed over: no mail is for it.
 func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address policy.Address) (RouteCheck, error) {
 	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
 		return RouteCheck{}, err
+	}
+	if address.Closed != "" {
+		return RouteCheck{}, fmt.Errorf("check %s: %w", address, policy.ErrClosed)
 	}
 	v, err := a.viewNow(ctx, who, address)
 	if err != nil {

@@ -9,22 +9,42 @@
 // A login is an address. Its owner opens the archive of the mailbox of that name. Whether a mail program gets in is decided by the settings of the
 // mailbox, at each login and again by Permitted: its archive must not be off, imap must be on, and protocols must have imap.
 //
+// Each login is counted in the metrics and goes on record in the access log of the mailbox (Accesses): within the minute for one that failed, at once
+// for one that succeeded. Failures that are alike make one record a minute, so that nobody who guesses fills the disk. Guessing is held up: see
+// throttle.go.
+//
 // # The password file
 //
 // One user a line, as passwd(5) has it: ADDRESS:{SCHEME}HASH, with more fields behind that are Dovecot's. Empty lines and those that begin with #
 // are comments. Of two lines of one address the first counts, as in Dovecot. The schemes are ARGON2ID, BLF-CRYPT (bcrypt), SHA512-CRYPT, and CRYPT
 // for the latter two; without a scheme it is CRYPT. A line that cannot be used is nobody's login, and Problems tells why. The file is read again
 // when it has another size, time or inode.
+//
+// # Keys
+//
+// Everything is in the settings store of the engine under the prefix i, which belongs to this package:
+//
+//	i h <archive>                    the extent of its access log, a JSON object with "ok" and "failed", each with "first" and "next"
+//	i a <archive> 0x00 <kind> <n>    a record of its access log, a JSON object with the fields of Access; kind is s for a login that succeeded and f
+//	                                 for others; n is 8 bytes, big-endian, from "first" up to "next" without a hole
+//
+// The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
+// stays with the archive when its address is handed over to somebody else.
 package auth
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"strings"
+	"time"
 
+	"copialettere/journal"
+	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
 	"copialettere/policy"
 )
 
@@ -34,6 +54,8 @@ var (
 	ErrDenied = errors.New("wrong name or password")
 	// ErrClosed means that the person is known, but the mailbox is closed to the protocol. The error is a *Refusal.
 	ErrClosed = errors.New("closed")
+	// ErrThrottled means that too many tries have failed, and nothing was looked at. The error is a *Refusal.
+	ErrThrottled = errors.New("too many failures")
 	// ErrUnavailable means that nothing could be found out, because the source does not answer. A later try may succeed.
 	ErrUnavailable = errors.New("logins are not possible at the moment")
 )
@@ -68,17 +90,21 @@ type Identity struct {
 	Actor   policy.Actor   // in which role: for Archive.May, and for what goes on record
 }
 
-// Options are what an Authenticator works with. Policy is required.
+// Options are what an Authenticator works with. Policy and Settings are required.
 type Options struct {
-	Source Source
-	Policy *policy.Policy
-	Logger *slog.Logger // slog.Default where nil
+	Source   Source
+	Policy   *policy.Policy
+	Settings kv.Store          // the settings store
+	Logger   *slog.Logger      // slog.Default where nil
+	Metrics  *metrics.Registry // nothing is shown where nil
 }
 
 // Authenticator signs people in. Its methods may be called concurrently. A nil Authenticator lets nobody in.
 type Authenticator struct {
-	options Options
-	source  passwords
+	options  Options
+	source   passwords
+	throttle *throttle
+	access   *accessLog
 }
 
 // passwords is where passwords are checked.
@@ -98,45 +124,80 @@ func New(o Options) *Authenticator {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	a := &Authenticator{options: o}
-	if o.Source.Kind == SourceFile {
-		a.source = newFile(o.Source.Address, o.Logger)
-	} else {
-		a.source = newDovecot(o.Source, o.Logger)
+	if o.Metrics == nil {
+		o.Metrics = new(metrics.Registry)
 	}
-	return a
+	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), access: newAccessLog(o.Settings, o.Logger, o.Metrics)}
 }
 
-// Close ends the connections to the source, and waits for them. Logins under way become ErrUnavailable.
+// open returns a source, which it does not touch yet.
+func open(s Source, log *slog.Logger) passwords {
+	switch s.Kind {
+	case SourceFile:
+		return newFile(s.Address, log)
+	case SourceDovecot:
+		return newDovecot(s, log)
+	}
+	return nobody{}
+}
+
+// Check says in short what a source has, or why it cannot be used. Problems keep only some people out, such as a hash of an unknown scheme.
+func Check(ctx context.Context, s Source) (detail string, problems []error, err error) {
+	source := open(s, slog.New(slog.DiscardHandler))
+	defer source.close()
+	detail, err = source.probe(ctx)
+	return detail, source.problems(), err
+}
+
+// Close writes what is to go on record, ends the connections to the source, and waits for both. Logins under way become ErrUnavailable.
 func (a *Authenticator) Close() error {
 	if a == nil {
 		return nil
 	}
+	a.access.close()
 	return a.source.close()
 }
 
-// Probe says in short what the source has, or why it cannot be used.
-func (a *Authenticator) Probe(ctx context.Context) (detail string, err error) {
-	return a.source.probe(ctx)
-}
-
-// Problems lists, after Probe, what keeps some people out, such as a hash of an unknown scheme.
-func (a *Authenticator) Problems() []error { return a.source.problems() }
-
-// Login checks a name and a password, and whether the mailbox is open to the protocol. The error wraps ErrDenied, ErrClosed or ErrUnavailable.
+// Login checks a name and a password, and whether the mailbox is open to the protocol. The error wraps ErrDenied, ErrClosed, ErrThrottled or
+// ErrUnavailable. How it ended goes on record.
 func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error) {
 	if a == nil {
 		return Identity{}, ErrDenied
 	}
-	// Some directories take an empty password for a login without a name (RFC 4513 section 5.1.2).
-	if try.Password == "" || len(try.Login) > maxSecret || len(try.Password) > maxSecret || strings.ContainsRune(try.Password, 0) {
-		return Identity{}, ErrDenied
-	}
 	login, err := policy.ParseAddress(try.Login)
-	if err != nil || login.Domain == "" {
+	if err != nil || login.Domain == "" || len(try.Login) > maxSecret {
 		login = policy.Address{}
 	}
-	login, err = a.source.verify(ctx, try, login)
+	id, err := a.throttled(ctx, login, try)
+	a.record(ctx, login, try, id, err)
+	if err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
+
+// throttled holds up those who guess.
+func (a *Authenticator) throttled(ctx context.Context, login policy.Address, try Attempt) (Identity, error) {
+	trial, wait, err := a.throttle.begin(ctx, login.String(), try)
+	switch {
+	case err != nil:
+		return Identity{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case wait > 0:
+		return Identity{}, a.tooMany(ctx, login, wait)
+	}
+	id, err := a.verified(ctx, login, try)
+	// Whoever is told that the mailbox is closed knows the password.
+	trial.end(err == nil || errors.Is(err, ErrClosed), errors.Is(err, ErrDenied))
+	return id, err
+}
+
+// verified signs somebody in by the password. With an error that wraps ErrClosed it returns who it is.
+func (a *Authenticator) verified(ctx context.Context, login policy.Address, try Attempt) (Identity, error) {
+	// Some directories take an empty password for a login without a name (RFC 4513 section 5.1.2).
+	if try.Password == "" || len(try.Password) > maxSecret || strings.ContainsRune(try.Password, 0) {
+		return Identity{}, ErrDenied
+	}
+	login, err := a.source.verify(ctx, try, login)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -147,6 +208,83 @@ func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error
 		}
 	}
 	return id, a.Permitted(ctx, id, try.Protocol)
+}
+
+// tooMany returns the refusal of a try that came too soon.
+func (a *Authenticator) tooMany(ctx context.Context, login policy.Address, wait time.Duration) error {
+	language := policy.Italian
+	if login.Domain != "" {
+		if s, err := a.options.Policy.Settings(ctx, login); err == nil {
+			language = s.Language
+		}
+	}
+	return &Refusal{ErrThrottled, tooManyFailures(wait), language}
+}
+
+// record counts a login, and puts it into the access log. A failure goes into that of the mailbox, if it has an archive: whoever makes up names must
+// not fill the disk.
+func (a *Authenticator) record(ctx context.Context, login policy.Address, try Attempt, id Identity, err error) {
+	result := resultOf(err)
+	a.options.Metrics.Counter("copialettere_logins_total", "Logins to archives, by how they ended.",
+		"result", string(result), "protocol", string(try.Protocol)).Inc()
+	mailbox := login
+	if id.Mailbox != (policy.Address{}) {
+		mailbox = id.Mailbox
+	}
+	if result == ResultUnavailable || mailbox.Domain == "" {
+		return
+	}
+	m, err := a.options.Policy.Mailbox(ctx, mailbox)
+	if err != nil || result != ResultOK && m.Settings.State() == policy.StateOff {
+		return
+	}
+	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result}
+	if id.Login != (policy.Address{}) {
+		one.Login = id.Login.String()
+	}
+	if try.Remote.IsValid() {
+		one.Address = try.Remote.Unmap().WithZone("").String()
+	}
+	a.access.add(m.Archive, one)
+}
+
+func resultOf(err error) Result {
+	switch {
+	case err == nil:
+		return ResultOK
+	case errors.Is(err, ErrDenied):
+		return ResultDenied
+	case errors.Is(err, ErrClosed):
+		return ResultClosed
+	case errors.Is(err, ErrThrottled):
+		return ResultThrottled
+	}
+	return ResultUnavailable
+}
+
+// Accesses yields the access log of a mailbox, oldest first.
+func (a *Authenticator) Accesses(ctx context.Context, mailbox policy.Address) iter.Seq2[Access, error] {
+	return func(yield func(Access, error) bool) {
+		if a == nil {
+			return
+		}
+		m, err := a.options.Policy.Mailbox(ctx, mailbox)
+		if err != nil {
+			yield(Access{}, err)
+			return
+		}
+		a.access.write(ctx, true)
+		at := func(one Access) time.Time { return one.Time }
+		journal.MergeByTime(at, a.access.read(ctx, m.Archive, kindOK), a.access.read(ctx, m.Archive, kindFailed))(yield)
+	}
+}
+
+// ForgetAccesses removes the records of all access logs from before a time, and returns how many they were.
+func (a *Authenticator) ForgetAccesses(ctx context.Context, before time.Time) (removed int, err error) {
+	if a == nil {
+		return 0, nil
+	}
+	return a.access.forgetAll(ctx, before)
 }
 
 // Permitted returns nil if somebody who has signed in may go on to use a protocol, under the settings as they are now. It is cheap: ask it again

@@ -78,7 +78,7 @@ func newRig(t *testing.T, lines ...string) *rig {
 	}
 	r.write(lines...)
 	r.Authenticator = New(Options{
-		Source: Source{Kind: SourceFile, Address: r.file}, Policy: r.policy, Logger: slog.New(slog.NewTextHandler(&r.log, nil)),
+		Source: r.source(), Policy: r.policy, Settings: r.store, Logger: slog.New(slog.NewTextHandler(&r.log, nil)),
 	})
 	t.Cleanup(func() {
 		if err := r.Close(); err != nil {
@@ -89,6 +89,8 @@ func newRig(t *testing.T, lines ...string) *rig {
 	r.set(anna, "imap=on")
 	return r
 }
+
+func (r *rig) source() Source { return Source{Kind: SourceFile, Address: r.file} }
 
 func (r *rig) write(lines ...string) {
 	r.t.Helper()
@@ -316,7 +318,7 @@ func (c countingHash) matches(p string) bool { c(); return p == password }
 
 func TestProbeOfFile(t *testing.T) {
 	r := newRig(t, anna+":"+cheap, "mario:"+cheap, "ugo@alpha.test:", "eva@alpha.test:"+cheap+"::::::allow_nets=127.0.0.1/32 x=y", "ida@alpha.test:{MD5}x")
-	detail, err := r.Probe(t.Context())
+	detail, list, err := Check(t.Context(), r.source())
 	if err != nil || !strings.HasSuffix(detail, "passwd, 1 logins") {
 		t.Errorf("%q, %v", detail, err)
 	}
@@ -324,7 +326,7 @@ func TestProbeOfFile(t *testing.T) {
 		`passwd:2: "mario" is no address`, "passwd:3: ugo@alpha.test has no password", "passwd:4: eva@alpha.test: the field allow_nets",
 		`passwd:5: ida@alpha.test: the scheme "MD5" is not known: use ARGON2ID, BLF-CRYPT or SHA512-CRYPT`,
 	} {
-		if list := r.Problems(); len(list) != 4 || !strings.Contains(list[i].Error(), want) {
+		if len(list) != 4 || !strings.Contains(list[i].Error(), want) {
 			t.Errorf("problems %v, want %q", list, want)
 		}
 	}
@@ -335,7 +337,7 @@ func TestProbeOfFile(t *testing.T) {
 	if err := os.Chmod(r.file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "chmod 0640") {
+	if _, _, err := Check(t.Context(), r.source()); err == nil || !strings.Contains(err.Error(), "chmod 0640") {
 		t.Errorf("a file that everybody can read: %v", err)
 	}
 }

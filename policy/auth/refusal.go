@@ -1,10 +1,15 @@
 package auth
 
-import "copialettere/policy"
+import (
+	"fmt"
+	"time"
+
+	"copialettere/policy"
+)
 
 // Refusal is an error that tells the person why, and what to do.
 type Refusal struct {
-	Reason   error // ErrClosed
+	Reason   error // ErrClosed or ErrThrottled
 	Sentence policy.Label
 	Language policy.Language // of the mailbox
 }
@@ -35,3 +40,15 @@ var (
 			"The settings of the mailbox switch it on again.",
 	}
 )
+
+// tooManyFailures says how long to wait, in whole minutes.
+func tooManyFailures(wait time.Duration) policy.Label {
+	minutes := int((wait + time.Minute - 1) / time.Minute)
+	if minutes == 1 {
+		return policy.Label{Italian: "Troppi tentativi falliti. Riprovare fra un minuto.", English: "Too many failures. Try again in a minute."}
+	}
+	return policy.Label{
+		Italian: fmt.Sprintf("Troppi tentativi falliti. Riprovare fra %d minuti.", minutes),
+		English: fmt.Sprintf("Too many failures. Try again in %d minutes.", minutes),
+	}
+}

@@ -1,12 +1,15 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"copialettere/policy"
 )
 
 // SourceKind is what checks passwords.
@@ -14,15 +17,16 @@ type SourceKind string
 
 // The kinds of sources.
 const (
+	SourceNone    SourceKind = ""        // nobody can sign in
 	SourceFile    SourceKind = "file"    // a password file
 	SourceDovecot SourceKind = "dovecot" // Dovecot's socket for authentication
 )
 
 // Source is where passwords are checked.
 type Source struct {
-	Kind    SourceKind
-	Network string // of Dovecot: "unix" or "tcp"
-	Address string // of Dovecot: an absolute path or HOST:PORT; of a file: its absolute path
+	Kind    SourceKind // the zero Source is of SourceNone
+	Network string     // of Dovecot: "unix" or "tcp"
+	Address string     // of Dovecot: an absolute path or HOST:PORT; of a file: its absolute path
 }
 
 // String returns the source in the form of ParseSource.
@@ -57,6 +61,16 @@ func ParseSource(text string) (Source, error) {
 	}
 	return Source{Kind: SourceDovecot, Network: "tcp", Address: address}, nil
 }
+
+// nobody is the source of passwords that lets nobody in.
+type nobody struct{}
+
+func (nobody) verify(context.Context, Attempt, policy.Address) (policy.Address, error) {
+	return policy.Address{}, ErrDenied
+}
+func (nobody) probe(context.Context) (string, error) { return "nobody can sign in", nil }
+func (nobody) problems() []error                     { return nil }
+func (nobody) close() error                          { return nil }
 
 func absolute(path string) error {
 	if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {

@@ -32,7 +32,7 @@ func newLogins(t *testing.T, source auth.Source) *auth.Authenticator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := auth.New(auth.Options{Source: source, Policy: p, Logger: slog.New(slog.DiscardHandler)})
+	a := auth.New(auth.Options{Source: source, Policy: p, Settings: settings, Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() {
 		if err := errors.Join(a.Close(), engine.Close()); err != nil {
 			t.Error(err)
@@ -47,7 +47,7 @@ func TestLoginByDovecot(t *testing.T) {
 	dovecot := rig.StartDovecot(t, filepath.Join(folder, "dovecot"), []rig.Account{{Address: anna}, {Address: "mario@alpha.test"}})
 	source := auth.Source{Kind: auth.SourceDovecot, Network: "unix", Address: dovecot.Auth}
 	logins := newLogins(t, source)
-	if detail, err := logins.Probe(t.Context()); err != nil || !strings.Contains(detail, "takes PLAIN") {
+	if detail, _, err := auth.Check(t.Context(), source); err != nil || !strings.Contains(detail, "takes PLAIN") {
 		t.Fatalf("%s, %v", detail, err)
 	}
 	login := func(name, password string, protocol auth.Protocol) (auth.Identity, error) {

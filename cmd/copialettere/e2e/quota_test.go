@@ -35,7 +35,7 @@ func TestMailboxFull(t *testing.T) {
 			for _, m := range relay.Messages() {
 				for line := range strings.Lines(string(m.Body)) {
 					if subject, ok := strings.CutPrefix(line, "Subject: "); ok && slices.Equal(m.Recipients, []string{"carla@ext.test"}) {
-						if !strings.HasPrefix(subject, "Confirm this address") {
+						if !strings.HasPrefix(subject, "=?") { // the code for the address: its long subject is encoded
 							got = append(got, strings.TrimSpace(subject))
 						}
 					}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"copialettere/policy/auth"
+)
+
+const accessHelp = `Usage: copialettere access ADDR [-config FILE] [-json]
+
+Shows who signed in to the archive of a mailbox, and who failed to, oldest first: when, by which protocol, as whom and in which role, from which
+address, and how it ended:
+
+  ok          signed in
+  denied      wrong name or password
+  closed      right, but the settings of the mailbox close its archive to mail programs
+  throttled   too many failures before: the password was not even looked at
+
+Logins that are alike within a short time are one line with their number. The newest 5000 that succeeded and the newest 1000 others are kept.
+
+Example: copialettere access mario@alpha.test
+`
+
+func runAccess(ctx context.Context, in *invocation, args []string) error {
+	if err := want(args, "ADDR"); err != nil {
+		return err
+	}
+	return show(in, ctx, "/access", url.Values{"mailbox": {args[0]}}, in.printAccess)
+}
+
+func (in *invocation) printAccess(a auth.Access) {
+	from := a.Address
+	if from == "" {
+		from = "many or unknown addresses"
+	}
+	fmt.Fprintf(in.stdout, "%s  %-9s  %-10s  %s", localTime(&a.Time), a.Result, a.Protocol, printable(a.Login))
+	if a.Role != "" {
+		fmt.Fprintf(in.stdout, " (%s)", a.Role)
+	}
+	fmt.Fprintf(in.stdout, " from %s", printable(from))
+	if a.AppPassword != "" {
+		fmt.Fprintf(in.stdout, ", by the app password %q", a.AppPassword)
+	}
+	if a.Count > 1 {
+		fmt.Fprintf(in.stdout, ", %d times until %s", a.Count, localTime(&a.Until))
+	}
+	fmt.Fprintln(in.stdout)
+}

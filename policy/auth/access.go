@@ -1,0 +1,340 @@
+package auth
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/metrics"
+	"copialettere/policy"
+)
+
+// Result is how a login ended.
+type Result string
+
+// The results.
+const (
+	ResultOK          Result = "ok"
+	ResultDenied      Result = "denied"      // wrong name or password
+	ResultClosed      Result = "closed"      // right, but the mailbox is closed to the protocol
+	ResultThrottled   Result = "throttled"   // too many failures: the password was not even looked at
+	ResultUnavailable Result = "unavailable" // nobody could tell; counted, never on record
+)
+
+// Access is one login, or several alike, as the access log has it. Others script against its names.
+type Access struct {
+	Time     time.Time   `json:"time"`              // of the first, UTC
+	Until    time.Time   `json:"until,omitzero"`    // of the last, where there are several
+	Count    uint64      `json:"count"`             // how many
+	Login    string      `json:"login"`             // as it signs in
+	Role     policy.Role `json:"role,omitempty"`    // of a login that succeeded
+	Protocol Protocol    `json:"protocol"`          // imap, submission or web
+	Address  string      `json:"address,omitempty"` // of the client; absent where it is unknown, or where failures came from too many
+	Result   Result      `json:"result"`
+	// AppPassword is the name of the app password that was used.
+	AppPassword string `json:"app_password,omitempty"`
+}
+
+const (
+	gatherOK       = 200 * time.Millisecond // logins that succeed within this time are written at once
+	gatherFailures = time.Minute            // failures within this time that are alike make one record
+	keptOK         = 5000                   // newest records of an archive that are kept: those of logins that succeeded,
+	keptFailures   = 1000                   // and the others, so that failures never displace those
+	maxGathered    = 10_000                 // records that wait to be written; what goes beyond is counted and lost
+	maxSources     = 20                     // addresses of failures for one mailbox that are told apart within a minute
+	maxBatch       = 50                     // records that one Update writes
+)
+
+// accessLog writes the access log in the background. Its methods may be called concurrently.
+type accessLog struct {
+	store  kv.Store
+	log    *slog.Logger
+	lost   *metrics.Counter
+	wake   chan struct{} // has room for one
+	quit   func()        // ends the writer
+	ending chan struct{} // closed by quit
+	ended  chan struct{} // closed when the writer has ended
+	writes sync.Mutex    // held while gathered records are written
+
+	mu       sync.Mutex
+	gathered map[gatherKey]*Access // guarded by mu
+	sources  map[string]int        // addresses of failures by archive, among gathered; guarded by mu
+}
+
+// gatherKey has what logins must have in common to be one record.
+type gatherKey struct {
+	archive string
+	Access  // without times and count
+}
+
+func newAccessLog(store kv.Store, log *slog.Logger, m *metrics.Registry) *accessLog {
+	a := &accessLog{
+		store: store, log: log, wake: make(chan struct{}, 1), ending: make(chan struct{}), ended: make(chan struct{}),
+		lost:     m.Counter("copialettere_access_log_lost_total", "Logins that could not be put on record, because too many came at once or the store failed."),
+		gathered: make(map[gatherKey]*Access), sources: make(map[string]int),
+	}
+	a.quit = sync.OnceFunc(func() { close(a.ending) })
+	go a.run()
+	return a
+}
+
+// add takes a login into the log of an archive. It does not wait.
+func (a *accessLog) add(archive string, one Access) {
+	one.Time = one.Time.UTC().Round(0)
+	key := gatherKey{archive, one}
+	key.Time = time.Time{}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.gathered[key] == nil && one.Result != ResultOK {
+		if a.sources[archive] >= maxSources {
+			key.Address, one.Address = "", ""
+		} else {
+			a.sources[archive]++
+		}
+	}
+	if same := a.gathered[key]; same != nil {
+		same.Count++
+		same.Until = one.Time
+		return
+	}
+	if len(a.gathered) >= maxGathered {
+		a.lost.Inc()
+		return
+	}
+	one.Count = 1
+	a.gathered[key] = &one
+	if one.Result == ResultOK {
+		select {
+		case a.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// run writes what was gathered, until close.
+func (a *accessLog) run() {
+	defer close(a.ended)
+	failures := time.NewTicker(gatherFailures)
+	defer failures.Stop()
+	for {
+		all := false
+		select {
+		case <-a.ending:
+			a.write(context.Background(), true)
+			return
+		case <-failures.C:
+			all = true
+		case <-a.wake:
+			select {
+			case <-time.After(gatherOK):
+			case <-a.ending:
+			}
+		}
+		a.write(context.Background(), all)
+	}
+}
+
+// close writes everything and ends the writer. It is no error to call it again.
+func (a *accessLog) close() {
+	a.quit()
+	<-a.ended
+}
+
+// write writes the gathered logins that succeeded, or all.
+func (a *accessLog) write(ctx context.Context, all bool) {
+	a.writes.Lock()
+	defer a.writes.Unlock()
+	type placed struct {
+		archive string
+		Access
+	}
+	var list []placed
+	a.mu.Lock()
+	for key, one := range a.gathered {
+		if all || one.Result == ResultOK {
+			list = append(list, placed{key.archive, *one})
+			delete(a.gathered, key)
+		}
+	}
+	if all {
+		clear(a.sources)
+	}
+	a.mu.Unlock()
+	slices.SortFunc(list, func(a, b placed) int { return a.Time.Compare(b.Time) })
+	for batch := range slices.Chunk(list, maxBatch) {
+		byArchive := make(map[string][]Access)
+		var locks []string
+		for _, one := range batch {
+			if byArchive[one.archive] == nil {
+				locks = append(locks, string(headKey(one.archive)))
+			}
+			byArchive[one.archive] = append(byArchive[one.archive], one.Access)
+		}
+		err := a.store.Update(ctx, locks, func(tx kv.Tx) error {
+			for archive, records := range byArchive {
+				if err := appendAccess(tx, archive, records); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			a.lost.Add(int64(len(batch)))
+			a.log.Error("the access log could not be written", "records", len(batch), "error", err)
+		}
+	}
+}
+
+// accessHead says which records of an archive there are: from First up to Next, without a hole.
+type accessHead struct {
+	OK     span `json:"ok"`
+	Failed span `json:"failed"`
+}
+
+type span struct {
+	First uint64 `json:"first"`
+	Next  uint64 `json:"next"`
+}
+
+func headKey(archive string) []byte { return []byte("ih" + archive) }
+
+// The kinds of records, in their keys.
+const (
+	kindOK     = 's'
+	kindFailed = 'f'
+)
+
+func accessKey(archive string, kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte("ia"+archive+"\x00"), kind), n)
+}
+
+func readHead(tx kv.View, archive string) (h accessHead, err error) {
+	b, err := tx.Get(headKey(archive))
+	if errors.Is(err, kv.ErrNotFound) {
+		return h, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &h)
+	}
+	if err != nil {
+		return h, fmt.Errorf("access log of %s: %w", archive, err)
+	}
+	return h, nil
+}
+
+// appendAccess adds records to the log of an archive, and removes the oldest beyond what is kept.
+func appendAccess(tx kv.Tx, archive string, records []Access) error {
+	h, err := readHead(tx, archive)
+	if err != nil {
+		return err
+	}
+	for _, one := range records {
+		s, kind, kept := &h.Failed, byte(kindFailed), uint64(keptFailures)
+		if one.Result == ResultOK {
+			s, kind, kept = &h.OK, kindOK, keptOK
+		}
+		value, err := json.Marshal(one)
+		if err != nil {
+			return err
+		}
+		tx.Put(accessKey(archive, kind, s.Next), value)
+		s.Next++
+		for ; s.Next-s.First > kept; s.First++ {
+			tx.Delete(accessKey(archive, kind, s.First))
+		}
+	}
+	return putHead(tx, archive, h)
+}
+
+func putHead(tx kv.Tx, archive string, h accessHead) error {
+	value, err := json.Marshal(h)
+	if err == nil {
+		tx.Put(headKey(archive), value)
+	}
+	return err
+}
+
+// read yields the records of one kind, oldest first.
+func (a *accessLog) read(ctx context.Context, archive string, kind byte) iter.Seq2[Access, error] {
+	return func(yield func(Access, error) bool) {
+		for pair, err := range a.store.Scan(ctx, accessKey(archive, kind, 0), accessKey(archive, kind, 1<<64-1)) {
+			var one Access
+			if err == nil {
+				err = json.Unmarshal(pair.Value, &one)
+			}
+			if err != nil {
+				yield(Access{}, fmt.Errorf("access log of %s: %w", archive, err))
+				return
+			}
+			if !yield(one, nil) {
+				return
+			}
+		}
+	}
+}
+
+// forget removes the records of an archive from before a time.
+func (a *accessLog) forget(ctx context.Context, archive string, before time.Time) (removed int, err error) {
+	for more := true; more; {
+		n := 0
+		err := a.store.Update(ctx, []string{string(headKey(archive))}, func(tx kv.Tx) error {
+			n = 0
+			h, err := readHead(tx, archive)
+			if err != nil {
+				return err
+			}
+			for _, s := range []struct {
+				*span
+				kind byte
+			}{{&h.OK, kindOK}, {&h.Failed, kindFailed}} {
+				for ; s.First < s.Next && n < maxBatch; s.First++ {
+					b, err := tx.Get(accessKey(archive, s.kind, s.First))
+					var one Access
+					if err == nil {
+						err = json.Unmarshal(b, &one)
+					}
+					if err != nil {
+						return fmt.Errorf("access log of %s: %w", archive, err)
+					}
+					if !one.Time.Before(before) {
+						break
+					}
+					tx.Delete(accessKey(archive, s.kind, s.First))
+					n++
+				}
+			}
+			if n == 0 {
+				return nil
+			}
+			return putHead(tx, archive, h)
+		})
+		if err != nil {
+			return removed, err
+		}
+		removed, more = removed+n, n == maxBatch
+	}
+	return removed, nil
+}
+
+// forgetAll removes the records of all archives from before a time, as long as ctx lasts.
+func (a *accessLog) forgetAll(ctx context.Context, before time.Time) (removed int, err error) {
+	for pair, err := range a.store.Scan(ctx, []byte("ih"), []byte("ii")) {
+		if err != nil {
+			return removed, err
+		}
+		n, err := a.forget(ctx, string(pair.Key[2:]), before)
+		removed += n
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
