@@ -28,7 +28,7 @@ type change struct {
 }
 
 // update runs fn in an Update of the volume of a month. Whatever changes what a mailbox holds goes through it: it keeps the usages of this
-// process exact.
+// process exact, and tells those who watch.
 func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []string, fn func(c *change) error) error {
 	var runs []*change
 	var failed bool
@@ -54,6 +54,10 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 				j.usages.forget(mailbox)
 			}
 		}
+	}
+	if !failed {
+		// Whatever changes what a mailbox holds has its lock, which has its name.
+		j.watches.changed(locks)
 	}
 	return err
 }

@@ -333,7 +333,7 @@ func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 	header := d.scanner.Header()
 	value := func(name string) string {
 		v := part.Value(header, name)
-		return v[:min(len(v), valueMax)]
+		return v[:min(len(v), MaxHeaderValue)]
 	}
 	return Entry{
 		Ref:       Ref{Month: kv.MonthOf(d.arrival)},
@@ -348,6 +348,7 @@ func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 		Date:      value("Date"),
 		MessageID: value("Message-ID"),
 		Parts:     *table,
+		Envelopes: d.scanner.Envelopes(),
 	}
 }
 

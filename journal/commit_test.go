@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/part"
 )
 
 func TestEntry(t *testing.T) {
 	f := openFixture(t)
 	message := []byte("From: Giove\r\n <giove@ext.test>\r\nTo: mario@alpha.test\r\nSubject: =?utf-8?Q?Citt=C3=A0?=\r\n" +
-		"Date: Sat, 21 Nov 2026 12:00:00 +0100\r\nMessage-ID: <1@ext.test>\r\nX-Long: " + strings.Repeat("x", 5000) + "\r\n\r\nCiao.\r\n")
+		"Date: Sat, 21 Nov 2026 12:00:00 +0100\r\nMessage-ID: <1@ext.test>\r\nCc: copia@beta.test\r\nX-Long: " + strings.Repeat("x", 5000) + "\r\n\r\nCiao.\r\n")
 	d := f.NewDraft(f.ctx())
 	defer d.Discard()
 	d.Write(message)
@@ -47,6 +48,8 @@ func TestEntry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		wanted.Envelopes = make([]part.Envelope, 1)
+		wanted.Envelopes[0].Values[part.EnvelopeCc] = "copia@beta.test"
 		wanted.Envelope, wanted.Class, wanted.State, wanted.Size, wanted.SHA256 = env, "ordinary", Unknown, int64(len(message)), e.SHA256
 		wanted.From, wanted.To, wanted.Subject = "Giove <giove@ext.test>", "mario@alpha.test", "=?utf-8?Q?Citt=C3=A0?="
 		wanted.Date, wanted.MessageID = "Sat, 21 Nov 2026 12:00:00 +0100", "<1@ext.test>"
@@ -66,9 +69,9 @@ func TestHeaderValues(t *testing.T) {
 		"empty":         {"", "", ""},
 		"body only":     {"\r\nSubject: no\r\n", "", ""},
 		"no body":       {"Subject: x", "x", ""},
-		"longest value": {"Subject: " + strings.Repeat("a", valueMax) + "\r\n\r\n", strings.Repeat("a", valueMax), ""},
-		"long value":    {"Subject: " + strings.Repeat("a", valueMax+1) + "\r\n\r\n", strings.Repeat("a", valueMax), ""},
-		"long id":       {"Message-ID: <" + strings.Repeat("i", valueMax-1) + ">\r\n\r\n", "", "<" + strings.Repeat("i", valueMax-1)},
+		"longest value": {"Subject: " + strings.Repeat("a", MaxHeaderValue) + "\r\n\r\n", strings.Repeat("a", MaxHeaderValue), ""},
+		"long value":    {"Subject: " + strings.Repeat("a", MaxHeaderValue+1) + "\r\n\r\n", strings.Repeat("a", MaxHeaderValue), ""},
+		"long id":       {"Message-ID: <" + strings.Repeat("i", MaxHeaderValue-1) + ">\r\n\r\n", "", "<" + strings.Repeat("i", MaxHeaderValue-1)},
 		"NULs":          {"Subject: a\x00b\r\n\r\n\x00\x00", "a\x00b", ""},
 		"bare LF":       {"Subject: x\n\nbody\n", "x", ""},
 		"binary header": {"\xff\xfe\r\n\r\n", "", ""},

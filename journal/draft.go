@@ -26,8 +26,8 @@ const (
 	blockSize = 64 << 10
 )
 
-// valueMax is the longest header value that an entry keeps, in bytes.
-const valueMax = 1 << 10
+// MaxHeaderValue is the longest header value that an entry keeps, in bytes.
+const MaxHeaderValue = 1 << 10
 
 // Draft takes in one message, cuts it into chunks, and becomes entries of one or more mailboxes with Commit. Its memory is bounded
 // whatever the size of the message. It is for one goroutine. Call Discard when done.

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"copialettere/journal/part"
 )
 
 // An encoded value is a list of fields: tag (one byte), length (uvarint), bytes. Unknown tags are skipped, so a later version may add
@@ -39,6 +41,7 @@ const (
 	tagSentTo        = 26
 	tagCertification = 27
 	tagLink          = 28
+	tagEnvelope      = 29 // part.Envelope
 	// Records of skips and gaps.
 	tagKind    = 40
 	tagReason  = 41
@@ -173,6 +176,11 @@ func (e *Entry) encode(parts []byte) []byte {
 	for _, l := range e.Links {
 		enc.string(tagLink, l)
 	}
+	for i := range e.Envelopes {
+		// No error is possible.
+		b, _ := e.Envelopes[i].AppendBinary(nil)
+		enc.bytes(tagEnvelope, b)
+	}
 	enc.bytes(tagParts, parts)
 	return enc.b
 }
@@ -243,6 +251,12 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 		e.Certification = bytes.Clone(v)
 	case tagLink:
 		e.Links = append(e.Links, string(v))
+	case tagEnvelope:
+		var envelope part.Envelope
+		if err = envelope.UnmarshalBinary(v); err != nil {
+			return fmt.Errorf("%w: %w", errEncoding, err)
+		}
+		e.Envelopes = append(e.Envelopes, envelope)
 	case tagParts:
 		if err = e.Parts.UnmarshalBinary(v); err != nil {
 			err = fmt.Errorf("%w: %w", errEncoding, err)
@@ -352,6 +366,12 @@ func (e *Entry) sizeEstimate() int {
 		len(e.DeclaredClass) + len(e.Signature) + len(e.SentTo) + len(e.Certification) +
 		len(e.From) + len(e.To) + len(e.Subject) + len(e.Date) + len(e.MessageID) +
 		len(e.Peer.Name) + len(e.Peer.Addr) + len(e.Peer.Helo) + len(e.Peer.Protocol) + len(e.QueueID) + len(e.Transaction)
+	for i := range e.Envelopes {
+		n += 32
+		for _, v := range e.Envelopes[i].Values {
+			n += len(v)
+		}
+	}
 	for _, list := range [...][]string{e.Recipients, e.Flags, e.Links} {
 		for _, s := range list {
 			n += len(s) + 4

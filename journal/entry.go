@@ -166,6 +166,9 @@ type Entry struct {
 
 	Flags []string // the constants Flag...
 	Parts part.Table
+	// Envelopes are those of the message and of those enclosed in it, for ENVELOPE of IMAP. One that is not among them, because the entry is older than
+	// they are or it is long, is to be read from the header.
+	Envelopes []part.Envelope
 
 	// State is stored apart from the entry (key o); the reading methods fill it in.
 	State State

@@ -113,6 +113,7 @@ type Journal struct {
 
 	outcomes outcomes
 	usages   usages
+	watches  watches
 	rooms    rooms
 	done     sync.WaitGroup
 	stop     context.CancelFunc

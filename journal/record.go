@@ -57,7 +57,7 @@ type Record struct {
 
 // Limits of a record, in bytes: of one value, as of a header value in an entry, and of its detail.
 const (
-	recordValueMax  = valueMax
+	recordValueMax  = MaxHeaderValue
 	recordDetailMax = 4 << 10
 )
 

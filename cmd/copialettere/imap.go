@@ -38,7 +38,12 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 	}
 	d.imap = imapd.NewServer(imapd.Config{
 		Archive: func() *archive.Archive { return d.backend.Load().Archive }, Logins: d.archive.auth, Name: c.Name, TLS: secure,
-		InsecureLoopback: c.InsecureLoopback, MaxConnections: c.MaxConnections, MaxPerAddress: c.MaxPerAddress, Logger: d.log, Metrics: d.archive.metrics,
+		InsecureLoopback: c.InsecureLoopback, MaxConnections: c.MaxConnections, MaxPerAddress: c.MaxPerAddress, MaxPerMailbox: c.MaxPerMailbox,
+		Logger: d.log, Metrics: d.archive.metrics,
+	})
+	d.archive.policy.OnChange(func() {
+		d.archive.postfix.Changed()
+		d.imap.SettingsChanged()
 	})
 	for _, l := range c.Listen {
 		list, err := listen([]config.Listener{l.Listener}, 0, "", sockets)

@@ -51,6 +51,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   access ADDR                   show who signed in to a mailbox, and who failed to
   usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
   privacy ADDR                  say what is held of a person, why and until when
+  app-password add ADDR NAME    make a password by which one program signs in; also list and revoke
   password ADDR                 set the password by which somebody signs in
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
@@ -107,6 +108,7 @@ func commands() map[string]command {
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"access":        {accessHelp, noFlags(runAccess)},
+		"app-password":  {appPasswordHelp, noFlags(runAppPassword)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"privacy":       {privacyHelp, definePrivacy},

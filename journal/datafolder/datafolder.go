@@ -25,7 +25,8 @@
 //	      an act can be on several messages: an earlier program would see the first only;
 //	      an archive can have another name than the address that leads to it; a new address for notices can wait for its confirmation, and a shorter
 //	      retention for its owner to be told;
-//	      the archives of each domain are counted: an earlier program would not keep the count
+//	      the archives of each domain are counted: an earlier program would not keep the count;
+//	      logins are on record, and there are app passwords: an earlier program would not remove the former with other logs
 //
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.

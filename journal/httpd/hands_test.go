@@ -43,7 +43,8 @@ func TestRenamed(t *testing.T) {
 	first := url.Values{"folder": {folder}, "uid": {"1"}}.Encode()
 	get[ActView](r, "POST /api/v1/message/hold?"+anna+"&reason=case&"+first)
 	r.auth.Login(t.Context(), auth.Attempt{Login: before, Password: "wrong", Protocol: auth.ProtocolIMAP})
-	questions := []string{"/access?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
+	get[archive.AppPassword](r, "POST /api/v1/app-password/add?"+anna+"&name=phone")
+	questions := []string{"/access?", "/app-passwords?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
 	// These are looked at below.
 	others := []string{"/mailbox", "/log", "/why", "/gaps"}
 	for _, route := range Routes() {
@@ -133,6 +134,7 @@ func TestHandOverHides(t *testing.T) {
 	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=write=on&set=notify=segreto@private.test&set=retention=24")
 	r.secret("anna@alpha.test", "segreto")
 	r.auth.Login(t.Context(), auth.Attempt{Login: "anna@alpha.test", Password: "wrong", Protocol: "segreto"})
+	get[archive.AppPassword](r, "POST /api/v1/app-password/add?"+anna+"&name=segreto")
 	r.mailbox("POST /api/v1/mailbox/hold?" + anna + "&reason=segreto")
 	r.fails("POST /api/v1/mailbox/hand-over?"+anna, http.StatusBadRequest, "not confirmed")
 	v := r.mailbox("POST /api/v1/mailbox/hand-over?" + anna + "&confirm=anna@alpha.test")

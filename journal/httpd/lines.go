@@ -14,6 +14,7 @@ import (
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 	"copialettere/policy/notice"
 	"copialettere/policy/pec"
 )
@@ -61,13 +62,13 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 	}
 	switch {
-	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder):
+	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName):
 		status = http.StatusBadRequest
 	case is(policy.ErrForbidden, archive.ErrReadOnly):
 		status = http.StatusForbidden
 	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
 		status = http.StatusConflict
-	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, policy.ErrNoArchive):
+	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, policy.ErrNoArchive):
 		status = http.StatusNotFound
 	case is(context.Canceled):
 	default:

@@ -80,6 +80,12 @@ func Routes() []Route {
 		{"GET", "/usage", archive.RightOperate, false, "[domain=D]", archive.Usage{}, true, "what each mailbox takes, for billing", (*api).usage},
 		{"GET", "/usage/months", archive.RightLook, false, "", archive.MonthUsage{}, true, "what a mailbox holds by month", (*api).monthUsage},
 
+		{"GET", "/app-passwords", archive.RightRevoke, false, "", archive.AppPassword{}, true, "its app passwords, without the passwords", (*api).appPasswords},
+		{"POST", "/app-password/add", archive.RightSignIn, true, "name=NAME", archive.AppPassword{}, false,
+			"make an app password, which only this answer has", (*api).addAppPassword},
+		{"POST", "/app-password/revoke", archive.RightRevoke, true, "name=NAME", archive.AppPassword{}, false, "end an app password",
+			(*api).revokeAppPassword},
+
 		{"GET", "/list", archive.RightRead, false, "[all=true]", EntryView{}, true,
 			"its entries; with all, also the superseded ones", (*api).list},
 		{"GET", "/message", archive.RightRead, false, message, Content{}, false, "the bytes of a message", (*api).message},

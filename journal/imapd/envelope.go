@@ -2,27 +2,47 @@ package imapd
 
 import (
 	"net/mail"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/emersion/go-imap/v2"
 
+	"copialettere/journal"
 	"copialettere/journal/part"
 )
 
-// envelopeOf returns the ENVELOPE of a message (RFC 3501 section 7.4.2). Values are passed on as they stand where go-imap writes them unchanged:
-// encoded words stay encoded. Raw 8-bit text is decoded, and go-imap then encodes it.
-func envelopeOf(header []byte) *imap.Envelope {
-	value := func(name string) string { return part.Value(header, name) }
+// envelopeOf returns the ENVELOPE of a message (RFC 3501 section 7.4.2) from the values of its header. They are passed on as they stand where go-imap
+// writes them unchanged: encoded words stay encoded. Raw 8-bit text is decoded, and go-imap then encodes it.
+func envelopeOf(value func(part.EnvelopeField) string) *imap.Envelope {
 	e := &imap.Envelope{
-		Date: dateOf(value("Date")), Subject: textOf(value("Subject")), From: addresses(value("From")), Sender: addresses(value("Sender")),
-		ReplyTo: addresses(value("Reply-To")), To: addresses(value("To")), Cc: addresses(value("Cc")), Bcc: addresses(value("Bcc")),
-		MessageID: idOf(value("Message-ID")),
+		Date: dateOf(value(part.EnvelopeDate)), Subject: textOf(value(part.EnvelopeSubject)), From: addresses(value(part.EnvelopeFrom)),
+		Sender: addresses(value(part.EnvelopeSender)), ReplyTo: addresses(value(part.EnvelopeReplyTo)), To: addresses(value(part.EnvelopeTo)),
+		Cc: addresses(value(part.EnvelopeCc)), Bcc: addresses(value(part.EnvelopeBcc)), MessageID: idOf(value(part.EnvelopeMessageID)),
 	}
-	for id := range part.MessageIDs(value("In-Reply-To")) {
+	for id := range part.MessageIDs(value(part.EnvelopeInReplyTo)) {
 		e.InReplyTo = append(e.InReplyTo, withoutControls(id))
 	}
 	return e
+}
+
+// prepared returns the values of the envelope of part i that an entry has, or false if it has not all of them.
+func prepared(e *journal.Entry, i int) (value func(part.EnvelopeField) string, ok bool) {
+	k := slices.IndexFunc(e.Envelopes, func(v part.Envelope) bool { return v.Part == i })
+	if k < 0 {
+		return nil, false
+	}
+	values := e.Envelopes[k].Values
+	if i == 0 {
+		for field, v := range map[part.EnvelopeField]string{part.EnvelopeDate: e.Date, part.EnvelopeSubject: e.Subject, part.EnvelopeFrom: e.From,
+			part.EnvelopeTo: e.To, part.EnvelopeMessageID: e.MessageID} {
+			if len(v) >= journal.MaxHeaderValue {
+				return nil, false // it may have been cut
+			}
+			values[field] = v
+		}
+	}
+	return func(f part.EnvelopeField) string { return values[f] }, true
 }
 
 // textOf returns a header value for go-imap: as it stands if it is printable ASCII, else decoded.
@@ -82,7 +102,10 @@ func withoutControls(s string) string {
 
 // dateOf reads a Date field; the zero time if it cannot be read.
 func dateOf(value string) time.Time {
-	t, err := mail.ParseDate(value)
+	t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", value) // as nearly all are written
+	if err != nil {
+		t, err = mail.ParseDate(value)
+	}
 	if err != nil || t.Year() < 1 || t.Year() > 9999 {
 		return time.Time{}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -118,4 +119,43 @@ func numbers(t *testing.T, number string) (list []int) {
 		list = append(list, i)
 	}
 	return list
+}
+
+// TestPreparedEnvelopes compares, for each message and each one enclosed in it, the ENVELOPE from what is stored with that from the header; and
+// weighs what is stored for it.
+func TestPreparedEnvelopes(t *testing.T) {
+	r := newRig(t, nil)
+	ready, added := 0, 0
+	for name, text := range everyMessage(t) {
+		ref := r.add(anna, journal.Received, text)
+		e, err := r.journal.Entry(t.Context(), ref)
+		check(t, err)
+		m := message{ctx: t.Context(), reader: r.archive.Reader(operator, address(t, anna)), entry: e}
+		for i, p := range e.Parts.Parts {
+			if p.Parent >= 0 && !e.Parts.Parts[p.Parent].IsMessage() {
+				continue
+			}
+			header, err := m.header(i)
+			check(t, err)
+			want := envelopeOf(func(f part.EnvelopeField) string { return part.Value(header, f.String()) })
+			got, err := m.envelope(i)
+			check(t, err)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s, part %d:\n%+v, want\n%+v", name, i, got, want)
+			}
+			if _, ok := prepared(e, i); ok {
+				ready++
+			}
+		}
+		for i := range e.Envelopes {
+			b, err := e.Envelopes[i].AppendBinary(nil)
+			check(t, err)
+			added += len(b) + 3
+		}
+	}
+	mean := added / len(everyMessage(t))
+	t.Logf("%d envelopes are ready; %d bytes for each message in the mean", ready, mean)
+	if ready < 40 || mean > 300 {
+		t.Errorf("%d envelopes are ready; %d bytes for each message in the mean", ready, mean)
+	}
 }

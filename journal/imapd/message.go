@@ -8,6 +8,7 @@ import (
 	"github.com/emersion/go-imap/v2"
 
 	"copialettere/journal"
+	"copialettere/journal/part"
 	"copialettere/policy/archive"
 )
 
@@ -48,13 +49,16 @@ func (m *message) header(i int) ([]byte, error) {
 	return b, nil
 }
 
-// envelope returns the ENVELOPE of the message that is part i.
+// envelope returns the ENVELOPE of the message that is part i, from what was prepared when it was journaled, or else from its header.
 func (m *message) envelope(i int) (*imap.Envelope, error) {
+	if value, ok := prepared(m.entry, i); ok {
+		return envelopeOf(value), nil
+	}
 	header, err := m.header(i)
 	if err != nil {
 		return nil, err
 	}
-	return envelopeOf(header), nil
+	return envelopeOf(func(f part.EnvelopeField) string { return part.Value(header, f.String()) }), nil
 }
 
 // structure returns the BODYSTRUCTURE.

@@ -19,6 +19,8 @@ var (
 	sentenceDenied      = policy.Label{Italian: "Nome utente o password errati", English: "Wrong user name or password"}
 	sentenceUnavailable = policy.Label{
 		Italian: "Servizio al momento non disponibile: riprovare tra qualche minuto", English: "Not available at the moment: try again in some minutes"}
+	sentenceCrowded = policy.Label{
+		Italian: "Troppe connessioni aperte a questo archivio: chiudere un programma di posta", English: "Too many connections to this archive: close a mail program"}
 	sentenceForbidden = policy.Label{
 		Italian: "L'accesso a questo archivio non è consentito", English: "This archive may not be opened"}
 	sentenceNoFolder = policy.Label{Italian: "Questa cartella non esiste nell'archivio", English: "The archive has no such folder"}

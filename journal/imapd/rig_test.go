@@ -50,12 +50,13 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
 	check(t, err)
 	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy})
-	c := Config{Archive: func() *archive.Archive { return r.archive }, Logins: logins{}, Name: "archive.test", InsecureLoopback: true, MaxConnections: 1000, MaxPerAddress: 1000,
+	c := Config{Archive: func() *archive.Archive { return r.archive }, Logins: logins{}, Name: "archive.test", InsecureLoopback: true, MaxConnections: 1000, MaxPerAddress: 1000, MaxPerMailbox: 600,
 		Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&c)
 	}
 	r.server = NewServer(c)
+	r.policy.OnChange(r.server.SettingsChanged)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	r.addr = l.Addr().String()

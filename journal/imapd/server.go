@@ -3,8 +3,10 @@ package imapd
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"github.com/emersion/go-imap/v2/imapserver"
 
 	"copialettere/journal/metrics"
+	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 )
@@ -38,6 +41,7 @@ type Config struct {
 
 	MaxConnections int // of all programs together
 	MaxPerAddress  int // of those from one address
+	MaxPerMailbox  int // of those that have signed in to one archive
 
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
@@ -53,12 +57,16 @@ type Server struct {
 	open    *metrics.Gauge
 	refused *metrics.Counter
 
+	changed chan struct{}  // settings have changed
+	looking sync.WaitGroup // the goroutine that waits for that
+
 	mu        sync.Mutex
-	stopping  bool               // guarded by mu
-	conns     map[*conn]struct{} // guarded by mu
-	from      map[netip.Addr]int // connections by address; guarded by mu
-	gone      sync.Cond          // on mu: a connection left conns
-	listeners []*listener        // guarded by mu
+	stopping  bool                      // guarded by mu
+	conns     map[*conn]*archive.Reader // with what each reads, nil before it has signed in; guarded by mu
+	from      map[netip.Addr]int        // connections by address; guarded by mu
+	in        map[policy.Address]int    // connections by mailbox; guarded by mu
+	gone      sync.Cond                 // on mu: a connection left conns
+	listeners []*listener               // guarded by mu
 }
 
 // capabilities are those that go-imap announces, beside its own. ACL, ID and QUOTA are conn's.
@@ -82,13 +90,15 @@ func NewServer(c Config) *Server {
 		c.Metrics = new(metrics.Registry)
 	}
 	s := &Server{
-		config: c, log: c.Logger, conns: make(map[*conn]struct{}), from: make(map[netip.Addr]int),
+		config: c, log: c.Logger, conns: make(map[*conn]*archive.Reader), from: make(map[netip.Addr]int), in: make(map[policy.Address]int),
+		changed: make(chan struct{}, 1),
 		open:    c.Metrics.Gauge("copialettere_imap_connections", "Open connections of mail programs."),
 		refused: c.Metrics.Counter("copialettere_imap_connections_refused_total", "Connections of mail programs over the limit."),
 	}
 	s.gone.L = &s.mu
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.engine = imapserver.New(&imapserver.Options{NewSession: s.newSession, Caps: capabilities(), Logger: engineLog{s.log}, InsecureAuth: true})
+	s.looking.Go(s.closeClosed)
 	return s
 }
 
@@ -145,7 +155,63 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.cancel()
+	s.looking.Wait()
 	return ctx.Err()
+}
+
+// SettingsChanged makes the server look, soon, which archives are no longer open to those who read them, and end their connections. It does not
+// block.
+func (s *Server) SettingsChanged() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// settingsPause is how long the server waits between two looks: many mailboxes may be changed in a row.
+const settingsPause = 200 * time.Millisecond
+
+// closeClosed ends the connections to archives that were closed, until the server stops.
+func (s *Server) closeClosed() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.changed:
+		}
+		s.mu.Lock()
+		reading := maps.Clone(s.conns)
+		s.mu.Unlock()
+		for c, reader := range reading {
+			if reader == nil {
+				continue
+			}
+			_, err := reader.Access(s.ctx)
+			var closed *auth.Refusal
+			switch {
+			case errors.As(err, &closed):
+				c.interrupt("[UNAVAILABLE] " + ascii(closed.String()))
+			case errors.Is(err, policy.ErrForbidden):
+				c.interrupt("[UNAVAILABLE] " + ascii(sentenceForbidden.English))
+			}
+		}
+		select {
+		case <-s.ctx.Done():
+		case <-time.After(settingsPause):
+		}
+	}
+}
+
+// enter notes what a connection reads. It reports false if too many read the same.
+func (s *Server) enter(c *conn, reader *archive.Reader) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.in[reader.Mailbox()] >= s.config.MaxPerMailbox {
+		return false
+	}
+	s.in[reader.Mailbox()]++
+	s.conns[c] = reader
+	return true
 }
 
 // isStopping reports whether Shutdown was called.
@@ -162,7 +228,7 @@ func (s *Server) add(c *conn) bool {
 	if len(s.conns) >= s.config.MaxConnections || s.from[c.remote] >= s.config.MaxPerAddress || s.stopping {
 		return false
 	}
-	s.conns[c] = struct{}{}
+	s.conns[c] = nil
 	s.from[c.remote]++
 	s.open.Set(int64(len(s.conns)))
 	return true
@@ -171,6 +237,11 @@ func (s *Server) add(c *conn) bool {
 func (s *Server) remove(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if reader := s.conns[c]; reader != nil {
+		if s.in[reader.Mailbox()]--; s.in[reader.Mailbox()] == 0 {
+			delete(s.in, reader.Mailbox())
+		}
+	}
 	delete(s.conns, c)
 	if s.from[c.remote]--; s.from[c.remote] == 0 {
 		delete(s.from, c.remote)

@@ -87,6 +87,9 @@ func (s *session) signIn(try auth.Attempt) error {
 		reader := s.conn.server.config.Archive().Reader(id.Actor, id.Mailbox)
 		var access archive.Access
 		if access, err = reader.Access(s.conn.ctx); err == nil {
+			if !s.conn.server.enter(s.conn, reader) {
+				return s.refuse(imap.ResponseCodeLimit, inBoth(sentenceCrowded))
+			}
 			s.reader, s.language = reader, access.Language
 			s.conn.log.Info("signed in", "login", id.Login.String(), "mailbox", id.Mailbox.String())
 			return nil
@@ -337,13 +340,18 @@ func (s *session) expunge(w *imapserver.UpdateWriter, there []uint32) error {
 	return nil
 }
 
-// idleInterval is how often Idle looks for news.
-const idleInterval = time.Second
+// idleInterval is how often Idle looks for changes that nobody tells of: those of other processes, and a month that was dropped.
+const idleInterval = 15 * time.Second
 
 // Idle implements imapserver.Session.
 func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	s.idling.Add(1)
 	defer s.idling.Done()
+	news, done, err := s.reader.Watch(s.conn.ctx)
+	if err != nil {
+		return s.reply(err)
+	}
+	defer done()
 	tick := time.NewTicker(idleInterval)
 	defer tick.Stop()
 	for {
@@ -355,6 +363,7 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 			return nil
 		case <-s.conn.ctx.Done():
 			return nil
+		case <-news:
 		case <-tick.C:
 		}
 	}

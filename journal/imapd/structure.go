@@ -35,8 +35,8 @@ func structureOf(t *part.Table, i int, envelope func(int) (*imap.Envelope, error
 func singleOf(t *part.Table, i int, envelope func(int) (*imap.Envelope, error)) (imap.BodyStructure, error) {
 	p := &t.Parts[i]
 	_, params := part.RawParams(p.ContentType)
-	if p.ContentType == "" && p.Type == "text/plain" {
-		params = map[string]string{"charset": "us-ascii"} // RFC 2045 section 5.2
+	if _, ok := params["charset"]; !ok && strings.HasPrefix(p.Type, "text/") {
+		params["charset"] = "us-ascii" // RFC 2045 section 5.2; Dovecot shows it for all text
 	}
 	major, minor, _ := strings.Cut(p.Type, "/")
 	single := &imap.BodyStructureSinglePart{

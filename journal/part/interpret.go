@@ -41,12 +41,19 @@ func (s *Scanner) interpret(p *Part, block []byte, message, digest bool) (bounda
 	}
 	values := p.values()
 	seen, found := 0, 0
+	enveloped := message && len(s.envelopes) < maxEnvelopes && p.Odd&OddHeaderLimit == 0
+	if enveloped {
+		s.envelopes, s.envelopeSeen = append(s.envelopes, Envelope{Part: len(s.parts) - 1}), 0
+	}
 	for f := range Fields(block) {
 		if f.Name == nil {
 			p.Odd |= OddJunkLine
 			continue
 		}
 		found++
+		if enveloped && !s.takeEnvelope(f) {
+			enveloped, s.envelopes = false, s.envelopes[:len(s.envelopes)-1]
+		}
 		k := slot(f.Name)
 		switch {
 		case k < 0:

@@ -1,6 +1,7 @@
 package part
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,15 +10,16 @@ import (
 // maxParameters is how many bytes of a value Params reads.
 const maxParameters = 8 << 10
 
-// RawParams is Params without the joining and converting of RFC 2231: names such as "filename*0*" stay as they are, for readers that do that
-// themselves.
+// RawParams is Params without the conversion to UTF-8, as IMAP shows parameters (RFC 2231 section 6): pieces are joined, and a parameter with a
+// charset keeps its escapes under a name that ends in an asterisk, as in "filename*".
 func RawParams(value string) (string, map[string]string) {
 	name, rest := nameOf(clip(value, maxParameters))
-	params := make(map[string]string)
-	for c := parameters(rest); c.next(); {
-		key, val := c.parameter()
-		if _, ok := params[key]; !ok && key != "" {
-			params[key] = val
+	params, pieces := parametersOf(rest)
+	for base, list := range pieces {
+		if encoded, val, ok := joinRaw(list); ok && encoded {
+			params[base+"*"] = val
+		} else if ok {
+			params[base] = val
 		}
 	}
 	return name, params
@@ -37,8 +39,18 @@ func nameOf(value string) (name, rest string) {
 // leaves out what is unreadable. It reads at most 8 KiB of the value.
 func Params(value string) (string, map[string]string) {
 	name, rest := nameOf(clip(value, maxParameters))
-	params := make(map[string]string)
-	pieces := make(map[string][]piece)
+	params, pieces := parametersOf(rest)
+	for base, list := range pieces {
+		if val, ok := join(list); ok {
+			params[base] = val
+		}
+	}
+	return name, params
+}
+
+// parametersOf returns the plain parameters of a value, and the pieces of the others by their name.
+func parametersOf(rest string) (params map[string]string, pieces map[string][]piece) {
+	params, pieces = make(map[string]string), make(map[string][]piece)
 	for c := parameters(rest); c.next(); {
 		key, val := c.parameter()
 		if key == "" {
@@ -62,12 +74,7 @@ func Params(value string) (string, map[string]string) {
 		}
 		pieces[base] = append(pieces[base], p)
 	}
-	for base, list := range pieces {
-		if val, ok := join(list); ok {
-			params[base] = val
-		}
-	}
-	return name, params
+	return params, pieces
 }
 
 // piece is one section of a parameter in the form of RFC 2231.
@@ -75,6 +82,40 @@ type piece struct {
 	number  int
 	encoded bool
 	value   string
+}
+
+// joinRaw joins the sections of a parameter, up to the first missing one, with their escapes. If any of them is encoded, all are in the result.
+func joinRaw(list []piece) (encoded bool, value string, ok bool) {
+	slices.SortStableFunc(list, func(a, b piece) int { return a.number - b.number })
+	encoded = slices.ContainsFunc(list, func(p piece) bool { return p.encoded })
+	var b strings.Builder
+	next := 0
+	for _, p := range list {
+		if p.number > next {
+			break
+		}
+		if p.number < next {
+			continue
+		}
+		if next++; encoded && !p.encoded {
+			p.value = escaped(p.value)
+		}
+		b.WriteString(p.value)
+	}
+	return encoded, b.String(), next > 0
+}
+
+// escaped returns a text with percent escapes for all but letters, digits and a few signs (RFC 2231 section 7, attribute-char).
+func escaped(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c > ' ' && c < 0x7f && !strings.ContainsRune("*'%()<>@,;:\\\"/[]?=", rune(c)) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // join joins the sections of a parameter, up to the first missing one.

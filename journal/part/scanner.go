@@ -52,6 +52,10 @@ type Scanner struct {
 
 	cuts  []int64
 	given int // how many of cuts Cuts has returned
+
+	envelopes    []Envelope
+	envelopeRoom int // bytes of envelopes that may still be kept
+	envelopeSeen int // fields that the last envelope has had, one bit each
 }
 
 // node is a part that has not ended yet.
@@ -78,10 +82,10 @@ func NewScanner(limits Limits) *Scanner {
 func (s *Scanner) Reset() {
 	clear(s.boundaries)
 	*s = Scanner{limits: s.limits, boundaries: s.boundaries, stack: s.stack[:0], top: s.top, inner: s.inner,
-		held: s.held[:0], cuts: s.cuts[:0]}
+		held: s.held[:0], cuts: s.cuts[:0], envelopes: s.envelopes[:0]}
 	s.top.reset(keepBuffer)
 	s.inner.reset(keepBuffer)
-	s.room = s.limits.ValueBytes
+	s.room, s.envelopeRoom = s.limits.ValueBytes, maxEnvelopeBytes
 	s.begin(-1)
 }
 

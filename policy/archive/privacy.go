@@ -25,6 +25,8 @@ const (
 	PrivacyActs       = "acts"       // what was done with its messages
 	PrivacySkips      = "skips"      // messages that were left out
 	PrivacyGaps       = "gaps"       // times and messages that are missing
+	PrivacyLogins     = "logins"     // who signed in to its archive, and who failed to
+	PrivacyPrograms   = "programs"   // app passwords by which programs sign in to it
 	PrivacyNotices    = "notices"    // notices to its owner that wait
 	PrivacyFormer     = "former"     // the address was that of an archive that has another address now
 	PrivacyRecipient  = "recipient"  // what a receipt said of the address
@@ -79,7 +81,7 @@ func (a *Archive) Privacy(ctx context.Context, who policy.Actor, address policy.
 		}
 		r := &privacy{a: a, ctx: ctx, address: address, person: person}
 		for _, step := range []func() ([]Holding, error){
-			r.mailbox, r.messages, r.records, r.notices, r.former, r.named, func() ([]Holding, error) { return r.others(o.Others) },
+			r.mailbox, r.messages, r.records, r.logins, r.notices, r.former, r.named, func() ([]Holding, error) { return r.others(o.Others) },
 		} {
 			list, err := step()
 			for _, h := range list {

@@ -72,6 +72,16 @@ func (r *Reader) openFolder(ctx context.Context, f Folder) (holds *journal.Folde
 	return f.Holds, nil
 }
 
+// Watch returns a channel that gets a value after something has come into the archive or gone: see journal.Journal.Watch. Call stop when done.
+func (r *Reader) Watch(ctx context.Context) (news <-chan struct{}, stop func(), err error) {
+	m, err := r.open(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	news, stop = r.archive.journal.Watch(m.Archive)
+	return news, stop, nil
+}
+
 // Usage returns the bytes that count for the quota of the mailbox.
 func (r *Reader) Usage(ctx context.Context) (uint64, error) {
 	m, err := r.open(ctx)

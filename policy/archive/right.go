@@ -23,17 +23,19 @@ const (
 	RightPause   Right = policy.KeyPause   // pause and resume its archive
 	RightHold    Right = policy.KeyHold    // place and lift legal holds
 	RightAddress Right = policy.KeyAddress // give it another address, or its address to another person
+	RightSignIn  Right = "sign-in"         // make ways to sign in to it: app passwords
+	RightRevoke  Right = "revoke"          // see ways to sign in to it, and end them
 	RightOperate Right = "operate"         // act on all mailboxes, or on the machine
 )
 
 // Rights returns all rights, in the order of Mailbox.May.
 func Rights() []Right {
-	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightOperate}
+	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightSignIn, RightRevoke, RightOperate}
 }
 
 // May returns nil if the actor has a right in a mailbox; RightOperate ignores the address. Otherwise the error wraps policy.ErrForbidden. The
-// operator has every right. An owner may look into, read, move and delete in the own mailbox, and change what policy.Rights names; a postmaster has
-// the rights that open no message, in the mailboxes of the own domain. Whoever makes an actor answers for its name.
+// operator has every right. An owner may look into, read, move and delete in the own mailbox, make and end ways to sign in to it, and change what
+// policy.Rights names; a postmaster has the rights that open no message, in the mailboxes of the own domain: not RightSignIn, but RightRevoke. Whoever makes an actor answers for its name.
 func (a *Archive) May(who policy.Actor, right Right, address policy.Address) error {
 	if who.Role == policy.RoleOperator {
 		return nil
@@ -46,9 +48,9 @@ func (a *Archive) May(who policy.Actor, right Right, address policy.Address) err
 	changes := func(key string) bool { return a.policy.May(who, address, key) == nil }
 	ok := false
 	switch right {
-	case RightRead, RightMove, RightDelete:
+	case RightRead, RightMove, RightDelete, RightSignIn:
 		ok = who.Role == policy.RoleOwner && name == address
-	case RightLook:
+	case RightLook, RightRevoke:
 		// Only operators and the postmasters of the domain may place a hold.
 		ok = who.Role == policy.RoleOwner && name == address || changes(policy.KeyHold)
 	case RightSet:

@@ -60,13 +60,13 @@ func TestMay(t *testing.T) {
 		name string
 		want string
 	}{
-		{policy.RoleOperator, "root", "read move delete look set archive pause hold address operate"},
-		{policy.RoleOwner, "anna@alpha.test", "read move delete look set"},
-		{policy.RoleOwner, "ANNA@Alpha.test", "read move delete look set"},
+		{policy.RoleOperator, "root", "read move delete look set archive pause hold address sign-in revoke operate"},
+		{policy.RoleOwner, "anna@alpha.test", "read move delete look set sign-in revoke"},
+		{policy.RoleOwner, "ANNA@Alpha.test", "read move delete look set sign-in revoke"},
 		{policy.RoleOwner, "bruno@alpha.test", ""},
 		{policy.RoleOwner, "post@alpha.test", ""},
 		{policy.RoleOwner, "", ""},
-		{policy.RolePostmaster, "post@alpha.test", "look set archive pause hold address"},
+		{policy.RolePostmaster, "post@alpha.test", "look set archive pause hold address revoke"},
 		{policy.RolePostmaster, "anna@alpha.test", ""},
 		{policy.RolePostmaster, "post@beta.test", ""},
 		{policy.RoleProgram, "anna@alpha.test", ""},

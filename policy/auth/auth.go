@@ -9,6 +9,9 @@
 // A login is an address. Its owner opens the archive of the mailbox of that name. Whether a mail program gets in is decided by the settings of the
 // mailbox, at each login and again by Permitted: its archive must not be off, imap must be on, and protocols must have imap.
 //
+// For a program there are app passwords, which a mailbox may have beside its password: random, named, shown once, revoked one by one. They open
+// the archive to mail programs, not to pages, whatever the source says.
+//
 // Each login is counted in the metrics and goes on record in the access log of the mailbox (Accesses): within the minute for one that failed, at once
 // for one that succeeded. Failures that are alike make one record a minute, so that nobody who guesses fills the disk. Guessing is held up: see
 // throttle.go.
@@ -27,6 +30,8 @@
 //	i h <archive>                    the extent of its access log, a JSON object with "ok" and "failed", each with "first" and "next"
 //	i a <archive> 0x00 <kind> <n>    a record of its access log, a JSON object with the fields of Access; kind is s for a login that succeeded and f
 //	                                 for others; n is 8 bytes, big-endian, from "first" up to "next" without a hole
+//	i c <archive>                    app passwords, a JSON object: "app_passwords" is a list with the fields of AppPassword and the SHA-256 of the
+//	                                 password as it was shown ("shown") and without its hyphens ("bare"); absent where there are none
 //
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
 // stays with the archive when its address is handed over to somebody else.
@@ -88,6 +93,8 @@ type Identity struct {
 	Login   policy.Address // who it is
 	Mailbox policy.Address // whose archive is opened
 	Actor   policy.Actor   // in which role: for Archive.May, and for what goes on record
+	// AppPassword is the name of the app password that was used; empty for the password of the login.
+	AppPassword string
 }
 
 // Options are what an Authenticator works with. Policy and Settings are required.
@@ -197,11 +204,14 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 	if try.Password == "" || len(try.Password) > maxSecret || strings.ContainsRune(try.Password, 0) {
 		return Identity{}, ErrDenied
 	}
-	login, err := a.source.verify(ctx, try, login)
+	app, byApp, err := a.byAppPassword(ctx, login, try)
+	if err == nil && !byApp {
+		login, err = a.source.verify(ctx, try, login)
+	}
 	if err != nil {
 		return Identity{}, err
 	}
-	id := Identity{Login: login, Mailbox: login, Actor: policy.Actor{Role: policy.RoleOwner, Name: login.String()}}
+	id := Identity{Login: login, Mailbox: login, Actor: policy.Actor{Role: policy.RoleOwner, Name: login.String()}, AppPassword: app}
 	if try.Authorize != "" {
 		if mailbox, err := policy.ParseAddress(try.Authorize); err != nil || mailbox != login {
 			return Identity{}, fmt.Errorf("%w: not allowed to sign in for somebody else", ErrDenied)
@@ -238,7 +248,7 @@ func (a *Authenticator) record(ctx context.Context, login policy.Address, try At
 	if err != nil || result != ResultOK && m.Settings.State() == policy.StateOff {
 		return
 	}
-	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result}
+	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword}
 	if id.Login != (policy.Address{}) {
 		one.Login = id.Login.String()
 	}

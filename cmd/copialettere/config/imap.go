@@ -21,8 +21,9 @@ type IMAP struct {
 	Name string
 	// InsecureLoopback allows passwords without TLS on connections from the machine itself.
 	InsecureLoopback bool
-	// MaxConnections is how many connections all listeners have together, and MaxPerAddress how many of them come from one address.
-	MaxConnections, MaxPerAddress int
+	// MaxConnections is how many connections all listeners have together, MaxPerAddress how many of them come from one address, and MaxPerMailbox
+	// how many have signed in to one archive.
+	MaxConnections, MaxPerAddress, MaxPerMailbox int
 }
 
 // SecureListener is a listener for people's passwords.
@@ -61,6 +62,7 @@ func (t *table) imap(c *Config) *IMAP {
 	m := &IMAP{
 		Name: t.hostName("name", "archivio.alpha.test"), InsecureLoopback: t.flag("insecure_loopback"),
 		MaxConnections: t.number("max_connections", 4000, 1, 100000), MaxPerAddress: t.number("max_per_address", 100, 1, 100000),
+		MaxPerMailbox: t.number("max_per_mailbox", 50, 1, 100000),
 	}
 	m.Listen = t.secureListeners(c.TLS != nil, m.InsecureLoopback)
 	if t.absent {

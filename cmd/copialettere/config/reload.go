@@ -301,6 +301,7 @@ func otherKeys() []reloadKey {
 		{"imap.insecure_loopback", ofIMAP(func(m *IMAP) any { return m.InsecureLoopback }), nil},
 		{"imap.max_connections", ofIMAP(func(m *IMAP) any { return m.MaxConnections }), nil},
 		{"imap.max_per_address", ofIMAP(func(m *IMAP) any { return m.MaxPerAddress }), nil},
+		{"imap.max_per_mailbox", ofIMAP(func(m *IMAP) any { return m.MaxPerMailbox }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },

@@ -34,7 +34,7 @@ type imapSystem struct {
 	certificate   string // path
 }
 
-func newIMAP(t *testing.T, more string) *imapSystem {
+func newIMAP(t *testing.T, insecure bool) *imapSystem {
 	t.Helper()
 	folder := rig.Folder(t)
 	s := &imapSystem{tls: rig.FreePort(t), starttls: rig.FreePort(t), lmtp: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)), certificate: filepath.Join(folder, "certificate.pem")}
@@ -60,11 +60,12 @@ source = "file:%s"
 certificate = %q
 key = %q
 [imap]
+insecure_loopback = %v
 listen = ["tls:127.0.0.1:%d", "tcp:127.0.0.1:%d"]
 name = "localhost"
 [[domain]]
 name = "alpha.test"
-%s`, s.lmtp, filepath.Join(folder, "hook", "mail"), passwords, s.certificate, filepath.Join(folder, "key.pem"), s.tls, s.starttls, more))
+`, s.lmtp, filepath.Join(folder, "hook", "mail"), passwords, s.certificate, filepath.Join(folder, "key.pem"), insecure, s.tls, s.starttls))
 	s.hook.Enable(t, anna)
 	s.hook.Must(t, "mailbox", "set", anna, "imap=on")
 	return s
@@ -118,7 +119,7 @@ func digestOf(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
 // TestMailPrograms reads an archive with curl, Python's imaplib and mbsync. What each downloads is what was journaled.
 func TestMailPrograms(t *testing.T) {
-	s := newIMAP(t, "")
+	s := newIMAP(t, false)
 	var want []string
 	for _, text := range fixtureMessages(t) {
 		replies, err := rig.Deliver("tcp", s.lmtp, rig.Mail{From: "ext@ext.test", To: []string{"<" + anna + "> ORCPT=rfc822;" + anna}, Message: text})

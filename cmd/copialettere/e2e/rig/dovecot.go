@@ -83,6 +83,19 @@ service stats {
 }
 !include contrib.conf
 !include_try quota.conf
+!include_try imap.conf
+`
+
+const dovecotIMAP = `protocols = lmtp imap
+service imap-login {
+  inet_listener imap {
+    address = 127.0.0.1
+    port = %d
+  }
+  inet_listener imaps {
+    port = 0
+  }
+}
 `
 
 // StartDovecot writes the configuration, which includes the file of contrib/dovecot, and starts Dovecot.
@@ -149,6 +162,24 @@ func (d *Dovecot) WarnQuota(t testing.TB, hook *Daemon) {
 		"/usr/local/bin/copialettere quota-warning", hook.binary+" quota-warning -config "+hook.Config, "user = copialettere", "user = nobody",
 		"user = vmail", "user = nobody"))
 	d.Start(t)
+}
+
+// ServeIMAP starts Dovecot again with IMAP, and returns its address. The INBOX of an account has the messages, in their order, as they are.
+func (d *Dovecot) ServeIMAP(t testing.TB, account string, messages []string) string {
+	t.Helper()
+	local, domain, _ := strings.Cut(account, "@")
+	inbox := filepath.Join(d.folder, "mail", domain, local)
+	for _, name := range []string{filepath.Dir(inbox), inbox, filepath.Join(inbox, "new"), filepath.Join(inbox, "tmp"), filepath.Join(inbox, "cur")} {
+		makeFolder(t, name, "nobody", 0o755)
+	}
+	for i, text := range messages {
+		writeFile(t, filepath.Join(inbox, "cur", fmt.Sprintf("%d.M%dP1.rig:2,S", 1_700_000_000+i, i)), text)
+	}
+	port := FreePort(t)
+	writeFile(t, filepath.Join(d.folder, "imap.conf"), fmt.Sprintf(dovecotIMAP, port))
+	d.Stop()
+	d.Start(t)
+	return loopback(port)
 }
 
 // Stop stops Dovecot.

@@ -1,0 +1,30 @@
+package httpd
+
+func (a *api) appPasswords(c *call) error {
+	list, err := a.b.Archive.AppPasswords(c.Context(), c.mailbox)
+	if err != nil {
+		return err
+	}
+	for _, one := range list {
+		if c.out.write(one) != nil {
+			return nil // the client has gone
+		}
+	}
+	return nil
+}
+
+func (a *api) addAppPassword(c *call) error {
+	v, err := a.b.Archive.AddAppPassword(c.Context(), c.who, c.mailbox, c.FormValue("name"))
+	if err != nil {
+		return err
+	}
+	return c.out.write(v)
+}
+
+func (a *api) revokeAppPassword(c *call) error {
+	v, err := a.b.Archive.RevokeAppPassword(c.Context(), c.who, c.mailbox, c.FormValue("name"))
+	if err != nil {
+		return err
+	}
+	return c.out.write(v)
+}

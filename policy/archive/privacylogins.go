@@ -1,0 +1,27 @@
+package archive
+
+import (
+	"fmt"
+)
+
+// logins returns what is held of logins to the archive of the address.
+func (r *privacy) logins() ([]Holding, error) {
+	if r.a.options.Auth == nil {
+		return nil, nil
+	}
+	logins := newTally(PrivacyLogins, "logins to its archive, and failures, with the address of the client", "to show its owner who opened it, and to find abuse",
+		basisRecords, fmt.Sprintf("%d months after each ([logs] keep), and no longer than for the newest that are kept", r.a.options.KeepLogs))
+	for one, err := range r.a.Accesses(r.ctx, r.address) {
+		if err != nil {
+			return nil, err
+		}
+		logins.add(one.Time, 0)
+	}
+	programs := newTally(PrivacyPrograms, "names of app passwords, with the day of their last use", "to sign in, and to take a lost program away", basisRecords,
+		"until each is revoked")
+	list, err := r.a.options.Auth.AppPasswords(r.ctx, r.address)
+	for _, one := range list {
+		programs.add(one.Created, 0)
+	}
+	return []Holding{logins.Holding, programs.Holding}, err
+}
