@@ -164,10 +164,14 @@ func (p *Policy) revise(tx kv.Tx, a Address, l lead, who Actor, now time.Time, e
 	return e.Settings, changes, e.save(who, changes)
 }
 
-// begin begins a change. A mailbox that was not set up starts with the settings of its domain.
+// begin begins a change. A mailbox that was not set up starts with the settings of its domain. The error wraps ErrAddress for the name of a closed
+// mailbox that is none.
 func (p *Policy) begin(tx kv.Tx, a Address, l lead, now time.Time) (*editing, error) {
 	e := &editing{policy: p, tx: tx, address: a, lead: l, exists: l.record != nil, now: now}
 	if !e.exists {
+		if a.Closed != "" {
+			return nil, notHandedOver(a)
+		}
 		e.record = &record{Settings: p.defaults(a.Domain)}
 		if l.name != a.String() {
 			e.record.address = a

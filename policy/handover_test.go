@@ -144,6 +144,30 @@ func TestHandOverRefuses(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a name that no mailbox was handed over to", func(t *testing.T) {
+		p, store := openTest(t, testConfig(), old)
+		before := maps.Clone(store.values)
+		closed := mustMailbox(t, old+"~2026-11-29")
+		for name, act := range map[string]func() error{
+			"show": func() error { _, err := p.Mailbox(t.Context(), closed); return err },
+			"set": func() error {
+				_, err := p.Set(t.Context(), closed, operator(), []Assignment{{KeyRetention, "12"}})
+				return err
+			},
+			"disable": func() error { _, err := p.Disable(t.Context(), closed, operator(), closed.String(), 0); return err },
+			"restore": func() error { _, err := p.Restore(t.Context(), closed, operator()); return err },
+			"pause":   func() error { _, err := p.Pause(t.Context(), closed, operator()); return err },
+			"hold":    func() error { _, err := p.Hold(t.Context(), closed, operator(), "case 7"); return err },
+			"release": func() error { _, err := p.Release(t.Context(), closed, operator()); return err },
+		} {
+			if err := act(); !errors.Is(err, ErrAddress) || !strings.Contains(err.Error(), "was handed over") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if !maps.Equal(store.values, before) {
+			t.Error("something was written")
+		}
+	})
 	t.Run("closing: the erasure goes on, and enable does not open it to the next person", func(t *testing.T) {
 		p, _ := openTest(t, testConfig(), old)
 		if _, err := p.disable(t.Context(), mustAddress(t, old)); err != nil {

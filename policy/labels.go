@@ -102,7 +102,7 @@ func Labels(vocabulary string) Vocabulary {
 			{KeyHold, Label{"Blocco legale", "Legal hold"}},
 			{KeyErasure, Label{"Cancellazione dell'archivio", "Erasure of the archive"}},
 			{KeyNotifyPending, Label{"Indirizzo per gli avvisi da confermare", "Address for notices to be confirmed"}},
-			{KeyRetentionDelay, Label{"Periodo di conservazione fino al preavviso", "Retention period until the owner has had time"}},
+			{KeyRetentionDelay, Label{"Periodo di conservazione fino al termine del preavviso", "Retention period until the owner has had time"}},
 		}
 	case VocabularySections:
 		return Vocabulary{
@@ -235,7 +235,8 @@ func LabelGroup(vocabulary, name string) string {
 	return ""
 }
 
-// ValueLabel returns the value of a setting, in the form of Settings.Values, in words. It leaves out the reason of a hold and the time of an erasure.
+// ValueLabel returns the value of a setting, in the form of Settings.Values, in words. It leaves out the reason of a hold, and the time of an
+// erasure, of an address to be confirmed and of a delayed retention.
 // A value that is no word, as a size or an address, stands for itself.
 func ValueLabel(key, value string) Label {
 	if value == "none" {
@@ -266,6 +267,15 @@ func ValueLabel(key, value string) Label {
 	case KeyErasure:
 		word, _, _ := strings.Cut(value, " ")
 		return Labels(VocabularyErasure).Label(word)
+	case KeyNotifyPending:
+		address, _, _ := strings.Cut(value, " until ")
+		return Label{address, address}
+	case KeyRetentionDelay:
+		months, _, _ := strings.Cut(value, " until ")
+		if months == "all" {
+			months = "none"
+		}
+		return ValueLabel(KeyRetention, months)
 	}
 	return Label{value, value}
 }

@@ -163,6 +163,10 @@ func TestValueLabel(t *testing.T) {
 		{KeyLanguage, "it", "italiano", "Italian"},
 		{KeyHold, "off", "no", "off"}, {KeyHold, "on: R.G. 12/2026", "sì", "on"},
 		{KeyErasure, "none", "nessuna", "none"}, {KeyErasure, "due 2026-11-24T18:00:00Z", "prevista", "due"}, {KeyErasure, "done", "completata", "done"},
+		{KeyNotifyPending, "none", "nessuno", "none"},
+		{KeyNotifyPending, "anna@ext.test until 2026-12-06T10:13:46.833106913Z", "anna@ext.test", "anna@ext.test"},
+		{KeyRetentionDelay, "none", "nessuno", "none"}, {KeyRetentionDelay, "all until 2026-12-02T10:17:51Z", "senza limite", "no limit"},
+		{KeyRetentionDelay, "24 until 2026-12-02T10:17:51Z", "24 mesi", "24 months"},
 		{"colour", "red", "red", "red"},
 	} {
 		t.Run(c.key+"="+c.value, func(t *testing.T) {

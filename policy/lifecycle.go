@@ -258,12 +258,15 @@ func (p *Policy) Settings(ctx context.Context, a Address) (Settings, error) {
 	return m.Settings, err
 }
 
-// Mailbox returns a mailbox as it is in the store now; one that was never set up has the settings and the archive that it would get.
+// Mailbox returns a mailbox as it is in the store now; one that was never set up has the settings and the archive that it would get. The error wraps
+// ErrAddress for the name of a closed mailbox that is none.
 func (p *Policy) Mailbox(ctx context.Context, a Address) (Mailbox, error) {
 	l, err := p.lead(ctx, a)
 	switch {
 	case err != nil:
 		return Mailbox{}, err
+	case l.record == nil && a.Closed != "":
+		return Mailbox{}, notHandedOver(a)
 	case l.record == nil:
 		return Mailbox{a, l.name, p.defaults(a.Domain)}, nil
 	}

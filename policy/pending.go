@@ -123,15 +123,20 @@ func (p *Policy) revision(tx kv.Tx, r Revision) error {
 // tells reports whether the owner is told of the loss of messages.
 func (p *Policy) tells(s Settings) bool { return p.revised.Load() != nil && s.Tells(NotifyBeforeLoss) }
 
-// delay puts off a retention that Set has made shorter, if the owner is told of it.
+// delay puts off a retention that Set has made shorter, if the owner is told of it. What the owner was told before still holds.
 func (p *Policy) delay(e *editing, before Settings) {
 	if e.Retention == before.Retention {
 		return
 	}
 	inForce := before.RetentionAt(e.now)
-	e.RetentionDelay = RetentionDelay{}
-	if shorter(e.Retention, inForce) && p.tells(e.Settings) {
+	running := e.RetentionDelay.Until.After(e.now)
+	switch {
+	case !shorter(e.Retention, inForce):
+		e.RetentionDelay = RetentionDelay{}
+	case p.tells(e.Settings):
 		e.RetentionDelay = RetentionDelay{inForce, e.now.Add(p.rules().grace)}
+	case !running:
+		e.RetentionDelay = RetentionDelay{}
 	}
 }
 

@@ -96,6 +96,8 @@ func TestShorterRetentionWaits(t *testing.T) {
 		{"something else", told + "retention=24", []string{"retention=12", "language=en"}, true, "24 24 12"},
 		{"not wanted", "notify_on=gap retention=24", []string{"retention=12"}, true, "12 12 12"},
 		{"no longer wanted", told + "retention=24", []string{"retention=12 notify_on=gap"}, true, "12 12 12"},
+		{"no longer wanted after the owner was told, and shorter again", told + "retention=24", []string{"retention=12", "notify_on=gap", "retention=6"}, true, "24 24 6"},
+		{"no longer wanted after the owner was told, and taken back", told + "retention=24", []string{"retention=12", "notify_on=gap", "retention=24"}, true, "24 24 24"},
 		{"nobody tells", told + "retention=24", []string{"retention=12"}, false, "12 12 12"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

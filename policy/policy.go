@@ -292,6 +292,12 @@ func (p *Policy) Reconfigure(c Config) error {
 	return nil
 }
 
+// HasDomain reports whether the configuration in force has a domain, given by its canonical name.
+func (p *Policy) HasDomain(domain string) bool {
+	_, ok := p.rules().delimiters[domain]
+	return ok
+}
+
 func (p *Policy) rules() *rules { return p.current.Load() }
 
 func newRules(c Config) (*rules, error) {

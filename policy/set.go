@@ -119,7 +119,7 @@ func (p *Policy) assign(e *editing, a Address, assignments []Assignment) error {
 func (p *Policy) mayAppear(a Address) error {
 	delimiter, ok := p.rules().delimiters[a.Domain]
 	if a.Closed != "" {
-		return fmt.Errorf("%w: no mailbox with the name %s was handed over", ErrAddress, a)
+		return notHandedOver(a)
 	}
 	if !ok {
 		return ErrUnknownDomain
@@ -128,6 +128,11 @@ func (p *Policy) mayAppear(a Address) error {
 		return fmt.Errorf("%w: it is %s with an extension; enable it first if it is a mailbox of its own", ErrAddress, base)
 	}
 	return nil
+}
+
+// notHandedOver returns the error for the name of a closed mailbox that is none.
+func notHandedOver(a Address) error {
+	return fmt.Errorf("%w: no mailbox with the name %s was handed over", ErrAddress, a)
 }
 
 // checkNotify refuses a notify address that ends in the mailbox itself or in another one with an archive: notices about a full archive must

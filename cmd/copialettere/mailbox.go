@@ -247,10 +247,13 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 	}
 	switch policy.ErasureState(m.Erasure) {
 	case policy.ErasureDue:
+		if policy.State(m.Archive) != policy.StateClosed {
+			state += ", closed"
+		}
 		if m.EraseAt != nil && m.EraseAt.After(time.Now()) {
-			state += ", closed, can be restored until " + localTime(m.EraseAt)
+			state += ", can be restored until " + localTime(m.EraseAt)
 		} else {
-			state += ", closed, the grace is over"
+			state += ", the grace is over"
 		}
 	case policy.ErasureRunning:
 		state += ", being erased"

@@ -187,6 +187,9 @@ func (a *Archive) orders(ctx context.Context, p Provision) (*orders, error) {
 				o.add(0, m.Address, nil)
 			}
 		}
+		if len(o.list) == 0 && !a.policy.HasDomain(o.domain) {
+			return nil, fmt.Errorf("%w: %s", policy.ErrUnknownDomain, o.domain)
+		}
 	default:
 		return nil, fmt.Errorf("%w: name the mailboxes: give lines, a domain, or both", ErrRequest)
 	}

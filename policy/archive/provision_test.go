@@ -99,7 +99,7 @@ func TestProvision(t *testing.T) {
 		{"a domain", "", Provision{Enable: true, Domain: "Alpha.test"}, "b@alpha.test on archive=on\n", ""},
 		{"settings of a domain", "", Provision{Domain: "alpha.test", Assignments: assign("quota=2GB")},
 			"c@alpha.test on quota=2GB\nd@alpha.test off quota=2GB\n", ""},
-		{"a domain without mailboxes", "", Provision{Enable: true, Domain: "gamma.test"}, "", ""},
+		{"a domain without mailboxes to enable", "", Provision{Enable: true, Domain: "beta.test", Assignments: assign("retention=12")}, "z@beta.test on archive=on\n", ""},
 		{"lines within a domain", "a@alpha.test\n", Provision{Enable: true, Domain: "alpha.test"}, "a@alpha.test on archive=on\n", ""},
 
 		{"everything that is wrong", "mailbox,quota,retention\na@alpha.test,5,24\nnobody,,\n@,,\na@gamma.test,,\nb@alpha.test,1GB\nb@alpha.test,1GB,7\n" +
@@ -119,6 +119,8 @@ func TestProvision(t *testing.T) {
 		{"no mailbox", "# nothing\n", Provision{Enable: true}, "", "%s: there is no mailbox in it"},
 		{"nothing to set", "a@alpha.test\n", Provision{}, "", "no setting is given"},
 		{"no mailboxes named", "", Provision{Enable: true}, "", "name the mailboxes"},
+		{"a domain that is not configured", "", Provision{Enable: true, Domain: "gamma.test"}, "", "domain not configured: gamma.test"},
+		{"settings of a domain that is not configured", "", Provision{Domain: "gamma.test", Assignments: assign("quota=2GB")}, "", "domain not configured: gamma.test"},
 		{"a bad domain", "", Provision{Enable: true, Domain: "a b"}, "", `domain "a b"`},
 		{"a bad assignment", "a@alpha.test\n", Provision{Assignments: []policy.Assignment{{Key: "quota"}}}, "", `%s:1: set a@alpha.test: quota=""`},
 	} {

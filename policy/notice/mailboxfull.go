@@ -29,10 +29,10 @@ func mailboxFullText(percent int, l policy.Language) text {
 				"Cancellare messaggi dalla casella, o far aumentare lo spazio. Si tratta della casella, non del suo archivio.\n"}
 	case l == policy.English:
 		return text{"The mailbox {mailbox} is full",
-			"On {time} the mailbox {mailbox} could not take a message, because it is full. As long as it is full, messages wait or go back to their senders.\n" +
+			"On {time} the mailbox {mailbox} was full. As long as it is full, it takes no messages: they wait or go back to their senders.\n" +
 				"Delete messages from the mailbox, or have its room enlarged. This is about the mailbox itself, not about its archive.\n"}
 	}
 	return text{"La casella {mailbox} è piena",
-		"Il {time} la casella {mailbox} non ha potuto ricevere un messaggio, perché è piena. Finché è piena, i messaggi attendono o tornano ai mittenti.\n" +
+		"Il {time} la casella {mailbox} era piena. Finché è piena non riceve messaggi: attendono o tornano ai mittenti.\n" +
 			"Cancellare messaggi dalla casella, o far aumentare lo spazio. Si tratta della casella, non del suo archivio.\n"}
 }

@@ -26,7 +26,7 @@ func texts(l policy.Language) map[policy.Events]text {
 			"Il {time} l'archivio di {mailbox} ha raggiunto il {percent}% dello spazio a disposizione.\n" +
 				"Le impostazioni dell'archivio decidono che cosa succede ai nuovi messaggi quando è pieno.\n"},
 		policy.NotifyRetention: {"Messaggi cancellati dall'archivio di {mailbox}",
-			"Il {time} sono stati cancellati dall'archivio di {mailbox} i messaggi più vecchi del tempo di conservazione.\n\n" +
+			"Il {time} sono stati cancellati dall'archivio di {mailbox} i messaggi più vecchi del periodo di conservazione.\n\n" +
 				"Messaggi:   {entries}\nDimensione: {size}\n"},
 	}
 }
