@@ -272,8 +272,8 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 		}
 		return fn(c)
 	})
-	if errors.Is(err, kv.ErrFenced) {
-		return ErrNotFound // the month is about to be dropped
+	if errors.Is(err, kv.ErrFenced) || j.dropped(ctx, r.Month, err) {
+		return ErrNotFound // the month is about to be dropped, or was dropped meanwhile
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errNewFolder) {
 		return fmt.Errorf("%s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)

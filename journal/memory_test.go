@@ -57,9 +57,16 @@ func (f memoryFence) Drop(ctx context.Context) error { return f.m.Drop(ctx, f.mo
 func (f memoryFence) Lift(context.Context) error     { return nil }
 
 func (m *memory) Forget(context.Context, kv.Month) error { return kv.ErrNoVolume }
+
+// Drop waits for the Update under way. Whoever still has the store is told that it is gone.
 func (m *memory) Drop(_ context.Context, month kv.Month) error {
+	m.updating.Lock()
+	defer m.updating.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if s := m.stores[month]; s != nil {
+		s.gone = true
+	}
 	delete(m.stores, month)
 	return nil
 }
@@ -73,6 +80,7 @@ type memoryStore struct {
 	mu     sync.Mutex
 	values map[string][]byte // guarded by mu
 	losses []kv.Loss         // guarded by mu
+	gone   bool              // the volume was dropped; guarded by engine.updating
 }
 
 func (s *memoryStore) Get(ctx context.Context, key []byte) ([]byte, error) {
@@ -118,6 +126,9 @@ func (s *memoryStore) Update(ctx context.Context, _ []string, fn func(kv.Tx) err
 	}
 	s.engine.updating.Lock()
 	defer s.engine.updating.Unlock()
+	if s.gone {
+		return kv.ErrClosed
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	changed := maps.Clone(s.values)

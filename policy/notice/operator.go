@@ -35,7 +35,7 @@ func (n *Pump) RetentionRefused(reasons []string) {
 
 // Unrouted tells the operator which mailboxes are enabled while Postfix does not route their mail through the hook.
 func (n *Pump) Unrouted(mailboxes []string) {
-	n.Operator(CauseRoutes, "The archives of these mailboxes are on, but Postfix does not route all of their mail through the hook, so it is not archived:\n"+
+	n.Operator(CauseRoutes, "These mailboxes have an archive, but Postfix does not route all of their mail through the hook. What it does not route is not archived:\n"+
 		list(mailboxes)+"\nWhat Postfix answers, and the remedy: copialettere check ADDR")
 }
 
