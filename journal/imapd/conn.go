@@ -152,8 +152,9 @@ func (c *conn) more() error {
 	return c.next()
 }
 
-// idle reads the line that ends IDLE.
+// idle reads the line that ends IDLE. It first waits until the session idles: what comes after the line waits until it does no more.
 func (c *conn) idle() error {
+	<-c.session.begun
 	line, err := c.readLine(maxCommand)
 	if err != nil {
 		return err

@@ -27,7 +27,11 @@ type session struct {
 	saved    imap.UIDSet // the result of the last SEARCH that was to be saved (RFC 5182)
 	ended    bool        // the archive was closed to the program
 
-	idling sync.WaitGroup // Idle runs; it may end a little after go-imap has gone on
+	// go-imap runs Idle on a goroutine of its own, which may begin and end a little after go-imap has gone on.
+	begun  chan struct{}  // has room for one: Idle has begun
+	idling sync.WaitGroup // Idle runs
+	mu     sync.Mutex
+	closed bool // Idle does nothing any more; guarded by mu
 }
 
 var _ imapserver.SessionMove = (*session)(nil)
@@ -40,10 +44,15 @@ type view struct {
 	uids   []uint32 // ascending; the index is the sequence number less one
 }
 
-func newSession(c *conn) *session { return &session{conn: c, language: policy.English} }
+func newSession(c *conn) *session {
+	return &session{conn: c, language: policy.English, begun: make(chan struct{}, 1)}
+}
 
 // Close implements imapserver.Session.
 func (s *session) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.idling.Wait()
 	return nil
 }
@@ -345,7 +354,9 @@ const idleInterval = 15 * time.Second
 
 // Idle implements imapserver.Session.
 func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
-	s.idling.Add(1)
+	if !s.begin() {
+		return nil
+	}
 	defer s.idling.Done()
 	news, done, err := s.reader.Watch(s.conn.ctx)
 	if err != nil {
@@ -367,6 +378,18 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// begin notes that Idle runs, unless the session is closed.
+func (s *session) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.idling.Add(1)
+	s.begun <- struct{}{}
+	return true
 }
 
 // The commands that would change something.
