@@ -20,7 +20,7 @@ import (
 // manyRecords and manyEntries are the numbers of records and entries in TestMany, unless the environment says otherwise:
 //
 //	COPIALETTERE_RECORDS=1000000 COPIALETTERE_ENTRIES=1000000 go test -run TestMany -v -timeout 60m ./cmd/copialettere
-func manyRecords(t *testing.T) int { return numberOf(t, "COPIALETTERE_RECORDS", 100000) }
+func manyRecords(t *testing.T) int { return numberOf(t, "COPIALETTERE_RECORDS", 30000) }
 func manyEntries(t *testing.T) int { return numberOf(t, "COPIALETTERE_ENTRIES", 2000) }
 
 func numberOf(t *testing.T, name string, usual int) int {
@@ -36,7 +36,7 @@ func numberOf(t *testing.T, name string, usual int) int {
 }
 
 const (
-	mostHeap = 64 << 20 // bytes that a command and the daemon may hold together, whatever the mailbox holds
+	mostHeap = 24 << 20 // bytes that a command and the daemon may hold together, whatever the mailbox holds
 	// A report of many lines prints as it reads: its first line comes within a quarter of its time, however busy the machine is.
 	manyLines = 10_000
 	firstPart = 4

@@ -50,6 +50,7 @@ func newBigArchive(t *testing.T, config string) *bigArchive {
 	t.Helper()
 	folder := filepath.Join(rig.Folder(t), "hook")
 	a := &bigArchive{listen: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)), now: time.Now()}
+	config += "[logs]\nkeep = \"240 months\"\n" // the acts of recordPast are of years ago
 	a.Daemon = rig.Install(t, program, folder, fmt.Sprintf(killConfig, a.listen, filepath.Join(folder, "mail"))+config)
 	shared := randomLines(30_000)
 	for _, months := range pastMonths {
