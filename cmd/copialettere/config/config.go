@@ -55,6 +55,8 @@ type Config struct {
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].
 	IMAP *IMAP
+	// Dovecot says how Dovecot obeys the switches of mailboxes; nil if the file has no [dovecot].
+	Dovecot *Dovecot
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.

@@ -191,6 +191,15 @@ func ofIMAP(value func(*IMAP) any) func(*Config) any {
 	}
 }
 
+func ofDovecot(value func(*Dovecot) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Dovecot == nil {
+			return nil
+		}
+		return value(c.Dovecot)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -302,6 +311,8 @@ func otherKeys() []reloadKey {
 		{"imap.max_connections", ofIMAP(func(m *IMAP) any { return m.MaxConnections }), nil},
 		{"imap.max_per_address", ofIMAP(func(m *IMAP) any { return m.MaxPerAddress }), nil},
 		{"imap.max_per_mailbox", ofIMAP(func(m *IMAP) any { return m.MaxPerMailbox }), nil},
+		{"dovecot.files", ofDovecot(func(d *Dovecot) any { return d.Files }), nil},
+		{"dovecot.user", ofDovecot(func(d *Dovecot) any { return d.User }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },
