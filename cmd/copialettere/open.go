@@ -139,8 +139,11 @@ func policyConfig(c *config.Config) policy.Config {
 	for _, d := range c.Domains {
 		p.Domains = append(p.Domains, policy.Domain{
 			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults, Limits: d.Limits,
-			Rights: d.Rights,
+			Rights: d.Rights, RequireSecondFactor: d.RequireSecondFactor,
 		})
+	}
+	if c.Auth != nil {
+		p.Operators = c.Auth.Operators
 	}
 	if c.Received != nil {
 		p.Origin = policy.OriginSource(c.Received.Origin)

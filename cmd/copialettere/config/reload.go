@@ -40,6 +40,10 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 		postfix := *c.Postfix
 		next.Postfix = &postfix
 	}
+	if c.Auth != nil {
+		auth := *c.Auth
+		next.Auth = &auth
+	}
 	var changes []Change
 	for _, k := range keys() {
 		was, is := k.value(c), k.value(file)
@@ -91,6 +95,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"quota_max", old.Limits.Quota, d.Limits.Quota, false},
 			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
+			{"require_second_factor", old.RequireSecondFactor, d.RequireSecondFactor, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
 				changes = append(changes, Change{name + "." + k.name, k.restart})
@@ -294,6 +299,7 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},
 		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
 		{"auth.source", ofAuth(func(a *Auth) any { return a.Source }), nil},
+		{"auth.operators", ofAuth(func(a *Auth) any { return a.Operators }), func(running, file *Config) { running.Auth.Operators = file.Auth.Operators }},
 		{"tls.certificate", ofTLS(func(t *TLS) any { return t.Certificate }), nil},
 		{"tls.key", ofTLS(func(t *TLS) any { return t.Key }), nil},
 		{"imap.listen", ofIMAP(func(m *IMAP) any { return m.Listen }), nil},
