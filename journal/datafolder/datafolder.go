@@ -44,6 +44,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
@@ -102,8 +103,9 @@ type Options struct {
 // Folder is an open data folder. Its methods may be called concurrently.
 type Folder struct {
 	Engine   kv.Engine
-	Settings kv.Store // of the engine
-	GapSpool string   // path of the gap spool
+	Settings kv.Store  // of the engine
+	GapSpool string    // path of the gap spool
+	Made     time.Time // when the data folder was made
 }
 
 // Make makes a data folder with an empty journal, and reports whether it did: one that is there already is only brought to the newest format.
@@ -150,7 +152,7 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile)}
+	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
 		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)
 		err = writeIdentity(folder, id, Format)
