@@ -27,6 +27,10 @@
 //	      retention for its owner to be told;
 //	      the archives of each domain are counted: an earlier program would not keep the count;
 //	      logins are on record, and there are app passwords: an earlier program would not remove the former with other logs
+//	4     an entry can be imported: an earlier program would count it as journaled;
+//	      what was deleted has UIDs in a folder of its own: an earlier program would not take them away with it;
+//	      more settings of mailboxes, second factors and delegates: an earlier program would not read the settings, or ignore the rest and let in who
+//	      must not come in
 //
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.
@@ -47,12 +51,12 @@ import (
 )
 
 // Format is the number of the format that Make gives a folder, and to which Open raises an earlier one.
-const Format = formatPauses
+const Format = formatImported
 
 const (
 	formatUnregistered = 1
 	formatRegistered   = 2
-	formatPauses       = 3
+	formatImported     = 4
 )
 
 const (
