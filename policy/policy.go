@@ -145,6 +145,9 @@ type Config struct {
 	Grace time.Duration
 	// Operators are the addresses of those who are operators when they sign in, as to the pages.
 	Operators []string
+	// ArchiveHost is the host in the names of archives as accounts of their own (ArchiveAccount), where their domain has none itself. Empty means
+	// that there are no such names.
+	ArchiveHost string
 }
 
 // Domain is a mail domain with archives.
@@ -164,6 +167,8 @@ type Domain struct {
 	Rights Rights
 	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
 	RequireSecondFactor bool
+	// ArchiveHost is the archive host of the domain; empty means that of Config.
+	ArchiveHost string
 }
 
 // Validate returns all errors of the configuration, joined, or nil.
@@ -220,6 +225,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("domain %q: %w", d.Name, err))
 		}
 	}
+	errs = append(errs, c.validateHosts()...)
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
 
@@ -280,6 +286,10 @@ type rules struct {
 	// secondFactor has the domains that ask for a second factor.
 	secondFactor map[string]bool
 	operators    []Address
+	// allHost is the archive host of the domains that are not in domainHosts. archiveHosts has all of both.
+	allHost      string
+	domainHosts  map[string]string
+	archiveHosts map[string]bool
 }
 
 // Open returns the policy over a settings store. The caller keeps the store and closes it.
@@ -357,6 +367,7 @@ func newRules(c Config) (*rules, error) {
 			p.domainOwnerKeys[name] = slices.Clone(d.Rights.Owner)
 		}
 	}
+	p.takeHosts(c)
 	return p, nil
 }
 

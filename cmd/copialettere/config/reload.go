@@ -62,6 +62,9 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 		}
 		changes = append(changes, Change{k.name, k.take == nil})
 	}
+	if !reflect.DeepEqual(c.ArchiveHosts, file.ArchiveHosts) {
+		changes = append(changes, Change{"archive_host", true})
+	}
 	next.Warnings = file.Warnings
 	return &next, append(changes, next.reloadDomains(file.Domains)...)
 }
@@ -300,6 +303,8 @@ func otherKeys() []reloadKey {
 		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
 		{"auth.source", ofAuth(func(a *Auth) any { return a.Source }), nil},
 		{"auth.operators", ofAuth(func(a *Auth) any { return a.Operators }), func(running, file *Config) { running.Auth.Operators = file.Auth.Operators }},
+		{"auth.archive_host", ofAuth(func(a *Auth) any { return a.ArchiveHost }),
+			func(running, file *Config) { running.Auth.ArchiveHost = file.Auth.ArchiveHost }},
 		{"tls.certificate", ofTLS(func(t *TLS) any { return t.Certificate }), nil},
 		{"tls.key", ofTLS(func(t *TLS) any { return t.Key }), nil},
 		{"imap.listen", ofIMAP(func(m *IMAP) any { return m.Listen }), nil},
