@@ -51,10 +51,12 @@ type Config struct {
 	Postfix *Postfix
 	// Auth says who may open an archive; nil where the file has no [auth], and then nobody can sign in.
 	Auth *Auth
-	// TLS is the certificate of the listeners for mail programs; nil where the file has no [tls].
+	// TLS is the certificate of the listeners for mail programs and browsers; nil where the file has no [tls].
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].
 	IMAP *IMAP
+	// Web is the listener for browsers; nil where the file has no [web].
+	Web *Web
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.

@@ -103,6 +103,7 @@ func (r *reader) config(top *table) *Config {
 	c.Auth = top.table("auth").auth()
 	c.TLS = top.table("tls").tls()
 	c.IMAP = top.table("imap").imap(c)
+	c.Web = top.table("web").web(c)
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()
