@@ -143,6 +143,9 @@ type Config struct {
 	Rights Rights
 	// Grace is how long a shorter retention waits if the owner is told of it; zero means DefaultGrace.
 	Grace time.Duration
+	// ArchiveHost is the host in the names of archives as accounts of their own (ArchiveAccount), where their domain has none itself. Empty means
+	// that there are no such names.
+	ArchiveHost string
 }
 
 // Domain is a mail domain with archives.
@@ -160,6 +163,8 @@ type Domain struct {
 	Limits Limits
 	// Rights says what the owners of mailboxes of the domain may change; without a list, Config.Rights does.
 	Rights Rights
+	// ArchiveHost is the archive host of the domain; empty means that of Config.
+	ArchiveHost string
 }
 
 // Validate returns all errors of the configuration, joined, or nil.
@@ -211,6 +216,7 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("domain %q: %w", d.Name, err))
 		}
 	}
+	errs = append(errs, c.validateHosts()...)
 	return errors.Join(append(errs, c.Rights.validate()...)...)
 }
 
@@ -268,6 +274,10 @@ type rules struct {
 	limits         map[string]Limits
 	// domainOwnerKeys has the domains with rights of their own.
 	domainOwnerKeys map[string][]string
+	// allHost is the archive host of the domains that are not in domainHosts. archiveHosts has all of both.
+	allHost      string
+	domainHosts  map[string]string
+	archiveHosts map[string]bool
 }
 
 // Open returns the policy over a settings store. The caller keeps the store and closes it.
@@ -338,6 +348,7 @@ func newRules(c Config) (*rules, error) {
 			p.domainOwnerKeys[name] = slices.Clone(d.Rights.Owner)
 		}
 	}
+	p.takeHosts(c)
 	return p, nil
 }
 

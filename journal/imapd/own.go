@@ -27,7 +27,7 @@ func (c *conn) own(cmd *command) (answered bool, err error) {
 			c.say(cmd, "BAD Sign in first")
 			break
 		}
-		c.say(cmd, c.aboutFolders(cmd)...)
+		c.say(cmd, c.session.aboutFolders(cmd)...)
 	default:
 		return false, nil
 	}
@@ -64,41 +64,41 @@ func (c *conn) startTLS(cmd *command) error {
 }
 
 // aboutFolders answers the commands of the extensions QUOTA (RFC 9208) and ACL (RFC 4314). Rights can be asked for, and not changed.
-func (c *conn) aboutFolders(cmd *command) []string {
+func (s *session) aboutFolders(cmd *command) []string {
 	arguments, ok := cmd.arguments()
 	switch {
 	case !ok || len(arguments) == 0:
 		return []string{"BAD Want an argument"}
 	case cmd.verb == "GETQUOTA":
-		quota, err := c.session.quota()
+		quota, err := s.quota()
 		if err != nil {
-			return []string{c.session.status(err)}
+			return []string{s.status(err)}
 		}
 		if arguments[0] != "" {
 			return []string{"NO [NONEXISTENT] No such quota root"}
 		}
 		return []string{quota, "OK GETQUOTA completed"}
 	case cmd.verb == "GETQUOTAROOT" || cmd.verb == "MYRIGHTS":
-		return c.aboutFolder(cmd, arguments[0])
+		return s.aboutFolder(cmd, arguments[0])
 	}
-	return []string{"NO [NOPERM] " + c.session.say(sentenceRights)}
+	return []string{"NO [NOPERM] " + s.say(sentenceRights)}
 }
 
-func (c *conn) aboutFolder(cmd *command, name string) []string {
-	folder, err := c.session.folder(name)
+func (s *session) aboutFolder(cmd *command, name string) []string {
+	folder, err := s.folder(name)
 	if err != nil {
-		return []string{c.session.status(err)}
+		return []string{s.status(err)}
 	}
 	if cmd.verb == "MYRIGHTS" {
-		rights, err := c.session.rights(folder)
+		rights, err := s.rights(folder)
 		if err != nil {
-			return []string{c.session.status(err)}
+			return []string{s.status(err)}
 		}
 		return []string{"* MYRIGHTS " + quoted(name) + " " + rights, "OK MYRIGHTS completed"}
 	}
-	quota, err := c.session.quota()
+	quota, err := s.quota()
 	if err != nil {
-		return []string{c.session.status(err)}
+		return []string{s.status(err)}
 	}
 	return []string{"* QUOTAROOT " + quoted(name) + ` ""`, quota, "OK GETQUOTAROOT completed"}
 }

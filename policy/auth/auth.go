@@ -6,7 +6,8 @@
 //
 // # Logins
 //
-// A login is an address. Its owner opens the archive of the mailbox of that name. Whether a mail program gets in is decided by the settings of the
+// A login is an address. Its owner opens the archive of the mailbox of that name. Where the domain has an archive host, the name of the archive as an
+// account of its own (policy.ArchiveAccount) does as well. A name that several mailboxes share opens none of them. Whether a mail program gets in is decided by the settings of the
 // mailbox, at each login and again by Permitted: its archive must not be off, imap must be on, and protocols must have imap.
 //
 // For a program there are app passwords, which a mailbox may have beside its password: random, named, shown once, revoked one by one. They open
@@ -171,12 +172,19 @@ func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error
 	if a == nil {
 		return Identity{}, ErrDenied
 	}
-	login, err := policy.ParseAddress(try.Login)
-	if err != nil || login.Domain == "" || len(try.Login) > maxSecret {
-		login = policy.Address{}
+	logins, err := a.logins(ctx, try.Login)
+	if err == nil {
+		try.Authorize, err = a.authorized(ctx, try.Authorize)
 	}
-	id, err := a.throttled(ctx, login, try)
-	a.record(ctx, login, try, id, err)
+	if err != nil {
+		a.record(ctx, policy.Address{}, try, Identity{}, err)
+		return Identity{}, err
+	}
+	if len(logins) > 1 {
+		return Identity{}, a.refuseShared(ctx, logins, try)
+	}
+	id, err := a.throttled(ctx, logins[0], try)
+	a.record(ctx, logins[0], try, id, err)
 	if err != nil {
 		return Identity{}, err
 	}

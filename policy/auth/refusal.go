@@ -52,3 +52,11 @@ func tooManyFailures(wait time.Duration) policy.Label {
 		English: fmt.Sprintf("Too many failures. Try again in %d minutes.", minutes),
 	}
 }
+
+// sharedName says by which address to sign in, where an archive account name is that of several mailboxes.
+func sharedName(address string) policy.Label {
+	return policy.Label{
+		Italian: "Questo nome è di più caselle. Come nome utente scrivere l'indirizzo: " + address,
+		English: "Several mailboxes have this name. Sign in with the address as user name: " + address,
+	}
+}

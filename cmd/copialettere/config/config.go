@@ -51,6 +51,8 @@ type Config struct {
 	Postfix *Postfix
 	// Auth says who may open an archive; nil where the file has no [auth], and then nobody can sign in.
 	Auth *Auth
+	// ArchiveHosts are the hosts with archives as accounts of their own, in the order of the file, without that of Auth. See Config.ArchiveHost.
+	ArchiveHosts []ArchiveHost
 	// TLS is the certificate of the listeners for mail programs and browsers; nil where the file has no [tls].
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].

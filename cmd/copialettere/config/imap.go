@@ -122,15 +122,22 @@ func parseSecureListener(s, remedy string) (SecureListener, *fault) {
 
 // hostName reads a host name; without the key it is that of the machine.
 func (t *table) hostName(name, example string) string {
+	if t.has(name) {
+		return t.host(name, example)
+	}
+	t.value(name)
+	if s, err := os.Hostname(); err == nil && isDomain(s) {
+		return s
+	}
+	return "localhost"
+}
+
+// host reads a host name, in lower case; "" where the key is absent or wrong.
+func (t *table) host(name, example string) string {
 	s, ok := t.text(name, example)
-	if !ok {
-		if s, err := os.Hostname(); err == nil && isDomain(s) {
-			return s
-		}
-		return "localhost"
-	}
-	if !isDomain(s) {
+	if ok && !isDomain(s) {
 		t.fail(name, faultf(`write a host name such as "`+example+`"`, "%s is not a host name", quote(s)))
+		return ""
 	}
-	return s
+	return strings.ToLower(s)
 }

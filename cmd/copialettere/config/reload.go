@@ -44,6 +44,10 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 		web := *c.Web
 		next.Web = &web
 	}
+	if c.Auth != nil {
+		auth := *c.Auth
+		next.Auth = &auth
+	}
 	var changes []Change
 	for _, k := range keys() {
 		was, is := k.value(c), k.value(file)
@@ -61,6 +65,9 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 			k.take(&next, file)
 		}
 		changes = append(changes, Change{k.name, k.take == nil})
+	}
+	if !reflect.DeepEqual(c.ArchiveHosts, file.ArchiveHosts) {
+		changes = append(changes, Change{"archive_host", true})
 	}
 	next.Warnings = file.Warnings
 	return &next, append(changes, next.reloadDomains(file.Domains)...)
@@ -307,6 +314,8 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},
 		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
 		{"auth.source", ofAuth(func(a *Auth) any { return a.Source }), nil},
+		{"auth.archive_host", ofAuth(func(a *Auth) any { return a.ArchiveHost }),
+			func(running, file *Config) { running.Auth.ArchiveHost = file.Auth.ArchiveHost }},
 		{"tls.certificate", ofTLS(func(t *TLS) any { return t.Certificate }), nil},
 		{"tls.key", ofTLS(func(t *TLS) any { return t.Key }), nil},
 		{"imap.listen", ofIMAP(func(m *IMAP) any { return m.Listen }), nil},
