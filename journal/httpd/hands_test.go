@@ -46,13 +46,14 @@ func TestRenamed(t *testing.T) {
 	get[archive.AppPassword](r, "POST /api/v1/app-password/add?"+anna+"&name=phone")
 	questions := []string{"/access?", "/app-passwords?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
 	// These are looked at below.
-	others := []string{"/mailbox", "/log", "/why", "/gaps"}
+	others := []string{"/mailbox", "/log", "/why", "/gaps", "/second-factor"}
 	for _, route := range Routes() {
 		asked := slices.Contains(others, route.Path) || slices.ContainsFunc(questions, func(q string) bool { return strings.HasPrefix(q, route.Path+"?") })
 		if route.Method == http.MethodGet && route.Right != "" && route.Right != archive.RightOperate && !asked {
 			t.Errorf("%s is not asked before and after", route.Path)
 		}
 	}
+	secret := get[archive.SecondFactor](r, "POST /api/v1/second-factor/begin?"+anna)[0].New
 	answers := make(map[string][]string)
 	for _, q := range questions {
 		_, answers[q] = r.ask("GET " + Prefix + q + "&mailbox=" + before)
@@ -63,6 +64,12 @@ func TestRenamed(t *testing.T) {
 	v := r.mailbox("POST /api/v1/mailbox/rename?" + anna + "&to=" + after)
 	if v.Mailbox != after || v.Name != before || !slices.Equal(v.Former, []string{before}) || v.Changed == nil || !*v.Changed {
 		t.Errorf("renamed: %+v", v)
+	}
+	if got := get[archive.SecondFactor](r, "GET /api/v1/second-factor?mailbox="+before)[0]; got.Waiting != nil {
+		t.Errorf("the second factor stayed behind: %+v", got)
+	}
+	if got := get[archive.SecondFactor](r, "GET /api/v1/second-factor?mailbox="+after)[0]; got.Waiting == nil || !got.Waiting.Equal(secret.Until) {
+		t.Errorf("the second factor has not come along: %+v", got)
 	}
 	renamed := func(lines []string) []string {
 		lines = slices.Clone(lines)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"copialettere/journal"
@@ -124,7 +125,7 @@ func (a *Archive) named(ctx context.Context, who policy.Actor, m policy.Mailbox)
 	for i := range v.Settings {
 		v.Settings[i].name()
 	}
-	v.May = a.mayIn(who, m.Address, m.Settings)
+	v.May = a.mayIn(ctx, who, m.Address, m.Settings)
 	return v, err
 }
 
@@ -243,7 +244,7 @@ func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address 
 
 // Rename gives a mailbox another address and returns the mailbox under that address. Like HandOver, it needs RightAddress.
 func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to policy.Address) (Mailbox, error) {
-	if err := a.May(who, RightAddress, address); err != nil {
+	if err := a.May(ctx, who, RightAddress, address); err != nil {
 		return Mailbox{}, err
 	}
 	return a.noted(ctx, who, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
@@ -251,7 +252,7 @@ func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to poli
 
 // HandOver gives the address of a mailbox to another person; confirm repeats it. It returns the mailbox of that person, which names the closed one.
 func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy.Address, confirm string) (Mailbox, error) {
-	if err := a.May(who, RightAddress, address); err != nil {
+	if err := a.May(ctx, who, RightAddress, address); err != nil {
 		return Mailbox{}, err
 	}
 	var closed policy.Address
@@ -287,5 +288,10 @@ func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Addr
 	v, err := a.viewNow(ctx, who, address)
 	changed := len(changes) > 0
 	v.Changed, v.Changes, v.Notes = &changed, changes, a.waits(v.Mailbox, changes)
+	if err == nil && slices.ContainsFunc(changes, func(c policy.Change) bool { return c.Key == policy.KeyProtocols }) {
+		var more []policy.Label
+		more, err = a.noProtocol(ctx, address)
+		v.Notes = append(v.Notes, more...)
+	}
 	return v, err
 }

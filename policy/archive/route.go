@@ -21,7 +21,7 @@ type RouteCheck struct {
 // CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off. The error
 // wraps policy.ErrClosed if the mailbox was handed over: no mail is for it.
 func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address policy.Address) (RouteCheck, error) {
-	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
+	if err := a.May(ctx, who, RightOperate, policy.Address{}); err != nil {
 		return RouteCheck{}, err
 	}
 	if address.Closed != "" {
