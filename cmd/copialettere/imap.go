@@ -43,12 +43,8 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 	if c == nil {
 		return nil
 	}
-	secure, err := openTLS(running, d.archive.metrics, d.log)
-	if err != nil {
-		return err
-	}
 	d.imap = imapd.NewServer(imapd.Config{
-		Archive: func() *archive.Archive { return d.backend.Load().Archive }, Logins: d.archive.auth, Name: c.Name, TLS: secure,
+		Archive: func() *archive.Archive { return d.backend.Load().Archive }, Logins: d.archive.auth, Name: c.Name, TLS: d.tls,
 		InsecureLoopback: c.InsecureLoopback, MaxConnections: c.MaxConnections, MaxPerAddress: c.MaxPerAddress, MaxPerMailbox: c.MaxPerMailbox,
 		Logger: d.log, Metrics: d.archive.metrics,
 	})
@@ -63,7 +59,7 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 		}
 		var fromFirstByte *tls.Config
 		if l.TLS {
-			fromFirstByte = secure
+			fromFirstByte = d.tls
 		}
 		for _, nl := range list {
 			d.log.Info("listening", "serves", "imap", "address", nl.Addr().String(), "tls", l.TLS)

@@ -53,10 +53,12 @@ type Config struct {
 	Auth *Auth
 	// ArchiveHosts are the hosts with archives as accounts of their own, in the order of the file, without that of Auth. See Config.ArchiveHost.
 	ArchiveHosts []ArchiveHost
-	// TLS is the certificate of the listeners for mail programs; nil where the file has no [tls].
+	// TLS is the certificate of the listeners for mail programs and browsers; nil where the file has no [tls].
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].
 	IMAP *IMAP
+	// Web is the listener for browsers; nil where the file has no [web].
+	Web *Web
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.

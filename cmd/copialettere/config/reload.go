@@ -40,6 +40,10 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 		postfix := *c.Postfix
 		next.Postfix = &postfix
 	}
+	if c.Web != nil {
+		web := *c.Web
+		next.Web = &web
+	}
 	if c.Auth != nil {
 		auth := *c.Auth
 		next.Auth = &auth
@@ -198,6 +202,15 @@ func ofIMAP(value func(*IMAP) any) func(*Config) any {
 	}
 }
 
+func ofWeb(value func(*Web) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Web == nil {
+			return nil
+		}
+		return value(c.Web)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -311,6 +324,10 @@ func otherKeys() []reloadKey {
 		{"imap.max_connections", ofIMAP(func(m *IMAP) any { return m.MaxConnections }), nil},
 		{"imap.max_per_address", ofIMAP(func(m *IMAP) any { return m.MaxPerAddress }), nil},
 		{"imap.max_per_mailbox", ofIMAP(func(m *IMAP) any { return m.MaxPerMailbox }), nil},
+		{"web.listen", ofWeb(func(w *Web) any { return w.Listen }), nil},
+		{"web.public_url", ofWeb(func(w *Web) any { return w.PublicURL }), func(running, file *Config) { running.Web.PublicURL = file.Web.PublicURL }},
+		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
+		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },
