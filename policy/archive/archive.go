@@ -125,7 +125,7 @@ func (a *Archive) Practices(ctx context.Context, address policy.Address, uid uin
 func (a *Archive) Stats(ctx context.Context, address *policy.Address) ([]journal.FolderStats, error) {
 	archive := ""
 	if address != nil {
-		m, err := a.policy.Mailbox(ctx, *address)
+		m, err := a.there(ctx, *address)
 		if err != nil {
 			return nil, err
 		}

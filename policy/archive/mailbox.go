@@ -29,6 +29,8 @@ type Mailbox struct {
 	Name string `json:"name,omitempty"`
 	// Former, for a single mailbox, are the earlier addresses of its archive, oldest first.
 	Former []string `json:"former,omitempty"`
+	// Moved, for a single mailbox that is none any more, is the address by which its archive goes now.
+	Moved string `json:"moved,omitempty"`
 	// Closed, in the answer to a hand-over, is the name under which the archive of the former person goes on.
 	Closed string `json:"closed,omitempty"`
 	// Route, for an archive that is not off, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
@@ -167,6 +169,11 @@ func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.
 	v, err := a.named(ctx, who, m)
 	if err != nil {
 		return v, err
+	}
+	if _, to, gone, err := a.policy.Gone(ctx, address); err != nil {
+		return v, err
+	} else if gone {
+		v.Moved = to.String()
 	}
 	for h, err := range a.journal.Holdings(ctx, m.Archive) {
 		if errors.Is(err, journal.ErrDamaged) {
