@@ -61,7 +61,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkPEC(c.PEC) && ok
 	ok = in.checkMaps(c.Postfix) && ok
 	ok = in.checkAuth(ctx, c.Auth) && ok
-	ok = in.checkTLS(c.TLS) && ok
+	ok = in.checkTLS(c) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)
 		ok = in.checked("next hop "+hop.Spec().String(), detail, err) && ok
