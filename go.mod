@@ -11,7 +11,7 @@ go 1.26.0
 //   go-sasl                 the PLAIN that go-imap speaks
 //   golang.org/x/net        of it idna, for domains in either of their two forms
 //   golang.org/x/sys        termios, so that a password is not shown when it is typed
-//   golang.org/x/text       the tables of the former, and of it norm, for file names in either of their two forms (NFC, NFD)
+//   golang.org/x/text       the tables of the former; of it norm, for file names in either of their two forms (NFC, NFD), and language
 // goleveldb stays at the commit of August 2021: the later ones leaked tables in production elsewhere.
 require (
 	github.com/BurntSushi/toml v1.6.0

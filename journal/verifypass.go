@@ -57,6 +57,9 @@ type Pass struct {
 // PassOptions are the options of KeepVerified. Every and Rate are required.
 type PassOptions struct {
 	Every time.Duration // from the start of a pass to the start of the next one
+	// Made is when the journal was made. The first pass starts Every after it: what has just been written needs no check yet. The zero time is
+	// long ago.
+	Made time.Time
 	// Rate returns how many bytes a second a pass may read, before compression. It is asked again and again; 0 stops the pass.
 	Rate func() int64
 	// Fault is told of the first faults in words, as they are found. After a restart it is told again of some. May be nil.
@@ -106,7 +109,7 @@ type pass struct {
 // folders of one month, and for one chunk.
 func (j *Journal) KeepVerified(ctx context.Context, o PassOptions) (*Pass, error) {
 	stored, err := j.passes(ctx)
-	if err != nil || !stored.due(j.now(), o.Every) {
+	if err != nil || !stored.due(j.now(), o) {
 		return nil, err
 	}
 	if !j.alone {
@@ -116,7 +119,7 @@ func (j *Journal) KeepVerified(ctx context.Context, o PassOptions) (*Pass, error
 		}
 		defer release()
 		ctx = held
-		if stored, err = j.passes(ctx); err != nil || !stored.due(j.now(), o.Every) {
+		if stored, err = j.passes(ctx); err != nil || !stored.due(j.now(), o) {
 			return nil, err
 		}
 	}
@@ -134,8 +137,12 @@ func (j *Journal) KeepVerified(ctx context.Context, o PassOptions) (*Pass, error
 }
 
 // due says whether there is something to verify now. A pass of a clock that was far ahead does not count; clocks of two machines may differ.
-func (s storedPasses) due(now time.Time, every time.Duration) bool {
-	return s.Now != nil || s.Last == nil || now.Sub(s.Last.Begun).Abs() >= every
+func (s storedPasses) due(now time.Time, o PassOptions) bool {
+	since := o.Made
+	if s.Last != nil {
+		since = s.Last.Begun
+	}
+	return s.Now != nil || now.Sub(since).Abs() >= o.Every
 }
 
 // passes reads the state of the passes, and shows it in the metrics.

@@ -375,17 +375,21 @@ func TestPassDue(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		stored storedPasses
+		made   time.Time
 		due    bool
 	}{
-		{"never", storedPasses{}, true},
-		{"under way", storedPasses{Last: ago(time.Hour), Now: &passState{}}, true},
-		{"an hour ago", storedPasses{Last: ago(time.Hour)}, false},
-		{"nearly as long ago", storedPasses{Last: ago(every - 1)}, false},
-		{"as long ago", storedPasses{Last: ago(every)}, true},
-		{"by a clock that was a little ahead", storedPasses{Last: ago(-time.Hour)}, false},
-		{"by a clock that was far ahead", storedPasses{Last: ago(-every)}, true},
+		{"never", storedPasses{}, time.Time{}, true},
+		{"made an hour ago", storedPasses{}, november.Add(-time.Hour), false},
+		{"made as long ago", storedPasses{}, november.Add(-every), true},
+		{"made an hour ago, and under way", storedPasses{Now: &passState{}}, november.Add(-time.Hour), true},
+		{"under way", storedPasses{Last: ago(time.Hour), Now: &passState{}}, time.Time{}, true},
+		{"an hour ago", storedPasses{Last: ago(time.Hour)}, time.Time{}, false},
+		{"nearly as long ago", storedPasses{Last: ago(every - 1)}, time.Time{}, false},
+		{"as long ago", storedPasses{Last: ago(every)}, time.Time{}, true},
+		{"by a clock that was a little ahead", storedPasses{Last: ago(-time.Hour)}, time.Time{}, false},
+		{"by a clock that was far ahead", storedPasses{Last: ago(-every)}, time.Time{}, true},
 	} {
-		if got := test.stored.due(november, every); got != test.due {
+		if got := test.stored.due(november, PassOptions{Every: every, Made: test.made}); got != test.due {
 			t.Errorf("%s: due is %t", test.name, got)
 		}
 	}

@@ -62,7 +62,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkMaps(c.Postfix) && ok
 	ok = in.checkAuth(ctx, c.Auth) && ok
 	ok = in.checkDovecot(c.Dovecot) && ok
-	ok = in.checkTLS(c.TLS) && ok
+	ok = in.checkTLS(c) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)
 		ok = in.checked("next hop "+hop.Spec().String(), detail, err) && ok

@@ -13,7 +13,7 @@ import (
 func newHouse(d *daemon) *housekeeping.Keeper {
 	a := d.archive
 	return housekeeping.New(housekeeping.Options{
-		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Logger: d.log, Metrics: a.metrics,
+		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Made: a.folder.Made, Logger: d.log, Metrics: a.metrics,
 		Refused: a.notices.RetentionRefused, Faulty: a.notices.Faulty,
 		Look: func(now time.Time) { d.pec.Load().Look(now) },
 		AwaitVerdicts: func(ctx context.Context) error {

@@ -13,16 +13,27 @@ import (
 	"copialettere/policy/housekeeping"
 )
 
-// openTLS returns the certificate of [tls], nil if the configuration has none.
-func openTLS(c *config.TLS, m *metrics.Registry, log *slog.Logger) (*tls.Config, error) {
-	if c == nil {
+// openTLS returns the certificates of [tls] and of each [[archive_host]] for listeners, nil if the configuration has none.
+func openTLS(c *config.Config, m *metrics.Registry, log *slog.Logger) (*tls.Config, error) {
+	if c.TLS == nil {
 		return nil, nil
 	}
-	certificate, err := housekeeping.OpenCertificate(c.Certificate, c.Key, m, log)
+	certificate, err := housekeeping.OpenCertificate("certificate", c.TLS.Certificate, c.TLS.Key, m, log)
 	if err != nil {
 		return nil, err
 	}
-	return certificate.TLS(), nil
+	var others []*housekeeping.Certificate
+	for _, h := range c.ArchiveHosts {
+		if h.Certificate == "" {
+			continue
+		}
+		other, err := housekeeping.OpenCertificate("archive_host "+h.Name, h.Certificate, h.Key, m, log)
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, other)
+	}
+	return certificate.TLS(others...), nil
 }
 
 // startIMAP opens the listeners of [imap], if the configuration has it.
@@ -32,12 +43,8 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 	if c == nil {
 		return nil
 	}
-	secure, err := openTLS(running.TLS, d.archive.metrics, d.log)
-	if err != nil {
-		return err
-	}
 	d.imap = imapd.NewServer(imapd.Config{
-		Archive: func() *archive.Archive { return d.backend.Load().Archive }, Logins: d.archive.auth, Name: c.Name, TLS: secure,
+		Archive: func() *archive.Archive { return d.backend.Load().Archive }, Logins: d.archive.auth, Name: c.Name, TLS: d.tls,
 		InsecureLoopback: c.InsecureLoopback, MaxConnections: c.MaxConnections, MaxPerAddress: c.MaxPerAddress, MaxPerMailbox: c.MaxPerMailbox,
 		Logger: d.log, Metrics: d.archive.metrics,
 	})
@@ -52,7 +59,7 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 		}
 		var fromFirstByte *tls.Config
 		if l.TLS {
-			fromFirstByte = secure
+			fromFirstByte = d.tls
 		}
 		for _, nl := range list {
 			d.log.Info("listening", "serves", "imap", "address", nl.Addr().String(), "tls", l.TLS)
@@ -62,18 +69,34 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 	return nil
 }
 
-// checkTLS reads the certificate of [tls], if the configuration has it.
-func (in *invocation) checkTLS(c *config.TLS) bool {
-	if c == nil {
-		return true
+// checkTLS reads the certificates that the configuration has.
+func (in *invocation) checkTLS(c *config.Config) bool {
+	ok := true
+	if c.TLS != nil {
+		ok = in.checkCertificate("certificate", c.TLS.Certificate, c.TLS.Key)
 	}
-	end := ""
-	certificate, err := housekeeping.OpenCertificate(c.Certificate, c.Key, new(metrics.Registry), slog.New(slog.DiscardHandler))
-	if err == nil {
-		end = fmt.Sprintf("%s, ends %s", c.Certificate, certificate.End().Format(time.DateOnly))
-		if time.Now().After(certificate.End()) {
-			err = fmt.Errorf("%s ended on %s: renew it", c.Certificate, certificate.End().Format(time.DateOnly))
+	for _, h := range c.ArchiveHosts {
+		if h.Certificate != "" {
+			ok = in.checkCertificate("certificate of "+h.Name, h.Certificate, h.Key, h.IMAP, h.Submission) && ok
 		}
 	}
-	return in.checked("certificate", end, err)
+	return ok
+}
+
+// checkCertificate reads a certificate, which must be for all of the hosts.
+func (in *invocation) checkCertificate(name, file, key string, hosts ...string) bool {
+	end := ""
+	certificate, err := housekeeping.OpenCertificate(name, file, key, new(metrics.Registry), slog.New(slog.DiscardHandler))
+	if err == nil {
+		end = fmt.Sprintf("%s, ends %s", file, certificate.End().Format(time.DateOnly))
+		if time.Now().After(certificate.End()) {
+			err = fmt.Errorf("%s ended on %s: renew it", file, certificate.End().Format(time.DateOnly))
+		}
+	}
+	for _, host := range hosts {
+		if err == nil {
+			err = certificate.For(host)
+		}
+	}
+	return in.checked(name, end, err)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,11 +38,11 @@ with an error changes nothing, and the log says why. These keys are taken:
 
   received.on_journal_error, received.redirect_header, received.redirect_from, received.keep_skips
   sent.on_journal_error, sent.login_domain
-  log.level, rights.owner
+  log.level, rights.owner, auth.operators, auth.archive_host
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  logs.keep, verify.every, verify.rate
+  logs.keep, verify.every, verify.rate, web.public_url
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
 Example: copialettere serve -config /etc/copialettere/copialettere.toml
@@ -133,7 +134,9 @@ type daemon struct {
 	hooks   map[journal.Direction]*lmtp.Server
 	hops    []*nexthop.Hop
 	admin   []*http.Server
+	tls     *tls.Config   // with the certificate of [tls]; nil where not configured
 	imap    *imapd.Server // nil where not configured
+	web     *httpd.Server // nil where not configured
 	ready   *archive.Readiness
 	running sync.WaitGroup // a goroutine for each listener, and those that end with quit
 	failed  chan error     // the first listener that failed
@@ -200,7 +203,13 @@ func (d *daemon) start() error {
 	if err := d.startAdmin(sockets); err != nil {
 		return err
 	}
+	if d.tls, err = openTLS(c, d.archive.metrics, d.log); err != nil {
+		return err
+	}
 	if err := d.startIMAP(sockets); err != nil {
+		return err
+	}
+	if err := d.startWeb(sockets); err != nil {
 		return err
 	}
 	if received != nil {
@@ -328,21 +337,22 @@ func (d *daemon) stop() error {
 	var errs []error
 	var mu sync.Mutex
 	var stopping sync.WaitGroup
-	for _, h := range d.hooks {
+	shut := func(shutdown func(context.Context) error) {
 		stopping.Go(func() {
-			err := h.Shutdown(ctx)
+			err := shutdown(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			errs = append(errs, err)
 		})
 	}
+	for _, h := range d.hooks {
+		shut(h.Shutdown)
+	}
 	if d.imap != nil {
-		stopping.Go(func() {
-			err := d.imap.Shutdown(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		})
+		shut(d.imap.Shutdown)
+	}
+	if d.web != nil {
+		shut(d.web.Shutdown)
 	}
 	stopping.Wait()
 	for _, s := range d.admin {

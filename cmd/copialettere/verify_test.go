@@ -4,6 +4,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -15,6 +16,13 @@ func TestVerifyInBackground(t *testing.T) {
 	p.must("init")
 	k, log := keeperOf(t, p)
 	refs := addEntries(t, k, anna, 3)
+	k.house.Verify(t.Context())
+	if strings.Contains(log.String(), "archive verified") {
+		t.Errorf("an archive that was just made is verified:\n%s", log)
+	}
+	k.archive.folder.Made = k.archive.folder.Made.Add(-30 * 24 * time.Hour)
+	k.house = newHouse(k)
+	k.house.Configure(scheduleOf(k.config.Load(), k.archive.acts(k.config.Load(), nil)))
 	k.house.Verify(t.Context())
 	logged := func(text string, times int) {
 		t.Helper()

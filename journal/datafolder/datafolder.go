@@ -27,6 +27,10 @@
 //	      retention for its owner to be told;
 //	      the archives of each domain are counted: an earlier program would not keep the count;
 //	      logins are on record, and there are app passwords: an earlier program would not remove the former with other logs
+//	4     an entry can be imported: an earlier program would count it as journaled;
+//	      what was deleted has UIDs in a folder of its own: an earlier program would not take them away with it;
+//	      more settings of mailboxes, second factors and delegates: an earlier program would not read the settings, or ignore the rest and let in who
+//	      must not come in
 //
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.
@@ -40,6 +44,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
@@ -47,12 +52,12 @@ import (
 )
 
 // Format is the number of the format that Make gives a folder, and to which Open raises an earlier one.
-const Format = formatPauses
+const Format = formatImported
 
 const (
 	formatUnregistered = 1
 	formatRegistered   = 2
-	formatPauses       = 3
+	formatImported     = 4
 )
 
 const (
@@ -98,8 +103,9 @@ type Options struct {
 // Folder is an open data folder. Its methods may be called concurrently.
 type Folder struct {
 	Engine   kv.Engine
-	Settings kv.Store // of the engine
-	GapSpool string   // path of the gap spool
+	Settings kv.Store  // of the engine
+	GapSpool string    // path of the gap spool
+	Made     time.Time // when the data folder was made
 }
 
 // Make makes a data folder with an empty journal, and reports whether it did: one that is there already is only brought to the newest format.
@@ -146,7 +152,7 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile)}
+	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
 		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)
 		err = writeIdentity(folder, id, Format)

@@ -15,6 +15,10 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"copialettere/policy"
 )
 
 // Limits on time.
@@ -45,7 +49,7 @@ type conn struct {
 	remote netip.Addr
 	tls    *tls.Config // of a listener with TLS from the first byte, until start; else nil
 
-	session *session
+	session backend
 	secure  bool     // passwords may be sent
 	pieces  [][]byte // of the command under way, what go-imap has not read yet
 	command command  // under way, or the one before
@@ -57,6 +61,17 @@ type conn struct {
 	nc     net.Conn // guarded by mu
 	reason string   // guarded by mu: why interrupt was called
 	closed bool     // guarded by mu
+}
+
+// backend is what conn asks of the session that go-imap talks to, beside what go-imap asks of it.
+type backend interface {
+	imapserver.Session
+	signedIn() bool
+	readOnly() bool                     // nothing may be changed in the selected folder
+	appendRefused() string              // the reply to APPEND that is given before the message is sent
+	idles() <-chan struct{}             // has a value once Idle has begun
+	aboutFolders(cmd *command) []string // the reply to a command of QUOTA or ACL
+	say(sentence policy.Label) string   // in the language of whoever has signed in
 }
 
 func newConn(nc net.Conn, secure *tls.Config, s *Server) *conn {
@@ -154,7 +169,7 @@ func (c *conn) more() error {
 
 // idle reads the line that ends IDLE. It first waits until the session idles: what comes after the line waits until it does no more.
 func (c *conn) idle() error {
-	<-c.session.begun
+	<-c.session.idles()
 	line, err := c.readLine(maxCommand)
 	if err != nil {
 		return err

@@ -148,7 +148,7 @@ func (f *fetching) message(i int, e *journal.Entry) error {
 		return nil
 	}
 	w := f.w.CreateMessage(uint32(i + 1))
-	if err := f.write(w, i, e, items); err != nil {
+	if err := f.write(w, imap.UID(f.s.selected.uids[i]), storedFlags, e, items); err != nil {
 		f.s.conn.out.fail(fmt.Errorf("message %d cannot be read: %w", i+1, err))
 		w.Close()
 		return err
@@ -190,13 +190,16 @@ func (f *fetching) prepare(m *message) (it items, err error) {
 	return it, nil
 }
 
-func (f *fetching) write(w *imapserver.FetchResponseWriter, i int, e *journal.Entry, it items) error {
+// storedFlags are those of every message of an archive.
+var storedFlags = []imap.Flag{imap.FlagSeen}
+
+func (f *fetching) write(w *imapserver.FetchResponseWriter, uid imap.UID, flags []imap.Flag, e *journal.Entry, it items) error {
 	o := f.options
 	if o.UID {
-		w.WriteUID(imap.UID(f.s.selected.uids[i]))
+		w.WriteUID(uid)
 	}
 	if o.Flags {
-		w.WriteFlags([]imap.Flag{imap.FlagSeen})
+		w.WriteFlags(flags)
 	}
 	if o.InternalDate {
 		w.WriteInternalDate(e.Time)

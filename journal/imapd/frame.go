@@ -65,7 +65,7 @@ func (c *conn) readCommand() (command, error) {
 		case !wellFormed(line):
 			refusal, literal = "BAD Want quotes in pairs, and no control characters", false
 		case literal && strings.EqualFold(cmd.verb, "APPEND"):
-			refusal = c.appendRefused()
+			refusal = c.session.appendRefused()
 		case literal && size > maxLiteral:
 			refusal = "NO [TOOBIG] Literals are limited to " + strconv.Itoa(maxLiteral) + " bytes"
 		case total+len(line)+int(size) > maxCommand:

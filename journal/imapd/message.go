@@ -17,11 +17,11 @@ type message struct {
 	ctx    context.Context
 	reader *archive.Reader
 	entry  *journal.Entry
-	body   *journal.Body
+	body   io.ReaderAt // of its bytes; nil until they are asked for
 }
 
 // bytes returns the message as it was journaled.
-func (m *message) bytes() (*journal.Body, error) {
+func (m *message) bytes() (io.ReaderAt, error) {
 	if m.body == nil {
 		body, err := m.reader.Body(m.ctx, m.entry)
 		if err != nil {

@@ -27,9 +27,16 @@ func (c *conn) own(cmd *command) (answered bool, err error) {
 			c.say(cmd, "BAD Sign in first")
 			break
 		}
-		c.say(cmd, c.aboutFolders(cmd)...)
+		c.say(cmd, c.session.aboutFolders(cmd)...)
 	default:
-		return false, nil
+		if !c.session.signedIn() || !cmd.impossibleName() {
+			return false, nil
+		}
+		if cmd.verb == "LIST" || cmd.verb == "LSUB" {
+			c.say(cmd, "OK "+cmd.verb+" completed") // none matches
+			break
+		}
+		c.say(cmd, "NO [NONEXISTENT] "+c.session.say(sentenceNoFolder))
 	}
 	return true, nil
 }
@@ -64,41 +71,41 @@ func (c *conn) startTLS(cmd *command) error {
 }
 
 // aboutFolders answers the commands of the extensions QUOTA (RFC 9208) and ACL (RFC 4314). Rights can be asked for, and not changed.
-func (c *conn) aboutFolders(cmd *command) []string {
+func (s *session) aboutFolders(cmd *command) []string {
 	arguments, ok := cmd.arguments()
 	switch {
 	case !ok || len(arguments) == 0:
 		return []string{"BAD Want an argument"}
 	case cmd.verb == "GETQUOTA":
-		quota, err := c.session.quota()
+		quota, err := s.quota()
 		if err != nil {
-			return []string{c.session.status(err)}
+			return []string{s.status(err)}
 		}
 		if arguments[0] != "" {
 			return []string{"NO [NONEXISTENT] No such quota root"}
 		}
 		return []string{quota, "OK GETQUOTA completed"}
 	case cmd.verb == "GETQUOTAROOT" || cmd.verb == "MYRIGHTS":
-		return c.aboutFolder(cmd, arguments[0])
+		return s.aboutFolder(cmd, arguments[0])
 	}
-	return []string{"NO [NOPERM] " + c.session.say(sentenceRights)}
+	return []string{"NO [NOPERM] " + s.say(sentenceRights)}
 }
 
-func (c *conn) aboutFolder(cmd *command, name string) []string {
-	folder, err := c.session.folder(name)
+func (s *session) aboutFolder(cmd *command, name string) []string {
+	folder, err := s.folder(name)
 	if err != nil {
-		return []string{c.session.status(err)}
+		return []string{s.status(err)}
 	}
 	if cmd.verb == "MYRIGHTS" {
-		rights, err := c.session.rights(folder)
+		rights, err := s.rights(folder)
 		if err != nil {
-			return []string{c.session.status(err)}
+			return []string{s.status(err)}
 		}
 		return []string{"* MYRIGHTS " + quoted(name) + " " + rights, "OK MYRIGHTS completed"}
 	}
-	quota, err := c.session.quota()
+	quota, err := s.quota()
 	if err != nil {
-		return []string{c.session.status(err)}
+		return []string{s.status(err)}
 	}
 	return []string{"* QUOTAROOT " + quoted(name) + ` ""`, quota, "OK GETQUOTAROOT completed"}
 }
@@ -132,7 +139,8 @@ func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// arguments returns the arguments of a command: atoms, quoted strings and literals. It reports false where there is anything else.
+// arguments returns the arguments of a command: atoms, quoted strings and literals. Where there is anything else it returns those before that, and
+// false.
 func (cmd *command) arguments() (list []string, ok bool) {
 	literal := false // the piece is one
 	var text string
@@ -150,10 +158,10 @@ func (cmd *command) arguments() (list []string, ok bool) {
 			text = text[:strings.LastIndexByte(text, '{')]
 		}
 		more, err := words(strings.TrimRight(text, " \r\n"))
-		if err != nil {
-			return nil, false
-		}
 		list = append(list, more...)
+		if err != nil {
+			return list, false
+		}
 	}
 	return list, true
 }
@@ -166,7 +174,7 @@ func words(text string) (list []string, err error) {
 		if text[0] != '"' {
 			word, rest, _ := strings.Cut(text, " ")
 			if strings.ContainsAny(word, `"(){`) {
-				return nil, errWords
+				return list, errWords
 			}
 			list, text = append(list, word), rest
 			continue
@@ -180,7 +188,7 @@ func words(text string) (list []string, err error) {
 			word.WriteByte(text[i])
 		}
 		if i == len(text) {
-			return nil, errWords
+			return list, errWords
 		}
 		list, text = append(list, word.String()), text[i+1:]
 	}

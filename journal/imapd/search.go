@@ -37,6 +37,7 @@ type search struct {
 	fold  cases.Caser
 	index int // of the message looked at
 	m     message
+	flags []imap.Flag // of that message
 }
 
 // Search implements imapserver.Session.
@@ -46,7 +47,7 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	}
 	ctx, cancel := context.WithTimeout(s.conn.ctx, maxSearchTime)
 	defer cancel()
-	found := &search{s: s, ctx: ctx, left: maxSearchBytes, fold: cases.Fold()}
+	found := &search{s: s, ctx: ctx, left: maxSearchBytes, fold: cases.Fold(), flags: storedFlags}
 	indices, err := found.all(criteria)
 	switch {
 	case errors.Is(err, errTooWide), err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -164,7 +165,7 @@ func asksEntry(c *imap.SearchCriteria) bool {
 
 // matches reports whether the message looked at matches. What costs nothing is asked first, the text last.
 func (q *search) matches(c *imap.SearchCriteria) (bool, error) {
-	if !q.numbersMatch(c) || !flagsMatch(c) || asksEntry(c) && q.m.entry != nil && !entryMatches(c, q.m.entry) {
+	if !q.numbersMatch(c) || !q.flagsMatch(c) || asksEntry(c) && q.m.entry != nil && !entryMatches(c, q.m.entry) {
 		return false, nil
 	}
 	for _, f := range c.Header {
@@ -206,10 +207,11 @@ func (q *search) numbersMatch(c *imap.SearchCriteria) bool {
 	return true
 }
 
-// flagsMatch knows that every message is seen and nothing else.
-func flagsMatch(c *imap.SearchCriteria) bool {
-	seen := func(f imap.Flag) bool { return strings.EqualFold(string(f), string(imap.FlagSeen)) }
-	return !slices.ContainsFunc(c.Flag, func(f imap.Flag) bool { return !seen(f) }) && !slices.ContainsFunc(c.NotFlag, seen)
+func (q *search) flagsMatch(c *imap.SearchCriteria) bool {
+	set := func(f imap.Flag) bool {
+		return slices.ContainsFunc(q.flags, func(s imap.Flag) bool { return strings.EqualFold(string(s), string(f)) })
+	}
+	return !slices.ContainsFunc(c.Flag, func(f imap.Flag) bool { return !set(f) }) && !slices.ContainsFunc(c.NotFlag, set)
 }
 
 // entryMatches compares dates, by the day that they name, and the size.
@@ -237,12 +239,23 @@ func (q *search) fieldMatches(name, text string) (bool, error) {
 		return false, cmp.Or(err, errTooWide)
 	}
 	want := q.fold.String(text)
+	contains := func(s string) bool { return strings.Contains(q.fold.String(s), want) }
 	for f := range part.Fields(header) {
-		if f.Name != nil && strings.EqualFold(string(f.Name), name) && strings.Contains(q.fold.String(part.Decode(string(f.Value))), want) {
+		if f.Name == nil || !strings.EqualFold(string(f.Name), name) {
+			continue
+		}
+		if contains(part.Decode(string(f.Value))) || hasAddresses(name) && slices.ContainsFunc(part.Addresses(string(f.Value)), func(a part.Address) bool {
+			return contains(a.Local + "@" + a.Domain)
+		}) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// hasAddresses reports whether a field is searched for addresses as ENVELOPE has them, too: without comments and folds (RFC 3501 section 6.4.4).
+func hasAddresses(field string) bool {
+	return slices.ContainsFunc([]string{"From", "To", "Cc", "Bcc"}, func(s string) bool { return strings.EqualFold(s, field) })
 }
 
 // spend counts bytes that were read. It reports false once there were too many.

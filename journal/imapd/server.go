@@ -43,6 +43,8 @@ type Config struct {
 	MaxPerAddress  int // of those from one address
 	MaxPerMailbox  int // of those that have signed in to one archive
 
+	session func(*conn) backend // what a connection talks to; nil is an archive, tests have another
+
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
 }
@@ -89,6 +91,9 @@ func NewServer(c Config) *Server {
 	if c.Metrics == nil {
 		c.Metrics = new(metrics.Registry)
 	}
+	if c.session == nil {
+		c.session = func(c *conn) backend { return newSession(c) }
+	}
 	s := &Server{
 		config: c, log: c.Logger, conns: make(map[*conn]*archive.Reader), from: make(map[netip.Addr]int), in: make(map[policy.Address]int),
 		changed: make(chan struct{}, 1),
@@ -111,7 +116,7 @@ func (s *Server) newSession(ic *imapserver.Conn) (imapserver.Session, *imapserve
 	if err := c.start(); err != nil {
 		return nil, nil, err
 	}
-	c.session = newSession(c)
+	c.session = s.config.session(c)
 	return c.session, nil, nil
 }
 

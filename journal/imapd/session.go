@@ -59,7 +59,7 @@ func (s *session) Close() error {
 
 func (s *session) signedIn() bool { return s.reader != nil }
 
-// readOnly reports whether nothing may be changed in the selected folder.
+// readOnly implements backend.
 func (s *session) readOnly() bool { return true }
 
 // close ends the connection once the reply under way is given: the person may no longer read the archive, and is told why.
@@ -143,7 +143,7 @@ func (s *session) Select(name string, _ *imap.SelectOptions) (*imap.SelectData, 
 	}
 	s.selected, s.saved = v, nil
 	return &imap.SelectData{
-		Flags: []imap.Flag{imap.FlagSeen}, NumMessages: uint32(len(v.uids)), UIDNext: nextUID(v.folder), UIDValidity: validity(v.folder),
+		Flags: storedFlags, NumMessages: uint32(len(v.uids)), UIDNext: nextUID(v.folder), UIDValidity: validity(v.folder),
 	}, nil
 }
 
@@ -380,6 +380,9 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	}
 }
 
+// idles implements backend.
+func (s *session) idles() <-chan struct{} { return s.begun }
+
 // begin notes that Idle runs, unless the session is closed.
 func (s *session) begin() bool {
 	s.mu.Lock()
@@ -419,12 +422,12 @@ func (s *session) Append(string, imap.LiteralReader, *imap.AppendOptions) (*imap
 	return nil, s.noPermission(sentenceAppend)
 }
 
-// appendRefused returns the reply to APPEND, which is given before the message is sent.
-func (c *conn) appendRefused() string {
-	if !c.session.signedIn() {
+// appendRefused implements backend.
+func (s *session) appendRefused() string {
+	if !s.signedIn() {
 		return "BAD Sign in first"
 	}
-	return "NO [NOPERM] " + c.session.say(sentenceAppend)
+	return "NO [NOPERM] " + s.say(sentenceAppend)
 }
 
 // Expunge implements imapserver.Session. Nothing is ever marked as deleted, so nothing goes; CLOSE must not fail.

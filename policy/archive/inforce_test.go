@@ -28,7 +28,9 @@ func TestInForce(t *testing.T) {
 	ctx := t.Context()
 	alpha := func(local string) policy.Address { return policy.Address{Local: local, Domain: "alpha.test"} }
 	anna, rossi, bruno := alpha("anna"), alpha("anna.rossi"), alpha("bruno")
-	protocols := func(value string) []policy.Assignment { return []policy.Assignment{{Key: policy.KeyProtocols, Value: value}} }
+	protocols := func(value string) []policy.Assignment {
+		return []policy.Assignment{{Key: policy.KeyProtocols, Value: value}}
+	}
 	steps := []struct {
 		name string
 		act  func() error

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"iter"
-	"unicode/utf8"
 )
 
 // AppDigest is what a program that checks app passwords by itself must know of one.
@@ -45,9 +44,3 @@ func (a *Authenticator) AppDigests(ctx context.Context) iter.Seq2[AppDigest, err
 
 // appID returns the ID of an app password by its name.
 func appID(name string) string { return base64.RawURLEncoding.EncodeToString([]byte(name)) }
-
-// appName returns the name that an ID stands for.
-func appName(id string) (name string, ok bool) {
-	b, err := base64.RawURLEncoding.DecodeString(id)
-	return string(b), err == nil && len(b) > 0 && utf8.Valid(b)
-}

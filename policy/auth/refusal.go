@@ -9,7 +9,7 @@ import (
 
 // Refusal is an error that tells the person why, and what to do.
 type Refusal struct {
-	Reason   error // ErrClosed or ErrThrottled
+	Reason   error // ErrClosed, ErrSecondFactor or ErrThrottled
 	Sentence policy.Label
 	Language policy.Language // of the mailbox
 }
@@ -39,6 +39,12 @@ var (
 		English: "IMAP is switched off for this mailbox, and with it the access to its archive by mail program. " +
 			"The settings of the mailbox switch it on again.",
 	}
+	appPasswordOnly = policy.Label{
+		Italian: "Con l'autenticazione a due fattori i programmi di posta non accettano la password della casella: serve una password per programmi, " +
+			"che si crea nelle impostazioni della casella.",
+		English: "With two-factor authentication, mail programs cannot use the password of the mailbox: they need an app password, " +
+			"which the settings of the mailbox make.",
+	}
 )
 
 // tooManyFailures says how long to wait, in whole minutes.
@@ -50,5 +56,13 @@ func tooManyFailures(wait time.Duration) policy.Label {
 	return policy.Label{
 		Italian: fmt.Sprintf("Troppi tentativi falliti. Riprovare fra %d minuti.", minutes),
 		English: fmt.Sprintf("Too many failures. Try again in %d minutes.", minutes),
+	}
+}
+
+// sharedName says by which address to sign in, where an archive account name is that of several mailboxes.
+func sharedName(address string) policy.Label {
+	return policy.Label{
+		Italian: "Questo nome è di più caselle. Come nome utente scrivere l'indirizzo: " + address,
+		English: "Several mailboxes have this name. Sign in with the address as user name: " + address,
 	}
 }

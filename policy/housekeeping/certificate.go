@@ -32,9 +32,9 @@ type stamp struct {
 	time time.Time
 }
 
-// OpenCertificate reads a certificate and its key, in PEM.
-func OpenCertificate(certificate, key string, m *metrics.Registry, log *slog.Logger) (*Certificate, error) {
-	c := &Certificate{certificate: certificate, key: key, log: log, end: m.CertificateEnd("certificate"), looked: time.Now()}
+// OpenCertificate reads a certificate and its key, in PEM. The metric of its end is that of a name.
+func OpenCertificate(name, certificate, key string, m *metrics.Registry, log *slog.Logger) (*Certificate, error) {
+	c := &Certificate{certificate: certificate, key: key, log: log, end: m.CertificateEnd(name), looked: time.Now()}
 	stamps, err := c.stampsNow()
 	if err != nil {
 		return nil, err
@@ -42,13 +42,29 @@ func OpenCertificate(certificate, key string, m *metrics.Registry, log *slog.Log
 	return c, c.read(stamps)
 }
 
-// TLS returns a configuration for a listener: TLS 1.2 and 1.3, with the certificate that is in force when somebody connects.
-func (c *Certificate) TLS() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.inForce(), nil }}
+// TLS returns a configuration for a listener: TLS 1.2 and 1.3, with the certificate that is in force when somebody connects. A program that asks
+// for a host (server_name, RFC 6066 section 3) is shown the first of the others that is for this host, if one is.
+func (c *Certificate) TLS(others ...*Certificate) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		for _, other := range others {
+			if one := other.inForce(); hello.ServerName != "" && hello.SupportsCertificate(one) == nil {
+				return one, nil
+			}
+		}
+		return c.inForce(), nil
+	}}
 }
 
 // End returns when the certificate ends.
 func (c *Certificate) End() time.Time { return c.inForce().Leaf.NotAfter }
+
+// For returns nil if the certificate is for a host.
+func (c *Certificate) For(host string) error {
+	if err := c.inForce().Leaf.VerifyHostname(host); err != nil {
+		return fmt.Errorf("certificate %s: %w", c.certificate, err)
+	}
+	return nil
+}
 
 // inForce returns the certificate, read anew if its files have changed. If they cannot be used the old one stays.
 func (c *Certificate) inForce() *tls.Certificate {

@@ -5,10 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,14 +21,14 @@ import (
 	"copialettere/journal/metrics"
 )
 
-// writePair writes a certificate with a serial number, which ends on a day, and its key.
-func writePair(t *testing.T, folder string, serial int64, end time.Time) (certificate, key string) {
+// writePair writes a certificate with a serial number, which ends on a day and is for hosts, and its key.
+func writePair(t *testing.T, folder string, serial int64, end time.Time, hosts ...string) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: end}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: end, DNSNames: hosts}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +53,7 @@ func TestCertificate(t *testing.T) {
 	certificate, key := writePair(t, folder, 1, end)
 	var m metrics.Registry
 	var log bytes.Buffer
-	c, err := OpenCertificate(certificate, key, &m, slog.New(slog.NewTextHandler(&log, nil)))
+	c, err := OpenCertificate("certificate", certificate, key, &m, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,10 +96,52 @@ func TestCertificate(t *testing.T) {
 	if err := os.WriteFile(key, []byte("another"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenCertificate(certificate, key, &m, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), key) {
+	if _, err := OpenCertificate("certificate", certificate, key, &m, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), key) {
 		t.Errorf("a key that does not fit: %v", err)
 	}
-	if _, err := OpenCertificate(filepath.Join(folder, "none"), key, &m, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := OpenCertificate("certificate", filepath.Join(folder, "none"), key, &m, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("no error without a file")
+	}
+}
+
+// TestCertificateOfHost connects with names of hosts: each is shown the certificate that is for it, and the others the first.
+func TestCertificateOfHost(t *testing.T) {
+	end := time.Now().Add(time.Hour)
+	m := new(metrics.Registry)
+	open := func(name string, serial int64, hosts ...string) *Certificate {
+		t.Helper()
+		certificate, key := writePair(t, t.TempDir(), serial, end, hosts...)
+		c, err := OpenCertificate(name, certificate, key, m, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	beta := open("archive_host beta.test", 2, "imap.beta.test", "smtp.beta.test")
+	config := open("certificate", 1, "archivio.alpha.test").TLS(beta, open("archive_host gamma.test", 3, "*.gamma.test"))
+	for host, want := range map[string]int64{
+		"": 1, "archivio.alpha.test": 1, "elsewhere.test": 1, "imap.beta.test": 2, "SMTP.beta.test": 2, "beta.test": 1, "archivio.gamma.test": 3,
+	} {
+		client, server := net.Pipe()
+		done := make(chan error, 1)
+		go func() { done <- tls.Server(server, config).Handshake() }()
+		c := tls.Client(client, &tls.Config{ServerName: host, InsecureSkipVerify: true})
+		if err := errors.Join(c.Handshake(), <-done); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.ConnectionState().PeerCertificates[0].SerialNumber.Int64(); got != want {
+			t.Errorf("%q is shown certificate %d, want %d", host, got, want)
+		}
+		client.Close()
+		server.Close()
+	}
+	if err := beta.For("smtp.beta.test"); err != nil {
+		t.Error(err)
+	}
+	if err := beta.For("archivio.beta.test"); err == nil || !strings.Contains(err.Error(), beta.certificate) {
+		t.Errorf("a host that it is not for: %v", err)
+	}
+	if got := m.CertificateEnd("archive_host beta.test").Value(); got != end.Unix() {
+		t.Errorf("the metric says %d", got)
 	}
 }

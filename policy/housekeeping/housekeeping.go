@@ -30,11 +30,12 @@ const (
 	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
 )
 
-// Options are what a Keeper works with. All but Metrics, Look, Refused, Faulty and AwaitVerdicts are required.
+// Options are what a Keeper works with. All but Made, Metrics, Look, Refused, Faulty and AwaitVerdicts are required.
 type Options struct {
 	Journal  *journal.Journal
 	Policy   *policy.Policy
-	Settings kv.Store // where notices wait
+	Settings kv.Store  // where notices wait
+	Made     time.Time // when the data folder was made
 	Logger   *slog.Logger
 	Metrics  *metrics.Registry // nothing is counted where nil
 	// AwaitVerdicts blocks until every transaction judged so far has committed or failed: a message judged while an archive was on must not be

@@ -31,7 +31,9 @@ func (k *Keeper) Verify(ctx context.Context) {
 	if every == 0 {
 		return
 	}
-	pass, err := k.options.Journal.KeepVerified(ctx, journal.PassOptions{Every: every, Rate: k.verifyRate, Fault: k.fault})
+	pass, err := k.options.Journal.KeepVerified(ctx, journal.PassOptions{
+		Every: every, Made: k.options.Made, Rate: k.verifyRate, Fault: k.fault,
+	})
 	switch {
 	case err != nil && k.verifyRate() == 0:
 		k.log.Info("verification of the archive switched off: it goes on from here when it is switched on again")

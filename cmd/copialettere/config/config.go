@@ -51,12 +51,16 @@ type Config struct {
 	Postfix *Postfix
 	// Auth says who may open an archive; nil where the file has no [auth], and then nobody can sign in.
 	Auth *Auth
-	// TLS is the certificate of the listeners for mail programs; nil where the file has no [tls].
+	// ArchiveHosts are the hosts with archives as accounts of their own, in the order of the file, without that of Auth. See Config.ArchiveHost.
+	ArchiveHosts []ArchiveHost
+	// TLS is the certificate of the listeners for mail programs and browsers; nil where the file has no [tls].
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].
 	IMAP *IMAP
 	// Dovecot says how Dovecot obeys the switches of mailboxes; nil if the file has no [dovecot].
 	Dovecot *Dovecot
+	// Web is the listener for browsers; nil where the file has no [web].
+	Web *Web
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.
@@ -186,6 +190,8 @@ type Domain struct {
 	Limits policy.Limits
 	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
 	Rights policy.Rights
+	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
+	RequireSecondFactor bool
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

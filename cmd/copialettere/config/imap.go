@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// TLS is the certificate that the daemon shows to mail programs.
+// TLS is the certificate that the daemon shows to mail programs and browsers.
 type TLS struct {
 	// Certificate is the absolute path of the certificate and of those between it and its authority, in PEM.
 	Certificate string
@@ -81,7 +81,7 @@ func (t *table) secureListeners(certificate, insecureLoopback bool) []SecureList
 	const example = "tls:0.0.0.0:993"
 	var all []SecureListener
 	t.items("listen", example, func(s string, line int) {
-		l, f := parseSecureListener(s)
+		l, f := parseSecureListener(s, secureForms)
 		if f == nil {
 			switch {
 			case l.TLS && !certificate:
@@ -103,8 +103,8 @@ func (t *table) secureListeners(certificate, insecureLoopback bool) []SecureList
 	return all
 }
 
-// parseSecureListener reads "tls:HOST:PORT", "tcp:HOST:PORT", "systemd:NAME" or "tls:systemd:NAME".
-func parseSecureListener(s string) (SecureListener, *fault) {
+// parseSecureListener reads "tls:HOST:PORT", "tcp:HOST:PORT", "systemd:NAME" or "tls:systemd:NAME". The remedy says what those forms are for.
+func parseSecureListener(s, remedy string) (SecureListener, *fault) {
 	rest, secure := strings.CutPrefix(s, "tls:")
 	if secure && !strings.HasPrefix(rest, "systemd:") {
 		l, f := parseTCPListener(s, rest)
@@ -114,7 +114,7 @@ func parseSecureListener(s string) (SecureListener, *fault) {
 		return SecureListener{l, true}, f
 	}
 	if !strings.HasPrefix(rest, "systemd:") && !strings.HasPrefix(rest, "tcp:") {
-		return SecureListener{}, faultf(secureForms, "%s is not a listen address", quote(s))
+		return SecureListener{}, faultf(remedy, "%s is not a listen address", quote(s))
 	}
 	l, f := parseListener(rest, "")
 	return SecureListener{l, secure}, f
@@ -122,15 +122,22 @@ func parseSecureListener(s string) (SecureListener, *fault) {
 
 // hostName reads a host name; without the key it is that of the machine.
 func (t *table) hostName(name, example string) string {
+	if t.has(name) {
+		return t.host(name, example)
+	}
+	t.value(name)
+	if s, err := os.Hostname(); err == nil && isDomain(s) {
+		return s
+	}
+	return "localhost"
+}
+
+// host reads a host name, in lower case; "" where the key is absent or wrong.
+func (t *table) host(name, example string) string {
 	s, ok := t.text(name, example)
-	if !ok {
-		if s, err := os.Hostname(); err == nil && isDomain(s) {
-			return s
-		}
-		return "localhost"
-	}
-	if !isDomain(s) {
+	if ok && !isDomain(s) {
 		t.fail(name, faultf(`write a host name such as "`+example+`"`, "%s is not a host name", quote(s)))
+		return ""
 	}
-	return s
+	return strings.ToLower(s)
 }

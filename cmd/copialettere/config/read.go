@@ -100,10 +100,13 @@ func (r *reader) config(top *table) *Config {
 	c.PEC = top.table("pec").pec()
 	c.Notices = top.table("notices").notices()
 	c.Postfix = top.table("postfix").postfix(c)
-	c.Auth = top.table("auth").auth()
+	auth := top.table("auth")
+	c.Auth = auth.auth()
 	c.TLS = top.table("tls").tls()
+	c.ArchiveHosts = r.archiveHosts(top, auth, c)
 	c.IMAP = top.table("imap").imap(c)
 	c.Dovecot = top.table("dovecot").dovecot(c.Data)
+	c.Web = top.table("web").web(c)
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()
@@ -267,6 +270,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.Defaults = defaults.defaults()
 		t.limits(&d, defaults)
 		d.Rights = t.table("rights").rights(policy.Rights{})
+		d.RequireSecondFactor = t.flag("require_second_factor")
 		if !t.absent {
 			domains = append(domains, d)
 		}

@@ -40,6 +40,14 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 		postfix := *c.Postfix
 		next.Postfix = &postfix
 	}
+	if c.Web != nil {
+		web := *c.Web
+		next.Web = &web
+	}
+	if c.Auth != nil {
+		auth := *c.Auth
+		next.Auth = &auth
+	}
 	var changes []Change
 	for _, k := range keys() {
 		was, is := k.value(c), k.value(file)
@@ -57,6 +65,9 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 			k.take(&next, file)
 		}
 		changes = append(changes, Change{k.name, k.take == nil})
+	}
+	if !reflect.DeepEqual(c.ArchiveHosts, file.ArchiveHosts) {
+		changes = append(changes, Change{"archive_host", true})
 	}
 	next.Warnings = file.Warnings
 	return &next, append(changes, next.reloadDomains(file.Domains)...)
@@ -91,6 +102,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"quota_max", old.Limits.Quota, d.Limits.Quota, false},
 			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
+			{"require_second_factor", old.RequireSecondFactor, d.RequireSecondFactor, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
 				changes = append(changes, Change{name + "." + k.name, k.restart})
@@ -200,6 +212,15 @@ func ofDovecot(value func(*Dovecot) any) func(*Config) any {
 	}
 }
 
+func ofWeb(value func(*Web) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Web == nil {
+			return nil
+		}
+		return value(c.Web)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -303,6 +324,9 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},
 		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
 		{"auth.source", ofAuth(func(a *Auth) any { return a.Source }), nil},
+		{"auth.operators", ofAuth(func(a *Auth) any { return a.Operators }), func(running, file *Config) { running.Auth.Operators = file.Auth.Operators }},
+		{"auth.archive_host", ofAuth(func(a *Auth) any { return a.ArchiveHost }),
+			func(running, file *Config) { running.Auth.ArchiveHost = file.Auth.ArchiveHost }},
 		{"tls.certificate", ofTLS(func(t *TLS) any { return t.Certificate }), nil},
 		{"tls.key", ofTLS(func(t *TLS) any { return t.Key }), nil},
 		{"imap.listen", ofIMAP(func(m *IMAP) any { return m.Listen }), nil},
@@ -311,6 +335,10 @@ func otherKeys() []reloadKey {
 		{"imap.max_connections", ofIMAP(func(m *IMAP) any { return m.MaxConnections }), nil},
 		{"imap.max_per_address", ofIMAP(func(m *IMAP) any { return m.MaxPerAddress }), nil},
 		{"imap.max_per_mailbox", ofIMAP(func(m *IMAP) any { return m.MaxPerMailbox }), nil},
+		{"web.listen", ofWeb(func(w *Web) any { return w.Listen }), nil},
+		{"web.public_url", ofWeb(func(w *Web) any { return w.PublicURL }), func(running, file *Config) { running.Web.PublicURL = file.Web.PublicURL }},
+		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
+		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
 		{"dovecot.files", ofDovecot(func(d *Dovecot) any { return d.Files }), nil},
 		{"dovecot.user", ofDovecot(func(d *Dovecot) any { return d.User }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},

@@ -19,12 +19,12 @@ func TestReloadKnowsAllKeys(t *testing.T) {
 	}
 	var want []string
 	section := ""
-	head, key := regexp.MustCompile(`^\[+([a-z.]+)\]+$`), regexp.MustCompile(`^#?([a-z0-9_]+) *= `)
+	head, key := regexp.MustCompile(`^\[+([a-z._]+)\]+$`), regexp.MustCompile(`^#?([a-z0-9_]+) *= `)
 	for line := range strings.Lines(string(raw)) {
 		if m := head.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
 			section = m[1] + "."
 		}
-		if m := key.FindStringSubmatch(line); m != nil && !strings.HasPrefix(section, "domain.") {
+		if m := key.FindStringSubmatch(line); m != nil && !strings.HasPrefix(section, "domain.") && section != "archive_host." {
 			want = append(want, section+m[1])
 		}
 	}
@@ -74,6 +74,8 @@ func TestReloaded(t *testing.T) {
 				return fmt.Sprint(names) == fmt.Sprint([]string{"gamma.test+" + Domain{}.NextHop.String(), "alpha.test-" + Domain{}.NextHop.String(),
 					"beta.test+lmtp:127.0.0.1:24"})
 			}},
+		{"archive hosts", running + "[[archive_host]]\nname = \"archivio.test\"\ndomains = [\"alpha.test\"]\n[auth]\nsource = \"file:/p\"\n",
+			[]string{"!auth", "!archive_host"}, func(n *Config) bool { return n.Auth == nil && n.ArchiveHosts == nil }},
 		{"a secret", strings.Replace(running, "[sent]", "redirect_header = \"X-Sieve-Tag: very-secret-word\"\n[sent]", 1), []string{"received.redirect_header"},
 			func(n *Config) bool { return n.Received.RedirectHeader == "X-Sieve-Tag: very-secret-word" }},
 		{"disk, retention, erasure, rights, pec", running + "[disk]\nwarn = \"20%\"\nstop = \"9%\"\n[retention]\nat = \"04:00\"\nmax_share = \"30%\"\n" +

@@ -340,8 +340,8 @@ func (r *reader) home(name string, value any) string {
 		switch other.name {
 		case "":
 			home = "the top of the file, above the first table"
-		case "domain":
-			home = "[[domain]]"
+		case "domain", "archive_host":
+			home = "[[" + other.name + "]]"
 		}
 		wantsTable := slices.ContainsFunc(r.tables, func(t *table) bool { return t.name == other.key(name) })
 		if slices.Contains(other.known, name) && wantsTable == isTable && !slices.Contains(homes, home) {
