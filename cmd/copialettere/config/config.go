@@ -190,6 +190,8 @@ type Domain struct {
 	Limits policy.Limits
 	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
 	Rights policy.Rights
+	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
+	RequireSecondFactor bool
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

@@ -270,6 +270,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.Defaults = defaults.defaults()
 		t.limits(&d, defaults)
 		d.Rights = t.table("rights").rights(policy.Rights{})
+		d.RequireSecondFactor = t.flag("require_second_factor")
 		if !t.absent {
 			domains = append(domains, d)
 		}
