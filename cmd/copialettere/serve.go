@@ -209,6 +209,9 @@ func (d *daemon) start() error {
 	if d.tls, err = openTLS(c, d.archive.metrics, d.log); err != nil {
 		return err
 	}
+	if err := d.startDovecotPolicy(sockets); err != nil {
+		return err
+	}
 	if err := d.startIMAP(sockets); err != nil {
 		return err
 	}

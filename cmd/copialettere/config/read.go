@@ -106,6 +106,7 @@ func (r *reader) config(top *table) *Config {
 	c.ArchiveHosts = r.archiveHosts(top, auth, c)
 	c.IMAP = top.table("imap").imap(c)
 	c.Dovecot = top.table("dovecot").dovecot(c.Data)
+	c.DovecotPolicy = top.table("dovecot_policy").dovecotPolicy(c)
 	c.Web = top.table("web").web(c)
 	c.Submission = top.table("submission").submission(c)
 	c.Disk = top.table("disk").disk()
