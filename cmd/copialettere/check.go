@@ -62,6 +62,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkMaps(c.Postfix) && ok
 	ok = in.checkAuth(ctx, c.Auth) && ok
 	ok = in.checkTLS(c) && ok
+	ok = in.checkIMAPC(c.IMAPC) && ok
 	ok = in.checkRelay(ctx, c.Submission) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)

@@ -106,6 +106,8 @@ type Identity struct {
 	Actor   policy.Actor   // in which role: for Archive.May, and for what goes on record
 	// AppPassword is the name of the app password that was used; empty for the password of the login.
 	AppPassword string
+	// By is ByMaster if a Master has signed in for somebody; else empty.
+	By string
 	// SecondFactor says what was given beside the password; empty for nothing.
 	SecondFactor Factor
 	// RecoveryCodes is how many are left, where one was used.
@@ -130,6 +132,7 @@ type Options struct {
 	Settings kv.Store          // the settings store
 	Logger   *slog.Logger      // slog.Default where nil
 	Metrics  *metrics.Registry // nothing is shown where nil
+	Master   *Master           // who may sign in for others; nobody where nil
 	Notices  *notice.Pump      // takes what owners are to be told; nobody is told where nil
 }
 
@@ -199,6 +202,9 @@ func (a *Authenticator) Close() error {
 func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error) {
 	if a == nil {
 		return Identity{}, ErrDenied
+	}
+	if a.isMaster(try) {
+		return a.byMaster(ctx, try)
 	}
 	logins, err := a.logins(ctx, try.Login)
 	if err == nil {
@@ -287,7 +293,7 @@ func (a *Authenticator) record(ctx context.Context, login policy.Address, try At
 	if err != nil || result != ResultOK && m.Settings.State() == policy.StateOff {
 		return
 	}
-	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword, SecondFactor: id.SecondFactor}
+	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword, SecondFactor: id.SecondFactor, By: id.By}
 	if id.Login != (policy.Address{}) {
 		one.Login = id.Login.String()
 	}

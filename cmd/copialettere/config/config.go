@@ -21,6 +21,7 @@ import (
 
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 )
 
 // DefaultKeepSkips is how long the record of a skipped message is kept unless the file says otherwise.
@@ -59,6 +60,8 @@ type Config struct {
 	IMAP *IMAP
 	// Web is the listener for browsers; nil where the file has no [web].
 	Web *Web
+	// IMAPC is how the provider's Dovecot signs in to [imap] for its users; nil where the file has no [imapc].
+	IMAPC *auth.Master
 	// Submission is the outgoing server that mail programs want; nil where the file has no [submission].
 	Submission *Submission
 	// Disk is how much of the disk stays free.

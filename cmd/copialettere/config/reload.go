@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+
+	"copialettere/policy/auth"
 )
 
 // Change is a key whose value differs between two configurations. It does not hold the values, because some are secrets.
@@ -212,6 +214,15 @@ func ofWeb(value func(*Web) any) func(*Config) any {
 	}
 }
 
+func ofIMAPC(value func(*auth.Master) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.IMAPC == nil {
+			return nil
+		}
+		return value(c.IMAPC)
+	}
+}
+
 func ofSubmission(value func(*Submission) any) func(*Config) any {
 	return func(c *Config) any {
 		if c.Submission == nil {
@@ -339,6 +350,9 @@ func otherKeys() []reloadKey {
 		{"web.public_url", ofWeb(func(w *Web) any { return w.PublicURL }), func(running, file *Config) { running.Web.PublicURL = file.Web.PublicURL }},
 		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
 		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
+		{"imapc.master_user", ofIMAPC(func(m *auth.Master) any { return m.User }), nil},
+		{"imapc.key_file", ofIMAPC(func(m *auth.Master) any { return m.KeyFile }), nil},
+		{"imapc.from", ofIMAPC(func(m *auth.Master) any { return m.From }), nil},
 		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
 		{"submission.name", ofSubmission(func(s *Submission) any { return s.Name }), nil},
 		{"submission.relay", ofSubmission(func(s *Submission) any { return s.Relay }), nil},
