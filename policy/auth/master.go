@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"copialettere/policy"
 )
@@ -107,7 +108,8 @@ func (a *Authenticator) masterVerified(ctx context.Context, mailbox policy.Addre
 		a.options.Logger.Error("the server that signs in for its users cannot sign in", "error", err)
 		return id, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	got, want := sha256.Sum256([]byte(try.Password)), sha256.Sum256(key)
+	// Dovecot sends the file with its line end.
+	got, want := sha256.Sum256([]byte(strings.TrimRight(try.Password, "\r\n"))), sha256.Sum256(key)
 	right := subtle.ConstantTimeCompare(got[:], want[:]) == 1
 	trial.end(right, !right)
 	switch {

@@ -45,6 +45,7 @@ func TestMaster(t *testing.T) {
 		{"for a mailbox", "dovecot", masterKey, anna, "192.0.2.7", ProtocolIMAP, nil},
 		{"in capitals", "dovecot", masterKey, "Anna@Alpha.TEST", "192.0.2.7", ProtocolIMAP, nil},
 		{"by the account name", "dovecot", masterKey, "anna_alpha.test@archivio.test", "192.0.2.7", ProtocolIMAP, nil},
+		{"with a line end", "dovecot", masterKey + "\n", anna, "192.0.2.7", ProtocolIMAP, nil},
 		{"IPv4 in IPv6", "dovecot", masterKey, anna, "::ffff:192.0.2.9", ProtocolIMAP, nil},
 		{"wrong key", "dovecot", masterKey + "x", anna, "192.0.2.7", ProtocolIMAP, ErrDenied},
 		{"no key", "dovecot", "", anna, "192.0.2.7", ProtocolIMAP, ErrDenied},
@@ -88,7 +89,7 @@ func TestMaster(t *testing.T) {
 		}
 		by[one.By+" "+string(one.Result)] += one.Count
 	}
-	if by["imapc ok"] != 4 || by["imapc denied"] != 3 {
+	if by["imapc ok"] != 5 || by["imapc denied"] != 3 {
 		t.Errorf("on record: %v", by)
 	}
 }
