@@ -59,6 +59,8 @@ type Config struct {
 	IMAP *IMAP
 	// Web is the listener for browsers; nil where the file has no [web].
 	Web *Web
+	// Submission is the outgoing server that mail programs want; nil where the file has no [submission].
+	Submission *Submission
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.

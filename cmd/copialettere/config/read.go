@@ -106,6 +106,7 @@ func (r *reader) config(top *table) *Config {
 	c.ArchiveHosts = r.archiveHosts(top, auth, c)
 	c.IMAP = top.table("imap").imap(c)
 	c.Web = top.table("web").web(c)
+	c.Submission = top.table("submission").submission(c)
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()

@@ -212,6 +212,15 @@ func ofWeb(value func(*Web) any) func(*Config) any {
 	}
 }
 
+func ofSubmission(value func(*Submission) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Submission == nil {
+			return nil
+		}
+		return value(c.Submission)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -330,6 +339,12 @@ func otherKeys() []reloadKey {
 		{"web.public_url", ofWeb(func(w *Web) any { return w.PublicURL }), func(running, file *Config) { running.Web.PublicURL = file.Web.PublicURL }},
 		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
 		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
+		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
+		{"submission.name", ofSubmission(func(s *Submission) any { return s.Name }), nil},
+		{"submission.relay", ofSubmission(func(s *Submission) any { return s.Relay }), nil},
+		{"submission.insecure_loopback", ofSubmission(func(s *Submission) any { return s.InsecureLoopback }), nil},
+		{"submission.max_connections", ofSubmission(func(s *Submission) any { return s.MaxConnections }), nil},
+		{"submission.max_per_address", ofSubmission(func(s *Submission) any { return s.MaxPerAddress }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },
