@@ -100,7 +100,7 @@ func TestRenamed(t *testing.T) {
 		t.Errorf("moved: %+v", v)
 	}
 	r.fails("POST /api/v1/message/delete?who=root&mailbox="+after+"&"+first, http.StatusConflict, after, "held")
-	r.fails("POST /api/v1/message/delete?"+anna+"&"+first, http.StatusForbidden)
+	r.fails("POST /api/v1/message/delete?"+anna+"&"+first, http.StatusNotFound, "goes on as "+after)
 	logged := get[archive.Change](r, "GET /api/v1/log?mailbox="+after)
 	if last := logged[len(logged)-1]; last.Key != journal.ActMove || last.Mailbox != after || logged[len(logged)-2].After != after {
 		t.Errorf("log: %+v", logged)
@@ -110,6 +110,12 @@ func TestRenamed(t *testing.T) {
 	why := get[archive.Verdict](r, "GET /api/v1/why?mailbox="+before)
 	if len(why) != 1 || why[0].Reason != policy.ReasonRenamed || !strings.Contains(why[0].Detail, after) || why[0].Mailbox != before {
 		t.Errorf("why %s: %+v", before, why)
+	}
+	for _, request := range []string{"/list?", "/gaps?", "/stats?", "/usage/months?", "/practice?", "/message?" + first + "&"} {
+		r.fails("GET "+Prefix+request+"mailbox="+before, http.StatusNotFound, before, "goes on as "+after)
+	}
+	if old := r.mailbox("GET /api/v1/mailbox?mailbox=" + before); old.Moved != after {
+		t.Errorf("%s moved to %q", before, old.Moved)
 	}
 	for _, request := range []string{"/why?", "/gaps?"} {
 		_, lines := r.ask("GET " + Prefix + request + "mailbox=" + after)

@@ -31,6 +31,7 @@ import (
 	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/auth"
+	"copialettere/policy/dovecot"
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
@@ -61,6 +62,8 @@ type Options struct {
 	Notices *notice.Pump
 	// Auth signs people in, and keeps the log of it. It is required for app passwords, the second factor and delegates; without it nobody has signed in.
 	Auth *auth.Authenticator
+	// Dovecot keeps the files by which Dovecot obeys the switches; nil if the configuration has no [dovecot].
+	Dovecot *dovecot.Keeper
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
@@ -125,7 +128,7 @@ func (a *Archive) Practices(ctx context.Context, address policy.Address, uid uin
 func (a *Archive) Stats(ctx context.Context, address *policy.Address) ([]journal.FolderStats, error) {
 	archive := ""
 	if address != nil {
-		m, err := a.policy.Mailbox(ctx, *address)
+		m, err := a.there(ctx, *address)
 		if err != nil {
 			return nil, err
 		}

@@ -29,6 +29,8 @@ type Mailbox struct {
 	Name string `json:"name,omitempty"`
 	// Former, for a single mailbox, are the earlier addresses of its archive, oldest first.
 	Former []string `json:"former,omitempty"`
+	// Moved, for a single mailbox that is none any more, is the address by which its archive goes now.
+	Moved string `json:"moved,omitempty"`
 	// Closed, in the answer to a hand-over, is the name under which the archive of the former person goes on.
 	Closed string `json:"closed,omitempty"`
 	// Route, for an archive that is not off, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
@@ -168,6 +170,11 @@ func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.
 	if err != nil {
 		return v, err
 	}
+	if _, to, gone, err := a.policy.Gone(ctx, address); err != nil {
+		return v, err
+	} else if gone {
+		v.Moved = to.String()
+	}
 	for h, err := range a.journal.Holdings(ctx, m.Archive) {
 		if errors.Is(err, journal.ErrDamaged) {
 			continue // the view tells which months are missing
@@ -269,6 +276,9 @@ func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy
 // turned makes one change of a mailbox and returns the mailbox.
 func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
 	changed, err := change()
+	if err == nil {
+		err = a.inForce(ctx)
+	}
 	if err != nil {
 		return Mailbox{}, err
 	}
@@ -282,6 +292,9 @@ func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.A
 // Set changes settings of a mailbox, all or none.
 func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Address, assignments []policy.Assignment) (Mailbox, error) {
 	changes, err := a.policy.Set(ctx, address, who, assignments)
+	if err == nil {
+		err = a.inForce(ctx)
+	}
 	if err != nil {
 		return Mailbox{}, err
 	}

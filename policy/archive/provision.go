@@ -81,12 +81,17 @@ func (a *Archive) Provision(ctx context.Context, who policy.Actor, p Provision) 
 		}
 		for outcome, err := range a.policy.CarryOut(ctx, who, o.list) {
 			if err != nil {
+				a.inForce(ctx) // of those above; a fault is logged, and tried again
 				yield(Provisioned{}, fmt.Errorf("%w: the mailboxes above are changed, the others are not: do the same again to go on", err))
 				return
 			}
 			if !yield(viewOutcome(outcome), nil) {
+				a.inForce(ctx)
 				return
 			}
+		}
+		if err := a.inForce(ctx); err != nil {
+			yield(Provisioned{}, err)
 		}
 	}
 }
@@ -224,10 +229,20 @@ func (o *orders) read() error {
 	for line := range strings.Lines(string(text)) {
 		number++
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			o.line(number, line, nil)
+			o.line(number, unquoted(line), nil)
 		}
 	}
 	return nil
+}
+
+// unquoted returns a line without the quotes that spreadsheets put around a field (RFC 4180 section 2). No address ends in a quote.
+func unquoted(line string) string {
+	if inner, ok := strings.CutPrefix(line, `"`); ok {
+		if inner, ok = strings.CutSuffix(inner, `"`); ok {
+			return strings.ReplaceAll(inner, `""`, `"`)
+		}
+	}
+	return line
 }
 
 // firstLine returns the first line that is no comment.

@@ -12,6 +12,8 @@ import (
 type RouteCheck struct {
 	Mailbox string `json:"mailbox"`
 	Archive string `json:"archive"` // as in Mailbox
+	// Configured is false if the configuration does not have the domain.
+	Configured bool `json:"configured"`
 	// Asked is false if the configuration has no [postfix], and Postfix was not asked.
 	Asked bool `json:"asked"`
 	// Routes holds one Route for each direction that the hook takes.
@@ -31,7 +33,7 @@ func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address poli
 	if err != nil {
 		return RouteCheck{}, err
 	}
-	c := RouteCheck{Mailbox: v.Mailbox, Archive: v.Archive, Asked: a.options.Postfix != nil}
+	c := RouteCheck{Mailbox: v.Mailbox, Archive: v.Archive, Configured: a.policy.HasDomain(address.Domain), Asked: a.options.Postfix != nil}
 	if c.Asked {
 		c.Routes = a.options.Postfix.Check(ctx, address)
 	}
