@@ -49,9 +49,10 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 		Logger: d.log, Metrics: d.archive.metrics,
 	})
 	d.archive.policy.OnChange(func() {
-		d.archive.postfix.Changed()
+		d.archive.settingsChanged()
 		d.imap.SettingsChanged()
 	})
+	d.archive.auth.OnChange(d.imap.SettingsChanged)
 	for _, l := range c.Listen {
 		list, err := listen([]config.Listener{l.Listener}, 0, "", sockets)
 		if err != nil {

@@ -96,13 +96,13 @@ func (s *session) signIn(try auth.Attempt) error {
 	try.Remote, try.Protocol = s.conn.remote, auth.ProtocolIMAP
 	id, err := s.conn.server.config.Logins.Login(s.conn.ctx, try)
 	if err == nil {
-		reader := s.conn.server.config.Archive().Reader(id.Actor, id.Mailbox)
+		reader := s.conn.server.config.Archive().SignedInReader(id, auth.ProtocolIMAP)
 		var access archive.Access
 		if access, err = reader.Access(s.conn.ctx); err == nil {
 			if !s.conn.server.enter(s.conn, reader) {
 				return s.refuse(imap.ResponseCodeLimit, inBoth(sentenceCrowded))
 			}
-			s.reader, s.language = reader.Through(program(id)), access.Language
+			s.reader, s.language = reader, access.Language
 			s.conn.log.Info("signed in", "login", id.Login.String(), "mailbox", id.Mailbox.String())
 			return nil
 		}
@@ -116,14 +116,6 @@ func (s *session) signIn(try auth.Attempt) error {
 	}
 	s.conn.log.Error("nobody can be signed in", "error", err)
 	return s.refuse(imap.ResponseCodeUnavailable, inBoth(sentenceUnavailable))
-}
-
-// program returns what goes on record of the program that somebody has signed in with.
-func program(id auth.Identity) string {
-	if id.AppPassword != "" {
-		return "IMAP, app password " + id.AppPassword
-	}
-	return "IMAP"
 }
 
 // inBoth joins both languages, for whoever is not known yet.

@@ -24,16 +24,26 @@ type Access struct {
 // settings each time, so a Reader kept open for days shows nothing once either has ended: the error is then an *auth.Refusal, or wraps
 // policy.ErrForbidden. It may be used concurrently.
 type Reader struct {
-	archive *Archive
-	who     policy.Actor
-	mailbox policy.Address
-	program string // that is used, as it goes on record; may be empty
+	archive  *Archive
+	who      policy.Actor
+	mailbox  policy.Address
+	identity *auth.Identity // nil for whoever has not signed in
+	protocol auth.Protocol
 }
 
 // Reader returns the Reader of a mailbox for an actor. It checks nothing yet.
 func (a *Archive) Reader(who policy.Actor, mailbox policy.Address) *Reader {
 	return &Reader{archive: a, who: who, mailbox: mailbox}
 }
+
+// SignedInReader returns the Reader of somebody who has signed in to a protocol. It shows nothing any more also when the way of signing in has ended:
+// see auth.Authenticator.Permitted.
+func (a *Archive) SignedInReader(id auth.Identity, protocol auth.Protocol) *Reader {
+	return &Reader{archive: a, who: id.Actor, mailbox: id.Mailbox, identity: &id, protocol: protocol}
+}
+
+// Delegated reports whether somebody else's mailbox is read, which ends on a day.
+func (r *Reader) Delegated() bool { return r.who.Role == policy.RoleDelegate }
 
 // Mailbox returns the mailbox that is read.
 func (r *Reader) Mailbox() policy.Address { return r.mailbox }
@@ -58,6 +68,9 @@ func (r *Reader) open(ctx context.Context) (policy.Mailbox, error) {
 	m, err := r.archive.policy.Mailbox(ctx, r.mailbox)
 	if err == nil {
 		err = auth.Open(m.Settings)
+	}
+	if err == nil && r.identity != nil {
+		err = r.archive.options.Auth.Permitted(ctx, *r.identity, r.protocol)
 	}
 	return m, err
 }

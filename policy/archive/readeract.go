@@ -61,19 +61,15 @@ func (a Access) In(f Folder) Allowed {
 	return Allowed{Delete: a.Delete, Take: a.Move}
 }
 
-// Through returns the Reader with a word on the program that is used, which goes on record with what is done: "imap".
-func (r *Reader) Through(program string) *Reader {
-	through := *r
-	through.program = program
-	return &through
-}
-
-// by is who does something, for the record.
+// by is who does something and by which program, for the record: "owner mario@alpha.test (imap, app password Telefono)".
 func (r *Reader) by() string {
-	if r.program == "" {
+	switch {
+	case r.identity == nil:
 		return r.who.String()
+	case r.identity.AppPassword == "":
+		return fmt.Sprintf("%s (%s)", r.who, r.protocol)
 	}
-	return fmt.Sprintf("%s (%s)", r.who, r.program)
+	return fmt.Sprintf("%s (%s, app password %s)", r.who, r.protocol, r.identity.AppPassword)
 }
 
 // permit returns the place of what lies in a folder, if the person has a right there and the settings allow its use. It is nil for a folder that holds

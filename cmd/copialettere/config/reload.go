@@ -203,6 +203,15 @@ func ofIMAP(value func(*IMAP) any) func(*Config) any {
 	}
 }
 
+func ofDovecot(value func(*Dovecot) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Dovecot == nil {
+			return nil
+		}
+		return value(c.Dovecot)
+	}
+}
+
 func ofWeb(value func(*Web) any) func(*Config) any {
 	return func(c *Config) any {
 		if c.Web == nil {
@@ -345,6 +354,8 @@ func otherKeys() []reloadKey {
 		{"submission.insecure_loopback", ofSubmission(func(s *Submission) any { return s.InsecureLoopback }), nil},
 		{"submission.max_connections", ofSubmission(func(s *Submission) any { return s.MaxConnections }), nil},
 		{"submission.max_per_address", ofSubmission(func(s *Submission) any { return s.MaxPerAddress }), nil},
+		{"dovecot.files", ofDovecot(func(d *Dovecot) any { return d.Files }), nil},
+		{"dovecot.user", ofDovecot(func(d *Dovecot) any { return d.User }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },

@@ -81,7 +81,7 @@ func TestMailProgramsWrite(t *testing.T) {
 	run("mbsync", exec.Command("mbsync", "-c", config, "-a"), "")
 	left("4", "6", "7")
 
-	if log := string(s.hook.Must(t, "mailbox", "log", anna)); strings.Count(log, "by owner "+anna+" (IMAP)") != 5 {
+	if log := string(s.hook.Must(t, "mailbox", "log", anna)); strings.Count(log, "by owner "+anna+" (imap)") != 5 {
 		t.Errorf("on record is\n%s", log)
 	}
 	s.hook.Verify(t)
