@@ -76,7 +76,7 @@ func TestOthersSee(t *testing.T) {
 		check(t, err)
 		acts = append(acts, fmt.Sprintf("%s %s %s by %s", act.Kind, act.From.FolderName(), act.UIDs, act.Who))
 	}
-	if want := []string{"delete INBOX/2026-11 2 by owner anna@alpha.test (imap)", "undelete INBOX/2026-11 2 by owner anna@alpha.test (IMAP)",
+	if want := []string{"delete INBOX/2026-11 2 by owner anna@alpha.test (imap)", "undelete INBOX/2026-11 2 by owner anna@alpha.test (imap)",
 		"delete INBOX/2026-11 3-4 by owner anna@alpha.test (imap)"}; !slices.Equal(acts, want) {
 		t.Errorf("on record %q, want %q", acts, want)
 	}
