@@ -31,6 +31,7 @@ import (
 	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/auth"
+	"copialettere/policy/dovecot"
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
@@ -61,6 +62,8 @@ type Options struct {
 	Notices *notice.Pump
 	// Auth signs people in, and keeps the log of it. It is required for app passwords; without it nobody has signed in.
 	Auth *auth.Authenticator
+	// Dovecot keeps the files by which Dovecot obeys the switches; nil if the configuration has no [dovecot].
+	Dovecot *dovecot.Keeper
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
