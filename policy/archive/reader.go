@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/auth"
 )
@@ -130,6 +131,18 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 // Entries yields the entries in a folder whose UIDs are between first and last, both included, under the name that the journal has for the
 // mailbox: see journal.Journal.Filed. Those of what was deleted have their UIDs there, and the folder journal.Trash.
 func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
+	return r.entries(ctx, f, first, last, r.archive.journal.Filed)
+}
+
+// Heads is Entries for who asks for no more than headers: see journal.Journal.FiledHeads.
+func (r *Reader) Heads(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
+	return r.entries(ctx, f, first, last, r.archive.journal.FiledHeads)
+}
+
+// filed is how the journal yields entries of a folder.
+type filed func(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32) iter.Seq2[*journal.Entry, error]
+
+func (r *Reader) entries(ctx context.Context, f Folder, first, last uint32, filed filed) iter.Seq2[*journal.Entry, error] {
 	return func(yield func(*journal.Entry, error) bool) {
 		holds, err := r.openFolder(ctx, f)
 		if err != nil {
@@ -150,7 +163,7 @@ func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter
 				}
 			}
 		default:
-			r.archive.journal.Filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
+			filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
 		}
 	}
 }
