@@ -13,10 +13,11 @@ import (
 // Web is the door for everybody on the Internet. What it answers without a sign-in tells nothing of any mailbox, not even whether it exists.
 func Web(b Backend) http.Handler {
 	mux := http.NewServeMux()
+	(&discovery{b}).route(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writePage(w, r, http.StatusNotFound, languageOf(r), pageNotFound)
 	})
-	return hardened(mux)
+	return hardened(http.NewCrossOriginProtection().Handler(autodiscoverCase(mux)))
 }
 
 // hardened gives every answer the headers that keep a browser from doing more with it than show it: no script, no frame around it, nothing from

@@ -34,6 +34,7 @@ import (
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
+	"copialettere/policy/setup"
 )
 
 // ErrRequest says that a request is malformed. The error that wraps it says what is wrong.
@@ -61,6 +62,10 @@ type Options struct {
 	Notices *notice.Pump
 	// Auth signs people in, and keeps the log of it. It is required for app passwords; without it nobody has signed in.
 	Auth *auth.Authenticator
+	// Guide knows how programs are set up; nil if nothing is configured of that.
+	Guide *setup.Guide
+	// Links keeps the set-up links. It is required for them.
+	Links *setup.Links
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
@@ -76,6 +81,9 @@ type Archive struct {
 func New(o Options) *Archive {
 	if o.Grace == 0 {
 		o.Grace = policy.DefaultGrace
+	}
+	if o.Guide == nil {
+		o.Guide = setup.NewGuide(setup.Config{})
 	}
 	return &Archive{o.Journal, o.Policy, o}
 }

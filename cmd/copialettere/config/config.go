@@ -21,6 +21,7 @@ import (
 
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/setup"
 )
 
 // DefaultKeepSkips is how long the record of a skipped message is kept unless the file says otherwise.
@@ -59,6 +60,10 @@ type Config struct {
 	IMAP *IMAP
 	// Web is the listener for browsers; nil where the file has no [web].
 	Web *Web
+	// Profile is what signs configuration profiles; nil where the file has no [profile], and then TLS does.
+	Profile *Profile
+	// MailboxServers are the servers of live mailboxes, where their domain names none; nil where the file has no [mailbox_servers].
+	MailboxServers *setup.Servers
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.
@@ -188,6 +193,8 @@ type Domain struct {
 	Limits policy.Limits
 	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
 	Rights policy.Rights
+	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
+	MailboxServers *setup.Servers
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

@@ -106,6 +106,8 @@ func (r *reader) config(top *table) *Config {
 	c.ArchiveHosts = r.archiveHosts(top, auth, c)
 	c.IMAP = top.table("imap").imap(c)
 	c.Web = top.table("web").web(c)
+	c.Profile = top.table("profile").profile()
+	c.MailboxServers = top.table("mailbox_servers").mailboxServers()
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
 	c.Erase = top.table("erase").erase()
@@ -269,6 +271,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.Defaults = defaults.defaults()
 		t.limits(&d, defaults)
 		d.Rights = t.table("rights").rights(policy.Rights{})
+		d.MailboxServers = t.table("mailbox_servers").mailboxServers()
 		if !t.absent {
 			domains = append(domains, d)
 		}
