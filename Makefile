@@ -2,6 +2,7 @@
 # make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests
 # make bench  the hook against the same path without it, as ratios
 # make compare BEFORE=PROGRAM   this build against an earlier one, in interleaved rounds, as ratios
+# make imaptest IMAPTEST=PROGRAM TESTS=FOLDER [SECONDS=600]   Dovecot's imaptest and its scripts against the IMAP server, then its random dialogues
 # make vulnerabilities   known vulnerabilities of the libraries and of Go; asks the Internet
 # make soak   the long tests: 300 kills, more than an hour of fuzzing
 # make build  bin/copialettere
@@ -17,7 +18,7 @@ FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs check vulnerabilities unit e2e bench compare soak clean
+.PHONY: build run test needs check vulnerabilities unit e2e bench compare imaptest soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -64,6 +65,11 @@ bench: needs
 
 compare: needs
 	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run TestCompare ./cmd/copialettere/e2e/bench
+
+imaptest:
+	@if [ -z "$(IMAPTEST)" ] || [ -z "$(TESTS)" ]; then echo "usage: make imaptest IMAPTEST=PROGRAM TESTS=FOLDER" >&2; exit 1; fi
+	COPIALETTERE_IMAPTEST=$(abspath $(IMAPTEST)) COPIALETTERE_IMAPTEST_SCRIPTS=$(abspath $(TESTS)) COPIALETTERE_IMAPTEST_SECONDS=$(SECONDS) \
+	  go test -tags bench -count=1 -timeout 60m -v -run TestImaptest ./journal/imapd
 
 soak: needs
 	COPIALETTERE_KILLS=300 go test -count=1 -timeout 60m -run Kill -v $(E2E)

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 )
@@ -40,12 +39,7 @@ func (p *Policy) Person(ctx context.Context, a Address) (Person, error) {
 		return Person{}, err
 	}
 	who.Receipt, who.Certified = receipt.Time, receipt.Certified
-	for domain, postmasters := range p.rules().postmasters {
-		if slices.Contains(postmasters, a) {
-			who.Postmaster = append(who.Postmaster, domain)
-		}
-	}
-	slices.Sort(who.Postmaster)
+	who.Postmaster = p.PostmasterOf(a)
 	for m, err := range p.Mailboxes(ctx) {
 		if err == nil && m.Archive != l.name {
 			err = p.addPerson(ctx, &who, a, m)

@@ -143,6 +143,8 @@ type Config struct {
 	Rights Rights
 	// Grace is how long a shorter retention waits if the owner is told of it; zero means DefaultGrace.
 	Grace time.Duration
+	// Operators are the addresses of those who are operators when they sign in, as to the pages.
+	Operators []string
 	// ArchiveHost is the host in the names of archives as accounts of their own (ArchiveAccount), where their domain has none itself. Empty means
 	// that there are no such names.
 	ArchiveHost string
@@ -163,6 +165,8 @@ type Domain struct {
 	Limits Limits
 	// Rights says what the owners of mailboxes of the domain may change; without a list, Config.Rights does.
 	Rights Rights
+	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
+	RequireSecondFactor bool
 	// ArchiveHost is the archive host of the domain; empty means that of Config.
 	ArchiveHost string
 }
@@ -188,6 +192,11 @@ func (c Config) Validate() error {
 	if c.LoginDomain != "" {
 		if _, err := CanonicalDomain(c.LoginDomain); err != nil {
 			errs = append(errs, fmt.Errorf("login domain: %w", err))
+		}
+	}
+	for _, operator := range c.Operators {
+		if a, err := ParseAddress(operator); err != nil || a.Domain == "" {
+			errs = append(errs, fmt.Errorf("operator %q: %w: want an address with its domain", operator, ErrAddress))
 		}
 	}
 	seen := make(map[string]bool)
@@ -274,6 +283,9 @@ type rules struct {
 	limits         map[string]Limits
 	// domainOwnerKeys has the domains with rights of their own.
 	domainOwnerKeys map[string][]string
+	// secondFactor has the domains that ask for a second factor.
+	secondFactor map[string]bool
+	operators    []Address
 	// allHost is the archive host of the domains that are not in domainHosts. archiveHosts has all of both.
 	allHost      string
 	domainHosts  map[string]string
@@ -317,7 +329,11 @@ func newRules(c Config) (*rules, error) {
 	p := &rules{
 		origin: c.Origin, grace: cmp.Or(c.Grace, DefaultGrace), redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
-		limits: make(map[string]Limits),
+		limits: make(map[string]Limits), secondFactor: make(map[string]bool),
+	}
+	for _, operator := range c.Operators {
+		a, _ := ParseAddress(operator)
+		p.operators = append(p.operators, a)
 	}
 	if p.origin == "" {
 		p.origin = OriginORCPT
@@ -344,6 +360,9 @@ func newRules(c Config) (*rules, error) {
 		}
 		p.domainDefaults[name] = defaults
 		p.limits[name] = d.Limits
+		if d.RequireSecondFactor {
+			p.secondFactor[name] = true
+		}
 		if d.Rights.Owner != nil {
 			p.domainOwnerKeys[name] = slices.Clone(d.Rights.Owner)
 		}

@@ -116,3 +116,26 @@ func (p *Policy) May(who Actor, a Address, key string) error {
 	}
 	return nil
 }
+
+// RequiresSecondFactor reports whether the configuration wants whoever signs in by an address to have a second factor.
+func (p *Policy) RequiresSecondFactor(login Address) bool {
+	return p.rules().secondFactor[login.Domain]
+}
+
+// AnyRequiresSecondFactor reports whether the configuration wants that of any domain.
+func (p *Policy) AnyRequiresSecondFactor() bool { return len(p.rules().secondFactor) > 0 }
+
+// IsOperator reports whether the configuration names a login as an operator.
+func (p *Policy) IsOperator(login Address) bool { return slices.Contains(p.rules().operators, login) }
+
+// PostmasterOf returns the domains of which the configuration names a login as a postmaster, in the order of their names.
+func (p *Policy) PostmasterOf(login Address) []string {
+	var domains []string
+	for domain, postmasters := range p.rules().postmasters {
+		if slices.Contains(postmasters, login) {
+			domains = append(domains, domain)
+		}
+	}
+	slices.Sort(domains)
+	return domains
+}

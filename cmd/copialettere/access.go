@@ -13,10 +13,11 @@ const accessHelp = `Usage: copialettere access ADDR [-config FILE] [-json]
 Shows who signed in to the archive of a mailbox, and who failed to, oldest first: when, by which protocol, as whom and in which role, from which
 address, and how it ended:
 
-  ok          signed in
-  denied      wrong name or password
-  closed      right, but the settings of the mailbox close its archive to mail programs
-  throttled   too many failures before: the password was not even looked at
+  ok             signed in
+  denied         wrong name or password
+  closed         right, but the settings of the mailbox close its archive to mail programs
+  second-factor  right password, but no code of the second factor or a wrong one, or a mail program that needs an app password
+  throttled      too many failures before: the password was not even looked at
 
 Logins that are alike within a short time are one line with their number. The newest 5000 that succeeded and the newest 1000 others are kept.
 
@@ -35,13 +36,16 @@ func (in *invocation) printAccess(a auth.Access) {
 	if from == "" {
 		from = "many or unknown addresses"
 	}
-	fmt.Fprintf(in.stdout, "%s  %-9s  %-10s  %s", localTime(&a.Time), a.Result, a.Protocol, printable(a.Login))
+	fmt.Fprintf(in.stdout, "%s  %-13s  %-10s  %s", localTime(&a.Time), a.Result, a.Protocol, printable(a.Login))
 	if a.Role != "" {
 		fmt.Fprintf(in.stdout, " (%s)", a.Role)
 	}
 	fmt.Fprintf(in.stdout, " from %s", printable(from))
 	if a.AppPassword != "" {
 		fmt.Fprintf(in.stdout, ", by the app password %q", a.AppPassword)
+	}
+	if a.SecondFactor == auth.FactorRecovery {
+		fmt.Fprint(in.stdout, ", by a recovery code")
 	}
 	if a.Count > 1 {
 		fmt.Fprintf(in.stdout, ", %d times until %s", a.Count, localTime(&a.Until))

@@ -37,8 +37,8 @@ func TestAccess(t *testing.T) {
 	}
 	out := p.must("access", anna)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], "ok         imap        anna@alpha.test (owner) from 192.0.2.7") ||
-		!strings.Contains(lines[1], "denied     imap        anna@alpha.test from 192.0.2.7, 2 times until ") || strings.Contains(out, "wrong") {
+	if len(lines) != 2 || !strings.Contains(lines[0], "ok             imap        anna@alpha.test (owner) from 192.0.2.7") ||
+		!strings.Contains(lines[1], "denied         imap        anna@alpha.test from 192.0.2.7, 2 times until ") || strings.Contains(out, "wrong") {
 		t.Errorf("the log is\n%s", out)
 	}
 	if out := p.must("access", anna, "-json"); !strings.Contains(out, `"count":2,"login":"anna@alpha.test","protocol":"imap","address":"192.0.2.7","result":"denied"`) {

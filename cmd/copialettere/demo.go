@@ -2,8 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
 	"flag"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,13 +21,16 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/datafolder"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
+	"copialettere/policy/auth"
 )
 
 const demoHelp = `Usage: copialettere demo DIR [-messages FOLDER]
 
 Tries the hook out on loopback. It writes a configuration into the new folder DIR, starts the daemon with a Maildir as next hop, delivers the
-.eml files of FOLDER (testdata/messages by default) by LMTP, and prints what was journaled, what was skipped, and why. The daemon runs until
-you press Ctrl-C. The demo needs nothing but this program and touches nothing outside DIR.
+.eml files of FOLDER (testdata/messages by default) by LMTP, and prints what was journaled, what was skipped, and why. It opens an archive to
+mail programs by IMAP, with a certificate of its own. The daemon runs until you press Ctrl-C. The demo needs nothing but this program and
+touches nothing outside DIR.
 
 Example: copialettere demo run
 `
@@ -34,6 +45,16 @@ next_hop = "maildir:%[1]s/mail"
 [admin]
 listen = ["unix:admin.sock", "tcp:127.0.0.1:%[3]d"]
 
+[auth]
+source = "file:%[1]s/passwd"
+
+[tls]
+certificate = "%[1]s/certificate.pem"
+key         = "%[1]s/key.pem"
+
+[imap]
+listen = ["tls:127.0.0.1:%[4]d"]
+
 [[domain]]
 name        = "alpha.test"
 postmasters = ["postmaster@alpha.test"]
@@ -43,6 +64,7 @@ postmasters = ["postmaster@alpha.test"]
 const (
 	demoLMTP  = 2424
 	demoAdmin = 9180
+	demoIMAP  = 9930
 )
 
 // demoDeliveries are the recipients of the demonstration, in turn. orcpt is the address as the sender wrote it, which an MTA gives as ORCPT.
@@ -78,8 +100,15 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 		return err
 	}
 	in.configFile = filepath.Join(dir, "copialettere.toml")
-	text := fmt.Sprintf(demoConfig, dir, demoLMTP, demoAdmin)
+	text := fmt.Sprintf(demoConfig, dir, demoLMTP, demoAdmin, demoIMAP)
 	if err := os.WriteFile(in.configFile, []byte(text), 0o600); err != nil {
+		return err
+	}
+	if err := demoCertificate(dir); err != nil {
+		return fmt.Errorf("make a certificate: %w", err)
+	}
+	password, err := demoPassword(dir)
+	if err != nil {
 		return err
 	}
 	c, err := config.Load(in.configFile)
@@ -101,7 +130,7 @@ func runDemo(ctx context.Context, in *invocation, dir, messages string) error {
 	}()
 	err = in.demonstrate(ctx, c, files, done)
 	if err == nil {
-		in.demoSteps(dir)
+		in.demoSteps(dir, password)
 		select {
 		case <-ctx.Done():
 		case err = <-done:
@@ -125,6 +154,9 @@ func (in *invocation) demonstrate(ctx context.Context, c *config.Config, files [
 		if err := runMailbox(ctx, in, []string{"enable", mailbox}, mailboxFlags{}); err != nil {
 			return err
 		}
+	}
+	if err := runMailbox(ctx, in, []string{"set", demoReader, "imap=on"}, mailboxFlags{}); err != nil {
+		return err
 	}
 	fmt.Fprintf(in.stdout, "\nDelivering %d messages by LMTP to 127.0.0.1:%d\n", len(files), demoLMTP)
 	spec, err := nexthop.ParseSpec(fmt.Sprintf("lmtp:127.0.0.1:%d", demoLMTP))
@@ -198,13 +230,55 @@ func demoDeliver(ctx context.Context, conn nexthop.Conn, file, rcpt, orcpt strin
 	return conn.Reply(ctx)
 }
 
-func (in *invocation) demoSteps(dir string) {
+// demoReader is the mailbox whose archive a mail program may open.
+const demoReader = "anna@alpha.test"
+
+// demoPassword sets a password of that mailbox, another one each time, and returns it.
+func demoPassword(dir string) (string, error) {
+	a, err := policy.ParseAddress(demoReader)
+	if err != nil {
+		return "", err
+	}
+	password := rand.Text()
+	return password, auth.SetPassword(filepath.Join(dir, "passwd"), a, password)
+}
+
+// demoCertificate makes a certificate for localhost, which its own key has signed.
+func demoCertificate(dir string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	template := x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(0, 1, 0), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	write := func(name, kind string, b []byte) error {
+		return os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600)
+	}
+	return errors.Join(write("certificate.pem", "CERTIFICATE", certificate), write("key.pem", "PRIVATE KEY", private))
+}
+
+func (in *invocation) demoSteps(dir, password string) {
 	fmt.Fprintf(in.stdout, `
 The hook is up. In another terminal:
   bin/copialettere list anna@alpha.test -config %[1]s/copialettere.toml
   bin/copialettere cat anna@alpha.test INBOX/%[2]s 1 -config %[1]s/copialettere.toml
   swaks --protocol LMTP --server 127.0.0.1:%[3]d --from me@ext.test --to anna@alpha.test
   curl http://127.0.0.1:%[4]d/metrics
+  curl --cacert %[1]s/certificate.pem -u %[6]s:%[7]s "imaps://localhost:%[5]d/INBOX/%[2]s;MAILINDEX=1"
+A mail program opens the archive as an account: IMAP, server localhost, port %[5]d, SSL/TLS, user %[6]s, password
+%[7]s. It warns of the certificate, which the demo has made by itself.
 Mail is in %[1]s/mail, the journal in %[1]s/data, the log in %[1]s/log. Ctrl-C stops it.
-`, dir, time.Now().UTC().Format("2006-01"), demoLMTP, demoAdmin)
+`, dir, time.Now().UTC().Format("2006-01"), demoLMTP, demoAdmin, demoIMAP, demoReader, password)
 }

@@ -275,6 +275,9 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 
 func (in *invocation) printSettings(m archive.Mailbox) {
 	in.printMailbox(m)
+	if m.Moved != "" {
+		fmt.Fprintf(in.stdout, "  %-14s %s: no mailbox any more\n", "goes on as", m.Moved)
+	}
 	if len(m.Former) > 0 {
 		fmt.Fprintf(in.stdout, "  %-14s %s\n", "formerly", strings.Join(m.Former, ", "))
 	}

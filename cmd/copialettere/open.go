@@ -139,7 +139,7 @@ func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend 
 func policyConfig(c *config.Config) policy.Config {
 	p := policy.Config{Grace: c.Erase.Grace, Rights: c.Rights}
 	if c.Auth != nil {
-		p.ArchiveHost = c.Auth.ArchiveHost
+		p.ArchiveHost, p.Operators = c.Auth.ArchiveHost, c.Auth.Operators
 	}
 	for _, d := range c.Domains {
 		host := ""
@@ -148,7 +148,7 @@ func policyConfig(c *config.Config) policy.Config {
 		}
 		p.Domains = append(p.Domains, policy.Domain{
 			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults, Limits: d.Limits,
-			Rights: d.Rights, ArchiveHost: host,
+			Rights: d.Rights, RequireSecondFactor: d.RequireSecondFactor, ArchiveHost: host,
 		})
 	}
 	if c.Received != nil {

@@ -66,7 +66,11 @@ func (in *invocation) checkRoute(ctx context.Context, mailbox string) error {
 // printRoutes prints one line for the archive, and one for each direction.
 func (in *invocation) printRoutes(v archive.RouteCheck) {
 	var off error
-	if v.Archive == "off" {
+	switch {
+	case v.Archive != "off":
+	case !v.Configured:
+		off = fmt.Errorf("%s of %s: nothing is archived: the configuration has no [[domain]] of that name: add it, then enable the mailbox", v.Archive, v.Mailbox)
+	default:
 		off = fmt.Errorf("%s of %s: nothing is archived, whatever Postfix does: copialettere mailbox enable %s", v.Archive, v.Mailbox, v.Mailbox)
 	}
 	in.checked("archive", v.Archive+" of "+v.Mailbox, off)

@@ -38,7 +38,7 @@ with an error changes nothing, and the log says why. These keys are taken:
 
   received.on_journal_error, received.redirect_header, received.redirect_from, received.keep_skips
   sent.on_journal_error, sent.login_domain
-  log.level, rights.owner, auth.archive_host
+  log.level, rights.owner, auth.operators, auth.archive_host
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace

@@ -28,3 +28,31 @@ func (a *api) revokeAppPassword(c *call) error {
 	}
 	return c.out.write(v)
 }
+
+// answer writes the answer of an act.
+func (c *call) answer(v any, err error) error {
+	if err != nil {
+		return err
+	}
+	return c.out.write(v)
+}
+
+func (a *api) secondFactor(c *call) error {
+	v, err := a.b.Archive.SecondFactor(c.Context(), c.mailbox)
+	return c.answer(v, err)
+}
+
+func (a *api) beginSecondFactor(c *call) error {
+	v, err := a.b.Archive.BeginSecondFactor(c.Context(), c.who, c.mailbox, c.FormValue("code"))
+	return c.answer(v, err)
+}
+
+func (a *api) confirmSecondFactor(c *call) error {
+	v, err := a.b.Archive.ConfirmSecondFactor(c.Context(), c.who, c.mailbox, c.FormValue("code"))
+	return c.answer(v, err)
+}
+
+func (a *api) endSecondFactor(c *call) error {
+	v, err := a.b.Archive.EndSecondFactor(c.Context(), c.who, c.mailbox, c.FormValue("code"))
+	return c.answer(v, err)
+}

@@ -83,7 +83,7 @@ func (a *api) admit(c *call, route *Route, door Door) (err error) {
 	if route.Right == "" {
 		return nil
 	}
-	return a.b.Archive.May(c.who, route.Right, c.mailbox)
+	return a.b.Archive.May(c.Context(), c.who, route.Right, c.mailbox)
 }
 
 var errRequest = archive.ErrRequest

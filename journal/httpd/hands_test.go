@@ -46,13 +46,14 @@ func TestRenamed(t *testing.T) {
 	get[archive.AppPassword](r, "POST /api/v1/app-password/add?"+anna+"&name=phone")
 	questions := []string{"/access?", "/app-passwords?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
 	// These are looked at below.
-	others := []string{"/mailbox", "/log", "/why", "/gaps"}
+	others := []string{"/mailbox", "/log", "/why", "/gaps", "/second-factor"}
 	for _, route := range Routes() {
 		asked := slices.Contains(others, route.Path) || slices.ContainsFunc(questions, func(q string) bool { return strings.HasPrefix(q, route.Path+"?") })
 		if route.Method == http.MethodGet && route.Right != "" && route.Right != archive.RightOperate && !asked {
 			t.Errorf("%s is not asked before and after", route.Path)
 		}
 	}
+	secret := get[archive.SecondFactor](r, "POST /api/v1/second-factor/begin?"+anna)[0].New
 	answers := make(map[string][]string)
 	for _, q := range questions {
 		_, answers[q] = r.ask("GET " + Prefix + q + "&mailbox=" + before)
@@ -63,6 +64,12 @@ func TestRenamed(t *testing.T) {
 	v := r.mailbox("POST /api/v1/mailbox/rename?" + anna + "&to=" + after)
 	if v.Mailbox != after || v.Name != before || !slices.Equal(v.Former, []string{before}) || v.Changed == nil || !*v.Changed {
 		t.Errorf("renamed: %+v", v)
+	}
+	if got := get[archive.SecondFactor](r, "GET /api/v1/second-factor?mailbox="+before)[0]; got.Waiting != nil {
+		t.Errorf("the second factor stayed behind: %+v", got)
+	}
+	if got := get[archive.SecondFactor](r, "GET /api/v1/second-factor?mailbox="+after)[0]; got.Waiting == nil || !got.Waiting.Equal(secret.Until) {
+		t.Errorf("the second factor has not come along: %+v", got)
 	}
 	renamed := func(lines []string) []string {
 		lines = slices.Clone(lines)
@@ -92,7 +99,7 @@ func TestRenamed(t *testing.T) {
 		t.Errorf("moved: %+v", v)
 	}
 	r.fails("POST /api/v1/message/delete?who=root&mailbox="+after+"&"+first, http.StatusConflict, after, "held")
-	r.fails("POST /api/v1/message/delete?"+anna+"&"+first, http.StatusForbidden)
+	r.fails("POST /api/v1/message/delete?"+anna+"&"+first, http.StatusNotFound, "goes on as "+after)
 	logged := get[archive.Change](r, "GET /api/v1/log?mailbox="+after)
 	if last := logged[len(logged)-1]; last.Key != journal.ActMove || last.Mailbox != after || logged[len(logged)-2].After != after {
 		t.Errorf("log: %+v", logged)
@@ -102,6 +109,12 @@ func TestRenamed(t *testing.T) {
 	why := get[archive.Verdict](r, "GET /api/v1/why?mailbox="+before)
 	if len(why) != 1 || why[0].Reason != policy.ReasonRenamed || !strings.Contains(why[0].Detail, after) || why[0].Mailbox != before {
 		t.Errorf("why %s: %+v", before, why)
+	}
+	for _, request := range []string{"/list?", "/gaps?", "/stats?", "/usage/months?", "/practice?", "/message?" + first + "&"} {
+		r.fails("GET "+Prefix+request+"mailbox="+before, http.StatusNotFound, before, "goes on as "+after)
+	}
+	if old := r.mailbox("GET /api/v1/mailbox?mailbox=" + before); old.Moved != after {
+		t.Errorf("%s moved to %q", before, old.Moved)
 	}
 	for _, request := range []string{"/why?", "/gaps?"} {
 		_, lines := r.ask("GET " + Prefix + request + "mailbox=" + after)

@@ -67,9 +67,9 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		status = http.StatusBadRequest
 	case is(policy.ErrForbidden, archive.ErrReadOnly):
 		status = http.StatusForbidden
-	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
+	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, auth.ErrThrottled, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
 		status = http.StatusConflict
-	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, policy.ErrNoArchive, setup.ErrNotOffered):
+	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, policy.ErrNoArchive, setup.ErrNotOffered):
 		status = http.StatusNotFound
 	case is(context.Canceled):
 	default:

@@ -87,6 +87,13 @@ func Routes() []Route {
 			"make an app password, which only this answer has", (*api).addAppPassword},
 		{"POST", "/app-password/revoke", archive.RightRevoke, true, "name=NAME", archive.AppPassword{}, false, "end an app password",
 			(*api).revokeAppPassword},
+		{"GET", "/second-factor", archive.RightRevoke, false, "", archive.SecondFactor{}, false, "whether its second factor is on", (*api).secondFactor},
+		{"POST", "/second-factor/begin", archive.RightSignIn, true, "[code=CODE]", archive.SecondFactor{}, false,
+			"make a new secret, which only this answer has; an owner whose second factor is on gives a code of it", (*api).beginSecondFactor},
+		{"POST", "/second-factor/confirm", archive.RightSignIn, true, "code=CODE", archive.SecondFactor{}, false,
+			"put the new secret in force by a code of it; only this answer has the recovery codes", (*api).confirmSecondFactor},
+		{"POST", "/second-factor/end", archive.RightRevoke, true, "[code=CODE]", archive.SecondFactor{}, false,
+			"turn the second factor off; an owner gives a code of it, or a recovery code", (*api).endSecondFactor},
 
 		{"GET", "/set-up", archive.RightLook, false, choice, setup.Parameters{}, false, "with what a mail program is set up for its archive or for the live mailbox",
 			(*api).setUp},

@@ -2,6 +2,10 @@ package httpd
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -27,8 +31,10 @@ func TestRoutes(t *testing.T) {
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
 	first := url.Values{"folder": {folder}, "uid": {"1"}}.Encode()
 	asked := make(map[string]bool)
+	code := "" // of the second factor
 	for _, request := range []string{
-		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /access?", "POST /app-password/add?name=phone", "GET /app-passwords?", "POST /app-password/revoke?name=phone", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
+		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /access?", "POST /app-password/add?name=phone", "GET /app-passwords?", "POST /app-password/revoke?name=phone",
+		"POST /second-factor/begin?", "POST /second-factor/confirm?code=CODE", "GET /second-factor?", "POST /second-factor/end?", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
 		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /privacy?", "GET /verify?", "GET /version?",
 		"GET /labels?", "POST /notice/quota-warning?percent=80",
 		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
@@ -45,6 +51,7 @@ func TestRoutes(t *testing.T) {
 		method, path, _ := strings.Cut(name, " ")
 		asked[name] = true
 		route := routeOf(t, method, path)
+		request = strings.Replace(request, "CODE", code, 1)
 		status, lines := r.ask(method + " " + Prefix + strings.TrimPrefix(request, method+" ") + "&" + anna)
 		switch {
 		case name == "POST /volume/forget":
@@ -61,6 +68,9 @@ func TestRoutes(t *testing.T) {
 		for _, line := range lines {
 			if route.Answer == (Content{}) {
 				break
+			}
+			if name == "POST /second-factor/begin" {
+				code = secondFactorCode(t, line)
 			}
 			decoder := json.NewDecoder(strings.NewReader(line))
 			decoder.DisallowUnknownFields()
@@ -85,6 +95,23 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s changes a mailbox and names nobody", route.Path)
 		}
 	}
+}
+
+// secondFactorCode returns the code of now (RFC 6238) of the secret in an answer.
+func secondFactorCode(t *testing.T, answer string) string {
+	t.Helper()
+	var v archive.SecondFactor
+	if err := json.Unmarshal([]byte(answer), &v); err != nil || v.New == nil {
+		t.Fatalf("%v: %s", err, answer)
+	}
+	secret, err := base32.StdEncoding.DecodeString(v.New.Text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha1.New, secret)
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().Unix()/30)))
+	sum := mac.Sum(nil)
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[sum[19]&15:])&0x7fffffff%1_000_000)
 }
 
 func routeOf(t *testing.T, method, path string) Route {
@@ -132,7 +159,8 @@ func TestDoors(t *testing.T) {
 		return w.Code
 	}
 	for _, route := range Routes() {
-		own := route.Right == "" || route.Right == archive.RightRead || route.Right == archive.RightLook || route.Path == "/app-passwords"
+		own := route.Right == "" || route.Right == archive.RightRead || route.Right == archive.RightLook || route.Path == "/app-passwords" || route.Path == "/second-factor" ||
+			route.Path == "/second-factor/begin"
 		if status := ask(route, "anna@alpha.test"); own != (status == http.StatusOK) && route.Path != "/mailbox/set" || !own && status == http.StatusInternalServerError {
 			t.Errorf("%s %s of the own mailbox: status %d", route.Method, route.Path, status)
 		}

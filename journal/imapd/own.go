@@ -29,7 +29,14 @@ func (c *conn) own(cmd *command) (answered bool, err error) {
 		}
 		c.say(cmd, c.session.aboutFolders(cmd)...)
 	default:
-		return false, nil
+		if !c.session.signedIn() || !cmd.impossibleName() {
+			return false, nil
+		}
+		if cmd.verb == "LIST" || cmd.verb == "LSUB" {
+			c.say(cmd, "OK "+cmd.verb+" completed") // none matches
+			break
+		}
+		c.say(cmd, "NO [NONEXISTENT] "+c.session.say(sentenceNoFolder))
 	}
 	return true, nil
 }
@@ -132,7 +139,8 @@ func quoted(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// arguments returns the arguments of a command: atoms, quoted strings and literals. It reports false where there is anything else.
+// arguments returns the arguments of a command: atoms, quoted strings and literals. Where there is anything else it returns those before that, and
+// false.
 func (cmd *command) arguments() (list []string, ok bool) {
 	literal := false // the piece is one
 	var text string
@@ -150,10 +158,10 @@ func (cmd *command) arguments() (list []string, ok bool) {
 			text = text[:strings.LastIndexByte(text, '{')]
 		}
 		more, err := words(strings.TrimRight(text, " \r\n"))
-		if err != nil {
-			return nil, false
-		}
 		list = append(list, more...)
+		if err != nil {
+			return list, false
+		}
 	}
 	return list, true
 }
@@ -166,7 +174,7 @@ func words(text string) (list []string, err error) {
 		if text[0] != '"' {
 			word, rest, _ := strings.Cut(text, " ")
 			if strings.ContainsAny(word, `"(){`) {
-				return nil, errWords
+				return list, errWords
 			}
 			list, text = append(list, word), rest
 			continue
@@ -180,7 +188,7 @@ func words(text string) (list []string, err error) {
 			word.WriteByte(text[i])
 		}
 		if i == len(text) {
-			return nil, errWords
+			return list, errWords
 		}
 		list, text = append(list, word.String()), text[i+1:]
 	}

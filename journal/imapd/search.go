@@ -239,12 +239,23 @@ func (q *search) fieldMatches(name, text string) (bool, error) {
 		return false, cmp.Or(err, errTooWide)
 	}
 	want := q.fold.String(text)
+	contains := func(s string) bool { return strings.Contains(q.fold.String(s), want) }
 	for f := range part.Fields(header) {
-		if f.Name != nil && strings.EqualFold(string(f.Name), name) && strings.Contains(q.fold.String(part.Decode(string(f.Value))), want) {
+		if f.Name == nil || !strings.EqualFold(string(f.Name), name) {
+			continue
+		}
+		if contains(part.Decode(string(f.Value))) || hasAddresses(name) && slices.ContainsFunc(part.Addresses(string(f.Value)), func(a part.Address) bool {
+			return contains(a.Local + "@" + a.Domain)
+		}) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// hasAddresses reports whether a field is searched for addresses as ENVELOPE has them, too: without comments and folds (RFC 3501 section 6.4.4).
+func hasAddresses(field string) bool {
+	return slices.ContainsFunc([]string{"From", "To", "Cc", "Bcc"}, func(s string) bool { return strings.EqualFold(s, field) })
 }
 
 // spend counts bytes that were read. It reports false once there were too many.

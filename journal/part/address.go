@@ -152,7 +152,7 @@ func (a *addressReader) item() {
 
 // add adds an address, without the source route that may precede it (RFC 5322 4.4).
 func (a *addressReader) add(name, address string) {
-	address = strings.TrimSpace(address)
+	address = strings.TrimSpace(withoutComments(address))
 	if strings.HasPrefix(address, "@") {
 		if i := strings.IndexByte(address, ':'); i >= 0 {
 			address = address[i+1:]
@@ -163,9 +163,35 @@ func (a *addressReader) add(name, address string) {
 		address = strings.Trim(address, `"`) // the whole address was quoted
 	}
 	if i := strings.LastIndexByte(address, '@'); i >= 0 {
-		local, domain = address[:i], address[i+1:]
+		local, domain = strings.TrimSpace(address[:i]), strings.TrimSpace(address[i+1:])
 	}
 	a.list = append(a.list, Address{Name: name, Local: local, Domain: domain, Group: a.group})
+}
+
+// withoutComments returns an address without the comments in it. They mean nothing (RFC 5322 3.2.2).
+func withoutComments(s string) string {
+	if strings.IndexByte(s, '(') < 0 {
+		return s
+	}
+	var b []byte
+	for s != "" {
+		n := 1
+		switch s[0] {
+		case '(':
+			end := commentEnd(s)
+			if end == len(s) && s[end-1] != ')' {
+				return string(append(b, s...)) // it does not end, and is none
+			}
+			s = s[end:]
+			continue
+		case '"':
+			c := cursor{rest: s}
+			c.quoted()
+			n = len(s) - len(c.rest)
+		}
+		b, s = append(b, s[:n]...), s[n:]
+	}
+	return string(b)
 }
 
 // closeGroup ends the current group.

@@ -85,7 +85,7 @@ func (a *Archive) actOn(
 func (a *Archive) act(ctx context.Context, who policy.Actor, kind, mailbox string, f func(archive, by string) error) error {
 	there, m, err := a.inArchive(ctx, journal.Ref{Mailbox: mailbox})
 	if err == nil {
-		err = a.allowed(who, m, kind)
+		err = a.allowed(ctx, who, m, kind)
 	}
 	if err != nil {
 		return err
@@ -101,15 +101,15 @@ func (a *Archive) act(ctx context.Context, who policy.Actor, kind, mailbox strin
 }
 
 // allowed returns nil if an actor has the right to an act and the settings of the mailbox allow it. Holds need no setting.
-func (a *Archive) allowed(who policy.Actor, m policy.Mailbox, kind string) error {
+func (a *Archive) allowed(ctx context.Context, who policy.Actor, m policy.Mailbox, kind string) error {
 	right := RightDelete
 	switch kind {
 	case journal.ActHold, journal.ActRelease:
-		return a.May(who, RightHold, m.Address)
+		return a.May(ctx, who, RightHold, m.Address)
 	case journal.ActMove:
 		right = RightMove
 	}
-	if err := a.May(who, right, m.Address); err != nil {
+	if err := a.May(ctx, who, right, m.Address); err != nil {
 		return err
 	}
 	if (kind == journal.ActDelete || kind == journal.ActEmpty) && m.Settings.Held() {

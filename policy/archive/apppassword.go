@@ -32,7 +32,7 @@ func (a *Archive) AppPasswords(ctx context.Context, address policy.Address) ([]A
 // AddAppPassword makes a password by which one program can sign in to a mailbox. Its owner is told. It needs RightSignIn; the error wraps
 // auth.ErrName if the name does not do.
 func (a *Archive) AddAppPassword(ctx context.Context, who policy.Actor, address policy.Address, name string) (AppPassword, error) {
-	if err := a.May(who, RightSignIn, address); err != nil {
+	if err := a.May(ctx, who, RightSignIn, address); err != nil {
 		return AppPassword{}, err
 	}
 	password, err := a.options.Auth.AddAppPassword(ctx, who, address, name)
@@ -53,7 +53,7 @@ func (a *Archive) AddAppPassword(ctx context.Context, who policy.Actor, address 
 
 // RevokeAppPassword ends an app password at once. It needs RightRevoke; the error wraps auth.ErrNoAppPassword if there is none of that name.
 func (a *Archive) RevokeAppPassword(ctx context.Context, who policy.Actor, address policy.Address, name string) (AppPassword, error) {
-	if err := a.May(who, RightRevoke, address); err != nil {
+	if err := a.May(ctx, who, RightRevoke, address); err != nil {
 		return AppPassword{}, err
 	}
 	if err := a.options.Auth.RevokeAppPassword(ctx, who, address, name); err != nil {

@@ -133,7 +133,7 @@ func (a *Archive) Practices(ctx context.Context, address policy.Address, uid uin
 func (a *Archive) Stats(ctx context.Context, address *policy.Address) ([]journal.FolderStats, error) {
 	archive := ""
 	if address != nil {
-		m, err := a.policy.Mailbox(ctx, *address)
+		m, err := a.there(ctx, *address)
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +153,7 @@ func (a *Archive) Verify(ctx context.Context, progress func(kv.Month, int64)) (*
 
 // Forget gives up a missing month for good: see journal.Journal.Forget. It needs RightOperate.
 func (a *Archive) Forget(ctx context.Context, who policy.Actor, m kv.Month) error {
-	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
+	if err := a.May(ctx, who, RightOperate, policy.Address{}); err != nil {
 		return err
 	}
 	return a.journal.Forget(ctx, m, who.String())

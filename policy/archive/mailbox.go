@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"copialettere/journal"
@@ -28,6 +29,8 @@ type Mailbox struct {
 	Name string `json:"name,omitempty"`
 	// Former, for a single mailbox, are the earlier addresses of its archive, oldest first.
 	Former []string `json:"former,omitempty"`
+	// Moved, for a single mailbox that is none any more, is the address by which its archive goes now.
+	Moved string `json:"moved,omitempty"`
 	// Closed, in the answer to a hand-over, is the name under which the archive of the former person goes on.
 	Closed string `json:"closed,omitempty"`
 	// Route, for an archive that is not off, tells by direction whether the mail passes through the hook, as the last standing check found it. It is
@@ -124,7 +127,7 @@ func (a *Archive) named(ctx context.Context, who policy.Actor, m policy.Mailbox)
 	for i := range v.Settings {
 		v.Settings[i].name()
 	}
-	v.May = a.mayIn(who, m.Address, m.Settings)
+	v.May = a.mayIn(ctx, who, m.Address, m.Settings)
 	return v, err
 }
 
@@ -166,6 +169,11 @@ func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.
 	v, err := a.named(ctx, who, m)
 	if err != nil {
 		return v, err
+	}
+	if _, to, gone, err := a.policy.Gone(ctx, address); err != nil {
+		return v, err
+	} else if gone {
+		v.Moved = to.String()
 	}
 	for h, err := range a.journal.Holdings(ctx, m.Archive) {
 		if errors.Is(err, journal.ErrDamaged) {
@@ -243,7 +251,7 @@ func (a *Archive) ReleaseMailbox(ctx context.Context, who policy.Actor, address 
 
 // Rename gives a mailbox another address and returns the mailbox under that address. Like HandOver, it needs RightAddress.
 func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to policy.Address) (Mailbox, error) {
-	if err := a.May(who, RightAddress, address); err != nil {
+	if err := a.May(ctx, who, RightAddress, address); err != nil {
 		return Mailbox{}, err
 	}
 	return a.noted(ctx, who, to, func() (bool, error) { return a.policy.Rename(ctx, address, to, who) })
@@ -251,7 +259,7 @@ func (a *Archive) Rename(ctx context.Context, who policy.Actor, address, to poli
 
 // HandOver gives the address of a mailbox to another person; confirm repeats it. It returns the mailbox of that person, which names the closed one.
 func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy.Address, confirm string) (Mailbox, error) {
-	if err := a.May(who, RightAddress, address); err != nil {
+	if err := a.May(ctx, who, RightAddress, address); err != nil {
 		return Mailbox{}, err
 	}
 	var closed policy.Address
@@ -287,5 +295,10 @@ func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Addr
 	v, err := a.viewNow(ctx, who, address)
 	changed := len(changes) > 0
 	v.Changed, v.Changes, v.Notes = &changed, changes, a.waits(v.Mailbox, changes)
+	if err == nil && slices.ContainsFunc(changes, func(c policy.Change) bool { return c.Key == policy.KeyProtocols }) {
+		var more []policy.Label
+		more, err = a.noProtocol(ctx, address)
+		v.Notes = append(v.Notes, more...)
+	}
 	return v, err
 }

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"fmt"
 	"iter"
 
 	"copialettere/journal"
@@ -17,9 +18,23 @@ func (a *Archive) inArchive(ctx context.Context, ref journal.Ref) (journal.Ref, 
 	if err != nil {
 		return ref, policy.Mailbox{}, err
 	}
-	m, err := a.policy.Mailbox(ctx, address)
+	m, err := a.there(ctx, address)
 	ref.Mailbox = m.Archive
 	return ref, m, err
+}
+
+// there returns a mailbox, to look for what it has. Where it is none any more because its archive has another address now, the error wraps
+// policy.ErrNoArchive and names that address: nobody should take it for an archive that is empty.
+func (a *Archive) there(ctx context.Context, address policy.Address) (policy.Mailbox, error) {
+	m, err := a.policy.Mailbox(ctx, address)
+	if err != nil || m.Settings.State() != policy.StateOff {
+		return m, err
+	}
+	_, to, gone, err := a.policy.Gone(ctx, address)
+	if gone {
+		err = fmt.Errorf("%s: %w any more: it goes on as %s", address, policy.ErrNoArchive, to)
+	}
+	return m, err
 }
 
 // address returns the address of the mailbox whose archive has that name; the name itself if it cannot be read.
@@ -34,7 +49,7 @@ func (a *Archive) address(ctx context.Context, archive string) string {
 // of yields what a source has of a mailbox, whose archive it is given.
 func of[T any](ctx context.Context, a *Archive, address policy.Address, source func(archive string) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		m, err := a.policy.Mailbox(ctx, address)
+		m, err := a.there(ctx, address)
 		if err != nil {
 			var none T
 			yield(none, err)

@@ -22,7 +22,7 @@ type QuotaWarning struct {
 // WarnQuota tells the owner of a mailbox that the live mailbox, not its archive, has reached a percentage of its quota, from 1 to 100. The
 // mailstore asks for it. It needs RightOperate; the error wraps ErrRequest if the percentage is none.
 func (a *Archive) WarnQuota(ctx context.Context, who policy.Actor, address policy.Address, percent int) (QuotaWarning, error) {
-	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
+	if err := a.May(ctx, who, RightOperate, policy.Address{}); err != nil {
 		return QuotaWarning{}, err
 	}
 	if percent < 1 || percent > 100 {

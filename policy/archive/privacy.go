@@ -27,6 +27,7 @@ const (
 	PrivacyGaps       = "gaps"       // times and messages that are missing
 	PrivacyLogins     = "logins"     // who signed in to its archive, and who failed to
 	PrivacyPrograms   = "programs"   // app passwords by which programs sign in to it
+	PrivacyFactor     = "factor"     // the second factor of whoever signs in to it
 	PrivacyNotices    = "notices"    // notices to its owner that wait
 	PrivacyFormer     = "former"     // the address was that of an archive that has another address now
 	PrivacyRecipient  = "recipient"  // what a receipt said of the address
@@ -70,7 +71,7 @@ type PrivacyRequest struct {
 // elsewhere, last what was not searched. Of what is not held nothing is yielded. It needs RightOperate.
 func (a *Archive) Privacy(ctx context.Context, who policy.Actor, address policy.Address, o PrivacyRequest) iter.Seq2[Holding, error] {
 	return func(yield func(Holding, error) bool) {
-		if err := a.May(who, RightOperate, policy.Address{}); err != nil {
+		if err := a.May(ctx, who, RightOperate, policy.Address{}); err != nil {
 			yield(Holding{}, err)
 			return
 		}

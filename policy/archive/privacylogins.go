@@ -23,5 +23,14 @@ func (r *privacy) logins() ([]Holding, error) {
 	for _, one := range list {
 		programs.add(one.Created, 0)
 	}
-	return []Holding{logins.Holding, programs.Holding}, err
+	if err != nil {
+		return nil, err
+	}
+	factor := newTally(PrivacyFactor, "the secret of its second factor, and how many recovery codes are left", "to sign in", basisRecords, "until it is turned off")
+	if s, err := r.a.SecondFactor(r.ctx, r.address); err != nil {
+		return nil, err
+	} else if s.On {
+		factor.add(*s.Since, 0)
+	}
+	return []Holding{logins.Holding, programs.Holding, factor.Holding}, nil
 }

@@ -224,10 +224,20 @@ func (o *orders) read() error {
 	for line := range strings.Lines(string(text)) {
 		number++
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			o.line(number, line, nil)
+			o.line(number, unquoted(line), nil)
 		}
 	}
 	return nil
+}
+
+// unquoted returns a line without the quotes that spreadsheets put around a field (RFC 4180 section 2). No address ends in a quote.
+func unquoted(line string) string {
+	if inner, ok := strings.CutPrefix(line, `"`); ok {
+		if inner, ok = strings.CutSuffix(inner, `"`); ok {
+			return strings.ReplaceAll(inner, `""`, `"`)
+		}
+	}
+	return line
 }
 
 // firstLine returns the first line that is no comment.

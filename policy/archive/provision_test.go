@@ -85,6 +85,8 @@ func TestProvision(t *testing.T) {
 	}{
 		{"addresses", "# our people\n\n a@alpha.test \r\nC@Alpha.test\n\"#x\"@alpha.test\n", Provision{Enable: true},
 			"a@alpha.test on archive=on\n#x@alpha.test on archive=on\n", ""},
+		{"addresses in quotes", "\"a@alpha.test\"\n\"\"\"a b\"\"@alpha.test\"\n", Provision{Enable: true},
+			"a@alpha.test on archive=on\n\"a b\"@alpha.test on archive=on\n", ""},
 		{"CSV", "mailbox,quota,retention\na@alpha.test,5GB,24\nb@alpha.test,,\nc@alpha.test,1GB,\n", Provision{Enable: true},
 			"a@alpha.test on archive=on retention=24 quota=5GB\nb@alpha.test on archive=on\n", ""},
 		{"CSV from a spreadsheet in Italy", "\ufeff# il nostro elenco\r\nMailbox;filter;quota\r\na@alpha.test;certified,acceptance;\"3GB\"\r\n\r\n",

@@ -43,14 +43,14 @@ func (r *Reader) Access(ctx context.Context) (Access, error) {
 		return Access{}, err
 	}
 	may := func(right Right) bool {
-		return r.archive.May(r.who, right, r.mailbox) == nil && permitted(m.Settings, right) == nil
+		return r.archive.May(ctx, r.who, right, r.mailbox) == nil && permitted(m.Settings, right) == nil
 	}
 	return Access{Language: m.Settings.Language, Delete: may(RightDelete), Move: may(RightMove), Quota: m.Settings.Quota}, nil
 }
 
 // open returns the mailbox if it may be read now.
 func (r *Reader) open(ctx context.Context) (policy.Mailbox, error) {
-	if err := r.archive.May(r.who, RightRead, r.mailbox); err != nil {
+	if err := r.archive.May(ctx, r.who, RightRead, r.mailbox); err != nil {
 		return policy.Mailbox{}, err
 	}
 	m, err := r.archive.policy.Mailbox(ctx, r.mailbox)

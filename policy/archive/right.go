@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,7 +37,7 @@ func Rights() []Right {
 // May returns nil if the actor has a right in a mailbox; RightOperate ignores the address. Otherwise the error wraps policy.ErrForbidden. The
 // operator has every right. An owner may look into, read, move and delete in the own mailbox, make and end ways to sign in to it, and change what
 // policy.Rights names; a postmaster has the rights that open no message, in the mailboxes of the own domain: not RightSignIn, but RightRevoke. Whoever makes an actor answers for its name.
-func (a *Archive) May(who policy.Actor, right Right, address policy.Address) error {
+func (a *Archive) May(ctx context.Context, who policy.Actor, right Right, address policy.Address) error {
 	if who.Role == policy.RoleOperator {
 		return nil
 	}
@@ -67,10 +68,10 @@ func (a *Archive) May(who policy.Actor, right Right, address policy.Address) err
 }
 
 // mayIn returns what an actor may do in a mailbox that has these settings: rights, and the keys of policy.Keys that the actor may set.
-func (a *Archive) mayIn(who policy.Actor, address policy.Address, s policy.Settings) []string {
+func (a *Archive) mayIn(ctx context.Context, who policy.Actor, address policy.Address, s policy.Settings) []string {
 	list := []string{}
 	for _, right := range Rights() {
-		if a.May(who, right, address) == nil && permitted(s, right) == nil {
+		if a.May(ctx, who, right, address) == nil && permitted(s, right) == nil {
 			list = append(list, string(right))
 		}
 	}

@@ -74,7 +74,7 @@ func TestMay(t *testing.T) {
 	} {
 		var got []string
 		for _, right := range Rights() {
-			err := a.May(policy.Actor{Role: c.role, Name: c.name}, right, anna)
+			err := a.May(t.Context(), policy.Actor{Role: c.role, Name: c.name}, right, anna)
 			if err == nil {
 				got = append(got, string(right))
 			} else if !errors.Is(err, policy.ErrForbidden) {

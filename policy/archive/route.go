@@ -12,6 +12,8 @@ import (
 type RouteCheck struct {
 	Mailbox string `json:"mailbox"`
 	Archive string `json:"archive"` // as in Mailbox
+	// Configured is false if the configuration does not have the domain.
+	Configured bool `json:"configured"`
 	// Asked is false if the configuration has no [postfix], and Postfix was not asked.
 	Asked bool `json:"asked"`
 	// Routes holds one Route for each direction that the hook takes.
@@ -21,7 +23,7 @@ type RouteCheck struct {
 // CheckRoute asks Postfix whether the mail of a mailbox passes through the hook. The archive of the mailbox may be off. The error
 // wraps policy.ErrClosed if the mailbox was handed over: no mail is for it.
 func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address policy.Address) (RouteCheck, error) {
-	if err := a.May(who, RightOperate, policy.Address{}); err != nil {
+	if err := a.May(ctx, who, RightOperate, policy.Address{}); err != nil {
 		return RouteCheck{}, err
 	}
 	if address.Closed != "" {
@@ -31,7 +33,7 @@ func (a *Archive) CheckRoute(ctx context.Context, who policy.Actor, address poli
 	if err != nil {
 		return RouteCheck{}, err
 	}
-	c := RouteCheck{Mailbox: v.Mailbox, Archive: v.Archive, Asked: a.options.Postfix != nil}
+	c := RouteCheck{Mailbox: v.Mailbox, Archive: v.Archive, Configured: a.policy.HasDomain(address.Domain), Asked: a.options.Postfix != nil}
 	if c.Asked {
 		c.Routes = a.options.Postfix.Check(ctx, address)
 	}

@@ -120,7 +120,7 @@ func (a *Archive) linked(ctx context.Context, link setup.Link) (setup.Parameters
 
 // setUp checks the right of an actor, and returns the parameters with the mailbox.
 func (a *Archive) setUp(ctx context.Context, who policy.Actor, address policy.Address, c setup.Choice) (setup.Parameters, policy.Mailbox, error) {
-	if err := a.May(who, RightLook, address); err != nil {
+	if err := a.May(ctx, who, RightLook, address); err != nil {
 		return setup.Parameters{}, policy.Mailbox{}, err
 	}
 	if !a.policy.HasDomain(address.Domain) {

@@ -81,7 +81,7 @@ type MonthUsage struct {
 // entries. At the end comes journal.PassedOver, as an error, if months that cannot be read are left out.
 func (a *Archive) MonthUsages(ctx context.Context, address policy.Address) iter.Seq2[MonthUsage, error] {
 	return func(yield func(MonthUsage, error) bool) {
-		m, err := a.policy.Mailbox(ctx, address)
+		m, err := a.there(ctx, address)
 		if err != nil {
 			yield(MonthUsage{}, err)
 			return

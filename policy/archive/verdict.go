@@ -285,7 +285,7 @@ func (a *Archive) Gaps(ctx context.Context, address policy.Address) iter.Seq2[Ga
 				Mailbox: address.String(), Kind: GapPause, From: timeOrNil(pause.From), Until: timeOrNil(pause.Until), Reason: pause.Reason,
 			})
 		}
-		m, err := a.policy.Mailbox(ctx, address)
+		m, err := a.there(ctx, address)
 		if err != nil {
 			yield(Gap{}, err)
 			return

@@ -22,11 +22,13 @@ type Result string
 
 // The results.
 const (
-	ResultOK          Result = "ok"
-	ResultDenied      Result = "denied"      // wrong name or password
-	ResultClosed      Result = "closed"      // right, but the mailbox is closed to the protocol
-	ResultThrottled   Result = "throttled"   // too many failures: the password was not even looked at
-	ResultUnavailable Result = "unavailable" // nobody could tell; counted, never on record
+	ResultOK     Result = "ok"
+	ResultDenied Result = "denied" // wrong name or password
+	ResultClosed Result = "closed" // right, but the mailbox is closed to the protocol
+	// ResultSecondFactor means that the password is right and does not suffice: no code, a wrong one, or a mail program without an app password.
+	ResultSecondFactor Result = "second-factor"
+	ResultThrottled    Result = "throttled"   // too many failures: the password was not even looked at
+	ResultUnavailable  Result = "unavailable" // nobody could tell; counted, never on record
 )
 
 // Access is one login, or several alike, as the access log has it. Others script against its names.
@@ -41,6 +43,8 @@ type Access struct {
 	Result   Result      `json:"result"`
 	// AppPassword is the name of the app password that was used.
 	AppPassword string `json:"app_password,omitempty"`
+	// SecondFactor is what was given beside the password.
+	SecondFactor Factor `json:"second_factor,omitempty"`
 }
 
 const (

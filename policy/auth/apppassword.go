@@ -51,6 +51,7 @@ type AppPassword struct {
 // credentials is the stored object of a login.
 type credentials struct {
 	AppPasswords []storedAppPassword `json:"app_passwords,omitempty"`
+	SecondFactor *storedSecondFactor `json:"second_factor,omitempty"`
 }
 
 // storedAppPassword has the SHA-256 of an app password, which is random and long enough for that, as it is shown and without the hyphens.
@@ -73,7 +74,10 @@ func decodeCredentials(b []byte, err error) (c credentials, _ error) {
 }
 
 func (c credentials) put(tx kv.Tx, archive string) error {
-	if len(c.AppPasswords) == 0 {
+	if !c.SecondFactor.on() && (c.SecondFactor == nil || c.SecondFactor.Waiting == nil) {
+		c.SecondFactor = nil
+	}
+	if len(c.AppPasswords) == 0 && c.SecondFactor == nil {
 		tx.Delete(credentialsKey(archive))
 		return nil
 	}
@@ -135,7 +139,7 @@ func (a *Authenticator) AddAppPassword(ctx context.Context, who policy.Actor, ma
 	}
 	password = newAppPassword()
 	shown, bare := sha256.Sum256([]byte(password)), sha256.Sum256([]byte(bareAppPassword(password)))
-	err = a.options.Policy.Note(ctx, mailbox, who, KeyAppPassword, func(tx kv.Tx, archive string, now time.Time) (before, after string, err error) {
+	err = a.note(ctx, who, mailbox, KeyAppPassword, func(tx kv.Tx, archive string, now time.Time) (before, after string, err error) {
 		c, err := decodeCredentials(tx.Get(credentialsKey(archive)))
 		switch {
 		case err != nil:
@@ -156,7 +160,7 @@ func (a *Authenticator) AddAppPassword(ctx context.Context, who policy.Actor, ma
 
 // RevokeAppPassword ends an app password, and puts that on record. Whoever calls it answers for the right to do so. The error wraps ErrNoAppPassword.
 func (a *Authenticator) RevokeAppPassword(ctx context.Context, who policy.Actor, mailbox policy.Address, name string) error {
-	err := a.options.Policy.Note(ctx, mailbox, who, KeyAppPassword, func(tx kv.Tx, archive string, _ time.Time) (before, after string, err error) {
+	err := a.note(ctx, who, mailbox, KeyAppPassword, func(tx kv.Tx, archive string, _ time.Time) (before, after string, err error) {
 		c, err := decodeCredentials(tx.Get(credentialsKey(archive)))
 		if err != nil {
 			return "", "", err

@@ -13,6 +13,9 @@
 // For a program there are app passwords, which a mailbox may have beside its password: random, named, shown once, revoked one by one. They open
 // the archive to mail programs, not to pages, whatever the source says.
 //
+// A login may have a second factor: a secret that an authenticator app turns into a code of six digits, for pages (secondfactor.go, totp.go). Each
+// code, and each recovery code, is taken once. Where it is on, or the domain asks for it, mail programs must use an app password.
+//
 // Each login is counted in the metrics and goes on record in the access log of the mailbox (Accesses): within the minute for one that failed, at once
 // for one that succeeded. Failures that are alike make one record a minute, so that nobody who guesses fills the disk. Guessing is held up: see
 // throttle.go.
@@ -31,8 +34,11 @@
 //	i h <archive>                    the extent of its access log, a JSON object with "ok" and "failed", each with "first" and "next"
 //	i a <archive> 0x00 <kind> <n>    a record of its access log, a JSON object with the fields of Access; kind is s for a login that succeeded and f
 //	                                 for others; n is 8 bytes, big-endian, from "first" up to "next" without a hole
-//	i c <archive>                    app passwords, a JSON object: "app_passwords" is a list with the fields of AppPassword and the SHA-256 of the
-//	                                 password as it was shown ("shown") and without its hyphens ("bare"); absent where there are none
+//	i c <archive>                    what its login signs in by beside the password, a JSON object; absent where there is nothing. "app_passwords" is a
+//	                                 list with the fields of AppPassword and the SHA-256 of the password as it was shown ("shown") and without
+//	                                 its hyphens ("bare"). "second_factor" has "secret", "since", "step" (of the newest code that was taken,
+//	                                 in units of 30 s since 1970), "recovery" (the SHA-256 of each recovery code that is left) and "waiting" (a
+//	                                 new "secret", with the time "until" which a code can put it in force)
 //
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
 // stays with the archive when its address is handed over to somebody else.
@@ -46,15 +52,17 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 )
 
-// Errors of Login and Permitted. Only a *Refusal says more than these to the person.
+// Errors of Login and Permitted, beside ErrSecondFactor and ErrCode. Only a *Refusal says more than these to the person.
 var (
 	// ErrDenied means that the name or the password is wrong. Nobody is told which.
 	ErrDenied = errors.New("wrong name or password")
@@ -87,6 +95,8 @@ type Attempt struct {
 	Authorize string
 	Remote    netip.Addr // of the client; the zero Addr if it is unknown
 	Protocol  Protocol
+	// Code is that of the second factor, or a recovery code, for pages. Without one, Login says by ErrSecondFactor that it is wanted.
+	Code string
 }
 
 // Identity is somebody who has signed in.
@@ -96,7 +106,22 @@ type Identity struct {
 	Actor   policy.Actor   // in which role: for Archive.May, and for what goes on record
 	// AppPassword is the name of the app password that was used; empty for the password of the login.
 	AppPassword string
+	// SecondFactor says what was given beside the password; empty for nothing.
+	SecondFactor Factor
+	// RecoveryCodes is how many are left, where one was used.
+	RecoveryCodes int
+	// SetUpSecondFactor says that the domain asks for a second factor, and it is not on: pages then let somebody do nothing but turn it on.
+	SetUpSecondFactor bool
 }
+
+// Factor is what was given beside a password.
+type Factor string
+
+// The factors.
+const (
+	FactorCode     Factor = "code"          // of an authenticator app
+	FactorRecovery Factor = "recovery-code" // written down for the day on which the phone is lost
+)
 
 // Options are what an Authenticator works with. Policy and Settings are required.
 type Options struct {
@@ -105,6 +130,7 @@ type Options struct {
 	Settings kv.Store          // the settings store
 	Logger   *slog.Logger      // slog.Default where nil
 	Metrics  *metrics.Registry // nothing is shown where nil
+	Notices  *notice.Pump      // takes what owners are to be told; nobody is told where nil
 }
 
 // Authenticator signs people in. Its methods may be called concurrently. A nil Authenticator lets nobody in.
@@ -113,6 +139,8 @@ type Authenticator struct {
 	source   passwords
 	throttle *throttle
 	access   *accessLog
+	changed  atomic.Pointer[func()] // nil where nobody is told
+	now      func() time.Time       // the clock that codes go by
 }
 
 // passwords is where passwords are checked.
@@ -135,7 +163,7 @@ func New(o Options) *Authenticator {
 	if o.Metrics == nil {
 		o.Metrics = new(metrics.Registry)
 	}
-	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), access: newAccessLog(o.Settings, o.Logger, o.Metrics)}
+	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: time.Now}
 }
 
 // open returns a source, which it does not touch yet.
@@ -166,8 +194,8 @@ func (a *Authenticator) Close() error {
 	return a.source.close()
 }
 
-// Login checks a name and a password, and whether the mailbox is open to the protocol. The error wraps ErrDenied, ErrClosed, ErrThrottled or
-// ErrUnavailable. How it ended goes on record.
+// Login checks a name and a password, a code where a second factor is on, and whether the mailbox is open to the protocol. The error wraps ErrDenied,
+// ErrClosed, ErrSecondFactor (with ErrCode for a wrong code), ErrThrottled or ErrUnavailable. How it ended goes on record.
 func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error) {
 	if a == nil {
 		return Identity{}, ErrDenied
@@ -202,7 +230,7 @@ func (a *Authenticator) throttled(ctx context.Context, login policy.Address, try
 	}
 	id, err := a.verified(ctx, login, try)
 	// Whoever is told that the mailbox is closed knows the password.
-	trial.end(err == nil || errors.Is(err, ErrClosed), errors.Is(err, ErrDenied))
+	trial.end(err == nil || errors.Is(err, ErrClosed), errors.Is(err, ErrDenied) || errors.Is(err, ErrCode))
 	return id, err
 }
 
@@ -225,7 +253,10 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 			return Identity{}, fmt.Errorf("%w: not allowed to sign in for somebody else", ErrDenied)
 		}
 	}
-	return id, a.Permitted(ctx, id, try.Protocol)
+	if err := a.Permitted(ctx, id, try.Protocol); err != nil || byApp {
+		return id, err
+	}
+	return id, a.secondFactor(ctx, try, &id)
 }
 
 // tooMany returns the refusal of a try that came too soon.
@@ -256,7 +287,7 @@ func (a *Authenticator) record(ctx context.Context, login policy.Address, try At
 	if err != nil || result != ResultOK && m.Settings.State() == policy.StateOff {
 		return
 	}
-	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword}
+	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword, SecondFactor: id.SecondFactor}
 	if id.Login != (policy.Address{}) {
 		one.Login = id.Login.String()
 	}
@@ -270,6 +301,8 @@ func resultOf(err error) Result {
 	switch {
 	case err == nil:
 		return ResultOK
+	case errors.Is(err, ErrSecondFactor):
+		return ResultSecondFactor
 	case errors.Is(err, ErrDenied):
 		return ResultDenied
 	case errors.Is(err, ErrClosed):

@@ -9,7 +9,7 @@ import (
 
 // Refusal is an error that tells the person why, and what to do.
 type Refusal struct {
-	Reason   error // ErrClosed or ErrThrottled
+	Reason   error // ErrClosed, ErrSecondFactor or ErrThrottled
 	Sentence policy.Label
 	Language policy.Language // of the mailbox
 }
@@ -38,6 +38,12 @@ var (
 			"Si riattiva nelle impostazioni della casella.",
 		English: "IMAP is switched off for this mailbox, and with it the access to its archive by mail program. " +
 			"The settings of the mailbox switch it on again.",
+	}
+	appPasswordOnly = policy.Label{
+		Italian: "Con l'autenticazione a due fattori i programmi di posta non accettano la password della casella: serve una password per programmi, " +
+			"che si crea nelle impostazioni della casella.",
+		English: "With two-factor authentication, mail programs cannot use the password of the mailbox: they need an app password, " +
+			"which the settings of the mailbox make.",
 	}
 )
 

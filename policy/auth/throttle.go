@@ -65,14 +65,14 @@ type trial struct {
 	of     pair
 	exempt bool   // from the counts of address and login
 	far    bool   // the client is not on this machine
-	secret uint64 // hash of the password
+	secret uint64 // hash of the password and the code
 }
 
 // begin lets a try pass, or returns how long it has to wait. It waits itself while the tries under way would reach a limit, if all failed.
 func (t *throttle) begin(ctx context.Context, login string, try Attempt) (*trial, time.Duration, error) {
 	client := clientOf(try.Remote)
 	one := &trial{
-		t: t, of: pair{maphash.String(t.seed, login), client}, far: client.IsValid() && !client.IsLoopback(), secret: maphash.String(t.seed, try.Password),
+		t: t, of: pair{maphash.String(t.seed, login), client}, far: client.IsValid() && !client.IsLoopback(), secret: maphash.String(t.seed, try.Password+"\x00"+try.Code),
 	}
 	for {
 		now := time.Now()

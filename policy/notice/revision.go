@@ -22,6 +22,7 @@ const (
 	SecurityAppPassword     Kind = "app-password"      // a password for a program was made
 	SecurityDelegate        Kind = "delegate"          // somebody else may read the archive
 	SecuritySecondFactorOff Kind = "second-factor-off" // the second factor was turned off
+	SecurityRecoveryCode    Kind = "recovery-code"     // a recovery code of the second factor was used
 	SecurityExport          Kind = "export"            // messages were exported
 	SecurityAddress         Kind = "address"           // the address for notices has changed; this goes to the earlier one, wanted or not
 

@@ -48,7 +48,7 @@ func everyNotice() (names []string, list []waiting) {
 	}
 	lost.Counted, lost.Oldest = false, time.Time{}
 	add("before-loss, not counted", lost)
-	for _, kind := range []Kind{SecurityAppPassword, SecurityDelegate, SecuritySecondFactorOff, SecurityExport, SecurityAddress} {
+	for _, kind := range []Kind{SecurityAppPassword, SecurityDelegate, SecuritySecondFactorOff, SecurityRecoveryCode, SecurityExport, SecurityAddress} {
 		add("security: "+string(kind), waiting{Notice: OfSecurity(anna, kind, "a detail", start())})
 	}
 	add("security, no detail", waiting{Notice: OfSecurity(anna, SecurityAddress, "", start())})

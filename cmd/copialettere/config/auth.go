@@ -6,6 +6,8 @@ import "copialettere/policy/auth"
 type Auth struct {
 	// Source is where passwords are checked.
 	Source auth.Source
+	// Operators are the addresses of those who are operators when they sign in, in lower case.
+	Operators []string
 	// ArchiveHost is the host of archives as accounts of their own, in lower case, for the domains that no ArchiveHosts of Config has; "" for none.
 	ArchiveHost string
 }
@@ -21,6 +23,8 @@ func (t *table) auth() *Auth {
 			t.fail("source", faultf(`write "file:/PATH", "dovecot:unix:/PATH" or "dovecot:HOST:PORT"`, "%s: %v", quote(s), err))
 		}
 	}
+	c.Operators = list(t, "operators", "ugo@alpha.test",
+		func(s string) (string, *fault) { return parseAddress(s, "alpha.test") }, func(s string) string { return s })
 	c.ArchiveHost = t.host("archive_host", "archivio.alpha.test")
 	if t.absent {
 		return nil

@@ -195,6 +195,8 @@ type Domain struct {
 	Rights policy.Rights
 	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
 	MailboxServers *setup.Servers
+	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
+	RequireSecondFactor bool
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

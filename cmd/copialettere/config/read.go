@@ -272,6 +272,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		t.limits(&d, defaults)
 		d.Rights = t.table("rights").rights(policy.Rights{})
 		d.MailboxServers = t.table("mailbox_servers").mailboxServers()
+		d.RequireSecondFactor = t.flag("require_second_factor")
 		if !t.absent {
 			domains = append(domains, d)
 		}

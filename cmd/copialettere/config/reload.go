@@ -113,6 +113,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
 			{"mailbox_servers", old.MailboxServers, d.MailboxServers, false},
+			{"require_second_factor", old.RequireSecondFactor, d.RequireSecondFactor, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
 				changes = append(changes, Change{name + "." + k.name, k.restart})
@@ -343,6 +344,7 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.Postfix.Received = file.Postfix.Received }},
 		{"postfix.sent", ofPostfix(func(p *Postfix) any { return p.Sent }), func(running, file *Config) { running.Postfix.Sent = file.Postfix.Sent }},
 		{"auth.source", ofAuth(func(a *Auth) any { return a.Source }), nil},
+		{"auth.operators", ofAuth(func(a *Auth) any { return a.Operators }), func(running, file *Config) { running.Auth.Operators = file.Auth.Operators }},
 		{"auth.archive_host", ofAuth(func(a *Auth) any { return a.ArchiveHost }),
 			func(running, file *Config) { running.Auth.ArchiveHost = file.Auth.ArchiveHost }},
 		{"tls.certificate", ofTLS(func(t *TLS) any { return t.Certificate }), nil},
