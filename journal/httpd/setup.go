@@ -67,6 +67,15 @@ func (d *discovery) route(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+setup.LinkPath+"{token}", d.useLink)
 }
 
+// count counts a request, answered or refused.
+func (d *discovery) count(kind string, ok bool) {
+	outcome := "refused"
+	if ok {
+		outcome = "answered"
+	}
+	d.b.Metrics.Counter("copialettere_setup_requests_total", "Requests of programs that set themselves up.", "kind", kind, "outcome", outcome).Inc()
+}
+
 // autodiscoverCase makes the paths of autodiscover what they are in lower case: Outlook writes them in several ways.
 func autodiscoverCase(next http.Handler) http.Handler {
 	const prefix = "/autodiscover/"
@@ -93,6 +102,7 @@ func (d *discovery) autoconfig(w http.ResponseWriter, r *http.Request) {
 		domain = strings.TrimPrefix(strings.ToLower(host), "autoconfig.")
 	}
 	found, ok := d.b.Archive.Guide().Discover(domain)
+	d.count("autoconfig", ok)
 	if !ok {
 		http.Error(w, "nothing is known of this domain", http.StatusNotFound)
 		return
@@ -112,7 +122,8 @@ func (d *discovery) autodiscover(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client has gone
 	}
-	text, err := d.b.Archive.Guide().Autodiscover(body, time.Now())
+	text, ok, err := d.b.Archive.Guide().Autodiscover(body, time.Now())
+	d.count("autodiscover", ok)
 	d.writeXML(w, text, err)
 }
 
@@ -161,8 +172,7 @@ func (d *discovery) showLink(w http.ResponseWriter, r *http.Request) {
 		d.failLink(w, r, err)
 		return
 	}
-	p := linkPage{Title: pageSetUp.Title.In(s.Language), Text: pageSetUp.Text.In(s.Language), Apple: s.Outgoing != nil}
-	d.writeLinkPage(w, s.Language, p)
+	d.writeLinkPage(w, s, linkPage{page: pageSetUp, Apple: s.Outgoing != nil})
 }
 
 // useLink uses a set-up link up: show=profile answers with Apple's profile, show=parameters with a page for those who type them.
@@ -174,13 +184,14 @@ func (d *discovery) useLink(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s, profile, err := d.b.Archive.UseSetUpLink(r.Context(), r.PathValue("token"))
+	d.count("link", err == nil)
 	switch {
 	case err != nil:
 		d.failLink(w, r, err)
 	case show == "profile" && profile != nil:
 		writeProfile(w, profile)
 	default:
-		d.writeLinkPage(w, s.Language, linkPage{Title: pageParameters.Title.In(s.Language), Text: pageParameters.Text.In(s.Language), Rows: parameterRows(s)})
+		d.writeLinkPage(w, s, linkPage{page: pageParameters, Rows: parameterRows(s)})
 	}
 }
 
@@ -221,15 +232,19 @@ var (
 		policy.Label{Italian: "Qualcosa non ha funzionato", English: "Something went wrong"},
 		policy.Label{Italian: "Riprovare fra qualche minuto.", English: "Try again in a few minutes."},
 	}
+	appPasswordNote = policy.Label{
+		Italian: "Come password serve una password per le app: quella della casella non viene accettata.",
+		English: "As the password, use an app password: that of the mailbox is not accepted.",
+	}
 	labelApple = policy.Label{Italian: "iPhone, iPad o Mac: scarica il profilo", English: "iPhone, iPad or Mac: download the profile"}
 	labelOther = policy.Label{Italian: "Altro dispositivo: mostra i parametri", English: "Another device: show the parameters"}
 )
 
 // linkPage is a page of a set-up link: with buttons, or with rows of parameters.
 type linkPage struct {
-	Title, Text string
-	Apple       bool
-	Rows        [][2]string
+	page
+	Apple bool // there is a profile
+	Rows  [][2]string
 }
 
 // parameterRows returns the parameters as names and values for people.
@@ -261,21 +276,24 @@ var linkTemplate = template.Must(template.New("link").Parse(`<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{{.Page.Title}}</title>
+<title>{{.Title}}</title>
 </head>
 <body>
 <main>
-<h1>{{.Page.Title}}</h1>
-<p>{{.Page.Text}}</p>
-{{- if .Page.Rows}}
+<h1>{{.Title}}</h1>
+<p>{{.Text}}</p>
+{{- range .Notes}}
+<p>{{.}}</p>
+{{- end}}
+{{- if .Rows}}
 <dl>
-{{- range .Page.Rows}}
+{{- range .Rows}}
 <dt>{{index . 0}}</dt><dd>{{index . 1}}</dd>
 {{- end}}
 </dl>
 {{- else}}
 <form method="post">
-{{- if .Page.Apple}}
+{{- if .Apple}}
 <p><button name="show" value="profile">{{.AppleLabel}}</button></p>
 {{- end}}
 <p><button name="show" value="parameters">{{.OtherLabel}}</button></p>
@@ -286,13 +304,22 @@ var linkTemplate = template.Must(template.New("link").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-func (d *discovery) writeLinkPage(w http.ResponseWriter, l policy.Language, p linkPage) {
+func (d *discovery) writeLinkPage(w http.ResponseWriter, s archive.SetUp, p linkPage) {
+	l := s.Language
+	v := struct {
+		Language, Title, Text, AppleLabel, OtherLabel string
+		Notes                                         []string
+		Apple                                         bool
+		Rows                                          [][2]string
+	}{Language: string(l), Title: p.Title.In(l), Text: p.Text.In(l), AppleLabel: labelApple.In(l), OtherLabel: labelOther.In(l), Apple: p.Apple, Rows: p.Rows}
+	if s.AppPassword {
+		v.Notes = append(v.Notes, appPasswordNote.In(l))
+	}
+	if s.Closed != nil {
+		v.Notes = append(v.Notes, s.Closed.In(l))
+	}
 	var b bytes.Buffer
-	err := linkTemplate.Execute(&b, struct {
-		Language, AppleLabel, OtherLabel string
-		Page                             linkPage
-	}{string(l), labelApple.In(l), labelOther.In(l), p})
-	if err != nil {
+	if err := linkTemplate.Execute(&b, v); err != nil {
 		d.fail(w, err)
 		return
 	}

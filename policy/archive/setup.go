@@ -150,7 +150,8 @@ func (a *Archive) parameters(ctx context.Context, m policy.Mailbox, c setup.Choi
 		return p, err
 	}
 	p.Closed = closed(m.Settings, p)
-	return p, nil
+	p.AppPassword, err = a.options.Auth.NeedsAppPassword(ctx, m.Address)
+	return p, err
 }
 
 // accountName returns the name by which the archive of a mailbox signs in as an account of its own: that at its archive host, if it means this

@@ -15,7 +15,6 @@ import (
 
 // The schemas of [MS-OXDSCLI].
 const (
-	autodiscoverRequest  = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
 	autodiscoverResponse = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
 	outlookResponse      = "http://schemas.microsoft.com/exchange/autodiscover/outlook/responseschema/2006a"
 )
@@ -124,23 +123,28 @@ type (
 )
 
 // Autodiscover answers a request of autodiscover. What cannot be answered gets an answer that says so, as the specification has it. The name with
-// which to sign in is the address that was asked about, whether it exists or not.
-func (g *Guide) Autodiscover(body []byte, now time.Time) ([]byte, error) {
+// which to sign in is the address that was asked about, whether it exists or not. ok is false for an answer that refuses.
+func (g *Guide) Autodiscover(body []byte, now time.Time) (answer []byte, ok bool, err error) {
+	refuse := func(code int, message string) ([]byte, bool, error) {
+		answer, err := marshalXML(autodiscoverAnswer{Response: autodiscoverFailure{Error: autodiscoverError{
+			Time: now.UTC().Format("15:04:05.0000000"), ID: "0", ErrorCode: code, Message: message,
+		}}})
+		return answer, false, err
+	}
 	q, err := parseAutodiscover(body)
 	if err != nil {
-		return autodiscoverRefusal(autodiscoverInvalid, "Invalid Request", now)
+		return refuse(autodiscoverInvalid, "Invalid Request")
 	}
 	if q.schema != "" && strings.TrimSpace(q.schema) != outlookResponse {
-		return autodiscoverRefusal(autodiscoverSchema, "Provider is not available", now)
+		return refuse(autodiscoverSchema, "Provider is not available")
 	}
 	address, err := policy.ParseAddress(strings.TrimSpace(q.address))
 	var d Discovery
-	ok := err == nil
-	if ok {
+	if ok = err == nil; ok {
 		d, ok = g.Discover(address.Domain)
 	}
 	if !ok {
-		return autodiscoverRefusal(autodiscoverUnknown, "The email address can't be found.", now)
+		return refuse(autodiscoverUnknown, "The email address can't be found.")
 	}
 	login := address.String()
 	protocol := func(s Server) outlookProtocol {
@@ -157,20 +161,15 @@ func (g *Guide) Autodiscover(body []byte, now time.Time) ([]byte, error) {
 		}
 		return p
 	}
-	answer := outlookAnswer{User: outlookUser{login}, Account: outlookAccount{AccountType: "email", Action: "settings"}}
+	outlook := outlookAnswer{User: outlookUser{login}, Account: outlookAccount{AccountType: "email", Action: "settings"}}
 	for _, s := range d.Incoming {
-		answer.Account.Protocol = append(answer.Account.Protocol, protocol(s))
+		outlook.Account.Protocol = append(outlook.Account.Protocol, protocol(s))
 	}
 	if d.Outgoing != nil {
-		answer.Account.Protocol = append(answer.Account.Protocol, protocol(*d.Outgoing))
+		outlook.Account.Protocol = append(outlook.Account.Protocol, protocol(*d.Outgoing))
 	}
-	return marshalXML(autodiscoverAnswer{Response: answer})
-}
-
-func autodiscoverRefusal(code int, message string, now time.Time) ([]byte, error) {
-	return marshalXML(autodiscoverAnswer{Response: autodiscoverFailure{Error: autodiscoverError{
-		Time: now.UTC().Format("15:04:05.0000000"), ID: "0", ErrorCode: code, Message: message,
-	}}})
+	answer, err = marshalXML(autodiscoverAnswer{Response: outlook})
+	return answer, true, err
 }
 
 // AutodiscoverV2 is the answer to the question where a protocol is served, or why not.

@@ -1,7 +1,9 @@
 package setup
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -62,13 +64,17 @@ func (g *Guide) Records(domain string) ([]Record, error) {
 	if err != nil || u.Hostname() == "" {
 		return list, nil
 	}
-	host, port := policy.ASCIIDomain(u.Hostname()), u.Port()
-	if port == "" {
-		port = "443"
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return list, nil // no record can lead to an address
 	}
-	return append(list,
-		Record{"autoconfig." + d.Domain + ".", recordTTL, "CNAME", host + ".", "where Thunderbird asks, on port 443"},
-		Record{"autodiscover." + d.Domain + ".", recordTTL, "CNAME", host + ".", "where Outlook asks, on port 443"},
-		Record{"_autodiscover._tcp." + d.Domain + ".", recordTTL, "SRV", fmt.Sprintf("0 1 %s %s.", port, host), "where Outlook asks otherwise"},
-	), nil
+	host, port := policy.ASCIIDomain(u.Hostname())+".", cmp.Or(u.Port(), "443")
+	for _, name := range []Record{
+		{"autoconfig." + d.Domain + ".", recordTTL, "CNAME", host, "where Thunderbird asks, on port 443"},
+		{"autodiscover." + d.Domain + ".", recordTTL, "CNAME", host, "where Outlook asks, on port 443"},
+	} {
+		if name.Name != host {
+			list = append(list, name)
+		}
+	}
+	return append(list, Record{"_autodiscover._tcp." + d.Domain + ".", recordTTL, "SRV", "0 1 " + port + " " + host, "where Outlook asks otherwise"}), nil
 }

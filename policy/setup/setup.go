@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 
 	"copialettere/policy"
 )
@@ -81,7 +82,7 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	if err != nil || n == 0 {
 		return Endpoint{}, fmt.Errorf("%.100q: want a port from 1 to 65535", s)
 	}
-	e := Endpoint{host, uint16(n), TLS}
+	e := Endpoint{strings.ToLower(host), uint16(n), TLS}
 	switch n {
 	case 25, 110, 143, 587:
 		e.Security = STARTTLS
@@ -163,6 +164,8 @@ type Parameters struct {
 	Account  Account `json:"account"`
 	Incoming Server  `json:"incoming"`
 	Outgoing *Server `json:"outgoing,omitempty"`
+	// AppPassword says that the program needs an app password: the second factor of the mailbox is on.
+	AppPassword bool `json:"app_password,omitempty"`
 	// Closed says why the account cannot be opened with these parameters as long as the settings of the mailbox stay as they are; nil if it can.
 	Closed *policy.Label `json:"closed,omitempty"`
 }

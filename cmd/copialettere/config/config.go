@@ -193,10 +193,10 @@ type Domain struct {
 	Limits policy.Limits
 	// Rights lists what the owner of a mailbox of the domain may change; its list is nil where those of Config apply.
 	Rights policy.Rights
-	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
-	MailboxServers *setup.Servers
 	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
 	RequireSecondFactor bool
+	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
+	MailboxServers *setup.Servers
 }
 
 // Origin is where the hook learns the address that a message was first sent to.
