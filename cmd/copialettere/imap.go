@@ -49,7 +49,7 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 		Logger: d.log, Metrics: d.archive.metrics,
 	})
 	d.archive.policy.OnChange(func() {
-		d.archive.postfix.Changed()
+		d.archive.settingsChanged()
 		d.imap.SettingsChanged()
 	})
 	for _, l := range c.Listen {

@@ -15,6 +15,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/dovecot"
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
 	"copialettere/policy/setup"
@@ -34,6 +35,7 @@ type opened struct {
 	notices *notice.Pump        // nil where none are configured
 	postfix *postfix.Keeper     // nil where not configured
 	auth    *auth.Authenticator // nil where not configured
+	dovecot *dovecot.Keeper     // nil where not configured
 }
 
 // openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
@@ -65,10 +67,8 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.notices = newPump(c, a, log)
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
-	a.policy.OnChange(func() {
-		a.postfix.Changed()
-		a.notices.Wake()
-	})
+	a.dovecot = newDovecot(c, a, log)
+	a.policy.OnChange(a.settingsChanged)
 	if a.notices != nil {
 		a.policy.OnRevision(a.notices.Revised)
 	}
@@ -86,6 +86,13 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 		log.Error("gaps are still spooled", "error", err)
 	}
 	return nil
+}
+
+// settingsChanged tells all who go by the settings that they may have changed. It does not block.
+func (a *opened) settingsChanged() {
+	a.postfix.Changed()
+	a.dovecot.Changed()
+	a.notices.Wake()
 }
 
 // close closes the data folder. It gives up on a disk that does not answer within closeTimeout: what was acknowledged is durable, and the
@@ -118,7 +125,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
-		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth,
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 	})
 }

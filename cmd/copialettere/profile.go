@@ -62,6 +62,7 @@ func runProfile(ctx context.Context, in *invocation, mailbox string, f profileFl
 	case f.qr && f.png, f.png && in.json:
 		return fmt.Errorf("%w: choose one of -qr, -png and -json; -qr -json has both", errUsage)
 	case f.qr, f.png:
+		query.Set("who", whoami())
 		return in.makeSetUpLink(ctx, query, f.png)
 	case !in.json:
 		return in.writeContent(ctx, "/set-up/profile", query)

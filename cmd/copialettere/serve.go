@@ -23,6 +23,7 @@ import (
 	"copialettere/journal/imapd"
 	"copialettere/lmtp"
 	"copialettere/lmtp/nexthop"
+	"copialettere/lmtp/submission"
 	"copialettere/policy/archive"
 	"copialettere/policy/housekeeping"
 	"copialettere/policy/pec/files"
@@ -105,6 +106,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	d.pec.Store(watch)
 	d.running.Go(func() { a.notices.Run(d.quit) })
 	d.running.Go(func() { a.postfix.Run(d.quit) })
+	d.running.Go(func() { a.dovecot.Run(d.quit) })
 	d.disk = housekeeping.NewDiskWatch(c.Data, watermarks(c), a.journal.Suspend, a.metrics, log)
 	d.disk.Look()
 	d.running.Go(func() { d.disk.Run(d.quit) })
@@ -124,24 +126,25 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 
 // daemon is the running hook with its admin interface.
 type daemon struct {
-	config  atomic.Pointer[config.Config] // in force now
-	backend atomic.Pointer[httpd.Backend] // of the admin interface, under that configuration
-	pages   atomic.Pointer[http.Handler]  // of [web], under that configuration
-	log     *slog.Logger
-	archive *opened
-	pec     atomic.Pointer[files.Watch] // nil where [pec] names no file
-	house   *housekeeping.Keeper
-	disk    *housekeeping.DiskWatch
-	hooks   map[journal.Direction]*lmtp.Server
-	hops    []*nexthop.Hop
-	admin   []*http.Server
-	tls     *tls.Config   // with the certificate of [tls]; nil where not configured
-	imap    *imapd.Server // nil where not configured
-	web     *httpd.Server // nil where not configured
-	ready   *archive.Readiness
-	running sync.WaitGroup // a goroutine for each listener, and those that end with quit
-	failed  chan error     // the first listener that failed
-	quit    chan struct{}  // closed when the daemon stops
+	config     atomic.Pointer[config.Config] // in force now
+	backend    atomic.Pointer[httpd.Backend] // of the admin interface, under that configuration
+	pages      atomic.Pointer[http.Handler]  // of [web], under that configuration
+	log        *slog.Logger
+	archive    *opened
+	pec        atomic.Pointer[files.Watch] // nil where [pec] names no file
+	house      *housekeeping.Keeper
+	disk       *housekeeping.DiskWatch
+	hooks      map[journal.Direction]*lmtp.Server
+	hops       []*nexthop.Hop
+	admin      []*http.Server
+	tls        *tls.Config        // with the certificate of [tls]; nil where not configured
+	imap       *imapd.Server      // nil where not configured
+	submission *submission.Server // nil where not configured
+	web        *httpd.Server      // nil where not configured
+	ready      *archive.Readiness
+	running    sync.WaitGroup // a goroutine for each listener, and those that end with quit
+	failed     chan error     // the first listener that failed
+	quit       chan struct{}  // closed when the daemon stops
 }
 
 // newDaemon returns a daemon without listeners, and without the files of [pec].
@@ -210,6 +213,9 @@ func (d *daemon) start() error {
 		return err
 	}
 	if err := d.startIMAP(sockets); err != nil {
+		return err
+	}
+	if err := d.startSubmission(sockets); err != nil {
 		return err
 	}
 	if err := d.startWeb(sockets); err != nil {
@@ -353,6 +359,9 @@ func (d *daemon) stop() error {
 	}
 	if d.imap != nil {
 		shut(d.imap.Shutdown)
+	}
+	if d.submission != nil {
+		shut(d.submission.Shutdown)
 	}
 	if d.web != nil {
 		shut(d.web.Shutdown)

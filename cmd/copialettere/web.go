@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
@@ -68,9 +69,12 @@ func namesOf(c *config.Config) (names []toldName) {
 	if c.IMAP != nil {
 		names = append(names, toldName{c.IMAP.Name, "[imap] name"})
 	}
+	if c.Submission != nil {
+		names = append(names, toldName{c.Submission.Name, "[submission] name"})
+	}
 	for _, h := range c.ArchiveHosts {
 		if h.Certificate == "" {
-			names = append(names, toldName{h.IMAP, "[[archive_host]] " + h.Name})
+			names = append(names, toldName{h.IMAP, "[[archive_host]] imap"}, toldName{h.Submission, "[[archive_host]] submission"})
 		}
 	}
 	if w := c.Web; w != nil && slices.ContainsFunc(w.Listen, func(l config.SecureListener) bool { return l.TLS }) {
@@ -78,5 +82,6 @@ func namesOf(c *config.Config) (names []toldName) {
 			names = append(names, toldName{u.Hostname(), "[web] public_url"})
 		}
 	}
-	return names
+	slices.SortFunc(names, func(a, b toldName) int { return strings.Compare(a.host, b.host) })
+	return slices.CompactFunc(names, func(a, b toldName) bool { return a.host == b.host })
 }

@@ -49,8 +49,8 @@ func Probe(folder string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return 0, fmt.Errorf("%s has mode %04o and others can read the archive: chmod 0700 it", folder, mode)
+	if mode := info.Mode().Perm(); mode&0o066 != 0 {
+		return 0, fmt.Errorf("%s has mode %04o and others can read the archive: chmod 0700 it, or 0711 if Dovecot reads files in it", folder, mode)
 	}
 	took, err := durable.Probe(folder)
 	if err != nil {

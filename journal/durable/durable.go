@@ -75,6 +75,28 @@ func WriteLike(path string, content io.Reader, like fs.FileInfo) error {
 	return write(path, content, func(string) error { return nil }, adopt)
 }
 
+// WriteShared is Write for a file that the group of its folder reads too: it gets mode 0640, and the owner and the group of the folder. Where the
+// process cannot give it those, the file stays as it was. That a folder with the bit setgid gives its group to new files suffices.
+func WriteShared(path string, content io.Reader, step func(what string) error) error {
+	if step == nil {
+		step = func(string) error { return nil }
+	}
+	return write(path, content, step, func(f *os.File) error {
+		info, err := f.Stat()
+		folder, folderErr := os.Stat(filepath.Dir(path))
+		if err := errors.Join(err, folderErr); err != nil {
+			return err
+		}
+		have, want := info.Sys().(*syscall.Stat_t), folder.Sys().(*syscall.Stat_t)
+		if have.Uid != want.Uid || have.Gid != want.Gid {
+			if err := f.Chown(int(want.Uid), int(want.Gid)); err != nil {
+				return err
+			}
+		}
+		return f.Chmod(0o640)
+	})
+}
+
 // write is Write. finish, which may be nil, has the last word on the new file before it is synced.
 func write(path string, content io.Reader, step func(what string) error, finish func(*os.File) error) error {
 	if err := step("write " + path); err != nil {

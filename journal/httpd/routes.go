@@ -98,7 +98,7 @@ func Routes() []Route {
 		{"GET", "/set-up", archive.RightLook, false, choice, setup.Parameters{}, false, "with what a mail program is set up for its archive or for the live mailbox",
 			(*api).setUp},
 		{"GET", "/set-up/profile", archive.RightLook, false, choice, Content{}, false, "the same as a configuration profile of Apple", (*api).profile},
-		{"POST", "/set-up/link", archive.RightLook, false, choice, archive.SetUpLink{}, false,
+		{"POST", "/set-up/link", archive.RightLook, true, choice, archive.SetUpLink{}, false,
 			"make a link to that profile, with its QR code; it works once, for 15 minutes, without a sign-in", (*api).setUpLink},
 
 		{"GET", "/list", archive.RightRead, false, "[all=true]", EntryView{}, true,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +62,7 @@ func (d *discovery) route(mux *http.ServeMux) {
 	mux.HandleFunc("GET /mail/config-v1.1.xml", d.autoconfig)
 	mux.HandleFunc("GET /.well-known/autoconfig/mail/config-v1.1.xml", d.autoconfig)
 	mux.HandleFunc("POST /autodiscover/autodiscover.xml", d.autodiscover)
+	mux.HandleFunc("GET /autodiscover/autodiscover.xml", d.autodiscoverRedirect)
 	mux.HandleFunc("GET /autodiscover/autodiscover.json", d.autodiscoverWhere)
 	mux.HandleFunc("GET /autodiscover/autodiscover.json/{version}/{address}", d.autodiscoverWhere)
 	mux.HandleFunc("GET "+setup.LinkPath+"{token}", d.showLink)
@@ -125,6 +127,18 @@ func (d *discovery) autodiscover(w http.ResponseWriter, r *http.Request) {
 	text, ok, err := d.b.Archive.Guide().Autodiscover(body, time.Now())
 	d.count("autodiscover", ok)
 	d.writeXML(w, text, err)
+}
+
+// autodiscoverRedirect leads from http://autodiscover.DOMAIN to the public URL. Outlook asks so, for domains for whose name the certificate is not.
+func (d *discovery) autodiscoverRedirect(w http.ResponseWriter, r *http.Request) {
+	public, err := url.Parse(d.b.Archive.Guide().PublicURL())
+	if err != nil || public.Host == "" || strings.EqualFold(public.Host, r.Host) {
+		w.Header().Set("Allow", http.MethodPost)
+		http.Error(w, "send the request with POST", http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Location", public.JoinPath("/autodiscover/autodiscover.xml").String())
+	w.WriteHeader(http.StatusFound)
 }
 
 // autodiscoverWhere answers where Outlook finds the XML of autodiscover: protocol=AutodiscoverV1.

@@ -43,6 +43,11 @@ func (a *Archive) AddAppPassword(ctx context.Context, who policy.Actor, address 
 	if err == nil {
 		err = a.options.Notices.Queue(ctx, notice.OfSecurity(m.Archive, notice.SecurityAppPassword, name, time.Now()))
 	}
+	if err == nil {
+		if err := a.inForce(ctx); err != nil {
+			return AppPassword{}, fmt.Errorf("app password %q of %s: revoke it and make another: %w", name, address, err)
+		}
+	}
 	if err != nil {
 		return AppPassword{}, fmt.Errorf("app password %q of %s is made, but its owner is not told: revoke it and make another: %w", name, address, err)
 	}
@@ -57,6 +62,9 @@ func (a *Archive) RevokeAppPassword(ctx context.Context, who policy.Actor, addre
 		return AppPassword{}, err
 	}
 	if err := a.options.Auth.RevokeAppPassword(ctx, who, address, name); err != nil {
+		return AppPassword{}, err
+	}
+	if err := a.inForce(ctx); err != nil {
 		return AppPassword{}, err
 	}
 	return AppPassword{Mailbox: address.String(), AppPassword: auth.AppPassword{Name: name}, Revoked: true}, nil

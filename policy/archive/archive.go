@@ -31,6 +31,7 @@ import (
 	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/auth"
+	"copialettere/policy/dovecot"
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
@@ -66,6 +67,8 @@ type Options struct {
 	Guide *setup.Guide
 	// Links keeps the set-up links. It is required for them.
 	Links *setup.Links
+	// Dovecot keeps the files by which Dovecot obeys the switches; nil if the configuration has no [dovecot].
+	Dovecot *dovecot.Keeper
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }

@@ -81,12 +81,17 @@ func (a *Archive) Provision(ctx context.Context, who policy.Actor, p Provision) 
 		}
 		for outcome, err := range a.policy.CarryOut(ctx, who, o.list) {
 			if err != nil {
+				a.inForce(ctx) // of those above; a fault is logged, and tried again
 				yield(Provisioned{}, fmt.Errorf("%w: the mailboxes above are changed, the others are not: do the same again to go on", err))
 				return
 			}
 			if !yield(viewOutcome(outcome), nil) {
+				a.inForce(ctx)
 				return
 			}
+		}
+		if err := a.inForce(ctx); err != nil {
+			yield(Provisioned{}, err)
 		}
 	}
 }

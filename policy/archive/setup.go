@@ -8,10 +8,14 @@ import (
 	"strings"
 	"time"
 
+	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/auth"
 	"copialettere/policy/setup"
 )
+
+// KeySetUpLink is the key under which the log of a mailbox tells of set-up links that were made: after has the account and the protocol.
+const KeySetUpLink = "set-up-link"
 
 // SetUpLink is a link by which a telephone sets itself up. Others script against its names.
 type SetUpLink struct {
@@ -50,7 +54,7 @@ func (a *Archive) Profile(ctx context.Context, who policy.Actor, address policy.
 }
 
 // MakeSetUpLink makes a link to the profile of an account, as Profile returns it, for a telephone that cannot sign in. Whoever made one before for
-// this account is left with a link that no longer works.
+// this account is left with a link that no longer works. That it was made goes on record.
 func (a *Archive) MakeSetUpLink(ctx context.Context, who policy.Actor, address policy.Address, c setup.Choice) (SetUpLink, error) {
 	p, m, err := a.setUp(ctx, who, address, c)
 	if err != nil {
@@ -59,6 +63,12 @@ func (a *Archive) MakeSetUpLink(ctx context.Context, who policy.Actor, address p
 	base := a.options.Guide.PublicURL()
 	if base == "" {
 		return SetUpLink{}, fmt.Errorf("set-up link of %s: %w: the configuration has no public_url in [web]", address, setup.ErrNotOffered)
+	}
+	err = a.policy.Note(ctx, address, who, KeySetUpLink, func(kv.Tx, string, time.Time) (before, after string, err error) {
+		return "", string(p.Account) + " " + string(p.Incoming.Protocol), nil
+	})
+	if err != nil {
+		return SetUpLink{}, fmt.Errorf("set-up link of %s: %w", address, err)
 	}
 	token, until, err := a.options.Links.Make(ctx, m.Archive, setup.Choice{Account: p.Account, Incoming: p.Incoming.Protocol}, time.Now())
 	if err != nil {

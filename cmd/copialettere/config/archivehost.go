@@ -33,7 +33,9 @@ func (c *Config) ArchiveHost(domain string) (ArchiveHost, bool) {
 	if c.IMAP != nil {
 		h.IMAP = c.IMAP.Name
 	}
-	h.Submission = h.IMAP
+	if h.Submission = h.IMAP; c.Submission != nil {
+		h.Submission = c.Submission.Name
+	}
 	return h, true
 }
 

@@ -58,12 +58,16 @@ type Config struct {
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].
 	IMAP *IMAP
+	// Dovecot says how Dovecot obeys the switches of mailboxes; nil if the file has no [dovecot].
+	Dovecot *Dovecot
 	// Web is the listener for browsers; nil where the file has no [web].
 	Web *Web
 	// Profile is what signs configuration profiles; nil where the file has no [profile], and then TLS does.
 	Profile *Profile
 	// MailboxServers are the servers of live mailboxes, where their domain names none; nil where the file has no [mailbox_servers].
 	MailboxServers *setup.Servers
+	// Submission is the outgoing server that mail programs want; nil where the file has no [submission].
+	Submission *Submission
 	// Disk is how much of the disk stays free.
 	Disk Disk
 	// Retention is when expired messages are deleted.

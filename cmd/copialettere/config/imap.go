@@ -64,7 +64,7 @@ func (t *table) imap(c *Config) *IMAP {
 		MaxConnections: t.number("max_connections", 4000, 1, 100000), MaxPerAddress: t.number("max_per_address", 100, 1, 100000),
 		MaxPerMailbox: t.number("max_per_mailbox", 50, 1, 100000),
 	}
-	m.Listen = t.secureListeners(c.TLS != nil, m.InsecureLoopback)
+	m.Listen = t.secureListeners("tls:0.0.0.0:993", c.TLS != nil, m.InsecureLoopback)
 	if t.absent {
 		return nil
 	}
@@ -77,8 +77,7 @@ func (t *table) imap(c *Config) *IMAP {
 const secureForms = `write "tls:IP-ADDRESS:PORT" for TLS from the first byte, "tcp:IP-ADDRESS:PORT" for STARTTLS, "systemd:NAME" or "tls:systemd:NAME"`
 
 // secureListeners reads the key listen where passwords are sent.
-func (t *table) secureListeners(certificate, insecureLoopback bool) []SecureListener {
-	const example = "tls:0.0.0.0:993"
+func (t *table) secureListeners(example string, certificate, insecureLoopback bool) []SecureListener {
 	var all []SecureListener
 	t.items("listen", example, func(s string, line int) {
 		l, f := parseSecureListener(s, secureForms)
@@ -126,6 +125,11 @@ func (t *table) hostName(name, example string) string {
 		return t.host(name, example)
 	}
 	t.value(name)
+	return machineName()
+}
+
+// machineName returns the host name of the machine.
+func machineName() string {
 	if s, err := os.Hostname(); err == nil && isDomain(s) {
 		return s
 	}

@@ -214,6 +214,15 @@ func ofIMAP(value func(*IMAP) any) func(*Config) any {
 	}
 }
 
+func ofDovecot(value func(*Dovecot) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Dovecot == nil {
+			return nil
+		}
+		return value(c.Dovecot)
+	}
+}
+
 func ofWeb(value func(*Web) any) func(*Config) any {
 	return func(c *Config) any {
 		if c.Web == nil {
@@ -238,6 +247,15 @@ func ofMailboxServers(value func(*setup.Servers) any) func(*Config) any {
 			return nil
 		}
 		return value(c.MailboxServers)
+	}
+}
+
+func ofSubmission(value func(*Submission) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Submission == nil {
+			return nil
+		}
+		return value(c.Submission)
 	}
 }
 
@@ -368,6 +386,14 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.MailboxServers.SMTP = file.MailboxServers.SMTP }},
 		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
 		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
+		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
+		{"submission.name", ofSubmission(func(s *Submission) any { return s.Name }), nil},
+		{"submission.relay", ofSubmission(func(s *Submission) any { return s.Relay }), nil},
+		{"submission.insecure_loopback", ofSubmission(func(s *Submission) any { return s.InsecureLoopback }), nil},
+		{"submission.max_connections", ofSubmission(func(s *Submission) any { return s.MaxConnections }), nil},
+		{"submission.max_per_address", ofSubmission(func(s *Submission) any { return s.MaxPerAddress }), nil},
+		{"dovecot.files", ofDovecot(func(d *Dovecot) any { return d.Files }), nil},
+		{"dovecot.user", ofDovecot(func(d *Dovecot) any { return d.User }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },

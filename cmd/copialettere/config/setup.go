@@ -81,12 +81,15 @@ func (c *Config) setUpDomain(d Domain) setup.Domain {
 		return s
 	}
 	host, ok := c.ArchiveHost(d.Name)
-	if !ok {
-		host = ArchiveHost{IMAP: c.IMAP.Name, Submission: c.IMAP.Name}
+	if ok {
+		s.ArchiveHost, _ = policy.CanonicalDomain(host.Name)
+	} else if host.IMAP = c.IMAP.Name; c.Submission != nil {
+		host.Submission = c.Submission.Name
 	}
-	s.ArchiveHost, _ = policy.CanonicalDomain(host.Name)
 	s.Archive.IMAP = publicEndpoint(host.IMAP, c.IMAP.Listen, 993, 143)
-	s.Archive.SMTP = s.Mailbox.SMTP
+	if s.Archive.SMTP = s.Mailbox.SMTP; c.Submission != nil {
+		s.Archive.SMTP = publicEndpoint(host.Submission, c.Submission.Listen, 465, 587)
+	}
 	return s
 }
 
