@@ -45,7 +45,8 @@ func TestRenamed(t *testing.T) {
 	get[ActView](r, "POST /api/v1/message/hold?"+anna+"&reason=case&"+first)
 	r.auth.Login(t.Context(), auth.Attempt{Login: before, Password: "wrong", Protocol: auth.ProtocolIMAP})
 	get[archive.AppPassword](r, "POST /api/v1/app-password/add?"+anna+"&name=phone")
-	questions := []string{"/access?", "/app-passwords?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
+	get[archive.Delegate](r, "POST /api/v1/delegate/add?"+anna+"&person=bruno@beta.test&until="+time.Now().AddDate(0, 0, 7).Format(time.DateOnly))
+	questions := []string{"/access?", "/app-passwords?", "/delegates?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
 	// These are looked at below.
 	others := []string{"/mailbox", "/log", "/why", "/gaps", "/second-factor", "/set-up", "/set-up/profile"}
 	for _, route := range Routes() {

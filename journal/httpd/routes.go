@@ -95,6 +95,13 @@ func Routes() []Route {
 		{"POST", "/second-factor/end", archive.RightRevoke, true, "[code=CODE]", archive.SecondFactor{}, false,
 			"turn the second factor off; an owner gives a code of it, or a recovery code", (*api).endSecondFactor},
 
+		{"GET", "/delegates", archive.RightRevoke, false, "", archive.Delegate{}, true, "who may read it beside its owner, and who is asked for",
+			(*api).delegates},
+		{"POST", "/delegate/add", archive.RightDelegate, true, "person=ADDR&until=TIME[&as=LOGIN]", archive.Delegate{}, false,
+			"let somebody read it until a day or a time of RFC 3339; with as, LOGIN does: the body has its password, and a code where it has a second factor, each on a line", (*api).addDelegate},
+		{"POST", "/delegate/revoke", archive.RightRevoke, true, "person=ADDR", archive.Delegate{}, false, "end that, or take back that it was asked for",
+			(*api).revokeDelegate},
+
 		{"GET", "/set-up", archive.RightLook, false, choice, setup.Parameters{}, false, "with what a mail program is set up for its archive or for the live mailbox",
 			(*api).setUp},
 		{"GET", "/set-up/profile", archive.RightLook, false, choice, Content{}, false, "the same as a configuration profile of Apple", (*api).profile},

@@ -93,7 +93,7 @@ func (s *session) signIn(try auth.Attempt) error {
 	try.Remote, try.Protocol = s.conn.remote, auth.ProtocolIMAP
 	id, err := s.conn.server.config.Logins.Login(s.conn.ctx, try)
 	if err == nil {
-		reader := s.conn.server.config.Archive().Reader(id.Actor, id.Mailbox)
+		reader := s.conn.server.config.Archive().SignedInReader(id, auth.ProtocolIMAP)
 		var access archive.Access
 		if access, err = reader.Access(s.conn.ctx); err == nil {
 			if !s.conn.server.enter(s.conn, reader) {

@@ -61,7 +61,7 @@ type Options struct {
 	Expired func(*journal.ExpireReport)
 	// Notices takes what owners are to be told; nil if the configuration has no [notices].
 	Notices *notice.Pump
-	// Auth signs people in, and keeps the log of it. It is required for app passwords; without it nobody has signed in.
+	// Auth signs people in, and keeps the log of it. It is required for app passwords, the second factor and delegates; without it nobody has signed in.
 	Auth *auth.Authenticator
 	// Guide knows how programs are set up; nil if nothing is configured of that.
 	Guide *setup.Guide
