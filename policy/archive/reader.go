@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -112,6 +113,14 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 	if holds == nil {
 		return nil, err
 	}
+	if f.deleted() {
+		places, err := r.archive.journal.DeletedPlaces(ctx, holds.Mailbox, journal.UIDRange{First: max(from, 1), Last: math.MaxUint32}.Set())
+		uids := make([]uint32, len(places))
+		for i, p := range places {
+			uids[i] = p.DeletedUID
+		}
+		return uids, err
+	}
 	uids, err := r.archive.journal.UIDs(ctx, holds.Mailbox, holds.Month, holds.Folder, from)
 	if errors.Is(err, journal.ErrNotFound) {
 		return nil, nil
@@ -120,7 +129,7 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 }
 
 // Entries yields the entries in a folder whose UIDs are between first and last, both included, under the name that the journal has for the
-// mailbox: see journal.Journal.Filed.
+// mailbox: see journal.Journal.Filed. Those of what was deleted have their UIDs there, and the folder journal.Trash.
 func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
 	return r.entries(ctx, f, first, last, r.archive.journal.Filed)
 }
@@ -140,7 +149,20 @@ func (r *Reader) entries(ctx context.Context, f Folder, first, last uint32, file
 			yield(nil, err)
 			return
 		}
-		if holds != nil {
+		switch {
+		case holds == nil:
+		case f.deleted():
+			for d, err := range r.archive.journal.DeletedEntries(ctx, holds.Mailbox, journal.UIDRange{First: first, Last: last}.Set()) {
+				var e *journal.Entry
+				if d != nil {
+					e = d.Entry
+					e.Folder, e.UID = holds.Folder, d.DeletedUID
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+		default:
 			filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
 		}
 	}
