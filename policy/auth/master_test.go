@@ -137,3 +137,23 @@ func TestMasterKey(t *testing.T) {
 		t.Errorf("without the file: %v", err)
 	}
 }
+
+// TestMasterWithSecondFactor signs in for a mailbox whose second factor is on: Dovecot has let its user in by an app password, or at the webmail.
+func TestMasterWithSecondFactor(t *testing.T) {
+	r := newMasterRig(t)
+	r.secondFactorOn(anna)
+	if _, err := r.login(anna, password, ProtocolIMAP); !errors.Is(err, ErrSecondFactor) {
+		t.Errorf("the owner by the password: %v", err)
+	}
+	id, err := r.Login(t.Context(), Attempt{Login: "dovecot", Password: masterKey, Authorize: anna, Remote: remote, Protocol: ProtocolIMAP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Permitted(t.Context(), id, ProtocolIMAP); err != nil {
+		t.Errorf("while it is signed in: %v", err)
+	}
+	r.set(anna, "imap=off")
+	if err := r.Permitted(t.Context(), id, ProtocolIMAP); !errors.Is(err, ErrClosed) {
+		t.Errorf("with imap=off: %v", err)
+	}
+}
