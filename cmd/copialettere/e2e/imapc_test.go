@@ -20,6 +20,8 @@ type inside struct {
 	hook *rig.Daemon
 	lmtp string // address
 	imap string // address of Dovecot
+
+	dovecot *rig.Dovecot
 }
 
 // newInside gives anna and ugo the folder Archivio, and mario not. Only anna has an archive.
@@ -36,7 +38,7 @@ func newInside(t *testing.T) *inside {
 	if err := os.Chown(key, 65534, 65534); err != nil { // nobody, the daemon's user
 		t.Fatal(err)
 	}
-	s := &inside{lmtp: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))}
+	s := &inside{lmtp: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)), dovecot: dovecot}
 	port := rig.FreePort(t)
 	s.hook = rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(`
 [received]
@@ -191,24 +193,21 @@ func (s *inside) refused(t *testing.T, c *imapclient.Client, folder string, want
 	if err := c.Expunge().Close(); err != nil {
 		t.Errorf("expunge: %v", err)
 	}
+	if _, err := c.Move(imap.SeqSetNum(1), "INBOX").Wait(); err == nil || !strings.HasPrefix(err.Error(), "imap: NO ") {
+		t.Errorf("move: %v", err)
+	}
+	if n := choose(t, c, "INBOX").NumMessages; n != 1 {
+		t.Errorf("%d messages in the INBOX", n)
+	}
 	for name, act := range map[string]func() error{
-		"move":   func() error { _, err := c.Move(imap.SeqSetNum(1), "INBOX").Wait(); return err },
-		"delete": func() error { return c.Delete(folder).Wait() },
-		"create": func() error { return c.Create("Archivio/x", nil).Wait() },
-		"rename": func() error { return c.Rename(folder, "Archivio/x", nil).Wait() },
-		"copy into it": func() error {
-			choose(t, c, "INBOX")
-			_, err := c.Copy(imap.SeqSetNum(1), "Archivio/INBOX").Wait()
-			return err
-		},
+		"delete":       func() error { return c.Delete(folder).Wait() },
+		"create":       func() error { return c.Create("Archivio/x", nil).Wait() },
+		"rename":       func() error { return c.Rename(folder, "Archivio/x", nil).Wait() },
+		"copy into it": func() error { _, err := c.Copy(imap.SeqSetNum(1), "Archivio/INBOX").Wait(); return err },
 	} {
 		if err := act(); err == nil || !strings.HasPrefix(err.Error(), "imap: NO ") {
 			t.Errorf("%s: %v", name, err)
 		}
-		choose(t, c, folder)
-	}
-	if n := choose(t, c, "INBOX").NumMessages; n != 1 {
-		t.Errorf("%d messages in the INBOX", n)
 	}
 	readAll(t, s.open(t, anna), folder, want)
 	if n := len(s.hook.List(t, anna)); n != len(want) {
@@ -240,6 +239,9 @@ func (s *inside) down(t *testing.T, folder string) {
 	}
 	if err != nil {
 		t.Errorf("append: %v", err)
+	}
+	if replies, err := rig.Deliver("unix", s.dovecot.Direct, rig.Mail{From: "ext@ext.test", To: []string{"<" + anna + ">"}, Message: text}); err != nil || replies[0].Code != 250 {
+		t.Errorf("delivery: %v, %v", replies, err)
 	}
 	if _, err := c.Select(folder, nil).Wait(); err == nil {
 		t.Error("a folder of the archive was opened")
