@@ -110,6 +110,8 @@ type Identity struct {
 	// AppPassword is the name of the app password that was used; empty for the password of the login.
 	AppPassword string
 	appPassword string // its SHA-256: another may have its name later
+	// By is ByMaster if a Master has signed in for somebody; else empty.
+	By string
 	// SecondFactor says what was given beside the password; empty for nothing.
 	SecondFactor Factor
 	// RecoveryCodes is how many are left, where one was used.
@@ -134,6 +136,7 @@ type Options struct {
 	Settings kv.Store          // the settings store
 	Logger   *slog.Logger      // slog.Default where nil
 	Metrics  *metrics.Registry // nothing is shown where nil
+	Master   *Master           // who may sign in for others; nobody where nil
 	Notices  *notice.Pump      // takes what owners are to be told; nobody is told where nil
 	Now      func() time.Time  // the clock that codes and delegates go by; time.Now where nil
 }
@@ -209,6 +212,9 @@ func (a *Authenticator) Close() error {
 func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error) {
 	if a == nil {
 		return Identity{}, ErrDenied
+	}
+	if a.isMaster(try) {
+		return a.byMaster(ctx, try)
 	}
 	if login, mailbox, ok := parted(try.Login); ok && try.Authorize == "" {
 		try.Login, try.Authorize = login, mailbox
@@ -301,7 +307,7 @@ func (a *Authenticator) record(ctx context.Context, login policy.Address, try At
 	if err != nil || result != ResultOK && m.Settings.State() == policy.StateOff {
 		return
 	}
-	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword, SecondFactor: id.SecondFactor}
+	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword, SecondFactor: id.SecondFactor, By: id.By}
 	if id.Login != (policy.Address{}) {
 		one.Login = id.Login.String()
 	}
