@@ -63,6 +63,17 @@ func newForeign(t *testing.T) *foreign {
 
 func (f *foreign) at(now time.Time) { f.clock.Store(&now) }
 
+// login returns the command by which somebody signs in with a new app password, which costs less time than the password.
+func (f *foreign) login(name string) string {
+	f.t.Helper()
+	login := name[strings.LastIndex(name, "*")+1:]
+	list, err := f.archive.AppPasswords(f.t.Context(), address(f.t, login))
+	check(f.t, err)
+	made, err := f.archive.AddAppPassword(f.t.Context(), operator, address(f.t, login), fmt.Sprint("program ", len(list)))
+	check(f.t, err)
+	return `LOGIN "` + name + `" ` + made.Password
+}
+
 // program is a connection that has been greeted.
 type program struct {
 	t  *testing.T
@@ -177,6 +188,7 @@ func TestForeignNames(t *testing.T) {
 		if login == bruno {
 			foreign = theirs
 		}
+		signIn := f.login(login)
 		for _, command := range commands() {
 			var p *program
 			for _, name := range foreignNames() {
@@ -185,7 +197,7 @@ func TestForeignNames(t *testing.T) {
 				}
 				if p == nil {
 					p = f.program()
-					p.must(`LOGIN "` + login + `" cera-lacca`)
+					p.must(signIn)
 				}
 				p.must("SELECT " + month)
 				line := strings.NewReplacer("NAME", name, "SET", "3:*,1000").Replace(strings.TrimPrefix(command, " "))
@@ -215,15 +227,13 @@ func (f *foreign) delegate(mailbox, person string) {
 	check(f.t, err)
 }
 
-// ends are the ways in which somebody who is in loses his right. None of them tells the server, so that the next command finds it out.
-func ends() map[string]struct {
-	login string // "phone" is anna with an app password
+// way is one in which somebody who is in loses his right.
+type way struct {
+	login string
 	end   func(f *foreign)
-} {
-	type way = struct {
-		login string
-		end   func(f *foreign)
-	}
+}
+
+func ends() map[string]way {
 	return map[string]way{
 		"delegate, too late": {anna + "*" + bruno, func(f *foreign) { f.at(time.Now().AddDate(0, 0, 8)) }},
 		"delegate, revoked": {anna + "*" + bruno, func(f *foreign) {
@@ -234,8 +244,8 @@ func ends() map[string]struct {
 			_, err := f.archive.HandOver(f.t.Context(), operator, address(f.t, anna), anna)
 			check(f.t, err)
 		}},
-		"app password, revoked": {"phone", func(f *foreign) {
-			_, err := f.archive.RevokeAppPassword(f.t.Context(), operator, address(f.t, anna), "phone")
+		"app password, revoked": {anna, func(f *foreign) {
+			_, err := f.archive.RevokeAppPassword(f.t.Context(), operator, address(f.t, anna), "program 0")
 			check(f.t, err)
 		}},
 		"imap, off":       {anna, func(f *foreign) { f.set(anna, policy.KeyIMAP, "off") }},
@@ -248,6 +258,7 @@ func ends() map[string]struct {
 }
 
 // TestEndedRights ends the right of somebody who is in, and says each command on a connection of its own: it gives nothing any more, and changes nothing.
+// Nobody tells the server.
 func TestEndedRights(t *testing.T) {
 	for name, way := range ends() {
 		t.Run(name, func(t *testing.T) {
@@ -256,16 +267,11 @@ func TestEndedRights(t *testing.T) {
 			f.set(anna, policy.KeyWrite, "on")
 			f.set(anna, policy.KeyAppend, "on")
 			f.delegate(anna, bruno)
-			login := `"` + way.login + `" cera-lacca`
-			if way.login == "phone" {
-				made, err := f.archive.AddAppPassword(t.Context(), operator, address(t, anna), "phone")
-				check(t, err)
-				login = anna + " " + made.Password
-			}
+			signIn := f.login(way.login)
 			programs := make([]*program, len(commands()))
 			for i := range programs {
 				programs[i] = f.program()
-				programs[i].must("LOGIN " + login)
+				programs[i].must(signIn)
 				programs[i].must("SELECT " + month)
 				if !theirs.MatchString(programs[i].must("FETCH 1 (BODY.PEEK[])")) {
 					t.Fatal("there was no right")
@@ -300,14 +306,9 @@ func TestConnectionsEnd(t *testing.T) {
 			f := newForeign(t)
 			f.auth.OnChange(f.server.SettingsChanged)
 			f.delegate(anna, bruno)
-			login := `"` + way.login + `" cera-lacca`
-			if way.login == "phone" {
-				made, err := f.archive.AddAppPassword(t.Context(), operator, address(t, anna), "phone")
-				check(t, err)
-				login = anna + " " + made.Password
-			}
+			signIn := f.login(way.login)
 			waiting, other := f.program(), f.program()
-			waiting.must("LOGIN " + login)
+			waiting.must(signIn)
 			other.must("LOGIN " + carla + " cera-lacca")
 			way.end(f)
 			if line, err := waiting.in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "* BYE [UNAVAILABLE] ") {
