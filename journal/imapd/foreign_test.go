@@ -299,9 +299,6 @@ func TestEndedRights(t *testing.T) {
 // TestConnectionsEnd ends the right of somebody who only waits: the connection ends at once, with a sentence.
 func TestConnectionsEnd(t *testing.T) {
 	for name, way := range ends() {
-		if name == "delegate, too late" {
-			continue // nobody tells of the time: it is looked at every delegationInterval
-		}
 		t.Run(name, func(t *testing.T) {
 			f := newForeign(t)
 			f.auth.OnChange(f.server.SettingsChanged)
