@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/auth"
 )
@@ -111,6 +113,14 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 	if holds == nil {
 		return nil, err
 	}
+	if f.deleted() {
+		places, err := r.archive.journal.DeletedPlaces(ctx, holds.Mailbox, journal.UIDRange{First: max(from, 1), Last: math.MaxUint32}.Set())
+		uids := make([]uint32, len(places))
+		for i, p := range places {
+			uids[i] = p.DeletedUID
+		}
+		return uids, err
+	}
 	uids, err := r.archive.journal.UIDs(ctx, holds.Mailbox, holds.Month, holds.Folder, from)
 	if errors.Is(err, journal.ErrNotFound) {
 		return nil, nil
@@ -119,16 +129,41 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 }
 
 // Entries yields the entries in a folder whose UIDs are between first and last, both included, under the name that the journal has for the
-// mailbox: see journal.Journal.Filed.
+// mailbox: see journal.Journal.Filed. Those of what was deleted have their UIDs there, and the folder journal.Trash.
 func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
+	return r.entries(ctx, f, first, last, r.archive.journal.Filed)
+}
+
+// Heads is Entries for who asks for no more than headers: see journal.Journal.FiledHeads.
+func (r *Reader) Heads(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
+	return r.entries(ctx, f, first, last, r.archive.journal.FiledHeads)
+}
+
+// filed is how the journal yields entries of a folder.
+type filed func(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32) iter.Seq2[*journal.Entry, error]
+
+func (r *Reader) entries(ctx context.Context, f Folder, first, last uint32, filed filed) iter.Seq2[*journal.Entry, error] {
 	return func(yield func(*journal.Entry, error) bool) {
 		holds, err := r.openFolder(ctx, f)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		if holds != nil {
-			r.archive.journal.Filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
+		switch {
+		case holds == nil:
+		case f.deleted():
+			for d, err := range r.archive.journal.DeletedEntries(ctx, holds.Mailbox, journal.UIDRange{First: first, Last: last}.Set()) {
+				var e *journal.Entry
+				if d != nil {
+					e = d.Entry
+					e.Folder, e.UID = holds.Folder, d.DeletedUID
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+		default:
+			filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
 		}
 	}
 }
