@@ -60,6 +60,8 @@ const (
 	tagCut       = 53 // of a record
 	tagUIDs      = 54 // UIDs.encode: of an act on several entries
 	tagToUIDs    = 55
+
+	tagDeletedUID = 56 // uvarint
 )
 
 var errEncoding error = damage("malformed value")
@@ -187,8 +189,23 @@ func (e *Entry) encode(parts []byte) []byte {
 
 func decodeEntry(r Ref, b []byte) (*Entry, error) {
 	e := &Entry{Ref: r}
-	err := decodeFields(b, e.decodeField)
-	if err != nil {
+	return e.decode(b, e.decodeField)
+}
+
+// decodeHead is decodeEntry without Parts and Chunks.
+func decodeHead(r Ref, b []byte) (*Entry, error) {
+	e := &Entry{Ref: r}
+	return e.decode(b, func(tag byte, v []byte) error {
+		if tag == tagParts || tag == tagChunk {
+			return nil
+		}
+		return e.decodeField(tag, v)
+	})
+}
+
+func (e *Entry) decode(b []byte, field func(byte, []byte) error) (*Entry, error) {
+	if err := decodeFields(b, field); err != nil {
+		r := e.Ref
 		return nil, fmt.Errorf("entry %s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
 	}
 	return e, nil

@@ -62,6 +62,17 @@ func (j *Journal) UIDs(ctx context.Context, mailbox string, m kv.Month, folder s
 // Filed yields the entries of a folder whose UIDs are between first and last, both included, in ascending order. Their State is not filled
 // in. Instead of an entry that cannot be read it yields one that has only its Ref, with an error that is ErrDamaged, and goes on.
 func (j *Journal) Filed(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32) iter.Seq2[*Entry, error] {
+	return j.filed(ctx, mailbox, m, folder, first, last, decodeEntry)
+}
+
+// FiledHeads is Filed for who asks for no more than the headers of messages: the entries come without Parts and Chunks, and faster.
+func (j *Journal) FiledHeads(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32) iter.Seq2[*Entry, error] {
+	return j.filed(ctx, mailbox, m, folder, first, last, decodeHead)
+}
+
+// filed is Filed with a function that decodes an entry.
+func (j *Journal) filed(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32,
+	decode func(Ref, []byte) (*Entry, error)) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		s, err := j.folderStore(ctx, mailbox, m, folder)
 		if err != nil {
@@ -81,12 +92,12 @@ func (j *Journal) Filed(ctx context.Context, mailbox string, m kv.Month, folder 
 				yield(nil, j.monthError(ctx, m, err))
 				return
 			}
-			r, err := refOf(m, p.Key)
-			if err != nil {
-				yield(nil, j.monthError(ctx, m, err))
+			if len(p.Key) != len(prefix)+4 {
+				yield(nil, j.monthError(ctx, m, fmt.Errorf("key %q: %w", p.Key, errKey)))
 				return
 			}
-			e, err := decodeEntry(r, p.Value)
+			r := Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(p.Key[len(prefix):])}
+			e, err := decode(r, p.Value)
 			if err != nil {
 				e = &Entry{Ref: r}
 			}

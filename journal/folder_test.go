@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"testing"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/part"
 )
 
 // TestFolder files, moves and deletes, and looks at the folder each time in all ways that readers do.
@@ -122,5 +124,32 @@ func TestFiledPastDamage(t *testing.T) {
 	}
 	if got != "1 false, 2 true, 3 false, " {
 		t.Error(got)
+	}
+}
+
+// TestFiledHeads has heads lack what they lack, and nothing else.
+func TestFiledHeads(t *testing.T) {
+	f := openFixture(t)
+	const mailbox = "anna@alpha.test"
+	for i := range 3 {
+		f.put(mailbox, fmt.Appendf(nil, "Subject: %d\r\nReply-To: a@ext.test\r\n\r\nText\r\n", i))
+	}
+	var whole []*Entry
+	for e, err := range f.Filed(f.ctx(), mailbox, kv.MonthOf(november), "INBOX", 1, 3) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Parts, e.Chunks = part.Table{}, nil
+		whole = append(whole, e)
+	}
+	var heads []*Entry
+	for e, err := range f.FiledHeads(f.ctx(), mailbox, kv.MonthOf(november), "INBOX", 1, 3) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		heads = append(heads, e)
+	}
+	if len(heads) != 3 || !reflect.DeepEqual(heads, whole) {
+		t.Errorf("%+v, want %+v", heads, whole)
 	}
 }

@@ -23,7 +23,9 @@ func (f *fakeLoginPolicy) Allow(_ context.Context, l auth.ProviderLogin) *auth.R
 	return nil
 }
 
-func (f *fakeLoginPolicy) Report(_ context.Context, l auth.ProviderLogin) { f.reports = append(f.reports, l) }
+func (f *fakeLoginPolicy) Report(_ context.Context, l auth.ProviderLogin) {
+	f.reports = append(f.reports, l)
+}
 
 // TestDovecotPolicy speaks to Dovecot as Dovecot does.
 func TestDovecotPolicy(t *testing.T) {

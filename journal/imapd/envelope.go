@@ -27,22 +27,26 @@ func envelopeOf(value func(part.EnvelopeField) string) *imap.Envelope {
 }
 
 // prepared returns the values of the envelope of part i that an entry has, or false if it has not all of them.
-func prepared(e *journal.Entry, i int) (value func(part.EnvelopeField) string, ok bool) {
+func prepared(e *journal.Entry, i int) (envelope part.Envelope, ok bool) {
 	k := slices.IndexFunc(e.Envelopes, func(v part.Envelope) bool { return v.Part == i })
 	if k < 0 {
-		return nil, false
+		return envelope, false
 	}
-	values := e.Envelopes[k].Values
-	if i == 0 {
-		for field, v := range map[part.EnvelopeField]string{part.EnvelopeDate: e.Date, part.EnvelopeSubject: e.Subject, part.EnvelopeFrom: e.From,
-			part.EnvelopeTo: e.To, part.EnvelopeMessageID: e.MessageID} {
-			if len(v) >= journal.MaxHeaderValue {
-				return nil, false // it may have been cut
-			}
-			values[field] = v
+	envelope = e.Envelopes[k]
+	if i > 0 {
+		return envelope, true
+	}
+	for _, v := range [...]struct {
+		field part.EnvelopeField
+		value string
+	}{{part.EnvelopeDate, e.Date}, {part.EnvelopeSubject, e.Subject}, {part.EnvelopeFrom, e.From}, {part.EnvelopeTo, e.To},
+		{part.EnvelopeMessageID, e.MessageID}} {
+		if len(v.value) >= journal.MaxHeaderValue {
+			return envelope, false // it may have been cut
 		}
+		envelope.Values[v.field] = v.value
 	}
-	return func(f part.EnvelopeField) string { return values[f] }, true
+	return envelope, true
 }
 
 // textOf returns a header value for go-imap: as it stands if it is printable ASCII, else decoded.

@@ -67,8 +67,9 @@ type fetching struct {
 	s       *session
 	w       *imapserver.FetchWriter
 	options *imap.FetchOptions
-	gone    bool // a message has gone since the program was last told
-	damaged bool // a message cannot be read
+	gone    bool   // a message has gone since the program was last told
+	damaged bool   // a message cannot be read
+	line    []byte // buffer for one
 }
 
 // Fetch implements imapserver.Session. What cannot be read is left out, and the reply then says NO; likewise what has gone, where it is named by
@@ -105,8 +106,12 @@ func (f *fetching) span(r span) error {
 		}
 		return nil
 	}
+	read := f.s.reader.Entries
+	if inLine(f.options) {
+		read = f.s.reader.Heads
+	}
 	next := r.first
-	for e, err := range f.s.reader.Entries(f.s.conn.ctx, v.folder, v.uids[r.first], v.uids[r.end-1]) {
+	for e, err := range read(f.s.conn.ctx, v.folder, v.uids[r.first], v.uids[r.end-1]) {
 		if e == nil {
 			return err
 		}
@@ -138,6 +143,31 @@ func (f *fetching) note(e *journal.Entry, err error) {
 
 // message answers for one message. An error ends the connection.
 func (f *fetching) message(i int, e *journal.Entry) error {
+	if !inLine(f.options) {
+		return f.full(i, e)
+	}
+	line, ok := f.appendLine(f.line[:0], i, e)
+	f.line = line
+	if ok {
+		_, err := f.s.conn.out.write(line)
+		return err
+	}
+	for e, err := range f.s.reader.Entries(f.s.conn.ctx, f.s.selected.folder, e.UID, e.UID) {
+		switch {
+		case e == nil:
+			return err
+		case err != nil:
+			f.note(e, err)
+			return nil
+		}
+		return f.full(i, e)
+	}
+	f.gone = true
+	return f.s.conn.ctx.Err()
+}
+
+// full has go-imap write the answer for one message.
+func (f *fetching) full(i int, e *journal.Entry) error {
 	m := message{ctx: f.s.conn.ctx, reader: f.s.reader, entry: e}
 	items, err := f.prepare(&m)
 	if err != nil {
@@ -148,7 +178,7 @@ func (f *fetching) message(i int, e *journal.Entry) error {
 		return nil
 	}
 	w := f.w.CreateMessage(uint32(i + 1))
-	if err := f.write(w, imap.UID(f.s.selected.uids[i]), storedFlags, e, items); err != nil {
+	if err := f.write(w, imap.UID(f.s.selected.uids[i]), f.s.selected.flags(i), e, items); err != nil {
 		f.s.conn.out.fail(fmt.Errorf("message %d cannot be read: %w", i+1, err))
 		w.Close()
 		return err

@@ -51,8 +51,8 @@ func (m *message) header(i int) ([]byte, error) {
 
 // envelope returns the ENVELOPE of the message that is part i, from what was prepared when it was journaled, or else from its header.
 func (m *message) envelope(i int) (*imap.Envelope, error) {
-	if value, ok := prepared(m.entry, i); ok {
-		return envelopeOf(value), nil
+	if values, ok := prepared(m.entry, i); ok {
+		return envelopeOf(func(f part.EnvelopeField) string { return values.Values[f] }), nil
 	}
 	header, err := m.header(i)
 	if err != nil {

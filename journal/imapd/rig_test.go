@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -25,13 +26,15 @@ const (
 
 // rig is a server on loopback over an archive in a temporary folder. Its clock stands, so that values of UIDVALIDITY are the same in each run.
 type rig struct {
-	t       testing.TB
-	now     atomic.Pointer[time.Time]
-	journal *journal.Journal
-	policy  *policy.Policy
-	archive *archive.Archive
-	server  *Server
-	addr    string
+	t        testing.TB
+	now      atomic.Pointer[time.Time]
+	settings kv.Store
+	journal  *journal.Journal
+	policy   *policy.Policy
+	auth     *auth.Authenticator
+	archive  *archive.Archive
+	server   *Server
+	addr     string
 }
 
 var operator = policy.Actor{Role: policy.RoleOperator, Name: "test"}
@@ -47,9 +50,11 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	check(t, err)
 	settings, err := engine.Settings(t.Context())
 	check(t, err)
+	r.settings = settings
 	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
 	check(t, err)
-	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy})
+	r.auth = auth.New(auth.Options{Policy: r.policy, Settings: settings})
+	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth})
 	c := Config{Archive: func() *archive.Archive { return r.archive }, Logins: logins{}, Name: "archive.test", InsecureLoopback: true, MaxConnections: 1000, MaxPerAddress: 1000, MaxPerMailbox: 600,
 		Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
@@ -57,6 +62,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	}
 	r.server = NewServer(c)
 	r.policy.OnChange(r.server.SettingsChanged)
+	r.auth.OnChange(r.server.SettingsChanged)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	r.addr = l.Addr().String()
@@ -74,7 +80,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 		if report, err := r.journal.Verify(context.Background(), nil); err != nil || report.Faults > 0 {
 			t.Errorf("verify: %+v, %v", report, err)
 		}
-		check(t, errors.Join(r.journal.Close(), engine.Close()))
+		check(t, errors.Join(r.auth.Close(), r.journal.Close(), engine.Close()))
 	})
 	r.enable(anna)
 	return r

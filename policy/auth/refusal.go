@@ -39,6 +39,10 @@ var (
 		English: "IMAP is switched off for this mailbox, and with it the access to its archive by mail program. " +
 			"The settings of the mailbox switch it on again.",
 	}
+	appPasswordRevoked = policy.Label{
+		Italian: "La password di questo programma è stata revocata.",
+		English: "The app password of this program was revoked.",
+	}
 	// These are about the live mailbox, in its own mail server.
 	liveIMAPOff = policy.Label{
 		Italian: "Il protocollo IMAP di questa casella è disattivato. Si riattiva nelle impostazioni della casella.",

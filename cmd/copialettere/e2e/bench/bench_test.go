@@ -71,6 +71,7 @@ func TestBench(t *testing.T) {
 	t.Run("office", func(t *testing.T) { benchOffice(t, program) })
 	t.Run("memory", func(t *testing.T) { benchMemory(t, program) })
 	t.Run("recipients", func(t *testing.T) { benchRecipients(t, program) })
+	t.Run("reading", func(t *testing.T) { benchReading(t, program) })
 }
 
 // TestBenchRecipients measures one row of TestBench by itself.
