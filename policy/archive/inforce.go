@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"copialettere/policy"
 )
@@ -14,6 +15,12 @@ func (a *Archive) inForce(ctx context.Context) error {
 		return fmt.Errorf("the change is made, but Dovecot does not know of it yet: %w", err)
 	}
 	return nil
+}
+
+// turnsSwitch reports whether a change of settings is about a switch that Dovecot obeys, or repeats one: so that it is in force at last.
+func turnsSwitch(asked []policy.Assignment, changes []policy.Change) bool {
+	return slices.ContainsFunc(asked, func(one policy.Assignment) bool { return one.Key == policy.KeyProtocols }) ||
+		slices.ContainsFunc(changes, func(c policy.Change) bool { return c.Key == policy.KeyProtocols })
 }
 
 // closed says what the switches that were changed close now.

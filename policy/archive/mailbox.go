@@ -279,9 +279,6 @@ func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy
 // turned makes one change of a mailbox and returns the mailbox.
 func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
 	changed, err := change()
-	if err == nil {
-		err = a.inForce(ctx)
-	}
 	if err != nil {
 		return Mailbox{}, err
 	}
@@ -295,7 +292,7 @@ func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.A
 // Set changes settings of a mailbox, all or none.
 func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Address, assignments []policy.Assignment) (Mailbox, error) {
 	changes, err := a.policy.Set(ctx, address, who, assignments)
-	if err == nil {
+	if err == nil && turnsSwitch(assignments, changes) {
 		err = a.inForce(ctx)
 	}
 	if err != nil {
