@@ -22,6 +22,11 @@ type Intent struct {
 	Flags      []string
 	Quota      Quota
 
+	// Import is set where somebody brings the message in by hand: then Folder says where to. It waits for no next hop, no quota makes room for it, and it
+	// leaves no gap: ErrFull says that there is no room.
+	Import *Import
+	Folder string
+
 	// What kind of message it is, as Entry tells it.
 	Class, DeclaredClass, Signature, SentTo string
 	Certification                           []byte // at most MaxCertification bytes
@@ -41,9 +46,17 @@ const (
 // ErrIntent says that an Intent is over its limits, which is a mistake of the caller.
 var ErrIntent = errors.New("not an intent that can be kept")
 
+// ErrFull says that the quota of a mailbox has no room for a message that is imported.
+var ErrFull = errors.New("the archive is full")
+
 func (in *Intent) check() error {
 	if err := checkMailbox(in.Mailbox); err != nil {
 		return err
+	}
+	if in.Import != nil {
+		if err := checkFolder(in.Folder); err != nil {
+			return err
+		}
 	}
 	if len(in.Certification) > MaxCertification {
 		return fmt.Errorf("mailbox %s: certification of %d bytes: %w", in.Mailbox, len(in.Certification), ErrIntent)
@@ -150,8 +163,11 @@ func (d *Draft) candidates(env Envelope, intents []Intent, parts []byte) ([]cand
 			return nil, err
 		}
 		e := intents[i].of(common)
-		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota, older: d.olderDeliveries(e)}
+		key := deliveryKey(e.Mailbox, e.deliveryDigest())
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
+		if e.Imported == nil {
+			entries[i].older = d.olderDeliveries(e)
+		}
 	}
 	return entries, nil
 }
@@ -194,9 +210,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 			if g.made > 0 {
 				d.release()
 			}
-			d.j.journaled.Add(int64(g.made))
+			d.j.journaled.Add(int64(g.made - g.imported))
+			d.j.imported.Add(int64(g.imported))
 			d.j.unchecked.Add(int64(g.madeUnchecked))
-			d.j.bytesIn.Add(int64(g.made) * d.size)
+			d.j.bytesIn.Add(int64(g.made-g.imported) * d.size)
 			d.j.recorded(skips)
 			d.j.recorded(g.gaps)
 			return nil
@@ -247,6 +264,7 @@ type group struct {
 	looked     bool // the month beside was searched once more
 
 	made          int
+	imported      int      // of those made
 	madeUnchecked int      // of those made: how many may be there twice
 	gaps          []Record // of entries that had no room or were deleted earlier
 	homeless      []*candidate
@@ -255,7 +273,7 @@ type group struct {
 // update may run more than once.
 func (g *group) update(c *change) error {
 	copy(g.placements, g.earlier)
-	g.made, g.madeUnchecked, g.gaps, g.homeless = 0, 0, nil, nil
+	g.made, g.imported, g.madeUnchecked, g.gaps, g.homeless = 0, 0, 0, nil, nil
 	if g.d.age() > maxDraftAge {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
@@ -298,6 +316,9 @@ func (g *group) update(c *change) error {
 			g.gaps = append(g.gaps, e.record(Skip, p.Skipped))
 		case !p.Found && !p.Waits:
 			g.made++
+			if e.Imported != nil {
+				g.imported++
+			}
 			if slices.Contains(e.Flags, FlagUnchecked) {
 				g.madeUnchecked++
 			}
@@ -355,6 +376,9 @@ func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 // of returns the entry for one mailbox.
 func (in *Intent) of(e Entry) *Entry {
 	e.Mailbox, e.Folder, e.Direction = in.Mailbox, FolderOf(in.Direction), in.Direction
+	if in.Import != nil {
+		e.Folder, e.Imported = in.Folder, in.Import
+	}
 	e.RcptTo, e.ORCPT, e.Recipients = in.RcptTo, in.ORCPT, in.Recipients
 	e.Flags, e.Links = in.Flags, unique(in.Links)
 	e.Class, e.DeclaredClass, e.Signature, e.SentTo, e.Certification = in.Class, in.DeclaredClass, in.Signature, in.SentTo, in.Certification
@@ -390,6 +414,8 @@ func (c *change) place(e *candidate) (Placement, error) {
 	}
 	if !ok {
 		switch {
+		case e.Imported != nil:
+			return Placement{}, ErrFull
 		case e.quota.defers(uint64(e.Size)):
 			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Waits: true}, nil
 		case e.quota.WhenFull == MakeRoom && !e.noRoom:
@@ -398,7 +424,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 		c.leaveToSweep(e.Entry) // what the draft has already stored
 		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonFull}, nil
 	}
-	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {
+	if e.UID, err = c.nextUID(e.Entry, e.Folder, e.validity); err != nil {
 		return Placement{}, err
 	}
 	if err := c.supersede(older, e.deliveredIn(e.Month)); err != nil {
@@ -409,7 +435,9 @@ func (c *change) place(e *candidate) (Placement, error) {
 		o.supersedes = append(o.supersedes[:len(o.supersedes):len(o.supersedes)], delivery{e.Month, old.key})
 	}
 	c.Put(entryKey(e.Ref), e.encode(e.parts))
-	c.Put(outcomeKey(e.Ref), o.encode())
+	if e.Imported == nil {
+		c.Put(outcomeKey(e.Ref), o.encode())
+	}
 	c.Put(e.delivery, encodePlace(e.Ref))
 	putLinks(c, e.Entry)
 	return Placement{Ref: e.Ref, Crossed: e.quota.crossed(used, uint64(e.Size))}, nil
@@ -475,7 +503,7 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 			continue
 		}
 		for i := range entries {
-			if placements[i].done() {
+			if placements[i].done() || entries[i].Imported != nil {
 				continue
 			}
 			one := err

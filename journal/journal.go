@@ -132,6 +132,7 @@ type Journal struct {
 	lossAt map[kv.Month]time.Time // when losses were last looked for; guarded by lossMu
 
 	journaled *metrics.Counter
+	imported  *metrics.Counter
 	bytesIn   *metrics.Counter
 	gaps      *metrics.Counter
 	unchecked *metrics.Counter
@@ -158,6 +159,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 		r = new(metrics.Registry)
 	}
 	j.journaled = r.Counter("copialettere_entries_total", "Entries made in the journal.")
+	j.imported = r.Counter("copialettere_imported_entries_total", "Entries that somebody brought in later. They are not among those made.")
 	j.bytesIn = r.Counter("copialettere_entry_bytes_total", "Bytes of the messages of these entries, before sharing and compression.")
 	j.gaps = r.Counter("copialettere_gaps_total", "Messages and spans that the journal does not hold and has on record as a gap.")
 	j.unchecked = r.Counter("copialettere_unchecked_repetitions_total",
