@@ -99,8 +99,8 @@ func (d *Draft) age() time.Duration { return max(d.j.now().Sub(d.arrival), time.
 // SetContext replaces the context of all store work from now on.
 func (d *Draft) SetContext(ctx context.Context) { d.ctx = ctx }
 
-// Month returns the month in which the draft is committed.
-func (d *Draft) Month() kv.Month { return kv.MonthOf(d.arrival) }
+// Arrival returns when the draft was begun, in UTC. It is committed to the volume of that month.
+func (d *Draft) Arrival() time.Time { return d.arrival }
 
 // Size returns the bytes of the message so far.
 func (d *Draft) Size() int64 { return d.size }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -273,6 +274,15 @@ func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store
 }
 
 // newID returns an id greater than all that this process has returned.
+// Month returns the month of today, in which messages are journaled and imported.
+func (j *Journal) Month() kv.Month { return kv.MonthOf(j.now()) }
+
+// NewTransaction returns a name for a transaction that no other has.
+func (j *Journal) NewTransaction() string {
+	id := j.newID()
+	return hex.EncodeToString(id[:])
+}
+
 func (j *Journal) newID() ChunkID {
 	j.idMu.Lock()
 	j.lastID = max(j.lastID+1, j.now().UnixNano())

@@ -397,8 +397,8 @@ func (v *verifier) recount(name folderName) error {
 		sound = counted.entries == before.entries && counted.bytes == before.bytes && counted.imported == before.imported
 	}
 	if before.nextUID == 0 || !sound {
-		v.report.fault("%s %s/%s: counters say %d entries of %d bytes below UID %d, %d of them imported; there are %d of %d, %d imported",
-			name.mailbox, name.folder, v.month, before.entries, before.bytes, before.nextUID, before.imported, counted.entries, counted.bytes, counted.imported)
+		v.report.fault("%s %s/%s: counters say %d entries of %d bytes below UID %d; there are %d of %d; imported are %d and %d",
+			name.mailbox, name.folder, v.month, before.entries, before.bytes, before.nextUID, counted.entries, counted.bytes, before.imported, counted.imported)
 	}
 	return nil
 }
