@@ -46,9 +46,6 @@ const (
 // ErrIntent says that an Intent is over its limits, which is a mistake of the caller.
 var ErrIntent = errors.New("not an intent that can be kept")
 
-// ErrFull says that the quota of a mailbox has no room for a message that is imported.
-var ErrFull = errors.New("the archive is full")
-
 func (in *Intent) check() error {
 	if err := checkMailbox(in.Mailbox); err != nil {
 		return err

@@ -175,24 +175,6 @@ type Entry struct {
 	State State
 }
 
-// Import tells of an entry that somebody brought in later: the Time of the entry is that of the import. It was never journaled, and no reports count
-// it as such; retention counts from the import.
-type Import struct {
-	Who  string
-	Date time.Time // of the message itself, UTC
-}
-
-// Dated returns the date under which people look for the message: that of its arrival, or its own where it was imported.
-func (e *Entry) Dated() time.Time {
-	if e.Imported != nil {
-		return e.Imported.Date
-	}
-	return e.Time
-}
-
-// Archived is the folder of what was imported by hand and belongs to no other folder.
-const Archived = "Archived"
-
 // FolderOf returns the folder in which entries of a direction are filed.
 func FolderOf(d Direction) string {
 	if d == Sent {

@@ -146,18 +146,6 @@ func deliveryDigest(mailbox string, d Direction, mailFrom string, message Digest
 	return Digest(h.Sum(nil))
 }
 
-// deliveryDigest returns that of the delivery of an entry. An import is no repetition of anything, nor is anything one of it: whoever puts a message in
-// twice has two, as in every mail folder. So its transaction, which no other has, stands in place of the sender.
-func (e *Entry) deliveryDigest() Digest {
-	if e.Imported != nil {
-		return deliveryDigest(e.Mailbox, importDirection, e.Transaction, e.SHA256)
-	}
-	return deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)
-}
-
-// importDirection stands in place of the direction in the delivery key of an import.
-const importDirection Direction = 3
-
 // folderCounters is the value of an s key.
 type folderCounters struct {
 	nextUID, uidValidity uint32

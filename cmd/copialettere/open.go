@@ -18,6 +18,7 @@ import (
 	"copialettere/policy/dovecot"
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
+	"copialettere/policy/setup"
 )
 
 const (
@@ -70,6 +71,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
 	a.policy.OnChange(a.settingsChanged)
+	a.auth.OnChange(a.dovecot.Changed)
 	if a.notices != nil {
 		a.policy.OnRevision(a.notices.Revised)
 	}
@@ -128,6 +130,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot,
 		MaxMessage: maxMessage(c), Certification: a.certification,
+		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 	})
 }
 

@@ -25,6 +25,7 @@ var commandRoutes = map[string]string{
 	"version": "",
 
 	"password anna@alpha.test": "",
+	"dns alpha.test":           "",
 
 	"check anna@alpha.test":                                   "GET /route",
 	"mailbox list":                                            "GET /mailboxes",
@@ -80,6 +81,10 @@ var commandRoutes = map[string]string{
 	"stats":                                                          "GET /stats",
 	"quota-warning anna@alpha.test 80":                               "POST /notice/quota-warning",
 	"volume forget 2026-01 -confirm 2026-01":                         "POST /volume/forget",
+	"profile anna@alpha.test":                                        "GET /set-up/profile",
+	"profile anna@alpha.test -json":                                  "GET /set-up",
+	"profile anna@alpha.test -qr":                                    "POST /set-up/link",
+	"profile anna@alpha.test -png -account mailbox -incoming pop3":   "POST /set-up/link",
 }
 
 // routesWithoutCommand are for other programs.

@@ -43,6 +43,7 @@ func TestRoutes(t *testing.T) {
 		"POST /folder/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
 		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
 		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /usage/months?",
+		"GET /set-up?", "GET /set-up/profile?account=mailbox", "POST /set-up/link?incoming=imap",
 		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/set?set=notify=anna@ext.test",
 		"POST /mailbox/confirm?confirmed=true", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
 		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",

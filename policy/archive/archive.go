@@ -35,6 +35,7 @@ import (
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
+	"copialettere/policy/setup"
 )
 
 // ErrRequest says that a request is malformed. The error that wraps it says what is wrong.
@@ -62,6 +63,10 @@ type Options struct {
 	Notices *notice.Pump
 	// Auth signs people in, and keeps the log of it. It is required for app passwords, the second factor and delegates; without it nobody has signed in.
 	Auth *auth.Authenticator
+	// Guide knows how programs are set up; nil if nothing is configured of that.
+	Guide *setup.Guide
+	// Links keeps the set-up links. It is required for them.
+	Links *setup.Links
 	// Dovecot keeps the files by which Dovecot obeys the switches; nil if the configuration has no [dovecot].
 	Dovecot *dovecot.Keeper
 	// MaxMessage is the largest message that may be put in by hand, in bytes; zero means DefaultMaxMessage.
@@ -83,6 +88,9 @@ type Archive struct {
 func New(o Options) *Archive {
 	if o.Grace == 0 {
 		o.Grace = policy.DefaultGrace
+	}
+	if o.Guide == nil {
+		o.Guide = setup.NewGuide(setup.Config{})
 	}
 	return &Archive{o.Journal, o.Policy, o}
 }

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+
+	"copialettere/policy/auth"
+	"copialettere/policy/setup"
 )
 
 // Change is a key whose value differs between two configurations. It does not hold the values, because some are secrets.
@@ -39,6 +42,14 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 	if c.Postfix != nil {
 		postfix := *c.Postfix
 		next.Postfix = &postfix
+	}
+	if c.Profile != nil {
+		profile := *c.Profile
+		next.Profile = &profile
+	}
+	if c.MailboxServers != nil {
+		servers := *c.MailboxServers
+		next.MailboxServers = &servers
 	}
 	if c.Web != nil {
 		web := *c.Web
@@ -102,6 +113,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"quota_max", old.Limits.Quota, d.Limits.Quota, false},
 			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
+			{"mailbox_servers", old.MailboxServers, d.MailboxServers, false},
 			{"require_second_factor", old.RequireSecondFactor, d.RequireSecondFactor, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
@@ -221,12 +233,48 @@ func ofWeb(value func(*Web) any) func(*Config) any {
 	}
 }
 
+func ofIMAPC(value func(*auth.Master) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.IMAPC == nil {
+			return nil
+		}
+		return value(c.IMAPC)
+	}
+}
+
+func ofProfile(value func(*Profile) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Profile == nil {
+			return nil
+		}
+		return value(c.Profile)
+	}
+}
+
+func ofMailboxServers(value func(*setup.Servers) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.MailboxServers == nil {
+			return nil
+		}
+		return value(c.MailboxServers)
+	}
+}
+
 func ofSubmission(value func(*Submission) any) func(*Config) any {
 	return func(c *Config) any {
 		if c.Submission == nil {
 			return nil
 		}
 		return value(c.Submission)
+	}
+}
+
+func ofDovecotPolicy(value func(*DovecotPolicy) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.DovecotPolicy == nil {
+			return nil
+		}
+		return value(c.DovecotPolicy)
 	}
 }
 
@@ -346,8 +394,20 @@ func otherKeys() []reloadKey {
 		{"imap.max_per_mailbox", ofIMAP(func(m *IMAP) any { return m.MaxPerMailbox }), nil},
 		{"web.listen", ofWeb(func(w *Web) any { return w.Listen }), nil},
 		{"web.public_url", ofWeb(func(w *Web) any { return w.PublicURL }), func(running, file *Config) { running.Web.PublicURL = file.Web.PublicURL }},
+		{"profile.certificate", ofProfile(func(p *Profile) any { return p.Certificate }),
+			func(running, file *Config) { running.Profile.Certificate = file.Profile.Certificate }},
+		{"profile.key", ofProfile(func(p *Profile) any { return p.Key }), func(running, file *Config) { running.Profile.Key = file.Profile.Key }},
+		{"mailbox_servers.imap", ofMailboxServers(func(s *setup.Servers) any { return s.IMAP }),
+			func(running, file *Config) { running.MailboxServers.IMAP = file.MailboxServers.IMAP }},
+		{"mailbox_servers.pop3", ofMailboxServers(func(s *setup.Servers) any { return s.POP3 }),
+			func(running, file *Config) { running.MailboxServers.POP3 = file.MailboxServers.POP3 }},
+		{"mailbox_servers.smtp", ofMailboxServers(func(s *setup.Servers) any { return s.SMTP }),
+			func(running, file *Config) { running.MailboxServers.SMTP = file.MailboxServers.SMTP }},
 		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
 		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
+		{"imapc.master_user", ofIMAPC(func(m *auth.Master) any { return m.User }), nil},
+		{"imapc.key_file", ofIMAPC(func(m *auth.Master) any { return m.KeyFile }), nil},
+		{"imapc.from", ofIMAPC(func(m *auth.Master) any { return m.From }), nil},
 		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
 		{"submission.name", ofSubmission(func(s *Submission) any { return s.Name }), nil},
 		{"submission.relay", ofSubmission(func(s *Submission) any { return s.Relay }), nil},
@@ -356,6 +416,9 @@ func otherKeys() []reloadKey {
 		{"submission.max_per_address", ofSubmission(func(s *Submission) any { return s.MaxPerAddress }), nil},
 		{"dovecot.files", ofDovecot(func(d *Dovecot) any { return d.Files }), nil},
 		{"dovecot.user", ofDovecot(func(d *Dovecot) any { return d.User }), nil},
+		{"dovecot_policy.listen", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.Listen }), nil},
+		{"dovecot_policy.key_file", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.KeyFile }), nil},
+		{"dovecot_policy.webmail", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.Webmail }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },
