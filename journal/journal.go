@@ -273,7 +273,6 @@ func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store
 	return s, nil
 }
 
-// newID returns an id greater than all that this process has returned.
 // Month returns the month of today, in which messages are journaled and imported.
 func (j *Journal) Month() kv.Month { return kv.MonthOf(j.now()) }
 
@@ -283,6 +282,7 @@ func (j *Journal) NewTransaction() string {
 	return hex.EncodeToString(id[:])
 }
 
+// newID returns an id greater than all that this process has returned.
 func (j *Journal) newID() ChunkID {
 	j.idMu.Lock()
 	j.lastID = max(j.lastID+1, j.now().UnixNano())
