@@ -64,7 +64,9 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkMaps(c.Postfix) && ok
 	ok = in.checkAuth(ctx, c.Auth) && ok
 	ok = in.checkDovecot(c.Dovecot) && ok
+	ok = in.checkDovecotPolicy(c.DovecotPolicy) && ok
 	ok = in.checkTLS(c) && ok
+	ok = in.checkIMAPC(c.IMAPC) && ok
 	ok = in.checkSetUp(c) && ok
 	ok = in.checkRelay(ctx, c.Submission) && ok
 	for _, hop := range hopsOf(c) {

@@ -21,6 +21,7 @@ import (
 
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 	"copialettere/policy/setup"
 )
 
@@ -58,10 +59,14 @@ type Config struct {
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].
 	IMAP *IMAP
+	// DovecotPolicy is where Dovecot asks before it signs somebody in; nil where the file has no [dovecot_policy].
+	DovecotPolicy *DovecotPolicy
 	// Dovecot says how Dovecot obeys the switches of mailboxes; nil if the file has no [dovecot].
 	Dovecot *Dovecot
 	// Web is the listener for browsers; nil where the file has no [web].
 	Web *Web
+	// IMAPC is how the provider's Dovecot signs in to [imap] for its users; nil where the file has no [imapc].
+	IMAPC *auth.Master
 	// Profile is what signs configuration profiles; nil where the file has no [profile], and then TLS does.
 	Profile *Profile
 	// MailboxServers are the servers of live mailboxes, where their domain names none; nil where the file has no [mailbox_servers].

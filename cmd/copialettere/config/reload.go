@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 
+	"copialettere/policy/auth"
 	"copialettere/policy/setup"
 )
 
@@ -232,6 +233,15 @@ func ofWeb(value func(*Web) any) func(*Config) any {
 	}
 }
 
+func ofIMAPC(value func(*auth.Master) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.IMAPC == nil {
+			return nil
+		}
+		return value(c.IMAPC)
+	}
+}
+
 func ofProfile(value func(*Profile) any) func(*Config) any {
 	return func(c *Config) any {
 		if c.Profile == nil {
@@ -256,6 +266,15 @@ func ofSubmission(value func(*Submission) any) func(*Config) any {
 			return nil
 		}
 		return value(c.Submission)
+	}
+}
+
+func ofDovecotPolicy(value func(*DovecotPolicy) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.DovecotPolicy == nil {
+			return nil
+		}
+		return value(c.DovecotPolicy)
 	}
 }
 
@@ -386,6 +405,9 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.MailboxServers.SMTP = file.MailboxServers.SMTP }},
 		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
 		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
+		{"imapc.master_user", ofIMAPC(func(m *auth.Master) any { return m.User }), nil},
+		{"imapc.key_file", ofIMAPC(func(m *auth.Master) any { return m.KeyFile }), nil},
+		{"imapc.from", ofIMAPC(func(m *auth.Master) any { return m.From }), nil},
 		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
 		{"submission.name", ofSubmission(func(s *Submission) any { return s.Name }), nil},
 		{"submission.relay", ofSubmission(func(s *Submission) any { return s.Relay }), nil},
@@ -394,6 +416,9 @@ func otherKeys() []reloadKey {
 		{"submission.max_per_address", ofSubmission(func(s *Submission) any { return s.MaxPerAddress }), nil},
 		{"dovecot.files", ofDovecot(func(d *Dovecot) any { return d.Files }), nil},
 		{"dovecot.user", ofDovecot(func(d *Dovecot) any { return d.User }), nil},
+		{"dovecot_policy.listen", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.Listen }), nil},
+		{"dovecot_policy.key_file", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.KeyFile }), nil},
+		{"dovecot_policy.webmail", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.Webmail }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },
