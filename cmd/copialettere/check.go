@@ -64,6 +64,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkMaps(c.Postfix) && ok
 	ok = in.checkAuth(ctx, c.Auth) && ok
 	ok = in.checkDovecot(c.Dovecot) && ok
+	ok = in.checkDovecotPolicy(c.DovecotPolicy) && ok
 	ok = in.checkTLS(c) && ok
 	ok = in.checkIMAPC(c.IMAPC) && ok
 	ok = in.checkSetUp(c) && ok

@@ -52,6 +52,9 @@ func (a *Archive) ConfirmSecondFactor(ctx context.Context, who policy.Actor, add
 	if err != nil {
 		return SecondFactor{}, err
 	}
+	if err := a.inForce(ctx); err != nil {
+		return SecondFactor{}, fmt.Errorf("second factor of %s: turn it on again to see its recovery codes: %w", address, err)
+	}
 	v, err := a.SecondFactor(ctx, address)
 	if v.Codes = codes; err != nil {
 		return v, err
@@ -77,6 +80,9 @@ func (a *Archive) EndSecondFactor(ctx context.Context, who policy.Actor, address
 	}
 	if err != nil {
 		return SecondFactor{}, fmt.Errorf("the second factor of %s is off, but its owner is not told: tell him: %w", address, err)
+	}
+	if err := a.inForce(ctx); err != nil {
+		return SecondFactor{}, err
 	}
 	return a.SecondFactor(ctx, address)
 }

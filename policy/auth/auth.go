@@ -100,6 +100,8 @@ type Attempt struct {
 	Protocol  Protocol
 	// Code is that of the second factor, or a recovery code, for pages. Without one, Login says by ErrSecondFactor that it is wanted.
 	Code string
+
+	slow bool // many have failed where it comes from
 }
 
 // Identity is somebody who has signed in.
@@ -146,6 +148,7 @@ type Authenticator struct {
 	options  Options
 	source   passwords
 	throttle *throttle
+	slow     *slowLane
 	access   *accessLog
 	now      func() time.Time // the clock of Options
 
@@ -176,7 +179,7 @@ func New(o Options) *Authenticator {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: o.Now}
+	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), slow: newSlowLane(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: o.Now}
 }
 
 // open returns a source, which it does not touch yet.
@@ -247,6 +250,7 @@ func (a *Authenticator) throttled(ctx context.Context, login policy.Address, try
 	case wait > 0:
 		return Identity{}, a.tooMany(ctx, login, wait)
 	}
+	try.slow = trial.slow
 	id, err := a.verified(ctx, login, try)
 	// Whoever is told that the mailbox is closed knows the password.
 	trial.end(err == nil || errors.Is(err, ErrClosed), errors.Is(err, ErrDenied) || errors.Is(err, ErrCode))
@@ -261,7 +265,7 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 	}
 	app, byApp, err := a.byAppPassword(ctx, login, try)
 	if err == nil && !byApp {
-		login, err = a.source.verify(ctx, try, login)
+		login, err = a.verify(ctx, try, login)
 	}
 	if err != nil {
 		return Identity{}, err
@@ -294,8 +298,7 @@ func (a *Authenticator) tooMany(ctx context.Context, login policy.Address, wait 
 // not fill the disk.
 func (a *Authenticator) record(ctx context.Context, login policy.Address, try Attempt, id Identity, err error) {
 	result := resultOf(err)
-	a.options.Metrics.Counter("copialettere_logins_total", "Logins to archives, by how they ended.",
-		"result", string(result), "protocol", string(try.Protocol)).Inc()
+	a.count(result, try.Protocol).Inc()
 	mailbox := login
 	if id.Mailbox != (policy.Address{}) {
 		mailbox = id.Mailbox
@@ -315,6 +318,12 @@ func (a *Authenticator) record(ctx context.Context, login policy.Address, try At
 		one.Address = try.Remote.Unmap().WithZone("").String()
 	}
 	a.access.add(m.Archive, one)
+}
+
+// count returns the number of logins that have ended in one way.
+func (a *Authenticator) count(result Result, protocol Protocol) *metrics.Counter {
+	return a.options.Metrics.Counter("copialettere_logins_total", "Logins to archives, by how they ended.",
+		"result", string(result), "protocol", string(protocol))
 }
 
 func resultOf(err error) Result {
