@@ -238,8 +238,8 @@ func (q *search) fieldMatches(name, text string) (bool, error) {
 	if err != nil || !q.spend(int64(len(header))) {
 		return false, cmp.Or(err, errTooWide)
 	}
-	want := q.fold.String(text)
-	contains := func(s string) bool { return strings.Contains(q.fold.String(s), want) }
+	want := q.folded(text)
+	contains := func(s string) bool { return strings.Contains(q.folded(s), want) }
 	for f := range part.Fields(header) {
 		if f.Name == nil || !strings.EqualFold(string(f.Name), name) {
 			continue
@@ -284,7 +284,7 @@ func (q *search) contains(text string, headers bool) (bool, error) {
 	if text == "" {
 		return true, nil
 	}
-	want := []byte(q.fold.String(text))
+	want := []byte(q.folded(text))
 	body, err := q.m.bytes()
 	if err != nil {
 		return false, err
@@ -319,7 +319,7 @@ func (q *search) headerContains(i int, want []byte) (bool, error) {
 		if f.Name != nil {
 			line = string(f.Name) + ": " + strings.TrimSpace(line)
 		}
-		if bytes.Contains([]byte(q.fold.String(line)), want) {
+		if bytes.Contains(q.appendFolded(nil, []byte(line)), want) {
 			return true, nil
 		}
 	}
@@ -343,7 +343,7 @@ func (q *search) stream(r io.Reader, want []byte, size int64) (bool, error) {
 		if err == nil {
 			whole = wholeCharacters(whole)
 		}
-		buffer = append(buffer, q.fold.Bytes(whole)...)
+		buffer = q.appendFolded(buffer, whole)
 		kept = copy(raw, raw[len(whole):kept+n])
 		if bytes.Contains(buffer, want) {
 			return true, nil
@@ -356,6 +356,33 @@ func (q *search) stream(r io.Reader, want []byte, size int64) (bool, error) {
 			return false, err
 		}
 	}
+}
+
+// folded returns s with its case folded: texts that differ in case alone become equal.
+func (q *search) folded(s string) string { return string(q.appendFolded(nil, []byte(s))) }
+
+// appendFolded appends text with its case folded. What is ASCII, most of it, needs no tables.
+func (q *search) appendFolded(b, text []byte) []byte {
+	for len(text) > 0 {
+		n := 0
+		for ; n < len(text) && text[n] < utf8.RuneSelf; n++ {
+			c := text[n]
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b = append(b, c)
+		}
+		text = text[n:]
+		n = 0
+		for n < len(text) && text[n] >= utf8.RuneSelf {
+			n++
+		}
+		if n > 0 {
+			b = append(b, q.fold.Bytes(text[:n])...)
+		}
+		text = text[n:]
+	}
+	return b
 }
 
 // wholeCharacters returns b without a character that is cut off at its end.
