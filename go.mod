@@ -6,6 +6,9 @@ go 1.26.0
 //   klauspost/compress      zstd, for the chunks of the journal
 //   PlakarKorp/go-cdc-chunkers  FastCDC, which finds the cuts between chunks
 //   prometheus/client_golang  the exposition of the metrics, with those of the process and of Go
+//   smallstep/pkcs7         the signature of Apple's configuration profiles
+//   howett.net/plist        their property lists
+//   rsc.io/qr               the QR code of a link to one
 //   golang.org/x/crypto     argon2 and bcrypt, for the hashes of passwords
 //   go-imap                 the protocol engine for mail programs; v2.0.0-beta.8, unmodified
 //   go-sasl                 the PLAIN that go-imap speaks
@@ -22,22 +25,27 @@ require (
 	github.com/klauspost/compress v1.20.3
 	github.com/prometheus/client_golang v1.25.0
 	github.com/prometheus/client_model v0.6.3
+	github.com/smallstep/pkcs7 v0.2.3
 	github.com/syndtr/goleveldb v1.0.1-0.20210819022825-2ae1ddf74ef7
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
 	golang.org/x/text v0.43.0
+	howett.net/plist v1.0.1
+	rsc.io/qr v0.2.0
 )
 
-require github.com/emersion/go-imap/v2 v2.0.0-beta.8
+require (
+	github.com/emersion/go-imap/v2 v2.0.0-beta.8
+	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
+	github.com/miekg/dns v1.1.57
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6 // indirect
 	github.com/golang/snappy v0.0.4 // indirect
 	github.com/klauspost/cpuid/v2 v2.0.12 // indirect
-	github.com/miekg/dns v1.1.57 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect

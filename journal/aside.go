@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"copialettere/journal/kv"
@@ -14,6 +15,8 @@ type Deleted struct {
 	*Entry
 	At  time.Time // of the deletion
 	Who string
+	// DeletedUID is its UID in the folder of what was deleted (DeletedFolder); 0 where it was deleted before there was one.
+	DeletedUID uint32
 
 	superseded bool // not deleted: a newer entry took its place
 }
@@ -22,6 +25,7 @@ type Deleted struct {
 type aside struct {
 	at             time.Time
 	who            string
+	uid            uint32    // among the deleted; 0 where it was superseded
 	by             *delivery // the newer entry that superseded it; nil where it was deleted
 	entry, outcome []byte    // the values of its e and o keys; outcome is empty where there was none
 }
@@ -32,6 +36,9 @@ func (a *aside) encode() []byte {
 	enc.string(tagWho, a.who)
 	if a.by != nil {
 		enc.bytes(tagDelivery, a.by.append(nil))
+	}
+	if a.uid > 0 {
+		enc.uint(tagDeletedUID, uint64(a.uid))
 	}
 	enc.bytes(tagEntry, a.entry)
 	if len(a.outcome) > 0 {
@@ -52,6 +59,12 @@ func decodeAside(r Ref, b []byte) (*aside, *Entry, error) {
 		case tagDelivery:
 			a.by = new(delivery)
 			*a.by, err = decodeDelivery(v)
+		case tagDeletedUID:
+			var n uint64
+			if n, err = decodeCount(v); err == nil && n > math.MaxUint32 {
+				err = errEncoding
+			}
+			a.uid = uint32(n)
 		case tagEntry:
 			a.entry = v
 		case tagOutcome:
@@ -115,6 +128,7 @@ func (c *change) relist(a *aside, e *Entry, to Ref) error {
 	}
 	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
 	c.Delete(asideKey(e.Ref))
+	c.leaveDeleted(a, e.Mailbox)
 	c.Put(entryKey(to), a.entry)
 	if len(a.outcome) > 0 {
 		c.Put(outcomeKey(to), a.outcome)
@@ -130,11 +144,12 @@ func (c *change) purge(r Ref) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {
 		return nil, err
 	}
-	_, e, err := c.aside(r)
+	a, e, err := c.aside(r)
 	if err != nil {
 		return nil, err
 	}
 	c.Delete(asideKey(r))
+	c.leaveDeleted(a, r.Mailbox)
 	c.leaveToSweep(e)
 	return e, nil
 }

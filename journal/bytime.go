@@ -197,7 +197,7 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 				}
 			}
 			sources = append(sources, inOrder(behind(inFolder, at), mostUnordered))
-			for uid := range moved.each() {
+			for uid := range moved.Each() {
 				place.UID = uid
 				// Report one that cannot be read when its turn comes, which is first.
 				e, err := j.Entry(ctx, place)

@@ -23,7 +23,7 @@ import (
 //   - chunks: a draft that refers to chunks stored before its last update keeps the sweep off them, or is refused.
 //   - settings: the update that makes an entry asks whether the mailbox is still open, so an erasure by another process is final. The update
 //     that deletes asks whether anything is held.
-//   - rooms: these locks only save work. Whether there is room is decided in the update.
+//   - rooms, deleting: these locks only save work. Whether there is room is decided in the update.
 //   - outcomes in memory: only the process that holds them decides on their transactions. The others see unknown, and withdraw nothing.
 
 // clean takes the lock and the lease of what only one may do at a time. The context it returns ends when the lease is lost.

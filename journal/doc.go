@@ -22,6 +22,8 @@
 //	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
 //	l <mailbox> <folder> <uid>      hold on an entry
 //	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go
+//	w <mailbox> <uid>               bytes of the message (uint64), and folder, zero byte, uid of an entry that was deleted by hand: its place among the
+//	                                deleted (see deleted.go)
 //	a <mailbox> <time> <n>          act: what somebody did with entries of one folder, or why an entry has another UID. Of several entries it
 //	                                has all UIDs (UIDs.encode), before and afterwards, beside the first place of each
 //	g <mailbox> <time> <n>          record of a skip or a gap; an empty mailbox stands for all
@@ -33,6 +35,7 @@
 //	u                               end of the values of UIDVALIDITY that are reserved (uint32)
 //	g, a                            gaps and acts of volumes that were dropped; the gap of a month that was given up
 //	j <time>                        run of the retention
+//	w <mailbox>                     next uid, uidvalidity, and the uid below which all is settled, of what was deleted by hand (uint32 each)
 //	v                               the verification in the background, a JSON object: see verifypass.go
 //	y <name>                        lease, where several processes write: 8 random bytes of its holder, renewals (uint64); see clients.go
 //
@@ -55,7 +58,8 @@
 // skips what is held and goes on.
 //
 // What is deleted by hand is put aside under a t key. It is not listed, and no quota counts it. For DeletedGrace it can be brought back; then
-// PurgeDeleted removes it, unless a hold on its mailbox stands, and only the act and the tombstone tell of it. An act on many entries goes in
+// PurgeDeleted removes it, unless a hold on its mailbox stands, and only the act and the tombstone tell of it. Until then it shows as one folder of
+// the mailbox, over all months (DeletedFolder). An act on many entries goes in
 // several updates and has one record: see selection.go.
 //
 // Deleting goes in bounded steps that may break off anywhere. An entry goes in one update with all that points at it. Its chunks go later: two

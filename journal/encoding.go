@@ -60,6 +60,8 @@ const (
 	tagCut       = 53 // of a record
 	tagUIDs      = 54 // UIDs.encode: of an act on several entries
 	tagToUIDs    = 55
+
+	tagDeletedUID = 56 // uvarint
 )
 
 var errEncoding error = damage("malformed value")

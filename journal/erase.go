@@ -76,18 +76,21 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 		}
 		held += e.held
 	}
+	s, err := j.engine.Settings(ctx)
+	if err != nil {
+		return removed, err
+	}
+	e := eraser{j: j, ctx: ctx, store: s, mailbox: mailbox}
 	if !o.KeepGaps {
-		s, err := j.engine.Settings(ctx)
-		if err != nil {
-			return removed, err
-		}
-		e := eraser{j: j, ctx: ctx, store: s, mailbox: mailbox}
 		if err := e.keys('g', e.removeRecord); err != nil {
 			return removed, fmt.Errorf("erase records of %s: %w", mailbox, err)
 		}
 	}
 	if held > 0 {
 		return removed, fmt.Errorf("erase %s: %d entries: %w", mailbox, held, ErrHeld)
+	}
+	if err := e.keys('w', func(tx kv.Tx, p kv.Pair) error { tx.Delete(p.Key); return nil }); err != nil {
+		return removed, fmt.Errorf("erase %s: %w", mailbox, err)
 	}
 	return removed, nil
 }
@@ -128,7 +131,7 @@ func (e *eraser) erase() error {
 	for _, step := range []struct {
 		kind   byte
 		remove func(tx kv.Tx, p kv.Pair) error
-	}{{'d', e.removeDelivery}, {'p', e.removeLink}, {'o', e.removeOutcome}, {'g', e.removeRecord}} {
+	}{{'d', e.removeDelivery}, {'p', e.removeLink}, {'o', e.removeOutcome}, {'w', e.removeDeleted}, {'g', e.removeRecord}} {
 		if err := e.keys(step.kind, step.remove); err != nil {
 			return err
 		}
@@ -303,6 +306,21 @@ func (e *eraser) removeLink(tx kv.Tx, p kv.Pair) error {
 func (e *eraser) removeOutcome(tx kv.Tx, p kv.Pair) error {
 	r, err := refOf(e.month, p.Key)
 	return e.removeUnless(tx, p.Key, r, err)
+}
+
+// removeDeleted deletes the key of a damaged entry among the deleted.
+func (e *eraser) removeDeleted(tx kv.Tx, p kv.Pair) error {
+	d, err := deletedPlace(e.month, p)
+	if err == nil {
+		switch _, err := tx.Get(asideKey(d.Ref)); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, kv.ErrNotFound):
+			return err
+		}
+	}
+	tx.Delete(p.Key)
+	return nil
 }
 
 // removeUnless deletes a key that leads to an entry, unless that entry is there. A malformed key leads nowhere.

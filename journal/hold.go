@@ -253,9 +253,9 @@ func (j *Journal) Holdings(ctx context.Context, mailbox string) iter.Seq2[*Holdi
 	}))
 }
 
-// act runs fn in an Update of the volume of an entry, and calls off a drop of that volume that is not decided yet. The error is
+// act runs fn in an Update of the volume of an entry, under more locks if they are given, and calls off a drop of that volume that is not decided yet. The error is
 // ErrNotFound if there is no such volume, or if it is being dropped.
-func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) error {
+func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error, locks ...string) error {
 	if err := checkMailbox(r.Mailbox); err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 	if err != nil {
 		return err
 	}
-	err = j.update(ctx, s, r.Month, append(j.deletionLocks(r.Mailbox), movesLock), func(c *change) error {
+	err = j.update(ctx, s, r.Month, slices.Concat(j.deletionLocks(r.Mailbox), []string{movesLock}, locks), func(c *change) error {
 		if err := c.stayOpen(); err != nil {
 			return err
 		}
@@ -275,7 +275,7 @@ func (j *Journal) act(ctx context.Context, r Ref, fn func(c *change) error) erro
 	if errors.Is(err, kv.ErrFenced) || j.dropped(ctx, r.Month, err) {
 		return ErrNotFound // the month is about to be dropped, or was dropped meanwhile
 	}
-	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errNewFolder) {
+	if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, errNewFolder) && !errors.Is(err, errDeletedUIDs) {
 		return fmt.Errorf("%s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
 	}
 	return err

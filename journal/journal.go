@@ -114,7 +114,8 @@ type Journal struct {
 	outcomes outcomes
 	usages   usages
 	watches  watches
-	rooms    rooms
+	rooms    mailboxLocks // of those for which room is being made
+	deleting mailboxLocks // of those whose entries are being deleted by hand
 	done     sync.WaitGroup
 	stop     context.CancelFunc
 
@@ -185,7 +186,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j.scratch.New = func() any { return new([]byte) }
 	rand.Read(j.nonce[:])
 
-	j.rooms = newRooms()
+	j.rooms, j.deleting = newMailboxLocks(), newMailboxLocks()
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.outcomes.wake, j.outcomes.writing = make(chan struct{}, 1), newLock()

@@ -17,13 +17,13 @@ import (
 // held or cannot be read. From the first key on, a store would pass over all deleted keys each time. A release sets that UID back to its
 // entry, so it may pass only entries that are held in the same update.
 
-// rooms are the locks of mailboxes for which room is being made; many mailboxes share one.
-type rooms struct {
+// mailboxLocks are locks of mailboxes; many mailboxes share one.
+type mailboxLocks struct {
 	seed  maphash.Seed
 	locks [64]lock
 }
 
-func newRooms() (r rooms) {
+func newMailboxLocks() (r mailboxLocks) {
 	r.seed = maphash.MakeSeed()
 	for i := range r.locks {
 		r.locks[i] = newLock()
@@ -31,7 +31,7 @@ func newRooms() (r rooms) {
 	return r
 }
 
-func (r *rooms) of(mailbox string) lock {
+func (r *mailboxLocks) of(mailbox string) lock {
 	return r.locks[maphash.String(r.seed, mailbox)%uint64(len(r.locks))]
 }
 

@@ -24,6 +24,8 @@ type Done struct {
 	Act
 	Held UIDs // entries that stay because they are held
 	Gone UIDs // of Undelete: entries whose grace is over
+	// Deleted are, of Delete and Empty, the UIDs of the entries in the folder of what was deleted (DeletedFolder), in the order of UIDs.
+	Deleted UIDs
 	// Damaged are entries that cannot be read, and stay. Verify tells of them.
 	Damaged UIDs
 }
@@ -39,6 +41,8 @@ type handling struct {
 	key       []byte    // of the record, once that is there
 	done      *Done     // as far as it is durable
 	damage    error     // the first
+
+	deletedUID uint32 // among the deleted, for the entry that is deleted next
 }
 
 // handle looks at one entry, and returns what does the act on it and tells its new place. ErrNotFound, ErrHeld, ErrGone and ErrDamaged are
@@ -169,8 +173,14 @@ func (h *handling) group(group []Ref, each handle) error {
 	var now Done
 	var key []byte
 	var damage error
+	var taken uint32 // the first UID for what the group deletes
 	update := func(c *change) (err error) {
 		now, damage = Done{}, nil
+		if h.deletedUID = taken; taken > 0 {
+			if err := c.mayUse(h.selection.Mailbox, taken+uint32(len(group))); err != nil {
+				return err
+			}
+		}
 		for _, r := range group {
 			do, err := each(c, r)
 			switch {
@@ -199,10 +209,25 @@ func (h *handling) group(group []Ref, each handle) error {
 		key, err = c.putHandling(&now.Act, h.key)
 		return err
 	}
-	err := h.j.act(h.ctx, group[0], update)
-	if errors.Is(err, errNewFolder) {
-		if err = h.newFolder(); err == nil {
-			err = h.j.act(h.ctx, group[0], update)
+	if h.deletes() {
+		deleting := h.j.deleting.of(h.selection.Mailbox)
+		if err := deleting.acquire(h.ctx); err != nil {
+			return err
+		}
+		defer deleting.release()
+	}
+	err := errDeletedUIDs
+	for tries := 0; tries < maxDeletedTries && errors.Is(err, errDeletedUIDs); tries++ {
+		if h.deletes() {
+			if taken, err = h.j.takeDeletedUIDs(h.ctx, h.selection.Mailbox, len(group)); err != nil {
+				return err
+			}
+		}
+		err = h.j.act(h.ctx, group[0], update, deletedLock(h.selection.Mailbox))
+		if errors.Is(err, errNewFolder) {
+			if err = h.newFolder(); err == nil {
+				err = h.j.act(h.ctx, group[0], update)
+			}
 		}
 	}
 	if err != nil {
@@ -210,9 +235,23 @@ func (h *handling) group(group []Ref, each handle) error {
 	}
 	d := h.done
 	d.Act, h.key, h.damage = now.Act, key, cmp.Or(h.damage, damage)
+	if h.deletes() {
+		if now.UIDs != nil {
+			d.Deleted = d.Deleted.or(UIDs{{taken, taken + uint32(now.UIDs.Count()) - 1}})
+		}
+		// The entries are deleted whatever becomes of this: without it the next reader settles their UIDs.
+		if err := h.j.settleDeleted(h.ctx, h.selection.Mailbox, taken+uint32(len(group))); err != nil {
+			h.j.log.Warn("UIDs of deleted messages are settled later", "mailbox", h.selection.Mailbox, "error", err)
+		}
+	}
 	d.Held, d.Gone, d.Damaged = d.Held.or(now.Held), d.Gone.or(now.Gone), d.Damaged.or(now.Damaged)
 	return nil
 }
+
+// maxDeletedTries is how often a deletion takes UIDs anew because other processes delete from the same mailbox at the same time.
+const maxDeletedTries = 1000
+
+func (h *handling) deletes() bool { return h.done.Kind == ActDelete || h.done.Kind == ActEmpty }
 
 // with returns the act as far as it is durable, with more entries.
 func (h *handling) with(from, to UIDs) Act {

@@ -214,6 +214,9 @@ func (f *fixture) wantDeletions(all uint32) {
 	if !slices.Equal(aside, acts) || sum != aside.Count() || int(all) != len(f.list(mario))+int(sum) {
 		f.t.Errorf("deleted %s, on record %s, %d in all; %d are left of %d", aside, acts, sum, len(f.list(mario)), all)
 	}
+	if shown := f.deleted(mario); uint64(len(shown)) != sum {
+		f.t.Errorf("%d deleted messages show, want %d", len(shown), sum)
+	}
 	f.verify()
 }
 
@@ -234,7 +237,12 @@ func TestEmptyKilled(t *testing.T) {
 		t.Errorf("the kills left the acts %q", acts)
 	}
 	// The same for the way back, and for the removal after the grace.
-	f.killAtEach("undelete", 1, func() { f.clock.set(f.clock.now().Add(time.Second).Truncate(time.Second)) })
+	f.killAtEach("undelete", 1, func() {
+		f.clock.set(f.clock.now().Add(time.Second).Truncate(time.Second))
+		if shown, aside := f.deleted(mario), f.aside(mario); len(shown) != len(aside) {
+			t.Errorf("%d of %d deleted messages show", len(shown), len(aside))
+		}
+	})
 	var back uint64
 	for a, err := range f.Acts(f.ctx(), mario) {
 		if err != nil {

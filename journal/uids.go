@@ -18,6 +18,25 @@ type UIDs []UIDRange
 // UIDRange is the UIDs from First to Last, both included; 0 < First <= Last.
 type UIDRange struct{ First, Last uint32 }
 
+// Set returns the set of the UIDs in the range, empty if there are none.
+func (r UIDRange) Set() UIDs {
+	if r.First == 0 || r.First > r.Last {
+		return nil
+	}
+	return UIDs{r}
+}
+
+// UIDsOf returns the set of UIDs that ascend.
+func UIDsOf(uids []uint32) UIDs {
+	var set UIDs
+	for _, uid := range uids {
+		if n := len(set); n == 0 || uid > set[n-1].Last {
+			set.add(uid)
+		}
+	}
+	return set
+}
+
 // AllUIDs returns the set of all UIDs.
 func AllUIDs() UIDs { return UIDs{{1, math.MaxUint32}} }
 
@@ -137,8 +156,8 @@ func (u UIDs) has(uid uint32) bool {
 	return i < len(u) && u[i].First <= uid
 }
 
-// each yields the UIDs of the set.
-func (u UIDs) each() iter.Seq[uint32] {
+// Each yields the UIDs of the set, in ascending order.
+func (u UIDs) Each() iter.Seq[uint32] {
 	return func(yield func(uint32) bool) {
 		for _, r := range u {
 			for n := uint64(r.First); n <= uint64(r.Last); n++ {

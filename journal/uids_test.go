@@ -59,7 +59,7 @@ func TestUIDs(t *testing.T) {
 			want []uint32
 		}{"itself": {a, as}, "and": {a.and(b), both}, "or": {a.or(b), all}, "without": {a.without(b), only}, "below": {a.below(end), less}} {
 			again, err := decodeUIDs(c.got.encode())
-			if got := slices.Collect(c.got.each()); !slices.Equal(got, c.want) || c.got.Count() != uint64(len(c.want)) || !slices.Equal(again, c.got) || err != nil {
+			if got := slices.Collect(c.got.Each()); !slices.Equal(got, c.want) || c.got.Count() != uint64(len(c.want)) || !slices.Equal(again, c.got) || err != nil {
 				t.Fatalf("seed %d: %s of %v and %v is %v, want %v; decoded %v, %v", seed, name, a, b, got, c.want, again, err)
 			}
 			for n := range uint32(42) {

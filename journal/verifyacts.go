@@ -60,7 +60,47 @@ func (v *verifier) aside(d *Deleted) error {
 	if !bytes.Equal(place, encodeTombstone(d.Ref)) {
 		return errors.New("its delivery key does not tell of it")
 	}
-	return nil
+	if d.DeletedUID == 0 {
+		return nil
+	}
+	value, err := v.get(deletedKey(d.Mailbox, d.DeletedUID))
+	if err != nil {
+		return fmt.Errorf("its key among the deleted: %w", err)
+	}
+	p, err := deletedPlace(v.month, kv.Pair{Key: deletedKey(d.Mailbox, d.DeletedUID), Value: value})
+	if err == nil && (p.Ref != d.Ref || p.Size != d.Size) {
+		err = errors.New("its key among the deleted tells of another one")
+	}
+	return err
+}
+
+// deleted checks that every key of the deleted leads to an entry that was deleted under that UID, one of those that were taken.
+func (v *verifier) deleted() error {
+	settings, err := v.j.engine.Settings(v.ctx)
+	if err != nil {
+		return err
+	}
+	return v.scan([]byte{'w'}, func(p kv.Pair) error {
+		d, err := deletedPlace(v.month, p)
+		if err != nil {
+			v.report.fault("%s: %v", v.month, err)
+			return nil
+		}
+		if counters, err := getDeletedCounters(storeView{v.ctx, settings}, d.Mailbox); err != nil || d.DeletedUID >= counters.nextUID {
+			v.report.fault("%s: UID %d of what was deleted of %s is not below the next one, %d, %v", v.month, d.DeletedUID, d.Mailbox, counters.nextUID, err)
+		}
+		value, err := v.get(asideKey(d.Ref))
+		if errors.Is(err, kv.ErrNotFound) {
+			return v.astray(p, d.Ref, "a key among the deleted")
+		}
+		if err != nil {
+			return err
+		}
+		if a, _, err := decodeAside(d.Ref, value); err == nil && a.uid != d.DeletedUID {
+			v.report.fault("a key among the deleted leads to %s %s %d, which has another UID there", d.Mailbox, d.FolderName(), d.UID)
+		}
+		return nil
+	})
 }
 
 // totals checks that the total of every mailbox is the sum of its folders.

@@ -67,7 +67,11 @@ func (j *Journal) delete(ctx context.Context, kind string, s Selection, who stri
 		if err == nil {
 			err = c.mayGo(r)
 		}
-		return func() (Ref, error) { return Ref{}, c.putAside(e, &aside{at: h.done.Time, who: who}) }, err
+		return func() (Ref, error) {
+			uid := h.deletedUID
+			h.deletedUID++
+			return Ref{}, c.putAside(e, &aside{at: h.done.Time, who: who, uid: uid})
+		}, err
 	})
 }
 
@@ -75,8 +79,16 @@ func (j *Journal) delete(ctx context.Context, kind string, s Selection, who stri
 // their folder. Those whose grace is over are gone, which Done tells, but for what a hold on the mailbox has kept; ErrGone says that nothing
 // else was left to bring back.
 func (j *Journal) Undelete(ctx context.Context, s Selection, who string) (*Done, error) {
+	return j.UndeleteTo(ctx, s, s.Folder, who)
+}
+
+// UndeleteTo is Undelete, into a folder of their month as Move takes it.
+func (j *Journal) UndeleteTo(ctx context.Context, s Selection, folder, who string) (*Done, error) {
+	if err := checkFolder(folder); err != nil {
+		return nil, err
+	}
 	h := j.handling(ctx, ActUndelete, s, who)
-	h.folder = s.Folder
+	h.folder = folder
 	return h.run('t', func(c *change, r Ref) (func() (Ref, error), error) {
 		a, e, err := c.aside(r)
 		if err == nil && a.by != nil {
@@ -90,7 +102,7 @@ func (j *Journal) Undelete(ctx context.Context, s Selection, who string) (*Done,
 			}
 		}
 		return func() (Ref, error) {
-			return c.refile(e, s.Folder, h.validity, func(to Ref) error { return c.relist(a, e, to) })
+			return c.refile(e, folder, h.validity, func(to Ref) error { return c.relist(a, e, to) })
 		}, err
 	})
 }
@@ -189,6 +201,7 @@ func (c *change) putAside(e *Entry, a *aside) (err error) {
 		return err
 	}
 	c.Put(asideKey(r), a.encode())
+	c.putDeleted(a, e)
 	return c.moved()
 }
 
@@ -219,5 +232,5 @@ func deletedOf(m kv.Month, p kv.Pair) (*Deleted, error) {
 		}
 		e.setOutcome(o)
 	}
-	return &Deleted{Entry: e, At: a.at, Who: a.who, superseded: a.by != nil}, nil
+	return &Deleted{Entry: e, At: a.at, Who: a.who, DeletedUID: a.uid, superseded: a.by != nil}, nil
 }

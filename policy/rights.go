@@ -14,6 +14,7 @@ const (
 	RoleOwner      Role = "owner"      // the person of the mailbox; the name is its address
 	RolePostmaster Role = "postmaster" // of a domain; the name is one of Domain.Postmasters
 	RoleOperator   Role = "operator"   // of the machine; any name that tells operators apart
+	RoleDelegate   Role = "delegate"   // may read a mailbox of somebody else until a day; the name is the address of the own one
 	RoleProgram    Role = "program"    // this program itself, carrying out an earlier act of a person
 )
 
@@ -28,7 +29,7 @@ func (a Actor) String() string { return string(a.Role) + " " + a.Name }
 
 func (a Actor) valid() bool {
 	switch a.Role {
-	case RoleOwner, RolePostmaster, RoleOperator, RoleProgram:
+	case RoleOwner, RolePostmaster, RoleOperator, RoleDelegate, RoleProgram:
 		return a.Name != ""
 	}
 	return false
@@ -102,6 +103,8 @@ func (p *Policy) May(who Actor, a Address, key string) error {
 		return nil
 	case who.Role == RoleProgram:
 		return refuse("the program changes no setting by itself")
+	case who.Role == RoleDelegate:
+		return refuse("a delegate only reads")
 	case err != nil:
 		return refuse("the name is not an address")
 	case who.Role == RolePostmaster:

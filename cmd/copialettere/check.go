@@ -19,8 +19,9 @@ const checkHelp = `Usage: copialettere check [ADDR] [-config FILE] [-json]
 
 Tests everything that the daemon needs, before you switch mail to it. It reads the configuration and the files that [pec] names, writes to the
 data folder, opens it unless the daemon has it open, connects to every next hop, and shows what the hop announces. It tries whatever [auth]
-checks passwords by, reads the certificates, connects to the relay of [submission], and looks whether Dovecot finds the files of [dovecot] and can
-read them. It warns if nothing keeps the clock of the machine right: the time of arrival is evidence. Run it as the daemon's user.
+checks passwords by, reads the certificates, warns of names that programs are told and a certificate is not for, signs a profile, connects to the
+relay of [submission], and looks whether Dovecot finds the files of [dovecot] and can read them. It warns if nothing keeps the clock of the machine
+right: the time of arrival is evidence. Run it as the daemon's user.
 The exit status is 0 when all is well, 2 when the configuration is wrong, and 1 when anything else is.
 
 A running daemon takes changed files of [pec] into use by itself, but not a file that has lost more than half of its content. Its log says
@@ -64,6 +65,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkAuth(ctx, c.Auth) && ok
 	ok = in.checkDovecot(c.Dovecot) && ok
 	ok = in.checkTLS(c) && ok
+	ok = in.checkSetUp(c) && ok
 	ok = in.checkRelay(ctx, c.Submission) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)

@@ -52,6 +52,7 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 		d.archive.settingsChanged()
 		d.imap.SettingsChanged()
 	})
+	d.archive.auth.OnChange(d.imap.SettingsChanged)
 	for _, l := range c.Listen {
 		list, err := listen([]config.Listener{l.Listener}, 0, "", sockets)
 		if err != nil {

@@ -52,8 +52,11 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   usage [-csv] [ADDR]           show what each mailbox takes, for billing; or one mailbox by month
   privacy ADDR                  say what is held of a person, why and until when
   app-password add ADDR NAME    make a password by which one program signs in; also list and revoke
+  delegate add ADDR PERSON      let somebody else read an archive until a day; also list and revoke
   second-factor on|off ADDR     have pages ask for a code beside the password, or not; also show
   password ADDR                 set the password by which somebody signs in
+  dns DOMAIN                    print the DNS records by which mail programs find their servers
+  profile ADDR                  write a profile that sets a telephone up; or its QR code, or the parameters
   demo DIR                      try the hook out on this machine, in the new folder DIR
   version                       print the version
 
@@ -110,12 +113,15 @@ func commands() map[string]command {
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"access":        {accessHelp, noFlags(runAccess)},
 		"app-password":  {appPasswordHelp, noFlags(runAppPassword)},
+		"delegate":      {delegateHelp, defineDelegate},
 		"second-factor": {secondFactorHelp, noFlags(runSecondFactor)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},
 		"privacy":       {privacyHelp, definePrivacy},
 		"usage":         {usageHelp, defineUsage},
 		"volume":        {volumeHelp, defineVolume},
+		"dns":           {dnsHelp, noFlags(runDNS)},
+		"profile":       {profileHelp, defineProfile},
 		"demo":          {demoHelp, defineDemo},
 		"version":       {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
 	}

@@ -18,6 +18,7 @@ import (
 	"copialettere/policy/dovecot"
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
+	"copialettere/policy/setup"
 )
 
 const (
@@ -125,6 +126,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot,
+		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 	})
 }
 

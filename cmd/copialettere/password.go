@@ -66,11 +66,21 @@ func runPassword(ctx context.Context, in *invocation, args []string) error {
 	return nil
 }
 
-// readPassword reads one line from standard input. On a terminal it asks for it, and does not show what is typed.
+// readPassword reads a new password from standard input.
 func (in *invocation) readPassword(a policy.Address) (string, error) {
+	return in.readSecret(in.secrets(), "New password of "+a.String())
+}
+
+// secrets returns the lines of standard input.
+func (in *invocation) secrets() *bufio.Reader {
+	return bufio.NewReader(io.LimitReader(in.stdin, maxPasswordLine))
+}
+
+// readSecret reads one line. On a terminal it asks for it, and does not show what is typed.
+func (in *invocation) readSecret(lines *bufio.Reader, what string) (string, error) {
 	if f, ok := in.stdin.(*os.File); ok {
 		if mode, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS); err == nil {
-			fmt.Fprintf(in.stderr, "New password of %s: ", a)
+			fmt.Fprintf(in.stderr, "%s: ", what)
 			silent := *mode
 			silent.Lflag &^= unix.ECHO
 			if err := unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, &silent); err != nil {
@@ -80,7 +90,7 @@ func (in *invocation) readPassword(a policy.Address) (string, error) {
 			defer unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, mode)
 		}
 	}
-	line, err := bufio.NewReader(io.LimitReader(in.stdin, maxPasswordLine)).ReadString('\n')
+	line, err := lines.ReadString('\n')
 	if err != nil && (err != io.EOF || line == "") {
 		return "", fmt.Errorf("read the password from standard input: %w", err)
 	}

@@ -12,9 +12,15 @@ import (
 // setPassword runs "copialettere password" with something on standard input.
 func (p *place) setPassword(stdin string, args ...string) (stdout string, err error) {
 	p.t.Helper()
+	return p.typed(stdin, "password", args...)
+}
+
+// typed runs a command with something on standard input, and returns what it prints.
+func (p *place) typed(stdin, name string, args ...string) (stdout string, err error) {
+	p.t.Helper()
 	var out, errs bytes.Buffer
 	in := &invocation{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs}
-	err = in.execute(p.t.Context(), "password", commands()["password"], append(args, "-config", filepath.Join(p.dir, "copialettere.toml")))
+	err = in.execute(p.t.Context(), name, commands()[name], append(args, "-config", filepath.Join(p.dir, "copialettere.toml")))
 	return out.String() + errs.String(), err
 }
 

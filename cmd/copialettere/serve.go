@@ -43,7 +43,8 @@ with an error changes nothing, and the log says why. These keys are taken:
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  logs.keep, verify.every, verify.rate, web.public_url
+  logs.keep, verify.every, verify.rate, web.public_url, profile.certificate, profile.key
+  mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
 Example: copialettere serve -config /etc/copialettere/copialettere.toml
@@ -127,6 +128,7 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 type daemon struct {
 	config     atomic.Pointer[config.Config] // in force now
 	backend    atomic.Pointer[httpd.Backend] // of the admin interface, under that configuration
+	pages      atomic.Pointer[http.Handler]  // of [web], under that configuration
 	log        *slog.Logger
 	archive    *opened
 	pec        atomic.Pointer[files.Watch] // nil where [pec] names no file
@@ -165,6 +167,8 @@ func (d *daemon) configure(c *config.Config) {
 	d.archive.postfix.Configure(postfixConfig(c))
 	d.config.Store(c)
 	d.backend.Store(&b)
+	pages := httpd.Web(b)
+	d.pages.Store(&pages)
 }
 
 func newReadiness(d *daemon) *archive.Readiness {

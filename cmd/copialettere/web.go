@@ -2,10 +2,17 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/journal/metrics"
+	"copialettere/policy/housekeeping"
+	"copialettere/policy/setup"
 )
 
 // startWeb opens the listeners of [web], if the configuration has it.
@@ -32,6 +39,49 @@ func (d *daemon) startWeb(sockets *systemdSockets) error {
 }
 
 // serveWeb answers under the configuration that is in force when the request comes.
-func (d *daemon) serveWeb(w http.ResponseWriter, r *http.Request) {
-	httpd.Web(*d.backend.Load()).ServeHTTP(w, r)
+func (d *daemon) serveWeb(w http.ResponseWriter, r *http.Request) { (*d.pages.Load()).ServeHTTP(w, r) }
+
+// checkSetUp warns of names that the set-up of programs tells and the certificates are not for, and tries the signature of profiles.
+func (in *invocation) checkSetUp(c *config.Config) bool {
+	if c.TLS != nil {
+		certificate, err := housekeeping.OpenCertificate("certificate", c.TLS.Certificate, c.TLS.Key, new(metrics.Registry), slog.New(slog.DiscardHandler))
+		if err != nil {
+			return true // checkTLS has said so
+		}
+		for _, name := range namesOf(c) {
+			if err := certificate.For(name.host); err != nil {
+				in.checked("warning", fmt.Sprintf("programs are told to connect to %s (%s), and will not trust that: %v", name.host, name.key, err), nil)
+			}
+		}
+	}
+	signer := c.SetUp().Signer
+	if signer == (setup.Signer{}) {
+		return true
+	}
+	return in.checked("signature of profiles", signer.Certificate, signer.Check())
+}
+
+// toldName is a host to which programs are told to connect, and where the configuration has it.
+type toldName struct{ host, key string }
+
+// namesOf returns the hosts for which the certificate of [tls] has to be.
+func namesOf(c *config.Config) (names []toldName) {
+	if c.IMAP != nil {
+		names = append(names, toldName{c.IMAP.Name, "[imap] name"})
+	}
+	if c.Submission != nil {
+		names = append(names, toldName{c.Submission.Name, "[submission] name"})
+	}
+	for _, h := range c.ArchiveHosts {
+		if h.Certificate == "" {
+			names = append(names, toldName{h.IMAP, "[[archive_host]] imap"}, toldName{h.Submission, "[[archive_host]] submission"})
+		}
+	}
+	if w := c.Web; w != nil && slices.ContainsFunc(w.Listen, func(l config.SecureListener) bool { return l.TLS }) {
+		if u, err := url.Parse(w.PublicURL); err == nil && u.Hostname() != "" {
+			names = append(names, toldName{u.Hostname(), "[web] public_url"})
+		}
+	}
+	slices.SortFunc(names, func(a, b toldName) int { return strings.Compare(a.host, b.host) })
+	return slices.CompactFunc(names, func(a, b toldName) bool { return a.host == b.host })
 }

@@ -18,6 +18,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/setup"
 )
 
 // rig is the operator's interface over a journal in a temporary folder.
@@ -59,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	}
 	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
 	t.Cleanup(func() { logins.Close() })
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings)}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
 	return &rig{t, j, p, logins, b, Admin(b)}
 }
 

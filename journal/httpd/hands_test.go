@@ -14,6 +14,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/setup"
 )
 
 // secret archives a message with words that are easy to find.
@@ -44,9 +45,10 @@ func TestRenamed(t *testing.T) {
 	get[ActView](r, "POST /api/v1/message/hold?"+anna+"&reason=case&"+first)
 	r.auth.Login(t.Context(), auth.Attempt{Login: before, Password: "wrong", Protocol: auth.ProtocolIMAP})
 	get[archive.AppPassword](r, "POST /api/v1/app-password/add?"+anna+"&name=phone")
-	questions := []string{"/access?", "/app-passwords?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
+	get[archive.Delegate](r, "POST /api/v1/delegate/add?"+anna+"&person=bruno@beta.test&until="+time.Now().AddDate(0, 0, 7).Format(time.DateOnly))
+	questions := []string{"/access?", "/app-passwords?", "/delegates?", "/list?all=true", "/message?" + first, "/parts?" + first, "/part?part=1&" + first, "/practice?", "/stats?", "/usage/months?"}
 	// These are looked at below.
-	others := []string{"/mailbox", "/log", "/why", "/gaps", "/second-factor"}
+	others := []string{"/mailbox", "/log", "/why", "/gaps", "/second-factor", "/set-up", "/set-up/profile"}
 	for _, route := range Routes() {
 		asked := slices.Contains(others, route.Path) || slices.ContainsFunc(questions, func(q string) bool { return strings.HasPrefix(q, route.Path+"?") })
 		if route.Method == http.MethodGet && route.Right != "" && route.Right != archive.RightOperate && !asked {
@@ -70,6 +72,12 @@ func TestRenamed(t *testing.T) {
 	}
 	if got := get[archive.SecondFactor](r, "GET /api/v1/second-factor?mailbox="+after)[0]; got.Waiting == nil || !got.Waiting.Equal(secret.Until) {
 		t.Errorf("the second factor has not come along: %+v", got)
+	}
+	if got := get[setup.Parameters](r, "GET /api/v1/set-up?mailbox="+after)[0]; got.Closed == nil || got.Incoming.User != after {
+		t.Errorf("set up under the new address: %+v", got)
+	}
+	if status, profile := r.ask("GET /api/v1/set-up/profile?mailbox=" + after); status != http.StatusOK || !strings.Contains(strings.Join(profile, ""), after) {
+		t.Errorf("profile under the new address: %q", profile)
 	}
 	renamed := func(lines []string) []string {
 		lines = slices.Clone(lines)

@@ -14,6 +14,7 @@ import (
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
+	"copialettere/policy/setup"
 )
 
 // Prefix comes before the path of every route.
@@ -45,6 +46,7 @@ type Content struct{}
 func Routes() []Route {
 	const message = "folder=F&uid=N"
 	const many = "[from=NAME][&domain=D][&set=KEY=VALUE][&dry_run=true]"
+	const choice = "[account=archive|mailbox][&incoming=imap|pop3]"
 	const messages = "folder=F&uid=SET" // as journal.ParseUIDs reads it: 5,7-20
 	return []Route{
 		{"GET", "/mailboxes", archive.RightOperate, false, "", archive.Mailbox{}, true, "all mailboxes that were ever set up", (*api).mailboxes},
@@ -92,6 +94,19 @@ func Routes() []Route {
 			"put the new secret in force by a code of it; only this answer has the recovery codes", (*api).confirmSecondFactor},
 		{"POST", "/second-factor/end", archive.RightRevoke, true, "[code=CODE]", archive.SecondFactor{}, false,
 			"turn the second factor off; an owner gives a code of it, or a recovery code", (*api).endSecondFactor},
+
+		{"GET", "/delegates", archive.RightRevoke, false, "", archive.Delegate{}, true, "who may read it beside its owner, and who is asked for",
+			(*api).delegates},
+		{"POST", "/delegate/add", archive.RightDelegate, true, "person=ADDR&until=TIME[&as=LOGIN]", archive.Delegate{}, false,
+			"let somebody read it until a day or a time of RFC 3339; with as, LOGIN does: the body has its password, and a code where it has a second factor, each on a line", (*api).addDelegate},
+		{"POST", "/delegate/revoke", archive.RightRevoke, true, "person=ADDR", archive.Delegate{}, false, "end that, or take back that it was asked for",
+			(*api).revokeDelegate},
+
+		{"GET", "/set-up", archive.RightLook, false, choice, setup.Parameters{}, false, "with what a mail program is set up for its archive or for the live mailbox",
+			(*api).setUp},
+		{"GET", "/set-up/profile", archive.RightLook, false, choice, Content{}, false, "the same as a configuration profile of Apple", (*api).profile},
+		{"POST", "/set-up/link", archive.RightLook, true, choice, archive.SetUpLink{}, false,
+			"make a link to that profile, with its QR code; it works once, for 15 minutes, without a sign-in", (*api).setUpLink},
 
 		{"GET", "/list", archive.RightRead, false, "[all=true]", EntryView{}, true,
 			"its entries; with all, also the superseded ones", (*api).list},

@@ -34,7 +34,8 @@ func TestRoutes(t *testing.T) {
 	code := "" // of the second factor
 	for _, request := range []string{
 		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /access?", "POST /app-password/add?name=phone", "GET /app-passwords?", "POST /app-password/revoke?name=phone",
-		"POST /second-factor/begin?", "POST /second-factor/confirm?code=CODE", "GET /second-factor?", "POST /second-factor/end?", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
+		"POST /second-factor/begin?", "POST /second-factor/confirm?code=CODE", "GET /second-factor?", "POST /second-factor/end?",
+		"POST /delegate/add?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /delegates?", "POST /delegate/revoke?person=bruno@beta.test", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
 		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /privacy?", "GET /verify?", "GET /version?",
 		"GET /labels?", "POST /notice/quota-warning?percent=80",
 		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
@@ -42,6 +43,7 @@ func TestRoutes(t *testing.T) {
 		"POST /folder/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
 		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
 		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /usage/months?",
+		"GET /set-up?", "GET /set-up/profile?account=mailbox", "POST /set-up/link?incoming=imap",
 		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/set?set=notify=anna@ext.test",
 		"POST /mailbox/confirm?confirmed=true", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
 		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",
@@ -159,7 +161,7 @@ func TestDoors(t *testing.T) {
 		return w.Code
 	}
 	for _, route := range Routes() {
-		own := route.Right == "" || route.Right == archive.RightRead || route.Right == archive.RightLook || route.Path == "/app-passwords" || route.Path == "/second-factor" ||
+		own := route.Right == "" || route.Right == archive.RightRead || route.Right == archive.RightLook || route.Path == "/app-passwords" || route.Path == "/second-factor" || route.Path == "/delegates" ||
 			route.Path == "/second-factor/begin"
 		if status := ask(route, "anna@alpha.test"); own != (status == http.StatusOK) && route.Path != "/mailbox/set" || !own && status == http.StatusInternalServerError {
 			t.Errorf("%s %s of the own mailbox: status %d", route.Method, route.Path, status)

@@ -1,4 +1,5 @@
-// Package imapd shows archives to mail programs: IMAP4rev1 (RFC 3501) with the extensions that programs use, read-only.
+// Package imapd shows archives to mail programs: IMAP4rev1 (RFC 3501) with the extensions that programs use. They are read-only, unless the settings of
+// a mailbox let messages be moved and deleted.
 //
 // go-imap is the protocol engine, unmodified: it reads commands and writes replies. It stands between two layers of ours:
 //
@@ -8,7 +9,7 @@
 // the archive. It holds no logic: names of folders, rights, and what lies in a folder are the business of package archive.
 //
 // What a program sees never changes under a UID: the bytes of a message are those that were journaled, and UIDs and UIDVALIDITY are the
-// journal's. Every message is \Seen, and no flag is ever stored. Structure (BODYSTRUCTURE, BODY[1.2]) comes from the part table of the entry;
+// journal's. Every message is \Seen, and no flag is ever stored: \Deleted is a mark of one connection (see write.go). Structure (BODYSTRUCTURE, BODY[1.2]) comes from the part table of the entry;
 // messages are not parsed again.
 //
 // The package stores nothing.

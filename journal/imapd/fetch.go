@@ -178,7 +178,7 @@ func (f *fetching) full(i int, e *journal.Entry) error {
 		return nil
 	}
 	w := f.w.CreateMessage(uint32(i + 1))
-	if err := f.write(w, imap.UID(f.s.selected.uids[i]), storedFlags, e, items); err != nil {
+	if err := f.write(w, imap.UID(f.s.selected.uids[i]), f.s.selected.flags(i), e, items); err != nil {
 		f.s.conn.out.fail(fmt.Errorf("message %d cannot be read: %w", i+1, err))
 		w.Close()
 		return err

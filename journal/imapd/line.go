@@ -32,7 +32,11 @@ func (f *fetching) appendLine(b []byte, i int, e *journal.Entry) ([]byte, bool) 
 		b = strconv.AppendUint(b, uint64(f.s.selected.uids[i]), 10)
 	}
 	if o.Flags {
-		item(`FLAGS (\Seen)`)
+		if f.s.selected.marked[f.s.selected.uids[i]] {
+			item(`FLAGS (\Seen \Deleted)`)
+		} else {
+			item(`FLAGS (\Seen)`)
+		}
 	}
 	if o.InternalDate {
 		item("INTERNALDATE ")

@@ -127,11 +127,20 @@ func (s *session) quota() (string, error) {
 }
 
 // rights returns what may be done in a folder, in the letters of RFC 4314.
-func (s *session) rights(archive.Folder) (string, error) {
-	if _, err := s.reader.Access(s.conn.ctx); err != nil {
+func (s *session) rights(f archive.Folder) (string, error) {
+	access, err := s.reader.Access(s.conn.ctx)
+	if err != nil {
 		return "", err
 	}
-	return "lr", nil
+	rights := "lr"
+	allowed := access.In(f)
+	if allowed.Take {
+		rights += "i"
+	}
+	if allowed.Delete {
+		rights += "te"
+	}
+	return rights, nil
 }
 
 // quoted returns a string as IMAP writes it. Names of folders are ASCII, and one that is not is not found.

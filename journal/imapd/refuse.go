@@ -27,6 +27,20 @@ var (
 	sentenceReadOnly = policy.Label{
 		Italian: "L'archivio si può solo consultare: i messaggi non si modificano, non si spostano e non si cancellano",
 		English: "The archive is read-only: messages cannot be changed, moved or deleted"}
+	sentenceHeld = policy.Label{
+		Italian: "Nessun messaggio è stato cancellato, perché alcuni sono sotto blocco legale",
+		English: "No message was deleted, because some are under a legal hold"}
+	sentenceTarget = policy.Label{
+		Italian: "I messaggi si spostano soltanto in un'altra cartella dello stesso mese, nel cestino e di ritorno dal cestino nel loro mese",
+		English: "Messages can be moved to another folder of their month, to the trash, and from there back into their month"}
+	sentenceOnlyDelete = policy.Label{
+		Italian: "In questo archivio i messaggi si possono cancellare e riprendere dal cestino, ma non spostare",
+		English: "In this archive messages can be deleted and taken back from the trash, and not moved"}
+	sentenceWaits = policy.Label{
+		Italian: "I messaggi nel cestino si cancellano da soli dopo 72 ore, e fino ad allora si possono riprendere",
+		English: "Messages in the trash go by themselves after 72 hours; until then they can be taken back"}
+	sentenceCopy = policy.Label{
+		Italian: "I messaggi dell'archivio non si copiano da una cartella all'altra", English: "Messages of the archive cannot be copied from folder to folder"}
 	sentenceFlags = policy.Label{
 		Italian: "I messaggi dell'archivio non si contrassegnano", English: "Messages of the archive cannot be marked"}
 	sentenceFolders = policy.Label{
@@ -80,6 +94,9 @@ const (
 func (s *session) reply(err error) error {
 	var closed *auth.Refusal
 	var known *imap.Error
+	if refusal := s.actReply(err); refusal != nil {
+		return refusal
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -29,6 +29,7 @@ type rig struct {
 	now     atomic.Pointer[time.Time]
 	journal *journal.Journal
 	policy  *policy.Policy
+	auth    *auth.Authenticator
 	archive *archive.Archive
 	server  *Server
 	addr    string
@@ -49,7 +50,8 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	check(t, err)
 	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
 	check(t, err)
-	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy})
+	r.auth = auth.New(auth.Options{Policy: r.policy, Settings: settings})
+	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth})
 	c := Config{Archive: func() *archive.Archive { return r.archive }, Logins: logins{}, Name: "archive.test", InsecureLoopback: true, MaxConnections: 1000, MaxPerAddress: 1000, MaxPerMailbox: 600,
 		Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
@@ -57,6 +59,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	}
 	r.server = NewServer(c)
 	r.policy.OnChange(r.server.SettingsChanged)
+	r.auth.OnChange(r.server.SettingsChanged)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	r.addr = l.Addr().String()
@@ -74,7 +77,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 		if report, err := r.journal.Verify(context.Background(), nil); err != nil || report.Faults > 0 {
 			t.Errorf("verify: %+v, %v", report, err)
 		}
-		check(t, errors.Join(r.journal.Close(), engine.Close()))
+		check(t, errors.Join(r.auth.Close(), r.journal.Close(), engine.Close()))
 	})
 	r.enable(anna)
 	return r

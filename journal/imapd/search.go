@@ -47,7 +47,7 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	}
 	ctx, cancel := context.WithTimeout(s.conn.ctx, maxSearchTime)
 	defer cancel()
-	found := &search{s: s, ctx: ctx, left: maxSearchBytes, fold: cases.Fold(), flags: storedFlags}
+	found := &search{s: s, ctx: ctx, left: maxSearchBytes, fold: cases.Fold()}
 	indices, err := found.all(criteria)
 	switch {
 	case errors.Is(err, errTooWide), err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -112,7 +112,7 @@ func (q *search) all(c *imap.SearchCriteria) (indices []int, err error) {
 	v := q.s.selected
 	if !asksEntry(c) {
 		for i := range v.uids {
-			q.index = i
+			q.index, q.flags = i, v.flags(i)
 			if ok, err := q.matches(c); err != nil {
 				return nil, err
 			} else if ok {
@@ -137,7 +137,7 @@ func (q *search) all(c *imap.SearchCriteria) (indices []int, err error) {
 		}
 		ok := false
 		if err == nil {
-			q.index, q.m = i, message{ctx: q.ctx, reader: q.s.reader, entry: e}
+			q.index, q.flags, q.m = i, v.flags(i), message{ctx: q.ctx, reader: q.s.reader, entry: e}
 			ok, err = q.matches(c)
 		}
 		switch {
@@ -191,9 +191,7 @@ func (q *search) matches(c *imap.SearchCriteria) (bool, error) {
 }
 
 func (q *search) numbersMatch(c *imap.SearchCriteria) bool {
-	within := func(set imap.NumSet) bool {
-		return slices.ContainsFunc(q.s.selected.spans(set, q.s.saved), func(r span) bool { return r.first <= q.index && q.index < r.end })
-	}
+	within := func(set imap.NumSet) bool { return q.s.selected.within(set, q.s.saved, q.index) }
 	for _, set := range c.SeqNum {
 		if !within(set) {
 			return false
@@ -209,7 +207,7 @@ func (q *search) numbersMatch(c *imap.SearchCriteria) bool {
 
 func (q *search) flagsMatch(c *imap.SearchCriteria) bool {
 	set := func(f imap.Flag) bool {
-		return slices.ContainsFunc(q.flags, func(s imap.Flag) bool { return strings.EqualFold(string(s), string(f)) })
+		return slices.ContainsFunc(q.flags, func(s imap.Flag) bool { return isFlag(s, f) })
 	}
 	return !slices.ContainsFunc(c.Flag, func(f imap.Flag) bool { return !set(f) }) && !slices.ContainsFunc(c.NotFlag, set)
 }

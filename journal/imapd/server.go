@@ -176,19 +176,27 @@ func (s *Server) SettingsChanged() {
 // settingsPause is how long the server waits between two looks: many mailboxes may be changed in a row.
 const settingsPause = 200 * time.Millisecond
 
-// closeClosed ends the connections to archives that were closed, until the server stops.
+// delegationInterval is how often the server looks which delegates have come to the end of their time.
+const delegationInterval = 15 * time.Second
+
+// closeClosed ends the connections to archives that were closed, and those of people whose right has ended, until the server stops.
 func (s *Server) closeClosed() {
+	tick := time.NewTicker(delegationInterval)
+	defer tick.Stop()
 	for {
+		delegates := false
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.changed:
+		case <-tick.C:
+			delegates = true
 		}
 		s.mu.Lock()
 		reading := maps.Clone(s.conns)
 		s.mu.Unlock()
 		for c, reader := range reading {
-			if reader == nil {
+			if reader == nil || delegates && !reader.Delegated() {
 				continue
 			}
 			_, err := reader.Access(s.ctx)

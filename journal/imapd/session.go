@@ -41,7 +41,10 @@ var _ imapserver.SessionSASL = (*session)(nil)
 // view is a folder as its program sees it. What has come and gone since shows in the next Poll.
 type view struct {
 	folder archive.Folder
-	uids   []uint32 // ascending; the index is the sequence number less one
+	uids   []uint32        // ascending; the index is the sequence number less one
+	marked map[uint32]bool // \Deleted, by UID
+
+	readOnly bool // opened with EXAMINE, or nothing could be changed when it was opened
 }
 
 func newSession(c *conn) *session {
@@ -60,7 +63,7 @@ func (s *session) Close() error {
 func (s *session) signedIn() bool { return s.reader != nil }
 
 // readOnly implements backend.
-func (s *session) readOnly() bool { return true }
+func (s *session) readOnly() bool { return s.selected == nil || s.selected.readOnly }
 
 // close ends the connection once the reply under way is given: the person may no longer read the archive, and is told why.
 func (s *session) close(why policy.Label) {
@@ -93,7 +96,7 @@ func (s *session) signIn(try auth.Attempt) error {
 	try.Remote, try.Protocol = s.conn.remote, auth.ProtocolIMAP
 	id, err := s.conn.server.config.Logins.Login(s.conn.ctx, try)
 	if err == nil {
-		reader := s.conn.server.config.Archive().Reader(id.Actor, id.Mailbox)
+		reader := s.conn.server.config.Archive().SignedInReader(id, auth.ProtocolIMAP)
 		var access archive.Access
 		if access, err = reader.Access(s.conn.ctx); err == nil {
 			if !s.conn.server.enter(s.conn, reader) {
@@ -132,7 +135,7 @@ func (s *session) folder(name string) (archive.Folder, error) {
 }
 
 // Select implements imapserver.Session.
-func (s *session) Select(name string, _ *imap.SelectOptions) (*imap.SelectData, error) {
+func (s *session) Select(name string, options *imap.SelectOptions) (*imap.SelectData, error) {
 	f, err := s.folder(name)
 	if err != nil {
 		return nil, s.reply(err)
@@ -141,10 +144,18 @@ func (s *session) Select(name string, _ *imap.SelectOptions) (*imap.SelectData, 
 	if err != nil {
 		return nil, s.reply(err)
 	}
+	access, err := s.reader.Access(s.conn.ctx)
+	if err != nil {
+		return nil, s.reply(err)
+	}
+	allowed := access.In(v.folder)
+	v.readOnly = options.ReadOnly || !allowed.Delete && !allowed.Take
 	s.selected, s.saved = v, nil
-	return &imap.SelectData{
-		Flags: storedFlags, NumMessages: uint32(len(v.uids)), UIDNext: nextUID(v.folder), UIDValidity: validity(v.folder),
-	}, nil
+	data := &imap.SelectData{Flags: storedFlags, NumMessages: uint32(len(v.uids)), UIDNext: nextUID(v.folder), UIDValidity: validity(v.folder)}
+	if allowed.Delete && !v.readOnly {
+		data.Flags, data.PermanentFlags = markedFlags, []imap.Flag{imap.FlagDeleted}
+	}
+	return data, nil
 }
 
 // open reads what lies in a folder. Whatever comes while it reads has its turn in the next Poll.
@@ -158,7 +169,7 @@ func (s *session) open(f archive.Folder) (*view, error) {
 		return nil, err
 	}
 	known, _ := slices.BinarySearch(uids, uint32(nextUID(f)))
-	return &view{f, uids[:known:known]}, nil
+	return &view{folder: f, uids: uids[:known:known]}, nil
 }
 
 // A folder that holds only folders has no counters in the journal, and nothing ever comes into it.
@@ -341,6 +352,7 @@ func (s *session) expunge(w *imapserver.UpdateWriter, there []uint32) error {
 			left, there = append(left, uid), there[1:]
 			continue
 		}
+		s.selected.mark(uid, false)
 		if err := w.WriteExpunge(uint32(len(left) + 1)); err != nil {
 			return err
 		}
@@ -403,57 +415,4 @@ func (s *session) begin() bool {
 	s.idling.Add(1)
 	s.begun <- struct{}{}
 	return true
-}
-
-// The commands that would change something.
-
-// Create implements imapserver.Session.
-func (s *session) Create(string, *imap.CreateOptions) error { return s.noPermission(sentenceFolders) }
-
-// Delete implements imapserver.Session.
-func (s *session) Delete(string) error { return s.noPermission(sentenceFolders) }
-
-// Rename implements imapserver.Session.
-func (s *session) Rename(string, string, *imap.RenameOptions) error {
-	return s.noPermission(sentenceFolders)
-}
-
-// Subscribe implements imapserver.Session. All folders are subscribed.
-func (s *session) Subscribe(name string) error {
-	_, err := s.folder(name)
-	return s.reply(err)
-}
-
-// Unsubscribe implements imapserver.Session. It has no effect.
-func (s *session) Unsubscribe(string) error { return nil }
-
-// Append implements imapserver.Session. conn refuses APPEND before its literal.
-func (s *session) Append(string, imap.LiteralReader, *imap.AppendOptions) (*imap.AppendData, error) {
-	return nil, s.noPermission(sentenceAppend)
-}
-
-// appendRefused implements backend.
-func (s *session) appendRefused() string {
-	if !s.signedIn() {
-		return "BAD Sign in first"
-	}
-	return "NO [NOPERM] " + s.say(sentenceAppend)
-}
-
-// Expunge implements imapserver.Session. Nothing is ever marked as deleted, so nothing goes; CLOSE must not fail.
-func (s *session) Expunge(*imapserver.ExpungeWriter, *imap.UIDSet) error { return nil }
-
-// Store implements imapserver.Session.
-func (s *session) Store(*imapserver.FetchWriter, imap.NumSet, *imap.StoreFlags, *imap.StoreOptions) error {
-	return s.noPermission(sentenceFlags)
-}
-
-// Copy implements imapserver.Session.
-func (s *session) Copy(imap.NumSet, string) (*imap.CopyData, error) {
-	return nil, s.noPermission(sentenceReadOnly)
-}
-
-// Move implements imapserver.SessionMove.
-func (s *session) Move(*imapserver.MoveWriter, imap.NumSet, string) error {
-	return s.noPermission(sentenceReadOnly)
 }

@@ -22,7 +22,7 @@ import (
 //	S: LINE            one line of the server; unusual bytes as a Go string after S+
 //	S! closed          the server closes the connection
 //	A: received FILE   a message of testdata/messages arrives for anna, or "sent FILE"; month YYYY-MM: the clock is there from now on;
-//	                   set KEY VALUE: a setting of anna; delete FOLDER UID
+//	                   set KEY VALUE: a setting of anna; delete FOLDER UID; hold FOLDER UID
 //
 // "go test -run Transcripts -update" rewrites the S lines. Where nothing but C and S lines follows the first S line, the case runs twice more: with
 // all that the program says at once, and byte by byte. The server then says the same.
@@ -191,13 +191,17 @@ func (c *transcript) act(what string) {
 		c.rig.month(words[1])
 	case "set":
 		c.rig.set(anna, words[1], words[2])
-	case "delete":
+	case "delete", "hold":
 		folder, month, err := journal.ParseFolder(words[1])
 		check(c.t, err)
-		uid, err := strconv.Atoi(words[2])
+		uid, err := strconv.ParseUint(words[2], 10, 32)
 		check(c.t, err)
-		_, err = c.rig.journal.Delete(c.t.Context(), journal.Selection{
-			Mailbox: anna, Month: month, Folder: folder, UIDs: journal.UIDs{{First: uint32(uid), Last: uint32(uid)}}}, "test")
+		r := journal.Ref{Mailbox: anna, Month: month, Folder: folder, UID: uint32(uid)}
+		if words[0] == "hold" {
+			check(c.t, c.rig.journal.Hold(c.t.Context(), r, "test", "case"))
+			break
+		}
+		_, err = c.rig.journal.Delete(c.t.Context(), r.Only(), "test")
 		check(c.t, err)
 	default:
 		c.t.Fatalf("act %q", what)

@@ -35,6 +35,7 @@ import (
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
+	"copialettere/policy/setup"
 )
 
 // ErrRequest says that a request is malformed. The error that wraps it says what is wrong.
@@ -60,8 +61,12 @@ type Options struct {
 	Expired func(*journal.ExpireReport)
 	// Notices takes what owners are to be told; nil if the configuration has no [notices].
 	Notices *notice.Pump
-	// Auth signs people in, and keeps the log of it. It is required for app passwords; without it nobody has signed in.
+	// Auth signs people in, and keeps the log of it. It is required for app passwords, the second factor and delegates; without it nobody has signed in.
 	Auth *auth.Authenticator
+	// Guide knows how programs are set up; nil if nothing is configured of that.
+	Guide *setup.Guide
+	// Links keeps the set-up links. It is required for them.
+	Links *setup.Links
 	// Dovecot keeps the files by which Dovecot obeys the switches; nil if the configuration has no [dovecot].
 	Dovecot *dovecot.Keeper
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
@@ -79,6 +84,9 @@ type Archive struct {
 func New(o Options) *Archive {
 	if o.Grace == 0 {
 		o.Grace = policy.DefaultGrace
+	}
+	if o.Guide == nil {
+		o.Guide = setup.NewGuide(setup.Config{})
 	}
 	return &Archive{o.Journal, o.Policy, o}
 }

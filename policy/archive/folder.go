@@ -18,10 +18,10 @@ const FolderSeparator = "/"
 var ErrNoFolder = errors.New("no such folder")
 
 // Folder is a folder of an archive as mail programs see it: "INBOX" with "INBOX/2026-11" and so on for what was received, "Posta inviata" or
-// "Sent" with its months for what was sent.
+// "Sent" with its months for what was sent; "Cestino" or "Trash" for what was deleted by hand and can be brought back, whatever its month.
 type Folder struct {
 	Name string // in the language of the mailbox, in ASCII
-	// Holds is what lies in it; nil for a folder that holds only folders.
+	// Holds is what lies in it; nil for a folder that holds only folders. Of what was deleted by hand it has no month.
 	Holds *journal.FolderStats
 	// Kind is the name under which the journal files the messages of the folder, or of those in it: "INBOX", "Sent", journal.Trash.
 	Kind string
@@ -61,7 +61,11 @@ func (r *Reader) Folders(ctx context.Context) ([]Folder, error) {
 	}
 	received, sent := journal.FolderOf(journal.Received), journal.FolderOf(journal.Sent)
 	kinds := []string{received, sent}
-	if access.Delete {
+	deleted, err := r.deletedFolder(ctx, m, access)
+	if err != nil {
+		return nil, err
+	}
+	if deleted != nil {
 		kinds = append(kinds, journal.Trash)
 	}
 	months := make(map[string][]Folder)
@@ -79,11 +83,24 @@ func (r *Reader) Folders(ctx context.Context) ([]Folder, error) {
 	}
 	var list []Folder
 	for _, kind := range kinds {
-		list = append(list, Folder{Name: shownFolder(kind, access.Language), Kind: kind})
+		top := Folder{Name: shownFolder(kind, access.Language), Kind: kind}
+		if kind == journal.Trash {
+			top.Holds = deleted
+		}
+		list = append(list, top)
 		slices.SortFunc(months[kind], func(a, b Folder) int { return strings.Compare(a.Name, b.Name) })
 		list = append(list, months[kind]...)
 	}
 	return list, nil
+}
+
+// deletedFolder returns what was deleted by hand. It is nil where nothing was and nothing may be.
+func (r *Reader) deletedFolder(ctx context.Context, m policy.Mailbox, access Access) (*journal.FolderStats, error) {
+	deleted, err := r.archive.journal.DeletedFolder(ctx, m.Archive, access.Delete)
+	if errors.Is(err, journal.ErrNotFound) || err == nil && !access.Delete && deleted.Entries == 0 {
+		return nil, nil
+	}
+	return &deleted, err
 }
 
 func monthName(kind string, m kv.Month, language policy.Language) string {
@@ -111,6 +128,17 @@ func (r *Reader) Folder(ctx context.Context, name string) (Folder, error) {
 func (r *Reader) Refresh(ctx context.Context, f Folder) (Folder, error) {
 	holds, err := r.openFolder(ctx, f)
 	if holds == nil {
+		return f, err
+	}
+	if f.deleted() {
+		now, err := r.archive.journal.DeletedFolder(ctx, holds.Mailbox, false)
+		if errors.Is(err, journal.ErrNotFound) { // erased meanwhile
+			now, err = *holds, nil
+			now.Entries, now.Bytes = 0, 0
+		}
+		if err == nil {
+			f.Holds = &now
+		}
 		return f, err
 	}
 	now, err := r.archive.journal.Folder(ctx, holds.Mailbox, holds.Month, holds.Folder)

@@ -28,6 +28,8 @@ const (
 	PrivacyLogins     = "logins"     // who signed in to its archive, and who failed to
 	PrivacyPrograms   = "programs"   // app passwords by which programs sign in to it
 	PrivacyFactor     = "factor"     // the second factor of whoever signs in to it
+	PrivacyDelegates  = "delegates"  // who may read it beside its owner
+	PrivacyReads      = "reads"      // archives of others that the person may read
 	PrivacyNotices    = "notices"    // notices to its owner that wait
 	PrivacyFormer     = "former"     // the address was that of an archive that has another address now
 	PrivacyRecipient  = "recipient"  // what a receipt said of the address

@@ -2,6 +2,9 @@ package archive
 
 import (
 	"fmt"
+	"time"
+
+	"copialettere/policy"
 )
 
 // logins returns what is held of logins to the archive of the address.
@@ -32,5 +35,26 @@ func (r *privacy) logins() ([]Holding, error) {
 	} else if s.On {
 		factor.add(*s.Since, 0)
 	}
-	return []Holding{logins.Holding, programs.Holding, factor.Holding}, nil
+	delegates := newTally(PrivacyDelegates, "who may read it beside its owner, or is asked for", "to let them read, and nobody else", basisRecords,
+		"until the day that was set, or the revocation")
+	people, err := r.a.options.Auth.Delegates(r.ctx, r.address)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range people {
+		delegates.add(one.Since, 0)
+	}
+	reads := newTally(PrivacyReads, "archives of others that the person may read as a delegate", "to let the person read them", basisRecords,
+		"until the day that was set, or the revocation")
+	standings, err := r.a.options.Auth.Standings(r.ctx, r.address)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range standings {
+		if one.Role == policy.RoleDelegate {
+			reads.add(time.Time{}, 0)
+			reads.in([]policy.Address{one.Mailbox})
+		}
+	}
+	return []Holding{logins.Holding, programs.Holding, factor.Holding, delegates.Holding, reads.Holding}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -24,15 +25,26 @@ type Access struct {
 // settings each time, so a Reader kept open for days shows nothing once either has ended: the error is then an *auth.Refusal, or wraps
 // policy.ErrForbidden. It may be used concurrently.
 type Reader struct {
-	archive *Archive
-	who     policy.Actor
-	mailbox policy.Address
+	archive  *Archive
+	who      policy.Actor
+	mailbox  policy.Address
+	identity *auth.Identity // nil for whoever has not signed in
+	protocol auth.Protocol
 }
 
 // Reader returns the Reader of a mailbox for an actor. It checks nothing yet.
 func (a *Archive) Reader(who policy.Actor, mailbox policy.Address) *Reader {
-	return &Reader{a, who, mailbox}
+	return &Reader{archive: a, who: who, mailbox: mailbox}
 }
+
+// SignedInReader returns the Reader of somebody who has signed in to a protocol. It shows nothing any more also when the way of signing in has ended:
+// see auth.Authenticator.Permitted.
+func (a *Archive) SignedInReader(id auth.Identity, protocol auth.Protocol) *Reader {
+	return &Reader{archive: a, who: id.Actor, mailbox: id.Mailbox, identity: &id, protocol: protocol}
+}
+
+// Delegated reports whether somebody else's mailbox is read, which ends on a day.
+func (r *Reader) Delegated() bool { return r.who.Role == policy.RoleDelegate }
 
 // Mailbox returns the mailbox that is read.
 func (r *Reader) Mailbox() policy.Address { return r.mailbox }
@@ -57,6 +69,9 @@ func (r *Reader) open(ctx context.Context) (policy.Mailbox, error) {
 	m, err := r.archive.policy.Mailbox(ctx, r.mailbox)
 	if err == nil {
 		err = auth.Open(m.Settings)
+	}
+	if err == nil && r.identity != nil {
+		err = r.archive.options.Auth.Permitted(ctx, *r.identity, r.protocol)
 	}
 	return m, err
 }
@@ -98,6 +113,14 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 	if holds == nil {
 		return nil, err
 	}
+	if f.deleted() {
+		places, err := r.archive.journal.DeletedPlaces(ctx, holds.Mailbox, journal.UIDRange{First: max(from, 1), Last: math.MaxUint32}.Set())
+		uids := make([]uint32, len(places))
+		for i, p := range places {
+			uids[i] = p.DeletedUID
+		}
+		return uids, err
+	}
 	uids, err := r.archive.journal.UIDs(ctx, holds.Mailbox, holds.Month, holds.Folder, from)
 	if errors.Is(err, journal.ErrNotFound) {
 		return nil, nil
@@ -106,7 +129,7 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 }
 
 // Entries yields the entries in a folder whose UIDs are between first and last, both included, under the name that the journal has for the
-// mailbox: see journal.Journal.Filed.
+// mailbox: see journal.Journal.Filed. Those of what was deleted have their UIDs there, and the folder journal.Trash.
 func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
 	return r.entries(ctx, f, first, last, r.archive.journal.Filed)
 }
@@ -126,7 +149,20 @@ func (r *Reader) entries(ctx context.Context, f Folder, first, last uint32, file
 			yield(nil, err)
 			return
 		}
-		if holds != nil {
+		switch {
+		case holds == nil:
+		case f.deleted():
+			for d, err := range r.archive.journal.DeletedEntries(ctx, holds.Mailbox, journal.UIDRange{First: first, Last: last}.Set()) {
+				var e *journal.Entry
+				if d != nil {
+					e = d.Entry
+					e.Folder, e.UID = holds.Folder, d.DeletedUID
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+		default:
 			filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
 		}
 	}

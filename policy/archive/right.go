@@ -15,28 +15,32 @@ type Right string
 // The rights. All but RightOperate are about one mailbox. Those of the settings have the names of package policy. Mailbox.May lists what somebody
 // has.
 const (
-	RightRead    Right = "read"            // read its messages
-	RightMove    Right = "move"            // move its messages, where its settings allow it
-	RightDelete  Right = "delete"          // delete its messages and take that back, where its settings allow it
-	RightLook    Right = "look"            // see what is known of it without its messages: settings, changes, verdicts, gaps
-	RightSet     Right = "set"             // change one of its settings at least; policy decides by key
-	RightArchive Right = policy.KeyArchive // enable, disable and restore its archive
-	RightPause   Right = policy.KeyPause   // pause and resume its archive
-	RightHold    Right = policy.KeyHold    // place and lift legal holds
-	RightAddress Right = policy.KeyAddress // give it another address, or its address to another person
-	RightSignIn  Right = "sign-in"         // make ways to sign in to it: app passwords
-	RightRevoke  Right = "revoke"          // see ways to sign in to it, and end them
-	RightOperate Right = "operate"         // act on all mailboxes, or on the machine
+	RightRead     Right = "read"            // read its messages
+	RightMove     Right = "move"            // move its messages, where its settings allow it
+	RightDelete   Right = "delete"          // delete its messages and take that back, where its settings allow it
+	RightLook     Right = "look"            // see what is known of it without its messages: settings, changes, verdicts, gaps
+	RightSet      Right = "set"             // change one of its settings at least; policy decides by key
+	RightArchive  Right = policy.KeyArchive // enable, disable and restore its archive
+	RightPause    Right = policy.KeyPause   // pause and resume its archive
+	RightHold     Right = policy.KeyHold    // place and lift legal holds
+	RightAddress  Right = policy.KeyAddress // give it another address, or its address to another person
+	RightSignIn   Right = "sign-in"         // make ways to sign in to it: app passwords
+	RightDelegate Right = "delegate"        // let somebody else read its messages: its owner alone, a postmaster and an operator together
+	RightRevoke   Right = "revoke"          // see ways to sign in to it and its delegates, and end both
+	RightOperate  Right = "operate"         // act on all mailboxes, or on the machine
 )
 
 // Rights returns all rights, in the order of Mailbox.May.
 func Rights() []Right {
-	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightSignIn, RightRevoke, RightOperate}
+	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightSignIn, RightDelegate, RightRevoke,
+		RightOperate}
 }
 
 // May returns nil if the actor has a right in a mailbox; RightOperate ignores the address. Otherwise the error wraps policy.ErrForbidden. The
-// operator has every right. An owner may look into, read, move and delete in the own mailbox, make and end ways to sign in to it, and change what
-// policy.Rights names; a postmaster has the rights that open no message, in the mailboxes of the own domain: not RightSignIn, but RightRevoke. Whoever makes an actor answers for its name.
+// operator has every right. An owner may look into, read, move and delete in the own mailbox, make and end ways to sign in to it, let others read, and
+// change what policy.Rights names; a postmaster has the rights that open no message, in the mailboxes of the own domain: not RightSignIn, but
+// RightRevoke, and half of RightDelegate. A delegate has RightRead, until it ends. Whoever makes an actor answers for its name. With any other error
+// nothing could be found out.
 func (a *Archive) May(ctx context.Context, who policy.Actor, right Right, address policy.Address) error {
 	if who.Role == policy.RoleOperator {
 		return nil
@@ -49,9 +53,17 @@ func (a *Archive) May(ctx context.Context, who policy.Actor, right Right, addres
 	changes := func(key string) bool { return a.policy.May(who, address, key) == nil }
 	ok := false
 	switch right {
-	case RightRead, RightMove, RightDelete, RightSignIn:
+	case RightRead:
+		if ok = who.Role == policy.RoleOwner && name == address; who.Role == policy.RoleDelegate {
+			until, err := a.options.Auth.Delegated(ctx, name, address)
+			if err != nil {
+				return fmt.Errorf("%s: %w", right, err)
+			}
+			ok = !until.IsZero()
+		}
+	case RightMove, RightDelete, RightSignIn:
 		ok = who.Role == policy.RoleOwner && name == address
-	case RightLook, RightRevoke:
+	case RightLook, RightRevoke, RightDelegate:
 		// Only operators and the postmasters of the domain may place a hold.
 		ok = who.Role == policy.RoleOwner && name == address || changes(policy.KeyHold)
 	case RightSet:

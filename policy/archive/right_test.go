@@ -3,7 +3,6 @@ package archive
 import (
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 
 	"copialettere/journal"
@@ -46,45 +45,6 @@ func openOn(t *testing.T) (*Archive, kv.Store) {
 		t.Fatal(err)
 	}
 	return New(Options{Journal: j, Policy: p}), settings
-}
-
-// TestMay checks which rights each actor has in anna's mailbox.
-func TestMay(t *testing.T) {
-	a := open(t)
-	anna, err := policy.ParseAddress("anna@alpha.test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		role policy.Role
-		name string
-		want string
-	}{
-		{policy.RoleOperator, "root", "read move delete look set archive pause hold address sign-in revoke operate"},
-		{policy.RoleOwner, "anna@alpha.test", "read move delete look set sign-in revoke"},
-		{policy.RoleOwner, "ANNA@Alpha.test", "read move delete look set sign-in revoke"},
-		{policy.RoleOwner, "bruno@alpha.test", ""},
-		{policy.RoleOwner, "post@alpha.test", ""},
-		{policy.RoleOwner, "", ""},
-		{policy.RolePostmaster, "post@alpha.test", "look set archive pause hold address revoke"},
-		{policy.RolePostmaster, "anna@alpha.test", ""},
-		{policy.RolePostmaster, "post@beta.test", ""},
-		{policy.RoleProgram, "anna@alpha.test", ""},
-		{"", "anna@alpha.test", ""},
-	} {
-		var got []string
-		for _, right := range Rights() {
-			err := a.May(t.Context(), policy.Actor{Role: c.role, Name: c.name}, right, anna)
-			if err == nil {
-				got = append(got, string(right))
-			} else if !errors.Is(err, policy.ErrForbidden) {
-				t.Errorf("%s %s, %s: %v", c.role, c.name, right, err)
-			}
-		}
-		if strings.Join(got, " ") != c.want {
-			t.Errorf("%s %q may %q, want %q", c.role, c.name, got, c.want)
-		}
-	}
 }
 
 // TestActsNeedRights lets everybody try everything with one message: a forbidden act is refused before anything is done.

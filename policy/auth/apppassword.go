@@ -93,14 +93,19 @@ func (c credentials) index(name string) int {
 }
 
 // match returns the app password that was typed, as it was shown or with other or no hyphens, blanks and capitals. It takes as long whichever it is.
-func (c credentials) match(typed string) (name string, ok bool) {
+func (c credentials) match(typed string) (app storedAppPassword, ok bool) {
 	bare := sha256.Sum256([]byte(bareAppPassword(typed)))
 	for _, one := range c.AppPasswords {
 		if subtle.ConstantTimeCompare(one.Bare, bare[:]) == 1 {
-			name, ok = one.Name, true
+			app, ok = one, true
 		}
 	}
-	return name, ok
+	return app, ok
+}
+
+// has reports whether an app password is there, by its SHA-256.
+func (c credentials) has(bare string) bool {
+	return slices.ContainsFunc(c.AppPasswords, func(one storedAppPassword) bool { return string(one.Bare) == bare })
 }
 
 // bareAppPassword returns what was typed in lower case, without hyphens and blanks.
@@ -205,18 +210,18 @@ func (a *Authenticator) credentials(ctx context.Context, login policy.Address) (
 }
 
 // byAppPassword reports whether an app password was typed, and which. Pages do not take them.
-func (a *Authenticator) byAppPassword(ctx context.Context, login policy.Address, try Attempt) (name string, ok bool, err error) {
+func (a *Authenticator) byAppPassword(ctx context.Context, login policy.Address, try Attempt) (app storedAppPassword, ok bool, err error) {
 	if login.Domain == "" || try.Protocol == ProtocolWeb || a.options.Source.Kind == SourceNone {
-		return "", false, nil
+		return app, false, nil
 	}
 	c, archive, err := a.credentials(ctx, login)
 	if err != nil {
-		return "", false, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return app, false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if name, ok = c.match(try.Password); ok {
-		a.used(ctx, archive, c, name)
+	if app, ok = c.match(try.Password); ok {
+		a.used(ctx, archive, c, app.Name)
 	}
-	return name, ok, nil
+	return app, ok, nil
 }
 
 // used notes the day on which an app password was used. A fault does not keep anybody out.

@@ -39,6 +39,8 @@
 //	                                 its hyphens ("bare"). "second_factor" has "secret", "since", "step" (of the newest code that was taken,
 //	                                 in units of 30 s since 1970), "recovery" (the SHA-256 of each recovery code that is left) and "waiting" (a
 //	                                 new "secret", with the time "until" which a code can put it in force)
+//	i d <archive>                    its delegates, a JSON object; absent where it has none. "delegates" is a list with the fields of Delegate and the
+//	                                 name of the archive of the person ("archive"): one entry for each who may read, and one for each request
 //
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
 // stays with the archive when its address is handed over to somebody else.
@@ -52,7 +54,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"copialettere/journal"
@@ -91,7 +93,8 @@ const maxSecret = 1024
 type Attempt struct {
 	Login    string // as typed
 	Password string
-	// Authorize is the authorization identity of SASL (RFC 4616): the mailbox to open. Empty means that of the login.
+	// Authorize is the authorization identity of SASL (RFC 4616): the mailbox to open. Empty means that of the login, or MAILBOX of a Login with the
+	// form MAILBOX*LOGIN.
 	Authorize string
 	Remote    netip.Addr // of the client; the zero Addr if it is unknown
 	Protocol  Protocol
@@ -106,6 +109,7 @@ type Identity struct {
 	Actor   policy.Actor   // in which role: for Archive.May, and for what goes on record
 	// AppPassword is the name of the app password that was used; empty for the password of the login.
 	AppPassword string
+	appPassword string // its SHA-256: another may have its name later
 	// SecondFactor says what was given beside the password; empty for nothing.
 	SecondFactor Factor
 	// RecoveryCodes is how many are left, where one was used.
@@ -131,6 +135,7 @@ type Options struct {
 	Logger   *slog.Logger      // slog.Default where nil
 	Metrics  *metrics.Registry // nothing is shown where nil
 	Notices  *notice.Pump      // takes what owners are to be told; nobody is told where nil
+	Now      func() time.Time  // the clock that codes and delegates go by; time.Now where nil
 }
 
 // Authenticator signs people in. Its methods may be called concurrently. A nil Authenticator lets nobody in.
@@ -139,8 +144,10 @@ type Authenticator struct {
 	source   passwords
 	throttle *throttle
 	access   *accessLog
-	changed  atomic.Pointer[func()] // nil where nobody is told
-	now      func() time.Time       // the clock that codes go by
+	now      func() time.Time // the clock of Options
+
+	told    sync.Mutex
+	changed []func() // who is told of changes; guarded by told
 }
 
 // passwords is where passwords are checked.
@@ -163,7 +170,10 @@ func New(o Options) *Authenticator {
 	if o.Metrics == nil {
 		o.Metrics = new(metrics.Registry)
 	}
-	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: time.Now}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: o.Now}
 }
 
 // open returns a source, which it does not touch yet.
@@ -199,6 +209,9 @@ func (a *Authenticator) Close() error {
 func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error) {
 	if a == nil {
 		return Identity{}, ErrDenied
+	}
+	if login, mailbox, ok := parted(try.Login); ok && try.Authorize == "" {
+		try.Login, try.Authorize = login, mailbox
 	}
 	logins, err := a.logins(ctx, try.Login)
 	if err == nil {
@@ -247,13 +260,14 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 	if err != nil {
 		return Identity{}, err
 	}
-	id := Identity{Login: login, Mailbox: login, Actor: policy.Actor{Role: policy.RoleOwner, Name: login.String()}, AppPassword: app}
-	if try.Authorize != "" {
-		if mailbox, err := policy.ParseAddress(try.Authorize); err != nil || mailbox != login {
-			return Identity{}, fmt.Errorf("%w: not allowed to sign in for somebody else", ErrDenied)
-		}
+	id, err := a.identity(ctx, login, try)
+	if err != nil {
+		return Identity{}, err
 	}
-	if err := a.Permitted(ctx, id, try.Protocol); err != nil || byApp {
+	if byApp {
+		id.AppPassword, id.appPassword = app.Name, string(app.Bare)
+	}
+	if err := a.Permitted(ctx, id, try.Protocol); err != nil || try.Protocol != ProtocolWeb {
 		return id, err
 	}
 	return id, a.secondFactor(ctx, try, &id)
@@ -336,19 +350,6 @@ func (a *Authenticator) ForgetAccesses(ctx context.Context, before time.Time) (r
 		return 0, nil
 	}
 	return a.access.forgetAll(ctx, before)
-}
-
-// Permitted returns nil if somebody who has signed in may go on to use a protocol, under the settings as they are now. It is cheap: ask it again
-// while a connection is open. Otherwise the error wraps ErrClosed and is a *Refusal, or ErrUnavailable.
-func (a *Authenticator) Permitted(ctx context.Context, id Identity, protocol Protocol) error {
-	if protocol == ProtocolWeb {
-		return nil
-	}
-	s, err := a.options.Policy.Settings(ctx, id.Mailbox)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return Open(s)
 }
 
 // Open returns nil if a mailbox with these settings is open to mail programs. Otherwise the error wraps ErrClosed and is a *Refusal.

@@ -39,6 +39,10 @@ var (
 		English: "IMAP is switched off for this mailbox, and with it the access to its archive by mail program. " +
 			"The settings of the mailbox switch it on again.",
 	}
+	appPasswordRevoked = policy.Label{
+		Italian: "La password di questo programma è stata revocata.",
+		English: "The app password of this program was revoked.",
+	}
 	appPasswordOnly = policy.Label{
 		Italian: "Con l'autenticazione a due fattori i programmi di posta non accettano la password della casella: serve una password per programmi, " +
 			"che si crea nelle impostazioni della casella.",

@@ -303,20 +303,15 @@ func (a *Authenticator) changeSecondFactor(
 	return a.guarded(ctx, login, code, func() error { return a.note(ctx, who, login, KeySecondFactor, change) })
 }
 
-// secondFactor asks for the second factor of somebody whose password is right. Mail programs cannot give one, so they are refused.
+// secondFactor asks for the second factor of somebody whose password for pages is right. Permitted refuses mail programs, which cannot give one.
 func (a *Authenticator) secondFactor(ctx context.Context, try Attempt, id *Identity) error {
 	c, archive, err := a.credentials(ctx, id.Login)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	required := a.options.Policy.RequiresSecondFactor(id.Login)
 	switch {
-	case !c.SecondFactor.on() && !required:
-		return nil
-	case try.Protocol != ProtocolWeb:
-		return a.needsAppPassword(ctx, id.Login)
 	case !c.SecondFactor.on():
-		id.SetUpSecondFactor = true
+		id.SetUpSecondFactor = a.options.Policy.RequiresSecondFactor(id.Login)
 		return nil
 	case strings.TrimSpace(try.Code) == "":
 		return ErrSecondFactor
@@ -372,13 +367,4 @@ func (a *Authenticator) recoveryUsed(ctx context.Context, archive string, login 
 	if err != nil {
 		a.options.Logger.Error("a recovery code was used, and its owner is not told", "error", err)
 	}
-}
-
-// needsAppPassword returns the refusal of the password of a login to mail programs.
-func (a *Authenticator) needsAppPassword(ctx context.Context, login policy.Address) error {
-	s, err := a.options.Policy.Settings(ctx, login)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return &Refusal{ErrSecondFactor, appPasswordOnly, s.Language}
 }

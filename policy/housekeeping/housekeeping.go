@@ -1,5 +1,5 @@
 // Package housekeeping does the archive's work beside the mail: it erases disabled archives, runs the retention at its hour, expires the
-// records of skips and of who did what, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the
+// records of skips and of who did what, and set-up links that nobody used, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the
 // space of deleted messages, verifies the archive, keeps the disk from filling up, and warns of a clock that nothing keeps right. After a stop or
 // an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the settings but
 // no listener: its owner tells it how to wait for the messages judged so far.
@@ -18,12 +18,13 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/setup"
 )
 
 // How often a Keeper does what.
 const (
 	keepEvery   = time.Minute
-	expireEvery = time.Hour        // the records of skips
+	expireEvery = time.Hour        // the records of skips, and set-up links
 	purgeEvery  = time.Hour        // what was deleted by hand and can no longer be brought back
 	sweepEvery  = 90 * time.Minute // a chunk goes in the second sweep, at least an hour after the first
 	sweepAllDay = time.Sunday      // when a sweep reads the whole journal, for what broken transfers left
@@ -137,6 +138,9 @@ func (k *Keeper) Keep(ctx context.Context, now time.Time) {
 	if now.Sub(k.expired) >= expireEvery {
 		k.expired = now
 		k.expireSkips(ctx, now)
+		if _, err := setup.NewLinks(k.options.Settings).Sweep(ctx, now); err != nil {
+			k.failed(ctx, "set-up links not swept, will be tried again", err)
+		}
 	}
 	k.erase(ctx, now)
 	k.retain(ctx, now)

@@ -21,6 +21,7 @@ import (
 
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/setup"
 )
 
 // DefaultKeepSkips is how long the record of a skipped message is kept unless the file says otherwise.
@@ -61,6 +62,10 @@ type Config struct {
 	Dovecot *Dovecot
 	// Web is the listener for browsers; nil where the file has no [web].
 	Web *Web
+	// Profile is what signs configuration profiles; nil where the file has no [profile], and then TLS does.
+	Profile *Profile
+	// MailboxServers are the servers of live mailboxes, where their domain names none; nil where the file has no [mailbox_servers].
+	MailboxServers *setup.Servers
 	// Submission is the outgoing server that mail programs want; nil where the file has no [submission].
 	Submission *Submission
 	// Disk is how much of the disk stays free.
@@ -194,6 +199,8 @@ type Domain struct {
 	Rights policy.Rights
 	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
 	RequireSecondFactor bool
+	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
+	MailboxServers *setup.Servers
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

@@ -233,7 +233,7 @@ recipient_delimiter = ""
 		{
 			"beta.test", "+-", []string{"postmaster@beta.test", "o'hara.élan+x@beta.test"}, nexthop.Spec{Scheme: nexthop.Maildir, Path: "/var/mail"},
 			[]policy.Assignment{{Key: "filter", Value: "certified, acceptance"}, {Key: "retention", Value: "24"}, {Key: "quota", Value: "5GB"}},
-			policy.Limits{Archives: 50, QuotaTotal: 1e12, Quota: 10e9, Retention: 48}, policy.Rights{}, true,
+			policy.Limits{Archives: 50, QuotaTotal: 1e12, Quota: 10e9, Retention: 48}, policy.Rights{}, true, nil,
 		},
 		{Name: "xn--prv-1ma.test"},
 	}
@@ -317,7 +317,7 @@ func TestExample(t *testing.T) {
 		t.Errorf("without the lines that say default:\n%+v\nwith them:\n%+v", d, c)
 	}
 
-	all := regexp.MustCompile(`(?m)^#([a-z_]+ *= )`).ReplaceAllString(text, "$1")
+	all := regexp.MustCompile(`(?m)^#([a-z0-9_]+ *= )`).ReplaceAllString(text, "$1")
 	if _, err := Parse("copialettere.toml", []byte(all)); err != nil {
 		t.Errorf("with all settings on:\n%v", err)
 	}

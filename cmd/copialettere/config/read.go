@@ -107,6 +107,8 @@ func (r *reader) config(top *table) *Config {
 	c.IMAP = top.table("imap").imap(c)
 	c.Dovecot = top.table("dovecot").dovecot(c.Data)
 	c.Web = top.table("web").web(c)
+	c.Profile = top.table("profile").profile()
+	c.MailboxServers = top.table("mailbox_servers").mailboxServers()
 	c.Submission = top.table("submission").submission(c)
 	c.Disk = top.table("disk").disk()
 	c.Retention = top.table("retention").retention()
@@ -271,6 +273,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.Defaults = defaults.defaults()
 		t.limits(&d, defaults)
 		d.Rights = t.table("rights").rights(policy.Rights{})
+		d.MailboxServers = t.table("mailbox_servers").mailboxServers()
 		d.RequireSecondFactor = t.flag("require_second_factor")
 		if !t.absent {
 			domains = append(domains, d)

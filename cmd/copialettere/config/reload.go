@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+
+	"copialettere/policy/setup"
 )
 
 // Change is a key whose value differs between two configurations. It does not hold the values, because some are secrets.
@@ -39,6 +41,14 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 	if c.Postfix != nil {
 		postfix := *c.Postfix
 		next.Postfix = &postfix
+	}
+	if c.Profile != nil {
+		profile := *c.Profile
+		next.Profile = &profile
+	}
+	if c.MailboxServers != nil {
+		servers := *c.MailboxServers
+		next.MailboxServers = &servers
 	}
 	if c.Web != nil {
 		web := *c.Web
@@ -102,6 +112,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"quota_max", old.Limits.Quota, d.Limits.Quota, false},
 			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
+			{"mailbox_servers", old.MailboxServers, d.MailboxServers, false},
 			{"require_second_factor", old.RequireSecondFactor, d.RequireSecondFactor, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
@@ -218,6 +229,24 @@ func ofWeb(value func(*Web) any) func(*Config) any {
 			return nil
 		}
 		return value(c.Web)
+	}
+}
+
+func ofProfile(value func(*Profile) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.Profile == nil {
+			return nil
+		}
+		return value(c.Profile)
+	}
+}
+
+func ofMailboxServers(value func(*setup.Servers) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.MailboxServers == nil {
+			return nil
+		}
+		return value(c.MailboxServers)
 	}
 }
 
@@ -346,6 +375,15 @@ func otherKeys() []reloadKey {
 		{"imap.max_per_mailbox", ofIMAP(func(m *IMAP) any { return m.MaxPerMailbox }), nil},
 		{"web.listen", ofWeb(func(w *Web) any { return w.Listen }), nil},
 		{"web.public_url", ofWeb(func(w *Web) any { return w.PublicURL }), func(running, file *Config) { running.Web.PublicURL = file.Web.PublicURL }},
+		{"profile.certificate", ofProfile(func(p *Profile) any { return p.Certificate }),
+			func(running, file *Config) { running.Profile.Certificate = file.Profile.Certificate }},
+		{"profile.key", ofProfile(func(p *Profile) any { return p.Key }), func(running, file *Config) { running.Profile.Key = file.Profile.Key }},
+		{"mailbox_servers.imap", ofMailboxServers(func(s *setup.Servers) any { return s.IMAP }),
+			func(running, file *Config) { running.MailboxServers.IMAP = file.MailboxServers.IMAP }},
+		{"mailbox_servers.pop3", ofMailboxServers(func(s *setup.Servers) any { return s.POP3 }),
+			func(running, file *Config) { running.MailboxServers.POP3 = file.MailboxServers.POP3 }},
+		{"mailbox_servers.smtp", ofMailboxServers(func(s *setup.Servers) any { return s.SMTP }),
+			func(running, file *Config) { running.MailboxServers.SMTP = file.MailboxServers.SMTP }},
 		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
 		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
 		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
