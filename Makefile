@@ -61,7 +61,7 @@ e2e:
 	go test -count=1 $(E2E)
 
 bench: needs
-	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench
+	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth
 
 compare: needs
 	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run TestCompare ./cmd/copialettere/e2e/bench

@@ -44,6 +44,9 @@ func (in *invocation) printAccess(a auth.Access) {
 	if a.AppPassword != "" {
 		fmt.Fprintf(in.stdout, ", by the app password %q", a.AppPassword)
 	}
+	if a.By == auth.ByMaster {
+		fmt.Fprint(in.stdout, ", by the mail server (imapc)")
+	}
 	if a.SecondFactor == auth.FactorRecovery {
 		fmt.Fprint(in.stdout, ", by a recovery code")
 	}

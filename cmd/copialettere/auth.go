@@ -15,7 +15,7 @@ func newAuthenticator(c *config.Config, a *opened, log *slog.Logger) *auth.Authe
 		source = c.Auth.Source
 	}
 	return auth.New(auth.Options{
-		Source: source, Policy: a.policy, Settings: a.folder.Settings, Logger: log, Metrics: a.metrics, Notices: a.notices,
+		Source: source, Policy: a.policy, Settings: a.folder.Settings, Logger: log, Metrics: a.metrics, Notices: a.notices, Master: c.IMAPC,
 	})
 }
 

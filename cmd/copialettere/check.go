@@ -65,6 +65,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkAuth(ctx, c.Auth) && ok
 	ok = in.checkDovecot(c.Dovecot) && ok
 	ok = in.checkTLS(c) && ok
+	ok = in.checkIMAPC(c.IMAPC) && ok
 	ok = in.checkSetUp(c) && ok
 	ok = in.checkRelay(ctx, c.Submission) && ok
 	for _, hop := range hopsOf(c) {

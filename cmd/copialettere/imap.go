@@ -10,6 +10,7 @@ import (
 	"copialettere/journal/imapd"
 	"copialettere/journal/metrics"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 	"copialettere/policy/housekeeping"
 )
 
@@ -100,4 +101,12 @@ func (in *invocation) checkCertificate(name, file, key string, hosts ...string) 
 		}
 	}
 	return in.checked(name, end, err)
+}
+
+// checkIMAPC reads the password of the provider's Dovecot, if the configuration names its file.
+func (in *invocation) checkIMAPC(m *auth.Master) bool {
+	if m == nil {
+		return true
+	}
+	return in.checked("imapc", m.KeyFile, m.Check())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -25,14 +26,15 @@ const (
 
 // rig is a server on loopback over an archive in a temporary folder. Its clock stands, so that values of UIDVALIDITY are the same in each run.
 type rig struct {
-	t       testing.TB
-	now     atomic.Pointer[time.Time]
-	journal *journal.Journal
-	policy  *policy.Policy
-	auth    *auth.Authenticator
-	archive *archive.Archive
-	server  *Server
-	addr    string
+	t        testing.TB
+	now      atomic.Pointer[time.Time]
+	settings kv.Store
+	journal  *journal.Journal
+	policy   *policy.Policy
+	auth     *auth.Authenticator
+	archive  *archive.Archive
+	server   *Server
+	addr     string
 }
 
 var operator = policy.Actor{Role: policy.RoleOperator, Name: "test"}
@@ -48,6 +50,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	check(t, err)
 	settings, err := engine.Settings(t.Context())
 	check(t, err)
+	r.settings = settings
 	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
 	check(t, err)
 	r.auth = auth.New(auth.Options{Policy: r.policy, Settings: settings})

@@ -177,7 +177,7 @@ func (s *Server) SettingsChanged() {
 const settingsPause = 200 * time.Millisecond
 
 // delegationInterval is how often the server looks which delegates have come to the end of their time.
-const delegationInterval = 15 * time.Second
+const delegationInterval = 2 * time.Second
 
 // closeClosed ends the connections to archives that were closed, and those of people whose right has ended, until the server stops.
 func (s *Server) closeClosed() {

@@ -100,6 +100,8 @@ type Attempt struct {
 	Protocol  Protocol
 	// Code is that of the second factor, or a recovery code, for pages. Without one, Login says by ErrSecondFactor that it is wanted.
 	Code string
+
+	slow bool // many have failed where it comes from
 }
 
 // Identity is somebody who has signed in.
@@ -110,6 +112,8 @@ type Identity struct {
 	// AppPassword is the name of the app password that was used; empty for the password of the login.
 	AppPassword string
 	appPassword string // its SHA-256: another may have its name later
+	// By is ByMaster if a Master has signed in for somebody; else empty.
+	By string
 	// SecondFactor says what was given beside the password; empty for nothing.
 	SecondFactor Factor
 	// RecoveryCodes is how many are left, where one was used.
@@ -134,6 +138,7 @@ type Options struct {
 	Settings kv.Store          // the settings store
 	Logger   *slog.Logger      // slog.Default where nil
 	Metrics  *metrics.Registry // nothing is shown where nil
+	Master   *Master           // who may sign in for others; nobody where nil
 	Notices  *notice.Pump      // takes what owners are to be told; nobody is told where nil
 	Now      func() time.Time  // the clock that codes and delegates go by; time.Now where nil
 }
@@ -143,6 +148,7 @@ type Authenticator struct {
 	options  Options
 	source   passwords
 	throttle *throttle
+	slow     *slowLane
 	access   *accessLog
 	now      func() time.Time // the clock of Options
 
@@ -173,7 +179,7 @@ func New(o Options) *Authenticator {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: o.Now}
+	return &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), slow: newSlowLane(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: o.Now}
 }
 
 // open returns a source, which it does not touch yet.
@@ -210,6 +216,9 @@ func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error
 	if a == nil {
 		return Identity{}, ErrDenied
 	}
+	if a.isMaster(try) {
+		return a.byMaster(ctx, try)
+	}
 	if login, mailbox, ok := parted(try.Login); ok && try.Authorize == "" {
 		try.Login, try.Authorize = login, mailbox
 	}
@@ -241,6 +250,7 @@ func (a *Authenticator) throttled(ctx context.Context, login policy.Address, try
 	case wait > 0:
 		return Identity{}, a.tooMany(ctx, login, wait)
 	}
+	try.slow = trial.slow
 	id, err := a.verified(ctx, login, try)
 	// Whoever is told that the mailbox is closed knows the password.
 	trial.end(err == nil || errors.Is(err, ErrClosed), errors.Is(err, ErrDenied) || errors.Is(err, ErrCode))
@@ -255,7 +265,7 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 	}
 	app, byApp, err := a.byAppPassword(ctx, login, try)
 	if err == nil && !byApp {
-		login, err = a.source.verify(ctx, try, login)
+		login, err = a.verify(ctx, try, login)
 	}
 	if err != nil {
 		return Identity{}, err
@@ -288,8 +298,7 @@ func (a *Authenticator) tooMany(ctx context.Context, login policy.Address, wait 
 // not fill the disk.
 func (a *Authenticator) record(ctx context.Context, login policy.Address, try Attempt, id Identity, err error) {
 	result := resultOf(err)
-	a.options.Metrics.Counter("copialettere_logins_total", "Logins to archives, by how they ended.",
-		"result", string(result), "protocol", string(try.Protocol)).Inc()
+	a.count(result, try.Protocol).Inc()
 	mailbox := login
 	if id.Mailbox != (policy.Address{}) {
 		mailbox = id.Mailbox
@@ -301,7 +310,7 @@ func (a *Authenticator) record(ctx context.Context, login policy.Address, try At
 	if err != nil || result != ResultOK && m.Settings.State() == policy.StateOff {
 		return
 	}
-	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword, SecondFactor: id.SecondFactor}
+	one := Access{Time: time.Now(), Login: login.String(), Role: id.Actor.Role, Protocol: try.Protocol, Result: result, AppPassword: id.AppPassword, SecondFactor: id.SecondFactor, By: id.By}
 	if id.Login != (policy.Address{}) {
 		one.Login = id.Login.String()
 	}
@@ -309,6 +318,12 @@ func (a *Authenticator) record(ctx context.Context, login policy.Address, try At
 		one.Address = try.Remote.Unmap().WithZone("").String()
 	}
 	a.access.add(m.Archive, one)
+}
+
+// count returns the number of logins that have ended in one way.
+func (a *Authenticator) count(result Result, protocol Protocol) *metrics.Counter {
+	return a.options.Metrics.Counter("copialettere_logins_total", "Logins to archives, by how they ended.",
+		"result", string(result), "protocol", string(protocol))
 }
 
 func resultOf(err error) Result {

@@ -127,7 +127,7 @@ func (a *Authenticator) Permitted(ctx context.Context, id Identity, protocol Pro
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	if err := Open(s); err != nil {
+	if err := Open(s); err != nil || id.By == ByMaster {
 		return err
 	}
 	c, _, err := a.credentials(ctx, id.Login)

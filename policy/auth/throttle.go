@@ -11,7 +11,8 @@ import (
 
 // Failures count against three: the address of the client, the login, and both together. Each count halves in countHalves. At its limit, the next
 // try is refused until it has fallen below. A client that has signed in to a login before is only held to the count of both together, so that
-// nobody who guesses keeps the owner out, and a stranger behind the same address does not either.
+// nobody who guesses keeps the owner out, and a stranger behind the same address does not either. The limit of addresses does not hold for this
+// machine, where a webmail may be, nor where the address is unknown: their tries become slow beyond it (slow.go).
 const (
 	countHalves  = 10 * time.Minute
 	limitAddress = 20   // failures from one address: an IPv6 network of 64 bits counts as one
@@ -64,6 +65,7 @@ type trial struct {
 	t      *throttle
 	of     pair
 	exempt bool   // from the counts of address and login
+	slow   bool   // many have failed at a client that no limit holds up: see slowLane
 	far    bool   // the client is not on this machine
 	secret uint64 // hash of the password and the code
 }
@@ -110,8 +112,9 @@ func (one *trial) limits(now time.Time) (wait time.Duration, full bool) {
 	see(one.t.both.value(one.of, now), limitBoth)
 	if !one.exempt {
 		see(one.t.login.value(one.of.login, now), limitLogin)
-		if one.far {
-			see(one.t.address.value(one.of.client, now), limitAddress)
+		at := one.t.address.value(one.of.client, now)
+		if one.slow = !one.far && at.failures > limitAddress-1; one.far {
+			see(at, limitAddress)
 		}
 	}
 	return wait, full
@@ -122,9 +125,7 @@ func (one *trial) change(now time.Time, f func(*count)) {
 	one.t.both.change(one.of, now, f)
 	if !one.exempt {
 		one.t.login.change(one.of.login, now, f)
-		if one.far {
-			one.t.address.change(one.of.client, now, f)
-		}
+		one.t.address.change(one.of.client, now, f)
 	}
 }
 

@@ -252,7 +252,7 @@ func parsePrefix(s string) (netip.Prefix, *fault) {
 	case err != nil:
 		return p, faultf(`write an IP address or a network, as "127.0.0.1" or "10.0.0.0/8"`, "%s is not a network", quote(s))
 	case p.Bits() == 0:
-		return p, faultf("write the addresses of the hosts that redirect mail", "%s is every address there is", quote(s))
+		return p, faultf("write the addresses of the hosts that are meant", "%s is every address there is", quote(s))
 	case p.Masked() != p:
 		return p, faultf(`write "`+p.Masked().String()+`"`, "%s has bits beyond its mask", quote(s))
 	}

@@ -21,6 +21,7 @@ import (
 
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 	"copialettere/policy/setup"
 )
 
@@ -62,6 +63,8 @@ type Config struct {
 	Dovecot *Dovecot
 	// Web is the listener for browsers; nil where the file has no [web].
 	Web *Web
+	// IMAPC is how the provider's Dovecot signs in to [imap] for its users; nil where the file has no [imapc].
+	IMAPC *auth.Master
 	// Profile is what signs configuration profiles; nil where the file has no [profile], and then TLS does.
 	Profile *Profile
 	// MailboxServers are the servers of live mailboxes, where their domain names none; nil where the file has no [mailbox_servers].

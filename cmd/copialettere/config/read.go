@@ -105,6 +105,7 @@ func (r *reader) config(top *table) *Config {
 	c.TLS = top.table("tls").tls()
 	c.ArchiveHosts = r.archiveHosts(top, auth, c)
 	c.IMAP = top.table("imap").imap(c)
+	c.IMAPC = top.table("imapc").imapc(c)
 	c.Dovecot = top.table("dovecot").dovecot(c.Data)
 	c.Web = top.table("web").web(c)
 	c.Profile = top.table("profile").profile()

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 
+	"copialettere/policy/auth"
 	"copialettere/policy/setup"
 )
 
@@ -232,6 +233,15 @@ func ofWeb(value func(*Web) any) func(*Config) any {
 	}
 }
 
+func ofIMAPC(value func(*auth.Master) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.IMAPC == nil {
+			return nil
+		}
+		return value(c.IMAPC)
+	}
+}
+
 func ofProfile(value func(*Profile) any) func(*Config) any {
 	return func(c *Config) any {
 		if c.Profile == nil {
@@ -386,6 +396,9 @@ func otherKeys() []reloadKey {
 			func(running, file *Config) { running.MailboxServers.SMTP = file.MailboxServers.SMTP }},
 		{"web.max_connections", ofWeb(func(w *Web) any { return w.MaxConnections }), nil},
 		{"web.max_per_address", ofWeb(func(w *Web) any { return w.MaxPerAddress }), nil},
+		{"imapc.master_user", ofIMAPC(func(m *auth.Master) any { return m.User }), nil},
+		{"imapc.key_file", ofIMAPC(func(m *auth.Master) any { return m.KeyFile }), nil},
+		{"imapc.from", ofIMAPC(func(m *auth.Master) any { return m.From }), nil},
 		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
 		{"submission.name", ofSubmission(func(s *Submission) any { return s.Name }), nil},
 		{"submission.relay", ofSubmission(func(s *Submission) any { return s.Relay }), nil},

@@ -17,6 +17,7 @@ type Account struct {
 	Address string
 	Quota   int64  // bytes; 0 for none
 	Sieve   string // the Sieve script, or ""
+	Fields  string // more fields of the userdb, as "userdb_namespace/archivio/disabled=no"
 }
 
 // Dovecot is a running instance of Dovecot of its own: LMTP with Sieve and quota, authentication, and Maildir.
@@ -84,6 +85,7 @@ service stats {
 !include contrib.conf
 !include_try quota.conf
 !include_try imap.conf
+!include_try imapc.conf
 `
 
 const dovecotIMAP = `protocols = lmtp imap
@@ -117,8 +119,9 @@ func StartDovecot(t testing.TB, folder string, accounts []Account) *Dovecot {
 	for _, account := range accounts {
 		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::", account.Address, Password)
 		if account.Quota > 0 {
-			fmt.Fprintf(&users, "userdb_quota_rule=*:bytes=%d", account.Quota)
+			fmt.Fprintf(&users, "userdb_quota_rule=*:bytes=%d ", account.Quota)
 		}
+		users.WriteString(account.Fields)
 		users.WriteByte('\n')
 		// Sieve needs the home even if nothing is ever stored there.
 		local, domain, _ := strings.Cut(account.Address, "@")
@@ -180,6 +183,17 @@ func (d *Dovecot) ServeIMAP(t testing.TB, account string, messages []string) str
 	d.Stop()
 	d.Start(t)
 	return loopback(port)
+}
+
+// ShowArchives writes the files of contrib by which archives are folders of the live mailboxes. It takes effect with the next Start. The archive listens
+// on a port of this machine, and the file has the password by which Dovecot signs in there.
+func (d *Dovecot) ShowArchives(t testing.TB, port int, keyFile string) {
+	t.Helper()
+	rights := filepath.Join(d.folder, "copialettere.acl")
+	writeFile(t, rights, Contrib(t, "dovecot/copialettere.acl"))
+	text := Contrib(t, "dovecot/92-copialettere-imapc.conf", "imapc_port = 143", fmt.Sprintf("imapc_port = %d", port), "/etc/copialettere/imapc.key", keyFile,
+		"/etc/dovecot/copialettere.acl", rights)
+	writeFile(t, filepath.Join(d.folder, "imapc.conf"), "namespace inbox {\n  inbox = yes\n  separator = /\n}\n"+text)
 }
 
 // Stop stops Dovecot.
