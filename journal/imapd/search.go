@@ -47,6 +47,10 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	}
 	ctx, cancel := context.WithTimeout(s.conn.ctx, maxSearchTime)
 	defer cancel()
+	if err := s.conn.turn.begin(ctx); err != nil {
+		return nil, s.refuse(imap.ResponseCodeLimit, sentenceSearch)
+	}
+	defer s.conn.turn.end()
 	found := &search{s: s, ctx: ctx, left: maxSearchBytes, fold: cases.Fold()}
 	indices, err := found.all(criteria)
 	switch {
@@ -133,7 +137,7 @@ func (q *search) all(c *imap.SearchCriteria) (indices []int, err error) {
 			continue
 		}
 		if err == nil {
-			err = q.ctx.Err()
+			err = q.s.conn.turn.step(q.ctx)
 		}
 		ok := false
 		if err == nil {
@@ -333,7 +337,7 @@ func (q *search) stream(r io.Reader, want []byte, size int64) (bool, error) {
 	raw := make([]byte, 16<<10)
 	kept := 0 // bytes at the start of raw that begin a character
 	for {
-		if err := q.ctx.Err(); err != nil {
+		if err := errors.Join(q.ctx.Err(), q.s.conn.turn.step(q.ctx)); err != nil {
 			return false, err
 		}
 		n, err := io.ReadFull(r, raw[kept:])

@@ -4,7 +4,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,12 +23,7 @@ const pace = 5 * time.Second
 
 // readAsPeople has programs read as people do, until ctx ends: each waits in IDLE, where it is told of what arrives in its folder, and every few
 // seconds fetches a page of envelopes and a message.
-func readAsPeople(ctx context.Context, address string, number int, folder string) error {
-	p, err := readAt(address, readPassword, folder)
-	if err != nil {
-		return err
-	}
-	defer p.nc.Close()
+func readAsPeople(ctx context.Context, p *reading, number int) error {
 	pause := pace * time.Duration(number) / readers // they do not all begin at the same time
 	for i := number; ; i++ {
 		if err := p.idle(ctx, pause); err != nil || ctx.Err() != nil {
@@ -63,12 +57,7 @@ func (p *reading) idle(ctx context.Context, pause time.Duration) error {
 }
 
 // readAtFullSpeed has a program read all envelopes, and then messages, again and again until ctx ends.
-func readAtFullSpeed(ctx context.Context, address string, number int, folder string) error {
-	p, err := readAt(address, readPassword, folder)
-	if err != nil {
-		return err
-	}
-	defer p.nc.Close()
+func readAtFullSpeed(ctx context.Context, p *reading, number int) error {
 	for i := number; ctx.Err() == nil; i++ {
 		first := 1 + i*200%(messagesRead-200)
 		for _, command := range []string{fmt.Sprintf("FETCH %d:%d (UID FLAGS ENVELOPE)", first, first+199), fmt.Sprintf("FETCH %d:%d BODY.PEEK[]", first, first+9)} {
@@ -95,11 +84,10 @@ func benchReaders(t *testing.T, program string) {
 	fmt.Println("\n| delivery while 50 programs read over IMAP / while none reads, messages of 4 kB | ratio | goal |\n|---|---|---|")
 	for _, row := range []struct {
 		name, goal string
-		folder     string
-		read       func(context.Context, string, int, string) error
+		read       func(context.Context, *reading, int) error
 	}{
-		{"each in IDLE, and every 5 s fetches 50 envelopes and a message", "0.9", "INBOX/2026-10", readAsPeople},
-		{"each again and again 200 envelopes and 10 messages, without a pause", "", "INBOX/2026-10", readAtFullSpeed},
+		{"each in IDLE, and every 5 s fetches 50 envelopes and a message", "0.9", readAsPeople},
+		{"each again and again 200 envelopes and 10 messages, without a pause", "", readAtFullSpeed},
 	} {
 		const count = 1500
 		source(t, true, r.lmtp, 4_000, 8, 200)
@@ -110,7 +98,7 @@ func benchReaders(t *testing.T, program string) {
 				reading := (side + round) % 2
 				stop := func() {}
 				if reading == 1 {
-					stop = startReaders(t, r.imap, row.folder, row.read)
+					stop = startReaders(t, r.imap, row.read)
 				}
 				took[reading] = source(t, true, r.lmtp, 4_000, 8, count)
 				stop()
@@ -123,19 +111,25 @@ func benchReaders(t *testing.T, program string) {
 	r.hook.Verify(t)
 }
 
-// startReaders has programs read, and returns a function that ends them.
-func startReaders(t *testing.T, address, folder string, read func(context.Context, string, int, string) error) (stop func()) {
+// startReaders signs programs in, has them read, and returns a function that ends them.
+func startReaders(t *testing.T, address string, read func(context.Context, *reading, int) error) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
+	var programs [readers]*reading
+	for i := range programs {
+		p, err := readAt(address, readPassword, "INBOX/2026-10")
+		check(t, err)
+		programs[i] = p
+	}
 	var reading sync.WaitGroup
 	var failed atomic.Pointer[error]
-	for i := range readers {
+	for i, p := range programs {
 		reading.Go(func() {
-			if err := read(ctx, address, i, folder); err != nil && !errors.Is(err, context.Canceled) {
+			defer p.nc.Close()
+			if err := read(ctx, p, i); err != nil {
 				failed.Store(&err)
 			}
 		})
 	}
-	time.Sleep(2 * time.Second) // all have signed in
 	return func() {
 		cancel()
 		reading.Wait()
