@@ -7,11 +7,12 @@ import (
 )
 
 // Delivery goes before reading. FETCH and SEARCH work in turns, of which there are half as many at a time as processors; and while messages are being
-// made durable, a turn is followed by a rest nine times as long. So programs that read without a pause, however many, take at most a twentieth of the
-// processors from deliveries that need all of them, and nothing from those that come now and then. A turn ends while the network takes what was read.
+// made durable, a turn is followed by a rest that is longer by far. So programs that read without a pause, however many, take little from deliveries
+// that need all processors, and nothing from those that come now and then. A turn ends while the network takes what was read.
 const (
 	turnLength = 5 * time.Millisecond
-	turnRest   = 9 * turnLength
+	turnRest   = 19 * turnLength
+	maxOutside = time.Millisecond // of what is done outside of a turn, how much counts as work
 )
 
 // turns are the turns of a server that nobody has. Each is how long was worked in it since the last rest.
@@ -32,12 +33,15 @@ type turn struct {
 	held       bool
 	began      time.Time     // while held
 	worked     time.Duration // before that, since the last rest
+	outer      time.Duration // worked outside, and not counted yet
 }
 
 // begin waits for a turn. It returns the error of ctx if that ends first.
 func (t *turn) begin(ctx context.Context) error {
 	select {
 	case t.worked = <-t.turns:
+		t.worked += t.outer
+		t.outer = 0
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -79,8 +83,10 @@ func (t *turn) step(ctx context.Context) error {
 func (t *turn) outside(ctx context.Context, do func()) {
 	held := t.held
 	t.end()
+	start := time.Now()
 	do()
 	if held {
+		t.outer += min(time.Since(start), maxOutside)
 		_ = t.begin(ctx) // when ctx has ended, so has the work
 	}
 }

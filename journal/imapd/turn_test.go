@@ -56,8 +56,8 @@ func TestTurns(t *testing.T) {
 	}{
 		{"one, nothing is delivered", 1, false, 2800 * time.Millisecond, 3 * time.Second},
 		{"many, nothing is delivered", 50, false, 2900 * time.Millisecond, 3 * time.Second},
-		{"one, while mail is delivered", 1, true, 250 * time.Millisecond, 350 * time.Millisecond},
-		{"many, while mail is delivered", 50, true, 250 * time.Millisecond, 350 * time.Millisecond},
+		{"one, while mail is delivered", 1, true, 100 * time.Millisecond, 200 * time.Millisecond},
+		{"many, while mail is delivered", 50, true, 100 * time.Millisecond, 200 * time.Millisecond},
 	} {
 		t.Run(test.why, func(t *testing.T) {
 			worked, left := work(t, test.programs, test.delivering)
