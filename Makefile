@@ -11,8 +11,8 @@ VERSION     := $(shell git describe --always --dirty 2>/dev/null || echo unversi
 GO_BUILD    := go build -trimpath -ldflags "-X main.version=$(VERSION)"
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-PROGRAMS    := postfix smtp-source dovecot swaks perl curl mbsync python3 openssl zbarimg
-PACKAGES    := postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve swaks perl curl isync python3 openssl zbar-tools
+PROGRAMS    := postfix smtp-source dovecot /usr/lib/dovecot/pop3 /usr/lib/dovecot/managesieve /usr/lib/dovecot/submission swaks perl curl mbsync python3 openssl zbarimg
+PACKAGES    := postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve dovecot-pop3d dovecot-managesieved dovecot-submissiond swaks perl curl isync python3 openssl zbar-tools
 E2E         := ./cmd/copialettere/e2e/...
 FUZZTIME    := 95s
 

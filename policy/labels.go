@@ -17,6 +17,17 @@ func (l Label) In(language Language) string {
 	return l.Italian
 }
 
+// ASCII returns a text of people for protocols that take nothing else in their replies (RFC 9051 section 9, RFC 5321 section 4.2): accents become
+// apostrophes, as Italians write them on keyboards without any.
+func ASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, strings.NewReplacer("à", "a'", "è", "e'", "é", "e'", "ì", "i'", "ò", "o'", "ù", "u'", "È", "E'", "’", "'").Replace(text))
+}
+
 // Named is a name that settings, requests and records use, with its label.
 type Named struct {
 	Name  string `json:"name"`

@@ -273,6 +273,15 @@ func (p *Policy) Mailbox(ctx context.Context, a Address) (Mailbox, error) {
 	return Mailbox{a, l.name, l.record.Settings}, nil
 }
 
+// Known is Mailbox, and reports whether the mailbox was ever set up. One that was not has what its domain would give it.
+func (p *Policy) Known(ctx context.Context, a Address) (m Mailbox, known bool, err error) {
+	l, err := p.lead(ctx, a)
+	if err != nil || l.record == nil {
+		return Mailbox{}, false, err
+	}
+	return Mailbox{a, l.name, l.record.Settings}, true, nil
+}
+
 // MailboxOf returns the mailbox with the archive of that name, as it is in the store now. One without a mailbox has the name as address, if it is
 // one, and the settings that it would get.
 func (p *Policy) MailboxOf(ctx context.Context, archive string) (Mailbox, error) {

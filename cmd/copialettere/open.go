@@ -69,6 +69,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
 	a.policy.OnChange(a.settingsChanged)
+	a.auth.OnChange(a.dovecot.Changed)
 	if a.notices != nil {
 		a.policy.OnRevision(a.notices.Revised)
 	}

@@ -165,6 +165,7 @@ func (d *daemon) configure(c *config.Config) {
 	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))
 	d.archive.postfix.Configure(postfixConfig(c))
+	d.archive.dovecot.Changed() // a domain may ask for second factors now
 	d.config.Store(c)
 	d.backend.Store(&b)
 	pages := httpd.Web(b)
@@ -210,6 +211,9 @@ func (d *daemon) start() error {
 		return err
 	}
 	if d.tls, err = openTLS(c, d.archive.metrics, d.log); err != nil {
+		return err
+	}
+	if err := d.startDovecotPolicy(sockets); err != nil {
 		return err
 	}
 	if err := d.startIMAP(sockets); err != nil {

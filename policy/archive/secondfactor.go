@@ -52,6 +52,9 @@ func (a *Archive) ConfirmSecondFactor(ctx context.Context, who policy.Actor, add
 	if err != nil {
 		return SecondFactor{}, err
 	}
+	if err := a.inForce(ctx); err != nil {
+		return SecondFactor{}, fmt.Errorf("second factor of %s: turn it on again to see its recovery codes: %w", address, err)
+	}
 	v, err := a.SecondFactor(ctx, address)
 	if v.Codes = codes; err != nil {
 		return v, err
@@ -73,10 +76,13 @@ func (a *Archive) EndSecondFactor(ctx context.Context, who policy.Actor, address
 	}
 	m, err := a.policy.Mailbox(ctx, address)
 	if err == nil {
-		err = a.options.Notices.Queue(ctx, notice.OfSecurity(m.Archive, notice.SecuritySecondFactorOff, who.String(), time.Now()))
+		err = a.options.Notices.Queue(ctx, notice.OfSecurity(m.Archive, notice.SecuritySecondFactorOff, who.Name, time.Now()))
 	}
 	if err != nil {
 		return SecondFactor{}, fmt.Errorf("the second factor of %s is off, but its owner is not told: tell him: %w", address, err)
+	}
+	if err := a.inForce(ctx); err != nil {
+		return SecondFactor{}, err
 	}
 	return a.SecondFactor(ctx, address)
 }

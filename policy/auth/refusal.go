@@ -43,6 +43,27 @@ var (
 		Italian: "La password di questo programma è stata revocata.",
 		English: "The app password of this program was revoked.",
 	}
+	// These are about the live mailbox, in its own mail server.
+	liveIMAPOff = policy.Label{
+		Italian: "Il protocollo IMAP di questa casella è disattivato. Si riattiva nelle impostazioni della casella.",
+		English: "IMAP is switched off for this mailbox. The settings of the mailbox switch it on again.",
+	}
+	livePOP3Off = policy.Label{
+		Italian: "Il protocollo POP3 di questa casella è disattivato. Si riattiva nelle impostazioni della casella.",
+		English: "POP3 is switched off for this mailbox. The settings of the mailbox switch it on again.",
+	}
+	liveSMTPOff = policy.Label{
+		Italian: "L'invio con un programma di posta (SMTP) è disattivato per questa casella. Si riattiva nelle impostazioni della casella.",
+		English: "Sending with a mail program (SMTP) is switched off for this mailbox. The settings of the mailbox switch it on again.",
+	}
+	liveSieveOff = policy.Label{
+		Italian: "IMAP e POP3 sono disattivati per questa casella, e con essi le regole (ManageSieve). Si riattivano nelle impostazioni della casella.",
+		English: "IMAP and POP3 are switched off for this mailbox, and with them its rules (ManageSieve). The settings of the mailbox switch them on again.",
+	}
+	allProtocolsOff = policy.Label{
+		Italian: "Per questa casella è attiva solo la webmail. I programmi di posta si riattivano nelle impostazioni della casella.",
+		English: "Only webmail is open for this mailbox. The settings of the mailbox switch mail programs on again.",
+	}
 	appPasswordOnly = policy.Label{
 		Italian: "Con l'autenticazione a due fattori i programmi di posta non accettano la password della casella: serve una password per programmi, " +
 			"che si crea nelle impostazioni della casella.",

@@ -8,6 +8,7 @@
 //	deny.smtp        mailboxes whose protocols lack smtp: the service by which Postfix asks
 //	deny.submission  the same mailboxes, for Dovecot's own submission service
 //	deny.sieve       mailboxes without imap and pop3: what edits rules (ManageSieve) is for programs that read
+//	deny.2fa         mailboxes whose second factor is on, or whose domain asks for one: the main password opens nothing but webmail
 //	app              app passwords
 //
 // Each is a passwd-file of Dovecot. A line of a deny file is ADDRESS:, and that of an app password

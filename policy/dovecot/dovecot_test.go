@@ -2,7 +2,11 @@ package dovecot
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -190,6 +194,48 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%d left out, and the log has\n%s", r.leftOut.Value(), &r.log)
 		}
 	})
+}
+
+// TestSecondFactor follows second factors: that of one mailbox, and those that a domain asks for.
+func TestSecondFactor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.set(bruno, "protocols=imap")
+		secret, err := r.auth.BeginSecondFactor(t.Context(), operator, address(t, anna), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.sync()
+		r.expect("not confirmed yet", "deny.pop3 "+bruno, "deny.smtp "+bruno, "deny.submission "+bruno)
+		if _, err := r.auth.ConfirmSecondFactor(t.Context(), operator, address(t, anna), totp(t, secret.Text)); err != nil {
+			t.Fatal(err)
+		}
+		r.sync()
+		r.expect("on", "deny.pop3 "+bruno, "deny.smtp "+bruno, "deny.submission "+bruno, "deny.2fa "+anna)
+		if err := r.auth.EndSecondFactor(t.Context(), operator, address(t, anna), ""); err != nil {
+			t.Fatal(err)
+		}
+		r.sync()
+		r.expect("off", "deny.pop3 "+bruno, "deny.smtp "+bruno, "deny.submission "+bruno)
+		if err := r.policy.Reconfigure(policy.Config{Domains: []policy.Domain{{Name: "alpha.test", RequireSecondFactor: true}}}); err != nil {
+			t.Fatal(err)
+		}
+		r.sync()
+		r.expect("the domain asks for it", "deny.pop3 "+bruno, "deny.smtp "+bruno, "deny.submission "+bruno, "deny.2fa "+bruno)
+	})
+}
+
+// totp is the code of now (RFC 6238).
+func totp(t *testing.T, secret string) string {
+	t.Helper()
+	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ReplaceAll(secret, " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha1.New, key)
+	binary.Write(mac, binary.BigEndian, time.Now().Unix()/30)
+	sum := mac.Sum(nil)
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[sum[19]&15:])&0x7fffffff%1_000_000)
 }
 
 // TestAppLines looks at the lines of app passwords as Dovecot reads them.

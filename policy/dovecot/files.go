@@ -28,12 +28,13 @@ const (
 	denySMTP       = "deny.smtp"
 	denySubmission = "deny.submission"
 	denySieve      = "deny.sieve"
+	denyMain       = "deny.2fa"
 	appFile        = "app"
 )
 
 // Files returns the names of the files.
 func Files() []string {
-	return []string{denyIMAP, denyPOP3, denySMTP, denySubmission, denySieve, appFile}
+	return []string{denyIMAP, denyPOP3, denySMTP, denySubmission, denySieve, denyMain, appFile}
 }
 
 // write writes the files that differ, and returns how many those are.
@@ -114,6 +115,14 @@ func (k *Keeper) render(ctx context.Context) (map[string]*bytes.Buffer, error) {
 			for _, name := range denied(m.Settings.Protocols) {
 				texts[name].WriteString(login + ":\n")
 			}
+		}
+	}
+	for a, err := range k.options.Auth.AllNeedAppPassword(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		for _, login := range loginsOf(a) {
+			texts[denyMain].WriteString(login + ":\n")
 		}
 	}
 	for d, err := range k.options.Auth.AppDigests(ctx) {

@@ -59,6 +59,8 @@ type Config struct {
 	TLS *TLS
 	// IMAP is how archives are opened with mail programs; nil where the file has no [imap].
 	IMAP *IMAP
+	// DovecotPolicy is where Dovecot asks before it signs somebody in; nil where the file has no [dovecot_policy].
+	DovecotPolicy *DovecotPolicy
 	// Dovecot says how Dovecot obeys the switches of mailboxes; nil if the file has no [dovecot].
 	Dovecot *Dovecot
 	// Web is the listener for browsers; nil where the file has no [web].

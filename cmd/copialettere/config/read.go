@@ -107,6 +107,7 @@ func (r *reader) config(top *table) *Config {
 	c.IMAP = top.table("imap").imap(c)
 	c.IMAPC = top.table("imapc").imapc(c)
 	c.Dovecot = top.table("dovecot").dovecot(c.Data)
+	c.DovecotPolicy = top.table("dovecot_policy").dovecotPolicy(c)
 	c.Web = top.table("web").web(c)
 	c.Profile = top.table("profile").profile()
 	c.MailboxServers = top.table("mailbox_servers").mailboxServers()

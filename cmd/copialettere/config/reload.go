@@ -269,6 +269,15 @@ func ofSubmission(value func(*Submission) any) func(*Config) any {
 	}
 }
 
+func ofDovecotPolicy(value func(*DovecotPolicy) any) func(*Config) any {
+	return func(c *Config) any {
+		if c.DovecotPolicy == nil {
+			return nil
+		}
+		return value(c.DovecotPolicy)
+	}
+}
+
 // hookKeys returns the keys that [received] and [sent] share.
 func hookKeys(section string, hook func(*Config) *Hook) []reloadKey {
 	key := func(name string, value func(*Hook) any) reloadKey {
@@ -407,6 +416,9 @@ func otherKeys() []reloadKey {
 		{"submission.max_per_address", ofSubmission(func(s *Submission) any { return s.MaxPerAddress }), nil},
 		{"dovecot.files", ofDovecot(func(d *Dovecot) any { return d.Files }), nil},
 		{"dovecot.user", ofDovecot(func(d *Dovecot) any { return d.User }), nil},
+		{"dovecot_policy.listen", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.Listen }), nil},
+		{"dovecot_policy.key_file", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.KeyFile }), nil},
+		{"dovecot_policy.webmail", ofDovecotPolicy(func(p *DovecotPolicy) any { return p.Webmail }), nil},
 		{"disk.warn", func(c *Config) any { return c.Disk.Warn }, func(running, file *Config) { running.Disk.Warn = file.Disk.Warn }},
 		{"disk.stop", func(c *Config) any { return c.Disk.Stop }, func(running, file *Config) { running.Disk.Stop = file.Disk.Stop }},
 		{"retention.at", func(c *Config) any { return [2]int{c.Retention.Hour, c.Retention.Minute} },

@@ -49,6 +49,7 @@ mail_plugins = quota
 first_valid_uid = 1
 default_process_limit = 200
 default_client_limit = 1000
+!include_try auth.conf
 passdb {
   driver = passwd-file
   args = scheme=PLAIN username_format=%%u %[1]s/users

@@ -36,6 +36,8 @@ func Missing() error {
 		{"/usr/sbin/postfix", "postfix"}, {"/usr/sbin/smtp-source", "postfix"}, {"/usr/sbin/smtp-sink", "postfix"},
 		{"/usr/sbin/dovecot", "dovecot-core"}, {"/usr/lib/dovecot/lmtp", "dovecot-lmtpd"},
 		{"/usr/lib/dovecot/modules/lib90_sieve_plugin.so", "dovecot-sieve"},
+		{"/usr/lib/dovecot/pop3", "dovecot-pop3d"}, {"/usr/lib/dovecot/managesieve", "dovecot-managesieved"},
+		{"/usr/lib/dovecot/submission", "dovecot-submissiond"},
 		{"/usr/bin/swaks", "swaks"}, {"/usr/bin/perl", "perl"},
 		{"/usr/bin/curl", "curl"}, {"/usr/bin/mbsync", "isync"}, {"/usr/bin/python3", "python3"},
 	} {
