@@ -44,7 +44,7 @@ with an error changes nothing, and the log says why. These keys are taken:
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
   logs.keep, verify.every, verify.rate, web.public_url, profile.certificate, profile.key
-  mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp
+  mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
 Example: copialettere serve -config /etc/copialettere/copialettere.toml

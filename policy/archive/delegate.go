@@ -43,7 +43,8 @@ func (a *Archive) AddDelegate(ctx context.Context, who policy.Actor, address, pe
 	}
 	m, err := a.policy.Mailbox(ctx, address)
 	if err == nil {
-		detail := fmt.Sprintf("%s, %s", made.Person, made.Until.Local().Format(time.DateTime))
+		// The last day, where it ends at midnight.
+		detail := fmt.Sprintf("%s, %s", made.Person, made.Until.Add(-time.Second).Local().Format(time.DateOnly))
 		err = a.options.Notices.Queue(ctx, notice.OfSecurity(m.Archive, notice.SecurityDelegate, detail, time.Now()))
 	}
 	if err != nil {
