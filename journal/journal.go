@@ -111,6 +111,8 @@ type Journal struct {
 	spooling   lock // held while the gap spool is read or written, and never while the store is
 	unspooling lock // held by Unspool: one at a time
 
+	committing atomic.Int64 // messages that are being made durable
+
 	outcomes outcomes
 	usages   usages
 	watches  watches

@@ -55,7 +55,8 @@ type conn struct {
 	command command  // under way, or the one before
 	dead    bool     // go-imap gets no more
 
-	out output
+	out  output
+	turn turn
 
 	mu     sync.Mutex
 	nc     net.Conn // guarded by mu
@@ -80,6 +81,7 @@ func newConn(nc net.Conn, secure *tls.Config, s *Server) *conn {
 		c.remote = a.Addr().Unmap()
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
+	c.turn = turn{turns: s.turns, delivering: func() bool { return s.config.Archive().Delivering() }}
 	c.in = bufio.NewReaderSize(source{c}, 4<<10)
 	c.out.conn = c
 	c.out.expect(command{verb: greeting})

@@ -159,7 +159,7 @@ func (o *output) send() {
 	}
 	nc := o.conn.transport()
 	nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, o.err = nc.Write(o.pending)
+	o.conn.turn.outside(o.conn.ctx, func() { _, o.err = nc.Write(o.pending) })
 	o.pending = o.pending[:0]
 	if cap(o.pending) > 2*maxPending || o.command.verb == "IDLE" || o.done {
 		o.pending = nil // an idle connection holds no memory

@@ -54,6 +54,7 @@ type Server struct {
 	config  Config
 	log     *slog.Logger
 	engine  *imapserver.Server
+	turns   turns
 	ctx     context.Context // ends when the server must not wait any longer
 	cancel  context.CancelFunc
 	open    *metrics.Gauge
@@ -96,7 +97,7 @@ func NewServer(c Config) *Server {
 	}
 	s := &Server{
 		config: c, log: c.Logger, conns: make(map[*conn]*archive.Reader), from: make(map[netip.Addr]int), in: make(map[policy.Address]int),
-		changed: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), turns: newTurns(),
 		open:    c.Metrics.Gauge("copialettere_imap_connections", "Open connections of mail programs."),
 		refused: c.Metrics.Counter("copialettere_imap_connections_refused_total", "Connections of mail programs over the limit."),
 	}

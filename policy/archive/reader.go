@@ -98,6 +98,9 @@ func (r *Reader) Watch(ctx context.Context) (news <-chan struct{}, stop func(), 
 	return news, stop, nil
 }
 
+// Delivering reports whether messages, of anybody, are being archived at this moment.
+func (a *Archive) Delivering() bool { return a.journal.Delivering() }
+
 // Usage returns the bytes that count for the quota of the mailbox.
 func (r *Reader) Usage(ctx context.Context) (uint64, error) {
 	m, err := r.open(ctx)
