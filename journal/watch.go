@@ -42,6 +42,9 @@ func (j *Journal) Watch(mailbox string) (news <-chan struct{}, stop func()) {
 	}
 }
 
+// Delivering reports whether messages are being made durable at this moment.
+func (j *Journal) Delivering() bool { return j.committing.Load() > 0 }
+
 // changed tells those who watch one of the mailboxes. Other names are nobody's.
 func (w *watches) changed(mailboxes []string) {
 	if w.n.Load() == 0 {

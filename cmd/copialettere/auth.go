@@ -19,8 +19,17 @@ func newAuthenticator(c *config.Config, a *opened, log *slog.Logger) *auth.Authe
 	})
 }
 
-// checkAuth tries the source of passwords, if the configuration names one.
-func (in *invocation) checkAuth(ctx context.Context, c *config.Auth) bool {
+// checkAuth tries the source of passwords, if the configuration names one, and tells which domains require a second factor.
+func (in *invocation) checkAuth(ctx context.Context, running *config.Config) bool {
+	c := running.Auth
+	for _, d := range running.Domains {
+		switch {
+		case d.RequireSecondFactor && c == nil:
+			in.checked("warning", "require_second_factor of "+d.Name+" has no effect: without [auth] nobody signs in", nil)
+		case d.RequireSecondFactor:
+			in.checked("second factor", "required of whoever signs in by an address of "+d.Name, nil)
+		}
+	}
 	if c == nil {
 		return true
 	}

@@ -62,7 +62,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	in.checkClock()
 	ok = in.checkPEC(c.PEC) && ok
 	ok = in.checkMaps(c.Postfix) && ok
-	ok = in.checkAuth(ctx, c.Auth) && ok
+	ok = in.checkAuth(ctx, c) && ok
 	ok = in.checkDovecot(c.Dovecot) && ok
 	ok = in.checkDovecotPolicy(c.DovecotPolicy) && ok
 	ok = in.checkTLS(c) && ok

@@ -288,6 +288,14 @@ func (in *invocation) printSettings(m archive.Mailbox) {
 		in.printSetting(s)
 	}
 	in.printRoute(m)
+	if m.SecondFactor != nil {
+		fmt.Fprintf(in.stdout, "  %-14s ", "second factor")
+		in.printSecondFactorState(*m.SecondFactor)
+	}
+	for _, d := range m.Delegates {
+		fmt.Fprintf(in.stdout, "  %-14s ", "delegate")
+		in.printDelegate(archive.Delegate{Delegate: d})
+	}
 	if m.Hold != nil {
 		fmt.Fprintf(in.stdout, "held by %s since %s\n", printable(m.Hold.Who), localTime(&m.Hold.Since))
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 const secondFactorHelp = `Usage: copialettere second-factor on ADDR [CODE] [-config FILE] [-json]
@@ -90,6 +91,11 @@ func (in *invocation) changeSecondFactor(ctx context.Context, act string, query 
 
 func (in *invocation) printSecondFactor(v archive.SecondFactor) {
 	fmt.Fprintf(in.stdout, "%s: the second factor is ", v.Mailbox)
+	in.printSecondFactorState(v.SecondFactor)
+}
+
+// printSecondFactorState ends a line.
+func (in *invocation) printSecondFactorState(v auth.SecondFactor) {
 	switch {
 	case v.On:
 		fmt.Fprintf(in.stdout, "on since %s, recovery codes left: %d", localTime(v.Since), v.RecoveryCodes)

@@ -77,6 +77,26 @@ func TestSecondFactorCommand(t *testing.T) {
 	p.must("verify")
 }
 
+// TestSecondFactorRequired has a domain that requires it: check says so, and the mailbox too.
+func TestSecondFactorRequired(t *testing.T) {
+	p := newPlace(t)
+	p.configure("require_second_factor = true\n")
+	p.must("init")
+	p.must("mailbox", "enable", anna)
+	if _, out, _ := p.run("check"); !strings.Contains(out, "require_second_factor of alpha.test has no effect: without [auth]") {
+		t.Errorf("check without [auth]:\n%s", out)
+	}
+	p.configure("[auth]\nsource = \"dovecot:unix:" + p.dir + "/none\"\n")
+	if _, out, _ := p.run("check"); !strings.Contains(out, "second factor: required of whoever signs in by an address of alpha.test") {
+		t.Errorf("check:\n%s", out)
+	}
+	for _, args := range [][]string{{"second-factor", "show", anna}, {"mailbox", "show", anna}} {
+		if out := p.must(args...); !strings.Contains(out, "off, and its domain requires it") {
+			t.Errorf("%q:\n%s", args, out)
+		}
+	}
+}
+
 // outsideCode has Python's library make the code of a secret, as an authenticator app does (RFC 6238).
 func outsideCode(t *testing.T, secret string) string {
 	t.Helper()

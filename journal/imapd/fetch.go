@@ -75,6 +75,10 @@ type fetching struct {
 // Fetch implements imapserver.Session. What cannot be read is left out, and the reply then says NO; likewise what has gone, where it is named by
 // its sequence number.
 func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *imap.FetchOptions) error {
+	if err := s.conn.turn.begin(s.conn.ctx); err != nil {
+		return s.reply(err)
+	}
+	defer s.conn.turn.end()
 	f := &fetching{s: s, w: w, options: options}
 	for _, r := range s.selected.spans(set, s.saved) {
 		if err := f.span(r); err != nil {
@@ -143,6 +147,9 @@ func (f *fetching) note(e *journal.Entry, err error) {
 
 // message answers for one message. An error ends the connection.
 func (f *fetching) message(i int, e *journal.Entry) error {
+	if err := f.s.conn.turn.step(f.s.conn.ctx); err != nil {
+		return err
+	}
 	if !inLine(f.options) {
 		return f.full(i, e)
 	}
@@ -232,7 +239,7 @@ func (f *fetching) write(w *imapserver.FetchResponseWriter, uid imap.UID, flags 
 		w.WriteFlags(flags)
 	}
 	if o.InternalDate {
-		w.WriteInternalDate(e.Time)
+		w.WriteInternalDate(e.Dated())
 	}
 	if o.RFC822Size {
 		w.WriteRFC822Size(e.Size)

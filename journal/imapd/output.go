@@ -159,7 +159,7 @@ func (o *output) send() {
 	}
 	nc := o.conn.transport()
 	nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, o.err = nc.Write(o.pending)
+	o.conn.turn.outside(o.conn.ctx, func() { _, o.err = nc.Write(o.pending) })
 	o.pending = o.pending[:0]
 	if cap(o.pending) > 2*maxPending || o.command.verb == "IDLE" || o.done {
 		o.pending = nil // an idle connection holds no memory
@@ -187,7 +187,7 @@ func (c *conn) capabilities(line string) string {
 	} else if !c.overTLS() && c.server.config.TLS != nil {
 		more += " STARTTLS"
 	}
-	line = line[:i+len(list)] + more + line[i+len(list):]
+	line = strings.Replace(line[:i+len(list)]+more+line[i+len(list):], " LITERAL+", "", 1)
 	if !c.secure {
 		line = strings.Replace(line, " AUTH=PLAIN", " LOGINDISABLED", 1)
 	}

@@ -47,6 +47,10 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	}
 	ctx, cancel := context.WithTimeout(s.conn.ctx, maxSearchTime)
 	defer cancel()
+	if err := s.conn.turn.begin(ctx); err != nil {
+		return nil, s.refuse(imap.ResponseCodeLimit, sentenceSearch)
+	}
+	defer s.conn.turn.end()
 	found := &search{s: s, ctx: ctx, left: maxSearchBytes, fold: cases.Fold()}
 	indices, err := found.all(criteria)
 	switch {
@@ -133,7 +137,7 @@ func (q *search) all(c *imap.SearchCriteria) (indices []int, err error) {
 			continue
 		}
 		if err == nil {
-			err = q.ctx.Err()
+			err = q.s.conn.turn.step(q.ctx)
 		}
 		ok := false
 		if err == nil {
@@ -214,7 +218,7 @@ func (q *search) flagsMatch(c *imap.SearchCriteria) bool {
 
 // entryMatches compares dates, by the day that they name, and the size.
 func entryMatches(c *imap.SearchCriteria, e *journal.Entry) bool {
-	if c.Larger > 0 && e.Size <= c.Larger || c.Smaller > 0 && e.Size >= c.Smaller || !dayWithin(e.Time, c.Since, c.Before) {
+	if c.Larger > 0 && e.Size <= c.Larger || c.Smaller > 0 && e.Size >= c.Smaller || !dayWithin(e.Dated(), c.Since, c.Before) {
 		return false
 	}
 	if c.SentSince.IsZero() && c.SentBefore.IsZero() {
@@ -236,8 +240,8 @@ func (q *search) fieldMatches(name, text string) (bool, error) {
 	if err != nil || !q.spend(int64(len(header))) {
 		return false, cmp.Or(err, errTooWide)
 	}
-	want := q.fold.String(text)
-	contains := func(s string) bool { return strings.Contains(q.fold.String(s), want) }
+	want := q.folded(text)
+	contains := func(s string) bool { return strings.Contains(q.folded(s), want) }
 	for f := range part.Fields(header) {
 		if f.Name == nil || !strings.EqualFold(string(f.Name), name) {
 			continue
@@ -282,7 +286,7 @@ func (q *search) contains(text string, headers bool) (bool, error) {
 	if text == "" {
 		return true, nil
 	}
-	want := []byte(q.fold.String(text))
+	want := []byte(q.folded(text))
 	body, err := q.m.bytes()
 	if err != nil {
 		return false, err
@@ -317,7 +321,7 @@ func (q *search) headerContains(i int, want []byte) (bool, error) {
 		if f.Name != nil {
 			line = string(f.Name) + ": " + strings.TrimSpace(line)
 		}
-		if bytes.Contains([]byte(q.fold.String(line)), want) {
+		if bytes.Contains(q.appendFolded(nil, []byte(line)), want) {
 			return true, nil
 		}
 	}
@@ -333,7 +337,7 @@ func (q *search) stream(r io.Reader, want []byte, size int64) (bool, error) {
 	raw := make([]byte, 16<<10)
 	kept := 0 // bytes at the start of raw that begin a character
 	for {
-		if err := q.ctx.Err(); err != nil {
+		if err := errors.Join(q.ctx.Err(), q.s.conn.turn.step(q.ctx)); err != nil {
 			return false, err
 		}
 		n, err := io.ReadFull(r, raw[kept:])
@@ -341,7 +345,7 @@ func (q *search) stream(r io.Reader, want []byte, size int64) (bool, error) {
 		if err == nil {
 			whole = wholeCharacters(whole)
 		}
-		buffer = append(buffer, q.fold.Bytes(whole)...)
+		buffer = q.appendFolded(buffer, whole)
 		kept = copy(raw, raw[len(whole):kept+n])
 		if bytes.Contains(buffer, want) {
 			return true, nil
@@ -354,6 +358,33 @@ func (q *search) stream(r io.Reader, want []byte, size int64) (bool, error) {
 			return false, err
 		}
 	}
+}
+
+// folded returns s with its case folded: texts that differ in case alone become equal.
+func (q *search) folded(s string) string { return string(q.appendFolded(nil, []byte(s))) }
+
+// appendFolded appends text with its case folded. What is ASCII, most of it, needs no tables.
+func (q *search) appendFolded(b, text []byte) []byte {
+	for len(text) > 0 {
+		n := 0
+		for ; n < len(text) && text[n] < utf8.RuneSelf; n++ {
+			c := text[n]
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b = append(b, c)
+		}
+		text = text[n:]
+		n = 0
+		for n < len(text) && text[n] >= utf8.RuneSelf {
+			n++
+		}
+		if n > 0 {
+			b = append(b, q.fold.Bytes(text[:n])...)
+		}
+		text = text[n:]
+	}
+	return b
 }
 
 // wholeCharacters returns b without a character that is cut off at its end.

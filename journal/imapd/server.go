@@ -54,6 +54,7 @@ type Server struct {
 	config  Config
 	log     *slog.Logger
 	engine  *imapserver.Server
+	turns   turns
 	ctx     context.Context // ends when the server must not wait any longer
 	cancel  context.CancelFunc
 	open    *metrics.Gauge
@@ -71,12 +72,13 @@ type Server struct {
 	listeners []*listener               // guarded by mu
 }
 
-// capabilities are those that go-imap announces, beside its own. ACL, ID and QUOTA are conn's.
+// capabilities are those that go-imap announces, beside its own. ACL, ID and QUOTA are conn's. LITERAL+ lets go-imap take what conn has asked for; conn
+// does not announce it, and LITERAL- stays: no program is to send a message before it is known whether it may be put in.
 func capabilities() imap.CapSet {
 	set := make(imap.CapSet)
 	for _, c := range []imap.Cap{
 		imap.CapIMAP4rev1, imap.CapNamespace, imap.CapUIDPlus, imap.CapESearch, imap.CapSearchRes, imap.CapListExtended, imap.CapListStatus,
-		imap.CapMove, imap.CapStatusSize, imap.CapChildren, imap.CapSpecialUse,
+		imap.CapMove, imap.CapStatusSize, imap.CapChildren, imap.CapSpecialUse, imap.CapLiteralPlus,
 	} {
 		set[c] = struct{}{}
 	}
@@ -96,7 +98,7 @@ func NewServer(c Config) *Server {
 	}
 	s := &Server{
 		config: c, log: c.Logger, conns: make(map[*conn]*archive.Reader), from: make(map[netip.Addr]int), in: make(map[policy.Address]int),
-		changed: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), turns: newTurns(),
 		open:    c.Metrics.Gauge("copialettere_imap_connections", "Open connections of mail programs."),
 		refused: c.Metrics.Counter("copialettere_imap_connections_refused_total", "Connections of mail programs over the limit."),
 	}

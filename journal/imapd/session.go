@@ -148,7 +148,7 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	if err != nil {
 		return nil, s.reply(err)
 	}
-	allowed := access.In(v.folder)
+	allowed := s.reader.In(access, v.folder)
 	v.readOnly = options.ReadOnly || !allowed.Delete && !allowed.Take
 	s.selected, s.saved = v, nil
 	data := &imap.SelectData{Flags: storedFlags, NumMessages: uint32(len(v.uids)), UIDNext: nextUID(v.folder), UIDValidity: validity(v.folder)}
@@ -364,6 +364,9 @@ func (s *session) expunge(w *imapserver.UpdateWriter, there []uint32) error {
 // idleInterval is how often Idle looks for changes that nobody tells of: those of other processes, and a month that was dropped.
 const idleInterval = 15 * time.Second
 
+// idlePause is how long Idle waits after it has looked: a folder into which mail pours is told of in steps, and not for each message.
+const idlePause = 200 * time.Millisecond
+
 // Idle implements imapserver.Session.
 func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	if !s.begin() {
@@ -380,6 +383,13 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	for {
 		if err := s.news(w, true); err != nil {
 			return err
+		}
+		select {
+		case <-stop:
+			return nil
+		case <-s.conn.ctx.Done():
+			return nil
+		case <-time.After(idlePause):
 		}
 		select {
 		case <-stop:

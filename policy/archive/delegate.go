@@ -43,7 +43,8 @@ func (a *Archive) AddDelegate(ctx context.Context, who policy.Actor, address, pe
 	}
 	m, err := a.policy.Mailbox(ctx, address)
 	if err == nil {
-		detail := fmt.Sprintf("%s, %s", made.Person, made.Until.Local().Format(time.DateTime))
+		// The last day, where it ends at midnight.
+		detail := fmt.Sprintf("%s, %s", made.Person, made.Until.Add(-time.Second).Local().Format(time.DateOnly))
 		err = a.options.Notices.Queue(ctx, notice.OfSecurity(m.Archive, notice.SecurityDelegate, detail, time.Now()))
 	}
 	if err != nil {
@@ -61,6 +62,11 @@ func (a *Archive) RevokeDelegate(ctx context.Context, who policy.Actor, address,
 		return Delegate{}, err
 	}
 	return Delegate{Mailbox: address.String(), Delegate: auth.Delegate{Person: person.String()}, Revoked: true}, nil
+}
+
+// ForgetDelegates removes the delegates of an archive, by its name, that is being erased.
+func (a *Archive) ForgetDelegates(ctx context.Context, archive string) error {
+	return a.options.Auth.ForgetDelegates(ctx, archive)
 }
 
 // SignedIn returns as whom somebody acts on a mailbox who gives a password, and a code where a second factor is on, to a command. The error is one of

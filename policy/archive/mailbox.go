@@ -10,6 +10,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 	"copialettere/policy/postfix"
 )
 
@@ -44,6 +45,9 @@ type Mailbox struct {
 	May []string `json:"may,omitempty"`
 	// Settings are all settings, in the order of policy.Settings.Values.
 	Settings []Setting `json:"settings"`
+	// SecondFactor and Delegates, for a single mailbox, are there where the second factor is on or required, and where somebody else may read it.
+	SecondFactor *auth.SecondFactor `json:"second_factor,omitempty"`
+	Delegates    []auth.Delegate    `json:"delegates,omitempty"`
 	// HeldMessages, for a single mailbox, are the messages under a legal hold of their own. As long as there are any, the archive is not erased.
 	HeldMessages []HeldMessage `json:"held_messages,omitempty"`
 	// Changes, for a single mailbox, are all changes of its settings, oldest first; after Set, only those that it made.
@@ -178,6 +182,9 @@ func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.
 	} else if gone {
 		v.Moved = to.String()
 	}
+	if err := a.signIns(ctx, address, &v); err != nil {
+		return v, err
+	}
 	for h, err := range a.journal.Holdings(ctx, m.Archive) {
 		if errors.Is(err, journal.ErrDamaged) {
 			continue // the view tells which months are missing
@@ -197,6 +204,18 @@ func (a *Archive) Mailbox(ctx context.Context, who policy.Actor, address policy.
 		}
 	}
 	return v, nil
+}
+
+// signIns adds who may read a mailbox, and how, where that is out of the ordinary.
+func (a *Archive) signIns(ctx context.Context, address policy.Address, v *Mailbox) error {
+	if s, err := a.options.Auth.SecondFactor(ctx, address); err != nil {
+		return err
+	} else if s.On || s.Required {
+		v.SecondFactor = &s
+	}
+	list, err := a.options.Auth.Delegates(ctx, address)
+	v.Delegates = list
+	return err
 }
 
 // Enable turns the archive of a mailbox on. Like every method that changes a mailbox, it returns the mailbox as it is after the change, and like

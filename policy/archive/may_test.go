@@ -67,8 +67,8 @@ func (r *mayRig) rights(who policy.Actor, mailbox policy.Address) string {
 // another matter: see TestActsNeedRights.
 func TestMay(t *testing.T) {
 	const (
-		all        = "read move delete look set archive pause hold address sign-in delegate revoke operate"
-		owner      = "read move delete look set sign-in delegate revoke"
+		all        = "read move delete import look set archive pause hold address sign-in delegate revoke operate"
+		owner      = "read move delete import look set sign-in delegate revoke"
 		postmaster = "look set archive pause hold address delegate revoke"
 	)
 	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}
@@ -123,6 +123,13 @@ func TestMay(t *testing.T) {
 		{"held", func(r *mayRig) { r.do(r.HoldMailbox(t.Context(), root, anna, "case 1")) }, true},
 		{"to be erased", func(r *mayRig) { r.do(r.Disable(t.Context(), root, anna, anna.String(), false)) }, true},
 		{"handed over", func(r *mayRig) { r.do(r.HandOver(t.Context(), root, anna, anna.String())) }, false},
+		{"erased and turned on again", func(r *mayRig) {
+			r.do(r.Disable(t.Context(), root, anna, anna.String(), true))
+			archive := anna.String()
+			r.do(nil, r.policy.Erasing(t.Context(), archive))
+			r.do(nil, r.policy.Erased(t.Context(), archive))
+			r.do(r.Enable(t.Context(), root, anna))
+		}, false},
 		{"of another address", func(r *mayRig) { r.do(r.Rename(t.Context(), root, anna, addr(t, "anna.rossi@alpha.test"))) }, false},
 	} {
 		t.Run(state.name, func(t *testing.T) {

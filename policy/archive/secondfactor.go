@@ -76,7 +76,7 @@ func (a *Archive) EndSecondFactor(ctx context.Context, who policy.Actor, address
 	}
 	m, err := a.policy.Mailbox(ctx, address)
 	if err == nil {
-		err = a.options.Notices.Queue(ctx, notice.OfSecurity(m.Archive, notice.SecuritySecondFactorOff, who.String(), time.Now()))
+		err = a.options.Notices.Queue(ctx, notice.OfSecurity(m.Archive, notice.SecuritySecondFactorOff, who.Name, time.Now()))
 	}
 	if err != nil {
 		return SecondFactor{}, fmt.Errorf("the second factor of %s is off, but its owner is not told: tell him: %w", address, err)

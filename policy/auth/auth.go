@@ -40,7 +40,8 @@
 //	                                 in units of 30 s since 1970), "recovery" (the SHA-256 of each recovery code that is left) and "waiting" (a
 //	                                 new "secret", with the time "until" which a code can put it in force)
 //	i d <archive>                    its delegates, a JSON object; absent where it has none. "delegates" is a list with the fields of Delegate and the
-//	                                 name of the archive of the person ("archive"): one entry for each who may read, and one for each request
+//	                                 name of the archive of the person ("archive") and the time at which the archive to be read was turned on
+//	                                 ("opened"): one entry for each who may read, and one for each request
 //
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
 // stays with the archive when its address is handed over to somebody else.

@@ -51,15 +51,17 @@ type storedDelegates struct {
 }
 
 // storedDelegate has the name of the archive that the person's address leads to. Whoever gets that address later is somebody else, and a person
-// whose address changes stays the same.
+// whose address changes stays the same. Opened is when the archive that he reads was turned on: if it was erased and turned on again, what is in it is
+// none of his business.
 type storedDelegate struct {
 	Delegate
-	Archive string `json:"archive"`
+	Archive string    `json:"archive"`
+	Opened  time.Time `json:"opened"`
 }
 
-// ended reports whether a delegate may no longer read, or a request no longer be agreed to.
-func (d *storedDelegate) ended(now time.Time) bool {
-	return !now.Before(d.Until) || d.WaitsFor != "" && !now.Before(d.Expires)
+// ended reports whether a delegate of a mailbox with these settings may no longer read, or a request no longer be agreed to.
+func (d *storedDelegate) ended(s policy.Settings, now time.Time) bool {
+	return !now.Before(d.Until) || d.WaitsFor != "" && !now.Before(d.Expires) || !d.Opened.Equal(s.Since)
 }
 
 // text returns the value for the log.
@@ -134,8 +136,10 @@ func (a *Authenticator) AddDelegate(ctx context.Context, who policy.Actor, mailb
 		if err != nil {
 			return "", "", err
 		}
-		one = storedDelegate{Delegate{Person: person.String(), Until: until, Since: a.now().UTC().Truncate(time.Second), Who: []string{who.String()}}, theirs.Archive}
-		if before, err = s.add(&one, who.Role); err != nil {
+		one = storedDelegate{
+			Delegate{Person: person.String(), Until: until, Since: a.now().UTC().Truncate(time.Second), Who: []string{who.String()}}, theirs.Archive, there.Settings.Since,
+		}
+		if before, err = s.add(&one, who.Role, there.Settings); err != nil {
 			return "", "", err
 		}
 		return before, one.text(), s.put(tx, archive)
@@ -147,8 +151,8 @@ func (a *Authenticator) AddDelegate(ctx context.Context, who policy.Actor, mailb
 }
 
 // add adds a delegate, or a request for one if the role does not suffice, which it completes. It returns the value for the log of what that replaces.
-func (s *storedDelegates) add(one *storedDelegate, role policy.Role) (before string, err error) {
-	s.Delegates = slices.DeleteFunc(s.Delegates, func(d storedDelegate) bool { return d.ended(one.Since) })
+func (s *storedDelegates) add(one *storedDelegate, role policy.Role, now policy.Settings) (before string, err error) {
+	s.Delegates = slices.DeleteFunc(s.Delegates, func(d storedDelegate) bool { return d.ended(now, one.Since) })
 	take := func(i int) storedDelegate {
 		d := s.Delegates[i]
 		before = d.text()
@@ -213,6 +217,22 @@ func (a *Authenticator) RevokeDelegate(ctx context.Context, who policy.Actor, ma
 	return nil
 }
 
+// ForgetDelegates removes the delegates of an archive, by its name, that is being erased. What they were is in its log.
+func (a *Authenticator) ForgetDelegates(ctx context.Context, archive string) error {
+	if a == nil {
+		return nil
+	}
+	// Most archives have none, which needs no write.
+	s, err := decodeDelegates(a.options.Settings.Get(ctx, delegatesKey(archive)))
+	if err == nil && len(s.Delegates) > 0 {
+		err = a.options.Settings.Update(ctx, []string{policy.SettingsLock(archive)}, func(tx kv.Tx) error { return storedDelegates{}.put(tx, archive) })
+	}
+	if err != nil {
+		return fmt.Errorf("remove the delegates of %s: %w", archive, err)
+	}
+	return nil
+}
+
 // Delegates returns who may read the archive of a mailbox now, beside its owner, and who is asked for, oldest first.
 func (a *Authenticator) Delegates(ctx context.Context, mailbox policy.Address) ([]Delegate, error) {
 	if a == nil {
@@ -228,7 +248,7 @@ func (a *Authenticator) Delegates(ctx context.Context, mailbox policy.Address) (
 	}
 	var list []Delegate
 	for _, d := range s.Delegates {
-		if d.ended(a.now()) {
+		if d.ended(m.Settings, a.now()) {
 			continue
 		}
 		// The address of the person may have changed.
@@ -257,7 +277,7 @@ func (a *Authenticator) Delegated(ctx context.Context, person, mailbox policy.Ad
 	if err != nil {
 		return time.Time{}, fmt.Errorf("delegates of %s: %w", mailbox, err)
 	}
-	if i := s.find(theirs.Archive, false); i >= 0 && !s.Delegates[i].ended(a.now()) {
+	if i := s.find(theirs.Archive, false); i >= 0 && !s.Delegates[i].ended(m.Settings, a.now()) {
 		until = s.Delegates[i].Until
 	}
 	return until, nil
@@ -278,10 +298,13 @@ func (a *Authenticator) delegations(ctx context.Context, person policy.Address) 
 				return
 			}
 			i := s.find(theirs.Archive, false)
-			if i < 0 || s.Delegates[i].ended(a.now()) {
+			if i < 0 {
 				continue
 			}
 			m, err := a.options.Policy.MailboxOf(ctx, string(pair.Key[len(delegatesKey("")):]))
+			if err == nil && s.Delegates[i].ended(m.Settings, a.now()) {
+				continue
+			}
 			if !yield(Standing{Role: policy.RoleDelegate, Mailbox: m.Address, Until: s.Delegates[i].Until}, err) || err != nil {
 				return
 			}

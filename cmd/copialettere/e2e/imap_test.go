@@ -32,6 +32,7 @@ type imapSystem struct {
 	lmtp          string // address
 	tls, starttls int    // ports of localhost
 	certificate   string // path
+	passwords     string // path of the password file
 }
 
 func newIMAP(t *testing.T, insecure bool) *imapSystem {
@@ -39,13 +40,13 @@ func newIMAP(t *testing.T, insecure bool) *imapSystem {
 	folder := rig.Folder(t)
 	s := &imapSystem{tls: rig.FreePort(t), starttls: rig.FreePort(t), lmtp: fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)), certificate: filepath.Join(folder, "certificate.pem")}
 	makeCertificate(t, s.certificate, filepath.Join(folder, "key.pem"))
-	passwords := filepath.Join(folder, "passwd")
+	s.passwords = filepath.Join(folder, "passwd")
 	a, err := policy.ParseAddress(anna)
 	if err == nil {
-		err = auth.SetPassword(passwords, a, annasPassword)
+		err = auth.SetPassword(s.passwords, a, annasPassword)
 	}
 	if err == nil {
-		err = os.Chmod(passwords, 0o644)
+		err = os.Chmod(s.passwords, 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +66,7 @@ listen = ["tls:127.0.0.1:%d", "tcp:127.0.0.1:%d"]
 name = "localhost"
 [[domain]]
 name = "alpha.test"
-`, s.lmtp, filepath.Join(folder, "hook", "mail"), passwords, s.certificate, filepath.Join(folder, "key.pem"), insecure, s.tls, s.starttls))
+`, s.lmtp, filepath.Join(folder, "hook", "mail"), s.passwords, s.certificate, filepath.Join(folder, "key.pem"), insecure, s.tls, s.starttls))
 	s.hook.Enable(t, anna)
 	s.hook.Must(t, "mailbox", "set", anna, "imap=on")
 	return s
