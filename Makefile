@@ -50,11 +50,12 @@ check:
 vulnerabilities:
 	go run $(GOVULNCHECK) ./...
 
-# The tests with small buffers run without the race detector, which would report races of LevelDB's own: see the test. The tests of the
-# journal run once more on an engine in memory that replicates and has several clients.
+# The tests with small buffers run without the race detector, which would report races of LevelDB's own: see the test. So do those that measure
+# time and memory. The tests of the journal run once more on an engine in memory that replicates and has several clients.
 unit:
 	go test -race $$(go list ./... | grep -v /e2e)
 	go test -run SmallBuffers ./journal/kv/level
+	go test -count=1 -run Many ./cmd/copialettere
 	COPIALETTERE_ENGINE=memory go test -count=1 ./journal
 
 e2e:

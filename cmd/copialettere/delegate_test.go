@@ -4,11 +4,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"copialettere/lmtp/nexthop/nexthoptest"
+	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 // TestDelegateCommand grants in the name of the owner, and by an operator and a postmaster together.
@@ -84,4 +88,44 @@ func TestDelegateCommand(t *testing.T) {
 		t.Error(err)
 	}
 	p.must("verify")
+}
+
+// TestErasureEndsDelegates erases an archive: its delegates are not stored any more, and its log tells of them.
+func TestErasureEndsDelegates(t *testing.T) {
+	p, _ := noticePlace(t, nexthoptest.Script{})
+	k, _ := keeperOf(t, p)
+	address, err := policy.ParseAddress(anna)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := policy.Actor{Role: policy.RoleOwner, Name: anna}
+	operator := policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	a := k.backend.Load().Archive
+	if _, err := a.Enable(t.Context(), operator, address); err != nil {
+		t.Fatal(err)
+	}
+	person := policy.Address{Local: "lawyer", Domain: "beta.test"}
+	if _, err := a.AddDelegate(t.Context(), who, address, person, time.Now().AddDate(0, 1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := keysOf(t, k.archive, anna); !slices.Contains(got, "settings i") {
+		t.Errorf("before: %q", got)
+	}
+	if _, err := a.Disable(t.Context(), operator, address, anna, true); err != nil {
+		t.Fatal(err)
+	}
+	k.house.Keep(t.Context(), time.Now())
+	if got := keysOf(t, k.archive, anna); !slices.Equal(got, []string{"settings l", "settings m"}) {
+		t.Errorf("left: %q", got)
+	}
+	told := false
+	for c, err := range a.Log(t.Context(), address) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = told || c.Key == auth.KeyDelegate && strings.HasPrefix(c.After, person.String()+" until ")
+	}
+	if !told {
+		t.Error("the log does not tell of the delegate")
+	}
 }

@@ -81,7 +81,7 @@ func TestErasureLeaves(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := []string{"settings l", "settings m", "settings w", "volume a", "volume d", "volume e", "volume g", "volume o", "volume p", "volume q",
-				"volume s", "volume t"}
+				"volume s", "volume t", "volume w"}
 			if got := keysOf(t, k.archive, anna); !slices.Equal(got, want) {
 				t.Errorf("before: %q, want %q", got, want)
 			}

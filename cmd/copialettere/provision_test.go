@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -161,56 +159,4 @@ func TestUsage(t *testing.T) {
 	p.fails(2, []string{"give one"}, "usage", "-csv", "-json")
 	p.fails(2, []string{"give one"}, "usage", "-domain", "alpha.test", anna)
 	p.fails(1, nil, "usage", "-domain", "gamma.test")
-}
-
-// TestProvisionMany enables 5,000 mailboxes from one file through the running daemon, in a few seconds, and the maps for Postfix follow at once.
-// Usage of all of them takes little memory.
-func TestProvisionMany(t *testing.T) {
-	const mailboxes = 5000
-	p := newPlace(t)
-	maps := filepath.Join(p.dir, "maps")
-	p.configure(fmt.Sprintf("[postfix]\nmaps = %q\n", maps))
-	p.must("init")
-	defer p.daemon()()
-	var file strings.Builder
-	file.WriteString("mailbox,quota,retention\n")
-	for i := range mailboxes {
-		fmt.Fprintf(&file, "m%04d@alpha.test,2GB,24\n", i)
-	}
-	list := p.write("boxes.csv", file.String())
-	begun := time.Now()
-	out := p.must("mailbox", "enable", "-from", list)
-	took := time.Since(begun)
-	t.Logf("%d mailboxes enabled in %v", mailboxes, took)
-	if strings.Count(out, " archive on, retention=24, quota=2GB\n") != mailboxes || !strings.HasSuffix(out, "changed: 5000 of 5000 mailboxes\n") {
-		t.Errorf("enabled: %d lines", strings.Count(out, "\n"))
-	}
-	// The goal is 10 s. A machine that runs other tests as well gets more.
-	if took > 30*time.Second {
-		t.Errorf("enabling %d mailboxes took %v", mailboxes, took)
-	}
-	p.await("all mailboxes in the map", func() bool {
-		text, err := os.ReadFile(filepath.Join(maps, "copialettere_transport"))
-		return err == nil && bytes.Count(text, []byte("@alpha.test\t")) == mailboxes
-	})
-	begun = time.Now()
-	if out := p.must("mailbox", "enable", "-from", list); out != "changed: 0 of 5000 mailboxes\n" {
-		t.Errorf("once more: %d lines", strings.Count(out, "\n"))
-	}
-	t.Logf("once more in %v", time.Since(begun))
-	before := heapInUse()
-	s := &terminal{start: time.Now(), every: 1000}
-	var errs bytes.Buffer
-	if code := run(t.Context(), []string{"usage", "-csv", "-config", filepath.Join(p.dir, "copialettere.toml")}, s, &errs); code != 0 || s.lines != mailboxes+1 {
-		t.Errorf("usage: exit status %d, %d lines\n%s", code, s.lines, errs.String())
-	}
-	t.Logf("usage of all in %v, %d KiB of heap", time.Since(s.start), (s.heap-before)>>10)
-	if s.heap-before > mostHeap {
-		t.Errorf("usage: %d KiB of heap", (s.heap-before)>>10)
-	}
-	var one archive.Provisioned
-	if err := json.Unmarshal([]byte(p.must("mailbox", "set", "-from", p.write("one", "m0001@alpha.test\n"), "quota=3GB", "-json")), &one); err != nil || !one.Changed {
-		t.Errorf("%+v, %v", one, err)
-	}
-	p.must("verify")
 }

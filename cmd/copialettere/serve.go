@@ -44,7 +44,7 @@ with an error changes nothing, and the log says why. These keys are taken:
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
   logs.keep, verify.every, verify.rate, web.public_url, profile.certificate, profile.key
-  mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp
+  mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
 Example: copialettere serve -config /etc/copialettere/copialettere.toml
@@ -154,6 +154,7 @@ func newDaemon(c *config.Config, a *opened, log *slog.Logger) *daemon {
 		failed: make(chan error, 1), quit: make(chan struct{}),
 	}
 	d.ready, d.house = newReadiness(d), newHouse(d)
+	a.certification = d.certification
 	d.configure(c)
 	return d
 }

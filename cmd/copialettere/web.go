@@ -45,13 +45,11 @@ func (d *daemon) serveWeb(w http.ResponseWriter, r *http.Request) { (*d.pages.Lo
 func (in *invocation) checkSetUp(c *config.Config) bool {
 	if c.TLS != nil {
 		certificate, err := housekeeping.OpenCertificate("certificate", c.TLS.Certificate, c.TLS.Key, new(metrics.Registry), slog.New(slog.DiscardHandler))
-		if err != nil {
+		if err != nil && c.Profile == nil {
 			return true // checkTLS has said so
 		}
-		for _, name := range namesOf(c) {
-			if err := certificate.For(name.host); err != nil {
-				in.checked("warning", fmt.Sprintf("programs are told to connect to %s (%s), and will not trust that: %v", name.host, name.key, err), nil)
-			}
+		if err == nil {
+			in.warnOfNames(certificate, namesOf(c))
 		}
 	}
 	signer := c.SetUp().Signer
@@ -59,6 +57,15 @@ func (in *invocation) checkSetUp(c *config.Config) bool {
 		return true
 	}
 	return in.checked("signature of profiles", signer.Certificate, signer.Check())
+}
+
+// warnOfNames warns of names that a certificate is not for.
+func (in *invocation) warnOfNames(certificate *housekeeping.Certificate, names []toldName) {
+	for _, name := range names {
+		if err := certificate.For(name.host); err != nil {
+			in.checked("warning", fmt.Sprintf("programs are told to connect to %s (%s), and will not trust that: %v", name.host, name.key, err), nil)
+		}
+	}
 }
 
 // toldName is a host to which programs are told to connect, and where the configuration has it.

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +183,39 @@ func TestServerStops(t *testing.T) {
 	}
 	close(end)
 	if err := errors.Join(<-answered, <-stopped); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServerCertificate shows the certificate that is in force when somebody connects.
+func TestServerCertificate(t *testing.T) {
+	authority := httptest.NewTLSServer(nil)
+	defer authority.Close()
+	var asked atomic.Int64
+	s := NewServer(ServerConfig{Handler: http.HandlerFunc(greet), MaxConnections: 10, MaxPerAddress: 10, TLS: &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			asked.Add(1)
+			return &authority.TLS.Certificates[0], nil
+		},
+	}})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l, true) }()
+	for n := range int64(3) {
+		answer, err := authority.Client().Get("https://" + l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		authority.Client().CloseIdleConnections()
+		if asked.Load() != n+1 {
+			t.Errorf("connection %d: asked %d times for the certificate", n+1, asked.Load())
+		}
+	}
+	if err := errors.Join(s.Shutdown(t.Context()), <-served); err != nil {
 		t.Error(err)
 	}
 }

@@ -64,6 +64,11 @@ func (a *Archive) RevokeDelegate(ctx context.Context, who policy.Actor, address,
 	return Delegate{Mailbox: address.String(), Delegate: auth.Delegate{Person: person.String()}, Revoked: true}, nil
 }
 
+// ForgetDelegates removes the delegates of an archive, by its name, that is being erased.
+func (a *Archive) ForgetDelegates(ctx context.Context, archive string) error {
+	return a.options.Auth.ForgetDelegates(ctx, archive)
+}
+
 // SignedIn returns as whom somebody acts on a mailbox who gives a password, and a code where a second factor is on, to a command. The error is one of
 // auth.Authenticator.Login.
 func (a *Archive) SignedIn(ctx context.Context, login, password, code string, address policy.Address) (policy.Actor, error) {

@@ -217,6 +217,22 @@ func (a *Authenticator) RevokeDelegate(ctx context.Context, who policy.Actor, ma
 	return nil
 }
 
+// ForgetDelegates removes the delegates of an archive, by its name, that is being erased. What they were is in its log.
+func (a *Authenticator) ForgetDelegates(ctx context.Context, archive string) error {
+	if a == nil {
+		return nil
+	}
+	// Most archives have none, which needs no write.
+	s, err := decodeDelegates(a.options.Settings.Get(ctx, delegatesKey(archive)))
+	if err == nil && len(s.Delegates) > 0 {
+		err = a.options.Settings.Update(ctx, []string{policy.SettingsLock(archive)}, func(tx kv.Tx) error { return storedDelegates{}.put(tx, archive) })
+	}
+	if err != nil {
+		return fmt.Errorf("remove the delegates of %s: %w", archive, err)
+	}
+	return nil
+}
+
 // Delegates returns who may read the archive of a mailbox now, beside its owner, and who is asked for, oldest first.
 func (a *Authenticator) Delegates(ctx context.Context, mailbox policy.Address) ([]Delegate, error) {
 	if a == nil {

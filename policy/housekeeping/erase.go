@@ -73,6 +73,9 @@ func (k *Keeper) eraseMailbox(ctx context.Context, m policy.Mailbox) error {
 	if err := notice.Forget(ctx, k.options.Settings, m.Archive); err != nil {
 		return err
 	}
+	if err := k.schedule.Load().Archive.ForgetDelegates(ctx, m.Archive); err != nil {
+		return err
+	}
 	if err := k.options.Policy.Erased(ctx, m.Archive); err != nil {
 		return err
 	}

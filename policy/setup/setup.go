@@ -72,7 +72,18 @@ type Endpoint struct {
 	Security Security
 }
 
-// ParseEndpoint reads "HOST:PORT". The ports 110, 143, 25 and 587 mean STARTTLS, and all others TLS from the first byte (RFC 8314 section 3).
+// NewEndpoint returns where a server is reached. The ports 110, 143, 25 and 587 mean STARTTLS, and all others TLS from the first byte (RFC 8314
+// section 3).
+func NewEndpoint(host string, port uint16) Endpoint {
+	e := Endpoint{strings.ToLower(host), port, TLS}
+	switch port {
+	case 25, 110, 143, 587:
+		e.Security = STARTTLS
+	}
+	return e
+}
+
+// ParseEndpoint reads "HOST:PORT", as NewEndpoint takes it.
 func ParseEndpoint(s string) (Endpoint, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -82,12 +93,7 @@ func ParseEndpoint(s string) (Endpoint, error) {
 	if err != nil || n == 0 {
 		return Endpoint{}, fmt.Errorf("%.100q: want a port from 1 to 65535", s)
 	}
-	e := Endpoint{strings.ToLower(host), uint16(n), TLS}
-	switch n {
-	case 25, 110, 143, 587:
-		e.Security = STARTTLS
-	}
-	return e, nil
+	return NewEndpoint(host, uint16(n)), nil
 }
 
 // Servers are those of an account.

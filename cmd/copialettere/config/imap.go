@@ -19,6 +19,8 @@ type IMAP struct {
 	Listen []SecureListener
 	// Name is the name of the server in its greeting.
 	Name string
+	// PublicPort is the port that programs are told when they set themselves up; 0 for that of the listener.
+	PublicPort int
 	// InsecureLoopback allows passwords without TLS on connections from the machine itself.
 	InsecureLoopback bool
 	// MaxConnections is how many connections all listeners have together, MaxPerAddress how many of them come from one address, and MaxPerMailbox
@@ -60,7 +62,7 @@ func (t *table) tls() *TLS {
 func (t *table) imap(c *Config) *IMAP {
 	t.require("listen", `listen = ["tls:0.0.0.0:993"]`)
 	m := &IMAP{
-		Name: t.hostName("name", "archivio.alpha.test"), InsecureLoopback: t.flag("insecure_loopback"),
+		Name: t.hostName("name", "archivio.alpha.test"), PublicPort: t.number("public_port", 0, 1, 65535), InsecureLoopback: t.flag("insecure_loopback"),
 		MaxConnections: t.number("max_connections", 4000, 1, 100000), MaxPerAddress: t.number("max_per_address", 100, 1, 100000),
 		MaxPerMailbox: t.number("max_per_mailbox", 50, 1, 100000),
 	}

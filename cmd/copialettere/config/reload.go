@@ -43,6 +43,14 @@ func (c *Config) Reloaded(file *Config) (*Config, []Change) {
 		postfix := *c.Postfix
 		next.Postfix = &postfix
 	}
+	if c.IMAP != nil {
+		imap := *c.IMAP
+		next.IMAP = &imap
+	}
+	if c.Submission != nil {
+		submission := *c.Submission
+		next.Submission = &submission
+	}
 	if c.Profile != nil {
 		profile := *c.Profile
 		next.Profile = &profile
@@ -388,6 +396,8 @@ func otherKeys() []reloadKey {
 		{"tls.key", ofTLS(func(t *TLS) any { return t.Key }), nil},
 		{"imap.listen", ofIMAP(func(m *IMAP) any { return m.Listen }), nil},
 		{"imap.name", ofIMAP(func(m *IMAP) any { return m.Name }), nil},
+		{"imap.public_port", ofIMAP(func(m *IMAP) any { return m.PublicPort }),
+			func(running, file *Config) { running.IMAP.PublicPort = file.IMAP.PublicPort }},
 		{"imap.insecure_loopback", ofIMAP(func(m *IMAP) any { return m.InsecureLoopback }), nil},
 		{"imap.max_connections", ofIMAP(func(m *IMAP) any { return m.MaxConnections }), nil},
 		{"imap.max_per_address", ofIMAP(func(m *IMAP) any { return m.MaxPerAddress }), nil},
@@ -411,6 +421,8 @@ func otherKeys() []reloadKey {
 		{"submission.listen", ofSubmission(func(s *Submission) any { return s.Listen }), nil},
 		{"submission.name", ofSubmission(func(s *Submission) any { return s.Name }), nil},
 		{"submission.relay", ofSubmission(func(s *Submission) any { return s.Relay }), nil},
+		{"submission.public_port", ofSubmission(func(s *Submission) any { return s.PublicPort }),
+			func(running, file *Config) { running.Submission.PublicPort = file.Submission.PublicPort }},
 		{"submission.insecure_loopback", ofSubmission(func(s *Submission) any { return s.InsecureLoopback }), nil},
 		{"submission.max_connections", ofSubmission(func(s *Submission) any { return s.MaxConnections }), nil},
 		{"submission.max_per_address", ofSubmission(func(s *Submission) any { return s.MaxPerAddress }), nil},

@@ -86,16 +86,19 @@ func (c *Config) setUpDomain(d Domain) setup.Domain {
 	} else if host.IMAP = c.IMAP.Name; c.Submission != nil {
 		host.Submission = c.Submission.Name
 	}
-	s.Archive.IMAP = publicEndpoint(host.IMAP, c.IMAP.Listen, 993, 143)
+	s.Archive.IMAP = publicEndpoint(host.IMAP, c.IMAP.Listen, c.IMAP.PublicPort, 993, 143)
 	if s.Archive.SMTP = s.Mailbox.SMTP; c.Submission != nil {
-		s.Archive.SMTP = publicEndpoint(host.Submission, c.Submission.Listen, 465, 587)
+		s.Archive.SMTP = publicEndpoint(host.Submission, c.Submission.Listen, c.Submission.PublicPort, 465, 587)
 	}
 	return s
 }
 
 // publicEndpoint returns where programs reach one of several listeners: the one with TLS from the first byte rather than the other, and one that
-// other machines reach rather than one that they do not. A socket of systemd has the usual port.
-func publicEndpoint(host string, listen []SecureListener, secure, starttls uint16) setup.Endpoint {
+// other machines reach rather than one that they do not. A socket of systemd has the usual port. Where the file tells the port, that is all.
+func publicEndpoint(host string, listen []SecureListener, told int, secure, starttls uint16) setup.Endpoint {
+	if told > 0 {
+		return setup.NewEndpoint(host, uint16(told))
+	}
 	best, score := setup.Endpoint{}, 0
 	for _, l := range listen {
 		e := setup.Endpoint{Host: host, Port: starttls, Security: setup.STARTTLS}

@@ -31,6 +31,8 @@ func TestSetUp(t *testing.T) {
 			setup.Domain{Archive: setup.Servers{IMAP: end("archivio.alpha.test", 143, setup.STARTTLS)}}},
 		{"behind a proxy", imap + `["tcp:127.0.0.1:9143", "tls:127.0.0.1:9993"]` + "\n", "alpha.test",
 			setup.Domain{Archive: setup.Servers{IMAP: end("archivio.alpha.test", 9993, setup.TLS)}}},
+		{"behind a proxy whose port is told", imap + `["tls:127.0.0.1:9993"]` + "\npublic_port = 993\n" + smtp + `["tls:127.0.0.1:9465"]` + "\npublic_port = 587\n", "alpha.test",
+			setup.Domain{Archive: setup.Servers{IMAP: end("archivio.alpha.test", 993, setup.TLS), SMTP: end("archivio.alpha.test", 587, setup.STARTTLS)}}},
 		{"sockets of systemd", imap + `["systemd:imap", "tls:systemd:imaps", "tcp:127.0.0.1:9143"]` + "\n", "alpha.test",
 			setup.Domain{Archive: setup.Servers{IMAP: end("archivio.alpha.test", 993, setup.TLS)}}},
 		{"a socket of systemd with STARTTLS", imap + `["systemd:imap"]` + "\n", "alpha.test",

@@ -12,6 +12,8 @@ type Submission struct {
 	Listen []SecureListener
 	// Name is the name of the server in its greeting, and what it calls itself towards Relay.
 	Name string
+	// PublicPort is the port that programs are told when they set themselves up; 0 for that of the listener.
+	PublicPort int
 	// Relay is the provider's submission service; the zero Relay where nothing is sent.
 	Relay submission.Relay
 	// InsecureLoopback allows passwords without TLS on connections from the machine itself.
@@ -25,7 +27,7 @@ func (t *table) submission(c *Config) *Submission {
 	const example, relay = "tls:0.0.0.0:465", "smtps:smtp.alpha.test:465"
 	t.require("listen", `listen = ["`+example+`"]`)
 	s := &Submission{
-		InsecureLoopback: t.flag("insecure_loopback"), MaxConnections: t.number("max_connections", 1000, 1, 100000),
+		PublicPort: t.number("public_port", 0, 1, 65535), InsecureLoopback: t.flag("insecure_loopback"), MaxConnections: t.number("max_connections", 1000, 1, 100000),
 		MaxPerAddress: t.number("max_per_address", 50, 1, 100000),
 	}
 	if s.Name = t.host("name", "archivio.alpha.test"); s.Name == "" && c.IMAP != nil {
