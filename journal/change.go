@@ -168,10 +168,10 @@ func (c *change) putTotal(mailbox string, is uint64) {
 	c.Put(totalKey(mailbox), binary.BigEndian.AppendUint64(nil, is))
 }
 
-// nextUID takes the next UID of a folder for an entry of size bytes, and counts the entry there. A new folder gets validity; without one
-// the error is errNewFolder.
-func (c *change) nextUID(mailbox, folder string, size int64, validity uint32) (uint32, error) {
-	counters, err := getCounters(c, mailbox, folder)
+// nextUID takes the next UID of a folder for an entry, and counts the entry there. A new folder gets validity; without one the error is
+// errNewFolder.
+func (c *change) nextUID(e *Entry, folder string, validity uint32) (uint32, error) {
+	counters, err := getCounters(c, e.Mailbox, folder)
 	if err != nil {
 		return 0, err
 	}
@@ -187,8 +187,11 @@ func (c *change) nextUID(mailbox, folder string, size int64, validity uint32) (u
 	uid := counters.nextUID
 	counters.nextUID++
 	counters.entries++
-	counters.bytes += uint64(size)
-	c.Put(counterKey(mailbox, folder), counters.encode())
+	counters.bytes += uint64(e.Size)
+	if e.Imported != nil {
+		counters.imported++
+	}
+	c.Put(counterKey(e.Mailbox, folder), counters.encode())
 	return uid, nil
 }
 
@@ -200,6 +203,9 @@ func (c *change) uncount(e *Entry) error {
 	}
 	counters.entries -= min(counters.entries, 1)
 	counters.bytes -= min(counters.bytes, uint64(e.Size))
+	if e.Imported != nil {
+		counters.imported -= min(counters.imported, 1)
+	}
 	c.Put(counterKey(e.Mailbox, e.Folder), counters.encode())
 	return nil
 }
@@ -243,7 +249,7 @@ func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 
 // leaveDelivery deletes the delivery key of an entry, or makes it a tombstone.
 func (c *change) leaveDelivery(e *Entry, tombstone bool) error {
-	key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+	key := deliveryKey(e.Mailbox, e.deliveryDigest())
 	v, err := c.Get(key)
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil

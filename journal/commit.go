@@ -12,53 +12,6 @@ import (
 	"copialettere/journal/part"
 )
 
-// Intent says what one mailbox is to get of a message.
-type Intent struct {
-	Mailbox    string
-	Direction  Direction
-	RcptTo     string   // received mail
-	ORCPT      string   // received mail
-	Recipients []string // sent mail
-	Flags      []string
-	Quota      Quota
-
-	// What kind of message it is, as Entry tells it.
-	Class, DeclaredClass, Signature, SentTo string
-	Certification                           []byte // at most MaxCertification bytes
-
-	// Links are names under which Linked finds the entry, such as the ids of a practice: at most MaxLinks, each of 1 to MaxLink bytes,
-	// none of them zero. They mean nothing to the journal.
-	Links []string
-}
-
-// Limits of what an Intent tells of its class, so that an entry fits into an update.
-const (
-	MaxCertification = 1 << 20 // bytes
-	MaxLinks         = 16
-	MaxLink          = 255 // bytes
-)
-
-// ErrIntent says that an Intent is over its limits, which is a mistake of the caller.
-var ErrIntent = errors.New("not an intent that can be kept")
-
-func (in *Intent) check() error {
-	if err := checkMailbox(in.Mailbox); err != nil {
-		return err
-	}
-	if len(in.Certification) > MaxCertification {
-		return fmt.Errorf("mailbox %s: certification of %d bytes: %w", in.Mailbox, len(in.Certification), ErrIntent)
-	}
-	if len(in.Links) > MaxLinks {
-		return fmt.Errorf("mailbox %s: %d links: %w", in.Mailbox, len(in.Links), ErrIntent)
-	}
-	for _, l := range in.Links {
-		if checkLink(l) != nil {
-			return fmt.Errorf("mailbox %s: link %q: %w", in.Mailbox, l, ErrIntent)
-		}
-	}
-	return nil
-}
-
 // Placement is where the message of an Intent is in the journal. Where nothing was archived UID is 0, Skipped or Waits says why, and there
 // is no outcome to tell.
 type Placement struct {
@@ -152,8 +105,11 @@ func (d *Draft) candidates(env Envelope, intents []Intent, parts []byte) ([]cand
 			return nil, err
 		}
 		e := intents[i].of(common)
-		key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
-		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota, older: d.olderDeliveries(e)}
+		key := deliveryKey(e.Mailbox, e.deliveryDigest())
+		entries[i] = candidate{Entry: e, parts: parts, delivery: key, quota: intents[i].Quota}
+		if e.Imported == nil {
+			entries[i].older = d.olderDeliveries(e)
+		}
 	}
 	return entries, nil
 }
@@ -196,9 +152,10 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 			if g.made > 0 {
 				d.release()
 			}
-			d.j.journaled.Add(int64(g.made))
+			d.j.journaled.Add(int64(g.made - g.imported))
+			d.j.imported.Add(int64(g.imported))
 			d.j.unchecked.Add(int64(g.madeUnchecked))
-			d.j.bytesIn.Add(int64(g.made) * d.size)
+			d.j.bytesIn.Add(int64(g.made-g.imported) * d.size)
 			d.j.recorded(skips)
 			d.j.recorded(g.gaps)
 			return nil
@@ -249,6 +206,7 @@ type group struct {
 	looked     bool // the month beside was searched once more
 
 	made          int
+	imported      int      // of those made
 	madeUnchecked int      // of those made: how many may be there twice
 	gaps          []Record // of entries that had no room or were deleted earlier
 	homeless      []*candidate
@@ -257,7 +215,7 @@ type group struct {
 // update may run more than once.
 func (g *group) update(c *change) error {
 	copy(g.placements, g.earlier)
-	g.made, g.madeUnchecked, g.gaps, g.homeless = 0, 0, nil, nil
+	g.made, g.imported, g.madeUnchecked, g.gaps, g.homeless = 0, 0, 0, nil, nil
 	if g.d.age() > maxDraftAge {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
@@ -300,6 +258,9 @@ func (g *group) update(c *change) error {
 			g.gaps = append(g.gaps, e.record(Skip, p.Skipped))
 		case !p.Found && !p.Waits:
 			g.made++
+			if e.Imported != nil {
+				g.imported++
+			}
 			if slices.Contains(e.Flags, FlagUnchecked) {
 				g.madeUnchecked++
 			}
@@ -357,6 +318,9 @@ func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 // of returns the entry for one mailbox.
 func (in *Intent) of(e Entry) *Entry {
 	e.Mailbox, e.Folder, e.Direction = in.Mailbox, FolderOf(in.Direction), in.Direction
+	if in.Import != nil {
+		e.Folder, e.Imported = in.Folder, in.Import
+	}
 	e.RcptTo, e.ORCPT, e.Recipients = in.RcptTo, in.ORCPT, in.Recipients
 	e.Flags, e.Links = in.Flags, unique(in.Links)
 	e.Class, e.DeclaredClass, e.Signature, e.SentTo, e.Certification = in.Class, in.DeclaredClass, in.Signature, in.SentTo, in.Certification
@@ -392,6 +356,8 @@ func (c *change) place(e *candidate) (Placement, error) {
 	}
 	if !ok {
 		switch {
+		case e.Imported != nil:
+			return Placement{}, ErrFull
 		case e.quota.defers(uint64(e.Size)):
 			return Placement{Ref: Ref{Mailbox: e.Mailbox}, Waits: true}, nil
 		case e.quota.WhenFull == MakeRoom && !e.noRoom:
@@ -400,7 +366,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 		c.leaveToSweep(e.Entry) // what the draft has already stored
 		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonFull}, nil
 	}
-	if e.UID, err = c.nextUID(e.Mailbox, e.Folder, e.Size, e.validity); err != nil {
+	if e.UID, err = c.nextUID(e.Entry, e.Folder, e.validity); err != nil {
 		return Placement{}, err
 	}
 	if err := c.supersede(older, e.deliveredIn(e.Month)); err != nil {
@@ -411,7 +377,9 @@ func (c *change) place(e *candidate) (Placement, error) {
 		o.supersedes = append(o.supersedes[:len(o.supersedes):len(o.supersedes)], delivery{e.Month, old.key})
 	}
 	c.Put(entryKey(e.Ref), e.encode(e.parts))
-	c.Put(outcomeKey(e.Ref), o.encode())
+	if e.Imported == nil {
+		c.Put(outcomeKey(e.Ref), o.encode())
+	}
 	c.Put(e.delivery, encodePlace(e.Ref))
 	putLinks(c, e.Entry)
 	return Placement{Ref: e.Ref, Crossed: e.quota.crossed(used, uint64(e.Size))}, nil
@@ -477,7 +445,7 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 			continue
 		}
 		for i := range entries {
-			if placements[i].done() {
+			if placements[i].done() || entries[i].Imported != nil {
 				continue
 			}
 			one := err

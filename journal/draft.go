@@ -99,6 +99,9 @@ func (d *Draft) age() time.Duration { return max(d.j.now().Sub(d.arrival), time.
 // SetContext replaces the context of all store work from now on.
 func (d *Draft) SetContext(ctx context.Context) { d.ctx = ctx }
 
+// Arrival returns when the draft was begun, in UTC. It is committed to the volume of that month.
+func (d *Draft) Arrival() time.Time { return d.arrival }
+
 // Size returns the bytes of the message so far.
 func (d *Draft) Size() int64 { return d.size }
 

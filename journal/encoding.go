@@ -62,6 +62,9 @@ const (
 	tagToUIDs    = 55
 
 	tagDeletedUID = 56 // uvarint
+
+	tagImportedBy = 57 // of an imported entry
+	tagImportDate = 58
 )
 
 var errEncoding error = damage("malformed value")
@@ -178,6 +181,10 @@ func (e *Entry) encode(parts []byte) []byte {
 	for _, l := range e.Links {
 		enc.string(tagLink, l)
 	}
+	if e.Imported != nil {
+		enc.bytes(tagImportedBy, []byte(e.Imported.Who))
+		enc.time(tagImportDate, e.Imported.Date)
+	}
 	for i := range e.Envelopes {
 		// No error is possible.
 		b, _ := e.Envelopes[i].AppendBinary(nil)
@@ -266,6 +273,10 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 		e.Flags = append(e.Flags, string(v))
 	case tagCertification:
 		e.Certification = bytes.Clone(v)
+	case tagImportedBy:
+		e.imported().Who = string(v)
+	case tagImportDate:
+		e.imported().Date, err = decodeTime(v)
 	case tagLink:
 		e.Links = append(e.Links, string(v))
 	case tagEnvelope:
@@ -280,6 +291,13 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 		}
 	}
 	return err
+}
+
+func (e *Entry) imported() *Import {
+	if e.Imported == nil {
+		e.Imported = new(Import)
+	}
+	return e.Imported
 }
 
 func (e *Entry) stringField(tag byte) *string {
@@ -383,6 +401,9 @@ func (e *Entry) sizeEstimate() int {
 		len(e.DeclaredClass) + len(e.Signature) + len(e.SentTo) + len(e.Certification) +
 		len(e.From) + len(e.To) + len(e.Subject) + len(e.Date) + len(e.MessageID) +
 		len(e.Peer.Name) + len(e.Peer.Addr) + len(e.Peer.Helo) + len(e.Peer.Protocol) + len(e.QueueID) + len(e.Transaction)
+	if e.Imported != nil {
+		n += 32 + len(e.Imported.Who)
+	}
 	for i := range e.Envelopes {
 		n += 32
 		for _, v := range e.Envelopes[i].Values {

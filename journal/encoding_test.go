@@ -165,8 +165,10 @@ func FuzzDecodeOutcome(f *testing.F) {
 // FuzzKeys takes apart keys as a damaged store may hold them.
 func FuzzKeys(f *testing.F) {
 	f.Add(entryKey(Ref{mario, "2026-11", "INBOX", 1}), encodePlace(Ref{Folder: "INBOX", UID: 1}))
-	f.Add([]byte{}, folderCounters{1, 2, 3, 4, 0}.encode())
-	f.Add([]byte{}, folderCounters{1, 2, 3, 4, 5}.encode())
+	f.Add([]byte{}, folderCounters{1, 2, 3, 4, 0, 0}.encode())
+	f.Add([]byte{}, folderCounters{1, 2, 3, 4, 5, 0}.encode())
+	f.Add([]byte{}, folderCounters{1, 2, 3, 4, 0, 6}.encode())
+	f.Add([]byte{}, folderCounters{1, 2, 3, 4, 5, 6}.encode())
 	f.Add([]byte("e\x00\x00"), []byte{0, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if mailbox, folder, rest, err := splitFolderKey(key); err == nil {

@@ -158,6 +158,7 @@ type Entry struct {
 	DeclaredClass string   // what its headers declare
 	Signature     string   // "verified", "weak", "invalid", "incomplete", "untrusted" or "unsigned"; empty: not examined
 	SentTo        string   // sent mail: "certified", "other" or "unknown"
+	Imported      *Import  // set where the message was brought in later; nil where it was journaled
 	Certification []byte   // what the classification found; opaque to the journal
 	Links         []string // as Intent.Links, such as the practices it belongs to
 

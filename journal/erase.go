@@ -360,6 +360,7 @@ var errRecount = errors.New("folder has changed")
 type countedFolder struct {
 	stored         []byte // its counters before; nil for none
 	entries, bytes uint64
+	imported       uint64
 }
 
 // setCounters deletes the counters of empty folders and corrects the others and the total: to nothing, unless messages came in meanwhile.
@@ -408,6 +409,9 @@ func (e *eraser) count() (map[string]*countedFolder, error) {
 			entry, _ := salvage(Ref{}, p.Value)
 			f.entries++
 			f.bytes += uint64(entry.Size)
+			if entry.Imported != nil {
+				f.imported++
+			}
 		}
 	}
 	return folders, nil
@@ -436,7 +440,7 @@ func putCounted(c *change, mailbox string, folders map[string]*countedFolder) er
 		if err != nil {
 			continue // the folder is in use; Verify reports it
 		}
-		counters.entries, counters.bytes = f.entries, f.bytes
+		counters.entries, counters.bytes, counters.imported = f.entries, f.bytes, f.imported
 		c.Put([]byte(key), counters.encode())
 		sum += f.bytes
 	}

@@ -31,7 +31,7 @@ func (j *Journal) Folder(ctx context.Context, mailbox string, m kv.Month, folder
 		return FolderStats{}, j.monthError(ctx, m, err)
 	}
 	return FolderStats{
-		Mailbox: mailbox, Month: m, Folder: folder, Entries: c.entries, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
+		Mailbox: mailbox, Month: m, Folder: folder, Entries: c.entries, Imported: c.imported, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
 	}, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,6 +135,7 @@ type Journal struct {
 	lossAt map[kv.Month]time.Time // when losses were last looked for; guarded by lossMu
 
 	journaled *metrics.Counter
+	imported  *metrics.Counter
 	bytesIn   *metrics.Counter
 	gaps      *metrics.Counter
 	unchecked *metrics.Counter
@@ -160,6 +162,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 		r = new(metrics.Registry)
 	}
 	j.journaled = r.Counter("copialettere_entries_total", "Entries made in the journal.")
+	j.imported = r.Counter("copialettere_imported_entries_total", "Entries that somebody brought in later. They are not among those made.")
 	j.bytesIn = r.Counter("copialettere_entry_bytes_total", "Bytes of the messages of these entries, before sharing and compression.")
 	j.gaps = r.Counter("copialettere_gaps_total", "Messages and spans that the journal does not hold and has on record as a gap.")
 	j.unchecked = r.Counter("copialettere_unchecked_repetitions_total",
@@ -270,6 +273,15 @@ func (j *Journal) volume(ctx context.Context, m kv.Month, create bool) (kv.Store
 	j.lossAt[m] = time.Now()
 	j.lossMu.Unlock()
 	return s, nil
+}
+
+// Month returns the month of today, in which messages are journaled and imported.
+func (j *Journal) Month() kv.Month { return kv.MonthOf(j.now()) }
+
+// NewTransaction returns a name for a transaction that no other has.
+func (j *Journal) NewTransaction() string {
+	id := j.newID()
+	return hex.EncodeToString(id[:])
 }
 
 // newID returns an id greater than all that this process has returned.

@@ -151,36 +151,46 @@ type folderCounters struct {
 	nextUID, uidValidity uint32
 	entries, bytes       uint64
 	room                 uint32 // the UID from which room is made next; 0: from the first
+	imported             uint64 // entries, among the others
 }
 
-// Sizes of the value, in bytes: of a folder in which room was made it has one more number.
+// Sizes of the value, in bytes: of a folder in which room was made it has one more number, and two more of one with imported entries.
 const (
-	countersSize     = 24
-	countersRoomSize = 28
+	countersSize       = 24
+	countersRoomSize   = 28
+	countersImportSize = 36
 )
 
 func (c folderCounters) encode() []byte {
-	b := make([]byte, 0, countersRoomSize)
+	b := make([]byte, 0, countersImportSize)
 	b = binary.BigEndian.AppendUint32(b, c.nextUID)
 	b = binary.BigEndian.AppendUint32(b, c.uidValidity)
 	b = binary.BigEndian.AppendUint64(b, c.entries)
 	b = binary.BigEndian.AppendUint64(b, c.bytes)
-	if c.room > 0 {
+	if c.room > 0 || c.imported > 0 {
 		b = binary.BigEndian.AppendUint32(b, c.room)
+	}
+	if c.imported > 0 {
+		b = binary.BigEndian.AppendUint64(b, c.imported)
 	}
 	return b
 }
 
 func decodeCounters(b []byte) (folderCounters, error) {
 	var room uint32
-	if len(b) == countersRoomSize {
+	var imported uint64
+	if len(b) == countersRoomSize || len(b) == countersImportSize {
 		room = binary.BigEndian.Uint32(b[countersSize:])
 	}
-	if len(b) != countersSize && room == 0 {
+	if len(b) == countersImportSize {
+		imported = binary.BigEndian.Uint64(b[countersRoomSize:])
+	}
+	if len(b) != countersSize && (len(b) != countersRoomSize || room == 0) && imported == 0 {
 		return folderCounters{}, fmt.Errorf("malformed folder counters: %w", errEncoding)
 	}
 	return folderCounters{
 		room:        room,
+		imported:    imported,
 		nextUID:     binary.BigEndian.Uint32(b),
 		uidValidity: binary.BigEndian.Uint32(b[4:]),
 		entries:     binary.BigEndian.Uint64(b[8:]),

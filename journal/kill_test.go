@@ -52,6 +52,15 @@ var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time
 		_, err := j.Undelete(ctx, s, "owner")
 		return err
 	},
+	"import": func(ctx context.Context, j *Journal, _ time.Time) error {
+		d := j.NewDraft(ctx)
+		defer d.Discard()
+		if _, err := d.Write(killedImport()); err != nil {
+			return err
+		}
+		_, err := d.Commit(ctx, Envelope{Transaction: "killed"}, []Intent{imported(mario, Archived)}, nil)
+		return err
+	},
 	"purge": func(ctx context.Context, j *Journal, _ time.Time) error {
 		_, err := j.PurgeDeleted(ctx)
 		return err

@@ -382,7 +382,7 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 		if err != nil {
 			return err
 		}
-		by = delivery{r.Month, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)}
+		by = delivery{r.Month, e.deliveryDigest()}
 		for _, old := range o.supersedes {
 			if old.month != r.Month {
 				elsewhere = append(elsewhere, old)

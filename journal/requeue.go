@@ -274,13 +274,13 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	}
 	from := e.Ref
 	to = Ref{Mailbox: e.Mailbox, Month: c.month, Folder: e.Folder}
-	if to.UID, err = c.nextUID(to.Mailbox, to.Folder, e.Size, 0); err != nil {
+	if to.UID, err = c.nextUID(e, to.Folder, 0); err != nil {
 		return to, err
 	}
 	if err := c.relist(a, e, to); err != nil {
 		return to, err
 	}
-	c.Put(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)), encodePlace(to))
+	c.Put(deliveryKey(e.Mailbox, e.deliveryDigest()), encodePlace(to))
 	e.Ref = to
 	putLinks(c, e)
 	if err := c.putActOn(ActReturn, "", c.j.now().UTC(), from, to, ""); err != nil {

@@ -17,7 +17,8 @@ type FolderStats struct {
 	Month       kv.Month `json:"month"`
 	Folder      string   `json:"folder"`
 	Entries     uint64   `json:"entries"`
-	Bytes       uint64   `json:"bytes"` // of the messages, as their owner counts them
+	Imported    uint64   `json:"imported,omitempty"` // of the entries: brought in later, and not journaled
+	Bytes       uint64   `json:"bytes"`              // of the messages, as their owner counts them
 	UIDValidity uint32   `json:"uidvalidity"`
 	NextUID     uint32   `json:"next_uid"`
 }
@@ -143,7 +144,7 @@ func folderStats(m kv.Month, p kv.Pair) (FolderStats, error) {
 		return FolderStats{}, err
 	}
 	return FolderStats{
-		Mailbox: box, Month: m, Folder: folder, Entries: c.entries, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
+		Mailbox: box, Month: m, Folder: folder, Entries: c.entries, Imported: c.imported, Bytes: c.bytes, UIDValidity: c.uidValidity, NextUID: c.nextUID,
 	}, nil
 }
 

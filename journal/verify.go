@@ -17,7 +17,8 @@ import (
 type Report struct {
 	Volumes  int      `json:"volumes"`
 	Entries  int64    `json:"entries"`
-	Bytes    int64    `json:"bytes"` // of the messages of all entries
+	Imported int64    `json:"imported,omitempty"` // of the entries: brought in later, and not journaled
+	Bytes    int64    `json:"bytes"`              // of the messages of all entries
 	Chunks   int64    `json:"chunks"`
 	Stored   int64    `json:"stored"`   // bytes of all chunks as stored
 	Orphans  int64    `json:"orphans"`  // chunks from before the start that no entry refers to, or not yet; no fault
@@ -231,6 +232,9 @@ func (v *verifier) entries() error {
 			return nil
 		}
 		v.report.Entries++
+		if e.Imported != nil {
+			v.report.Imported++
+		}
 		v.report.Bytes += e.Size
 		if v.progress != nil && v.report.Entries%1000 == 0 {
 			v.progress(v.month, v.report.Entries)
@@ -263,12 +267,15 @@ func (v *verifier) refers(e *Entry) {
 func (c *folderCounters) count(e *Entry) {
 	c.entries++
 	c.bytes += uint64(e.Size)
+	if e.Imported != nil {
+		c.imported++
+	}
 	c.nextUID = max(c.nextUID, e.UID+1)
 }
 
 func (v *verifier) entry(e *Entry) error {
 	name := fmt.Sprintf("%s %s %d", e.Mailbox, e.FolderName(), e.UID)
-	place, err := v.get(deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256)))
+	place, err := v.get(deliveryKey(e.Mailbox, e.deliveryDigest()))
 	if errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(place, encodePlace(e.Ref)) {
 		if gone, err := v.gone(e.Ref); gone || err != nil {
 			return err
@@ -348,7 +355,7 @@ func (v *verifier) gone(r Ref) (bool, error) {
 func (v *verifier) counted() error {
 	for name, f := range v.folders {
 		stored, counted := f[asStored], f[asCounted]
-		if stored.entries == counted.entries && stored.bytes == counted.bytes && stored.nextUID >= counted.nextUID && stored.nextUID > 0 {
+		if stored.entries == counted.entries && stored.bytes == counted.bytes && stored.imported == counted.imported && stored.nextUID >= counted.nextUID && stored.nextUID > 0 {
 			continue
 		}
 		if err := v.recount(name); err != nil {
@@ -387,11 +394,11 @@ func (v *verifier) recount(name folderName) error {
 	withdrawn := before.entries + added - now.entries
 	sound := counted.entries <= before.entries && counted.entries+withdrawn >= before.entries
 	if withdrawn == 0 {
-		sound = counted.entries == before.entries && counted.bytes == before.bytes
+		sound = counted.entries == before.entries && counted.bytes == before.bytes && counted.imported == before.imported
 	}
 	if before.nextUID == 0 || !sound {
-		v.report.fault("%s %s/%s: counters say %d entries of %d bytes below UID %d; there are %d of %d",
-			name.mailbox, name.folder, v.month, before.entries, before.bytes, before.nextUID, counted.entries, counted.bytes)
+		v.report.fault("%s %s/%s: counters say %d entries of %d bytes below UID %d; there are %d of %d; imported are %d and %d",
+			name.mailbox, name.folder, v.month, before.entries, before.bytes, before.nextUID, counted.entries, counted.bytes, before.imported, counted.imported)
 	}
 	return nil
 }
@@ -445,7 +452,7 @@ func (v *verifier) deliveries() error {
 		if err != nil {
 			return nil
 		}
-		if digest := deliveryDigest(mailbox, e.Direction, e.MailFrom, e.SHA256); !bytes.Equal(digest[:], key) {
+		if digest := e.deliveryDigest(); !bytes.Equal(digest[:], key) {
 			v.report.fault("a delivery key leads to %s %s %d, which is another delivery", mailbox, ref.FolderName(), ref.UID)
 		}
 		return nil

@@ -53,7 +53,7 @@ func (v *verifier) aside(d *Deleted) error {
 	} else if there {
 		return errors.New("it is there as well")
 	}
-	place, err := v.get(deliveryKey(d.Mailbox, deliveryDigest(d.Mailbox, d.Direction, d.MailFrom, d.SHA256)))
+	place, err := v.get(deliveryKey(d.Mailbox, d.deliveryDigest()))
 	if err != nil {
 		return fmt.Errorf("its delivery key: %w", err)
 	}

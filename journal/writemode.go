@@ -128,13 +128,13 @@ func (c *change) rename(r, to Ref) error {
 func (c *change) refile(e *Entry, folder string, validity uint32, take func(to Ref) error) (to Ref, err error) {
 	from := e.Ref
 	to = Ref{Mailbox: from.Mailbox, Month: from.Month, Folder: folder}
-	if to.UID, err = c.nextUID(to.Mailbox, to.Folder, e.Size, validity); err != nil {
+	if to.UID, err = c.nextUID(e, to.Folder, validity); err != nil {
 		return to, err
 	}
 	if err := take(to); err != nil {
 		return to, err
 	}
-	key := deliveryKey(e.Mailbox, deliveryDigest(e.Mailbox, e.Direction, e.MailFrom, e.SHA256))
+	key := deliveryKey(e.Mailbox, e.deliveryDigest())
 	v, err := c.Get(key)
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return to, err

@@ -76,7 +76,7 @@ func (t *transaction) commit() {
 	t.patience.begin()
 	class, unclassified := t.classify(t.nextStep())
 	if t.class = class; unclassified != nil {
-		t.class = ordinary()
+		t.class = pec.Unclassified()
 	}
 	// classify may have waited for the store until the time was up. The verdict is needed all the same.
 	ctx := t.nextStep()
@@ -263,7 +263,7 @@ func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishe
 		switch {
 		case v.Journal || inDoubt:
 			in := journal.Intent{Mailbox: v.Mailbox, Direction: journal.Received, RcptTo: judged[i].RcptTo, ORCPT: judged[i].ORCPT, Flags: v.Flags}
-			t.class.describe(&in)
+			describe(&in, t.class)
 			in.Quota = quota(v.Quota, v.WhenFull)
 			w := wish{intent: in, own: []*line{accepted[i]}, lines: []*line{accepted[i]}}
 			for k, other := range verdicts {
@@ -293,7 +293,7 @@ func (t *transaction) judgeReceived(ctx context.Context, classified bool) (wishe
 func (t *transaction) origin() policy.Origin {
 	return policy.Origin{
 		ClientAddr: t.forward["ADDR"], QueueID: t.forward["IDENT"], OriginalTo: t.head.value, Header: t.draft.Header(),
-		Group: policy.Group(pec.GroupOf(t.class.class)),
+		Group: policy.Group(pec.GroupOf(t.class.Class)),
 	}
 }
 
@@ -327,7 +327,7 @@ func (t *transaction) judgeSent() (wishes []wish, skips []journal.Record, err er
 		}
 		return nil, skips, nil
 	}
-	t.class.describe(&in)
+	describe(&in, t.class)
 	in.Quota = quota(v.Quota, v.WhenFull)
 	return []wish{{intent: in, lines: accepted, own: accepted}}, nil, nil
 }

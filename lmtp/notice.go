@@ -70,11 +70,11 @@ func (t *transaction) tellLeftOut() {
 
 // tellCertified completes a notice of the arrival of the message, and queues it if the message is certified.
 func (t *transaction) tellCertified(n notice.Notice) {
-	if t.s.direction() != journal.Received || t.class == nil || pec.GroupOf(t.class.class) != pec.Certified {
+	if t.s.direction() != journal.Received || t.class == nil || pec.GroupOf(t.class.Class) != pec.Certified {
 		return
 	}
 	n.Event = policy.NotifyCertified
-	if data := t.class.record.Message.Data; data != nil {
+	if data := t.class.Record.Message.Data; data != nil {
 		n.Sender, n.Subject = data.Sender, data.Subject
 	} else {
 		n.Sender, n.Subject = part.Value(t.draft.Header(), "From"), part.Value(t.draft.Header(), "Subject")

@@ -57,11 +57,11 @@ type transaction struct {
 	decided  bool           // draft is final
 	fault    error          // why the message is refused to all recipients
 	size     int64
-	class    *classification // of the message; nil until all of it is in
-	sentTo   policy.SentTo   // of sent mail; empty until the policy was asked
-	sender   string          // of sent mail: the archive that the policy named first; empty if it was not on
-	renamed  []wish          // of mailboxes that have gone on to another address
-	complete time.Time       // when the last byte came
+	class    *pec.Classification // of the message; nil until all of it is in
+	sentTo   policy.SentTo       // of sent mail; empty until the policy was asked
+	sender   string              // of sent mail: the archive that the policy named first; empty if it was not on
+	renamed  []wish              // of mailboxes that have gone on to another address
+	complete time.Time           // when the last byte came
 	entries  []*pendingEntry
 	leftOut  []leftOut
 	skips    int

@@ -30,6 +30,8 @@ The state is shown unless it is "delivered":
   superseded  the MTA took the message in anew while it waited ("postsuper -r"), and a newer entry replaces this one. It was never delivered
               and is not counted. Only -all shows these, after the others.
 
+An entry that was brought in by hand is marked "imported", with the date of the message itself; its time is that of the import.
+
 Example: copialettere list mario@alpha.test -json
 `
 
@@ -70,6 +72,9 @@ func (in *invocation) printEntry(e httpd.EntryView) {
 // notesOf returns what is special about an entry, in words.
 func notesOf(e httpd.EntryView) []string {
 	var notes []string
+	if e.Imported != nil {
+		notes = append(notes, "imported, dated "+e.Imported.Date.Format(time.DateOnly))
+	}
 	if e.Class != "" && e.Class != string(pec.Ordinary) || e.Signature != "" && e.Signature != string(pec.ResultUnsigned) {
 		notes = append(notes, e.Class, e.Signature)
 	}
@@ -234,6 +239,9 @@ func (in *invocation) printReport(r *journal.Report) {
 	fmt.Fprintf(in.stdout, "%d volumes, %d entries of %s, %d chunks of %s stored, %d orphans\n",
 		r.Volumes, r.Entries, policy.English.Size(uint64(r.Bytes)), r.Chunks, policy.English.Size(uint64(r.Stored)), r.Orphans)
 	fmt.Fprintf(in.stdout, "%d entries of unknown delivery, %d deferred, %d gaps\n", r.Unknown, r.Deferred, r.Gaps)
+	if r.Imported > 0 {
+		fmt.Fprintf(in.stdout, "%d entries imported, the others journaled\n", r.Imported)
+	}
 	for _, d := range r.Details {
 		fmt.Fprintln(in.stdout, "FAULT", d)
 	}
@@ -262,6 +270,10 @@ func runStats(ctx context.Context, in *invocation, args []string) error {
 		return want(args, "ADDR")
 	}
 	return show(in, ctx, "/stats", query, func(f journal.FolderStats) {
-		fmt.Fprintf(in.stdout, "%-40s %-16s %8d entries %10s\n", f.Mailbox, f.Folder+"/"+string(f.Month), f.Entries, policy.English.Size(f.Bytes))
+		imported := ""
+		if f.Imported > 0 {
+			imported = fmt.Sprintf(", %d of them imported", f.Imported)
+		}
+		fmt.Fprintf(in.stdout, "%-40s %-16s %8d entries %10s%s\n", f.Mailbox, f.Folder+"/"+string(f.Month), f.Entries, policy.English.Size(f.Bytes), imported)
 	})
 }

@@ -36,6 +36,8 @@ type opened struct {
 	postfix *postfix.Keeper     // nil where not configured
 	auth    *auth.Authenticator // nil where not configured
 	dovecot *dovecot.Keeper     // nil where not configured
+
+	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
 }
 
 // openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
@@ -127,8 +129,17 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot,
+		MaxMessage: maxMessage(c), Certification: a.certification,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 	})
+}
+
+// maxMessage returns the largest message that is put in by hand. The key of [received] covers it.
+func maxMessage(c *config.Config) int64 {
+	if c.Received == nil {
+		return archive.DefaultMaxMessage
+	}
+	return c.Received.MaxMessageSize
 }
 
 // keepSkips returns how long records of skips are kept. The key of [received] covers sent mail too.

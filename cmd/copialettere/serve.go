@@ -154,6 +154,7 @@ func newDaemon(c *config.Config, a *opened, log *slog.Logger) *daemon {
 		failed: make(chan error, 1), quit: make(chan struct{}),
 	}
 	d.ready, d.house = newReadiness(d), newHouse(d)
+	a.certification = d.certification
 	d.configure(c)
 	return d
 }

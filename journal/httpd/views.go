@@ -46,10 +46,19 @@ type EntryView struct {
 	PeerHelo     string   `json:"peer_helo,omitempty"`
 	Transaction  string   `json:"transaction"`
 
+	// Imported tells of an entry that was brought in later. It was never journaled, and its time is that of the import.
+	Imported *ImportView `json:"imported,omitempty"`
+
 	// SupersededBy is where the newer entry is, if the MTA took the message in anew before it was delivered. Absent where that entry is gone.
 	SupersededBy *PlaceView `json:"superseded_by,omitempty"`
 
 	Certification *CertificationView `json:"certification,omitempty"`
+}
+
+// ImportView tells who imported a message, and the date of the message itself. Others script against its names.
+type ImportView struct {
+	By   string    `json:"by"`
+	Date time.Time `json:"date"`
 }
 
 // LabelView is a name that settings, records and requests use, with its label. Others script against its names.
@@ -68,8 +77,13 @@ type PlaceView struct {
 func viewEntry(e *journal.Entry) EntryView {
 	recipients := archive.RecipientsOf(e)
 	certification, inner := viewCertification(e)
+	var imported *ImportView
+	if e.Imported != nil {
+		imported = &ImportView{e.Imported.Who, e.Imported.Date}
+	}
 	return EntryView{
-		Mailbox: e.Mailbox, Direction: e.Direction.String(), Folder: e.FolderName(), UID: e.UID, Time: e.Time, MailFrom: e.MailFrom,
+		Imported: imported,
+		Mailbox:  e.Mailbox, Direction: e.Direction.String(), Folder: e.FolderName(), UID: e.UID, Time: e.Time, MailFrom: e.MailFrom,
 		RcptTo: strings.Join(recipients, ", "), ORCPT: e.ORCPT, Recipients: recipients, From: part.Decode(e.From), To: part.Decode(e.To),
 		Subject: part.Decode(e.Subject), Date: e.Date, MessageID: e.MessageID, Size: e.Size, SHA256: e.SHA256.String(), Class: e.Class,
 		Declared: e.DeclaredClass, Signature: e.Signature, SentTo: e.SentTo,

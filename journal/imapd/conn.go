@@ -52,6 +52,7 @@ type conn struct {
 	session backend
 	secure  bool     // passwords may be sent
 	pieces  [][]byte // of the command under way, what go-imap has not read yet
+	message int64    // of APPEND: bytes of the message that follow the pieces and have not come yet, and then the end of the line
 	command command  // under way, or the one before
 	dead    bool     // go-imap gets no more
 
@@ -68,8 +69,9 @@ type conn struct {
 type backend interface {
 	imapserver.Session
 	signedIn() bool
-	readOnly() bool                     // nothing may be changed in the selected folder
-	appendRefused() string              // the reply to APPEND that is given before the message is sent
+	readOnly() bool // nothing may be changed in the selected folder
+	// appendRefused returns the reply to APPEND of so many bytes into a folder, where it is given before the message is sent; else nothing.
+	appendRefused(folder string, size int64) string
 	idles() <-chan struct{}             // has a value once Idle has begun
 	aboutFolders(cmd *command) []string // the reply to a command of QUOTA or ACL
 	say(sentence policy.Label) string   // in the language of whoever has signed in
@@ -134,12 +136,25 @@ func (c *conn) transport() net.Conn {
 
 // Read gives go-imap the next bytes of the command under way, or of the next command. It returns io.EOF once the connection is dead.
 func (c *conn) Read(p []byte) (int, error) {
-	if len(c.pieces) > 0 && c.out.answered() {
-		c.pieces = nil // go-imap has refused the command before it read all of it
+	if (len(c.pieces) > 0 || c.message > 0) && c.out.answered() {
+		// go-imap has refused the command before it read all of it.
+		if err := c.dropMessage(); err != nil {
+			c.dead = true
+			c.out.flush()
+			return 0, io.EOF
+		}
+		c.pieces = nil
 	}
 	for len(c.pieces) == 0 {
 		if c.dead {
 			return 0, io.EOF
+		}
+		if c.message > 0 {
+			n, err := c.readMessage(p)
+			if err != nil {
+				c.dead = true
+			}
+			return n, err
 		}
 		if err := c.more(); err != nil {
 			c.dead = true

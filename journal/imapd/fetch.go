@@ -239,7 +239,7 @@ func (f *fetching) write(w *imapserver.FetchResponseWriter, uid imap.UID, flags 
 		w.WriteFlags(flags)
 	}
 	if o.InternalDate {
-		w.WriteInternalDate(e.Time)
+		w.WriteInternalDate(e.Dated())
 	}
 	if o.RFC822Size {
 		w.WriteRFC822Size(e.Size)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Limits on what a program may send. go-imap has the same or higher ones.
@@ -23,6 +25,9 @@ type command struct {
 
 // greeting stands for the verb of the command that the greeting answers.
 const greeting = "\x00greeting"
+
+// messageTimeout is how long the next bytes of a message may take to come.
+const messageTimeout = 5 * time.Minute
 
 // errRefused says that a command was answered, and is not for go-imap.
 var errRefused = errors.New("refused")
@@ -64,8 +69,13 @@ func (c *conn) readCommand() (command, error) {
 		case refusal != "":
 		case !wellFormed(line):
 			refusal, literal = "BAD Want quotes in pairs, and no control characters", false
-		case literal && strings.EqualFold(cmd.verb, "APPEND"):
-			refusal = c.session.appendRefused()
+		case literal && cmd.isMessage(line):
+			if refusal = c.session.appendRefused(cmd.folder(line), size); refusal == "" && cmd.misdated(line) {
+				refusal = "BAD Want a date such as \"06-May-2019 07:08:09 +0200\""
+			}
+			if refusal == "" {
+				return c.beginMessage(cmd, line, size, waits)
+			}
 		case literal && size > maxLiteral:
 			refusal = "NO [TOOBIG] Literals are limited to " + strconv.Itoa(maxLiteral) + " bytes"
 		case total+len(line)+int(size) > maxCommand:
@@ -169,6 +179,91 @@ func (c *conn) readLiteral(size int64, waits bool) ([]byte, error) {
 		return nil, c.leave(err)
 	}
 	return data, nil
+}
+
+// isMessage reports whether the literal at the end of a line of a command is the message of APPEND, and not the name of its folder.
+func (cmd *command) isMessage(line []byte) bool {
+	if cmd.verb != "APPEND" {
+		return false
+	}
+	if len(cmd.pieces) > 0 {
+		return true
+	}
+	text := strings.TrimSpace(string(line[:bytes.LastIndexByte(line, '{')]))
+	return !strings.EqualFold(text, cmd.tag+" "+cmd.verb)
+}
+
+// folder returns the name of the folder of APPEND; line is the one that ends with the size of the message.
+func (cmd *command) folder(line []byte) string {
+	name := command{tag: cmd.tag, pieces: append(slices.Clone(cmd.pieces), line)}
+	arguments, _ := name.arguments()
+	if len(arguments) == 0 {
+		return ""
+	}
+	return arguments[0]
+}
+
+// misdated reports whether APPEND has a date that is none, for which go-imap would take the blame; line is as for folder.
+func (cmd *command) misdated(line []byte) bool {
+	text := strings.TrimRight(string(line[:bytes.LastIndexByte(line, '{')]), " ~")
+	text, date, _ := cutLastQuoted(strings.TrimRight(strings.TrimSuffix(text, "UTF8 ("), " "))
+	if date == "" || strings.EqualFold(strings.TrimSpace(text), cmd.tag+" "+cmd.verb) {
+		return false
+	}
+	_, err := time.Parse("_2-Jan-2006 15:04:05 -0700", date)
+	return err != nil
+}
+
+// cutLastQuoted returns what is quoted at the end of a text, and the text before it. It reports false where nothing is.
+func cutLastQuoted(text string) (before, quoted string, ok bool) {
+	text, ok = strings.CutSuffix(text, `"`)
+	i := strings.LastIndexByte(text, '"')
+	if !ok || i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+1:], true
+}
+
+// beginMessage has go-imap read the message of APPEND as it comes. An empty one is a literal like others.
+func (c *conn) beginMessage(cmd command, line []byte, size int64, waits bool) (command, error) {
+	if waits {
+		c.out.say("+ Ready for literal data\r\n")
+	}
+	cmd.pieces = append(cmd.pieces, asNonSynchronizing(line, size))
+	if size > 0 {
+		c.message = size
+		return cmd, nil
+	}
+	end, err := c.readLine(maxCommand)
+	cmd.pieces = append(cmd.pieces, end)
+	return cmd, err
+}
+
+// readMessage reads the next bytes of the message of APPEND. After the last of them comes the end of the line, as a piece.
+func (c *conn) readMessage(p []byte) (int, error) {
+	if c.in.Buffered() == 0 {
+		if err := c.out.flush(); err != nil {
+			return 0, err
+		}
+	}
+	c.SetReadDeadline(time.Now().Add(messageTimeout))
+	n, err := c.in.Read(p[:min(int64(len(p)), c.message)])
+	if c.message -= int64(n); c.message > 0 || err != nil {
+		return n, err
+	}
+	line, err := c.readLine(maxCommand)
+	c.pieces = [][]byte{line}
+	return n, err
+}
+
+// dropMessage reads what has not been read of the message of APPEND, and drops it.
+func (c *conn) dropMessage() error {
+	for buffer := make([]byte, 4<<10); c.message > 0; {
+		if _, err := c.readMessage(buffer); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // skip reads a literal and drops it.

@@ -241,7 +241,7 @@ func (s *filled) Status(name string, o *imap.StatusOptions) (*imap.StatusData, e
 	return data, err
 }
 
-func (s *filled) appendRefused() string { return "" }
+func (s *filled) appendRefused(string, int64) string { return "" }
 
 func (s *filled) Append(name string, r imap.LiteralReader, o *imap.AppendOptions) (*imap.AppendData, error) {
 	text, err := io.ReadAll(r)

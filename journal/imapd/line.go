@@ -40,7 +40,7 @@ func (f *fetching) appendLine(b []byte, i int, e *journal.Entry) ([]byte, bool) 
 	}
 	if o.InternalDate {
 		item("INTERNALDATE ")
-		b = e.Time.AppendFormat(b, `"_2-Jan-2006 15:04:05 -0700"`)
+		b = e.Dated().AppendFormat(b, `"_2-Jan-2006 15:04:05 -0700"`)
 	}
 	if o.RFC822Size {
 		item("RFC822.SIZE ")

@@ -187,7 +187,7 @@ func (c *conn) capabilities(line string) string {
 	} else if !c.overTLS() && c.server.config.TLS != nil {
 		more += " STARTTLS"
 	}
-	line = line[:i+len(list)] + more + line[i+len(list):]
+	line = strings.Replace(line[:i+len(list)]+more+line[i+len(list):], " LITERAL+", "", 1)
 	if !c.secure {
 		line = strings.Replace(line, " AUTH=PLAIN", " LOGINDISABLED", 1)
 	}

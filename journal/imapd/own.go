@@ -133,8 +133,8 @@ func (s *session) rights(f archive.Folder) (string, error) {
 		return "", err
 	}
 	rights := "lr"
-	allowed := access.In(f)
-	if allowed.Take {
+	allowed := s.reader.In(access, f)
+	if allowed.Take || allowed.Append {
 		rights += "i"
 	}
 	if allowed.Delete {

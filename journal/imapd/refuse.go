@@ -39,8 +39,17 @@ var (
 	sentenceWaits = policy.Label{
 		Italian: "I messaggi nel cestino si cancellano da soli dopo 72 ore, e fino ad allora si possono riprendere",
 		English: "Messages in the trash go by themselves after 72 hours; until then they can be taken back"}
-	sentenceCopy = policy.Label{
-		Italian: "I messaggi dell'archivio non si copiano da una cartella all'altra", English: "Messages of the archive cannot be copied from folder to folder"}
+	sentenceOtherMonth = policy.Label{
+		Italian: "I messaggi inseriti a mano stanno nel mese corrente: copiarli in INBOX, Posta inviata o Archiviati a mano",
+		English: "Messages that are put in by hand lie in the month of today: copy them to INBOX, Sent or Archived by hand"}
+	sentenceEmpty = policy.Label{
+		Italian: "Il messaggio è vuoto", English: "The message is empty"}
+	sentenceNotOn = policy.Label{
+		Italian: "L'archivio è sospeso e non accetta messaggi", English: "The archive is paused and takes no messages"}
+	sentenceTooLarge = policy.Label{
+		Italian: "Il messaggio supera la dimensione massima", English: "The message is larger than the archive takes"}
+	sentenceFull = policy.Label{
+		Italian: "L'archivio è pieno: il messaggio non è stato inserito", English: "The archive is full: the message was not put in"}
 	sentenceFlags = policy.Label{
 		Italian: "I messaggi dell'archivio non si contrassegnano", English: "Messages of the archive cannot be marked"}
 	sentenceFolders = policy.Label{

@@ -218,7 +218,7 @@ func (q *search) flagsMatch(c *imap.SearchCriteria) bool {
 
 // entryMatches compares dates, by the day that they name, and the size.
 func entryMatches(c *imap.SearchCriteria, e *journal.Entry) bool {
-	if c.Larger > 0 && e.Size <= c.Larger || c.Smaller > 0 && e.Size >= c.Smaller || !dayWithin(e.Time, c.Since, c.Before) {
+	if c.Larger > 0 && e.Size <= c.Larger || c.Smaller > 0 && e.Size >= c.Smaller || !dayWithin(e.Dated(), c.Since, c.Before) {
 		return false
 	}
 	if c.SentSince.IsZero() && c.SentBefore.IsZero() {

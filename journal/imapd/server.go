@@ -72,12 +72,13 @@ type Server struct {
 	listeners []*listener               // guarded by mu
 }
 
-// capabilities are those that go-imap announces, beside its own. ACL, ID and QUOTA are conn's.
+// capabilities are those that go-imap announces, beside its own. ACL, ID and QUOTA are conn's. LITERAL+ lets go-imap take what conn has asked for; conn
+// does not announce it, and LITERAL- stays: no program is to send a message before it is known whether it may be put in.
 func capabilities() imap.CapSet {
 	set := make(imap.CapSet)
 	for _, c := range []imap.Cap{
 		imap.CapIMAP4rev1, imap.CapNamespace, imap.CapUIDPlus, imap.CapESearch, imap.CapSearchRes, imap.CapListExtended, imap.CapListStatus,
-		imap.CapMove, imap.CapStatusSize, imap.CapChildren, imap.CapSpecialUse,
+		imap.CapMove, imap.CapStatusSize, imap.CapChildren, imap.CapSpecialUse, imap.CapLiteralPlus,
 	} {
 		set[c] = struct{}{}
 	}

@@ -148,7 +148,7 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	if err != nil {
 		return nil, s.reply(err)
 	}
-	allowed := access.In(v.folder)
+	allowed := s.reader.In(access, v.folder)
 	v.readOnly = options.ReadOnly || !allowed.Delete && !allowed.Take
 	s.selected, s.saved = v, nil
 	data := &imap.SelectData{Flags: storedFlags, NumMessages: uint32(len(v.uids)), UIDNext: nextUID(v.folder), UIDValidity: validity(v.folder)}

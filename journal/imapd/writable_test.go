@@ -31,7 +31,7 @@ type writable struct {
 
 func (s *writable) readOnly() bool { return s.examine }
 
-func (s *writable) appendRefused() string {
+func (s *writable) appendRefused(string, int64) string {
 	if !s.signedIn() {
 		return "BAD Sign in first"
 	}

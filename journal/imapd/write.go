@@ -37,19 +37,6 @@ func (s *session) Subscribe(name string) error {
 // Unsubscribe implements imapserver.Session. It has no effect.
 func (s *session) Unsubscribe(string) error { return nil }
 
-// Append implements imapserver.Session. conn refuses APPEND before its literal.
-func (s *session) Append(string, imap.LiteralReader, *imap.AppendOptions) (*imap.AppendData, error) {
-	return nil, s.noPermission(sentenceAppend)
-}
-
-// appendRefused implements backend.
-func (s *session) appendRefused() string {
-	if !s.signedIn() {
-		return "BAD Sign in first"
-	}
-	return "NO [NOPERM] " + s.say(sentenceAppend)
-}
-
 // isFlag compares flags, whose case does not matter (RFC 3501 section 2.3.2).
 func isFlag(a, b imap.Flag) bool { return strings.EqualFold(string(a), string(b)) }
 
@@ -160,14 +147,6 @@ func (v *view) within(set imap.NumSet, saved imap.UIDSet, i int) bool {
 	return slices.ContainsFunc(v.spans(set, saved), func(r span) bool { return r.first <= i && i < r.end })
 }
 
-// Copy implements imapserver.Session.
-func (s *session) Copy(imap.NumSet, string) (*imap.CopyData, error) {
-	if s.readOnly() {
-		return nil, s.noPermission(sentenceReadOnly)
-	}
-	return nil, s.noPermission(sentenceCopy)
-}
-
 // Move implements imapserver.SessionMove. The next Poll tells what has gone.
 func (s *session) Move(w *imapserver.MoveWriter, set imap.NumSet, name string) error {
 	if s.readOnly() {
@@ -236,7 +215,7 @@ func (s *session) subject(f archive.Folder, uid uint32) string {
 			break
 		}
 		subject := ascii(strings.TrimSpace(part.Decode(e.Subject)))
-		return `"` + subject[:min(len(subject), maxSubject)] + `" (` + e.Time.Format("2006-01-02") + ")"
+		return `"` + subject[:min(len(subject), maxSubject)] + `" (` + e.Dated().Format("2006-01-02") + ")"
 	}
 	return "UID " + imap.UIDSetNum(imap.UID(uid)).String()
 }
@@ -253,6 +232,12 @@ func (s *session) actReply(err error) error {
 		return s.refuse(imap.ResponseCodeCannot, sentenceTarget)
 	case errors.Is(err, archive.ErrOnlyDelete):
 		return s.noPermission(sentenceOnlyDelete)
+	case errors.Is(err, archive.ErrNotOn):
+		return s.noPermission(sentenceNotOn)
+	case errors.Is(err, archive.ErrTooLarge):
+		return s.refuse(imap.ResponseCodeTooBig, sentenceTooLarge)
+	case errors.Is(err, journal.ErrFull):
+		return s.refuse(imap.ResponseCodeOverQuota, sentenceFull)
 	case errors.Is(err, archive.ErrWaits):
 		return s.refuse(imap.ResponseCodeCannot, sentenceWaits)
 	}

@@ -69,6 +69,10 @@ type Options struct {
 	Links *setup.Links
 	// Dovecot keeps the files by which Dovecot obeys the switches; nil if the configuration has no [dovecot].
 	Dovecot *dovecot.Keeper
+	// MaxMessage is the largest message that may be put in by hand, in bytes; zero means DefaultMaxMessage.
+	MaxMessage int64
+	// Certification returns what is known about certified mail now. If nil, the signature of no message that is put in is verified.
+	Certification func() Certification
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }

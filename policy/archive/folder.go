@@ -32,6 +32,7 @@ type Folder struct {
 // folderNames are the names of the journal's folders in the languages of mailboxes. What is not among them keeps its name.
 var folderNames = map[string]policy.Label{
 	journal.FolderOf(journal.Sent): {Italian: "Posta inviata", English: "Sent"},
+	journal.Archived:               {Italian: "Archiviati a mano", English: "Archived by hand"},
 	journal.Trash:                  {Italian: "Cestino", English: "Trash"},
 }
 
@@ -61,6 +62,9 @@ func (r *Reader) Folders(ctx context.Context) ([]Folder, error) {
 	}
 	received, sent := journal.FolderOf(journal.Received), journal.FolderOf(journal.Sent)
 	kinds := []string{received, sent}
+	if access.Append {
+		kinds = append(kinds, journal.Archived)
+	}
 	deleted, err := r.deletedFolder(ctx, m, access)
 	if err != nil {
 		return nil, err

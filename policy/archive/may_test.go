@@ -67,8 +67,8 @@ func (r *mayRig) rights(who policy.Actor, mailbox policy.Address) string {
 // another matter: see TestActsNeedRights.
 func TestMay(t *testing.T) {
 	const (
-		all        = "read move delete look set archive pause hold address sign-in delegate revoke operate"
-		owner      = "read move delete look set sign-in delegate revoke"
+		all        = "read move delete import look set archive pause hold address sign-in delegate revoke operate"
+		owner      = "read move delete import look set sign-in delegate revoke"
 		postmaster = "look set archive pause hold address delegate revoke"
 	)
 	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"copialettere/policy"
@@ -11,13 +12,19 @@ import (
 func (a *Archive) noted(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
 	v, err := a.turned(ctx, who, address, change)
 	if err == nil && v.Archive == string(policy.StateOn) {
-		v.Notes = notes(v.Mailbox, a.policy.Addresses(address))
+		v.Notes = notes(v.Mailbox, a.policy.Addresses(address), on(v, policy.KeyAppend) && on(v, policy.KeyIMAP))
 	}
 	return v, err
 }
 
-// notes says what is archived of a mailbox and what is not, and under which name. addresses are those whose mail is archived.
-func notes(mailbox string, addresses []string) []policy.Label {
+// on reports whether a setting of a mailbox is on.
+func on(v Mailbox, key string) bool {
+	return slices.ContainsFunc(v.Settings, func(s Setting) bool { return s.Key == key && s.Value == "on" })
+}
+
+// notes says what is archived of a mailbox and what is not, and under which name. addresses are those whose mail is archived. byHand: mail
+// programs can put messages in.
+func notes(mailbox string, addresses []string, byHand bool) []policy.Label {
 	r := strings.NewReplacer("{mailbox}", mailbox, "{addresses}", strings.Join(addresses, ", "))
 	list := []policy.Label{
 		{Italian: "Account dell'archivio: {mailbox}. Indirizzi archiviati: {addresses}.",
@@ -28,6 +35,11 @@ func notes(mailbox string, addresses []string) []policy.Label {
 			English: "To add an earlier message by hand, have it delivered to {mailbox} once more: it counts as of that delivery."},
 		{Italian: "La posta che arriva tramite alias, liste o inoltri non viene archiviata.",
 			English: "Mail that comes by way of an alias, a list or a forward is not archived."},
+	}
+	if byHand {
+		list[2] = policy.Label{
+			Italian: "Per aggiungere a mano un messaggio precedente, copiarlo con un programma di posta in una cartella dell'archivio: conta la data di quel giorno.",
+			English: "To add an earlier message by hand, copy it into a folder of the archive with a mail program: it counts as of that day."}
 	}
 	for i, t := range list {
 		list[i] = policy.Label{Italian: r.Replace(t.Italian), English: r.Replace(t.English)}

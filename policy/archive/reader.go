@@ -18,6 +18,7 @@ type Access struct {
 	Language policy.Language
 	Delete   bool  // messages may be deleted by hand
 	Move     bool  // messages may be moved
+	Append   bool  // messages may be put in by hand
 	Quota    int64 // bytes; 0 for none
 }
 
@@ -58,7 +59,7 @@ func (r *Reader) Access(ctx context.Context) (Access, error) {
 	may := func(right Right) bool {
 		return r.archive.May(ctx, r.who, right, r.mailbox) == nil && permitted(m.Settings, right) == nil
 	}
-	return Access{Language: m.Settings.Language, Delete: may(RightDelete), Move: may(RightMove), Quota: m.Settings.Quota}, nil
+	return Access{Language: m.Settings.Language, Delete: may(RightDelete), Move: may(RightMove), Append: may(RightImport), Quota: m.Settings.Quota}, nil
 }
 
 // open returns the mailbox if it may be read now.

@@ -48,17 +48,24 @@ func (m *Moved) add(from, to []uint32) {
 type Allowed struct {
 	Delete bool // they may be deleted, or, of what was deleted, brought back
 	Take   bool // messages may be moved into it
+	Append bool // messages may be put into it by hand
 }
 
 // In returns what Access allows in a folder.
-func (a Access) In(f Folder) Allowed {
+func (r *Reader) In(a Access, f Folder) Allowed {
+	var allowed Allowed
+	if a.Append {
+		_, err := taker(f.Name, r.archive.journal.Month(), a.Language)
+		allowed.Append = err == nil
+	}
 	switch {
 	case f.Holds == nil:
-		return Allowed{}
 	case f.deleted():
-		return Allowed{Delete: a.Delete, Take: a.Delete}
+		allowed.Delete, allowed.Take = a.Delete, a.Delete
+	default:
+		allowed.Delete, allowed.Take = a.Delete, a.Move
 	}
-	return Allowed{Delete: a.Delete, Take: a.Move}
+	return allowed
 }
 
 // by is who does something and by which program, for the record: "owner mario@alpha.test (imap, app password Telefono)".

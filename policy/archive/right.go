@@ -17,6 +17,7 @@ type Right string
 const (
 	RightRead     Right = "read"            // read its messages
 	RightMove     Right = "move"            // move its messages, where its settings allow it
+	RightImport   Right = "import"          // put messages into it by hand, where its settings allow it
 	RightDelete   Right = "delete"          // delete its messages and take that back, where its settings allow it
 	RightLook     Right = "look"            // see what is known of it without its messages: settings, changes, verdicts, gaps
 	RightSet      Right = "set"             // change one of its settings at least; policy decides by key
@@ -32,7 +33,7 @@ const (
 
 // Rights returns all rights, in the order of Mailbox.May.
 func Rights() []Right {
-	return []Right{RightRead, RightMove, RightDelete, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightSignIn, RightDelegate, RightRevoke,
+	return []Right{RightRead, RightMove, RightDelete, RightImport, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightSignIn, RightDelegate, RightRevoke,
 		RightOperate}
 }
 
@@ -61,7 +62,7 @@ func (a *Archive) May(ctx context.Context, who policy.Actor, right Right, addres
 			}
 			ok = !until.IsZero()
 		}
-	case RightMove, RightDelete, RightSignIn:
+	case RightMove, RightDelete, RightImport, RightSignIn:
 		ok = who.Role == policy.RoleOwner && name == address
 	case RightLook, RightRevoke, RightDelegate:
 		// Only operators and the postmasters of the domain may place a hold.
@@ -95,11 +96,13 @@ func (a *Archive) mayIn(ctx context.Context, who policy.Actor, address policy.Ad
 	return list
 }
 
-// permitted returns nil if the settings of a mailbox let those who have a right make use of it. Only moving and deleting depend on settings.
+// permitted returns nil if the settings of a mailbox let those who have a right make use of it. Only moving, deleting and importing depend on settings.
 func permitted(s policy.Settings, right Right) error {
 	switch {
 	case right == RightMove && !s.Write:
 		return fmt.Errorf("%w: write=on lets messages be moved", ErrReadOnly)
+	case right == RightImport && !s.Append:
+		return fmt.Errorf("%w: append=on lets messages be put in by hand", ErrReadOnly)
 	case right == RightDelete && !s.Write && !s.ManualDelete:
 		return fmt.Errorf("%w: write=on or manual_delete=on lets messages be deleted", ErrReadOnly)
 	}

@@ -23,8 +23,8 @@ type Verdict struct {
 	MailFrom    string     `json:"mail_from"`
 	RcptTo      string     `json:"rcpt_to"`
 	ORCPT       string     `json:"orcpt"`
-	Verdict     string     `json:"verdict"` // "journaled", "skipped", "gap", or "renamed" for a change of the address
-	Reason      string     `json:"reason"`  // empty when journaled
+	Verdict     string     `json:"verdict"` // "journaled", "imported", "skipped", "gap", or "renamed" for a change of the address
+	Reason      string     `json:"reason"`  // empty when journaled or imported
 	Detail      string     `json:"detail,omitempty"`
 	Folder      string     `json:"folder,omitempty"` // of a journaled message
 	UID         uint32     `json:"uid,omitempty"`
@@ -108,11 +108,15 @@ func timeOrNil(t time.Time) *time.Time {
 }
 
 func verdictOfEntry(address policy.Address, e *journal.Entry) Verdict {
-	return Verdict{
+	v := Verdict{
 		Time: e.Time, Mailbox: address.String(), Direction: e.Direction.String(), MailFrom: e.MailFrom, RcptTo: strings.Join(RecipientsOf(e), ", "),
 		ORCPT: e.ORCPT, Verdict: "journaled", Folder: e.FolderName(), UID: e.UID, State: e.State.String(), Flags: e.Flags, MessageID: e.MessageID,
 		QueueID: e.QueueID, Transaction: e.Transaction,
 	}
+	if e.Imported != nil {
+		v.Verdict, v.Detail = "imported", fmt.Sprintf("by %s, dated %s", e.Imported.Who, e.Imported.Date.Format(time.DateOnly))
+	}
+	return v
 }
 
 // RecipientsOf returns all recipients of a sent message, and the mailbox's own of a received one.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,6 +87,65 @@ func TestMailProgramsWrite(t *testing.T) {
 	}
 	s.hook.Verify(t)
 }
+
+// TestMailProgramPutsIn copies older mail into the archive with imaplib: the bytes are kept, and everything that is said of the entries says that they
+// were imported.
+func TestMailProgramPutsIn(t *testing.T) {
+	s := newIMAP(t, false)
+	s.hook.Must(t, "mailbox", "set", anna, "append=on")
+	folder := t.TempDir()
+	var want []string
+	for i, text := range fixtureMessages(t) {
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%03d", i)), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, digestOf(text))
+	}
+	out, err := exec.Command("python3", "-c", imaplibAppendScript, "localhost", fmt.Sprint(s.tls), s.certificate, anna, annasPassword, folder).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var got []string
+	for _, e := range s.hook.List(t, anna) {
+		if !strings.HasPrefix(e.Folder, "Archived/") {
+			t.Errorf("put into %s", e.Folder)
+		}
+		got = append(got, e.SHA256)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("put in\n%q, want\n%q", got, want)
+	}
+	for name, c := range map[string]struct {
+		command []string
+		want    string
+		times   int
+	}{
+		"list":   {[]string{"list", anna, "-json"}, `"imported":{"by":"owner ` + anna + ` (imap)","date":"2019-05-06T05:08:09Z"}`, len(want)},
+		"why":    {[]string{"why", anna, "-json"}, `"verdict":"imported"`, len(want)},
+		"why, 2": {[]string{"why", anna, "-json"}, `"verdict":"journaled"`, 0},
+		"stats":  {[]string{"stats", anna, "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
+		"verify": {[]string{"verify", "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
+	} {
+		if out := string(s.hook.Must(t, c.command...)); strings.Count(out, c.want) != c.times {
+			t.Errorf("%s has not %d times %s:\n%s", name, c.times, c.want, out)
+		}
+	}
+	s.hook.Verify(t)
+}
+
+const imaplibAppendScript = `
+import imaplib, os, ssl, sys
+host, port, ca, user, password, folder = sys.argv[1:]
+m = imaplib.IMAP4_SSL(host, int(port), ssl_context=ssl.create_default_context(cafile=ca))
+m.login(user, password)
+for i, name in enumerate(sorted(os.listdir(folder))):
+    text = open(os.path.join(folder, name), "rb").read()
+    # append() of imaplib would change line ends.
+    m.literal = text
+    typ, data = m._simple_command("APPEND", '"Archiviati a mano"', r"(\Seen)", '"06-May-2019 07:08:09 +0200"')
+    assert typ == "OK" and ("APPENDUID" in str(data) and " %d]" % (i + 1) in str(data)), (typ, data)
+m.logout()
+`
 
 const imaplibWriteScript = `
 import imaplib, ssl, sys
