@@ -116,13 +116,24 @@ func fixtureMessages(t *testing.T) [][]byte {
 	return list
 }
 
+// everyMail returns every message that the project has, and the odd ones.
+func everyMail(t *testing.T) (list [][]byte) {
+	for _, text := range allMessages(t) {
+		list = append(list, []byte(text))
+	}
+	for _, text := range oddMail {
+		list = append(list, []byte(strings.ReplaceAll(text, "\n", "\r\n")))
+	}
+	return list
+}
+
 func digestOf(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
 // TestMailPrograms reads an archive with curl, Python's imaplib and mbsync. What each downloads is what was journaled.
 func TestMailPrograms(t *testing.T) {
 	s := newIMAP(t, false)
 	var want []string
-	for _, text := range fixtureMessages(t) {
+	for _, text := range everyMail(t) {
 		replies, err := rig.Deliver("tcp", s.lmtp, rig.Mail{From: "ext@ext.test", To: []string{"<" + anna + "> ORCPT=rfc822;" + anna}, Message: text})
 		if err != nil || replies[0].Code != 250 {
 			t.Fatalf("%v, %v", replies, err)
@@ -261,7 +272,7 @@ SyncState *
 		got = append(got, string(text))
 	}
 	var all []string
-	for _, text := range fixtureMessages(t) {
+	for _, text := range everyMail(t) {
 		all = append(all, strings.ReplaceAll(string(text), "\r\n", "\n"))
 	}
 	slices.Sort(got)
