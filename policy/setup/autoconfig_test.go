@@ -85,3 +85,30 @@ func TestDomainOf(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDiscover asks about domains of anybody, which come from an address or the name of the host that was asked. What is known of them is well-formed.
+func FuzzDiscover(f *testing.F) {
+	for _, domain := range []string{"alpha.test", "gamma.test", "GAMMA.test.", "archivio.example.org", "xn--gamma-.test", "<a>", "a b", "\x00", "", "[::1]"} {
+		f.Add(domain)
+	}
+	g := NewGuide(Config{PublicURL: "https://web.example.org", Domains: map[string]Domain{
+		"gamma.test": {Mailbox: Servers{POP3: Endpoint{"pop.gamma.test", 995, TLS}}, ArchiveHost: "archivio.example.org"},
+	}})
+	f.Fuzz(func(t *testing.T, domain string) {
+		d, ok := g.Discover(domain)
+		if !ok {
+			return
+		}
+		if d.Domain != "gamma.test" {
+			t.Fatalf("%q is known as %q", domain, d.Domain)
+		}
+		text, err := d.Autoconfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		elements(t, text)
+		if records, err := g.Records(domain); err != nil || len(records) != 9 {
+			t.Fatalf("%d records, %v", len(records), err)
+		}
+	})
+}
