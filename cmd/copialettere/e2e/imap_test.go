@@ -72,15 +72,16 @@ name = "alpha.test"
 	return s
 }
 
-// makeCertificate writes a certificate for localhost that is its own authority.
-func makeCertificate(t *testing.T, certificate, key string) {
+// makeCertificate writes a certificate for hosts and localhost that is its own authority.
+func makeCertificate(t *testing.T, certificate, key string, hosts ...string) {
 	t.Helper()
+	hosts = append(hosts, "localhost")
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: hosts[0]}, DNSNames: hosts, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
