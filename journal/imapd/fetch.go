@@ -186,6 +186,8 @@ func (f *fetching) full(i int, e *journal.Entry) error {
 	}
 	w := f.w.CreateMessage(uint32(i + 1))
 	if err := f.write(w, imap.UID(f.s.selected.uids[i]), f.s.selected.flags(i), e, items); err != nil {
+		f.s.conn.log.Error("a message cannot be read to its end", "mailbox", e.Mailbox, "folder", e.FolderName(), "uid", e.UID, "error", err)
+		f.s.conn.server.spoiled.add(e.Ref)
 		f.s.conn.out.fail(fmt.Errorf("message %d cannot be read: %w", i+1, err))
 		w.Close()
 		return err
@@ -217,11 +219,17 @@ func (f *fetching) prepare(m *message) (it items, err error) {
 		if err != nil {
 			return it, err
 		}
-		size, write, err := sectionOf(&m.entry.Parts, m.entry.Size, item).open(body)
+		section, narrowed := sectionOf(&m.entry.Parts, m.entry.Size, item).narrow(item.Partial)
+		size, write, err := section.open(body)
 		if err != nil {
 			return it, err
 		}
-		size, write = partial(size, write, item.Partial)
+		if !narrowed {
+			size, write = partial(size, write, item.Partial)
+		}
+		if write, err = f.s.conn.server.spoiled.tried(m.entry.Ref, size, write); err != nil {
+			return it, err
+		}
 		it.sections, it.sizes = append(it.sections, write), append(it.sizes, size)
 	}
 	return it, nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -84,12 +85,13 @@ func (p *reader) command(text string) error {
 	}
 }
 
-// TestManyReaders has 500 programs read one folder while messages arrive, move and go. What each of them knows stays true, and in the end all know
-// the same.
+// TestManyReaders has 500 programs read one folder while messages arrive, move and go, and while some of the programs delete and move. What each of
+// them knows stays true, and in the end all know the same.
 func TestManyReaders(t *testing.T) {
 	r := newRig(t, nil)
-	for range 20 {
-		r.add(anna, journal.Received, "Subject: x\r\n\r\nTesto\r\n")
+	r.set(anna, "write", "on")
+	for i := range 20 {
+		r.add(anna, journal.Received, fmt.Sprintf("Subject: x %d\r\n\r\nTesto\r\n", i))
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -105,7 +107,7 @@ func TestManyReaders(t *testing.T) {
 			}
 			programs[i] = p
 			for range 4 {
-				for _, command := range []string{"NOOP", "FETCH 1:* (UID)", "IDLE", "UID FETCH 1:* (UID RFC822.SIZE ENVELOPE)", "SEARCH ALL"} {
+				for _, command := range append([]string{"NOOP", "FETCH 1:* (UID)", "IDLE", "UID FETCH 1:* (UID RFC822.SIZE ENVELOPE)", "SEARCH ALL"}, p.acts(i)...) {
 					if err := p.command(command); err != nil {
 						t.Errorf("program %d: %s: %v", i, command, err)
 						return
@@ -136,6 +138,22 @@ func TestManyReaders(t *testing.T) {
 	}
 }
 
+// acts returns what program i does to a message that it knows: most do nothing.
+func (p *reader) acts(i int) []string {
+	if len(p.uids) < 5 || p.uids[i%5] == "" {
+		return nil
+	}
+	switch uid := p.uids[i%5]; i % 20 {
+	case 0:
+		return []string{"UID STORE " + uid + " +FLAGS.SILENT (\\Deleted)", "UID EXPUNGE " + uid}
+	case 7:
+		return []string{"UID STORE " + uid + " +FLAGS.SILENT (\\Deleted)", "EXPUNGE"}
+	case 10:
+		return []string{"UID MOVE " + uid + " Cestino"}
+	}
+	return nil
+}
+
 // churn files, moves and deletes messages of anna until ctx ends.
 func (r *rig) churn(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
@@ -151,7 +169,7 @@ func (r *rig) churn(ctx context.Context) {
 		} else {
 			_, err = r.journal.Move(context.Background(), s, journal.Trash, "test")
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, journal.ErrNotFound) { // a program has taken it away
 			r.t.Errorf("change %d: %v", i, err)
 			return
 		}

@@ -102,6 +102,16 @@ func (n *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// narrow returns the part of a section that <offset.size> names, so that no more is read, and whether it has. Of picked out fields only partial can tell.
+func (c section) narrow(p *imap.SectionPartial) (part section, ok bool) {
+	if p == nil || c.fields != nil {
+		return c, false
+	}
+	c.from += min(p.Offset, c.to-c.from)
+	c.to = c.from + min(p.Size, c.to-c.from)
+	return c, true
+}
+
 // partial narrows a section to <offset.size>.
 func partial(size int64, write func(io.Writer) error, p *imap.SectionPartial) (int64, func(io.Writer) error) {
 	if p == nil {

@@ -60,6 +60,8 @@ type Server struct {
 	open    *metrics.Gauge
 	refused *metrics.Counter
 
+	spoiled spoiled
+
 	changed chan struct{}  // settings have changed
 	looking sync.WaitGroup // the goroutine that waits for that
 
