@@ -14,7 +14,8 @@ const appPasswordHelp = `Usage: copialettere app-password add ADDR NAME [-config
        copialettere app-password revoke ADDR NAME
 
 App passwords open the archive of a mailbox to mail programs, beside the password of the mailbox: one for each program, so that it can be taken
-from a lost phone alone. They do not open pages.
+from a lost phone alone. They do not open pages. With [dovecot] in the configuration, Dovecot and Postfix take them for the mailbox itself too; the
+day of the last use there is known with [dovecot_policy].
 
 add     makes one, and shows it: 28 characters in groups, to type or to copy. It is not stored and cannot be shown again. Its owner is told
         (notify_on=security). NAME says which program it is for.

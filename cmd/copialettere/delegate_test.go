@@ -129,3 +129,46 @@ func TestErasureEndsDelegates(t *testing.T) {
 		t.Error("the log does not tell of the delegate")
 	}
 }
+
+// TestSecurityIsTold mails the owner what others could do, or have done, with the archive.
+func TestSecurityIsTold(t *testing.T) {
+	p, relay := noticePlace(t, nexthoptest.Script{})
+	file := filepath.Join(p.dir, "passwd")
+	if err := os.WriteFile(file, []byte(anna+":{BLF-CRYPT}$2y$05$NNVrrmV7frWR1l5WpCC7U.oXf8Q1xx74fTwtIT3JwtcUhzJ6c./7a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.configure("[auth]\nsource = \"file:" + file + "\"\n")
+	k, _ := keeperOf(t, p)
+	enableNotices(t, k)
+	a, operator := k.backend.Load().Archive, policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	address, err := policy.ParseAddress(anna)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(a.Set(t.Context(), operator, address, []policy.Assignment{{Key: policy.KeyNotifyOn, Value: "security"}, {Key: policy.KeyLanguage, Value: "en"}}))
+	must(a.AddAppPassword(t.Context(), operator, address, "tablet"))
+	day := time.Now().AddDate(0, 1, 0)
+	person := policy.Address{Local: "lawyer", Domain: "beta.test"}
+	must(a.AddDelegate(t.Context(), operator, address, policy.Address{Local: "asked", Domain: "beta.test"}, day)) // waits, so nobody is told
+	must(a.AddDelegate(t.Context(), policy.Actor{Role: policy.RoleOwner, Name: anna}, address, person, day))
+	begun, err := a.BeginSecondFactor(t.Context(), operator, address, "")
+	must(nil, err)
+	on, err := a.ConfirmSecondFactor(t.Context(), operator, address, outsideCode(t, begun.New.Text))
+	must(nil, err)
+	must(k.archive.auth.Login(t.Context(), auth.Attempt{Login: anna, Password: "cera-lacca", Code: on.Codes[0], Protocol: auth.ProtocolWeb}))
+	must(a.EndSecondFactor(t.Context(), operator, address, ""))
+	must(nil, k.archive.notices.Deliver(t.Context(), time.Now()))
+	want := []string{
+		"New app password for the archive of " + anna, "Recovery code used for the archive of " + anna, "Second factor turned off for the archive of " + anna,
+		"Somebody else may read the archive of " + anna,
+	}
+	if got := subjects(t, relay, len(want)); !slices.Equal(got, want) {
+		t.Errorf("told: %q, want %q", got, want)
+	}
+}

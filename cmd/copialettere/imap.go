@@ -53,7 +53,10 @@ func (d *daemon) startIMAP(sockets *systemdSockets) error {
 		d.archive.settingsChanged()
 		d.imap.SettingsChanged()
 	})
-	d.archive.auth.OnChange(d.imap.SettingsChanged)
+	d.archive.auth.OnChange(func() {
+		d.archive.dovecot.Changed()
+		d.imap.SettingsChanged()
+	})
 	for _, l := range c.Listen {
 		list, err := listen([]config.Listener{l.Listener}, 0, "", sockets)
 		if err != nil {

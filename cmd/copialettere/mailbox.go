@@ -314,6 +314,9 @@ func (in *invocation) printSetting(s archive.Setting) {
 		words += ": " + s.ValueLabel.English
 	}
 	fmt.Fprintf(in.stdout, "  %-14s %-28s  %s\n", s.Key, printable(s.Value), printable(words))
+	if s.Closes != nil {
+		fmt.Fprintf(in.stdout, "  %-14s %-28s  %s\n", "", "", s.Closes.English)
+	}
 }
 
 func (in *invocation) printChange(c policy.Change) {

@@ -58,7 +58,7 @@ func (m *message) envelope(i int) (*imap.Envelope, error) {
 	if err != nil {
 		return nil, err
 	}
-	return envelopeOf(func(f part.EnvelopeField) string { return part.Value(header, f.String()) }), nil
+	return envelopeOf(func(f part.EnvelopeField) string { return part.WholeValue(header, f.String()) }), nil
 }
 
 // structure returns the BODYSTRUCTURE.

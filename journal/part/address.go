@@ -4,8 +4,8 @@ import "strings"
 
 const (
 	// From one value at most maxAddresses addresses and maxAddressBytes bytes are read.
-	maxAddresses    = 4096
-	maxAddressBytes = 256 << 10
+	maxAddresses    = 16 << 10
+	maxAddressBytes = 1 << 20
 )
 
 // Address is one address of a From, To or similar field (RFC 5322 3.4).
@@ -25,7 +25,7 @@ func (a Address) Mailbox() string {
 }
 
 // Addresses reads an address list in linear time. It never fails: an item that is no address gives an Address with the raw text as its Name. A
-// group without members gives one Address that has only a Group. It reads at most 256 KiB and 4096 addresses.
+// group without members gives one Address that has only a Group. It reads at most 1 MiB and 16,384 addresses.
 func Addresses(value string) []Address {
 	a := addressReader{rest: clip(value, maxAddressBytes)}
 	for a.rest != "" && len(a.list) < maxAddresses {

@@ -96,6 +96,16 @@ func Value(header []byte, name string) string {
 	return ""
 }
 
+// WholeValue is Value without the limit.
+func WholeValue(header []byte, name string) string {
+	for f := range Fields(header) {
+		if f.Name != nil && equalFold(f.Name, name) {
+			return unfold(f.Value, len(f.Value))
+		}
+	}
+	return ""
+}
+
 // equalFold reports whether a field name is want, in any case.
 func equalFold(name []byte, want string) bool {
 	return len(name) == len(want) && strings.EqualFold(string(name), want)

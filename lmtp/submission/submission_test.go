@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -393,4 +394,47 @@ type nobody struct{}
 
 func (nobody) Login(context.Context, auth.Attempt) (auth.Identity, error) {
 	return auth.Identity{}, auth.ErrDenied
+}
+
+// FuzzRelay is a relay that says anything. Nobody is signed in without a 235, whatever comes before it.
+func FuzzRelay(f *testing.F) {
+	const hello = "220 smtp.alpha.test\r\n250-smtp.alpha.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 AUTH PLAIN\r\n"
+	f.Add([]byte(hello + "235 ok\r\n"))
+	f.Add([]byte(hello + "334 \r\n235 ok\r\n"))
+	f.Add([]byte("220-a\r\n220 b\r\n250 AUTH LOGIN\r\n334\r\n"))
+	f.Add([]byte(hello + "535-5.7.8 a\r\n535 b\x00\r\n"))
+	f.Fuzz(func(t *testing.T, says []byte) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		check(t, err)
+		defer l.Close()
+		go func() {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			nc.Write(says)
+			nc.(*net.TCPConn).CloseWrite()
+			io.Copy(io.Discard, nc)
+			nc.Close()
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		c, err := Relay{Host: "127.0.0.1", Port: uint16(l.Addr().(*net.TCPAddr).Port)}.connect(ctx, "archivio.test", nil)
+		if err == nil {
+			defer c.Close()
+			err = c.signIn(ctx, anna, password)
+		}
+		if err == nil && !bytes.Contains(says, []byte("235")) {
+			t.Error("signed in without a 235")
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("it hangs: %v", err)
+		}
+		var refused *ReplyError
+		if errors.As(err, &refused) {
+			if text := asGiven(refused).Message; strings.ContainsAny(text, "\r\n") {
+				t.Errorf("the reply %q has line ends", text)
+			}
+		}
+	})
 }

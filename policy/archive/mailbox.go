@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"copialettere/journal"
@@ -64,6 +63,7 @@ type Setting struct {
 	Section    string        `json:"section,omitempty"`     // a name of policy.VocabularySections
 	Label      *policy.Label `json:"label,omitempty"`       // what the setting is called
 	ValueLabel *policy.Label `json:"value_label,omitempty"` // what its value means
+	Closes     *policy.Label `json:"closes,omitempty"`      // of a switch: what it closes when it is off
 }
 
 // Held is a legal hold.
@@ -139,6 +139,9 @@ func (a *Archive) named(ctx context.Context, who policy.Actor, m policy.Mailbox)
 func (s *Setting) name() {
 	label, value := policy.Labels(policy.VocabularySettings).Label(s.Key), policy.ValueLabel(s.Key, s.Value)
 	s.Section, s.Label, s.ValueLabel = policy.Section(s.Key), &label, &value
+	if closes := policy.Closes(s.Key); closes != (policy.Label{}) {
+		s.Closes = &closes
+	}
 }
 
 // Missing returns an error that names the months missing from the counts; nil if none are.
@@ -295,9 +298,6 @@ func (a *Archive) HandOver(ctx context.Context, who policy.Actor, address policy
 // turned makes one change of a mailbox and returns the mailbox.
 func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
 	changed, err := change()
-	if err == nil {
-		err = a.inForce(ctx)
-	}
 	if err != nil {
 		return Mailbox{}, err
 	}
@@ -311,7 +311,7 @@ func (a *Archive) turned(ctx context.Context, who policy.Actor, address policy.A
 // Set changes settings of a mailbox, all or none.
 func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Address, assignments []policy.Assignment) (Mailbox, error) {
 	changes, err := a.policy.Set(ctx, address, who, assignments)
-	if err == nil {
+	if err == nil && turnsSwitch(assignments, changes) {
 		err = a.inForce(ctx)
 	}
 	if err != nil {
@@ -320,9 +320,9 @@ func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Addr
 	v, err := a.viewNow(ctx, who, address)
 	changed := len(changes) > 0
 	v.Changed, v.Changes, v.Notes = &changed, changes, a.waits(v.Mailbox, changes)
-	if err == nil && slices.ContainsFunc(changes, func(c policy.Change) bool { return c.Key == policy.KeyProtocols }) {
+	if err == nil {
 		var more []policy.Label
-		more, err = a.noProtocol(ctx, address)
+		more, err = a.closed(ctx, address, changes)
 		v.Notes = append(v.Notes, more...)
 	}
 	return v, err

@@ -10,7 +10,13 @@ import (
 
 // noted makes an act, and if mail is archived after it, adds to its answer what the owner must know.
 func (a *Archive) noted(ctx context.Context, who policy.Actor, address policy.Address, change func() (bool, error)) (Mailbox, error) {
-	v, err := a.turned(ctx, who, address, change)
+	v, err := a.turned(ctx, who, address, func() (bool, error) {
+		changed, err := change()
+		if err == nil {
+			err = a.inForce(ctx) // the mailbox may be new, or have another address
+		}
+		return changed, err
+	})
 	if err == nil && v.Archive == string(policy.StateOn) {
 		v.Notes = notes(v.Mailbox, a.policy.Addresses(address), on(v, policy.KeyAppend) && on(v, policy.KeyIMAP))
 	}

@@ -24,7 +24,7 @@ func (r *rig) delegate(mailbox, person string) {
 func TestRoles(t *testing.T) {
 	const post, chief, starred = "post@gamma.test", "chief@gamma.test", "a*b@alpha.test"
 	r := newRig(t, anna+":"+cheap, mario+":"+cheap, bruno+":"+cheap, post+":"+cheap, chief+":"+cheap, starred+":"+cheap)
-	err := r.policy.Reconfigure(policy.Config{Operators: []string{"Chief@Gamma.test"}, Domains: []policy.Domain{
+	err := r.policy.Reconfigure(policy.Config{Operators: []string{"Chief@Gamma.test"}, ArchiveHost: "archive.test", Domains: []policy.Domain{
 		{Name: "alpha.test", Postmasters: []string{post}}, {Name: "beta.test"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +46,7 @@ func TestRoles(t *testing.T) {
 		{"an address with a star", starred, "", password, ProtocolIMAP, nil, policy.RoleOwner},
 		{"delegate", bruno, anna, password, ProtocolIMAP, nil, policy.RoleDelegate},
 		{"delegate by the user name", anna + "*" + bruno, "", password, ProtocolIMAP, nil, policy.RoleDelegate},
+		{"delegate of an archive account", "anna_alpha.test@archive.test*" + bruno, "", password, ProtocolIMAP, nil, policy.RoleDelegate},
 		{"delegate by the outgoing server", anna + "*" + bruno, "", password, ProtocolSubmission, nil, policy.RoleDelegate},
 		{"delegate on pages", bruno, anna, password, ProtocolWeb, nil, policy.RoleDelegate},
 		{"delegate with his app password", anna + "*" + bruno, "", tablet, ProtocolIMAP, nil, policy.RoleDelegate},

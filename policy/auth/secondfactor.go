@@ -180,7 +180,7 @@ func (a *Authenticator) AllNeedAppPassword(ctx context.Context) iter.Seq2[policy
 		if !a.options.Policy.AnyRequiresSecondFactor() {
 			return
 		}
-		for m, err := range a.options.Policy.Mailboxes(ctx) {
+		for m, err := range a.options.Policy.AllSwitches(ctx) {
 			if err == nil && (m.Address.Closed != "" || !a.options.Policy.RequiresSecondFactor(m.Address)) {
 				continue
 			}

@@ -100,7 +100,7 @@ func (k *Keeper) render(ctx context.Context) (map[string]*bytes.Buffer, error) {
 	}
 	logins := make(map[string][]string) // by archive
 	var leftOut []string
-	for m, err := range k.options.Policy.Mailboxes(ctx) {
+	for m, err := range k.options.Policy.AllSwitches(ctx) {
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +112,7 @@ func (k *Keeper) render(ctx context.Context) (map[string]*bytes.Buffer, error) {
 			leftOut = append(leftOut, m.Address.String())
 		}
 		for _, login := range logins[m.Archive] {
-			for _, name := range denied(m.Settings.Protocols) {
+			for _, name := range denied(m.Protocols) {
 				texts[name].WriteString(login + ":\n")
 			}
 		}

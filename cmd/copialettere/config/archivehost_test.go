@@ -32,3 +32,16 @@ func TestArchiveHost(t *testing.T) {
 		}
 	}
 }
+
+// TestArchiveHostReloaded takes another archive host of [auth] into a running daemon. A brand needs a restart: it has listeners' certificates.
+func TestArchiveHostReloaded(t *testing.T) {
+	const text = minimal + "[[domain]]\nname = \"alpha.test\"\n[auth]\nsource = \"file:/p\"\n"
+	running := mustParse(t, text)
+	next, changes := running.Reloaded(mustParse(t, text+"archive_host = \"archivio.example.org\"\n[[archive_host]]\nname = \"archivio.alpha.test\"\ndomains = [\"alpha.test\"]\n"))
+	if want := []Change{{"auth.archive_host", false}, {"archive_host", true}}; !reflect.DeepEqual(changes, want) {
+		t.Errorf("changes %+v, want %+v", changes, want)
+	}
+	if h, ok := next.ArchiveHost("alpha.test"); !ok || h.Name != "archivio.example.org" || running.Auth.ArchiveHost != "" {
+		t.Errorf("in force is %+v, %v; before, %+v", h, ok, running.Auth)
+	}
+}

@@ -72,15 +72,16 @@ name = "alpha.test"
 	return s
 }
 
-// makeCertificate writes a certificate for localhost that is its own authority.
-func makeCertificate(t *testing.T, certificate, key string) {
+// makeCertificate writes a certificate for hosts and localhost that is its own authority.
+func makeCertificate(t *testing.T, certificate, key string, hosts ...string) {
 	t.Helper()
+	hosts = append(hosts, "localhost")
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: hosts[0]}, DNSNames: hosts, NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
@@ -116,13 +117,24 @@ func fixtureMessages(t *testing.T) [][]byte {
 	return list
 }
 
+// everyMail returns every message that the project has, and the odd ones.
+func everyMail(t *testing.T) (list [][]byte) {
+	for _, text := range allMessages(t) {
+		list = append(list, []byte(text))
+	}
+	for _, text := range oddMail {
+		list = append(list, []byte(strings.ReplaceAll(text, "\n", "\r\n")))
+	}
+	return list
+}
+
 func digestOf(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
 // TestMailPrograms reads an archive with curl, Python's imaplib and mbsync. What each downloads is what was journaled.
 func TestMailPrograms(t *testing.T) {
 	s := newIMAP(t, false)
 	var want []string
-	for _, text := range fixtureMessages(t) {
+	for _, text := range everyMail(t) {
 		replies, err := rig.Deliver("tcp", s.lmtp, rig.Mail{From: "ext@ext.test", To: []string{"<" + anna + "> ORCPT=rfc822;" + anna}, Message: text})
 		if err != nil || replies[0].Code != 250 {
 			t.Fatalf("%v, %v", replies, err)
@@ -261,7 +273,7 @@ SyncState *
 		got = append(got, string(text))
 	}
 	var all []string
-	for _, text := range fixtureMessages(t) {
+	for _, text := range everyMail(t) {
 		all = append(all, strings.ReplaceAll(string(text), "\r\n", "\n"))
 	}
 	slices.Sort(got)

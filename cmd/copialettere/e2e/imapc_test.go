@@ -58,7 +58,7 @@ name = "alpha.test"
 	s.hook.Enable(t, anna)
 	s.hook.Must(t, "mailbox", "set", anna, "imap=on")
 	dovecot.ShowArchives(t, port, key)
-	s.imap = dovecot.ServeIMAP(t, anna, []string{"Subject: vecchia lettera\r\nFrom: a@ext.test\r\nDate: Mon, 2 Mar 2020 09:00:00 +0100\r\n\r\nda conservare\r\n"})
+	s.imap = dovecot.ServeIMAP(t, anna, []string{oldLetter})
 	return s
 }
 
@@ -148,6 +148,7 @@ func TestArchiveInsideMailbox(t *testing.T) {
 			t.Errorf("%d messages in the INBOX", n)
 		}
 	})
+	t.Run("archived by hand", func(t *testing.T) { s.byHand(t) })
 	t.Run("on record", func(t *testing.T) {
 		if out := string(s.hook.Must(t, "access", anna)); !strings.Contains(out, anna+" (owner) from 127.0.0.1, by the mail server (imapc)") {
 			t.Errorf("access log:\n%s", out)
@@ -214,6 +215,33 @@ func (s *inside) refused(t *testing.T, c *imapclient.Client, folder string, want
 		t.Errorf("%d entries, want %d", n, len(want))
 	}
 }
+
+// byHand copies the old letter of the INBOX into the archive. Its bytes are those of the live mailbox, and it is on record as imported.
+func (s *inside) byHand(t *testing.T) {
+	s.hook.Must(t, "mailbox", "set", anna, "append=on")
+	before := s.hook.List(t, anna)
+	c := s.open(t, anna)
+	choose(t, c, "INBOX")
+	if _, err := c.Copy(imap.SeqSetNum(1), "Archivio/Archiviati a mano").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	entries := s.hook.List(t, anna)
+	if len(entries) != len(before)+1 {
+		t.Fatalf("%d entries, want one more than %d", len(entries), len(before))
+	}
+	added := slices.DeleteFunc(entries, func(e rig.Entry) bool {
+		return slices.ContainsFunc(before, func(b rig.Entry) bool { return b.Folder == e.Folder && b.UID == e.UID })
+	})[0]
+	if text := s.hook.Cat(t, added); string(text) != oldLetter {
+		t.Errorf("archived %q", text)
+	}
+	if out := string(s.hook.Must(t, "list", anna, "-json")); strings.Count(out, `"imported":{"by":"owner `+anna+` (imap)","date":"`) != 1 {
+		t.Errorf("list:\n%s", out)
+	}
+}
+
+// oldLetter is in the INBOX of anna before there is an archive.
+const oldLetter = "Subject: vecchia lettera\r\nFrom: a@ext.test\r\nDate: Mon, 2 Mar 2020 09:00:00 +0100\r\n\r\nda conservare\r\n"
 
 // down stops the archive. The user's own mail can be opened and written to; listing all folders fails, as far as Dovecot goes.
 func (s *inside) down(t *testing.T, folder string) {

@@ -6,7 +6,9 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/e2e/rig"
+	"copialettere/policy/auth"
 )
 
 // loginsTable is the table of logins, as it must come. "go test -run Logins -update" writes what comes.
@@ -249,6 +252,7 @@ func TestLogins(t *testing.T) {
 	alive := l.table(false)
 	t.Run("last use", l.lastUse)
 	t.Run("next login", l.nextLogin)
+	t.Run("pages", l.pages)
 	l.hook.Kill()
 	dead := l.table(true)
 	came := loginsHead + "\n== The daemon runs\n" + alive + "\n== The daemon is dead\n" + dead
@@ -267,6 +271,27 @@ func (l *logins) lastUse(t *testing.T) {
 		rig.Wait(t, 5*time.Second, "the last use of the app password of "+mailbox, func() bool {
 			return strings.Contains(string(l.hook.Must(t, "app-password", "list", mailbox)), want)
 		})
+	}
+}
+
+// pages checks passwords as the pages of an archive do, which ask Dovecot too: what is closed to mail programs is not closed to them.
+func (l *logins) pages(t *testing.T) {
+	logins := newLogins(t, auth.Source{Kind: auth.SourceDovecot, Network: "unix", Address: l.dovecot.Auth})
+	for _, c := range []struct {
+		mailbox, password string
+		protocol          auth.Protocol
+		want              error
+	}{
+		{"gina@alpha.test", rig.Password, auth.ProtocolWeb, nil},
+		{"fabio@alpha.test", rig.Password, auth.ProtocolWeb, nil},
+		{"gina@alpha.test", "wrong", auth.ProtocolWeb, auth.ErrDenied},
+		{"gina@alpha.test", rig.Password, auth.ProtocolIMAP, auth.ErrDenied},
+		{"fabio@alpha.test", rig.Password, auth.ProtocolIMAP, auth.ErrDenied},
+	} {
+		try := auth.Attempt{Login: c.mailbox, Password: c.password, Remote: netip.MustParseAddr("192.0.2.7"), Protocol: c.protocol}
+		if _, err := logins.Login(t.Context(), try); !errors.Is(err, c.want) {
+			t.Errorf("%s, %s, %s: %v, want %v", c.mailbox, c.password, c.protocol, err, c.want)
+		}
 	}
 }
 
