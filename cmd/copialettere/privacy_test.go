@@ -9,6 +9,7 @@ import (
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/setup"
 )
 
 // TestPrivacy asks what is held of the owner of a mailbox, of somebody who only wrote to one, and of nobody.
@@ -57,6 +58,9 @@ func TestPrivacy(t *testing.T) {
 	if err := k.archive.policy.Learn(t.Context(), time.Now(), []policy.Recipient{{Address: carla, Certified: true}}); err != nil {
 		t.Fatal(err)
 	}
+	if _, _, err := setup.NewLinks(k.archive.folder.Settings).Make(t.Context(), anna, setup.Choice{Account: setup.AccountArchive, Incoming: setup.IMAP}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
 	if err := k.archive.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +86,8 @@ func TestPrivacy(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{anna}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| logged=| others? elsewhere?"},
-		{[]string{anna, "-others"}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| logged=| elsewhere?"},
+		{[]string{anna}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| links=| logged=| others? elsewhere?"},
+		{[]string{anna, "-others"}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| links=| logged=| elsewhere?"},
 		{[]string{bruno}, "mailbox=| changes=|| entries=| skips=| notices=| others? elsewhere?"},
 		{[]string{carla}, "recipient=| notified=| logged=| others? elsewhere?"},
 		{[]string{carla, "-others"}, "recipient=| notified=| logged=| others=||| elsewhere?"},

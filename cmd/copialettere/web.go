@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 
@@ -41,8 +42,10 @@ func (d *daemon) startWeb(sockets *systemdSockets) error {
 // serveWeb answers under the configuration that is in force when the request comes.
 func (d *daemon) serveWeb(w http.ResponseWriter, r *http.Request) { (*d.pages.Load()).ServeHTTP(w, r) }
 
-// checkSetUp warns of names that the set-up of programs tells and the certificates are not for, and tries the signature of profiles.
+// checkSetUp warns of names that the set-up of programs tells and the certificates are not for, and of keys that all can read. It tries the signature of
+// profiles.
 func (in *invocation) checkSetUp(c *config.Config) bool {
+	in.warnOfKeys(c)
 	if c.TLS != nil {
 		certificate, err := housekeeping.OpenCertificate("certificate", c.TLS.Certificate, c.TLS.Key, new(metrics.Registry), slog.New(slog.DiscardHandler))
 		if err != nil && c.Profile == nil {
@@ -68,6 +71,27 @@ func (in *invocation) warnOfNames(certificate *housekeeping.Certificate, names [
 	}
 }
 
+// warnOfKeys warns of private keys that every user of the machine can read.
+func (in *invocation) warnOfKeys(c *config.Config) {
+	var keys []string
+	if c.TLS != nil {
+		keys = append(keys, c.TLS.Key)
+	}
+	if c.Profile != nil {
+		keys = append(keys, c.Profile.Key)
+	}
+	for _, h := range c.ArchiveHosts {
+		if h.Key != "" {
+			keys = append(keys, h.Key)
+		}
+	}
+	for _, key := range keys {
+		if info, err := os.Stat(key); err == nil && info.Mode().Perm()&0o007 != 0 {
+			in.checked("warning", fmt.Sprintf("every user of the machine can read the private key %s: chmod 0640, in the group of the daemon's user", key), nil)
+		}
+	}
+}
+
 // toldName is a host to which programs are told to connect, and where the configuration has it.
 type toldName struct{ host, key string }
 
@@ -89,6 +113,6 @@ func namesOf(c *config.Config) (names []toldName) {
 			names = append(names, toldName{u.Hostname(), "[web] public_url"})
 		}
 	}
-	slices.SortFunc(names, func(a, b toldName) int { return strings.Compare(a.host, b.host) })
+	slices.SortStableFunc(names, func(a, b toldName) int { return strings.Compare(a.host, b.host) })
 	return slices.CompactFunc(names, func(a, b toldName) bool { return a.host == b.host })
 }

@@ -55,6 +55,17 @@ func TestCheckNames(t *testing.T) {
 			}
 		})
 	}
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	open, err := config.Parse("test.toml", fmt.Appendf(nil, base, certificate, key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	if !(&invocation{stdout: &said, stderr: os.Stderr}).checkSetUp(open) || !strings.Contains(said.String(), "every user of the machine can read the private key "+key) {
+		t.Errorf("%s", said.String())
+	}
 	if err := os.WriteFile(key, []byte("no key"), 0o600); err != nil {
 		t.Fatal(err)
 	}

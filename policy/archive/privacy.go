@@ -30,6 +30,7 @@ const (
 	PrivacyFactor     = "factor"     // the second factor of whoever signs in to it
 	PrivacyDelegates  = "delegates"  // who may read it beside its owner
 	PrivacyReads      = "reads"      // archives of others that the person may read
+	PrivacyLinks      = "links"      // links by which a telephone sets itself up for it
 	PrivacyNotices    = "notices"    // notices to its owner that wait
 	PrivacyFormer     = "former"     // the address was that of an archive that has another address now
 	PrivacyRecipient  = "recipient"  // what a receipt said of the address
@@ -84,7 +85,7 @@ func (a *Archive) Privacy(ctx context.Context, who policy.Actor, address policy.
 		}
 		r := &privacy{a: a, ctx: ctx, address: address, person: person}
 		for _, step := range []func() ([]Holding, error){
-			r.mailbox, r.messages, r.records, r.logins, r.notices, r.former, r.named, func() ([]Holding, error) { return r.others(o.Others) },
+			r.mailbox, r.messages, r.records, r.logins, r.links, r.notices, r.former, r.named, func() ([]Holding, error) { return r.others(o.Others) },
 		} {
 			list, err := step()
 			for _, h := range list {

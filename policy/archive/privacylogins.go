@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"copialettere/policy"
+	"copialettere/policy/setup"
 )
 
 // logins returns what is held of logins to the archive of the address.
@@ -57,4 +58,25 @@ func (r *privacy) logins() ([]Holding, error) {
 		}
 	}
 	return []Holding{logins.Holding, programs.Holding, factor.Holding, delegates.Holding, reads.Holding}, nil
+}
+
+// links returns what is held of set-up links.
+func (r *privacy) links() ([]Holding, error) {
+	if r.a.options.Links == nil {
+		return nil, nil
+	}
+	m, err := r.a.policy.Mailbox(r.ctx, r.address)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := r.a.options.Links.Waiting(r.ctx, m.Archive)
+	if err != nil {
+		return nil, err
+	}
+	links := newTally(PrivacyLinks, "links by which a telephone sets itself up for it, without the token", "to set up one telephone", basisRecords,
+		"used, or 15 minutes old; removed within the hour")
+	for _, until := range waiting {
+		links.add(until.Add(-setup.LinkLife), 0)
+	}
+	return []Holding{links.Holding}, nil
 }

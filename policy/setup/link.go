@@ -129,6 +129,20 @@ func (l *Links) Use(ctx context.Context, token string, now time.Time) (link Link
 	return link, nil
 }
 
+// Waiting returns until when the links of an archive work, or worked, that are stored.
+func (l *Links) Waiting(ctx context.Context, archive string) (until []time.Time, err error) {
+	for pair, err := range l.store.Scan(ctx, []byte(linkPrefix), []byte{linkPrefix[0] + 1}) {
+		if err != nil {
+			return nil, fmt.Errorf("set-up links of %s: %w", archive, err)
+		}
+		var waits storedLink
+		if json.Unmarshal(pair.Value, &waits) == nil && waits.Archive == archive {
+			until = append(until, waits.Until)
+		}
+	}
+	return until, nil
+}
+
 // decodeLink returns a function that returns a stored link if it still works.
 func decodeLink(value []byte, err error) func(now time.Time) (Link, error) {
 	return func(now time.Time) (Link, error) {

@@ -84,6 +84,9 @@ func TestLinks(t *testing.T) {
 	fresh := makeLink(t, l, "mario@alpha.test", AccountArchive, now)
 	expect("the one before", old, now, false)
 	expect("of the other account", mailbox, now, true)
+	if until, err := l.Waiting(t.Context(), "mario@alpha.test"); len(until) != 2 || err != nil || !until[0].Equal(now.Add(LinkLife)) {
+		t.Errorf("waiting until %v, %v", until, err)
+	}
 	use("the newest", fresh, now, true)
 
 	for _, token := range []string{"", "x", strings.Repeat("A", 22), strings.Repeat("A", 21), strings.Repeat("A", 43), fresh + "=", "../../m", mailbox[:21] + "\n", mailbox + mailbox} {
