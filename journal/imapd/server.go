@@ -207,9 +207,9 @@ func (s *Server) closeClosed() {
 			var closed *auth.Refusal
 			switch {
 			case errors.As(err, &closed):
-				c.interrupt("[UNAVAILABLE] " + ascii(closed.String()))
+				c.interrupt("[UNAVAILABLE] " + policy.ASCII(closed.String()))
 			case errors.Is(err, policy.ErrForbidden):
-				c.interrupt("[UNAVAILABLE] " + ascii(sentenceForbidden.English))
+				c.interrupt("[UNAVAILABLE] " + policy.ASCII(sentenceForbidden.English))
 			}
 		}
 		select {
