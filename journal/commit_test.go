@@ -355,7 +355,7 @@ func TestStats(t *testing.T) {
 	f.clock.set(november.AddDate(0, 1, 0))
 	f.put(mario, letter("d"))
 	sizes, err := f.Sizes(f.ctx())
-	wantSizes := map[string]Size{anna: {1, uint64(len(letter("c")))}, mario: {2, uint64(len(letter("a")) + len(letter("d")))}}
+	wantSizes := map[string]Size{anna: {Entries: 1, Bytes: uint64(len(letter("c")))}, mario: {Entries: 2, Bytes: uint64(len(letter("a")) + len(letter("d")))}}
 	if err != nil || !maps.Equal(sizes, wantSizes) {
 		t.Errorf("sizes %+v, %v; want %+v", sizes, err, wantSizes)
 	}

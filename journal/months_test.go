@@ -266,7 +266,7 @@ func testBadMonthRead(t *testing.T, f *fixture, bad kv.Month) {
 	wantPassed(t, "Sizes", err, bad)
 	var sum Size
 	for _, one := range stats {
-		sum.Add(Size{one.Entries, one.Bytes})
+		sum.Add(one.Size())
 	}
 	if sizes[anna] != sum {
 		t.Errorf("Sizes: %+v, and the stats make %+v", sizes[anna], sum)

@@ -23,6 +23,9 @@ type FolderStats struct {
 	NextUID     uint32   `json:"next_uid"`
 }
 
+// Size returns how much the folder holds.
+func (f FolderStats) Size() Size { return Size{f.Entries, f.Imported, f.Bytes} }
+
 // Stats returns what every folder holds, by month, mailbox and folder; only those of one mailbox if mailbox is not empty. The error is
 // PassedOver if months were; the list then has all others.
 func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, error) {
@@ -57,13 +60,15 @@ func (j *Journal) Stats(ctx context.Context, mailbox string) ([]FolderStats, err
 
 // Size is how much there is of something.
 type Size struct {
-	Entries uint64 `json:"entries"`
-	Bytes   uint64 `json:"bytes"` // of the messages, as their owner counts them
+	Entries  uint64 `json:"entries"`
+	Imported uint64 `json:"imported,omitempty"` // of the entries: brought in later, and not journaled
+	Bytes    uint64 `json:"bytes"`              // of the messages, as their owner counts them
 }
 
 // Add adds another size.
 func (s *Size) Add(other Size) {
 	s.Entries += other.Entries
+	s.Imported += other.Imported
 	s.Bytes += other.Bytes
 }
 
@@ -98,7 +103,7 @@ func (j *Journal) sizesIn(ctx context.Context, m kv.Month) (map[string]Size, err
 		}
 		if f.Entries > 0 {
 			size := sizes[f.Mailbox]
-			size.Add(Size{f.Entries, f.Bytes})
+			size.Add(f.Size())
 			sizes[f.Mailbox] = size
 		}
 	}

@@ -25,7 +25,7 @@ func ASCII(text string) string {
 			return '?'
 		}
 		return r
-	}, strings.NewReplacer("à", "a'", "è", "e'", "é", "e'", "ì", "i'", "ò", "o'", "ù", "u'", "È", "E'", "’", "'").Replace(text))
+	}, strings.NewReplacer("à", "a'", "è", "e'", "é", "e'", "ì", "i'", "ò", "o'", "ù", "u'", "È", "E'", "À", "A'", "’", "'").Replace(text))
 }
 
 // Named is a name that settings, requests and records use, with its label.

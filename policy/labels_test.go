@@ -182,3 +182,13 @@ func TestValueLabel(t *testing.T) {
 		}
 	}
 }
+
+func TestASCII(t *testing.T) {
+	for text, want := range map[string]string{
+		"Già perché più così, però è l'È": "Gia' perche' piu' cosi', pero' e' l'E'", "plain": "plain", "’": "'", "a\r\nb\x00": "a??b?", "€": "?", "": "",
+	} {
+		if got := ASCII(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

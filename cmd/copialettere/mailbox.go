@@ -266,7 +266,11 @@ func (in *invocation) printMailbox(m archive.Mailbox) {
 	if m.Changed != nil && !*m.Changed {
 		state += ", nothing changed"
 	}
-	fmt.Fprintf(in.stdout, "%-40s %s, %d entries, %s", m.Mailbox, state, m.Entries, policy.English.Size(m.Bytes))
+	imported := ""
+	if m.Imported > 0 {
+		imported = fmt.Sprintf(" (%d imported)", m.Imported)
+	}
+	fmt.Fprintf(in.stdout, "%-40s %s, %d entries%s, %s", m.Mailbox, state, m.Entries, imported, policy.English.Size(m.Bytes))
 	if len(m.PassedOver) > 0 {
 		fmt.Fprintf(in.stdout, " without the months %v, which cannot be read", m.PassedOver)
 	}

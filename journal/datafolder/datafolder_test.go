@@ -215,6 +215,12 @@ func TestProbe(t *testing.T) {
 	if _, err := os.Lstat(filepath.Join(folder, "check")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the probe is still there: %v", err)
 	}
+	if err := os.Chmod(folder, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Probe(folder); err != nil { // Dovecot passes through to its own folder
+		t.Error(err)
+	}
 	if err := os.Chmod(folder, 0o750); err != nil {
 		t.Fatal(err)
 	}

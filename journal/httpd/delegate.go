@@ -36,6 +36,10 @@ func (a *api) addDelegate(c *call) error {
 	}
 	who := c.who
 	if login := c.FormValue("as"); login != "" {
+		// Whoever is in as somebody does not become somebody else.
+		if who.Role != policy.RoleOperator {
+			return fmt.Errorf("as %.100q: %w for %s", login, policy.ErrForbidden, who)
+		}
 		lines := bufio.NewScanner(io.LimitReader(c.Body, maxLogin))
 		lines.Scan()
 		password := lines.Text()

@@ -133,3 +133,22 @@ func (b *behind) value(key string) string {
 	b.t.Fatalf("no setting %s", key)
 	return ""
 }
+
+// TestDelegateAs lets only the operator act for somebody who gives his password.
+func TestDelegateAs(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	query := url.Values{"person": {"bruno@beta.test"}, "until": {time.Now().AddDate(0, 0, 7).Format(time.DateOnly)}, "as": {"anna@alpha.test"}}
+	owner := behindDoor(r, policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"})
+	if w := owner.answer("POST", "/delegate/add", query); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "for owner") {
+		t.Errorf("an owner: %d, %s", w.Code, w.Body)
+	}
+	operator := behindDoor(r, policy.Actor{Role: policy.RoleOperator, Name: "root"})
+	if w := operator.answer("POST", "/delegate/add", query); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "wrong name or password") {
+		t.Errorf("an operator without the password: %d, %s", w.Code, w.Body)
+	}
+	query.Del("as")
+	if w := owner.answer("POST", "/delegate/add", query); w.Code != http.StatusOK {
+		t.Errorf("the owner himself: %d, %s", w.Code, w.Body)
+	}
+}

@@ -219,6 +219,36 @@ func TestForeignNames(t *testing.T) {
 	}
 }
 
+// TestDelegateWrites has a delegate try to change an archive whose owner may: nothing changes, each command is refused, and the connection stays.
+func TestDelegateWrites(t *testing.T) {
+	f := newForeign(t)
+	f.set(anna, policy.KeyWrite, "on")
+	f.set(anna, policy.KeyAppend, "on")
+	f.delegate(anna, bruno)
+	before := f.stand(anna)
+	p := f.program()
+	p.must(f.login(anna + "*" + bruno))
+	if came := p.must("SELECT " + month); !strings.Contains(came, "[READ-ONLY]") || !strings.Contains(came, "[PERMANENTFLAGS ()]") {
+		t.Errorf("selected with\n%s", came)
+	}
+	if came := p.must("MYRIGHTS " + month); !strings.Contains(came, " lr\r\n") && !strings.HasSuffix(strings.TrimSpace(strings.Split(came, "\n")[0]), " lr") {
+		t.Errorf("rights:\n%s", came)
+	}
+	for _, line := range []string{
+		`STORE 1 +FLAGS (\Deleted)`, "UID MOVE 1 Cestino", `UID MOVE 1 "Posta inviata/2026-11"`, `COPY 1 "Archiviati a mano"`, "COPY 1 INBOX",
+		"APPEND INBOX {3+}\r\nx\r\n",
+	} {
+		if status, came := p.say(line); status != "NO" {
+			t.Errorf("%s: %s\n%s", line, status, came)
+		}
+	}
+	p.must("EXPUNGE")
+	p.must("CLOSE")
+	if after := f.stand(anna); after != before {
+		t.Errorf("the archive was\n%s\nand is\n%s", before, after)
+	}
+}
+
 // delegate lets somebody read a mailbox for a week.
 func (f *foreign) delegate(mailbox, person string) {
 	f.t.Helper()

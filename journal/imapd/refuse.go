@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -72,17 +71,7 @@ var (
 )
 
 // say returns a sentence in the language of the mailbox, or in English before anybody has signed in.
-func (s *session) say(l policy.Label) string { return ascii(l.In(s.language)) }
-
-// ascii returns a text as IMAP wants it (RFC 3501 section 9, text): accents are written as apostrophes, as Italians do on keyboards without them.
-func ascii(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '?'
-		}
-		return r
-	}, strings.NewReplacer("à", "a'", "è", "e'", "é", "e'", "ì", "i'", "ò", "o'", "ù", "u'", "È", "E'", "’", "'").Replace(s))
-}
+func (s *session) say(l policy.Label) string { return policy.ASCII(l.In(s.language)) }
 
 // refuse returns the NO that go-imap writes, with a code of RFC 3501 or RFC 5530.
 func (s *session) refuse(code imap.ResponseCode, l policy.Label) error {

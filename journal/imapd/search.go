@@ -45,13 +45,13 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	if countCriteria(criteria) > maxCriteria {
 		return nil, s.refuse(imap.ResponseCodeLimit, sentenceSearch)
 	}
-	ctx, cancel := context.WithTimeout(s.conn.ctx, maxSearchTime)
+	ctx, cancel := context.WithTimeout(s.conn.ctx, s.conn.server.config.searchTime)
 	defer cancel()
 	if err := s.conn.turn.begin(ctx); err != nil {
 		return nil, s.refuse(imap.ResponseCodeLimit, sentenceSearch)
 	}
 	defer s.conn.turn.end()
-	found := &search{s: s, ctx: ctx, left: maxSearchBytes, fold: cases.Fold()}
+	found := &search{s: s, ctx: ctx, left: s.conn.server.config.searchBytes, fold: cases.Fold()}
 	indices, err := found.all(criteria)
 	switch {
 	case errors.Is(err, errTooWide), err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -43,7 +44,9 @@ type Config struct {
 	MaxPerAddress  int // of those from one address
 	MaxPerMailbox  int // of those that have signed in to one archive
 
-	session func(*conn) backend // what a connection talks to; nil is an archive, tests have another
+	searchTime  time.Duration       // of one search; zero means maxSearchTime
+	searchBytes int64               // that one search reads; zero means maxSearchBytes
+	session     func(*conn) backend // what a connection talks to; nil is an archive, tests have another
 
 	Logger  *slog.Logger      // may be nil
 	Metrics *metrics.Registry // may be nil
@@ -95,6 +98,7 @@ func NewServer(c Config) *Server {
 	if c.Metrics == nil {
 		c.Metrics = new(metrics.Registry)
 	}
+	c.searchTime, c.searchBytes = cmp.Or(c.searchTime, maxSearchTime), cmp.Or(c.searchBytes, maxSearchBytes)
 	if c.session == nil {
 		c.session = func(c *conn) backend { return newSession(c) }
 	}
@@ -207,9 +211,9 @@ func (s *Server) closeClosed() {
 			var closed *auth.Refusal
 			switch {
 			case errors.As(err, &closed):
-				c.interrupt("[UNAVAILABLE] " + ascii(closed.String()))
+				c.interrupt("[UNAVAILABLE] " + policy.ASCII(closed.String()))
 			case errors.Is(err, policy.ErrForbidden):
-				c.interrupt("[UNAVAILABLE] " + ascii(sentenceForbidden.English))
+				c.interrupt("[UNAVAILABLE] " + policy.ASCII(sentenceForbidden.English))
 			}
 		}
 		select {

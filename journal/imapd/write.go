@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/part"
+	"copialettere/policy"
 	"copialettere/policy/archive"
 )
 
@@ -214,7 +215,7 @@ func (s *session) subject(f archive.Folder, uid uint32) string {
 		if e == nil || err != nil {
 			break
 		}
-		subject := ascii(strings.TrimSpace(part.Decode(e.Subject)))
+		subject := policy.ASCII(strings.TrimSpace(part.Decode(e.Subject)))
 		return `"` + subject[:min(len(subject), maxSubject)] + `" (` + e.Dated().Format("2006-01-02") + ")"
 	}
 	return "UID " + imap.UIDSetNum(imap.UID(uid)).String()

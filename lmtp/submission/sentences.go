@@ -1,10 +1,6 @@
 package submission
 
-import (
-	"strings"
-
-	"copialettere/policy"
-)
+import "copialettere/policy"
 
 // The sentences that people read in their mail programs. They are ASCII: replies of SMTP are (RFC 5321 section 2.4).
 var (
@@ -23,15 +19,4 @@ var (
 )
 
 // inBoth joins both languages, for whoever is not known yet.
-func inBoth(l policy.Label) string { return ascii(l.Italian + " / " + l.English) }
-
-// ascii replaces the accented letters of Italian, and drops what else is not ASCII.
-func ascii(s string) string {
-	s = strings.NewReplacer("à", "a'", "è", "e'", "é", "e'", "ì", "i'", "ò", "o'", "ù", "u'", "È", "E'", "À", "A'").Replace(s)
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return -1
-		}
-		return r
-	}, s)
-}
+func inBoth(l policy.Label) string { return policy.ASCII(l.Italian + " / " + l.English) }

@@ -168,7 +168,7 @@ func (s *session) Mail(string, *smtp.MailOptions) error {
 		return reply(530, smtp.EnhancedCode{5, 7, 0}, "Sign in first")
 	}
 	s.conn.server.refusedMail.Inc()
-	return reply(550, smtp.EnhancedCode{5, 7, 1}, ascii(sentenceNoSending.In(s.conn.server.config.Language(s.conn.ctx, s.mailbox))))
+	return reply(550, smtp.EnhancedCode{5, 7, 1}, policy.ASCII(sentenceNoSending.In(s.conn.server.config.Language(s.conn.ctx, s.mailbox))))
 }
 
 // Rcpt implements smtp.Session. go-smtp does not call it after a MAIL that was refused.

@@ -16,15 +16,16 @@ import (
 
 // Mailbox is a mailbox as faces show it. Others script against its names.
 type Mailbox struct {
-	Mailbox string     `json:"mailbox"`
-	Archive string     `json:"archive"`           // "on", "off", "paused", or "closed" after the mailbox was handed over
-	Since   *time.Time `json:"since,omitempty"`   // when the archive was turned on; it stays until the archive is erased
-	Paused  *time.Time `json:"paused,omitempty"`  // when it was paused, if it is
-	Erasure string     `json:"erasure,omitempty"` // of a disabled archive: "due" (it can still be restored), "running" or "done"
-	EraseAt *time.Time `json:"erase_at,omitempty"`
-	Hold    *Held      `json:"hold,omitempty"` // the legal hold, where one stands
-	Entries uint64     `json:"entries"`
-	Bytes   uint64     `json:"bytes"`
+	Mailbox  string     `json:"mailbox"`
+	Archive  string     `json:"archive"`           // "on", "off", "paused", or "closed" after the mailbox was handed over
+	Since    *time.Time `json:"since,omitempty"`   // when the archive was turned on; it stays until the archive is erased
+	Paused   *time.Time `json:"paused,omitempty"`  // when it was paused, if it is
+	Erasure  string     `json:"erasure,omitempty"` // of a disabled archive: "due" (it can still be restored), "running" or "done"
+	EraseAt  *time.Time `json:"erase_at,omitempty"`
+	Hold     *Held      `json:"hold,omitempty"` // the legal hold, where one stands
+	Entries  uint64     `json:"entries"`
+	Imported uint64     `json:"imported,omitempty"` // of the entries: brought in later, and not journaled
+	Bytes    uint64     `json:"bytes"`
 	// Name is the name of the archive in the journal, in the log lines of the daemon and in the report of verify, where it is not the address.
 	Name string `json:"name,omitempty"`
 	// Former, for a single mailbox, are the earlier addresses of its archive, oldest first.
@@ -111,6 +112,7 @@ func (a *Archive) view(ctx context.Context, m policy.Mailbox) (Mailbox, error) {
 	}
 	for _, f := range stats {
 		v.Entries += f.Entries
+		v.Imported += f.Imported
 		v.Bytes += f.Bytes
 	}
 	return v, err

@@ -115,7 +115,7 @@ func (a *Archive) MonthUsages(ctx context.Context, address policy.Address) iter.
 
 // count adds what a folder holds.
 func (u *MonthUsage) count(f journal.FolderStats) {
-	size := journal.Size{Entries: f.Entries, Bytes: f.Bytes}
+	size := f.Size()
 	u.Add(size)
 	switch f.Folder {
 	case journal.FolderOf(journal.Received):

@@ -16,7 +16,7 @@ import (
 // TestBenchGuessing has somebody try at least 10,000 wrong passwords from one address, up to 2,000 a second, with hashes as "copialettere password" makes
 // them. It times the logins of somebody else meanwhile and those in peace, in short turns. They take no more than a tenth longer.
 func TestBenchGuessing(t *testing.T) {
-	const rounds, guesses, atOnce, logins, pause = 30, 10_000, 4, 7, 2 * time.Millisecond
+	const rounds, guesses, atOnce, logins, pause = 20, 10_000, 4, 7, 2 * time.Millisecond
 	hash := newHash(password)
 	for _, from := range []string{"192.0.2.66", "127.0.0.1"} {
 		r := newRig(t, anna+":"+hash, mario+":"+hash)

@@ -79,6 +79,14 @@ func TestMaster(t *testing.T) {
 			}
 		})
 	}
+	for range 3 * limitLogin {
+		if _, err := r.Login(t.Context(), Attempt{Login: "dovecot", Password: "guessed", Authorize: "ugo@alpha.test", Remote: remote, Protocol: ProtocolIMAP}); !errors.Is(err, ErrDenied) {
+			t.Fatalf("a guess: %v", err)
+		}
+	}
+	if _, err := r.Login(t.Context(), Attempt{Login: "dovecot", Password: masterKey, Authorize: anna, Remote: remote, Protocol: ProtocolIMAP}); err != nil {
+		t.Errorf("after many guesses: %v", err)
+	}
 	if log := r.log.String(); strings.Contains(log, masterKey) || strings.Contains(log, anna) || !strings.Contains(log, "names no mailbox") {
 		t.Errorf("the log: %s", log)
 	}
@@ -89,7 +97,7 @@ func TestMaster(t *testing.T) {
 		}
 		by[one.By+" "+string(one.Result)] += one.Count
 	}
-	if by["imapc ok"] != 5 || by["imapc denied"] != 3 {
+	if by["imapc ok"] != 6 || by["imapc denied"] != 3 {
 		t.Errorf("on record: %v", by)
 	}
 }

@@ -121,9 +121,13 @@ func TestMailProgramPutsIn(t *testing.T) {
 		times   int
 	}{
 		"list":   {[]string{"list", anna, "-json"}, `"imported":{"by":"owner ` + anna + ` (imap)","date":"2019-05-06T05:08:09Z"}`, len(want)},
+		"class":  {[]string{"list", anna, "-json"}, `"declared_class":"`, len(want)},
+		"PEC":    {[]string{"list", anna, "-json"}, `"declared_class":"posta-certificata"`, 1},
 		"why":    {[]string{"why", anna, "-json"}, `"verdict":"imported"`, len(want)},
 		"why, 2": {[]string{"why", anna, "-json"}, `"verdict":"journaled"`, 0},
 		"stats":  {[]string{"stats", anna, "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
+		"show":   {[]string{"mailbox", "show", anna}, fmt.Sprintf("%d entries (%d imported)", len(want), len(want)), 1},
+		"usage":  {[]string{"usage", anna, "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
 		"verify": {[]string{"verify", "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
 	} {
 		if out := string(s.hook.Must(t, c.command...)); strings.Count(out, c.want) != c.times {

@@ -295,7 +295,7 @@ func (l *logins) pages(t *testing.T) {
 	}
 }
 
-// nextLogin turns a switch off and on, and revokes an app password: when the command has ended, the next login goes by it, whatever logins there were
+// nextLogin turns a switch and a second factor off and on, and revokes an app password: when the command has ended, the next login goes by it, whatever logins there were
 // in that second.
 func (l *logins) nextLogin(t *testing.T) {
 	const mailbox = "anna@alpha.test"
@@ -313,5 +313,14 @@ func (l *logins) nextLogin(t *testing.T) {
 	l.hook.Must(t, "app-password", "revoke", mailbox, "new")
 	if in, answer := l.signIn("imap", mailbox, "new", false); in {
 		t.Errorf("a revoked app password: %s", answer)
+	}
+	const second = "gina@alpha.test"
+	l.hook.Must(t, "second-factor", "off", second)
+	if in, answer := l.signIn("pop3", second, "main", false); !in {
+		t.Errorf("without the second factor: %s", answer)
+	}
+	l.turnOnSecondFactor(second)
+	if in, answer := l.signIn("pop3", second, "main", false); in {
+		t.Errorf("with the second factor: %s", answer)
 	}
 }

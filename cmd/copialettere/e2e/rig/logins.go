@@ -89,7 +89,8 @@ func (d *Dovecot) ServeLogins(t testing.TB, c LoginConfig) map[string]string {
 	writeFile(t, filepath.Join(d.folder, "auth.conf"), Contrib(t, "dovecot/05-copialettere-auth.conf",
 		"args = username_format=%u /etc/dovecot/users", "args = scheme=PLAIN username_format=%u "+d.folder+"/users",
 		"127.0.0.1/32", c.Webmail, "/var/lib/copialettere/auth", c.Files)+
-		Contrib(t, "dovecot/06-copialettere-policy.conf", "127.0.0.1:9181", c.Policy, "KEY", c.Key))
+		// A test machine may be slower than a mail server.
+		Contrib(t, "dovecot/06-copialettere-policy.conf", "127.0.0.1:9181", c.Policy, "KEY", c.Key, "timeout_msecs = 300", "timeout_msecs = 1500"))
 	d.Stop()
 	d.Start(t)
 	return map[string]string{
@@ -105,7 +106,7 @@ func SignIn(service, address, from, user, password string) (in bool, answer stri
 		return false, "", err
 	}
 	defer connection.Close()
-	connection.SetDeadline(time.Now().Add(8 * time.Second))
+	connection.SetDeadline(time.Now().Add(60 * time.Second))
 	s := &signIn{w: connection, r: bufio.NewReader(connection)}
 	plain := base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
 	switch service {
