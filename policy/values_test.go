@@ -125,7 +125,7 @@ func TestSetBadValue(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	want := strings.Fields("filter write manual_delete append imap retention quota when_full protocols notify notify_on language")
+	want := strings.Fields("filter write manual_delete append imap layout retention quota when_full protocols notify notify_on language")
 	if got := Keys(); !slices.Equal(got, want) {
 		t.Errorf("keys %q, want %q", got, want)
 	}
