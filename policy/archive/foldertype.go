@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -22,7 +23,8 @@ import (
 //
 // The folder of a type is a part of one folder of the journal, of INBOX or Sent of one month, and has its UIDs, its UIDVALIDITY and its next UID. So
 // the name of a folder, UIDVALIDITY and UID together name the same message for good (RFC 9051 section 2.3.1.1), whatever the layout and the language
-// were in between, and neither needs new values of UIDVALIDITY. UIDs of other types are missing between them, as if those messages had gone.
+// were in between, and neither needs new values of UIDVALIDITY. UIDs of other types are missing between them, and the next UID rises with them: to a
+// program it is as if those messages had come and gone.
 
 // messageType is a type of messages with the folder of the journal in which it can lie.
 type messageType struct {
@@ -150,7 +152,7 @@ func (b *byTypes) unread(m kv.Month, err error) []Folder {
 	return list
 }
 
-// years returns the folders of all months, each after those in which it lies.
+// years returns the folders of all months, each after those in which it lies; those of types come before others.
 func (b *byTypes) years() []Folder {
 	var months []kv.Month
 	for m := range b.months {
@@ -166,6 +168,9 @@ func (b *byTypes) years() []Folder {
 			last = year
 		}
 		list = append(list, Folder{Name: path, Err: b.bad[m]})
+		slices.SortStableFunc(b.months[m], func(one, other Folder) int {
+			return cmp.Compare(min(len(other.Type), 1), min(len(one.Type), 1))
+		})
 		list = append(list, b.months[m]...)
 	}
 	return list
