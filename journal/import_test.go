@@ -118,6 +118,18 @@ func TestImportClosed(t *testing.T) {
 	f.verify()
 }
 
+// TestImportRetention has the retention run over an import whose own date is years ago: it counts from the import.
+func TestImportRetention(t *testing.T) {
+	f := openFixture(t)
+	f.bring(letter("old"), imported(mario, Archived))
+	for months, want := range map[int]uint64{5: 0, 7: 1} {
+		now := november.AddDate(0, months, 0)
+		if report := f.expire(ExpireOptions{Mailboxes: halfYear, Now: now, DryRun: true}); report.Removed.Entries != want {
+			t.Errorf("after %d months %+v goes, want %d", months, report.Removed, want)
+		}
+	}
+}
+
 // TestImportKilled kills imports at one write after the other: each is there whole, or not at all.
 func TestImportKilled(t *testing.T) {
 	t.Parallel()

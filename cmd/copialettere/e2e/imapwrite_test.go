@@ -121,6 +121,8 @@ func TestMailProgramPutsIn(t *testing.T) {
 		times   int
 	}{
 		"list":   {[]string{"list", anna, "-json"}, `"imported":{"by":"owner ` + anna + ` (imap)","date":"2019-05-06T05:08:09Z"}`, len(want)},
+		"class":  {[]string{"list", anna, "-json"}, `"declared_class":"`, len(want)},
+		"PEC":    {[]string{"list", anna, "-json"}, `"declared_class":"posta-certificata"`, 1},
 		"why":    {[]string{"why", anna, "-json"}, `"verdict":"imported"`, len(want)},
 		"why, 2": {[]string{"why", anna, "-json"}, `"verdict":"journaled"`, 0},
 		"stats":  {[]string{"stats", anna, "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},

@@ -33,7 +33,7 @@ func newWeb(t *testing.T) *webSystem {
 	s := &webSystem{folder: folder, certificate: filepath.Join(folder, "certificate.pem"), ports: make(map[string]int)}
 	makeCertificate(t, s.certificate, filepath.Join(folder, "key.pem"))
 	var sockets []rig.Activated
-	for _, name := range []string{"imaps", "imap", "submissions", "web", "web-plain"} {
+	for _, name := range []string{"imaps", "imap", "submissions", "web", "web-plain", "policy"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -43,9 +43,15 @@ func newWeb(t *testing.T) *webSystem {
 		l.Close() // the descriptor stays
 	}
 	passwords := filepath.Join(folder, "passwd")
-	if err := os.WriteFile(passwords, nil, 0o644); err != nil {
+	if err := os.WriteFile(passwords, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	rig.GiveToDaemon(t, passwords)
+	policyKey := filepath.Join(folder, "policy.key")
+	if err := os.WriteFile(policyKey, []byte(strings.Repeat("k", 48)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rig.GiveToDaemon(t, policyKey)
 	s.hook = rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(`
 [received]
 listen = ["unix:received.sock"]
@@ -61,6 +67,9 @@ listen = ["tls:systemd:imaps", "systemd:imap"]
 name = "localhost"
 [submission]
 listen = ["tls:systemd:submissions"]
+[dovecot_policy]
+listen = ["tls:systemd:policy"]
+key_file = %q
 [web]
 listen = ["tls:systemd:web", "systemd:web-plain"]
 public_url = "https://localhost:%d"
@@ -69,7 +78,7 @@ imap = "imap.alpha.test:993"
 smtp = "smtp.alpha.test:465"
 [[domain]]
 name = "alpha.test"
-`, filepath.Join(folder, "hook", "mail"), passwords, s.certificate, filepath.Join(folder, "key.pem"), s.ports["web"]), sockets...)
+`, filepath.Join(folder, "hook", "mail"), passwords, s.certificate, filepath.Join(folder, "key.pem"), policyKey, s.ports["web"]), sockets...)
 	s.hook.Enable(t, anna)
 	s.hook.Must(t, "mailbox", "set", anna, "imap=on")
 	return s
@@ -195,6 +204,9 @@ func TestSetUp(t *testing.T) {
 			if _, err := io.ReadFull(nc, greeting); err != nil || string(greeting) != want {
 				t.Errorf("%s: %q, %v", name, greeting, err)
 			}
+		}
+		if _, status := s.curl(t, fmt.Sprintf("https://localhost:%d/?command=allow", s.ports["policy"]), "-d", "{}"); !strings.HasPrefix(status, "401 ") {
+			t.Errorf("policy requests without the key: %s", status)
 		}
 	})
 	s.hook.Verify(t)

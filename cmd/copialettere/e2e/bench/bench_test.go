@@ -70,8 +70,10 @@ func TestBench(t *testing.T) {
 	t.Run("stored", func(t *testing.T) { benchStored(t, program) })
 	t.Run("office", func(t *testing.T) { benchOffice(t, program) })
 	t.Run("memory", func(t *testing.T) { benchMemory(t, program) })
+	t.Run("idle", func(t *testing.T) { benchIdle(t, program) })
 	t.Run("recipients", func(t *testing.T) { benchRecipients(t, program) })
 	t.Run("reading", func(t *testing.T) { benchReading(t, program) })
+	t.Run("readers", func(t *testing.T) { benchReaders(t, program) })
 }
 
 // TestBenchRecipients measures one row of TestBench by itself.
