@@ -32,7 +32,7 @@ const (
 // Towards go-imap it is a net.Conn. Read gives the bytes of one command, and never a byte of the next: when go-imap has answered a command and
 // reads again, no command is under way, and that is where conn answers commands of its own. So the order of pipelined commands is kept. A
 // command is read whole, with its literals, before go-imap sees its first byte (see frame.go): if go-imap refuses it half-way, the rest is
-// dropped and never taken for a command.
+// dropped and never taken for a command. Only the message of APPEND comes to go-imap as it comes from the network: it may be large.
 //
 // What go-imap writes is collected, and sent when it waits for the next command, when much has come together, or at once while IDLE runs. On the
 // way conn looks for the tagged reply, and changes a few lines (see output.go).

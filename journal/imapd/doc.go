@@ -1,5 +1,5 @@
 // Package imapd shows archives to mail programs: IMAP4rev1 (RFC 3501) with the extensions that programs use. They are read-only, unless the settings of
-// a mailbox let messages be moved and deleted.
+// a mailbox let messages be moved and deleted, or put in by hand.
 //
 // go-imap is the protocol engine, unmodified: it reads commands and writes replies. It stands between two layers of ours:
 //

@@ -304,27 +304,49 @@ func TestDovecotSilent(t *testing.T) {
 // TestDovecotLife retires a connection, with a login waiting for its answer and without. No login is lost.
 func TestDovecotLife(t *testing.T) {
 	f := newFakeDovecot(t)
-	release := make(chan struct{})
+	asked, release := make(chan struct{}, 10), make(chan struct{})
 	f.answer = func(id, _ string) string {
+		asked <- struct{}{}
 		<-release
 		return "OK\t" + id + "\tuser=" + anna + "\n"
 	}
 	d := f.source()
-	d.life = 20 * time.Millisecond
+	retire := func() {
+		line, fresh, err := d.connect(t.Context())
+		if err != nil || fresh {
+			t.Fatalf("fresh %t, %v", fresh, err)
+		}
+		line.retire()
+	}
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		if _, err := ask(d, address(t, anna)); err != nil {
 			t.Errorf("a login at the end of the life: %v", err)
 		}
 	})
-	time.Sleep(3 * d.life)
+	<-asked
+	retire()
 	close(release)
 	wait.Wait()
 	for n := range 3 {
-		time.Sleep(2 * d.life)
 		if _, err := ask(d, address(t, anna)); err != nil || f.connections() != n+2 {
 			t.Errorf("login %d: %v over connection %d", n, err, f.connections())
 		}
+		retire()
+	}
+}
+
+// TestDovecotRetires waits until the life of a connection is over.
+func TestDovecotRetires(t *testing.T) {
+	f := newFakeDovecot(t)
+	d := f.source()
+	d.life = time.Millisecond
+	line, _, err := d.connect(t.Context())
+	for err == nil && line.takes() && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil || line.takes() {
+		t.Errorf("it still takes requests: %v", err)
 	}
 }
 
