@@ -123,3 +123,22 @@ func TestTrashAtOnce(t *testing.T) {
 		t.Errorf("%d messages in the trash, want %d", len(trash.uids), want)
 	}
 }
+
+// TestTakeBackInAnyOrder takes back at once what was deleted one by one, the last first.
+func TestTakeBackInAnyOrder(t *testing.T) {
+	r := newRig(t, nil)
+	r.set(anna, "write", "on")
+	for i := range 5 {
+		r.add(anna, journal.Received, fmt.Sprintf("Subject: %d\r\n\r\nTesto\r\n", i))
+	}
+	p := r.open("INBOX/2026-11")
+	for _, uid := range []int{4, 5, 2, 1} {
+		if got := p.dialogue(t, fmt.Sprintf("UID MOVE %d Cestino", uid)); !strings.HasSuffix(got, "t OK UID MOVE completed\r\n") {
+			t.Fatal(got)
+		}
+	}
+	const want = "* OK [COPYUID 1794736800 4,3,1:2 6,7,8:9] COPY completed\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\nt OK MOVE completed\r\n"
+	if got := r.open("Cestino").dialogue(t, "MOVE 1:* INBOX/2026-11"); got != want {
+		t.Errorf("came %q, want %q", got, want)
+	}
+}

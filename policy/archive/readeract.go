@@ -239,6 +239,7 @@ func (r *Reader) undeleteFrom(ctx context.Context, folder string, places []journ
 	for _, p := range places {
 		uids, deleted[p.UID] = append(uids, p.UID), p.DeletedUID
 	}
+	slices.Sort(uids) // they come in the order in which they were deleted
 	s := journal.Selection{Mailbox: to.Mailbox, Month: to.Month, Folder: folder, UIDs: journal.UIDsOf(uids)}
 	done, err := r.archive.journal.UndeleteTo(ctx, s, to.Folder, r.by())
 	if done == nil {
