@@ -341,9 +341,11 @@ func (j *Journal) openLocks(locks []string, entries []candidate) []string {
 	return locks
 }
 
-// open checks, under the openLocks, that the mailboxes of the group are still open.
+// open checks, under the openLocks, that the mailboxes of the group are still open. An erasure by this process waits for the deliveries that were judged
+// before it, and not for imports: those are looked at under the lock of their mailbox, which Erase takes before it begins.
 func (g *group) open(c *change) error {
-	if c.j.alone || c.j.settings == nil {
+	imports := slices.ContainsFunc(g.entries, func(e candidate) bool { return e.Imported != nil })
+	if c.j.settings == nil || c.j.alone && !imports {
 		return nil
 	}
 	settings, err := c.In("")

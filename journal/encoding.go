@@ -202,8 +202,14 @@ func decodeEntry(r Ref, b []byte) (*Entry, error) {
 // decodeHead is decodeEntry without Parts and Chunks.
 func decodeHead(r Ref, b []byte) (*Entry, error) {
 	e := &Entry{Ref: r}
+	all := string(b) // the strings of the entry are parts of it: one allocation, not twenty
 	return e.decode(b, func(tag byte, v []byte) error {
 		if tag == tagParts || tag == tagChunk {
+			return nil
+		}
+		if s := e.stringField(tag); s != nil {
+			at := cap(b) - cap(v) // v is a slice of b
+			*s = all[at : at+len(v)]
 			return nil
 		}
 		return e.decodeField(tag, v)

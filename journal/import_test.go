@@ -104,6 +104,20 @@ func TestImportFull(t *testing.T) {
 	}
 }
 
+// TestImportClosed imports into a mailbox that was closed after it was asked whether it may take the message.
+func TestImportClosed(t *testing.T) {
+	f := openFixture(t)
+	f.put(mario, letter("1"))
+	if err := f.set(f.ctx(), "closed", mario); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := f.tryBring(letter("2"), imported(mario, "INBOX")); !errors.Is(err, errMailboxClosed) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	f.want(mario, "INBOX/2026-11 1 delivered")
+	f.verify()
+}
+
 // TestImportRetention has the retention run over an import whose own date is years ago: it counts from the import.
 func TestImportRetention(t *testing.T) {
 	f := openFixture(t)

@@ -74,8 +74,8 @@ type Options struct {
 type Settings struct {
 	// Lock names the lock under which the settings of a mailbox change.
 	Lock func(mailbox string) string
-	// Open says whether a mailbox takes entries. It is asked before an entry is made, where other processes have the archive open: one of
-	// them may have closed the mailbox after the message was judged. Commit then fails, and the MTA's retry is judged anew.
+	// Open says whether a mailbox takes entries. It is asked before an entry is made, where other processes have the archive open or somebody imports:
+	// the mailbox may have been closed after the message was judged. Commit then fails, and the MTA's retry is judged anew.
 	Open func(settings kv.View, mailbox string) (bool, error)
 	// Held says whether any of the mailboxes is under a hold as a whole. It is asked before anything is deleted: what is held stays, and with
 	// an error everything does. Whoever places a hold calls AwaitDeletions next.

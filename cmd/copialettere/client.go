@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
@@ -108,7 +109,10 @@ func (in *invocation) do(ctx context.Context, c *client, method, path string, qu
 		return nil, err
 	}
 	answer, err := c.http.Do(r)
-	if err != nil {
+	switch {
+	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET):
+		return nil, errors.New("the daemon ended before it answered, and whether a change was made is not known: look, and run the command again")
+	case err != nil:
 		return nil, err
 	}
 	if answer.StatusCode == http.StatusOK {

@@ -104,7 +104,7 @@ func (in *invocation) changeDelegate(ctx context.Context, act string, query url.
 func (in *invocation) printDelegate(d archive.Delegate) {
 	by := strings.Join(d.Who, " and ")
 	if d.WaitsFor != "" {
-		fmt.Fprintf(in.stdout, "%s is asked for until %s, by %s; a %s has until %s to ask for it too\n", d.Person, endDay(d.Until), printable(by), d.WaitsFor,
+		fmt.Fprintf(in.stdout, "%s is asked for until %s, by %s; the %s has until %s to ask for it too\n", d.Person, endDay(d.Until), printable(by), d.WaitsFor,
 			localTime(&d.Expires))
 		return
 	}

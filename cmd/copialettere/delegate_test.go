@@ -46,7 +46,7 @@ func TestDelegateCommand(t *testing.T) {
 		}
 	}
 	const friend = "friend@beta.test"
-	if out := p.must("delegate", "add", anna, friend, "-until", later); !strings.Contains(out, friend+" is asked for until "+later) || !strings.Contains(out, "a postmaster has until") {
+	if out := p.must("delegate", "add", anna, friend, "-until", later); !strings.Contains(out, friend+" is asked for until "+later) || !strings.Contains(out, "the postmaster has until") {
 		t.Errorf("by the operator alone: %s", out)
 	}
 	out, err = p.typed("cera-lacca\n\n", "delegate", "add", anna, friend, "-until", day, "-as", post)
@@ -67,7 +67,7 @@ func TestDelegateCommand(t *testing.T) {
 	}
 	log := p.must("mailbox", "log", anna)
 	for _, want := range []string{
-		"delegate from  to " + lawyer + " until ", ", by owner " + anna, ", waits for a postmaster, by operator ", "delegate from " + friend + " until ", ", by postmaster " + post,
+		"delegate from  to " + lawyer + " until ", ", by owner " + anna, ", waits for the postmaster, by operator ", "delegate from " + friend + " until ", ", by postmaster " + post,
 	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %q:\n%s", want, log)

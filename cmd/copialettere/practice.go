@@ -18,7 +18,8 @@ Shows the practices of a mailbox: each certified message that it sent, with what
 "failed-unnamed": a receipt tells of a failure without saying for which recipient, and nothing else is known of this one.
 With a UID, only sent messages with that UID are shown. "sent by" names a sender that is not the mailbox.
 
-Receipts count when pec.trust believes them; the others are named with the reason. Where no id leads to the sent message, but sender,
+Receipts count when pec.trust believes them, those put in by hand only with the signature of a trusted provider; the others are named with the
+reason. Where no id leads to the sent message, but sender,
 recipients, subject and time fit, it is shown as a guess.
 
 A brief delivery receipt is compared part by part with the archived message. It is a match when every part is there, equal or by its hash;
@@ -45,6 +46,9 @@ func (in *invocation) printPractice(p practice.Practice) {
 	where := "not archived"
 	if p.Folder != "" {
 		where = fmt.Sprintf("%s %d, %s", p.Folder, p.UID, p.Time.Local().Format(time.DateTime))
+		if p.Imported {
+			where += ", put in by hand"
+		}
 		if p.LinkedBy == pec.MatchGuess {
 			where += ", a guess: no id leads there"
 		}
@@ -87,9 +91,12 @@ func (in *invocation) printPractice(p practice.Practice) {
 		fmt.Fprintln(in.stdout)
 	}
 	for _, r := range p.Receipts {
-		if r.NotBelieved != "" {
-			fmt.Fprintf(in.stdout, "  does not count: %s (%s %d): %s\n", printable(strings.Join(append([]string{r.Class}, r.Events...), " ")), r.Folder,
-				r.UID, printable(r.NotBelieved))
+		name := printable(strings.Join(append([]string{r.Class}, r.Events...), " "))
+		switch {
+		case r.NotBelieved != "":
+			fmt.Fprintf(in.stdout, "  does not count: %s (%s %d): %s\n", name, r.Folder, r.UID, printable(r.NotBelieved))
+		case r.Imported:
+			fmt.Fprintf(in.stdout, "  put in by hand, and signed: %s (%s %d)\n", name, r.Folder, r.UID)
 		}
 	}
 	if p.MoreNotBelieved > 0 {

@@ -25,7 +25,7 @@ show    tells whether it is on, and how many recovery codes are left
 off     turns it off, as for somebody who has lost phone and codes. Make sure that it is the person who asks. The owner is told
         (notify_on=security)
 
-All changes go on record (copialettere mailbox log). A domain can require it: require_second_factor of [[domain]].
+All changes go on record (copialettere mailbox log; those of a login that is no mailbox, in the log of the daemon). A domain can require it: require_second_factor of [[domain]].
 
 Example: copialettere second-factor on mario@alpha.test
 Example: copialettere second-factor on mario@alpha.test 287082

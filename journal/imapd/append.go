@@ -37,7 +37,10 @@ func (s *session) appendRefused(name string, size int64) string {
 // Append implements imapserver.Session. The message comes as it is read: see conn. Flags are dropped; every message of an archive is \Seen.
 func (s *session) Append(name string, message imap.LiteralReader, options *imap.AppendOptions) (*imap.AppendData, error) {
 	at, err := s.reader.Append(s.conn.ctx, name, options.Time, message, message.Size())
-	if err != nil {
+	switch {
+	case err != nil && s.conn.dead: // the program broke off
+		return nil, s.refuse(imap.ResponseCodeUnavailable, sentenceUnavailable)
+	case err != nil:
 		return nil, s.copyReply(err)
 	}
 	return &imap.AppendData{UIDValidity: at.UIDValidity, UID: imap.UID(at.UID)}, nil

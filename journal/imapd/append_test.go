@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -124,7 +125,7 @@ func TestAppendNotTaken(t *testing.T) {
 		"bad date":      {`INBOX "yesterday" {%d+}`, "t BAD"},
 		"unknown words": {"INBOX ANNOTATE {%d+}", "t BAD"},
 		"bad flags":     {`INBOX (\Seen {%d+}`, "t BAD"},
-		"UTF8, open":    {"INBOX UTF8 (~{%d+}", "t BAD"},
+		"empty date":    {`INBOX "" {%d+}`, "t BAD Want a date"},
 	} {
 		if got := p.dialogue(t, "APPEND "+fmt.Sprintf(c.arguments, len(message))+"\r\n"+message); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %q", name, got)
@@ -132,5 +133,75 @@ func TestAppendNotTaken(t *testing.T) {
 		if got := p.dialogue(t, "NOOP"); got != "t OK NOOP completed\r\n" {
 			t.Errorf("after %s: %q", name, got)
 		}
+	}
+}
+
+// TestAppendNotWhole sends messages whose command does not end where their size says, or not at all: nothing of them is kept, and what follows them is
+// no command.
+func TestAppendNotWhole(t *testing.T) {
+	r := newRig(t, nil)
+	r.set(anna, "append", "on")
+	r.add(anna, journal.Received, "Subject: x\r\n\r\nTesto\r\n")
+	const message = "Subject: y\r\n\r\nTesto\r\n"
+	for name, c := range map[string]struct{ arguments, sent, want string }{
+		"more bytes than said": {"INBOX {15+}", message + "\r\nu NOOP\r\n", "t BAD "},
+		"words behind it":      {"INBOX {21+}", message + "altro\r\nu NOOP\r\n", "t BAD "},
+		"another message":      {"INBOX {21+}", message + " {3+}\r\nabc\r\nu NOOP\r\n", "t BAD "},
+		"UTF8, open":           {"INBOX UTF8 (~{21+}", message + "\r\nu NOOP\r\n", "t BAD "},
+		"no UTF8, closed":      {"INBOX {21+}", message + ")\r\nu NOOP\r\n", "t BAD "},
+		"no end of the line":   {"INBOX {21+}", message, ""},
+	} {
+		p := r.open("INBOX")
+		_, err := fmt.Fprintf(p.nc, "t APPEND %s\r\n%s", c.arguments, c.sent)
+		check(t, err)
+		if c.want == "" {
+			check(t, p.nc.(*net.TCPConn).CloseWrite())
+		}
+		answer, err := io.ReadAll(p.in)
+		check(t, err)
+		if got := string(answer); !strings.HasPrefix(got, c.want) || c.want != "" && !strings.HasSuffix(got, "\r\n* BYE Command not understood\r\n") ||
+			strings.Contains(got, "APPENDUID") || strings.Contains(got, "NOOP") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	p := r.open("INBOX")
+	if got := p.dialogue(t, "APPEND INBOX UTF8 (~{21+}\r\n"+message+")"); !strings.HasPrefix(got, "t OK [APPENDUID ") {
+		t.Errorf("in UTF-8: %q", got)
+	}
+	e, err := r.journal.Folder(t.Context(), anna, "2026-11", "INBOX")
+	if check(t, err); e.Entries != 2 || e.Imported != 1 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestAppendForbiddenMeanwhile changes the settings while a message comes: what holds at its end counts.
+func TestAppendForbiddenMeanwhile(t *testing.T) {
+	r := newRig(t, nil)
+	r.add(anna, journal.Received, "Subject: x\r\n\r\nTesto\r\n")
+	for _, c := range []struct {
+		name   string
+		change func() error
+		want   string
+	}{
+		{"append=off", func() error { r.set(anna, "append", "off"); return nil }, "t NO [NOPERM] In questo archivio non si possono inserire messaggi a mano\r\n"},
+		{"paused", func() error { _, err := r.policy.Pause(t.Context(), address(t, anna), operator); return err },
+			"t NO [NOPERM] L'archivio e' sospeso e non accetta messaggi\r\n"},
+	} {
+		r.set(anna, "append", "on")
+		p := r.open("INBOX")
+		_, err := fmt.Fprintf(p.nc, "t APPEND INBOX {21}\r\n")
+		check(t, err)
+		if line, err := p.in.ReadString('\n'); err != nil || !strings.HasPrefix(line, "+ ") {
+			t.Fatalf("%s: %q, %v", c.name, line, err)
+		}
+		check(t, c.change())
+		_, err = p.nc.Write([]byte("Subject: y\r\n\r\nTesto\r\n\r\n"))
+		check(t, err)
+		if line, err := p.in.ReadString('\n'); err != nil || line != c.want {
+			t.Errorf("%s: came %q, %v, want %q", c.name, line, err, c.want)
+		}
+	}
+	if e, err := r.journal.Folder(t.Context(), anna, "2026-11", "INBOX"); err != nil || e.Entries != 1 {
+		t.Errorf("%+v, %v", e, err)
 	}
 }

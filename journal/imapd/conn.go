@@ -56,6 +56,8 @@ type conn struct {
 	command command  // under way, or the one before
 	dead    bool     // go-imap gets no more
 
+	messageEnd string // what stands on that line: nothing, or ")"
+
 	out  output
 	turn turn
 

@@ -9,8 +9,11 @@
 // the archive. It holds no logic: names of folders, rights, and what lies in a folder are the business of package archive.
 //
 // What a program sees never changes under a UID: the bytes of a message are those that were journaled, and UIDs and UIDVALIDITY are the
-// journal's. Every message is \Seen, and no flag is ever stored: \Deleted is a mark of one connection (see write.go). Structure (BODYSTRUCTURE, BODY[1.2]) comes from the part table of the entry;
-// messages are not parsed again.
+// journal's. Every message is \Seen, and no flag is ever stored: \Deleted is a mark of one connection (see write.go). Structure (BODYSTRUCTURE,
+// BODY[1.2]) comes from the part table of the entry; messages are not parsed again.
+//
+// Delivery goes before reading: FETCH and SEARCH work in turns (see turn.go). The replies that programs ask for by the ten thousand are written without
+// go-imap where all in them is plain (see line.go).
 //
 // The package stores nothing.
 package imapd

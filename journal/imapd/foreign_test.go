@@ -346,6 +346,33 @@ func TestConnectionsEnd(t *testing.T) {
 	}
 }
 
+// TestCommandsEnd ends the right of somebody who goes on before anybody tells the server: his command is answered, and then he is told why.
+func TestCommandsEnd(t *testing.T) {
+	for name, way := range ends() {
+		t.Run(name, func(t *testing.T) {
+			f := newForeign(t)
+			f.policy.OnChange(func() {})
+			f.delegate(anna, bruno)
+			signIn := f.login(way.login)
+			commands := []string{"NOOP", "FETCH 1 (FLAGS)", "FETCH 1 (ENVELOPE)", "STATUS INBOX (MESSAGES)"}
+			programs := make([]*program, len(commands))
+			for i := range programs {
+				programs[i] = f.program()
+				programs[i].must(signIn)
+				programs[i].must("SELECT " + month)
+			}
+			way.end(f)
+			for i, command := range commands {
+				status, came := programs[i].say(command)
+				line, err := programs[i].in.ReadString('\n')
+				if status == "" || err != nil || !strings.HasPrefix(line, "* BYE [UNAVAILABLE] ") {
+					t.Errorf("%s is\n%s%s%v", command, came, line, err)
+				}
+			}
+		})
+	}
+}
+
 // TestSecondFactorEndsConnections turns the second factor on while a program is in by the password, and another by an app password.
 func TestSecondFactorEndsConnections(t *testing.T) {
 	f := newForeign(t)

@@ -206,8 +206,8 @@ func (cmd *command) folder(line []byte) string {
 // misdated reports whether APPEND has a date that is none, for which go-imap would take the blame; line is as for folder.
 func (cmd *command) misdated(line []byte) bool {
 	text := strings.TrimRight(string(line[:bytes.LastIndexByte(line, '{')]), " ~")
-	text, date, _ := cutLastQuoted(strings.TrimRight(strings.TrimSuffix(text, "UTF8 ("), " "))
-	if date == "" || strings.EqualFold(strings.TrimSpace(text), cmd.tag+" "+cmd.verb) {
+	text, date, quoted := cutLastQuoted(strings.TrimRight(strings.TrimSuffix(text, "UTF8 ("), " "))
+	if !quoted || strings.EqualFold(strings.TrimSpace(text), cmd.tag+" "+cmd.verb) {
 		return false
 	}
 	_, err := time.Parse("_2-Jan-2006 15:04:05 -0700", date)
@@ -224,6 +224,9 @@ func cutLastQuoted(text string) (before, quoted string, ok bool) {
 	return text[:i], text[i+1:], true
 }
 
+// utf8Before stands before a message in UTF-8 (RFC 6855 section 4), which ends with a parenthesis.
+const utf8Before = "UTF8 (~"
+
 // beginMessage has go-imap read the message of APPEND as it comes. An empty one is a literal like others.
 func (c *conn) beginMessage(cmd command, line []byte, size int64, waits bool) (command, error) {
 	if waits {
@@ -231,7 +234,11 @@ func (c *conn) beginMessage(cmd command, line []byte, size int64, waits bool) (c
 	}
 	cmd.pieces = append(cmd.pieces, asNonSynchronizing(line, size))
 	if size > 0 {
-		c.message = size
+		c.message, c.messageEnd = size, ""
+		if before := line[:bytes.LastIndexByte(line, '{')]; len(before) > len(utf8Before) &&
+			bytes.EqualFold(before[len(before)-len(utf8Before):], []byte(utf8Before)) {
+			c.messageEnd = ")"
+		}
 		return cmd, nil
 	}
 	end, err := c.readLine(maxCommand)
@@ -239,7 +246,9 @@ func (c *conn) beginMessage(cmd command, line []byte, size int64, waits bool) (c
 	return cmd, err
 }
 
-// readMessage reads the next bytes of the message of APPEND. After the last of them comes the end of the line, as a piece.
+// readMessage reads the next bytes of the message of APPEND. After the last of them comes the end of the line, as a piece. Before that is there, and is
+// what it should be, go-imap does not get the last of them: it would keep a message whose command is not whole, or whose size is wrong. What follows
+// such a message may be the rest of it, and is no command: the connection ends.
 func (c *conn) readMessage(p []byte) (int, error) {
 	if c.in.Buffered() == 0 {
 		if err := c.out.flush(); err != nil {
@@ -248,12 +257,28 @@ func (c *conn) readMessage(p []byte) (int, error) {
 	}
 	c.SetReadDeadline(time.Now().Add(messageTimeout))
 	n, err := c.in.Read(p[:min(int64(len(p)), c.message)])
-	if c.message -= int64(n); c.message > 0 || err != nil {
+	if err != nil {
+		err = c.leave(err)
+		c.out.fail(err)
 		return n, err
 	}
+	if c.message -= int64(n); c.message > 0 {
+		return n, nil
+	}
 	line, err := c.readLine(maxCommand)
+	if err != nil {
+		return 0, err
+	}
+	if strings.TrimRight(string(line), " \r\n") != c.messageEnd {
+		if !c.out.answered() {
+			c.out.say(c.command.tag + " BAD A message must end where its size says, and nothing may follow it\r\n")
+		}
+		err := c.bye("Command not understood")
+		c.out.fail(err) // go-imap says nothing more
+		return 0, err
+	}
 	c.pieces = [][]byte{line}
-	return n, err
+	return n, nil
 }
 
 // dropMessage reads what has not been read of the message of APPEND, and drops it.

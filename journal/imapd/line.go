@@ -3,6 +3,7 @@ package imapd
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -62,7 +63,9 @@ func (f *fetching) appendLine(b []byte, i int, e *journal.Entry) ([]byte, bool) 
 // appendEnvelope appends an ENVELOPE from the values of a header, or reports false where something in it is not plain.
 func appendEnvelope(b []byte, values *[len(part.Envelope{}.Values)]string) (_ []byte, plain bool) {
 	b = append(b, '(')
-	if date := dateOf(values[part.EnvelopeDate]); date.IsZero() {
+	if written := values[part.EnvelopeDate]; isPlainDate(written) {
+		b = append(append(append(b, '"'), written...), '"')
+	} else if date := dateOf(written); date.IsZero() {
 		b = append(b, "NIL"...)
 	} else {
 		b = date.AppendFormat(b, `"Mon, 02 Jan 2006 15:04:05 -0700"`)
@@ -91,6 +94,36 @@ func appendEnvelope(b []byte, values *[len(part.Envelope{}.Values)]string) (_ []
 		}
 	}
 	return append(b, ')'), true
+}
+
+// isPlainDate reports whether a date is written as go-imap would write it: "Mon, 02 Nov 2026 09:12:00 +0100".
+func isPlainDate(s string) bool {
+	if len(s) != len(plainDate) || s[16] != ' ' || s[19] != ':' || s[22] != ':' || s[25] != ' ' || s[26] != '+' && (s[26] != '-' || s[27:] == "0000") {
+		return false
+	}
+	year, hour, minute, second, zone, zoneMinute := number(s[12:16]), number(s[17:19]), number(s[20:22]), number(s[23:25]), number(s[27:29]), number(s[29:31])
+	if year < 1900 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59 || zone < 0 || zone > 14 || zoneMinute < 0 || zoneMinute > 59 {
+		return false
+	}
+	month := strings.Index("JanFebMarAprMayJunJulAugSepOctNovDec", s[8:11])
+	if month < 0 || month%3 != 0 {
+		return false
+	}
+	var day [len("Mon, 02 Jan 2006")]byte
+	return string(time.Date(year, time.Month(month/3+1), number(s[5:7]), 0, 0, 0, 0, time.UTC).AppendFormat(day[:0], plainDate[:len(day)])) == s[:len(day)]
+}
+
+const plainDate = "Mon, 02 Jan 2006 15:04:05 -0700"
+
+// number returns the number that digits are, or -1.
+func number(digits string) (n int) {
+	for i := range len(digits) {
+		if digits[i] < '0' || digits[i] > '9' {
+			return -1
+		}
+		n = 10*n + int(digits[i]-'0')
+	}
+	return n
 }
 
 // maxQuoted is how long a quoted string of go-imap can be, in bytes. Longer ones are literals.

@@ -13,6 +13,27 @@ import (
 	"copialettere/journal/part"
 )
 
+func TestPlainDates(t *testing.T) {
+	for value, want := range map[string]bool{
+		"Mon, 02 Nov 2026 09:12:00 +0100": true,
+		"Sun, 29 Feb 2032 23:59:59 -1400": true,
+		"Tue, 02 Nov 2026 09:12:00 +0100": false, // it was a Monday
+		"Mon, 2 Nov 2026 09:12:00 +0100":  false,
+		"Mon, 02 Nov 2026 24:12:00 +0100": false,
+		"Mon, 02 Nov 2026 09:12:60 +0100": false,
+		"Mon, 02 Nov 2026 09:12:00 -0000": false,
+		"Mon, 02 Nov 2026 09:12:00 +2900": false,
+		"Mon, 02 anF 2026 09:12:00 +0100": false,
+		"Sun, 31 Feb 2026 09:12:00 +0100": false,
+		"Mon, 02 Nov 0026 09:12:00 +0100": false,
+		"Mon, 02 Nov 2026 09:12:00 CET  ": false,
+	} {
+		if got := isPlainDate(value); got != want {
+			t.Errorf("%q: %v", value, got)
+		}
+	}
+}
+
 // plainHeaders are headers whose replies are lines, and some that nearly are.
 var plainHeaders = []string{
 	"From: a@x.test\nTo: b@y.test\nSubject: uno\nDate: Mon, 2 Nov 2026 09:12:00 +0100\nMessage-ID: <1@x.test>\n",
@@ -77,7 +98,13 @@ func FuzzLine(f *testing.F) {
 			f.Add(value)
 		}
 	}
+	for _, date := range []string{plainDate, "Mon, 02 Nov 2026 09:12:00 +0100", "Tue, 02 Nov 2026 09:12:00 +0100", "Sat, 31 Feb 2026 09:12:00 -0000", "Sun, 29 Feb 2032 23:59:59 -1400"} {
+		f.Add(date)
+	}
 	f.Fuzz(func(t *testing.T, value string) {
+		if isPlainDate(value) && dateOf(value).Format(plainDate) != value {
+			t.Errorf("%q is read as %v", value, dateOf(value))
+		}
 		got, plain := appendAddresses(nil, value)
 		if !plain {
 			return

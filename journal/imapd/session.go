@@ -290,10 +290,20 @@ func statusOf(f archive.Folder, options *imap.StatusOptions) *imap.StatusData {
 	return data
 }
 
-// Poll implements imapserver.Session.
+// Poll implements imapserver.Session. After an error go-imap drops the connection, without a reply to the command and without a word. So there is
+// none unless BYE has been said: the command is answered, and BYE says why.
 func (s *session) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
 	s.idling.Wait()
-	return s.news(w, allowExpunge)
+	err := s.news(w, allowExpunge)
+	if err != nil && !s.conn.dead {
+		reason := s.say(sentenceUnavailable)
+		if refused := new(imap.Error); errors.As(err, &refused) {
+			reason = refused.Text
+		}
+		s.conn.interrupt("[UNAVAILABLE] " + reason)
+		return nil
+	}
+	return err
 }
 
 // news tells what is new in the selected folder, and closes the connection once the archive is closed.

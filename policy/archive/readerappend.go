@@ -90,7 +90,8 @@ func (r *Reader) MayAppend(ctx context.Context, name string, size int64) error {
 	return err
 }
 
-func (r *Reader) mayAppend(ctx context.Context, name string, size int64) (policy.Mailbox, error) {
+// mayImport returns the mailbox if messages may be put into it now, whatever their folder and size.
+func (r *Reader) mayImport(ctx context.Context) (policy.Mailbox, error) {
 	m, err := r.open(ctx)
 	if err != nil {
 		return m, err
@@ -101,10 +102,18 @@ func (r *Reader) mayAppend(ctx context.Context, name string, size int64) (policy
 	if err := permitted(m.Settings, RightImport); err != nil {
 		return m, err
 	}
-	switch {
-	case m.State() != policy.StateOn:
+	if m.State() != policy.StateOn {
 		return m, fmt.Errorf("%s is %s: %w", r.mailbox, m.State(), ErrNotOn)
-	case size > r.archive.maxMessage():
+	}
+	return m, nil
+}
+
+func (r *Reader) mayAppend(ctx context.Context, name string, size int64) (policy.Mailbox, error) {
+	m, err := r.mayImport(ctx)
+	if err != nil {
+		return m, err
+	}
+	if size > r.archive.maxMessage() {
 		return m, fmt.Errorf("%d bytes: %w", size, ErrTooLarge)
 	}
 	if _, err := taker(name, r.archive.journal.Month(), m.Settings.Layout, m.Settings.Language); err != nil {
@@ -145,7 +154,15 @@ func (r *Reader) Append(ctx context.Context, name string, date time.Time, messag
 	if _, err := io.CopyN(lines, message, size); err != nil { // io.EOF where it is cut short
 		return Appended{}, fmt.Errorf("take in a message: %w", err)
 	}
-	return r.importDraft(ctx, m, name, date, draft)
+	// It may have taken long: what holds now counts.
+	now, err := r.mayImport(ctx)
+	if err == nil && now.Archive != m.Archive {
+		err = fmt.Errorf("%s is another archive: %w", r.mailbox, ErrNoFolder)
+	}
+	if err != nil {
+		return Appended{}, err
+	}
+	return r.importDraft(ctx, now, name, date, draft)
 }
 
 // importDraft makes the entry of a message that is whole.

@@ -340,6 +340,12 @@ func TestProbeOfFile(t *testing.T) {
 	if _, _, err := Check(t.Context(), r.source()); err == nil || !strings.Contains(err.Error(), "chmod 0640") {
 		t.Errorf("a file that everybody can read: %v", err)
 	}
+	if err := os.Remove(r.file); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Check(t.Context(), r.source()); err == nil || !strings.Contains(err.Error(), "copialettere password ADDR") {
+		t.Errorf("no file: %v", err)
+	}
 }
 
 func TestParseSource(t *testing.T) {

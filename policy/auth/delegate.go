@@ -22,7 +22,7 @@ var (
 )
 
 // KeyDelegate is the key under which the log of a mailbox tells of its delegates: before and after have the person and the end, as "PERSON until TIME",
-// and of a request also ", waits for a ROLE".
+// and of a request also ", waits for the ROLE".
 const KeyDelegate = "delegate"
 
 const (
@@ -68,7 +68,7 @@ func (d *storedDelegate) ended(s policy.Settings, now time.Time) bool {
 func (d *storedDelegate) text() string {
 	text := d.Person + " until " + d.Until.Format(time.RFC3339)
 	if d.WaitsFor != "" {
-		text += ", waits for a " + string(d.WaitsFor)
+		text += ", waits for the " + string(d.WaitsFor)
 	}
 	return text
 }

@@ -101,7 +101,10 @@ func (d *dovecot) connect(ctx context.Context) (line *authConnection, fresh bool
 
 func (d *dovecot) probe(ctx context.Context) (string, error) {
 	line, err := dialAuth(ctx, d.source, d.life)
-	if err != nil {
+	switch {
+	case errors.As(err, new(*net.OpError)):
+		return "", fmt.Errorf("%w: contrib/dovecot/README.md says how Dovecot listens there for the daemon's user", err)
+	case err != nil:
 		return "", err
 	}
 	line.fail(errBroken)

@@ -182,6 +182,13 @@ func TestDovecotRequest(t *testing.T) {
 	}
 }
 
+func TestDovecotAbsent(t *testing.T) {
+	_, _, err := Check(t.Context(), Source{Kind: SourceDovecot, Network: "unix", Address: filepath.Join(t.TempDir(), "absent")})
+	if err == nil || !strings.Contains(err.Error(), "contrib/dovecot/README.md") {
+		t.Error(err)
+	}
+}
+
 func TestDovecotGreeting(t *testing.T) {
 	for _, c := range []struct{ name, greeting, want string }{
 		{"other version", "VERSION\t2\t0\nDONE\n", "version"},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -57,7 +58,11 @@ func (m *Master) key() ([]byte, error) {
 
 // Check says why the file of a master cannot be used, or nil.
 func (m *Master) Check() error {
-	if _, err := m.key(); err != nil {
+	_, err := m.key()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: make it, for the group of the daemon's user and with mode 0640: \"openssl rand -hex 24\" makes a password", err)
+	case err != nil:
 		return err
 	}
 	info, err := os.Stat(m.KeyFile)

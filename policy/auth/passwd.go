@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -168,7 +169,12 @@ func parseUser(line string) (userLine, error) {
 
 func (f *passwordFile) probe(context.Context) (string, error) {
 	u, err := f.read()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%w: \"copialettere password ADDR\" makes it with the first password", err)
+	case errors.Is(err, fs.ErrPermission):
+		return "", fmt.Errorf("%w: give it to the group of the daemon's user, with mode 0640, and run this as that user", err)
+	case err != nil:
 		return "", err
 	}
 	if u.info.Mode()&0o004 != 0 {

@@ -165,14 +165,18 @@ func (a *Authenticator) AllNeedAppPassword(ctx context.Context) iter.Seq2[policy
 				continue
 			}
 			var m policy.Mailbox
+			var follows bool // among the mailboxes of domains that ask for it
 			if err == nil {
 				m, err = a.options.Policy.MailboxOf(ctx, string(pair.Key[len(credentialsKey("")):]))
+			}
+			if err == nil && a.options.Policy.RequiresSecondFactor(m.Address) {
+				_, follows, err = a.options.Policy.Known(ctx, m.Address)
 			}
 			switch {
 			case err != nil:
 				yield(policy.Address{}, err)
 				return
-			case m.Address.Closed != "" || a.options.Policy.RequiresSecondFactor(m.Address):
+			case m.Address.Closed != "" || follows:
 			case !yield(m.Address, nil):
 				return
 			}

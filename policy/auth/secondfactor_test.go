@@ -301,6 +301,19 @@ func TestSecondFactorRequired(t *testing.T) {
 	if got, want := need(), []string{anna, "chief@gamma.test"}; !slices.Equal(got, want) {
 		t.Errorf("app passwords are needed by %q, want %q", got, want)
 	}
+	if log := r.log.String(); !strings.Contains(log, "login=chief@gamma.test key=second-factor from=off to=on") || strings.Contains(log, "login="+anna) {
+		t.Errorf("of a login without a mailbox the log says:\n%s", log)
+	}
+	// A login that was never set up as a mailbox, such as a postmaster's.
+	require(true, false)
+	r.secondFactorOn("postmaster@alpha.test")
+	if got, want := need(), []string{anna, "chief@gamma.test", mario, "postmaster@alpha.test"}; !slices.Equal(got, want) {
+		t.Errorf("app passwords are needed by %q, want %q", got, want)
+	}
+	require(false, false)
+	if err := r.EndSecondFactor(t.Context(), operator, address(t, "postmaster@alpha.test"), ""); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := r.policy.HandOver(t.Context(), address(t, anna), operator, anna); err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ const minPassword = 8
 // file atomically, and waits for another SetPassword of the same folder.
 func SetPassword(path string, a policy.Address, password string) error {
 	switch {
-	case a.Domain == "" || strings.ContainsAny(a.String(), ":\n"):
+	case a.Domain == "" || strings.ContainsAny(a.String(), ":\n") || comment(a.String()):
 		return fmt.Errorf("%s: %w: no login of a password file", a, policy.ErrAddress)
 	case utf8.RuneCountInString(password) < minPassword:
 		return fmt.Errorf("%w: it has fewer than %d characters", ErrPassword, minPassword)

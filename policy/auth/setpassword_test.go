@@ -68,6 +68,7 @@ func TestSetPasswordRefuses(t *testing.T) {
 		{"NUL", "cera\x00lacca", address(t, anna), ErrPassword},
 		{"not UTF-8", "cera-lacca\xff", address(t, anna), ErrPassword},
 		{"no domain", password, policy.Address{Local: "postmaster"}, policy.ErrAddress},
+		{"a comment", password, policy.Address{Local: "#a", Domain: "alpha.test"}, policy.ErrAddress},
 		{"colon", password, policy.Address{Local: "a:b", Domain: "alpha.test"}, policy.ErrAddress},
 	} {
 		if err := SetPassword(file, c.address, c.password); !errors.Is(err, c.want) {

@@ -161,6 +161,7 @@ type sentMail struct {
 	subject   string
 	messageID string
 	certified bool // at least one recipient has PEC
+	imported  bool
 }
 
 // unmatch forgets the sent message: the next join finds it again.
@@ -251,12 +252,12 @@ func (g *gathering) addSent(e *journal.Entry) {
 	}
 	g.sent = append(g.sent, s)
 	g.mails = append(g.mails, sentMail{ref: e.Ref, time: e.Time, subject: subject, messageID: part.MessageID(e.MessageID),
-		certified: e.SentTo == "certified"})
+		certified: e.SentTo == "certified", imported: e.Imported != nil})
 }
 
 // receiptView describes a receipt, without NotBelieved.
 func receiptView(e *journal.Entry, m *pec.Message) Receipt {
-	v := Receipt{Class: string(pec.REM), Folder: e.FolderName(), UID: e.UID, Time: e.Time}
+	v := Receipt{Class: string(pec.REM), Folder: e.FolderName(), UID: e.UID, Time: e.Time, Imported: e.Imported != nil}
 	if m.Data != nil {
 		v.Class = string(m.Data.Class())
 	}
@@ -271,9 +272,12 @@ func receiptView(e *journal.Entry, m *pec.Message) Receipt {
 }
 
 // notBelieved returns why a receipt does not count; "" if it does. The entry's class was decided at arrival. If the header decided it, the
-// certification data cannot turn an envelope into a receipt, or one receipt into another.
+// certification data cannot turn an envelope into a receipt, or one receipt into another. What somebody has put in by hand
+// needs a signature: his word is not that of a provider.
 func notBelieved(e *journal.Entry, c *pec.Record) string {
 	switch data := c.Message.Data; {
+	case e.Imported != nil && !c.Signature.Proven():
+		return "put in by hand, and no signature of a trusted provider proves it"
 	case e.Class != string(pec.Ordinary) && data != nil && e.Class != string(data.Class()):
 		return fmt.Sprintf("its header says %s, its certification data %s", e.Class, data.Class())
 	case e.Class != string(pec.Ordinary):
@@ -362,7 +366,10 @@ func (p *group) view(now time.Time) *Practice {
 		}
 	}
 	if s := p.sent; s != nil {
-		v.Folder, v.UID, v.Time, v.Subject, since = s.ref.FolderName(), s.ref.UID, &s.time, s.subject, s.time
+		v.Folder, v.UID, v.Time, v.Imported, v.Subject = s.ref.FolderName(), s.ref.UID, &s.time, s.imported, s.subject
+		if !s.imported || since.IsZero() {
+			since = s.time
+		}
 		v.MessageID, v.LinkedBy = cmp.Or(v.MessageID, s.messageID), p.by
 	}
 	for key, o := range p.States {

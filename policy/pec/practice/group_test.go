@@ -182,3 +182,66 @@ func TestForgedReceiptsPushNothingOut(t *testing.T) {
 		t.Errorf("%d receipts were told, want %d; %d practices were in memory at once", told, forged+2, most)
 	}
 }
+
+// TestImportedReceipts has receipts and sent messages that somebody put in by hand: what no signature proves does not count, and what counts says where it
+// is from.
+func TestImportedReceipts(t *testing.T) {
+	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	byHand := &journal.Import{Who: "owner " + mailbox, Date: start.AddDate(-1, 0, 0)}
+	for _, c := range []struct {
+		name          string
+		sent, receipt bool // put in by hand
+		signature     pec.Result
+		status        pec.Status
+		because       string
+	}{
+		{"by mail", false, false, pec.ResultUnsigned, pec.StatusDelivered, ""},
+		{"receipt by hand", false, true, pec.ResultUnsigned, pec.StatusUnknown, "put in by hand, and no signature of a trusted provider proves it"},
+		{"receipt by hand, signed by nobody known", false, true, pec.ResultUntrusted, pec.StatusUnknown,
+			"put in by hand, and no signature of a trusted provider proves it"},
+		{"receipt by hand, signed", false, true, pec.ResultVerified, pec.StatusDelivered, ""},
+		{"sent message by hand", true, false, pec.ResultUnsigned, pec.StatusDelivered, ""},
+	} {
+		sent, receipt := sentEntry(1, start), receiptEntry(t, 1, pec.AvvenutaConsegna, start.Add(time.Hour))
+		if c.sent {
+			sent.Imported = byHand
+		}
+		if c.receipt {
+			receipt.Imported = byHand
+		}
+		var r pec.Record
+		if err := r.UnmarshalBinary(receipt.Certification); err != nil {
+			t.Fatal(err)
+		}
+		r.Signature.Result = c.signature
+		var err error
+		if receipt.Certification, err = r.AppendBinary(nil); err != nil {
+			t.Fatal(err)
+		}
+		g := newGathering()
+		for _, e := range []*journal.Entry{sent, receipt} {
+			if err := g.add(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		list := g.join()
+		if len(list) == 0 {
+			t.Fatalf("%s: no practice", c.name)
+		}
+		v := list[0].view(start.Add(2 * time.Hour))
+		if len(v.Receipts) != 1 || v.Receipts[0].Imported != c.receipt || v.Receipts[0].NotBelieved != c.because || v.Imported != c.sent {
+			t.Errorf("%s: %+v", c.name, v)
+		}
+		if status := statusOf(v); status != c.status {
+			t.Errorf("%s: %q, want %q", c.name, status, c.status)
+		}
+	}
+}
+
+// statusOf returns the status of the only recipient, or none.
+func statusOf(v *Practice) pec.Status {
+	if len(v.Recipients) == 0 {
+		return pec.StatusUnknown
+	}
+	return v.Recipients[0].Status
+}

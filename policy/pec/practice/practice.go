@@ -25,6 +25,8 @@ type Practice struct {
 	Time       *time.Time `json:"time,omitempty"`   // when the sent message was archived
 	Folder     string     `json:"folder,omitempty"` // of the sent message; empty when it is not archived
 	UID        uint32     `json:"uid,omitempty"`
+	// Imported says that the sent message was put in later: Time is when that was, and no hook has seen it being sent.
+	Imported bool `json:"imported,omitempty"`
 	// LinkedBy says how the sent message was found: "identifier", "message-id", "message-id, recipients" or "message-id, subject" (several have
 	// that Message-ID), "content" (a complete receipt encloses it), or "guess" (sender, recipients, subject and time fit, but no id confirms
 	// it). Empty when it is not archived.
@@ -65,15 +67,16 @@ type Receipt struct {
 	Equivalent string    `json:"equivalent,omitempty"` // of REM: the class of PEC receipts that say the same
 	Folder     string    `json:"folder"`
 	UID        uint32    `json:"uid"`
-	Time       time.Time `json:"time"` // of its arrival
+	Time       time.Time `json:"time"`               // of its arrival, or of its import
+	Imported   bool      `json:"imported,omitempty"` // it was put in later, and has not come by mail through the hook
 	// NotBelieved says why the receipt does not count under the rule of trust at its arrival, such as "signature invalid: ...". Empty when it
 	// counts.
 	NotBelieved string `json:"not_believed,omitempty"`
 }
 
 // List yields the practices of a mailbox, in whatever order their messages came; with a UID other than 0, only those of sent messages with that
-// UID. Now decides how long receipts have been due. Only receipts that the rule of trust believed at arrival count; others come with the
-// reason. List yields a practice as soon as nothing more should come for it: see gathering. An error that wraps journal.ErrDamaged costs only
+// UID. Now decides how long receipts have been due. Only receipts that the rule of trust believed at arrival count, and of those that were imported
+// only what the signature of a trusted provider proves; others come with the reason. List yields a practice as soon as nothing more should come for it: see gathering. An error that wraps journal.ErrDamaged costs only
 // what is damaged; any other ends the list.
 func List(ctx context.Context, j *journal.Journal, mailbox string, uid uint32, now time.Time) iter.Seq2[*Practice, error] {
 	return func(yield func(*Practice, error) bool) {
