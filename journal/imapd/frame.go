@@ -257,8 +257,13 @@ func (c *conn) readMessage(p []byte) (int, error) {
 	}
 	c.SetReadDeadline(time.Now().Add(messageTimeout))
 	n, err := c.in.Read(p[:min(int64(len(p)), c.message)])
-	if c.message -= int64(n); c.message > 0 || err != nil {
+	if err != nil {
+		err = c.leave(err)
+		c.out.fail(err)
 		return n, err
+	}
+	if c.message -= int64(n); c.message > 0 {
+		return n, nil
 	}
 	line, err := c.readLine(maxCommand)
 	if err != nil {

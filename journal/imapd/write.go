@@ -164,8 +164,12 @@ func (s *session) Move(w *imapserver.MoveWriter, set imap.NumSet, name string) e
 			return err
 		}
 	}
-	if err == nil && moved.Damaged {
+	switch {
+	case err != nil:
+	case moved.Damaged:
 		err = s.refuse(codeCorruption, sentenceDamaged)
+	case moved.Gone:
+		err = s.refuse(codeExpungeIssued, sentenceGone)
 	}
 	return s.reply(err)
 }

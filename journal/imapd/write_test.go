@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"copialettere/journal"
 )
@@ -140,5 +141,34 @@ func TestTakeBackInAnyOrder(t *testing.T) {
 	const want = "* OK [COPYUID 1794736800 4,3,1:2 6,7,8:9] COPY completed\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\nt OK MOVE completed\r\n"
 	if got := r.open("Cestino").dialogue(t, "MOVE 1:* INBOX/2026-11"); got != want {
 		t.Errorf("came %q, want %q", got, want)
+	}
+}
+
+// TestTakeBackTooLate takes back messages after their grace: those that are still shown do not come back, and the program is not told that they did.
+func TestTakeBackTooLate(t *testing.T) {
+	r := newRig(t, nil)
+	r.set(anna, "write", "on")
+	for i := range 4 {
+		r.add(anna, journal.Received, fmt.Sprintf("Subject: %d\r\n\r\nTesto\r\n", i))
+	}
+	later := func(d time.Duration) {
+		now := r.now.Load().Add(d)
+		r.now.Store(&now)
+	}
+	inbox := r.open("INBOX/2026-11")
+	inbox.dialogue(t, "UID MOVE 1:2 Cestino")
+	later(journal.DeletedGrace - time.Hour)
+	inbox.dialogue(t, "UID MOVE 3 Cestino")
+	later(2 * time.Hour)
+	trash := r.open("Cestino")
+	const gone = "t NO [EXPUNGEISSUED] Alcuni messaggi non sono piu' nell'archivio\r\n"
+	for _, c := range []struct{ command, want string }{
+		{"UID MOVE 1 INBOX/2026-11", gone},
+		{"UID MOVE 2:3 INBOX/2026-11", "* OK [COPYUID 1794736800 3 5] COPY completed\r\n" + gone},
+		{"NOOP", "* 3 EXPUNGE\r\nt OK NOOP completed\r\n"},
+	} {
+		if got := trash.dialogue(t, c.command); got != c.want {
+			t.Errorf("%s: came %q, want %q", c.command, got, c.want)
+		}
 	}
 }

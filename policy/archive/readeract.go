@@ -37,6 +37,7 @@ type Moved struct {
 	UIDValidity uint32   // of the folder in which they are now
 	From, To    []uint32 // their UIDs before and now, in pairs
 	Damaged     bool     // some could not be read, and stay
+	Gone        bool     // some were deleted so long ago that they do not come back
 }
 
 func (m *Moved) add(from, to []uint32) {
@@ -251,9 +252,9 @@ func (r *Reader) undeleteFrom(ctx context.Context, folder string, places []journ
 		from = append(from, deleted[uid])
 	}
 	moved.add(from, slices.Collect(done.ToUIDs.Each()))
-	moved.Damaged = moved.Damaged || done.Damaged != nil
+	moved.Damaged, moved.Gone = moved.Damaged || done.Damaged != nil, moved.Gone || done.Gone != nil
 	if errors.Is(err, journal.ErrNotFound) || errors.Is(err, journal.ErrGone) {
-		return nil // brought back, or gone, meanwhile
+		return nil // brought back meanwhile, or gone, which moved tells
 	}
 	return err
 }
