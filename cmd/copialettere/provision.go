@@ -133,7 +133,8 @@ Shows what each mailbox takes, for billing, or what one mailbox holds by month o
   -csv       comma-separated values (RFC 4180), with a header line; sizes in bytes, times in UTC
 
 The columns: mailbox, domain, archive (on, paused, off), since, entries, bytes, quota (empty for none), percent of the quota. By month: mailbox,
-month, entries, bytes, then entries and bytes of received, sent and trash. These are the folders INBOX, Sent and Trash, where messages are now.
+month, entries, bytes, then entries and bytes of received, sent, trash and archived. These are the folders INBOX, Sent, Trash and Archived (by hand), where
+messages are now.
 
 Example: copialettere usage -domain alpha.test -csv
 `
@@ -159,7 +160,7 @@ func defineUsage(flags *flag.FlagSet) runner {
 			return fmt.Errorf("%w: -domain and ADDR: give one", errUsage)
 		}
 		header := []string{"mailbox", "month", "entries", "bytes", "received_entries", "received_bytes", "sent_entries", "sent_bytes",
-			"trash_entries", "trash_bytes"}
+			"trash_entries", "trash_bytes", "archived_entries", "archived_bytes"}
 		return report(in, ctx, "/usage/months", url.Values{"mailbox": {args[0]}}, *asCSV, header, monthFields, in.printMonth)
 	}
 }
@@ -199,7 +200,8 @@ func usageFields(u archive.Usage) []string {
 
 func monthFields(u archive.MonthUsage) []string {
 	return []string{u.Mailbox, string(u.Month), number(u.Entries), number(u.Bytes), number(u.Received.Entries), number(u.Received.Bytes),
-		number(u.Sent.Entries), number(u.Sent.Bytes), number(u.Trash.Entries), number(u.Trash.Bytes)}
+		number(u.Sent.Entries), number(u.Sent.Bytes), number(u.Trash.Entries), number(u.Trash.Bytes),
+		number(u.Archived.Entries), number(u.Archived.Bytes)}
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -218,7 +220,10 @@ func (in *invocation) printMonth(u archive.MonthUsage) {
 		name    string
 		entries uint64
 		bytes   uint64
-	}{{"received", u.Received.Entries, u.Received.Bytes}, {"sent", u.Sent.Entries, u.Sent.Bytes}, {"in the trash", u.Trash.Entries, u.Trash.Bytes}} {
+	}{
+		{"received", u.Received.Entries, u.Received.Bytes}, {"sent", u.Sent.Entries, u.Sent.Bytes}, {"archived by hand", u.Archived.Entries, u.Archived.Bytes},
+		{"in the trash", u.Trash.Entries, u.Trash.Bytes},
+	} {
 		if part.entries > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d, %s", part.name, part.entries, policy.English.Size(part.bytes)))
 		}

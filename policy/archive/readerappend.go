@@ -52,7 +52,10 @@ func handFolders() []string {
 
 // taker returns the folder of the journal that takes what is put into the folder of a name: the folder of the month of today, or the one that it lies in,
 // whose messages go into the former.
-func taker(name string, today kv.Month, language policy.Language) (string, error) {
+func taker(name string, today kv.Month, layout policy.Layout, language policy.Language) (string, error) {
+	if layout == policy.LayoutType {
+		return takerByType(name, today, language)
+	}
 	top, month, within := cutFolder(name)
 	for _, kept := range handFolders() {
 		switch shown := shownFolder(kept, language); {
@@ -113,7 +116,7 @@ func (r *Reader) mayAppend(ctx context.Context, name string, size int64) (policy
 	if size > r.archive.maxMessage() {
 		return m, fmt.Errorf("%d bytes: %w", size, ErrTooLarge)
 	}
-	if _, err := taker(name, r.archive.journal.Month(), m.Settings.Language); err != nil {
+	if _, err := taker(name, r.archive.journal.Month(), m.Settings.Layout, m.Settings.Language); err != nil {
 		return m, fmt.Errorf("%s: %w", name, err)
 	}
 	return m, r.roomFor(ctx, m, size)
@@ -177,7 +180,7 @@ func (r *Reader) Append(ctx context.Context, name string, date time.Time, messag
 
 // importDraft makes the entry of a message that is whole.
 func (r *Reader) importDraft(ctx context.Context, m policy.Mailbox, name string, date time.Time, draft *journal.Draft) (Appended, error) {
-	kept, err := taker(name, kv.MonthOf(draft.Arrival()), m.Settings.Language)
+	kept, err := taker(name, kv.MonthOf(draft.Arrival()), m.Settings.Layout, m.Settings.Language)
 	if err != nil {
 		return Appended{}, fmt.Errorf("%s: %w", name, err)
 	}
@@ -205,7 +208,8 @@ func (r *Reader) importDraft(ctx context.Context, m policy.Mailbox, name string,
 	if err != nil {
 		return Appended{}, fmt.Errorf("imported as %s %d: %w", at.FolderName(), at.UID, err)
 	}
-	return Appended{monthName(kept, at.Month, m.Settings.Language), there.UIDValidity, at.UID}, nil
+	shown := placeName(m.Settings.Layout, at.Folder, at.Month, typeOf(at.Folder, in.Class, in.SentTo), m.Settings.Language)
+	return Appended{shown, there.UIDValidity, at.UID}, nil
 }
 
 // ownDate returns the date of a message: the one that is given, or that of its header, or else that of its arrival.

@@ -75,6 +75,7 @@ type MonthUsage struct {
 	Received journal.Size `json:"received"` // in INBOX
 	Sent     journal.Size `json:"sent"`     // in Sent
 	Trash    journal.Size `json:"trash"`    // in Trash
+	Archived journal.Size `json:"archived"` // in Archived, by hand
 }
 
 // MonthUsages yields what a mailbox holds by month of arrival, oldest first, without the months of which it holds nothing. It reads counters, no
@@ -124,5 +125,7 @@ func (u *MonthUsage) count(f journal.FolderStats) {
 		u.Sent.Add(size)
 	case journal.Trash:
 		u.Trash.Add(size)
+	case journal.Archived:
+		u.Archived.Add(size)
 	}
 }
