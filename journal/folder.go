@@ -62,21 +62,33 @@ func (j *Journal) UIDs(ctx context.Context, mailbox string, m kv.Month, folder s
 // Filed yields the entries of a folder whose UIDs are between first and last, both included, in ascending order. Their State is not filled
 // in. Instead of an entry that cannot be read it yields one that has only its Ref, with an error that is ErrDamaged, and goes on.
 func (j *Journal) Filed(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32) iter.Seq2[*Entry, error] {
-	return j.filed(ctx, mailbox, m, folder, first, last, decodeEntry)
+	return filedAs(ctx, j, mailbox, m, folder, first, last, orRef(decodeEntry))
 }
 
 // FiledHeads is Filed for who asks for no more than the headers of messages: the entries come without Parts and Chunks, and faster.
 func (j *Journal) FiledHeads(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32) iter.Seq2[*Entry, error] {
-	return j.filed(ctx, mailbox, m, folder, first, last, decodeHead)
+	return filedAs(ctx, j, mailbox, m, folder, first, last, orRef(decodeHead))
 }
 
-// filed is Filed with a function that decodes an entry.
-func (j *Journal) filed(ctx context.Context, mailbox string, m kv.Month, folder string, first, last uint32,
-	decode func(Ref, []byte) (*Entry, error)) iter.Seq2[*Entry, error] {
-	return func(yield func(*Entry, error) bool) {
+// orRef decodes an entry, or returns one that has only its Ref.
+func orRef(decode func(Ref, []byte) (*Entry, error)) func(Ref, []byte) (*Entry, error) {
+	return func(r Ref, b []byte) (*Entry, error) {
+		e, err := decode(r, b)
+		if err != nil {
+			e = &Entry{Ref: r}
+		}
+		return e, err
+	}
+}
+
+// filedAs is Filed with a function that decodes an entry. What that returns with an error is yielded too.
+func filedAs[T any](ctx context.Context, j *Journal, mailbox string, m kv.Month, folder string, first, last uint32,
+	decode func(Ref, []byte) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		s, err := j.folderStore(ctx, mailbox, m, folder)
 		if err != nil {
-			yield(nil, err)
+			yield(none, err)
 			return
 		}
 		prefix := folderKey('e', mailbox, folder)
@@ -89,19 +101,15 @@ func (j *Journal) filed(ctx context.Context, mailbox string, m kv.Month, folder 
 				return
 			}
 			if err != nil {
-				yield(nil, j.monthError(ctx, m, err))
+				yield(none, j.monthError(ctx, m, err))
 				return
 			}
 			if len(p.Key) != len(prefix)+4 {
-				yield(nil, j.monthError(ctx, m, fmt.Errorf("key %q: %w", p.Key, errKey)))
+				yield(none, j.monthError(ctx, m, fmt.Errorf("key %q: %w", p.Key, errKey)))
 				return
 			}
 			r := Ref{Mailbox: mailbox, Month: m, Folder: folder, UID: binary.BigEndian.Uint32(p.Key[len(prefix):])}
-			e, err := decode(r, p.Value)
-			if err != nil {
-				e = &Entry{Ref: r}
-			}
-			if !yield(e, err) {
+			if !yield(decode(r, p.Value)) {
 				return
 			}
 		}

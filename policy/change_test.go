@@ -116,7 +116,7 @@ func (p *Policy) confirm(ctx context.Context, a Address) (bool, error) {
 // randomAssignments returns valid assignments of at most three keys.
 func randomAssignments(r *rand.Rand) []Assignment {
 	choices := map[string][]string{
-		"filter": {"all", "certified", "other,delivery", "sent-other"}, "write": {"on", "off"}, "manual_delete": {"on", "off"}, "append": {"on", "off"}, "imap": {"on", "off"},
+		"filter": {"all", "certified", "other,delivery", "sent-other"}, "write": {"on", "off"}, "manual_delete": {"on", "off"}, "append": {"on", "off"}, "imap": {"on", "off"}, "layout": {"month", "type"},
 		"retention": {"none", "6", "48"}, "quota": {"none", "1GB", "5GiB", "7B"}, "when_full": {"skip", "defer", "make-room"}, "language": {"it", "en"},
 		"protocols": {"none", "imap", "imap,pop3,smtp"}, "notify": {"none", "anna@ext.test", "carla@ext.test"}, "notify_on": {"none", "gap", "certified,full", "mailbox-full,before-loss,security"},
 	}

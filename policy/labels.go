@@ -75,6 +75,7 @@ const (
 	VocabularyDirections = "direction" // of messages, as a filter groups its classes
 	VocabularyClasses    = "class"     // the members of a filter
 	VocabularyPresets    = "preset"    // filters with a name of their own
+	VocabularyLayouts    = "layout"    // of the folders of an archive
 	VocabularyWhenFull   = "when_full"
 	VocabularyProtocols  = "protocol"
 	VocabularyEvents     = "event" // that cause notices
@@ -88,7 +89,7 @@ const (
 func Vocabularies() []string {
 	return []string{
 		VocabularySettings, VocabularySections, VocabularyStates, VocabularySwitches, VocabularyDirections, VocabularyClasses, VocabularyPresets,
-		VocabularyWhenFull, VocabularyProtocols, VocabularyEvents, VocabularyLanguages, VocabularyErasure, VocabularyVerdicts, VocabularyReasons,
+		VocabularyLayouts, VocabularyWhenFull, VocabularyProtocols, VocabularyEvents, VocabularyLanguages, VocabularyErasure, VocabularyVerdicts, VocabularyReasons,
 	}
 }
 
@@ -103,6 +104,7 @@ func Labels(vocabulary string) Vocabulary {
 			{KeyManualDelete, Label{"Abilita la cancellazione manuale dei messaggi", "Messages may be deleted by hand"}},
 			{KeyAppend, Label{"Abilita l'inserimento manuale di messaggi", "Older messages may be put in by hand"}},
 			{KeyIMAP, Label{"Accesso all'archivio tramite IMAP", "Access to the archive by IMAP"}},
+			{KeyLayout, Label{"Cartelle dell'archivio", "Folders of the archive"}},
 			{KeyRetention, Label{"Periodo di conservazione", "Retention period"}},
 			{KeyQuota, Label{"Spazio dell'archivio", "Room of the archive"}},
 			{KeyWhenFull, Label{"Quando l'archivio è pieno", "When the archive is full"}},
@@ -145,6 +147,11 @@ func Labels(vocabulary string) Vocabulary {
 			{"all", Label{"tutti i messaggi", "all messages"}},
 			{"all-certified", Label{"tutta la posta certificata", "all certified mail"}},
 			{"receipts", Label{"solo le ricevute", "receipts only"}},
+		}
+	case VocabularyLayouts:
+		return Vocabulary{
+			{string(LayoutMonth), Label{"per mese", "by month"}},
+			{string(LayoutType), Label{"per anno, mese e tipo", "by year, month and type"}},
 		}
 	case VocabularyWhenFull:
 		return Vocabulary{
@@ -225,7 +232,7 @@ func Section(key string) string {
 	switch key {
 	case KeyArchive, KeyFilter, KeyQuota, KeyWhenFull, KeyAppend:
 		return SectionArchive
-	case KeyIMAP, KeyWrite, KeyProtocols:
+	case KeyIMAP, KeyLayout, KeyWrite, KeyProtocols:
 		return SectionAccess
 	case KeyManualDelete, KeyRetention, KeyHold, KeyErasure, KeyRetentionDelay:
 		return SectionDeletion
@@ -264,6 +271,8 @@ func ValueLabel(key, value string) Label {
 		return Labels(VocabularySwitches).Label(value)
 	case KeyRetention:
 		return Label{value + " mesi", value + " months"}
+	case KeyLayout:
+		return Labels(VocabularyLayouts).Label(value)
 	case KeyWhenFull:
 		return Labels(VocabularyWhenFull).Label(value)
 	case KeyProtocols:

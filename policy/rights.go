@@ -51,7 +51,7 @@ func OwnerKeys() []string { return append([]string{KeyArchive, KeyPause}, Keys()
 // DefaultRights returns the rights of an owner where the operator names no others. They leave out all that decides on the content of the archive: an
 // employer or a law may want it kept.
 func DefaultRights() Rights {
-	return Rights{Owner: []string{KeyNotify, KeyNotifyOn, KeyLanguage, KeyProtocols}}
+	return Rights{Owner: []string{KeyNotify, KeyNotifyOn, KeyLanguage, KeyLayout, KeyProtocols}}
 }
 
 // validate returns all errors of the table.

@@ -219,7 +219,7 @@ func TestRights(t *testing.T) {
 		{"postmaster of another domain", Rights{}, Actor{RolePostmaster, "chief@ext.test"}, nil, "not a postmaster of alpha.test"},
 		{"postmaster in name only", Rights{}, Actor{RolePostmaster, "anna@alpha.test"}, nil, "not a postmaster of alpha.test"},
 		{"postmaster without a domain", Rights{}, Actor{RolePostmaster, "postmaster"}, nil, "not a postmaster of alpha.test"},
-		{"owner", Rights{}, owner, []string{KeyNotify, KeyNotifyOn, KeyLanguage, KeyProtocols}, "ask a postmaster of alpha.test"},
+		{"owner", Rights{}, owner, []string{KeyNotify, KeyNotifyOn, KeyLanguage, KeyLayout, KeyProtocols}, "ask a postmaster of alpha.test"},
 		{"owner with a table", Rights{Owner: []string{"retention", "archive"}}, owner, []string{KeyRetention, KeyArchive}, "ask a postmaster of alpha.test"},
 		{"owner with an empty table", Rights{Owner: []string{}}, owner, nil, "ask a postmaster of alpha.test"},
 		{"owner with all keys", Rights{Owner: everything}, owner, everything, "ask a postmaster of alpha.test"},
@@ -282,9 +282,9 @@ func TestRightsOfDomains(t *testing.T) {
 		all, alpha, beta []string // nil for none
 		ofAlpha, ofBeta  string
 	}{
-		{"none", nil, nil, nil, "notify notify_on language protocols", "notify notify_on language protocols"},
+		{"none", nil, nil, nil, "notify notify_on language layout protocols", "notify notify_on language layout protocols"},
 		{"of all", []string{"quota"}, nil, nil, "quota", "quota"},
-		{"of one", nil, []string{"pause", "filter"}, nil, "pause filter", "notify notify_on language protocols"},
+		{"of one", nil, []string{"pause", "filter"}, nil, "pause filter", "notify notify_on language layout protocols"},
 		{"of one, and of all others", []string{"quota"}, []string{"retention"}, nil, "retention", "quota"},
 		{"none in one", []string{"quota"}, []string{}, []string{"archive"}, "", "archive"},
 	} {

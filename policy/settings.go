@@ -25,6 +25,7 @@ type Settings struct {
 	ManualDelete bool      // the owner may delete messages by hand
 	Append       bool      // older mail may be put into the archive by hand
 	IMAP         bool      // the archive can be reached with a mail program
+	Layout       Layout    // how mail programs show the folders of the archive
 	Retention    int       // months from arrival: 6, 12, 18, 24, 30, 36, 42 or 48; 0 keeps everything
 	Quota        int64     // bytes of messages; 0 for no limit
 	WhenFull     WhenFull  // what happens to mail when the quota is used up
@@ -74,7 +75,7 @@ const DefaultQuota = 1_000_000_000
 func programDefaults() Settings {
 	return Settings{
 		Filter: FilterAll, Quota: DefaultQuota, WhenFull: WhenFullSkip, Protocols: ProtocolIMAP | ProtocolPOP3 | ProtocolSMTP,
-		NotifyOn: NotifyFull | NotifyGap | NotifyRetention, Language: Italian,
+		NotifyOn: NotifyFull | NotifyGap | NotifyRetention, Language: Italian, Layout: LayoutMonth,
 	}
 }
 
@@ -219,6 +220,15 @@ func setText(set uint8, names string) string {
 	}
 	return strings.Join(members, ",")
 }
+
+// Layout is how mail programs show the folders of an archive.
+type Layout string
+
+// The layouts.
+const (
+	LayoutMonth Layout = "month" // what was received and what was sent, each by month
+	LayoutType  Layout = "type"  // by year, by month, and by the class of messages as filters have it
+)
 
 // Language is the language of everything that an owner sees.
 type Language string

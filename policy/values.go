@@ -18,6 +18,7 @@ const (
 	KeyManualDelete = "manual_delete"
 	KeyAppend       = "append"
 	KeyIMAP         = "imap"
+	KeyLayout       = "layout"
 	KeyRetention    = "retention"
 	KeyQuota        = "quota"
 	KeyWhenFull     = "when_full"
@@ -40,7 +41,7 @@ const (
 const KeyPause = "pause"
 
 // settableKeys are the keys that Set takes.
-const settableKeys = "filter,write,manual_delete,append,imap,retention,quota,when_full,protocols,notify,notify_on,language"
+const settableKeys = "filter,write,manual_delete,append,imap,layout,retention,quota,when_full,protocols,notify,notify_on,language"
 
 // valueKeys are the keys of Values. The log lists the changes of one act in this order: a change of the archive comes before that of its
 // erasure.
@@ -69,6 +70,8 @@ func (s *Settings) value(key string) string {
 		return onOff(s.Append)
 	case KeyIMAP:
 		return onOff(s.IMAP)
+	case KeyLayout:
+		return string(s.Layout)
 	case KeyRetention:
 		if s.Retention == 0 {
 			return "none"
@@ -117,6 +120,8 @@ func (s *Settings) setValue(key, value string) error {
 		return parseOnOff(value, &s.Append)
 	case KeyIMAP:
 		return parseOnOff(value, &s.IMAP)
+	case KeyLayout:
+		return parseChoice(value, &s.Layout, LayoutMonth, LayoutType)
 	case KeyRetention:
 		return parseRetention(value, &s.Retention)
 	case KeyQuota:

@@ -25,13 +25,13 @@ func TestValues(t *testing.T) {
 		s    Settings
 		want string
 	}{
-		{"defaults", programDefaults(), "archive=off filter=all write=off manual_delete=off append=off imap=off retention=none quota=1GB when_full=skip " +
+		{"defaults", programDefaults(), "archive=off filter=all write=off manual_delete=off append=off imap=off layout=month retention=none quota=1GB when_full=skip " +
 			"protocols=imap,pop3,smtp notify=none notify_on=full,gap,retention language=it hold=off erasure=none"},
 		{"everything", Settings{
-			Enabled: true, Filter: FilterSentOther | FilterCertified, Write: true, ManualDelete: true, Append: true, IMAP: true, Retention: 48, Quota: 1536 << 20,
+			Enabled: true, Filter: FilterSentOther | FilterCertified, Write: true, ManualDelete: true, Append: true, IMAP: true, Layout: LayoutType, Retention: 48, Quota: 1536 << 20,
 			WhenFull: WhenFullMakeRoom, Protocols: 0, Notify: Address{Local: "a b", Domain: "ext.test"}, NotifyOn: NotifyCertified, Language: English,
 			Hold: Hold{Reason: "R.G. 12/2026"}, Erasure: Erasure{ErasureDue, at},
-		}, "archive=on filter=certified,sent-other write=on manual_delete=on append=on imap=on retention=48 quota=1536MiB when_full=make-room " +
+		}, "archive=on filter=certified,sent-other write=on manual_delete=on append=on imap=on layout=type retention=48 quota=1536MiB when_full=make-room " +
 			`protocols=none notify="a b"@ext.test notify_on=certified language=en hold=on: R.G. 12/2026 erasure=due 2026-11-24T18:00:00.0000005Z`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestSetBadValue(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	want := strings.Fields("filter write manual_delete append imap retention quota when_full protocols notify notify_on language")
+	want := strings.Fields("filter write manual_delete append imap layout retention quota when_full protocols notify notify_on language")
 	if got := Keys(); !slices.Equal(got, want) {
 		t.Errorf("keys %q, want %q", got, want)
 	}

@@ -52,6 +52,7 @@ func setHelp() string {
 		policy.KeyQuota: "none, or 1GB", policy.KeyWhenFull: "one of " + names(policy.VocabularyWhenFull), policy.KeyNotify: "none, or ADDR",
 		policy.KeyProtocols: "none, or some of " + names(policy.VocabularyProtocols),
 		policy.KeyNotifyOn:  "none, or some of " + names(policy.VocabularyEvents), policy.KeyLanguage: "it or en",
+		policy.KeyLayout: "month, or type: by year, month and type",
 	}
 	var help strings.Builder
 	help.WriteString("Usage: copialettere mailbox set ADDR KEY=VALUE ... [-config FILE] [-json]\n" +

@@ -214,7 +214,7 @@ func TestMailboxView(t *testing.T) {
 	for _, s := range v.Settings {
 		texts = append(texts, s.Key+"="+s.Value)
 	}
-	want := "archive=off filter=all write=off manual_delete=off append=off imap=off retention=none quota=5GB when_full=skip protocols=imap,pop3,smtp " +
+	want := "archive=off filter=all write=off manual_delete=off append=off imap=off layout=month retention=none quota=5GB when_full=skip protocols=imap,pop3,smtp " +
 		"notify=none notify_on=full,gap,retention language=it hold=off erasure=none notify_pending=anna@ext.test"
 	if got, _, _ := strings.Cut(strings.Join(texts, " "), " until "); got != want {
 		t.Errorf("settings\n%s\nwant\n%s", got, want)

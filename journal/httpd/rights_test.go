@@ -20,7 +20,7 @@ func TestMayIsWhatIsAllowed(t *testing.T) {
 	owner, chief := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, policy.Actor{Role: policy.RolePostmaster, Name: "chief@alpha.test"}
 	rights := func(keys ...string) policy.Rights { return policy.Rights{Owner: append([]string{}, keys...)} }
 	everything := "read move delete look set archive pause hold address sign-in delegate revoke operate " + strings.Join(policy.Keys(), " ")
-	const closed = "look set sign-in delegate revoke notify notify_on language protocols"
+	const closed = "look set sign-in delegate revoke notify notify_on language layout protocols"
 	for _, c := range []struct {
 		name          string
 		who           policy.Actor

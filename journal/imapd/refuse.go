@@ -32,6 +32,9 @@ var (
 	sentenceTarget = policy.Label{
 		Italian: "I messaggi si spostano soltanto in un'altra cartella dello stesso mese, nel cestino e di ritorno dal cestino nel loro mese",
 		English: "Messages can be moved to another folder of their month, to the trash, and from there back into their month"}
+	sentenceType = policy.Label{
+		Italian: "Ogni messaggio sta nella cartella del suo tipo, che non si sceglie; a mano si copia in INBOX, Posta inviata o Archiviati a mano",
+		English: "Each message lies in the folder of its type, which nobody chooses; by hand, copy it to INBOX, Sent or Archived by hand"}
 	sentenceOnlyDelete = policy.Label{
 		Italian: "In questo archivio i messaggi si possono cancellare e riprendere dal cestino, ma non spostare",
 		English: "In this archive messages can be deleted and taken back from the trash, and not moved"}
@@ -48,7 +51,8 @@ var (
 	sentenceTooLarge = policy.Label{
 		Italian: "Il messaggio supera la dimensione massima", English: "The message is larger than the archive takes"}
 	sentenceFull = policy.Label{
-		Italian: "L'archivio è pieno: il messaggio non è stato inserito", English: "The archive is full: the message was not put in"}
+		Italian: "L'archivio è pieno (conta anche il cestino): il messaggio non è stato inserito",
+		English: "The archive is full (its trash counts too): the message was not put in"}
 	sentenceFlags = policy.Label{
 		Italian: "I messaggi dell'archivio non si contrassegnano", English: "Messages of the archive cannot be marked"}
 	sentenceFolders = policy.Label{

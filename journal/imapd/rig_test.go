@@ -143,12 +143,18 @@ func (r *rig) month(month string) {
 // add journals a message, and returns its place.
 func (r *rig) add(mailbox string, d journal.Direction, text string) journal.Ref {
 	r.t.Helper()
+	return r.addAs(journal.Intent{Mailbox: mailbox, Direction: d}, text)
+}
+
+// addAs is add for what is of a class, or goes to recipients of a kind.
+func (r *rig) addAs(in journal.Intent, text string) journal.Ref {
+	r.t.Helper()
 	draft := r.journal.NewDraft(r.t.Context())
 	defer draft.Discard()
 	_, err := draft.Write([]byte(text))
 	check(r.t, err)
 	placed, err := draft.Commit(r.t.Context(), journal.Envelope{MailFrom: "ext@ext.test", Transaction: "T"},
-		[]journal.Intent{{Mailbox: mailbox, Direction: d}}, nil)
+		[]journal.Intent{in}, nil)
 	check(r.t, err)
 	r.journal.Delivered(placed[0].Ref, "T")
 	return placed[0].Ref

@@ -21,7 +21,8 @@ import (
 //	C+ "TEXT"          the same as a Go string: any bytes, nothing added
 //	S: LINE            one line of the server; unusual bytes as a Go string after S+
 //	S! closed          the server closes the connection
-//	A: received FILE   a message of testdata/messages arrives for anna, or "sent FILE"; month YYYY-MM: the clock is there from now on;
+//	A: received FILE   a message of testdata/messages arrives for anna, or "sent FILE", with its class or to whom it goes after the name of the file;
+//	                   month YYYY-MM: the clock is there from now on;
 //	                   set KEY VALUE: a setting of anna; delete FOLDER UID; hold FOLDER UID
 //
 // "go test -run Transcripts -update" rewrites the S lines. Where nothing but C and S lines follows the first S line, the case runs twice more: with
@@ -182,11 +183,18 @@ func (c *transcript) act(what string) {
 	words := strings.Fields(what)
 	switch words[0] {
 	case "received", "sent":
-		d := journal.Received
+		in := journal.Intent{Mailbox: anna, Direction: journal.Received}
 		if words[0] == "sent" {
-			d = journal.Sent
+			in.Direction = journal.Sent
 		}
-		c.rig.add(anna, d, fixtures(c.t)[words[1]])
+		switch {
+		case len(words) == 2:
+		case in.Direction == journal.Sent:
+			in.SentTo = words[2]
+		default:
+			in.Class = words[2]
+		}
+		c.rig.addAs(in, fixtures(c.t)[words[1]])
 	case "month":
 		c.rig.month(words[1])
 	case "set":

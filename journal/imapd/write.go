@@ -235,6 +235,8 @@ func (s *session) actReply(err error) error {
 		return s.noPermission(sentenceReadOnly)
 	case errors.Is(err, archive.ErrTarget), errors.Is(err, journal.ErrFolder):
 		return s.refuse(imap.ResponseCodeCannot, sentenceTarget)
+	case errors.Is(err, archive.ErrType):
+		return s.refuse(imap.ResponseCodeCannot, sentenceType)
 	case errors.Is(err, archive.ErrOnlyDelete):
 		return s.noPermission(sentenceOnlyDelete)
 	case errors.Is(err, archive.ErrNotOn):

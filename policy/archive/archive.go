@@ -73,14 +73,17 @@ type Options struct {
 	MaxMessage int64
 	// Certification returns what is known about certified mail now. If nil, the signature of no message that is put in is verified.
 	Certification func() Certification
+	// Types is kept where an Archive is made anew over the same journal; if nil, New makes one.
+	Types *Types
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
 
-// Archive stands for the archives of all mailboxes. It is immutable; all methods may be called concurrently.
+// Archive stands for the archives of all mailboxes. But for what Types learns it is immutable; all methods may be called concurrently.
 type Archive struct {
 	journal *journal.Journal
 	policy  *policy.Policy
+	types   *Types
 	options Options
 }
 
@@ -92,7 +95,10 @@ func New(o Options) *Archive {
 	if o.Guide == nil {
 		o.Guide = setup.NewGuide(setup.Config{})
 	}
-	return &Archive{o.Journal, o.Policy, o}
+	if o.Types == nil {
+		o.Types = NewTypes()
+	}
+	return &Archive{o.Journal, o.Policy, o.Types, o}
 }
 
 // changed reports a change that may make an archive due for erasure.

@@ -18,13 +18,18 @@ const FolderSeparator = "/"
 var ErrNoFolder = errors.New("no such folder")
 
 // Folder is a folder of an archive as mail programs see it: "INBOX" with "INBOX/2026-11" and so on for what was received, "Posta inviata" or
-// "Sent" with its months for what was sent; "Cestino" or "Trash" for what was deleted by hand and can be brought back, whatever its month.
+// "Sent" with its months for what was sent; "Cestino" or "Trash" for what was deleted by hand and can be brought back, whatever its month. With
+// layout=type it is "2026", "2026/11" and so on, and in them the folders of the types of messages.
 type Folder struct {
 	Name string // in the language of the mailbox, in ASCII
 	// Holds is what lies in it; nil for a folder that holds only folders. Of what was deleted by hand it has no month.
 	Holds *journal.FolderStats
 	// Kind is the name under which the journal files the messages of the folder, or of those in it: "INBOX", "Sent", journal.Trash.
+	// Empty for the folders of a year and of a month with layout=type.
 	Kind string
+	// Type is the type, a name of policy.VocabularyClasses, of the only messages that it shows of a folder of the journal; Holds then counts only those,
+	// with the UIDVALIDITY and the next UID of that folder. Empty if it shows all.
+	Type string
 	// Err says why what lies in it cannot be read now; it is then as if nothing did.
 	Err error
 }
@@ -60,14 +65,21 @@ func (r *Reader) Folders(ctx context.Context) ([]Folder, error) {
 	if err != nil && !errors.As(err, &passed) {
 		return nil, err
 	}
-	received, sent := journal.FolderOf(journal.Received), journal.FolderOf(journal.Sent)
-	kinds := []string{received, sent}
-	if access.Append {
-		kinds = append(kinds, journal.Archived)
-	}
 	deleted, err := r.deletedFolder(ctx, m, access)
 	if err != nil {
 		return nil, err
+	}
+	if access.Layout == policy.LayoutType {
+		return r.foldersByType(ctx, access, stats, passed, deleted)
+	}
+	return foldersByMonth(access, stats, passed, deleted), nil
+}
+
+// foldersByMonth is Folders for layout=month.
+func foldersByMonth(access Access, stats []journal.FolderStats, passed journal.PassedOver, deleted *journal.FolderStats) []Folder {
+	kinds := []string{journal.FolderOf(journal.Received), journal.FolderOf(journal.Sent)}
+	if access.Append {
+		kinds = append(kinds, journal.Archived)
 	}
 	if deleted != nil {
 		kinds = append(kinds, journal.Trash)
@@ -95,7 +107,7 @@ func (r *Reader) Folders(ctx context.Context) ([]Folder, error) {
 		slices.SortFunc(months[kind], func(a, b Folder) int { return strings.Compare(a.Name, b.Name) })
 		list = append(list, months[kind]...)
 	}
-	return list, nil
+	return list
 }
 
 // deletedFolder returns what was deleted by hand. It is nil where nothing was and nothing may be.
@@ -111,7 +123,7 @@ func monthName(kind string, m kv.Month, language policy.Language) string {
 	return shownFolder(kind, language) + FolderSeparator + string(m)
 }
 
-// Folder returns the folder of a name, or an error that wraps ErrNoFolder. The case of INBOX does not matter, also at the front of a name.
+// Folder returns the folder of a name, or an error that wraps ErrNoFolder; of one in a month that cannot be read, the error of the month. The case of INBOX does not matter, also at the front of a name.
 func (r *Reader) Folder(ctx context.Context, name string) (Folder, error) {
 	if top, rest, _ := strings.Cut(name, FolderSeparator); strings.EqualFold(top, "INBOX") {
 		name = strings.TrimSuffix("INBOX"+FolderSeparator+rest, FolderSeparator)
@@ -124,6 +136,12 @@ func (r *Reader) Folder(ctx context.Context, name string) (Folder, error) {
 		if f.Name == name {
 			return f, f.Err
 		}
+		if f.Err != nil && strings.HasPrefix(name, f.Name+FolderSeparator) {
+			err = f.Err
+		}
+	}
+	if err != nil {
+		return Folder{}, err
 	}
 	return Folder{}, ErrNoFolder
 }
@@ -146,6 +164,9 @@ func (r *Reader) Refresh(ctx context.Context, f Folder) (Folder, error) {
 		return f, err
 	}
 	now, err := r.archive.journal.Folder(ctx, holds.Mailbox, holds.Month, holds.Folder)
+	if err == nil && f.Type != "" {
+		now, err = r.archive.types.part(ctx, r.archive.journal, now, f.Type)
+	}
 	if errors.Is(err, journal.ErrNotFound) {
 		now, err = *holds, nil
 		now.Entries, now.Bytes = 0, 0

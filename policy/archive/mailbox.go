@@ -325,7 +325,7 @@ func (a *Archive) Set(ctx context.Context, who policy.Actor, address policy.Addr
 	if err == nil {
 		var more []policy.Label
 		more, err = a.closed(ctx, address, changes)
-		v.Notes = append(v.Notes, more...)
+		v.Notes = append(append(v.Notes, more...), renamedFolders(v, changes)...)
 	}
 	return v, err
 }

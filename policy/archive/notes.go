@@ -52,3 +52,15 @@ func notes(mailbox string, addresses []string, byHand bool) []policy.Label {
 	}
 	return list
 }
+
+// renamedFolders says what becomes of the folders that mail programs know, where changes give them other names.
+func renamedFolders(v Mailbox, changes []policy.Change) []policy.Label {
+	if v.Archive == string(policy.StateOff) || !on(v, policy.KeyIMAP) ||
+		!slices.ContainsFunc(changes, func(c policy.Change) bool { return c.Key == policy.KeyLayout || c.Key == policy.KeyLanguage }) {
+		return nil
+	}
+	return []policy.Label{{
+		Italian: "I nomi delle cartelle dell'archivio cambiano: i programmi di posta le scaricano di nuovo.",
+		English: "The folders of the archive have other names from now on: mail programs fetch them anew.",
+	}}
+}

@@ -16,6 +16,7 @@ import (
 // Access is what a person may do with an archive by mail program, under the settings in force now.
 type Access struct {
 	Language policy.Language
+	Layout   policy.Layout
 	Delete   bool  // messages may be deleted by hand
 	Move     bool  // messages may be moved
 	Append   bool  // messages may be put in by hand
@@ -59,7 +60,8 @@ func (r *Reader) Access(ctx context.Context) (Access, error) {
 	may := func(right Right) bool {
 		return r.archive.May(ctx, r.who, right, r.mailbox) == nil && permitted(m.Settings, right) == nil
 	}
-	return Access{Language: m.Settings.Language, Delete: may(RightDelete), Move: may(RightMove), Append: may(RightImport), Quota: m.Settings.Quota}, nil
+	s := m.Settings
+	return Access{Language: s.Language, Layout: s.Layout, Delete: may(RightDelete), Move: may(RightMove), Append: may(RightImport), Quota: s.Quota}, nil
 }
 
 // open returns the mailbox if it may be read now.
@@ -125,6 +127,9 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 		}
 		return uids, err
 	}
+	if f.Type != "" {
+		return r.uidsOfType(ctx, holds, f.Type, from)
+	}
 	uids, err := r.archive.journal.UIDs(ctx, holds.Mailbox, holds.Month, holds.Folder, from)
 	if errors.Is(err, journal.ErrNotFound) {
 		return nil, nil
@@ -132,8 +137,20 @@ func (r *Reader) UIDs(ctx context.Context, f Folder, from uint32) ([]uint32, err
 	return uids, err
 }
 
+func (r *Reader) uidsOfType(ctx context.Context, holds *journal.FolderStats, kind string, from uint32) ([]uint32, error) {
+	now, err := r.archive.journal.Folder(ctx, holds.Mailbox, holds.Month, holds.Folder)
+	if errors.Is(err, journal.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.archive.types.uids(ctx, r.archive.journal, now, kind, from)
+}
+
 // Entries yields the entries in a folder whose UIDs are between first and last, both included, under the name that the journal has for the
 // mailbox: see journal.Journal.Filed. Those of what was deleted have their UIDs there, and the folder journal.Trash.
+// Of a folder that shows one type of messages, those that cannot be read may belong to another one.
 func (r *Reader) Entries(ctx context.Context, f Folder, first, last uint32) iter.Seq2[*journal.Entry, error] {
 	return r.entries(ctx, f, first, last, r.archive.journal.Filed)
 }
@@ -167,7 +184,10 @@ func (r *Reader) entries(ctx context.Context, f Folder, first, last uint32, file
 				}
 			}
 		default:
-			filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(yield)
+			filed(ctx, holds.Mailbox, holds.Month, holds.Folder, first, last)(func(e *journal.Entry, err error) bool {
+				// One that cannot be read is yielded whatever its type: who asks for it by its UID must learn of it.
+				return err == nil && f.Type != "" && typeOf(e.Folder, e.Class, e.SentTo) != f.Type || yield(e, err)
+			})
 		}
 	}
 }

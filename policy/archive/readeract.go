@@ -14,6 +14,8 @@ import (
 var (
 	// ErrTarget says that messages cannot go into a folder: it is of another month, or takes none.
 	ErrTarget = errors.New("messages cannot go into this folder")
+	// ErrType says that messages cannot go into the folder of a type, because they are of another one, or because it takes none by hand.
+	ErrType = errors.New("messages lie in the folder of their type")
 	// ErrOnlyDelete says that messages may be deleted and brought back, and not moved.
 	ErrOnlyDelete = errors.New("messages can only be deleted")
 	// ErrWaits says that messages were deleted already and wait for the end of their grace.
@@ -56,7 +58,7 @@ type Allowed struct {
 func (r *Reader) In(a Access, f Folder) Allowed {
 	var allowed Allowed
 	if a.Append {
-		_, err := taker(f.Name, r.archive.journal.Month(), a.Language)
+		_, err := taker(f.Name, r.archive.journal.Month(), a.Layout, a.Language)
 		allowed.Append = err == nil
 	}
 	switch {
@@ -164,7 +166,7 @@ func (r *Reader) acted(f Folder, uids []uint32, err error) error {
 
 // Move moves messages of a folder into another one of their month; into the folder of what was deleted, which deletes them; or out of it, which brings
 // them back. Each needs the settings of Archive.Move, Archive.Delete and Archive.Undelete. If one message cannot go, none does: the error is ErrTarget,
-// ErrOnlyDelete or a HeldError. What is not there any more is no error. With another error Moved tells what was done before it.
+// ErrType, ErrOnlyDelete or a HeldError. What is not there any more is no error. With another error Moved tells what was done before it.
 func (r *Reader) Move(ctx context.Context, f Folder, uids []uint32, to Folder) (Moved, error) {
 	switch {
 	case f.deleted() && to.deleted():
@@ -183,8 +185,18 @@ func (r *Reader) Move(ctx context.Context, f Folder, uids []uint32, to Folder) (
 	if err != nil {
 		return Moved{}, err
 	}
-	if holds == nil || to.Holds == nil || to.Holds.Month != holds.Month || to.Holds.Folder == holds.Folder {
-		return Moved{}, fmt.Errorf("%s: %w", to.Name, ErrTarget)
+	switch {
+	case holds == nil || to.Holds == nil || to.Holds.Month != holds.Month:
+		err = ErrTarget
+	case to.Holds.Folder != holds.Folder:
+		err = r.fits(ctx, f, uids, to)
+	case to.Type != f.Type:
+		err = ErrType
+	default:
+		err = ErrTarget
+	}
+	if err != nil {
+		return Moved{}, fmt.Errorf("%s: %w", to.Name, err)
 	}
 	if len(uids) == 0 {
 		return Moved{}, nil
@@ -223,6 +235,9 @@ func (r *Reader) undelete(ctx context.Context, f Folder, uids []uint32, to Folde
 		if r.archive.May(ctx, r.who, RightMove, r.mailbox) != nil || permitted(settings, RightMove) != nil {
 			return Moved{}, ErrOnlyDelete
 		}
+	}
+	if err := r.fits(ctx, f, uids, to); err != nil {
+		return Moved{}, fmt.Errorf("%s: %w", to.Name, err)
 	}
 	moved := Moved{UIDValidity: to.Holds.UIDValidity}
 	for folder, places := range byFolder {

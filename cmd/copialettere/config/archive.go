@@ -287,6 +287,7 @@ func exampleOf(key string, v any) string {
 	examples := map[string]string{
 		policy.KeyFilter: "all", policy.KeyRetention: "24", policy.KeyQuota: "1GB", policy.KeyWhenFull: string(policy.WhenFullSkip),
 		policy.KeyProtocols: "imap,pop3,smtp", policy.KeyNotify: "none", policy.KeyNotifyOn: "full,gap", policy.KeyLanguage: string(policy.Italian),
+		policy.KeyLayout: string(policy.LayoutMonth),
 	}
 	if s, ok := examples[key]; ok {
 		return s

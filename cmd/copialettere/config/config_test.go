@@ -102,7 +102,7 @@ func TestDefaults(t *testing.T) {
 		Admin:   Admin{Listen: []Listener{{"unix", "/var/lib/copialettere/admin.sock"}}, SocketMode: 0o600},
 		Log:     Log{Level: slog.LevelInfo, Format: LogText},
 		Domains: []Domain{{Name: "alpha.test", RecipientDelimiter: "+"}},
-		Rights:  policy.Rights{Owner: []string{"notify", "notify_on", "language", "protocols"}},
+		Rights:  policy.Rights{Owner: []string{"notify", "notify_on", "language", "layout", "protocols"}},
 		PEC:     PEC{Trust: pec.TrustHeaders},
 		Disk:    Disk{Warn: Watermark{Percent: 10}, Stop: Watermark{Percent: 3}}, Retention: Retention{Hour: 3, Minute: 30, MaxShare: 20},
 		Erase: Erase{Grace: 72 * time.Hour}, Logs: Logs{Keep: 30}, Verify: Verify{Every: 30 * 24 * time.Hour, Rate: 10_000_000},
