@@ -68,6 +68,9 @@ func (in *invocation) changeAppPassword(ctx context.Context, act string, query u
 		default:
 			fmt.Fprintf(in.stdout, "%s\n", v.Password)
 			fmt.Fprintf(in.stderr, "This is the app password %q of %s. It is not shown again.\n", v.Name, v.Mailbox)
+			if v.Closed != nil {
+				fmt.Fprintln(in.stderr, "It opens no archive now:", v.Closed.English)
+			}
 		}
 		return nil
 	})

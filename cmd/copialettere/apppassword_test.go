@@ -20,8 +20,12 @@ func TestAppPasswordCommand(t *testing.T) {
 	if code != 0 || len(password) != 34 || !strings.Contains(stderr, "It is not shown again") {
 		t.Fatalf("%d, %q, %q", code, stdout, stderr)
 	}
+	if !strings.Contains(stderr, "It opens no archive now: Access to the archive with a mail program is switched off") {
+		t.Errorf("imap is off, and it says %q", stderr)
+	}
+	p.must("mailbox", "set", anna, "imap=on")
 	made := lines[archive.AppPassword](p, "app-password", "add", anna, "tablet")
-	if len(made) != 1 || made[0].Name != "tablet" || len(made[0].Password) != 34 || made[0].Password == password {
+	if len(made) != 1 || made[0].Closed != nil || made[0].Name != "tablet" || len(made[0].Password) != 34 || made[0].Password == password {
 		t.Errorf("made %+v", made)
 	}
 	list := p.must("app-password", "list", anna)

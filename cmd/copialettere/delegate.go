@@ -24,7 +24,7 @@ mail program the user name is ADDR*PERSON, where the program cannot give an auth
 
 add     grants it in the name of the owner (-as ADDR), or asks for it: an operator, and a postmaster of the domain (-as LOGIN), must both do so
         within seven days, and the earlier date counts. With -as it reads the password of LOGIN from standard input, one line; where LOGIN has a
-        second factor, a second line with a code. Its owner is told when it is granted (notify_on=security)
+        second factor, a second line with a code. Its owner is told when it is granted, if there is an address for notices
 list    shows who may read, until when and by whose word, and what waits for somebody's word
 revoke  ends it at once, open connections too
 

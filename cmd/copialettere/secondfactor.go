@@ -22,8 +22,8 @@ on      makes a new secret and shows it, once: as text to type into the app, and
         the app, confirms it within an hour. That shows ten recovery codes, once: each signs in one time, when the phone is lost.
         If the second factor is on, the old secret and the old recovery codes stay good until then.
 show    tells whether it is on, and how many recovery codes are left
-off     turns it off, as for somebody who has lost phone and codes. Make sure that it is the person who asks. The owner is told
-        (notify_on=security)
+off     turns it off, as for somebody who has lost phone and codes. Make sure that it is the person who asks. The owner is told,
+        if there is an address for notices
 
 All changes go on record (copialettere mailbox log; those of a login that is no mailbox, in the log of the daemon). A domain can require it: require_second_factor of [[domain]].
 

@@ -247,7 +247,7 @@ var (
 		policy.Label{Italian: "Riprovare fra qualche minuto.", English: "Try again in a few minutes."},
 	}
 	appPasswordNote = policy.Label{
-		Italian: "Come password serve una password per le app: quella della casella non viene accettata.",
+		Italian: "Come password serve una password per programmi: quella della casella non viene accettata.",
 		English: "As the password, use an app password: that of the mailbox is not accepted.",
 	}
 	labelApple = policy.Label{Italian: "iPhone, iPad o Mac: scarica il profilo", English: "iPhone, iPad or Mac: download the profile"}

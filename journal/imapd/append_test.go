@@ -205,3 +205,41 @@ func TestAppendForbiddenMeanwhile(t *testing.T) {
 		t.Errorf("%+v, %v", e, err)
 	}
 }
+
+// TestAppendTrashCounts puts in and deletes in turn: what waits in the trash takes room until it is gone.
+func TestAppendTrashCounts(t *testing.T) {
+	r := newRig(t, nil)
+	for key, value := range map[string]string{"append": "on", "write": "on", "quota": "1kB"} {
+		r.set(anna, key, value)
+	}
+	const full = "t NO [OVERQUOTA] L'archivio e' pieno (conta anche il cestino): il messaggio non e' stato inserito\r\n"
+	message := "Subject: x\r\n\r\n" + strings.Repeat("Testo\r\n", 80)
+	put := func(p *reader) string {
+		return p.dialogue(t, fmt.Sprintf("APPEND INBOX {%d+}\r\n%s", len(message), message))
+	}
+	r.add(anna, journal.Received, "Subject: 1\r\n\r\nTesto\r\n")
+	p := r.open("INBOX")
+	if got := put(p); !strings.Contains(got, "t OK [APPENDUID ") {
+		t.Fatal(got)
+	}
+	inbox := r.open("INBOX/2026-11")
+	inbox.dialogue(t, "UID MOVE 2 Cestino")
+	if got := inbox.dialogue(t, "STATUS Cestino (MESSAGES)"); !strings.HasPrefix(got, "* STATUS \"Cestino\" (MESSAGES 1)") {
+		t.Fatal(got)
+	}
+	if got := put(p); got != full {
+		t.Errorf("put in after a deletion: %q, want %q", got, full)
+	}
+	trash := r.open("Cestino")
+	if got := trash.dialogue(t, "COPY 1 INBOX"); got != full {
+		t.Errorf("copied from the trash: %q, want %q", got, full)
+	}
+	later := r.now.Load().Add(journal.DeletedGrace)
+	r.now.Store(&later)
+	if purged, err := r.journal.PurgeDeleted(t.Context()); err != nil || purged.Entries != 1 {
+		t.Fatalf("%+v, %v", purged, err)
+	}
+	if got := put(p); !strings.Contains(got, "t OK [APPENDUID ") {
+		t.Errorf("put in after the grace: %q", got)
+	}
+}

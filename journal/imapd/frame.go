@@ -63,6 +63,9 @@ func (c *conn) readCommand() (command, error) {
 		return cmd, errRefused
 	}
 	refusal := ""
+	if !cmd.hasName() {
+		refusal = "BAD Want a command"
+	}
 	for total := 0; ; {
 		size, waits, literal := literalOf(line)
 		switch {
@@ -119,6 +122,12 @@ func splitCommand(line []byte) (command, bool) {
 		cmd.verb += " " + strings.ToUpper(words[2])
 	}
 	return cmd, true
+}
+
+// hasName reports whether the verb is one, or two with UID. At any other go-imap ends the connection without a word.
+func (cmd *command) hasName() bool {
+	name, isUID := strings.CutPrefix(cmd.verb, "UID ")
+	return isTag(name) && (isUID || name != "UID")
 }
 
 // isTag reports whether s is a tag (RFC 3501 section 9).

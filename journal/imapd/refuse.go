@@ -51,7 +51,8 @@ var (
 	sentenceTooLarge = policy.Label{
 		Italian: "Il messaggio supera la dimensione massima", English: "The message is larger than the archive takes"}
 	sentenceFull = policy.Label{
-		Italian: "L'archivio è pieno: il messaggio non è stato inserito", English: "The archive is full: the message was not put in"}
+		Italian: "L'archivio è pieno (conta anche il cestino): il messaggio non è stato inserito",
+		English: "The archive is full (its trash counts too): the message was not put in"}
 	sentenceFlags = policy.Label{
 		Italian: "I messaggi dell'archivio non si contrassegnano", English: "Messages of the archive cannot be marked"}
 	sentenceFolders = policy.Label{

@@ -45,6 +45,10 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	if countCriteria(criteria) > maxCriteria {
 		return nil, s.refuse(imap.ResponseCodeLimit, sentenceSearch)
 	}
+	// A search by numbers alone reads nothing in which the right is looked at.
+	if _, err := s.reader.Access(s.conn.ctx); err != nil {
+		return nil, s.reply(err)
+	}
 	ctx, cancel := context.WithTimeout(s.conn.ctx, s.conn.server.config.searchTime)
 	defer cancel()
 	if err := s.conn.turn.begin(ctx); err != nil {

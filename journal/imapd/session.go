@@ -204,6 +204,9 @@ func (s *session) Unselect() error {
 // List implements imapserver.Session. All folders are subscribed.
 func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, options *imap.ListOptions) error {
 	if len(patterns) == 0 {
+		if _, err := s.reader.Access(s.conn.ctx); err != nil {
+			return s.reply(err)
+		}
 		return w.WriteList(&imap.ListData{Attrs: []imap.MailboxAttr{imap.MailboxAttrNoSelect}, Delim: '/'})
 	}
 	folders, err := s.reader.Folders(s.conn.ctx)

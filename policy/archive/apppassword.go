@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,8 @@ type AppPassword struct {
 	// Password, in the answer to the act that made it, is the password itself. Nothing else ever has it.
 	Password string `json:"password,omitempty"`
 	Revoked  bool   `json:"revoked,omitempty"` // in the answer to the act that ended it
+	// Closed, in the answer to the act that made it, says why it opens no archive as long as the settings of the mailbox stay as they are; nil if it does.
+	Closed *policy.Label `json:"closed,omitempty"`
 }
 
 // AppPasswords returns the app passwords of a mailbox, oldest first.
@@ -53,6 +56,9 @@ func (a *Archive) AddAppPassword(ctx context.Context, who policy.Actor, address 
 	}
 	view := AppPassword{Mailbox: address.String(), Password: password}
 	view.Name, view.Created, view.Who = name, time.Now().UTC().Round(0), who.String()
+	if refusal := new(auth.Refusal); errors.As(auth.Open(m.Settings), &refusal) {
+		view.Closed = &refusal.Sentence
+	}
 	return view, nil
 }
 

@@ -119,14 +119,27 @@ func (r *Reader) mayAppend(ctx context.Context, name string, size int64) (policy
 	if _, err := taker(name, r.archive.journal.Month(), m.Settings.Layout, m.Settings.Language); err != nil {
 		return m, fmt.Errorf("%s: %w", name, err)
 	}
+	return m, r.roomFor(ctx, m, size)
+}
+
+// roomFor returns journal.ErrFull if a mailbox has no room for size more bytes that are put in by hand. What was deleted by hand counts as long as it can be
+// brought back: otherwise whoever puts in and deletes in turn could fill the disk, and hold up everybody's mail.
+func (r *Reader) roomFor(ctx context.Context, m policy.Mailbox, size int64) error {
 	if m.Settings.Quota == 0 {
-		return m, nil
+		return nil
 	}
 	used, err := r.archive.journal.Usage(ctx, m.Archive)
-	if err == nil && used+uint64(size) > uint64(m.Settings.Quota) {
-		err = fmt.Errorf("%s: %w", r.mailbox, journal.ErrFull)
+	if err != nil {
+		return err
 	}
-	return m, err
+	deleted, err := r.archive.journal.DeletedFolder(ctx, m.Archive, false)
+	if err != nil && !errors.Is(err, journal.ErrNotFound) {
+		return err
+	}
+	if used+deleted.Bytes+uint64(size) > uint64(m.Settings.Quota) {
+		return fmt.Errorf("%s: %w", r.mailbox, journal.ErrFull)
+	}
+	return nil
 }
 
 func (a *Archive) maxMessage() int64 {
@@ -247,10 +260,11 @@ func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string)
 			}
 		}
 	}
-	if _, err := r.mayAppend(ctx, name, 0); err != nil {
+	m, err := r.mayAppend(ctx, name, 0)
+	if err != nil {
 		return moved, err
 	}
-	if err := r.roomFor(ctx, size); err != nil {
+	if err := r.roomFor(ctx, m, size); err != nil {
 		return moved, err
 	}
 	for _, uid := range uids {
@@ -267,19 +281,6 @@ func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string)
 		}
 	}
 	return moved, nil
-}
-
-// roomFor returns journal.ErrFull if the quota has no room for size more bytes.
-func (r *Reader) roomFor(ctx context.Context, size int64) error {
-	access, err := r.Access(ctx)
-	if err != nil || access.Quota == 0 {
-		return err
-	}
-	used, err := r.Usage(ctx)
-	if err == nil && used+uint64(size) > uint64(access.Quota) {
-		err = fmt.Errorf("%s: %w", r.mailbox, journal.ErrFull)
-	}
-	return err
 }
 
 func (r *Reader) copyOne(ctx context.Context, e *journal.Entry, name string) (Appended, error) {

@@ -9,6 +9,9 @@ import (
 	"copialettere/policy"
 )
 
+// errClosedName means that the name of a mailbox is no login.
+var errClosedName = fmt.Errorf("%w, and nobody can sign in to it", policy.ErrClosed)
+
 // logins returns whom a typed name means: one login, which is the zero Address if nobody can have such a name, or several that share an archive
 // account name.
 func (a *Authenticator) logins(ctx context.Context, typed string) ([]policy.Address, error) {

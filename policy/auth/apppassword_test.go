@@ -168,6 +168,12 @@ func TestAppPasswordsFollowTheArchive(t *testing.T) {
 	if list, err := r.AppPasswords(t.Context(), address(t, rossi)); err != nil || len(list) > 0 {
 		t.Errorf("the next person has %+v, %v", list, err)
 	}
+	if made, err := r.AddAppPassword(t.Context(), operator, closed, "tablet"); !errors.Is(err, policy.ErrClosed) {
+		t.Errorf("of the archive that was handed over: %q, %v", made, err)
+	}
+	if _, err := r.BeginSecondFactor(t.Context(), operator, closed, ""); !errors.Is(err, policy.ErrClosed) {
+		t.Errorf("its second factor: %v", err)
+	}
 }
 
 // TestAppPasswordsAtOnce makes and uses several at a time: none is lost, nor revived by a login that notes its use.

@@ -198,6 +198,9 @@ func (a *Authenticator) AllNeedAppPassword(ctx context.Context) iter.Seq2[policy
 // BeginSecondFactor makes a new secret, which is in force once ConfirmSecondFactor has had a code of it. One that is in force stays until then, so
 // that a phone can be replaced; an owner must then give a code of it, or a recovery code. Whoever calls it answers for the right to do so.
 func (a *Authenticator) BeginSecondFactor(ctx context.Context, who policy.Actor, login policy.Address, code string) (Secret, error) {
+	if login.Closed != "" {
+		return Secret{}, fmt.Errorf("second factor of %s: %w", login, errClosedName)
+	}
 	secret := newTOTPSecret()
 	made := Secret{Text: totpText(secret), URI: totpURI(login, secret)}
 	err := a.changeSecondFactor(ctx, who, login, code, func(s *storedSecondFactor, now time.Time) (before, after string, err error) {

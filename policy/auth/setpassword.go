@@ -22,7 +22,7 @@ const minPassword = 8
 
 // SetPassword sets the password of an address in a password file. It replaces the hash in the first line of the address, or adds a line, and leaves
 // everything else in the file as it is. A file that is not there is made, with mode 0600; otherwise mode, owner and group stay. It replaces the
-// file atomically, and waits for another SetPassword of the same folder.
+// file atomically, and waits for another SetPassword of the same folder. Where the path is a symbolic link, it replaces the file that the link leads to.
 func SetPassword(path string, a policy.Address, password string) error {
 	switch {
 	case a.Domain == "" || strings.ContainsAny(a.String(), ":\n") || comment(a.String()):
@@ -33,6 +33,9 @@ func SetPassword(path string, a policy.Address, password string) error {
 		return fmt.Errorf("%w: it has more than %d bytes", ErrPassword, maxSecret)
 	case !utf8.ValidString(password) || strings.ContainsRune(password, 0):
 		return fmt.Errorf("%w: it is not UTF-8, or has a NUL", ErrPassword)
+	}
+	if file, err := filepath.EvalSymlinks(path); err == nil {
+		path = file // else it is not there, or cannot be read, which the read below tells
 	}
 	unlock, err := lockFolder(filepath.Dir(path))
 	if err != nil {

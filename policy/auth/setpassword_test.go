@@ -83,6 +83,25 @@ func TestSetPasswordRefuses(t *testing.T) {
 	}
 }
 
+// TestSetPasswordOfLink has a path that leads to the file of the mail server: the link stays, and the file has the password.
+func TestSetPasswordOfLink(t *testing.T) {
+	folder := t.TempDir()
+	file, link := filepath.Join(t.TempDir(), "users"), filepath.Join(folder, "passwd")
+	if err := errors.Join(os.WriteFile(file, []byte("mario@alpha.test:x\n"), 0o600), os.Symlink(file, link)); err != nil {
+		t.Fatal(err)
+	}
+	if err := SetPassword(link, address(t, anna), password); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || !strings.Contains(string(text), "\nanna@alpha.test:{") {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != file {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+}
+
 // TestSetPasswordMakesFile checks that a new file is nobody else's to read.
 func TestSetPasswordMakesFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "passwd")

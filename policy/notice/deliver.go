@@ -170,7 +170,7 @@ func (q *Queue) destination(ctx context.Context, n *waiting, now time.Time) (to 
 		return "", "", "the archive is off", nil
 	case s.Notify == policy.Address{}:
 		return "", "", "the mailbox no longer has an address for notices", nil
-	case !n.Digest && s.NotifyOn&n.Event == 0:
+	case !n.Digest && !n.always() && s.NotifyOn&n.Event == 0:
 		return "", "", "the mailbox no longer wants such notices", nil
 	}
 	to = s.Notify.ASCII() // see New

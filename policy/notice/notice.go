@@ -272,6 +272,9 @@ func (q *Queue) wanted(ctx context.Context, n *Notice) (bool, error) {
 		return q.options.Operator != "", nil
 	}
 	s, err := q.settings(ctx, n.Mailbox)
+	if n.always() {
+		return err == nil && s.State() != policy.StateOff && s.Notify != policy.Address{}, err
+	}
 	return err == nil && s.Tells(n.Event), err
 }
 

@@ -20,8 +20,8 @@ const (
 
 	// NotifySecurity: what has changed.
 	SecurityAppPassword     Kind = "app-password"      // a password for a program was made
-	SecurityDelegate        Kind = "delegate"          // somebody else may read the archive
-	SecuritySecondFactorOff Kind = "second-factor-off" // the second factor was turned off
+	SecurityDelegate        Kind = "delegate"          // somebody else may read the archive; told whatever is chosen
+	SecuritySecondFactorOff Kind = "second-factor-off" // the second factor was turned off; told whatever is chosen
 	SecurityRecoveryCode    Kind = "recovery-code"     // a recovery code of the second factor was used
 	SecurityExport          Kind = "export"            // messages were exported
 	SecurityAddress         Kind = "address"           // the address for notices has changed; this goes to the earlier one, wanted or not
@@ -29,6 +29,12 @@ const (
 	// Neither: the code that confirms a new address for notices, and goes there.
 	kindCode Kind = "code"
 )
+
+// always reports whether an owner who has an address for notices is told, whichever he has chosen: that somebody else may read the archive, or that it
+// is less protected. Whoever brings that about must not be able to count on a setting.
+func (n *Notice) always() bool {
+	return n.Kind == SecurityDelegate || n.Kind == SecuritySecondFactorOff
+}
 
 // OfSecurity returns the notice of a change that concerns the security of an archive. The detail is what people know it by: the name of an app
 // password, the address of a delegate, what was exported. It may be empty.

@@ -186,6 +186,22 @@ func TestLossBeyondTheLimit(t *testing.T) {
 	r.expect("delivered", 4, 0)
 }
 
+// TestToldAlways has an owner who has chosen no notices: that somebody else may read the archive, and that the second factor is off, he is told.
+func TestToldAlways(t *testing.T) {
+	r := toldRig(t)
+	r.set("notify_on=none")
+	for _, kind := range []Kind{SecurityAppPassword, SecurityDelegate, SecuritySecondFactorOff, SecurityRecoveryCode, SecurityExport} {
+		r.add(OfSecurity(anna, kind, "a detail", time.Now()))
+	}
+	r.deliver(time.Now())
+	r.expect("delivered", 2, 0)
+	for i := range 2 {
+		if _, body := decoded(t, []byte(r.sent[i].message)); strings.Contains(body, "disattivare nelle impostazioni") || strings.Contains(body, "turned off in the settings") {
+			t.Errorf("it cannot be turned off:\n%s", body)
+		}
+	}
+}
+
 // code returns the code in a message.
 func code(t *testing.T, message string) string {
 	t.Helper()

@@ -63,12 +63,12 @@ func moreText(l policy.Language) string {
 	return "Altri avvisi che non sono elencati, perché erano troppi in un giorno: {more}.\n"
 }
 
-// footer ends a notice. What goes to an address other than that of the settings cannot be turned off.
+// footer ends a notice. What goes to an address other than that of the settings, or is told always, cannot be turned off.
 func footer(n *Notice, l policy.Language) string {
 	switch {
 	case n.Cause != "":
 		return operatorFooter
-	case n.Kind == kindCode || n.Kind == SecurityAddress:
+	case n.Kind == kindCode || n.Kind == SecurityAddress || n.always():
 		if l == policy.English {
 			return "This mail was sent by a program.\n"
 		}

@@ -69,6 +69,11 @@ func (g *Guide) Profile(p Parameters, archive string, l policy.Language) ([]byte
 	}
 	about := policy.Label{Italian: "Imposta l'account di posta. La password viene chiesta durante l'installazione.",
 		English: "Sets up the mail account. The password is asked for during the installation."}.In(l)
+	if p.AppPassword {
+		about = policy.Label{
+			Italian: "Imposta l'account di posta. Durante l'installazione viene chiesta la password: serve una password per programmi, non quella della casella.",
+			English: "Sets up the mail account. The installation asks for the password: it has to be an app password, not that of the mailbox."}.In(l)
+	}
 	mail := mailPayload{
 		EmailAccountDescription: name, EmailAccountType: kinds[p.Incoming.Protocol], EmailAddress: p.Mailbox,
 		IncomingMailServerAuthentication: "EmailAuthPassword", IncomingMailServerHostName: p.Incoming.Host,

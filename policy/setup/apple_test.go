@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -119,6 +120,24 @@ func TestProfileIdentifiers(t *testing.T) {
 	} {
 		if other == first {
 			t.Errorf("%s twice", first)
+		}
+	}
+}
+
+// TestProfileAppPassword says which password is wanted where the second factor is on.
+func TestProfileAppPassword(t *testing.T) {
+	g := example(t)
+	p, err := g.Parameters(parse(t, "mario@alpha.test"), "", Choice{Account: AccountArchive})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, needs := range []bool{false, true} {
+		p.AppPassword = needs
+		for l, want := range map[policy.Language]string{policy.Italian: "password per programmi", policy.English: "app password"} {
+			text, err := g.Profile(p, "mario@alpha.test", l)
+			if err != nil || bytes.Contains(text, []byte(want)) != needs {
+				t.Errorf("app password needed %v: %v\n%s", needs, err, text)
+			}
 		}
 	}
 }
