@@ -93,7 +93,7 @@ func (c *Certificate) stampsNow() (stamps [2]stamp, err error) {
 	for i, file := range [...]string{c.certificate, c.key} {
 		info, err := os.Stat(file)
 		if err != nil {
-			return stamps, fmt.Errorf("certificate: %w", err)
+			return stamps, fmt.Errorf("certificate: %w: put it there, for the daemon's user to read, or take its section out of the configuration", err)
 		}
 		stamps[i] = stamp{info.Size(), info.ModTime()}
 	}

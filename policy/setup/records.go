@@ -34,7 +34,7 @@ func (r Record) String() string {
 func (g *Guide) Records(domain string) ([]Record, error) {
 	d, ok := g.Discover(domain)
 	if !ok {
-		return nil, fmt.Errorf("records of %.100s: %w: it is neither an archive host of [imap], nor a [[domain]] with [mailbox_servers]", domain, ErrNotOffered)
+		return nil, fmt.Errorf("records of %.100s: %w: it is neither an archive host (of [auth] or [[archive_host]], with [imap]), nor a [[domain]] with [mailbox_servers]", domain, ErrNotOffered)
 	}
 	var list []Record
 	servers := d.Incoming

@@ -502,3 +502,30 @@ func checkHook(t *testing.T, h Hook) {
 		t.Errorf("accepted %+v", h)
 	}
 }
+
+// TestExampleAtFirst checks what the README says: without the optional sections from [notices] to [dovecot_policy], [postfix] excepted, the example is
+// accepted, and names no file that has to be made first.
+func TestExampleAtFirst(t *testing.T) {
+	raw, err := os.ReadFile("../../../contrib/copialettere.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(raw), "\n[notices]\n")
+	_, rest, _ = strings.Cut(rest, "\n[postfix]\n")
+	postfix, rest, _ := strings.Cut(rest, "\n[auth]\n")
+	_, rest, ok := strings.Cut(rest, "\n[disk]\n")
+	if !ok {
+		t.Fatal("the sections stand in another order")
+	}
+	file := filepath.Join(t.TempDir(), "copialettere.toml")
+	if err := os.WriteFile(file, []byte(before+"\n[postfix]\n"+postfix+"\n[disk]\n"+rest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Postfix == nil || c.Auth != nil || c.TLS != nil || c.IMAP != nil || c.Submission != nil || c.Dovecot != nil || c.DovecotPolicy != nil {
+		t.Errorf("%+v", c)
+	}
+}
