@@ -184,7 +184,7 @@ func takerByType(name string, today kv.Month, language policy.Language) (string,
 				return kept, nil
 			}
 		}
-		if top == shownFolder(journal.Trash, language) {
+		if _, err := kv.ParseMonth(name + "-01"); err == nil || top == shownFolder(journal.Trash, language) {
 			return "", ErrTarget
 		}
 		return "", ErrNoFolder

@@ -246,8 +246,8 @@ func (a *Archive) classify(ctx context.Context, in *journal.Intent, draft *journ
 }
 
 // Copy puts copies of messages of a folder into another one, as Append does, with their dates. It makes one after the other. Needs append=on. With an
-// error Moved tells which were made before it.
-func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string) (Moved, error) {
+// error Moved tells which were made before it. It calls step before each, and ends with its error.
+func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string, step func(context.Context) error) (Moved, error) {
 	var moved Moved
 	var size int64
 	for _, s := range journal.UIDsOf(uids) {
@@ -268,6 +268,9 @@ func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string)
 		return moved, err
 	}
 	for _, uid := range uids {
+		if err := step(ctx); err != nil {
+			return moved, err
+		}
 		for e, err := range r.Entries(ctx, f, uid, uid) {
 			if err != nil {
 				return moved, err

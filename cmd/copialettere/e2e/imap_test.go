@@ -153,6 +153,7 @@ func TestMailPrograms(t *testing.T) {
 	t.Run("curl", func(t *testing.T) { s.readWithCurl(t, folder, want) })
 	t.Run("imaplib", func(t *testing.T) { s.readWithImaplib(t, folder, want) })
 	t.Run("mbsync", func(t *testing.T) { s.readWithMbsync(t, folder, want) })
+	t.Run("by type", func(t *testing.T) { s.readByType(t, entries) })
 	t.Run("certificate renewed", s.renewCertificate)
 	s.hook.Must(t, "mailbox", "set", anna, "imap=off")
 	if out, err := s.curl("").CombinedOutput(); err == nil {

@@ -73,6 +73,7 @@ type Entry struct {
 	MessageID   string   `json:"message_id"`
 	Size        int64    `json:"size"`
 	SHA256      string   `json:"sha256"`
+	Class       string   `json:"class"`
 	State       string   `json:"state"`
 	Flags       []string `json:"flags"`
 	Transaction string   `json:"transaction"`
