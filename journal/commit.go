@@ -46,8 +46,10 @@ type candidate struct {
 // Withdraw tells more. After an error count on nothing: part of it may turn up later, and the MTA's retry finds it then. A draft older
 // than half an hour is refused. Call Commit once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
-	d.j.committing.Add(1)
-	defer d.j.committing.Add(-1)
+	if slices.ContainsFunc(intents, func(in Intent) bool { return in.Import == nil }) {
+		d.j.committing.Add(1)
+		defer d.j.committing.Add(-1)
+	}
 	table := d.end()
 	if d.err != nil {
 		return nil, fmt.Errorf("take in message: %w", d.err)

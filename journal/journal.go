@@ -112,7 +112,7 @@ type Journal struct {
 	spooling   lock // held while the gap spool is read or written, and never while the store is
 	unspooling lock // held by Unspool: one at a time
 
-	committing atomic.Int64 // messages that are being made durable
+	committing atomic.Int64 // messages that are being made durable, without imports
 
 	outcomes outcomes
 	usages   usages

@@ -42,7 +42,7 @@ func (j *Journal) Watch(mailbox string) (news <-chan struct{}, stop func()) {
 	}
 }
 
-// Delivering reports whether messages are being made durable at this moment.
+// Delivering reports whether messages are being made durable at this moment, other than those that are imported.
 func (j *Journal) Delivering() bool { return j.committing.Load() > 0 }
 
 // changed tells those who watch one of the mailboxes. Other names are nobody's.

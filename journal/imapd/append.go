@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"errors"
+	"io"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
@@ -36,7 +37,11 @@ func (s *session) appendRefused(name string, size int64) string {
 
 // Append implements imapserver.Session. The message comes as it is read: see conn. Flags are dropped; every message of an archive is \Seen.
 func (s *session) Append(name string, message imap.LiteralReader, options *imap.AppendOptions) (*imap.AppendData, error) {
-	at, err := s.reader.Append(s.conn.ctx, name, options.Time, message, message.Size())
+	if err := s.conn.turn.begin(s.conn.ctx); err != nil {
+		return nil, s.reply(err)
+	}
+	defer s.conn.turn.end()
+	at, err := s.reader.Append(s.conn.ctx, name, options.Time, &incoming{message, s.conn, message.Size()}, message.Size())
 	switch {
 	case err != nil && s.conn.dead: // the program broke off
 		return nil, s.refuse(imap.ResponseCodeUnavailable, sentenceUnavailable)
@@ -46,10 +51,30 @@ func (s *session) Append(name string, message imap.LiteralReader, options *imap.
 	return &imap.AppendData{UIDValidity: at.UIDValidity, UID: imap.UID(at.UID)}, nil
 }
 
+// incoming is a message as it comes. What is done with its bytes is done in turns (see turn.go); making it durable, which is mostly waiting, is not.
+type incoming struct {
+	message io.Reader
+	conn    *conn
+	left    int64
+}
+
+// Read implements io.Reader.
+func (in *incoming) Read(p []byte) (n int, err error) {
+	in.conn.turn.outside(in.conn.ctx, func() { n, err = in.message.Read(p) })
+	if in.left -= int64(n); in.left == 0 {
+		in.conn.turn.end()
+	}
+	return n, err
+}
+
 // Copy implements imapserver.Session. A copy is an import, as if the program had read the messages and put them in.
 func (s *session) Copy(set imap.NumSet, name string) (*imap.CopyData, error) {
 	v := s.selected
-	copied, err := s.reader.Copy(s.conn.ctx, v.folder, v.uidsIn(v.spans(set, s.saved)), name)
+	if err := s.conn.turn.begin(s.conn.ctx); err != nil {
+		return nil, s.reply(err)
+	}
+	defer s.conn.turn.end()
+	copied, err := s.reader.Copy(s.conn.ctx, v.folder, v.uidsIn(v.spans(set, s.saved)), name, s.conn.turn.step)
 	if err != nil {
 		return nil, s.copyReply(err)
 	}

@@ -12,8 +12,8 @@
 // journal's. Every message is \Seen, and no flag is ever stored: \Deleted is a mark of one connection (see write.go). Structure (BODYSTRUCTURE,
 // BODY[1.2]) comes from the part table of the entry; messages are not parsed again.
 //
-// Delivery goes before reading: FETCH and SEARCH work in turns (see turn.go). The replies that programs ask for by the ten thousand are written without
-// go-imap where all in them is plain (see line.go).
+// Delivery goes before reading: FETCH, SEARCH, APPEND and COPY work in turns (see turn.go). The replies that programs ask for by the ten thousand are
+// written without go-imap where all in them is plain (see line.go).
 //
 // The package stores nothing.
 package imapd

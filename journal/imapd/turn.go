@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Delivery goes before reading. FETCH and SEARCH work in turns, of which there are half as many at a time as processors; and while messages are being
-// made durable, a turn is followed by a rest that is longer by far. So programs that read without a pause, however many, take little from deliveries
-// that need all processors, and nothing from those that come now and then. A turn ends while the network takes what was read.
+// Delivery goes before reading, and before what is put in by hand. FETCH, SEARCH, APPEND and COPY work in turns, of which there are half as many at a time
+// as processors; and while messages are being delivered, a turn is followed by a rest that is longer by far. So programs that read or put in without a
+// pause, however many, take little from deliveries that need all processors, and nothing from those that come now and then. A turn ends while the network
+// takes what was read, or gives what is put in.
 const (
 	turnLength = 5 * time.Millisecond
 	turnRest   = 19 * turnLength

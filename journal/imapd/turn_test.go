@@ -67,3 +67,33 @@ func TestTurns(t *testing.T) {
 		})
 	}
 }
+
+// reading is an io.Reader.
+type reading func(p []byte) (int, error)
+
+func (r reading) Read(p []byte) (int, error) { return r(p) }
+
+// TestTurnOfAppend takes in a message: the turn is given back while the program is waited for, and for good with the last byte.
+func TestTurnOfAppend(t *testing.T) {
+	all := make(turns, 1)
+	all <- 0
+	c := &conn{ctx: t.Context(), turn: turn{turns: all, delivering: func() bool { return false }}}
+	in := &incoming{left: 6, conn: c, message: reading(func(p []byte) (int, error) {
+		if len(all) != 1 {
+			t.Error("nobody else has a turn while the program is waited for")
+		}
+		return copy(p, "ab"), nil
+	})}
+	if err := c.turn.begin(c.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for i, left := range []int{0, 0, 1} {
+		if n, err := in.Read(make([]byte, 10)); n != 2 || err != nil || len(all) != left {
+			t.Errorf("piece %d: %d bytes, %v; %d turns are left, want %d", i, n, err, len(all), left)
+		}
+	}
+	c.turn.end()
+	if len(all) != 1 {
+		t.Errorf("%d turns are left in the end", len(all))
+	}
+}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -68,15 +69,15 @@ func TestDelegateByMailProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { script.Process.Kill() })
-	said := make([]byte, 4096)
-	n, err := out.Read(said)
-	if err != nil || !strings.HasPrefix(string(said[:n]), "OK") {
-		t.Fatalf("imaplib: %q, %v", said[:n], err)
+	lines := bufio.NewReader(out)
+	said, err := lines.ReadString('\n')
+	if err != nil || !strings.HasPrefix(said, "OK") {
+		t.Fatalf("imaplib: %q, %v", said, err)
 	}
 	began := time.Now()
 	s.hook.Must(t, "delegate", "revoke", anna, bruno)
-	if n, err = out.Read(said); err != nil || !strings.HasPrefix(string(said[:n]), "* BYE [UNAVAILABLE]") || time.Since(began) > 10*time.Second {
-		t.Errorf("when it is revoked, after %v: %q, %v", time.Since(began), said[:n], err)
+	if said, err = lines.ReadString('\n'); err != nil || !strings.HasPrefix(said, "* BYE [UNAVAILABLE]") || time.Since(began) > 10*time.Second {
+		t.Errorf("when it is revoked, after %v: %q, %v", time.Since(began), said, err)
 	}
 	script.Wait()
 	if out, err := as(anna+"*"+bruno, brunosPassword); err == nil {
