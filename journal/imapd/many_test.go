@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/policy"
 )
 
 // reader is a mail program that keeps the UIDs of a folder as RFC 3501 lets it know them.
@@ -26,14 +27,14 @@ type reader struct {
 	uids []string // "" where it does not know the UID yet
 }
 
-func (r *rig) reader() (*reader, error) {
+func (r *rig) reader(folder string) (*reader, error) {
 	nc, err := net.Dial("tcp", r.addr)
 	if err != nil {
 		return nil, err
 	}
 	nc.SetDeadline(time.Now().Add(2 * time.Minute))
 	p := &reader{nc: nc, in: bufio.NewReader(nc)}
-	for _, command := range []string{"LOGIN " + anna + " " + password, "SELECT INBOX/2026-11"} {
+	for _, command := range []string{"LOGIN " + anna + " " + password, "SELECT \"" + folder + "\""} {
 		if err := p.command(command); err != nil {
 			return nil, fmt.Errorf("%s: %w", command, err)
 		}
@@ -86,10 +87,51 @@ func (p *reader) command(text string) error {
 }
 
 // TestManyReaders has 500 programs read one folder while messages arrive, move and go, and while some of the programs delete and move. What each of
-// them knows stays true, and in the end all know the same.
+// them knows stays true, and in the end all know the same. Likewise 200 with the folder of one type, while messages of another one come and go as well.
 func TestManyReaders(t *testing.T) {
-	r := newRig(t, nil)
-	r.set(anna, "write", "on")
+	for _, c := range []struct {
+		layout   policy.Layout
+		folder   string
+		programs int
+		shows    func(*journal.Entry) bool
+	}{
+		{policy.LayoutMonth, "INBOX/2026-11", 500, func(*journal.Entry) bool { return true }},
+		{policy.LayoutType, "2026/11/Posta non certificata ricevuta", 200, func(e *journal.Entry) bool { return e.Class == "" }},
+	} {
+		t.Run(string(c.layout), func(t *testing.T) {
+			r := newRig(t, nil)
+			r.set(anna, "write", "on")
+			r.set(anna, policy.KeyLayout, string(c.layout))
+			programs := r.manyReaders(c.folder, c.programs)
+			var uids []uint32
+			for e, err := range r.journal.FiledHeads(context.Background(), anna, "2026-11", "INBOX", 1, 1<<32-1) {
+				check(t, err)
+				if c.shows(e) {
+					uids = append(uids, e.UID)
+				}
+			}
+			want := strings.Trim(fmt.Sprint(uids), "[]")
+			for i, p := range programs {
+				if p == nil {
+					continue
+				}
+				for _, command := range []string{"NOOP", "FETCH 1:* (UID)"} {
+					if err := p.command(command); err != nil {
+						t.Errorf("program %d: %s: %v", i, command, err)
+					}
+				}
+				if got := strings.Join(p.uids, " "); got != want && !t.Failed() {
+					t.Errorf("program %d knows %s, want %s", i, got, want)
+				}
+				p.nc.Close()
+			}
+		})
+	}
+}
+
+// manyReaders has programs read a folder into which messages come, and from which they go.
+func (r *rig) manyReaders(folder string, n int) []*reader {
+	t := r.t
 	for i := range 20 {
 		r.add(anna, journal.Received, fmt.Sprintf("Subject: x %d\r\n\r\nTesto\r\n", i))
 	}
@@ -97,10 +139,10 @@ func TestManyReaders(t *testing.T) {
 	defer stop()
 	var changing, reading sync.WaitGroup
 	changing.Go(func() { r.churn(ctx) })
-	programs := make([]*reader, 500)
+	programs := make([]*reader, n)
 	for i := range programs {
 		reading.Go(func() {
-			p, err := r.reader()
+			p, err := r.reader(folder)
 			if err != nil {
 				t.Errorf("program %d: %v", i, err)
 				return
@@ -119,23 +161,7 @@ func TestManyReaders(t *testing.T) {
 	reading.Wait()
 	stop()
 	changing.Wait()
-	uids, err := r.journal.UIDs(context.Background(), anna, "2026-11", "INBOX", 1)
-	check(t, err)
-	want := strings.Trim(fmt.Sprint(uids), "[]")
-	for i, p := range programs {
-		if p == nil {
-			continue
-		}
-		for _, command := range []string{"NOOP", "FETCH 1:* (UID)"} {
-			if err := p.command(command); err != nil {
-				t.Errorf("program %d: %s: %v", i, command, err)
-			}
-		}
-		if got := strings.Join(p.uids, " "); got != want && !t.Failed() {
-			t.Errorf("program %d knows %s, want %s", i, got, want)
-		}
-		p.nc.Close()
-	}
+	return programs
 }
 
 // acts returns what program i does to a message that it knows: most do nothing.
@@ -157,7 +183,11 @@ func (p *reader) acts(i int) []string {
 // churn files, moves and deletes messages of anna until ctx ends.
 func (r *rig) churn(ctx context.Context) {
 	for i := 0; ctx.Err() == nil; i++ {
-		r.add(anna, journal.Received, fmt.Sprintf("Subject: %d\r\n\r\nTesto\r\n", i))
+		class := ""
+		if i%3 == 0 {
+			class = "accettazione"
+		}
+		r.addAs(journal.Intent{Mailbox: anna, Direction: journal.Received, Class: class}, fmt.Sprintf("Subject: %d\r\n\r\nTesto\r\n", i))
 		uids, err := r.journal.UIDs(context.Background(), anna, "2026-11", "INBOX", 1)
 		if err != nil || len(uids) < 15 {
 			continue

@@ -35,7 +35,7 @@ func (p *reader) dialogue(t *testing.T, command string) string {
 // open returns a program that has selected a folder.
 func (r *rig) open(folder string) *reader {
 	r.t.Helper()
-	p, err := r.reader()
+	p, err := r.reader("INBOX/2026-11")
 	check(r.t, err)
 	r.t.Cleanup(func() { p.nc.Close() })
 	p.uids = nil

@@ -127,13 +127,20 @@ func (t *Types) weigh(f *typed) {
 	}
 }
 
-// bring makes what is known of a folder that of the counters now.
+// bring makes what is known of a folder that of the counters now, or of later ones.
 func (f *typed) bring(ctx context.Context, j *journal.Journal, now journal.FolderStats) error {
+	if f.knows(now) {
+		return nil
+	}
+	// The turn may have been long in coming, and who had it before knows more than these counters.
+	now, err := counters(ctx, j, now)
 	switch {
+	case err != nil:
+		return err
+	case f.knows(now):
+		return nil
 	case !f.exact || f.at.UIDValidity != now.UIDValidity || now.NextUID < f.at.NextUID:
 		return f.read(ctx, j, now)
-	case f.at.NextUID == now.NextUID && f.at.Entries == now.Entries:
-		return nil
 	}
 	came, err := f.scan(ctx, j, f.at.NextUID, now.NextUID)
 	if err == nil && f.at.Entries+came != now.Entries {
@@ -141,6 +148,11 @@ func (f *typed) bring(ctx context.Context, j *journal.Journal, now journal.Folde
 	}
 	f.at = now
 	return err
+}
+
+// knows reports whether nothing has come or gone between what is known of the folder and its counters now.
+func (f *typed) knows(now journal.FolderStats) bool {
+	return f.exact && f.at.UIDValidity == now.UIDValidity && f.at.NextUID == now.NextUID && f.at.Entries == now.Entries
 }
 
 // readAgain is how often a folder is read again at once because something went while it was read.

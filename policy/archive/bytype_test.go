@@ -98,8 +98,9 @@ func (r *typeRig) arrive(d journal.Direction, class, sentTo string) journal.Ref 
 	r.t.Helper()
 	draft := r.archive.journal.NewDraft(context.Background())
 	defer draft.Discard()
-	fmt.Fprintf(draft, "Subject: %s%s\r\n\r\n%s\r\n", class, sentTo, strings.Repeat("Testo ", rand.IntN(20)))
-	placed, err := draft.Commit(context.Background(), journal.Envelope{Transaction: r.archive.journal.NewTransaction()},
+	transaction := r.archive.journal.NewTransaction() // in the text too: the same text would be a repetition
+	fmt.Fprintf(draft, "Subject: %s%s\r\n\r\n%s %s\r\n", class, sentTo, transaction, strings.Repeat("Testo ", rand.IntN(20)))
+	placed, err := draft.Commit(context.Background(), journal.Envelope{Transaction: transaction},
 		[]journal.Intent{{Mailbox: r.anna.String(), Direction: d, Class: class, SentTo: sentTo}}, nil)
 	if err != nil {
 		r.t.Error(err)
