@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +49,10 @@ func runPassword(ctx context.Context, in *invocation, args []string) error {
 		return errors.New("the configuration has no section [auth]: add it, with source = \"file:/etc/copialettere/passwd\"")
 	case c.Auth.Source.Kind != auth.SourceFile:
 		return fmt.Errorf("passwords are checked by %s: set the password there", c.Auth.Source)
+	case slices.ContainsFunc(append(c.ArchiveHosts, config.ArchiveHost{Name: c.Auth.ArchiveHost}), func(h config.ArchiveHost) bool {
+		return h.Name != "" && h.Name == policy.ASCIIDomain(a.Domain)
+	}):
+		return fmt.Errorf("%w: %s is the name of an archive: give the address that it stands for", errUsage, a)
 	}
 	password, err := in.readPassword(a)
 	if err != nil {

@@ -30,8 +30,11 @@ func TestPassword(t *testing.T) {
 	if _, err := p.setPassword("cera-lacca\n", anna); err == nil || !strings.Contains(err.Error(), "no section [auth]") {
 		t.Errorf("without [auth]: %v", err)
 	}
-	p.configure("[auth]\nsource = \"file:" + file + "\"\n")
+	p.configure("[auth]\nsource = \"file:" + file + "\"\narchive_host = \"archivio.test\"\n")
 	p.must("init")
+	if _, err := p.setPassword("cera-lacca\n", "anna_alpha.test@archivio.test"); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), "give the address") {
+		t.Errorf("for the name of an archive: %v", err)
+	}
 	if code, stdout, _ := p.run("check"); code != 1 || !strings.Contains(stdout, "FAIL  logins: ") {
 		t.Errorf("check without the file: %d, %s", code, stdout)
 	}

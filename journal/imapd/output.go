@@ -19,6 +19,8 @@ const (
 //
 //	greeting, * CAPABILITY, OK [CAPABILITY ...]   the capabilities that conn adds, or that do not hold yet
 //	tagged OK to SELECT                           [READ-ONLY] where nothing may be changed
+//	+ =                                           the empty challenge of AUTHENTICATE, which is "+ " (RFC 9051 section 6.2.2): programs decode it
+//	NO [SERVERBUG] to AUTHENTICATE                BAD: an initial response that is not base64 is no fault of ours
 type output struct {
 	conn *conn
 
@@ -140,6 +142,12 @@ func (o *output) change(p []byte) {
 		}
 		if tagged && o.command.verb == "SELECT" && o.conn.session.readOnly() {
 			line = strings.Replace(line, "[READ-WRITE]", "[READ-ONLY]", 1)
+		}
+		if o.command.verb == "AUTHENTICATE" {
+			line = strings.Replace(line, "NO [SERVERBUG] Internal server error", "BAD "+malformedSASL, 1)
+			if line == "+ =\r\n" {
+				line = "+ \r\n"
+			}
 		}
 		o.pending = append(o.pending, o.conn.capabilities(line)...)
 	}

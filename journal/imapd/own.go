@@ -3,6 +3,7 @@ package imapd
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"copialettere/policy"
@@ -22,6 +23,11 @@ func (c *conn) own(cmd *command) (answered bool, err error) {
 		}
 		c.say(cmd, "NO [PRIVACYREQUIRED] "+c.session.say(policy.Label{
 			Italian: "La password si manda soltanto con TLS", English: "Send the password over TLS only"}))
+	case "ENABLE":
+		if !c.session.signedIn() || !cmd.dropIMAP4rev2() {
+			return false, nil
+		}
+		c.say(cmd, "* ENABLED", "OK ENABLE completed")
 	case "GETQUOTA", "GETQUOTAROOT", "MYRIGHTS", "SETQUOTA", "GETACL", "SETACL", "DELETEACL", "LISTRIGHTS":
 		if !c.session.signedIn() {
 			c.say(cmd, "BAD Sign in first")
@@ -39,6 +45,17 @@ func (c *conn) own(cmd *command) (answered bool, err error) {
 		c.say(cmd, "NO [NONEXISTENT] "+c.session.say(sentenceNoFolder))
 	}
 	return true, nil
+}
+
+// dropIMAP4rev2 takes IMAP4rev2 out of ENABLE: go-imap would enable it although it is not offered. It reports whether nothing else was to be enabled.
+func (cmd *command) dropIMAP4rev2() (nothing bool) {
+	all := strings.Fields(string(cmd.pieces[0]))
+	words := slices.DeleteFunc(slices.Clone(all), func(s string) bool { return strings.EqualFold(s, "IMAP4rev2") })
+	if len(cmd.pieces) > 1 || len(words) == len(all) {
+		return false
+	}
+	cmd.pieces[0] = []byte(strings.Join(words, " ") + "\r\n")
+	return len(words) == 2
 }
 
 // say gives untagged lines, and the last one with the tag of a command.

@@ -86,9 +86,24 @@ func (s *session) Authenticate(mechanism string) (sasl.Server, error) {
 	if mechanism != sasl.Plain {
 		return nil, &imap.Error{Type: imap.StatusResponseTypeNo, Text: "Only PLAIN is offered"}
 	}
-	return sasl.NewPlainServer(func(identity, name, password string) error {
+	return plainServer{sasl.NewPlainServer(func(identity, name, password string) error {
 		return s.signIn(auth.Attempt{Login: name, Password: password, Authorize: identity})
-	}), nil
+	})}, nil
+}
+
+// malformedSASL is what go-imap says of a response that is not base64.
+const malformedSASL = "Malformed SASL response"
+
+// plainServer is the mechanism PLAIN. It answers responses that the mechanism cannot read.
+type plainServer struct{ sasl.Server }
+
+// Next implements sasl.Server.
+func (p plainServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	challenge, done, err = p.Server.Next(response)
+	if err != nil && !errors.As(err, new(*imap.Error)) {
+		err = &imap.Error{Type: imap.StatusResponseTypeBad, Text: malformedSASL}
+	}
+	return challenge, done, err
 }
 
 // signIn opens the archive for somebody, or says in both languages why not.

@@ -334,7 +334,7 @@ func (m *typeModel) step(r *rand.Rand) string {
 		if !ok {
 			return "nothing to copy"
 		}
-		if copied, err := m.reader.Copy(ctx, f, uids, "INBOX"); err != nil || len(copied.To) != len(uids) {
+		if copied, err := m.reader.Copy(ctx, f, uids, "INBOX", func(context.Context) error { return nil }); err != nil || len(copied.To) != len(uids) {
 			m.t.Errorf("copy %v of %s: %+v, %v", uids, f.Name, copied, err)
 		}
 		return what

@@ -18,7 +18,11 @@ func (a *Archive) noted(ctx context.Context, who policy.Actor, address policy.Ad
 		return changed, err
 	})
 	if err == nil && v.Archive == string(policy.StateOn) {
-		v.Notes = notes(v.Mailbox, a.policy.Addresses(address), on(v, policy.KeyAppend) && on(v, policy.KeyIMAP))
+		var account string
+		if account, err = a.accountName(ctx, address); err != nil {
+			return v, err
+		}
+		v.Notes = notes(v.Mailbox, account, a.policy.Addresses(address), on(v, policy.KeyAppend) && on(v, policy.KeyIMAP))
 	}
 	return v, err
 }
@@ -28,13 +32,17 @@ func on(v Mailbox, key string) bool {
 	return slices.ContainsFunc(v.Settings, func(s Setting) bool { return s.Key == key && s.Value == "on" })
 }
 
-// notes says what is archived of a mailbox and what is not, and under which name. addresses are those whose mail is archived. byHand: mail
-// programs can put messages in.
-func notes(mailbox string, addresses []string, byHand bool) []policy.Label {
-	r := strings.NewReplacer("{mailbox}", mailbox, "{addresses}", strings.Join(addresses, ", "))
+// notes says what is archived of a mailbox and what is not, and under which name: account is its own one at an archive host, or the mailbox. addresses
+// are those whose mail is archived. byHand: mail programs can put messages in.
+func notes(mailbox, account string, addresses []string, byHand bool) []policy.Label {
+	r := strings.NewReplacer("{mailbox}", mailbox, "{account}", account, "{addresses}", strings.Join(addresses, ", "))
+	accounts := policy.Label{Italian: "{mailbox}", English: "{mailbox}"}
+	if account != mailbox {
+		accounts = policy.Label{Italian: "{mailbox} oppure {account}", English: "{mailbox} or {account}"}
+	}
 	list := []policy.Label{
-		{Italian: "Account dell'archivio: {mailbox}. Indirizzi archiviati: {addresses}.",
-			English: "Account of the archive: {mailbox}. Archived addresses: {addresses}."},
+		{Italian: "Account dell'archivio: " + accounts.Italian + ". Indirizzi archiviati: {addresses}.",
+			English: "Account of the archive: " + accounts.English + ". Archived addresses: {addresses}."},
 		{Italian: "Si archivia solo la posta che arriva o parte da ora in poi.",
 			English: "Only mail that arrives or is sent from now on is archived."},
 		{Italian: "Per aggiungere a mano un messaggio precedente, farlo recapitare di nuovo a {mailbox}: conta la data del nuovo recapito.",

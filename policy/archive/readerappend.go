@@ -161,6 +161,11 @@ func (r *Reader) Append(ctx context.Context, name string, date time.Time, messag
 	if err != nil {
 		return Appended{}, err
 	}
+	return r.takeIn(ctx, m, name, date, message, size)
+}
+
+// takeIn is Append, once it is known that the message may be put into the mailbox.
+func (r *Reader) takeIn(ctx context.Context, m policy.Mailbox, name string, date time.Time, message io.Reader, size int64) (Appended, error) {
 	draft := r.archive.journal.NewDraft(ctx)
 	defer draft.Discard()
 	lines := &lineEnds{to: draft}
@@ -249,6 +254,10 @@ func (a *Archive) classify(ctx context.Context, in *journal.Intent, draft *journ
 // error Moved tells which were made before it. It calls step before each, and ends with its error.
 func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string, step func(context.Context) error) (Moved, error) {
 	var moved Moved
+	m, err := r.mayAppend(ctx, name, 0)
+	if err != nil {
+		return moved, err
+	}
 	var size int64
 	for _, s := range journal.UIDsOf(uids) {
 		for e, err := range r.Entries(ctx, f, s.First, s.Last) {
@@ -259,10 +268,6 @@ func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string,
 				size += e.Size
 			}
 		}
-	}
-	m, err := r.mayAppend(ctx, name, 0)
-	if err != nil {
-		return moved, err
 	}
 	if err := r.roomFor(ctx, m, size); err != nil {
 		return moved, err
@@ -275,7 +280,7 @@ func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string,
 			if err != nil {
 				return moved, err
 			}
-			to, err := r.copyOne(ctx, e, name)
+			to, err := r.copyOne(ctx, m, e, name)
 			if err != nil {
 				return moved, err
 			}
@@ -286,12 +291,16 @@ func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string,
 	return moved, nil
 }
 
-func (r *Reader) copyOne(ctx context.Context, e *journal.Entry, name string) (Appended, error) {
+// copyOne copies a message, for which there is room.
+func (r *Reader) copyOne(ctx context.Context, m policy.Mailbox, e *journal.Entry, name string) (Appended, error) {
+	if e.Size > r.archive.maxMessage() {
+		return Appended{}, fmt.Errorf("%d bytes: %w", e.Size, ErrTooLarge)
+	}
 	body, err := r.Body(ctx, e)
 	if err != nil {
 		return Appended{}, err
 	}
-	return r.Append(ctx, name, e.Dated(), io.NewSectionReader(body, 0, e.Size), e.Size)
+	return r.takeIn(ctx, m, name, e.Dated(), io.NewSectionReader(body, 0, e.Size), e.Size)
 }
 
 // lineEnds makes CRLF of each bare LF, as the journal keeps messages.

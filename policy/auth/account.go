@@ -9,8 +9,17 @@ import (
 	"copialettere/policy"
 )
 
-// errClosedName means that the name of a mailbox is no login.
-var errClosedName = fmt.Errorf("%w, and nobody can sign in to it", policy.ErrClosed)
+// signsIn returns an error for a name to which nothing that somebody signs in by can belong: that of a mailbox that was handed over, and that of an
+// archive as an account of its own, which stands for an address.
+func (a *Authenticator) signsIn(login policy.Address) error {
+	switch {
+	case login.Closed != "":
+		return fmt.Errorf("%w, and nobody can sign in to it", policy.ErrClosed)
+	case a.options.Policy.IsArchiveHost(login.Domain):
+		return fmt.Errorf("%w: the name of an archive stands for its address: give that", policy.ErrAddress)
+	}
+	return nil
+}
 
 // logins returns whom a typed name means: one login, which is the zero Address if nobody can have such a name, or several that share an archive
 // account name.

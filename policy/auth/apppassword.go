@@ -139,10 +139,11 @@ func (a *Authenticator) AddAppPassword(ctx context.Context, who policy.Actor, ma
 	switch {
 	case name == "" || name != strings.TrimSpace(name) || len(name) > maxAppName:
 		return fail(fmt.Sprintf("want from 1 to %d bytes, without blanks around", maxAppName))
-	case mailbox.Closed != "":
-		return "", fmt.Errorf("make app password %.100q of %s: %w", name, mailbox, errClosedName)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
 		return fail("it has control characters, or is not UTF-8")
+	}
+	if err := a.signsIn(mailbox); err != nil {
+		return "", fmt.Errorf("make app password %.100q of %s: %w", name, mailbox, err)
 	}
 	password = newAppPassword()
 	shown, bare := sha256.Sum256([]byte(password)), sha256.Sum256([]byte(bareAppPassword(password)))

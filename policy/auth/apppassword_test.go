@@ -176,6 +176,21 @@ func TestAppPasswordsFollowTheArchive(t *testing.T) {
 	}
 }
 
+// TestArchiveNameIsNoLogin gives the name of an archive as an account of its own, for which the address stands: what somebody signs in by belongs to that.
+func TestArchiveNameIsNoLogin(t *testing.T) {
+	r := newRig(t, anna+":"+cheap)
+	if err := r.policy.Reconfigure(policy.Config{ArchiveHost: "archivio.test", Domains: []policy.Domain{{Name: "alpha.test"}}}); err != nil {
+		t.Fatal(err)
+	}
+	name := address(t, "anna_alpha.test@archivio.test")
+	if made, err := r.AddAppPassword(t.Context(), operator, name, "tablet"); !errors.Is(err, policy.ErrAddress) {
+		t.Errorf("%q, %v", made, err)
+	}
+	if _, err := r.BeginSecondFactor(t.Context(), operator, name, ""); !errors.Is(err, policy.ErrAddress) {
+		t.Error(err)
+	}
+}
+
 // TestAppPasswordsAtOnce makes and uses several at a time: none is lost, nor revived by a login that notes its use.
 func TestAppPasswordsAtOnce(t *testing.T) {
 	r := newRig(t)

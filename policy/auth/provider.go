@@ -74,17 +74,20 @@ func (p *Provider) Allow(ctx context.Context, l ProviderLogin) *Refusal {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
 	m, known, err := p.auth.options.Policy.Known(ctx, login)
-	if err != nil || !known {
+	if err == nil && !known {
+		m, err = p.auth.options.Policy.Mailbox(ctx, login)
+	}
+	if err != nil {
 		return nil
 	}
 	language := m.Settings.Language
-	if sentence, open := serviceOpen(l.Protocol, m.Settings.Protocols); !open {
+	if sentence, open := serviceOpen(l.Protocol, m.Settings.Protocols); known && !open {
 		return &Refusal{ErrClosed, sentence, language}
 	}
 	if l.App != "" || !p.refusedBefore(login, l.Digest) {
 		return nil
 	}
-	if needs, err := p.auth.NeedsAppPassword(ctx, login); err != nil || !needs {
+	if needs, err := p.needsAppPassword(ctx, login); err != nil || !needs {
 		return nil
 	}
 	return &Refusal{ErrSecondFactor, appPasswordOnly, language}
@@ -108,9 +111,20 @@ func (p *Provider) Report(ctx context.Context, l ProviderLogin) {
 	if !ok || l.Rejected || len(l.Digest) < minDigest {
 		return
 	}
-	if needs, err := p.auth.NeedsAppPassword(ctx, login); err == nil && needs {
+	if needs, err := p.needsAppPassword(ctx, login); err == nil && needs {
 		p.refuse(login, l.Digest)
 	}
+}
+
+// needsAppPassword reports whether the files ask for an app password. A login that was never set up as a mailbox is in them only if its second factor is
+// on, whatever its domain asks for.
+func (p *Provider) needsAppPassword(ctx context.Context, login policy.Address) (bool, error) {
+	s, err := p.auth.SecondFactor(ctx, login)
+	if err != nil || s.On || !s.Required {
+		return s.On, err
+	}
+	_, known, err := p.auth.options.Policy.Known(ctx, login)
+	return known, err
 }
 
 // concerns returns whose login it is, and whether one to a service that can be closed, from elsewhere than webmail.

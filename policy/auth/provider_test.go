@@ -135,6 +135,27 @@ func TestProviderSecondFactor(t *testing.T) {
 	}
 }
 
+// TestProviderWithoutMailbox has a login that was never set up as a mailbox: the files name it once its second factor is on, and for that alone.
+func TestProviderWithoutMailbox(t *testing.T) {
+	const chief = "postmaster@alpha.test"
+	r := newRig(t, anna+":"+cheap)
+	err := r.policy.Reconfigure(policy.Config{Domains: []policy.Domain{{Name: "alpha.test", RequireSecondFactor: true, Defaults: []policy.Assignment{{Key: policy.KeyProtocols, Value: "smtp"}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProvider(r)
+	l := ProviderLogin{Login: chief, Protocol: "imap", Remote: elsewhere, Digest: digest}
+	for _, on := range []bool{false, true} {
+		if on {
+			r.secondFactorOn(chief)
+		}
+		p.Report(t.Context(), l)
+		if refusal := p.Allow(t.Context(), l); (refusal != nil) != on || on && refusal.Reason != ErrSecondFactor {
+			t.Errorf("second factor on %v: %v", on, refusal)
+		}
+	}
+}
+
 // TestProviderReport learns from reports when app passwords were used.
 func TestProviderReport(t *testing.T) {
 	r := newRig(t, anna+":"+cheap)

@@ -198,8 +198,8 @@ func (a *Authenticator) AllNeedAppPassword(ctx context.Context) iter.Seq2[policy
 // BeginSecondFactor makes a new secret, which is in force once ConfirmSecondFactor has had a code of it. One that is in force stays until then, so
 // that a phone can be replaced; an owner must then give a code of it, or a recovery code. Whoever calls it answers for the right to do so.
 func (a *Authenticator) BeginSecondFactor(ctx context.Context, who policy.Actor, login policy.Address, code string) (Secret, error) {
-	if login.Closed != "" {
-		return Secret{}, fmt.Errorf("second factor of %s: %w", login, errClosedName)
+	if err := a.signsIn(login); err != nil {
+		return Secret{}, fmt.Errorf("second factor of %s: %w", login, err)
 	}
 	secret := newTOTPSecret()
 	made := Secret{Text: totpText(secret), URI: totpURI(login, secret)}

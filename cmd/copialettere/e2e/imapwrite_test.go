@@ -127,7 +127,7 @@ func TestMailProgramPutsIn(t *testing.T) {
 		"why, 2": {[]string{"why", anna, "-json"}, `"verdict":"journaled"`, 0},
 		"stats":  {[]string{"stats", anna, "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
 		"show":   {[]string{"mailbox", "show", anna}, fmt.Sprintf("%d entries (%d imported)", len(want), len(want)), 1},
-		"usage":  {[]string{"usage", anna, "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
+		"usage":  {[]string{"usage", anna, "-json"}, fmt.Sprintf(`"archived":{"entries":%[1]d,"imported":%[1]d,`, len(want)), 1},
 		"verify": {[]string{"verify", "-json"}, fmt.Sprintf(`"imported":%d`, len(want)), 1},
 	} {
 		if out := string(s.hook.Must(t, c.command...)); strings.Count(out, c.want) != c.times {
