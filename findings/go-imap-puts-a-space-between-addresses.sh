@@ -1,12 +1,12 @@
 #!/bin/sh
 # go-imap: its server puts a space between the addresses of an ENVELOPE, where the grammar has none.
 #
-# Expected: The addresses of a field stand side by side: env-to = "(" 1*address ")" / nil, and "one space" is meant only where SP is written
+# Expected: The addresses of a field stand side by side: env-to = "(" 1*address ")" / nil, and a space stands only where SP is written
 #           (RFC 3501 section 9; the same in RFC 9051 section 9). Dovecot writes (("A" NIL "a" "x.test")("B" NIL "b" "x.test")).
 # Happens:  The server writes (("A" NIL "a" "x.test") ("B" NIL "b" "x.test")).
 # Version:  github.com/emersion/go-imap/v2 v2.0.0-beta.8, imapserver with imapmemserver.
-# Matters:  Mail programs that read by the grammar, and scripts that compare two servers, stumble over every message with two recipients. Programs
-#           that skip spaces do not notice, so it shows only with the rarer ones. A message to one recipient is written right.
+# Matters:  A program that reads by the grammar, and a test that compares two servers byte by byte, meets a space that must not be there at every
+#           message with two recipients. A message to one is written right, so a first try with a small mail does not show it.
 #
 # It needs Go. It connects to itself on loopback. It exits with 0 and one line if this is still so.
 set -eu

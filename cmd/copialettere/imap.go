@@ -14,27 +14,20 @@ import (
 	"copialettere/policy/housekeeping"
 )
 
-// openTLS returns the certificates of [tls] and of each [[archive_host]] for listeners, nil if the configuration has none.
-func openTLS(c *config.Config, m *metrics.Registry, log *slog.Logger) (*tls.Config, error) {
+// keepTLS returns the certificates of [tls] and of each [[archive_host]] for listeners, nil if the configuration has none. Mail must flow whatever is wrong
+// with them.
+func keepTLS(c *config.Config, m *metrics.Registry, log *slog.Logger) *tls.Config {
 	if c.TLS == nil {
-		return nil, nil
+		return nil
 	}
-	certificate, err := housekeeping.OpenCertificate("certificate", c.TLS.Certificate, c.TLS.Key, m, log)
-	if err != nil {
-		return nil, err
-	}
+	certificate := housekeeping.KeepCertificate("certificate", c.TLS.Certificate, c.TLS.Key, m, log)
 	var others []*housekeeping.Certificate
 	for _, h := range c.ArchiveHosts {
-		if h.Certificate == "" {
-			continue
+		if h.Certificate != "" {
+			others = append(others, housekeeping.KeepCertificate("archive_host "+h.Name, h.Certificate, h.Key, m, log))
 		}
-		other, err := housekeeping.OpenCertificate("archive_host "+h.Name, h.Certificate, h.Key, m, log)
-		if err != nil {
-			return nil, err
-		}
-		others = append(others, other)
 	}
-	return certificate.TLS(others...), nil
+	return certificate.TLS(others...)
 }
 
 // startIMAP opens the listeners of [imap], if the configuration has it.

@@ -211,9 +211,7 @@ func (d *daemon) start() error {
 	if err := d.startAdmin(sockets); err != nil {
 		return err
 	}
-	if d.tls, err = openTLS(c, d.archive.metrics, d.log); err != nil {
-		return err
-	}
+	d.tls = keepTLS(c, d.archive.metrics, d.log)
 	if err := d.startDovecotPolicy(sockets); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package housekeeping
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -21,9 +22,10 @@ type Certificate struct {
 	end              *metrics.Gauge
 
 	mu      sync.Mutex
-	current *tls.Certificate // guarded by mu
+	current *tls.Certificate // nil as long as the files could not be used; guarded by mu
 	stamps  [2]stamp         // of the files that current was read from, or that could not be read; guarded by mu
 	looked  time.Time        // guarded by mu
+	kept    bool             // the files were looked at before; guarded by mu
 }
 
 // stamp tells two states of a file apart.
@@ -34,7 +36,7 @@ type stamp struct {
 
 // OpenCertificate reads a certificate and its key, in PEM. The metric of its end is that of a name.
 func OpenCertificate(name, certificate, key string, m *metrics.Registry, log *slog.Logger) (*Certificate, error) {
-	c := &Certificate{certificate: certificate, key: key, log: log, end: m.CertificateEnd(name), looked: time.Now()}
+	c := &Certificate{certificate: certificate, key: key, log: log, end: m.CertificateEnd(name), looked: time.Now(), kept: true}
 	stamps, err := c.stampsNow()
 	if err != nil {
 		return nil, err
@@ -42,18 +44,31 @@ func OpenCertificate(name, certificate, key string, m *metrics.Registry, log *sl
 	return c, c.read(stamps)
 }
 
+// KeepCertificate is OpenCertificate for a daemon that must start: if the files cannot be used, it logs why, the metric of the end is 0, and nobody can
+// connect until they can.
+func KeepCertificate(name, certificate, key string, m *metrics.Registry, log *slog.Logger) *Certificate {
+	c := &Certificate{certificate: certificate, key: key, log: log, end: m.CertificateEnd(name)}
+	c.inForce()
+	return c
+}
+
 // TLS returns a configuration for a listener: TLS 1.2 and 1.3, with the certificate that is in force when somebody connects. A program that asks
 // for a host (server_name, RFC 6066 section 3) is shown the first of the others that is for this host, if one is.
 func (c *Certificate) TLS(others ...*Certificate) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		for _, other := range others {
-			if one := other.inForce(); hello.ServerName != "" && hello.SupportsCertificate(one) == nil {
+			if one := other.inForce(); one != nil && hello.ServerName != "" && hello.SupportsCertificate(one) == nil {
 				return one, nil
 			}
 		}
-		return c.inForce(), nil
+		if one := c.inForce(); one != nil {
+			return one, nil
+		}
+		return nil, errNoCertificate
 	}}
 }
+
+var errNoCertificate = errors.New("no certificate could be read")
 
 // End returns when the certificate ends.
 func (c *Certificate) End() time.Time { return c.inForce().Leaf.NotAfter }
@@ -66,7 +81,7 @@ func (c *Certificate) For(host string) error {
 	return nil
 }
 
-// inForce returns the certificate, read anew if its files have changed. If they cannot be used the old one stays.
+// inForce returns the certificate, read anew if its files have changed. If they cannot be used the old one stays. It is nil if there never was one.
 func (c *Certificate) inForce() *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,17 +90,21 @@ func (c *Certificate) inForce() *tls.Certificate {
 	}
 	c.looked = time.Now()
 	stamps, err := c.stampsNow()
-	if err == nil && stamps == c.stamps {
+	if err == nil && stamps == c.stamps && c.current != nil {
 		return c.current
 	}
 	if err == nil {
 		err = c.read(stamps)
 	}
-	if err != nil {
+	switch {
+	case err != nil && c.current == nil:
+		c.log.Error("the certificate cannot be used, and nobody can connect by TLS until it can", "error", err)
+	case err != nil:
 		c.log.Error("the changed certificate cannot be used, the old one stays", "error", err)
-	} else {
+	case c.kept:
 		c.log.Info("a changed certificate is in force", "file", c.certificate, "ends", c.current.Leaf.NotAfter)
 	}
+	c.kept = true
 	return c.current
 }
 

@@ -104,6 +104,39 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
+// TestKeepCertificate starts without files, with a wrong one, and with the right ones at last.
+func TestKeepCertificate(t *testing.T) {
+	var m metrics.Registry
+	var log bytes.Buffer
+	folder := t.TempDir()
+	c := KeepCertificate("certificate", filepath.Join(folder, "certificate.pem"), filepath.Join(folder, "key.pem"), &m, slog.New(slog.NewTextHandler(&log, nil)))
+	connect := func() error {
+		c.looked = c.looked.Add(-certificateEvery)
+		_, err := c.TLS(c).GetCertificate(&tls.ClientHelloInfo{ServerName: "archivio.alpha.test"})
+		return err
+	}
+	if err := connect(); err == nil || !strings.Contains(log.String(), "nobody can connect") {
+		t.Errorf("without files: %v\n%s", err, log.String())
+	}
+	certificate, key := writePair(t, folder, 1, time.Now().Add(time.Hour), "archivio.alpha.test")
+	right, err := os.ReadFile(key)
+	if err == nil {
+		err = os.WriteFile(key, []byte("another"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := connect(); err == nil || !strings.Contains(log.String(), certificate) {
+		t.Errorf("with a wrong key: %v\n%s", err, log.String())
+	}
+	if err := os.WriteFile(key, right, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := connect(); err != nil || !strings.Contains(log.String(), "a changed certificate is in force") {
+		t.Errorf("with both: %v\n%s", err, log.String())
+	}
+}
+
 // TestCertificateOfHost connects with names of hosts: each is shown the certificate that is for it, and the others the first.
 func TestCertificateOfHost(t *testing.T) {
 	end := time.Now().Add(time.Hour)
