@@ -96,12 +96,19 @@ func (r *typeRig) set(settings ...string) []policy.Label {
 // arrive journals a message of a class, or sent to recipients of a kind.
 func (r *typeRig) arrive(d journal.Direction, class, sentTo string) journal.Ref {
 	r.t.Helper()
+	return r.file(journal.Intent{Direction: d, Class: class, SentTo: sentTo})
+}
+
+// file journals a message for anna.
+func (r *typeRig) file(in journal.Intent) journal.Ref {
+	r.t.Helper()
+	in.Mailbox = r.anna.String()
 	draft := r.archive.journal.NewDraft(context.Background())
 	defer draft.Discard()
 	transaction := r.archive.journal.NewTransaction() // in the text too: the same text would be a repetition
-	fmt.Fprintf(draft, "Subject: %s%s\r\n\r\n%s %s\r\n", class, sentTo, transaction, strings.Repeat("Testo ", rand.IntN(20)))
+	fmt.Fprintf(draft, "Subject: %s%s\r\n\r\n%s %s\r\n", in.Class, in.SentTo, transaction, strings.Repeat("Testo ", rand.IntN(20)))
 	placed, err := draft.Commit(context.Background(), journal.Envelope{Transaction: transaction},
-		[]journal.Intent{{Mailbox: r.anna.String(), Direction: d, Class: class, SentTo: sentTo}}, nil)
+		[]journal.Intent{in}, nil)
 	if err != nil {
 		r.t.Error(err)
 		return journal.Ref{}

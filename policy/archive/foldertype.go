@@ -56,6 +56,11 @@ func typeLabel(name string) policy.Label {
 	return policy.Label{}
 }
 
+// isTypeName reports whether a type has a name in a language.
+func isTypeName(name string, language policy.Language) bool {
+	return slices.ContainsFunc(messageTypes(), func(t messageType) bool { return t.label.In(language) == name })
+}
+
 // monthPath returns the folder of a month: "2026/11".
 func monthPath(m kv.Month) string { return strings.ReplaceAll(string(m), "-", FolderSeparator) }
 
@@ -65,7 +70,11 @@ func placeName(layout policy.Layout, folder string, m kv.Month, kind string, lan
 	case layout != policy.LayoutType:
 		return monthName(folder, m, language)
 	case kind == "":
-		return monthPath(m) + FolderSeparator + shownFolder(folder, language)
+		name := shownFolder(folder, language)
+		if isTypeName(name, language) {
+			name += "_" // what lies in it must not hide behind the folder of the type
+		}
+		return monthPath(m) + FolderSeparator + name
 	}
 	return monthPath(m) + FolderSeparator + typeLabel(kind).In(language)
 }
@@ -201,11 +210,8 @@ func takerByType(name string, today kv.Month, language policy.Language) (string,
 			return "", ErrOtherMonth
 		}
 		return journal.Archived, nil
-	}
-	for _, t := range messageTypes() {
-		if t.label.In(language) == levels[2] {
-			return "", ErrType
-		}
+	case isTypeName(levels[2], language):
+		return "", ErrType
 	}
 	return "", ErrNoFolder
 }

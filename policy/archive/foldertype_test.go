@@ -142,3 +142,53 @@ func TestLayoutNotes(t *testing.T) {
 		}
 	}
 }
+
+// TestTypesOtherFolders files messages in folders of the journal that no type is of: each shows whole, also one that is called like a type.
+func TestTypesOtherFolders(t *testing.T) {
+	r := newTypeRig(t)
+	for _, folder := range []string{"Ricevute di consegna", "Pratiche", journal.Trash} {
+		in := journal.Intent{Direction: journal.Received, Class: string(pec.AvvenutaConsegna)}
+		r.file(in)
+		in.Folder, in.Import = folder, &journal.Import{Who: "test"}
+		r.file(in)
+	}
+	want := `2026/01/Ricevute di consegna: [1 2 3] of 3
+2026/01/Pratiche: [1] of 1
+2026/01/Ricevute di consegna_: [1] of 1
+2026/01/Cestino: [1] of 1`
+	if got := r.names(); !strings.HasSuffix(got, want) {
+		t.Errorf("the folders are\n%s", got)
+	}
+}
+
+// TestTypesOfOthers has two mailboxes with layout=type. Neither reads the other's folders, by whatever was learnt of them.
+func TestTypesOfOthers(t *testing.T) {
+	r := newTypeRig(t)
+	r.arrive(journal.Received, string(pec.Accettazione), "")
+	annas, err := r.reader.Folder(t.Context(), "2026/01/Ricevute di accettazione")
+	r.check(err)
+	bruno, err := policy.ParseAddress("bruno@alpha.test")
+	r.check(err)
+	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}
+	_, err = r.archive.Enable(t.Context(), root, bruno)
+	r.check(err)
+	_, err = r.archive.Set(t.Context(), root, bruno, []policy.Assignment{{Key: policy.KeyIMAP, Value: "on"}, {Key: policy.KeyLayout, Value: "type"}})
+	r.check(err)
+	reader := r.archive.Reader(policy.Actor{Role: policy.RoleOwner, Name: bruno.String()}, bruno)
+	folders, err := reader.Folders(t.Context())
+	r.check(err)
+	for _, f := range folders {
+		if strings.HasPrefix(f.Name, "20") {
+			t.Errorf("bruno has %s", f.Name)
+		}
+	}
+	if _, err := reader.Folder(t.Context(), annas.Name); !errors.Is(err, ErrNoFolder) {
+		t.Errorf("by its name: %v", err)
+	}
+	if _, err := reader.Refresh(t.Context(), annas); !errors.Is(err, ErrNoFolder) {
+		t.Errorf("refresh: %v", err)
+	}
+	if uids, err := reader.UIDs(t.Context(), annas, 1); !errors.Is(err, ErrNoFolder) {
+		t.Errorf("UIDs: %v, %v", uids, err)
+	}
+}

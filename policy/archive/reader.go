@@ -145,7 +145,11 @@ func (r *Reader) uidsOfType(ctx context.Context, holds *journal.FolderStats, kin
 	if err != nil {
 		return nil, err
 	}
-	return r.archive.types.uids(ctx, r.archive.journal, now, kind, from)
+	uids, err := r.archive.types.uids(ctx, r.archive.journal, now, kind, from)
+	if errors.Is(err, journal.ErrNotFound) { // dropped meanwhile
+		return nil, nil
+	}
+	return uids, err
 }
 
 // Entries yields the entries in a folder whose UIDs are between first and last, both included, under the name that the journal has for the
