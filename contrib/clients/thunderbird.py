@@ -160,7 +160,7 @@ fields.body = "prova";
 const params = Cc["@mozilla.org/messengercompose/composeparams;1"].createInstance(Ci.nsIMsgComposeParams);
 params.composeFields = fields;
 params.identity = MailServices.accounts.getIdentity("id1");
-const file = Services.dirsvc.get("TmpD", Ci.nsIFile);
+const file = Services.dirsvc.get("ProfD", Ci.nsIFile);
 file.append("prova-" + Date.now() + ".eml");
 file.createUnique(Ci.nsIFile.NORMAL_FILE_TYPE, 0o600);
 await IOUtils.writeUTF8(file.path, "From: " + arguments[0] + "\\r\\nTo: altro@beta.test\\r\\nSubject: prova\\r\\n\\r\\nprova\\r\\n");
