@@ -12,6 +12,7 @@ import (
 	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 // scanned returns the subjects of all entries but those in the trash, newest first, as the journal has them.
@@ -116,6 +117,12 @@ func TestExact(t *testing.T) {
 	} {
 		if err := step.do(); err != nil {
 			t.Fatalf("%s: %v", step.name, err)
+		}
+		if step.name == "erase" {
+			if page, err := r.index.Find(t.Context(), r.reader, Query{}, Position{}, 0); !errors.Is(err, auth.ErrClosed) || len(page.Entries) > 0 {
+				t.Errorf("erased: %+v, %v", page, err)
+			}
+			continue
 		}
 		want := r.scanned()
 		if len(want) != step.want {
