@@ -21,6 +21,8 @@ type Backend struct {
 	Logger  *slog.Logger
 	// Ready returns why mail to enabled mailboxes would wait now, in words that anybody may read; nothing while it would not. May be nil.
 	Ready func(ctx context.Context) []string
+	// Pages are what Web shows to browsers; nil for none.
+	Pages http.Handler
 }
 
 // Admin returns the operator's interface: all routes, and what Metrics serves.
