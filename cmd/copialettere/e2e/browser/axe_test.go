@@ -96,6 +96,20 @@ func (x *tab) fits() {
 	}
 }
 
+// light fails the test if the page weighs 60 kB or more, or needs more than one request beside itself. Frames are mail, which has requests of its own.
+func (x *tab) light() {
+	x.testing.Helper()
+	type load struct {
+		Size   int
+		Others []string
+	}
+	got, err := evaluate[load](x, `({Size: performance.getEntriesByType("navigation")[0].decodedBodySize,
+		Others: performance.getEntriesByType("resource").filter(r => r.initiatorType !== "iframe").map(r => r.name)})`)
+	if err != nil || got.Size >= 60_000 || len(got.Others) > 1 {
+		x.testing.Errorf("%s has %d bytes and loads %q, %v", x.location(), got.Size, got.Others, err)
+	}
+}
+
 // TestNothingThere shows the page of an address that leads nowhere, which needs no sign-in.
 func TestNothingThere(t *testing.T) {
 	s := newSite(t)
@@ -106,6 +120,7 @@ func TestNothingThere(t *testing.T) {
 			x := s.newTab(t, look{language: c.language, phone: true, dark: true})
 			x.open("/nothing/there")
 			x.see(c.text)
+			x.light()
 			x.fits()
 			x.accessible()
 		})

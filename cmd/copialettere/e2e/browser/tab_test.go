@@ -8,14 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"copialettere/cmd/copialettere/e2e/rig"
@@ -54,6 +58,9 @@ type tab struct {
 	origin    string
 	downloads string // folder
 	look      look
+
+	mu         sync.Mutex
+	complaints []string // of the browser: what a policy has blocked, and what went wrong in a script; guarded by mu
 }
 
 // newTab opens a browser that has not been here before.
@@ -65,7 +72,19 @@ func (s *site) newTab(t *testing.T, l look) *tab {
 	// The page lasts as long as the context of the first action, so this one has no deadline.
 	x.call("new tab", func() error { return chromedp.Do(ctx, chromedp.Navigate("about:blank")) })
 	x.setLook(l)
+	x.call("listen", func() error {
+		if err := chromedp.Listen(ctx, x.hear); err != nil {
+			return err
+		}
+		_, err := chromedp.Call(ctx, log.Enable, cdp.Empty{})
+		return err
+	})
 	t.Cleanup(func() {
+		x.mu.Lock()
+		for _, text := range x.complaints {
+			t.Errorf("the browser complains: %s", text)
+		}
+		x.mu.Unlock()
 		if t.Failed() {
 			t.Logf("at the end %s shows:\n%s", x.location(), x.text())
 		}
@@ -76,6 +95,24 @@ func (s *site) newTab(t *testing.T, l look) *tab {
 		return err
 	})
 	return x
+}
+
+// hear notes what the browser complains of. That a page was not there is for the tests to say.
+func (x *tab) hear(event any) {
+	var text string
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+			text = e.Entry.Text + " " + e.Entry.URL
+		}
+	case *runtime.EventExceptionThrown:
+		text = e.ExceptionDetails.Text + " " + e.ExceptionDetails.URL
+	}
+	if text != "" {
+		x.mu.Lock()
+		x.complaints = append(x.complaints, text)
+		x.mu.Unlock()
+	}
 }
 
 // setLook changes how the pages are looked at.
@@ -248,11 +285,9 @@ func (x *tab) fill(label, text string) {
 	x.find("field", label)
 	x.call("fill "+label, func() error {
 		_, err := evaluate[any](x, "document.activeElement.select && document.activeElement.select()")
-		if err == nil {
-			_, err = chromedp.Call(x.ctx, input.InsertText, input.InsertTextParams{Text: text})
-		}
 		return err
 	})
+	x.write(text)
 }
 
 // key types a key, as kb.Tab.
@@ -261,13 +296,30 @@ func (x *tab) key(key string) {
 	x.do(chromedp.KeyEvent(key))
 }
 
+// write types a text where the focus is.
+func (x *tab) write(text string) {
+	x.testing.Helper()
+	x.call("write", func() error {
+		_, err := chromedp.Call(x.ctx, input.InsertText, input.InsertTextParams{Text: text})
+		return err
+	})
+}
+
+// focused waits until the focus is on the element of that name: its label, or its text.
+func (x *tab) focused(name string) {
+	x.testing.Helper()
+	text, _ := json.Marshal(name)
+	x.wait("the focus on "+name, fmt.Sprintf(`[document.activeElement.innerText, document.activeElement.ariaLabel, ...[...(document.activeElement.labels || [])].map(l => l.innerText)]
+		.some(t => (t || "").includes(%s))`, text))
+}
+
 // signIn signs somebody in with the password of the rig.
 func (x *tab) signIn(address string) {
 	x.testing.Helper()
 	x.open("/sign-in")
 	x.fill("Indirizzo|address", address)
 	x.fill("Password", rig.Password)
-	x.press("Accedi|Entra|Sign in")
+	x.press("Entra|Sign in")
 	x.wait("the page after the sign-in", "!location.pathname.startsWith('/sign-in')")
 	x.settle()
 }
