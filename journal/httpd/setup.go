@@ -19,7 +19,7 @@ import (
 
 // choice reads which account a request is about: [account=A][&incoming=P].
 func (c *call) choice() setup.Choice {
-	return setup.Choice{Account: setup.Account(c.FormValue("account")), Incoming: setup.Protocol(c.FormValue("incoming"))}
+	return setup.Choice{Account: setup.Account(c.query("account")), Incoming: setup.Protocol(c.query("incoming"))}
 }
 
 func (a *api) setUp(c *call) error {
@@ -40,7 +40,7 @@ func (a *api) profile(c *call) error {
 }
 
 func (a *api) setUpLink(c *call) error {
-	link, err := a.b.Archive.MakeSetUpLink(c.Context(), c.who, c.mailbox, c.choice())
+	link, err := a.b.Archive.MakeSetUpLink(c.Context(), c.who, c.mailbox, setup.Choice(*c.body.(*SetUpChoice)))
 	if err != nil {
 		return err
 	}
