@@ -50,8 +50,8 @@ type violation struct {
 const axeRun = `axe.run({exclude: [["iframe"]]}, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"], iframes: false})
 	.then(r => r.violations)`
 
-// accessible fails the test if axe-core finds anything on the page.
-func (x *tab) accessible() {
+// accessible fails the test if axe-core finds anything on the page, in each of the looks.
+func (x *tab) accessible(looks ...look) {
 	x.testing.Helper()
 	script, err := axeScript()
 	if err != nil {
@@ -65,16 +65,19 @@ func (x *tab) accessible() {
 	if _, err := evaluate[any](x, script+"; 0"); err != nil {
 		x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 	}
-	found, err := chromedp.Run(x.ctx, chromedp.Evaluate[[]violation](axeRun, chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
-	if err != nil {
-		x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
-	}
-	for _, v := range found {
-		var nodes []string
-		for _, n := range v.Nodes {
-			nodes = append(nodes, n.HTML+"\n    "+n.Summary)
+	for _, l := range looks {
+		x.setLook(l)
+		found, err := chromedp.Run(x.ctx, chromedp.Evaluate[[]violation](axeRun, chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
+		if err != nil {
+			x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 		}
-		x.testing.Errorf("%s (%v): %s: %s\n  %s", x.location(), x.look, v.ID, v.Help, strings.Join(nodes, "\n  "))
+		for _, v := range found {
+			var nodes []string
+			for _, n := range v.Nodes {
+				nodes = append(nodes, n.HTML+"\n    "+n.Summary)
+			}
+			x.testing.Errorf("%s (%v): %s: %s\n  %s", x.location(), l, v.ID, v.Help, strings.Join(nodes, "\n  "))
+		}
 	}
 }
 
@@ -122,7 +125,7 @@ func TestNothingThere(t *testing.T) {
 			x.see(c.text)
 			x.light()
 			x.fits()
-			x.accessible()
+			x.accessible(x.look)
 		})
 	}
 }

@@ -5,8 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
+	"image"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +48,14 @@ func (l look) String() string {
 		return name + "-dark"
 	}
 	return name + "-light"
+}
+
+// size is that of the window.
+func (l look) size() image.Point {
+	if l.phone {
+		return image.Point{360, 740}
+	}
+	return image.Point{1180, 760}
 }
 
 // tab is a page of a browser of its own: no other test sees its cookies.
@@ -119,10 +126,6 @@ func (x *tab) hear(event any) {
 func (x *tab) setLook(l look) {
 	x.testing.Helper()
 	x.look = l
-	width, height := int64(1180), int64(760)
-	if l.phone {
-		width, height = 360, 740
-	}
 	scheme := "light"
 	if l.dark {
 		scheme = "dark"
@@ -131,7 +134,8 @@ func (x *tab) setLook(l look) {
 	if l.language != "" {
 		language = l.language
 	}
-	x.do(chromedp.EmulateViewport(width, height))
+	size := l.size()
+	x.do(chromedp.EmulateViewport(int64(size.X), int64(size.Y)))
 	x.call("look", func() error {
 		_, err := chromedp.Call(x.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
@@ -218,11 +222,6 @@ func (x *tab) see(texts ...string) {
 	}
 }
 
-// sees reports whether the page shows a text now.
-func (x *tab) sees(text string) bool {
-	return strings.Contains(strings.ToLower(x.text()), strings.ToLower(text))
-}
-
 // place is where an element is in the window.
 type place struct{ X, Y float64 }
 
@@ -259,24 +258,6 @@ func (x *tab) settle() {
 		ok, err := evaluate[bool](x, "document.readyState === 'complete'")
 		return err == nil && ok
 	})
-}
-
-// choose clicks on the radio button, check box or option of that label.
-func (x *tab) choose(label string) {
-	x.testing.Helper()
-	x.click(x.find("choose", label))
-}
-
-// pick chooses an option of the list of that label.
-func (x *tab) pick(label, option string) {
-	x.testing.Helper()
-	x.find("field", label)
-	text, _ := json.Marshal(option)
-	ok, err := evaluate[bool](x, fmt.Sprintf(`(() => { const list = document.activeElement; const o = [...list.options].find(o => o.text.includes(%s));
-		if (!o) return false; list.value = o.value; list.dispatchEvent(new Event("change", {bubbles: true})); return true })()`, text))
-	if err != nil || !ok {
-		x.testing.Fatalf("the list %q has no %q: %v", label, option, err)
-	}
 }
 
 // fill writes a text into the field of that label, in place of what it has.
@@ -324,37 +305,12 @@ func (x *tab) signIn(address string) {
 	x.settle()
 }
 
-// download presses a link and returns the name and the bytes of the file that the browser saves.
-func (x *tab) download(name string) (string, []byte) {
-	x.testing.Helper()
-	at := x.find("press", name)
-	x.do(chromedp.MouseClickXY(at.X, at.Y))
-	var file string
-	rig.Wait(x.testing, patience, "the file of "+name, func() bool {
-		files, _ := filepath.Glob(filepath.Join(x.downloads, "*"))
-		for _, f := range files {
-			if !strings.HasSuffix(f, ".crdownload") && !strings.HasPrefix(filepath.Base(f), ".") {
-				file = f
-			}
-		}
-		return file != ""
-	})
-	b, err := os.ReadFile(file)
-	if err == nil {
-		err = os.Remove(file)
-	}
-	if err != nil {
-		x.testing.Fatal(err)
-	}
-	return filepath.Base(file), b
-}
-
-// picture returns the page as a picture: of what the window shows, or of the whole page.
-func (x *tab) picture(whole bool) []byte {
+// picture returns what the window shows as a PNG.
+func (x *tab) picture() []byte {
 	x.testing.Helper()
 	var picture []byte
 	x.call("picture", func() error {
-		r, err := chromedp.Call(x.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng, CaptureBeyondViewport: &whole})
+		r, err := chromedp.Call(x.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng})
 		picture = r.Data
 		return err
 	})
