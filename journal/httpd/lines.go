@@ -63,13 +63,13 @@ func (l *lines) fail(log *slog.Logger, err error) {
 		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 	}
 	switch {
-	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, setup.ErrChoice):
+	case is(errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken, setup.ErrChoice):
 		status = http.StatusBadRequest
 	case is(policy.ErrForbidden, archive.ErrReadOnly, auth.ErrDenied, auth.ErrSecondFactor):
 		status = http.StatusForbidden
 	case is(policy.ErrHeld, journal.ErrHeld, policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, auth.ErrThrottled, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
 		status = http.StatusConflict
-	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, policy.ErrNoArchive, setup.ErrNotOffered):
+	case is(journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken, policy.ErrNoArchive, setup.ErrNotOffered):
 		status = http.StatusNotFound
 	case is(context.Canceled):
 	default:

@@ -82,12 +82,12 @@ func Routes() []Route {
 		{"GET", "/usage", archive.RightOperate, false, "[domain=D]", archive.Usage{}, true, "what each mailbox takes, for billing", (*api).usage},
 		{"GET", "/usage/months", archive.RightLook, false, "", archive.MonthUsage{}, true, "what a mailbox holds by month", (*api).monthUsage},
 
-		{"GET", "/app-passwords", archive.RightRevoke, false, "", archive.AppPassword{}, true, "its app passwords, without the passwords", (*api).appPasswords},
+		{"GET", "/app-passwords", archive.RightLook, false, "", archive.AppPassword{}, true, "its app passwords, without the passwords", (*api).appPasswords},
 		{"POST", "/app-password/add", archive.RightSignIn, true, "name=NAME", archive.AppPassword{}, false,
 			"make an app password, which only this answer has", (*api).addAppPassword},
 		{"POST", "/app-password/revoke", archive.RightRevoke, true, "name=NAME", archive.AppPassword{}, false, "end an app password",
 			(*api).revokeAppPassword},
-		{"GET", "/second-factor", archive.RightRevoke, false, "", archive.SecondFactor{}, false, "whether its second factor is on", (*api).secondFactor},
+		{"GET", "/second-factor", archive.RightLook, false, "", archive.SecondFactor{}, false, "whether its second factor is on", (*api).secondFactor},
 		{"POST", "/second-factor/begin", archive.RightSignIn, true, "[code=CODE]", archive.SecondFactor{}, false,
 			"make a new secret, which only this answer has; an owner whose second factor is on gives a code of it", (*api).beginSecondFactor},
 		{"POST", "/second-factor/confirm", archive.RightSignIn, true, "code=CODE", archive.SecondFactor{}, false,
@@ -95,12 +95,17 @@ func Routes() []Route {
 		{"POST", "/second-factor/end", archive.RightRevoke, true, "[code=CODE]", archive.SecondFactor{}, false,
 			"turn the second factor off; an owner gives a code of it, or a recovery code", (*api).endSecondFactor},
 
-		{"GET", "/delegates", archive.RightRevoke, false, "", archive.Delegate{}, true, "who may read it beside its owner, and who is asked for",
+		{"GET", "/delegates", archive.RightLook, false, "", archive.Delegate{}, true, "who may read it beside its owner, and who is asked for",
 			(*api).delegates},
 		{"POST", "/delegate/add", archive.RightDelegate, true, "person=ADDR&until=TIME[&as=LOGIN]", archive.Delegate{}, false,
 			"let somebody read it until a day or a time of RFC 3339; with as, LOGIN does: the body has its password, and a code where it has a second factor, each on a line", (*api).addDelegate},
 		{"POST", "/delegate/revoke", archive.RightRevoke, true, "person=ADDR", archive.Delegate{}, false, "end that, or take back that it was asked for",
 			(*api).revokeDelegate},
+
+		{"GET", "/tokens", archive.RightOperate, false, "[domain=D]", archive.Token{}, true, "the keys of programs to this interface, without the secrets", (*api).tokens},
+		{"POST", "/token/add", archive.RightOperate, true, "name=NAME&domain=D&scope=read|write[&until=TIME]", archive.Token{}, false,
+			"make a token, which only this answer has", (*api).addToken},
+		{"POST", "/token/revoke", archive.RightOperate, true, "name=NAME", archive.Token{}, false, "end a token", (*api).revokeToken},
 
 		{"GET", "/set-up", archive.RightLook, false, choice, setup.Parameters{}, false, "with what a mail program is set up for its archive or for the live mailbox",
 			(*api).setUp},

@@ -34,6 +34,7 @@ func TestRoutes(t *testing.T) {
 	code := "" // of the second factor
 	for _, request := range []string{
 		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /access?", "POST /app-password/add?name=phone", "GET /app-passwords?", "POST /app-password/revoke?name=phone",
+		"POST /token/add?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "POST /token/revoke?name=panel",
 		"POST /second-factor/begin?", "POST /second-factor/confirm?code=CODE", "GET /second-factor?", "POST /second-factor/end?",
 		"POST /delegate/add?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /delegates?", "POST /delegate/revoke?person=bruno@beta.test", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
 		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /privacy?", "GET /verify?", "GET /version?",
