@@ -29,7 +29,7 @@ func runAccess(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/access", url.Values{"mailbox": {args[0]}}, in.printAccess)
+	return show(in, ctx, mailboxPath+"/access", url.Values{"mailbox": {args[0]}}, in.printAccess)
 }
 
 func (in *invocation) printAccess(a auth.Access) {

@@ -52,9 +52,9 @@ Example: copialettere hold mario@alpha.test INBOX/2026-11 17 -reason "case 12/20
 func defineDelete(flags *flag.FlagSet) runner {
 	undo := flags.Bool("undo", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
-		act := "/message/delete"
+		act := "/delete"
 		if *undo {
-			act = "/message/undelete"
+			act = "/undelete"
 		}
 		return in.actOnSeveral(ctx, act, args, nil)
 	}
@@ -64,7 +64,7 @@ func runEmpty(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER"); err != nil {
 		return err
 	}
-	return in.act(ctx, "/folder/empty", url.Values{"mailbox": {args[0]}, "folder": {args[1]}})
+	return in.act(ctx, mailboxPath+"/messages/{folder}/empty", url.Values{"mailbox": {args[0]}, "folder": {args[1]}})
 }
 
 func runMove(ctx context.Context, in *invocation, args []string) error {
@@ -72,15 +72,15 @@ func runMove(ctx context.Context, in *invocation, args []string) error {
 		return want(args, "ADDR", "FOLDER", "UID", "FOLDER")
 	}
 	to := len(args) - 1
-	return in.actOnSeveral(ctx, "/message/move", args[:to], url.Values{"to": args[to:]})
+	return in.actOnSeveral(ctx, "/move", args[:to], url.Values{"to": args[to:]})
 }
 
 func defineHold(flags *flag.FlagSet) runner {
 	reason, release := flags.String("reason", "", ""), flags.Bool("release", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
-		act := "/message/hold"
+		act := "/hold"
 		if *release {
-			act = "/message/release"
+			act = "/release"
 		}
 		if *reason == "" {
 			return fmt.Errorf("%w: say why: -reason \"case 12/2026\"", errUsage)
@@ -88,12 +88,12 @@ func defineHold(flags *flag.FlagSet) runner {
 		if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 			return err
 		}
-		return in.act(ctx, act, url.Values{"mailbox": {args[0]}, "folder": {args[1]}, "uid": {args[2]}, "reason": {*reason}})
+		return in.act(ctx, messagePath+act, url.Values{"mailbox": {args[0]}, "folder": {args[1]}, "uid": {args[2]}, "reason": {*reason}})
 	}
 }
 
 // actOnSeveral carries out an act on the messages that ADDR FOLDER UID ... name.
-func (in *invocation) actOnSeveral(ctx context.Context, route string, args []string, query url.Values) error {
+func (in *invocation) actOnSeveral(ctx context.Context, act string, args []string, query url.Values) error {
 	if len(args) < 3 {
 		return want(args, "ADDR", "FOLDER", "UID")
 	}
@@ -102,8 +102,8 @@ func (in *invocation) actOnSeveral(ctx context.Context, route string, args []str
 	}
 	query.Set("mailbox", args[0])
 	query.Set("folder", args[1])
-	query.Set("uid", strings.Join(args[2:], ","))
-	return in.act(ctx, route, query)
+	query.Set("uids", strings.Join(args[2:], ","))
+	return in.act(ctx, mailboxPath+"/messages/{folder}"+act, query)
 }
 
 // act carries out an act on messages and prints the result. The error is errFailed if some that were meant were left.

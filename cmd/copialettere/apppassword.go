@@ -44,7 +44,7 @@ func runAppPassword(ctx context.Context, in *invocation, args []string) error {
 	query := url.Values{"mailbox": {args[0]}}
 	switch act {
 	case "list":
-		return show(in, ctx, "/app-passwords", query, in.printAppPassword)
+		return show(in, ctx, mailboxPath+"/app-passwords", query, in.printAppPassword)
 	case "add", "revoke":
 		query.Set("name", args[1])
 		query.Set("who", whoami())
@@ -59,7 +59,11 @@ func (in *invocation) changeAppPassword(ctx context.Context, act string, query u
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/app-password/"+act, query, func(v archive.AppPassword) error {
+	method, path := http.MethodPost, mailboxPath+"/app-passwords"
+	if act == "revoke" {
+		method, path = http.MethodDelete, path+"/{name}"
+	}
+	_, err = each(in, ctx, c, method, path, query, func(v archive.AppPassword) error {
 		switch {
 		case in.json:
 			return in.printJSON(v)

@@ -16,6 +16,13 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/policy/archive"
+)
+
+// mailboxPath begins the routes that are about one mailbox, and messagePath those about one message.
+const (
+	mailboxPath = "/mailboxes/{mailbox}"
+	messagePath = mailboxPath + "/messages/{folder}/{uid}"
 )
 
 // client asks the admin interface: the daemon's, over its socket, or its own on the data folder when the daemon is down.
@@ -101,13 +108,21 @@ func (p *pipedResponse) Write(b []byte) (int, error) {
 
 var _ http.Flusher = (*pipedResponse)(nil)
 
-// do sends a request with a body, which may be nil, to the route at path, and returns the body of a good answer, which the caller closes. The error is errNothing on 404,
-// after printing the message, and errUsage on 400.
-func (in *invocation) do(ctx context.Context, c *client, method, path string, query url.Values, content io.Reader) (io.ReadCloser, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "http://admin"+httpd.Prefix+path+"?"+query.Encode(), content)
+// do sends a request of the route with a method and a path, and returns the body of a good answer, which the caller closes. values are as for
+// httpd.Route.NewRequest, content too. The error is errNothing on 404, after printing the message, and errUsage on 400.
+func (in *invocation) do(ctx context.Context, c *client, method, path string, values url.Values, content io.Reader) (io.ReadCloser, error) {
+	route, ok := httpd.FindRoute(method, path)
+	if !ok {
+		return nil, fmt.Errorf("there is no route %s %s", method, path)
+	}
+	r, err := route.NewRequest(ctx, "http://admin", values, content)
+	if errors.Is(err, archive.ErrRequest) {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
 	if err != nil {
 		return nil, err
 	}
+	r.Header.Set("Accept", "application/x-ndjson")
 	answer, err := c.http.Do(r)
 	switch {
 	case errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET):
@@ -120,28 +135,28 @@ func (in *invocation) do(ctx context.Context, c *client, method, path string, qu
 	}
 	defer answer.Body.Close()
 	var p httpd.Problem
-	if err := json.NewDecoder(answer.Body).Decode(&p); err != nil || p.Error == "" {
+	if err := json.NewDecoder(answer.Body).Decode(&p); err != nil || p.Detail == "" {
 		return nil, fmt.Errorf("the daemon answered %s", answer.Status)
 	}
 	switch answer.StatusCode {
 	case http.StatusNotFound:
-		fmt.Fprintln(in.stderr, "copialettere:", p.Error)
+		fmt.Fprintln(in.stderr, "copialettere:", p.Detail)
 		return nil, errNothing
 	case http.StatusBadRequest:
-		return nil, fmt.Errorf("%w: %s", errUsage, p.Error)
+		return nil, fmt.Errorf("%w: %s", errUsage, p.Detail)
 	}
-	return nil, errors.New(p.Error)
+	return nil, errors.New(p.Detail)
 }
 
-// each asks the route at path, calls fn with every JSON object of the answer, and returns how many there were.
-func each[T any](in *invocation, ctx context.Context, c *client, method, path string, query url.Values, fn func(T) error) (int, error) {
-	return eachOf(in, ctx, c, method, path, query, nil, fn)
+// each asks a route, calls fn with every JSON object of the answer, and returns how many there were.
+func each[T any](in *invocation, ctx context.Context, c *client, method, path string, values url.Values, fn func(T) error) (int, error) {
+	return eachOf(in, ctx, c, method, path, values, nil, fn)
 }
 
-// eachOf is each with a body.
-func eachOf[T any](in *invocation, ctx context.Context, c *client, method, path string, query url.Values, content io.Reader,
+// eachOf is each with lines of text in the request.
+func eachOf[T any](in *invocation, ctx context.Context, c *client, method, path string, values url.Values, content io.Reader,
 	fn func(T) error) (int, error) {
-	body, err := in.do(ctx, c, method, path, query, content)
+	body, err := in.do(ctx, c, method, path, values, content)
 	if err != nil {
 		return 0, err
 	}
@@ -154,9 +169,11 @@ func eachOf[T any](in *invocation, ctx context.Context, c *client, method, path 
 		} else if err != nil {
 			return n, fmt.Errorf("the answer broke off, as when the daemon is stopped: %w", err)
 		}
-		var p httpd.Problem
-		if json.Unmarshal(raw, &p); p.Error != "" {
-			return n, errors.New(p.Error)
+		var last struct {
+			Problem *httpd.Problem `json:"problem"`
+		}
+		if json.Unmarshal(raw, &last); last.Problem != nil {
+			return n, errors.New(last.Problem.Detail)
 		}
 		var v T
 		if err := json.Unmarshal(raw, &v); err != nil {

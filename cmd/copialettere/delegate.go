@@ -57,36 +57,39 @@ func defineDelegate(flags *flag.FlagSet) runner {
 		}
 		query := url.Values{"mailbox": {args[0]}}
 		if act == "list" {
-			return show(in, ctx, "/delegates", query, in.printDelegate)
+			return show(in, ctx, mailboxPath+"/delegates", query, in.printDelegate)
 		}
 		query.Set("person", args[1])
 		query.Set("who", whoami())
 		if act == "revoke" {
-			return in.changeDelegate(ctx, act, query, nil)
+			return in.changeDelegate(ctx, act, query)
 		}
 		if *until == "" {
 			return fmt.Errorf("%w: say until when: -until 2027-01-31", errUsage)
 		}
 		query.Set("until", *until)
 		if *as == "" {
-			return in.changeDelegate(ctx, act, query, nil)
+			return in.changeDelegate(ctx, act, query)
 		}
 		query.Set("as", *as)
-		login, err := in.readLogin(*as)
-		if err != nil {
+		if err := in.readLogin(*as, query); err != nil {
 			return err
 		}
-		return in.changeDelegate(ctx, act, query, login)
+		return in.changeDelegate(ctx, act, query)
 	}
 }
 
-func (in *invocation) changeDelegate(ctx context.Context, act string, query url.Values, content io.Reader) error {
+func (in *invocation) changeDelegate(ctx context.Context, act string, query url.Values) error {
 	c, err := in.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	_, err = eachOf(in, ctx, c, http.MethodPost, "/delegate/"+act, query, content, func(v archive.Delegate) error {
+	method, path := http.MethodPost, mailboxPath+"/delegates"
+	if act == "revoke" {
+		method, path = http.MethodDelete, path+"/{person}"
+	}
+	_, err = each(in, ctx, c, method, path, query, func(v archive.Delegate) error {
 		switch {
 		case in.json:
 			return in.printJSON(v)
@@ -119,16 +122,18 @@ func endDay(t time.Time) string {
 	return localTime(&t)
 }
 
-// readLogin reads a password from standard input, and a code of the second factor from the next line, if there is one.
-func (in *invocation) readLogin(login string) (io.Reader, error) {
+// readLogin reads a password from standard input, and a code of the second factor from the next line, if there is one, into the values of a request.
+func (in *invocation) readLogin(login string, values url.Values) error {
 	lines := in.secrets()
 	password, err := in.readSecret(lines, "Password of "+login)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	code, err := in.readSecret(lines, "Code of the second factor, or nothing")
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return err
 	}
-	return strings.NewReader(password + "\n" + code + "\n"), nil
+	values.Set("password", password)
+	values.Set("code", code)
+	return nil
 }

@@ -48,7 +48,7 @@ func runList(ctx context.Context, in *invocation, args []string, all bool) error
 	if all {
 		query.Set("all", "true")
 	}
-	return show(in, ctx, "/list", query, in.printEntry)
+	return show(in, ctx, mailboxPath+"/entries", query, in.printEntry)
 }
 
 func (in *invocation) printEntry(e httpd.EntryView) {
@@ -132,7 +132,7 @@ func runCat(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 		return err
 	}
-	return in.writeContent(ctx, "/message", messageQuery(args))
+	return in.writeContent(ctx, messagePath+"/raw", messageQuery(args))
 }
 
 const whyHelp = `Usage: copialettere why ADDR [-message-id ID] [-config FILE] [-json]
@@ -158,7 +158,7 @@ func showVerdicts(ctx context.Context, in *invocation, mailbox, messageID string
 	if messageID != "" {
 		query.Set("message_id", messageID)
 	}
-	return show(in, ctx, "/why", query, in.printVerdict)
+	return show(in, ctx, mailboxPath+"/why", query, in.printVerdict)
 }
 
 func (in *invocation) printVerdict(v archive.Verdict) {
@@ -261,15 +261,16 @@ Example: copialettere stats mario@alpha.test
 `
 
 func runStats(ctx context.Context, in *invocation, args []string) error {
-	query := url.Values{}
+	path, query := "/stats", url.Values{}
 	switch len(args) {
 	case 0:
 	case 1:
+		path = mailboxPath + "/folders"
 		query.Set("mailbox", args[0])
 	default:
 		return want(args, "ADDR")
 	}
-	return show(in, ctx, "/stats", query, func(f journal.FolderStats) {
+	return show(in, ctx, path, query, func(f journal.FolderStats) {
 		imported := ""
 		if f.Imported > 0 {
 			imported = fmt.Sprintf(", %d of them imported", f.Imported)

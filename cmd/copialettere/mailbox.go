@@ -159,9 +159,9 @@ func runMailbox(ctx context.Context, in *invocation, args []string, f mailboxFla
 	query.Set("mailbox", args[0])
 	switch act {
 	case "show":
-		return show(in, ctx, "/mailbox", query, in.printSettings)
+		return show(in, ctx, mailboxPath, query, in.printSettings)
 	case "log":
-		return show(in, ctx, "/log", query, in.printLogged)
+		return show(in, ctx, mailboxPath+"/log", query, in.printLogged)
 	case "disable":
 		if !slices.Contains(f.given, "confirm") {
 			return unconfirmed(args[0], f.now)
@@ -214,7 +214,11 @@ func (in *invocation) changeMailbox(ctx context.Context, act string, query url.V
 	}
 	defer c.close()
 	query.Set("who", whoami())
-	_, err = each(in, ctx, c, http.MethodPost, "/mailbox/"+act, query, func(m archive.Mailbox) error {
+	method, path := http.MethodPost, mailboxPath+"/"+act
+	if act == "set" {
+		method, path = http.MethodPatch, mailboxPath+"/settings"
+	}
+	_, err = each(in, ctx, c, method, path, query, func(m archive.Mailbox) error {
 		if in.json {
 			return in.printJSON(m)
 		}
@@ -403,7 +407,7 @@ func runGaps(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/gaps", url.Values{"mailbox": {args[0]}}, in.printGap)
+	return show(in, ctx, mailboxPath+"/gaps", url.Values{"mailbox": {args[0]}}, in.printGap)
 }
 
 func (in *invocation) printGap(g archive.Gap) {

@@ -457,7 +457,7 @@ func TestMetricsListener(t *testing.T) {
 		}
 	}
 	// The operator's interface is on the unix socket only.
-	if code, text := get("/api/v1/list?mailbox=anna@alpha.test"); code != 404 {
+	if code, text := get("/api/v1/mailboxes/anna@alpha.test/entries"); code != 404 {
 		t.Errorf("the TCP listener answers %d to more than metrics:\n%s", code, text)
 	}
 }

@@ -122,7 +122,7 @@ func TestQuotaWarning(t *testing.T) {
 	}
 	p.fails(2, []string{"want a number from 1 to 100"}, "quota-warning", anna, "0")
 	p.fails(2, []string{"want a number from 1 to 100"}, "quota-warning", anna, "101")
-	p.fails(2, []string{"want a number from 1 to 100"}, "quota-warning", anna, "eighty")
+	p.fails(2, []string{"want a whole number"}, "quota-warning", anna, "eighty")
 	p.fails(2, []string{"not a mailbox address"}, "quota-warning", "anna", "80")
 	want := []string{"The mailbox anna@alpha.test is 80% full", "The mailbox anna@alpha.test is full"}
 	if got := subjects(t, relay, 2); !slices.Equal(got, want) {

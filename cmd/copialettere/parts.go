@@ -24,7 +24,7 @@ func runParts(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER", "UID"); err != nil {
 		return err
 	}
-	return show(in, ctx, "/parts", messageQuery(args), func(p httpd.PartView) {
+	return show(in, ctx, messagePath+"/parts", messageQuery(args), func(p httpd.PartView) {
 		text := p.Type
 		for _, more := range []string{p.Name, p.Odd, p.Closed} {
 			if more != "" {
@@ -55,7 +55,7 @@ func runPart(ctx context.Context, in *invocation, args []string) error {
 	}
 	query := messageQuery(args)
 	query.Set("part", args[3])
-	return in.writeContent(ctx, "/part", query)
+	return in.writeContent(ctx, messagePath+"/parts/{part}", query)
 }
 
 // writeContent asks the route at path and writes the answer, which is no JSON, to standard output.

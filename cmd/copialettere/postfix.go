@@ -46,7 +46,7 @@ func (in *invocation) checkRoute(ctx context.Context, mailbox string) error {
 	}
 	defer c.close()
 	ok := true
-	_, err = each(in, ctx, c, http.MethodGet, "/route", url.Values{"mailbox": {mailbox}}, func(v archive.RouteCheck) error {
+	_, err = each(in, ctx, c, http.MethodGet, mailboxPath+"/route", url.Values{"mailbox": {mailbox}}, func(v archive.RouteCheck) error {
 		ok = v.Archive != "off" && v.Asked
 		for _, r := range v.Routes {
 			ok = ok && r.State == postfix.Routed

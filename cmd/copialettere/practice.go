@@ -39,7 +39,7 @@ func runPractice(ctx context.Context, in *invocation, args []string) error {
 	default:
 		return want(args, "ADDR")
 	}
-	return show(in, ctx, "/practice", query, in.printPractice)
+	return show(in, ctx, mailboxPath+"/practices", query, in.printPractice)
 }
 
 func (in *invocation) printPractice(p practice.Practice) {

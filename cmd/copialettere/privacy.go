@@ -36,7 +36,7 @@ func definePrivacy(flags *flag.FlagSet) runner {
 		if *others {
 			query.Set("others", "true")
 		}
-		return show(in, ctx, "/privacy", query, in.printHolding)
+		return show(in, ctx, mailboxPath+"/privacy", query, in.printHolding)
 	}
 }
 

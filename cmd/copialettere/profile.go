@@ -65,14 +65,14 @@ func runProfile(ctx context.Context, in *invocation, mailbox string, f profileFl
 		query.Set("who", whoami())
 		return in.makeSetUpLink(ctx, query, f.png)
 	case !in.json:
-		return in.writeContent(ctx, "/set-up/profile", query)
+		return in.writeContent(ctx, mailboxPath+"/set-up/profile", query)
 	}
 	c, err := in.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodGet, "/set-up", query, func(p setup.Parameters) error { return in.printJSON(p) })
+	_, err = each(in, ctx, c, http.MethodGet, mailboxPath+"/set-up", query, func(p setup.Parameters) error { return in.printJSON(p) })
 	return err
 }
 
@@ -83,7 +83,7 @@ func (in *invocation) makeSetUpLink(ctx context.Context, query url.Values, png b
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/set-up/link", query, func(l archive.SetUpLink) error {
+	_, err = each(in, ctx, c, http.MethodPost, mailboxPath+"/set-up/link", query, func(l archive.SetUpLink) error {
 		switch {
 		case in.json:
 			return in.printJSON(l)

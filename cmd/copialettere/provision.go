@@ -161,7 +161,7 @@ func defineUsage(flags *flag.FlagSet) runner {
 		}
 		header := []string{"mailbox", "month", "entries", "bytes", "received_entries", "received_bytes", "sent_entries", "sent_bytes",
 			"trash_entries", "trash_bytes", "archived_entries", "archived_bytes"}
-		return report(in, ctx, "/usage/months", url.Values{"mailbox": {args[0]}}, *asCSV, header, monthFields, in.printMonth)
+		return report(in, ctx, mailboxPath+"/usage", url.Values{"mailbox": {args[0]}}, *asCSV, header, monthFields, in.printMonth)
 	}
 }
 

@@ -29,7 +29,7 @@ func runQuotaWarning(ctx context.Context, in *invocation, args []string) error {
 	}
 	defer c.close()
 	query := url.Values{"mailbox": {args[0]}, "percent": {args[1]}}
-	_, err = each(in, ctx, c, http.MethodPost, "/notice/quota-warning", query, func(w archive.QuotaWarning) error {
+	_, err = each(in, ctx, c, http.MethodPost, mailboxPath+"/quota-warning", query, func(w archive.QuotaWarning) error {
 		if in.json {
 			return in.printJSON(w)
 		}

@@ -27,80 +27,85 @@ var commandRoutes = map[string]string{
 	"password anna@alpha.test": "",
 	"dns alpha.test":           "",
 
-	"check anna@alpha.test":                                   "GET /route",
+	"check anna@alpha.test":                                   "GET /mailboxes/{mailbox}/route",
 	"mailbox list":                                            "GET /mailboxes",
-	"mailbox show anna@alpha.test":                            "GET /mailbox",
-	"mailbox log anna@alpha.test":                             "GET /log",
-	"mailbox set anna@alpha.test quota=1GB":                   "POST /mailbox/set",
-	"mailbox enable anna@alpha.test":                          "POST /mailbox/enable",
+	"mailbox show anna@alpha.test":                            "GET /mailboxes/{mailbox}",
+	"mailbox log anna@alpha.test":                             "GET /mailboxes/{mailbox}/log",
+	"mailbox set anna@alpha.test quota=1GB":                   "PATCH /mailboxes/{mailbox}/settings",
+	"mailbox enable anna@alpha.test":                          "POST /mailboxes/{mailbox}/enable",
 	"mailbox set -domain alpha.test quota=1GB":                "POST /mailboxes/set",
 	"mailbox enable -from ../../README.md -dry-run quota=1GB": "POST /mailboxes/enable",
 	"usage":                                                          "GET /usage",
 	"usage -domain alpha.test":                                       "GET /usage",
-	"usage anna@alpha.test":                                          "GET /usage/months",
-	"mailbox confirm anna@alpha.test CODE":                           "POST /mailbox/confirm",
-	"mailbox confirm anna@alpha.test -confirmed":                     "POST /mailbox/confirm",
-	"mailbox pause anna@alpha.test":                                  "POST /mailbox/pause",
-	"mailbox resume anna@alpha.test":                                 "POST /mailbox/resume",
-	"mailbox disable anna@alpha.test -confirm anna":                  "POST /mailbox/disable",
-	"mailbox restore anna@alpha.test":                                "POST /mailbox/restore",
-	"mailbox rename anna@alpha.test carla@alpha.test":                "POST /mailbox/rename",
-	"mailbox hand-over anna@alpha.test -confirm anna@alpha.test":     "POST /mailbox/hand-over",
-	"mailbox hold anna@alpha.test -reason case":                      "POST /mailbox/hold",
-	"mailbox release anna@alpha.test":                                "POST /mailbox/release",
-	"app-password list anna@alpha.test":                              "GET /app-passwords",
-	"app-password add anna@alpha.test phone":                         "POST /app-password/add",
-	"app-password revoke anna@alpha.test phone":                      "POST /app-password/revoke",
-	"delegate list anna@alpha.test":                                  "GET /delegates",
-	"delegate add anna@alpha.test bruno@beta.test -until 2027-01-31": "POST /delegate/add",
-	"delegate revoke anna@alpha.test bruno@beta.test":                "POST /delegate/revoke",
+	"usage anna@alpha.test":                                          "GET /mailboxes/{mailbox}/usage",
+	"mailbox confirm anna@alpha.test CODE":                           "POST /mailboxes/{mailbox}/confirm",
+	"mailbox confirm anna@alpha.test -confirmed":                     "POST /mailboxes/{mailbox}/confirm",
+	"mailbox pause anna@alpha.test":                                  "POST /mailboxes/{mailbox}/pause",
+	"mailbox resume anna@alpha.test":                                 "POST /mailboxes/{mailbox}/resume",
+	"mailbox disable anna@alpha.test -confirm anna":                  "POST /mailboxes/{mailbox}/disable",
+	"mailbox restore anna@alpha.test":                                "POST /mailboxes/{mailbox}/restore",
+	"mailbox rename anna@alpha.test carla@alpha.test":                "POST /mailboxes/{mailbox}/rename",
+	"mailbox hand-over anna@alpha.test -confirm anna@alpha.test":     "POST /mailboxes/{mailbox}/hand-over",
+	"mailbox hold anna@alpha.test -reason case":                      "POST /mailboxes/{mailbox}/hold",
+	"mailbox release anna@alpha.test":                                "POST /mailboxes/{mailbox}/release",
+	"app-password list anna@alpha.test":                              "GET /mailboxes/{mailbox}/app-passwords",
+	"app-password add anna@alpha.test phone":                         "POST /mailboxes/{mailbox}/app-passwords",
+	"app-password revoke anna@alpha.test phone":                      "DELETE /mailboxes/{mailbox}/app-passwords/{name}",
+	"delegate list anna@alpha.test":                                  "GET /mailboxes/{mailbox}/delegates",
+	"delegate add anna@alpha.test bruno@beta.test -until 2027-01-31": "POST /mailboxes/{mailbox}/delegates",
+	"delegate revoke anna@alpha.test bruno@beta.test":                "DELETE /mailboxes/{mailbox}/delegates/{person}",
 	"token list":                    "GET /tokens",
 	"token list -domain alpha.test": "GET /tokens",
-	"token add panel -domain alpha.test -scope read -until 2027-01-31": "POST /token/add",
-	"token revoke panel":                                           "POST /token/revoke",
-	"second-factor show anna@alpha.test":                           "GET /second-factor",
-	"second-factor on anna@alpha.test":                             "POST /second-factor/begin",
-	"second-factor on anna@alpha.test 123456":                      "POST /second-factor/confirm",
-	"second-factor off anna@alpha.test":                            "POST /second-factor/end",
-	"access anna@alpha.test":                                       "GET /access",
-	"list anna@alpha.test":                                         "GET /list",
-	"cat anna@alpha.test INBOX/2026-11 1":                          "GET /message",
-	"parts anna@alpha.test INBOX/2026-11 1":                        "GET /parts",
-	"part anna@alpha.test INBOX/2026-11 1 1":                       "GET /part",
-	"why anna@alpha.test":                                          "GET /why",
-	"gaps anna@alpha.test":                                         "GET /gaps",
-	"delete anna@alpha.test INBOX/2026-11 1":                       "POST /message/delete",
-	"delete anna@alpha.test INBOX/2026-11 1 -undo":                 "POST /message/undelete",
-	"delete anna@alpha.test INBOX/2026-11 1 5-7,9":                 "POST /message/delete",
-	"empty anna@alpha.test INBOX/2026-11":                          "POST /folder/empty",
-	"move anna@alpha.test INBOX/2026-11 1 Trash/2026-11":           "POST /message/move",
-	"hold anna@alpha.test INBOX/2026-11 1 -reason case":            "POST /message/hold",
-	"hold anna@alpha.test INBOX/2026-11 1 -reason case -release":   "POST /message/release",
-	"practice anna@alpha.test":                                     "GET /practice",
+	"token add panel -domain alpha.test -scope read -until 2027-01-31": "POST /tokens",
+	"token revoke panel":                                           "DELETE /tokens/{name}",
+	"second-factor show anna@alpha.test":                           "GET /mailboxes/{mailbox}/second-factor",
+	"second-factor on anna@alpha.test":                             "POST /mailboxes/{mailbox}/second-factor/begin",
+	"second-factor on anna@alpha.test 123456":                      "POST /mailboxes/{mailbox}/second-factor/confirm",
+	"second-factor off anna@alpha.test":                            "POST /mailboxes/{mailbox}/second-factor/end",
+	"access anna@alpha.test":                                       "GET /mailboxes/{mailbox}/access",
+	"list anna@alpha.test":                                         "GET /mailboxes/{mailbox}/entries",
+	"cat anna@alpha.test INBOX/2026-11 1":                          "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw",
+	"parts anna@alpha.test INBOX/2026-11 1":                        "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts",
+	"part anna@alpha.test INBOX/2026-11 1 1":                       "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}",
+	"why anna@alpha.test":                                          "GET /mailboxes/{mailbox}/why",
+	"gaps anna@alpha.test":                                         "GET /mailboxes/{mailbox}/gaps",
+	"delete anna@alpha.test INBOX/2026-11 1":                       "POST /mailboxes/{mailbox}/messages/{folder}/delete",
+	"delete anna@alpha.test INBOX/2026-11 1 -undo":                 "POST /mailboxes/{mailbox}/messages/{folder}/undelete",
+	"delete anna@alpha.test INBOX/2026-11 1 5-7,9":                 "POST /mailboxes/{mailbox}/messages/{folder}/delete",
+	"empty anna@alpha.test INBOX/2026-11":                          "POST /mailboxes/{mailbox}/messages/{folder}/empty",
+	"move anna@alpha.test INBOX/2026-11 1 Trash/2026-11":           "POST /mailboxes/{mailbox}/messages/{folder}/move",
+	"hold anna@alpha.test INBOX/2026-11 1 -reason case":            "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold",
+	"hold anna@alpha.test INBOX/2026-11 1 -reason case -release":   "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release",
+	"practice anna@alpha.test":                                     "GET /mailboxes/{mailbox}/practices",
 	"retention":                                                    "POST /retention",
 	"retention -log":                                               "GET /retention",
 	"verify":                                                       "GET /verify",
-	"privacy anna@alpha.test":                                      "GET /privacy",
-	"privacy anna@alpha.test -others":                              "GET /privacy",
+	"privacy anna@alpha.test":                                      "GET /mailboxes/{mailbox}/privacy",
+	"privacy anna@alpha.test -others":                              "GET /mailboxes/{mailbox}/privacy",
 	"stats":                                                        "GET /stats",
-	"quota-warning anna@alpha.test 80":                             "POST /notice/quota-warning",
-	"volume forget 2026-01 -confirm 2026-01":                       "POST /volume/forget",
-	"profile anna@alpha.test":                                      "GET /set-up/profile",
-	"profile anna@alpha.test -json":                                "GET /set-up",
-	"profile anna@alpha.test -qr":                                  "POST /set-up/link",
-	"profile anna@alpha.test -png -account mailbox -incoming pop3": "POST /set-up/link",
+	"stats anna@alpha.test":                                        "GET /mailboxes/{mailbox}/folders",
+	"quota-warning anna@alpha.test 80":                             "POST /mailboxes/{mailbox}/quota-warning",
+	"volume forget 2026-01 -confirm 2026-01":                       "POST /volumes/{month}/forget",
+	"profile anna@alpha.test":                                      "GET /mailboxes/{mailbox}/set-up/profile",
+	"profile anna@alpha.test -json":                                "GET /mailboxes/{mailbox}/set-up",
+	"profile anna@alpha.test -qr":                                  "POST /mailboxes/{mailbox}/set-up/link",
+	"profile anna@alpha.test -png -account mailbox -incoming pop3": "POST /mailboxes/{mailbox}/set-up/link",
 }
 
 // routesWithoutCommand are for other programs.
-var routesWithoutCommand = []string{"GET /version", "GET /labels"}
+var routesWithoutCommand = []string{
+	"GET /version", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
+}
 
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with
 // parameters that the route takes, and each route has a command.
 func TestCommandRoutes(t *testing.T) {
 	asked := make(map[string]bool)
 	routes := make(map[string]httpd.Route)
+	served := http.NewServeMux() // tells which route a request is for
 	for _, r := range httpd.Routes() {
 		routes[r.Method+" "+r.Path] = r
+		served.Handle(r.Method+" "+httpd.Prefix+r.Path, http.NotFoundHandler())
 	}
 	p := newPlace(t)
 	noted := noteRequests(t, filepath.Join(p.dir, "data"))
@@ -125,19 +130,21 @@ func TestCommandRoutes(t *testing.T) {
 			t.Errorf("%s: exit status %d, %d requests: %s", line, code, len(got), stderr)
 			continue
 		}
-		path, ok := strings.CutPrefix(got[0].URL.Path, httpd.Prefix)
-		if asks := got[0].Method + " " + path; !ok || asks != route {
+		method, path, _ := strings.Cut(route, " ")
+		if _, pattern := served.Handler(got[0]); pattern != method+" "+httpd.Prefix+path {
 			t.Errorf("%s asks %s %s, want %s", line, got[0].Method, got[0].URL.Path, route)
 		}
 		r := routes[route]
-		if who := got[0].FormValue("who"); r.Record && who == "" {
+		query := got[0].URL.Query()
+		if r.Record && query.Get("who") == "" {
 			t.Errorf("%s does not say who asks", line)
 		}
-		takes := strings.NewReplacer("[", "", "]", "").Replace("mailbox=&who=&" + r.Takes)
-		for name := range got[0].URL.Query() {
-			if !slices.ContainsFunc(strings.Split(takes, "&"), func(one string) bool { return strings.HasPrefix(one, name+"=") }) {
-				t.Errorf("%s sends %s, which %s does not take", line, name, route)
-			}
+		query.Del("who")
+		for _, p := range r.Parameters() {
+			query.Del(p.Name)
+		}
+		for name := range query {
+			t.Errorf("%s sends %s, which %s does not take", line, name, route)
 		}
 	}
 	if want := slices.Sorted(maps.Keys(commands())); !slices.Equal(slices.Sorted(maps.Keys(commandsSeen)), want) {
@@ -168,7 +175,7 @@ func noteRequests(t *testing.T, folder string) <-chan *http.Request {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noted <- r
 		w.WriteHeader(http.StatusInternalServerError)
-		io.WriteString(w, `{"error":"noted"}`)
+		io.WriteString(w, `{"detail":"noted"}`)
 	})}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()

@@ -46,7 +46,7 @@ func runSecondFactor(ctx context.Context, in *invocation, args []string) error {
 	}
 	query := url.Values{"mailbox": {args[0]}}
 	if act == "show" {
-		return show(in, ctx, "/second-factor", query, in.printSecondFactor)
+		return show(in, ctx, mailboxPath+"/second-factor", query, in.printSecondFactor)
 	}
 	query.Set("who", whoami())
 	switch {
@@ -67,7 +67,7 @@ func (in *invocation) changeSecondFactor(ctx context.Context, act string, query 
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/second-factor/"+act, query, func(v archive.SecondFactor) error {
+	_, err = each(in, ctx, c, http.MethodPost, mailboxPath+"/second-factor/"+act, query, func(v archive.SecondFactor) error {
 		switch {
 		case in.json:
 			return in.printJSON(v)

@@ -169,8 +169,9 @@ func (d *daemon) configure(c *config.Config) {
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
 	d.config.Store(c)
 	d.backend.Store(&b)
-	pages := httpd.Web(b)
-	d.pages.Store(&pages)
+	b.Pages = d.newPages(acts)
+	web := httpd.Web(b)
+	d.pages.Store(&web)
 }
 
 func newReadiness(d *daemon) *archive.Readiness {

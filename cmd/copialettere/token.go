@@ -78,7 +78,11 @@ func (in *invocation) changeToken(ctx context.Context, act string, query url.Val
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/token/"+act, query, func(v archive.Token) error {
+	method, path := http.MethodPost, "/tokens"
+	if act == "revoke" {
+		method, path = http.MethodDelete, path+"/{name}"
+	}
+	_, err = each(in, ctx, c, method, path, query, func(v archive.Token) error {
 		switch {
 		case in.json:
 			return in.printJSON(v)

@@ -44,7 +44,7 @@ func (in *invocation) forget(ctx context.Context, query url.Values) error {
 		return err
 	}
 	defer c.close()
-	_, err = each(in, ctx, c, http.MethodPost, "/volume/forget", query, func(v httpd.ForgottenView) error {
+	_, err = each(in, ctx, c, http.MethodPost, "/volumes/{month}/forget", query, func(v httpd.ForgottenView) error {
 		if in.json {
 			return in.printJSON(v)
 		}

@@ -11,7 +11,9 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/journal/httpd/pages"
 	"copialettere/journal/metrics"
+	"copialettere/policy/archive"
 	"copialettere/policy/housekeeping"
 	"copialettere/policy/setup"
 )
@@ -37,6 +39,16 @@ func (d *daemon) startWeb(sockets *systemdSockets) error {
 		}
 	}
 	return nil
+}
+
+// newPages returns the pages under a configuration, and nothing if they cannot be made: mail goes on without them.
+func (d *daemon) newPages(acts *archive.Archive) http.Handler {
+	p, err := pages.New(pages.Options{Archive: acts, Auth: d.archive.auth, Logger: d.log})
+	if err != nil {
+		d.log.Error("the pages cannot be shown", "error", err)
+		return nil
+	}
+	return p
 }
 
 // serveWeb answers under the configuration that is in force when the request comes.

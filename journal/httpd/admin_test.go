@@ -3,7 +3,6 @@ package httpd
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -64,17 +63,28 @@ func newRig(t *testing.T) *rig {
 	return &rig{t, j, p, logins, b, Admin(b)}
 }
 
-// ask sends "METHOD PATH?QUERY" and returns the status and the lines of the answer.
+// ask sends "METHOD PATH?VALUES", with the path as in the table and values as for NewRequest, and returns the status and the lines of the answer.
 func (r *rig) ask(request string) (status int, lines []string) {
 	r.t.Helper()
-	method, target, _ := strings.Cut(request, " ")
-	w := httptest.NewRecorder()
-	r.handler.ServeHTTP(w, httptest.NewRequestWithContext(r.t.Context(), method, target, nil))
-	b, err := io.ReadAll(w.Result().Body)
+	name, query, _ := strings.Cut(request, "?")
+	method, path, _ := strings.Cut(name, " ")
+	route := routeOf(r.t, method, path)
+	values, err := url.ParseQuery(query)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for line := range strings.Lines(string(b)) {
+	sent, err := route.NewRequest(r.t.Context(), "http://admin", values, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sent.Header.Set("Accept", linesType)
+	return r.send(sent)
+}
+
+func (r *rig) send(sent *http.Request) (status int, lines []string) {
+	w := httptest.NewRecorder()
+	r.handler.ServeHTTP(w, sent)
+	for line := range strings.Lines(w.Body.String()) {
 		lines = append(lines, strings.TrimSuffix(line, "\n"))
 	}
 	return w.Code, lines
@@ -88,12 +98,12 @@ func (r *rig) fails(request string, status int, want ...string) {
 	if len(lines) == 1 {
 		json.Unmarshal([]byte(lines[0]), &p)
 	}
-	if got != status || p.Error == "" {
+	if got != status || p.Status != status || p.Detail == "" || p.Title == "" {
 		r.t.Errorf("%s: status %d, want %d: %q", request, got, status, lines)
 	}
 	for _, s := range want {
-		if !strings.Contains(p.Error, s) {
-			r.t.Errorf("%s: the error does not say %q: %s", request, s, p.Error)
+		if !strings.Contains(p.Detail, s) {
+			r.t.Errorf("%s: the error does not say %q: %s", request, s, p.Detail)
 		}
 	}
 }
@@ -137,40 +147,36 @@ const anna = "mailbox=anna@alpha.test&who=root"
 // TestStatus sends a request for each status other than success.
 func TestStatus(t *testing.T) {
 	r := newRig(t)
-	const post = "POST /api/v1/mailbox/"
-	r.mailbox(post + "enable?" + anna)
+	const post, patch = "POST /mailboxes/{mailbox}", "PATCH /mailboxes/{mailbox}/settings?"
+	r.mailbox(post + "/enable?" + anna)
 
-	r.fails("GET /api/v1/mailbox?mailbox=anna", 400, "no domain")
-	r.fails("GET /api/v1/log?mailbox=", 400)
-	r.fails("GET /api/v1/gaps?mailbox=anna@", 400)
-	r.fails(post+"enable?mailbox=anna@ext.test&who=root", 400, "domain not configured")
-	r.fails(post+"enable?mailbox=anna@alpha.test", 400, "name the operator")
-	r.fails(post+"set?"+anna, 400, "no set=KEY=VALUE")
-	r.fails(post+"set?"+anna+"&set=quota=1&set=retention=7&set=colour=red&set=write=on", 400, "quota=", "retention=", "colour")
-	r.fails(post+"set?"+anna+"&set=write=on&set=write=off", 400, "twice")
-	r.fails(post+"disable?"+anna, 400, "not confirmed")
-	r.fails(post+"disable?"+anna+"&confirm=bruno@alpha.test", 400, "not confirmed")
-	r.fails(post+"disable?"+anna+"&confirm=anna@alpha.test&now=soon", 400, "want true or false")
-	r.fails(post+"hold?"+anna, 400, "want a reason")
-	r.fails(post+"hold?"+anna+"&reason=a%0Ab", 400, "want a reason")
-	r.fails("GET /api/v1/message?mailbox=anna@alpha.test&folder=INBOX/2026-11&uid=1", 404)
+	r.fails("GET /mailboxes/{mailbox}?mailbox=anna", 400, "no domain")
+	r.fails("GET /mailboxes/{mailbox}/log?mailbox=%3C%3E", 400)
+	r.fails("GET /mailboxes/{mailbox}/gaps?mailbox=anna@", 400)
+	r.fails(post+"/enable?mailbox=anna@ext.test&who=root", 400, "domain not configured")
+	r.fails(post+"/enable?mailbox=anna@alpha.test", 400, "name the operator")
+	r.fails(patch+anna, 400, "no setting")
+	r.fails(patch+anna+"&set=quota=1&set=retention=7&set=colour=red&set=write=on", 400, "quota=", "retention=", "colour")
+	r.fails(patch+anna+"&set=write=on&set=write=off", 400, "twice")
+	r.fails(post+"/disable?"+anna, 400, "not confirmed")
+	r.fails(post+"/disable?"+anna+"&confirm=bruno@alpha.test", 400, "not confirmed")
+	r.fails(post+"/hold?"+anna, 400, "want a reason")
+	r.fails(post+"/hold?"+anna+"&reason=a%0Ab", 400, "want a reason")
+	r.fails("GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?mailbox=anna@alpha.test&folder=INBOX/2026-11&uid=1", 404)
 
-	r.fails(post+"restore?mailbox=bruno@alpha.test&who=root", 409, "not closing")
-	r.mailbox(post + "hold?" + anna + "&reason=case")
-	r.fails(post+"disable?"+anna+"&confirm=anna@alpha.test", 409, "legal hold", "case")
-	r.mailbox(post + "release?" + anna)
-	r.mailbox(post + "disable?" + anna + "&confirm=anna@alpha.test&now=1")
+	r.fails(post+"/restore?mailbox=bruno@alpha.test&who=root", 409, "not closing")
+	r.mailbox(post + "/hold?" + anna + "&reason=case")
+	r.fails(post+"/disable?"+anna+"&confirm=anna@alpha.test", 409, "legal hold", "case")
+	r.mailbox(post + "/release?" + anna)
+	r.mailbox(post + "/disable?" + anna + "&confirm=anna@alpha.test&now=1")
 	if err := r.policy.Erasing(t.Context(), "anna@alpha.test"); err != nil {
 		t.Fatal(err)
 	}
-	for _, act := range []string{"restore", "enable", "hold"} {
-		r.fails(post+act+"?"+anna+"&reason=late", 409, "being erased")
+	for _, act := range []string{"/restore?", "/enable?", "/hold?reason=late&"} {
+		r.fails(post+act+anna, 409, "being erased")
 	}
-	if v := r.mailbox("GET /api/v1/mailbox?" + anna); v.Erasure != "running" || v.EraseAt != nil || v.Archive != "off" {
+	if v := r.mailbox("GET /mailboxes/{mailbox}?" + anna); v.Erasure != "running" || v.EraseAt != nil || v.Archive != "off" {
 		t.Errorf("being erased: %+v", v)
-	}
-	if status, _ := r.ask("GET /api/v1/mailbox/enable?" + anna); status != 405 && status != 404 {
-		t.Errorf("a GET that changes: status %d", status)
 	}
 }
 
@@ -179,10 +185,8 @@ func TestForbidden(t *testing.T) {
 	r := newRig(t)
 	owner := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}
 	_, err := r.policy.Set(t.Context(), r.address("anna@alpha.test"), owner, []policy.Assignment{{Key: "retention", Value: "6"}})
-	w := httptest.NewRecorder()
-	newLines(w).fail(r.backend.Logger, err)
-	if w.Code != http.StatusForbidden {
-		t.Errorf("%v: status %d", err, w.Code)
+	if p := problemOf(err); p.Status != http.StatusForbidden {
+		t.Errorf("%v: %+v", err, p)
 	}
 }
 
@@ -190,24 +194,24 @@ func TestForbidden(t *testing.T) {
 func TestSetWithoutValue(t *testing.T) {
 	r := newRig(t)
 	for _, key := range append(policy.Keys(), policy.KeyArchive, policy.KeyHold, "", "=") {
-		r.fails("POST /api/v1/mailbox/set?"+anna+"&set=language=en&set="+url.QueryEscape(key), 400)
+		r.fails("PATCH /mailboxes/{mailbox}/settings?"+anna+"&set=language=en&set="+url.QueryEscape(key), 400)
 	}
-	if list := get[archive.Mailbox](r, "GET /api/v1/mailboxes"); len(list) != 0 {
+	if list := get[archive.Mailbox](r, "GET /mailboxes"); len(list) != 0 {
 		t.Errorf("changed all the same: %+v", list)
 	}
 }
 
 func TestMailboxView(t *testing.T) {
 	r := newRig(t)
-	v := r.mailbox("GET /api/v1/mailbox?" + anna)
+	v := r.mailbox("GET /mailboxes/{mailbox}?" + anna)
 	if v.Archive != "off" || v.Since != nil || v.Erasure != "" || v.Hold != nil || v.Changes != nil || v.Changed != nil {
 		t.Errorf("never set up: %+v", v)
 	}
-	v = r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=quota=5GB&set=notify=anna@ext.test")
+	v = r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=quota=5GB&set=notify=anna@ext.test")
 	if !*v.Changed || len(v.Changes) != 2 || v.Changes[0].Role != policy.RoleOperator || v.Changes[0].Who != "root" {
 		t.Errorf("set: %+v", v)
 	}
-	if v = r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=quota=5GB"); *v.Changed || len(v.Changes) != 0 {
+	if v = r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=quota=5GB"); *v.Changed || len(v.Changes) != 0 {
 		t.Errorf("set again: %+v", v)
 	}
 	var texts []string
@@ -220,27 +224,27 @@ func TestMailboxView(t *testing.T) {
 		t.Errorf("settings\n%s\nwant\n%s", got, want)
 	}
 
-	begun := *r.mailbox("POST /api/v1/mailbox/enable?" + anna).Since
-	r.mailbox("POST /api/v1/mailbox/hold?" + anna + "&reason=case+12")
-	if v = r.mailbox("GET /api/v1/mailbox?" + anna); v.Hold == nil || v.Hold.Reason != "case 12" || v.Hold.Who != "operator root" || v.Hold.Since.IsZero() {
+	begun := *r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna).Since
+	r.mailbox("POST /mailboxes/{mailbox}/hold?" + anna + "&reason=case+12")
+	if v = r.mailbox("GET /mailboxes/{mailbox}?" + anna); v.Hold == nil || v.Hold.Reason != "case 12" || v.Hold.Who != "operator root" || v.Hold.Since.IsZero() {
 		t.Errorf("held: %+v", v.Hold)
 	}
-	if v = r.mailbox("POST /api/v1/mailbox/release?" + anna); v.Hold != nil || !*v.Changed {
+	if v = r.mailbox("POST /mailboxes/{mailbox}/release?" + anna); v.Hold != nil || !*v.Changed {
 		t.Errorf("released: %+v", v)
 	}
-	v = r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
+	v = r.mailbox("POST /mailboxes/{mailbox}/disable?" + anna + "&confirm=anna@alpha.test")
 	if left := time.Until(*v.EraseAt); v.Erasure != "due" || v.Archive != "off" || left > policy.DefaultGrace || left < policy.DefaultGrace-time.Hour ||
 		!v.Since.Equal(begun) {
 		t.Errorf("closing: %+v", v)
 	}
-	if v = r.mailbox("POST /api/v1/mailbox/restore?" + anna); v.Archive != "on" || v.EraseAt != nil || !v.Since.Equal(begun) {
+	if v = r.mailbox("POST /mailboxes/{mailbox}/restore?" + anna); v.Archive != "on" || v.EraseAt != nil || !v.Since.Equal(begun) {
 		t.Errorf("restored: %+v", v)
 	}
-	if v = r.mailbox("POST /api/v1/mailbox/restore?" + anna); *v.Changed {
+	if v = r.mailbox("POST /mailboxes/{mailbox}/restore?" + anna); *v.Changed {
 		t.Errorf("restored again: %+v", v)
 	}
 
-	log := get[archive.Change](r, "GET /api/v1/log?"+anna)
+	log := get[archive.Change](r, "GET /mailboxes/{mailbox}/log?"+anna)
 	if len(log) != len(v.Changes) || len(log) != 9 {
 		t.Fatalf("%d changes in the log, %d in the mailbox", len(log), len(v.Changes))
 	}
@@ -249,7 +253,7 @@ func TestMailboxView(t *testing.T) {
 			t.Errorf("change %d: %+v", i, c)
 		}
 	}
-	if log := get[archive.Change](r, "GET /api/v1/log?mailbox=bruno@alpha.test"); len(log) != 0 {
+	if log := get[archive.Change](r, "GET /mailboxes/{mailbox}/log?mailbox=bruno@alpha.test"); len(log) != 0 {
 		t.Errorf("log of nobody: %+v", log)
 	}
 }
@@ -257,10 +261,10 @@ func TestMailboxView(t *testing.T) {
 // TestGaps: pauses and gaps come in the order of time, without skips, and without those of other mailboxes.
 func TestGaps(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
 	within := time.Now().UTC()
-	r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
-	r.mailbox("POST /api/v1/mailbox/restore?" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/disable?" + anna + "&confirm=anna@alpha.test")
+	r.mailbox("POST /mailboxes/{mailbox}/restore?" + anna)
 	after := time.Now().UTC()
 	err := r.journal.Record(t.Context(),
 		journal.Record{Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: after, Until: after.Add(time.Second), Reason: journal.ReasonRoom, Entries: 3, Bytes: 4711},
@@ -275,7 +279,7 @@ func TestGaps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := get[archive.Gap](r, "GET /api/v1/gaps?"+anna)
+	list := get[archive.Gap](r, "GET /mailboxes/{mailbox}/gaps?"+anna)
 	var got []string
 	for _, g := range list {
 		got = append(got, fmt.Sprintf("%s %s %t %t", g.Kind, g.Reason, g.From != nil, g.Until != nil))
@@ -297,11 +301,11 @@ func TestGaps(t *testing.T) {
 	if g := list[4]; g.Entries != 3 || g.Bytes != 4711 {
 		t.Errorf("gap of removed entries: %+v", g)
 	}
-	why := get[archive.Verdict](r, "GET /api/v1/why?"+anna)
+	why := get[archive.Verdict](r, "GET /mailboxes/{mailbox}/why?"+anna)
 	if v := why[len(why)-1]; v.Reason != journal.ReasonRoom || v.Entries != 3 || v.Bytes != 4711 {
 		t.Errorf("verdict of removed entries: %+v", v)
 	}
-	list = get[archive.Gap](r, "GET /api/v1/gaps?mailbox=carla@alpha.test")
+	list = get[archive.Gap](r, "GET /mailboxes/{mailbox}/gaps?mailbox=carla@alpha.test")
 	if len(list) != 2 || list[0].Reason != policy.ReasonNotActivated || list[0].Until != nil || list[1].Reason != journal.ReasonLost {
 		t.Errorf("gaps of nobody: %+v", list)
 	}
@@ -310,9 +314,9 @@ func TestGaps(t *testing.T) {
 // TestWhyPaused: an unknown message may have come while the archive was off.
 func TestWhyPaused(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
-	r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test")
-	r.mailbox("POST /api/v1/mailbox/restore?" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/disable?" + anna + "&confirm=anna@alpha.test")
+	r.mailbox("POST /mailboxes/{mailbox}/restore?" + anna)
 	skip := journal.Record{
 		Kind: journal.Skip, Mailbox: "anna@alpha.test", Time: time.Now().UTC(), Reason: policy.ReasonAlias, MessageID: "<1@ext.test>",
 	}
@@ -320,10 +324,10 @@ func TestWhyPaused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for request, want := range map[string]string{
-		"GET /api/v1/why?" + anna:                             "disabled, alias",
-		"GET /api/v1/why?" + anna + "&message_id=1@ext.test":  "alias",
-		"GET /api/v1/why?" + anna + "&message_id=2@ext.test":  "disabled",
-		"GET /api/v1/why?mailbox=b@alpha.test&message_id=1@e": "disabled",
+		"GET /mailboxes/{mailbox}/why?" + anna:                             "disabled, alias",
+		"GET /mailboxes/{mailbox}/why?" + anna + "&message_id=1@ext.test":  "alias",
+		"GET /mailboxes/{mailbox}/why?" + anna + "&message_id=2@ext.test":  "disabled",
+		"GET /mailboxes/{mailbox}/why?mailbox=b@alpha.test&message_id=1@e": "disabled",
 	} {
 		var got []string
 		for _, v := range get[archive.Verdict](r, request) {
@@ -343,7 +347,7 @@ func TestWhyOff(t *testing.T) {
 	r := newRig(t)
 	why := func() archive.Verdict {
 		t.Helper()
-		list := get[archive.Verdict](r, "GET /api/v1/why?"+anna)
+		list := get[archive.Verdict](r, "GET /mailboxes/{mailbox}/why?"+anna)
 		if len(list) != 1 {
 			t.Fatalf("%d verdicts", len(list))
 		}
@@ -353,17 +357,17 @@ func TestWhyOff(t *testing.T) {
 	if v := why(); v.Reason != policy.ReasonDisabled || v.Detail != never || !v.Time.IsZero() {
 		t.Errorf("never set up: %+v", v)
 	}
-	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=language=en")
+	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=language=en")
 	if v := why(); v.Detail != never || !v.Time.IsZero() {
 		t.Errorf("set up, never on: %+v", v)
 	}
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
-	if list := get[archive.Verdict](r, "GET /api/v1/why?"+anna); len(list) != 0 {
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	if list := get[archive.Verdict](r, "GET /mailboxes/{mailbox}/why?"+anna); len(list) != 0 {
 		t.Errorf("on: %+v", list)
 	}
-	v := r.mailbox("POST /api/v1/mailbox/disable?" + anna + "&confirm=anna@alpha.test&now=true")
+	v := r.mailbox("POST /mailboxes/{mailbox}/disable?" + anna + "&confirm=anna@alpha.test&now=true")
 	off := v.Changes[len(v.Changes)-1].Time
-	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=language=it")
+	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=language=it")
 	a := r.address("anna@alpha.test")
 	for _, step := range []func() error{
 		func() error { return nil },

@@ -14,19 +14,13 @@ func (a *api) appPasswords(c *call) error {
 }
 
 func (a *api) addAppPassword(c *call) error {
-	v, err := a.b.Archive.AddAppPassword(c.Context(), c.who, c.mailbox, c.FormValue("name"))
-	if err != nil {
-		return err
-	}
-	return c.out.write(v)
+	v, err := a.b.Archive.AddAppPassword(c.Context(), c.who, c.mailbox, c.body.(*NewAppPassword).Name)
+	return c.answer(v, err)
 }
 
 func (a *api) revokeAppPassword(c *call) error {
-	v, err := a.b.Archive.RevokeAppPassword(c.Context(), c.who, c.mailbox, c.FormValue("name"))
-	if err != nil {
-		return err
-	}
-	return c.out.write(v)
+	v, err := a.b.Archive.RevokeAppPassword(c.Context(), c.who, c.mailbox, c.PathValue("name"))
+	return c.answer(v, err)
 }
 
 // answer writes the answer of an act.
@@ -43,16 +37,16 @@ func (a *api) secondFactor(c *call) error {
 }
 
 func (a *api) beginSecondFactor(c *call) error {
-	v, err := a.b.Archive.BeginSecondFactor(c.Context(), c.who, c.mailbox, c.FormValue("code"))
+	v, err := a.b.Archive.BeginSecondFactor(c.Context(), c.who, c.mailbox, c.body.(*Code).Code)
 	return c.answer(v, err)
 }
 
 func (a *api) confirmSecondFactor(c *call) error {
-	v, err := a.b.Archive.ConfirmSecondFactor(c.Context(), c.who, c.mailbox, c.FormValue("code"))
+	v, err := a.b.Archive.ConfirmSecondFactor(c.Context(), c.who, c.mailbox, c.body.(*Code).Code)
 	return c.answer(v, err)
 }
 
 func (a *api) endSecondFactor(c *call) error {
-	v, err := a.b.Archive.EndSecondFactor(c.Context(), c.who, c.mailbox, c.FormValue("code"))
+	v, err := a.b.Archive.EndSecondFactor(c.Context(), c.who, c.mailbox, c.body.(*Code).Code)
 	return c.answer(v, err)
 }

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/metrics"
@@ -13,7 +16,7 @@ import (
 	"copialettere/policy/archive"
 )
 
-// Backend is what Admin needs to answer.
+// Backend is what the doors need to answer.
 type Backend struct {
 	Archive *archive.Archive
 	Metrics *metrics.Registry
@@ -21,75 +24,156 @@ type Backend struct {
 	Logger  *slog.Logger
 	// Ready returns why mail to enabled mailboxes would wait now, in words that anybody may read; nothing while it would not. May be nil.
 	Ready func(ctx context.Context) []string
+	// Pages are what Web shows to browsers; nil for none.
+	Pages http.Handler
 }
 
 // Admin returns the operator's interface: all routes, and what Metrics serves.
 func Admin(b Backend) http.Handler {
 	mux := http.NewServeMux()
-	(&api{b}).route(mux, operator)
+	mux.Handle(Prefix+"/", newAPI(b, door{who: operator}))
 	mux.Handle("/", Metrics(b.Metrics, b.Ready))
 	return mux
 }
 
-// Door returns who sent a request. On an error nothing is done, and the error is the answer.
-type Door func(*http.Request) (policy.Actor, error)
+// door is what differs between the ways to the routes.
+type door struct {
+	// who returns who sent a request. On an error nothing is done, and the error is the answer.
+	who func(*http.Request) (policy.Actor, error)
+	// public is set where clients are not the operator: they learn of a fault only that there was one, and have to read on.
+	public bool
+}
 
 // operator is the door of the admin socket. The mode of the socket decides who gets this far.
 func operator(r *http.Request) (policy.Actor, error) {
-	return policy.Actor{Role: policy.RoleOperator, Name: r.FormValue("who")}, nil
+	return policy.Actor{Role: policy.RoleOperator, Name: r.URL.Query().Get("who")}, nil
 }
 
-// api answers the routes.
-type api struct{ b Backend }
+// api answers the routes behind a door.
+type api struct {
+	b    Backend
+	door door
+	mux  *http.ServeMux
+}
+
+// newAPI returns a handler of all routes.
+func newAPI(b Backend, d door) *api {
+	if b.Logger == nil {
+		b.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &api{b, d, http.NewServeMux()}
+	for _, route := range Routes() {
+		a.mux.HandleFunc(route.Method+" "+Prefix+route.Path, func(w http.ResponseWriter, r *http.Request) { a.serve(&route, w, r) })
+	}
+	return a
+}
+
+// ServeHTTP implements http.Handler.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, pattern := a.mux.Handler(r); pattern != "" {
+		a.mux.ServeHTTP(w, r)
+		return
+	}
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := a.mux.Handler(other); pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	answer := newAnswer(w, r, false)
+	if allowed == nil {
+		answer.problem(Problem{Status: http.StatusNotFound, Type: typeOf("not-found"), Title: "There is no such route", Detail: "See " + Prefix + "/openapi.json."})
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	answer.problem(Problem{
+		Status: http.StatusMethodNotAllowed, Type: typeOf("method"), Title: "The method is not allowed", Detail: "This route takes " + strings.Join(allowed, ", ") + ".",
+	})
+}
 
 // call is one request under way.
 type call struct {
 	*http.Request
 	w       http.ResponseWriter
-	out     *lines
+	out     *answer
 	who     policy.Actor
-	mailbox policy.Address // zero where the route is about all mailboxes
+	mailbox policy.Address // zero where the route is not about one
+	body    any            // a pointer to a value of the type of Route.Body; nil without one
 }
 
-// route registers all routes behind a door.
-func (a *api) route(mux *http.ServeMux, door Door) {
-	for _, route := range Routes() {
-		mux.HandleFunc(route.Method+" "+Prefix+route.Path, func(w http.ResponseWriter, r *http.Request) {
-			c := &call{Request: r, w: w, out: newLines(w)}
-			err := a.admit(c, &route, door)
-			if err == nil {
-				err = route.serve(a, c)
-			}
-			if err != nil {
-				c.out.fail(a.b.Logger, err)
-			}
-		})
+func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
+	if a.door.public {
+		w = newPatient(w)
+	}
+	c := &call{Request: r, w: w, out: newAnswer(w, r, route.Many)}
+	err := a.admit(c, route)
+	if err == nil {
+		err = route.serve(a, c)
+	}
+	if err != nil {
+		c.out.fail(a, route, err)
+		return
+	}
+	if route.Answer != (Content{}) {
+		c.out.end()
 	}
 }
 
-// admit reads who asks and about which mailbox, and checks the right to the route.
-func (a *api) admit(c *call, route *Route, door Door) (err error) {
-	if c.who, err = door(c.Request); err != nil {
+// admit reads who asks and about what, checks the right to the route, and reads what the request brings.
+func (a *api) admit(c *call, route *Route) (err error) {
+	if c.who, err = a.door.who(c.Request); err != nil {
 		return err
 	}
-	if route.Right != "" && route.Right != archive.RightOperate {
+	about := policy.Address{}
+	switch {
+	case route.ofMailbox():
 		if c.mailbox, err = mailboxOf(c.Request); err != nil {
 			return err
+		}
+		about = c.mailbox
+	case route.ofDomain() && c.who.Role != policy.RoleOperator:
+		if about.Domain, err = policy.CanonicalDomain(c.query("domain")); err != nil {
+			return fmt.Errorf("%w: domain: %w", errRequest, err)
 		}
 	}
 	if route.Record && c.who.Name == "" {
 		return fmt.Errorf("%w: who: name the operator", errRequest)
 	}
-	if route.Right == "" {
-		return nil
+	if route.Right != "" {
+		if err := a.b.Archive.May(c.Context(), c.who, route.Right, about); err != nil {
+			return err
+		}
 	}
-	return a.b.Archive.May(c.Context(), c.who, route.Right, c.mailbox)
+	if err := c.checkQuery(route); err != nil || route.Body == nil || route.Body == (Lines{}) {
+		return err
+	}
+	c.body, err = readBody(c.w, c.Request, route.Body)
+	return err
 }
+
+// checkQuery refuses parameters that a route does not take.
+func (c *call) checkQuery(route *Route) error {
+	takes := []string{"who"} // of the admin socket
+	for _, p := range route.Parameters() {
+		takes = append(takes, p.Name)
+	}
+	for name := range c.URL.Query() {
+		if !slices.Contains(takes, name) {
+			return fmt.Errorf("%w: unknown parameter %.100q: this route takes %q", errRequest, name, strings.Join(takes[1:], ", "))
+		}
+	}
+	return nil
+}
+
+// query returns a parameter of the query, empty if absent.
+func (c *call) query(name string) string { return c.URL.Query().Get(name) }
 
 var errRequest = archive.ErrRequest
 
 func mailboxOf(r *http.Request) (policy.Address, error) {
-	s := r.FormValue("mailbox")
+	s := r.PathValue("mailbox")
 	a, err := policy.ParseMailbox(s)
 	if err == nil && a.Domain == "" {
 		err = fmt.Errorf("%q: %w: want an address with its domain", s, policy.ErrAddress)
@@ -97,24 +181,24 @@ func mailboxOf(r *http.Request) (policy.Address, error) {
 	return a, err
 }
 
-// folder reads which folder a request is about: folder=F. The UID is 0.
+// folder reads which folder a request is about. The UID is 0.
 func (c *call) folder() (journal.Ref, error) {
-	folder, month, err := journal.ParseFolder(c.FormValue("folder"))
+	folder, month, err := journal.ParseFolder(c.PathValue("folder"))
 	if err != nil {
 		return journal.Ref{}, fmt.Errorf("%w: %w", errRequest, err)
 	}
 	return journal.Ref{Mailbox: c.mailbox.String(), Month: month, Folder: folder}, nil
 }
 
-// ref reads which message a request is about: folder=F&uid=N.
+// ref reads which message a request is about.
 func (c *call) ref() (journal.Ref, error) {
 	ref, err := c.folder()
 	if err != nil {
 		return ref, err
 	}
-	uid, err := strconv.ParseUint(c.FormValue("uid"), 10, 32)
+	uid, err := strconv.ParseUint(c.PathValue("uid"), 10, 32)
 	if err != nil || uid == 0 {
-		return journal.Ref{}, fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, c.FormValue("uid"))
+		return journal.Ref{}, fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, c.PathValue("uid"))
 	}
 	ref.UID = uint32(uid)
 	return ref, nil
@@ -122,7 +206,7 @@ func (c *call) ref() (journal.Ref, error) {
 
 // flag reads a parameter that is true or false. Absent means false.
 func (c *call) flag(name string) (bool, error) {
-	text := c.FormValue(name)
+	text := c.query(name)
 	if text == "" {
 		return false, nil
 	}
@@ -132,3 +216,30 @@ func (c *call) flag(name string) (bool, error) {
 	}
 	return value, nil
 }
+
+// patience is how long a client on the Internet may take to read what is sent at a time, and how long an answer may take to begin or to go on.
+const patience = 2 * time.Minute
+
+// patient gives a client time for each part of a long answer, instead of for the whole of it.
+type patient struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func newPatient(w http.ResponseWriter) *patient {
+	p := &patient{w, http.NewResponseController(w)}
+	p.wait()
+	return p
+}
+
+// wait is without effect where the connection knows no deadlines, as in tests.
+func (p *patient) wait() { p.control.SetWriteDeadline(time.Now().Add(patience)) }
+
+// Write implements http.ResponseWriter.
+func (p *patient) Write(b []byte) (int, error) {
+	p.wait()
+	return p.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }

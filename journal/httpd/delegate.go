@@ -1,16 +1,11 @@
 package httpd
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"time"
 
 	"copialettere/policy"
 )
-
-// maxLogin is how much of a body is read for a password and a code, in bytes.
-const maxLogin = 4 << 10
 
 func (a *api) delegates(c *call) error {
 	list, err := a.b.Archive.Delegates(c.Context(), c.mailbox)
@@ -26,25 +21,22 @@ func (a *api) delegates(c *call) error {
 }
 
 func (a *api) addDelegate(c *call) error {
-	person, err := c.person()
+	b := c.body.(*NewDelegate)
+	person, err := personOf(b.Person)
 	if err != nil {
 		return err
 	}
-	until, err := endOf(c.FormValue("until"))
+	until, err := endOf(b.Until)
 	if err != nil {
 		return err
 	}
 	who := c.who
-	if login := c.FormValue("as"); login != "" {
+	if b.As != "" {
 		// Whoever is in as somebody does not become somebody else.
 		if who.Role != policy.RoleOperator {
-			return fmt.Errorf("as %.100q: %w for %s", login, policy.ErrForbidden, who)
+			return fmt.Errorf("as %.100q: %w for %s", b.As, policy.ErrForbidden, who)
 		}
-		lines := bufio.NewScanner(io.LimitReader(c.Body, maxLogin))
-		lines.Scan()
-		password := lines.Text()
-		lines.Scan()
-		if who, err = a.b.Archive.SignedIn(c.Context(), login, password, lines.Text(), c.mailbox); err != nil {
+		if who, err = a.b.Archive.SignedIn(c.Context(), b.As, b.Password, b.Code, c.mailbox); err != nil {
 			return err
 		}
 	}
@@ -53,7 +45,7 @@ func (a *api) addDelegate(c *call) error {
 }
 
 func (a *api) revokeDelegate(c *call) error {
-	person, err := c.person()
+	person, err := personOf(c.PathValue("person"))
 	if err != nil {
 		return err
 	}
@@ -61,9 +53,9 @@ func (a *api) revokeDelegate(c *call) error {
 	return c.answer(v, err)
 }
 
-// person reads who is to be a delegate: person=ADDR.
-func (c *call) person() (policy.Address, error) {
-	person, err := policy.ParseAddress(c.FormValue("person"))
+// personOf reads who is to be a delegate.
+func personOf(text string) (policy.Address, error) {
+	person, err := policy.ParseAddress(text)
 	if err == nil && person.Domain == "" {
 		err = fmt.Errorf("%w: person: want an address with its domain", errRequest)
 	}

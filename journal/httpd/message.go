@@ -11,6 +11,18 @@ import (
 	"copialettere/journal/kv"
 )
 
+func (a *api) entry(c *call) error {
+	ref, err := c.ref()
+	if err != nil {
+		return err
+	}
+	e, err := a.b.Archive.Entry(c.Context(), ref)
+	if err != nil {
+		return err
+	}
+	return c.out.write(viewEntry(e))
+}
+
 func (a *api) message(c *call) error {
 	ref, err := c.ref()
 	if err != nil {
@@ -32,7 +44,7 @@ func (a *api) message(c *call) error {
 
 func (a *api) practice(c *call) error {
 	uid := uint64(0)
-	if text := c.FormValue("uid"); text != "" {
+	if text := c.query("uid"); text != "" {
 		var err error
 		if uid, err = strconv.ParseUint(text, 10, 32); err != nil || uid == 0 {
 			return fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, text)
@@ -63,8 +75,8 @@ type ActView struct {
 }
 
 func (a *api) move(c *call) error {
-	return c.actOn(func(s journal.Selection) (*journal.Done, error) {
-		folder, err := targetFolder(s.Month, c.FormValue("to"))
+	return c.actOn(c.body.(*Move).UIDs, func(s journal.Selection) (*journal.Done, error) {
+		folder, err := targetFolder(s.Month, c.body.(*Move).To)
 		if err != nil {
 			return nil, err
 		}
@@ -73,11 +85,11 @@ func (a *api) move(c *call) error {
 }
 
 func (a *api) delete(c *call) error {
-	return c.actOn(func(s journal.Selection) (*journal.Done, error) { return a.b.Archive.Delete(c.Context(), c.who, s) })
+	return c.actOn(c.body.(*Messages).UIDs, func(s journal.Selection) (*journal.Done, error) { return a.b.Archive.Delete(c.Context(), c.who, s) })
 }
 
 func (a *api) undelete(c *call) error {
-	return c.actOn(func(s journal.Selection) (*journal.Done, error) { return a.b.Archive.Undelete(c.Context(), c.who, s) })
+	return c.actOn(c.body.(*Messages).UIDs, func(s journal.Selection) (*journal.Done, error) { return a.b.Archive.Undelete(c.Context(), c.who, s) })
 }
 
 func (a *api) empty(c *call) error {
@@ -88,16 +100,17 @@ func (a *api) empty(c *call) error {
 	return c.done(a.b.Archive.Empty(c.Context(), c.who, folder))
 }
 
-// actOn carries out an act on the messages that a request selects, folder=F&uid=SET, and answers with it.
-func (c *call) actOn(do func(journal.Selection) (*journal.Done, error)) error {
+// actOn carries out an act on messages of the folder in the path, and answers with it.
+func (c *call) actOn(uids journal.UIDs, do func(journal.Selection) (*journal.Done, error)) error {
 	folder, err := c.folder()
 	if err != nil {
 		return err
 	}
-	s := folder.Only()
-	if s.UIDs, err = journal.ParseUIDs(c.FormValue("uid")); err != nil {
-		return fmt.Errorf("%w: uid: %w", errRequest, err)
+	if uids == nil {
+		return fmt.Errorf("%w: uids: name the messages, such as \"5,7-20\"", errRequest)
 	}
+	s := folder.Only()
+	s.UIDs = uids
 	return c.done(do(s))
 }
 
@@ -123,13 +136,13 @@ func (c *call) done(d *journal.Done, err error) error {
 
 func (a *api) hold(c *call) error {
 	return c.act(journal.ActHold, func(ref journal.Ref) error {
-		return a.b.Archive.Hold(c.Context(), c.who, ref, c.FormValue("reason"))
+		return a.b.Archive.Hold(c.Context(), c.who, ref, c.body.(*Reason).Reason)
 	})
 }
 
 func (a *api) release(c *call) error {
 	return c.act(journal.ActRelease, func(ref journal.Ref) error {
-		return a.b.Archive.Release(c.Context(), c.who, ref, c.FormValue("reason"))
+		return a.b.Archive.Release(c.Context(), c.who, ref, c.body.(*Reason).Reason)
 	})
 }
 

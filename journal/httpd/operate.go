@@ -3,7 +3,6 @@ package httpd
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -41,13 +40,8 @@ func (a *api) retention(c *call) error {
 		c.out.write(ExpireLine{Progress: &ExpireProgress{m, removed}})
 		c.out.flush()
 	}}
-	var err error
-	if request.DryRun, err = c.flag("dry_run"); err != nil {
-		return err
-	}
-	if request.Yes, err = c.flag("yes"); err != nil {
-		return err
-	}
+	b := c.body.(*RetentionRun)
+	request.DryRun, request.Yes = b.DryRun, b.Yes
 	report, err := a.b.Archive.Expire(c.Context(), request)
 	refused := errors.Is(err, journal.ErrAbnormal)
 	if err != nil && !refused && !errors.Is(err, journal.ErrDamaged) {
@@ -85,15 +79,11 @@ func (a *api) verify(c *call) error {
 	return nil
 }
 
-func (a *api) stats(c *call) error {
-	var mailbox *policy.Address
-	if c.FormValue("mailbox") != "" {
-		address, err := mailboxOf(c.Request)
-		if err != nil {
-			return err
-		}
-		mailbox = &address
-	}
+func (a *api) stats(c *call) error   { return a.foldersOf(c, nil) }
+func (a *api) folders(c *call) error { return a.foldersOf(c, &c.mailbox) }
+
+// foldersOf answers with the folders of one mailbox or, with nil, of all.
+func (a *api) foldersOf(c *call, mailbox *policy.Address) error {
 	list, err := a.b.Archive.Stats(c.Context(), mailbox)
 	for _, f := range list {
 		c.out.write(f)
@@ -102,15 +92,12 @@ func (a *api) stats(c *call) error {
 }
 
 func (a *api) privacy(c *call) error {
-	address, err := mailboxOf(c.Request)
-	if err != nil {
-		return err
-	}
 	var o archive.PrivacyRequest
+	var err error
 	if o.Others, err = c.flag("others"); err != nil {
 		return err
 	}
-	for h, err := range a.b.Archive.Privacy(c.Context(), c.who, address, o) {
+	for h, err := range a.b.Archive.Privacy(c.Context(), c.who, c.mailbox, o) {
 		if err != nil {
 			return err
 		}
@@ -122,33 +109,13 @@ func (a *api) privacy(c *call) error {
 }
 
 func (a *api) checkRoute(c *call) error {
-	address, err := mailboxOf(c.Request)
-	if err != nil {
-		return err
-	}
-	v, err := a.b.Archive.CheckRoute(c.Context(), c.who, address)
-	if err != nil {
-		return err
-	}
-	c.out.write(v)
-	return nil
+	v, err := a.b.Archive.CheckRoute(c.Context(), c.who, c.mailbox)
+	return c.answer(v, err)
 }
 
 func (a *api) warnQuota(c *call) error {
-	address, err := mailboxOf(c.Request)
-	if err != nil {
-		return err
-	}
-	percent, err := strconv.Atoi(c.FormValue("percent"))
-	if err != nil {
-		return fmt.Errorf("%w: percent %.100q: want a number from 1 to 100", errRequest, c.FormValue("percent"))
-	}
-	w, err := a.b.Archive.WarnQuota(c.Context(), c.who, address, percent)
-	if err != nil {
-		return err
-	}
-	c.out.write(w)
-	return nil
+	w, err := a.b.Archive.WarnQuota(c.Context(), c.who, c.mailbox, c.body.(*QuotaPercent).Percent)
+	return c.answer(w, err)
 }
 
 // ForgottenView is a month that was given up.
@@ -157,11 +124,11 @@ type ForgottenView struct {
 }
 
 func (a *api) forget(c *call) error {
-	m, err := kv.ParseMonth(c.FormValue("month"))
+	m, err := kv.ParseMonth(c.PathValue("month"))
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%w: %w", errRequest, err)
-	case c.FormValue("confirm") != string(m):
+	case c.body.(*Confirmation).Confirm != string(m):
 		err = fmt.Errorf("%w: confirm: name the month %s once more", errRequest, m)
 	default:
 		err = a.b.Archive.Forget(c.Context(), c.who, m)

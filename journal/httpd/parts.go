@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 
@@ -51,10 +50,7 @@ func (a *api) parts(c *call) error {
 
 func (a *api) part(c *call) error {
 	ref, err := c.ref()
-	number := c.FormValue("part")
-	if err == nil && number == "" {
-		err = fmt.Errorf("%w: part: want a number as in the part table, such as 1.2", errRequest)
-	}
+	number := c.PathValue("part")
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"io"
 	"strings"
 
-	"copialettere/policy"
 	"copialettere/policy/archive"
 )
 
@@ -15,8 +14,11 @@ func provision(enable bool) func(*api, *call) error {
 		if err != nil {
 			return err
 		}
-		p := archive.Provision{Name: c.FormValue("from"), Domain: c.FormValue("domain"), Assignments: c.assignments(), Enable: enable, DryRun: dryRun}
-		if c.Form.Has("from") {
+		query := c.URL.Query()
+		p := archive.Provision{
+			Name: query.Get("from"), Domain: query.Get("domain"), Assignments: assignmentsOf(query["set"]), Enable: enable, DryRun: dryRun,
+		}
+		if query.Has("from") {
 			p.Lines = c.lines()
 		}
 		for v, err := range a.b.Archive.Provision(c.Context(), c.who, p) {
@@ -39,23 +41,8 @@ func (c *call) lines() io.Reader {
 	return c.Body
 }
 
-// assignments returns the assignments in the parameters set=KEY=VALUE.
-func (c *call) assignments() []policy.Assignment {
-	c.FormValue("set") // fills c.Form
-	var list []policy.Assignment
-	for _, text := range c.Form["set"] {
-		assignment, err := policy.ParseAssignment(text)
-		if err != nil {
-			// Set refuses it together with everything else that is wrong, because no key takes an empty value.
-			assignment = policy.Assignment{Key: text}
-		}
-		list = append(list, assignment)
-	}
-	return list
-}
-
 func (a *api) usage(c *call) error {
-	return tell(c, a.b.Archive.Usages(c.Context(), c.FormValue("domain")))
+	return tell(c, a.b.Archive.Usages(c.Context(), c.query("domain")))
 }
 
 func (a *api) monthUsage(c *call) error {

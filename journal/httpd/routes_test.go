@@ -9,9 +9,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,39 +25,43 @@ import (
 // name of the answer.
 func TestRoutes(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
-	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=write=on")
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=write=on")
 	r.deliver("anna@alpha.test")
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
-	first := url.Values{"folder": {folder}, "uid": {"1"}}.Encode()
+	first, these := url.Values{"folder": {folder}, "uid": {"1"}}.Encode(), url.Values{"folder": {folder}, "uids": {"1"}}.Encode()
 	asked := make(map[string]bool)
 	code := "" // of the second factor
 	for _, request := range []string{
-		"GET /mailboxes?", "GET /mailbox?", "GET /log?", "GET /access?", "POST /app-password/add?name=phone", "GET /app-passwords?", "POST /app-password/revoke?name=phone",
-		"POST /token/add?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "POST /token/revoke?name=panel",
-		"POST /second-factor/begin?", "POST /second-factor/confirm?code=CODE", "GET /second-factor?", "POST /second-factor/end?",
-		"POST /delegate/add?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /delegates?", "POST /delegate/revoke?person=bruno@beta.test", "GET /why?", "GET /gaps?", "GET /list?all=true", "GET /message?" + first,
-		"GET /parts?" + first, "GET /part?part=1&" + first, "GET /practice?", "GET /stats?", "GET /route?", "GET /privacy?", "GET /verify?", "GET /version?",
-		"GET /labels?", "POST /notice/quota-warning?percent=80",
-		"POST /message/hold?reason=case&" + first, "POST /message/release?reason=closed&" + first, "POST /message/delete?" + first,
-		"POST /message/undelete?" + first, "POST /message/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uid=2",
-		"POST /folder/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
-		"POST /mailbox/pause?", "POST /mailbox/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
-		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /usage/months?",
-		"GET /set-up?", "GET /set-up/profile?account=mailbox", "POST /set-up/link?incoming=imap",
-		"POST /mailbox/enable?", "POST /mailbox/set?set=language=en", "POST /mailbox/set?set=notify=anna@ext.test",
-		"POST /mailbox/confirm?confirmed=true", "POST /mailbox/hold?reason=case", "POST /mailbox/release?",
-		"POST /mailbox/disable?confirm=anna@alpha.test", "POST /mailbox/restore?",
-		"POST /mailbox/hand-over?confirm=anna@alpha.test", "POST /mailbox/rename?to=carla@alpha.test", "POST /volume/forget?month=2020-01&confirm=2020-01",
+		"GET /mailboxes?", "GET /mailboxes/{mailbox}?", "GET /mailboxes/{mailbox}/log?", "GET /mailboxes/{mailbox}/settings?", "GET /mailboxes/{mailbox}/folders?", "GET /mailboxes/{mailbox}/retention?retention=12",
+		"GET /mailboxes/{mailbox}/access?", "POST /mailboxes/{mailbox}/app-passwords?name=phone", "GET /mailboxes/{mailbox}/app-passwords?", "DELETE /mailboxes/{mailbox}/app-passwords/{name}?name=phone",
+		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
+		"POST /tokens?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "DELETE /tokens/{name}?name=panel",
+		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
+		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
+		"GET /labels?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
+		"POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold?reason=case&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release?reason=closed&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/delete?" + these,
+		"POST /mailboxes/{mailbox}/messages/{folder}/undelete?" + these, "POST /mailboxes/{mailbox}/messages/{folder}/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uids=2",
+		"POST /mailboxes/{mailbox}/messages/{folder}/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
+		"POST /mailboxes/{mailbox}/pause?", "POST /mailboxes/{mailbox}/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
+		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /mailboxes/{mailbox}/usage?",
+		"GET /mailboxes/{mailbox}/set-up?", "GET /mailboxes/{mailbox}/set-up/profile?account=mailbox", "POST /mailboxes/{mailbox}/set-up/link?incoming=imap",
+		"POST /mailboxes/{mailbox}/enable?", "PATCH /mailboxes/{mailbox}/settings?set=language=en", "PATCH /mailboxes/{mailbox}/settings?set=notify=anna@ext.test",
+		"POST /mailboxes/{mailbox}/confirm?confirmed=true", "POST /mailboxes/{mailbox}/hold?reason=case", "POST /mailboxes/{mailbox}/release?",
+		"POST /mailboxes/{mailbox}/disable?confirm=anna@alpha.test", "POST /mailboxes/{mailbox}/restore?",
+		"POST /mailboxes/{mailbox}/hand-over?confirm=anna@alpha.test", "POST /mailboxes/{mailbox}/rename?to=carla@alpha.test", "POST /volumes/{month}/forget?month=2020-01&confirm=2020-01",
 	} {
-		name, _, _ := strings.Cut(request, "?")
+		name, query, _ := strings.Cut(request, "?")
 		method, path, _ := strings.Cut(name, " ")
 		asked[name] = true
 		route := routeOf(t, method, path)
-		request = strings.Replace(request, "CODE", code, 1)
-		status, lines := r.ask(method + " " + Prefix + strings.TrimPrefix(request, method+" ") + "&" + anna)
+		values, err := url.ParseQuery(strings.Replace(query, "CODE", code, 1) + "&" + anna)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, lines := r.send(newRequest(t, &route, values))
 		switch {
-		case name == "POST /volume/forget":
+		case name == "POST /volumes/{month}/forget":
 			if status != http.StatusNotFound && status != http.StatusInternalServerError {
 				t.Errorf("%s: a month that never was: status %d: %q", name, status, lines)
 			}
@@ -72,7 +76,7 @@ func TestRoutes(t *testing.T) {
 			if route.Answer == (Content{}) {
 				break
 			}
-			if name == "POST /second-factor/begin" {
+			if name == "POST /mailboxes/{mailbox}/second-factor/begin" {
 				code = secondFactorCode(t, line)
 			}
 			decoder := json.NewDecoder(strings.NewReader(line))
@@ -94,7 +98,7 @@ func TestRoutes(t *testing.T) {
 		if route.Right == "" != (route.Path == "/version" || route.Path == "/labels") || route.About == "" {
 			t.Errorf("%s has the right %q and is about %q", route.Path, route.Right, route.About)
 		}
-		if route.Method == http.MethodPost && route.Right != archive.RightOperate && !route.Record {
+		if route.Method != http.MethodGet && route.Right != archive.RightOperate && !route.Record {
 			t.Errorf("%s changes a mailbox and names nobody", route.Path)
 		}
 	}
@@ -146,32 +150,25 @@ func (r *rig) deliver(mailbox string) {
 func TestDoors(t *testing.T) {
 	r := newRig(t)
 	for _, mailbox := range []string{"anna@alpha.test", "bruno@alpha.test"} {
-		r.mailbox("POST /api/v1/mailbox/enable?who=root&mailbox=" + mailbox)
+		r.mailbox("POST /mailboxes/{mailbox}/enable?who=root&mailbox=" + mailbox)
 		r.deliver(mailbox)
 	}
-	before := r.mailbox("GET /api/v1/mailbox?mailbox=bruno@alpha.test")
-	mux := http.NewServeMux()
-	(&api{r.backend}).route(mux, func(*http.Request) (policy.Actor, error) {
-		return policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, nil
-	})
+	before := r.mailbox("GET /mailboxes/{mailbox}?mailbox=bruno@alpha.test")
+	owner := behindDoor(r, policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"})
 	ask := func(route Route, mailbox string) int {
-		w := httptest.NewRecorder()
-		query := "?month=2020-01&confirm=2020-01&reason=x&set=language=en&part=1&uid=1&to=Trash&folder=INBOX/" + time.Now().UTC().Format("2006-01")
-		target := Prefix + route.Path + query + "&who=root&mailbox=" + mailbox
-		mux.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), route.Method, target, nil))
-		return w.Code
+		return owner.ask(route.Method, route.Path, url.Values{"mailbox": {mailbox}, "who": {"root"}, "set": {"language=en"}})
 	}
 	for _, route := range Routes() {
-		own := route.Right == "" || route.Right == archive.RightRead || route.Right == archive.RightLook || route.Path == "/app-passwords" || route.Path == "/second-factor" || route.Path == "/delegates" ||
-			route.Path == "/second-factor/begin"
-		if status := ask(route, "anna@alpha.test"); own != (status == http.StatusOK) && route.Path != "/mailbox/set" || !own && status == http.StatusInternalServerError {
+		own := route.Right == "" || !route.ofDomain() && slices.Contains(
+			[]archive.Right{archive.RightRead, archive.RightLook, archive.RightSet, archive.RightSignIn, archive.RightRevoke, archive.RightDelegate}, route.Right)
+		if status := ask(route, "anna@alpha.test"); own != (status != http.StatusForbidden) || status == http.StatusInternalServerError {
 			t.Errorf("%s %s of the own mailbox: status %d", route.Method, route.Path, status)
 		}
 		if status := ask(route, "bruno@alpha.test"); status != http.StatusForbidden && route.Right != "" {
 			t.Errorf("%s %s of another's mailbox: status %d", route.Method, route.Path, status)
 		}
 	}
-	after := r.mailbox("GET /api/v1/mailbox?mailbox=bruno@alpha.test")
+	after := r.mailbox("GET /mailboxes/{mailbox}?mailbox=bruno@alpha.test")
 	if !reflect.DeepEqual(after, before) {
 		t.Errorf("bruno's mailbox was\n%+v\nand is\n%+v", before, after)
 	}

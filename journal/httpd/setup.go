@@ -19,7 +19,7 @@ import (
 
 // choice reads which account a request is about: [account=A][&incoming=P].
 func (c *call) choice() setup.Choice {
-	return setup.Choice{Account: setup.Account(c.FormValue("account")), Incoming: setup.Protocol(c.FormValue("incoming"))}
+	return setup.Choice{Account: setup.Account(c.query("account")), Incoming: setup.Protocol(c.query("incoming"))}
 }
 
 func (a *api) setUp(c *call) error {
@@ -40,7 +40,7 @@ func (a *api) profile(c *call) error {
 }
 
 func (a *api) setUpLink(c *call) error {
-	link, err := a.b.Archive.MakeSetUpLink(c.Context(), c.who, c.mailbox, c.choice())
+	link, err := a.b.Archive.MakeSetUpLink(c.Context(), c.who, c.mailbox, setup.Choice(*c.body.(*SetUpChoice)))
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (d *discovery) useLink(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
 	show := r.PostFormValue("show")
 	if show != "profile" && show != "parameters" {
-		writePage(w, r, http.StatusBadRequest, languageOf(r), pageNotFound)
+		writePage(w, r, http.StatusBadRequest, LanguageOf(r), pageNotFound)
 		return
 	}
 	s, profile, err := d.b.Archive.UseSetUpLink(r.Context(), r.PathValue("token"))
@@ -211,13 +211,13 @@ func (d *discovery) useLink(w http.ResponseWriter, r *http.Request) {
 
 func (d *discovery) failLink(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, setup.ErrNoLink) {
-		writePage(w, r, http.StatusGone, languageOf(r), pageNoLink)
+		writePage(w, r, http.StatusGone, LanguageOf(r), pageNoLink)
 		return
 	}
 	if d.b.Logger != nil {
 		d.b.Logger.Error("set-up link failed", "error", err)
 	}
-	writePage(w, r, http.StatusInternalServerError, languageOf(r), pageFault)
+	writePage(w, r, http.StatusInternalServerError, LanguageOf(r), pageFault)
 }
 
 var (

@@ -111,8 +111,8 @@ func TestAutodiscoverRedirect(t *testing.T) {
 // TestDiscoveryTellsNothing: what nobody signed in for is the same for a mailbox with an archive and for one that does not exist.
 func TestDiscoveryTellsNothing(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
-	r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=imap=on")
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=imap=on")
 	for _, host := range []string{"alpha.test", "archivio.alpha.test"} {
 		answers := func(local string) string {
 			address := local + "@" + host
@@ -138,9 +138,9 @@ func TestSetUpLink(t *testing.T) {
 	} {
 		t.Run(c.account+" "+c.show, func(t *testing.T) {
 			r := newRig(t)
-			r.mailbox("POST /api/v1/mailbox/enable?" + anna)
-			r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=imap=on&set=language=" + c.language)
-			made := get[archive.SetUpLink](r, "POST /api/v1/set-up/link?"+anna+"&account="+c.account)[0]
+			r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+			r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=imap=on&set=language=" + c.language)
+			made := get[archive.SetUpLink](r, "POST /mailboxes/{mailbox}/set-up/link?"+anna+"&account="+c.account)[0]
 			path, ok := strings.CutPrefix(made.Link, "https://archivio.alpha.test")
 			if !ok || made.Closed != nil || !bytes.HasPrefix(made.PNG, []byte("\x89PNG")) {
 				t.Fatalf("%+v", made)
@@ -175,7 +175,7 @@ func TestSetUpLink(t *testing.T) {
 					t.Errorf("%s of a used link: %d %s", method, w.Code, w.Body)
 				}
 			}
-			logged := get[archive.Change](r, "GET /api/v1/log?"+anna)
+			logged := get[archive.Change](r, "GET /mailboxes/{mailbox}/log?"+anna)
 			if last := logged[len(logged)-1]; last.Key != archive.KeySetUpLink || last.After != c.account+" imap" || !strings.Contains(last.Who, "root") {
 				t.Errorf("on record: %+v", last)
 			}
@@ -186,9 +186,9 @@ func TestSetUpLink(t *testing.T) {
 // TestSetUpLinkGone: links of which something has changed since, or that never were. All look alike.
 func TestSetUpLinkGone(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
 	path := func() string {
-		made := get[archive.SetUpLink](r, "POST /api/v1/set-up/link?"+anna)[0]
+		made := get[archive.SetUpLink](r, "POST /mailboxes/{mailbox}/set-up/link?"+anna)[0]
 		return strings.TrimPrefix(made.Link, "https://archivio.alpha.test")
 	}
 	never := r.visit("GET", setup.LinkPath+strings.Repeat("A", 22), "").Body.String()
@@ -205,12 +205,12 @@ func TestSetUpLinkGone(t *testing.T) {
 	if w := r.visit("GET", second, ""); w.Code != http.StatusOK {
 		t.Errorf("the newer one: %d", w.Code)
 	}
-	r.mailbox("POST /api/v1/mailbox/disable?now=true&confirm=anna@alpha.test&" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/disable?now=true&confirm=anna@alpha.test&" + anna)
 	third := path()
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
 	fourth := path()
 	gone("replaced", third)
-	r.mailbox("POST /api/v1/mailbox/disable?confirm=anna@alpha.test&" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/disable?confirm=anna@alpha.test&" + anna)
 	if w := r.visit("GET", fourth, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "non ha un archivio") {
 		t.Errorf("of an archive that was closed since, the page says so: %d %s", w.Code, w.Body)
 	}
@@ -222,20 +222,19 @@ func TestSetUpRefused(t *testing.T) {
 	for query, want := range map[string]int{
 		"account=calendar": http.StatusBadRequest, "incoming=pop3": http.StatusNotFound, "account=mailbox&incoming=gopher": http.StatusBadRequest,
 	} {
-		for _, request := range []string{"GET /set-up", "GET /set-up/profile", "POST /set-up/link"} {
-			method, path, _ := strings.Cut(request, " ")
-			if status, lines := r.ask(method + " " + Prefix + path + "?" + anna + "&" + query); status != want {
+		for _, request := range []string{"GET /mailboxes/{mailbox}/set-up", "GET /mailboxes/{mailbox}/set-up/profile", "POST /mailboxes/{mailbox}/set-up/link"} {
+			if status, lines := r.ask(request + "?" + anna + "&" + query); status != want {
 				t.Errorf("%s %s: %d %q", request, query, status, lines)
 			}
 		}
 	}
-	if status, _ := r.ask("GET " + Prefix + "/set-up?mailbox=anna@omega.test"); status != http.StatusBadRequest {
+	if status, _ := r.ask("GET " + one + "/set-up?mailbox=anna@omega.test"); status != http.StatusBadRequest {
 		t.Errorf("unknown domain: %d", status)
 	}
 	// Without a configuration of it.
 	r.backend.Archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth})
 	r.handler = Admin(r.backend)
-	if status, lines := r.ask("GET " + Prefix + "/set-up?" + anna); status != http.StatusNotFound {
+	if status, lines := r.ask("GET " + one + "/set-up?" + anna); status != http.StatusNotFound {
 		t.Errorf("%d %q", status, lines)
 	}
 	if w := r.visit("GET", "/mail/config-v1.1.xml?emailaddress=anna@alpha.test", ""); w.Code != http.StatusNotFound {
@@ -246,10 +245,10 @@ func TestSetUpRefused(t *testing.T) {
 // TestSetUpSays what keeps the account closed, and which password it needs.
 func TestSetUpSays(t *testing.T) {
 	r := newRig(t)
-	r.mailbox("POST /api/v1/mailbox/enable?" + anna)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
 	closed := func(query, want string) {
 		t.Helper()
-		p := get[setup.Parameters](r, "GET /api/v1/set-up?"+anna+"&"+query)[0]
+		p := get[setup.Parameters](r, "GET /mailboxes/{mailbox}/set-up?"+anna+"&"+query)[0]
 		if p.Closed == nil {
 			p.Closed = new(policy.Label)
 		}
@@ -257,7 +256,9 @@ func TestSetUpSays(t *testing.T) {
 			t.Errorf("%s: %+v", query, p.Closed)
 		}
 	}
-	set := func(value string) { r.mailbox("POST /api/v1/mailbox/set?" + anna + "&set=" + url.QueryEscape(value)) }
+	set := func(value string) {
+		r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=" + url.QueryEscape(value))
+	}
 	closed("account=archive", "switched off. The postmaster")
 	closed("account=mailbox", "")
 	set("imap=on")

@@ -7,7 +7,7 @@ import (
 )
 
 func (a *api) tokens(c *call) error {
-	list, err := a.b.Archive.Tokens(c.Context(), c.FormValue("domain"))
+	list, err := a.b.Archive.Tokens(c.Context(), c.query("domain"))
 	if err != nil {
 		return err
 	}
@@ -20,18 +20,18 @@ func (a *api) tokens(c *call) error {
 }
 
 func (a *api) addToken(c *call) (err error) {
+	b := c.body.(*NewToken)
 	var until time.Time
-	if text := c.FormValue("until"); text != "" {
-		if until, err = endOf(text); err != nil {
+	if b.Until != "" {
+		if until, err = endOf(b.Until); err != nil {
 			return err
 		}
 	}
-	v, err := a.b.Archive.AddToken(c.Context(), c.who,
-		auth.Token{Name: c.FormValue("name"), Domain: c.FormValue("domain"), Scope: auth.Scope(c.FormValue("scope")), Until: until})
+	v, err := a.b.Archive.AddToken(c.Context(), c.who, auth.Token{Name: b.Name, Domain: b.Domain, Scope: b.Scope, Until: until})
 	return c.answer(v, err)
 }
 
 func (a *api) revokeToken(c *call) error {
-	v, err := a.b.Archive.RevokeToken(c.Context(), c.who, c.FormValue("name"))
+	v, err := a.b.Archive.RevokeToken(c.Context(), c.who, c.PathValue("name"))
 	return c.answer(v, err)
 }

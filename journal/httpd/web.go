@@ -14,9 +14,13 @@ import (
 func Web(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	(&discovery{b}).route(mux)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writePage(w, r, http.StatusNotFound, languageOf(r), pageNotFound)
-	})
+	if b.Pages != nil {
+		mux.Handle("/", b.Pages)
+	} else {
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			writePage(w, r, http.StatusNotFound, LanguageOf(r), pageNotFound)
+		})
+	}
 	sameSite := http.NewCrossOriginProtection()
 	if b.Archive != nil && b.Archive.Guide().PublicURL() != "" {
 		// A proxy may ask with another Host than the browser did. The configuration has checked the URL, so there is no error.
@@ -41,8 +45,8 @@ func hardened(next http.Handler) http.Handler {
 // languages are those of the pages; the first one is for readers of any other.
 var languages = language.NewMatcher([]language.Tag{language.Italian, language.English})
 
-// languageOf returns the language of a page for a browser that has not signed in: what it asks for (RFC 9110 section 12.5.4).
-func languageOf(r *http.Request) policy.Language {
+// LanguageOf returns the language of a page for a browser that has not signed in: what it asks for (RFC 9110 section 12.5.4).
+func LanguageOf(r *http.Request) policy.Language {
 	if _, i := language.MatchStrings(languages, r.Header.Get("Accept-Language")); i == 1 {
 		return policy.English
 	}

@@ -6,7 +6,7 @@
 //
 // "Delete this message" passes the same rooms from every door:
 //
-//	copialettere delete     cmd/copialettere reads the arguments and sends POST /api/v1/message/delete over the admin socket to the daemon.
+//	copialettere delete     cmd/copialettere reads the arguments and sends POST .../messages/{folder}/delete over the admin socket to the daemon.
 //	                        If no daemon runs, it calls a handler of its own on the data folder
 //	the admin socket        journal/httpd finds the route; its Door says who asks, and May whether he may at all
 //	another face            finds out by itself who asks, and begins here:

@@ -154,10 +154,21 @@ func (v *Mailbox) Missing() error {
 	return fmt.Errorf("months that cannot be read are not counted: %v; \"copialettere verify\" tells why: %w", v.PassedOver, journal.ErrDamaged)
 }
 
-// Mailboxes yields all mailboxes that were ever set up. Missing months are not an error: see Mailbox.PassedOver.
-func (a *Archive) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
+// Mailboxes yields all mailboxes that were ever set up; with a domain only those of the domain. Missing months are not an error: see
+// Mailbox.PassedOver.
+func (a *Archive) Mailboxes(ctx context.Context, domain string) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
+		if domain != "" {
+			var err error
+			if domain, err = policy.CanonicalDomain(domain); err != nil {
+				yield(Mailbox{}, err)
+				return
+			}
+		}
 		for m, err := range a.policy.Mailboxes(ctx) {
+			if err == nil && domain != "" && m.Address.Domain != domain {
+				continue
+			}
 			var v Mailbox
 			if err == nil {
 				v, err = a.view(ctx, m)

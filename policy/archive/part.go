@@ -10,6 +10,20 @@ import (
 	"copialettere/policy/pec"
 )
 
+// Entry returns the entry of a message.
+func (a *Archive) Entry(ctx context.Context, ref journal.Ref) (*journal.Entry, error) {
+	there, _, err := a.inArchive(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	e, err := a.journal.Entry(ctx, there)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)
+	}
+	e.Mailbox = ref.Mailbox
+	return e, nil
+}
+
 // Message returns an entry and the bytes of its message.
 func (a *Archive) Message(ctx context.Context, ref journal.Ref) (*journal.Entry, *journal.Body, error) {
 	there, _, err := a.inArchive(ctx, ref)

@@ -34,9 +34,15 @@ type Reader struct {
 	protocol auth.Protocol
 }
 
-// Reader returns the Reader of a mailbox for an actor. It checks nothing yet.
+// Reader returns the Reader of a mailbox for an actor, as mail programs see it. It checks nothing yet.
 func (a *Archive) Reader(who policy.Actor, mailbox policy.Address) *Reader {
 	return &Reader{archive: a, who: who, mailbox: mailbox}
+}
+
+// WebReader returns the Reader of a mailbox for an actor, as pages and programs of the provider see it: the switches of mail programs do not matter. It
+// checks nothing yet. Whoever calls it knows that the actor has signed in.
+func (a *Archive) WebReader(who policy.Actor, mailbox policy.Address) *Reader {
+	return &Reader{archive: a, who: who, mailbox: mailbox, protocol: auth.ProtocolWeb}
 }
 
 // SignedInReader returns the Reader of somebody who has signed in to a protocol. It shows nothing any more also when the way of signing in has ended:
@@ -51,7 +57,7 @@ func (r *Reader) Delegated() bool { return r.who.Role == policy.RoleDelegate }
 // Mailbox returns the mailbox that is read.
 func (r *Reader) Mailbox() policy.Address { return r.mailbox }
 
-// Access returns what may be done now, if the archive is open to mail programs: see auth.Open. A paused archive is.
+// Access returns what may be done now, if the archive is open to the protocol: see auth.OpenTo. A paused archive is.
 func (r *Reader) Access(ctx context.Context) (Access, error) {
 	m, err := r.open(ctx)
 	if err != nil {
@@ -71,7 +77,7 @@ func (r *Reader) open(ctx context.Context) (policy.Mailbox, error) {
 	}
 	m, err := r.archive.policy.Mailbox(ctx, r.mailbox)
 	if err == nil {
-		err = auth.Open(m.Settings)
+		err = auth.OpenTo(m.Settings, r.protocol)
 	}
 	if err == nil && r.identity != nil {
 		err = r.archive.options.Auth.Permitted(ctx, *r.identity, r.protocol)

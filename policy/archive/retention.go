@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"time"
 
 	"copialettere/journal"
@@ -111,4 +112,52 @@ func (a *Archive) tellFirst(ctx context.Context, o journal.ExpireOptions, mailbo
 // Runs yields the past runs of the retention, oldest first.
 func (a *Archive) Runs(ctx context.Context) iter.Seq2[*journal.Run, error] {
 	return a.journal.Runs(ctx)
+}
+
+// RetentionPreview is what a retention would delete of a mailbox now. Others script against its names.
+type RetentionPreview struct {
+	Mailbox   string     `json:"mailbox"`
+	Retention string     `json:"retention"` // months, or "none"
+	InForce   string     `json:"in_force"`  // the retention by which a run goes now
+	Entries   uint64     `json:"entries"`   // that would be deleted; holds on single messages are not looked at
+	Bytes     uint64     `json:"bytes"`
+	Oldest    *time.Time `json:"oldest,omitempty"` // when the first of them arrived
+	Held      *Held      `json:"hold,omitempty"`   // the legal hold on the mailbox, because of which nothing is deleted
+}
+
+// PreviewRetention counts what a value of the setting retention would delete of a mailbox now; without one, what the retention in force would.
+func (a *Archive) PreviewRetention(ctx context.Context, address policy.Address, value string) (RetentionPreview, error) {
+	m, err := a.there(ctx, address)
+	if err != nil {
+		return RetentionPreview{}, err
+	}
+	now := time.Now()
+	inForce := m.Settings.RetentionAt(now)
+	months := inForce
+	if value != "" {
+		if months, err = policy.ParseRetention(value); err != nil {
+			return RetentionPreview{}, &policy.SettingError{Key: policy.KeyRetention, Value: value, Remedy: err.Error()}
+		}
+	}
+	v := RetentionPreview{Mailbox: address.String(), Retention: retentionText(months), InForce: retentionText(inForce)}
+	if m.Settings.Held() {
+		v.Held = &Held{m.Settings.Hold.Reason, m.Settings.Hold.Who, m.Settings.Hold.Since}
+		return v, nil
+	}
+	if months == 0 {
+		return v, nil
+	}
+	gone, oldest, err := a.journal.Expiring(ctx, m.Archive, months, now)
+	if err != nil {
+		return v, err
+	}
+	v.Entries, v.Bytes, v.Oldest = gone.Entries, gone.Bytes, timeOrNil(oldest)
+	return v, nil
+}
+
+func retentionText(months int) string {
+	if months == 0 {
+		return "none"
+	}
+	return strconv.Itoa(months)
 }

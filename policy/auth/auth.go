@@ -45,7 +45,9 @@
 //	i d <archive>                    its delegates, a JSON object; absent where it has none. "delegates" is a list with the fields of Delegate and the
 //	                                 name of the archive of the person ("archive") and the time at which the archive to be read was turned on
 //	                                 ("opened"): one entry for each who may read, and one for each request
-//
+//	i s <sha256>                     a session of the pages by the SHA-256 of its secret, a JSON object: "login" and the name of its archive ("archive"),
+//	                                 "opened" and "seen", "remote" and "agent" of the browser, "mark" of the password, "by", "factor" and
+//	                                 "recovery_codes" as in Identity
 //	i t <name>                       a token, a JSON object with the fields of Token and the SHA-256 of its secret ("sha256")
 //	i b <sha256>                     the name of the token whose secret has that SHA-256 (32 bytes). Both keys come and go in one Update
 //
@@ -55,6 +57,7 @@ package auth
 
 import (
 	"context"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"iter"
@@ -159,6 +162,7 @@ type Authenticator struct {
 	slow     *slowLane
 	access   *accessLog
 	now      func() time.Time // the clock of Options
+	steps    cipher.AEAD      // seals what waits for a code
 
 	told    sync.Mutex
 	changed []func() // who is told of changes; guarded by told
@@ -173,6 +177,8 @@ type passwords interface {
 	probe(ctx context.Context) (detail string, err error)
 	// problems lists what is wrong, but keeps only some people out.
 	problems() []error
+	// mark changes when the password of a login does; it is always empty where the source cannot tell.
+	mark(login policy.Address) (string, error)
 	close() error
 }
 
@@ -187,7 +193,10 @@ func New(o Options) *Authenticator {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &Authenticator{options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), slow: newSlowLane(), access: newAccessLog(o.Settings, o.Logger, o.Metrics), now: o.Now}
+	a := &Authenticator{
+		options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), slow: newSlowLane(), access: newAccessLog(o.Settings, o.Logger, o.Metrics),
+		now: o.Now, steps: newStepSeal(),
+	}
 	// The question has no context: it is that of a single key, and policy asks it in the middle of a change.
 	o.Policy.KnowTokens(func(name string) (policy.Token, error) { return a.Grant(context.Background(), name) })
 	return a
@@ -393,6 +402,14 @@ func (a *Authenticator) ForgetAccesses(ctx context.Context, before time.Time) (r
 		return 0, nil
 	}
 	return a.access.forgetAll(ctx, before)
+}
+
+// OpenTo returns nil if a mailbox with these settings is open to a protocol: to pages, where its archive is not off; otherwise see Open.
+func OpenTo(s policy.Settings, protocol Protocol) error {
+	if protocol == ProtocolWeb && s.State() != policy.StateOff {
+		return nil
+	}
+	return Open(s)
 }
 
 // Open returns nil if a mailbox with these settings is open to mail programs. Otherwise the error wraps ErrClosed and is a *Refusal.

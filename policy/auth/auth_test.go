@@ -299,7 +299,7 @@ func TestUnknownCostsTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.path = file
-	f.users = &users{info: info, lines: []userLine{{address(t, anna), counting}, {address(t, mario), counting}}, index: map[policy.Address]int{address(t, anna): 0, address(t, mario): 1}}
+	f.users = &users{info: info, lines: []userLine{{address: address(t, anna), hash: counting}, {address: address(t, mario), hash: counting}}, index: map[policy.Address]int{address(t, anna): 0, address(t, mario): 1}}
 	for _, c := range []struct {
 		login policy.Address
 		want  error

@@ -113,6 +113,9 @@ func (d *dovecot) probe(ctx context.Context) (string, error) {
 
 func (d *dovecot) problems() []error { return nil }
 
+// mark returns nothing: Dovecot does not tell when a password changes.
+func (d *dovecot) mark(policy.Address) (string, error) { return "", nil }
+
 func (d *dovecot) close() error {
 	d.turn <- struct{}{}
 	d.closed = true

@@ -39,6 +39,8 @@ func (h *hashing) probe(context.Context) (string, error) { return "", nil }
 func (h *hashing) problems() []error                     { return nil }
 func (h *hashing) close() error                          { return nil }
 
+func (h *hashing) mark(policy.Address) (string, error) { return "", nil }
+
 // TestGuessersShare has somebody try 10,000 wrong passwords from one address, ten at a time, while others sign in: that takes them no more than a tenth
 // longer, on a machine that can check one password at a time. The time is that of the bubble, so the result is the same on every machine.
 func TestGuessersShare(t *testing.T) {

@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -44,6 +46,7 @@ type users struct {
 type userLine struct {
 	address policy.Address
 	hash    hashed
+	mark    string // of the text of the hash
 }
 
 func newFile(path string, log *slog.Logger) *passwordFile {
@@ -164,7 +167,21 @@ func parseUser(line string) (userLine, error) {
 	if err != nil {
 		return userLine{}, fmt.Errorf("%s: %w", a, err)
 	}
-	return userLine{a, h}, nil
+	sum := sha256.Sum256([]byte(field[1]))
+	return userLine{a, h, hex.EncodeToString(sum[:16])}, nil
+}
+
+// mark returns a digest of the hash of a login; "none" for one that the file does not have.
+func (f *passwordFile) mark(login policy.Address) (string, error) {
+	u, err := f.read()
+	if err != nil {
+		return "", err
+	}
+	i, known := u.index[login]
+	if !known {
+		return "none", nil
+	}
+	return u.lines[i].mark, nil
 }
 
 func (f *passwordFile) probe(context.Context) (string, error) {

@@ -70,6 +70,7 @@ func (nobody) verify(context.Context, Attempt, policy.Address) (policy.Address, 
 }
 func (nobody) probe(context.Context) (string, error) { return "nobody can sign in", nil }
 func (nobody) problems() []error                     { return nil }
+func (nobody) mark(policy.Address) (string, error)   { return "", nil }
 func (nobody) close() error                          { return nil }
 
 func absolute(path string) error {

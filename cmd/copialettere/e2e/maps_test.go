@@ -222,7 +222,7 @@ func (s *system) metric(t *testing.T, series string) string {
 // enable enables a mailbox over the admin socket, which is faster than a command.
 func (s *system) enable(t *testing.T, mailbox string) {
 	t.Helper()
-	s.ask(t, http.MethodPost, "/api/v1/mailbox/enable?who=test&mailbox="+url.QueryEscape(mailbox))
+	s.ask(t, http.MethodPost, "/api/v1/mailboxes/"+url.PathEscape(mailbox)+"/enable?who=test")
 }
 
 // TestRoutes compares what "check ADDR" says with what Postfix does, for addresses that are odd.

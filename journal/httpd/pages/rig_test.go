@@ -1,0 +1,126 @@
+package pages
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"copialettere/journal"
+	"copialettere/journal/kv/level"
+	"copialettere/policy"
+	"copialettere/policy/archive"
+	"copialettere/policy/auth"
+	"copialettere/policy/setup"
+)
+
+const password = "cera-lacca"
+
+// hash is a cheap hash of the password.
+const hash = "{BLF-CRYPT}$2y$05$NNVrrmV7frWR1l5WpCC7U.oXf8Q1xx74fTwtIT3JwtcUhzJ6c./7a"
+
+var operator = policy.Actor{Role: policy.RoleOperator, Name: "root"}
+
+// rig is the pages over a real journal: anna of alpha.test has an archive, bruno has none, and postmaster@alpha.test is the postmaster.
+type rig struct {
+	t       *testing.T
+	journal *journal.Journal
+	policy  *policy.Policy
+	auth    *auth.Authenticator
+	archive *archive.Archive
+	pages   *Pages
+	passwd  string
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, passwd: filepath.Join(t.TempDir(), "passwd")}
+	engine, err := level.Open(t.TempDir(), level.Options{})
+	r.must(err)
+	t.Cleanup(func() { r.must(engine.Close()) })
+	settings, err := engine.Settings(t.Context())
+	r.must(err)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{
+		{Name: "alpha.test", Postmasters: []string{"postmaster@alpha.test"}}, {Name: "beta.test", Postmasters: []string{"postmaster@beta.test"}},
+	}})
+	r.must(err)
+	r.journal, err = journal.Open(engine, journal.Options{Logger: log, Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld}})
+	r.must(err)
+	t.Cleanup(func() { r.must(r.journal.Close()) })
+	var lines strings.Builder
+	for _, login := range []string{"anna@alpha.test", "bruno@alpha.test", "postmaster@alpha.test", "carla@beta.test", "postmaster@beta.test"} {
+		fmt.Fprintf(&lines, "%s:%s\n", login, hash)
+	}
+	r.must(os.WriteFile(r.passwd, []byte(lines.String()), 0o600))
+	r.auth = auth.New(auth.Options{Source: auth.Source{Kind: auth.SourceFile, Address: r.passwd}, Policy: r.policy, Settings: settings, Logger: log})
+	t.Cleanup(func() { r.must(r.auth.Close()) })
+	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings)})
+	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Logger: log})
+	r.must(err)
+	_, err = r.archive.Enable(t.Context(), operator, r.address("anna@alpha.test"))
+	r.must(err)
+	return r
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) address(s string) policy.Address {
+	r.t.Helper()
+	a, err := policy.ParseAddress(s)
+	r.must(err)
+	return a
+}
+
+// browser keeps the cookie of one reader.
+type browser struct {
+	*rig
+	cookie string
+}
+
+func (r *rig) browser() *browser { return &browser{rig: r} }
+
+// signedIn returns the browser of somebody who has signed in.
+func (r *rig) signedIn(login string) *browser {
+	r.t.Helper()
+	b := r.browser()
+	if w := b.post("/sign-in", "login="+login+"&password="+password); w.Code != http.StatusSeeOther {
+		r.t.Fatalf("%s: %d: %s", login, w.Code, w.Body)
+	}
+	return b
+}
+
+func (b *browser) get(path string) *httptest.ResponseRecorder { return b.ask(http.MethodGet, path, "") }
+
+// post sends a form as a browser does.
+func (b *browser) post(path, form string) *httptest.ResponseRecorder {
+	return b.ask(http.MethodPost, path, form)
+}
+
+func (b *browser) ask(method, path, form string) *httptest.ResponseRecorder {
+	b.t.Helper()
+	q := httptest.NewRequestWithContext(b.t.Context(), method, path, strings.NewReader(form))
+	if method == http.MethodPost {
+		q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if b.cookie != "" {
+		q.AddCookie(&http.Cookie{Name: sessionCookie, Value: b.cookie})
+	}
+	w := httptest.NewRecorder()
+	b.pages.ServeHTTP(w, q)
+	for _, c := range w.Result().Cookies() {
+		if c.Name == sessionCookie {
+			b.cookie = c.Value
+		}
+	}
+	return w
+}

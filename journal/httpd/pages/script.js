@@ -1,0 +1,16 @@
+"use strict";
+(function () {
+  var zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone) document.cookie = "zone=" + encodeURIComponent(zone) + ";path=/;max-age=31536000;samesite=lax" + (location.protocol === "https:" ? ";secure" : "");
+  document.addEventListener("click", function (e) {
+    var b = e.target.closest("[data-copy]");
+    if (b && navigator.clipboard) navigator.clipboard.writeText(b.dataset.copy).then(function () { b.textContent = b.dataset.copied; });
+  });
+  document.addEventListener("change", function (e) {
+    var box = e.target;
+    if (box.matches("[data-submit]")) box.form.requestSubmit();
+    if (box.matches("[data-all]")) document.querySelectorAll('input[name="' + box.dataset.all + '"]').forEach(function (one) { one.checked = box.checked; });
+  });
+  document.querySelectorAll("[data-script]").forEach(function (one) { one.hidden = one.dataset.script === "hide"; });
+  document.querySelectorAll("iframe[data-fit]").forEach(function (f) { f.style.height = "75vh"; });
+})();

@@ -1,0 +1,85 @@
+package pages
+
+import (
+	"fmt"
+	"html/template"
+	"strconv"
+	"strings"
+	"time"
+
+	"copialettere/policy"
+)
+
+// doneTexts are what pages say at the top after something was done, by the key in the parameter done.
+var doneTexts = map[string]policy.Label{
+	"saved":      {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
+	"signed-out": {Italian: "La sessione è chiusa.", English: "You have signed out."},
+}
+
+// doneText returns what has just been done. A key that nobody has defined says nothing.
+func (v *visit) doneText() string {
+	return doneTexts[v.URL.Query().Get("done")].In(v.language)
+}
+
+var monthNames = [...]policy.Label{
+	{Italian: "gennaio", English: "January"}, {Italian: "febbraio", English: "February"}, {Italian: "marzo", English: "March"},
+	{Italian: "aprile", English: "April"}, {Italian: "maggio", English: "May"}, {Italian: "giugno", English: "June"},
+	{Italian: "luglio", English: "July"}, {Italian: "agosto", English: "August"}, {Italian: "settembre", English: "September"},
+	{Italian: "ottobre", English: "October"}, {Italian: "novembre", English: "November"}, {Italian: "dicembre", English: "December"},
+}
+
+// monthText returns a month as people name it: "novembre 2026" for "2026-11". What is no month stays as it is.
+func monthText(l policy.Language, month string) string {
+	t, err := time.Parse("2006-01", month)
+	if err != nil {
+		return month
+	}
+	return monthNames[t.Month()-1].In(l) + " " + strconv.Itoa(t.Year())
+}
+
+// dayText returns a day in the reader's zone: "29 novembre 2026".
+func dayText(l policy.Language, zone *time.Location, t time.Time) string {
+	t = t.In(zone)
+	return fmt.Sprintf("%d %s %d", t.Day(), monthNames[t.Month()-1].In(l), t.Year())
+}
+
+// timeText returns a time in the reader's zone, with the offset: "29/11/2026 10:11:12 +01:00".
+func timeText(l policy.Language, zone *time.Location, t time.Time) string {
+	layout := "02/01/2006 15:04:05 -07:00"
+	if l == policy.English {
+		layout = "2 Jan 2006 15:04:05 -07:00"
+	}
+	return t.In(zone).Format(layout)
+}
+
+// timeElement returns a time for people, with that for programs. The zero time is a dash.
+func timeElement(t time.Time, text string) template.HTML {
+	if t.IsZero() {
+		return "–"
+	}
+	return template.HTML(`<time datetime="` + t.UTC().Format(time.RFC3339) + `">` + template.HTMLEscapeString(text) + `</time>`)
+}
+
+// sizeText returns a number of bytes as people read it.
+func sizeText(l policy.Language, n any) string {
+	size, err := strconv.ParseUint(fmt.Sprint(n), 10, 64)
+	if err != nil {
+		return fmt.Sprint(n)
+	}
+	return l.Size(size)
+}
+
+// numberText returns a number with separators of thousands.
+func numberText(l policy.Language, n any) string {
+	digits := fmt.Sprint(n)
+	separator := "."
+	if l == policy.English {
+		separator = ","
+	}
+	var groups []string
+	for len(digits) > 3 {
+		groups = append([]string{digits[len(digits)-3:]}, groups...)
+		digits = digits[:len(digits)-3]
+	}
+	return strings.Join(append([]string{digits}, groups...), separator)
+}

@@ -1,0 +1,64 @@
+package auth
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// stepLife is how long a page may wait for the code of a second factor.
+const stepLife = 5 * time.Minute
+
+// secondStep is what a page keeps of a try to sign in while it asks for the code.
+type secondStep struct {
+	Login, Password string
+	Until           time.Time
+}
+
+// newStepSeal returns what seals second steps, under a key that ends with the process.
+func newStepSeal() cipher.AEAD {
+	key := make([]byte, 32)
+	rand.Read(key)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err) // a key of 32 bytes does
+	}
+	seal, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err) // so does a block of AES
+	}
+	return seal
+}
+
+// SealStep returns a try to sign in as a page can keep it while it asks for a code, unreadable to everybody else. It does for five minutes and in this
+// process only, and says nothing yet of whether the password is right: Login is to be called again with the code.
+func (a *Authenticator) SealStep(try Attempt) (string, error) {
+	text, err := json.Marshal(secondStep{try.Login, try.Password, a.now().Add(stepLife)})
+	if err != nil {
+		return "", fmt.Errorf("keep a try to sign in: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(a.steps.Seal(nil, nil, text, nil)), nil
+}
+
+// OpenStep returns the login and the password of what SealStep returned. The error wraps ErrDenied for anything else, and after five minutes.
+func (a *Authenticator) OpenStep(sealed string) (login, password string, err error) {
+	if a == nil {
+		return "", "", ErrDenied
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
+	if err == nil {
+		b, err = a.steps.Open(nil, nil, b, nil)
+	}
+	var step secondStep
+	if err == nil {
+		err = json.Unmarshal(b, &step)
+	}
+	if err != nil || !a.now().Before(step.Until) {
+		return "", "", fmt.Errorf("%w: the page was open for too long", ErrDenied)
+	}
+	return step.Login, step.Password, nil
+}
