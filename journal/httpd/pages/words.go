@@ -12,8 +12,10 @@ import (
 
 // doneTexts are what pages say at the top after something was done, by the key in the parameter done.
 var doneTexts = map[string]policy.Label{
-	"saved":      {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
-	"signed-out": {Italian: "La sessione è chiusa.", English: "You have signed out."},
+	"saved":                 {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
+	"session-ended":         {Italian: "La sessione è chiusa: da quel dispositivo si deve entrare di nuovo.", English: "The session is closed: that device has to sign in again."},
+	"signed-out-everywhere": {Italian: "Tutte le altre sessioni sono chiuse.", English: "All other sessions are closed."},
+	"signed-out":            {Italian: "La sessione è chiusa.", English: "You have signed out."},
 }
 
 // doneText returns what has just been done. A key that nobody has defined says nothing.
