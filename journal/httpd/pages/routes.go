@@ -35,5 +35,6 @@ func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
 		accessRoutes(),
+		messageRoutes(),
 	)
 }
