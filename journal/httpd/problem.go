@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"copialettere/journal"
 	"copialettere/policy"
@@ -64,7 +65,7 @@ func typeOf(kind string) string { return "urn:copialettere:" + kind }
 func problemOf(err error) Problem {
 	for _, k := range problems {
 		if slices.ContainsFunc(k.errors, func(target error) bool { return errors.Is(err, target) }) {
-			return Problem{Type: typeOf(k.name), Title: k.title, Status: k.status, Detail: err.Error()}
+			return Problem{Type: typeOf(k.name), Title: k.title, Status: k.status, Detail: strings.TrimPrefix(err.Error(), errRequest.Error()+": ")}
 		}
 	}
 	return Problem{Type: typeOf("fault"), Title: "Something failed at the server", Status: http.StatusInternalServerError, Detail: err.Error()}
