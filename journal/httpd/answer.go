@@ -17,6 +17,8 @@ const (
 	documentType = "application/json"
 	linesType    = "application/x-ndjson"
 	problemType  = "application/problem+json"
+	messageType  = "message/rfc822"
+	partType     = "application/octet-stream" // with the sender's type, a browser might show it
 )
 
 // answer writes JSON objects to the client as they come: as one document, or one a line.

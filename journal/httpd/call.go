@@ -116,7 +116,7 @@ func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 		c.out.fail(a, route, err)
 		return
 	}
-	if route.Answer != (Content{}) {
+	if !route.streams() {
 		c.out.end()
 	}
 }
