@@ -113,11 +113,14 @@ func (a *answer) close(l last) {
 // fail ends the answer with an error.
 func (a *answer) fail(api *api, route *Route, err error) {
 	p := problemOf(err)
-	if p.Status == http.StatusInternalServerError {
+	if p.Status >= http.StatusInternalServerError {
 		api.fault(route, &p, err)
 	}
-	if p.Status == http.StatusUnauthorized {
+	switch p.Status {
+	case http.StatusUnauthorized:
 		a.w.Header().Set("WWW-Authenticate", `Bearer realm="copialettere"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		a.w.Header().Set("Retry-After", "60")
 	}
 	switch {
 	case !a.started:

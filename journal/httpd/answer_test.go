@@ -153,7 +153,7 @@ func TestProblems(t *testing.T) {
 		}
 	}
 	for err, status := range map[error]int{
-		archive.ErrReadOnly: 403, journal.ErrHeld: 409, auth.ErrThrottled: 429, io.ErrUnexpectedEOF: 500, errUnknown: 401,
+		archive.ErrReadOnly: 403, journal.ErrHeld: 409, auth.ErrThrottled: 429, auth.ErrUnavailable: 503, errTooMany: 429, io.ErrUnexpectedEOF: 500, errUnknown: 401,
 	} {
 		if p := problemOf(err); p.Status != status {
 			t.Errorf("%v: %+v, want %d", err, p, status)

@@ -27,8 +27,11 @@ type Problem struct {
 	Request string `json:"request,omitempty"`
 }
 
-// errUnknown says that a request does not say whose it is.
-var errUnknown = errors.New("no valid token")
+// errUnknown says that a request does not say whose it is, and errTooMany that too many of the same client did not.
+var (
+	errUnknown = errors.New("send a token that is in force: Authorization: Bearer TOKEN")
+	errTooMany = errors.New("too many requests without a valid token came from this address: try again in a minute")
+)
 
 // kind is one kind of problem, and the errors that are of it.
 type kind struct {
@@ -48,7 +51,7 @@ var problems = []kind{
 	{http.StatusForbidden, "read-only", "The settings of the mailbox do not allow it", []error{archive.ErrReadOnly}},
 	{http.StatusForbidden, "forbidden", "The right to do this is lacking", []error{policy.ErrForbidden, auth.ErrDenied, auth.ErrSecondFactor}},
 	{http.StatusConflict, "held", "A legal hold forbids it", []error{policy.ErrHeld, journal.ErrHeld}},
-	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled}},
+	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
 	}},
@@ -56,6 +59,7 @@ var problems = []kind{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
 		policy.ErrNoArchive, setup.ErrNotOffered,
 	}},
+	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable}},
 }
 
 // typeOf returns the type of the problems of a kind.
