@@ -435,6 +435,32 @@ func (d *describer) readTypes(path string, g *ast.GenDecl) {
 
 func oneLine(c *ast.CommentGroup) string { return strings.Join(strings.Fields(c.Text()), " ") }
 
+// answerSchema returns the schema of the answers of a route in a media type.
+func answerSchema(t *testing.T, root object, route *Route, kind string) object {
+	t.Helper()
+	paths := root["paths"].(object)
+	operation := paths[Prefix+route.Path].(object)[strings.ToLower(route.Method)].(object)
+	content := operation["responses"].(object)["200"].(object)["content"].(object)
+	schema, ok := content[kind].(object)["schema"].(object)
+	if !ok {
+		t.Fatalf("%s %s: no schema of %s", route.Method, route.Path, kind)
+	}
+	return schema
+}
+
+// validateText is validate for JSON text.
+func validateText(t *testing.T, root, schema object, text []byte) {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Errorf("%v: %s", err, text)
+		return
+	}
+	for _, wrong := range validate(root, schema, v, "") {
+		t.Errorf("not as described: %s in %.2000s", wrong, text)
+	}
+}
+
 // validate returns what is wrong with a value by a schema of the description.
 func validate(root, schema object, v any, at string) (wrong []string) {
 	if ref, ok := schema["$ref"].(string); ok {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"slices"
@@ -30,6 +31,10 @@ func TestRoutes(t *testing.T) {
 	r.deliver("anna@alpha.test")
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
 	first, these := url.Values{"folder": {folder}, "uid": {"1"}}.Encode(), url.Values{"folder": {folder}, "uids": {"1"}}.Encode()
+	var described object
+	if err := json.Unmarshal(openAPI, &described); err != nil {
+		t.Fatal(err)
+	}
 	asked := make(map[string]bool)
 	code := "" // of the second factor
 	for _, request := range []string{
@@ -72,10 +77,18 @@ func TestRoutes(t *testing.T) {
 		case !route.Many && len(lines) == 0, !route.Many && len(lines) > 1 && !route.streams():
 			t.Errorf("%s: %d lines", name, len(lines))
 		}
+		if route.streams() {
+			continue
+		}
+		if route.Method == http.MethodGet {
+			r.validateDocument(described, &route, values)
+		}
 		for _, line := range lines {
-			if route.streams() {
-				break
+			kind := documentType
+			if route.Many {
+				kind = linesType
 			}
+			validateText(t, described, answerSchema(t, described, &route, kind), []byte(line))
 			if name == "POST /mailboxes/{mailbox}/second-factor/begin" {
 				code = secondFactorCode(t, line)
 			}
@@ -102,6 +115,20 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s changes a mailbox and names nobody", route.Path)
 		}
 	}
+}
+
+// validateDocument asks a route for one document, and compares it with the description.
+func (r *rig) validateDocument(described object, route *Route, values url.Values) {
+	r.t.Helper()
+	request := newRequest(r.t, route, values)
+	request.Header.Del("Accept")
+	w := httptest.NewRecorder()
+	r.handler.ServeHTTP(w, request)
+	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != documentType {
+		r.t.Errorf("%s %s as a document: %d %s", route.Method, route.Path, w.Code, w.Body)
+		return
+	}
+	validateText(r.t, described, answerSchema(r.t, described, route, documentType), w.Body.Bytes())
 }
 
 // secondFactorCode returns the code of now (RFC 6238) of the secret in an answer.
