@@ -127,7 +127,7 @@ func (a *answer) fail(api *api, route *Route, err error) {
 		a.problem(p)
 	case a.many || a.lines:
 		a.many = true
-		a.close(last{Problem: &p})
+		a.close(last{Next: a.next, Problem: &p})
 	}
 	// One object that is out already says itself what it lacks: see archive.Mailbox.PassedOver.
 }

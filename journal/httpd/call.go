@@ -13,6 +13,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/metrics"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -25,6 +26,8 @@ type Backend struct {
 	Logger  *slog.Logger
 	// Ready returns why mail to enabled mailboxes would wait now, in words that anybody may read; nothing while it would not. May be nil.
 	Ready func(ctx context.Context) []string
+	// Search finds messages; if nil, an Index of its own does.
+	Search *search.Index
 	// Pages are what Web shows to browsers; nil for none.
 	Pages http.Handler
 	// Remote returns the address of a client of Web; if nil, that of the connection.
@@ -73,6 +76,9 @@ type api struct {
 func newAPI(b Backend, d door) *api {
 	if b.Logger == nil {
 		b.Logger = slog.New(slog.DiscardHandler)
+	}
+	if b.Search == nil {
+		b.Search = search.New(search.Options{})
 	}
 	a := &api{b, d, http.NewServeMux()}
 	for _, route := range Routes() {

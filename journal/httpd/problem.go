@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"copialettere/journal"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -45,7 +46,7 @@ type kind struct {
 var problems = []kind{
 	{http.StatusUnauthorized, "unauthenticated", "A valid token is wanted", []error{errUnknown}},
 	{http.StatusBadRequest, "bad-request", "The request cannot be understood", []error{
-		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken,
+		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken, search.ErrQuery,
 		setup.ErrChoice,
 	}},
 	{http.StatusForbidden, "read-only", "The settings of the mailbox do not allow it", []error{archive.ErrReadOnly}},
@@ -54,6 +55,7 @@ var problems = []kind{
 	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
+		auth.ErrClosed,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
@@ -67,9 +69,13 @@ func typeOf(kind string) string { return "urn:copialettere:" + kind }
 
 // problemOf returns what to answer to an error. What is of no kind is a fault of ours.
 func problemOf(err error) Problem {
+	text := strings.TrimPrefix(err.Error(), errRequest.Error()+": ")
+	if refusal, ok := errors.AsType[*auth.Refusal](err); ok {
+		text = refusal.Sentence.English
+	}
 	for _, k := range problems {
 		if slices.ContainsFunc(k.errors, func(target error) bool { return errors.Is(err, target) }) {
-			return Problem{Type: typeOf(k.name), Title: k.title, Status: k.status, Detail: strings.TrimPrefix(err.Error(), errRequest.Error()+": ")}
+			return Problem{Type: typeOf(k.name), Title: k.title, Status: k.status, Detail: text}
 		}
 	}
 	return Problem{Type: typeOf("fault"), Title: "Something failed at the server", Status: http.StatusInternalServerError, Detail: err.Error()}

@@ -29,6 +29,7 @@ func TestRoutes(t *testing.T) {
 	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
 	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=write=on")
 	r.deliver("anna@alpha.test")
+	r.story()
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
 	first, these := url.Values{"folder": {folder}, "uid": {"1"}}.Encode(), url.Values{"folder": {folder}, "uids": {"1"}}.Encode()
 	var described object
@@ -42,7 +43,7 @@ func TestRoutes(t *testing.T) {
 		"GET /mailboxes/{mailbox}/access?", "POST /mailboxes/{mailbox}/app-passwords?name=phone", "GET /mailboxes/{mailbox}/app-passwords?", "DELETE /mailboxes/{mailbox}/app-passwords/{name}?name=phone",
 		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
 		"POST /tokens?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "DELETE /tokens/{name}?name=panel",
-		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
+		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages?q=certified", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
 		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
 		"GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
 		"POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold?reason=case&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release?reason=closed&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/delete?" + these,
