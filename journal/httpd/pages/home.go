@@ -225,7 +225,7 @@ const fewCodes = 3
 
 // fullText warns of an archive that is nearly full, or is.
 func (v *visit) fullText(s *space, whenFull string) string {
-	now := v.t("L'archivio è pieno al %s%%.", "The archive is %s%% full.", percentText(v.language, s.Percent))
+	now := v.t("L'archivio è quasi pieno: %s%%.", "The archive is nearly full: %s%%.", percentText(v.language, s.Percent))
 	if s.Left == 0 {
 		now = v.t("L'archivio è pieno.", "The archive is full.")
 	}

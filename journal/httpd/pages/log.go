@@ -75,10 +75,13 @@ func (v *visit) logRow(c *archive.Change) logRow {
 		Time: c.Time, Who: v.actorText(c.Role, c.Who), What: v.changeText(c.Key), Messages: c.Messages, ByDefault: c.Cause == policy.CauseDomainDefault,
 		Cleared: c.Key == archive.KeyLog,
 	}
-	if row.Cleared {
-		return row
+	switch {
+	case row.Cleared:
+	case c.Number == 0: // an act on messages has places, and reasons that people wrote
+		row.Before, row.After = c.Before, c.After
+	default:
+		row.Before, row.After = v.valueText(c.Key, c.Before), v.valueText(c.Key, c.After)
 	}
-	row.Before, row.After = v.valueText(c.Key, c.Before), v.valueText(c.Key, c.After)
 	return row
 }
 
@@ -144,8 +147,7 @@ func (v *visit) valueText(key, value string) string {
 	}
 	text := value
 	switch key {
-	case policy.KeyAddress, archive.KeySetUpLink, auth.KeyAppPassword, auth.KeyRecoveryCodes, journal.ActMove, journal.ActDelete, journal.ActEmpty, journal.ActUndelete,
-		journal.ActRelease, journal.ActReturn:
+	case policy.KeyAddress, archive.KeySetUpLink, auth.KeyAppPassword, auth.KeyRecoveryCodes:
 		return value
 	case auth.KeySecondFactor:
 		if value == "renewed" {

@@ -90,14 +90,15 @@ func (p *Pages) template(l policy.Language, zone *time.Location, name string) (*
 // functions are what templates can call, for readers in a language and a time zone.
 func functions(l policy.Language, zone *time.Location) template.FuncMap {
 	return template.FuncMap{
-		"t":       func(italian, english string, args ...any) string { return text(l, italian, english, args...) },
-		"label":   func(label policy.Label) string { return label.In(l) },
-		"size":    func(n any) string { return sizeText(l, n) },
-		"number":  func(n any) string { return numberText(l, n) },
-		"month":   func(month any) string { return monthText(l, fmt.Sprint(month)) },
-		"percent": func(n any) string { return percentText(l, n) },
-		"escape":  url.PathEscape,
-		"query":   url.QueryEscape,
+		"t":        func(italian, english string, args ...any) string { return text(l, italian, english, args...) },
+		"label":    func(label policy.Label) string { return label.In(l) },
+		"size":     func(n any) string { return sizeText(l, n) },
+		"number":   func(n any) string { return numberText(l, n) },
+		"month":    func(month any) string { return monthText(l, fmt.Sprint(month)) },
+		"messages": func(n any) string { return messagesText(l, n) },
+		"percent":  func(n any) string { return percentText(l, n) },
+		"escape":   url.PathEscape,
+		"query":    url.QueryEscape,
 		"icon": func(name string) template.HTML {
 			return template.HTML(`<svg class="icon" aria-hidden="true"><use href="#` + template.HTMLEscapeString(name) + `"/></svg>`)
 		},

@@ -104,3 +104,11 @@ func percentText(l policy.Language, percent any) string {
 	}
 	return text
 }
+
+// messagesText returns a number of messages: "1 messaggio", "2 messaggi".
+func messagesText(l policy.Language, n any) string {
+	if fmt.Sprint(n) == "1" {
+		return text(l, "1 messaggio", "1 message")
+	}
+	return text(l, "%s messaggi", "%s messages", numberText(l, n))
+}
