@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -457,13 +456,4 @@ func TestLogWords(t *testing.T) {
 			t.Errorf("%s %s: %q", c.role, c.name, got)
 		}
 	}
-}
-
-// form returns a form as a browser sends it.
-func form(pairs ...string) string {
-	values := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		values.Add(pairs[i], pairs[i+1])
-	}
-	return values.Encode()
 }
