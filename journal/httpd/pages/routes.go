@@ -41,5 +41,6 @@ func Routes() []Route {
 		programsRoutes(),
 		termsRoutes(),
 		logRoutes(),
+		messageRoutes(),
 	)
 }
