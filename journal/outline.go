@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"iter"
+	"time"
 
 	"copialettere/journal/kv"
 )
@@ -13,6 +14,7 @@ type Outline struct {
 	Class, SentTo string // as those of Entry
 	Size          int64  // bytes of the message
 	Imported      bool   // brought in later
+	Time          time.Time
 }
 
 // Outlines is Filed for who wants to count a folder by kinds of messages: it decodes no more than that of each entry. Instead of an entry that cannot be
@@ -33,6 +35,8 @@ func decodeOutline(r Ref, b []byte) (Outline, error) {
 			o.Size, err = decodeSize(v, maxSize)
 		case tagImportedBy:
 			o.Imported = true
+		case tagTime:
+			o.Time, err = decodeTime(v)
 		}
 		return err
 	})

@@ -34,5 +34,6 @@ type Route struct {
 func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
+		domainRoutes(),
 	)
 }

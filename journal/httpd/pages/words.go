@@ -13,6 +13,7 @@ import (
 // doneTexts are what pages say at the top after something was done, by the key in the parameter done.
 var doneTexts = map[string]policy.Label{
 	"saved":      {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
+	"changed":    {Italian: "Le caselle sono cambiate.", English: "The mailboxes are changed."},
 	"signed-out": {Italian: "La sessione è chiusa.", English: "You have signed out."},
 }
 
