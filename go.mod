@@ -10,9 +10,10 @@ go 1.26.0
 //   howett.net/plist        their property lists
 //   rsc.io/qr               the QR code of a link to one
 //   golang.org/x/crypto     argon2 and bcrypt, for the hashes of passwords
+//   microcosm-cc/bluemonday the allowlist through which the HTML of mail passes
 //   go-imap                 the protocol engine for mail programs; v2.0.0-beta.8, unmodified
 //   go-sasl                 the PLAIN that go-imap speaks
-//   golang.org/x/net        of it idna, for domains in either of their two forms
+//   golang.org/x/net        of it idna, for domains in either of their two forms, and html, to read the HTML of mail
 //   golang.org/x/sys        termios, so that a password is not shown when it is typed
 //   golang.org/x/text       the tables of the former; of it norm, for file names in either of their two forms (NFC, NFD), and language
 // goleveldb stays at the commit of August 2021: the later ones leaked tables in production elsewhere.
@@ -38,13 +39,16 @@ require (
 require (
 	github.com/emersion/go-imap/v2 v2.0.0-beta.8
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
+	github.com/microcosm-cc/bluemonday v1.0.27
 	github.com/miekg/dns v1.1.57
 )
 
 require (
+	github.com/aymerick/douceur v0.2.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/golang/snappy v0.0.4 // indirect
+	github.com/gorilla/css v1.0.1 // indirect
 	github.com/klauspost/cpuid/v2 v2.0.12 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/prometheus/common v0.72.0 // indirect

@@ -88,6 +88,11 @@ func (a *Archive) Accesses(ctx context.Context, address policy.Address) iter.Seq
 	return a.options.Auth.Accesses(ctx, address)
 }
 
+// ForgetSessions removes the sessions of the pages that have ended by themselves, and returns how many they were.
+func (a *Archive) ForgetSessions(ctx context.Context) (removed int, err error) {
+	return a.options.Auth.ForgetSessions(ctx)
+}
+
 // ForgetAccesses removes what is known of logins from before a time, for all mailboxes, and returns how many records that were.
 func (a *Archive) ForgetAccesses(ctx context.Context, before time.Time) (removed int, err error) {
 	return a.options.Auth.ForgetAccesses(ctx, before)

@@ -26,6 +26,7 @@ const (
 	PrivacySkips      = "skips"      // messages that were left out
 	PrivacyGaps       = "gaps"       // times and messages that are missing
 	PrivacyLogins     = "logins"     // who signed in to its archive, and who failed to
+	PrivacySessions   = "sessions"   // browsers in which somebody has signed in by the address
 	PrivacyPrograms   = "programs"   // app passwords by which programs sign in to it
 	PrivacyFactor     = "factor"     // the second factor of whoever signs in to it
 	PrivacyDelegates  = "delegates"  // who may read it beside its owner

@@ -21,6 +21,15 @@ func (r *privacy) logins() ([]Holding, error) {
 		}
 		logins.add(one.Time, 0)
 	}
+	sessions := newTally(PrivacySessions, "browsers that are signed in by the address: when, from which address, and what each says that it is",
+		"to let the person go on, and end one", basisRecords, "until it is ended, 30 minutes without use or 12 hours in all; removed within the hour")
+	open, err := r.a.options.Auth.Sessions(r.ctx, r.address)
+	for _, one := range open {
+		sessions.add(one.Opened, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
 	programs := newTally(PrivacyPrograms, "names of app passwords, with the day of their last use", "to sign in, and to take a lost program away", basisRecords,
 		"until each is revoked")
 	list, err := r.a.options.Auth.AppPasswords(r.ctx, r.address)
@@ -57,7 +66,7 @@ func (r *privacy) logins() ([]Holding, error) {
 			reads.in([]policy.Address{one.Mailbox})
 		}
 	}
-	return []Holding{logins.Holding, programs.Holding, factor.Holding, delegates.Holding, reads.Holding}, nil
+	return []Holding{logins.Holding, sessions.Holding, programs.Holding, factor.Holding, delegates.Holding, reads.Holding}, nil
 }
 
 // links returns what is held of set-up links.

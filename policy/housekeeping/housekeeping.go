@@ -141,6 +141,9 @@ func (k *Keeper) Keep(ctx context.Context, now time.Time) {
 		if _, err := setup.NewLinks(k.options.Settings).Sweep(ctx, now); err != nil {
 			k.failed(ctx, "set-up links not swept, will be tried again", err)
 		}
+		if _, err := k.schedule.Load().Archive.ForgetSessions(ctx); err != nil {
+			k.failed(ctx, "sessions that are over not removed, will be tried again", err)
+		}
 	}
 	k.erase(ctx, now)
 	k.retain(ctx, now)

@@ -30,6 +30,16 @@ func (l *Located) Content() io.Reader {
 	return part.ContentDecoder(l.Part, partBody(l.from, &l.Part))
 }
 
+// Text returns the content of the part for readers: as Content does, and text in UTF-8.
+func (l *Located) Text() io.Reader {
+	return part.Decoder(l.Part, partBody(l.from, &l.Part))
+}
+
+// Header returns the header of the part, its blank line included. That of a message is its header.
+func (l *Located) Header() io.Reader {
+	return io.NewSectionReader(l.from, l.Part.Header, l.Part.Body-l.Part.Header)
+}
+
 // Parts yields the parts of a message in order, each before those inside it. Enclosed messages that the table does not hold, such as a
 // postacert.eml with a transfer encoding or of another type, are opened with Enclosed, one at a time. An error of the reader ends it.
 func Parts(r io.ReaderAt, t *part.Table) iter.Seq2[Located, error] {
