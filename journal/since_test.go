@@ -39,7 +39,7 @@ func TestSince(t *testing.T) {
 		}
 	}
 
-	first, second := f.put(mario, letter("first")), f.put(anna, letter("second"))
+	first, second := f.put(mario, letter("first")), f.deliver(anna, letter("second"), "t2").Ref
 	if err := f.Hold(f.ctx(), first, "operator", "case 1"); err != nil {
 		t.Fatal(err)
 	}
@@ -59,9 +59,10 @@ func TestSince(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Deferred(f.ctx(), second, e.Transaction); err != nil {
+	if err := f.Deferred(f.ctx(), second, "t2"); err != nil {
 		t.Fatal(err)
 	}
+	f.FlushOutcomes(f.ctx())
 	waiting, err := f.WaitingSince(f.ctx(), f.clock.now().AddDate(0, -1, 0))
 	if err != nil || waiting[anna] != (Waiting{Deferred: 1}) {
 		t.Errorf("waiting: %+v, %v", waiting, err)
