@@ -35,5 +35,12 @@ func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
 		domainRoutes(),
+		homeRoutes(),
+		settingsRoutes(),
+		accountRoutes(),
+		delegatesRoutes(),
+		programsRoutes(),
+		termsRoutes(),
+		logRoutes(),
 	)
 }
