@@ -248,13 +248,8 @@ func (a *Archive) domainMailbox(ctx context.Context, m policy.Mailbox) (DomainMa
 	if v.Last, err = a.lastArrival(ctx, stats); err != nil {
 		return DomainMailbox{}, fmt.Errorf("mailbox %s: %w", m.Address, err)
 	}
-	for r, err := range a.journal.RecordsSince(ctx, m.Archive, time.Now().AddDate(0, 0, -GapDays)) {
-		if err != nil {
-			return DomainMailbox{}, fmt.Errorf("mailbox %s: %w", m.Address, err)
-		}
-		if r.Kind == journal.Gap {
-			v.Gaps++
-		}
+	if v.Gaps, err = a.recentGaps(ctx, m.Archive); err != nil {
+		return DomainMailbox{}, err
 	}
 	return v, nil
 }
@@ -286,4 +281,25 @@ func (a *Archive) lastArrival(ctx context.Context, stats []journal.FolderStats) 
 		}
 	}
 	return timeOrNil(last), nil
+}
+
+// RecentGaps returns how many gaps went on record of a mailbox within GapDays days.
+func (a *Archive) RecentGaps(ctx context.Context, address policy.Address) (int, error) {
+	m, err := a.there(ctx, address)
+	if err != nil {
+		return 0, err
+	}
+	return a.recentGaps(ctx, m.Archive)
+}
+
+func (a *Archive) recentGaps(ctx context.Context, archive string) (gaps int, err error) {
+	for r, err := range a.journal.RecordsSince(ctx, archive, time.Now().AddDate(0, 0, -GapDays)) {
+		if err != nil {
+			return gaps, fmt.Errorf("gaps of %s: %w", archive, err)
+		}
+		if r.Kind == journal.Gap {
+			gaps++
+		}
+	}
+	return gaps, nil
 }

@@ -35,6 +35,7 @@ func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
 		domainRoutes(),
+		domainMailboxRoutes(),
 		homeRoutes(),
 		settingsRoutes(),
 		accountRoutes(),
