@@ -72,7 +72,7 @@ func TestSince(t *testing.T) {
 		t.Errorf("of the month: %+v, %v", stats, err)
 	}
 	for o, err := range f.Outlines(f.ctx(), anna, second.Month, second.Folder, 1, second.UID) {
-		if err != nil || !o.Time.Equal(e.Time) {
+		if err != nil || !o.Dated.Equal(e.Time) {
 			t.Errorf("outline %+v, %v", o, err)
 		}
 	}

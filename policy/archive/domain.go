@@ -275,8 +275,8 @@ func (a *Archive) lastArrival(ctx context.Context, stats []journal.FolderStats) 
 			if err != nil && !errors.Is(err, journal.ErrDamaged) && !errors.Is(err, journal.ErrNotFound) {
 				return nil, err
 			}
-			if err == nil && !o.Imported && o.Time.After(last) {
-				last = o.Time
+			if err == nil && !o.Imported && o.Dated.After(last) {
+				last = o.Dated
 			}
 		}
 	}

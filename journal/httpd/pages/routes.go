@@ -43,5 +43,6 @@ func Routes() []Route {
 		programsRoutes(),
 		termsRoutes(),
 		logRoutes(),
+		messageRoutes(),
 	)
 }
