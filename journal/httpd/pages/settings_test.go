@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,10 +18,10 @@ import (
 	"copialettere/policy/auth"
 )
 
-const anna = "/mailbox/anna@alpha.test/"
+const home = "/mailbox/anna@alpha.test/"
 
-// file journals a message of a mailbox.
-func (r *rig) file(mailbox string, d journal.Direction) {
+// journaled journals a message of a mailbox.
+func (r *rig) journaled(mailbox string, d journal.Direction) {
 	r.t.Helper()
 	draft := r.journal.NewDraft(r.t.Context())
 	defer draft.Discard()
@@ -32,8 +31,8 @@ func (r *rig) file(mailbox string, d journal.Direction) {
 	r.must(err)
 }
 
-// body returns what a page says: all that is in its main element.
-func body(w *httptest.ResponseRecorder) string {
+// mainText returns what a page says: all that is in its main element.
+func mainText(w *httptest.ResponseRecorder) string {
 	_, text, _ := strings.Cut(w.Body.String(), `<main id="main" tabindex="-1">`)
 	text, _, _ = strings.Cut(text, "</main>")
 	return text
@@ -100,27 +99,27 @@ func TestSaveSettings(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRigWith(t, rigOptions{owner: allRights()})
 			b := r.signedIn("anna@alpha.test")
-			w := b.post(anna+"settings/"+c.form, c.values)
+			w := b.post(home+"settings/"+c.form, c.values)
 			if w.Code != c.status {
-				t.Fatalf("%d: %s", w.Code, body(w))
+				t.Fatalf("%d: %s", w.Code, mainText(w))
 			}
 			if got := r.setting("anna@alpha.test", c.key); got != c.want {
 				t.Errorf("%s is %q, want %q", c.key, got, c.want)
 			}
 			for _, text := range c.says {
-				if !strings.Contains(body(w), text) {
-					t.Errorf("the page does not say %q: %s", text, body(w))
+				if !strings.Contains(mainText(w), text) {
+					t.Errorf("the page does not say %q: %s", text, mainText(w))
 				}
 			}
 			if c.status != http.StatusSeeOther {
 				return
 			}
 			next := w.Header().Get("Location")
-			if want := anna + "settings?saved=" + c.form + "#form-" + c.form; next != want {
+			if want := home + "settings?saved=" + c.form + "#form-" + c.form; next != want {
 				t.Errorf("leads to %q, want %q", next, want)
 			}
 			path, _, _ := strings.Cut(next, "#")
-			if page := body(b.get(path)); !strings.Contains(page, "Salvato.") && !strings.Contains(page, "Saved.") {
+			if page := mainText(b.get(path)); !strings.Contains(page, "Salvato.") && !strings.Contains(page, "Saved.") {
 				t.Errorf("the page does not say that it is saved: %s", page)
 			}
 		})
@@ -150,11 +149,11 @@ func TestSettingsOfOthers(t *testing.T) {
 		{"postmaster@alpha.test", "settings/language", "language=it", 303},
 		{"postmaster@alpha.test", "app-passwords", "name=x", 403},
 	} {
-		if w := r.signedIn(c.who).post(anna+c.path, c.form); w.Code != c.status {
-			t.Errorf("%s, %s: %d: %s", c.who, c.path, w.Code, body(w))
+		if w := r.signedIn(c.who).post(home+c.path, c.form); w.Code != c.status {
+			t.Errorf("%s, %s: %d: %s", c.who, c.path, w.Code, mainText(w))
 		}
 	}
-	page := body(r.signedIn("anna@alpha.test").get(anna + "settings"))
+	page := mainText(r.signedIn("anna@alpha.test").get(home + "settings"))
 	for _, text := range []string{"Questo lo cambia il postmaster", "spetta al postmaster", "<dt>Periodo di conservazione</dt><dd>senza limite</dd>", `action="/mailbox/anna@alpha.test/settings/language"`} {
 		if !strings.Contains(page, text) {
 			t.Errorf("the page lacks %q: %s", text, page)
@@ -166,7 +165,7 @@ func TestSettingsOfOthers(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"settings", "log", "terms", "delegates", "app-passwords", "programs"} {
-		if w := r.signedIn("bruno@alpha.test").get(anna + path); w.Code != http.StatusForbidden {
+		if w := r.signedIn("bruno@alpha.test").get(home + path); w.Code != http.StatusForbidden {
 			t.Errorf("a delegate sees %s: %d", path, w.Code)
 		}
 	}
@@ -177,7 +176,7 @@ func TestArchiveSwitch(t *testing.T) {
 	r := newRigWith(t, rigOptions{owner: allRights()})
 	b := r.signedIn("anna@alpha.test")
 	for range 3 {
-		r.file("anna@alpha.test", journal.Received)
+		r.journaled("anna@alpha.test", journal.Received)
 	}
 	state := func() string {
 		m, err := r.archive.Mailbox(t.Context(), operator, r.address("anna@alpha.test"))
@@ -199,28 +198,28 @@ func TestArchiveSwitch(t *testing.T) {
 		{"archive/disable", "confirm=anna@alpha.test", 303, "", "off due"},
 		{"archive/enable", "", 303, "", "on"},
 	} {
-		w := b.post(anna+c.path, c.form)
-		if w.Code != c.status || !strings.Contains(body(w), c.says) || state() != c.state {
-			t.Errorf("%s %s: %d, %s: %s", c.path, c.form, w.Code, state(), body(w))
+		w := b.post(home+c.path, c.form)
+		if w.Code != c.status || !strings.Contains(mainText(w), c.says) || state() != c.state {
+			t.Errorf("%s %s: %d, %s: %s", c.path, c.form, w.Code, state(), mainText(w))
 		}
 		if next := w.Header().Get("Location"); next != "" {
-			if w := b.get(next); w.Code != http.StatusOK || !strings.Contains(body(w), `class="note done"`) {
-				t.Errorf("%s: after it %d: %s", c.path, w.Code, body(w))
+			if w := b.get(next); w.Code != http.StatusOK || !strings.Contains(mainText(w), `class="note done"`) {
+				t.Errorf("%s: after it %d: %s", c.path, w.Code, mainText(w))
 			}
 		}
 	}
-	page := body(b.get(anna + "archive/disable"))
-	for _, text := range []string{"<strong>3 messaggi</strong>", monthText(policy.Italian, time.Now().UTC().Format("2006-01")), anna + "zip", "dopo il"} {
+	page := mainText(b.get(home + "archive/disable"))
+	for _, text := range []string{"<strong>3 messaggi</strong>", monthText(policy.Italian, time.Now().UTC().Format("2006-01")), home + "zip", "dopo il"} {
 		if !strings.Contains(page, text) {
 			t.Errorf("the page that asks does not say %q: %s", text, page)
 		}
 	}
 	_, err := r.archive.HoldMailbox(t.Context(), operator, r.address("anna@alpha.test"), "causa 12")
 	r.must(err)
-	if page := body(b.get(anna + "archive/disable")); strings.Contains(page, `name="confirm"`) || !strings.Contains(page, "blocco legale") {
+	if page := mainText(b.get(home + "archive/disable")); strings.Contains(page, `name="confirm"`) || !strings.Contains(page, "blocco legale") {
 		t.Errorf("under a hold the page asks: %s", page)
 	}
-	if w := b.post(anna+"archive/disable", "confirm=anna@alpha.test"); w.Code != http.StatusConflict || state() != "on" {
+	if w := b.post(home+"archive/disable", "confirm=anna@alpha.test"); w.Code != http.StatusConflict || state() != "on" {
 		t.Errorf("disabled under a hold: %d, %s", w.Code, state())
 	}
 }
@@ -231,17 +230,17 @@ func TestRetentionNumbers(t *testing.T) {
 	now := then
 	r := newRigWith(t, rigOptions{owner: allRights(), now: func() time.Time { return now }})
 	for range 2 {
-		r.file("anna@alpha.test", journal.Received)
+		r.journaled("anna@alpha.test", journal.Received)
 	}
 	now = time.Now()
-	r.file("anna@alpha.test", journal.Received)
+	r.journaled("anna@alpha.test", journal.Received)
 	b := r.signedIn("anna@alpha.test")
-	page := body(b.post(anna+"settings/retention", "retention=6"))
+	page := mainText(b.post(home+"settings/retention", "retention=6"))
 	if !strings.Contains(page, "più vecchi di 6 mesi: adesso sono 2,") {
 		t.Errorf("the page says %s", page)
 	}
 	r.set("retention=6")
-	if w := b.post(anna+"settings/retention", "retention=12"); w.Code != http.StatusSeeOther {
+	if w := b.post(home+"settings/retention", "retention=12"); w.Code != http.StatusSeeOther {
 		t.Errorf("a longer retention must be confirmed: %d", w.Code)
 	}
 }
@@ -250,20 +249,20 @@ func TestRetentionNumbers(t *testing.T) {
 func TestNotifyAddress(t *testing.T) {
 	r := newRigWith(t, rigOptions{tells: true})
 	b := r.signedIn("anna@alpha.test")
-	if w := b.post(anna+"notify/confirm", "code=AAAAA-AAAAA"); w.Code != http.StatusUnprocessableEntity || !strings.Contains(body(w), "non si può più confermare") {
-		t.Errorf("a code for nothing: %d: %s", w.Code, body(w))
+	if w := b.post(home+"notify/confirm", "code=AAAAA-AAAAA"); w.Code != http.StatusUnprocessableEntity || !strings.Contains(mainText(w), "non si può più confermare") {
+		t.Errorf("a code for nothing: %d: %s", w.Code, mainText(w))
 	}
-	if w := b.post(anna+"settings/notify", "notify=anna@elsewhere.test"); w.Code != http.StatusSeeOther {
-		t.Fatalf("%d: %s", w.Code, body(w))
+	if w := b.post(home+"settings/notify", "notify=anna@elsewhere.test"); w.Code != http.StatusSeeOther {
+		t.Fatalf("%d: %s", w.Code, mainText(w))
 	}
-	if page := body(b.get(anna + "settings")); !strings.Contains(page, "<strong>anna@elsewhere.test</strong>") || !strings.Contains(page, `name="code"`) {
+	if page := mainText(b.get(home + "settings")); !strings.Contains(page, "<strong>anna@elsewhere.test</strong>") || !strings.Contains(page, `name="code"`) {
 		t.Errorf("the page asks for no code: %s", page)
 	}
-	if page := body(b.get(anna)); !strings.Contains(page, "non è ancora confermato") {
+	if page := mainText(b.get(home)); !strings.Contains(page, "non è ancora confermato") {
 		t.Errorf("the first page does not say so: %s", page)
 	}
-	w := b.post(anna+"settings/notify", "notify=anna@elsewhere.test")
-	if path, _, _ := strings.Cut(w.Header().Get("Location"), "#"); !strings.Contains(body(b.get(path)), "dieci minuti dopo") {
+	w := b.post(home+"settings/notify", "notify=anna@elsewhere.test")
+	if path, _, _ := strings.Cut(w.Header().Get("Location"), "#"); !strings.Contains(mainText(b.get(path)), "dieci minuti dopo") {
 		t.Errorf("asked for another code at once, to %q", w.Header().Get("Location"))
 	}
 	var sent string
@@ -276,18 +275,18 @@ func TestNotifyAddress(t *testing.T) {
 		t.Fatalf("no code in %s", sent)
 	}
 	for _, wrong := range []string{"", "AAAAA-AAAAA"} {
-		w := b.post(anna+"notify/confirm", "code="+wrong)
-		if w.Code != http.StatusUnprocessableEntity || !strings.Contains(body(w), `id="trouble-code"`) || r.setting("anna@alpha.test", "notify") != "none" {
-			t.Errorf("code %q: %d: %s", wrong, w.Code, body(w))
+		w := b.post(home+"notify/confirm", "code="+wrong)
+		if w.Code != http.StatusUnprocessableEntity || !strings.Contains(mainText(w), `id="trouble-code"`) || r.setting("anna@alpha.test", "notify") != "none" {
+			t.Errorf("code %q: %d: %s", wrong, w.Code, mainText(w))
 		}
 	}
-	if w := b.post(anna+"notify/confirm", "code="+strings.ToLower(code)); w.Code != http.StatusSeeOther {
-		t.Errorf("%d: %s", w.Code, body(w))
+	if w := b.post(home+"notify/confirm", "code="+strings.ToLower(code)); w.Code != http.StatusSeeOther {
+		t.Errorf("%d: %s", w.Code, mainText(w))
 	}
 	if got := r.setting("anna@alpha.test", "notify"); got != "anna@elsewhere.test" {
 		t.Errorf("notices go to %q", got)
 	}
-	if w := b.post(anna+"settings/notify", "notify="); w.Code != http.StatusSeeOther || r.setting("anna@alpha.test", "notify") != "none" {
+	if w := b.post(home+"settings/notify", "notify="); w.Code != http.StatusSeeOther || r.setting("anna@alpha.test", "notify") != "none" {
 		t.Errorf("taking it away: %d", w.Code)
 	}
 }
@@ -304,11 +303,14 @@ func TestHomeOf(t *testing.T) {
 	}{
 		{"empty", func(*rig) {}, "anna@alpha.test",
 			[]string{"attivo dal", "<meter", "<dd>nessuna</dd>", "Si archivia: tutti i messaggi", "Nessuno riceve gli avvisi", `role="search"`}, []string{"<table", "quasi pieno"}},
-		{"filled", func(r *rig) { r.file("anna@alpha.test", journal.Received); r.file("anna@alpha.test", journal.Sent) }, "anna@alpha.test",
+		{"filled", func(r *rig) {
+			r.journaled("anna@alpha.test", journal.Received)
+			r.journaled("anna@alpha.test", journal.Sent)
+		}, "anna@alpha.test",
 			[]string{"Messaggi: 2.", "<table", "Ultimo messaggio ricevuto</dt><dd><time", "Ultimo messaggio inviato</dt><dd><time"}, nil},
-		{"nearly full", func(r *rig) { r.file("anna@alpha.test", journal.Received); r.set("quota=25B") }, "anna@alpha.test",
+		{"nearly full", func(r *rig) { r.journaled("anna@alpha.test", journal.Received); r.set("quota=25B") }, "anna@alpha.test",
 			[]string{"quasi pieno: 80%", "non viene archiviata", "(80%)"}, nil},
-		{"full, and mail waits", func(r *rig) { r.file("anna@alpha.test", journal.Received); r.set("quota=5B", "when_full=defer") }, "anna@alpha.test",
+		{"full, and mail waits", func(r *rig) { r.journaled("anna@alpha.test", journal.Received); r.set("quota=5B", "when_full=defer") }, "anna@alpha.test",
 			[]string{"L&#39;archivio è pieno.", "la posta nuova aspetta"}, nil},
 		{"no quota", func(r *rig) { r.set("quota=none") }, "anna@alpha.test", []string{"senza limite di spazio"}, []string{"<meter"}},
 		{"paused", func(r *rig) {
@@ -334,12 +336,12 @@ func TestHomeOf(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			c.prepare(r)
-			path := anna
+			path := home
 			if c.login == "bruno@alpha.test" && c.name == "off" {
 				path = "/mailbox/bruno@alpha.test/"
 			}
 			w := r.signedIn(c.login).get(path)
-			page := body(w)
+			page := mainText(w)
 			if w.Code != http.StatusOK {
 				t.Fatalf("%d: %s", w.Code, page)
 			}
@@ -397,12 +399,12 @@ func TestLog(t *testing.T) {
 	for i := range 60 {
 		r.set("manual_delete=" + []string{"on", "off"}[i%2])
 	}
-	if w := b.post(anna+"settings/retention", "retention=12&confirmed=yes"); w.Code != http.StatusSeeOther {
+	if w := b.post(home+"settings/retention", "retention=12&confirmed=yes"); w.Code != http.StatusSeeOther {
 		t.Fatalf("%d", w.Code)
 	}
 	_, err := r.archive.HoldMailbox(t.Context(), operator, r.address("anna@alpha.test"), "causa 12")
 	r.must(err)
-	page := body(b.get(anna + "log"))
+	page := mainText(b.get(home + "log"))
 	for _, text := range []string{"titolare anna@alpha.test", "gestore root", "Periodo di conservazione", ">12 mesi<", ">sì: causa 12<", "Blocco legale"} {
 		if !strings.Contains(page, text) {
 			t.Errorf("the log does not say %q: %s", text, page)
@@ -415,16 +417,16 @@ func TestLog(t *testing.T) {
 	if older == nil {
 		t.Fatalf("no older page: %s", page)
 	}
-	second := body(b.get(older[1]))
+	second := mainText(b.get(older[1]))
 	if !strings.Contains(second, ">attivo<") || strings.Contains(second, "?before=") || !strings.Contains(second, "Dall&#39;inizio") {
 		t.Errorf("the older page: %s", second)
 	}
 	for _, path := range []string{"log?before=x", "log?before=-1"} {
-		if w := b.get(anna + path); w.Code != http.StatusNotFound {
+		if w := b.get(home + path); w.Code != http.StatusNotFound {
 			t.Errorf("%s: %d", path, w.Code)
 		}
 	}
-	if w := b.get(anna + "log?before=0"); w.Code != http.StatusOK {
+	if w := b.get(home + "log?before=0"); w.Code != http.StatusOK {
 		t.Errorf("before nothing: %d", w.Code)
 	}
 }
@@ -457,13 +459,4 @@ func TestLogWords(t *testing.T) {
 			t.Errorf("%s %s: %q", c.role, c.name, got)
 		}
 	}
-}
-
-// form returns a form as a browser sends it.
-func form(pairs ...string) string {
-	values := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		values.Add(pairs[i], pairs[i+1])
-	}
-	return values.Encode()
 }
