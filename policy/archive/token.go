@@ -100,3 +100,12 @@ func (a *Archive) MakeSignInLink(ctx context.Context, who policy.Actor, address 
 	}
 	return SignInLink{address.String(), public + auth.SignInPath + secret, until}, nil
 }
+
+// TokenDomain returns the domain in whose mailboxes a token acts. The error wraps policy.ErrForbidden if there is none of that name any more.
+func (a *Archive) TokenDomain(ctx context.Context, who policy.Actor) (string, error) {
+	token, err := a.options.Auth.Grant(ctx, who.Name)
+	if err == nil && token.Domain == "" {
+		err = fmt.Errorf("%w for %s", policy.ErrForbidden, who)
+	}
+	return token.Domain, err
+}

@@ -35,6 +35,15 @@ func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
 		accessRoutes(),
+		domainRoutes(),
+		domainMailboxRoutes(),
+		homeRoutes(),
+		settingsRoutes(),
+		accountRoutes(),
+		delegatesRoutes(),
+		programsRoutes(),
+		termsRoutes(),
+		logRoutes(),
 		messageRoutes(),
 	)
 }

@@ -12,9 +12,23 @@ import (
 
 // doneTexts are what pages say at the top after something was done, by the key in the parameter done.
 var doneTexts = map[string]policy.Label{
-	"saved":                 {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
 	"session-ended":         {Italian: "La sessione è chiusa: da quel dispositivo si deve entrare di nuovo.", English: "The session is closed: that device has to sign in again."},
 	"signed-out-everywhere": {Italian: "Tutte le altre sessioni sono chiuse.", English: "All other sessions are closed."},
+	"changed":               {Italian: "Le caselle sono cambiate.", English: "The mailboxes are changed."},
+	"held":                  {Italian: "Il blocco legale è in vigore: non si cancella più nulla.", English: "The legal hold stands: nothing more is deleted."},
+	"released":              {Italian: "Il blocco legale è tolto.", English: "The legal hold is lifted."},
+	"factor-ended":          {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
+	"renamed":               {Italian: "La casella ha il nuovo indirizzo.", English: "The mailbox has the new address."},
+	"handed-over":           {Italian: "L'indirizzo è passato a un'altra persona, con un archivio nuovo.", English: "The address has gone to another person, with a new archive."},
+	"saved":                 {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
+	"enabled":               {Italian: "L'archivio è attivo.", English: "The archive is on."},
+	"restored":              {Italian: "L'archivio è ripristinato.", English: "The archive is restored."},
+	"paused":                {Italian: "L'archivio è in pausa.", English: "The archive is paused."},
+	"resumed":               {Italian: "L'archivio riprende da ora.", English: "The archive goes on from now."},
+	"disabled":              {Italian: "L'archivio è disattivato.", English: "The archive is switched off."},
+	"revoked":               {Italian: "Fatto: non vale più.", English: "Done: it is no longer valid."},
+	"delegated":             {Italian: "La delega è registrata.", English: "The delegate is on record."},
+	"second-factor-off":     {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
 	"signed-out":            {Italian: "La sessione è chiusa.", English: "You have signed out."},
 }
 
@@ -84,4 +98,25 @@ func numberText(l policy.Language, n any) string {
 		digits = digits[:len(digits)-3]
 	}
 	return strings.Join(append([]string{digits}, groups...), separator)
+}
+
+// percentText returns a share as people read it: "12,5".
+func percentText(l policy.Language, percent any) string {
+	value, ok := percent.(float64)
+	if !ok {
+		return fmt.Sprint(percent)
+	}
+	text := strings.TrimSuffix(strconv.FormatFloat(value, 'f', 1, 64), ".0")
+	if l != policy.English {
+		text = strings.Replace(text, ".", ",", 1)
+	}
+	return text
+}
+
+// messagesText returns a number of messages: "1 messaggio", "2 messaggi".
+func messagesText(l policy.Language, n any) string {
+	if fmt.Sprint(n) == "1" {
+		return text(l, "1 messaggio", "1 message")
+	}
+	return text(l, "%s messaggi", "%s messages", numberText(l, n))
 }
