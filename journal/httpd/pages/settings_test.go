@@ -72,6 +72,8 @@ func TestSaveSettings(t *testing.T) {
 	}{
 		{"a preset", "filter", "filter=receipts&class=other", "filter", "acceptance,delivery", 303, nil},
 		{"chosen classes", "filter", "filter=choose&class=certified&class=sent-other", "filter", "certified,sent-other", 303, nil},
+		{"classes unticked below a preset that stays", "filter", "filter=all&class=certified&class=acceptance", "filter", "certified,acceptance", 303, nil},
+		{"a preset that stays as it is", "filter", "filter=all&class=certified&class=other&class=acceptance&class=delivery&class=sent-certified&class=sent-other", "filter", "all", 303, nil},
 		{"no class", "filter", "filter=choose", "filter", "all", 422, []string{"Scegliere almeno un tipo", `id="set-filter-choose" name="filter" value="choose" checked`}},
 		{"a class that there is not", "filter", "filter=choose&class=nothing", "filter", "all", 422, []string{"Scegliere almeno un tipo"}},
 		{"room as people write it", "room", "quota=5+GB&when_full=defer", "quota", "5GB", 303, nil},
