@@ -12,6 +12,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv/level"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -60,7 +61,7 @@ func newRig(t *testing.T) *rig {
 	r.auth = auth.New(auth.Options{Source: auth.Source{Kind: auth.SourceFile, Address: r.passwd}, Policy: r.policy, Settings: settings, Logger: log})
 	t.Cleanup(func() { r.must(r.auth.Close()) })
 	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings)})
-	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Logger: log})
+	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Search: search.New(search.Options{}), Logger: log})
 	r.must(err)
 	_, err = r.archive.Enable(t.Context(), operator, r.address("anna@alpha.test"))
 	r.must(err)
