@@ -1,5 +1,6 @@
 # make run    try it: a demonstration in ./run, on loopback, until Ctrl-C
-# make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests
+# make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests, tests of the pages in a browser
+# make screenshots   pictures of the pages, for the README
 # make bench  the hook against the same path without it, as ratios
 # make compare BEFORE=PROGRAM   this build against an earlier one, in interleaved rounds, as ratios
 # make imaptest IMAPTEST=PROGRAM TESTS=FOLDER [SECONDS=600]   Dovecot's imaptest and its scripts against the IMAP server, then its random dialogues
@@ -11,14 +12,18 @@ VERSION     := $(shell git describe --always --dirty 2>/dev/null || echo unversi
 GO_BUILD    := go build -trimpath -ldflags "-X main.version=$(VERSION)"
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
-PROGRAMS    := postfix smtp-source dovecot /usr/lib/dovecot/pop3 /usr/lib/dovecot/managesieve /usr/lib/dovecot/submission swaks perl curl mbsync python3 openssl zbarimg
-PACKAGES    := postfix dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve dovecot-pop3d dovecot-managesieved dovecot-submissiond swaks perl curl isync python3 openssl zbar-tools
+# What the tests run, and the Debian package that has it.
+NEEDS       := postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dovecot-core /usr/lib/dovecot/imap:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd \
+               /usr/lib/dovecot/modules/lib90_sieve_plugin.so:dovecot-sieve /usr/lib/dovecot/pop3:dovecot-pop3d /usr/lib/dovecot/managesieve:dovecot-managesieved \
+               /usr/lib/dovecot/submission:dovecot-submissiond swaks:swaks perl:perl curl:curl mbsync:isync python3:python3 openssl:openssl zbarimg:zbar-tools \
+               chromium:chromium npm:npm
 E2E         := ./cmd/copialettere/e2e/...
+BROWSER     := cmd/copialettere/e2e/browser
 FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs check vulnerabilities unit e2e bench compare imaptest soak clean
+.PHONY: build run test needs check vulnerabilities unit e2e browser screenshots bench compare imaptest soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -27,24 +32,25 @@ run: build
 	rm -rf run
 	bin/copialettere demo run
 
-test: needs check unit e2e
+test: needs check unit e2e browser
 
 # Debian's packages must not start their own servers: the tests start what they need on loopback.
 needs:
-	@missing=; for p in $(PROGRAMS); do command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	@missing=; for n in $(NEEDS); do p=$${n%:*}; [ -e "$$p" ] || command -v "$$p" >/dev/null || missing="$$missing $${n##*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then \
-	  echo "make test needs$$missing: apt-get install $(PACKAGES)" >&2; exit 1; \
+	  echo "make test needs what is not installed: apt-get install$$missing" >&2; exit 1; \
 	fi; \
 	policy=/usr/sbin/policy-rc.d; made=; \
 	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; made=1; fi; \
-	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(PACKAGES); \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
 	status=$$?; [ -z "$$made" ] || rm -f $$policy; exit $$status
 
 check:
 	@unformatted=$$(gofmt -l cmd lmtp journal policy); if [ -n "$$unformatted" ]; then echo "gofmt: $$unformatted"; exit 1; fi
 	go vet -tags bench ./...
 	go run $(STATICCHECK) -checks inherit,ST1000,ST1020,ST1021,ST1022 -tags bench ./...
+	cd $(BROWSER) && go vet . && go run $(STATICCHECK) -checks inherit,ST1000,ST1020,ST1021,ST1022 .
 	go test -run TestHouse ./cmd/copialettere
 
 vulnerabilities:
@@ -60,6 +66,13 @@ unit:
 
 e2e:
 	go test -count=1 $(E2E)
+
+# The tests of the pages are a module of their own.
+browser:
+	cd $(BROWSER) && go test -count=1 -timeout 30m .
+
+screenshots: needs
+	cd $(BROWSER) && go test -count=1 -timeout 30m -run TestScreenshots . -screenshots $(abspath contrib/screenshots)
 
 bench: needs
 	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth

@@ -1,5 +1,6 @@
-// Package pectest makes certified mail for tests: a certification authority, providers, and every type of PEC message in the forms that real
-// providers use. All names, addresses and keys are invented. The same input gives the same messages. It also writes the files of [pec].
+// Package pectest makes certified mail for tests and for the demonstration: a certification authority, providers, and every type of PEC message in
+// the forms that real providers use. All names, addresses and keys are invented. The same input gives the same messages. It also writes the files
+// of [pec].
 package pectest
 
 import (

@@ -2,15 +2,20 @@ package pectest
 
 import (
 	"os"
-	"testing"
 	"time"
 )
+
+// test is what a file writer needs of a testing.TB. This package does not import testing, since the demonstration uses it too.
+type test interface {
+	Helper()
+	Fatal(args ...any)
+}
 
 // Written is when the files of [pec] that tests start from were last modified: long ago, so they count as complete.
 var Written = time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC)
 
 // Overwrite writes a file in place, last modified at the given time.
-func Overwrite(t testing.TB, path, text string, modified time.Time) {
+func Overwrite(t test, path, text string, modified time.Time) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -21,7 +26,7 @@ func Overwrite(t testing.TB, path, text string, modified time.Time) {
 }
 
 // Replace writes a new file beside the old one and renames it into place, as operators are told to.
-func Replace(t testing.TB, path, text string, modified time.Time) {
+func Replace(t test, path, text string, modified time.Time) {
 	t.Helper()
 	Overwrite(t, path+".new", text, modified)
 	if err := os.Rename(path+".new", path); err != nil {

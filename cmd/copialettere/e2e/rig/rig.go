@@ -84,14 +84,16 @@ func Build(folder string) (string, error) {
 	return binary, nil
 }
 
-// ModuleFolder returns the folder of go.mod, looking upwards from the working folder. It panics outside of the module.
+// ModuleFolder returns the folder of the program's go.mod, looking upwards from the working folder, also from a module inside it. It panics outside
+// of the module.
 func ModuleFolder() string {
 	folder, err := os.Getwd()
 	if err != nil {
 		panic(err)
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+		text, err := os.ReadFile(filepath.Join(folder, "go.mod"))
+		if err == nil && strings.HasPrefix(string(text), "module copialettere\n") {
 			return folder
 		}
 		if folder == filepath.Dir(folder) {

@@ -1,0 +1,110 @@
+package browser
+
+import (
+	"bytes"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// mainPage is a page that is checked in all looks, and has its picture taken.
+type mainPage struct {
+	name string // of the picture
+	who  string // who has signed in; nobody if empty
+	path string
+}
+
+// mainPages returns the main pages.
+func mainPages() []mainPage {
+	return []mainPage{
+		{"sign-in", "", "/sign-in"},
+		{"not-found", "", "/nothing/there"},
+	}
+}
+
+// looks are those in which the main pages are checked.
+var looks = []look{{}, {dark: true}, {phone: true}, {phone: true, dark: true}}
+
+// looksIn returns the looks in which pages of a language are checked: all in Italian, and in English both schemes and both sizes.
+func looksIn(language string) []look {
+	list := slices.Clone(looks)
+	if language != "it" {
+		list = []look{{}, {phone: true, dark: true}}
+	}
+	for i := range list {
+		list[i].language = language
+	}
+	return list
+}
+
+// TestPages looks at the main pages in light and dark, on a desktop and a phone, in both languages: each is light, fits the window, and has nothing that
+// axe-core finds.
+func TestPages(t *testing.T) {
+	s := newSite(t)
+	for _, language := range []string{"it", "en"} {
+		for _, person := range []string{mario, postmaster} {
+			s.hook.Must(t, "mailbox", "set", person, "language="+language)
+		}
+		t.Run(language, func(t *testing.T) {
+			looks := looksIn(language)
+			s.tour(t, language, func(x *tab, p mainPage) {
+				if heading, err := evaluate[string](x, "document.documentElement.lang + document.querySelectorAll('h1').length"); err != nil || heading != language+"1" {
+					x.testing.Errorf("%s: language and headings %s, %v", p.path, heading, err)
+				}
+				x.light()
+				for _, l := range looks {
+					x.setLook(l)
+					x.fits()
+				}
+				x.accessible(looks...)
+			})
+		})
+	}
+}
+
+// tour opens each main page, as whom it is for.
+func (s *site) tour(t *testing.T, language string, visit func(*tab, mainPage)) {
+	tabs := make(map[string]*tab)
+	for _, p := range mainPages() {
+		x := tabs[p.who]
+		if x == nil {
+			x = s.newTab(t, look{language: language})
+			if p.who != "" {
+				x.signIn(p.who)
+			}
+			tabs[p.who] = x
+		}
+		x.setLook(look{language: language})
+		x.open(p.path)
+		x.settle()
+		visit(x, p)
+	}
+}
+
+// TestScreenshots takes pictures of the main pages, with -screenshots.
+func TestScreenshots(t *testing.T) {
+	folder := *screenshots
+	if folder == "" {
+		folder = t.TempDir()
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	s.tour(t, "it", func(x *tab, p mainPage) {
+		for _, l := range looks {
+			x.setLook(l)
+			picture := x.picture()
+			config, err := png.DecodeConfig(bytes.NewReader(picture))
+			if err != nil || (image.Point{config.Width, config.Height}) != l.size() {
+				t.Errorf("%s: %dx%d, %v", p.name, config.Width, config.Height, err)
+			}
+			if err := os.WriteFile(filepath.Join(folder, p.name+"-"+l.String()+".png"), picture, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

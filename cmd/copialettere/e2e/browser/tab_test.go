@@ -1,0 +1,318 @@
+package browser
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"image"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+)
+
+// patience is how long a page may take to show what a test waits for. Test machines are slow at times.
+const patience = 30 * time.Second
+
+//go:embed find.js
+var findScript string
+
+// look is how somebody looks at the pages.
+type look struct {
+	language string // that the browser asks for; Italian if ""
+	dark     bool
+	phone    bool
+	noScript bool
+}
+
+// String names the look, as in the name of a picture.
+func (l look) String() string {
+	name := "desktop"
+	if l.phone {
+		name = "phone"
+	}
+	if l.dark {
+		return name + "-dark"
+	}
+	return name + "-light"
+}
+
+// size is that of the window.
+func (l look) size() image.Point {
+	if l.phone {
+		return image.Point{360, 740}
+	}
+	return image.Point{1180, 760}
+}
+
+// tab is a page of a browser of its own: no other test sees its cookies.
+type tab struct {
+	testing   *testing.T
+	ctx       context.Context
+	origin    string
+	downloads string // folder
+	look      look
+
+	mu         sync.Mutex
+	complaints []string // of the browser: what a policy has blocked, and what went wrong in a script; guarded by mu
+}
+
+// newTab opens a browser that has not been here before.
+func (s *site) newTab(t *testing.T, l look) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	x := &tab{testing: t, ctx: ctx, origin: s.origin, downloads: t.TempDir(), look: l}
+	// The page lasts as long as the context of the first action, so this one has no deadline.
+	x.call("new tab", func() error { return chromedp.Do(ctx, chromedp.Navigate("about:blank")) })
+	x.setLook(l)
+	x.call("listen", func() error {
+		if err := chromedp.Listen(ctx, x.hear); err != nil {
+			return err
+		}
+		_, err := chromedp.Call(ctx, log.Enable, cdp.Empty{})
+		return err
+	})
+	t.Cleanup(func() {
+		x.mu.Lock()
+		for _, text := range x.complaints {
+			t.Errorf("the browser complains: %s", text)
+		}
+		x.mu.Unlock()
+		if t.Failed() {
+			t.Logf("at the end %s shows:\n%s", x.location(), x.text())
+		}
+	})
+	x.call("download folder", func() error {
+		_, err := chromedp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
+			Behavior: browser.SetDownloadBehaviorBehaviorAllow, BrowserContextID: chromedp.FromContext(ctx).BrowserContextID, DownloadPath: x.downloads})
+		return err
+	})
+	return x
+}
+
+// hear notes what the browser complains of. That a page was not there is for the tests to say.
+func (x *tab) hear(event any) {
+	var text string
+	switch e := event.(type) {
+	case *log.EventEntryAdded:
+		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+			text = e.Entry.Text + " " + e.Entry.URL
+		}
+	case *runtime.EventExceptionThrown:
+		text = e.ExceptionDetails.Text + " " + e.ExceptionDetails.URL
+	}
+	if text != "" {
+		x.mu.Lock()
+		x.complaints = append(x.complaints, text)
+		x.mu.Unlock()
+	}
+}
+
+// setLook changes how the pages are looked at.
+func (x *tab) setLook(l look) {
+	x.testing.Helper()
+	x.look = l
+	scheme := "light"
+	if l.dark {
+		scheme = "dark"
+	}
+	language := "it-IT,it;q=0.9"
+	if l.language != "" {
+		language = l.language
+	}
+	size := l.size()
+	x.do(chromedp.EmulateViewport(int64(size.X), int64(size.Y)))
+	x.call("look", func() error {
+		_, err := chromedp.Call(x.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+		if err == nil {
+			_, err = chromedp.Call(x.ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+		}
+		if err == nil {
+			_, err = chromedp.Call(x.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: l.noScript})
+		}
+		if err == nil {
+			_, err = chromedp.Call(x.ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Rome"})
+		}
+		return err
+	})
+}
+
+func (x *tab) call(what string, f func() error) {
+	x.testing.Helper()
+	if err := f(); err != nil {
+		x.testing.Fatalf("%s: %v", what, err)
+	}
+}
+
+func (x *tab) do(action chromedp.Action[chromedp.Void]) {
+	x.testing.Helper()
+	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, action); err != nil {
+		x.testing.Fatal(err)
+	}
+}
+
+// open goes to a page of the site.
+func (x *tab) open(path string) {
+	x.testing.Helper()
+	x.do(chromedp.Navigate(x.origin + path))
+}
+
+// evaluate runs an expression in the page.
+func evaluate[T any](x *tab, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+}
+
+// text returns what the page shows.
+func (x *tab) text() string {
+	text, err := evaluate[string](x, "document.body.innerText")
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+// location returns the URL of the page, without the origin.
+func (x *tab) location() string {
+	at, err := evaluate[string](x, "location.href")
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimPrefix(at, x.origin)
+}
+
+// wait waits until an expression is true in the page.
+func (x *tab) wait(what, expression string) {
+	x.testing.Helper()
+	rig.Wait(x.testing, patience, what+" at "+x.location(), func() bool {
+		// The page may be about to leave, and then has nothing to evaluate in.
+		ok, err := evaluate[bool](x, expression)
+		return err == nil && ok
+	})
+}
+
+// see waits until the page shows texts, in any case of letters.
+func (x *tab) see(texts ...string) {
+	x.testing.Helper()
+	for _, text := range texts {
+		deadline := time.Now().Add(patience)
+		for !strings.Contains(strings.ToLower(x.text()), strings.ToLower(text)) {
+			if time.Now().After(deadline) {
+				x.testing.Fatalf("%s does not show %q", x.location(), text)
+			}
+		}
+	}
+}
+
+// place is where an element is in the window.
+type place struct{ X, Y float64 }
+
+// find waits for the element that a person would find by a name: its text or its label. Kind is a word of find.js. It returns the place of it.
+func (x *tab) find(kind, name string) place {
+	x.testing.Helper()
+	arguments, _ := json.Marshal([]string{kind, name})
+	var found *place
+	rig.Wait(x.testing, patience, fmt.Sprintf("the %s %q at %s", kind, name, x.location()), func() bool {
+		var err error
+		found, err = evaluate[*place](x, fmt.Sprintf("(%s)(...%s)", findScript, arguments))
+		return err == nil && found != nil
+	})
+	return *found
+}
+
+// press clicks on the link or button of that name, and waits until the page that it leads to is there, if it leads to one.
+func (x *tab) press(name string) {
+	x.testing.Helper()
+	x.click(x.find("press", name))
+}
+
+// click clicks at a place with the mouse, and waits for the page that it may lead to.
+func (x *tab) click(at place) {
+	x.testing.Helper()
+	x.do(chromedp.MouseClickXY(at.X, at.Y))
+	x.settle()
+}
+
+// settle waits until the page is complete.
+func (x *tab) settle() {
+	x.testing.Helper()
+	rig.Wait(x.testing, patience, "the page to be complete", func() bool {
+		ok, err := evaluate[bool](x, "document.readyState === 'complete'")
+		return err == nil && ok
+	})
+}
+
+// fill writes a text into the field of that label, in place of what it has.
+func (x *tab) fill(label, text string) {
+	x.testing.Helper()
+	x.find("field", label)
+	x.call("fill "+label, func() error {
+		_, err := evaluate[any](x, "document.activeElement.select && document.activeElement.select()")
+		return err
+	})
+	x.write(text)
+}
+
+// key types a key, as kb.Tab.
+func (x *tab) key(key string) {
+	x.testing.Helper()
+	x.do(chromedp.KeyEvent(key))
+}
+
+// write types a text where the focus is.
+func (x *tab) write(text string) {
+	x.testing.Helper()
+	x.call("write", func() error {
+		_, err := chromedp.Call(x.ctx, input.InsertText, input.InsertTextParams{Text: text})
+		return err
+	})
+}
+
+// focused waits until the focus is on the element of that name: its label, or its text.
+func (x *tab) focused(name string) {
+	x.testing.Helper()
+	text, _ := json.Marshal(name)
+	x.wait("the focus on "+name, fmt.Sprintf(`[document.activeElement.innerText, document.activeElement.ariaLabel, ...[...(document.activeElement.labels || [])].map(l => l.innerText)]
+		.some(t => (t || "").includes(%s))`, text))
+}
+
+// signIn signs somebody in with the password of the rig.
+func (x *tab) signIn(address string) {
+	x.testing.Helper()
+	x.open("/sign-in")
+	x.fill("Indirizzo|address", address)
+	x.fill("Password", rig.Password)
+	x.press("Entra|Sign in")
+	x.wait("the page after the sign-in", "!location.pathname.startsWith('/sign-in')")
+	x.settle()
+}
+
+// picture returns what the window shows as a PNG.
+func (x *tab) picture() []byte {
+	x.testing.Helper()
+	var picture []byte
+	x.call("picture", func() error {
+		r, err := chromedp.Call(x.ctx, page.CaptureScreenshot, page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng})
+		picture = r.Data
+		return err
+	})
+	return picture
+}
