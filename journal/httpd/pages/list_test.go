@@ -210,7 +210,7 @@ func TestList(t *testing.T) {
 	d := b.page(home + "messages")
 	d.has("Ricevuti 5", "Inviati 1", "Archiviati a mano 1", "7 messaggi, i più recenti per primi")
 	d = b.page(home + "messages?folder=" + url.QueryEscape(evil.FolderName()))
-	if d.has("Ricevuti, "+monthText(policy.Italian, string(evil.Month))); len(d.subjects()) != 5 {
+	if d.has("Ricevuti, " + monthText(policy.Italian, string(evil.Month))); len(d.subjects()) != 5 {
 		t.Errorf("of the month: %q", d.subjects())
 	}
 	if here := d.link(monthText(policy.Italian, string(evil.Month)) + " 5"); here == "" {

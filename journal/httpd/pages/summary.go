@@ -127,13 +127,15 @@ func statesOf(e *journal.Entry, l policy.Language) (list []badge) {
 
 // personText returns the name in a From field; the address where there is no name, or where the name may be taken for another address.
 func personText(from string) string {
-	for _, a := range part.Addresses(from) {
-		if name := strings.TrimSpace(part.Decode(a.Name)); name != "" && (a.Mailbox() == "" || !strings.Contains(name, "@")) {
-			return name
-		}
-		return a.Mailbox()
+	list := part.Addresses(from)
+	if len(list) == 0 {
+		return ""
 	}
-	return ""
+	first := list[0]
+	if name := strings.TrimSpace(part.Decode(first.Name)); name != "" && (first.Mailbox() == "" || !strings.Contains(name, "@")) {
+		return name
+	}
+	return first.Mailbox()
 }
 
 // recipientsText returns the first recipient of a sent message, and how many more there are.
