@@ -257,7 +257,7 @@ func (b *bundle) name(e *journal.Entry) string {
 	if !ok {
 		var parts []string
 		for _, name := range strings.Split(e.Folder, "/") {
-			parts = append(parts, fileName(name, 60))
+			parts = append(parts, plainName(name, 60))
 		}
 		folder = strings.Join(parts, "/")
 		for _, other := range b.folders {
@@ -268,11 +268,11 @@ func (b *bundle) name(e *journal.Entry) string {
 		b.folders[e.Folder] = folder
 	}
 	s := summarize(e, "")
-	return fmt.Sprintf("%s/%s/%s_%s_%s_%d.eml", folder, e.Month, e.Dated().In(b.zone).Format("20060102-150405"), fileName(s.Who, 40), fileName(s.Subject, 60), e.UID)
+	return fmt.Sprintf("%s/%s/%s_%s_%s_%d.eml", folder, e.Month, e.Dated().In(b.zone).Format("20060102-150405"), plainName(s.Who, 40), plainName(s.Subject, 60), e.UID)
 }
 
-// fileName returns a text as a part of the name of a file that every system takes: ASCII letters and digits, and a few signs.
-func fileName(text string, most int) string {
+// plainName returns a text as a part of the name of a file that every system takes: ASCII letters and digits, and a few signs.
+func plainName(text string, most int) string {
 	var out strings.Builder
 	for _, r := range norm.NFD.String(text) {
 		switch {

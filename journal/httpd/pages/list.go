@@ -17,11 +17,6 @@ func listRoutes() []Route {
 	return []Route{{Pattern: "GET /mailbox/{mailbox}/messages", For: OfMailbox, Right: archive.RightRead, serve: (*visit).showList}}
 }
 
-// reader returns what reads the mailbox for the reader of the page.
-func (v *visit) reader() *archive.Reader {
-	return v.pages.options.Archive.WebReader(v.who, v.mailbox)
-}
-
 // perPage is how many messages are on one page of a list. What a line may take is set by the limit of a page, 60 kB.
 const perPage = 50
 

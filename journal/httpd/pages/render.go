@@ -130,6 +130,11 @@ type place struct {
 
 // render answers with a page: templates/NAME, which defines "title" and "main".
 func (v *visit) render(status int, name string, data any) error {
+	return v.renderAs(status, name, "_layout.html", v.pages.policy, data)
+}
+
+// renderAs answers with a page of its own layout, a template of templates/NAME, under a Content-Security-Policy.
+func (v *visit) renderAs(status int, name, layout, contentPolicy string, data any) error {
 	t, err := v.pages.template(v.language, v.zone, name)
 	if err != nil {
 		return err
@@ -148,11 +153,11 @@ func (v *visit) render(status int, name string, data any) error {
 		f.Login, f.Warning = v.session.Login.String(), v.session.Warning().In(v.language)
 	}
 	var b bytes.Buffer
-	if err := t.Execute(&b, f); err != nil {
+	if err := t.ExecuteTemplate(&b, layout, f); err != nil {
 		return fmt.Errorf("page %s: %w", name, err)
 	}
 	h := v.w.Header()
-	h.Set("Content-Security-Policy", v.pages.policy)
+	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -102,7 +102,7 @@ func (v *visit) zipName(s selection, c counted) string {
 	case len(c.folders) == 1:
 		name += "-" + c.folders[0].FolderName()
 	}
-	return fileName(name, 100) + ".zip"
+	return plainName(name, 100) + ".zip"
 }
 
 // patience is how long a browser may take to read what is sent at a time.
