@@ -22,8 +22,8 @@ func actRoutes() []Route {
 	}
 }
 
-// confirmPage asks whether something is to be done with messages.
-type confirmPage struct {
+// actPage asks whether something is to be done with messages.
+type actPage struct {
 	Title    string
 	Text     []string
 	Warnings []string
@@ -46,8 +46,8 @@ func (v *visit) confirmed() bool { return v.PostFormValue("confirm") == "yes" }
 func (v *visit) back() string { return localPath(v.PostFormValue("back"), v.path("messages")) }
 
 // confirmation returns a page that asks about counted messages.
-func (v *visit) confirmation(c counted) confirmPage {
-	page := confirmPage{Action: v.URL.EscapedPath(), Back: v.back(), None: c.messages == 0}
+func (v *visit) confirmation(c counted) actPage {
+	page := actPage{Action: v.URL.EscapedPath(), Back: v.back(), None: c.messages == 0}
 	for _, s := range c.folders {
 		page.Messages = append(page.Messages, selectionValue(s))
 	}
@@ -101,11 +101,11 @@ func (v *visit) deleteMessages() error {
 }
 
 // confirm asks.
-func (v *visit) confirm(page confirmPage) error {
+func (v *visit) confirm(page actPage) error {
 	if page.None {
 		page.Title = v.t("Nessun messaggio", "No message")
 	}
-	return v.render(http.StatusOK, "confirm.html", page)
+	return v.render(http.StatusOK, "act.html", page)
 }
 
 // leaveHeld takes the messages that a hold keeps out of a count, and names them: all of them where the mailbox is held.

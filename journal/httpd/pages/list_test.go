@@ -18,8 +18,8 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// journaled puts a message into the archive of anna, with what it says of itself.
-func (r *rig) journaled(in journal.Intent, from, message string) journal.Ref {
+// classified puts a message into the archive of anna, with what it says of itself.
+func (r *rig) classified(in journal.Intent, from, message string) journal.Ref {
 	r.t.Helper()
 	s := part.NewScanner(part.DefaultLimits())
 	_, err := s.Write([]byte(message))
@@ -57,18 +57,7 @@ func (r *rig) journaled(in journal.Intent, from, message string) journal.Ref {
 // plainMail puts an ordinary message with a subject into the archive of anna.
 func (r *rig) plainMail(subject string) journal.Ref {
 	r.t.Helper()
-	return r.journaled(journal.Intent{}, "bruno@ext.test", "From: Bruno Bianchi <bruno@ext.test>\r\nTo: anna@alpha.test\r\nSubject: "+subject+"\r\n\r\nText.\r\n")
-}
-
-func (r *rig) set(settings ...string) {
-	r.t.Helper()
-	var list []policy.Assignment
-	for _, s := range settings {
-		key, value, _ := strings.Cut(s, "=")
-		list = append(list, policy.Assignment{Key: key, Value: value})
-	}
-	_, err := r.archive.Set(r.t.Context(), operator, r.address("anna@alpha.test"), list)
-	r.must(err)
+	return r.classified(journal.Intent{}, "bruno@ext.test", "From: Bruno Bianchi <bruno@ext.test>\r\nTo: anna@alpha.test\r\nSubject: "+subject+"\r\n\r\nText.\r\n")
 }
 
 // document is a page that was parsed.
@@ -167,23 +156,23 @@ func (d document) has(texts ...string) {
 	}
 }
 
-const home = "/mailbox/anna@alpha.test/"
+const ofAnna = "/mailbox/anna@alpha.test/"
 
 // TestList shows one of each kind of message.
 func TestList(t *testing.T) {
 	r := newRig(t)
 	office := pectest.NewOffice(pectest.Shapes()[0], pectest.Shapes()[0])
 	chain := office.Send(pectest.Mail{From: "mario@alpha.test", To: []string{"bianca@beta.test"}, Subject: "Offerta è pronta", Text: "Testo"}, pec.ReceiptBrief)
-	r.journaled(journal.Intent{}, "posta@pec.test", string(chain.Envelope))
-	r.journaled(journal.Intent{}, "posta@pec.test", string(chain.Acceptance))
-	r.journaled(journal.Intent{}, "posta@pec.test", string(chain.Deliveries[0].Message))
-	r.journaled(journal.Intent{}, "posta@pec.test", string(office.Anomaly("mallory@ext.test", "Prova", nil, []byte("Subject: Prova\r\n\r\nx\r\n"), pectest.Variation{})))
-	r.journaled(journal.Intent{Direction: journal.Sent, Recipients: []string{"uno@ext.test", "due@ext.test"}}, "anna@alpha.test", "From: anna@alpha.test\r\nSubject: Mia\r\n\r\nx\r\n")
-	r.journaled(journal.Intent{Import: &journal.Import{Who: "anna", Date: time.Now().Add(-time.Minute)}, Folder: journal.Archived}, "x@ext.test", "From: x@ext.test\r\nSubject: Vecchia\r\n\r\nx\r\n")
+	r.classified(journal.Intent{}, "posta@pec.test", string(chain.Envelope))
+	r.classified(journal.Intent{}, "posta@pec.test", string(chain.Acceptance))
+	r.classified(journal.Intent{}, "posta@pec.test", string(chain.Deliveries[0].Message))
+	r.classified(journal.Intent{}, "posta@pec.test", string(office.Anomaly("mallory@ext.test", "Prova", nil, []byte("Subject: Prova\r\n\r\nx\r\n"), pectest.Variation{})))
+	r.classified(journal.Intent{Direction: journal.Sent, Recipients: []string{"uno@ext.test", "due@ext.test"}}, "anna@alpha.test", "From: anna@alpha.test\r\nSubject: Mia\r\n\r\nx\r\n")
+	r.classified(journal.Intent{Import: &journal.Import{Who: "anna", Date: time.Now().Add(-time.Minute)}, Folder: journal.Archived}, "x@ext.test", "From: x@ext.test\r\nSubject: Vecchia\r\n\r\nx\r\n")
 	evil := r.plainMail("=?utf-8?q?abc=E2=80=AEfdp.exe?= <script>alert(1)</script>")
 	for _, language := range []policy.Language{policy.Italian, policy.English} {
 		r.set("language=" + string(language))
-		d := r.signedIn("anna@alpha.test").page(home + "messages")
+		d := r.signedIn("anna@alpha.test").page(ofAnna + "messages")
 		rows := strings.Join(d.rows(), "\n")
 		want := []string{"Messaggio certificato", "Ricevuta di accettazione", "Ricevuta di avvenuta consegna, breve", "Busta di anomalia", "Inviato", "a uno@ext.test +1", "inserito a mano", "a bianca@beta.test", "mario@alpha.test"}
 		if language == policy.English {
@@ -207,9 +196,9 @@ func TestList(t *testing.T) {
 	}
 	r.set("language=it")
 	b := r.signedIn("anna@alpha.test")
-	d := b.page(home + "messages")
+	d := b.page(ofAnna + "messages")
 	d.has("Ricevuti 5", "Inviati 1", "Archiviati a mano 1", "7 messaggi, i più recenti per primi")
-	d = b.page(home + "messages?folder=" + url.QueryEscape(evil.FolderName()))
+	d = b.page(ofAnna + "messages?folder=" + url.QueryEscape(evil.FolderName()))
 	if d.has("Ricevuti, " + monthText(policy.Italian, string(evil.Month))); len(d.subjects()) != 5 {
 		t.Errorf("of the month: %q", d.subjects())
 	}
@@ -231,7 +220,7 @@ func TestPaging(t *testing.T) {
 	}
 	b := r.signedIn("anna@alpha.test")
 	var seen []string
-	d := b.page(home + "messages?folder=INBOX")
+	d := b.page(ofAnna + "messages?folder=INBOX")
 	first := d.subjects()
 	path := "messages?folder=INBOX"
 	for n := 0; ; n++ {
@@ -245,12 +234,12 @@ func TestPaging(t *testing.T) {
 		}
 		if n == 1 {
 			newer := d.link("Più recenti")
-			if again := b.page(home + newer).subjects(); !slices.Equal(again[1:], first[:len(first)-1]) || again[0] != "Arrivato intanto" {
+			if again := b.page(ofAnna + newer).subjects(); !slices.Equal(again[1:], first[:len(first)-1]) || again[0] != "Arrivato intanto" {
 				t.Errorf("turned back: %q", again)
 			}
 		}
 		path = older
-		d = b.page(home + path)
+		d = b.page(ofAnna + path)
 	}
 	if len(seen) != 2*perPage+10 || !slices.IsSortedFunc(seen, func(a, b string) int { return strings.Compare(b, a) }) || slices.Contains(seen, "Arrivato intanto") {
 		t.Errorf("%d messages: %q", len(seen), seen)
@@ -259,10 +248,10 @@ func TestPaging(t *testing.T) {
 		t.Errorf("no way to the first page: %q", d.link("I più recenti"))
 	}
 	// The last page but one, reached from the last.
-	if newer := b.page(home + d.link("Più recenti")).subjects(); !slices.Equal(newer, seen[perPage:2*perPage]) {
+	if newer := b.page(ofAnna + d.link("Più recenti")).subjects(); !slices.Equal(newer, seen[perPage:2*perPage]) {
 		t.Errorf("before the last page: %q", newer)
 	}
-	if w := b.get(home + "messages?after=nonsense"); w.Code != http.StatusOK {
+	if w := b.get(ofAnna + "messages?after=nonsense"); w.Code != http.StatusOK {
 		t.Errorf("a bad position: %d", w.Code)
 	}
 }
@@ -275,10 +264,10 @@ func TestListWeight(t *testing.T) {
 			r.set("write=on")
 			long := strings.Repeat(letter, 1000/len(letter))
 			for range perPage + 1 {
-				r.journaled(journal.Intent{Import: &journal.Import{Who: "anna", Date: time.Now()}, Folder: "INBOX"}, "x@ext.test",
+				r.classified(journal.Intent{Import: &journal.Import{Who: "anna", Date: time.Now()}, Folder: "INBOX"}, "x@ext.test",
 					"From: "+`"`+strings.ReplaceAll(long[:400], `"`, `\"`)+`" <x@ext.test>`+"\r\nSubject: "+long+"\r\nContent-Disposition: attachment\r\nX-Ricevuta: avvenuta-consegna\r\n\r\nx\r\n")
 			}
-			d := r.signedIn("anna@alpha.test").page(home + "messages?q=" + url.QueryEscape(letter+" from:x@ext.test"))
+			d := r.signedIn("anna@alpha.test").page(ofAnna + "messages?q=" + url.QueryEscape(letter+" from:x@ext.test"))
 			if len(d.rows()) != perPage {
 				t.Errorf("%d lines", len(d.rows()))
 			}

@@ -55,7 +55,7 @@ func summarize(e *journal.Entry, l policy.Language) summary {
 	}
 	m := &record.Message
 	s := summary{States: statesOf(e, l)}
-	s.Icon, s.Kind = kindOf(e, m, l)
+	s.Icon, s.Kind = summaryKind(e, m, l)
 	for range m.Attachments(&e.Parts) {
 		s.Files = true
 		break
@@ -81,8 +81,8 @@ func summarize(e *journal.Entry, l policy.Language) summary {
 	return s
 }
 
-// kindOf returns the icon of an entry, and what kind of message it is.
-func kindOf(e *journal.Entry, m *pec.Message, l policy.Language) (icon, kind string) {
+// summaryKind returns the icon of an entry, and what kind of message it is.
+func summaryKind(e *journal.Entry, m *pec.Message, l policy.Language) (icon, kind string) {
 	class := pec.Class(e.Class)
 	icon, kind = cmp.Or(classIcons[class], "ordinary"), class.Label().In(l)
 	switch {
