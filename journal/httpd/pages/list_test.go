@@ -60,34 +60,34 @@ func (r *rig) plainMail(subject string) journal.Ref {
 	return r.classified(journal.Intent{}, "bruno@ext.test", "From: Bruno Bianchi <bruno@ext.test>\r\nTo: anna@alpha.test\r\nSubject: "+subject+"\r\n\r\nText.\r\n")
 }
 
-// document is a page that was parsed.
-type document struct {
+// listed is a page that was parsed.
+type listed struct {
 	t    *testing.T
 	root *html.Node
 	text string // as it came
 }
 
 // page gets a page that must be there.
-func (b *browser) page(path string) document {
+func (b *browser) page(path string) listed {
 	b.t.Helper()
 	w := b.get(path)
 	if w.Code != http.StatusOK {
 		b.t.Fatalf("%s: %d: %s", path, w.Code, w.Body)
 	}
-	return parsed(b.t, w.Body.String())
+	return parseList(b.t, w.Body.String())
 }
 
-func parsed(t *testing.T, text string) document {
+func parseList(t *testing.T, text string) listed {
 	t.Helper()
 	root, err := html.Parse(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return document{t, root, text}
+	return listed{t, root, text}
 }
 
 // all returns the elements of a name.
-func (d document) all(name string) (list []*html.Node) {
+func (d listed) all(name string) (list []*html.Node) {
 	for n := range d.root.Descendants() {
 		if n.Type == html.ElementNode && n.Data == name {
 			list = append(list, n)
@@ -96,7 +96,7 @@ func (d document) all(name string) (list []*html.Node) {
 	return list
 }
 
-func attribute(n *html.Node, name string) string {
+func attrOf(n *html.Node, name string) string {
 	for _, a := range n.Attr {
 		if a.Key == name {
 			return a.Val
@@ -105,8 +105,8 @@ func attribute(n *html.Node, name string) string {
 	return ""
 }
 
-// words returns the text in an element, with single spaces.
-func words(n *html.Node) string {
+// wordsIn returns the text in an element, with single spaces.
+func wordsIn(n *html.Node) string {
 	var b strings.Builder
 	for d := range n.Descendants() {
 		if d.Type == html.TextNode && d.Parent.Data != "script" && d.Parent.Data != "noscript" {
@@ -117,38 +117,38 @@ func words(n *html.Node) string {
 }
 
 // rows returns the text of each line of the list, without that of its head.
-func (d document) rows() (list []string) {
+func (d listed) rows() (list []string) {
 	for _, tr := range d.all("tr") {
 		if tr.Parent.Data == "tbody" {
-			list = append(list, words(tr))
+			list = append(list, wordsIn(tr))
 		}
 	}
 	return list
 }
 
 // subjects returns the texts of the links to messages.
-func (d document) subjects() (list []string) {
+func (d listed) subjects() (list []string) {
 	for _, a := range d.all("a") {
-		if strings.HasPrefix(attribute(a, "href"), "messages/") {
-			list = append(list, words(a))
+		if strings.HasPrefix(attrOf(a, "href"), "messages/") {
+			list = append(list, wordsIn(a))
 		}
 	}
 	return list
 }
 
 // link returns where a link with a text leads, relative to the pages of the mailbox; "" if there is none.
-func (d document) link(text string) string {
+func (d listed) link(text string) string {
 	for _, a := range d.all("a") {
-		if words(a) == text {
-			return attribute(a, "href")
+		if wordsIn(a) == text {
+			return attrOf(a, "href")
 		}
 	}
 	return ""
 }
 
-func (d document) has(texts ...string) {
+func (d listed) has(texts ...string) {
 	d.t.Helper()
-	all := words(d.root)
+	all := wordsIn(d.root)
 	for _, text := range texts {
 		if !strings.Contains(all, text) {
 			d.t.Errorf("the page does not say %q: %s", text, all)

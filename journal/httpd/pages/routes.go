@@ -35,6 +35,8 @@ type Route struct {
 func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
+		domainRoutes(),
+		domainMailboxRoutes(),
 		homeRoutes(),
 		settingsRoutes(),
 		accountRoutes(),
