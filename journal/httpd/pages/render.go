@@ -123,6 +123,7 @@ type frame struct {
 	Domain   string // that the page is about
 	Manage   bool   // the page is for a postmaster
 	Places   []place
+	Tabs     []tab
 	Data     any
 }
 
@@ -130,6 +131,38 @@ type frame struct {
 type place struct {
 	Path, Name, Kind string
 	Here             bool
+}
+
+// tab is one of the pages about a mailbox or a domain.
+type tab struct {
+	Path, Name string
+	Here       bool
+}
+
+// tabs returns the pages about the mailbox or the domain of the path.
+func (v *visit) tabs() []tab {
+	var list []tab
+	at := v.URL.EscapedPath()
+	add := func(path, italian, english string) {
+		here := at == path || !strings.HasSuffix(path, "/") && strings.HasPrefix(at, path+"/")
+		list = append(list, tab{path, v.t(italian, english), here})
+	}
+	switch {
+	case v.session == nil || v.session.SetUpSecondFactor:
+	case v.PathValue("domain") != "" && v.domain != "":
+		add(domainPath(v.domain), "Caselle", "Mailboxes")
+		add(domainPath(v.domain, "health"), "Stato", "Health")
+		add(domainPath(v.domain, "log"), "Registro", "Log")
+	case v.mailbox != (policy.Address{}):
+		add(v.path(), "Inizio", "Start")
+		add(v.path("messages"), "Messaggi", "Messages")
+		add(v.path("practices"), "Pratiche", "Practices")
+		add(v.path("gaps"), "Lacune", "Gaps")
+		add(v.path("settings"), "Impostazioni", "Settings")
+		add(v.path("access"), "Accessi", "Sign-ins")
+		add(v.path("programs"), "Programmi di posta", "Mail programs")
+	}
+	return list
 }
 
 // render answers with a page: templates/NAME, which defines "title" and "main".
@@ -156,7 +189,7 @@ func (v *visit) renderAs(status int, name, layout, contentPolicy string, data an
 				return err
 			}
 		}
-		f.Login, f.Warning = v.session.Login.String(), v.session.Warning().In(v.language)
+		f.Login, f.Warning, f.Tabs = v.session.Login.String(), v.session.Warning().In(v.language), v.tabs()
 	}
 	var b bytes.Buffer
 	if err := t.ExecuteTemplate(&b, layout, f); err != nil {
