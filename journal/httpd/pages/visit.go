@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -39,7 +40,7 @@ type visit struct {
 
 // serve answers a request by a route.
 func (p *Pages) serve(w http.ResponseWriter, r *http.Request, route *Route) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(route.form, maxForm))
 	v := &visit{Request: r, w: w, pages: p, language: httpd.LanguageOf(r), zone: zoneOf(r)}
 	err := v.admit(route)
 	if err == nil {
