@@ -54,8 +54,14 @@ func (r *Route) ofDomain() bool {
 	return !r.ofMailbox() && r.Right != "" && r.Right != archive.RightOperate
 }
 
-// Content is the Answer of a route that answers with the bytes of a message or of a part.
-type Content struct{}
+// Content is the Answer of a route that answers with bytes of a media type, such as those of a message.
+type Content struct{ Type string }
+
+// streams reports whether the route answers with Content.
+func (r *Route) streams() bool {
+	_, ok := r.Answer.(Content)
+	return ok
+}
 
 // Lines is the Body of a route that takes the lines of archive.Provision.
 type Lines struct{}
@@ -118,13 +124,13 @@ func personRoutes() []Route {
 	const choice = "[account=archive|mailbox][&incoming=imap|pop3]"
 	return []Route{
 		{"GET", one + "/access", archive.RightLook, false, "", nil, auth.Access{}, true, "who signed in to it, and who failed to, oldest first", (*api).access},
-		{"GET", one + "/app-passwords", archive.RightRevoke, false, "", nil, archive.AppPassword{}, true, "its app passwords, without the passwords",
+		{"GET", one + "/app-passwords", archive.RightLook, false, "", nil, archive.AppPassword{}, true, "its app passwords, without the passwords",
 			(*api).appPasswords},
 		{"POST", one + "/app-passwords", archive.RightSignIn, true, "", NewAppPassword{}, archive.AppPassword{}, false,
 			"make an app password, which only this answer has", (*api).addAppPassword},
 		{"DELETE", one + "/app-passwords/{name}", archive.RightRevoke, true, "", nil, archive.AppPassword{}, false, "end an app password",
 			(*api).revokeAppPassword},
-		{"GET", one + "/second-factor", archive.RightRevoke, false, "", nil, archive.SecondFactor{}, false, "whether its second factor is on",
+		{"GET", one + "/second-factor", archive.RightLook, false, "", nil, archive.SecondFactor{}, false, "whether its second factor is on",
 			(*api).secondFactor},
 		{"POST", one + "/second-factor/begin", archive.RightSignIn, true, "", Code{}, archive.SecondFactor{}, false,
 			"make a new secret, which only this answer has; an owner whose second factor is on gives a code of it", (*api).beginSecondFactor},
@@ -133,7 +139,7 @@ func personRoutes() []Route {
 		{"POST", one + "/second-factor/end", archive.RightRevoke, true, "", Code{}, archive.SecondFactor{}, false,
 			"turn the second factor off; an owner gives a code of it, or a recovery code", (*api).endSecondFactor},
 
-		{"GET", one + "/delegates", archive.RightRevoke, false, "", nil, archive.Delegate{}, true, "who may read it beside its owner, and who is asked for",
+		{"GET", one + "/delegates", archive.RightLook, false, "", nil, archive.Delegate{}, true, "who may read it beside its owner, and who is asked for",
 			(*api).delegates},
 		{"POST", one + "/delegates", archive.RightDelegate, true, "", NewDelegate{}, archive.Delegate{}, false,
 			"let somebody read it until a day or a time; an operator may ask in the name of somebody who gives a password", (*api).addDelegate},
@@ -142,7 +148,7 @@ func personRoutes() []Route {
 
 		{"GET", one + "/set-up", archive.RightLook, false, choice, nil, setup.Parameters{}, false,
 			"with what a mail program is set up for its archive or for the live mailbox", (*api).setUp},
-		{"GET", one + "/set-up/profile", archive.RightLook, false, choice, nil, Content{}, false, "the same as a configuration profile of Apple", (*api).profile},
+		{"GET", one + "/set-up/profile", archive.RightLook, false, choice, nil, Content{setup.ProfileType}, false, "the same as a configuration profile of Apple", (*api).profile},
 		{"POST", one + "/set-up/link", archive.RightLook, true, "", SetUpChoice{}, archive.SetUpLink{}, false,
 			"make a link to that profile, with its QR code; it works once, for 15 minutes, without a sign-in", (*api).setUpLink},
 	}
@@ -154,10 +160,12 @@ func messageRoutes() []Route {
 	return []Route{
 		{"GET", one + "/entries", archive.RightRead, false, "[all=true]", nil, EntryView{}, true,
 			"all its entries, by month, folder and UID; with all, also the superseded ones", (*api).list},
+		{"GET", one + "/messages", archive.RightRead, false, "[q=QUERY][&folder=F][&after=NEXT][&limit=N]", nil, EntryView{}, true,
+			"a page of its messages, newest first, or of those that a search finds", (*api).messages},
 		{"GET", message, archive.RightRead, false, "", nil, EntryView{}, false, "the entry of a message", (*api).entry},
-		{"GET", message + "/raw", archive.RightRead, false, "", nil, Content{}, false, "the bytes of a message", (*api).message},
+		{"GET", message + "/raw", archive.RightRead, false, "", nil, Content{messageType}, false, "the bytes of a message", (*api).message},
 		{"GET", message + "/parts", archive.RightRead, false, "", nil, PartView{}, true, "its parts, those of enclosed messages included", (*api).parts},
-		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{}, false, "the content of one part, its transfer encoding undone",
+		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{partType}, false, "the content of one part, its transfer encoding undone",
 			(*api).part},
 		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
@@ -182,6 +190,10 @@ func operatorRoutes() []Route {
 			"whether Postfix routes the mail of a mailbox through the hook", (*api).checkRoute},
 		{"POST", one + "/quota-warning", archive.RightOperate, false, "", QuotaPercent{}, archive.QuotaWarning{}, false,
 			"tell the owner that the live mailbox has reached a percentage of its quota", (*api).warnQuota},
+		{"GET", "/tokens", archive.RightOperate, false, "[domain=D]", nil, archive.Token{}, true, "the keys of programs to this interface, without the secrets",
+			(*api).tokens},
+		{"POST", "/tokens", archive.RightOperate, true, "", NewToken{}, archive.Token{}, false, "make a token, which only this answer has", (*api).addToken},
+		{"DELETE", "/tokens/{name}", archive.RightOperate, true, "", nil, archive.Token{}, false, "end a token", (*api).revokeToken},
 		{"GET", "/retention", archive.RightOperate, false, "", nil, journal.Run{}, true, "the runs of the retention so far, oldest first", (*api).runs},
 		{"POST", "/retention", archive.RightOperate, false, "", RetentionRun{}, ExpireLine{}, true,
 			"run the retention, or preview it: progress, then the report", (*api).retention},
@@ -190,6 +202,7 @@ func operatorRoutes() []Route {
 		{"POST", "/volumes/{month}/forget", archive.RightOperate, true, "", Confirmation{}, ForgottenView{}, false,
 			"give up for good a month whose volume is lost", (*api).forget},
 		{"GET", "/labels", "", false, "", nil, LabelView{}, true, "what the names in the answers mean, in Italian and English", (*api).labels},
+		{"GET", "/openapi.json", "", false, "", nil, Content{documentType}, false, "what describes all this to programs: OpenAPI 3.1", (*api).openAPI},
 		{"GET", "/version", "", false, "", nil, VersionView{}, false, "the version of the program", (*api).version},
 	}
 }
