@@ -35,6 +35,7 @@ type Route struct {
 func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
+		accessRoutes(),
 		domainRoutes(),
 		domainMailboxRoutes(),
 		homeRoutes(),
