@@ -255,12 +255,6 @@ func (j *Journal) DeletedEntries(ctx context.Context, mailbox string, uids UIDs)
 			if errors.Is(err, ErrNotFound) {
 				continue
 			}
-			if errors.Is(err, ErrDamaged) {
-				d = &Deleted{Entry: &Entry{Ref: p.Ref}}
-			}
-			if d != nil {
-				d.DeletedUID = p.DeletedUID
-			}
 			if !yield(d, err) || d == nil {
 				return
 			}
@@ -268,8 +262,32 @@ func (j *Journal) DeletedEntries(ctx context.Context, mailbox string, uids UIDs)
 	}
 }
 
-// deletedAt reads an entry that was deleted by hand.
+// DeletedEntry returns the entry of a place that DeletedPlaces returned, with only its Ref if it cannot be read, and nil if it was brought back or is
+// gone.
+func (j *Journal) DeletedEntry(ctx context.Context, p DeletedPlace) (*Deleted, error) {
+	d, err := j.deletedAt(ctx, p)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if d != nil {
+		err = nil
+	}
+	return d, err
+}
+
+// deletedAt reads an entry that was deleted by hand. With an error that is ErrDamaged it returns one that has only its Ref.
 func (j *Journal) deletedAt(ctx context.Context, p DeletedPlace) (*Deleted, error) {
+	d, err := j.readDeleted(ctx, p)
+	if errors.Is(err, ErrDamaged) {
+		d = &Deleted{Entry: &Entry{Ref: p.Ref}}
+	}
+	if d != nil {
+		d.DeletedUID = p.DeletedUID
+	}
+	return d, err
+}
+
+func (j *Journal) readDeleted(ctx context.Context, p DeletedPlace) (*Deleted, error) {
 	s, err := j.volume(ctx, p.Month, false)
 	if errors.Is(err, kv.ErrNoVolume) {
 		return nil, ErrNotFound

@@ -3,16 +3,19 @@ package journal
 import (
 	"context"
 	"iter"
+	"time"
 
 	"copialettere/journal/kv"
 )
 
-// Outline is what of an entry tells what kind of message it is, and how much it counts.
+// Outline is what of an entry tells what kind of message it is, when it came, and how much it counts.
 type Outline struct {
 	UID           uint32
-	Class, SentTo string // as those of Entry
-	Size          int64  // bytes of the message
-	Imported      bool   // brought in later
+	Direction     Direction
+	Dated         time.Time // as Entry.Dated
+	Class, SentTo string    // as those of Entry
+	Size          int64     // bytes of the message
+	Imported      bool      // brought in later
 }
 
 // Outlines is Filed for who wants to count a folder by kinds of messages: it decodes no more than that of each entry. Instead of an entry that cannot be
@@ -23,6 +26,7 @@ func (j *Journal) Outlines(ctx context.Context, mailbox string, m kv.Month, fold
 
 func decodeOutline(r Ref, b []byte) (Outline, error) {
 	o := Outline{UID: r.UID}
+	var own time.Time
 	err := decodeFields(b, func(tag byte, v []byte) (err error) {
 		switch tag {
 		case tagClass:
@@ -31,13 +35,25 @@ func decodeOutline(r Ref, b []byte) (Outline, error) {
 			o.SentTo = string(v)
 		case tagSize:
 			o.Size, err = decodeSize(v, maxSize)
+		case tagTime:
+			o.Dated, err = decodeTime(v)
+		case tagDirection:
+			if len(v) != 1 {
+				return errEncoding
+			}
+			o.Direction = Direction(v[0])
 		case tagImportedBy:
 			o.Imported = true
+		case tagImportDate:
+			own, err = decodeTime(v)
 		}
 		return err
 	})
 	if err != nil {
 		return Outline{UID: r.UID}, err
+	}
+	if o.Imported {
+		o.Dated = own
 	}
 	return o, nil
 }

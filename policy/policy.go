@@ -264,6 +264,7 @@ type Policy struct {
 	current atomic.Pointer[rules]
 	changed atomic.Pointer[func()] // nil where nobody is told
 	revised atomic.Pointer[func(kv.Tx, Revision) error]
+	tokens  atomic.Pointer[func(name string) (Token, error)] // nil where there are none
 	decoded decodedRecords
 }
 

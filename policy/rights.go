@@ -15,8 +15,18 @@ const (
 	RolePostmaster Role = "postmaster" // of a domain; the name is one of Domain.Postmasters
 	RoleOperator   Role = "operator"   // of the machine; any name that tells operators apart
 	RoleDelegate   Role = "delegate"   // may read a mailbox of somebody else until a day; the name is the address of the own one
+	RoleToken      Role = "token"      // a program of the provider, in the mailboxes of one domain; the name is that of its token
 	RoleProgram    Role = "program"    // this program itself, carrying out an earlier act of a person
 )
+
+// Token is what the program that has a token may do.
+type Token struct {
+	Domain string // in whose mailboxes it acts: a canonical name; empty where there is no such token
+	Write  bool   // it may change them, and not only look and read
+}
+
+// KnowTokens has May ask f what the token of a name may do now. Without it there are no tokens. An error means that nothing could be found out.
+func (p *Policy) KnowTokens(f func(name string) (Token, error)) { p.tokens.Store(&f) }
 
 // Actor is who changes settings. Whoever makes an Actor answers for its name: policy checks what an actor may do, not who it is.
 type Actor struct {
@@ -29,14 +39,14 @@ func (a Actor) String() string { return string(a.Role) + " " + a.Name }
 
 func (a Actor) valid() bool {
 	switch a.Role {
-	case RoleOwner, RolePostmaster, RoleOperator, RoleDelegate, RoleProgram:
+	case RoleOwner, RolePostmaster, RoleOperator, RoleDelegate, RoleToken, RoleProgram:
 		return a.Name != ""
 	}
 	return false
 }
 
 // Rights says what the owner of a mailbox may change. The operator may change all settings of every mailbox, and a postmaster all settings of the
-// mailboxes in the own domain.
+// mailboxes in the own domain, as may whoever has a token for that with which one may change something.
 type Rights struct {
 	// Owner holds names of OwnerKeys. An empty list means none. Nil means the rights of the Config where it belongs to a Domain, and those of
 	// DefaultRights where it belongs to the Config.
@@ -89,7 +99,7 @@ func (r *rules) ownerKeys(domain string) []string {
 }
 
 // May returns nil if the actor may change that setting of that mailbox. Otherwise the error names the key and the role and wraps
-// ErrForbidden, or says that the actor has no name.
+// ErrForbidden, says that the actor has no name, or, of a token, that nothing could be found out.
 func (p *Policy) May(who Actor, a Address, key string) error {
 	if !who.valid() {
 		return errNoAuthor
@@ -105,6 +115,17 @@ func (p *Policy) May(who Actor, a Address, key string) error {
 		return refuse("the program changes no setting by itself")
 	case who.Role == RoleDelegate:
 		return refuse("a delegate only reads")
+	case who.Role == RoleToken:
+		token, err := p.token(who.Name)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", key, err)
+		case token.Domain == "" || token.Domain != a.Domain:
+			return refuse("not a token for " + a.Domain)
+		case !token.Write:
+			return refuse("the token has the scope read")
+		}
+		return nil
 	case err != nil:
 		return refuse("the name is not an address")
 	case who.Role == RolePostmaster:
@@ -118,6 +139,15 @@ func (p *Policy) May(who Actor, a Address, key string) error {
 		return refuse("ask a postmaster of " + a.Domain)
 	}
 	return nil
+}
+
+// token returns what the token of a name may do now.
+func (p *Policy) token(name string) (Token, error) {
+	f := p.tokens.Load()
+	if f == nil {
+		return Token{}, nil
+	}
+	return (*f)(name)
 }
 
 // RequiresSecondFactor reports whether the configuration wants whoever signs in by an address to have a second factor.

@@ -228,10 +228,17 @@ func TestRights(t *testing.T) {
 		{"owner by an extension", Rights{Owner: everything}, Actor{RoleOwner, "anna+x@alpha.test"}, nil, "not the owner of anna@alpha.test"},
 		{"owner without an address", Rights{}, Actor{RoleOwner, "anna"}, nil, "the name is not an address"},
 		{"program", Rights{}, Actor{RoleProgram, "erasure"}, nil, "the program changes no setting by itself"},
+		{"token that reads", Rights{Owner: everything}, Actor{RoleToken, "reads"}, nil, "the token has the scope read"},
+		{"token that writes", Rights{Owner: []string{}}, Actor{RoleToken, "writes"}, all, ""},
+		{"token of another domain", Rights{}, Actor{RoleToken, "elsewhere"}, nil, "not a token for alpha.test"},
+		{"token that there is not", Rights{}, Actor{RoleToken, "anna@alpha.test"}, nil, "not a token for alpha.test"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config.Rights = c.rights
 			p, _ := openTest(t, config, "anna@alpha.test")
+			p.KnowTokens(func(name string) (Token, error) {
+				return map[string]Token{"reads": {"alpha.test", false}, "writes": {"alpha.test", true}, "elsewhere": {"beta.test", true}}[name], nil
+			})
 			anna := mustAddress(t, "anna@alpha.test")
 			for _, key := range all {
 				err := p.May(c.who, anna, key)

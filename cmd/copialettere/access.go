@@ -19,6 +19,7 @@ address, and how it ended:
   second-factor  right password, but no code of the second factor or a wrong one, or a mail program that needs an app password
   throttled      too many failures before: the password was not even looked at
 
+A program of the provider with a token, which does not sign in, has a line for the first time of a day that it reads messages, and one for the others.
 Logins that are alike within a short time are one line with their number. The newest 5000 that succeeded and the newest 1000 others are kept.
 
 Example: copialettere access mario@alpha.test

@@ -53,6 +53,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   privacy ADDR                  say what is held of a person, why and until when
   app-password add ADDR NAME    make a password by which one program signs in; also list and revoke
   delegate add ADDR PERSON      let somebody else read an archive until a day; also list and revoke
+  token add NAME -domain D      make a key to the API for a program of yours; also list and revoke
   second-factor on|off ADDR     have pages ask for a code beside the password, or not; also show
   password ADDR                 set the password by which somebody signs in
   dns DOMAIN                    print the DNS records by which mail programs find their servers
@@ -114,6 +115,7 @@ func commands() map[string]command {
 		"access":        {accessHelp, noFlags(runAccess)},
 		"app-password":  {appPasswordHelp, noFlags(runAppPassword)},
 		"delegate":      {delegateHelp, defineDelegate},
+		"token":         {tokenHelp, defineToken},
 		"second-factor": {secondFactorHelp, noFlags(runSecondFactor)},
 		"password":      {passwordHelp, noFlags(runPassword)},
 		"stats":         {statsHelp, noFlags(runStats)},

@@ -12,6 +12,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 	"copialettere/policy/setup"
 )
 
@@ -63,6 +64,14 @@ type NewDelegate struct {
 	As       string `json:"as,omitempty"`
 	Password string `json:"password,omitempty"`
 	Code     string `json:"code,omitempty"`
+}
+
+// NewToken is the body that makes a token.
+type NewToken struct {
+	Name   string     `json:"name"`
+	Domain string     `json:"domain"`
+	Scope  auth.Scope `json:"scope"`           // "read" or "write"
+	Until  string     `json:"until,omitempty"` // the last day, or a time of RFC 3339
 }
 
 // SetUpChoice is the body that says which account a set-up link is for.

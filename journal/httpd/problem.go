@@ -41,7 +41,7 @@ type kind struct {
 var problems = []kind{
 	{http.StatusUnauthorized, "unauthenticated", "A valid token is wanted", []error{errUnknown}},
 	{http.StatusBadRequest, "bad-request", "The request cannot be understood", []error{
-		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate,
+		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken,
 		setup.ErrChoice,
 	}},
 	{http.StatusForbidden, "read-only", "The settings of the mailbox do not allow it", []error{archive.ErrReadOnly}},
@@ -52,8 +52,8 @@ var problems = []kind{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
-		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, policy.ErrNoArchive,
-		setup.ErrNotOffered,
+		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
+		policy.ErrNoArchive, setup.ErrNotOffered,
 	}},
 }
 

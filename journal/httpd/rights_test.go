@@ -14,6 +14,7 @@ import (
 
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 )
 
 // TestMayIsWhatIsAllowed asks every route, and sets every key, in anna's mailbox in the name of everybody. What "may" of the mailbox has is allowed, and
@@ -44,6 +45,10 @@ func TestMayIsWhatIsAllowed(t *testing.T) {
 		{"owner who may only pause", owner, rights("filter"), rights("pause"), "", "read look pause sign-in delegate revoke"},
 		{"owner with nothing by the domain", owner, rights(policy.OwnerKeys()...), rights(), "", "read look sign-in delegate revoke"},
 		{"stranger", policy.Actor{Role: policy.RoleOwner, Name: "bruno@alpha.test"}, rights(policy.OwnerKeys()...), policy.Rights{}, "write=on", ""},
+		{"token that reads", policy.Actor{Role: policy.RoleToken, Name: "reads"}, rights(policy.OwnerKeys()...), policy.Rights{}, "write=on", "read look"},
+		{"token that writes", policy.Actor{Role: policy.RoleToken, Name: "writes"}, rights(), rights(), "write=on",
+			"read move delete look set archive pause hold address sign-in revoke " + strings.Join(policy.Keys(), " ")},
+		{"token of another domain", policy.Actor{Role: policy.RoleToken, Name: "elsewhere"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"program", policy.Actor{Role: policy.RoleProgram, Name: "anna@alpha.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"in no role", policy.Actor{Name: "anna@alpha.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 	} {
@@ -54,6 +59,14 @@ func TestMayIsWhatIsAllowed(t *testing.T) {
 			}}
 			if err := r.policy.Reconfigure(config); err != nil {
 				t.Fatal(err)
+			}
+			for _, token := range []auth.Token{
+				{Name: "reads", Domain: "alpha.test", Scope: auth.ScopeRead}, {Name: "writes", Domain: "alpha.test", Scope: auth.ScopeWrite},
+				{Name: "elsewhere", Domain: "beta.test", Scope: auth.ScopeWrite},
+			} {
+				if _, _, err := r.auth.AddToken(t.Context(), policy.Actor{Role: policy.RoleOperator, Name: "root"}, token); err != nil {
+					t.Fatal(err)
+				}
 			}
 			r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
 			if c.settings != "" {

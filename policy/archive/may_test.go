@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,7 @@ func TestMay(t *testing.T) {
 		all        = "read move delete import look set archive pause hold address sign-in delegate revoke operate"
 		owner      = "read move delete import look set sign-in delegate revoke"
 		postmaster = "look set archive pause hold address delegate revoke"
+		writes     = "read move delete import look set archive pause hold address sign-in revoke"
 	)
 	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}
 	anna := addr(t, "anna@alpha.test")
@@ -103,6 +105,13 @@ func TestMay(t *testing.T) {
 		{policy.RoleDelegate, "anna@alpha.test", ""},      // nobody is a delegate of himself
 		{policy.RoleDelegate, "post@alpha.test", ""},      //
 		{policy.RoleDelegate, "", ""},                     //
+		{policy.RoleToken, "reads", "read look"},          // of alpha.test, as are all but one
+		{policy.RoleToken, "writes", writes},              //
+		{policy.RoleToken, "post@alpha.test", ""},         // there is none of that name
+		{policy.RoleToken, "elsewhere", ""},               // of beta.test
+		{policy.RoleToken, "ended", ""},                   // the day is past
+		{policy.RoleToken, "revoked", ""},                 //
+		{policy.RoleToken, "", ""},                        //
 		{policy.RoleProgram, "anna@alpha.test", ""},       //
 		{"", "anna@alpha.test", ""},                       //
 		{"auditor", "anna@alpha.test", ""},                // a role that there is not
@@ -111,26 +120,27 @@ func TestMay(t *testing.T) {
 		name   string
 		change func(r *mayRig)
 		reads  bool // a delegate may still read as far as rights go
+		off    bool // no token reads
 	}{
-		{"on", func(*mayRig) {}, true},
+		{"on", func(*mayRig) {}, true, false},
 		{"writable", func(r *mayRig) {
 			r.do(r.Set(t.Context(), root, anna, []policy.Assignment{{Key: policy.KeyWrite, Value: "on"}, {Key: policy.KeyManualDelete, Value: "on"}}))
-		}, true},
+		}, true, false},
 		{"closed to mail programs", func(r *mayRig) {
 			r.do(r.Set(t.Context(), root, anna, []policy.Assignment{{Key: policy.KeyProtocols, Value: "none"}}))
-		}, true},
-		{"paused", func(r *mayRig) { r.do(r.Pause(t.Context(), root, anna)) }, true},
-		{"held", func(r *mayRig) { r.do(r.HoldMailbox(t.Context(), root, anna, "case 1")) }, true},
-		{"to be erased", func(r *mayRig) { r.do(r.Disable(t.Context(), root, anna, anna.String(), false)) }, true},
-		{"handed over", func(r *mayRig) { r.do(r.HandOver(t.Context(), root, anna, anna.String())) }, false},
+		}, true, false},
+		{"paused", func(r *mayRig) { r.do(r.Pause(t.Context(), root, anna)) }, true, false},
+		{"held", func(r *mayRig) { r.do(r.HoldMailbox(t.Context(), root, anna, "case 1")) }, true, false},
+		{"to be erased", func(r *mayRig) { r.do(r.Disable(t.Context(), root, anna, anna.String(), false)) }, true, true},
+		{"handed over", func(r *mayRig) { r.do(r.HandOver(t.Context(), root, anna, anna.String())) }, false, false},
 		{"erased and turned on again", func(r *mayRig) {
 			r.do(r.Disable(t.Context(), root, anna, anna.String(), true))
 			archive := anna.String()
 			r.do(nil, r.policy.Erasing(t.Context(), archive))
 			r.do(nil, r.policy.Erased(t.Context(), archive))
 			r.do(r.Enable(t.Context(), root, anna))
-		}, false},
-		{"of another address", func(r *mayRig) { r.do(r.Rename(t.Context(), root, anna, addr(t, "anna.rossi@alpha.test"))) }, false},
+		}, false, false},
+		{"of another address", func(r *mayRig) { r.do(r.Rename(t.Context(), root, anna, addr(t, "anna.rossi@alpha.test"))) }, false, true},
 	} {
 		t.Run(state.name, func(t *testing.T) {
 			r := newMayRig(t)
@@ -154,8 +164,26 @@ func TestMay(t *testing.T) {
 			add(post, anna, "agreed", 30)
 			add(root, anna, "agreed", 30)
 			add(policy.Actor{Role: policy.RoleOwner, Name: bruno.String()}, bruno, "elsewhere", 30)
+			token := func(name, domain string, scope auth.Scope, days int) {
+				t.Helper()
+				until := time.Time{}
+				if days > 0 {
+					until = r.now.AddDate(0, 0, days)
+				}
+				r.do(r.AddToken(t.Context(), root, auth.Token{Name: name, Domain: domain, Scope: scope, Until: until}))
+			}
+			token("reads", "alpha.test", auth.ScopeRead, 30)
+			token("writes", "alpha.test", auth.ScopeWrite, 0)
+			token("elsewhere", "beta.test", auth.ScopeWrite, 0)
+			token("ended", "alpha.test", auth.ScopeWrite, 1)
+			token("revoked", "alpha.test", auth.ScopeWrite, 0)
+			r.do(r.RevokeToken(t.Context(), root, "revoked"))
+			r.now = r.now.AddDate(0, 0, 2)
 			state.change(r)
 			for _, c := range actors {
+				if c.role == policy.RoleToken && state.off {
+					c.want = strings.NewReplacer("read move delete import ", "", "read ", "").Replace(c.want)
+				}
 				if c.role == policy.RoleDelegate && !state.reads {
 					c.want = ""
 				}
@@ -235,5 +263,51 @@ func TestDelegateNames(t *testing.T) {
 	}
 	if _, err := r.RevokeDelegate(t.Context(), self, anna, addr(t, "x@beta.test")); !errors.Is(err, auth.ErrNoDelegate) {
 		t.Errorf("nobody to revoke: %v", err)
+	}
+}
+
+// TestTokenGrants lets tokens make and end tokens, delegates and second factors.
+func TestTokenGrants(t *testing.T) {
+	root, anna := policy.Actor{Role: policy.RoleOperator, Name: "root"}, addr(t, "anna@alpha.test")
+	r := newMayRig(t)
+	r.do(r.Enable(t.Context(), root, anna))
+	made, err := r.AddToken(t.Context(), root, auth.Token{Name: "panel", Domain: "alpha.test", Scope: auth.ScopeWrite})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := r.ByToken(t.Context(), made.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.AddToken(t.Context(), who, auth.Token{Name: "more", Domain: "alpha.test", Scope: auth.ScopeWrite}); !errors.Is(err, policy.ErrForbidden) {
+		t.Errorf("a token made a token: %v", err)
+	}
+	if _, err := r.RevokeToken(t.Context(), who, "panel"); !errors.Is(err, policy.ErrForbidden) {
+		t.Errorf("a token revoked one: %v", err)
+	}
+	if _, err := r.AddDelegate(t.Context(), who, anna, addr(t, "reader@beta.test"), r.now.AddDate(0, 0, 7)); !errors.Is(err, policy.ErrForbidden) {
+		t.Errorf("a token made a delegate: %v", err)
+	}
+	r.do(r.AddDelegate(t.Context(), policy.Actor{Role: policy.RoleOwner, Name: anna.String()}, anna, addr(t, "reader@beta.test"), r.now.AddDate(0, 0, 7)))
+	r.do(r.RevokeDelegate(t.Context(), who, anna, addr(t, "reader@beta.test")))
+	r.do(r.Set(t.Context(), who, anna, []policy.Assignment{{Key: policy.KeyQuota, Value: "2GB"}}))
+	r.do(r.AddAppPassword(t.Context(), who, anna, "phone"))
+	var log []string
+	for c, err := range r.Log(t.Context(), anna) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Role == policy.RoleToken {
+			log = append(log, c.Key+" "+c.Who)
+		}
+	}
+	if want := []string{"delegate panel", "quota panel", "app-password panel"}; !slices.Equal(log, want) {
+		t.Errorf("on record is %q, want %q", log, want)
+	}
+	if list, err := r.Tokens(t.Context(), "Alpha.test"); err != nil || len(list) != 1 || list[0].Name != "panel" || list[0].Secret != "" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if list, err := r.Tokens(t.Context(), "beta.test"); err != nil || len(list) != 0 {
+		t.Errorf("%+v, %v", list, err)
 	}
 }

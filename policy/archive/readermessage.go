@@ -16,8 +16,8 @@ func (r *Reader) Message(ctx context.Context, ref journal.Ref) (*journal.Entry, 
 	return r.archive.Message(ctx, ref)
 }
 
-// Held reports whether a legal hold keeps a message of the mailbox from being deleted: one on the message, or one on the mailbox.
-func (r *Reader) Held(ctx context.Context, ref journal.Ref) (bool, error) {
+// IsHeld reports whether a legal hold keeps a message of the mailbox from being deleted: one on the message, or one on the mailbox.
+func (r *Reader) IsHeld(ctx context.Context, ref journal.Ref) (bool, error) {
 	m, err := r.open(ctx)
 	if err != nil {
 		return false, err

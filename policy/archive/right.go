@@ -19,7 +19,7 @@ const (
 	RightMove     Right = "move"            // move its messages, where its settings allow it
 	RightImport   Right = "import"          // put messages into it by hand, where its settings allow it
 	RightDelete   Right = "delete"          // delete its messages and take that back, where its settings allow it
-	RightLook     Right = "look"            // see what is known of it without its messages: settings, changes, verdicts, gaps
+	RightLook     Right = "look"            // see what is known of it without its messages: settings, changes, verdicts, gaps, ways to sign in to it, its delegates
 	RightSet      Right = "set"             // change one of its settings at least; policy decides by key
 	RightArchive  Right = policy.KeyArchive // enable, disable and restore its archive
 	RightPause    Right = policy.KeyPause   // pause and resume its archive
@@ -27,7 +27,7 @@ const (
 	RightAddress  Right = policy.KeyAddress // give it another address, or its address to another person
 	RightSignIn   Right = "sign-in"         // make ways to sign in to it: app passwords
 	RightDelegate Right = "delegate"        // let somebody else read its messages: its owner alone, a postmaster and an operator together
-	RightRevoke   Right = "revoke"          // see ways to sign in to it and its delegates, and end both
+	RightRevoke   Right = "revoke"          // end ways to sign in to it, and what its delegates may do
 	RightOperate  Right = "operate"         // act on all mailboxes, or on the machine
 )
 
@@ -40,11 +40,15 @@ func Rights() []Right {
 // May returns nil if the actor has a right in a mailbox; RightOperate ignores the address. Otherwise the error wraps policy.ErrForbidden. The
 // operator has every right. An owner may look into, read, move and delete in the own mailbox, make and end ways to sign in to it, let others read, and
 // change what policy.Rights names; a postmaster has the rights that open no message, in the mailboxes of the own domain: not RightSignIn, but
-// RightRevoke, and half of RightDelegate. A delegate has RightRead, until it ends. Whoever makes an actor answers for its name. With any other error
-// nothing could be found out.
+// RightRevoke, and half of RightDelegate. A delegate has RightRead, until it ends. A token has RightLook in the mailboxes of its domain, and RightRead
+// while the archive is not off; one that may write has the rights of a postmaster and of an owner too, but for RightDelegate: whoever could make
+// tokens would then let others read alone. Whoever makes an actor answers for its name. With any other error nothing could be found out.
 func (a *Archive) May(ctx context.Context, who policy.Actor, right Right, address policy.Address) error {
-	if who.Role == policy.RoleOperator {
+	switch who.Role {
+	case policy.RoleOperator:
 		return nil
+	case policy.RoleToken:
+		return a.mayToken(ctx, who, right, address)
 	}
 	refused := fmt.Errorf("%s: %w for %s", right, policy.ErrForbidden, who)
 	name, err := policy.ParseAddress(who.Name)
@@ -76,6 +80,37 @@ func (a *Archive) May(ctx context.Context, who policy.Actor, right Right, addres
 	}
 	if !ok {
 		return refused
+	}
+	return nil
+}
+
+// mayToken is May for a token.
+func (a *Archive) mayToken(ctx context.Context, who policy.Actor, right Right, address policy.Address) error {
+	refuse := func(why string) error {
+		return fmt.Errorf("%s: %w for %s: %s", right, policy.ErrForbidden, who, why)
+	}
+	token, err := a.options.Auth.Grant(ctx, who.Name)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", right, err)
+	case right == RightOperate || right == RightDelegate:
+		return refuse("no token has that right")
+	case token.Domain == "" || token.Domain != address.Domain:
+		return refuse("not a token for " + address.Domain)
+	case !token.Write && right != RightLook && right != RightRead:
+		return refuse("the token has the scope read")
+	}
+	switch right {
+	case RightRead, RightMove, RightDelete, RightImport, RightSignIn:
+		m, err := a.policy.Mailbox(ctx, address)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", right, err)
+		case address.Closed != "":
+			return refuse("the mailbox was handed over")
+		case right != RightSignIn && m.Settings.State() == policy.StateOff:
+			return refuse("the archive is off")
+		}
 	}
 	return nil
 }

@@ -36,9 +36,9 @@ type Access struct {
 	Time     time.Time   `json:"time"`              // of the first, UTC
 	Until    time.Time   `json:"until,omitzero"`    // of the last, where there are several
 	Count    uint64      `json:"count"`             // how many
-	Login    string      `json:"login"`             // as it signs in
+	Login    string      `json:"login"`             // as it signs in; the name of a token that reads
 	Role     policy.Role `json:"role,omitempty"`    // of a login that succeeded
-	Protocol Protocol    `json:"protocol"`          // imap, submission or web
+	Protocol Protocol    `json:"protocol"`          // imap, submission, web or api
 	Address  string      `json:"address,omitempty"` // of the client; absent where it is unknown, or where failures came from too many
 	Result   Result      `json:"result"`
 	// By is ByMaster for a login of a Master in the name of the owner; its Address is then that of the Master.
@@ -52,6 +52,7 @@ type Access struct {
 const (
 	gatherOK       = 200 * time.Millisecond // logins that succeed within this time are written at once
 	gatherFailures = time.Minute            // failures within this time that are alike make one record
+	readsWithin    = 24 * time.Hour         // reads of a token within this time that are alike make two records: of the first, and of the others
 	keptOK         = 5000                   // newest records of an archive that are kept: those of logins that succeeded,
 	keptFailures   = 1000                   // and the others, so that failures never displace those
 	maxGathered    = 10_000                 // records that wait to be written; what goes beyond is counted and lost
@@ -71,8 +72,25 @@ type accessLog struct {
 	writes sync.Mutex    // held while gathered records are written
 
 	mu       sync.Mutex
-	gathered map[gatherKey]*Access // guarded by mu
-	sources  map[string]int        // addresses of failures by archive, among gathered; guarded by mu
+	gathered map[gatherKey]*gathered // guarded by mu
+	sources  map[string]int          // addresses of failures by archive, among gathered; guarded by mu
+	readers  map[reader]*reads       // guarded by mu
+	closing  bool                    // nothing waits any more; guarded by mu
+}
+
+// reader is a token that reads an archive.
+type reader struct{ archive, token string }
+
+// reads is what a token has read of an archive since a time. From each address, the first read is on record.
+type reads struct {
+	since time.Time
+	from  map[string]bool
+}
+
+// gathered is a record to be written. Due is when, where it waits for others that are alike for longer than they otherwise do.
+type gathered struct {
+	Access
+	due time.Time
 }
 
 // gatherKey has what logins must have in common to be one record.
@@ -85,7 +103,7 @@ func newAccessLog(store kv.Store, log *slog.Logger, m *metrics.Registry) *access
 	a := &accessLog{
 		store: store, log: log, wake: make(chan struct{}, 1), ending: make(chan struct{}), ended: make(chan struct{}),
 		lost:     m.Counter("copialettere_access_log_lost_total", "Logins that could not be put on record, because too many came at once or the store failed."),
-		gathered: make(map[gatherKey]*Access), sources: make(map[string]int),
+		gathered: make(map[gatherKey]*gathered), sources: make(map[string]int), readers: make(map[reader]*reads),
 	}
 	a.quit = sync.OnceFunc(func() { close(a.ending) })
 	go a.run()
@@ -95,10 +113,14 @@ func newAccessLog(store kv.Store, log *slog.Logger, m *metrics.Registry) *access
 // add takes a login into the log of an archive. It does not wait.
 func (a *accessLog) add(archive string, one Access) {
 	one.Time = one.Time.UTC().Round(0)
-	key := gatherKey{archive, one}
-	key.Time = time.Time{}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	var due time.Time
+	if one.Role == policy.RoleToken {
+		due = a.reads(archive, &one)
+	}
+	key := gatherKey{archive, one}
+	key.Time = time.Time{}
 	if a.gathered[key] == nil && one.Result != ResultOK {
 		if a.sources[archive] >= maxSources {
 			key.Address, one.Address = "", ""
@@ -116,11 +138,56 @@ func (a *accessLog) add(archive string, one Access) {
 		return
 	}
 	one.Count = 1
-	a.gathered[key] = &one
-	if one.Result == ResultOK {
+	a.gathered[key] = &gathered{one, due}
+	if one.Result == ResultOK && due.IsZero() || a.crowded() {
 		select {
 		case a.wake <- struct{}{}:
 		default:
+		}
+	}
+}
+
+// crowded reports whether there is no room for records that wait longer than they must. The caller holds mu.
+func (a *accessLog) crowded() bool { return len(a.gathered) > maxGathered/2 }
+
+// reads notes that a token reads an archive, and returns when that is to be written: now for the first read from an address within readsWithin, and
+// at the end of that time for the others. The caller holds mu.
+func (a *accessLog) reads(archive string, one *Access) (due time.Time) {
+	of := reader{archive, one.Login}
+	r := a.readers[of]
+	if r == nil || one.Time.Sub(r.since) >= readsWithin {
+		if len(a.readers) >= maxCounts {
+			dropSome(a.readers)
+		}
+		r = &reads{one.Time, make(map[string]bool)}
+		a.readers[of] = r
+	}
+	if !r.from[one.Address] && len(r.from) >= maxSources {
+		one.Address = ""
+	}
+	if !r.from[one.Address] {
+		r.from[one.Address] = true
+		return time.Time{}
+	}
+	return r.since.Add(readsWithin)
+}
+
+// waiting yields the reads of an archive that are gathered and wait to be written, oldest first.
+func (a *accessLog) waiting(archive string) iter.Seq2[Access, error] {
+	return func(yield func(Access, error) bool) {
+		var list []Access
+		a.mu.Lock()
+		for key, one := range a.gathered {
+			if key.archive == archive && !one.due.IsZero() {
+				list = append(list, one.Access)
+			}
+		}
+		a.mu.Unlock()
+		slices.SortFunc(list, func(a, b Access) int { return a.Time.Compare(b.Time) })
+		for _, one := range list {
+			if !yield(one, nil) {
+				return
+			}
 		}
 	}
 }
@@ -134,6 +201,9 @@ func (a *accessLog) run() {
 		all := false
 		select {
 		case <-a.ending:
+			a.mu.Lock()
+			a.closing = true
+			a.mu.Unlock()
 			a.write(context.Background(), true)
 			return
 		case <-failures.C:
@@ -164,9 +234,10 @@ func (a *accessLog) write(ctx context.Context, all bool) {
 	}
 	var list []placed
 	a.mu.Lock()
+	now, early := time.Now(), a.closing || a.crowded()
 	for key, one := range a.gathered {
-		if all || one.Result == ResultOK {
-			list = append(list, placed{key.archive, *one})
+		if (all || one.Result == ResultOK) && (early || !one.due.After(now)) {
+			list = append(list, placed{key.archive, one.Access})
 			delete(a.gathered, key)
 		}
 	}

@@ -16,6 +16,9 @@
 // A login may have a second factor: a secret that an authenticator app turns into a code of six digits, for pages (secondfactor.go, totp.go). Each
 // code, and each recovery code, is taken once. Where it is on, or the domain asks for it, mail programs must use an app password.
 //
+// A program of the provider has a token (token.go), by which it acts in all mailboxes of one domain, over the API: it signs in to none. That it reads a
+// mailbox is in the access log of that, so that its owner sees it.
+//
 // Each login is counted in the metrics and goes on record in the access log of the mailbox (Accesses): within the minute for one that failed, at once
 // for one that succeeded. Failures that are alike make one record a minute, so that nobody who guesses fills the disk. Guessing is held up: see
 // throttle.go.
@@ -45,6 +48,8 @@
 //	i s <sha256>                     a session of the pages by the SHA-256 of its secret, a JSON object: "login" and the name of its archive ("archive"),
 //	                                 "opened" and "seen", "remote" and "agent" of the browser, "mark" of the password, "by", "factor" and
 //	                                 "recovery_codes" as in Identity
+//	i t <name>                       a token, a JSON object with the fields of Token and the SHA-256 of its secret ("sha256")
+//	i b <sha256>                     the name of the token whose secret has that SHA-256 (32 bytes). Both keys come and go in one Update
 //
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
 // stays with the archive when its address is handed over to somebody else.
@@ -58,11 +63,11 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
@@ -89,6 +94,7 @@ const (
 	ProtocolIMAP       Protocol = "imap"       // the archive in a mail program
 	ProtocolSubmission Protocol = "submission" // the outgoing server that mail programs want beside it
 	ProtocolWeb        Protocol = "web"        // pages
+	ProtocolAPI        Protocol = "api"        // requests with a token
 )
 
 // maxSecret is the longest login, and the longest password, in bytes. A request to Dovecot must fit in 8192.
@@ -176,7 +182,7 @@ type passwords interface {
 	close() error
 }
 
-// New returns an Authenticator over a source, which it does not touch yet. Close it.
+// New returns an Authenticator over a source, which it does not touch yet, and tells the Policy what tokens may do. Close it.
 func New(o Options) *Authenticator {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -187,10 +193,13 @@ func New(o Options) *Authenticator {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Authenticator{
+	a := &Authenticator{
 		options: o, source: open(o.Source, o.Logger), throttle: newThrottle(), slow: newSlowLane(), access: newAccessLog(o.Settings, o.Logger, o.Metrics),
 		now: o.Now, steps: newStepSeal(),
 	}
+	// The question has no context: it is that of a single key, and policy asks it in the middle of a change.
+	o.Policy.KnowTokens(func(name string) (policy.Token, error) { return a.Grant(context.Background(), name) })
+	return a
 }
 
 // open returns a source, which it does not touch yet.
@@ -365,8 +374,25 @@ func (a *Authenticator) Accesses(ctx context.Context, mailbox policy.Address) it
 			return
 		}
 		a.access.write(ctx, true)
-		at := func(one Access) time.Time { return one.Time }
-		journal.MergeByTime(at, a.access.read(ctx, m.Archive, kindOK), a.access.read(ctx, m.Archive, kindFailed))(yield)
+		// What a token reads is written late, under the time of the first of it.
+		var list []Access
+		for _, part := range []iter.Seq2[Access, error]{
+			a.access.read(ctx, m.Archive, kindOK), a.access.read(ctx, m.Archive, kindFailed), a.access.waiting(m.Archive),
+		} {
+			for one, err := range part {
+				if err != nil {
+					yield(Access{}, err)
+					return
+				}
+				list = append(list, one)
+			}
+		}
+		slices.SortStableFunc(list, func(a, b Access) int { return a.Time.Compare(b.Time) })
+		for _, one := range list {
+			if !yield(one, nil) {
+				return
+			}
+		}
 	}
 }
 

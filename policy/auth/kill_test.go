@@ -80,6 +80,24 @@ var killedWorks = map[string]func(ctx context.Context, a *Authenticator, clock *
 		}
 		return nil
 	},
+	"token": func(ctx context.Context, a *Authenticator, _ *atomic.Pointer[time.Time], _ string) error {
+		for n := range killRuns {
+			fmt.Println("try", n)
+			_, secret, err := a.AddToken(ctx, policy.Actor{Role: policy.RoleOperator, Name: "root"}, Token{Name: fmt.Sprint(n), Domain: "alpha.test", Scope: ScopeRead})
+			if err != nil {
+				return err
+			}
+			fmt.Println("done", n, secret)
+			if n%2 == 0 {
+				continue
+			}
+			if err := a.RevokeToken(ctx, policy.Actor{Role: policy.RoleOperator, Name: "root"}, fmt.Sprint(n-1)); err != nil {
+				return err
+			}
+			fmt.Println("revoked", n-1)
+		}
+		return nil
+	},
 	"access": func(ctx context.Context, a *Authenticator, _ *atomic.Pointer[time.Time], _ string) error {
 		for n := range killRuns {
 			fmt.Println("try", n)
@@ -234,6 +252,14 @@ func (k *killedLogins) with(f func(a *Authenticator, clock *atomic.Pointer[time.
 // killed has another process do a work, until it kills itself. It returns how many acts were done by its word, and whether it had begun another.
 func (k *killedLogins) killed(work, at, secret string) (done int, begun bool) {
 	k.t.Helper()
+	said := k.said(work, at, secret)
+	done = strings.Count(said, "done")
+	return done, strings.Count(said, "try") > done
+}
+
+// said has another process do a work, until it kills itself, and returns what it has said.
+func (k *killedLogins) said(work, at, secret string) string {
+	k.t.Helper()
 	child := exec.CommandContext(k.t.Context(), os.Args[0])
 	child.Env = append(os.Environ(), killedFolder+"="+k.dir, killedWork+"="+work, killedAt+"="+at, killedSecret+"="+secret)
 	var out, errs bytes.Buffer
@@ -243,8 +269,7 @@ func (k *killedLogins) killed(work, at, secret string) (done int, begun bool) {
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		k.t.Fatalf("%s killed at %s: %v %s", work, at, err, errs.String())
 	}
-	done = strings.Count(out.String(), "done")
-	return done, strings.Count(out.String(), "try") > done
+	return out.String()
 }
 
 // killPoints are the writes at which a work is killed.
@@ -334,6 +359,35 @@ func TestKilledRevocations(t *testing.T) {
 				revoked := slices.Contains(onRecord, fmt.Sprint(n))
 				if n < done && !revoked || revoked != errors.Is(err, ErrDenied) || !revoked && err != nil {
 					t.Errorf("killed at %s: app password %d of %d that were revoked, on record %v: %v", at, n, done, revoked, err)
+				}
+			}
+		})
+	}
+}
+
+// TestKilledTokens kills the daemon while it makes and revokes tokens. Each is there with both its keys or not at all, what it has shown is good until it
+// has said that it is revoked, and then it is not.
+func TestKilledTokens(t *testing.T) {
+	for _, at := range killPoints {
+		k := newKilledLogins(t, false)
+		said := k.said("token", at, "")
+		k.with(func(a *Authenticator, _ *atomic.Pointer[time.Time]) {
+			list, err := a.Tokens(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keys := keysOfTokens(t, a.options.Settings); keys != 2*len(list) {
+				t.Errorf("killed at %s: %d tokens with %d keys", at, len(list), keys)
+			}
+			for line := range strings.Lines(said) {
+				var name, secret string
+				if n, _ := fmt.Sscanf(line, "done %s %s", &name, &secret); n != 2 {
+					continue
+				}
+				_, err := a.Token(t.Context(), secret)
+				there := slices.ContainsFunc(list, func(one Token) bool { return one.Name == name })
+				if there != (err == nil) || err != nil && !errors.Is(err, ErrDenied) || there && strings.Contains(said, "revoked "+name+"\n") {
+					t.Errorf("killed at %s: token %s is there %v, %v; it said\n%s", at, name, there, err, said)
 				}
 			}
 		})

@@ -259,9 +259,10 @@ func (a *Authenticator) EndSecondFactor(ctx context.Context, who policy.Actor, l
 	return nil
 }
 
-// ownerKnows uses up a code of the second factor that is on. Only owners have to give one: a page that was left open must not suffice.
+// ownerKnows uses up a code of the second factor that is on. Owners have to give one, for a page that was left open must not suffice, and tokens, which
+// could sign in for an owner otherwise.
 func (s *storedSecondFactor) ownerKnows(who policy.Actor, code string, now time.Time) error {
-	if who.Role != policy.RoleOwner || !s.on() {
+	if who.Role != policy.RoleOwner && who.Role != policy.RoleToken || !s.on() {
 		return nil
 	}
 	if _, ok := s.take(code, now); !ok {

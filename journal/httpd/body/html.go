@@ -3,6 +3,7 @@ package body
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ type Sanitizer struct {
 type Options struct {
 	Images  bool                    // load images from other servers
 	Related map[string]*pec.Located // as View.Related; nil leaves these images out
+	Room    int64                   // bytes for those images; 0 for maxImages
 }
 
 // Found is what a text has that was not shown.
@@ -108,7 +110,7 @@ func (s *Sanitizer) Write(w io.Writer, l *pec.Located, o Options) (Found, error)
 		return Found{}, fmt.Errorf("sanitize HTML: %w", err)
 	}
 	out := bufio.NewWriter(w)
-	r := rewriter{out: out, options: o, room: maxImages, open: make(map[string]int)}
+	r := rewriter{out: out, options: o, room: cmp.Or(o.Room, maxImages), open: make(map[string]int)}
 	if err := r.rewrite(&clean); err != nil {
 		return r.found, err
 	}

@@ -31,6 +31,8 @@ import (
 	"net/netip"
 	"sync"
 
+	"copialettere/journal/httpd/body"
+	"copialettere/journal/httpd/clamd"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -47,7 +49,9 @@ type Options struct {
 	Brand func(domain string) Brand
 	// Remote returns the address of the browser; by default that of the connection. Behind a proxy it is not that.
 	Remote func(*http.Request) netip.Addr
-	Logger *slog.Logger // slog.Default where nil
+	// Scanner examines files for viruses before they are downloaded. May be nil.
+	Scanner *clamd.Scanner
+	Logger  *slog.Logger // slog.Default where nil
 }
 
 // Brand is how the provider presents itself. Every field may be empty.
@@ -66,6 +70,8 @@ type Pages struct {
 	style    stylesheet
 	policy   string // the Content-Security-Policy of a page
 	script   template.JS
+	// sanitizer makes the HTML of mail harmless.
+	sanitizer *body.Sanitizer
 
 	mu    sync.Mutex
 	ready map[variant]*template.Template // guarded by mu
@@ -90,6 +96,7 @@ func New(o Options) (*Pages, error) {
 	}
 	p := &Pages{
 		options: o, mux: http.NewServeMux(), pristine: make(map[policy.Language]map[string]*template.Template), ready: make(map[variant]*template.Template),
+		sanitizer: body.NewSanitizer(),
 	}
 	if err := p.load(); err != nil {
 		return nil, err

@@ -1,0 +1,16 @@
+// Package search lists the messages of an archive, and finds them by what is known of them without reading them: their senders, recipients, subjects,
+// names of files, classes, times and sizes. Of certified mail that is also what the message inside has, and what the provider's data say of it.
+//
+// A Query says what is wanted; ParseQuery reads one as people type it. Index.Find answers it for an archive.Reader, who must have the right to read,
+// page by page: a page begins after the last message of the one before, whatever has come or was moved in between.
+//
+// # How it finds
+//
+// Nothing is stored. For each folder and month that somebody asks for the Index keeps a catalogue in memory: when, how large and of what class each
+// message is, and, once a text is looked for, the folded text of it. It reads the entries of the folder once, and then only those that have come. The
+// counters of the folder tell whether any have come or gone, so every answer is exact: see journal.Journal.Folder. Beyond the memory that it may take
+// it forgets what was not asked for longest.
+//
+// It goes from the newest month to older ones and stops when the page is full, so the first page of a list needs only the last months. A month that
+// cannot be read is passed over, and the Page says so.
+package search

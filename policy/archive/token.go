@@ -1,0 +1,75 @@
+package archive
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"copialettere/policy"
+	"copialettere/policy/auth"
+)
+
+// Token is the key of a program of the provider to the mailboxes of one domain. Others script against its names.
+type Token struct {
+	auth.Token
+	// Secret, in the answer to the act that made it, is what the program sends as "Authorization: Bearer SECRET". Nothing else ever has it.
+	Secret  string `json:"token,omitempty"`
+	Revoked bool   `json:"revoked,omitempty"` // in the answer to the act that ended it
+}
+
+// Tokens returns the tokens of a domain, by name, or with "" those of all domains. Whoever has RightLook in a mailbox may see those of its domain.
+func (a *Archive) Tokens(ctx context.Context, domain string) ([]Token, error) {
+	list, err := a.options.Auth.Tokens(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if domain != "" {
+		if domain, err = policy.CanonicalDomain(domain); err != nil {
+			return nil, err
+		}
+		list = slices.DeleteFunc(list, func(t auth.Token) bool { return t.Domain != domain })
+	}
+	views := make([]Token, len(list))
+	for i, one := range list {
+		views[i] = Token{Token: one}
+	}
+	return views, nil
+}
+
+// AddToken makes a token with a name, a domain, a scope and perhaps an end. It needs RightOperate. The error wraps auth.ErrToken if there cannot be such
+// a token.
+func (a *Archive) AddToken(ctx context.Context, who policy.Actor, t auth.Token) (Token, error) {
+	if err := a.May(ctx, who, RightOperate, policy.Address{}); err != nil {
+		return Token{}, err
+	}
+	made, secret, err := a.options.Auth.AddToken(ctx, who, t)
+	if err != nil {
+		return Token{}, err
+	}
+	return Token{Token: made, Secret: secret}, nil
+}
+
+// RevokeToken ends a token at once. It needs RightOperate. The error wraps auth.ErrNoToken if there is none of that name.
+func (a *Archive) RevokeToken(ctx context.Context, who policy.Actor, name string) (Token, error) {
+	if err := a.May(ctx, who, RightOperate, policy.Address{}); err != nil {
+		return Token{}, err
+	}
+	if err := a.options.Auth.RevokeToken(ctx, who, name); err != nil {
+		return Token{}, err
+	}
+	return Token{Token: auth.Token{Name: name}, Revoked: true}, nil
+}
+
+// ByToken returns as whom a program acts that sends the secret of a token. The error is one of auth.Authenticator.Token.
+func (a *Archive) ByToken(ctx context.Context, secret string) (policy.Actor, error) {
+	return a.options.Auth.Token(ctx, secret)
+}
+
+// Reads is to be called before somebody reads messages of a mailbox, with the right to do so, who does not sign in to it. It puts on record that a
+// token does, so that the owner sees it. Remote is the address of the client; the zero Addr if it is unknown.
+func (a *Archive) Reads(ctx context.Context, who policy.Actor, address policy.Address, remote netip.Addr) error {
+	if who.Role != policy.RoleToken {
+		return nil
+	}
+	return a.options.Auth.TokenReads(ctx, who.Name, address, remote)
+}
