@@ -22,7 +22,7 @@ type mainPage struct {
 // mainPages returns the main pages.
 func (s *site) mainPages(t *testing.T) []mainPage {
 	t.Helper()
-	box := "/mailbox/" + mario + "/"
+	box, domain := "/mailbox/"+mario+"/", "/domain/alpha.test/"
 	message := func(subject string) string { return s.messagePath(t, subject) }
 	return []mainPage{
 		{"sign-in", "", "/sign-in"},
@@ -39,6 +39,8 @@ func (s *site) mainPages(t *testing.T) []mainPage {
 		{"message", mario, message("CONSEGNA: Contratto di fornitura 2026")},
 		{"message-html", mario, message("Le novità di novembre")},
 		{"message-anomaly", mario, message("ANOMALIA MESSAGGIO: Listino di dicembre")},
+		{"domain", postmaster, domain},
+		{"domain-mailbox", postmaster, domain + "mailboxes/" + mario + "/"},
 	}
 }
 
