@@ -196,8 +196,8 @@ func (v *visit) scan(l *pec.Located) error {
 	case signature != "":
 		v.pages.options.Logger.Warn("virus in a part", "mailbox", v.mailbox, "folder", v.PathValue("folder"), "uid", v.PathValue("uid"), "part", l.Number, "signature", signature)
 		return complain(http.StatusForbidden,
-			"In questo file l'antivirus ha trovato: " + signature + ". Il file non si può scaricare da solo; il messaggio intero resta disponibile come prova, ma non va aperto.",
-			"The virus scanner has found this in the file: " + signature + ". The file cannot be downloaded by itself; the whole message stays available as proof, but should not be opened.")
+			"In questo file l'antivirus ha trovato: "+signature+". Il file non si può scaricare da solo; il messaggio intero resta disponibile come prova, ma non va aperto.",
+			"The virus scanner has found this in the file: "+signature+". The file cannot be downloaded by itself; the whole message stays available as proof, but should not be opened.")
 	case err == nil || v.FormValue("unscanned") == "1":
 		return nil
 	case v.Context().Err() != nil || !errors.Is(err, clamd.ErrUnexamined):
