@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // The directions by which the classes of a filter are grouped.
 const (
@@ -77,4 +80,10 @@ func filterLabel(value string) Label {
 		}
 	}
 	return Label{strings.Join(italian, "; "), strings.Join(english, "; ")}
+}
+
+// Has reports whether a class is a member of the filter.
+func (f Filter) Has(class string) bool {
+	i := slices.Index(strings.Split(filterNames, ","), class)
+	return i >= 0 && f&(1<<i) != 0
 }

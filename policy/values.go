@@ -185,16 +185,24 @@ func parseChoice[S ~string](value string, into *S, choices ...S) error {
 	return nil
 }
 
+// Retentions returns the values of the setting retention, that which keeps everything first.
+func Retentions() []string {
+	list := []string{"none"}
+	for months := 6; months <= 48; months += 6 {
+		list = append(list, strconv.Itoa(months))
+	}
+	return list
+}
+
 func parseRetention(value string, into *int) error {
 	if value == "none" {
 		*into = 0
 		return nil
 	}
-	for months := 6; months <= 48; months += 6 {
-		if value == strconv.Itoa(months) {
-			*into = months
-			return nil
-		}
+	if slices.Contains(Retentions(), value) {
+		months, err := strconv.Atoi(value)
+		*into = months
+		return err
 	}
 	return errors.New("want none, or 6, 12, 18, 24, 30, 36, 42 or 48 months, as a bare number")
 }

@@ -12,6 +12,7 @@ import (
 	"copialettere/journal/datafolder"
 	"copialettere/journal/httpd"
 	"copialettere/journal/metrics"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -36,6 +37,7 @@ type opened struct {
 	postfix *postfix.Keeper     // nil where not configured
 	auth    *auth.Authenticator // nil where not configured
 	dovecot *dovecot.Keeper     // nil where not configured
+	search  *search.Index
 	types   *archive.Types
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
@@ -67,7 +69,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {
 		return err
 	}
-	a.notices, a.types = newPump(c, a, log), archive.NewTypes()
+	a.notices, a.types, a.search = newPump(c, a, log), archive.NewTypes(), search.New(search.Options{})
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
@@ -153,7 +155,7 @@ func keepSkips(c *config.Config) time.Duration {
 
 // backend returns what the admin interface needs.
 func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log}
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search}
 }
 
 func policyConfig(c *config.Config) policy.Config {

@@ -126,25 +126,26 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 
 // daemon is the running hook with its admin interface.
 type daemon struct {
-	config     atomic.Pointer[config.Config] // in force now
-	backend    atomic.Pointer[httpd.Backend] // of the admin interface, under that configuration
-	pages      atomic.Pointer[http.Handler]  // of [web], under that configuration
-	log        *slog.Logger
-	archive    *opened
-	pec        atomic.Pointer[files.Watch] // nil where [pec] names no file
-	house      *housekeeping.Keeper
-	disk       *housekeeping.DiskWatch
-	hooks      map[journal.Direction]*lmtp.Server
-	hops       []*nexthop.Hop
-	admin      []*http.Server
-	tls        *tls.Config        // with the certificate of [tls]; nil where not configured
-	imap       *imapd.Server      // nil where not configured
-	submission *submission.Server // nil where not configured
-	web        *httpd.Server      // nil where not configured
-	ready      *archive.Readiness
-	running    sync.WaitGroup // a goroutine for each listener, and those that end with quit
-	failed     chan error     // the first listener that failed
-	quit       chan struct{}  // closed when the daemon stops
+	config      atomic.Pointer[config.Config] // in force now
+	backend     atomic.Pointer[httpd.Backend] // of the admin interface, under that configuration
+	adminRoutes atomic.Pointer[http.Handler]  // of the admin interface
+	pages       atomic.Pointer[http.Handler]  // of [web], under that configuration
+	log         *slog.Logger
+	archive     *opened
+	pec         atomic.Pointer[files.Watch] // nil where [pec] names no file
+	house       *housekeeping.Keeper
+	disk        *housekeeping.DiskWatch
+	hooks       map[journal.Direction]*lmtp.Server
+	hops        []*nexthop.Hop
+	admin       []*http.Server
+	tls         *tls.Config        // with the certificate of [tls]; nil where not configured
+	imap        *imapd.Server      // nil where not configured
+	submission  *submission.Server // nil where not configured
+	web         *httpd.Server      // nil where not configured
+	ready       *archive.Readiness
+	running     sync.WaitGroup // a goroutine for each listener, and those that end with quit
+	failed      chan error     // the first listener that failed
+	quit        chan struct{}  // closed when the daemon stops
 }
 
 // newDaemon returns a daemon without listeners, and without the files of [pec].
@@ -169,6 +170,8 @@ func (d *daemon) configure(c *config.Config) {
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
 	d.config.Store(c)
 	d.backend.Store(&b)
+	admin := httpd.Admin(b)
+	d.adminRoutes.Store(&admin)
 	b.Pages = d.newPages(acts)
 	web := httpd.Web(b)
 	d.pages.Store(&web)
@@ -261,7 +264,7 @@ func (d *daemon) startAdmin(sockets *systemdSockets) error {
 
 // serveAdmin answers under the configuration that is in force when the request comes.
 func (d *daemon) serveAdmin(w http.ResponseWriter, r *http.Request) {
-	httpd.Admin(*d.backend.Load()).ServeHTTP(w, r)
+	(*d.adminRoutes.Load()).ServeHTTP(w, r)
 }
 
 func (d *daemon) serveHook(direction journal.Direction, s *lmtp.Server, h config.Hook, sockets *systemdSockets) error {

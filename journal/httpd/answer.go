@@ -17,6 +17,8 @@ const (
 	documentType = "application/json"
 	linesType    = "application/x-ndjson"
 	problemType  = "application/problem+json"
+	messageType  = "message/rfc822"
+	partType     = "application/octet-stream" // with the sender's type, a browser might show it
 )
 
 // answer writes JSON objects to the client as they come: as one document, or one a line.
@@ -111,18 +113,21 @@ func (a *answer) close(l last) {
 // fail ends the answer with an error.
 func (a *answer) fail(api *api, route *Route, err error) {
 	p := problemOf(err)
-	if p.Status == http.StatusInternalServerError {
+	if p.Status >= http.StatusInternalServerError {
 		api.fault(route, &p, err)
 	}
-	if p.Status == http.StatusUnauthorized {
+	switch p.Status {
+	case http.StatusUnauthorized:
 		a.w.Header().Set("WWW-Authenticate", `Bearer realm="copialettere"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		a.w.Header().Set("Retry-After", "60")
 	}
 	switch {
 	case !a.started:
 		a.problem(p)
 	case a.many || a.lines:
 		a.many = true
-		a.close(last{Problem: &p})
+		a.close(last{Next: a.next, Problem: &p})
 	}
 	// One object that is out already says itself what it lacks: see archive.Mailbox.PassedOver.
 }

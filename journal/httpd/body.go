@@ -184,6 +184,9 @@ func whatIsWrong(err error) string {
 		}
 		return "want one JSON object as the body"
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the body is no JSON: it ends too early"
+	}
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return fmt.Sprintf("the body is no JSON: %v, after %d bytes", syntax, syntax.Offset)
 	}

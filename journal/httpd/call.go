@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/metrics"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -24,8 +26,12 @@ type Backend struct {
 	Logger  *slog.Logger
 	// Ready returns why mail to enabled mailboxes would wait now, in words that anybody may read; nothing while it would not. May be nil.
 	Ready func(ctx context.Context) []string
+	// Search finds messages; if nil, an Index of its own does.
+	Search *search.Index
 	// Pages are what Web shows to browsers; nil for none.
 	Pages http.Handler
+	// Remote returns the address of a client of Web; if nil, that of the connection.
+	Remote func(*http.Request) netip.Addr
 }
 
 // Admin returns the operator's interface: all routes, and what Metrics serves.
@@ -40,8 +46,18 @@ func Admin(b Backend) http.Handler {
 type door struct {
 	// who returns who sent a request. On an error nothing is done, and the error is the answer.
 	who func(*http.Request) (policy.Actor, error)
+	// remote returns the address of the client; nil where it has none.
+	remote func(*http.Request) netip.Addr
 	// public is set where clients are not the operator: they learn of a fault only that there was one, and have to read on.
 	public bool
+}
+
+// from returns the address of the client; the zero Addr where it has none.
+func (d door) from(r *http.Request) netip.Addr {
+	if d.remote == nil {
+		return netip.Addr{}
+	}
+	return d.remote(r)
 }
 
 // operator is the door of the admin socket. The mode of the socket decides who gets this far.
@@ -60,6 +76,9 @@ type api struct {
 func newAPI(b Backend, d door) *api {
 	if b.Logger == nil {
 		b.Logger = slog.New(slog.DiscardHandler)
+	}
+	if b.Search == nil {
+		b.Search = search.New(search.Options{})
 	}
 	a := &api{b, d, http.NewServeMux()}
 	for _, route := range Routes() {
@@ -100,6 +119,7 @@ type call struct {
 	out     *answer
 	who     policy.Actor
 	mailbox policy.Address // zero where the route is not about one
+	domain  string         // of a route about the mailboxes of a domain; empty for all
 	body    any            // a pointer to a value of the type of Route.Body; nil without one
 }
 
@@ -116,7 +136,7 @@ func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 		c.out.fail(a, route, err)
 		return
 	}
-	if route.Answer != (Content{}) {
+	if !route.streams() {
 		c.out.end()
 	}
 }
@@ -133,10 +153,11 @@ func (a *api) admit(c *call, route *Route) (err error) {
 			return err
 		}
 		about = c.mailbox
-	case route.ofDomain() && c.who.Role != policy.RoleOperator:
-		if about.Domain, err = policy.CanonicalDomain(c.query("domain")); err != nil {
-			return fmt.Errorf("%w: domain: %w", errRequest, err)
+	case route.ofDomain():
+		if c.domain, err = a.domainOf(c); err != nil {
+			return err
 		}
+		about.Domain = c.domain
 	}
 	if route.Record && c.who.Name == "" {
 		return fmt.Errorf("%w: who: name the operator", errRequest)
@@ -146,11 +167,28 @@ func (a *api) admit(c *call, route *Route) (err error) {
 			return err
 		}
 	}
+	if route.Right == archive.RightRead {
+		if err := a.b.Archive.Reads(c.Context(), c.who, c.mailbox, a.door.from(c.Request)); err != nil {
+			return err
+		}
+	}
 	if err := c.checkQuery(route); err != nil || route.Body == nil || route.Body == (Lines{}) {
 		return err
 	}
 	c.body, err = readBody(c.w, c.Request, route.Body)
 	return err
+}
+
+// domainOf returns the domain that a request is about. A token that names none means its own.
+func (a *api) domainOf(c *call) (string, error) {
+	domain := c.query("domain")
+	if domain == "" && c.who.Role == policy.RoleToken {
+		return a.b.Archive.TokenDomain(c.Context(), c.who)
+	}
+	if domain == "" && c.who.Role == policy.RoleOperator {
+		return "", nil
+	}
+	return policy.CanonicalDomain(domain)
 }
 
 // checkQuery refuses parameters that a route does not take.

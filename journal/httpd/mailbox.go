@@ -11,7 +11,7 @@ import (
 
 func (a *api) mailboxes(c *call) error {
 	var missing error
-	for v, err := range a.b.Archive.Mailboxes(c.Context(), c.query("domain")) {
+	for v, err := range a.b.Archive.Mailboxes(c.Context(), c.domain) {
 		if err != nil {
 			return err
 		}

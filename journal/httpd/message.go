@@ -32,7 +32,7 @@ func (a *api) message(c *call) error {
 	if err != nil {
 		return err
 	}
-	c.w.Header().Set("Content-Type", "message/rfc822")
+	c.w.Header().Set("Content-Type", messageType)
 	c.w.Header().Set("Content-Length", strconv.FormatInt(e.Size, 10))
 	if _, err := body.WriteTo(c.w); err != nil {
 		// The body ends before its Content-Length, so the client sees that the message is not whole.

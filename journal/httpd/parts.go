@@ -58,8 +58,7 @@ func (a *api) part(c *call) error {
 	if err != nil {
 		return err
 	}
-	// With the sender's type, a browser might show it.
-	c.w.Header().Set("Content-Type", "application/octet-stream")
+	c.w.Header().Set("Content-Type", partType)
 	if _, err := io.Copy(c.w, l.Content()); err != nil {
 		if c.Context().Err() == nil {
 			a.b.Logger.Error("part not read whole", "mailbox", ref.Mailbox, "folder", ref.FolderName(), "uid", ref.UID, "part", number, "error", err)

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
 	"copialettere/journal"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -26,8 +28,11 @@ type Problem struct {
 	Request string `json:"request,omitempty"`
 }
 
-// errUnknown says that a request does not say whose it is.
-var errUnknown = errors.New("no valid token")
+// errUnknown says that a request does not say whose it is, and errTooMany that too many of the same client did not.
+var (
+	errUnknown = errors.New("send a token that is in force: Authorization: Bearer TOKEN")
+	errTooMany = errors.New("too many requests without a valid token came from this address: try again in a minute")
+)
 
 // kind is one kind of problem, and the errors that are of it.
 type kind struct {
@@ -41,20 +46,22 @@ type kind struct {
 var problems = []kind{
 	{http.StatusUnauthorized, "unauthenticated", "A valid token is wanted", []error{errUnknown}},
 	{http.StatusBadRequest, "bad-request", "The request cannot be understood", []error{
-		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken,
+		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken, search.ErrQuery,
 		setup.ErrChoice,
 	}},
 	{http.StatusForbidden, "read-only", "The settings of the mailbox do not allow it", []error{archive.ErrReadOnly}},
 	{http.StatusForbidden, "forbidden", "The right to do this is lacking", []error{policy.ErrForbidden, auth.ErrDenied, auth.ErrSecondFactor}},
 	{http.StatusConflict, "held", "A legal hold forbids it", []error{policy.ErrHeld, journal.ErrHeld}},
-	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled}},
+	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
+		auth.ErrClosed,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
 		policy.ErrNoArchive, setup.ErrNotOffered,
 	}},
+	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable}},
 }
 
 // typeOf returns the type of the problems of a kind.
@@ -62,9 +69,13 @@ func typeOf(kind string) string { return "urn:copialettere:" + kind }
 
 // problemOf returns what to answer to an error. What is of no kind is a fault of ours.
 func problemOf(err error) Problem {
+	text := strings.TrimPrefix(err.Error(), errRequest.Error()+": ")
+	if refusal, ok := errors.AsType[*auth.Refusal](err); ok {
+		text = refusal.Sentence.English
+	}
 	for _, k := range problems {
 		if slices.ContainsFunc(k.errors, func(target error) bool { return errors.Is(err, target) }) {
-			return Problem{Type: typeOf(k.name), Title: k.title, Status: k.status, Detail: err.Error()}
+			return Problem{Type: typeOf(k.name), Title: k.title, Status: k.status, Detail: text}
 		}
 	}
 	return Problem{Type: typeOf("fault"), Title: "Something failed at the server", Status: http.StatusInternalServerError, Detail: err.Error()}

@@ -42,7 +42,7 @@ func (c *call) lines() io.Reader {
 }
 
 func (a *api) usage(c *call) error {
-	return tell(c, a.b.Archive.Usages(c.Context(), c.query("domain")))
+	return tell(c, a.b.Archive.Usages(c.Context(), c.domain))
 }
 
 func (a *api) monthUsage(c *call) error {

@@ -54,8 +54,14 @@ func (r *Route) ofDomain() bool {
 	return !r.ofMailbox() && r.Right != "" && r.Right != archive.RightOperate
 }
 
-// Content is the Answer of a route that answers with the bytes of a message or of a part.
-type Content struct{}
+// Content is the Answer of a route that answers with bytes of a media type, such as those of a message.
+type Content struct{ Type string }
+
+// streams reports whether the route answers with Content.
+func (r *Route) streams() bool {
+	_, ok := r.Answer.(Content)
+	return ok
+}
 
 // Lines is the Body of a route that takes the lines of archive.Provision.
 type Lines struct{}
@@ -142,7 +148,7 @@ func personRoutes() []Route {
 
 		{"GET", one + "/set-up", archive.RightLook, false, choice, nil, setup.Parameters{}, false,
 			"with what a mail program is set up for its archive or for the live mailbox", (*api).setUp},
-		{"GET", one + "/set-up/profile", archive.RightLook, false, choice, nil, Content{}, false, "the same as a configuration profile of Apple", (*api).profile},
+		{"GET", one + "/set-up/profile", archive.RightLook, false, choice, nil, Content{setup.ProfileType}, false, "the same as a configuration profile of Apple", (*api).profile},
 		{"POST", one + "/set-up/link", archive.RightLook, true, "", SetUpChoice{}, archive.SetUpLink{}, false,
 			"make a link to that profile, with its QR code; it works once, for 15 minutes, without a sign-in", (*api).setUpLink},
 	}
@@ -154,10 +160,12 @@ func messageRoutes() []Route {
 	return []Route{
 		{"GET", one + "/entries", archive.RightRead, false, "[all=true]", nil, EntryView{}, true,
 			"all its entries, by month, folder and UID; with all, also the superseded ones", (*api).list},
+		{"GET", one + "/messages", archive.RightRead, false, "[q=QUERY][&folder=F][&after=NEXT][&limit=N]", nil, EntryView{}, true,
+			"a page of its messages, newest first, or of those that a search finds", (*api).messages},
 		{"GET", message, archive.RightRead, false, "", nil, EntryView{}, false, "the entry of a message", (*api).entry},
-		{"GET", message + "/raw", archive.RightRead, false, "", nil, Content{}, false, "the bytes of a message", (*api).message},
+		{"GET", message + "/raw", archive.RightRead, false, "", nil, Content{messageType}, false, "the bytes of a message", (*api).message},
 		{"GET", message + "/parts", archive.RightRead, false, "", nil, PartView{}, true, "its parts, those of enclosed messages included", (*api).parts},
-		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{}, false, "the content of one part, its transfer encoding undone",
+		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{partType}, false, "the content of one part, its transfer encoding undone",
 			(*api).part},
 		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
@@ -194,6 +202,7 @@ func operatorRoutes() []Route {
 		{"POST", "/volumes/{month}/forget", archive.RightOperate, true, "", Confirmation{}, ForgottenView{}, false,
 			"give up for good a month whose volume is lost", (*api).forget},
 		{"GET", "/labels", "", false, "", nil, LabelView{}, true, "what the names in the answers mean, in Italian and English", (*api).labels},
+		{"GET", "/openapi.json", "", false, "", nil, Content{documentType}, false, "what describes all this to programs: OpenAPI 3.1", (*api).openAPI},
 		{"GET", "/version", "", false, "", nil, VersionView{}, false, "the version of the program", (*api).version},
 	}
 }

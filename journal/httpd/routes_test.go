@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"slices"
@@ -28,8 +29,13 @@ func TestRoutes(t *testing.T) {
 	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
 	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=write=on")
 	r.deliver("anna@alpha.test")
+	r.story()
 	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
 	first, these := url.Values{"folder": {folder}, "uid": {"1"}}.Encode(), url.Values{"folder": {folder}, "uids": {"1"}}.Encode()
+	var described object
+	if err := json.Unmarshal(openAPI, &described); err != nil {
+		t.Fatal(err)
+	}
 	asked := make(map[string]bool)
 	code := "" // of the second factor
 	for _, request := range []string{
@@ -37,9 +43,9 @@ func TestRoutes(t *testing.T) {
 		"GET /mailboxes/{mailbox}/access?", "POST /mailboxes/{mailbox}/app-passwords?name=phone", "GET /mailboxes/{mailbox}/app-passwords?", "DELETE /mailboxes/{mailbox}/app-passwords/{name}?name=phone",
 		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
 		"POST /tokens?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "DELETE /tokens/{name}?name=panel",
-		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
+		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages?q=certified", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
 		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
-		"GET /labels?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
+		"GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
 		"POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold?reason=case&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release?reason=closed&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/delete?" + these,
 		"POST /mailboxes/{mailbox}/messages/{folder}/undelete?" + these, "POST /mailboxes/{mailbox}/messages/{folder}/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uids=2",
 		"POST /mailboxes/{mailbox}/messages/{folder}/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
@@ -69,13 +75,21 @@ func TestRoutes(t *testing.T) {
 		case status != http.StatusOK:
 			t.Errorf("%s: status %d: %q", name, status, lines)
 			continue
-		case !route.Many && len(lines) == 0, !route.Many && len(lines) > 1 && route.Answer != Content{}:
+		case !route.Many && len(lines) == 0, !route.Many && len(lines) > 1 && !route.streams():
 			t.Errorf("%s: %d lines", name, len(lines))
 		}
+		if route.streams() {
+			continue
+		}
+		if route.Method == http.MethodGet {
+			r.validateDocument(described, &route, values)
+		}
 		for _, line := range lines {
-			if route.Answer == (Content{}) {
-				break
+			kind := documentType
+			if route.Many {
+				kind = linesType
 			}
+			validateText(t, described, answerSchema(t, described, &route, kind), []byte(line))
 			if name == "POST /mailboxes/{mailbox}/second-factor/begin" {
 				code = secondFactorCode(t, line)
 			}
@@ -95,13 +109,27 @@ func TestRoutes(t *testing.T) {
 		if name := route.Method + " " + route.Path; !asked[name] {
 			t.Errorf("%s was not asked", name)
 		}
-		if route.Right == "" != (route.Path == "/version" || route.Path == "/labels") || route.About == "" {
+		if route.Right == "" != (route.Path == "/version" || route.Path == "/labels" || route.Path == "/openapi.json") || route.About == "" {
 			t.Errorf("%s has the right %q and is about %q", route.Path, route.Right, route.About)
 		}
 		if route.Method != http.MethodGet && route.Right != archive.RightOperate && !route.Record {
 			t.Errorf("%s changes a mailbox and names nobody", route.Path)
 		}
 	}
+}
+
+// validateDocument asks a route for one document, and compares it with the description.
+func (r *rig) validateDocument(described object, route *Route, values url.Values) {
+	r.t.Helper()
+	request := newRequest(r.t, route, values)
+	request.Header.Del("Accept")
+	w := httptest.NewRecorder()
+	r.handler.ServeHTTP(w, request)
+	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != documentType {
+		r.t.Errorf("%s %s as a document: %d %s", route.Method, route.Path, w.Code, w.Body)
+		return
+	}
+	validateText(r.t, described, answerSchema(r.t, described, route, documentType), w.Body.Bytes())
 }
 
 // secondFactorCode returns the code of now (RFC 6238) of the secret in an answer.

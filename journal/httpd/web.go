@@ -14,6 +14,7 @@ import (
 func Web(b Backend) http.Handler {
 	mux := http.NewServeMux()
 	(&discovery{b}).route(mux)
+	mux.Handle(Prefix+"/", newAPI(b, newBearers(b).door()))
 	if b.Pages != nil {
 		mux.Handle("/", b.Pages)
 	} else {

@@ -16,7 +16,7 @@ func TestWebUnknownPage(t *testing.T) {
 		{"de-DE,en;q=0.5", "Page not found"},
 		{"\x00;;;q=,", "Pagina non trovata"},
 	} {
-		r := httptest.NewRequest("GET", "/api/v1/mailboxes", nil)
+		r := httptest.NewRequest("GET", "/nothing/here", nil)
 		r.Header.Set("Accept-Language", c.accept)
 		w := httptest.NewRecorder()
 		Web(Backend{}).ServeHTTP(w, r)

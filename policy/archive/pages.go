@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"copialettere/policy"
 )
@@ -13,6 +14,14 @@ func (a *Archive) Language(ctx context.Context, address policy.Address) (policy.
 	s, err := a.policy.Settings(ctx, address)
 	return s.Language, err
 }
+
+// Settings returns the settings of a mailbox.
+func (a *Archive) Settings(ctx context.Context, address policy.Address) (policy.Settings, error) {
+	return a.policy.Settings(ctx, address)
+}
+
+// Addresses returns the addresses whose mail is archived for a mailbox: see policy.Policy.Addresses.
+func (a *Archive) Addresses(address policy.Address) []string { return a.policy.Addresses(address) }
 
 // Known returns a mailbox, and whether it was ever set up.
 func (a *Archive) Known(ctx context.Context, address policy.Address) (policy.Mailbox, bool, error) {
@@ -30,3 +39,9 @@ func (a *Archive) ActorOf(_ context.Context, login policy.Address, domain string
 	}
 	return policy.Actor{}, fmt.Errorf("domain %s: %w for %s", domain, policy.ErrForbidden, login)
 }
+
+// Grace returns for how long a Disable can be taken back.
+func (a *Archive) Grace() time.Duration { return a.options.Grace }
+
+// Notifies reports whether owners are told anything by mail: the configuration has [notices].
+func (a *Archive) Notifies() bool { return a.options.Notices != nil }

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -72,4 +73,13 @@ func (a *Archive) Reads(ctx context.Context, who policy.Actor, address policy.Ad
 		return nil
 	}
 	return a.options.Auth.TokenReads(ctx, who.Name, address, remote)
+}
+
+// TokenDomain returns the domain in whose mailboxes a token acts. The error wraps policy.ErrForbidden if there is none of that name any more.
+func (a *Archive) TokenDomain(ctx context.Context, who policy.Actor) (string, error) {
+	token, err := a.options.Auth.Grant(ctx, who.Name)
+	if err == nil && token.Domain == "" {
+		err = fmt.Errorf("%w for %s", policy.ErrForbidden, who)
+	}
+	return token.Domain, err
 }

@@ -1,11 +1,13 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -128,4 +130,61 @@ func (u *MonthUsage) count(f journal.FolderStats) {
 	case journal.Archived:
 		u.Archived.Add(size)
 	}
+}
+
+// Latest is when a mailbox last got a message and when it last sent one, as far as its archive has it. Others script against its names.
+type Latest struct {
+	Received *time.Time `json:"received,omitempty"`
+	Sent     *time.Time `json:"sent,omitempty"`
+}
+
+// Latest returns the times of the newest messages of a mailbox. What was put in by hand counts as none, nor does what was moved elsewhere. The error is
+// journal.PassedOver if months that cannot be read are left out.
+func (a *Archive) Latest(ctx context.Context, address policy.Address) (Latest, error) {
+	m, err := a.there(ctx, address)
+	if err != nil {
+		return Latest{}, err
+	}
+	stats, err := a.journal.Stats(ctx, m.Archive)
+	var passed journal.PassedOver
+	if err != nil && !errors.As(err, &passed) {
+		return Latest{}, fmt.Errorf("newest messages of %s: %w", address, err)
+	}
+	slices.SortStableFunc(stats, func(f, g journal.FolderStats) int { return cmp.Compare(g.Month, f.Month) })
+	var v Latest
+	for _, f := range stats {
+		var into **time.Time
+		switch f.Folder {
+		case journal.FolderOf(journal.Received):
+			into = &v.Received
+		case journal.FolderOf(journal.Sent):
+			into = &v.Sent
+		}
+		if into == nil || *into != nil || f.Entries == f.Imported {
+			continue
+		}
+		if *into, err = a.latestOf(ctx, f); err != nil {
+			return v, fmt.Errorf("newest messages of %s: %w", address, err)
+		}
+	}
+	return v, passed.Err()
+}
+
+// latestOf returns the time of the newest message of a folder that was not put in by hand; nil where there is none. It reads backwards, in steps that
+// grow.
+func (a *Archive) latestOf(ctx context.Context, f journal.FolderStats) (newest *time.Time, err error) {
+	for last, step := f.NextUID-1, uint32(8); last > 0 && last < math.MaxUint32 && newest == nil; step *= 4 {
+		first := max(last, step) - step + 1
+		for e, err := range a.journal.FiledHeads(ctx, f.Mailbox, f.Month, f.Folder, first, last) {
+			switch {
+			case errors.Is(err, journal.ErrDamaged) || err == nil && e.Imported != nil:
+			case err != nil:
+				return nil, err
+			default:
+				newest = &e.Time
+			}
+		}
+		last = first - 1
+	}
+	return newest, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path"
+	"strings"
 	"time"
 
 	"copialettere/policy"
@@ -89,16 +90,19 @@ func (p *Pages) template(l policy.Language, zone *time.Location, name string) (*
 // functions are what templates can call, for readers in a language and a time zone.
 func functions(l policy.Language, zone *time.Location) template.FuncMap {
 	return template.FuncMap{
-		"t":      func(italian, english string, args ...any) string { return text(l, italian, english, args...) },
-		"label":  func(label policy.Label) string { return label.In(l) },
-		"size":   func(n any) string { return sizeText(l, n) },
-		"number": func(n any) string { return numberText(l, n) },
-		"month":  func(month any) string { return monthText(l, fmt.Sprint(month)) },
-		"escape": url.PathEscape,
-		"query":  url.QueryEscape,
+		"t":        func(italian, english string, args ...any) string { return text(l, italian, english, args...) },
+		"label":    func(label policy.Label) string { return label.In(l) },
+		"size":     func(n any) string { return sizeText(l, n) },
+		"number":   func(n any) string { return numberText(l, n) },
+		"month":    func(month any) string { return monthText(l, fmt.Sprint(month)) },
+		"messages": func(n any) string { return messagesText(l, n) },
+		"percent":  func(n any) string { return percentText(l, n) },
+		"escape":   url.PathEscape,
+		"query":    url.QueryEscape,
 		"icon": func(name string) template.HTML {
 			return template.HTML(`<svg class="icon" aria-hidden="true"><use href="#` + template.HTMLEscapeString(name) + `"/></svg>`)
 		},
+		"join": func(lines []string) string { return strings.Join(lines, "\n") },
 		"list": func(values ...any) []any { return values },
 		"time": func(t time.Time) template.HTML { return timeElement(t, timeText(l, zone, t)) },
 		"day":  func(t time.Time) template.HTML { return timeElement(t, dayText(l, zone, t)) },
@@ -147,8 +151,10 @@ func (v *visit) renderAs(status int, name, layout, contentPolicy string, data an
 		f.Mailbox = v.mailbox.String()
 	}
 	if v.session != nil {
-		if f.Places, err = v.places(); err != nil {
-			return err
+		if !v.session.SetUpSecondFactor {
+			if f.Places, err = v.places(); err != nil {
+				return err
+			}
 		}
 		f.Login, f.Warning = v.session.Login.String(), v.session.Warning().In(v.language)
 	}
@@ -180,7 +186,7 @@ func (v *visit) places() ([]place, error) {
 		case policy.RoleOwner, policy.RoleDelegate:
 			kind := v.t("il mio archivio", "my archive")
 			if s.Role == policy.RoleDelegate {
-				kind = v.t("in lettura fino al %s", "to read until %s", dayText(v.language, v.zone, s.Until))
+				kind = v.t("in lettura fino al %s", "to read until %s", dayText(v.language, v.zone, s.Until.Add(-time.Second)))
 			}
 			list = append(list, place{mailboxPath(s.Mailbox.String()), s.Mailbox.String(), kind, !manage && s.Mailbox == v.mailbox})
 		case policy.RolePostmaster:

@@ -9,12 +9,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/notice"
 	"copialettere/policy/setup"
 )
 
@@ -34,9 +36,23 @@ type rig struct {
 	archive *archive.Archive
 	pages   *Pages
 	passwd  string
+	filed   int // messages
+	// Notices are what owners are told, in a rig that tells them.
+	notices *notice.Queue
 }
 
-func newRig(t *testing.T) *rig {
+// rigOptions make a rig other than the usual one.
+type rigOptions struct {
+	owner        []string // the rights of owners; nil for those that they have by default
+	tells        bool     // owners are told by mail
+	secondFactor bool     // the domain alpha.test asks for it
+	guide        *setup.Guide
+	now          func() time.Time // of the journal
+}
+
+func newRig(t *testing.T) *rig { return newRigWith(t, rigOptions{}) }
+
+func newRigWith(t *testing.T, o rigOptions) *rig {
 	t.Helper()
 	r := &rig{t: t, passwd: filepath.Join(t.TempDir(), "passwd")}
 	engine, err := level.Open(t.TempDir(), level.Options{})
@@ -45,11 +61,11 @@ func newRig(t *testing.T) *rig {
 	settings, err := engine.Settings(t.Context())
 	r.must(err)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{
-		{Name: "alpha.test", Postmasters: []string{"postmaster@alpha.test"}}, {Name: "beta.test", Postmasters: []string{"postmaster@beta.test"}},
+	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Rights: policy.Rights{Owner: o.owner}, Domains: []policy.Domain{
+		{Name: "alpha.test", Postmasters: []string{"postmaster@alpha.test"}, RequireSecondFactor: o.secondFactor}, {Name: "beta.test", Postmasters: []string{"postmaster@beta.test"}},
 	}})
 	r.must(err)
-	r.journal, err = journal.Open(engine, journal.Options{Logger: log, Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld}})
+	r.journal, err = journal.Open(engine, journal.Options{Logger: log, Now: o.now, Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld}})
 	r.must(err)
 	t.Cleanup(func() { r.must(r.journal.Close()) })
 	var lines strings.Builder
@@ -59,7 +75,14 @@ func newRig(t *testing.T) *rig {
 	r.must(os.WriteFile(r.passwd, []byte(lines.String()), 0o600))
 	r.auth = auth.New(auth.Options{Source: auth.Source{Kind: auth.SourceFile, Address: r.passwd}, Policy: r.policy, Settings: settings, Logger: log})
 	t.Cleanup(func() { r.must(r.auth.Close()) })
-	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings)})
+	options := archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings), Guide: o.guide}
+	if o.tells {
+		r.notices = notice.New(settings, notice.Options{Policy: r.policy, From: "archivio@alpha.test", MaxPerDay: 100, Logger: log})
+		options.Notices = notice.NewPump(r.notices, nil, log)
+		t.Cleanup(options.Notices.Close)
+		r.policy.OnRevision(options.Notices.Revised)
+	}
+	r.archive = archive.New(options)
 	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Logger: log})
 	r.must(err)
 	_, err = r.archive.Enable(t.Context(), operator, r.address("anna@alpha.test"))

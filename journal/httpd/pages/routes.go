@@ -34,6 +34,13 @@ type Route struct {
 func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
+		homeRoutes(),
+		settingsRoutes(),
+		accountRoutes(),
+		delegatesRoutes(),
+		programsRoutes(),
+		termsRoutes(),
+		logRoutes(),
 		messageRoutes(),
 	)
 }

@@ -12,8 +12,16 @@ import (
 
 // doneTexts are what pages say at the top after something was done, by the key in the parameter done.
 var doneTexts = map[string]policy.Label{
-	"saved":      {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
-	"signed-out": {Italian: "La sessione è chiusa.", English: "You have signed out."},
+	"saved":             {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
+	"enabled":           {Italian: "L'archivio è attivo.", English: "The archive is on."},
+	"restored":          {Italian: "L'archivio è ripristinato.", English: "The archive is restored."},
+	"paused":            {Italian: "L'archivio è in pausa.", English: "The archive is paused."},
+	"resumed":           {Italian: "L'archivio riprende da ora.", English: "The archive goes on from now."},
+	"disabled":          {Italian: "L'archivio è disattivato.", English: "The archive is switched off."},
+	"revoked":           {Italian: "Fatto: non vale più.", English: "Done: it is no longer valid."},
+	"delegated":         {Italian: "La delega è registrata.", English: "The delegate is on record."},
+	"second-factor-off": {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
+	"signed-out":        {Italian: "La sessione è chiusa.", English: "You have signed out."},
 }
 
 // doneText returns what has just been done. A key that nobody has defined says nothing.
@@ -82,4 +90,25 @@ func numberText(l policy.Language, n any) string {
 		digits = digits[:len(digits)-3]
 	}
 	return strings.Join(append([]string{digits}, groups...), separator)
+}
+
+// percentText returns a share as people read it: "12,5".
+func percentText(l policy.Language, percent any) string {
+	value, ok := percent.(float64)
+	if !ok {
+		return fmt.Sprint(percent)
+	}
+	text := strings.TrimSuffix(strconv.FormatFloat(value, 'f', 1, 64), ".0")
+	if l != policy.English {
+		text = strings.Replace(text, ".", ",", 1)
+	}
+	return text
+}
+
+// messagesText returns a number of messages: "1 messaggio", "2 messaggi".
+func messagesText(l policy.Language, n any) string {
+	if fmt.Sprint(n) == "1" {
+		return text(l, "1 messaggio", "1 message")
+	}
+	return text(l, "%s messaggi", "%s messages", numberText(l, n))
 }

@@ -1,0 +1,118 @@
+package httpd
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/policy"
+	"copialettere/policy/pec/pectest"
+)
+
+// story puts certified and ordinary mail of an office into the archive of anna@alpha.test by hand, and returns how many messages that were.
+func (r *rig) story() int {
+	r.t.Helper()
+	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=append=on&set=language=en")
+	owner := r.backend.Archive.WebReader(policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, r.address("anna@alpha.test"))
+	steps := pectest.Story("anna@alpha.test", time.Now())
+	for _, step := range steps {
+		folder := "INBOX"
+		if step.Sent {
+			folder = "Sent"
+		}
+		if _, err := owner.Append(r.t.Context(), folder, time.Time{}, bytes.NewReader(step.Message), int64(len(step.Message))); err != nil {
+			r.t.Fatalf("%s: %v", step.Name, err)
+		}
+	}
+	return len(steps)
+}
+
+// messagesPage is a page of messages as one document.
+type messagesPage struct {
+	Items   []EntryView
+	Next    string
+	Problem *Problem
+}
+
+// TestMessages goes through a list page by page: every message is there once, newest first, whatever the length of the pages.
+func TestMessages(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	number := r.story()
+	ask := func(values url.Values) (messagesPage, *httptest.ResponseRecorder) {
+		t.Helper()
+		route := routeOf(t, "GET", "/mailboxes/{mailbox}/messages")
+		values.Set("mailbox", "anna@alpha.test")
+		request := newRequest(t, &route, values)
+		request.Header.Del("Accept")
+		w := httptest.NewRecorder()
+		r.handler.ServeHTTP(w, request)
+		var page messagesPage
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil {
+			t.Fatalf("%v: %s", err, w.Body)
+		}
+		return page, w
+	}
+	for _, limit := range []int{1, 4, number, 500} {
+		var seen []string
+		last, after := time.Now().AddDate(1, 0, 0), ""
+		for {
+			page, _ := ask(url.Values{"limit": {fmt.Sprint(limit)}, "after": {after}})
+			if len(page.Items) > limit || page.Problem != nil {
+				t.Fatalf("limit %d: %d messages, %+v", limit, len(page.Items), page.Problem)
+			}
+			for _, e := range page.Items {
+				at := e.Time
+				if e.Imported != nil {
+					at = e.Imported.Date
+				}
+				if at.After(last) || e.Mailbox != "anna@alpha.test" {
+					t.Errorf("limit %d: %s %s %d is newer than the one before", limit, e.Mailbox, e.Folder, e.UID)
+				}
+				last = at
+				seen = append(seen, fmt.Sprintf("%s %d", e.Folder, e.UID))
+			}
+			if after = page.Next; after == "" {
+				break
+			}
+		}
+		if slices.Sort(seen); len(slices.Compact(seen)) != number {
+			t.Errorf("limit %d: %d messages, want %d: %q", limit, len(seen), number, seen)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		values url.Values
+		want   string // the subjects that are there contain this; empty for none
+	}{
+		{"a word", url.Values{"q": {"subject:sollecito"}}, "Sollecito"},
+		{"a folder", url.Values{"q": {"disdetta"}, "folder": {"Sent"}}, "Disdetta"},
+		{"nothing", url.Values{"q": {"subject:nothing-of-this"}}, ""},
+	} {
+		page, w := ask(c.values)
+		if (len(page.Items) > 0) != (c.want != "") {
+			t.Errorf("%s: %s", c.name, w.Body)
+		}
+		for _, e := range page.Items {
+			if !strings.Contains(e.Subject+e.InnerSubject, c.want) || c.values.Has("folder") && !strings.HasPrefix(e.Folder, "Sent/") {
+				t.Errorf("%s: %s %q", c.name, e.Folder, e.Subject)
+			}
+		}
+	}
+	for _, values := range []url.Values{{"limit": {"0"}}, {"limit": {"501"}}, {"limit": {"x"}}, {"after": {"x"}}} {
+		if _, w := ask(values); w.Code != http.StatusBadRequest {
+			t.Errorf("%v: %d %s", values, w.Code, w.Body)
+		}
+	}
+	r.mailbox("POST /mailboxes/{mailbox}/disable?" + anna + "&confirm=anna@alpha.test")
+	if _, w := ask(url.Values{}); w.Code != http.StatusConflict {
+		t.Errorf("of an archive that is off: %d %s", w.Code, w.Body)
+	}
+}
