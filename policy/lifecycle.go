@@ -342,7 +342,7 @@ func (p *Policy) Mailboxes(ctx context.Context) iter.Seq2[Mailbox, error] {
 func (p *Policy) MailboxesFrom(ctx context.Context, archive string) iter.Seq2[Mailbox, error] {
 	return func(yield func(Mailbox, error) bool) {
 		for pair, err := range p.store.Scan(ctx, settingsKey(archive), []byte("n")) {
-			m, err := decodeMailbox(pair, err)
+			m, err := p.decodeMailbox(pair, err)
 			if !yield(m, err) || err != nil {
 				return
 			}
@@ -350,12 +350,12 @@ func (p *Policy) MailboxesFrom(ctx context.Context, archive string) iter.Seq2[Ma
 	}
 }
 
-func decodeMailbox(pair kv.Pair, err error) (Mailbox, error) {
+func (p *Policy) decodeMailbox(pair kv.Pair, err error) (Mailbox, error) {
 	if err != nil {
 		return Mailbox{}, fmt.Errorf("list mailboxes: %w", err)
 	}
 	archive := string(pair.Key[1:])
-	r, err := decodeRecord(pair.Value)
+	r, err := p.decoded.listed(archive, pair.Value)
 	var m Mailbox
 	if err == nil {
 		m, err = r.mailbox(archive)

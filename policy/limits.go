@@ -24,6 +24,9 @@ type Limits struct {
 	Retention  int   // how many months the retention of a mailbox may be at most
 }
 
+// Limits returns the limits of a canonical domain.
+func (p *Policy) Limits(domain string) Limits { return p.rules().limits[domain] }
+
 // ParseQuota reads a quota in the form of Set: bytes, or zero for none.
 func ParseQuota(value string) (int64, error) {
 	var s Settings

@@ -178,3 +178,19 @@ func (d *decodedRecords) record(name string, stored []byte) (*record, error) {
 	d.list[name] = decodedRecord{string(stored), &r}
 	return &r, nil
 }
+
+// listed is record for who reads all records: it keeps one only where there is room, so that those of the mailboxes with mail stay.
+func (d *decodedRecords) listed(name string, stored []byte) (*record, error) {
+	d.mu.Lock()
+	known, ok := d.list[name]
+	room := len(d.list) < maxDecoded
+	d.mu.Unlock()
+	if ok && known.stored == string(stored) {
+		return known.record, nil
+	}
+	if room || ok {
+		return d.record(name, stored)
+	}
+	r, err := decodeRecord(stored)
+	return &r, err
+}

@@ -39,6 +39,7 @@ type opened struct {
 	dovecot *dovecot.Keeper     // nil where not configured
 	search  *search.Index
 	types   *archive.Types
+	survey  *archive.Survey
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
 }
@@ -69,7 +70,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {
 		return err
 	}
-	a.notices, a.types, a.search = newPump(c, a, log), archive.NewTypes(), search.New(search.Options{})
+	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
@@ -131,7 +132,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
-		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types,
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey,
 		MaxMessage: maxMessage(c), Certification: a.certification,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 	})

@@ -49,6 +49,7 @@ func TestMayIsWhatIsAllowed(t *testing.T) {
 		{"token that writes", policy.Actor{Role: policy.RoleToken, Name: "writes"}, rights(), rights(), "write=on",
 			"read move delete look set archive pause hold address sign-in revoke " + strings.Join(policy.Keys(), " ")},
 		{"token of another domain", policy.Actor{Role: policy.RoleToken, Name: "elsewhere"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
+		{"delegate whose day is past, or of nobody", policy.Actor{Role: policy.RoleDelegate, Name: "carla@beta.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"program", policy.Actor{Role: policy.RoleProgram, Name: "anna@alpha.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"in no role", policy.Actor{Name: "anna@alpha.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 	} {

@@ -75,15 +75,18 @@ type Options struct {
 	Certification func() Certification
 	// Types is kept where an Archive is made anew over the same journal; if nil, New makes one.
 	Types *Types
+	// Survey is kept where an Archive is made anew over the same journal; if nil, New makes one.
+	Survey *Survey
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
 
-// Archive stands for the archives of all mailboxes. But for what Types learns it is immutable; all methods may be called concurrently.
+// Archive stands for the archives of all mailboxes. But for what Types and Survey learn it is immutable; all methods may be called concurrently.
 type Archive struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	types   *Types
+	survey  *Survey
 	options Options
 }
 
@@ -98,7 +101,10 @@ func New(o Options) *Archive {
 	if o.Types == nil {
 		o.Types = NewTypes()
 	}
-	return &Archive{o.Journal, o.Policy, o.Types, o}
+	if o.Survey == nil {
+		o.Survey = NewSurvey()
+	}
+	return &Archive{o.Journal, o.Policy, o.Types, o.Survey, o}
 }
 
 // changed reports a change that may make an archive due for erasure.

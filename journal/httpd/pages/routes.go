@@ -34,6 +34,8 @@ type Route struct {
 func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
+		domainRoutes(),
+		domainMailboxRoutes(),
 		homeRoutes(),
 		settingsRoutes(),
 		accountRoutes(),

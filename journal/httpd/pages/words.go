@@ -12,6 +12,12 @@ import (
 
 // doneTexts are what pages say at the top after something was done, by the key in the parameter done.
 var doneTexts = map[string]policy.Label{
+	"changed":           {Italian: "Le caselle sono cambiate.", English: "The mailboxes are changed."},
+	"held":              {Italian: "Il blocco legale è in vigore: non si cancella più nulla.", English: "The legal hold stands: nothing more is deleted."},
+	"released":          {Italian: "Il blocco legale è tolto.", English: "The legal hold is lifted."},
+	"factor-ended":      {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
+	"renamed":           {Italian: "La casella ha il nuovo indirizzo.", English: "The mailbox has the new address."},
+	"handed-over":       {Italian: "L'indirizzo è passato a un'altra persona, con un archivio nuovo.", English: "The address has gone to another person, with a new archive."},
 	"saved":             {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
 	"enabled":           {Italian: "L'archivio è attivo.", English: "The archive is on."},
 	"restored":          {Italian: "L'archivio è ripristinato.", English: "The archive is restored."},

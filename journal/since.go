@@ -1,0 +1,133 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"copialettere/journal/kv"
+)
+
+// RecordsSince yields the skips and gaps of one mailbox from a time on, in the order in which they are filed; with an empty mailbox those of all
+// mailboxes, by month and mailbox. It reads the months since then and no others, so it costs little where Records reads everything. It leaves out the
+// spool, and passes over what cannot be read: Records tells of that.
+func (j *Journal) RecordsSince(ctx context.Context, mailbox string, since time.Time) iter.Seq2[*Record, error] {
+	prefix := []byte{'g'}
+	if mailbox != "" {
+		prefix = mailboxKey('g', mailbox, 0)
+	}
+	return filedSince(ctx, j.volumesSince(ctx, since), prefix, since, func(mailbox string, b []byte) (*Record, error) { return decodeRecord(mailbox, b) })
+}
+
+// ActsSince yields what was done with the entries of all mailboxes from a time on, store by store and mailbox by mailbox. It passes over what cannot be
+// read: Acts tells of that.
+func (j *Journal) ActsSince(ctx context.Context, since time.Time) iter.Seq2[*Act, error] {
+	return filedSince(ctx, j.recordStores(ctx), []byte{'a'}, since, decodeAct)
+}
+
+// volumesSince yields the stores of the months from a time on.
+func (j *Journal) volumesSince(ctx context.Context, since time.Time) iter.Seq2[monthStore, error] {
+	return func(yield func(monthStore, error) bool) {
+		for s, err := range j.volumes(ctx) {
+			if err == nil && !s.month.Next().Start().After(since) {
+				continue
+			}
+			if !yield(s, err) {
+				return
+			}
+		}
+	}
+}
+
+// filedSince yields what is filed by mailbox and time, under keys that begin with a prefix, from a time on. It decodes nothing older.
+func filedSince[T any](ctx context.Context, stores iter.Seq2[monthStore, error], prefix []byte, since time.Time,
+	decode func(mailbox string, b []byte) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		for s, err := range stores {
+			if errors.Is(err, ErrDamaged) {
+				continue
+			}
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+				if errors.Is(err, kv.ErrClosed) {
+					break // the volume was dropped meanwhile
+				}
+				if err != nil {
+					yield(none, fmt.Errorf("what is on record since %s: %w", since.Format(time.DateOnly), err))
+					return
+				}
+				if recordTime(p.Key).Before(since) {
+					continue
+				}
+				mailbox, _, ok := bytes.Cut(p.Key[1:], []byte{0})
+				v, err := decode(string(mailbox), p.Value)
+				if !ok || err != nil {
+					continue
+				}
+				if !yield(v, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Waiting is how many messages of a mailbox have no outcome yet.
+type Waiting struct {
+	Deferred uint64 // the next hop refused them for now
+	Unknown  uint64 // handed on without an answer: in flight, or lost in a crash
+}
+
+// WaitingSince counts the entries without an outcome by mailbox, in the months from a time on. It passes over what cannot be read.
+func (j *Journal) WaitingSince(ctx context.Context, since time.Time) (map[string]Waiting, error) {
+	waiting := make(map[string]Waiting)
+	for s, err := range j.volumesSince(ctx, since) {
+		if errors.Is(err, ErrDamaged) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for p, err := range s.Scan(ctx, []byte{'o'}, []byte{'p'}) {
+			if errors.Is(err, kv.ErrClosed) {
+				break
+			}
+			if err != nil {
+				return nil, fmt.Errorf("count what waits: %w", err)
+			}
+			mailbox, _, ok := bytes.Cut(p.Key[1:], []byte{0})
+			o, err := decodeOutcome(p.Value)
+			if !ok || err != nil {
+				continue
+			}
+			w := waiting[string(mailbox)]
+			switch o.state {
+			case Deferred:
+				w.Deferred++
+			case Unknown:
+				w.Unknown++
+			}
+			waiting[string(mailbox)] = w
+		}
+	}
+	return waiting, nil
+}
+
+// MonthStats returns what every folder of one month holds, by mailbox and folder; nothing where the month has no volume.
+func (j *Journal) MonthStats(ctx context.Context, m kv.Month) ([]FolderStats, error) {
+	var list []FolderStats
+	for f, err := range j.statsOf(ctx, m, []byte{'s'}) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, nil
+}

@@ -1,0 +1,79 @@
+package journal
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestSince reads what came on record from a time on, of one mailbox and of all, and what has no outcome yet.
+func TestSince(t *testing.T) {
+	f := openFixture(t)
+	old := gap("old", november.AddDate(0, -2, 0))
+	early := gap("early", november.Add(-time.Hour))
+	late := gap("late", november.Add(time.Hour))
+	other := Record{Kind: Skip, Mailbox: anna, Time: november.Add(2 * time.Hour), Detail: "other"}
+	if err := f.Record(f.ctx(), old, early, late, other); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		mailbox string
+		since   time.Time
+		want    []string
+	}{
+		"one mailbox":      {mario, november, []string{"late"}},
+		"all mailboxes":    {"", november, []string{"other", "late"}},
+		"from another":     {mario, november.AddDate(0, -3, 0), []string{"old", "early", "late"}},
+		"of a time to be":  {"", november.AddDate(1, 0, 0), nil},
+		"of nobody at all": {giove, november.AddDate(0, -3, 0), nil},
+	} {
+		var got []string
+		for r, err := range f.RecordsSince(f.ctx(), c.mailbox, c.since) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, r.Detail)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+
+	first, second := f.put(mario, letter("first")), f.deliver(anna, letter("second"), "t2").Ref
+	if err := f.Hold(f.ctx(), first, "operator", "case 1"); err != nil {
+		t.Fatal(err)
+	}
+	count := func(since time.Time) (n int) {
+		for a, err := range f.ActsSince(f.ctx(), since) {
+			if err != nil || a.Mailbox != mario || a.Kind != ActHold {
+				t.Errorf("act %+v, %v", a, err)
+			}
+			n++
+		}
+		return n
+	}
+	if now := f.clock.now(); count(now.Add(-time.Minute)) != 1 || count(now.Add(time.Minute)) != 0 {
+		t.Error("acts are not read from a time on")
+	}
+	e, err := f.Entry(f.ctx(), second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Deferred(f.ctx(), second, "t2"); err != nil {
+		t.Fatal(err)
+	}
+	f.FlushOutcomes(f.ctx())
+	waiting, err := f.WaitingSince(f.ctx(), f.clock.now().AddDate(0, -1, 0))
+	if err != nil || waiting[anna] != (Waiting{Deferred: 1}) {
+		t.Errorf("waiting: %+v, %v", waiting, err)
+	}
+	stats, err := f.MonthStats(f.ctx(), second.Month)
+	if err != nil || len(stats) != 2 || stats[0].Mailbox != anna || stats[1].Mailbox != mario {
+		t.Errorf("of the month: %+v, %v", stats, err)
+	}
+	for o, err := range f.Outlines(f.ctx(), anna, second.Month, second.Folder, 1, second.UID) {
+		if err != nil || !o.Dated.Equal(e.Time) {
+			t.Errorf("outline %+v, %v", o, err)
+		}
+	}
+}
