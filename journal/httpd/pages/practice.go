@@ -227,7 +227,13 @@ type recipientView struct {
 	Steps   []step
 	Brief   policy.Label // of a brief receipt: how it compares with what was sent
 	Matches bool
-	Parts   []practice.BriefPart
+	Parts   []briefPart
+}
+
+// briefPart is a part of a brief receipt that differs from what was sent.
+type briefPart struct {
+	Name   string
+	Result policy.Label
 }
 
 // step is one event of a time line.
@@ -297,7 +303,10 @@ func (v *visit) receiptView(r practice.Receipt) receiptView {
 
 // recipientView returns the time line of one recipient.
 func (v *visit) recipientView(p *practice.Practice, o *practice.Outcome) recipientView {
-	view := recipientView{Address: o.Address, State: stateOf(o), Brief: pec.HashResult(o.Brief).Label(), Matches: o.Brief == string(pec.HashMatch), Parts: o.BriefParts}
+	view := recipientView{Address: o.Address, State: stateOf(o), Brief: pec.HashResult(o.Brief).Label(), Matches: o.Brief == string(pec.HashMatch)}
+	for _, b := range o.BriefParts {
+		view.Parts = append(view.Parts, briefPart{cmp.Or(b.Name, b.Field, b.Part, b.ReceiptPart), pec.HashResult(b.Result).Label()})
+	}
 	add := func(at *time.Time, icon string, class pec.Class, text policy.Label, detail string) {
 		if at == nil {
 			return

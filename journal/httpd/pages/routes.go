@@ -44,5 +44,6 @@ func Routes() []Route {
 		termsRoutes(),
 		logRoutes(),
 		messageRoutes(),
+		practiceRoutes(),
 	)
 }
