@@ -77,6 +77,8 @@ type Pages struct {
 
 	mu    sync.Mutex
 	ready map[variant]*template.Template // guarded by mu
+
+	zips oneEach // under way
 }
 
 // stylesheet is the style sheet and its path, which changes with it.
