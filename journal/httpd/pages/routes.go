@@ -35,6 +35,7 @@ type Route struct {
 func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
+		accessRoutes(),
 		domainRoutes(),
 		domainMailboxRoutes(),
 		homeRoutes(),
@@ -45,6 +46,7 @@ func Routes() []Route {
 		termsRoutes(),
 		logRoutes(),
 		messageRoutes(),
+		practiceRoutes(),
 		listRoutes(),
 		actRoutes(),
 		deletedRoutes(),

@@ -101,11 +101,17 @@ func (v *visit) admitToMailbox(right archive.Right) error {
 	if err := v.readMailbox(); err != nil {
 		return err
 	}
+	if v.session.Confined() && v.mailbox != v.session.Login {
+		return fmt.Errorf("%s: %w for a session that a link has opened", v.mailbox, policy.ErrForbidden)
+	}
 	var err error
 	if v.who, err = v.pages.options.Auth.ActorIn(v.Context(), v.session.Login, v.mailbox); err != nil {
 		return err
 	}
-	return v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox)
+	if err := v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox); err != nil {
+		return err
+	}
+	return v.pages.options.Archive.Reads(v.Context(), v.who, v.mailbox, v.pages.options.Remote(v.Request))
 }
 
 func (v *visit) admitToDomain(right archive.Right) error {
@@ -122,6 +128,9 @@ func (v *visit) admitToDomain(right archive.Right) error {
 		}
 	}
 	v.domain = domain
+	if v.session.Confined() {
+		return fmt.Errorf("%s: %w for a session that a link has opened", domain, policy.ErrForbidden)
+	}
 	if v.who, err = v.pages.options.Archive.ActorOf(v.Context(), v.session.Login, domain); err != nil || v.mailbox == (policy.Address{}) {
 		return err
 	}
