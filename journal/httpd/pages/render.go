@@ -123,7 +123,7 @@ type frame struct {
 	Domain   string // that the page is about
 	Manage   bool   // the page is for a postmaster
 	Places   []place
-	Tabs     []place // of the mailbox
+	Tabs     []place // of the mailbox, or of the domain
 	Data     any
 }
 
@@ -157,7 +157,7 @@ func (v *visit) renderAs(status int, name, layout, contentPolicy string, data an
 				return err
 			}
 		}
-		if f.Mailbox != "" && !f.Manage {
+		if f.Mailbox != "" || f.Domain != "" {
 			if f.Tabs, err = v.tabs(); err != nil {
 				return err
 			}
