@@ -228,9 +228,8 @@ func TestArchiveSwitch(t *testing.T) {
 
 // TestLimits sets more than the operator lets the domain have.
 func TestLimits(t *testing.T) {
-	r := newRigWith(t, rigOptions{owner: allRights(), limits: policy.Limits{Archives: 1, Quota: 2e9, Retention: 24}})
+	r := newRigWith(t, rigOptions{owner: allRights(), limits: policy.Limits{Archives: 1, Quota: 2e9, Retention: 24}, defaults: []policy.Assignment{{Key: "retention", Value: "12"}}})
 	b := r.signedIn(anna)
-	r.set("retention=12")
 	for path, says := range map[string]string{
 		"settings/room?quota=3GB": "al massimo 2,0 GB per casella", "settings/retention?retention=36": "al massimo 24 mesi", "settings/room?quota=none": "al massimo 2,0 GB",
 	} {
