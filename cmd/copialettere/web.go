@@ -11,6 +11,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/journal/httpd/clamd"
 	"copialettere/journal/httpd/pages"
 	"copialettere/journal/metrics"
 	"copialettere/policy/archive"
@@ -43,7 +44,11 @@ func (d *daemon) startWeb(sockets *systemdSockets) error {
 
 // newPages returns the pages under a configuration, and nothing if they cannot be made: mail goes on without them.
 func (d *daemon) newPages(acts *archive.Archive, brands *brands) http.Handler {
-	p, err := pages.New(pages.Options{Archive: acts, Auth: d.archive.auth, Search: d.archive.search, Logger: d.log, Brand: brands.of})
+	o := pages.Options{Archive: acts, Auth: d.archive.auth, Search: d.archive.search, Logger: d.log, Brand: brands.of}
+	if c := d.config.Load().Scan; c.Address != "" {
+		o.Scanner = clamd.New(c.Network, c.Address)
+	}
+	p, err := pages.New(o)
 	if err != nil {
 		d.log.Error("the pages cannot be shown", "error", err)
 		return nil

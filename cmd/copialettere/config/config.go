@@ -83,6 +83,8 @@ type Config struct {
 	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
+	// Scan is what examines files before they are downloaded.
+	Scan Scan
 	// Domains are the mail domains in the order of the file. Their names differ.
 	Domains []Domain
 	// Warnings point out settings that are allowed but seldom wanted, in the order of their lines.
