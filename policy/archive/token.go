@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"copialettere/policy"
 	"copialettere/policy/auth"
+	"copialettere/policy/setup"
 )
 
 // Token is the key of a program of the provider to the mailboxes of one domain. Others script against its names.
@@ -73,6 +75,30 @@ func (a *Archive) Reads(ctx context.Context, who policy.Actor, address policy.Ad
 		return nil
 	}
 	return a.options.Auth.Reads(ctx, who, address, remote)
+}
+
+// SignInLink is a link that signs an owner in to the pages. Others script against its names.
+type SignInLink struct {
+	Mailbox string    `json:"mailbox"`
+	URL     string    `json:"url"` // works once, until Until. Where a second factor is on, the page asks for a code
+	Until   time.Time `json:"until"`
+}
+
+// MakeSignInLink makes a link that signs the owner of a mailbox in once, within a minute, and opens nothing but that mailbox. It needs RightSignIn. That
+// it is used goes on record with who made it. The error wraps setup.ErrNotOffered where no public URL is configured.
+func (a *Archive) MakeSignInLink(ctx context.Context, who policy.Actor, address policy.Address) (SignInLink, error) {
+	if err := a.May(ctx, who, RightSignIn, address); err != nil {
+		return SignInLink{}, err
+	}
+	public := a.options.Guide.PublicURL()
+	if public == "" {
+		return SignInLink{}, fmt.Errorf("sign-in link: %w: set [web] public_url", setup.ErrNotOffered)
+	}
+	secret, until, err := a.options.Auth.MakeSignIn(ctx, who, address)
+	if err != nil {
+		return SignInLink{}, err
+	}
+	return SignInLink{address.String(), public + auth.SignInPath + secret, until}, nil
 }
 
 // TokenDomain returns the domain in whose mailboxes a token acts. The error wraps policy.ErrForbidden if there is none of that name any more.

@@ -41,7 +41,8 @@ type Access struct {
 	Protocol Protocol    `json:"protocol"`          // imap, submission, web or api
 	Address  string      `json:"address,omitempty"` // of the client; absent where it is unknown, or where failures came from too many
 	Result   Result      `json:"result"`
-	// By is ByMaster for a login of a Master in the name of the owner; its Address is then that of the Master.
+	// By is ByMaster for a login of a Master in the name of the owner; its Address is then that of the Master. For one by a link it is the role and the
+	// name of who made that: "token panel".
 	By string `json:"by,omitempty"`
 	// AppPassword is the name of the app password that was used.
 	AppPassword string `json:"app_password,omitempty"`

@@ -152,15 +152,24 @@ func (a *Authenticator) AddToken(ctx context.Context, who policy.Actor, t Token)
 	return t, bearer, nil
 }
 
-// RevokeToken ends a token at once. Whoever calls it answers for the right to do so. The error wraps ErrNoToken.
+// RevokeToken ends a token at once, with the sessions of owners whom it has signed in. Whoever calls it answers for the right to do so. The error wraps ErrNoToken.
 func (a *Authenticator) RevokeToken(ctx context.Context, who policy.Actor, name string) error {
-	err := a.options.Settings.Update(ctx, []string{tokensLock}, func(tx kv.Tx) error {
+	err := a.options.Settings.Update(ctx, []string{sessionLock, signInLock, tokensLock}, func(tx kv.Tx) error {
 		t, err := decodeToken(tx.Get(tokenKey(name)))
-		if err == nil {
-			tx.Delete(tokenKey(name))
-			tx.Delete(bearerKey(t.SHA256))
+		if err != nil {
+			return err
 		}
-		return err
+		tx.Delete(tokenKey(name))
+		tx.Delete(bearerKey(t.SHA256))
+		// Another token may have the name later.
+		by := policy.Actor{Role: policy.RoleToken, Name: name}
+		sessions, err := a.sessions(ctx)
+		for _, s := range sessions {
+			if s.By == by.String() {
+				tx.Delete(s.key)
+			}
+		}
+		return errors.Join(err, a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return s.Role == by.Role && s.Name == by.Name }))
 	})
 	if err != nil {
 		return fmt.Errorf("revoke token %.100q: %w", name, err)

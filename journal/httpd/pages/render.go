@@ -188,6 +188,9 @@ func (v *visit) places() ([]place, error) {
 	manage := v.PathValue("domain") != ""
 	var list []place
 	for _, s := range standings {
+		if v.session.Confined() && s.Role != policy.RoleOwner {
+			continue
+		}
 		switch s.Role {
 		case policy.RoleOwner, policy.RoleDelegate:
 			kind := v.t("il mio archivio", "my archive")
@@ -210,7 +213,7 @@ func (v *visit) home() (string, error) {
 	}
 	if _, known, err := v.pages.options.Archive.Known(v.Context(), v.session.Login); err != nil {
 		return "", err
-	} else if !known {
+	} else if !known && !v.session.Confined() {
 		// A postmaster need not have an archive.
 		for _, s := range standings {
 			if s.Role == policy.RolePostmaster {
