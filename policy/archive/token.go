@@ -69,12 +69,12 @@ func (a *Archive) ByToken(ctx context.Context, secret string) (policy.Actor, err
 }
 
 // Reads is to be called before somebody reads messages of a mailbox, with the right to do so, who does not sign in to it. It puts on record that a
-// token does, so that the owner sees it. Remote is the address of the client; the zero Addr if it is unknown.
+// token does, or a delegate on the pages, so that the owner sees it. Remote is the address of the client; the zero Addr if it is unknown.
 func (a *Archive) Reads(ctx context.Context, who policy.Actor, address policy.Address, remote netip.Addr) error {
-	if who.Role != policy.RoleToken {
+	if who.Role != policy.RoleToken && who.Role != policy.RoleDelegate {
 		return nil
 	}
-	return a.options.Auth.TokenReads(ctx, who.Name, address, remote)
+	return a.options.Auth.Reads(ctx, who, address, remote)
 }
 
 // SignInLink is a link that signs an owner in to the pages. Others script against its names.

@@ -260,9 +260,9 @@ func (a *Authenticator) Grant(ctx context.Context, name string) (policy.Token, e
 	return policy.Token{Domain: t.Domain, Write: t.Scope == ScopeWrite}, nil
 }
 
-// TokenReads puts on record that a token reads the messages of a mailbox: at once for the first time within readsWithin, and once more with the
-// number of times. Remote is the address of the program; the zero Addr if it is unknown.
-func (a *Authenticator) TokenReads(ctx context.Context, name string, mailbox policy.Address, remote netip.Addr) error {
+// Reads puts on record that somebody reads the messages of a mailbox who has not signed in to it: a token, or a delegate on the pages. It is written at
+// once for the first time within readsWithin, and once more with the number of times. Remote is the address of the client; the zero Addr if it is unknown.
+func (a *Authenticator) Reads(ctx context.Context, who policy.Actor, mailbox policy.Address, remote netip.Addr) error {
 	if a == nil {
 		return nil
 	}
@@ -270,7 +270,10 @@ func (a *Authenticator) TokenReads(ctx context.Context, name string, mailbox pol
 	if err != nil {
 		return err
 	}
-	one := Access{Time: time.Now(), Login: name, Role: policy.RoleToken, Protocol: ProtocolAPI, Result: ResultOK}
+	one := Access{Time: time.Now(), Login: who.Name, Role: who.Role, Protocol: ProtocolAPI, Result: ResultOK}
+	if who.Role == policy.RoleDelegate {
+		one.Protocol = ProtocolWeb
+	}
 	if remote.IsValid() {
 		one.Address = remote.Unmap().WithZone("").String()
 	}

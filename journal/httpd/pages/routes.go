@@ -46,6 +46,7 @@ func Routes() []Route {
 		termsRoutes(),
 		logRoutes(),
 		messageRoutes(),
+		practiceRoutes(),
 		listRoutes(),
 		actRoutes(),
 		deletedRoutes(),

@@ -108,7 +108,10 @@ func (v *visit) admitToMailbox(right archive.Right) error {
 	if v.who, err = v.pages.options.Auth.ActorIn(v.Context(), v.session.Login, v.mailbox); err != nil {
 		return err
 	}
-	return v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox)
+	if err := v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox); err != nil {
+		return err
+	}
+	return v.pages.options.Archive.Reads(v.Context(), v.who, v.mailbox, v.pages.options.Remote(v.Request))
 }
 
 func (v *visit) admitToDomain(right archive.Right) error {
