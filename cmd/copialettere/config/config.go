@@ -208,6 +208,8 @@ type Domain struct {
 	RequireSecondFactor bool
 	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
 	MailboxServers *setup.Servers
+	// Brand is how the provider presents itself to the people of the domain.
+	Brand Brand
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

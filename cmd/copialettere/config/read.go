@@ -278,6 +278,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.Rights = t.table("rights").rights(policy.Rights{})
 		d.MailboxServers = t.table("mailbox_servers").mailboxServers()
 		d.RequireSecondFactor = t.flag("require_second_factor")
+		d.Brand = t.brand()
 		if !t.absent {
 			domains = append(domains, d)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/search"
 	"copialettere/policy"
@@ -30,6 +31,7 @@ var operator = policy.Actor{Role: policy.RoleOperator, Name: "root"}
 
 // rig is the pages over a real journal: anna of alpha.test has an archive, bruno has none, and postmaster@alpha.test is the postmaster.
 type rig struct {
+	engine  kv.Engine
 	t       *testing.T
 	journal *journal.Journal
 	policy  *policy.Policy
@@ -44,9 +46,11 @@ type rig struct {
 
 // rigOptions make a rig other than the usual one.
 type rigOptions struct {
-	owner        []string // the rights of owners; nil for those that they have by default
-	tells        bool     // owners are told by mail
-	secondFactor bool     // the domain alpha.test asks for it
+	owner        []string      // the rights of owners; nil for those that they have by default
+	tells        bool          // owners are told by mail
+	secondFactor bool          // the domain alpha.test asks for it
+	limits       policy.Limits // of the domain alpha.test
+	defaults     []policy.Assignment
 	guide        *setup.Guide
 	now          func() time.Time // of the journal
 }
@@ -58,12 +62,13 @@ func newRigWith(t *testing.T, o rigOptions) *rig {
 	r := &rig{t: t, passwd: filepath.Join(t.TempDir(), "passwd")}
 	engine, err := level.Open(t.TempDir(), level.Options{})
 	r.must(err)
+	r.engine = engine
 	t.Cleanup(func() { r.must(engine.Close()) })
 	settings, err := engine.Settings(t.Context())
 	r.must(err)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Rights: policy.Rights{Owner: o.owner}, Domains: []policy.Domain{
-		{Name: "alpha.test", Postmasters: []string{"postmaster@alpha.test"}, RequireSecondFactor: o.secondFactor}, {Name: "beta.test", Postmasters: []string{"postmaster@beta.test"}},
+		{Name: "alpha.test", Postmasters: []string{"postmaster@alpha.test"}, RequireSecondFactor: o.secondFactor, Limits: o.limits, Defaults: o.defaults}, {Name: "beta.test", Postmasters: []string{"postmaster@beta.test"}},
 	}})
 	r.must(err)
 	r.journal, err = journal.Open(engine, journal.Options{Logger: log, Now: o.now, Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld}})
