@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -40,11 +41,11 @@ func TestSince(t *testing.T) {
 	}
 
 	first, second := f.put(mario, letter("first")), f.deliver(anna, letter("second"), "t2").Ref
-	if err := f.Hold(f.ctx(), first, "operator", "case 1"); err != nil {
+	if err := errors.Join(f.Hold(f.ctx(), first, "operator", "case 1"), f.Hold(f.ctx(), second, "operator", "case 2")); err != nil {
 		t.Fatal(err)
 	}
 	count := func(since time.Time) (n int) {
-		for a, err := range f.ActsSince(f.ctx(), since) {
+		for a, err := range f.ActsSince(f.ctx(), since, func(mailbox string) bool { return mailbox == mario }) {
 			if err != nil || a.Mailbox != mario || a.Kind != ActHold {
 				t.Errorf("act %+v, %v", a, err)
 			}

@@ -36,6 +36,7 @@ func Routes() []Route {
 		signInRoutes(),
 		domainRoutes(),
 		domainMailboxRoutes(),
+		domainLogRoutes(),
 		homeRoutes(),
 		settingsRoutes(),
 		accountRoutes(),
