@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/policy"
@@ -213,4 +215,45 @@ func TestBadRequests(t *testing.T) {
 	if v := r.mailbox("GET /mailboxes/{mailbox}?" + anna); v.Archive != "on" || len(v.Changes) != 1 {
 		t.Errorf("changed all the same: %+v", v)
 	}
+}
+
+// impatient is a connection that has deadlines.
+type impatient struct {
+	*httptest.ResponseRecorder
+	deadlines []time.Time
+}
+
+func (i *impatient) SetWriteDeadline(t time.Time) error {
+	i.deadlines = append(i.deadlines, t)
+	return nil
+}
+
+// TestPatience: a long answer behind a public door has time for each of its parts, and behind the admin socket no deadline at all: somebody may look at it
+// page by page.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, public := range []bool{true, false} {
+			a := newAPI(Backend{}, door{who: operator, public: public})
+			w := &impatient{ResponseRecorder: httptest.NewRecorder()}
+			const items = 5
+			a.serve(&Route{Method: "GET", Path: "/test", Many: true, serve: func(_ *api, c *call) error {
+				for range items {
+					time.Sleep(patience / 2)
+					if err := c.out.write(VersionView{"1"}); err != nil {
+						return err
+					}
+					if last := len(w.deadlines) - 1; public && time.Until(w.deadlines[last]) != patience {
+						t.Errorf("the client has %s", time.Until(w.deadlines[last]))
+					}
+				}
+				return nil
+			}}, w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+			if !public && len(w.deadlines) > 0 || public && len(w.deadlines) < items {
+				t.Errorf("public %t: %d deadlines", public, len(w.deadlines))
+			}
+			if got := strings.Count(w.Body.String(), "version"); got != items {
+				t.Errorf("public %t: %s", public, w.Body)
+			}
+		}
+	})
 }

@@ -263,7 +263,7 @@ func TestPrograms(t *testing.T) {
 		status int
 		says   []string
 	}{
-		{"", 200, []string{"<code>archivio.alpha.test</code>", "<code>993</code>", "<code>465</code>", `data-copy="archivio.alpha.test"`, `id="account-archive" name="account" value="archive" data-submit checked`,
+		{"", 200, []string{"<code>archivio.alpha.test</code>", "<code>993</code>", "<code>465</code>", `data-copy="archivio.alpha.test"`, `id="account-archive" name="account" value="archive" checked`,
 			"Può attivarlo il postmaster", "programs/profile?account=archive&amp;incoming=imap", "una password per programmi"}},
 		{"?account=mailbox&incoming=pop3", 200, []string{"<code>pop.alpha.test</code>", "<code>110</code>", "STARTTLS", "<code>smtp.alpha.test</code>"}},
 		{"?account=mailbox", 200, []string{"<code>imap.alpha.test</code>"}},

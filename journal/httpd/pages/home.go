@@ -8,6 +8,7 @@ import (
 	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/postfix"
 )
 
 func homeRoutes() []Route {
@@ -212,6 +213,13 @@ func (v *visit) addWarnings(p *homePage) error {
 	}
 	if f := m.SecondFactor; f != nil && f.On && f.RecoveryCodes <= fewCodes {
 		add(secondFactorPath, v.t("Crea nuovi codici", "Make new codes"), v.t("Codici di recupero rimasti: %d.", "Recovery codes left: %d.", f.RecoveryCodes))
+	}
+	for _, route := range m.Route {
+		if route.State == postfix.NotRouted {
+			add("", "", v.t("La posta di questa casella (%s) adesso non passa dall'archivio, e non viene archiviata. Avvisare il postmaster.",
+				"Mail of this mailbox (%s) does not pass through the archive at the moment, and is not archived. Tell the postmaster.",
+				policy.Labels(policy.VocabularyDirections).Label(route.Direction).In(v.language)))
+		}
 	}
 	if len(m.PassedOver) > 0 {
 		add("", "", v.t("Una parte dell'archivio al momento non si può leggere, e non è contata qui. Il gestore è avvisato.",

@@ -123,6 +123,7 @@ type frame struct {
 	Domain   string // that the page is about
 	Manage   bool   // the page is for a postmaster
 	Places   []place
+	Tabs     []place // of the mailbox
 	Data     any
 }
 
@@ -153,6 +154,11 @@ func (v *visit) renderAs(status int, name, layout, contentPolicy string, data an
 	if v.session != nil {
 		if !v.session.SetUpSecondFactor {
 			if f.Places, err = v.places(); err != nil {
+				return err
+			}
+		}
+		if f.Mailbox != "" && !f.Manage {
+			if f.Tabs, err = v.tabs(); err != nil {
 				return err
 			}
 		}

@@ -97,7 +97,11 @@ func (v *visit) saveSettings() error {
 	if err := v.ParseForm(); err != nil {
 		return complain(http.StatusBadRequest, "Il modulo inviato non si può leggere. Tornare indietro e riprovare.", "The form that was sent cannot be read. Go back and try again.")
 	}
-	assignments := readForm(form, v.PostForm)
+	now, err := v.settingsNow()
+	if err != nil {
+		return err
+	}
+	assignments := readForm(form, v.PostForm, now.Filter)
 	if v.PostForm.Get("confirmed") != "yes" {
 		warnings, err := v.losses(assignments)
 		if err != nil {

@@ -72,6 +72,8 @@ func TestSaveSettings(t *testing.T) {
 	}{
 		{"a preset", "filter", "filter=receipts&class=other", "filter", "acceptance,delivery", 303, nil},
 		{"chosen classes", "filter", "filter=choose&class=certified&class=sent-other", "filter", "certified,sent-other", 303, nil},
+		{"classes unticked below a preset that stays", "filter", "filter=all&class=certified&class=acceptance", "filter", "certified,acceptance", 303, nil},
+		{"a preset that stays as it is", "filter", "filter=all&class=certified&class=other&class=acceptance&class=delivery&class=sent-certified&class=sent-other", "filter", "all", 303, nil},
 		{"no class", "filter", "filter=choose", "filter", "all", 422, []string{"Scegliere almeno un tipo", `id="set-filter-choose" name="filter" value="choose" checked`}},
 		{"a class that there is not", "filter", "filter=choose&class=nothing", "filter", "all", 422, []string{"Scegliere almeno un tipo"}},
 		{"room as people write it", "room", "quota=5+GB&when_full=defer", "quota", "5GB", 303, nil},
@@ -457,6 +459,36 @@ func TestLogWords(t *testing.T) {
 	} {
 		if got := v.actorText(policy.Role(c.role), c.name); got != c.want {
 			t.Errorf("%s %s: %q", c.role, c.name, got)
+		}
+	}
+}
+
+// TestTabs shows each reader the pages that he may open, and where he is.
+func TestTabs(t *testing.T) {
+	r := newRig(t)
+	_, err := r.archive.AddDelegate(t.Context(), policy.Actor{Role: policy.RoleOwner, Name: anna}, r.address(anna), r.address("bruno@alpha.test"), time.Now().AddDate(0, 1, 0))
+	r.must(err)
+	tabs := regexp.MustCompile(`<li><a href="/mailbox/anna@alpha\.test/([a-z]*)"( aria-current="true")?>[^<]`)
+	for _, c := range []struct{ login, path, want string }{
+		{anna, home, "[] messages practices gaps settings access programs"},
+		{anna, home + "settings", " messages practices gaps [settings] access programs"},
+		{anna, home + "app-passwords", " messages practices gaps [settings] access programs"},
+		{anna, home + "programs", " messages practices gaps settings access [programs]"},
+		{"bruno@alpha.test", home, "[] messages practices gaps"},
+		{"postmaster@alpha.test", home + "log", "[settings] access programs"},
+		{"carla@beta.test", home, ""},
+	} {
+		_, page, _ := strings.Cut(r.signedIn(c.login).get(c.path).Body.String(), `<nav class="tabs"`)
+		page, _, _ = strings.Cut(page, "</nav>")
+		var got []string
+		for _, one := range tabs.FindAllStringSubmatch(page, -1) {
+			if one[2] != "" {
+				one[1] = "[" + one[1] + "]"
+			}
+			got = append(got, one[1])
+		}
+		if got := strings.Join(got, " "); got != c.want {
+			t.Errorf("%s, %s: %q, want %q", c.login, c.path, got, c.want)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func kindOf(key string) string {
 const ownFilter = "choose"
 
 // readForm returns what a form sets. A browser does not send what is not ticked.
-func readForm(form string, values url.Values) []policy.Assignment {
+func readForm(form string, values url.Values, filter policy.Filter) []policy.Assignment {
 	var list []policy.Assignment
 	for _, key := range formKeys(form) {
 		value := strings.TrimSpace(values.Get(key))
@@ -124,9 +124,7 @@ func readForm(form string, values url.Values) []policy.Assignment {
 				value = "none"
 			}
 		case "filter":
-			if value == ownFilter {
-				value = strings.Join(values["class"], ",")
-			}
+			value = filterValue(value, values["class"], filter)
 		case "email":
 			if value == "" {
 				value = "none"
@@ -142,6 +140,22 @@ func readForm(form string, values url.Values) []policy.Assignment {
 		list = append(list, policy.Assignment{Key: key, Value: value})
 	}
 	return list
+}
+
+// filterValue returns a filter by the preset that is chosen, or by the classes that are ticked. Whoever has left the preset as it was, and has ticked
+// other classes than those in force, means the classes.
+func filterValue(chosen string, classes []string, now policy.Filter) string {
+	if chosen == now.Preset() && len(classes) > 0 {
+		for _, class := range policy.Labels(policy.VocabularyClasses).Names() {
+			if now.Has(class) != slices.Contains(classes, class) {
+				chosen = ownFilter
+			}
+		}
+	}
+	if chosen == ownFilter {
+		return strings.Join(classes, ",")
+	}
+	return chosen
 }
 
 // quotaValue returns a size as people type it in the form of settings.
