@@ -11,16 +11,15 @@ import (
 	"copialettere/journal/kv"
 )
 
-// RecordsSince yields the skips and gaps of one mailbox from a time on, in the order in which they are filed; with an empty mailbox those of all
-// mailboxes, by month and mailbox. It reads the months since then and no others, so it costs little where Records reads everything. It leaves out the
-// spool, and passes over what cannot be read: Records tells of that.
+// RecordsSince yields the skips and gaps of one mailbox from a time on, in the order in which they are filed. It reads the months since then and no
+// others, so it costs little where Records reads everything. It leaves out the spool, and passes over what cannot be read: Records tells of that.
 func (j *Journal) RecordsSince(ctx context.Context, mailbox string, since time.Time) iter.Seq2[*Record, error] {
-	prefix := []byte{'g'}
-	if mailbox != "" {
-		prefix = mailboxKey('g', mailbox, 0)
-	}
-	all := func(string) bool { return true }
-	return filedSince(ctx, j.volumesSince(ctx, since), prefix, since, all, func(mailbox string, b []byte) (*Record, error) { return decodeRecord(mailbox, b) })
+	return filedSince(ctx, j.volumesSince(ctx, since), mailboxKey('g', mailbox, 0), since, func(string) bool { return true }, decodeRecord)
+}
+
+// EveryRecordSince is RecordsSince for those of all mailboxes that are wanted, by month and mailbox.
+func (j *Journal) EveryRecordSince(ctx context.Context, since time.Time, wanted func(mailbox string) bool) iter.Seq2[*Record, error] {
+	return filedSince(ctx, j.volumesSince(ctx, since), []byte{'g'}, since, wanted, decodeRecord)
 }
 
 // ActsSince yields what was done from a time on with the entries of those mailboxes that are wanted, store by store and mailbox by mailbox. It passes

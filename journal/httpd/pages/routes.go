@@ -37,6 +37,7 @@ func Routes() []Route {
 		domainRoutes(),
 		domainMailboxRoutes(),
 		domainLogRoutes(),
+		healthRoutes(),
 		homeRoutes(),
 		settingsRoutes(),
 		accountRoutes(),
