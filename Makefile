@@ -75,7 +75,7 @@ screenshots: needs
 	cd $(BROWSER) && go test -count=1 -timeout 30m -run TestScreenshots . -screenshots $(abspath contrib/screenshots)
 
 bench: needs
-	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth
+	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth ./journal/search
 
 compare: needs
 	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run TestCompare ./cmd/copialettere/e2e/bench

@@ -247,7 +247,7 @@ func (l Language) Size(bytes uint64) string {
 		return fmt.Sprintf("%d B", bytes)
 	}
 	value, prefix := float64(bytes)/unit, 0
-	for value >= unit && prefix < 3 {
+	for value >= unit-0.05 && prefix < 3 { // what would be written as 1000.0
 		value /= unit
 		prefix++
 	}

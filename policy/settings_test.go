@@ -238,7 +238,7 @@ func TestChangesOfNeighbours(t *testing.T) {
 func TestLanguageSize(t *testing.T) {
 	for bytes, want := range map[uint64][2]string{
 		0: {"0 B", "0 B"}, 999: {"999 B", "999 B"}, 1000: {"1.0 kB", "1,0 kB"}, 71_950: {"72.0 kB", "72,0 kB"},
-		3_500_000: {"3.5 MB", "3,5 MB"}, 1e9: {"1.0 GB", "1,0 GB"}, 2.5e15: {"2500.0 TB", "2500,0 TB"},
+		3_500_000: {"3.5 MB", "3,5 MB"}, 999_949_999: {"999.9 MB", "999,9 MB"}, 999_950_000: {"1.0 GB", "1,0 GB"}, 1e9: {"1.0 GB", "1,0 GB"}, 2.5e15: {"2500.0 TB", "2500,0 TB"},
 	} {
 		if got := [2]string{English.Size(bytes), Italian.Size(bytes)}; got != want {
 			t.Errorf("%d: %q, want %q", bytes, got, want)

@@ -45,8 +45,12 @@ func (in *invocation) printAccess(a auth.Access) {
 	if a.AppPassword != "" {
 		fmt.Fprintf(in.stdout, ", by the app password %q", a.AppPassword)
 	}
-	if a.By == auth.ByMaster {
+	switch a.By {
+	case "":
+	case auth.ByMaster:
 		fmt.Fprint(in.stdout, ", by the mail server (imapc)")
+	default:
+		fmt.Fprintf(in.stdout, ", by a link of %s", printable(a.By))
 	}
 	if a.SecondFactor == auth.FactorRecovery {
 		fmt.Fprint(in.stdout, ", by a recovery code")

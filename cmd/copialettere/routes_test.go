@@ -95,6 +95,7 @@ var commandRoutes = map[string]string{
 // routesWithoutCommand are for other programs.
 var routesWithoutCommand = []string{
 	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
+	"POST /mailboxes/{mailbox}/sign-in",
 }
 
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with

@@ -43,7 +43,7 @@ func (d *daemon) startWeb(sockets *systemdSockets) error {
 
 // newPages returns the pages under a configuration, and nothing if they cannot be made: mail goes on without them.
 func (d *daemon) newPages(acts *archive.Archive) http.Handler {
-	p, err := pages.New(pages.Options{Archive: acts, Auth: d.archive.auth, Logger: d.log})
+	p, err := pages.New(pages.Options{Archive: acts, Auth: d.archive.auth, Search: d.archive.search, Logger: d.log})
 	if err != nil {
 		d.log.Error("the pages cannot be shown", "error", err)
 		return nil

@@ -139,6 +139,9 @@ func personRoutes() []Route {
 		{"POST", one + "/second-factor/end", archive.RightRevoke, true, "", Code{}, archive.SecondFactor{}, false,
 			"turn the second factor off; an owner gives a code of it, or a recovery code", (*api).endSecondFactor},
 
+		{"POST", one + "/sign-in", archive.RightSignIn, true, "", nil, archive.SignInLink{}, false,
+			"make a link that signs its owner in to the pages once, within a minute", (*api).signInLink},
+
 		{"GET", one + "/delegates", archive.RightLook, false, "", nil, archive.Delegate{}, true, "who may read it beside its owner, and who is asked for",
 			(*api).delegates},
 		{"POST", one + "/delegates", archive.RightDelegate, true, "", NewDelegate{}, archive.Delegate{}, false,

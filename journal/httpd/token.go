@@ -35,3 +35,8 @@ func (a *api) revokeToken(c *call) error {
 	v, err := a.b.Archive.RevokeToken(c.Context(), c.who, c.PathValue("name"))
 	return c.answer(v, err)
 }
+
+func (a *api) signInLink(c *call) error {
+	v, err := a.b.Archive.MakeSignInLink(c.Context(), c.who, c.mailbox)
+	return c.answer(v, err)
+}

@@ -32,7 +32,8 @@ type catalogue struct {
 	turn chan struct{} // has room for one: whoever holds it may use the columns
 	columns
 
-	bytes int // guarded by Index.mu
+	bytes int       // guarded by Index.mu
+	used  time.Time // when it was asked for last, once it was; guarded by Index.mu
 }
 
 // columns are what is known of each message.

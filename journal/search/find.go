@@ -64,6 +64,7 @@ type finding struct {
 	limit  int
 
 	passed journal.PassedOver
+	used   []journal.FolderStats // the folders that were searched, as they were before
 }
 
 // month is what the wanted folders of one month hold.
@@ -75,13 +76,12 @@ type month struct {
 
 // page returns the page, with errGone if something that it may lack went from where it was looked for.
 func (f *finding) page(ctx context.Context) (Page, error) {
-	f.passed = nil
-	before, err := f.folders(ctx)
+	f.passed, f.used = nil, nil
+	folders, err := f.folders(ctx)
 	if err != nil {
 		return Page{}, err
 	}
-	months := f.monthsOf(before)
-	keys, total, err := f.keys(ctx, months)
+	keys, total, err := f.keys(ctx, f.monthsOf(folders))
 	if err != nil {
 		return Page{}, err
 	}
@@ -95,11 +95,9 @@ func (f *finding) page(ctx context.Context) (Page, error) {
 		return Page{}, err
 	}
 	if !gone {
-		now, err := f.folders(ctx)
-		if err != nil {
+		if gone, err = f.anyWent(ctx); err != nil {
 			return Page{}, err
 		}
-		gone = anyWent(before, now)
 	}
 	if gone {
 		err = errGone
@@ -131,20 +129,22 @@ func (f *finding) mayHold(m kv.Month) bool {
 	return q.Since.IsZero() || q.Since.Before(m.Next().Start())
 }
 
-// anyWent reports whether anything has gone from folders between two times, or was moved. What comes raises the next UID and the number of entries alike.
-func anyWent(before, now []journal.FolderStats) bool {
-	type place struct {
-		month  kv.Month
-		folder string
+// anyWent reports whether anything has gone from the folders that were searched since, or was moved: it may have been in neither place when that was
+// searched. What comes raises the next UID and the number of entries alike.
+func (f *finding) anyWent(ctx context.Context) (bool, error) {
+	for _, s := range f.used {
+		now, err := f.reader.Refresh(ctx, archive.InMonth(s))
+		switch n := now.Holds; {
+		case errors.Is(err, archive.ErrNoFolder):
+			return true, nil
+		case f.passed.Add(err):
+		case err != nil:
+			return false, err
+		case n.UIDValidity != s.UIDValidity || n.Entries-s.Entries != uint64(n.NextUID-s.NextUID):
+			return true, nil
+		}
 	}
-	counters := make(map[place]journal.FolderStats, len(now))
-	for _, s := range now {
-		counters[place{s.Month, s.Folder}] = s
-	}
-	return slices.ContainsFunc(before, func(s journal.FolderStats) bool {
-		n := counters[place{s.Month, s.Folder}]
-		return s.Entries > 0 && (n.UIDValidity != s.UIDValidity || n.Entries-s.Entries != uint64(n.NextUID-s.NextUID))
-	})
+	return false, nil
 }
 
 // monthsOf returns the months that may hold messages that are wanted, newest first.
@@ -177,6 +177,7 @@ func (f *finding) keys(ctx context.Context, months []month) (keys []key, total i
 			total = f.countKnown(&m, total)
 			continue
 		}
+		f.used = append(f.used, m.folders...)
 		for _, s := range m.folders {
 			h, err := f.inFolder(ctx, s)
 			switch {

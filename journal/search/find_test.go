@@ -201,6 +201,10 @@ func TestCold(t *testing.T) {
 	if p := page(Query{Text: []string{"fattura"}}); len(p.Entries) != 5 || p.Total != 30 {
 		t.Errorf("frequent word, once all is known: %d of %d", len(p.Entries), p.Total)
 	}
+	r.later(2 * idle)
+	if page(Query{}); len(r.index.of) != 1 {
+		t.Errorf("after a pause: %d folders kept", len(r.index.of))
+	}
 	small := New(Options{Memory: 1, Now: r.time})
 	p, err := small.Find(t.Context(), r.reader, Query{Text: []string{"fattura"}}, Position{}, 100)
 	if err != nil || len(p.Entries) != 30 || len(small.of) != 0 || small.bytes != 0 {

@@ -98,8 +98,8 @@ func (x *Index) catalogue(id catalogueID) *catalogue {
 	return c
 }
 
-// weigh counts anew what a catalogue takes, and forgets those that were not asked for longest. It forgets the catalogue itself only if that alone is
-// too large.
+// weigh counts anew what a catalogue takes, and forgets those that were not asked for longest: beyond the limit, or for an hour. It forgets the
+// catalogue itself only if that alone is too large.
 func (x *Index) weigh(c *catalogue) {
 	size := c.size()
 	x.mu.Lock()
@@ -108,13 +108,20 @@ func (x *Index) weigh(c *catalogue) {
 		return // forgotten meanwhile
 	}
 	x.bytes += size - c.bytes
-	c.bytes = size
-	for x.bytes > x.limit && x.used.Len() > 0 {
-		oldest := x.used.Remove(x.used.Back()).(*catalogue)
+	c.bytes, c.used = size, x.now()
+	for x.used.Len() > 0 {
+		oldest := x.used.Back().Value.(*catalogue)
+		if x.bytes <= x.limit && (oldest.used.IsZero() || c.used.Sub(oldest.used) < idle) {
+			return
+		}
+		x.used.Remove(x.used.Back())
 		x.bytes -= oldest.bytes
 		delete(x.of, oldest.id)
 	}
 }
+
+// idle is for how long a catalogue that nobody asks for is kept, if others are asked for.
+const idle = time.Hour
 
 // size returns about how many bytes a catalogue takes.
 func (c *catalogue) size() int {

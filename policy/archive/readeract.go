@@ -125,6 +125,16 @@ func (r *Reader) mayDelete(ctx context.Context, f Folder, uids []uint32) (journa
 	return s, err
 }
 
+// HeldIn returns which messages of a selection are under a hold of their own. The mailbox in the selection does not matter.
+func (r *Reader) HeldIn(ctx context.Context, s journal.Selection) (journal.UIDs, error) {
+	m, err := r.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.Mailbox = m.Archive
+	return r.archive.journal.Held(ctx, s)
+}
+
 func selection(holds *journal.FolderStats, uids []uint32) journal.Selection {
 	return journal.Selection{Mailbox: holds.Mailbox, Month: holds.Month, Folder: holds.Folder, UIDs: journal.UIDsOf(uids)}
 }

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"copialettere/policy"
 	"copialettere/policy/auth"
+	"copialettere/policy/setup"
 )
 
 // Token is the key of a program of the provider to the mailboxes of one domain. Others script against its names.
@@ -67,12 +69,36 @@ func (a *Archive) ByToken(ctx context.Context, secret string) (policy.Actor, err
 }
 
 // Reads is to be called before somebody reads messages of a mailbox, with the right to do so, who does not sign in to it. It puts on record that a
-// token does, so that the owner sees it. Remote is the address of the client; the zero Addr if it is unknown.
+// token does, or a delegate on the pages, so that the owner sees it. Remote is the address of the client; the zero Addr if it is unknown.
 func (a *Archive) Reads(ctx context.Context, who policy.Actor, address policy.Address, remote netip.Addr) error {
-	if who.Role != policy.RoleToken {
+	if who.Role != policy.RoleToken && who.Role != policy.RoleDelegate {
 		return nil
 	}
-	return a.options.Auth.TokenReads(ctx, who.Name, address, remote)
+	return a.options.Auth.Reads(ctx, who, address, remote)
+}
+
+// SignInLink is a link that signs an owner in to the pages. Others script against its names.
+type SignInLink struct {
+	Mailbox string    `json:"mailbox"`
+	URL     string    `json:"url"` // works once, until Until. Where a second factor is on, the page asks for a code
+	Until   time.Time `json:"until"`
+}
+
+// MakeSignInLink makes a link that signs the owner of a mailbox in once, within a minute, and opens nothing but that mailbox. It needs RightSignIn. That
+// it is used goes on record with who made it. The error wraps setup.ErrNotOffered where no public URL is configured.
+func (a *Archive) MakeSignInLink(ctx context.Context, who policy.Actor, address policy.Address) (SignInLink, error) {
+	if err := a.May(ctx, who, RightSignIn, address); err != nil {
+		return SignInLink{}, err
+	}
+	public := a.options.Guide.PublicURL()
+	if public == "" {
+		return SignInLink{}, fmt.Errorf("sign-in link: %w: set [web] public_url", setup.ErrNotOffered)
+	}
+	secret, until, err := a.options.Auth.MakeSignIn(ctx, who, address)
+	if err != nil {
+		return SignInLink{}, err
+	}
+	return SignInLink{address.String(), public + auth.SignInPath + secret, until}, nil
 }
 
 // TokenDomain returns the domain in whose mailboxes a token acts. The error wraps policy.ErrForbidden if there is none of that name any more.

@@ -41,7 +41,8 @@ type Access struct {
 	Protocol Protocol    `json:"protocol"`          // imap, submission, web or api
 	Address  string      `json:"address,omitempty"` // of the client; absent where it is unknown, or where failures came from too many
 	Result   Result      `json:"result"`
-	// By is ByMaster for a login of a Master in the name of the owner; its Address is then that of the Master.
+	// By is ByMaster for a login of a Master in the name of the owner; its Address is then that of the Master. For one by a link it is the role and the
+	// name of who made that: "token panel".
 	By string `json:"by,omitempty"`
 	// AppPassword is the name of the app password that was used.
 	AppPassword string `json:"app_password,omitempty"`
@@ -52,7 +53,7 @@ type Access struct {
 const (
 	gatherOK       = 200 * time.Millisecond // logins that succeed within this time are written at once
 	gatherFailures = time.Minute            // failures within this time that are alike make one record
-	readsWithin    = 24 * time.Hour         // reads of a token within this time that are alike make two records: of the first, and of the others
+	readsWithin    = 24 * time.Hour         // reads of a token or a delegate within this time that are alike make two records: of the first, and of the others
 	keptOK         = 5000                   // newest records of an archive that are kept: those of logins that succeeded,
 	keptFailures   = 1000                   // and the others, so that failures never displace those
 	maxGathered    = 10_000                 // records that wait to be written; what goes beyond is counted and lost
@@ -78,10 +79,15 @@ type accessLog struct {
 	closing  bool                    // nothing waits any more; guarded by mu
 }
 
-// reader is a token that reads an archive.
-type reader struct{ archive, token string }
+// reads reports whether the record is not of a login, but of one who reads without a login to that mailbox.
+func (a Access) reads() bool {
+	return a.Role == policy.RoleToken || a.Role == policy.RoleDelegate && a.Protocol == ProtocolWeb
+}
 
-// reads is what a token has read of an archive since a time. From each address, the first read is on record.
+// reader is a token, or a delegate on the pages, that reads an archive.
+type reader struct{ archive, name string }
+
+// reads is what a reader has read of an archive since a time. From each address, the first read is on record.
 type reads struct {
 	since time.Time
 	from  map[string]bool
@@ -116,7 +122,7 @@ func (a *accessLog) add(archive string, one Access) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var due time.Time
-	if one.Role == policy.RoleToken {
+	if one.reads() {
 		due = a.reads(archive, &one)
 	}
 	key := gatherKey{archive, one}
@@ -150,7 +156,7 @@ func (a *accessLog) add(archive string, one Access) {
 // crowded reports whether there is no room for records that wait longer than they must. The caller holds mu.
 func (a *accessLog) crowded() bool { return len(a.gathered) > maxGathered/2 }
 
-// reads notes that a token reads an archive, and returns when that is to be written: now for the first read from an address within readsWithin, and
+// reads notes that a reader reads an archive, and returns when that is to be written: now for the first read from an address within readsWithin, and
 // at the end of that time for the others. The caller holds mu.
 func (a *accessLog) reads(archive string, one *Access) (due time.Time) {
 	of := reader{archive, one.Login}

@@ -49,6 +49,8 @@
 //	                                 "opened" and "seen", "remote" and "agent" of the browser, "mark" of the password, "by", "factor" and
 //	                                 "recovery_codes" as in Identity
 //	i t <name>                       a token, a JSON object with the fields of Token and the SHA-256 of its secret ("sha256")
+//	i k <sha256>                     a link by which an owner signs in once, by the SHA-256 of its secret, a JSON object: "login" and the name of its
+//	                                 archive ("archive"), "role" and "name" of who made it, and "until"
 //	i b <sha256>                     the name of the token whose secret has that SHA-256 (32 bytes). Both keys come and go in one Update
 //
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
@@ -112,7 +114,8 @@ type Attempt struct {
 	// Code is that of the second factor, or a recovery code, for pages. Without one, Login says by ErrSecondFactor that it is wanted.
 	Code string
 
-	slow bool // many have failed where it comes from
+	slow bool   // many have failed where it comes from
+	by   string // who signs the person in, in place of the password: see LoginByLink
 }
 
 // Identity is somebody who has signed in.
@@ -123,7 +126,7 @@ type Identity struct {
 	// AppPassword is the name of the app password that was used; empty for the password of the login.
 	AppPassword string
 	appPassword string // its SHA-256: another may have its name later
-	// By is ByMaster if a Master has signed in for somebody; else empty.
+	// By is ByMaster if a Master has signed in for somebody, and role and name of who made the link by which somebody has signed in; else empty.
 	By string
 	// SecondFactor says what was given beside the password; empty for nothing.
 	SecondFactor Factor
@@ -236,7 +239,7 @@ func (a *Authenticator) Login(ctx context.Context, try Attempt) (Identity, error
 	if a == nil {
 		return Identity{}, ErrDenied
 	}
-	if a.isMaster(try) {
+	if try.by == "" && a.isMaster(try) {
 		return a.byMaster(ctx, try)
 	}
 	if login, mailbox, ok := parted(try.Login); ok && try.Authorize == "" {
@@ -279,6 +282,9 @@ func (a *Authenticator) throttled(ctx context.Context, login policy.Address, try
 
 // verified signs somebody in by the password. With an error that wraps ErrClosed it returns who it is.
 func (a *Authenticator) verified(ctx context.Context, login policy.Address, try Attempt) (Identity, error) {
+	if try.by != "" {
+		return a.verifiedByLink(ctx, login, try)
+	}
 	// Some directories take an empty password for a login without a name (RFC 4513 section 5.1.2).
 	if try.Password == "" || len(try.Password) > maxSecret || strings.ContainsRune(try.Password, 0) {
 		return Identity{}, ErrDenied
@@ -300,6 +306,23 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 	if err := a.Permitted(ctx, id, try.Protocol); err != nil || try.Protocol != ProtocolWeb {
 		return id, err
 	}
+	return id, a.secondFactor(ctx, try, &id)
+}
+
+// verifiedByLink is verified for somebody whom another signs in: only the second factor is asked for.
+func (a *Authenticator) verifiedByLink(ctx context.Context, login policy.Address, try Attempt) (Identity, error) {
+	ok, err := a.stillBy(ctx, try.by, login)
+	switch {
+	case err != nil:
+		return Identity{}, err
+	case !ok || try.Protocol != ProtocolWeb || try.Authorize != "":
+		return Identity{}, ErrDenied
+	}
+	id, err := a.identity(ctx, login, try)
+	if err != nil {
+		return Identity{}, err
+	}
+	id.By = try.by
 	return id, a.secondFactor(ctx, try, &id)
 }
 

@@ -16,6 +16,7 @@ const stepLife = 5 * time.Minute
 // secondStep is what a page keeps of a try to sign in while it asks for the code.
 type secondStep struct {
 	Login, Password string
+	By              string // in place of the password: who made the link
 	Until           time.Time
 }
 
@@ -37,17 +38,18 @@ func newStepSeal() cipher.AEAD {
 // SealStep returns a try to sign in as a page can keep it while it asks for a code, unreadable to everybody else. It does for five minutes and in this
 // process only, and says nothing yet of whether the password is right: Login is to be called again with the code.
 func (a *Authenticator) SealStep(try Attempt) (string, error) {
-	text, err := json.Marshal(secondStep{try.Login, try.Password, a.now().Add(stepLife)})
+	text, err := json.Marshal(secondStep{try.Login, try.Password, try.by, a.now().Add(stepLife)})
 	if err != nil {
 		return "", fmt.Errorf("keep a try to sign in: %w", err)
 	}
 	return base64.RawURLEncoding.EncodeToString(a.steps.Seal(nil, nil, text, nil)), nil
 }
 
-// OpenStep returns the login and the password of what SealStep returned. The error wraps ErrDenied for anything else, and after five minutes.
-func (a *Authenticator) OpenStep(sealed string) (login, password string, err error) {
+// OpenStep returns the try that SealStep was given: as far as Login needs it, without the address of the client. The error wraps ErrDenied for anything
+// else, and after five minutes.
+func (a *Authenticator) OpenStep(sealed string) (Attempt, error) {
 	if a == nil {
-		return "", "", ErrDenied
+		return Attempt{}, ErrDenied
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
 	if err == nil {
@@ -58,7 +60,7 @@ func (a *Authenticator) OpenStep(sealed string) (login, password string, err err
 		err = json.Unmarshal(b, &step)
 	}
 	if err != nil || !a.now().Before(step.Until) {
-		return "", "", fmt.Errorf("%w: the page was open for too long", ErrDenied)
+		return Attempt{}, fmt.Errorf("%w: the page was open for too long", ErrDenied)
 	}
-	return step.Login, step.Password, nil
+	return Attempt{Login: step.Login, Password: step.Password, by: step.By, Protocol: ProtocolWeb}, nil
 }

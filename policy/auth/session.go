@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -118,6 +119,9 @@ type keptSession struct {
 	key []byte
 }
 
+// id names the session to its login.
+func (s keptSession) id() string { return hex.EncodeToString(s.key[len(sessionKey(nil)):][:8]) }
+
 // sessions returns all sessions that are stored, those that are over included.
 func (a *Authenticator) sessions(ctx context.Context) (list []keptSession, err error) {
 	for pair, err := range a.options.Settings.Scan(ctx, sessionKey(nil), []byte("it")) {
@@ -156,7 +160,8 @@ func (a *Authenticator) makeRoomForSession(ctx context.Context, tx kv.Tx, archiv
 }
 
 // Session returns the session of a secret, and notes that it is used. A session ends after 30 minutes without a request, after 12 hours in all, when its
-// address leads to another archive than before, and with the password that it was opened by, as far as the source of passwords can tell. The error then
+// address leads to another archive than before, with the password that it was opened by, as far as the source of passwords can tell, and with the token
+// that has signed in its owner. The error then
 // wraps ErrNoSession. It wraps ErrUnavailable if nothing could be found out.
 func (a *Authenticator) Session(ctx context.Context, secret string) (Session, error) {
 	key := keyOfSession(secret)
@@ -210,6 +215,9 @@ func (a *Authenticator) goesOn(ctx context.Context, s storedSession) error {
 	if m.Archive != s.Archive || mark != s.Mark {
 		return ErrNoSession
 	}
+	if ok, err := a.stillBy(ctx, s.By, login); err != nil || !ok {
+		return cmp.Or(err, ErrNoSession)
+	}
 	return nil
 }
 
@@ -242,7 +250,7 @@ func (a *Authenticator) viewSession(ctx context.Context, s keptSession) (Session
 	if err != nil {
 		return Session{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	v := Session{ID: hex.EncodeToString(s.key[len(sessionKey(nil)):][:8]), Opened: s.Opened, Seen: s.Seen, Agent: s.Agent}
+	v := Session{ID: s.id(), Opened: s.Opened, Seen: s.Seen, Agent: s.Agent}
 	v.Identity = Identity{
 		Login: login, Mailbox: login, Actor: policy.Actor{Role: policy.RoleOwner, Name: login.String()}, By: s.By, SecondFactor: s.Factor,
 		RecoveryCodes: s.RecoveryCodes, SetUpSecondFactor: factor.Required && !factor.On,
@@ -295,15 +303,16 @@ func (a *Authenticator) EndSession(ctx context.Context, secret string) error {
 	return nil
 }
 
-// EndSessions ends sessions of a login, durably: that with an ID, or all with an empty one. It returns how many they were.
-func (a *Authenticator) EndSessions(ctx context.Context, login policy.Address, id string) (ended int, err error) {
+// EndSessions ends the sessions of a login that a function chooses, durably. It returns how many they were.
+func (a *Authenticator) EndSessions(ctx context.Context, login policy.Address, choose func(id string) bool) (ended int, err error) {
 	if a == nil {
 		return 0, nil
 	}
 	err = a.options.Settings.Update(ctx, []string{sessionLock}, func(tx kv.Tx) error {
+		ended = 0
 		list, err := a.sessions(ctx)
 		for _, s := range list {
-			if s.Login == login.String() && (id == "" || hex.EncodeToString(s.key[len(sessionKey(nil)):][:8]) == id) {
+			if s.Login == login.String() && choose(s.id()) {
 				tx.Delete(s.key)
 				ended++
 			}

@@ -152,15 +152,24 @@ func (a *Authenticator) AddToken(ctx context.Context, who policy.Actor, t Token)
 	return t, bearer, nil
 }
 
-// RevokeToken ends a token at once. Whoever calls it answers for the right to do so. The error wraps ErrNoToken.
+// RevokeToken ends a token at once, with the sessions of owners whom it has signed in. Whoever calls it answers for the right to do so. The error wraps ErrNoToken.
 func (a *Authenticator) RevokeToken(ctx context.Context, who policy.Actor, name string) error {
-	err := a.options.Settings.Update(ctx, []string{tokensLock}, func(tx kv.Tx) error {
+	err := a.options.Settings.Update(ctx, []string{sessionLock, signInLock, tokensLock}, func(tx kv.Tx) error {
 		t, err := decodeToken(tx.Get(tokenKey(name)))
-		if err == nil {
-			tx.Delete(tokenKey(name))
-			tx.Delete(bearerKey(t.SHA256))
+		if err != nil {
+			return err
 		}
-		return err
+		tx.Delete(tokenKey(name))
+		tx.Delete(bearerKey(t.SHA256))
+		// Another token may have the name later.
+		by := policy.Actor{Role: policy.RoleToken, Name: name}
+		sessions, err := a.sessions(ctx)
+		for _, s := range sessions {
+			if s.By == by.String() {
+				tx.Delete(s.key)
+			}
+		}
+		return errors.Join(err, a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return s.Role == by.Role && s.Name == by.Name }))
 	})
 	if err != nil {
 		return fmt.Errorf("revoke token %.100q: %w", name, err)
@@ -251,9 +260,9 @@ func (a *Authenticator) Grant(ctx context.Context, name string) (policy.Token, e
 	return policy.Token{Domain: t.Domain, Write: t.Scope == ScopeWrite}, nil
 }
 
-// TokenReads puts on record that a token reads the messages of a mailbox: at once for the first time within readsWithin, and once more with the
-// number of times. Remote is the address of the program; the zero Addr if it is unknown.
-func (a *Authenticator) TokenReads(ctx context.Context, name string, mailbox policy.Address, remote netip.Addr) error {
+// Reads puts on record that somebody reads the messages of a mailbox who has not signed in to it: a token, or a delegate on the pages. It is written at
+// once for the first time within readsWithin, and once more with the number of times. Remote is the address of the client; the zero Addr if it is unknown.
+func (a *Authenticator) Reads(ctx context.Context, who policy.Actor, mailbox policy.Address, remote netip.Addr) error {
 	if a == nil {
 		return nil
 	}
@@ -261,7 +270,10 @@ func (a *Authenticator) TokenReads(ctx context.Context, name string, mailbox pol
 	if err != nil {
 		return err
 	}
-	one := Access{Time: time.Now(), Login: name, Role: policy.RoleToken, Protocol: ProtocolAPI, Result: ResultOK}
+	one := Access{Time: time.Now(), Login: who.Name, Role: who.Role, Protocol: ProtocolAPI, Result: ResultOK}
+	if who.Role == policy.RoleDelegate {
+		one.Protocol = ProtocolWeb
+	}
 	if remote.IsValid() {
 		one.Address = remote.Unmap().WithZone("").String()
 	}

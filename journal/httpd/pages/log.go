@@ -103,6 +103,8 @@ func (v *visit) actorText(role policy.Role, name string) string {
 		return v.t("gestore %s", "operator %s", name)
 	case policy.RoleDelegate:
 		return v.t("delegato %s", "delegate %s", name)
+	case policy.RoleToken:
+		return v.t("programma del gestore «%s»", "the program “%s” of the provider", name)
 	case policy.RoleProgram:
 		return v.t("il programma (%s)", "the program (%s)", name)
 	}
@@ -126,6 +128,8 @@ func (v *visit) changeText(key string) string {
 		return v.t("Codici di recupero rimasti", "Recovery codes left")
 	case auth.KeyDelegate:
 		return v.t("Delega in lettura", "Delegate")
+	case archive.KeySessions:
+		return v.t("Sessioni aperte nelle pagine", "Open sessions of the pages")
 	case journal.ActMove:
 		return v.t("Messaggi spostati", "Messages moved")
 	case journal.ActDelete, journal.ActEmpty:
@@ -147,7 +151,7 @@ func (v *visit) valueText(key, value string) string {
 	}
 	text := value
 	switch key {
-	case policy.KeyAddress, archive.KeySetUpLink, auth.KeyAppPassword, auth.KeyRecoveryCodes:
+	case policy.KeyAddress, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
 		return value
 	case auth.KeySecondFactor:
 		if value == "renewed" {

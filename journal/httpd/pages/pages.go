@@ -33,6 +33,7 @@ import (
 
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -41,10 +42,11 @@ import (
 //go:embed all:templates style.css script.js
 var files embed.FS
 
-// Options are what Pages works with. Archive and Auth are required.
+// Options are what Pages works with. Archive, Auth and Search are required.
 type Options struct {
 	Archive *archive.Archive
 	Auth    *auth.Authenticator
+	Search  *search.Index
 	// Brand returns how the provider presents itself in a domain, or everywhere with an empty one. May be nil.
 	Brand func(domain string) Brand
 	// Remote returns the address of the browser; by default that of the connection. Behind a proxy it is not that.
@@ -75,6 +77,8 @@ type Pages struct {
 
 	mu    sync.Mutex
 	ready map[variant]*template.Template // guarded by mu
+
+	zips oneEach // under way
 }
 
 // stylesheet is the style sheet and its path, which changes with it.

@@ -123,7 +123,7 @@ type frame struct {
 	Domain   string // that the page is about
 	Manage   bool   // the page is for a postmaster
 	Places   []place
-	Tabs     []place // of the mailbox
+	Tabs     []place // of the mailbox, or of the domain
 	Data     any
 }
 
@@ -157,7 +157,7 @@ func (v *visit) renderAs(status int, name, layout, contentPolicy string, data an
 				return err
 			}
 		}
-		if f.Mailbox != "" && !f.Manage {
+		if f.Mailbox != "" || f.Domain != "" {
 			if f.Tabs, err = v.tabs(); err != nil {
 				return err
 			}
@@ -188,6 +188,9 @@ func (v *visit) places() ([]place, error) {
 	manage := v.PathValue("domain") != ""
 	var list []place
 	for _, s := range standings {
+		if v.session.Confined() && s.Role != policy.RoleOwner {
+			continue
+		}
 		switch s.Role {
 		case policy.RoleOwner, policy.RoleDelegate:
 			kind := v.t("il mio archivio", "my archive")
@@ -210,7 +213,7 @@ func (v *visit) home() (string, error) {
 	}
 	if _, known, err := v.pages.options.Archive.Known(v.Context(), v.session.Login); err != nil {
 		return "", err
-	} else if !known {
+	} else if !known && !v.session.Confined() {
 		// A postmaster need not have an archive.
 		for _, s := range standings {
 			if s.Role == policy.RolePostmaster {

@@ -13,6 +13,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv/level"
+	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -83,7 +84,7 @@ func newRigWith(t *testing.T, o rigOptions) *rig {
 		r.policy.OnRevision(options.Notices.Revised)
 	}
 	r.archive = archive.New(options)
-	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Logger: log})
+	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Search: search.New(search.Options{}), Logger: log})
 	r.must(err)
 	_, err = r.archive.Enable(t.Context(), operator, r.address("anna@alpha.test"))
 	r.must(err)

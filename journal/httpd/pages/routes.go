@@ -28,12 +28,14 @@ type Route struct {
 	Right   archive.Right // in the mailbox of the path; empty where it has none
 
 	serve func(*visit) error
+	form  int64 // how much of the body of its form is read, in bytes; 0 means maxForm
 }
 
 // Routes returns the table of all pages.
 func Routes() []Route {
 	return slices.Concat(
 		signInRoutes(),
+		accessRoutes(),
 		domainRoutes(),
 		domainMailboxRoutes(),
 		domainLogRoutes(),
@@ -46,5 +48,10 @@ func Routes() []Route {
 		termsRoutes(),
 		logRoutes(),
 		messageRoutes(),
+		listRoutes(),
+		actRoutes(),
+		deletedRoutes(),
+		gapRoutes(),
+		zipRoutes(),
 	)
 }

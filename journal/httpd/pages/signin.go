@@ -15,6 +15,7 @@ func signInRoutes() []Route {
 		{Pattern: "GET /{$}", For: SignedIn, serve: (*visit).goHome},
 		{Pattern: "GET /sign-in", For: Anybody, serve: (*visit).showSignIn},
 		{Pattern: "POST /sign-in", For: Anybody, serve: (*visit).signIn},
+		{Pattern: "GET /sign-in/{link}", For: Anybody, serve: (*visit).signInByLink},
 		{Pattern: "POST /sign-out", For: Unready, serve: (*visit).signOut},
 	}
 }
@@ -46,18 +47,40 @@ func (v *visit) signIn() error {
 	page := signInPage{Login: v.PostFormValue("login"), Next: localPath(v.PostFormValue("next"), "/")}
 	try := auth.Attempt{Login: page.Login, Password: v.PostFormValue("password"), Remote: o.Remote(v.Request), Protocol: auth.ProtocolWeb}
 	if step := v.PostFormValue("step"); step != "" {
-		var err error
-		if try.Login, try.Password, err = o.Auth.OpenStep(step); err != nil {
+		first, err := o.Auth.OpenStep(step)
+		if err != nil {
 			page.Trouble = v.t("La pagina è rimasta aperta troppo a lungo. Ricominciare.", "The page was open for too long. Begin again.")
 			return v.render(http.StatusForbidden, "sign-in.html", page)
 		}
-		page.Login, try.Code = try.Login, v.PostFormValue("code")
+		page.Login, first.Remote, first.Code = first.Login, try.Remote, v.PostFormValue("code")
+		try = first
 	}
 	id, err := o.Auth.Login(v.Context(), try)
+	return v.letIn(id, try, page, err)
+}
+
+// signInByLink signs an owner in by a link that a program of the provider has asked for. The link is used up.
+func (v *visit) signInByLink() error {
+	if v.Method != http.MethodGet {
+		return errNoPage // a HEAD that looks whether there is something must not use it up
+	}
+	o := v.pages.options
+	id, try, err := o.Auth.LoginByLink(v.Context(), v.PathValue("link"), o.Remote(v.Request))
+	page := signInPage{Login: try.Login, Next: "/"}
+	if errors.Is(err, auth.ErrNoLink) {
+		page.Trouble = v.t("Questo collegamento è scaduto o è già stato usato. Tornare alla pagina da cui si è partiti e aprire di nuovo l'archivio, oppure entrare qui.",
+			"This link has expired or was used already. Go back to where it was and open the archive again, or sign in here.")
+		return v.render(http.StatusForbidden, "sign-in.html", page)
+	}
+	return v.letIn(id, try, page, err)
+}
+
+// letIn opens a session after a try to sign in, or says why not.
+func (v *visit) letIn(id auth.Identity, try auth.Attempt, page signInPage, err error) error {
 	if err != nil {
 		return v.refuseSignIn(try, page, err)
 	}
-	secret, err := o.Auth.OpenSession(v.Context(), id, try.Remote, v.UserAgent())
+	secret, err := v.pages.options.Auth.OpenSession(v.Context(), id, try.Remote, v.UserAgent())
 	if err != nil {
 		return err
 	}

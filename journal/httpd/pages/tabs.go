@@ -30,8 +30,11 @@ func tabs() []tab {
 	}
 }
 
-// tabs returns the main pages about the mailbox that the reader may open.
+// tabs returns the main pages about the mailbox that the reader may open, or about the domain that he manages.
 func (v *visit) tabs() (list []place, err error) {
+	if v.PathValue("domain") != "" {
+		return v.domainTabs(), nil
+	}
 	_, rest, _ := strings.Cut(v.Pattern, "/mailbox/{mailbox}/")
 	name, _, _ := strings.Cut(strings.TrimSuffix(rest, "{$}"), "/")
 	may := make(map[archive.Right]bool)
@@ -49,4 +52,18 @@ func (v *visit) tabs() (list []place, err error) {
 		}
 	}
 	return list, nil
+}
+
+// domainTabs returns the main pages about the domain.
+func (v *visit) domainTabs() (list []place) {
+	_, rest, _ := strings.Cut(v.Pattern, "/domain/{domain}/")
+	name, _, _ := strings.Cut(strings.TrimSuffix(rest, "{$}"), "/")
+	add := func(path, italian, english string, here bool) {
+		list = append(list, place{Path: path, Name: v.t(italian, english), Here: here && rest != ""})
+	}
+	add(domainPath(v.domain), "Caselle", "Mailboxes", name != "health" && name != "log" && name != "access")
+	add(domainPath(v.domain, "health"), "Stato", "Health", name == "health")
+	add(domainPath(v.domain, "log"), "Registro", "Log", name == "log")
+	add(domainPath(v.domain, "access"), "Accessi", "Sign-ins", name == "access")
+	return list
 }

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -39,7 +40,7 @@ type visit struct {
 
 // serve answers a request by a route.
 func (p *Pages) serve(w http.ResponseWriter, r *http.Request, route *Route) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(route.form, maxForm))
 	v := &visit{Request: r, w: w, pages: p, language: httpd.LanguageOf(r), zone: zoneOf(r)}
 	err := v.admit(route)
 	if err == nil {
@@ -100,11 +101,17 @@ func (v *visit) admitToMailbox(right archive.Right) error {
 	if err := v.readMailbox(); err != nil {
 		return err
 	}
+	if v.session.Confined() && v.mailbox != v.session.Login {
+		return fmt.Errorf("%s: %w for a session that a link has opened", v.mailbox, policy.ErrForbidden)
+	}
 	var err error
 	if v.who, err = v.pages.options.Auth.ActorIn(v.Context(), v.session.Login, v.mailbox); err != nil {
 		return err
 	}
-	return v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox)
+	if err := v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox); err != nil {
+		return err
+	}
+	return v.pages.options.Archive.Reads(v.Context(), v.who, v.mailbox, v.pages.options.Remote(v.Request))
 }
 
 func (v *visit) admitToDomain(right archive.Right) error {
@@ -121,6 +128,9 @@ func (v *visit) admitToDomain(right archive.Right) error {
 		}
 	}
 	v.domain = domain
+	if v.session.Confined() {
+		return fmt.Errorf("%s: %w for a session that a link has opened", domain, policy.ErrForbidden)
+	}
 	if v.who, err = v.pages.options.Archive.ActorOf(v.Context(), v.session.Login, domain); err != nil || v.mailbox == (policy.Address{}) {
 		return err
 	}

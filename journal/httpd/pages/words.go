@@ -12,27 +12,56 @@ import (
 
 // doneTexts are what pages say at the top after something was done, by the key in the parameter done.
 var doneTexts = map[string]policy.Label{
-	"changed":           {Italian: "Le caselle sono cambiate.", English: "The mailboxes are changed."},
-	"held":              {Italian: "Il blocco legale è in vigore: non si cancella più nulla.", English: "The legal hold stands: nothing more is deleted."},
-	"released":          {Italian: "Il blocco legale è tolto.", English: "The legal hold is lifted."},
-	"factor-ended":      {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
-	"renamed":           {Italian: "La casella ha il nuovo indirizzo.", English: "The mailbox has the new address."},
-	"handed-over":       {Italian: "L'indirizzo è passato a un'altra persona, con un archivio nuovo.", English: "The address has gone to another person, with a new archive."},
-	"saved":             {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
-	"enabled":           {Italian: "L'archivio è attivo.", English: "The archive is on."},
-	"restored":          {Italian: "L'archivio è ripristinato.", English: "The archive is restored."},
-	"paused":            {Italian: "L'archivio è in pausa.", English: "The archive is paused."},
-	"resumed":           {Italian: "L'archivio riprende da ora.", English: "The archive goes on from now."},
-	"disabled":          {Italian: "L'archivio è disattivato.", English: "The archive is switched off."},
-	"revoked":           {Italian: "Fatto: non vale più.", English: "Done: it is no longer valid."},
-	"delegated":         {Italian: "La delega è registrata.", English: "The delegate is on record."},
-	"second-factor-off": {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
-	"signed-out":        {Italian: "La sessione è chiusa.", English: "You have signed out."},
+	"session-ended":         {Italian: "La sessione è chiusa: da quel dispositivo si deve entrare di nuovo.", English: "The session is closed: that device has to sign in again."},
+	"signed-out-everywhere": {Italian: "Tutte le altre sessioni sono chiuse.", English: "All other sessions are closed."},
+	"changed":               {Italian: "Le caselle sono cambiate.", English: "The mailboxes are changed."},
+	"held":                  {Italian: "Il blocco legale è in vigore: non si cancella più nulla.", English: "The legal hold stands: nothing more is deleted."},
+	"released":              {Italian: "Il blocco legale è tolto.", English: "The legal hold is lifted."},
+	"factor-ended":          {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
+	"renamed":               {Italian: "La casella ha il nuovo indirizzo.", English: "The mailbox has the new address."},
+	"handed-over":           {Italian: "L'indirizzo è passato a un'altra persona, con un archivio nuovo.", English: "The address has gone to another person, with a new archive."},
+	"saved":                 {Italian: "Le impostazioni sono salvate.", English: "The settings are saved."},
+	"enabled":               {Italian: "L'archivio è attivo.", English: "The archive is on."},
+	"restored":              {Italian: "L'archivio è ripristinato.", English: "The archive is restored."},
+	"paused":                {Italian: "L'archivio è in pausa.", English: "The archive is paused."},
+	"resumed":               {Italian: "L'archivio riprende da ora.", English: "The archive goes on from now."},
+	"disabled":              {Italian: "L'archivio è disattivato.", English: "The archive is switched off."},
+	"revoked":               {Italian: "Fatto: non vale più.", English: "Done: it is no longer valid."},
+	"delegated":             {Italian: "La delega è registrata.", English: "The delegate is on record."},
+	"second-factor-off":     {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
+	"signed-out":            {Italian: "La sessione è chiusa.", English: "You have signed out."},
+}
+
+// amountDoneTexts are doneTexts about messages: the parameter n says how many, and left how many stay as they were.
+var amountDoneTexts = map[string]policy.Label{
+	"deleted":  {Italian: "Eliminati: %s. Si possono recuperare per 72 ore dalla pagina Eliminati.", English: "Deleted: %s. They can be brought back for 72 hours on the page Deleted."},
+	"moved":    {Italian: "Spostati: %s.", English: "Moved: %s."},
+	"restored": {Italian: "Recuperati: %s.", English: "Brought back: %s."},
 }
 
 // doneText returns what has just been done. A key that nobody has defined says nothing.
 func (v *visit) doneText() string {
-	return doneTexts[v.URL.Query().Get("done")].In(v.language)
+	values := v.URL.Query()
+	done := values.Get("done")
+	label, ok := amountDoneTexts[done]
+	n, err := strconv.ParseUint(values.Get("n"), 10, 32)
+	if !ok || err != nil {
+		return doneTexts[done].In(v.language)
+	}
+	said := fmt.Sprintf(label.In(v.language), v.amount(n))
+	if left, err := strconv.ParseUint(values.Get("left"), 10, 32); err == nil && left > 0 {
+		said += " " + v.t("Restano come erano, per un blocco legale o perché non si possono leggere o recuperare: %s.",
+			"Left as they were, because of a legal hold, or because they cannot be read or brought back: %s.", v.amount(left))
+	}
+	return said
+}
+
+// amount returns a number of messages in words.
+func (v *visit) amount(n uint64) string {
+	if n == 1 {
+		return v.t("un messaggio", "one message")
+	}
+	return v.t("%s messaggi", "%s messages", numberText(v.language, n))
 }
 
 var monthNames = [...]policy.Label{
@@ -65,6 +94,9 @@ func timeText(l policy.Language, zone *time.Location, t time.Time) string {
 	}
 	return t.In(zone).Format(layout)
 }
+
+// uidText returns a UID as paths have it.
+func uidText(uid uint32) string { return strconv.FormatUint(uint64(uid), 10) }
 
 // timeElement returns a time for people, with that for programs. The zero time is a dash.
 func timeElement(t time.Time, text string) template.HTML {

@@ -8,7 +8,7 @@
     return [by, e.getAttribute("aria-label"), ...labels].map(plain);
   };
   const texts = {
-    press: e => [plain(e.innerText), plain(e.getAttribute("aria-label")), plain(e.type === "submit" ? e.value : ""), plain(e.title)],
+    press: e => [plain(e.innerText), plain(e.textContent), plain(e.getAttribute("aria-label")), plain(e.type === "submit" ? e.value : ""), plain(e.title)],
     field: labelled,
     choose: labelled,
   }[kind];

@@ -2,8 +2,10 @@ package browser
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/png"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,11 +20,40 @@ type mainPage struct {
 }
 
 // mainPages returns the main pages.
-func mainPages() []mainPage {
+func (s *site) mainPages(t *testing.T) []mainPage {
+	t.Helper()
+	box, domain := "/mailbox/"+mario+"/", "/domain/alpha.test/"
+	message := func(subject string) string { return s.messagePath(t, subject) }
 	return []mainPage{
 		{"sign-in", "", "/sign-in"},
 		{"not-found", "", "/nothing/there"},
+		{"home", mario, box},
+		{"settings", mario, box + "settings"},
+		{"app-passwords", mario, box + "app-passwords"},
+		{"second-factor", mario, "/account/second-factor"},
+		{"delegates", mario, box + "delegates"},
+		{"programs", mario, box + "programs"},
+		{"terms", mario, box + "terms"},
+		{"log", mario, box + "log"},
+		{"disable", mario, box + "archive/disable"},
+		{"message", mario, message("CONSEGNA: Contratto di fornitura 2026")},
+		{"message-html", mario, message("Le novità di novembre")},
+		{"message-anomaly", mario, message("ANOMALIA MESSAGGIO: Listino di dicembre")},
+		{"domain", postmaster, domain},
+		{"domain-mailbox", postmaster, domain + "mailboxes/" + mario + "/"},
 	}
+}
+
+// messagePath returns the page of the message of mario with a subject.
+func (s *site) messagePath(t *testing.T, subject string) string {
+	t.Helper()
+	for _, e := range s.hook.List(t, mario) {
+		if e.Subject == subject {
+			return fmt.Sprintf("/mailbox/%s/messages/%s/%d", mario, url.PathEscape(e.Folder), e.UID)
+		}
+	}
+	t.Fatalf("mario has no message %q", subject)
+	return ""
 }
 
 // looks are those in which the main pages are checked.
@@ -68,7 +99,7 @@ func TestPages(t *testing.T) {
 // tour opens each main page, as whom it is for.
 func (s *site) tour(t *testing.T, language string, visit func(*tab, mainPage)) {
 	tabs := make(map[string]*tab)
-	for _, p := range mainPages() {
+	for _, p := range s.mainPages(t) {
 		x := tabs[p.who]
 		if x == nil {
 			x = s.newTab(t, look{language: language})

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"image"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"copialettere/cmd/copialettere/e2e/rig"
 )
@@ -260,15 +263,19 @@ func (x *tab) settle() {
 	})
 }
 
-// fill writes a text into the field of that label, in place of what it has.
+// fill writes a text into the field of that label, in place of what it has. A day is written as "2026-11-29".
 func (x *tab) fill(label, text string) {
 	x.testing.Helper()
 	x.find("field", label)
-	x.call("fill "+label, func() error {
-		_, err := evaluate[any](x, "document.activeElement.select && document.activeElement.select()")
-		return err
-	})
-	x.write(text)
+	value, _ := json.Marshal(text)
+	// What is typed into a field for a day depends on the language of the browser itself.
+	day, err := evaluate[bool](x, fmt.Sprintf(`(f => { if (f.type !== "date") { f.select && f.select(); return false } f.value = %s; return true })(document.activeElement)`, value))
+	if err != nil {
+		x.testing.Fatalf("fill %s: %v", label, err)
+	}
+	if !day {
+		x.write(text)
+	}
 }
 
 // key types a key, as kb.Tab.
@@ -289,9 +296,25 @@ func (x *tab) write(text string) {
 // focused waits until the focus is on the element of that name: its label, or its text.
 func (x *tab) focused(name string) {
 	x.testing.Helper()
+	x.wait("the focus on "+name, isFocused(name))
+}
+
+func isFocused(name string) string {
 	text, _ := json.Marshal(name)
-	x.wait("the focus on "+name, fmt.Sprintf(`[document.activeElement.innerText, document.activeElement.ariaLabel, ...[...(document.activeElement.labels || [])].map(l => l.innerText)]
-		.some(t => (t || "").includes(%s))`, text))
+	return fmt.Sprintf(`[document.activeElement.innerText, document.activeElement.ariaLabel, ...[...(document.activeElement.labels || [])].map(l => l.innerText)]
+		.some(t => (t || "").includes(%s))`, text)
+}
+
+// tabTo moves the focus on with the Tab key, to the element of that name.
+func (x *tab) tabTo(name string) {
+	x.testing.Helper()
+	for range 150 {
+		x.key(kb.Tab)
+		if ok, err := evaluate[bool](x, isFocused(name)); err == nil && ok {
+			return
+		}
+	}
+	x.testing.Fatalf("at %s, the Tab key does not come to %q", x.location(), name)
 }
 
 // signIn signs somebody in with the password of the rig.
@@ -303,6 +326,54 @@ func (x *tab) signIn(address string) {
 	x.press("Entra|Sign in")
 	x.wait("the page after the sign-in", "!location.pathname.startsWith('/sign-in')")
 	x.settle()
+}
+
+// sees reports whether the page shows a text now.
+func (x *tab) sees(text string) bool {
+	return strings.Contains(strings.ToLower(x.text()), strings.ToLower(text))
+}
+
+// choose clicks on the radio button, check box or option of that label.
+func (x *tab) choose(label string) {
+	x.testing.Helper()
+	x.click(x.find("choose", label))
+}
+
+// pick chooses an option of the list of that label.
+func (x *tab) pick(label, option string) {
+	x.testing.Helper()
+	x.find("field", label)
+	text, _ := json.Marshal(option)
+	ok, err := evaluate[bool](x, fmt.Sprintf(`(() => { const list = document.activeElement; const o = [...list.options].find(o => o.text.includes(%s));
+		if (!o) return false; list.value = o.value; list.dispatchEvent(new Event("change", {bubbles: true})); return true })()`, text))
+	if err != nil || !ok {
+		x.testing.Fatalf("the list %q has no %q: %v", label, option, err)
+	}
+}
+
+// download presses a link and returns the name and the bytes of the file that the browser saves.
+func (x *tab) download(name string) (string, []byte) {
+	x.testing.Helper()
+	at := x.find("press", name)
+	x.do(chromedp.MouseClickXY(at.X, at.Y))
+	var file string
+	rig.Wait(x.testing, patience, "the file of "+name, func() bool {
+		files, _ := filepath.Glob(filepath.Join(x.downloads, "*"))
+		for _, f := range files {
+			if !strings.HasSuffix(f, ".crdownload") && !strings.HasPrefix(filepath.Base(f), ".") {
+				file = f
+			}
+		}
+		return file != ""
+	})
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = os.Remove(file)
+	}
+	if err != nil {
+		x.testing.Fatal(err)
+	}
+	return filepath.Base(file), b
 }
 
 // picture returns what the window shows as a PNG.

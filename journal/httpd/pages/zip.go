@@ -1,0 +1,123 @@
+package pages
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"time"
+
+	"copialettere/policy/archive"
+)
+
+func zipRoutes() []Route {
+	return []Route{
+		{Pattern: "GET /mailbox/{mailbox}/zip", For: OfMailbox, Right: archive.RightRead, serve: (*visit).askZIP},
+		{Pattern: "POST /mailbox/{mailbox}/zip", For: OfMailbox, Right: archive.RightRead, form: maxSelection, serve: (*visit).sendZIP},
+		{Pattern: "POST /mailbox/{mailbox}/messages/zip", For: OfMailbox, Right: archive.RightRead, form: maxSelection, serve: (*visit).askZIP},
+	}
+}
+
+// askZIP shows how much a ZIP will hold: of what is selected or, where the page is only visited, of whatever folder and q ask for.
+func (v *visit) askZIP() error {
+	s := selection{}
+	if v.Method == http.MethodGet {
+		q, trouble := v.query(v.URL.Query())
+		if trouble != "" {
+			return archive.ErrRequest
+		}
+		s.query = &q
+	} else {
+		var err error
+		if s, err = v.selected(); err != nil {
+			return err
+		}
+	}
+	c, err := v.count(s)
+	if err != nil {
+		return err
+	}
+	page := v.confirmation(c)
+	page.Title = v.t("Scaricare %s?", "Download %s?", v.amount(c.messages))
+	page.Action, page.Button = v.path("zip"), v.t("Scarica lo ZIP", "Download the ZIP")
+	if s.query != nil {
+		// What comes meanwhile belongs to it, too.
+		values := queryValues(*s.query)
+		page.Messages, page.All, page.Folder, page.Query = nil, true, values.Get("folder"), values.Get("q")
+		page.Back = v.path("messages") + queryText(*s.query)
+	}
+	page.Text = append(page.Text,
+		v.t("Sono %s prima della compressione. Il file contiene ogni messaggio come è in archivio (.eml), un indice con le impronte SHA-256 (index.csv) e le lacune del periodo (gaps.csv).",
+			"They take %s before compression. The file holds each message as it is in the archive (.eml), an index with the SHA-256 digests (index.csv), and the gaps of that time (gaps.csv).",
+			sizeText(v.language, c.bytes)),
+		v.t("Se un messaggio non si può leggere, il file lo dice (INCOMPLETE.txt). Se lo scaricamento si interrompe, il file non è valido: ricominciare.",
+			"If a message cannot be read, the file says so (INCOMPLETE.txt). If the download breaks off, the file is not valid: begin again."))
+	return v.confirm(page)
+}
+
+// sendZIP answers with the ZIP of what is selected.
+func (v *visit) sendZIP() error {
+	s, err := v.selected()
+	if err != nil {
+		return err
+	}
+	release, ok := v.pages.zips.take(v.session.Login.String())
+	if !ok {
+		v.w.Header().Set("Retry-After", "30")
+		return complain(http.StatusTooManyRequests, "Un altro ZIP è già in corso. Aspettare che finisca, poi riprovare.", "Another ZIP is under way. Wait until it is done, then try again.")
+	}
+	defer release()
+	c, err := v.count(s)
+	if err != nil {
+		return err
+	}
+	if c.messages == 0 && len(c.passed) == 0 {
+		return complain(http.StatusConflict, "Nessuno dei messaggi scelti è in archivio.", "None of the messages selected is in the archive.")
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "application/zip")
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": v.zipName(s, c)}))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	out := &bundle{
+		to: &patientWriter{to: v.w, control: http.NewResponseController(v.w)}, reader: v.reader(), gaps: v.pages.options.Archive.Gaps(v.Context(), v.mailbox), zone: v.zone,
+		mailbox: v.mailbox.String(),
+	}
+	if s.query != nil {
+		out.since, out.until = s.query.Since, s.query.Until
+	}
+	if err := out.write(v.Context(), c); err != nil {
+		v.pages.options.Logger.Warn("a ZIP broke off", "mailbox", v.mailbox, "error", err)
+		panic(http.ErrAbortHandler) // so that the browser sees that the file is not whole
+	}
+	return nil
+}
+
+// zipName returns the name of the file: "anna@alpha.test INBOX 2026-11.zip" for a month.
+func (v *visit) zipName(s selection, c counted) string {
+	name := v.mailbox.String()
+	switch {
+	case s.query != nil && s.query.Folder != "":
+		name += "-" + s.query.Folder
+	case len(c.folders) == 1:
+		name += "-" + c.folders[0].FolderName()
+	}
+	return plainName(name, 100) + ".zip"
+}
+
+// patience is how long a browser may take to read what is sent at a time.
+const patience = 2 * time.Minute
+
+// patientWriter gives a browser time for each part of a long answer, instead of for the whole of it.
+type patientWriter struct {
+	to      http.ResponseWriter
+	control *http.ResponseController
+}
+
+// Write implements io.Writer. Where a connection knows no deadlines, as in tests, there is none.
+func (p *patientWriter) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return 0, err
+	}
+	return p.to.Write(b)
+}
