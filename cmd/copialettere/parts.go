@@ -53,6 +53,9 @@ func runPart(ctx context.Context, in *invocation, args []string) error {
 	if err := want(args, "ADDR", "FOLDER", "UID", "N"); err != nil {
 		return err
 	}
+	if args[3] == "" {
+		return fmt.Errorf("%w: N: want a number as in the list of parts, such as 1.2", errUsage)
+	}
 	query := messageQuery(args)
 	query.Set("part", args[3])
 	return in.writeContent(ctx, messagePath+"/parts/{part}", query)

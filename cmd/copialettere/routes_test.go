@@ -94,7 +94,7 @@ var commandRoutes = map[string]string{
 
 // routesWithoutCommand are for other programs.
 var routesWithoutCommand = []string{
-	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
+	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /mailboxes/{mailbox}/deleted", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
 	"POST /mailboxes/{mailbox}/sign-in",
 }
 

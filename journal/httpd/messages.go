@@ -3,6 +3,7 @@ package httpd
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/search"
@@ -65,4 +66,48 @@ func (c *call) limit() (int, error) {
 		return 0, fmt.Errorf("%w: limit %.100q: want a number from 1 to %d", errRequest, text, search.MaxLimit)
 	}
 	return n, nil
+}
+
+// DeletedView is a message that was deleted by hand and can be brought back: its entry with the folder and the UID that it had. Others script against
+// its names.
+type DeletedView struct {
+	EntryView
+	DeletedAt time.Time `json:"deleted_at"`
+	DeletedBy string    `json:"deleted_by"`
+	Until     time.Time `json:"until"` // the end of the grace
+}
+
+// deleted answers with one page of what can be brought back, the last deleted first.
+func (a *api) deleted(c *call) error {
+	limit, err := c.limit()
+	if err != nil {
+		return err
+	}
+	before := uint64(0)
+	if text := c.query("after"); text != "" {
+		if before, err = strconv.ParseUint(text, 10, 32); err != nil {
+			return fmt.Errorf("%w: after: take it from \"next\" of the page before", errRequest)
+		}
+	}
+	list, next, _, err := a.b.Archive.WebReader(c.who, c.mailbox).Deleted(c.Context(), uint32(before), limit)
+	if err != nil {
+		return err
+	}
+	if next > 0 {
+		c.out.next = strconv.FormatUint(uint64(next), 10)
+	}
+	var damaged damages
+	for _, d := range list {
+		if d.At.IsZero() { // it has no more than its place
+			damaged.count(fmt.Errorf("%s %s %d: %w", c.mailbox, d.FolderName(), d.UID, journal.ErrDamaged))
+			continue
+		}
+		shown := *d.Entry
+		shown.Mailbox = c.mailbox.String()
+		v := DeletedView{EntryView: viewEntry(&shown), DeletedAt: d.At, DeletedBy: d.Who, Until: d.At.Add(journal.DeletedGrace)}
+		if c.out.write(v) != nil {
+			return nil // the client has gone
+		}
+	}
+	return damaged.err()
 }

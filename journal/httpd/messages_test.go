@@ -116,3 +116,51 @@ func TestMessages(t *testing.T) {
 		t.Errorf("of an archive that is off: %d %s", w.Code, w.Body)
 	}
 }
+
+// TestDeleted goes through what was deleted page by page, brings one back by its place in the list, and the rest stays.
+func TestDeleted(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=write=on")
+	for _, words := range []string{"one", "two", "three"} {
+		r.secret("anna@alpha.test", words)
+	}
+	folder := url.QueryEscape("INBOX/" + time.Now().UTC().Format("2006-01"))
+	for _, uid := range []string{"2", "1", "3"} {
+		get[ActView](r, "POST /mailboxes/{mailbox}/messages/{folder}/delete?"+anna+"&folder="+folder+"&uids="+uid)
+	}
+	list := func() (uids []uint32) {
+		t.Helper()
+		for after := ""; ; {
+			_, lines := r.ask("GET /mailboxes/{mailbox}/deleted?mailbox=anna@alpha.test&limit=2&after=" + after)
+			after = ""
+			for _, line := range lines {
+				var v struct {
+					DeletedView
+					Next string
+				}
+				if err := json.Unmarshal([]byte(line), &v); err != nil {
+					t.Fatalf("%v: %s", err, line)
+				}
+				if after = v.Next; after != "" {
+					break
+				}
+				if v.Mailbox != "anna@alpha.test" || v.DeletedBy != "operator root" || v.Until.Sub(v.DeletedAt) != 72*time.Hour || !strings.HasPrefix(v.Folder, "INBOX/") {
+					t.Errorf("%s", line)
+				}
+				uids = append(uids, v.UID)
+			}
+			if after == "" {
+				return uids
+			}
+		}
+	}
+	if got := list(); !slices.Equal(got, []uint32{3, 1, 2}) {
+		t.Errorf("deleted are %v", got)
+	}
+	get[ActView](r, "POST /mailboxes/{mailbox}/messages/{folder}/undelete?"+anna+"&folder="+folder+"&uids=1")
+	if got := list(); !slices.Equal(got, []uint32{3, 2}) {
+		t.Errorf("after one was brought back: %v", got)
+	}
+	r.fails("GET /mailboxes/{mailbox}/deleted?mailbox=anna@alpha.test&after=x", http.StatusBadRequest, "after")
+}

@@ -288,6 +288,18 @@ func TestEveryRouteRefusesStrangers(t *testing.T) {
 			t.Errorf("%s with a token: %d", route.Pattern, w.Code)
 		}
 	}
+	// A list has only what is of the token's domain.
+	for _, path := range []string{"/mailboxes", "/usage"} {
+		for _, query := range []string{"", "domain=alpha.test"} {
+			r := s.request("GET " + httpd.Prefix + path)
+			r.URL.RawQuery = query
+			r.Header.Set("Authorization", "Bearer "+tokens["a token that reads"])
+			w := s.ask(r)
+			if text := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(text, "bruno@alpha.test") || strings.Contains(text, "beta.test") {
+				t.Errorf("%s?%s: %d %s", path, query, w.Code, text)
+			}
+		}
+	}
 	if after, log := s.state(); !reflect.DeepEqual(after, before) || !reflect.DeepEqual(log, logged) {
 		t.Errorf("anna's mailbox was\n%+v\nand is\n%+v\nlog: %+v", before, after, log[len(logged):])
 	}

@@ -165,6 +165,8 @@ func messageRoutes() []Route {
 			"all its entries, by month, folder and UID; with all, also the superseded ones", (*api).list},
 		{"GET", one + "/messages", archive.RightRead, false, "[q=QUERY][&folder=F][&after=NEXT][&limit=N]", nil, EntryView{}, true,
 			"a page of its messages, newest first, or of those that a search finds", (*api).messages},
+		{"GET", one + "/deleted", archive.RightRead, false, "[after=NEXT][&limit=N]", nil, DeletedView{}, true,
+			"a page of what was deleted by hand and can be brought back, the last deleted first", (*api).deleted},
 		{"GET", message, archive.RightRead, false, "", nil, EntryView{}, false, "the entry of a message", (*api).entry},
 		{"GET", message + "/raw", archive.RightRead, false, "", nil, Content{messageType}, false, "the bytes of a message", (*api).message},
 		{"GET", message + "/parts", archive.RightRead, false, "", nil, PartView{}, true, "its parts, those of enclosed messages included", (*api).parts},

@@ -149,3 +149,52 @@ func fill(t *testing.T, engine kv.Engine) {
 		t.Fatal(err)
 	}
 }
+
+// TestPreviewRetention counts what each retention would delete, and compares that with what a dry run of it counts.
+func TestPreviewRetention(t *testing.T) {
+	o, _ := old(t)
+	a := New(o)
+	anna, root := policy.Address{Local: "anna", Domain: "alpha.test"}, policy.Actor{Role: policy.RoleOperator, Name: "test"}
+	set := func(value string) {
+		t.Helper()
+		if _, err := o.Policy.Set(t.Context(), anna, root, []policy.Assignment{{Key: policy.KeyRetention, Value: value}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		inForce, value   string
+		wanted, retained string // the retention of the answer, and the one in force
+		entries          uint64
+	}{
+		{"none", "", "none", "none", 0},
+		{"none", "6", "6", "none", 150},
+		{"none", "12", "12", "none", 0},
+		{"6", "", "6", "6", 150},
+		{"6", "none", "none", "6", 0},
+		{"6", "12", "12", "6", 0},
+	} {
+		set(c.inForce)
+		v, err := a.PreviewRetention(t.Context(), anna, c.value)
+		if err != nil || v.Mailbox != "anna@alpha.test" || v.Retention != c.wanted || v.InForce != c.retained || v.Entries != c.entries || v.Held != nil ||
+			(v.Oldest == nil) != (c.entries == 0) || (v.Bytes == 0) != (c.entries == 0) {
+			t.Errorf("%q with %q in force: %+v, %v", c.value, c.inForce, v, err)
+		}
+		if c.value == "" {
+			report, err := a.Expire(t.Context(), ExpireRequest{DryRun: true})
+			if err != nil && !errors.Is(err, journal.ErrAbnormal) || report.Removed.Entries != v.Entries || report.Removed.Bytes != v.Bytes {
+				t.Errorf("a dry run with %q in force counts %+v, %v; the preview %+v", c.inForce, report, err, v)
+			}
+		}
+	}
+	for _, value := range []string{"7", "-6", "6 months", "all"} {
+		if v, err := a.PreviewRetention(t.Context(), anna, value); !errors.Is(err, policy.ErrSetting) {
+			t.Errorf("%q: %+v, %v", value, v, err)
+		}
+	}
+	if _, err := o.Policy.Hold(t.Context(), anna, root, "case 12"); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := a.PreviewRetention(t.Context(), anna, "6"); err != nil || v.Entries != 0 || v.Held == nil || v.Held.Reason != "case 12" {
+		t.Errorf("under a hold: %+v, %v", v, err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,7 @@ type bundle struct {
 	gaps         iter.Seq2[archive.Gap, error]
 	zone         *time.Location
 	mailbox      string
+	log          *slog.Logger
 	since, until time.Time // of which the gaps are to be told; zero: the months of the messages
 
 	out     *zip.Writer
@@ -102,14 +104,11 @@ func (b *bundle) message(ctx context.Context, ref journal.Ref) error {
 	}
 	// Read it through before its file begins, so no file ever holds a part of a message.
 	digest := sha256.New()
-	if _, err := body.WriteTo(digest); err != nil {
-		if !errors.Is(err, journal.ErrDamaged) {
-			return err
+	if _, err := body.WriteTo(digest); err != nil || journal.Digest(digest.Sum(nil)) != e.SHA256 {
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		b.miss(ref)
-		return nil
-	}
-	if journal.Digest(digest.Sum(nil)) != e.SHA256 {
+		b.log.Error("message not read for a ZIP", "mailbox", b.mailbox, "folder", ref.FolderName(), "uid", ref.UID, "error", err)
 		b.miss(ref)
 		return nil
 	}

@@ -46,7 +46,11 @@ func (r *rig) file(office *pectest.Office, in journal.Intent, message []byte) jo
 		in.Class, in.DeclaredClass, in.Signature = string(c.Class), string(c.Record.Message.Class), string(c.Record.Signature.Result)
 		in.Certification, in.Links = c.Stored, c.Links
 	}
-	placed, err := draft.Commit(context.Background(), journal.Envelope{MailFrom: "mario@alpha.test", Transaction: r.journal.NewTransaction()}, []journal.Intent{in}, nil)
+	from := "mario@ext.test"
+	if in.Direction == journal.Sent {
+		from = anna
+	}
+	placed, err := draft.Commit(context.Background(), journal.Envelope{MailFrom: from, Transaction: r.journal.NewTransaction()}, []journal.Intent{in}, nil)
 	r.must(err)
 	return placed[0].Ref
 }

@@ -42,11 +42,11 @@ import (
 //go:embed all:templates style.css script.js
 var files embed.FS
 
-// Options are what Pages works with. Archive, Auth and Search are required.
+// Options are what Pages works with. Archive and Auth are required.
 type Options struct {
 	Archive *archive.Archive
 	Auth    *auth.Authenticator
-	Search  *search.Index
+	Search  *search.Index // a new one where nil
 	// Brand returns how the provider presents itself in a domain, or everywhere with an empty one. May be nil.
 	Brand func(domain string) Brand
 	// Remote returns the address of the browser; by default that of the connection. Behind a proxy it is not that.
@@ -91,6 +91,9 @@ type stylesheet struct {
 func New(o Options) (*Pages, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.Search == nil {
+		o.Search = search.New(search.Options{})
 	}
 	if o.Brand == nil {
 		o.Brand = func(string) Brand { return Brand{} }

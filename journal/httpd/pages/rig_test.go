@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/search"
 	"copialettere/policy"
@@ -30,6 +31,7 @@ var operator = policy.Actor{Role: policy.RoleOperator, Name: "root"}
 
 // rig is the pages over a real journal: anna of alpha.test has an archive, bruno has none, and postmaster@alpha.test is the postmaster.
 type rig struct {
+	engine  kv.Engine
 	t       *testing.T
 	journal *journal.Journal
 	policy  *policy.Policy
@@ -58,6 +60,7 @@ func newRigWith(t *testing.T, o rigOptions) *rig {
 	r := &rig{t: t, passwd: filepath.Join(t.TempDir(), "passwd")}
 	engine, err := level.Open(t.TempDir(), level.Options{})
 	r.must(err)
+	r.engine = engine
 	t.Cleanup(func() { r.must(engine.Close()) })
 	settings, err := engine.Settings(t.Context())
 	r.must(err)

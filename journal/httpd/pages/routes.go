@@ -48,6 +48,7 @@ func Routes() []Route {
 		termsRoutes(),
 		logRoutes(),
 		messageRoutes(),
+		practiceRoutes(),
 		listRoutes(),
 		actRoutes(),
 		deletedRoutes(),

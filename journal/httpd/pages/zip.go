@@ -81,7 +81,7 @@ func (v *visit) sendZIP() error {
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	out := &bundle{
 		to: &patientWriter{to: v.w, control: http.NewResponseController(v.w)}, reader: v.reader(), gaps: v.pages.options.Archive.Gaps(v.Context(), v.mailbox), zone: v.zone,
-		mailbox: v.mailbox.String(),
+		mailbox: v.mailbox.String(), log: v.pages.options.Logger,
 	}
 	if s.query != nil {
 		out.since, out.until = s.query.Since, s.query.Until

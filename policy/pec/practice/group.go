@@ -33,6 +33,8 @@ const (
 	mostClaims   = 1000  // at worst 20 MB
 	// maxNotBelieved is the most receipts that are not believed listed in one practice.
 	maxNotBelieved = 10
+	// maxAbout is the most recipients that a receipt names as those that it is about.
+	maxAbout = 100
 )
 
 func newGathering() *gathering {
@@ -266,6 +268,12 @@ func receiptView(e *journal.Entry, m *pec.Message) Receipt {
 		v.Events = append(v.Events, one.EventName())
 		if class := one.Equivalent(); class != pec.Ordinary && v.Equivalent == "" {
 			v.Equivalent = string(class)
+		}
+	}
+	for _, event := range m.Events() {
+		all := event.Kind == pec.EventAccepted || event.Kind == pec.EventRefused
+		if !all && !event.Unnamed && len(v.Recipients) < maxAbout && !slices.Contains(v.Recipients, event.Recipient) {
+			v.Recipients = append(v.Recipients, event.Recipient)
 		}
 	}
 	return v

@@ -69,6 +69,8 @@ type Receipt struct {
 	UID        uint32    `json:"uid"`
 	Time       time.Time `json:"time"`               // of its arrival, or of its import
 	Imported   bool      `json:"imported,omitempty"` // it was put in later, and has not come by mail through the hook
+	// Recipients are those that the receipt is about, at most 100; absent if it is about all of the message, or does not say.
+	Recipients []string `json:"recipients,omitempty"`
 	// NotBelieved says why the receipt does not count under the rule of trust at its arrival, such as "signature invalid: ...". Empty when it
 	// counts.
 	NotBelieved string `json:"not_believed,omitempty"`
