@@ -455,7 +455,7 @@ func TestLogWords(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ role, name, want string }{
-		{"owner", "a@x.test", "owner a@x.test"}, {"", "operator root", "operator root"}, {"program", "erasure", "the program (erasure)"}, {"", "root", "root"}, {"token", "panel", "token panel"},
+		{"owner", "a@x.test", "owner a@x.test"}, {"", "operator root", "operator root"}, {"program", "erasure", "the program (erasure)"}, {"", "root", "root"}, {"token", "panel", "the program “panel” of the provider"},
 	} {
 		if got := v.actorText(policy.Role(c.role), c.name); got != c.want {
 			t.Errorf("%s %s: %q", c.role, c.name, got)
