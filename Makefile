@@ -19,6 +19,7 @@ NEEDS       := postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dov
                chromium:chromium npm:npm
 E2E         := ./cmd/copialettere/e2e/...
 BROWSER     := cmd/copialettere/e2e/browser
+PICTURES    := $(notdir $(wildcard contrib/screenshots/*.png))
 FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -71,11 +72,13 @@ e2e:
 browser:
 	cd $(BROWSER) && go test -count=1 -timeout 30m .
 
+# All pictures in bin/screenshots, and those of the README in their place.
 screenshots: needs
-	cd $(BROWSER) && go test -count=1 -timeout 30m -run TestScreenshots . -screenshots $(abspath contrib/screenshots)
+	cd $(BROWSER) && go test -count=1 -timeout 30m -run TestScreenshots . -screenshots $(abspath bin/screenshots)
+	cd bin/screenshots && cp $(PICTURES) ../../contrib/screenshots/
 
 bench: needs
-	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth ./journal/search
+	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth ./journal/search ./journal/httpd/pages
 
 compare: needs
 	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run TestCompare ./cmd/copialettere/e2e/bench

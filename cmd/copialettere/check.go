@@ -68,6 +68,7 @@ func runCheck(ctx context.Context, in *invocation, args []string) error {
 	ok = in.checkTLS(c) && ok
 	ok = in.checkIMAPC(c.IMAPC) && ok
 	ok = in.checkSetUp(c) && ok
+	in.checkPages(c)
 	ok = in.checkRelay(ctx, c.Submission) && ok
 	for _, hop := range hopsOf(c) {
 		detail, err := checkHop(ctx, hop)

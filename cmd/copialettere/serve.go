@@ -43,7 +43,8 @@ with an error changes nothing, and the log says why. These keys are taken:
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  logs.keep, verify.every, verify.rate, web.public_url, profile.certificate, profile.key
+  logs.keep, verify.every, verify.rate, profile.certificate, profile.key
+  web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo
   mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
@@ -173,7 +174,12 @@ func (d *daemon) configure(c *config.Config) {
 	d.backend.Store(&b)
 	admin := httpd.Admin(b)
 	d.adminRoutes.Store(&admin)
-	b.Pages = d.newPages(acts)
+	if c.Web != nil {
+		b.TrustedProxies = c.Web.TrustedProxies
+	}
+	brands := newBrands(c, d.log)
+	b.Logos = brands.logos
+	b.Pages = d.newPages(acts, brands)
 	web := httpd.Web(b)
 	d.pages.Store(&web)
 }

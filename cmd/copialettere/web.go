@@ -11,6 +11,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/httpd"
+	"copialettere/journal/httpd/clamd"
 	"copialettere/journal/httpd/pages"
 	"copialettere/journal/metrics"
 	"copialettere/policy/archive"
@@ -42,13 +43,78 @@ func (d *daemon) startWeb(sockets *systemdSockets) error {
 }
 
 // newPages returns the pages under a configuration, and nothing if they cannot be made: mail goes on without them.
-func (d *daemon) newPages(acts *archive.Archive) http.Handler {
-	p, err := pages.New(pages.Options{Archive: acts, Auth: d.archive.auth, Search: d.archive.search, Logger: d.log})
+func (d *daemon) newPages(acts *archive.Archive, brands *brands) http.Handler {
+	o := pages.Options{Archive: acts, Auth: d.archive.auth, Search: d.archive.search, Logger: d.log, Brand: brands.of}
+	if c := d.config.Load().Scan; c.Address != "" {
+		o.Scanner = clamd.New(c.Network, c.Address)
+	}
+	p, err := pages.New(o)
 	if err != nil {
 		d.log.Error("the pages cannot be shown", "error", err)
 		return nil
 	}
 	return p
+}
+
+// brands is how the provider presents itself under a configuration.
+type brands struct {
+	config *config.Config
+	logos  []httpd.Logo
+	paths  map[string]string // of logos, by file
+}
+
+// newBrands reads the logos. One that cannot be used is not shown.
+func newBrands(c *config.Config, log *slog.Logger) *brands {
+	b := &brands{c, nil, make(map[string]string)}
+	served := make(map[string]bool)
+	for _, file := range logosOf(c) {
+		logo, err := httpd.ReadLogo(file)
+		if err != nil {
+			log.Warn("the pages show no logo", "error", err)
+			continue
+		}
+		b.paths[file] = logo.Path
+		if !served[logo.Path] {
+			served[logo.Path] = true
+			b.logos = append(b.logos, logo)
+		}
+	}
+	return b
+}
+
+// logosOf returns the files of all logos of a configuration.
+func logosOf(c *config.Config) (files []string) {
+	if c.Web == nil {
+		return nil
+	}
+	for _, domain := range append([]config.Domain{{Brand: c.Web.Brand}}, c.Domains...) {
+		if domain.Brand.Logo != "" {
+			files = append(files, domain.Brand.Logo)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+// of returns how the provider presents itself in a domain.
+func (b *brands) of(domain string) pages.Brand {
+	own := b.config.Brand(domain)
+	return pages.Brand{Title: own.Title, Logo: b.paths[own.Logo], SupportURL: own.SupportURL, MoreRoomURL: own.MoreRoomURL}
+}
+
+// checkPages warns of a proxy that is not named, and of logos that cannot be shown.
+func (in *invocation) checkPages(c *config.Config) {
+	if c.Web == nil {
+		return
+	}
+	if len(c.Web.TrustedProxies) == 0 && !slices.ContainsFunc(c.Web.Listen, func(l config.SecureListener) bool { return l.TLS }) {
+		in.checked("warning", "[web] listens without TLS alone, and names no proxy: all people seem to come from its address; write trusted_proxies = [\"127.0.0.1/32\"]", nil)
+	}
+	for _, file := range logosOf(c) {
+		if _, err := httpd.ReadLogo(file); err != nil {
+			in.checked("warning", "the pages show no picture: "+err.Error(), nil)
+		}
+	}
 }
 
 // serveWeb answers under the configuration that is in force when the request comes.

@@ -30,6 +30,10 @@ type Backend struct {
 	Search *search.Index
 	// Pages are what Web shows to browsers; nil for none.
 	Pages http.Handler
+	// TrustedProxies are those in front of Web whose word is taken for the address of a client.
+	TrustedProxies []netip.Prefix
+	// Logos are the pictures that Web serves beside the pages.
+	Logos []Logo
 	// Remote returns the address of a client of Web; if nil, that of the connection.
 	Remote func(*http.Request) netip.Addr
 }

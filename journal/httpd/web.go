@@ -22,12 +22,16 @@ func Web(b Backend) http.Handler {
 			writePage(w, r, http.StatusNotFound, LanguageOf(r), pageNotFound)
 		})
 	}
-	sameSite := http.NewCrossOriginProtection()
-	if b.Archive != nil && b.Archive.Guide().PublicURL() != "" {
-		// A proxy may ask with another Host than the browser did. The configuration has checked the URL, so there is no error.
-		sameSite.AddTrustedOrigin(b.Archive.Guide().PublicURL())
+	for _, logo := range b.Logos {
+		mux.Handle("GET "+logo.Path, logo)
 	}
-	return hardened(sameSite.Handler(autodiscoverCase(mux)))
+	sameSite, public := http.NewCrossOriginProtection(), ""
+	if b.Archive != nil && b.Archive.Guide().PublicURL() != "" {
+		public = b.Archive.Guide().PublicURL()
+		// A proxy may ask with another Host than the browser did. The configuration has checked the URL, so there is no error.
+		sameSite.AddTrustedOrigin(public)
+	}
+	return forwarded(b.TrustedProxies, public, hardened(sameSite.Handler(autodiscoverCase(mux))))
 }
 
 // hardened gives every answer the headers that keep a browser from doing more with it than show it: no script, no frame around it, nothing from

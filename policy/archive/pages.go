@@ -23,6 +23,9 @@ func (a *Archive) Settings(ctx context.Context, address policy.Address) (policy.
 // Addresses returns the addresses whose mail is archived for a mailbox: see policy.Policy.Addresses.
 func (a *Archive) Addresses(address policy.Address) []string { return a.policy.Addresses(address) }
 
+// Limits returns what bounds the archives of a domain.
+func (a *Archive) Limits(domain string) policy.Limits { return a.policy.Limits(domain) }
+
 // Known returns a mailbox, and whether it was ever set up.
 func (a *Archive) Known(ctx context.Context, address policy.Address) (policy.Mailbox, bool, error) {
 	return a.policy.Known(ctx, address)

@@ -83,6 +83,8 @@ type Config struct {
 	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
+	// Scan is what examines files before they are downloaded.
+	Scan Scan
 	// Domains are the mail domains in the order of the file. Their names differ.
 	Domains []Domain
 	// Warnings point out settings that are allowed but seldom wanted, in the order of their lines.
@@ -206,6 +208,8 @@ type Domain struct {
 	RequireSecondFactor bool
 	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
 	MailboxServers *setup.Servers
+	// Brand is how the provider presents itself to the people of the domain.
+	Brand Brand
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

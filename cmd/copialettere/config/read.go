@@ -117,6 +117,7 @@ func (r *reader) config(top *table) *Config {
 	c.Erase = top.table("erase").erase()
 	c.Logs = top.table("logs").logs()
 	c.Verify = top.table("verify").verify()
+	c.Scan = top.table("scan").scan()
 	r.unknown()
 	r.clashes()
 	return c
@@ -277,6 +278,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.Rights = t.table("rights").rights(policy.Rights{})
 		d.MailboxServers = t.table("mailbox_servers").mailboxServers()
 		d.RequireSecondFactor = t.flag("require_second_factor")
+		d.Brand = t.brand()
 		if !t.absent {
 			domains = append(domains, d)
 		}

@@ -122,6 +122,10 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"retention_max", old.Limits.Retention, d.Limits.Retention, false},
 			{"rights", old.Rights, d.Rights, false},
 			{"mailbox_servers", old.MailboxServers, d.MailboxServers, false},
+			{"title", old.Brand.Title, d.Brand.Title, false},
+			{"support_url", old.Brand.SupportURL, d.Brand.SupportURL, false},
+			{"more_room_url", old.Brand.MoreRoomURL, d.Brand.MoreRoomURL, false},
+			{"logo", old.Brand.Logo, d.Brand.Logo, false},
 			{"require_second_factor", old.RequireSecondFactor, d.RequireSecondFactor, false},
 		} {
 			if !reflect.DeepEqual(k.was, k.is) {
@@ -404,6 +408,14 @@ func otherKeys() []reloadKey {
 		{"imap.max_per_mailbox", ofIMAP(func(m *IMAP) any { return m.MaxPerMailbox }), nil},
 		{"web.listen", ofWeb(func(w *Web) any { return w.Listen }), nil},
 		{"web.public_url", ofWeb(func(w *Web) any { return w.PublicURL }), func(running, file *Config) { running.Web.PublicURL = file.Web.PublicURL }},
+		{"web.trusted_proxies", ofWeb(func(w *Web) any { return w.TrustedProxies }),
+			func(running, file *Config) { running.Web.TrustedProxies = file.Web.TrustedProxies }},
+		{"web.title", ofWeb(func(w *Web) any { return w.Brand.Title }), func(running, file *Config) { running.Web.Brand.Title = file.Web.Brand.Title }},
+		{"web.support_url", ofWeb(func(w *Web) any { return w.Brand.SupportURL }),
+			func(running, file *Config) { running.Web.Brand.SupportURL = file.Web.Brand.SupportURL }},
+		{"web.more_room_url", ofWeb(func(w *Web) any { return w.Brand.MoreRoomURL }),
+			func(running, file *Config) { running.Web.Brand.MoreRoomURL = file.Web.Brand.MoreRoomURL }},
+		{"web.logo", ofWeb(func(w *Web) any { return w.Brand.Logo }), func(running, file *Config) { running.Web.Brand.Logo = file.Web.Brand.Logo }},
 		{"profile.certificate", ofProfile(func(p *Profile) any { return p.Certificate }),
 			func(running, file *Config) { running.Profile.Certificate = file.Profile.Certificate }},
 		{"profile.key", ofProfile(func(p *Profile) any { return p.Key }), func(running, file *Config) { running.Profile.Key = file.Profile.Key }},
@@ -443,5 +455,6 @@ func otherKeys() []reloadKey {
 		{"logs.keep", func(c *Config) any { return c.Logs.Keep }, func(running, file *Config) { running.Logs.Keep = file.Logs.Keep }},
 		{"verify.every", func(c *Config) any { return c.Verify.Every }, func(running, file *Config) { running.Verify.Every = file.Verify.Every }},
 		{"verify.rate", func(c *Config) any { return c.Verify.Rate }, func(running, file *Config) { running.Verify.Rate = file.Verify.Rate }},
+		{"scan.clamd", func(c *Config) any { return c.Scan }, func(running, file *Config) { running.Scan = file.Scan }},
 	}
 }

@@ -14,6 +14,10 @@ type Web struct {
 	// PublicURL is where people reach the listener, as "https://archivio.alpha.test" or "https://archivio.alpha.test:8443", without a slash at its
 	// end; "" where it is not told.
 	PublicURL string
+	// TrustedProxies are the networks of the proxies whose word is taken for the address of a client.
+	TrustedProxies []netip.Prefix
+	// Brand is how the provider presents itself, where the domain does not say it.
+	Brand Brand
 	// MaxConnections is how many connections all listeners have together, and MaxPerAddress how many of those with TLS come from one address.
 	MaxConnections, MaxPerAddress int
 }
@@ -47,6 +51,8 @@ func (t *table) web(c *Config) *Web {
 		w.PublicURL, f = parsePublicURL(s)
 		t.check("public_url", f)
 	}
+	w.TrustedProxies = list(t, "trusted_proxies", "127.0.0.1", parsePrefix, func(p netip.Prefix) string { return p.String() })
+	w.Brand = t.brand()
 	if t.absent {
 		return nil
 	}

@@ -100,7 +100,7 @@ func textOf(n *html.Node) string {
 }
 
 // faults returns what is wrong with a page: fields without a label, labels and descriptions that lead nowhere, an id twice, buttons without a name,
-// headings out of order, tables without headings, pictures without a text, forms that no route takes.
+// headings out of order, tables without headings, pictures without a text, forms and links that no route takes.
 func faults(p *Pages, document *html.Node) (list []string) {
 	ids := make(map[string]bool)
 	labels := make(map[string]bool)
@@ -152,9 +152,12 @@ func faults(p *Pages, document *html.Node) (list []string) {
 	if level == 0 {
 		list = append(list, "no heading")
 	}
-	for _, n := range find(document, "form") {
-		method, path := strings.ToUpper(attribute(n, "method")), attribute(n, "action")
-		if method != http.MethodPost {
+	for _, n := range find(document, "form", "a") {
+		method, path := http.MethodGet, attribute(n, "href")
+		if n.Data == "form" {
+			method, path = strings.ToUpper(attribute(n, "method")), attribute(n, "action")
+		}
+		if path, _, _ = strings.Cut(path, "#"); !strings.HasPrefix(path, "/") {
 			continue
 		}
 		if _, pattern := p.mux.Handler(httptest.NewRequest(method, path, nil)); pattern == "/" || pattern == "" {

@@ -120,11 +120,17 @@ func (v *visit) explain(err error) (int, errorPage) {
 			Text: v.t("Un blocco legale impedisce di eliminare. Solo il postmaster o il gestore può toglierlo.",
 				"A legal hold forbids to delete. Only the postmaster or the operator can lift it."),
 		}
-	case is(policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit):
+	case is(policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, policy.ErrTaken, policy.ErrClosed):
 		return http.StatusConflict, errorPage{
 			Title: v.t("Non è possibile adesso", "Not possible now"),
 			Text: v.t("Lo stato della casella non lo permette. Tornare alla pagina e guardare com'è adesso.",
 				"The state of the mailbox does not allow it. Go back and look at how it is now."),
+		}
+	case is(policy.ErrLimit):
+		return http.StatusConflict, errorPage{
+			Title: v.t("Oltre il limite del dominio", "Over the limit of the domain"),
+			Text: v.t("Il gestore ha dato al dominio un limite di archivi e di spazio, e così sarebbe superato. Non è stato cambiato nulla.",
+				"The operator has given the domain a limit of archives and of room, which this would exceed. Nothing was changed."),
 		}
 	case is(policy.ErrConfirmation):
 		return http.StatusBadRequest, errorPage{

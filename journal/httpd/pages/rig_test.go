@@ -46,9 +46,11 @@ type rig struct {
 
 // rigOptions make a rig other than the usual one.
 type rigOptions struct {
-	owner        []string // the rights of owners; nil for those that they have by default
-	tells        bool     // owners are told by mail
-	secondFactor bool     // the domain alpha.test asks for it
+	owner        []string      // the rights of owners; nil for those that they have by default
+	tells        bool          // owners are told by mail
+	secondFactor bool          // the domain alpha.test asks for it
+	limits       policy.Limits // of the domain alpha.test
+	defaults     []policy.Assignment
 	guide        *setup.Guide
 	now          func() time.Time // of the journal
 }
@@ -66,7 +68,7 @@ func newRigWith(t *testing.T, o rigOptions) *rig {
 	r.must(err)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	r.policy, err = policy.Open(t.Context(), settings, policy.Config{Rights: policy.Rights{Owner: o.owner}, Domains: []policy.Domain{
-		{Name: "alpha.test", Postmasters: []string{"postmaster@alpha.test"}, RequireSecondFactor: o.secondFactor}, {Name: "beta.test", Postmasters: []string{"postmaster@beta.test"}},
+		{Name: "alpha.test", Postmasters: []string{"postmaster@alpha.test"}, RequireSecondFactor: o.secondFactor, Limits: o.limits, Defaults: o.defaults}, {Name: "beta.test", Postmasters: []string{"postmaster@beta.test"}},
 	}})
 	r.must(err)
 	r.journal, err = journal.Open(engine, journal.Options{Logger: log, Now: o.now, Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld}})

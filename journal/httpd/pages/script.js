@@ -6,6 +6,7 @@
     var b = e.target.closest("[data-copy]");
     if (b && navigator.clipboard) navigator.clipboard.writeText(b.dataset.copy).then(function () { b.textContent = b.dataset.copied; });
   });
+  document.addEventListener("click", function (e) { if (e.target.closest("[data-print]")) print(); });
   document.addEventListener("change", function (e) {
     var box = e.target;
     if (box.matches("[data-submit]")) box.form.requestSubmit();

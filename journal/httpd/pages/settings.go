@@ -112,7 +112,7 @@ func (v *visit) saveSettings() error {
 		}
 	}
 	m, err := v.pages.options.Archive.Set(v.Context(), v.who, v.mailbox, assignments)
-	if errors.Is(err, policy.ErrSetting) {
+	if errors.Is(err, policy.ErrSetting) || errors.Is(err, policy.ErrLimit) {
 		return v.renderSettings(http.StatusUnprocessableEntity, typed{form, v.PostForm, err}, func(*settingsPage) {})
 	}
 	if err != nil {

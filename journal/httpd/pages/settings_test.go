@@ -226,6 +226,45 @@ func TestArchiveSwitch(t *testing.T) {
 	}
 }
 
+// TestLimits sets more than the operator lets the domain have.
+func TestLimits(t *testing.T) {
+	r := newRigWith(t, rigOptions{owner: allRights(), limits: policy.Limits{Archives: 1, Quota: 2e9, Retention: 24}, defaults: []policy.Assignment{{Key: "retention", Value: "12"}}})
+	b := r.signedIn(anna)
+	for path, says := range map[string]string{
+		"settings/room?quota=3GB": "al massimo 2,0 GB per casella", "settings/retention?retention=36": "al massimo 24 mesi", "settings/room?quota=none": "al massimo 2,0 GB",
+	} {
+		path, form, _ := strings.Cut(path, "?")
+		w := b.post(home+path, form)
+		if w.Code != http.StatusUnprocessableEntity || !strings.Contains(mainText(w), says) || r.setting(anna, "quota") != "1GB" || r.setting(anna, "retention") != "12" {
+			t.Errorf("%s: %d: %s", form, w.Code, mainText(w))
+		}
+	}
+	w := r.signedIn("bruno@alpha.test").post("/mailbox/bruno@alpha.test/archive/enable", "")
+	if w.Code != http.StatusConflict || !strings.Contains(mainText(w), "un limite di archivi") {
+		t.Errorf("one archive too many: %d: %s", w.Code, mainText(w))
+	}
+}
+
+// TestFirstEnable turns an archive on that never was, and shows what is archived from then on.
+func TestFirstEnable(t *testing.T) {
+	r := newRigWith(t, rigOptions{owner: allRights()})
+	const mine = "/mailbox/bruno@alpha.test/"
+	b := r.signedIn("bruno@alpha.test")
+	if page := mainText(b.get(mine + "settings")); !strings.Contains(page, mine+"archive/enable") || strings.Contains(page, "archive/disable") {
+		t.Errorf("off: %s", page)
+	}
+	if w := b.get(mine + "archive/disable"); w.Code != http.StatusSeeOther {
+		t.Errorf("disabling what is off: %d", w.Code)
+	}
+	w := b.post(mine+"archive/enable", "")
+	if page := mainText(b.get(w.Header().Get("Location"))); !strings.Contains(page, "L&#39;archivio è attivo.") || !strings.Contains(page, "solo da quando") {
+		t.Errorf("to %q: %s", w.Header().Get("Location"), page)
+	}
+	if page := mainText(b.get(mine)); !strings.Contains(page, "attivo dal") {
+		t.Errorf("on: %s", page)
+	}
+}
+
 // TestRetentionNumbers holds the warning before a shorter retention to what it would delete.
 func TestRetentionNumbers(t *testing.T) {
 	then := time.Now().AddDate(0, -8, 0)

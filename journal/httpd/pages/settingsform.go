@@ -311,6 +311,9 @@ func (v *visit) settingHint(key string) string {
 
 // settingTrouble says what is wrong with what was typed for a setting; nothing if that is not wrong.
 func (v *visit) settingTrouble(key string, err error) string {
+	if errors.Is(err, policy.ErrLimit) {
+		return v.limitTrouble(key)
+	}
 	if !wrongSetting(err, key) {
 		return ""
 	}
@@ -324,6 +327,24 @@ func (v *visit) settingTrouble(key string, err error) string {
 			"Type one address, in full: neither this mailbox nor another with an archive here.")
 	}
 	return v.t("Scegliere uno dei valori proposti.", "Choose one of the values that are offered.")
+}
+
+// limitTrouble says how much the operator lets the domain have of a setting.
+func (v *visit) limitTrouble(key string) string {
+	l := v.pages.options.Archive.Limits(v.domain)
+	switch {
+	case key == policy.KeyRetention:
+		return v.t("Il gestore concede a questo dominio al massimo %d mesi.", "The operator lets this domain have %d months at most.", l.Retention)
+	case key == policy.KeyQuota && l.Quota > 0 && l.QuotaTotal > 0:
+		return v.t("Il gestore concede al massimo %s per casella, e %s a tutto il dominio.", "The operator lets a mailbox have %s at most, and the whole domain %s.",
+			sizeText(v.language, l.Quota), sizeText(v.language, l.QuotaTotal))
+	case key == policy.KeyQuota && l.Quota > 0:
+		return v.t("Il gestore concede al massimo %s per casella.", "The operator lets a mailbox have %s at most.", sizeText(v.language, l.Quota))
+	case key == policy.KeyQuota:
+		return v.t("Il gestore concede %s a tutto il dominio, e così sarebbero superati.", "The operator lets the whole domain have %s, which this would exceed.",
+			sizeText(v.language, l.QuotaTotal))
+	}
+	return ""
 }
 
 // wrongSetting reports whether an error is about a setting. Errors of several settings come joined.

@@ -5,5 +5,5 @@
 //
 //	go test -run TestScreenshots . -screenshots FOLDER
 //
-// it writes pictures of the main pages. "make screenshots" does so for those in contrib/screenshots.
+// it writes pictures of the main pages. "make screenshots" does so, and renews those in contrib/screenshots, which the README shows.
 package browser

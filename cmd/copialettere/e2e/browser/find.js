@@ -1,7 +1,8 @@
 (kind, name) => {
   const names = name.toLowerCase().split("|");
   const plain = text => (text || "").replace(/\s+/g, " ").trim().toLowerCase();
-  const visible = e => e.getClientRects().length > 0 && getComputedStyle(e).visibility !== "hidden";
+  // What is in a closed details element has a place, but cannot be seen.
+  const visible = e => e.getClientRects().length > 0 && e.checkVisibility({visibilityProperty: true});
   const labelled = e => {
     const by = (e.getAttribute("aria-labelledby") || "").split(" ").filter(Boolean).map(id => document.getElementById(id)?.textContent).join(" ");
     const labels = [...(e.labels || [])].map(l => l.textContent);

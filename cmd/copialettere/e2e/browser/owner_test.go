@@ -1,24 +1,65 @@
 package browser
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
 	"copialettere/policy/pec/pectest"
 )
 
-// TestOwner goes with mario through his archive: he changes what is archived.
+// TestOwner goes with mario through his archive: he looks for a message, opens certified mail, downloads, and changes what
+// is archived.
 func TestOwner(t *testing.T) {
 	s := newSite(t)
 	x := s.newTab(t, look{})
 	x.signIn(mario)
 	x.see("Archivio di "+mario, "Spazio")
+	t.Run("find", func(t *testing.T) { ownerFinds(t, s, x.in(t)) })
 	t.Run("filter", func(t *testing.T) { ownerFilters(t, s, x.in(t)) })
 }
 
 // in returns the same tab for a subtest.
 func (x *tab) in(t *testing.T) *tab {
 	return &tab{testing: t, ctx: x.ctx, origin: x.origin, downloads: x.downloads, look: x.look}
+}
+
+// step returns the message of the story that has a name.
+func (s *site) step(t *testing.T, name string) pectest.Step {
+	t.Helper()
+	for _, step := range s.story {
+		if step.Name == name {
+			return step
+		}
+	}
+	t.Fatalf("the story has no %s", name)
+	return pectest.Step{}
+}
+
+// ownerFinds looks for a certified message by words that stand inside its envelope, opens it, and compares what the browser saves with what was delivered.
+func ownerFinds(t *testing.T, s *site, x *tab) {
+	x.fill("Cerca nell'archivio", "controfirmato anna@beta.test")
+	x.press("Cerca")
+	x.see("Contratto controfirmato")
+	if x.sees("Riunione di lunedì") {
+		t.Error("the search finds what was not asked for")
+	}
+	x.press("Contratto controfirmato|POSTA CERTIFICATA: Contratto controfirmato")
+	x.see("restituisco il contratto controfirmato: è già in vigore.", "Certificazione", "firma valida", "contratto.pdf")
+	x.light()
+	envelope := s.step(t, "a certified answer").Message
+	name, raw := x.download("INBOX-")
+	if !bytes.Equal(raw, envelope) || !strings.HasSuffix(name, ".eml") {
+		t.Errorf("%s has %d bytes, which are not the %d delivered", name, len(raw), len(envelope))
+	}
+	name, inner := x.download("postacert.eml")
+	if !bytes.Contains(envelope, inner) || !bytes.Contains(inner, []byte("Subject: Contratto controfirmato\r\n")) || name != "postacert.eml" {
+		t.Errorf("%s is\n%s", name, inner)
+	}
+	name, attached := x.download("contratto.pdf")
+	if want := "%PDF-1.4\n% contratto di prova\n%%EOF\n"; string(attached) != want || name != "contratto.pdf" {
+		t.Errorf("%s is %q", name, attached)
+	}
 }
 
 // ownerFilters has only certified mail archived, and the next deliveries obey.
