@@ -11,21 +11,21 @@ import (
 	"copialettere/journal/kv"
 )
 
-// RecordsSince yields the skips and gaps of one mailbox from a time on, in the order in which they are filed; with an empty mailbox those of all
-// mailboxes, by month and mailbox. It reads the months since then and no others, so it costs little where Records reads everything. It leaves out the
-// spool, and passes over what cannot be read: Records tells of that.
+// RecordsSince yields the skips and gaps of one mailbox from a time on, in the order in which they are filed. It reads the months since then and no
+// others, so it costs little where Records reads everything. It leaves out the spool, and passes over what cannot be read: Records tells of that.
 func (j *Journal) RecordsSince(ctx context.Context, mailbox string, since time.Time) iter.Seq2[*Record, error] {
-	prefix := []byte{'g'}
-	if mailbox != "" {
-		prefix = mailboxKey('g', mailbox, 0)
-	}
-	return filedSince(ctx, j.volumesSince(ctx, since), prefix, since, func(mailbox string, b []byte) (*Record, error) { return decodeRecord(mailbox, b) })
+	return filedSince(ctx, j.volumesSince(ctx, since), mailboxKey('g', mailbox, 0), since, func(string) bool { return true }, decodeRecord)
 }
 
-// ActsSince yields what was done with the entries of all mailboxes from a time on, store by store and mailbox by mailbox. It passes over what cannot be
-// read: Acts tells of that.
-func (j *Journal) ActsSince(ctx context.Context, since time.Time) iter.Seq2[*Act, error] {
-	return filedSince(ctx, j.recordStores(ctx), []byte{'a'}, since, decodeAct)
+// EveryRecordSince is RecordsSince for those of all mailboxes that are wanted, by month and mailbox.
+func (j *Journal) EveryRecordSince(ctx context.Context, since time.Time, wanted func(mailbox string) bool) iter.Seq2[*Record, error] {
+	return filedSince(ctx, j.volumesSince(ctx, since), []byte{'g'}, since, wanted, decodeRecord)
+}
+
+// ActsSince yields what was done from a time on with the entries of those mailboxes that are wanted, store by store and mailbox by mailbox. It passes
+// over what cannot be read: Acts tells of that.
+func (j *Journal) ActsSince(ctx context.Context, since time.Time, wanted func(mailbox string) bool) iter.Seq2[*Act, error] {
+	return filedSince(ctx, j.recordStores(ctx), []byte{'a'}, since, wanted, decodeAct)
 }
 
 // volumesSince yields the stores of the months from a time on.
@@ -44,7 +44,7 @@ func (j *Journal) volumesSince(ctx context.Context, since time.Time) iter.Seq2[m
 
 // filedSince yields what is filed by mailbox and time, under keys that begin with a prefix, from a time on. It decodes nothing older.
 func filedSince[T any](ctx context.Context, stores iter.Seq2[monthStore, error], prefix []byte, since time.Time,
-	decode func(mailbox string, b []byte) (T, error)) iter.Seq2[T, error] {
+	wanted func(mailbox string) bool, decode func(mailbox string, b []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		for s, err := range stores {
@@ -67,8 +67,11 @@ func filedSince[T any](ctx context.Context, stores iter.Seq2[monthStore, error],
 					continue
 				}
 				mailbox, _, ok := bytes.Cut(p.Key[1:], []byte{0})
+				if !ok || !wanted(string(mailbox)) {
+					continue
+				}
 				v, err := decode(string(mailbox), p.Value)
-				if !ok || err != nil {
+				if err != nil {
 					continue
 				}
 				if !yield(v, nil) {

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -28,7 +29,11 @@ func TestSince(t *testing.T) {
 		"of nobody at all": {giove, november.AddDate(0, -3, 0), nil},
 	} {
 		var got []string
-		for r, err := range f.RecordsSince(f.ctx(), c.mailbox, c.since) {
+		records := f.RecordsSince(f.ctx(), c.mailbox, c.since)
+		if c.mailbox == "" {
+			records = f.EveryRecordSince(f.ctx(), c.since, func(string) bool { return true })
+		}
+		for r, err := range records {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -40,11 +45,11 @@ func TestSince(t *testing.T) {
 	}
 
 	first, second := f.put(mario, letter("first")), f.deliver(anna, letter("second"), "t2").Ref
-	if err := f.Hold(f.ctx(), first, "operator", "case 1"); err != nil {
+	if err := errors.Join(f.Hold(f.ctx(), first, "operator", "case 1"), f.Hold(f.ctx(), second, "operator", "case 2")); err != nil {
 		t.Fatal(err)
 	}
 	count := func(since time.Time) (n int) {
-		for a, err := range f.ActsSince(f.ctx(), since) {
+		for a, err := range f.ActsSince(f.ctx(), since, func(mailbox string) bool { return mailbox == mario }) {
 			if err != nil || a.Mailbox != mario || a.Kind != ActHold {
 				t.Errorf("act %+v, %v", a, err)
 			}

@@ -55,6 +55,47 @@ func (p *Policy) Changes(ctx context.Context, a Address) iter.Seq2[Change, error
 	}
 }
 
+// ChangesBack yields the changes of the settings of an archive, given by its name, newest first. Their times never go up.
+func (p *Policy) ChangesBack(ctx context.Context, archive string) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		get := func(key []byte) ([]byte, error) { return p.store.Get(ctx, key) }
+		r, err := directory{get, p.decoded.listed}.record(archive)
+		if err != nil {
+			yield(Change{}, fmt.Errorf("changes of %s: %w", archive, err))
+			return
+		}
+		if r == nil {
+			return
+		}
+		// Most callers want the newest few.
+		for end, step := r.changes+1, uint64(4); end > 1; step = 64 {
+			begin := max(end, step+1) - step
+			var some []Change
+			for pair, err := range p.store.Scan(ctx, changeKey(archive, begin), changeKey(archive, end)) {
+				var c Change
+				if err == nil {
+					c.Number = numberOf(pair.Key)
+					err = json.Unmarshal(pair.Value, &c)
+				}
+				if err != nil {
+					yield(Change{}, fmt.Errorf("changes of %s: %w", archive, err))
+					return
+				}
+				some = append(some, c)
+			}
+			if len(some) == 0 {
+				return // what is older was removed
+			}
+			for _, c := range slices.Backward(some) {
+				if !yield(c, nil) {
+					return
+				}
+			}
+			end = begin
+		}
+	}
+}
+
 // settingsKey and changeKey take the name of an archive.
 func settingsKey(name string) []byte { return []byte(SettingsLock(name)) }
 

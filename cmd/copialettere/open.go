@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
@@ -17,6 +18,7 @@ import (
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/dovecot"
+	"copialettere/policy/housekeeping"
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
 	"copialettere/policy/setup"
@@ -40,6 +42,7 @@ type opened struct {
 	search  *search.Index
 	types   *archive.Types
 	survey  *archive.Survey
+	disk    atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
 }
@@ -132,10 +135,25 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	return archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
-		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey,
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Disk: a.diskState,
 		MaxMessage: maxMessage(c), Certification: a.certification,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 	})
+}
+
+// diskState tells whether the disk of the journal has room.
+func (a *opened) diskState() archive.DiskState {
+	watch := a.disk.Load()
+	if watch == nil {
+		return archive.DiskUnknown
+	}
+	switch low, full := watch.State(); {
+	case full:
+		return archive.DiskFull
+	case low:
+		return archive.DiskLow
+	}
+	return archive.DiskEnough
 }
 
 // maxMessage returns the largest message that is put in by hand. The key of [received] covers it.

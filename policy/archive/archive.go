@@ -77,6 +77,8 @@ type Options struct {
 	Types *Types
 	// Survey is kept where an Archive is made anew over the same journal; if nil, New makes one.
 	Survey *Survey
+	// Disk tells whether the disk of the journal has room. May be nil.
+	Disk func() DiskState
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }

@@ -245,42 +245,17 @@ func (a *Archive) domainMailbox(ctx context.Context, m policy.Mailbox) (DomainMa
 	if s.Notify != (policy.Address{}) {
 		v.Notify = s.Notify.String()
 	}
-	if v.Last, err = a.lastArrival(ctx, stats); err != nil {
+	latest, err := a.latest(ctx, stats)
+	if err != nil {
 		return DomainMailbox{}, fmt.Errorf("mailbox %s: %w", m.Address, err)
+	}
+	if v.Last = latest.Received; v.Last == nil || latest.Sent != nil && latest.Sent.After(*v.Last) {
+		v.Last = latest.Sent
 	}
 	if v.Gaps, err = a.recentGaps(ctx, m.Archive); err != nil {
 		return DomainMailbox{}, err
 	}
 	return v, nil
-}
-
-// lookBack is how many UIDs of a folder are looked at for its newest message: those after it are gone.
-const lookBack = 50
-
-// lastArrival returns when the newest message came of those that a mailbox has received and sent. The folders are ordered by month.
-func (a *Archive) lastArrival(ctx context.Context, stats []journal.FolderStats) (*time.Time, error) {
-	var last time.Time
-	for _, f := range slices.Backward(stats) {
-		if f.Folder != journal.FolderOf(journal.Received) && f.Folder != journal.FolderOf(journal.Sent) || f.Entries == f.Imported {
-			continue
-		}
-		if !last.IsZero() && !f.Month.Next().Start().After(last) {
-			break
-		}
-		first := uint32(1)
-		if f.NextUID > lookBack {
-			first = f.NextUID - lookBack
-		}
-		for o, err := range a.journal.Outlines(ctx, f.Mailbox, f.Month, f.Folder, first, f.NextUID) {
-			if err != nil && !errors.Is(err, journal.ErrDamaged) && !errors.Is(err, journal.ErrNotFound) {
-				return nil, err
-			}
-			if err == nil && !o.Imported && o.Dated.After(last) {
-				last = o.Dated
-			}
-		}
-	}
-	return timeOrNil(last), nil
 }
 
 // RecentGaps returns how many gaps went on record of a mailbox within GapDays days.

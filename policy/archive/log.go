@@ -64,11 +64,7 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 				}
 				continue
 			}
-			c := policy.Change{Time: act.Time, Who: act.Who, Key: act.Kind, Before: placeText(act.From, act.UIDs), After: act.Detail}
-			if act.To.UID > 0 {
-				c.After = placeText(act.To, act.ToUIDs)
-			}
-			list = append(list, Change{Mailbox: address.String(), Messages: act.UIDs.Count(), UIDs: act.UIDs, ToUIDs: act.ToUIDs, Change: c})
+			list = append(list, viewAct(address.String(), act))
 		}
 		slices.SortStableFunc(list, func(a, b Change) int { return a.Time.Compare(b.Time) })
 		for _, c := range list {
@@ -77,6 +73,15 @@ func (a *Archive) Log(ctx context.Context, address policy.Address) iter.Seq2[Cha
 			}
 		}
 	}
+}
+
+// viewAct returns an act on messages of a mailbox as a line of its log.
+func viewAct(mailbox string, act *journal.Act) Change {
+	c := policy.Change{Time: act.Time, Who: act.Who, Key: act.Kind, Before: placeText(act.From, act.UIDs), After: act.Detail}
+	if act.To.UID > 0 {
+		c.After = placeText(act.To, act.ToUIDs)
+	}
+	return Change{Mailbox: mailbox, Messages: act.UIDs.Count(), UIDs: act.UIDs, ToUIDs: act.ToUIDs, Change: c}
 }
 
 func placeText(r journal.Ref, uids journal.UIDs) string {

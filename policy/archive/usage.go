@@ -150,8 +150,16 @@ func (a *Archive) Latest(ctx context.Context, address policy.Address) (Latest, e
 	if err != nil && !errors.As(err, &passed) {
 		return Latest{}, fmt.Errorf("newest messages of %s: %w", address, err)
 	}
+	v, err := a.latest(ctx, stats)
+	if err != nil {
+		return v, fmt.Errorf("newest messages of %s: %w", address, err)
+	}
+	return v, passed.Err()
+}
+
+// latest returns the times of the newest messages in the folders of a mailbox.
+func (a *Archive) latest(ctx context.Context, stats []journal.FolderStats) (v Latest, err error) {
 	slices.SortStableFunc(stats, func(f, g journal.FolderStats) int { return cmp.Compare(g.Month, f.Month) })
-	var v Latest
 	for _, f := range stats {
 		var into **time.Time
 		switch f.Folder {
@@ -164,10 +172,10 @@ func (a *Archive) Latest(ctx context.Context, address policy.Address) (Latest, e
 			continue
 		}
 		if *into, err = a.latestOf(ctx, f); err != nil {
-			return v, fmt.Errorf("newest messages of %s: %w", address, err)
+			return v, err
 		}
 	}
-	return v, passed.Err()
+	return v, nil
 }
 
 // latestOf returns the time of the newest message of a folder that was not put in by hand; nil where there is none. It reads backwards, in steps that

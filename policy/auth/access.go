@@ -421,3 +421,67 @@ func (a *accessLog) forgetAll(ctx context.Context, before time.Time) (removed in
 	}
 	return removed, nil
 }
+
+// back yields the records of one kind of an archive, newest first.
+func (a *accessLog) back(ctx context.Context, archive string, kind byte) iter.Seq2[Access, error] {
+	return func(yield func(Access, error) bool) {
+		b, err := a.store.Get(ctx, headKey(archive))
+		if errors.Is(err, kv.ErrNotFound) {
+			return
+		}
+		var h accessHead
+		if err == nil {
+			err = json.Unmarshal(b, &h)
+		}
+		if err != nil {
+			yield(Access{}, fmt.Errorf("access log of %s: %w", archive, err))
+			return
+		}
+		s := h.Failed
+		if kind == kindOK {
+			s = h.OK
+		}
+		// Most callers want the newest few.
+		for end, step := s.Next, uint64(4); end > s.First; step = 64 {
+			begin := max(end, s.First+step) - step
+			var some []Access
+			for pair, err := range a.store.Scan(ctx, accessKey(archive, kind, begin), accessKey(archive, kind, end)) {
+				var one Access
+				if err == nil {
+					err = json.Unmarshal(pair.Value, &one)
+				}
+				if err != nil {
+					yield(Access{}, fmt.Errorf("access log of %s: %w", archive, err))
+					return
+				}
+				some = append(some, one)
+			}
+			for _, one := range slices.Backward(some) {
+				if !yield(one, nil) {
+					return
+				}
+			}
+			end = begin
+		}
+	}
+}
+
+// AccessesBack yields the access log of an archive, given by its name, newest first by when they were written: those that succeeded, then the others. It
+// reads each as long as goOn wants what is of that time or older. What is not written yet is not among it: failures for a minute, reads of a token for a day.
+func (a *Authenticator) AccessesBack(ctx context.Context, archive string, goOn func(time.Time) bool) iter.Seq2[Access, error] {
+	return func(yield func(Access, error) bool) {
+		if a == nil {
+			return
+		}
+		for _, kind := range []byte{kindOK, kindFailed} {
+			for one, err := range a.access.back(ctx, archive, kind) {
+				if err == nil && !goOn(one.Time.Add(readsWithin)) {
+					break
+				}
+				if !yield(one, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}

@@ -71,6 +71,13 @@ func (d *DiskWatch) Configure(w Watermarks) {
 	d.Look()
 }
 
+// State reports whether there was less free space than the watermarks when a watch last looked.
+func (d *DiskWatch) State() (low, full bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.warned, d.stopped
+}
+
 // Look looks at the disk now.
 func (d *DiskWatch) Look() {
 	d.mu.Lock()

@@ -59,7 +59,7 @@ const accessRows = 50
 
 // showAccess shows who is in now, who may come in, and who was. The parameter skip counts the lines from the newest.
 func (v *visit) showAccess() error {
-	p := accessPage{Base: v.path()}
+	p := accessPage{Base: v.base()}
 	if err := v.openSessions(&p); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (v *visit) accessLog(p *accessPage) error {
 	p.Newest = skip == 0
 	list = list[min(skip, len(list)):]
 	if len(list) > accessRows {
-		list, p.Older = list[:accessRows], v.path("access")+"?skip="+strconv.Itoa(skip+accessRows)
+		list, p.Older = list[:accessRows], v.about("access")+"?skip="+strconv.Itoa(skip+accessRows)
 	}
 	for _, one := range list {
 		row := accessRow{
@@ -140,12 +140,12 @@ func (v *visit) endSessions() error {
 	}
 	switch id {
 	case "":
-		v.redirect(v.path("access"), "signed-out-everywhere")
+		v.redirect(v.about("access"), "signed-out-everywhere")
 	case v.session.ID:
 		v.setSession("")
 		v.redirect("/sign-in", "signed-out")
 	default:
-		v.redirect(v.path("access"), "session-ended")
+		v.redirect(v.about("access"), "session-ended")
 	}
 	return nil
 }

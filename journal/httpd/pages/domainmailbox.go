@@ -15,7 +15,7 @@ import (
 // domainMailboxRoutes are about one mailbox, for its postmaster: pages of their own, and those of the owner that open no message. None of them shows one.
 func domainMailboxRoutes() []Route {
 	const one = "/domain/{domain}/mailboxes/{mailbox}"
-	return append(underDomain(slices.Concat(settingsRoutes(), delegatesRoutes(), accountRoutes(), programsRoutes(), termsRoutes(), logRoutes())),
+	return append(underDomain(slices.Concat(settingsRoutes(), accessRoutes(), delegatesRoutes(), accountRoutes(), programsRoutes(), termsRoutes(), logRoutes())),
 		Route{Pattern: "GET " + one + "/{$}", For: OfDomain, Right: archive.RightLook, serve: (*visit).showDomainMailbox},
 		Route{Pattern: "POST " + one + "/hold", For: OfDomain, Right: archive.RightHold, serve: (*visit).hold},
 		Route{Pattern: "POST " + one + "/release", For: OfDomain, Right: archive.RightHold, serve: (*visit).release},

@@ -38,6 +38,8 @@ func Routes() []Route {
 		accessRoutes(),
 		domainRoutes(),
 		domainMailboxRoutes(),
+		domainLogRoutes(),
+		healthRoutes(),
 		homeRoutes(),
 		settingsRoutes(),
 		accountRoutes(),

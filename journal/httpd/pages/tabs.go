@@ -61,8 +61,9 @@ func (v *visit) domainTabs() (list []place) {
 	add := func(path, italian, english string, here bool) {
 		list = append(list, place{Path: path, Name: v.t(italian, english), Here: here && rest != ""})
 	}
-	add(domainPath(v.domain), "Caselle", "Mailboxes", name != "health" && name != "log")
+	add(domainPath(v.domain), "Caselle", "Mailboxes", name != "health" && name != "log" && name != "access")
 	add(domainPath(v.domain, "health"), "Stato", "Health", name == "health")
 	add(domainPath(v.domain, "log"), "Registro", "Log", name == "log")
+	add(domainPath(v.domain, "access"), "Accessi", "Sign-ins", name == "access")
 	return list
 }
