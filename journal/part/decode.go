@@ -111,7 +111,7 @@ func (r *base64Reader) fill() {
 	// No error is possible: all characters are in the alphabet.
 	size, _ := base64.RawStdEncoding.Decode(r.buffer, chars[:whole])
 	r.out = r.buffer[:size]
-	r.quanta = append(r.quanta[:0], chars[whole:]...)
+	r.quanta = append(chars[:0], chars[whole:]...) // and keep the memory for the next bytes
 	if r.padded {
 		r.quanta = r.quanta[:0]
 		if err == nil {

@@ -144,27 +144,25 @@ func (d *description) appendText(b []byte) []byte {
 	return append(b, record)
 }
 
-// fieldsOf returns the fields of a text that appendText has made.
-func fieldsOf(text []byte) (list [fields][]byte) {
-	for f := range list {
-		text = text[1:]
-		i := bytes.IndexByte(text, record)
-		list[f], text = text[:i], text[i:]
-	}
-	return list
-}
-
 // term is a folded text that is looked for in one field, or in any.
 type term struct {
 	text []byte
 	in   field
 }
 
-func (t term) foundIn(text []byte, fields *[fields][]byte) bool {
-	if t.in == anyText {
-		return bytes.Contains(text, t.text)
+// fieldOf returns a field of a text that appendText has made.
+func fieldOf(text []byte, f field) []byte {
+	for range f + 1 {
+		text = text[bytes.IndexByte(text, record)+1:]
 	}
-	return bytes.Contains(fields[t.in], t.text)
+	return text[:bytes.IndexByte(text, record)]
+}
+
+func (t term) foundIn(text []byte) bool {
+	if t.in != anyText {
+		text = fieldOf(text, t.in)
+	}
+	return bytes.Contains(text, t.text)
 }
 
 // termsOf returns the texts of a query, the longest first: it is the rarest.
@@ -213,11 +211,10 @@ func found(terms []term, texts []byte, ends []int) iter.Seq[int] {
 	}
 }
 
-// allIn reports whether all terms are found in one text.
+// allIn reports whether all terms are found in a text that the first one was found in, in whatever field.
 func allIn(terms []term, text []byte) bool {
-	split := fieldsOf(text)
-	for _, t := range terms {
-		if !t.foundIn(text, &split) {
+	for i, t := range terms {
+		if (i > 0 || t.in != anyText) && !t.foundIn(text) {
 			return false
 		}
 	}

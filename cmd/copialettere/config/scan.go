@@ -18,7 +18,7 @@ func (t *table) scan() Scan {
 	}
 	c, f := parseClamd(s, example)
 	t.check("clamd", f)
-	if f == nil && !(Listener{c.Network, c.Address}).loopback() {
+	if f == nil && !Listener(c).loopback() {
 		t.reader.warn(t.lineOf("clamd"), t.key("clamd"), quote(s)+" is another machine, to which files of mail go in the clear", `write "`+example+`"`)
 	}
 	return c
