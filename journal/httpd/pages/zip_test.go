@@ -180,3 +180,47 @@ func TestZIPTime(t *testing.T) {
 		}
 	}
 }
+
+// TestIndexParts writes an index that is too long to be held as several.
+func TestIndexParts(t *testing.T) {
+	var out bytes.Buffer
+	b := &bundle{out: zip.NewWriter(&out), zone: time.UTC, mailbox: "anna@alpha.test", now: time.Now()}
+	b.beginIndex()
+	const messages = 3 * maxIndex / 2 / 1000
+	for i := range messages {
+		e := &journal.Entry{Ref: journal.Ref{Month: "2026-11", Folder: "INBOX", UID: uint32(i + 1)}, Direction: journal.Received, Subject: strings.Repeat("s", 1000)}
+		if err := b.row(e, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+		if b.index.Len() > maxIndex {
+			t.Fatalf("%d bytes are held", b.index.Len())
+		}
+	}
+	if err := b.endIndex(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	lines := 0
+	for _, f := range z.File {
+		names = append(names, f.Name)
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += len(tableOf(t, string(content)))
+	}
+	if !slices.Equal(names, []string{"index.csv", "index-2.csv"}) || lines != messages {
+		t.Errorf("%q with %d lines, want %d", names, lines, messages)
+	}
+}

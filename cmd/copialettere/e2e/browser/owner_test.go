@@ -8,14 +8,15 @@ import (
 	"copialettere/policy/pec/pectest"
 )
 
-// TestOwner goes with mario through his archive: he looks for a message, opens certified mail, downloads, and changes what
-// is archived.
+// TestOwner goes with mario through his archive: he looks for a message, opens certified mail, downloads, sees what became
+// of what he sent, and changes what is archived.
 func TestOwner(t *testing.T) {
 	s := newSite(t)
 	x := s.newTab(t, look{})
 	x.signIn(mario)
 	x.see("Archivio di "+mario, "Spazio")
 	t.Run("find", func(t *testing.T) { ownerFinds(t, s, x.in(t)) })
+	t.Run("practice", func(t *testing.T) { ownerSeesPractice(t, x.in(t)) })
 	t.Run("filter", func(t *testing.T) { ownerFilters(t, s, x.in(t)) })
 }
 
@@ -60,6 +61,18 @@ func ownerFinds(t *testing.T, s *site, x *tab) {
 	if want := "%PDF-1.4\n% contratto di prova\n%%EOF\n"; string(attached) != want || name != "contratto.pdf" {
 		t.Errorf("%s is %q", name, attached)
 	}
+}
+
+// ownerSeesPractice looks at what became of what mario sent.
+func ownerSeesPractice(t *testing.T, x *tab) {
+	x.press("Pratiche")
+	x.see("Contratto di fornitura 2026", "Sollecito di pagamento fattura 118", "Disdetta contratto di locazione", "Convocazione assemblea")
+	x.press("Disdetta contratto di locazione")
+	x.see("chiusa@beta.test")
+	x.open("/mailbox/" + mario + "/practices")
+	x.press("Contratto di fornitura 2026")
+	x.see("anna@beta.test", "completa")
+	x.light()
 }
 
 // ownerFilters has only certified mail archived, and the next deliveries obey.

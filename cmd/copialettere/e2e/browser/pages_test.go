@@ -33,6 +33,7 @@ func (s *site) mainPages(t *testing.T) []mainPage {
 		{"nothing-found", mario, box + "messages?q=zzz"},
 		{"gaps", mario, box + "gaps"},
 		{"deleted", mario, box + "deleted"},
+		{"practices", mario, box + "practices"},
 		{"access", mario, box + "access"},
 		{"settings", mario, box + "settings"},
 		{"app-passwords", mario, box + "app-passwords"},
