@@ -197,6 +197,9 @@ func (v *visit) losses(assignments []policy.Assignment) (list []string, err erro
 		}
 		if text != "" {
 			list = append(list, text)
+			if v.who.Role != policy.RoleOwner && (a.Key == policy.KeyRetention || a.Key == policy.KeyWhenFull) {
+				list = append(list, v.exportText())
+			}
 		}
 	}
 	return list, nil
