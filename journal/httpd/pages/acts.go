@@ -80,6 +80,11 @@ func (v *visit) deleteMessages() error {
 	if err != nil {
 		return err
 	}
+	if m, err := v.pages.options.Archive.Mailbox(v.Context(), v.who, v.mailbox); err != nil {
+		return err
+	} else if m.Hold != nil {
+		return policy.ErrHeld
+	}
 	c, err := v.count(s)
 	if err != nil {
 		return err

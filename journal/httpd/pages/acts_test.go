@@ -105,6 +105,11 @@ func TestDelete(t *testing.T) {
 	if got := r.archived(); !slices.Equal(got, []string{"INBOX Resta", "INBOX Altro", "INBOX Va"}) {
 		t.Errorf("brought back: %q", got)
 	}
+	_, err := r.archive.HoldMailbox(t.Context(), operator, r.address("anna@alpha.test"), "causa")
+	r.must(err)
+	if w := b.post(ofAnna+"messages/delete", url.Values{"m": {placeValue(gone)}}.Encode()); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "Blocco legale") {
+		t.Errorf("a mailbox under a hold: %d: %s", w.Code, w.Body)
+	}
 	if w := b.post(ofAnna+"messages/delete", ""); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "Non è stato scelto nessun messaggio") {
 		t.Errorf("nothing selected: %d: %s", w.Code, w.Body)
 	}

@@ -94,6 +94,16 @@ func TestDomainActs(t *testing.T) {
 	}
 }
 
+// TestDomainExport tells a postmaster, before messages are lost, how they can be kept.
+func TestDomainExport(t *testing.T) {
+	r := newRig(t)
+	b := r.signedIn("postmaster@alpha.test")
+	for path, form := range map[string]string{"settings/retention": "retention=6", "settings/room": "quota=2GB&when_full=make-room"} {
+		r.holds(b.post(annaManaged+path, form), http.StatusOK, "file ZIP")
+	}
+	r.holds(b.get(annaManaged+"archive/disable"), http.StatusOK, "mese per mese")
+}
+
 // closed returns how many archives of former people there are.
 func (r *rig) closed() (n int) {
 	for m, err := range r.policy.Mailboxes(r.t.Context()) {

@@ -108,7 +108,7 @@ func (v *visit) saveSettings() error {
 			return err
 		}
 		if len(warnings) > 0 {
-			return v.render(http.StatusOK, "confirm-settings.html", confirmPage{v.about("settings", form), v.about("settings"), warnings, hidden(v.PostForm)})
+			return v.askConfirm(form, warnings)
 		}
 	}
 	m, err := v.pages.options.Archive.Set(v.Context(), v.who, v.mailbox, assignments)
@@ -130,6 +130,22 @@ type confirmPage struct {
 	Action, Back string
 	Warnings     []string
 	Values       []formValue
+	Deletes      bool   // messages go by it
+	Zip          string // the path of the page that saves them; empty where the reader may not read them
+}
+
+// askConfirm asks for the confirmation of what was typed into a form.
+func (v *visit) askConfirm(form string, warnings []string) error {
+	p := confirmPage{Action: v.about("settings", form), Back: v.about("settings"), Warnings: warnings, Values: hidden(v.PostForm)}
+	p.Deletes = form == policy.KeyRetention || v.PostForm.Get(policy.KeyWhenFull) == string(policy.WhenFullMakeRoom)
+	err := v.pages.options.Archive.May(v.Context(), v.who, archive.RightRead, v.mailbox)
+	if err != nil && !errors.Is(err, policy.ErrForbidden) {
+		return err
+	}
+	if err == nil {
+		p.Zip = v.path("zip")
+	}
+	return v.render(http.StatusOK, "confirm-settings.html", p)
 }
 
 type formValue struct{ Name, Value string }
@@ -181,6 +197,9 @@ func (v *visit) losses(assignments []policy.Assignment) (list []string, err erro
 		}
 		if text != "" {
 			list = append(list, text)
+			if v.who.Role != policy.RoleOwner && (a.Key == policy.KeyRetention || a.Key == policy.KeyWhenFull) {
+				list = append(list, v.exportText())
+			}
 		}
 	}
 	return list, nil

@@ -85,7 +85,7 @@ func TestSaveSettings(t *testing.T) {
 		{"access by program", "imap", "imap=on", "imap", "on", 303, nil},
 		{"write mode is confirmed first", "write", "write=on", "write", "off", 200, []string{"Prima di salvare", `name="confirmed" value="yes"`, `name="write" value="on"`}},
 		{"write mode, confirmed", "write", "write=on&confirmed=yes", "write", "on", 303, nil},
-		{"less retention is confirmed first", "retention", "retention=12", "retention", "none", 200, []string{"Adesso non ce n", `name="retention" value="12"`}},
+		{"less retention is confirmed first", "retention", "retention=12", "retention", "none", 200, []string{"Adesso non ce n", `name="retention" value="12"`, home + "zip"}},
 		{"less retention, confirmed", "retention", "retention=12&confirmed=yes", "retention", "12", 303, nil},
 		{"a retention that there is not", "retention", "retention=7", "retention", "none", 422, []string{"Scegliere uno dei valori"}},
 		{"making room is confirmed first", "room", "quota=1GB&when_full=make-room", "when_full", "skip", 200, []string{"i più vecchi"}},

@@ -99,7 +99,7 @@ func (v *visit) renderDisable(status int, confirm, trouble string) error {
 		Until: time.Now().Add(v.pages.options.Archive.Grace()),
 	}
 	if may(m, archive.RightRead) {
-		p.Zip = v.about("zip")
+		p.Zip = v.path("zip")
 	}
 	months, err := v.monthUsages()
 	if err != nil {
