@@ -34,11 +34,17 @@ func (t *Turns) Take(ctx context.Context, who string) (release func(), ok bool) 
 	if own == nil {
 		return nil, false
 	}
+	done := func() { <-own.slots; t.leave(who, own) }
+	select {
+	case own.slots <- struct{}{}: // also where the others may not wait at all
+		return done, true
+	default:
+	}
 	late := time.NewTimer(t.wait)
 	defer late.Stop()
 	select {
 	case own.slots <- struct{}{}:
-		return func() { <-own.slots; t.leave(who, own) }, true
+		return done, true
 	case <-late.C:
 	case <-ctx.Done():
 	}
