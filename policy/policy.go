@@ -167,6 +167,8 @@ type Domain struct {
 	Rights Rights
 	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
 	RequireSecondFactor bool
+	// NoticesFrom is the sender address of the notices to the owners of the domain; empty for that of all.
+	NoticesFrom string
 	// ArchiveHost is the archive host of the domain; empty means that of Config.
 	ArchiveHost string
 }
@@ -286,6 +288,7 @@ type rules struct {
 	domainOwnerKeys map[string][]string
 	// secondFactor has the domains that ask for a second factor.
 	secondFactor map[string]bool
+	noticesFrom  map[string]string // by domain, without those that have none of their own
 	operators    []Address
 	// allHost is the archive host of the domains that are not in domainHosts. archiveHosts has all of both.
 	allHost      string
@@ -330,7 +333,7 @@ func newRules(c Config) (*rules, error) {
 	p := &rules{
 		origin: c.Origin, grace: cmp.Or(c.Grace, DefaultGrace), redirectFrom: c.RedirectFrom, allOwnerKeys: slices.Clone(c.Rights.Owner), domainOwnerKeys: make(map[string][]string),
 		delimiters: make(map[string]string), postmasters: make(map[string][]Address), domainDefaults: make(map[string]Settings),
-		limits: make(map[string]Limits), secondFactor: make(map[string]bool),
+		limits: make(map[string]Limits), secondFactor: make(map[string]bool), noticesFrom: make(map[string]string),
 	}
 	for _, operator := range c.Operators {
 		a, _ := ParseAddress(operator)
@@ -361,6 +364,9 @@ func newRules(c Config) (*rules, error) {
 		}
 		p.domainDefaults[name] = defaults
 		p.limits[name] = d.Limits
+		if d.NoticesFrom != "" {
+			p.noticesFrom[name] = d.NoticesFrom
+		}
 		if d.RequireSecondFactor {
 			p.secondFactor[name] = true
 		}

@@ -172,3 +172,6 @@ func (p *Policy) PostmasterOf(login Address) []string {
 	slices.Sort(domains)
 	return domains
 }
+
+// NoticesFrom returns the sender address of the notices to the owners of a domain; empty for that of all.
+func (p *Policy) NoticesFrom(domain string) string { return p.rules().noticesFrom[domain] }

@@ -189,7 +189,7 @@ func policyConfig(c *config.Config) policy.Config {
 		}
 		p.Domains = append(p.Domains, policy.Domain{
 			Name: d.Name, RecipientDelimiter: d.RecipientDelimiter, Postmasters: d.Postmasters, Defaults: d.Defaults, Limits: d.Limits,
-			Rights: d.Rights, RequireSecondFactor: d.RequireSecondFactor, ArchiveHost: host,
+			Rights: d.Rights, RequireSecondFactor: d.RequireSecondFactor, NoticesFrom: d.NoticesFrom, ArchiveHost: host,
 		})
 	}
 	if c.Received != nil {

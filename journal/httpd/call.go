@@ -71,10 +71,18 @@ func operator(r *http.Request) (policy.Actor, error) {
 
 // api answers the routes behind a door.
 type api struct {
-	b    Backend
-	door door
-	mux  *http.ServeMux
+	b     Backend
+	door  door
+	turns *Turns // of programs at a public door; nil at others
+	mux   *http.ServeMux
 }
+
+// What one program has under way and waiting at a public door.
+const (
+	mostRequests = 8
+	mostWaiting  = 100
+	longestWait  = 10 * time.Second
+)
 
 // newAPI returns a handler of all routes.
 func newAPI(b Backend, d door) *api {
@@ -84,7 +92,10 @@ func newAPI(b Backend, d door) *api {
 	if b.Search == nil {
 		b.Search = search.New(search.Options{})
 	}
-	a := &api{b, d, http.NewServeMux()}
+	a := &api{b: b, door: d, mux: http.NewServeMux()}
+	if d.public {
+		a.turns = NewTurns(mostRequests, mostWaiting, longestWait)
+	}
 	for _, route := range Routes() {
 		a.mux.HandleFunc(route.Method+" "+Prefix+route.Path, func(w http.ResponseWriter, r *http.Request) { a.serve(&route, w, r) })
 	}
@@ -127,6 +138,18 @@ type call struct {
 	body    any            // a pointer to a value of the type of Route.Body; nil without one
 }
 
+// inTurn serves a call when it is the turn of whoever asks. The bytes of messages have no turns: they take as long as the client takes to read them.
+func (a *api) inTurn(c *call, route *Route) error {
+	if _, content := route.Answer.(Content); a.turns != nil && !content {
+		release, ok := a.turns.Take(c.Context(), c.who.Name)
+		if !ok {
+			return errBusy
+		}
+		defer release()
+	}
+	return route.serve(a, c)
+}
+
 func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 	if a.door.public {
 		w = newPatient(w)
@@ -134,7 +157,7 @@ func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, w: w, out: newAnswer(w, r, route.Many)}
 	err := a.admit(c, route)
 	if err == nil {
-		err = route.serve(a, c)
+		err = a.inTurn(c, route)
 	}
 	if err != nil {
 		c.out.fail(a, route, err)

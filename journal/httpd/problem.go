@@ -32,6 +32,8 @@ type Problem struct {
 var (
 	errUnknown = errors.New("send a token that is in force: Authorization: Bearer TOKEN")
 	errTooMany = errors.New("too many requests without a valid token came from this address: try again in a minute")
+	// errBusy says that too many requests of one program are under way.
+	errBusy = errors.New("too many requests by this token are under way: wait for their answers, then try again")
 )
 
 // kind is one kind of problem, and the errors that are of it.
@@ -52,7 +54,7 @@ var problems = []kind{
 	{http.StatusForbidden, "read-only", "The settings of the mailbox do not allow it", []error{archive.ErrReadOnly}},
 	{http.StatusForbidden, "forbidden", "The right to do this is lacking", []error{policy.ErrForbidden, auth.ErrDenied, auth.ErrSecondFactor}},
 	{http.StatusConflict, "held", "A legal hold forbids it", []error{policy.ErrHeld, journal.ErrHeld}},
-	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany}},
+	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany, errBusy}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
 		auth.ErrClosed,

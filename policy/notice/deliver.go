@@ -53,6 +53,21 @@ func (q *Queue) Deliver(ctx context.Context, now time.Time, send Send) error {
 	return nil
 }
 
+// sender returns the address from which a notice comes: that of the domain of the mailbox, if it has one of its own.
+func (q *Queue) sender(ctx context.Context, w *waiting) (string, error) {
+	if w.Mailbox == "" {
+		return q.options.From, nil
+	}
+	m, err := q.options.Policy.MailboxOf(ctx, w.Mailbox)
+	if err != nil {
+		return "", err
+	}
+	if from, err := policy.ParseAddress(q.options.Policy.NoticesFrom(m.Address.Domain)); err == nil && from.Domain != "" {
+		return from.ASCII(), nil
+	}
+	return q.options.From, nil
+}
+
 // try sends one notice. The error is ErrUnreachable, or comes from the store or from ctx.
 func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiting, send Send) error {
 	if w.Digest && !w.Closed {
@@ -91,8 +106,12 @@ func (q *Queue) try(ctx context.Context, now time.Time, queued kv.Pair, w *waiti
 	case !mine:
 		return nil
 	}
-	message := q.compose(q.shown(ctx, w), messageID(key, q.options.From), to, language)
-	sendErr := send(ctx, q.options.From, to, message)
+	from, err := q.sender(ctx, w)
+	if err != nil {
+		return err
+	}
+	message := q.compose(q.shown(ctx, w), messageID(key, from), from, to, language)
+	sendErr := send(ctx, from, to, message)
 	switch {
 	case sendErr == nil:
 		log.Info("notice sent", "to", to, "tries", w.Tries)

@@ -47,10 +47,10 @@ func messageID(key []byte, from string) string {
 
 // compose writes the message of a notice (RFC 5322), in pure ASCII if its addresses are. Auto-Submitted (RFC 3834) keeps vacation programs from
 // answering.
-func (q *Queue) compose(w *waiting, id, to string, l policy.Language) []byte {
+func (q *Queue) compose(w *waiting, id, from, to string, l policy.Language) []byte {
 	subject, body := q.render(w, l)
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: %s\r\n", q.options.From, to, encodeSubject(subject),
+	fmt.Fprintf(&b, "From: <%s>\r\nTo: <%s>\r\nSubject: %s\r\nDate: %s\r\nMessage-ID: %s\r\n", from, to, encodeSubject(subject),
 		w.Time.Format("Mon, 02 Jan 2006 15:04:05 -0700"), id)
 	fmt.Fprintf(&b, "Auto-Submitted: auto-generated\r\nContent-Language: %s\r\n", languageOf(l))
 	b.WriteString("MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n")

@@ -97,7 +97,7 @@ func FuzzInjection(f *testing.F) {
 	f.Fuzz(func(t *testing.T, from, about string) {
 		w := &waiting{Notice: Notice{Mailbox: anna, Event: policy.NotifyCertified, Time: start(), Sender: clean(from), Subject: clean(about)}}
 		for _, l := range []policy.Language{policy.Italian, policy.English} {
-			message := testQueue().compose(w, "<1@alpha.test>", outside, l)
+			message := testQueue().compose(w, "<1@alpha.test>", sender, outside, l)
 			checkForm(t, message)
 			subject, body := decoded(t, message)
 			if !utf8.ValidString(subject) || len([]rune(subject)) > maxText+60 || strings.ContainsAny(subject, "\r\n") {

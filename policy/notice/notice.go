@@ -147,7 +147,7 @@ func (h *history) write(tx kv.Tx, mailbox string) error {
 // Options are what a Queue needs. Policy, From and MaxPerDay are required.
 type Options struct {
 	Policy    *policy.Policy
-	From      string // sender address of the notices
+	From      string // sender address of the notices, where policy.Domain names no other
 	MaxPerDay int    // most notices of one mailbox within Window
 	Operator  string // address of the operator; empty if the operator is told nothing
 	Host      string // name of this machine, for the operator

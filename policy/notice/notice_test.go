@@ -192,6 +192,22 @@ func TestDelivery(t *testing.T) {
 	r.expect("once more", 1, 0)
 }
 
+// TestFromOfDomain sends the notices of a domain that has a sender address of its own, and goes on with it after a reload.
+func TestFromOfDomain(t *testing.T) {
+	r := newRig(t)
+	r.add(full(75))
+	if err := r.policy.Reconfigure(policy.Config{Domains: []policy.Domain{{Name: "alpha.test", NoticesFrom: "archivio@città.test"}}}); err != nil {
+		t.Fatal(err)
+	}
+	const own = "archivio@xn--citt-3na.test"
+	r.deliver(start())
+	r.expect("delivered", 1, 0)
+	m := read(t, r.sent[0].message)
+	if id := m.Header.Get("Message-ID"); r.sent[0].from != own || m.Header.Get("From") != "<"+own+">" || !strings.HasSuffix(id, "@xn--citt-3na.test>") {
+		t.Errorf("from %s, header %v", r.sent[0].from, m.Header)
+	}
+}
+
 // TestNotWanted adds notices that are unwanted at once, and others that are no longer wanted when they are due.
 func TestNotWanted(t *testing.T) {
 	for _, c := range []struct {

@@ -76,7 +76,7 @@ func TestTexts(t *testing.T) {
 			if list[i].Cause != "" && l == policy.Italian {
 				continue
 			}
-			message := testQueue().compose(&list[i], "<1@alpha.test>", outside, l)
+			message := testQueue().compose(&list[i], "<1@alpha.test>", sender, outside, l)
 			checkForm(t, message)
 			subject, body := decoded(t, message)
 			fmt.Fprintf(&all, "=== %s (%s)\nSubject: %s\n\n%s\n", names[i], l, subject, body)
@@ -138,7 +138,7 @@ func TestTextsOfSenders(t *testing.T) {
 		{"xx", "x", "y", "Messaggio certificato per anna@alpha.test: y", "Mittente: x\n"},
 	} {
 		w := &waiting{Notice: Notice{Mailbox: anna, Time: start(), Event: policy.NotifyCertified, Sender: c.sender, Subject: c.subject}}
-		subject, body := decoded(t, testQueue().compose(w, "<1@alpha.test>", outside, c.language))
+		subject, body := decoded(t, testQueue().compose(w, "<1@alpha.test>", sender, outside, c.language))
 		if subject != c.want || !strings.Contains(body, c.body) {
 			t.Errorf("%s, %q, %q:\n%s\n%s", c.language, c.sender, c.subject, subject, body)
 		}
@@ -150,7 +150,7 @@ func TestArrived(t *testing.T) {
 	w := &waiting{Notice: Notice{
 		Mailbox: anna, Time: start(), Event: policy.NotifyGap, Reason: journal.ReasonJournalFault, Arrived: start().AddDate(0, 0, -1),
 	}}
-	if _, body := decoded(t, testQueue().compose(w, "<1@alpha.test>", outside, policy.English)); !strings.Contains(body, "On 20 November 2026, 10:30 (+0100) a message of") {
+	if _, body := decoded(t, testQueue().compose(w, "<1@alpha.test>", sender, outside, policy.English)); !strings.Contains(body, "On 20 November 2026, 10:30 (+0100) a message of") {
 		t.Errorf("the body is\n%s", body)
 	}
 }

@@ -9,7 +9,7 @@ import (
 func TestBrand(t *testing.T) {
 	const web = "[web]\nlisten = [\"tcp:127.0.0.1:8080\"]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n"
 	c := mustParse(t, minimal+web+"title = \"All\"\nsupport_url = \"mailto:help@alpha.test\"\nlogo = \"/etc/logo.png\"\n"+
-		"[[domain]]\nname = \"xn--citt-3na.test\"\ntitle = \"Own\"\nmore_room_url = \"https://panel.alpha.test/room?a=1\"\n")
+		"[[domain]]\nname = \"xn--citt-3na.test\"\ntitle = \"Own\"\nfrom = \"archivio@own.test\"\nmore_room_url = \"https://panel.alpha.test/room?a=1\"\n")
 	if len(c.Web.TrustedProxies) != 2 || c.Web.TrustedProxies[0].String() != "127.0.0.1/32" {
 		t.Errorf("%v", c.Web.TrustedProxies)
 	}

@@ -206,6 +206,8 @@ type Domain struct {
 	Rights policy.Rights
 	// RequireSecondFactor says that whoever signs in by an address of the domain needs a second factor.
 	RequireSecondFactor bool
+	// NoticesFrom is the sender address of the notices to the owners of the domain; "" for that of [notices].
+	NoticesFrom string
 	// MailboxServers are the servers of the live mailboxes of the domain; nil where they are those of Config.
 	MailboxServers *setup.Servers
 	// Brand is how the provider presents itself to the people of the domain.

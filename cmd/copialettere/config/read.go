@@ -278,6 +278,11 @@ func (r *reader) domains(top *table, received bool) []Domain {
 		d.Rights = t.table("rights").rights(policy.Rights{})
 		d.MailboxServers = t.table("mailbox_servers").mailboxServers()
 		d.RequireSecondFactor = t.flag("require_second_factor")
+		if s, ok := t.text("from", "archivio@alpha.test"); ok {
+			var f *fault
+			d.NoticesFrom, f = parseAddress(s, "")
+			t.check("from", f)
+		}
 		d.Brand = t.brand()
 		if !t.absent {
 			domains = append(domains, d)

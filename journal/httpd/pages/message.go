@@ -34,10 +34,10 @@ func messageRoutes() []Route {
 	const message = "GET /mailbox/{mailbox}/messages/{folder}/{uid}"
 	return []Route{
 		{Pattern: message, For: OfMailbox, Right: archive.RightRead, serve: (*visit).showMessage},
-		{Pattern: message + "/print", For: OfMailbox, Right: archive.RightRead, serve: (*visit).printMessage},
-		{Pattern: message + "/body/{part}", For: OfMailbox, Right: archive.RightRead, serve: (*visit).serveBody},
-		{Pattern: message + "/parts/{part}", For: OfMailbox, Right: archive.RightRead, serve: (*visit).servePart},
-		{Pattern: message + "/raw", For: OfMailbox, Right: archive.RightRead, serve: (*visit).serveRaw},
+		{Pattern: message + "/print", For: OfMailbox, Right: archive.RightRead, slow: true, serve: (*visit).printMessage},
+		{Pattern: message + "/body/{part}", For: OfMailbox, Right: archive.RightRead, slow: true, serve: (*visit).serveBody},
+		{Pattern: message + "/parts/{part}", For: OfMailbox, Right: archive.RightRead, slow: true, serve: (*visit).servePart},
+		{Pattern: message + "/raw", For: OfMailbox, Right: archive.RightRead, slow: true, serve: (*visit).serveRaw},
 	}
 }
 

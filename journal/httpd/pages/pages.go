@@ -30,7 +30,9 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
+	"copialettere/journal/httpd"
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
 	"copialettere/journal/search"
@@ -64,6 +66,13 @@ type Brand struct {
 	MoreRoomURL string // where an owner gets more room
 }
 
+// What one reader has under way and waiting.
+const (
+	mostPages   = 4
+	mostWaiting = 20
+	longestWait = 10 * time.Second
+)
+
 // Pages serves the pages. It may serve concurrently.
 type Pages struct {
 	options  Options
@@ -75,10 +84,12 @@ type Pages struct {
 	// sanitizer makes the HTML of mail harmless.
 	sanitizer *body.Sanitizer
 
+	turns *httpd.Turns // of readers by login
+	zips  *httpd.Turns // one ZIP of each at a time
+
 	mu    sync.Mutex
 	ready map[variant]*template.Template // guarded by mu
 
-	zips oneEach // under way
 }
 
 // stylesheet is the style sheet and its path, which changes with it.
@@ -103,6 +114,7 @@ func New(o Options) (*Pages, error) {
 	}
 	p := &Pages{
 		options: o, mux: http.NewServeMux(), pristine: make(map[policy.Language]map[string]*template.Template), ready: make(map[variant]*template.Template),
+		turns: httpd.NewTurns(mostPages, mostWaiting, longestWait), zips: httpd.NewTurns(1, 0, 0),
 		sanitizer: body.NewSanitizer(),
 	}
 	if err := p.load(); err != nil {

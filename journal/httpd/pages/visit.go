@@ -44,11 +44,25 @@ func (p *Pages) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	v := &visit{Request: r, w: w, pages: p, language: httpd.LanguageOf(r), zone: zoneOf(r)}
 	err := v.admit(route)
 	if err == nil {
-		err = route.serve(v)
+		err = v.inTurn(route)
 	}
 	if err != nil {
 		v.fail(err)
 	}
+}
+
+// inTurn serves a visit when it is the turn of the reader.
+func (v *visit) inTurn(route *Route) error {
+	if v.session != nil && !route.slow {
+		release, ok := v.pages.turns.Take(v.Context(), v.session.Login.String())
+		if !ok {
+			v.w.Header().Set("Retry-After", "10")
+			return complain(http.StatusTooManyRequests, "Troppe pagine sono già in preparazione. Aspettare che finiscano, poi riprovare.",
+				"Too many pages are being prepared already. Wait for them, then try again.")
+		}
+		defer release()
+	}
+	return route.serve(v)
 }
 
 // errSignIn says that the page is for who has signed in.

@@ -12,7 +12,7 @@ import (
 func zipRoutes() []Route {
 	return []Route{
 		{Pattern: "GET /mailbox/{mailbox}/zip", For: OfMailbox, Right: archive.RightRead, serve: (*visit).askZIP},
-		{Pattern: "POST /mailbox/{mailbox}/zip", For: OfMailbox, Right: archive.RightRead, form: maxSelection, serve: (*visit).sendZIP},
+		{Pattern: "POST /mailbox/{mailbox}/zip", For: OfMailbox, Right: archive.RightRead, form: maxSelection, slow: true, serve: (*visit).sendZIP},
 		{Pattern: "POST /mailbox/{mailbox}/messages/zip", For: OfMailbox, Right: archive.RightRead, form: maxSelection, serve: (*visit).askZIP},
 	}
 }
@@ -60,7 +60,7 @@ func (v *visit) sendZIP() error {
 	if err != nil {
 		return err
 	}
-	release, ok := v.pages.zips.take(v.session.Login.String())
+	release, ok := v.pages.zips.Take(v.Context(), v.session.Login.String())
 	if !ok {
 		v.w.Header().Set("Retry-After", "30")
 		return complain(http.StatusTooManyRequests, "Un altro ZIP è già in corso. Aspettare che finisca, poi riprovare.", "Another ZIP is under way. Wait until it is done, then try again.")

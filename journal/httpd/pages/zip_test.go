@@ -116,7 +116,7 @@ func TestZIP(t *testing.T) {
 	if w := b.post(ofAnna+"zip", "m="+url.QueryEscape("INBOX/2001-01 7")); w.Code != http.StatusConflict {
 		t.Errorf("a message that is not there: %d", w.Code)
 	}
-	release, ok := r.pages.zips.take("anna@alpha.test")
+	release, ok := r.pages.zips.Take(t.Context(), "anna@alpha.test")
 	if w := b.post(ofAnna+"zip", form.Encode()); !ok || w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
 		t.Errorf("a second one at the same time: %d", w.Code)
 	}

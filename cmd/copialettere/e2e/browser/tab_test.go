@@ -339,18 +339,6 @@ func (x *tab) choose(label string) {
 	x.click(x.find("choose", label))
 }
 
-// pick chooses an option of the list of that label.
-func (x *tab) pick(label, option string) {
-	x.testing.Helper()
-	x.find("field", label)
-	text, _ := json.Marshal(option)
-	ok, err := evaluate[bool](x, fmt.Sprintf(`(() => { const list = document.activeElement; const o = [...list.options].find(o => o.text.includes(%s));
-		if (!o) return false; list.value = o.value; list.dispatchEvent(new Event("change", {bubbles: true})); return true })()`, text))
-	if err != nil || !ok {
-		x.testing.Fatalf("the list %q has no %q: %v", label, option, err)
-	}
-}
-
 // download presses a link and returns the name and the bytes of the file that the browser saves.
 func (x *tab) download(name string) (string, []byte) {
 	x.testing.Helper()
