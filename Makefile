@@ -63,6 +63,7 @@ unit:
 	go test -race $$(go list ./... | grep -v /e2e)
 	go test -run SmallBuffers ./journal/kv/level
 	go test -count=1 -run Many ./cmd/copialettere
+	go test -count=1 -run TestSanitizeBounds ./journal/httpd/body
 	COPIALETTERE_ENGINE=memory go test -count=1 ./journal
 
 e2e:
