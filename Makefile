@@ -35,7 +35,9 @@ run: build
 	rm -rf run
 	bin/copialettere demo run
 
-test: needs check unit e2e browser
+# The end-to-end tests and those in the browser wait more than they compute, so they run side by side.
+test: needs check unit
+	$(MAKE) -j2 -Otarget e2e browser
 
 # Debian's packages must not start their own servers: the tests start what they need on loopback.
 needs:
