@@ -17,6 +17,8 @@ NEEDS       := postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dov
                /usr/lib/dovecot/modules/lib90_sieve_plugin.so:dovecot-sieve /usr/lib/dovecot/pop3:dovecot-pop3d /usr/lib/dovecot/managesieve:dovecot-managesieved \
                /usr/lib/dovecot/submission:dovecot-submissiond swaks:swaks perl:perl curl:curl mbsync:isync python3:python3 openssl:openssl zbarimg:zbar-tools \
                chromium:chromium npm:npm
+# What only reads and writes text has no goroutines, and is tested without the race detector, several times as fast.
+RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$
 E2E         := ./cmd/copialettere/e2e/...
 BROWSER     := cmd/copialettere/e2e/browser
 PICTURES    := $(notdir $(wildcard contrib/screenshots/*.png))
@@ -33,7 +35,9 @@ run: build
 	rm -rf run
 	bin/copialettere demo run
 
-test: needs check unit e2e browser
+# The end-to-end tests and those in the browser wait more than they compute, so they run side by side.
+test: needs check unit
+	$(MAKE) -j2 -Otarget e2e browser
 
 # Debian's packages must not start their own servers: the tests start what they need on loopback.
 needs:
@@ -60,7 +64,9 @@ vulnerabilities:
 # The tests with small buffers run without the race detector, which would report races of LevelDB's own: see the test. So do those that measure
 # time and memory. The tests of the journal run once more on an engine in memory that replicates and has several clients.
 unit:
-	go test -race $$(go list ./... | grep -v /e2e)
+	go test -race $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
+	go test $$(go list ./... | grep -E '$(RACELESS)')
+	go test -race -run 'Scan|Large' ./journal/httpd/pages
 	go test -run SmallBuffers ./journal/kv/level
 	go test -count=1 -run Many ./cmd/copialettere
 	COPIALETTERE_ENGINE=memory go test -count=1 ./journal

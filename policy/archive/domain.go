@@ -49,7 +49,7 @@ type DomainMailbox struct {
 	Pending bool       // an address for notices waits to be confirmed
 	// Last is when the newest message arrived or was sent that is still where it came; nil where nothing tells.
 	Last *time.Time
-	// Gaps is how many gaps went on record within GapDays days.
+	// Gaps is how many gaps went on record within GapDays days, and how many pauses reach into them.
 	Gaps int
 }
 
@@ -252,27 +252,36 @@ func (a *Archive) domainMailbox(ctx context.Context, m policy.Mailbox) (DomainMa
 	if v.Last = latest.Received; v.Last == nil || latest.Sent != nil && latest.Sent.After(*v.Last) {
 		v.Last = latest.Sent
 	}
-	if v.Gaps, err = a.recentGaps(ctx, m.Archive); err != nil {
+	if v.Gaps, err = a.recentGaps(ctx, m); err != nil {
 		return DomainMailbox{}, err
 	}
 	return v, nil
 }
 
-// RecentGaps returns how many gaps went on record of a mailbox within GapDays days.
+// RecentGaps returns DomainMailbox.Gaps of a mailbox.
 func (a *Archive) RecentGaps(ctx context.Context, address policy.Address) (int, error) {
 	m, err := a.there(ctx, address)
 	if err != nil {
 		return 0, err
 	}
-	return a.recentGaps(ctx, m.Archive)
+	return a.recentGaps(ctx, m)
 }
 
-func (a *Archive) recentGaps(ctx context.Context, archive string) (gaps int, err error) {
-	for r, err := range a.journal.RecordsSince(ctx, archive, time.Now().AddDate(0, 0, -GapDays)) {
+func (a *Archive) recentGaps(ctx context.Context, m policy.Mailbox) (gaps int, err error) {
+	since := time.Now().AddDate(0, 0, -GapDays)
+	for r, err := range a.journal.RecordsSince(ctx, m.Archive, since) {
 		if err != nil {
-			return gaps, fmt.Errorf("gaps of %s: %w", archive, err)
+			return gaps, fmt.Errorf("gaps of %s: %w", m.Archive, err)
 		}
 		if r.Kind == journal.Gap {
+			gaps++
+		}
+	}
+	for pause, err := range a.policy.Pauses(ctx, m.Address) {
+		if err != nil {
+			return gaps, fmt.Errorf("pauses of %s: %w", m.Address, err)
+		}
+		if pause.Reason != policy.ReasonNotActivated && (pause.Until.IsZero() || pause.Until.After(since)) {
 			gaps++
 		}
 	}

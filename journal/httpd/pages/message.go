@@ -185,7 +185,11 @@ type section struct {
 	Remote  int  // images on other servers
 	Cut     bool // the text goes on
 	Sandbox string
+	Short   bool // HTML that needs no high frame, as far as can be told: nothing learns how high it is
 }
+
+// shortHTML is how many bytes the HTML of a short text has, with its transfer encoding.
+const shortHTML = 1500
 
 // attachment is one file of a letter.
 type attachment struct {
@@ -414,7 +418,7 @@ func (w *letterWriter) section(s body.Section, view *body.View) (section, error)
 	w.page.HasBoth = w.page.HasBoth || s.Plain != nil && s.HTML != nil
 	options := body.Options{Images: w.page.Images}
 	if s.HTML != nil && (!w.page.Text || s.Plain == nil) {
-		one := section{Path: w.bodyPath(s.HTML), HTML: true, Sandbox: body.Sandbox}
+		one := section{Path: w.bodyPath(s.HTML), HTML: true, Sandbox: body.Sandbox, Short: s.HTML.Part.End-s.HTML.Part.Body <= shortHTML}
 		var out strings.Builder
 		var target io.Writer = io.Discard
 		if w.page.Print && w.text > 0 {

@@ -132,7 +132,7 @@ func TestMessagePage(t *testing.T) {
 	path := at(ref)
 	page := b.shows(path, []string{
 		"Messaggio ordinario", "Perché &lt;script&gt;</h1>", "Versione da stampare", "?view=text", "bruno@ext.test", "carla@beta.test", "dino@ext.test", "28/11/2026 10:11:12 +01:00",
-		"Un&#39;immagine di un altro server", `<iframe class="mail" src="` + path + `/body/1.2" sandbox="` + body.Sandbox + `" referrerpolicy="no-referrer"`,
+		"Un&#39;immagine di un altro server", `<iframe class="mail short" src="` + path + `/body/1.2" sandbox="` + body.Sandbox + `" referrerpolicy="no-referrer"`,
 		`<a href="` + path + `/parts/2" download>_fattura.pdf.exe</a>`, "Programma o collegamento", `<a href="` + path + `/parts/3?show=1"`, path + `/raw`,
 	}, "The HTML text", "<script>alert", "tracker.test/", "Elimina", "Sposta")
 	if len(page) > 60_000 {

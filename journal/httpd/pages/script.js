@@ -13,5 +13,4 @@
     if (box.matches("[data-all]")) document.querySelectorAll('input[name="' + box.dataset.all + '"]').forEach(function (one) { one.checked = box.checked; });
   });
   document.querySelectorAll("[data-script]").forEach(function (one) { one.hidden = one.dataset.script === "hide"; });
-  document.querySelectorAll("iframe[data-fit]").forEach(function (f) { f.style.height = "75vh"; });
 })();
