@@ -19,13 +19,13 @@ func (d listed) fields(action string) url.Values {
 	values := url.Values{}
 	found := false
 	for _, form := range d.all("form") {
-		if attrOf(form, "action") != action {
+		if attribute(form, "action") != action {
 			continue
 		}
 		found = true
 		for n := range form.Descendants() {
-			if n.Data == "input" && attrOf(n, "type") == "hidden" {
-				values.Add(attrOf(n, "name"), attrOf(n, "value"))
+			if n.Data == "input" && attribute(n, "type") == "hidden" {
+				values.Add(attribute(n, "name"), attribute(n, "value"))
 			}
 		}
 	}

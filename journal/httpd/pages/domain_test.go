@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"copialettere/policy"
-	"copialettere/policy/archive"
 )
 
 // mainOf returns the part of a page that is its own.
@@ -180,17 +179,8 @@ func TestDomainIsOfItsPostmaster(t *testing.T) {
 
 // TestDomainOfThousands prints how long a page of a domain with 5,000 mailboxes takes.
 func TestDomainOfThousands(t *testing.T) {
-	if testing.Short() {
-		t.Skip("5,000 mailboxes take seconds to make")
-	}
 	r := newRig(t)
-	var lines strings.Builder
-	for i := range 5000 {
-		fmt.Fprintf(&lines, "box%04d@alpha.test\n", i)
-	}
-	for _, err := range r.archive.Provision(t.Context(), operator, archive.Provision{Lines: strings.NewReader(lines.String()), Enable: true}) {
-		r.must(err)
-	}
+	r.enableThousands()
 	b := r.signedIn("postmaster@alpha.test")
 	var times []time.Duration
 	seen, path := 0, "/domain/alpha.test/"

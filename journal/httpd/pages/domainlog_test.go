@@ -10,7 +10,6 @@ import (
 
 	"copialettere/journal"
 	"copialettere/policy"
-	"copialettere/policy/archive"
 )
 
 // rowsOf returns how many rows the table of a page has.
@@ -129,17 +128,8 @@ func TestWhy(t *testing.T) {
 
 // TestDomainLogOfThousands prints how long the log of a domain with 5,000 mailboxes takes.
 func TestDomainLogOfThousands(t *testing.T) {
-	if testing.Short() {
-		t.Skip("5,000 mailboxes take seconds to make")
-	}
 	r := newRig(t)
-	var lines strings.Builder
-	for i := range 5000 {
-		fmt.Fprintf(&lines, "box%04d@alpha.test\n", i)
-	}
-	for _, err := range r.archive.Provision(t.Context(), operator, archive.Provision{Lines: strings.NewReader(lines.String()), Enable: true}) {
-		r.must(err)
-	}
+	r.enableThousands()
 	b := r.signedIn("postmaster@alpha.test")
 	b.get("/domain/alpha.test/")
 	for _, page := range []string{"log", "log?who=root&key=archive", "access"} {

@@ -87,23 +87,7 @@ func parseList(t *testing.T, text string) listed {
 }
 
 // all returns the elements of a name.
-func (d listed) all(name string) (list []*html.Node) {
-	for n := range d.root.Descendants() {
-		if n.Type == html.ElementNode && n.Data == name {
-			list = append(list, n)
-		}
-	}
-	return list
-}
-
-func attrOf(n *html.Node, name string) string {
-	for _, a := range n.Attr {
-		if a.Key == name {
-			return a.Val
-		}
-	}
-	return ""
-}
+func (d listed) all(name string) []*html.Node { return find(d.root, name) }
 
 // wordsIn returns the text in an element, with single spaces.
 func wordsIn(n *html.Node) string {
@@ -129,7 +113,7 @@ func (d listed) rows() (list []string) {
 // subjects returns the texts of the links to messages.
 func (d listed) subjects() (list []string) {
 	for _, a := range d.all("a") {
-		if strings.HasPrefix(attrOf(a, "href"), "messages/") {
+		if strings.HasPrefix(attribute(a, "href"), "messages/") {
 			list = append(list, wordsIn(a))
 		}
 	}
@@ -140,7 +124,7 @@ func (d listed) subjects() (list []string) {
 func (d listed) link(text string) string {
 	for _, a := range d.all("a") {
 		if wordsIn(a) == text {
-			return attrOf(a, "href")
+			return attribute(a, "href")
 		}
 	}
 	return ""

@@ -153,3 +153,15 @@ func (b *browser) ask(method, path, form string) *httptest.ResponseRecorder {
 	}
 	return w
 }
+
+// enableThousands turns 5,000 archives of alpha.test on.
+func (r *rig) enableThousands() {
+	r.t.Helper()
+	var lines strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&lines, "box%04d@alpha.test\n", i)
+	}
+	for _, err := range r.archive.Provision(r.t.Context(), operator, archive.Provision{Lines: strings.NewReader(lines.String()), Enable: true}) {
+		r.must(err)
+	}
+}

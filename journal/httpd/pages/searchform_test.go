@@ -91,19 +91,19 @@ func TestLabels(t *testing.T) {
 	for _, d := range pages {
 		labels := make(map[string]bool)
 		for _, l := range d.all("label") {
-			labels[attrOf(l, "for")] = true
+			labels[attribute(l, "for")] = true
 		}
 		ids := make(map[string]bool)
 		for n := range d.root.Descendants() {
-			if id := attrOf(n, "id"); id != "" && ids[id] {
+			if id := attribute(n, "id"); id != "" && ids[id] {
 				t.Errorf("two elements have the id %s", id)
 			} else if id != "" {
 				ids[id] = true
 			}
-			if n.Data != "input" && n.Data != "select" || attrOf(n, "type") == "hidden" {
+			if n.Data != "input" && n.Data != "select" || attribute(n, "type") == "hidden" {
 				continue
 			}
-			if !labels[attrOf(n, "id")] && attrOf(n, "aria-label") == "" && n.Parent.Data != "label" {
+			if !labels[attribute(n, "id")] && attribute(n, "aria-label") == "" && n.Parent.Data != "label" {
 				t.Errorf("no label for %v", n.Attr)
 			}
 		}
@@ -117,16 +117,16 @@ func TestLabels(t *testing.T) {
 func (d listed) search() url.Values {
 	values := url.Values{}
 	for _, form := range d.all("form") {
-		if attrOf(form, "role") != "search" {
+		if attribute(form, "role") != "search" {
 			continue
 		}
 		for n := range form.Descendants() {
 			switch {
-			case n.Data == "input" && attrOf(n, "type") == "checkbox" && !hasAttr(n.Attr, "checked"):
+			case n.Data == "input" && attribute(n, "type") == "checkbox" && !hasAttr(n.Attr, "checked"):
 			case n.Data == "input":
-				values.Add(attrOf(n, "name"), attrOf(n, "value"))
+				values.Add(attribute(n, "name"), attribute(n, "value"))
 			case n.Data == "option" && hasAttr(n.Attr, "selected"):
-				values.Add(attrOf(n.Parent, "name"), attrOf(n, "value"))
+				values.Add(attribute(n.Parent, "name"), attribute(n, "value"))
 			}
 		}
 	}
