@@ -83,6 +83,11 @@ func makeOldMonth(t *testing.T, chunks int) (dir string) {
 	if err := m.Engine.Close(); err != nil {
 		t.Fatal(err)
 	}
+	// goleveldb does not remove the table that it makes of the log now before it opens the folder the next time. How large that is depends on
+	// the machine's speed.
+	if err := openOldMonth(t, dir).Engine.Close(); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 
@@ -167,6 +172,21 @@ func (m *oldMonth) check(t *testing.T, chunks int, gone map[string]bool) {
 	}
 }
 
+// checkSize checks how many bytes the files take. LevelDB removes files that it has merged soon after.
+func (m *oldMonth) checkSize(t *testing.T, most int64) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		size := m.size(t)
+		if size <= most {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("the files take %d bytes, want %d at most", size, most)
+			return
+		}
+	}
+}
+
 // checkFiles looks for the bytes of chunks that are gone in the files of the volume. It opens it anew before, which removes the one table that
 // goleveldb forgets.
 func (m *oldMonth) checkFiles(t *testing.T, gone []int) {
@@ -226,7 +246,7 @@ func span(from, to, step int) (list []int) {
 }
 
 // TestPurge purges garbage of all shapes from a month of 32 MB. It must write at most worthWriting bytes for each byte freed, and give the
-// space back at once.
+// space back.
 func TestPurge(t *testing.T) {
 	const chunks = 1000
 	made := makeOldMonth(t, chunks)
@@ -270,9 +290,7 @@ func TestPurge(t *testing.T) {
 			if written > worthWriting*freed && !c.due {
 				t.Errorf("%d bytes were written for %d that were freed", written, freed)
 			}
-			if now := m.size(t); freed > 0 && size-now < freed*8/10-purgedTable/2 {
-				t.Errorf("%d bytes of %d were given back", size-now, freed)
-			}
+			m.checkSize(t, size-freed*9/10)
 			m.check(t, chunks, gone)
 			if losses, err := m.Lost(t.Context()); err != nil || len(losses) > 0 {
 				t.Errorf("losses: %v, %v", losses, err)
