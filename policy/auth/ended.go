@@ -50,7 +50,7 @@ func (a *Authenticator) forgetSessions(ctx context.Context) (removed int, err er
 func (a *Authenticator) forgetLinks(ctx context.Context) (removed int, err error) {
 	now := a.now()
 	err = a.options.Settings.Update(ctx, []string{signInLock}, func(tx kv.Tx) (err error) {
-		removed, err = a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return !now.Before(s.Until) })
+		removed, err = a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return !within(now, s.Until, signInLife) })
 		return err
 	})
 	return removed, err
