@@ -116,6 +116,7 @@ type Attempt struct {
 
 	slow bool   // many have failed where it comes from
 	by   string // who signs the person in, in place of the password: see LoginByLink
+	to   string // with by: the archive that the login must still lead to
 }
 
 // Identity is somebody who has signed in.
@@ -312,10 +313,14 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 // verifiedByLink is verified for somebody whom another signs in: only the second factor is asked for.
 func (a *Authenticator) verifiedByLink(ctx context.Context, login policy.Address, try Attempt) (Identity, error) {
 	ok, err := a.stillBy(ctx, try.by, login)
+	if err != nil {
+		return Identity{}, err
+	}
+	m, err := a.options.Policy.Mailbox(ctx, login)
 	switch {
 	case err != nil:
-		return Identity{}, err
-	case !ok || try.Protocol != ProtocolWeb || try.Authorize != "":
+		return Identity{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case !ok || m.Archive != try.to || try.Protocol != ProtocolWeb || try.Authorize != "":
 		return Identity{}, ErrDenied
 	}
 	id, err := a.identity(ctx, login, try)

@@ -59,8 +59,9 @@ type storedSession struct {
 	RecoveryCodes int    `json:"recovery_codes,omitempty"`
 }
 
+// over reports whether a session has ended by itself. A clock that was set back prolongs none.
 func (s storedSession) over(now time.Time) bool {
-	return !now.Before(s.Seen.Add(sessionIdle)) || !now.Before(s.Opened.Add(sessionLife))
+	return !within(now, s.Seen.Add(sessionIdle), sessionIdle) || !within(now, s.Opened.Add(sessionLife), sessionLife)
 }
 
 func sessionKey(sum []byte) []byte { return append([]byte("is"), sum...) }

@@ -55,6 +55,16 @@ func TestSession(t *testing.T) {
 	now = now.Add(20 * time.Minute)
 	is("after twelve hours", secret, ErrNoSession)
 
+	secret = open(anna)
+	now = now.Add(-25 * time.Minute)
+	is("the clock was set back a little", secret, nil)
+	now = now.Add(-10 * time.Minute)
+	is("the clock was set back", secret, ErrNoSession)
+	now = now.Add(35 * time.Minute)
+	if err := r.EndSession(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+
 	first, second, other := open(anna), open(anna), open(mario)
 	if err := r.EndSession(t.Context(), first); err != nil {
 		t.Fatal(err)

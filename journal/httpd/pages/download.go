@@ -51,6 +51,9 @@ func (v *visit) serveBody() error {
 	if kind != "text/plain" && kind != "text/html" {
 		return pec.ErrNoPart
 	}
+	if _, err := l.Content().Read(make([]byte, 1)); err != nil && err != io.EOF {
+		return err
+	}
 	images := v.FormValue("images") == "1"
 	h := v.w.Header()
 	h.Set("Content-Security-Policy", body.ContentPolicy(images))
@@ -141,7 +144,12 @@ func (v *visit) serveRaw() error {
 	if v.Method == http.MethodHead {
 		return nil
 	}
-	_, err = o.body.WriteTo(v.w)
+	n, err := o.body.WriteTo(v.w)
+	if err != nil && n == 0 {
+		h.Del("Content-Length")
+		h.Del("Content-Disposition")
+		return err
+	}
 	return v.broken(err)
 }
 
