@@ -257,3 +257,47 @@ func TestPatience(t *testing.T) {
 		}
 	})
 }
+
+// TestEntitledOn: a long answer behind a public door breaks off, so that it shows, when whoever asked may not have it any more.
+func TestEntitledOn(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		method string
+		asked  int // how often whoever asks is known
+		whole  bool
+	}{
+		{"the token lasts", "GET", 1000, true},
+		{"the token ends after the first question", "GET", 1, false},
+		{"the token ends later", "GET", 3, false},
+		{"an act that is done", "POST", 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			asked := 0
+			who := func(*http.Request) (policy.Actor, error) {
+				if asked++; asked > c.asked {
+					return policy.Actor{}, errUnknown
+				}
+				return policy.Actor{Role: policy.RoleOperator, Name: "panel"}, nil
+			}
+			a := newAPI(Backend{}, door{who: who, public: true})
+			w := httptest.NewRecorder()
+			const items, size = 10, 1 << 20
+			aborted := func() (aborted bool) {
+				defer func() { aborted = recover() == http.ErrAbortHandler }()
+				a.serve(&Route{Method: c.method, Path: "/test", Many: true, serve: func(_ *api, c *call) error {
+					return tell(c, func(yield func(VersionView, error) bool) {
+						for range items {
+							if !yield(VersionView{strings.Repeat("1", size)}, nil) {
+								return
+							}
+						}
+					})
+				}}, w, httptest.NewRequestWithContext(t.Context(), c.method, "/", nil))
+				return false
+			}()
+			if got := strings.Count(w.Body.String(), "version"); aborted == c.whole || (got == items) != c.whole || !c.whole && got > c.asked+1 {
+				t.Errorf("aborted %t after %d items, asked %d times", aborted, got, asked)
+			}
+		})
+	}
+}
