@@ -132,6 +132,7 @@ type confirmPage struct {
 	Values       []formValue
 	Deletes      bool   // messages go by it
 	Zip          string // the path of the page that saves them; empty where the reader may not read them
+	Export       string // then: who can save them
 }
 
 // askConfirm asks for the confirmation of what was typed into a form.
@@ -144,6 +145,8 @@ func (v *visit) askConfirm(form string, warnings []string) error {
 	}
 	if err == nil {
 		p.Zip = v.path("zip")
+	} else {
+		p.Export = v.exportText()
 	}
 	return v.render(http.StatusOK, "confirm-settings.html", p)
 }
@@ -197,9 +200,6 @@ func (v *visit) losses(assignments []policy.Assignment) (list []string, err erro
 		}
 		if text != "" {
 			list = append(list, text)
-			if v.who.Role != policy.RoleOwner && (a.Key == policy.KeyRetention || a.Key == policy.KeyWhenFull) {
-				list = append(list, v.exportText())
-			}
 		}
 	}
 	return list, nil
