@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,6 +162,10 @@ func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 		w = p
 	}
 	c.w, c.out = w, newAnswer(w, r, route.Many)
+	if c.out.lines && !r.ProtoAtLeast(1, 1) {
+		c.out.problem(problemOf(errVersion))
+		return
+	}
 	err := a.admit(c, route)
 	if err == nil {
 		err = a.inTurn(c, route)
@@ -230,13 +235,20 @@ func (a *api) domainOf(c *call) (string, error) {
 	return policy.CanonicalDomain(domain)
 }
 
-// checkQuery refuses parameters that a route does not take.
+// checkQuery refuses a query that cannot be read, of which net/url leaves parts out, and parameters that a route does not take, or not twice.
 func (c *call) checkQuery(route *Route) error {
+	values, err := url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return fmt.Errorf("%w: the query cannot be read: escape it, %% as %%25 and ; as %%3B", errRequest)
+	}
 	takes := []string{"who"} // of the admin socket
 	for _, p := range route.Parameters() {
 		takes = append(takes, p.Name)
 	}
-	for name := range c.URL.Query() {
+	for name, list := range values {
+		if len(list) > 1 && name != "set" {
+			return fmt.Errorf("%w: the parameter %.100q is there %d times", errRequest, name, len(list))
+		}
 		if !slices.Contains(takes, name) {
 			return fmt.Errorf("%w: unknown parameter %.100q: this route takes %q", errRequest, name, strings.Join(takes[1:], ", "))
 		}

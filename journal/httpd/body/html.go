@@ -101,7 +101,7 @@ const declaration = `(?:background-color|border|border-(?:bottom|left|right|top)
 	`table-layout|text-(?:align|decoration|indent|transform)|vertical-align|white-space|width|word-(?:break|spacing|wrap)): ` +
 	`(?:[a-zA-Z0-9#%.,!+ -]|'[a-zA-Z0-9 ,.-]*'|"[a-zA-Z0-9 ,.-]*"|(?:rgb|hsl)a?\([0-9., %/-]{1,60}\))+`
 
-// Write writes the HTML of a part, made harmless, as the content of an element: all that it opens it closes. Errors are those of the message and of w.
+// Write writes the HTML of a part, made harmless, as the content of an element: all that it opens it closes, after an error too. Errors are those of the message and of w.
 func (s *Sanitizer) Write(w io.Writer, l *pec.Located, o Options) (Found, error) {
 	clean, cut, err := s.clean(l)
 	if err != nil {
@@ -109,11 +109,12 @@ func (s *Sanitizer) Write(w io.Writer, l *pec.Located, o Options) (Found, error)
 	}
 	out := bufio.NewWriter(w)
 	r := rewriter{out: out, options: o, room: cmp.Or(o.Room, maxImages), open: make(map[string]int)}
-	if err := r.rewrite(clean); err != nil {
-		return r.found, err
-	}
+	err = r.rewrite(clean)
 	r.found.Cut = cut
-	return r.found, out.Flush()
+	if flushed := out.Flush(); err == nil {
+		err = flushed
+	}
+	return r.found, err
 }
 
 // clean returns the HTML of a part with what the allowlist has, and whether it was cut. It waits for its turn, and then for nothing but the journal.
@@ -251,14 +252,19 @@ type rewriter struct {
 	open    map[string]int // how many of each name are in the stack
 }
 
+// rewrite closes all that is open after an error too, so that what is said of it stands beside the text.
 func (r *rewriter) rewrite(from io.Reader) error {
-	z := html.NewTokenizer(from)
+	err := r.tokens(html.NewTokenizer(from))
+	for len(r.stack) > 0 {
+		r.pop()
+	}
+	return err
+}
+
+func (r *rewriter) tokens(z *html.Tokenizer) error {
 	for {
 		switch z.Next() {
 		case html.ErrorToken:
-			for len(r.stack) > 0 {
-				r.pop()
-			}
 			if z.Err() == io.EOF {
 				return nil
 			}
@@ -406,10 +412,10 @@ func (r *rewriter) related(t html.Token, l *pec.Located) error {
 	encoder := base64.NewEncoder(base64.StdEncoding, r.out)
 	n, err := io.Copy(encoder, io.LimitReader(content, r.room))
 	r.room -= n
+	encoder.Close() // it writes to a bufio.Writer, which keeps the error
+	r.out.WriteString(`">`)
 	if err != nil {
 		return fmt.Errorf("read image: %w", err)
 	}
-	encoder.Close() // it writes to a bufio.Writer, which keeps the error
-	r.out.WriteString(`">`)
 	return nil
 }

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -121,6 +122,16 @@ func TestSlowTurns(t *testing.T) {
 	}
 }
 
+// TestUnreadQuery refuses a query of which a part would be left out: a search that became none would show everything.
+func TestUnreadQuery(t *testing.T) {
+	b := newRig(t).signedIn(anna)
+	for _, query := range []string{"q=100%", "q=x;folder=INBOX"} {
+		if w := b.get(ofAnna + "messages?" + query); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d", query, w.Code)
+		}
+	}
+}
+
 // TestMuchHTML opens a message with more HTML than a page looks at: it says so.
 func TestMuchHTML(t *testing.T) {
 	r := newRig(t)
@@ -132,5 +143,49 @@ func TestMuchHTML(t *testing.T) {
 	}
 	if got := b.get(at(ref) + "/print").Body.String(); strings.Count(got, "Il testo continua: è intero nel messaggio") < 2 || strings.Count(got, "parole") > 4<<20/26*3 {
 		t.Errorf("in print the text goes on %d times, in %d bytes", strings.Count(got, "Il testo continua"), len(got))
+	}
+}
+
+// TestTextEnds shows texts of which the end is damaged: they say that there is more, and are cut off.
+func TestTextEnds(t *testing.T) {
+	r := newRig(t)
+	b := r.signedIn(anna)
+	lines := func(before string) string {
+		var text strings.Builder
+		for i := range 20_000 {
+			fmt.Fprintf(&text, "%sLine %d of a long text, %x\n", before, i, i*i*i)
+		}
+		return text.String()
+	}
+	const image = "Content-Type: image/gif\nContent-Id: <a@b>\n\nGIF89a\n"
+	for _, c := range []struct{ name, message, part, shown string }{
+		{"plain text", "Subject: x\n\n" + lines(""), "1", "Line 100 of"},
+		{"quoted text", "Subject: x\n\n" + lines("> > "), "1", "Line 100 of"},
+		{"HTML", "Content-Type: text/html\n\n" + lines("<p>"), "1", ""},
+		{"an image in HTML", "Content-Type: multipart/related; boundary=m\n\n--m\nContent-Type: text/html\n\n<div style='display:none'><p>Before<img src='cid:a@b'><p>After\n--m\n" +
+			image + lines("") + "--m--\n", "1", "Before"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ref := r.received(c.message)
+			r.damageAt(ref, -1)
+			q := httptest.NewRequestWithContext(t.Context(), http.MethodGet, at(ref)+"/body/"+c.part, nil)
+			q.AddCookie(&http.Cookie{Name: sessionCookie, Value: b.cookie})
+			w := httptest.NewRecorder()
+			func() {
+				defer func() {
+					if recover() != http.ErrAbortHandler {
+						t.Error("the answer is not cut off")
+					}
+				}()
+				r.pages.ServeHTTP(w, q)
+			}()
+			got := w.Body.String()
+			if !strings.Contains(got, c.shown) || !strings.HasSuffix(got, `<p class="cut">Il resto del testo non si può leggere adesso.</p>`) || !w.Flushed {
+				t.Errorf("flushed %t: ...%s", w.Flushed, got[max(0, len(got)-300):])
+			}
+			if opened, closed := strings.Count(got, "<div")+strings.Count(got, "<blockquote>"), strings.Count(got, "</div>")+strings.Count(got, "</blockquote>"); opened != closed {
+				t.Errorf("%d elements are open, and %d closed", opened, closed)
+			}
+		})
 	}
 }

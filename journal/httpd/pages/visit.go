@@ -105,6 +105,9 @@ var errSignIn = errors.New("not signed in")
 // admit finds out who asks, and whether the page is for him.
 func (v *visit) admit(route *Route) error {
 	err := v.signedIn()
+	if _, bad := url.ParseQuery(v.URL.RawQuery); bad != nil && err == nil {
+		return fmt.Errorf("%w: %w", archive.ErrRequest, bad) // net/url would leave parts of it out
+	}
 	if err != nil && !errors.Is(err, errSignIn) {
 		return err
 	}
