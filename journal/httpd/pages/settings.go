@@ -133,6 +133,7 @@ type confirmPage struct {
 	Values       []formValue
 	Deletes      bool   // messages go by it
 	Zip          string // the path of the page that saves them; empty where the reader may not read them
+	Export       string // then: who can save them
 }
 
 // askConfirm asks for the confirmation of what was typed into a form.
@@ -145,6 +146,8 @@ func (v *visit) askConfirm(form string, lost loss) error {
 	}
 	if err == nil {
 		p.Zip = v.path("zip")
+	} else {
+		p.Export = v.exportText()
 	}
 	return v.render(http.StatusOK, "confirm-settings.html", p)
 }
@@ -198,9 +201,6 @@ func (v *visit) losses(assignments []policy.Assignment) (lost loss, err error) {
 		}
 		if text != "" {
 			lost.Warnings = append(lost.Warnings, text)
-			if v.who.Role != policy.RoleOwner && (a.Key == policy.KeyRetention || a.Key == policy.KeyWhenFull) {
-				lost.Warnings = append(lost.Warnings, v.exportText())
-			}
 		}
 	}
 	return lost, nil

@@ -487,7 +487,7 @@ func TestLogWords(t *testing.T) {
 		{policy.KeyArchive, "paused", "paused"},
 		{policy.KeyQuota, "none", "no limit"},
 		{policy.KeyHold, "off", "off"},
-		{policy.KeyErasure, "due 2026-11-29T10:00:00Z", "due, until 29 Nov 2026 10:00:00 +00:00"},
+		{policy.KeyErasure, "due 2026-11-29T10:00:00Z", "due, after 29 Nov 2026 10:00:00 +00:00"},
 		{policy.KeyNotifyPending, "a@x.test until 2026-11-29T10:00:00Z", "a@x.test, until 29 Nov 2026 10:00:00 +00:00"},
 		{policy.KeyRetentionDelay, "all until 2026-11-29T10:00:00Z", "no limit, until 29 Nov 2026 10:00:00 +00:00"},
 		{auth.KeyDelegate, "b@x.test until 2026-11-29T10:00:00Z", "b@x.test, until 29 Nov 2026 10:00:00 +00:00"},
