@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -95,29 +96,52 @@ func (a *Archive) mayGiveBack(ctx context.Context, who policy.Actor, s journal.S
 		return m, nil
 	}
 	s.Mailbox = there.Mailbox
-	before, err := a.journal.GivenBack(ctx, s)
+	before, err := a.givenBefore(ctx, s)
 	if err != nil || len(before) == 0 {
 		return m, err
 	}
-	return m, givenBefore(s, before)
-}
-
-// givenBefore returns the error that names messages that were given back before.
-func givenBefore(s journal.Selection, before map[uint32]*journal.Act) error {
 	const most = 5
-	var uids []uint32
-	for uid := range before {
-		uids = append(uids, uid)
-	}
-	slices.Sort(uids)
 	var list []string
-	for _, uid := range uids[:min(most, len(uids))] {
-		list = append(list, fmt.Sprintf("%s %d on %s by %s", s.FolderName(), uid, before[uid].Time.UTC().Format(time.RFC3339), before[uid].Who))
+	for _, g := range before[:min(most, len(before))] {
+		list = append(list, fmt.Sprintf("%s %d on %s by %s", s.FolderName(), g.UID, g.Time.UTC().Format(time.RFC3339), g.Who))
 	}
-	if more := len(uids) - most; more > 0 {
+	if more := len(before) - most; more > 0 {
 		list = append(list, fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("%w: %s", ErrGivenBack, strings.Join(list, "; "))
+	return m, fmt.Errorf("%w: %s", ErrGivenBack, strings.Join(list, "; "))
+}
+
+// GivenBefore says when a message was last given back, and by whom.
+type GivenBefore struct {
+	UID  uint32
+	Time time.Time
+	Who  string
+}
+
+// GivenBefore returns which messages of a selection were given back before, by UID.
+func (a *Archive) GivenBefore(ctx context.Context, who policy.Actor, s journal.Selection) ([]GivenBefore, error) {
+	there, m, err := a.inArchive(ctx, journal.Ref{Mailbox: s.Mailbox})
+	if err == nil {
+		err = a.May(ctx, who, RightGiveBack, m.Address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.Mailbox = there.Mailbox
+	return a.givenBefore(ctx, s)
+}
+
+func (a *Archive) givenBefore(ctx context.Context, s journal.Selection) ([]GivenBefore, error) {
+	acts, err := a.journal.GivenBack(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	var list []GivenBefore
+	for uid, act := range acts {
+		list = append(list, GivenBefore{uid, act.Time, act.Who})
+	}
+	slices.SortFunc(list, func(a, b GivenBefore) int { return cmp.Compare(a.UID, b.UID) })
+	return list, nil
 }
 
 // refsIn returns the messages of a selection that are there. The error is ErrNotFound if none is.
