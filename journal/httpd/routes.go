@@ -113,9 +113,9 @@ func mailboxRoutes() []Route {
 			"give its address to another person, who starts a new archive; the old one is closed and kept under a name of its own", (*api).handOver},
 
 		// These change many mailboxes and answer with each. With from, the body has the lines of archive.Provision, and from is their name in errors.
-		{"POST", "/mailboxes/enable", archive.RightOperate, true, many, Lines{}, archive.Provisioned{}, true,
+		{"POST", "/mailboxes/enable", archive.RightArchive, true, many, Lines{}, archive.Provisioned{}, true,
 			"turn many archives on, and change settings; the error lists everything that is wrong, and then nothing is changed", provision(true)},
-		{"POST", "/mailboxes/set", archive.RightOperate, true, many, Lines{}, archive.Provisioned{}, true, "change settings of many mailboxes", provision(false)},
+		{"POST", "/mailboxes/set", archive.RightSet, true, many, Lines{}, archive.Provisioned{}, true, "change settings of many mailboxes", provision(false)},
 	}
 }
 

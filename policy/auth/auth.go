@@ -53,6 +53,8 @@
 //	                                 archive ("archive"), "role" and "name" of who made it, and "until"
 //	i b <sha256>                     the name of the token whose secret has that SHA-256 (32 bytes). Both keys come and go in one Update
 //
+// Sessions and links that are over, and waiting secrets that nobody confirmed, are removed by ForgetEnded, which the housekeeping calls every hour.
+//
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
 // stays with the archive when its address is handed over to somebody else.
 package auth

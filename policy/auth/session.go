@@ -326,28 +326,6 @@ func (a *Authenticator) EndSessions(ctx context.Context, login policy.Address, c
 	return ended, nil
 }
 
-// ForgetSessions removes the sessions that have ended by themselves, and returns how many they were.
-func (a *Authenticator) ForgetSessions(ctx context.Context) (removed int, err error) {
-	if a == nil {
-		return 0, nil
-	}
-	now := a.now()
-	err = a.options.Settings.Update(ctx, []string{sessionLock}, func(tx kv.Tx) error {
-		list, err := a.sessions(ctx)
-		for _, s := range list {
-			if s.over(now) {
-				tx.Delete(s.key)
-				removed++
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("forget sessions: %w", err)
-	}
-	return removed, nil
-}
-
 // ActorIn returns as whom somebody who has signed in to the pages acts in a mailbox: as its owner, a delegate, a postmaster of its domain or an
 // operator, the first that he is. The error wraps policy.ErrForbidden if he is none, and ErrUnavailable if nothing could be found out.
 func (a *Authenticator) ActorIn(ctx context.Context, login, mailbox policy.Address) (policy.Actor, error) {

@@ -77,7 +77,7 @@ func (a *Authenticator) MakeSignIn(ctx context.Context, who policy.Actor, mailbo
 	value, err := json.Marshal(made)
 	if err == nil {
 		err = a.options.Settings.Update(ctx, []string{signInLock}, func(tx kv.Tx) error {
-			if err := a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return !within(now, s.Until, signInLife) }); err != nil {
+			if _, err := a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return !within(now, s.Until, signInLife) }); err != nil {
 				return err
 			}
 			tx.Put(signInKey(secret), value)
@@ -90,18 +90,19 @@ func (a *Authenticator) MakeSignIn(ctx context.Context, who policy.Actor, mailbo
 	return secret, made.Until, nil
 }
 
-// forgetSignIns removes the links that are over by the word of a function.
-func (a *Authenticator) forgetSignIns(ctx context.Context, tx kv.Tx, over func(storedSignIn) bool) error {
+// forgetSignIns removes the links that are over by the word of a function, and returns how many they were.
+func (a *Authenticator) forgetSignIns(ctx context.Context, tx kv.Tx, over func(storedSignIn) bool) (removed int, err error) {
 	for pair, err := range a.options.Settings.Scan(ctx, []byte("ik"), []byte("il")) {
 		if err != nil {
-			return err
+			return 0, err
 		}
 		var s storedSignIn
 		if json.Unmarshal(pair.Value, &s) != nil || over(s) {
 			tx.Delete(bytes.Clone(pair.Key))
+			removed++
 		}
 	}
-	return nil
+	return removed, nil
 }
 
 // LoginByLink signs the owner in for whom a link was made, and uses it up. Of all who try at the same time one succeeds. Where the second factor is on,

@@ -3,12 +3,15 @@ package pages
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 
+	"copialettere/journal"
+	"copialettere/journal/httpd"
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
 	"copialettere/policy/pec"
@@ -73,6 +76,7 @@ func (v *visit) serveBody() error {
 		io.WriteString(v.w, "</div>")
 	}
 	if err != nil {
+		v.endsHere()
 		return v.broken(err)
 	}
 	if cut {
@@ -116,6 +120,12 @@ func (v *visit) hardenDownload() {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// endsHere says in the text of a message that it cannot be read further. Browsers show what they have of a page that is cut off, and nothing else.
+func (v *visit) endsHere() {
+	io.WriteString(v.w, `<p class="cut">`+template.HTMLEscapeString(v.t("Il resto del testo non si può leggere adesso.", "The rest of the text cannot be read now."))+"</p>")
+	http.NewResponseController(v.w).Flush()
 }
 
 // broken ends an answer that has begun. One that is cut off shows the browser that it is not whole.
@@ -188,6 +198,9 @@ func (v *visit) servePart() error {
 	if v.Method == http.MethodHead {
 		return nil
 	}
+	if err := httpd.SetLength(v.w, v.Request, l.Content()); err != nil {
+		return v.broken(err)
+	}
 	_, err = io.Copy(v.w, content)
 	return v.broken(err)
 }
@@ -231,4 +244,34 @@ func (v *visit) renderUnscanned(l *pec.Located, cause error) error {
 		return err
 	}
 	return errAnswered
+}
+
+// fileLink is something to download.
+type fileLink struct {
+	Path, Name, About string
+}
+
+// wholeFiles returns what of a message can be downloaded as it is.
+func (v *visit) wholeFiles(o *opened, path, postacert string) []fileLink {
+	list := []fileLink{{path + "/raw", messageName(o.entry), v.t("il messaggio intero, com'è arrivato", "the whole message as it arrived")}}
+	switch {
+	case o.entry.Direction == journal.Sent:
+		list[0].About = v.t("il messaggio intero, com'è stato inviato", "the whole message as it was sent")
+	case o.record != nil:
+		list[0].About += v.t(": con le firme, e quindi la prova", ": with its signatures, and so the proof")
+	}
+	if postacert != "" {
+		list = append(list, fileLink{path + "/parts/" + postacert, "postacert.eml", v.t("il messaggio senza la busta del gestore", "the message without the provider's envelope")})
+	}
+	if o.record != nil {
+		if n := o.numberOf(o.record.Message.Daticert); n != "" {
+			list = append(list, fileLink{path + "/parts/" + n, "daticert.xml", v.t("i dati di certificazione", "the certification data")})
+		}
+	}
+	return list
+}
+
+// messageName returns the name under which a message is downloaded.
+func messageName(e *journal.Entry) string {
+	return body.FileName(fmt.Sprintf("%s-%d.eml", strings.ReplaceAll(e.FolderName(), "/", "-"), e.UID), "message.eml")
 }
