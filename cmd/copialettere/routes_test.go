@@ -65,6 +65,7 @@ var commandRoutes = map[string]string{
 	"access anna@alpha.test":                                       "GET /mailboxes/{mailbox}/access",
 	"list anna@alpha.test":                                         "GET /mailboxes/{mailbox}/entries",
 	"cat anna@alpha.test INBOX/2026-11 1":                          "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw",
+	"export anna@alpha.test -to out -since 2026-11-01":             "POST /mailboxes/{mailbox}/export",
 	"parts anna@alpha.test INBOX/2026-11 1":                        "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts",
 	"part anna@alpha.test INBOX/2026-11 1 1":                       "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}",
 	"why anna@alpha.test":                                          "GET /mailboxes/{mailbox}/why",

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"copialettere/journal"
+	"copialettere/journal/export"
 	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -50,7 +51,7 @@ type kind struct {
 var problems = []kind{
 	{http.StatusUnauthorized, "unauthenticated", "A valid token is wanted", []error{errUnknown}},
 	{http.StatusBadRequest, "bad-request", "The request cannot be understood", []error{
-		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken, search.ErrQuery,
+		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken, search.ErrQuery, export.ErrSelection,
 		setup.ErrChoice,
 	}},
 	{http.StatusForbidden, "read-only", "The settings of the mailbox do not allow it", []error{archive.ErrReadOnly}},

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"copialettere/journal"
+	"copialettere/journal/export"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
@@ -172,6 +173,8 @@ func messageRoutes() []Route {
 		{"GET", message + "/parts", archive.RightRead, false, "", nil, PartView{}, true, "its parts, those of enclosed messages included", (*api).parts},
 		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{partType}, false, "the content of one part, its transfer encoding undone",
 			(*api).part},
+		{"POST", one + "/export", archive.RightRead, true, "", ExportRequest{}, export.Line{}, true,
+			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
 		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
 

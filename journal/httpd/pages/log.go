@@ -118,6 +118,8 @@ func (v *visit) changeText(key string) string {
 		return v.t("Indirizzo", "Address")
 	case archive.KeyLog:
 		return v.t("Modifiche più vecchie tolte dal registro", "Older changes removed from the log")
+	case archive.KeyExport:
+		return v.t("Messaggi esportati", "Messages exported")
 	case archive.KeySetUpLink:
 		return v.t("Codice per configurare un dispositivo", "Code to set up a device")
 	case auth.KeyAppPassword:
@@ -151,7 +153,7 @@ func (v *visit) valueText(key, value string) string {
 	}
 	text := value
 	switch key {
-	case policy.KeyAddress, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
+	case policy.KeyAddress, archive.KeyExport, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
 		return value
 	case auth.KeySecondFactor:
 		if value == "renewed" {
