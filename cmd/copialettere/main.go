@@ -43,6 +43,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   empty ADDR FOLDER             delete all messages of a folder where the mailbox allows it
   move ADDR FOLDER UID FOLDER   move messages where the mailbox allows it
   hold ADDR FOLDER UID          place a legal hold on a message, or lift it
+  give-back ADDR FOLDER UID ... hand messages to the live mailbox once more
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
   verify                        check every digest and every reference of the journal
@@ -111,6 +112,7 @@ func commands() map[string]command {
 		"empty":         {emptyHelp, noFlags(runEmpty)},
 		"move":          {moveHelp, noFlags(runMove)},
 		"hold":          {holdHelp, defineHold},
+		"give-back":     {giveBackHelp, defineGiveBack},
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},

@@ -27,6 +27,7 @@ var commandRoutes = map[string]string{
 	"password anna@alpha.test": "",
 	"dns alpha.test":           "",
 
+	"give-back anna@alpha.test INBOX/2026-11 5":               "POST /mailboxes/{mailbox}/messages/{folder}/give-back",
 	"check anna@alpha.test":                                   "GET /mailboxes/{mailbox}/route",
 	"mailbox list":                                            "GET /mailboxes",
 	"mailbox show anna@alpha.test":                            "GET /mailboxes/{mailbox}",

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -82,17 +83,19 @@ func (t *table) message(m *Message, s Status, p place) error {
 	}
 	return t.rows.Write([]string{
 		p.file, string(s), m.Mailbox, m.Direction, m.Folder, strconv.FormatUint(uint64(m.UID), 10), timeText(&m.Time), timeText(&m.Date),
-		plainCell(m.MailFrom), plainCell(m.RcptTo), plainCell(m.From), plainCell(m.To), plainCell(m.Subject), plainCell(m.InnerFrom), plainCell(m.InnerSubject),
-		plainCell(m.MessageID), m.Class, m.Signature, m.State, imported, strconv.FormatInt(m.Size, 10), m.SHA256, strings.Join(p.changed, " "), offset, length,
+		PlainCell(m.MailFrom), PlainCell(m.RcptTo), PlainCell(m.From), PlainCell(m.To), PlainCell(m.Subject), PlainCell(m.InnerFrom), PlainCell(m.InnerSubject),
+		PlainCell(m.MessageID), m.Class, m.Signature, m.State, imported, strconv.FormatInt(m.Size, 10), m.SHA256, strings.Join(p.changed, " "), offset, length,
 	})
 }
 
-// plainCell returns a value that a sender has chosen for a table. A spreadsheet would take some for formulas, and carry them out.
-func plainCell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
-	}
-	return s
+// formula finds where a spreadsheet would begin a formula: at the start of a cell. Where semicolons part the cells, as in Italy, a comma does not begin
+// one, and a semicolon or an end of line within a value does, quoted or not.
+var formula = regexp.MustCompile(`((?:^|[;\t\r\n]) *)([=+\-@])`)
+
+// PlainCell returns a value that a sender has chosen for a table. A spreadsheet would take some for formulas, and carry them out: these have an apostrophe
+// before them.
+func PlainCell(s string) string {
+	return formula.ReplaceAllString(s, "$1'$2")
 }
 
 func timeText(t *time.Time) string {
@@ -115,8 +118,8 @@ func writeGaps(w io.Writer, gaps iter.Seq2[archive.Gap, error]) (damaged bool, e
 		}
 		if err == nil {
 			err = t.rows.Write([]string{
-				g.Mailbox, g.Kind, timeText(g.From), timeText(g.Until), g.Reason, plainCell(g.Detail), g.Direction, plainCell(g.MailFrom), plainCell(g.RcptTo),
-				plainCell(g.MessageID), strconv.FormatUint(g.Entries, 10), strconv.FormatUint(g.Bytes, 10),
+				g.Mailbox, g.Kind, timeText(g.From), timeText(g.Until), g.Reason, PlainCell(g.Detail), g.Direction, PlainCell(g.MailFrom), PlainCell(g.RcptTo),
+				PlainCell(g.MessageID), strconv.FormatUint(g.Entries, 10), strconv.FormatUint(g.Bytes, 10),
 			})
 		}
 		if err != nil {

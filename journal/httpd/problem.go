@@ -60,14 +60,14 @@ var problems = []kind{
 	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany, errBusy}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
-		auth.ErrClosed,
+		auth.ErrClosed, archive.ErrGivenBack,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
 		policy.ErrNoArchive, setup.ErrNotOffered,
 	}},
 	{http.StatusHTTPVersionNotSupported, "version", "HTTP/1.1 is wanted", []error{errVersion}},
-	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable}},
+	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable, archive.ErrMailstore}},
 }
 
 // typeOf returns the type of the problems of a kind.

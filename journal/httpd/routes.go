@@ -183,6 +183,8 @@ func messageRoutes() []Route {
 		{"POST", folder + "/delete", archive.RightDelete, true, "", Messages{}, ActView{}, false, "delete messages; what is under a legal hold stays", (*api).delete},
 		{"POST", folder + "/undelete", archive.RightDelete, true, "", Messages{}, ActView{}, false, "undo delete, for 72 hours", (*api).undelete},
 		{"POST", folder + "/empty", archive.RightDelete, true, "", nil, ActView{}, false, "delete all messages of a folder, which stays", (*api).empty},
+		{"POST", folder + "/give-back", archive.RightGiveBack, true, "", GiveBack{}, archive.GivenBack{}, true,
+			"hand messages to the live mailbox once more, and answer with what the mailstore said of each", (*api).giveBack},
 		{"POST", message + "/hold", archive.RightHold, true, "", Reason{}, ActView{}, false, "place a legal hold on it", (*api).hold},
 		{"POST", message + "/release", archive.RightHold, true, "", Reason{}, ActView{}, false, "lift the hold", (*api).release},
 	}

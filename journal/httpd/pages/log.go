@@ -138,6 +138,10 @@ func (v *visit) changeText(key string) string {
 		return v.t("Messaggi cancellati", "Messages deleted")
 	case journal.ActUndelete:
 		return v.t("Messaggi recuperati", "Messages brought back")
+	case journal.ActGiveBack:
+		return v.t("Messaggi rimessi nella casella", "Messages put back into the mailbox")
+	case journal.ActNotGivenBack:
+		return v.t("Non rimessi: il server di posta non li ha presi", "Not put back: the mail server did not take them")
 	case journal.ActRelease:
 		return v.t("Blocco legale tolto", "Legal hold lifted")
 	case journal.ActReturn:
