@@ -3,6 +3,8 @@ package browser
 import (
 	"embed"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,9 +12,11 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
+
+//go:embed measure.js
+var measureScript string
 
 //go:embed axe/package.json axe/package-lock.json
 var axePackage embed.FS
@@ -47,27 +51,37 @@ type violation struct {
 }
 
 // What the pages promise, WCAG 2.2 AA, and what axe-core calls best practices. Frames are left out: they show the mail of others, whatever it looks like.
-const axeRun = `axe.run({exclude: [["iframe"]]}, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"], iframes: false})
-	.then(r => r.violations)`
+const axeOptions = `resultTypes: ["violations"], iframes: false`
 
-// accessible fails the test if axe-core finds anything on the page, in each of the looks.
-func (x *tab) accessible(looks ...look) {
+// What axe.run checks: everything; or the rules whose result colours or the size of the window can change.
+const (
+	everyRule = `["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`
+	lookRules = `{type: "rule", values: ["color-contrast", "link-in-text-block", "target-size"]}`
+)
+
+// looks are those in which pages are checked. The narrowest window is that of WCAG 2.2, 1.4.10.
+var looks = []struct {
+	look
+	rules string
+}{
+	{look{}, everyRule}, {look{dark: true}, lookRules}, {look{narrow: true}, everyRule}, {look{narrow: true, dark: true}, lookRules},
+}
+
+// faults returns what is wrong with the page: what axe-core finds in each look, what is too wide for the window, and what is too wide or cut off with
+// the text at twice its size.
+func (x *tab) faults() (list []string) {
 	x.testing.Helper()
 	script, err := axeScript()
-	if err != nil {
-		x.testing.Fatal(err)
+	if err == nil {
+		_, err = evaluate[any](x, script+"; 0")
 	}
-	// The page's own Content-Security-Policy would let no foreign script in. It is as strict again when the next page is loaded.
-	x.bypass(true)
-	defer x.bypass(false)
-	x.do(chromedp.Reload())
-	x.settle()
-	if _, err := evaluate[any](x, script+"; 0"); err != nil {
+	if err != nil {
 		x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 	}
-	for _, l := range looks {
-		x.setLook(l)
-		found, err := chromedp.Run(x.ctx, chromedp.Evaluate[[]violation](axeRun, chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
+	for _, one := range looks {
+		x.dress(one.look)
+		expression := fmt.Sprintf(`axe.run({exclude: [["iframe"]]}, {runOnly: %s, %s}).then(r => r.violations)`, one.rules, axeOptions)
+		found, err := chromedp.Run(x.ctx, chromedp.Evaluate[[]violation](expression, chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
 		if err != nil {
 			x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 		}
@@ -76,56 +90,69 @@ func (x *tab) accessible(looks ...look) {
 			for _, n := range v.Nodes {
 				nodes = append(nodes, n.HTML+"\n    "+n.Summary)
 			}
-			x.testing.Errorf("%s (%v): %s: %s\n  %s", x.location(), l, v.ID, v.Help, strings.Join(nodes, "\n  "))
+			list = append(list, fmt.Sprintf("%v: %s: %s\n  %s", one.look, v.ID, v.Help, strings.Join(nodes, "\n  ")))
 		}
+		list = append(list, x.measure(one.look.String(), "")...)
 	}
+	x.dress(look{})
+	return append(list, x.measure("text at twice its size", "200%")...)
 }
 
-func (x *tab) bypass(enabled bool) {
-	x.call("bypass the policy", func() error {
-		_, err := chromedp.Call(x.ctx, page.SetBypassCSP, page.SetBypassCSPParams{Enabled: enabled})
-		return err
-	})
-}
-
-// fits fails the test if the page is wider than the window.
-func (x *tab) fits() {
+// measure returns what is wider than the window, or does not show whole, with the text at a size.
+func (x *tab) measure(when, size string) (list []string) {
 	x.testing.Helper()
-	wide, err := evaluate[[]string](x, `(() => { const width = document.documentElement.clientWidth;
-		if (document.documentElement.scrollWidth <= width) return [];
-		return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > width + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 200)) })()`)
-	if err != nil || len(wide) > 0 {
-		x.testing.Errorf("%s is wider than the window of a %v, %v:\n%s", x.location(), x.look, err, strings.Join(wide, "\n"))
+	wide, err := evaluate[[]string](x, fmt.Sprintf("(%s)(%q)", measureScript, size))
+	if err != nil {
+		x.testing.Fatalf("measure %s: %v", x.location(), err)
 	}
+	for _, one := range wide {
+		list = append(list, when+": "+one)
+	}
+	return list
 }
 
-// light fails the test if the page weighs 60 kB or more, or needs more than one request beside itself. Frames are mail, which has requests of its own.
-func (x *tab) light() {
+// sound fails the test if anything is wrong with the page.
+func (x *tab) sound() {
 	x.testing.Helper()
-	type load struct {
-		Size   int
-		Others []string
-	}
-	got, err := evaluate[load](x, `({Size: performance.getEntriesByType("navigation")[0].decodedBodySize,
-		Others: performance.getEntriesByType("resource").filter(r => r.initiatorType !== "iframe").map(r => r.name)})`)
-	if err != nil || got.Size >= 60_000 || len(got.Others) > 1 {
-		x.testing.Errorf("%s has %d bytes and loads %q, %v", x.location(), got.Size, got.Others, err)
+	x.light()
+	for _, fault := range x.faults() {
+		x.testing.Errorf("%s: %s", x.location(), fault)
 	}
 }
 
-// TestNothingThere shows the page of an address that leads nowhere, which needs no sign-in.
-func TestNothingThere(t *testing.T) {
-	s := newSite(t)
-	for _, c := range []struct{ language, text string }{
-		{"it-IT,it;q=0.9", "Pagina non trovata"}, {"en-GB,en;q=0.9", "Page not found"}, {"de,en;q=0.5", "Page not found"}, {"fr", "Pagina non trovata"},
-	} {
-		t.Run(c.language, func(t *testing.T) {
-			x := s.newTab(t, look{language: c.language, phone: true, dark: true})
-			x.open("/nothing/there")
-			x.see(c.text)
-			x.light()
-			x.fits()
-			x.accessible(x.look)
+// TestFaults shows that the checks find what is wrong, each in a page with just that.
+func TestFaults(t *testing.T) {
+	const plain = `<main><h1>Page</h1><p>Text</p></main>`
+	pages := []struct{ name, body, want string }{
+		{"nothing", plain, ""},
+		{"a field without a label", plain + `<main><form><input name="q"></form></main>`, "label"},
+		{"no language", `<script>document.documentElement.lang = ""</script>` + plain, "html-has-lang"},
+		{"pale text", plain + `<p style="color:#bbb">pale</p>`, "desktop-light: color-contrast"},
+		{"pale text in the dark", plain + `<style>@media (prefers-color-scheme:dark){p{color:#bbb;background:#fff}}</style>`, "desktop-dark: color-contrast"},
+		{"pale text in a narrow window", plain + `<style>@media (max-width:30rem){p{color:#bbb}}</style>`, "narrow-light: color-contrast"},
+		{"small targets", `<main><h1>Page</h1><a href="/1" style="font-size:6px">1</a><br><a href="/2" style="font-size:6px">2</a></main>`, "target-size"},
+		{"a wide line", `<main><h1>Page</h1><p style="width:400px">Text</p></main>`, "narrow-light: wider"},
+		{"a wide table", `<main><h1>Page</h1><div style="width:60rem">Text</div></main>`, "twice its size: wider"},
+		{"text that is cut off", `<main><h1>Page</h1><p style="height:20px;overflow:hidden">Text</p></main>`, "twice its size: cut off"},
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		var i int
+		if _, err := fmt.Sscanf(r.URL.Path, "/page/%d", &i); err == nil {
+			fmt.Fprintf(w, `<!DOCTYPE html><html lang="en"><head><title>Page</title><meta name="viewport" content="width=device-width">`+
+				`<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"></head><body>%s</body></html>`, pages[i].body)
+		}
+	}))
+	t.Cleanup(server.Close)
+	x := openTab(t, server.URL, look{})
+	for i, c := range pages {
+		t.Run(c.name, func(t *testing.T) {
+			x := x.in(t)
+			x.open(fmt.Sprintf("/page/%d", i))
+			found := strings.Join(x.faults(), "\n")
+			if c.want == "" && found != "" || !strings.Contains(found, c.want) {
+				t.Errorf("found %q, want %q", found, c.want)
+			}
 		})
 	}
 }
