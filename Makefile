@@ -19,6 +19,8 @@ NEEDS       := postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dov
                chromium:chromium npm:npm
 # What only reads and writes text has no goroutines, and is tested without the race detector, several times as fast.
 RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$
+# So are tests that fill memory, files or months, and count what that takes. Beside them, smaller ones of the same act run with the race detector.
+MEASURING   := ^(TestSixtyMonths|TestManyLargeDrafts|TestDraftMemory|TestPurge|TestManyOpenMonths|TestIdleMemory|TestAppendLarge)$$
 E2E         := ./cmd/copialettere/e2e/...
 BROWSER     := cmd/copialettere/e2e/browser
 PICTURES    := $(notdir $(wildcard contrib/screenshots/*.png))
@@ -64,7 +66,8 @@ vulnerabilities:
 # The tests with small buffers run without the race detector, which would report races of LevelDB's own: see the test. So do those that measure
 # time and memory. The tests of the journal run once more on an engine in memory that replicates and has several clients.
 unit:
-	go test -race $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
+	go test -race -skip '$(MEASURING)' $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
+	go test -run '$(MEASURING)' ./journal ./journal/imapd ./journal/kv/level
 	go test $$(go list ./... | grep -E '$(RACELESS)')
 	go test -race -run 'Scan|Large' ./journal/httpd/pages
 	go test -run SmallBuffers ./journal/kv/level

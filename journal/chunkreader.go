@@ -85,7 +85,7 @@ func (r *chunkReader) load(i int) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(data)) != r.chunks[i].Size {
-		return nil, fmt.Errorf("chunk %x holds %d bytes of %d", r.chunks[i].ID, len(data), r.chunks[i].Size)
+		return nil, damage(fmt.Sprintf("chunk %x holds %d bytes of %d", r.chunks[i].ID, len(data), r.chunks[i].Size))
 	}
 	r.kept[0] = keptChunk{i, data}
 	return data, nil

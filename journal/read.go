@@ -265,7 +265,8 @@ func (j *Journal) Entry(ctx context.Context, r Ref) (*Entry, error) {
 	return e, nil
 }
 
-// Body returns the bytes of an entry's message. Every chunk it reads is checked against its checksum.
+// Body returns the bytes of an entry's message. Every chunk it reads is checked against its checksum; an error of this, or of a read, is ErrDamaged where
+// bytes are missing or are not those that were stored.
 func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 	s, err := j.volume(ctx, e.Month, false)
 	if err != nil {
@@ -273,7 +274,7 @@ func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 	}
 	b := &Body{entry: e, chunks: newChunkReader(e.Chunks, 1, func(id ChunkID, buf []byte) ([]byte, error) { return j.readChunk(ctx, s, id, buf) })}
 	if n := b.chunks.size(); n != e.Size {
-		return nil, fmt.Errorf("entry %s %s %d: chunks hold %d bytes of %d", e.Mailbox, e.FolderName(), e.UID, n, e.Size)
+		return nil, b.named(damage(fmt.Sprintf("chunks hold %d bytes of %d", n, e.Size)))
 	}
 	return b, nil
 }
@@ -330,14 +331,18 @@ func (b *Body) named(err error) error {
 	return fmt.Errorf("entry %s %s %d: %w", b.entry.Mailbox, b.entry.FolderName(), b.entry.UID, err)
 }
 
+// readChunk appends the bytes of a chunk to buf. The error is ErrDamaged if the chunk is missing or is not as it was stored.
 func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []byte) ([]byte, error) {
 	v, err := s.Get(ctx, chunkKey(id))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, damage(fmt.Sprintf("read chunk %x: %v", id, err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read chunk %x: %w", id, err)
 	}
 	data, err := j.unzstd.DecodeAll(v, buf)
 	if err != nil {
-		return nil, fmt.Errorf("decompress chunk %x: %w", id, err)
+		return nil, damage(fmt.Sprintf("decompress chunk %x: %v", id, err))
 	}
 	return data, nil
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -149,5 +150,43 @@ func TestBodyOfOtherSize(t *testing.T) {
 	e.Size++
 	if _, err := f.Body(f.ctx(), e); err == nil {
 		t.Error("a body whose chunks hold less than its size")
+	}
+}
+
+// TestBodyDamaged reads messages that a disk has spoiled, and one that the store cannot read just now.
+func TestBodyDamaged(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	f.damaged()
+	var seed uint64
+	for name, damage := range map[string]func(e *Entry, last []byte){
+		"chunk missing":     func(_ *Entry, last []byte) { f.put1(last, nil) },
+		"no zstd":           func(_ *Entry, last []byte) { f.put1(last, []byte("spoilt")) },
+		"one bit":           func(_ *Entry, last []byte) { v := f.value(last); v[len(v)/2] ^= 1; f.put1(last, v) },
+		"cut short":         func(_ *Entry, last []byte) { v := f.value(last); f.put1(last, v[:len(v)-1]) },
+		"of another length": func(_ *Entry, last []byte) { f.put1(last, f.zstd.EncodeAll([]byte("x"), nil)) },
+		"too large":         func(_ *Entry, last []byte) { f.put1(last, f.zstd.EncodeAll(make([]byte, 2*decoderMemory), nil)) },
+		"chunk not named":   func(e *Entry, _ []byte) { e.Chunks = e.Chunks[1:] },
+	} {
+		seed++
+		e := f.entry(f.put(mario, randomBytes(seed, 300<<10)))
+		damage(e, chunkKey(e.Chunks[len(e.Chunks)-1].ID))
+		b, err := f.Body(f.ctx(), e)
+		if err == nil {
+			_, err = b.WriteTo(io.Discard)
+			_, again := b.ReadAt(make([]byte, 1), e.Size-1)
+			wantErr(t, name+", ReadAt", again, ErrDamaged)
+		}
+		wantErr(t, name, err, ErrDamaged)
+	}
+	b, err := f.Body(f.ctx(), f.entry(f.put(mario, words(9, 10<<10))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(f.ctx())
+	cancel()
+	b.chunks.read = func(id ChunkID, buf []byte) ([]byte, error) { return f.readChunk(ctx, f.store(), id, buf) }
+	if _, err := b.WriteTo(io.Discard); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDamaged) {
+		t.Errorf("an interrupted read: %v", err)
 	}
 }

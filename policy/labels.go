@@ -255,7 +255,7 @@ func LabelGroup(vocabulary, name string) string {
 
 // ValueLabel returns the value of a setting, in the form of Settings.Values, in words. It leaves out the reason of a hold, and the time of an
 // erasure, of an address to be confirmed and of a delayed retention.
-// A value that is no word, as a size or an address, stands for itself.
+// An address stands for itself.
 func ValueLabel(key, value string) Label {
 	if value == "none" {
 		if l := noneLabel(key); l != (Label{}) {
@@ -271,6 +271,10 @@ func ValueLabel(key, value string) Label {
 		return Labels(VocabularySwitches).Label(value)
 	case KeyRetention:
 		return Label{value + " mesi", value + " months"}
+	case KeyQuota:
+		unit := strings.TrimLeft(value, "0123456789")
+		words := strings.TrimSpace(strings.TrimSuffix(value, unit) + " " + unit)
+		return Label{words, words}
 	case KeyLayout:
 		return Labels(VocabularyLayouts).Label(value)
 	case KeyWhenFull:

@@ -155,7 +155,7 @@ func TestValueLabel(t *testing.T) {
 		{KeyFilter, "flood", "flood", "flood"},
 		{KeyWrite, "on", "sì", "on"}, {KeyManualDelete, "off", "no", "off"}, {KeyIMAP, "on", "sì", "on"},
 		{KeyRetention, "none", "senza limite", "no limit"}, {KeyRetention, "24", "24 mesi", "24 months"},
-		{KeyQuota, "none", "senza limite", "no limit"}, {KeyQuota, "5GB", "5GB", "5GB"},
+		{KeyQuota, "none", "senza limite", "no limit"}, {KeyQuota, "5GB", "5 GB", "5 GB"},
 		{KeyWhenFull, "skip", "consegna senza archiviare", "deliver without archiving"},
 		{KeyProtocols, "imap,smtp", "IMAP, SMTP", "IMAP, SMTP"}, {KeyProtocols, "none", "nessuno, solo webmail", "none, only webmail"},
 		{KeyNotify, "none", "nessuno", "none"}, {KeyNotify, "anna@ext.test", "anna@ext.test", "anna@ext.test"},

@@ -15,7 +15,11 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 	return housekeeping.New(housekeeping.Options{
 		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Made: a.folder.Made, Logger: d.log, Metrics: a.metrics,
 		Refused: a.notices.RetentionRefused, Faulty: a.notices.Faulty,
-		Look: func(now time.Time) { d.pec.Load().Look(now) },
+		Erased: a.search.Forget,
+		Look: func(now time.Time) {
+			d.pec.Load().Look(now)
+			a.search.Rest()
+		},
 		AwaitVerdicts: func(ctx context.Context) error {
 			for _, h := range d.hooks {
 				if err := h.AwaitVerdicts(ctx); err != nil {

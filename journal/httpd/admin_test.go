@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
@@ -23,6 +24,7 @@ import (
 // rig is the operator's interface over a journal in a temporary folder.
 type rig struct {
 	t       *testing.T
+	engine  kv.Engine
 	journal *journal.Journal
 	policy  *policy.Policy
 	auth    *auth.Authenticator // lets nobody in
@@ -60,7 +62,7 @@ func newRig(t *testing.T) *rig {
 	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
 	t.Cleanup(func() { logins.Close() })
 	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings)}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
-	return &rig{t, j, p, logins, b, Admin(b)}
+	return &rig{t, engine, j, p, logins, b, Admin(b)}
 }
 
 // ask sends "METHOD PATH?VALUES", with the path as in the table and values as for NewRequest, and returns the status and the lines of the answer.

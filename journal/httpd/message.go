@@ -34,7 +34,12 @@ func (a *api) message(c *call) error {
 	}
 	c.w.Header().Set("Content-Type", messageType)
 	c.w.Header().Set("Content-Length", strconv.FormatInt(e.Size, 10))
-	if _, err := body.WriteTo(c.w); err != nil {
+	n, err := body.WriteTo(c.w)
+	if err != nil && n == 0 {
+		c.w.Header().Del("Content-Length")
+		return err
+	}
+	if err != nil {
 		// The body ends before its Content-Length, so the client sees that the message is not whole.
 		a.b.Logger.Error("message not read whole", "mailbox", e.Mailbox, "folder", e.FolderName(), "uid", e.UID, "error", err)
 		panic(http.ErrAbortHandler)

@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/auth"
 	"copialettere/policy/pec/pectest"
 )
 
@@ -163,4 +166,36 @@ func TestDeleted(t *testing.T) {
 		t.Errorf("after one was brought back: %v", got)
 	}
 	r.fails("GET /mailboxes/{mailbox}/deleted?mailbox=anna@alpha.test&after=x", http.StatusBadRequest, "after")
+}
+
+// TestDamagedMessage asks for the bytes of a message that the disk has spoiled: programs learn that they cannot be read, the operator also why.
+func TestDamagedMessage(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	r.deliver("anna@alpha.test")
+	ref := journal.Ref{Mailbox: "anna@alpha.test", Month: kv.MonthOf(time.Now()), Folder: "INBOX", UID: 1}
+	e, err := r.journal.Entry(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := r.engine.Volume(t.Context(), ref.Month, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Update(t.Context(), nil, func(tx kv.Tx) error {
+		tx.Put(append([]byte{'c'}, e.Chunks[0].ID[:]...), []byte("spoilt"))
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	token := r.token("reads", auth.ScopeRead)
+	for _, of := range []string{"raw", "parts/1"} {
+		w := r.program("GET", "/api/v1/mailboxes/anna@alpha.test/messages/"+url.PathEscape(ref.FolderName())+"/1/"+of, "", "Authorization", "Bearer "+token)
+		var p Problem
+		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != http.StatusInternalServerError || p.Status != w.Code ||
+			!strings.Contains(p.Detail, "cannot be read") || w.Header().Get("Content-Length") != "" || w.Header().Get("Content-Type") != problemType {
+			t.Errorf("%s: %d %v %s", of, w.Code, w.Header(), w.Body)
+		}
+	}
+	r.fails("GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?"+anna+"&uid=1&folder="+url.QueryEscape(ref.FolderName()), http.StatusInternalServerError, "decompress chunk", ref.FolderName())
 }

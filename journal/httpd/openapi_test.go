@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"copialettere/journal/search"
 )
 
 var update = flag.Bool("update", false, "write openapi.json")
@@ -209,6 +211,28 @@ func segmentParameters(names []string) (list []object) {
 	return list
 }
 
+// parameterTexts describe the parameters of queries: by name, or by path and name where a route has a meaning of its own.
+var parameterTexts = map[string]string{
+	"domain":  "only of this domain; without it, of all domains that the caller may see",
+	"all":     "also the entries that a move or a deletion has superseded",
+	"others":  "the archives of others are searched too, which takes long",
+	"dry_run": "tells what would change, and changes nothing",
+	"from":    "the body has lines, one mailbox each, and this is what errors call them; without it the body is not read",
+	"set":     "a setting for all of these mailboxes, as KEY=VALUE; may be repeated",
+	"folder":  "INBOX/2026-11 or Sent/2026-11; INBOX or Sent for all months of it; 2026-11 for all folders of the month; without it, all folders but the trash",
+	"after":   "\"next\" of the page before, as it is; without it, the first page",
+	"limit":   fmt.Sprintf("how many a page has, at most: 1 to %d, otherwise %d", search.MaxLimit, defaultLimit),
+	"q": "What is searched for, as people type it. Words are looked for in senders, recipients, subjects and names of files, also of the message inside certified mail; " +
+		"\"words in quotes\" stand together. All must hold. One field: from:, to:, subject:, file:, class: (such as " + strings.Join(search.Classes()[:3], ", ") +
+		", receipts), direction:received or sent, since:2026-11-01, until:2026-11-30 (days in UTC), date:2026-11, size:>1MB, has:attachment. " +
+		"What makes no sense is taken as words. Without it, all messages.",
+	"message_id": "the Message-ID of the message in question, as its header has it; without it, everything that was decided",
+	"retention":  "months, or none: what this would delete; without it, what the setting in force would",
+	"uid":        "only of sent messages with this number, of whatever month",
+	"account":    "for the archive (the default), or for the live mailbox",
+	"incoming":   "by which protocol mail is read; imap is the default",
+}
+
 func (d *describer) operation(r *Route) object {
 	o := object{
 		"operationId": operationID(r), "summary": r.About,
@@ -223,7 +247,14 @@ func (d *describer) operation(r *Route) object {
 	}
 	var parameters []object
 	for _, p := range r.Parameters() {
-		parameters = append(parameters, object{"name": p.Name, "in": "query", "required": p.Required, "schema": parameterSchema(p)})
+		text, ok := parameterTexts[r.Path+" "+p.Name]
+		if !ok {
+			text, ok = parameterTexts[p.Name]
+		}
+		if !ok {
+			d.t.Errorf("%s %s: parameterTexts does not describe %s", r.Method, r.Path, p.Name)
+		}
+		parameters = append(parameters, object{"name": p.Name, "in": "query", "required": p.Required, "description": text, "schema": parameterSchema(p)})
 	}
 	if r.Record {
 		parameters = append(parameters, object{
@@ -248,7 +279,7 @@ func (d *describer) operation(r *Route) object {
 func parameterSchema(p Parameter) object {
 	switch {
 	case p.Name == "set":
-		return object{"type": "array", "items": object{"type": "string"}, "description": "KEY=VALUE, repeated"}
+		return object{"type": "array", "items": object{"type": "string"}}
 	case p.Value == "true":
 		return object{"type": "boolean"}
 	case p.Value == "N":

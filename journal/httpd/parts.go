@@ -59,7 +59,11 @@ func (a *api) part(c *call) error {
 		return err
 	}
 	c.w.Header().Set("Content-Type", partType)
-	if _, err := io.Copy(c.w, l.Content()); err != nil {
+	n, err := io.Copy(c.w, l.Content())
+	if err != nil && n == 0 {
+		return err
+	}
+	if err != nil {
 		if c.Context().Err() == nil {
 			a.b.Logger.Error("part not read whole", "mailbox", ref.Mailbox, "folder", ref.FolderName(), "uid", ref.UID, "part", number, "error", err)
 		}

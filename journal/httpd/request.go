@@ -27,7 +27,7 @@ type Parameter struct {
 // Parameters returns the parameters in Takes.
 func (r *Route) Parameters() (list []Parameter) {
 	for text := range strings.SplitSeq(r.Takes, "&") {
-		p := Parameter{Required: !strings.HasSuffix(text, "]")}
+		p := Parameter{Required: !strings.Contains(text, "]")} // "[q=QUERY][&folder=F]" is cut into "[q=QUERY][" and "folder=F]"
 		text = strings.NewReplacer("[", "", "]", "").Replace(text)
 		if p.Name, p.Value, _ = strings.Cut(text, "="); p.Name != "" {
 			list = append(list, p)

@@ -201,3 +201,19 @@ func TestDoors(t *testing.T) {
 		t.Errorf("bruno's mailbox was\n%+v\nand is\n%+v", before, after)
 	}
 }
+
+// TestParameters reads what the table of routes says of queries.
+func TestParameters(t *testing.T) {
+	for takes, want := range map[string][]Parameter{
+		"":                                   nil,
+		"[all=true]":                         {{"all", "true", false}},
+		"[q=QUERY][&folder=F][&limit=N]":     {{"q", "QUERY", false}, {"folder", "F", false}, {"limit", "N", false}},
+		"month=M[&account=archive|mailbox]":  {{"month", "M", true}, {"account", "archive|mailbox", false}},
+		"month=M&person=ADDR[&dry_run=true]": {{"month", "M", true}, {"person", "ADDR", true}, {"dry_run", "true", false}},
+	} {
+		route := Route{Takes: takes}
+		if got := route.Parameters(); !slices.Equal(got, want) {
+			t.Errorf("%q: %+v, want %+v", takes, got, want)
+		}
+	}
+}

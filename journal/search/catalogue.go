@@ -257,6 +257,7 @@ func (c *catalogue) keep(keep func(n int) bool) {
 	}
 	c.uids, c.times, c.sizes, c.kinds = c.uids[:kept], c.times[:kept], c.sizes[:kept], c.kinds[:kept]
 	if c.id.texts {
+		clear(c.texts[end:]) // what has gone is gone here too
 		c.texts, c.ends, c.attached = c.texts[:end], c.ends[:kept], c.attached[:kept]
 	}
 	c.order = c.order[:0]

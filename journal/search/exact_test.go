@@ -112,6 +112,10 @@ func TestExact(t *testing.T) {
 			if err == nil {
 				_, err = r.archive.Set(t.Context(), root, rossi, []policy.Assignment{{Key: "imap", Value: "on"}})
 			}
+			if _, findErr := r.index.Find(t.Context(), r.reader, Query{}, Position{}, 0); !errors.Is(findErr, policy.ErrForbidden) {
+				t.Errorf("handed over, to the reader of before: %v", findErr)
+			}
+			r.reader = r.archive.Reader(owner(rossi), rossi)
 			return err
 		}, 0},
 	} {

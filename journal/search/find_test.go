@@ -205,6 +205,22 @@ func TestCold(t *testing.T) {
 	if page(Query{}); len(r.index.of) != 1 {
 		t.Errorf("after a pause: %d folders kept", len(r.index.of))
 	}
+	page(Query{Text: []string{"fattura"}})
+	if r.index.Forget("bruno@alpha.test"); len(r.index.of) == 0 {
+		t.Error("the archive of somebody else was erased, and this one is forgotten")
+	}
+	if r.index.Forget("anna@alpha.test"); len(r.index.of) != 0 || r.index.used.Len() != 0 || r.index.bytes != 0 {
+		t.Errorf("after an erasure: %d folders kept, of %d bytes", len(r.index.of), r.index.bytes)
+	}
+	page(Query{})
+	r.later(idle - time.Second)
+	if r.index.Rest(); len(r.index.of) != 1 {
+		t.Errorf("within an hour: %d folders kept", len(r.index.of))
+	}
+	r.later(time.Second)
+	if r.index.Rest(); len(r.index.of) != 0 || r.index.bytes != 0 {
+		t.Errorf("nobody asks for an hour: %d folders kept, of %d bytes", len(r.index.of), r.index.bytes)
+	}
 	small := New(Options{Memory: 1, Now: r.time})
 	p, err := small.Find(t.Context(), r.reader, Query{Text: []string{"fattura"}}, Position{}, 100)
 	if err != nil || len(p.Entries) != 30 || len(small.of) != 0 || small.bytes != 0 {

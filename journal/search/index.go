@@ -109,18 +109,48 @@ func (x *Index) weigh(c *catalogue) {
 	}
 	x.bytes += size - c.bytes
 	c.bytes, c.used = size, x.now()
+	x.shrink(c.used)
+}
+
+// shrink forgets the catalogues that were not asked for longest. x.mu is held.
+func (x *Index) shrink(now time.Time) {
 	for x.used.Len() > 0 {
 		oldest := x.used.Back().Value.(*catalogue)
-		if x.bytes <= x.limit && (oldest.used.IsZero() || c.used.Sub(oldest.used) < idle) {
+		if x.bytes <= x.limit && (oldest.used.IsZero() || now.Sub(oldest.used) < idle) {
 			return
 		}
-		x.used.Remove(x.used.Back())
-		x.bytes -= oldest.bytes
-		delete(x.of, oldest.id)
+		x.forget(oldest)
 	}
 }
 
-// idle is for how long a catalogue that nobody asks for is kept, if others are asked for.
+// forget forgets a catalogue. Whoever uses it now may finish. x.mu is held.
+func (x *Index) forget(c *catalogue) {
+	x.used.Remove(x.of[c.id])
+	x.bytes -= c.bytes
+	delete(x.of, c.id)
+}
+
+// Forget forgets all that is known of an archive, by the name that the journal has for it. Call it when the archive is erased: what is erased must be
+// in nobody's memory either. A search that is under way may finish.
+func (x *Index) Forget(mailbox string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for id, known := range x.of {
+		if id.mailbox == mailbox {
+			x.forget(known.Value.(*catalogue))
+		}
+	}
+}
+
+// Rest forgets what nobody has asked for in an hour. Call it now and then, so that what was deleted in the journal does not stay in a catalogue that
+// nobody looks at again.
+func (x *Index) Rest() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.shrink(x.now())
+}
+
+// idle is for how long a catalogue that nobody asks for is kept.
 const idle = time.Hour
 
 // size returns about how many bytes a catalogue takes.

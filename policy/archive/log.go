@@ -93,9 +93,9 @@ func (a *Archive) Accesses(ctx context.Context, address policy.Address) iter.Seq
 	return a.options.Auth.Accesses(ctx, address)
 }
 
-// ForgetSessions removes the sessions of the pages that have ended by themselves, and returns how many they were.
-func (a *Archive) ForgetSessions(ctx context.Context) (removed int, err error) {
-	return a.options.Auth.ForgetSessions(ctx)
+// ForgetEnded removes what was made to sign in for a time that is over, and returns how much that was: see auth.Authenticator.ForgetEnded.
+func (a *Archive) ForgetEnded(ctx context.Context) (removed int, err error) {
+	return a.options.Auth.ForgetEnded(ctx)
 }
 
 // ForgetAccesses removes what is known of logins from before a time, for all mailboxes, and returns how many records that were.

@@ -30,6 +30,13 @@ func (a *Archive) Message(ctx context.Context, ref journal.Ref) (*journal.Entry,
 	if err != nil {
 		return nil, nil, err
 	}
+	return a.messageIn(ctx, there.Mailbox, ref)
+}
+
+// messageIn is Message for who knows the name of the archive.
+func (a *Archive) messageIn(ctx context.Context, archive string, ref journal.Ref) (*journal.Entry, *journal.Body, error) {
+	there := ref
+	there.Mailbox = archive
 	e, err := a.journal.Entry(ctx, there)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s %s %d: %w", ref.Mailbox, ref.FolderName(), ref.UID, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"sync/atomic"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
@@ -25,13 +26,15 @@ type Access struct {
 
 // Reader reads the archive of one mailbox for one person, as mail programs show it. Its methods look at the person's right and at the
 // settings each time, so a Reader kept open for days shows nothing once either has ended: the error is then an *auth.Refusal, or wraps
-// policy.ErrForbidden. It may be used concurrently.
+// policy.ErrForbidden. The same holds once the address leads to another archive than at the first look: that is somebody else's. It may be used
+// concurrently.
 type Reader struct {
 	archive  *Archive
 	who      policy.Actor
 	mailbox  policy.Address
 	identity *auth.Identity // nil for whoever has not signed in
 	protocol auth.Protocol
+	opened   atomic.Pointer[string] // the name of the archive that was opened first
 }
 
 // Reader returns the Reader of a mailbox for an actor, as mail programs see it. It checks nothing yet.
@@ -81,6 +84,9 @@ func (r *Reader) open(ctx context.Context) (policy.Mailbox, error) {
 	}
 	if err == nil && r.identity != nil {
 		err = r.archive.options.Auth.Permitted(ctx, *r.identity, r.protocol)
+	}
+	if err == nil && !r.opened.CompareAndSwap(nil, &m.Archive) && *r.opened.Load() != m.Archive {
+		err = fmt.Errorf("%s leads to another archive now: %w for %s", r.mailbox, policy.ErrForbidden, r.who)
 	}
 	return m, err
 }

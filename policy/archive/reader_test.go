@@ -134,3 +134,65 @@ func TestFolders(t *testing.T) {
 		t.Errorf("a month without mail: %v", err)
 	}
 }
+
+// TestReaderOfFormerOwner keeps a Reader open while the address comes to somebody else: nothing of the next archive shows, by any method.
+func TestReaderOfFormerOwner(t *testing.T) {
+	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}
+	owner := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}
+	anna, err := policy.ParseAddress(owner.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(a *Archive) error
+	}{
+		{"handed over", func(a *Archive) error { _, err := a.HandOver(t.Context(), root, anna, owner.Name); return err }},
+		{"renamed, and enabled anew", func(a *Archive) error {
+			_, err := a.Rename(t.Context(), root, anna, policy.Address{Local: "rossi", Domain: "alpha.test"})
+			return errors.Join(err, last(a.Enable(t.Context(), root, anna)))
+		}},
+	} {
+		a := open(t)
+		ons := []policy.Assignment{{Key: policy.KeyIMAP, Value: "on"}, {Key: policy.KeyAppend, Value: "on"}, {Key: policy.KeyWrite, Value: "on"}}
+		err := errors.Join(last(a.Enable(t.Context(), root, anna)), last(a.policy.Set(t.Context(), anna, root, ons)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := file(t, a, anna.String(), journal.Received)
+		readers := map[string]*Reader{"mail program": a.Reader(owner, anna), "pages": a.WebReader(owner, anna)}
+		for name, r := range readers {
+			if _, err := r.Access(t.Context()); err != nil {
+				t.Fatalf("%s, %s: %v", c.name, name, err)
+			}
+		}
+		err = errors.Join(c.change(a), last(a.policy.Set(t.Context(), anna, root, ons)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := a.policy.Mailbox(t.Context(), anna)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := file(t, a, m.Archive, journal.Received)
+		if next.UID != e.UID || next.Month != e.Month || m.Archive == e.Mailbox {
+			t.Fatalf("the next archive has %+v", next)
+		}
+		f := Folder{Name: e.FolderName(), Kind: e.Folder, Holds: &journal.FolderStats{Mailbox: m.Archive, Month: e.Month, Folder: e.Folder, NextUID: 2, Entries: 1}}
+		for name, r := range readers {
+			for act, err := range map[string]error{
+				"access": last(r.Access(t.Context())), "folders": last(r.Folders(t.Context())), "months": last(r.MonthFolders(t.Context())),
+				"entry": last(r.Entry(t.Context(), e.Ref)), "UIDs": last(r.UIDs(t.Context(), f, 1)), "body": last(r.Body(t.Context(), next)),
+				"message": func() error { _, _, err := r.Message(t.Context(), e.Ref); return err }(),
+				"delete":  last(r.Delete(t.Context(), f, []uint32{1})), "append": r.MayAppend(t.Context(), "INBOX", 10), "held": last(r.IsHeld(t.Context(), e.Ref)), "usage": last(r.Usage(t.Context())),
+			} {
+				if !errors.Is(err, policy.ErrForbidden) {
+					t.Errorf("%s, %s, %s: %v", c.name, name, act, err)
+				}
+			}
+		}
+	}
+}
+
+// last returns the error of what returns a value too.
+func last[T any](_ T, err error) error { return err }

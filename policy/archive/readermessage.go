@@ -9,11 +9,12 @@ import (
 
 // Message returns an entry of the mailbox and the bytes of its message. The mailbox of ref does not matter.
 func (r *Reader) Message(ctx context.Context, ref journal.Ref) (*journal.Entry, *journal.Body, error) {
-	if _, err := r.open(ctx); err != nil {
+	m, err := r.open(ctx)
+	if err != nil {
 		return nil, nil, err
 	}
 	ref.Mailbox = r.mailbox.String()
-	return r.archive.Message(ctx, ref)
+	return r.archive.messageIn(ctx, m.Archive, ref)
 }
 
 // IsHeld reports whether a legal hold keeps a message of the mailbox from being deleted: one on the message, or one on the mailbox.

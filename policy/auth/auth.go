@@ -53,6 +53,8 @@
 //	                                 archive ("archive"), "role" and "name" of who made it, and "until"
 //	i b <sha256>                     the name of the token whose secret has that SHA-256 (32 bytes). Both keys come and go in one Update
 //
+// Sessions and links that are over, and waiting secrets that nobody confirmed, are removed by ForgetEnded, which the housekeeping calls every hour.
+//
 // The spaces are for readability. An archive goes by its name (policy.Mailbox.Archive), so what is here goes along when a mailbox is renamed, and
 // stays with the archive when its address is handed over to somebody else.
 package auth
@@ -116,6 +118,7 @@ type Attempt struct {
 
 	slow bool   // many have failed where it comes from
 	by   string // who signs the person in, in place of the password: see LoginByLink
+	to   string // with by: the archive that the login must still lead to
 }
 
 // Identity is somebody who has signed in.
@@ -312,10 +315,14 @@ func (a *Authenticator) verified(ctx context.Context, login policy.Address, try 
 // verifiedByLink is verified for somebody whom another signs in: only the second factor is asked for.
 func (a *Authenticator) verifiedByLink(ctx context.Context, login policy.Address, try Attempt) (Identity, error) {
 	ok, err := a.stillBy(ctx, try.by, login)
+	if err != nil {
+		return Identity{}, err
+	}
+	m, err := a.options.Policy.Mailbox(ctx, login)
 	switch {
 	case err != nil:
-		return Identity{}, err
-	case !ok || try.Protocol != ProtocolWeb || try.Authorize != "":
+		return Identity{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	case !ok || m.Archive != try.to || try.Protocol != ProtocolWeb || try.Authorize != "":
 		return Identity{}, ErrDenied
 	}
 	id, err := a.identity(ctx, login, try)

@@ -98,6 +98,24 @@ var killedWorks = map[string]func(ctx context.Context, a *Authenticator, clock *
 		}
 		return nil
 	},
+	"link": func(ctx context.Context, a *Authenticator, _ *atomic.Pointer[time.Time], _ string) error {
+		login, err := policy.ParseAddress(anna)
+		if err != nil {
+			return err
+		}
+		for n := range killRuns {
+			secret, _, err := a.MakeSignIn(ctx, policy.Actor{Role: policy.RoleOperator, Name: "root"}, login)
+			if err != nil {
+				return err
+			}
+			fmt.Println("try", n, secret)
+			if _, _, err := a.LoginByLink(ctx, secret, client(n)); err != nil {
+				return err
+			}
+			fmt.Println("done", n)
+		}
+		return nil
+	},
 	"access": func(ctx context.Context, a *Authenticator, _ *atomic.Pointer[time.Time], _ string) error {
 		for n := range killRuns {
 			fmt.Println("try", n)
@@ -388,6 +406,35 @@ func TestKilledTokens(t *testing.T) {
 				there := slices.ContainsFunc(list, func(one Token) bool { return one.Name == name })
 				if there != (err == nil) || err != nil && !errors.Is(err, ErrDenied) || there && strings.Contains(said, "revoked "+name+"\n") {
 					t.Errorf("killed at %s: token %s is there %v, %v; it said\n%s", at, name, there, err, said)
+				}
+			}
+		})
+	}
+}
+
+// TestKilledSignInLinks kills the daemon while it makes and uses links. None that has let anybody in does so again, and one that
+// may have does so once at most.
+func TestKilledSignInLinks(t *testing.T) {
+	for _, at := range killPoints {
+		k := newKilledLogins(t, false)
+		said := k.said("link", at, "")
+		k.with(func(a *Authenticator, _ *atomic.Pointer[time.Time]) {
+			for line := range strings.Lines(said) {
+				var name, secret string
+				if n, _ := fmt.Sscanf(line, "try %s %s", &name, &secret); n != 2 {
+					continue
+				}
+				in := 0
+				for range 2 {
+					if _, _, err := a.LoginByLink(t.Context(), secret, netip.Addr{}); err == nil {
+						in++
+					} else if !errors.Is(err, ErrNoLink) {
+						t.Errorf("killed at %s: link %s: %v", at, name, err)
+					}
+				}
+				first := map[string]int{"2 before": 1, "2 behind": 0} // the write that uses the first link up
+				if want, ok := first[at]; in > 1 || in > 0 && strings.Contains(said, "done "+name+"\n") || ok && in != want {
+					t.Errorf("killed at %s: link %s lets %d in; it said\n%s", at, name, in, said)
 				}
 			}
 		})

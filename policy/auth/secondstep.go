@@ -16,7 +16,7 @@ const stepLife = 5 * time.Minute
 // secondStep is what a page keeps of a try to sign in while it asks for the code.
 type secondStep struct {
 	Login, Password string
-	By              string // in place of the password: who made the link
+	By, To          string // in place of the password: who made the link, and the archive that it is for
 	Until           time.Time
 }
 
@@ -38,7 +38,7 @@ func newStepSeal() cipher.AEAD {
 // SealStep returns a try to sign in as a page can keep it while it asks for a code, unreadable to everybody else. It does for five minutes and in this
 // process only, and says nothing yet of whether the password is right: Login is to be called again with the code.
 func (a *Authenticator) SealStep(try Attempt) (string, error) {
-	text, err := json.Marshal(secondStep{try.Login, try.Password, try.by, a.now().Add(stepLife)})
+	text, err := json.Marshal(secondStep{try.Login, try.Password, try.by, try.to, a.now().Add(stepLife)})
 	if err != nil {
 		return "", fmt.Errorf("keep a try to sign in: %w", err)
 	}
@@ -59,8 +59,8 @@ func (a *Authenticator) OpenStep(sealed string) (Attempt, error) {
 	if err == nil {
 		err = json.Unmarshal(b, &step)
 	}
-	if err != nil || !a.now().Before(step.Until) {
+	if err != nil || !within(a.now(), step.Until, stepLife) {
 		return Attempt{}, fmt.Errorf("%w: the page was open for too long", ErrDenied)
 	}
-	return Attempt{Login: step.Login, Password: step.Password, by: step.By, Protocol: ProtocolWeb}, nil
+	return Attempt{Login: step.Login, Password: step.Password, by: step.By, to: step.To, Protocol: ProtocolWeb}, nil
 }

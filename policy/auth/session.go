@@ -59,8 +59,9 @@ type storedSession struct {
 	RecoveryCodes int    `json:"recovery_codes,omitempty"`
 }
 
+// over reports whether a session has ended by itself. A clock that was set back prolongs none.
 func (s storedSession) over(now time.Time) bool {
-	return !now.Before(s.Seen.Add(sessionIdle)) || !now.Before(s.Opened.Add(sessionLife))
+	return !within(now, s.Seen.Add(sessionIdle), sessionIdle) || !within(now, s.Opened.Add(sessionLife), sessionLife)
 }
 
 func sessionKey(sum []byte) []byte { return append([]byte("is"), sum...) }
@@ -323,28 +324,6 @@ func (a *Authenticator) EndSessions(ctx context.Context, login policy.Address, c
 		return 0, fmt.Errorf("end the sessions of %s: %w", login, err)
 	}
 	return ended, nil
-}
-
-// ForgetSessions removes the sessions that have ended by themselves, and returns how many they were.
-func (a *Authenticator) ForgetSessions(ctx context.Context) (removed int, err error) {
-	if a == nil {
-		return 0, nil
-	}
-	now := a.now()
-	err = a.options.Settings.Update(ctx, []string{sessionLock}, func(tx kv.Tx) error {
-		list, err := a.sessions(ctx)
-		for _, s := range list {
-			if s.over(now) {
-				tx.Delete(s.key)
-				removed++
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("forget sessions: %w", err)
-	}
-	return removed, nil
 }
 
 // ActorIn returns as whom somebody who has signed in to the pages acts in a mailbox: as its owner, a delegate, a postmaster of its domain or an

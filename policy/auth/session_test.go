@@ -55,6 +55,16 @@ func TestSession(t *testing.T) {
 	now = now.Add(20 * time.Minute)
 	is("after twelve hours", secret, ErrNoSession)
 
+	secret = open(anna)
+	now = now.Add(-25 * time.Minute)
+	is("the clock was set back a little", secret, nil)
+	now = now.Add(-10 * time.Minute)
+	is("the clock was set back", secret, ErrNoSession)
+	now = now.Add(35 * time.Minute)
+	if err := r.EndSession(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+
 	first, second, other := open(anna), open(anna), open(mario)
 	if err := r.EndSession(t.Context(), first); err != nil {
 		t.Fatal(err)
@@ -95,11 +105,59 @@ func TestSession(t *testing.T) {
 	}
 	is("after a rename", secrets[1], ErrNoSession)
 	now = now.Add(13 * time.Hour)
-	if n, err := r.ForgetSessions(t.Context()); err != nil || n < maxSessions {
+	if n, err := r.ForgetEnded(t.Context()); err != nil || n < maxSessions {
 		t.Errorf("%d removed, %v", n, err)
 	}
 	for range r.store.Scan(t.Context(), sessionKey(nil), []byte("it")) {
 		t.Error("a session is left")
+	}
+}
+
+// TestForgetEnded removes what is over, and leaves what is not.
+func TestForgetEnded(t *testing.T) {
+	r := newRig(t, anna+":"+cheap)
+	now := time.Date(2026, 11, 29, 10, 0, 0, 0, time.UTC)
+	r.now = func() time.Time { return now }
+	login := address(t, anna)
+	forget := func(after time.Duration, want int) {
+		t.Helper()
+		now = now.Add(after)
+		if n, err := r.ForgetEnded(t.Context()); n != want || err != nil {
+			t.Errorf("at %s: %d removed, %v, want %d", now.Format(time.TimeOnly), n, err, want)
+		}
+	}
+	waits := func() bool {
+		t.Helper()
+		c, err := decodeCredentials(r.store.Get(t.Context(), credentialsKey(anna)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.SecondFactor != nil && c.SecondFactor.Waiting != nil
+	}
+	r.addAppPassword(anna, "phone")
+	if _, err := r.OpenSession(t.Context(), Identity{Login: login, Mailbox: login}, remote, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.BeginSecondFactor(t.Context(), operator, login, ""); err != nil {
+		t.Fatal(err)
+	}
+	r.signInLink()
+	forget(59*time.Second, 0)
+	forget(time.Second, 1) // the link
+	forget(28*time.Minute, 0)
+	forget(time.Minute, 1) // the session
+	if forget(29*time.Minute, 0); !waits() {
+		t.Error("the secret has gone before its time")
+	}
+	if forget(time.Minute, 1); waits() {
+		t.Error("the secret is there after its time")
+	}
+	forget(time.Hour, 0)
+	if apps, err := r.AppPasswords(t.Context(), login); err != nil || len(apps) != 1 {
+		t.Errorf("app passwords %v, %v", apps, err)
+	}
+	for pair := range r.store.Scan(t.Context(), []byte("ik"), []byte("iu")) {
+		t.Errorf("%q is left", pair.Key)
 	}
 }
 

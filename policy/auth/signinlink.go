@@ -38,6 +38,12 @@ type storedSignIn struct {
 	Until   time.Time   `json:"until"`
 }
 
+// within reports whether something that lasts for a time, until a time, still does. A clock that was set back does not prolong it: by more than the
+// time that it lasts, it ends it.
+func within(now, until time.Time, lasts time.Duration) bool {
+	return now.Before(until) && !now.Before(until.Add(-2*lasts))
+}
+
 func signInKey(secret string) []byte {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(secret)
 	if err != nil || len(b) != signInBytes {
@@ -71,7 +77,7 @@ func (a *Authenticator) MakeSignIn(ctx context.Context, who policy.Actor, mailbo
 	value, err := json.Marshal(made)
 	if err == nil {
 		err = a.options.Settings.Update(ctx, []string{signInLock}, func(tx kv.Tx) error {
-			if err := a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return !now.Before(s.Until) }); err != nil {
+			if _, err := a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return !within(now, s.Until, signInLife) }); err != nil {
 				return err
 			}
 			tx.Put(signInKey(secret), value)
@@ -84,18 +90,19 @@ func (a *Authenticator) MakeSignIn(ctx context.Context, who policy.Actor, mailbo
 	return secret, made.Until, nil
 }
 
-// forgetSignIns removes the links that are over by the word of a function.
-func (a *Authenticator) forgetSignIns(ctx context.Context, tx kv.Tx, over func(storedSignIn) bool) error {
+// forgetSignIns removes the links that are over by the word of a function, and returns how many they were.
+func (a *Authenticator) forgetSignIns(ctx context.Context, tx kv.Tx, over func(storedSignIn) bool) (removed int, err error) {
 	for pair, err := range a.options.Settings.Scan(ctx, []byte("ik"), []byte("il")) {
 		if err != nil {
-			return err
+			return 0, err
 		}
 		var s storedSignIn
 		if json.Unmarshal(pair.Value, &s) != nil || over(s) {
 			tx.Delete(bytes.Clone(pair.Key))
+			removed++
 		}
 	}
-	return nil
+	return removed, nil
 }
 
 // LoginByLink signs the owner in for whom a link was made, and uses it up. Of all who try at the same time one succeeds. Where the second factor is on,
@@ -126,10 +133,10 @@ func (a *Authenticator) LoginByLink(ctx context.Context, secret string, remote n
 		return Identity{}, Attempt{}, ErrNoLink
 	case err != nil:
 		return Identity{}, Attempt{}, fmt.Errorf("%w: sign-in link: %w", ErrUnavailable, err)
-	case !a.now().Before(s.Until):
+	case !within(a.now(), s.Until, signInLife):
 		return Identity{}, Attempt{}, ErrNoLink
 	}
-	try := Attempt{Login: s.Login, Remote: remote, Protocol: ProtocolWeb, by: policy.Actor{Role: s.Role, Name: s.Name}.String()}
+	try := Attempt{Login: s.Login, Remote: remote, Protocol: ProtocolWeb, by: policy.Actor{Role: s.Role, Name: s.Name}.String(), to: s.Archive}
 	login, err := policy.ParseAddress(s.Login)
 	if err != nil {
 		return Identity{}, Attempt{}, ErrNoLink
@@ -138,7 +145,7 @@ func (a *Authenticator) LoginByLink(ctx context.Context, secret string, remote n
 	switch {
 	case err != nil:
 		return Identity{}, Attempt{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	case m.Archive != s.Archive:
+	case m.Archive != s.Archive: // Login would say so in other words
 		return Identity{}, Attempt{}, ErrNoLink
 	}
 	if ok, err := a.stillBy(ctx, try.by, login); err != nil || !ok {

@@ -35,6 +35,8 @@ func TestSignInLink(t *testing.T) {
 		{"at once", func(*rig, *time.Time, *string) {}, nil},
 		{"after 59 seconds", func(_ *rig, now *time.Time, _ *string) { *now = now.Add(59 * time.Second) }, nil},
 		{"after a minute", func(_ *rig, now *time.Time, _ *string) { *now = now.Add(time.Minute) }, ErrNoLink},
+		{"the clock was set back a little", func(_ *rig, now *time.Time, _ *string) { *now = now.Add(-30 * time.Second) }, nil},
+		{"the clock was set back", func(_ *rig, now *time.Time, _ *string) { *now = now.Add(-2 * time.Minute) }, ErrNoLink},
 		{"twice", func(r *rig, _ *time.Time, secret *string) { r.LoginByLink(t.Context(), *secret, remote) }, ErrNoLink},
 		{"another secret", func(_ *rig, _ *time.Time, secret *string) { *secret = "A" + (*secret)[1:] }, ErrNoLink},
 		{"no secret", func(_ *rig, _ *time.Time, secret *string) { *secret = "" }, ErrNoLink},
@@ -150,6 +152,13 @@ func TestSignInLinkSecondFactor(t *testing.T) {
 	step.Code = p.code(2)
 	if _, err := r.Login(t.Context(), step); !errors.Is(err, ErrDenied) {
 		t.Errorf("after the token is revoked: %v", err)
+	}
+	r.addToken("panel", ScopeWrite)
+	if _, err := r.policy.HandOver(t.Context(), address(t, anna), operator, anna); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := r.Login(t.Context(), step); !errors.Is(err, ErrDenied) {
+		t.Errorf("after the address has come to somebody without a second factor: %+v, %v", id, err)
 	}
 }
 

@@ -169,7 +169,8 @@ func (a *Authenticator) RevokeToken(ctx context.Context, who policy.Actor, name 
 				tx.Delete(s.key)
 			}
 		}
-		return errors.Join(err, a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return s.Role == by.Role && s.Name == by.Name }))
+		_, linksErr := a.forgetSignIns(ctx, tx, func(s storedSignIn) bool { return s.Role == by.Role && s.Name == by.Name })
+		return errors.Join(err, linksErr)
 	})
 	if err != nil {
 		return fmt.Errorf("revoke token %.100q: %w", name, err)

@@ -70,6 +70,7 @@ func (k *Keeper) eraseMailbox(ctx context.Context, m policy.Mailbox) error {
 	if err != nil {
 		return err
 	}
+	k.options.Erased(m.Archive)
 	if err := notice.Forget(ctx, k.options.Settings, m.Archive); err != nil {
 		return err
 	}

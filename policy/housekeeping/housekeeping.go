@@ -1,5 +1,5 @@
 // Package housekeeping does the archive's work beside the mail: it erases disabled archives, runs the retention at its hour, expires the
-// records of skips and of who did what, and set-up links that nobody used, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the
+// records of skips and of who did what, sessions that are over, links and codes that nobody used, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the
 // space of deleted messages, verifies the archive, keeps the disk from filling up, and warns of a clock that nothing keeps right. After a stop or
 // an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the settings but
 // no listener: its owner tells it how to wait for the messages judged so far.
@@ -18,20 +18,21 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/notice"
 	"copialettere/policy/setup"
 )
 
 // How often a Keeper does what.
 const (
 	keepEvery   = time.Minute
-	expireEvery = time.Hour        // the records of skips, and set-up links
+	expireEvery = time.Hour        // the records of skips, and what is short-lived: links, codes, sessions
 	purgeEvery  = time.Hour        // what was deleted by hand and can no longer be brought back
 	sweepEvery  = 90 * time.Minute // a chunk goes in the second sweep, at least an hour after the first
 	sweepAllDay = time.Sunday      // when a sweep reads the whole journal, for what broken transfers left
 	remindEvery = 24 * time.Hour   // how often the log repeats that an erasure is blocked
 )
 
-// Options are what a Keeper works with. All but Made, Metrics, Look, Refused, Faulty and AwaitVerdicts are required.
+// Options are what a Keeper works with. All but Made, Metrics, Look, Erased, Refused, Faulty and AwaitVerdicts are required.
 type Options struct {
 	Journal  *journal.Journal
 	Policy   *policy.Policy
@@ -47,6 +48,9 @@ type Options struct {
 	// Faulty is called when a verification in the background has found its first fault, and when it has ended with faults: with their number, and
 	// the first ones in words. It must not block. May be nil.
 	Faulty func(faults int64, details []string)
+	// Erased is called when the journal holds nothing more of an archive, with its name (policy.Mailbox.Archive), before the erasure is a fact: whoever
+	// keeps something of its messages in memory forgets it. It must not block. May be nil.
+	Erased func(archive string)
 	// Look is called first in every Keep. May be nil.
 	Look func(now time.Time)
 }
@@ -88,6 +92,9 @@ func New(o Options) *Keeper {
 	}
 	if o.Faulty == nil {
 		o.Faulty = func(int64, []string) {}
+	}
+	if o.Erased == nil {
+		o.Erased = func(string) {}
 	}
 	return &Keeper{
 		options: o, log: o.Logger, erasing: make(chan struct{}, 1), named: make(map[string]bool), reminded: make(map[string]time.Time),
@@ -141,8 +148,11 @@ func (k *Keeper) Keep(ctx context.Context, now time.Time) {
 		if _, err := setup.NewLinks(k.options.Settings).Sweep(ctx, now); err != nil {
 			k.failed(ctx, "set-up links not swept, will be tried again", err)
 		}
-		if _, err := k.schedule.Load().Archive.ForgetSessions(ctx); err != nil {
-			k.failed(ctx, "sessions that are over not removed, will be tried again", err)
+		if _, err := k.schedule.Load().Archive.ForgetEnded(ctx); err != nil {
+			k.failed(ctx, "sessions and sign-in links that are over not removed, will be tried again", err)
+		}
+		if _, err := notice.ForgetCodes(ctx, k.options.Settings, now); err != nil {
+			k.failed(ctx, "codes that are too old not removed, will be tried again", err)
 		}
 	}
 	k.erase(ctx, now)

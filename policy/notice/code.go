@@ -102,6 +102,41 @@ func (q *Queue) noteCode(tx kv.Tx, w *waiting) error {
 	return c.write(tx, w.Mailbox)
 }
 
+// ForgetCodes removes the codes of addresses that were not confirmed in time from a settings store, for all mailboxes, and returns of how many mailboxes
+// they were. They confirm nothing any more.
+func ForgetCodes(ctx context.Context, settings kv.Store, now time.Time) (removed int, err error) {
+	over := func(value []byte) bool {
+		var c sentCodes
+		return json.Unmarshal(value, &c) == nil && !now.Before(c.Until)
+	}
+	var mailboxes []string
+	for p, err := range settings.Scan(ctx, codeKey(""), []byte("wd")) {
+		if err != nil {
+			return 0, fmt.Errorf("forget codes: %w", err)
+		}
+		if over(p.Value) {
+			mailboxes = append(mailboxes, string(p.Key[len(codeKey("")):]))
+		}
+	}
+	for _, mailbox := range mailboxes {
+		err := settings.Update(ctx, []string{historyLock(mailbox)}, func(tx kv.Tx) error {
+			value, err := tx.Get(codeKey(mailbox))
+			if err == nil && over(value) {
+				tx.Delete(codeKey(mailbox))
+			}
+			if errors.Is(err, kv.ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return removed, fmt.Errorf("forget the codes of %s: %w", mailbox, err)
+		}
+		removed++
+	}
+	return removed, nil
+}
+
 // CheckCode returns nil if a code was sent to the pending address of a mailbox. It counts wrong codes durably before it answers, and takes none after
 // a few. Otherwise the error wraps ErrCode or policy.ErrNotPending, or comes from the store.
 func (n *Pump) CheckCode(ctx context.Context, mailbox string, pending policy.Pending, code string) error {

@@ -12,7 +12,8 @@
 //
 //	w q <time> <random>   a waiting notice, a JSON object; the time of the notice, 8 bytes of nanoseconds since 1970, big-endian; 8 random bytes
 //	w m <archive>         the recent notices of a mailbox, by the name of its archive, a JSON object; without a name, those of the operator
-//	w c <archive>         the codes sent to the pending address of a mailbox, a JSON object: "to", "until", "codes" (SHA-256 of each) and "wrong"
+//	w c <archive>         the codes sent to the pending address of a mailbox, a JSON object: "to", "until", "codes" (SHA-256 of each) and "wrong".
+//	                      ForgetCodes removes it after that time
 //	w d <archive> 0x00 <digest> <n>
 //	                      a notice that the daily limit kept back, a JSON object with the fields of Notice; the time and the random bytes of the
 //	                      digest that lists it; its number, 2 bytes from 0

@@ -301,6 +301,16 @@ func TestCode(t *testing.T) {
 			t.Errorf("%v, sent %+v", err, r.sent)
 		}
 	})
+	t.Run("forgotten when too old", func(t *testing.T) {
+		r, n := setup(t)
+		sent := send(r, n, time.Now())
+		if removed, err := ForgetCodes(t.Context(), r.store, time.Now().Add(policy.PendingFor-time.Hour)); removed != 0 || err != nil || check(r, n, sent) != nil {
+			t.Errorf("an hour before the end: %d removed, %v", removed, err)
+		}
+		if removed, err := ForgetCodes(t.Context(), r.store, time.Now().Add(policy.PendingFor)); removed != 1 || err != nil || r.kept("wc") != 0 {
+			t.Errorf("%d removed, %v, %d codes are kept", removed, err, r.kept("wc"))
+		}
+	})
 	t.Run("forgotten", func(t *testing.T) {
 		r, n := setup(t)
 		send(r, n, time.Now())

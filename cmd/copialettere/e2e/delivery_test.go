@@ -26,6 +26,7 @@ const (
 
 // TestDelivery sends all kinds of mail through one Postfix, hook and Dovecot. After each part the queue must be empty and the journal sound.
 func TestDelivery(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, "", anna, bruno, carla, elena)
 	for _, part := range []struct {
 		name string

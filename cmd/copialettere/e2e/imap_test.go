@@ -132,6 +132,7 @@ func digestOf(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }
 
 // TestMailPrograms reads an archive with curl, Python's imaplib and mbsync. What each downloads is what was journaled.
 func TestMailPrograms(t *testing.T) {
+	t.Parallel()
 	s := newIMAP(t, false)
 	var want []string
 	for _, text := range everyMail(t) {

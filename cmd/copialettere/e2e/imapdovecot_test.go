@@ -107,6 +107,7 @@ var rightDifferences = []difference{
 
 // TestSameAsDovecot compares what the archive and Dovecot say of the same messages: sizes, envelopes, structures and every section.
 func TestSameAsDovecot(t *testing.T) {
+	t.Parallel()
 	s := newIMAP(t, true)
 	messages := allMessages(t)
 	for _, text := range oddMail {

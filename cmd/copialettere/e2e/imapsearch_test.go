@@ -54,6 +54,7 @@ var searchDifferences = map[string]string{
 
 // TestSearchAsDovecot asks the archive and Dovecot the same of the same messages.
 func TestSearchAsDovecot(t *testing.T) {
+	t.Parallel()
 	s := newIMAP(t, true)
 	var messages []string
 	for _, text := range fixtureMessages(t) {

@@ -37,6 +37,7 @@ name = "beta.test"
 // until it gets a final reply. In the end every message that was answered with 250 must be in the journal, byte for byte and once, and in the
 // Maildir at least once, and no other message may be there. COPIALETTERE_KILLS sets the number of kills, 30 by default.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	kills := 30
 	if text := os.Getenv("COPIALETTERE_KILLS"); text != "" {
 		var err error

@@ -247,6 +247,7 @@ func because(answer string) string {
 // TestLogins signs in to a real Dovecot and a real Postfix: every service, with every switch, password and second factor, from elsewhere and from
 // webmail, while the daemon runs and after it was killed.
 func TestLogins(t *testing.T) {
+	t.Parallel()
 	l := newLoginRig(t)
 	l.prepare()
 	alive := l.table(false)

@@ -21,6 +21,7 @@ import (
 // TestMaps enables mailboxes by the command alone: the daemon writes the maps, the units of systemd have postmap run, and the next message is
 // archived. Then the ways break, and the checks find it.
 func TestMaps(t *testing.T) {
+	t.Parallel()
 	s := variant{ownMaps: true}.start(t)
 	stop := s.postfix.WatchMaps(t)
 	// Postfix has its maps open before anybody is enabled.
@@ -278,6 +279,7 @@ func TestRoutes(t *testing.T) {
 
 // TestManyRoutes enables 2,000 mailboxes at once, and measures what the maps and the standing check cost.
 func TestManyRoutes(t *testing.T) {
+	t.Parallel()
 	s := variant{ownMaps: true, further: "[log]\nlevel = \"debug\"\n"}.start(t)
 	s.postfix.WatchMaps(t)
 	const many = 2000

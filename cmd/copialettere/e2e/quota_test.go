@@ -14,6 +14,7 @@ import (
 // TestMailboxFull fills a live mailbox. Dovecot warns by the file of contrib that it is nearly full, and then refuses a message because it is full:
 // the owner is told of both, once, at the address outside, and the refused message is not in the archive.
 func TestMailboxFull(t *testing.T) {
+	t.Parallel()
 	relay := nexthoptest.Start(t, nexthoptest.Script{SMTP: true})
 	further := fmt.Sprintf("[notices]\nrelay = %q\nfrom = \"archivio@alpha.test\"\n", relay.Spec())
 	s := variant{further: further}.start(t, carla)

@@ -22,6 +22,7 @@ const annaRossi = "anna.rossi@beta.test"
 // be in the archive once, whenever it came. One to a single address must be there once if the address was that of the mailbox all the time, and
 // must not if it was not.
 func TestRenameUnderLoad(t *testing.T) {
+	t.Parallel()
 	const renames = 24
 	folder := rig.Folder(t)
 	address := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))

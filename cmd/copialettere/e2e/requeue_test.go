@@ -57,6 +57,7 @@ func (s *system) listed(t *testing.T, mailbox, mark string) (shown, all []string
 // TestRequeued defers messages after the dot and has Postfix requeue them. One entry of each must be left, even for a message from a local
 // program, one through an alias of aliases(5), and one that was requeued twice without a try in between.
 func TestRequeued(t *testing.T) {
+	t.Parallel()
 	s, store := newRecorded(t, nil, anna, bruno)
 	store.refusing.Store(true)
 	direct, local, list := s.newMark(t), s.newMark(t), s.newMark(t)

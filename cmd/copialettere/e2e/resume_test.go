@@ -331,6 +331,7 @@ func TestRetentionKilled(t *testing.T) {
 // TestRetentionCommandKilled kills the daemon while a command has it run the retention. The run is abnormal, so the daemon does not go on with
 // it by itself: the command must be given again.
 func TestRetentionCommandKilled(t *testing.T) {
+	t.Parallel()
 	a := newBigArchive(t, "[retention]\nmax_share = \"1%\"\n")
 	all, want := len(a.mails), a.setRetention(t)
 	command := func() (answer string, status int) {
@@ -373,6 +374,7 @@ func TestRetentionCommandKilled(t *testing.T) {
 
 // TestErasureKilled kills the daemon in the middle of erasing disabled archives. It must go on by itself.
 func TestErasureKilled(t *testing.T) {
+	t.Parallel()
 	a := newBigArchive(t, "")
 	want := slices.DeleteFunc(slices.Clone(a.mails), func(m pastMail) bool { return m.mailbox == half || m.mailbox == four })
 	a.Must(t, "mailbox", "disable", half, "-confirm", half, "-now")

@@ -41,13 +41,14 @@ import (
 var update = flag.Bool("update", false, "write what came into the stories")
 
 func TestStories(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/stories/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("stories: %v, %v", files, err)
 	}
-	awaitDay()
 	for _, name := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txt"), func(t *testing.T) {
+			awaitDay()
 			text := readText(t, name)
 			came := newStory(t).play(text)
 			if *update && !t.Failed() {
@@ -63,8 +64,8 @@ func TestStories(t *testing.T) {
 
 // awaitDay waits for the next day, in UTC, if this one is about to end: all of a story must happen on one day.
 func awaitDay() {
-	const stories = 60 * time.Second
-	if next := time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour); time.Until(next) < stories {
+	const story = 60 * time.Second
+	if next := time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour); time.Until(next) < story {
 		time.Sleep(time.Until(next))
 	}
 }

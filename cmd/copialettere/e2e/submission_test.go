@@ -89,6 +89,7 @@ func (o *outgoing) smtplib(t *testing.T, user, to string, message []byte) string
 // TestOutgoingServer sends with swaks and Python's smtplib: first nothing is sent, and they are told so; then all passes to a Postfix that asks the
 // same Dovecot for passwords.
 func TestOutgoingServer(t *testing.T) {
+	t.Parallel()
 	folder := rig.Folder(t)
 	dovecot := rig.StartDovecot(t, filepath.Join(folder, "dovecot"), []rig.Account{{Address: anna}})
 	const sentence = "Questo account serve solo per consultare l'archivio"

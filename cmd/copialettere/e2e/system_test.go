@@ -82,10 +82,11 @@ func (v variant) start(t *testing.T, mailboxes ...string) *system {
 	config := fmt.Sprintf(hookConfig, s.lmtp, nextHop, rig.RedirectTag, v.received, s.postfix.Sent) + v.further
 	if v.ownMaps {
 		config += fmt.Sprintf("[postfix]\nmaps = %q\n", s.postfix.Maps)
-		t.Setenv("MAIL_CONFIG", s.postfix.Config)
 	}
-	s.hook = rig.NewDaemon(t, program, folder+"/hook", config,
+	s.hook = rig.Install(t, program, folder+"/hook", config,
 		rig.Activated{Name: "received", File: rig.Descriptor(t, unix)}, rig.Activated{Name: "sent", File: rig.Descriptor(t, sent)})
+	s.hook.Environment = []string{"MAIL_CONFIG=" + s.postfix.Config}
+	s.hook.Start(t)
 	s.hook.Enable(t, mailboxes...)
 	return s
 }

@@ -317,7 +317,7 @@ func TestTerms(t *testing.T) {
 	b := r.signedIn(anna)
 	page := mainText(b.get(home + "terms"))
 	for _, text := range []string{
-		"solo da quando l&#39;archivio è attivo", "alias, liste, inoltri", "24 mesi dall&#39;arrivo", "5GB", "fa attendere la posta", "solo le ricevute", "bruno@alpha.test fino al 29 febbraio 2028",
+		"solo da quando l&#39;archivio è attivo", "alias, liste, inoltri", "24 mesi dall&#39;arrivo", "5 GB", "fa attendere la posta", "solo le ricevute", "bruno@alpha.test fino al 29 febbraio 2028",
 		home + "gaps", "non si possono aggiungere",
 	} {
 		if !strings.Contains(page, text) {

@@ -133,7 +133,7 @@ func (v *visit) showDomainAccess() error {
 	for _, one := range list {
 		p.Rows = append(p.Rows, domainLogRow{
 			Mailbox: one.Mailbox, logRow: logRow{Time: one.Time, Who: one.Login, What: v.signInText(one.Result)}, Until: one.Until, Count: one.Count,
-			Protocol: strings.ToUpper(string(one.Protocol)), Address: one.Address, Failed: one.Result != auth.ResultOK,
+			Protocol: v.wayText(one.Access), Address: one.Address, Failed: one.Result != auth.ResultOK,
 		})
 	}
 	return v.render(http.StatusOK, "domain-access.html", p)

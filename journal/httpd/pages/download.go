@@ -3,12 +3,14 @@ package pages
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"html/template"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 
+	"copialettere/journal"
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
 	"copialettere/policy/pec"
@@ -50,6 +52,9 @@ func (v *visit) serveBody() error {
 	}
 	if kind != "text/plain" && kind != "text/html" {
 		return pec.ErrNoPart
+	}
+	if _, err := l.Content().Read(make([]byte, 1)); err != nil && err != io.EOF {
+		return err
 	}
 	images := v.FormValue("images") == "1"
 	h := v.w.Header()
@@ -141,7 +146,12 @@ func (v *visit) serveRaw() error {
 	if v.Method == http.MethodHead {
 		return nil
 	}
-	_, err = o.body.WriteTo(v.w)
+	n, err := o.body.WriteTo(v.w)
+	if err != nil && n == 0 {
+		h.Del("Content-Length")
+		h.Del("Content-Disposition")
+		return err
+	}
 	return v.broken(err)
 }
 
@@ -223,4 +233,34 @@ func (v *visit) renderUnscanned(l *pec.Located, cause error) error {
 		return err
 	}
 	return errAnswered
+}
+
+// fileLink is something to download.
+type fileLink struct {
+	Path, Name, About string
+}
+
+// wholeFiles returns what of a message can be downloaded as it is.
+func (v *visit) wholeFiles(o *opened, path, postacert string) []fileLink {
+	list := []fileLink{{path + "/raw", messageName(o.entry), v.t("il messaggio intero, com'è arrivato", "the whole message as it arrived")}}
+	switch {
+	case o.entry.Direction == journal.Sent:
+		list[0].About = v.t("il messaggio intero, com'è stato inviato", "the whole message as it was sent")
+	case o.record != nil:
+		list[0].About += v.t(": con le firme, e quindi la prova", ": with its signatures, and so the proof")
+	}
+	if postacert != "" {
+		list = append(list, fileLink{path + "/parts/" + postacert, "postacert.eml", v.t("il messaggio senza la busta del gestore", "the message without the provider's envelope")})
+	}
+	if o.record != nil {
+		if n := o.numberOf(o.record.Message.Daticert); n != "" {
+			list = append(list, fileLink{path + "/parts/" + n, "daticert.xml", v.t("i dati di certificazione", "the certification data")})
+		}
+	}
+	return list
+}
+
+// messageName returns the name under which a message is downloaded.
+func messageName(e *journal.Entry) string {
+	return body.FileName(fmt.Sprintf("%s-%d.eml", strings.ReplaceAll(e.FolderName(), "/", "-"), e.UID), "message.eml")
 }

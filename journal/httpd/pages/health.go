@@ -82,12 +82,12 @@ func (v *visit) healthStates(h *archive.DomainHealth) []healthState {
 		list = append(list, state(len(h.Unrouted) == 0, "bad", v.t("Percorso della posta", "Way of the mail"), v.t("passa per l'archivio", "passes through the archive"),
 			v.t("non passa per l'archivio in alcune caselle", "does not pass through the archive for some mailboxes")))
 	}
-	verified := v.t("mai completata finora", "not completed yet")
-	if !h.Verified.IsZero() {
-		verified = v.t("senza errori, l'ultima il %s", "without faults, the last on %s", dayText(v.language, v.zone, h.Verified))
+	verified := healthState{v.t("Verifica dell'archivio", "Verification of the archive"), v.t("mai completata finora", "not completed yet"), ""}
+	if h.Faults || !h.Verified.IsZero() {
+		verified = state(!h.Faults, "bad", verified.Name, v.t("senza errori, l'ultima il %s", "without faults, the last on %s", dayText(v.language, v.zone, h.Verified)),
+			v.t("ha trovato errori: il gestore del server li ha nel registro", "has found faults: the operator of the server has them in the log"))
 	}
-	list = append(list, state(!h.Faults, "bad", v.t("Verifica dell'archivio", "Verification of the archive"), verified,
-		v.t("ha trovato errori: il gestore del server li ha nel registro", "has found faults: the operator of the server has them in the log")))
+	list = append(list, verified)
 	retention := v.t("mai eseguita finora", "never run so far")
 	if !h.Retention.IsZero() {
 		retention = v.t("l'ultima il %s", "the last on %s", dayText(v.language, v.zone, h.Retention))

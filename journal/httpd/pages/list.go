@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -136,10 +137,14 @@ func (v *visit) fill(page *listPage, q search.Query, values url.Values) error {
 			return err
 		}
 	}
-	whole, shown := shownWhole, 0
+	whole, shown, from := shownWhole, 0, listName(q, after)
 	for _, row := range found.Rows(q, after, gaps) {
 		if row.Gap == nil {
-			page.Rows = append(page.Rows, v.listRow(row.Entry, held, &whole))
+			line := v.listRow(row.Entry, held, &whole)
+			if from != "" && from != "folder="+url.QueryEscape(row.Entry.FolderName()) {
+				line.Path += "?list=" + url.QueryEscape(from)
+			}
+			page.Rows = append(page.Rows, line)
 			continue
 		}
 		if shown++; shown > gapsInList {
@@ -190,6 +195,33 @@ func (v *visit) turnPages(page *listPage, q search.Query, after, next search.Pos
 		before = append(before, here)
 		page.Older = listPath(q, "after", next.String(), "back", strings.Join(before[max(0, len(before)-maxBack):], "."))
 	}
+}
+
+// longestName is how many bytes the name of a list may take in the link of a message: a page has 50 of them.
+const longestName = 150
+
+// allMessages is listName of the first page of all messages.
+const allMessages = "all"
+
+// listName names a page of a list to the pages of its messages, which lead back to it. It is empty if it would be too long.
+func listName(q search.Query, after search.Position) string {
+	name := cmp.Or(strings.TrimPrefix(queryText(q, "after", after.String()), "?"), allMessages)
+	if len(url.QueryEscape(name)) > longestName {
+		return ""
+	}
+	return name
+}
+
+// listBefore returns the path of the list that the reader of a message comes from, and its listName; otherwise that of the folder.
+func (v *visit) listBefore(folder string) (path, name string) {
+	values, err := url.ParseQuery(v.FormValue("list"))
+	if err != nil || len(values) == 0 {
+		values = url.Values{"folder": {folder}}
+	}
+	q, _ := v.query(values)
+	after, _ := search.ParsePosition(values.Get("after"))
+	name = listName(q, after)
+	return v.path("messages") + queryText(q, "after", after.String()), name
 }
 
 // held returns which of some entries are under a hold of their own.

@@ -196,6 +196,68 @@ func TestList(t *testing.T) {
 	}
 }
 
+// TestBackToTheList opens a message from a list, changes how it is shown, and goes back to the list that it was opened from.
+func TestBackToTheList(t *testing.T) {
+	r := newRig(t)
+	for i := range perPage + 1 {
+		r.plainMail(fmt.Sprintf("Numero %03d", i))
+	}
+	ref := r.classified(journal.Intent{}, "bruno@ext.test", "From: bruno@ext.test\r\nSubject: Contratto\r\nMIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n"+
+		"--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>x</p>\r\n--b--\r\n")
+	b := r.signedIn("anna@alpha.test")
+	folder := url.QueryEscape(ref.FolderName())
+	older := b.page(ofAnna + "messages?folder=INBOX").link("Meno recenti")
+	older, _, _ = strings.Cut(strings.TrimPrefix(older, "messages"), "&back=")
+	for _, c := range []struct {
+		name, list, want string
+	}{
+		{"all messages", "", ""},
+		{"a folder", "?folder=" + folder, "?folder=" + folder},
+		{"a search", "?q=contratto", "?q=contratto"},
+		{"the second page", older, older},
+		{"a search in fields", "?subject=contratto&direction=received&folder=INBOX", "?folder=INBOX&q=subject%3Acontratto+direction%3Areceived"},
+		{"a search in long words", "?q=" + strings.Repeat("contratto+", longestName/9), "?folder=" + folder},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r.t = t
+			d := b.page(ofAnna + "messages" + c.list)
+			message := ""
+			for _, a := range d.all("a") {
+				if href := attribute(a, "href"); strings.HasPrefix(href, "messages/") {
+					message = href
+				}
+			}
+			opened := b.page(ofAnna + message)
+			if back := opened.link("Torna ai messaggi"); !sameQuery(t, back, ofAnna+"messages"+c.want) {
+				t.Errorf("%s leads back to %q, want %q", message, back, c.want)
+			}
+			if view := opened.link("Mostra solo il testo"); view != "" {
+				path, _, _ := strings.Cut(message, "?")
+				if back := b.page(ofAnna + path + view).link("Torna ai messaggi"); !sameQuery(t, back, ofAnna+"messages"+c.want) {
+					t.Errorf("%s leads back to %q, want %q", view, back, c.want)
+				}
+			}
+		})
+	}
+	r.t = t
+	for _, list := range []string{"%zz", "//elsewhere.test/", "q=" + strings.Repeat("x", 5000), "after=nonsense"} {
+		if back := b.page(ofAnna + messagePath(ref) + "?list=" + url.QueryEscape(list)).link("Torna ai messaggi"); !strings.HasPrefix(back, ofAnna+"messages") {
+			t.Errorf("list=%.40s leads back to %q", list, back)
+		}
+	}
+}
+
+// sameQuery reports whether two paths are the same but for the order of their parameters.
+func sameQuery(t *testing.T, a, b string) bool {
+	t.Helper()
+	one, err := url.Parse(a)
+	other, err2 := url.Parse(b)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	return one.Path == other.Path && one.Query().Encode() == other.Query().Encode()
+}
+
 // TestPaging turns the pages of a list while messages come.
 func TestPaging(t *testing.T) {
 	r := newRig(t)

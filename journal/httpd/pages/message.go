@@ -125,6 +125,8 @@ func (o *opened) enclosed() (string, []pec.Located) {
 type messagePage struct {
 	Path          string // of the message, without a slash at its end
 	Folder        string // with its month
+	List          string // path of the list that the reader comes from
+	From          string // the same for links to this page
 	UID           uint32
 	Subject       string
 	Class         pec.Class
@@ -147,11 +149,6 @@ type messagePage struct {
 type note struct {
 	Kind string // "warning", "error" or empty: a class of the style sheet
 	Text string
-}
-
-// fileLink is something to download.
-type fileLink struct {
-	Path, Name, About string
 }
 
 // letter is one message as people read it: its header, its texts, its files.
@@ -235,6 +232,7 @@ func (v *visit) messagePage(print bool) (*messagePage, error) {
 		Path: v.path("messages", e.FolderName(), strconv.FormatUint(uint64(e.UID), 10)), Folder: e.FolderName(), UID: e.UID, Entry: e, Print: print,
 		Class: pec.Class(e.Class), Received: e.Direction == journal.Received, Images: v.FormValue("images") == "1", Text: v.FormValue("view") == "text",
 	}
+	page.List, page.From = v.listBefore(page.Folder)
 	reader := v.reader()
 	if page.Access, err = reader.Access(v.Context()); err != nil {
 		return nil, err
@@ -277,28 +275,6 @@ func (v *visit) messagePage(print bool) (*messagePage, error) {
 	}
 	page.Practices = v.practiceLinks(o)
 	return page, nil
-}
-
-// wholeFiles returns what of a message can be downloaded as it is.
-func (v *visit) wholeFiles(o *opened, path, postacert string) []fileLink {
-	list := []fileLink{{path + "/raw", messageName(o.entry), v.t("il messaggio intero, com'è arrivato: con le firme, e quindi la prova", "the whole message as it arrived: with its signatures, and so the proof")}}
-	if o.entry.Direction == journal.Sent {
-		list[0].About = v.t("il messaggio intero, com'è stato inviato", "the whole message as it was sent")
-	}
-	if postacert != "" {
-		list = append(list, fileLink{path + "/parts/" + postacert, "postacert.eml", v.t("il messaggio senza la busta del gestore", "the message without the provider's envelope")})
-	}
-	if o.record != nil {
-		if n := o.numberOf(o.record.Message.Daticert); n != "" {
-			list = append(list, fileLink{path + "/parts/" + n, "daticert.xml", v.t("i dati di certificazione", "the certification data")})
-		}
-	}
-	return list
-}
-
-// messageName returns the name under which a message is downloaded.
-func messageName(e *journal.Entry) string {
-	return body.FileName(fmt.Sprintf("%s-%d.eml", strings.ReplaceAll(e.FolderName(), "/", "-"), e.UID), "message.eml")
 }
 
 // messageNotes says what the reader must know before anything else.

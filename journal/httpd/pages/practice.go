@@ -313,9 +313,6 @@ func (v *visit) recipientView(p *practice.Practice, o *practice.Outcome) recipie
 		}
 		view.Steps = append(view.Steps, step{Time: *at, Icon: icon, Text: text, Detail: detail, Receipts: v.receiptsFor(p, o.Address, class), Proof: class == pec.AvvenutaConsegna})
 	}
-	if p.Time != nil && !p.Imported {
-		view.Steps = append(view.Steps, step{Time: *p.Time, Icon: "ordinary", Text: policy.Label{Italian: "inviato", English: "sent"}})
-	}
 	kind := ""
 	if o.Receipt != "" {
 		kind = v.t("ricevuta %s", "receipt %s", pec.ReceiptKindLabel(o.Receipt).In(v.language))
@@ -330,6 +327,11 @@ func (v *visit) recipientView(p *practice.Practice, o *practice.Outcome) recipie
 	}
 	add(o.Failed, "failure", pec.ErroreConsegna, pec.StatusFailed.Label(), reason)
 	slices.SortStableFunc(view.Steps, func(a, b step) int { return a.Time.Compare(b.Time) })
+	if p.Time != nil && !p.Imported {
+		// The clock of a provider may be behind ours, and nothing comes before the message itself.
+		sent := step{Time: *p.Time, Icon: "ordinary", Text: policy.Label{Italian: "inviato", English: "sent"}}
+		view.Steps = slices.Insert(view.Steps, 0, sent)
+	}
 	return view
 }
 

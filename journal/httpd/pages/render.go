@@ -94,6 +94,7 @@ func functions(l policy.Language, zone *time.Location) template.FuncMap {
 		"label":    func(label policy.Label) string { return label.In(l) },
 		"size":     func(n any) string { return sizeText(l, n) },
 		"number":   func(n any) string { return numberText(l, n) },
+		"folder":   func(name string) string { return folderText(l, name) },
 		"month":    func(month any) string { return monthText(l, fmt.Sprint(month)) },
 		"messages": func(n any) string { return messagesText(l, n) },
 		"percent":  func(n any) string { return percentText(l, n) },

@@ -143,7 +143,14 @@ func TestZIPIncomplete(t *testing.T) {
 	whole := r.plainMail("Intero")
 	bad := r.classified(journal.Intent{}, "x@ext.test", "From: x@ext.test\r\nSubject: Guasto\r\n\r\n"+strings.Repeat("Testo del messaggio guasto.\r\n", 100))
 	r.damage(bad)
-	files := r.signedIn("anna@alpha.test").download(url.Values{"all": {"1"}})
+	b := r.signedIn("anna@alpha.test")
+	for _, path := range []string{"", "/raw", "/parts/1", "/body/1"} {
+		w := b.get(at(bad) + path)
+		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "Una parte dell&#39;archivio non si può leggere") || w.Header().Get("Content-Disposition") != "" {
+			t.Errorf("%q of the damaged message: %d, %v", path, w.Code, w.Header())
+		}
+	}
+	files := b.download(url.Values{"all": {"1"}})
 	index := tableOf(t, files["index.csv"])
 	if len(index) != 1 || index[0]["uid"] != uidText(whole.UID) || len(files) != 4 {
 		t.Errorf("%d files: %v", len(files), index)

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"context"
 	"embed"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -81,7 +83,7 @@ func (x *tab) faults() (list []string) {
 	for _, one := range looks {
 		x.dress(one.look)
 		expression := fmt.Sprintf(`axe.run({exclude: [["iframe"]]}, {runOnly: %s, %s}).then(r => r.violations)`, one.rules, axeOptions)
-		found, err := chromedp.Run(x.ctx, chromedp.Evaluate[[]violation](expression, chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
+		found, err := x.violations(expression)
 		if err != nil {
 			x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 		}
@@ -92,16 +94,41 @@ func (x *tab) faults() (list []string) {
 			}
 			list = append(list, fmt.Sprintf("%v: %s: %s\n  %s", one.look, v.ID, v.Help, strings.Join(nodes, "\n  ")))
 		}
-		list = append(list, x.measure(one.look.String(), "")...)
+		list = append(list, x.measure(one.look.String())...)
+	}
+	for _, width := range []int64{740, 1024} {
+		x.do(chromedp.EmulateViewport(width, 760))
+		list = append(list, x.measure("on a tablet")...)
 	}
 	x.dress(look{})
-	return append(list, x.measure("text at twice its size", "200%")...)
+	x.setFontSize(2 * usualFontSize)
+	defer x.setFontSize(usualFontSize)
+	return append(list, x.measure("text at twice its size")...)
 }
 
-// measure returns what is wider than the window, or does not show whole, with the text at a size.
-func (x *tab) measure(when, size string) (list []string) {
+// violations runs axe-core.
+func (x *tab) violations(expression string) ([]violation, error) {
+	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[[]violation](expression, chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
+}
+
+// usualFontSize is that of text in a browser of which nobody has changed the settings, in pixels.
+const usualFontSize = 16
+
+// setFontSize changes the size of text as the settings of a browser do.
+func (x *tab) setFontSize(pixels int64) {
 	x.testing.Helper()
-	wide, err := evaluate[[]string](x, fmt.Sprintf("(%s)(%q)", measureScript, size))
+	x.call("font size", func() error {
+		_, err := chromedp.Call(x.ctx, page.SetFontSizes, page.SetFontSizesParams{FontSizes: &page.FontSizes{Standard: pixels, Fixed: pixels * 13 / usualFontSize}})
+		return err
+	})
+}
+
+// measure returns what is wider than the window, or does not show whole.
+func (x *tab) measure(when string) (list []string) {
+	x.testing.Helper()
+	wide, err := evaluate[[]string](x, fmt.Sprintf("(%s)()", measureScript))
 	if err != nil {
 		x.testing.Fatalf("measure %s: %v", x.location(), err)
 	}
@@ -132,7 +159,8 @@ func TestFaults(t *testing.T) {
 		{"pale text in a narrow window", plain + `<style>@media (max-width:30rem){p{color:#bbb}}</style>`, "narrow-light: color-contrast"},
 		{"small targets", `<main><h1>Page</h1><a href="/1" style="font-size:6px">1</a><br><a href="/2" style="font-size:6px">2</a></main>`, "target-size"},
 		{"a wide line", `<main><h1>Page</h1><p style="width:400px">Text</p></main>`, "narrow-light: wider"},
-		{"a wide table", `<main><h1>Page</h1><div style="width:60rem">Text</div></main>`, "twice its size: wider"},
+		{"a wide table", `<main><h1>Page</h1><div style="width:45rem">Text</div></main>`, "twice its size: wider"},
+		{"a table for a desktop", `<main><h1>Page</h1><div style="width:1100px">Text</div></main>`, "on a tablet: wider"},
 		{"text that is cut off", `<main><h1>Page</h1><p style="height:20px;overflow:hidden">Text</p></main>`, "twice its size: cut off"},
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,5 @@
-size => {
+() => {
   const root = document.documentElement;
-  root.style.fontSize = size;
   const name = e => e.outerHTML.slice(0, 160).replace(/\s+/g, " ");
   const all = [...document.body.querySelectorAll("*")];
   const width = root.clientWidth;
@@ -15,6 +14,5 @@ size => {
     if (!["hidden", "clip"].includes(style.overflowX) && !["hidden", "clip"].includes(style.overflowY) || e.clientWidth <= 1 || e instanceof SVGElement) continue;
     if (e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 1) found.push("cut off: " + name(e));
   }
-  root.style.fontSize = "";
   return found;
 }

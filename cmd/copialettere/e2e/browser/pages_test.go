@@ -46,6 +46,7 @@ type stop struct {
 	then    func(*tab) // what the reader does on it, which leads to another one; may be nil
 	status  int        // 200 if 0
 	picture string     // the name of its picture, if it is a main page
+	mail    bool       // it is what others wrote, whatever that looks like
 }
 
 // anywhere are the routes that answer with no page of their own, and why.
@@ -127,10 +128,12 @@ func (s *site) tour(t *testing.T, r reader, seen *tours) {
 		seen.mu.Lock()
 		seen.visited[pattern], seen.statuses[l.status] = true, true
 		seen.mu.Unlock()
-		if heading, err := evaluate[string](x, "document.documentElement.lang + document.querySelectorAll('h1').length"); err != nil || heading != r.language+"1" {
+		if heading, err := evaluate[string](x, "document.documentElement.lang + document.querySelectorAll('h1').length"); err != nil || heading != r.language+"1" && !p.mail {
 			t.Errorf("%s: language and headings %s, %v", x.location(), heading, err)
 		}
-		x.sound()
+		if !p.mail {
+			x.sound()
+		}
 		x.takePictures(p.picture, r.language)
 	}
 }
@@ -246,8 +249,8 @@ func (s *site) messageStops(t *testing.T, r reader) []stop {
 		{who: r.owner, path: message("Convocazione assemblea")},
 		{who: r.owner, path: message("POSTA CERTIFICATA: Contratto controfirmato") + "/print"},
 		{who: r.owner, path: newsletter + "/print"},
-		{who: r.owner, path: newsletter + "/body/1"},
-		{who: r.owner, path: message("Preventivo per il tetto") + "/body/1"},
+		{who: r.owner, path: newsletter + "/body/1", mail: true},
+		{who: r.owner, path: message("Preventivo per il tetto") + "/body/1", mail: true},
 		{who: r.owner, path: strings.TrimSuffix(newsletter, "/1") + "/4000", status: http.StatusNotFound},
 		{who: r.broken, path: "/mailbox/" + r.broken + "/messages"},
 		{who: r.broken, path: "/mailbox/" + r.broken + "/messages", then: press("INBOX/"), status: http.StatusInternalServerError},

@@ -52,6 +52,8 @@ type Daemon struct {
 	Data   string // the data folder
 	Config string // path of its configuration
 	Log    string // path of its log
+	// Environment is what it has beside the environment of the test, as NAME=VALUE. It may be changed while the daemon is stopped.
+	Environment []string
 
 	binary     string
 	activated  []Activated
@@ -147,7 +149,7 @@ func (d *Daemon) Start(t testing.TB) {
 	}
 	notices := d.listenForReady(t)
 	defer notices.Close()
-	command.Env = append(os.Environ(), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
+	command.Env = append(append(os.Environ(), d.Environment...), fmt.Sprintf("LISTEN_FDS=%d", len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"),
 		"NOTIFY_SOCKET="+notices.LocalAddr().String())
 	d.process = launch(t, command, d.Log)
 	Wait(t, 20*time.Second, "the daemon to be ready", func() bool {
@@ -214,6 +216,7 @@ func (d *Daemon) Command(t testing.TB, arguments ...string) (stdout []byte, stde
 	t.Helper()
 	command := exec.Command(d.binary, append(arguments, "-config", d.Config)...)
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
+	command.Env = append(os.Environ(), d.Environment...)
 	var complaints bytes.Buffer
 	command.Stderr = &complaints
 	stdout, err := command.Output()

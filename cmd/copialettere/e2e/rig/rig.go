@@ -11,6 +11,7 @@ package rig
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -127,15 +128,22 @@ func Folder(t testing.TB) string {
 	return folder
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that was free a moment ago.
+// FreePort returns a TCP port of 127.0.0.1 that was free a moment ago. It is below those that the system gives to outgoing connections, so that
+// only another test's chance could take it.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, last, tries = 10000, 32767, 100
+	var err error
+	for range tries {
+		port := first + rand.IntN(last-first+1)
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", loopback(port)); err == nil {
+			listener.Close()
+			return port
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no port is free: %v", err)
+	return 0
 }
 
 // Wait polls until done reports true. After the limit it fails the test; what says what it waited for.
