@@ -19,7 +19,7 @@ import (
 func (s *site) places(t *testing.T, box string) (list []string) {
 	t.Helper()
 	for _, e := range s.hook.List(t, box) {
-		list = append(list, e.Folder + " " + e.SHA256)
+		list = append(list, e.Folder+" "+e.SHA256)
 	}
 	slices.Sort(list)
 	return list

@@ -55,23 +55,15 @@ type violation struct {
 // What the pages promise, WCAG 2.2 AA, and what axe-core calls best practices. Frames are left out: they show the mail of others, whatever it looks like.
 const axeOptions = `resultTypes: ["violations"], iframes: false`
 
-// What axe.run checks: everything; or the rules whose result colours or the size of the window can change.
+// What axe.run checks: everything; or the rules whose result changes from light to dark.
 const (
-	everyRule = `["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`
-	lookRules = `{type: "rule", values: ["color-contrast", "link-in-text-block", "target-size"]}`
+	everyRule   = `["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`
+	colourRules = `{type: "rule", values: ["color-contrast", "link-in-text-block"]}`
 )
 
-// looks are those in which pages are checked. The narrowest window is that of WCAG 2.2, 1.4.10.
-var looks = []struct {
-	look
-	rules string
-}{
-	{look{}, everyRule}, {look{dark: true}, lookRules}, {look{narrow: true}, everyRule}, {look{narrow: true, dark: true}, lookRules},
-}
-
-// faults returns what is wrong with the page: what axe-core finds in each look, what is too wide for the window, and what is too wide or cut off with
-// the text at twice its size.
-func (x *tab) faults() (list []string) {
+// faults returns what is wrong with the page: what axe-core finds in light and in dark, in one size of the window; what is too wide for a window of any
+// size; and what is too wide or cut off with the text at twice its size. The narrowest window is that of WCAG 2.2, 1.4.10.
+func (x *tab) faults(narrow bool) (list []string) {
 	x.testing.Helper()
 	script, err := axeScript()
 	if err == nil {
@@ -80,10 +72,9 @@ func (x *tab) faults() (list []string) {
 	if err != nil {
 		x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 	}
-	for _, one := range looks {
-		x.dress(one.look)
-		expression := fmt.Sprintf(`axe.run({exclude: [["iframe"]]}, {runOnly: %s, %s}).then(r => r.violations)`, one.rules, axeOptions)
-		found, err := x.violations(expression)
+	for rules, l := range map[string]look{everyRule: {narrow: narrow}, colourRules: {narrow: narrow, dark: true}} {
+		x.dress(l)
+		found, err := x.violations(fmt.Sprintf(`axe.run({exclude: [["iframe"]]}, {runOnly: %s, %s}).then(r => r.violations)`, rules, axeOptions))
 		if err != nil {
 			x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 		}
@@ -92,13 +83,12 @@ func (x *tab) faults() (list []string) {
 			for _, n := range v.Nodes {
 				nodes = append(nodes, n.HTML+"\n    "+n.Summary)
 			}
-			list = append(list, fmt.Sprintf("%v: %s: %s\n  %s", one.look, v.ID, v.Help, strings.Join(nodes, "\n  ")))
+			list = append(list, fmt.Sprintf("%v: %s: %s\n  %s", l, v.ID, v.Help, strings.Join(nodes, "\n  ")))
 		}
-		list = append(list, x.measure(one.look.String())...)
 	}
-	for _, width := range []int64{740, 1024} {
+	for _, width := range []int64{320, 740, 1024, 1180} {
 		x.do(chromedp.EmulateViewport(width, 760))
-		list = append(list, x.measure("on a tablet")...)
+		list = append(list, x.measure("usual text")...)
 	}
 	x.dress(look{})
 	x.setFontSize(2 * usualFontSize)
@@ -138,11 +128,19 @@ func (x *tab) measure(when string) (list []string) {
 	return list
 }
 
-// sound fails the test if anything is wrong with the page.
-func (x *tab) sound() {
+// bypass has the next pages ignore the policies that they come with.
+func (x *tab) bypass(enabled bool) {
 	x.testing.Helper()
-	x.light()
-	for _, fault := range x.faults() {
+	x.call("bypass the policy", func() error {
+		_, err := chromedp.Call(x.ctx, page.SetBypassCSP, page.SetBypassCSPParams{Enabled: enabled})
+		return err
+	})
+}
+
+// sound fails the test if anything is wrong with how the page looks.
+func (x *tab) sound(narrow bool) {
+	x.testing.Helper()
+	for _, fault := range x.faults(narrow) {
 		x.testing.Errorf("%s: %s", x.location(), fault)
 	}
 }
@@ -158,9 +156,9 @@ func TestFaults(t *testing.T) {
 		{"pale text in the dark", plain + `<style>@media (prefers-color-scheme:dark){p{color:#bbb;background:#fff}}</style>`, "desktop-dark: color-contrast"},
 		{"pale text in a narrow window", plain + `<style>@media (max-width:30rem){p{color:#bbb}}</style>`, "narrow-light: color-contrast"},
 		{"small targets", `<main><h1>Page</h1><a href="/1" style="font-size:6px">1</a><br><a href="/2" style="font-size:6px">2</a></main>`, "target-size"},
-		{"a wide line", `<main><h1>Page</h1><p style="width:400px">Text</p></main>`, "narrow-light: wider"},
+		{"a wide line", `<main><h1>Page</h1><p style="width:400px">Text</p></main>`, "wider than the window of 320"},
 		{"a wide table", `<main><h1>Page</h1><div style="width:45rem">Text</div></main>`, "twice its size: wider"},
-		{"a table for a desktop", `<main><h1>Page</h1><div style="width:1100px">Text</div></main>`, "on a tablet: wider"},
+		{"a table for a desktop", `<main><h1>Page</h1><div style="width:1100px">Text</div></main>`, "wider than the window of 740"},
 		{"text that is cut off", `<main><h1>Page</h1><p style="height:20px;overflow:hidden">Text</p></main>`, "twice its size: cut off"},
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -177,7 +175,7 @@ func TestFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			x := x.in(t)
 			x.open(fmt.Sprintf("/page/%d", i))
-			found := strings.Join(x.faults(), "\n")
+			found := strings.Join(append(x.faults(false), x.faults(true)...), "\n")
 			if c.want == "" && found != "" || !strings.Contains(found, c.want) {
 				t.Errorf("found %q, want %q", found, c.want)
 			}

@@ -5,8 +5,7 @@
   const width = root.clientWidth;
   const found = [];
   if (root.scrollWidth > width) {
-    found.push(`wider than the window of ${width}: ${root.scrollWidth}`);
-    found.push(...all.filter(e => e.getBoundingClientRect().right > width + 1).slice(0, 5).map(e => "too wide: " + name(e)));
+    found.push(`wider than the window of ${width}: ${root.scrollWidth}: ` + all.filter(e => e.getBoundingClientRect().right > width + 1).slice(0, 3).map(name).join("; "));
   }
   for (const e of all) {
     const style = getComputedStyle(e);

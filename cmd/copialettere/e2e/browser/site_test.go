@@ -246,7 +246,7 @@ func (s *site) fill(t *testing.T) {
 			s.hook.Must(t, "mailbox", "set", person, "language="+c.language)
 		}
 		s.hook.Must(t, "mailbox", "disable", c.off, "-confirm", c.off)
-		s.richen(t, c.owner, c.delegate)
+		s.richen(t, c.owner)
 	}
 	s.hook.Must(t, "mailbox", "set", franz, "write=on", "manual_delete=on")
 	for _, person := range []string{elisa, nino} {
@@ -258,12 +258,11 @@ func (s *site) fill(t *testing.T) {
 }
 
 // richen gives an archive some of everything that its pages can show.
-func (s *site) richen(t *testing.T, owner, delegate string) {
+func (s *site) richen(t *testing.T, owner string) {
 	t.Helper()
 	s.hook.Must(t, "mailbox", "pause", owner)
 	s.hook.Must(t, "mailbox", "resume", owner)
 	s.hook.Must(t, "mailbox", "set", owner, "write=on", "manual_delete=on", "imap=on")
-	s.hook.Must(t, "delegate", "add", owner, delegate, "-until", time.Now().AddDate(0, 1, 0).Format(time.DateOnly))
 	s.hook.Must(t, "app-password", "add", owner, "Telefono")
 	pictures := make([]byte, 2<<20)
 	rand.Read(pictures)
