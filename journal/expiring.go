@@ -5,24 +5,47 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"copialettere/journal/kv"
 )
 
-// Expiring counts the messages of a mailbox that a retention of so many months deletes at that time, holds aside, and returns when the first of them
-// arrived. With 0 months it counts all messages. It leaves out what cannot be read.
-func (j *Journal) Expiring(ctx context.Context, mailbox string, months int, at time.Time) (sum Removed, oldest time.Time, err error) {
+// Loss is what a mailbox loses.
+type Loss struct {
+	Removed
+	Oldest time.Time   // when the first of the messages arrived; zero where there are none
+	Months []MonthLoss // by month of arrival, oldest first, without the months of which nothing goes
+}
+
+// MonthLoss is what a mailbox loses of the mail of one month. Others script against its names.
+type MonthLoss struct {
+	Month kv.Month `json:"month"`
+	Removed
+}
+
+func (l *Loss) add(e *Entry) {
+	if l.Entries == 0 {
+		l.Oldest = e.Time
+	}
+	if n := len(l.Months); n == 0 || l.Months[n-1].Month != e.Month {
+		l.Months = append(l.Months, MonthLoss{Month: e.Month})
+	}
+	l.Months[len(l.Months)-1].add(e)
+	l.Removed.add(e)
+}
+
+// Expiring counts the messages of a mailbox that a retention of so many months deletes at that time, holds aside. With 0 months it counts all messages.
+// It leaves out what cannot be read.
+func (j *Journal) Expiring(ctx context.Context, mailbox string, months int, at time.Time) (sum Loss, err error) {
 	for e, err := range j.ListByTime(ctx, mailbox) {
 		switch {
 		case errors.Is(err, ErrDamaged):
 			continue
 		case err != nil:
-			return Removed{}, time.Time{}, fmt.Errorf("count what expires of %s: %w", mailbox, err)
+			return Loss{}, fmt.Errorf("count what expires of %s: %w", mailbox, err)
 		case months > 0 && AddMonths(e.Time, months).After(at):
-			return sum, oldest, nil
-		}
-		if sum.Entries == 0 {
-			oldest = e.Time
+			return sum, nil
 		}
 		sum.add(e)
 	}
-	return sum, oldest, nil
+	return sum, nil
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -48,9 +49,9 @@ func TestExpiring(t *testing.T) {
 		{"past all", "anna@alpha.test", 6, first.AddDate(2, 0, 0), 6},
 		{"no mailbox", "carla@alpha.test", 0, time.Time{}, 0},
 	} {
-		sum, oldest, err := j.Expiring(t.Context(), c.mailbox, c.months, c.at)
-		if err != nil || sum.Entries != c.entries || (sum.Bytes > 0) != (c.entries > 0) || c.entries > 0 && !oldest.Equal(first) {
-			t.Errorf("%s: %+v from %v, %v; want %d", c.name, sum, oldest, err, c.entries)
+		sum, err := j.Expiring(t.Context(), c.mailbox, c.months, c.at)
+		if err != nil || sum.Entries != c.entries || (sum.Bytes > 0) != (c.entries > 0) || c.entries > 0 && !sum.Oldest.Equal(first) {
+			t.Errorf("%s: %+v, %v; want %d", c.name, sum, err, c.entries)
 		}
 		if c.months == 0 {
 			continue
@@ -60,6 +61,15 @@ func TestExpiring(t *testing.T) {
 		})
 		if err != nil || report.Removed.Entries != c.entries {
 			t.Errorf("%s: Expire deletes %+v, %v", c.name, report, err)
+		}
+		var want []MonthLoss
+		for _, e := range report.Expired {
+			if e.Entries > 0 {
+				want = append(want, MonthLoss{e.Month, e.Removed})
+			}
+		}
+		if !slices.Equal(sum.Months, want) {
+			t.Errorf("%s: by month %+v, Expire says %+v", c.name, sum.Months, want)
 		}
 	}
 }

@@ -26,7 +26,8 @@ func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	queue := notice.New(a.folder.Settings, notice.Options{
 		Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Operator: c.Notices.Operator, Host: host,
 		Expiring: func(ctx context.Context, mailbox string, months int, at time.Time) (journal.Removed, time.Time, error) {
-			return a.journal.Expiring(ctx, mailbox, months, at) // it is opened after this
+			loss, err := a.journal.Expiring(ctx, mailbox, months, at) // it is opened after this
+			return loss.Removed, loss.Oldest, err
 		},
 		Logger: log, Metrics: a.metrics,
 	})

@@ -12,9 +12,11 @@ import (
 	"copialettere/journal/httpd"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 )
 
 const retentionHelp = `Usage: copialettere retention [-dry-run | -log] [-yes] [-config FILE] [-json]
+       copialettere retention -dry-run ADDR [MONTHS] [-config FILE] [-json]
 
 Deletes the messages that are past the retention of their mailbox, counted from their arrival. The daemon does the same once a day. Messages
 under a legal hold stay. A month with nothing left in it is dropped, with its folder.
@@ -25,16 +27,24 @@ deletes nothing, and the exit status is 1.
 Owners with notify_on=before-loss are told before a run deletes more than that share of their archive, and more than 10 messages: of these archives
 it deletes nothing until the grace time is over (erase.grace). -dry-run counts their messages all the same.
 
-  -dry-run  only count, by mailbox and month
+  -dry-run  only count, by mailbox and month; with ADDR what goes of one mailbox by its own retention, or would by one of MONTHS
   -log      only show the runs so far
   -yes      delete although the run is abnormal
 
 Example: copialettere retention -dry-run
+         copialettere retention -dry-run mario@alpha.test 24
 `
 
 func defineRetention(flags *flag.FlagSet) runner {
 	dryRun, yes, log := flags.Bool("dry-run", false, ""), flags.Bool("yes", false, ""), flags.Bool("log", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
+		if *dryRun && !*log && !*yes && (len(args) == 1 || len(args) == 2) {
+			query := url.Values{"mailbox": {args[0]}}
+			if len(args) == 2 {
+				query.Set("retention", args[1])
+			}
+			return show(in, ctx, mailboxPath+"/retention", query, in.printPreview)
+		}
 		if err := want(args); err != nil {
 			return err
 		}
@@ -80,6 +90,20 @@ func (in *invocation) retention(ctx context.Context, query url.Values) error {
 		return errFailed
 	}
 	return err
+}
+
+func (in *invocation) printPreview(v archive.RetentionPreview) {
+	for _, m := range v.Months {
+		fmt.Fprintf(in.stdout, "%-40s %s %8d entries %10s\n", v.Mailbox, m.Month, m.Entries, policy.English.Size(m.Bytes))
+	}
+	switch {
+	case v.Held != nil:
+		fmt.Fprintf(in.stdout, "nothing is deleted under the legal hold: %s\n", v.Held.Reason)
+	case v.Retention == "none":
+		fmt.Fprintln(in.stdout, "nothing would be deleted: there is no retention")
+	default:
+		fmt.Fprintf(in.stdout, "would be deleted by a retention of %s months: %d entries, %s\n", v.Retention, v.Entries, policy.English.Size(v.Bytes))
+	}
 }
 
 func (in *invocation) printRun(r journal.Run) {

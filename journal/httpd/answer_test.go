@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -178,6 +179,9 @@ func TestBadRequests(t *testing.T) {
 		{"a GET that changes", "GET", of + "/enable?who=root", "", 405, "takes POST"},
 		{"another method", "PUT", of + "/settings?who=root", "{}", 405, "takes GET, PATCH"},
 		{"an unknown parameter", "GET", of + "/why?messageid=1", "", 400, `unknown parameter "messageid": this route takes "message_id"`},
+		{"a query that is not escaped", "GET", of + "/messages?q=100%&limit=5", "", 400, "escape it, % as %25"},
+		{"a query with semicolons", "GET", of + "/messages?folder=INBOX;q=x", "", 400, "; as %3B"},
+		{"a parameter twice", "GET", of + "/messages?q=x&q=y", "", 400, `"q" is there 2 times`},
 		{"no JSON", "PATCH", of + "/settings?who=root", "retention=12", 400, "no JSON"},
 		{"an array", "PATCH", of + "/settings?who=root", `["retention"]`, 400, "want an object"},
 		{"a number for a text", "PATCH", of + "/settings?who=root", `{"retention": 12}`, 400, "retention: want its value as a text"},
@@ -256,4 +260,81 @@ func TestPatience(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestEntitledOn: a long answer behind a public door breaks off, so that it shows, when whoever asked may not have it any more.
+func TestEntitledOn(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		method string
+		asked  int // how often whoever asks is known
+		whole  bool
+	}{
+		{"the token lasts", "GET", 1000, true},
+		{"the token ends after the first question", "GET", 1, false},
+		{"the token ends later", "GET", 3, false},
+		{"an act that is done", "POST", 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			asked := 0
+			who := func(*http.Request) (policy.Actor, error) {
+				if asked++; asked > c.asked {
+					return policy.Actor{}, errUnknown
+				}
+				return policy.Actor{Role: policy.RoleOperator, Name: "panel"}, nil
+			}
+			a := newAPI(Backend{}, door{who: who, public: true})
+			w := httptest.NewRecorder()
+			const items, size = 10, 1 << 20
+			aborted := func() (aborted bool) {
+				defer func() { aborted = recover() == http.ErrAbortHandler }()
+				a.serve(&Route{Method: c.method, Path: "/test", Many: true, serve: func(_ *api, c *call) error {
+					return tell(c, func(yield func(VersionView, error) bool) {
+						for range items {
+							if !yield(VersionView{strings.Repeat("1", size)}, nil) {
+								return
+							}
+						}
+					})
+				}}, w, httptest.NewRequestWithContext(t.Context(), c.method, "/", nil))
+				return false
+			}()
+			if got := strings.Count(w.Body.String(), "version"); aborted == c.whole || (got == items) != c.whole || !c.whole && got > c.asked+1 {
+				t.Errorf("aborted %t after %d items, asked %d times", aborted, got, asked)
+			}
+		})
+	}
+}
+
+// TestOldVersion asks by HTTP/1.0, in which only the length of an answer, or its form, shows that it is whole.
+func TestOldVersion(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	r.deliver("anna@alpha.test")
+	message := "/api/v1/mailboxes/anna@alpha.test/messages/INBOX%2F" + time.Now().UTC().Format("2006-01") + "/1"
+	for _, c := range []struct {
+		name, target, accept string
+		status               int
+		length               bool // is told before
+	}{
+		{"a message", message + "/raw", "", 200, true},
+		{"a part", message + "/parts/1", "", 200, true},
+		{"a list", "/api/v1/mailboxes", documentType, 200, false},
+		{"a list in lines", "/api/v1/mailboxes", linesType, 505, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := httptest.NewRequestWithContext(t.Context(), "GET", c.target, nil)
+			q.Proto, q.ProtoMajor, q.ProtoMinor = "HTTP/1.0", 1, 0
+			q.Header.Set("Accept", c.accept)
+			w := httptest.NewRecorder()
+			r.handler.ServeHTTP(w, q)
+			want := ""
+			if c.length {
+				want = strconv.Itoa(w.Body.Len())
+			}
+			if got := w.Header().Get("Content-Length"); w.Code != c.status || got != want || w.Body.Len() == 0 {
+				t.Errorf("%d, %q bytes of %d: %s", w.Code, got, w.Body.Len(), w.Body)
+			}
+		})
+	}
 }

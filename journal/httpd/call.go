@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -151,10 +152,20 @@ func (a *api) inTurn(c *call, route *Route) error {
 }
 
 func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
+	c := &call{Request: r}
 	if a.door.public {
-		w = newPatient(w)
+		p := NewPatient(w, nil)
+		if r.Method == http.MethodGet { // an act is done when its answer comes, whoever may ask for another
+			p = NewPatient(w, func() error { return a.entitled(&call{Request: r}, route) })
+		}
+		defer p.Close()
+		w = p
 	}
-	c := &call{Request: r, w: w, out: newAnswer(w, r, route.Many)}
+	c.w, c.out = w, newAnswer(w, r, route.Many)
+	if c.out.lines && !r.ProtoAtLeast(1, 1) {
+		c.out.problem(problemOf(errVersion))
+		return
+	}
 	err := a.admit(c, route)
 	if err == nil {
 		err = a.inTurn(c, route)
@@ -170,6 +181,23 @@ func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 
 // admit reads who asks and about what, checks the right to the route, and reads what the request brings.
 func (a *api) admit(c *call, route *Route) (err error) {
+	if err := a.entitled(c, route); err != nil {
+		return err
+	}
+	if route.Right == archive.RightRead {
+		if err := a.b.Archive.Reads(c.Context(), c.who, c.mailbox, a.door.from(c.Request)); err != nil {
+			return err
+		}
+	}
+	if err := c.checkQuery(route); err != nil || route.Body == nil || route.Body == (Lines{}) {
+		return err
+	}
+	c.body, err = readBody(c.w, c.Request, route.Body)
+	return err
+}
+
+// entitled reads who asks and about what, and checks the right to the route.
+func (a *api) entitled(c *call, route *Route) (err error) {
 	if c.who, err = a.door.who(c.Request); err != nil {
 		return err
 	}
@@ -189,21 +217,10 @@ func (a *api) admit(c *call, route *Route) (err error) {
 	if route.Record && c.who.Name == "" {
 		return fmt.Errorf("%w: who: name the operator", errRequest)
 	}
-	if route.Right != "" {
-		if err := a.b.Archive.May(c.Context(), c.who, route.Right, about); err != nil {
-			return err
-		}
+	if route.Right == "" {
+		return nil
 	}
-	if route.Right == archive.RightRead {
-		if err := a.b.Archive.Reads(c.Context(), c.who, c.mailbox, a.door.from(c.Request)); err != nil {
-			return err
-		}
-	}
-	if err := c.checkQuery(route); err != nil || route.Body == nil || route.Body == (Lines{}) {
-		return err
-	}
-	c.body, err = readBody(c.w, c.Request, route.Body)
-	return err
+	return a.b.Archive.May(c.Context(), c.who, route.Right, about)
 }
 
 // domainOf returns the domain that a request is about. A token that names none means its own.
@@ -218,13 +235,20 @@ func (a *api) domainOf(c *call) (string, error) {
 	return policy.CanonicalDomain(domain)
 }
 
-// checkQuery refuses parameters that a route does not take.
+// checkQuery refuses a query that cannot be read, of which net/url leaves parts out, and parameters that a route does not take, or not twice.
 func (c *call) checkQuery(route *Route) error {
+	values, err := url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return fmt.Errorf("%w: the query cannot be read: escape it, %% as %%25 and ; as %%3B", errRequest)
+	}
 	takes := []string{"who"} // of the admin socket
 	for _, p := range route.Parameters() {
 		takes = append(takes, p.Name)
 	}
-	for name := range c.URL.Query() {
+	for name, list := range values {
+		if len(list) > 1 && name != "set" {
+			return fmt.Errorf("%w: the parameter %.100q is there %d times", errRequest, name, len(list))
+		}
 		if !slices.Contains(takes, name) {
 			return fmt.Errorf("%w: unknown parameter %.100q: this route takes %q", errRequest, name, strings.Join(takes[1:], ", "))
 		}
@@ -281,30 +305,3 @@ func (c *call) flag(name string) (bool, error) {
 	}
 	return value, nil
 }
-
-// patience is how long a client on the Internet may take to read what is sent at a time, and how long an answer may take to begin or to go on.
-const patience = 2 * time.Minute
-
-// patient gives a client time for each part of a long answer, instead of for the whole of it.
-type patient struct {
-	http.ResponseWriter
-	control *http.ResponseController
-}
-
-func newPatient(w http.ResponseWriter) *patient {
-	p := &patient{w, http.NewResponseController(w)}
-	p.wait()
-	return p
-}
-
-// wait is without effect where the connection knows no deadlines, as in tests.
-func (p *patient) wait() { p.control.SetWriteDeadline(time.Now().Add(patience)) }
-
-// Write implements http.ResponseWriter.
-func (p *patient) Write(b []byte) (int, error) {
-	p.wait()
-	return p.ResponseWriter.Write(b)
-}
-
-// Unwrap serves http.ResponseController.
-func (p *patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }

@@ -3,6 +3,7 @@ package httpd
 import (
 	"io"
 	"net/http"
+	"strconv"
 
 	"copialettere/policy/pec"
 )
@@ -58,6 +59,9 @@ func (a *api) part(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := SetLength(c.w, c.Request, l.Content()); err != nil {
+		return err
+	}
 	c.w.Header().Set("Content-Type", partType)
 	n, err := io.Copy(c.w, l.Content())
 	if err != nil && n == 0 {
@@ -71,4 +75,17 @@ func (a *api) part(c *call) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// SetLength reads content to its end and tells its length, where an answer must have it: in HTTP/1.0, which proxies speak that are not told otherwise,
+// the answer would seem whole wherever it breaks off.
+func SetLength(w http.ResponseWriter, r *http.Request, content io.Reader) error {
+	if r.ProtoAtLeast(1, 1) {
+		return nil
+	}
+	n, err := io.Copy(io.Discard, content)
+	if err == nil {
+		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	}
+	return err
 }

@@ -32,6 +32,8 @@ type Problem struct {
 var (
 	errUnknown = errors.New("send a token that is in force: Authorization: Bearer TOKEN")
 	errTooMany = errors.New("too many requests without a valid token came from this address: try again in a minute")
+	// errVersion says that lines are asked for by HTTP/1.0, in which a list that breaks off looks whole.
+	errVersion = errors.New("lines show that they are whole only by HTTP/1.1 or HTTP/2: accept application/json, or have the proxy between speak HTTP/1.1 (proxy_http_version 1.1 of nginx)")
 	// errBusy says that too many requests of one program are under way.
 	errBusy = errors.New("too many requests by this token are under way: wait for their answers, then try again")
 )
@@ -63,6 +65,7 @@ var problems = []kind{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
 		policy.ErrNoArchive, setup.ErrNotOffered,
 	}},
+	{http.StatusHTTPVersionNotSupported, "version", "HTTP/1.1 is wanted", []error{errVersion}},
 	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable}},
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"html/template"
 	"net/http"
+	"strings"
 
 	"golang.org/x/text/language"
 
@@ -31,6 +32,7 @@ func Web(b Backend) http.Handler {
 		// A proxy may ask with another Host than the browser did. The configuration has checked the URL, so there is no error.
 		sameSite.AddTrustedOrigin(public)
 	}
+	sameSite.SetDenyHandler(http.HandlerFunc(refuseElsewhere))
 	return forwarded(b.TrustedProxies, public, hardened(sameSite.Handler(autodiscoverCase(mux))))
 }
 
@@ -67,6 +69,25 @@ var pageNotFound = page{
 		Italian: "A questo indirizzo non c'è nulla. Controllare che sia scritto per intero.",
 		English: "There is nothing at this address. Check that it is complete.",
 	},
+}
+
+var pageElsewhere = page{
+	policy.Label{Italian: "Richiesta da un altro sito", English: "Asked from another site"},
+	policy.Label{
+		Italian: "Un altro sito ha chiesto di cambiare qualcosa qui, e non è stato cambiato nulla. Se è stato voluto, aprire l'archivio e farlo da lì.",
+		English: "Another site asked to change something here, and nothing was changed. If you meant it, open the archive and do it there.",
+	},
+}
+
+// refuseElsewhere answers to a request that a page of another site has made.
+func refuseElsewhere(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, Prefix+"/") {
+		newAnswer(w, r, false).problem(Problem{
+			Status: http.StatusForbidden, Type: typeOf("cross-origin"), Title: "No page of another site may ask this", Detail: "A token does not belong into a browser.",
+		})
+		return
+	}
+	writePage(w, r, http.StatusForbidden, LanguageOf(r), pageElsewhere)
 }
 
 var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>

@@ -7,6 +7,21 @@ import (
 	"testing"
 )
 
+// TestWebOtherSite asks for a change as a page of another site makes a browser do. Pages answer with one, the interface for programs with a problem.
+func TestWebOtherSite(t *testing.T) {
+	for path, want := range map[string]string{
+		"/mailbox/anna@alpha.test/archive/pause": "Richiesta da un altro sito", "/api/v1/mailboxes/anna@alpha.test/pause": `"urn:copialettere:cross-origin"`,
+	} {
+		r := httptest.NewRequest("POST", path, nil)
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
+		w := httptest.NewRecorder()
+		Web(Backend{}).ServeHTTP(w, r)
+		if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), want) || !strings.HasPrefix(w.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 // TestWebUnknownPage asks for a page that is not there. The answer is a page in the language of the browser, from which nothing leads to another host.
 func TestWebUnknownPage(t *testing.T) {
 	for _, c := range []struct{ accept, want string }{

@@ -122,7 +122,9 @@ type RetentionPreview struct {
 	Entries   uint64     `json:"entries"`   // that would be deleted; holds on single messages are not looked at
 	Bytes     uint64     `json:"bytes"`
 	Oldest    *time.Time `json:"oldest,omitempty"` // when the first of them arrived
-	Held      *Held      `json:"hold,omitempty"`   // the legal hold on the mailbox, because of which nothing is deleted
+	// Months has what would be deleted by month of arrival, oldest first.
+	Months []journal.MonthLoss `json:"months,omitempty"`
+	Held   *Held               `json:"hold,omitempty"` // the legal hold on the mailbox, because of which nothing is deleted
 }
 
 // PreviewRetention counts what a value of the setting retention would delete of a mailbox now; without one, what the retention in force would.
@@ -147,11 +149,11 @@ func (a *Archive) PreviewRetention(ctx context.Context, address policy.Address, 
 	if months == 0 {
 		return v, nil
 	}
-	gone, oldest, err := a.journal.Expiring(ctx, m.Archive, months, now)
+	gone, err := a.journal.Expiring(ctx, m.Archive, months, now)
 	if err != nil {
 		return v, err
 	}
-	v.Entries, v.Bytes, v.Oldest = gone.Entries, gone.Bytes, timeOrNil(oldest)
+	v.Entries, v.Bytes, v.Oldest, v.Months = gone.Entries, gone.Bytes, timeOrNil(gone.Oldest), gone.Months
 	return v, nil
 }
 

@@ -176,7 +176,8 @@ func TestPreviewRetention(t *testing.T) {
 		set(c.inForce)
 		v, err := a.PreviewRetention(t.Context(), anna, c.value)
 		if err != nil || v.Mailbox != "anna@alpha.test" || v.Retention != c.wanted || v.InForce != c.retained || v.Entries != c.entries || v.Held != nil ||
-			(v.Oldest == nil) != (c.entries == 0) || (v.Bytes == 0) != (c.entries == 0) {
+			(v.Oldest == nil) != (c.entries == 0) || (v.Bytes == 0) != (c.entries == 0) || (len(v.Months) == 1) != (c.entries > 0) ||
+			c.entries > 0 && (v.Months[0].Entries != v.Entries || v.Months[0].Month != kv.MonthOf(*v.Oldest)) {
 			t.Errorf("%q with %q in force: %+v, %v", c.value, c.inForce, v, err)
 		}
 		if c.value == "" {

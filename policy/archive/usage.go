@@ -196,3 +196,53 @@ func (a *Archive) latestOf(ctx context.Context, f journal.FolderStats) (newest *
 	}
 	return newest, nil
 }
+
+// Span is of when the messages of a mailbox are, by the date that lists them: that of their arrival, or the own one of what was put in by hand.
+type Span struct {
+	Oldest, Newest time.Time // both zero where there are no messages, or none that has a date
+}
+
+func (s *Span) add(at time.Time) {
+	if s.Oldest.IsZero() || at.Before(s.Oldest) {
+		s.Oldest = at
+	}
+	if at.After(s.Newest) {
+		s.Newest = at
+	}
+}
+
+// Span returns of when the messages of a mailbox are. It reads no more than the first and the last month, and folders that hold what was put in by hand.
+// The error is journal.PassedOver if months that cannot be read are left out.
+func (a *Archive) Span(ctx context.Context, address policy.Address) (span Span, err error) {
+	m, err := a.there(ctx, address)
+	if err != nil {
+		return span, err
+	}
+	stats, err := a.journal.Stats(ctx, m.Archive)
+	var passed journal.PassedOver
+	if err != nil && !errors.As(err, &passed) {
+		return span, fmt.Errorf("oldest and newest message of %s: %w", address, err)
+	}
+	stats = slices.DeleteFunc(stats, func(f journal.FolderStats) bool { return f.Entries == 0 })
+	var first, last kv.Month
+	for _, f := range stats {
+		if f.Entries > f.Imported {
+			first, last = min(cmp.Or(first, f.Month), f.Month), max(last, f.Month)
+		}
+	}
+	for _, f := range stats {
+		if f.Month != first && f.Month != last && f.Imported == 0 {
+			continue
+		}
+		for o, err := range a.journal.Outlines(ctx, f.Mailbox, f.Month, f.Folder, 1, math.MaxUint32) {
+			switch {
+			case passed.Add(err), errors.Is(err, journal.ErrDamaged), errors.Is(err, journal.ErrNotFound):
+			case err != nil:
+				return span, fmt.Errorf("oldest and newest message of %s: %w", address, err)
+			case !o.Dated.IsZero():
+				span.add(o.Dated)
+			}
+		}
+	}
+	return span, passed.Err()
+}

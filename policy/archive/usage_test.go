@@ -18,14 +18,20 @@ func TestLatest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	byHand := func(folder string) {
+	byHand := func(folder string, date time.Time) {
 		t.Helper()
 		d := a.journal.NewDraft(t.Context())
 		defer d.Discard()
 		fmt.Fprint(d, "Subject: by hand\r\n\r\n\r\n")
-		in := journal.Intent{Mailbox: anna, Direction: journal.Received, Folder: folder, Import: &journal.Import{Who: "owner " + anna, Date: time.Now()}}
+		in := journal.Intent{Mailbox: anna, Direction: journal.Received, Folder: folder, Import: &journal.Import{Who: "owner " + anna, Date: date}}
 		if _, err := d.Commit(t.Context(), journal.Envelope{Transaction: a.journal.NewTransaction()}, []journal.Intent{in}, nil); err != nil {
 			t.Fatal(err)
+		}
+	}
+	spans := func(name string, oldest, newest time.Time) {
+		t.Helper()
+		if got, err := a.Span(t.Context(), address); err != nil || !got.Oldest.Equal(oldest) || !got.Newest.Equal(newest) {
+			t.Errorf("%s: %+v, %v, want %v to %v", name, got, err, oldest, newest)
 		}
 	}
 	check := func(name string, received, sent *time.Time) {
@@ -39,8 +45,11 @@ func TestLatest(t *testing.T) {
 		}
 	}
 	check("empty", nil, nil)
-	byHand("INBOX")
+	spans("empty", time.Time{}, time.Time{})
+	dated := time.Date(2019, 5, 1, 12, 0, 0, 0, time.UTC)
+	byHand("INBOX", dated)
 	check("by hand alone", nil, nil)
+	spans("by hand alone", dated, dated)
 	received := file(t, a, anna, journal.Received).Time
 	check("received", &received, nil)
 	sent := file(t, a, anna, journal.Sent).Time
@@ -48,9 +57,10 @@ func TestLatest(t *testing.T) {
 	file(t, a, "bruno@alpha.test", journal.Received)
 	check("another mailbox", &received, &sent)
 	for range 60 {
-		byHand("INBOX")
+		byHand("INBOX", dated.AddDate(0, 0, 1))
 	}
 	check("much by hand since", &received, &sent)
+	spans("much by hand since", dated, sent)
 }
 
 // TestLatestOfAMonth looks for the newest message in months that came before.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"runtime"
 	"strings"
 
 	"github.com/microcosm-cc/bluemonday"
@@ -30,10 +31,15 @@ const (
 	maxImages     = 16 << 20 // bytes of all images by Content-ID in one text, before base64
 )
 
-// Sanitizer makes HTML harmless. It may be used concurrently.
+// smallHTML is how many bytes of HTML, with their transfer encoding, take next to no time.
+const smallHTML = 64 << 10
+
+// Sanitizer makes HTML harmless. It may be used concurrently. At most half of the processors work on large texts at a time, so that hostile ones do not
+// hold up deliveries; the others wait.
 type Sanitizer struct {
 	policy *bluemonday.Policy
 	style  *regexp.Regexp // one declaration
+	large  chan struct{}  // has an element for each large text under way
 }
 
 // Options say how a text is shown.
@@ -84,7 +90,7 @@ func NewSanitizer() *Sanitizer {
 	p.AllowDataURIImages()
 
 	p.AllowAttrs("style").Matching(regexp.MustCompile("^(?:" + declaration + "; ?)+$")).Globally()
-	return &Sanitizer{p, regexp.MustCompile("^" + declaration + "$")}
+	return &Sanitizer{p, regexp.MustCompile("^" + declaration + "$"), make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
 // declaration matches one declaration of a style as plainStyle writes it. Functions that name a URL, escapes, comments and open strings fail to match.
@@ -95,27 +101,42 @@ const declaration = `(?:background-color|border|border-(?:bottom|left|right|top)
 	`table-layout|text-(?:align|decoration|indent|transform)|vertical-align|white-space|width|word-(?:break|spacing|wrap)): ` +
 	`(?:[a-zA-Z0-9#%.,!+ -]|'[a-zA-Z0-9 ,.-]*'|"[a-zA-Z0-9 ,.-]*"|(?:rgb|hsl)a?\([0-9., %/-]{1,60}\))+`
 
-// Write writes the HTML of a part, made harmless, as the content of an element: all that it opens it closes. Errors are those of the message and of w.
+// Write writes the HTML of a part, made harmless, as the content of an element: all that it opens it closes, after an error too. Errors are those of the message and of w.
 func (s *Sanitizer) Write(w io.Writer, l *pec.Located, o Options) (Found, error) {
+	clean, cut, err := s.clean(l)
+	if err != nil {
+		return Found{}, err
+	}
+	out := bufio.NewWriter(w)
+	r := rewriter{out: out, options: o, room: cmp.Or(o.Room, maxImages), open: make(map[string]int)}
+	err = r.rewrite(clean)
+	r.found.Cut = cut
+	if flushed := out.Flush(); err == nil {
+		err = flushed
+	}
+	return r.found, err
+}
+
+// clean returns the HTML of a part with what the allowlist has, and whether it was cut. It waits for its turn, and then for nothing but the journal.
+func (s *Sanitizer) clean(l *pec.Located) (clean *bytes.Buffer, cut bool, err error) {
+	if l.Part.End-l.Part.Body > smallHTML {
+		s.large <- struct{}{}
+		defer func() { <-s.large }()
+	}
 	source := &limited{from: decodeHTML(l), left: MaxHTML}
-	var bounded, clean bytes.Buffer
-	cut, err := s.boundTags(&bounded, source)
+	var bounded bytes.Buffer
+	cut, err = s.boundTags(&bounded, source)
 	if err == nil {
 		err = source.fault
 	}
 	if err != nil {
-		return Found{}, fmt.Errorf("read HTML: %w", err)
+		return nil, false, fmt.Errorf("read HTML: %w", err)
 	}
-	if err := s.policy.SanitizeReaderToWriter(&bounded, &clean); err != nil {
-		return Found{}, fmt.Errorf("sanitize HTML: %w", err)
+	clean = new(bytes.Buffer)
+	if err := s.policy.SanitizeReaderToWriter(&bounded, clean); err != nil {
+		return nil, false, fmt.Errorf("sanitize HTML: %w", err)
 	}
-	out := bufio.NewWriter(w)
-	r := rewriter{out: out, options: o, room: cmp.Or(o.Room, maxImages), open: make(map[string]int)}
-	if err := r.rewrite(&clean); err != nil {
-		return r.found, err
-	}
-	r.found.Cut = cut || source.cut
-	return r.found, out.Flush()
+	return clean, cut || source.cut, nil
 }
 
 // decodeHTML returns the HTML of a part in UTF-8. Where its header names no charset, the one that the HTML itself names counts.
@@ -231,14 +252,19 @@ type rewriter struct {
 	open    map[string]int // how many of each name are in the stack
 }
 
+// rewrite closes all that is open after an error too, so that what is said of it stands beside the text.
 func (r *rewriter) rewrite(from io.Reader) error {
-	z := html.NewTokenizer(from)
+	err := r.tokens(html.NewTokenizer(from))
+	for len(r.stack) > 0 {
+		r.pop()
+	}
+	return err
+}
+
+func (r *rewriter) tokens(z *html.Tokenizer) error {
 	for {
 		switch z.Next() {
 		case html.ErrorToken:
-			for len(r.stack) > 0 {
-				r.pop()
-			}
 			if z.Err() == io.EOF {
 				return nil
 			}
@@ -386,10 +412,10 @@ func (r *rewriter) related(t html.Token, l *pec.Located) error {
 	encoder := base64.NewEncoder(base64.StdEncoding, r.out)
 	n, err := io.Copy(encoder, io.LimitReader(content, r.room))
 	r.room -= n
+	encoder.Close() // it writes to a bufio.Writer, which keeps the error
+	r.out.WriteString(`">`)
 	if err != nil {
 		return fmt.Errorf("read image: %w", err)
 	}
-	encoder.Close() // it writes to a bufio.Writer, which keeps the error
-	r.out.WriteString(`">`)
 	return nil
 }

@@ -40,10 +40,11 @@ func WriteText(w io.Writer, l *pec.Located, limit int) (cut bool, err error) {
 		}
 	}
 	t.quote(0)
+	flushed := t.out.Flush()
 	if source.fault != nil {
 		return false, fmt.Errorf("read text: %w", source.fault)
 	}
-	return source.cut, t.out.Flush()
+	return source.cut, flushed
 }
 
 // texter writes the lines of a text.

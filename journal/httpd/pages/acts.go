@@ -29,7 +29,9 @@ type actPage struct {
 	Warnings []string
 	Action   string   // path of the form
 	Messages []string // values of m
-	Query    string   // instead of Messages: all that folder and q ask for
+	Examples []summary
+	More     uint64 // messages that are not among Examples
+	Query    string // instead of Messages: all that folder and q ask for
 	Folder   string
 	All      bool
 	Back     string
@@ -51,6 +53,7 @@ func (v *visit) confirmation(c counted) actPage {
 	for _, s := range c.folders {
 		page.Messages = append(page.Messages, selectionValue(s))
 	}
+	page.Examples, page.More = v.examples(c)
 	if months := c.passed.Months(); len(months) > 0 {
 		var names []string
 		for _, m := range months {
@@ -60,6 +63,29 @@ func (v *visit) confirmation(c counted) actPage {
 			"These months cannot be read, and their messages are not among them: %s.", strings.Join(names, ", ")))
 	}
 	return page
+}
+
+// shownExamples is how many messages a page that asks shows, so that the reader sees that they are those that were meant.
+const shownExamples = 5
+
+// examples returns the first of some counted messages, and how many others there are.
+func (v *visit) examples(c counted) (list []summary, more uint64) {
+	r := v.reader()
+	for _, s := range c.folders {
+		for uid := range s.UIDs.Each() {
+			if len(list) == shownExamples {
+				return list, c.messages - shownExamples
+			}
+			e, err := r.Entry(v.Context(), journal.Ref{Month: s.Month, Folder: s.Folder, UID: uid})
+			if err != nil {
+				return nil, 0 // it has gone, or cannot be read, which the act itself tells
+			}
+			one := summarize(e, v.language)
+			one.Subject, one.Who = cut(one.Subject, shownSubject), cut(one.Who, shownWho)
+			list = append(list, one)
+		}
+	}
+	return list, 0
 }
 
 // deleteMessages deletes what is selected, after asking.

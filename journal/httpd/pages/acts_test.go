@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -81,7 +82,7 @@ func TestDelete(t *testing.T) {
 	}
 	form := url.Values{"m": {placeValue(kept), placeValue(gone)}}
 	d = b.sends(ofAnna+"messages/delete", form)
-	d.has("Eliminare un messaggio?", "72 ore", "Restano dove sono, per un blocco legale: Ricevuti, "+monthText(policy.Italian, string(kept.Month))+", "+uidText(kept.UID))
+	d.has("Eliminare un messaggio?", "Va, da Bruno Bianchi", "72 ore", "Restano dove sono, per un blocco legale: Ricevuti, "+monthText(policy.Italian, string(kept.Month))+", "+uidText(kept.UID))
 	if len(r.archived()) != 3 {
 		t.Fatalf("deleted without a confirmation: %q", r.archived())
 	}
@@ -99,7 +100,7 @@ func TestDelete(t *testing.T) {
 		t.Errorf("deleting what is held: %d: %s", w.Code, w.Body)
 	}
 	d = b.page(ofAnna + "deleted")
-	d.has("Va", "Recupera i messaggi scelti", "owner anna@alpha.test")
+	d.has("Va", "Recupera i messaggi scelti", "titolare anna@alpha.test")
 	d = b.follows(ofAnna+"deleted", url.Values{"m": {placeValue(gone)}, "back": {ofAnna + "deleted"}})
 	d.has("Recuperati: un messaggio.", "Qui non c'è nulla da recuperare.")
 	if got := r.archived(); !slices.Equal(got, []string{"INBOX Resta", "INBOX Altro", "INBOX Va"}) {
@@ -110,8 +111,11 @@ func TestDelete(t *testing.T) {
 	if w := b.post(ofAnna+"messages/delete", url.Values{"m": {placeValue(gone)}}.Encode()); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "Blocco legale") {
 		t.Errorf("a mailbox under a hold: %d: %s", w.Code, w.Body)
 	}
-	if w := b.post(ofAnna+"messages/delete", ""); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "Non è stato scelto nessun messaggio") {
-		t.Errorf("nothing selected: %d: %s", w.Code, w.Body)
+	for back, want := range map[string]string{"": "/", ofAnna + "messages?q=altro": ofAnna + "messages?q=altro", "https://elsewhere.test/": "/"} {
+		w := b.post(ofAnna+"messages/delete", url.Values{"back": {back}}.Encode())
+		if d := parseList(t, w.Body.String()); w.Code != http.StatusBadRequest || cmp.Or(d.link("Torna indietro"), d.link("Torna all'inizio")) != want {
+			t.Errorf("nothing selected, from %q: %d: %s", back, w.Code, w.Body)
+		}
 	}
 }
 
@@ -131,7 +135,7 @@ func TestDeleteAll(t *testing.T) {
 	form := list.fields("messages/zip")
 	form.Set("all", "1")
 	d := b.sends(ofAnna+"messages/delete", form)
-	d.has("Eliminare 57 messaggi?")
+	d.has("Eliminare 57 messaggi?", "Via 0, da Bruno Bianchi", "e altri 52")
 	r.plainMail("Via, arrivato dopo")
 	b.follows(ofAnna+"messages/delete", d.fields("/mailbox/anna@alpha.test/messages/delete")).has("Eliminati: 57 messaggi.", "Via, arrivato dopo", "Risultati della ricerca")
 	if got := len(r.archived()); got != 19+1 {

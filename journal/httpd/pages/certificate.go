@@ -140,7 +140,11 @@ func (v *visit) dataFacts(m *pec.Message) []fact {
 		kind = pec.ReceiptComplete // RFC 6109 2.1.1.1.2
 	}
 	if kind != "" {
-		f.text("Ricevuta", "Receipt", pec.ReceiptKindLabel(strings.ToLower(kind)).In(v.language))
+		italian, english := "Ricevuta", "Receipt"
+		if d.Class() != pec.AvvenutaConsegna {
+			italian, english = "Ricevuta richiesta", "Receipt asked for"
+		}
+		f.text(italian, english, pec.ReceiptKindLabel(strings.ToLower(kind)).In(v.language))
 	}
 	f.text("Mittente", "Sender", d.Sender)
 	f.several("Destinatari", "Recipients", v.recipients(d.Recipients), d.Omitted)

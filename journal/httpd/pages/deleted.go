@@ -52,7 +52,7 @@ func (v *visit) showDeleted() error {
 			row.listRow = listRow{Value: placeValue(d.Ref), Damaged: true}
 		} else {
 			row.listRow, row.Until = v.listRow(d.Entry, nil, &whole), listTime(v.language, v.zone, d.At.Add(journal.DeletedGrace))
-			row.By = cut(calm(d.Who), shownWho)
+			row.By = cut(calm(v.actorText("", d.Who)), shownWho)
 		}
 		page.Rows = append(page.Rows, row)
 	}

@@ -245,13 +245,13 @@ func (v *visit) readSeveral() (several, error) {
 // severalPage asks for the confirmation of a change of several mailboxes.
 type severalPage struct {
 	several
-	Domain   string
-	What     string // will be done
-	Changed  []string
-	Same     int
-	Refused  []refusedMailbox
-	Warnings []string
-	Back     string
+	loss
+	Domain  string
+	What    string // will be done
+	Changed []string
+	Same    int
+	Refused []refusedMailbox
+	Back    string
 }
 
 // refusedMailbox is a mailbox that a change is refused for, and why.
@@ -278,7 +278,7 @@ func (v *visit) askSeveral() error {
 		}
 	}
 	if len(p.Refused) == 0 {
-		if p.Warnings, err = v.severalWarnings(s, p.Changed); err != nil {
+		if p.loss, err = v.severalLoss(s, p.Changed); err != nil {
 			return err
 		}
 	}
@@ -325,14 +325,15 @@ func (v *visit) why(err error) string {
 // previewFor is for how long several mailboxes are looked through for what a retention deletes.
 const previewFor = 5 * time.Second
 
-// severalWarnings says what a change loses.
-func (v *visit) severalWarnings(s several, mailboxes []string) (list []string, err error) {
+// severalLoss says what a change loses.
+func (v *visit) severalLoss(s several, mailboxes []string) (lost loss, err error) {
+	add := func(texts ...string) { lost.Warnings = append(lost.Warnings, texts...) }
 	switch {
 	case s.key == policy.KeyWhenFull && s.value == string(policy.WhenFullMakeRoom):
-		list = append(list, v.t("Quando un archivio sarà pieno, ogni nuovo messaggio farà cancellare i più vecchi. Non si potranno recuperare.",
+		add(v.t("Quando un archivio sarà pieno, ogni nuovo messaggio farà cancellare i più vecchi. Non si potranno recuperare.",
 			"When an archive is full, each new message will have the oldest ones deleted. They cannot be brought back."), v.exportText())
 	case s.key == policy.KeyWrite && s.value == "on":
-		list = append(list, v.t("In un archivio in scrittura i messaggi si possono spostare e cancellare. Ogni atto resta nel registro.",
+		add(v.t("In un archivio in scrittura i messaggi si possono spostare e cancellare. Ogni atto resta nel registro.",
 			"In a writable archive messages can be moved and deleted. Each act stays in the log."))
 	case s.key == policy.KeyRetention && s.value != "none":
 		var entries, bytes uint64
@@ -343,13 +344,14 @@ func (v *visit) severalWarnings(s several, mailboxes []string) (list []string, e
 			}
 			address, err := policy.ParseMailbox(mailbox)
 			if err != nil {
-				return nil, err
+				return lost, err
 			}
 			preview, err := v.pages.options.Archive.PreviewRetention(v.Context(), address, s.value)
 			if err != nil {
-				return nil, err
+				return lost, err
 			}
 			looked++
+			lost.addMonths(preview.Months)
 			entries, bytes = entries+preview.Entries, bytes+preview.Bytes
 		}
 		text := v.t("Adesso ne cancellerebbe %s messaggi, %s in tutto. Non si potranno recuperare.", "At this moment it would delete %s messages, %s in all. They cannot be brought back.",
@@ -357,9 +359,9 @@ func (v *visit) severalWarnings(s several, mailboxes []string) (list []string, e
 		if looked < len(mailboxes) {
 			text += " " + v.t("Sono contate solo le prime %d caselle di %d.", "Only the first %d mailboxes of %d are counted.", looked, len(mailboxes))
 		}
-		list = append(list, text, v.exportText())
+		add(text, v.exportText())
 	}
-	return list, nil
+	return lost, nil
 }
 
 // exportText says how messages can be kept before they are lost.

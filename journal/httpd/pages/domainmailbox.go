@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -92,6 +93,12 @@ func (v *visit) renderDomainMailbox(status int, reason, trouble string) error {
 			break
 		}
 		p.Months = append(p.Months, monthBar{string(month.Month), month.Entries, month.Bytes, 100 * float64(month.Bytes) / float64(max(largest, 1))})
+	}
+	if m.Moved == "" {
+		p.Latest, err = v.pages.options.Archive.Latest(v.Context(), v.mailbox)
+		if err != nil && !errors.As(err, new(journal.PassedOver)) {
+			return err
+		}
 	}
 	if p.Gaps, err = v.pages.options.Archive.RecentGaps(v.Context(), v.mailbox); err != nil {
 		return err

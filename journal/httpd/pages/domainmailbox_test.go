@@ -26,11 +26,12 @@ func TestDomainMailbox(t *testing.T) {
 	_, err := r.archive.Set(t.Context(), operator, r.address("postmaster@alpha.test"), []policy.Assignment{{Key: policy.KeyLanguage, Value: "en"}})
 	r.must(err)
 	r.holds(b.get(annaManaged), http.StatusOK, "Legal hold", "does not read the messages")
-	for _, page := range []string{"settings", "delegates", "app-passwords", "log", "terms", "address"} {
+	for _, page := range []string{"settings", "delegates", "app-passwords", "log", "terms", "address", "gaps"} {
 		if w := b.get(annaManaged + page); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "/mailbox/anna") {
 			t.Errorf("%s: %d: %s", page, w.Code, mainOf(w))
 		}
 	}
+	r.holds(b.get(annaManaged+"gaps"), http.StatusOK, "anna@alpha.test", "the archive had never been on", `href="./"`)
 	// A postmaster reads no message, and makes no way to sign in.
 	for _, path := range []string{"/mailbox/anna@alpha.test/", annaManaged + "messages", annaManaged + "zip"} {
 		if w := b.get(path); w.Code == http.StatusOK {

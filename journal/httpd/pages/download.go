@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"copialettere/journal"
+	"copialettere/journal/httpd"
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
 	"copialettere/policy/pec"
@@ -75,6 +76,7 @@ func (v *visit) serveBody() error {
 		io.WriteString(v.w, "</div>")
 	}
 	if err != nil {
+		v.endsHere()
 		return v.broken(err)
 	}
 	if cut {
@@ -118,6 +120,12 @@ func (v *visit) hardenDownload() {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// endsHere says in the text of a message that it cannot be read further. Browsers show what they have of a page that is cut off, and nothing else.
+func (v *visit) endsHere() {
+	io.WriteString(v.w, `<p class="cut">`+template.HTMLEscapeString(v.t("Il resto del testo non si può leggere adesso.", "The rest of the text cannot be read now."))+"</p>")
+	http.NewResponseController(v.w).Flush()
 }
 
 // broken ends an answer that has begun. One that is cut off shows the browser that it is not whole.
@@ -189,6 +197,9 @@ func (v *visit) servePart() error {
 	v.hardenDownload()
 	if v.Method == http.MethodHead {
 		return nil
+	}
+	if err := httpd.SetLength(v.w, v.Request, l.Content()); err != nil {
+		return v.broken(err)
 	}
 	_, err = io.Copy(v.w, content)
 	return v.broken(err)

@@ -48,6 +48,7 @@ func complain(status int, italian, english string) error {
 // errorPage is what the page of an error shows.
 type errorPage struct {
 	Title, Text string
+	Back        string // path of the page from which a form came, if it says so
 	Reference   string // for the provider, where the error is ours; the log has it too
 }
 
@@ -61,6 +62,7 @@ func (v *visit) fail(err error) {
 		return
 	}
 	status, page := v.explain(err)
+	page.Back = localPath(v.PostForm.Get("back"), "")
 	if status == http.StatusInternalServerError || status == http.StatusServiceUnavailable {
 		page.Reference = rand.Text()[:10]
 		v.pages.options.Logger.Error("page failed", "reference", page.Reference, "path", v.Pattern, "error", err)

@@ -12,7 +12,11 @@ import (
 )
 
 func gapRoutes() []Route {
-	return []Route{{Pattern: "GET /mailbox/{mailbox}/gaps", For: OfMailbox, Right: archive.RightRead, serve: (*visit).showGaps}}
+	return []Route{
+		{Pattern: "GET /mailbox/{mailbox}/gaps", For: OfMailbox, Right: archive.RightRead, serve: (*visit).showGaps},
+		// A postmaster learns what is missing, and why, as on the page of a single message: no more than envelopes.
+		{Pattern: "GET /domain/{domain}/mailboxes/{mailbox}/gaps", For: OfDomain, Right: archive.RightLook, serve: (*visit).showGaps},
+	}
 }
 
 // gapRow is a gap in words.

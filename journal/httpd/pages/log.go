@@ -170,6 +170,10 @@ func (v *visit) valueText(key, value string) string {
 		_, rest, ok := strings.Cut(value, word)
 		rest, waits, _ := strings.Cut(rest, ", waits for the ")
 		if at, err := time.Parse(time.RFC3339Nano, rest); ok && err == nil {
+			if key == policy.KeyErasure {
+				text = v.t("%s, dopo il %s", "%s, after %s", text, timeText(v.language, v.zone, at))
+				continue
+			}
 			text = v.t("%s, fino al %s", "%s, until %s", text, timeText(v.language, v.zone, at))
 			switch policy.Role(waits) {
 			case policy.RolePostmaster:

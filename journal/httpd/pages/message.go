@@ -25,7 +25,7 @@ const (
 	shownHeader = 16 << 10 // bytes of a header
 	shownPeople = 30       // addresses of one field
 	readHeader  = 256 << 10
-	maxPrinted  = 4 << 20 // bytes of text, with the images in it, in the page for printing
+	maxPrinted  = 4 << 20 // bytes of text, with the images in it, in the page for printing; and of HTML that is read for any page of a message
 	// examineAll is how many bytes of the files of one message are examined when its page is shown. Names are always.
 	examineAll = 16 << 20
 )
@@ -179,11 +179,14 @@ type section struct {
 	Path    string        // of its own page
 	Text    template.HTML // plain text, or in print HTML made harmless
 	HTML    bool
-	Remote  int  // images on other servers
+	Remote  int  // images on other servers; unread where nobody has looked
 	Cut     bool // the text goes on
 	Sandbox string
 	Short   bool // HTML that needs no high frame, as far as can be told: nothing learns how high it is
 }
+
+// unread is what Remote is of HTML beyond what is read for a page.
+const unread = -1
 
 // shortHTML is how many bytes the HTML of a short text has, with its transfer encoding.
 const shortHTML = 1500
@@ -240,7 +243,7 @@ func (v *visit) messagePage(print bool) (*messagePage, error) {
 	if page.Held, err = reader.IsHeld(v.Context(), e.Ref); err != nil {
 		return nil, err
 	}
-	w := &letterWriter{visit: v, page: page, text: inlineText, examine: examineAll}
+	w := &letterWriter{visit: v, page: page, text: inlineText, html: maxPrinted, examine: examineAll}
 	if print {
 		w.text = maxPrinted
 	}
@@ -329,6 +332,7 @@ type letterWriter struct {
 	*visit
 	page    *messagePage
 	text    int   // bytes of text that may still be in the page
+	html    int64 // bytes of HTML that may still be read for the page
 	examine int64 // bytes of files that may still be examined
 }
 
@@ -397,7 +401,12 @@ func (w *letterWriter) section(s body.Section, view *body.View) (section, error)
 		one := section{Path: w.bodyPath(s.HTML), HTML: true, Sandbox: body.Sandbox, Short: s.HTML.Part.End-s.HTML.Part.Body <= shortHTML}
 		var out strings.Builder
 		var target io.Writer = io.Discard
-		if w.page.Print && w.text > 0 {
+		if w.html <= 0 || w.page.Print && w.text <= 0 {
+			one.Remote, one.Cut = unread, w.page.Print
+			return one, nil
+		}
+		w.html -= min(s.HTML.Part.End-s.HTML.Part.Body, body.MaxHTML)
+		if w.page.Print {
 			options.Related, options.Room = view.Related, int64(w.text)
 			target = &out
 		}
@@ -423,66 +432,6 @@ func (w *letterWriter) bodyPath(l *pec.Located) string {
 		path += "?images=1"
 	}
 	return path
-}
-
-// attachments returns the files of a message, with what is dangerous about them.
-func (w *letterWriter) attachments(parts []*pec.Located) (list []attachment, more int, err error) {
-	for i, l := range parts {
-		if len(list) == shownFiles {
-			return list, len(parts) - i, nil
-		}
-		one := attachment{Path: w.page.Path + "/parts/" + l.Number, Name: fileName(l), Type: l.Part.Type, Size: decodedSize(&l.Part)}
-		content := io.Reader(strings.NewReader(""))
-		if w.examine > 0 {
-			content = l.Content()
-		}
-		counted := &countedReader{from: content}
-		var whole bool
-		// What the name says counts whatever follows it: a signature hides neither name nor content.
-		if one.Danger, whole, err = body.Examine(l.Part.Name(), counted); err != nil {
-			return nil, 0, err
-		}
-		one.Partly = !whole || w.examine <= 0
-		w.examine -= counted.n
-		one.Image = strings.HasPrefix(body.ServedType(one.Name), "image/")
-		list = append(list, one)
-	}
-	return list, 0, nil
-}
-
-// countedReader counts what is read.
-type countedReader struct {
-	from io.Reader
-	n    int64
-}
-
-func (c *countedReader) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// fileName returns the name under which a part is downloaded.
-func fileName(l *pec.Located) string {
-	extension := ""
-	switch {
-	case l.Part.IsMessage():
-		extension = ".eml"
-	case l.Part.Type == "text/plain":
-		extension = ".txt"
-	case l.Part.Type == "text/html":
-		extension = ".html"
-	}
-	return body.FileName(l.Part.Name(), "part-"+l.Number+extension)
-}
-
-// decodedSize returns about how many bytes a part has without its transfer encoding.
-func decodedSize(p *part.Part) int64 {
-	size := p.End - p.Body
-	if p.Encoding() == "base64" {
-		size = max(0, size-2*p.Lines) * 3 / 4
-	}
-	return size
 }
 
 // people returns the addresses of a field, and how many more there are than are shown.

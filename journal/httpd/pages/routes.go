@@ -28,7 +28,7 @@ type Route struct {
 	Right   archive.Right // in the mailbox of the path; empty where it has none
 
 	serve func(*visit) error
-	slow  bool  // the answer takes as long as the browser takes to read it: it has no turns (Pages.turns)
+	slow  bool  // the answer takes as long as the browser takes to read it, and its turn (Pages.turns) ends when it begins
 	form  int64 // how much of the body of its form is read, in bytes; 0 means maxForm
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/notice"
@@ -103,12 +104,12 @@ func (v *visit) saveSettings() error {
 	}
 	assignments := readForm(form, v.PostForm, now.Filter)
 	if v.PostForm.Get("confirmed") != "yes" {
-		warnings, err := v.losses(assignments)
+		lost, err := v.losses(assignments)
 		if err != nil {
 			return err
 		}
-		if len(warnings) > 0 {
-			return v.askConfirm(form, warnings)
+		if len(lost.Warnings) > 0 {
+			return v.askConfirm(form, lost)
 		}
 	}
 	m, err := v.pages.options.Archive.Set(v.Context(), v.who, v.mailbox, assignments)
@@ -127,16 +128,17 @@ func (v *visit) saveSettings() error {
 
 // confirmPage asks for the confirmation of a change that loses something.
 type confirmPage struct {
+	loss
 	Action, Back string
-	Warnings     []string
 	Values       []formValue
 	Deletes      bool   // messages go by it
 	Zip          string // the path of the page that saves them; empty where the reader may not read them
+	Export       string // then: who can save them
 }
 
 // askConfirm asks for the confirmation of what was typed into a form.
-func (v *visit) askConfirm(form string, warnings []string) error {
-	p := confirmPage{Action: v.about("settings", form), Back: v.about("settings"), Warnings: warnings, Values: hidden(v.PostForm)}
+func (v *visit) askConfirm(form string, lost loss) error {
+	p := confirmPage{loss: lost, Action: v.about("settings", form), Back: v.about("settings"), Values: hidden(v.PostForm)}
 	p.Deletes = form == policy.KeyRetention || v.PostForm.Get(policy.KeyWhenFull) == string(policy.WhenFullMakeRoom)
 	err := v.pages.options.Archive.May(v.Context(), v.who, archive.RightRead, v.mailbox)
 	if err != nil && !errors.Is(err, policy.ErrForbidden) {
@@ -144,6 +146,8 @@ func (v *visit) askConfirm(form string, warnings []string) error {
 	}
 	if err == nil {
 		p.Zip = v.path("zip")
+	} else {
+		p.Export = v.exportText()
 	}
 	return v.render(http.StatusOK, "confirm-settings.html", p)
 }
@@ -163,10 +167,10 @@ func hidden(form url.Values) []formValue {
 }
 
 // losses says what changes of settings would lose, or open, as people must know before.
-func (v *visit) losses(assignments []policy.Assignment) (list []string, err error) {
+func (v *visit) losses(assignments []policy.Assignment) (lost loss, err error) {
 	m, err := v.mailboxNow()
 	if err != nil {
-		return nil, err
+		return lost, err
 	}
 	for _, a := range assignments {
 		if a.Value == valueOf(m, a.Key) {
@@ -175,7 +179,7 @@ func (v *visit) losses(assignments []policy.Assignment) (list []string, err erro
 		var text string
 		switch a.Key {
 		case policy.KeyRetention:
-			text, err = v.retentionLoss(a.Value)
+			text, lost.Months, err = v.retentionLoss(a.Value)
 		case policy.KeyQuota:
 			if quota, bad := policy.ParseQuota(a.Value); bad == nil && quota > 0 && uint64(quota) < m.Bytes {
 				text = v.t("L'archivio occupa già %s, più del nuovo spazio: sarà subito pieno.", "The archive already takes %s, more than the new room: it will be full at once.",
@@ -193,41 +197,39 @@ func (v *visit) losses(assignments []policy.Assignment) (list []string, err erro
 			}
 		}
 		if err != nil {
-			return nil, err
+			return lost, err
 		}
 		if text != "" {
-			list = append(list, text)
-			if v.who.Role != policy.RoleOwner && (a.Key == policy.KeyRetention || a.Key == policy.KeyWhenFull) {
-				list = append(list, v.exportText())
-			}
+			lost.Warnings = append(lost.Warnings, text)
 		}
 	}
-	return list, nil
+	return lost, nil
 }
 
-// retentionLoss says what a shorter retention would delete; nothing of one that deletes no more than that in force, or that is none.
-func (v *visit) retentionLoss(value string) (string, error) {
+// retentionLoss says what a shorter retention would delete, in a sentence and by month; nothing of one that deletes no more than that in force, or that is
+// none.
+func (v *visit) retentionLoss(value string) (text string, byMonth []journal.MonthLoss, err error) {
 	months, err := policy.ParseRetention(value)
 	if err != nil || months == 0 {
-		return "", nil
+		return "", nil, nil
 	}
 	p, err := v.pages.options.Archive.PreviewRetention(v.Context(), v.mailbox, value)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if now, err := policy.ParseRetention(p.InForce); err == nil && now > 0 && now <= months {
-		return "", nil
+		return "", nil, nil
 	}
 	switch {
 	case p.Held != nil:
 		return v.t("Saranno cancellati i messaggi più vecchi di %d mesi, ma solo quando sarà tolto il blocco legale.",
-			"Messages older than %d months will be deleted, but only once the legal hold is lifted.", months), nil
+			"Messages older than %d months will be deleted, but only once the legal hold is lifted.", months), nil, nil
 	case p.Entries == 0:
-		return v.t("Saranno cancellati i messaggi più vecchi di %d mesi. Adesso non ce n'è nessuno.", "Messages older than %d months will be deleted. There are none now.", months), nil
+		return v.t("Saranno cancellati i messaggi più vecchi di %d mesi. Adesso non ce n'è nessuno.", "Messages older than %d months will be deleted. There are none now.", months), nil, nil
 	}
 	return v.t("Saranno cancellati i messaggi più vecchi di %d mesi: adesso sono %s, %s in tutto, il più vecchio del %s. Non si potranno recuperare.",
 		"Messages older than %d months will be deleted: %s at this moment, %s in all, the oldest of %s. They cannot be brought back.",
-		months, numberText(v.language, p.Entries), sizeText(v.language, p.Bytes), dayText(v.language, v.zone, *p.Oldest)), nil
+		months, numberText(v.language, p.Entries), sizeText(v.language, p.Bytes), dayText(v.language, v.zone, *p.Oldest)), p.Months, nil
 }
 
 // confirmNotify takes the code that was sent to the new address for notices.

@@ -3,6 +3,7 @@ package pages
 import (
 	"context"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -277,8 +278,15 @@ func TestRetentionNumbers(t *testing.T) {
 	r.journaled("anna@alpha.test", journal.Received)
 	b := r.signedIn("anna@alpha.test")
 	page := mainText(b.post(home+"settings/retention", "retention=6"))
-	if !strings.Contains(page, "più vecchi di 6 mesi: adesso sono 2,") {
+	byMonth := fmt.Sprintf(`<td>%s</td><td class="number">2</td>`, monthText(policy.Italian, string(kv.MonthOf(then))))
+	if !strings.Contains(page, "più vecchi di 6 mesi: adesso sono 2,") || !strings.Contains(page, byMonth) {
 		t.Errorf("the page says %s", page)
+	}
+	day := func(at time.Time) template.HTML {
+		return timeElement(at, dayText(policy.Italian, zoneOf(httptest.NewRequest(http.MethodGet, "/", nil)), at))
+	}
+	if page := mainText(b.get(home + "archive/disable")); !strings.Contains(page, fmt.Sprintf("il più vecchio è del %s, il più nuovo del %s.", day(then), day(now))) {
+		t.Errorf("switching the archive off would lose %s", page)
 	}
 	r.set("retention=6")
 	if w := b.post(home+"settings/retention", "retention=12"); w.Code != http.StatusSeeOther {
@@ -479,7 +487,7 @@ func TestLogWords(t *testing.T) {
 		{policy.KeyArchive, "paused", "paused"},
 		{policy.KeyQuota, "none", "no limit"},
 		{policy.KeyHold, "off", "off"},
-		{policy.KeyErasure, "due 2026-11-29T10:00:00Z", "due, until 29 Nov 2026 10:00:00 +00:00"},
+		{policy.KeyErasure, "due 2026-11-29T10:00:00Z", "due, after 29 Nov 2026 10:00:00 +00:00"},
 		{policy.KeyNotifyPending, "a@x.test until 2026-11-29T10:00:00Z", "a@x.test, until 29 Nov 2026 10:00:00 +00:00"},
 		{policy.KeyRetentionDelay, "all until 2026-11-29T10:00:00Z", "no limit, until 29 Nov 2026 10:00:00 +00:00"},
 		{auth.KeyDelegate, "b@x.test until 2026-11-29T10:00:00Z", "b@x.test, until 29 Nov 2026 10:00:00 +00:00"},

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"copialettere/journal"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -76,7 +77,7 @@ type disablePage struct {
 	Mailbox      *archive.Mailbox
 	Action, Back string
 	Zip          string // the path of the page that saves the messages; empty where the reader may not read them
-	Oldest       string // month of arrival
+	archive.Span        // of when the messages are
 	Until        time.Time
 	Confirm      string // what was typed
 	Trouble      string
@@ -101,12 +102,8 @@ func (v *visit) renderDisable(status int, confirm, trouble string) error {
 	if may(m, archive.RightRead) {
 		p.Zip = v.path("zip")
 	}
-	months, err := v.monthUsages()
-	if err != nil {
+	if p.Span, err = v.pages.options.Archive.Span(v.Context(), v.mailbox); err != nil && !errors.As(err, new(journal.PassedOver)) {
 		return err
-	}
-	if len(months) > 0 {
-		p.Oldest = string(months[0].Month)
 	}
 	return v.render(status, "disable.html", p)
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	_ "time/tzdata" // a machine without a database of zones still shows times in the reader's
 
@@ -43,6 +44,11 @@ func (p *Pages) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(route.form, maxForm))
 	v := &visit{Request: r, w: w, pages: p, language: httpd.LanguageOf(r), zone: zoneOf(r)}
 	err := v.admit(route)
+	if route.slow {
+		patient := httpd.NewPatient(w, func() error { return v.again(route) })
+		defer patient.Close()
+		v.w = patient
+	}
 	if err == nil {
 		err = v.inTurn(route)
 	}
@@ -51,16 +57,44 @@ func (p *Pages) serve(w http.ResponseWriter, r *http.Request, route *Route) {
 	}
 }
 
-// inTurn serves a visit when it is the turn of the reader.
+// again returns an error if the reader may not have any more what a long answer gives.
+func (v *visit) again(route *Route) error {
+	now := &visit{Request: v.Request, pages: v.pages}
+	if err := now.signedIn(); err != nil {
+		return err
+	}
+	return now.entitled(route)
+}
+
+// untilFirst calls a function before the first byte of an answer.
+type untilFirst struct {
+	http.ResponseWriter
+	first func()
+}
+
+// Write implements http.ResponseWriter.
+func (u *untilFirst) Write(b []byte) (int, error) {
+	u.first()
+	return u.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (u *untilFirst) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+
+// inTurn serves a visit when it is the turn of the reader. The turn ends with the visit, or when a slow answer begins.
 func (v *visit) inTurn(route *Route) error {
-	if v.session != nil && !route.slow {
+	if v.session != nil {
 		release, ok := v.pages.turns.Take(v.Context(), v.session.Login.String())
 		if !ok {
 			v.w.Header().Set("Retry-After", "10")
 			return complain(http.StatusTooManyRequests, "Troppe pagine sono già in preparazione. Aspettare che finiscano, poi riprovare.",
 				"Too many pages are being prepared already. Wait for them, then try again.")
 		}
+		release = sync.OnceFunc(release)
 		defer release()
+		if route.slow {
+			v.w = &untilFirst{v.w, release}
+		}
 	}
 	return route.serve(v)
 }
@@ -71,6 +105,9 @@ var errSignIn = errors.New("not signed in")
 // admit finds out who asks, and whether the page is for him.
 func (v *visit) admit(route *Route) error {
 	err := v.signedIn()
+	if _, bad := url.ParseQuery(v.URL.RawQuery); bad != nil && err == nil {
+		return fmt.Errorf("%w: %w", archive.ErrRequest, bad) // net/url would leave parts of it out
+	}
 	if err != nil && !errors.Is(err, errSignIn) {
 		return err
 	}
@@ -83,6 +120,14 @@ func (v *visit) admit(route *Route) error {
 		v.redirect(secondFactorPath, "")
 		return errAnswered
 	}
+	if err := v.entitled(route); err != nil || route.For != OfMailbox {
+		return err
+	}
+	return v.pages.options.Archive.Reads(v.Context(), v.who, v.mailbox, v.pages.options.Remote(v.Request))
+}
+
+// entitled finds out as whom the reader acts in the mailbox or the domain of the path, and checks the right to the page.
+func (v *visit) entitled(route *Route) error {
 	v.who = v.session.Actor
 	switch route.For {
 	case OfMailbox:
@@ -122,10 +167,7 @@ func (v *visit) admitToMailbox(right archive.Right) error {
 	if v.who, err = v.pages.options.Auth.ActorIn(v.Context(), v.session.Login, v.mailbox); err != nil {
 		return err
 	}
-	if err := v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox); err != nil {
-		return err
-	}
-	return v.pages.options.Archive.Reads(v.Context(), v.who, v.mailbox, v.pages.options.Remote(v.Request))
+	return v.pages.options.Archive.May(v.Context(), v.who, right, v.mailbox)
 }
 
 func (v *visit) admitToDomain(right archive.Right) error {

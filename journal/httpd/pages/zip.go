@@ -1,10 +1,8 @@
 package pages
 
 import (
-	"errors"
 	"mime"
 	"net/http"
-	"time"
 
 	"copialettere/policy/archive"
 )
@@ -80,7 +78,7 @@ func (v *visit) sendZIP() error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	out := &bundle{
-		to: &patientWriter{to: v.w, control: http.NewResponseController(v.w)}, reader: v.reader(), gaps: v.pages.options.Archive.Gaps(v.Context(), v.mailbox), zone: v.zone,
+		to: v.w, reader: v.reader(), gaps: v.pages.options.Archive.Gaps(v.Context(), v.mailbox), zone: v.zone,
 		mailbox: v.mailbox.String(), log: v.pages.options.Logger,
 	}
 	if s.query != nil {
@@ -103,21 +101,4 @@ func (v *visit) zipName(s selection, c counted) string {
 		name += "-" + c.folders[0].FolderName()
 	}
 	return plainName(name, 100) + ".zip"
-}
-
-// patience is how long a browser may take to read what is sent at a time.
-const patience = 2 * time.Minute
-
-// patientWriter gives a browser time for each part of a long answer, instead of for the whole of it.
-type patientWriter struct {
-	to      http.ResponseWriter
-	control *http.ResponseController
-}
-
-// Write implements io.Writer. Where a connection knows no deadlines, as in tests, there is none.
-func (p *patientWriter) Write(b []byte) (int, error) {
-	if err := p.control.SetWriteDeadline(time.Now().Add(patience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return 0, err
-	}
-	return p.to.Write(b)
 }

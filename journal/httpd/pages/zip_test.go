@@ -125,14 +125,18 @@ func TestZIP(t *testing.T) {
 }
 
 // damage spoils the first chunk of a message.
-func (r *rig) damage(ref journal.Ref) {
+func (r *rig) damage(ref journal.Ref) { r.damageAt(ref, 0) }
+
+// damageAt spoils a chunk of a message; -1 is the last one.
+func (r *rig) damageAt(ref journal.Ref, chunk int) {
 	r.t.Helper()
 	e, err := r.archive.Entry(r.t.Context(), ref)
 	r.must(err)
+	chunk = (chunk + len(e.Chunks)) % len(e.Chunks)
 	store, err := r.engine.Volume(r.t.Context(), ref.Month, false)
 	r.must(err)
 	r.must(store.Update(r.t.Context(), []string{"test"}, func(tx kv.Tx) error {
-		tx.Put(append([]byte{'c'}, e.Chunks[0].ID[:]...), []byte("spoilt"))
+		tx.Put(append([]byte{'c'}, e.Chunks[chunk].ID[:]...), []byte("spoilt"))
 		return nil
 	}))
 }
