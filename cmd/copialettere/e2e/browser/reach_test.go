@@ -118,6 +118,7 @@ func testWithoutScript(t *testing.T, s *site) {
 		t.Errorf("the browser saves\n%s", raw)
 	}
 	x.press("Torna ai messaggi")
+	x.press("Torna a tutti i messaggi")
 	x.press("Scegli tutti in questa pagina")
 	x.press("Scarica come ZIP")
 	x.see("Scaricare 50 messaggi?")
