@@ -20,7 +20,10 @@ const (
 	ActUndelete = "undelete"
 	ActHold     = "hold"
 	ActRelease  = "release"
-	ActReturn   = "return" // by nobody: a superseded message is an entry again
+	ActReturn   = "return"    // by nobody: a superseded message is an entry again
+	ActGiveBack = "give-back" // its bytes went to the live mailbox once more: see giveback.go
+	// ActNotGivenBack says that the mailstore refused them, and why.
+	ActNotGivenBack = "not-given-back"
 )
 
 // Act is what somebody did with an entry, or with several of one folder, or why an entry has another UID. It is durable together with what
@@ -34,7 +37,7 @@ type Act struct {
 	UIDs    UIDs   // of all the entries in their folder before
 	To      Ref    // the entry afterwards, where it has another place; the first of several
 	ToUIDs  UIDs   // of all the entries afterwards, in the order of UIDs
-	Detail  string // the reason of a hold
+	Detail  string // the reason of a hold, or of ActNotGivenBack
 }
 
 func (a *Act) encode() []byte {

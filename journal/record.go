@@ -78,13 +78,21 @@ func (r Record) bounded() Record {
 			r.Cut += ", "
 		}
 		r.Cut += fmt.Sprintf("%s of %d bytes", v.name, len(*v.value))
-		end := v.limit
-		for end > v.limit-utf8.UTFMax && !utf8.RuneStart((*v.value)[end]) {
-			end--
-		}
-		*v.value = strings.Clone((*v.value)[:end]) // do not keep the rest in memory
+		*v.value = cut(*v.value, v.limit)
 	}
 	return r
+}
+
+// cut returns a text, cut to so many bytes where it is longer, between two characters where it has them. What is cut keeps no memory of the rest.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	end := limit
+	for end > limit-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return strings.Clone(text[:end])
 }
 
 // boundedRecords returns records as they are filed.

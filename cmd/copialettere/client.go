@@ -65,10 +65,13 @@ type direct struct{ handler http.Handler }
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, w := io.Pipe()
 	answer := &pipedResponse{header: make(http.Header), w: w, started: make(chan int, 1)}
+	failed := make(chan error, 1)
 	go func() {
 		defer func() {
 			if p := recover(); p != nil {
-				w.CloseWithError(fmt.Errorf("request failed: %v", p))
+				err := fmt.Errorf("request failed: %v", p)
+				failed <- err // where the answer has begun, its body ends with the error
+				w.CloseWithError(err)
 				return
 			}
 			answer.WriteHeader(http.StatusOK)
@@ -77,6 +80,8 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 		d.handler.ServeHTTP(answer, r)
 	}()
 	select {
+	case err := <-failed:
+		return nil, err
 	case status := <-answer.started:
 		return &http.Response{StatusCode: status, Header: answer.header, Body: body, Request: r, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}, nil
 	case <-r.Context().Done():

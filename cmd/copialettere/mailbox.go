@@ -349,7 +349,7 @@ func (in *invocation) printLogged(c archive.Change) {
 	switch c.Key {
 	case archive.KeyLog:
 		what = printable(c.After)
-	case journal.ActHold, journal.ActRelease:
+	case journal.ActHold, journal.ActRelease, journal.ActNotGivenBack:
 		what += ": " + printable(c.After)
 	default:
 		if c.After != "" {

@@ -34,6 +34,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
   list ADDR                     list the entries of a mailbox
   cat ADDR FOLDER UID           write the exact bytes of a message
+  export ADDR -to PATH          write the messages of a mailbox to a folder or a ZIP, with a manifest
   parts ADDR FOLDER UID         list its parts, those of enclosed messages included
   part ADDR FOLDER UID N        write the content of one part, such as daticert.xml
   why ADDR [-message-id ID]     show what was journaled, what was skipped, and why
@@ -42,6 +43,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   empty ADDR FOLDER             delete all messages of a folder where the mailbox allows it
   move ADDR FOLDER UID FOLDER   move messages where the mailbox allows it
   hold ADDR FOLDER UID          place a legal hold on a message, or lift it
+  give-back ADDR FOLDER UID ... hand messages to the live mailbox once more
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
   verify                        check every digest and every reference of the journal
@@ -100,6 +102,7 @@ func commands() map[string]command {
 		"mailbox":       {mailboxHelp, defineMailbox},
 		"list":          {listHelp, defineList},
 		"cat":           {catHelp, noFlags(runCat)},
+		"export":        {exportHelp, defineExport},
 		"parts":         {partsHelp, noFlags(runParts)},
 		"part":          {partHelp, noFlags(runPart)},
 		"why":           {whyHelp, defineWhy},
@@ -109,6 +112,7 @@ func commands() map[string]command {
 		"empty":         {emptyHelp, noFlags(runEmpty)},
 		"move":          {moveHelp, noFlags(runMove)},
 		"hold":          {holdHelp, defineHold},
+		"give-back":     {giveBackHelp, defineGiveBack},
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},

@@ -22,6 +22,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/journal/datafolder"
+	"copialettere/journal/export"
 	"copialettere/journal/httpd"
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy/archive"
@@ -324,6 +325,9 @@ func testQueries(t *testing.T, p *place) {
 	}
 	if got := p.must("cat", "anna@alpha.test", e.Folder, "1"); got != message {
 		t.Errorf("cat: %q", got)
+	}
+	for _, form := range export.Forms() {
+		testExport(t, p, form, e.SHA256)
 	}
 	why := p.must("why", "-json", "anna@alpha.test", "-message-id", "1@ext.test")
 	var verdicts []string

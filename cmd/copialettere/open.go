@@ -35,6 +35,7 @@ type opened struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	metrics *metrics.Registry
+	log     *slog.Logger
 	notices *notice.Pump        // nil where none are configured
 	postfix *postfix.Keeper     // nil where not configured
 	auth    *auth.Authenticator // nil where not configured
@@ -49,7 +50,7 @@ type opened struct {
 
 // openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
 func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
-	a := &opened{metrics: new(metrics.Registry)}
+	a := &opened{metrics: new(metrics.Registry), log: log}
 	if err := a.open(ctx, c, log); err != nil {
 		a.close()
 		return nil, err
@@ -136,7 +137,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Disk: a.diskState,
-		MaxMessage: maxMessage(c), Certification: a.certification,
+		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log),
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 	})
 }

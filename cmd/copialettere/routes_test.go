@@ -27,6 +27,7 @@ var commandRoutes = map[string]string{
 	"password anna@alpha.test": "",
 	"dns alpha.test":           "",
 
+	"give-back anna@alpha.test INBOX/2026-11 5":               "POST /mailboxes/{mailbox}/messages/{folder}/give-back",
 	"check anna@alpha.test":                                   "GET /mailboxes/{mailbox}/route",
 	"mailbox list":                                            "GET /mailboxes",
 	"mailbox show anna@alpha.test":                            "GET /mailboxes/{mailbox}",
@@ -65,6 +66,7 @@ var commandRoutes = map[string]string{
 	"access anna@alpha.test":                                       "GET /mailboxes/{mailbox}/access",
 	"list anna@alpha.test":                                         "GET /mailboxes/{mailbox}/entries",
 	"cat anna@alpha.test INBOX/2026-11 1":                          "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw",
+	"export anna@alpha.test -to out -since 2026-11-01":             "POST /mailboxes/{mailbox}/export",
 	"parts anna@alpha.test INBOX/2026-11 1":                        "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts",
 	"part anna@alpha.test INBOX/2026-11 1 1":                       "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}",
 	"why anna@alpha.test":                                          "GET /mailboxes/{mailbox}/why",

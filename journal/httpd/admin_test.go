@@ -1,8 +1,10 @@
 package httpd
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -61,7 +63,13 @@ func newRig(t *testing.T) *rig {
 	}
 	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
 	t.Cleanup(func() { logins.Close() })
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings)}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+		Mailstore: func(_ context.Context, _ policy.Address, _ int64, message io.WriterTo, commit func() error) (string, error) {
+			if _, err := message.WriteTo(io.Discard); err != nil {
+				return "", err
+			}
+			return "250 2.0.0 saved", commit()
+		}}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
 	return &rig{t, engine, j, p, logins, b, Admin(b)}
 }
 

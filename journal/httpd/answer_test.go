@@ -264,16 +264,19 @@ func TestPatience(t *testing.T) {
 
 // TestEntitledOn: a long answer behind a public door breaks off, so that it shows, when whoever asked may not have it any more.
 func TestEntitledOn(t *testing.T) {
+	backend := newRig(t).backend
 	for _, c := range []struct {
 		name   string
 		method string
+		right  archive.Right
 		asked  int // how often whoever asks is known
 		whole  bool
 	}{
-		{"the token lasts", "GET", 1000, true},
-		{"the token ends after the first question", "GET", 1, false},
-		{"the token ends later", "GET", 3, false},
-		{"an act that is done", "POST", 1, true},
+		{"the token lasts", "GET", "", 1000, true},
+		{"the token ends after the first question", "GET", "", 1, false},
+		{"the token ends later", "GET", "", 3, false},
+		{"the token ends while messages are read", "POST", archive.RightRead, 2, false},
+		{"an act that is done", "POST", "", 1, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			asked := 0
@@ -283,12 +286,12 @@ func TestEntitledOn(t *testing.T) {
 				}
 				return policy.Actor{Role: policy.RoleOperator, Name: "panel"}, nil
 			}
-			a := newAPI(Backend{}, door{who: who, public: true})
+			a := newAPI(backend, door{who: who, public: true})
 			w := httptest.NewRecorder()
 			const items, size = 10, 1 << 20
 			aborted := func() (aborted bool) {
 				defer func() { aborted = recover() == http.ErrAbortHandler }()
-				a.serve(&Route{Method: c.method, Path: "/test", Many: true, serve: func(_ *api, c *call) error {
+				a.serve(&Route{Method: c.method, Path: "/test", Many: true, Right: c.right, serve: func(_ *api, c *call) error {
 					return tell(c, func(yield func(VersionView, error) bool) {
 						for range items {
 							if !yield(VersionView{strings.Repeat("1", size)}, nil) {

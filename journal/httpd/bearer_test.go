@@ -34,6 +34,54 @@ func (r *rig) program(method, target, body string, header ...string) *httptest.R
 	return w
 }
 
+// TestProvisionByToken has programs change many mailboxes: those of their own domain, if they may write.
+func TestProvisionByToken(t *testing.T) {
+	r := newRig(t)
+	if err := r.policy.Reconfigure(policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}, {Name: "beta.test"}}}); err != nil {
+		t.Fatal(err)
+	}
+	r.mailbox("POST /mailboxes/{mailbox}/enable?who=root&mailbox=carla@beta.test")
+	write, read := r.token("writes", auth.ScopeWrite), r.token("reads", auth.ScopeRead)
+	const both, foreign = "anna@alpha.test\nbruno@alpha.test\n", "anna@alpha.test\ncarla@beta.test\n"
+	for _, c := range []struct {
+		name, secret, request, body string
+		status                      int
+		want                        string // in the answer
+	}{
+		{"tried", write, "enable?from=boxes&dry_run=true", both, 200, "bruno@alpha.test"},
+		{"by a token that reads", read, "enable?from=boxes", both, 403, "scope read"},
+		{"by a token that reads, tried", read, "set?domain=alpha.test&set=language=en&dry_run=true", "", 403, "scope read"},
+		{"by nobody", "", "enable?from=boxes", both, 401, ""},
+		{"with a mailbox of another domain", write, "enable?from=boxes", foreign, 400, "boxes:2: bad request: carla@beta.test does not lie in alpha.test"},
+		{"of another domain", write, "set?domain=beta.test&set=language=en", "", 403, "not a token for beta.test"},
+		{"of another domain, by lines", write, "set?domain=beta.test&from=boxes&set=language=en", "carla@beta.test\n", 403, "not a token for beta.test"},
+		{"of nothing", write, "set?set=language=en", "", 400, "name the mailboxes"},
+		{"by lines", write, "enable?from=boxes&set=quota=2GB", both, 200, "bruno@alpha.test"},
+		{"of the domain", write, "set?domain=alpha.test&set=language=en", "", 200, "bruno@alpha.test"},
+		{"to what there is not", write, "set?domain=alpha.test&set=quota=lots", "", 400, "nothing was changed"},
+	} {
+		w := r.program("POST", "/api/v1/mailboxes/"+c.request, c.body, "Authorization", "Bearer "+c.secret)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: %d %s", c.name, w.Code, w.Body)
+		}
+	}
+	for mailbox, want := range map[string]string{"anna@alpha.test": "on 2GB en", "bruno@alpha.test": "on 2GB en", "carla@beta.test": "on 1GB it"} {
+		m := r.mailbox("GET /mailboxes/{mailbox}?mailbox=" + mailbox)
+		values := make(map[string]string)
+		for _, s := range m.Settings {
+			values[s.Key] = s.Value
+		}
+		if got := m.Archive + " " + values[policy.KeyQuota] + " " + values[policy.KeyLanguage]; got != want {
+			t.Errorf("%s is %q, want %q", mailbox, got, want)
+		}
+		for _, change := range m.Changes {
+			if by := change.Role == policy.RoleToken && change.Who == "writes"; by != (mailbox != "carla@beta.test") {
+				t.Errorf("%s was changed by %s %s", mailbox, change.Role, change.Who)
+			}
+		}
+	}
+}
+
 // TestBearer asks with every kind of header field. Only one valid token in Authorization opens anything.
 func TestBearer(t *testing.T) {
 	r := newRig(t)

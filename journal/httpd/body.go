@@ -91,6 +91,12 @@ type Move struct {
 	To string `json:"to"` // the folder, with or without its month
 }
 
+// GiveBack is the body that gives messages back.
+type GiveBack struct {
+	Messages
+	Again bool `json:"again,omitempty"` // also those that were given back before
+}
+
 // QuotaPercent is how full the live mailbox is.
 type QuotaPercent struct {
 	Percent int `json:"percent"`

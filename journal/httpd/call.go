@@ -155,7 +155,7 @@ func (a *api) serve(route *Route, w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r}
 	if a.door.public {
 		p := NewPatient(w, nil)
-		if r.Method == http.MethodGet { // an act is done when its answer comes, whoever may ask for another
+		if r.Method == http.MethodGet || route.Right == archive.RightRead { // an act is done when its answer comes, whoever may ask for another
 			p = NewPatient(w, func() error { return a.entitled(&call{Request: r}, route) })
 		}
 		defer p.Close()

@@ -105,18 +105,44 @@ func (a *api) empty(c *call) error {
 	return c.done(a.b.Archive.Empty(c.Context(), c.who, folder))
 }
 
-// actOn carries out an act on messages of the folder in the path, and answers with it.
-func (c *call) actOn(uids journal.UIDs, do func(journal.Selection) (*journal.Done, error)) error {
-	folder, err := c.folder()
+func (a *api) giveBack(c *call) error {
+	b := c.body.(*GiveBack)
+	s, err := c.selection(b.UIDs)
 	if err != nil {
 		return err
 	}
+	for g, err := range a.b.Archive.GiveBack(c.Context(), c.who, s, b.Again) {
+		if g.State != "" {
+			c.out.write(g)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// actOn carries out an act on messages of the folder in the path, and answers with it.
+func (c *call) actOn(uids journal.UIDs, do func(journal.Selection) (*journal.Done, error)) error {
+	s, err := c.selection(uids)
+	if err != nil {
+		return err
+	}
+	return c.done(do(s))
+}
+
+// selection returns messages of the folder in the path.
+func (c *call) selection(uids journal.UIDs) (journal.Selection, error) {
+	folder, err := c.folder()
+	if err != nil {
+		return journal.Selection{}, err
+	}
 	if uids == nil {
-		return fmt.Errorf("%w: uids: name the messages, such as \"5,7-20\"", errRequest)
+		return journal.Selection{}, fmt.Errorf("%w: uids: name the messages, such as \"5,7-20\"", errRequest)
 	}
 	s := folder.Only()
 	s.UIDs = uids
-	return c.done(do(s))
+	return s, nil
 }
 
 // done answers with an act on several messages.

@@ -7,7 +7,8 @@ import (
 	"copialettere/policy/archive"
 )
 
-// provision serves a change of many mailboxes.
+// provision serves a change of many mailboxes: of those in the lines of the body, which all lie in the domain that the request is about, or of all of a
+// domain, which must then be named.
 func provision(enable bool) func(*api, *call) error {
 	return func(a *api, c *call) error {
 		dryRun, err := c.flag("dry_run")
@@ -19,7 +20,7 @@ func provision(enable bool) func(*api, *call) error {
 			Name: query.Get("from"), Domain: query.Get("domain"), Assignments: assignmentsOf(query["set"]), Enable: enable, DryRun: dryRun,
 		}
 		if query.Has("from") {
-			p.Lines = c.lines()
+			p.Lines, p.Domain = c.lines(), c.domain
 		}
 		for v, err := range a.b.Archive.Provision(c.Context(), c.who, p) {
 			if err != nil {

@@ -22,8 +22,8 @@ import (
 func TestMayIsWhatIsAllowed(t *testing.T) {
 	owner, chief := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, policy.Actor{Role: policy.RolePostmaster, Name: "chief@alpha.test"}
 	rights := func(keys ...string) policy.Rights { return policy.Rights{Owner: append([]string{}, keys...)} }
-	everything := "read move delete look set archive pause hold address sign-in delegate revoke operate " + strings.Join(policy.Keys(), " ")
-	const closed = "look set sign-in delegate revoke notify notify_on language layout protocols"
+	everything := "read move delete give-back look set archive pause hold address sign-in delegate revoke operate " + strings.Join(policy.Keys(), " ")
+	const closed = "give-back look set sign-in delegate revoke notify notify_on language layout protocols"
 	for _, c := range []struct {
 		name          string
 		who           policy.Actor
@@ -32,22 +32,22 @@ func TestMayIsWhatIsAllowed(t *testing.T) {
 		settings, may string        // may without the order
 	}{
 		{"operator", policy.Actor{Role: policy.RoleOperator, Name: "root"}, policy.Rights{}, policy.Rights{}, "write=on", everything},
-		{"postmaster", chief, rights(), rights(), "write=on", "look set archive pause hold address delegate revoke " + strings.Join(policy.Keys(), " ")},
+		{"postmaster", chief, rights(), rights(), "write=on", "give-back look set archive pause hold address delegate revoke " + strings.Join(policy.Keys(), " ")},
 		{"postmaster of another domain", policy.Actor{Role: policy.RolePostmaster, Name: "chief@beta.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"owner", owner, policy.Rights{}, policy.Rights{}, "", "read " + closed},
 		{"owner who may delete", owner, policy.Rights{}, policy.Rights{}, "manual_delete=on", "read delete " + closed},
 		{"owner who may write", owner, policy.Rights{}, policy.Rights{}, "write=on", "read move delete " + closed},
-		{"owner without rights", owner, rights(), policy.Rights{}, "", "read look sign-in delegate revoke"},
+		{"owner without rights", owner, rights(), policy.Rights{}, "", "read give-back look sign-in delegate revoke"},
 		{"owner with all rights", owner, rights(policy.OwnerKeys()...), policy.Rights{}, "",
-			"read look set archive pause sign-in delegate revoke " + strings.Join(policy.Keys(), " ")},
+			"read give-back look set archive pause sign-in delegate revoke " + strings.Join(policy.Keys(), " ")},
 		{"owner by the domain", owner, rights(), rights("pause", "filter", "manual_delete", "retention"), "",
-			"read look set pause filter manual_delete retention sign-in delegate revoke"},
-		{"owner who may only pause", owner, rights("filter"), rights("pause"), "", "read look pause sign-in delegate revoke"},
-		{"owner with nothing by the domain", owner, rights(policy.OwnerKeys()...), rights(), "", "read look sign-in delegate revoke"},
+			"read give-back look set pause filter manual_delete retention sign-in delegate revoke"},
+		{"owner who may only pause", owner, rights("filter"), rights("pause"), "", "read give-back look pause sign-in delegate revoke"},
+		{"owner with nothing by the domain", owner, rights(policy.OwnerKeys()...), rights(), "", "read give-back look sign-in delegate revoke"},
 		{"stranger", policy.Actor{Role: policy.RoleOwner, Name: "bruno@alpha.test"}, rights(policy.OwnerKeys()...), policy.Rights{}, "write=on", ""},
 		{"token that reads", policy.Actor{Role: policy.RoleToken, Name: "reads"}, rights(policy.OwnerKeys()...), policy.Rights{}, "write=on", "read look"},
 		{"token that writes", policy.Actor{Role: policy.RoleToken, Name: "writes"}, rights(), rights(), "write=on",
-			"read move delete look set archive pause hold address sign-in revoke " + strings.Join(policy.Keys(), " ")},
+			"read move delete give-back look set archive pause hold address sign-in revoke " + strings.Join(policy.Keys(), " ")},
 		{"token of another domain", policy.Actor{Role: policy.RoleToken, Name: "elsewhere"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"delegate whose day is past, or of nobody", policy.Actor{Role: policy.RoleDelegate, Name: "carla@beta.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},
 		{"program", policy.Actor{Role: policy.RoleProgram, Name: "anna@alpha.test"}, policy.Rights{}, policy.Rights{}, "write=on", ""},

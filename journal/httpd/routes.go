@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"copialettere/journal"
+	"copialettere/journal/export"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
@@ -113,9 +114,9 @@ func mailboxRoutes() []Route {
 			"give its address to another person, who starts a new archive; the old one is closed and kept under a name of its own", (*api).handOver},
 
 		// These change many mailboxes and answer with each. With from, the body has the lines of archive.Provision, and from is their name in errors.
-		{"POST", "/mailboxes/enable", archive.RightOperate, true, many, Lines{}, archive.Provisioned{}, true,
+		{"POST", "/mailboxes/enable", archive.RightArchive, true, many, Lines{}, archive.Provisioned{}, true,
 			"turn many archives on, and change settings; the error lists everything that is wrong, and then nothing is changed", provision(true)},
-		{"POST", "/mailboxes/set", archive.RightOperate, true, many, Lines{}, archive.Provisioned{}, true, "change settings of many mailboxes", provision(false)},
+		{"POST", "/mailboxes/set", archive.RightSet, true, many, Lines{}, archive.Provisioned{}, true, "change settings of many mailboxes", provision(false)},
 	}
 }
 
@@ -172,6 +173,8 @@ func messageRoutes() []Route {
 		{"GET", message + "/parts", archive.RightRead, false, "", nil, PartView{}, true, "its parts, those of enclosed messages included", (*api).parts},
 		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{partType}, false, "the content of one part, its transfer encoding undone",
 			(*api).part},
+		{"POST", one + "/export", archive.RightRead, true, "", ExportRequest{}, export.Line{}, true,
+			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
 		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
 
@@ -180,6 +183,8 @@ func messageRoutes() []Route {
 		{"POST", folder + "/delete", archive.RightDelete, true, "", Messages{}, ActView{}, false, "delete messages; what is under a legal hold stays", (*api).delete},
 		{"POST", folder + "/undelete", archive.RightDelete, true, "", Messages{}, ActView{}, false, "undo delete, for 72 hours", (*api).undelete},
 		{"POST", folder + "/empty", archive.RightDelete, true, "", nil, ActView{}, false, "delete all messages of a folder, which stays", (*api).empty},
+		{"POST", folder + "/give-back", archive.RightGiveBack, true, "", GiveBack{}, archive.GivenBack{}, true,
+			"hand messages to the live mailbox once more, and answer with what the mailstore said of each", (*api).giveBack},
 		{"POST", message + "/hold", archive.RightHold, true, "", Reason{}, ActView{}, false, "place a legal hold on it", (*api).hold},
 		{"POST", message + "/release", archive.RightHold, true, "", Reason{}, ActView{}, false, "lift the hold", (*api).release},
 	}

@@ -44,10 +44,10 @@ func TestRoutes(t *testing.T) {
 		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
 		"POST /mailboxes/{mailbox}/sign-in?", "POST /tokens?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "DELETE /tokens/{name}?name=panel",
 		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages?q=certified", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
-		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
+		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "POST /mailboxes/{mailbox}/export?since=2020-01-01T00:00:00Z", "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
 		"GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
 		"POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold?reason=case&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release?reason=closed&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/delete?" + these,
-		"GET /mailboxes/{mailbox}/deleted?", "POST /mailboxes/{mailbox}/messages/{folder}/undelete?" + these, "POST /mailboxes/{mailbox}/messages/{folder}/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uids=2",
+		"POST /mailboxes/{mailbox}/messages/{folder}/give-back?folder=" + url.QueryEscape(folder) + "&uids=2", "GET /mailboxes/{mailbox}/deleted?", "POST /mailboxes/{mailbox}/messages/{folder}/undelete?" + these, "POST /mailboxes/{mailbox}/messages/{folder}/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uids=2",
 		"POST /mailboxes/{mailbox}/messages/{folder}/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
 		"POST /mailboxes/{mailbox}/pause?", "POST /mailboxes/{mailbox}/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
 		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /mailboxes/{mailbox}/usage?",
@@ -188,7 +188,7 @@ func TestDoors(t *testing.T) {
 	}
 	for _, route := range Routes() {
 		own := route.Right == "" || !route.ofDomain() && slices.Contains(
-			[]archive.Right{archive.RightRead, archive.RightLook, archive.RightSet, archive.RightSignIn, archive.RightRevoke, archive.RightDelegate}, route.Right)
+			[]archive.Right{archive.RightRead, archive.RightLook, archive.RightSet, archive.RightSignIn, archive.RightRevoke, archive.RightDelegate, archive.RightGiveBack}, route.Right)
 		if status := ask(route, "anna@alpha.test"); own != (status != http.StatusForbidden) || status == http.StatusInternalServerError {
 			t.Errorf("%s %s of the own mailbox: status %d", route.Method, route.Path, status)
 		}

@@ -211,7 +211,7 @@ func TestSetUpLinkGone(t *testing.T) {
 	fourth := path()
 	gone("replaced", third)
 	r.mailbox("POST /mailboxes/{mailbox}/disable?confirm=anna@alpha.test&" + anna)
-	if w := r.visit("GET", fourth, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "non ha un archivio") {
+	if w := r.visit("GET", fourth, ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "è disattivato e sarà cancellato") {
 		t.Errorf("of an archive that was closed since, the page says so: %d %s", w.Code, w.Body)
 	}
 }

@@ -64,6 +64,11 @@ type kind struct {
 	direction journal.Direction
 }
 
+// InClass reports whether an entry belongs to a class, one of Classes.
+func InClass(e *journal.Entry, class string) bool {
+	return kind{e.Class, e.SentTo, e.Direction}.in(class)
+}
+
 // in reports whether messages of the kind belong to a class as Query has it.
 func (k kind) in(class string) bool {
 	if k.class == class {

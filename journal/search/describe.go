@@ -53,10 +53,7 @@ func describe(e *journal.Entry) *description {
 	for i := range e.Parts.Parts {
 		d.add(fileField, fileName(&e.Parts.Parts[i]))
 	}
-	for range record.Message.Attachments(&e.Parts) {
-		d.attachment = true
-		break
-	}
+	d.attachment = record.Message.HasAttachments(&e.Parts)
 	return d
 }
 
@@ -75,7 +72,10 @@ func (d *description) envelope(values *[part.EnvelopeMessageID + 1]string) {
 func (d *description) certified(m *pec.Message) {
 	inner := m.InnerOrData()
 	d.add(fromField, addresses(inner.From)...)
+	d.add(toField, addresses(inner.To)...)
+	d.add(toField, addresses(inner.Cc)...)
 	d.add(subjectField, part.Decode(inner.Subject))
+	d.add(fileField, inner.Files...)
 	if m.Data == nil {
 		for i := range m.Evidence {
 			e := &m.Evidence[i]

@@ -1,5 +1,6 @@
 // Package search lists the messages of an archive, and finds them by what is known of them without reading them: their senders, recipients, subjects,
-// names of files, classes, times and sizes. Of certified mail that is also what the message inside has, and what the provider's data say of it.
+// names of files, classes, times and sizes. Of certified mail that is also what the message inside has, and what the provider's data say of it. What a
+// message inside has that comes with a transfer encoding was noted when it arrived (pec.Inner): an entry from before that was so is not found by its files.
 //
 // A Query says what is wanted; ParseQuery reads one as people type it. Index.Find answers it for an archive.Reader, who must have the right to read,
 // page by page: a page begins after the last message of the one before, whatever has come or was moved in between.

@@ -1,8 +1,12 @@
 package search
 
 import (
+	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"mime/quotedprintable"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +121,34 @@ func TestFind(t *testing.T) {
 	bruno := r.archive.Reader(policy.Actor{Role: policy.RoleOwner, Name: "bruno@alpha.test"}, r.anna)
 	if page, err := r.index.Find(t.Context(), bruno, Query{}, Position{}, 0); !errors.Is(err, policy.ErrForbidden) || page.Entries != nil {
 		t.Errorf("another owner: %+v, %v", page, err)
+	}
+}
+
+// TestEncodedInside looks for what a certified message has whose postacert.eml has a transfer encoding, which the part table of the entry does not open.
+func TestEncodedInside(t *testing.T) {
+	r := newRig(t)
+	inside := "From: Studio <studio@beta.test>\r\nTo: anna@alpha.test\r\nCc: Terzo <terzo@gamma.test>\r\nSubject: Dentro\r\n" +
+		"Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n\r\nTesto\r\n--i\r\n" +
+		"Content-Type: application/pdf\r\nContent-Disposition: attachment; filename*=utf-8''perizia%20n%C2%B0%203.pdf\r\n\r\nx\r\n--i--\r\n"
+	for _, encoding := range []string{"base64", "quoted-printable"} {
+		var content bytes.Buffer
+		if encoding == "base64" {
+			content.WriteString(base64.StdEncoding.EncodeToString([]byte(inside)))
+		} else {
+			w := quotedprintable.NewWriter(&content)
+			_, err := io.WriteString(w, inside)
+			r.check(errors.Join(err, w.Close()))
+		}
+		r.file(journal.Intent{}, "x@beta.test", "X-Trasporto: posta-certificata\r\nFrom: x@beta.test\r\nSubject: "+encoding+"\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n"+
+			"--o\r\n\r\nBusta\r\n--o\r\nContent-Type: message/rfc822; name=postacert.eml\r\nContent-Transfer-Encoding: "+encoding+"\r\n\r\n"+content.String()+"\r\n--o--\r\n")
+	}
+	for _, query := range []string{"from:studio@beta.test", "to:terzo@gamma.test", "terzo", "subject:dentro", `file:"perizia n° 3"`, "perizia", "has:attachment"} {
+		if got := r.find(query); !slices.Equal(got, []string{"quoted-printable", "base64"}) {
+			t.Errorf("%s: %q", query, got)
+		}
+	}
+	if got := r.find("from:terzo"); len(got) > 0 {
+		t.Errorf("a recipient as the sender: %q", got)
 	}
 }
 

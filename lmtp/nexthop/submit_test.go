@@ -2,6 +2,8 @@ package nexthop_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"copialettere/lmtp/nexthop"
@@ -47,6 +49,44 @@ func TestSubmit(t *testing.T) {
 			}
 			if c.name == "taken" && (err != nil || len(relay.Messages()) != 1 || string(relay.Messages()[0].Body) != "Subject: 1\r\n\r\nText\r\n") {
 				t.Errorf("%v, the relay has %+v", err, relay.Messages())
+			}
+		})
+	}
+}
+
+// TestDeliver announces what the hop offers, and sends no dot without leave.
+func TestDeliver(t *testing.T) {
+	const body = "Subject: \xe8\r\n\r\n.Text\r\n"
+	errNo := errors.New("no")
+	for _, c := range []struct {
+		name     string
+		keywords []string
+		leave    error
+		mail     string
+		want     error
+	}{
+		{"all offered", []string{"8BITMIME", "SIZE 1000", "SMTPUTF8"}, nil, "MAIL FROM:<> BODY=8BITMIME SIZE=21 SMTPUTF8", nil},
+		{"nothing offered", []string{"PIPELINING"}, nil, "MAIL FROM:<>", nil},
+		{"no leave", []string{"SIZE"}, errNo, "MAIL FROM:<> SIZE=21", errNo},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := nexthoptest.Start(t, nexthoptest.Script{Keywords: c.keywords})
+			spec, err := nexthop.ParseSpec(store.Spec())
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply, err := nexthop.New(spec, nexthop.Options{}).Deliver(t.Context(), nexthop.Message{
+				To: "perché@alpha.test", Body: strings.NewReader(body), Size: int64(len(body)), EightBit: true, BeforeDot: func() error { return c.leave },
+			})
+			store.Close()
+			if !errors.Is(err, c.want) || err == nil && !reply.Positive() {
+				t.Errorf("%v, %v", reply, err)
+			}
+			if got := store.Connections()[0].Commands; !slices.Contains(got, c.mail) {
+				t.Errorf("the hop got %q, want %q", got, c.mail)
+			}
+			if got := store.Messages(); (c.want == nil) != (len(got) == 1) || len(got) == 1 && string(got[0].Body) != body {
+				t.Errorf("the hop has %+v", got)
 			}
 		})
 	}

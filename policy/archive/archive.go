@@ -69,6 +69,8 @@ type Options struct {
 	Links *setup.Links
 	// Dovecot keeps the files by which Dovecot obeys the switches; nil if the configuration has no [dovecot].
 	Dovecot *dovecot.Keeper
+	// Mailstore is where messages are given back; nil if there is none.
+	Mailstore Mailstore
 	// MaxMessage is the largest message that may be put in by hand, in bytes; zero means DefaultMaxMessage.
 	MaxMessage int64
 	// Certification returns what is known about certified mail now. If nil, the signature of no message that is put in is verified.

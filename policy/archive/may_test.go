@@ -68,10 +68,10 @@ func (r *mayRig) rights(who policy.Actor, mailbox policy.Address) string {
 // another matter: see TestActsNeedRights.
 func TestMay(t *testing.T) {
 	const (
-		all        = "read move delete import look set archive pause hold address sign-in delegate revoke operate"
-		owner      = "read move delete import look set sign-in delegate revoke"
-		postmaster = "look set archive pause hold address delegate revoke"
-		writes     = "read move delete import look set archive pause hold address sign-in revoke"
+		all        = "read move delete import give-back look set archive pause hold address sign-in delegate revoke operate"
+		owner      = "read move delete import give-back look set sign-in delegate revoke"
+		postmaster = "give-back look set archive pause hold address delegate revoke"
+		writes     = "read move delete import give-back look set archive pause hold address sign-in revoke"
 	)
 	root := policy.Actor{Role: policy.RoleOperator, Name: "root"}
 	anna := addr(t, "anna@alpha.test")
@@ -182,7 +182,7 @@ func TestMay(t *testing.T) {
 			state.change(r)
 			for _, c := range actors {
 				if c.role == policy.RoleToken && state.off {
-					c.want = strings.NewReplacer("read move delete import ", "", "read ", "").Replace(c.want)
+					c.want = strings.NewReplacer("read move delete import give-back ", "", "read ", "").Replace(c.want)
 				}
 				if c.role == policy.RoleDelegate && !state.reads {
 					c.want = ""

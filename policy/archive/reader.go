@@ -21,6 +21,7 @@ type Access struct {
 	Delete   bool  // messages may be deleted by hand
 	Move     bool  // messages may be moved
 	Append   bool  // messages may be put in by hand
+	GiveBack bool  // messages may be handed to the live mailbox once more
 	Quota    int64 // bytes; 0 for none
 }
 
@@ -70,7 +71,8 @@ func (r *Reader) Access(ctx context.Context) (Access, error) {
 		return r.archive.May(ctx, r.who, right, r.mailbox) == nil && permitted(m.Settings, right) == nil
 	}
 	s := m.Settings
-	return Access{Language: s.Language, Layout: s.Layout, Delete: may(RightDelete), Move: may(RightMove), Append: may(RightImport), Quota: s.Quota}, nil
+	return Access{Language: s.Language, Layout: s.Layout, Delete: may(RightDelete), Move: may(RightMove), Append: may(RightImport), Quota: s.Quota,
+		GiveBack: may(RightGiveBack) && m.Address.Closed == "" && r.archive.options.Mailstore != nil}, nil
 }
 
 // open returns the mailbox if it may be read now.

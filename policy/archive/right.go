@@ -19,6 +19,7 @@ const (
 	RightMove     Right = "move"            // move its messages, where its settings allow it
 	RightImport   Right = "import"          // put messages into it by hand, where its settings allow it
 	RightDelete   Right = "delete"          // delete its messages and take that back, where its settings allow it
+	RightGiveBack Right = "give-back"       // hand its messages to its live mailbox once more
 	RightLook     Right = "look"            // see what is known of it without its messages: settings, changes, verdicts, gaps, ways to sign in to it, its delegates
 	RightSet      Right = "set"             // change one of its settings at least; policy decides by key
 	RightArchive  Right = policy.KeyArchive // enable, disable and restore its archive
@@ -33,7 +34,7 @@ const (
 
 // Rights returns all rights, in the order of Mailbox.May.
 func Rights() []Right {
-	return []Right{RightRead, RightMove, RightDelete, RightImport, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightSignIn, RightDelegate, RightRevoke,
+	return []Right{RightRead, RightMove, RightDelete, RightImport, RightGiveBack, RightLook, RightSet, RightArchive, RightPause, RightHold, RightAddress, RightSignIn, RightDelegate, RightRevoke,
 		RightOperate}
 }
 
@@ -68,7 +69,7 @@ func (a *Archive) May(ctx context.Context, who policy.Actor, right Right, addres
 		}
 	case RightMove, RightDelete, RightImport, RightSignIn:
 		ok = who.Role == policy.RoleOwner && name == address
-	case RightLook, RightRevoke, RightDelegate:
+	case RightLook, RightGiveBack, RightRevoke, RightDelegate:
 		// Only operators and the postmasters of the domain may place a hold.
 		ok = who.Role == policy.RoleOwner && name == address || changes(policy.KeyHold)
 	case RightSet:
@@ -101,7 +102,7 @@ func (a *Archive) mayToken(ctx context.Context, who policy.Actor, right Right, a
 		return refuse("the token has the scope read")
 	}
 	switch right {
-	case RightRead, RightMove, RightDelete, RightImport, RightSignIn:
+	case RightRead, RightMove, RightDelete, RightImport, RightGiveBack, RightSignIn:
 		m, err := a.policy.Mailbox(ctx, address)
 		switch {
 		case err != nil:

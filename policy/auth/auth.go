@@ -445,6 +445,8 @@ func OpenTo(s policy.Settings, protocol Protocol) error {
 // Open returns nil if a mailbox with these settings is open to mail programs. Otherwise the error wraps ErrClosed and is a *Refusal.
 func Open(s policy.Settings) error {
 	switch {
+	case s.State() == policy.StateOff && s.Erasure.State == policy.ErasureDue:
+		return &Refusal{ErrClosed, archiveClosing, s.Language}
 	case s.State() == policy.StateOff:
 		return &Refusal{ErrClosed, noArchive, s.Language}
 	case !s.IMAP:

@@ -220,7 +220,7 @@ func TestPermitted(t *testing.T) {
 		{"protocols none", func() { r.set(anna, "protocols=none") }, &imapProtocolOff},
 		{"protocols imap", func() { r.set(anna, "protocols=imap") }, nil},
 		{"paused", pause, nil},
-		{"disabled", func() { r.policy.Disable(t.Context(), id.Mailbox, operator, anna, policy.DefaultGrace) }, &noArchive},
+		{"disabled", func() { r.policy.Disable(t.Context(), id.Mailbox, operator, anna, policy.DefaultGrace) }, &archiveClosing},
 		{"restored", func() { r.policy.Restore(t.Context(), id.Mailbox, operator) }, nil},
 	} {
 		c.change()

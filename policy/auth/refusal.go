@@ -29,6 +29,10 @@ var (
 		Italian: "Questa casella non ha un archivio.",
 		English: "This mailbox has no archive.",
 	}
+	archiveClosing = policy.Label{
+		Italian: "L'archivio di questa casella è disattivato e sarà cancellato. Fino ad allora si può ripristinare: dalle impostazioni, o dal postmaster del dominio.",
+		English: "The archive of this mailbox is switched off and will be erased. Until then it can be restored: in the settings, or by the postmaster of the domain.",
+	}
 	imapAccessOff = policy.Label{
 		Italian: "L'accesso all'archivio con un programma di posta è disattivato. Può attivarlo il postmaster del dominio.",
 		English: "Access to the archive with a mail program is switched off. The postmaster of the domain can switch it on.",

@@ -9,7 +9,7 @@ import (
 
 // Attachments yields the indices of the parts that people call attachments, in the order of the message. Of a certified message or a receipt these are
 // the attachments of the message inside, and none if the table does not hold that; daticert.xml, postacert.eml and the signature are none. Pictures
-// that a text shows are none either. A message that is attached counts once, whatever it holds.
+// that a text shows are none either. A message that is attached counts once, whatever it holds. HasAttachments knows also of what the table does not hold.
 func (m *Message) Attachments(t *part.Table) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		if len(t.Parts) == 0 {
@@ -41,6 +41,14 @@ func (m *Message) Attachments(t *part.Table) iter.Seq[int] {
 			i++
 		}
 	}
+}
+
+// HasAttachments reports whether a message has attachments, also those of a message inside that the table does not hold (Inner.Files).
+func (m *Message) HasAttachments(t *part.Table) bool {
+	for range m.Attachments(t) {
+		return true
+	}
+	return len(m.Inner.Files) > 0
 }
 
 // isAttachment reports whether people call a part that encloses no other one an attachment.

@@ -1,6 +1,8 @@
 package pec_test
 
 import (
+	"cmp"
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -28,18 +30,24 @@ func TestAttachments(t *testing.T) {
 	message := func(name, inside string) string {
 		return "Content-Type: message/rfc822; name=" + name + "\r\n\r\nSubject: inside\r\n" + inside
 	}
+	encoded := func(inside string) string {
+		return "Content-Type: message/rfc822; name=postacert.eml\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+			base64.StdEncoding.EncodeToString([]byte("Subject: inside\r\nTo: a@b.test\r\nCc: c@d.test\r\n"+inside))
+	}
 	for name, c := range map[string]struct{ message, want string }{
-		"text":                 {text, ""},
-		"a file alone":         {pdf, "a.pdf"},
-		"mixed":                {multipart("mixed", text, pdf, note, unnamed), "a.pdf note.txt -"},
-		"picture of a text":    {multipart("related", html, logo), ""},
-		"picture":              {multipart("mixed", text, photo), "photo.png"},
-		"forwarded":            {multipart("mixed", text, message("old.eml", multipart("related", html, pdf)), note), "old.eml note.txt"},
-		"signed":               {multipart("signed", multipart("mixed", text, pdf), seal), "a.pdf"},
-		"certified":            {"X-Trasporto: posta-certificata\r\n" + multipart("signed", multipart("mixed", text, data, message("postacert.eml", multipart("related", html, logo, pdf))), seal), "a.pdf"},
-		"certified, text":      {"X-Trasporto: posta-certificata\r\n" + multipart("signed", multipart("mixed", text, data, message("postacert.eml", text)), seal), ""},
-		"receipt":              {"X-Ricevuta: accettazione\r\n" + multipart("signed", multipart("mixed", text, data), seal), ""},
-		"certified, forwarded": {multipart("mixed", text, message("postacert.eml", multipart("mixed", text, pdf))), "postacert.eml"},
+		"text":                       {text, ""},
+		"a file alone":               {pdf, "a.pdf"},
+		"mixed":                      {multipart("mixed", text, pdf, note, unnamed), "a.pdf note.txt -"},
+		"picture of a text":          {multipart("related", html, logo), ""},
+		"picture":                    {multipart("mixed", text, photo), "photo.png"},
+		"forwarded":                  {multipart("mixed", text, message("old.eml", multipart("related", html, pdf)), note), "old.eml note.txt"},
+		"signed":                     {multipart("signed", multipart("mixed", text, pdf), seal), "a.pdf"},
+		"certified":                  {"X-Trasporto: posta-certificata\r\n" + multipart("signed", multipart("mixed", text, data, message("postacert.eml", multipart("related", html, logo, pdf))), seal), "a.pdf"},
+		"certified, text":            {"X-Trasporto: posta-certificata\r\n" + multipart("signed", multipart("mixed", text, data, message("postacert.eml", text)), seal), ""},
+		"receipt":                    {"X-Ricevuta: accettazione\r\n" + multipart("signed", multipart("mixed", text, data), seal), ""},
+		"certified, in base64":       {"X-Trasporto: posta-certificata\r\n" + multipart("signed", multipart("mixed", text, data, encoded(multipart("mixed", text, pdf, note, unnamed))), seal), "inside: a.pdf note.txt -"},
+		"certified, in base64, text": {"X-Trasporto: posta-certificata\r\n" + multipart("signed", multipart("mixed", text, data, encoded(text)), seal), ""},
+		"certified, forwarded":       {multipart("mixed", text, message("postacert.eml", multipart("mixed", text, pdf))), "postacert.eml"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := part.NewScanner(part.DefaultLimits())
@@ -55,6 +63,18 @@ func TestAttachments(t *testing.T) {
 					name = "-"
 				}
 				names = append(names, name)
+			}
+			if m.HasAttachments(table) != (c.want != "") {
+				t.Errorf("attachments: %v", m.HasAttachments(table))
+			}
+			if strings.Contains(c.message, "base64") && (m.Inner.Subject != "inside" || m.Inner.To != "a@b.test" || m.Inner.Cc != "c@d.test") {
+				t.Errorf("inside %+v", m.Inner)
+			}
+			for i, name := range m.Inner.Files {
+				if i == 0 {
+					names = append(names, "inside:")
+				}
+				names = append(names, cmp.Or(name, "-"))
 			}
 			if got := strings.Join(names, " "); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)

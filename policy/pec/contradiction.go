@@ -79,7 +79,7 @@ func (m *Message) Contradictions(subject, date string) []Contradiction {
 	if m.Inner.From != "" && c.Sender != "" {
 		list.add("postacert.eml From", part.Decode(m.Inner.From), c.Sender, sameAddresses(m.Inner.From, c.Sender))
 	}
-	if c.Subject != "" && m.Inner != (Inner{}) && len(m.Inner.Subject) < maxSubject {
+	if c.Subject != "" && !m.Inner.isZero() && len(m.Inner.Subject) < maxSubject {
 		text := part.Decode(m.Inner.Subject)
 		list.add("postacert.eml Subject", text, c.Subject, sameSubject(text, c.Subject, false))
 	}

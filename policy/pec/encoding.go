@@ -55,6 +55,9 @@ const (
 	tagInnerDate
 	tagInnerID
 	tagInvoice
+	tagInnerTo
+	tagInnerCc
+	tagInnerFile
 )
 
 // The tags inside tagData.
@@ -194,6 +197,9 @@ func (r *Record) AppendBinary(b []byte) ([]byte, error) {
 		inner.index(tagInvoicePart, m.Invoices[i].Part)
 		e.bytes(tagInvoice, inner)
 	}
+	for _, name := range m.Inner.Files {
+		e.bytes(tagInnerFile, []byte(name))
+	}
 	for i := range m.Evidence {
 		e.bytes(tagEvidence, m.Evidence[i].encode())
 	}
@@ -290,7 +296,8 @@ func (d *Declared) fields() []textField {
 }
 
 func (n *Inner) fields() []textField {
-	return []textField{{tagInnerFrom, &n.From}, {tagInnerSubject, &n.Subject}, {tagInnerDate, &n.Date}, {tagInnerID, &n.MessageID}}
+	return []textField{{tagInnerFrom, &n.From}, {tagInnerSubject, &n.Subject}, {tagInnerDate, &n.Date}, {tagInnerID, &n.MessageID},
+		{tagInnerTo, &n.To}, {tagInnerCc, &n.Cc}}
 }
 
 func (n *InvoiceNotice) fields() []textField {
@@ -398,6 +405,8 @@ func (r *Record) decodeField(tag byte, value []byte) (err error) {
 		m.Daticert, err = decodeIndex(value)
 	case tagPostacert:
 		m.Postacert, err = decodeIndex(value)
+	case tagInnerFile:
+		m.Inner.Files = append(m.Inner.Files, string(value))
 	case tagInvoice:
 		n := InvoiceNotice{Part: -1}
 		err = decodeFields(value, n.decodeField)

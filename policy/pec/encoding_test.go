@@ -26,7 +26,7 @@ func records(t testing.TB) map[string]pec.Record {
 		list[name] = pec.Record{Message: *m, Signature: verify(t, v, message)}
 	}
 	list["invoice"] = pec.Record{Message: pec.Message{Class: pec.PostaCertificata, Signed: 1, Daticert: -1, Postacert: 2,
-		Inner:    pec.Inner{From: "f", Subject: "s", Date: "d", MessageID: "<m>"},
+		Inner:    pec.Inner{From: "f", Subject: "s", Date: "d", MessageID: "<m>", To: "t", Cc: "c", Files: []string{"a.pdf", "", "b"}},
 		Invoices: []pec.InvoiceNotice{{Part: 5, Kind: "RC", File: "f", Invoice: "i", Identifier: "1"}, {Kind: "MT"}}}}
 	list["revoked"] = pec.Record{Message: pec.Message{Class: pec.Accettazione, Signed: 1, Daticert: -1, Postacert: -1},
 		Signature: pec.Signature{Result: pec.ResultUntrusted, Revocation: pec.RevocationRevoked, RevocationReason: "revoked"}}

@@ -43,7 +43,7 @@ type Message struct {
 // message, and Fault holds an error of r. Read looks only at the top level and at the parts directly inside the signed part, or directly
 // inside the message if that declares a class and has no signature.
 //
-// It reads at most 4 MiB of daticert.xml, 1 MiB of the header of postacert.eml, 8 invoice notifications of 256 KiB each, and from a REM message
+// It reads at most 4 MiB of daticert.xml, 1 MiB of the header of postacert.eml and, where that has a transfer encoding, 32 MiB of it, as a stream; 8 invoice notifications of 256 KiB each, and from a REM message
 // 16 evidences of 4 MiB each and 64 part headers of 8 KiB each. It holds one of these at a time, and keeps at most 256 KiB of text from
 // evidences.
 func Read(r io.ReaderAt, t *part.Table, header []byte) *Message {

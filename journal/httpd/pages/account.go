@@ -71,6 +71,10 @@ func (v *visit) confirmSecondFactor() error {
 		return v.wrongCode("confirm", err)
 	}
 	v.session.SetUpSecondFactor = false
+	// Whoever has got in elsewhere without a code must not stay in. The codes are shown whatever happens: they cannot be shown again.
+	if _, err := v.pages.options.Archive.EndSessions(v.Context(), v.who, v.session.Login, "", v.session.ID); err != nil {
+		v.pages.options.Logger.Error("the other sessions go on after a second factor was turned on", "login", v.session.Login, "error", err)
+	}
 	return v.renderSecondFactor(http.StatusOK, secondFactorPage{Codes: on.Codes, Notes: []string{
 		v.t("Da ora i programmi di posta non accettano più la password della casella: serve una password per programmi, una per ciascuno.",
 			"From now on mail programs do not take the password of the mailbox: each needs an app password of its own."),

@@ -78,6 +78,7 @@ func TestSecondFactorPage(t *testing.T) {
 		t.Error("on before it is confirmed")
 	}
 	refused("/confirm", "code=000000", "La chiave è già nell&#39;app")
+	elsewhere := r.signedIn(anna)
 	w := b.post(secondFactorPath+"/confirm", "code="+authenticator(t, secret))
 	codes := regexp.MustCompile(`<li><code>([a-z2-9]{4}-[a-z2-9]{4}-[a-z2-9]{4})</code>`).FindAllStringSubmatch(w.Body.String(), -1)
 	if w.Code != http.StatusOK || len(codes) != 10 || !state().On {
@@ -85,6 +86,9 @@ func TestSecondFactorPage(t *testing.T) {
 	}
 	if page := mainText(b.get(secondFactorPath)); !strings.Contains(page, "Attivo dal") || strings.Contains(page, codes[0][1]) || strings.Contains(page, secret) {
 		t.Errorf("on: %s", page)
+	}
+	if w := elsewhere.get(home); w.Code != http.StatusSeeOther {
+		t.Errorf("who has signed in elsewhere without a code stays in: %d", w.Code)
 	}
 	refused("/begin", "", "sbagliato")
 	refused("/begin", "code=000000", "sbagliato")

@@ -39,6 +39,7 @@ type actPage struct {
 	Danger   bool
 	Targets  []folderLink // to choose from
 	None     bool         // there is nothing to be done
+	Again    bool         // give back also what was given back before
 }
 
 // confirmed reports whether the form comes from the page that asks.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"copialettere/journal"
+	"copialettere/journal/export"
 	"copialettere/journal/part"
 	"copialettere/policy/archive"
 	"copialettere/policy/pec"
@@ -171,8 +172,8 @@ func (b *bundle) row(e *journal.Entry, name string) error {
 	}
 	b.rows.Write([]string{
 		name, b.mailbox, e.Direction.String(), e.FolderName(), uidText(e.UID), e.Time.UTC().Format(time.RFC3339), e.Dated().UTC().Format(time.RFC3339),
-		plain(e.MailFrom), plain(strings.Join(archive.RecipientsOf(e), ", ")), plain(part.Decode(e.From)), plain(part.Decode(e.To)),
-		plain(part.Decode(e.Subject)), plain(part.Decode(inner.From)), plain(part.Decode(inner.Subject)), plain(e.MessageID), e.Class, e.Signature,
+		export.PlainCell(e.MailFrom), export.PlainCell(strings.Join(archive.RecipientsOf(e), ", ")), export.PlainCell(part.Decode(e.From)), export.PlainCell(part.Decode(e.To)),
+		export.PlainCell(part.Decode(e.Subject)), export.PlainCell(part.Decode(inner.From)), export.PlainCell(part.Decode(inner.Subject)), export.PlainCell(e.MessageID), e.Class, e.Signature,
 		e.State.String(), strconv.FormatInt(e.Size, 10), e.SHA256.String(),
 	})
 	b.rows.Flush()
@@ -184,14 +185,6 @@ func (b *bundle) row(e *journal.Entry, name string) error {
 	}
 	b.beginIndex()
 	return nil
-}
-
-// plain returns a value that a sender has chosen for a table. A spreadsheet would take some for formulas, and carry them out.
-func plain(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
-		return "'" + s
-	}
-	return s
 }
 
 // writeGaps adds the gaps of the time of the messages.
@@ -221,7 +214,7 @@ func (b *bundle) writeGaps(c counted) error {
 			continue
 		}
 		rows.Write([]string{
-			g.Mailbox, g.Kind, timeOf(g.From), timeOf(g.Until), g.Reason, plain(g.Detail), g.Direction, plain(g.MailFrom), plain(g.RcptTo), plain(g.MessageID),
+			g.Mailbox, g.Kind, timeOf(g.From), timeOf(g.Until), g.Reason, export.PlainCell(g.Detail), g.Direction, export.PlainCell(g.MailFrom), export.PlainCell(g.RcptTo), export.PlainCell(g.MessageID),
 			strconv.FormatUint(g.Entries, 10), strconv.FormatUint(g.Bytes, 10),
 		})
 	}

@@ -102,7 +102,7 @@ func (v *visit) showDomainLog() error {
 	p := f.page(v.domain, domainPath(v.domain, "log"), next, q.After != "")
 	p.Trouble = trouble
 	keys := append(policy.OwnerKeys(), policy.KeyHold, policy.KeyAddress, policy.KeyErasure, auth.KeyDelegate, auth.KeyAppPassword, auth.KeySecondFactor, journal.ActMove,
-		journal.ActDelete, journal.ActUndelete)
+		journal.ActDelete, journal.ActUndelete, journal.ActGiveBack)
 	for _, key := range keys {
 		if key != policy.KeyPause {
 			p.Keys = append(p.Keys, choice{Value: key, Label: v.changeText(key), Chosen: key == f.Key})

@@ -144,7 +144,7 @@ func (v *visit) explain(err error) (int, errorPage) {
 			Title: v.t("Qualcosa non va in quello che è stato scritto", "Something is wrong with what was typed"),
 			Text:  v.t("Non è stato cambiato nulla. Tornare indietro e controllare.", "Nothing was changed. Go back and check."),
 		}
-	case is(auth.ErrUnavailable):
+	case is(auth.ErrUnavailable, archive.ErrMailstore):
 		return http.StatusServiceUnavailable, errorPage{
 			Title: v.t("Non disponibile al momento", "Not available at the moment"), Text: v.t("Riprovare fra qualche minuto.", "Try again in a few minutes."),
 		}

@@ -38,13 +38,13 @@ type listPage struct {
 	// MoreGaps is how many gaps of the time of this page are not in Rows.
 	MoreGaps int
 
-	First, Newer, Older string // paths; empty where there is none
-	Here                string // path of this page
-	Check               string // path of this page with all its messages selected
-	Checked             bool
-	Several             bool // the list has more than this page
-	Delete, Move        bool // the reader may
-	Zip                 string
+	First, Newer, Older    string // paths; empty where there is none
+	Here                   string // path of this page
+	Check                  string // path of this page with all its messages selected
+	Checked                bool
+	Several                bool // the list has more than this page
+	Delete, Move, GiveBack bool // the reader may
+	Zip                    string
 }
 
 // HasMessages reports whether the page has a message, and not only gaps.
@@ -122,7 +122,7 @@ func (v *visit) fill(page *listPage, q search.Query, values url.Values) error {
 	if err != nil {
 		return err
 	}
-	page.Total, page.Delete, page.Move = found.Total, access.Delete, access.Move
+	page.Total, page.Delete, page.Move, page.GiveBack = found.Total, access.Delete, access.Move, access.GiveBack
 	for _, m := range found.Passed.Months() {
 		page.Passed = append(page.Passed, monthText(v.language, string(m)))
 	}

@@ -118,6 +118,8 @@ func (v *visit) changeText(key string) string {
 		return v.t("Indirizzo", "Address")
 	case archive.KeyLog:
 		return v.t("Modifiche più vecchie tolte dal registro", "Older changes removed from the log")
+	case archive.KeyExport:
+		return v.t("Messaggi esportati", "Messages exported")
 	case archive.KeySetUpLink:
 		return v.t("Codice per configurare un dispositivo", "Code to set up a device")
 	case auth.KeyAppPassword:
@@ -136,6 +138,10 @@ func (v *visit) changeText(key string) string {
 		return v.t("Messaggi cancellati", "Messages deleted")
 	case journal.ActUndelete:
 		return v.t("Messaggi recuperati", "Messages brought back")
+	case journal.ActGiveBack:
+		return v.t("Messaggi rimessi nella casella", "Messages put back into the mailbox")
+	case journal.ActNotGivenBack:
+		return v.t("Non rimessi: il server di posta non li ha presi", "Not put back: the mail server did not take them")
 	case journal.ActRelease:
 		return v.t("Blocco legale tolto", "Legal hold lifted")
 	case journal.ActReturn:
@@ -151,7 +157,7 @@ func (v *visit) valueText(key, value string) string {
 	}
 	text := value
 	switch key {
-	case policy.KeyAddress, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
+	case policy.KeyAddress, archive.KeyExport, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
 		return value
 	case auth.KeySecondFactor:
 		if value == "renewed" {

@@ -86,7 +86,7 @@ func (v *visit) serverParameters(s *setup.Server) []parameter {
 		security = "STARTTLS"
 	}
 	return []parameter{
-		{"Server " + strings.ToUpper(string(s.Protocol)), s.Host},
+		{v.t("Server %s", "%s server", strings.ToUpper(string(s.Protocol))), s.Host},
 		{v.t("Porta", "Port"), strconv.Itoa(int(s.Port))},
 		{v.t("Sicurezza", "Security"), security},
 		{v.t("Nome utente", "User name"), s.User},

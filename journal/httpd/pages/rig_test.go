@@ -46,6 +46,7 @@ type rig struct {
 
 // rigOptions make a rig other than the usual one.
 type rigOptions struct {
+	mailstore    archive.Mailstore
 	owner        []string      // the rights of owners; nil for those that they have by default
 	tells        bool          // owners are told by mail
 	secondFactor bool          // the domain alpha.test asks for it
@@ -81,7 +82,7 @@ func newRigWith(t *testing.T, o rigOptions) *rig {
 	r.must(os.WriteFile(r.passwd, []byte(lines.String()), 0o600))
 	r.auth = auth.New(auth.Options{Source: auth.Source{Kind: auth.SourceFile, Address: r.passwd}, Policy: r.policy, Settings: settings, Logger: log})
 	t.Cleanup(func() { r.must(r.auth.Close()) })
-	options := archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings), Guide: o.guide}
+	options := archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings), Guide: o.guide, Mailstore: o.mailstore}
 	if o.tells {
 		r.notices = notice.New(settings, notice.Options{Policy: r.policy, From: "archivio@alpha.test", MaxPerDay: 100, Logger: log})
 		options.Notices = notice.NewPump(r.notices, nil, log)

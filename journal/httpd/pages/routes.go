@@ -52,6 +52,7 @@ func Routes() []Route {
 		practiceRoutes(),
 		listRoutes(),
 		actRoutes(),
+		giveBackRoutes(),
 		deletedRoutes(),
 		gapRoutes(),
 		zipRoutes(),

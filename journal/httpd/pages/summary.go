@@ -56,10 +56,7 @@ func summarize(e *journal.Entry, l policy.Language) summary {
 	m := &record.Message
 	s := summary{States: statesOf(e, l)}
 	s.Icon, s.Kind = summaryKind(e, m, l)
-	for range m.Attachments(&e.Parts) {
-		s.Files = true
-		break
-	}
+	s.Files = m.HasAttachments(&e.Parts)
 	from, subject := e.From, e.Subject
 	if inner := m.InnerOrData(); pec.Class(e.Class) != pec.Ordinary {
 		if inner.Subject != "" {

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"copialettere/journal/export"
+	"copialettere/policy"
+)
+
+const exportHelp = `Usage: copialettere export ADDR -to PATH [-format eml|mbox|maildir|zip] [-folder F] [-class C] [-since DATE] [-until DATE] [-config FILE] [-json]
+
+Writes messages of a mailbox, with the exact bytes that were journaled, to a new folder PATH, or with -format zip to a file. eml is a file for each
+message in a folder for each month, mbox (mboxrd) a file for each month, maildir a Maildir for each month. Beside them are manifest.csv, gaps.csv (what
+the archive lacks of that time) and SHA256SUMS, which "sha256sum -c" checks. What mbox changes of a message is in the manifest.
+
+Everything is synced to the disk, read back and compared. If it breaks off, run the same command again: what is there and right is kept.
+-folder is INBOX/2026-11, INBOX, or 2026-11; -class one of the classes of "list", or of the filter; the days of -since and -until are included.
+Without any of these, all is exported, the trash too.
+
+The exit status is 1 when a message cannot be read; the rest is exported, and INCOMPLETE.txt names it. Each export is in "copialettere mailbox log".
+
+Example: copialettere export mario@alpha.test -to /mnt/disk/mario -format eml
+`
+
+func defineExport(flags *flag.FlagSet) runner {
+	var to, form string
+	var selection exportFlags
+	flags.StringVar(&to, "to", "", "")
+	flags.StringVar(&form, "format", string(export.FormEML), "")
+	flags.StringVar(&selection.folder, "folder", "", "")
+	flags.StringVar(&selection.class, "class", "", "")
+	flags.StringVar(&selection.since, "since", "", "")
+	flags.StringVar(&selection.until, "until", "", "")
+	return func(ctx context.Context, in *invocation, args []string) error {
+		return runExport(ctx, in, args, to, export.Form(form), selection)
+	}
+}
+
+// exportFlags are the flags that select messages.
+type exportFlags struct{ folder, class, since, until string }
+
+// selection reads the flags. Days are those of the time zone of this machine.
+func (f exportFlags) selection() (export.Selection, error) {
+	s := export.Selection{Folder: f.folder, Class: f.class}
+	for _, day := range []struct {
+		name, text string
+		days       int // later
+		into       *time.Time
+	}{{"since", f.since, 0, &s.Since}, {"until", f.until, 1, &s.Until}} {
+		if day.text == "" {
+			continue
+		}
+		t, err := time.ParseInLocation(time.DateOnly, day.text, time.Local)
+		if err != nil {
+			return s, fmt.Errorf("%w: -%s %q: want a day, such as 2026-11-29", errUsage, day.name, day.text)
+		}
+		*day.into = t.AddDate(0, 0, day.days)
+	}
+	if err := s.Check(); err != nil {
+		return s, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return s, nil
+}
+
+func runExport(ctx context.Context, in *invocation, args []string, to string, form export.Form, flags exportFlags) error {
+	if err := want(args, "ADDR"); err != nil {
+		return err
+	}
+	if to == "" {
+		return fmt.Errorf("%w: say where: -to /mnt/disk/mario", errUsage)
+	}
+	if !slices.Contains(export.Forms(), form) {
+		return fmt.Errorf("%w: -format %.20q: want one of %q", errUsage, form, export.Forms())
+	}
+	selection, err := flags.selection()
+	if err != nil {
+		return err
+	}
+	address, err := policy.ParseMailbox(args[0])
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if to, err = filepath.Abs(to); err != nil {
+		return err
+	}
+	c, err := in.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	report, err := export.Run(ctx, export.Options{
+		Source: &archiveSource{in, c, address.String(), selection}, Mailbox: address.String(), Selection: selection, Form: form, To: to,
+		Told: in.tellExported, Progress: in.exportProgress(),
+	})
+	in.progress("")
+	if err != nil {
+		return err
+	}
+	return in.printExported(to, report)
+}
+
+// tellExported tells what became of a message: with -json of each, else only of those that are not exported.
+func (in *invocation) tellExported(r export.Result) error {
+	if r.Status == export.StatusDamaged || r.Status == export.StatusGone {
+		in.progress("")
+		why := "cannot be read; \"copialettere verify\" tells more"
+		if r.Status == export.StatusGone {
+			why = "was moved or deleted meanwhile; the same command again finds where it is"
+		}
+		fmt.Fprintf(in.stderr, "copialettere: %s %s %d %s\n", r.Mailbox, r.Folder, r.UID, why)
+	}
+	if in.json {
+		return in.printJSON(r)
+	}
+	return nil
+}
+
+// exportProgress returns a function that shows how far an export has come.
+func (in *invocation) exportProgress() func(export.Progress) {
+	var shown time.Time
+	return func(p export.Progress) {
+		if now := time.Now(); now.Sub(shown) > 200*time.Millisecond {
+			shown = now
+			in.progress(fmt.Sprintf("%d of %d messages, %s of %s ", p.Messages, p.Of, policy.English.Size(uint64(p.Bytes)), policy.English.Size(uint64(p.OfAll))))
+		}
+	}
+}
+
+// printExported prints what an export did. The error is errFailed if something is missing, and errNothing if there was nothing.
+func (in *invocation) printExported(to string, r *export.Report) error {
+	for _, text := range r.Unreadable {
+		fmt.Fprintln(in.stderr, "copialettere:", printable(text))
+	}
+	if !in.json {
+		fmt.Fprintf(in.stdout, "%s: %d messages of %s, read back and compared", to, r.Messages, policy.English.Size(uint64(r.Bytes)))
+		if r.Kept > 0 {
+			fmt.Fprintf(in.stdout, "; %d of them were there already", r.Kept)
+		}
+		fmt.Fprintln(in.stdout)
+		if r.SHA256 != "" {
+			fmt.Fprintf(in.stdout, "SHA-256 %s\n", r.SHA256)
+		}
+		if missing := r.Damaged + r.Gone; missing > 0 {
+			fmt.Fprintf(in.stdout, "%d messages are missing: see INCOMPLETE.txt\n", missing)
+		}
+	}
+	switch {
+	case !r.Complete():
+		return errFailed
+	case r.Messages == 0:
+		return errNothing
+	}
+	return nil
+}
+
+// archiveSource is the messages of a mailbox, as the admin interface gives them.
+type archiveSource struct {
+	in        *invocation
+	client    *client
+	mailbox   string
+	selection export.Selection
+}
+
+// Plan implements export.Source.
+func (s *archiveSource) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
+	return func(yield func(export.Line, error) bool) {
+		values := url.Values{"mailbox": {s.mailbox}, "who": {whoami()}}
+		set := func(name, value string) {
+			if value != "" {
+				values.Set(name, value)
+			}
+		}
+		set("folder", s.selection.Folder)
+		set("class", s.selection.Class)
+		for name, at := range map[string]time.Time{"since": s.selection.Since, "until": s.selection.Until} {
+			if !at.IsZero() {
+				set(name, at.Format(time.RFC3339))
+			}
+		}
+		_, err := each(s.in, ctx, s.client, http.MethodPost, mailboxPath+"/export", values, func(l export.Line) error {
+			var err error
+			if l.Unread != "" {
+				err = fmt.Errorf("%s: %w", l.Unread, export.ErrUnreadable)
+			}
+			if !yield(l, err) {
+				return errStopped
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(export.Line{}, err)
+		}
+	}
+}
+
+// errStopped ends an answer that nobody reads on.
+var errStopped = errors.New("stopped")
+
+// Copy implements export.Source.
+func (s *archiveSource) Copy(ctx context.Context, m *export.Message, to io.Writer) error {
+	quiet := *s.in
+	quiet.stderr = io.Discard
+	out := &remembering{Writer: to}
+	body, err := quiet.do(ctx, s.client, http.MethodGet, messagePath+"/raw", messageQuery([]string{s.mailbox, m.Folder, strconv.FormatUint(uint64(m.UID), 10)}), nil)
+	if err == nil {
+		_, err = io.Copy(out, body)
+		body.Close()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errNothing):
+		return export.ErrGone
+	case out.err != nil || ctx.Err() != nil:
+		return err
+	}
+	// A message that cannot be read breaks off, and so does everything when the daemon ends.
+	answer, alive := quiet.do(ctx, s.client, http.MethodGet, "/version", nil, nil)
+	if alive != nil {
+		return fmt.Errorf("%w; when the daemon runs again, run the same command again: it goes on where it stopped", err)
+	}
+	answer.Close()
+	return fmt.Errorf("%w: %w", export.ErrUnreadable, err)
+}
+
+// remembering remembers the first error of a writer.
+type remembering struct {
+	io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (r *remembering) Write(b []byte) (int, error) {
+	n, err := r.Writer.Write(b)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,20 @@
+package archive
+
+import (
+	"context"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/policy"
+)
+
+// KeyExport is the key under which the log of a mailbox tells of exports of its messages: after has what was selected.
+const KeyExport = "export"
+
+// NoteExport puts on record that somebody exports messages of a mailbox. What says which. It needs RightRead.
+func (a *Archive) NoteExport(ctx context.Context, who policy.Actor, mailbox policy.Address, what string) error {
+	if err := a.May(ctx, who, RightRead, mailbox); err != nil {
+		return err
+	}
+	return a.policy.Note(ctx, mailbox, who, KeyExport, func(kv.Tx, string, time.Time) (before, after string, err error) { return "", what, nil })
+}
