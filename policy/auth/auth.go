@@ -119,6 +119,7 @@ type Attempt struct {
 	slow bool   // many have failed where it comes from
 	by   string // who signs the person in, in place of the password: see LoginByLink
 	to   string // with by: the archive that the login must still lead to
+	link string // with by: the key of the link, which lets in once
 }
 
 // Identity is somebody who has signed in.
@@ -169,6 +170,7 @@ type Authenticator struct {
 	access   *accessLog
 	now      func() time.Time // the clock of Options
 	steps    cipher.AEAD      // seals what waits for a code
+	spent    spentLinks
 
 	told    sync.Mutex
 	changed []func() // who is told of changes; guarded by told
@@ -330,7 +332,13 @@ func (a *Authenticator) verifiedByLink(ctx context.Context, login policy.Address
 		return Identity{}, err
 	}
 	id.By = try.by
-	return id, a.secondFactor(ctx, try, &id)
+	if err := a.secondFactor(ctx, try, &id); err != nil {
+		return id, err
+	}
+	if !a.spent.add(try.link, a.now()) {
+		return Identity{}, ErrDenied
+	}
+	return id, nil
 }
 
 // tooMany returns the refusal of a try that came too soon.

@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
 )
 
@@ -16,7 +18,7 @@ const stepLife = 5 * time.Minute
 // secondStep is what a page keeps of a try to sign in while it asks for the code.
 type secondStep struct {
 	Login, Password string
-	By, To          string // in place of the password: who made the link, and the archive that it is for
+	By, To, Link    string // in place of the password: who made the link, the archive that it is for, and its key
 	Until           time.Time
 }
 
@@ -38,7 +40,7 @@ func newStepSeal() cipher.AEAD {
 // SealStep returns a try to sign in as a page can keep it while it asks for a code, unreadable to everybody else. It does for five minutes and in this
 // process only, and says nothing yet of whether the password is right: Login is to be called again with the code.
 func (a *Authenticator) SealStep(try Attempt) (string, error) {
-	text, err := json.Marshal(secondStep{try.Login, try.Password, try.by, try.to, a.now().Add(stepLife)})
+	text, err := json.Marshal(secondStep{try.Login, try.Password, try.by, try.to, try.link, a.now().Add(stepLife)})
 	if err != nil {
 		return "", fmt.Errorf("keep a try to sign in: %w", err)
 	}
@@ -62,5 +64,26 @@ func (a *Authenticator) OpenStep(sealed string) (Attempt, error) {
 	if err != nil || !within(a.now(), step.Until, stepLife) {
 		return Attempt{}, fmt.Errorf("%w: the page was open for too long", ErrDenied)
 	}
-	return Attempt{Login: step.Login, Password: step.Password, by: step.By, to: step.To, Protocol: ProtocolWeb}, nil
+	return Attempt{Login: step.Login, Password: step.Password, by: step.By, to: step.To, link: step.Link, Protocol: ProtocolWeb}, nil
+}
+
+// spentLinks are the links that have let somebody in, until no second step of theirs can come any more. Steps end with the process, and so may these.
+type spentLinks struct {
+	mu    sync.Mutex
+	until map[string]time.Time // by key; guarded by mu
+}
+
+// add notes that a link lets somebody in. It reports false if it has done so already.
+func (s *spentLinks) add(key string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, spent := s.until[key]; spent {
+		return false
+	}
+	maps.DeleteFunc(s.until, func(_ string, until time.Time) bool { return !within(now, until, 2*stepLife) })
+	if s.until == nil {
+		s.until = make(map[string]time.Time)
+	}
+	s.until[key] = now.Add(2 * stepLife)
+	return true
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func (a *Authenticator) LoginByLink(ctx context.Context, secret string, remote n
 	case !within(a.now(), s.Until, signInLife):
 		return Identity{}, Attempt{}, ErrNoLink
 	}
-	try := Attempt{Login: s.Login, Remote: remote, Protocol: ProtocolWeb, by: policy.Actor{Role: s.Role, Name: s.Name}.String(), to: s.Archive}
+	try := Attempt{Login: s.Login, Remote: remote, Protocol: ProtocolWeb, by: policy.Actor{Role: s.Role, Name: s.Name}.String(), to: s.Archive, link: hex.EncodeToString(key)}
 	login, err := policy.ParseAddress(s.Login)
 	if err != nil {
 		return Identity{}, Attempt{}, ErrNoLink

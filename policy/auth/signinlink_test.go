@@ -142,10 +142,16 @@ func TestSignInLinkSecondFactor(t *testing.T) {
 	if _, err := r.Login(t.Context(), step); !errors.Is(err, ErrCode) {
 		t.Errorf("a wrong code: %v", err)
 	}
-	step.Code = p.code(1)
+	step.Code = p.code(0)
 	if id, err := r.Login(t.Context(), step); err != nil || id.SecondFactor != FactorCode || id.By != "token panel" {
 		t.Errorf("%+v, %v", id, err)
 	}
+	again := step
+	again.Code = p.code(1)
+	if _, err := r.Login(t.Context(), again); !errors.Is(err, ErrDenied) {
+		t.Errorf("the same second step with another code: %v", err)
+	}
+	_, step, _ = r.LoginByLink(t.Context(), r.signInLink(), remote)
 	if err := r.RevokeToken(t.Context(), operator, "panel"); err != nil {
 		t.Fatal(err)
 	}

@@ -49,11 +49,36 @@ func TestMailboxFull(t *testing.T) {
 		}
 	}
 	const nearly, full = "The mailbox carla@alpha.test is 80% full", "The mailbox carla@alpha.test is full"
-	s.expect(t, carla, filler(4500), "received")
+	small := s.receive(t, carla)
+	s.testGiveBack(t, carla, small)
+	nearlyFull := filler(3500)
+	s.expect(t, carla, nearlyFull, "received")
 	told(nearly)
 	for range 2 {
 		s.expectReason(t, carla, filler(3000), "refused")
 	}
 	told(nearly, full)
+	// What Dovecot refuses to take back is shown in its own words.
+	out, _, status := s.hook.Command(t, "give-back", carla, "INBOX/"+time.Now().UTC().Format("2006-01"), "2")
+	if status != 1 || !strings.Contains(string(out), "refused: "+carla) || !strings.Contains(string(out), "Quota exceeded") {
+		t.Errorf("given back to a full mailbox: status %d, %s", status, out)
+	}
+	s.expectCopies(t, carla, nearlyFull, 1)
 	s.hook.Must(t, "verify")
+}
+
+// testGiveBack gives the first message of a mailbox back: Dovecot has it twice then, with the same bytes, and the archive once.
+func (s *system) testGiveBack(t *testing.T, mailbox, mark string) {
+	t.Helper()
+	out, complaints, status := s.hook.Command(t, "give-back", mailbox, "INBOX/"+time.Now().UTC().Format("2006-01"), "1")
+	if status != 0 || !strings.Contains(string(out), ": 250 2.0.0 <"+mailbox+">") {
+		t.Fatalf("give-back: status %d, %s%s", status, out, complaints)
+	}
+	s.expect(t, mailbox, mark, "received")
+	s.expectCopies(t, mailbox, mark, 2)
+	for _, copied := range s.dovecot.Copies(t, mailbox, mark) {
+		if _, body, _ := strings.Cut(string(copied), "Message-ID: "); body == "" || !strings.HasSuffix(string(message(mark)), body) {
+			t.Errorf("Dovecot has\n%s", copied)
+		}
+	}
 }

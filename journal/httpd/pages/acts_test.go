@@ -275,7 +275,7 @@ func TestGaps(t *testing.T) {
 	last := r.plainMail("Dopo")
 	b := r.signedIn("anna@alpha.test")
 	d := b.page(ofAnna + "gaps")
-	d.has("un messaggio ricevuto da dario@ext.test", "per un guasto l'archivio non ha potuto prenderlo", "l'archivio era in pausa", "<lost@ext.test>")
+	d.has("2 lacune, le più recenti per prime; in più, il tempo prima dell'attivazione", "un messaggio ricevuto da dario@ext.test", "per un guasto l'archivio non ha potuto prenderlo", "l'archivio era in pausa", "<lost@ext.test>")
 	for _, path := range []string{"messages", "messages?folder=" + url.QueryEscape(last.FolderName())} {
 		rows := b.page(ofAnna + path).rows()
 		at := func(text string) int {

@@ -354,8 +354,11 @@ func (v *visit) severalLoss(s several, mailboxes []string) (lost loss, err error
 			lost.addMonths(preview.Months)
 			entries, bytes = entries+preview.Entries, bytes+preview.Bytes
 		}
-		text := v.t("Adesso ne cancellerebbe %s messaggi, %s in tutto. Non si potranno recuperare.", "At this moment it would delete %s messages, %s in all. They cannot be brought back.",
-			numberText(v.language, entries), sizeText(v.language, bytes))
+		text := v.t("Adesso non cancellerebbe nessun messaggio.", "At this moment it would delete no message.")
+		if entries > 0 {
+			text = v.t("Adesso cancellerebbe %s, %s in tutto. Non si potranno recuperare.", "At this moment it would delete %s, %s in all. They cannot be brought back.",
+				v.amount(entries), sizeText(v.language, bytes))
+		}
 		if looked < len(mailboxes) {
 			text += " " + v.t("Sono contate solo le prime %d caselle di %d.", "Only the first %d mailboxes of %d are counted.", looked, len(mailboxes))
 		}

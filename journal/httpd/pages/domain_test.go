@@ -100,7 +100,7 @@ func TestSeveral(t *testing.T) {
 	if s := r.settings("bruno@alpha.test"); s.State() != policy.StateOn {
 		t.Errorf("bruno is %s", s.State())
 	}
-	r.holds(b.get(path+"?act=retention%3D6"+two), http.StatusOK, "Non si potranno recuperare", "file ZIP")
+	r.holds(b.get(path+"?act=retention%3D6"+two), http.StatusOK, "non cancellerebbe nessun messaggio", "file ZIP")
 	r.leads(b.post(path, "act=retention%3D6&all=yes&state=on"), "/domain/alpha.test/?state=on&done=changed")
 	r.leads(b.post(path, "act=quota%3D&quota=5+GB&mailbox=anna@alpha.test"), "/domain/alpha.test/?done=changed")
 	if s, other := r.settings("anna@alpha.test"), r.settings("bruno@alpha.test"); s.Retention != 6 || other.Retention != 6 || s.Quota != 5e9 || other.Quota == 5e9 {

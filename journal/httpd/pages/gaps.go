@@ -30,8 +30,9 @@ type gapRow struct {
 // gapsPage is the page of all gaps of an archive.
 type gapsPage struct {
 	Rows    []gapRow // newest first
-	Total   int
-	Damaged bool // not all could be read
+	Total   int      // of those that isGap
+	Others  bool     // there are rows that are none
+	Damaged bool     // not all could be read
 	Older   string
 	First   bool // the page is not the first one
 }
@@ -54,13 +55,25 @@ func (v *visit) gaps() (list []archive.Gap, damaged bool, err error) {
 	return list, damaged, v.Context().Err()
 }
 
+// isGap reports whether something is counted as a gap: not the time before the archive was first turned on, or before its address changed, which is only
+// shown with them.
+func isGap(g *archive.Gap) bool {
+	return g.Kind != archive.GapRename && g.Reason != policy.ReasonNotActivated
+}
+
 // showGaps shows all gaps. A page begins at a number counted from the oldest gap, so it stays the same when further ones come.
 func (v *visit) showGaps() error {
 	list, damaged, err := v.gaps()
 	if err != nil {
 		return err
 	}
-	page := gapsPage{Total: len(list), Damaged: damaged}
+	page := gapsPage{Damaged: damaged}
+	for i := range list {
+		if isGap(&list[i]) {
+			page.Total++
+		}
+	}
+	page.Others = page.Total < len(list)
 	end := len(list)
 	if n, err := strconv.Atoi(v.URL.Query().Get("before")); err == nil && n >= 0 && n < end {
 		end, page.First = n, true

@@ -164,7 +164,7 @@ func scale(bars []monthBar) {
 	}
 }
 
-// countGaps counts the gaps that the page of gaps shows, but for the time before the archive was first turned on.
+// countGaps counts the gaps that the page of gaps shows.
 func (v *visit) countGaps() (n int, more bool, err error) {
 	for gap, err := range v.pages.options.Archive.Gaps(v.Context(), v.mailbox) {
 		switch {
@@ -172,7 +172,7 @@ func (v *visit) countGaps() (n int, more bool, err error) {
 			continue
 		case err != nil:
 			return n, false, err
-		case gap.Kind == archive.GapRename || gap.Reason == policy.ReasonNotActivated:
+		case !isGap(&gap):
 			continue
 		case n == countedGaps:
 			return n, true, nil
