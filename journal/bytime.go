@@ -261,6 +261,15 @@ func movedUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string]UIDs
 // spool included, each once. With an empty mailbox it yields the gaps of all mailboxes only. Instead of a record or month that cannot be
 // read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
+	return j.records(ctx, mailbox, false)
+}
+
+// Gaps is Records without the skips, of which it does not read what they say.
+func (j *Journal) Gaps(ctx context.Context, mailbox string) iter.Seq2[*Record, error] {
+	return j.records(ctx, mailbox, true)
+}
+
+func (j *Journal) records(ctx context.Context, mailbox string, gaps bool) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		if err := checkMailbox(mailbox); mailbox != "" && err != nil {
 			yield(nil, err)
@@ -280,7 +289,7 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 		var sources []iter.Seq2[*Record, error]
 		for i, m := range slices.Compact([]string{"", mailbox}) {
 			// Report a month that cannot be used once.
-			sources = append(sources, inOrder(j.recordsOfDropped(ctx, m), mostRecords), inOrder(j.recordsOfMonths(ctx, m, i == 0), mostRecords))
+			sources = append(sources, inOrder(j.recordsOfDropped(ctx, m, gaps), mostRecords), inOrder(j.recordsOfMonths(ctx, m, gaps, i == 0), mostRecords))
 		}
 		if spool == nil {
 			for r, err := range MergeByTime(at, sources...) {
@@ -293,6 +302,9 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 		defer spool.Close()
 		sources = append(sources, inOrder(behind(j.spooledOf(io.NewSectionReader(spool, 0, end), mailbox), at), mostUnordered))
 		for r, err := range withoutDoubles(MergeByTime(at, sources...)) {
+			if err == nil && gaps && r.Kind != Gap { // of the spool
+				continue
+			}
 			if !yield(r, err) {
 				return
 			}
@@ -304,18 +316,18 @@ func (j *Journal) Records(ctx context.Context, mailbox string) iter.Seq2[*Record
 // month, and what was put into a month that was over.
 const mostRecords = 10000
 
-func (j *Journal) recordsOfDropped(ctx context.Context, mailbox string) iter.Seq2[timed[*Record], error] {
+func (j *Journal) recordsOfDropped(ctx context.Context, mailbox string, gaps bool) iter.Seq2[timed[*Record], error] {
 	return func(yield func(timed[*Record], error) bool) {
 		s, err := j.engine.Settings(ctx)
 		if err != nil {
 			yield(timed[*Record]{}, err)
 			return
 		}
-		recordsIn(ctx, s, mailbox, time.Time{}, yield)
+		recordsIn(ctx, s, mailbox, gaps, time.Time{}, yield)
 	}
 }
 
-func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, tell bool) iter.Seq2[timed[*Record], error] {
+func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, gaps, tell bool) iter.Seq2[timed[*Record], error] {
 	return func(yield func(timed[*Record], error) bool) {
 		for s, err := range j.volumes(ctx) {
 			if err != nil {
@@ -327,7 +339,7 @@ func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, tell bool
 				continue
 			}
 			more := true
-			recordsIn(ctx, s, mailbox, s.month.Next().Start(), func(t timed[*Record], err error) bool {
+			recordsIn(ctx, s, mailbox, gaps, s.month.Next().Start(), func(t timed[*Record], err error) bool {
 				if j.dropped(ctx, s.month, err) {
 					return false // ask again: its gaps are now among those of dropped volumes
 				}
@@ -344,11 +356,14 @@ func (j *Journal) recordsOfMonths(ctx context.Context, mailbox string, tell bool
 	}
 }
 
-// recordsIn yields the records of a mailbox in a store, in the order of their keys. None is older than the time in its key; those of the
+// recordsIn yields the records of a mailbox in a store, or only its gaps, in the order of their keys. None is older than the time in its key; those of the
 // next store are not older than end, where that is known.
-func recordsIn(ctx context.Context, s kv.Store, mailbox string, end time.Time, yield func(timed[*Record], error) bool) {
+func recordsIn(ctx context.Context, s kv.Store, mailbox string, gaps bool, end time.Time, yield func(timed[*Record], error) bool) {
 	prefix := mailboxKey('g', mailbox, 0)
 	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+		if err == nil && gaps && isSkip(p.Value) {
+			continue
+		}
 		var t timed[*Record]
 		if err == nil {
 			t.v, err = decodeRecord(mailbox, p.Value)

@@ -131,6 +131,11 @@ func (r Record) encode() []byte {
 	return enc.b
 }
 
+// isSkip reports whether an encoded record is a skip. Of these there may be many more than gaps, and few want to know what they say.
+func isSkip(b []byte) bool {
+	return len(b) > 2 && b[0] == tagKind && b[1] == 1 && RecordKind(b[2]) == Skip
+}
+
 func decodeRecord(mailbox string, b []byte) (*Record, error) {
 	r := &Record{Mailbox: mailbox}
 	err := decodeFields(b, func(tag byte, v []byte) (err error) {

@@ -11,21 +11,47 @@ import (
 	"copialettere/journal/kv"
 )
 
-// RecordsSince yields the skips and gaps of one mailbox from a time on, in the order in which they are filed. It reads the months since then and no
-// others, so it costs little where Records reads everything. It leaves out the spool, and passes over what cannot be read: Records tells of that.
-func (j *Journal) RecordsSince(ctx context.Context, mailbox string, since time.Time) iter.Seq2[*Record, error] {
-	return filedSince(ctx, j.volumesSince(ctx, since), mailboxKey('g', mailbox, 0), since, func(string) bool { return true }, decodeRecord)
+// RecordsBetween yields the skips and gaps of one mailbox that were filed from a time on and before another, in the order in which they are filed; a zero
+// end is none. It reads no others, so it costs little where Records reads everything. It leaves out the spool, and passes over what cannot be read:
+// Records tells of that.
+func (j *Journal) RecordsBetween(ctx context.Context, mailbox string, since, until time.Time) iter.Seq2[*Record, error] {
+	from, to := recordRange(mailbox, since, until)
+	return filedSince(ctx, j.volumesSince(ctx, since), from, to, since, func(string) bool { return true }, decodeRecord)
 }
 
-// EveryRecordSince is RecordsSince for those of all mailboxes that are wanted, by month and mailbox.
+// GapsSince is RecordsBetween from a time on without the skips, of which it does not read what they say.
+func (j *Journal) GapsSince(ctx context.Context, mailbox string, since time.Time) iter.Seq2[*Record, error] {
+	from, to := recordRange(mailbox, since, time.Time{})
+	return filedSince(ctx, j.volumesSince(ctx, since), from, to, since, func(string) bool { return true }, func(mailbox string, b []byte) (*Record, error) {
+		if isSkip(b) {
+			return nil, errEncoding
+		}
+		return decodeRecord(mailbox, b)
+	})
+}
+
+// recordRange returns the first key of the records of a mailbox in a time, and that after the last one.
+func recordRange(mailbox string, since, until time.Time) (from, to []byte) {
+	prefix := mailboxKey('g', mailbox, 0)
+	from, to = prefix, after(prefix)
+	if since.Unix() > 0 {
+		from = recordKey(mailbox, since, 0)
+	}
+	if until.Unix() > 0 {
+		to = recordKey(mailbox, until, 0)
+	}
+	return from, to
+}
+
+// EveryRecordSince is RecordsBetween from a time on for those of all mailboxes that are wanted, by month and mailbox.
 func (j *Journal) EveryRecordSince(ctx context.Context, since time.Time, wanted func(mailbox string) bool) iter.Seq2[*Record, error] {
-	return filedSince(ctx, j.volumesSince(ctx, since), []byte{'g'}, since, wanted, decodeRecord)
+	return filedSince(ctx, j.volumesSince(ctx, since), []byte{'g'}, []byte{'g' + 1}, since, wanted, decodeRecord)
 }
 
 // ActsSince yields what was done from a time on with the entries of those mailboxes that are wanted, store by store and mailbox by mailbox. It passes
 // over what cannot be read: Acts tells of that.
 func (j *Journal) ActsSince(ctx context.Context, since time.Time, wanted func(mailbox string) bool) iter.Seq2[*Act, error] {
-	return filedSince(ctx, j.recordStores(ctx), []byte{'a'}, since, wanted, decodeAct)
+	return filedSince(ctx, j.recordStores(ctx), []byte{'a'}, []byte{'a' + 1}, since, wanted, decodeAct)
 }
 
 // volumesSince yields the stores of the months from a time on.
@@ -42,8 +68,8 @@ func (j *Journal) volumesSince(ctx context.Context, since time.Time) iter.Seq2[m
 	}
 }
 
-// filedSince yields what is filed by mailbox and time, under keys that begin with a prefix, from a time on. It decodes nothing older.
-func filedSince[T any](ctx context.Context, stores iter.Seq2[monthStore, error], prefix []byte, since time.Time,
+// filedSince yields what is filed by mailbox and time under a range of keys, from a time on. It decodes nothing older.
+func filedSince[T any](ctx context.Context, stores iter.Seq2[monthStore, error], from, to []byte, since time.Time,
 	wanted func(mailbox string) bool, decode func(mailbox string, b []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -55,7 +81,7 @@ func filedSince[T any](ctx context.Context, stores iter.Seq2[monthStore, error],
 				yield(none, err)
 				return
 			}
-			for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+			for p, err := range s.Scan(ctx, from, to) {
 				if errors.Is(err, kv.ErrClosed) {
 					break // the volume was dropped meanwhile
 				}

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -14,22 +15,43 @@ func TestSince(t *testing.T) {
 	early := gap("early", november.Add(-time.Hour))
 	late := gap("late", november.Add(time.Hour))
 	other := Record{Kind: Skip, Mailbox: anna, Time: november.Add(2 * time.Hour), Detail: "other"}
-	if err := f.Record(f.ctx(), old, early, late, other); err != nil {
+	skipped := Record{Kind: Skip, Mailbox: mario, Time: november.Add(2 * time.Hour), Detail: "skipped"}
+	if err := f.Record(f.ctx(), old, early, late, other, skipped); err != nil {
 		t.Fatal(err)
+	}
+	for name, source := range map[string]iter.Seq2[*Record, error]{"since": f.GapsSince(f.ctx(), mario, november.Add(-time.Hour)), "all": f.Gaps(f.ctx(), mario)} {
+		want := []string{"early", "late"}
+		if name == "all" {
+			want = []string{"old", "early", "late"}
+		}
+		var got []string
+		for r, err := range source {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, r.Detail)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("gaps, %s: %q, want %q", name, got, want)
+		}
 	}
 	for name, c := range map[string]struct {
 		mailbox string
 		since   time.Time
+		until   time.Time
 		want    []string
 	}{
-		"one mailbox":      {mario, november, []string{"late"}},
-		"all mailboxes":    {"", november, []string{"other", "late"}},
-		"from another":     {mario, november.AddDate(0, -3, 0), []string{"old", "early", "late"}},
-		"of a time to be":  {"", november.AddDate(1, 0, 0), nil},
-		"of nobody at all": {giove, november.AddDate(0, -3, 0), nil},
+		"one mailbox":      {mario, november, time.Time{}, []string{"late", "skipped"}},
+		"all mailboxes":    {"", november, time.Time{}, []string{"other", "late", "skipped"}},
+		"from another":     {mario, november.AddDate(0, -3, 0), time.Time{}, []string{"old", "early", "late", "skipped"}},
+		"up to another":    {mario, november.AddDate(0, -3, 0), november.Add(time.Hour), []string{"old", "early"}},
+		"to the instant":   {mario, november.Add(time.Hour), november.Add(time.Hour + 1), []string{"late"}},
+		"of all time":      {mario, time.Time{}, time.Time{}, []string{"old", "early", "late", "skipped"}},
+		"of a time to be":  {"", november.AddDate(1, 0, 0), time.Time{}, nil},
+		"of nobody at all": {giove, november.AddDate(0, -3, 0), time.Time{}, nil},
 	} {
 		var got []string
-		records := f.RecordsSince(f.ctx(), c.mailbox, c.since)
+		records := f.RecordsBetween(f.ctx(), c.mailbox, c.since, c.until)
 		if c.mailbox == "" {
 			records = f.EveryRecordSince(f.ctx(), c.since, func(string) bool { return true })
 		}

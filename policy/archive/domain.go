@@ -269,13 +269,11 @@ func (a *Archive) RecentGaps(ctx context.Context, address policy.Address) (int, 
 
 func (a *Archive) recentGaps(ctx context.Context, m policy.Mailbox) (gaps int, err error) {
 	since := time.Now().AddDate(0, 0, -GapDays)
-	for r, err := range a.journal.RecordsSince(ctx, m.Archive, since) {
+	for _, err := range a.journal.GapsSince(ctx, m.Archive, since) {
 		if err != nil {
 			return gaps, fmt.Errorf("gaps of %s: %w", m.Archive, err)
 		}
-		if r.Kind == journal.Gap {
-			gaps++
-		}
+		gaps++
 	}
 	for pause, err := range a.policy.Pauses(ctx, m.Address) {
 		if err != nil {

@@ -233,7 +233,7 @@ func (a *Archive) WhyOn(ctx context.Context, address policy.Address, from, until
 			}
 		}
 	}
-	for r, err := range a.journal.RecordsSince(ctx, m.Archive, from) {
+	for r, err := range a.journal.RecordsBetween(ctx, m.Archive, from, until) {
 		if err != nil {
 			return nil, fmt.Errorf("why, of %s: %w", address, err)
 		}

@@ -308,18 +308,8 @@ func (a *Archive) Gaps(ctx context.Context, address policy.Address) iter.Seq2[Ga
 			}
 			return *v.From
 		}
-		// Skips are dropped after the merge, so a pause before a skip need not wait for the next gap.
-		records := views(a.journal.Records(ctx, m.Archive), func(r *journal.Record) (Gap, bool) {
-			v := viewGap(address, r)
-			if r.Kind != journal.Gap {
-				v.Kind = ""
-			}
-			return v, true
-		})
+		records := views(a.journal.Gaps(ctx, m.Archive), func(r *journal.Record) (Gap, bool) { return viewGap(address, r), true })
 		for v, err := range journal.MergeByTime(at, listed(pauses), renamed, records) {
-			if err == nil && v.Kind == "" {
-				continue
-			}
 			if !yield(v, err) {
 				return
 			}

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
@@ -39,6 +40,11 @@ func TestSignInByLink(t *testing.T) {
 	link := r.link(who, "anna@alpha.test")
 	if w := b.ask(http.MethodHead, link, ""); w.Code != http.StatusNotFound || b.cookie != "" {
 		t.Errorf("HEAD: %d", w.Code)
+	}
+	early, w := httptest.NewRequestWithContext(t.Context(), http.MethodGet, link, nil), httptest.NewRecorder()
+	early.Header.Set("Sec-Purpose", "prefetch;prerender")
+	if r.pages.ServeHTTP(w, early); w.Code != http.StatusNotFound || len(w.Result().Cookies()) > 0 {
+		t.Errorf("prefetched: %d", w.Code)
 	}
 	if w := b.get(link); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/" || b.cookie == "" {
 		t.Fatalf("%d, to %q: %s", w.Code, w.Header().Get("Location"), w.Body)

@@ -69,7 +69,7 @@ type Brand struct {
 // What one reader has under way and waiting.
 const (
 	mostPages   = 4
-	mostWaiting = 20
+	mostWaiting = 50 // the page of a message may have 40 frames, which a browser asks for at once
 	longestWait = 10 * time.Second
 )
 

@@ -3,6 +3,7 @@ package pages
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"copialettere/policy/auth"
 )
@@ -63,6 +64,9 @@ func (v *visit) signIn() error {
 func (v *visit) signInByLink() error {
 	if v.Method != http.MethodGet {
 		return errNoPage // a HEAD that looks whether there is something must not use it up
+	}
+	if strings.Contains(v.Header.Get("Sec-Purpose"), "prefetch") {
+		return errNoPage // nor must a browser that fetches what its reader may never open
 	}
 	o := v.pages.options
 	id, try, err := o.Auth.LoginByLink(v.Context(), v.PathValue("link"), o.Remote(v.Request))

@@ -47,6 +47,29 @@ func TestSignIn(t *testing.T) {
 	}
 }
 
+// TestLocalPath follows no path that leads elsewhere.
+func TestLocalPath(t *testing.T) {
+	for _, c := range []struct{ name, path, want string }{
+		{"a page", "/mailbox/anna@alpha.test/messages?q=x", "/mailbox/anna@alpha.test/messages?q=x"},
+		{"nothing", "", "/"},
+		{"another host", "https://evil.test/", "/"},
+		{"another host by the same scheme", "//evil.test/", "/"},
+		{"a script", "javascript:alert(1)", "/"},
+		{"backslashes", "/\\evil.test/", "/"},
+		{"a line", "/x\r\nSet-Cookie: a=b", "/"},
+		{"a tabulator", "/\t/evil.test/", "/"},
+		{"no path from the root", "mailbox", "/"},
+		{"a name and a host", "/@evil.test/", "/@evil.test/"},
+		{"what is no URL", "/%zz", "/"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := localPath(c.path, "/"); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 // TestPolicy holds every answer to the headers that keep a browser from loading anything else.
 func TestPolicy(t *testing.T) {
 	r := newRig(t)
