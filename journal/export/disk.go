@@ -215,18 +215,23 @@ func (d *disk) compare(name string, size int64, digest string) error {
 
 // each calls do with all files, several at a time, and returns the errors.
 func (b *batch) each(do func(*batchFile) error) error {
-	var group sync.WaitGroup
 	errs := make([]error, len(b.files))
+	atOnce(len(b.files), func(i int) { errs[i] = do(&b.files[i]) })
+	return errors.Join(errs...)
+}
+
+// atOnce calls do with the numbers below n, several at a time, and returns when all have returned.
+func atOnce(n int, do func(i int)) {
+	var group sync.WaitGroup
 	turns := make(chan struct{}, batchWorkers)
-	for i := range b.files {
+	for i := range n {
 		turns <- struct{}{}
 		group.Go(func() {
-			errs[i] = do(&b.files[i])
+			do(i)
 			<-turns
 		})
 	}
 	group.Wait()
-	return errors.Join(errs...)
 }
 
 // abandon closes all files, and begins the next batch.

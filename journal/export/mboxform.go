@@ -25,6 +25,8 @@ type mboxForm struct {
 // sumOf is a file that is whole, with its digest.
 type sumOf struct{ name, digest string }
 
+func (f *mboxForm) foresee([]*Message) {}
+
 func (f *mboxForm) keep(m *Message) (place, bool, error) {
 	if err := f.turnTo(f.names.mbox(m)); err != nil || f.read == nil {
 		return place{}, false, err

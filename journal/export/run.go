@@ -111,6 +111,8 @@ const (
 
 // form writes messages in one form.
 type form interface {
+	// foresee is told of the messages that come next, before keep is called for each of them.
+	foresee(list []*Message)
 	// keep reports whether a message is there already, as it must be. Messages come in the order of the plan, and put is called for those that are not.
 	keep(m *Message) (place, bool, error)
 	// put adds a message that was read into memory or a file, and has the right size and digest.
@@ -207,12 +209,10 @@ func (r *run) openFolder() error {
 			return err
 		}
 	}
-	names := newNames(time.UTC)
-	switch r.Form {
-	case FormMbox:
-		r.form = &mboxForm{run: r, names: names}
-	default:
-		r.form = &filesForm{run: r, names: names, batch: batch{disk: r.disk}}
+	if r.Form == FormMbox {
+		r.form = &mboxForm{run: r, names: newNames(time.UTC)}
+	} else {
+		r.form = newFilesForm(r)
 	}
 	return nil
 }
@@ -251,15 +251,8 @@ func (r *run) write(ctx context.Context) error {
 	if r.tables, err = r.newTables(); err != nil {
 		return err
 	}
-	content := &held{disk: r.disk, name: r.temporary("message")}
-	defer content.reset()
-	for l, err := range r.lines() {
-		if err == nil && l.Message != nil {
-			err = r.message(ctx, l.Message, content)
-		}
-		if err != nil {
-			return r.remedy(err)
-		}
+	if err := r.messages(ctx); err != nil {
+		return r.remedy(err)
 	}
 	if err := r.settle(); err != nil {
 		return r.remedy(err)
@@ -268,6 +261,38 @@ func (r *run) write(ctx context.Context) error {
 		return r.remedy(err)
 	}
 	return nil
+}
+
+// messages keeps or writes all messages of the plan.
+func (r *run) messages(ctx context.Context) error {
+	content := &held{disk: r.disk, name: r.temporary("message")}
+	defer content.reset()
+	var next []*Message
+	some := func() error {
+		r.form.foresee(next)
+		for _, m := range next {
+			if err := r.message(ctx, m, content); err != nil {
+				return err
+			}
+		}
+		next = next[:0]
+		return nil
+	}
+	for l, err := range r.lines() {
+		if err != nil {
+			return err
+		}
+		if l.Message == nil {
+			continue
+		}
+		if next = append(next, l.Message); len(next) < batchFiles {
+			continue
+		}
+		if err := some(); err != nil {
+			return err
+		}
+	}
+	return some()
 }
 
 // remedy adds to an error what to do about it.

@@ -22,7 +22,12 @@ type zipFile struct {
 
 func newZIPFile(w io.Writer, zone *time.Location) *zipFile {
 	z := &zipFile{zip.NewWriter(w), zone, time.Now()}
-	z.out.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	// Files come one after the other, so one compressor serves them all. To make one takes longer than to compress most messages.
+	compressor, _ := flate.NewWriter(nil, flate.BestSpeed) // it fails with a level that there is not
+	z.out.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+		compressor.Reset(w)
+		return compressor, nil
+	})
 	return z
 }
 

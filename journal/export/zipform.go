@@ -114,6 +114,8 @@ func (z *zipForm) keepNext(name string, size int64, digest string) (bool, error)
 	return err == nil, err
 }
 
+func (z *zipForm) foresee([]*Message) {}
+
 func (z *zipForm) keep(m *Message) (place, bool, error) {
 	if err := z.begin(); err != nil {
 		return place{}, false, err

@@ -29,6 +29,7 @@ type homePage struct {
 	Latest   archive.Latest
 	Gaps     int
 	More     bool // there are more gaps than that
+	Waiting  int  // practices for which receipts are awaited, as countWaiting has it
 	Filter   string
 	Look     bool // the reader may look at more than the messages
 	Off      bool // there is nothing to read
@@ -103,7 +104,10 @@ func (v *visit) addContent(p *homePage) error {
 	if err != nil && !errors.As(err, new(journal.PassedOver)) {
 		return err
 	}
-	p.Gaps, p.More, err = v.countGaps()
+	if p.Gaps, p.More, err = v.countGaps(); err != nil {
+		return err
+	}
+	p.Waiting, err = v.countWaiting()
 	return err
 }
 

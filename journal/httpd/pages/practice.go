@@ -98,6 +98,35 @@ func (v *visit) showPractices() error {
 	return v.render(http.StatusOK, "practices.html", page)
 }
 
+// countedPractices is among how many certified messages, the last that were sent, the first page counts those that wait.
+const countedPractices = 50
+
+// countWaiting counts, among the last certified messages that were sent, and within a month, those that wait for receipts.
+func (v *visit) countWaiting() (n int, err error) {
+	now, reader := time.Now(), v.reader()
+	sent := search.Query{Classes: []string{string(pec.SentCertified)}, Since: now.AddDate(0, -1, 0)}
+	found, err := v.pages.options.Search.Find(v.Context(), reader, sent, search.Position{}, countedPractices)
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range found.Entries {
+		list, err := v.practicesOf(reader, e)
+		if err != nil {
+			return 0, err
+		}
+		if slices.ContainsFunc(list, func(p *practice.Practice) bool { return waits(p, now) }) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// waits reports whether receipts of a practice are awaited. A mailbox that gets none at all waits for the first one for a day.
+func waits(p *practice.Practice, now time.Time) bool {
+	return (len(p.Receipts) > 0 || now.Sub(beginning(p)) < 24*time.Hour) &&
+		slices.ContainsFunc(p.Recipients, func(o practice.Outcome) bool { return stateOf(&o).Kind == "warn" })
+}
+
 // practicesOf returns the practices that an entry belongs to.
 func (v *visit) practicesOf(reader *archive.Reader, e *journal.Entry) (list []*practice.Practice, err error) {
 	for _, chosen := range choices(e) {

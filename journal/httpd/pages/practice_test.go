@@ -47,6 +47,7 @@ func TestPractices(t *testing.T) {
 			t.Errorf("%s stands there %d times", subject, n)
 		}
 	}
+	b.shows(mailboxPath(anna, ""), []string{`practices">Pratiche: 2 in attesa di ricevute</a>`})
 	path := func(ref journal.Ref) string {
 		return mailboxPath(anna, "practices", uidOf(ref)) + "?folder=" + url.QueryEscape(ref.FolderName())
 	}

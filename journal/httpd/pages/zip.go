@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net/http"
 
+	"copialettere/journal/export"
 	"copialettere/policy/archive"
 )
 
@@ -44,8 +45,8 @@ func (v *visit) askZIP() error {
 		page.Back = v.path("messages") + queryText(*s.query)
 	}
 	page.Text = append(page.Text,
-		v.t("Sono %s prima della compressione. Il file contiene ogni messaggio come è in archivio (.eml), un indice con le impronte SHA-256 (index.csv) e le lacune del periodo (gaps.csv).",
-			"They take %s before compression. The file holds each message as it is in the archive (.eml), an index with the SHA-256 digests (index.csv), and the gaps of that time (gaps.csv).",
+		v.t("Sono %s prima della compressione. Il file contiene ogni messaggio come è in archivio (.eml), un elenco con le impronte SHA-256 (manifest.csv), le stesse impronte per sha256sum (SHA256SUMS) e le lacune del periodo (gaps.csv).",
+			"They take %s before compression. The file holds each message as it is in the archive (.eml), a list with the SHA-256 digests (manifest.csv), the same digests for sha256sum (SHA256SUMS), and the gaps of that time (gaps.csv).",
 			sizeText(v.language, c.bytes)),
 		v.t("Se un messaggio non si può leggere, il file lo dice (INCOMPLETE.txt). Se lo scaricamento si interrompe, il file non è valido: ricominciare.",
 			"If a message cannot be read, the file says so (INCOMPLETE.txt). If the download breaks off, the file is not valid: begin again."))
@@ -100,5 +101,5 @@ func (v *visit) zipName(s selection, c counted) string {
 	case len(c.folders) == 1:
 		name += "-" + c.folders[0].FolderName()
 	}
-	return plainName(name, 100) + ".zip"
+	return export.PlainName(name, 100) + ".zip"
 }

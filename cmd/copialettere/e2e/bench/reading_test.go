@@ -24,7 +24,7 @@ import (
 // What an archive holds that is read.
 const (
 	monthsRead   = 10
-	messagesRead = 10_000 // in each month
+	messagesRead = 1_000 // in each month
 	readPassword = "ceralacca rossa"
 )
 
@@ -68,7 +68,7 @@ func newReadable(t *testing.T, program, folder, nextHop string, months int) *rea
 	r.hook.Enable(t, mailbox)
 	r.hook.Must(t, "mailbox", "set", mailbox, "imap=on", "quota=1000GB")
 	for month := range months {
-		fill(t, r.hook.Data, time.Date(2026, time.Month(10-month), 15, 10, 0, 0, 0, time.UTC))
+		fill(t, r.hook.Data, time.Date(2026, time.Month(10-month), 15, 10, 0, 0, 0, time.UTC), readMessage)
 	}
 	r.hook.Own(t)
 	r.hook.Start(t)
@@ -82,8 +82,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// fill journals messages as of a time.
-func fill(t *testing.T, data string, now time.Time) {
+// fill journals messagesRead messages as of a time.
+func fill(t *testing.T, data string, now time.Time, text func(i int) string) {
 	t.Helper()
 	folder, err := datafolder.Open(t.Context(), data, datafolder.Options{})
 	check(t, err)
@@ -97,7 +97,7 @@ func fill(t *testing.T, data string, now time.Time) {
 	for worker := range parallel {
 		adding.Go(func() {
 			for i := worker; i < messagesRead && errors[worker] == nil; i += parallel {
-				errors[worker] = archive(t, j, readMessage(i))
+				errors[worker] = archive(t, j, text(i))
 			}
 		})
 	}

@@ -40,7 +40,7 @@ func Missing() error {
 		{"/usr/lib/dovecot/pop3", "dovecot-pop3d"}, {"/usr/lib/dovecot/managesieve", "dovecot-managesieved"},
 		{"/usr/lib/dovecot/submission", "dovecot-submissiond"},
 		{"/usr/bin/swaks", "swaks"}, {"/usr/bin/perl", "perl"},
-		{"/usr/bin/curl", "curl"}, {"/usr/bin/mbsync", "isync"}, {"/usr/bin/python3", "python3"},
+		{"/usr/bin/curl", "curl"}, {"/usr/bin/mbsync", "isync"}, {"/usr/bin/python3", "python3"}, {"/usr/bin/unzip", "unzip"},
 	} {
 		if _, err := os.Stat(need.program); err != nil {
 			problems = append(problems, fmt.Errorf("%s is missing: apt-get install %s", need.program, need.pack))

@@ -1,0 +1,80 @@
+//go:build bench
+
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+)
+
+const (
+	exportSize   = 20_000 // bytes of the bodies: random base64, which neither shares chunks nor compresses well
+	exportRounds = 1
+)
+
+// TestBenchExport prints how fast each form of an export of 100,000 messages is, and the same command once more, which verifies what is there; as a ratio
+// to "cp -r" of the same messages as .eml files, with the sync that makes the copy durable and without it.
+func TestBenchExport(t *testing.T) {
+	rig.RemoveLeftovers()
+	folder := rig.Folder(t)
+	program, err := rig.Build(folder)
+	check(t, err)
+	hook := rig.Install(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(hookConfig, fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)), "", "127.0.0.1:9"))
+	hook.Enable(t, mailbox)
+	for month := range monthsRead {
+		fill(t, hook.Data, time.Date(2026, time.Month(10-month), 15, 10, 0, 0, 0, time.UTC), func(i int) string {
+			var body bytes.Buffer
+			body.WriteString("From: Lorenzo <lorenzo@ext.test>\r\nSubject: Consegna " + fmt.Sprint(i) + "\r\n\r\n")
+			check(t, newRandom(seeds.Add(1)).write(&body, exportSize))
+			return body.String()
+		})
+	}
+	hook.Own(t)
+	hook.Start(t)
+	times := make(map[string][]time.Duration)
+	memory := make(map[string]int64)
+	run := func(name string, command ...string) {
+		syscall.Sync()
+		began := time.Now()
+		c := exec.Command(command[0], command[1:]...)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", command, err, out)
+		}
+		times[name] = append(times[name], time.Since(began))
+		memory[name] = max(memory[name], c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
+	}
+	to := func(name string) string { return filepath.Join(folder, name) }
+	forms := []string{"eml", "mbox", "maildir", "zip"}
+	for range exportRounds {
+		for _, form := range forms {
+			check(t, os.RemoveAll(to(form)))
+			command := []string{program, "export", mailbox, "-to", to(form), "-format", form, "-config", hook.Config}
+			run(form, command...)
+			run(form+", again", command...)
+		}
+		run("cp -r", "cp", "-r", to("eml"), to("copy"))
+		check(t, os.RemoveAll(to("copy")))
+		run("cp -r, sync", "sh", "-ec", `cp -r "$0" "$1"; sync -f "$1"`, to("eml"), to("copy"))
+		check(t, os.RemoveAll(to("copy")))
+	}
+	median := func(name string) time.Duration { slices.Sort(times[name]); return times[name][len(times[name])/2] }
+	fmt.Printf("\nMeasured on %s. 100,000 messages of %d bytes in %d months.\n\n", machine(t), exportSize, monthsRead)
+	fmt.Println("| | time | speed / cp -r, sync | speed / cp -r | peak memory |\n|---|---|---|---|---|")
+	for _, name := range []string{"cp -r", "cp -r, sync", "eml", "eml, again", "maildir", "maildir, again", "mbox", "mbox, again", "zip", "zip, again"} {
+		ratio := func(to string) float64 { return median(to).Seconds() / median(name).Seconds() }
+		fmt.Printf("| %s | %.1f s | %.2f | %.2f | %d MiB |\n", name, median(name).Seconds(), ratio("cp -r, sync"), ratio("cp -r"), memory[name]>>10)
+	}
+	if out := strings.TrimSpace(string(hook.Must(t, "verify"))); !strings.HasSuffix(out, "sound") {
+		t.Error(out)
+	}
+}

@@ -1,0 +1,135 @@
+package export
+
+import (
+	"archive/zip"
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/policy/archive"
+)
+
+// TestZIPParts streams a ZIP whose tables are too long to be held: they come in parts, which together tell of all messages.
+func TestZIPParts(t *testing.T) {
+	var out bytes.Buffer
+	z := NewZIP(&out, time.UTC)
+	a := &archived{}
+	m := a.add("INBOX/2026-11", strings.Repeat("s", 1000), november, []byte("Subject: x\r\n\r\n"))
+	const messages = 3 * maxPart / 2 / 1000
+	for i := range messages {
+		m.UID = uint32(i + 1)
+		if err := z.Add(m, strings.NewReader("Subject: x\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if z.manifest.Len() > maxPart+2000 || z.sums.Len() > maxPart+2000 {
+			t.Fatalf("%d and %d bytes are held", z.manifest.Len(), z.sums.Len())
+		}
+	}
+	if err := z.Miss(m); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(func(func(archive.Gap, error) bool) {}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := zip.NewReader(bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := make(map[string]bool)
+	lines := 0
+	for _, f := range r.File {
+		files[f.Name] = true
+		if strings.HasPrefix(f.Name, "manifest") {
+			in, err := f.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var table bytes.Buffer
+			if _, err := table.ReadFrom(in); err != nil {
+				t.Fatal(err)
+			}
+			lines += len(rowsOf(t, table.Bytes()))
+		}
+	}
+	if lines != messages+1 || !files["manifest.csv"] || !files["manifest-2.csv"] || !files[incompleteName] || !files[gapsName] || !files[sumsName] || len(files) != messages+5 {
+		t.Errorf("%d files, %d lines", len(files), lines)
+	}
+}
+
+// TestPlainName makes names of files of anything.
+func TestPlainName(t *testing.T) {
+	for text, want := range map[string]string{
+		"Perché no?":          "Perche-no",
+		"..":                  "-",
+		"../../etc":           "etc",
+		"a\\b:c":              "a-b-c",
+		"":                    "-",
+		"🖋":                   "-",
+		".htaccess ":          "htaccess",
+		"Òa  —  b\u202egpj":   "Oa-b-gpj",
+		"a b c d e f g h i j": "a-b-c-d-e",
+	} {
+		if got := PlainName(text, 10); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+// TestZIPTime keeps times within what a ZIP can hold.
+func TestZIPTime(t *testing.T) {
+	for year, want := range map[int]int{1960: 1980, 1979: 1980, 1980: 1980, 2026: 2026, 2105: 2105, 2107: 2105, 2110: 2105} {
+		if got := zipTime(time.Date(year, 6, 7, 8, 9, 10, 0, time.UTC)); got.Year() != want || got.Month() != 6 {
+			t.Errorf("%d: %s", year, got)
+		}
+	}
+}
+
+// TestSumLine has sha256sum check files with odd names.
+func TestSumLine(t *testing.T) {
+	if _, err := exec.LookPath("sha256sum"); err != nil {
+		t.Skip(err)
+	}
+	folder := t.TempDir()
+	var sums strings.Builder
+	for i, name := range []string{"plain", "a b", "new\nline", "back\\slash", "\\n", "perché", " x", "*x", "carriage\rreturn"} {
+		content := []byte(fmt.Sprint(i))
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sums.WriteString(sumLine(digestOf(content), name))
+	}
+	check := exec.Command("sha256sum", "--strict", "-c", "-")
+	check.Dir, check.Stdin = folder, strings.NewReader(sums.String())
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestNames gives no two messages the same name, also where case or signs alone differ.
+func TestNames(t *testing.T) {
+	a := &archived{}
+	for _, folder := range []string{"INBOX/2026-11", "inbox/2026-11", "Imported/a:b/2026-11", "Imported/a;b/2026-11", "Imported/A b/2026-11"} {
+		for range 2 {
+			a.add(folder, "x", november, []byte("Subject: x\r\n\r\n"))
+		}
+	}
+	for what, name := range map[string]func(n *names, m *Message) string{
+		"eml": (*names).eml, "maildir": func(n *names, m *Message) string { folder, name := n.maildir(m); return folder + "/" + name },
+	} {
+		n := newNames(time.UTC)
+		given := make(map[string]bool)
+		for _, m := range a.messages {
+			given[strings.ToLower(name(n, m))] = true
+		}
+		if len(given) != len(a.messages) {
+			t.Errorf("%s: %q", what, slices.Sorted(maps.Keys(given)))
+		}
+	}
+}
