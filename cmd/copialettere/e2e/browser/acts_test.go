@@ -138,7 +138,7 @@ func testZIP(t *testing.T, s *site) {
 	}
 }
 
-// compareZIP holds a ZIP to the messages that it is to have: each once, byte for byte, and in the index with its digest.
+// compareZIP holds a ZIP to the messages that it is to have: each once, byte for byte, and in the manifest with its digest.
 func (s *site) compareZIP(t *testing.T, packed []byte, want []rig.Entry) {
 	t.Helper()
 	archive, err := zip.NewReader(bytes.NewReader(packed), int64(len(packed)))
@@ -165,11 +165,11 @@ func (s *site) compareZIP(t *testing.T, packed []byte, want []rig.Entry) {
 			sum := sha256.Sum256(content)
 			left[sum]--
 			messages[f.Name] = fmt.Sprintf("%x", sum)
-		case f.Name == "index.csv":
+		case f.Name == "manifest.csv":
 			if index, err = csv.NewReader(bytes.NewReader(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")))).ReadAll(); err != nil {
 				t.Errorf("%s: %v", f.Name, err)
 			}
-		case f.Name != "gaps.csv":
+		case f.Name != "gaps.csv" && f.Name != "SHA256SUMS":
 			t.Errorf("the ZIP has %s", f.Name)
 		}
 	}
@@ -179,12 +179,12 @@ func (s *site) compareZIP(t *testing.T, packed []byte, want []rig.Entry) {
 		}
 	}
 	if len(index) != len(want)+1 {
-		t.Fatalf("the index has %d lines for %d messages", len(index), len(want))
+		t.Fatalf("the manifest has %d lines for %d messages", len(index), len(want))
 	}
 	file, digest := slices.Index(index[0], "file"), slices.Index(index[0], "sha256")
 	for _, line := range index[1:] {
 		if messages[line[file]] != line[digest] {
-			t.Errorf("the index has %s with the digest %s, and the message has %q", line[file], line[digest], messages[line[file]])
+			t.Errorf("the manifest has %s with the digest %s, and the message has %q", line[file], line[digest], messages[line[file]])
 		}
 	}
 }
