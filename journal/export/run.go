@@ -154,13 +154,14 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	r := &run{Options: o, order: order{1, o.Mailbox, o.Form, o.Selection}.file()}
 	defer r.close()
-	if err := r.open(); err != nil {
-		return nil, fmt.Errorf("export to %s: %w", o.To, err)
+	err := r.open()
+	if err == nil {
+		err = r.write(ctx)
 	}
-	if err := r.write(ctx); err != nil {
-		return &r.report, fmt.Errorf("export to %s: %w", o.To, err)
+	if err != nil {
+		err = fmt.Errorf("export to %s: %w", o.To, r.remedy(err))
 	}
-	return &r.report, nil
+	return &r.report, err
 }
 
 // open finds out whether the place is free, or has this export, and locks it.
@@ -252,15 +253,12 @@ func (r *run) write(ctx context.Context) error {
 		return err
 	}
 	if err := r.messages(ctx); err != nil {
-		return r.remedy(err)
+		return err
 	}
 	if err := r.settle(); err != nil {
-		return r.remedy(err)
+		return err
 	}
-	if err := r.finish(); err != nil {
-		return r.remedy(err)
-	}
-	return nil
+	return r.finish()
 }
 
 // messages keeps or writes all messages of the plan.
@@ -297,9 +295,16 @@ func (r *run) messages(ctx context.Context) error {
 
 // remedy adds to an error what to do about it.
 func (r *run) remedy(err error) error {
+	const again = "run the same command again: it goes on where it stopped"
 	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%w: %s", err, again)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return fmt.Errorf("%w: make room there, then run the same command again: it goes on where it stopped", err)
+		return fmt.Errorf("%w: make room there, then %s", err, again)
+	case errors.Is(err, syscall.EFBIG):
+		return fmt.Errorf("%w: that disk takes no file as large as that; choose a form with a file for each message", err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: give the user that runs this a folder to write to", err)
 	case errors.Is(err, syscall.EINVAL) && r.Form == FormMaildir:
 		return fmt.Errorf("%w: that disk may not take the names of a Maildir, which have colons; choose another form", err)
 	}

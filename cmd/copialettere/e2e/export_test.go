@@ -98,7 +98,9 @@ func unzip(to, _ string) *exec.Cmd {
 
 // pythonReads prints the digests of the messages, as Python reads them.
 func pythonReads(form string) func(to, month string) *exec.Cmd {
-	return func(to, month string) *exec.Cmd { return exec.Command("/usr/bin/python3", "-c", exportScript, form, to, month) }
+	return func(to, month string) *exec.Cmd {
+		return exec.Command("/usr/bin/python3", "-c", exportScript, form, to, month)
+	}
 }
 
 // dovecotReads prints the digests of the messages, as Dovecot reads them from a mail location. Dovecot refuses to do that as root.

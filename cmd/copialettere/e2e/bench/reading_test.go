@@ -24,7 +24,7 @@ import (
 // What an archive holds that is read.
 const (
 	monthsRead   = 10
-	messagesRead = 1_000 // in each month
+	messagesRead = 10_000 // in each month
 	readPassword = "ceralacca rossa"
 )
 
