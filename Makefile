@@ -83,7 +83,7 @@ browser:
 
 # All pictures in bin/screenshots, and those of the README in their place.
 screenshots: needs
-	cd $(BROWSER) && go test -count=1 -timeout 30m -run TestScreenshots . -screenshots $(abspath bin/screenshots)
+	cd $(BROWSER) && go test -count=1 -timeout 30m -run TestSite/pages . -screenshots $(abspath bin/screenshots)
 	cd bin/screenshots && cp $(PICTURES) ../../contrib/screenshots/
 
 bench: needs

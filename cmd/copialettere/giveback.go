@@ -83,7 +83,9 @@ func mailstore(c *config.Config, log *slog.Logger) archive.Mailstore {
 	if c.Received == nil {
 		return nil
 	}
-	hop := func(spec nexthop.Spec) *nexthop.Hop { return newHop(spec, c.Received.Hook, nexthop.Options{Logger: log}) }
+	hop := func(spec nexthop.Spec) *nexthop.Hop {
+		return newHop(spec, c.Received.Hook, nexthop.Options{Logger: log})
+	}
 	usual := hop(c.Received.NextHop)
 	domains := make(map[string]*nexthop.Hop)
 	for _, d := range c.Domains {

@@ -319,7 +319,7 @@ func (in *invocation) printSetting(s archive.Setting) {
 	if s.Label != nil {
 		words = s.Label.English
 	}
-	if s.ValueLabel != nil && s.ValueLabel.English != s.Value {
+	if s.ValueLabel != nil && strings.ReplaceAll(s.ValueLabel.English, " ", "") != s.Value { // "5 GB" tells no more than 5GB
 		words += ": " + s.ValueLabel.English
 	}
 	fmt.Fprintf(in.stdout, "  %-14s %-28s  %s\n", s.Key, printable(s.Value), printable(words))

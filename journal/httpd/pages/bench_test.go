@@ -127,3 +127,41 @@ func TestBenchLargeMessage(t *testing.T) {
 		}
 	}
 }
+
+// TestBenchSkips prints how long pages take that show gaps, in an archive with 200,000 skips among which they stand.
+func TestBenchSkips(t *testing.T) {
+	const skips, requests = 200_000, 5
+	r := newRig(t)
+	start := time.Now().AddDate(0, 0, -20)
+	list := []journal.Record{{Kind: journal.Gap, Mailbox: "anna@alpha.test", Time: start, Reason: journal.ReasonFull, Direction: journal.Received}}
+	for n := range skips {
+		list = append(list, journal.Record{
+			Kind: journal.Skip, Mailbox: "anna@alpha.test", Time: start.Add(time.Duration(n) * 8 * time.Second), Reason: "alias", Direction: journal.Received,
+			MailFrom: "lista@ext.test", RcptTo: "anna@alpha.test", MessageID: fmt.Sprint(n, "@ext.test"),
+		})
+	}
+	for some := range slices.Chunk(list, 2_000) {
+		r.must(r.journal.Record(t.Context(), some...))
+	}
+	anna, postmaster := r.signedIn("anna@alpha.test"), r.signedIn("postmaster@alpha.test")
+	day := time.Now().AddDate(0, 0, -10).Format(time.DateOnly)
+	fmt.Printf("\n| pages, with %d skips | median | longest of 5 |\n|---|---|---|\n", skips)
+	for _, c := range []struct {
+		reader *browser
+		path   string
+	}{
+		{anna, "/mailbox/anna@alpha.test/"}, {anna, "/mailbox/anna@alpha.test/messages"}, {anna, "/mailbox/anna@alpha.test/gaps"},
+		{postmaster, "/domain/alpha.test/mailboxes/anna@alpha.test/"}, {postmaster, "/domain/alpha.test/mailboxes/anna@alpha.test/why?day=" + day},
+	} {
+		var took []time.Duration
+		for range requests {
+			began := time.Now()
+			if w := c.reader.get(c.path); w.Code != http.StatusOK {
+				t.Fatalf("%s: status %d", c.path, w.Code)
+			}
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		fmt.Printf("| %s | %v | %v |\n", c.path, took[requests/2].Round(time.Millisecond), took[requests-1].Round(time.Millisecond))
+	}
+}

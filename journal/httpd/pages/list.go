@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,11 @@ type listPage struct {
 	Several                bool // the list has more than this page
 	Delete, Move, GiveBack bool // the reader may
 	Zip                    string
+}
+
+// HasMessages reports whether the page has a message, and not only gaps.
+func (p *listPage) HasMessages() bool {
+	return slices.ContainsFunc(p.Rows, func(r listRow) bool { return r.Gap == nil })
 }
 
 // listRow is a line of a list: a message or a gap.
@@ -87,12 +93,12 @@ func (v *visit) showList() error {
 	if trouble != "" {
 		page.Form.Trouble, page.Form.Open = trouble, true
 		page.Form.keep(values)
-		return v.render(http.StatusBadRequest, "list.html", page)
+		return v.render(http.StatusBadRequest, "list.html", &page)
 	}
 	if err := v.fill(&page, q, values); err != nil {
 		return err
 	}
-	return v.render(http.StatusOK, "list.html", page)
+	return v.render(http.StatusOK, "list.html", &page)
 }
 
 // keep puts back what was typed.

@@ -324,3 +324,27 @@ func TestListWeight(t *testing.T) {
 		})
 	}
 }
+
+// TestListWithoutMessages shows that there is none, why, and nothing that could be done with messages. It shows the gaps: there was always one before the
+// archive was switched on.
+func TestListWithoutMessages(t *testing.T) {
+	b := newRig(t).signedIn("anna@alpha.test")
+	for _, one := range []struct {
+		path, says string
+		rows       int
+	}{
+		{"messages", "Qui non ci sono messaggi", 1},
+		{"messages?folder=Sent", "Qui non ci sono messaggi", 1},
+		{"messages?q=nothing", "Nessun messaggio trovato", 0},
+	} {
+		d := b.page(home + one.path)
+		if !strings.Contains(d.text, one.says) || len(d.rows()) != one.rows {
+			t.Errorf("%s: %d rows:\n%s", one.path, len(d.rows()), d.text)
+		}
+		for _, never := range []string{"Scarica come ZIP", "Scarica tutto", "0 messaggi", "Tutti in questa pagina"} {
+			if strings.Contains(d.text, never) {
+				t.Errorf("%s offers %q", one.path, never)
+			}
+		}
+	}
+}

@@ -5,36 +5,31 @@ import (
 	"strings"
 	"testing"
 
+	"copialettere/cmd/copialettere/e2e/rig"
 	"copialettere/policy/pec/pectest"
 )
 
-// TestOwner goes with mario through his archive: he looks for a message, opens certified mail, downloads, sees what became
-// of what he sent, and changes what is archived.
-func TestOwner(t *testing.T) {
-	s := newSite(t)
+// testOwner goes with olga through her archive: she looks for a message, opens certified mail, downloads, sees what became of what she sent, and changes
+// what is archived.
+func testOwner(t *testing.T, s *site) {
 	x := s.newTab(t, look{})
-	x.signIn(mario)
-	x.see("Archivio di "+mario, "Spazio")
+	x.signIn(olga)
+	x.see("Archivio di "+olga, "Spazio")
 	t.Run("find", func(t *testing.T) { ownerFinds(t, s, x.in(t)) })
 	t.Run("practice", func(t *testing.T) { ownerSeesPractice(t, x.in(t)) })
 	t.Run("filter", func(t *testing.T) { ownerFilters(t, s, x.in(t)) })
 }
 
-// in returns the same tab for a subtest.
-func (x *tab) in(t *testing.T) *tab {
-	return &tab{testing: t, ctx: x.ctx, origin: x.origin, downloads: x.downloads, look: x.look}
-}
-
-// step returns the message of the story that has a name.
-func (s *site) step(t *testing.T, name string) pectest.Step {
+// entry returns the message of a mailbox with a subject.
+func (s *site) entry(t *testing.T, box, subject string) rig.Entry {
 	t.Helper()
-	for _, step := range s.story {
-		if step.Name == name {
-			return step
+	for _, e := range s.hook.List(t, box) {
+		if e.Subject == subject {
+			return e
 		}
 	}
-	t.Fatalf("the story has no %s", name)
-	return pectest.Step{}
+	t.Fatalf("%s has no message %q", box, subject)
+	return rig.Entry{}
 }
 
 // ownerFinds looks for a certified message by words that stand inside its envelope, opens it, and compares what the browser saves with what was delivered.
@@ -47,8 +42,7 @@ func ownerFinds(t *testing.T, s *site, x *tab) {
 	}
 	x.press("Contratto controfirmato|POSTA CERTIFICATA: Contratto controfirmato")
 	x.see("restituisco il contratto controfirmato: è già in vigore.", "Certificazione", "firma valida", "contratto.pdf")
-	x.light()
-	envelope := s.step(t, "a certified answer").Message
+	envelope := s.hook.Cat(t, s.entry(t, olga, "POSTA CERTIFICATA: Contratto controfirmato"))
 	name, raw := x.download("INBOX-")
 	if !bytes.Equal(raw, envelope) || !strings.HasSuffix(name, ".eml") {
 		t.Errorf("%s has %d bytes, which are not the %d delivered", name, len(raw), len(envelope))
@@ -63,16 +57,15 @@ func ownerFinds(t *testing.T, s *site, x *tab) {
 	}
 }
 
-// ownerSeesPractice looks at what became of what mario sent.
+// ownerSeesPractice looks at what became of what olga sent.
 func ownerSeesPractice(t *testing.T, x *tab) {
 	x.press("Pratiche")
 	x.see("Contratto di fornitura 2026", "Sollecito di pagamento fattura 118", "Disdetta contratto di locazione", "Convocazione assemblea")
 	x.press("Disdetta contratto di locazione")
 	x.see("chiusa@beta.test")
-	x.open("/mailbox/" + mario + "/practices")
+	x.open("/mailbox/" + olga + "/practices")
 	x.press("Contratto di fornitura 2026")
 	x.see("anna@beta.test", "completa")
-	x.light()
 }
 
 // ownerFilters has only certified mail archived, and the next deliveries obey.
@@ -81,13 +74,13 @@ func ownerFilters(t *testing.T, s *site, x *tab) {
 	x.choose("tutta la posta certificata")
 	x.press("Salva: Messaggi da archiviare")
 	x.see("Salvato")
-	s.deliver(t, mario, "Una lettera qualunque")
+	s.deliver(t, "Una lettera qualunque", olga)
 	office := pectest.NewOffice(pectest.ShapeOf("namirial"), pectest.ShapeOf("odd"))
 	office.Sender, office.Receivers[0] = office.Receivers[0], office.Sender
-	certified := office.Send(pectest.Mail{From: "anna@beta.test", To: []string{mario}, Subject: "Una raccomandata", Text: "Certificata.\n"}, "")
-	s.carry(t, pectest.Step{Name: "certified", From: office.Sender.Address(), To: []string{mario}, Message: certified.Envelope})
+	certified := office.Send(pectest.Mail{From: "anna@beta.test", To: []string{olga}, Subject: "Una raccomandata", Text: "Certificata.\n"}, "")
+	s.carry(t, pectest.Step{Name: "certified", From: office.Sender.Address(), To: []string{olga}, Message: certified.Envelope})
 	var subjects []string
-	for _, e := range s.hook.List(t, mario) {
+	for _, e := range s.hook.List(t, olga) {
 		subjects = append(subjects, e.Subject)
 	}
 	if all := strings.Join(subjects, "\n"); !strings.Contains(all, "Una raccomandata") || strings.Contains(all, "Una lettera qualunque") {

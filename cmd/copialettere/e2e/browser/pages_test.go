@@ -1,148 +1,447 @@
 package browser
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
+	"crypto/tls"
 	"fmt"
 	"image"
 	"image/png"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"copialettere/cmd/copialettere/e2e/rig"
+	"copialettere/journal/httpd/pages"
 )
 
-// mainPage is a page that is checked in all looks, and has its picture taken.
-type mainPage struct {
-	name string // of the picture
-	who  string // who has signed in; nobody if empty
-	path string
+// reader is somebody who goes through all the pages that there are for him, in a language.
+type reader struct {
+	language          string
+	narrow            bool // his window, when axe-core looks
+	owner, postmaster string
+	off, broken       string // mailboxes with an archive that is off, and with a message that cannot be read
+	delegate          string
 }
 
-// mainPages returns the main pages.
-func (s *site) mainPages(t *testing.T) []mainPage {
-	t.Helper()
-	box, domain := "/mailbox/"+mario+"/", "/domain/alpha.test/"
-	message := func(subject string) string { return s.messagePath(t, subject) }
-	return []mainPage{
-		{"sign-in", "", "/sign-in"},
-		{"not-found", "", "/nothing/there"},
-		{"home", mario, box},
-		{"list", mario, box + "messages"},
-		{"search", mario, box + "messages?q=contratto"},
-		{"nothing-found", mario, box + "messages?q=zzz"},
-		{"gaps", mario, box + "gaps"},
-		{"deleted", mario, box + "deleted"},
-		{"practices", mario, box + "practices"},
-		{"access", mario, box + "access"},
-		{"settings", mario, box + "settings"},
-		{"app-passwords", mario, box + "app-passwords"},
-		{"second-factor", mario, "/account/second-factor"},
-		{"delegates", mario, box + "delegates"},
-		{"programs", mario, box + "programs"},
-		{"terms", mario, box + "terms"},
-		{"log", mario, box + "log"},
-		{"disable", mario, box + "archive/disable"},
-		{"message", mario, message("CONSEGNA: Contratto di fornitura 2026")},
-		{"message-html", mario, message("Le novità di novembre")},
-		{"message-anomaly", mario, message("ANOMALIA MESSAGGIO: Listino di dicembre")},
-		{"domain", postmaster, domain},
-		{"domain-mailbox", postmaster, domain + "mailboxes/" + mario + "/"},
-	}
+var readers = []reader{
+	{"it", false, mario, postmaster, chiusa, guasta, bruno},
+	{"en", true, mary, hostmaster, closed, damaged, brian},
 }
 
-// messagePath returns the page of the message of mario with a subject.
-func (s *site) messagePath(t *testing.T, subject string) string {
-	t.Helper()
-	for _, e := range s.hook.List(t, mario) {
-		if e.Subject == subject {
-			return fmt.Sprintf("/mailbox/%s/messages/%s/%d", mario, url.PathEscape(e.Folder), e.UID)
-		}
-	}
-	t.Fatalf("mario has no message %q", subject)
-	return ""
+// stop is a page of a tour.
+type stop struct {
+	who     string     // has signed in; nobody if empty
+	path    string     // of the page; empty to stay on the one before
+	then    func(*tab) // what the reader does on it, which leads to another one; may be nil
+	status  int        // 200 if 0
+	picture string     // the name of its picture, if it is a main page
+	mail    bool       // it is what others wrote, whatever that looks like
+	sandbox bool       // its policy lets no script run, not even that of the checks
 }
 
-// looks are those in which the main pages are checked.
-var looks = []look{{}, {dark: true}, {phone: true}, {phone: true, dark: true}}
-
-// looksIn returns the looks in which pages of a language are checked: all in Italian, and in English both schemes and both sizes.
-func looksIn(language string) []look {
-	list := slices.Clone(looks)
-	if language != "it" {
-		list = []look{{}, {phone: true, dark: true}}
-	}
-	for i := range list {
-		list[i].language = language
-	}
-	return list
+// elsewhere are the routes that show no page of their own, and why. A route under a mailbox is meant under a domain, too.
+var elsewhere = map[string]string{
+	"GET /{$}":       "leads to the first page of the reader",
+	"POST /sign-out": "leads to the sign-in",
+	"GET /mailbox/{mailbox}/messages/{folder}/{uid}/raw": "is a download",
+	"GET /mailbox/{mailbox}/programs/profile":            "is a download",
+	"POST /mailbox/{mailbox}/access/end":                 "leads to the sign-ins",
+	"POST /mailbox/{mailbox}/app-passwords/revoke":       "leads to the app passwords",
+	"POST /mailbox/{mailbox}/delegates/revoke":           "leads to the delegates",
+	"POST /mailbox/{mailbox}/archive/enable":             "leads to the settings",
+	"POST /mailbox/{mailbox}/archive/restore":            "leads to the settings",
+	"POST /mailbox/{mailbox}/archive/pause":              "leads to the settings",
+	"POST /mailbox/{mailbox}/archive/resume":             "leads to the settings",
+	"POST /mailbox/{mailbox}/notify/confirm":             "leads to the settings, or shows them as they are when something typed is wrong",
+	"POST /domain/{domain}/several":                      "leads to the mailboxes",
+	"POST /mailbox/{mailbox}/release":                    "leads to the mailbox of the domain",
+	"POST /mailbox/{mailbox}/second-factor/end":          "leads to the mailbox of the domain",
 }
 
-// TestPages looks at the main pages in light and dark, on a desktop and a phone, in both languages: each is light, fits the window, and has nothing that
-// axe-core finds.
-func TestPages(t *testing.T) {
-	s := newSite(t)
-	for _, language := range []string{"it", "en"} {
-		for _, person := range []string{mario, postmaster} {
-			s.hook.Must(t, "mailbox", "set", person, "language="+language)
-		}
-		t.Run(language, func(t *testing.T) {
-			looks := looksIn(language)
-			s.tour(t, language, func(x *tab, p mainPage) {
-				if heading, err := evaluate[string](x, "document.documentElement.lang + document.querySelectorAll('h1').length"); err != nil || heading != language+"1" {
-					x.testing.Errorf("%s: language and headings %s, %v", p.path, heading, err)
-				}
-				x.light()
-				for _, l := range looks {
-					x.setLook(l)
-					x.fits()
-				}
-				x.accessible(looks...)
+// tours are what was seen on them.
+type tours struct {
+	mu       sync.Mutex
+	visited  map[string]bool // routes that have answered with a page; guarded by mu
+	statuses map[int64]bool  // guarded by mu
+}
+
+// testPages looks at every page in both languages, in Italian on a desktop in light and dark, and in English in a narrow window, the main pages in light
+// and dark: it has nothing that axe-core finds. Each is light, and fits windows of all sizes, also with the text at twice its size.
+func testPages(t *testing.T, s *site) {
+	seen := tours{visited: make(map[string]bool), statuses: make(map[int64]bool)}
+	t.Run("tours", func(t *testing.T) {
+		for _, r := range readers {
+			t.Run(r.language, func(t *testing.T) {
+				t.Parallel()
+				s.tour(t, r, &seen)
 			})
-		})
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	for _, route := range pages.Routes() {
+		_, other := elsewhere[strings.Replace(route.Pattern, "/domain/{domain}/mailboxes/", "/mailbox/", 1)]
+		if other == seen.visited[route.Pattern] {
+			t.Errorf("%s: is a page of it visited, and is it in the list of those without: %v", route.Pattern, other)
+		}
+	}
+	for _, status := range []int64{400, 403, 404, 410, 422, 429, 500, 503} {
+		if !seen.statuses[status] {
+			t.Errorf("no page with status %d was seen", status)
+		}
 	}
 }
 
-// tour opens each main page, as whom it is for.
-func (s *site) tour(t *testing.T, language string, visit func(*tab, mainPage)) {
+// tour stops at each page of a reader.
+func (s *site) tour(t *testing.T, r reader, seen *tours) {
+	mux := http.NewServeMux()
+	for _, route := range pages.Routes() {
+		mux.HandleFunc(route.Pattern, func(http.ResponseWriter, *http.Request) {})
+	}
 	tabs := make(map[string]*tab)
-	for _, p := range s.mainPages(t) {
+	for _, p := range s.stops(t, r) {
 		x := tabs[p.who]
 		if x == nil {
-			x = s.newTab(t, look{language: language})
+			x = s.newTab(t, look{language: r.language})
 			if p.who != "" {
 				x.signIn(p.who)
 			}
 			tabs[p.who] = x
 		}
-		x.setLook(look{language: language})
-		x.open(p.path)
-		x.settle()
-		visit(x, p)
+		if p.path != "" {
+			x.open(p.path)
+		}
+		if p.then != nil {
+			p.then(x)
+		}
+		l := x.loaded()
+		if want := int64(cmp.Or(p.status, http.StatusOK)); l.status != want {
+			t.Errorf("%s %s: status %d, want %d", l.method, l.url, l.status, want)
+		}
+		q, err := http.NewRequest(l.method, l.url, nil)
+		if err != nil || l.kind != "text/html" {
+			t.Errorf("%s %s is %s, %v", l.method, l.url, l.kind, err)
+			continue
+		}
+		_, pattern := mux.Handler(q)
+		seen.mu.Lock()
+		seen.visited[pattern], seen.statuses[l.status] = true, true
+		seen.mu.Unlock()
+		if heading, err := evaluate[string](x, "document.documentElement.lang + document.querySelectorAll('h1').length"); err != nil || heading != r.language+"1" && !p.mail && !p.sandbox {
+			t.Errorf("%s: language and headings %s, %v", x.location(), heading, err)
+		}
+		x.light()
+		if p.sandbox {
+			x.bypass(true)
+			x.do(chromedp.Reload())
+		}
+		if !p.mail {
+			x.sound(r.narrow, p.picture != "" || !r.narrow && p.status == 0)
+		}
+		if p.sandbox {
+			x.bypass(false)
+		}
+		x.takePictures(p.picture, r.language)
 	}
 }
 
-// TestScreenshots takes pictures of the main pages, with -screenshots.
-func TestScreenshots(t *testing.T) {
-	folder := *screenshots
-	if folder == "" {
-		folder = t.TempDir()
+// takePictures takes pictures of the page in all looks, with -screenshots.
+func (x *tab) takePictures(name, language string) {
+	x.testing.Helper()
+	if *screenshots == "" || name == "" || language != "it" {
+		return
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		t.Fatal(err)
+	if err := os.MkdirAll(*screenshots, 0o755); err != nil {
+		x.testing.Fatal(err)
 	}
-	s := newSite(t)
-	s.tour(t, "it", func(x *tab, p mainPage) {
-		for _, l := range looks {
-			x.setLook(l)
-			picture := x.picture()
-			config, err := png.DecodeConfig(bytes.NewReader(picture))
-			if err != nil || (image.Point{config.Width, config.Height}) != l.size() {
-				t.Errorf("%s: %dx%d, %v", p.name, config.Width, config.Height, err)
-			}
-			if err := os.WriteFile(filepath.Join(folder, p.name+"-"+l.String()+".png"), picture, 0o644); err != nil {
+	for _, l := range []look{{}, {dark: true}, {phone: true}, {phone: true, dark: true}} {
+		x.dress(l)
+		picture := x.picture()
+		config, err := png.DecodeConfig(bytes.NewReader(picture))
+		if err != nil || (image.Point{config.Width, config.Height}) != l.size() {
+			x.testing.Errorf("%s: %dx%d, %v", name, config.Width, config.Height, err)
+		}
+		if err := os.WriteFile(filepath.Join(*screenshots, name+"-"+l.String()+".png"), picture, 0o644); err != nil {
+			x.testing.Fatal(err)
+		}
+	}
+	x.dress(look{})
+}
+
+// messagePath returns the page of the message of a mailbox with a subject.
+func (s *site) messagePath(t *testing.T, box, subject string) string {
+	t.Helper()
+	for _, e := range s.hook.List(t, box) {
+		if e.Subject == subject {
+			return fmt.Sprintf("/mailbox/%s/messages/%s/%d", box, url.PathEscape(e.Folder), e.UID)
+		}
+	}
+	t.Fatalf("%s has no message %q", box, subject)
+	return ""
+}
+
+// stops returns the way of a reader through all pages.
+func (s *site) stops(t *testing.T, r reader) []stop {
+	return slices.Concat(s.strangerStops(t), s.listStops(t, r), s.messageStops(t, r), s.settingStops(r), s.setUpStops(r), s.accountStops(t, r), s.otherStops(r),
+		s.domainStops(r), s.domainMailboxStops(r), s.busyStops(t, r))
+}
+
+// press returns what presses a button or link.
+func press(name string) func(*tab) { return func(x *tab) { x.press(name) } }
+
+// fillIn returns what fills a field in, by its label, and presses a button.
+func fillIn(label, text, button string) func(*tab) {
+	return func(x *tab) {
+		x.fill(label, text)
+		x.press(button)
+	}
+}
+
+// addDelegate returns what lets somebody read.
+func addDelegate(person, until, button string) func(*tab) {
+	return func(x *tab) {
+		x.fill("Indirizzo con cui|Address by which", person)
+		x.fill("Ultimo giorno|Last day", until)
+		x.press(button)
+	}
+}
+
+// strangerStops are the pages for those who have not signed in.
+func (s *site) strangerStops(t *testing.T) []stop {
+	signIn := func(x *tab) {
+		x.fill("Indirizzo|Address", chiave)
+		fillIn("Password", rig.Password, "Entra|Sign in")(x)
+	}
+	return []stop{
+		{path: "/sign-in", picture: "sign-in"},
+		{path: "/nothing/there", status: 404, picture: "not-found"},
+		{path: "/sign-in/nothing", status: 403},
+		{path: "/sign-in", then: func(x *tab) {
+			x.fill("Indirizzo|Address", "nobody@alpha.test")
+			fillIn("Password", "sbagliata", "Entra|Sign in")(x)
+		}, status: 403},
+		{path: "/sign-in", then: signIn},
+		{then: fillIn("Codice|Code", "000000", "Entra|Sign in"), status: 403},
+	}
+}
+
+// listStops are the pages that show many messages.
+func (s *site) listStops(t *testing.T, r reader) []stop {
+	box := "/mailbox/" + r.owner + "/"
+	at := func(path string) stop { return stop{who: r.owner, path: box + path} }
+	choose := func(button string) func(*tab) {
+		return func(x *tab) {
+			x.choose("Scegli INBOX|Select INBOX")
+			x.press(button)
+		}
+	}
+	list := []stop{at(""), at("messages"), at("messages?q=contratto"), at("messages?q=zzz"), at("gaps"), at("deleted"), at("practices")}
+	for i, name := range []string{"home", "list", "search", "nothing-found", "gaps", "deleted", "practices"} {
+		list[i].picture = name
+	}
+	wrong := at("messages?min=much")
+	wrong.status = http.StatusBadRequest
+	practice := at("practices")
+	practice.then = press("Contratto di fornitura 2026")
+	zip, remove, move, give := at("messages"), at("messages"), at("messages"), at("messages")
+	give.then = choose("Rimetti nella casella…|Put back into the mailbox…")
+	zip.then, remove.then, move.then = choose("Scarica come ZIP|Download as ZIP"), choose("Elimina…|Delete…"), choose("Sposta…|Move…")
+	back := at("deleted")
+	back.then = press("Recupera i messaggi scelti|Bring back those selected")
+	back.status = http.StatusBadRequest
+	return append(list, wrong, at("messages?checked=1"), at("messages?folder=Sent"), at("messages?from=anna&class=certified&attachment=1"), practice, at("zip"), zip, remove, move, give, stop{who: r.owner, then: press("Rimetti nella casella|Put back")}, back)
+}
+
+// messageStops are pages of one message.
+func (s *site) messageStops(t *testing.T, r reader) []stop {
+	message := func(subject string) string { return s.messagePath(t, r.owner, subject) }
+	newsletter := message("Le novità di novembre")
+	return []stop{
+		{who: r.owner, path: message("CONSEGNA: Contratto di fornitura 2026"), picture: "message"},
+		{who: r.owner, path: newsletter, picture: "message-html"},
+		{who: r.owner, path: message("ANOMALIA MESSAGGIO: Listino di dicembre"), picture: "message-anomaly"},
+		{who: r.owner, path: message("POSTA CERTIFICATA: Contratto controfirmato")},
+		{who: r.owner, path: message("Preventivo per il tetto")},
+		{who: r.owner, path: message("Preventivo per il tetto"), then: press("preventivo.txt"), status: http.StatusServiceUnavailable},
+		{who: r.owner, path: message("Convocazione assemblea")},
+		{who: r.owner, path: message("POSTA CERTIFICATA: Contratto controfirmato") + "/print", sandbox: true},
+		{who: r.owner, path: newsletter + "/print", sandbox: true},
+		{who: r.owner, path: newsletter + "/body/1", mail: true},
+		{who: r.owner, path: message("Preventivo per il tetto") + "/body/1", mail: true},
+		{who: r.owner, path: strings.TrimSuffix(newsletter, "/1") + "/4000", status: http.StatusNotFound},
+		{who: r.broken, path: "/mailbox/" + r.broken + "/messages"},
+		{who: r.broken, path: "/mailbox/" + r.broken + "/messages", then: press("INBOX/"), status: http.StatusInternalServerError},
+	}
+}
+
+// settingStops are the pages of the settings, with what they say when something is wrong.
+func (s *site) settingStops(r reader) []stop {
+	box := "/mailbox/" + r.owner + "/"
+	return []stop{
+		{who: r.owner, path: box + "access", picture: "access"},
+		{who: r.owner, path: box + "settings", picture: "settings"},
+		{who: r.owner, path: box + "settings?saved=filter"},
+		{who: r.owner, path: box + "settings", then: fillIn("Indirizzo per gli avvisi|Address for notices", r.owner, "Salva: Indirizzo|Save: Address"), status: 422, picture: "settings-trouble"},
+		{who: r.owner, path: box + "delegates", then: addDelegate("x@alpha", "2020-01-01", "Lascia leggere|Let read"), status: 422},
+		{who: r.owner, path: box + "delegates", then: addDelegate(r.delegate, time.Now().AddDate(0, 1, 0).Format(time.DateOnly), "Lascia leggere|Let read")},
+		{who: r.owner, path: box + "delegates", picture: "delegates"},
+		{who: r.owner, path: box + "terms", picture: "terms"},
+		{who: r.owner, path: box + "log", picture: "log"},
+		{who: r.owner, path: box + "archive/disable", picture: "disable"},
+		{who: r.owner, path: box + "archive/disable", then: fillIn("Per confermare|To confirm", "no", "Disattiva l'archivio|Switch the archive off"), status: 422},
+		{who: r.off, path: "/mailbox/" + r.off + "/"},
+		{who: r.off, path: "/mailbox/" + r.off + "/settings"},
+	}
+}
+
+// setUpStops are the pages for mail programs. The link of a QR code leads a phone to pages of its own.
+func (s *site) setUpStops(r reader) []stop {
+	box, link := "/mailbox/"+r.owner+"/", ""
+	return []stop{
+		{who: r.owner, path: box + "programs", picture: "programs"},
+		{who: r.owner, path: box + "programs?account=mailbox&incoming=pop3"},
+		{who: r.owner, path: box + "programs?account=nothing", status: 400},
+		{who: r.owner, path: box + "programs", then: press("Crea un codice QR|Make a QR code")},
+		{who: r.owner, then: func(x *tab) {
+			x.press(s.origin + "/set-up/")
+			link = x.location()
+		}},
+		{who: r.owner, then: press("Altro dispositivo|Another device")},
+		{who: r.owner, path: box, then: func(x *tab) { x.open(link) }, status: 410},
+	}
+}
+
+// accountStops are the pages of passwords and the second factor.
+func (s *site) accountStops(t *testing.T, r reader) []stop {
+	box := "/mailbox/" + r.owner + "/"
+	secret := ""
+	return []stop{
+		{who: r.owner, path: box + "app-passwords", picture: "app-passwords"},
+		{who: r.owner, path: box + "app-passwords", then: fillIn("Per quale programma|For which program", "Tablet", "Crea|Make")},
+		{who: r.owner, path: box + "app-passwords", then: fillIn("Per quale programma|For which program", "Tablet", "Crea|Make"), status: 422},
+		{who: r.owner, path: "/account/second-factor", picture: "second-factor"},
+		{who: r.owner, path: "/account/second-factor", then: press("Comincia|Begin")},
+		{who: r.owner, then: func(x *tab) {
+			secret = x.textOf("code.secret")
+			fillIn("Codice|Code", "000000", "Attiva|Switch on")(x)
+		}, status: 422},
+		{who: r.owner, then: func(x *tab) { fillIn("Codice|Code", totp(t, secret, time.Now()), "Attiva|Switch on")(x) }},
+		{who: r.owner, path: "/account/second-factor"},
+		{who: r.owner, then: fillIn("Codice dell'app o di recupero|Code of the app", "000000", "Crea una chiave|Make a new key"), status: 422},
+		{who: r.owner, path: "/account/second-factor", then: func(x *tab) {
+			if _, err := evaluate[any](x, `document.getElementById("end-code").focus()`); err != nil {
 				t.Fatal(err)
 			}
-		}
-	})
+			x.write("000000")
+			x.press("Disattiva il secondo fattore|Switch the second factor off")
+		}, status: 422},
+	}
+}
+
+// otherStops are pages of the archive of somebody else.
+func (s *site) otherStops(r reader) []stop {
+	return []stop{
+		{who: r.delegate, path: "/mailbox/" + r.owner + "/"},
+		{who: r.delegate, path: "/mailbox/" + r.owner + "/messages"},
+		{who: r.delegate, path: "/mailbox/" + r.owner + "/settings", status: http.StatusForbidden},
+		{who: r.delegate, path: "/mailbox/" + olga + "/", status: http.StatusForbidden},
+		{who: r.postmaster, path: "/mailbox/" + r.owner + "/messages", status: http.StatusForbidden},
+	}
+}
+
+// domainStops are the pages about a domain.
+func (s *site) domainStops(r reader) []stop {
+	const domain = "/domain/alpha.test/"
+	return []stop{
+		{who: r.postmaster, path: domain, picture: "domain"},
+		{who: r.postmaster, path: domain + "?q=zzz"},
+		{who: r.postmaster, path: domain, then: fillIn("Attivare l'archivio|Switch on the archive", "x@elsewhere.test", "Attiva|Switch on"), status: 422},
+		{who: r.postmaster, path: domain + "several?act=retention%3D12&mailbox=" + r.owner},
+		{who: r.postmaster, path: domain + "several?act=retention%3D12", status: 400},
+		{who: r.postmaster, path: domain + "log", picture: "domain-log"},
+		{who: r.postmaster, path: domain + "log?who=nobody"},
+		{who: r.postmaster, path: domain + "log?from=2026-11-29&to=2020-01-01"},
+		{who: r.postmaster, path: domain + "access"},
+		{who: r.postmaster, path: domain + "access?who=nobody"},
+		{who: r.postmaster, path: domain + "health", picture: "health"},
+		{who: r.postmaster, path: "/domain/gamma.test/", status: http.StatusForbidden},
+	}
+}
+
+// domainMailboxStops are the pages about one mailbox of a domain.
+func (s *site) domainMailboxStops(r reader) []stop {
+	box := "/domain/alpha.test/mailboxes/" + r.owner + "/"
+	list := []stop{{who: r.postmaster, path: box, picture: "domain-mailbox"}}
+	for _, name := range []string{"settings", "gaps", "why", "why?id=x@ext.test", "access", "log", "terms", "programs", "delegates", "app-passwords", "address", "archive/disable"} {
+		list = append(list, stop{who: r.postmaster, path: box + name})
+	}
+	return append(list,
+		stop{who: r.postmaster, path: box + "programs", then: press("Crea un codice QR|Make a QR code")},
+		stop{who: r.postmaster, path: "/domain/alpha.test/mailboxes/" + r.off + "/"},
+		stop{who: r.postmaster, path: box, then: fillIn("Motivo|Reason", " ", "Metti il blocco|Place the legal"), status: 422},
+		stop{who: r.postmaster, path: box + "settings", then: fillIn("Spazio|Room", "many", "Salva: Spazio|Save: Room"), status: 422},
+		stop{who: r.postmaster, path: box + "archive/disable", then: fillIn("Per confermare|To confirm", "no", "Disattiva l'archivio|Switch the archive off"), status: 422},
+		stop{who: r.postmaster, path: box + "address", then: func(x *tab) {
+			x.choose("Anche la casella|The live mailbox")
+			fillIn("Nuovo indirizzo|New address", "x@nowhere.test", "Cambia l'indirizzo|Change the address")(x)
+		}, status: 422},
+		stop{who: r.postmaster, path: box + "address", then: fillIn("Per confermare|To confirm", "no", "Passa l'indirizzo|Give the address"), status: 422},
+		stop{who: r.postmaster, path: box + "delegates", then: addDelegate("x@alpha", "2020-01-01", "Chiedi|Ask"), status: 422},
+	)
+}
+
+// busyStops are what a reader sees who has too much under way.
+func (s *site) busyStops(t *testing.T, r reader) []stop {
+	box := "/mailbox/" + r.owner + "/"
+	return []stop{{who: r.owner, path: box + "zip", then: func(x *tab) {
+		stop := x.holdZIP(t, box+"zip")
+		defer stop()
+		x.press("Scarica lo ZIP|Download the ZIP")
+	}, status: http.StatusTooManyRequests}}
+}
+
+// holdZIP begins to download a ZIP as the reader of a tab, and reads only how it begins. It is under way until stop is called.
+func (x *tab) holdZIP(t *testing.T, path string) (stop func()) {
+	t.Helper()
+	r, err := chromedp.Call(x.ctx, network.GetCookies, network.GetCookiesParams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialer := net.Dialer{}
+	connection, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(x.origin, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection.(*net.TCPConn).SetReadBuffer(4 << 10)
+	connection.SetDeadline(time.Now().Add(patience))
+	secured := tls.Client(connection, certificate.client().Transport.(*http.Transport).TLSClientConfig)
+	q, err := http.NewRequest(http.MethodPost, x.origin+path, strings.NewReader("all=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for _, c := range r.Cookies {
+		q.AddCookie(&http.Cookie{Name: c.Name, Value: c.Value})
+	}
+	if err := q.Write(secured); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(secured), q)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v, %v", path, answer, err)
+	}
+	return func() { connection.Close() }
 }

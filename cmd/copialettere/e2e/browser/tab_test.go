@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -36,8 +34,10 @@ var findScript string
 // look is how somebody looks at the pages.
 type look struct {
 	language string // that the browser asks for; Italian if ""
+	zone     string // of the browser; Europe/Rome if ""
 	dark     bool
 	phone    bool
+	narrow   bool // as wide as a phone of old, or a desktop at 400 %
 	noScript bool
 }
 
@@ -46,6 +46,9 @@ func (l look) String() string {
 	name := "desktop"
 	if l.phone {
 		name = "phone"
+	}
+	if l.narrow {
+		name = "narrow"
 	}
 	if l.dark {
 		return name + "-dark"
@@ -58,6 +61,9 @@ func (l look) size() image.Point {
 	if l.phone {
 		return image.Point{360, 740}
 	}
+	if l.narrow {
+		return image.Point{320, 640}
+	}
 	return image.Point{1180, 760}
 }
 
@@ -68,33 +74,46 @@ type tab struct {
 	origin    string
 	downloads string // folder
 	look      look
-
-	mu         sync.Mutex
-	complaints []string // of the browser: what a policy has blocked, and what went wrong in a script; guarded by mu
+	heard     *heard
 }
 
 // newTab opens a browser that has not been here before.
 func (s *site) newTab(t *testing.T, l look) *tab {
 	t.Helper()
+	return openTab(t, s.origin, l)
+}
+
+func openTab(t *testing.T, origin string, l look) *tab {
+	t.Helper()
 	ctx, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	x := &tab{testing: t, ctx: ctx, origin: s.origin, downloads: t.TempDir(), look: l}
+	x := &tab{testing: t, ctx: ctx, origin: origin, downloads: t.TempDir(), heard: &heard{loads: make(map[cdp.LoaderID]*load)}}
 	// The page lasts as long as the context of the first action, so this one has no deadline.
 	x.call("new tab", func() error { return chromedp.Do(ctx, chromedp.Navigate("about:blank")) })
-	x.setLook(l)
 	x.call("listen", func() error {
-		if err := chromedp.Listen(ctx, x.hear); err != nil {
+		tree, err := chromedp.Call(ctx, page.GetFrameTree, cdp.Empty{})
+		if err != nil {
 			return err
 		}
-		_, err := chromedp.Call(ctx, log.Enable, cdp.Empty{})
+		x.heard.top = tree.FrameTree.Frame.ID
+		if err := chromedp.Listen(ctx, x.heard.hear); err != nil {
+			return err
+		}
+		_, err = chromedp.Call(ctx, log.Enable, cdp.Empty{})
+		if err == nil {
+			_, err = chromedp.Call(ctx, network.Enable, network.EnableParams{})
+		}
+		if err == nil {
+			// Another tab may be in front.
+			_, err = chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+		}
 		return err
 	})
+	x.setLook(l)
 	t.Cleanup(func() {
-		x.mu.Lock()
-		for _, text := range x.complaints {
+		for _, text := range x.heard.complained() {
 			t.Errorf("the browser complains: %s", text)
 		}
-		x.mu.Unlock()
 		if t.Failed() {
 			t.Logf("at the end %s shows:\n%s", x.location(), x.text())
 		}
@@ -107,50 +126,49 @@ func (s *site) newTab(t *testing.T, l look) *tab {
 	return x
 }
 
-// hear notes what the browser complains of. That a page was not there is for the tests to say.
-func (x *tab) hear(event any) {
-	var text string
-	switch e := event.(type) {
-	case *log.EventEntryAdded:
-		if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
-			text = e.Entry.Text + " " + e.Entry.URL
-		}
-	case *runtime.EventExceptionThrown:
-		text = e.ExceptionDetails.Text + " " + e.ExceptionDetails.URL
-	}
-	if text != "" {
-		x.mu.Lock()
-		x.complaints = append(x.complaints, text)
-		x.mu.Unlock()
-	}
+// in returns the same tab for a subtest.
+func (x *tab) in(t *testing.T) *tab {
+	one := *x
+	one.testing = t
+	return &one
 }
 
-// setLook changes how the pages are looked at.
+// setLook changes how the pages are looked at, from the next page on.
 func (x *tab) setLook(l look) {
+	x.testing.Helper()
+	x.dress(l)
+	language, zone := "it-IT,it;q=0.9", "Europe/Rome"
+	if l.language != "" {
+		language = l.language
+	}
+	if l.zone != "" {
+		zone = l.zone
+	}
+	x.call("look", func() error {
+		_, err := chromedp.Call(x.ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
+		if err == nil {
+			_, err = chromedp.Call(x.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: l.noScript})
+		}
+		if err == nil {
+			_, err = chromedp.Call(x.ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: zone})
+		}
+		return err
+	})
+}
+
+// dress changes how this page looks: the size of the window, and light or dark.
+func (x *tab) dress(l look) {
 	x.testing.Helper()
 	x.look = l
 	scheme := "light"
 	if l.dark {
 		scheme = "dark"
 	}
-	language := "it-IT,it;q=0.9"
-	if l.language != "" {
-		language = l.language
-	}
 	size := l.size()
 	x.do(chromedp.EmulateViewport(int64(size.X), int64(size.Y)))
 	x.call("look", func() error {
 		_, err := chromedp.Call(x.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
-		if err == nil {
-			_, err = chromedp.Call(x.ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": language}})
-		}
-		if err == nil {
-			_, err = chromedp.Call(x.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: l.noScript})
-		}
-		if err == nil {
-			_, err = chromedp.Call(x.ctx, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Rome"})
-		}
 		return err
 	})
 }
@@ -189,6 +207,16 @@ func (x *tab) text() string {
 	text, err := evaluate[string](x, "document.body.innerText")
 	if err != nil {
 		return err.Error()
+	}
+	return text
+}
+
+// textOf returns the text of the first element that a selector finds.
+func (x *tab) textOf(selector string) string {
+	x.testing.Helper()
+	text, err := evaluate[string](x, fmt.Sprintf("document.querySelector(%q).innerText", selector))
+	if err != nil {
+		x.testing.Fatalf("%s has no %s: %v", x.location(), selector, err)
 	}
 	return text
 }
@@ -254,12 +282,12 @@ func (x *tab) click(at place) {
 	x.settle()
 }
 
-// settle waits until the page is complete.
+// settle waits until the page is complete, and no other one is on its way.
 func (x *tab) settle() {
 	x.testing.Helper()
 	rig.Wait(x.testing, patience, "the page to be complete", func() bool {
 		ok, err := evaluate[bool](x, "document.readyState === 'complete'")
-		return err == nil && ok
+		return err == nil && ok && x.heard.settled()
 	})
 }
 

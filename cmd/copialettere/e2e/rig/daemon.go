@@ -63,22 +63,23 @@ type Daemon struct {
 
 // Entry is a line of "list -json".
 type Entry struct {
-	Mailbox     string   `json:"mailbox"`
-	Direction   string   `json:"direction"`
-	Folder      string   `json:"folder"`
-	UID         uint32   `json:"uid"`
-	MailFrom    string   `json:"mail_from"`
-	RcptTo      string   `json:"rcpt_to"`
-	ORCPT       string   `json:"orcpt"`
-	Recipients  []string `json:"recipients"` // of sent mail
-	Subject     string   `json:"subject"`
-	MessageID   string   `json:"message_id"`
-	Size        int64    `json:"size"`
-	SHA256      string   `json:"sha256"`
-	Class       string   `json:"class"`
-	State       string   `json:"state"`
-	Flags       []string `json:"flags"`
-	Transaction string   `json:"transaction"`
+	Mailbox     string    `json:"mailbox"`
+	Direction   string    `json:"direction"`
+	Folder      string    `json:"folder"`
+	UID         uint32    `json:"uid"`
+	Time        time.Time `json:"time"`
+	MailFrom    string    `json:"mail_from"`
+	RcptTo      string    `json:"rcpt_to"`
+	ORCPT       string    `json:"orcpt"`
+	Recipients  []string  `json:"recipients"` // of sent mail
+	Subject     string    `json:"subject"`
+	MessageID   string    `json:"message_id"`
+	Size        int64     `json:"size"`
+	SHA256      string    `json:"sha256"`
+	Class       string    `json:"class"`
+	State       string    `json:"state"`
+	Flags       []string  `json:"flags"`
+	Transaction string    `json:"transaction"`
 }
 
 // Verdict is a line of "why -json".
