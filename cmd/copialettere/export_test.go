@@ -28,7 +28,7 @@ func testExport(t *testing.T, p *place, form export.Form, digest string) {
 	if got := p.must("export", "anna@alpha.test", "-to", to, "-format", string(form), "-since", today, "-until", today, "-class", "other"); !strings.Contains(got, ": 1 messages of ") || !strings.Contains(got, "1 of them were there already") {
 		t.Errorf("%s: %s", form, got)
 	}
-	if got := p.must("mailbox", "log", "anna@alpha.test"); !strings.Contains(got, "export from") || !strings.Contains(got, "class other, since ") {
+	if got := p.must("mailbox", "log", "anna@alpha.test"); !strings.Contains(got, "export of class:other since:") {
 		t.Errorf("log: %s", got)
 	}
 }

@@ -336,6 +336,10 @@ func (in *invocation) printChange(c policy.Change) {
 	case policy.CauseHandOver:
 		who += " (as before the hand-over)"
 	}
+	if c.Key == archive.KeyExport {
+		fmt.Fprintf(in.stdout, "  %s  export of %s, by %s\n", localTime(&c.Time), printable(c.After), printable(who))
+		return
+	}
 	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
 }
 

@@ -467,6 +467,42 @@ func TestRunMends(t *testing.T) {
 	}
 }
 
+// TestRunEmpty exports an archive that holds nothing, and once more what has come since.
+func TestRunEmpty(t *testing.T) {
+	for _, f := range Forms() {
+		t.Run(string(f), func(t *testing.T) {
+			a := &archived{}
+			to := filepath.Join(scratch(t), "out")
+			for n, folder := range []string{"", "Sent/2026-11", "INBOX/2026-11", "Sent/2026-11"} {
+				if folder != "" {
+					a.add(folder, fmt.Sprint(n), november, fmt.Appendf(nil, "Subject: %d\r\n\r\nx\r\n", n))
+					slices.SortStableFunc(a.messages, func(m, n *Message) int { return strings.Compare(m.Folder, n.Folder) })
+				}
+				report, err := Run(t.Context(), a.options(f, to))
+				if err != nil || !report.Complete() || report.Messages != uint64(n) || report.Kept > uint64(n) {
+					t.Fatalf("%d messages: %+v, %v", n, report, err)
+				}
+				a.check(t, f, exported(t, f, to))
+			}
+		})
+	}
+}
+
+// TestRunInterrupted ends when it is told to, and says what to do.
+func TestRunInterrupted(t *testing.T) {
+	a := &archived{}
+	for n := range 3 {
+		a.add("INBOX/2026-11", fmt.Sprint(n), november, fmt.Appendf(nil, "Subject: %d\r\n\r\nx\r\n", n))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	o := a.options(FormEML, filepath.Join(scratch(t), "out"))
+	o.Progress = func(Progress) { cancel() }
+	report, err := Run(ctx, o)
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "run the same command again") || report.Messages != 1 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}
+
 // TestRunRefuses does not write where something else is.
 func TestRunRefuses(t *testing.T) {
 	a := &archived{}

@@ -39,26 +39,29 @@ func (s Selection) Check() error {
 	return nil
 }
 
-// String returns the selection in words: "INBOX/2026-11, class delivery, since 2026-11-01T00:00:00Z".
+// String returns the selection as the log of a mailbox has it: archive.ExportedAll, or "class:delivery since:2026-11-01T00:00:00Z folder:INBOX/2026-11",
+// with the folder last, whose name may have blanks.
 func (s Selection) String() string {
 	var words []string
-	add := func(what, value string) {
+	add := func(key, value string) {
 		if value != "" {
-			words = append(words, what+value)
+			words = append(words, key+":"+value)
 		}
 	}
-	add("", s.Folder)
-	add("class ", s.Class)
-	if !s.Since.IsZero() {
-		add("since ", s.Since.UTC().Format(time.RFC3339))
+	add("class", s.Class)
+	for _, end := range []struct {
+		key string
+		at  time.Time
+	}{{"since", s.Since}, {"until", s.Until}} {
+		if !end.at.IsZero() {
+			add(end.key, end.at.UTC().Format(time.RFC3339))
+		}
 	}
-	if !s.Until.IsZero() {
-		add("before ", s.Until.UTC().Format(time.RFC3339))
-	}
+	add("folder", s.Folder)
 	if words == nil {
-		return "all messages"
+		return archive.ExportedAll
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(words, " ")
 }
 
 func (s Selection) classes() []string {

@@ -303,7 +303,7 @@ func (s *zipScanner) next() (*scanned, error) {
 	sum, check := sha256.New(), crc32.NewIEEE()
 	content := flate.NewReader(at)
 	defer content.Close()
-	size, err := io.Copy(io.MultiWriter(sum, check), content)
+	size, err := io.Copy(io.MultiWriter(sum, check), io.LimitReader(content, math.MaxUint32)) // more is not read back below
 	var corrupt flate.CorruptInputError
 	if errors.As(err, &corrupt) {
 		return nil, nil

@@ -8,10 +8,14 @@ import (
 	"copialettere/policy"
 )
 
-// KeyExport is the key under which the log of a mailbox tells of exports of its messages: after has what was selected.
+// KeyExport is the key under which the log of a mailbox tells of exports of its messages: after has what was selected, as ExportedAll, as
+// "messages:6" where messages were chosen, or as export.Selection.String has it.
 const KeyExport = "export"
 
-// NoteExport puts on record that somebody exports messages of a mailbox. What says which. It needs RightRead.
+// ExportedAll stands for all messages of a mailbox in its log.
+const ExportedAll = "all"
+
+// NoteExport puts on record that somebody exports messages of a mailbox. What says which, as for KeyExport. It needs RightRead.
 func (a *Archive) NoteExport(ctx context.Context, who policy.Actor, mailbox policy.Address, what string) error {
 	if err := a.May(ctx, who, RightRead, mailbox); err != nil {
 		return err

@@ -157,7 +157,9 @@ func (v *visit) valueText(key, value string) string {
 	}
 	text := value
 	switch key {
-	case policy.KeyAddress, archive.KeyExport, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
+	case archive.KeyExport:
+		return v.exportedText(value)
+	case policy.KeyAddress, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
 		return value
 	case auth.KeySecondFactor:
 		if value == "renewed" {
@@ -190,4 +192,36 @@ func (v *visit) valueText(key, value string) string {
 		}
 	}
 	return text
+}
+
+// exportedText returns in words what was exported.
+func (v *visit) exportedText(value string) string {
+	if value == archive.ExportedAll {
+		return v.t("tutti", "all")
+	}
+	var words []string
+	for rest := value; rest != ""; {
+		key, text, _ := strings.Cut(rest, ":")
+		rest = ""
+		if key != "folder" { // its name may have blanks, and it is the last
+			text, rest, _ = strings.Cut(text, " ")
+		}
+		at, _ := time.Parse(time.RFC3339, text)
+		switch key {
+		case "messages":
+			n, _ := strconv.ParseUint(text, 10, 64)
+			words = append(words, v.amount(n))
+		case "class":
+			for class := range strings.SplitSeq(text, ",") {
+				words = append(words, policy.Labels(policy.VocabularyClasses).Label(class).In(v.language))
+			}
+		case "since":
+			words = append(words, v.t("dal %s", "since %s", timeText(v.language, v.zone, at)))
+		case "until":
+			words = append(words, v.t("fino al %s", "until %s", timeText(v.language, v.zone, at)))
+		default:
+			words = append(words, text)
+		}
+	}
+	return strings.Join(words, ", ")
 }

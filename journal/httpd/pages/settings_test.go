@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export"
 	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -496,6 +497,10 @@ func TestLogWords(t *testing.T) {
 		{auth.KeySecondFactor, "on", "on"},
 		{auth.KeyAppPassword, "due 2026", "due 2026"},
 		{policy.KeyFilter, "", ""},
+		{archive.KeyExport, export.Selection{}.String(), "all"},
+		{archive.KeyExport, export.Selection{Class: "acceptance,rem", Since: time.Date(2026, 11, 29, 10, 0, 0, 0, time.UTC), Folder: "Imported/a b/2026-11"}.String(),
+			"acceptance receipts, rem, since 29 Nov 2026 10:00:00 +00:00, Imported/a b/2026-11"},
+		{archive.KeyExport, "messages:1", "one message"},
 	} {
 		if got := v.valueText(c.key, c.value); got != c.want {
 			t.Errorf("%s %q: %q, want %q", c.key, c.value, got, c.want)

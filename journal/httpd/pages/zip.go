@@ -3,6 +3,7 @@ package pages
 import (
 	"mime"
 	"net/http"
+	"strconv"
 
 	"copialettere/journal/export"
 	"copialettere/policy/archive"
@@ -71,6 +72,9 @@ func (v *visit) sendZIP() error {
 	}
 	if c.messages == 0 && len(c.passed) == 0 {
 		return complain(http.StatusConflict, "Nessuno dei messaggi scelti è in archivio.", "None of the messages selected is in the archive.")
+	}
+	if err := v.pages.options.Archive.NoteExport(v.Context(), v.who, v.mailbox, "messages:"+strconv.FormatUint(c.messages, 10)); err != nil {
+		return err
 	}
 	h := v.w.Header()
 	h.Set("Content-Type", "application/zip")

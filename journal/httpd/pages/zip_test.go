@@ -109,6 +109,10 @@ func TestZIP(t *testing.T) {
 		t.Errorf("gaps %v", gaps)
 	}
 
+	if page := mainText(b.get(ofAnna + "log")); !strings.Contains(page, "Messaggi esportati") || !strings.Contains(page, "6 messaggi") {
+		t.Errorf("the log does not tell of it: %s", page)
+	}
+
 	// Two that were chosen, and results of a search.
 	d = b.sends(ofAnna+"messages/zip", url.Values{"m": {placeValue(refs[0]), placeValue(refs[2])}})
 	d.has("Scaricare 2 messaggi?")
