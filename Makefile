@@ -19,8 +19,9 @@ NEEDS       := postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dov
                chromium:chromium npm:npm
 # What only reads and writes text has no goroutines, and is tested without the race detector, several times as fast.
 RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$
-# So are tests that fill memory, files or months, and count what that takes. Beside them, smaller ones of the same act run with the race detector.
-MEASURING   := ^(TestSixtyMonths|TestManyLargeDrafts|TestDraftMemory|TestPurge|TestManyOpenMonths|TestIdleMemory|TestAppendLarge)$$
+# So are tests that fill memory, files or months and count what that takes, and those that kill processes. Smaller ones of the same acts run with it.
+MEASURING   := TestSixtyMonths|TestManyLargeDrafts|TestDraftMemory|TestPurge|TestManyOpenMonths|TestIdleMemory|TestAppendLarge|Test[A-Za-z]*Kill(s|ed)?
+MEASURED     = $$(grep -rlE '^func ($(MEASURING))\(' --include=*_test.go --exclude-dir=e2e cmd journal lmtp policy | xargs -n1 dirname | sort -u | sed 's|^|./|')
 E2E         := ./cmd/copialettere/e2e/...
 BROWSER     := cmd/copialettere/e2e/browser
 PICTURES    := $(notdir $(wildcard contrib/screenshots/*.png))
@@ -28,7 +29,7 @@ FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs check vulnerabilities unit e2e browser screenshots bench compare imaptest soak clean
+.PHONY: build run test needs check vulnerabilities unit faces e2e browser screenshots bench compare imaptest soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -37,9 +38,13 @@ run: build
 	rm -rf run
 	bin/copialettere demo run
 
-# The end-to-end tests and those in the browser wait more than they compute, so they run side by side.
-test: needs check unit
-	$(MAKE) -j2 -Otarget e2e browser
+# The end-to-end tests and those in the browser wait more than they compute, so the unit tests run beside them.
+test: needs check
+	$(MAKE) -j2 -Otarget unit faces
+
+faces:
+	$(MAKE) e2e
+	$(MAKE) browser
 
 # Debian's packages must not start their own servers: the tests start what they need on loopback.
 needs:
@@ -66,8 +71,8 @@ vulnerabilities:
 # The tests with small buffers run without the race detector, which would report races of LevelDB's own: see the test. So do those that measure
 # time and memory. The tests of the journal run once more on an engine in memory that replicates and has several clients.
 unit:
-	go test -race -skip '$(MEASURING)' $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
-	go test -run '$(MEASURING)' ./journal ./journal/imapd ./journal/kv/level
+	go test -race -skip '^($(MEASURING))$$' $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
+	go test -run '^($(MEASURING))$$' $(MEASURED)
 	go test $$(go list ./... | grep -E '$(RACELESS)')
 	go test -race -run 'Scan|Large' ./journal/httpd/pages
 	go test -run SmallBuffers ./journal/kv/level

@@ -107,8 +107,8 @@ func (v *visit) explain(err error) (int, errorPage) {
 	case is(policy.ErrForbidden, auth.ErrDenied):
 		return http.StatusForbidden, errorPage{
 			Title: v.t("Accesso non consentito", "Not allowed"),
-			Text: v.t("Con l'account con cui si è entrati non si può vedere o cambiare questo. Il postmaster del dominio può dire chi può.",
-				"The account that you signed in with may not see or change this. The postmaster of the domain can say who may."),
+			Text: v.t("Con l'account con cui si è entrati non si può vedere o cambiare questo. Lo può permettere il titolare della casella; il postmaster del dominio sa come.",
+				"The account that you signed in with may not see or change this. The owner of the mailbox can allow it; the postmaster of the domain knows how."),
 		}
 	case is(archive.ErrReadOnly):
 		return http.StatusForbidden, errorPage{
