@@ -126,9 +126,9 @@ func (f *outFile) sync() error {
 
 // Limits of a batch.
 const (
-	batchFiles   = 64
+	batchFiles   = 256
 	batchBytes   = 32 << 20
-	batchWorkers = 16
+	batchWorkers = 32
 )
 
 // batch is files that are made durable together, which is several times as fast as one by one.

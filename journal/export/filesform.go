@@ -38,6 +38,8 @@ func (f *filesForm) foresee(list []*Message) {
 	}
 }
 
+func (f *filesForm) needs(m *Message) bool { return !f.there[m] }
+
 func (f *filesForm) keep(m *Message) (place, bool, error) {
 	return place{file: f.name(m)}, f.there[m], nil
 }

@@ -27,6 +27,9 @@ type sumOf struct{ name, digest string }
 
 func (f *mboxForm) foresee([]*Message) {}
 
+// needs is true once something is written: nothing is kept behind that in its mbox.
+func (f *mboxForm) needs(m *Message) bool { return f.out != nil && f.name == f.names.mbox(m) }
+
 func (f *mboxForm) keep(m *Message) (place, bool, error) {
 	if err := f.turnTo(f.names.mbox(m)); err != nil || f.read == nil {
 		return place{}, false, err

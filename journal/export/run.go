@@ -51,7 +51,7 @@ var (
 type Source interface {
 	// Plan yields what List does. For what cannot be read it yields an error that wraps ErrUnreadable, and goes on; any other one ends the Run.
 	Plan(ctx context.Context) iter.Seq2[Line, error]
-	// Copy writes the bytes of a message. The error wraps ErrGone or ErrUnreadable where a Run can go on. The Run compares size and digest itself.
+	// Copy writes the bytes of a message. It is called concurrently. The error wraps ErrGone or ErrUnreadable where a Run can go on. The Run compares size and digest itself.
 	Copy(ctx context.Context, m *Message, to io.Writer) error
 }
 
@@ -111,8 +111,9 @@ const (
 
 // form writes messages in one form.
 type form interface {
-	// foresee is told of the messages that come next, before keep is called for each of them.
+	// foresee is told of the messages that come next, before keep is called for each of them, and needs reports whether one of them will surely be put.
 	foresee(list []*Message)
+	needs(m *Message) bool
 	// keep reports whether a message is there already, as it must be. Messages come in the order of the plan, and put is called for those that are not.
 	keep(m *Message) (place, bool, error)
 	// put adds a message that was read into memory or a file, and has the right size and digest.
@@ -263,13 +264,14 @@ func (r *run) write(ctx context.Context) error {
 
 // messages keeps or writes all messages of the plan.
 func (r *run) messages(ctx context.Context) error {
-	content := &held{disk: r.disk, name: r.temporary("message")}
-	defer content.reset()
+	f := newFetcher(ctx, r)
+	defer f.close()
 	var next []*Message
 	some := func() error {
 		r.form.foresee(next)
-		for _, m := range next {
-			if err := r.message(ctx, m, content); err != nil {
+		for i, m := range next {
+			f.ahead(next[i:])
+			if err := r.message(ctx, m, f); err != nil {
 				return err
 			}
 		}
@@ -354,7 +356,7 @@ func (r *run) lines() iter.Seq2[Line, error] {
 }
 
 // message keeps or writes one message.
-func (r *run) message(ctx context.Context, m *Message, content *held) error {
+func (r *run) message(ctx context.Context, m *Message, f *fetcher) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -364,12 +366,14 @@ func (r *run) message(ctx context.Context, m *Message, content *held) error {
 	}
 	status := StatusKept
 	if !kept {
-		if status, err = r.fetch(ctx, m, content); err != nil {
+		got := f.take(m)
+		defer f.done(got)
+		if status, err = got.status, got.err; err != nil {
 			return err
 		}
 		p = place{}
 		if status == StatusExported {
-			if p, err = r.form.put(m, content.reader()); err != nil {
+			if p, err = r.form.put(m, got.content.reader()); err != nil {
 				return err
 			}
 		}
@@ -387,25 +391,6 @@ func (r *run) message(ctx context.Context, m *Message, content *held) error {
 
 // mostWaiting is how many messages may not be settled.
 const mostWaiting = 1000
-
-// fetch reads a message, and compares it with what was journaled. Where that fails it tries once more: a daemon may have been started anew.
-func (r *run) fetch(ctx context.Context, m *Message, content *held) (Status, error) {
-	status := StatusDamaged
-	for try := 0; try < 2 && status == StatusDamaged; try++ {
-		content.reset()
-		counted := newDigested(content)
-		switch err := r.Source.Copy(ctx, m, counted); {
-		case errors.Is(err, ErrGone):
-			status = StatusGone
-		case errors.Is(err, ErrUnreadable):
-		case err != nil:
-			return "", fmt.Errorf("%s %d: %w", m.Folder, m.UID, err)
-		case counted.size == m.Size && counted.digest() == m.SHA256:
-			status = StatusExported
-		}
-	}
-	return status, nil
-}
 
 func (r *run) count(m *Message, s Status) {
 	r.done.Messages++

@@ -32,7 +32,8 @@ type archived struct {
 	bytes    map[string][]byte // by digest
 	gaps     []archive.Gap
 	unread   []string
-	copied   int
+	mu       sync.Mutex
+	copied   int // guarded by mu
 }
 
 // add adds a message with the next UID of its folder.
@@ -79,7 +80,9 @@ func (a *archived) Plan(context.Context) iter.Seq2[Line, error] {
 
 // Copy implements Source.
 func (a *archived) Copy(_ context.Context, m *Message, to io.Writer) error {
+	a.mu.Lock()
 	a.copied++
+	a.mu.Unlock()
 	content, ok := a.bytes[m.SHA256]
 	switch {
 	case !ok:

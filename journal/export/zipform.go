@@ -116,6 +116,9 @@ func (z *zipForm) keepNext(name string, size int64, digest string) (bool, error)
 
 func (z *zipForm) foresee([]*Message) {}
 
+// needs is true once something is written: nothing is kept behind that.
+func (z *zipForm) needs(m *Message) bool { return z.out != nil }
+
 func (z *zipForm) keep(m *Message) (place, bool, error) {
 	if err := z.begin(); err != nil {
 		return place{}, false, err
