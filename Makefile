@@ -29,7 +29,7 @@ FUZZTIME    := 95s
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs check vulnerabilities unit faces e2e browser screenshots bench compare imaptest soak clean
+.PHONY: build run test needs check vulnerabilities unit e2e browser screenshots bench compare imaptest soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -38,13 +38,9 @@ run: build
 	rm -rf run
 	bin/copialettere demo run
 
-# The end-to-end tests and those in the browser wait more than they compute, so the unit tests run beside them.
-test: needs check
-	$(MAKE) -j2 -Otarget unit faces
-
-faces:
-	$(MAKE) e2e
-	$(MAKE) browser
+# The end-to-end tests and those in the browser wait more than they compute, so they run side by side.
+test: needs check unit
+	$(MAKE) -j2 -Otarget e2e browser
 
 # Debian's packages must not start their own servers: the tests start what they need on loopback.
 needs:

@@ -111,6 +111,7 @@ func (f *badFile) Sync() error {
 
 func badFixture(t *testing.T) (*fixture, *badDisk) {
 	f, d := newFixture(t), new(badDisk)
+	f.level.WriteBuffer = 0 // as in the daemon, so that the fault meets the commit, and no table that LevelDB writes meanwhile
 	f.onFiles()
 	f.level.Storage = func(name string) (storage.Storage, error) {
 		s, err := storage.OpenFile(filepath.Join(f.dir, "journal", name), false)

@@ -174,9 +174,7 @@ func (d *daemon) configure(c *config.Config) {
 	d.backend.Store(&b)
 	admin := httpd.Admin(b)
 	d.adminRoutes.Store(&admin)
-	if c.Web != nil {
-		b.TrustedProxies = c.Web.TrustedProxies
-	}
+	b.TrustedProxies = c.TrustedProxies()
 	brands := newBrands(c, d.log)
 	b.Logos = brands.logos
 	b.Pages = d.newPages(acts, brands)

@@ -107,7 +107,7 @@ func (in *invocation) checkPages(c *config.Config) {
 	if c.Web == nil {
 		return
 	}
-	if len(c.Web.TrustedProxies) == 0 && !slices.ContainsFunc(c.Web.Listen, func(l config.SecureListener) bool { return l.TLS }) {
+	if len(c.TrustedProxies()) == 0 && !slices.ContainsFunc(c.Web.Listen, func(l config.SecureListener) bool { return l.TLS }) {
 		in.checked("warning", "[web] listens without TLS alone, and names no proxy: all people seem to come from its address; write trusted_proxies = [\"127.0.0.1/32\"]", nil)
 	}
 	for _, file := range logosOf(c) {

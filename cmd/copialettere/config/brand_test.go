@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -9,9 +10,12 @@ import (
 func TestBrand(t *testing.T) {
 	const web = "[web]\nlisten = [\"tcp:127.0.0.1:8080\"]\ntrusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\n"
 	c := mustParse(t, minimal+web+"title = \"All\"\nsupport_url = \"mailto:help@alpha.test\"\nlogo = \"/etc/logo.png\"\n"+
-		"[[domain]]\nname = \"xn--citt-3na.test\"\ntitle = \"Own\"\nfrom = \"archivio@own.test\"\nmore_room_url = \"https://panel.alpha.test/room?a=1\"\n")
+		"[[domain]]\nname = \"xn--citt-3na.test\"\ntitle = \"Own\"\nfrom = \"archivio@own.test\"\nmore_room_url = \"https://panel.alpha.test/room?a=1\"\ntrusted_proxies = [\"192.0.2.7\"]\n")
 	if len(c.Web.TrustedProxies) != 2 || c.Web.TrustedProxies[0].String() != "127.0.0.1/32" {
 		t.Errorf("%v", c.Web.TrustedProxies)
+	}
+	if got := fmt.Sprint(c.TrustedProxies()); got != "[127.0.0.1/32 10.0.0.0/8 192.0.2.7/32]" {
+		t.Errorf("the proxies are %s", got)
 	}
 	if got, want := c.Brand("beta.test"), (Brand{"All", "mailto:help@alpha.test", "", "/etc/logo.png"}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
@@ -34,6 +38,9 @@ func TestBrand(t *testing.T) {
 		if change.Restart {
 			t.Errorf("%s needs a restart", change.Key)
 		}
+	}
+	if got := len(next.TrustedProxies()); got != 2 {
+		t.Errorf("after a reload %d proxies", got)
 	}
 	if got, want := next.Brand("città.test"), (Brand{Title: "New"}); got != want {
 		t.Errorf("after a reload %+v, want %+v", got, want)

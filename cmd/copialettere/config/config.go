@@ -212,6 +212,8 @@ type Domain struct {
 	MailboxServers *setup.Servers
 	// Brand is how the provider presents itself to the people of the domain.
 	Brand Brand
+	// TrustedProxies are more networks as those of Web.TrustedProxies: see Config.TrustedProxies.
+	TrustedProxies []netip.Prefix
 }
 
 // Origin is where the hook learns the address that a message was first sent to.

@@ -233,7 +233,7 @@ recipient_delimiter = ""
 		{
 			"beta.test", "+-", []string{"postmaster@beta.test", "o'hara.élan+x@beta.test"}, nexthop.Spec{Scheme: nexthop.Maildir, Path: "/var/mail"},
 			[]policy.Assignment{{Key: "filter", Value: "certified, acceptance"}, {Key: "retention", Value: "24"}, {Key: "quota", Value: "5GB"}},
-			policy.Limits{Archives: 50, QuotaTotal: 1e12, Quota: 10e9, Retention: 48}, policy.Rights{}, true, "", nil, Brand{},
+			policy.Limits{Archives: 50, QuotaTotal: 1e12, Quota: 10e9, Retention: 48}, policy.Rights{}, true, "", nil, Brand{}, nil,
 		},
 		{Name: "xn--prv-1ma.test"},
 	}

@@ -284,6 +284,7 @@ func (r *reader) domains(top *table, received bool) []Domain {
 			t.check("from", f)
 		}
 		d.Brand = t.brand()
+		d.TrustedProxies = t.trustedProxies()
 		if !t.absent {
 			domains = append(domains, d)
 		}

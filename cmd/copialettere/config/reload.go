@@ -126,6 +126,7 @@ func (c *Config) reloadDomains(file []Domain) []Change {
 			{"support_url", old.Brand.SupportURL, d.Brand.SupportURL, false},
 			{"more_room_url", old.Brand.MoreRoomURL, d.Brand.MoreRoomURL, false},
 			{"logo", old.Brand.Logo, d.Brand.Logo, false},
+			{"trusted_proxies", old.TrustedProxies, d.TrustedProxies, false},
 			{"from", old.NoticesFrom, d.NoticesFrom, false},
 			{"require_second_factor", old.RequireSecondFactor, d.RequireSecondFactor, false},
 		} {

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -51,12 +52,29 @@ func (t *table) web(c *Config) *Web {
 		w.PublicURL, f = parsePublicURL(s)
 		t.check("public_url", f)
 	}
-	w.TrustedProxies = list(t, "trusted_proxies", "127.0.0.1", parsePrefix, func(p netip.Prefix) string { return p.String() })
+	w.TrustedProxies = t.trustedProxies()
 	w.Brand = t.brand()
 	if t.absent {
 		return nil
 	}
 	return w
+}
+
+func (t *table) trustedProxies() []netip.Prefix {
+	return list(t, "trusted_proxies", "127.0.0.1", parsePrefix, func(p netip.Prefix) string { return p.String() })
+}
+
+// TrustedProxies returns the proxies of [web] and of all domains. Whose mailbox a request is about is not known yet when its client's address counts, so
+// each is believed for all.
+func (c *Config) TrustedProxies() []netip.Prefix {
+	if c.Web == nil {
+		return nil
+	}
+	all := slices.Clone(c.Web.TrustedProxies)
+	for _, d := range c.Domains {
+		all = append(all, d.TrustedProxies...)
+	}
+	return all
 }
 
 const (

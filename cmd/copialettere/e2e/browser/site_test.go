@@ -264,7 +264,7 @@ func (s *site) richen(t *testing.T, owner string) {
 	s.hook.Must(t, "mailbox", "resume", owner)
 	s.hook.Must(t, "mailbox", "set", owner, "write=on", "manual_delete=on", "imap=on")
 	s.hook.Must(t, "app-password", "add", owner, "Telefono")
-	pictures := make([]byte, 2<<20)
+	pictures := make([]byte, 8<<20) // more than a socket takes in: see holdZIP
 	rand.Read(pictures)
 	letter := pectest.Mail{From: "rosa@ext.test", To: []string{owner}, Subject: "Le fotografie", Text: "Ecco.\n",
 		Attachments: []pectest.Attachment{{Name: "fotografie.bin", Type: "application/octet-stream", Content: pictures}}}
