@@ -76,7 +76,7 @@ unit:
 	COPIALETTERE_ENGINE=memory go test -count=1 ./journal
 
 e2e:
-	go test -count=1 $(E2E)
+	go test -count=1 -parallel 3 $(E2E)
 
 # The tests of the pages are a module of their own.
 browser:
