@@ -67,7 +67,7 @@ vulnerabilities:
 # The tests with small buffers run without the race detector, which would report races of LevelDB's own: see the test. So do those that measure
 # time and memory. The tests of the journal run once more on an engine in memory that replicates and has several clients.
 unit:
-	go test -race -timeout 20m -skip '^($(MEASURING))$$' $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
+	go test -race -p 3 -timeout 20m -skip '^($(MEASURING))$$' $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
 	go test -run '^($(MEASURING))$$' $(MEASURED)
 	go test $$(go list ./... | grep -E '$(RACELESS)')
 	go test -race -run 'Scan|Large' ./journal/httpd/pages
@@ -76,7 +76,7 @@ unit:
 	COPIALETTERE_ENGINE=memory go test -count=1 ./journal
 
 e2e:
-	go test -count=1 $(E2E)
+	go test -count=1 -parallel 3 $(E2E)
 
 # The tests of the pages are a module of their own.
 browser:

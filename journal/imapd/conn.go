@@ -253,6 +253,7 @@ func (c *conn) leave(err error) error {
 // bye ends the connection with a reason.
 func (c *conn) bye(reason string) error {
 	c.out.say("* BYE " + reason + "\r\n")
+	c.out.fail(io.EOF) // nothing follows, such as the end of an IDLE
 	return io.EOF
 }
 

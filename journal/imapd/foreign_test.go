@@ -27,6 +27,7 @@ const (
 )
 
 // foreign is a rig with real logins and a clock for them: anna has five messages, carla two and bruno one. All have the same password.
+// Nobody tells its server of changes.
 type foreign struct {
 	*rig
 	file  string
@@ -35,7 +36,7 @@ type foreign struct {
 
 func newForeign(t *testing.T) *foreign {
 	t.Helper()
-	f := &foreign{rig: newRig(t, nil), file: filepath.Join(t.TempDir(), "passwd")}
+	f := &foreign{rig: newUntold(t, nil), file: filepath.Join(t.TempDir(), "passwd")}
 	f.at(time.Now())
 	lines := ""
 	for _, login := range []string{anna, bruno, carla} {
@@ -293,7 +294,6 @@ func TestEndedRights(t *testing.T) {
 	for name, way := range ends() {
 		t.Run(name, func(t *testing.T) {
 			f := newForeign(t)
-			f.policy.OnChange(func() {})
 			f.set(anna, policy.KeyWrite, "on")
 			f.set(anna, policy.KeyAppend, "on")
 			f.delegate(anna, bruno)
@@ -331,7 +331,7 @@ func TestConnectionsEnd(t *testing.T) {
 	for name, way := range ends() {
 		t.Run(name, func(t *testing.T) {
 			f := newForeign(t)
-			f.auth.OnChange(f.server.SettingsChanged)
+			f.tell()
 			f.delegate(anna, bruno)
 			signIn := f.login(way.login)
 			waiting, other := f.program(), f.program()
@@ -351,7 +351,6 @@ func TestCommandsEnd(t *testing.T) {
 	for name, way := range ends() {
 		t.Run(name, func(t *testing.T) {
 			f := newForeign(t)
-			f.policy.OnChange(func() {})
 			f.delegate(anna, bruno)
 			signIn := f.login(way.login)
 			commands := []string{"NOOP", "FETCH 1 (FLAGS)", "FETCH 1 (ENVELOPE)", "STATUS INBOX (MESSAGES)"}
@@ -376,7 +375,7 @@ func TestCommandsEnd(t *testing.T) {
 // TestSecondFactorEndsConnections turns the second factor on while a program is in by the password, and another by an app password.
 func TestSecondFactorEndsConnections(t *testing.T) {
 	f := newForeign(t)
-	f.auth.OnChange(f.server.SettingsChanged)
+	f.tell()
 	made, err := f.archive.AddAppPassword(t.Context(), operator, address(t, anna), "phone")
 	check(t, err)
 	main, app := f.program(), f.program()

@@ -42,8 +42,22 @@ type rig struct {
 
 var operator = policy.Actor{Role: policy.RoleOperator, Name: "test"}
 
-// newRig starts a server. change may change its configuration.
+// newRig starts a server that is told of changes. change may change its configuration.
 func newRig(t testing.TB, change func(*Config)) *rig {
+	t.Helper()
+	r := newUntold(t, change)
+	r.tell()
+	return r
+}
+
+// tell has the server told of changes from now on.
+func (r *rig) tell() {
+	r.policy.OnChange(r.server.SettingsChanged)
+	r.auth.OnChange(r.server.SettingsChanged)
+}
+
+// newUntold is newRig with a server that nobody tells of changes.
+func newUntold(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t}
 	r.month("2026-11")
@@ -65,8 +79,6 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 		change(&c)
 	}
 	r.server = NewServer(c)
-	r.policy.OnChange(r.server.SettingsChanged)
-	r.auth.OnChange(r.server.SettingsChanged)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	r.addr = l.Addr().String()
