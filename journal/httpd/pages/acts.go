@@ -227,6 +227,18 @@ func brokeOff(n uint64) policy.Label {
 	}
 }
 
+// countIf looks a selection up if the reader may act on it; otherwise it returns the error that says no.
+func (v *visit) countIf(may func(archive.Access) bool, no error, s selection) (counted, error) {
+	access, err := v.reader().Access(v.Context())
+	if err == nil && !may(access) {
+		err = no
+	}
+	if err != nil {
+		return counted{}, err
+	}
+	return v.count(s)
+}
+
 // moveMessages moves what is selected into another folder of its month, after asking into which.
 func (v *visit) moveMessages() error {
 	s, err := v.selected()
@@ -240,14 +252,7 @@ func (v *visit) moveMessages() error {
 			return v.pages.options.Archive.Move(v.Context(), v.who, one, target)
 		})
 	}
-	access, err := v.reader().Access(v.Context())
-	if err == nil && !access.Move {
-		err = archive.ErrReadOnly
-	}
-	if err != nil {
-		return err
-	}
-	c, err := v.count(s)
+	c, err := v.countIf(func(a archive.Access) bool { return a.Move }, archive.ErrReadOnly, s)
 	if err != nil {
 		return err
 	}

@@ -41,14 +41,7 @@ func (v *visit) giveBackMessages() error {
 	if v.confirmed() && s.query == nil {
 		return v.giveBack(s.folders, v.PostFormValue("again") != "")
 	}
-	access, err := v.reader().Access(v.Context())
-	if err == nil && !access.GiveBack {
-		err = archive.ErrMailstore
-	}
-	if err != nil {
-		return err
-	}
-	c, err := v.count(s)
+	c, err := v.countIf(func(a archive.Access) bool { return a.GiveBack }, archive.ErrMailstore, s)
 	if err != nil {
 		return err
 	}
