@@ -369,8 +369,8 @@ func (v *visit) severalLoss(s several, mailboxes []string) (lost loss, err error
 
 // exportText says how messages can be kept before they are lost.
 func (v *visit) exportText() string {
-	return v.t("Prima, i messaggi li può scaricare solo chi li può leggere: il titolare, dalle pagine del suo archivio, mese per mese in un file ZIP. Conviene avvisarlo.",
-		"Before that, only those who may read the messages can download them: the owner, on the pages of the archive, month by month as a ZIP file. Tell the owner.")
+	return v.t("Prima, i messaggi li può scaricare solo chi li può leggere: il titolare, dalle pagine del suo archivio, mese per mese in un file ZIP. Conviene avvisarlo. Anche il gestore può esportarli tutti.",
+		"Before that, only those who may read the messages can download them: the owner, on the pages of the archive, month by month as a ZIP file. Tell the owner. The operator can export them all, too.")
 }
 
 // changeSeveral makes a confirmed change.
