@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/export/bundle"
 	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -64,7 +65,7 @@ var problems = []kind{
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
-		policy.ErrNoArchive, setup.ErrNotOffered,
+		policy.ErrNoArchive, setup.ErrNotOffered, bundle.ErrNoPractice,
 	}},
 	{http.StatusHTTPVersionNotSupported, "version", "HTTP/1.1 is wanted", []error{errVersion}},
 	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable, archive.ErrMailstore}},

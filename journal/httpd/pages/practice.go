@@ -228,6 +228,7 @@ type practiceView struct {
 	*practice.Practice
 	Began      time.Time
 	Sent       string // path of the sent message; empty where it is not archived
+	Bundle     string // path that answers with the evidence bundle
 	Link       policy.Label
 	Recipients []recipientView
 	More       int // recipients that are not shown
@@ -295,6 +296,12 @@ func (v *visit) practiceView(p *practice.Practice) practiceView {
 	view := practiceView{Practice: p, Began: beginning(p), Link: p.LinkedBy.Label()}
 	if p.Folder != "" {
 		view.Sent = v.path("messages", p.Folder, strconv.FormatUint(uint64(p.UID), 10))
+	}
+	switch {
+	case view.Sent != "":
+		view.Bundle = view.Sent + "/bundle"
+	case len(p.Receipts) > 0:
+		view.Bundle = v.receiptView(p.Receipts[0]).Path + "/bundle"
 	}
 	for i := range p.Recipients {
 		if i == shownRecipients {
