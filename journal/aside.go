@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
 )
 
@@ -133,14 +134,14 @@ func (c *change) relist(a *aside, e *Entry, to Ref) error {
 	if len(a.outcome) > 0 {
 		c.Put(outcomeKey(to), a.outcome)
 	}
-	return nil
+	return c.noteMoved(evidence.BroughtBack, e, e.Ref, to, a.entry)
 }
 
 // over says whether the grace of a deleted entry is over.
 func (a *aside) over(now time.Time) bool { return a.by == nil && graceOver(a.at, now) }
 
-// purge deletes an entry that is put aside for good. Its tombstone stays. The error is ErrHeld for one that may not go.
-func (c *change) purge(r Ref) (*Entry, error) {
+// purge deletes an entry that is put aside for good, for a reason that is one of those of its leaf. Its tombstone stays. The error is ErrHeld for one that may not go.
+func (c *change) purge(r Ref, reason string) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {
 		return nil, err
 	}
@@ -151,5 +152,5 @@ func (c *change) purge(r Ref) (*Entry, error) {
 	c.Delete(asideKey(r))
 	c.leaveDeleted(a, r.Mailbox)
 	c.leaveToSweep(e)
-	return e, nil
+	return e, c.noteRemoved(e, r, reason)
 }

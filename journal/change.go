@@ -222,9 +222,10 @@ func (c *change) entry(r Ref) (*Entry, error) {
 	return decodeEntry(r, v)
 }
 
-// remove deletes an entry with all that points at it, and leaves its chunks to the sweep. Its UID is never used again. With tombstone its
-// delivery key stays as one: a late retry does not bring the entry back. The error is ErrHeld for an entry that may not go.
-func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
+// remove deletes an entry with all that points at it, for a reason that is one of those of its leaf, and leaves its chunks to the sweep. Its UID is
+// never used again. With tombstone its delivery key stays as one: a late retry does not bring the entry back. The error is ErrHeld for an entry that
+// may not go.
+func (c *change) remove(r Ref, reason string, tombstone bool) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {
 		return nil, err
 	}
@@ -244,6 +245,9 @@ func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 	c.Delete(outcomeKey(r))
 	deleteLinks(c, e)
 	c.leaveToSweep(e)
+	if err := c.noteRemoved(e, r, reason); err != nil {
+		return nil, err
+	}
 	return e, c.leaveDelivery(e, tombstone)
 }
 

@@ -174,7 +174,7 @@ func (c *change) makeSteps(steps []roomStep, size, limit uint64, gone *span) (do
 			} else if done {
 				break
 			}
-			e, err := c.remove(step.Ref, true)
+			e, err := c.remove(step.Ref, RemovedRoom, true)
 			switch {
 			case errors.Is(err, ErrNotFound), errors.Is(err, ErrHeld):
 			case err != nil:
