@@ -123,11 +123,13 @@ func (c *change) aside(r Ref) (*aside, *Entry, error) {
 // relist puts an entry that is put aside at a new place and counts it in the total. The caller sets links, delivery key and folder
 // counters.
 func (c *change) relist(a *aside, e *Entry, to Ref) error {
-	was, err := total(c, e.Mailbox)
+	was, err := c.total(e.Mailbox)
 	if err != nil {
 		return err
 	}
-	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
+	if err := c.setTotal(e.Mailbox, was, was+uint64(e.Size)); err != nil {
+		return err
+	}
 	c.Delete(asideKey(e.Ref))
 	c.leaveDeleted(a, e.Mailbox)
 	c.Put(entryKey(to), a.entry)

@@ -171,12 +171,12 @@ func (j *Journal) Checkpoint(ctx context.Context, origin string, sign func(evide
 // checkpointMonth puts the heads of a month's logs that have grown on record for checkpoint n.
 func (j *Journal) checkpointMonth(ctx context.Context, settings kv.Store, m monthStore, n int64) error {
 	heads := groups[lastHead]{size: headGroup, do: func(group []lastHead) error { return putHeads(ctx, settings, group, n) }}
-	for p, err := range m.Scan(ctx, []byte{'m'}, []byte{'m' + 1}) {
+	for p, err := range m.Scan(ctx, []byte{'q'}, []byte{'q' + 1}) {
 		if err != nil {
 			return err
 		}
-		h, err := decodeLogHead(p.Value)
-		if err != nil {
+		h, err := logOf(p.Value)
+		if err != nil || h == nil {
 			continue // Verify reports it
 		}
 		if err := heads.add(lastHead{h.head(m.month), n, string(p.Key[1:])}); err != nil {
@@ -387,12 +387,12 @@ func (j *Journal) LastCheckpoint(ctx context.Context) (*StoredCheckpoint, error)
 // endMonth puts on record that the logs of a month end, because it is dropped.
 func (j *Journal) endMonth(ctx context.Context, m monthStore) error {
 	heads := groups[evidence.Head]{size: headGroup, do: func(group []evidence.Head) error { return j.endLogs(ctx, group) }}
-	for p, err := range m.Scan(ctx, []byte{'m'}, []byte{'m' + 1}) {
+	for p, err := range m.Scan(ctx, []byte{'q'}, []byte{'q' + 1}) {
 		if err != nil {
 			return err
 		}
-		h, err := decodeLogHead(p.Value)
-		if err != nil {
+		h, err := logOf(p.Value)
+		if err != nil || h == nil {
 			continue // damaged: it ends as the last checkpoint had it
 		}
 		head := h.head(m.month)

@@ -168,12 +168,13 @@ func (e *eraser) endLog() error {
 	}
 	// The head first: without it the leaves are nothing, and a message that comes now begins a log of its own.
 	err = e.j.update(ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
-		now, err := getLog(c, e.mailbox)
-		if err != nil && !errors.Is(err, errEncoding) {
+		a, err := c.account(e.mailbox)
+		if err != nil {
 			return err
 		}
-		if now == nil || h != nil && now.tree.Size == h.tree.Size {
-			c.Delete(logKey(e.mailbox))
+		if now, err := getLog(c, e.mailbox); err != nil || h != nil && now != nil && now.tree.Size == h.tree.Size {
+			a.log = nil
+			c.putAccount(e.mailbox, a)
 		}
 		return nil
 	})
@@ -514,10 +515,12 @@ func putCounted(c *change, mailbox string, folders map[string]*countedFolder) er
 		c.Put([]byte(key), counters.encode())
 		sum += f.bytes
 	}
-	was, err := total(c, mailbox)
+	was, err := c.total(mailbox)
 	if err != nil && !errors.Is(err, errEncoding) {
 		return err
 	}
-	c.setTotal(mailbox, was, sum)
+	if err := c.setTotal(mailbox, was, sum); err != nil {
+		return err
+	}
 	return nil
 }

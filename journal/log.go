@@ -13,8 +13,8 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Each mailbox has a log in each month: a Merkle tree of which every act on an entry makes a leaf, in the same update. The m key holds the right edge
-// of the tree, which is all that the next leaf needs; the k keys hold the leaves. Whoever alters, removes or inserts an entry behind the journal's back
+// Each mailbox has a log in each month: a Merkle tree of which every act on an entry makes a leaf, in the same update. The q key, which every delivery
+// reads and writes anyway, holds the right edge of the tree, which is all that the next leaf needs; the k keys hold the leaves. Whoever alters, removes or inserts an entry behind the journal's back
 // leaves it at odds with the log, and whoever alters the log leaves that at odds with the checkpoints: see checkpoint.go.
 
 // Why an entry was removed for good, as its leaf says.
@@ -26,15 +26,10 @@ const (
 	RemovedErased    = "erased"
 )
 
-// logHead is the value of an m key: the id of the log, and its tree.
+// logHead is the head of a log, behind the total in the value of a q key: the id of the log, and its tree.
 type logHead struct {
 	id   evidence.LogID
 	tree evidence.Tree
-}
-
-func logKey(mailbox string) []byte {
-	key := mailboxKey('m', mailbox, 0)
-	return key[:len(key)-1]
 }
 
 func leafKey(mailbox string, n int64) []byte {
@@ -65,32 +60,46 @@ func (h *logHead) head(m kv.Month) evidence.Head {
 
 // getLog reads the head of the log of a mailbox; nil where it has none.
 func getLog(tx kv.View, mailbox string) (*logHead, error) {
-	v, err := tx.Get(logKey(mailbox))
+	v, err := tx.Get(totalKey(mailbox))
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return decodeLogHead(v)
+	return logOf(v)
+}
+
+// logOf reads the head of a log from the value of a q key; nil where it has none.
+func logOf(v []byte) (*logHead, error) {
+	if len(v) < totalSize {
+		return nil, fmt.Errorf("total of a mailbox: %w", errEncoding)
+	}
+	if len(v) == totalSize {
+		return nil, nil
+	}
+	return decodeLogHead(v[totalSize:])
 }
 
 // leave adds a leaf to the log of a mailbox, and begins the log where there is none. The caller holds the lock of the mailbox.
 func (c *change) leave(mailbox string, l *evidence.Leaf) error {
-	h, err := getLog(c, mailbox)
+	a, err := c.account(mailbox)
 	if errors.Is(err, errEncoding) {
 		return nil // mail must not wait for it, and Verify reports it
 	}
 	if err != nil {
 		return fmt.Errorf("log of %s: %w", mailbox, err)
 	}
-	if h == nil {
-		h = new(logHead)
+	h := new(logHead)
+	if len(a.log) == 0 {
 		rand.Read(h.id[:])
-		c.addLeaf(mailbox, h, &evidence.Leaf{Kind: evidence.Opened, Time: c.j.now().UTC(), Log: h.id, Mailbox: mailbox, Month: string(c.month)})
+		c.addLeaf(mailbox, h, &evidence.Leaf{Kind: evidence.Opened, Time: l.Time, Log: h.id, Mailbox: mailbox, Month: string(c.month)})
+	} else if h, err = decodeLogHead(a.log); err != nil {
+		return nil // as above
 	}
 	c.addLeaf(mailbox, h, l)
-	c.Put(logKey(mailbox), h.encode())
+	a.log = h.encode()
+	c.putAccount(mailbox, a)
 	return nil
 }
 

@@ -47,11 +47,8 @@ func (v *verifier) logs() error {
 	if !st.Since.IsZero() {
 		v.report.LogsSince = &st.Since
 	}
-	mailboxes := make(map[string]bool)
-	for name := range v.folders {
-		mailboxes[name.mailbox] = true
-	}
-	if err := v.scan([]byte{'m'}, func(p kv.Pair) error { mailboxes[string(p.Key[1:])] = true; return nil }); err != nil {
+	mailboxes, err := v.mailboxes()
+	if err != nil {
 		return err
 	}
 	for mailbox := range mailboxes {
@@ -134,19 +131,17 @@ func (l *logCheck) fault(format string, args ...any) {
 }
 
 func (l *logCheck) check(checkpoints map[evidence.LogID][]lastHead) error {
-	b, err := l.v.get(logKey(l.mailbox))
-	var h *logHead
+	h, err := l.head()
 	switch {
-	case errors.Is(err, kv.ErrNotFound):
-		h = new(logHead)
+	case errors.Is(err, errEncoding):
+		l.fault("%v", err)
+		return nil
 	case err != nil:
 		return err
+	case h == nil:
+		h = new(logHead)
 	default:
 		l.v.report.Logs++
-		if h, err = decodeLogHead(b); err != nil {
-			l.fault("%v", err)
-			return nil
-		}
 	}
 	heads := checkpoints[h.id]
 	delete(checkpoints, h.id)
@@ -196,15 +191,23 @@ var errNoLeaf = errors.New("a leaf is not there")
 
 // ended says whether the log has ended since its head was read.
 func (l *logCheck) ended(h *logHead) (bool, error) {
-	b, err := l.v.get(logKey(l.mailbox))
-	if errors.Is(err, kv.ErrNotFound) {
-		return true, nil
-	}
+	now, err := l.head()
 	if err != nil {
 		return false, err
 	}
-	now, err := decodeLogHead(b)
-	return err == nil && now.id != h.id, nil
+	return now == nil || now.id != h.id, nil
+}
+
+// head reads the head of the log; nil for none.
+func (l *logCheck) head() (*logHead, error) {
+	b, err := l.v.get(totalKey(l.mailbox))
+	if errors.Is(err, kv.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return logOf(b)
 }
 
 // passHeads compares what has been read of the log with the checkpoints of that size, and returns the rest of them.

@@ -194,11 +194,13 @@ func (c *change) putAside(e *Entry, a *aside) (err error) {
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return err
 	}
-	was, err := total(c, r.Mailbox)
+	was, err := c.total(r.Mailbox)
 	if err != nil {
 		return err
 	}
-	c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
+	if err := c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size))); err != nil {
+		return err
+	}
 	if err := c.uncount(e); err != nil {
 		return err
 	}
