@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 
 	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
@@ -58,7 +57,7 @@ func (v *verifier) checkpoints(o EvidenceOptions) error {
 	}
 	for _, n := range outside {
 		if n.Size > tree.Size {
-			v.report.fault("%s: it has %d checkpoints, and the archive has %d: the archive was put back to an earlier state", n.name, n.Size, tree.Size)
+			v.report.fault("%s: it is of checkpoint %d, and the archive has %d in all: the archive was put back to an earlier state", n.name, n.Size-1, tree.Size)
 		}
 	}
 	return nil
@@ -136,14 +135,7 @@ func (v *verifier) outside(o EvidenceOptions) []outsideNote {
 func (v *verifier) againstOutside(outside []outsideNote, tree *evidence.Tree) {
 	for _, n := range outside {
 		if n.Size == tree.Size && n.Root != tree.Root() {
-			v.report.fault("%s: its %s are others than those of the archive: the archive was put back to an earlier state, or made anew", n.name, counted(n.Size, "checkpoint"))
+			v.report.fault("%s: it is signed for another history than that of checkpoint %d: the archive was put back to an earlier state, or made anew", n.name, n.Size-1)
 		}
 	}
-}
-
-func counted(n int64, what string) string {
-	if n == 1 {
-		return fmt.Sprintf("1 %s", what)
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -120,12 +120,6 @@ type loggedEntry struct {
 	seen  bool
 }
 
-// suspect is a place where log and store differed when they were read, which may be because a message came in between.
-type suspect struct {
-	evidence.Place
-	aside bool // of what is stored
-}
-
 func (l *logCheck) fault(format string, args ...any) {
 	l.v.report.fault("log of %s in %s: %s", l.mailbox, l.v.month, fmt.Sprintf(format, args...))
 }
@@ -268,7 +262,8 @@ func (l *logCheck) apply(n int64, leaf *evidence.Leaf) {
 
 // compare compares what is stored with the log.
 func (l *logCheck) compare() error {
-	var suspects []suspect
+	// Log and store may differ because a message came in between.
+	var suspects []evidence.Place
 	for _, kind := range []byte{'e', 't'} {
 		err := l.v.scan(mailboxKey(kind, l.mailbox, 0), func(p kv.Pair) error {
 			r, err := refOf(l.v.month, p.Key)
@@ -282,7 +277,7 @@ func (l *logCheck) compare() error {
 			}
 			e := l.entries[place]
 			if e == nil || e.aside != aside || e.value != value {
-				suspects = append(suspects, suspect{place, aside})
+				suspects = append(suspects, place)
 			} else {
 				e.seen = true
 			}
@@ -294,7 +289,7 @@ func (l *logCheck) compare() error {
 	}
 	for place, e := range l.entries {
 		if !e.seen {
-			suspects = append(suspects, suspect{place, e.aside})
+			suspects = append(suspects, place)
 		}
 	}
 	for group := range slices.Chunk(suspects, entryGroup) {
@@ -324,7 +319,7 @@ type stored struct {
 }
 
 // settle judges places where log and store differed. It reads both under the lock of the mailbox: nothing changes meanwhile.
-func (l *logCheck) settle(suspects []suspect) error {
+func (l *logCheck) settle(suspects []evidence.Place) error {
 	var leaves [][]byte
 	var gone bool
 	places := make(map[evidence.Place]stored)
@@ -333,7 +328,7 @@ func (l *logCheck) settle(suspects []suspect) error {
 			return err
 		}
 		for _, s := range suspects {
-			if places[s.Place], err = l.storedAt(tx, s.Place); err != nil {
+			if places[s], err = l.storedAt(tx, s); err != nil {
 				return err
 			}
 		}
@@ -345,8 +340,11 @@ func (l *logCheck) settle(suspects []suspect) error {
 	for _, b := range leaves {
 		l.leaf(b)
 	}
-	for place, is := range places {
-		l.judge(place, is)
+	for _, s := range suspects {
+		if is, ok := places[s]; ok {
+			l.judge(s, is)
+			delete(places, s)
+		}
 	}
 	return nil
 }

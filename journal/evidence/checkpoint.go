@@ -159,6 +159,7 @@ type SignedError struct {
 	Why error
 }
 
+// Error names the keys, or the cause.
 func (e *SignedError) Error() string {
 	if len(e.By) == 0 {
 		return e.Why.Error()
