@@ -333,7 +333,12 @@ func (in *Intent) of(e Entry) *Entry {
 // place puts the entry last in its folder, or finds that it is there, was deleted, or has no room. It sets e.Ref. The error is
 // errNewFolder when the folder needs a UIDVALIDITY.
 func (c *change) place(e *candidate) (Placement, error) {
-	switch v, err := c.Get(e.delivery); {
+	v, err := c.Get(e.delivery)
+	if _, gone := isTombstone(v); err == nil && gone && e.Imported != nil {
+		e.notOnce()
+		v, err = c.Get(e.delivery)
+	}
+	switch {
 	case err == nil:
 		p, err := c.repeatedAt(e, v)
 		if err == nil && p.Found {
@@ -453,12 +458,15 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 			continue
 		}
 		for i := range entries {
-			if placements[i].done() || entries[i].Imported != nil {
+			if placements[i].done() || entries[i].Imported != nil && !entries[i].Imported.Once {
 				continue
 			}
 			one := err
 			if one == nil {
 				placements[i], one = d.j.repeatIn(ctx, s, m, &entries[i])
+			}
+			if entries[i].Imported != nil && placements[i].Skipped != "" {
+				placements[i] = Placement{} // it was deleted there, and comes back
 			}
 			var bad *MonthError
 			if errors.As(one, &bad) {

@@ -60,7 +60,7 @@
 // # Repetitions
 //
 // The delivery key is the SHA-256 over mailbox, direction, envelope sender and the digest of the bytes. A retry is looked for in the
-// month of its arrival, the one before and the one after.
+// month of its arrival, the one before and the one after. Of what is imported it is over other things: see Import.Once.
 //
 // An entry deleted by hand, or to make room, leaves its delivery key as a tombstone for as long as the volume lasts: a late retry does not
 // bring the message back. The retention leaves none: what it deletes is at least a month old, and no MTA retries for that long. An erasure

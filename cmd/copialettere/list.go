@@ -73,7 +73,11 @@ func (in *invocation) printEntry(e httpd.EntryView) {
 func notesOf(e httpd.EntryView) []string {
 	var notes []string
 	if e.Imported != nil {
-		notes = append(notes, "imported, dated "+e.Imported.Date.Format(time.DateOnly))
+		note := "imported, dated " + e.Imported.Date.Format(time.DateOnly)
+		if e.Imported.Source != "" {
+			note += ", from " + e.Imported.Source
+		}
+		notes = append(notes, note)
 	}
 	if e.Class != "" && e.Class != string(pec.Ordinary) || e.Signature != "" && e.Signature != string(pec.ResultUnsigned) {
 		notes = append(notes, e.Class, e.Signature)
