@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/pull"
 	"copialettere/journal/metrics"
 	"copialettere/journal/search"
 	"copialettere/policy"
@@ -29,6 +30,8 @@ type Backend struct {
 	Ready func(ctx context.Context) []string
 	// Search finds messages; if nil, an Index of its own does.
 	Search *search.Index
+	// Pulls imports mail from other servers; if nil, a Service of its own does, which runs nothing by itself.
+	Pulls *pull.Service
 	// Pages are what Web shows to browsers; nil for none.
 	Pages http.Handler
 	// TrustedProxies are those in front of Web whose word is taken for the address of a client.
@@ -92,6 +95,10 @@ func newAPI(b Backend, d door) *api {
 	}
 	if b.Search == nil {
 		b.Search = search.New(search.Options{})
+	}
+	if b.Pulls == nil {
+		b.Pulls = pull.NewService(b.Logger, nil)
+		b.Pulls.Configure(b.Archive, false)
 	}
 	a := &api{b: b, door: d, mux: http.NewServeMux()}
 	if d.public {

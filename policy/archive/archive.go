@@ -36,6 +36,7 @@ import (
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 // ErrRequest says that a request is malformed. The error that wraps it says what is wrong.
@@ -81,6 +82,8 @@ type Options struct {
 	Survey *Survey
 	// Known is kept where an Archive is made anew over the same journal; if nil, New makes one.
 	Known *Known
+	// Sources keeps what is known of the accounts from which mail is imported. It is required for that.
+	Sources *source.Store
 	// Disk tells whether the disk of the journal has room. May be nil.
 	Disk func() DiskState
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].

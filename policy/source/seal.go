@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -27,7 +28,7 @@ func (s Sealer) aead(create bool) (cipher.AEAD, error) {
 	if errors.Is(err, fs.ErrNotExist) && create {
 		key = make([]byte, keySize)
 		rand.Read(key)
-		err = durable.Replace(s.Path, key, 0o600)
+		err = durable.Write(s.Path, bytes.NewReader(key), nil)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

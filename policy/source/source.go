@@ -27,10 +27,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync"
 	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/policy"
 )
 
 // State says what became of a message of a source.
@@ -75,12 +77,13 @@ var ErrForgotten = errors.New("what is known of the source is gone")
 
 // Store keeps profiles and what is known of folders. Its methods may be called concurrently.
 type Store struct {
-	store  kv.Store
-	sealer Sealer
+	store   kv.Store
+	sealer  Sealer
+	sealing sync.Mutex // held while a password is sealed, which may make the key
 }
 
 // New returns the Store over a settings store, which the caller keeps and closes.
-func New(settings kv.Store, sealer Sealer) *Store { return &Store{settings, sealer} }
+func New(settings kv.Store, sealer Sealer) *Store { return &Store{store: settings, sealer: sealer} }
 
 const (
 	profiles = "ta"
@@ -88,8 +91,8 @@ const (
 	messages = "tu"
 )
 
-// lock serialises all changes of what is known for one archive.
-func lock(archive string) []string { return []string{"t" + archive} }
+// lock serialises all changes of what is known for one archive, with those of its settings.
+func lock(archive string) []string { return []string{policy.SettingsLock(archive)} }
 
 // prefix returns the beginning of all keys of a kind of an archive.
 func prefix(kind, archive string) []byte { return []byte(kind + archive + "\x00") }

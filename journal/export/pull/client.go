@@ -27,7 +27,9 @@ type byeError struct {
 	err  error
 }
 
-func (e *byeError) Error() string { return fmt.Sprintf("the server ended the connection: %.300q", e.text) }
+func (e *byeError) Error() string {
+	return fmt.Sprintf("the server ended the connection: %.300q", e.text)
+}
 func (e *byeError) Unwrap() error { return e.err }
 
 // Errors of signing in.

@@ -36,6 +36,7 @@ func (c *client) folders() ([]folder, error) {
 		return nil, err
 	}
 	var list []folder
+	seen := make(map[string]bool)
 	c.listInto = func(attributes []any, delimiter, name string) {
 		if len(list) == maxFolders {
 			return
@@ -48,7 +49,8 @@ func (c *client) folders() ([]folder, error) {
 			}
 		}
 		f.name, f.foreign = shown(name, delimiter, spaces)
-		if !slices.ContainsFunc(list, func(other folder) bool { return other.raw == name }) {
+		if !seen[name] {
+			seen[name] = true
 			list = append(list, f)
 		}
 	}
