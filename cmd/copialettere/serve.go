@@ -44,7 +44,7 @@ with an error changes nothing, and the log says why. These keys are taken:
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
   logs.keep, verify.every, verify.rate, profile.certificate, profile.key
-  web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo, scan.clamd
+  web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo, scan.clamd, pull.allow_private
   mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
@@ -168,6 +168,7 @@ func (d *daemon) configure(c *config.Config) {
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))
+	d.archive.pulls.Configure(acts, c.Pull.AllowPrivate)
 	d.archive.postfix.Configure(postfixConfig(c))
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
 	d.config.Store(c)
@@ -194,6 +195,7 @@ func (d *daemon) wait(ctx context.Context) {
 	within, stop := context.WithCancel(ctx)
 	var house sync.WaitGroup
 	house.Go(func() { d.house.Run(within) })
+	house.Go(func() { d.archive.pulls.Serve(within) })
 	defer house.Wait()
 	defer stop()
 	select {

@@ -12,6 +12,8 @@
 //	gaps         the gap spool, records that the journal could not take yet: see copialettere/journal. Absent when there are none.
 //	evidence.key the key that signs the checkpoints, one line (golang.org/x/mod/sumdb/note), mode 0600, where the configuration names no other
 //	evidence.pub what checks its signatures, one line; it is no secret
+//	sources.key  the key that seals the passwords of accounts elsewhere from which mail is imported, 32 bytes, mode 0600; absent until there is one. A
+//	             folder that is restored without it wants these passwords once more: see copialettere/policy/source
 //	check        the file that Probe writes, and removes
 //
 // Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as
@@ -69,6 +71,7 @@ const (
 	identityFile  = "identity"
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps"
+	sourceKeyFile = "sources.key"
 )
 
 // Errors that a caller decides on. The error that wraps one names the path and the remedy.
@@ -108,9 +111,11 @@ type Options struct {
 // Folder is an open data folder. Its methods may be called concurrently.
 type Folder struct {
 	Engine   kv.Engine
-	Settings kv.Store  // of the engine
-	GapSpool string    // path of the gap spool
-	Made     time.Time // when the data folder was made
+	Settings kv.Store // of the engine
+	GapSpool string   // path of the gap spool
+	// SourceKey is the path of the key that seals the passwords of accounts elsewhere.
+	SourceKey string
+	Made      time.Time // when the data folder was made
 }
 
 // Make makes a data folder with an empty journal, and reports whether it did: one that is there already is only brought to the newest format.
@@ -157,7 +162,7 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created}
+	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), SourceKey: filepath.Join(folder, sourceKeyFile), Made: id.Created}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
 		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)
 		err = writeIdentity(folder, id, Format)

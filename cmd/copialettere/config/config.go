@@ -83,6 +83,8 @@ type Config struct {
 	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
+	// Pull is the import of mail from other servers.
+	Pull Pull
 	// Scan is what examines files before they are downloaded.
 	Scan Scan
 	// Domains are the mail domains in the order of the file. Their names differ.

@@ -7,4 +7,4 @@ type Pull struct {
 }
 
 // pull reads [pull].
-func (t *table) pull() Pull { return Pull{AllowPrivate: t.flag("allow_private", false)} }
+func (t *table) pull() Pull { return Pull{AllowPrivate: t.flag("allow_private")} }

@@ -457,6 +457,7 @@ func otherKeys() []reloadKey {
 		{"logs.keep", func(c *Config) any { return c.Logs.Keep }, func(running, file *Config) { running.Logs.Keep = file.Logs.Keep }},
 		{"verify.every", func(c *Config) any { return c.Verify.Every }, func(running, file *Config) { running.Verify.Every = file.Verify.Every }},
 		{"verify.rate", func(c *Config) any { return c.Verify.Rate }, func(running, file *Config) { running.Verify.Rate = file.Verify.Rate }},
+		{"pull.allow_private", func(c *Config) any { return c.Pull.AllowPrivate }, func(running, file *Config) { running.Pull.AllowPrivate = file.Pull.AllowPrivate }},
 		{"scan.clamd", func(c *Config) any { return c.Scan }, func(running, file *Config) { running.Scan = file.Scan }},
 	}
 }
