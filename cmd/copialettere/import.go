@@ -27,8 +27,8 @@ the month of today; its retention counts from today. It is marked as imported, w
 What the archive has already, byte for byte, is not taken again: if an import breaks off, run the same command again.
 -dry-run finds out what would become of each message, and writes nothing.
 
-What is not taken is listed, with why and where (for an mbox, the offset in bytes). With -json there is a line for each message, too, and remarks on
-what looks odd. Outlook's .msg and .pst, encrypted ZIPs and compressed files are not read; the list says what to do instead.
+What is not taken is listed, with why and where (for an mbox, the offset in bytes). With -json there is a line for each message too, for what is no
+mail, and remarks on what looks odd. Outlook's .msg and .pst, encrypted ZIPs and compressed files are not read; the list says what to do instead.
 
 The exit status is 1 when something was not taken or nothing was found. The archive must be on; its quota counts.
 
@@ -190,7 +190,7 @@ func (m *importer) left(l *intake.Left) error {
 	if m.in.json {
 		return m.in.printJSON(importedLine{State: string(l.Kind), Source: l.Source, Why: l.Why})
 	}
-	if l.Kind != intake.Noted {
+	if l.Kind == intake.Refused {
 		m.tell(l.Source, l.Why)
 	}
 	return nil
@@ -228,7 +228,7 @@ func (m *importer) end() error {
 			n    uint64
 			text string
 		}{
-			{m.refused, "not taken, see above"}, {m.skipped, "no mail, or deleted by its mail program, see above"}, {m.notes, "remarks: -json has them"},
+			{m.refused, "not taken, see above"}, {m.skipped, "no mail, or deleted by its mail program: -json lists them"}, {m.notes, "remarks: -json lists them"},
 			{m.differ, "changed since they were exported, see above"},
 		} {
 			if more.n > 0 {

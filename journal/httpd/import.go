@@ -12,6 +12,9 @@ import (
 // importMessage imports the message in the body.
 func (a *api) importMessage(c *call) error {
 	p := archive.Piece{Folder: c.query("folder"), Source: c.query("source"), Quoting: c.query("quoting"), Size: c.ContentLength, Message: c.patientBody()}
+	if p.Size == 0 {
+		p.Size = -1 // also of a body of unknown length, where no connection is between
+	}
 	switch p.Quoting {
 	case "", archive.QuotingNone, archive.QuotingUndecidable, archive.QuotingUndone:
 	default:
