@@ -176,8 +176,8 @@ func (a *Archive) Stats(ctx context.Context, address *policy.Address) ([]journal
 }
 
 // Verify checks the whole journal: see journal.Journal.Verify.
-func (a *Archive) Verify(ctx context.Context, progress func(kv.Month, int64)) (*journal.Report, error) {
-	return a.journal.Verify(ctx, progress)
+func (a *Archive) Verify(ctx context.Context, o journal.EvidenceOptions, progress func(kv.Month, int64)) (*journal.Report, error) {
+	return a.journal.Verify(ctx, o, progress)
 }
 
 // Forget gives up a missing month for good: see journal.Journal.Forget. It needs RightOperate.
