@@ -291,7 +291,7 @@ func uploadZIP(t *testing.T) func(*tab) {
 		t.Fatal(err)
 	}
 	return func(x *tab) {
-		x.do(chromedp.SetUploadFiles("input[type=file]", []string{name}, chromedp.ByQuery))
+		x.do(chromedp.SetUploadFiles("input[type=file]", []string{name}))
 		x.press("Importa|Import")
 		x.see("posta.zip: Lavoro/offerta.msg")
 	}
