@@ -3,7 +3,6 @@ package httpd
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"copialettere/policy/archive"
@@ -11,7 +10,7 @@ import (
 
 // importMessage imports the message in the body.
 func (a *api) importMessage(c *call) error {
-	p := archive.Piece{Folder: c.query("folder"), Source: c.query("source"), Quoting: c.query("quoting"), Size: c.ContentLength, Message: c.patientBody()}
+	p := archive.Piece{Folder: c.query("folder"), Source: c.query("source"), Quoting: c.query("quoting"), Size: c.ContentLength, Message: NewPatientReader(c.w, c.Body)}
 	if p.Size == 0 {
 		p.Size = -1 // also of a body of unknown length, where no connection is between
 	}
@@ -47,24 +46,4 @@ func (a *api) importMessage(c *call) error {
 		return fmt.Errorf("%w: the body does not end", errRequest)
 	}
 	return c.out.write(kept)
-}
-
-// patientBody returns the body of a request, whose client gets time for each part of it instead of for the whole.
-func (c *call) patientBody() io.Reader {
-	if c.Body == nil {
-		return http.NoBody
-	}
-	return &patientReader{http.NewResponseController(c.w), c.Body}
-}
-
-// patientReader gives a client time for each part that it sends.
-type patientReader struct {
-	control *http.ResponseController
-	body    io.Reader
-}
-
-// Read implements io.Reader. It is without effect on the deadline where the connection knows none.
-func (p *patientReader) Read(b []byte) (int, error) {
-	p.control.SetReadDeadline(time.Now().Add(patience))
-	return p.body.Read(b)
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"copialettere/policy"
 )
 
 // headSize is how many bytes of a file say what it is.
@@ -25,25 +27,25 @@ func (w *walk) file(s source) error {
 	}
 	head := make([]byte, min(s.size, headSize))
 	if n, err := s.r.ReadAt(head, 0); err != nil && err != io.EOF {
-		return w.left(Refused, s.name, "it cannot be read: %v", cause(err))
+		return w.left(Refused, s.name, say("non si può leggere: %v", "it cannot be read: %v"), cause(err))
 	} else {
 		head = head[:n]
 	}
-	if why := noMail(s, head); why != "" {
-		return w.left(Skipped, s.name, "%s", why)
+	if why := noMail(s, head); why != none {
+		return w.left(Skipped, s.name, why)
 	}
-	if why := foreign(head); why != "" {
-		return w.left(Refused, s.name, "%s", why)
+	if why := foreign(head); why != none {
+		return w.left(Refused, s.name, why)
 	}
 	if isZIP(s, head) {
 		return w.zip(s)
 	}
 	if w.o.Limits.Entry > 0 && s.size > w.o.Limits.Entry {
-		return w.left(Refused, s.name, "it is larger than %d bytes, which is the limit here", w.o.Limits.Entry)
+		return w.left(Refused, s.name, say("è più grande di %d byte, il limite qui", "it is larger than %d bytes, which is the limit here"), w.o.Limits.Entry)
 	}
 	if start, end, date, deleted, ok := s.emlx(head); ok {
 		if deleted {
-			return w.left(Skipped, s.name, "Apple Mail has deleted it")
+			return w.left(Skipped, s.name, say("eliminato in Apple Mail", "Apple Mail has deleted it"))
 		}
 		return w.piece(Piece{Folder: join(s.folder), Date: date, Source: s.name, Size: end - start, Message: s.section(start, end)})
 	}
@@ -51,13 +53,13 @@ func (w *walk) file(s source) error {
 	rest := head[start:]
 	switch {
 	case len(rest) == 0 && int64(start) == s.size:
-		return w.left(Skipped, s.name, "it is empty")
+		return w.left(Skipped, s.name, say("è vuoto", "it is empty"))
 	case bytes.HasPrefix(rest, []byte(fromLine)) && !isFromField(rest):
 		return w.mbox(s, int64(start))
 	case strings.HasSuffix(s.base, ".partial.emlx"):
-		return w.left(Refused, s.name, "Apple Mail keeps its attachments apart: export the message from Apple Mail")
+		return w.left(Refused, s.name, say("Apple Mail tiene gli allegati a parte: esportare il messaggio da Apple Mail", "Apple Mail keeps its attachments apart: export the message from Apple Mail"))
 	case !s.isMessage(rest):
-		return w.left(Refused, s.name, "no mail: it does not begin with the header of a message, nor with a From line as an mbox does")
+		return w.left(Refused, s.name, say("non è posta: non inizia con l'intestazione di un messaggio, né con una riga From come un mbox", "no mail: it does not begin with the header of a message, nor with a From line as an mbox does"))
 	}
 	name := s.name
 	if start > 0 {
@@ -84,51 +86,51 @@ func before(head []byte) (n int, what string) {
 	return n, strings.Join(list, " and ")
 }
 
-// noMail says what a file is that mail programs and systems put beside mail; empty for others.
-func noMail(s source, head []byte) string {
+// noMail says what a file is that mail programs and systems put beside mail; none for others.
+func noMail(s source, head []byte) policy.Label {
 	switch {
 	case s.maildir:
 	case strings.HasPrefix(s.base, "._") && bytes.HasPrefix(head, []byte("\x00\x05\x16\x07")), s.base == ".DS_Store", s.base == "Thumbs.db", s.base == "desktop.ini":
-		return "notes of the system, no mail"
+		return say("annotazioni del sistema, non posta", "notes of the system, no mail")
 	case isManifest(s.base) || slices.Contains([]string{"export.json", "gaps.csv", "SHA256SUMS", "INCOMPLETE.txt"}, s.base) && !s.isMessage(head):
-		return "a table of an export, no mail"
+		return say("una tabella di un'esportazione, non posta", "a table of an export, no mail")
 	case strings.HasPrefix(s.base, "dovecot"), strings.HasPrefix(s.base, "courier"), strings.HasSuffix(s.base, ".msf"),
 		slices.Contains([]string{"subscriptions", "maildirfolder", "maildirsize", "popstate.dat", "filterlog.html", "msgFilterRules.dat", "table_of_contents"}, s.base):
 		if !s.isMessage(head) && !bytes.HasPrefix(head, []byte(fromLine)) {
-			return "an index or setting of a mail program, no mail"
+			return say("un indice o un'impostazione di un programma di posta, non posta", "an index or setting of a mail program, no mail")
 		}
 	}
-	return ""
+	return none
 }
 
-// foreign says what a file is that mail comes in and that is not read here, and what to do; empty for others.
-func foreign(head []byte) string {
+// foreign says what a file is that mail comes in and that is not read here, and what to do; none for others.
+func foreign(head []byte) policy.Label {
 	for _, kind := range []struct {
 		magic  string
 		offset int
-		why    string
+		why    policy.Label
 	}{
-		{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0, "a message of Outlook (.msg), which is not the message that was sent: save it as .eml, in Outlook on the web or with Thunderbird"},
-		{"!BDN", 0, "a data file of Outlook (.pst or .ost): copy its folders to an IMAP account with Outlook, or into the archive by IMAP"},
-		{"JMF6", 0, "a mailbox of Outlook Express 4: import it with Outlook Express, and save the messages as .eml"},
-		{"JMF9", 0, "a mailbox of Outlook Express 4: import it with Outlook Express, and save the messages as .eml"},
-		{"\xcf\xad\x12\xfe", 0, "a mailbox of Outlook Express (.dbx): save its messages as .eml"},
-		{"7z\xbc\xaf\x27\x1c", 0, "an archive (7z): unpack it, and import the folder"},
-		{"Rar!\x1a\x07", 0, "an archive (RAR): unpack it, and import the folder"},
-		{"\x1f\x8b", 0, "compressed (gzip): unpack it, and import the file"},
-		{"BZh", 0, "compressed (bzip2): unpack it, and import the file"},
-		{"\xfd7zXZ\x00", 0, "compressed (xz): unpack it, and import the file"},
-		{"\x28\xb5\x2f\xfd", 0, "compressed (zstd): unpack it, and import the file"},
-		{"ustar", 257, "an archive (tar): unpack it, and import the folder"},
-		{"\xff\xfe", 0, "text in UTF-16, which no mail is: save it as it came, or as UTF-8"},
-		{"\xfe\xff", 0, "text in UTF-16, which no mail is: save it as it came, or as UTF-8"},
-		{"SQLite format 3\x00", 0, "a database: export the messages with the program that made it"},
+		{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 0, say("un messaggio di Outlook (.msg), che non è il messaggio inviato: salvarlo come .eml, in Outlook sul web o con Thunderbird", "a message of Outlook (.msg), which is not the message that was sent: save it as .eml, in Outlook on the web or with Thunderbird")},
+		{"!BDN", 0, say("un file di dati di Outlook (.pst o .ost): con Outlook, copiarne le cartelle in un account IMAP, o nell'archivio via IMAP", "a data file of Outlook (.pst or .ost): copy its folders to an IMAP account with Outlook, or into the archive by IMAP")},
+		{"JMF6", 0, say("una casella di Outlook Express 4: importarla in Outlook Express, e salvare i messaggi come .eml", "a mailbox of Outlook Express 4: import it with Outlook Express, and save the messages as .eml")},
+		{"JMF9", 0, say("una casella di Outlook Express 4: importarla in Outlook Express, e salvare i messaggi come .eml", "a mailbox of Outlook Express 4: import it with Outlook Express, and save the messages as .eml")},
+		{"\xcf\xad\x12\xfe", 0, say("una casella di Outlook Express (.dbx): salvarne i messaggi come .eml", "a mailbox of Outlook Express (.dbx): save its messages as .eml")},
+		{"7z\xbc\xaf\x27\x1c", 0, say("un archivio (7z): estrarlo, e importare la cartella", "an archive (7z): unpack it, and import the folder")},
+		{"Rar!\x1a\x07", 0, say("un archivio (RAR): estrarlo, e importare la cartella", "an archive (RAR): unpack it, and import the folder")},
+		{"\x1f\x8b", 0, say("compresso (gzip): estrarlo, e importare il file", "compressed (gzip): unpack it, and import the file")},
+		{"BZh", 0, say("compresso (bzip2): estrarlo, e importare il file", "compressed (bzip2): unpack it, and import the file")},
+		{"\xfd7zXZ\x00", 0, say("compresso (xz): estrarlo, e importare il file", "compressed (xz): unpack it, and import the file")},
+		{"\x28\xb5\x2f\xfd", 0, say("compresso (zstd): estrarlo, e importare il file", "compressed (zstd): unpack it, and import the file")},
+		{"ustar", 257, say("un archivio (tar): estrarlo, e importare la cartella", "an archive (tar): unpack it, and import the folder")},
+		{"\xff\xfe", 0, say("testo in UTF-16, che nessun messaggio è: salvarlo come è arrivato, o come UTF-8", "text in UTF-16, which no mail is: save it as it came, or as UTF-8")},
+		{"\xfe\xff", 0, say("testo in UTF-16, che nessun messaggio è: salvarlo come è arrivato, o come UTF-8", "text in UTF-16, which no mail is: save it as it came, or as UTF-8")},
+		{"SQLite format 3\x00", 0, say("una base di dati: esportare i messaggi con il programma che l'ha fatta", "a database: export the messages with the program that made it")},
 	} {
 		if len(head) >= kind.offset && bytes.HasPrefix(head[kind.offset:], []byte(kind.magic)) {
 			return kind.why
 		}
 	}
-	return ""
+	return none
 }
 
 // isZIP reports whether a file is a ZIP: by its first bytes or, where something stands before them, by its name.
@@ -193,7 +195,9 @@ func (w *walk) mbox(s source, start int64) error {
 		}
 	}
 	at := func(offset int64) string { return fmt.Sprintf("%s at %d", s.name, offset) }
-	split.note = func(offset int64, why string, args ...any) error { return w.left(Noted, at(offset), why, args...) }
+	split.note = func(offset int64, why policy.Label, args ...any) error {
+		return w.left(Noted, at(offset), why, args...)
+	}
 	split.part = func(p part) error {
 		r, own := w.manifest.row(s.key, p.from)
 		switch {
@@ -202,9 +206,9 @@ func (w *walk) mbox(s source, start int64) error {
 			w.own(&piece, r)
 			return w.piece(piece)
 		case p.deleted:
-			return w.left(Skipped, at(p.from), "Thunderbird has deleted it; it goes when the folder is compacted")
+			return w.left(Skipped, at(p.from), say("eliminato in Thunderbird; sparisce quando la cartella viene compattata", "Thunderbird has deleted it; it goes when the folder is compacted"))
 		case p.end <= p.start:
-			return w.left(Skipped, at(p.from), "a From line without a message")
+			return w.left(Skipped, at(p.from), say("una riga From senza messaggio", "a From line without a message"))
 		}
 		return w.piece(Piece{Folder: folder, Source: at(p.from), Quoting: quotingOf(p), Size: p.end - p.start, Message: s.section(p.start, p.end)})
 	}
@@ -212,7 +216,7 @@ func (w *walk) mbox(s source, start int64) error {
 		if ours(err) || w.ctx.Err() != nil {
 			return err
 		}
-		return w.left(Refused, at(split.offset), "it cannot be read from here on: %v", cause(err))
+		return w.left(Refused, at(split.offset), say("da qui in poi non si può leggere: %v", "it cannot be read from here on: %v"), cause(err))
 	}
 	return nil
 }

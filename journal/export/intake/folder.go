@@ -18,11 +18,11 @@ const maxLevels = 100
 func (w *walk) folder(root *os.Root, name string, level int) error {
 	shown := strings.TrimPrefix(name, "./")
 	if level > maxLevels {
-		return w.left(Refused, shown, "it lies too deep: import it by itself")
+		return w.left(Refused, shown, say("si trova troppo in profondità: importarla da sola", "it lies too deep: import it by itself"))
 	}
 	list, err := readFolder(root, name)
 	if err != nil {
-		return w.left(Refused, shown, "the folder cannot be read: %v", cause(err))
+		return w.left(Refused, shown, say("la cartella non si può leggere: %v", "the folder cannot be read: %v"), cause(err))
 	}
 	in := make(map[string]bool)
 	for _, one := range list {
@@ -46,13 +46,13 @@ func (w *walk) folder(root *os.Root, name string, level int) error {
 		case mode.IsDir() && maildir && one.Name() == "tmp":
 			err = w.unfinished(root, below)
 		case mode.IsDir() && one.Name() == "__MACOSX":
-			err = w.left(Skipped, below, "notes of macOS, no mail")
+			err = w.left(Skipped, below, say("annotazioni di macOS, non posta", "notes of macOS, no mail"))
 		case mode.IsDir():
 			err = w.folder(root, below, level+1)
 		case mode&fs.ModeSymlink != 0:
-			err = w.left(Refused, below, "a symbolic link, which is not followed: import what it leads to by itself")
+			err = w.left(Refused, below, say("un collegamento simbolico, che non viene seguito: importare da sé ciò a cui porta", "a symbolic link, which is not followed: import what it leads to by itself"))
 		case !mode.IsRegular():
-			err = w.left(Refused, below, "no regular file")
+			err = w.left(Refused, below, say("non è un file", "no regular file"))
 		default:
 			err = w.open(root, below, w.file)
 		}
@@ -67,7 +67,7 @@ func (w *walk) folder(root *os.Root, name string, level int) error {
 func (w *walk) unfinished(root *os.Root, name string) error {
 	list, err := readFolder(root, name)
 	if err != nil {
-		return w.left(Refused, name, "the folder cannot be read: %v", cause(err))
+		return w.left(Refused, name, say("la cartella non si può leggere: %v", "the folder cannot be read: %v"), cause(err))
 	}
 	for _, one := range list {
 		if err := w.left(Refused, path.Join(name, one.Name()), unfinishedText); err != nil {
@@ -77,7 +77,7 @@ func (w *walk) unfinished(root *os.Root, name string) error {
 	return nil
 }
 
-const unfinishedText = "a delivery that was never finished: if it is whole, move it to new and import again"
+var unfinishedText = say("una consegna mai terminata: se è intera, spostarla in new e importare di nuovo", "a delivery that was never finished: if it is whole, move it to new and import again")
 
 // readFolder returns what is in a folder, by name.
 func readFolder(root *os.Root, name string) ([]fs.DirEntry, error) {
@@ -95,12 +95,12 @@ func readFolder(root *os.Root, name string) ([]fs.DirEntry, error) {
 func (w *walk) open(root *os.Root, name string, read func(source) error) error {
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return w.left(Refused, name, "it cannot be read: %v", cause(err))
+		return w.left(Refused, name, say("non si può leggere: %v", "it cannot be read: %v"), cause(err))
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		return w.left(Refused, name, "no regular file")
+		return w.left(Refused, name, say("non è un file", "no regular file"))
 	}
 	folder, base, maildir := placeOf(name)
 	return read(source{name: name, key: name, folder: folder, base: base, r: f, size: info.Size(), modified: info.ModTime(), maildir: maildir})

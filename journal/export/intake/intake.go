@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"copialettere/policy"
 )
 
 // Piece is a message that was found.
@@ -38,6 +40,8 @@ type Left struct {
 	Kind   Kind   `json:"kind"`
 	Source string `json:"source"` // "Lavoro.mbox at 4711"
 	Why    string `json:"why"`    // what it is, and what to do
+	// Italian is Why in Italian, for the pages.
+	Italian string `json:"-"`
 }
 
 // Found is a message, or what was left: one of both.
@@ -129,12 +133,19 @@ func (w *walk) piece(p Piece) error {
 }
 
 // left yields what was not taken.
-func (w *walk) left(kind Kind, source, why string, args ...any) error {
-	if !w.yield(Found{Left: &Left{kind, source, fmt.Sprintf(why, args...)}}, nil) {
+func (w *walk) left(kind Kind, source string, why policy.Label, args ...any) error {
+	if !w.yield(Found{Left: &Left{kind, source, fmt.Sprintf(why.English, args...), fmt.Sprintf(why.Italian, args...)}}, nil) {
 		return errStopped
 	}
 	return w.ctx.Err()
 }
+
+// say is a text in both languages, and none is no text.
+func say(italian, english string) policy.Label {
+	return policy.Label{Italian: italian, English: english}
+}
+
+var none policy.Label
 
 // source is a file that is read, from a disk or from a ZIP.
 type source struct {

@@ -95,10 +95,10 @@ func (w *walk) readManifest(s source) error {
 			return nil
 		}
 		if err != nil {
-			return w.left(Noted, s.name, "the manifest is damaged from here on, and what it says of the rest is not known: %v", err)
+			return w.left(Noted, s.name, say("il manifest è danneggiato da qui in poi, e non si sa che cosa dica del resto: %v", "the manifest is damaged from here on, and what it says of the rest is not known: %v"), err)
 		}
 		if len(w.manifest.rows) >= mostRows {
-			return w.left(Refused, s.name, "it lists more than %d messages: import its folders one by one", mostRows)
+			return w.left(Refused, s.name, say("elenca più di %d messaggi: importare le sue cartelle una per volta", "it lists more than %d messages: import its folders one by one"), mostRows)
 		}
 		w.manifest.add(path.Dir(s.key), record, columns, numbers)
 	}

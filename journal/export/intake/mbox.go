@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"copialettere/policy"
 	"copialettere/policy/archive"
 )
 
@@ -95,7 +96,7 @@ type splitter struct {
 	offset int64                   // of what r reads next
 	known  func(offset int64) bool // of an export of this program: where its From lines are; otherwise nil
 	part   func(part) error        // is told of each message
-	note   func(offset int64, why string, args ...any) error
+	note   func(offset int64, why policy.Label, args ...any) error
 
 	window []byte // of contentLength
 }
@@ -170,9 +171,9 @@ func (s *splitter) separates(at int64, line []byte, blank bool) (bool, error) {
 	case err != nil || isFromField(line):
 		return false, err
 	case !separator(line, next, s.offset+int64(len(next)) >= s.size):
-		return false, s.note(at, "a line that begins with \"From \" is taken for text: no header follows it")
+		return false, s.note(at, say("una riga che inizia con «From » è presa per testo: non la segue un'intestazione", "a line that begins with \"From \" is taken for text: no header follows it"))
 	case !blank:
-		return true, s.note(at, "a message begins here without a blank line before it")
+		return true, s.note(at, say("qui inizia un messaggio senza una riga vuota prima", "a message begins here without a blank line before it"))
 	}
 	return true, nil
 }
@@ -236,7 +237,7 @@ func (s *splitter) contentLength(head []byte, p part) (int64, error) {
 			return end, nil
 		}
 	}
-	return 0, s.note(p.from, "its Content-Length does not fit and is not believed")
+	return 0, s.note(p.from, say("il suo Content-Length non torna e non viene creduto", "its Content-Length does not fit and is not believed"))
 }
 
 // headerField returns the value of the first header field of a name, and where the body begins; -1 if the header does not end in head.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"copialettere/policy"
 )
 
 // found is what a walk finds, in short.
@@ -151,7 +153,7 @@ func FuzzMbox(f *testing.F) {
 			return
 		}
 		end := int64(0)
-		s := splitter{file: bytes.NewReader(content), size: int64(len(content)), note: func(int64, string, ...any) error { return nil }}
+		s := splitter{file: bytes.NewReader(content), size: int64(len(content)), note: func(int64, policy.Label, ...any) error { return nil }}
 		s.part = func(p part) error {
 			if p.from < end || p.start < p.from || p.end < p.start || p.end > int64(len(content)) {
 				t.Fatalf("%+v behind %d of %d", p, end, len(content))

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/text/encoding/charmap"
 
+	"copialettere/policy"
 	"copialettere/policy/archive"
 )
 
@@ -25,16 +26,16 @@ const perEntry = 200
 // zip yields what a ZIP holds.
 func (w *walk) zip(s source) error {
 	if w.depth >= w.o.Limits.Depth {
-		return w.left(Refused, s.name, "a ZIP in a ZIP, %d deep: unpack it, and import it by itself", w.depth)
+		return w.left(Refused, s.name, say("uno ZIP dentro uno ZIP, per %d livelli: estrarlo, e importarlo da solo", "a ZIP in a ZIP, %d deep: unpack it, and import it by itself"), w.depth)
 	}
 	directory := &bounded{r: s.r, left: int64(w.o.Limits.Entries-w.entries)*perEntry + 128<<10}
 	r, err := zip.NewReader(directory, s.size)
 	directory.left = -1
 	switch {
 	case errors.Is(err, errDirectory):
-		return w.left(Refused, s.name, "its directory is too long: unpack it, and import the folder")
+		return w.left(Refused, s.name, say("il suo indice è troppo lungo: estrarlo, e importare la cartella", "its directory is too long: unpack it, and import the folder"))
 	case err != nil && !errors.Is(err, zip.ErrInsecurePath):
-		return w.left(Refused, s.name, "a ZIP that cannot be read (%v): fetch or export it again", err)
+		return w.left(Refused, s.name, say("uno ZIP che non si può leggere (%v): scaricarlo o esportarlo di nuovo", "a ZIP that cannot be read (%v): fetch or export it again"), err)
 	}
 	w.depth++
 	defer func() { w.depth-- }()
@@ -63,11 +64,11 @@ func (w *walk) zip(s source) error {
 		case strings.HasSuffix(f.Name, "/") || f.FileInfo().IsDir():
 			continue
 		case strings.HasPrefix(names[i], "__MACOSX/"):
-			err = w.left(Skipped, name, "notes of macOS, no mail")
+			err = w.left(Skipped, name, say("annotazioni di macOS, non posta", "notes of macOS, no mail"))
 		case f.Flags&1 != 0:
-			err = w.left(Refused, name, "it is encrypted: unpack the ZIP with its password, and import the folder")
+			err = w.left(Refused, name, say("è cifrato: estrarre lo ZIP con la sua password, e importare la cartella", "it is encrypted: unpack the ZIP with its password, and import the folder"))
 		case !f.FileInfo().Mode().IsRegular():
-			err = w.left(Refused, name, "no regular file")
+			err = w.left(Refused, name, say("non è un file", "no regular file"))
 		case unfinishedIn(maildirs, names[i]):
 			err = w.left(Refused, name, unfinishedText)
 		default:
@@ -83,7 +84,7 @@ func (w *walk) zip(s source) error {
 // entry reads an entry of a ZIP. What does not look like mail is not read to its end.
 func (w *walk) entry(s source, f *zip.File, name string, read func(source) error) error {
 	if w.entries++; w.entries > w.o.Limits.Entries {
-		return w.over(s.name, "more than %d files in ZIPs, which is the limit here: unpack it, and import the folder", w.o.Limits.Entries)
+		return w.over(s.name, say("più di %d file negli ZIP, il limite qui: estrarlo, e importare la cartella", "more than %d files in ZIPs, which is the limit here: unpack it, and import the folder"), w.o.Limits.Entries)
 	}
 	shown := s.name + ": " + name
 	folder, base, maildir := placeOf(name)
@@ -91,7 +92,7 @@ func (w *walk) entry(s source, f *zip.File, name string, read func(source) error
 		modified: f.Modified, maildir: maildir}
 	in, err := f.Open()
 	if err != nil {
-		return w.left(Refused, shown, "it cannot be read (%v): unpack the ZIP with another program, and import the folder", err)
+		return w.left(Refused, shown, say("non si può leggere (%v): estrarre lo ZIP con un altro programma, e importare la cartella", "it cannot be read (%v): unpack the ZIP with another program, and import the folder"), err)
 	}
 	defer in.Close()
 	held := &spool{temp: w.o.Temp}
@@ -101,22 +102,22 @@ func (w *walk) entry(s source, f *zip.File, name string, read func(source) error
 	if err == nil {
 		// A long row of zeros, or a film, need not be unpacked to see that it is no mail.
 		_, own := w.manifest.row(one.key, 0)
-		if head := held.memory.Bytes(); own || isManifest(base) || foreign(head) == "" && noMail(one, head) == "" && mayBeMail(one, head) {
+		if head := held.memory.Bytes(); own || isManifest(base) || foreign(head) == none && noMail(one, head) == none && mayBeMail(one, head) {
 			_, err = io.Copy(held, limited)
 		}
 	}
 	switch {
 	case err == nil || err == io.EOF:
 	case errors.Is(err, errEntry):
-		return w.left(Refused, shown, "it is larger than %d bytes, which is the limit here: unpack it, and import it by itself", w.o.Limits.Entry)
+		return w.left(Refused, shown, say("è più grande di %d byte, il limite qui: estrarlo, e importarlo da solo", "it is larger than %d bytes, which is the limit here: unpack it, and import it by itself"), w.o.Limits.Entry)
 	case errors.Is(err, errLimit):
-		return w.over(s.name, "its files are larger than %d bytes together, which is the limit here: unpack it, and import the folder", w.o.Limits.All)
+		return w.over(s.name, say("i suoi file sono insieme più grandi di %d byte, il limite qui: estrarlo, e importare la cartella", "its files are larger than %d bytes together, which is the limit here: unpack it, and import the folder"), w.o.Limits.All)
 	case w.ctx.Err() != nil:
 		return w.ctx.Err()
 	case errors.Is(err, errTemp):
 		return err
 	default:
-		return w.left(Refused, shown, "it cannot be read (%v): unpack the ZIP with another program, and import the folder", err)
+		return w.left(Refused, shown, say("non si può leggere (%v): estrarre lo ZIP con un altro programma, e importare la cartella", "it cannot be read (%v): unpack the ZIP with another program, and import the folder"), err)
 	}
 	one.r, one.size = held, held.size
 	return read(one)
@@ -129,7 +130,7 @@ func mayBeMail(s source, head []byte) bool {
 }
 
 // over ends the walk: nothing more is read.
-func (w *walk) over(name, why string, args ...any) error {
+func (w *walk) over(name string, why policy.Label, args ...any) error {
 	if err := w.left(Refused, name, why, args...); err != nil {
 		return err
 	}
