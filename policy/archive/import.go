@@ -94,10 +94,8 @@ func (i *Importing) may(ctx context.Context) (policy.Mailbox, error) {
 	if err != nil {
 		return m, err
 	}
-	if i.who.Role != policy.RoleOperator {
-		if err := permitted(m.Settings, RightImport); err != nil {
-			return m, fmt.Errorf("%s: %w", i.mailbox, err)
-		}
+	if err := permittedTo(i.who, m.Settings, RightImport); err != nil {
+		return m, fmt.Errorf("%s: %w", i.mailbox, err)
 	}
 	if m.State() != policy.StateOn {
 		return m, fmt.Errorf("%s is %s: %w: enable or resume it first", i.mailbox, m.State(), ErrNotOn)
