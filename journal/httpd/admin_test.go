@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 // rig is the operator's interface over a journal in a temporary folder.
@@ -63,7 +65,7 @@ func newRig(t *testing.T) *rig {
 	}
 	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
 	t.Cleanup(func() { logins.Close() })
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Guide: exampleGuide(), Links: setup.NewLinks(settings),
 		Mailstore: func(_ context.Context, _ policy.Address, _ int64, message io.WriterTo, commit func() error) (string, error) {
 			if _, err := message.WriteTo(io.Discard); err != nil {
 				return "", err

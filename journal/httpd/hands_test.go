@@ -47,7 +47,7 @@ func TestRenamed(t *testing.T) {
 	get[archive.AppPassword](r, "POST /mailboxes/{mailbox}/app-passwords?"+anna+"&name=phone")
 	get[archive.Delegate](r, "POST /mailboxes/{mailbox}/delegates?"+anna+"&person=bruno@beta.test&until="+time.Now().AddDate(0, 0, 7).Format(time.DateOnly))
 	questions := []string{
-		"/access?", "/app-passwords?", "/delegates?", "/entries?all=true", "/messages?q=one", "/deleted?", "/messages/{folder}/{uid}?" + first, "/messages/{folder}/{uid}/raw?" + first,
+		"/access?", "/app-passwords?", "/delegates?", "/pulls?", "/entries?all=true", "/messages?q=one", "/deleted?", "/messages/{folder}/{uid}?" + first, "/messages/{folder}/{uid}/raw?" + first,
 		"/messages/{folder}/{uid}/parts?" + first, "/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "/practices?", "/folders?", "/usage?",
 	}
 	const of = "GET /mailboxes/{mailbox}"

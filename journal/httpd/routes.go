@@ -182,7 +182,7 @@ func pullRoutes() []Route {
 			(*api).testPull},
 		{"POST", pulls + "/{name}/run", archive.RightImport, true, "", nil, pull.Result{}, true, "run a profile, and tell what became of each message",
 			(*api).runPull},
-		{"DELETE", pulls + "/{name}", archive.RightImport, true, "", nil, pull.Pull{}, false, "remove a profile; what it brought stays", (*api).removePull},
+		{"DELETE", pulls + "/{name}", archive.RightRevoke, true, "", nil, pull.Pull{}, false, "remove a profile; what it brought stays", (*api).removePull},
 	}
 }
 

@@ -86,12 +86,12 @@ func (a *Archive) AddPull(ctx context.Context, who policy.Actor, address policy.
 	return p, nil
 }
 
-// RemovePull removes a profile. It needs RightImport, whatever the settings; the error may also wrap source.ErrNoProfile.
+// RemovePull removes a profile. It needs RightRevoke, whatever the settings; the error may also wrap source.ErrNoProfile.
 func (a *Archive) RemovePull(ctx context.Context, who policy.Actor, address policy.Address, name string) (p source.Profile, err error) {
 	if a.options.Sources == nil {
 		return p, errNoSources
 	}
-	if err := a.May(ctx, who, RightImport, address); err != nil {
+	if err := a.May(ctx, who, RightRevoke, address); err != nil {
 		return p, err
 	}
 	err = a.policy.Note(ctx, address, who, KeyPull, func(tx kv.Tx, archive string, _ time.Time) (before, after string, err error) {

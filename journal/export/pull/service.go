@@ -166,6 +166,10 @@ func (s *Service) view(address policy.Address, archive string, p *source.Profile
 
 // Add keeps a profile, as archive.AddPull does.
 func (s *Service) Add(ctx context.Context, who policy.Actor, address policy.Address, n New) (Pull, error) {
+	a := s.archive.Load()
+	if _, err := a.Import(ctx, who, address, archive.ImportOptions{}); err != nil {
+		return Pull{}, err
+	}
 	account, err := ParseAccount(n.From)
 	if err != nil {
 		return Pull{}, err
@@ -182,7 +186,6 @@ func (s *Service) Add(ctx context.Context, who policy.Actor, address policy.Addr
 	if p.Every, err = parseEvery(n.Every); err != nil {
 		return Pull{}, err
 	}
-	a := s.archive.Load()
 	if p, err = a.AddPull(ctx, who, address, p, n.Password); err != nil {
 		return Pull{}, err
 	}
@@ -298,6 +301,10 @@ func (s *Service) turn(ctx context.Context) error {
 
 // Import imports once, as somebody asks for it. told is as in Options. It needs what Import of an archive needs.
 func (s *Service) Import(ctx context.Context, who policy.Actor, address policy.Address, o Once, told func(Result) error) (Summary, error) {
+	i, err := s.archive.Load().Import(ctx, who, address, archive.ImportOptions{From: o.From, DryRun: o.DryRun})
+	if err != nil {
+		return Summary{}, err
+	}
 	account, err := ParseAccount(o.From)
 	if err != nil {
 		return Summary{}, err
@@ -312,10 +319,6 @@ func (s *Service) Import(ctx context.Context, who policy.Actor, address policy.A
 	}
 	if reach.Open = o.Plaintext; o.Plaintext && who.Role != policy.RoleOperator {
 		return Summary{}, fmt.Errorf("%w: only an operator has a password sent over an open line", archive.ErrRequest)
-	}
-	i, err := s.archive.Load().Import(ctx, who, address, archive.ImportOptions{From: account.String(), DryRun: o.DryRun})
-	if err != nil {
-		return Summary{}, err
 	}
 	if err := s.turn(ctx); err != nil {
 		return Summary{}, err
