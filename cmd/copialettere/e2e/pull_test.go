@@ -51,6 +51,8 @@ name = "alpha.test"
 			if err := os.WriteFile(p.password, []byte(rig.Password+"\n"), 0o644); err != nil {
 				t.Fatal(err)
 			}
+			p.watch(func(string) {})
+			p.front = p.between()
 			p.killed(messages)
 			p.expunged()
 			p.renamed()
@@ -70,6 +72,17 @@ type pulling struct {
 	want     map[string]string // what must be archived, by SHA-256: where it comes from
 	may      map[string]string // what may be archived besides
 	number   int
+	front    string // the address by which the server is reached: see between
+
+	mu   sync.Mutex
+	seen func(line string) // is called with what the client sends; guarded by mu
+}
+
+// watch sets what is called with each line that a client sends, before the server gets it.
+func (p *pulling) watch(f func(line string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = f
 }
 
 // session signs in to the server.
@@ -115,10 +128,10 @@ func sum(text string) string {
 	return hex.EncodeToString(digest[:])
 }
 
-// pull imports the account, by way of an address, and returns the results and the exit status.
-func (p *pulling) pull(address string, more ...string) (list []pull.Result, status int) {
+// pull imports the account, and returns the results and the exit status.
+func (p *pulling) pull(more ...string) (list []pull.Result, status int) {
 	p.t.Helper()
-	out, problems, status := p.hook.Command(p.t, append([]string{"import", anna, "-json", "-from", "imap://" + p.source.User + "@" + address, "-password-file", p.password}, more...)...)
+	out, problems, status := p.hook.Command(p.t, append([]string{"import", anna, "-json", "-from", "imap://" + p.source.User + "@" + p.front, "-password-file", p.password}, more...)...)
 	for lines := json.NewDecoder(bytes.NewReader(out)); ; {
 		var r pull.Result
 		if err := lines.Decode(&r); err == io.EOF {
@@ -171,21 +184,21 @@ func (p *pulling) killed(messages int) {
 	p.fill(c, "Perch&AOk- & caff&AOg-", 0, 0) // go-imap encodes the name itself
 	c.Logout().Wait()
 	seen := 0
-	front := p.between(func(line string) {
+	p.watch(func(line string) {
 		if strings.Contains(line, "BODY.PEEK") {
 			if seen++; seen == 2 {
 				p.hook.Kill()
 			}
 		}
 	})
-	p.hook.Command(p.t, "import", anna, "-from", "imap://"+p.source.User+"@"+front, "-password-file", p.password)
+	p.hook.Command(p.t, "import", anna, "-from", "imap://"+p.source.User+"@"+p.front, "-password-file", p.password)
 	p.hook.Start(p.t)
-	first, _ := p.pull(front)
+	first, _ := p.pull()
 	if got := count(first, "imported") + count(first, "duplicate"); got == 0 || got > messages+22 {
 		p.t.Errorf("after the kill %d came", got)
 	}
 	p.check("after a kill")
-	again, status := p.pull(front)
+	again, status := p.pull()
 	if status != 0 || len(again) != count(again, pull.StateFolder) {
 		p.t.Errorf("a second run: status %d, %+v", status, again)
 	}
@@ -215,7 +228,7 @@ func (p *pulling) expunged() {
 		delete(p.want, digest)
 	}
 	done := false
-	front := p.between(func(line string) {
+	p.watch(func(line string) {
 		if done || !strings.Contains(line, "BODY.PEEK") {
 			return
 		}
@@ -227,9 +240,14 @@ func (p *pulling) expunged() {
 			p.t.Error(err)
 		}
 	})
-	list, status := p.pull(front)
+	list, status := p.pull()
 	if !done || status != 0 {
-		p.t.Errorf("status %d, %+v", status, list)
+		p.t.Errorf("status %d", status)
+		for _, r := range list {
+			if r.Failed() {
+				p.t.Errorf("%+v", r)
+			}
+		}
 	}
 	p.check("deleted meanwhile")
 }
@@ -240,7 +258,7 @@ func (p *pulling) renamed() {
 	if err := c.Rename(p.source.Prefix+"Lavoro", p.source.Prefix+"Affari", nil).Wait(); err != nil {
 		p.t.Fatal(err)
 	}
-	list, status := p.pull(p.source.Address)
+	list, status := p.pull()
 	if n := count(list, "imported"); status != 0 || n != 0 || count(list, "duplicate") != 20 {
 		p.t.Errorf("renamed: status %d, %d came, %d were there", status, n, count(list, "duplicate"))
 	}
@@ -253,12 +271,12 @@ func (p *pulling) restored() {
 	c := p.session()
 	p.fill(c, "INBOX", 3, 100)
 	c.Logout().Wait()
-	p.pull(p.source.Address)
+	p.pull()
 	p.check("before the restore")
 	p.source.Restore(p.t)
 	c = p.session()
 	p.fill(c, "INBOX", 3, 100)
-	list, status := p.pull(p.source.Address)
+	list, status := p.pull()
 	if n := count(list, "imported"); status != 0 || n != 3 {
 		p.t.Errorf("restored: status %d, %d came", status, n)
 	}
@@ -284,11 +302,11 @@ func (p *pulling) deleted() {
 	}
 	p.hook.Must(p.t, "delete", anna, lost.Folder, fmt.Sprint(lost.UID))
 	delete(p.want, lost.SHA256)
-	list, status := p.pull(p.source.Address, "-folder", "INBOX", "-delete-after", "1d")
+	list, status := p.pull("-folder", "INBOX", "-delete-after", "1d")
 	if status != 0 || count(list, pull.StateDeleted)+count(list, pull.StateNotDeleted) != 0 {
 		p.t.Errorf("too early: status %d, %+v", status, list)
 	}
-	list, status = p.pull(p.source.Address, "-delete-after", "0")
+	list, status = p.pull("-delete-after", "0")
 	if status != 1 || count(list, pull.StateNotDeleted) != 1 {
 		p.t.Errorf("status %d, not deleted: %d of %d", status, count(list, pull.StateNotDeleted), len(list))
 	}
@@ -299,14 +317,13 @@ func (p *pulling) deleted() {
 	p.check("deleted at the source")
 }
 
-// between forwards connections to the server, and calls a function with each line that the client sends, before the server gets it. It returns the address.
-func (p *pulling) between(line func(string)) string {
+// between forwards connections to the server, and shows p.seen each line that the client sends before the server gets it. It returns the address.
+func (p *pulling) between() string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	var running sync.WaitGroup
-	var mu sync.Mutex
 	running.Go(func() {
 		for {
 			client, err := listener.Accept()
@@ -329,9 +346,9 @@ func (p *pulling) between(line func(string)) string {
 					if err != nil {
 						return
 					}
-					mu.Lock()
-					line(text)
-					mu.Unlock()
+					p.mu.Lock()
+					p.seen(text)
+					p.mu.Unlock()
 					if _, err := io.WriteString(server, text); err != nil {
 						return
 					}
