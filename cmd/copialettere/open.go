@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/journal/datafolder"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/httpd"
 	"copialettere/journal/metrics"
 	"copialettere/journal/search"
@@ -43,6 +45,7 @@ type opened struct {
 	search  *search.Index
 	types   *archive.Types
 	survey  *archive.Survey
+	exports *jobs.Jobs                             // nil where no daemon runs
 	disk    atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
@@ -80,6 +83,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.dovecot = newDovecot(c, a, log)
 	a.policy.OnChange(a.settingsChanged)
 	a.auth.OnChange(a.dovecot.Changed)
+	a.auth.OnChange(func() { a.exports.Wake() })
 	if a.notices != nil {
 		a.policy.OnRevision(a.notices.Revised)
 	}
@@ -99,11 +103,17 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	return nil
 }
 
+// newExports returns what writes exports in the background.
+func newExports(c *config.Config, a *opened, log *slog.Logger) (*jobs.Jobs, error) {
+	return jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+}
+
 // settingsChanged tells all who go by the settings that they may have changed. It does not block.
 func (a *opened) settingsChanged() {
 	a.postfix.Changed()
 	a.dovecot.Changed()
 	a.notices.Wake()
+	a.exports.Wake()
 }
 
 // close closes the data folder. It gives up on a disk that does not answer within closeTimeout: what was acknowledged is durable, and the
@@ -175,7 +185,7 @@ func keepSkips(c *config.Config) time.Duration {
 
 // backend returns what the admin interface needs.
 func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search}
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search, Exports: a.exports}
 }
 
 func policyConfig(c *config.Config) policy.Config {

@@ -19,6 +19,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/httpd"
 	"copialettere/journal/imapd"
 	"copialettere/lmtp"
@@ -43,7 +44,8 @@ with an error changes nothing, and the log says why. These keys are taken:
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  logs.keep, verify.every, verify.rate, profile.certificate, profile.key
+  logs.keep, verify.every, verify.rate, exports.keep, exports.max_size
+  profile.certificate, profile.key
   web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo, scan.clamd
   mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
@@ -99,6 +101,9 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	a.metrics.Process()
+	if a.exports, err = newExports(c, a, log); err != nil {
+		return err
+	}
 	d := newDaemon(c, a, log)
 	watch, err := files.Open(sourcesOf(c.PEC), a.metrics, log)
 	if err != nil {
@@ -167,6 +172,7 @@ func (d *daemon) configure(c *config.Config) {
 	acts := d.archive.acts(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
+	d.archive.exports.Configure(jobs.Config{Archive: acts, Keep: c.Exports.Keep, MaxSize: c.Exports.MaxSize})
 	d.house.Configure(scheduleOf(c, acts))
 	d.archive.postfix.Configure(postfixConfig(c))
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
@@ -194,6 +200,7 @@ func (d *daemon) wait(ctx context.Context) {
 	within, stop := context.WithCancel(ctx)
 	var house sync.WaitGroup
 	house.Go(func() { d.house.Run(within) })
+	house.Go(func() { d.archive.exports.Run(within) })
 	defer house.Wait()
 	defer stop()
 	select {

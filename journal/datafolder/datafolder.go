@@ -10,6 +10,7 @@
 //	             register too; TIME is in RFC 3339, UTC.
 //	journal/     the journal and the settings: see copialettere/journal/kv/level
 //	gaps         the gap spool, records that the journal could not take yet: see copialettere/journal. Absent when there are none.
+//	exports/     ZIPs that the daemon writes in the background: see copialettere/journal/export/jobs. Absent until the first.
 //	check        the file that Probe writes, and removes
 //
 // Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as

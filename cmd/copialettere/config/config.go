@@ -83,6 +83,8 @@ type Config struct {
 	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
+	// Exports is how long ZIPs stay that the daemon has written.
+	Exports Exports
 	// Scan is what examines files before they are downloaded.
 	Scan Scan
 	// Domains are the mail domains in the order of the file. Their names differ.

@@ -126,7 +126,7 @@ type Options struct {
 	step func(what string) error // see export.Options.Step; nil for none
 }
 
-// Jobs are all jobs of a data folder. Run must have one caller; the other methods may be called concurrently.
+// Jobs are all jobs of a data folder. Run, or Work, must have one caller; the other methods may be called concurrently.
 type Jobs struct {
 	options Options
 	config  atomic.Pointer[Config]
@@ -178,8 +178,11 @@ func New(o Options) (*Jobs, error) {
 	return j, nil
 }
 
-// Configure puts a configuration in force.
+// Configure puts a configuration in force. Nil Jobs do nothing.
 func (j *Jobs) Configure(c Config) {
+	if j == nil {
+		return
+	}
 	j.config.Store(&c)
 	j.Wake()
 }
@@ -204,13 +207,18 @@ func (j *Jobs) Run(ctx context.Context) {
 	looking.Go(func() { j.lookAfter(ctx) })
 	defer looking.Wait()
 	for {
-		for j.runNext(ctx) {
-		}
+		j.Work(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-j.work:
 		}
+	}
+}
+
+// Work writes the ZIPs of all jobs that wait. Run calls it.
+func (j *Jobs) Work(ctx context.Context) {
+	for j.runNext(ctx) {
 	}
 }
 
@@ -370,8 +378,11 @@ func (j *Jobs) Remove(ctx context.Context, who policy.Actor, mailbox policy.Addr
 	return last, nil
 }
 
-// Forget removes the jobs of an archive that is erased, by its name (policy.Mailbox.Archive).
+// Forget removes the jobs of an archive that is erased, by its name (policy.Mailbox.Archive). Nil Jobs have none.
 func (j *Jobs) Forget(name string) {
+	if j == nil {
+		return
+	}
 	for _, one := range j.list(func(one *job) bool { return one.Archive == name }) {
 		j.drop(one, "the archive is erased")
 	}

@@ -166,10 +166,7 @@ func (r *rig) start(who policy.Actor, s export.Selection) Job {
 }
 
 // work runs all jobs that wait.
-func (r *rig) work() {
-	for r.jobs.runNext(r.t.Context()) {
-	}
-}
+func (r *rig) work() { r.jobs.Work(r.t.Context()) }
 
 // get returns a job as anna sees it.
 func (r *rig) get(id string) Job {

@@ -56,5 +56,6 @@ func Routes() []Route {
 		deletedRoutes(),
 		gapRoutes(),
 		zipRoutes(),
+		exportRoutes(),
 	)
 }
