@@ -45,7 +45,7 @@ type opened struct {
 	search  *search.Index
 	types   *archive.Types
 	survey  *archive.Survey
-	exports *jobs.Jobs                             // nil where no daemon runs
+	exports *jobs.Jobs                             // nil where their folder cannot be read
 	disk    atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
@@ -77,6 +77,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {
 		return err
 	}
+	a.exports = newExports(c, a, log)
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
@@ -103,9 +104,14 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	return nil
 }
 
-// newExports returns what writes exports in the background.
-func newExports(c *config.Config, a *opened, log *slog.Logger) (*jobs.Jobs, error) {
-	return jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+// newExports returns the exports that the daemon writes in the background. Where they cannot be read there are none: mail goes on without them.
+func newExports(c *config.Config, a *opened, log *slog.Logger) *jobs.Jobs {
+	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+	if err != nil {
+		log.Error("no exports in the background", "error", err)
+		return nil
+	}
+	return exports
 }
 
 // settingsChanged tells all who go by the settings that they may have changed. It does not block.
@@ -143,13 +149,24 @@ func (a *opened) closeStores() error {
 
 // acts returns the acts on the archive under a configuration. changed, which may be nil, is called when an archive may have to be erased now.
 func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
-	return archive.New(archive.Options{
+	acts := archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Disk: a.diskState,
 		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log),
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
+		Exports: a.exportsOf,
 	})
+	a.exports.Configure(jobs.Config{Archive: acts, Keep: c.Exports.Keep, MaxSize: c.Exports.MaxSize})
+	return acts
+}
+
+// exportsOf returns the exports of an archive that lie in the data folder.
+func (a *opened) exportsOf(name string) (list []archive.Exported) {
+	for _, one := range a.exports.Of(name) {
+		list = append(list, archive.Exported{Asked: one.Asked, Size: one.Size})
+	}
+	return list
 }
 
 // diskState tells whether the disk of the journal has room.
@@ -185,7 +202,7 @@ func keepSkips(c *config.Config) time.Duration {
 
 // backend returns what the admin interface needs.
 func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search, Exports: a.exports}
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search}
 }
 
 func policyConfig(c *config.Config) policy.Config {

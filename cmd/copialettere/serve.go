@@ -19,7 +19,6 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
-	"copialettere/journal/export/jobs"
 	"copialettere/journal/httpd"
 	"copialettere/journal/imapd"
 	"copialettere/lmtp"
@@ -101,9 +100,6 @@ func serve(ctx context.Context, c *config.Config, log *slog.Logger, r reloading)
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	a.metrics.Process()
-	if a.exports, err = newExports(c, a, log); err != nil {
-		return err
-	}
 	d := newDaemon(c, a, log)
 	watch, err := files.Open(sourcesOf(c.PEC), a.metrics, log)
 	if err != nil {
@@ -172,7 +168,7 @@ func (d *daemon) configure(c *config.Config) {
 	acts := d.archive.acts(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
-	d.archive.exports.Configure(jobs.Config{Archive: acts, Keep: c.Exports.Keep, MaxSize: c.Exports.MaxSize})
+	b.Exports = d.archive.exports
 	d.house.Configure(scheduleOf(c, acts))
 	d.archive.postfix.Configure(postfixConfig(c))
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
@@ -200,7 +196,9 @@ func (d *daemon) wait(ctx context.Context) {
 	within, stop := context.WithCancel(ctx)
 	var house sync.WaitGroup
 	house.Go(func() { d.house.Run(within) })
-	house.Go(func() { d.archive.exports.Run(within) })
+	if exports := d.archive.exports; exports != nil {
+		house.Go(func() { exports.Run(within) })
+	}
 	defer house.Wait()
 	defer stop()
 	select {

@@ -50,7 +50,6 @@ type rig struct {
 	now     time.Time // guarded by mu
 	room    int64     // guarded by mu
 	held    *held     // if not nil, Room waits there; guarded by mu
-	stop    func()    // of Run
 }
 
 // held is where a job stops when it asks for room, until it is let go.

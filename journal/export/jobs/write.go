@@ -38,8 +38,8 @@ func (j *Jobs) runNext(ctx context.Context) bool {
 	one.state, one.stop, one.progress = StateRunning, stop, export.Progress{}
 	j.mu.Unlock()
 	report, err := j.export(within, stop, one)
-	if cause := context.Cause(within); err != nil && cause != nil {
-		err = cause
+	if cause := context.Cause(within); cause != nil && (err != nil || errors.Is(cause, errRoom)) {
+		err = cause // no room may show with the last message, when nothing more is stopped
 	}
 	return j.end(ctx, one, report, err)
 }
@@ -128,6 +128,9 @@ func (j *Jobs) advance(one *job, p export.Progress, stop func(error)) {
 		return
 	}
 	rest := p.OfAll - p.Bytes
+	if p.Messages == 1 { // it may have been read, and not be written yet
+		rest = p.OfAll - j.written(one)
+	}
 	room, err := j.options.Room()
 	switch {
 	case err != nil:
@@ -137,6 +140,15 @@ func (j *Jobs) advance(one *job, p export.Progress, stop func(error)) {
 	case j.taken(one)+p.OfAll > j.config.Load().MaxSize:
 		stop(fmt.Errorf("%w: with its %d bytes all exports would take more than may be", errRoom, p.OfAll))
 	}
+}
+
+// written returns how much of the ZIP of a job was there when it began.
+func (j *Jobs) written(one *job) int64 {
+	info, err := os.Stat(filepath.Join(j.zipOf(one)+".part", "zip"))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // roomEvery is after how many messages it is looked again whether there is room.
