@@ -161,6 +161,11 @@ func (f *fixture) open() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	if f.wrap == nil && f.level.Storage == nil { // so every entry must be in its log from now on
+		if _, err := f.Adopt(f.ctx()); err != nil {
+			f.t.Fatal(err)
+		}
+	}
 }
 
 // testSettings are settings in which a mailbox is held, or closed, where the settings store has a key that says so.
@@ -232,7 +237,7 @@ func (f *fixture) ctx() context.Context { return context.Background() }
 
 func (f *fixture) verify() *Report {
 	f.t.Helper()
-	r, err := f.Verify(f.ctx(), nil)
+	r, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 	if err != nil {
 		f.t.Fatalf("verify: %v", err)
 	}

@@ -45,7 +45,8 @@ type opened struct {
 	search  *search.Index
 	types   *archive.Types
 	survey  *archive.Survey
-	exports *jobs.Jobs                             // nil where their folder cannot be read
+	exports *jobs.Jobs // nil where their folder cannot be read
+	known   *archive.Known
 	disk    atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
@@ -79,6 +80,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	}
 	a.exports = newExports(c, a, log)
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
+	a.known = archive.NewKnown()
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
@@ -152,7 +154,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	acts := archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
-		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Disk: a.diskState,
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Known: a.known, Disk: a.diskState,
 		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log),
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 		Exports: a.exportsOf,

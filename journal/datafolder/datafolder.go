@@ -11,6 +11,8 @@
 //	journal/     the journal and the settings: see copialettere/journal/kv/level
 //	gaps         the gap spool, records that the journal could not take yet: see copialettere/journal. Absent when there are none.
 //	exports/     ZIPs that the daemon writes in the background: see copialettere/journal/export/jobs. Absent until the first.
+//	evidence.key the key that signs the checkpoints, one line (golang.org/x/mod/sumdb/note), mode 0600, where the configuration names no other
+//	evidence.pub what checks its signatures, one line; it is no secret
 //	check        the file that Probe writes, and removes
 //
 // Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as
@@ -33,6 +35,9 @@
 //	      more settings of mailboxes, second factors and delegates: an earlier program would not read the settings, or ignore the rest and let in who
 //	      must not come in
 //
+//	5     every act on an entry is in the log of its mailbox and month, and the signing key of the checkpoints lies here: an earlier program would
+//	      leave no leaves, and all that it did would count as done behind the journal's back
+//
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.
 package datafolder
@@ -53,12 +58,12 @@ import (
 )
 
 // Format is the number of the format that Make gives a folder, and to which Open raises an earlier one.
-const Format = formatImported
+const Format = formatLogged
 
 const (
 	formatUnregistered = 1
 	formatRegistered   = 2
-	formatImported     = 4
+	formatLogged       = 5
 )
 
 const (

@@ -148,7 +148,7 @@ func TestRenamed(t *testing.T) {
 	r.fails("POST /mailboxes/{mailbox}/rename?who=root&mailbox="+after+"&to="+before, http.StatusConflict, "an archive already", "erase")
 	r.fails("POST /mailboxes/{mailbox}/rename?who=root&mailbox=nobody@alpha.test&to=x@alpha.test", http.StatusNotFound, "no archive")
 	r.fails("POST /mailboxes/{mailbox}/rename?"+anna+"&to=x", http.StatusBadRequest, "no domain")
-	if report, err := r.journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+	if report, err := r.journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}
 }
@@ -216,7 +216,7 @@ func TestHandOverHides(t *testing.T) {
 	if !slices.Equal(names, []string{closed + " closed", "anna@alpha.test on"}) {
 		t.Errorf("mailboxes %q", names)
 	}
-	if report, err := r.journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+	if report, err := r.journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}
 }

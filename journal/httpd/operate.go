@@ -68,7 +68,7 @@ type VerifyLine struct {
 }
 
 func (a *api) verify(c *call) error {
-	report, err := a.b.Archive.Verify(c.Context(), func(m kv.Month, n int64) {
+	report, err := a.b.Archive.Verify(c.Context(), journal.EvidenceOptions{}, func(m kv.Month, n int64) {
 		c.out.write(VerifyLine{Progress: &Progress{m, n}})
 		c.out.flush()
 	})

@@ -40,7 +40,7 @@ type Route struct {
 	Record bool
 	// Takes is the query, with optional parameters in brackets.
 	Takes string
-	// Body is the zero value of the JSON object in the body; Lines where the body has lines of text; nil where there is none.
+	// Body is the zero value of the JSON object in the body; Lines where the body has lines of text, Content where it has bytes; nil where there is none.
 	Body any
 	// Answer is the zero value of the JSON objects of the answer; Content where the answer is no JSON.
 	Answer any
@@ -56,7 +56,16 @@ func (r *Route) ofDomain() bool {
 	return !r.ofMailbox() && r.Right != "" && r.Right != archive.RightOperate
 }
 
-// Content is the Answer of a route that answers with bytes of a media type, such as those of a message.
+// takesJSON reports whether the body is a JSON object.
+func (r *Route) takesJSON() bool {
+	switch r.Body.(type) {
+	case nil, Lines, Content:
+		return false
+	}
+	return true
+}
+
+// Content is the Answer of a route that answers with bytes of a media type, such as those of a message, and the Body of one that takes such.
 type Content struct{ Type string }
 
 // streams reports whether the route answers with Content.
@@ -184,6 +193,9 @@ func messageRoutes() []Route {
 		{"DELETE", one + "/exports/{export}", archive.RightRead, true, "", nil, jobs.Job{}, false, "stop that, or remove the ZIP", ofExport((*jobs.Jobs).Remove)},
 		{"GET", one + "/exports/{export}/zip", archive.RightRead, false, "", nil, Content{zipType}, false,
 			"the ZIP, or the parts of it that Range asks for, until it expires", (*api).exportZIP},
+		{"POST", one + "/import", archive.RightImport, true, "[folder=F][&date=TIME][&source=TEXT][&from=TEXT][&quoting=none|undecidable|mboxrd][&dry_run=true]",
+			Content{messageType}, archive.Kept{}, false,
+			"import the message in the body, unless the mailbox has the same bytes; from is what the log of the mailbox says, once for many messages", (*api).importMessage},
 		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
 

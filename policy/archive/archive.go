@@ -79,6 +79,8 @@ type Options struct {
 	Types *Types
 	// Survey is kept where an Archive is made anew over the same journal; if nil, New makes one.
 	Survey *Survey
+	// Known is kept where an Archive is made anew over the same journal; if nil, New makes one.
+	Known *Known
 	// Disk tells whether the disk of the journal has room. May be nil.
 	Disk func() DiskState
 	// Exports returns the exports of an archive, by its name, that lie in the data folder. May be nil.
@@ -93,12 +95,13 @@ type Exported struct {
 	Size  int64 // bytes; 0 until it is written
 }
 
-// Archive stands for the archives of all mailboxes. But for what Types and Survey learn it is immutable; all methods may be called concurrently.
+// Archive stands for the archives of all mailboxes. But for what Types, Survey and Known learn it is immutable; all methods may be called concurrently.
 type Archive struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	types   *Types
 	survey  *Survey
+	known   *Known
 	options Options
 }
 
@@ -116,7 +119,10 @@ func New(o Options) *Archive {
 	if o.Survey == nil {
 		o.Survey = NewSurvey()
 	}
-	return &Archive{o.Journal, o.Policy, o.Types, o.Survey, o}
+	if o.Known == nil {
+		o.Known = NewKnown()
+	}
+	return &Archive{o.Journal, o.Policy, o.Types, o.Survey, o.Known, o}
 }
 
 // changed reports a change that may make an archive due for erasure.
@@ -178,8 +184,8 @@ func (a *Archive) Stats(ctx context.Context, address *policy.Address) ([]journal
 }
 
 // Verify checks the whole journal: see journal.Journal.Verify.
-func (a *Archive) Verify(ctx context.Context, progress func(kv.Month, int64)) (*journal.Report, error) {
-	return a.journal.Verify(ctx, progress)
+func (a *Archive) Verify(ctx context.Context, o journal.EvidenceOptions, progress func(kv.Month, int64)) (*journal.Report, error) {
+	return a.journal.Verify(ctx, o, progress)
 }
 
 // Forget gives up a missing month for good: see journal.Journal.Forget. It needs RightOperate.
