@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal/export/intake"
+	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -101,6 +102,8 @@ type importer struct {
 	imported, duplicates, refused, skipped, notes, differ uint64
 	bytes                                                 uint64
 	full                                                  bool
+	free                                                  *int64 // before a dry run: what the quota has room for
+	unread                                                []kv.Month
 	seen                                                  map[string]bool // of a dry run: the beginnings of the digests of what would be imported
 	shown                                                 time.Time
 }
@@ -151,6 +154,10 @@ func (m *importer) message(ctx context.Context, p *intake.Piece) error {
 
 // count counts what became of a message, and says what is to be said of it.
 func (m *importer) count(p *intake.Piece, kept *archive.Kept) (why string) {
+	m.unread = kept.Unread
+	if m.free == nil {
+		m.free = kept.Free
+	}
 	if kept.State == archive.KeptNew {
 		if m.seen[kept.SHA256[:16]] {
 			kept.State = archive.KeptDuplicate
@@ -236,7 +243,12 @@ func (m *importer) end() error {
 			}
 		}
 	}
+	if len(m.unread) > 0 {
+		fmt.Fprintf(m.in.stderr, "copialettere: these months cannot be read, and what is in them is not recognised as there: %v\n", m.unread)
+	}
 	switch {
+	case m.dry && m.free != nil && m.bytes > uint64(*m.free):
+		return fmt.Errorf("the archive has room for %s of them only: give it more before (copialettere mailbox set ADDR quota=SIZE)", policy.English.Size(uint64(*m.free)))
 	case m.full:
 		return errors.New("stopped: the archive is full; give it more room (copialettere mailbox set ADDR quota=SIZE), and run the same command again: it goes on")
 	case m.refused > 0 || m.differ > 0:
