@@ -169,6 +169,7 @@ func (d *daemon) configure(c *config.Config) {
 	b.Ready = d.ready.Problems
 	d.house.Configure(scheduleOf(c, acts))
 	d.archive.postfix.Configure(postfixConfig(c))
+	d.archive.checkpoints.Configure(c.Evidence)
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
 	d.config.Store(c)
 	d.backend.Store(&b)
