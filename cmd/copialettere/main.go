@@ -34,6 +34,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
   list ADDR                     list the entries of a mailbox
   cat ADDR FOLDER UID           write the exact bytes of a message
+  import ADDR -from PATH        put older mail from files into an archive: .eml, mbox, Maildir, ZIP
   export ADDR -to PATH          write the messages of a mailbox to a folder or a ZIP, with a manifest
   parts ADDR FOLDER UID         list its parts, those of enclosed messages included
   part ADDR FOLDER UID N        write the content of one part, such as daticert.xml
@@ -104,6 +105,7 @@ func commands() map[string]command {
 		"list":          {listHelp, defineList},
 		"cat":           {catHelp, noFlags(runCat)},
 		"export":        {exportHelp, defineExport},
+		"import":        {importHelp, defineImport},
 		"parts":         {partsHelp, noFlags(runParts)},
 		"part":          {partHelp, noFlags(runPart)},
 		"why":           {whyHelp, defineWhy},

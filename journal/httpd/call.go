@@ -189,7 +189,7 @@ func (a *api) admit(c *call, route *Route) (err error) {
 			return err
 		}
 	}
-	if err := c.checkQuery(route); err != nil || route.Body == nil || route.Body == (Lines{}) {
+	if err := c.checkQuery(route); err != nil || !route.takesJSON() {
 		return err
 	}
 	c.body, err = readBody(c.w, c.Request, route.Body)

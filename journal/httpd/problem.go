@@ -60,7 +60,7 @@ var problems = []kind{
 	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany, errBusy}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
-		auth.ErrClosed, archive.ErrGivenBack,
+		auth.ErrClosed, archive.ErrGivenBack, archive.ErrNotOn,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,

@@ -39,7 +39,7 @@ type Route struct {
 	Record bool
 	// Takes is the query, with optional parameters in brackets.
 	Takes string
-	// Body is the zero value of the JSON object in the body; Lines where the body has lines of text; nil where there is none.
+	// Body is the zero value of the JSON object in the body; Lines where the body has lines of text, Content where it has bytes; nil where there is none.
 	Body any
 	// Answer is the zero value of the JSON objects of the answer; Content where the answer is no JSON.
 	Answer any
@@ -55,7 +55,16 @@ func (r *Route) ofDomain() bool {
 	return !r.ofMailbox() && r.Right != "" && r.Right != archive.RightOperate
 }
 
-// Content is the Answer of a route that answers with bytes of a media type, such as those of a message.
+// takesJSON reports whether the body is a JSON object.
+func (r *Route) takesJSON() bool {
+	switch r.Body.(type) {
+	case nil, Lines, Content:
+		return false
+	}
+	return true
+}
+
+// Content is the Answer of a route that answers with bytes of a media type, such as those of a message, and the Body of one that takes such.
 type Content struct{ Type string }
 
 // streams reports whether the route answers with Content.
@@ -175,6 +184,9 @@ func messageRoutes() []Route {
 			(*api).part},
 		{"POST", one + "/export", archive.RightRead, true, "", ExportRequest{}, export.Line{}, true,
 			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
+		{"POST", one + "/import", archive.RightImport, true, "[folder=F][&date=TIME][&source=TEXT][&from=TEXT][&quoting=none|undecidable|mboxrd][&dry_run=true]",
+			Content{messageType}, archive.Kept{}, false,
+			"import the message in the body, unless the mailbox has the same bytes; from is what the log of the mailbox says, once for many messages", (*api).importMessage},
 		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
 

@@ -87,6 +87,9 @@ type Pages struct {
 	turns *httpd.Turns // of readers by login
 	zips  *httpd.Turns // one ZIP of each at a time
 
+	imports *httpd.Turns // one import of each at a time
+	uploads *httpd.Turns // mostUploads of all
+
 	mu    sync.Mutex
 	ready map[variant]*template.Template // guarded by mu
 
@@ -115,6 +118,7 @@ func New(o Options) (*Pages, error) {
 	p := &Pages{
 		options: o, mux: http.NewServeMux(), pristine: make(map[policy.Language]map[string]*template.Template), ready: make(map[variant]*template.Template),
 		turns: httpd.NewTurns(mostPages, mostWaiting, longestWait), zips: httpd.NewTurns(1, 0, 0),
+		imports: httpd.NewTurns(1, 0, 0), uploads: httpd.NewTurns(mostUploads, mostWaiting, longestWait),
 		sanitizer: body.NewSanitizer(),
 	}
 	if err := p.load(); err != nil {

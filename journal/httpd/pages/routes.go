@@ -54,6 +54,7 @@ func Routes() []Route {
 		actRoutes(),
 		giveBackRoutes(),
 		deletedRoutes(),
+		importRoutes(),
 		gapRoutes(),
 		zipRoutes(),
 	)

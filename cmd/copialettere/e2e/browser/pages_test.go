@@ -1,13 +1,16 @@
 package browser
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -248,8 +251,8 @@ func (s *site) listStops(t *testing.T, r reader) []stop {
 			x.press(button)
 		}
 	}
-	list := []stop{at(""), at("messages"), at("messages?q=contratto"), at("messages?q=zzz"), at("gaps"), at("deleted"), at("practices")}
-	for i, name := range []string{"home", "list", "search", "nothing-found", "gaps", "deleted", "practices"} {
+	list := []stop{at(""), at("messages"), at("messages?q=contratto"), at("messages?q=zzz"), at("gaps"), at("deleted"), at("practices"), at("import")}
+	for i, name := range []string{"home", "list", "search", "nothing-found", "gaps", "deleted", "practices", "import"} {
 		list[i].picture = name
 	}
 	wrong := at("messages?min=much")
@@ -259,10 +262,39 @@ func (s *site) listStops(t *testing.T, r reader) []stop {
 	zip, remove, move, give := at("messages"), at("messages"), at("messages"), at("messages")
 	give.then = choose("Rimetti nella casella…|Put back into the mailbox…")
 	zip.then, remove.then, move.then = choose("Scarica come ZIP|Download as ZIP"), choose("Elimina…|Delete…"), choose("Sposta…|Move…")
+	imported := at("import")
+	imported.then = uploadZIP(t)
 	back := at("deleted")
 	back.then = press("Recupera i messaggi scelti|Bring back those selected")
 	back.status = http.StatusBadRequest
-	return append(list, wrong, at("messages?checked=1"), at("messages?folder=Sent"), at("messages?from=anna&class=certified&attachment=1"), practice, at("zip"), zip, remove, move, give, stop{who: r.owner, then: press("Rimetti nella casella|Put back")}, back)
+	return append(list, wrong, at("messages?checked=1"), at("messages?folder=Sent"), at("messages?from=anna&class=certified&attachment=1"), practice, at("zip"), zip, remove, move, give, stop{who: r.owner, then: press("Rimetti nella casella|Put back")}, imported, back)
+}
+
+// uploadZIP sends a ZIP of which nothing is taken, so that nothing changes.
+func uploadZIP(t *testing.T) func(*tab) {
+	name := filepath.Join(t.TempDir(), "posta.zip")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(f)
+	for entry, text := range map[string]string{"Lavoro/offerta.msg": "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "leggimi.txt": "Ciao.\n", "Inbox.msf": ""} {
+		w, err := z.Create(entry)
+		if err == nil {
+			_, err = io.WriteString(w, text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return func(x *tab) {
+		x.do(chromedp.SetUploadFiles("input[type=file]", []string{name}))
+		x.press("Importa|Import")
+		x.see("posta.zip: Lavoro/offerta.msg")
+	}
 }
 
 // messageStops are pages of one message.
