@@ -19,6 +19,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/checkpoint"
 	"copialettere/policy/dovecot"
 	"copialettere/policy/housekeeping"
 	"copialettere/policy/notice"
@@ -43,11 +44,13 @@ type opened struct {
 	auth    *auth.Authenticator // nil where not configured
 	dovecot *dovecot.Keeper     // nil where not configured
 	search  *search.Index
-	types   *archive.Types
-	survey  *archive.Survey
-	exports *jobs.Jobs // nil where their folder cannot be read
-	known   *archive.Known
-	disk    atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
+
+	checkpoints *checkpoint.Maker
+	types       *archive.Types
+	survey      *archive.Survey
+	exports     *jobs.Jobs // nil where their folder cannot be read
+	known       *archive.Known
+	disk        atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
 }
@@ -97,6 +100,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
+	a.checkpoints = newCheckpoints(c, a, log)
 	// A spool that cannot be taken in must not keep mail from being delivered.
 	ctx, cancel := context.WithTimeout(ctx, unspoolTimeout)
 	defer cancel()
@@ -155,7 +159,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Known: a.known, Disk: a.diskState,
-		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log),
+		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log), Checkpoints: a.checkpoints,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 		Exports: a.exportsOf,
 	})

@@ -70,6 +70,9 @@ const (
 	identityFile  = "identity"
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps"
+
+	evidenceKeyFile    = "evidence.key"
+	evidencePublicFile = "evidence.pub"
 )
 
 // Errors that a caller decides on. The error that wraps one names the path and the remedy.
@@ -112,6 +115,10 @@ type Folder struct {
 	Settings kv.Store  // of the engine
 	GapSpool string    // path of the gap spool
 	Made     time.Time // when the data folder was made
+	ID       string    // of the archive
+
+	EvidenceKey    string // path of the signing key of the checkpoints, which may not be there
+	EvidencePublic string // path of the verifier keys
 }
 
 // Make makes a data folder with an empty journal, and reports whether it did: one that is there already is only brought to the newest format.
@@ -158,7 +165,8 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created}
+	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID,
+		EvidenceKey: filepath.Join(folder, evidenceKeyFile), EvidencePublic: filepath.Join(folder, evidencePublicFile)}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
 		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)
 		err = writeIdentity(folder, id, Format)

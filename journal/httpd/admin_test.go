@@ -22,6 +22,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/checkpoint"
 	"copialettere/policy/setup"
 )
 
@@ -65,7 +66,11 @@ func newRig(t *testing.T) *rig {
 	}
 	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
 	t.Cleanup(func() { logins.Close() })
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+	keys := t.TempDir()
+	checkpoints := checkpoint.New(checkpoint.Options{
+		Journal: j, KeyFile: filepath.Join(keys, "evidence.key"), PublicFile: filepath.Join(keys, "evidence.pub"), Name: "test", Logger: log,
+	}, checkpoint.Settings{})
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Checkpoints: checkpoints, Guide: exampleGuide(), Links: setup.NewLinks(settings),
 		Mailstore: func(_ context.Context, _ policy.Address, _ int64, message io.WriterTo, commit func() error) (string, error) {
 			if _, err := message.WriteTo(io.Discard); err != nil {
 				return "", err
