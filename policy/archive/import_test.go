@@ -91,7 +91,7 @@ func TestImport(t *testing.T) {
 		r.check(err)
 		r.wantKept(i, piece("", string(text)), "duplicate INBOX/2026-02 1")
 	})
-	report, err := r.archive.Verify(t.Context(), journal.EvidenceOptions{}, nil)
+	report, err := r.archive.Verify(t.Context(), nil)
 	r.check(err)
 	if report.Faults > 0 {
 		t.Errorf("verify: %v", report.Details)
