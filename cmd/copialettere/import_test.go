@@ -149,6 +149,10 @@ func TestImportReports(t *testing.T) {
 	}
 	// A full archive stops it, and says how to go on.
 	p.must("mailbox", "set", anna, "quota=500B")
+	more := p.write("more.mbox", "From - Mon May  6 07:08:09 2019\nSubject: a\n\n"+strings.Repeat("a", 250)+"\n\nFrom - Mon May  6 07:08:09 2019\nSubject: b\n\n"+strings.Repeat("b", 250)+"\n")
+	if code, stdout, stderr := p.run("import", anna, "-from", more, "-dry-run"); code != 1 || !strings.Contains(stdout, "2 messages of ") || !strings.Contains(stderr, "the archive has room for ") {
+		t.Errorf("dry run: exit status %d: %s%s", code, stdout, stderr)
+	}
 	big := filepath.Join(dir, "big")
 	if err := os.WriteFile(big, []byte("From - Mon May  6 07:08:09 2019\nSubject: piccolo\n\n"+"\nFrom -\nSubject: x\nX: y\n\n"+strings.Repeat("x", 1000)+"\n"), 0o600); err != nil {
 		t.Fatal(err)

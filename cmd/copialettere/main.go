@@ -48,7 +48,8 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   give-back ADDR FOLDER UID ... hand messages to the live mailbox once more
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
-  verify                        check every digest and every reference of the journal
+  verify                        check every digest, every reference, every log and every checkpoint of the journal
+  checkpoint                    make a checkpoint over all logs now, or list them
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
@@ -119,6 +120,7 @@ func commands() map[string]command {
 		"give-back":     {giveBackHelp, defineGiveBack},
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
+		"checkpoint":    {checkpointHelp, defineCheckpoint},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"access":        {accessHelp, noFlags(runAccess)},
 		"app-password":  {appPasswordHelp, noFlags(runAppPassword)},

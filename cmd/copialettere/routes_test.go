@@ -89,6 +89,9 @@ var commandRoutes = map[string]string{
 	"retention":                                                    "POST /retention",
 	"retention -log":                                               "GET /retention",
 	"verify":                                                       "GET /verify",
+	"checkpoint":                                                   "POST /checkpoints",
+	"checkpoint -list":                                             "GET /checkpoints",
+	"checkpoint -new-key":                                          "POST /checkpoints/key",
 	"privacy anna@alpha.test":                                      "GET /mailboxes/{mailbox}/privacy",
 	"privacy anna@alpha.test -others":                              "GET /mailboxes/{mailbox}/privacy",
 	"stats":                                                        "GET /stats",
@@ -105,6 +108,9 @@ var commandRoutes = map[string]string{
 var routesWithoutCommand = []string{
 	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /mailboxes/{mailbox}/deleted", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
 	"POST /mailboxes/{mailbox}/sign-in",
+	// "copialettere export" writes to a folder of its own.
+	"GET /mailboxes/{mailbox}/exports", "POST /mailboxes/{mailbox}/exports", "GET /mailboxes/{mailbox}/exports/{export}", "DELETE /mailboxes/{mailbox}/exports/{export}",
+	"GET /mailboxes/{mailbox}/exports/{export}/zip",
 }
 
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with

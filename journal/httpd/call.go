@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/export/pull"
 	"copialettere/journal/metrics"
 	"copialettere/journal/search"
@@ -32,6 +33,8 @@ type Backend struct {
 	Search *search.Index
 	// Pulls imports mail from other servers; if nil, a Service of its own does, which runs nothing by itself.
 	Pulls *pull.Service
+	// Exports are written in the background; nil where no daemon runs.
+	Exports *jobs.Jobs
 	// Pages are what Web shows to browsers; nil for none.
 	Pages http.Handler
 	// TrustedProxies are those in front of Web whose word is taken for the address of a client.

@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/export/pull"
 	"copialettere/journal/search"
 	"copialettere/policy"
@@ -62,15 +63,15 @@ var problems = []kind{
 	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany, errBusy}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
-		auth.ErrClosed, archive.ErrGivenBack, archive.ErrNotOn, pull.ErrRunning, pull.ErrFull,
+		auth.ErrClosed, archive.ErrGivenBack, archive.ErrNotOn, pull.ErrRunning, pull.ErrFull, jobs.ErrMany, jobs.ErrUnfinished,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
-		policy.ErrNoArchive, setup.ErrNotOffered, source.ErrNoProfile,
+		policy.ErrNoArchive, setup.ErrNotOffered, source.ErrNoProfile, jobs.ErrNone,
 	}},
 	{http.StatusHTTPVersionNotSupported, "version", "HTTP/1.1 is wanted", []error{errVersion}},
 	{http.StatusBadGateway, "source", "The account that is imported cannot be read", []error{pull.ErrAccount}},
-	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable, archive.ErrMailstore}},
+	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable, archive.ErrMailstore, errNoJobs}},
 }
 
 // typeOf returns the type of the problems of a kind.

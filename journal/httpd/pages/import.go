@@ -42,8 +42,9 @@ type importPage struct {
 	Skipped  uint64
 	Left     []importRow // that were not taken
 	MoreLeft uint64
-	Folder   string // where they are, as queries have it
-	Trouble  string // why the rest was not tried
+	Folder   string   // where they are, as queries have it
+	Trouble  string   // why the rest was not tried
+	Unread   []string // months that cannot be read
 }
 
 // importRow is something that was not taken.
@@ -164,6 +165,10 @@ func (u *upload) file(part *multipart.Part) error {
 
 // count counts what became of a message.
 func (u *upload) count(p *intake.Piece, kept archive.Kept) {
+	u.page.Unread = nil
+	for _, m := range kept.Unread {
+		u.page.Unread = append(u.page.Unread, monthText(u.language, string(m)))
+	}
 	switch kept.State {
 	case archive.KeptImported:
 		u.page.Imported++

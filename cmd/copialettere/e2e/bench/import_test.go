@@ -45,12 +45,11 @@ func TestBenchImport(t *testing.T) {
 		return list
 	}
 	want := digests(mailbox)
-	fmt.Printf("\nMeasured on %s. %d messages of %d bytes.\n\n| form | export | import | again | peak memory of the command |\n|---|---|---|---|---|\n", machine(t), len(want), importSize)
+	fmt.Printf("\nMeasured on %s. %d messages of %d bytes.\n\n| form | export | import | again |\n|---|---|---|---|\n", machine(t), len(want), importSize)
 	for _, form := range []string{"eml", "mbox", "maildir", "zip"} {
 		to, into := filepath.Join(folder, form), form+"@alpha.test"
 		hook.Enable(t, into)
 		hook.Must(t, "mailbox", "set", into, "quota=none")
-		var memory int64
 		run := func(arguments ...string) time.Duration {
 			syscall.Sync()
 			began := time.Now()
@@ -58,13 +57,12 @@ func TestBenchImport(t *testing.T) {
 			if out, err := c.CombinedOutput(); err != nil {
 				t.Fatalf("%q: %v\n%s", arguments, err, out)
 			}
-			memory = c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
 			return time.Since(began)
 		}
 		export := run("export", mailbox, "-to", to, "-format", form)
 		first := run("import", into, "-from", to)
 		again := run("import", into, "-from", to)
-		fmt.Printf("| %s | %.1f s | %.1f s | %.1f s | %d MiB |\n", form, export.Seconds(), first.Seconds(), again.Seconds(), memory>>10)
+		fmt.Printf("| %s | %.1f s | %.1f s | %.1f s |\n", form, export.Seconds(), first.Seconds(), again.Seconds())
 		if got := digests(into); !slices.Equal(got, want) {
 			t.Errorf("%s: %d messages, and not those that were exported", form, len(got))
 		}
