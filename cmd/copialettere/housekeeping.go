@@ -15,7 +15,10 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 	return housekeeping.New(housekeeping.Options{
 		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Made: a.folder.Made, Logger: d.log, Metrics: a.metrics,
 		Checkpoints: a.checkpoints, Refused: a.notices.RetentionRefused, Faulty: a.notices.Faulty,
-		Erased: a.search.Forget,
+		Erased: func(archive string) {
+			a.search.Forget(archive)
+			a.exports.Forget(archive)
+		},
 		Look: func(now time.Time) {
 			d.pec.Load().Look(now)
 			a.search.Rest()

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"copialettere/journal/export/intake"
@@ -70,30 +73,43 @@ func runImport(ctx context.Context, in *invocation, args []string, o importFlags
 	}
 	defer c.close()
 	m := &importer{in: in, client: c, mailbox: address.String(), from: from, importFlags: o, seen: make(map[string]bool)}
-	for found, err := range intake.Walk(ctx, from, intake.Options{Limits: intake.DefaultLimits()}) {
-		switch {
-		case errors.Is(err, intake.ErrSource):
-			err = fmt.Errorf("%w: -from: %w", errUsage, err)
-		case err == nil && found.Left != nil:
-			err = m.left(found.Left)
-		case err == nil:
-			err = m.message(ctx, found.Piece)
-		}
-		if err != nil {
-			in.progress("")
-			return m.ended(err)
-		}
-		if m.full {
-			break
-		}
+	if err := m.all(ctx); err != nil {
+		in.progress("")
+		return m.ended(err)
 	}
 	in.progress("")
 	return m.end()
 }
 
-// importer imports messages one after the other.
+// all imports all that is found, up to the first message for which there is no room.
+func (m *importer) all(ctx context.Context) error {
+	defer m.group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for found, err := range intake.Walk(ctx, m.from, intake.Options{Limits: intake.DefaultLimits()}) {
+		switch {
+		case errors.Is(err, intake.ErrSource):
+			return fmt.Errorf("%w: -from: %w", errUsage, err)
+		case err != nil:
+			return err
+		}
+		if err := m.add(ctx, found); err != nil {
+			return err
+		}
+		if m.full {
+			break
+		}
+	}
+	return m.settle(0)
+}
+
+// importer imports messages, a few at a time. All is told in the order in which it was found.
 type importer struct {
 	importFlags
+	group sync.WaitGroup // of those that are asked
+	queue []*asked       // that are not told yet, oldest first
+	begun bool           // the first message was asked
+
 	in      *invocation
 	client  *client
 	mailbox string
@@ -117,8 +133,51 @@ type importedLine struct {
 	Why     string `json:"why,omitempty"`
 }
 
-// message imports a message.
-func (m *importer) message(ctx context.Context, p *intake.Piece) error {
+// What is asked at a time. Small messages are held in memory; a large one waits until the others are done.
+const (
+	askAtOnce = 4
+	smallMail = 256 << 10
+)
+
+// asked is something that was found. What became of a message is there when done is closed.
+type asked struct {
+	intake.Found
+	done chan struct{}
+	kept archive.Kept
+	err  error
+}
+
+// add takes up what was found, and tells of what is done, so that not too much is under way.
+func (m *importer) add(ctx context.Context, found intake.Found) error {
+	a := &asked{Found: found, done: make(chan struct{})}
+	m.queue = append(m.queue, a)
+	if found.Piece == nil {
+		close(a.done)
+		return m.settle(askAtOnce)
+	}
+	held, err := io.ReadAll(io.LimitReader(found.Message, smallMail+1))
+	if err != nil {
+		return fmt.Errorf("%s: %w", found.Piece.Source, err)
+	}
+	if len(held) <= smallMail && m.begun {
+		quiet := *m.in
+		quiet.stderr = io.Discard // of this goroutine only
+		m.group.Go(func() { m.ask(ctx, &quiet, a, bytes.NewReader(held)) })
+		return m.settle(askAtOnce)
+	}
+	// The first one goes alone: what forbids the import is told once.
+	if err := m.settle(1); err != nil {
+		return err
+	}
+	m.begun = true
+	m.ask(ctx, m.in, a, io.MultiReader(bytes.NewReader(held), found.Message))
+	return m.settle(0)
+}
+
+// ask asks for the import of a message.
+func (m *importer) ask(ctx context.Context, in *invocation, a *asked, message io.Reader) {
+	defer close(a.done)
+	p := a.Piece
 	values := url.Values{"mailbox": {m.mailbox}, "who": {whoami()}, "source": {p.Source}, "from": {m.from}}
 	if folder := strings.Trim(m.folder+"/"+p.Folder, "/"); folder != "" {
 		values.Set("folder", folder)
@@ -132,19 +191,44 @@ func (m *importer) message(ctx context.Context, p *intake.Piece) error {
 	if m.dry {
 		values.Set("dry_run", "true")
 	}
-	body, err := m.in.do(ctx, m.client, http.MethodPost, mailboxPath+"/import", values, p.Message)
+	body, err := in.do(ctx, m.client, http.MethodPost, mailboxPath+"/import", values, message)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.Source, err)
+		a.err = fmt.Errorf("%s: %w", p.Source, err)
+		return
 	}
 	defer body.Close()
-	var kept archive.Kept
-	if err := json.NewDecoder(body).Decode(&kept); err != nil {
-		return fmt.Errorf("%s: the answer broke off, as when the daemon is stopped: %w", p.Source, err)
+	if err := json.NewDecoder(body).Decode(&a.kept); err != nil {
+		a.err = fmt.Errorf("%s: the answer broke off, as when the daemon is stopped: %w", p.Source, err)
 	}
-	why := m.count(p, &kept)
+}
+
+// settle waits until at most so many are not told of.
+func (m *importer) settle(most int) error {
+	for len(m.queue) > most {
+		a := m.queue[0]
+		<-a.done
+		m.queue = m.queue[1:]
+		err := a.err
+		switch {
+		case err != nil:
+		case a.Left != nil:
+			err = m.left(a.Left)
+		default:
+			err = m.message(a.Piece, &a.kept)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message tells what became of a message.
+func (m *importer) message(p *intake.Piece, kept *archive.Kept) error {
+	why := m.count(p, kept)
 	m.progress()
 	if m.in.json {
-		return m.in.printJSON(importedLine{&kept, kept.State, p.Source, p.Quoting, why})
+		return m.in.printJSON(importedLine{kept, kept.State, p.Source, p.Quoting, why})
 	}
 	if why != "" {
 		m.tell(p.Source, why)

@@ -43,7 +43,7 @@ with an error changes nothing, and the log says why. These keys are taken:
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  logs.keep, verify.every, verify.rate, profile.certificate, profile.key
+  logs.keep, verify.every, verify.rate, exports.keep, exports.max_size, profile.certificate, profile.key
   evidence.signing_key, evidence.verifier_keys, evidence.timestamp_url, evidence.timestamp_ca, evidence.checkpoints, evidence.mail
   web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo, scan.clamd
   mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
@@ -168,6 +168,7 @@ func (d *daemon) configure(c *config.Config) {
 	acts := d.archive.acts(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
+	b.Exports = d.archive.exports
 	d.house.Configure(scheduleOf(c, acts))
 	d.archive.postfix.Configure(postfixConfig(c))
 	d.archive.checkpoints.Configure(c.Evidence)
@@ -196,6 +197,9 @@ func (d *daemon) wait(ctx context.Context) {
 	within, stop := context.WithCancel(ctx)
 	var house sync.WaitGroup
 	house.Go(func() { d.house.Run(within) })
+	if exports := d.archive.exports; exports != nil {
+		house.Go(func() { exports.Run(within) })
+	}
 	defer house.Wait()
 	defer stop()
 	select {

@@ -10,6 +10,7 @@
 //	             register too; TIME is in RFC 3339, UTC.
 //	journal/     the journal and the settings: see copialettere/journal/kv/level
 //	gaps         the gap spool, records that the journal could not take yet: see copialettere/journal. Absent when there are none.
+//	exports/     ZIPs that the daemon writes in the background: see copialettere/journal/export/jobs. Absent until the first.
 //	evidence.key the key that signs the checkpoints, one line (golang.org/x/mod/sumdb/note), mode 0600, where the configuration names no other
 //	evidence.pub what checks its signatures, one line; it is no secret
 //	check        the file that Probe writes, and removes

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
@@ -76,6 +77,11 @@ func newRig(t *testing.T) *rig {
 			}
 			return "250 2.0.0 saved", commit()
 		}}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
+	b.Exports, err = jobs.New(jobs.Options{Folder: filepath.Join(t.TempDir(), "exports"), Logger: log, Room: func() (int64, error) { return 1 << 30, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Exports.Configure(jobs.Config{Archive: b.Archive, Keep: time.Hour, MaxSize: 1 << 30})
 	return &rig{t, engine, j, p, logins, b, Admin(b)}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/metrics"
 	"copialettere/journal/search"
 	"copialettere/policy"
@@ -29,6 +30,8 @@ type Backend struct {
 	Ready func(ctx context.Context) []string
 	// Search finds messages; if nil, an Index of its own does.
 	Search *search.Index
+	// Exports are written in the background; nil where no daemon runs.
+	Exports *jobs.Jobs
 	// Pages are what Web shows to browsers; nil for none.
 	Pages http.Handler
 	// TrustedProxies are those in front of Web whose word is taken for the address of a client.

@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -60,14 +61,14 @@ var problems = []kind{
 	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany, errBusy}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
-		auth.ErrClosed, archive.ErrGivenBack, archive.ErrNotOn,
+		auth.ErrClosed, archive.ErrGivenBack, archive.ErrNotOn, jobs.ErrMany, jobs.ErrUnfinished,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
-		policy.ErrNoArchive, setup.ErrNotOffered,
+		policy.ErrNoArchive, setup.ErrNotOffered, jobs.ErrNone,
 	}},
 	{http.StatusHTTPVersionNotSupported, "version", "HTTP/1.1 is wanted", []error{errVersion}},
-	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable, archive.ErrMailstore}},
+	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable, archive.ErrMailstore, errNoJobs}},
 }
 
 // typeOf returns the type of the problems of a kind.

@@ -115,7 +115,7 @@ func (b *behind) answer(method, path string, query url.Values) *httptest.Respons
 	all := url.Values{
 		"mailbox": {"anna@alpha.test"}, "confirm": {"anna@alpha.test"}, "month": {"2020-01"}, "reason": {"x"}, "set": {"colour=red"}, "part": {"1"},
 		"uid": {"1"}, "uids": {"1"}, "to": {"Trash"}, "folder": {"INBOX/" + time.Now().UTC().Format("2006-01")}, "name": {"phone"},
-		"person": {"bruno@beta.test"}, "domain": {"alpha.test"},
+		"person": {"bruno@beta.test"}, "domain": {"alpha.test"}, "export": {"none"},
 	}
 	maps.Copy(all, query)
 	route := routeOf(b.t, method, path)

@@ -19,6 +19,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/export/jobs"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
@@ -184,6 +185,14 @@ func messageRoutes() []Route {
 			(*api).part},
 		{"POST", one + "/export", archive.RightRead, true, "", ExportRequest{}, export.Line{}, true,
 			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
+		{"GET", one + "/exports", archive.RightRead, false, "", nil, jobs.Job{}, true,
+			"the ZIPs that the daemon writes or has written in the background, the last one asked for first", (*api).exports},
+		{"POST", one + "/exports", archive.RightRead, true, "", ExportRequest{}, jobs.Job{}, false,
+			"have messages written into a ZIP in the background", (*api).startExport},
+		{"GET", one + "/exports/{export}", archive.RightRead, false, "", nil, jobs.Job{}, false, "how far that is", ofExport((*jobs.Jobs).Get)},
+		{"DELETE", one + "/exports/{export}", archive.RightRead, true, "", nil, jobs.Job{}, false, "stop that, or remove the ZIP", ofExport((*jobs.Jobs).Remove)},
+		{"GET", one + "/exports/{export}/zip", archive.RightRead, false, "", nil, Content{zipType}, false,
+			"the ZIP, or the parts of it that Range asks for, until it expires", (*api).exportZIP},
 		{"POST", one + "/import", archive.RightImport, true, "[folder=F][&date=TIME][&source=TEXT][&from=TEXT][&quoting=none|undecidable|mboxrd][&dry_run=true]",
 			Content{messageType}, archive.Kept{}, false,
 			"import the message in the body, unless the mailbox has the same bytes; from is what the log of the mailbox says, once for many messages", (*api).importMessage},

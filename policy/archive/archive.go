@@ -84,10 +84,18 @@ type Options struct {
 	Known *Known
 	// Disk tells whether the disk of the journal has room. May be nil.
 	Disk func() DiskState
+	// Exports returns the exports of an archive, by its name, that lie in the data folder. May be nil.
+	Exports func(archive string) []Exported
 	// Checkpoints makes the checkpoints; without it none are made, and a verification judges no signature.
 	Checkpoints *checkpoint.Maker
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
+}
+
+// Exported is an export that lies in the data folder.
+type Exported struct {
+	Asked time.Time
+	Size  int64 // bytes; 0 until it is written
 }
 
 // Archive stands for the archives of all mailboxes. But for what Types, Survey and Known learn it is immutable; all methods may be called concurrently.

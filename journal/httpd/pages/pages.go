@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/httpd"
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
@@ -49,6 +50,7 @@ type Options struct {
 	Archive *archive.Archive
 	Auth    *auth.Authenticator
 	Search  *search.Index // a new one where nil
+	Exports *jobs.Jobs    // what is written in the background; without it there are no pages of that
 	// Brand returns how the provider presents itself in a domain, or everywhere with an empty one. May be nil.
 	Brand func(domain string) Brand
 	// Remote returns the address of the browser; by default that of the connection. Behind a proxy it is not that.

@@ -57,5 +57,6 @@ func Routes() []Route {
 		importRoutes(),
 		gapRoutes(),
 		zipRoutes(),
+		exportRoutes(),
 	)
 }

@@ -60,6 +60,8 @@ var elsewhere = map[string]string{
 	"POST /sign-out": "leads to the sign-in",
 	"GET /mailbox/{mailbox}/messages/{folder}/{uid}/raw": "is a download",
 	"GET /mailbox/{mailbox}/programs/profile":            "is a download",
+	"GET /mailbox/{mailbox}/exports/{export}/zip":        "is a download",
+	"POST /mailbox/{mailbox}/exports/remove":             "leads to the exports",
 	"POST /mailbox/{mailbox}/access/end":                 "leads to the sign-ins",
 	"POST /mailbox/{mailbox}/app-passwords/revoke":       "leads to the app passwords",
 	"POST /mailbox/{mailbox}/delegates/revoke":           "leads to the delegates",
@@ -198,7 +200,7 @@ func (s *site) messagePath(t *testing.T, box, subject string) string {
 
 // stops returns the way of a reader through all pages.
 func (s *site) stops(t *testing.T, r reader) []stop {
-	return slices.Concat(s.strangerStops(t), s.listStops(t, r), s.messageStops(t, r), s.settingStops(r), s.setUpStops(r), s.accountStops(t, r), s.otherStops(r),
+	return slices.Concat(s.strangerStops(t), s.listStops(t, r), s.exportStops(t, r), s.messageStops(t, r), s.settingStops(r), s.setUpStops(r), s.accountStops(t, r), s.otherStops(r),
 		s.domainStops(r), s.domainMailboxStops(r), s.busyStops(t, r))
 }
 
@@ -294,6 +296,30 @@ func uploadZIP(t *testing.T) func(*tab) {
 		x.do(chromedp.SetUploadFiles("input[type=file]", []string{name}))
 		x.press("Importa|Import")
 		x.see("posta.zip: Lavoro/offerta.msg")
+	}
+}
+
+// exportStops are the page of the exports before, while and after one is written. The script brings it up to date.
+func (s *site) exportStops(t *testing.T, r reader) []stop {
+	path := "/mailbox/" + r.owner + "/exports"
+	return []stop{
+		{who: r.owner, path: path},
+		{who: r.owner, path: path, then: func(x *tab) {
+			x.fill("Dal giorno|From the day", "2026-11-30")
+			x.fill("Al giorno|To the day", "2026-11-29")
+			x.press("Prepara lo ZIP|Prepare the ZIP")
+		}, status: 422},
+		{who: r.owner, path: path, then: func(x *tab) {
+			x.press("Prepara lo ZIP|Prepare the ZIP")
+			x.wait("the export to be written", `document.querySelector('a.button[href$="/zip"]') !== null && document.querySelector("[data-live]") === null`)
+			x.open(path) // which asks for itself no more
+		}, picture: "exports"},
+		{who: r.owner, then: func(x *tab) {
+			if name, b := x.download("Scarica lo ZIP|Download the ZIP"); !strings.HasSuffix(name, ".zip") || !bytes.HasPrefix(b, []byte("PK")) {
+				t.Errorf("%s: %d bytes", name, len(b))
+			}
+			x.press("Elimina|Remove")
+		}},
 	}
 }
 
