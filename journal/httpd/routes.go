@@ -20,6 +20,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/export"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
@@ -79,7 +80,7 @@ type Lines struct{}
 
 // Routes returns the table of all routes.
 func Routes() []Route {
-	return slices.Concat(mailboxRoutes(), personRoutes(), messageRoutes(), operatorRoutes())
+	return slices.Concat(mailboxRoutes(), personRoutes(), messageRoutes(), pullRoutes(), operatorRoutes())
 }
 
 // one is the path of what is about one mailbox, and message that of a message in it.
@@ -165,6 +166,24 @@ func personRoutes() []Route {
 		{"GET", one + "/set-up/profile", archive.RightLook, false, choice, nil, Content{setup.ProfileType}, false, "the same as a configuration profile of Apple", (*api).profile},
 		{"POST", one + "/set-up/link", archive.RightLook, true, "", SetUpChoice{}, archive.SetUpLink{}, false,
 			"make a link to that profile, with its QR code; it works once, for 15 minutes, without a sign-in", (*api).setUpLink},
+	}
+}
+
+// pullRoutes are about the import from accounts on other servers.
+func pullRoutes() []Route {
+	const pulls = one + "/pulls"
+	return []Route{
+		{"POST", one + "/pull", archive.RightImport, true, "", pull.Once{}, pull.Result{}, true,
+			"import mail of an IMAP account, and tell what became of each message; the same again fetches only what has come", (*api).pullOnce},
+		{"GET", pulls, archive.RightLook, false, "", nil, pull.Pull{}, true, "the profiles by which mail is imported from IMAP accounts, without the passwords",
+			(*api).pulls},
+		{"POST", pulls, archive.RightImport, true, "", pull.New{}, pull.Pull{}, false, "make a profile; its password is kept sealed, and no answer has it",
+			(*api).addPull},
+		{"POST", pulls + "/{name}/test", archive.RightImport, true, "", nil, pull.Found{}, true, "sign in by a profile, and list the folders of its account",
+			(*api).testPull},
+		{"POST", pulls + "/{name}/run", archive.RightImport, true, "", nil, pull.Result{}, true, "run a profile, and tell what became of each message",
+			(*api).runPull},
+		{"DELETE", pulls + "/{name}", archive.RightRevoke, true, "", nil, pull.Pull{}, false, "remove a profile; what it brought stays", (*api).removePull},
 	}
 }
 

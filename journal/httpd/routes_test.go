@@ -38,8 +38,11 @@ func TestRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := make(map[string]bool)
+	account := mailAccount(t, "Subject: one\r\n\r\none\r\n")
 	code, export := "", "" // of the second factor; the name of an export
 	for _, request := range []string{
+		"POST /mailboxes/{mailbox}/pull?" + account, "POST /mailboxes/{mailbox}/pulls?name=old&every=1d&" + account, "GET /mailboxes/{mailbox}/pulls?", "POST /mailboxes/{mailbox}/pulls/{name}/test?name=old",
+		"POST /mailboxes/{mailbox}/pulls/{name}/run?name=old", "DELETE /mailboxes/{mailbox}/pulls/{name}?name=old",
 		"GET /mailboxes?", "GET /mailboxes/{mailbox}?", "GET /mailboxes/{mailbox}/log?", "GET /mailboxes/{mailbox}/settings?", "GET /mailboxes/{mailbox}/folders?", "GET /mailboxes/{mailbox}/retention?retention=12",
 		"GET /mailboxes/{mailbox}/access?", "POST /mailboxes/{mailbox}/app-passwords?name=phone", "GET /mailboxes/{mailbox}/app-passwords?", "DELETE /mailboxes/{mailbox}/app-passwords/{name}?name=phone",
 		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
