@@ -34,6 +34,8 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
   list ADDR                     list the entries of a mailbox
   cat ADDR FOLDER UID           write the exact bytes of a message
+  import ADDR -from PATH        put older mail from files into an archive: .eml, mbox, Maildir, ZIP; or imaps://USER@HOST
+  pull add ADDR NAME            import from an IMAP account again and again; also test, run, list and remove
   export ADDR -to PATH          write the messages of a mailbox to a folder or a ZIP, with a manifest
   bundle ADDR FOLDER UID        write an evidence bundle of a message, or of its practice
   verify-bundle FILE.zip        check an evidence bundle, without a configuration or a network
@@ -48,7 +50,8 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   give-back ADDR FOLDER UID ... hand messages to the live mailbox once more
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
-  verify                        check every digest and every reference of the journal
+  verify                        check every digest, every reference, every log and every checkpoint of the journal
+  checkpoint                    make a checkpoint over all logs now, or list them
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
@@ -107,6 +110,8 @@ func commands() map[string]command {
 		"export":        {exportHelp, defineExport},
 		"bundle":        {bundleHelp, defineBundle},
 		"verify-bundle": {verifyBundleHelp, defineVerifyBundle},
+		"import":        {importHelp, defineImport},
+		"pull":          {pullHelp, definePull},
 		"parts":         {partsHelp, noFlags(runParts)},
 		"part":          {partHelp, noFlags(runPart)},
 		"why":           {whyHelp, defineWhy},
@@ -119,6 +124,7 @@ func commands() map[string]command {
 		"give-back":     {giveBackHelp, defineGiveBack},
 		"practice":      {practiceHelp, noFlags(runPractice)},
 		"verify":        {verifyHelp, noFlags(runVerify)},
+		"checkpoint":    {checkpointHelp, defineCheckpoint},
 		"quota-warning": {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"access":        {accessHelp, noFlags(runAccess)},
 		"app-password":  {appPasswordHelp, noFlags(runAppPassword)},

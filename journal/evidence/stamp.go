@@ -49,19 +49,14 @@ type (
 		Status stampStatus
 		Token  asn1.RawValue `asn1:"optional"`
 	}
-	stampInfo struct {
-		Version  int
-		Policy   asn1.ObjectIdentifier
-		Imprint  messageImprint
-		Serial   *big.Int
-		Time     time.Time     `asn1:"generalized"`
-		Accuracy asn1.RawValue `asn1:"optional,tag:16,class:0"`
-		Ordering bool          `asn1:"optional"`
-		Nonce    *big.Int      `asn1:"optional"`
-		TSA      asn1.RawValue `asn1:"optional,tag:0"`
-		More     asn1.RawValue `asn1:"optional,tag:1"`
-	}
 )
+
+// stampInfo is what is read of a TSTInfo (RFC 3161 section 2.4.2).
+type stampInfo struct {
+	imprint messageImprint
+	time    time.Time
+	nonce   *big.Int // nil for none
+}
 
 // Stamp is what a time stamping authority says.
 type Stamp struct {
@@ -116,51 +111,113 @@ func RequestStamp(ctx context.Context, client *http.Client, url string, digest H
 }
 
 // CheckStamp checks the answer of an authority about a SHA-256: that its certificate leads to one of the roots and is for time stamping. The certificate is
-// judged at the time of the stamp, since it may have ended meanwhile. roots may be nil: then who signed is not judged.
+// judged at the time of the stamp, since it may have ended meanwhile. roots may be nil: then who signed is not judged. The error wraps ErrStamp.
 func CheckStamp(der []byte, digest Hash, roots *x509.CertPool) (Stamp, error) {
-	fail := func(format string, args ...any) (Stamp, error) {
-		return Stamp{}, fmt.Errorf("%w: %w", ErrStamp, fmt.Errorf(format, args...))
-	}
-	var response stampResponse
-	if rest, err := asn1.Unmarshal(der, &response); err != nil || len(rest) > 0 {
-		return fail("malformed answer: %w", errors.Join(err, errTrailing(rest)))
-	}
-	// The token tells, not the status alone: granted (0), or granted with changes (1).
-	if s := response.Status; s.Status > 1 || len(response.Token.FullBytes) == 0 {
-		return fail("the authority refused: status %d %q", s.Status, s.Text)
-	}
-	token, err := pkcs7.Parse(response.Token.FullBytes)
+	token, info, err := readStamp(der)
 	if err != nil {
-		return fail("malformed token: %w", err)
+		return Stamp{}, fmt.Errorf("%w: %w", ErrStamp, err)
 	}
-	var info stampInfo
-	if rest, err := asn1.Unmarshal(token.Content, &info); err != nil || len(rest) > 0 {
-		return fail("malformed token: %w", errors.Join(err, errTrailing(rest)))
-	}
-	if !info.Imprint.Algorithm.Algorithm.Equal(oidSHA256) || !bytes.Equal(info.Imprint.Hash, digest[:]) {
-		return fail("it is over something else")
+	if !info.imprint.Algorithm.Algorithm.Equal(oidSHA256) || !bytes.Equal(info.imprint.Hash, digest[:]) {
+		return Stamp{}, fmt.Errorf("%w: it is over something else", ErrStamp)
 	}
 	signer := token.GetOnlySigner()
 	if signer == nil {
-		return fail("it has no single signer")
+		return Stamp{}, fmt.Errorf("%w: it has no single signer", ErrStamp)
 	}
 	if !slices.Contains(signer.ExtKeyUsage, x509.ExtKeyUsageTimeStamping) {
-		return fail("the certificate of %s is not for time stamping", signer.Subject)
+		return Stamp{}, fmt.Errorf("%w: the certificate of %s is not for time stamping", ErrStamp, signer.Subject)
 	}
 	if roots == nil {
 		err = token.Verify()
 	} else {
-		err = token.VerifyWithChainAtTime(roots, info.Time)
+		err = token.VerifyWithChainAtTime(roots, info.time)
 	}
 	if err != nil {
-		return fail("signed by %s: %w", signer.Subject, err)
+		return Stamp{}, fmt.Errorf("%w: signed by %s: %w", ErrStamp, signer.Subject, err)
 	}
-	return Stamp{info.Time.UTC(), signer.Subject.String(), info.Nonce}, nil
+	return Stamp{info.time.UTC(), signer.Subject.String(), info.nonce}, nil
 }
 
-func errTrailing(rest []byte) error {
-	if len(rest) == 0 {
-		return nil
+// ReadStamp reads what an answer says, and judges nothing. The error wraps ErrStamp.
+func ReadStamp(der []byte) (Stamp, error) {
+	token, info, err := readStamp(der)
+	if err != nil {
+		return Stamp{}, fmt.Errorf("%w: %w", ErrStamp, err)
 	}
-	return fmt.Errorf("%d bytes behind it", len(rest))
+	s := Stamp{Time: info.time.UTC(), nonce: info.nonce}
+	if signer := token.GetOnlySigner(); signer != nil {
+		s.Signer = signer.Subject.String()
+	}
+	return s, nil
+}
+
+func readStamp(der []byte) (*pkcs7.PKCS7, *stampInfo, error) {
+	var response stampResponse
+	if err := unmarshal(der, &response); err != nil {
+		return nil, nil, fmt.Errorf("malformed answer: %w", err)
+	}
+	// The token tells, not the status alone: granted (0), or granted with changes (1).
+	if s := response.Status; s.Status > 1 || len(response.Token.FullBytes) == 0 {
+		return nil, nil, fmt.Errorf("the authority refused: status %d %q", s.Status, s.Text)
+	}
+	token, err := pkcs7.Parse(response.Token.FullBytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("malformed token: %w", err)
+	}
+	info, err := readInfo(token.Content)
+	if err != nil {
+		return nil, nil, fmt.Errorf("malformed token: %w", err)
+	}
+	return token, info, nil
+}
+
+// readInfo reads a TSTInfo. Of what is optional behind the time only the nonce is an INTEGER.
+func readInfo(der []byte) (*stampInfo, error) {
+	var all asn1.RawValue
+	if err := unmarshal(der, &all); err != nil {
+		return nil, err
+	}
+	var (
+		info    stampInfo
+		version int
+		policy  asn1.ObjectIdentifier
+		serial  *big.Int
+		rest    = all.Bytes
+		err     error
+	)
+	for _, v := range []any{&version, &policy, &info.imprint, &serial} {
+		if rest, err = asn1.Unmarshal(rest, v); err != nil {
+			return nil, err
+		}
+	}
+	var written asn1.RawValue
+	if rest, err = asn1.Unmarshal(rest, &written); err != nil {
+		return nil, err
+	}
+	// With fractions of a second, which package asn1 does not read.
+	if info.time, err = time.Parse("20060102150405Z", string(written.Bytes)); err != nil || written.Tag != asn1.TagGeneralizedTime {
+		return nil, fmt.Errorf("time %q: %w", written.Bytes, errors.Join(err, ErrStamp))
+	}
+	for len(rest) > 0 {
+		var v asn1.RawValue
+		before := rest
+		if rest, err = asn1.Unmarshal(rest, &v); err != nil {
+			return nil, err
+		}
+		if v.Class == asn1.ClassUniversal && v.Tag == asn1.TagInteger {
+			if _, err := asn1.Unmarshal(before, &info.nonce); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return &info, nil
+}
+
+// unmarshal reads DER without anything behind it.
+func unmarshal(der []byte, v any) error {
+	rest, err := asn1.Unmarshal(der, v)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes behind it", len(rest))
+	}
+	return err
 }

@@ -102,6 +102,13 @@ func List(ctx context.Context, a *archive.Archive, who policy.Actor, mailbox pol
 			yield(Line{}, err)
 			return
 		}
+		Lines(ctx, a, mailbox, s)(yield)
+	}
+}
+
+// Lines yields what List does for an export that is on record already. Whoever calls it has checked the right to it.
+func Lines(ctx context.Context, a *archive.Archive, mailbox policy.Address, s Selection) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
 		for e, err := range a.Entries(ctx, mailbox) {
 			var l Line
 			if err == nil {

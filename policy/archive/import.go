@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -67,6 +68,10 @@ type Kept struct {
 	Date    time.Time `json:"date,omitzero"` // by which it is looked for
 	Size    int64     `json:"size"`          // bytes, as the archive keeps it
 	SHA256  string    `json:"sha256,omitempty"`
+	// Free is how many bytes the quota has room for before the message, where there is a quota; of a dry run and of what is full.
+	Free *int64 `json:"free,omitempty"`
+	// Unread are the months that cannot be read: whether the message is in one of them is not known.
+	Unread []kv.Month `json:"unread,omitempty"`
 }
 
 // Importing imports messages into one mailbox. It may be used concurrently, and needs no end.
@@ -94,10 +99,8 @@ func (i *Importing) may(ctx context.Context) (policy.Mailbox, error) {
 	if err != nil {
 		return m, err
 	}
-	if i.who.Role != policy.RoleOperator {
-		if err := permitted(m.Settings, RightImport); err != nil {
-			return m, fmt.Errorf("%s: %w", i.mailbox, err)
-		}
+	if err := permittedTo(i.who, m.Settings, RightImport); err != nil {
+		return m, fmt.Errorf("%s: %w", i.mailbox, err)
 	}
 	if m.State() != policy.StateOn {
 		return m, fmt.Errorf("%s is %s: %w: enable or resume it first", i.mailbox, m.State(), ErrNotOn)
@@ -154,6 +157,7 @@ func (i *Importing) keep(ctx context.Context, m policy.Mailbox, p Piece, draft *
 	if err != nil {
 		return kept, err
 	}
+	end = sync.OnceFunc(end)
 	defer end()
 	if err := known.bring(ctx, a.journal); err != nil {
 		return kept, fmt.Errorf("look for %s in %s: %w", p.Source, i.mailbox, err)
@@ -165,12 +169,18 @@ func (i *Importing) keep(ctx context.Context, m policy.Mailbox, p Piece, draft *
 		kept.State, kept.Folder, kept.UID = KeptDuplicate, ref.FolderName(), ref.UID
 		return kept, nil
 	}
-	switch err := a.roomFor(ctx, m, draft.Size()); {
-	case errors.Is(err, journal.ErrFull):
+	kept.Unread = slices.Clone(known.unread)
+	free, err := a.free(ctx, m)
+	if err != nil {
+		return kept, err
+	}
+	full := draft.Size() > free
+	if m.Settings.Quota > 0 && (full || i.options.DryRun) {
+		kept.Free = &free
+	}
+	if full {
 		kept.State = KeptFull
 		return kept, nil
-	case err != nil:
-		return kept, err
 	}
 	folder := importFolder(p.Folder)
 	if known.here >= mostImportFolders && !known.hasFolder(kv.MonthOf(draft.Arrival()), folder) {
@@ -187,6 +197,7 @@ func (i *Importing) keep(ctx context.Context, m policy.Mailbox, p Piece, draft *
 		Mailbox: m.Archive, Direction: i.direction(draft), Folder: folder, Quota: journal.Quota{Limit: uint64(m.Settings.Quota)},
 		Import: &journal.Import{Who: i.who.String(), Date: kept.Date, Source: plainText(p.Source, journal.MaxImportSource), Quoting: p.Quoting, Once: true},
 	}
+	end() // the journal makes one entry of two at a time, and commits of several go together
 	return i.commit(ctx, in, draft, kept)
 }
 

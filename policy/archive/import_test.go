@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/kv"
 	"copialettere/policy"
 )
 
@@ -90,7 +91,7 @@ func TestImport(t *testing.T) {
 		r.check(err)
 		r.wantKept(i, piece("", string(text)), "duplicate INBOX/2026-02 1")
 	})
-	report, err := r.archive.Verify(t.Context(), journal.EvidenceOptions{}, nil)
+	report, err := r.archive.Verify(t.Context(), nil)
 	r.check(err)
 	if report.Faults > 0 {
 		t.Errorf("verify: %v", report.Details)
@@ -326,5 +327,39 @@ func TestKnown(t *testing.T) {
 	e.SHA256[31]++
 	if got, ok, err = known.find(t.Context(), r.archive.journal, e.SHA256); ok || err != nil {
 		t.Errorf("found %v for other bytes, %v", got, err)
+	}
+}
+
+// TestImportFaults imports while the disk fails: nothing is there after the error, and the same message again is there once.
+func TestImportFaults(t *testing.T) {
+	r := newTypeRig(t)
+	i := r.importing(ImportOptions{From: "server"})
+	r.wantKept(i, piece("", importedText), "imported Imported/2026-01 1")
+	r.clock("2026-02")
+	bad := kv.Month("2026-02")
+	r.engine.bad.Store(&bad)
+	for range 2 {
+		if kept, err := i.Keep(t.Context(), piece("", importedText+"a")); err == nil {
+			t.Errorf("on a bad disk: %+v", kept)
+		}
+	}
+	r.engine.bad.Store(nil)
+	r.wantKept(i, piece("", importedText+"a"), "imported Imported/2026-02 1")
+	r.wantKept(i, piece("", importedText+"a"), "duplicate Imported/2026-02 1")
+
+	// A month that cannot be read is told of: what is in it comes once more.
+	bad = "2026-01"
+	j, err := journal.Open(r.engine, journal.Options{Now: func() time.Time { return *r.now.Load() }})
+	r.check(err)
+	defer j.Close()
+	r.engine.bad.Store(&bad)
+	options := r.archive.options
+	options.Journal, options.Known = j, nil
+	again, err := New(options).Import(t.Context(), importer, r.anna, ImportOptions{})
+	r.check(err)
+	kept, err := again.Keep(t.Context(), piece("", importedText))
+	r.check(err)
+	if kept.State != KeptImported || !slices.Equal(kept.Unread, []kv.Month{"2026-01"}) {
+		t.Errorf("with a month that cannot be read: %+v", kept)
 	}
 }

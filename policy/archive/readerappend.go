@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/mail"
 	"slices"
 	"strconv"
@@ -122,24 +123,30 @@ func (r *Reader) mayAppend(ctx context.Context, name string, size int64) (policy
 	return m, r.archive.roomFor(ctx, m, size)
 }
 
-// roomFor returns journal.ErrFull if a mailbox has no room for size more bytes that are put in by hand. What was deleted by hand counts as long as it can be
-// brought back: otherwise whoever puts in and deletes in turn could fill the disk, and hold up everybody's mail.
+// roomFor returns journal.ErrFull if a mailbox has no room for size more bytes that are put in by hand.
 func (a *Archive) roomFor(ctx context.Context, m policy.Mailbox, size int64) error {
+	free, err := a.free(ctx, m)
+	if err == nil && size > free {
+		err = fmt.Errorf("%s: %w", m.Address, journal.ErrFull)
+	}
+	return err
+}
+
+// free returns how many bytes a mailbox has room for that are put in by hand; math.MaxInt64 without a quota. What was deleted by hand counts as long as it
+// can be brought back: otherwise whoever puts in and deletes in turn could fill the disk, and hold up everybody's mail.
+func (a *Archive) free(ctx context.Context, m policy.Mailbox) (int64, error) {
 	if m.Settings.Quota == 0 {
-		return nil
+		return math.MaxInt64, nil
 	}
 	used, err := a.journal.Usage(ctx, m.Archive)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	deleted, err := a.journal.DeletedFolder(ctx, m.Archive, false)
 	if err != nil && !errors.Is(err, journal.ErrNotFound) {
-		return err
+		return 0, err
 	}
-	if used+deleted.Bytes+uint64(size) > uint64(m.Settings.Quota) {
-		return fmt.Errorf("%s: %w", m.Address, journal.ErrFull)
-	}
-	return nil
+	return max(m.Settings.Quota-int64(used+deleted.Bytes), 0), nil
 }
 
 func (a *Archive) maxMessage() int64 {

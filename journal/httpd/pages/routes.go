@@ -55,7 +55,9 @@ func Routes() []Route {
 		actRoutes(),
 		giveBackRoutes(),
 		deletedRoutes(),
+		importRoutes(),
 		gapRoutes(),
 		zipRoutes(),
+		exportRoutes(),
 	)
 }
