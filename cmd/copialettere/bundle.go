@@ -36,8 +36,8 @@ Checks an evidence bundle, a ZIP or the folder that it was unpacked into, and sa
 no network. All digests, parts and copies are made anew, each signature is verified again, and what the receipts say is worked out again.
 
 Signatures are verified under the authority that the archive trusted, which the bundle brings and the line names with its SHA-256. With -trust it is one
-of your own file, such as the certificates of AgID. In the same way -key names the verifier key of the checkpoints of the archive ("copialettere checkpoint
--list" prints it); without it, that of the bundle counts.
+of your own file, such as the certificates of AgID. In the same way -key names the verifier key of the checkpoints of the archive (evidence.pub in its
+data folder); without it, that of the bundle counts.
 
 Exit status: 0 all checks are ok, 1 one has failed, 2 there is no bundle to check. "skipped" is what the bundle does not claim.
 
