@@ -77,7 +77,8 @@ func operator(r *http.Request) (policy.Actor, error) {
 type api struct {
 	b     Backend
 	door  door
-	turns *Turns // of programs at a public door; nil at others
+	turns *Turns        // of programs at a public door; nil at others
+	pace  *archive.Pace // of those who read messages
 	mux   *http.ServeMux
 }
 
@@ -96,7 +97,7 @@ func newAPI(b Backend, d door) *api {
 	if b.Search == nil {
 		b.Search = search.New(search.Options{})
 	}
-	a := &api{b: b, door: d, mux: http.NewServeMux()}
+	a := &api{b: b, door: d, pace: b.Archive.NewPace(), mux: http.NewServeMux()}
 	if d.public {
 		a.turns = NewTurns(mostRequests, mostWaiting, longestWait)
 	}
