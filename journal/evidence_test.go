@@ -454,3 +454,43 @@ func TestLogsEnd(t *testing.T) {
 	f.checkpoint(s)
 	f.verify()
 }
+
+// TestCheckpointKilled kills the making of a checkpoint at one write after the other.
+func TestCheckpointKilled(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	s := newSigner(t)
+	f.put(mario, letter("one"))
+	f.put(anna, letter("two"))
+	f.checkpoint(s)
+	if _, err := f.Erase(f.ctx(), anna, EraseOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	f.killAtEach("checkpoint", 1, func() {
+		n++
+		f.put(mario, letter(fmt.Sprint("more ", n)))
+	})
+	c := f.checkpoint(s)
+	f.verify()
+	if _, err := f.Prove(f.ctx(), ofMario(1)); err != nil || c.Number < 2 {
+		t.Errorf("checkpoint %d, %v", c.Number, err)
+	}
+}
+
+// TestAdoptKilled kills taking an archive into its logs at one write after the other.
+func TestAdoptKilled(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	f.onFiles()
+	for i := range 3 * entryGroup {
+		f.put(mario, letter(fmt.Sprint(i)))
+	}
+	f.put(anna, letter("anna"))
+	f.unlog()
+	f.unadopted = true
+	f.killAtEach("adopt", 1, func() {})
+	if r := f.verify(); r.Logs != 2 || r.Unlogged != 0 {
+		t.Errorf("%+v", r)
+	}
+}

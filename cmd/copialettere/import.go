@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"copialettere/journal/export/intake"
@@ -19,6 +22,7 @@ import (
 )
 
 const importHelp = `Usage: copialettere import ADDR -from PATH [-folder F] [-dry-run] [-config FILE] [-json]
+       copialettere import ADDR -from imaps://USER@HOST [-folder F] [-dry-run] [-delete-after 30d] [-ca FILE] [-password-file FILE] [-plaintext]
 
 Puts older mail into an archive: that from before the archive was turned on, or of a gap. PATH is a file or a folder, with .eml files, mboxes,
 Maildirs, .emlx files of Apple Mail, ZIPs, or what "export" wrote. What a file is, is found out by its content.
@@ -31,17 +35,32 @@ What the archive has already, byte for byte, is not taken again: if an import br
 What is not taken is listed, with why and where (for an mbox, the offset in bytes). With -json there is a line for each message too, for what is no
 mail, and remarks on what looks odd. Outlook's .msg and .pst, encrypted ZIPs and compressed files are not read; the list says what to do instead.
 
+Of an IMAP account the same command again fetches what has come since, and goes on where it stopped; -folder is one there. "copialettere pull -h" tells
+of its flags, and of profiles that do so by themselves. -plaintext sends a password over an open line (imap://), which otherwise only imaps:// and
+imap+starttls:// reach.
+
 The exit status is 1 when something was not taken or nothing was found. The archive must be on; its quota counts.
 
 Example: copialettere import mario@alpha.test -from /mnt/old/Maildir
 `
 
 func defineImport(flags *flag.FlagSet) runner {
-	var o importFlags
-	flags.StringVar(&o.from, "from", "", "")
-	flags.StringVar(&o.folder, "folder", "", "")
-	flags.BoolVar(&o.dry, "dry-run", false, "")
-	return func(ctx context.Context, in *invocation, args []string) error { return runImport(ctx, in, args, o) }
+	var account accountFlags
+	account.define(flags)
+	dry := flags.Bool("dry-run", false, "")
+	plaintext := flags.Bool("plaintext", false, "")
+	return func(ctx context.Context, in *invocation, args []string) error {
+		if isAccount(account.from) {
+			if err := want(args, "ADDR"); err != nil {
+				return err
+			}
+			return importAccount(ctx, in, args, &account, *dry, *plaintext)
+		}
+		if account.deleteAfter != "" || account.ca != "" || account.passwordFile != "" || *plaintext || len(account.folders) > 1 {
+			return fmt.Errorf("%w: -delete-after, -ca, -password-file and -plaintext are for accounts: -from imaps://USER@HOST", errUsage)
+		}
+		return runImport(ctx, in, args, importFlags{account.from, strings.Join(account.folders, ""), *dry})
+	}
 }
 
 type importFlags struct {
@@ -70,30 +89,43 @@ func runImport(ctx context.Context, in *invocation, args []string, o importFlags
 	}
 	defer c.close()
 	m := &importer{in: in, client: c, mailbox: address.String(), from: from, importFlags: o, seen: make(map[string]bool)}
-	for found, err := range intake.Walk(ctx, from, intake.Options{Limits: intake.DefaultLimits()}) {
-		switch {
-		case errors.Is(err, intake.ErrSource):
-			err = fmt.Errorf("%w: -from: %w", errUsage, err)
-		case err == nil && found.Left != nil:
-			err = m.left(found.Left)
-		case err == nil:
-			err = m.message(ctx, found.Piece)
-		}
-		if err != nil {
-			in.progress("")
-			return m.ended(err)
-		}
-		if m.full {
-			break
-		}
+	if err := m.all(ctx); err != nil {
+		in.progress("")
+		return m.ended(err)
 	}
 	in.progress("")
 	return m.end()
 }
 
-// importer imports messages one after the other.
+// all imports all that is found, up to the first message for which there is no room.
+func (m *importer) all(ctx context.Context) error {
+	defer m.group.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for found, err := range intake.Walk(ctx, m.from, intake.Options{Limits: intake.DefaultLimits()}) {
+		switch {
+		case errors.Is(err, intake.ErrSource):
+			return fmt.Errorf("%w: -from: %w", errUsage, err)
+		case err != nil:
+			return err
+		}
+		if err := m.add(ctx, found); err != nil {
+			return err
+		}
+		if m.full {
+			break
+		}
+	}
+	return m.settle(0)
+}
+
+// importer imports messages, a few at a time. All is told in the order in which it was found.
 type importer struct {
 	importFlags
+	group sync.WaitGroup // of those that are asked
+	queue []*asked       // that are not told yet, oldest first
+	begun bool           // the first message was asked
+
 	in      *invocation
 	client  *client
 	mailbox string
@@ -117,8 +149,51 @@ type importedLine struct {
 	Why     string `json:"why,omitempty"`
 }
 
-// message imports a message.
-func (m *importer) message(ctx context.Context, p *intake.Piece) error {
+// What is asked at a time. Small messages are held in memory; a large one waits until the others are done.
+const (
+	askAtOnce = 4
+	smallMail = 256 << 10
+)
+
+// asked is something that was found. What became of a message is there when done is closed.
+type asked struct {
+	intake.Found
+	done chan struct{}
+	kept archive.Kept
+	err  error
+}
+
+// add takes up what was found, and tells of what is done, so that not too much is under way.
+func (m *importer) add(ctx context.Context, found intake.Found) error {
+	a := &asked{Found: found, done: make(chan struct{})}
+	m.queue = append(m.queue, a)
+	if found.Piece == nil {
+		close(a.done)
+		return m.settle(askAtOnce)
+	}
+	held, err := io.ReadAll(io.LimitReader(found.Message, smallMail+1))
+	if err != nil {
+		return fmt.Errorf("%s: %w", found.Piece.Source, err)
+	}
+	if len(held) <= smallMail && m.begun {
+		quiet := *m.in
+		quiet.stderr = io.Discard // of this goroutine only
+		m.group.Go(func() { m.ask(ctx, &quiet, a, bytes.NewReader(held)) })
+		return m.settle(askAtOnce)
+	}
+	// The first one goes alone: what forbids the import is told once.
+	if err := m.settle(1); err != nil {
+		return err
+	}
+	m.begun = true
+	m.ask(ctx, m.in, a, io.MultiReader(bytes.NewReader(held), found.Message))
+	return m.settle(0)
+}
+
+// ask asks for the import of a message.
+func (m *importer) ask(ctx context.Context, in *invocation, a *asked, message io.Reader) {
+	defer close(a.done)
+	p := a.Piece
 	values := url.Values{"mailbox": {m.mailbox}, "who": {whoami()}, "source": {p.Source}, "from": {m.from}}
 	if folder := strings.Trim(m.folder+"/"+p.Folder, "/"); folder != "" {
 		values.Set("folder", folder)
@@ -132,19 +207,44 @@ func (m *importer) message(ctx context.Context, p *intake.Piece) error {
 	if m.dry {
 		values.Set("dry_run", "true")
 	}
-	body, err := m.in.do(ctx, m.client, http.MethodPost, mailboxPath+"/import", values, p.Message)
+	body, err := in.do(ctx, m.client, http.MethodPost, mailboxPath+"/import", values, message)
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.Source, err)
+		a.err = fmt.Errorf("%s: %w", p.Source, err)
+		return
 	}
 	defer body.Close()
-	var kept archive.Kept
-	if err := json.NewDecoder(body).Decode(&kept); err != nil {
-		return fmt.Errorf("%s: the answer broke off, as when the daemon is stopped: %w", p.Source, err)
+	if err := json.NewDecoder(body).Decode(&a.kept); err != nil {
+		a.err = fmt.Errorf("%s: the answer broke off, as when the daemon is stopped: %w", p.Source, err)
 	}
-	why := m.count(p, &kept)
+}
+
+// settle waits until at most so many are not told of.
+func (m *importer) settle(most int) error {
+	for len(m.queue) > most {
+		a := m.queue[0]
+		<-a.done
+		m.queue = m.queue[1:]
+		err := a.err
+		switch {
+		case err != nil:
+		case a.Left != nil:
+			err = m.left(a.Left)
+		default:
+			err = m.message(a.Piece, &a.kept)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message tells what became of a message.
+func (m *importer) message(p *intake.Piece, kept *archive.Kept) error {
+	why := m.count(p, kept)
 	m.progress()
 	if m.in.json {
-		return m.in.printJSON(importedLine{&kept, kept.State, p.Source, p.Quoting, why})
+		return m.in.printJSON(importedLine{kept, kept.State, p.Source, p.Quoting, why})
 	}
 	if why != "" {
 		m.tell(p.Source, why)

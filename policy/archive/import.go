@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -156,6 +157,7 @@ func (i *Importing) keep(ctx context.Context, m policy.Mailbox, p Piece, draft *
 	if err != nil {
 		return kept, err
 	}
+	end = sync.OnceFunc(end)
 	defer end()
 	if err := known.bring(ctx, a.journal); err != nil {
 		return kept, fmt.Errorf("look for %s in %s: %w", p.Source, i.mailbox, err)
@@ -195,6 +197,7 @@ func (i *Importing) keep(ctx context.Context, m policy.Mailbox, p Piece, draft *
 		Mailbox: m.Archive, Direction: i.direction(draft), Folder: folder, Quota: journal.Quota{Limit: uint64(m.Settings.Quota)},
 		Import: &journal.Import{Who: i.who.String(), Date: kept.Date, Source: plainText(p.Source, journal.MaxImportSource), Quoting: p.Quoting, Once: true},
 	}
+	end() // the journal makes one entry of two at a time, and commits of several go together
 	return i.commit(ctx, in, draft, kept)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"copialettere/journal/export"
+	"copialettere/policy/archive"
 )
 
 // messages is an archive of messages in memory, by their UIDs from 1.
@@ -158,4 +160,24 @@ func TestOwnDamaged(t *testing.T) {
 	if got != "false true true " {
 		t.Errorf("right: %s", got)
 	}
+}
+
+// TestOwnDownload takes a ZIP back that the pages have made: it has no list of what was asked for, and its manifest may have parts.
+func TestOwnDownload(t *testing.T) {
+	all := &messages{texts: oddMessages()}
+	name := filepath.Join(t.TempDir(), "anna.zip")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := export.NewZIP(f, time.UTC)
+	for i, text := range all.texts {
+		if err := z.Add(all.message(i), bytes.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.Close(func(func(archive.Gap, error) bool) {}), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	checkOwn(t, all, name, len(all.texts))
 }
