@@ -26,6 +26,9 @@ var commandRoutes = map[string]string{
 
 	"password anna@alpha.test": "",
 	"dns alpha.test":           "",
+	"restore-backup /mnt/disk": "",
+
+	"backup /mnt/disk": "POST /snapshot",
 
 	"give-back anna@alpha.test INBOX/2026-11 5":               "POST /mailboxes/{mailbox}/messages/{folder}/give-back",
 	"check anna@alpha.test":                                   "GET /mailboxes/{mailbox}/route",
@@ -97,7 +100,7 @@ var commandRoutes = map[string]string{
 // routesWithoutCommand are for other programs.
 var routesWithoutCommand = []string{
 	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /mailboxes/{mailbox}/deleted", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
-	"POST /mailboxes/{mailbox}/sign-in",
+	"POST /mailboxes/{mailbox}/sign-in", "POST /backups",
 }
 
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with

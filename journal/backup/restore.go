@@ -1,9 +1,11 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +25,7 @@ import (
 
 // A restore works in the folder "restoring" inside the data folder, which is no data folder yet: its identity comes last. First the files are written
 // there, read back and synced. Then the journal is opened there and made fit for use: see journal.Journal.Restored. Then the file "restoring/DONE" is
-// written, and from then on everything is only moved up, the identity last. Before DONE an interrupted restore begins anew; after it, it goes on.
+// written, with the report in it, and from then on everything is only moved up, the identity last. Before DONE an interrupted restore begins anew; after it, it goes on.
 
 const (
 	restoringName = "restoring"
@@ -92,6 +94,19 @@ func (r *restorer) restore() error {
 	if err != nil {
 		return err
 	}
+	if !done {
+		if err := r.restoreBeside(); err != nil {
+			return err
+		}
+	}
+	if err := r.moveUp(); err != nil {
+		return fmt.Errorf("move what was restored to its place: %w", err)
+	}
+	return nil
+}
+
+// restoreBeside makes a data folder in restoring.
+func (r *restorer) restoreBeside() error {
 	list, err := r.Generations()
 	if err != nil {
 		if !errors.Is(err, ErrDamaged) {
@@ -104,13 +119,8 @@ func (r *restorer) restore() error {
 		return err
 	}
 	r.report.Taken, r.report.Restored, r.report.Files, r.report.Bytes = g.Taken, r.o.Now().UTC(), len(g.Files), g.Bytes
-	if !done {
-		if err := r.prepare(g, newest); err != nil {
-			return fmt.Errorf("restore the backup of %s: %w", g.Taken.Format(time.RFC3339), err)
-		}
-	}
-	if err := r.moveUp(); err != nil {
-		return fmt.Errorf("move what was restored to its place: %w", err)
+	if err := r.prepare(g, newest); err != nil {
+		return fmt.Errorf("restore the backup of %s: %w", g.Taken.Format(time.RFC3339), err)
 	}
 	return nil
 }
@@ -123,7 +133,7 @@ func (r *restorer) begin() (done bool, err error) {
 	if err := os.Chmod(r.data, 0o700); err != nil {
 		return false, fmt.Errorf("make data folder: %w", err)
 	}
-	_, doneErr := os.Stat(filepath.Join(r.at, doneName))
+	b, doneErr := os.ReadFile(filepath.Join(r.at, doneName))
 	list, err := os.ReadDir(r.data)
 	if err != nil {
 		return false, fmt.Errorf("restore: %w", err)
@@ -136,7 +146,7 @@ func (r *restorer) begin() (done bool, err error) {
 		return false, fmt.Errorf("%s is not empty: there is %s; move what is there away, and keep it until the restored archive is checked", r.data, name)
 	}
 	if doneErr == nil {
-		return true, nil
+		return true, json.Unmarshal(b, r.report)
 	}
 	if err := os.RemoveAll(r.at); err != nil {
 		return false, fmt.Errorf("remove what is left of a restore: %w", err)
@@ -154,12 +164,12 @@ func (r *restorer) choose(list []*Generation) (g, newest *Generation, err error)
 		return newest, newest, nil
 	}
 	for _, one := range list {
-		if one.Taken.Truncate(time.Second).Equal(r.o.Generation.Truncate(time.Second)) {
+		if one.Taken.Equal(r.o.Generation) {
 			g = one
 		}
 	}
 	if g == nil {
-		return nil, nil, fmt.Errorf("%s has no backup of %s: \"copialettere backup %[1]s -list\" shows those it has", r.dir, r.o.Generation.UTC().Format(time.RFC3339))
+		return nil, nil, fmt.Errorf("%s has no backup of %s: \"copialettere backup %[1]s -list\" shows those it has", r.dir, r.o.Generation.UTC().Format(time.RFC3339Nano))
 	}
 	if r.o.Alone {
 		newest = g
@@ -216,7 +226,10 @@ func (r *restorer) prepare(g, newest *Generation) error {
 		err = os.RemoveAll(filepath.Join(r.at, newerName))
 	}
 	if err == nil {
-		err = durable.Write(filepath.Join(r.at, doneName), strings.NewReader("done\n"), r.options.step)
+		var b []byte
+		if b, err = json.Marshal(r.report); err == nil {
+			err = durable.Write(filepath.Join(r.at, doneName), bytes.NewReader(b), r.options.step)
+		}
 	}
 	return err
 }
@@ -298,6 +311,9 @@ func (r *restorer) makeFit(older bool) (err error) {
 		if err := r.applyDeletions(j); err != nil {
 			return fmt.Errorf("compare with the newest backup: %w: if that is damaged, restore with -alone; what was deleted since then comes back", err)
 		}
+	}
+	if !older && len(r.report.Older) == 0 {
+		erased = nil // settings and months are of the same instant
 	}
 	for _, archive := range erased {
 		gone, err := j.Erase(r.ctx, archive, journal.EraseOptions{KeepGaps: true})

@@ -64,6 +64,10 @@ func newRig(t *testing.T) *rig {
 	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
 	t.Cleanup(func() { logins.Close() })
 	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+		Freeze: func(ctx context.Context) (*archive.Frozen, error) {
+			s, err := engine.Snapshot(ctx)
+			return &archive.Frozen{Snapshot: s, Archive: "A", Data: "/data"}, err
+		},
 		Mailstore: func(_ context.Context, _ policy.Address, _ int64, message io.WriterTo, commit func() error) (string, error) {
 			if _, err := message.WriteTo(io.Discard); err != nil {
 				return "", err

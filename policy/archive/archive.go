@@ -81,6 +81,10 @@ type Options struct {
 	Survey *Survey
 	// Disk tells whether the disk of the journal has room. May be nil.
 	Disk func() DiskState
+	// Freeze freezes the whole journal, so that it can be copied; nil where it cannot be.
+	Freeze func(context.Context) (*Frozen, error)
+	// Leaving is closed when the process is about to end. May be nil.
+	Leaving <-chan struct{}
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
