@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
 )
 
@@ -122,25 +123,27 @@ func (c *change) aside(r Ref) (*aside, *Entry, error) {
 // relist puts an entry that is put aside at a new place and counts it in the total. The caller sets links, delivery key and folder
 // counters.
 func (c *change) relist(a *aside, e *Entry, to Ref) error {
-	was, err := total(c, e.Mailbox)
+	was, err := c.total(e.Mailbox)
 	if err != nil {
 		return err
 	}
-	c.setTotal(e.Mailbox, was, was+uint64(e.Size))
+	if err := c.setTotal(e.Mailbox, was, was+uint64(e.Size)); err != nil {
+		return err
+	}
 	c.Delete(asideKey(e.Ref))
 	c.leaveDeleted(a, e.Mailbox)
 	c.Put(entryKey(to), a.entry)
 	if len(a.outcome) > 0 {
 		c.Put(outcomeKey(to), a.outcome)
 	}
-	return nil
+	return c.noteMoved(evidence.BroughtBack, e, e.Ref, to, a.entry)
 }
 
 // over says whether the grace of a deleted entry is over.
 func (a *aside) over(now time.Time) bool { return a.by == nil && graceOver(a.at, now) }
 
-// purge deletes an entry that is put aside for good. Its tombstone stays. The error is ErrHeld for one that may not go.
-func (c *change) purge(r Ref) (*Entry, error) {
+// purge deletes an entry that is put aside for good, for a reason that is one of those of its leaf. Its tombstone stays. The error is ErrHeld for one that may not go.
+func (c *change) purge(r Ref, reason string) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {
 		return nil, err
 	}
@@ -151,5 +154,5 @@ func (c *change) purge(r Ref) (*Entry, error) {
 	c.Delete(asideKey(r))
 	c.leaveDeleted(a, r.Mailbox)
 	c.leaveToSweep(e)
-	return e, nil
+	return e, c.noteRemoved(e, r, reason)
 }

@@ -21,6 +21,8 @@ type change struct {
 	before map[string]uint64 // by mailbox: its total before the change
 	holds  map[string]bool   // by mailbox: whether it is held, as far as mailboxHeld has read
 
+	accounts map[string]*account // by mailbox
+
 	read   map[string][]byte // what readAhead has read; nil: no value
 	others map[string]uint64 // by mailbox: bytes held in other months, as far as readOthers has read
 
@@ -124,6 +126,9 @@ func totalKey(mailbox string) []byte {
 	return key[:len(key)-1]
 }
 
+// totalSize is the size of the number at the start of the value of a q key, in bytes. The head of a log follows, where there is one.
+const totalSize = 8
+
 // total returns the bytes of all entries of a mailbox in the volume.
 func total(tx kv.View, mailbox string) (uint64, error) {
 	v, err := tx.Get(totalKey(mailbox))
@@ -137,17 +142,65 @@ func total(tx kv.View, mailbox string) (uint64, error) {
 }
 
 func decodeTotal(v []byte) (uint64, error) {
-	if len(v) != 8 {
+	if len(v) < totalSize {
 		return 0, fmt.Errorf("total of a mailbox: %w", errEncoding)
 	}
 	return binary.BigEndian.Uint64(v), nil
 }
 
+// account is the value of a q key, as a change has read or written it.
+type account struct {
+	total uint64
+	log   []byte // the head of the log, encoded; empty for none
+}
+
+// account reads the q key of a mailbox, once.
+func (c *change) account(mailbox string) (*account, error) {
+	if a := c.accounts[mailbox]; a != nil {
+		return a, nil
+	}
+	a := new(account)
+	v, err := c.Get(totalKey(mailbox))
+	switch {
+	case errors.Is(err, kv.ErrNotFound):
+	case err != nil:
+		return nil, err
+	default:
+		if a.total, err = decodeTotal(v); err != nil {
+			return nil, err
+		}
+		a.log = v[totalSize:]
+	}
+	if c.accounts == nil {
+		c.accounts = make(map[string]*account)
+	}
+	c.accounts[mailbox] = a
+	return a, nil
+}
+
+func (c *change) putAccount(mailbox string, a *account) {
+	if a.total == 0 && len(a.log) == 0 {
+		c.Delete(totalKey(mailbox))
+		return
+	}
+	v := binary.BigEndian.AppendUint64(make([]byte, 0, totalSize+len(a.log)), a.total)
+	c.Put(totalKey(mailbox), append(v, a.log...))
+}
+
+// total is the function total, read once.
+func (c *change) total(mailbox string) (uint64, error) {
+	a, err := c.account(mailbox)
+	if err != nil {
+		return 0, err
+	}
+	return a.total, nil
+}
+
 // setTotal changes the bytes of all entries of a mailbox in the volume; was is what total returned.
-func (c *change) setTotal(mailbox string, was, is uint64) {
+func (c *change) setTotal(mailbox string, was, is uint64) error {
 	c.remember(mailbox, was)
 	c.j.usages.set(mailbox, c.month, is)
-	c.putTotal(mailbox, is)
+	return c.putTotal(mailbox, is)
 }
 
 // remember keeps a total as it was before the change.
@@ -160,12 +213,17 @@ func (c *change) remember(mailbox string, was uint64) {
 	}
 }
 
-func (c *change) putTotal(mailbox string, is uint64) {
-	if is == 0 {
-		c.Delete(totalKey(mailbox))
-		return
+func (c *change) putTotal(mailbox string, is uint64) error {
+	a, err := c.account(mailbox)
+	if err != nil && !errors.Is(err, errEncoding) {
+		return err
 	}
-	c.Put(totalKey(mailbox), binary.BigEndian.AppendUint64(nil, is))
+	if a == nil {
+		a = new(account) // it was malformed
+	}
+	a.total = is
+	c.putAccount(mailbox, a)
+	return nil
 }
 
 // nextUID takes the next UID of a folder for an entry, and counts the entry there. A new folder gets validity; without one the error is
@@ -222,9 +280,10 @@ func (c *change) entry(r Ref) (*Entry, error) {
 	return decodeEntry(r, v)
 }
 
-// remove deletes an entry with all that points at it, and leaves its chunks to the sweep. Its UID is never used again. With tombstone its
-// delivery key stays as one: a late retry does not bring the entry back. The error is ErrHeld for an entry that may not go.
-func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
+// remove deletes an entry with all that points at it, for a reason that is one of those of its leaf, and leaves its chunks to the sweep. Its UID is
+// never used again. With tombstone its delivery key stays as one: a late retry does not bring the entry back. The error is ErrHeld for an entry that
+// may not go.
+func (c *change) remove(r Ref, reason string, tombstone bool) (*Entry, error) {
 	if err := c.mayGo(r); err != nil {
 		return nil, err
 	}
@@ -235,15 +294,20 @@ func (c *change) remove(r Ref, tombstone bool) (*Entry, error) {
 	if err := c.uncount(e); err != nil {
 		return nil, err
 	}
-	was, err := total(c, r.Mailbox)
+	was, err := c.total(r.Mailbox)
 	if err != nil {
 		return nil, err
 	}
-	c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
+	if err := c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size))); err != nil {
+		return nil, err
+	}
 	c.Delete(entryKey(r))
 	c.Delete(outcomeKey(r))
 	deleteLinks(c, e)
 	c.leaveToSweep(e)
+	if err := c.noteRemoved(e, r, reason); err != nil {
+		return nil, err
+	}
 	return e, c.leaveDelivery(e, tombstone)
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
 	"copialettere/journal/part"
 )
@@ -332,7 +333,12 @@ func (in *Intent) of(e Entry) *Entry {
 // place puts the entry last in its folder, or finds that it is there, was deleted, or has no room. It sets e.Ref. The error is
 // errNewFolder when the folder needs a UIDVALIDITY.
 func (c *change) place(e *candidate) (Placement, error) {
-	switch v, err := c.Get(e.delivery); {
+	v, err := c.Get(e.delivery)
+	if _, gone := isTombstone(v); err == nil && gone && e.Imported != nil {
+		e.notOnce()
+		v, err = c.Get(e.delivery)
+	}
+	switch {
 	case err == nil:
 		p, err := c.repeatedAt(e, v)
 		if err == nil && p.Found {
@@ -378,7 +384,11 @@ func (c *change) place(e *candidate) (Placement, error) {
 	for _, old := range older {
 		o.supersedes = append(o.supersedes[:len(o.supersedes):len(o.supersedes)], delivery{e.Month, old.key})
 	}
-	c.Put(entryKey(e.Ref), e.encode(e.parts))
+	value := e.encode(e.parts)
+	c.Put(entryKey(e.Ref), value)
+	if err := c.note(evidence.Added, e.Entry, e.Ref, value); err != nil {
+		return Placement{}, err
+	}
 	if e.Imported == nil {
 		c.Put(outcomeKey(e.Ref), o.encode())
 	}
@@ -388,7 +398,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 }
 
 // repeat notes that a transaction has the entry at e.Ref under way again. ErrNotFound says that there is no such entry.
-func repeat(tx kv.Tx, e *Entry) error {
+func repeat(tx *change, e *Entry) error {
 	v, err := tx.Get(entryKey(e.Ref))
 	if errors.Is(err, kv.ErrNotFound) {
 		return ErrNotFound
@@ -413,7 +423,7 @@ func repeat(tx kv.Tx, e *Entry) error {
 }
 
 // addRecipients adds recipients to a sent message that the MTA hands on in several transactions.
-func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
+func addRecipients(tx *change, r Ref, value []byte, recipients []string) error {
 	e, err := decodeEntry(r, value)
 	if err != nil {
 		return err
@@ -431,8 +441,9 @@ func addRecipients(tx kv.Tx, r Ref, value []byte, recipients []string) error {
 	if err != nil {
 		return err
 	}
-	tx.Put(entryKey(r), e.encode(parts))
-	return nil
+	changed := e.encode(parts)
+	tx.Put(entryKey(r), changed)
+	return tx.note(evidence.Amended, e, r, changed)
 }
 
 // repeated looks for the deliveries in the months before and after that of the arrival, and notes the repetitions there. The month before
@@ -447,12 +458,15 @@ func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement,
 			continue
 		}
 		for i := range entries {
-			if placements[i].done() || entries[i].Imported != nil {
+			if placements[i].done() || entries[i].Imported != nil && !entries[i].Imported.Once {
 				continue
 			}
 			one := err
 			if one == nil {
 				placements[i], one = d.j.repeatIn(ctx, s, m, &entries[i])
+			}
+			if entries[i].Imported != nil && placements[i].Skipped != "" {
+				placements[i] = Placement{} // it was deleted there, and comes back
 			}
 			var bad *MonthError
 			if errors.As(one, &bad) {

@@ -169,7 +169,7 @@ func TestVerifyDeleted(t *testing.T) {
 			f.verify()
 			c.change(f, r)
 			f.damaged()
-			report, err := f.Verify(f.ctx(), nil)
+			report, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 			if err != nil || report.Faults == 0 || !strings.Contains(strings.Join(report.Details, "\n"), c.want) {
 				t.Errorf("%+v, %v, want a fault with %q", report, err, c.want)
 			}

@@ -16,7 +16,9 @@
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
 //	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: the entry is gone
 //	p <mailbox> <link> <folder> <uid>  empty: an entry of that practice
-//	q <mailbox>                     bytes of the messages of all its entries (uint64); absent is none
+//	q <mailbox>                     bytes of the messages of all its entries (uint64), then the head of its log: id (16 bytes), leaves (uint64) and the
+//	                                hashes of the right edge of the tree (32 bytes each); absent is none of both
+//	k <mailbox> <n>                 leaf number n of its log (n is uint64): see package evidence
 //	x <chunk id>                    an entry that referred to the chunk is gone; as far as the sweep has come: time of the mark, bytes stored (uint64 each)
 //	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries;
 //	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
@@ -38,15 +40,28 @@
 //	j <time>                        run of the retention
 //	w <mailbox>                     next uid, uidvalidity, and the uid below which all is settled, of what was deleted by hand (uint32 each)
 //	v                               the verification in the background, a JSON object: see verifypass.go
+//	k                               since when there are logs, how many checkpoints, and the tree over them: a JSON object, see evidenceState
+//	ka <month>                      a month from before the logs, and how far it has been taken into them: a JSON object, see adoption
+//	kc <n>                          checkpoint number n (uint64), a JSON object, see StoredCheckpoint
+//	kh <n> <month> <log id>         the head that checkpoint n has of a log: its text, see evidence.Head
+//	kl <log id>                     the last of these, or the head with which the log ended; the number of its checkpoint, -1 for none; and the
+//	                                mailbox, unless the log ended: three lines
+//	ke <log id>                     empty: the log has ended, and no checkpoint says so yet
 //	y <name>                        lease, where several processes write: 8 random bytes of its holder, renewals (uint64); see clients.go
 //
 // A folder belongs to one month. Its name is stored without the month ("INBOX", "Sent") and shown with it ("INBOX/2026-11"). UIDs count
 // from 1 and are never used again; they rise in the order of commits.
 //
+// # Evidence
+//
+// Every act on an entry makes a leaf in the log of its mailbox and month, in the same update: see log.go. A checkpoint is a signed word on the heads of
+// all logs (Checkpoint). Verify finds what was altered behind the journal's back, and Prove makes a proof for others. A log ends with its month, or with
+// the archive of its mailbox: then its head alone stays, without an address.
+//
 // # Repetitions
 //
 // The delivery key is the SHA-256 over mailbox, direction, envelope sender and the digest of the bytes. A retry is looked for in the
-// month of its arrival, the one before and the one after.
+// month of its arrival, the one before and the one after. Of what is imported it is over other things: see Import.Once.
 //
 // An entry deleted by hand, or to make room, leaves its delivery key as a tombstone for as long as the volume lasts: a late retry does not
 // bring the message back. The retention leaves none: what it deletes is at least a month old, and no MTA retries for that long. An erasure

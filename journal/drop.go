@@ -99,6 +99,14 @@ func (x *expiry) dropFenced(s kv.Store, m kv.Month) (gone bool, err error) {
 	if err := x.keepRecords(s); err != nil {
 		return false, fmt.Errorf("keep the gaps and acts: %w", err)
 	}
+	ctx, release, err := x.j.ending(x.ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
+	if err := x.j.endMonth(ctx, monthStore{s, m}); err != nil {
+		return false, fmt.Errorf("keep the heads of the logs: %w", err)
+	}
 	err = fence.Drop(x.ctx)
 	if errors.Is(err, kv.ErrFenced) {
 		return false, nil

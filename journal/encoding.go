@@ -65,6 +65,10 @@ const (
 
 	tagImportedBy = 57 // of an imported entry
 	tagImportDate = 58
+
+	tagImportSource  = 59
+	tagImportQuoting = 60
+	tagImportOnce    = 61 // empty
 )
 
 var errEncoding error = damage("malformed value")
@@ -184,6 +188,11 @@ func (e *Entry) encode(parts []byte) []byte {
 	if e.Imported != nil {
 		enc.bytes(tagImportedBy, []byte(e.Imported.Who))
 		enc.time(tagImportDate, e.Imported.Date)
+		enc.string(tagImportSource, e.Imported.Source)
+		enc.string(tagImportQuoting, e.Imported.Quoting)
+		if e.Imported.Once {
+			enc.bytes(tagImportOnce, nil)
+		}
 	}
 	for i := range e.Envelopes {
 		// No error is possible.
@@ -283,6 +292,12 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 		e.imported().Who = string(v)
 	case tagImportDate:
 		e.imported().Date, err = decodeTime(v)
+	case tagImportSource:
+		e.imported().Source = string(v)
+	case tagImportQuoting:
+		e.imported().Quoting = string(v)
+	case tagImportOnce:
+		e.imported().Once = true
 	case tagLink:
 		e.Links = append(e.Links, string(v))
 	case tagEnvelope:
@@ -408,7 +423,7 @@ func (e *Entry) sizeEstimate() int {
 		len(e.From) + len(e.To) + len(e.Subject) + len(e.Date) + len(e.MessageID) +
 		len(e.Peer.Name) + len(e.Peer.Addr) + len(e.Peer.Helo) + len(e.Peer.Protocol) + len(e.QueueID) + len(e.Transaction)
 	if e.Imported != nil {
-		n += 32 + len(e.Imported.Who)
+		n += 48 + len(e.Imported.Who) + len(e.Imported.Source) + len(e.Imported.Quoting)
 	}
 	for i := range e.Envelopes {
 		n += 32

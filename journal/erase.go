@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
 )
 
@@ -136,7 +137,74 @@ func (e *eraser) erase() error {
 			return err
 		}
 	}
-	return e.setCounters()
+	if err := e.setCounters(); err != nil {
+		return err
+	}
+	return e.endLog()
+}
+
+// endLog ends the log of the mailbox if nothing of it is left in the month: the head outlives it, and no leaf does.
+func (e *eraser) endLog() error {
+	ctx, release, err := e.j.ending(e.ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	h, err := getLog(storeView{ctx, e.store}, e.mailbox)
+	if err != nil && !errors.Is(err, errEncoding) {
+		return err
+	}
+	if h != nil {
+		head := h.head(e.month)
+		head.Ended = evidence.EndedErased
+		if left, err := e.left(ctx); err != nil {
+			return err
+		} else if left {
+			return e.keys('k', e.removeLeaf)
+		}
+		if err := e.j.endLogs(ctx, []evidence.Head{head}); err != nil {
+			return err
+		}
+	}
+	// The head first: without it the leaves are nothing, and a message that comes now begins a log of its own.
+	err = e.j.update(ctx, e.store, e.month, []string{e.mailbox}, func(c *change) error {
+		a, err := c.account(e.mailbox)
+		if err != nil {
+			return err
+		}
+		if now, err := getLog(c, e.mailbox); err != nil || h != nil && now != nil && now.tree.Size == h.tree.Size {
+			a.log = nil
+			c.putAccount(e.mailbox, a)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return e.keys('k', e.removeLeaf)
+}
+
+// left says whether the mailbox has entries in the month: held ones, or some made meanwhile.
+func (e *eraser) left(ctx context.Context) (bool, error) {
+	for _, kind := range []byte{'e', 't'} {
+		prefix := mailboxKey(kind, e.mailbox, 0)
+		if _, err := firstOf(ctx, e.store, prefix, after(prefix)); !errors.Is(err, kv.ErrNotFound) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// removeLeaf deletes a leaf that is of no log.
+func (e *eraser) removeLeaf(tx kv.Tx, p kv.Pair) error {
+	h, err := getLog(tx, e.mailbox)
+	if err != nil && !errors.Is(err, errEncoding) {
+		return err
+	}
+	if h == nil || string(p.Key) >= string(leafKey(e.mailbox, h.tree.Size)) {
+		tx.Delete(p.Key)
+	}
+	return nil
 }
 
 // entries deletes the entries of the mailbox that are not held, and counts those that are.
@@ -220,9 +288,9 @@ func (e *eraser) removeEntry(c *change, kind byte, key []byte) (*Entry, error) {
 		return nil, err
 	}
 	if kind == 't' {
-		return c.purge(r)
+		return c.purge(r, RemovedErased)
 	}
-	return c.remove(r, false)
+	return c.remove(r, RemovedErased, false)
 }
 
 // discard deletes an entry that cannot be read, or whose counters cannot. It returns what could be read of it and what is wrong. Later
@@ -247,7 +315,10 @@ func (e *eraser) discard(c *change, kind byte, key []byte) (entry *Entry, damage
 	}
 	c.Delete(key)
 	c.leaveToSweep(entry)
-	return entry, damage, nil
+	if r.UID > 0 {
+		err = c.noteRemoved(entry, r, RemovedErased)
+	}
+	return entry, damage, err
 }
 
 // keys calls remove for all pairs of one kind that belong to the mailbox, in groups, each in an update.
@@ -444,10 +515,12 @@ func putCounted(c *change, mailbox string, folders map[string]*countedFolder) er
 		c.Put([]byte(key), counters.encode())
 		sum += f.bytes
 	}
-	was, err := total(c, mailbox)
+	was, err := c.total(mailbox)
 	if err != nil && !errors.Is(err, errEncoding) {
 		return err
 	}
-	c.setTotal(mailbox, was, sum)
+	if err := c.setTotal(mailbox, was, sum); err != nil {
+		return err
+	}
 	return nil
 }

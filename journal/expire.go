@@ -322,7 +322,7 @@ func (x *expiry) mailbox(s kv.Store, here *Expired) error {
 		err := x.j.update(x.ctx, s, here.Month, x.j.deletionLocks(here.Mailbox), func(c *change) error {
 			removed = Expired{}
 			for _, r := range group {
-				e, err := c.remove(r, false)
+				e, err := c.remove(r, RemovedExpired, false)
 				switch {
 				case errors.Is(err, ErrHeld):
 					removed.Held++

@@ -42,7 +42,7 @@ func TestImport(t *testing.T) {
 	hand := f.bring(message, imported(mario, Archived))
 	f.want(mario, "Archived/2026-11 1 delivered", "INBOX/2026-11 1 delivered")
 	e := f.entry(old)
-	if e.Imported == nil || *e.Imported != (Import{"owner", importDate}) || !e.Dated().Equal(importDate) || e.Time.Year() != 2026 {
+	if e.Imported == nil || *e.Imported != (Import{Who: "owner", Date: importDate}) || !e.Dated().Equal(importDate) || e.Time.Year() != 2026 {
 		t.Errorf("entry %+v, imported %+v", e, e.Imported)
 	}
 	f.wantBytes(old, message)

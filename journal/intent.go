@@ -47,6 +47,9 @@ func (in *Intent) check() error {
 		if err := checkFolder(in.Folder); err != nil {
 			return err
 		}
+		if len(in.Import.Source) > MaxImportSource {
+			return fmt.Errorf("mailbox %s: source of %d bytes: %w", in.Mailbox, len(in.Import.Source), ErrIntent)
+		}
 	}
 	if len(in.Certification) > MaxCertification {
 		return fmt.Errorf("mailbox %s: certification of %d bytes: %w", in.Mailbox, len(in.Certification), ErrIntent)

@@ -106,6 +106,7 @@ type Journal struct {
 
 	alone    bool                     // no other process has the archive open: see clients.go
 	cleaning lock                     // held by Expire and Sweep: one run at a time
+	logging  lock                     // held while a checkpoint is made, or logs end
 	dropping lock                     // held while a volume goes, from the decision until it is gone
 	closing  atomic.Pointer[kv.Month] // the volume that Expire is about to drop: deliveries stay out
 
@@ -147,7 +148,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j := &Journal{
 		engine: engine, alone: engine.Alone(), settings: o.Settings, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded,
 		lossAt:   make(map[kv.Month]time.Time),
-		cleaning: newLock(), dropping: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
+		cleaning: newLock(), dropping: newLock(), logging: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
 	}
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)

@@ -34,6 +34,7 @@ const engineVariable = "COPIALETTERE_ENGINE"
 
 // fixture is a journal on LevelDB in a temporary folder, or on an engine in memory. When the test ends it is opened again and verified.
 type fixture struct {
+	unadopted bool // do not take what is there into the logs
 	*Journal
 	t      testing.TB
 	dir    string
@@ -161,6 +162,11 @@ func (f *fixture) open() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	if f.wrap == nil && f.level.Storage == nil && !f.unadopted { // so every entry must be in its log from now on
+		if _, err := f.Adopt(f.ctx()); err != nil {
+			f.t.Fatal(err)
+		}
+	}
 }
 
 // testSettings are settings in which a mailbox is held, or closed, where the settings store has a key that says so.
@@ -232,7 +238,7 @@ func (f *fixture) ctx() context.Context { return context.Background() }
 
 func (f *fixture) verify() *Report {
 	f.t.Helper()
-	r, err := f.Verify(f.ctx(), nil)
+	r, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 	if err != nil {
 		f.t.Fatalf("verify: %v", err)
 	}

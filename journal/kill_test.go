@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/kv/level"
@@ -59,6 +60,14 @@ var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time
 			return err
 		}
 		_, err := d.Commit(ctx, Envelope{Transaction: "killed"}, []Intent{imported(mario, Archived)}, nil)
+		return err
+	},
+	"adopt": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.Adopt(ctx)
+		return err
+	},
+	"checkpoint": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.Checkpoint(ctx, "archivio.alpha.test", func(n evidence.Note) ([]byte, error) { return []byte(n.Text() + "\n"), nil })
 		return err
 	},
 	"purge": func(ctx context.Context, j *Journal, _ time.Time) error {

@@ -133,7 +133,7 @@ func TestVerifyFindsLinkDamage(t *testing.T) {
 
 func (f *fixture) wantFault(want string) {
 	f.t.Helper()
-	r, err := f.Verify(f.ctx(), nil)
+	r, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}

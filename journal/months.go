@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
 )
@@ -183,6 +184,14 @@ func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
 	// After a crash between the two the month is still expected; the next try gives it up.
 	if err := put(value); err != nil {
 		return fmt.Errorf("record that month %s is given up: %w", m, err)
+	}
+	logging, ended, err := j.ending(ctx)
+	if err != nil {
+		return errors.Join(err, put(before))
+	}
+	defer ended()
+	if err := j.endKnown(logging, m, evidence.EndedForgotten); err != nil {
+		return errors.Join(err, put(before))
 	}
 	if err := j.engine.Forget(ctx, m); err != nil {
 		return errors.Join(err, put(before))

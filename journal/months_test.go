@@ -271,7 +271,7 @@ func testBadMonthRead(t *testing.T, f *fixture, bad kv.Month) {
 	if sizes[anna] != sum {
 		t.Errorf("Sizes: %+v, and the stats make %+v", sizes[anna], sum)
 	}
-	r, err := f.Verify(f.ctx(), nil)
+	r, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -373,7 +373,7 @@ func (j *Journal) Withdraw(ctx context.Context, r Ref, transaction string, refus
 			tx.Put(outcomeKey(r), o.encode())
 			return nil
 		}
-		e, err := tx.remove(r, false)
+		e, err := tx.remove(r, RemovedWithdrawn, false)
 		if errors.Is(err, ErrHeld) {
 			withdrawn, o.state = false, Refused
 			tx.Put(outcomeKey(r), o.encode())

@@ -71,7 +71,7 @@ func (j *Journal) purge(ctx context.Context, s kv.Store, m kv.Month, goes func(*
 		err := j.update(ctx, s, m, j.deletionLocks(mailboxes...), func(c *change) error {
 			purged = Removed{}
 			for _, r := range group {
-				e, err := c.purge(r)
+				e, err := c.purge(r, RemovedDeleted)
 				if errors.Is(err, ErrNotFound) || errors.Is(err, ErrHeld) {
 					continue // brought back, or held, meanwhile
 				}

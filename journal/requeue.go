@@ -317,7 +317,7 @@ func (c *change) withdrawOlder(mailbox string, old, by delivery) error {
 		return err
 	}
 	if o.state == Deferred {
-		switch _, err := c.purge(r); {
+		switch _, err := c.purge(r, RemovedWithdrawn); {
 		case err == nil:
 			c.Delete(key)
 			return nil

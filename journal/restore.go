@@ -328,9 +328,9 @@ func (a *applier) group(mailbox string, kind byte, keys [][]byte) error {
 			c.Delete(holdKey(r))
 			var e *Entry
 			if kind == 't' {
-				e, err = c.purge(r)
+				e, err = c.purge(r, RemovedDeleted)
 			} else {
-				e, err = c.remove(r, true)
+				e, err = c.remove(r, RemovedDeleted, true)
 			}
 			if err != nil {
 				return err

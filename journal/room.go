@@ -174,7 +174,7 @@ func (c *change) makeSteps(steps []roomStep, size, limit uint64, gone *span) (do
 			} else if done {
 				break
 			}
-			e, err := c.remove(step.Ref, true)
+			e, err := c.remove(step.Ref, RemovedRoom, true)
 			switch {
 			case errors.Is(err, ErrNotFound), errors.Is(err, ErrHeld):
 			case err != nil:
@@ -195,7 +195,7 @@ func (c *change) makeSteps(steps []roomStep, size, limit uint64, gone *span) (do
 
 // fits says whether the mailbox has room for size more bytes.
 func (c *change) fits(mailbox string, size, limit uint64) (bool, error) {
-	here, err := total(c, mailbox)
+	here, err := c.total(mailbox)
 	if err != nil {
 		return false, err
 	}

@@ -176,19 +176,23 @@ func (c *change) used(mailbox string, here uint64) (uint64, error) {
 // take counts size more bytes of a mailbox in the volume if it then holds at most limit, 0 for no limit. With a limit it returns what the
 // mailbox held before in all months.
 func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool, err error) {
-	here, err := total(c, mailbox)
+	here, err := c.total(mailbox)
 	if err != nil {
 		return 0, false, err
 	}
 	if limit == 0 {
-		c.setTotal(mailbox, here, here+size)
+		if err := c.setTotal(mailbox, here, here+size); err != nil {
+			return 0, false, err
+		}
 		return 0, true, nil
 	}
 	if !c.j.alone {
 		if used, err = c.used(mailbox, here); err != nil || used+size > limit {
 			return used, false, err
 		}
-		c.setTotal(mailbox, here, here+size)
+		if err := c.setTotal(mailbox, here, here+size); err != nil {
+			return 0, false, err
+		}
 		return used, true, nil
 	}
 	u := &c.j.usages
@@ -203,8 +207,7 @@ func (c *change) take(mailbox string, size, limit uint64) (used uint64, ok bool,
 	}
 	c.remember(mailbox, here)
 	u.setLocked(mailbox, c.month, here+size)
-	c.putTotal(mailbox, here+size)
-	return used, true, nil
+	return used, true, c.putTotal(mailbox, here+size)
 }
 
 // loadUsage reads what a mailbox holds if that is not known. It leaves out a month that cannot be read: mail must not wait for it.

@@ -13,53 +13,11 @@ import (
 	"copialettere/journal/kv"
 )
 
-// Report is what Verify found. The archive is sound if Faults is 0.
-type Report struct {
-	Volumes  int      `json:"volumes"`
-	Entries  int64    `json:"entries"`
-	Imported int64    `json:"imported,omitempty"` // of the entries: brought in later, and not journaled
-	Bytes    int64    `json:"bytes"`              // of the messages of all entries
-	Chunks   int64    `json:"chunks"`
-	Stored   int64    `json:"stored"`   // bytes of all chunks as stored
-	Orphans  int64    `json:"orphans"`  // chunks from before the start that no entry refers to, or not yet; no fault
-	Unknown  int64    `json:"unknown"`  // entries whose delivery is not known
-	Deferred int64    `json:"deferred"` // entries that wait for the MTA's retry
-	Gaps     int64    `json:"gaps"`
-	Faults   int64    `json:"faults"`
-	Details  []string `json:"details,omitempty"` // the first faults in words, and each month that could not be read
-	// PassedOver are the months that could not be read, or not to their end. They are missing from the other numbers, wholly or in part.
-	PassedOver []kv.Month `json:"passed_over,omitempty"`
-
-	tell func(detail string) // called for each of Details; may be nil
-}
-
-// maxDetails is how many faults a Report describes.
-const maxDetails = 100
-
-func (r *Report) fault(format string, args ...any) {
-	if r.Faults++; r.Faults <= maxDetails {
-		r.detail(fmt.Sprintf(format, args...))
-	}
-}
-
-func (r *Report) detail(text string) {
-	r.Details = append(r.Details, text)
-	if r.tell != nil {
-		r.tell(text)
-	}
-}
-
-// passOver reports a month that cannot be read.
-func (r *Report) passOver(m kv.Month, err error) {
-	r.Faults++
-	r.detail(fmt.Sprintf("%v: it is passed over", err))
-	r.PassedOver = append(r.PassedOver, m)
-}
-
-// Verify reads the whole journal: it recomputes the digest of every message and every shared chunk, and follows every reference both ways.
+// Verify reads the whole journal: it recomputes the digest of every message and every shared chunk, follows every reference both ways, and compares
+// every entry with its log and every log with the checkpoints.
 // It runs beside deliveries. progress, which may be nil, is called from time to time with the number of entries checked. An error says
 // that it could not go on; the Report has the faults of the archive and the months that cannot be read.
-func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entries int64)) (*Report, error) {
+func (j *Journal) Verify(ctx context.Context, o EvidenceOptions, progress func(month kv.Month, entries int64)) (*Report, error) {
 	r := new(Report)
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
@@ -70,6 +28,9 @@ func (j *Journal) Verify(ctx context.Context, progress func(month kv.Month, entr
 		if err := v.verifyMonth(m); err != nil {
 			return nil, err
 		}
+	}
+	if err := v.checkpoints(o); err != nil {
+		return nil, fmt.Errorf("verify the checkpoints: %w", err)
 	}
 	return r, nil
 }
@@ -138,7 +99,7 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	v.store, v.month, v.referred = s, m, v.referred[:0]
 	v.folders = make(map[folderName]*[2]folderCounters)
 	steps := []func() error{
-		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.records,
+		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
 		steps = append(steps, v.chunks)

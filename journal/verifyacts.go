@@ -105,16 +105,9 @@ func (v *verifier) deleted() error {
 
 // totals checks that the total of every mailbox is the sum of its folders.
 func (v *verifier) totals() error {
-	mailboxes := make(map[string]bool)
-	err := v.scan([]byte{'q'}, func(p kv.Pair) error {
-		mailboxes[string(p.Key[1:])] = true
-		return nil
-	})
+	mailboxes, err := v.mailboxes()
 	if err != nil {
 		return err
-	}
-	for name := range v.folders {
-		mailboxes[name.mailbox] = true
 	}
 	for mailbox := range mailboxes {
 		if err := v.total(mailbox); err != nil {
@@ -122,6 +115,19 @@ func (v *verifier) totals() error {
 		}
 	}
 	return nil
+}
+
+// mailboxes returns those that have anything in the volume.
+func (v *verifier) mailboxes() (map[string]bool, error) {
+	mailboxes := make(map[string]bool)
+	for name := range v.folders {
+		mailboxes[name.mailbox] = true
+	}
+	err := v.scan([]byte{'q'}, func(p kv.Pair) error {
+		mailboxes[string(p.Key[1:])] = true
+		return nil
+	})
+	return mailboxes, err
 }
 
 // maxTotalTries is how often a total is compared with the folders of its mailbox, as both may change meanwhile.

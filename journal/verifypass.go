@@ -64,6 +64,8 @@ type PassOptions struct {
 	Rate func() int64
 	// Fault is told of the first faults in words, as they are found. After a restart it is told again of some. May be nil.
 	Fault func(detail string)
+	// Evidence returns what the checkpoints are judged by, once all months are done. Nil: no signature is judged.
+	Evidence func() EvidenceOptions
 }
 
 // storedPasses is the value of the key v.
@@ -122,6 +124,9 @@ func (j *Journal) KeepVerified(ctx context.Context, o PassOptions) (*Pass, error
 		if stored, err = j.passes(ctx); err != nil || !stored.due(j.now(), o) {
 			return nil, err
 		}
+	}
+	if o.Evidence == nil {
+		o.Evidence = func() EvidenceOptions { return EvidenceOptions{} }
 	}
 	p := &pass{j: j, ctx: ctx, o: o, last: stored.Last, saved: time.Now(), since: time.Now()}
 	if stored.Now != nil {
@@ -190,7 +195,9 @@ func (p *pass) run() error {
 		left := slices.DeleteFunc(months, func(m kv.Month) bool { return m <= p.state.Done })
 		p.j.verified.monthsLeft.Set(int64(len(left)))
 		if len(left) == 0 {
-			return nil
+			err := v.checkpoints(p.o.Evidence())
+			p.state.Report = p.report.clone()
+			return err
 		}
 		if left[0] != p.state.Month {
 			p.state.Month, p.state.Key, p.resume = left[0], nil, nil

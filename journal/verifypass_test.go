@@ -104,7 +104,7 @@ func TestPass(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, _ := passFixture(t)
 		defer f.close()
-		want, err := f.Verify(f.ctx(), nil)
+		want, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

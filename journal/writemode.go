@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
 )
 
@@ -40,7 +41,7 @@ func (j *Journal) Move(ctx context.Context, s Selection, folder, who string) (*D
 				return Ref{}, err
 			}
 			deleteLinks(c, e)
-			return c.refile(e, folder, h.validity, func(to Ref) error { return c.rename(r, to) })
+			return c.refile(e, folder, h.validity, func(to Ref) error { return c.rename(e, to) })
 		}, err
 	})
 }
@@ -108,8 +109,15 @@ func (j *Journal) UndeleteTo(ctx context.Context, s Selection, folder, who strin
 }
 
 // rename moves what is kept under the Ref of an entry to another one.
-func (c *change) rename(r, to Ref) error {
-	for _, key := range []func(Ref) []byte{entryKey, outcomeKey, holdKey} {
+func (c *change) rename(e *Entry, to Ref) error {
+	r := e.Ref
+	value, err := c.Get(entryKey(r))
+	if err != nil {
+		return err
+	}
+	c.Delete(entryKey(r))
+	c.Put(entryKey(to), value)
+	for _, key := range []func(Ref) []byte{outcomeKey, holdKey} {
 		v, err := c.Get(key(r))
 		if errors.Is(err, kv.ErrNotFound) {
 			continue
@@ -120,7 +128,7 @@ func (c *change) rename(r, to Ref) error {
 		c.Delete(key(r))
 		c.Put(key(to), v)
 	}
-	return nil
+	return c.noteMoved(evidence.Moved, e, r, to, value)
 }
 
 // refile gives an entry the next UID of a folder, has take move what is kept under its Ref there, and then moves links, delivery key and
@@ -186,11 +194,13 @@ func (c *change) putAside(e *Entry, a *aside) (err error) {
 	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return err
 	}
-	was, err := total(c, r.Mailbox)
+	was, err := c.total(r.Mailbox)
 	if err != nil {
 		return err
 	}
-	c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size)))
+	if err := c.setTotal(r.Mailbox, was, was-min(was, uint64(e.Size))); err != nil {
+		return err
+	}
 	if err := c.uncount(e); err != nil {
 		return err
 	}
@@ -202,6 +212,9 @@ func (c *change) putAside(e *Entry, a *aside) (err error) {
 	}
 	c.Put(asideKey(r), a.encode())
 	c.putDeleted(a, e)
+	if err := c.note(evidence.PutAside, e, r, a.entry); err != nil {
+		return err
+	}
 	return c.moved()
 }
 

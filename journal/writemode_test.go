@@ -286,7 +286,7 @@ func TestActsAtOnce(t *testing.T) {
 			case <-done:
 				return
 			default:
-				r, err := f.Verify(f.ctx(), nil)
+				r, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 				if err != nil || r.Faults > 0 {
 					t.Errorf("verify: %v %q", err, r.Details)
 					return

@@ -197,7 +197,7 @@ func (r *rig) stop() {
 func (r *rig) verify() *journal.Report {
 	r.tb.Helper()
 	r.journal.FlushOutcomes(context.Background())
-	report, err := r.journal.Verify(context.Background(), nil)
+	report, err := r.journal.Verify(context.Background(), journal.EvidenceOptions{}, nil)
 	if err != nil {
 		r.tb.Fatalf("verify: %v", err)
 	}

@@ -14,8 +14,11 @@ func newHouse(d *daemon) *housekeeping.Keeper {
 	a := d.archive
 	return housekeeping.New(housekeeping.Options{
 		Journal: a.journal, Policy: a.policy, Settings: a.folder.Settings, Made: a.folder.Made, Logger: d.log, Metrics: a.metrics,
-		Refused: a.notices.RetentionRefused, Faulty: a.notices.Faulty,
-		Erased: a.search.Forget,
+		Checkpoints: a.checkpoints, Refused: a.notices.RetentionRefused, Faulty: a.notices.Faulty,
+		Erased: func(archive string) {
+			a.search.Forget(archive)
+			a.exports.Forget(archive)
+		},
 		Look: func(now time.Time) {
 			d.pec.Load().Look(now)
 			a.search.Rest()

@@ -68,7 +68,7 @@ func entriesOf(t *testing.T, k *daemon, mailbox string) int {
 
 func verified(t *testing.T, k *daemon) {
 	t.Helper()
-	r, err := k.archive.journal.Verify(t.Context(), nil)
+	r, err := k.archive.journal.Verify(t.Context(), journal.EvidenceOptions{}, nil)
 	if err != nil || r.Faults > 0 {
 		t.Errorf("verify: %+v, %v", r, err)
 	}

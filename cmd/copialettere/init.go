@@ -2,16 +2,18 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal/datafolder"
+	"copialettere/policy/checkpoint"
 )
 
 const initHelp = `Usage: copialettere init [-config FILE]
 
-Makes the data folder that the configuration names, with mode 0700 and an empty journal. Run it once, as the daemon's user. An existing data
-folder is left as it is. The daemon never makes the folder itself, because it would start an empty archive where a disk is not mounted.
+Makes the data folder that the configuration names, with mode 0700, an empty journal, and a key that signs its checkpoints unless [evidence]
+names one. Run it once, as the daemon's user. An existing data folder is left as it is. The daemon never makes the folder itself, because it would start an empty archive where a disk is not mounted.
 
 Example: sudo -u copialettere copialettere init
 `
@@ -28,6 +30,11 @@ func runInit(ctx context.Context, in *invocation, args []string) error {
 	if err != nil {
 		return err
 	}
+	if made && c.Evidence.KeyFile == "" {
+		if err := makeKey(ctx, c.Data); err != nil {
+			return err
+		}
+	}
 	if in.json {
 		return in.printJSON(map[string]any{"data": c.Data, "made": made})
 	}
@@ -37,4 +44,14 @@ func runInit(ctx context.Context, in *invocation, args []string) error {
 		fmt.Fprintln(in.stdout, c.Data, "is a data folder already")
 	}
 	return nil
+}
+
+// makeKey makes the key that signs the checkpoints of a new data folder.
+func makeKey(ctx context.Context, data string) error {
+	f, err := datafolder.Open(ctx, data, datafolder.Options{})
+	if err != nil {
+		return err
+	}
+	_, err = checkpoint.MakeKey(f.EvidenceKey, f.EvidencePublic, keyName(f.ID), nil)
+	return errors.Join(err, f.Close())
 }

@@ -73,7 +73,11 @@ func (in *invocation) printEntry(e httpd.EntryView) {
 func notesOf(e httpd.EntryView) []string {
 	var notes []string
 	if e.Imported != nil {
-		notes = append(notes, "imported, dated "+e.Imported.Date.Format(time.DateOnly))
+		note := "imported, dated " + e.Imported.Date.Format(time.DateOnly)
+		if e.Imported.Source != "" {
+			note += ", from " + e.Imported.Source
+		}
+		notes = append(notes, note)
 	}
 	if e.Class != "" && e.Class != string(pec.Ordinary) || e.Signature != "" && e.Signature != string(pec.ResultUnsigned) {
 		notes = append(notes, e.Class, e.Signature)
@@ -242,6 +246,7 @@ func (in *invocation) printReport(r *journal.Report) {
 	if r.Imported > 0 {
 		fmt.Fprintf(in.stdout, "%d entries imported, the others journaled\n", r.Imported)
 	}
+	in.printEvidence(r)
 	for _, d := range r.Details {
 		fmt.Fprintln(in.stdout, "FAULT", d)
 	}
@@ -250,6 +255,22 @@ func (in *invocation) printReport(r *journal.Report) {
 	} else {
 		fmt.Fprintf(in.stdout, "%d faults\n", r.Faults)
 	}
+}
+
+// printEvidence tells of the logs and the checkpoints.
+func (in *invocation) printEvidence(r *journal.Report) {
+	fmt.Fprintf(in.stdout, "%d logs of %d leaves", r.Logs, r.Leaves)
+	if r.LogsSince != nil {
+		fmt.Fprintf(in.stdout, ", kept since %s", r.LogsSince.UTC().Format(time.DateTime))
+	}
+	if r.Unlogged > 0 {
+		fmt.Fprintf(in.stdout, "; %d entries from before are in none yet", r.Unlogged)
+	}
+	fmt.Fprintf(in.stdout, "\n%d checkpoints, %d with a time stamp, %d compared that are kept outside", r.Checkpoints, r.Stamped, r.Outside)
+	if r.LastCheckpoint != nil {
+		fmt.Fprintf(in.stdout, "; the last is of %s", r.LastCheckpoint.Format(time.DateTime))
+	}
+	fmt.Fprintln(in.stdout)
 }
 
 const statsHelp = `Usage: copialettere stats [ADDR] [-config FILE] [-json]

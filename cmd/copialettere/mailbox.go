@@ -340,6 +340,10 @@ func (in *invocation) printChange(c policy.Change) {
 		fmt.Fprintf(in.stdout, "  %s  export of %s, by %s\n", localTime(&c.Time), printable(c.After), printable(who))
 		return
 	}
+	if c.Key == archive.KeyImport {
+		fmt.Fprintf(in.stdout, "  %s  import from %s, by %s\n", localTime(&c.Time), printable(c.After), printable(who))
+		return
+	}
 	fmt.Fprintf(in.stdout, "  %s  %s from %s to %s, by %s\n", localTime(&c.Time), c.Key, printable(c.Before), printable(c.After), printable(who))
 }
 

@@ -34,6 +34,8 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
   list ADDR                     list the entries of a mailbox
   cat ADDR FOLDER UID           write the exact bytes of a message
+  import ADDR -from PATH        put older mail from files into an archive: .eml, mbox, Maildir, ZIP; or imaps://USER@HOST
+  pull add ADDR NAME            import from an IMAP account again and again; also test, run, list and remove
   export ADDR -to PATH          write the messages of a mailbox to a folder or a ZIP, with a manifest
   parts ADDR FOLDER UID         list its parts, those of enclosed messages included
   part ADDR FOLDER UID N        write the content of one part, such as daticert.xml
@@ -46,7 +48,8 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   give-back ADDR FOLDER UID ... hand messages to the live mailbox once more
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
-  verify                        check every digest and every reference of the journal
+  verify                        check every digest, every reference, every log and every checkpoint of the journal
+  checkpoint                    make a checkpoint over all logs now, or list them
   backup DIR                    copy the whole archive, with the daemon running; -list, -check
   restore-backup DIR            make the data folder anew from a backup
   volume forget MONTH           give up for good a month whose folder is lost
@@ -105,6 +108,8 @@ func commands() map[string]command {
 		"list":           {listHelp, defineList},
 		"cat":            {catHelp, noFlags(runCat)},
 		"export":         {exportHelp, defineExport},
+		"import":         {importHelp, defineImport},
+		"pull":           {pullHelp, definePull},
 		"parts":          {partsHelp, noFlags(runParts)},
 		"part":           {partHelp, noFlags(runPart)},
 		"why":            {whyHelp, defineWhy},
@@ -117,6 +122,7 @@ func commands() map[string]command {
 		"give-back":      {giveBackHelp, defineGiveBack},
 		"practice":       {practiceHelp, noFlags(runPractice)},
 		"verify":         {verifyHelp, noFlags(runVerify)},
+		"checkpoint":     {checkpointHelp, defineCheckpoint},
 		"quota-warning":  {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"access":         {accessHelp, noFlags(runAccess)},
 		"app-password":   {appPasswordHelp, noFlags(runAppPassword)},

@@ -5,23 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/journal/datafolder"
+	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/journal/httpd"
 	"copialettere/journal/metrics"
 	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/checkpoint"
 	"copialettere/policy/dovecot"
 	"copialettere/policy/housekeeping"
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 const (
@@ -41,9 +46,15 @@ type opened struct {
 	auth    *auth.Authenticator // nil where not configured
 	dovecot *dovecot.Keeper     // nil where not configured
 	search  *search.Index
-	types   *archive.Types
-	survey  *archive.Survey
-	disk    atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
+
+	checkpoints *checkpoint.Maker
+	types       *archive.Types
+	survey      *archive.Survey
+	exports     *jobs.Jobs // nil where their folder cannot be read
+	known       *archive.Known
+	sources     *source.Store
+	pulls       *pull.Service
+	disk        atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	leaving chan struct{} // closed when the daemon stops
 
@@ -76,12 +87,16 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {
 		return err
 	}
+	a.exports = newExports(c, a, log)
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
+	a.known = archive.NewKnown()
+	a.sources, a.pulls = source.New(a.folder.Settings, source.Sealer{Path: a.folder.SourceKey}), pull.NewService(log, a.metrics)
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
 	a.policy.OnChange(a.settingsChanged)
 	a.auth.OnChange(a.dovecot.Changed)
+	a.auth.OnChange(func() { a.exports.Wake() })
 	if a.notices != nil {
 		a.policy.OnRevision(a.notices.Revised)
 	}
@@ -92,6 +107,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
+	a.checkpoints = newCheckpoints(c, a, log)
 	// A spool that cannot be taken in must not keep mail from being delivered.
 	ctx, cancel := context.WithTimeout(ctx, unspoolTimeout)
 	defer cancel()
@@ -104,11 +120,22 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	return nil
 }
 
+// newExports returns the exports that the daemon writes in the background. Where they cannot be read there are none: mail goes on without them.
+func newExports(c *config.Config, a *opened, log *slog.Logger) *jobs.Jobs {
+	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+	if err != nil {
+		log.Error("no exports in the background", "error", err)
+		return nil
+	}
+	return exports
+}
+
 // settingsChanged tells all who go by the settings that they may have changed. It does not block.
 func (a *opened) settingsChanged() {
 	a.postfix.Changed()
 	a.dovecot.Changed()
 	a.notices.Wake()
+	a.exports.Wake()
 }
 
 // close closes the data folder. It gives up on a disk that does not answer within closeTimeout: what was acknowledged is durable, and the
@@ -138,14 +165,25 @@ func (a *opened) closeStores() error {
 
 // acts returns the acts on the archive under a configuration. changed, which may be nil, is called when an archive may have to be erased now.
 func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
-	return archive.New(archive.Options{
+	acts := archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
-		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Disk: a.diskState,
-		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log),
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Known: a.known, Sources: a.sources, Disk: a.diskState,
+		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log), Checkpoints: a.checkpoints,
 		Freeze: a.freeze(c.Data), Leaving: a.leaving,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
+		Exports: a.exportsOf,
 	})
+	a.exports.Configure(jobs.Config{Archive: acts, Keep: c.Exports.Keep, MaxSize: c.Exports.MaxSize})
+	return acts
+}
+
+// exportsOf returns the exports of an archive that lie in the data folder.
+func (a *opened) exportsOf(name string) (list []archive.Exported) {
+	for _, one := range a.exports.Of(name) {
+		list = append(list, archive.Exported{Asked: one.Asked, Size: one.Size})
+	}
+	return list
 }
 
 // diskState tells whether the disk of the journal has room.
@@ -181,7 +219,7 @@ func keepSkips(c *config.Config) time.Duration {
 
 // backend returns what the admin interface needs.
 func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search}
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search, Pulls: a.pulls}
 }
 
 func policyConfig(c *config.Config) policy.Config {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/setup"
@@ -61,6 +62,13 @@ func TestPrivacy(t *testing.T) {
 	if _, _, err := setup.NewLinks(k.archive.folder.Settings).Make(t.Context(), anna, setup.Choice{Account: setup.AccountArchive, Incoming: setup.IMAP}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	address, err := policy.ParseMailbox(anna)
+	if err == nil {
+		_, err = k.archive.exports.Start(t.Context(), root, address, export.Selection{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := k.archive.close(); err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +94,8 @@ func TestPrivacy(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{anna}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| links=| logged=| others? elsewhere?"},
-		{[]string{anna, "-others"}, "mailbox=| changes=|| entries=|| deleted=| acts=| gaps=| links=| logged=| elsewhere?"},
+		{[]string{anna}, "mailbox=| changes=||| entries=|| deleted=| exports=| acts=| gaps=| links=| logged=| others? elsewhere?"},
+		{[]string{anna, "-others"}, "mailbox=| changes=||| entries=|| deleted=| exports=| acts=| gaps=| links=| logged=| elsewhere?"},
 		{[]string{bruno}, "mailbox=| changes=|| entries=| skips=| notices=| others? elsewhere?"},
 		{[]string{carla}, "recipient=| notified=| logged=| others? elsewhere?"},
 		{[]string{carla, "-others"}, "recipient=| notified=| logged=| others=||| elsewhere?"},

@@ -133,8 +133,8 @@ Shows what each mailbox takes, for billing, or what one mailbox holds by month o
   -csv       comma-separated values (RFC 4180), with a header line; sizes in bytes, times in UTC
 
 The columns: mailbox, domain, archive (on, paused, off), since, entries, bytes, quota (empty for none), percent of the quota. By month: mailbox,
-month, entries, bytes, then entries and bytes of received, sent, trash and archived. These are the folders INBOX, Sent, Trash and Archived (by hand), where
-messages are now.
+month, entries, bytes, then entries and bytes of received, sent, trash, archived and imports. These are the folders INBOX, Sent, Trash, Archived (by hand)
+and Imported (with those in it), where messages are now.
 
 Example: copialettere usage -domain alpha.test -csv
 `
@@ -160,7 +160,7 @@ func defineUsage(flags *flag.FlagSet) runner {
 			return fmt.Errorf("%w: -domain and ADDR: give one", errUsage)
 		}
 		header := []string{"mailbox", "month", "entries", "bytes", "received_entries", "received_bytes", "sent_entries", "sent_bytes",
-			"trash_entries", "trash_bytes", "archived_entries", "archived_bytes"}
+			"trash_entries", "trash_bytes", "archived_entries", "archived_bytes", "imports_entries", "imports_bytes"}
 		return report(in, ctx, mailboxPath+"/usage", url.Values{"mailbox": {args[0]}}, *asCSV, header, monthFields, in.printMonth)
 	}
 }
@@ -201,7 +201,7 @@ func usageFields(u archive.Usage) []string {
 func monthFields(u archive.MonthUsage) []string {
 	return []string{u.Mailbox, string(u.Month), number(u.Entries), number(u.Bytes), number(u.Received.Entries), number(u.Received.Bytes),
 		number(u.Sent.Entries), number(u.Sent.Bytes), number(u.Trash.Entries), number(u.Trash.Bytes),
-		number(u.Archived.Entries), number(u.Archived.Bytes)}
+		number(u.Archived.Entries), number(u.Archived.Bytes), number(u.Imports.Entries), number(u.Imports.Bytes)}
 }
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -222,7 +222,7 @@ func (in *invocation) printMonth(u archive.MonthUsage) {
 		bytes   uint64
 	}{
 		{"received", u.Received.Entries, u.Received.Bytes}, {"sent", u.Sent.Entries, u.Sent.Bytes}, {"archived by hand", u.Archived.Entries, u.Archived.Bytes},
-		{"in the trash", u.Trash.Entries, u.Trash.Bytes},
+		{"imported from files or servers", u.Imports.Entries, u.Imports.Bytes}, {"in the trash", u.Trash.Entries, u.Trash.Bytes},
 	} {
 		if part.entries > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d, %s", part.name, part.entries, policy.English.Size(part.bytes)))

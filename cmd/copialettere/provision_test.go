@@ -147,7 +147,7 @@ func TestUsage(t *testing.T) {
 	}
 	size, month := fmt.Sprint(list[0].Bytes), time.Now().UTC().Format("2006-01")
 	rows = read("usage", "-csv", anna)
-	if got, want := fmt.Sprint(rows[1:]), fmt.Sprint([][]string{{anna, month, "1", size, "1", size, "0", "0", "0", "0", "0", "0"}}); got != want || len(rows[0]) != 12 {
+	if got, want := fmt.Sprint(rows[1:]), fmt.Sprint([][]string{{anna, month, "1", size, "1", size, "0", "0", "0", "0", "0", "0", "0", "0"}}); got != want || len(rows[0]) != 14 {
 		t.Errorf("usage -csv by month\n%s, want\n%s", got, want)
 	}
 	if got := p.must("usage", anna); got != fmt.Sprintf("%s %9d entries %10s  (received 1, %s)\n", month, 1, size+" B", size+" B") {

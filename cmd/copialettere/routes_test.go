@@ -30,6 +30,13 @@ var commandRoutes = map[string]string{
 
 	"backup /mnt/disk": "POST /snapshot",
 
+	"import anna@alpha.test -from ../../testdata/messages/plain.eml":                     "POST /mailboxes/{mailbox}/import",
+	"import anna@alpha.test -from imaps://anna@mail.test -password-file ../../README.md": "POST /mailboxes/{mailbox}/pull",
+	"pull list anna@alpha.test": "GET /mailboxes/{mailbox}/pulls",
+	"pull add anna@alpha.test old -from imaps://anna@mail.test -password-file ../../README.md": "POST /mailboxes/{mailbox}/pulls",
+	"pull test anna@alpha.test old":                           "POST /mailboxes/{mailbox}/pulls/{name}/test",
+	"pull run anna@alpha.test old":                            "POST /mailboxes/{mailbox}/pulls/{name}/run",
+	"pull remove anna@alpha.test old":                         "DELETE /mailboxes/{mailbox}/pulls/{name}",
 	"give-back anna@alpha.test INBOX/2026-11 5":               "POST /mailboxes/{mailbox}/messages/{folder}/give-back",
 	"check anna@alpha.test":                                   "GET /mailboxes/{mailbox}/route",
 	"mailbox list":                                            "GET /mailboxes",
@@ -85,6 +92,9 @@ var commandRoutes = map[string]string{
 	"retention":                                                    "POST /retention",
 	"retention -log":                                               "GET /retention",
 	"verify":                                                       "GET /verify",
+	"checkpoint":                                                   "POST /checkpoints",
+	"checkpoint -list":                                             "GET /checkpoints",
+	"checkpoint -new-key":                                          "POST /checkpoints/key",
 	"privacy anna@alpha.test":                                      "GET /mailboxes/{mailbox}/privacy",
 	"privacy anna@alpha.test -others":                              "GET /mailboxes/{mailbox}/privacy",
 	"stats":                                                        "GET /stats",
@@ -101,6 +111,9 @@ var commandRoutes = map[string]string{
 var routesWithoutCommand = []string{
 	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /mailboxes/{mailbox}/deleted", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
 	"POST /mailboxes/{mailbox}/sign-in", "POST /backups",
+	// "copialettere export" writes to a folder of its own.
+	"GET /mailboxes/{mailbox}/exports", "POST /mailboxes/{mailbox}/exports", "GET /mailboxes/{mailbox}/exports/{export}", "DELETE /mailboxes/{mailbox}/exports/{export}",
+	"GET /mailboxes/{mailbox}/exports/{export}/zip",
 }
 
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with

@@ -43,8 +43,9 @@ with an error changes nothing, and the log says why. These keys are taken:
   pec.trust, pec.domains_file, pec.provider_index, pec.trust_bundle, pec.sha1_chains, pec.crl_folder
   postfix.maps, postfix.received, postfix.sent
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
-  logs.keep, verify.every, verify.rate, profile.certificate, profile.key
-  web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo, scan.clamd
+  logs.keep, verify.every, verify.rate, exports.keep, exports.max_size, profile.certificate, profile.key
+  evidence.signing_key, evidence.verifier_keys, evidence.timestamp_url, evidence.timestamp_ca, evidence.checkpoints, evidence.mail
+  web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo, scan.clamd, pull.allow_private
   mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
 
@@ -167,8 +168,11 @@ func (d *daemon) configure(c *config.Config) {
 	acts := d.archive.acts(c, d.house.EraseSoon)
 	b := d.archive.backend(acts, d.log)
 	b.Ready = d.ready.Problems
+	b.Exports = d.archive.exports
 	d.house.Configure(scheduleOf(c, acts))
+	d.archive.pulls.Configure(acts, c.Pull.AllowPrivate)
 	d.archive.postfix.Configure(postfixConfig(c))
+	d.archive.checkpoints.Configure(c.Evidence)
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
 	d.config.Store(c)
 	d.backend.Store(&b)
@@ -194,6 +198,10 @@ func (d *daemon) wait(ctx context.Context) {
 	within, stop := context.WithCancel(ctx)
 	var house sync.WaitGroup
 	house.Go(func() { d.house.Run(within) })
+	house.Go(func() { d.archive.pulls.Serve(within) })
+	if exports := d.archive.exports; exports != nil {
+		house.Go(func() { exports.Run(within) })
+	}
 	defer house.Wait()
 	defer stop()
 	select {

@@ -119,7 +119,7 @@ func (h *house) wantRestored(what string, subjects ...string) {
 	h.t.Helper()
 	f, j := h.open(h.new)
 	defer h.close(f, j)
-	r, err := j.Verify(context.Background(), nil)
+	r, err := j.Verify(context.Background(), journal.EvidenceOptions{}, nil)
 	h.must(err)
 	if r.Faults > 0 {
 		h.t.Errorf("%s: faults: %q", what, r.Details)

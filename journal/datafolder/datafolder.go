@@ -10,6 +10,11 @@
 //	             register too; TIME is in RFC 3339, UTC.
 //	journal/     the journal and the settings: see copialettere/journal/kv/level
 //	gaps         the gap spool, records that the journal could not take yet: see copialettere/journal. Absent when there are none.
+//	exports/     ZIPs that the daemon writes in the background: see copialettere/journal/export/jobs. Absent until the first.
+//	evidence.key the key that signs the checkpoints, one line (golang.org/x/mod/sumdb/note), mode 0600, where the configuration names no other
+//	evidence.pub what checks its signatures, one line; it is no secret
+//	sources.key  the key that seals the passwords of accounts elsewhere from which mail is imported, 32 bytes, mode 0600; absent until there is one. A
+//	             folder that is restored without it wants these passwords once more: see copialettere/policy/source
 //	check        the file that Probe writes, and removes
 //
 // Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as
@@ -32,6 +37,9 @@
 //	      more settings of mailboxes, second factors and delegates: an earlier program would not read the settings, or ignore the rest and let in who
 //	      must not come in
 //
+//	5     every act on an entry is in the log of its mailbox and month, and the signing key of the checkpoints lies here: an earlier program would
+//	      leave no leaves, and all that it did would count as done behind the journal's back
+//
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.
 package datafolder
@@ -52,12 +60,12 @@ import (
 )
 
 // Format is the number of the format that Make gives a folder, and to which Open raises an earlier one.
-const Format = formatImported
+const Format = formatLogged
 
 const (
 	formatUnregistered = 1
 	formatRegistered   = 2
-	formatImported     = 4
+	formatLogged       = 5
 )
 
 // IdentityFile is the name of the file that makes a folder a data folder.
@@ -66,6 +74,10 @@ const IdentityFile = "identity"
 const (
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps"
+	sourceKeyFile = "sources.key"
+
+	evidenceKeyFile    = "evidence.key"
+	evidencePublicFile = "evidence.pub"
 )
 
 // Errors that a caller decides on. The error that wraps one names the path and the remedy.
@@ -108,6 +120,11 @@ type Folder struct {
 	Settings kv.Store  // of the engine
 	GapSpool string    // path of the gap spool
 	Made     time.Time // when the data folder was made
+	ID       string    // of the archive
+
+	SourceKey      string // path of the key that seals the passwords of accounts elsewhere, which may not be there
+	EvidenceKey    string // path of the signing key of the checkpoints, which may not be there
+	EvidencePublic string // path of the verifier keys
 }
 
 // Make makes a data folder with an empty journal, and reports whether it did: one that is there already is only brought to the newest format.
@@ -154,7 +171,8 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created}
+	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID, SourceKey: filepath.Join(folder, sourceKeyFile),
+		EvidenceKey: filepath.Join(folder, evidenceKeyFile), EvidencePublic: filepath.Join(folder, evidencePublicFile)}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
 		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)
 		err = writeIdentity(folder, id, Format)

@@ -181,7 +181,7 @@ func TestIdentity(t *testing.T) {
 		content string
 		texts   []string
 	}{
-		"newer format":           {`{"format":5,"id":{"archive":7},"created":[]}`, []string{folder + " has format 5, and this program knows 1 to 4"}},
+		"newer format":           {`{"format":6,"id":{"archive":7},"created":[]}`, []string{folder + " has format 6, and this program knows 1 to 5"}},
 		"no format":              {`{"id":"A"}`, []string{file, "no format", "put it back from a backup"}},
 		"format 0":               {`{"format":0,"id":"A"}`, []string{file, "no format"}},
 		"negative format":        {`{"format":-1,"id":"A"}`, []string{file, "no format"}},

@@ -35,6 +35,8 @@ type Message struct {
 	Signature    string `json:"signature,omitempty"`
 	State        string `json:"state"`
 	Imported     bool   `json:"imported,omitempty"`
+	Source       string `json:"source,omitempty"`  // where an imported message was read
+	Quoting      string `json:"quoting,omitempty"` // of an imported message: what is known of the quoting of its mbox
 	Size         int64  `json:"size"`
 	SHA256       string `json:"sha256"` // of the bytes that were journaled
 }
@@ -52,6 +54,9 @@ func NewMessage(e *journal.Entry) *Message {
 		RcptTo: strings.Join(recipients, ", "), From: part.Decode(e.From), To: part.Decode(e.To), Subject: part.Decode(e.Subject),
 		InnerFrom: part.Decode(inner.From), InnerSubject: part.Decode(inner.Subject), MessageID: e.MessageID, Class: e.Class, Signature: e.Signature,
 		State: e.State.String(), Imported: e.Imported != nil, Size: e.Size, SHA256: e.SHA256.String(),
+	}
+	if e.Imported != nil {
+		m.Source, m.Quoting = e.Imported.Source, e.Imported.Quoting
 	}
 	switch {
 	case e.Direction == journal.Sent && len(recipients) > 0:
@@ -97,6 +102,13 @@ func List(ctx context.Context, a *archive.Archive, who policy.Actor, mailbox pol
 			yield(Line{}, err)
 			return
 		}
+		Lines(ctx, a, mailbox, s)(yield)
+	}
+}
+
+// Lines yields what List does for an export that is on record already. Whoever calls it has checked the right to it.
+func Lines(ctx context.Context, a *archive.Archive, mailbox policy.Address, s Selection) iter.Seq2[Line, error] {
+	return func(yield func(Line, error) bool) {
 		for e, err := range a.Entries(ctx, mailbox) {
 			var l Line
 			if err == nil {

@@ -42,7 +42,7 @@ const (
 // manifestFields are the columns of manifest.csv: the file, and what Message has. Offset and length are those of the message in an mbox, with its
 // separator line.
 var manifestFields = []string{"file", "status", "mailbox", "direction", "folder", "uid", "time", "date", "mail_from", "rcpt_to", "from", "to", "subject", "inner_from",
-	"inner_subject", "message_id", "class", "signature", "state", "imported", "size", "sha256", "changed", "offset", "length"}
+	"inner_subject", "message_id", "class", "signature", "state", "imported", "size", "sha256", "changed", "offset", "length", "source", "quoting"}
 
 // place is where a message went, and what was changed of it.
 type place struct {
@@ -85,6 +85,7 @@ func (t *table) message(m *Message, s Status, p place) error {
 		p.file, string(s), m.Mailbox, m.Direction, m.Folder, strconv.FormatUint(uint64(m.UID), 10), timeText(&m.Time), timeText(&m.Date),
 		PlainCell(m.MailFrom), PlainCell(m.RcptTo), PlainCell(m.From), PlainCell(m.To), PlainCell(m.Subject), PlainCell(m.InnerFrom), PlainCell(m.InnerSubject),
 		PlainCell(m.MessageID), m.Class, m.Signature, m.State, imported, strconv.FormatInt(m.Size, 10), m.SHA256, strings.Join(p.changed, " "), offset, length,
+		PlainCell(m.Source), m.Quoting,
 	})
 }
 

@@ -22,7 +22,7 @@ func TestZIPParts(t *testing.T) {
 	z := NewZIP(&out, time.UTC)
 	a := &archived{}
 	m := a.add("INBOX/2026-11", strings.Repeat("s", 1000), november, []byte("Subject: x\r\n\r\n"))
-	const messages = 3 * maxPart / 2 / 1000
+	const messages = 4 * maxPart / 3 / 1000
 	for i := range messages {
 		m.UID = uint32(i + 1)
 		if err := z.Add(m, strings.NewReader("Subject: x\r\n\r\n")); err != nil {

@@ -9,18 +9,22 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
+	"copialettere/policy/checkpoint"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 // rig is the operator's interface over a journal in a temporary folder.
@@ -63,7 +67,11 @@ func newRig(t *testing.T) *rig {
 	}
 	logins := auth.New(auth.Options{Policy: p, Settings: settings, Logger: log})
 	t.Cleanup(func() { logins.Close() })
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+	keys := t.TempDir()
+	checkpoints := checkpoint.New(checkpoint.Options{
+		Journal: j, KeyFile: filepath.Join(keys, "evidence.key"), PublicFile: filepath.Join(keys, "evidence.pub"), Name: "test", Logger: log,
+	}, checkpoint.Settings{})
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Checkpoints: checkpoints, Guide: exampleGuide(), Links: setup.NewLinks(settings),
 		Freeze: func(ctx context.Context) (*archive.Frozen, error) {
 			s, err := engine.Snapshot(ctx)
 			return &archive.Frozen{Snapshot: s, Archive: "A", Data: "/data"}, err
@@ -74,6 +82,11 @@ func newRig(t *testing.T) *rig {
 			}
 			return "250 2.0.0 saved", commit()
 		}}), Metrics: new(metrics.Registry), Version: "test", Logger: log}
+	b.Exports, err = jobs.New(jobs.Options{Folder: filepath.Join(t.TempDir(), "exports"), Logger: log, Room: func() (int64, error) { return 1 << 30, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Exports.Configure(jobs.Config{Archive: b.Archive, Keep: time.Hour, MaxSize: 1 << 30})
 	return &rig{t, engine, j, p, logins, b, Admin(b)}
 }
 

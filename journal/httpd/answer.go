@@ -19,6 +19,7 @@ const (
 	problemType  = "application/problem+json"
 	messageType  = "message/rfc822"
 	partType     = "application/octet-stream" // with the sender's type, a browser might show it
+	zipType      = "application/zip"
 )
 
 // answer writes JSON objects to the client as they come: as one document, or one a line.

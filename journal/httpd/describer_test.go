@@ -120,6 +120,13 @@ var parameterTexts = map[string]string{
 	"uid":        "only of sent messages with this number, of whatever month",
 	"account":    "for the archive (the default), or for the live mailbox",
 	"incoming":   "by which protocol mail is read; imap is the default",
+
+	"/mailboxes/{mailbox}/import folder":  "the folders of its source, with slashes between; the folder Imported of the archive has them",
+	"/mailboxes/{mailbox}/import date":    "its own date, by which it is looked for; without it, that of its header, or else now",
+	"/mailboxes/{mailbox}/import source":  "where it was read, such as \"Lavoro.mbox at 4711\"",
+	"/mailboxes/{mailbox}/import from":    "from where all of the import comes, for the log of the mailbox; without it, source",
+	"/mailboxes/{mailbox}/import quoting": "of an mbox: whether it has quoted lines, or that its quoting was undone",
+	"/mailboxes/{mailbox}/import dry_run": "tells what would become of it, and keeps nothing",
 }
 
 func (d *describer) operation(r *Route) object {
@@ -158,6 +165,8 @@ func (d *describer) operation(r *Route) object {
 	case nil:
 	case Lines:
 		o["requestBody"] = object{"content": object{"text/plain": object{"schema": object{"type": "string"}}}}
+	case Content:
+		o["requestBody"] = object{"content": object{r.Body.(Content).Type: object{"schema": object{"type": "string", "format": "binary"}}}}
 	default:
 		o["requestBody"] = object{"content": object{documentType: object{"schema": d.schema(reflect.TypeOf(r.Body))}}}
 	}

@@ -50,8 +50,12 @@ func TestExamples(t *testing.T) {
 				method = value
 			case "-d":
 				body = value
+			case "--data-binary": // of a message
+				method, body = http.MethodPost, "Subject: Vecchia\r\n\r\nTesto\r\n"
 			case "-H":
-				authorization = strings.TrimPrefix(value, "Authorization: ")
+				if strings.HasPrefix(value, "Authorization: ") {
+					authorization = strings.TrimPrefix(value, "Authorization: ")
+				}
 			case "--unix-socket":
 				handler = r.handler
 			case "-o":

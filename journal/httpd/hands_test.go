@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/pull"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -46,13 +47,14 @@ func TestRenamed(t *testing.T) {
 	r.auth.Login(t.Context(), auth.Attempt{Login: before, Password: "wrong", Protocol: auth.ProtocolIMAP})
 	get[archive.AppPassword](r, "POST /mailboxes/{mailbox}/app-passwords?"+anna+"&name=phone")
 	get[archive.Delegate](r, "POST /mailboxes/{mailbox}/delegates?"+anna+"&person=bruno@beta.test&until="+time.Now().AddDate(0, 0, 7).Format(time.DateOnly))
+	get[pull.Pull](r, "POST /mailboxes/{mailbox}/pulls?"+anna+"&name=old&from=imaps://anna@mail.test&password=x")
 	questions := []string{
-		"/access?", "/app-passwords?", "/delegates?", "/entries?all=true", "/messages?q=one", "/deleted?", "/messages/{folder}/{uid}?" + first, "/messages/{folder}/{uid}/raw?" + first,
+		"/access?", "/app-passwords?", "/delegates?", "/pulls?", "/entries?all=true", "/messages?q=one", "/deleted?", "/messages/{folder}/{uid}?" + first, "/messages/{folder}/{uid}/raw?" + first,
 		"/messages/{folder}/{uid}/parts?" + first, "/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "/practices?", "/folders?", "/usage?",
 	}
 	const of = "GET /mailboxes/{mailbox}"
 	// These are looked at below.
-	others := []string{"", "/settings", "/log", "/why", "/gaps", "/retention", "/second-factor", "/set-up", "/set-up/profile"}
+	others := []string{"", "/settings", "/log", "/why", "/gaps", "/retention", "/second-factor", "/set-up", "/set-up/profile", "/exports", "/exports/{export}", "/exports/{export}/zip"}
 	for _, route := range Routes() {
 		question, about := strings.CutPrefix(route.Path, one)
 		asked := slices.Contains(others, question) || slices.ContainsFunc(questions, func(q string) bool { return strings.HasPrefix(q, question+"?") })
@@ -148,7 +150,7 @@ func TestRenamed(t *testing.T) {
 	r.fails("POST /mailboxes/{mailbox}/rename?who=root&mailbox="+after+"&to="+before, http.StatusConflict, "an archive already", "erase")
 	r.fails("POST /mailboxes/{mailbox}/rename?who=root&mailbox=nobody@alpha.test&to=x@alpha.test", http.StatusNotFound, "no archive")
 	r.fails("POST /mailboxes/{mailbox}/rename?"+anna+"&to=x", http.StatusBadRequest, "no domain")
-	if report, err := r.journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+	if report, err := r.journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}
 }
@@ -162,6 +164,8 @@ func TestHandOverHides(t *testing.T) {
 	r.auth.Login(t.Context(), auth.Attempt{Login: "anna@alpha.test", Password: "wrong", Protocol: "segreto"})
 	get[archive.AppPassword](r, "POST /mailboxes/{mailbox}/app-passwords?"+anna+"&name=segreto")
 	r.mailbox("POST /mailboxes/{mailbox}/hold?" + anna + "&reason=segreto")
+	_, begun := r.ask("POST /mailboxes/{mailbox}/exports?" + anna + "&folder=segreto")
+	export := r.exported(strings.Join(begun, ""))
 	r.fails("POST /mailboxes/{mailbox}/hand-over?"+anna, http.StatusBadRequest, "not confirmed")
 	v := r.mailbox("POST /mailboxes/{mailbox}/hand-over?" + anna + "&confirm=anna@alpha.test")
 	closed := "anna@alpha.test~" + time.Now().UTC().Format(time.DateOnly)
@@ -177,7 +181,7 @@ func TestHandOverHides(t *testing.T) {
 		for _, name := range []string{"anna@alpha.test", closed, "anna@alpha.test/2", "<anna@alpha.test>", "ANNA@Alpha.test"} {
 			values := url.Values{"mailbox": {name}, "folder": {"INBOX/" + time.Now().UTC().Format("2006-01")}, "uid": {"1"}, "part": {"1"}, "all": {"true"},
 				"set": {"language=en"}, "reason": {"x"}, "to": {"Trash"}, "month": {"2020-01"}, "confirm": {name}, "uids": {"1"}, "name": {"x"},
-				"person": {"bruno@beta.test"}, "domain": {"alpha.test"}}
+				"person": {"bruno@beta.test"}, "domain": {"alpha.test"}, "export": {export}}
 			w := httptest.NewRecorder()
 			owner.ServeHTTP(w, newRequest(t, &route, values))
 			if body := w.Body.String(); strings.Contains(body, "segreto") {
@@ -214,7 +218,7 @@ func TestHandOverHides(t *testing.T) {
 	if !slices.Equal(names, []string{closed + " closed", "anna@alpha.test on"}) {
 		t.Errorf("mailboxes %q", names)
 	}
-	if report, err := r.journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+	if report, err := r.journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}
 }

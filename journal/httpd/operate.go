@@ -79,6 +79,33 @@ func (a *api) verify(c *call) error {
 	return nil
 }
 
+func (a *api) checkpoint(c *call) error {
+	made, err := a.b.Archive.CheckpointNow(c.Context(), c.who)
+	return c.answer(made, err)
+}
+
+func (a *api) checkpoints(c *call) error {
+	for checkpoint, err := range a.b.Archive.Checkpoints(c.Context(), c.who) {
+		if err != nil {
+			return err
+		}
+		if c.out.write(checkpoint) != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// SigningKey is the answer to a request for another signing key.
+type SigningKey struct {
+	Verifier string `json:"verifier"` // what checks its signatures; no secret
+}
+
+func (a *api) newSigningKey(c *call) error {
+	verifier, err := a.b.Archive.NewSigningKey(c.Context(), c.who)
+	return c.answer(SigningKey{verifier}, err)
+}
+
 func (a *api) stats(c *call) error   { return a.foldersOf(c, nil) }
 func (a *api) folders(c *call) error { return a.foldersOf(c, &c.mailbox) }
 

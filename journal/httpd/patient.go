@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"io"
 	"net/http"
 	"time"
 )
@@ -59,3 +60,30 @@ func (p *Patient) Close() {
 
 // Unwrap serves http.ResponseController.
 func (p *Patient) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// PatientReader gives a client time for each part of a long body, instead of for the whole of it, and then for reading the answer.
+type PatientReader struct {
+	control *http.ResponseController
+	body    io.Reader
+}
+
+// NewPatientReader returns a PatientReader of the body of a request, which may be nil.
+func NewPatientReader(w http.ResponseWriter, body io.Reader) *PatientReader {
+	return &PatientReader{http.NewResponseController(w), body}
+}
+
+// Read implements io.Reader. The deadlines are without effect where the connection knows none, as in tests.
+func (p *PatientReader) Read(b []byte) (int, error) {
+	if p.body == nil {
+		return 0, io.EOF
+	}
+	p.Extend()
+	return p.body.Read(b)
+}
+
+// Extend gives the client time anew. It is to be called at least once a minute by who works between reading and answering.
+func (p *PatientReader) Extend() {
+	deadline := time.Now().Add(patience)
+	p.control.SetReadDeadline(deadline)
+	p.control.SetWriteDeadline(deadline)
+}

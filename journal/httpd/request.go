@@ -58,7 +58,7 @@ func FindRoute(method, path string) (*Route, bool) {
 }
 
 // NewRequest returns a request of the route at a server, such as "http://localhost". values has the segments of the path and the members of the body by
-// their names, settings as set=KEY=VALUE; the rest is the query. content is the body of a route that takes Lines.
+// their names, settings as set=KEY=VALUE; the rest is the query. content is the body of a route that takes Lines or Content.
 func (r *Route) NewRequest(ctx context.Context, server string, values url.Values, content io.Reader) (*http.Request, error) {
 	query := make(url.Values)
 	for name, list := range values {
@@ -74,7 +74,10 @@ func (r *Route) NewRequest(ctx context.Context, server string, values url.Values
 		query.Del(name)
 	}
 	kind := "text/plain; charset=utf-8"
-	if r.Body != nil && r.Body != (Lines{}) {
+	if bytes, ok := r.Body.(Content); ok {
+		kind = bytes.Type
+	}
+	if r.takesJSON() {
 		b, err := bodyOf(r.Body, query)
 		if err != nil {
 			return nil, err

@@ -22,7 +22,7 @@ import (
 func TestMayIsWhatIsAllowed(t *testing.T) {
 	owner, chief := policy.Actor{Role: policy.RoleOwner, Name: "anna@alpha.test"}, policy.Actor{Role: policy.RolePostmaster, Name: "chief@alpha.test"}
 	rights := func(keys ...string) policy.Rights { return policy.Rights{Owner: append([]string{}, keys...)} }
-	everything := "read move delete give-back look set archive pause hold address sign-in delegate revoke operate " + strings.Join(policy.Keys(), " ")
+	everything := "read move delete import give-back look set archive pause hold address sign-in delegate revoke operate " + strings.Join(policy.Keys(), " ")
 	const closed = "give-back look set sign-in delegate revoke notify notify_on language layout protocols"
 	for _, c := range []struct {
 		name          string
@@ -115,7 +115,7 @@ func (b *behind) answer(method, path string, query url.Values) *httptest.Respons
 	all := url.Values{
 		"mailbox": {"anna@alpha.test"}, "confirm": {"anna@alpha.test"}, "month": {"2020-01"}, "reason": {"x"}, "set": {"colour=red"}, "part": {"1"},
 		"uid": {"1"}, "uids": {"1"}, "to": {"Trash"}, "folder": {"INBOX/" + time.Now().UTC().Format("2006-01")}, "name": {"phone"},
-		"person": {"bruno@beta.test"}, "domain": {"alpha.test"},
+		"person": {"bruno@beta.test"}, "domain": {"alpha.test"}, "export": {"none"},
 	}
 	maps.Copy(all, query)
 	route := routeOf(b.t, method, path)
@@ -141,7 +141,7 @@ func newRequest(t *testing.T, route *Route, values url.Values) *http.Request {
 		take(p.Name)
 	}
 	switch route.Body.(type) {
-	case nil, Lines:
+	case nil, Lines, Content:
 	case Assignments:
 		take("set")
 	default:

@@ -19,6 +19,8 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
@@ -39,7 +41,7 @@ type Route struct {
 	Record bool
 	// Takes is the query, with optional parameters in brackets.
 	Takes string
-	// Body is the zero value of the JSON object in the body; Lines where the body has lines of text; nil where there is none.
+	// Body is the zero value of the JSON object in the body; Lines where the body has lines of text, Content where it has bytes; nil where there is none.
 	Body any
 	// Answer is the zero value of the JSON objects of the answer; Content where the answer is no JSON.
 	Answer any
@@ -55,7 +57,16 @@ func (r *Route) ofDomain() bool {
 	return !r.ofMailbox() && r.Right != "" && r.Right != archive.RightOperate
 }
 
-// Content is the Answer of a route that answers with bytes of a media type, such as those of a message.
+// takesJSON reports whether the body is a JSON object.
+func (r *Route) takesJSON() bool {
+	switch r.Body.(type) {
+	case nil, Lines, Content:
+		return false
+	}
+	return true
+}
+
+// Content is the Answer of a route that answers with bytes of a media type, such as those of a message, and the Body of one that takes such.
 type Content struct{ Type string }
 
 // streams reports whether the route answers with Content.
@@ -69,7 +80,7 @@ type Lines struct{}
 
 // Routes returns the table of all routes.
 func Routes() []Route {
-	return slices.Concat(mailboxRoutes(), personRoutes(), messageRoutes(), operatorRoutes())
+	return slices.Concat(mailboxRoutes(), personRoutes(), messageRoutes(), pullRoutes(), operatorRoutes())
 }
 
 // one is the path of what is about one mailbox, and message that of a message in it.
@@ -158,6 +169,24 @@ func personRoutes() []Route {
 	}
 }
 
+// pullRoutes are about the import from accounts on other servers.
+func pullRoutes() []Route {
+	const pulls = one + "/pulls"
+	return []Route{
+		{"POST", one + "/pull", archive.RightImport, true, "", pull.Once{}, pull.Result{}, true,
+			"import mail of an IMAP account, and tell what became of each message; the same again fetches only what has come", (*api).pullOnce},
+		{"GET", pulls, archive.RightLook, false, "", nil, pull.Pull{}, true, "the profiles by which mail is imported from IMAP accounts, without the passwords",
+			(*api).pulls},
+		{"POST", pulls, archive.RightImport, true, "", pull.New{}, pull.Pull{}, false, "make a profile; its password is kept sealed, and no answer has it",
+			(*api).addPull},
+		{"POST", pulls + "/{name}/test", archive.RightImport, true, "", nil, pull.Found{}, true, "sign in by a profile, and list the folders of its account",
+			(*api).testPull},
+		{"POST", pulls + "/{name}/run", archive.RightImport, true, "", nil, pull.Result{}, true, "run a profile, and tell what became of each message",
+			(*api).runPull},
+		{"DELETE", pulls + "/{name}", archive.RightRevoke, true, "", nil, pull.Pull{}, false, "remove a profile; what it brought stays", (*api).removePull},
+	}
+}
+
 // messageRoutes are about the messages of a mailbox.
 func messageRoutes() []Route {
 	const folder = one + "/messages/{folder}"
@@ -175,6 +204,17 @@ func messageRoutes() []Route {
 			(*api).part},
 		{"POST", one + "/export", archive.RightRead, true, "", ExportRequest{}, export.Line{}, true,
 			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
+		{"GET", one + "/exports", archive.RightRead, false, "", nil, jobs.Job{}, true,
+			"the ZIPs that the daemon writes or has written in the background, the last one asked for first", (*api).exports},
+		{"POST", one + "/exports", archive.RightRead, true, "", ExportRequest{}, jobs.Job{}, false,
+			"have messages written into a ZIP in the background", (*api).startExport},
+		{"GET", one + "/exports/{export}", archive.RightRead, false, "", nil, jobs.Job{}, false, "how far that is", ofExport((*jobs.Jobs).Get)},
+		{"DELETE", one + "/exports/{export}", archive.RightRead, true, "", nil, jobs.Job{}, false, "stop that, or remove the ZIP", ofExport((*jobs.Jobs).Remove)},
+		{"GET", one + "/exports/{export}/zip", archive.RightRead, false, "", nil, Content{zipType}, false,
+			"the ZIP, or the parts of it that Range asks for, until it expires", (*api).exportZIP},
+		{"POST", one + "/import", archive.RightImport, true, "[folder=F][&date=TIME][&source=TEXT][&from=TEXT][&quoting=none|undecidable|mboxrd][&dry_run=true]",
+			Content{messageType}, archive.Kept{}, false,
+			"import the message in the body, unless the mailbox has the same bytes; from is what the log of the mailbox says, once for many messages", (*api).importMessage},
 		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
 
@@ -207,6 +247,10 @@ func operatorRoutes() []Route {
 		{"GET", "/retention", archive.RightOperate, false, "", nil, journal.Run{}, true, "the runs of the retention so far, oldest first", (*api).runs},
 		{"POST", "/retention", archive.RightOperate, false, "", RetentionRun{}, ExpireLine{}, true,
 			"run the retention, or preview it: progress, then the report", (*api).retention},
+		{"GET", "/checkpoints", archive.RightOperate, false, "", nil, archive.Checkpoint{}, true, "the checkpoints so far, oldest first", (*api).checkpoints},
+		{"POST", "/checkpoints", archive.RightOperate, false, "", nil, archive.Checkpoint{}, false, "make a checkpoint now", (*api).checkpoint},
+		{"POST", "/checkpoints/key", archive.RightOperate, false, "", nil, SigningKey{}, false,
+			"make another signing key in place of one that is lost for good", (*api).newSigningKey},
 		{"GET", "/verify", archive.RightOperate, false, "", nil, VerifyLine{}, true, "check the whole journal: progress, then the report", (*api).verify},
 		{"GET", "/stats", archive.RightOperate, false, "", nil, journal.FolderStats{}, true, "entries and bytes by folder, of all mailboxes", (*api).stats},
 		{"POST", "/snapshot", archive.RightOperate, false, "[hold=true]", nil, SnapshotLine{}, true,

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -37,18 +38,22 @@ func TestRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := make(map[string]bool)
-	code := "" // of the second factor
+	account := mailAccount(t, "Subject: one\r\n\r\none\r\n")
+	code, export := "", "" // of the second factor; the name of an export
 	for _, request := range []string{
+		"POST /mailboxes/{mailbox}/pull?" + account, "POST /mailboxes/{mailbox}/pulls?name=old&every=1d&" + account, "GET /mailboxes/{mailbox}/pulls?", "POST /mailboxes/{mailbox}/pulls/{name}/test?name=old",
+		"POST /mailboxes/{mailbox}/pulls/{name}/run?name=old", "DELETE /mailboxes/{mailbox}/pulls/{name}?name=old",
 		"GET /mailboxes?", "GET /mailboxes/{mailbox}?", "GET /mailboxes/{mailbox}/log?", "GET /mailboxes/{mailbox}/settings?", "GET /mailboxes/{mailbox}/folders?", "GET /mailboxes/{mailbox}/retention?retention=12",
 		"GET /mailboxes/{mailbox}/access?", "POST /mailboxes/{mailbox}/app-passwords?name=phone", "GET /mailboxes/{mailbox}/app-passwords?", "DELETE /mailboxes/{mailbox}/app-passwords/{name}?name=phone",
 		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
 		"POST /mailboxes/{mailbox}/sign-in?", "POST /tokens?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "DELETE /tokens/{name}?name=panel",
 		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages?q=certified", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
-		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "POST /mailboxes/{mailbox}/export?since=2020-01-01T00:00:00Z", "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
-		"GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
+		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "POST /mailboxes/{mailbox}/export?since=2020-01-01T00:00:00Z", "POST /mailboxes/{mailbox}/exports?since=2020-01-01T00:00:00Z", "GET /mailboxes/{mailbox}/exports?",
+		"GET /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "GET /mailboxes/{mailbox}/exports/{export}/zip?export=EXPORT", "DELETE /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
+		"POST /mailboxes/{mailbox}/import?folder=Lavoro&date=2019-05-06T07:08:09Z&source=a.mbox+at+4711&quoting=none", "GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
 		"POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold?reason=case&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release?reason=closed&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/delete?" + these,
 		"POST /mailboxes/{mailbox}/messages/{folder}/give-back?folder=" + url.QueryEscape(folder) + "&uids=2", "GET /mailboxes/{mailbox}/deleted?", "POST /mailboxes/{mailbox}/messages/{folder}/undelete?" + these, "POST /mailboxes/{mailbox}/messages/{folder}/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uids=2",
-		"POST /mailboxes/{mailbox}/messages/{folder}/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?",
+		"POST /mailboxes/{mailbox}/messages/{folder}/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?", "POST /checkpoints?", "GET /checkpoints?", "POST /checkpoints/key?",
 		"POST /mailboxes/{mailbox}/pause?", "POST /mailboxes/{mailbox}/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
 		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /mailboxes/{mailbox}/usage?",
 		"GET /mailboxes/{mailbox}/set-up?", "GET /mailboxes/{mailbox}/set-up/profile?account=mailbox", "POST /mailboxes/{mailbox}/set-up/link?incoming=imap",
@@ -62,7 +67,7 @@ func TestRoutes(t *testing.T) {
 		method, path, _ := strings.Cut(name, " ")
 		asked[name] = true
 		route := routeOf(t, method, path)
-		values, err := url.ParseQuery(strings.Replace(query, "CODE", code, 1) + "&" + anna)
+		values, err := url.ParseQuery(strings.NewReplacer("CODE", code, "EXPORT", export).Replace(query) + "&" + anna)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,6 +99,9 @@ func TestRoutes(t *testing.T) {
 			if name == "POST /mailboxes/{mailbox}/second-factor/begin" {
 				code = secondFactorCode(t, line)
 			}
+			if name == "POST /mailboxes/{mailbox}/exports" {
+				export = r.exported(line)
+			}
 			decoder := json.NewDecoder(strings.NewReader(line))
 			decoder.DisallowUnknownFields()
 			v := reflect.New(reflect.TypeOf(route.Answer))
@@ -117,6 +125,17 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s changes a mailbox and names nobody", route.Path)
 		}
 	}
+}
+
+// exported returns the name of an export that was begun, and writes its ZIP.
+func (r *rig) exported(answer string) string {
+	r.t.Helper()
+	var v jobs.Job
+	if err := json.Unmarshal([]byte(answer), &v); err != nil || v.State != jobs.StateWaiting {
+		r.t.Fatalf("%v: %s", err, answer)
+	}
+	r.backend.Exports.Work(r.t.Context())
+	return v.ID
 }
 
 // validateDocument asks a route for one document, and compares it with the description.

@@ -59,6 +59,10 @@ type EntryView struct {
 type ImportView struct {
 	By   string    `json:"by"`
 	Date time.Time `json:"date"`
+	// Source is where it was read; absent where it was put in by hand. Quoting is what is known of the lines that an mbox quotes: "none", "undecidable" (they
+	// stay as they were) or "mboxrd" (it was undone); absent where the source was no mbox.
+	Source  string `json:"source,omitempty"`
+	Quoting string `json:"quoting,omitempty"`
 }
 
 // LabelView is a name that settings, records and requests use, with its label. Others script against its names.
@@ -79,7 +83,7 @@ func viewEntry(e *journal.Entry) EntryView {
 	certification, inner := viewCertification(e)
 	var imported *ImportView
 	if e.Imported != nil {
-		imported = &ImportView{e.Imported.Who, e.Imported.Date}
+		imported = &ImportView{e.Imported.Who, e.Imported.Date, e.Imported.Source, e.Imported.Quoting}
 	}
 	return EntryView{
 		Imported: imported,

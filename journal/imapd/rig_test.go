@@ -93,7 +93,7 @@ func newUntold(t testing.TB, change func(*Config)) *rig {
 		if err := <-serving; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		if report, err := r.journal.Verify(context.Background(), nil); err != nil || (report.Faults > 0) != r.damaged {
+		if report, err := r.journal.Verify(context.Background(), journal.EvidenceOptions{}, nil); err != nil || (report.Faults > 0) != r.damaged {
 			t.Errorf("verify: %+v, %v", report, err)
 		}
 		check(t, errors.Join(r.auth.Close(), r.journal.Close(), engine.Close()))

@@ -74,7 +74,7 @@ func TestDeletionAfterRename(t *testing.T) {
 	if want := []string{"rossi@alpha.test empty 1-3", "rossi@alpha.test undelete 1-3"}; !slices.Equal(log, want) {
 		t.Errorf("on record: %q, want %q", log, want)
 	}
-	if report, err := a.journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+	if report, err := a.journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}
 }

@@ -31,11 +31,13 @@ import (
 	"copialettere/journal/kv"
 	"copialettere/policy"
 	"copialettere/policy/auth"
+	"copialettere/policy/checkpoint"
 	"copialettere/policy/dovecot"
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 // ErrRequest says that a request is malformed. The error that wraps it says what is wrong.
@@ -79,22 +81,37 @@ type Options struct {
 	Types *Types
 	// Survey is kept where an Archive is made anew over the same journal; if nil, New makes one.
 	Survey *Survey
+	// Known is kept where an Archive is made anew over the same journal; if nil, New makes one.
+	Known *Known
+	// Sources keeps what is known of the accounts from which mail is imported. It is required for that.
+	Sources *source.Store
 	// Disk tells whether the disk of the journal has room. May be nil.
 	Disk func() DiskState
 	// Freeze freezes the whole journal, so that it can be copied; nil where it cannot be.
 	Freeze func(context.Context) (*Frozen, error)
 	// Leaving is closed when the process is about to end. May be nil.
 	Leaving <-chan struct{}
+	// Exports returns the exports of an archive, by its name, that lie in the data folder. May be nil.
+	Exports func(archive string) []Exported
+	// Checkpoints makes the checkpoints; without it none are made, and a verification judges no signature.
+	Checkpoints *checkpoint.Maker
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].
 	Postfix *postfix.Keeper
 }
 
-// Archive stands for the archives of all mailboxes. But for what Types and Survey learn it is immutable; all methods may be called concurrently.
+// Exported is an export that lies in the data folder.
+type Exported struct {
+	Asked time.Time
+	Size  int64 // bytes; 0 until it is written
+}
+
+// Archive stands for the archives of all mailboxes. But for what Types, Survey and Known learn it is immutable; all methods may be called concurrently.
 type Archive struct {
 	journal *journal.Journal
 	policy  *policy.Policy
 	types   *Types
 	survey  *Survey
+	known   *Known
 	options Options
 }
 
@@ -112,7 +129,10 @@ func New(o Options) *Archive {
 	if o.Survey == nil {
 		o.Survey = NewSurvey()
 	}
-	return &Archive{o.Journal, o.Policy, o.Types, o.Survey, o}
+	if o.Known == nil {
+		o.Known = NewKnown()
+	}
+	return &Archive{o.Journal, o.Policy, o.Types, o.Survey, o.Known, o}
 }
 
 // changed reports a change that may make an archive due for erasure.
@@ -171,11 +191,6 @@ func (a *Archive) Stats(ctx context.Context, address *policy.Address) ([]journal
 		stats[i].Mailbox = a.address(ctx, stats[i].Mailbox)
 	}
 	return stats, err
-}
-
-// Verify checks the whole journal: see journal.Journal.Verify.
-func (a *Archive) Verify(ctx context.Context, progress func(kv.Month, int64)) (*journal.Report, error) {
-	return a.journal.Verify(ctx, progress)
 }
 
 // Forget gives up a missing month for good: see journal.Journal.Forget. It needs RightOperate.

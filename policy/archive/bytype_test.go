@@ -410,7 +410,7 @@ func TestTypesModel(t *testing.T) {
 // sound checks the journal, and how much the index takes.
 func (m *typeModel) sound() {
 	m.t.Helper()
-	if report, err := m.archive.journal.Verify(m.t.Context(), nil); err != nil || report.Faults > 0 {
+	if report, err := m.archive.journal.Verify(m.t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 		m.t.Errorf("verify: %+v, %v", report, err)
 	}
 	types := m.archive.types

@@ -38,15 +38,46 @@ type Folder struct {
 var folderNames = map[string]policy.Label{
 	journal.FolderOf(journal.Sent): {Italian: "Posta inviata", English: "Sent"},
 	journal.Archived:               {Italian: "Archiviati a mano", English: "Archived by hand"},
+	journal.Imported:               {Italian: "Importati", English: "Imported"},
 	journal.Trash:                  {Italian: "Cestino", English: "Trash"},
 }
 
-// shownFolder returns the name of a folder of the journal in a language.
+// shownFolder returns the name of a folder of the journal in a language. What was imported keeps the names of its source.
 func shownFolder(kept string, language policy.Language) string {
 	if label, ok := folderNames[kept]; ok {
 		return label.In(language)
 	}
+	if own, ok := strings.CutPrefix(kept, journal.Imported+FolderSeparator); ok {
+		return folderNames[journal.Imported].In(language) + FolderSeparator + own
+	}
 	return kept
+}
+
+// withParents sorts names of folders, so that whatever lies in a folder follows it at once, and adds those in which they lie.
+func withParents(names []string) []string {
+	slices.SortFunc(names, compareFolders)
+	var all []string
+	there := make(map[string]bool)
+	add := func(name string) {
+		if !there[name] {
+			there[name] = true
+			all = append(all, name)
+		}
+	}
+	for _, name := range names {
+		for i := range name {
+			if strings.HasPrefix(name[i:], FolderSeparator) {
+				add(name[:i])
+			}
+		}
+		add(name)
+	}
+	return all
+}
+
+// compareFolders sorts names of folders by level.
+func compareFolders(one, other string) int {
+	return slices.Compare(strings.Split(one, FolderSeparator), strings.Split(other, FolderSeparator))
 }
 
 // Folders returns all folders of the archive, each after the one that it lies in. INBOX and the folder of sent messages are always there, that
@@ -84,6 +115,7 @@ func foldersByMonth(access Access, stats []journal.FolderStats, passed journal.P
 	if deleted != nil {
 		kinds = append(kinds, journal.Trash)
 	}
+	own := len(kinds)
 	months := make(map[string][]Folder)
 	for _, s := range stats {
 		if !slices.Contains(kinds, s.Folder) {
@@ -98,7 +130,7 @@ func foldersByMonth(access Access, stats []journal.FolderStats, passed journal.P
 		}
 	}
 	var list []Folder
-	for _, kind := range kinds {
+	for _, kind := range append(kinds[:own:own], withParents(kinds[own:])...) {
 		top := Folder{Name: shownFolder(kind, access.Language), Kind: kind}
 		if kind == journal.Trash {
 			top.Holds = deleted

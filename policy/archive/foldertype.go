@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -177,10 +176,30 @@ func (b *byTypes) years() []Folder {
 			last = year
 		}
 		list = append(list, Folder{Name: path, Err: b.bad[m]})
-		slices.SortStableFunc(b.months[m], func(one, other Folder) int {
-			return cmp.Compare(min(len(other.Type), 1), min(len(one.Type), 1))
-		})
-		list = append(list, b.months[m]...)
+		types := slices.DeleteFunc(slices.Clone(b.months[m]), func(f Folder) bool { return f.Type == "" })
+		list = append(list, types...)
+		list = append(list, withinMonth(path, b.months[m], b.access.Language)...)
+	}
+	return list
+}
+
+// withinMonth returns the folders of a month that are of no type, with those in which they lie.
+func withinMonth(path string, all []Folder, language policy.Language) []Folder {
+	byKind := make(map[string]Folder)
+	var kinds []string
+	for _, f := range all {
+		if f.Type == "" {
+			byKind[f.Kind] = f
+			kinds = append(kinds, f.Kind)
+		}
+	}
+	var list []Folder
+	for _, kind := range withParents(kinds) {
+		f, ok := byKind[kind]
+		if !ok {
+			f = Folder{Name: path + FolderSeparator + shownFolder(kind, language)}
+		}
+		list = append(list, f)
 	}
 	return list
 }

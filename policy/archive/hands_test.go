@@ -96,7 +96,7 @@ func TestExpireChangedHands(t *testing.T) {
 			if !slices.Equal(told, []string{anna}) || len(report.Expired) != 1 || report.Expired[0].Mailbox != mailbox {
 				t.Errorf("told of %q, report %+v", told, report.Expired)
 			}
-			if report, err := o.Journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+			if report, err := o.Journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 				t.Errorf("verify: %+v, %v", report, err)
 			}
 		})

@@ -21,6 +21,7 @@ const (
 	PrivacyChanges    = "changes"    // the changes of its settings
 	PrivacyEntries    = "entries"    // the messages in its archive
 	PrivacyDeleted    = "deleted"    // messages that were deleted and can still be brought back
+	PrivacyExports    = "exports"    // ZIPs of its messages that the daemon has written, and writes, in the background
 	PrivacySuperseded = "superseded" // messages of which the MTA sent a newer copy
 	PrivacyActs       = "acts"       // what was done with its messages
 	PrivacySkips      = "skips"      // messages that were left out
@@ -213,9 +214,16 @@ func (r *privacy) messages() ([]Holding, error) {
 	if err := collect(deleted, r.a.journal.Aside(r.ctx, archive), func(d *journal.Deleted) (time.Time, int64) { return d.Time, d.Size }); err != nil {
 		return nil, err
 	}
+	exports := newTally(PrivacyExports, "exports of its messages: ZIPs, and requests for one", "to give the messages to those who may read them, who asked for them", basisArchive,
+		"some days after each was written ([exports] keep), or it is removed, or the archive is switched off")
+	if r.a.options.Exports != nil {
+		for _, e := range r.a.options.Exports(archive) {
+			exports.add(e.Asked, e.Size)
+		}
+	}
 	superseded := newTally(PrivacySuperseded, "copies of messages of which the MTA sent a newer one", why, basisArchive, "as long as the messages of that time")
 	err = collect(superseded, r.a.journal.Superseded(r.ctx, archive), func(e *journal.SupersededEntry) (time.Time, int64) { return e.Time, e.Size })
-	return []Holding{entries.Holding, deleted.Holding, superseded.Holding}, err
+	return []Holding{entries.Holding, deleted.Holding, exports.Holding, superseded.Holding}, err
 }
 
 // entriesUntil says until when the entries of the mailbox are kept.

@@ -392,7 +392,7 @@ func TestUsages(t *testing.T) {
 		months = append(months, u)
 	}
 	want := MonthUsage{"a@alpha.test", moved.Month, journal.Size{Entries: 3, Bytes: 2199}, journal.Size{Entries: 1, Bytes: 1000},
-		journal.Size{Entries: 1, Bytes: 999}, journal.Size{Entries: 1, Bytes: 200}, journal.Size{}}
+		journal.Size{Entries: 1, Bytes: 999}, journal.Size{Entries: 1, Bytes: 200}, journal.Size{}, journal.Size{}}
 	if len(months) != 1 || months[0] != want {
 		t.Errorf("by month %+v, want %+v", months, want)
 	}
@@ -401,14 +401,14 @@ func TestUsages(t *testing.T) {
 // TestMonthUsageIsWhole counts messages in every folder that there is: the parts make the whole.
 func TestMonthUsageIsWhole(t *testing.T) {
 	var u MonthUsage
-	for i, folder := range []string{journal.FolderOf(journal.Received), journal.FolderOf(journal.Sent), journal.Trash, journal.Archived} {
+	for i, folder := range []string{journal.FolderOf(journal.Received), journal.FolderOf(journal.Sent), journal.Trash, journal.Archived, journal.Imported, journal.Imported + "/Lavoro"} {
 		u.count(journal.FolderStats{Folder: folder, Entries: 1 << i, Bytes: 100 << i})
 	}
 	var parts journal.Size
-	for _, part := range []journal.Size{u.Received, u.Sent, u.Trash, u.Archived} {
+	for _, part := range []journal.Size{u.Received, u.Sent, u.Trash, u.Archived, u.Imports} {
 		parts.Add(part)
 	}
-	if want := (journal.Size{Entries: 15, Bytes: 1500}); parts != want || u.Size != want {
+	if want := (journal.Size{Entries: 63, Bytes: 6300}); parts != want || u.Size != want {
 		t.Errorf("parts %+v and the whole %+v, want %+v", parts, u.Size, want)
 	}
 }

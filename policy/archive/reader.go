@@ -75,6 +75,19 @@ func (r *Reader) Access(ctx context.Context) (Access, error) {
 		GiveBack: may(RightGiveBack) && m.Address.Closed == "" && r.archive.options.Mailstore != nil}, nil
 }
 
+// Opened returns the name of the archive that is read (policy.Mailbox.Archive), if it may be read now.
+func (r *Reader) Opened(ctx context.Context) (string, error) {
+	m, err := r.open(ctx)
+	return m.Archive, err
+}
+
+// Pinned makes the Reader one of the archive of a name, as if that had been opened first: for what was begun with another Reader. It is to be called before
+// the Reader is used, and returns it.
+func (r *Reader) Pinned(name string) *Reader {
+	r.opened.Store(&name)
+	return r
+}
+
 // open returns the mailbox if it may be read now.
 func (r *Reader) open(ctx context.Context) (policy.Mailbox, error) {
 	if err := r.archive.May(ctx, r.who, RightRead, r.mailbox); err != nil {

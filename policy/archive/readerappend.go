@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/mail"
 	"slices"
 	"strconv"
@@ -119,27 +120,33 @@ func (r *Reader) mayAppend(ctx context.Context, name string, size int64) (policy
 	if _, err := taker(name, r.archive.journal.Month(), m.Settings.Layout, m.Settings.Language); err != nil {
 		return m, fmt.Errorf("%s: %w", name, err)
 	}
-	return m, r.roomFor(ctx, m, size)
+	return m, r.archive.roomFor(ctx, m, size)
 }
 
-// roomFor returns journal.ErrFull if a mailbox has no room for size more bytes that are put in by hand. What was deleted by hand counts as long as it can be
-// brought back: otherwise whoever puts in and deletes in turn could fill the disk, and hold up everybody's mail.
-func (r *Reader) roomFor(ctx context.Context, m policy.Mailbox, size int64) error {
+// roomFor returns journal.ErrFull if a mailbox has no room for size more bytes that are put in by hand.
+func (a *Archive) roomFor(ctx context.Context, m policy.Mailbox, size int64) error {
+	free, err := a.free(ctx, m)
+	if err == nil && size > free {
+		err = fmt.Errorf("%s: %w", m.Address, journal.ErrFull)
+	}
+	return err
+}
+
+// free returns how many bytes a mailbox has room for that are put in by hand; math.MaxInt64 without a quota. What was deleted by hand counts as long as it
+// can be brought back: otherwise whoever puts in and deletes in turn could fill the disk, and hold up everybody's mail.
+func (a *Archive) free(ctx context.Context, m policy.Mailbox) (int64, error) {
 	if m.Settings.Quota == 0 {
-		return nil
+		return math.MaxInt64, nil
 	}
-	used, err := r.archive.journal.Usage(ctx, m.Archive)
+	used, err := a.journal.Usage(ctx, m.Archive)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	deleted, err := r.archive.journal.DeletedFolder(ctx, m.Archive, false)
+	deleted, err := a.journal.DeletedFolder(ctx, m.Archive, false)
 	if err != nil && !errors.Is(err, journal.ErrNotFound) {
-		return err
+		return 0, err
 	}
-	if used+deleted.Bytes+uint64(size) > uint64(m.Settings.Quota) {
-		return fmt.Errorf("%s: %w", r.mailbox, journal.ErrFull)
-	}
-	return nil
+	return max(m.Settings.Quota-int64(used+deleted.Bytes), 0), nil
 }
 
 func (a *Archive) maxMessage() int64 {
@@ -269,7 +276,7 @@ func (r *Reader) Copy(ctx context.Context, f Folder, uids []uint32, name string,
 			}
 		}
 	}
-	if err := r.roomFor(ctx, m, size); err != nil {
+	if err := r.archive.roomFor(ctx, m, size); err != nil {
 		return moved, err
 	}
 	for _, uid := range uids {

@@ -88,7 +88,7 @@ func TestExpired(t *testing.T) {
 				t.Errorf("told of %d, want %d", told, c.want)
 			}
 			engine.left.Store(-1)
-			if report, err := o.Journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+			if report, err := o.Journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 				t.Errorf("verify: %+v, %v", report, err)
 			}
 		})

@@ -28,7 +28,7 @@ const (
 	RightAddress  Right = policy.KeyAddress // give it another address, or its address to another person
 	RightSignIn   Right = "sign-in"         // make ways to sign in to it: app passwords
 	RightDelegate Right = "delegate"        // let somebody else read its messages: its owner alone, a postmaster and an operator together
-	RightRevoke   Right = "revoke"          // end ways to sign in to it, and what its delegates may do
+	RightRevoke   Right = "revoke"          // end ways to sign in to it, what its delegates may do, and profiles by which mail is imported
 	RightOperate  Right = "operate"         // act on all mailboxes, or on the machine
 )
 
@@ -120,7 +120,7 @@ func (a *Archive) mayToken(ctx context.Context, who policy.Actor, right Right, a
 func (a *Archive) mayIn(ctx context.Context, who policy.Actor, address policy.Address, s policy.Settings) []string {
 	list := []string{}
 	for _, right := range Rights() {
-		if a.May(ctx, who, right, address) == nil && permitted(s, right) == nil {
+		if a.May(ctx, who, right, address) == nil && permittedTo(who, s, right) == nil {
 			list = append(list, string(right))
 		}
 	}
@@ -143,4 +143,12 @@ func permitted(s policy.Settings, right Right) error {
 		return fmt.Errorf("%w: write=on or manual_delete=on lets messages be deleted", ErrReadOnly)
 	}
 	return nil
+}
+
+// permittedTo is permitted for an actor: the operator may always import.
+func permittedTo(who policy.Actor, s policy.Settings, right Right) error {
+	if who.Role == policy.RoleOperator && right == RightImport {
+		return nil
+	}
+	return permitted(s, right)
 }

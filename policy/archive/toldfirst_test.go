@@ -103,7 +103,7 @@ func TestToldBeforeARun(t *testing.T) {
 			if got := fmt.Sprint(deleted); got != "["+c.want+"]" || told != c.told {
 				t.Errorf("deleted %s, want %s; told %d times", got, c.want, told)
 			}
-			if report, err := o.Journal.Verify(t.Context(), nil); err != nil || report.Faults > 0 {
+			if report, err := o.Journal.Verify(t.Context(), journal.EvidenceOptions{}, nil); err != nil || report.Faults > 0 {
 				t.Errorf("verify: %+v, %v", report, err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"copialettere/journal"
@@ -78,6 +79,7 @@ type MonthUsage struct {
 	Sent     journal.Size `json:"sent"`     // in Sent
 	Trash    journal.Size `json:"trash"`    // in Trash
 	Archived journal.Size `json:"archived"` // in Archived, by hand
+	Imports  journal.Size `json:"imports"`  // in Imported and the folders in it, from files and other servers
 }
 
 // MonthUsages yields what a mailbox holds by month of arrival, oldest first, without the months of which it holds nothing. It reads counters, no
@@ -120,7 +122,8 @@ func (a *Archive) MonthUsages(ctx context.Context, address policy.Address) iter.
 func (u *MonthUsage) count(f journal.FolderStats) {
 	size := f.Size()
 	u.Add(size)
-	switch f.Folder {
+	top, _, _ := strings.Cut(f.Folder, FolderSeparator)
+	switch top {
 	case journal.FolderOf(journal.Received):
 		u.Received.Add(size)
 	case journal.FolderOf(journal.Sent):
@@ -129,6 +132,8 @@ func (u *MonthUsage) count(f journal.FolderStats) {
 		u.Trash.Add(size)
 	case journal.Archived:
 		u.Archived.Add(size)
+	case journal.Imported:
+		u.Imports.Add(size)
 	}
 }
 

@@ -78,6 +78,17 @@ func (d *DiskWatch) State() (low, full bool) {
 	return d.warned, d.stopped
 }
 
+// Spare returns how many bytes are free above the first watermark; fewer than none where less is free.
+func (d *DiskWatch) Spare() (int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	free, capacity, err := d.statfs()
+	if err != nil {
+		return 0, fmt.Errorf("read the free space of the data folder: %w", err)
+	}
+	return free - d.marks.Warn.Of(capacity), nil
+}
+
 // Look looks at the disk now.
 func (d *DiskWatch) Look() {
 	d.mu.Lock()

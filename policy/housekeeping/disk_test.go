@@ -56,12 +56,18 @@ func TestDiskWatch(t *testing.T) {
 		if got := log.String(); (got != "") != (step.logged != "") || !strings.Contains(got, step.logged) {
 			t.Errorf("%s: logged %q, want %q", step.name, got, step.logged)
 		}
+		if spare, err := d.Spare(); spare != step.free-100 || err != nil {
+			t.Errorf("%s: %d bytes to spare, %v", step.name, spare, err)
+		}
 		if d.free.Value() != step.free {
 			t.Errorf("%s: metric says %d", step.name, d.free.Value())
 		}
 	}
 	failure = errors.New("no such disk")
 	log.Reset()
+	if _, err := d.Spare(); !errors.Is(err, failure) {
+		t.Errorf("to spare on a disk that fails: %v", err)
+	}
 	if d.Look(); !strings.Contains(log.String(), "no such disk") {
 		t.Errorf("a failed look was logged as %q", log.String())
 	}

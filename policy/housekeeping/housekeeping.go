@@ -18,6 +18,7 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/checkpoint"
 	"copialettere/policy/notice"
 	"copialettere/policy/setup"
 )
@@ -48,6 +49,8 @@ type Options struct {
 	// Faulty is called when a verification in the background has found its first fault, and when it has ended with faults: with their number, and
 	// the first ones in words. It must not block. May be nil.
 	Faulty func(faults int64, details []string)
+	// Checkpoints makes the daily checkpoint; nil for none.
+	Checkpoints *checkpoint.Maker
 	// Erased is called when the journal holds nothing more of an archive, with its name (policy.Mailbox.Archive), before the erasure is a fact: whoever
 	// keeps something of its messages in memory forgets it. It must not block. May be nil.
 	Erased func(archive string)
@@ -65,6 +68,15 @@ type Schedule struct {
 	VerifyRate   int64            // how many bytes a second it reads at most
 }
 
+// due returns when the retention was last due.
+func (s *Schedule) due(now time.Time) time.Time {
+	due := time.Date(now.Year(), now.Month(), now.Day(), s.Hour, s.Minute, 0, 0, now.Location())
+	if now.Before(due) {
+		due = due.AddDate(0, 0, -1)
+	}
+	return due
+}
+
 // Keeper keeps house. Configure and EraseSoon may be called at any time; Keep, Verify and Run must each have one caller at a time, and Run calls
 // the other two.
 type Keeper struct {
@@ -77,6 +89,7 @@ type Keeper struct {
 	tried   time.Time // when the retention last ran, or was refused
 	purged  time.Time // when what was deleted by hand was last purged
 	swept   time.Time // when the last sweep was
+	checked time.Time // when a checkpoint was last made, or failed
 	all     time.Time // when the last sweep of the whole journal was
 
 	named map[string]bool // the faults that the log has named of the verification under way; belongs to the caller of Verify
@@ -124,6 +137,8 @@ func (k *Keeper) Run(ctx context.Context) {
 	var verifying sync.WaitGroup
 	verifying.Go(func() { k.verifyWhenDue(ctx) })
 	defer verifying.Wait()
+	// So does taking an archive from before the logs into them.
+	verifying.Go(func() { k.adopt(ctx) })
 	for {
 		k.Keep(ctx, time.Now())
 		select {
@@ -157,6 +172,7 @@ func (k *Keeper) Keep(ctx context.Context, now time.Time) {
 	}
 	k.erase(ctx, now)
 	k.retain(ctx, now)
+	k.checkpoint(ctx, now)
 	if now.Sub(k.purged) >= purgeEvery {
 		k.purged = now
 		k.purge(ctx)
@@ -219,10 +235,7 @@ func (k *Keeper) expireSkips(ctx context.Context, now time.Time) {
 // retain runs the retention once a day, at its hour, or as soon afterwards as the daemon is up.
 func (k *Keeper) retain(ctx context.Context, now time.Time) {
 	r := k.schedule.Load()
-	due := time.Date(now.Year(), now.Month(), now.Day(), r.Hour, r.Minute, 0, 0, now.Location())
-	if now.Before(due) {
-		due = due.AddDate(0, 0, -1)
-	}
+	due := r.due(now)
 	// If the clock was ahead, tried lies in the future; that must not delay the next run.
 	if !k.tried.Before(due) && !k.tried.After(now) {
 		return

@@ -145,7 +145,7 @@ func deliver(t *testing.T, j *journal.Journal, a policy.Address, letter byte) jo
 
 func verify(t *testing.T, j *journal.Journal) *journal.Report {
 	t.Helper()
-	r, err := j.Verify(t.Context(), nil)
+	r, err := j.Verify(t.Context(), journal.EvidenceOptions{}, nil)
 	if err != nil || r.Faults > 0 {
 		t.Fatalf("verify: %v %q", err, r.Details)
 	}

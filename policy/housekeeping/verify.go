@@ -32,7 +32,7 @@ func (k *Keeper) Verify(ctx context.Context) {
 		return
 	}
 	pass, err := k.options.Journal.KeepVerified(ctx, journal.PassOptions{
-		Every: every, Made: k.options.Made, Rate: k.verifyRate, Fault: k.fault,
+		Every: every, Made: k.options.Made, Rate: k.verifyRate, Fault: k.fault, Evidence: k.evidence(ctx),
 	})
 	switch {
 	case err != nil && k.verifyRate() == 0:
@@ -53,6 +53,20 @@ func (k *Keeper) Verify(ctx context.Context) {
 	}
 	log("archive verified", "entries", r.Entries, "bytes", r.Bytes, "faults", r.Faults, "months_passed_over", len(r.PassedOver),
 		"begun", pass.Begun, "took", pass.Ended.Sub(pass.Begun).Round(time.Second))
+}
+
+// evidence returns what tells how the checkpoints are judged.
+func (k *Keeper) evidence(ctx context.Context) func() journal.EvidenceOptions {
+	if k.options.Checkpoints == nil {
+		return nil
+	}
+	return func() journal.EvidenceOptions {
+		o, err := k.options.Checkpoints.Evidence()
+		if err != nil {
+			k.failed(ctx, "checkpoints are not wholly judged", err)
+		}
+		return o
+	}
 }
 
 // verifyRate returns how many bytes a second a verification may read now; 0 once it is switched off.

@@ -13,9 +13,10 @@ type Cause string
 
 // The causes.
 const (
-	CauseRetention Cause = "retention" // a run of the retention was refused
-	CauseRoutes    Cause = "routes"    // mailboxes are enabled, but Postfix does not route their mail through the hook
-	CauseFaults    Cause = "faults"    // the archive has faults: what a check of the journal found
+	CauseRetention  Cause = "retention"  // a run of the retention was refused
+	CauseRoutes     Cause = "routes"     // mailboxes are enabled, but Postfix does not route their mail through the hook
+	CauseCheckpoint Cause = "checkpoint" // a checkpoint, to be kept outside the archive
+	CauseFaults     Cause = "faults"     // the archive has faults: what a check of the journal found
 )
 
 // maxOperatorText is how many characters a notice for the operator shows of its text.
@@ -104,6 +105,8 @@ func operatorText(cause Cause) text {
 		subject = "a run of the retention was refused"
 	case CauseRoutes:
 		subject = "mailboxes are enabled, but not routed through the hook"
+	case CauseCheckpoint:
+		subject = "a checkpoint of the archive"
 	case CauseFaults:
 		subject = "the archive has faults"
 	}

@@ -22,6 +22,7 @@ import (
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
 	"copialettere/policy/auth"
+	"copialettere/policy/checkpoint"
 	"copialettere/policy/setup"
 )
 
@@ -83,6 +84,12 @@ type Config struct {
 	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
+	// Pull is the import of mail from other servers.
+	Pull Pull
+	// Exports is how long ZIPs stay that the daemon has written.
+	Exports Exports
+	// Evidence says how checkpoints are made, and where they are kept.
+	Evidence checkpoint.Settings
 	// Scan is what examines files before they are downloaded.
 	Scan Scan
 	// Domains are the mail domains in the order of the file. Their names differ.

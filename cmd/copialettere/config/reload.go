@@ -457,6 +457,16 @@ func otherKeys() []reloadKey {
 		{"logs.keep", func(c *Config) any { return c.Logs.Keep }, func(running, file *Config) { running.Logs.Keep = file.Logs.Keep }},
 		{"verify.every", func(c *Config) any { return c.Verify.Every }, func(running, file *Config) { running.Verify.Every = file.Verify.Every }},
 		{"verify.rate", func(c *Config) any { return c.Verify.Rate }, func(running, file *Config) { running.Verify.Rate = file.Verify.Rate }},
+		{"pull.allow_private", func(c *Config) any { return c.Pull.AllowPrivate }, func(running, file *Config) { running.Pull.AllowPrivate = file.Pull.AllowPrivate }},
+		{"exports.keep", func(c *Config) any { return c.Exports.Keep }, func(running, file *Config) { running.Exports.Keep = file.Exports.Keep }},
+		{"exports.max_size", func(c *Config) any { return c.Exports.MaxSize }, func(running, file *Config) { running.Exports.MaxSize = file.Exports.MaxSize }},
+		{"evidence.signing_key", func(c *Config) any { return c.Evidence.KeyFile }, func(running, file *Config) { running.Evidence.KeyFile = file.Evidence.KeyFile }},
+		{"evidence.verifier_keys", func(c *Config) any { return c.Evidence.VerifierKeys },
+			func(running, file *Config) { running.Evidence.VerifierKeys = file.Evidence.VerifierKeys }},
+		{"evidence.timestamp_url", func(c *Config) any { return c.Evidence.StampURL }, func(running, file *Config) { running.Evidence.StampURL = file.Evidence.StampURL }},
+		{"evidence.timestamp_ca", func(c *Config) any { return c.Evidence.StampCA }, func(running, file *Config) { running.Evidence.StampCA = file.Evidence.StampCA }},
+		{"evidence.checkpoints", func(c *Config) any { return c.Evidence.Folder }, func(running, file *Config) { running.Evidence.Folder = file.Evidence.Folder }},
+		{"evidence.mail", func(c *Config) any { return c.Evidence.Mail }, func(running, file *Config) { running.Evidence.Mail = file.Evidence.Mail }},
 		{"scan.clamd", func(c *Config) any { return c.Scan }, func(running, file *Config) { running.Scan = file.Scan }},
 	}
 }

@@ -79,9 +79,9 @@ func TestReloaded(t *testing.T) {
 		{"a secret", strings.Replace(running, "[sent]", "redirect_header = \"X-Sieve-Tag: very-secret-word\"\n[sent]", 1), []string{"received.redirect_header"},
 			func(n *Config) bool { return n.Received.RedirectHeader == "X-Sieve-Tag: very-secret-word" }},
 		{"disk, retention, erasure, rights, pec", running + "[disk]\nwarn = \"20%\"\nstop = \"9%\"\n[retention]\nat = \"04:00\"\nmax_share = \"30%\"\n" +
-			"[erase]\ngrace = \"1h\"\n[logs]\nkeep = \"6 months\"\n[verify]\nevery = \"off\"\nrate = \"1MB\"\n[rights]\nowner = []\n[pec]\ntrust = \"signature\"\ntrust_bundle = \"/etc/b.pem\"\n",
+			"[erase]\ngrace = \"1h\"\n[logs]\nkeep = \"6 months\"\n[verify]\nevery = \"off\"\nrate = \"1MB\"\n[exports]\nkeep = \"2d\"\nmax_size = \"1GB\"\n[rights]\nowner = []\n[pec]\ntrust = \"signature\"\ntrust_bundle = \"/etc/b.pem\"\n",
 			[]string{"rights.owner", "pec.trust", "pec.trust_bundle", "disk.warn", "disk.stop", "retention.at", "retention.max_share", "erase.grace",
-				"logs.keep", "verify.every", "verify.rate"},
+				"logs.keep", "verify.every", "verify.rate", "exports.keep", "exports.max_size"},
 			func(n *Config) bool {
 				return n.Disk.Stop.Percent == 9 && n.Retention.Hour == 4 && n.Erase.Grace == time.Hour && n.Logs.Keep == 6 && n.Verify == (Verify{0, 1e6}) && len(n.Rights.Owner) == 0 && n.PEC.TrustBundle == "/etc/b.pem"
 			}},

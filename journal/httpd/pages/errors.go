@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -98,7 +99,7 @@ func (v *visit) explain(err error) (int, errorPage) {
 		return http.StatusRequestEntityTooLarge, errorPage{
 			Title: v.t("Troppo grande", "Too large"), Text: v.t("Quello che è stato inviato è troppo grande.", "What was sent is too large."),
 		}
-	case is(errNoPage, journal.ErrNotFound, archive.ErrNoFolder, pec.ErrNoPart, policy.ErrNoArchive, auth.ErrNoDelegate, auth.ErrNoAppPassword):
+	case is(errNoPage, journal.ErrNotFound, archive.ErrNoFolder, pec.ErrNoPart, policy.ErrNoArchive, auth.ErrNoDelegate, auth.ErrNoAppPassword, jobs.ErrNone):
 		return http.StatusNotFound, errorPage{
 			Title: v.t("Pagina non trovata", "Page not found"),
 			Text: v.t("A questo indirizzo non c'è nulla, oppure non c'è più: un messaggio può essere stato spostato o eliminato.",

@@ -18,6 +18,7 @@ var folderNames = map[string]policy.Label{
 	journal.FolderOf(journal.Sent):     {Italian: "Inviati", English: "Sent"},
 	journal.Archived:                   {Italian: "Archiviati a mano", English: "Archived by hand"},
 	journal.Trash:                      {Italian: "Cestino", English: "Trash"},
+	journal.Imported:                   {Italian: "Importati", English: "Imported"},
 }
 
 // folderText returns what pages call a folder: "Ricevuti, novembre 2026" for "INBOX/2026-11", "Ricevuti" for "INBOX", "novembre 2026" for "2026-11".
@@ -35,6 +36,9 @@ func folderText(l policy.Language, name string) string {
 func kindText(l policy.Language, folder string) string {
 	if label, ok := folderNames[folder]; ok {
 		return label.In(l)
+	}
+	if own, ok := strings.CutPrefix(folder, journal.Imported+"/"); ok {
+		return kindText(l, journal.Imported) + "/" + calm(own)
 	}
 	return calm(folder)
 }

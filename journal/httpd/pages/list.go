@@ -44,6 +44,7 @@ type listPage struct {
 	Checked                bool
 	Several                bool // the list has more than this page
 	Delete, Move, GiveBack bool // the reader may
+	Import                 bool
 	Zip                    string
 }
 
@@ -123,6 +124,7 @@ func (v *visit) fill(page *listPage, q search.Query, values url.Values) error {
 		return err
 	}
 	page.Total, page.Delete, page.Move, page.GiveBack = found.Total, access.Delete, access.Move, access.GiveBack
+	page.Import = access.Append
 	for _, m := range found.Passed.Months() {
 		page.Passed = append(page.Passed, monthText(v.language, string(m)))
 	}

@@ -120,6 +120,8 @@ func (v *visit) changeText(key string) string {
 		return v.t("Modifiche più vecchie tolte dal registro", "Older changes removed from the log")
 	case archive.KeyExport:
 		return v.t("Messaggi esportati", "Messages exported")
+	case archive.KeyImport:
+		return v.t("Messaggi importati", "Messages imported")
 	case archive.KeySetUpLink:
 		return v.t("Codice per configurare un dispositivo", "Code to set up a device")
 	case auth.KeyAppPassword:
@@ -159,7 +161,7 @@ func (v *visit) valueText(key, value string) string {
 	switch key {
 	case archive.KeyExport:
 		return v.exportedText(value)
-	case policy.KeyAddress, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
+	case policy.KeyAddress, archive.KeyImport, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
 		return value
 	case auth.KeySecondFactor:
 		if value == "renewed" {

@@ -299,6 +299,13 @@ func (v *visit) messageNotes(o *opened, page *messagePage) (list []note) {
 	if e.Imported != nil {
 		add("", "Inserito nell'archivio il %s da %s: non è stato archiviato al momento della consegna.", "Put into the archive on %s by %s: it was not archived when it was delivered.",
 			dayText(v.language, v.zone, e.Time), e.Imported.Who)
+		if e.Imported.Source != "" {
+			add("", "Letto da: %s.", "Read from: %s.", calm(e.Imported.Source))
+		}
+		if e.Imported.Quoting == archive.QuotingUndecidable {
+			add("", "Un archivio mbox aggiunge «>» alle righe che iniziano con «From »: se qui è successo non si può sapere, e le righe restano come erano.",
+				"An mbox puts “>” before lines that begin with “From ”: whether it did so here cannot be known, and the lines stay as they were.")
+		}
 	}
 	if page.Held {
 		add("", "Sotto blocco legale: non può essere eliminato.", "Under a legal hold: it cannot be deleted.")

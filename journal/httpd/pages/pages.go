@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/httpd"
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
@@ -49,6 +50,7 @@ type Options struct {
 	Archive *archive.Archive
 	Auth    *auth.Authenticator
 	Search  *search.Index // a new one where nil
+	Exports *jobs.Jobs    // what is written in the background; without it there are no pages of that
 	// Brand returns how the provider presents itself in a domain, or everywhere with an empty one. May be nil.
 	Brand func(domain string) Brand
 	// Remote returns the address of the browser; by default that of the connection. Behind a proxy it is not that.
@@ -87,6 +89,9 @@ type Pages struct {
 	turns *httpd.Turns // of readers by login
 	zips  *httpd.Turns // one ZIP of each at a time
 
+	imports *httpd.Turns // one import of each at a time
+	uploads *httpd.Turns // mostUploads of all
+
 	mu    sync.Mutex
 	ready map[variant]*template.Template // guarded by mu
 
@@ -115,6 +120,7 @@ func New(o Options) (*Pages, error) {
 	p := &Pages{
 		options: o, mux: http.NewServeMux(), pristine: make(map[policy.Language]map[string]*template.Template), ready: make(map[variant]*template.Template),
 		turns: httpd.NewTurns(mostPages, mostWaiting, longestWait), zips: httpd.NewTurns(1, 0, 0),
+		imports: httpd.NewTurns(1, 0, 0), uploads: httpd.NewTurns(mostUploads, mostWaiting, longestWait),
 		sanitizer: body.NewSanitizer(),
 	}
 	if err := p.load(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/jobs"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/search"
@@ -38,6 +39,8 @@ type rig struct {
 	auth    *auth.Authenticator
 	archive *archive.Archive
 	pages   *Pages
+	exports *jobs.Jobs
+	room    int64 // for exports, in bytes
 	passwd  string
 	filed   int // messages
 	// Notices are what owners are told, in a rig that tells them.
@@ -60,7 +63,7 @@ func newRig(t *testing.T) *rig { return newRigWith(t, rigOptions{}) }
 
 func newRigWith(t *testing.T, o rigOptions) *rig {
 	t.Helper()
-	r := &rig{t: t, passwd: filepath.Join(t.TempDir(), "passwd")}
+	r := &rig{t: t, room: 1 << 30, passwd: filepath.Join(t.TempDir(), "passwd")}
 	engine, err := level.Open(t.TempDir(), level.Options{})
 	r.must(err)
 	r.engine = engine
@@ -90,7 +93,10 @@ func newRigWith(t *testing.T, o rigOptions) *rig {
 		r.policy.OnRevision(options.Notices.Revised)
 	}
 	r.archive = archive.New(options)
-	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Search: search.New(search.Options{}), Logger: log})
+	r.exports, err = jobs.New(jobs.Options{Folder: filepath.Join(t.TempDir(), "exports"), Logger: log, Room: func() (int64, error) { return r.room, nil }})
+	r.must(err)
+	r.exports.Configure(jobs.Config{Archive: r.archive, Keep: 24 * time.Hour, MaxSize: 1 << 30})
+	r.pages, err = New(Options{Archive: r.archive, Auth: r.auth, Search: search.New(search.Options{}), Exports: r.exports, Logger: log})
 	r.must(err)
 	_, err = r.archive.Enable(t.Context(), operator, r.address("anna@alpha.test"))
 	r.must(err)

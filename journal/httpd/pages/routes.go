@@ -54,7 +54,9 @@ func Routes() []Route {
 		actRoutes(),
 		giveBackRoutes(),
 		deletedRoutes(),
+		importRoutes(),
 		gapRoutes(),
 		zipRoutes(),
+		exportRoutes(),
 	)
 }

@@ -12,5 +12,19 @@
     if (box.matches("[data-submit]")) box.form.requestSubmit();
     if (box.matches("[data-all]")) document.querySelectorAll('input[name="' + box.dataset.all + '"]').forEach(function (one) { one.checked = box.checked; });
   });
+  var live = document.querySelector("[data-live]");
+  function look() {
+    fetch(location.pathname).then(function (r) { if (!r.ok) throw r; return r.text(); }).then(function (text) {
+      var now = new DOMParser().parseFromString(text, "text/html").getElementById(live.id);
+      if (!now) return;
+      // What somebody is about to press stays where it is.
+      if (!live.contains(document.activeElement)) {
+        live.replaceWith(now);
+        live = now;
+      }
+      if (live.dataset.live) setTimeout(look, 2000);
+    }).catch(function () { setTimeout(look, 10000); });
+  }
+  if (live) setTimeout(look, 2000);
   document.querySelectorAll("[data-script]").forEach(function (one) { one.hidden = one.dataset.script === "hide"; });
 })();

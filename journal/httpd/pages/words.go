@@ -29,6 +29,8 @@ var doneTexts = map[string]policy.Label{
 	"revoked":               {Italian: "Fatto: non vale più.", English: "Done: it is no longer valid."},
 	"delegated":             {Italian: "La delega è registrata.", English: "The delegate is on record."},
 	"second-factor-off":     {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},
+	"export-begun":          {Italian: "L'esportazione è cominciata.", English: "The export has begun."},
+	"export-removed":        {Italian: "L'esportazione è eliminata.", English: "The export is removed."},
 	"signed-out":            {Italian: "La sessione è chiusa.", English: "You have signed out."},
 }
 

@@ -273,6 +273,10 @@ func (t *tx) write(w write) {
 		t.writes, t.overlay = nil, nil
 		return
 	}
+	if i, ok := t.overlay[string(w.key)]; ok {
+		t.writes[i] = w // the last write of a key counts
+		return
+	}
 	t.overlay[string(w.key)] = len(t.writes)
 	t.writes = append(t.writes, w)
 }

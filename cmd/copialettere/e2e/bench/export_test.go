@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,10 +18,30 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-const (
-	exportSize   = 20_000 // bytes of the bodies: random base64, which neither shares chunks nor compresses well
-	exportRounds = 1      // of 10 copies of 2 GB each
-)
+// exportRounds is how often each form is measured.
+const exportRounds = 1
+
+// mostExportMemory is how much memory, in KiB, the command and the daemon may take each, whatever is exported.
+const mostExportMemory = 128 << 10
+
+// exportMonths is how many months of 10,000 messages are exported, and exportSize how many bytes each has: random base64, which neither shares chunks nor
+// compresses well. It is 2 GB, unless the environment says otherwise. These are 10 GB:
+//
+//	COPIALETTERE_EXPORT_SIZE=100000 go test -tags bench -count=1 -timeout 120m -v -run TestBenchExport$ ./cmd/copialettere/e2e/bench
+func exportMonths(t *testing.T) int { return exportNumber(t, "COPIALETTERE_EXPORT_MONTHS", monthsRead) }
+func exportSize(t *testing.T) int   { return exportNumber(t, "COPIALETTERE_EXPORT_SIZE", 20_000) }
+
+func exportNumber(t *testing.T, name string, usual int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%s: want a number", name, text)
+	}
+	return n
+}
 
 // TestBenchExport prints how fast each form of an export of 100,000 messages is, and the same command once more, which verifies what is there; as a ratio
 // to "cp -r" of the same messages as .eml files, with the sync that makes the copy durable and without it.
@@ -31,11 +52,12 @@ func TestBenchExport(t *testing.T) {
 	check(t, err)
 	hook := rig.Install(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(hookConfig, fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t)), "", "127.0.0.1:9"))
 	hook.Enable(t, mailbox)
-	for month := range monthsRead {
+	months, size := exportMonths(t), exportSize(t)
+	for month := range months {
 		fill(t, hook.Data, time.Date(2026, time.Month(10-month), 15, 10, 0, 0, 0, time.UTC), func(i int) string {
 			var body bytes.Buffer
 			body.WriteString("From: Lorenzo <lorenzo@ext.test>\r\nSubject: Consegna " + fmt.Sprint(i) + "\r\n\r\n")
-			check(t, newRandom(seeds.Add(1)).write(&body, exportSize))
+			check(t, newRandom(seeds.Add(1)).write(&body, size))
 			return body.String()
 		})
 	}
@@ -68,11 +90,21 @@ func TestBenchExport(t *testing.T) {
 		check(t, os.RemoveAll(to("copy")))
 	}
 	median := func(name string) time.Duration { slices.Sort(times[name]); return times[name][len(times[name])/2] }
-	fmt.Printf("\nMeasured on %s. %d messages of %d bytes in %d months.\n\n", machine(t), monthsRead*messagesRead, exportSize, monthsRead)
+	fmt.Printf("\nMeasured on %s. %d messages of %d bytes in %d months.\n\n", machine(t), months*messagesRead, size, months)
 	fmt.Println("| | time | speed / cp -r, sync | speed / cp -r | peak memory |\n|---|---|---|---|---|")
 	for _, name := range []string{"cp -r", "cp -r, sync", "eml", "eml, again", "maildir", "maildir, again", "mbox", "mbox, again", "zip", "zip, again"} {
 		ratio := func(to string) float64 { return median(to).Seconds() / median(name).Seconds() }
 		fmt.Printf("| %s | %.1f s | %.2f | %.2f | %d MiB |\n", name, median(name).Seconds(), ratio("cp -r, sync"), ratio("cp -r"), memory[name]>>10)
+	}
+	for name, peak := range memory {
+		if !strings.HasPrefix(name, "cp") && peak > mostExportMemory {
+			t.Errorf("%s takes %d MiB", name, peak>>10)
+		}
+	}
+	daemon := peakMemory(t, hook.PID()) >> 10
+	fmt.Printf("\nThe daemon takes %d MiB at most.\n", daemon>>10)
+	if daemon > mostExportMemory {
+		t.Errorf("the daemon takes %d MiB", daemon>>10)
 	}
 	if out := strings.TrimSpace(string(hook.Must(t, "verify"))); !strings.HasSuffix(out, "sound") {
 		t.Error(out)

@@ -1,13 +1,16 @@
 package browser
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -57,6 +60,8 @@ var elsewhere = map[string]string{
 	"POST /sign-out": "leads to the sign-in",
 	"GET /mailbox/{mailbox}/messages/{folder}/{uid}/raw": "is a download",
 	"GET /mailbox/{mailbox}/programs/profile":            "is a download",
+	"GET /mailbox/{mailbox}/exports/{export}/zip":        "is a download",
+	"POST /mailbox/{mailbox}/exports/remove":             "leads to the exports",
 	"POST /mailbox/{mailbox}/access/end":                 "leads to the sign-ins",
 	"POST /mailbox/{mailbox}/app-passwords/revoke":       "leads to the app passwords",
 	"POST /mailbox/{mailbox}/delegates/revoke":           "leads to the delegates",
@@ -195,7 +200,7 @@ func (s *site) messagePath(t *testing.T, box, subject string) string {
 
 // stops returns the way of a reader through all pages.
 func (s *site) stops(t *testing.T, r reader) []stop {
-	return slices.Concat(s.strangerStops(t), s.listStops(t, r), s.messageStops(t, r), s.settingStops(r), s.setUpStops(r), s.accountStops(t, r), s.otherStops(r),
+	return slices.Concat(s.strangerStops(t), s.listStops(t, r), s.exportStops(t, r), s.messageStops(t, r), s.settingStops(r), s.setUpStops(r), s.accountStops(t, r), s.otherStops(r),
 		s.domainStops(r), s.domainMailboxStops(r), s.busyStops(t, r))
 }
 
@@ -248,8 +253,8 @@ func (s *site) listStops(t *testing.T, r reader) []stop {
 			x.press(button)
 		}
 	}
-	list := []stop{at(""), at("messages"), at("messages?q=contratto"), at("messages?q=zzz"), at("gaps"), at("deleted"), at("practices")}
-	for i, name := range []string{"home", "list", "search", "nothing-found", "gaps", "deleted", "practices"} {
+	list := []stop{at(""), at("messages"), at("messages?q=contratto"), at("messages?q=zzz"), at("gaps"), at("deleted"), at("practices"), at("import")}
+	for i, name := range []string{"home", "list", "search", "nothing-found", "gaps", "deleted", "practices", "import"} {
 		list[i].picture = name
 	}
 	wrong := at("messages?min=much")
@@ -259,10 +264,63 @@ func (s *site) listStops(t *testing.T, r reader) []stop {
 	zip, remove, move, give := at("messages"), at("messages"), at("messages"), at("messages")
 	give.then = choose("Rimetti nella casella…|Put back into the mailbox…")
 	zip.then, remove.then, move.then = choose("Scarica come ZIP|Download as ZIP"), choose("Elimina…|Delete…"), choose("Sposta…|Move…")
+	imported := at("import")
+	imported.then = uploadZIP(t)
 	back := at("deleted")
 	back.then = press("Recupera i messaggi scelti|Bring back those selected")
 	back.status = http.StatusBadRequest
-	return append(list, wrong, at("messages?checked=1"), at("messages?folder=Sent"), at("messages?from=anna&class=certified&attachment=1"), practice, at("zip"), zip, remove, move, give, stop{who: r.owner, then: press("Rimetti nella casella|Put back")}, back)
+	return append(list, wrong, at("messages?checked=1"), at("messages?folder=Sent"), at("messages?from=anna&class=certified&attachment=1"), practice, at("zip"), zip, remove, move, give, stop{who: r.owner, then: press("Rimetti nella casella|Put back")}, imported, back)
+}
+
+// uploadZIP sends a ZIP of which nothing is taken, so that nothing changes.
+func uploadZIP(t *testing.T) func(*tab) {
+	name := filepath.Join(t.TempDir(), "posta.zip")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(f)
+	for entry, text := range map[string]string{"Lavoro/offerta.msg": "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "leggimi.txt": "Ciao.\n", "Inbox.msf": ""} {
+		w, err := z.Create(entry)
+		if err == nil {
+			_, err = io.WriteString(w, text)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return func(x *tab) {
+		x.do(chromedp.SetUploadFiles("input[type=file]", []string{name}))
+		x.press("Importa|Import")
+		x.see("posta.zip: Lavoro/offerta.msg")
+	}
+}
+
+// exportStops are the page of the exports before, while and after one is written. The script brings it up to date.
+func (s *site) exportStops(t *testing.T, r reader) []stop {
+	path := "/mailbox/" + r.owner + "/exports"
+	return []stop{
+		{who: r.owner, path: path},
+		{who: r.owner, path: path, then: func(x *tab) {
+			x.fill("Dal giorno|From the day", "2026-11-30")
+			x.fill("Al giorno|To the day", "2026-11-29")
+			x.press("Prepara lo ZIP|Prepare the ZIP")
+		}, status: 422},
+		{who: r.owner, path: path, then: func(x *tab) {
+			x.press("Prepara lo ZIP|Prepare the ZIP")
+			x.wait("the export to be written", `document.querySelector('a.button[href$="/zip"]') !== null && document.querySelector("[data-live]") === null`)
+			x.open(path) // which asks for itself no more
+		}, picture: "exports"},
+		{who: r.owner, then: func(x *tab) {
+			if name, b := x.download("Scarica lo ZIP|Download the ZIP"); !strings.HasSuffix(name, ".zip") || !bytes.HasPrefix(b, []byte("PK")) {
+				t.Errorf("%s: %d bytes", name, len(b))
+			}
+			x.press("Elimina|Remove")
+		}},
+	}
 }
 
 // messageStops are pages of one message.

@@ -262,7 +262,7 @@ func (s *site) richen(t *testing.T, owner string) {
 	t.Helper()
 	s.hook.Must(t, "mailbox", "pause", owner)
 	s.hook.Must(t, "mailbox", "resume", owner)
-	s.hook.Must(t, "mailbox", "set", owner, "write=on", "manual_delete=on", "imap=on")
+	s.hook.Must(t, "mailbox", "set", owner, "write=on", "manual_delete=on", "append=on", "imap=on")
 	s.hook.Must(t, "app-password", "add", owner, "Telefono")
 	pictures := make([]byte, 8<<20) // more than a socket takes in: see holdZIP
 	rand.Read(pictures)
