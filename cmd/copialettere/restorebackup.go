@@ -25,8 +25,8 @@ Every file is compared with its SHA-256. The time between the backup and now is 
 Folders get a new UIDVALIDITY and higher UIDs: mail programs fetch the archive anew, and no UID is given out twice.
 
 What was deleted or erased before the newest backup stays so, also with -of: what the newest one no longer holds is removed, and the settings,
-passwords and holds are those of the newest one. If that cannot be read, -alone restores -of TIME without a look at it, and what was deleted after
-that TIME comes back.
+passwords and holds are those of the newest one. "verify" then reports each log that a checkpoint knows longer: nobody puts one back in secret. If
+the newest one cannot be read, -alone restores -of TIME without a look at it, and what was deleted after that TIME comes back.
 
 If it breaks off, run it again. Start the daemon only when it is done; before that the folder is no data folder. "copialettere verify" then checks
 everything.
