@@ -31,7 +31,7 @@ Copies the whole data folder, as it is at one instant, to the backup DIR, such a
 the daemon's user, daily. The first time, -begin makes an empty DIR a backup; without it a disk that is not mounted is noticed.
 
 Only what is new is copied. It is synced, read back and compared; then the oldest backups go, beyond the -keep newest (7, at least 2). If it breaks off,
-the earlier ones are whole: run it again. -rate limits how much is read a second (50MB; 0B is no limit).
+the earlier ones are whole: run it again. -rate limits how much is read a second (20MB; 0B is no limit).
 
 -list shows the backups that DIR holds. -check reads all of them and compares every file with its SHA-256.
 
@@ -54,7 +54,7 @@ func defineBackup(flags *flag.FlagSet) runner {
 	flags.BoolVar(&f.list, "list", false, "")
 	flags.BoolVar(&f.check, "check", false, "")
 	flags.IntVar(&f.keep, "keep", 7, "")
-	flags.StringVar(&f.rate, "rate", "50MB", "")
+	flags.StringVar(&f.rate, "rate", "20MB", "")
 	return func(ctx context.Context, in *invocation, args []string) error { return runBackup(ctx, in, args, f) }
 }
 
