@@ -29,8 +29,10 @@ func mailAccount(t *testing.T, messages ...string) string {
 	memory := imapmemserver.New()
 	memory.AddUser(user)
 	server := imapserver.New(&imapserver.Options{
-		NewSession: func(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) { return memory.NewSession(), nil, nil },
-		Caps:       imap.CapSet{imap.CapIMAP4rev1: {}}, InsecureAuth: true,
+		NewSession: func(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
+			return memory.NewSession(), nil, nil
+		},
+		Caps: imap.CapSet{imap.CapIMAP4rev1: {}}, InsecureAuth: true,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
