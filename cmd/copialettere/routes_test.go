@@ -18,11 +18,12 @@ import (
 // commandRoutes has an example of every form of a sub-command, with the route that it asks; "" where it asks none.
 var commandRoutes = map[string]string{
 	// These are about files and processes of the machine, or need no daemon.
-	"init":    "",
-	"serve":   "",
-	"check":   "",
-	"demo":    "",
-	"version": "",
+	"init":                  "",
+	"serve":                 "",
+	"check":                 "",
+	"demo":                  "",
+	"version":               "",
+	"verify-bundle out.zip": "",
 
 	"password anna@alpha.test": "",
 	"dns alpha.test":           "",
@@ -73,6 +74,8 @@ var commandRoutes = map[string]string{
 	"access anna@alpha.test":                                       "GET /mailboxes/{mailbox}/access",
 	"list anna@alpha.test":                                         "GET /mailboxes/{mailbox}/entries",
 	"cat anna@alpha.test INBOX/2026-11 1":                          "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw",
+	"bundle anna@alpha.test INBOX/2026-11 1 -to out.zip":           "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/bundle",
+	"bundle anna@alpha.test INBOX/2026-11 1 -practice -to out.zip": "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/bundle",
 	"export anna@alpha.test -to out -since 2026-11-01":             "POST /mailboxes/{mailbox}/export",
 	"parts anna@alpha.test INBOX/2026-11 1":                        "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts",
 	"part anna@alpha.test INBOX/2026-11 1 1":                       "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}",

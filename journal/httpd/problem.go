@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/export/bundle"
 	"copialettere/journal/export/jobs"
 	"copialettere/journal/export/pull"
 	"copialettere/journal/search"
@@ -67,7 +68,7 @@ var problems = []kind{
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
-		policy.ErrNoArchive, setup.ErrNotOffered, source.ErrNoProfile, jobs.ErrNone,
+		policy.ErrNoArchive, setup.ErrNotOffered, source.ErrNoProfile, jobs.ErrNone, bundle.ErrNoPractice,
 	}},
 	{http.StatusHTTPVersionNotSupported, "version", "HTTP/1.1 is wanted", []error{errVersion}},
 	{http.StatusBadGateway, "source", "The account that is imported cannot be read", []error{pull.ErrAccount}},

@@ -202,6 +202,8 @@ func messageRoutes() []Route {
 		{"GET", message + "/parts", archive.RightRead, false, "", nil, PartView{}, true, "its parts, those of enclosed messages included", (*api).parts},
 		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{partType}, false, "the content of one part, its transfer encoding undone",
 			(*api).part},
+		{"POST", message + "/bundle", archive.RightRead, true, "", BundleRequest{}, Content{bundleType}, false,
+			"an evidence bundle of a message, or of the practice that it belongs to: a ZIP, for the record too", (*api).bundle},
 		{"POST", one + "/export", archive.RightRead, true, "", ExportRequest{}, export.Line{}, true,
 			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
 		{"GET", one + "/exports", archive.RightRead, false, "", nil, jobs.Job{}, true,

@@ -50,6 +50,7 @@ func Routes() []Route {
 		termsRoutes(),
 		logRoutes(),
 		messageRoutes(),
+		evidenceRoutes(),
 		practiceRoutes(),
 		listRoutes(),
 		actRoutes(),
