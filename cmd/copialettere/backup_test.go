@@ -172,3 +172,25 @@ func TestRestoreOlder(t *testing.T) {
 		t.Errorf("-alone: %s", got)
 	}
 }
+
+// TestRebuildCommand mends counters, and finds nothing to do in a whole archive. It leaves a running daemon alone.
+func TestRebuildCommand(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	p.must("mailbox", "enable", anna)
+	stop := p.daemon()
+	p.deliver(subject("a"), anna, anna)
+	p.fails(1, []string{"the daemon is running"}, "rebuild")
+	stop()
+	if said := p.must("rebuild"); said != "1 messages read, 0 faults mended\n" {
+		t.Errorf("rebuild of a whole archive said %s", said)
+	}
+	p.damage("s")
+	if code, _, _ := p.run("verify"); code != 1 {
+		t.Errorf("verify of damaged counters: %d", code)
+	}
+	if said := p.must("rebuild"); !strings.Contains(said, "1 messages read, 1 faults mended") {
+		t.Errorf("rebuild said %s", said)
+	}
+	p.must("verify")
+}

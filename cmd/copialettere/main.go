@@ -54,6 +54,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   checkpoint                    make a checkpoint over all logs now, or list them
   backup DIR                    copy the whole archive, with the daemon running; -list, -check
   restore-backup DIR            make the data folder anew from a backup
+  rebuild                       recreate counters and indexes from the messages
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
@@ -138,6 +139,7 @@ func commands() map[string]command {
 		"volume":         {volumeHelp, defineVolume},
 		"backup":         {backupHelp, defineBackup},
 		"restore-backup": {restoreBackupHelp, defineRestoreBackup},
+		"rebuild":        {rebuildHelp, noFlags(runRebuild)},
 		"dns":            {dnsHelp, noFlags(runDNS)},
 		"profile":        {profileHelp, defineProfile},
 		"demo":           {demoHelp, defineDemo},

@@ -28,6 +28,7 @@ var commandRoutes = map[string]string{
 	"password anna@alpha.test": "",
 	"dns alpha.test":           "",
 	"restore-backup /mnt/disk": "",
+	"rebuild":                  "",
 
 	"backup /mnt/disk": "POST /snapshot",
 
