@@ -1,0 +1,142 @@
+package level
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"copialettere/journal/durable"
+)
+
+// The key of a store is 32 random bytes, in the file KEY of its folder, wrapped by a key of the operator's. It goes with the folder: what was dropped
+// cannot be opened any more, whatever the disk has kept of it. Another key of the operator's wraps it anew (Rewrap); the files of the store stay as they are.
+//
+//	copialettere-store-key 1 <key id> <base64>     the nonce (12 bytes), and the key of the store, sealed with AES-256-GCM; the key id, 16 hexadecimal
+//	                                               digits, is authenticated too
+
+const (
+	keyName   = "KEY"
+	keyPrefix = "copialettere-store-key 1"
+)
+
+// ErrSealed says that a store is sealed, and that its key cannot be had.
+var ErrSealed = errors.New("the journal is encrypted")
+
+// Key is a key of the operator's, which wraps the keys of stores.
+type Key [32]byte
+
+// ID names a key, and tells nothing of it: 16 hexadecimal digits.
+func (k *Key) ID() string {
+	sum := sha256.Sum256(append([]byte("copialettere key id\x00"), k[:]...))
+	return hex.EncodeToString(sum[:8])
+}
+
+// wrap returns the content of a KEY file.
+func (k *Key) wrap(store *[32]byte) ([]byte, error) {
+	aead, err := newGCM(k[:])
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, aead.NonceSize())
+	rand.Read(nonce)
+	box := aead.Seal(nonce, nonce, store[:], []byte(k.ID()))
+	return fmt.Appendf(nil, "%s %s %s\n", keyPrefix, k.ID(), base64.StdEncoding.EncodeToString(box)), nil
+}
+
+// unwrap reads the content of a KEY file. It says which of the keys opened it.
+func unwrap(content []byte, keys []Key) (store *[32]byte, by *Key, err error) {
+	rest, ok := strings.CutPrefix(strings.TrimSuffix(string(content), "\n"), keyPrefix+" ")
+	id, text, found := strings.Cut(rest, " ")
+	box, decodeErr := base64.StdEncoding.DecodeString(text)
+	if !ok || !found || decodeErr != nil {
+		return nil, nil, fmt.Errorf("%w: the file is malformed: put it back from a backup", ErrSealed)
+	}
+	for i := range keys {
+		if keys[i].ID() != id {
+			continue
+		}
+		aead, err := newGCM(keys[i][:])
+		if err != nil {
+			return nil, nil, err
+		}
+		var plain []byte
+		if len(box) > aead.NonceSize() {
+			plain, err = aead.Open(nil, box[:aead.NonceSize()], box[aead.NonceSize():], []byte(id))
+		}
+		if err != nil || len(plain) != len(store) {
+			return nil, nil, fmt.Errorf("%w: the file is damaged: put it back from a backup", ErrSealed)
+		}
+		key := [32]byte(plain)
+		return &key, &keys[i], nil
+	}
+	return nil, nil, fmt.Errorf("%w by the key %s: name that key", ErrSealed, id)
+}
+
+// storeKey returns the key of the store in a folder; nil where the store is not sealed. It makes one for a store without files.
+func (e *Engine) storeKey(path string) (*[32]byte, error) {
+	file := filepath.Join(path, keyName)
+	content, err := os.ReadFile(file)
+	switch {
+	case err == nil:
+		key, _, err := unwrap(content, e.opts.Keys)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		return key, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case len(e.opts.Keys) == 0:
+		return nil, nil
+	}
+	// A store that was there before stays as it is: its files are in the clear.
+	if _, err := os.Stat(filepath.Join(path, "CURRENT")); !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	key := new([32]byte)
+	rand.Read(key[:])
+	if content, err = e.opts.Keys[0].wrap(key); err != nil {
+		return nil, err
+	}
+	if err := e.write(file, content); err != nil {
+		return nil, fmt.Errorf("keep the key of a store: %w", err)
+	}
+	return key, nil
+}
+
+// Rewrap wraps the keys of all stores in a journal folder by the first of keys, where another of them has wrapped it, and returns how many it wrapped. No
+// engine has the folder open. After an error or a crash, call it again.
+func Rewrap(dir string, keys []Key) (wrapped int, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*", keyName))
+	if err != nil {
+		return 0, err
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return wrapped, err
+		}
+		store, by, err := unwrap(content, keys)
+		if err != nil {
+			return wrapped, fmt.Errorf("%s: %w", file, err)
+		}
+		if by == &keys[0] {
+			continue
+		}
+		if content, err = keys[0].wrap(store); err != nil {
+			return wrapped, err
+		}
+		if err := durable.Write(file, bytes.NewReader(content), nil); err != nil {
+			return wrapped, fmt.Errorf("keep the key of a store: %w", err)
+		}
+		wrapped++
+	}
+	return wrapped, nil
+}
