@@ -14,10 +14,16 @@ GO_BUILD    := go build -trimpath -ldflags "-X main.version=$(VERSION)"
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # What the tests run, and the Debian package that has it.
-NEEDS       := postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dovecot-core /usr/lib/dovecot/imap:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd \
+NEEDS        = postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dovecot-core /usr/lib/dovecot/imap:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd \
                /usr/lib/dovecot/modules/lib90_sieve_plugin.so:dovecot-sieve /usr/lib/dovecot/pop3:dovecot-pop3d /usr/lib/dovecot/managesieve:dovecot-managesieved \
                /usr/lib/dovecot/submission:dovecot-submissiond swaks:swaks perl:perl curl:curl mbsync:isync python3:python3 unzip:unzip openssl:openssl zbarimg:zbar-tools \
-               chromium:chromium npm:npm
+               chromium:chromium npm:npm cyrmaster:cyrus-common db5.3_load:db5.3-util $(COURIER)
+# What Courier's imapd is linked with, and the packages that cannot be installed beside dovecot-imapd: these are only unpacked.
+COURIER     := /lib/libcourierauth.so.0:courier-authlib $(or $(wildcard /usr/lib/*/libfam.so.0),libfam.so.0):libgamin0 \
+               $(or $(wildcard /usr/lib/*/libcourier-unicode.so.4),libcourier-unicode.so.4):libcourier-unicode4 \
+               $(or $(wildcard /usr/lib/*/libidn.so.12),libidn.so.12):libidn12
+UNPACK      := courier-imap cyrus-imapd
+UNPACKED    := /var/lib/copialettere-test
 # What only reads and writes text has no goroutines, and is tested without the race detector, several times as fast.
 RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$
 # So are tests that fill memory, files or months and count what that takes, and those that kill processes. Smaller ones of the same acts run with it.
@@ -38,7 +44,7 @@ MEMORY      := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { prin
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs check vet staticcheck house vulnerabilities unit served e2e browser screenshots bench compare imaptest soak clean
+.PHONY: build run test needs unpacked check vet staticcheck house vulnerabilities unit served e2e browser screenshots bench compare imaptest soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -55,8 +61,18 @@ test: needs vet
 served: unit
 	$(MAKE) -Otarget e2e browser
 
+# They are unpacked under another name first: a folder that is there is whole.
+unpacked:
+	@for p in $(UNPACK); do \
+	  if [ -d $(UNPACKED)/$$p ]; then continue; fi; \
+	  if [ "$$(id -u)" != 0 ]; then echo "make test needs $$p in $(UNPACKED): run it as root once" >&2; exit 1; fi; \
+	  folder=$$(mktemp -d) && chmod 755 $$folder && mkdir -p $(UNPACKED) && rm -rf $(UNPACKED)/$$p.new && \
+	  apt-get update -q && (cd $$folder && apt-get download -q $$p && dpkg-deb -x $$p*.deb $(UNPACKED)/$$p.new) && mv $(UNPACKED)/$$p.new $(UNPACKED)/$$p && \
+	  rm -rf $$folder || exit 1; \
+	done
+
 # Debian's packages must not start their own servers: the tests start what they need on loopback.
-needs:
+needs: unpacked
 	@missing=; for n in $(NEEDS); do p=$${n%:*}; [ -e "$$p" ] || command -v "$$p" >/dev/null || missing="$$missing $${n##*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then \

@@ -49,7 +49,9 @@ func (in *invocation) open(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(a.acts(c, nil), log))}}, close: a.close}, nil
+	acts := a.acts(c, nil)
+	a.pulls.Configure(acts, c.Pull.AllowPrivate)
+	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(acts, log))}}, close: a.close}, nil
 }
 
 func socketClient(socket string) *client {

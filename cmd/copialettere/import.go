@@ -22,6 +22,7 @@ import (
 )
 
 const importHelp = `Usage: copialettere import ADDR -from PATH [-folder F] [-dry-run] [-config FILE] [-json]
+       copialettere import ADDR -from imaps://USER@HOST [-folder F] [-dry-run] [-delete-after 30d] [-ca FILE] [-password-file FILE] [-plaintext]
 
 Puts older mail into an archive: that from before the archive was turned on, or of a gap. PATH is a file or a folder, with .eml files, mboxes,
 Maildirs, .emlx files of Apple Mail, ZIPs, or what "export" wrote. What a file is, is found out by its content.
@@ -34,17 +35,32 @@ What the archive has already, byte for byte, is not taken again: if an import br
 What is not taken is listed, with why and where (for an mbox, the offset in bytes). With -json there is a line for each message too, for what is no
 mail, and remarks on what looks odd. Outlook's .msg and .pst, encrypted ZIPs and compressed files are not read; the list says what to do instead.
 
+Of an IMAP account the same command again fetches what has come since, and goes on where it stopped; -folder is one there. "copialettere pull -h" tells
+of its flags, and of profiles that do so by themselves. -plaintext sends a password over an open line (imap://), which otherwise only imaps:// and
+imap+starttls:// reach.
+
 The exit status is 1 when something was not taken or nothing was found. The archive must be on; its quota counts.
 
 Example: copialettere import mario@alpha.test -from /mnt/old/Maildir
 `
 
 func defineImport(flags *flag.FlagSet) runner {
-	var o importFlags
-	flags.StringVar(&o.from, "from", "", "")
-	flags.StringVar(&o.folder, "folder", "", "")
-	flags.BoolVar(&o.dry, "dry-run", false, "")
-	return func(ctx context.Context, in *invocation, args []string) error { return runImport(ctx, in, args, o) }
+	var account accountFlags
+	account.define(flags)
+	dry := flags.Bool("dry-run", false, "")
+	plaintext := flags.Bool("plaintext", false, "")
+	return func(ctx context.Context, in *invocation, args []string) error {
+		if isAccount(account.from) {
+			if err := want(args, "ADDR"); err != nil {
+				return err
+			}
+			return importAccount(ctx, in, args, &account, *dry, *plaintext)
+		}
+		if account.deleteAfter != "" || account.ca != "" || account.passwordFile != "" || *plaintext || len(account.folders) > 1 {
+			return fmt.Errorf("%w: -delete-after, -ca, -password-file and -plaintext are for accounts: -from imaps://USER@HOST", errUsage)
+		}
+		return runImport(ctx, in, args, importFlags{account.from, strings.Join(account.folders, ""), *dry})
+	}
 }
 
 type importFlags struct {

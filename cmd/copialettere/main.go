@@ -34,8 +34,11 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   mailbox list                  list all mailboxes; "mailbox -h" has restore, hold and release
   list ADDR                     list the entries of a mailbox
   cat ADDR FOLDER UID           write the exact bytes of a message
-  import ADDR -from PATH        put older mail from files into an archive: .eml, mbox, Maildir, ZIP
+  import ADDR -from PATH        put older mail from files into an archive: .eml, mbox, Maildir, ZIP; or imaps://USER@HOST
+  pull add ADDR NAME            import from an IMAP account again and again; also test, run, list and remove
   export ADDR -to PATH          write the messages of a mailbox to a folder or a ZIP, with a manifest
+  bundle ADDR FOLDER UID        write an evidence bundle of a message, or of its practice
+  verify-bundle FILE.zip        check an evidence bundle, without a configuration or a network
   parts ADDR FOLDER UID         list its parts, those of enclosed messages included
   part ADDR FOLDER UID N        write the content of one part, such as daticert.xml
   why ADDR [-message-id ID]     show what was journaled, what was skipped, and why
@@ -105,7 +108,10 @@ func commands() map[string]command {
 		"list":          {listHelp, defineList},
 		"cat":           {catHelp, noFlags(runCat)},
 		"export":        {exportHelp, defineExport},
+		"bundle":        {bundleHelp, defineBundle},
+		"verify-bundle": {verifyBundleHelp, defineVerifyBundle},
 		"import":        {importHelp, defineImport},
+		"pull":          {pullHelp, definePull},
 		"parts":         {partsHelp, noFlags(runParts)},
 		"part":          {partHelp, noFlags(runPart)},
 		"why":           {whyHelp, defineWhy},

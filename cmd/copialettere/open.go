@@ -13,6 +13,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/datafolder"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/journal/httpd"
 	"copialettere/journal/metrics"
 	"copialettere/journal/search"
@@ -25,6 +26,7 @@ import (
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 const (
@@ -50,6 +52,8 @@ type opened struct {
 	survey      *archive.Survey
 	exports     *jobs.Jobs // nil where their folder cannot be read
 	known       *archive.Known
+	sources     *source.Store
+	pulls       *pull.Service
 	disk        atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
@@ -84,6 +88,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.exports = newExports(c, a, log)
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
 	a.known = archive.NewKnown()
+	a.sources, a.pulls = source.New(a.folder.Settings, source.Sealer{Path: a.folder.SourceKey}), pull.NewService(log, a.metrics)
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
@@ -158,7 +163,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 	acts := archive.New(archive.Options{
 		Journal: a.journal, Policy: a.policy, Grace: c.Erase.Grace, MaxShare: float64(c.Retention.MaxShare) / 100,
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
-		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Known: a.known, Disk: a.diskState,
+		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Known: a.known, Sources: a.sources, Disk: a.diskState,
 		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log), Checkpoints: a.checkpoints,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 		Exports: a.exportsOf,
@@ -208,7 +213,7 @@ func keepSkips(c *config.Config) time.Duration {
 
 // backend returns what the admin interface needs.
 func (a *opened) backend(acts *archive.Archive, log *slog.Logger) httpd.Backend {
-	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search}
+	return httpd.Backend{Archive: acts, Metrics: a.metrics, Version: version, Logger: log, Search: a.search, Pulls: a.pulls}
 }
 
 func policyConfig(c *config.Config) policy.Config {

@@ -13,6 +13,8 @@
 //	exports/     ZIPs that the daemon writes in the background: see copialettere/journal/export/jobs. Absent until the first.
 //	evidence.key the key that signs the checkpoints, one line (golang.org/x/mod/sumdb/note), mode 0600, where the configuration names no other
 //	evidence.pub what checks its signatures, one line; it is no secret
+//	sources.key  the key that seals the passwords of accounts elsewhere from which mail is imported, 32 bytes, mode 0600; absent until there is one. A
+//	             folder that is restored without it wants these passwords once more: see copialettere/policy/source
 //	check        the file that Probe writes, and removes
 //
 // Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as
@@ -70,6 +72,7 @@ const (
 	identityFile  = "identity"
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps"
+	sourceKeyFile = "sources.key"
 
 	evidenceKeyFile    = "evidence.key"
 	evidencePublicFile = "evidence.pub"
@@ -117,6 +120,7 @@ type Folder struct {
 	Made     time.Time // when the data folder was made
 	ID       string    // of the archive
 
+	SourceKey      string // path of the key that seals the passwords of accounts elsewhere, which may not be there
 	EvidenceKey    string // path of the signing key of the checkpoints, which may not be there
 	EvidencePublic string // path of the verifier keys
 }
@@ -165,7 +169,7 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID,
+	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID, SourceKey: filepath.Join(folder, sourceKeyFile),
 		EvidenceKey: filepath.Join(folder, evidenceKeyFile), EvidencePublic: filepath.Join(folder, evidencePublicFile)}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
 		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)

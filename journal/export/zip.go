@@ -36,7 +36,7 @@ func (z *zipFile) add(name string, date time.Time, content io.Reader) error {
 	if date.IsZero() {
 		date = z.now
 	}
-	w, err := z.out.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: zipTime(date.In(z.zone))})
+	w, err := z.out.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: ZIPTime(date.In(z.zone))})
 	if err == nil {
 		_, err = io.Copy(w, content)
 	}
@@ -46,9 +46,9 @@ func (z *zipFile) add(name string, date time.Time, content io.Reader) error {
 	return nil
 }
 
-// zipTime returns a time that all fields of a ZIP can hold: those before 1980 and after 2107 would be read as others, and the seconds since 1970 that
+// ZIPTime returns a time that all fields of a ZIP can hold: those before 1980 and after 2107 would be read as others, and the seconds since 1970 that
 // most programs prefer end in February 2106.
-func zipTime(t time.Time) time.Time {
+func ZIPTime(t time.Time) time.Time {
 	return t.AddDate(min(max(t.Year(), 1980), 2105)-t.Year(), 0, 0)
 }
 

@@ -85,7 +85,7 @@ func TestPlainName(t *testing.T) {
 // TestZIPTime keeps times within what a ZIP can hold.
 func TestZIPTime(t *testing.T) {
 	for year, want := range map[int]int{1960: 1980, 1979: 1980, 1980: 1980, 2026: 2026, 2105: 2105, 2107: 2105, 2110: 2105} {
-		if got := zipTime(time.Date(year, 6, 7, 8, 9, 10, 0, time.UTC)); got.Year() != want || got.Month() != 6 {
+		if got := ZIPTime(time.Date(year, 6, 7, 8, 9, 10, 0, time.UTC)); got.Year() != want || got.Month() != 6 {
 			t.Errorf("%d: %s", year, got)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"copialettere/policy/auth"
 	"copialettere/policy/checkpoint"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 // rig is the operator's interface over a journal in a temporary folder.
@@ -70,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	checkpoints := checkpoint.New(checkpoint.Options{
 		Journal: j, KeyFile: filepath.Join(keys, "evidence.key"), PublicFile: filepath.Join(keys, "evidence.pub"), Name: "test", Logger: log,
 	}, checkpoint.Settings{})
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Checkpoints: checkpoints, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Checkpoints: checkpoints, Guide: exampleGuide(), Links: setup.NewLinks(settings),
 		Mailstore: func(_ context.Context, _ policy.Address, _ int64, message io.WriterTo, commit func() error) (string, error) {
 			if _, err := message.WriteTo(io.Discard); err != nil {
 				return "", err

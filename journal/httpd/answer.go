@@ -17,6 +17,7 @@ const (
 	documentType = "application/json"
 	linesType    = "application/x-ndjson"
 	problemType  = "application/problem+json"
+	bundleType   = "application/zip"
 	messageType  = "message/rfc822"
 	partType     = "application/octet-stream" // with the sender's type, a browser might show it
 	zipType      = "application/zip"

@@ -14,6 +14,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/journal/metrics"
 	"copialettere/journal/search"
 	"copialettere/policy"
@@ -30,6 +31,8 @@ type Backend struct {
 	Ready func(ctx context.Context) []string
 	// Search finds messages; if nil, an Index of its own does.
 	Search *search.Index
+	// Pulls imports mail from other servers; if nil, a Service of its own does, which runs nothing by itself.
+	Pulls *pull.Service
 	// Exports are written in the background; nil where no daemon runs.
 	Exports *jobs.Jobs
 	// Pages are what Web shows to browsers; nil for none.
@@ -95,6 +98,10 @@ func newAPI(b Backend, d door) *api {
 	}
 	if b.Search == nil {
 		b.Search = search.New(search.Options{})
+	}
+	if b.Pulls == nil {
+		b.Pulls = pull.NewService(b.Logger, nil)
+		b.Pulls.Configure(b.Archive, false)
 	}
 	a := &api{b: b, door: d, mux: http.NewServeMux()}
 	if d.public {

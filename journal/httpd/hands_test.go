@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/pull"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -46,8 +47,9 @@ func TestRenamed(t *testing.T) {
 	r.auth.Login(t.Context(), auth.Attempt{Login: before, Password: "wrong", Protocol: auth.ProtocolIMAP})
 	get[archive.AppPassword](r, "POST /mailboxes/{mailbox}/app-passwords?"+anna+"&name=phone")
 	get[archive.Delegate](r, "POST /mailboxes/{mailbox}/delegates?"+anna+"&person=bruno@beta.test&until="+time.Now().AddDate(0, 0, 7).Format(time.DateOnly))
+	get[pull.Pull](r, "POST /mailboxes/{mailbox}/pulls?"+anna+"&name=old&from=imaps://anna@mail.test&password=x")
 	questions := []string{
-		"/access?", "/app-passwords?", "/delegates?", "/entries?all=true", "/messages?q=one", "/deleted?", "/messages/{folder}/{uid}?" + first, "/messages/{folder}/{uid}/raw?" + first,
+		"/access?", "/app-passwords?", "/delegates?", "/pulls?", "/entries?all=true", "/messages?q=one", "/deleted?", "/messages/{folder}/{uid}?" + first, "/messages/{folder}/{uid}/raw?" + first,
 		"/messages/{folder}/{uid}/parts?" + first, "/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "/practices?", "/folders?", "/usage?",
 	}
 	const of = "GET /mailboxes/{mailbox}"

@@ -10,7 +10,9 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/export/bundle"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/journal/search"
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -18,6 +20,7 @@ import (
 	"copialettere/policy/notice"
 	"copialettere/policy/pec"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 // Problem is the answer to a request that failed, or the end of one that broke off (RFC 9457).
@@ -53,7 +56,7 @@ var problems = []kind{
 	{http.StatusUnauthorized, "unauthenticated", "A valid token is wanted", []error{errUnknown}},
 	{http.StatusBadRequest, "bad-request", "The request cannot be understood", []error{
 		errRequest, policy.ErrAddress, policy.ErrUnknownDomain, policy.ErrSetting, policy.ErrConfirmation, journal.ErrFolder, auth.ErrName, auth.ErrDelegate, auth.ErrToken, search.ErrQuery, export.ErrSelection,
-		setup.ErrChoice,
+		setup.ErrChoice, pull.ErrSource, pull.ErrNoFolder, source.ErrProfile,
 	}},
 	{http.StatusForbidden, "read-only", "The settings of the mailbox do not allow it", []error{archive.ErrReadOnly}},
 	{http.StatusForbidden, "forbidden", "The right to do this is lacking", []error{policy.ErrForbidden, auth.ErrDenied, auth.ErrSecondFactor}},
@@ -61,13 +64,14 @@ var problems = []kind{
 	{http.StatusTooManyRequests, "too-many", "There were too many attempts", []error{auth.ErrThrottled, errTooMany, errBusy}},
 	{http.StatusConflict, "conflict", "The state of the mailbox forbids it", []error{
 		policy.ErrErasing, policy.ErrNotClosing, policy.ErrNotPending, notice.ErrCode, auth.ErrCode, policy.ErrTaken, policy.ErrClosed, policy.ErrLimit,
-		auth.ErrClosed, archive.ErrGivenBack, archive.ErrNotOn, jobs.ErrMany, jobs.ErrUnfinished,
+		auth.ErrClosed, archive.ErrGivenBack, archive.ErrNotOn, pull.ErrRunning, pull.ErrFull, jobs.ErrMany, jobs.ErrUnfinished,
 	}},
 	{http.StatusNotFound, "not-found", "There is no such thing", []error{
 		journal.ErrNotFound, journal.ErrGone, pec.ErrNoPart, auth.ErrNoAppPassword, auth.ErrNoSecondFactor, auth.ErrNoDelegate, auth.ErrNoToken,
-		policy.ErrNoArchive, setup.ErrNotOffered, jobs.ErrNone,
+		policy.ErrNoArchive, setup.ErrNotOffered, source.ErrNoProfile, jobs.ErrNone, bundle.ErrNoPractice,
 	}},
 	{http.StatusHTTPVersionNotSupported, "version", "HTTP/1.1 is wanted", []error{errVersion}},
+	{http.StatusBadGateway, "source", "The account that is imported cannot be read", []error{pull.ErrAccount}},
 	{http.StatusServiceUnavailable, "unavailable", "Something that is needed does not answer now", []error{auth.ErrUnavailable, archive.ErrMailstore, errNoJobs}},
 }
 

@@ -25,6 +25,7 @@ import (
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 const (
@@ -73,7 +74,7 @@ func newSite(t *testing.T) *site {
 		Source: auth.Source{Kind: auth.SourceFile, Address: file}, Policy: p, Settings: settings, Now: func() time.Time { return s.now },
 	})
 	t.Cleanup(func() { s.must(logins.Close()) })
-	s.archive = archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Links: setup.NewLinks(settings)})
+	s.archive = archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Links: setup.NewLinks(settings)})
 	log := slog.New(slog.DiscardHandler)
 	shown, err := pages.New(pages.Options{Archive: s.archive, Auth: logins, Logger: log})
 	s.must(err)

@@ -20,6 +20,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/export"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/pec/practice"
@@ -79,7 +80,7 @@ type Lines struct{}
 
 // Routes returns the table of all routes.
 func Routes() []Route {
-	return slices.Concat(mailboxRoutes(), personRoutes(), messageRoutes(), operatorRoutes())
+	return slices.Concat(mailboxRoutes(), personRoutes(), messageRoutes(), pullRoutes(), operatorRoutes())
 }
 
 // one is the path of what is about one mailbox, and message that of a message in it.
@@ -168,6 +169,24 @@ func personRoutes() []Route {
 	}
 }
 
+// pullRoutes are about the import from accounts on other servers.
+func pullRoutes() []Route {
+	const pulls = one + "/pulls"
+	return []Route{
+		{"POST", one + "/pull", archive.RightImport, true, "", pull.Once{}, pull.Result{}, true,
+			"import mail of an IMAP account, and tell what became of each message; the same again fetches only what has come", (*api).pullOnce},
+		{"GET", pulls, archive.RightLook, false, "", nil, pull.Pull{}, true, "the profiles by which mail is imported from IMAP accounts, without the passwords",
+			(*api).pulls},
+		{"POST", pulls, archive.RightImport, true, "", pull.New{}, pull.Pull{}, false, "make a profile; its password is kept sealed, and no answer has it",
+			(*api).addPull},
+		{"POST", pulls + "/{name}/test", archive.RightImport, true, "", nil, pull.Found{}, true, "sign in by a profile, and list the folders of its account",
+			(*api).testPull},
+		{"POST", pulls + "/{name}/run", archive.RightImport, true, "", nil, pull.Result{}, true, "run a profile, and tell what became of each message",
+			(*api).runPull},
+		{"DELETE", pulls + "/{name}", archive.RightRevoke, true, "", nil, pull.Pull{}, false, "remove a profile; what it brought stays", (*api).removePull},
+	}
+}
+
 // messageRoutes are about the messages of a mailbox.
 func messageRoutes() []Route {
 	const folder = one + "/messages/{folder}"
@@ -183,6 +202,8 @@ func messageRoutes() []Route {
 		{"GET", message + "/parts", archive.RightRead, false, "", nil, PartView{}, true, "its parts, those of enclosed messages included", (*api).parts},
 		{"GET", message + "/parts/{part}", archive.RightRead, false, "", nil, Content{partType}, false, "the content of one part, its transfer encoding undone",
 			(*api).part},
+		{"POST", message + "/bundle", archive.RightRead, true, "", BundleRequest{}, Content{bundleType}, false,
+			"an evidence bundle of a message, or of the practice that it belongs to: a ZIP, for the record too", (*api).bundle},
 		{"POST", one + "/export", archive.RightRead, true, "", ExportRequest{}, export.Line{}, true,
 			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
 		{"GET", one + "/exports", archive.RightRead, false, "", nil, jobs.Job{}, true,

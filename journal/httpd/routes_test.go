@@ -38,15 +38,18 @@ func TestRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	asked := make(map[string]bool)
+	account := mailAccount(t, "Subject: one\r\n\r\none\r\n")
 	code, export := "", "" // of the second factor; the name of an export
 	for _, request := range []string{
+		"POST /mailboxes/{mailbox}/pull?" + account, "POST /mailboxes/{mailbox}/pulls?name=old&every=1d&" + account, "GET /mailboxes/{mailbox}/pulls?", "POST /mailboxes/{mailbox}/pulls/{name}/test?name=old",
+		"POST /mailboxes/{mailbox}/pulls/{name}/run?name=old", "DELETE /mailboxes/{mailbox}/pulls/{name}?name=old",
 		"GET /mailboxes?", "GET /mailboxes/{mailbox}?", "GET /mailboxes/{mailbox}/log?", "GET /mailboxes/{mailbox}/settings?", "GET /mailboxes/{mailbox}/folders?", "GET /mailboxes/{mailbox}/retention?retention=12",
 		"GET /mailboxes/{mailbox}/access?", "POST /mailboxes/{mailbox}/app-passwords?name=phone", "GET /mailboxes/{mailbox}/app-passwords?", "DELETE /mailboxes/{mailbox}/app-passwords/{name}?name=phone",
 		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
 		"POST /mailboxes/{mailbox}/sign-in?", "POST /tokens?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "DELETE /tokens/{name}?name=panel",
 		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages?q=certified", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
 		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "POST /mailboxes/{mailbox}/export?since=2020-01-01T00:00:00Z", "POST /mailboxes/{mailbox}/exports?since=2020-01-01T00:00:00Z", "GET /mailboxes/{mailbox}/exports?",
-		"GET /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "GET /mailboxes/{mailbox}/exports/{export}/zip?export=EXPORT", "DELETE /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
+		"GET /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "GET /mailboxes/{mailbox}/exports/{export}/zip?export=EXPORT", "DELETE /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/bundle?" + first, "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
 		"POST /mailboxes/{mailbox}/import?folder=Lavoro&date=2019-05-06T07:08:09Z&source=a.mbox+at+4711&quoting=none", "GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
 		"POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold?reason=case&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release?reason=closed&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/delete?" + these,
 		"POST /mailboxes/{mailbox}/messages/{folder}/give-back?folder=" + url.QueryEscape(folder) + "&uids=2", "GET /mailboxes/{mailbox}/deleted?", "POST /mailboxes/{mailbox}/messages/{folder}/undelete?" + these, "POST /mailboxes/{mailbox}/messages/{folder}/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uids=2",

@@ -37,6 +37,7 @@ import (
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
 	"copialettere/policy/setup"
+	"copialettere/policy/source"
 )
 
 // ErrRequest says that a request is malformed. The error that wraps it says what is wrong.
@@ -82,6 +83,8 @@ type Options struct {
 	Survey *Survey
 	// Known is kept where an Archive is made anew over the same journal; if nil, New makes one.
 	Known *Known
+	// Sources keeps what is known of the accounts from which mail is imported. It is required for that.
+	Sources *source.Store
 	// Disk tells whether the disk of the journal has room. May be nil.
 	Disk func() DiskState
 	// Exports returns the exports of an archive, by its name, that lie in the data folder. May be nil.

@@ -9,7 +9,8 @@ import (
 )
 
 // KeyExport is the key under which the log of a mailbox tells of exports of its messages: after has what was selected, as ExportedAll, as
-// "messages:6" where messages were chosen, or as export.Selection.String has it.
+// "messages:6" where messages were chosen, "bundle:7 folder:INBOX/2026-11" of an evidence bundle of that message, "practice:7 folder:Sent/2026-11" of one
+// of its practice, or as export.Selection.String has it.
 const KeyExport = "export"
 
 // ExportedAll stands for all messages of a mailbox in its log.

@@ -28,7 +28,7 @@ const (
 	RightAddress  Right = policy.KeyAddress // give it another address, or its address to another person
 	RightSignIn   Right = "sign-in"         // make ways to sign in to it: app passwords
 	RightDelegate Right = "delegate"        // let somebody else read its messages: its owner alone, a postmaster and an operator together
-	RightRevoke   Right = "revoke"          // end ways to sign in to it, and what its delegates may do
+	RightRevoke   Right = "revoke"          // end ways to sign in to it, what its delegates may do, and profiles by which mail is imported
 	RightOperate  Right = "operate"         // act on all mailboxes, or on the machine
 )
 

@@ -84,6 +84,8 @@ type Config struct {
 	Logs Logs
 	// Verify is how the daemon verifies the archive in the background.
 	Verify Verify
+	// Pull is the import of mail from other servers.
+	Pull Pull
 	// Exports is how long ZIPs stay that the daemon has written.
 	Exports Exports
 	// Evidence says how checkpoints are made, and where they are kept.

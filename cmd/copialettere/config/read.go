@@ -117,6 +117,7 @@ func (r *reader) config(top *table) *Config {
 	c.Erase = top.table("erase").erase()
 	c.Logs = top.table("logs").logs()
 	c.Verify = top.table("verify").verify()
+	c.Pull = top.table("pull").pull()
 	c.Exports = top.table("exports").exports()
 	c.Evidence = top.table("evidence").evidence(c)
 	c.Scan = top.table("scan").scan()

@@ -457,6 +457,7 @@ func otherKeys() []reloadKey {
 		{"logs.keep", func(c *Config) any { return c.Logs.Keep }, func(running, file *Config) { running.Logs.Keep = file.Logs.Keep }},
 		{"verify.every", func(c *Config) any { return c.Verify.Every }, func(running, file *Config) { running.Verify.Every = file.Verify.Every }},
 		{"verify.rate", func(c *Config) any { return c.Verify.Rate }, func(running, file *Config) { running.Verify.Rate = file.Verify.Rate }},
+		{"pull.allow_private", func(c *Config) any { return c.Pull.AllowPrivate }, func(running, file *Config) { running.Pull.AllowPrivate = file.Pull.AllowPrivate }},
 		{"exports.keep", func(c *Config) any { return c.Exports.Keep }, func(running, file *Config) { running.Exports.Keep = file.Exports.Keep }},
 		{"exports.max_size", func(c *Config) any { return c.Exports.MaxSize }, func(running, file *Config) { running.Exports.MaxSize = file.Exports.MaxSize }},
 		{"evidence.signing_key", func(c *Config) any { return c.Evidence.KeyFile }, func(running, file *Config) { running.Evidence.KeyFile = file.Evidence.KeyFile }},

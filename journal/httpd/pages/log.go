@@ -213,6 +213,10 @@ func (v *visit) exportedText(value string) string {
 		case "messages":
 			n, _ := strconv.ParseUint(text, 10, 64)
 			words = append(words, v.amount(n))
+		case "bundle":
+			words = append(words, v.t("pacchetto di evidenza del messaggio %s", "evidence bundle of the message %s", text))
+		case "practice":
+			words = append(words, v.t("pacchetto di evidenza della pratica del messaggio %s", "evidence bundle of the practice of the message %s", text))
 		case "class":
 			for class := range strings.SplitSeq(text, ",") {
 				words = append(words, policy.Labels(policy.VocabularyClasses).Label(class).In(v.language))

@@ -57,6 +57,7 @@ type Options struct {
 	Remote func(*http.Request) netip.Addr
 	// Scanner examines files for viruses before they are downloaded. May be nil.
 	Scanner *clamd.Scanner
+	Version string       // of the program, for evidence bundles
 	Logger  *slog.Logger // slog.Default where nil
 }
 

@@ -129,7 +129,7 @@ func waits(p *practice.Practice, now time.Time) bool {
 
 // practicesOf returns the practices that an entry belongs to.
 func (v *visit) practicesOf(reader *archive.Reader, e *journal.Entry) (list []*practice.Practice, err error) {
-	for _, chosen := range choices(e) {
+	for _, chosen := range practice.Of(e) {
 		found, err := reader.Practices(v.Context(), chosen, time.Now())
 		if err != nil && !isGone(err) {
 			return nil, err
@@ -137,21 +137,6 @@ func (v *visit) practicesOf(reader *archive.Reader, e *journal.Entry) (list []*p
 		list = append(list, found...)
 	}
 	return list, nil
-}
-
-// choices returns what leads from an entry to its practices.
-func choices(e *journal.Entry) (list []practice.Chosen) {
-	if e.Direction == journal.Sent {
-		return []practice.Chosen{{Sent: e.Ref}}
-	}
-	var record pec.Record
-	if len(e.Certification) == 0 || record.UnmarshalBinary(e.Certification) != nil {
-		return nil
-	}
-	for _, id := range record.Message.Practices() {
-		list = append(list, practice.Chosen{Identifier: id})
-	}
-	return list
 }
 
 // isLast reports whether no message of a practice came after an entry.
@@ -243,6 +228,7 @@ type practiceView struct {
 	*practice.Practice
 	Began      time.Time
 	Sent       string // path of the sent message; empty where it is not archived
+	Bundle     string // path that answers with the evidence bundle
 	Link       policy.Label
 	Recipients []recipientView
 	More       int // recipients that are not shown
@@ -310,6 +296,12 @@ func (v *visit) practiceView(p *practice.Practice) practiceView {
 	view := practiceView{Practice: p, Began: beginning(p), Link: p.LinkedBy.Label()}
 	if p.Folder != "" {
 		view.Sent = v.path("messages", p.Folder, strconv.FormatUint(uint64(p.UID), 10))
+	}
+	switch {
+	case view.Sent != "":
+		view.Bundle = view.Sent + "/bundle"
+	case len(p.Receipts) > 0:
+		view.Bundle = v.receiptView(p.Receipts[0]).Path + "/bundle"
 	}
 	for i := range p.Recipients {
 		if i == shownRecipients {

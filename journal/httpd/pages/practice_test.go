@@ -1,6 +1,8 @@
 package pages
 
 import (
+	"archive/zip"
+	"bytes"
 	"net/http"
 	"net/url"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/bundle"
 	"copialettere/policy/pec"
 	"copialettere/policy/pec/pectest"
 )
@@ -131,4 +134,61 @@ func TestPracticesPages(t *testing.T) {
 func uidOf(ref journal.Ref) string {
 	parts := strings.Split(at(ref), "/")
 	return parts[len(parts)-1]
+}
+
+// TestEvidenceBundle downloads evidence bundles by the buttons of the pages, and checks them.
+func TestEvidenceBundle(t *testing.T) {
+	r := newRig(t)
+	office := pectest.NewOffice(pectest.Shapes()[0], pectest.Shapes()[1])
+	c := office.Send(pectest.Mail{From: anna, To: []string{"giove@beta.test"}, Subject: "Contratto", Text: "Testo.\n", MessageID: "auto"}, "")
+	sent := r.send(office, c)
+	receipt := r.file(office, journal.Intent{}, c.Acceptance)
+	plain := r.received(mixed)
+	b := r.signedIn(anna)
+	at := func(ref journal.Ref) string { return mailboxPath(anna, "messages", ref.FolderName(), uidOf(ref)) }
+	b.shows(at(receipt), []string{`action="` + at(receipt) + `/bundle"`, `name="practice" value="1"`})
+	b.shows(at(plain), []string{`action="` + at(plain) + `/bundle"`}, `name="practice" value="1"`)
+	b.shows(mailboxPath(anna, "practices", uidOf(sent))+"?folder="+url.QueryEscape(sent.FolderName()), []string{`action="` + at(sent) + `/bundle"`})
+	for _, tt := range []struct {
+		name, path, form string
+		status, messages int
+	}{
+		{"a message", at(plain), "", http.StatusOK, 1},
+		{"a practice", at(sent), "practice=1", http.StatusOK, 2},
+		{"the practice of a receipt", at(receipt), "practice=1", http.StatusOK, 2},
+		{"no practice", at(plain), "practice=1", http.StatusConflict, 0},
+		{"nothing", mailboxPath(anna, "messages", plain.FolderName(), "99"), "", http.StatusNotFound, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := b.post(tt.path+"/bundle", tt.form)
+			if w.Code != tt.status {
+				t.Fatalf("status %d, want %d: %s", w.Code, tt.status, w.Body)
+			}
+			if tt.status != http.StatusOK {
+				return
+			}
+			if got := w.Header().Get("Content-Disposition"); !strings.Contains(got, "attachment") || !strings.Contains(got, ".zip") {
+				t.Errorf("Content-Disposition %s", got)
+			}
+			files, err := zip.NewReader(bytes.NewReader(w.Body.Bytes()), int64(w.Body.Len()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			messages := 0
+			for _, f := range files.File {
+				if strings.HasSuffix(f.Name, "/message.eml") {
+					messages++
+				}
+			}
+			good, err := bundle.Verify(t.Context(), files, bundle.VerifyOptions{}, func(c bundle.Check) {
+				if c.Outcome == bundle.Failed {
+					t.Errorf("%+v", c)
+				}
+			})
+			if err != nil || !good || messages != tt.messages {
+				t.Errorf("good %v, %v, %d messages, want %d", good, err, messages, tt.messages)
+			}
+		})
+	}
+	b.shows(mailboxPath(anna, "log"), []string{"pacchetto di evidenza della pratica del messaggio " + uidOf(sent)})
 }

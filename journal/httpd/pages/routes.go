@@ -49,6 +49,7 @@ func Routes() []Route {
 		termsRoutes(),
 		logRoutes(),
 		messageRoutes(),
+		evidenceRoutes(),
 		practiceRoutes(),
 		listRoutes(),
 		actRoutes(),

@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"mime"
 	"net/http"
 	"strconv"
 
@@ -62,8 +61,7 @@ func (v *visit) sendZIP() error {
 	}
 	release, ok := v.pages.zips.Take(v.Context(), v.session.Login.String())
 	if !ok {
-		v.w.Header().Set("Retry-After", "30")
-		return complain(http.StatusTooManyRequests, "Un altro ZIP è già in corso. Aspettare che finisca, poi riprovare.", "Another ZIP is under way. Wait until it is done, then try again.")
+		return v.zipBusy()
 	}
 	defer release()
 	c, err := v.count(s)
@@ -76,13 +74,8 @@ func (v *visit) sendZIP() error {
 	if err := v.pages.options.Archive.NoteExport(v.Context(), v.who, v.mailbox, "messages:"+strconv.FormatUint(c.messages, 10)); err != nil {
 		return err
 	}
-	h := v.w.Header()
-	h.Set("Content-Type", "application/zip")
-	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": v.zipName(s, c)}))
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	out := &bundle{
+	v.zipHeader(v.zipName(s, c))
+	out := &selectedZIP{
 		to: v.w, reader: v.reader(), gaps: v.pages.options.Archive.Gaps(v.Context(), v.mailbox), zone: v.zone,
 		mailbox: v.mailbox.String(), log: v.pages.options.Logger,
 	}

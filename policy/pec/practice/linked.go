@@ -128,3 +128,18 @@ func (w *linkWalk) inOrder() []*journal.Entry {
 	})
 	return list
 }
+
+// Of returns what leads from an entry to its practices; nothing for one that belongs to none.
+func Of(e *journal.Entry) (list []Chosen) {
+	if e.Direction == journal.Sent {
+		return []Chosen{{Sent: e.Ref}}
+	}
+	var record pec.Record
+	if len(e.Certification) == 0 || record.UnmarshalBinary(e.Certification) != nil {
+		return nil
+	}
+	for _, id := range record.Message.Practices() {
+		list = append(list, Chosen{Identifier: id})
+	}
+	return list
+}

@@ -116,6 +116,13 @@ func List(ctx context.Context, j *journal.Journal, mailbox string, uid uint32, n
 	}
 }
 
+// OutcomeOf describes what receipts say about a recipient, without Waiting and Brief, which depend on more than the receipts.
+func OutcomeOf(address string, o pec.Outcome) Outcome {
+	v := outcomeView(address, o, time.Time{}, time.Time{})
+	v.Waiting = ""
+	return v
+}
+
 // outcomeView describes what is known about a recipient. Since is when the message was sent, as far as the archive knows.
 func outcomeView(address string, o pec.Outcome, since, now time.Time) Outcome {
 	v := Outcome{Address: address, Kind: o.Kind(), Status: o.Status(), Waiting: string(o.Waiting(since, now))}

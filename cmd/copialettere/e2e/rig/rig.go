@@ -41,9 +41,15 @@ func Missing() error {
 		{"/usr/lib/dovecot/submission", "dovecot-submissiond"},
 		{"/usr/bin/swaks", "swaks"}, {"/usr/bin/perl", "perl"},
 		{"/usr/bin/curl", "curl"}, {"/usr/bin/mbsync", "isync"}, {"/usr/bin/python3", "python3"}, {"/usr/bin/unzip", "unzip"},
+		{"/usr/sbin/cyrmaster", "cyrus-common"}, {"/usr/bin/db5.3_load", "db5.3-util"}, {"/lib/libcourierauth.so.0", "courier-authlib"},
 	} {
 		if _, err := os.Stat(need.program); err != nil {
 			problems = append(problems, fmt.Errorf("%s is missing: apt-get install %s", need.program, need.pack))
+		}
+	}
+	for _, name := range []string{"courier-imap/usr/bin/imapd", "cyrus-imapd/usr/lib/cyrus/bin/imapd"} {
+		if _, err := os.Stat(filepath.Join(Unpacked, name)); err != nil {
+			problems = append(problems, fmt.Errorf("%s is missing in %s: make unpacked", name, Unpacked))
 		}
 	}
 	for _, name := range []string{"postfix", "dovecot", "nobody", "games"} {

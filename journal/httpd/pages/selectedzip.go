@@ -15,8 +15,8 @@ import (
 	"copialettere/policy/archive"
 )
 
-// bundle writes messages of an archive into a ZIP as they are read: see export.ZIP. Times are those of the reader's zone.
-type bundle struct {
+// selectedZIP writes messages of an archive into a ZIP as they are read: see export.ZIP. Times are those of the reader's zone.
+type selectedZIP struct {
 	to           io.Writer
 	reader       *archive.Reader
 	gaps         iter.Seq2[archive.Gap, error]
@@ -29,7 +29,7 @@ type bundle struct {
 }
 
 // write writes the ZIP of counted messages. With an error the ZIP is not whole.
-func (b *bundle) write(ctx context.Context, c counted) error {
+func (b *selectedZIP) write(ctx context.Context, c counted) error {
 	b.out = export.NewZIP(b.to, b.zone)
 	for _, m := range c.passed.Months() {
 		b.out.MissOther(fmt.Sprintf("%s: the month cannot be read", m))
@@ -45,7 +45,7 @@ func (b *bundle) write(ctx context.Context, c counted) error {
 }
 
 // message adds a message. One that cannot be read is noted as missing; one that is gone is not: it was deleted or moved meanwhile.
-func (b *bundle) message(ctx context.Context, ref journal.Ref) error {
+func (b *selectedZIP) message(ctx context.Context, ref journal.Ref) error {
 	e, body, err := b.reader.Message(ctx, ref)
 	switch {
 	case errors.Is(err, journal.ErrNotFound):
@@ -74,7 +74,7 @@ func (b *bundle) message(ctx context.Context, ref journal.Ref) error {
 }
 
 // gapsOf yields the gaps of the time of counted messages.
-func (b *bundle) gapsOf(c counted) iter.Seq2[archive.Gap, error] {
+func (b *selectedZIP) gapsOf(c counted) iter.Seq2[archive.Gap, error] {
 	since, until := b.since, b.until
 	if since.IsZero() && until.IsZero() && len(c.folders) > 0 {
 		since, until = c.folders[0].Month.Start(), c.folders[len(c.folders)-1].Month.Next().Start()

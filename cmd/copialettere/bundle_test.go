@@ -1,0 +1,180 @@
+package main
+
+import (
+	"archive/zip"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"copialettere/journal/export/bundle"
+	"copialettere/policy/pec/pectest"
+)
+
+// evidencePlace returns a place with a practice in the mailbox of anna: a message sent to three, its acceptance and a delivery receipt.
+func evidencePlace(t *testing.T) (*place, *pectest.Chain) {
+	t.Helper()
+	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
+	c := office.Send(practiceMail, "completa")
+	p, spec := sentPlace(t)
+	trust := filepath.Join(p.dir, "trust.pem")
+	if err := os.WriteFile(trust, office.Authority.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.configure(fmt.Sprintf("[pec]\ntrust_bundle = %q\n", trust))
+	defer p.daemon()()
+	p.must("mailbox", "enable", anna)
+	p.send(spec, anna, practiceMail.To, c.Original)
+	p.deliver(string(c.Acceptance), anna, anna)
+	p.deliver(string(c.Deliveries[0].Message), anna, anna)
+	return p, c
+}
+
+// unzip unpacks a ZIP into a new folder with the program of everybody.
+func unzip(t *testing.T, file string) string {
+	t.Helper()
+	dir := t.TempDir()
+	r, err := zip.OpenReader(file)
+	if err == nil {
+		defer r.Close()
+		err = os.CopyFS(dir, r)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestBundle makes bundles over the socket and on the data folder, and runs all the commands of VERIFY.txt on them.
+func TestBundle(t *testing.T) {
+	p, _ := evidencePlace(t)
+	var sent string
+	for _, e := range p.entries(anna) {
+		if e.Direction == "sent" {
+			sent = e.Folder
+		}
+	}
+	received := strings.Replace(sent, "Sent", "INBOX", 1)
+	for name, args := range map[string][]string{
+		"practice, daemon": {sent, "1", "-practice"}, "receipt, folder": {received, "2"}, "sent, folder": {sent, "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if strings.HasSuffix(name, "daemon") {
+				defer p.daemon()()
+			}
+			file := filepath.Join(t.TempDir(), "out.zip")
+			if out := p.must(append([]string{"bundle", anna, "-to", file}, args...)...); !strings.Contains(out, "written, read back and checked") {
+				t.Errorf("printed %s", out)
+			}
+			dir := unzip(t, file)
+			text, err := os.ReadFile(filepath.Join(dir, "VERIFY.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			own := 0
+			for line := range strings.Lines(string(text)) {
+				command, ok := strings.CutPrefix(strings.TrimSpace(line), "copialettere ")
+				switch {
+				case !strings.HasPrefix(line, "    "):
+				case ok:
+					own++
+					args := strings.Fields(strings.ReplaceAll(command, " .", " "+dir))
+					if code, out, errs := p.run(args...); code != 0 || strings.Contains(out, "failed") {
+						t.Errorf("%s: exit status %d\n%s%s", command, code, out, errs)
+					}
+				default:
+					c := exec.CommandContext(t.Context(), "sh", "-c", line)
+					c.Dir = dir
+					if out, err := c.CombinedOutput(); err != nil {
+						t.Errorf("%s: %v\n%s", line, err, out)
+					}
+				}
+			}
+			if own != 1 {
+				t.Errorf("%d commands of this program:\n%s", own, text)
+			}
+		})
+	}
+	if got := p.must("mailbox", "log", anna); !strings.Contains(got, "export of practice:1 folder:"+sent) || !strings.Contains(got, "export of bundle:2 folder:"+received) {
+		t.Errorf("log: %s", got)
+	}
+}
+
+// TestVerifyBundle checks the exit status and what is printed, without a configuration.
+func TestVerifyBundle(t *testing.T) {
+	p, c := evidencePlace(t)
+	file := filepath.Join(p.dir, "out.zip")
+	p.must("bundle", anna, "INBOX/"+p.entries(anna)[0].Time.Format("2006-01"), "2", "-to", file)
+	dir := unzip(t, file)
+	if err := os.Remove(filepath.Join(p.dir, "copialettere.toml")); err != nil {
+		t.Fatal(err)
+	}
+	rogue := filepath.Join(p.dir, "rogue.pem")
+	if err := os.WriteFile(rogue, pectest.NewRogue().PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	changed := unzip(t, file)
+	if err := os.WriteFile(filepath.Join(changed, "message", "message.eml"), []byte(strings.Replace(string(c.Acceptance), "ACCETTAZIONE", "CONSEGNA", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"the ZIP":           {[]string{file}, 0, "ok       signature of message/message.eml: verified"},
+		"the folder":        {[]string{dir}, 0, "ok       SHA256SUMS: "},
+		"the right anchor":  {[]string{file, "-trust", filepath.Join(p.dir, "trust.pem")}, 0, "the authority that you named"},
+		"another anchor":    {[]string{file, "-trust", rogue}, 1, "failed   signature of message/message.eml: untrusted"},
+		"a changed message": {[]string{changed}, 1, "failed   digest of message/message.eml"},
+		"no bundle":         {[]string{p.dir}, 2, ""},
+		"no ZIP":            {[]string{rogue}, 2, ""},
+		"nothing":           {[]string{filepath.Join(p.dir, "nothing")}, 2, ""},
+		"no anchor":         {[]string{file, "-trust", file}, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := p.run(append([]string{"verify-bundle"}, tt.args...)...)
+			if code != tt.code || !strings.Contains(out, tt.want) {
+				t.Errorf("exit status %d\n%s%s", code, out, errs)
+			}
+		})
+	}
+	var check bundle.Check
+	_, out, _ := p.run("verify-bundle", file, "-json")
+	if line, _, _ := strings.Cut(out, "\n"); json.Unmarshal([]byte(line), &check) != nil || check.Outcome != bundle.OK || check.What == "" {
+		t.Errorf("as JSON: %s", out)
+	}
+}
+
+// TestBundleRefused asks for bundles that there are not.
+func TestBundleRefused(t *testing.T) {
+	p, _ := evidencePlace(t)
+	folder := "INBOX/" + p.entries(anna)[0].Time.Format("2006-01")
+	there := filepath.Join(p.dir, "there.zip")
+	if err := os.WriteFile(there, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"no such message": {[]string{folder, "99", "-to", filepath.Join(p.dir, "a.zip")}, 1, "no such entry"},
+		"nowhere":         {[]string{folder, "1"}, 2, "-to"},
+		"the file exists": {[]string{folder, "1", "-to", there}, 2, "exists"},
+		"no folder":       {[]string{folder, "1", "-to", filepath.Join(p.dir, "no", "such", "a.zip")}, 1, "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := p.run(append([]string{"bundle", anna}, tt.args...)...)
+			if code != tt.code || !strings.Contains(errs, tt.want) {
+				t.Errorf("exit status %d\n%s%s", code, out, errs)
+			}
+			if left, err := filepath.Glob(filepath.Join(p.dir, "*.zip*")); err != nil || len(left) != 1 {
+				t.Errorf("left %q, %v", left, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,97 @@
+package httpd
+
+import (
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
+
+	"copialettere/journal/export/pull"
+	"copialettere/policy/archive"
+)
+
+// mailAccount serves an account by IMAP, with messages in its INBOX, and returns the members of a request that imports it.
+func mailAccount(t *testing.T, messages ...string) string {
+	t.Helper()
+	user := imapmemserver.NewUser("anna", "s3cret")
+	if err := user.Create("INBOX", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range messages {
+		if _, err := user.Append("INBOX", literal{strings.NewReader(text)}, &imap.AppendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	memory := imapmemserver.New()
+	memory.AddUser(user)
+	server := imapserver.New(&imapserver.Options{
+		NewSession: func(*imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
+			return memory.NewSession(), nil, nil
+		},
+		Caps: imap.CapSet{imap.CapIMAP4rev1: {}}, InsecureAuth: true,
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		server.Close()
+		<-done
+	})
+	return url.Values{"from": {"imap://anna@" + listener.Addr().String()}, "password": {"s3cret"}}.Encode()
+}
+
+type literal struct{ *strings.Reader }
+
+func (l literal) Size() int64 { return l.Reader.Size() }
+
+// TestPull imports an account by the API: by hand, again, and by a profile.
+func TestPull(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	account := mailAccount(t, "Subject: one\r\n\r\none\r\n", "Subject: two\r\n\r\ntwo\r\n")
+	states := func(list []pull.Result) (all string) {
+		for _, one := range list {
+			all += one.State + " "
+		}
+		return strings.TrimSpace(all)
+	}
+	for _, step := range []struct{ name, request, want string }{
+		{"a dry run", "POST /mailboxes/{mailbox}/pull?dry_run=true&" + anna + "&" + account, "folder new new"},
+		{"the first time", "POST /mailboxes/{mailbox}/pull?" + anna + "&" + account, "folder imported imported"},
+		{"again", "POST /mailboxes/{mailbox}/pull?" + anna + "&" + account, "folder"},
+	} {
+		if got := states(get[pull.Result](r, step.request)); got != step.want {
+			t.Errorf("%s: %q, want %q", step.name, got, step.want)
+		}
+	}
+	made := get[pull.Pull](r, "POST /mailboxes/{mailbox}/pulls?name=old&every=1d&"+anna+"&"+account)[0]
+	if made.Name != "old" || made.Every != "1d" || made.Next == nil {
+		t.Errorf("%+v", made)
+	}
+	for _, bad := range []string{"name=old&" + account, "name=x&every=1m&" + account, "name=x&delete_after=x&" + account, "name=x&from=ftp://x&password=x", "name=a/b&" + account} {
+		if status, lines := r.ask("POST /mailboxes/{mailbox}/pulls?" + bad + "&" + anna); status != 400 {
+			t.Errorf("%s: %d %q", bad, status, lines)
+		}
+	}
+	if got := states(get[pull.Result](r, "POST /mailboxes/{mailbox}/pulls/{name}/run?name=old&"+anna)); got != "folder" {
+		t.Errorf("the profile: %q", got)
+	}
+	list := get[pull.Pull](r, "GET /mailboxes/{mailbox}/pulls?"+anna)
+	if len(list) != 1 || list[0].Last == nil || list[0].Last.Error != "" {
+		t.Errorf("%+v", list)
+	}
+	if status, lines := r.ask("POST /mailboxes/{mailbox}/pull?" + strings.Replace(account, "s3cret", "wrong", 1) + "&" + anna); status != 502 {
+		t.Errorf("a wrong password: %d %q", status, lines)
+	}
+	log := get[archive.Change](r, "GET /mailboxes/{mailbox}/log?"+anna)
+	if last := log[len(log)-1]; last.Key != archive.KeyPull || !strings.HasPrefix(last.After, "old, imap://anna@") {
+		t.Errorf("the log ends with %+v", last)
+	}
+}

@@ -1,0 +1,69 @@
+package source
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"copialettere/journal/durable"
+)
+
+// keySize is that of AES-256, in bytes.
+const keySize = 32
+
+// Sealer seals passwords with the key in a file, 32 random bytes of mode 0600, which it makes when it first seals. Who restores the data folder without
+// that file gives the passwords again.
+type Sealer struct{ Path string }
+
+// ErrKey says that passwords cannot be sealed or opened. The error that wraps it says what to do.
+var ErrKey = errors.New("the key of the passwords")
+
+func (s Sealer) aead(create bool) (cipher.AEAD, error) {
+	key, err := os.ReadFile(s.Path)
+	if errors.Is(err, fs.ErrNotExist) && create {
+		key = make([]byte, keySize)
+		rand.Read(key)
+		err = durable.Write(s.Path, bytes.NewReader(key), nil)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w is not there: put %s back from a backup, or remove the profile and add it again", ErrKey, s.Path)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
+	case len(key) != keySize:
+		return nil, fmt.Errorf("%w: %s has %d bytes, and no %d: put it back from a backup, or remove it and the profiles, and add these again",
+			ErrKey, s.Path, len(key), keySize)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// seal seals a text for one use, which about names.
+func (s Sealer) seal(text, about string) ([]byte, error) {
+	aead, err := s.aead(true)
+	if err != nil {
+		return nil, err
+	}
+	return aead.Seal(nil, nil, []byte(text), []byte(about)), nil
+}
+
+// unseal opens what seal made for the same use.
+func (s Sealer) unseal(sealed []byte, about string) (string, error) {
+	aead, err := s.aead(false)
+	if err != nil {
+		return "", err
+	}
+	text, err := aead.Open(nil, nil, sealed, []byte(about))
+	if err != nil {
+		return "", fmt.Errorf("%w does not open this password: the file %s is another one than it was; remove the profile and add it again", ErrKey, s.Path)
+	}
+	return string(text), nil
+}

@@ -1,0 +1,190 @@
+package source
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/level"
+	"copialettere/policy"
+)
+
+func newStore(t *testing.T) (*Store, kv.Store) {
+	t.Helper()
+	engine, err := level.Open(t.TempDir(), level.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	settings, err := engine.Settings(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(settings, Sealer{filepath.Join(t.TempDir(), "key")}), settings
+}
+
+var place = Place{"anna@alpha.test", "imaps://anna@ext.test", "INBOX"}
+
+// all returns what is known of the messages of a place.
+func all(t *testing.T, s *Store, p Place) (list []Message) {
+	t.Helper()
+	for m, err := range s.Messages(t.Context(), p) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// TestMessages keeps what became of messages, per folder, account and archive.
+func TestMessages(t *testing.T) {
+	s, _ := newStore(t)
+	at := time.Date(2019, 5, 6, 7, 8, 9, 0, time.UTC)
+	taken := Message{UID: 7, Size: 4711, Date: at, State: Taken, Imported: at.AddDate(1, 0, 0), In: "Imported/INBOX/2026-11", At: 12}
+	taken.SHA256[0] = 9
+	refused := Message{UID: 300, Size: 5, State: Refused}
+	if err := s.Note(t.Context(), place, []Message{taken}, nil); !errors.Is(err, ErrForgotten) {
+		t.Errorf("a folder that is not on record: %v", err)
+	}
+	other := Place{place.Archive, place.Account, "Sent"}
+	for _, p := range []Place{place, other} {
+		if err := s.SetFolder(t.Context(), p, 5, 20, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Note(t.Context(), place, []Message{refused, taken}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(t, s, place); len(got) != 2 || got[0] != taken || got[1] != refused {
+		t.Errorf("%+v", got)
+	}
+	if got := all(t, s, other); got != nil {
+		t.Errorf("in another folder: %+v", got)
+	}
+	if f, known, err := s.Folder(t.Context(), place); err != nil || !known || f != (Folder{place.Account, "INBOX", 5, 20}) {
+		t.Errorf("%+v %v %v", f, known, err)
+	}
+	if err := s.Note(t.Context(), place, nil, []uint32{300, 301}); err != nil || len(all(t, s, place)) != 1 {
+		t.Errorf("%v, %+v", err, all(t, s, place))
+	}
+	if err := s.SetFolder(t.Context(), place, 6, 1, true); err != nil || all(t, s, place) != nil {
+		t.Errorf("anew: %v", err)
+	}
+	if err := s.KeepFolders(t.Context(), place.Archive, place.Account, func(name string) bool { return name == "Sent" }); err != nil {
+		t.Fatal(err)
+	}
+	_, inbox, _ := s.Folder(t.Context(), place)
+	_, sent, _ := s.Folder(t.Context(), other)
+	if inbox || !sent {
+		t.Errorf("INBOX %v, Sent %v", inbox, sent)
+	}
+}
+
+// FuzzMessage decodes what may be stored of a message.
+func FuzzMessage(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(Message{State: Taken, Size: 1, In: "INBOX/2026-11", At: 3}.encode())
+	f.Add(Message{State: Refused, Size: 1 << 40}.encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decode(5, b)
+		if err != nil {
+			return
+		}
+		if again, err := decode(5, m.encode()); err != nil || again != m {
+			t.Errorf("%+v is %+v, %v", m, again, err)
+		}
+	})
+}
+
+// add keeps a profile, as package archive does.
+func add(t *testing.T, s *Store, settings kv.Store, archive string, p Profile, password string) error {
+	t.Helper()
+	sealed, err := s.Seal(archive, p, password)
+	if err != nil {
+		return err
+	}
+	return settings.Update(t.Context(), []string{policy.SettingsLock(archive)}, func(tx kv.Tx) error { return s.Add(tx, archive, sealed) })
+}
+
+// TestProfiles keeps profiles with sealed passwords.
+func TestProfiles(t *testing.T) {
+	s, settings := newStore(t)
+	p := Profile{Name: "aruba", Account: "imaps://anna@ext.test", Every: 24 * time.Hour, Role: "owner", Who: "anna@alpha.test"}
+	for name, change := range map[string]func(*Profile){
+		"no name": func(p *Profile) { p.Name = "" }, "a slash": func(p *Profile) { p.Name = "a/b" }, "a dot": func(p *Profile) { p.Name = "." },
+		"a line end": func(p *Profile) { p.Name = "a\nb" }, "too often": func(p *Profile) { p.Every = time.Minute }, "long": func(p *Profile) { p.Name = strings.Repeat("x", 65) },
+		"negative days": func(p *Profile) { n := -1; p.DeleteAfter = &n },
+	} {
+		bad := p
+		change(&bad)
+		if err := add(t, s, settings, "anna@alpha.test", bad, "x"); !errors.Is(err, ErrProfile) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := add(t, s, settings, "anna@alpha.test", p, ""); !errors.Is(err, ErrProfile) {
+		t.Errorf("no password: %v", err)
+	}
+	if err := add(t, s, settings, "anna@alpha.test", p, "s3cret"); err != nil {
+		t.Fatal(err)
+	}
+	if err := add(t, s, settings, "anna@alpha.test", p, "s3cret"); !errors.Is(err, ErrProfile) {
+		t.Errorf("twice: %v", err)
+	}
+	if _, password, err := s.Password(t.Context(), "anna@alpha.test", "aruba"); err != nil || password != "s3cret" {
+		t.Errorf("%q, %v", password, err)
+	}
+	// Nothing that is stored has the password, and a seal opens nothing elsewhere.
+	var value []byte
+	for pair, err := range settings.Scan(t.Context(), []byte("t"), nil) {
+		if err != nil || strings.Contains(string(pair.Value), "s3cret") {
+			t.Errorf("%q, %v", pair.Value, err)
+		}
+		value = pair.Value
+	}
+	if err := settings.Update(t.Context(), nil, func(tx kv.Tx) error {
+		tx.Put(profileKey("bruno@alpha.test", "aruba"), value)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, password, err := s.Password(t.Context(), "bruno@alpha.test", "aruba"); !errors.Is(err, ErrKey) {
+		t.Errorf("a seal of another archive opens: %q, %v", password, err)
+	}
+	for i, fault := range []string{"refused", "refused", ""} {
+		failures, err := s.Ran(t.Context(), "anna@alpha.test", "aruba", Run{Error: fault, Notes: make([]string, 50)})
+		if want := []int{1, 2, 0}[i]; err != nil || failures != want {
+			t.Errorf("run %d: %d failures, %v", i, failures, err)
+		}
+	}
+	list, err := s.Profiles(t.Context(), "anna@alpha.test")
+	if err != nil || len(list) != 1 || len(list[0].Last.Notes) != maxNotes {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if info, err := os.Stat(s.sealer.Path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key: %v, %v", info, err)
+	}
+	if err := os.Remove(s.sealer.Path); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Password(t.Context(), "anna@alpha.test", "aruba"); !errors.Is(err, ErrKey) {
+		t.Errorf("without the key: %v", err)
+	}
+	if err := s.Forget(t.Context(), "anna@alpha.test"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Profile(t.Context(), "anna@alpha.test", "aruba"); !errors.Is(err, ErrNoProfile) {
+		t.Errorf("after the erasure: %v", err)
+	}
+	if _, err := s.Profile(t.Context(), "bruno@alpha.test", "aruba"); err != nil {
+		t.Errorf("of another archive: %v", err)
+	}
+}
