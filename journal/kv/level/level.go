@@ -109,8 +109,8 @@ type Options struct {
 	// Archive is the id of the archive that the folder must belong to. It is an error if the folder or its register is absent, or another
 	// archive's. Empty, for tests: any archive will do, and a folder without stores becomes a new one's.
 	Archive string
-	// Keys are the operator's keys. The first wraps the keys of new stores, which are then sealed; all of them open those of others. Without a key the
-	// journal is in the clear, and a sealed store cannot be opened: the error is ErrSealed.
+	// Keys are the operator's keys. The first wraps the keys of new stores, which are then sealed, and Open has it wrap those that another of them has
+	// wrapped. Without a key the journal is in the clear, and a sealed store cannot be opened: the error is ErrSealed.
 	Keys []Key
 	// Create gives a folder without stores to Archive. Only init sets it.
 	Create bool
@@ -204,7 +204,11 @@ func Open(dir string, opts Options) (*Engine, error) {
 		strangers: make(map[string]error),
 	}
 	e.meters = newMeters(e)
-	if err := e.openRegister(); err != nil {
+	err = e.openRegister()
+	if err == nil && len(opts.Keys) > 1 {
+		err = e.rewrap()
+	}
+	if err != nil {
 		unlockFolder(lock)
 		return nil, err
 	}

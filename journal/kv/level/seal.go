@@ -1,6 +1,7 @@
 package level
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -27,17 +28,18 @@ import (
 //
 // A log or a manifest grows write by write, and is read from its beginning: it is a row of frames, each with the length of what was written (4 bytes,
 // big-endian) and that, sealed, the length being authenticated too. A frame that is cut off at the end is the trace of a crash, as are zeros. A frame
-// that does not open is damage: what follows reads as bytes 0xff, which LevelDB's checksums then report as they would any damage.
+// that does not open is damage: it reads as bytes 0xff, which LevelDB's checksums then report as they would any damage, and the next frame follows.
 //
 // CURRENT names a manifest, and stays as it is. LevelDB's LOG names keys, and is not written.
 
 const (
-	sealMagic = "\xffcopialettere\x00s1"
-	sealSalt  = 16
-	sealHead  = len(sealMagic) + sealSalt
-	sealBlock = 4096
-	sealTag   = 16
-	sealFrame = 4 // length of a frame
+	sealMagic   = "\xffcopialettere\x00s1"
+	sealSalt    = 16
+	sealHead    = len(sealMagic) + sealSalt
+	sealBlock   = 4096
+	sealTag     = 16
+	sealFrame   = 4 // length of a frame
+	damagedByte = 0xff
 	// maxFrame is the largest write that is one frame, in bytes.
 	maxFrame = 1 << 20
 )
@@ -344,9 +346,9 @@ func (r *frameReader) next() error {
 	if _, err := r.Reader.ReadAt(b, r.at+sealFrame); err != nil {
 		return err
 	}
-	rest, err := r.aead.Open(b[:0], sealNonce(r.n, false), b, length[:])
+	rest, err := r.aead.Open(nil, sealNonce(r.n, false), b, length[:])
 	if err != nil {
-		return r.broken()
+		rest = bytes.Repeat([]byte{damagedByte}, int(n))
 	}
 	r.rest = rest
 	r.n++
@@ -382,7 +384,7 @@ func (r *frameReader) fill(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	for i := range p[:n] {
-		p[i] = 0xff
+		p[i] = damagedByte
 	}
 	r.at += n
 	return int(n), nil

@@ -1,7 +1,6 @@
 package level
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,12 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"copialettere/journal/durable"
 )
 
 // The key of a store is 32 random bytes, in the file KEY of its folder, wrapped by a key of the operator's. It goes with the folder: what was dropped
-// cannot be opened any more, whatever the disk has kept of it. Another key of the operator's wraps it anew (Rewrap); the files of the store stay as they are.
+// cannot be opened any more, whatever the disk has kept of it. Where the operator changes his key, Open wraps it anew; the files of the store stay as they are.
 //
 //	copialettere-store-key 1 <key id> <base64>     the nonce (12 bytes), and the key of the store, sealed with AES-256-GCM; the key id, 16 hexadecimal
 //	                                               digits, is authenticated too
@@ -111,32 +108,33 @@ func (e *Engine) storeKey(path string) (*[32]byte, error) {
 	return key, nil
 }
 
-// Rewrap wraps the keys of all stores in a journal folder by the first of keys, where another of them has wrapped it, and returns how many it wrapped. No
-// engine has the folder open. After an error or a crash, call it again.
-func Rewrap(dir string, keys []Key) (wrapped int, err error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*", keyName))
+// rewrap has the first key wrap the keys of all stores that another one has wrapped. After a crash the next Open does the rest. What cannot be opened
+// stays: whoever opens the store is told.
+func (e *Engine) rewrap() error {
+	files, err := filepath.Glob(filepath.Join(e.dir, "*", keyName))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
-			return wrapped, err
+			return err
 		}
-		store, by, err := unwrap(content, keys)
+		store, by, err := unwrap(content, e.opts.Keys)
 		if err != nil {
-			return wrapped, fmt.Errorf("%s: %w", file, err)
-		}
-		if by == &keys[0] {
+			e.opts.Logger.Error("the key of a store cannot be had", "file", file, "error", err)
 			continue
 		}
-		if content, err = keys[0].wrap(store); err != nil {
-			return wrapped, err
+		if by == &e.opts.Keys[0] {
+			continue
 		}
-		if err := durable.Write(file, bytes.NewReader(content), nil); err != nil {
-			return wrapped, fmt.Errorf("keep the key of a store: %w", err)
+		if content, err = e.opts.Keys[0].wrap(store); err != nil {
+			return err
 		}
-		wrapped++
+		if err := e.write(file, content); err != nil {
+			return fmt.Errorf("wrap the key of a store anew: %w", err)
+		}
+		e.opts.Logger.Info("the key of a store is wrapped by another key now", "file", file, "key", e.opts.Keys[0].ID())
 	}
-	return wrapped, nil
+	return nil
 }
