@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"copialettere/journal/evidence"
 	"copialettere/journal/export/bundle"
 	"copialettere/policy/pec/pectest"
 )
@@ -30,6 +31,7 @@ func evidencePlace(t *testing.T) (*place, *pectest.Chain) {
 	p.send(spec, anna, practiceMail.To, c.Original)
 	p.deliver(string(c.Acceptance), anna, anna)
 	p.deliver(string(c.Deliveries[0].Message), anna, anna)
+	p.must("checkpoint")
 	return p, c
 }
 
@@ -120,6 +122,15 @@ func TestVerifyBundle(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(changed, "message", "message.eml"), []byte(strings.Replace(string(c.Acceptance), "ACCETTAZIONE", "CONSEGNA", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	pub, err := os.ReadFile(filepath.Join(p.dir, "data", "evidence.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := strings.TrimSpace(string(pub))
+	_, other, err := evidence.NewKey("other")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		args []string
 		code int
@@ -128,6 +139,10 @@ func TestVerifyBundle(t *testing.T) {
 		"the ZIP":           {[]string{file}, 0, "ok       signature of message/message.eml: verified"},
 		"the folder":        {[]string{dir}, 0, "ok       SHA256SUMS: "},
 		"the right anchor":  {[]string{file, "-trust", filepath.Join(p.dir, "trust.pem")}, 0, "the authority that you named"},
+		"the log":           {[]string{file}, 0, "ok       log of the archive: message/message.eml: there at checkpoint "},
+		"the right key":     {[]string{file, "-key", own}, 0, "signed by a key that you named"},
+		"another key":       {[]string{file, "-key", other}, 1, "failed   log of the archive: message/message.eml: "},
+		"no key":            {[]string{file, "-key", "x"}, 2, ""},
 		"another anchor":    {[]string{file, "-trust", rogue}, 1, "failed   signature of message/message.eml: untrusted"},
 		"a changed message": {[]string{changed}, 1, "failed   digest of message/message.eml"},
 		"no bundle":         {[]string{p.dir}, 2, ""},

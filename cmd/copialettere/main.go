@@ -53,6 +53,8 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   verify                        check every digest, every reference, every log and every checkpoint of the journal
   encryption-key                make a key with which the journal is encrypted
   checkpoint                    make a checkpoint over all logs now, or list them
+  backup DIR                    copy the whole archive, with the daemon running; -list, -check
+  restore-backup DIR            make the data folder anew from a backup
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
   stats [ADDR]                  count entries and bytes by mailbox, folder and month
@@ -138,6 +140,8 @@ func commands() map[string]command {
 		"privacy":        {privacyHelp, definePrivacy},
 		"usage":          {usageHelp, defineUsage},
 		"volume":         {volumeHelp, defineVolume},
+		"backup":         {backupHelp, defineBackup},
+		"restore-backup": {restoreBackupHelp, defineRestoreBackup},
 		"dns":            {dnsHelp, noFlags(runDNS)},
 		"profile":        {profileHelp, defineProfile},
 		"demo":           {demoHelp, defineDemo},

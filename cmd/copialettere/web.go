@@ -44,7 +44,7 @@ func (d *daemon) startWeb(sockets *systemdSockets) error {
 
 // newPages returns the pages under a configuration, and nothing if they cannot be made: mail goes on without them.
 func (d *daemon) newPages(acts *archive.Archive, brands *brands) http.Handler {
-	o := pages.Options{Archive: acts, Auth: d.archive.auth, Search: d.archive.search, Exports: d.archive.exports, Logger: d.log, Brand: brands.of, Version: version}
+	o := pages.Options{Archive: acts, Pulls: d.archive.pulls, Auth: d.archive.auth, Search: d.archive.search, Exports: d.archive.exports, Logger: d.log, Brand: brands.of, Version: version}
 	if c := d.config.Load().Scan; c.Address != "" {
 		o.Scanner = clamd.New(c.Network, c.Address)
 	}

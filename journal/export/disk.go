@@ -169,16 +169,10 @@ func (b *batch) add(temporary, final string, content io.Reader, size int64, dige
 
 func (b *batch) full() bool { return len(b.files) >= batchFiles || b.bytes >= batchBytes }
 
-// commit syncs the files, renames them, syncs their folders, and compares what the disk has of them with their digests.
+// commit makes the files durable, renames them, syncs their folders, and compares what the disk has of them with their digests.
 func (b *batch) commit() error {
 	defer b.abandon()
-	err := b.each(func(f *batchFile) error {
-		if err := f.sync(); err != nil {
-			return fmt.Errorf("sync %s: %w", f.final, err)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := b.sync(); err != nil {
 		return err
 	}
 	var folders []string
@@ -199,6 +193,27 @@ func (b *batch) commit() error {
 		}
 	}
 	return b.each(func(f *batchFile) error { return b.disk.compare(f.final, f.size, f.digest) })
+}
+
+// sync makes the content of the files durable: all at once, which asks the disk for less than one by one. Where that fails it may be for files of others,
+// so each is then asked for by itself.
+func (b *batch) sync() error {
+	if len(b.files) > 1 {
+		for i := range b.files {
+			if err := b.disk.step("sync " + b.files[i].name); err != nil {
+				return fmt.Errorf("sync %s: %w", b.files[i].final, err)
+			}
+		}
+		if unix.Syncfs(int(b.files[0].Fd())) == nil {
+			return nil
+		}
+	}
+	return b.each(func(f *batchFile) error {
+		if err := f.sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", f.final, err)
+		}
+		return nil
+	})
 }
 
 // compare reads a file back, and returns ErrCompare if it is not as it was written.

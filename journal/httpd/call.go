@@ -80,7 +80,8 @@ func operator(r *http.Request) (policy.Actor, error) {
 type api struct {
 	b     Backend
 	door  door
-	turns *Turns // of programs at a public door; nil at others
+	turns *Turns        // of programs at a public door; nil at others
+	pace  *archive.Pace // of those who read messages
 	mux   *http.ServeMux
 }
 
@@ -103,7 +104,7 @@ func newAPI(b Backend, d door) *api {
 		b.Pulls = pull.NewService(b.Logger, nil)
 		b.Pulls.Configure(b.Archive, false)
 	}
-	a := &api{b: b, door: d, mux: http.NewServeMux()}
+	a := &api{b: b, door: d, pace: b.Archive.NewPace(), mux: http.NewServeMux()}
 	if d.public {
 		a.turns = NewTurns(mostRequests, mostWaiting, longestWait)
 	}

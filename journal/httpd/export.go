@@ -48,6 +48,9 @@ func (a *api) export(c *call) error {
 		return err
 	}
 	for l, err := range export.List(c.Context(), a.b.Archive, c.who, c.mailbox, s) {
+		if paced := a.pace.Step(c.Context()); paced != nil {
+			return paced
+		}
 		if errors.Is(err, journal.ErrDamaged) {
 			a.b.Logger.Error("left out of an export", "mailbox", c.mailbox, "error", err)
 			l, err = export.Line{Unread: a.unread(err)}, nil

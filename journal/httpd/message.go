@@ -34,7 +34,7 @@ func (a *api) message(c *call) error {
 	}
 	c.w.Header().Set("Content-Type", messageType)
 	c.w.Header().Set("Content-Length", strconv.FormatInt(e.Size, 10))
-	n, err := body.WriteTo(c.w)
+	n, err := body.WriteTo(a.pace.Writer(c.Context(), c.w)) // who asks for one may ask for all, as an export does
 	if err != nil && n == 0 {
 		c.w.Header().Del("Content-Length")
 		return err

@@ -28,6 +28,8 @@ type Source interface {
 	Practices(ctx context.Context, chosen practice.Chosen, now time.Time) ([]*practice.Practice, error)
 	// Note puts on record what is taken out. It is called before anything else; an error ends the bundle.
 	Note(ctx context.Context, what string) error
+	// Proof returns the proof that a message was in the archive. The error wraps journal.ErrNoLog or journal.ErrNoCheckpoint where there is none.
+	Proof(ctx context.Context, ref journal.Ref) (*Proof, error)
 	// Changes and Accesses are archive.EvidenceLog and archive.EvidenceAccesses. An error that wraps policy.ErrForbidden leaves them out.
 	Changes(ctx context.Context, messages []journal.Ref, since time.Time) iter.Seq2[archive.Change, error]
 	Accesses(ctx context.Context, since time.Time) iter.Seq2[auth.Access, error]
@@ -67,9 +69,8 @@ type Manifest struct {
 	Messages []Listed  `json:"messages"`
 	// Missing names receipts that belong to the practice and could not be read.
 	Missing []string `json:"missing,omitempty"`
-	// NoLog says why log/ is absent; NoProof why no message has an evidence folder.
-	NoLog   string `json:"no_log,omitempty"`
-	NoProof string `json:"no_proof,omitempty"`
+	// NoLog says why log/ is absent.
+	NoLog string `json:"no_log,omitempty"`
 }
 
 // Listed is one message of a bundle.
@@ -222,7 +223,8 @@ type shown struct {
 	Report   *Report
 	SHA512   string
 	Facts    facts
-	Proof    *Proof
+	Proof    *Proof // nil for none
+	NoProof  string // why
 	Listed   Listed
 	ref      journal.Ref
 }
@@ -289,12 +291,16 @@ func (w *writer) addMessage(one planned) error {
 	if err != nil {
 		return err
 	}
+	proof, noProof, err := w.proofOf(one.folder, m)
+	if err != nil {
+		return err
+	}
 	e := m.entry
 	listed := Listed{
 		Folder: one.folder, Of: e.FolderName(), UID: e.UID, Class: e.Class, Size: e.Size, SHA256: e.SHA256.String(), Result: report.Result, NotBelieved: one.notBelieved,
 	}
 	w.manifest.Messages = append(w.manifest.Messages, listed)
-	w.shown = append(w.shown, shown{Folder: one.folder, Envelope: m.envelope, Report: report, SHA512: m.sha512, Facts: factsOf(m.found), Listed: listed, ref: one.ref})
+	w.shown = append(w.shown, shown{Folder: one.folder, Envelope: m.envelope, Report: report, SHA512: m.sha512, Facts: factsOf(m.found), Listed: listed, ref: one.ref, Proof: proof, NoProof: noProof})
 	return nil
 }
 
@@ -318,9 +324,6 @@ func (w *writer) writePractices() error {
 
 // finish adds what tells of all the rest.
 func (w *writer) finish() error {
-	if w.manifest.NoProof == "" && !w.proven() {
-		w.manifest.NoProof = noProof
-	}
 	if err := w.addJSON(manifestName, w.manifest); err != nil {
 		return err
 	}
@@ -343,16 +346,6 @@ func (w *writer) finish() error {
 		return err
 	}
 	return w.close()
-}
-
-// proven reports whether a message has a proof of the log.
-func (w *writer) proven() bool {
-	for _, s := range w.shown {
-		if s.Proof != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // Of returns the Source of a mailbox for an actor, whose rights the archive checks.

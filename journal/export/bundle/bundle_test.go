@@ -114,6 +114,9 @@ func (m *mailbox) Note(_ context.Context, what string) error {
 	return m.noteErr
 }
 
+// Proof implements Source: there is no log. TestBundle of cmd/copialettere has one.
+func (m *mailbox) Proof(context.Context, journal.Ref) (*Proof, error) { return nil, journal.ErrNoLog }
+
 // Changes implements Source.
 func (m *mailbox) Changes(_ context.Context, refs []journal.Ref, since time.Time) iter.Seq2[archive.Change, error] {
 	return func(yield func(archive.Change, error) bool) {

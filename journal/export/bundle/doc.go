@@ -17,7 +17,11 @@
 //	FOLDER/signature/smime.p7s    the signature, in DER or BER as it came
 //	FOLDER/signature/chain.pem    its certificates, the signer's first
 //	FOLDER/signature/anchor.pem   the trusted one at the end of them; only of a signature that was proven
-//	FOLDER/evidence/...           the proof that the message is in the log of the archive: see Proof; absent where there is none
+//	FOLDER/evidence/proof.json         the proof that the message was in the archive when a checkpoint was made: an evidence.Proof; these are absent where
+//	                                   no checkpoint has the message
+//	FOLDER/evidence/checkpoint.txt     the signed note of that checkpoint
+//	FOLDER/evidence/checkpoint.tsr     its time stamp (RFC 3161), DER; absent where there is none
+//	FOLDER/evidence/verifier-keys.txt  the verifier keys of the archive, one a line
 //	practice.json                 of a practice: what its receipts say of each recipient, as "copialettere practice -json" has it
 //	practice.csv                  the same as a table
 //	log/changes.csv               what the log of the mailbox tells that concerns these messages; absent where whoever asked may not see that

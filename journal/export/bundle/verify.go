@@ -53,6 +53,8 @@ var ErrNoBundle = errors.New("not an evidence bundle")
 type VerifyOptions struct {
 	// Anchors are trusted authorities. Nil trusts what the archive trusted, which the bundle says: its checks then say so.
 	Anchors []*x509.Certificate
+	// Keys are the verifier keys of checkpoints that count. Nil takes those that the bundle brings: its checks then say so.
+	Keys []string
 	// Temporary is the folder for files that are read several times; empty for that of the system.
 	Temporary string
 }
@@ -263,6 +265,7 @@ func (v *verifier) message(listed *Listed) {
 		v.result(folder+"/"+file, v.sameContent(folder+"/"+file, content(body, one.table, i)))
 	}
 	v.signature(folder, one, body)
+	v.proof(folder, one.sha256)
 	if listed.NotBelieved == "" {
 		ids := one.found.Practices()
 		for i := range v.made {

@@ -53,12 +53,6 @@ func (w *writer) verifyText() string {
 	return b.String()
 }
 
-// proofText tells how to check the proof of the log.
-func (w *writer) proofText(line func(format string, args ...any)) {
-	line("3. The log of the archive: there is no proof in this bundle: %s.", noProof)
-	line("   Il registro dell'archivio: questo pacchetto non contiene una prova d'inclusione.")
-}
-
 // printableText returns a text that others may have written, in one line without control characters.
 func printableText(s string) string {
 	return strings.Map(func(r rune) rune {

@@ -8,8 +8,6 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-	"sync"
-	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/export"
@@ -109,7 +107,7 @@ func (j *Jobs) zipOf(one *job) string { return filepath.Join(j.options.Folder, o
 func (j *Jobs) export(ctx context.Context, stop func(error), one *job) (report *export.Report, err error) {
 	for try := 0; try < 2 && (report == nil || report.Gone > 0); try++ {
 		report, err = export.Run(ctx, export.Options{
-			Source: &source{jobs: j, job: one, reader: j.reader(one), pace: newPace(j.config.Load().Archive.Delivering)}, Mailbox: one.Mailbox, Selection: one.Selection,
+			Source: &source{jobs: j, job: one, reader: j.reader(one), pace: j.config.Load().Archive.NewPace()}, Mailbox: one.Mailbox, Selection: one.Selection,
 			Form: export.FormZIP, To: j.zipOf(one), Progress: func(p export.Progress) { j.advance(one, p, stop) },
 		})
 		if err != nil {
@@ -190,7 +188,7 @@ type source struct {
 	jobs   *Jobs
 	job    *job
 	reader *archive.Reader
-	pace   *pace
+	pace   *archive.Pace
 }
 
 // Plan implements export.Source.
@@ -206,7 +204,7 @@ func (s *source) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
 				err = fmt.Errorf("a part of the archive: %w", export.ErrUnreadable)
 			}
 			if err == nil {
-				err = s.pace.step(ctx)
+				err = s.pace.Step(ctx)
 			}
 			if !yield(l, err) {
 				return
@@ -223,7 +221,7 @@ func (s *source) Copy(ctx context.Context, m *export.Message, to io.Writer) erro
 	}
 	_, body, err := s.reader.Message(ctx, journal.Ref{Month: month, Folder: folder, UID: m.UID})
 	if err == nil {
-		_, err = body.WriteTo(paced{ctx, s.pace, to})
+		_, err = body.WriteTo(s.pace.Writer(ctx, to))
 	}
 	switch {
 	case errors.Is(err, journal.ErrNotFound):
@@ -233,56 +231,6 @@ func (s *source) Copy(ctx context.Context, m *export.Message, to io.Writer) erro
 		return fmt.Errorf("%w: %w", export.ErrUnreadable, err)
 	}
 	return err
-}
-
-// While messages are being delivered, reading rests after each turn, for longer by far: see the package comment.
-const (
-	turnLength = 5 * time.Millisecond
-	turnRest   = 19 * turnLength
-)
-
-// pace is how a job that reads gives way to deliveries. It may be used concurrently: all who read rest then.
-type pace struct {
-	delivering func() bool
-	mu         sync.Mutex
-	rested     time.Time // guarded by mu
-}
-
-func newPace(delivering func() bool) *pace { return &pace{delivering: delivering, rested: time.Now()} }
-
-// step rests where that is due.
-func (p *pace) step(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.rested) < turnLength {
-		return nil
-	}
-	if p.delivering() {
-		rest := time.NewTimer(turnRest)
-		defer rest.Stop()
-		select {
-		case <-rest.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	p.rested = time.Now()
-	return nil
-}
-
-// paced writes at a pace.
-type paced struct {
-	ctx  context.Context
-	pace *pace
-	to   io.Writer
-}
-
-// Write implements io.Writer.
-func (p paced) Write(b []byte) (int, error) {
-	if err := p.pace.step(p.ctx); err != nil {
-		return 0, err
-	}
-	return p.to.Write(b)
 }
 
 // ZIP is the ZIP of a job that is being downloaded. It reads nothing any more once the job has gone.

@@ -23,7 +23,7 @@ func TestOwnerPagesAccessible(t *testing.T) {
 	r.must(err)
 	b := r.signedIn(anna)
 	for _, language := range []string{"it", "en"} {
-		r.set("language=" + language)
+		r.set("language="+language, "append=on")
 		for _, one := range []struct{ method, path, form string }{
 			{"GET", home, ""},
 			{"GET", home + "settings", ""},
@@ -41,6 +41,10 @@ func TestOwnerPagesAccessible(t *testing.T) {
 			{"POST", home + "app-passwords", "name="},
 			{"GET", home + "delegates", ""},
 			{"POST", home + "delegates", "person=x&until=y"},
+			{"GET", home + "pulls", ""},
+			{"POST", home + "pulls", fields("name", "x", "host", "imap.ext.test", "user", "anna", "password", "x", "every", "never")},
+			{"POST", home + "pulls", fields("name", "conto "+language, "host", "imap.ext.test", "user", "anna", "password", "x", "every", "1d", "delete", "30d")},
+			{"GET", home + "pulls?done=pull-added", ""},
 			{"GET", home + "programs", ""},
 			{"GET", home + "programs?account=archive&incoming=pop3", ""},
 			{"POST", home + "programs/link", "account=archive&incoming=imap"},

@@ -122,6 +122,8 @@ func (v *visit) changeText(key string) string {
 		return v.t("Messaggi esportati", "Messages exported")
 	case archive.KeyImport:
 		return v.t("Messaggi importati", "Messages imported")
+	case archive.KeyPull:
+		return v.t("Importazione da un altro server", "Import from another server")
 	case archive.KeySetUpLink:
 		return v.t("Codice per configurare un dispositivo", "Code to set up a device")
 	case auth.KeyAppPassword:
@@ -161,7 +163,7 @@ func (v *visit) valueText(key, value string) string {
 	switch key {
 	case archive.KeyExport:
 		return v.exportedText(value)
-	case policy.KeyAddress, archive.KeyImport, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
+	case policy.KeyAddress, archive.KeyImport, archive.KeyPull, archive.KeySetUpLink, archive.KeySessions, auth.KeyAppPassword, auth.KeyRecoveryCodes:
 		return value
 	case auth.KeySecondFactor:
 		if value == "renewed" {

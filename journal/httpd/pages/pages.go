@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/pull"
 	"copialettere/journal/httpd"
 	"copialettere/journal/httpd/body"
 	"copialettere/journal/httpd/clamd"
@@ -51,6 +52,8 @@ type Options struct {
 	Auth    *auth.Authenticator
 	Search  *search.Index // a new one where nil
 	Exports *jobs.Jobs    // what is written in the background; without it there are no pages of that
+	// Pulls imports mail from other servers; if nil, a Service of its own does, which runs nothing by itself.
+	Pulls *pull.Service
 	// Brand returns how the provider presents itself in a domain, or everywhere with an empty one. May be nil.
 	Brand func(domain string) Brand
 	// Remote returns the address of the browser; by default that of the connection. Behind a proxy it is not that.
@@ -111,6 +114,10 @@ func New(o Options) (*Pages, error) {
 	}
 	if o.Search == nil {
 		o.Search = search.New(search.Options{})
+	}
+	if o.Pulls == nil {
+		o.Pulls = pull.NewService(o.Logger, nil)
+		o.Pulls.Configure(o.Archive, false)
 	}
 	if o.Brand == nil {
 		o.Brand = func(string) Brand { return Brand{} }

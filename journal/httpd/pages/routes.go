@@ -45,6 +45,7 @@ func Routes() []Route {
 		settingsRoutes(),
 		accountRoutes(),
 		delegatesRoutes(),
+		pullRoutes(),
 		programsRoutes(),
 		termsRoutes(),
 		logRoutes(),

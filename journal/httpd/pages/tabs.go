@@ -20,7 +20,7 @@ type tab struct {
 func tabs() []tab {
 	return []tab{
 		{"", policy.Label{Italian: "Inizio", English: "Start"}, archive.RightRead, nil},
-		{"messages", policy.Label{Italian: "Messaggi", English: "Messages"}, archive.RightRead, []string{"deleted", "zip", "exports"}},
+		{"messages", policy.Label{Italian: "Messaggi", English: "Messages"}, archive.RightRead, []string{"pulls", "deleted", "zip", "exports"}},
 		{"practices", policy.Label{Italian: "Pratiche", English: "Practices"}, archive.RightRead, nil},
 		{"gaps", policy.Label{Italian: "Lacune", English: "Gaps"}, archive.RightRead, nil},
 		{"settings", policy.Label{Italian: "Impostazioni", English: "Settings"}, archive.RightLook,

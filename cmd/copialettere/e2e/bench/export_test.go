@@ -43,6 +43,14 @@ func exportNumber(t *testing.T, name string, usual int) int {
 	return n
 }
 
+// peakNow returns the highest resident memory of a process until now, in KiB; 0 once it has ended.
+func peakNow(pid int) (kib int64) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	fmt.Sscan(rest, &kib)
+	return kib
+}
+
 // TestBenchExport prints how fast each form of an export of 100,000 messages is, and the same command once more, which verifies what is there; as a ratio
 // to "cp -r" of the same messages as .eml files, with the sync that makes the copy durable and without it.
 func TestBenchExport(t *testing.T) {
@@ -69,11 +77,31 @@ func TestBenchExport(t *testing.T) {
 		syscall.Sync()
 		began := time.Now()
 		c := exec.Command(command[0], command[1:]...)
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v\n%s", command, err, out)
+		var out bytes.Buffer
+		c.Stdout, c.Stderr = &out, &out
+		check(t, c.Start())
+		// What wait4 tells begins with the memory of this program.
+		ended, watched := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(watched)
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-ended:
+					return
+				case <-tick.C:
+					memory[name] = max(memory[name], peakNow(c.Process.Pid))
+				}
+			}
+		}()
+		err := c.Wait()
+		close(ended)
+		<-watched
+		if err != nil {
+			t.Fatalf("%q: %v\n%s", command, err, out.String())
 		}
 		times[name] = append(times[name], time.Since(began))
-		memory[name] = max(memory[name], c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)
 	}
 	to := func(name string) string { return filepath.Join(folder, name) }
 	forms := []string{"eml", "mbox", "maildir", "zip"}

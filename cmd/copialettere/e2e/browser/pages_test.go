@@ -66,6 +66,8 @@ var elsewhere = map[string]string{
 	"POST /mailbox/{mailbox}/access/end":                     "leads to the sign-ins",
 	"POST /mailbox/{mailbox}/app-passwords/revoke":           "leads to the app passwords",
 	"POST /mailbox/{mailbox}/delegates/revoke":               "leads to the delegates",
+	"POST /mailbox/{mailbox}/pulls/run":                      "leads to the imports from other servers",
+	"POST /mailbox/{mailbox}/pulls/remove":                   "leads to the imports from other servers",
 	"POST /mailbox/{mailbox}/archive/enable":                 "leads to the settings",
 	"POST /mailbox/{mailbox}/archive/restore":                "leads to the settings",
 	"POST /mailbox/{mailbox}/archive/pause":                  "leads to the settings",
@@ -216,6 +218,17 @@ func fillIn(label, text, button string) func(*tab) {
 	}
 }
 
+// addPull returns what adds an account from which mail is imported. Owners cannot reach this machine.
+func addPull(name string) func(*tab) {
+	return func(x *tab) {
+		x.fill("Nome, a scelta|A name of your choice", name)
+		x.fill("Server IMAP|IMAP server", "127.0.0.1")
+		x.fill("Nome utente|User name", "mario@pec.test")
+		x.fill("Password di|Password of", "x")
+		x.press("Aggiungi|Add")
+	}
+}
+
 // addDelegate returns what lets somebody read.
 func addDelegate(person, until, button string) func(*tab) {
 	return func(x *tab) {
@@ -357,6 +370,10 @@ func (s *site) settingStops(r reader) []stop {
 		{who: r.owner, path: box + "delegates", then: addDelegate("x@alpha", "2020-01-01", "Lascia leggere|Let read"), status: 422},
 		{who: r.owner, path: box + "delegates", then: addDelegate(r.delegate, time.Now().AddDate(0, 1, 0).Format(time.DateOnly), "Lascia leggere|Let read")},
 		{who: r.owner, path: box + "delegates", picture: "delegates"},
+		{who: r.owner, path: box + "pulls", then: addPull("a/b"), status: 422},
+		{who: r.owner, path: box + "pulls", then: addPull("PEC di prima")},
+		{who: r.owner, path: box + "pulls", picture: "pulls"},
+		{who: r.owner, path: box + "pulls", then: press("Prova|Test")},
 		{who: r.owner, path: box + "terms", picture: "terms"},
 		{who: r.owner, path: box + "log", picture: "log"},
 		{who: r.owner, path: box + "archive/disable", picture: "disable"},
