@@ -400,6 +400,26 @@ func (r *frameReader) Seek(int64, int) (int64, error) {
 	return 0, fmt.Errorf("a log is read from its beginning: %w", os.ErrInvalid)
 }
 
+// sealedSize returns how large a table of so many bytes is on the disk.
+func sealedSize(size int64) int64 {
+	return int64(sealHead) + size + max((size+sealBlock-1)/sealBlock, 1)*sealTag
+}
+
+// unsealed returns what was written to a log or a manifest, from what is on the disk, as far as it goes.
+func unsealed(key [32]byte, fd storage.FileDesc, content []byte) ([]byte, error) {
+	r, err := (&sealed{key: key}).open(fd, inMemory{bytes.NewReader(content)})
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}
+
+// inMemory is a storage.Reader.
+type inMemory struct{ *bytes.Reader }
+
+// Close implements io.Closer.
+func (inMemory) Close() error { return nil }
+
 // onMedium returns the storage with the files as they are on the disk, sealed or not.
 func onMedium(s storage.Storage) storage.Storage {
 	if f, ok := s.(*files); ok {

@@ -79,33 +79,40 @@ func unwrap(content []byte, keys []Key) (store *[32]byte, by *Key, err error) {
 
 // storeKey returns the key of the store in a folder; nil where the store is not sealed. It makes one for a store without files.
 func (e *Engine) storeKey(path string) (*[32]byte, error) {
-	file := filepath.Join(path, keyName)
-	content, err := os.ReadFile(file)
-	switch {
-	case err == nil:
-		key, _, err := unwrap(content, e.opts.Keys)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		return key, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	case len(e.opts.Keys) == 0:
-		return nil, nil
+	_, key, err := e.readKey(path)
+	if err != nil || key != nil || len(e.opts.Keys) == 0 {
+		return key, err
 	}
 	// A store that was there before stays as it is: its files are in the clear.
 	if _, err := os.Stat(filepath.Join(path, "CURRENT")); !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	key := new([32]byte)
+	key = new([32]byte)
 	rand.Read(key[:])
-	if content, err = e.opts.Keys[0].wrap(key); err != nil {
+	content, err := e.opts.Keys[0].wrap(key)
+	if err != nil {
 		return nil, err
 	}
-	if err := e.write(file, content); err != nil {
+	if err := e.write(filepath.Join(path, keyName), content); err != nil {
 		return nil, fmt.Errorf("keep the key of a store: %w", err)
 	}
 	return key, nil
+}
+
+// readKey reads the KEY file of the store in a folder, and the key in it; nil where there is none.
+func (e *Engine) readKey(path string) (content []byte, key *[32]byte, err error) {
+	file := filepath.Join(path, keyName)
+	content, err = os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err == nil {
+		key, _, err = unwrap(content, e.opts.Keys)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return content, key, nil
 }
 
 // rewrap has the first key wrap the keys of all stores that another one has wrapped. After a crash the next Open does the rest. What cannot be opened
