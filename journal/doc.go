@@ -36,6 +36,7 @@
 //
 //	u                               end of the values of UIDVALIDITY that are reserved (uint32)
 //	g, a                            gaps and acts of volumes that were dropped; the gap of a month that was given up
+//	b                               the last backup that is known, a JSON object: see Backup
 //	j <time>                        run of the retention
 //	w <mailbox>                     next uid, uidvalidity, and the uid below which all is settled, of what was deleted by hand (uint32 each)
 //	v                               the verification in the background, a JSON object: see verifypass.go

@@ -414,7 +414,7 @@ func (e *eraser) removeRecord(tx kv.Tx, p kv.Pair) error {
 	if err != nil && e.o.KeepGaps {
 		return nil
 	}
-	if err == nil && r.Kind == Gap && (e.o.KeepGaps || slices.Contains([]string{ReasonErased, ReasonLost}, r.Reason)) {
+	if err == nil && r.Kind == Gap && (e.o.KeepGaps || slices.Contains([]string{ReasonErased, ReasonLost, ReasonRestored}, r.Reason)) {
 		return nil
 	}
 	tx.Delete(p.Key)

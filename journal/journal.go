@@ -140,6 +140,7 @@ type Journal struct {
 	bytesIn   *metrics.Counter
 	gaps      *metrics.Counter
 	unchecked *metrics.Counter
+	backup    *metrics.Gauge
 }
 
 // Open returns the journal on an engine. The engine stays the caller's; close it after the journal.
@@ -168,6 +169,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j.gaps = r.Counter("copialettere_gaps_total", "Messages and spans that the journal does not hold and has on record as a gap.")
 	j.unchecked = r.Counter("copialettere_unchecked_repetitions_total",
 		"Entries made although a month could not be asked whether it has them: they may be there twice.")
+	j.backup = r.Gauge("copialettere_backup_timestamp_seconds", "When the last backup that is known was taken, in seconds since 1970; 0 for none.")
 	j.unreadable.gauge = r.Gauge("copialettere_unreadable_months", "Months of the journal that could not be used when they were last asked for.")
 	j.verified = newPassMetrics(r)
 	j.unreadable.months = make(map[kv.Month]fault)

@@ -30,6 +30,7 @@ const (
 	ReasonDisabled     = "disabled"      // gap: the archive of the mailbox was off
 	ReasonFull         = "full"          // gap: the mailbox had no room for the message
 	ReasonRoom         = "made-room"     // gap: the oldest entries were deleted because the mailbox was full
+	ReasonRestored     = "restored"      // gap: the journal was restored from a backup, and what arrived since is missing
 	ReasonErased       = "erased"        // gap: the archive of the mailbox was erased
 	ReasonDeleted      = "deleted"       // skip: the entry of this delivery was made earlier and deleted since
 )

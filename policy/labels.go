@@ -214,6 +214,8 @@ func reasons() Vocabulary {
 			"the archive was full, and its oldest messages were deleted"}},
 		{"journal-fault", Label{"per un guasto l'archivio non ha potuto prenderlo", "a fault kept the archive from taking it"}},
 		{"lost", Label{"un guasto ha distrutto una parte dell'archivio", "a fault destroyed part of the archive"}},
+		{"restored", Label{"l'archivio è stato ripristinato da una copia di sicurezza, e la posta arrivata dopo la copia manca",
+			"the archive was restored from a backup, and the mail that arrived after the backup is missing"}},
 		{"refused", Label{"la casella lo ha rifiutato", "the mailbox refused it"}},
 		{"deleted", Label{"era già archiviato ed è stato cancellato", "it was archived earlier and has been deleted since"}},
 	}

@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"copialettere/journal/export"
+	"copialettere/journal/export/sincro"
 	"copialettere/policy"
 )
 
-const exportHelp = `Usage: copialettere export ADDR -to PATH [-format eml|mbox|maildir|zip] [-folder F] [-class C] [-since DATE] [-until DATE] [-config FILE] [-json]
+const exportHelp = `Usage: copialettere export ADDR -to PATH [-format eml|mbox|maildir|zip] [-folder F] [-class C] [-since DATE] [-until DATE] [-sincro WHO] [-config FILE] [-json]
 
 Writes messages of a mailbox, with the exact bytes that were journaled, to a new folder PATH, or with -format zip to a file. eml is a file for each
 message in a folder for each month, mbox (mboxrd) a file for each month, maildir a Maildir for each month. Beside them are manifest.csv, gaps.csv (what
@@ -28,13 +29,16 @@ Everything is synced to the disk, read back and compared. If it breaks off, run 
 -folder is INBOX/2026-11, INBOX, or 2026-11; -class one of the classes of "list", or of the filter; the days of -since and -until are included.
 Without any of these, all is exported, the trash too.
 
+-sincro adds PIndex.xml (SInCRO, UNI 11386) for who hands the export to a preservation service; WHO answers for it: ID,NAME,DOCUMENT.
+
 The exit status is 1 when a message cannot be read; the rest is exported, and INCOMPLETE.txt names it. Each export is in "copialettere mailbox log".
 
 Example: copialettere export mario@alpha.test -to /mnt/disk/mario -format eml
 `
 
 func defineExport(flags *flag.FlagSet) runner {
-	var to, form string
+	var to, form, who string
+	flags.StringVar(&who, "sincro", "", "")
 	var selection exportFlags
 	flags.StringVar(&to, "to", "", "")
 	flags.StringVar(&form, "format", string(export.FormEML), "")
@@ -43,7 +47,14 @@ func defineExport(flags *flag.FlagSet) runner {
 	flags.StringVar(&selection.since, "since", "", "")
 	flags.StringVar(&selection.until, "until", "", "")
 	return func(ctx context.Context, in *invocation, args []string) error {
-		return runExport(ctx, in, args, to, export.Form(form), selection)
+		var agent *sincro.Agent
+		if who != "" {
+			var err error
+			if agent, err = sincro.ParseAgent(who); err != nil {
+				return fmt.Errorf("%w: -sincro %w", errUsage, err)
+			}
+		}
+		return runExport(ctx, in, args, to, export.Form(form), selection, agent)
 	}
 }
 
@@ -73,7 +84,7 @@ func (f exportFlags) selection() (export.Selection, error) {
 	return s, nil
 }
 
-func runExport(ctx context.Context, in *invocation, args []string, to string, form export.Form, flags exportFlags) error {
+func runExport(ctx context.Context, in *invocation, args []string, to string, form export.Form, flags exportFlags, agent *sincro.Agent) error {
 	if err := want(args, "ADDR"); err != nil {
 		return err
 	}
@@ -101,6 +112,7 @@ func runExport(ctx context.Context, in *invocation, args []string, to string, fo
 	defer c.close()
 	report, err := export.Run(ctx, export.Options{
 		Source: &archiveSource{in, c, address.String(), selection}, Mailbox: address.String(), Selection: selection, Form: form, To: to,
+		Sincro: agent, Program: version,
 		Told: in.tellExported, Progress: in.exportProgress(),
 	})
 	in.progress("")

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,5 +59,55 @@ func TestExportDamaged(t *testing.T) {
 				t.Errorf("INCOMPLETE.txt: %s, %v", b, err)
 			}
 		})
+	}
+}
+
+// TestExportSincro exports with the index of SInCRO in each form that has a folder, and in a ZIP: the index names all files, with their digests.
+func TestExportSincro(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	stop := p.daemon()
+	p.must("mailbox", "enable", anna)
+	p.deliver(message, anna, anna)
+	stop()
+	const who = "VATIT-01234567890,Alpha S.r.l.,Contratto 1"
+	for _, form := range export.Forms() {
+		t.Run(string(form), func(t *testing.T) {
+			to := filepath.Join(t.TempDir(), "out")
+			for range 2 { // the second time all is kept
+				p.must("export", anna, "-to", to, "-format", string(form), "-sincro", who)
+			}
+			dir := to
+			if form == export.FormZIP {
+				dir = unzip(t, to)
+			}
+			index, err := os.ReadFile(filepath.Join(dir, "PIndex.xml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(sums)) {
+				digest, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+				if name != "PIndex.xml" && !strings.Contains(string(index), ">"+digest+"</sincro:Hash>") {
+					t.Errorf("the index does not name %s:\n%s", name, index)
+				}
+				b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+				if err != nil || fmt.Sprintf("%x", sha256.Sum256(b)) != digest {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			if !strings.Contains(string(sums), "  PIndex.xml\n") || !strings.Contains(string(index), "VATIT-01234567890") {
+				t.Errorf("%s\n%s", sums, index)
+			}
+			if code, _, errs := p.run("export", anna, "-to", to, "-format", string(form)); code != 1 || !strings.Contains(errs, "holds something else") {
+				t.Errorf("without the index it is another export: exit status %d: %s", code, errs)
+			}
+		})
+	}
+	if code, _, errs := p.run("export", anna, "-to", filepath.Join(p.dir, "x"), "-sincro", "nobody"); code != 2 || !strings.Contains(errs, "ID,NAME,DOCUMENT") {
+		t.Errorf("nobody: exit status %d: %s", code, errs)
 	}
 }

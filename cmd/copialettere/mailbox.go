@@ -403,6 +403,7 @@ Shows the times and the messages that the archive of a mailbox lacks, oldest fir
   full            the archive was full when the message came (quota, with when_full = skip)
   made-room       the archive was full, and its oldest messages were deleted; how many (when_full = make-room)
   journal-fault   the message was delivered although the journal could not take it (on_journal_error in the configuration)
+  restored        the archive was restored from a backup: what arrived between the backup and that is missing
   lost            the store lost updates, or a whole month, of this mailbox or of others
 
 "spooled" marks a gap that the journal cannot take yet; a file beside it keeps the gap. Mail that was skipped by the filter, or because it is

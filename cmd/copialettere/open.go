@@ -56,12 +56,14 @@ type opened struct {
 	pulls       *pull.Service
 	disk        atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
+	leaving chan struct{} // closed when the daemon stops
+
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
 }
 
 // openArchive opens the data folder and everything on it. Only one process can have it open: the error is then datafolder.ErrInUse.
 func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
-	a := &opened{metrics: new(metrics.Registry), log: log}
+	a := &opened{metrics: new(metrics.Registry), log: log, leaving: make(chan struct{})}
 	if err := a.open(ctx, c, log); err != nil {
 		a.close()
 		return nil, err
@@ -111,6 +113,9 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	defer cancel()
 	if err := a.journal.Unspool(ctx); err != nil {
 		log.Error("gaps are still spooled", "error", err)
+	}
+	if _, err := a.journal.LastBackup(ctx); err != nil {
+		log.Error("the metrics do not know of the last backup", "error", err)
 	}
 	return nil
 }
@@ -165,6 +170,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 		KeepLogs: c.Logs.Keep, KeepSkips: keepSkips(c),
 		Changed: changed, Expired: a.notices.Expired, Notices: a.notices, Postfix: a.postfix, Auth: a.auth, Dovecot: a.dovecot, Types: a.types, Survey: a.survey, Known: a.known, Sources: a.sources, Disk: a.diskState,
 		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log), Checkpoints: a.checkpoints,
+		Freeze: a.freeze(c.Data), Leaving: a.leaving,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
 		Exports: a.exportsOf,
 	})

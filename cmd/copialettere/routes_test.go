@@ -27,6 +27,10 @@ var commandRoutes = map[string]string{
 
 	"password anna@alpha.test": "",
 	"dns alpha.test":           "",
+	"restore-backup /mnt/disk": "",
+	"rebuild":                  "",
+
+	"backup /mnt/disk": "POST /snapshot",
 
 	"import anna@alpha.test -from ../../testdata/messages/plain.eml":                     "POST /mailboxes/{mailbox}/import",
 	"import anna@alpha.test -from imaps://anna@mail.test -password-file ../../README.md": "POST /mailboxes/{mailbox}/pull",
@@ -110,7 +114,7 @@ var commandRoutes = map[string]string{
 // routesWithoutCommand are for other programs.
 var routesWithoutCommand = []string{
 	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /mailboxes/{mailbox}/deleted", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
-	"POST /mailboxes/{mailbox}/sign-in",
+	"POST /mailboxes/{mailbox}/sign-in", "POST /backups",
 	// "copialettere export" writes to a folder of its own.
 	"GET /mailboxes/{mailbox}/exports", "POST /mailboxes/{mailbox}/exports", "GET /mailboxes/{mailbox}/exports/{export}", "DELETE /mailboxes/{mailbox}/exports/{export}",
 	"GET /mailboxes/{mailbox}/exports/{export}/zip",

@@ -363,6 +363,7 @@ func (d *daemon) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	d.ready.Stop()
+	close(d.archive.leaving)
 	var errs []error
 	var mu sync.Mutex
 	var stopping sync.WaitGroup

@@ -68,8 +68,10 @@ const (
 	formatLogged       = 5
 )
 
+// IdentityFile is the name of the file that makes a folder a data folder.
+const IdentityFile = "identity"
+
 const (
-	identityFile  = "identity"
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps"
 	sourceKeyFile = "sources.key"
@@ -194,7 +196,7 @@ func openEngine(folder string, id identity, o Options) (kv.Engine, error) {
 		err = fmt.Errorf("%w: mount its disk, or put it back from a backup; where no mail was ever archived, make it with \"copialettere init\"", err)
 	case errors.Is(err, level.ErrAbsent):
 		err = fmt.Errorf("%w: mount its disk, or put it back from a backup; where the register alone is lost, write \"format\":%d into %s, "+
-			"and what is in the folder then counts as all that must be there", err, formatUnregistered, filepath.Join(folder, identityFile))
+			"and what is in the folder then counts as all that must be there", err, formatUnregistered, filepath.Join(folder, IdentityFile))
 	}
 	return nil, mark(err)
 }

@@ -69,7 +69,7 @@ func TestMake(t *testing.T) {
 func TestMakeBrokenOff(t *testing.T) {
 	for name, leave := range map[string]func(folder string) error{
 		"before the identity": func(folder string) error {
-			return errors.Join(os.Mkdir(folder, 0o755), os.WriteFile(filepath.Join(folder, identityFile+".new"), []byte("{"), 0o600))
+			return errors.Join(os.Mkdir(folder, 0o755), os.WriteFile(filepath.Join(folder, IdentityFile+".new"), []byte("{"), 0o600))
 		},
 		"before the journal": func(folder string) error { _, err := makeFolder(folder); return err },
 		"before the last write": func(folder string) error {
@@ -151,7 +151,7 @@ func TestAbsent(t *testing.T) {
 		texts  []string
 	}{
 		"folder":                       {"", Format, []string{`if its disk is mounted, make it with "copialettere init"`}},
-		"identity":                     {identityFile, Format, []string{`if its disk is mounted, make it with "copialettere init"`}},
+		"identity":                     {IdentityFile, Format, []string{`if its disk is mounted, make it with "copialettere init"`}},
 		"journal":                      {journalFolder, Format, []string{journalFolder, "mount its disk"}},
 		"register":                     {journalFolder + "/REGISTER", Format, []string{"REGISTER", `write "format":1 into`}},
 		"settings":                     {journalFolder + "/settings", Format, []string{"settings"}},
@@ -176,7 +176,7 @@ func TestAbsent(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	folder := made(t)
-	file := filepath.Join(folder, identityFile)
+	file := filepath.Join(folder, IdentityFile)
 	for name, c := range map[string]struct {
 		content string
 		texts   []string

@@ -31,7 +31,7 @@ func makeFolder(folder string) (identity, error) {
 		return id, fmt.Errorf("make data folder: %w", err)
 	}
 	for _, entry := range list {
-		if entry.Name() != identityFile+".new" { // left by a Make that was broken off
+		if entry.Name() != IdentityFile+".new" { // left by a Make that was broken off
 			return id, fmt.Errorf("%s is not empty and is no data folder: name another one, or empty it", folder)
 		}
 	}
@@ -47,7 +47,7 @@ func writeIdentity(folder string, id identity, format int) error {
 	if err != nil {
 		return err
 	}
-	if err := durable.Write(filepath.Join(folder, identityFile), bytes.NewReader(append(b, '\n')), nil); err != nil {
+	if err := durable.Write(filepath.Join(folder, IdentityFile), bytes.NewReader(append(b, '\n')), nil); err != nil {
 		return fmt.Errorf("write identity of the data folder: %w", err)
 	}
 	return nil
@@ -56,7 +56,7 @@ func writeIdentity(folder string, id identity, format int) error {
 // readIdentity returns the identity of a data folder. The error is fs.ErrNotExist where there is none.
 func readIdentity(folder string) (identity, error) {
 	var id identity
-	b, err := os.ReadFile(filepath.Join(folder, identityFile))
+	b, err := os.ReadFile(filepath.Join(folder, IdentityFile))
 	if err != nil {
 		return id, err
 	}
@@ -78,7 +78,7 @@ func readIdentity(folder string) (identity, error) {
 		}
 	}
 	if err != nil {
-		err = fmt.Errorf("%s is damaged (%w): put it back from a backup", filepath.Join(folder, identityFile), err)
+		err = fmt.Errorf("%s is damaged (%w): put it back from a backup", filepath.Join(folder, IdentityFile), err)
 	}
 	return id, err
 }

@@ -16,6 +16,7 @@
 //	export.json     what is exported: mailbox, form, selection
 //	manifest.csv    a line for each message, in the order of month, folder and UID: see manifestFields
 //	gaps.csv        what the archive lacks of that time, and why
+//	PIndex.xml      only where asked for: the index of SInCRO (UNI 11386), not signed, which names all files but itself and SHA256SUMS
 //	INCOMPLETE.txt  only where something could not be read: what
 //	SHA256SUMS      the SHA-256 of all other files, as "sha256sum -c" reads it
 //

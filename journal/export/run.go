@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"copialettere/journal/durable"
+	"copialettere/journal/export/sincro"
 	"copialettere/policy/archive"
 )
 
@@ -63,6 +64,10 @@ type Options struct {
 	Form      Form
 	To        string // the folder, or of FormZIP the file
 
+	// Sincro is who answers for the export before a service for legal preservation: PIndex.xml is then added. May be nil. Program is the version in it.
+	Sincro  *sincro.Agent
+	Program string
+
 	// Told is told what became of each message, once that is durable, in the order of the plan. May be nil.
 	Told func(Result) error
 	// Progress is called after each message; the plan is known by then. May be nil.
@@ -105,6 +110,7 @@ const (
 	gapsName       = "gaps.csv"
 	sumsName       = "SHA256SUMS"
 	incompleteName = "INCOMPLETE.txt"
+	indexName      = "PIndex.xml"
 
 	gapsUnread = gapsName + ": some gaps cannot be read"
 )
@@ -153,7 +159,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.step == nil {
 		o.step = func(string) error { return nil }
 	}
-	r := &run{Options: o, order: order{1, o.Mailbox, o.Form, o.Selection}.file()}
+	r := &run{Options: o, order: order{1, o.Mailbox, o.Form, o.Selection, o.Sincro}.file()}
 	defer r.close()
 	err := r.open()
 	if err == nil {

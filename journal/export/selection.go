@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"copialettere/journal"
+	"copialettere/journal/export/sincro"
 	"copialettere/journal/kv"
 	"copialettere/journal/search"
 	"copialettere/policy/archive"
@@ -131,6 +132,7 @@ type order struct {
 	Mailbox string `json:"mailbox"`
 	Form    Form   `json:"format"`
 	Selection
+	Sincro *sincro.Agent `json:"sincro,omitempty"` // see Options
 }
 
 func (o order) file() []byte {

@@ -6,8 +6,10 @@ import (
 	"io"
 	"iter"
 	"os"
+	"strings"
 	"time"
 
+	"copialettere/journal/export/sincro"
 	"copialettere/policy/archive"
 )
 
@@ -111,7 +113,52 @@ func (t *tables) close(gaps iter.Seq2[archive.Gap, error], order []byte) error {
 	if err := t.addSum(digestOf(order), orderName); err != nil {
 		return err
 	}
+	if err := t.index(); err != nil {
+		return err
+	}
 	return t.sums.w.Flush()
+}
+
+// index adds PIndex.xml, where the export has one: it names all that SHA256SUMS does so far.
+func (t *tables) index() error {
+	o := &t.run.Options
+	if o.Sincro == nil {
+		return nil
+	}
+	if err := t.sums.w.Flush(); err != nil {
+		return err
+	}
+	f, err := t.begin(indexName)
+	if err != nil {
+		return err
+	}
+	x := sincro.Index{
+		ID: t.sums.sum.digest()[:32], Label: o.Mailbox, Description: fmt.Sprintf("%s: %s (%s)", o.Mailbox, o.Selection, o.Form), Program: "copialettere", Version: o.Program,
+		Agent: *o.Sincro, Time: time.Now(),
+	}
+	err = sincro.Write(f, x, func(yield func(sincro.File, error) bool) {
+		lines := bufio.NewScanner(t.sums.content())
+		for lines.Scan() {
+			digest, name, ok := strings.Cut(lines.Text(), "  ")
+			var err error
+			if !ok || strings.HasPrefix(digest, `\`) {
+				err = fmt.Errorf("%s: the line %.200q", sumsName, lines.Text())
+			}
+			if !yield(sincro.File{Path: name, SHA256: digest}, err) || err != nil {
+				return
+			}
+		}
+		if err := lines.Err(); err != nil {
+			yield(sincro.File{}, err)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", indexName, err)
+	}
+	if err := f.w.Flush(); err != nil {
+		return err
+	}
+	return t.addSum(f.sum.digest(), f.name)
 }
 
 // place gives the tables their places in the folder of a form that has one: first what SHA256SUMS names, then that itself.

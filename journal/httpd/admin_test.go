@@ -72,6 +72,10 @@ func newRig(t *testing.T) *rig {
 		Journal: j, KeyFile: filepath.Join(keys, "evidence.key"), PublicFile: filepath.Join(keys, "evidence.pub"), Name: "test", Logger: log,
 	}, checkpoint.Settings{})
 	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Checkpoints: checkpoints, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+		Freeze: func(ctx context.Context) (*archive.Frozen, error) {
+			s, err := engine.Snapshot(ctx)
+			return &archive.Frozen{Snapshot: s, Archive: "A", Data: "/data"}, err
+		},
 		Mailstore: func(_ context.Context, _ policy.Address, _ int64, message io.WriterTo, commit func() error) (string, error) {
 			if _, err := message.WriteTo(io.Discard); err != nil {
 				return "", err

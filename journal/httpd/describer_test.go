@@ -103,6 +103,7 @@ func segmentParameters(names []string) (list []object) {
 var parameterTexts = map[string]string{
 	"domain":  "only of this domain; without it, of all domains that the caller may see",
 	"all":     "also the entries that a move or a deletion has superseded",
+	"hold":    "the files stay until the connection is closed; without it, they are gone when the answer ends",
 	"others":  "the archives of others are searched too, which takes long",
 	"dry_run": "tells what would change, and changes nothing",
 	"from":    "the body has lines, one mailbox each, and this is what errors call them; without it the body is not read",

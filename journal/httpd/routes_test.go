@@ -61,6 +61,7 @@ func TestRoutes(t *testing.T) {
 		"POST /mailboxes/{mailbox}/confirm?confirmed=true", "POST /mailboxes/{mailbox}/hold?reason=case", "POST /mailboxes/{mailbox}/release?",
 		"POST /mailboxes/{mailbox}/disable?confirm=anna@alpha.test", "POST /mailboxes/{mailbox}/restore?",
 		"POST /mailboxes/{mailbox}/hand-over?confirm=anna@alpha.test", "POST /mailboxes/{mailbox}/rename?to=carla@alpha.test", "POST /volumes/{month}/forget?month=2020-01&confirm=2020-01",
+		"POST /snapshot?", "POST /backups?taken=2020-11-30T02:00:00Z&bytes=5&place=/mnt/backup",
 	} {
 		name, query, _ := strings.Cut(request, "?")
 		method, path, _ := strings.Cut(name, " ")

@@ -87,6 +87,10 @@ type Options struct {
 	Sources *source.Store
 	// Disk tells whether the disk of the journal has room. May be nil.
 	Disk func() DiskState
+	// Freeze freezes the whole journal, so that it can be copied; nil where it cannot be.
+	Freeze func(context.Context) (*Frozen, error)
+	// Leaving is closed when the process is about to end. May be nil.
+	Leaving <-chan struct{}
 	// Exports returns the exports of an archive, by its name, that lie in the data folder. May be nil.
 	Exports func(archive string) []Exported
 	// Checkpoints makes the checkpoints; without it none are made, and a verification judges no signature.

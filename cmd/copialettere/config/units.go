@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -57,6 +58,15 @@ func parseDuration(s string) (time.Duration, *fault) {
 		rest = after
 	}
 	return time.Duration(total), nil
+}
+
+// ParseSize reads a size as the file has it: "150MB".
+func ParseSize(s string) (int64, error) {
+	n, bad := parseSize(s)
+	if bad != nil {
+		return 0, fmt.Errorf("%s: %s", bad.problem, bad.remedy)
+	}
+	return n, nil
 }
 
 // parseSize reads "150MB".

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -143,3 +144,53 @@ else:
 for m in messages:
     print(hashlib.sha256(m).hexdigest())
 `
+
+// TestExportInBackground kills the daemon with SIGKILL while it writes a ZIP. When it runs again it goes on, and the ZIP has the bytes of the archive, as
+// unzip and sha256sum read it.
+func TestExportInBackground(t *testing.T) {
+	t.Parallel()
+	folder := rig.Folder(t)
+	address := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
+	hook := rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(killConfig, address, filepath.Join(folder, "hook", "mail")))
+	hook.Enable(t, anna)
+	for _, text := range everyMail(t) {
+		if replies, err := rig.Deliver("tcp", address, rig.Mail{From: ester, To: []string{"<" + anna + "> ORCPT=rfc822;" + anna}, Message: text}); err != nil || replies[0].Code != 250 {
+			t.Fatalf("%v, %v", replies, err)
+		}
+	}
+	ask := func(path string, args ...string) []byte {
+		t.Helper()
+		out, err := exec.Command("curl", append([]string{"-sSf", "--unix-socket", filepath.Join(hook.Data, "admin.sock"), "http://admin/api/v1/mailboxes/" + anna + "/exports" + path}, args...)...).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		return out
+	}
+	var job struct {
+		ID, State, SHA256 string
+		Messages          int
+	}
+	if err := json.Unmarshal(ask("?who=root", "-H", "Content-Type: application/json", "-d", "{}"), &job); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		hook.Kill()
+		hook.Start(t)
+	}
+	rig.Wait(t, 20*time.Second, "the export to be written", func() bool {
+		if err := json.Unmarshal(ask("/"+job.ID), &job); err != nil {
+			t.Fatal(err)
+		}
+		return job.State == "done"
+	})
+	to := filepath.Join(folder, "export.zip")
+	ask("/"+job.ID+"/zip", "-r", "0-99", "-o", to)
+	ask("/"+job.ID+"/zip", "-C", "-", "-o", to)
+	whole, err := os.ReadFile(to)
+	if err != nil || digestOf(whole) != job.SHA256 || job.Messages != len(everyMail(t)) {
+		t.Errorf("%d bytes of %+v, %v", len(whole), job, err)
+	}
+	if out, err := unzip(to, "").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

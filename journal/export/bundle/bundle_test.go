@@ -320,6 +320,27 @@ func TestContents(t *testing.T) {
 	}
 }
 
+// TestSheetPrints prints the sheet to PDF, as a person does.
+func TestSheetPrints(t *testing.T) {
+	m, _ := office(t, pectest.Shapes()[0])
+	dir := unpack(t, m.bundle(m.entries[0], true))
+	pdf := filepath.Join(dir, "scheda.pdf")
+	profile, err := os.MkdirTemp("", "copialettere-chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(profile) // its processes may still write there
+	c := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+profile, "--host-resolver-rules=MAP * ~NOTFOUND",
+		"--no-pdf-header-footer", "--print-to-pdf="+pdf, filepath.Join(dir, sheetName))
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	b, err := os.ReadFile(pdf)
+	if err != nil || !bytes.HasPrefix(b, []byte("%PDF-")) || !bytes.Contains(b, []byte("%%EOF")) || !bytes.Contains(b, []byte("/Type /Page")) {
+		t.Errorf("%v, %d bytes: %.20q", err, len(b), b)
+	}
+}
+
 // TestForms verifies signatures of forms that OpenSSL reads only with help, or not by its defaults.
 func TestForms(t *testing.T) {
 	o := pectest.NewOffice(pectest.Shapes()[0], pectest.Shapes()[0])

@@ -92,7 +92,7 @@ func noMail(s source, head []byte) policy.Label {
 	case s.maildir:
 	case strings.HasPrefix(s.base, "._") && bytes.HasPrefix(head, []byte("\x00\x05\x16\x07")), s.base == ".DS_Store", s.base == "Thumbs.db", s.base == "desktop.ini":
 		return say("annotazioni del sistema, non posta", "notes of the system, no mail")
-	case isManifest(s.base) || slices.Contains([]string{"export.json", "gaps.csv", "SHA256SUMS", "INCOMPLETE.txt"}, s.base) && !s.isMessage(head):
+	case isManifest(s.base) || slices.Contains([]string{"export.json", "gaps.csv", "SHA256SUMS", "INCOMPLETE.txt", "PIndex.xml"}, s.base) && !s.isMessage(head):
 		return say("una tabella di un'esportazione, non posta", "a table of an export, no mail")
 	case strings.HasPrefix(s.base, "dovecot"), strings.HasPrefix(s.base, "courier"), strings.HasSuffix(s.base, ".msf"),
 		slices.Contains([]string{"subscriptions", "maildirfolder", "maildirsize", "popstate.dat", "filterlog.html", "msgFilterRules.dat", "table_of_contents"}, s.base):

@@ -189,9 +189,7 @@ func TestFolders(t *testing.T) {
 	if err != nil || told != "imported 1, duplicate 1, duplicate 1, not-opened 0" {
 		t.Errorf("%q, %v", told, err)
 	}
-	for _, c := range r.sent("EXAMINE") {
-		names = append(names, c)
-	}
+	names = append(names, r.sent("EXAMINE")...)
 	if want := []string{`EXAMINE "INBOX"`, `EXAMINE "INBOX.Perch&AOk-"`, `EXAMINE "INBOX.a\"b"`, `EXAMINE "INBOX.closed"`}; fmt.Sprint(names) != fmt.Sprint(want) {
 		t.Errorf("opened %q", names)
 	}

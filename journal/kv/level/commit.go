@@ -506,6 +506,7 @@ func (s *store) closeDatabase() error {
 	s.current = nil
 	s.mu.Unlock()
 	d.readers.Wait()
+	defer s.inUse.Store(false)
 	s.spare = nil
 	s.engine.meters.stalls.Add(int64(d.stallTime()))
 	if err := d.close(); err != nil && !errors.Is(err, leveldb.ErrClosed) {

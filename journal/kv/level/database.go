@@ -112,7 +112,10 @@ func (s *store) options() *opt.Options {
 }
 
 // open opens the database, checks it, and records durably what is missing.
-func (s *store) open() (*database, error) {
+func (s *store) open() (d *database, err error) {
+	s.inUse.Store(true)
+	s.uses.Add(1)
+	defer func() { s.inUse.Store(err == nil) }()
 	entry, err := s.engine.claim(s.name, true)
 	if err != nil {
 		return nil, err
@@ -124,7 +127,7 @@ func (s *store) open() (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &database{files: files}
+	d = &database{files: files}
 	if s.name == settingsName {
 		d.values = new(values)
 	}

@@ -10,6 +10,7 @@
 //	2026-11/                 a volume: one LevelDB database
 //	2026-11.dropped/         a volume whose erasure was interrupted; Open finishes it
 //	settings/                the settings store: one LevelDB database
+//	snapshot/                while there is a snapshot: the register in it
 //
 // In the folder of a database:
 //
@@ -18,6 +19,7 @@
 //	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest acknowledged update
 //	                         (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after each
 //	                         commit and synced now and then: exact after a crash of the process, older after a power cut.
+//	snapshot/                while there is a snapshot (kv.Copier): links to the tables in it, and copies of the other files
 //	damaged-<unix time>-<name>   a copy of a log that was damaged, made before LevelDB replayed and removed it. Nothing reads it; a
 //	                         person may look at it and delete it.
 //
@@ -176,9 +178,14 @@ type Engine struct {
 	registering sync.Mutex       // held while the register is written
 	register    register         // changed under registering and mu
 	strangers   map[string]error // by name: folders of volumes that are not the archive's; guarded by mu
+
+	snapshots chan struct{} // holds one element while there is a snapshot
 }
 
-var _ kv.Engine = (*Engine)(nil)
+var (
+	_ kv.Engine = (*Engine)(nil)
+	_ kv.Copier = (*Engine)(nil)
+)
 
 // Open opens the engine on a folder, as Options.Archive says, and finishes interrupted erasures. The error is ErrInUse if another
 // process has the folder open, and ErrAbsent if the folder, its stores or its register are not there. Stores open on first use.
@@ -197,12 +204,15 @@ func Open(dir string, opts Options) (*Engine, error) {
 	e := &Engine{
 		dir: dir, opts: opts.withDefaults(), lock: lock,
 		stop: make(chan struct{}), stores: make(map[string]*store), grown: make(map[*store]bool), dropping: make(map[string]chan struct{}),
-		strangers: make(map[string]error),
+		strangers: make(map[string]error), snapshots: make(chan struct{}, 1),
 	}
 	e.meters = newMeters(e)
 	if err := e.openRegister(); err != nil {
 		unlockFolder(lock)
 		return nil, err
+	}
+	if err := e.removeSnapshots(); err != nil {
+		e.opts.Logger.Warn("what is left of a snapshot could not be removed", "error", err)
 	}
 	e.janitor.Go(e.closeIdle)
 	return e, nil

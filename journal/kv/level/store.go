@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb"
@@ -46,6 +47,8 @@ type store struct {
 	current     *database // nil: not open; set by the committer only; guarded by mu
 	used        time.Time // when a call last began or ended; guarded by mu
 	compactions sync.WaitGroup
+	inUse       atomic.Bool   // the database is open, or being opened or closed
+	uses        atomic.Uint64 // how often it was opened, or tried
 
 	fence *fence // keeps Updates out; set by the committer, under Engine.mu
 

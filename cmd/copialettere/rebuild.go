@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"copialettere/cmd/copialettere/config"
+)
+
+const rebuildHelp = `Usage: copialettere rebuild [-config FILE] [-json]
+
+Recreates from the messages what follows from them: the counters of folders and mailboxes, what makes a repeated delivery find its message, what
+ties the messages of a practice together, and the folder of what was deleted. It lists what was wrong. Stop the daemon first, and make a backup.
+
+No message, no log and no record of a deletion is changed, and nothing comes back that was deleted. The next UID of a folder never goes back. A
+folder whose counters are lost gets a new UIDVALIDITY, and mail programs fetch it anew. Run it when "copialettere verify" reports faults of that
+kind; a damaged message it does not mend. If it breaks off, run it again.
+
+Example: sudo -u copialettere copialettere rebuild
+`
+
+func runRebuild(ctx context.Context, in *invocation, args []string) error {
+	if err := want(args); err != nil {
+		return err
+	}
+	c, err := config.Load(in.configFile)
+	if err != nil {
+		return err
+	}
+	if err := noDaemon(c); err != nil {
+		return err
+	}
+	a, err := openUnserved(ctx, c, in.logger())
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	r, err := a.journal.Rebuild(ctx)
+	if err != nil {
+		return err
+	}
+	if in.json {
+		return in.printJSON(r)
+	}
+	for _, detail := range r.Details {
+		fmt.Fprintln(in.stdout, detail)
+	}
+	fmt.Fprintf(in.stdout, "%d messages read, %d faults mended\n", r.Entries, r.Changes())
+	return nil
+}

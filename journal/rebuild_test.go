@@ -1,0 +1,92 @@
+package journal
+
+import (
+	"testing"
+
+	"copialettere/journal/kv"
+)
+
+// TestRebuild removes or spoils one kind of key after the other. The verification then finds faults, Rebuild mends them, nothing that was deleted comes
+// back, and the next UID does not go back.
+func TestRebuild(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		kind  byte
+		spoil func(c *change, p kv.Pair)
+	}{
+		{"no counters", 's', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
+		{"wrong counters", 's', func(c *change, p kv.Pair) {
+			counters, err := decodeCounters(p.Value)
+			if err == nil {
+				counters.entries, counters.bytes = counters.entries+5, counters.bytes+7
+				c.Put(p.Key, counters.encode())
+			}
+		}},
+		{"no delivery keys", 'd', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
+		{"no links", 'p', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
+		{"no keys among the deleted", 'w', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
+		{"no entries", 'e', func(c *change, p kv.Pair) {}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := openFixture(t)
+			f.office(3)
+			gone := f.list(mario)[0]
+			if _, err := f.Delete(f.ctx(), Selection{Mailbox: mario, Month: gone.Month, Folder: gone.Folder, UIDs: UIDsOf([]uint32{gone.UID})}, "mario"); err != nil {
+				t.Fatal(err)
+			}
+			before, count := f.list(mario)[0], len(f.list(mario))
+			next := make(map[string]uint32)
+			for pass := range 2 {
+				months, err := f.engine.Volumes(f.ctx())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, m := range months {
+					s, err := f.volume(f.ctx(), m, false)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for p, err := range s.Scan(f.ctx(), []byte{'s'}, []byte{'s' + 1}) {
+						if err != nil {
+							t.Fatal(err)
+						}
+						c, err := decodeCounters(p.Value)
+						if name := string(m) + string(p.Key); err != nil || pass == 1 && c.nextUID < next[name] {
+							t.Errorf("next UID %d, and was %d (%v)", c.nextUID, next[name], err)
+						} else if pass == 0 {
+							next[name] = c.nextUID
+						}
+					}
+					if pass == 1 {
+						continue
+					}
+					for p, err := range s.Scan(f.ctx(), []byte{test.kind}, []byte{test.kind + 1}) {
+						if err != nil {
+							t.Fatal(err)
+						}
+						if err := f.update(f.ctx(), s, m, nil, func(c *change) error { test.spoil(c, p); return nil }); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if pass == 1 {
+					continue
+				}
+				r, err := f.Rebuild(f.ctx())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if changed := r.Changes() > 0; changed != (test.kind != 'e') {
+					t.Errorf("rebuilt %+v", r)
+				}
+				if again, err := f.Rebuild(f.ctx()); err != nil || again.Changes() > 0 {
+					t.Errorf("rebuilt again: %+v, %v", again, err)
+				}
+			}
+			f.verify()
+			if list := f.list(mario); len(list) != count || list[0].Ref != before.Ref {
+				t.Errorf("%d entries, the first %v; before %d and %v", len(list), list[0].Ref, count, before.Ref)
+			}
+		})
+	}
+}
