@@ -1,17 +1,23 @@
 package httpd
 
 import (
+	"context"
+	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
 	"github.com/emersion/go-imap/v2/imapserver/imapmemserver"
 
 	"copialettere/journal/export/pull"
+	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/source"
 )
 
 // mailAccount serves an account by IMAP, with messages in its INBOX, and returns the members of a request that imports it.
@@ -93,5 +99,50 @@ func TestPull(t *testing.T) {
 	log := get[archive.Change](r, "GET /mailboxes/{mailbox}/log?"+anna)
 	if last := log[len(log)-1]; last.Key != archive.KeyPull || !strings.HasPrefix(last.After, "old, imap://anna@") {
 		t.Errorf("the log ends with %+v", last)
+	}
+}
+
+// TestPullSchedule has a Service run the profiles that are due, in the name of who made them. What an owner made reaches no server of this machine.
+func TestPullSchedule(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	r.mailbox("PATCH /mailboxes/{mailbox}/settings?" + anna + "&set=append=on")
+	from, err := url.ParseQuery(mailAccount(t, "Subject: one\r\n\r\none\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	s := pull.NewService(slog.New(slog.NewTextHandler(t.Output(), nil)), nil)
+	s.Configure(r.backend.Archive, false)
+	address := r.address("anna@alpha.test")
+	for _, who := range []policy.Actor{{Role: policy.RoleOwner, Name: "anna@alpha.test"}, {Role: policy.RoleOperator, Name: "root"}} {
+		n := pull.New{Name: string(who.Role), From: from.Get("from"), Password: from.Get("password"), Every: "1d"}
+		if _, err := s.Add(ctx, who, address, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Serve(ctx)
+	}()
+	last := func(name string) *source.Run {
+		list, err := s.List(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(list, func(p pull.Pull) bool { return p.Name == name })
+		return list[i].Last
+	}
+	for deadline := time.Now().Add(30 * time.Second); (last("owner") == nil || last("operator") == nil) && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	stop()
+	<-done
+	if run := last("operator"); run == nil || run.Error != "" || run.Imported != 1 {
+		t.Errorf("of the operator: %+v", run)
+	}
+	if run := last("owner"); run == nil || !strings.Contains(run.Error, pull.ErrUnreachable.Error()) {
+		t.Errorf("of the owner: %+v", run)
 	}
 }
