@@ -45,7 +45,7 @@ func (t *table) preserves(c *Config, s *preservation.Settings) {
 		return folder != "" && (folder == other || strings.HasPrefix(folder, other+"/"))
 	}
 	switch {
-	case t.absent:
+	case len(t.values) == 0:
 	case s.Drop == "":
 		t.lacks("drop", "there is no folder for packages", `write drop = "/srv/conservazione/da-versare"`)
 	case s.Agent == "" && !t.has("agent"):
