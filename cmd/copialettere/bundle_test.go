@@ -131,11 +131,21 @@ func TestVerifyBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stamped, renoted := unzip(t, file), unzip(t, file)
+	for path, text := range map[string]string{
+		filepath.Join(stamped, "message", "evidence", "checkpoint.tsr"): "no stamp", filepath.Join(renoted, "message", "evidence", "checkpoint.txt"): "another note",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, tt := range map[string]struct {
 		args []string
 		code int
 		want string
 	}{
+		"a false stamp":     {[]string{stamped}, 1, "failed   time stamp of message/evidence/checkpoint.txt"},
+		"another note":      {[]string{renoted}, 1, "failed   log of the archive: message/message.eml: evidence/checkpoint.txt is not the note"},
 		"the ZIP":           {[]string{file}, 0, "ok       signature of message/message.eml: verified"},
 		"the folder":        {[]string{dir}, 0, "ok       SHA256SUMS: "},
 		"the right anchor":  {[]string{file, "-trust", filepath.Join(p.dir, "trust.pem")}, 0, "the authority that you named"},

@@ -63,7 +63,7 @@ func (d *demo) run(ctx context.Context, messages string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := datafolder.Make(ctx, c.Data); err != nil {
+	if _, err := datafolder.Make(ctx, c.Data, datafolder.Options{}); err != nil {
 		return err
 	}
 	logFile, err := os.OpenFile(filepath.Join(d.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

@@ -26,12 +26,16 @@ func runInit(ctx context.Context, in *invocation, args []string) error {
 	if err != nil {
 		return err
 	}
-	made, err := datafolder.Make(ctx, c.Data)
+	keys, err := encryptionKeys(ctx, c.Encryption)
+	if err != nil {
+		return err
+	}
+	made, err := datafolder.Make(ctx, c.Data, datafolder.Options{Keys: keys})
 	if err != nil {
 		return err
 	}
 	if made && c.Evidence.KeyFile == "" {
-		if err := makeKey(ctx, c.Data); err != nil {
+		if err := makeKey(ctx, c.Data, keys); err != nil {
 			return err
 		}
 	}
@@ -47,8 +51,8 @@ func runInit(ctx context.Context, in *invocation, args []string) error {
 }
 
 // makeKey makes the key that signs the checkpoints of a new data folder.
-func makeKey(ctx context.Context, data string) error {
-	f, err := datafolder.Open(ctx, data, datafolder.Options{})
+func makeKey(ctx context.Context, data string, keys []datafolder.Key) error {
+	f, err := datafolder.Open(ctx, data, datafolder.Options{Keys: keys})
 	if err != nil {
 		return err
 	}

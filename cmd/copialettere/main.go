@@ -51,6 +51,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   practice ADDR [UID]           show sent certified messages, and what became of them
   retention [-dry-run]          delete messages past the retention of their mailbox
   verify                        check every digest, every reference, every log and every checkpoint of the journal
+  encryption-key                make a key with which the journal is encrypted
   checkpoint                    make a checkpoint over all logs now, or list them
   backup DIR                    copy the whole archive, with the daemon running; -list, -check
   restore-backup DIR            make the data folder anew from a backup
@@ -111,6 +112,8 @@ func commands() map[string]command {
 		"list":           {listHelp, defineList},
 		"cat":            {catHelp, noFlags(runCat)},
 		"export":         {exportHelp, defineExport},
+		"bundle":         {bundleHelp, defineBundle},
+		"verify-bundle":  {verifyBundleHelp, defineVerifyBundle},
 		"import":         {importHelp, defineImport},
 		"pull":           {pullHelp, definePull},
 		"parts":          {partsHelp, noFlags(runParts)},
@@ -125,6 +128,7 @@ func commands() map[string]command {
 		"give-back":      {giveBackHelp, defineGiveBack},
 		"practice":       {practiceHelp, noFlags(runPractice)},
 		"verify":         {verifyHelp, noFlags(runVerify)},
+		"encryption-key": {encryptionKeyHelp, noFlags(runEncryptionKey)},
 		"checkpoint":     {checkpointHelp, defineCheckpoint},
 		"quota-warning":  {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"access":         {accessHelp, noFlags(runAccess)},
@@ -144,8 +148,6 @@ func commands() map[string]command {
 		"profile":        {profileHelp, defineProfile},
 		"demo":           {demoHelp, defineDemo},
 		"version":        {"Usage: copialettere version\n\nPrints the version of the program.\n\nExample: copialettere version\n", noFlags(runVersion)},
-		"bundle":         {bundleHelp, defineBundle},
-		"verify-bundle":  {verifyBundleHelp, defineVerifyBundle},
 	}
 }
 

@@ -81,7 +81,11 @@ func openUnserved(ctx context.Context, c *config.Config, log *slog.Logger) (*ope
 }
 
 func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
-	if a.folder, err = datafolder.Open(ctx, c.Data, datafolder.Options{Metrics: a.metrics, Logger: log}); err != nil {
+	keys, err := encryptionKeys(ctx, c.Encryption)
+	if err != nil {
+		return err
+	}
+	if a.folder, err = datafolder.Open(ctx, c.Data, datafolder.Options{Metrics: a.metrics, Logger: log, Keys: keys}); err != nil {
 		return err
 	}
 	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {

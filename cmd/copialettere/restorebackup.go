@@ -67,6 +67,9 @@ func runRestoreBackup(ctx context.Context, in *invocation, dir string, o backup.
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
+	if o.Keys, err = encryptionKeys(ctx, c.Encryption); err != nil {
+		return err
+	}
 	o.Logger = in.logger()
 	o.Archives = func(ctx context.Context, settings kv.Store) (on, erased []string, err error) {
 		p, err := policy.Open(ctx, settings, policyConfig(c))

@@ -23,6 +23,7 @@ var commandRoutes = map[string]string{
 	"check":                 "",
 	"demo":                  "",
 	"version":               "",
+	"encryption-key":        "",
 	"verify-bundle out.zip": "",
 
 	"password anna@alpha.test": "",

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,13 +27,14 @@ const anna = "anna@alpha.test"
 type house struct {
 	t               testing.TB
 	data, disk, new string
+	keys            []datafolder.Key // what the folder is encrypted with; may be nil
 }
 
-func newHouse(t testing.TB) *house {
+func newHouse(t testing.TB, keys ...datafolder.Key) *house {
 	t.Helper()
 	dir := t.TempDir()
-	h := &house{t, filepath.Join(dir, "data"), filepath.Join(dir, "disk"), filepath.Join(dir, "new")}
-	_, err := datafolder.Make(context.Background(), h.data)
+	h := &house{t, filepath.Join(dir, "data"), filepath.Join(dir, "disk"), filepath.Join(dir, "new"), keys}
+	_, err := datafolder.Make(context.Background(), h.data, datafolder.Options{Keys: keys})
 	h.must(err)
 	h.must(os.WriteFile(filepath.Join(h.data, "key"), []byte("a secret\n"), 0o600))
 	return h
@@ -48,7 +50,7 @@ func (h *house) must(err error) {
 // open opens a data folder.
 func (h *house) open(data string) (*datafolder.Folder, *journal.Journal) {
 	h.t.Helper()
-	f, err := datafolder.Open(context.Background(), data, datafolder.Options{})
+	f, err := datafolder.Open(context.Background(), data, datafolder.Options{Keys: h.keys})
 	h.must(err)
 	j, err := journal.Open(f.Engine, journal.Options{})
 	h.must(err)
@@ -94,7 +96,7 @@ func source(f *datafolder.Folder, data string) (Source, error) {
 
 func (h *house) write(o Options) (*Report, error) {
 	h.t.Helper()
-	f, err := datafolder.Open(context.Background(), h.data, datafolder.Options{})
+	f, err := datafolder.Open(context.Background(), h.data, datafolder.Options{Keys: h.keys})
 	h.must(err)
 	defer f.Close()
 	s, err := source(f, h.data)
@@ -110,7 +112,7 @@ func archives(on ...string) func(context.Context, kv.Store) ([]string, []string,
 
 func (h *house) restore(o RestoreOptions) (*Restored, error) {
 	h.t.Helper()
-	o.Archives = archives(anna)
+	o.Archives, o.Keys = archives(anna), h.keys
 	return Restore(context.Background(), h.disk, h.new, o)
 }
 
@@ -188,6 +190,37 @@ func TestIncremental(t *testing.T) {
 	_, err = h.restore(RestoreOptions{})
 	h.must(err)
 	h.wantRestored("the last", "a", "b", "c")
+}
+
+// TestEncrypted backs an encrypted data folder up, and restores it. Nothing of a message is in the clear on the way.
+func TestEncrypted(t *testing.T) {
+	h := newHouse(t, datafolder.Key{1})
+	h.file("segreta")
+	h.file() // makes a table of the log
+	h.file("segretissima")
+	_, err := h.write(Options{Begin: true})
+	h.must(err)
+	h.wantChecked("encrypted", 1)
+	_, err = h.restore(RestoreOptions{})
+	h.must(err)
+	h.wantRestored("encrypted", "segreta", "segretissima")
+	files := 0
+	for _, folder := range []string{h.data, h.disk, h.new} {
+		h.must(filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			files++
+			b, err := os.ReadFile(path)
+			if bytes.Contains(b, []byte("segret")) || bytes.Contains(b, []byte(anna)) {
+				t.Errorf("%s has a message or an address in the clear", path)
+			}
+			return err
+		}))
+	}
+	if files < 30 {
+		t.Errorf("only %d files were looked at", files)
+	}
 }
 
 // TestRefused says no to what cannot be right.

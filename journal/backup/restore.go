@@ -40,8 +40,10 @@ type RestoreOptions struct {
 	Alone bool
 	// Archives returns the names of the archives that are on, by the settings, and of those that were erased. It is asked once.
 	Archives func(ctx context.Context, settings kv.Store) (on, erased []string, err error)
-	Logger   *slog.Logger
-	Now      func() time.Time // time.Now where nil
+	// Keys open what is encrypted; the first wraps the keys of the months from now on.
+	Keys   []datafolder.Key
+	Logger *slog.Logger
+	Now    func() time.Time // time.Now where nil
 
 	step func(what string) error // as in Options
 }
@@ -338,7 +340,7 @@ func (r *restorer) applyDeletions(j *journal.Journal) (err error) {
 }
 
 func (r *restorer) open(folder string) (*datafolder.Folder, *journal.Journal, error) {
-	f, err := datafolder.Open(r.ctx, folder, datafolder.Options{Logger: r.o.Logger})
+	f, err := datafolder.Open(r.ctx, folder, datafolder.Options{Logger: r.o.Logger, Keys: r.o.Keys})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -108,10 +108,11 @@ func mark(err error) error {
 	return err
 }
 
-// Options are what Open needs beside the folder. The zero value is ready for use.
+// Options are what Make and Open need beside the folder. The zero value is ready for use.
 type Options struct {
 	Metrics *metrics.Registry // nothing is counted where nil
 	Logger  *slog.Logger      // slog.Default where nil
+	Keys    []Key             // encrypt new stores by the first, and open those that are encrypted by any; none: nothing new is encrypted
 }
 
 // Folder is an open data folder. Its methods may be called concurrently.
@@ -129,7 +130,7 @@ type Folder struct {
 
 // Make makes a data folder with an empty journal, and reports whether it did: one that is there already is only brought to the newest format.
 // A folder that holds anything else is an error. After a crash, call it again.
-func Make(ctx context.Context, folder string) (made bool, err error) {
+func Make(ctx context.Context, folder string, o Options) (made bool, err error) {
 	id, err := readIdentity(folder)
 	switch {
 	case err == nil && id.Format >= formatRegistered:
@@ -145,7 +146,7 @@ func Make(ctx context.Context, folder string) (made bool, err error) {
 	}
 	journal := filepath.Join(folder, journalFolder)
 	_, before := os.Stat(journal)
-	engine, err := level.Open(journal, level.Options{Archive: id.ID, Create: true, TakeIn: true})
+	engine, err := level.Open(journal, level.Options{Archive: id.ID, Create: true, TakeIn: true, Keys: o.Keys})
 	if err != nil {
 		return false, fmt.Errorf("make journal: %w", err)
 	}
@@ -187,7 +188,7 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 func openEngine(folder string, id identity, o Options) (kv.Engine, error) {
 	takeIn := id.Format == formatUnregistered
 	engine, err := level.Open(filepath.Join(folder, journalFolder), level.Options{
-		Metrics: o.Metrics, Logger: o.Logger, Archive: id.ID, TakeIn: takeIn,
+		Metrics: o.Metrics, Logger: o.Logger, Archive: id.ID, TakeIn: takeIn, Keys: o.Keys,
 	})
 	switch {
 	case err == nil:

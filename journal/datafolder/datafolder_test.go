@@ -16,7 +16,7 @@ import (
 func made(t *testing.T) string {
 	t.Helper()
 	folder := filepath.Join(t.TempDir(), "data")
-	if made, err := Make(t.Context(), folder); err != nil || !made {
+	if made, err := Make(t.Context(), folder, Options{}); err != nil || !made {
 		t.Fatal(made, err)
 	}
 	return folder
@@ -54,7 +54,7 @@ func TestMake(t *testing.T) {
 	if err != nil || id.Format != Format || time.Since(id.Created) > time.Minute {
 		t.Errorf("identity %+v, %v", id, err)
 	}
-	if made, err := Make(t.Context(), folder); err != nil || made {
+	if made, err := Make(t.Context(), folder, Options{}); err != nil || made {
 		t.Errorf("made again: %t, %v", made, err)
 	}
 	if again, err := readIdentity(folder); err != nil || again != id {
@@ -73,7 +73,7 @@ func TestMakeBrokenOff(t *testing.T) {
 		},
 		"before the journal": func(folder string) error { _, err := makeFolder(folder); return err },
 		"before the last write": func(folder string) error {
-			_, err := Make(t.Context(), folder)
+			_, err := Make(t.Context(), folder, Options{})
 			id, readErr := readIdentity(folder)
 			return errors.Join(err, readErr, writeIdentity(folder, id, formatUnregistered))
 		},
@@ -83,7 +83,7 @@ func TestMakeBrokenOff(t *testing.T) {
 			if err := leave(folder); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Make(t.Context(), folder); err != nil {
+			if _, err := Make(t.Context(), folder, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != 0o700 {
@@ -100,7 +100,7 @@ func TestMakeBrokenOff(t *testing.T) {
 func TestRaise(t *testing.T) {
 	for format := 1; format < Format; format++ {
 		for name, raise := range map[string]func(folder string) error{
-			"make": func(folder string) error { _, err := Make(t.Context(), folder); return err },
+			"make": func(folder string) error { _, err := Make(t.Context(), folder, Options{}); return err },
 			"open": func(folder string) error { return opens(t, folder) },
 		} {
 			t.Run(fmt.Sprint(format, " ", name), func(t *testing.T) {
@@ -125,7 +125,7 @@ func TestMakeRefusesAFullFolder(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(folder, "photos"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Make(t.Context(), folder)
+	_, err := Make(t.Context(), folder, Options{})
 	fails(t, err, nil, folder, "is not empty and is no data folder")
 }
 
@@ -195,7 +195,7 @@ func TestIdentity(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Make(t.Context(), folder)
+			_, err := Make(t.Context(), folder, Options{})
 			fails(t, err, nil, c.texts...)
 			fails(t, opens(t, folder), nil, c.texts...)
 			fails(t, Check(folder), nil, c.texts...)

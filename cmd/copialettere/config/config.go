@@ -88,6 +88,8 @@ type Config struct {
 	Pull Pull
 	// Exports is how long ZIPs stay that the daemon has written.
 	Exports Exports
+	// Encryption names the key with which the journal is encrypted.
+	Encryption Encryption
 	// Evidence says how checkpoints are made, and where they are kept.
 	Evidence checkpoint.Settings
 	// Scan is what examines files before they are downloaded.

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/url"
-	"path/filepath"
 	"strings"
 
 	"copialettere/journal/evidence"
@@ -12,7 +11,7 @@ import (
 // evidence reads [evidence].
 func (t *table) evidence(c *Config) checkpoint.Settings {
 	var s checkpoint.Settings
-	s.KeyFile = t.file("signing_key", "/etc/copialettere/evidence.key")
+	s.KeyFile = t.path("signing_key", "/etc/copialettere/evidence.key")
 	t.items("verifier_keys", "archivio.example.org+1a2b3c4d+AbCd...", func(key string, line int) {
 		if _, err := evidence.KeyName(key); err != nil {
 			t.reader.fail(line, t.key("verifier_keys"), faultf(`write a key as "copialettere checkpoint" or evidence.pub in the data folder has it`, "%v", err))
@@ -21,11 +20,11 @@ func (t *table) evidence(c *Config) checkpoint.Settings {
 		s.VerifierKeys = append(s.VerifierKeys, key)
 	})
 	s.StampURL = t.stampURL()
-	s.StampCA = t.file("timestamp_ca", "/etc/copialettere/tsa.pem")
+	s.StampCA = t.path("timestamp_ca", "/etc/copialettere/tsa.pem")
 	if s.StampCA != "" && s.StampURL == "" {
 		t.fail("timestamp_ca", faultf(`write timestamp_url = "https://..." too, or remove it`, "there is no authority whose certificates these are"))
 	}
-	s.Folder = t.file("checkpoints", "/srv/elsewhere/checkpoints")
+	s.Folder = t.path("checkpoints", "/srv/elsewhere/checkpoints")
 	if s.Folder != "" && (s.Folder == c.Data || strings.HasPrefix(s.Folder, c.Data+"/")) {
 		t.fail("checkpoints", faultf("name a folder on another machine or disk", "it lies in the data folder, where it proves nothing"))
 	}
@@ -34,19 +33,6 @@ func (t *table) evidence(c *Config) checkpoint.Settings {
 		t.fail("mail", faultf(`write [notices] operator = "ADDRESS"`, "there is no address of the operator"))
 	}
 	return s
-}
-
-// file reads an absolute path; empty where there is none.
-func (t *table) file(name, example string) string {
-	s, ok := t.text(name, example)
-	if !ok {
-		return ""
-	}
-	if !filepath.IsAbs(s) || strings.ContainsRune(s, 0) {
-		t.fail(name, faultf(`write an absolute path such as "`+example+`"`, "%s is not an absolute path", quote(s)))
-		return ""
-	}
-	return filepath.Clean(s)
 }
 
 func (t *table) stampURL() string {

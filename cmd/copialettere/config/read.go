@@ -119,6 +119,7 @@ func (r *reader) config(top *table) *Config {
 	c.Verify = top.table("verify").verify()
 	c.Pull = top.table("pull").pull()
 	c.Exports = top.table("exports").exports()
+	c.Encryption = top.table("encryption").encryption()
 	c.Evidence = top.table("evidence").evidence(c)
 	c.Scan = top.table("scan").scan()
 	r.unknown()

@@ -460,6 +460,8 @@ func otherKeys() []reloadKey {
 		{"pull.allow_private", func(c *Config) any { return c.Pull.AllowPrivate }, func(running, file *Config) { running.Pull.AllowPrivate = file.Pull.AllowPrivate }},
 		{"exports.keep", func(c *Config) any { return c.Exports.Keep }, func(running, file *Config) { running.Exports.Keep = file.Exports.Keep }},
 		{"exports.max_size", func(c *Config) any { return c.Exports.MaxSize }, func(running, file *Config) { running.Exports.MaxSize = file.Exports.MaxSize }},
+		{"encryption.key_file", func(c *Config) any { return c.Encryption.KeyFile }, nil},
+		{"encryption.key_command", func(c *Config) any { return c.Encryption.KeyCommand }, nil},
 		{"evidence.signing_key", func(c *Config) any { return c.Evidence.KeyFile }, func(running, file *Config) { running.Evidence.KeyFile = file.Evidence.KeyFile }},
 		{"evidence.verifier_keys", func(c *Config) any { return c.Evidence.VerifierKeys },
 			func(running, file *Config) { running.Evidence.VerifierKeys = file.Evidence.VerifierKeys }},

@@ -173,7 +173,7 @@ func (d *drops) Drop(err error) {
 }
 
 func copyAside(files storage.Storage, fd storage.FileDesc, path string) error {
-	r, err := files.Open(fd)
+	r, err := onMedium(files).Open(fd)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@
 //
 //	STORE                    its tag, a line: archive, name and 26 random characters, separated by slashes, as in the register
 //	CURRENT MANIFEST-* *.log *.ldb LOCK LOG     LevelDB's own files
+//	KEY                      the key of the store, where it is sealed: see sealkey.go. LevelDB's files are then sealed, as seal.go tells
 //	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest acknowledged update
 //	                         (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after each
 //	                         commit and synced now and then: exact after a crash of the process, older after a power cut.
@@ -110,6 +111,9 @@ type Options struct {
 	// Archive is the id of the archive that the folder must belong to. It is an error if the folder or its register is absent, or another
 	// archive's. Empty, for tests: any archive will do, and a folder without stores becomes a new one's.
 	Archive string
+	// Keys are the operator's keys. The first wraps the keys of new stores, which are then sealed, and Open has it wrap those that another of them has
+	// wrapped. Without a key the journal is in the clear, and a sealed store cannot be opened: the error is ErrSealed.
+	Keys []Key
 	// Create gives a folder without stores to Archive. Only init sets it.
 	Create bool
 	// TakeIn gives a register to a folder from before registers.
@@ -207,7 +211,11 @@ func Open(dir string, opts Options) (*Engine, error) {
 		strangers: make(map[string]error), snapshots: make(chan struct{}, 1),
 	}
 	e.meters = newMeters(e)
-	if err := e.openRegister(); err != nil {
+	err = e.openRegister()
+	if err == nil && len(opts.Keys) > 1 {
+		err = e.rewrap()
+	}
+	if err != nil {
 		unlockFolder(lock)
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/syndtr/goleveldb/leveldb/journal"
+	"github.com/syndtr/goleveldb/leveldb/storage"
 
 	"copialettere/journal/durable"
 	"copialettere/journal/kv"
@@ -47,6 +48,9 @@ type frozen struct {
 	mark  []byte       // content of the acknowledged mark; nil: as it is on disk
 	files []frozenFile // logs, then the manifest
 	wrong error        // why the store cannot be copied
+
+	wrapped []byte    // content of the KEY file; nil where the store is not sealed
+	key     *[32]byte // the key in it
 }
 
 // frozenFile is the beginning of a file that LevelDB appends to.
@@ -237,6 +241,9 @@ func (e *Engine) freezeStore(name string, entry registered, mark []byte) *frozen
 	if f.wrong = e.matches(name, entry); f.wrong != nil {
 		return f
 	}
+	if f.wrapped, f.key, f.wrong = e.readKey(path); f.wrong != nil {
+		return f
+	}
 	logs, err := filepath.Glob(filepath.Join(path, "*.log"))
 	if err != nil {
 		f.wrong = err
@@ -302,6 +309,12 @@ func (e *Engine) copyFrozen(ctx context.Context, s *kv.Snapshot, f *frozen) erro
 	if _, err := io.ReadFull(io.NewSectionReader(manifest, 0, manifest.size), content); err != nil {
 		return err
 	}
+	if f.key != nil {
+		var err error
+		if content, err = unsealed(*f.key, storage.FileDesc{Type: storage.TypeManifest}, content); err != nil {
+			return err
+		}
+	}
 	if !wholeRecords(content) && f.mark != nil {
 		return errMoved // LevelDB is just writing to it
 	}
@@ -329,6 +342,11 @@ func (e *Engine) copyFrozen(ctx context.Context, s *kv.Snapshot, f *frozen) erro
 	}
 	if err := e.keep(s, folder, f.name+"/"+tagName, tagName, []byte(f.tag+"\n")); err != nil {
 		return err
+	}
+	if f.key != nil {
+		if err := e.keep(s, folder, f.name+"/"+keyName, keyName, f.wrapped); err != nil {
+			return err
+		}
 	}
 	mark := f.mark
 	if mark == nil {
@@ -363,10 +381,14 @@ func (e *Engine) linkTable(s *kv.Snapshot, f *frozen, folder string, t table) er
 	if err != nil {
 		return err
 	}
-	if info.Size() != t.size {
-		return fmt.Errorf("%s has %d bytes, and the manifest says %d", filepath.Join(e.path(f.name), name), info.Size(), t.size)
+	size := t.size
+	if f.key != nil {
+		size = sealedSize(size)
 	}
-	s.Files = append(s.Files, kv.SnapshotFile{Name: f.name + "/" + name, Path: path, Size: t.size, Changed: info.ModTime()})
+	if info.Size() != size {
+		return fmt.Errorf("%s has %d bytes, and the manifest says %d", filepath.Join(e.path(f.name), name), info.Size(), size)
+	}
+	s.Files = append(s.Files, kv.SnapshotFile{Name: f.name + "/" + name, Path: path, Size: size, Changed: info.ModTime()})
 	return nil
 }
 

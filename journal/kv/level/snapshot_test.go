@@ -48,8 +48,12 @@ func copyOf(t *testing.T, s *kv.Snapshot) (dir string) {
 
 // TestSnapshot takes snapshots while numbers are written to three stores, one after the other. Each copy has every number acknowledged before it
 // was begun, and no number in a store without having it in the store before.
-func TestSnapshot(t *testing.T) {
-	f := &onFiles{dir: t.TempDir(), opts: Options{WriteBuffer: 16 << 10, TableSize: 16 << 10}}
+func TestSnapshot(t *testing.T) { testSnapshot(t) }
+
+func TestSnapshotSealed(t *testing.T) { testSnapshot(t, key1) }
+
+func testSnapshot(t *testing.T, keys ...Key) {
+	f := &onFiles{dir: t.TempDir(), opts: Options{WriteBuffer: 16 << 10, TableSize: 16 << 10, Keys: keys}}
 	e := f.Open(t).(*Engine)
 	defer e.Close()
 	settings, err := e.Settings(t.Context())
@@ -95,7 +99,7 @@ func TestSnapshot(t *testing.T) {
 		if len(s.Unread) > 0 {
 			t.Errorf("not read: %v", s.Unread)
 		}
-		checkCopy(t, copyOf(t, s), begun)
+		checkCopy(t, copyOf(t, s), begun, keys...)
 	}
 	stop()
 	writer.Wait()
@@ -105,9 +109,9 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-func checkCopy(t *testing.T, dir string, begun int64) {
+func checkCopy(t *testing.T, dir string, begun int64, wrapping ...Key) {
 	t.Helper()
-	e := (&onFiles{dir: dir}).Open(t)
+	e := (&onFiles{dir: dir, opts: Options{Keys: wrapping}}).Open(t)
 	defer e.Close()
 	settings, err := e.Settings(t.Context())
 	if err != nil {

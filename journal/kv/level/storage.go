@@ -22,18 +22,25 @@ func (d onDisk) SyncNames() error { return durable.SyncFolder(d.folder) }
 
 // openStorage opens the files of a store in a folder that exists.
 func (e *Engine) openStorage(name, path string) (*files, error) {
-	if e.opts.Storage != nil {
-		s, err := e.opts.Storage(name)
-		if err != nil {
-			return nil, err
-		}
-		return newFiles(s, e.meters), nil
-	}
-	s, err := storage.OpenFile(path, false)
+	key, err := e.storeKey(path)
 	if err != nil {
 		return nil, err
 	}
-	return newFiles(onDisk{s, path}, e.meters), nil
+	var s storage.Storage
+	if e.opts.Storage != nil {
+		if s, err = e.opts.Storage(name); err != nil {
+			return nil, err
+		}
+	} else if s, err = storage.OpenFile(path, false); err == nil {
+		s = onDisk{s, path}
+	} else {
+		return nil, err
+	}
+	names, _ := s.(nameSyncer)
+	if key != nil {
+		s = &sealed{s, *key}
+	}
+	return newFiles(s, names, e.meters), nil
 }
 
 // files wraps the storage of a database. It counts bytes and syncs, and mends two faults of goleveldb:
@@ -49,8 +56,7 @@ type files struct {
 	broken atomic.Pointer[error] // error of the failed sync
 }
 
-func newFiles(s storage.Storage, m *meters) *files {
-	names, _ := s.(nameSyncer)
+func newFiles(s storage.Storage, names nameSyncer, m *meters) *files {
 	return &files{Storage: s, names: names, meters: m}
 }
 

@@ -1,0 +1,50 @@
+package datafolder
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"copialettere/journal/kv/level"
+)
+
+// Key is a key of the operator's: it wraps the keys of the stores, which seal their files.
+type Key = level.Key
+
+// ErrSealed says that the journal is encrypted, and that its key was not given.
+var ErrSealed = level.ErrSealed
+
+// keyPrefix begins a line with a key; the 32 bytes of it follow, in base64.
+const keyPrefix = "copialettere-key-1 "
+
+// NewKey makes a key, and returns it as a line of a key file.
+func NewKey() string {
+	var k Key
+	rand.Read(k[:])
+	return keyPrefix + base64.StdEncoding.EncodeToString(k[:])
+}
+
+// ParseKeys reads a key file: a key on each line, the one in force first; empty lines and those that begin with # do not count. The errors show nothing of
+// a key.
+func ParseKeys(text string) ([]Key, error) {
+	var keys []Key
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		encoded, ok := strings.CutPrefix(line, keyPrefix)
+		b, err := base64.StdEncoding.DecodeString(encoded)
+		if !ok || err != nil || len(b) != len(Key{}) {
+			return nil, fmt.Errorf(`line %d is no key: write one as "copialettere encryption-key" makes it`, n)
+		}
+		keys = append(keys, Key(b))
+	}
+	if len(keys) == 0 {
+		return nil, errors.New(`there is no key: write one as "copialettere encryption-key" makes it`)
+	}
+	return keys, nil
+}
