@@ -144,6 +144,11 @@ func TestTampered(t *testing.T) {
 			}
 			f.put1(totalKey(mario), f.get1(totalKey(mario))[:totalSize])
 		}, []string{"the log of mario@alpha.test in 2026-11 is not there: checkpoint 1 has 6 leaves of it"}},
+		{"a whole month is removed", func(f *fixture, _ signer) {
+			if err := f.engine.Drop(f.ctx(), "2026-11"); err != nil {
+				f.t.Fatal(err)
+			}
+		}, []string{"month 2026-11 is not there, and nothing says why: checkpoints have 2 logs of it"}},
 		{"a head of a checkpoint is altered", func(f *fixture, _ signer) {
 			id := f.logOf(mario).id
 			text := f.getSettings(headKey(0, "2026-11", id))
