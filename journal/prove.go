@@ -122,6 +122,10 @@ func (p prover) checkpoint(proof *Proof, id evidence.LogID) (*evidence.Head, err
 	if err != nil {
 		return nil, err
 	}
+	back, err := getPutBack(storeView{p.ctx, p.settings}, id)
+	if err != nil {
+		return nil, err
+	}
 	for n := range st.Checkpoints {
 		b, err := p.settings.Get(p.ctx, headKey(n, p.month.month, id))
 		if errors.Is(err, kv.ErrNotFound) {
@@ -134,7 +138,7 @@ func (p prover) checkpoint(proof *Proof, id evidence.LogID) (*evidence.Head, err
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint %d: %w: %w", n, ErrDamaged, err)
 		}
-		if head.Size <= proof.Leaf.Index {
+		if head.Size <= proof.Leaf.Index || !back.counts(&lastHead{Head: head, number: n}) {
 			continue
 		}
 		if proof.Checkpoint, err = getCheckpoint(storeView{p.ctx, p.settings}, n); err != nil {

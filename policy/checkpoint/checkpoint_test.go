@@ -235,7 +235,6 @@ type authority struct {
 	dir    string
 	config string
 	ca     string // its root
-	at     string // a fixed time for its certificates; empty for now
 }
 
 func newAuthority(t *testing.T) *authority {
