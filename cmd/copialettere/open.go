@@ -105,7 +105,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 		a.policy.OnRevision(a.notices.Revised)
 	}
 	a.journal, err = journal.Open(a.folder.Engine, journal.Options{
-		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, Recorded: a.notices.Recorded,
+		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, SpoolKeys: a.folder.SpoolKeys, Recorded: a.notices.Recorded,
 		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
 	})
 	if err != nil {

@@ -2,8 +2,8 @@ package level
 
 import (
 	"context"
-	"errors"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
