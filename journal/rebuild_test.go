@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"errors"
+	"slices"
 	"testing"
 
 	"copialettere/journal/kv"
@@ -88,5 +90,41 @@ func TestRebuild(t *testing.T) {
 				t.Errorf("%d entries, the first %v; before %d and %v", len(list), list[0].Ref, count, before.Ref)
 			}
 		})
+	}
+}
+
+// TestRebuildUnreadable has entries that cannot be read in a folder whose counters are lost. The next message must not take the place of any.
+func TestRebuildUnreadable(t *testing.T) {
+	f := openFixture(t)
+	f.damaged()
+	one, two, last := f.put(mario, sized("one", 200)), f.put(mario, sized("two", 200)), f.put(mario, sized("last", 200))
+	f.put1(counterKey(mario, one.Folder), nil)
+	f.put1(entryKey(two), []byte{1, 2, 3})
+	f.put1(entryKey(last), []byte{1, 2, 3})
+	r, err := f.Rebuild(f.ctx())
+	if err != nil || r.Counters != 1 || r.Totals != 0 {
+		t.Fatalf("rebuilt %+v, %v", r, err)
+	}
+	if again, err := f.Rebuild(f.ctx()); err != nil || again.Changes() > 0 {
+		t.Errorf("rebuilt again: %+v, %v", again, err)
+	}
+	if next := f.put(mario, sized("next", 200)); next.UID <= last.UID {
+		t.Errorf("the next message has UID %d, and there was one of %d", next.UID, last.UID)
+	}
+	f.wantBytes(one, sized("one", 200))
+}
+
+// TestRebuildDamagedMonth mends a month, though an older one cannot be read.
+func TestRebuildDamagedMonth(t *testing.T) {
+	f := openFixture(t)
+	f.office(2)
+	first, last := kv.MonthOf(november), f.list(mario)[len(f.list(mario))-1]
+	f.breakMonth("manifest", first)
+	defer f.damaged() // what is broken stays so
+	f.put1(counterKey(mario, last.Folder), nil)
+	r, err := f.Rebuild(f.ctx())
+	var passed PassedOver
+	if !errors.As(err, &passed) || !slices.Equal(passed.Months(), []kv.Month{first}) || r.Counters != 1 {
+		t.Errorf("rebuilt %+v, %v", r, err)
 	}
 }
