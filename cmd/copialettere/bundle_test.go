@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/zip"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,11 +13,13 @@ import (
 
 	"copialettere/journal/evidence"
 	"copialettere/journal/export/bundle"
+	"copialettere/policy/checkpoint/tsatest"
 	"copialettere/policy/pec/pectest"
 )
 
-// evidencePlace returns a place with a practice in the mailbox of anna: a message sent to three, its acceptance and a delivery receipt.
-func evidencePlace(t *testing.T) (*place, *pectest.Chain) {
+// evidencePlace returns a place with a practice in the mailbox of anna: a message sent to three, its acceptance and a delivery receipt. more is added
+// to its configuration.
+func evidencePlace(t *testing.T, more string) (*place, *pectest.Chain) {
 	t.Helper()
 	office := pectest.NewOffice(pectest.ShapeOf("aruba"), pectest.ShapeOf("legalmail"))
 	c := office.Send(practiceMail, "completa")
@@ -25,7 +28,7 @@ func evidencePlace(t *testing.T) (*place, *pectest.Chain) {
 	if err := os.WriteFile(trust, office.Authority.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.configure(fmt.Sprintf("[pec]\ntrust_bundle = %q\n", trust))
+	p.configure(fmt.Sprintf("[pec]\ntrust_bundle = %q\n", trust) + more)
 	defer p.daemon()()
 	p.must("mailbox", "enable", anna)
 	p.send(spec, anna, practiceMail.To, c.Original)
@@ -50,9 +53,44 @@ func unzip(t *testing.T, file string) string {
 	return dir
 }
 
+// runVerifyText runs all commands of VERIFY.txt in an unpacked bundle. It returns the text, and how many commands were of this program, and on time stamps.
+func (p *place) runVerifyText(t *testing.T, dir string) (text string, own, stamps int) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "VERIFY.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		command, ok := strings.CutPrefix(strings.TrimSpace(line), "copialettere ")
+		switch {
+		case !strings.HasPrefix(line, "    "):
+		case ok:
+			own++
+			args := strings.Fields(strings.ReplaceAll(command, " .", " "+dir))
+			if code, out, errs := p.run(args...); code != 0 || strings.Contains(out, "failed") {
+				t.Errorf("%s: exit status %d\n%s%s", command, code, out, errs)
+			}
+		default:
+			c := exec.CommandContext(t.Context(), "sh", "-c", line)
+			c.Dir = dir
+			out, err := c.CombinedOutput()
+			if strings.Contains(line, "openssl ts") {
+				stamps++
+				if !strings.Contains(string(out), "Verification: OK") {
+					t.Errorf("%s says %s", line, out)
+				}
+			}
+			if err != nil {
+				t.Errorf("%s: %v\n%s", line, err, out)
+			}
+		}
+	}
+	return string(b), own, stamps
+}
+
 // TestBundle makes bundles over the socket and on the data folder, and runs all the commands of VERIFY.txt on them.
 func TestBundle(t *testing.T) {
-	p, _ := evidencePlace(t)
+	p, _ := evidencePlace(t, "")
 	var sent string
 	for _, e := range p.entries(anna) {
 		if e.Direction == "sent" {
@@ -72,28 +110,9 @@ func TestBundle(t *testing.T) {
 				t.Errorf("printed %s", out)
 			}
 			dir := unzip(t, file)
-			text, err := os.ReadFile(filepath.Join(dir, "VERIFY.txt"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			own := 0
-			for line := range strings.Lines(string(text)) {
-				command, ok := strings.CutPrefix(strings.TrimSpace(line), "copialettere ")
-				switch {
-				case !strings.HasPrefix(line, "    "):
-				case ok:
-					own++
-					args := strings.Fields(strings.ReplaceAll(command, " .", " "+dir))
-					if code, out, errs := p.run(args...); code != 0 || strings.Contains(out, "failed") {
-						t.Errorf("%s: exit status %d\n%s%s", command, code, out, errs)
-					}
-				default:
-					c := exec.CommandContext(t.Context(), "sh", "-c", line)
-					c.Dir = dir
-					if out, err := c.CombinedOutput(); err != nil {
-						t.Errorf("%s: %v\n%s", line, err, out)
-					}
-				}
+			text, own, stamps := p.runVerifyText(t, dir)
+			if stamps != 0 {
+				t.Errorf("%d commands on time stamps:\n%s", stamps, text)
 			}
 			if own != 1 {
 				t.Errorf("%d commands of this program:\n%s", own, text)
@@ -107,7 +126,7 @@ func TestBundle(t *testing.T) {
 
 // TestVerifyBundle checks the exit status and what is printed, without a configuration.
 func TestVerifyBundle(t *testing.T) {
-	p, c := evidencePlace(t)
+	p, c := evidencePlace(t, "")
 	file := filepath.Join(p.dir, "out.zip")
 	p.must("bundle", anna, "INBOX/"+p.entries(anna)[0].Time.Format("2006-01"), "2", "-to", file)
 	dir := unzip(t, file)
@@ -174,9 +193,79 @@ func TestVerifyBundle(t *testing.T) {
 	}
 }
 
+// TestBundleStamped makes bundles where an authority has stamped the checkpoint, checks them in all ways, and flips bits.
+func TestBundleStamped(t *testing.T) {
+	a, other := tsatest.New(t), tsatest.New(t)
+	p, _ := evidencePlace(t, fmt.Sprintf("[evidence]\ntimestamp_url = %q\ntimestamp_ca = %q\n", a.Serve(), a.CA))
+	month := p.entries(anna)[0].Time.Format("2006-01")
+	file := filepath.Join(p.dir, "out.zip")
+	p.must("bundle", anna, "Sent/"+month, "1", "-practice", "-to", file)
+	dir := unzip(t, file)
+	if text, own, stamps := p.runVerifyText(t, dir); own != 1 || stamps != 3 {
+		t.Errorf("%d commands of this program, %d on time stamps:\n%s", own, stamps, text)
+	}
+	const brought, judged = "an authority by the certificates that the bundle brings: compare them", "ok       time stamp of sent/evidence/checkpoint.txt: "
+	verify := func(t *testing.T, code int, want string, args ...string) {
+		t.Helper()
+		if got, out, errs := p.run(append([]string{"verify-bundle"}, args...)...); got != code || !strings.Contains(out, want) {
+			t.Errorf("exit status %d, want %d and %q\n%s%s", got, code, want, out, errs)
+		}
+	}
+	verify(t, 0, brought, dir)
+	verify(t, 0, "CN=Prova TSA: an authority that you named", file, "-tsa", a.CA)
+	verify(t, 1, "failed   time stamp of sent/evidence/checkpoint.txt: ", file, "-tsa", other.CA)
+	verify(t, 2, "", file, "-tsa", file)
+	for _, name := range []string{"checkpoint.txt", "checkpoint.tsr", "tsa.pem"} {
+		path := filepath.Join(dir, "sent", "evidence", name)
+		before, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []int{0, len(before) / 3, len(before) / 2, len(before) - 40} {
+			b := bytes.Clone(before)
+			b[at] ^= 1
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			verify(t, 1, "failed   digest of sent/evidence/"+name, dir)
+			if name == "tsa.pem" {
+				continue
+			}
+			if _, out, _ := p.run("verify-bundle", dir); strings.Contains(out, judged) {
+				t.Errorf("%s with byte %d changed: the time stamp is believed:\n%s", name, at, out)
+			}
+		}
+		if err := os.WriteFile(path, before, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// The archive knows another authority by now, or none that can be read: the bundle has the stamp without certificates.
+	for name, ca := range map[string]string{"another": other.CA, "lost": filepath.Join(p.dir, "lost.pem")} {
+		b, err := os.ReadFile(filepath.Join(p.dir, "copialettere.toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := bytes.Replace(b, []byte(a.CA), []byte(ca), 1)
+		if err := os.WriteFile(filepath.Join(p.dir, "copialettere.toml"), changed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(p.dir, name+".zip")
+		p.must("bundle", anna, "Sent/"+month, "1", "-to", file)
+		if _, _, stamps := p.runVerifyText(t, unzip(t, file)); stamps != 0 {
+			t.Errorf("%s: %d commands that cannot run", name, stamps)
+		}
+		verify(t, 0, "name them with -tsa", file)
+		verify(t, 0, "an authority that you named", file, "-tsa", a.CA)
+		if err := os.WriteFile(filepath.Join(p.dir, "copialettere.toml"), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestBundleRefused asks for bundles that there are not.
 func TestBundleRefused(t *testing.T) {
-	p, _ := evidencePlace(t)
+	p, _ := evidencePlace(t, "")
 	folder := "INBOX/" + p.entries(anna)[0].Time.Format("2006-01")
 	there := filepath.Join(p.dir, "there.zip")
 	if err := os.WriteFile(there, nil, 0o600); err != nil {

@@ -3,6 +3,7 @@ package bundle
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ const (
 	proofName      = "evidence/proof.json"        // an evidence.Proof
 	checkpointName = "evidence/checkpoint.txt"    // the signed note in it
 	stampName      = "evidence/checkpoint.tsr"    // the answer of a time stamping authority about that file (RFC 3161), DER; absent where there is none
+	tsaName        = "evidence/tsa.pem"           // the root certificates of that authority, PEM; absent where the archive knows none that made the stamp
 	keysName       = "evidence/verifier-keys.txt" // the verifier keys of the archive, one a line
 )
 
@@ -26,6 +28,19 @@ const (
 type Proof struct {
 	*journal.Proof
 	Keys []string // verifier keys of the archive
+	// Authority has the root certificates of the time stamping authority, PEM; nil where the archive knows none. AuthorityError says why they cannot be
+	// read: a bundle does without.
+	Authority      []byte
+	AuthorityError error
+}
+
+// ParseStampRoots reads root certificates of time stamping authorities, PEM, as VerifyOptions has them.
+func ParseStampRoots(text []byte) (*x509.CertPool, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, errors.New("no certificate in PEM")
+	}
+	return roots, nil
 }
 
 // proofOf adds the proof of a message to its folder. It returns nil, and why, where there is none.
@@ -49,8 +64,31 @@ func (w *writer) proofOf(folder string, m *message) (*Proof, string, error) {
 		if err := w.addBytes(folder+"/"+stampName, p.Checkpoint.Stamp); err != nil {
 			return nil, "", err
 		}
+		if err := w.addAuthority(folder, p); err != nil {
+			return nil, "", err
+		}
 	}
 	return p, "", w.addBytes(folder+"/"+keysName, []byte(strings.Join(p.Keys, "\n")+"\n"))
+}
+
+// addAuthority adds the certificates of the authority that stamped a checkpoint, where they are its: the archive may know another one by now. Else it
+// takes them away from the proof.
+func (w *writer) addAuthority(folder string, p *Proof) error {
+	err := p.AuthorityError
+	if err == nil && p.Authority != nil {
+		var roots *x509.CertPool
+		if roots, err = ParseStampRoots(p.Authority); err == nil {
+			_, err = evidence.CheckStamp(p.Checkpoint.Stamp, sha256.Sum256([]byte(p.Note)), roots)
+		}
+	}
+	if err != nil {
+		w.Logger.Error("a bundle has no certificates of the time stamping authority", "mailbox", w.Mailbox, "checkpoint", p.Checkpoint.Number, "error", err)
+		p.Authority = nil
+	}
+	if p.Authority == nil {
+		return nil
+	}
+	return w.addBytes(folder+"/"+tsaName, p.Authority)
 }
 
 // proofText tells how to check the proofs.
@@ -63,13 +101,41 @@ func (w *writer) proofText(line func(format string, args ...any)) {
 			line("   No proof for %s/%s: %s.", s.Folder, messageName, s.NoProof)
 			continue
 		}
-		if len(s.Proof.Checkpoint.Stamp) > 0 {
-			line("   The time of the checkpoint, with the root certificates of the time stamping authority in tsa.pem (-attime as well, once they have ended):")
-			line("   openssl ts -verify -data %[1]s/%[2]s -in %[1]s/%[3]s -CAfile tsa.pem", s.Folder, checkpointName, stampName)
-		} else {
-			line("   No authority has stamped the time of the checkpoint of %s/%s: its time is that of the clock of the archive.", s.Folder, messageName)
-		}
+		w.stampText(line, &s)
 	}
+}
+
+// stampText tells how to check the time of a checkpoint. -attime is needed since the certificates of an authority end; -partial_chain, since what the
+// operator trusts may be an authority below the root.
+func (w *writer) stampText(line func(format string, args ...any), s *shown) {
+	c := s.Proof.Checkpoint
+	if len(c.Stamp) == 0 {
+		line("   No authority has stamped the time of the checkpoint of %s/%s: its time is that of the clock of the archive.", s.Folder, messageName)
+		return
+	}
+	stamp, err := evidence.ReadStamp(c.Stamp)
+	if err != nil {
+		line("   The time stamp of the checkpoint of %s/%s cannot be read.", s.Folder, messageName)
+		return
+	}
+	ca := s.Folder + "/" + tsaName
+	if s.Proof.Authority == nil {
+		ca = "tsa.pem"
+		line("   The time of the checkpoint of %s/%s was stamped by an authority whose root certificates are not in this bundle.", s.Folder, messageName)
+		line("   Get them from it, put them into tsa.pem outside this folder, and run there, with the path of this folder before the names:")
+	} else {
+		line("   The time of the checkpoint of %s/%s was stamped by an authority: the command must say \"Verification: OK\".", s.Folder, messageName)
+		line("   L'ora del checkpoint è marcata da un'autorità: il comando deve rispondere \"Verification: OK\".")
+		line("   Compare %s with the certificates that the authority publishes. Confrontarlo con i certificati che l'autorità pubblica.", ca)
+	}
+	command := fmt.Sprintf("openssl ts -verify -data %[1]s/%[2]s -in %[1]s/%[3]s -CAfile %[4]s -partial_chain -attime %[5]d", s.Folder, checkpointName, stampName, ca, stamp.Time.Unix())
+	if s.Proof.Authority == nil {
+		line("   %s", command)
+		return
+	}
+	line("")
+	line("    %s", command)
+	line("")
 }
 
 // proof checks the proof of a message, where the bundle has one.
@@ -125,14 +191,36 @@ func (v *verifier) stamp(folder string, note []byte) {
 		return
 	}
 	var s evidence.Stamp
+	var roots *x509.CertPool
+	var who string
 	if err == nil {
-		s, err = evidence.CheckStamp(der, sha256.Sum256(note), nil)
+		if roots, who, err = v.stampRoots(folder); err == nil {
+			s, err = evidence.CheckStamp(der, sha256.Sum256(note), roots)
+		}
 	}
 	if err != nil {
 		v.fail(what, err.Error())
 		return
 	}
-	v.ok(what, printableText(fmt.Sprintf("%s, by %s: who that is, openssl ts -verify tells", s.Time.Format("2006-01-02T15:04:05Z"), s.Signer)))
+	v.ok(what, printableText(fmt.Sprintf("%s, by %s: %s", s.Time.Format("2006-01-02T15:04:05Z"), s.Signer, who)))
+}
+
+// stampRoots returns by which certificates the authority of a time stamp is judged, and how to tell that; nil where there are none.
+func (v *verifier) stampRoots(folder string) (roots *x509.CertPool, who string, err error) {
+	if v.StampRoots != nil {
+		return v.StampRoots, "an authority that you named", nil
+	}
+	text, err := v.read(folder+"/"+tsaName, 1<<20)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "who that is was not judged, since the bundle has no certificates of the authority: name them with -tsa", nil
+	}
+	if err == nil {
+		roots, err = ParseStampRoots(text)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", tsaName, err)
+	}
+	return roots, "an authority by the certificates that the bundle brings: compare them, or name yours with -tsa", nil
 }
 
 // Proof implements Source.
@@ -142,6 +230,10 @@ func (s *archived) Proof(ctx context.Context, ref journal.Ref) (*Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := s.archive.VerifierKeys()
-	return &Proof{p, keys}, err
+	proof := &Proof{Proof: p}
+	if len(p.Checkpoint.Stamp) > 0 {
+		proof.Authority, proof.AuthorityError = s.archive.StampCA()
+	}
+	proof.Keys, err = s.archive.VerifierKeys()
+	return proof, err
 }

@@ -55,6 +55,8 @@ type VerifyOptions struct {
 	Anchors []*x509.Certificate
 	// Keys are the verifier keys of checkpoints that count. Nil takes those that the bundle brings: its checks then say so.
 	Keys []string
+	// StampRoots are the root certificates of the time stamping authorities that count. Nil takes those that the bundle brings: its checks then say so.
+	StampRoots *x509.CertPool
 	// Temporary is the folder for files that are read several times; empty for that of the system.
 	Temporary string
 }
