@@ -117,7 +117,9 @@ func (l *Leaf) Append(b []byte) []byte {
 }
 
 // present says whether there is an entry after the act, which people can read.
-func (k Kind) present() bool { return k == Added || k == Amended || k == Moved || k == BroughtBack || k == Adopted }
+func (k Kind) present() bool {
+	return k == Added || k == Amended || k == Moved || k == BroughtBack || k == Adopted
+}
 
 func (k Kind) moves() bool { return k == Moved || k == BroughtBack }
 
