@@ -105,7 +105,7 @@ func (p prover) leaves(proof *Proof, r Ref, h *logHead) (*evidence.Prover, error
 			return nil, fmt.Errorf("leaf %d: %w: %w", n, ErrDamaged, err)
 		case n == 0:
 			proof.Opened = evidence.Step{Data: b}
-		case leaf.Place == place && leaf.Entry == value:
+		case leaf.Place == place && leaf.Entry == value && leaf.Kind != evidence.PutAside && leaf.Kind != evidence.AdoptedAside:
 			proof.Leaf = evidence.Step{Data: b, Index: n}
 		}
 		n++

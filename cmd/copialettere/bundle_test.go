@@ -170,7 +170,7 @@ func TestVerifyBundle(t *testing.T) {
 		"the ZIP":           {[]string{file}, 0, "ok       signature of message/message.eml: verified"},
 		"the folder":        {[]string{dir}, 0, "ok       SHA256SUMS: "},
 		"the right anchor":  {[]string{file, "-trust", filepath.Join(p.dir, "trust.pem")}, 0, "the authority that you named"},
-		"the log":           {[]string{file}, 0, "ok       log of the archive: message/message.eml: there at checkpoint "},
+		"the log":           {[]string{file}, 0, "ok       log of the archive: message/message.eml: there in the archive of anna@alpha.test at checkpoint "},
 		"the right key":     {[]string{file, "-key", own}, 0, "signed by a key that you named"},
 		"another key":       {[]string{file, "-key", other}, 1, "failed   log of the archive: message/message.eml: "},
 		"no key":            {[]string{file, "-key", "x"}, 2, ""},

@@ -118,6 +118,10 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if err := a.journal.Unspool(ctx); err != nil {
 		log.Error("gaps are still spooled", "error", err)
 	}
+	// Nor must logs that cannot begin yet: the housekeeping tries again.
+	if err := a.journal.BeginLogs(ctx); err != nil {
+		log.Error("the logs of the archive do not begin yet", "error", err)
+	}
 	if _, err := a.journal.LastBackup(ctx); err != nil {
 		log.Error("the metrics do not know of the last backup", "error", err)
 	}

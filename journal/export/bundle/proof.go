@@ -154,7 +154,7 @@ func (w *writer) stampText(line func(format string, args ...any), s *shown) {
 }
 
 // proof checks the proof of a message, where the bundle has one.
-func (v *verifier) proof(folder string, one *scanned, body io.ReaderAt) {
+func (v *verifier) proof(folder string, listed *Listed, one *scanned, body io.ReaderAt) {
 	what := "log of the archive: " + folder + "/" + messageName
 	var p Proof
 	p.Proof = new(journal.Proof)
@@ -191,8 +191,11 @@ func (v *verifier) proof(folder string, one *scanned, body io.ReaderAt) {
 	switch {
 	case err != nil:
 		v.fail(what, err.Error())
+	case proved.Leaf.Folder+"/"+proved.Month != listed.Of || proved.Leaf.UID != listed.UID:
+		v.fail(what, printableText(fmt.Sprintf("the proof is of %s/%s %d", proved.Leaf.Folder, proved.Month, proved.Leaf.UID)))
 	default:
-		v.ok(what, printableText(fmt.Sprintf("there at checkpoint %d of %s, of %s, signed by %s", proved.Number, proved.Since.UTC().Format("2006-01-02T15:04:05Z"), proved.Note.Origin, where)))
+		// An archive keeps its first name in its logs, whatever address leads to it now.
+		v.ok(what, printableText(fmt.Sprintf("there in the archive of %s at checkpoint %d of %s, of %s, signed by %s", proved.Mailbox, proved.Number, proved.Since.UTC().Format("2006-01-02T15:04:05Z"), proved.Note.Origin, where)))
 	}
 	if err == nil {
 		v.result("envelope and report: "+folder, v.asLogged(folder, p.Entry, &proved, one, body))

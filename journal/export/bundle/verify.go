@@ -268,7 +268,7 @@ func (v *verifier) message(listed *Listed) {
 		v.result(folder+"/"+file, v.sameContent(folder+"/"+file, content(body, one.table, i)))
 	}
 	v.signature(folder, one, body)
-	v.proof(folder, one, body)
+	v.proof(folder, listed, one, body)
 	if listed.NotBelieved == "" {
 		ids := one.found.Practices()
 		for i := range v.made {
