@@ -24,6 +24,9 @@ type Proof struct {
 	Checkpoint *StoredCheckpoint // the first that has the entry as it is
 }
 
+// ParseEntry reads an entry as a Proof has it. Its state is in no log: the entry has none. The error tells what is malformed.
+func ParseEntry(r Ref, b []byte) (*Entry, error) { return decodeEntry(r, b) }
+
 // Prove returns the proof that an entry was in the archive when the first checkpoint after it was made. It reads the whole log of the mailbox in that
 // month, and keeps 64 bytes for each leaf of it. The error wraps ErrNotFound, ErrNoLog or ErrNoCheckpoint.
 func (j *Journal) Prove(ctx context.Context, r Ref) (*Proof, error) {
