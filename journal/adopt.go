@@ -48,11 +48,11 @@ const adoptSave = 20
 // Adopt takes what was there before the archive kept logs into them, and returns how many entries it took. It goes on where it broke off, and rests for
 // three quarters of the time. A month that cannot be read is passed over, and tried again the next time. Call it once after Open, before Checkpoint.
 func (j *Journal) Adopt(ctx context.Context) (taken int64, err error) {
+	if err := j.BeginLogs(ctx); err != nil {
+		return 0, err
+	}
 	settings, err := j.engine.Settings(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("take the archive into its logs: %w", err)
-	}
-	if err := j.beginLogs(ctx, settings); err != nil {
 		return 0, fmt.Errorf("take the archive into its logs: %w", err)
 	}
 	var passed PassedOver
@@ -74,7 +74,18 @@ func (j *Journal) Adopt(ctx context.Context) (taken int64, err error) {
 	return taken, passed.Err()
 }
 
-// beginLogs notes, once, since when the archive keeps logs, and which months were there before.
+// BeginLogs notes, once, since when the archive keeps logs, and which months were there before: they are for Adopt. Call it after Open.
+func (j *Journal) BeginLogs(ctx context.Context) error {
+	settings, err := j.engine.Settings(ctx)
+	if err == nil {
+		err = j.beginLogs(ctx, settings)
+	}
+	if err != nil {
+		return fmt.Errorf("begin the logs of the archive: %w", err)
+	}
+	return nil
+}
+
 func (j *Journal) beginLogs(ctx context.Context, settings kv.Store) error {
 	st, err := getEvidence(storeView{ctx, settings})
 	if err != nil || !st.Since.IsZero() {

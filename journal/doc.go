@@ -46,6 +46,7 @@
 //	kh <n> <month> <log id>         the head that checkpoint n has of a log: its text, see evidence.Head
 //	kl <log id>                     the last of these, or the head with which the log ended; the number of its checkpoint, -1 for none; and the
 //	                                mailbox, unless the log ended: three lines
+//	kr <log id>                     a log that a restore from a backup has put back: a JSON object, see putBack
 //	ke <log id>                     empty: the log has ended, and no checkpoint says so yet
 //	y <name>                        lease, where several processes write: 8 random bytes of its holder, renewals (uint64); see clients.go
 //

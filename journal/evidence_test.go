@@ -144,6 +144,11 @@ func TestTampered(t *testing.T) {
 			}
 			f.put1(totalKey(mario), f.get1(totalKey(mario))[:totalSize])
 		}, []string{"the log of mario@alpha.test in 2026-11 is not there: checkpoint 1 has 6 leaves of it"}},
+		{"a whole month is removed", func(f *fixture, _ signer) {
+			if err := f.engine.Drop(f.ctx(), "2026-11"); err != nil {
+				f.t.Fatal(err)
+			}
+		}, []string{"month 2026-11 is not there, and nothing says why: checkpoints have 2 logs of it"}},
 		{"a head of a checkpoint is altered", func(f *fixture, _ signer) {
 			id := f.logOf(mario).id
 			text := f.getSettings(headKey(0, "2026-11", id))
@@ -327,19 +332,70 @@ func TestProve(t *testing.T) {
 	check(refs[0], 0)
 	check(refs[7], 1)
 	check(refs[8], 2)
-	p := check(last, c.Number)
-	if _, err := p.Check(evidence.Hash{}, []string{s.verifier}); !errors.Is(err, evidence.ErrProof) {
+	proof := check(last, c.Number)
+	if _, err := proof.Check(evidence.Hash{}, []string{s.verifier}); !errors.Is(err, evidence.ErrProof) {
 		t.Errorf("another message: %v", err)
 	}
-	if _, err := p.Check(evidence.Hash(f.entry(last).SHA256), []string{newSigner(t).verifier}); !errors.Is(err, evidence.ErrProof) {
+	if _, err := proof.Check(evidence.Hash(f.entry(last).SHA256), []string{newSigner(t).verifier}); !errors.Is(err, evidence.ErrProof) {
 		t.Errorf("another key: %v", err)
+	}
+	// A leaf that says that the message was deleted proves nothing, though it has the same digests.
+	if _, err := f.Delete(f.ctx(), refs[5].Only(), "mario"); err != nil {
+		t.Fatal(err)
+	}
+	f.checkpoint(s)
+	p, message := f.proofOfDeletion(refs[5])
+	if _, err := p.Check(message, []string{s.verifier}); err == nil || !strings.Contains(err.Error(), `says that the message is "put aside", not that it was there`) {
+		t.Errorf("a deletion as a proof: %v", err)
 	}
 	done, err := f.Move(f.ctx(), refs[3].Only(), "Sent", "mario")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.checkpoint(s)
-	check(done.To, c.Number+1)
+	check(done.To, c.Number+2)
+}
+
+// proofOfDeletion returns a proof whose leaf is that of the deletion of an entry, as somebody might make it.
+func (f *fixture) proofOfDeletion(r Ref) (*Proof, evidence.Hash) {
+	f.t.Helper()
+	p := prover{ctx: f.ctx(), month: monthStore{f.store(), r.Month}}
+	var err error
+	if p.settings, err = f.engine.Settings(f.ctx()); err != nil {
+		f.t.Fatal(err)
+	}
+	a, e, err := decodeAside(r, f.get1(asideKey(r)))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	proof := &Proof{Proof: evidence.Proof{Entry: a.entry}}
+	tree := new(evidence.Prover)
+	n := int64(0)
+	for b, err := range leaves(f.ctx(), p.month, r.Mailbox, 0) {
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if leaf, err := evidence.ParseLeaf(b); err == nil && leaf.Kind == evidence.PutAside {
+			proof.Leaf = evidence.Step{Data: b, Index: n}
+		}
+		if n == 0 {
+			proof.Opened = evidence.Step{Data: b}
+		}
+		if err := tree.Append(evidence.TextHash(string(b))); err != nil {
+			f.t.Fatal(err)
+		}
+		n++
+	}
+	head, err := p.checkpoint(proof, f.logOf(r.Mailbox).id)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, step := range []*evidence.Step{&proof.Opened, &proof.Leaf} {
+		if step.Path, err = tree.Prove(step.Index, head.Size); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	return proof, evidence.Hash(e.SHA256)
 }
 
 // TestAdopt takes an archive from before the logs into them.

@@ -60,6 +60,8 @@ type Options struct {
 	Metrics  *metrics.Registry
 	Now      func() time.Time // the clock, for tests; time.Now when nil
 	GapSpool string           // file for records while the store cannot take them: see Keep; empty: none
+	// SpoolKeys seal the lines of GapSpool: the first seals, and any opens. None: they are in the clear.
+	SpoolKeys [][32]byte
 
 	// Recorded is told of every gap once it is durable in the journal: of a spooled one when it is taken in, and of one that grows with
 	// each removal (made-room, erased) the part just added. A gap whose record had to be tried again may come twice. Deliveries call it
@@ -88,8 +90,10 @@ type Journal struct {
 	log      *slog.Logger
 	now      func() time.Time
 	gapSpool string
-	tell     func(gaps []Record) // Options.Recorded
-	settings *Settings           // Options.Settings; may be nil
+
+	spoolKeys [][32]byte
+	tell      func(gaps []Record) // Options.Recorded
+	settings  *Settings           // Options.Settings; may be nil
 
 	cutter   *cutter
 	zstd     *zstd.Encoder
@@ -146,7 +150,7 @@ type Journal struct {
 // Open returns the journal on an engine. The engine stays the caller's; close it after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j := &Journal{
-		engine: engine, alone: engine.Alone(), settings: o.Settings, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, tell: o.Recorded,
+		engine: engine, alone: engine.Alone(), settings: o.Settings, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, spoolKeys: o.SpoolKeys, tell: o.Recorded,
 		lossAt:   make(map[kv.Month]time.Time),
 		cleaning: newLock(), dropping: newLock(), logging: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
 	}

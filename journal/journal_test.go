@@ -34,7 +34,8 @@ const engineVariable = "COPIALETTERE_ENGINE"
 
 // fixture is a journal on LevelDB in a temporary folder, or on an engine in memory. When the test ends it is opened again and verified.
 type fixture struct {
-	unadopted bool // do not take what is there into the logs
+	spoolKeys [][32]byte // Options.SpoolKeys
+	unadopted bool       // do not take what is there into the logs
 	*Journal
 	t      testing.TB
 	dir    string
@@ -157,7 +158,7 @@ func (f *fixture) open() {
 		settings.Held = f.held
 	}
 	f.Journal, err = Open(seen, Options{
-		Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, Recorded: f.told.recorded, Settings: settings,
+		Logger: f.level.Logger, Now: f.clock.now, GapSpool: f.spool, SpoolKeys: f.spoolKeys, Recorded: f.told.recorded, Settings: settings,
 	})
 	if err != nil {
 		f.t.Fatal(err)

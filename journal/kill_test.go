@@ -70,6 +70,10 @@ var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time
 		_, err := j.Checkpoint(ctx, "archivio.alpha.test", func(n evidence.Note) ([]byte, error) { return []byte(n.Text() + "\n"), nil })
 		return err
 	},
+	"rebuild": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.Rebuild(ctx)
+		return err
+	},
 	"purge": func(ctx context.Context, j *Journal, _ time.Time) error {
 		_, err := j.PurgeDeleted(ctx)
 		return err
@@ -193,24 +197,34 @@ func (f *fixture) killAtEach(work string, step int, between func()) {
 	f.t.Helper()
 	f.onFiles()
 	for n := 1; ; n += step {
-		at := fmt.Sprint(n, " ", [...]string{"before", "behind"}[n%2])
-		f.close()
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), killedFolder+"="+f.dir, killedWork+"="+work, killedAt+"="+at,
-			killedClock+"="+f.clock.now().Format(time.RFC3339))
-		out, err := child.CombinedOutput()
-		f.open()
+		killed := f.killAt(work, n)
 		f.verify()
-		if err == nil {
+		if !killed {
 			if n == 1 {
 				f.t.Error("the work was never killed")
 			}
 			return
 		}
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			f.t.Fatalf("%s killed at %s: %v %s", work, at, err, out)
-		}
 		between()
 	}
+}
+
+// killAt has another process do the work, killed at its write number n, and opens the journal again. It reports whether the work got that far.
+func (f *fixture) killAt(work string, n int) (killed bool) {
+	f.t.Helper()
+	at := fmt.Sprint(n, " ", [...]string{"before", "behind"}[n%2])
+	f.close()
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), killedFolder+"="+f.dir, killedWork+"="+work, killedAt+"="+at,
+		killedClock+"="+f.clock.now().Format(time.RFC3339))
+	out, err := child.CombinedOutput()
+	f.open()
+	if err == nil {
+		return false
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		f.t.Fatalf("%s killed at %s: %v %s", work, at, err, out)
+	}
+	return true
 }

@@ -24,6 +24,9 @@ type Proof struct {
 	Checkpoint *StoredCheckpoint // the first that has the entry as it is
 }
 
+// ParseEntry reads an entry as a Proof has it. Its state is in no log: the entry has none. The error tells what is malformed.
+func ParseEntry(r Ref, b []byte) (*Entry, error) { return decodeEntry(r, b) }
+
 // Prove returns the proof that an entry was in the archive when the first checkpoint after it was made. It reads the whole log of the mailbox in that
 // month, and keeps 64 bytes for each leaf of it. The error wraps ErrNotFound, ErrNoLog or ErrNoCheckpoint.
 func (j *Journal) Prove(ctx context.Context, r Ref) (*Proof, error) {
@@ -102,7 +105,7 @@ func (p prover) leaves(proof *Proof, r Ref, h *logHead) (*evidence.Prover, error
 			return nil, fmt.Errorf("leaf %d: %w: %w", n, ErrDamaged, err)
 		case n == 0:
 			proof.Opened = evidence.Step{Data: b}
-		case leaf.Place == place && leaf.Entry == value:
+		case leaf.Place == place && leaf.Entry == value && leaf.Kind != evidence.PutAside && leaf.Kind != evidence.AdoptedAside:
 			proof.Leaf = evidence.Step{Data: b, Index: n}
 		}
 		n++
@@ -122,6 +125,10 @@ func (p prover) checkpoint(proof *Proof, id evidence.LogID) (*evidence.Head, err
 	if err != nil {
 		return nil, err
 	}
+	back, err := getPutBack(storeView{p.ctx, p.settings}, id)
+	if err != nil {
+		return nil, err
+	}
 	for n := range st.Checkpoints {
 		b, err := p.settings.Get(p.ctx, headKey(n, p.month.month, id))
 		if errors.Is(err, kv.ErrNotFound) {
@@ -134,7 +141,7 @@ func (p prover) checkpoint(proof *Proof, id evidence.LogID) (*evidence.Head, err
 		if err != nil {
 			return nil, fmt.Errorf("checkpoint %d: %w: %w", n, ErrDamaged, err)
 		}
-		if head.Size <= proof.Leaf.Index {
+		if head.Size <= proof.Leaf.Index || !back.counts(&lastHead{Head: head, number: n}) {
 			continue
 		}
 		if proof.Checkpoint, err = getCheckpoint(storeView{p.ctx, p.settings}, n); err != nil {

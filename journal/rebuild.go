@@ -35,19 +35,20 @@ func (r *Rebuilt) Changes() int {
 // Rebuild recreates what follows from the entries: the counters of folders, totals, delivery keys, links and keys among the deleted. It changes no
 // entry, no chunk, no tombstone and no log, and brings nothing back that was deleted. It never lowers a next UID, and changes a UIDVALIDITY only where the
 // counters of a folder are lost. An entry that cannot be read stays as it is: Verify names it. Nobody else may use the journal. After an error or a crash
-// call it again.
+// call it again. With PassedOver those months cannot be read, and all others were rebuilt.
 func (j *Journal) Rebuild(ctx context.Context) (*Rebuilt, error) {
 	report := new(Rebuilt)
+	var passed PassedOver
 	for s, err := range j.volumes(ctx) {
 		if err == nil {
 			b := rebuilder{j: j, ctx: ctx, store: s, month: s.month, report: report, folders: make(map[string]*[2]folderCounters)}
 			err = b.rebuild()
 		}
-		if err != nil {
+		if err != nil && !passed.Add(err) {
 			return report, fmt.Errorf("rebuild: %w", err)
 		}
 	}
-	return report, nil
+	return report, passed.Err()
 }
 
 // rebuilder rebuilds one month.
@@ -58,7 +59,7 @@ type rebuilder struct {
 	month   kv.Month
 	report  *Rebuilt
 	folders map[string]*[2]folderCounters // by the key of their counters: as stored, and as counted
-	unread  map[string]bool               // mailboxes of which an entry cannot be read: their counters stay
+	unread  map[string]bool               // mailboxes of which an entry cannot be read: their counters stay, unless they are lost
 }
 
 func (b *rebuilder) rebuild() error {
@@ -99,10 +100,10 @@ func (b *rebuilder) each(kind byte, do func(c *change, p kv.Pair) error) error {
 			return b.j.monthError(b.ctx, b.month, err)
 		}
 		if err := pairs.add(p); err != nil {
-			return err
+			return b.j.monthError(b.ctx, b.month, err)
 		}
 	}
-	return pairs.flush()
+	return b.j.monthError(b.ctx, b.month, pairs.flush())
 }
 
 // folder returns the counters of a folder.
@@ -128,9 +129,14 @@ func (b *rebuilder) counters(_ *change, p kv.Pair) error {
 	return nil
 }
 
+// unreadable notes an entry that cannot be read. Its key has its UID all the same, and nobody may get that again.
 func (b *rebuilder) unreadable(p kv.Pair) error {
 	if mailbox, _, err := splitMailboxKey(p.Key); err == nil {
 		b.unread[mailbox] = true
+	}
+	if r, err := refOf(b.month, p.Key); err == nil {
+		counted := &b.folder(r.Mailbox, r.Folder)[asCounted]
+		counted.nextUID = max(counted.nextUID, r.UID+1)
 	}
 	return nil
 }
@@ -252,18 +258,23 @@ func has(v kv.View, key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// put writes the counters and totals that are wrong. Those of a mailbox of which something cannot be read stay.
+// put writes the counters and totals that are wrong. Those of a mailbox of which something cannot be read stay. Only counters that are lost, or would
+// give a UID out again, do not: the next message would take the place of another one.
 func (b *rebuilder) put() error {
 	sums := make(map[string]uint64)
 	for key, f := range b.folders {
 		mailbox, folder, _, err := splitFolderKey([]byte(key))
-		if err != nil || b.unread[mailbox] {
+		if err != nil {
 			continue
 		}
 		stored, counted := f[asStored], f[asCounted]
-		sums[mailbox] += counted.bytes
 		want := stored
-		want.entries, want.bytes, want.imported = counted.entries, counted.bytes, counted.imported
+		if !b.unread[mailbox] {
+			sums[mailbox] += counted.bytes
+		}
+		if !b.unread[mailbox] || stored.nextUID == 0 {
+			want.entries, want.bytes, want.imported = counted.entries, counted.bytes, counted.imported
+		}
 		want.nextUID = max(stored.nextUID, counted.nextUID)
 		if stored.nextUID == 0 {
 			// What was given out beyond the last entry is not known.
@@ -280,7 +291,7 @@ func (b *rebuilder) put() error {
 			return nil
 		})
 		if err != nil {
-			return err
+			return b.j.monthError(b.ctx, b.month, err)
 		}
 		b.report.did(&b.report.Counters, "%s %s/%s: counters said %d entries of %d bytes below UID %d; there are %d of %d below %d", mailbox, folder, b.month,
 			stored.entries, stored.bytes, stored.nextUID, want.entries, want.bytes, want.nextUID)
@@ -297,7 +308,7 @@ func (b *rebuilder) put() error {
 			continue // the head of the log is beside it: Verify names it
 		}
 		if err != nil {
-			return err
+			return b.j.monthError(b.ctx, b.month, err)
 		}
 		if was != sum {
 			b.report.did(&b.report.Totals, "%s in %s: the total said %d bytes; its folders hold %d", mailbox, b.month, was, sum)

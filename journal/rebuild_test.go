@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"errors"
+	"slices"
 	"testing"
 
 	"copialettere/journal/kv"
@@ -88,5 +90,105 @@ func TestRebuild(t *testing.T) {
 				t.Errorf("%d entries, the first %v; before %d and %v", len(list), list[0].Ref, count, before.Ref)
 			}
 		})
+	}
+}
+
+// TestRebuildUnreadable has entries that cannot be read in a folder whose counters are lost. The next message must not take the place of any.
+func TestRebuildUnreadable(t *testing.T) {
+	f := openFixture(t)
+	f.damaged()
+	one, two, last := f.put(mario, sized("one", 200)), f.put(mario, sized("two", 200)), f.put(mario, sized("last", 200))
+	f.put1(counterKey(mario, one.Folder), nil)
+	f.put1(entryKey(two), []byte{1, 2, 3})
+	f.put1(entryKey(last), []byte{1, 2, 3})
+	r, err := f.Rebuild(f.ctx())
+	if err != nil || r.Counters != 1 || r.Totals != 0 {
+		t.Fatalf("rebuilt %+v, %v", r, err)
+	}
+	if again, err := f.Rebuild(f.ctx()); err != nil || again.Changes() > 0 {
+		t.Errorf("rebuilt again: %+v, %v", again, err)
+	}
+	if next := f.put(mario, sized("next", 200)); next.UID <= last.UID {
+		t.Errorf("the next message has UID %d, and there was one of %d", next.UID, last.UID)
+	}
+	f.wantBytes(one, sized("one", 200))
+}
+
+// TestRebuildDamagedMonth mends a month, though an older one cannot be read.
+func TestRebuildDamagedMonth(t *testing.T) {
+	f := openFixture(t)
+	f.office(2)
+	first, last := kv.MonthOf(november), f.list(mario)[len(f.list(mario))-1]
+	f.breakMonth("manifest", first)
+	defer f.damaged() // what is broken stays so
+	f.put1(counterKey(mario, last.Folder), nil)
+	r, err := f.Rebuild(f.ctx())
+	var passed PassedOver
+	if !errors.As(err, &passed) || !slices.Equal(passed.Months(), []kv.Month{first}) || r.Counters != 1 {
+		t.Errorf("rebuilt %+v, %v", r, err)
+	}
+}
+
+// TestRebuildKilled kills a rebuild at one write after the other. Whatever it had done, the next one ends with a sound archive of the same messages.
+func TestRebuildKilled(t *testing.T) {
+	f := openFixture(t)
+	f.onFiles()
+	f.office(1)
+	gone := f.list(mario)[0]
+	if _, err := f.Delete(f.ctx(), Selection{Mailbox: mario, Month: gone.Month, Folder: gone.Folder, UIDs: UIDsOf([]uint32{gone.UID})}, "mario"); err != nil {
+		t.Fatal(err)
+	}
+	before := f.list(mario)
+	kills := 0
+	for n := 1; ; n += 3 { // odd and even: behind a write, and before one
+		for _, kind := range []byte{'s', 'd', 'p', 'w'} {
+			f.lose(kind)
+		}
+		if !f.killAt("rebuild", n) {
+			break
+		}
+		kills++
+		if _, err := f.Rebuild(f.ctx()); err != nil {
+			t.Fatalf("killed at %d, then: %v", n, err)
+		}
+		f.verify()
+		if got := f.list(mario); !slices.EqualFunc(got, before, func(a, b *Entry) bool { return a.Ref == b.Ref }) {
+			t.Fatalf("killed at %d: %d entries, and there were %d", n, len(got), len(before))
+		}
+	}
+	f.verify()
+	if kills < 3 {
+		t.Errorf("killed %d times only", kills)
+	}
+}
+
+// lose removes all keys of a kind from all months, past the journal.
+func (f *fixture) lose(kind byte) {
+	f.t.Helper()
+	months, err := f.engine.Volumes(f.ctx())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, m := range months {
+		s, err := f.volume(f.ctx(), m, false)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		var keys [][]byte
+		for p, err := range s.Scan(f.ctx(), []byte{kind}, []byte{kind + 1}) {
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			keys = append(keys, slices.Clone(p.Key))
+		}
+		err = s.Update(f.ctx(), nil, func(tx kv.Tx) error {
+			for _, key := range keys {
+				tx.Delete(key)
+			}
+			return nil
+		})
+		if err != nil {
+			f.t.Fatal(err)
+		}
 	}
 }

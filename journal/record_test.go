@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -192,6 +193,51 @@ func TestGapSpool(t *testing.T) {
 		if got := f.details(); !slices.Equal(got, want) {
 			t.Errorf("round %d, in the spool as well: gaps %q, want %q", round, got, want)
 		}
+	}
+}
+
+// TestSealedSpool spools records of an encrypted journal, under a key that changes meanwhile, behind a line in the clear. A line of a key that is lost is a
+// gap.
+func TestSealedSpool(t *testing.T) {
+	f, h := hookedFixture(t)
+	spool := func(detail string, keys ...[32]byte) {
+		t.Helper()
+		f.close()
+		f.spoolKeys = keys
+		h.set(unavailable)
+		f.open()
+		if err := f.Keep(f.ctx(), gap(detail, november)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two, lost := [32]byte{1}, [32]byte{2}, [32]byte{3}
+	spool("clear")
+	spool("first", one)
+	spool("second", two, one)
+	b, err := os.ReadFile(f.spool)
+	if err != nil || bytes.Count(b, []byte("\n")) != 3 || bytes.Contains(b, []byte("first")) || bytes.Contains(b, []byte("second")) || !bytes.Contains(b, []byte("clear")) {
+		t.Fatalf("the spool is %q, %v", b, err)
+	}
+	if got, want := f.details(), []string{"clear spooled", "first spooled", "second spooled"}; !slices.Equal(got, want) {
+		t.Errorf("spooled: %q, want %q", got, want)
+	}
+	h.set(nil)
+	if err := f.Unspool(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.details(), []string{"clear", "first", "second"}; !slices.Equal(got, want) {
+		t.Errorf("taken in: %q, want %q", got, want)
+	}
+	spool("forgotten", lost)
+	f.close()
+	f.spoolKeys = [][32]byte{two}
+	h.set(nil)
+	f.open()
+	if err := f.Unspool(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.details(); len(got) != 4 || !strings.Contains(strings.Join(got, " "), "a damaged line of the gap spool") {
+		t.Errorf("with a key that is lost: %q", got)
 	}
 }
 

@@ -25,6 +25,7 @@ type Report struct {
 	Leaves    int64      `json:"leaves,omitempty"`
 	LogsSince *time.Time `json:"logs_since,omitempty"`
 	Unlogged  int64      `json:"unlogged,omitempty"`
+	PutBack   int64      `json:"put_back,omitempty"` // logs that a restore from a backup put back to an earlier state, as is on record
 	// Checkpoints are those in the archive, Stamped those of them with a time stamp, Outside the notes that were kept outside and compared.
 	Checkpoints    int64      `json:"checkpoints,omitempty"`
 	LastCheckpoint *time.Time `json:"last_checkpoint,omitempty"`

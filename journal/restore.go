@@ -63,6 +63,9 @@ func (j *Journal) Restored(ctx context.Context, r Restoration) error {
 			return fmt.Errorf("move UIDs of what was deleted of %s ahead: %w", mailbox, err)
 		}
 	}
+	if err := j.putBackLogs(ctx, settings); err != nil {
+		return fmt.Errorf("put on record that logs are put back: %w", err)
+	}
 	gaps := make([]Record, 0, len(r.Mailboxes))
 	for _, mailbox := range r.Mailboxes {
 		gaps = append(gaps, Record{

@@ -16,7 +16,7 @@ import (
 	"copialettere/journal/durable"
 )
 
-// The spool is a file of JSON objects, one Record a line. Each line is durable before the delivery it tells of. A last line without its
+// The spool is a file of JSON objects, one Record a line, sealed where the journal is encrypted (see spoolseal.go). Each line is durable before the delivery it tells of. A last line without its
 // line end is left from a failed write; its record was never acknowledged.
 
 // spoolPatience is how long a record waits for the spool, which is on a disk too.
@@ -50,6 +50,10 @@ func (j *Journal) spool(ctx context.Context, records []Record) error {
 			return err
 		}
 	}
+	lines, err := j.sealLines(b.Bytes())
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), spoolPatience)
 	defer cancel()
 	if err := j.spooling.acquire(ctx); err != nil {
@@ -58,7 +62,7 @@ func (j *Journal) spool(ctx context.Context, records []Record) error {
 	done := make(chan error, 1)
 	j.done.Go(func() {
 		defer j.spooling.release()
-		done <- j.appendSpool(b.Bytes())
+		done <- j.appendSpool(lines)
 	})
 	select {
 	case err := <-done:
@@ -241,7 +245,10 @@ func (j *Journal) spooled(spool io.Reader) iter.Seq2[Record, error] {
 // spooledRecord reads one line of the spool. A damaged line counts as a gap, which it may have been.
 func (j *Journal) spooledRecord(line []byte) (Record, error) {
 	var r Record
-	err := json.Unmarshal(line, &r)
+	plain, err := j.openLine(line)
+	if err == nil {
+		err = json.Unmarshal(plain, &r)
+	}
 	if err == nil {
 		err = checkRecords([]Record{r})
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"maps"
+	"slices"
 
 	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
@@ -55,10 +57,38 @@ func (v *verifier) checkpoints(o EvidenceOptions) error {
 	if edge, _ := tree.AppendBinary(nil); whole && st.Checkpoints > 0 && !bytes.Equal(edge, st.Tree) {
 		v.report.fault("the checkpoints are not those that the archive has counted")
 	}
+	if err := v.missingMonths(settings); err != nil {
+		return err
+	}
 	for _, n := range outside {
 		if n.Size > tree.Size {
 			v.report.fault("%s: it is of checkpoint %d, and the archive has %d in all: the archive was put back to an earlier state", n.name, n.Size-1, tree.Size)
 		}
+	}
+	return nil
+}
+
+// missingMonths reports the logs that checkpoints have, that have not ended, and whose month is not there at all.
+func (v *verifier) missingMonths(settings kv.Store) error {
+	months, err := v.j.engine.Volumes(v.ctx)
+	if err != nil {
+		return err
+	}
+	missing := make(map[string]int)
+	for last, err := range lastHeads(v.ctx, settings) {
+		if errors.Is(err, ErrDamaged) {
+			v.report.fault("%v", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if last.Ended == "" && !slices.Contains(months, kv.Month(last.Month)) {
+			missing[last.Month]++
+		}
+	}
+	for _, month := range slices.Sorted(maps.Keys(missing)) {
+		v.report.fault("month %s is not there, and nothing says why: checkpoints have %d logs of it", month, missing[month])
 	}
 	return nil
 }

@@ -137,13 +137,32 @@ func (l *logCheck) check(checkpoints map[evidence.LogID][]lastHead) error {
 	default:
 		l.v.report.Logs++
 	}
-	heads := checkpoints[h.id]
+	heads, err := l.counting(h.id, checkpoints[h.id])
+	if err != nil {
+		return err
+	}
 	delete(checkpoints, h.id)
 	l.entries = make(map[evidence.Place]*loggedEntry)
 	if sound, err := l.replay(h, heads); !sound || err != nil {
 		return err
 	}
 	return l.compare()
+}
+
+// counting returns the heads that still say something of the log: a restore may have put it back.
+func (l *logCheck) counting(id evidence.LogID, heads []lastHead) ([]lastHead, error) {
+	settings, err := l.v.j.engine.Settings(l.v.ctx)
+	if err != nil {
+		return nil, err
+	}
+	back, err := getPutBack(storeView{l.v.ctx, settings}, id)
+	if err != nil {
+		return nil, err
+	}
+	if back != nil {
+		l.v.report.PutBack++
+	}
+	return slices.DeleteFunc(heads, func(h lastHead) bool { return !back.counts(&h) }), nil
 }
 
 // replay reads the log, and says whether entries can be compared with it.

@@ -129,7 +129,6 @@ type snapshot struct {
 	in     *invocation
 	c      *client
 	body   io.ReadCloser
-	answer *json.Decoder
 	view   httpd.SnapshotView
 	frozen backup.Frozen
 	cancel context.CancelFunc

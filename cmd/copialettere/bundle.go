@@ -30,14 +30,14 @@ The exit status is 1 when something cannot be read: INCOMPLETE.txt in the bundle
 Example: copialettere bundle mario@alpha.test Sent/2026-11 17 -practice -to contratto.zip
 `
 
-const verifyBundleHelp = `Usage: copialettere verify-bundle FILE.zip [-trust FILE.pem] [-key KEY] [-json]
+const verifyBundleHelp = `Usage: copialettere verify-bundle FILE.zip [-trust FILE.pem] [-key KEY] [-tsa FILE.pem] [-json]
 
 Checks an evidence bundle, a ZIP or the folder that it was unpacked into, and says each check in a line. It needs no configuration, no data folder and
 no network. All digests, parts and copies are made anew, each signature is verified again, and what the receipts say is worked out again.
 
 Signatures are verified under the authority that the archive trusted, which the bundle brings and the line names with its SHA-256. With -trust it is one
 of your own file, such as the certificates of AgID. In the same way -key names the verifier key of the checkpoints of the archive (evidence.pub in its
-data folder); without it, that of the bundle counts.
+data folder), and -tsa the root certificates of the authority that stamps their time; without them, those of the bundle count.
 
 Exit status: 0 all checks are ok, 1 one has failed, 2 there is no bundle to check. "skipped" is what the bundle does not claim.
 
@@ -98,6 +98,7 @@ func (in *invocation) runBundle(ctx context.Context, args []string, to string, w
 func defineVerifyBundle(flags *flag.FlagSet) runner {
 	trust := flags.String("trust", "", "")
 	key := flags.String("key", "", "")
+	tsa := flags.String("tsa", "", "")
 	return func(ctx context.Context, in *invocation, args []string) error {
 		if err := want(args, "FILE.zip"); err != nil {
 			return err
@@ -117,6 +118,15 @@ func defineVerifyBundle(flags *flag.FlagSet) runner {
 				return fmt.Errorf("%w: -key: %w", errUsage, err)
 			}
 			o.Keys = []string{*key}
+		}
+		if *tsa != "" {
+			text, err := os.ReadFile(*tsa)
+			if err == nil {
+				o.StampRoots, err = bundle.ParseStampRoots(text)
+			}
+			if err != nil {
+				return fmt.Errorf("%w: -tsa %s: %w", errUsage, *tsa, err)
+			}
 		}
 		return in.checkBundle(ctx, args[0], o, in.printCheck, func() {})
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -51,7 +52,11 @@ func (in *invocation) open(ctx context.Context) (*client, error) {
 	}
 	acts := a.acts(c, nil)
 	a.pulls.Configure(acts, c.Pull.AllowPrivate)
-	return &client{http: http.Client{Transport: direct{httpd.Admin(a.backend(acts, log))}}, close: a.close}, nil
+	d := &direct{handler: httpd.Admin(a.backend(acts, log))}
+	return &client{http: http.Client{Transport: d}, close: func() error {
+		d.running.Wait() // an answer that nobody reads on ends when its body is closed
+		return a.close()
+	}}, nil
 }
 
 func socketClient(socket string) *client {
@@ -62,13 +67,17 @@ func socketClient(socket string) *client {
 }
 
 // direct is an http.RoundTripper that calls a handler in this process. The body of the answer streams through a pipe.
-type direct struct{ handler http.Handler }
+type direct struct {
+	handler http.Handler
+	running sync.WaitGroup // of the handlers
+}
 
-func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper.
+func (d *direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	body, w := io.Pipe()
 	answer := &pipedResponse{header: make(http.Header), w: w, started: make(chan int, 1)}
 	failed := make(chan error, 1)
-	go func() {
+	d.running.Go(func() {
 		defer func() {
 			if p := recover(); p != nil {
 				err := fmt.Errorf("request failed: %v", p)
@@ -80,7 +89,7 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 			w.Close()
 		}()
 		d.handler.ServeHTTP(answer, r)
-	}()
+	})
 	select {
 	case err := <-failed:
 		return nil, err

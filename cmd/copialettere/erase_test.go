@@ -80,7 +80,7 @@ func TestErasureLeaves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []string{"settings l", "settings m", "settings w", "volume a", "volume d", "volume e", "volume g", "volume o", "volume p", "volume q",
+			want := []string{"settings l", "settings m", "settings w", "volume a", "volume d", "volume e", "volume g", "volume k", "volume o", "volume p", "volume q",
 				"volume s", "volume t", "volume w"}
 			if got := keysOf(t, k.archive, anna); !slices.Equal(got, want) {
 				t.Errorf("before: %q, want %q", got, want)

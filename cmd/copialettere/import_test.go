@@ -110,7 +110,6 @@ func TestImportReports(t *testing.T) {
 	for line := range strings.Lines(stdout) {
 		var l struct {
 			State, Source, Folder, Quoting, Date string
-			UID                                  int
 		}
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			t.Fatalf("%v: %s", err, line)
@@ -118,18 +117,22 @@ func TestImportReports(t *testing.T) {
 		if i := strings.LastIndexByte(l.Folder, '/'); i > 0 {
 			l.Folder = l.Folder[:i]
 		}
-		got = append(got, strings.TrimRight(fmt.Sprintf("%s %s|%s|%d|%s", l.State, l.Source, l.Folder, l.UID, l.Quoting), "|0"))
+		got = append(got, strings.TrimRight(fmt.Sprintf("%s %s|%s|%s", l.State, l.Source, l.Folder, l.Quoting), "|"))
 	}
 	want := []string{
 		"note Lavoro.mbox at 46",
-		"imported Lavoro.mbox at 0|Imported/Vecchia posta/Lavoro|1|undecidable",
-		"imported Lavoro.mbox at 65|Imported/Vecchia posta/Lavoro|2|none",
+		"imported Lavoro.mbox at 0|Imported/Vecchia posta/Lavoro|undecidable",
+		"imported Lavoro.mbox at 65|Imported/Vecchia posta/Lavoro|none",
 		"skipped b/Inbox.msf",
-		"imported b/a.eml|Imported/Vecchia posta/b|1",
-		"duplicate b/b.eml|Imported/Vecchia posta/b|1",
-		"imported b/evil\x1b.eml|Imported/Vecchia posta/b|2",
+		"imported b/a.eml|Imported/Vecchia posta/b",
+		"duplicate b/b.eml|Imported/Vecchia posta/b",
+		"imported b/evil\x1b.eml|Imported/Vecchia posta/b",
 		"refused b/leggimi.txt",
 		"refused b/outlook.msg",
+	}
+	// Two of the same bytes are asked for at once: either is the duplicate.
+	if i := slices.IndexFunc(got, func(line string) bool { return strings.HasPrefix(line, "duplicate b/a.eml") }); i >= 0 {
+		got[i], got[i+1] = strings.Replace(got[i], "duplicate", "imported", 1), strings.Replace(got[i+1], "imported", "duplicate", 1)
 	}
 	if code != 1 || !slices.Equal(got, want) {
 		t.Errorf("exit status %d, got\n%s", code, strings.Join(got, "\n"))

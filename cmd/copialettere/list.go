@@ -266,6 +266,9 @@ func (in *invocation) printEvidence(r *journal.Report) {
 	if r.Unlogged > 0 {
 		fmt.Fprintf(in.stdout, "; %d entries from before are in none yet", r.Unlogged)
 	}
+	if r.PutBack > 0 {
+		fmt.Fprintf(in.stdout, "; %d were put back to an earlier state by a restore from a backup, as is on record", r.PutBack)
+	}
 	fmt.Fprintf(in.stdout, "\n%d checkpoints, %d with a time stamp, %d compared that are kept outside", r.Checkpoints, r.Stamped, r.Outside)
 	if r.LastCheckpoint != nil {
 		fmt.Fprintf(in.stdout, "; the last is of %s", r.LastCheckpoint.Format(time.DateTime))

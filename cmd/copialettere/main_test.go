@@ -378,7 +378,7 @@ func testQueries(t *testing.T, p *place) {
 
 // TestAnswerBrokenOff cuts an answer off in the middle, as when the daemon is killed.
 func TestAnswerBrokenOff(t *testing.T) {
-	c := &client{http: http.Client{Transport: direct{http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	c := &client{http: http.Client{Transport: &direct{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "{\"entries\": 1}\n{\"entr")
 	})}}}
 	n, err := each(&invocation{stderr: io.Discard}, t.Context(), c, http.MethodGet, "/stats", nil, func(journal.FolderStats) error { return nil })

@@ -111,7 +111,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 		a.policy.OnRevision(a.notices.Revised)
 	}
 	a.journal, err = journal.Open(a.folder.Engine, journal.Options{
-		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, Recorded: a.notices.Recorded,
+		Logger: log, Metrics: a.metrics, GapSpool: a.folder.GapSpool, SpoolKeys: a.folder.SpoolKeys, Recorded: a.notices.Recorded,
 		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld},
 	})
 	if err != nil {
@@ -123,6 +123,10 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	defer cancel()
 	if err := a.journal.Unspool(ctx); err != nil {
 		log.Error("gaps are still spooled", "error", err)
+	}
+	// Nor must logs that cannot begin yet: the housekeeping tries again.
+	if err := a.journal.BeginLogs(ctx); err != nil {
+		log.Error("the logs of the archive do not begin yet", "error", err)
 	}
 	if _, err := a.journal.LastBackup(ctx); err != nil {
 		log.Error("the metrics do not know of the last backup", "error", err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"copialettere/cmd/copialettere/config"
@@ -14,7 +15,7 @@ ties the messages of a practice together, and the folder of what was deleted. It
 
 No message, no log and no record of a deletion is changed, and nothing comes back that was deleted. The next UID of a folder never goes back. A
 folder whose counters are lost gets a new UIDVALIDITY, and mail programs fetch it anew. Run it when "copialettere verify" reports faults of that
-kind; a damaged message it does not mend. If it breaks off, run it again.
+kind; a damaged message it does not mend. A month that cannot be read it names and leaves alone. If it breaks off, run it again.
 
 Example: sudo -u copialettere copialettere rebuild
 `
@@ -36,15 +37,12 @@ func runRebuild(ctx context.Context, in *invocation, args []string) error {
 	}
 	defer a.close()
 	r, err := a.journal.Rebuild(ctx)
-	if err != nil {
-		return err
-	}
 	if in.json {
-		return in.printJSON(r)
+		return errors.Join(in.printJSON(r), err)
 	}
 	for _, detail := range r.Details {
 		fmt.Fprintln(in.stdout, detail)
 	}
 	fmt.Fprintf(in.stdout, "%d messages read, %d faults mended\n", r.Entries, r.Changes())
-	return nil
+	return err
 }

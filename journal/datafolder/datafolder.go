@@ -118,10 +118,12 @@ type Options struct {
 // Folder is an open data folder. Its methods may be called concurrently.
 type Folder struct {
 	Engine   kv.Engine
-	Settings kv.Store  // of the engine
-	GapSpool string    // path of the gap spool
-	Made     time.Time // when the data folder was made
-	ID       string    // of the archive
+	Settings kv.Store // of the engine
+	GapSpool string   // path of the gap spool
+	// SpoolKeys seal the gap spool: see journal.Options
+	SpoolKeys [][32]byte
+	Made      time.Time // when the data folder was made
+	ID        string    // of the archive
 
 	SourceKey      string // path of the key that seals the passwords of accounts elsewhere, which may not be there
 	EvidenceKey    string // path of the signing key of the checkpoints, which may not be there
@@ -172,7 +174,11 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Folder{Engine: engine, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID, SourceKey: filepath.Join(folder, sourceKeyFile),
+	spool, err := spoolKeys(o.Keys)
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	f := &Folder{Engine: engine, SpoolKeys: spool, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID, SourceKey: filepath.Join(folder, sourceKeyFile),
 		EvidenceKey: filepath.Join(folder, evidenceKeyFile), EvidencePublic: filepath.Join(folder, evidencePublicFile)}
 	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
 		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)

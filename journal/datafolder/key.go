@@ -1,7 +1,9 @@
 package datafolder
 
 import (
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -47,4 +49,17 @@ func ParseKeys(text string) ([]Key, error) {
 		return nil, errors.New(`there is no key: write one as "copialettere encryption-key" makes it`)
 	}
 	return keys, nil
+}
+
+// spoolKeys returns the keys that seal the gap spool, derived from those of the operator's.
+func spoolKeys(keys []Key) ([][32]byte, error) {
+	var derived [][32]byte
+	for _, k := range keys {
+		b, err := hkdf.Key(sha256.New, k[:], nil, "copialettere gap spool", 32)
+		if err != nil {
+			return nil, err
+		}
+		derived = append(derived, [32]byte(b))
+	}
+	return derived, nil
 }

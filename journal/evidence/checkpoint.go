@@ -20,6 +20,7 @@ const (
 	EndedRetention = "retention" // its month was dropped as a whole
 	EndedErased    = "erased"    // its archive was erased
 	EndedForgotten = "forgotten" // its month was lost, and given up
+	EndedRestored  = "restored"  // the archive was restored from a backup from before it
 )
 
 // Head is a log at some moment.

@@ -116,6 +116,11 @@ func (l *Leaf) Append(b []byte) []byte {
 	return append(b, l.Reason...)
 }
 
+// present says whether there is an entry after the act, which people can read.
+func (k Kind) present() bool {
+	return k == Added || k == Amended || k == Moved || k == BroughtBack || k == Adopted
+}
+
 func (k Kind) moves() bool { return k == Moved || k == BroughtBack }
 
 func (p Place) append(b []byte) []byte {

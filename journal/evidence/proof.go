@@ -87,6 +87,9 @@ func (p *Proof) Check(message Hash, keys []string) (Proved, error) {
 	if v.Leaf, err = ParseLeaf(p.Leaf.Data); err != nil {
 		return fail("the leaf: %w", err)
 	}
+	if !v.Leaf.Kind.present() {
+		return fail("leaf %d says that the message is %q, not that it was there", p.Leaf.Index, v.Leaf.Kind)
+	}
 	if v.Leaf.Message != message {
 		return fail("the log has another message: SHA-256 %x", v.Leaf.Message[:])
 	}

@@ -105,6 +105,14 @@ func (a *Archive) VerifierKeys() ([]string, error) {
 	return a.options.Checkpoints.Keys()
 }
 
+// StampCA returns the root certificates of the time stamping authority, PEM; nil where the configuration names none.
+func (a *Archive) StampCA() ([]byte, error) {
+	if a.options.Checkpoints == nil {
+		return nil, nil
+	}
+	return a.options.Checkpoints.StampCA()
+}
+
 // Verify checks the whole journal, with what the configuration says of the checkpoints: see journal.Journal.Verify.
 func (a *Archive) Verify(ctx context.Context, progress func(kv.Month, int64)) (*journal.Report, error) {
 	var o journal.EvidenceOptions

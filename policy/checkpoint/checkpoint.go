@@ -271,14 +271,28 @@ func (m *Maker) Evidence() (journal.EvidenceOptions, error) {
 	return o, errors.Join(errs[:]...)
 }
 
-// stampRoots reads the root certificates of the authority; nil for none.
-func stampRoots(s Settings) (*x509.CertPool, error) {
+// StampCA returns the root certificates of the time stamping authority, PEM; nil where the settings name none.
+func (m *Maker) StampCA() ([]byte, error) {
+	return readStampCA(m.current())
+}
+
+// readStampCA reads the file of the root certificates; nil for none.
+func readStampCA(s Settings) ([]byte, error) {
 	if s.StampCA == "" {
 		return nil, nil
 	}
 	pem, err := os.ReadFile(s.StampCA)
 	if err != nil {
 		return nil, fmt.Errorf("[evidence] timestamp_ca: %w", err)
+	}
+	return pem, nil
+}
+
+// stampRoots reads the root certificates of the authority; nil for none.
+func stampRoots(s Settings) (*x509.CertPool, error) {
+	pem, err := readStampCA(s)
+	if err != nil || pem == nil {
+		return nil, err
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +17,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/evidence"
 	"copialettere/journal/kv/kvtest"
+	"copialettere/policy/checkpoint/tsatest"
 )
 
 // rig is a journal with a Maker.
@@ -229,75 +229,15 @@ func TestKeyFaults(t *testing.T) {
 	t.Error("no key was made")
 }
 
-// authority is a time stamping authority made with openssl.
-type authority struct {
-	t      *testing.T
-	dir    string
-	config string
-	ca     string // its root
-	at     string // a fixed time for its certificates; empty for now
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.config, a.ca = filepath.Join(a.dir, "tsa.cnf"), filepath.Join(a.dir, "ca.pem")
-	write := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(a.dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("serial", "01\n")
-	write("ext", "extendedKeyUsage=critical,timeStamping\nkeyUsage=critical,digitalSignature\n")
-	write("tsa.cnf", "[tsa]\ndefault_tsa=t\n[t]\ndir="+a.dir+"\nserial=$dir/serial\nsigner_cert=$dir/tsa.pem\ncerts=$dir/ca.pem\nsigner_key=$dir/tsa.key\n"+
-		"signer_digest=sha256\ndefault_policy=1.2.3.4\ndigests=sha256\naccuracy=secs:1\nordering=yes\ntsa_name=yes\ness_cert_id_chain=no\ness_cert_id_alg=sha256\n")
-	a.run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Prova CA", "-days", "30")
-	a.run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "tsa.key", "-out", "tsa.csr", "-subj", "/CN=Prova TSA")
-	a.run("x509", "-req", "-in", "tsa.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-out", "tsa.pem", "-days", "30", "-extfile", "ext")
-	return a
-}
-
-func (a *authority) run(args ...string) []byte {
-	a.t.Helper()
-	c := exec.CommandContext(a.t.Context(), "openssl", args...)
-	c.Dir = a.dir
-	out, err := c.CombinedOutput()
-	if err != nil {
-		a.t.Fatalf("openssl %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return out
-}
-
-// ServeHTTP implements http.Handler: RFC 3161 section 3.4.
-func (a *authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	query, err := io.ReadAll(r.Body)
-	if err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/timestamp-query" {
-		http.Error(w, "no query", http.StatusBadRequest)
-		return
-	}
-	if err := os.WriteFile(filepath.Join(a.dir, "query"), query, 0o600); err != nil {
-		a.t.Error(err)
-	}
-	a.run("ts", "-reply", "-config", a.config, "-queryfile", "query", "-out", "answer")
-	answer, err := os.ReadFile(filepath.Join(a.dir, "answer"))
-	if err != nil {
-		a.t.Error(err)
-	}
-	w.Header().Set("Content-Type", "application/timestamp-reply")
-	w.Write(answer)
-}
-
 // TestStamp has an authority made with openssl stamp a checkpoint, and openssl check it.
 func TestStamp(t *testing.T) {
-	a := newAuthority(t)
-	server := httptest.NewServer(a)
-	defer server.Close()
+	a := tsatest.New(t)
 	r := newRig(t)
 	folder := r.path("outside")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	settings := Settings{StampURL: server.URL, StampCA: a.ca, Folder: folder}
+	settings := Settings{StampURL: a.Serve(), StampCA: a.CA, Folder: folder}
 	r.maker.Configure(settings)
 	r.deliver(1)
 	made := r.make()
@@ -305,7 +245,7 @@ func TestStamp(t *testing.T) {
 		t.Fatalf("%+v", made)
 	}
 	stamp := strings.TrimSuffix(made.Outside, ".txt") + ".tsr"
-	if out := a.run("ts", "-verify", "-data", made.Outside, "-in", stamp, "-CAfile", a.ca); !strings.Contains(string(out), "Verification: OK") {
+	if out := a.Run("ts", "-verify", "-data", made.Outside, "-in", stamp, "-CAfile", a.CA); !strings.Contains(string(out), "Verification: OK") {
 		t.Errorf("openssl says %s", out)
 	}
 	if found := r.verify(); len(found) > 0 {
@@ -326,7 +266,7 @@ func TestStamp(t *testing.T) {
 			return err
 		},
 		"another authority": func() error {
-			roots, err := stampRoots(Settings{StampCA: newAuthority(t).ca})
+			roots, err := stampRoots(Settings{StampCA: tsatest.New(t).CA})
 			if err != nil {
 				t.Fatal(err)
 			}

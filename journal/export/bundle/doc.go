@@ -21,6 +21,7 @@
 //	                                   no checkpoint has the message
 //	FOLDER/evidence/checkpoint.txt     the signed note of that checkpoint
 //	FOLDER/evidence/checkpoint.tsr     its time stamp (RFC 3161), DER; absent where there is none
+//	FOLDER/evidence/tsa.pem            the root certificates of the authority that made it; absent where the archive knows none
 //	FOLDER/evidence/verifier-keys.txt  the verifier keys of the archive, one a line
 //	practice.json                 of a practice: what its receipts say of each recipient, as "copialettere practice -json" has it
 //	practice.csv                  the same as a table

@@ -25,6 +25,9 @@ func (w *walk) file(s source) error {
 		w.own(&p, r)
 		return w.piece(p)
 	}
+	if s.maildir && s.size > 0 { // whatever it holds: the file of a Maildir is a message
+		return w.piece(Piece{Folder: join(s.folder), Date: s.delivered(), Source: s.name, Size: s.size, Message: s.section(0, s.size)})
+	}
 	head := make([]byte, min(s.size, headSize))
 	if n, err := s.r.ReadAt(head, 0); err != nil && err != io.EOF {
 		return w.left(Refused, s.name, say("non si può leggere: %v", "it cannot be read: %v"), cause(err))
@@ -65,7 +68,7 @@ func (w *walk) file(s source) error {
 	if start > 0 {
 		name = fmt.Sprintf("%s without %s before it", s.name, junk)
 	}
-	return w.piece(Piece{Folder: join(s.folder), Date: s.delivered(), Source: name, Size: s.size - int64(start), Message: s.section(int64(start), s.size)})
+	return w.piece(Piece{Folder: join(s.folder), Source: name, Size: s.size - int64(start), Message: s.section(int64(start), s.size)})
 }
 
 func (s source) section(start, end int64) *io.SectionReader {
@@ -89,7 +92,6 @@ func before(head []byte) (n int, what string) {
 // noMail says what a file is that mail programs and systems put beside mail; none for others.
 func noMail(s source, head []byte) policy.Label {
 	switch {
-	case s.maildir:
 	case strings.HasPrefix(s.base, "._") && bytes.HasPrefix(head, []byte("\x00\x05\x16\x07")), s.base == ".DS_Store", s.base == "Thumbs.db", s.base == "desktop.ini":
 		return say("annotazioni del sistema, non posta", "notes of the system, no mail")
 	case isManifest(s.base) || slices.Contains([]string{"export.json", "gaps.csv", "SHA256SUMS", "INCOMPLETE.txt", "PIndex.xml"}, s.base) && !s.isMessage(head):
@@ -148,7 +150,7 @@ var mailFields = regexp.MustCompile(`(?i)^(from|to|cc|bcc|date|subject|sender|re
 
 // isMessage reports whether text begins with the header of a message: fields, of which mail has one. What is named as a message needs no more than a field.
 func (s source) isMessage(text []byte) bool {
-	named := s.maildir || strings.HasSuffix(strings.ToLower(s.base), ".eml")
+	named := strings.HasSuffix(strings.ToLower(s.base), ".eml")
 	for first := true; len(text) > 0; first = false {
 		var line []byte
 		line, text, _ = cutLine(text)
@@ -174,7 +176,7 @@ func (s source) isMessage(text []byte) bool {
 func (s source) delivered() time.Time {
 	number, _, _ := strings.Cut(s.base, ".")
 	seconds, err := strconv.ParseInt(number, 10, 64)
-	if !s.maildir || err != nil || s.modified.IsZero() {
+	if err != nil || s.modified.IsZero() {
 		return time.Time{}
 	}
 	at := time.Unix(seconds, 0).UTC()

@@ -227,6 +227,8 @@ func TestFolder(t *testing.T) {
 	write("maildir/cur/1557126489.M2P2.host;2,FS", one)
 	write("maildir/cur/1557120000.M3P2.host_2,S", one)
 	write("maildir/new/1557126489.M4P2.host", two)
+	write("maildir/new/1557126490.M7P2.host", "no header\n")
+	write("maildir/new/LEGGIMI", "Ciao.\n")
 	write("maildir/tmp/1557126489.M5P2.host", two)
 	write("maildir/dovecot.index", "\x07\x03")
 	write("maildir/.Lavoro.Fatture/cur/1557126489.M6P2.host!2,", two)
@@ -274,6 +276,8 @@ func TestFolder(t *testing.T) {
 		"maildir | maildir/cur/1557126489.M2P2.host;2,FS | 2019-05-06T07:08:09Z",
 		"skipped maildir/dovecot.index",
 		"maildir | maildir/new/1557126489.M4P2.host | 2019-05-06T07:08:09Z",
+		"maildir | maildir/new/1557126490.M7P2.host | 2019-05-06T07:08:10Z",
+		"refused maildir/new/LEGGIMI",
 		"refused maildir/tmp/1557126489.M5P2.host",
 		"refused pipe",
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -115,12 +116,16 @@ func cause(err error) error {
 	return err
 }
 
+// maildirName is how programs name the files of a Maildir: by the second of the delivery, and more. Others in folders of these names are found out by
+// their content.
+var maildirName = regexp.MustCompile(`^[0-9]{6,}[._]`)
+
 // placeOf returns the folders that a path leads through, as their mail program calls them, and the name of the file.
 func placeOf(name string) (folder []string, base string, maildir bool) {
 	levels := strings.Split(path.Clean("/" + strings.ReplaceAll(name, `\`, "/"))[1:], "/")
 	levels, base = levels[:len(levels)-1], levels[len(levels)-1]
 	if n := len(levels); n > 0 && (levels[n-1] == "cur" || levels[n-1] == "new") {
-		levels, maildir = levels[:n-1], true
+		levels, maildir = levels[:n-1], maildirName.MatchString(base)
 	}
 	apple := strings.HasSuffix(base, ".emlx")
 	for _, level := range levels {

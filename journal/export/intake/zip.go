@@ -102,7 +102,7 @@ func (w *walk) entry(s source, f *zip.File, name string, read func(source) error
 	if err == nil {
 		// A long row of zeros, or a film, need not be unpacked to see that it is no mail.
 		_, own := w.manifest.row(one.key, 0)
-		if head := held.memory.Bytes(); own || isManifest(base) || foreign(head) == none && noMail(one, head) == none && mayBeMail(one, head) {
+		if head := held.memory.Bytes(); own || maildir || isManifest(base) || foreign(head) == none && noMail(one, head) == none && mayBeMail(one, head) {
 			_, err = io.Copy(held, limited)
 		}
 	}

@@ -136,7 +136,6 @@ func (f *fetched) wrong(m listed) string {
 
 // fetchBodies sends the FETCH and the NOOP behind it, and returns which messages were still there then.
 func (c *client) fetchBodies(uids []uint32, bytes int64) (there func(uint32) bool, err error) {
-	before := c.expunged
 	err = c.command(limitFor(bytes), "UID FETCH", setOf(uids)+" (UID RFC822.SIZE BODY.PEEK[])")
 	c.fetchInto, c.bodies = nil, bodies{}
 	if err != nil {
@@ -145,7 +144,8 @@ func (c *client) fetchBodies(uids []uint32, bytes int64) (there func(uint32) boo
 	if err := c.command(time.Minute, "NOOP", ""); err != nil {
 		return nil, err
 	}
-	if c.expunged == before {
+	// Since the folder was opened, and not only now: what was expunged after it was listed may have been told with an earlier batch.
+	if c.expunged == 0 {
 		return func(uint32) bool { return true }, nil
 	}
 	left, err := c.present(uids)

@@ -279,3 +279,15 @@ func TestSignIn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestExpungedBefore has another session expunge a message of a later batch, which the server tells with the one before.
+func TestExpungedBefore(t *testing.T) {
+	r := newRig(t, mail{uid: 1, text: strings.Repeat("y", alone+1)}, one(2))
+	r.fetch = func(_ io.Writer, uids []uint32) (bool, error) {
+		if contains(uids, 1) {
+			r.mails, r.noop, r.once = r.mails[:1], "* 2 EXPUNGE\r\n", true
+		}
+		return false, nil
+	}
+	r.want("expunged before", "imported 1, gone 2")
+}

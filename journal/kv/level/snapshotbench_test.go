@@ -3,6 +3,7 @@ package level
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -109,10 +110,11 @@ func copySnapshots(ctx context.Context, e *Engine, dir string) error {
 			if err := w.Sync(); err != nil {
 				return err
 			}
-			if _, err := w.Seek(0, io.SeekStart); err == nil {
+			_, err = w.Seek(0, io.SeekStart)
+			if err == nil {
 				_, err = io.Copy(h, w)
 			}
-			if err := w.Close(); err != nil {
+			if err := errors.Join(err, w.Close()); err != nil {
 				return err
 			}
 		}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,13 +52,44 @@ func TestCompare(t *testing.T) {
 	sink := startSink(t, folder)
 	var builds [3]build // the earlier one, the earlier one again, this one
 	for i, program := range []string{earlier, earlier, program} {
-		own := filepath.Join(folder, strconv.Itoa(i))
-		if err := os.Mkdir(own, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		builds[i].hook, builds[i].address = startHook(t, program, own, sink)
+		builds[i] = startBuild(t, program, filepath.Join(folder, strconv.Itoa(i)), sink)
 	}
 	fmt.Printf("\n%d rounds, %s; speed and processor time as ratios to the earlier build, in brackets the control.\n\n", rounds, machine(t))
+	compareAll(t, builds, rounds)
+}
+
+// TestBenchEncrypted measures a hook whose journal is encrypted against the same one without a key, as TestCompare does.
+func TestBenchEncrypted(t *testing.T) {
+	rig.RemoveLeftovers()
+	folder := rig.Folder(t)
+	program, err := rig.Build(folder)
+	check(t, err)
+	sink := startSink(t, folder)
+	key, err := exec.Command(program, "encryption-key").Output()
+	check(t, err)
+	var builds [3]build
+	for i, encrypted := range []string{"", "", fmt.Sprintf("\n[encryption]\nkey_command = [\"/bin/echo\", %q]\n", strings.TrimSpace(string(key)))} {
+		builds[i] = startBuild(t, program, filepath.Join(folder, strconv.Itoa(i)), sink, encrypted)
+	}
+	fmt.Printf("\n%d rounds, %s; speed and processor time of an encrypted journal as ratios to one in the clear, in brackets the control.\n\n", encryptedRounds, machine(t))
+	compareAll(t, builds, encryptedRounds)
+}
+
+// encryptedRounds is how many rounds TestBenchEncrypted makes.
+const encryptedRounds = 7
+
+func startBuild(t *testing.T, program, folder, sink string, more ...string) (b build) {
+	t.Helper()
+	check(t, os.Mkdir(folder, 0o755))
+	b.address = fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
+	b.hook = rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(hookConfig, b.address, "", sink)+strings.Join(more, ""))
+	b.hook.Enable(t, mailbox)
+	b.hook.Must(t, "mailbox", "set", mailbox, "quota=1000GB")
+	return b
+}
+
+// compareAll measures and prints the table of all sizes and numbers of connections.
+func compareAll(t *testing.T, builds [3]build, rounds int) {
 	fmt.Println("| size | connections | speed | processor time |\n|---|---|---|---|")
 	for _, size := range sizes {
 		for _, n := range connections {

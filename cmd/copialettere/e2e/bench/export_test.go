@@ -52,7 +52,7 @@ func peakNow(pid int) (kib int64) {
 }
 
 // TestBenchExport prints how fast each form of an export of 100,000 messages is, and the same command once more, which verifies what is there; as a ratio
-// to "cp -r" of the same messages as .eml files, with the sync that makes the copy durable and without it.
+// to "cp -r" of the same messages as .eml files, with the sync that makes the copy durable and without it. So it does of a verification of all of them.
 func TestBenchExport(t *testing.T) {
 	rig.RemoveLeftovers()
 	folder := rig.Folder(t)
@@ -112,6 +112,7 @@ func TestBenchExport(t *testing.T) {
 			run(form, command...)
 			run(form+", again", command...)
 		}
+		run("verify", program, "verify", "-config", hook.Config)
 		run("cp -r", "cp", "-r", to("eml"), to("copy"))
 		check(t, os.RemoveAll(to("copy")))
 		run("cp -r, sync", "sh", "-ec", `cp -r "$0" "$1"; sync -f "$1"`, to("eml"), to("copy"))
@@ -120,7 +121,7 @@ func TestBenchExport(t *testing.T) {
 	median := func(name string) time.Duration { slices.Sort(times[name]); return times[name][len(times[name])/2] }
 	fmt.Printf("\nMeasured on %s. %d messages of %d bytes in %d months.\n\n", machine(t), months*messagesRead, size, months)
 	fmt.Println("| | time | speed / cp -r, sync | speed / cp -r | peak memory |\n|---|---|---|---|---|")
-	for _, name := range []string{"cp -r", "cp -r, sync", "eml", "eml, again", "maildir", "maildir, again", "mbox", "mbox, again", "zip", "zip, again"} {
+	for _, name := range []string{"cp -r", "cp -r, sync", "eml", "eml, again", "maildir", "maildir, again", "mbox", "mbox, again", "zip", "zip, again", "verify"} {
 		ratio := func(to string) float64 { return median(to).Seconds() / median(name).Seconds() }
 		fmt.Printf("| %s | %.1f s | %.2f | %.2f | %d MiB |\n", name, median(name).Seconds(), ratio("cp -r, sync"), ratio("cp -r"), memory[name]>>10)
 	}
