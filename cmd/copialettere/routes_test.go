@@ -131,6 +131,7 @@ func TestCommandRoutes(t *testing.T) {
 		routes[r.Method+" "+r.Path] = r
 		served.Handle(r.Method+" "+httpd.Prefix+r.Path, http.NotFoundHandler())
 	}
+	t.Chdir(t.TempDir()) // some commands write there before they ask
 	p := newPlace(t)
 	noted := noteRequests(t, filepath.Join(p.dir, "data"))
 	commandsSeen := make(map[string]bool)
