@@ -3,7 +3,9 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -190,6 +192,61 @@ func TestVerifyBundle(t *testing.T) {
 	_, out, _ := p.run("verify-bundle", file, "-json")
 	if line, _, _ := strings.Cut(out, "\n"); json.Unmarshal([]byte(line), &check) != nil || check.Outcome != bundle.OK || check.What == "" {
 		t.Errorf("as JSON: %s", out)
+	}
+}
+
+// TestBundleForged changes what a bundle says of a message, with its SHA256SUMS made anew: the entry in the log says otherwise.
+func TestBundleForged(t *testing.T) {
+	p, _ := evidencePlace(t, "")
+	month := p.entries(anna)[0].Time.Format("2006-01")
+	dir := map[string]string{}
+	for name, args := range map[string][]string{"received": {"INBOX/" + month, "2"}, "sent": {"Sent/" + month, "1"}} {
+		file := filepath.Join(p.dir, name+".zip")
+		p.must(append([]string{"bundle", anna, "-to", file}, args...)...)
+		dir[name] = unzip(t, file)
+	}
+	for name, tt := range map[string]struct{ of, file, old, new, want string }{
+		"the sender":            {"received", "envelope.json", `"mail_from": "`, `"mail_from": "x`, "mail_from"},
+		"the time":              {"received", "envelope.json", `"time": "20`, `"time": "19`, "time"},
+		"the recipient":         {"received", "envelope.json", `"` + anna + `"` + "\n  ]", `"x@alpha.test"` + "\n  ]", "recipients"},
+		"a recipient more":      {"sent", "envelope.json", `"recipients": [`, `"recipients": ["x@beta.test",`, "recipients"},
+		"how it was sent":       {"sent", "envelope.json", `"sent_to": "`, `"sent_to": "x`, "sent_to"},
+		"the transaction":       {"sent", "envelope.json", `"transaction": "`, `"transaction": "x`, "transaction"},
+		"the direction":         {"sent", "envelope.json", `"sent",`, `"received",`, "direction"},
+		"the provider":          {"received", "signature.json", `"weak_digest": false`, `"weak_digest": false, "provider": "x"`, "provider"},
+		"the revocation":        {"received", "signature.json", `"weak_digest": false`, `"weak_digest": false, "revocation": "revoked"`, "revocation"},
+		"the time of arrival":   {"received", "signature.json", `"arrived": "20`, `"arrived": "19`, "arrived"},
+		"what was not examined": {"sent", "signature.json", `"weak_digest": false`, `"weak_digest": true`, "weak_digest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path, sums := filepath.Join(dir[tt.of], "message", tt.file), filepath.Join(dir[tt.of], "SHA256SUMS")
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sumsBefore, err := os.ReadFile(sums)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := bytes.Replace(before, []byte(tt.old), []byte(tt.new), 1)
+			if bytes.Equal(after, before) {
+				t.Fatalf("no %q in %s", tt.old, before)
+			}
+			write := func(b, sumsOf []byte) {
+				if err := errors.Join(os.WriteFile(path, b, 0o600), os.WriteFile(sums, sumsOf, 0o600)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(after, bytes.Replace(sumsBefore, fmt.Appendf(nil, "%x", sha256.Sum256(before)), fmt.Appendf(nil, "%x", sha256.Sum256(after)), 1))
+			code, out, _ := p.run("verify-bundle", dir[tt.of])
+			if want := fmt.Sprintf("failed   envelope and report: message: %s: %s is not as the log has it", tt.file, tt.want); code != 1 || !strings.Contains(out, want) || strings.Contains(out, "failed   digest of") {
+				t.Errorf("exit status %d, no %q:\n%s", code, want, out)
+			}
+			write(before, sumsBefore)
+			if code, out, _ := p.run("verify-bundle", dir[tt.of]); code != 0 || !strings.Contains(out, "ok       envelope and report: message\n") {
+				t.Errorf("as it was: exit status %d\n%s", code, out)
+			}
+		})
 	}
 }
 

@@ -98,6 +98,8 @@ var commandRoutes = map[string]string{
 	"retention -log":                                               "GET /retention",
 	"verify":                                                       "GET /verify",
 	"checkpoint":                                                   "POST /checkpoints",
+	"preservation":                                                 "GET /preservation",
+	"preservation anna@alpha.test":                                 "GET /mailboxes/{mailbox}/preservation",
 	"checkpoint -list":                                             "GET /checkpoints",
 	"checkpoint -new-key":                                          "POST /checkpoints/key",
 	"privacy anna@alpha.test":                                      "GET /mailboxes/{mailbox}/privacy",
@@ -145,6 +147,11 @@ func TestCommandRoutes(t *testing.T) {
 			continue
 		}
 		asked[route] = true
+		for i, arg := range args {
+			if arg == "out" || arg == "out.zip" {
+				args[i] = filepath.Join(p.dir, arg) // some commands write there before they ask
+			}
+		}
 		code, _, stderr := p.run(args...)
 		var got []*http.Request
 		for len(noted) > 0 {

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"copialettere/journal"
@@ -442,6 +443,9 @@ func TestChanged(t *testing.T) {
 		"a state":                    {practiceName, `"status": "delivered"`, `"status": "accepted"`},
 		"a time":                     {practiceName, `"delivered": "2026-11-03T09:12`, `"delivered": "2026-11-03T09:13`},
 		"a recipient":                {practiceName, `"address": "carlo@`, `"address": "carla@`},
+		"the class":                  {manifestName, `"class": "avvenuta-consegna"`, `"class": "accettazione"`},
+		"a certificate of the chain": {receipt + chainName, "", string(pectest.NewRogue().PEM())},
+		"the chain, its end":         {receipt + chainName, "-----BEGIN CERTIFICATE-----", string(pectest.NewRogue().PEM()) + "-----BEGIN CERTIFICATE-----"},
 		"the anchor":                 {receipt + anchorName, "", string(pectest.NewRogue().PEM())},
 	} {
 		before := read(one.file)
@@ -578,20 +582,15 @@ func FuzzVerify(f *testing.F) {
 	f.Add(`{"layout":1,"messages":[{"folder":"../x"}]}`, `{}`, `[null]`, "")
 	f.Add(`{"layout":2}`, ``, ``, ``)
 	f.Fuzz(func(t *testing.T, manifest, report, practices, message string) {
-		dir := t.TempDir()
+		files := make(fstest.MapFS)
 		for name, text := range map[string]string{
 			manifestName: manifest, practiceName: practices, "message/" + reportName: report, "message/" + messageName: message, "message/" + envelopeName: report,
-			"message/" + digestsName: report, sumsName: report,
+			"message/" + digestsName: report, "message/" + proofName: report, "message/" + checkpointName: practices, "message/" + keysName: practices,
+			"message/" + stampName: message, "message/" + tsaName: practices, "message/" + chainName: practices, "message/" + anchorName: practices, sumsName: report,
 		} {
-			path := filepath.Join(dir, filepath.FromSlash(name))
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			files[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o600}
 		}
-		if good, _ := Verify(t.Context(), os.DirFS(dir), VerifyOptions{}, func(Check) {}); good {
+		if good, _ := Verify(t.Context(), files, VerifyOptions{}, func(Check) {}); good {
 			t.Error("good")
 		}
 	})

@@ -111,13 +111,19 @@ func readMessage(e *journal.Entry, body io.ReaderAt) (*message, error) {
 		return nil, fmt.Errorf("%s %d: %w: %w", e.FolderName(), e.UID, errChanged, journal.ErrDamaged)
 	}
 	m.scanned, m.envelope = one, envelopeOf(e, one)
-	if len(e.Certification) > 0 {
-		m.record = new(pec.Record)
-		if err := m.record.UnmarshalBinary(e.Certification); err != nil {
-			return nil, fmt.Errorf("%s %d: %w: %w", e.FolderName(), e.UID, journal.ErrDamaged, err)
-		}
+	return m, m.readRecord()
+}
+
+// readRecord reads what was found of a message at its arrival.
+func (m *message) readRecord() error {
+	if len(m.entry.Certification) == 0 {
+		return nil
 	}
-	return m, nil
+	m.record = new(pec.Record)
+	if err := m.record.UnmarshalBinary(m.entry.Certification); err != nil {
+		return fmt.Errorf("%s %d: %w: %w", m.entry.FolderName(), m.entry.UID, journal.ErrDamaged, err)
+	}
+	return nil
 }
 
 // scanned is what the bytes of a message tell: made anew, so that whoever checks a bundle finds the same.

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -8,11 +9,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"copialettere/journal"
 	"copialettere/journal/evidence"
+	"copialettere/journal/kv"
+	"copialettere/policy"
 )
 
 // The names of files in the folder of a message that prove that it was in the archive.
@@ -53,6 +59,15 @@ func (w *writer) proofOf(folder string, m *message) (*Proof, string, error) {
 		return nil, "no checkpoint has been made since the message came; one is made every day", nil
 	case err != nil:
 		return nil, "", fmt.Errorf("proof of %s %d: %w", m.entry.FolderName(), m.entry.UID, err)
+	}
+	logged, err := journal.ParseEntry(m.entry.Ref, p.Entry)
+	if err != nil {
+		return nil, "", err
+	}
+	logged.State = m.entry.State
+	// Recipients may have been added to a sent message since it was read.
+	if name, err := differing(m.envelope, envelopeOf(logged, m.scanned)); err != nil || name != "" {
+		return nil, "its entry has changed while the bundle was made: make the bundle again", err
 	}
 	if err := w.addJSON(folder+"/"+proofName, p.Proof.Proof); err != nil {
 		return nil, "", err
@@ -139,7 +154,7 @@ func (w *writer) stampText(line func(format string, args ...any), s *shown) {
 }
 
 // proof checks the proof of a message, where the bundle has one.
-func (v *verifier) proof(folder string, listed *Listed, digest string) {
+func (v *verifier) proof(folder string, listed *Listed, one *scanned, body io.ReaderAt) {
 	what := "log of the archive: " + folder + "/" + messageName
 	var p Proof
 	p.Proof = new(journal.Proof)
@@ -165,7 +180,7 @@ func (v *verifier) proof(folder string, listed *Listed, digest string) {
 		}
 	}
 	var message evidence.Hash
-	if sum, bad := hex.DecodeString(digest); err == nil && bad == nil {
+	if sum, bad := hex.DecodeString(one.sha256); err == nil && bad == nil {
 		copy(message[:], sum)
 	}
 	if err != nil {
@@ -182,7 +197,66 @@ func (v *verifier) proof(folder string, listed *Listed, digest string) {
 		// An archive keeps its first name in its logs, whatever address leads to it now.
 		v.ok(what, printableText(fmt.Sprintf("there in the archive of %s at checkpoint %d of %s, of %s, signed by %s", proved.Mailbox, proved.Number, proved.Since.UTC().Format("2006-01-02T15:04:05Z"), proved.Note.Origin, where)))
 	}
+	if err == nil {
+		v.result("envelope and report: "+folder, v.asLogged(folder, p.Entry, &proved, one, body))
+	}
 	v.stamp(folder, note)
+}
+
+// asLogged returns an error if the envelope or the report of a message is not what the entry in the log says. The state is in no log, and the archive of a
+// mailbox may have been made under another address.
+func (v *verifier) asLogged(folder string, stored []byte, proved *evidence.Proved, one *scanned, body io.ReaderAt) error {
+	ref := journal.Ref{Mailbox: proved.Mailbox, Month: kv.Month(proved.Month), Folder: proved.Leaf.Folder, UID: proved.Leaf.UID}
+	e, err := journal.ParseEntry(ref, stored)
+	if err != nil {
+		return fmt.Errorf("the entry of the log: %w", err)
+	}
+	m := &message{entry: e, body: body, scanned: one, envelope: envelopeOf(e, one)}
+	if err := m.readRecord(); err != nil {
+		return fmt.Errorf("the entry of the log: %w", err)
+	}
+	var envelope Envelope
+	if err := v.readJSON(folder+"/"+envelopeName, &envelope); err != nil {
+		return err
+	}
+	m.envelope.Mailbox, m.envelope.State = envelope.Mailbox, envelope.State
+	if name, err := differing(&envelope, m.envelope); err != nil || name != "" {
+		return errors.Join(err, fmt.Errorf("%s: %s is not as the log has it", envelopeName, name))
+	}
+	var said Report
+	if err := v.readJSON(folder+"/"+reportName, &said); err != nil {
+		return err
+	}
+	logged, _ := reportOf(folder, m)
+	for _, r := range []*Report{&said, logged} { // wording, which may change from one program to the next
+		r.Words, r.OpenSSL, r.NoOpenSSL = policy.Label{}, "", ""
+	}
+	if name, err := differing(&said, logged); err != nil || name != "" {
+		return errors.Join(err, fmt.Errorf("%s: %s is not as the log has it", reportName, name))
+	}
+	return nil
+}
+
+// differing returns the first name, in the order of the alphabet, that two values do not have alike as JSON; empty for none.
+func differing(a, b any) (string, error) {
+	var fields [2]map[string]json.RawMessage
+	for i, v := range []any{a, b} {
+		text, err := json.Marshal(v)
+		if err == nil {
+			err = json.Unmarshal(text, &fields[i])
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	names := slices.AppendSeq(slices.Collect(maps.Keys(fields[0])), maps.Keys(fields[1]))
+	slices.Sort(names)
+	for _, name := range names {
+		if !bytes.Equal(fields[0][name], fields[1][name]) {
+			return name, nil
+		}
+	}
+	return "", nil
 }
 
 // stamp checks the time stamp of a checkpoint, where there is one.
@@ -229,7 +303,7 @@ func (v *verifier) stampRoots(folder string) (roots *x509.CertPool, who string, 
 // Proof implements Source.
 func (s *archived) Proof(ctx context.Context, ref journal.Ref) (*Proof, error) {
 	ref.Mailbox = s.mailbox.String()
-	p, err := s.archive.Prove(ctx, s.who, ref)
+	p, err := s.prover.Prove(ctx, ref)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -267,7 +268,7 @@ func (v *verifier) message(listed *Listed) {
 		v.result(folder+"/"+file, v.sameContent(folder+"/"+file, content(body, one.table, i)))
 	}
 	v.signature(folder, one, body)
-	v.proof(folder, listed, one.sha256)
+	v.proof(folder, listed, one, body)
 	if listed.NotBelieved == "" {
 		ids := one.found.Practices()
 		for i := range v.made {
@@ -333,8 +334,8 @@ func (v *verifier) digests(folder string, listed *Listed, one *scanned, body io.
 		return fmt.Errorf("%s has another digest or size: the message is not the one that was journaled", manifestName)
 	case envelope.SHA256 != one.sha256 || envelope.Size != size:
 		return fmt.Errorf("%s has another digest or size", envelopeName)
-	case envelope.Folder != listed.Of || envelope.UID != listed.UID || envelope.Mailbox != v.manifest.Mailbox:
-		return fmt.Errorf("%s and %s name different messages", envelopeName, manifestName)
+	case envelope.Folder != listed.Of || envelope.UID != listed.UID || envelope.Class != listed.Class || envelope.Mailbox != v.manifest.Mailbox:
+		return fmt.Errorf("%s and %s name different messages, or of different classes", envelopeName, manifestName)
 	case envelope.Header != one.header:
 		return fmt.Errorf("%s has another header", envelopeName)
 	case said.Message != got.Message:
@@ -371,33 +372,81 @@ func (v *verifier) signature(folder string, one *scanned, body io.ReaderAt) {
 		v.fail(what, err.Error())
 		return
 	}
+	chain, err := v.chain(folder, &report)
+	if err != nil {
+		v.fail(what, err.Error())
+		return
+	}
 	if !report.Proven || report.Result != pec.ResultVerified && report.Result != pec.ResultWeak {
 		v.skip(what, report.NoOpenSSL)
 		return
 	}
-	anchors, where := v.Anchors, "the authority that you named"
-	if anchors == nil {
-		where = "the authority that the archive trusted: compare it"
-		b, err := v.read(folder+"/"+anchorName, 1<<20)
-		if err == nil {
-			anchors, err = pec.ParseBundle(b)
+	verify := func(anchors []*x509.Certificate) (pec.Signature, error) {
+		s, err := pec.NewVerifier(anchors, nil, pec.WithSHA1Chains()).Verify(v.ctx, body, one.table, one.found.Declared.From, envelope.Time)
+		if err == nil && !s.Proven() {
+			err = fmt.Errorf("%s: %s", s.Result, s.Reason)
 		}
-		if err != nil {
-			v.fail(what, err.Error())
-			return
-		}
+		return s, err
 	}
-	s, err := pec.NewVerifier(anchors, nil, pec.WithSHA1Chains()).Verify(v.ctx, body, one.table, one.found.Declared.From, envelope.Time)
-	switch {
-	case err != nil:
+	where := "the authority that the archive trusted: compare it"
+	s, err := verify(chain[len(chain)-1:])
+	if err == nil && (!s.Moment(envelope.Time).Equal(report.JudgedAt) || !s.SigningTime.Equal(report.SigningTime) || s.Digest != report.Digest || !report.fits(folder, one, &s)) {
+		err = errors.New(reportName + " says otherwise")
+	}
+	if err == nil && v.Anchors != nil {
+		where = "the authority that you named"
+		s, err = verify(v.Anchors)
+	}
+	if err != nil {
 		v.fail(what, err.Error())
-	case !s.Proven():
-		v.fail(what, fmt.Sprintf("%s: %s", s.Result, s.Reason))
-	case !s.Moment(envelope.Time).Equal(report.JudgedAt), !s.SigningTime.Equal(report.SigningTime), s.Digest != report.Digest, v.Anchors == nil && !report.fits(folder, one, &s):
-		v.fail(what, reportName+" says otherwise")
-	default:
-		v.ok(what, fmt.Sprintf("%s, %s, by %s, under %s (%s)", s.Result, s.Digest, subjectOf(s.Chain[0]), subjectOf(s.Chain[len(s.Chain)-1]), where))
+		return
 	}
+	v.ok(what, fmt.Sprintf("%s, %s, by %s, under %s (%s)", s.Result, s.Digest, subjectOf(s.Chain[0]), subjectOf(s.Chain[len(s.Chain)-1]), where))
+}
+
+// chain compares the certificates that the bundle has of a signature with the report, and returns those of one that is proven: its anchor is the last of
+// them, and apart.
+func (v *verifier) chain(folder string, report *Report) ([]*x509.Certificate, error) {
+	if len(report.Chain) == 0 {
+		if report.Proven {
+			return nil, fmt.Errorf("%s names no certificates", reportName)
+		}
+		return nil, nil
+	}
+	text, err := v.read(folder+"/"+chainName, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	// Those of a signature that is not proven may be anything, and need not be certificates that can be read.
+	rest := text
+	for i := 0; ; i++ {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil && i == len(report.Chain) {
+			break
+		}
+		if block == nil || i == len(report.Chain) || certificateOf(block.Bytes, false).SHA256 != report.Chain[i].SHA256 {
+			return nil, fmt.Errorf("%s has other certificates than %s", chainName, reportName)
+		}
+	}
+	if !report.Proven {
+		return nil, nil
+	}
+	chain, err := pec.ParseBundle(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", chainName, err)
+	}
+	if text, err = v.read(folder+"/"+anchorName, 1<<20); err != nil {
+		return nil, err
+	}
+	anchor, err := pec.ParseBundle(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", anchorName, err)
+	}
+	if len(anchor) != 1 || !anchor[0].Equal(chain[len(chain)-1]) {
+		return nil, fmt.Errorf("%s is not the last certificate of %s", anchorName, chainName)
+	}
+	return chain, nil
 }
 
 // fits reports whether a report says what a verification finds under the same authority.
