@@ -359,42 +359,45 @@ func TestProve(t *testing.T) {
 // proofOfDeletion returns a proof whose leaf is that of the deletion of an entry, as somebody might make it.
 func (f *fixture) proofOfDeletion(r Ref) (*Proof, evidence.Hash) {
 	f.t.Helper()
-	p := prover{ctx: f.ctx(), month: monthStore{f.store(), r.Month}}
+	from := &proving{ctx: f.ctx(), month: monthStore{f.store(), r.Month}}
 	var err error
-	if p.settings, err = f.engine.Settings(f.ctx()); err != nil {
+	if from.settings, err = f.engine.Settings(f.ctx()); err != nil {
 		f.t.Fatal(err)
 	}
 	a, e, err := decodeAside(r, f.get1(asideKey(r)))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	proof := &Proof{Proof: evidence.Proof{Entry: a.entry}}
-	tree := new(evidence.Prover)
+	p := f.NewProver()
+	l, err := p.log(from, r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	proof := &Proof{Proof: evidence.Proof{Entry: a.entry, Opened: evidence.Step{Data: l.opened}}}
 	n := int64(0)
-	for b, err := range leaves(f.ctx(), p.month, r.Mailbox, 0) {
+	for b, err := range leaves(f.ctx(), from.month, r.Mailbox, 0) {
 		if err != nil {
 			f.t.Fatal(err)
 		}
 		if leaf, err := evidence.ParseLeaf(b); err == nil && leaf.Kind == evidence.PutAside {
 			proof.Leaf = evidence.Step{Data: b, Index: n}
 		}
-		if n == 0 {
-			proof.Opened = evidence.Step{Data: b}
-		}
-		if err := tree.Append(evidence.TextHash(string(b))); err != nil {
-			f.t.Fatal(err)
-		}
 		n++
 	}
-	head, err := p.checkpoint(proof, f.logOf(r.Mailbox).id)
+	head, err := l.head(from, proof.Leaf.Index)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	for _, step := range []*evidence.Step{&proof.Opened, &proof.Leaf} {
-		if step.Path, err = tree.Prove(step.Index, head.Size); err != nil {
+		if step.Path, err = l.tree.Prove(step.Index, head.Size); err != nil {
 			f.t.Fatal(err)
 		}
 	}
+	note, err := p.note(from, head)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	proof.Checkpoint, proof.Note, proof.Head, proof.Proof.Checkpoint = note.checkpoint, note.checkpoint.Note, note.head, note.step
 	return proof, evidence.Hash(e.SHA256)
 }
 

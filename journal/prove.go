@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -28,8 +29,55 @@ type Proof struct {
 func ParseEntry(r Ref, b []byte) (*Entry, error) { return decodeEntry(r, b) }
 
 // Prove returns the proof that an entry was in the archive when the first checkpoint after it was made. It reads the whole log of the mailbox in that
-// month, and keeps 64 bytes for each leaf of it. The error wraps ErrNotFound, ErrNoLog or ErrNoCheckpoint.
+// month: whoever has many entries to prove takes a Prover. The error wraps ErrNotFound, ErrNoLog or ErrNoCheckpoint.
 func (j *Journal) Prove(ctx context.Context, r Ref) (*Proof, error) {
+	return j.NewProver().Prove(ctx, r)
+}
+
+// Prover makes proofs of many entries. It reads each log once, and keeps some 150 bytes for each leaf of those that it was asked for: it is to be
+// dropped when the entries at hand are proven. It must not be used concurrently.
+type Prover struct {
+	journal *Journal
+	logs    map[logName]*readLog
+	notes   map[evidence.LogID]map[int64]*noted
+}
+
+// logName says where a log is.
+type logName struct {
+	mailbox string
+	month   kv.Month
+}
+
+// readLog is a log as far as it was read.
+type readLog struct {
+	id     evidence.LogID
+	tree   evidence.Prover
+	size   int64
+	opened []byte                  // the first leaf
+	at     map[evidence.Hash]int64 // the number of the last leaf that has an entry at a place, by leafName
+	heads  []lastHead              // those of it in checkpoints, oldest first, as far as was asked
+	seen   int64                   // how many checkpoints were looked at for them
+}
+
+// noted is what a proof has of a checkpoint.
+type noted struct {
+	checkpoint *StoredCheckpoint
+	head, step evidence.Step // of the log in the checkpoint, and of the checkpoint in the note
+}
+
+// leafName names an entry at a place.
+func leafName(p evidence.Place, entry evidence.Hash) evidence.Hash {
+	return sha256.Sum256(fmt.Appendf(entry[:], "%d %s", p.UID, p.Folder))
+}
+
+// NewProver returns a Prover.
+func (j *Journal) NewProver() *Prover {
+	return &Prover{journal: j, logs: make(map[logName]*readLog), notes: make(map[evidence.LogID]map[int64]*noted)}
+}
+
+// Prove is as Journal.Prove.
+func (p *Prover) Prove(ctx context.Context, r Ref) (*Proof, error) {
+	j := p.journal
 	s, err := j.folderStore(ctx, r.Mailbox, r.Month, r.Folder)
 	if err != nil {
 		return nil, err
@@ -38,22 +86,22 @@ func (j *Journal) Prove(ctx context.Context, r Ref) (*Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := prover{ctx: ctx, settings: settings, month: monthStore{s, r.Month}}.prove(r)
+	proof, err := p.prove(&proving{ctx: ctx, settings: settings, month: monthStore{s, r.Month}}, r)
 	if err != nil {
 		return nil, fmt.Errorf("prove %s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, j.monthError(ctx, r.Month, err))
 	}
-	return p, nil
+	return proof, nil
 }
 
-// prover makes one proof.
-type prover struct {
+// proving is from where one proof is made.
+type proving struct {
 	ctx      context.Context
 	settings kv.Store
 	month    monthStore
 }
 
-func (p prover) prove(r Ref) (*Proof, error) {
-	value, err := p.month.Get(p.ctx, entryKey(r))
+func (p *Prover) prove(from *proving, r Ref) (*Proof, error) {
+	value, err := from.month.Get(from.ctx, entryKey(r))
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, ErrNotFound
 	}
@@ -61,140 +109,183 @@ func (p prover) prove(r Ref) (*Proof, error) {
 		return nil, err
 	}
 	proof := &Proof{Proof: evidence.Proof{Entry: value}}
-	h, err := getLog(storeView{p.ctx, p.month}, r.Mailbox)
+	l, err := p.log(from, r)
+	if err != nil {
+		return nil, err
+	}
+	n, ok := l.at[leafName(placeOf(r), sha256.Sum256(value))]
+	if !ok {
+		return nil, ErrNoLog
+	}
+	proof.Opened.Data, proof.Leaf.Index = l.opened, n
+	if proof.Leaf.Data, err = from.month.Get(from.ctx, leafKey(r.Mailbox, n)); err != nil {
+		return nil, fmt.Errorf("leaf %d: %w", n, err)
+	}
+	head, err := l.head(from, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range []*evidence.Step{&proof.Opened, &proof.Leaf} {
+		if step.Path, err = l.tree.Prove(step.Index, head.Size); err != nil {
+			return nil, err
+		}
+	}
+	note, err := p.note(from, head)
+	if err != nil {
+		return nil, err
+	}
+	proof.Checkpoint, proof.Note, proof.Head, proof.Proof.Checkpoint = note.checkpoint, note.checkpoint.Note, note.head, note.step
+	return proof, nil
+}
+
+// log returns the log that an entry is in, read up to now.
+func (p *Prover) log(from *proving, r Ref) (*readLog, error) {
+	h, err := getLog(storeView{from.ctx, from.month}, r.Mailbox)
 	if err != nil {
 		return nil, err
 	}
 	if h == nil {
 		return nil, ErrNoLog
 	}
-	tree, err := p.leaves(proof, r, h)
-	if err != nil {
+	name := logName{r.Mailbox, r.Month}
+	l := p.logs[name]
+	if l == nil || l.id != h.id || l.size > h.tree.Size { // the month was taken from a backup meanwhile
+		l = &readLog{id: h.id, at: make(map[evidence.Hash]int64)}
+	}
+	delete(p.logs, name) // until it is read: one that was read in part is of no use
+	if err := l.read(from, r.Mailbox, h.tree.Size); err != nil {
 		return nil, err
 	}
-	head, err := p.checkpoint(proof, h.id)
-	if err != nil {
-		return nil, err
-	}
-	for _, step := range []*evidence.Step{&proof.Opened, &proof.Leaf} {
-		if step.Path, err = tree.Prove(step.Index, head.Size); err != nil {
-			return nil, err
-		}
-	}
-	return proof, nil
+	p.logs[name] = l
+	return l, nil
 }
 
-// leaves reads the log, and fills in the leaf that opened it and the one that has the entry as it is.
-func (p prover) leaves(proof *Proof, r Ref, h *logHead) (*evidence.Prover, error) {
-	tree := new(evidence.Prover)
-	place, value := placeOf(r), evidence.Hash(sha256.Sum256(proof.Entry))
-	n := int64(0)
-	for b, err := range leaves(p.ctx, p.month, r.Mailbox, 0) {
+// read reads the leaves that are not read yet, up to a size.
+func (l *readLog) read(from *proving, mailbox string, size int64) error {
+	if l.size == size {
+		return nil
+	}
+	for b, err := range leaves(from.ctx, from.month, mailbox, l.size) {
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if n == h.tree.Size {
+		if l.size == size {
 			break // made meanwhile
 		}
-		if err := tree.Append(evidence.TextHash(string(b))); err != nil {
-			return nil, err
+		if err := l.tree.Append(evidence.TextHash(string(b))); err != nil {
+			return err
 		}
 		leaf, err := evidence.ParseLeaf(b)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("leaf %d: %w: %w", n, ErrDamaged, err)
-		case n == 0:
-			proof.Opened = evidence.Step{Data: b}
-		case leaf.Place == place && leaf.Entry == value && leaf.Kind != evidence.PutAside && leaf.Kind != evidence.AdoptedAside:
-			proof.Leaf = evidence.Step{Data: b, Index: n}
+			return fmt.Errorf("leaf %d: %w: %w", l.size, ErrDamaged, err)
+		case l.size == 0:
+			l.opened = bytes.Clone(b)
+		case leaf.Kind != evidence.PutAside && leaf.Kind != evidence.AdoptedAside:
+			l.at[leafName(leaf.Place, leaf.Entry)] = l.size
 		}
-		n++
+		l.size++
 	}
-	if n < h.tree.Size {
-		return nil, fmt.Errorf("log of %s: leaf %d is not there: %w", r.Mailbox, n, ErrDamaged)
+	if l.size < size {
+		return fmt.Errorf("log of %s: leaf %d is not there: %w", mailbox, l.size, ErrDamaged)
 	}
-	if proof.Leaf.Index == 0 {
-		return nil, ErrNoLog
-	}
-	return tree, nil
+	return nil
 }
 
-// checkpoint fills in the first checkpoint that has the leaf, and returns the head of the log in it.
-func (p prover) checkpoint(proof *Proof, id evidence.LogID) (*evidence.Head, error) {
-	st, err := getEvidence(storeView{p.ctx, p.settings})
+// head returns the head of the log in the first checkpoint that has leaf n.
+func (l *readLog) head(from *proving, n int64) (*lastHead, error) {
+	st, err := getEvidence(storeView{from.ctx, from.settings})
 	if err != nil {
 		return nil, err
 	}
-	back, err := getPutBack(storeView{p.ctx, p.settings}, id)
+	back, err := getPutBack(storeView{from.ctx, from.settings}, l.id)
 	if err != nil {
 		return nil, err
 	}
-	for n := range st.Checkpoints {
-		b, err := p.settings.Get(p.ctx, headKey(n, p.month.month, id))
-		if errors.Is(err, kv.ErrNotFound) {
-			continue
+	for i := 0; ; i++ {
+		for ; i == len(l.heads); l.seen++ {
+			if l.seen >= st.Checkpoints {
+				return nil, ErrNoCheckpoint
+			}
+			b, err := from.settings.Get(from.ctx, headKey(l.seen, from.month.month, l.id))
+			if errors.Is(err, kv.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			head, err := evidence.ParseHead(string(b))
+			if err != nil {
+				return nil, fmt.Errorf("checkpoint %d: %w: %w", l.seen, ErrDamaged, err)
+			}
+			l.heads = append(l.heads, lastHead{Head: head, number: l.seen})
 		}
-		if err != nil {
-			return nil, err
+		if h := &l.heads[i]; h.Size > n && back.counts(h) {
+			return h, nil
 		}
-		head, err := evidence.ParseHead(string(b))
-		if err != nil {
-			return nil, fmt.Errorf("checkpoint %d: %w: %w", n, ErrDamaged, err)
-		}
-		if head.Size <= proof.Leaf.Index || !back.counts(&lastHead{Head: head, number: n}) {
-			continue
-		}
-		if proof.Checkpoint, err = getCheckpoint(storeView{p.ctx, p.settings}, n); err != nil {
-			return nil, err
-		}
-		if err := p.headPath(proof, n, string(b)); err != nil {
-			return nil, err
-		}
-		return &head, p.checkpointPath(proof, n)
 	}
-	return nil, ErrNoCheckpoint
+}
+
+// note returns what shows that a head is in its checkpoint, and that in its note.
+func (p *Prover) note(from *proving, head *lastHead) (*noted, error) {
+	if known := p.notes[head.Log][head.number]; known != nil {
+		return known, nil
+	}
+	c, err := getCheckpoint(storeView{from.ctx, from.settings}, head.number)
+	if err != nil {
+		return nil, err
+	}
+	n := &noted{checkpoint: c}
+	if n.head, err = from.headPath(head.number, head.Text()); err != nil {
+		return nil, err
+	}
+	if n.step, err = from.checkpointPath(c); err != nil {
+		return nil, err
+	}
+	if p.notes[head.Log] == nil {
+		p.notes[head.Log] = make(map[int64]*noted)
+	}
+	p.notes[head.Log][head.number] = n
+	return n, nil
 }
 
 // headPath shows that a head is in checkpoint n.
-func (p prover) headPath(proof *Proof, n int64, text string) (err error) {
-	tree := new(evidence.Prover)
-	step, size := evidence.Step{Data: []byte(text), Index: -1}, int64(0)
+func (p *proving) headPath(n int64, text string) (step evidence.Step, err error) {
+	tree, size := new(evidence.Prover), int64(0)
+	step = evidence.Step{Data: []byte(text), Index: -1}
 	for other, err := range headsOf(p.ctx, p.settings, n) {
 		if err != nil {
-			return err
+			return step, err
 		}
 		if other == text {
 			step.Index = size
 		}
 		if err := tree.Append(evidence.TextHash(other)); err != nil {
-			return err
+			return step, err
 		}
 		size++
 	}
 	step.Path, err = tree.Prove(step.Index, size)
-	proof.Head = step
-	return err
+	return step, err
 }
 
-// checkpointPath shows that checkpoint n is in its note.
-func (p prover) checkpointPath(proof *Proof, n int64) (err error) {
+// checkpointPath shows that a checkpoint is in its note.
+func (p *proving) checkpointPath(c *StoredCheckpoint) (step evidence.Step, err error) {
 	tree := new(evidence.Prover)
 	prefix := []byte("kc")
-	for pair, err := range p.settings.Scan(p.ctx, prefix, after(checkpointKey(n))) {
+	for pair, err := range p.settings.Scan(p.ctx, prefix, after(checkpointKey(c.Number))) {
 		if err != nil {
-			return err
+			return step, err
 		}
 		c, err := decodeCheckpoint(pair.Value)
 		if err != nil {
-			return err
+			return step, err
 		}
 		if err := tree.Append(evidence.TextHash(c.Text)); err != nil {
-			return err
+			return step, err
 		}
 	}
-	c := proof.Checkpoint
-	proof.Proof.Checkpoint = evidence.Step{Data: []byte(c.Text), Index: n}
-	proof.Proof.Checkpoint.Path, err = tree.Prove(n, n+1)
-	proof.Note = c.Note
-	return err
+	step = evidence.Step{Data: []byte(c.Text), Index: c.Number}
+	step.Path, err = tree.Prove(c.Number, c.Number+1)
+	return step, err
 }

@@ -128,15 +128,25 @@ func (a *Archive) Verify(ctx context.Context, progress func(kv.Month, int64)) (*
 	return report, err
 }
 
-// Prove returns the proof that a message was in its archive when a checkpoint was made: see journal.Journal.Prove. It needs RightRead.
-func (a *Archive) Prove(ctx context.Context, who policy.Actor, r journal.Ref) (*journal.Proof, error) {
-	there, m, err := a.inArchive(ctx, r)
+// Prover makes proofs that messages were in their archive when a checkpoint was made: see journal.Prover. It must not be used concurrently.
+type Prover struct {
+	archive *Archive
+	who     policy.Actor
+	journal *journal.Prover
+}
+
+// NewProver returns a Prover for an actor.
+func (a *Archive) NewProver(who policy.Actor) *Prover { return &Prover{a, who, a.journal.NewProver()} }
+
+// Prove returns the proof of a message: see journal.Journal.Prove. It needs RightRead.
+func (p *Prover) Prove(ctx context.Context, r journal.Ref) (*journal.Proof, error) {
+	there, m, err := p.archive.inArchive(ctx, r)
 	if err == nil {
-		err = a.May(ctx, who, RightRead, m.Address)
+		err = p.archive.May(ctx, p.who, RightRead, m.Address)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.journal.Prove(ctx, there)
-	return p, located(r, err)
+	proof, err := p.journal.Prove(ctx, there)
+	return proof, located(r, err)
 }

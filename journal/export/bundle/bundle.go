@@ -348,9 +348,9 @@ func (w *writer) finish() error {
 	return w.close()
 }
 
-// Of returns the Source of a mailbox for an actor, whose rights the archive checks.
+// Of returns the Source of a mailbox for an actor, whose rights the archive checks. It is for one bundle.
 func Of(a *archive.Archive, who policy.Actor, mailbox policy.Address) Source {
-	return &archived{a, who, mailbox}
+	return &archived{a, who, mailbox, a.NewProver(who)}
 }
 
 // archived is the Source of an archive.
@@ -358,6 +358,7 @@ type archived struct {
 	archive *archive.Archive
 	who     policy.Actor
 	mailbox policy.Address
+	prover  *archive.Prover
 }
 
 // Message implements Source.

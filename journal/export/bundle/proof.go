@@ -303,7 +303,7 @@ func (v *verifier) stampRoots(folder string) (roots *x509.CertPool, who string, 
 // Proof implements Source.
 func (s *archived) Proof(ctx context.Context, ref journal.Ref) (*Proof, error) {
 	ref.Mailbox = s.mailbox.String()
-	p, err := s.archive.Prove(ctx, s.who, ref)
+	p, err := s.prover.Prove(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
