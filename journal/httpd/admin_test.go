@@ -23,6 +23,7 @@ import (
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/checkpoint"
+	"copialettere/policy/preservation"
 	"copialettere/policy/setup"
 	"copialettere/policy/source"
 )
@@ -71,7 +72,7 @@ func newRig(t *testing.T) *rig {
 	checkpoints := checkpoint.New(checkpoint.Options{
 		Journal: j, KeyFile: filepath.Join(keys, "evidence.key"), PublicFile: filepath.Join(keys, "evidence.pub"), Name: "test", Logger: log,
 	}, checkpoint.Settings{})
-	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Checkpoints: checkpoints, Guide: exampleGuide(), Links: setup.NewLinks(settings),
+	b := Backend{Archive: archive.New(archive.Options{Journal: j, Policy: p, Auth: logins, Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Checkpoints: checkpoints, Preservation: preservation.New(settings), Guide: exampleGuide(), Links: setup.NewLinks(settings),
 		Freeze: func(ctx context.Context) (*archive.Frozen, error) {
 			s, err := engine.Snapshot(ctx)
 			return &archive.Frozen{Snapshot: s, Archive: "A", Data: "/data"}, err

@@ -48,9 +48,10 @@ func TestRenamed(t *testing.T) {
 	get[archive.AppPassword](r, "POST /mailboxes/{mailbox}/app-passwords?"+anna+"&name=phone")
 	get[archive.Delegate](r, "POST /mailboxes/{mailbox}/delegates?"+anna+"&person=bruno@beta.test&until="+time.Now().AddDate(0, 0, 7).Format(time.DateOnly))
 	get[pull.Pull](r, "POST /mailboxes/{mailbox}/pulls?"+anna+"&name=old&from=imaps://anna@mail.test&password=x")
+	r.handedOver(before, time.Now())
 	questions := []string{
 		"/access?", "/app-passwords?", "/delegates?", "/pulls?", "/entries?all=true", "/messages?q=one", "/deleted?", "/messages/{folder}/{uid}?" + first, "/messages/{folder}/{uid}/raw?" + first,
-		"/messages/{folder}/{uid}/parts?" + first, "/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "/practices?", "/folders?", "/usage?",
+		"/messages/{folder}/{uid}/parts?" + first, "/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "/practices?", "/folders?", "/usage?", "/preservation?",
 	}
 	const of = "GET /mailboxes/{mailbox}"
 	// These are looked at below.

@@ -23,6 +23,7 @@ const ExportedPreserved = "preservation:"
 
 // Preserved is a package for legal preservation, with how far it is. Others script against its names.
 type Preserved struct {
+	Mailbox string `json:"mailbox"`
 	preservation.Package
 	State preservation.State `json:"state"`
 }
@@ -170,7 +171,7 @@ func (a *Archive) Packages(ctx context.Context, who policy.Actor, address *polic
 					yield(Preserved{}, err)
 					return
 				}
-				if !yield(Preserved{*p, p.State(now, a.options.Overdue)}, nil) {
+				if !yield(Preserved{m.Address.String(), *p, p.State(now, a.options.Overdue)}, nil) {
 					return
 				}
 			}

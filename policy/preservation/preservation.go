@@ -68,7 +68,6 @@ const MaxReceipts = 8
 
 // Package is one package. Others script against its names, and they are stored.
 type Package struct {
-	Mailbox  string    `json:"mailbox"` // the address as it was then
 	Day      string    `json:"day"`
 	Name     string    `json:"name"` // of the file in the folder for packages
 	Messages uint64    `json:"messages"`

@@ -251,7 +251,7 @@ func (m *maker) day(ctx context.Context, day string, now time.Time) error {
 		return err
 	}
 	m.service.made.Inc()
-	m.service.log.Info("handed to legal preservation", "mailbox", p.Mailbox, "package", p.Name, "messages", p.Messages, "bytes", p.Size, "missing", p.Missing)
+	m.service.log.Info("handed to legal preservation", "mailbox", m.mailbox.Address.String(), "package", p.Name, "messages", p.Messages, "bytes", p.Size, "missing", p.Missing)
 	return nil
 }
 
@@ -285,7 +285,7 @@ func (m *maker) make(ctx context.Context, day string, now time.Time) (*preservat
 		return nil, err
 	}
 	p := preservation.Package{
-		Mailbox: m.mailbox.Address.String(), Day: day, Name: name, Messages: report.Messages, Missing: missing, Size: info.Size(), SHA256: report.SHA256, Made: now,
+		Day: day, Name: name, Messages: report.Messages, Missing: missing, Size: info.Size(), SHA256: report.SHA256, Made: now,
 	}
 	if err := step("record " + name); err != nil {
 		return nil, err
