@@ -226,18 +226,18 @@ func (c *change) putTotal(mailbox string, is uint64) error {
 	return nil
 }
 
-// nextUID takes the next UID of a folder for an entry, and counts the entry there. A new folder gets validity; without one the error is
+// nextUID takes the next UID of a folder for an entry, and counts the entry there. A new folder begins as begin says; without that the error is
 // errNewFolder.
-func (c *change) nextUID(e *Entry, folder string, validity uint32) (uint32, error) {
+func (c *change) nextUID(e *Entry, folder string, begin newFolder) (uint32, error) {
 	counters, err := getCounters(c, e.Mailbox, folder)
 	if err != nil {
 		return 0, err
 	}
 	if counters.nextUID == 0 {
-		if validity == 0 {
+		if begin.validity == 0 {
 			return 0, errNewFolder
 		}
-		counters.nextUID, counters.uidValidity = 1, validity
+		counters.nextUID, counters.uidValidity = begin.first, begin.validity
 	}
 	if counters.nextUID == math.MaxUint32 {
 		return 0, fmt.Errorf("folder %s/%s has no UID left", folder, c.month)

@@ -32,9 +32,9 @@ var errNewFolder = errors.New("folder without counters")
 // candidate is an entry to be made if it is not there yet.
 type candidate struct {
 	*Entry
-	parts    []byte // its part table, encoded
-	delivery []byte // its delivery key
-	validity uint32 // for its folder, if that is new
+	parts    []byte    // its part table, encoded
+	delivery []byte    // its delivery key
+	begin    newFolder // of its folder, if that is new
 	quota    Quota
 	noRoom   bool // and none can be made
 
@@ -166,7 +166,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 			return err
 		case errors.Is(err, errNewFolder):
 			for _, e := range g.homeless {
-				if e.validity, err = d.j.newValidity(ctx); err != nil {
+				if e.begin, err = d.j.newFolder(ctx, d.volume, e.Mailbox, e.Folder); err != nil {
 					return err
 				}
 			}
@@ -374,7 +374,7 @@ func (c *change) place(e *candidate) (Placement, error) {
 		c.leaveToSweep(e.Entry) // what the draft has already stored
 		return Placement{Ref: Ref{Mailbox: e.Mailbox}, Skipped: ReasonFull}, nil
 	}
-	if e.UID, err = c.nextUID(e.Entry, e.Folder, e.validity); err != nil {
+	if e.UID, err = c.nextUID(e.Entry, e.Folder, e.begin); err != nil {
 		return Placement{}, err
 	}
 	if err := c.supersede(older, e.deliveredIn(e.Month)); err != nil {

@@ -153,3 +153,29 @@ func TestFiledHeads(t *testing.T) {
 		t.Errorf("%+v, want %+v", heads, whole)
 	}
 }
+
+// TestLostCounters loses the counters of a folder: the next message gets a UID behind all that are there, and overwrites none.
+func TestLostCounters(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	f.damaged() // counters that were lost count too little
+	f.put(mario, letter("one"))
+	deleted := f.put(mario, letter("two"))
+	if _, err := f.Delete(f.ctx(), deleted.Only(), "owner"); err != nil {
+		t.Fatal(err)
+	}
+	f.put1(counterKey(mario, "INBOX"), nil)
+	if r := f.put(mario, letter("three")); r.UID != 3 {
+		t.Errorf("the next message has UID %d, want 3", r.UID)
+	}
+	f.bytes(Ref{mario, "2026-11", "INBOX", 1})
+	f.put1(counterKey(mario, Trash), nil)
+	done, err := f.Move(f.ctx(), Ref{mario, "2026-11", "INBOX", 1}.Only(), Trash, "owner")
+	if err != nil || done.To.UID != 1 {
+		t.Fatalf("moved to %+v, %v", done, err)
+	}
+	f.put1(counterKey(mario, Trash), nil)
+	if done, err = f.Move(f.ctx(), Ref{mario, "2026-11", "INBOX", 3}.Only(), Trash, "owner"); err != nil || done.To.UID != 2 {
+		t.Errorf("moved to %+v, %v, want UID 2", done, err)
+	}
+}

@@ -65,20 +65,22 @@ type rebuilder struct {
 func (b *rebuilder) rebuild() error {
 	b.unread = make(map[string]bool)
 	for _, step := range []struct {
-		kind byte
-		do   func(c *change, p kv.Pair) error
+		kind  byte
+		count func(p kv.Pair)
+		do    func(c *change, p kv.Pair) error
 	}{
-		{'s', b.counters}, {'e', b.entry}, {'t', b.aside}, {'d', b.delivery}, {'p', b.link}, {'o', b.outcome}, {'w', b.deleted},
+		{'s', b.counters, nil}, {'e', b.countEntry, b.entry}, {'t', b.countAside, b.aside},
+		{'d', nil, b.delivery}, {'p', nil, b.link}, {'o', nil, b.outcome}, {'w', nil, b.deleted},
 	} {
-		if err := b.each(step.kind, step.do); err != nil {
+		if err := b.each(step.kind, step.count, step.do); err != nil {
 			return err
 		}
 	}
 	return b.put()
 }
 
-// each calls do for all pairs of a kind, in updates of a group each.
-func (b *rebuilder) each(kind byte, do func(c *change, p kv.Pair) error) error {
+// each calls count once for all pairs of a kind, and do in updates of a group each, which may run more than once. Both may be nil.
+func (b *rebuilder) each(kind byte, count func(p kv.Pair), do func(c *change, p kv.Pair) error) error {
 	pairs := groups[kv.Pair]{size: entryGroup, do: func(group []kv.Pair) error {
 		var locks []string
 		for _, p := range group {
@@ -86,7 +88,9 @@ func (b *rebuilder) each(kind byte, do func(c *change, p kv.Pair) error) error {
 				locks = append(locks, mailbox)
 			}
 		}
+		before := *b.report
 		return b.j.update(b.ctx, b.store, b.month, locks, func(c *change) error {
+			*b.report = before
 			for _, p := range group {
 				if err := do(c, p); err != nil {
 					return err
@@ -98,6 +102,12 @@ func (b *rebuilder) each(kind byte, do func(c *change, p kv.Pair) error) error {
 	for p, err := range b.store.Scan(b.ctx, []byte{kind}, []byte{kind + 1}) {
 		if err != nil {
 			return b.j.monthError(b.ctx, b.month, err)
+		}
+		if count != nil {
+			count(p)
+		}
+		if do == nil {
+			continue
 		}
 		if err := pairs.add(p); err != nil {
 			return b.j.monthError(b.ctx, b.month, err)
@@ -117,20 +127,19 @@ func (b *rebuilder) folder(mailbox, folder string) *[2]folderCounters {
 	return f
 }
 
-func (b *rebuilder) counters(_ *change, p kv.Pair) error {
+func (b *rebuilder) counters(p kv.Pair) {
 	mailbox, folder, _, err := splitFolderKey(p.Key)
 	if err != nil {
-		return nil
+		return
 	}
 	f := b.folder(mailbox, folder)
 	if c, err := decodeCounters(p.Value); err == nil {
 		f[asStored] = c
 	}
-	return nil
 }
 
 // unreadable notes an entry that cannot be read. Its key has its UID all the same, and nobody may get that again.
-func (b *rebuilder) unreadable(p kv.Pair) error {
+func (b *rebuilder) unreadable(p kv.Pair) {
 	if mailbox, _, err := splitMailboxKey(p.Key); err == nil {
 		b.unread[mailbox] = true
 	}
@@ -138,16 +147,34 @@ func (b *rebuilder) unreadable(p kv.Pair) error {
 		counted := &b.folder(r.Mailbox, r.Folder)[asCounted]
 		counted.nextUID = max(counted.nextUID, r.UID+1)
 	}
-	return nil
+}
+
+func (b *rebuilder) countEntry(p kv.Pair) {
+	e, err := entryOf(b.month, p)
+	if err != nil {
+		b.unreadable(p)
+		return
+	}
+	b.report.Entries++
+	b.folder(e.Mailbox, e.Folder)[asCounted].count(e)
+}
+
+func (b *rebuilder) countAside(p kv.Pair) {
+	_, e, err := asideOf(b.month, p)
+	if err != nil {
+		b.unreadable(p)
+		return
+	}
+	b.report.Entries++
+	f := b.folder(e.Mailbox, e.Folder)
+	f[asCounted].nextUID = max(f[asCounted].nextUID, e.UID+1)
 }
 
 func (b *rebuilder) entry(c *change, p kv.Pair) error {
 	e, err := entryOf(b.month, p)
 	if err != nil {
-		return b.unreadable(p)
+		return nil // counted as unreadable
 	}
-	b.report.Entries++
-	b.folder(e.Mailbox, e.Folder)[asCounted].count(e)
 	if err := b.lead(c, e, encodePlace(e.Ref)); err != nil {
 		return err
 	}
@@ -187,11 +214,8 @@ func (b *rebuilder) lead(c *change, e *Entry, want []byte) error {
 func (b *rebuilder) aside(c *change, p kv.Pair) error {
 	a, e, err := asideOf(b.month, p)
 	if err != nil {
-		return b.unreadable(p)
+		return nil // counted as unreadable
 	}
-	b.report.Entries++
-	f := b.folder(e.Mailbox, e.Folder)
-	f[asCounted].nextUID = max(f[asCounted].nextUID, e.UID+1)
 	if err := b.lead(c, e, encodeTombstone(e.Ref)); err != nil || a.uid == 0 {
 		return err
 	}

@@ -274,7 +274,7 @@ func (c *change) bringBack(a *aside, e *Entry) (to Ref, err error) {
 	}
 	from := e.Ref
 	to = Ref{Mailbox: e.Mailbox, Month: c.month, Folder: e.Folder}
-	if to.UID, err = c.nextUID(e, to.Folder, 0); err != nil {
+	if to.UID, err = c.nextUID(e, to.Folder, newFolder{}); err != nil {
 		return to, err
 	}
 	if err := c.relist(a, e, to); err != nil {

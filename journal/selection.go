@@ -37,7 +37,7 @@ type handling struct {
 	asked     Selection
 	selection Selection // what of that may be there
 	folder    string    // where the entries go; empty where they go nowhere
-	validity  uint32    // of that folder, if it is to be made
+	begin     newFolder // of that folder, if it is to be made
 	key       []byte    // of the record, once that is there
 	done      *Done     // as far as it is durable
 	damage    error     // the first
@@ -282,7 +282,11 @@ func (h *handling) newFolder() (err error) {
 		to := Ref{Month: h.selection.Month, Folder: h.folder}
 		return fmt.Errorf("folder %s: %w", to.FolderName(), ErrFolder)
 	}
-	h.validity, err = h.j.newValidity(h.ctx)
+	s, err := h.j.volume(h.ctx, h.selection.Month, false)
+	if err != nil {
+		return err
+	}
+	h.begin, err = h.j.newFolder(h.ctx, s, h.selection.Mailbox, h.folder)
 	return err
 }
 

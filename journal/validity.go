@@ -61,3 +61,33 @@ func (j *Journal) reserveValidities(ctx context.Context) (first uint32, err erro
 	})
 	return first, err
 }
+
+// newFolder is what a folder without counters begins with.
+type newFolder struct {
+	validity uint32 // UIDVALIDITY; 0: not known yet
+	first    uint32 // UID of its first entry
+}
+
+// newFolder returns what a folder without counters begins with. That is UID 1, unless the counters were lost and entries are there: no UID is given twice.
+func (j *Journal) newFolder(ctx context.Context, s kv.Store, mailbox, folder string) (newFolder, error) {
+	f := newFolder{first: 1}
+	var err error
+	if f.validity, err = j.newValidity(ctx); err != nil {
+		return f, err
+	}
+	for _, kind := range []byte{'e', 't'} {
+		prefix := folderKey(kind, mailbox, folder)
+		for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+			if err != nil {
+				return f, fmt.Errorf("look for entries of a folder without counters: %w", err)
+			}
+			if len(p.Key) == len(prefix)+4 {
+				f.first = max(f.first, binary.BigEndian.Uint32(p.Key[len(prefix):])+1)
+			}
+		}
+	}
+	if f.first > 1 {
+		j.log.Error("the counters of a folder were lost: its UIDs go on behind those that are there", "mailbox", mailbox, "folder", folder, "next_uid", f.first)
+	}
+	return f, nil
+}

@@ -41,7 +41,7 @@ func (j *Journal) Move(ctx context.Context, s Selection, folder, who string) (*D
 				return Ref{}, err
 			}
 			deleteLinks(c, e)
-			return c.refile(e, folder, h.validity, func(to Ref) error { return c.rename(e, to) })
+			return c.refile(e, folder, h.begin, func(to Ref) error { return c.rename(e, to) })
 		}, err
 	})
 }
@@ -103,7 +103,7 @@ func (j *Journal) UndeleteTo(ctx context.Context, s Selection, folder, who strin
 			}
 		}
 		return func() (Ref, error) {
-			return c.refile(e, folder, h.validity, func(to Ref) error { return c.relist(a, e, to) })
+			return c.refile(e, folder, h.begin, func(to Ref) error { return c.relist(a, e, to) })
 		}, err
 	})
 }
@@ -133,10 +133,10 @@ func (c *change) rename(e *Entry, to Ref) error {
 
 // refile gives an entry the next UID of a folder, has take move what is kept under its Ref there, and then moves links, delivery key and
 // counters.
-func (c *change) refile(e *Entry, folder string, validity uint32, take func(to Ref) error) (to Ref, err error) {
+func (c *change) refile(e *Entry, folder string, begin newFolder, take func(to Ref) error) (to Ref, err error) {
 	from := e.Ref
 	to = Ref{Mailbox: from.Mailbox, Month: from.Month, Folder: folder}
-	if to.UID, err = c.nextUID(e, to.Folder, validity); err != nil {
+	if to.UID, err = c.nextUID(e, to.Folder, begin); err != nil {
 		return to, err
 	}
 	if err := take(to); err != nil {

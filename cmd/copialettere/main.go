@@ -53,6 +53,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   verify                        check every digest, every reference, every log and every checkpoint of the journal
   encryption-key                make a key with which the journal is encrypted
   checkpoint                    make a checkpoint over all logs now, or list them
+  preservation [ADDR]           list the packages handed to legal preservation, and their receipts
   backup DIR                    copy the whole archive, with the daemon running; -list, -check
   restore-backup DIR            make the data folder anew from a backup
   rebuild                       recreate counters and indexes from the messages
@@ -130,6 +131,7 @@ func commands() map[string]command {
 		"verify":         {verifyHelp, noFlags(runVerify)},
 		"encryption-key": {encryptionKeyHelp, noFlags(runEncryptionKey)},
 		"checkpoint":     {checkpointHelp, defineCheckpoint},
+		"preservation":   {preservationHelp, noFlags(runPreservation)},
 		"quota-warning":  {quotaWarningHelp, noFlags(runQuotaWarning)},
 		"access":         {accessHelp, noFlags(runAccess)},
 		"app-password":   {appPasswordHelp, noFlags(runAppPassword)},

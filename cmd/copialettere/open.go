@@ -13,6 +13,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/datafolder"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/preserve"
 	"copialettere/journal/export/pull"
 	"copialettere/journal/httpd"
 	"copialettere/journal/metrics"
@@ -25,6 +26,7 @@ import (
 	"copialettere/policy/housekeeping"
 	"copialettere/policy/notice"
 	"copialettere/policy/postfix"
+	"copialettere/policy/preservation"
 	"copialettere/policy/setup"
 	"copialettere/policy/source"
 )
@@ -54,6 +56,8 @@ type opened struct {
 	known       *archive.Known
 	sources     *source.Store
 	pulls       *pull.Service
+	packages    *preservation.Ledger
+	preserve    *preserve.Service
 	disk        atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	leaving chan struct{} // closed when the daemon stops
@@ -95,6 +99,8 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
 	a.known = archive.NewKnown()
 	a.sources, a.pulls = source.New(a.folder.Settings, source.Sealer{Path: a.folder.SourceKey}), pull.NewService(log, a.metrics)
+	a.packages = preservation.New(a.folder.Settings)
+	a.preserve = newPreserve(a, log)
 	a.postfix = newPostfix(c, a, log)
 	a.auth = newAuthenticator(c, a, log)
 	a.dovecot = newDovecot(c, a, log)
@@ -180,7 +186,7 @@ func (a *opened) acts(c *config.Config, changed func()) *archive.Archive {
 		MaxMessage: maxMessage(c), Certification: a.certification, Mailstore: mailstore(c, a.log), Checkpoints: a.checkpoints,
 		Freeze: a.freeze(c.Data), Leaving: a.leaving,
 		Guide: setup.NewGuide(c.SetUp()), Links: setup.NewLinks(a.folder.Settings),
-		Exports: a.exportsOf,
+		Exports: a.exportsOf, Preservation: a.packages, Overdue: overdue(c),
 	})
 	a.exports.Configure(jobs.Config{Archive: acts, Keep: c.Exports.Keep, MaxSize: c.Exports.MaxSize})
 	return acts

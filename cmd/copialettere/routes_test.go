@@ -98,6 +98,8 @@ var commandRoutes = map[string]string{
 	"retention -log":                                               "GET /retention",
 	"verify":                                                       "GET /verify",
 	"checkpoint":                                                   "POST /checkpoints",
+	"preservation":                                                 "GET /preservation",
+	"preservation anna@alpha.test":                                 "GET /mailboxes/{mailbox}/preservation",
 	"checkpoint -list":                                             "GET /checkpoints",
 	"checkpoint -new-key":                                          "POST /checkpoints/key",
 	"privacy anna@alpha.test":                                      "GET /mailboxes/{mailbox}/privacy",

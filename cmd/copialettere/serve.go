@@ -19,6 +19,7 @@ import (
 
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
+	"copialettere/journal/export/preserve"
 	"copialettere/journal/httpd"
 	"copialettere/journal/imapd"
 	"copialettere/lmtp"
@@ -45,6 +46,7 @@ with an error changes nothing, and the log says why. These keys are taken:
   disk.warn, disk.stop, retention.at, retention.max_share, erase.grace
   logs.keep, verify.every, verify.rate, exports.keep, exports.max_size, profile.certificate, profile.key
   evidence.signing_key, evidence.verifier_keys, evidence.timestamp_url, evidence.timestamp_ca, evidence.checkpoints, evidence.mail
+  preservation.drop, preservation.receipts, preservation.agent, preservation.domains, preservation.mailboxes, preservation.overdue
   web.public_url, web.trusted_proxies, web.title, web.support_url, web.more_room_url, web.logo, scan.clamd, pull.allow_private
   mailbox_servers.imap, mailbox_servers.pop3, mailbox_servers.smtp, imap.public_port, submission.public_port
   domain: all keys of a [[domain]] except next_hop; a [[domain]] that is added or removed, if it has no next_hop
@@ -173,6 +175,7 @@ func (d *daemon) configure(c *config.Config) {
 	d.archive.pulls.Configure(acts, c.Pull.AllowPrivate)
 	d.archive.postfix.Configure(postfixConfig(c))
 	d.archive.checkpoints.Configure(c.Evidence)
+	d.archive.preserve.Configure(preserve.Config{Archive: acts, Settings: c.Preservation})
 	d.archive.dovecot.Changed() // a domain may ask for second factors now
 	d.config.Store(c)
 	d.backend.Store(&b)
@@ -199,6 +202,7 @@ func (d *daemon) wait(ctx context.Context) {
 	var house sync.WaitGroup
 	house.Go(func() { d.house.Run(within) })
 	house.Go(func() { d.archive.pulls.Serve(within) })
+	house.Go(func() { d.archive.preserve.Run(within) })
 	if exports := d.archive.exports; exports != nil {
 		house.Go(func() { exports.Run(within) })
 	}

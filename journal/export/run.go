@@ -67,6 +67,8 @@ type Options struct {
 	// Sincro is who answers for the export before a service for legal preservation: PIndex.xml is then added. May be nil. Program is the version in it.
 	Sincro  *sincro.Agent
 	Program string
+	// Time is what the tables of FormZIP and PIndex.xml say of when the export was made, so that the same messages make the same bytes; zero for now.
+	Time time.Time
 
 	// Told is told what became of each message, once that is durable, in the order of the plan. May be nil.
 	Told func(Result) error

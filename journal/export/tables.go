@@ -134,7 +134,7 @@ func (t *tables) index() error {
 	}
 	x := sincro.Index{
 		ID: t.sums.sum.digest()[:32], Label: o.Mailbox, Description: fmt.Sprintf("%s: %s (%s)", o.Mailbox, o.Selection, o.Form), Program: "copialettere", Version: o.Program,
-		Agent: *o.Sincro, Time: time.Now(),
+		Agent: *o.Sincro, Time: o.made(),
 	}
 	err = sincro.Write(f, x, func(yield func(sincro.File, error) bool) {
 		lines := bufio.NewScanner(t.sums.content())
@@ -159,6 +159,14 @@ func (t *tables) index() error {
 		return err
 	}
 	return t.addSum(f.sum.digest(), f.name)
+}
+
+// made returns when the export is made.
+func (o *Options) made() time.Time {
+	if o.Time.IsZero() {
+		return time.Now()
+	}
+	return o.Time
 }
 
 // place gives the tables their places in the folder of a form that has one: first what SHA256SUMS names, then that itself.

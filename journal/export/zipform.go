@@ -77,6 +77,7 @@ func (z *zipForm) begin() error {
 	}
 	z.to = &resumedWriter{limit: math.MaxInt64}
 	z.zip = newZIPFile(z.to, time.UTC)
+	z.zip.now = z.run.made()
 	file, err := os.Open(z.run.disk.path(z.part))
 	switch {
 	case err == nil:

@@ -20,7 +20,8 @@ func (a *api) entry(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.out.write(viewEntry(e))
+	v, err := a.view(c.Context(), c.mailbox, e)
+	return c.answer(v, err)
 }
 
 func (a *api) message(c *call) error {

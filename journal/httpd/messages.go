@@ -44,7 +44,11 @@ func (a *api) messages(c *call) error {
 		}
 		shown := *e
 		shown.Mailbox = c.mailbox.String()
-		if c.out.write(viewEntry(&shown)) != nil {
+		v, err := a.view(c.Context(), c.mailbox, &shown)
+		if err != nil {
+			return err
+		}
+		if c.out.write(v) != nil {
 			return nil // the client has gone
 		}
 	}

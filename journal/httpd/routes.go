@@ -193,6 +193,8 @@ func messageRoutes() []Route {
 	return []Route{
 		{"GET", one + "/entries", archive.RightRead, false, "[all=true]", nil, EntryView{}, true,
 			"all its entries, by month, folder and UID; with all, also the superseded ones", (*api).list},
+		{"GET", one + "/preservation", archive.RightRead, false, "", nil, archive.Preserved{}, true,
+			"its packages for legal preservation, oldest first, with the receipts that came back", (*api).preservation},
 		{"GET", one + "/messages", archive.RightRead, false, "[q=QUERY][&folder=F][&after=NEXT][&limit=N]", nil, EntryView{}, true,
 			"a page of its messages, newest first, or of those that a search finds", (*api).messages},
 		{"GET", one + "/deleted", archive.RightRead, false, "[after=NEXT][&limit=N]", nil, DeletedView{}, true,
@@ -253,6 +255,8 @@ func operatorRoutes() []Route {
 		{"POST", "/checkpoints", archive.RightOperate, false, "", nil, archive.Checkpoint{}, false, "make a checkpoint now", (*api).checkpoint},
 		{"POST", "/checkpoints/key", archive.RightOperate, false, "", nil, SigningKey{}, false,
 			"make another signing key in place of one that is lost for good", (*api).newSigningKey},
+		{"GET", "/preservation", archive.RightOperate, false, "", nil, archive.Preserved{}, true, "the packages for legal preservation of all mailboxes",
+			(*api).preservationOfAll},
 		{"GET", "/verify", archive.RightOperate, false, "", nil, VerifyLine{}, true, "check the whole journal: progress, then the report", (*api).verify},
 		{"GET", "/stats", archive.RightOperate, false, "", nil, journal.FolderStats{}, true, "entries and bytes by folder, of all mailboxes", (*api).stats},
 		{"POST", "/snapshot", archive.RightOperate, false, "[hold=true]", nil, SnapshotLine{}, true,

@@ -53,7 +53,7 @@ func TestRoutes(t *testing.T) {
 		"POST /mailboxes/{mailbox}/import?folder=Lavoro&date=2019-05-06T07:08:09Z&source=a.mbox+at+4711&quoting=none", "GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
 		"POST /mailboxes/{mailbox}/messages/{folder}/{uid}/hold?reason=case&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/release?reason=closed&" + first, "POST /mailboxes/{mailbox}/messages/{folder}/delete?" + these,
 		"POST /mailboxes/{mailbox}/messages/{folder}/give-back?folder=" + url.QueryEscape(folder) + "&uids=2", "GET /mailboxes/{mailbox}/deleted?", "POST /mailboxes/{mailbox}/messages/{folder}/undelete?" + these, "POST /mailboxes/{mailbox}/messages/{folder}/move?to=Trash&folder=" + url.QueryEscape(folder) + "&uids=2",
-		"POST /mailboxes/{mailbox}/messages/{folder}/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?", "POST /checkpoints?", "GET /checkpoints?", "POST /checkpoints/key?",
+		"POST /mailboxes/{mailbox}/messages/{folder}/empty?folder=" + url.QueryEscape(folder), "POST /retention?", "GET /retention?", "POST /checkpoints?", "GET /checkpoints?", "GET /preservation?", "GET /mailboxes/{mailbox}/preservation?", "POST /checkpoints/key?",
 		"POST /mailboxes/{mailbox}/pause?", "POST /mailboxes/{mailbox}/resume?", "POST /mailboxes/set?domain=alpha.test&set=language=en",
 		"POST /mailboxes/enable?domain=alpha.test&dry_run=true", "GET /usage?", "GET /mailboxes/{mailbox}/usage?",
 		"GET /mailboxes/{mailbox}/set-up?", "GET /mailboxes/{mailbox}/set-up/profile?account=mailbox", "POST /mailboxes/{mailbox}/set-up/link?incoming=imap",

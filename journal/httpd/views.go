@@ -53,6 +53,9 @@ type EntryView struct {
 	SupersededBy *PlaceView `json:"superseded_by,omitempty"`
 
 	Certification *CertificationView `json:"certification,omitempty"`
+
+	// Preservation tells in which package the message was handed to legal preservation.
+	Preservation *archive.PreservedIn `json:"preservation,omitempty"`
 }
 
 // ImportView tells who imported a message, and the date of the message itself. Others script against its names.
@@ -111,7 +114,7 @@ func (a *api) entries(ctx context.Context, address policy.Address, all bool) ite
 		for e, err := range a.b.Archive.Entries(ctx, address) {
 			var v EntryView
 			if err == nil {
-				v = viewEntry(e)
+				v, err = a.view(ctx, address, e)
 			}
 			if !yield(v, err) {
 				return

@@ -36,6 +36,7 @@ import (
 	"copialettere/policy/notice"
 	"copialettere/policy/pec/practice"
 	"copialettere/policy/postfix"
+	"copialettere/policy/preservation"
 	"copialettere/policy/setup"
 	"copialettere/policy/source"
 )
@@ -93,6 +94,9 @@ type Options struct {
 	Leaving <-chan struct{}
 	// Exports returns the exports of an archive, by its name, that lie in the data folder. May be nil.
 	Exports func(archive string) []Exported
+	// Preservation keeps what is known of packages for legal preservation; nil for none. A package without a receipt is overdue after Overdue.
+	Preservation *preservation.Ledger
+	Overdue      time.Duration
 	// Checkpoints makes the checkpoints; without it none are made, and a verification judges no signature.
 	Checkpoints *checkpoint.Maker
 	// Postfix knows how Postfix routes the mail of mailboxes; nil if the configuration has no [postfix].

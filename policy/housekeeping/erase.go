@@ -80,6 +80,9 @@ func (k *Keeper) eraseMailbox(ctx context.Context, m policy.Mailbox) error {
 	if err := k.schedule.Load().Archive.ForgetSources(ctx, m.Archive); err != nil {
 		return err
 	}
+	if err := k.schedule.Load().Archive.ForgetPackages(ctx, m.Archive); err != nil {
+		return err
+	}
 	if err := k.options.Policy.Erased(ctx, m.Archive); err != nil {
 		return err
 	}

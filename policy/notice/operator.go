@@ -17,6 +17,8 @@ const (
 	CauseRoutes     Cause = "routes"     // mailboxes are enabled, but Postfix does not route their mail through the hook
 	CauseCheckpoint Cause = "checkpoint" // a checkpoint, to be kept outside the archive
 	CauseFaults     Cause = "faults"     // the archive has faults: what a check of the journal found
+
+	CausePreservation Cause = "preservation" // receipts of packages for legal preservation have not come
 )
 
 // maxOperatorText is how many characters a notice for the operator shows of its text.
@@ -109,6 +111,8 @@ func operatorText(cause Cause) text {
 		subject = "a checkpoint of the archive"
 	case CauseFaults:
 		subject = "the archive has faults"
+	case CausePreservation:
+		subject = "legal preservation sends no receipt"
 	}
 	return text{"copialettere on {host}: " + subject, "{time}\n\n{text}\n"}
 }

@@ -23,6 +23,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/auth"
 	"copialettere/policy/checkpoint"
+	"copialettere/policy/preservation"
 	"copialettere/policy/setup"
 )
 
@@ -92,6 +93,8 @@ type Config struct {
 	Encryption Encryption
 	// Evidence says how checkpoints are made, and where they are kept.
 	Evidence checkpoint.Settings
+	// Preservation says whose certified mail is handed to legal preservation, and where.
+	Preservation preservation.Settings
 	// Scan is what examines files before they are downloaded.
 	Scan Scan
 	// Domains are the mail domains in the order of the file. Their names differ.

@@ -17,6 +17,7 @@ import (
 	"copialettere/lmtp/nexthop"
 	"copialettere/policy"
 	"copialettere/policy/pec"
+	"copialettere/policy/preservation"
 )
 
 const minimal = `data = "/var/lib/copialettere"
@@ -106,7 +107,8 @@ func TestDefaults(t *testing.T) {
 		PEC:     PEC{Trust: pec.TrustHeaders},
 		Disk:    Disk{Warn: Watermark{Percent: 10}, Stop: Watermark{Percent: 3}}, Retention: Retention{Hour: 3, Minute: 30, MaxShare: 20},
 		Erase: Erase{Grace: 72 * time.Hour}, Logs: Logs{Keep: 30}, Verify: Verify{Every: 30 * 24 * time.Hour, Rate: 10_000_000},
-		Exports: Exports{Keep: 7 * 24 * time.Hour, MaxSize: 20_000_000_000},
+		Exports:      Exports{Keep: 7 * 24 * time.Hour, MaxSize: 20_000_000_000},
+		Preservation: preservation.Settings{Overdue: 7 * 24 * time.Hour},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)

@@ -121,6 +121,7 @@ func (r *reader) config(top *table) *Config {
 	c.Exports = top.table("exports").exports()
 	c.Encryption = top.table("encryption").encryption()
 	c.Evidence = top.table("evidence").evidence(c)
+	c.Preservation = top.table("preservation").preservation(c)
 	c.Scan = top.table("scan").scan()
 	r.unknown()
 	r.clashes()

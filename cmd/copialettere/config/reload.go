@@ -469,6 +469,18 @@ func otherKeys() []reloadKey {
 		{"evidence.timestamp_ca", func(c *Config) any { return c.Evidence.StampCA }, func(running, file *Config) { running.Evidence.StampCA = file.Evidence.StampCA }},
 		{"evidence.checkpoints", func(c *Config) any { return c.Evidence.Folder }, func(running, file *Config) { running.Evidence.Folder = file.Evidence.Folder }},
 		{"evidence.mail", func(c *Config) any { return c.Evidence.Mail }, func(running, file *Config) { running.Evidence.Mail = file.Evidence.Mail }},
+		{"preservation.drop", func(c *Config) any { return c.Preservation.Drop },
+			func(running, file *Config) { running.Preservation.Drop = file.Preservation.Drop }},
+		{"preservation.receipts", func(c *Config) any { return c.Preservation.Receipts },
+			func(running, file *Config) { running.Preservation.Receipts = file.Preservation.Receipts }},
+		{"preservation.agent", func(c *Config) any { return c.Preservation.Agent },
+			func(running, file *Config) { running.Preservation.Agent = file.Preservation.Agent }},
+		{"preservation.domains", func(c *Config) any { return c.Preservation.Domains },
+			func(running, file *Config) { running.Preservation.Domains = file.Preservation.Domains }},
+		{"preservation.mailboxes", func(c *Config) any { return c.Preservation.Mailboxes },
+			func(running, file *Config) { running.Preservation.Mailboxes = file.Preservation.Mailboxes }},
+		{"preservation.overdue", func(c *Config) any { return c.Preservation.Overdue },
+			func(running, file *Config) { running.Preservation.Overdue = file.Preservation.Overdue }},
 		{"scan.clamd", func(c *Config) any { return c.Scan }, func(running, file *Config) { running.Scan = file.Scan }},
 	}
 }

@@ -138,10 +138,11 @@ type messagePage struct {
 	Practices     []practiceLink
 	Access        archive.Access
 	Held          bool
-	Files         []fileLink // to be downloaded as a whole
-	Images        bool       // images from other servers are shown
-	Text          bool       // plain text is shown where there is one
-	HasBoth       bool       // there is a choice between text and HTML
+	Preserved     *archive.PreservedIn // nil where it is in no package
+	Files         []fileLink           // to be downloaded as a whole
+	Images        bool                 // images from other servers are shown
+	Text          bool                 // plain text is shown where there is one
+	HasBoth       bool                 // there is a choice between text and HTML
 	Print         bool
 }
 
@@ -241,6 +242,9 @@ func (v *visit) messagePage(print bool) (*messagePage, error) {
 		return nil, err
 	}
 	if page.Held, err = reader.IsHeld(v.Context(), e.Ref); err != nil {
+		return nil, err
+	}
+	if page.Preserved, err = v.pages.options.Archive.PreservedIn(v.Context(), v.mailbox, e, time.Now()); err != nil {
 		return nil, err
 	}
 	w := &letterWriter{visit: v, page: page, text: inlineText, html: maxPrinted, examine: examineAll}
