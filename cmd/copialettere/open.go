@@ -136,7 +136,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 
 // newExports returns the exports that the daemon writes in the background. Where they cannot be read there are none: mail goes on without them.
 func newExports(c *config.Config, a *opened, log *slog.Logger) *jobs.Jobs {
-	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Program: version, Room: func() (int64, error) { return a.disk.Load().Spare() }})
 	if err != nil {
 		log.Error("no exports in the background", "error", err)
 		return nil

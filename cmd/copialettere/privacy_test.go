@@ -64,7 +64,7 @@ func TestPrivacy(t *testing.T) {
 	}
 	address, err := policy.ParseMailbox(anna)
 	if err == nil {
-		_, err = k.archive.exports.Start(t.Context(), root, address, export.Selection{})
+		_, err = k.archive.exports.Start(t.Context(), root, address, export.Selection{}, nil)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -182,6 +182,8 @@ func TestBadRequests(t *testing.T) {
 		{"a query that is not escaped", "GET", of + "/messages?q=100%&limit=5", "", 400, "escape it, % as %25"},
 		{"a query with semicolons", "GET", of + "/messages?folder=INBOX;q=x", "", 400, "; as %3B"},
 		{"a parameter twice", "GET", of + "/messages?q=x&q=y", "", 400, `"q" is there 2 times`},
+		{"an index for nobody", "POST", of + "/exports?who=root", `{"sincro":{"id":"01234567890","name":"Alpha","document":"x"}}`, 400, "sincro: \"01234567890\" is no identifier"},
+		{"an index without a name", "POST", of + "/exports?who=root", `{"sincro":{"id":"VATIT-01234567890","document":"x"}}`, 400, "sincro: the name is empty"},
 		{"no JSON", "PATCH", of + "/settings?who=root", "retention=12", 400, "no JSON"},
 		{"an array", "PATCH", of + "/settings?who=root", `["retention"]`, 400, "want an object"},
 		{"a number for a text", "PATCH", of + "/settings?who=root", `{"retention": 12}`, 400, "retention: want its value as a text"},

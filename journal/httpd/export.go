@@ -11,6 +11,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/export"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/sincro"
 	"copialettere/policy"
 )
 
@@ -20,6 +21,13 @@ type ExportRequest struct {
 	Class  string `json:"class,omitempty"`  // or several, with commas between
 	Since  string `json:"since,omitempty"`  // a time of RFC 3339: not before
 	Until  string `json:"until,omitempty"`  // a time of RFC 3339: before
+}
+
+// ZIPRequest is the body that says what is written into a ZIP.
+type ZIPRequest struct {
+	ExportRequest
+	// Sincro is who answers for the ZIP before a service for legal preservation: PIndex.xml (SInCRO, UNI 11386) is then added to it.
+	Sincro *sincro.Agent `json:"sincro,omitempty"`
 }
 
 // selection returns what the body says.
@@ -95,14 +103,20 @@ func (a *api) exports(c *call) error {
 
 // startExport begins an export in the background, and answers with it.
 func (a *api) startExport(c *call) error {
-	s, err := c.body.(*ExportRequest).selection()
+	asked := c.body.(*ZIPRequest)
+	s, err := asked.selection()
 	if err != nil {
 		return err
+	}
+	if asked.Sincro != nil {
+		if err := asked.Sincro.Check(); err != nil {
+			return fmt.Errorf("%w: sincro: %w", errRequest, err)
+		}
 	}
 	if a.b.Exports == nil {
 		return errNoJobs
 	}
-	one, err := a.b.Exports.Start(c.Context(), c.who, c.mailbox, s)
+	one, err := a.b.Exports.Start(c.Context(), c.who, c.mailbox, s, asked.Sincro)
 	if err != nil {
 		return err
 	}

@@ -210,7 +210,7 @@ func messageRoutes() []Route {
 			"list the messages to be exported, and the gaps of their time, for the record too", (*api).export},
 		{"GET", one + "/exports", archive.RightRead, false, "", nil, jobs.Job{}, true,
 			"the ZIPs that the daemon writes or has written in the background, the last one asked for first", (*api).exports},
-		{"POST", one + "/exports", archive.RightRead, true, "", ExportRequest{}, jobs.Job{}, false,
+		{"POST", one + "/exports", archive.RightRead, true, "", ZIPRequest{}, jobs.Job{}, false,
 			"have messages written into a ZIP in the background", (*api).startExport},
 		{"GET", one + "/exports/{export}", archive.RightRead, false, "", nil, jobs.Job{}, false, "how far that is", ofExport((*jobs.Jobs).Get)},
 		{"DELETE", one + "/exports/{export}", archive.RightRead, true, "", nil, jobs.Job{}, false, "stop that, or remove the ZIP", ofExport((*jobs.Jobs).Remove)},

@@ -41,6 +41,7 @@ import (
 
 	"copialettere/journal/durable"
 	"copialettere/journal/export"
+	"copialettere/journal/export/sincro"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -89,8 +90,9 @@ type Job struct {
 	Mailbox string `json:"mailbox"`
 	By      string `json:"by"` // who asked for it, as "owner anna@alpha.test"
 	export.Selection
-	Asked time.Time `json:"asked"`
-	State State     `json:"state"`
+	Sincro *sincro.Agent `json:"sincro,omitempty"` // who answers for the ZIP before a service for legal preservation: see export.Options
+	Asked  time.Time     `json:"asked"`
+	State  State         `json:"state"`
 	// Messages and Bytes are how far it has come, before compression, of so many. The latter are 0 until they are known.
 	Messages uint64 `json:"messages"`
 	Of       uint64 `json:"of"`
@@ -115,13 +117,14 @@ type Config struct {
 	MaxSize int64         // what all ZIPs may take together, in bytes
 }
 
-// Options are what Jobs work with. All but Now are required.
+// Options are what Jobs work with. All but Now and Program are required.
 type Options struct {
 	Folder string // see the package comment; it is made when it is needed
 	// Room returns how many bytes exports may still write to the disk. It may be negative.
-	Room   func() (int64, error)
-	Logger *slog.Logger
-	Now    func() time.Time
+	Room    func() (int64, error)
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Program string // version of this program
 
 	step func(what string) error // see export.Options.Step; nil for none
 }
@@ -285,8 +288,9 @@ func (j *Jobs) drop(one *job, why string) {
 	j.eraseLogged(one.ID)
 }
 
-// Start begins a job for somebody, and puts it on record in the log of the mailbox. It needs archive.RightRead, and an archive that is not off.
-func (j *Jobs) Start(ctx context.Context, who policy.Actor, mailbox policy.Address, s export.Selection) (Job, error) {
+// Start begins a job for somebody, and puts it on record in the log of the mailbox. It needs archive.RightRead, and an archive that is not off. agent
+// may be nil: see Job.
+func (j *Jobs) Start(ctx context.Context, who policy.Actor, mailbox policy.Address, s export.Selection, agent *sincro.Agent) (Job, error) {
 	if err := s.Check(); err != nil {
 		return Job{}, err
 	}
@@ -296,7 +300,7 @@ func (j *Jobs) Start(ctx context.Context, who policy.Actor, mailbox policy.Addre
 		return Job{}, err
 	}
 	one := &job{state: StateWaiting, record: record{
-		Layout: layout, ID: rand.Text(), Mailbox: mailbox.String(), Archive: name, Role: who.Role, Name: who.Name, Selection: s, Asked: j.options.Now().UTC(),
+		Layout: layout, ID: rand.Text(), Mailbox: mailbox.String(), Archive: name, Role: who.Role, Name: who.Name, Selection: s, Sincro: agent, Asked: j.options.Now().UTC(),
 	}}
 	if err := j.admit(one); err != nil {
 		return Job{}, err
@@ -418,7 +422,7 @@ func (j *Jobs) view(one *job) Job {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	v := Job{
-		ID: one.ID, Mailbox: one.Mailbox, By: one.who().String(), Selection: one.Selection, Asked: one.Asked, State: one.state,
+		ID: one.ID, Mailbox: one.Mailbox, By: one.who().String(), Selection: one.Selection, Sincro: one.Sincro, Asked: one.Asked, State: one.state,
 		Messages: one.progress.Messages, Of: one.progress.Of, Bytes: one.progress.Bytes, OfBytes: one.progress.OfAll,
 	}
 	if e := one.ended; !e.At.IsZero() {

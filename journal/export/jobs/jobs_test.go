@@ -159,7 +159,7 @@ func (r *rig) received(message string) {
 // start begins a job of anna.
 func (r *rig) start(who policy.Actor, s export.Selection) Job {
 	r.t.Helper()
-	v, err := r.jobs.Start(r.t.Context(), who, r.address(anna), s)
+	v, err := r.jobs.Start(r.t.Context(), who, r.address(anna), s, nil)
 	r.must(err)
 	return v
 }
@@ -306,7 +306,7 @@ func TestWhoHasJobs(t *testing.T) {
 			if c.want != policy.ErrForbidden {
 				return
 			}
-			_, err = r.jobs.Start(t.Context(), c.who, mailbox, export.Selection{})
+			_, err = r.jobs.Start(t.Context(), c.who, mailbox, export.Selection{}, nil)
 			_, err2 = r.jobs.List(t.Context(), c.who, mailbox)
 			if !errors.Is(err, c.want) || !errors.Is(err2, c.want) {
 				t.Errorf("start: %v, list: %v, want %v", err, err2, c.want)
@@ -454,10 +454,10 @@ func TestBounds(t *testing.T) {
 		for range mostOfArchive {
 			r.start(owner, export.Selection{})
 		}
-		if _, err := r.jobs.Start(t.Context(), owner, r.address(anna), export.Selection{}); !errors.Is(err, ErrMany) {
+		if _, err := r.jobs.Start(t.Context(), owner, r.address(anna), export.Selection{}, nil); !errors.Is(err, ErrMany) {
 			t.Errorf("one more: %v", err)
 		}
-		if _, err := r.jobs.Start(t.Context(), operator, r.address(bruno), export.Selection{}); err != nil {
+		if _, err := r.jobs.Start(t.Context(), operator, r.address(bruno), export.Selection{}, nil); err != nil {
 			t.Errorf("of another archive: %v", err)
 		}
 	})
@@ -466,7 +466,7 @@ func TestBounds(t *testing.T) {
 		for i := range mostUnended {
 			r.must(r.jobs.admit(&job{record: record{ID: fmt.Sprint(i), Archive: fmt.Sprint(i)}}))
 		}
-		if _, err := r.jobs.Start(t.Context(), owner, r.address(anna), export.Selection{}); !errors.Is(err, ErrMany) {
+		if _, err := r.jobs.Start(t.Context(), owner, r.address(anna), export.Selection{}, nil); !errors.Is(err, ErrMany) {
 			t.Errorf("one more: %v", err)
 		}
 	})
@@ -510,7 +510,7 @@ func TestFaults(t *testing.T) {
 				return nil
 			}
 			r.jobs.options.step = fail
-			if _, err := r.jobs.Start(t.Context(), owner, r.address(anna), export.Selection{}); !errors.Is(err, broken) || len(r.folders()) > 0 {
+			if _, err := r.jobs.Start(t.Context(), owner, r.address(anna), export.Selection{}, nil); !errors.Is(err, broken) || len(r.folders()) > 0 {
 				t.Errorf("%v, and on the disk %q", err, r.folders())
 			}
 			r.jobs.options.step = nil

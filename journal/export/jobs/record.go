@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal/durable"
 	"copialettere/journal/export"
+	"copialettere/journal/export/sincro"
 	"copialettere/policy"
 )
 
@@ -31,8 +32,9 @@ type record struct {
 	Role    policy.Role `json:"role"`    // of whoever asked for it
 	Name    string      `json:"name"`
 	export.Selection
-	Asked time.Time `json:"asked"`
-	Ended *ended    `json:"ended,omitempty"` // absent until then
+	Sincro *sincro.Agent `json:"sincro,omitempty"`
+	Asked  time.Time     `json:"asked"`
+	Ended  *ended        `json:"ended,omitempty"` // absent until then
 }
 
 // ended is what came of a job.

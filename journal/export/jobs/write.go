@@ -108,7 +108,7 @@ func (j *Jobs) export(ctx context.Context, stop func(error), one *job) (report *
 	for try := 0; try < 2 && (report == nil || report.Gone > 0); try++ {
 		report, err = export.Run(ctx, export.Options{
 			Source: &source{jobs: j, job: one, reader: j.reader(one), pace: j.config.Load().Archive.NewPace()}, Mailbox: one.Mailbox, Selection: one.Selection,
-			Form: export.FormZIP, To: j.zipOf(one), Progress: func(p export.Progress) { j.advance(one, p, stop) },
+			Form: export.FormZIP, Sincro: one.Sincro, Program: j.options.Program, To: j.zipOf(one), Progress: func(p export.Progress) { j.advance(one, p, stop) },
 		})
 		if err != nil {
 			return report, err

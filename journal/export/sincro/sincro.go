@@ -41,10 +41,25 @@ func ParseAgent(text string) (*Agent, error) {
 	switch {
 	case err != nil || len(fields) != 3 || strings.TrimSpace(fields[1]) == "" || strings.TrimSpace(fields[2]) == "":
 		return nil, fmt.Errorf("%.100q: %s", text, want)
-	case !agentID.MatchString(fields[0]):
-		return nil, fmt.Errorf("%.100q is no identifier: %s", fields[0], want)
 	}
-	return &Agent{fields[0], strings.TrimSpace(fields[1]), strings.TrimSpace(fields[2])}, nil
+	a := &Agent{fields[0], strings.TrimSpace(fields[1]), strings.TrimSpace(fields[2])}
+	if err := a.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, want)
+	}
+	return a, nil
+}
+
+// Check returns an error that says what an agent lacks.
+func (a *Agent) Check() error {
+	switch {
+	case !agentID.MatchString(a.ID):
+		return fmt.Errorf("%.100q is no identifier, such as VATIT-01234567890", a.ID)
+	case strings.TrimSpace(a.Name) == "":
+		return errors.New("the name is empty")
+	case strings.TrimSpace(a.Document) == "":
+		return errors.New("the document is empty, such as Contratto di conservazione 12/2026")
+	}
+	return nil
 }
 
 // natural reports whether the agent is a person and no company.

@@ -91,7 +91,7 @@ func (v *visit) startExport() error {
 	}
 	s, trouble := v.exportSelection(v.PostForm)
 	if trouble == "" {
-		_, err := v.pages.options.Exports.Start(v.Context(), v.who, v.mailbox, s)
+		_, err := v.pages.options.Exports.Start(v.Context(), v.who, v.mailbox, s, nil)
 		switch {
 		case err == nil:
 			v.redirect(v.about("exports"), "export-begun")
