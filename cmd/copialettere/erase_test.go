@@ -12,6 +12,7 @@ import (
 	"copialettere/lmtp/nexthop/nexthoptest"
 	"copialettere/policy"
 	"copialettere/policy/notice"
+	"copialettere/policy/preservation"
 )
 
 // keysOf lists the keys of a data folder that name a mailbox, by store and first byte.
@@ -80,7 +81,7 @@ func TestErasureLeaves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []string{"settings l", "settings m", "settings w", "volume a", "volume d", "volume e", "volume g", "volume k", "volume o", "volume p", "volume q",
+			want := []string{"settings l", "settings m", "settings v", "settings w", "volume a", "volume d", "volume e", "volume g", "volume k", "volume o", "volume p", "volume q",
 				"volume s", "volume t", "volume w"}
 			if got := keysOf(t, k.archive, anna); !slices.Equal(got, want) {
 				t.Errorf("before: %q, want %q", got, want)
@@ -113,6 +114,9 @@ func busyArchive(t *testing.T, k *daemon) {
 	t.Helper()
 	j := k.archive.journal
 	addEntries(t, k, "bruno@alpha.test", 2)
+	if _, err := k.backend.Load().Archive.AddPackage(t.Context(), anna, preservation.Package{Day: "2026-11-29", Name: "2026-11-29_" + anna + ".zip"}); err != nil {
+		t.Fatal(err)
+	}
 	var refs []journal.Ref
 	for i := range 5 {
 		d := j.NewDraft(t.Context())

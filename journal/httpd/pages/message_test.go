@@ -21,6 +21,7 @@ import (
 	"copialettere/policy"
 	"copialettere/policy/pec"
 	"copialettere/policy/pec/pectest"
+	"copialettere/policy/preservation"
 )
 
 const anna = "anna@alpha.test"
@@ -272,6 +273,27 @@ func TestStates(t *testing.T) {
 	b.shows(at(imported), []string{"Inserito nell&#39;archivio il", "owner anna@alpha.test", "02/01/2020 04:04:05 +01:00"})
 	flagged := r.file(nil, journal.Intent{Class: string(pec.Ordinary), Flags: []string{journal.FlagOriginUnknown}}, []byte("\r\ntext of a message without a header\r\n"))
 	b.shows(at(flagged), []string{"(senza oggetto)", "a quale indirizzo era diretto", "text of a message"})
+}
+
+// TestPreserved tells in which package a certified message was handed to legal preservation, and of its receipt. Of other mail it tells nothing.
+func TestPreserved(t *testing.T) {
+	r := newRig(t)
+	ref := r.file(nil, journal.Intent{Class: string(pec.PostaCertificata)}, []byte("Subject: busta\r\n\r\ntext\r\n"))
+	other := r.file(nil, journal.Intent{Class: string(pec.Ordinary)}, []byte("Subject: altro\r\n\r\ntext\r\n"))
+	b := r.signedIn(anna)
+	const kept = "Conservazione a norma"
+	b.shows(at(ref), nil, kept)
+	e, _, err := r.archive.Message(t.Context(), ref)
+	r.must(err)
+	day := e.Time.UTC().Format(time.DateOnly)
+	_, err = r.archive.AddPackage(t.Context(), anna, preservation.Package{Day: day, Name: day + "_" + anna + ".zip", Made: time.Now()})
+	r.must(err)
+	b.shows(at(ref), []string{kept, day + "_" + anna + ".zip", "ricevuta non ancora arrivata"})
+	b.shows(at(other), nil, kept)
+	r.must(r.archive.PackageChanged(t.Context(), preservation.Place{Archive: anna, Day: day}, func(p *preservation.Package) {
+		p.Receipts = []preservation.Receipt{{Name: day + "_" + anna + ".xml", Time: time.Now()}}
+	}))
+	b.shows(at(ref), []string{kept, "ricevuta <code>" + day + "_" + anna + ".xml</code>"}, "non ancora arrivata")
 }
 
 // TestMessageOfOthers opens no message for whoever may not read it, by any of the paths.

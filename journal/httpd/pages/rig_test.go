@@ -20,6 +20,7 @@ import (
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
 	"copialettere/policy/notice"
+	"copialettere/policy/preservation"
 	"copialettere/policy/setup"
 	"copialettere/policy/source"
 )
@@ -86,7 +87,7 @@ func newRigWith(t *testing.T, o rigOptions) *rig {
 	r.must(os.WriteFile(r.passwd, []byte(lines.String()), 0o600))
 	r.auth = auth.New(auth.Options{Source: auth.Source{Kind: auth.SourceFile, Address: r.passwd}, Policy: r.policy, Settings: settings, Logger: log})
 	t.Cleanup(func() { r.must(r.auth.Close()) })
-	options := archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings), Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Guide: o.guide, Mailstore: o.mailstore}
+	options := archive.Options{Journal: r.journal, Policy: r.policy, Auth: r.auth, Links: setup.NewLinks(settings), Preservation: preservation.New(settings), Sources: source.New(settings, source.Sealer{Path: filepath.Join(t.TempDir(), "sources.key")}), Guide: o.guide, Mailstore: o.mailstore}
 	if o.tells {
 		r.notices = notice.New(settings, notice.Options{Policy: r.policy, From: "archivio@alpha.test", MaxPerDay: 100, Logger: log})
 		options.Notices = notice.NewPump(r.notices, nil, log)
