@@ -42,6 +42,9 @@ func openJournal(t *testing.T, d *rig.Daemon, clock func() time.Time) (*journal.
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := j.BeginLogs(t.Context()); err != nil { // as the program does when it opens the folder
+		t.Fatal(err)
+	}
 	return j, func() {
 		if err := j.Close(); err != nil {
 			t.Error(err)
