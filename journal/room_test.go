@@ -46,12 +46,11 @@ func (s gapsStore) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pair,
 		return pairs // of more than one folder
 	}
 	return func(yield func(kv.Pair, error) bool) {
-		counters, err := s.Store.Get(ctx, counterKey(mailbox, folder))
+		c, err := getCounters(storeView{ctx, s.Store}, mailbox, folder)
 		if err != nil {
 			yield(kv.Pair{}, err)
 			return
 		}
-		c, _ := decodeCounters(counters)
 		next := uint32(1)
 		if len(rest) == 4 {
 			next = max(binary.BigEndian.Uint32(rest), 1)
