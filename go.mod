@@ -6,7 +6,8 @@ go 1.26.0
 //   klauspost/compress      zstd, for the chunks of the journal
 //   PlakarKorp/go-cdc-chunkers  FastCDC, which finds the cuts between chunks
 //   prometheus/client_golang  the exposition of the metrics, with those of the process and of Go
-//   smallstep/pkcs7         the signature of Apple's configuration profiles
+//   golang.org/x/mod        of it tlog and note: the Merkle trees and the signed notes of the evidence
+//   smallstep/pkcs7         the signatures of time stamps, and of Apple's configuration profiles
 //   howett.net/plist        their property lists
 //   rsc.io/qr               the QR code of a link to one
 //   golang.org/x/crypto     argon2 and bcrypt, for the hashes of passwords
@@ -41,6 +42,7 @@ require (
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
 	github.com/microcosm-cc/bluemonday v1.0.27
 	github.com/miekg/dns v1.1.57
+	golang.org/x/mod v0.42.0
 )
 
 require (
@@ -54,7 +56,6 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/zeebo/blake3 v0.2.4 // indirect
-	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
