@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 )
@@ -21,7 +20,7 @@ func spoolCipher(key [32]byte) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cipher.NewGCM(block)
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
 // sealLines seals each line, where there is a key.
@@ -36,9 +35,7 @@ func (j *Journal) sealLines(lines []byte) ([]byte, error) {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	for line := range bytes.Lines(lines) {
-		nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(line)+aead.Overhead())
-		rand.Read(nonce)
-		if err := enc.Encode(sealedLine{aead.Seal(nonce, nonce, line, nil)}); err != nil {
+		if err := enc.Encode(sealedLine{aead.Seal(nil, nil, line, nil)}); err != nil {
 			return nil, err
 		}
 	}
@@ -56,10 +53,7 @@ func (j *Journal) openLine(line []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(s.Sealed) < aead.NonceSize() {
-			break
-		}
-		if plain, err := aead.Open(nil, s.Sealed[:aead.NonceSize()], s.Sealed[aead.NonceSize():], nil); err == nil {
+		if plain, err := aead.Open(nil, nil, s.Sealed, nil); err == nil {
 			return plain, nil
 		}
 	}

@@ -35,12 +35,12 @@ func (v *verifier) logs() error {
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
-	// The checkpoints first: a log only grows, so what it has then must still be in it.
-	checkpoints, err := v.monthHeads(settings)
+	st, err := getEvidence(storeView{v.ctx, settings})
 	if err != nil {
 		return err
 	}
-	st, err := getEvidence(storeView{v.ctx, settings})
+	// The checkpoints first: a log only grows, so what it has then must still be in it.
+	checkpoints, err := v.monthHeads(settings, st.Checkpoints)
 	if err != nil {
 		return err
 	}
@@ -60,14 +60,10 @@ func (v *verifier) logs() error {
 	return v.missingLogs(settings, checkpoints)
 }
 
-// monthHeads returns the heads that checkpoints have of the logs of the month, in the order of checkpoints.
-func (v *verifier) monthHeads(settings kv.Store) (map[evidence.LogID][]lastHead, error) {
+// monthHeads returns the heads that the first so many checkpoints have of the logs of the month, in the order of checkpoints.
+func (v *verifier) monthHeads(settings kv.Store, checkpoints int64) (map[evidence.LogID][]lastHead, error) {
 	heads := make(map[evidence.LogID][]lastHead)
-	st, err := getEvidence(storeView{v.ctx, settings})
-	if err != nil {
-		return nil, err
-	}
-	for n := range st.Checkpoints {
+	for n := range checkpoints {
 		prefix := append(headsKey(n), v.month...)
 		for p, err := range settings.Scan(v.ctx, prefix, after(prefix)) {
 			if err != nil {
