@@ -260,7 +260,7 @@ func (m *maker) work(name string) string { return filepath.Join(m.Settings.Drop,
 
 // make makes the package of a day, and puts it on record; nil where the day has none.
 func (m *maker) make(ctx context.Context, day string, now time.Time) (*preservation.Package, error) {
-	source := &source{m, start(day), start(next(day))}
+	source := &source{m, start(day), start(next(day)), m.Archive.NewPace()}
 	if any, err := source.any(ctx); err != nil || !any {
 		return nil, err
 	}
@@ -360,6 +360,7 @@ func (m *maker) place(p *preservation.Package) error {
 type source struct {
 	*maker
 	since, until time.Time
+	pace         *archive.Pace
 }
 
 // any reports whether there is any such mail, or something that cannot be read and may be.
@@ -378,7 +379,6 @@ func (s *source) any(ctx context.Context) (bool, error) {
 // Plan implements export.Source.
 func (s *source) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
 	return func(yield func(export.Line, error) bool) {
-		pace := s.Archive.NewPace()
 		for e, err := range s.Archive.ArrivedIn(ctx, s.mailbox.Address, s.since, s.until) {
 			var l export.Line
 			switch {
@@ -390,7 +390,7 @@ func (s *source) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
 				continue
 			default:
 				l.Message = export.NewMessage(e)
-				err = pace.Step(ctx)
+				err = s.pace.Step(ctx)
 			}
 			if !yield(l, err) {
 				return
@@ -418,7 +418,7 @@ func (s *source) Copy(ctx context.Context, m *export.Message, to io.Writer) erro
 	}
 	_, body, err := s.Archive.Message(ctx, journal.Ref{Mailbox: s.mailbox.Address.String(), Month: month, Folder: folder, UID: m.UID})
 	if err == nil {
-		_, err = body.WriteTo(s.Archive.NewPace().Writer(ctx, to))
+		_, err = body.WriteTo(s.pace.Writer(ctx, to))
 	}
 	switch {
 	case errors.Is(err, journal.ErrNotFound):
