@@ -116,6 +116,9 @@ func (f *outFile) Write(b []byte) (int, error) {
 	return f.File.Write(b)
 }
 
+// content returns all that was written.
+func (f *outFile) content() io.Reader { return io.NewSectionReader(f, 0, 1<<62) }
+
 // sync makes the content durable.
 func (f *outFile) sync() error {
 	if err := f.disk.step("sync " + f.name); err != nil {
@@ -291,7 +294,7 @@ func (h *held) reader() io.Reader {
 	if h.file == nil {
 		return bytes.NewReader(h.memory.Bytes())
 	}
-	return io.NewSectionReader(h.file, 0, 1<<62)
+	return h.file.content()
 }
 
 // reset forgets the message.
