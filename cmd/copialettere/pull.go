@@ -246,6 +246,8 @@ func (in *invocation) pulled(ctx context.Context, c *client, path string, values
 			would++
 		case r.State == pull.StateFolder:
 			folders++
+		case r.State == pull.StateWaiting:
+			fmt.Fprintln(in.stderr, "copialettere: the server asks to wait,", printable(r.Detail))
 		}
 		if now := time.Now(); now.Sub(shown) > 200*time.Millisecond {
 			shown = now

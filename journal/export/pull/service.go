@@ -89,11 +89,12 @@ type Service struct {
 	slots   chan struct{} // has room for atOnce
 	wake    chan struct{} // has room for one: a profile is to run soon
 
-	succeeded, failed, taken *metrics.Counter
+	succeeded, failed, taken, waits *metrics.Counter
 
 	mu      sync.Mutex
 	running map[string]*Progress // by archive and account; guarded by mu
 	soon    map[string]bool      // by archive and profile: it is to run now; guarded by mu
+	resting map[string]time.Time // by host: until when no profile runs by itself, because the server said that it is busy; guarded by mu
 }
 
 // NewService returns a Service. Call Configure before anything else.
@@ -104,8 +105,10 @@ func NewService(log *slog.Logger, m *metrics.Registry) *Service {
 	const runs, about = "copialettere_pull_runs_total", "Runs of profiles that import mail from other servers, by outcome."
 	return &Service{
 		log: log, slots: make(chan struct{}, atOnce), wake: make(chan struct{}, 1), running: make(map[string]*Progress), soon: make(map[string]bool),
+		resting:   make(map[string]time.Time),
 		succeeded: m.Counter(runs, about, "outcome", "done"), failed: m.Counter(runs, about, "outcome", "failed"),
 		taken: m.Counter("copialettere_pull_messages_total", "Messages that were imported from other servers."),
+		waits: m.Counter("copialettere_pull_waits_total", "How often an import waited because the other server asked for it."),
 	}
 }
 
@@ -246,7 +249,7 @@ func (s *Service) Test(ctx context.Context, who policy.Actor, address policy.Add
 
 // test signs in, and opens each folder.
 func test(ctx context.Context, account Account, password string, reach Reach, folders []string) ([]Found, error) {
-	p := &puller{o: Options{Account: account, Password: password, Reach: reach, Folders: folders}}
+	p := &puller{o: Options{Account: account, Password: password, Reach: reach, Folders: folders}, impatient: true}
 	if err := p.sign(ctx); err != nil {
 		return nil, err
 	}
@@ -420,6 +423,8 @@ func (s *Service) run(ctx context.Context, address policy.Address, i *archive.Im
 		switch {
 		case r.State == StateFolder:
 			progress.Folder, progress.Messages = r.SourceFolder, progress.Messages+r.Messages
+		case r.State == StateWaiting:
+			s.waits.Inc()
 		case r.State != StateDeleted && r.State != StateNotDeleted && r.State != StateNotOpened:
 			progress.Done++
 		}
@@ -432,7 +437,11 @@ func (s *Service) run(ctx context.Context, address policy.Address, i *archive.Im
 		}
 		return told(r)
 	}
-	return Run(ctx, o)
+	sum, err := Run(ctx, o)
+	if errors.Is(err, ErrBusy) {
+		s.rest(o.Account.Host)
+	}
+	return sum, err
 }
 
 // begin notes that an import is under way; nil where one is.
