@@ -74,6 +74,8 @@ func (s *Service) look(ctx context.Context, now time.Time, running *sync.WaitGro
 	if store == nil {
 		return
 	}
+	var fail int64
+	full := false
 	for p, err := range store.All(ctx) {
 		if err != nil {
 			if ctx.Err() == nil {
@@ -81,13 +83,17 @@ func (s *Service) look(ctx context.Context, now time.Time, running *sync.WaitGro
 			}
 			continue
 		}
-		if !s.due(&p, now) {
+		if failing(&p.Profile) {
+			fail++
+		}
+		if full || !s.due(&p, now) {
 			continue
 		}
 		select {
 		case s.slots <- struct{}{}:
 		default:
-			return
+			full = true
+			continue
 		}
 		s.mu.Lock()
 		delete(s.soon, p.Archive+"\x00"+p.Name)
@@ -97,6 +103,9 @@ func (s *Service) look(ctx context.Context, now time.Time, running *sync.WaitGro
 			<-s.slots
 			s.wakeUp()
 		})
+	}
+	if ctx.Err() == nil {
+		s.failing.Set(fail)
 	}
 }
 

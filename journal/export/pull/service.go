@@ -37,7 +37,8 @@ type Pull struct {
 	Failures    int         `json:"failures,omitempty"` // runs in a row that did not go through
 	Next        *time.Time  `json:"next,omitempty"`     // when it runs by itself
 	Running     *Progress   `json:"running,omitempty"`
-	Removed     bool        `json:"removed,omitempty"` // in the answer to the act that removed it
+	Replaced    bool        `json:"replaced,omitempty"` // in the answer to the act that added it: in the place of one of that name
+	Removed     bool        `json:"removed,omitempty"`  // in the answer to the act that removed it
 }
 
 // Progress is how far a run has come.
@@ -90,6 +91,7 @@ type Service struct {
 	wake    chan struct{} // has room for one: a profile is to run soon
 
 	succeeded, failed, taken, waits *metrics.Counter
+	failing                         *metrics.Gauge
 
 	mu      sync.Mutex
 	running map[string]*Progress // by archive and account; guarded by mu
@@ -107,8 +109,9 @@ func NewService(log *slog.Logger, m *metrics.Registry) *Service {
 		log: log, slots: make(chan struct{}, atOnce), wake: make(chan struct{}, 1), running: make(map[string]*Progress), soon: make(map[string]bool),
 		resting:   make(map[string]time.Time),
 		succeeded: m.Counter(runs, about, "outcome", "done"), failed: m.Counter(runs, about, "outcome", "failed"),
-		taken: m.Counter("copialettere_pull_messages_total", "Messages that were imported from other servers."),
-		waits: m.Counter("copialettere_pull_waits_total", "How often an import waited because the other server asked for it."),
+		taken:   m.Counter("copialettere_pull_messages_total", "Messages that were imported from other servers."),
+		failing: m.Gauge("copialettere_pull_failing", "Profiles that import mail from other servers by themselves, and did not get through several times in a row."),
+		waits:   m.Counter("copialettere_pull_waits_total", "How often an import waited because the other server asked for it."),
 	}
 }
 
@@ -167,7 +170,7 @@ func (s *Service) view(address policy.Address, archive string, p *source.Profile
 	return v
 }
 
-// Add keeps a profile, as archive.AddPull does.
+// Add keeps a profile, or replaces one, as archive.AddPull does.
 func (s *Service) Add(ctx context.Context, who policy.Actor, address policy.Address, n New) (Pull, error) {
 	a := s.archive.Load()
 	if _, err := a.Import(ctx, who, address, archive.ImportOptions{}); err != nil {
@@ -189,11 +192,14 @@ func (s *Service) Add(ctx context.Context, who policy.Actor, address policy.Addr
 	if p.Every, err = parseEvery(n.Every); err != nil {
 		return Pull{}, err
 	}
-	if p, err = a.AddPull(ctx, who, address, p, n.Password); err != nil {
+	p, replaced, err := a.AddPull(ctx, who, address, p, n.Password)
+	if err != nil {
 		return Pull{}, err
 	}
 	s.wakeUp()
-	return s.view(address, "", &p), nil
+	v := s.view(address, "", &p)
+	v.Replaced = replaced
+	return v, nil
 }
 
 // Remove removes a profile, as archive.RemovePull does.
@@ -385,16 +391,19 @@ func (s *Service) runProfile(
 	return sum, true, err
 }
 
-// record puts on record how a run went.
+// record puts on record how a run went, and tells the owner where he is to know.
 func (s *Service) record(ctx context.Context, address policy.Address, of, name string, ran source.Run, err error) {
-	failures, noted := s.archive.Load().Sources().Ran(ctx, of, name, ran)
+	p, noted := s.archive.Load().Sources().Ran(ctx, of, name, ran)
+	if noted == nil {
+		noted = s.tell(ctx, of, &p, err)
+	}
 	if noted != nil {
 		s.log.Error("the run of a profile is not on record", "mailbox", address.String(), "profile", name, "error", noted)
 	}
 	values := []any{"mailbox", address.String(), "profile", name, "imported", ran.Imported, "duplicates", ran.Duplicates, "refused", ran.Refused, "deleted_there", ran.Deleted}
 	if err != nil {
 		s.failed.Inc()
-		s.log.Warn("import from another server ended early", append(values, "failures", failures, "error", err)...)
+		s.log.Warn("import from another server ended early", append(values, "failures", p.Failures, "error", err)...)
 		return
 	}
 	s.succeeded.Inc()
