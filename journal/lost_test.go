@@ -124,14 +124,18 @@ func TestSettleLosses(t *testing.T) {
 					f.t.Errorf("%+v does not say that it was deleted", l.Messages[0])
 				}
 			}},
-		{name: "the bytes of a message", lose: func(f *fixture) []KeyRange { return []KeyRange{f.takeKey(chunkKey(entryOf(f, ofMario(3)).Chunks[0].ID))} },
+		{name: "the bytes of a message", lose: func(f *fixture) []KeyRange {
+			return []KeyRange{f.takeKey(chunkKey(entryOf(f, ofMario(3)).Chunks[0].ID))}
+		},
 			want: []string{"mario INBOX/2026-11 3 mario 3"}, told: []string{"lost"}},
 		{name: "the bytes of a deleted message", lose: func(f *fixture) []KeyRange {
 			_, e, err := decodeAside(ofMario(1), f.get1(asideKey(ofMario(1))))
 			wantErr(f.t, "read", err, nil)
 			return []KeyRange{f.takeKey(chunkKey(e.Chunks[0].ID))}
 		}, want: []string{"mario INBOX/2026-11 1 mario 1"}},
-		{name: "bytes that two share", lose: func(f *fixture) []KeyRange { return []KeyRange{f.takeKey(chunkKey(entryOf(f, ofMario(7)).Chunks[0].ID))} },
+		{name: "bytes that two share", lose: func(f *fixture) []KeyRange {
+			return []KeyRange{f.takeKey(chunkKey(entryOf(f, ofMario(7)).Chunks[0].ID))}
+		},
 			want: []string{"anna@ INBOX/2026-11 3", "mario INBOX/2026-11 7"}, told: []string{"lost"}},
 		{name: "all bytes", lose: func(f *fixture) []KeyRange { return []KeyRange{f.takeKind('c')} },
 			want: []string{"anna@ INBOX/2026-11 1 anna 1", "anna@ INBOX/2026-11 2 anna 2", "anna@ INBOX/2026-11 3", "mario INBOX/2026-11 1 mario 1", "mario INBOX/2026-11 2 mario 2",
@@ -173,7 +177,9 @@ func TestSettleLosses(t *testing.T) {
 				f.t.Error("what is held was deleted")
 			}
 		}},
-		{name: "records", lose: func(f *fixture) []KeyRange { return []KeyRange{f.take(mailboxKey('g', mario, 0), after(mailboxKey('g', mario, 0)))} },
+		{name: "records", lose: func(f *fixture) []KeyRange {
+			return []KeyRange{f.take(mailboxKey('g', mario, 0), after(mailboxKey('g', mario, 0)))}
+		},
 			gaps: []string{mario}, told: []string{"lost"}},
 		{name: "delivery keys", lose: func(f *fixture) []KeyRange { return []KeyRange{f.takeKind('d')} }, more: func(f *fixture, l *Losses) {
 			if len(l.Notes) != 1 {
