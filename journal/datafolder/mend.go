@@ -2,6 +2,8 @@ package datafolder
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 
 	"copialettere/journal/kv"
@@ -11,8 +13,51 @@ import (
 // Fault is what is wrong with a file or a store of the journal.
 type Fault = level.Fault
 
+// Kinds of faults: see level.FaultKind.
+const (
+	FaultRegister = level.FaultRegister
+	FaultStranger = level.FaultStranger
+	FaultAbsent   = level.FaultAbsent
+	FaultUnread   = level.FaultUnread
+	FaultKey      = level.FaultKey
+	FaultCurrent  = level.FaultCurrent
+	FaultManifest = level.FaultManifest
+	FaultMissing  = level.FaultMissing
+	FaultTable    = level.FaultTable
+	FaultLog      = level.FaultLog
+	FaultMark     = level.FaultMark
+	FaultHalf     = level.FaultHalf
+	FaultMended   = level.FaultMended
+	FaultAside    = level.FaultAside
+	FaultForeign  = level.FaultForeign
+)
+
+// ErrLoss says that a store is not mended because that would lose keys.
+var ErrLoss = level.ErrLoss
+
 // Mended is what Mend has done.
 type Mended = level.Mended
+
+// FormatOf returns the number of the format of a data folder.
+func FormatOf(folder string) (int, error) {
+	id, err := readIdentity(folder)
+	return id.Format, err
+}
+
+// ErrUnsettled says that a month was mended, and that what it has lost is not on record yet.
+var ErrUnsettled = errors.New("not settled")
+
+// settled returns an error that is ErrUnsettled where Mend has mended a month of the journal and Mended.Settle was not called.
+func settled(folder string) error {
+	months, err := level.Unsettled(filepath.Join(folder, journalFolder))
+	if err != nil {
+		return err
+	}
+	if len(months) > 0 {
+		return fmt.Errorf("%s: %v was mended, and what is lost of it is %w: \"copialettere doctor -mend\" goes on", folder, months, ErrUnsettled)
+	}
+	return nil
+}
 
 // engineOptions are those of a journal that is looked at and not opened.
 func engineOptions(folder string, o Options) (dir string, opts level.Options, err error) {
@@ -50,5 +95,5 @@ func Mend(ctx context.Context, folder string, month kv.Month, o Options) (*Mende
 	return mended, mark(err)
 }
 
-// CheckSpool reads the gap spool of a data folder that nobody has open: see journal.CheckSpool.
+// SpoolKeys returns the keys that seal the gap spool: see journal.Options.
 func (o Options) SpoolKeys() ([][32]byte, error) { return spoolKeys(o.Keys) }

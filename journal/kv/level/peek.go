@@ -38,6 +38,18 @@ func Peek(ctx context.Context, dir string, month kv.Month, opts Options, fn func
 	return errors.Join(err, db.Close())
 }
 
+// Unsettled lists the stores, by the names of their folders, that were mended and whose losses are not settled: see Mended.Settle.
+func Unsettled(dir string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*", mendedName))
+	var names []string
+	for _, file := range files {
+		if name := filepath.Base(filepath.Dir(file)); isStoreName(name) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
 // peek opens a database for reading, in files that nothing is changed in.
 func (e *Engine) peek(name string) (*leveldb.DB, error) {
 	s := &survey{name: name, folder: e.path(name)}
