@@ -230,7 +230,7 @@ func (r *run) openFolder() error {
 
 // begin makes the work folder, and locks it. Names on the disk are then relative to root.
 func (r *run) begin(root string) error {
-	r.disk = &disk{root, r.Step}
+	r.disk = &disk{root: root, step: r.Step}
 	if err := durable.MakeFolder(r.work); err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (m *maker) work(name string) string { return filepath.Join(m.Settings.Drop,
 
 // make makes the package of a day, and puts it on record; nil where the day has none. Where it was lost, it takes the place of that on record.
 func (m *maker) make(ctx context.Context, day string, lost *preservation.Package, now time.Time) (*preservation.Package, error) {
-	source := &source{m, start(day), start(next(day))}
+	source := &source{m, start(day), start(next(day)), m.Archive.NewPace()}
 	if any, err := source.any(ctx); err != nil || !any {
 		return nil, err
 	}

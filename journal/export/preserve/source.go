@@ -17,6 +17,7 @@ import (
 type source struct {
 	*maker
 	since, until time.Time
+	pace         *archive.Pace
 }
 
 // any reports whether there is any such mail, or something that cannot be read and may be.
@@ -35,7 +36,6 @@ func (s *source) any(ctx context.Context) (bool, error) {
 // Plan implements export.Source.
 func (s *source) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
 	return func(yield func(export.Line, error) bool) {
-		pace := s.Archive.NewPace()
 		for e, err := range s.Archive.ArrivedIn(ctx, s.mailbox.Address, s.since, s.until) {
 			var l export.Line
 			switch {
@@ -47,7 +47,7 @@ func (s *source) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
 				continue
 			default:
 				l.Message = export.NewMessage(e)
-				err = pace.Step(ctx)
+				err = s.pace.Step(ctx)
 			}
 			if !yield(l, err) {
 				return
@@ -75,7 +75,7 @@ func (s *source) Copy(ctx context.Context, m *export.Message, to io.Writer) erro
 	}
 	_, body, err := s.Archive.Message(ctx, journal.Ref{Mailbox: s.mailbox.Address.String(), Month: month, Folder: folder, UID: m.UID})
 	if err == nil {
-		_, err = body.WriteTo(s.Archive.NewPace().Writer(ctx, to))
+		_, err = body.WriteTo(s.pace.Writer(ctx, to))
 	}
 	switch {
 	case errors.Is(err, journal.ErrNotFound):

@@ -37,6 +37,7 @@ const (
 	FaultLog      FaultKind = "log"      // a log is damaged: whoever opens the store next keeps a copy, reads what can be read, and records what is lost
 	FaultMark     FaultKind = "mark"     // the acknowledged mark is missing or damaged: it is made anew when the store is opened
 	FaultHalf     FaultKind = "half"     // a mending, a drop or a snapshot was interrupted. Mend ends the mending, Open all else
+	FaultMended   FaultKind = "mended"   // it was mended, and nobody has settled yet what that has lost: Mend tells it again
 	FaultAside    FaultKind = "aside"    // no fault: what was kept aside when a store was mended, or a log. It may be removed
 	FaultForeign  FaultKind = "foreign"  // a file or folder that copialettere has not made. It does no harm
 )
@@ -55,7 +56,7 @@ type Fault struct {
 // Examine looks at all stores in the folder of an engine that nobody has open, and reads all that is in them. It changes nothing. The faults come by
 // store, the months first, and by file. The error is ErrInUse if the folder is open, and says otherwise why Examine could not look.
 func Examine(ctx context.Context, dir string, opts Options) ([]Fault, error) {
-	x, err := newExaminer(dir, opts)
+	x, err := newExaminer(dir, opts, false)
 	if err != nil {
 		return nil, fmt.Errorf("examine %s: %w", dir, err)
 	}
@@ -78,7 +79,8 @@ type examiner struct {
 	faults []Fault
 }
 
-func newExaminer(dir string, opts Options) (*examiner, error) {
+// newExaminer locks the folder of an engine. Unless it is to be changed, nothing is made in it: without a lock file nobody has it open.
+func newExaminer(dir string, opts Options, change bool) (*examiner, error) {
 	if opts.Storage != nil {
 		return nil, errors.New("the stores are not on files")
 	}
@@ -86,8 +88,7 @@ func newExaminer(dir string, opts Options) (*examiner, error) {
 	if _, err := os.ReadDir(dir); err != nil {
 		return nil, err
 	}
-	// Without a lock file nobody has the folder open, and to examine it must not make one.
-	if _, err := os.Lstat(filepath.Join(dir, lockName)); err == nil {
+	if _, err := os.Lstat(filepath.Join(dir, lockName)); err == nil || change {
 		lock, err := lockFolder(dir)
 		if err != nil {
 			return nil, err
@@ -188,6 +189,7 @@ type survey struct {
 	manifest int64 // its number
 	logs     []storage.FileDesc
 	tables   map[int64]*surveyed
+	marks    []markEntry
 	faults   []Fault
 }
 
@@ -228,7 +230,8 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 	entries, err := os.ReadDir(s.folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
-		s.fault(FaultAbsent, "", nil)
+		tag, err := readTag(s.folder + mendingSuffix)
+		s.fault(FaultAbsent, "", nil).Mendable = err == nil && tag == entry.Tag && len(entries) == 0
 		return false, nil
 	case errors.Is(err, syscall.ENOTDIR):
 		s.fault(FaultStranger, "", err)
@@ -251,6 +254,7 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 	if s.key != nil {
 		s.files = &sealed{plain, *s.key}
 	}
+	s.lookAtMended()
 	if !s.lookAtManifest(entries) {
 		return false, nil
 	}
@@ -261,7 +265,7 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 }
 
 // ours are the names of files that copialettere or goleveldb makes in the folder of a store.
-var ours = regexp.MustCompile(`^(STORE|KEY|CURRENT(\.bak|\.\d+)?|ACKNOWLEDGED|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|tmp))$`)
+var ours = regexp.MustCompile(`^(STORE|KEY|MENDED|CURRENT(\.bak|\.\d+)?|ACKNOWLEDGED|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|tmp))$`)
 
 // foreign looks for what else is in the folder.
 func (s *survey) foreign(entries []fs.DirEntry) {
@@ -455,7 +459,12 @@ func (s *survey) lookAtTables(ctx context.Context) error {
 
 func (s *survey) lookAtTable(ctx context.Context, t table, unknown bool) error {
 	name := fileName(storage.FileDesc{Type: storage.TypeTable, Num: t.number})
-	found, err := s.readTable(ctx, t, func(_, _ []byte) error { return nil })
+	found, err := s.readTable(ctx, t, func(key, value []byte) error {
+		if key[0] == kv.Reserved {
+			s.marks = append(s.marks, markEntry{t.number, bytes.Clone(key), bytes.Clone(value)})
+		}
+		return nil
+	})
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -62,7 +62,7 @@ func (m *modelled) change(t testing.TB, s kv.Store, r *rand.Rand, i int) {
 	t.Helper()
 	type write struct{ key, value string }
 	var writes []write
-	for range 1 + r.IntN(20) {
+	for range 1 + r.IntN(30) {
 		w := write{key: fmt.Sprintf("%c %03d", "cde"[r.IntN(3)], r.IntN(200))}
 		if r.IntN(3) > 0 {
 			w.value = fmt.Sprintf("%d ", i) + strings.Repeat("v", r.IntN(600))
@@ -105,15 +105,15 @@ func (m *modelled) copied(t testing.TB) *modelled {
 	return &c
 }
 
-// surveyed returns what Examine knows of the volume.
+// surveyed returns what Examine knows of the store in the folder.
 func (m *modelled) surveyed(t testing.TB) *survey {
 	t.Helper()
-	x, err := newExaminer(m.dir, m.opts)
+	x, err := newExaminer(m.dir, m.opts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer x.close()
-	s, err := x.survey(t.Context(), string(recoveryMonth))
+	s, err := x.survey(t.Context(), filepath.Base(m.folder))
 	if err != nil || s == nil {
 		t.Fatalf("survey: %v, %v", s, err)
 	}
@@ -276,7 +276,7 @@ func TestExamine(t *testing.T) {
 		if sealed {
 			opts.Keys = []Key{key1}
 		}
-		whole := newModelled(t, opts, rand.New(rand.NewPCG(1, 1)), 300)
+		whole := newModelled(t, opts, rand.New(rand.NewPCG(1, 1)), 200)
 		for _, test := range damages {
 			t.Run(fmt.Sprintf("%s, sealed %v", test.name, sealed), func(t *testing.T) {
 				m := whole.copied(t)
