@@ -5,9 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
@@ -60,7 +58,7 @@ func (d *doctoring) run(ctx context.Context, mend bool) error {
 		return unseen(fmt.Errorf("%w. While it runs, \"copialettere check\" and \"copialettere verify\" tell what can be told", err))
 	}
 	if mend {
-		if err := ownsFolder(d.c.Data); err != nil {
+		if err := ownerOnly(d.c.Data); err != nil {
 			return unseen(err)
 		}
 	}
@@ -82,18 +80,6 @@ func (d *doctoring) run(ctx context.Context, mend bool) error {
 
 // unseen is the error of a doctor that could not look.
 func unseen(err error) error { return fmt.Errorf("%w: %w", errUnseen, err) }
-
-// ownsFolder returns an error unless what is written now belongs to the user to whom the data folder does.
-func ownsFolder(folder string) error {
-	info, err := os.Stat(folder)
-	if err != nil {
-		return err
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to the user %d, and what is mended would belong to %d: run this as the daemon's user", folder, stat.Uid, os.Geteuid())
-	}
-	return nil
-}
 
 func (d *doctoring) print(f doctor.Finding) error {
 	if d.in.json {

@@ -189,6 +189,18 @@ func (p *place) flip(store string, at int) {
 	p.do(os.WriteFile(largest, content, 0o600))
 }
 
+// removeAll removes files of a store.
+func (p *place) removeAll(store, pattern string) {
+	p.t.Helper()
+	list, err := filepath.Glob(p.path("journal", store, pattern))
+	if err != nil || len(list) == 0 {
+		p.t.Fatal(list, err)
+	}
+	for _, file := range list {
+		p.do(os.Remove(file))
+	}
+}
+
 func TestExamine(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -245,11 +257,9 @@ func TestExamine(t *testing.T) {
 		{name: "a damaged table", spoil: func(p *place) { p.flip(p.month(), 50) }, kinds: []string{"table"}, says: "copialettere doctor -mend mends it, with the loss"},
 		{name: "damaged settings", spoil: func(p *place) { p.flip("settings", 20) }, kinds: []string{"table"}, says: "The settings are not mended with a loss"},
 		{name: "no manifest named", spoil: func(p *place) { p.do(os.Remove(p.path("journal", p.month(), "CURRENT"))) }, kinds: []string{"current"}, says: "without loss"},
-		{name: "no manifest", spoil: func(p *place) {
-			list, err := filepath.Glob(p.path("journal", p.month(), "MANIFEST-*"))
-			p.do(err)
-			p.do(os.Remove(list[0]))
-		}, kinds: []string{"manifest"}, says: "copialettere restore-backup"},
+		{name: "no manifest", spoil: func(p *place) { p.removeAll(p.month(), "MANIFEST-*") }, kinds: []string{"manifest"}, says: "without loss"},
+		{name: "no manifest, and no copy", spoil: func(p *place) { p.removeAll(p.month(), "*MANIFEST-*") }, kinds: []string{"manifest"},
+			says: "copialettere restore-backup"},
 		{name: "no register", spoil: func(p *place) { p.do(os.Remove(p.path("journal", "REGISTER"))) }, kinds: []string{"register"}, says: "put "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
