@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"copialettere/journal/durable"
+	"copialettere/journal/sealing"
 )
 
 // ErrCompare says that a file that was written reads otherwise from the disk.
@@ -24,6 +25,7 @@ var ErrCompare = errors.New("what was written reads otherwise: the disk cannot b
 // disk is the file system that is written to. Names are relative to its root.
 type disk struct {
 	root string
+	key  *[32]byte // files are sealed by it: see package sealing; nil where they are in the clear
 	// step is called before everything that can fail: "create NAME", "write NAME", "sync NAME", "rename NAME", "read NAME". Tests make it fail. Commit
 	// calls it from several goroutines.
 	step func(what string) error
@@ -47,7 +49,42 @@ func (d *disk) create(name string) (*outFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outFile{File: f, disk: d, name: name}, nil
+	out, err := d.sealed(f, sealing.Create)
+	if err != nil {
+		return nil, err
+	}
+	return &outFile{file: out, disk: d, name: name}, nil
+}
+
+// file is a file of a disk, sealed or not.
+type file interface {
+	io.ReadWriteSeeker
+	io.ReaderAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+	Fd() uintptr
+}
+
+// open opens a file for reading, and with os.O_RDWR for writing too.
+func (d *disk) open(name string, flag int) (file, error) {
+	f, err := os.OpenFile(d.path(name), flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	return d.sealed(f, sealing.Open)
+}
+
+// sealed returns a file that is sealed, or is to be, as what it holds, and closes it where that fails.
+func (d *disk) sealed(f *os.File, open func(*os.File, [32]byte) (*sealing.File, error)) (file, error) {
+	if d.key == nil {
+		return f, nil
+	}
+	s, err := open(f, *d.key)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return s, nil
 }
 
 // rename gives a file its final name, which a later sync of the folder makes durable.
@@ -77,7 +114,7 @@ func (d *disk) digestOf(name string) (digest string, size int64, err error) {
 	if err := d.step("read " + name); err != nil {
 		return "", 0, err
 	}
-	f, err := os.Open(d.path(name))
+	f, err := d.open(name, os.O_RDONLY)
 	if err != nil {
 		return "", 0, err
 	}
@@ -99,11 +136,11 @@ func (d *disk) holds(name string, size int64, digest string) bool {
 }
 
 // forget takes what is synced of a file out of the memory of the system, so the next read is from the disk. It is no more than a wish.
-func forget(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+func forget(f file) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
 // outFile is a file that is written.
 type outFile struct {
-	*os.File
+	file
 	disk *disk
 	name string
 }
@@ -113,7 +150,7 @@ func (f *outFile) Write(b []byte) (int, error) {
 	if err := f.disk.step("write " + f.name); err != nil {
 		return 0, err
 	}
-	return f.File.Write(b)
+	return f.file.Write(b)
 }
 
 // sync makes the content durable.
@@ -121,7 +158,7 @@ func (f *outFile) sync() error {
 	if err := f.disk.step("sync " + f.name); err != nil {
 		return err
 	}
-	return f.File.Sync()
+	return f.file.Sync()
 }
 
 // Limits of a batch.

@@ -198,7 +198,7 @@ func (d *disk) grow(name string, offset int64) (*grown, error) {
 	if err := d.step("create " + name); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(d.path(name), os.O_RDWR, 0o600)
+	f, err := d.open(name, os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}

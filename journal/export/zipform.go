@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"copialettere/journal/sealing"
 )
 
 // zipForm is FormZIP. What is there of the ZIP is read as long as it is as it must be, from the front: the directory at the end is made anew. So that
@@ -28,8 +30,8 @@ type zipForm struct {
 	begun bool
 	zip   *zipFile
 	to    *resumedWriter
-	out   *grown   // once something is written
-	file  *os.File // that scan reads
+	out   *grown // once something is written
+	file  file   // that scan reads
 	scan  *zipScanner
 	files int // in the ZIP
 }
@@ -41,7 +43,7 @@ func openZIP(r *run) (form, error) {
 	case err == nil && !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%w: a ZIP is one file; name a file, such as archive.zip", ErrOther)
 	case err == nil:
-		if ours, err := isZIPOf(r.To, r.order); err != nil || !ours {
+		if ours, err := r.isZIP(); err != nil || !ours {
 			return nil, errors.Join(fmt.Errorf("%w: choose another file", ErrOther), err)
 		}
 	case !errors.Is(err, os.ErrNotExist):
@@ -53,15 +55,15 @@ func openZIP(r *run) (form, error) {
 	return &zipForm{run: r, names: newNames(time.UTC), final: filepath.Base(r.To), part: r.temporary("zip")}, nil
 }
 
-// isZIPOf reports whether a file is a ZIP of the export that is asked for.
-func isZIPOf(path string, order []byte) (bool, error) {
-	f, err := os.Open(path)
+// isZIP reports whether what is there is a ZIP of the export that is asked for.
+func (r *run) isZIP() (bool, error) {
+	f, err := (&disk{root: filepath.Dir(r.To), key: r.Key}).open(filepath.Base(r.To), os.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
 	one, err := newZIPScanner(f).next()
-	return one != nil && one.is(orderName, int64(len(order)), digestOf(order)), err
+	return one != nil && one.is(orderName, int64(len(r.order)), digestOf(r.order)), err
 }
 
 // begin reads what is there.
@@ -78,7 +80,7 @@ func (z *zipForm) begin() error {
 	z.to = &resumedWriter{limit: math.MaxInt64}
 	z.zip = newZIPFile(z.to, time.UTC)
 	z.zip.now = z.run.made()
-	file, err := os.Open(z.run.disk.path(z.part))
+	file, err := z.run.disk.open(z.part, os.O_RDONLY)
 	switch {
 	case err == nil:
 		forget(file)
@@ -87,7 +89,7 @@ func (z *zipForm) begin() error {
 		if err != nil || ok {
 			return err
 		}
-	case !errors.Is(err, os.ErrNotExist):
+	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, sealing.ErrDamaged):
 		return err
 	}
 	if err := z.cut(); err != nil {
@@ -328,9 +330,9 @@ func (s *zipScanner) next() (*scanned, error) {
 	return &scanned{h, hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
-// unlessEnd returns an error unless it only says that a file ends early.
+// unlessEnd returns an error unless it only says that a file ends early, or is damaged where it is sealed.
 func unlessEnd(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, sealing.ErrDamaged) {
 		return nil
 	}
 	return err
