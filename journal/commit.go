@@ -48,8 +48,7 @@ type candidate struct {
 // than half an hour is refused. Call Commit once.
 func (d *Draft) Commit(ctx context.Context, env Envelope, intents []Intent, skips []Record) ([]Placement, error) {
 	if slices.ContainsFunc(intents, func(in Intent) bool { return in.Import == nil }) {
-		d.j.committing.Add(1)
-		defer d.j.committing.Add(-1)
+		defer d.j.beginCommit()()
 	}
 	table := d.end()
 	if d.err != nil {

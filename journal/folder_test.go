@@ -3,8 +3,10 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 
 	"copialettere/journal/kv"
@@ -177,5 +179,34 @@ func TestLostCounters(t *testing.T) {
 	f.put1(counterKey(mario, Trash), nil)
 	if done, err = f.Move(f.ctx(), Ref{mario, "2026-11", "INBOX", 3}.Only(), Trash, "owner"); err != nil || done.To.UID != 2 {
 		t.Errorf("moved to %+v, %v, want UID 2", done, err)
+	}
+}
+
+// TestFolderBegunMeanwhile begins a folder that another commit has begun in the meantime, as with two messages at once: no counters were lost.
+func TestFolderBegunMeanwhile(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	f.damaged()
+	f.put(mario, letter("one"))
+	store, err := f.engine.Volume(f.ctx(), "2026-11", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	f.Journal.log = slog.New(slog.NewTextHandler(&log, nil))
+	for _, test := range []struct {
+		name string
+		lost bool
+	}{{"begun meanwhile", false}, {"lost", true}} {
+		if test.lost {
+			f.put1(counterKey(mario, "INBOX"), nil)
+		}
+		begin, err := f.newFolder(f.ctx(), store, mario, "INBOX")
+		if err != nil || begin.first != 2 || begin.validity == 0 {
+			t.Errorf("%s: begins with %+v, %v", test.name, begin, err)
+		}
+		if told := strings.Contains(log.String(), "counters of a folder were lost"); told != test.lost {
+			t.Errorf("%s: logged %q", test.name, log.String())
+		}
 	}
 }

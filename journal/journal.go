@@ -117,7 +117,8 @@ type Journal struct {
 	spooling   lock // held while the gap spool is read or written, and never while the store is
 	unspooling lock // held by Unspool: one at a time
 
-	committing atomic.Int64 // messages that are being made durable, without imports
+	committing atomic.Int64              // messages that are being made durable, without imports
+	committed  atomic.Pointer[time.Time] // when the last of them was
 
 	outcomes outcomes
 	usages   usages

@@ -76,6 +76,10 @@ var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time
 		_, err := j.Rebuild(ctx)
 		return err
 	},
+	"settle": func(ctx context.Context, j *Journal, _ time.Time) error {
+		_, err := j.SettleLosses(ctx, "2026-11", killedLosses(), november)
+		return err
+	},
 	"purge": func(ctx context.Context, j *Journal, _ time.Time) error {
 		_, err := j.PurgeDeleted(ctx)
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"copialettere/journal/kv"
 )
@@ -17,6 +18,8 @@ type Rebuilt struct {
 	Deliveries int      `json:"deliveries"` // delivery keys that were missing or wrong
 	Links      int      `json:"links"`      // links that were missing
 	Deleted    int      `json:"deleted"`    // keys among the deleted that were missing
+	Digests    int      `json:"digests"`    // digests of shared chunks that were missing
+	Logs       int      `json:"logs"`       // heads of logs that were missing
 	Stale      int      `json:"stale"`      // keys that led to no entry, and were removed
 	Details    []string `json:"details,omitempty"`
 }
@@ -29,24 +32,33 @@ func (r *Rebuilt) did(count *int, format string, args ...any) {
 
 // Changes returns how many keys were changed in all.
 func (r *Rebuilt) Changes() int {
-	return r.Counters + r.Totals + r.Deliveries + r.Links + r.Deleted + r.Stale
+	return r.Counters + r.Totals + r.Deliveries + r.Links + r.Deleted + r.Digests + r.Logs + r.Stale
 }
 
-// Rebuild recreates what follows from the entries: the counters of folders, totals, delivery keys, links and keys among the deleted. It changes no
-// entry, no chunk, no tombstone and no log, and brings nothing back that was deleted. It never lowers a next UID, and changes a UIDVALIDITY only where the
-// counters of a folder are lost. An entry that cannot be read stays as it is: Verify names it. Nobody else may use the journal. After an error or a crash
-// call it again. With PassedOver those months cannot be read, and all others were rebuilt.
-func (j *Journal) Rebuild(ctx context.Context) (*Rebuilt, error) {
+// Rebuild recreates what follows from the entries: the counters of folders and of what was deleted, totals, delivery keys, links and keys among the
+// deleted; from the chunks, the digests by which they are shared; and the head of a log from its leaves, where it is lost. It changes no
+// entry, no chunk, no tombstone and no leaf, and brings nothing back that was deleted. It never lowers a next UID, and changes a UIDVALIDITY only where
+// counters are lost. An entry that cannot be read stays as it is: Verify names it. Only those months are rebuilt that are named; without any, all. Nobody
+// else may use the journal. After an error or a crash call it again. With PassedOver those months cannot be read, and all others were rebuilt.
+func (j *Journal) Rebuild(ctx context.Context, months ...kv.Month) (*Rebuilt, error) {
 	report := new(Rebuilt)
 	var passed PassedOver
+	deleted := make(map[string]uint32)
 	for s, err := range j.volumes(ctx) {
+		var month *MonthError
+		if len(months) > 0 && (err == nil && !slices.Contains(months, s.month) || errors.As(err, &month) && !slices.Contains(months, month.Month)) {
+			continue
+		}
 		if err == nil {
-			b := rebuilder{j: j, ctx: ctx, store: s, month: s.month, report: report, folders: make(map[string]*[2]folderCounters)}
+			b := rebuilder{j: j, ctx: ctx, store: s, month: s.month, report: report, folders: make(map[string]*[2]folderCounters), highest: deleted}
 			err = b.rebuild()
 		}
 		if err != nil && !passed.Add(err) {
 			return report, fmt.Errorf("rebuild: %w", err)
 		}
+	}
+	if err := j.rebuildDeletedCounters(ctx, deleted, report); err != nil {
+		return report, fmt.Errorf("rebuild: %w", err)
 	}
 	return report, passed.Err()
 }
@@ -60,6 +72,7 @@ type rebuilder struct {
 	report  *Rebuilt
 	folders map[string]*[2]folderCounters // by the key of their counters: as stored, and as counted
 	unread  map[string]bool               // mailboxes of which an entry cannot be read: their counters stay, unless they are lost
+	highest map[string]uint32             // by mailbox: the highest UID among what was deleted
 }
 
 func (b *rebuilder) rebuild() error {
@@ -75,6 +88,12 @@ func (b *rebuilder) rebuild() error {
 		if err := b.each(step.kind, step.count, step.do); err != nil {
 			return err
 		}
+	}
+	if err := b.digests(); err != nil {
+		return err
+	}
+	if err := b.logs(); err != nil {
+		return err
 	}
 	return b.put()
 }
@@ -160,12 +179,15 @@ func (b *rebuilder) countEntry(p kv.Pair) {
 }
 
 func (b *rebuilder) countAside(p kv.Pair) {
-	_, e, err := asideOf(b.month, p)
+	a, e, err := asideOf(b.month, p)
 	if err != nil {
 		b.unreadable(p)
 		return
 	}
 	b.report.Entries++
+	if a.uid > 0 {
+		b.highest[e.Mailbox] = max(b.highest[e.Mailbox], a.uid)
+	}
 	f := b.folder(e.Mailbox, e.Folder)
 	f[asCounted].nextUID = max(f[asCounted].nextUID, e.UID+1)
 }

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -27,6 +28,11 @@ func TestRebuild(t *testing.T) {
 		{"no delivery keys", 'd', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
 		{"no links", 'p', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
 		{"no keys among the deleted", 'w', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
+		{"no digests", 'h', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
+		{"digests of other chunks", 'h', func(c *change, p kv.Pair) { c.Put(p.Key, make([]byte, len(ChunkID{}))) }},
+		{"no totals and no heads of logs", 'q', func(c *change, p kv.Pair) { c.Delete(p.Key) }},
+		{"no heads of logs", 'q', func(c *change, p kv.Pair) { c.Put(p.Key, p.Value[:totalSize]) }},
+		{"heads of logs cut short", 'q', func(c *change, p kv.Pair) { c.Put(p.Key, p.Value[:totalSize+20]) }},
 		{"no entries", 'e', func(c *change, p kv.Pair) {}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -89,8 +95,82 @@ func TestRebuild(t *testing.T) {
 			if list := f.list(mario); len(list) != count || list[0].Ref != before.Ref {
 				t.Errorf("%d entries, the first %v; before %d and %v", len(list), list[0].Ref, count, before.Ref)
 			}
+			f.goesOn()
 		})
 	}
+}
+
+// goesOn delivers and deletes, and finds the archive sound.
+func (f *fixture) goesOn() {
+	f.t.Helper()
+	// The bytes of a message that is there are not stored again.
+	stored := f.verify().Chunks
+	shared := words(0, 20<<10)
+	if f.wantBytes(f.put("carla@alpha.test", shared), shared); f.verify().Chunks != stored {
+		f.t.Errorf("%d chunks, and there were %d", f.verify().Chunks, stored)
+	}
+	last := f.put(mario, sized("last", 300))
+	if _, err := f.Delete(f.ctx(), last.Only(), "mario"); err != nil {
+		f.t.Fatal(err)
+	}
+	f.verify()
+	if back, err := f.undelete(last); err != nil {
+		f.t.Fatal(err)
+	} else {
+		f.wantBytes(back, sized("last", 300))
+	}
+	f.verify()
+}
+
+// TestRebuildDeletedCounters loses the counters of what was deleted of a mailbox. What is deleted next takes no UID that was there.
+func TestRebuildDeletedCounters(t *testing.T) {
+	f := openFixture(t)
+	f.office(2)
+	for range 3 {
+		if _, err := f.Delete(f.ctx(), f.list(mario)[0].Ref.Only(), "mario"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := f.DeletedFolder(f.ctx(), mario, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.put1Settings(deletedCountersKey(mario), nil)
+	r, err := f.Rebuild(f.ctx())
+	if err != nil || r.Counters != 1 || r.Changes() != 1 {
+		t.Errorf("rebuilt %+v, %v", r, err)
+	}
+	if again, err := f.Rebuild(f.ctx()); err != nil || again.Changes() > 0 {
+		t.Errorf("rebuilt again: %+v, %v", again, err)
+	}
+	f.verify()
+	after, err := f.DeletedFolder(f.ctx(), mario, false)
+	if err != nil || after.NextUID <= before.NextUID || after.UIDValidity <= before.UIDValidity || after.Entries != 3 {
+		t.Errorf("%+v, %v; before %+v", after, err, before)
+	}
+	f.goesOn()
+}
+
+// TestRebuildEmptiedFolder loses the counters of a folder from which all messages are gone. Its leaves tell which UIDs were given out.
+func TestRebuildEmptiedFolder(t *testing.T) {
+	f := openFixture(t)
+	var last Ref
+	for i := range 3 {
+		last = f.put(mario, sized(fmt.Sprint("gone ", i), 200))
+		f.remove(last)
+	}
+	f.clock.set(november.AddDate(0, 0, 8))
+	if _, err := f.PurgeDeleted(f.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	f.put1(counterKey(mario, last.Folder), nil)
+	if r, err := f.Rebuild(f.ctx()); err != nil || r.Counters != 1 {
+		t.Errorf("rebuilt %+v, %v", r, err)
+	}
+	if next := f.put(mario, sized("next", 200)); next.UID <= last.UID {
+		t.Errorf("the next message has UID %d, and there was one of %d", next.UID, last.UID)
+	}
+	f.verify()
 }
 
 // TestRebuildUnreadable has entries that cannot be read in a folder whose counters are lost. The next message must not take the place of any.
@@ -141,7 +221,7 @@ func TestRebuildKilled(t *testing.T) {
 	before := f.list(mario)
 	kills := 0
 	for n := 1; ; n += 3 { // odd and even: behind a write, and before one
-		for _, kind := range []byte{'s', 'd', 'p', 'w'} {
+		for _, kind := range []byte{'s', 'd', 'p', 'w', 'h', 'q'} {
 			f.lose(kind)
 		}
 		if !f.killAt("rebuild", n) {

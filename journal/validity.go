@@ -86,8 +86,15 @@ func (j *Journal) newFolder(ctx context.Context, s kv.Store, mailbox, folder str
 			}
 		}
 	}
-	if f.first > 1 {
+	if f.first == 1 {
+		return f, nil
+	}
+	// Who has begun the folder meanwhile has counted what is there.
+	switch _, err := s.Get(ctx, counterKey(mailbox, folder)); {
+	case errors.Is(err, kv.ErrNotFound):
 		j.log.Error("the counters of a folder were lost: its UIDs go on behind those that are there", "mailbox", mailbox, "folder", folder, "next_uid", f.first)
+	case err != nil:
+		return f, fmt.Errorf("look for the counters of a folder: %w", err)
 	}
 	return f, nil
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // watches are who wants to know that what a mailbox holds has changed.
@@ -42,8 +43,24 @@ func (j *Journal) Watch(mailbox string) (news <-chan struct{}, stop func()) {
 	}
 }
 
-// Delivering reports whether messages are being made durable at this moment, other than those that are imported.
-func (j *Journal) Delivering() bool { return j.committing.Load() > 0 }
+// Delivering reports whether messages are being made durable at this moment, or were within a time before, other than those that are imported.
+func (j *Journal) Delivering(within time.Duration) bool {
+	if j.committing.Load() > 0 {
+		return true
+	}
+	last := j.committed.Load()
+	return last != nil && time.Since(*last) < within
+}
+
+// beginCommit tells Delivering of a commit, until the function that it returns is called.
+func (j *Journal) beginCommit() (end func()) {
+	j.committing.Add(1)
+	return func() {
+		now := time.Now()
+		j.committed.Store(&now)
+		j.committing.Add(-1)
+	}
+}
 
 // changed tells those who watch one of the mailboxes. Other names are nobody's.
 func (w *watches) changed(mailboxes []string) {

@@ -147,7 +147,7 @@ func TestRestoreOlder(t *testing.T) {
 		t.Errorf("restore-backup said %s", said)
 	}
 	// The log of anna is shorter than a checkpoint says: nobody puts a log back in secret.
-	if report := p.must("verify"); !strings.Contains(report, "; 1 were put back to an earlier state by a restore from a backup, as is on record") {
+	if report := p.must("verify"); !strings.Contains(report, "; 1 log put back to an earlier state by a restore from a backup, as is on record") {
 		t.Errorf("verify: %s", report)
 	}
 	p.must("checkpoint")
@@ -183,14 +183,14 @@ func TestRebuildCommand(t *testing.T) {
 	p.deliver(subject("a"), anna, anna)
 	p.fails(1, []string{"the daemon is running"}, "rebuild")
 	stop()
-	if said := p.must("rebuild"); said != "1 messages read, 0 faults mended\n" {
+	if said := p.must("rebuild"); said != "1 message read, 0 faults mended\n" {
 		t.Errorf("rebuild of a whole archive said %s", said)
 	}
 	p.damage("s")
 	if code, _, _ := p.run("verify"); code != 1 {
 		t.Errorf("verify of damaged counters: %d", code)
 	}
-	if said := p.must("rebuild"); !strings.Contains(said, "1 messages read, 1 faults mended") {
+	if said := p.must("rebuild"); !strings.Contains(said, "1 message read, 1 fault mended") {
 		t.Errorf("rebuild said %s", said)
 	}
 	p.must("verify")

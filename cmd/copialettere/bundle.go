@@ -25,12 +25,12 @@ they say. "copialettere list" shows FOLDER and UID.
 
 FILE must not exist. It is synced to the disk, then read back and checked. "copialettere mailbox log" tells of each bundle.
 
-The exit status is 1 when something cannot be read: INCOMPLETE.txt in the bundle names the receipt.
+The exit status is 1 when something cannot be read: INCOMPLETE.txt in the bundle names it.
 
 Example: copialettere bundle mario@alpha.test Sent/2026-11 17 -practice -to contratto.zip
 `
 
-const verifyBundleHelp = `Usage: copialettere verify-bundle FILE.zip [-trust FILE.pem] [-key KEY] [-tsa FILE.pem] [-json]
+const verifyBundleHelp = `Usage: copialettere verify-bundle FILE.zip [-strict] [-trust FILE.pem] [-key KEY] [-tsa FILE.pem] [-json]
 
 Checks an evidence bundle, a ZIP or the folder that it was unpacked into, and says each check in a line. It needs no configuration, no data folder and
 no network. All digests, parts and copies are made anew, each signature is verified again, and what the receipts say is worked out again.
@@ -39,7 +39,8 @@ Signatures are verified under the authority that the archive trusted, which the 
 of your own file, such as the certificates of AgID. In the same way -key names the verifier key of the checkpoints of the archive (evidence.pub in its
 data folder), and -tsa the root certificates of the authority that stamps their time; without them, those of the bundle count.
 
-Exit status: 0 all checks are ok, 1 one has failed, 2 there is no bundle to check. "skipped" is what the bundle does not claim.
+Exit status: 0 all checks are ok, 1 one has failed, 2 there is no bundle to check. "skipped" is what the bundle does not claim. With -strict, as for a
+court, it fails where a message has no proof, its checkpoint no time stamp, or the bundle lacks the key or the certificates that these are judged by.
 
 Example: copialettere verify-bundle contratto.zip
 `
@@ -99,11 +100,12 @@ func defineVerifyBundle(flags *flag.FlagSet) runner {
 	trust := flags.String("trust", "", "")
 	key := flags.String("key", "", "")
 	tsa := flags.String("tsa", "", "")
+	strict := flags.Bool("strict", false, "")
 	return func(ctx context.Context, in *invocation, args []string) error {
 		if err := want(args, "FILE.zip"); err != nil {
 			return err
 		}
-		var o bundle.VerifyOptions
+		o := bundle.VerifyOptions{Strict: *strict}
 		if *trust != "" {
 			text, err := os.ReadFile(*trust)
 			if err == nil {
@@ -141,6 +143,7 @@ func (in *invocation) checkBundle(ctx context.Context, path string, o bundle.Ver
 	}
 	defer close()
 	var told error
+	o.Program = "copialettere " + version
 	ok, err := bundle.Verify(ctx, files, o, func(c bundle.Check) { told = errors.Join(told, tell(c)) })
 	switch {
 	case errors.Is(err, bundle.ErrNoBundle):

@@ -117,7 +117,7 @@ func checkData(ctx context.Context, c *config.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s, %d volumes", detail, volumes), nil
+	return detail + ", " + counted(volumes, "volume", "volumes"), nil
 }
 
 // checkClock says whether something keeps the clock of the machine right. If nothing does, that is a warning: the archive works, but its times are

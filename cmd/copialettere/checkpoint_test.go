@@ -38,7 +38,7 @@ func TestCheckpoint(t *testing.T) {
 	if out := p.must("checkpoint", "-json"); json.Unmarshal([]byte(out), &made) != nil || made.Number != 1 || made.Heads != 1 || !strings.HasPrefix(made.Outside, outside) {
 		t.Errorf("the second checkpoint: %s", out)
 	}
-	if out := p.must("verify"); !strings.Contains(out, "1 logs of 2 leaves, kept since ") || !strings.Contains(out, "2 checkpoints, 0 with a time stamp, 2 compared that are kept outside") {
+	if out := p.must("verify"); !strings.Contains(out, "1 log of 2 leaves, kept since ") || !strings.Contains(out, "2 checkpoints, 0 with a time stamp, 2 compared that are kept outside") {
 		t.Errorf("verify says %s", out)
 	}
 	stop()

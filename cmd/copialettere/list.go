@@ -240,11 +240,11 @@ func runVerify(ctx context.Context, in *invocation, args []string) error {
 }
 
 func (in *invocation) printReport(r *journal.Report) {
-	fmt.Fprintf(in.stdout, "%d volumes, %d entries of %s, %d chunks of %s stored, %d orphans\n",
-		r.Volumes, r.Entries, policy.English.Size(uint64(r.Bytes)), r.Chunks, policy.English.Size(uint64(r.Stored)), r.Orphans)
-	fmt.Fprintf(in.stdout, "%d entries of unknown delivery, %d deferred, %d gaps\n", r.Unknown, r.Deferred, r.Gaps)
+	fmt.Fprintf(in.stdout, "%s, %s of %s, %s of %s stored, %s\n", counted(r.Volumes, "volume", "volumes"), counted(r.Entries, "entry", "entries"),
+		policy.English.Size(uint64(r.Bytes)), counted(r.Chunks, "chunk", "chunks"), policy.English.Size(uint64(r.Stored)), counted(r.Orphans, "orphan", "orphans"))
+	fmt.Fprintf(in.stdout, "%s of unknown delivery, %d deferred, %s\n", counted(r.Unknown, "entry", "entries"), r.Deferred, counted(r.Gaps, "gap", "gaps"))
 	if r.Imported > 0 {
-		fmt.Fprintf(in.stdout, "%d entries imported, the others journaled\n", r.Imported)
+		fmt.Fprintf(in.stdout, "%s imported, the others journaled\n", counted(r.Imported, "entry", "entries"))
 	}
 	in.printEvidence(r)
 	for _, d := range r.Details {
@@ -253,23 +253,35 @@ func (in *invocation) printReport(r *journal.Report) {
 	if r.Faults == 0 {
 		fmt.Fprintln(in.stdout, "sound")
 	} else {
-		fmt.Fprintf(in.stdout, "%d faults\n", r.Faults)
+		fmt.Fprintln(in.stdout, counted(r.Faults, "fault", "faults"))
 	}
+}
+
+// counted returns a number with what it counts.
+func counted[N int | int64](n N, one, several string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, several)
 }
 
 // printEvidence tells of the logs and the checkpoints.
 func (in *invocation) printEvidence(r *journal.Report) {
-	fmt.Fprintf(in.stdout, "%d logs of %d leaves", r.Logs, r.Leaves)
+	fmt.Fprintf(in.stdout, "%s of %s", counted(r.Logs, "log", "logs"), counted(r.Leaves, "leaf", "leaves"))
 	if r.LogsSince != nil {
 		fmt.Fprintf(in.stdout, ", kept since %s", r.LogsSince.UTC().Format(time.DateTime))
 	}
 	if r.Unlogged > 0 {
-		fmt.Fprintf(in.stdout, "; %d entries from before are in none yet", r.Unlogged)
+		fmt.Fprintf(in.stdout, "; %s from before in no log yet", counted(r.Unlogged, "entry", "entries"))
 	}
 	if r.PutBack > 0 {
-		fmt.Fprintf(in.stdout, "; %d were put back to an earlier state by a restore from a backup, as is on record", r.PutBack)
+		fmt.Fprintf(in.stdout, "; %s put back to an earlier state by a restore from a backup, as is on record", counted(r.PutBack, "log", "logs"))
 	}
-	fmt.Fprintf(in.stdout, "\n%d checkpoints, %d with a time stamp, %d compared that are kept outside", r.Checkpoints, r.Stamped, r.Outside)
+	if r.LostSince != nil {
+		fmt.Fprintf(in.stdout, "\n%s lost with a damaged disk, %s begun anew, as is on record since %s", counted(r.Lost, "message", "messages"),
+			counted(r.LogsLost, "log", "logs"), r.LostSince.UTC().Format(time.DateTime))
+	}
+	fmt.Fprintf(in.stdout, "\n%s, %d with a time stamp, %d compared that are kept outside", counted(r.Checkpoints, "checkpoint", "checkpoints"), r.Stamped, r.Outside)
 	if r.LastCheckpoint != nil {
 		fmt.Fprintf(in.stdout, "; the last is of %s", r.LastCheckpoint.Format(time.DateTime))
 	}

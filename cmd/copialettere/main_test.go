@@ -296,7 +296,7 @@ func TestCommands(t *testing.T) {
 	}
 	stop()
 	t.Run("folder", func(t *testing.T) { testQueries(t, p) })
-	if got := p.must("check"); !strings.Contains(got, "1 volumes") {
+	if got := p.must("check"); !strings.Contains(got, "1 volume") {
 		t.Errorf("check: %s", got)
 	}
 	if got := p.must("mailbox", "disable", "anna@alpha.test", "-confirm", "anna@alpha.test"); !strings.Contains(got, "archive off") {
@@ -344,7 +344,7 @@ func testQueries(t *testing.T, p *place) {
 	if got := p.must("why", "anna@alpha.test"); !strings.Contains(got, "skipped: alias, first sent to info@alpha.test") {
 		t.Errorf("why: %s", got)
 	}
-	if got := p.must("verify"); !strings.Contains(got, "1 entries") || !strings.HasSuffix(got, "sound\n") {
+	if got := p.must("verify"); !strings.Contains(got, "1 entry") || !strings.HasSuffix(got, "sound\n") {
 		t.Errorf("verify: %s", got)
 	}
 	if got := p.must("stats"); !strings.Contains(got, "anna@alpha.test") {

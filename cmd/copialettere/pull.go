@@ -23,7 +23,7 @@ const pullHelp = `Usage: copialettere pull add ADDR NAME -from imaps://USER@HOST
 
 Keeps a profile by which mail of an IMAP account elsewhere is imported into an archive again and again, as "import ADDR -from imaps://..." does once.
 
-add     keeps a profile. The password is asked for, or is the first line of standard input or of FILE. It is kept sealed and never shown again.
+add     keeps a profile, or changes the one of that name and account: all is as said now, and what was imported is known. The password is asked for, or is the first line of standard input or of FILE. It is kept sealed and never shown again.
         -every runs it by itself, each so many hours (6h) or days (1d); without it, it runs only by hand. -folder is a folder there with all in it;
         it may come again. -delete-after deletes there what was imported so many days ago ("0": at once), each message only after it was fetched
         once more and is equal byte for byte to that of the archive. -ca names certificates of authorities to believe instead of the system's
@@ -105,7 +105,7 @@ func definePull(flags *flag.FlagSet) runner {
 			return err
 		}
 		if act != "add" && (account.from != "" || account.deleteAfter != "" || account.ca != "" || account.passwordFile != "" || len(account.folders) > 0 || *every != "") {
-			return fmt.Errorf("%w: flags of a profile are for add: remove it, and add it again", errUsage)
+			return fmt.Errorf("%w: flags of a profile are for add: the same name and account again changes it", errUsage)
 		}
 		values := url.Values{"mailbox": {args[0]}, "who": {whoami()}}
 		switch act {
@@ -150,6 +150,9 @@ func (in *invocation) pull(ctx context.Context, act string, values url.Values) e
 			fmt.Fprintf(in.stdout, "%s: the profile %q is removed\n", v.Mailbox, printable(v.Name))
 			return nil
 		}
+		if v.Replaced {
+			fmt.Fprintf(in.stdout, "%s: the profile %q is changed\n", v.Mailbox, printable(v.Name))
+		}
 		in.printPull(v)
 		return nil
 	})
@@ -188,6 +191,9 @@ func (in *invocation) printPull(p pull.Pull) {
 		fmt.Fprintln(in.stdout, "    has not run yet")
 	case r.Error != "":
 		fmt.Fprintf(in.stdout, "    %s: imported %d, then: %s\n", localTime(&r.End), r.Imported, printable(r.Error))
+		if p.Failures > 1 {
+			fmt.Fprintf(in.stdout, "    %d runs in a row did not go through\n", p.Failures)
+		}
 	default:
 		fmt.Fprintf(in.stdout, "    %s: imported %d, there already %d, not taken %d, deleted there %d\n", localTime(&r.End), r.Imported, r.Duplicates, r.Refused, r.Deleted)
 	}
@@ -246,6 +252,8 @@ func (in *invocation) pulled(ctx context.Context, c *client, path string, values
 			would++
 		case r.State == pull.StateFolder:
 			folders++
+		case r.State == pull.StateWaiting:
+			fmt.Fprintln(in.stderr, "copialettere: the server asks to wait,", printable(r.Detail))
 		}
 		if now := time.Now(); now.Sub(shown) > 200*time.Millisecond {
 			shown = now

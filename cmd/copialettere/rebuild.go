@@ -11,9 +11,10 @@ import (
 const rebuildHelp = `Usage: copialettere rebuild [-config FILE] [-json]
 
 Recreates from the messages what follows from them: the counters of folders and mailboxes, what makes a repeated delivery find its message, what
-ties the messages of a practice together, and the folder of what was deleted. It lists what was wrong. Stop the daemon first, and make a backup.
+ties the messages of a practice together, the folder of what was deleted, and what lets equal attachments be stored once; and from the leaves of
+a log its head, where that is lost. It lists what was wrong. Stop the daemon first, and make a backup. It reads the whole archive.
 
-No message, no log and no record of a deletion is changed, and nothing comes back that was deleted. The next UID of a folder never goes back. A
+No message, no leaf of a log and no record of a deletion is changed, and nothing comes back that was deleted. The next UID of a folder never goes back. A
 folder whose counters are lost gets a new UIDVALIDITY, and mail programs fetch it anew. Run it when "copialettere verify" reports faults of that
 kind; a damaged message it does not mend. A month that cannot be read it names and leaves alone. If it breaks off, run it again.
 
@@ -43,6 +44,6 @@ func runRebuild(ctx context.Context, in *invocation, args []string) error {
 	for _, detail := range r.Details {
 		fmt.Fprintln(in.stdout, detail)
 	}
-	fmt.Fprintf(in.stdout, "%d messages read, %d faults mended\n", r.Entries, r.Changes())
+	fmt.Fprintf(in.stdout, "%s read, %s mended\n", counted(r.Entries, "message", "messages"), counted(r.Changes(), "fault", "faults"))
 	return err
 }

@@ -28,7 +28,8 @@ type disk struct {
 	key  *[32]byte // files are sealed by it: see package sealing; nil where they are in the clear
 	// step is called before everything that can fail: "create NAME", "write NAME", "sync NAME", "rename NAME", "read NAME". Tests make it fail. Commit
 	// calls it from several goroutines.
-	step func(what string) error
+	step    func(what string) error
+	buffers sync.Pool // *[64 << 10]byte, which files are read back with
 }
 
 func (d *disk) path(name string) string { return filepath.Join(d.root, filepath.FromSlash(name)) }
@@ -111,17 +112,27 @@ func (d *disk) syncFolder(name string) error {
 
 // digestOf reads a file from the disk, and not from memory where the system lets us, and returns its SHA-256.
 func (d *disk) digestOf(name string) (digest string, size int64, err error) {
-	if err := d.step("read " + name); err != nil {
-		return "", 0, err
-	}
 	f, err := d.open(name, os.O_RDONLY)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
+	return d.digestIn(f, name)
+}
+
+// digestIn is digestOf for a file that is open, wherever it was read or written last.
+func (d *disk) digestIn(f file, name string) (digest string, size int64, err error) {
+	if err := d.step("read " + name); err != nil {
+		return "", 0, err
+	}
 	forget(f)
+	buffer, _ := d.buffers.Get().(*[64 << 10]byte)
+	if buffer == nil {
+		buffer = new([64 << 10]byte)
+	}
+	defer d.buffers.Put(buffer)
 	sum := sha256.New()
-	size, err = io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, make([]byte, 64<<10))
+	size, err = io.CopyBuffer(struct{ io.Writer }{sum}, io.NewSectionReader(f, 0, 1<<62), buffer[:])
 	return hex.EncodeToString(sum.Sum(nil)), size, err
 }
 
@@ -152,6 +163,9 @@ func (f *outFile) Write(b []byte) (int, error) {
 	}
 	return f.file.Write(b)
 }
+
+// content returns all that was written.
+func (f *outFile) content() io.Reader { return io.NewSectionReader(f, 0, 1<<62) }
 
 // sync makes the content durable.
 func (f *outFile) sync() error {
@@ -229,7 +243,7 @@ func (b *batch) commit() error {
 			return err
 		}
 	}
-	return b.each(func(f *batchFile) error { return b.disk.compare(f.final, f.size, f.digest) })
+	return b.each(func(f *batchFile) error { return b.disk.compare(f.outFile, f.final, f.size, f.digest) })
 }
 
 // sync makes the content of the files durable: all at once, which asks the disk for less than one by one. Where that fails it may be for files of others,
@@ -254,8 +268,12 @@ func (b *batch) sync() error {
 }
 
 // compare reads a file back, and returns ErrCompare if it is not as it was written.
-func (d *disk) compare(name string, size int64, digest string) error {
-	got, n, err := d.digestOf(name)
+func (d *disk) compare(f *outFile, name string, size int64, digest string) error {
+	read := func() (string, int64, error) { return d.digestIn(f.file, name) }
+	if d.key != nil {
+		read = func() (string, int64, error) { return d.digestOf(name) } // the file holds its last block in memory
+	}
+	got, n, err := read()
 	if err != nil {
 		return fmt.Errorf("read %s back: %w", name, err)
 	}
@@ -328,7 +346,7 @@ func (h *held) reader() io.Reader {
 	if h.file == nil {
 		return bytes.NewReader(h.memory.Bytes())
 	}
-	return io.NewSectionReader(h.file, 0, 1<<62)
+	return h.file.content()
 }
 
 // reset forgets the message.

@@ -54,13 +54,13 @@ func FuzzMbox(f *testing.F) {
 // FuzzZIPScanner reads what may be anything.
 func FuzzZIPScanner(f *testing.F) {
 	var out bytes.Buffer
-	z := newZIPFile(&out, november.Location())
+	z := newZIPFile(&out, november.Location(), new(inMemory))
 	for _, text := range []string{"", "one", strings.Repeat("two", 100)} {
 		if err := z.add("a.eml", november, strings.NewReader(text)); err != nil {
 			f.Fatal(err)
 		}
 	}
-	if err := z.out.Close(); err != nil {
+	if err := z.close(); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(out.Bytes())

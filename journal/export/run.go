@@ -78,7 +78,8 @@ type Options struct {
 	// Progress is called after each message; the plan is known by then. May be nil.
 	Progress func(Progress)
 
-	step func(what string) error // see disk.step; nil for none
+	// Step is called before everything that can fail on the disk, with what is done: see disk.step. What it returns ends the Run. May be nil.
+	Step func(what string) error
 }
 
 // Result is what became of a message. Others script against its names.
@@ -161,8 +162,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := o.Selection.Check(); err != nil {
 		return nil, err
 	}
-	if o.step == nil {
-		o.step = func(string) error { return nil }
+	if o.Step == nil {
+		o.Step = func(string) error { return nil }
 	}
 	r := &run{Options: o, order: order{1, o.Mailbox, o.Form, o.Selection, o.Sincro}.file()}
 	defer r.close()
@@ -232,7 +233,7 @@ func (r *run) openFolder() error {
 
 // begin makes the work folder, and locks it. Names on the disk are then relative to root.
 func (r *run) begin(root string) error {
-	r.disk = &disk{root, r.Key, r.step}
+	r.disk = &disk{root: root, key: r.Key, step: r.Step}
 	if err := durable.MakeFolder(r.work); err != nil {
 		return err
 	}

@@ -342,7 +342,7 @@ func TestRunFaults(t *testing.T) {
 			run := func(to string, fail int) error {
 				n, at, failed = 0, fail, ""
 				o := a.options(f, to)
-				o.step = func(what string) error {
+				o.Step = func(what string) error {
 					mu.Lock()
 					defer mu.Unlock()
 					if n++; n == at {
@@ -515,7 +515,7 @@ func TestRunRefuses(t *testing.T) {
 	if err := os.WriteFile(file, []byte("photo"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	busy := &run{Options: Options{step: func(string) error { return nil }}, work: filepath.Join(folder, "busy", ".part")}
+	busy := &run{Options: Options{Step: func(string) error { return nil }}, work: filepath.Join(folder, "busy", ".part")}
 	if err := busy.begin(filepath.Join(folder, "busy")); err != nil {
 		t.Fatal(err)
 	}

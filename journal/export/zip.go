@@ -1,9 +1,7 @@
 package export
 
 import (
-	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"fmt"
 	"io"
 	"iter"
@@ -12,39 +10,6 @@ import (
 
 	"copialettere/policy/archive"
 )
-
-// zipFile is a ZIP that is written as it comes. Of each file it keeps a line of the directory in memory, some 300 bytes.
-type zipFile struct {
-	out  *zip.Writer
-	zone *time.Location
-	now  time.Time
-}
-
-func newZIPFile(w io.Writer, zone *time.Location) *zipFile {
-	z := &zipFile{zip.NewWriter(w), zone, time.Now()}
-	// Files come one after the other, so one compressor serves them all. To make one takes longer than to compress most messages.
-	compressor, _ := flate.NewWriter(nil, flate.BestSpeed) // it fails with a level that there is not
-	z.out.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
-		compressor.Reset(w)
-		return compressor, nil
-	})
-	return z
-}
-
-// add adds a file. The zero date is now.
-func (z *zipFile) add(name string, date time.Time, content io.Reader) error {
-	if date.IsZero() {
-		date = z.now
-	}
-	w, err := z.out.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: ZIPTime(date.In(z.zone))})
-	if err == nil {
-		_, err = io.Copy(w, content)
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return nil
-}
 
 // ZIPTime returns a time that all fields of a ZIP can hold: those before 1980 and after 2107 would be read as others, and the seconds since 1970 that
 // most programs prefer end in February 2106.
@@ -83,7 +48,7 @@ func (p *zipPart) next() string {
 
 // NewZIP returns a ZIP that is written to w, with the times of a zone.
 func NewZIP(w io.Writer, zone *time.Location) *ZIP {
-	z := &ZIP{file: newZIPFile(w, zone), names: newNames(zone)}
+	z := &ZIP{file: newZIPFile(w, zone, new(inMemory)), names: newNames(zone)}
 	z.manifest.name, z.manifest.ext, z.sums.name = "manifest", ".csv", "SHA256SUMS"
 	z.beginManifest()
 	return z
@@ -175,5 +140,5 @@ func (z *ZIP) Close(gaps iter.Seq2[archive.Gap, error]) error {
 	if err := z.flush(&z.sums); err != nil {
 		return err
 	}
-	return z.file.out.Close()
+	return z.file.close()
 }

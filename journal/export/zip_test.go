@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -127,6 +128,121 @@ func TestNames(t *testing.T) {
 		}
 		if len(given) != len(a.messages) {
 			t.Errorf("%s: %q", what, slices.Sorted(maps.Keys(given)))
+		}
+	}
+}
+
+// sparse writes to a file, and leaves holes where zeros are.
+type sparse struct{ *os.File }
+
+func (s sparse) Write(b []byte) (int, error) {
+	if len(b) > 4096 && b[0] == 0 {
+		_, err := s.Seek(int64(len(b)), io.SeekCurrent)
+		return len(b), err
+	}
+	return s.File.Write(b)
+}
+
+// TestZIPDirectory writes ZIPs with more files than a segment has, more than 65,535 files, and more than 4 GiB, and reads them with package zip and unzip.
+func TestZIPDirectory(t *testing.T) {
+	for name, c := range map[string]struct {
+		files int
+		hole  int64 // bytes of a file before them
+	}{
+		"none": {}, "one segment": {files: segmentFiles}, "one more": {files: segmentFiles + 1}, "66,000 files": {files: 66_000}, "5 GiB": {files: segmentFiles + 10, hole: 5 << 30},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, err := os.Create(filepath.Join(t.TempDir(), "out.zip"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			z := newZIPFile(sparse{file}, time.UTC, new(inMemory))
+			if c.hole > 0 {
+				hole := &zip.FileHeader{Name: "hole", Method: zip.Store, CompressedSize64: uint64(c.hole), UncompressedSize64: uint64(c.hole)}
+				if err := z.addRaw(hole, zeros{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range c.files {
+				if err := z.add(fmt.Sprint(i, ".eml"), november, strings.NewReader(fmt.Sprint("message ", i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := z.close(); err != nil {
+				t.Fatal(err)
+			}
+			r, err := zip.OpenReader(file.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			if c.hole > 0 && len(r.File) > 0 {
+				r.File = r.File[1:]
+			}
+			if len(r.File) != c.files {
+				t.Fatalf("%d files, want %d", len(r.File), c.files)
+			}
+			for i, f := range r.File {
+				if i%499 != 0 && i != c.files-1 {
+					continue
+				}
+				in, err := f.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				content, err := io.ReadAll(in)
+				if err != nil || string(content) != fmt.Sprint("message ", i) || f.Name != fmt.Sprint(i, ".eml") {
+					t.Fatalf("%s: %q, %v", f.Name, content, err)
+				}
+			}
+			if c.files == 0 {
+				return
+			}
+			out, err := exec.Command("unzip", "-p", file.Name(), fmt.Sprint(c.files-1, ".eml")).CombinedOutput()
+			if err != nil || string(out) != fmt.Sprint("message ", c.files-1) {
+				t.Errorf("unzip: %q, %v", out, err)
+			}
+		})
+	}
+}
+
+// TestZIPResumed spoils a ZIP of several segments in each of them, and just behind their ends. The same export again makes the same ZIP.
+func TestZIPResumed(t *testing.T) {
+	a := &archived{}
+	for n := range 2*segmentFiles + 50 {
+		a.add("INBOX/2026-11", fmt.Sprint(n), november, fmt.Appendf(nil, "Subject: %d\r\n\r\nx\r\n", n))
+	}
+	to := filepath.Join(scratch(t), "out.zip")
+	export := func() (report *Report, content []byte) {
+		t.Helper()
+		o := a.options(FormZIP, to)
+		o.Time = november
+		report, err := Run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content, err = os.ReadFile(to); err != nil {
+			t.Fatal(err)
+		}
+		return report, content
+	}
+	_, want := export()
+	r, err := zip.NewReader(bytes.NewReader(want), int64(len(want)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The first file is export.json.
+	for _, kept := range []int{1, segmentFiles - 1, segmentFiles, segmentFiles + 1, 2 * segmentFiles, len(a.messages)} {
+		at, err := r.File[kept+1].DataOffset()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, want[:at], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if report, got := export(); report.Kept != uint64(kept) || !bytes.Equal(got, want) {
+			t.Errorf("cut behind message %d: %d are kept, the same ZIP: %v", kept, report.Kept, bytes.Equal(got, want))
 		}
 	}
 }

@@ -23,17 +23,18 @@ import (
 // zipForm is FormZIP. What is there of the ZIP is read as long as it is as it must be, from the front: the directory at the end is made anew. So that
 // package zip can write that, what is kept is told it once more, and comes to nothing: see resumedWriter.
 type zipForm struct {
-	run   *run
-	names *names
-	final string // names on the disk: of the ZIP, and of it in the work folder
-	part  string
-	begun bool
-	zip   *zipFile
-	to    *resumedWriter
-	out   *grown // once something is written
-	file  file   // that scan reads
-	scan  *zipScanner
-	files int // in the ZIP
+	run       *run
+	names     *names
+	final     string // names on the disk: of the ZIP, and of it in the work folder
+	part      string
+	begun     bool
+	zip       *zipFile
+	to        *resumedWriter
+	directory *outFile // of the ZIP
+	out       *grown   // once something is written
+	file      file     // that scan reads
+	scan      *zipScanner
+	files     int // in the ZIP
 }
 
 // openZIP opens a ZIP that is whole, or what there is of it. It changes nothing yet.
@@ -67,7 +68,7 @@ func (r *run) isZIP() (bool, error) {
 }
 
 // begin reads what is there.
-func (z *zipForm) begin() error {
+func (z *zipForm) begin() (err error) {
 	if z.begun {
 		return nil
 	}
@@ -78,7 +79,10 @@ func (z *zipForm) begin() error {
 		}
 	}
 	z.to = &resumedWriter{limit: math.MaxInt64}
-	z.zip = newZIPFile(z.to, time.UTC)
+	if z.directory, err = z.run.disk.create(z.run.temporary("directory")); err != nil {
+		return err
+	}
+	z.zip = newZIPFile(z.to, time.UTC, z.directory)
 	z.zip.now = z.run.made()
 	file, err := z.run.disk.open(z.part, os.O_RDONLY)
 	switch {
@@ -110,10 +114,7 @@ func (z *zipForm) keepNext(name string, size int64, digest string) (bool, error)
 	}
 	z.scan.take()
 	z.files++
-	w, err := z.zip.out.CreateRaw(&one.header)
-	if err == nil {
-		_, err = io.CopyN(w, zeros{}, int64(one.header.CompressedSize64))
-	}
+	err = z.zip.addRaw(&one.header, zeros{})
 	return err == nil, err
 }
 
@@ -153,7 +154,7 @@ func (z *zipForm) cut() (err error) {
 	if z.out, err = z.run.disk.grow(z.part, size); err != nil {
 		return err
 	}
-	if err := z.zip.out.Flush(); err != nil {
+	if err := z.zip.flush(); err != nil {
 		return err
 	}
 	return z.to.resume(z.out.sum, size)
@@ -172,7 +173,7 @@ func (z *zipForm) settle() error {
 	if z.out == nil {
 		return nil
 	}
-	if err := z.zip.out.Flush(); err != nil {
+	if err := z.zip.flush(); err != nil {
 		return err
 	}
 	return z.out.sync()
@@ -187,7 +188,7 @@ func (z *zipForm) finish(t *tables) (digest string, err error) {
 	if err := t.into(z.zip); err != nil {
 		return "", err
 	}
-	if err := z.zip.out.Close(); err != nil {
+	if err := z.zip.close(); err != nil {
 		return "", err
 	}
 	if err := z.out.complete(z.final); err != nil {
@@ -198,6 +199,9 @@ func (z *zipForm) finish(t *tables) (digest string, err error) {
 
 func (z *zipForm) abandon() {
 	z.stopReading()
+	if z.directory != nil {
+		z.directory.Close()
+	}
 	if z.out != nil {
 		z.out.Close()
 	}

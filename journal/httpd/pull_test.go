@@ -81,7 +81,10 @@ func TestPull(t *testing.T) {
 	if made.Name != "old" || made.Every != "1d" || made.Next == nil {
 		t.Errorf("%+v", made)
 	}
-	for _, bad := range []string{"name=old&" + account, "name=x&every=1m&" + account, "name=x&delete_after=x&" + account, "name=x&from=ftp://x&password=x", "name=a/b&" + account} {
+	if again := get[pull.Pull](r, "POST /mailboxes/{mailbox}/pulls?name=old&every=1d&"+anna+"&"+account)[0]; !again.Replaced {
+		t.Errorf("added again: %+v", again)
+	}
+	for _, bad := range []string{"name=old&from=imaps://anna@elsewhere.test&password=x", "name=x&every=1m&" + account, "name=x&delete_after=x&" + account, "name=x&from=ftp://x&password=x", "name=a/b&" + account} {
 		if status, lines := r.ask("POST /mailboxes/{mailbox}/pulls?" + bad + "&" + anna); status != 400 {
 			t.Errorf("%s: %d %q", bad, status, lines)
 		}

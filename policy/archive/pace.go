@@ -11,6 +11,8 @@ import (
 const (
 	paceTurn = 5 * time.Millisecond
 	paceRest = 19 * paceTurn
+	// paceRecent is for how long after a message more are expected. A connection that delivers one after the other is not always in the middle of one.
+	paceRecent = 50 * time.Millisecond
 )
 
 // Pace is how those who read many messages give way to deliveries. All who share one rest at the same time. It may be used concurrently.
@@ -21,7 +23,7 @@ type Pace struct {
 }
 
 // NewPace returns a Pace that gives way to what is delivered to the archives.
-func (a *Archive) NewPace() *Pace { return newPace(a.Delivering) }
+func (a *Archive) NewPace() *Pace { return newPace(func() bool { return a.journal.Delivering(paceRecent) }) }
 
 func newPace(delivering func() bool) *Pace { return &Pace{delivering: delivering, rested: time.Now()} }
 

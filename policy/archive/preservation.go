@@ -119,7 +119,8 @@ func (a *Archive) AddPackage(ctx context.Context, archive string, p preservation
 	return was, err
 }
 
-// PackagesDone notes that a day of an archive, given by its name, is dealt with, and when its package was placed. The error is as of AddPackage.
+// PackagesDone notes that a day of an archive, given by its name, is dealt with, and when its package was placed; zero where nothing was. The error is as
+// of AddPackage.
 func (a *Archive) PackagesDone(ctx context.Context, archive, day string, placed time.Time) error {
 	ledger := a.options.Preservation
 	return ledger.Writing(func() error {
@@ -127,7 +128,7 @@ func (a *Archive) PackagesDone(ctx context.Context, archive, day string, placed 
 			return err
 		}
 		return ledger.Done(ctx, archive, day, func(p *preservation.Package) {
-			if p.Placed == nil {
+			if p.Placed == nil && !placed.IsZero() {
 				p.Placed = &placed
 			}
 		})

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 	"copialettere/policy/source"
 )
 
@@ -49,41 +51,53 @@ func (a *Archive) Pulls(ctx context.Context, address policy.Address) (list []sou
 	return list, m.Archive, nil
 }
 
-// AddPull keeps a profile by which mail is imported, with its password, which nobody is shown again. It needs what Import needs; the error may also wrap
-// source.ErrProfile or source.ErrKey. Role, Who and Made are filled in.
-func (a *Archive) AddPull(ctx context.Context, who policy.Actor, address policy.Address, p source.Profile, password string) (source.Profile, error) {
+// AddPull keeps a profile by which mail is imported, with its password, which nobody is shown again. One of the same name and account is replaced: see
+// source.Store.Add. It needs what Import needs; the error may also wrap source.ErrProfile or source.ErrKey. Role, Who and Made are filled in.
+func (a *Archive) AddPull(
+	ctx context.Context, who policy.Actor, address policy.Address, p source.Profile, password string,
+) (added source.Profile, replaced bool, err error) {
 	if a.options.Sources == nil {
-		return p, errNoSources
+		return p, false, errNoSources
 	}
 	importing, err := a.Import(ctx, who, address, ImportOptions{})
 	if err != nil {
-		return p, err
+		return p, false, err
 	}
 	m, err := importing.may(ctx)
 	if err != nil {
-		return p, err
+		return p, false, err
 	}
-	switch list, err := a.options.Sources.Profiles(ctx, m.Archive); {
-	case err != nil:
-		return p, err
-	case len(list) >= source.MaxProfiles:
-		return p, fmt.Errorf("%w: %s has %d, and no more are kept", source.ErrProfile, address, len(list))
+	list, err := a.options.Sources.Profiles(ctx, m.Archive)
+	if err != nil {
+		return p, false, err
+	}
+	if len(list) >= source.MaxProfiles && !slices.ContainsFunc(list, func(one source.Profile) bool { return one.Name == p.Name }) {
+		return p, false, fmt.Errorf("%w: %s has %d, and no more are kept", source.ErrProfile, address, len(list))
 	}
 	p.Role, p.Who, p.Made = string(who.Role), who.Name, time.Now().UTC().Truncate(time.Second)
 	sealed, err := a.options.Sources.Seal(m.Archive, p, password)
 	if err != nil {
-		return p, err
+		return p, false, err
 	}
 	err = a.policy.Note(ctx, address, who, KeyPull, func(tx kv.Tx, archive string, _ time.Time) (before, after string, err error) {
 		if archive != m.Archive {
 			return "", "", fmt.Errorf("%s is another archive: %w", address, ErrNotOn)
 		}
-		return "", pullText(p), a.options.Sources.Add(tx, archive, sealed)
+		was, err := a.options.Sources.Add(tx, archive, sealed)
+		if replaced = was != nil; replaced {
+			before = pullText(*was)
+		}
+		return before, pullText(p), err
 	})
 	if err != nil {
-		return p, fmt.Errorf("profile %q of %s: %w", p.Name, address, err)
+		return p, false, fmt.Errorf("profile %q of %s: %w", p.Name, address, err)
 	}
-	return p, nil
+	return p, replaced, nil
+}
+
+// TellPull tells the owner that a profile fails, or that it works again, durably.
+func (a *Archive) TellPull(ctx context.Context, archive string, kind notice.Kind, p *source.Profile, cause notice.PullCause) error {
+	return a.options.Notices.Queue(ctx, notice.OfPull(archive, kind, p.Name+", "+p.Account, cause, p.Failing, time.Now()))
 }
 
 // RemovePull removes a profile. It needs RightRevoke, whatever the settings; the error may also wrap source.ErrNoProfile.

@@ -129,7 +129,7 @@ func (r *Reader) Watch(ctx context.Context) (news <-chan struct{}, stop func(), 
 }
 
 // Delivering reports whether messages, of anybody, are being archived at this moment.
-func (a *Archive) Delivering() bool { return a.journal.Delivering() }
+func (a *Archive) Delivering() bool { return a.journal.Delivering(0) }
 
 // Usage returns the bytes that count for the quota of the mailbox.
 func (r *Reader) Usage(ctx context.Context) (uint64, error) {

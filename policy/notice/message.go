@@ -122,6 +122,9 @@ func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 		entries, size = strconv.FormatUint(w.Entries, 10), l.Size(w.Bytes)
 	}
 	reason := policy.Labels(policy.VocabularyReasons).Label(w.Reason).In(l)
+	if w.Kind == PullFailing {
+		reason = pullCauseText(PullCause(w.Reason), l)
+	}
 	r := strings.NewReplacer(
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),
 		"{subject}", orNone(clean(w.Subject), l), "{percent}", strconv.Itoa(w.Percent), "{reason}", orNone(reason, l),
@@ -136,6 +139,8 @@ func textOf(n *Notice, l policy.Language) text {
 	switch {
 	case n.Cause != "":
 		return operatorText(n.Cause)
+	case n.Kind == PullFailing || n.Kind == PullAgain:
+		return pullText(n.Kind, l)
 	case n.Event == policy.NotifyGap:
 		return gapText(n.Reason, l)
 	case n.Kind != "":

@@ -70,19 +70,20 @@ type Notice struct {
 	// ID names the event among those of its kind: within Window, the same ID is told only once. Empty means that the event is like no other.
 	ID string `json:"id,omitempty"`
 
-	Sender  string `json:"sender,omitempty"`  // NotifyCertified: as written in the message
+	Sender  string `json:"sender,omitempty"`  // NotifyCertified: as written in the message; PullFailing, PullAgain: the account
 	Subject string `json:"subject,omitempty"` // NotifyCertified: as written in the message
 	Percent int    `json:"percent,omitempty"` // NotifyFull, NotifyMailboxFull: the share of the quota that was passed
-	// Reason, for NotifyGap, is that of the journal's record; for NotifyCertified, why the message is not in the archive, empty if it is; for
+	// Reason, for NotifyGap, is that of the journal's record, or a PullCause; for NotifyCertified, why the message is not in the archive, empty if it is; for
 	// NotifySecurity, the detail of OfSecurity.
 	Reason string `json:"reason,omitempty"`
-	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message.
+	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message. For PullFailing and
+	// PullAgain it is since when runs did not go through.
 	Arrived time.Time `json:"arrived,omitzero"`
 
 	Entries uint64 `json:"entries,omitempty"` // NotifyRetention: how many messages were deleted; NotifyBeforeLoss: see waiting
 	Bytes   uint64 `json:"bytes,omitempty"`   // their size
 
-	Kind   Kind      `json:"kind,omitempty"`   // NotifyBeforeLoss, NotifySecurity
+	Kind   Kind      `json:"kind,omitempty"`   // NotifyBeforeLoss, NotifySecurity; NotifyGap about an import
 	Due    time.Time `json:"due,omitzero"`     // NotifyBeforeLoss: when messages are lost at the earliest; of a code: when it ends
 	Months int       `json:"months,omitempty"` // NotifyBeforeLoss: the retention
 	To     string    `json:"to,omitempty"`     // where it goes, whatever the settings say; empty for the address in the settings

@@ -18,7 +18,7 @@ const (
 	CauseCheckpoint Cause = "checkpoint" // a checkpoint, to be kept outside the archive
 	CauseFaults     Cause = "faults"     // the archive has faults: what a check of the journal found
 
-	CausePreservation Cause = "preservation" // receipts of packages for legal preservation have not come
+	CausePreservation Cause = "preservation" // certified mail cannot be handed to legal preservation, or receipts of its packages have not come
 )
 
 // maxOperatorText is how many characters a notice for the operator shows of its text.
@@ -112,7 +112,7 @@ func operatorText(cause Cause) text {
 	case CauseFaults:
 		subject = "the archive has faults"
 	case CausePreservation:
-		subject = "legal preservation sends no receipt"
+		subject = "the hand-over to legal preservation is not complete"
 	}
 	return text{"copialettere on {host}: " + subject, "{time}\n\n{text}\n"}
 }

@@ -7,7 +7,7 @@ import (
 	"copialettere/policy"
 )
 
-// Kind tells events of one kind apart, for NotifyBeforeLoss and NotifySecurity.
+// Kind tells events of one kind apart, for NotifyBeforeLoss, NotifySecurity, and what NotifyGap tells of imports.
 type Kind string
 
 // The kinds.

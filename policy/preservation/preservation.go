@@ -8,6 +8,7 @@
 //	v p <archive> 0x00 <day>   the package of a day, a JSON object: see Package
 //	v w <archive> 0x00 <day>   a byte 1; there while the package has no receipt
 //	v d <archive>              the last day that was dealt with, as text
+//	v a                        the last day that was dealt with for all mailboxes, as text
 //	v n <name of the package>  <archive> 0x00 <day>: whose package that is
 //
 // An entry finds its package by its archive and the day of its arrival. All of an archive goes with it (Forget); nothing else removes a record, so it tells
@@ -79,6 +80,25 @@ type Package struct {
 	Placed   *time.Time `json:"placed,omitempty"`
 	Missed   *time.Time `json:"missed,omitempty"` // when the operator was told that no receipt has come
 	Receipts []Receipt  `json:"receipts,omitempty"`
+	// Folder is the folder for packages in which it was made. It is no one's business but the machine's; it is stored, and not told.
+	Folder string `json:"-"`
+}
+
+// stored is a Package as it is stored.
+type stored struct {
+	Package
+	Folder string `json:"folder,omitempty"`
+}
+
+func encode(p *Package) ([]byte, error) { return json.Marshal(stored{*p, p.Folder}) }
+
+func decode(value []byte) (*Package, error) {
+	var s stored
+	if err := json.Unmarshal(value, &s); err != nil {
+		return nil, err
+	}
+	s.Package.Folder = s.Folder
+	return &s.Package, nil
 }
 
 // State returns how far the package is now.
@@ -109,8 +129,12 @@ const (
 	packages = "vp"
 	waiting  = "vw"
 	through  = "vd"
+	all      = "va"
 	named    = "vn"
 )
+
+// allLock is the lock of the last day that was dealt with for all mailboxes. No SettingsLock begins so.
+const allLock = "preservation"
 
 func lock(archive string) []string { return []string{policy.SettingsLock(archive)} }
 
@@ -141,20 +165,43 @@ func (l *Ledger) Through(ctx context.Context, archive string) (string, error) {
 	return string(day), err
 }
 
+// ThroughAll returns the last day that was dealt with for all mailboxes; empty where nothing was ever handed over.
+func (l *Ledger) ThroughAll(ctx context.Context) (string, error) {
+	day, err := l.get(ctx, []byte(all))
+	if err != nil {
+		err = fmt.Errorf("packages of all mailboxes: %w", err)
+	}
+	return string(day), err
+}
+
+// AllDone notes which day is the last that is dealt with for all mailboxes.
+func (l *Ledger) AllDone(ctx context.Context, day string) error {
+	err := l.Writing(func() error {
+		return l.store.Update(ctx, []string{allLock}, func(tx kv.Tx) error {
+			tx.Put([]byte(all), []byte(day))
+			return nil
+		})
+	})
+	if err != nil {
+		err = fmt.Errorf("packages of all mailboxes: %w", err)
+	}
+	return err
+}
+
 // Get returns the package of a day; nil for none.
 func (l *Ledger) Get(ctx context.Context, archive, day string) (*Package, error) {
 	value, err := l.get(ctx, dayKey(packages, archive, day))
 	if err == nil && value == nil {
 		return nil, nil
 	}
-	var p Package
+	var p *Package
 	if err == nil {
-		err = json.Unmarshal(value, &p)
+		p, err = decode(value)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("package of %s of %s: %w", archive, day, err)
 	}
-	return &p, nil
+	return p, nil
 }
 
 // Place is where a package is on record.
@@ -170,8 +217,22 @@ func (l *Ledger) Named(ctx context.Context, name string) (Place, error) {
 	return Place{archive, day}, nil
 }
 
-// OfReceipt returns whose package a file is a receipt of: one with the name of the package, without or with its extension, and any extensions behind it.
-// Where two would do, as mario@alpha.it and mario@alpha.it.example.org, it is the longer one. Zero for none.
+// receiptExtensions are those that a receipt may have behind the name of its package, in small letters. None of them but that of a package is a top-level
+// domain: the receipt of mario@alpha.it.example.org must never pass for one of mario@alpha.it.
+var receiptExtensions = []string{
+	Extension, ".xml", ".p7m", ".p7s", ".m7m", ".tsd", ".tsr", ".tst", ".pdf", ".json", ".txt", ".csv", ".htm", ".html", ".eml", ".log", ".asc", ".sig", ".rdv", ".esito",
+}
+
+// ReceiptExtension returns the extension of a file if it is one of those that a receipt may have; else it is empty.
+func ReceiptExtension(file string) string {
+	if extension := path.Ext(file); slices.Contains(receiptExtensions, strings.ToLower(extension)) {
+		return extension
+	}
+	return ""
+}
+
+// OfReceipt returns whose package a file is a receipt of: one with the name of the package, without or with its extension, and any of the extensions of
+// receipts behind it. Zero for none.
 func (l *Ledger) OfReceipt(ctx context.Context, file string) (Place, error) {
 	for base := file; ; {
 		for _, name := range []string{base, base + Extension} {
@@ -179,7 +240,7 @@ func (l *Ledger) OfReceipt(ctx context.Context, file string) (Place, error) {
 				return p, err
 			}
 		}
-		extension := path.Ext(base)
+		extension := ReceiptExtension(base)
 		if extension == "" {
 			return Place{}, nil
 		}
@@ -195,15 +256,15 @@ func (l *Ledger) Of(ctx context.Context, archive string) iter.Seq2[*Package, err
 	return func(yield func(*Package, error) bool) {
 		from := dayKey(packages, archive, "")
 		for pair, err := range l.store.Scan(ctx, from, behind(from)) {
-			var p Package
+			var p *Package
 			if err == nil {
-				err = json.Unmarshal(pair.Value, &p)
+				p, err = decode(pair.Value)
 			}
 			if err != nil {
 				yield(nil, fmt.Errorf("packages of %s: %w", archive, err))
 				return
 			}
-			if !yield(&p, nil) {
+			if !yield(p, nil) {
 				return
 			}
 		}
@@ -235,7 +296,7 @@ func (l *Ledger) Writing(fn func() error) error {
 
 // Add adds a package within an update of its archive, under the lock of Writing. The name must be free: see Named.
 func (l *Ledger) Add(tx kv.Tx, archive string, p Package) error {
-	value, err := json.Marshal(p)
+	value, err := encode(&p)
 	if err != nil {
 		return err
 	}
@@ -277,14 +338,14 @@ func (l *Ledger) update(ctx context.Context, at Place, change func(kv.Tx, *Packa
 		case err != nil:
 			return err
 		default:
-			if err := json.Unmarshal(value, &p); err != nil {
+			if p, err = decode(value); err != nil {
 				return err
 			}
 		}
 		if change(tx, p); p == nil {
 			return nil
 		}
-		if value, err = json.Marshal(p); err == nil {
+		if value, err = encode(p); err == nil {
 			tx.Put(key, value)
 		}
 		return err

@@ -50,6 +50,8 @@ type Profile struct {
 	Made        time.Time     `json:"made"` // UTC
 	Last        *Run          `json:"last,omitempty"`
 	Failures    int           `json:"failures,omitempty"` // runs in a row that did not go through
+	Failing     time.Time     `json:"failing,omitzero"`   // when the first of these ended; stays after a run that went through until that was told
+	Told        bool          `json:"told,omitempty"`     // the owner was told that it fails, and not yet that it works again
 }
 
 // Run tells of the last run of a profile. Its JSON names are stored.
@@ -116,15 +118,25 @@ func (s *Store) Seal(archive string, p Profile, password string) (Sealed, error)
 	return one, err
 }
 
-// Add keeps a new profile, in an Update that holds policy.SettingsLock of the archive. The error wraps ErrProfile.
-func (s *Store) Add(tx kv.Tx, archive string, p Sealed) error {
-	switch _, err := tx.Get(profileKey(archive, p.Name)); {
-	case err == nil:
-		return fmt.Errorf("%w: there is one named %q: remove it first", ErrProfile, p.Name)
-	case !errors.Is(err, kv.ErrNotFound):
-		return err
+// Add keeps a profile, in an Update that holds policy.SettingsLock of the archive. One of the same name and account is replaced, and returned: what is known
+// of the account stays, as do certificates of authorities where p has none, and where it may connect to. One of the same name and another account stays, and
+// the error wraps ErrProfile.
+func (s *Store) Add(tx kv.Tx, archive string, p Sealed) (before *Profile, err error) {
+	switch was, err := decodeProfile(tx.Get(profileKey(archive, p.Name))); {
+	case errors.Is(err, ErrNoProfile):
+	case err != nil:
+		return nil, err
+	case was.Account != p.Account:
+		return nil, fmt.Errorf("%w: there is one named %q, of the account %s: remove it first, or choose another name", ErrProfile, p.Name, was.Account)
+	default:
+		before = &was.Profile
+		if p.CA == "" {
+			p.CA = was.CA
+		}
+		p.Private = p.Private || was.Private
+		p.Failing, p.Told = was.Failing, was.Told
 	}
-	return put(tx, archive, &p.stored)
+	return before, put(tx, archive, &p.stored)
 }
 
 func put(tx kv.Tx, archive string, p *stored) error {
@@ -210,10 +222,11 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Owned, error] {
 // maxNotes is how many things that were not taken a profile remembers of its last run.
 const maxNotes = 20
 
-// Ran puts on record how a run of a profile went. It is no error if the profile was removed meanwhile.
-func (s *Store) Ran(ctx context.Context, archive, name string, r Run) (failures int, err error) {
+// Ran puts on record how a run of a profile went, and returns the profile. It is no error if the profile was removed meanwhile: it is then zero.
+func (s *Store) Ran(ctx context.Context, archive, name string, r Run) (ran Profile, err error) {
 	r.Notes = slices.Clone(r.Notes[:min(len(r.Notes), maxNotes)])
 	err = s.store.Update(ctx, lock(archive), func(tx kv.Tx) error {
+		ran = Profile{}
 		p, err := decodeProfile(tx.Get(profileKey(archive, name)))
 		if errors.Is(err, ErrNoProfile) {
 			return nil
@@ -222,14 +235,42 @@ func (s *Store) Ran(ctx context.Context, archive, name string, r Run) (failures 
 			return err
 		}
 		p.Last = &r
-		if p.Failures++; r.Error == "" {
+		switch {
+		case r.Error != "":
+			if p.Failures++; p.Failing.IsZero() {
+				p.Failing = r.End
+			}
+		case p.Told:
 			p.Failures = 0
+		default:
+			p.Failures, p.Failing = 0, time.Time{}
 		}
-		failures = p.Failures
+		ran = p.Profile
 		return put(tx, archive, &p)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("put the run of %q on record: %w", name, err)
+		return Profile{}, fmt.Errorf("put the run of %q on record: %w", name, err)
 	}
-	return failures, nil
+	return ran, nil
+}
+
+// Tell puts on record that the owner was told that a profile fails, or works again. It is no error if the profile was removed meanwhile.
+func (s *Store) Tell(ctx context.Context, archive, name string, fails bool) error {
+	err := s.store.Update(ctx, lock(archive), func(tx kv.Tx) error {
+		p, err := decodeProfile(tx.Get(profileKey(archive, name)))
+		if errors.Is(err, ErrNoProfile) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if p.Told = fails; !fails && p.Failures == 0 {
+			p.Failing = time.Time{}
+		}
+		return put(tx, archive, &p)
+	})
+	if err != nil {
+		return fmt.Errorf("put on record what was told of %q: %w", name, err)
+	}
+	return nil
 }

@@ -39,7 +39,7 @@ func (s Sealer) aead(create bool) (cipher.AEAD, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w is not there: put %s back from a backup, or remove the profile and add it again", ErrKey, s.Path)
+		return nil, fmt.Errorf("%w is not there: put %s back from a backup, or add the profile once more", ErrKey, s.Path)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	case len(key) != keySize:
@@ -102,7 +102,7 @@ func (s Sealer) unseal(sealed []byte, about string) (string, error) {
 	}
 	text, err := aead.Open(nil, nil, sealed, []byte(about))
 	if err != nil {
-		return "", fmt.Errorf("%w does not open this password: the file %s is another one than it was; remove the profile and add it again", ErrKey, s.Path)
+		return "", fmt.Errorf("%w does not open this password: the file %s is another one than it was; add the profile once more", ErrKey, s.Path)
 	}
 	return string(text), nil
 }

@@ -114,7 +114,10 @@ func add(t *testing.T, s *Store, settings kv.Store, archive string, p Profile, p
 	if err != nil {
 		return err
 	}
-	return settings.Update(t.Context(), []string{policy.SettingsLock(archive)}, func(tx kv.Tx) error { return s.Add(tx, archive, sealed) })
+	return settings.Update(t.Context(), []string{policy.SettingsLock(archive)}, func(tx kv.Tx) error {
+		_, err := s.Add(tx, archive, sealed)
+		return err
+	})
 }
 
 // TestProfiles keeps profiles with sealed passwords.
@@ -138,8 +141,10 @@ func TestProfiles(t *testing.T) {
 	if err := add(t, s, settings, "anna@alpha.test", p, "s3cret"); err != nil {
 		t.Fatal(err)
 	}
-	if err := add(t, s, settings, "anna@alpha.test", p, "s3cret"); !errors.Is(err, ErrProfile) {
-		t.Errorf("twice: %v", err)
+	other := p
+	other.Account = "imaps://anna@other.test"
+	if err := add(t, s, settings, "anna@alpha.test", other, "s3cret"); !errors.Is(err, ErrProfile) || !strings.Contains(err.Error(), p.Account) {
+		t.Errorf("another account of that name: %v", err)
 	}
 	if _, password, err := s.Password(t.Context(), "anna@alpha.test", "aruba"); err != nil || password != "s3cret" {
 		t.Errorf("%q, %v", password, err)
@@ -162,9 +167,9 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("a seal of another archive opens: %q, %v", password, err)
 	}
 	for i, fault := range []string{"refused", "refused", ""} {
-		failures, err := s.Ran(t.Context(), "anna@alpha.test", "aruba", Run{Error: fault, Notes: make([]string, 50)})
-		if want := []int{1, 2, 0}[i]; err != nil || failures != want {
-			t.Errorf("run %d: %d failures, %v", i, failures, err)
+		ran, err := s.Ran(t.Context(), "anna@alpha.test", "aruba", Run{Error: fault, Notes: make([]string, 50)})
+		if want := []int{1, 2, 0}[i]; err != nil || ran.Failures != want {
+			t.Errorf("run %d: %d failures, %v", i, ran.Failures, err)
 		}
 	}
 	list, err := s.Profiles(t.Context(), "anna@alpha.test")
@@ -222,5 +227,89 @@ func TestKey(t *testing.T) {
 		if err := s.Renew(); !errors.Is(err, ErrKey) {
 			t.Errorf("%s: renewed: %v", name, err)
 		}
+	}
+}
+
+// TestReplace adds a profile once more: a new password and other settings, and what else is known stays.
+func TestReplace(t *testing.T) {
+	s, settings := newStore(t)
+	const archive = "anna@alpha.test"
+	days := 30
+	p := Profile{Name: "aruba", Account: "imaps://anna@ext.test", Every: 24 * time.Hour, CA: "x", Private: true, DeleteAfter: &days, Role: "operator", Who: "root"}
+	if err := add(t, s, settings, archive, p, "old"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetFolder(t.Context(), Place{archive, p.Account, "INBOX"}, 5, 20, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Ran(t.Context(), archive, "aruba", Run{Error: "refused", End: time.Unix(99, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tell(t.Context(), archive, "aruba", true); err != nil {
+		t.Fatal(err)
+	}
+	p = Profile{Name: "aruba", Account: p.Account, Every: time.Hour, Role: "owner", Who: archive}
+	if err := add(t, s, settings, archive, p, "new"); err != nil {
+		t.Fatal(err)
+	}
+	got, password, err := s.Password(t.Context(), archive, "aruba")
+	if err != nil || password != "new" || got.Every != time.Hour || got.DeleteAfter != nil || got.Last != nil || got.Failures != 0 || got.Role != "owner" {
+		t.Errorf("%+v, %q, %v", got, password, err)
+	}
+	if got.CA != "x" || !got.Private || !got.Told || !got.Failing.Equal(time.Unix(99, 0)) {
+		t.Errorf("what was to stay: %+v", got)
+	}
+	if _, known, err := s.Folder(t.Context(), Place{archive, p.Account, "INBOX"}); err != nil || !known {
+		t.Errorf("what is known of the folder: %v, %v", known, err)
+	}
+	p.CA = "y"
+	if err := add(t, s, settings, archive, p, "new"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Profile(t.Context(), archive, "aruba"); err != nil || got.CA != "y" {
+		t.Errorf("other certificates: %+v, %v", got, err)
+	}
+}
+
+// TestFailing says since when runs do not go through, until the owner knows that they do.
+func TestFailing(t *testing.T) {
+	s, settings := newStore(t)
+	const archive = "anna@alpha.test"
+	if err := add(t, s, settings, archive, Profile{Name: "a", Account: "imaps://anna@ext.test"}, "x"); err != nil {
+		t.Fatal(err)
+	}
+	at := func(second int64) time.Time { return time.Unix(second, 0).UTC() }
+	for i, step := range []struct {
+		fault    string
+		tell     string // what is told before the run
+		failures int
+		failing  time.Time
+		told     bool
+	}{
+		{"refused", "", 1, at(1), false},
+		{"refused", "", 2, at(1), false},
+		{"", "", 0, time.Time{}, false},
+		{"refused", "", 1, at(4), false},
+		{"refused", "fails", 2, at(4), true},
+		{"", "", 0, at(4), true},        // that it works again is still to be told
+		{"refused", "", 1, at(4), true}, // and is not, where it fails at once
+		{"", "", 0, at(4), true},
+		{"", "works", 0, time.Time{}, false},
+	} {
+		if step.tell != "" {
+			if err := s.Tell(t.Context(), archive, "a", step.tell == "fails"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p, err := s.Ran(t.Context(), archive, "a", Run{Error: step.fault, End: at(int64(i) + 1)})
+		if err != nil || p.Failures != step.failures || !p.Failing.Equal(step.failing) || p.Told != step.told {
+			t.Errorf("run %d: %+v, %v", i+1, p, err)
+		}
+	}
+	if err := s.Tell(t.Context(), archive, "removed", true); err != nil {
+		t.Error(err)
+	}
+	if p, err := s.Ran(t.Context(), archive, "removed", Run{}); err != nil || p.Name != "" {
+		t.Errorf("%+v, %v", p, err)
 	}
 }

@@ -28,7 +28,8 @@ type Source interface {
 	Practices(ctx context.Context, chosen practice.Chosen, now time.Time) ([]*practice.Practice, error)
 	// Note puts on record what is taken out. It is called before anything else; an error ends the bundle.
 	Note(ctx context.Context, what string) error
-	// Proof returns the proof that a message was in the archive. The error wraps journal.ErrNoLog or journal.ErrNoCheckpoint where there is none.
+	// Proof returns the proof that a message was in the archive. The error wraps journal.ErrNoLog or journal.ErrNoCheckpoint where there is none; with
+	// any other one but policy.ErrForbidden the bundle does without, and says so.
 	Proof(ctx context.Context, ref journal.Ref) (*Proof, error)
 	// Changes and Accesses are archive.EvidenceLog and archive.EvidenceAccesses. An error that wraps policy.ErrForbidden leaves them out.
 	Changes(ctx context.Context, messages []journal.Ref, since time.Time) iter.Seq2[archive.Change, error]
@@ -67,7 +68,7 @@ type Manifest struct {
 	Created  time.Time `json:"created"` // UTC
 	Mailbox  string    `json:"mailbox"`
 	Messages []Listed  `json:"messages"`
-	// Missing names receipts that belong to the practice and could not be read.
+	// Missing names what belongs to the bundle and could not be read: receipts, proofs, parts of the logs.
 	Missing []string `json:"missing,omitempty"`
 	// NoLog says why log/ is absent.
 	NoLog string `json:"no_log,omitempty"`
@@ -83,6 +84,7 @@ type Listed struct {
 	SHA256      string     `json:"sha256"`                 //
 	Result      pec.Result `json:"signature"`              // as Report.Result
 	NotBelieved string     `json:"not_believed,omitempty"` // why a receipt does not count
+	NoProof     string     `json:"no_proof,omitempty"`     // why there is no proof of it in evidence/
 }
 
 // maxMessages is the most messages of one bundle: package practice reads no more of one practice.
@@ -223,8 +225,8 @@ type shown struct {
 	Report   *Report
 	SHA512   string
 	Facts    facts
-	Proof    *Proof // nil for none
-	NoProof  string // why
+	Proof    *Proof       // nil for none
+	NoProof  policy.Label // why
 	Listed   Listed
 	ref      journal.Ref
 }
@@ -298,6 +300,7 @@ func (w *writer) addMessage(one planned) error {
 	e := m.entry
 	listed := Listed{
 		Folder: one.folder, Of: e.FolderName(), UID: e.UID, Class: e.Class, Size: e.Size, SHA256: e.SHA256.String(), Result: report.Result, NotBelieved: one.notBelieved,
+		NoProof: noProof.English,
 	}
 	w.manifest.Messages = append(w.manifest.Messages, listed)
 	w.shown = append(w.shown, shown{Folder: one.folder, Envelope: m.envelope, Report: report, SHA512: m.sha512, Facts: factsOf(m.found), Listed: listed, ref: one.ref, Proof: proof, NoProof: noProof})
@@ -309,17 +312,26 @@ func (w *writer) writePractices() error {
 	if err := w.addJSON(practiceName, w.practices); err != nil {
 		return err
 	}
-	t, err := newRows("identifier", "recipient", "kind", "status", "accepted", "delivered", "receipt", "refused", "failed", "late", "reason", "brief", "waiting")
+	t, err := practiceRows(w.practices)
 	if err != nil {
 		return err
 	}
-	for _, p := range w.practices {
+	return t.into(w.files, tableName)
+}
+
+// practiceRows returns what receipts say as a table.
+func practiceRows(list []*practice.Practice) (*rows, error) {
+	t, err := newRows("identifier", "recipient", "kind", "status", "accepted", "delivered", "receipt", "refused", "failed", "late", "reason", "brief", "waiting")
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range list {
 		for _, r := range p.Recipients {
 			t.add(p.Identifier, r.Address, r.Kind, string(r.Status), timeText(r.Accepted), timeText(r.Delivered), r.Receipt, timeText(r.Refused), timeText(r.Failed),
 				timeText(r.Late), r.Reason, r.Brief, r.Waiting)
 		}
 	}
-	return t.into(w.files, tableName)
+	return t, nil
 }
 
 // finish adds what tells of all the rest.
@@ -328,9 +340,7 @@ func (w *writer) finish() error {
 		return err
 	}
 	if len(w.manifest.Missing) > 0 {
-		text := "Not everything that belongs to the practice could be read. The operator is told.\nNon tutto ciò che fa parte della pratica si è potuto leggere. Il gestore è avvisato.\n\n" +
-			strings.Join(w.manifest.Missing, "\n") + "\n"
-		if err := w.addBytes(incompleteName, []byte(text)); err != nil {
+		if err := w.addBytes(incompleteName, []byte(w.manifest.incompleteText())); err != nil {
 			return err
 		}
 	}
@@ -346,6 +356,12 @@ func (w *writer) finish() error {
 		return err
 	}
 	return w.close()
+}
+
+// incompleteText returns INCOMPLETE.txt.
+func (m *Manifest) incompleteText() string {
+	return "Not everything that belongs to this bundle could be read. The operator is told.\nNon tutto ciò che fa parte di questo pacchetto si è potuto leggere. Il gestore è avvisato.\n\n" +
+		strings.Join(m.Missing, "\n") + "\n"
 }
 
 // Of returns the Source of a mailbox for an actor, whose rights the archive checks. It is for one bundle.

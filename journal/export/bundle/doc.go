@@ -18,18 +18,18 @@
 //	FOLDER/signature/chain.pem    its certificates, the signer's first
 //	FOLDER/signature/anchor.pem   the trusted one at the end of them; only of a signature that was proven
 //	FOLDER/evidence/proof.json         the proof that the message was in the archive when a checkpoint was made: an evidence.Proof; these are absent where
-//	                                   no checkpoint has the message
+//	                                   there is none: bundle.json says why
 //	FOLDER/evidence/checkpoint.txt     the signed note of that checkpoint
 //	FOLDER/evidence/checkpoint.tsr     its time stamp (RFC 3161), DER; absent where there is none
 //	FOLDER/evidence/tsa.pem            the root certificates of the authority that made it; absent where the archive knows none
-//	FOLDER/evidence/verifier-keys.txt  the verifier keys of the archive, one a line
+//	FOLDER/evidence/verifier-keys.txt  the verifier keys of the archive, one a line; absent where they could not be read
 //	practice.json                 of a practice: what its receipts say of each recipient, as "copialettere practice -json" has it
 //	practice.csv                  the same as a table
 //	log/changes.csv               what the log of the mailbox tells that concerns these messages; absent where whoever asked may not see that
 //	log/access.csv                who was let in to the mailbox since the first of them arrived, without the addresses of clients
 //	scheda.html                   the sheet for people, in Italian, to be read or printed
 //	VERIFY.txt                    how to check all this: the exact commands
-//	INCOMPLETE.txt                only where a receipt could not be read: which
+//	INCOMPLETE.txt                only where a receipt, a proof or a part of a log could not be read: which
 //	SHA256SUMS                    the SHA-256 of all other files, as "sha256sum -c" reads it
 //
 // Tables are as in package export. A bundle is written as it is sent and cannot be resumed; whoever asks for it twice gets the same files but for the time.
@@ -37,5 +37,7 @@
 // # Checking
 //
 // Verify needs no archive: it reads a bundle as a ZIP or unpacked, and believes nothing in it. It makes every digest, part and copy anew, verifies each
-// signature again, and works out anew what the receipts say. Memory is bounded whatever the bundle: see the limits of Verify.
+// signature again, and works out anew what the receipts say. Envelope and report are compared with the entry in the log, the tables with practice.json, the
+// texts for people with all that. Only SHA256SUMS holds what the logs in log/ tell; their form and their times are checked. With VerifyOptions.Strict a proof, its
+// checkpoint or its time stamp must not be left out. Memory is bounded whatever the bundle: see the limits of Verify.
 package bundle

@@ -44,6 +44,12 @@ func (r *rows) into(f *files, name string) error {
 	return f.addBytes(name, r.Bytes())
 }
 
+// The columns of the extracts of the logs.
+var (
+	changesColumns  = []string{"time", "who", "key", "before", "after"}
+	accessesColumns = []string{"time", "until", "count", "login", "role", "protocol", "by", "app_password"}
+)
+
 func timeText(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return ""
@@ -64,7 +70,7 @@ func (w *writer) writeLog() error {
 			since = at
 		}
 	}
-	t, err := newRows("time", "who", "key", "before", "after")
+	t, err := newRows(changesColumns...)
 	if err != nil {
 		return err
 	}
@@ -93,7 +99,7 @@ func (w *writer) writeLog() error {
 
 // writeAccesses adds who was let in.
 func (w *writer) writeAccesses(since time.Time) error {
-	t, err := newRows("time", "until", "count", "login", "role", "protocol", "by", "app_password")
+	t, err := newRows(accessesColumns...)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,9 @@ const (
 	maxSheetRecipients = 500
 )
 
+// sheetTimeLayout is that of times in the sheet.
+const sheetTimeLayout = "02/01/2006 15:04:05 (-0700)"
+
 // sheetTemplate returns the template, with times in a zone.
 func sheetTemplate(zone *time.Location) (*template.Template, error) {
 	return template.New("sheet").Funcs(template.FuncMap{
@@ -40,12 +43,12 @@ func sheetTemplate(zone *time.Location) (*template.Template, error) {
 				if t.IsZero() {
 					return ""
 				}
-				return t.In(zone).Format("02/01/2006 15:04:05 (-0700)")
+				return t.In(zone).Format(sheetTimeLayout)
 			case *time.Time:
 				if t == nil {
 					return ""
 				}
-				return t.In(zone).Format("02/01/2006 15:04:05 (-0700)")
+				return t.In(zone).Format(sheetTimeLayout)
 			}
 			return ""
 		},

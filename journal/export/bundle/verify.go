@@ -58,6 +58,11 @@ type VerifyOptions struct {
 	Keys []string
 	// StampRoots are the root certificates of the time stamping authorities that count. Nil takes those that the bundle brings: its checks then say so.
 	StampRoots *x509.CertPool
+	// Strict has a check fail where the proof of a message, its checkpoint or a time stamp that can be judged is left out.
+	Strict bool
+	// Program is this program with its version, as Manifest.Program has it: what the same one has written for people must be as it would write it. Of
+	// another one, only digests and commands are compared.
+	Program string
 	// Temporary is the folder for files that are read several times; empty for that of the system.
 	Temporary string
 }
@@ -96,11 +101,13 @@ type verifier struct {
 	good      bool
 	practices []*practice.Practice // as the bundle says
 	made      []pec.Practice       // what the receipts say that were read so far, by the index of practices
+	shown     []shown              // what was read of each message
+	known     map[string]bool      // the files that the bundle is to have, as far as they were come upon
 }
 
 // Verify makes all checks of a bundle, and tells of each. It reports whether none has failed. The error wraps ErrNoBundle where there is nothing to check.
 func Verify(ctx context.Context, files fs.FS, o VerifyOptions, tell func(Check)) (good bool, err error) {
-	v := &verifier{VerifyOptions: o, ctx: ctx, files: files, tell: tell, good: true}
+	v := &verifier{VerifyOptions: o, ctx: ctx, files: files, tell: tell, good: true, known: make(map[string]bool)}
 	b, err := v.read(manifestName, maxTable)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrNoBundle, err)
@@ -125,6 +132,8 @@ func Verify(ctx context.Context, files fs.FS, o VerifyOptions, tell func(Check))
 		v.message(&m)
 	}
 	v.states()
+	v.texts()
+	v.others()
 	if len(v.manifest.Missing) > 0 {
 		v.fail("whole", "the bundle itself says that it lacks "+strings.Join(v.manifest.Missing, ", "))
 	}
@@ -137,6 +146,15 @@ func (v *verifier) fail(what, why string) {
 	v.tell(Check{Failed, what, printableText(why)})
 }
 func (v *verifier) skip(what, why string) { v.tell(Check{Skipped, what, printableText(why)}) }
+
+// lacks tells of a check that cannot be made since the bundle lacks what a strict one has.
+func (v *verifier) lacks(what, why string) {
+	if v.Strict {
+		v.fail(what, why)
+		return
+	}
+	v.skip(what, why)
+}
 
 // result tells of a check that failed with an error, or is ok.
 func (v *verifier) result(what string, err error) {
@@ -265,10 +283,12 @@ func (v *verifier) message(listed *Listed) {
 	}
 	v.result("digests of "+name, v.digests(folder, listed, one, body, size))
 	for file, i := range one.copies() {
+		v.known[folder+"/"+file] = true
 		v.result(folder+"/"+file, v.sameContent(folder+"/"+file, content(body, one.table, i)))
 	}
 	v.signature(folder, one, body)
 	v.proof(folder, listed, one, body)
+	v.show(listed, one)
 	if listed.NotBelieved == "" {
 		ids := one.found.Practices()
 		for i := range v.made {
@@ -494,30 +514,6 @@ func (v *verifier) states() {
 		}
 		v.result(what, sameStates(p, &v.made[i]))
 	}
-}
-
-// sameStates returns an error if a practice says something else than its receipts.
-func sameStates(p *practice.Practice, made *pec.Practice) error {
-	got := make(map[string]practice.Outcome)
-	for key, o := range made.States {
-		got[key.Recipient] = practice.OutcomeOf(key.Recipient, o)
-	}
-	for _, said := range p.Recipients {
-		// These are not the receipts' own: how long one has been awaited, and how a brief one compares with the message.
-		said.Waiting, said.Brief, said.BriefParts = "", "", nil
-		receipts, ok := got[said.Address]
-		if !ok {
-			receipts = practice.Outcome{Address: said.Address}
-		}
-		if !sameOutcome(said, receipts) {
-			return fmt.Errorf("%.200q: %s says %q, or a time or a reason, that the receipts do not: they say %q", said.Address, practiceName, said.Status, receipts.Status)
-		}
-		delete(got, said.Address)
-	}
-	for address := range got {
-		return fmt.Errorf("%.200q: %s lacks the recipient", address, practiceName)
-	}
-	return nil
 }
 
 // sameOutcome reports whether two outcomes say the same.

@@ -25,7 +25,10 @@ func (w *walk) file(s source) error {
 		w.own(&p, r)
 		return w.piece(p)
 	}
-	if s.maildir && s.size > 0 { // whatever it holds: the file of a Maildir is a message
+	if s.maildir && s.size > 0 { // whatever else it holds: the file of a Maildir is a message
+		if name := compression(s.head(8)); name != "" {
+			return w.left(Refused, s.name, say("compresso dal server di posta (%s): prendere la posta dal server via IMAP, o estrarre il file e importarlo", "compressed by the mail server (%s): fetch the mail from the server by IMAP, or unpack the file and import it"), name)
+		}
 		return w.piece(Piece{Folder: join(s.folder), Date: s.delivered(), Source: s.name, Size: s.size, Message: s.section(0, s.size)})
 	}
 	head := make([]byte, min(s.size, headSize))
@@ -46,11 +49,17 @@ func (w *walk) file(s source) error {
 	if w.o.Limits.Entry > 0 && s.size > w.o.Limits.Entry {
 		return w.left(Refused, s.name, say("è più grande di %d byte, il limite qui", "it is larger than %d bytes, which is the limit here"), w.o.Limits.Entry)
 	}
+	if strings.HasSuffix(strings.ToLower(s.base), ".partial.emlx") {
+		return w.left(Refused, s.name, say("Apple Mail tiene gli allegati a parte: esportare il messaggio da Apple Mail", "Apple Mail keeps its attachments apart: export the message from Apple Mail"))
+	}
 	if start, end, date, deleted, ok := s.emlx(head); ok {
 		if deleted {
 			return w.left(Skipped, s.name, say("eliminato in Apple Mail", "Apple Mail has deleted it"))
 		}
 		return w.piece(Piece{Folder: join(s.folder), Date: date, Source: s.name, Size: end - start, Message: s.section(start, end)})
+	}
+	if emlxCount.Match(head) && strings.HasSuffix(strings.ToLower(s.base), ".emlx") {
+		return w.left(Refused, s.name, say("un file di Apple Mail danneggiato: la prima riga non dice quanti byte ha il messaggio. Esportare il messaggio da Apple Mail", "a damaged file of Apple Mail: its first line does not say how many bytes the message has. Export the message from Apple Mail"))
 	}
 	start, junk := before(head)
 	rest := head[start:]
@@ -59,8 +68,6 @@ func (w *walk) file(s source) error {
 		return w.left(Skipped, s.name, say("è vuoto", "it is empty"))
 	case bytes.HasPrefix(rest, []byte(fromLine)) && !isFromField(rest):
 		return w.mbox(s, int64(start))
-	case strings.HasSuffix(s.base, ".partial.emlx"):
-		return w.left(Refused, s.name, say("Apple Mail tiene gli allegati a parte: esportare il messaggio da Apple Mail", "Apple Mail keeps its attachments apart: export the message from Apple Mail"))
 	case !s.isMessage(rest):
 		return w.left(Refused, s.name, say("non è posta: non inizia con l'intestazione di un messaggio, né con una riga From come un mbox", "no mail: it does not begin with the header of a message, nor with a From line as an mbox does"))
 	}
@@ -69,6 +76,13 @@ func (w *walk) file(s source) error {
 		name = fmt.Sprintf("%s without %s before it", s.name, junk)
 	}
 	return w.piece(Piece{Folder: join(s.folder), Source: name, Size: s.size - int64(start), Message: s.section(int64(start), s.size)})
+}
+
+// head returns the first bytes of a file, fewer where it has no more or they cannot be read.
+func (s source) head(n int64) []byte {
+	head := make([]byte, min(n, s.size))
+	got, _ := s.r.ReadAt(head, 0)
+	return head[:got]
 }
 
 func (s source) section(start, end int64) *io.SectionReader {
@@ -107,6 +121,9 @@ func noMail(s source, head []byte) policy.Label {
 
 // foreign says what a file is that mail comes in and that is not read here, and what to do; none for others.
 func foreign(head []byte) policy.Label {
+	if name := compression(head); name != "" {
+		return say("compresso ("+name+"): estrarlo, e importare il file", "compressed ("+name+"): unpack it, and import the file")
+	}
 	for _, kind := range []struct {
 		magic  string
 		offset int
@@ -119,13 +136,10 @@ func foreign(head []byte) policy.Label {
 		{"\xcf\xad\x12\xfe", 0, say("una casella di Outlook Express (.dbx): salvarne i messaggi come .eml", "a mailbox of Outlook Express (.dbx): save its messages as .eml")},
 		{"7z\xbc\xaf\x27\x1c", 0, say("un archivio (7z): estrarlo, e importare la cartella", "an archive (7z): unpack it, and import the folder")},
 		{"Rar!\x1a\x07", 0, say("un archivio (RAR): estrarlo, e importare la cartella", "an archive (RAR): unpack it, and import the folder")},
-		{"\x1f\x8b", 0, say("compresso (gzip): estrarlo, e importare il file", "compressed (gzip): unpack it, and import the file")},
-		{"BZh", 0, say("compresso (bzip2): estrarlo, e importare il file", "compressed (bzip2): unpack it, and import the file")},
-		{"\xfd7zXZ\x00", 0, say("compresso (xz): estrarlo, e importare il file", "compressed (xz): unpack it, and import the file")},
-		{"\x28\xb5\x2f\xfd", 0, say("compresso (zstd): estrarlo, e importare il file", "compressed (zstd): unpack it, and import the file")},
 		{"ustar", 257, say("un archivio (tar): estrarlo, e importare la cartella", "an archive (tar): unpack it, and import the folder")},
 		{"\xff\xfe", 0, say("testo in UTF-16, che nessun messaggio è: salvarlo come è arrivato, o come UTF-8", "text in UTF-16, which no mail is: save it as it came, or as UTF-8")},
 		{"\xfe\xff", 0, say("testo in UTF-16, che nessun messaggio è: salvarlo come è arrivato, o come UTF-8", "text in UTF-16, which no mail is: save it as it came, or as UTF-8")},
+		{"\x78\x9f\x3e\x22", 0, say("un allegato di Outlook (winmail.dat), non un messaggio: importare il messaggio di cui faceva parte", "an attachment of Outlook (winmail.dat), no message: import the message that it was part of")},
 		{"SQLite format 3\x00", 0, say("una base di dati: esportare i messaggi con il programma che l'ha fatta", "a database: export the messages with the program that made it")},
 	} {
 		if len(head) >= kind.offset && bytes.HasPrefix(head[kind.offset:], []byte(kind.magic)) {
@@ -133,6 +147,16 @@ func foreign(head []byte) policy.Label {
 		}
 	}
 	return none
+}
+
+// compression returns the name of the compression of a file, as Dovecot's mail_compress also has it in a Maildir; empty for none.
+func compression(head []byte) string {
+	for _, kind := range [...][2]string{{"\x1f\x8b\x08", "gzip"}, {"BZh", "bzip2"}, {"\xfd7zXZ\x00", "xz"}, {"\x28\xb5\x2f\xfd", "zstd"}, {"\x04\x22\x4d\x18", "lz4"}} {
+		if bytes.HasPrefix(head, []byte(kind[0])) {
+			return kind[1]
+		}
+	}
+	return ""
 }
 
 // isZIP reports whether a file is a ZIP: by its first bytes or, where something stands before them, by its name.

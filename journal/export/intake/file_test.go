@@ -45,8 +45,10 @@ func TestFile(t *testing.T) {
 		{"emlx", "1.emlx", emlx(one, 1), []string{one}, ""},
 		{"emlx, count not padded", "1.emlx", fmt.Sprintf("%d\n%s", len(one), one), []string{one}, ""},
 		{"emlx, deleted", "1.emlx", emlx(one, 3), nil, "skipped Apple Mail has deleted it"},
-		{"emlx, count too large", "1.emlx", fmt.Sprintf("%d\n%s", len(one)+5, one), nil, "refused no mail"},
-		{"emlx, count too small", "1.emlx", fmt.Sprintf("%d\n%s", len(one)-5, one), nil, "refused no mail"},
+		{"emlx, count too large", "1.emlx", fmt.Sprintf("%d\n%s", len(one)+5, one), nil, "refused a damaged file of Apple Mail"},
+		{"emlx, count too small", "1.emlx", fmt.Sprintf("%d\n%s", len(one)-5, one), nil, "refused a damaged file of Apple Mail"},
+		{"emlx without its attachments", "1.partial.emlx", emlx(one, 1), nil, "refused Apple Mail keeps its attachments apart"},
+		{"emlx without a count", "1.emlx", one, []string{one}, ""},
 		{"text", "leggimi.txt", "Ciao, ecco la posta.\n", nil, "refused no mail"},
 		{"text with a colon", "leggimi.txt", "Nota: ecco la posta.\n", nil, "refused no mail"},
 		{"empty", "Inbox", "", nil, "skipped it is empty"},
@@ -55,6 +57,8 @@ func TestFile(t *testing.T) {
 		{"PST", "a.pst", "!BDN" + strings.Repeat("x", 600), nil, "refused a data file of Outlook"},
 		{"Outlook Express 4", "Inbox.mbx", "JMF6" + strings.Repeat("x", 600), nil, "refused a mailbox of Outlook Express 4"},
 		{"gzip", "a.mbox.gz", "\x1f\x8b\x08", nil, "refused compressed (gzip)"},
+		{"zstd", "a.zst", "\x28\xb5\x2f\xfd", nil, "refused compressed (zstd)"},
+		{"winmail.dat", "winmail.dat", "\x78\x9f\x3e\x22", nil, "refused an attachment of Outlook"},
 		{"tar", "a.tar", strings.Repeat("\x00", 257) + "ustar\x00", nil, "refused an archive (tar)"},
 		{"UTF-16", "a.eml", "\xff\xfeF\x00", nil, "refused text in UTF-16"},
 		{"no ZIP", "a.zip", "Subject: x\n\n", nil, "refused a ZIP that cannot be read"},
@@ -131,6 +135,7 @@ func TestZIP(t *testing.T) {
 			[]string{"Lavoro|p.zip: Lavoro/a.eml", "Lavoro/Fatture|p.zip: Lavoro/Fatture.mbox at 0", "Lavoro/Fatture|p.zip: Lavoro/Fatture.mbox at 83"}, nil},
 		{"UTF-8 without a mark", makeZIP(t, unmarked("Attività/a.eml")), []string{"Attività|p.zip: Attività/a.eml"}, nil},
 		{"code page of the system", makeZIP(t, unmarked("Attivit\x85/a.eml")), []string{"Attività|p.zip: Attività/a.eml"}, nil},
+		{"code page of the system, in Italy", makeZIP(t, unmarked("PERCH\xd4/a.eml")), []string{"PERCHÈ|p.zip: PERCHÈ/a.eml"}, nil},
 		{"backslashes", makeZIP(t, unmarked(`Lavoro\Fatture\a.eml`)), []string{"Lavoro/Fatture|p.zip: Lavoro/Fatture/a.eml"}, nil},
 		{"ways out", makeZIP(t, unmarked("../../etc/a.eml"), unmarked("/b.eml")), []string{"etc|p.zip: etc/a.eml", "|p.zip: b.eml"}, nil},
 		{"two of one name", makeZIP(t, named("a.eml", one), named("a.eml", two)), []string{"|p.zip: a.eml", "|p.zip: a.eml"}, nil},
@@ -228,6 +233,7 @@ func TestFolder(t *testing.T) {
 	write("maildir/cur/1557120000.M3P2.host_2,S", one)
 	write("maildir/new/1557126489.M4P2.host", two)
 	write("maildir/new/1557126490.M7P2.host", "no header\n")
+	write("maildir/new/1557126491.M8P2.host:2,SZ", "\x1f\x8b\x08compressed")
 	write("maildir/new/LEGGIMI", "Ciao.\n")
 	write("maildir/tmp/1557126489.M5P2.host", two)
 	write("maildir/dovecot.index", "\x07\x03")
@@ -238,7 +244,7 @@ func TestFolder(t *testing.T) {
 	write("Thunderbird/Empty", "")
 	write("Apple/Lavoro.mbox/mbox", dated+one)
 	write("Apple/V8/INBOX.mbox/1-2-3/Data/4/Messages/17.emlx", emlx(two, 1))
-	write("Apple/V8/INBOX.mbox/1-2-3/Data/4/Messages/18.partial.emlx", emlx(two, 1)[20:])
+	write("Apple/V8/INBOX.mbox/1-2-3/Data/4/Messages/18.partial.emlx", emlx(two, 1))
 	if err := os.Symlink("/etc/passwd", filepath.Join(root, "link.eml")); err != nil {
 		t.Fatal(err)
 	}
@@ -277,6 +283,7 @@ func TestFolder(t *testing.T) {
 		"skipped maildir/dovecot.index",
 		"maildir | maildir/new/1557126489.M4P2.host | 2019-05-06T07:08:09Z",
 		"maildir | maildir/new/1557126490.M7P2.host | 2019-05-06T07:08:10Z",
+		"refused maildir/new/1557126491.M8P2.host:2,SZ",
 		"refused maildir/new/LEGGIMI",
 		"refused maildir/tmp/1557126489.M5P2.host",
 		"refused pipe",

@@ -157,11 +157,12 @@ func zipFolder(s source) []string {
 }
 
 // zipName returns the name of an entry. Whether one is UTF-8 is marked by few programs (APPNOTE 6.3.10, appendix D); others write what their system has,
-// for which code page 437 stands. A backslash separates folders too, as some programs of Windows write it.
+// for which code page 850 stands, that of Windows in Italy: it has the letters of code page 437, and those with accents that 437 lacks. A backslash
+// separates folders too, as some programs of Windows write it.
 func zipName(f *zip.File) string {
 	name := f.Name
 	if !utf8.ValidString(name) {
-		name, _ = charmap.CodePage437.NewDecoder().String(name)
+		name, _ = charmap.CodePage850.NewDecoder().String(name)
 	}
 	return strings.TrimPrefix(path.Clean("/"+strings.ReplaceAll(name, `\`, "/")), "/")
 }

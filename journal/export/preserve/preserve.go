@@ -13,29 +13,28 @@
 // # Once
 //
 // A package is made whole under DROP/.copialettere, then it is put on record, then renamed, and then the day is noted as done. A package that is on record
-// and no longer under DROP/.copialettere was renamed: it is not made again, also when the service has taken it away already.
+// and no longer under DROP/.copialettere was renamed: it is not made again, also when the service has taken it away already. Only where that folder is gone
+// too, or the configuration names another one before the package was renamed, it is lost, and made again under the same name.
+//
+// # Every day
+//
+// A mailbox is dealt with from its last day on record on, however long the program or the folder was away. One that has none begins with the day before, or
+// earlier where days were not done for all mailboxes: what is on record of that begins with the first look, whether that succeeds or not. A day on
+// record that is still to come is of a clock that was wrong: it is taken back.
 package preserve
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"iter"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	"copialettere/journal"
-	"copialettere/journal/durable"
-	"copialettere/journal/export"
 	"copialettere/journal/export/sincro"
 	"copialettere/journal/metrics"
-	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/preservation"
 )
@@ -43,6 +42,7 @@ import (
 const (
 	lookEvery  = time.Minute
 	retryAfter = 10 * time.Minute // after something failed
+	alarmAfter = time.Hour        // for which the hand-over must have failed before the operator is told: a disk may be mounted late
 	// lag is how long after midnight (UTC) a day is handed over: a message that came before it may still be committed.
 	lag = time.Hour
 	// workFolder is where packages are made, in the folder for them.
@@ -72,7 +72,7 @@ type Service struct {
 	options           Options
 	log               *slog.Logger
 	made, failed, got *metrics.Counter
-	overdue           *metrics.Gauge
+	overdue, behind   *metrics.Gauge
 	wake              chan struct{} // has room for one: the configuration has changed
 
 	mu     sync.Mutex
@@ -82,9 +82,12 @@ type Service struct {
 	// The rest belongs to the caller of Look.
 	done    string               // the last day that was dealt with for all mailboxes
 	tried   time.Time            // when a hand-over last failed
+	failing time.Time            // since when it fails; zero: it does not
+	told    bool                 // the operator was told of that
 	unread  time.Time            // when the folder for receipts could last not be read
 	counted time.Time            // when overdue packages were last counted
 	seen    map[string]time.Time // the files in the folder for receipts that need no more looking at, with the time of their last change
+	refused map[string]time.Time // those that could not be read, with when that was tried
 }
 
 // New returns a Service. Call Configure before anything else.
@@ -105,6 +108,7 @@ func New(o Options) *Service {
 		failed:  m.Counter("copialettere_preservation_failures_total", "Packages for legal preservation, or looks for their receipts, that failed and are tried again."),
 		got:     m.Counter("copialettere_preservation_receipts_total", "Receipts of packages for legal preservation that were noted."),
 		overdue: m.Gauge("copialettere_preservation_overdue", "Packages for legal preservation whose receipt has not come in time."),
+		behind:  m.Gauge("copialettere_preservation_days_behind", "Days whose certified mail is not handed over for all mailboxes yet, though it is due: over 0 while something fails."),
 	}
 }
 
@@ -139,7 +143,7 @@ func (s *Service) Look(ctx context.Context, now time.Time) {
 	s.mu.Lock()
 	c := s.config
 	if s.anew {
-		s.anew, s.done, s.tried, s.unread, s.counted, s.seen = false, "", time.Time{}, time.Time{}, time.Time{}, nil
+		s.anew, s.done, s.tried, s.unread, s.counted, s.seen, s.refused = false, "", time.Time{}, time.Time{}, time.Time{}, nil, nil
 	}
 	s.mu.Unlock()
 	if c.Settings.Drop == "" {
@@ -147,10 +151,13 @@ func (s *Service) Look(ctx context.Context, now time.Time) {
 	}
 	now = now.UTC()
 	if last := now.Add(-lag).AddDate(0, 0, -1).Format(time.DateOnly); s.done != last && now.Sub(s.tried).Abs() >= retryAfter {
-		if s.handOver(ctx, c, last, now) {
-			s.done = last
+		failed := s.handOver(ctx, c, last, now)
+		s.measure(ctx, last)
+		if failed == nil {
+			s.done, s.failing, s.told = last, time.Time{}, false
 		} else {
 			s.tried = now
+			s.alarm(ctx, failed, now)
 		}
 	}
 	s.receipts(ctx, c, now)
@@ -165,47 +172,102 @@ func (s *Service) fail(ctx context.Context, what string, err error, more ...any)
 	}
 }
 
-// handOver hands over all days up to the last one. It reports whether nothing is left to do.
-func (s *Service) handOver(ctx context.Context, c Config, last string, now time.Time) bool {
-	const later = "not handed to legal preservation, will be tried again"
+// measure says how far the hand-over is behind.
+func (s *Service) measure(ctx context.Context, last string) {
+	if day, err := s.options.Ledger.ThroughAll(ctx); err == nil && day != "" {
+		s.behind.Set(max(0, int64(start(last).Sub(start(day))/(24*time.Hour))))
+	}
+}
+
+// alarm tells the operator once that the hand-over fails, when it does so for too long.
+func (s *Service) alarm(ctx context.Context, failed []string, now time.Time) {
+	if s.failing.IsZero() {
+		s.failing = now
+	}
+	if s.told || now.Sub(s.failing) < alarmAfter || ctx.Err() != nil {
+		return
+	}
+	s.told = true
+	var text strings.Builder
+	text.WriteString("Certified mail is not handed to the service for legal preservation:\n")
+	for _, one := range failed[:min(len(failed), mostTold)] {
+		fmt.Fprintf(&text, "- %s\n", one)
+	}
+	if more := len(failed) - mostTold; more > 0 {
+		fmt.Fprintf(&text, "- and %d more\n", more)
+	}
+	text.WriteString("It is tried again every ten minutes, and then catches up with all days. See that the folder of [preservation] drop is there, has room, and can be written to.")
+	s.options.Tell(text.String())
+}
+
+// handOver hands over all days up to the last one. It returns what failed, in words; nil where nothing is left to do.
+func (s *Service) handOver(ctx context.Context, c Config, last string, now time.Time) (failed []string) {
+	fail := func(err error, more ...any) {
+		s.fail(ctx, "not handed to legal preservation, will be tried again", err, more...)
+		failed = append(failed, err.Error())
+	}
+	first, err := s.first(ctx, last)
+	if err != nil {
+		fail(err)
+		return failed
+	}
 	if _, err := os.Stat(c.Settings.Drop); err != nil {
-		s.fail(ctx, later, fmt.Errorf("[preservation] drop: %w", err))
-		return false
+		fail(fmt.Errorf("[preservation] drop: %w", err))
+		return failed
 	}
 	agent, err := sincro.ParseAgent(c.Settings.Agent)
 	if err != nil {
-		s.fail(ctx, later, fmt.Errorf("[preservation] agent: %w", err))
-		return false
+		fail(fmt.Errorf("[preservation] agent: %w", err))
+		return failed
 	}
-	whole := true
 	for m, err := range c.Archive.Preserving(ctx, c.Settings) {
 		if err == nil {
-			err = s.mailbox(ctx, &maker{s, c, agent, m}, last, now)
+			err = s.mailbox(ctx, &maker{s, c, agent, m}, first, last, now)
 		}
 		if err != nil && !errors.Is(err, preservation.ErrForgotten) {
-			s.fail(ctx, later, err, "mailbox", m.Address.String())
-			whole = false
+			fail(err, "mailbox", m.Address.String())
 		}
 		if ctx.Err() != nil {
-			return false
+			return append(failed, ctx.Err().Error())
 		}
 	}
-	return whole
+	if failed == nil {
+		if err := s.options.Ledger.AllDone(ctx, last); err != nil {
+			fail(err)
+		}
+	}
+	return failed
 }
 
-// mailbox hands over the days of one mailbox that are not done: those since the last one, or the last day alone.
-func (s *Service) mailbox(ctx context.Context, m *maker, last string, now time.Time) error {
-	day, err := s.options.Ledger.Through(ctx, m.mailbox.Archive)
+// first returns with which day a mailbox begins that has none on record: the last one, or an earlier one that is not done for all mailboxes.
+func (s *Service) first(ctx context.Context, last string) (string, error) {
+	day, err := s.options.Ledger.ThroughAll(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if day == "" {
-		day = last
-	} else {
+	if day == "" || day > last {
+		day = previous(last)
+		err = s.options.Ledger.AllDone(ctx, day)
+	}
+	return min(next(day), last), err
+}
+
+// mailbox hands over the days of one mailbox that are not done: those since the last one, or for want of that since the first.
+func (s *Service) mailbox(ctx context.Context, m *maker, first, last string, now time.Time) error {
+	day, err := s.options.Ledger.Through(ctx, m.mailbox.Archive)
+	switch {
+	case err != nil:
+		return err
+	case day > last:
+		s.log.Warn("days of legal preservation were on record that are still to come", "mailbox", m.mailbox.Address.String(), "day", day, "last", last)
+		return m.Archive.PackagesDone(ctx, m.mailbox.Archive, last, time.Time{})
+	case day == "":
+		day = first
+	default:
 		day = next(day)
 	}
 	for ; day <= last; day = next(day) {
-		if err := m.day(ctx, day, now); err != nil {
+		if err := m.day(ctx, day, day == last, now); err != nil {
 			return fmt.Errorf("%s: %w", day, err)
 		}
 	}
@@ -218,214 +280,5 @@ func start(day string) time.Time {
 	return t
 }
 
-func next(day string) string { return start(day).AddDate(0, 0, 1).Format(time.DateOnly) }
-
-// maker makes the packages of a mailbox.
-type maker struct {
-	service *Service
-	Config
-	agent   *sincro.Agent
-	mailbox policy.Mailbox
-}
-
-// day hands over one day.
-func (m *maker) day(ctx context.Context, day string, now time.Time) error {
-	p, err := m.service.options.Ledger.Get(ctx, m.mailbox.Archive, day)
-	if err != nil {
-		return err
-	}
-	if p == nil {
-		if p, err = m.make(ctx, day, now); err != nil {
-			return err
-		}
-	}
-	if p != nil {
-		if err := m.place(p); err != nil {
-			return err
-		}
-	}
-	if err := m.service.options.Step("note " + day); err != nil {
-		return err
-	}
-	if err := m.Archive.PackagesDone(ctx, m.mailbox.Archive, day, now); err != nil || p == nil {
-		return err
-	}
-	m.service.made.Inc()
-	m.service.log.Info("handed to legal preservation", "mailbox", m.mailbox.Address.String(), "package", p.Name, "messages", p.Messages, "bytes", p.Size, "missing", p.Missing)
-	return nil
-}
-
-// work returns where a package is made.
-func (m *maker) work(name string) string { return filepath.Join(m.Settings.Drop, workFolder, name) }
-
-// make makes the package of a day, and puts it on record; nil where the day has none.
-func (m *maker) make(ctx context.Context, day string, now time.Time) (*preservation.Package, error) {
-	source := &source{m, start(day), start(next(day))}
-	if any, err := source.any(ctx); err != nil || !any {
-		return nil, err
-	}
-	name, err := m.name(ctx, day)
-	if err != nil {
-		return nil, err
-	}
-	step := m.service.options.Step
-	if err := step("make " + name); err != nil {
-		return nil, err
-	}
-	report, err := m.export(ctx, source, name)
-	if err != nil {
-		return nil, err
-	}
-	missing := report.Damaged + uint64(len(report.Unreadable))
-	if report.Messages+missing == 0 {
-		return nil, os.Remove(m.work(name)) // all were deleted meanwhile
-	}
-	info, err := os.Stat(m.work(name))
-	if err != nil {
-		return nil, err
-	}
-	p := preservation.Package{
-		Day: day, Name: name, Messages: report.Messages, Missing: missing, Size: info.Size(), SHA256: report.SHA256, Made: now,
-	}
-	if err := step("record " + name); err != nil {
-		return nil, err
-	}
-	was, err := m.Archive.AddPackage(ctx, m.mailbox.Archive, p)
-	if was == nil {
-		was = &p
-	}
-	return was, err
-}
-
-// export writes the package of a day. Where messages were moved meanwhile, it looks once more where they are.
-func (m *maker) export(ctx context.Context, s *source, name string) (*export.Report, error) {
-	for try := 0; ; try++ {
-		report, err := export.Run(ctx, export.Options{
-			Source: s, Mailbox: m.mailbox.Address.String(), Selection: export.Selection{Since: s.since, Until: s.until}, Form: export.FormZIP, To: m.work(name),
-			Sincro: m.agent, Program: m.service.options.Version, Time: s.until,
-		})
-		if err != nil || report.Gone == 0 {
-			return report, err
-		}
-		if try == 2 {
-			return nil, errors.New("messages are being moved all the time")
-		}
-	}
-}
-
-// name returns the name of the package of a day, which no other package has.
-func (m *maker) name(ctx context.Context, day string) (string, error) {
-	const longest = 200
-	base := day + "_" + export.PlainName(m.mailbox.Address.String(), longest)
-	name := base + preservation.Extension
-	for n := 2; ; n++ {
-		at, err := m.service.options.Ledger.Named(ctx, name)
-		if err != nil || at == (preservation.Place{}) {
-			return name, err
-		}
-		name = base + "_" + strconv.Itoa(n) + preservation.Extension
-	}
-}
-
-// place renames a package that is on record, unless that was done before.
-func (m *maker) place(p *preservation.Package) error {
-	step := m.service.options.Step
-	file, err := os.OpenFile(m.work(p.Name), os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	err = file.Chmod(0o640)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err := errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	if err := step("rename " + p.Name); err != nil {
-		return err
-	}
-	if err := os.Rename(m.work(p.Name), filepath.Join(m.Settings.Drop, p.Name)); err != nil {
-		return err
-	}
-	if err := step("sync " + p.Name); err != nil {
-		return err
-	}
-	return durable.SyncFolder(m.Settings.Drop)
-}
-
-// source is the certified mail of a mailbox of a day: see export.Source.
-type source struct {
-	*maker
-	since, until time.Time
-}
-
-// any reports whether there is any such mail, or something that cannot be read and may be.
-func (s *source) any(ctx context.Context) (bool, error) {
-	for e, err := range s.Archive.ArrivedIn(ctx, s.mailbox.Address, s.since, s.until) {
-		if errors.Is(err, journal.ErrDamaged) {
-			return true, nil
-		}
-		if err != nil || archive.Preservable(e) {
-			return err == nil, err
-		}
-	}
-	return false, nil
-}
-
-// Plan implements export.Source.
-func (s *source) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
-	return func(yield func(export.Line, error) bool) {
-		pace := s.Archive.NewPace()
-		for e, err := range s.Archive.ArrivedIn(ctx, s.mailbox.Address, s.since, s.until) {
-			var l export.Line
-			switch {
-			case errors.Is(err, journal.ErrDamaged):
-				s.service.log.Error("left out of a package for legal preservation", "mailbox", s.mailbox.Address.String(), "error", err)
-				err = fmt.Errorf("a part of the archive: %w", export.ErrUnreadable)
-			case err != nil:
-			case !archive.Preservable(e):
-				continue
-			default:
-				l.Message = export.NewMessage(e)
-				err = pace.Step(ctx)
-			}
-			if !yield(l, err) {
-				return
-			}
-		}
-		for g, err := range s.Archive.Gaps(ctx, s.mailbox.Address) {
-			if err == nil && !export.GapWithin(&g, s.since, s.until) {
-				continue
-			}
-			if errors.Is(err, journal.ErrDamaged) {
-				err = fmt.Errorf("some gaps: %w", export.ErrUnreadable)
-			}
-			if !yield(export.Line{Gap: &g}, err) {
-				return
-			}
-		}
-	}
-}
-
-// Copy implements export.Source.
-func (s *source) Copy(ctx context.Context, m *export.Message, to io.Writer) error {
-	folder, month, err := journal.ParseFolder(m.Folder)
-	if err != nil {
-		return err
-	}
-	_, body, err := s.Archive.Message(ctx, journal.Ref{Mailbox: s.mailbox.Address.String(), Month: month, Folder: folder, UID: m.UID})
-	if err == nil {
-		_, err = body.WriteTo(s.Archive.NewPace().Writer(ctx, to))
-	}
-	switch {
-	case errors.Is(err, journal.ErrNotFound):
-		return export.ErrGone
-	case errors.Is(err, journal.ErrDamaged):
-		s.service.log.Error("message not read for legal preservation", "mailbox", m.Mailbox, "folder", m.Folder, "uid", m.UID, "error", err)
-		return fmt.Errorf("%w: %w", export.ErrUnreadable, err)
-	}
-	return err
-}
+func next(day string) string     { return start(day).AddDate(0, 0, 1).Format(time.DateOnly) }
+func previous(day string) string { return start(day).AddDate(0, 0, -1).Format(time.DateOnly) }

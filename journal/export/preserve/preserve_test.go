@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
+	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/pec"
@@ -33,6 +36,7 @@ var operator = policy.Actor{Role: policy.RoleOperator, Name: "root"}
 // rig is a Service over a real journal, in which anna and bruno have archives.
 type rig struct {
 	t              *testing.T
+	engine         kv.Engine
 	settings       kv.Store
 	journal        *journal.Journal
 	policy         *policy.Policy
@@ -40,45 +44,86 @@ type rig struct {
 	ledger         *preservation.Ledger
 	drop, receipts string
 	service        *Service
+	registry       *metrics.Registry
 	step           func(string) error
-	told           []string
-	today          string // of the messages
+	told, taken    []string
+	today          string    // of the messages
+	now            time.Time // of the journal
 }
+
+// today is the day of the messages in most tests.
+const today = "2026-11-20"
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, drop: filepath.Join(t.TempDir(), "drop"), receipts: filepath.Join(t.TempDir(), "receipts")}
-	for _, folder := range []string{r.drop, r.receipts} {
-		r.must(os.Mkdir(folder, 0o755))
+	dir := t.TempDir()
+	for _, folder := range []string{"drop", "receipts"} {
+		if err := os.Mkdir(filepath.Join(dir, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
-	engine, err := level.Open(t.TempDir(), level.Options{})
-	r.must(err)
-	t.Cleanup(func() { r.must(engine.Close()) })
-	r.settings, err = engine.Settings(t.Context())
-	r.must(err)
-	r.policy, err = policy.Open(t.Context(), r.settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test", Postmasters: []string{"post@alpha.test"}}}})
-	r.must(err)
-	r.journal, err = journal.Open(engine, journal.Options{Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld}})
-	r.must(err)
-	t.Cleanup(func() { r.must(r.journal.Close()) })
-	r.ledger = preservation.New(r.settings)
-	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Preservation: r.ledger, Overdue: 7 * 24 * time.Hour})
+	r := openRig(t, dir)
 	for _, mailbox := range []string{anna, bruno} {
-		_, err = r.archive.Enable(t.Context(), operator, r.address(mailbox))
+		_, err := r.archive.Enable(t.Context(), operator, r.address(mailbox))
 		r.must(err)
 	}
-	if midnight := time.Until(start(time.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly))); midnight < 20*time.Second {
-		time.Sleep(midnight) // all messages of a test are of one day
-	}
-	r.today = time.Now().UTC().Format(time.DateOnly)
+	return r
+}
+
+// openRig opens a rig in a folder. It is closed with the test, or by close.
+func openRig(t *testing.T, dir string) *rig {
+	t.Helper()
+	r := &rig{t: t, drop: filepath.Join(dir, "drop"), receipts: filepath.Join(dir, "receipts")}
+	var err error
+	r.engine, err = level.Open(filepath.Join(dir, "journal"), level.Options{})
+	r.must(err)
+	r.with(r.engine)
+	t.Cleanup(r.close)
+	r.day(today)
 	r.start()
 	return r
 }
 
+// with makes the rest of a rig over an engine.
+func (r *rig) with(engine kv.Engine) {
+	r.t.Helper()
+	var err error
+	r.settings, err = engine.Settings(r.t.Context())
+	r.must(err)
+	r.policy, err = policy.Open(r.t.Context(), r.settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test", Postmasters: []string{"post@alpha.test"}}}})
+	r.must(err)
+	r.journal, err = journal.Open(engine, journal.Options{
+		Settings: &journal.Settings{Lock: policy.SettingsLock, Open: policy.ArchiveOn, Held: policy.AnyHeld}, Now: r.clock,
+	})
+	r.must(err)
+	r.ledger = preservation.New(r.settings)
+	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Preservation: r.ledger, Overdue: 7 * 24 * time.Hour})
+}
+
+// clock is that of the journal.
+func (r *rig) clock() time.Time {
+	if r.now.IsZero() {
+		return time.Now()
+	}
+	return r.now
+}
+
+// day has messages come at noon of a day.
+func (r *rig) day(day string) { r.today, r.now = day, start(day).Add(12*time.Hour) }
+
+func (r *rig) close() {
+	r.t.Helper()
+	if r.journal != nil {
+		r.must(errors.Join(r.journal.Close(), r.engine.Close()))
+		r.journal = nil
+	}
+}
+
 // start makes the Service anew, as a start of the program does.
 func (r *rig) start() {
+	r.registry = new(metrics.Registry)
 	r.service = New(Options{
-		Ledger: r.ledger, Logger: slog.New(slog.NewTextHandler(r.t.Output(), nil)), Version: "1", Tell: func(text string) { r.told = append(r.told, text) },
+		Ledger: r.ledger, Metrics: r.registry, Logger: slog.New(slog.NewTextHandler(r.t.Output(), nil)), Version: "1", Tell: func(text string) { r.told = append(r.told, text) },
 		Step: func(what string) error {
 			if r.step != nil {
 				return r.step(what)
@@ -224,8 +269,28 @@ func (r *rig) digest(name string) string {
 	r.t.Helper()
 	b, err := os.ReadFile(filepath.Join(r.drop, name))
 	r.must(err)
+	return hexOf(b)
+}
+
+func hexOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
+}
+
+// metrics returns the metrics of the last service.
+func (r *rig) metrics() map[string]float64 {
+	r.t.Helper()
+	answer := httptest.NewRecorder()
+	r.registry.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	values := make(map[string]float64)
+	for line := range strings.Lines(answer.Body.String()) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name != "#" {
+			n, err := strconv.ParseFloat(value, 64)
+			r.must(err)
+			values[name] = n
+		}
+	}
+	return values
 }
 
 // exports returns what the log of anna tells of exports.
@@ -264,12 +329,14 @@ func TestMissedDays(t *testing.T) {
 
 var errPower = errors.New("no power")
 
-// TestBrokenOff breaks the work off before each step, as a kill does, and starts anew: the package is handed over once, with the same bytes, whether the
-// service takes it away meanwhile or not.
+// TestBrokenOff breaks the work off before each step, as a fault of the disk does, and starts anew: the package is handed over once, whether the service
+// takes it away meanwhile or not.
 func TestBrokenOff(t *testing.T) {
+	r := newRig(t)
+	var all, own []string
 	for at := 0; ; at++ {
-		r := newRig(t)
-		r.file("busta", journal.Intent{Mailbox: anna, Direction: journal.Received, RcptTo: anna, Class: string(pec.PostaCertificata)})
+		r.day(start("2026-10-01").AddDate(0, 0, at).Format(time.DateOnly))
+		r.file("busta "+r.today, journal.Intent{Mailbox: anna, Direction: journal.Received, RcptTo: anna, Class: string(pec.PostaCertificata)})
 		var steps []string
 		r.step = func(what string) error {
 			if steps = append(steps, what); len(steps) > at {
@@ -279,33 +346,48 @@ func TestBrokenOff(t *testing.T) {
 		}
 		r.look(1)
 		broken := len(steps) > at
-		taken := 0
-		take := func() {
-			for _, name := range r.names(r.drop) {
-				if taken++; name != r.name() {
-					t.Errorf("step %d: %s", at, name)
-				}
-				r.must(os.Remove(filepath.Join(r.drop, name)))
-			}
-		}
-		take()
+		r.take()
 		r.step = nil
 		r.start()
 		r.look(1)
-		take()
-		if taken != 1 || len(r.exports()) != 1 {
-			t.Errorf("broken off before %q: handed over %d times, on record %q", steps[len(steps)-1], taken, r.exports())
+		r.take()
+		if !slices.Equal(r.taken, []string{r.name()}) {
+			t.Errorf("broken off before %q: handed over %q", steps[len(steps)-1], r.taken)
 		}
-		list := r.packages(anna, 1)
-		if len(list) != 1 || list[0].Placed == nil {
-			t.Errorf("broken off before %q: %+v", steps[len(steps)-1], list)
-		}
-		if !broken {
-			if at < 5 {
-				t.Errorf("only %d steps: %q", at, steps)
-			}
+		if r.taken = nil; !broken {
+			all = steps
 			break
 		}
+	}
+	for _, what := range all {
+		if kind, _, _ := strings.Cut(what, " "); slices.Contains([]string{"make", "record", "note"}, kind) {
+			own = append(own, kind)
+		}
+	}
+	if len(all) < 20 || !slices.Equal(own, []string{"make", "record", "note", "note"}) {
+		t.Errorf("the steps: %q", all)
+	}
+	if got := len(r.exports()); got != len(all)+1 {
+		t.Errorf("the log has %d exports of %d days", got, len(all)+1)
+	}
+}
+
+// take takes away all packages, as the service does. Each is whole, and on record with its digest.
+func (r *rig) take() {
+	r.t.Helper()
+	for _, name := range r.names(r.drop) {
+		z, err := zip.OpenReader(filepath.Join(r.drop, name))
+		r.must(err)
+		r.must(z.Close())
+		at, err := r.ledger.Named(r.t.Context(), name)
+		r.must(err)
+		p, err := r.ledger.Get(r.t.Context(), at.Archive, at.Day)
+		r.must(err)
+		if p == nil || p.SHA256 != r.digest(name) {
+			r.t.Errorf("%s is not as it is on record: %+v", name, p)
+		}
+		r.taken = append(r.taken, name)
+		r.must(os.Remove(filepath.Join(r.drop, name)))
 	}
 }
 
@@ -437,7 +519,10 @@ func TestNames(t *testing.T) {
 		"2026-11-29_mario@alpha.it.zip":             "mario@alpha.it",
 		"2026-11-29_mario@alpha.it.zip.xml.p7m":     "mario@alpha.it",
 		"2026-11-29_mario@alpha.it.example.org.xml": "mario@alpha.it.example.org",
-		"2026-11-29_mario@alpha.it.example.xml":     "mario@alpha.it",
+		"2026-11-29_mario@alpha.it.XML.P7M":         "mario@alpha.it",
+		"2026-11-29_mario@alpha.it.example.xml":     "", // of a mailbox that is not on record, or no more
+		"2026-11-29_mario@alpha.it.org":             "",
+		"2026-11-29_mario@alpha.it.zip.org.xml":     "",
 		"2026-11-30_mario@alpha.it.xml":             "",
 		"x2026-11-29_mario@alpha.it.xml":            "",
 		"....":                                      "",
@@ -451,5 +536,9 @@ func TestNames(t *testing.T) {
 	if name, err := (&maker{service: r.service, mailbox: policy.Mailbox{Address: r.address("mario@alpha.it")}}).name(t.Context(), "2026-11-29"); err != nil ||
 		name != "2026-11-29_mario@alpha.it_2.zip" {
 		t.Errorf("a name that is taken: %q %v", name, err)
+	}
+	if name, err := (&maker{service: r.service, mailbox: policy.Mailbox{Address: r.address("mario@alpha.zip")}}).name(t.Context(), "2026-11-29"); err != nil ||
+		name != "2026-11-29_mario@alpha.zip_1.zip" {
+		t.Errorf("a name that a receipt may have: %q %v", name, err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"copialettere/policy/preservation"
 )
 
@@ -35,7 +37,7 @@ func (s *Service) receipts(ctx context.Context, c Config, now time.Time) {
 		}
 		return
 	}
-	seen := make(map[string]time.Time, len(list))
+	seen, refused := make(map[string]time.Time, len(list)), make(map[string]time.Time)
 	for _, entry := range list {
 		name := entry.Name()
 		info, err := entry.Info()
@@ -43,14 +45,19 @@ func (s *Service) receipts(ctx context.Context, c Config, now time.Time) {
 			continue // gone again, or not whole yet
 		}
 		if at, ok := s.seen[name]; !ok || !at.Equal(info.ModTime()) {
+			if at, ok := s.refused[name]; ok && now.Sub(at).Abs() < retryAfter {
+				refused[name] = at
+				continue
+			}
 			if err := s.receipt(ctx, c, name, info, now); err != nil {
 				s.fail(ctx, later, err, "file", name)
+				refused[name] = now
 				continue
 			}
 		}
 		seen[name] = info.ModTime()
 	}
-	s.seen = seen
+	s.seen, s.refused = seen, refused
 }
 
 // unfinished reports whether a name is one of those that programs give to files while they write them.
@@ -64,20 +71,15 @@ func (s *Service) receipt(ctx context.Context, c Config, name string, info os.Fi
 	if err != nil || at == (preservation.Place{}) {
 		return err
 	}
-	f, err := os.Open(filepath.Join(c.Settings.Receipts, name))
+	digest, size, err := digestOf(ctx, filepath.Join(c.Settings.Receipts, name))
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	sum := sha256.New()
-	size, err := io.Copy(sum, f)
-	if err != nil {
-		return err
-	}
-	if after, err := f.Stat(); err != nil || size != info.Size() || !after.ModTime().Equal(info.ModTime()) {
+	after, err := os.Lstat(filepath.Join(c.Settings.Receipts, name))
+	if err != nil || size != info.Size() || !after.ModTime().Equal(info.ModTime()) {
 		return errors.Join(errors.New("it changes while it is read"), err)
 	}
-	r := preservation.Receipt{Name: name, Time: now, SHA256: hex.EncodeToString(sum.Sum(nil)), Size: size}
+	r := preservation.Receipt{Name: name, Time: now, SHA256: digest, Size: size}
 	noted := ""
 	err = c.Archive.PackageChanged(ctx, at, func(p *preservation.Package) {
 		noted = ""
@@ -91,6 +93,28 @@ func (s *Service) receipt(ctx context.Context, c Config, name string, info os.Fi
 		s.log.Info("receipt of legal preservation", "package", noted, "receipt", name, "sha256", r.SHA256, "bytes", size)
 	}
 	return err
+}
+
+// digestOf returns the SHA-256 of a file and its size. Others may put what they like in its place meanwhile: it follows no link, and waits for no pipe.
+func digestOf(ctx context.Context, path string) (digest string, size int64, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", 0, errors.Join(fmt.Errorf("%s is no regular file", path), err)
+	}
+	sum := sha256.New()
+	for {
+		n, err := io.CopyN(sum, f, 8<<20)
+		if size += n; err == io.EOF {
+			return hex.EncodeToString(sum.Sum(nil)), size, nil
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return "", 0, fmt.Errorf("%s: %w", path, err)
+		}
+	}
 }
 
 // missing counts the packages whose receipt has not come in time, and tells the operator once of each.

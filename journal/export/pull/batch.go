@@ -181,10 +181,25 @@ func (c *client) present(uids []uint32) ([]uint32, error) {
 func (p *puller) fetch(ctx context.Context, list []listed, take func(outcome) error) error {
 	out, err := p.c.bodiesOf(list)
 	if err == nil {
+		p.came()
 		return take(out)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if busy(err) {
+		switch waited := p.waitAgain(ctx, err); {
+		case waited == nil:
+			return p.fetch(ctx, list, take)
+		case !stillBusy(waited) || p.balked:
+			return waited
+		}
+		// A server may say so because of one message, each time anew: it is isolated as any other.
+		if !p.seeking {
+			p.seeking = true
+			defer func() { p.seeking = false }()
+		}
+		p.balked = len(list) == 1
 	}
 	var refused *statusError
 	if !errors.As(err, &refused) {
@@ -201,6 +216,7 @@ func (p *puller) fetch(ctx context.Context, list []listed, take func(outcome) er
 	}
 	// Whatever befell the line meanwhile: alone it has a second chance.
 	if out, second := p.c.bodiesOf(list); second == nil {
+		p.came()
 		return take(out)
 	} else if ctx.Err() != nil {
 		return ctx.Err()
@@ -216,13 +232,26 @@ func (p *puller) fetch(ctx context.Context, list []listed, take func(outcome) er
 var errNotWhole = errors.New("the message did not come whole")
 
 // stream fetches one message, which use reads. use gets its last byte only when all has come and the message is still there. why says why what came does
-// not count, or gone is set; what use returns counts only otherwise, and is then the error.
+// not count, or gone is set; what use returns counts only otherwise, and is then the error, an ownError.
 func (p *puller) stream(ctx context.Context, m listed, use func(io.Reader) error) (why string, gone bool, err error) {
-	for range 2 {
+	for tries := 2; tries > 0; tries-- {
 		var lost error
 		why, gone, lost, err = p.streamOnce(m, use)
 		if lost == nil || ctx.Err() != nil {
-			return why, gone, errors.Join(err, ctx.Err())
+			if p.came(); err != nil || ctx.Err() != nil {
+				err = ownError{errors.Join(err, ctx.Err())}
+			}
+			return why, gone, err
+		}
+		if busy(lost) {
+			switch waited := p.waitAgain(ctx, lost); {
+			case waited == nil:
+				tries++
+				continue
+			case !stillBusy(waited) || p.balked:
+				return "", false, waited
+			}
+			p.balked, tries = true, 1
 		}
 		var refused *statusError
 		if why = lost.Error(); !errors.As(lost, &refused) {

@@ -27,9 +27,12 @@ type byeError struct {
 	err  error
 }
 
+// Error implements error.
 func (e *byeError) Error() string {
 	return fmt.Sprintf("the server ended the connection: %.300q", e.text)
 }
+
+// Unwrap returns the error of the connection.
 func (e *byeError) Unwrap() error { return e.err }
 
 // Errors of signing in.
@@ -87,6 +90,9 @@ func newClient(w *wire) *client { return &client{w: w} }
 func (c *client) greet() (preauth bool, err error) {
 	c.w.end = time.Now().Add(time.Minute)
 	c.w.begin()
+	if _, err := c.w.peekByte(); errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, errSilent
+	}
 	if err := c.w.expect('*'); err != nil {
 		return false, fmt.Errorf("greeting: %w", err)
 	}
@@ -327,7 +333,7 @@ func (c *client) login(user, password string, open bool) error {
 		err = c.commandWith(time.Minute, "LOGIN", user, password)
 	}
 	var refused *statusError
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && !busy(err) {
 		return fmt.Errorf("%w: %s %.300q", ErrLogin, refused.status, refused.text)
 	}
 	if err != nil {

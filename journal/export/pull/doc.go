@@ -12,6 +12,8 @@
 //   - What the folder lists is compared with what is known of each UID, by size and INTERNALDATE. Where UIDVALIDITY changed or UIDNEXT went back, nothing
 //     is known any more. Whatever then comes again is recognised by its bytes, by archive.Importing.
 //   - Each folder that is listed and does not open is named. Folders of other users and shared ones are left out unless they are asked for.
+//   - A server that asks to be left alone (RFC 5530, a connection closed without a word) is, for some seconds and then longer: see busy. Then the run ends,
+//     and the next one goes on.
 //
 // Nothing is changed at the source: folders are opened by EXAMINE and bodies fetched by BODY.PEEK. With Options.DeleteAfter what was imported is deleted
 // there: see remove. Neither EXPUNGE nor CLOSE is ever sent; both would delete what others have marked.

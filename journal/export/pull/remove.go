@@ -100,7 +100,7 @@ func (p *puller) equal(ctx context.Context, f folder, batch []listed, known map[
 		})
 		switch {
 		case err != nil:
-			return nil, ownError{err}
+			return nil, err
 		case gone:
 			return nil, nil
 		case why != "":

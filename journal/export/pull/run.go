@@ -20,7 +20,7 @@ type Keeper interface {
 	Keep(ctx context.Context, p archive.Piece) (archive.Kept, error)
 }
 
-// Options say what a Run does. All but Folders, DeleteAfter, DryRun, Told and Now are required; Holds only with DeleteAfter.
+// Options say what a Run does. All but Folders, DeleteAfter, DryRun, Told, Now and Wait are required; Holds only with DeleteAfter.
 type Options struct {
 	Account  Account
 	Password string
@@ -40,6 +40,8 @@ type Options struct {
 
 	Told func(Result) error // is called for each result, by one goroutine at a time; its error ends the run
 	Now  func() time.Time   // time.Now where nil
+	// Wait waits so long, or until ctx ends, and then returns its error. It sleeps where nil.
+	Wait func(ctx context.Context, d time.Duration) error
 }
 
 // The states of a Result, beside those of archive.Kept.
@@ -47,6 +49,7 @@ const (
 	StateFolder      = "folder"       // a folder is begun: Messages and Size say what is to be fetched from it
 	StateNotOpened   = "not-opened"   // a folder does not open, or could not be read to the end; Detail says why
 	StateNotGiven    = "not-given"    // the server does not give the message whole; Detail says what it does
+	StateWaiting     = "waiting"      // the server asks to be left alone for a while; Detail says for how long, and what it said
 	StateGone        = "gone"         // the message was deleted there meanwhile
 	StateDeleted     = "deleted"      // at the source
 	StateNotDeleted  = "not-deleted"  // at the source; Detail says why
@@ -137,10 +140,13 @@ func (e endError) Unwrap() error { return e.error }
 // Run imports what the account has and the archive does not know, and then deletes at the source what is due. After an error, and after the process was
 // killed, the same Run again goes on: what is kept and on record is not fetched again, and what is kept and not on record is recognised by its bytes. The
 // error is that of ctx, of the Keeper, of the Book or of Told, or wraps ErrFull, or ErrAccount and what is wrong: ErrLogin, ErrPlaintext, ErrUnreachable,
-// ErrNoFolder, or another error of the connection.
+// ErrNoFolder, ErrBusy, or another error of the connection.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Wait == nil {
+		o.Wait = sleep
 	}
 	p := &puller{o: o}
 	defer func() { p.end(ctx) }()
@@ -163,9 +169,17 @@ type puller struct {
 	c       *client // nil where there is no connection
 	release func() bool
 
+	name        string // of the folder that is read, as people see it
 	raw         string // the folder that is open; empty for none
 	uidValidity uint32 // of it
 	write       bool   // it is open for deleting
+
+	impatient bool          // it does not wait for a busy server
+	waits     int           // for a busy server, since something came
+	waited    time.Duration // in all
+	seeking   bool          // the message is being isolated because of which the server calls itself busy
+	balked    bool          // a message was named because of which the server called itself busy, and nothing has come since
+	busy      error         // why folders were left; wraps ErrBusy
 
 	telling sync.Mutex
 	sum     Summary // guarded by telling
@@ -189,6 +203,12 @@ func (p *puller) sign(ctx context.Context) error {
 		p.c = nil
 	}
 	c, err := signIn(ctx, p.o.Account, p.o.Password, p.o.Reach)
+	for busy(err) && ctx.Err() == nil {
+		if err := p.wait(ctx, err); err != nil {
+			return err
+		}
+		c, err = signIn(ctx, p.o.Account, p.o.Password, p.o.Reach)
+	}
 	if err != nil {
 		return err
 	}
@@ -248,7 +268,7 @@ func (p *puller) run(ctx context.Context) error {
 	}
 	// What is known of a folder that is no longer listed would only mislead, should one of that name come back.
 	if p.o.DryRun {
-		return nil
+		return p.busy
 	}
 	listed := make(map[string]bool, len(all))
 	for _, f := range all {
@@ -257,7 +277,7 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.o.Book.KeepFolders(ctx, p.o.Archive, p.o.Account.String(), func(name string) bool { return listed[name] }); err != nil {
 		return ownError{err}
 	}
-	return nil
+	return p.busy
 }
 
 // wanted returns the folders that are to be read.
@@ -283,20 +303,30 @@ func (p *puller) wanted(all []folder) ([]folder, error) {
 
 // folder reads a folder, and tells if it does not open or cannot be read to the end. The error ends the run.
 func (p *puller) folder(ctx context.Context, f folder) error {
-	const tries = 2
 	var err error
-	for range tries {
+	p.name = f.name
+	for tries := 2; tries > 0; tries-- {
 		p.raw = ""
 		if err = p.readFolder(ctx, f); err == nil || ctx.Err() != nil {
 			return err
 		}
+		if busy(err) && !errors.Is(err, ErrBusy) {
+			p.raw = ""
+			if err = p.waitAgain(ctx, err); err == nil {
+				tries++
+				continue
+			}
+		}
 		var own ownError
 		var end endError
-		if errors.As(err, &own) || errors.As(err, &end) {
+		if ctx.Err() != nil || errors.As(err, &own) || errors.As(err, &end) {
 			return err
 		}
+		if errors.Is(err, ErrBusy) && !inUse(err) {
+			p.busy = err // the others are tried all the same
+		}
 		var refused *statusError
-		if errors.As(err, &refused) || errors.Is(err, errFolder) {
+		if errors.As(err, &refused) || errors.Is(err, errFolder) || errors.Is(err, ErrBusy) {
 			break
 		}
 		p.raw = ""

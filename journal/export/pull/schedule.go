@@ -3,6 +3,7 @@ package pull
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -11,8 +12,9 @@ import (
 )
 
 const (
-	lookEvery  = time.Minute // for profiles that are due
-	retryAfter = time.Hour   // after a run that did not go through; then twice as long each time, and never longer than the profile says
+	lookEvery  = time.Minute      // for profiles that are due
+	retryAfter = time.Hour        // after a run that did not go through; then twice as long each time, and never longer than the profile says
+	restFor    = 15 * time.Minute // how long no profile of a server runs by itself that said that it is busy
 )
 
 // next returns when a profile runs by itself. It must have an Every.
@@ -72,6 +74,8 @@ func (s *Service) look(ctx context.Context, now time.Time, running *sync.WaitGro
 	if store == nil {
 		return
 	}
+	var fail int64
+	full := false
 	for p, err := range store.All(ctx) {
 		if err != nil {
 			if ctx.Err() == nil {
@@ -79,13 +83,17 @@ func (s *Service) look(ctx context.Context, now time.Time, running *sync.WaitGro
 			}
 			continue
 		}
-		if !s.due(&p, now) {
+		if failing(&p.Profile) {
+			fail++
+		}
+		if full || !s.due(&p, now) {
 			continue
 		}
 		select {
 		case s.slots <- struct{}{}:
 		default:
-			return
+			full = true
+			continue
 		}
 		s.mu.Lock()
 		delete(s.soon, p.Archive+"\x00"+p.Name)
@@ -96,6 +104,9 @@ func (s *Service) look(ctx context.Context, now time.Time, running *sync.WaitGro
 			s.wakeUp()
 		})
 	}
+	if ctx.Err() == nil {
+		s.failing.Set(fail)
+	}
 }
 
 // due reports whether a profile is to be run now.
@@ -105,7 +116,22 @@ func (s *Service) due(p *source.Owned, now time.Time) bool {
 	if s.running[p.Archive+"\x00"+p.Account] != nil {
 		return false
 	}
-	return s.soon[p.Archive+"\x00"+p.Name] || p.Every > 0 && !now.Before(next(&p.Profile))
+	return s.soon[p.Archive+"\x00"+p.Name] || p.Every > 0 && !now.Before(next(&p.Profile)) && !s.rests(p.Account, now)
+}
+
+// rest keeps profiles of a server from running by themselves for a while. It is asked by hand all the same.
+func (s *Service) rest(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(s.resting, func(_ string, until time.Time) bool { return !now.Before(until) })
+	s.resting[host] = now.Add(restFor)
+}
+
+// rests reports whether the server of an account is left alone. The caller holds mu.
+func (s *Service) rests(account string, now time.Time) bool {
+	a, err := ParseAccount(account)
+	return err == nil && now.Before(s.resting[a.Host])
 }
 
 // runOwned runs a profile in the name of who made it.

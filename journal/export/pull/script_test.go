@@ -2,8 +2,10 @@ package pull
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -44,7 +46,17 @@ type script struct {
 	noop  string // what comes before the answer to NOOP
 	once  bool   // that comes only once
 	// refuse has the answers to commands that are not carried out, by their beginning.
-	refuse map[string]string
+	refuse  map[string]string
+	cut     bool   // these answers are no answers, but what is said before the connection ends
+	refused func() // is called after each
+	silent  int    // connections that are closed at once
+
+	tls      *tls.Config // the line is encrypted from the first byte on
+	starttls *tls.Config // STARTTLS works
+	injected string      // what comes in clear behind the answer to STARTTLS
+	// encrypted is what the server can once the line is encrypted by STARTTLS; capability where empty.
+	encrypted string
+	preauth   bool // somebody is in from the start
 
 	commands []string // all that came
 }
@@ -85,8 +97,21 @@ func (s *script) listen() Account {
 
 func (s *script) serve(nc net.Conn) {
 	s.mu.Lock()
-	fmt.Fprintf(nc, "* OK [CAPABILITY %s] ready\r\n", s.capability)
+	if s.silent--; s.silent >= 0 {
+		s.mu.Unlock()
+		return
+	}
+	encrypt, greeting := s.tls, fmt.Sprintf("* OK [CAPABILITY %s] ready\r\n", s.capability)
+	if s.preauth {
+		greeting = "* PREAUTH ready\r\n"
+	}
 	s.mu.Unlock()
+	if encrypt != nil {
+		nc = tls.Server(nc, encrypt)
+	}
+	if _, err := io.WriteString(nc, greeting); err != nil {
+		return
+	}
 	for lines := bufio.NewReader(nc); ; {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -95,7 +120,14 @@ func (s *script) serve(nc net.Conn) {
 		tag, command, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
 		s.mu.Lock()
 		s.commands = append(s.commands, command)
-		err = s.answer(nc, tag, command)
+		if command == "STARTTLS" && s.starttls != nil {
+			fmt.Fprintf(nc, "%s OK go on\r\n%s", tag, s.injected)
+			s.capability = cmp.Or(s.encrypted, s.capability)
+			nc = tls.Server(nc, s.starttls)
+			lines = bufio.NewReader(nc)
+		} else {
+			err = s.answer(nc, tag, command)
+		}
 		s.mu.Unlock()
 		if err != nil {
 			return
@@ -105,10 +137,18 @@ func (s *script) serve(nc net.Conn) {
 
 func (s *script) answer(w io.Writer, tag, command string) error {
 	for begin, text := range s.refuse {
-		if strings.HasPrefix(command, begin) {
-			_, err := fmt.Fprintf(w, "%s %s\r\n", tag, text)
-			return err
+		if !strings.HasPrefix(command, begin) {
+			continue
 		}
+		if s.refused != nil {
+			defer s.refused()
+		}
+		if s.cut {
+			fmt.Fprintf(w, "%s\r\n", text)
+			return errCut
+		}
+		_, err := fmt.Fprintf(w, "%s %s\r\n", tag, text)
+		return err
 	}
 	verb, rest, _ := strings.Cut(command, " ")
 	switch verb {
@@ -162,7 +202,10 @@ func (s *script) uid(w io.Writer, tag, rest string) error {
 		s.mails = left
 	}
 	if fields[0] == "FETCH" && strings.Contains(rest, "BODY.PEEK[]") && s.fetch != nil {
-		if done, err := s.fetch(w, uids); err != nil {
+		if done, err := s.fetch(w, uids); err == errNo {
+			_, err := fmt.Fprintf(w, "%s NO [UNAVAILABLE] later\r\n", tag)
+			return err
+		} else if err != nil {
 			return err
 		} else if done {
 			_, err := fmt.Fprintf(w, "%s OK done\r\n", tag)
@@ -368,3 +411,6 @@ func one(uid uint32) mail {
 }
 
 var errCut = errors.New("cut")
+
+// errNo has the server call itself busy.
+var errNo = errors.New("no")

@@ -37,7 +37,8 @@ type Pull struct {
 	Failures    int         `json:"failures,omitempty"` // runs in a row that did not go through
 	Next        *time.Time  `json:"next,omitempty"`     // when it runs by itself
 	Running     *Progress   `json:"running,omitempty"`
-	Removed     bool        `json:"removed,omitempty"` // in the answer to the act that removed it
+	Replaced    bool        `json:"replaced,omitempty"` // in the answer to the act that added it: in the place of one of that name
+	Removed     bool        `json:"removed,omitempty"`  // in the answer to the act that removed it
 }
 
 // Progress is how far a run has come.
@@ -89,11 +90,13 @@ type Service struct {
 	slots   chan struct{} // has room for atOnce
 	wake    chan struct{} // has room for one: a profile is to run soon
 
-	succeeded, failed, taken *metrics.Counter
+	succeeded, failed, taken, waits *metrics.Counter
+	failing                         *metrics.Gauge
 
 	mu      sync.Mutex
 	running map[string]*Progress // by archive and account; guarded by mu
 	soon    map[string]bool      // by archive and profile: it is to run now; guarded by mu
+	resting map[string]time.Time // by host: until when no profile runs by itself, because the server said that it is busy; guarded by mu
 }
 
 // NewService returns a Service. Call Configure before anything else.
@@ -104,8 +107,11 @@ func NewService(log *slog.Logger, m *metrics.Registry) *Service {
 	const runs, about = "copialettere_pull_runs_total", "Runs of profiles that import mail from other servers, by outcome."
 	return &Service{
 		log: log, slots: make(chan struct{}, atOnce), wake: make(chan struct{}, 1), running: make(map[string]*Progress), soon: make(map[string]bool),
+		resting:   make(map[string]time.Time),
 		succeeded: m.Counter(runs, about, "outcome", "done"), failed: m.Counter(runs, about, "outcome", "failed"),
-		taken: m.Counter("copialettere_pull_messages_total", "Messages that were imported from other servers."),
+		taken:   m.Counter("copialettere_pull_messages_total", "Messages that were imported from other servers."),
+		failing: m.Gauge("copialettere_pull_failing", "Profiles that import mail from other servers by themselves, and did not get through several times in a row."),
+		waits:   m.Counter("copialettere_pull_waits_total", "How often an import waited because the other server asked for it."),
 	}
 }
 
@@ -164,7 +170,7 @@ func (s *Service) view(address policy.Address, archive string, p *source.Profile
 	return v
 }
 
-// Add keeps a profile, as archive.AddPull does.
+// Add keeps a profile, or replaces one, as archive.AddPull does.
 func (s *Service) Add(ctx context.Context, who policy.Actor, address policy.Address, n New) (Pull, error) {
 	a := s.archive.Load()
 	if _, err := a.Import(ctx, who, address, archive.ImportOptions{}); err != nil {
@@ -186,11 +192,14 @@ func (s *Service) Add(ctx context.Context, who policy.Actor, address policy.Addr
 	if p.Every, err = parseEvery(n.Every); err != nil {
 		return Pull{}, err
 	}
-	if p, err = a.AddPull(ctx, who, address, p, n.Password); err != nil {
+	p, replaced, err := a.AddPull(ctx, who, address, p, n.Password)
+	if err != nil {
 		return Pull{}, err
 	}
 	s.wakeUp()
-	return s.view(address, "", &p), nil
+	v := s.view(address, "", &p)
+	v.Replaced = replaced
+	return v, nil
 }
 
 // Remove removes a profile, as archive.RemovePull does.
@@ -246,7 +255,7 @@ func (s *Service) Test(ctx context.Context, who policy.Actor, address policy.Add
 
 // test signs in, and opens each folder.
 func test(ctx context.Context, account Account, password string, reach Reach, folders []string) ([]Found, error) {
-	p := &puller{o: Options{Account: account, Password: password, Reach: reach, Folders: folders}}
+	p := &puller{o: Options{Account: account, Password: password, Reach: reach, Folders: folders}, impatient: true}
 	if err := p.sign(ctx); err != nil {
 		return nil, err
 	}
@@ -382,16 +391,19 @@ func (s *Service) runProfile(
 	return sum, true, err
 }
 
-// record puts on record how a run went.
+// record puts on record how a run went, and tells the owner where he is to know.
 func (s *Service) record(ctx context.Context, address policy.Address, of, name string, ran source.Run, err error) {
-	failures, noted := s.archive.Load().Sources().Ran(ctx, of, name, ran)
+	p, noted := s.archive.Load().Sources().Ran(ctx, of, name, ran)
+	if noted == nil {
+		noted = s.tell(ctx, of, &p, err)
+	}
 	if noted != nil {
 		s.log.Error("the run of a profile is not on record", "mailbox", address.String(), "profile", name, "error", noted)
 	}
 	values := []any{"mailbox", address.String(), "profile", name, "imported", ran.Imported, "duplicates", ran.Duplicates, "refused", ran.Refused, "deleted_there", ran.Deleted}
 	if err != nil {
 		s.failed.Inc()
-		s.log.Warn("import from another server ended early", append(values, "failures", failures, "error", err)...)
+		s.log.Warn("import from another server ended early", append(values, "failures", p.Failures, "error", err)...)
 		return
 	}
 	s.succeeded.Inc()
@@ -420,6 +432,8 @@ func (s *Service) run(ctx context.Context, address policy.Address, i *archive.Im
 		switch {
 		case r.State == StateFolder:
 			progress.Folder, progress.Messages = r.SourceFolder, progress.Messages+r.Messages
+		case r.State == StateWaiting:
+			s.waits.Inc()
 		case r.State != StateDeleted && r.State != StateNotDeleted && r.State != StateNotOpened:
 			progress.Done++
 		}
@@ -432,7 +446,11 @@ func (s *Service) run(ctx context.Context, address policy.Address, i *archive.Im
 		}
 		return told(r)
 	}
-	return Run(ctx, o)
+	sum, err := Run(ctx, o)
+	if errors.Is(err, ErrBusy) {
+		s.rest(o.Account.Host)
+	}
+	return sum, err
 }
 
 // begin notes that an import is under way; nil where one is.

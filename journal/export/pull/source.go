@@ -185,6 +185,12 @@ func greeted(ctx context.Context, nc net.Conn, a Account, r Reach) (*client, err
 	if preauth {
 		return nil, fmt.Errorf("%w: it lets somebody in before STARTTLS", errProtocol)
 	}
+	if err := c.capability(); err != nil {
+		return nil, err
+	}
+	if !c.has("STARTTLS") {
+		return nil, fmt.Errorf("%w: it does not offer STARTTLS: use imaps://", ErrPlaintext)
+	}
 	if err := c.command(time.Minute, "STARTTLS", ""); err != nil {
 		return nil, err
 	}

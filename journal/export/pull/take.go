@@ -142,7 +142,7 @@ func (p *puller) takeAlone(ctx context.Context, f folder, m listed) error {
 	})
 	switch {
 	case err != nil:
-		return ownError{err}
+		return err
 	case gone:
 		return p.tell(p.result(f, m, StateGone, ""))
 	case why != "":

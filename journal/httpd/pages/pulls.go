@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"net/url"
@@ -99,10 +100,13 @@ func (v *visit) addPull() error {
 	field := func(name string) string { return strings.TrimSpace(v.PostFormValue(name)) }
 	p := pullsPage{Name: field("name"), Host: field("host"), User: field("user"), Every: field("every"), Delete: field("delete"), Folders: field("folders")}
 	from := string(pull.TLS) + "://" + strings.ReplaceAll(url.PathEscape(p.User), ":", "%3A") + "@" + p.Host
-	_, err := v.pages.options.Pulls.Add(v.Context(), v.who, v.mailbox, pull.New{
+	added, err := v.pages.options.Pulls.Add(v.Context(), v.who, v.mailbox, pull.New{
 		Name: p.Name, From: from, Folders: p.Folders, DeleteAfter: p.Delete, Every: p.Every, Password: v.PostFormValue("password"),
 	})
 	switch {
+	case err == nil && added.Replaced:
+		v.redirect(v.about("pulls"), "pull-replaced")
+		return nil
 	case err == nil:
 		v.redirect(v.about("pulls"), "pull-added")
 		return nil
@@ -126,6 +130,7 @@ func (v *visit) testPull() error {
 	ctx, cancel := context.WithTimeout(v.Context(), testTime)
 	defer cancel()
 	var err error
+	var certificate *tls.CertificateVerificationError
 	p.Found, err = v.pages.options.Pulls.Test(ctx, v.who, v.mailbox, p.Tested)
 	switch {
 	case err == nil:
@@ -133,6 +138,10 @@ func (v *visit) testPull() error {
 		return err
 	case errors.Is(err, pull.ErrLogin):
 		p.Failed = v.t("Il server non accetta il nome utente o la password.", "The server does not accept the user name or the password.")
+	case errors.As(err, &certificate):
+		p.Failed = v.t("Il certificato del server non è valido, o non è di questo server: nessuna password è stata inviata. Controllare il nome del server.", "The certificate of the server is not valid, or not that of this server: no password was sent. Check the name of the server.")
+	case errors.Is(err, pull.ErrBusy):
+		p.Failed = v.t("Il server chiede di riprovare più tardi.", "The server asks to try again later.")
 	case errors.Is(err, pull.ErrUnreachable):
 		p.Failed = v.t("Questo server non è raggiungibile da qui: serve un server IMAP di Internet, con la porta 993.", "This server cannot be reached from here: it has to be an IMAP server of the Internet, with port 993.")
 	case errors.Is(err, pull.ErrNoFolder):
@@ -140,7 +149,7 @@ func (v *visit) testPull() error {
 	case errors.Is(err, pull.ErrAccount), errors.Is(err, context.DeadlineExceeded):
 		p.Failed = v.t("Il server non risponde come dovrebbe. Controllare il suo nome, o riprovare più tardi.", "The server does not answer as it should. Check its name, or try again later.")
 	case errors.Is(err, source.ErrKey):
-		p.Failed = v.t("La password va scritta di nuovo: togliere l'account e aggiungerlo un'altra volta.", "The password has to be typed again: remove the account and add it once more.")
+		p.Failed = v.t("La password va scritta di nuovo: aggiungere l'account un'altra volta, con lo stesso nome.", "The password has to be typed again: add the account once more, with the same name.")
 	default:
 		return v.pullError(err)
 	}

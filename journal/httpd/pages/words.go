@@ -29,6 +29,7 @@ var doneTexts = map[string]policy.Label{
 	"revoked":               {Italian: "Fatto: non vale più.", English: "Done: it is no longer valid."},
 	"delegated":             {Italian: "La delega è registrata.", English: "The delegate is on record."},
 	"pull-added":            {Italian: "L'account è aggiunto. Conviene provarlo.", English: "The account is added. It is well to test it."},
+	"pull-replaced":         {Italian: "L'account è cambiato. Conviene provarlo.", English: "The account is changed. It is well to test it."},
 	"pull-started":          {Italian: "L'importazione comincia appena c'è posto. Questa pagina dice poi com'è andata.", English: "The import begins as soon as there is room. This page then says how it went."},
 	"pull-removed":          {Italian: "L'account è tolto. Ciò che è stato importato resta.", English: "The account is removed. What was imported stays."},
 	"second-factor-off":     {Italian: "Il secondo fattore è disattivato.", English: "The second factor is off."},

@@ -3,10 +3,12 @@ package level
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/syndtr/goleveldb/leveldb/journal"
 	"github.com/syndtr/goleveldb/leveldb/storage"
@@ -17,6 +19,7 @@ type table struct {
 	number      int64
 	size        int64  // bytes
 	first, last []byte // keys of the caller
+	least, most []byte // the same as LevelDB has them: see internalKey
 }
 
 func (t *table) holds(key []byte) bool {
@@ -63,6 +66,20 @@ func readLevels(files storage.Storage, made func(level int, t table)) (levels, e
 }
 
 func parseManifest(r io.Reader, made func(level int, t table)) (levels, error) {
+	v, err := parseVersion(r, made)
+	return v.levels, err
+}
+
+// version is what a manifest says of a database.
+type version struct {
+	levels       levels
+	log, prevLog uint64 // what is in logs from this number on, and in the one of the other number, is not in tables
+	next         uint64 // the least number that no file has
+	sequence     uint64 // of the newest entry in the tables
+}
+
+// parseVersion is parseManifest for all that a manifest says.
+func parseVersion(r io.Reader, made func(level int, t table)) (v version, err error) {
 	if made == nil {
 		made = func(int, table) {}
 	}
@@ -80,10 +97,10 @@ func parseManifest(r io.Reader, made func(level int, t table)) (levels, error) {
 			break // the record is just being written
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read manifest: %w", err)
+			return v, fmt.Errorf("read manifest: %w", err)
 		}
-		if err := applyEdit(byLevel, edit, made); err != nil {
-			return nil, err
+		if err := applyEdit(&v, byLevel, edit, made); err != nil {
+			return v, err
 		}
 	}
 	list := make(levels, 0, 4)
@@ -98,11 +115,12 @@ func parseManifest(r io.Reader, made func(level int, t table)) (levels, error) {
 	for _, tables := range list {
 		sortTables(tables)
 	}
-	return list, nil
+	v.levels = list
+	return v, nil
 }
 
 // applyEdit applies one record of a manifest.
-func applyEdit(byLevel []map[int64]table, edit []byte, made func(level int, t table)) error {
+func applyEdit(v *version, byLevel []map[int64]table, edit []byte, made func(level int, t table)) error {
 	d := editReader{Reader: bufio.NewReader(bytes.NewReader(edit)), left: len(edit)}
 	for {
 		kind, err := binary.ReadUvarint(d)
@@ -112,8 +130,14 @@ func applyEdit(byLevel []map[int64]table, edit []byte, made func(level int, t ta
 		switch kind {
 		case editComparator:
 			d.key()
-		case editLogNumber, editNextFile, editLastSequence, editPrevLogNumber:
-			d.number()
+		case editLogNumber:
+			v.log = d.number()
+		case editNextFile:
+			v.next = d.number()
+		case editLastSequence:
+			v.sequence = d.number()
+		case editPrevLogNumber:
+			v.prevLog = d.number()
 		case editCompactPointer:
 			d.level()
 			d.key()
@@ -124,8 +148,9 @@ func applyEdit(byLevel []map[int64]table, edit []byte, made func(level int, t ta
 			}
 		case editNewFile:
 			n := d.level()
-			t := table{number: int64(d.number()), size: int64(d.number()), first: d.userKey(), last: d.userKey()}
+			t := table{number: int64(d.number()), size: int64(d.number()), least: d.internalKey(), most: d.internalKey()}
 			if d.err == nil {
+				t.first, t.last = userKey(t.least), userKey(t.most)
 				if byLevel[n] == nil {
 					byLevel[n] = make(map[int64]table)
 				}
@@ -139,6 +164,48 @@ func applyEdit(byLevel []map[int64]table, edit []byte, made func(level int, t ta
 			return d.err
 		}
 	}
+}
+
+// encode returns the one record of a new manifest. The tables of a level stand by their number.
+func (v *version) encode() []byte {
+	number := func(b []byte, list ...uint64) []byte {
+		for _, n := range list {
+			b = binary.AppendUvarint(b, n)
+		}
+		return b
+	}
+	key := func(b, k []byte) []byte { return append(number(b, uint64(len(k))), k...) }
+	b := key(number(nil, editComparator), []byte(internalOrder{}.Name()))
+	b = number(b, editLogNumber, v.log, editPrevLogNumber, v.prevLog, editNextFile, v.next, editLastSequence, v.sequence)
+	for n, tables := range v.levels {
+		tables = slices.Clone(tables)
+		slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.number, b.number) })
+		for _, t := range tables {
+			b = number(b, editNewFile, uint64(n), uint64(t.number), uint64(t.size))
+			b = key(key(b, t.least), t.most)
+		}
+	}
+	return b
+}
+
+// writeManifest writes a manifest durably.
+func writeManifest(files storage.Storage, fd storage.FileDesc, v version) error {
+	w, err := files.Create(fd)
+	if err != nil {
+		return err
+	}
+	log := journal.NewWriter(w)
+	record, err := log.Next()
+	if err == nil {
+		_, err = record.Write(v.encode())
+	}
+	if err == nil {
+		err = log.Flush()
+	}
+	if err == nil {
+		err = w.Sync()
+	}
+	return errors.Join(err, w.Close())
 }
 
 // editReader reads the fields of one record of a manifest.
@@ -181,14 +248,11 @@ func (d *editReader) key() []byte {
 	return b
 }
 
-// userKey reads a key without the 8 bytes that goleveldb appends.
-func (d *editReader) userKey() []byte {
+// internalKey reads a key with the 8 bytes that goleveldb appends.
+func (d *editReader) internalKey() []byte {
 	b := d.key()
-	if d.err == nil && len(b) < 8 {
+	if d.err == nil && len(b) < internalBytes {
 		d.err = errManifest
 	}
-	if d.err != nil {
-		return nil
-	}
-	return b[:len(b)-8]
+	return b
 }

@@ -16,8 +16,9 @@ import (
 	"copialettere/cmd/copialettere/e2e/rig"
 )
 
-// TestBenchExportBeside prints by how much the hook answers later while messages are exported: by the command, and by the daemon in the background. One
-// connection to smtp-sink, 4 kB, in interleaved rounds. The exports read 10,000 messages of 7 kB and begin again when they end.
+// TestBenchExportBeside prints by how much the hook answers later while messages are exported, by the command and by the daemon in the background, and
+// while the machine is backed up. One connection to smtp-sink, 4 kB, in interleaved rounds. Exports and backups read 10,000 messages of 7 kB and begin
+// again when they end.
 func TestBenchExportBeside(t *testing.T) {
 	rig.RemoveLeftovers()
 	program, err := rig.Build(rig.Folder(t))
@@ -53,12 +54,18 @@ func TestBenchExportBeside(t *testing.T) {
 		<-ctx.Done()
 		ask(context.WithoutCancel(ctx), "DELETE", "/"+id)
 	}
-	fmt.Println("\n| the hook beside an export | time of a message / without one | goal |\n|---|---|---|")
+	backUp := func(ctx context.Context) {
+		to := filepath.Join(folder, "backup")
+		check(t, os.MkdirAll(to, 0o700))
+		run(ctx, program, "backup", to, "-begin", "-config", r.hook.Config)
+		check(t, os.RemoveAll(to))
+	}
+	fmt.Println("\n| the hook beside an export or a backup | time of a message / without one | goal |\n|---|---|---|")
 	const count = 400
 	for _, c := range []struct {
-		name   string
-		export func(context.Context)
-	}{{"zip, by the daemon", inBackground}, {"eml, by the command", byCommand("eml")}, {"mbox, by the command", byCommand("mbox")}} {
+		name string
+		work func(context.Context)
+	}{{"zip, by the daemon", inBackground}, {"eml, by the command", byCommand("eml")}, {"mbox, by the command", byCommand("mbox")}, {"backup", backUp}} {
 		source(t, true, r.lmtp, 4_000, 1, 100)
 		var ratios []float64
 		for round := range readRounds {
@@ -66,17 +73,17 @@ func TestBenchExportBeside(t *testing.T) {
 			for side := range 2 {
 				beside := (side + round) % 2
 				ctx, stop := context.WithCancel(t.Context())
-				var exporting sync.WaitGroup
+				var working sync.WaitGroup
 				if beside == 1 {
-					exporting.Go(func() {
+					working.Go(func() {
 						for ctx.Err() == nil {
-							c.export(ctx)
+							c.work(ctx)
 						}
 					})
 				}
 				took[beside] = source(t, true, r.lmtp, 4_000, 1, count).Seconds()
 				stop()
-				exporting.Wait()
+				working.Wait()
 			}
 			ratios = append(ratios, took[1]/took[0])
 		}
