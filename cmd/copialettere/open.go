@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
@@ -77,11 +81,32 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*open
 
 // openUnserved opens the data folder for a command that found no daemon to ask.
 func openUnserved(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
+	if err := ownerOnly(c.Data); err != nil {
+		return nil, err
+	}
 	a, err := openArchive(ctx, c, log)
 	if errors.Is(err, datafolder.ErrInUse) {
 		return nil, fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
 	}
 	return a, err
+}
+
+// ownerOnly refuses root the data folder of somebody else: files that root makes in it keep the daemon from starting, and with it all mail from coming.
+func ownerOnly(data string) error {
+	info, err := os.Stat(data)
+	if err != nil || os.Geteuid() != 0 {
+		return nil // what is wrong with the folder is told when it is opened
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	name := "#" + strconv.FormatUint(uint64(owner.Uid), 10)
+	if u, err := user.LookupId(name[1:]); err == nil {
+		name = u.Username
+	}
+	return fmt.Errorf("no daemon answers, and the data folder %s belongs to %s: files of root in it would keep the daemon from starting: start the daemon, "+
+		"or run the command as that user (sudo -u %s)", data, name, name)
 }
 
 func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {

@@ -120,6 +120,16 @@ func (m *modelled) surveyed(t testing.TB) *survey {
 	return s
 }
 
+// surveyKey returns the key of the volume.
+func (m *modelled) surveyKey(t testing.TB) *[32]byte {
+	t.Helper()
+	_, key, err := (&Engine{opts: m.opts}).readKey(m.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 // aTable returns the path of the largest table of a level.
 func (m *modelled) aTable(t testing.TB, level int) (string, table) {
 	t.Helper()
@@ -255,8 +265,23 @@ var damages = []struct {
 	}, FaultTable, true, true, ".ldb"},
 	{"table empty", func(t *testing.T, m *modelled) { path, _ := m.aTable(t, 1); writeTo(t, path, nil) }, FaultTable, true, true, ".ldb"},
 	{"table missing", func(t *testing.T, m *modelled) { path, _ := m.aTable(t, 1); remove(t, path) }, FaultMissing, true, true, ".ldb"},
-	{"manifest damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "MANIFEST-*"), middle) }, FaultManifest, false, false, "MANIFEST"},
-	{"manifest missing", func(t *testing.T, m *modelled) { remove(t, glob(t, m.folder, "MANIFEST-*")) }, FaultManifest, false, false, "MANIFEST"},
+	{"manifest damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "MANIFEST-*"), middle) }, FaultManifest, true, false, "MANIFEST"},
+	{"manifest missing", func(t *testing.T, m *modelled) { remove(t, glob(t, m.folder, "MANIFEST-*")) }, FaultManifest, true, false, "MANIFEST"},
+	{"manifest and copy damaged", func(t *testing.T, m *modelled) {
+		flip(t, glob(t, m.folder, "MANIFEST-*"), middle)
+		flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle)
+	}, FaultManifest, false, false, "MANIFEST"},
+	{"copy damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle) }, "", false, false, ""},
+	{"an older manifest", func(t *testing.T, m *modelled) {
+		// What it names is merged and gone, and newer tables are there.
+		path := glob(t, m.folder, "MANIFEST-*")
+		name, _ := parseFileName(filepath.Base(path))
+		older := version{next: 3, sequence: 1, levels: levels{{{number: 1, size: 100, least: internalKey([]byte("a"), 1, 1), most: internalKey([]byte("b"), 1, 1)}}}}
+		remove(t, path, filepath.Join(m.folder, copyName(name)))
+		if err := writeManifest((&mending{path: m.folder, engine: &Engine{}, survey: &survey{}}).storage(m.surveyKey(t)), name, older); err != nil {
+			t.Fatal(err)
+		}
+	}, FaultManifest, false, false, ""},
 	{"CURRENT missing", func(t *testing.T, m *modelled) { remove(t, filepath.Join(m.folder, "CURRENT")) }, FaultCurrent, true, false, "CURRENT"},
 	{"CURRENT garbage", func(t *testing.T, m *modelled) { writeTo(t, filepath.Join(m.folder, "CURRENT"), []byte("\x00\x00")) }, FaultCurrent, true, false, "CURRENT"},
 	{"log damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "*.log"), middle) }, FaultLog, true, true, ".log"},
