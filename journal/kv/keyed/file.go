@@ -38,8 +38,6 @@ const (
 	atSealed   = 32
 	atZeros    = 112
 	atChecksum = 124
-
-	sealedSize = 32 + sha256.Size + tagSize
 )
 
 var (
