@@ -134,7 +134,11 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.exports = newExports(c, a, log)
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
 	a.known = archive.NewKnown()
-	a.sources, a.pulls = source.New(a.folder.Settings, source.Sealer{Path: a.folder.SourceKey}), pull.NewService(log, a.metrics)
+	sealer := source.Sealer{Path: a.folder.SourceKey, Box: a.folder.Box}
+	if err := sealer.Renew(); err != nil {
+		log.Error("the passwords of sources are not sealed as they should be", "error", err)
+	}
+	a.sources, a.pulls = source.New(a.folder.Settings, sealer), pull.NewService(log, a.metrics)
 	a.packages = preservation.New(a.folder.Settings)
 	a.preserve = newPreserve(a, log)
 	a.postfix = newPostfix(c, a, log)
@@ -172,7 +176,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 
 // newExports returns the exports that the daemon writes in the background. Where they cannot be read there are none: mail goes on without them.
 func newExports(c *config.Config, a *opened, log *slog.Logger) *jobs.Jobs {
-	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Program: version, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Box: a.folder.Box, Logger: log, Program: version, Room: func() (int64, error) { return a.disk.Load().Spare() }})
 	if err != nil {
 		log.Error("no exports in the background", "error", err)
 		return nil
