@@ -38,10 +38,16 @@ var ErrLoss = level.ErrLoss
 // Mended is what Mend has done.
 type Mended = level.Mended
 
-// FormatOf returns the number of the format of a data folder.
-func FormatOf(folder string) (int, error) {
+// FormatOf returns the number of the format of a data folder, and that to which Open with these options raises it.
+func FormatOf(folder string, o Options) (is, next int, err error) {
 	id, err := readIdentity(folder)
-	return id.Format, err
+	return id.Format, max(id.Format, formatOf(o.Keys)), err
+}
+
+// Keyed reports whether the format of a data folder has keys of mailboxes: see MailboxKeyFiles.
+func Keyed(folder string) (bool, error) {
+	id, err := readIdentity(folder)
+	return id.Format >= formatKeyed, err
 }
 
 // ErrUnsettled says that a month was mended, and that what it has lost is not on record yet.

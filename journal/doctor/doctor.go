@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,15 +37,16 @@ type Finding struct {
 
 // Kinds of findings, beside those of level.FaultKind.
 const (
-	KindFormat     = "format"     // the data folder has an earlier format
-	KindOwner      = "owner"      // a file belongs to another user than the data folder
-	KindMode       = "mode"       // others can read a file
-	KindDisk       = "disk"       // the disk is full
-	KindKeyCommand = "encryption" // the configured key cannot be had
-	KindSpool      = "gap-spool"  // the gap spool cannot be read
-	KindSigningKey = "signing-key"
-	KindSettings   = "settings" // the settings cannot be read
-	KindLeftover   = "leftover" // a file of a write that was broken off
+	KindFormat      = "format"     // the data folder has an earlier format
+	KindOwner       = "owner"      // a file belongs to another user than the data folder
+	KindMode        = "mode"       // others can read a file
+	KindDisk        = "disk"       // the disk is full
+	KindKeyCommand  = "encryption" // the configured key cannot be had
+	KindMailboxKeys = "mailbox-keys"
+	KindSpool       = "gap-spool" // the gap spool cannot be read
+	KindSigningKey  = "signing-key"
+	KindSettings    = "settings" // the settings cannot be read
+	KindLeftover    = "leftover" // a file of a write that was broken off
 )
 
 // Options say what to look at. Folder is required.
@@ -74,7 +76,7 @@ func Examine(ctx context.Context, o Options) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{x.format, x.access, x.disk, x.keys, x.leftovers, x.spool} {
+	for _, step := range []func() error{x.format, x.access, x.disk, x.keys, x.mailboxKeys, x.leftovers, x.spool} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -117,10 +119,10 @@ func (x *examiner) add(f Finding) { x.found = append(x.found, f) }
 func (x *examiner) path(name string) string { return filepath.Join(x.o.Folder, name) }
 
 func (x *examiner) format() error {
-	format, err := datafolder.FormatOf(x.o.Folder)
-	if err == nil && format < datafolder.Format {
+	format, next, err := datafolder.FormatOf(x.o.Folder, x.o.folder())
+	if err == nil && format < next {
 		x.add(Finding{
-			Kind: KindFormat, File: x.path(datafolder.IdentityFile), What: fmt.Sprintf("the data folder has format %d, and this program writes %d", format, datafolder.Format),
+			Kind: KindFormat, File: x.path(datafolder.IdentityFile), What: fmt.Sprintf("the data folder has format %d, and this program gives it %d", format, next),
 			Means: "the next start raises it; an earlier program then refuses the folder", Remedy: "none is needed: make a backup first if you may want to go back",
 		})
 	}
@@ -177,7 +179,7 @@ func (x *examiner) private(path string) bool {
 	case "journal", "gaps", "exports", "evidence.key", "sources.key":
 		return true
 	}
-	return false
+	return slices.Contains(datafolder.MailboxKeyFiles(), name)
 }
 
 func ownerOf(info fs.FileInfo) uint32 {
@@ -214,6 +216,36 @@ func (x *examiner) keys() error {
 			Kind: KindKeyCommand, Fault: true, What: fmt.Sprintf("the key of the journal cannot be had: %v", x.o.KeysErr),
 			Means:  "the daemon does not start: mail to enabled mailboxes waits at the server. Nothing is lost as long as the key is somewhere",
 			Remedy: "put the file or the command of [encryption] right; the key is wherever you keep its copy",
+		})
+	}
+	return nil
+}
+
+// mailboxKeys looks whether the keys of mailboxes are there, which are in two files with the same content.
+func (x *examiner) mailboxKeys() error {
+	keyed, err := datafolder.Keyed(x.o.Folder)
+	if err != nil || !keyed {
+		return err
+	}
+	var bad []string
+	names := datafolder.MailboxKeyFiles()
+	for _, name := range names {
+		if b, err := os.ReadFile(x.path(name)); err != nil || len(b) == 0 {
+			bad = append(bad, x.path(name))
+		}
+	}
+	switch len(bad) {
+	case 0:
+	case len(names):
+		x.add(Finding{
+			Kind: KindMailboxKeys, Fault: true, File: bad[0], What: "the keys of the mailboxes are not there, or cannot be read, nor are they in " + bad[1],
+			Means:  "without them nobody can read what was archived; the daemon does not start, and mail to enabled mailboxes waits at the server",
+			Remedy: "put both files back from the newest backup",
+		})
+	default:
+		x.add(Finding{
+			Kind: KindMailboxKeys, Fault: true, File: bad[0], What: "one of the two files with the keys of the mailboxes is not there, or cannot be read",
+			Means: "the other one has them: nothing is lost as long as it is there", Remedy: "the next start makes it anew", Mendable: true,
 		})
 	}
 	return nil
