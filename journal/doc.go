@@ -47,6 +47,7 @@
 //	kl <log id>                     the last of these, or the head with which the log ended; the number of its checkpoint, -1 for none; and the
 //	                                mailbox, unless the log ended: three lines
 //	kr <log id>                     a log that a restore from a backup has put back: a JSON object, see putBack
+//	km <log id>                     a log that was begun because leaves of the one before were lost: a JSON object, see begunLog
 //	ke <log id>                     empty: the log has ended, and no checkpoint says so yet
 //	y <name>                        lease, where several processes write: 8 random bytes of its holder, renewals (uint64); see clients.go
 //
@@ -90,6 +91,8 @@
 // A damaged or absent month costs only itself: whatever goes over the months skips it and reports it (MonthError, PassedOver). Its bytes do
 // not count until they can be read. A repetition that may be in it is journaled once more (FlagUnchecked). Nothing of it is deleted, and a
 // mailbox that may have something held in it is not erased.
+//
+// When the files of a month were mended, SettleLosses puts on record what the damage took: a message that is lost leaves a leaf in its log, and a gap.
 //
 // An entry is written in the same update as its last chunks, after all others: an entry without its bytes cannot exist. Chunks without an
 // entry can, after a sender broke off or an entry went. Verify counts them, and the sweep deletes them.

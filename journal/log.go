@@ -24,6 +24,7 @@ const (
 	RemovedRoom      = "made-room"
 	RemovedDeleted   = "deleted" // by hand, and its grace is over; or it was superseded, and the retention took it
 	RemovedErased    = "erased"
+	RemovedLost      = "lost" // by a damaged disk, as was found when the month was mended: see lost.go
 )
 
 // logHead is the head of a log, behind the total in the value of a q key: the id of the log, and its tree.

@@ -69,7 +69,7 @@ func (s *span) add(e *Entry) {
 }
 
 // spanSlots are the record numbers of spans. A volume has one record of each reason, which grows.
-var spanSlots = map[string]uint16{ReasonRoom: 0xffff, ReasonErased: 0xfffe}
+var spanSlots = map[string]uint16{ReasonRoom: 0xffff, ReasonErased: 0xfffe, ReasonLost: 0xfffc}
 
 func (s *span) record(mailbox string) Record {
 	return Record{Kind: Gap, Mailbox: mailbox, Time: s.first, Until: s.last, Reason: s.reason, Entries: s.entries, Bytes: s.bytes}

@@ -26,6 +26,11 @@ type Report struct {
 	LogsSince *time.Time `json:"logs_since,omitempty"`
 	Unlogged  int64      `json:"unlogged,omitempty"`
 	PutBack   int64      `json:"put_back,omitempty"` // logs that a restore from a backup put back to an earlier state, as is on record
+	// Lost are messages that were lost with a damaged disk, as their logs say, LogsLost logs that were begun anew because leaves of the one before were
+	// lost, and LostSince is when the last of that was put on record. None of it is a fault.
+	Lost      int64      `json:"lost,omitempty"`
+	LogsLost  int64      `json:"logs_lost,omitempty"`
+	LostSince *time.Time `json:"lost_since,omitempty"`
 	// Checkpoints are those in the archive, Stamped those of them with a time stamp, Outside the notes that were kept outside and compared.
 	Checkpoints    int64      `json:"checkpoints,omitempty"`
 	LastCheckpoint *time.Time `json:"last_checkpoint,omitempty"`
@@ -53,6 +58,13 @@ func (r *Report) detail(text string) {
 	r.Details = append(r.Details, text)
 	if r.tell != nil {
 		r.tell(text)
+	}
+}
+
+// lost notes when something was put on record as lost.
+func (r *Report) lost(count *int64, at time.Time) {
+	if *count++; r.LostSince == nil || r.LostSince.Before(at) {
+		r.LostSince = &at
 	}
 }
 

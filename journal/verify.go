@@ -18,11 +18,16 @@ import (
 // It runs beside deliveries. progress, which may be nil, is called from time to time with the number of entries checked. An error says
 // that it could not go on; the Report has the faults of the archive and the months that cannot be read.
 func (j *Journal) Verify(ctx context.Context, o EvidenceOptions, progress func(month kv.Month, entries int64)) (*Report, error) {
-	r := new(Report)
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)
 	}
+	return j.VerifyMonths(ctx, months, o, progress)
+}
+
+// VerifyMonths is Verify for some months, and all checkpoints.
+func (j *Journal) VerifyMonths(ctx context.Context, months []kv.Month, o EvidenceOptions, progress func(month kv.Month, entries int64)) (*Report, error) {
+	r := new(Report)
 	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: maxPatience}
 	for _, m := range months {
 		if err := v.verifyMonth(m); err != nil {

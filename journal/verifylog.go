@@ -52,7 +52,7 @@ func (v *verifier) logs() error {
 		return err
 	}
 	for mailbox := range mailboxes {
-		l := &logCheck{v: v, mailbox: mailbox, strict: taken == nil && !st.Since.IsZero(), pending: st.Since.IsZero() || taken != nil && taken.Done.IsZero()}
+		l := &logCheck{v: v, settings: settings, mailbox: mailbox, strict: taken == nil && !st.Since.IsZero(), pending: st.Since.IsZero() || taken != nil && taken.Done.IsZero()}
 		if err := l.check(checkpoints); err != nil {
 			return err
 		}
@@ -101,12 +101,13 @@ func (v *verifier) missingLogs(settings kv.Store, left map[evidence.LogID][]last
 
 // logCheck checks one log.
 type logCheck struct {
-	v       *verifier
-	mailbox string
-	strict  bool          // the log was there from the beginning of its month
-	pending bool          // entries may have no leaf yet
-	tree    evidence.Tree // of the leaves that were read
-	entries map[evidence.Place]*loggedEntry
+	v        *verifier
+	settings kv.Store
+	mailbox  string
+	strict   bool          // the log was there from the beginning of its month
+	pending  bool          // entries may have no leaf yet
+	tree     evidence.Tree // of the leaves that were read
+	entries  map[evidence.Place]*loggedEntry
 }
 
 // loggedEntry is an entry as its log has it.
@@ -133,6 +134,14 @@ func (l *logCheck) check(checkpoints map[evidence.LogID][]lastHead) error {
 	default:
 		l.v.report.Logs++
 	}
+	begun, err := getBegunLog(storeView{l.v.ctx, l.settings}, h.id)
+	if err != nil {
+		return err
+	}
+	if begun != nil {
+		l.strict = false
+		l.v.report.lost(&l.v.report.LogsLost, begun.At)
+	}
 	heads, err := l.counting(h.id, checkpoints[h.id])
 	if err != nil {
 		return err
@@ -147,11 +156,7 @@ func (l *logCheck) check(checkpoints map[evidence.LogID][]lastHead) error {
 
 // counting returns the heads that still say something of the log: a restore may have put it back.
 func (l *logCheck) counting(id evidence.LogID, heads []lastHead) ([]lastHead, error) {
-	settings, err := l.v.j.engine.Settings(l.v.ctx)
-	if err != nil {
-		return nil, err
-	}
-	back, err := getPutBack(storeView{l.v.ctx, settings}, id)
+	back, err := getPutBack(storeView{l.v.ctx, l.settings}, id)
 	if err != nil {
 		return nil, err
 	}
@@ -261,6 +266,9 @@ func (l *logCheck) apply(n int64, leaf *evidence.Leaf) {
 		l.entries[from] = &loggedEntry{value: leaf.Entry, aside: aside}
 	case evidence.Removed:
 		delete(l.entries, from)
+		if leaf.Reason == RemovedLost {
+			l.v.report.lost(&l.v.report.Lost, leaf.Time)
+		}
 	case evidence.Amended:
 		odd = odd || was != nil && was.aside
 		l.entries[from] = &loggedEntry{value: leaf.Entry}

@@ -277,6 +277,10 @@ func (in *invocation) printEvidence(r *journal.Report) {
 	if r.PutBack > 0 {
 		fmt.Fprintf(in.stdout, "; %s put back to an earlier state by a restore from a backup, as is on record", counted(r.PutBack, "log", "logs"))
 	}
+	if r.LostSince != nil {
+		fmt.Fprintf(in.stdout, "\n%s lost with a damaged disk, %s begun anew, as is on record since %s", counted(r.Lost, "message", "messages"),
+			counted(r.LogsLost, "log", "logs"), r.LostSince.UTC().Format(time.DateTime))
+	}
 	fmt.Fprintf(in.stdout, "\n%s, %d with a time stamp, %d compared that are kept outside", counted(r.Checkpoints, "checkpoint", "checkpoints"), r.Stamped, r.Outside)
 	if r.LastCheckpoint != nil {
 		fmt.Fprintf(in.stdout, "; the last is of %s", r.LastCheckpoint.Format(time.DateTime))

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"copialettere/cmd/copialettere/config"
@@ -77,11 +81,32 @@ func openArchive(ctx context.Context, c *config.Config, log *slog.Logger) (*open
 
 // openUnserved opens the data folder for a command that found no daemon to ask.
 func openUnserved(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
+	if err := ownerOnly(c.Data); err != nil {
+		return nil, err
+	}
 	a, err := openArchive(ctx, c, log)
 	if errors.Is(err, datafolder.ErrInUse) {
 		return nil, fmt.Errorf("%w and does not answer at %s", err, c.Admin.Socket())
 	}
 	return a, err
+}
+
+// ownerOnly refuses root the data folder of somebody else: files that root makes in it keep the daemon from starting, and with it all mail from coming.
+func ownerOnly(data string) error {
+	info, err := os.Stat(data)
+	if err != nil || os.Geteuid() != 0 {
+		return nil // what is wrong with the folder is told when it is opened
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	name := "#" + strconv.FormatUint(uint64(owner.Uid), 10)
+	if u, err := user.LookupId(name[1:]); err == nil {
+		name = u.Username
+	}
+	return fmt.Errorf("no daemon answers, and the data folder %s belongs to %s: files of root in it would keep the daemon from starting: start the daemon, "+
+		"or run the command as that user (sudo -u %s)", data, name, name)
 }
 
 func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
@@ -98,7 +123,11 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.exports = newExports(c, a, log)
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
 	a.known = archive.NewKnown()
-	a.sources, a.pulls = source.New(a.folder.Settings, source.Sealer{Path: a.folder.SourceKey}), pull.NewService(log, a.metrics)
+	sealer := source.Sealer{Path: a.folder.SourceKey, Box: a.folder.Box}
+	if err := sealer.Renew(); err != nil {
+		log.Error("the passwords of sources are not sealed as they should be", "error", err)
+	}
+	a.sources, a.pulls = source.New(a.folder.Settings, sealer), pull.NewService(log, a.metrics)
 	a.packages = preservation.New(a.folder.Settings)
 	a.preserve = newPreserve(a, log)
 	a.postfix = newPostfix(c, a, log)
@@ -136,7 +165,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 
 // newExports returns the exports that the daemon writes in the background. Where they cannot be read there are none: mail goes on without them.
 func newExports(c *config.Config, a *opened, log *slog.Logger) *jobs.Jobs {
-	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Program: version, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Box: a.folder.Box, Logger: log, Program: version, Room: func() (int64, error) { return a.disk.Load().Spare() }})
 	if err != nil {
 		log.Error("no exports in the background", "error", err)
 		return nil

@@ -21,6 +21,7 @@ const (
 	EndedErased    = "erased"    // its archive was erased
 	EndedForgotten = "forgotten" // its month was lost, and given up
 	EndedRestored  = "restored"  // the archive was restored from a backup from before it
+	EndedLost      = "lost"      // leaves of it were lost with a damaged disk
 )
 
 // Head is a log at some moment.

@@ -14,6 +14,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/kv/level"
 	"copialettere/policy"
 	"copialettere/policy/pec"
@@ -23,6 +24,7 @@ import (
 type typeRig struct {
 	t       testing.TB
 	now     atomic.Pointer[time.Time]
+	failing *kvtest.Failing // below engine
 	engine  *badMonths
 	archive *Archive
 	reader  *Reader
@@ -48,11 +50,12 @@ func newTypeRig(t testing.TB) *typeRig {
 	r.clock("2026-01")
 	inner, err := level.Open(t.TempDir(), level.Options{})
 	r.check(err)
-	r.engine = &badMonths{Engine: inner}
+	r.failing = kvtest.NewFailing(inner)
+	r.engine = &badMonths{Engine: r.failing}
 	j, err := journal.Open(r.engine, journal.Options{Now: func() time.Time { return *r.now.Load() }})
 	r.check(err)
 	t.Cleanup(func() { r.check(errors.Join(j.Close(), inner.Close())) })
-	settings, err := inner.Settings(t.Context())
+	settings, err := r.failing.Settings(t.Context())
 	r.check(err)
 	p, err := policy.Open(t.Context(), settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test"}}})
 	r.check(err)

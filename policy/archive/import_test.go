@@ -12,6 +12,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/kvtest"
 	"copialettere/policy"
 )
 
@@ -361,5 +362,62 @@ func TestImportFaults(t *testing.T) {
 	r.check(err)
 	if kept.State != KeptImported || !slices.Equal(kept.Unread, []kv.Month{"2026-01"}) {
 		t.Errorf("with a month that cannot be read: %+v", kept)
+	}
+}
+
+// TestImportWritesFail imports while each write fails in turn, in all ways, also those of the settings and of the log. What was said to be imported is there,
+// and the same once more makes the rest: every message is there once.
+func TestImportWritesFail(t *testing.T) {
+	r := newTypeRig(t)
+	want := make(map[string]int) // how often each message must be there, by its digest
+	for _, failure := range kvtest.Failures() {
+		met := 0
+		for n := 1; ; n++ {
+			texts := []string{importedText + "a", importedText + "b", importedText + strings.Repeat("0123456789abcdef\r\n", 100_000), importedText + "a"}
+			folder := fmt.Sprintf("%s %d", failure, n)
+			i := r.importing(ImportOptions{From: folder})
+			run := func() (states []string, err error) {
+				for _, text := range texts {
+					kept, err := i.Keep(t.Context(), piece(folder, folder+": "+text))
+					if err != nil {
+						return states, err
+					}
+					states = append(states, kept.State)
+					if kept.State == KeptImported {
+						want[kept.SHA256]++
+					}
+				}
+				return states, nil
+			}
+			r.failing.Fail(n, failure)
+			states, err := run()
+			if !r.failing.Heal() {
+				r.check(err)
+				break
+			}
+			if met++; err == nil && failure != kvtest.Unknown { // what was done all the same is found, and needs no error
+				t.Errorf("%s: nothing is told, %v", folder, states)
+			}
+			again, err := run()
+			if err != nil || len(again) != len(texts) || slices.ContainsFunc(again, func(s string) bool { return s != KeptImported && s != KeptDuplicate }) {
+				t.Errorf("%s: once more: %v, %v", folder, again, err)
+			}
+			stats, err := r.archive.journal.Folder(t.Context(), r.anna.String(), "2026-01", importFolder(folder))
+			if err != nil || stats.Entries != 3 {
+				t.Errorf("%s: %d messages, %v", folder, stats.Entries, err)
+			}
+		}
+		if met < 5 {
+			t.Errorf("%s: only %d writes", failure, met)
+		}
+	}
+	for digest, times := range want {
+		if times != 1 {
+			t.Errorf("%s was imported %d times", digest, times)
+		}
+	}
+	report, err := r.archive.Verify(t.Context(), nil)
+	if r.check(err); report.Faults > 0 {
+		t.Errorf("verify: %v", report.Details)
 	}
 }

@@ -40,7 +40,7 @@ func TestKillImport(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for try := range 6 {
-		p := exec.Command(program, "import", anna, "-from", from, "-config", hook.Config)
+		p := hook.Prepared("import", anna, "-from", from)
 		if err := p.Start(); err != nil {
 			t.Fatal(err)
 		}

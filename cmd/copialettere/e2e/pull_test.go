@@ -283,7 +283,7 @@ func (p *pulling) restored() {
 	p.check("restored")
 }
 
-// deleted deletes at the source what was imported, and nothing else.
+// deleted deletes at the source what was imported, and nothing else, also where the daemon is killed meanwhile.
 func (p *pulling) deleted() {
 	c := p.session()
 	if _, err := c.Select("INBOX", nil).Wait(); err != nil {
@@ -306,6 +306,16 @@ func (p *pulling) deleted() {
 	if status != 0 || count(list, pull.StateDeleted)+count(list, pull.StateNotDeleted) != 0 {
 		p.t.Errorf("too early: status %d, %+v", status, list)
 	}
+	for _, command := range []string{"+FLAGS.SILENT", "UID EXPUNGE"} {
+		p.watch(func(line string) {
+			if strings.Contains(line, command) {
+				p.hook.Kill()
+			}
+		})
+		p.hook.Command(p.t, "import", anna, "-from", "imap://"+p.source.User+"@"+p.front, "-password-file", p.password, "-delete-after", "0")
+		p.hook.Start(p.t)
+	}
+	p.watch(func(string) {})
 	list, status = p.pull("-delete-after", "0")
 	if status != 1 || count(list, pull.StateNotDeleted) != 1 {
 		p.t.Errorf("status %d, not deleted: %d of %d", status, count(list, pull.StateNotDeleted), len(list))

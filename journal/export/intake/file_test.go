@@ -167,6 +167,17 @@ func TestZIP(t *testing.T) {
 	}
 }
 
+// columns begin a manifest, and rows are some of it, each with a folder of its own that begins so.
+const columns = "file,folder,date,sha256,changed,offset,length\n"
+
+func rows(n int, folder string) string {
+	var all strings.Builder
+	for i := range n {
+		fmt.Fprintf(&all, "%d.eml,%s%d,2019-05-06T07:08:09Z,%064d,,,\n", i, folder, i, 0)
+	}
+	return all.String()
+}
+
 // TestZIPBombs reads no more than the limits say, whatever a ZIP says of itself.
 func TestZIPBombs(t *testing.T) {
 	big := one + strings.Repeat("a", 3<<20)
@@ -184,6 +195,10 @@ func TestZIPBombs(t *testing.T) {
 		{"one large entry", makeZIP(t, named("a.eml", big), named("b.eml", two)), Limits{Entry: 1 << 20, All: 1 << 40, Entries: 99, Depth: 2}, 1, "larger than 1048576 bytes"},
 		{"all together", makeZIP(t, named("a.eml", one), named("b.eml", big), named("c.eml", two)), Limits{Entry: 4 << 20, All: 2 << 20, Entries: 99, Depth: 2}, 1, "larger than 2097152 bytes together"},
 		{"many entries", makeZIP(t, many...), Limits{Entry: 1 << 20, All: 1 << 40, Entries: 10, Depth: 2}, 10, "more than 10 files"},
+		{"a manifest of one line", makeZIP(t, named("manifest.csv", columns+strings.Repeat("\"x\n\"", 1<<20)), named("b.eml", two)), DefaultLimits(), 1, "a line is too long"},
+		{"a manifest of one line from the start", makeZIP(t, named("manifest.csv", "\""+strings.Repeat("x\n", 1<<20)), named("b.eml", two)), DefaultLimits(), 1, "a table of an export"},
+		{"a manifest of many rows", makeZIP(t, named("manifest.csv", columns+rows(99, "INBOX")), named("b.eml", two)), Limits{1 << 20, 1 << 40, 10, 2, 50}, 1, "more than 50 messages"},
+		{"a manifest of long folders", makeZIP(t, named("manifest.csv", columns+rows(400, strings.Repeat("x", 60_000))), named("b.eml", two)), DefaultLimits(), 1, "too many folders"},
 		{"no mail", makeZIP(t, named("a.eml", strings.Repeat("\x00", 8<<20)), named("b.eml", two)), Limits{Entry: 1 << 30, All: 1 << 20, Entries: 10, Depth: 2}, 1, "no mail"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -202,6 +217,21 @@ func TestZIPBombs(t *testing.T) {
 				t.Errorf("%d messages, left %q", pieces, why)
 			}
 		})
+	}
+	// A file is bounded as an entry is.
+	pieces, left := 0, ""
+	for f, err := range WalkFile(t.Context(), strings.NewReader(dated+big), int64(len(dated+big)), Options{Limits: Limits{Entry: 1 << 20}, Name: "Inbox"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Left != nil {
+			left = f.Left.Why
+		} else {
+			pieces++
+		}
+	}
+	if pieces != 0 || !strings.Contains(left, "larger than 1048576 bytes") {
+		t.Errorf("a large file: %d messages, left %q", pieces, left)
 	}
 	// The directory itself may be the bomb.
 	directory := &bounded{r: bytes.NewReader(makeZIP(t, many...)), left: 100}
@@ -292,6 +322,29 @@ func TestFolder(t *testing.T) {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
 
+	t.Run("too deep", func(t *testing.T) {
+		deep := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(deep, strings.Repeat("a/", maxLevels+1)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(deep, strings.Repeat("a/", maxLevels), "b.eml"), []byte(one), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for f, err := range Walk(t.Context(), deep, Options{Limits: DefaultLimits()}) {
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case f.Left != nil:
+				got = append(got, f.Left.Why)
+			default:
+				got = append(got, "a message")
+			}
+		}
+		if want := []string{"it lies too deep: import it by itself", "a message"}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
 	t.Run("nothing there", func(t *testing.T) {
 		for _, err := range Walk(t.Context(), filepath.Join(root, "absent"), Options{}) {
 			if !errors.Is(err, ErrSource) {

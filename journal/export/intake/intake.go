@@ -56,15 +56,18 @@ type Limits struct {
 	All     int64 // bytes of all entries of all ZIPs
 	Entries int   // entries of all ZIPs together
 	Depth   int   // ZIPs within a ZIP: 1 is a ZIP alone
+	Rows    int   // messages that manifests list, of about 100 bytes in memory each
 }
 
 // DefaultLimits suit an operator, who has the machine.
 func DefaultLimits() Limits {
-	return Limits{Entry: 64 << 30, All: 1 << 40, Entries: 5_000_000, Depth: 3}
+	return Limits{Entry: 64 << 30, All: 1 << 40, Entries: 5_000_000, Depth: 3, Rows: 2_000_000}
 }
 
 // UploadLimits suit what a person uploads to the pages.
-func UploadLimits() Limits { return Limits{Entry: 1 << 30, All: 4 << 30, Entries: 100_000, Depth: 2} }
+func UploadLimits() Limits {
+	return Limits{Entry: 1 << 30, All: 4 << 30, Entries: 100_000, Depth: 2, Rows: 500_000}
+}
 
 // Options say how a walk reads.
 type Options struct {

@@ -18,13 +18,36 @@ import (
 	"copialettere/journal/export"
 )
 
-// mostRows is how many messages of manifests are kept, of about 100 bytes each.
-const mostRows = 2_000_000
+// What a manifest may have, in bytes: a line, with the line ends in its quotes, and the names of all folders together. All of that is held in memory.
+const (
+	mostRow     = 64 << 10
+	mostFolders = 16 << 20
+)
 
 // manifest is what the manifests of exports of this program tell of the files beside them.
 type manifest struct {
 	rows    map[rowKey]row
 	folders []string // that rows have by number
+	bytes   int      // of folders
+}
+
+// errRow says that a line of a manifest is too long.
+var errRow = errors.New("a line is too long")
+
+// rowReader reads what is left of a row.
+type rowReader struct {
+	r    io.Reader
+	left int
+}
+
+// Read implements io.Reader.
+func (r *rowReader) Read(b []byte) (int, error) {
+	if r.left == 0 {
+		return 0, errRow
+	}
+	n, err := r.r.Read(b[:min(len(b), r.left)])
+	r.left -= n
+	return n, err
 }
 
 // rowKey is the beginning of the SHA-256 of a file's path and the offset of a message in it.
@@ -73,7 +96,8 @@ func (m *manifest) row(file string, offset int64) (row, bool) {
 
 // readManifest reads a manifest. Another table of that name is left alone: it is told of when its turn among the files comes.
 func (w *walk) readManifest(s source) error {
-	r := csv.NewReader(bufio.NewReader(io.NewSectionReader(s.r, 0, min(s.size, w.o.Limits.Entry))))
+	limited := &rowReader{io.NewSectionReader(s.r, 0, min(s.size, w.o.Limits.Entry)), mostRow}
+	r := csv.NewReader(bufio.NewReader(limited))
 	r.ReuseRecord = true
 	fields, err := r.Read()
 	if err != nil {
@@ -90,6 +114,7 @@ func (w *walk) readManifest(s source) error {
 	}
 	numbers := make(map[string]uint32)
 	for {
+		limited.left = mostRow
 		record, err := r.Read()
 		if err == io.EOF {
 			return nil
@@ -97,8 +122,8 @@ func (w *walk) readManifest(s source) error {
 		if err != nil {
 			return w.left(Noted, s.name, say("il manifest è danneggiato da qui in poi, e non si sa che cosa dica del resto: %v", "the manifest is damaged from here on, and what it says of the rest is not known: %v"), err)
 		}
-		if len(w.manifest.rows) >= mostRows {
-			return w.left(Refused, s.name, say("elenca più di %d messaggi: importare le sue cartelle una per volta", "it lists more than %d messages: import its folders one by one"), mostRows)
+		if most := w.o.Limits.Rows; len(w.manifest.rows) >= most || w.manifest.bytes > mostFolders {
+			return w.left(Refused, s.name, say("elenca più di %d messaggi, o troppe cartelle: importarle una per volta", "it lists more than %d messages, or too many folders: import them one by one"), most)
 		}
 		w.manifest.add(path.Dir(s.key), record, columns, numbers)
 	}
@@ -131,6 +156,7 @@ func (m *manifest) add(dir string, record []string, columns map[string]int, numb
 	if !ok {
 		number = uint32(len(m.folders))
 		m.folders = append(m.folders, folder)
+		m.bytes += len(folder)
 		numbers[folder] = number
 	}
 	r.folder = number

@@ -36,6 +36,7 @@ const (
 // importPage is the form for files, and what became of those that were sent.
 type importPage struct {
 	Limit    string // how much a form may have
+	Most     int64  // the same, in bytes
 	Done     bool   // files were sent
 	Imported uint64
 	Already  uint64
@@ -55,7 +56,14 @@ func (v *visit) showImport() error {
 	if _, err := v.pages.options.Archive.Import(v.Context(), v.who, v.mailbox, archive.ImportOptions{}); err != nil {
 		return v.importError(err)
 	}
-	return v.render(http.StatusOK, "import.html", importPage{Limit: v.language.Size(maxUpload)})
+	return v.render(http.StatusOK, "import.html", importPage{Limit: v.language.Size(maxUpload), Most: maxUpload})
+}
+
+// tooLarge says that a form has more than maxUpload.
+func (v *visit) tooLarge() error {
+	limit := v.language.Size(maxUpload)
+	return complain(http.StatusRequestEntityTooLarge, "I file sono troppo grandi per questa pagina ("+limit+" in tutto): inviarli un po' alla volta, o chiedere al gestore.",
+		"The files are too large for this page ("+limit+" in all): send a few at a time, or ask your provider.")
 }
 
 // importError says why nothing can be imported.
@@ -72,6 +80,9 @@ func (v *visit) importError(err error) error {
 
 // importFiles imports the files of a form, and shows what became of them. A second time nothing comes twice, so it needs no redirect.
 func (v *visit) importFiles() error {
+	if v.ContentLength > maxUpload { // nobody is to wait for what would be refused in the end
+		return v.tooLarge()
+	}
 	release, ok := v.pages.imports.Take(v.Context(), v.session.Login.String())
 	if !ok {
 		return complain(http.StatusTooManyRequests, "Un'altra importazione è già in corso. Aspettare che finisca, poi riprovare.", "Another import is under way. Wait for its end, then try again.")
@@ -87,7 +98,7 @@ func (v *visit) importFiles() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", archive.ErrRequest, err)
 	}
-	u := &upload{visit: v, body: body, page: importPage{Limit: v.language.Size(maxUpload), Done: true}}
+	u := &upload{visit: v, body: body, page: importPage{Limit: v.language.Size(maxUpload), Most: maxUpload, Done: true}}
 	for {
 		part, err := parts.NextPart()
 		if err == io.EOF {
@@ -98,8 +109,7 @@ func (v *visit) importFiles() error {
 		}
 		if large := new(http.MaxBytesError); errors.As(err, &large) {
 			if u.page.Imported+u.page.Already == 0 {
-				return complain(http.StatusRequestEntityTooLarge, "I file sono troppo grandi per questa pagina ("+u.page.Limit+" in tutto): inviarli un po' alla volta, o chiedere al gestore.",
-					"The files are too large for this page ("+u.page.Limit+" in all): send a few at a time, or ask your provider.")
+				return v.tooLarge()
 			}
 			u.page.Trouble = v.t("Il resto è troppo grande per questa pagina: inviarlo un po' alla volta, o chiedere al gestore.", "The rest is too large for this page: send a few files at a time, or ask your provider.")
 			return v.render(http.StatusOK, "import.html", u.page)

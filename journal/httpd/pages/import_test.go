@@ -76,3 +76,56 @@ func TestImport(t *testing.T) {
 		t.Errorf("%v, %v", uids, err)
 	}
 }
+
+// zeros gives so many zero bytes.
+type zeros struct{ left int64 }
+
+// Read implements io.Reader.
+func (z *zeros) Read(b []byte) (int, error) {
+	if z.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(int64(len(b)), z.left)
+	clear(b[:n])
+	z.left -= n
+	return int(n), nil
+}
+
+// TestImportTooLarge sends more than the page takes: what says so beforehand is refused unread, and of the rest no more is read than that. What came before
+// it is kept.
+func TestImportTooLarge(t *testing.T) {
+	r := newRig(t)
+	b := r.signedIn("anna@alpha.test")
+	r.set("append=on")
+	const page, boundary = "/mailbox/anna@alpha.test/import", "b"
+	part := func(name string) string {
+		return "--" + boundary + "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" + name + "\"\r\n\r\n"
+	}
+	first := part("a.eml") + "Subject: prima\r\n\r\n\r\n"
+	for _, test := range []struct {
+		name, before string
+		length       int64 // that the request says
+		most         int64 // bytes that may be read
+		status       int
+		want         string
+	}{
+		{"said beforehand", part("grande.mbox"), maxUpload + 1, 0, http.StatusRequestEntityTooLarge, "troppo grandi per questa pagina (500,0 MB in tutto)"},
+		{"not said, after a file that is taken", first + part("grande.mbox"), -1, maxUpload + 1<<20, http.StatusOK, "Il resto è troppo grande"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			body := &zeros{2 * maxUpload}
+			q := httptest.NewRequestWithContext(t.Context(), http.MethodPost, page, io.MultiReader(strings.NewReader(test.before), body))
+			q.ContentLength = test.length
+			q.Header.Set("Content-Type", "multipart/form-data; boundary="+boundary)
+			q.AddCookie(&http.Cookie{Name: sessionCookie, Value: b.cookie})
+			answer := httptest.NewRecorder()
+			b.pages.ServeHTTP(answer, q)
+			r.holds(answer, test.status, test.want)
+			if read := 2*maxUpload - body.left; read > test.most {
+				t.Errorf("%d bytes are read, at most %d may be", read, test.most)
+			}
+		})
+	}
+	r.holds(b.get("/mailbox/anna@alpha.test/messages"), http.StatusOK, "prima")
+	r.holds(b.get(page), http.StatusOK, `data-most="500000000"`)
+}

@@ -10,6 +10,10 @@
   document.addEventListener("change", function (e) {
     var box = e.target;
     if (box.matches("[data-submit]")) box.form.requestSubmit();
+    if (box.matches("[data-most]")) {
+      var size = Array.from(box.files).reduce(function (sum, one) { return sum + one.size; }, 0);
+      box.setCustomValidity(size > Number(box.dataset.most) ? box.dataset.large : "");
+    }
     if (box.matches("[data-all]")) document.querySelectorAll('input[name="' + box.dataset.all + '"]').forEach(function (one) { one.checked = box.checked; });
   });
   var live = document.querySelector("[data-live]");

@@ -143,10 +143,17 @@ func (e *Engine) erase(name string) error {
 			return err
 		}
 	}
-	if err := os.RemoveAll(dropped); err != nil {
+	// What was kept aside when the volume was mended is the same mail.
+	old, err := e.asides(name)
+	if err != nil {
 		return err
 	}
-	err := e.step("rename " + path)
+	for _, folder := range append(old, dropped) {
+		if err := os.RemoveAll(folder); err != nil {
+			return err
+		}
+	}
+	err = e.step("rename " + path)
 	if err == nil {
 		err = os.Rename(path, dropped)
 	}

@@ -37,6 +37,7 @@ const (
 	FaultLog      FaultKind = "log"      // a log is damaged: whoever opens the store next keeps a copy, reads what can be read, and records what is lost
 	FaultMark     FaultKind = "mark"     // the acknowledged mark is missing or damaged: it is made anew when the store is opened
 	FaultHalf     FaultKind = "half"     // a mending, a drop or a snapshot was interrupted. Mend ends the mending, Open all else
+	FaultMended   FaultKind = "mended"   // it was mended, and nobody has settled yet what that has lost: Mend tells it again
 	FaultAside    FaultKind = "aside"    // no fault: what was kept aside when a store was mended, or a log. It may be removed
 	FaultForeign  FaultKind = "foreign"  // a file or folder that copialettere has not made. It does no harm
 )
@@ -55,7 +56,7 @@ type Fault struct {
 // Examine looks at all stores in the folder of an engine that nobody has open, and reads all that is in them. It changes nothing. The faults come by
 // store, the months first, and by file. The error is ErrInUse if the folder is open, and says otherwise why Examine could not look.
 func Examine(ctx context.Context, dir string, opts Options) ([]Fault, error) {
-	x, err := newExaminer(dir, opts)
+	x, err := newExaminer(dir, opts, false)
 	if err != nil {
 		return nil, fmt.Errorf("examine %s: %w", dir, err)
 	}
@@ -78,7 +79,8 @@ type examiner struct {
 	faults []Fault
 }
 
-func newExaminer(dir string, opts Options) (*examiner, error) {
+// newExaminer locks the folder of an engine. Unless it is to be changed, nothing is made in it: without a lock file nobody has it open.
+func newExaminer(dir string, opts Options, change bool) (*examiner, error) {
 	if opts.Storage != nil {
 		return nil, errors.New("the stores are not on files")
 	}
@@ -86,8 +88,7 @@ func newExaminer(dir string, opts Options) (*examiner, error) {
 	if _, err := os.ReadDir(dir); err != nil {
 		return nil, err
 	}
-	// Without a lock file nobody has the folder open, and to examine it must not make one.
-	if _, err := os.Lstat(filepath.Join(dir, lockName)); err == nil {
+	if _, err := os.Lstat(filepath.Join(dir, lockName)); err == nil || change {
 		lock, err := lockFolder(dir)
 		if err != nil {
 			return nil, err
@@ -182,12 +183,13 @@ func monthOfStore(name string) kv.Month {
 type survey struct {
 	name     string
 	folder   string
-	files    storage.Storage
-	key      *[32]byte // nil where the store is not sealed
+	files    storage.Storage // as LevelDB has written them
+	key      *[32]byte       // nil where the store is not sealed
 	version  version
 	manifest int64 // its number
 	logs     []storage.FileDesc
 	tables   map[int64]*surveyed
+	marks    []markEntry
 	faults   []Fault
 }
 
@@ -228,7 +230,8 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 	entries, err := os.ReadDir(s.folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
-		s.fault(FaultAbsent, "", nil)
+		tag, err := readTag(s.folder + mendingSuffix)
+		s.fault(FaultAbsent, "", nil).Mendable = err == nil && tag == entry.Tag && len(entries) == 0
 		return false, nil
 	case errors.Is(err, syscall.ENOTDIR):
 		s.fault(FaultStranger, "", err)
@@ -246,11 +249,8 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 	if !x.lookAtKey(s, entries) {
 		return false, nil
 	}
-	plain := readOnly{folder: s.folder}
-	s.files = plain
-	if s.key != nil {
-		s.files = &sealed{plain, *s.key}
-	}
+	s.files = s.storage(false)
+	s.lookAtMended()
 	if !s.lookAtManifest(entries) {
 		return false, nil
 	}
@@ -261,7 +261,7 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 }
 
 // ours are the names of files that copialettere or goleveldb makes in the folder of a store.
-var ours = regexp.MustCompile(`^(STORE|KEY|CURRENT(\.bak|\.\d+)?|ACKNOWLEDGED|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|tmp))$`)
+var ours = regexp.MustCompile(`^(STORE|KEY|MENDED|CURRENT(\.bak|\.\d+)?|ACKNOWLEDGED|LOCK|LOG(\.old)?|(COPY-)?MANIFEST-\d+|\d+\.(log|ldb|tmp))$`)
 
 // foreign looks for what else is in the folder.
 func (s *survey) foreign(entries []fs.DirEntry) {
@@ -320,7 +320,16 @@ func (x *examiner) lookAtKey(s *survey, entries []fs.DirEntry) bool {
 	return true
 }
 
-// lookAtManifest reads the manifest, and reports whether there is one that can be relied on.
+// storage returns the files of the store as LevelDB has written them, with the copies of manifests instead of these if so wanted.
+func (s *survey) storage(copies bool) storage.Storage {
+	plain := readOnly{folder: s.folder, copies: copies}
+	if s.key != nil {
+		return &sealed{plain, *s.key}
+	}
+	return plain
+}
+
+// lookAtManifest reads the manifest, or its copy, and reports whether there is one that can be relied on.
 func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 	current, currentErr := s.readCurrent()
 	chosen := current
@@ -331,20 +340,23 @@ func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 			return false
 		}
 	}
-	v, err := s.readManifest(chosen)
+	v, err := readManifest(s.files, chosen)
 	if err != nil {
 		kind := FaultManifest
 		if errors.Is(err, fs.ErrPermission) {
 			kind = FaultUnread
 		}
-		s.fault(kind, fileName(chosen), err)
-		return false
+		var copyErr error
+		if v, copyErr = readManifest(s.storage(true), chosen); copyErr != nil {
+			s.fault(kind, fileName(chosen), fmt.Errorf("%w; its copy: %w", err, copyErr))
+			return false
+		}
+		s.fault(kind, fileName(chosen), err).Mendable = true
 	}
 	if currentErr != nil {
 		s.fault(FaultCurrent, currentName, currentErr).Mendable = true
 	}
 	s.version, s.manifest = v, chosen.Num
-	s.files = &named{s.files, chosen}
 	return true
 }
 
@@ -368,7 +380,8 @@ func (s *survey) readCurrent() (storage.FileDesc, error) {
 func (s *survey) otherManifest(entries []fs.DirEntry) (newest storage.FileDesc, err error) {
 	var found []storage.FileDesc
 	for _, entry := range entries {
-		if fd, ok := parseFileName(entry.Name()); ok && fd.Type == storage.TypeManifest {
+		name := strings.TrimPrefix(entry.Name(), copyPrefix)
+		if fd, ok := parseFileName(name); ok && fd.Type == storage.TypeManifest && !slices.Contains(found, fd) {
 			found = append(found, fd)
 		}
 	}
@@ -376,27 +389,31 @@ func (s *survey) otherManifest(entries []fs.DirEntry) (newest storage.FileDesc, 
 	if len(found) == 0 {
 		return newest, errors.New("there is no manifest either")
 	}
-	if len(found) > 1 {
-		if _, err := s.readManifest(found[0]); errors.Is(err, errBegun) {
-			return found[1], nil
-		}
+	if len(found) > 1 && begun(s.files, found[0]) && begun(s.storage(true), found[0]) {
+		return found[1], nil
 	}
 	return found[0], nil
+}
+
+// begun reports whether a manifest was just being made, or not even begun.
+func begun(files storage.Storage, fd storage.FileDesc) bool {
+	_, err := readManifest(files, fd)
+	return errors.Is(err, errBegun) || errors.Is(err, fs.ErrNotExist)
 }
 
 // errBegun says that a manifest was just being made.
 var errBegun = errors.New("it ends before it says anything")
 
 // readManifest reads a manifest. The error is nil only if it is whole.
-func (s *survey) readManifest(fd storage.FileDesc) (version, error) {
-	damage, err := inspectFile(s.files, fd)
+func readManifest(files storage.Storage, fd storage.FileDesc) (version, error) {
+	damage, err := inspectFile(files, fd)
 	if err == nil && damage != "" {
 		err = errors.New(damage)
 	}
 	if err != nil {
 		return version{}, err
 	}
-	r, err := s.files.Open(fd)
+	r, err := files.Open(fd)
 	if err != nil {
 		return version{}, err
 	}
@@ -455,7 +472,12 @@ func (s *survey) lookAtTables(ctx context.Context) error {
 
 func (s *survey) lookAtTable(ctx context.Context, t table, unknown bool) error {
 	name := fileName(storage.FileDesc{Type: storage.TypeTable, Num: t.number})
-	found, err := s.readTable(ctx, t, func(_, _ []byte) error { return nil })
+	found, err := s.readTable(ctx, t, func(key, value []byte) error {
+		if key[0] == kv.Reserved {
+			s.marks = append(s.marks, markEntry{t.number, bytes.Clone(key), bytes.Clone(value)})
+		}
+		return nil
+	})
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

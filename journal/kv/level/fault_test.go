@@ -62,7 +62,7 @@ func (m *modelled) change(t testing.TB, s kv.Store, r *rand.Rand, i int) {
 	t.Helper()
 	type write struct{ key, value string }
 	var writes []write
-	for range 1 + r.IntN(20) {
+	for range 1 + r.IntN(30) {
 		w := write{key: fmt.Sprintf("%c %03d", "cde"[r.IntN(3)], r.IntN(200))}
 		if r.IntN(3) > 0 {
 			w.value = fmt.Sprintf("%d ", i) + strings.Repeat("v", r.IntN(600))
@@ -105,19 +105,29 @@ func (m *modelled) copied(t testing.TB) *modelled {
 	return &c
 }
 
-// surveyed returns what Examine knows of the volume.
+// surveyed returns what Examine knows of the store in the folder.
 func (m *modelled) surveyed(t testing.TB) *survey {
 	t.Helper()
-	x, err := newExaminer(m.dir, m.opts)
+	x, err := newExaminer(m.dir, m.opts, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer x.close()
-	s, err := x.survey(t.Context(), string(recoveryMonth))
+	s, err := x.survey(t.Context(), filepath.Base(m.folder))
 	if err != nil || s == nil {
 		t.Fatalf("survey: %v, %v", s, err)
 	}
 	return s
+}
+
+// surveyKey returns the key of the volume.
+func (m *modelled) surveyKey(t testing.TB) *[32]byte {
+	t.Helper()
+	_, key, err := (&Engine{opts: m.opts}).readKey(m.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 // aTable returns the path of the largest table of a level.
@@ -255,8 +265,23 @@ var damages = []struct {
 	}, FaultTable, true, true, ".ldb"},
 	{"table empty", func(t *testing.T, m *modelled) { path, _ := m.aTable(t, 1); writeTo(t, path, nil) }, FaultTable, true, true, ".ldb"},
 	{"table missing", func(t *testing.T, m *modelled) { path, _ := m.aTable(t, 1); remove(t, path) }, FaultMissing, true, true, ".ldb"},
-	{"manifest damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "MANIFEST-*"), middle) }, FaultManifest, false, false, "MANIFEST"},
-	{"manifest missing", func(t *testing.T, m *modelled) { remove(t, glob(t, m.folder, "MANIFEST-*")) }, FaultManifest, false, false, "MANIFEST"},
+	{"manifest damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "MANIFEST-*"), middle) }, FaultManifest, true, false, "MANIFEST"},
+	{"manifest missing", func(t *testing.T, m *modelled) { remove(t, glob(t, m.folder, "MANIFEST-*")) }, FaultManifest, true, false, "MANIFEST"},
+	{"manifest and copy damaged", func(t *testing.T, m *modelled) {
+		flip(t, glob(t, m.folder, "MANIFEST-*"), middle)
+		flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle)
+	}, FaultManifest, false, false, "MANIFEST"},
+	{"copy damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle) }, "", false, false, ""},
+	{"an older manifest", func(t *testing.T, m *modelled) {
+		// What it names is merged and gone, and newer tables are there.
+		path := glob(t, m.folder, "MANIFEST-*")
+		name, _ := parseFileName(filepath.Base(path))
+		older := version{next: 3, sequence: 1, levels: levels{{{number: 1, size: 100, least: internalKey([]byte("a"), 1, 1), most: internalKey([]byte("b"), 1, 1)}}}}
+		remove(t, path, filepath.Join(m.folder, copyName(name)))
+		if err := writeManifest((&mending{path: m.folder, engine: &Engine{}, survey: &survey{}}).storage(m.surveyKey(t)), name, older); err != nil {
+			t.Fatal(err)
+		}
+	}, FaultManifest, false, false, ""},
 	{"CURRENT missing", func(t *testing.T, m *modelled) { remove(t, filepath.Join(m.folder, "CURRENT")) }, FaultCurrent, true, false, "CURRENT"},
 	{"CURRENT garbage", func(t *testing.T, m *modelled) { writeTo(t, filepath.Join(m.folder, "CURRENT"), []byte("\x00\x00")) }, FaultCurrent, true, false, "CURRENT"},
 	{"log damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "*.log"), middle) }, FaultLog, true, true, ".log"},
@@ -276,7 +301,7 @@ func TestExamine(t *testing.T) {
 		if sealed {
 			opts.Keys = []Key{key1}
 		}
-		whole := newModelled(t, opts, rand.New(rand.NewPCG(1, 1)), 300)
+		whole := newModelled(t, opts, rand.New(rand.NewPCG(1, 1)), 200)
 		for _, test := range damages {
 			t.Run(fmt.Sprintf("%s, sealed %v", test.name, sealed), func(t *testing.T) {
 				m := whole.copied(t)

@@ -90,7 +90,7 @@ func (s *store) inspect(files storage.Storage) error {
 	if reason, err := inspectFile(files, current); err != nil {
 		return fmt.Errorf("read %s: %w", current, err)
 	} else if reason != "" {
-		return fmt.Errorf("%s is damaged (%s): put the volume back from a backup, or repair it on a copy", current, reason)
+		return fmt.Errorf("%s is damaged (%s): \"copialettere doctor\" tells whether it can be mended", current, reason)
 	}
 	logs, err := files.List(storage.TypeJournal)
 	if err != nil {

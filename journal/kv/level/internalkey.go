@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/syndtr/goleveldb/leveldb/comparer"
+	"github.com/syndtr/goleveldb/leveldb/filter"
 )
 
 // An internal key is the key of an entry in a table: the key of the caller, and 8 bytes, little-endian: the sequence number times 256, plus 1 for a
@@ -60,3 +61,16 @@ func (internalOrder) Separator([]byte, []byte, []byte) []byte { return nil }
 
 // Successor implements comparer.Comparer: nil says that b itself will do.
 func (internalOrder) Successor([]byte, []byte) []byte { return nil }
+
+// internalFilter makes a filter for the keys of the caller in internal keys.
+type internalFilter struct{ filter.Filter }
+
+// NewGenerator implements filter.Filter.
+func (f internalFilter) NewGenerator() filter.FilterGenerator {
+	return internalFilterGenerator{f.Filter.NewGenerator()}
+}
+
+type internalFilterGenerator struct{ filter.FilterGenerator }
+
+// Add implements filter.FilterGenerator.
+func (g internalFilterGenerator) Add(key []byte) { g.FilterGenerator.Add(userKey(key)) }

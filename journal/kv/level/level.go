@@ -10,16 +10,21 @@
 //	2026-11/                 a volume: one LevelDB database
 //	2026-11.dropped/         a volume whose erasure was interrupted; Open finishes it
 //	settings/                the settings store: one LevelDB database
+//	2026-11.mending/         the fresh store that Mend is making of a damaged one; its STORE is written last
+//	2026-11.damaged-<unix time>/   the damaged store that Mend has replaced, kept aside until a person removes it, or the volume is dropped. Tables
+//	                         that are whole are the same files as in the fresh store
 //	snapshot/                while there is a snapshot: the register in it
 //
 // In the folder of a database:
 //
 //	STORE                    its tag, a line: archive, name and 26 random characters, separated by slashes, as in the register
 //	CURRENT MANIFEST-* *.log *.ldb LOCK LOG     LevelDB's own files
+//	COPY-MANIFEST-*          a copy of the manifest, for mending: see manifestcopy.go
 //	KEY                      the key of the store, where it is sealed: see sealkey.go. LevelDB's files are then sealed, as seal.go tells
 //	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest acknowledged update
 //	                         (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after each
 //	                         commit and synced now and then: exact after a crash of the process, older after a power cut.
+//	MENDED                   what was lost when the store was mended, until Mended.Settle: see mendmarks.go
 //	snapshot/                while there is a snapshot (kv.Copier): links to the tables in it, and copies of the other files
 //	damaged-<unix time>-<name>   a copy of a log that was damaged, made before LevelDB replayed and removed it. Nothing reads it; a
 //	                         person may look at it and delete it.
@@ -37,6 +42,8 @@
 // {"tag": TAG, "state": STATE}}}. A store without a state must be there. If its folder is absent, empty, or has another tag, opening
 // the store is an error that names the folder. The store is never recreated; it is tried again, at most once a second, until it is
 // back. The folders of open stores are checked once a minute.
+//
+// Mend renames the damaged store and then the fresh one. If a crash comes between, the store is absent until Mend is called again.
 //
 // A store is made in this order: register with the state "making", folder, tag, database, register without the state. Only then does
 // a caller get it. It is dropped in this order: rename, register, removal of the files. If a crash comes between, Open finishes the

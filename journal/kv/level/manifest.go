@@ -3,10 +3,12 @@ package level
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/syndtr/goleveldb/leveldb/journal"
 	"github.com/syndtr/goleveldb/leveldb/storage"
@@ -162,6 +164,48 @@ func applyEdit(v *version, byLevel []map[int64]table, edit []byte, made func(lev
 			return d.err
 		}
 	}
+}
+
+// encode returns the one record of a new manifest. The tables of a level stand by their number.
+func (v *version) encode() []byte {
+	number := func(b []byte, list ...uint64) []byte {
+		for _, n := range list {
+			b = binary.AppendUvarint(b, n)
+		}
+		return b
+	}
+	key := func(b, k []byte) []byte { return append(number(b, uint64(len(k))), k...) }
+	b := key(number(nil, editComparator), []byte(internalOrder{}.Name()))
+	b = number(b, editLogNumber, v.log, editPrevLogNumber, v.prevLog, editNextFile, v.next, editLastSequence, v.sequence)
+	for n, tables := range v.levels {
+		tables = slices.Clone(tables)
+		slices.SortFunc(tables, func(a, b table) int { return cmp.Compare(a.number, b.number) })
+		for _, t := range tables {
+			b = number(b, editNewFile, uint64(n), uint64(t.number), uint64(t.size))
+			b = key(key(b, t.least), t.most)
+		}
+	}
+	return b
+}
+
+// writeManifest writes a manifest durably.
+func writeManifest(files storage.Storage, fd storage.FileDesc, v version) error {
+	w, err := files.Create(fd)
+	if err != nil {
+		return err
+	}
+	log := journal.NewWriter(w)
+	record, err := log.Next()
+	if err == nil {
+		_, err = record.Write(v.encode())
+	}
+	if err == nil {
+		err = log.Flush()
+	}
+	if err == nil {
+		err = w.Sync()
+	}
+	return errors.Join(err, w.Close())
 }
 
 // editReader reads the fields of one record of a manifest.

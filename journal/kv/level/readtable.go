@@ -46,8 +46,20 @@ type hole struct {
 
 var bloom = filter.NewBloomFilter(10)
 
+// mayHold reports whether the table may have an entry of a key that cannot be read.
+func (h *hole) mayHold(key []byte) bool {
+	if bytes.Compare(key, h.from) < 0 || bytes.Compare(key, h.to) >= 0 {
+		return false
+	}
+	return h.filters == nil || slices.ContainsFunc(h.filters, func(f []byte) bool { return bloom.Contains(f, key) })
+}
+
 // holes are ascending and may touch.
 type holes []hole
+
+func (list holes) mayHold(key []byte) bool {
+	return slices.ContainsFunc(list, func(h hole) bool { return h.mayHold(key) })
+}
 
 // add appends a hole, unless it is empty.
 func (list *holes) add(h hole) {

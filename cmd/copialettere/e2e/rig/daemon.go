@@ -214,9 +214,7 @@ func (d *Daemon) PID() int { return d.process.PID() }
 // Command runs a sub-command as the daemon's user and returns its output and exit status.
 func (d *Daemon) Command(t testing.TB, arguments ...string) (stdout []byte, stderr string, status int) {
 	t.Helper()
-	command := exec.Command(d.binary, append(arguments, "-config", d.Config)...)
-	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
-	command.Env = append(os.Environ(), d.Environment...)
+	command := d.Prepared(arguments...)
 	var complaints bytes.Buffer
 	command.Stderr = &complaints
 	stdout, err := command.Output()
@@ -225,6 +223,14 @@ func (d *Daemon) Command(t testing.TB, arguments ...string) (stdout []byte, stde
 		t.Fatalf("copialettere %s: %v", strings.Join(arguments, " "), err)
 	}
 	return stdout, complaints.String(), command.ProcessState.ExitCode()
+}
+
+// Prepared returns a sub-command that is to run as the daemon's user.
+func (d *Daemon) Prepared(arguments ...string) *exec.Cmd {
+	command := exec.Command(d.binary, append(arguments, "-config", d.Config)...)
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: d.credential}
+	command.Env = append(os.Environ(), d.Environment...)
+	return command
 }
 
 // Must runs a sub-command that must succeed, and returns its output.
