@@ -4,10 +4,7 @@ package bench
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/emersion/go-imap/v2/imapclient"
 
 	"copialettere/cmd/copialettere/e2e/rig"
 )
@@ -41,29 +36,15 @@ func TestBenchPull(t *testing.T) {
 	}
 }
 
-// fillSource appends the messages to the inbox.
-func fillSource(t *testing.T, s *rig.Source) {
-	nc, err := net.Dial("tcp", s.Address)
-	check(t, err)
-	c := imapclient.New(nc, nil)
-	defer c.Close()
-	check(t, c.Login(s.User, rig.Password).Wait())
-	for i := range pullMessages {
+func benchPull(t *testing.T, hook *rig.Daemon, source *rig.Source, folder string) {
+	messages := make([]string, pullMessages)
+	for i := range messages {
 		var body bytes.Buffer
 		fmt.Fprintf(&body, "From: Lorenzo <lorenzo@ext.test>\nSubject: Consegna %d\n\n", i)
 		check(t, newRandom(seeds.Add(1)).write(&body, pullSize))
-		text := strings.ReplaceAll(strings.ReplaceAll(body.String(), "\r\n", "\n"), "\n", "\r\n")
-		put := c.Append("INBOX", int64(len(text)), nil)
-		_, err := io.WriteString(put, text)
-		check(t, errors.Join(err, put.Close()))
-		_, err = put.Wait()
-		check(t, err)
+		messages[i] = strings.ReplaceAll(strings.ReplaceAll(body.String(), "\r\n", "\n"), "\n", "\r\n")
 	}
-	check(t, c.Logout().Wait())
-}
-
-func benchPull(t *testing.T, hook *rig.Daemon, source *rig.Source, folder string) {
-	fillSource(t, source)
+	source.Fill(t, messages)
 	server, user := source.Address, source.User
 	password := filepath.Join(folder, "password")
 	check(t, os.WriteFile(password, []byte(rig.Password+"\n"), 0o644))
