@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"copialettere/journal/kv"
 	"copialettere/journal/part"
 )
 
@@ -73,6 +74,10 @@ const (
 
 var errEncoding error = damage("malformed value")
 
+// errSealed says that a value is sealed under a key that is not there.
+var errSealed = fmt.Errorf("sealed under a key of its mailbox that is lost or was destroyed; if it is lost, put the file of these keys back from a backup of "+
+	"the data folder, or name the key that opens it in [encryption]: %w", errEncoding)
+
 type encoder struct{ b []byte }
 
 func (e *encoder) bytes(tag byte, v []byte) {
@@ -103,6 +108,9 @@ func (e *encoder) time(tag byte, t time.Time) {
 
 // decodeFields calls field for every field of b.
 func decodeFields(b []byte, field func(tag byte, v []byte) error) error {
+	if len(b) > 0 && b[0] == kv.Sealed {
+		return errSealed
+	}
 	for len(b) > 0 {
 		tag := b[0]
 		n, w := binary.Uvarint(b[1:])

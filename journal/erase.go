@@ -39,7 +39,7 @@ type Erased struct {
 //
 // If the mailbox or an entry of it is held it deletes nothing and returns ErrHeld. What is put under a hold while it runs stays, the rest
 // goes, and it returns ErrHeld too. Damaged entries go as well and are logged. It works in small steps: after an error or a crash, call it
-// again for the rest. Close the archive of the mailbox first: what is delivered meanwhile may stay.
+// again for the rest. Where the engine is kv.Keyed, the keys of the mailbox are destroyed last. Close the archive of the mailbox first: what is delivered meanwhile may stay.
 func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Erased, error) {
 	var removed Erased
 	for h, err := range j.Holdings(ctx, mailbox) {
@@ -54,6 +54,11 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 		return removed, fmt.Errorf("erase %s: %w", mailbox, ErrHeld)
 	}
 	j.FlushOutcomes(ctx)
+	keyed, _ := j.engine.(kv.Keyed)
+	if keyed != nil {
+		// What is under way still seals by the old keys: the Updates below come after it, and what they find goes. What comes now has a key of its own.
+		keyed.RetireKeys(mailbox)
+	}
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
 		return removed, fmt.Errorf("list volumes: %w", err)
@@ -92,6 +97,11 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 	}
 	if err := e.keys('w', func(tx kv.Tx, p kv.Pair) error { tx.Delete(p.Key); return nil }); err != nil {
 		return removed, fmt.Errorf("erase %s: %w", mailbox, err)
+	}
+	if keyed != nil {
+		if err := keyed.DestroyKeys(ctx, mailbox); err != nil {
+			return removed, err
+		}
 	}
 	return removed, nil
 }

@@ -3,12 +3,14 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 )
 
 // office files some messages of mario and anna in three months, some of them shared and linked, and a record of each month.
@@ -157,6 +159,31 @@ func TestEraseFails(t *testing.T) {
 func TestEraseKilled(t *testing.T) {
 	t.Parallel()
 	f := openFixture(t)
+	f.eraseKilled()
+}
+
+// TestEraseKeyedKilled does so where entries are sealed under the key of their mailbox, which is destroyed with them.
+func TestEraseKeyedKilled(t *testing.T) {
+	t.Parallel()
+	f := keyedFixture(t)
+	f.file(letter("before"), received(mario))
+	before, err := os.ReadFile(f.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.eraseKilled()
+	after, err := os.ReadFile(f.keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, changed := keyed.Scrub(before, after); !changed {
+		t.Error("the key was not destroyed")
+	}
+}
+
+func (f *fixture) eraseKilled() {
+	t := f.t
+	t.Helper()
 	f.office(6)
 	count, others := len(f.list(mario)), len(f.list(anna))
 	f.clock.set(november.AddDate(0, 3, 0).Truncate(time.Second))

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/kv/level"
 )
@@ -29,7 +30,8 @@ const (
 )
 
 // engineVariable names the environment variable that says on which engine the tests run: LevelDB, or with "memory" one in memory that
-// replicates and takes itself for one of several clients. What a test does to files is then left out.
+// replicates and takes itself for one of several clients. What a test does to files is then left out. With "keyed" it is LevelDB under package keyed, as
+// where the journal is encrypted.
 const engineVariable = "COPIALETTERE_ENGINE"
 
 // fixture is a journal on LevelDB in a temporary folder, or on an engine in memory. When the test ends it is opened again and verified.
@@ -42,6 +44,7 @@ type fixture struct {
 	spool  string
 	level  level.Options
 	memory *kvtest.Memory            // nil: LevelDB
+	keys   string                    // the file of the keys of mailboxes: package keyed is over the engine; empty: it is not
 	wrap   func(kv.Engine) kv.Engine // what the journal sees of the engine, nil: all
 	clock  *clock
 	engine kv.Engine
@@ -108,6 +111,9 @@ func newFixture(t testing.TB) *fixture {
 	if os.Getenv(engineVariable) == "memory" {
 		f.memory = kvtest.NewMemory(kvtest.NoWeakness)
 	}
+	if os.Getenv(engineVariable) == "keyed" {
+		f.keys = filepath.Join(f.dir, "mailbox.keys")
+	}
 	t.Cleanup(func() {
 		f.close()
 		if f.dir == "" || t.Failed() {
@@ -150,6 +156,12 @@ func (f *fixture) open() {
 	}
 	// A sweep is seen to delete what it may, at once.
 	seen := kvtest.Eager(f.engine)
+	if f.keys != "" {
+		if seen, err = seal(seen, f.keys, f.level.Logger); err != nil {
+			f.t.Fatal(err)
+		}
+		f.engine = seen
+	}
 	if f.wrap != nil {
 		seen = f.wrap(seen)
 	}
@@ -168,6 +180,20 @@ func (f *fixture) open() {
 			f.t.Fatal(err)
 		}
 	}
+}
+
+// seal puts package keyed over an engine.
+func seal(below kv.Engine, keys string, log *slog.Logger) (*keyed.Engine, error) {
+	ring, err := keyed.OpenRing(keys, keyed.Options{Wrappers: []keyed.Wrapper{{}}, Logger: log})
+	if errors.Is(err, keyed.ErrLost) {
+		if err = keyed.Make(keys); err == nil {
+			return seal(below, keys, log)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return keyed.New(below, ring, OwnerOf), nil
 }
 
 // testSettings are settings in which a mailbox is held, or closed, where the settings store has a key that says so.

@@ -197,3 +197,20 @@ func decodeCounters(b []byte) (folderCounters, error) {
 		bytes:       binary.BigEndian.Uint64(b[16:]),
 	}, nil
 }
+
+// OwnerOf returns the mailbox of a value of a volume that is to be sealed under a key of the mailbox; nil for all others. That is what names people and goes
+// with the archive of its mailbox: entries, those put aside too, and skips. Gaps, acts and logs outlive an erasure; the rest names nobody but the mailbox.
+func OwnerOf(key, value []byte) (mailbox []byte) {
+	switch {
+	case len(key) == 0:
+		return nil
+	case key[0] == 'e' || key[0] == 't', key[0] == 'g' && isSkip(value):
+	default:
+		return nil
+	}
+	mailbox, _, ok := bytes.Cut(key[1:], []byte{0})
+	if !ok || len(mailbox) == 0 {
+		return nil
+	}
+	return mailbox
+}

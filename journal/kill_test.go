@@ -17,6 +17,7 @@ import (
 
 	"copialettere/journal/evidence"
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 	"copialettere/journal/kv/kvtest"
 	"copialettere/journal/kv/level"
 )
@@ -27,6 +28,7 @@ const (
 	killedWork   = "COPIALETTERE_TEST_KILLED_WORK" // a name of killedWorks
 	killedAt     = "COPIALETTERE_TEST_KILLED_AT"   // before, or behind, which write it kills itself: "3 before"
 	killedClock  = "COPIALETTERE_TEST_KILLED_CLOCK"
+	killedKeys   = "COPIALETTERE_TEST_KILLED_KEYS" // the file of the keys of mailboxes; empty where there is none
 )
 
 // killedWorks are what is done and killed.
@@ -112,7 +114,15 @@ func workUntilKilled(dir string) error {
 	}
 	k.before = when == "before"
 	c := &clock{t: now}
-	j, err := Open(kvtest.Eager(k), Options{Now: c.now})
+	seen := kvtest.Eager(k)
+	if keys := os.Getenv(killedKeys); keys != "" {
+		sealed, err := seal(seen, keys, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		seen = killerKeys{sealed, k}
+	}
+	j, err := Open(seen, Options{Now: c.now})
 	if err != nil {
 		return err
 	}
@@ -172,6 +182,16 @@ func (k *killer) Fence(ctx context.Context, m kv.Month) (kv.Fence, error) {
 	return killerFence{f, k}, err
 }
 
+// killerKeys kills the process where keys of mailboxes are destroyed, too.
+type killerKeys struct {
+	*keyed.Engine
+	k *killer
+}
+
+func (e killerKeys) DestroyKeys(ctx context.Context, mailbox string) error {
+	return e.k.write(func() error { return e.Engine.DestroyKeys(ctx, mailbox) })
+}
+
 type killerFence struct {
 	kv.Fence
 	k *killer
@@ -220,7 +240,7 @@ func (f *fixture) killAt(work string, n int) (killed bool) {
 	f.close()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), killedFolder+"="+f.dir, killedWork+"="+work, killedAt+"="+at,
-		killedClock+"="+f.clock.now().Format(time.RFC3339))
+		killedClock+"="+f.clock.now().Format(time.RFC3339), killedKeys+"="+f.keys)
 	out, err := child.CombinedOutput()
 	f.open()
 	if err == nil {

@@ -132,9 +132,10 @@ func (r Record) encode() []byte {
 	return enc.b
 }
 
-// isSkip reports whether an encoded record is a skip. Of these there may be many more than gaps, and few want to know what they say.
+// isSkip reports whether an encoded record is a skip. Of these there may be many more than gaps, and few want to know what they say. Only skips are
+// sealed under a key of their mailbox.
 func isSkip(b []byte) bool {
-	return len(b) > 2 && b[0] == tagKind && b[1] == 1 && RecordKind(b[2]) == Skip
+	return len(b) > 0 && b[0] == kv.Sealed || len(b) > 2 && b[0] == tagKind && b[1] == 1 && RecordKind(b[2]) == Skip
 }
 
 func decodeRecord(mailbox string, b []byte) (*Record, error) {

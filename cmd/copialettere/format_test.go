@@ -24,16 +24,23 @@ import (
 // made it in said/: MAILBOX.list, MAILBOX.why and so on.
 const foldersOfOld = "../../testdata/folders"
 
+// plainFormat is the newest format of a folder that is not encrypted.
+const plainFormat = datafolder.Format - 1
+
 // TestEarlierFormats opens a folder of each earlier format: everything in it is there, and new mail goes in.
 func TestEarlierFormats(t *testing.T) {
 	for format := 1; format < datafolder.Format; format++ {
 		t.Run(fmt.Sprint(format), func(t *testing.T) {
-			p := newPlace(t)
-			p.configure("\n[pec]\ntrust = \"headers\"\n")
+			p, newest := newPlace(t), plainFormat
+			config := "\n[pec]\ntrust = \"headers\"\n"
+			if format == plainFormat { // one that is encrypted
+				newest, config = datafolder.Format, config+"[encryption]\nkey_file = \""+filepath.Join(p.dir, "key")+"\"\n"
+			}
+			p.configure(config)
 			unpack(t, filepath.Join(foldersOfOld, fmt.Sprintf("format-%d.tar.gz", format)), p.dir)
 			p.hasFormat(format)
 			before := p.saysWhatItSaid()
-			p.hasFormat(datafolder.Format)
+			p.hasFormat(newest)
 
 			stop := p.daemon()
 			p.deliver(message, "anna@alpha.test", "rfc822;anna@alpha.test")
@@ -114,7 +121,7 @@ func (p *place) hasFormat(want int) {
 // setFormat changes the format in the identity of the data folder.
 func (p *place) setFormat(format int) {
 	p.t.Helper()
-	old := fmt.Sprintf(`"format":%d,`, datafolder.Format)
+	old := fmt.Sprintf(`"format":%d,`, plainFormat)
 	b := strings.Replace(p.identity(), old, fmt.Sprintf(`"format":%d,`, format), 1)
 	p.do(os.WriteFile(filepath.Join(p.dir, "data", "identity"), []byte(b), 0o600))
 }

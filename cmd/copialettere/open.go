@@ -65,6 +65,7 @@ type opened struct {
 	disk        atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	leaving chan struct{} // closed when the daemon stops
+	mending bool          // datafolder.Options.Mending
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
 }
@@ -91,6 +92,16 @@ func openUnserved(ctx context.Context, c *config.Config, log *slog.Logger) (*ope
 	return a, err
 }
 
+// openMended is openArchive for a data folder of which a month was mended and is to be settled.
+func openMended(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
+	a := &opened{metrics: new(metrics.Registry), log: log, leaving: make(chan struct{}), mending: true}
+	if err := a.open(ctx, c, log); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
 // ownerOnly refuses root the data folder of somebody else: files that root makes in it keep the daemon from starting, and with it all mail from coming.
 func ownerOnly(data string) error {
 	info, err := os.Stat(data)
@@ -114,7 +125,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	if a.folder, err = datafolder.Open(ctx, c.Data, datafolder.Options{Metrics: a.metrics, Logger: log, Keys: keys}); err != nil {
+	if a.folder, err = datafolder.Open(ctx, c.Data, datafolder.Options{Metrics: a.metrics, Logger: log, Keys: keys, Mending: a.mending}); err != nil {
 		return err
 	}
 	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {
@@ -123,7 +134,11 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	a.exports = newExports(c, a, log)
 	a.notices, a.types, a.survey, a.search = newPump(c, a, log), archive.NewTypes(), archive.NewSurvey(), search.New(search.Options{})
 	a.known = archive.NewKnown()
-	a.sources, a.pulls = source.New(a.folder.Settings, source.Sealer{Path: a.folder.SourceKey}), pull.NewService(log, a.metrics)
+	sealer := source.Sealer{Path: a.folder.SourceKey, Box: a.folder.Box}
+	if err := sealer.Renew(); err != nil {
+		log.Error("the passwords of sources are not sealed as they should be", "error", err)
+	}
+	a.sources, a.pulls = source.New(a.folder.Settings, sealer), pull.NewService(log, a.metrics)
 	a.packages = preservation.New(a.folder.Settings)
 	a.preserve = newPreserve(a, log)
 	a.postfix = newPostfix(c, a, log)
@@ -161,7 +176,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 
 // newExports returns the exports that the daemon writes in the background. Where they cannot be read there are none: mail goes on without them.
 func newExports(c *config.Config, a *opened, log *slog.Logger) *jobs.Jobs {
-	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Logger: log, Program: version, Room: func() (int64, error) { return a.disk.Load().Spare() }})
+	exports, err := jobs.New(jobs.Options{Folder: filepath.Join(c.Data, "exports"), Box: a.folder.Box, Logger: log, Program: version, Room: func() (int64, error) { return a.disk.Load().Spare() }})
 	if err != nil {
 		log.Error("no exports in the background", "error", err)
 		return nil

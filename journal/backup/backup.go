@@ -32,6 +32,9 @@
 //
 // All of the data folder: the journal with the settings, and every other file, such as the identity, the spool of gaps, keys and maps; but no
 // sockets. Not copied is what lies elsewhere: the configuration, and the files that it names.
+//
+// A generation that is written stays as it is, but for the keys of mailboxes of an encrypted archive: those that are destroyed in the newest one are destroyed
+// in all. See keys.go.
 package backup
 
 import (

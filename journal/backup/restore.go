@@ -212,6 +212,9 @@ func (r *restorer) prepare(g, newest *Generation) error {
 	if err == nil {
 		err = take(g, func(name string) bool { return !settings(name) })
 	}
+	if err == nil && older {
+		err = r.mergeKeys(g)
+	}
 	if err == nil {
 		err = syncTree(r.at)
 	}

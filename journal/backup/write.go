@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"copialettere/journal/datafolder"
 	"copialettere/journal/durable"
 )
 
@@ -28,7 +29,7 @@ type Source struct {
 	Archive string
 	Data    string // the data folder
 	// Freeze freezes the journal. What it returns holds until ctx ends. It is called when the files beside the journal are copied: the spool of gaps
-	// must come first, as its records may be on their way into the journal.
+	// must come first, as its records may be on their way into the journal. Keys come afterwards, as the journal may need those that are made meanwhile.
 	Freeze func(ctx context.Context) (*Frozen, error)
 }
 
@@ -103,11 +104,19 @@ func (f *Folder) write(ctx context.Context, source Source) (*Report, error) {
 	if w.last != nil && !frozen.Taken.After(w.last.Taken) {
 		return nil, fmt.Errorf("the clock of the machine is behind the last backup, of %s: set it right", w.last.Taken.Format(time.RFC3339))
 	}
+	for _, name := range datafolder.KeyFiles() {
+		if err := w.copy(SourceFile{Name: name, Path: filepath.Join(source.Data, name), Size: -1}); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("copy the keys: %w", err)
+		}
+	}
 	if err := w.journal(frozen); err != nil {
 		return nil, fmt.Errorf("copy the journal: %w", err)
 	}
 	if err := w.finish(); err != nil {
 		return nil, fmt.Errorf("finish the backup: %w", err)
+	}
+	if err := w.scrub(earlier); err != nil {
+		return w.report, fmt.Errorf("the backup is done, but keys that were destroyed are still in earlier ones: %w", err)
 	}
 	if err := f.prune(); err != nil {
 		return w.report, fmt.Errorf("the backup is done, but earlier ones could not be removed: %w", err)
@@ -149,7 +158,7 @@ func (w *writer) beside(data string) error {
 		if name == journalFolder || entry.IsDir() && name == "lost+found" {
 			return filepath.SkipDir
 		}
-		if !entry.Type().IsRegular() || strings.HasSuffix(name, ".new") || name == "check" {
+		if !entry.Type().IsRegular() || strings.HasSuffix(name, ".new") || name == "check" || slices.Contains(datafolder.KeyFiles(), name) {
 			return nil
 		}
 		err = w.copy(SourceFile{Name: filepath.ToSlash(name), Path: path, Size: -1})

@@ -7,11 +7,20 @@ import (
 	"path/filepath"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 	"copialettere/journal/kv/level"
 )
 
 // JournalFolder is the name of the folder of the engine in a data folder.
 const JournalFolder = journalFolder
+
+// KeyFiles returns the names of the files in a data folder that open what the journal and the settings hold. A copy of the folder takes them after its
+// snapshot of the journal, so they have all that it needs.
+func KeyFiles() []string { return append(MailboxKeyFiles(), sourceKeyFile) }
+
+// MailboxKeyFiles returns the names of the files with the keys of the mailboxes: see copialettere/journal/kv/keyed. There are none where the journal is not
+// encrypted.
+func MailboxKeyFiles() []string { return []string{mailboxKeysFile, mailboxKeysFile + keyed.CopySuffix} }
 
 // ID returns the id of the archive of a data folder.
 func ID(folder string) (string, error) {

@@ -13,8 +13,10 @@
 //	exports/     ZIPs that the daemon writes in the background: see copialettere/journal/export/jobs. Absent until the first.
 //	evidence.key the key that signs the checkpoints, one line (golang.org/x/mod/sumdb/note), mode 0600, where the configuration names no other
 //	evidence.pub what checks its signatures, one line; it is no secret
-//	sources.key  the key that seals the passwords of accounts elsewhere from which mail is imported, 32 bytes, mode 0600; absent until there is one. A
-//	             folder that is restored without it wants these passwords once more: see copialettere/policy/source
+//	sources.key  the key that seals the passwords of accounts elsewhere from which mail is imported, 32 bytes, mode 0600, sealed itself where the journal is
+//	             encrypted; absent until there is one. A folder that is restored without it wants these passwords once more: see copialettere/policy/source
+//	mailbox.keys, mailbox.keys.copy
+//	             where the journal is encrypted, the key of each mailbox, wrapped by the operator's key: see copialettere/journal/kv/keyed
 //	check        the file that Probe writes, and removes
 //
 // Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as
@@ -39,6 +41,8 @@
 //
 //	5     every act on an entry is in the log of its mailbox and month, and the signing key of the checkpoints lies here: an earlier program would
 //	      leave no leaves, and all that it did would count as done behind the journal's back
+//	6     only where the journal is encrypted: entries and skips are sealed under the key of their mailbox, too. An earlier program would take them for
+//	      damaged, and not destroy the key of a mailbox that is erased
 //
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.
@@ -54,19 +58,31 @@ import (
 	"path/filepath"
 	"time"
 
+	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 	"copialettere/journal/kv/level"
 	"copialettere/journal/metrics"
+	"copialettere/journal/sealing"
 )
 
-// Format is the number of the format that Make gives a folder, and to which Open raises an earlier one.
-const Format = formatLogged
+// Format is the highest number of a format that this program opens.
+const Format = formatKeyed
 
 const (
 	formatUnregistered = 1
 	formatRegistered   = 2
 	formatLogged       = 5
+	formatKeyed        = 6
 )
+
+// formatOf returns the format that Make gives a folder, and to which Open raises an earlier one.
+func formatOf(keys []Key) int {
+	if len(keys) > 0 {
+		return formatKeyed
+	}
+	return formatLogged
+}
 
 // IdentityFile is the name of the file that makes a folder a data folder.
 const IdentityFile = "identity"
@@ -75,6 +91,8 @@ const (
 	journalFolder = "journal"
 	gapSpoolFile  = "gaps"
 	sourceKeyFile = "sources.key"
+
+	mailboxKeysFile = "mailbox.keys"
 
 	evidenceKeyFile    = "evidence.key"
 	evidencePublicFile = "evidence.pub"
@@ -113,6 +131,7 @@ type Options struct {
 	Metrics *metrics.Registry // nothing is counted where nil
 	Logger  *slog.Logger      // slog.Default where nil
 	Keys    []Key             // encrypt new stores by the first, and open those that are encrypted by any; none: nothing new is encrypted
+	Mending bool              // Open does not refuse a folder with a month that was mended and is to be settled
 }
 
 // Folder is an open data folder. Its methods may be called concurrently.
@@ -122,8 +141,9 @@ type Folder struct {
 	GapSpool string   // path of the gap spool
 	// SpoolKeys seal the gap spool: see journal.Options
 	SpoolKeys [][32]byte
-	Made      time.Time // when the data folder was made
-	ID        string    // of the archive
+	Box       *sealing.Box // seals what lies beside the journal; nil where the journal is not encrypted
+	Made      time.Time    // when the data folder was made
+	ID        string       // of the archive
 
 	SourceKey      string // path of the key that seals the passwords of accounts elsewhere, which may not be there
 	EvidenceKey    string // path of the signing key of the checkpoints, which may not be there
@@ -136,10 +156,7 @@ func Make(ctx context.Context, folder string, o Options) (made bool, err error) 
 	id, err := readIdentity(folder)
 	switch {
 	case err == nil && id.Format >= formatRegistered:
-		if id.Format < Format {
-			err = writeIdentity(folder, id, Format)
-		}
-		return false, err
+		return false, raise(folder, id, o.Keys)
 	case errors.Is(err, fs.ErrNotExist):
 		id, err = makeFolder(folder)
 	}
@@ -157,7 +174,21 @@ func Make(ctx context.Context, folder string, o Options) (made bool, err error) 
 		return false, fmt.Errorf("make journal: %w", err)
 	}
 	// The new format says that the folder is whole, so it comes last.
-	return before != nil, writeIdentity(folder, id, Format)
+	return before != nil, raise(folder, id, o.Keys)
+}
+
+// raise gives a folder the format that it is to have, if it has an earlier one.
+func raise(folder string, id identity, keys []Key) error {
+	format := formatOf(keys)
+	if id.Format >= format {
+		return nil
+	}
+	if format == formatKeyed {
+		if err := keyed.Make(filepath.Join(folder, mailboxKeysFile)); err != nil {
+			return err
+		}
+	}
+	return writeIdentity(folder, id, format)
 }
 
 // Open checks a data folder as Check does and opens it. The journal and its settings must be there. The caller closes the Folder. The error is
@@ -167,27 +198,58 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !o.Mending {
+		if err := settled(folder); err != nil {
+			return nil, err
+		}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if id.Format >= formatKeyed && len(o.Keys) == 0 {
+		return nil, fmt.Errorf("%s: %w: name its key in [encryption]", folder, ErrSealed)
 	}
 	engine, err := openEngine(folder, id, o)
 	if err != nil {
 		return nil, err
 	}
 	spool, err := spoolKeys(o.Keys)
-	if err != nil {
+	box, err2 := newBox(o.Keys)
+	if err := errors.Join(err, err2); err != nil {
 		return nil, errors.Join(err, engine.Close())
 	}
-	f := &Folder{Engine: engine, SpoolKeys: spool, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID, SourceKey: filepath.Join(folder, sourceKeyFile),
+	f := &Folder{Engine: engine, SpoolKeys: spool, Box: box, GapSpool: filepath.Join(folder, gapSpoolFile), Made: id.Created, ID: id.ID, SourceKey: filepath.Join(folder, sourceKeyFile),
 		EvidenceKey: filepath.Join(folder, evidenceKeyFile), EvidencePublic: filepath.Join(folder, evidencePublicFile)}
-	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format != Format {
-		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", Format)
-		err = writeIdentity(folder, id, Format)
+	if f.Settings, err = engine.Settings(ctx); err == nil && id.Format < formatOf(o.Keys) {
+		o.Logger.Info("the data folder has a newer format now, which earlier versions refuse", "data", folder, "before", id.Format, "format", formatOf(o.Keys))
+		err = raise(folder, id, o.Keys)
+	}
+	if err == nil && len(o.Keys) > 0 {
+		err = f.seal(o)
 	}
 	if err != nil {
 		return nil, errors.Join(mark(err), f.Close())
 	}
 	return f, nil
+}
+
+// seal has the engine seal values under the keys of mailboxes.
+func (f *Folder) seal(o Options) error {
+	path := filepath.Join(filepath.Dir(f.GapSpool), mailboxKeysFile)
+	wrappers, err := wrappers(o.Keys)
+	if err != nil {
+		return err
+	}
+	ring, err := keyed.OpenRing(path, keyed.Options{Wrappers: wrappers, Logger: o.Logger})
+	if errors.Is(err, keyed.ErrLost) {
+		err = markedError{fmt.Errorf("%w; where there is none, write \"format\":%d into %s, and what was sealed so far cannot be read any more", err, formatLogged,
+			filepath.Join(filepath.Dir(path), IdentityFile)), ErrAbsent}
+	}
+	if err != nil {
+		return err
+	}
+	f.Engine = keyed.New(f.Engine, ring, journal.OwnerOf)
+	return nil
 }
 
 // openEngine opens the journal of a data folder.

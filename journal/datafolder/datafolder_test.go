@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 )
 
 // made returns a data folder that Make made.
@@ -51,7 +52,7 @@ func TestMake(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	id, err := readIdentity(folder)
-	if err != nil || id.Format != Format || time.Since(id.Created) > time.Minute {
+	if err != nil || id.Format != formatLogged || time.Since(id.Created) > time.Minute {
 		t.Errorf("identity %+v, %v", id, err)
 	}
 	if made, err := Make(t.Context(), folder, Options{}); err != nil || made {
@@ -96,27 +97,70 @@ func TestMakeBrokenOff(t *testing.T) {
 	}
 }
 
-// TestRaise has Make and Open bring a folder of each earlier format to the newest.
+// TestRaise has Make and Open bring a folder of each earlier format to the newest: with a key, to the one that is encrypted.
 func TestRaise(t *testing.T) {
 	for format := 1; format < Format; format++ {
-		for name, raise := range map[string]func(folder string) error{
-			"make": func(folder string) error { _, err := Make(t.Context(), folder, Options{}); return err },
-			"open": func(folder string) error { return opens(t, folder) },
+		for name, c := range map[string]struct {
+			raise func(folder string, o Options) error
+			o     Options
+		}{
+			"make":            {func(folder string, o Options) error { _, err := Make(t.Context(), folder, o); return err }, Options{}},
+			"open":            {opensWith(t), Options{}},
+			"make, encrypted": {func(folder string, o Options) error { _, err := Make(t.Context(), folder, o); return err }, Options{Keys: []Key{{1}}}},
+			"open, encrypted": {opensWith(t), Options{Keys: []Key{{1}}}},
 		} {
 			t.Run(fmt.Sprint(format, " ", name), func(t *testing.T) {
 				folder := made(t)
-				before, err := readIdentity(folder)
-				if err := errors.Join(err, writeIdentity(folder, before, format), raise(folder)); err != nil {
+				want, err := readIdentity(folder)
+				if err := errors.Join(err, writeIdentity(folder, want, format), c.raise(folder, c.o)); err != nil {
 					t.Fatal(err)
 				}
-				if after, err := readIdentity(folder); err != nil || after != before {
-					t.Errorf("identity %+v, %v, want %+v", after, err, before)
+				want.Format = formatOf(c.o.Keys)
+				if after, err := readIdentity(folder); err != nil || after != want {
+					t.Errorf("identity %+v, %v, want %+v", after, err, want)
 				}
-				if err := opens(t, folder); err != nil {
+				if err := opensWith(t)(folder, c.o); err != nil {
 					t.Error(err)
+				}
+				if c.o.Keys != nil {
+					fails(t, opens(t, folder), ErrSealed, folder, "[encryption]")
 				}
 			})
 		}
+	}
+}
+
+// TestLostKeys opens an encrypted folder that has lost the keys of the mailboxes. It makes no new ones where the lost ones may come back.
+func TestLostKeys(t *testing.T) {
+	folder, o := filepath.Join(t.TempDir(), "data"), Options{Keys: []Key{{1}}}
+	if _, err := Make(t.Context(), folder, o); err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(folder, mailboxKeysFile)
+	if err := errors.Join(os.Remove(keys), opensWith(t)(folder, o)); err != nil {
+		t.Errorf("with the other file: %v", err)
+	}
+	if err := errors.Join(os.Remove(keys), os.Remove(keys+keyed.CopySuffix)); err != nil {
+		t.Fatal(err)
+	}
+	_, made := Make(t.Context(), folder, o)
+	for _, err := range []error{opensWith(t)(folder, o), errors.Join(made, opensWith(t)(folder, o))} {
+		fails(t, err, ErrAbsent, keys, "put it back from a backup", `write "format":5 into `+filepath.Join(folder, IdentityFile))
+	}
+	id, err := readIdentity(folder)
+	if err := errors.Join(err, writeIdentity(folder, id, formatLogged), opensWith(t)(folder, o)); err != nil {
+		t.Errorf("given up for lost: %v", err)
+	}
+}
+
+// opensWith returns opens with options.
+func opensWith(t *testing.T) func(folder string, o Options) error {
+	return func(folder string, o Options) error {
+		f, err := Open(t.Context(), folder, o)
+		if err != nil {
+			return err
+		}
+		return f.Close()
 	}
 }
 
@@ -181,7 +225,7 @@ func TestIdentity(t *testing.T) {
 		content string
 		texts   []string
 	}{
-		"newer format":           {`{"format":6,"id":{"archive":7},"created":[]}`, []string{folder + " has format 6, and this program knows 1 to 5"}},
+		"newer format":           {`{"format":7,"id":{"archive":7},"created":[]}`, []string{folder + " has format 7, and this program knows 1 to 6"}},
 		"no format":              {`{"id":"A"}`, []string{file, "no format", "put it back from a backup"}},
 		"format 0":               {`{"format":0,"id":"A"}`, []string{file, "no format"}},
 		"negative format":        {`{"format":-1,"id":"A"}`, []string{file, "no format"}},

@@ -5,11 +5,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 
+	"copialettere/journal/kv/keyed"
 	"copialettere/journal/kv/level"
+	"copialettere/journal/sealing"
 )
 
 // Key is a key of the operator's: it wraps the keys of the stores, which seal their files.
@@ -51,15 +54,54 @@ func ParseKeys(text string) ([]Key, error) {
 	return keys, nil
 }
 
-// spoolKeys returns the keys that seal the gap spool, derived from those of the operator's.
-func spoolKeys(keys []Key) ([][32]byte, error) {
-	var derived [][32]byte
+// derive returns a key derived from one of the operator's for a purpose, and the id of the latter.
+func derive(k Key, purpose string) (id [8]byte, derived [32]byte, err error) {
+	name, err := hex.DecodeString(k.ID())
+	if err != nil {
+		return id, derived, err
+	}
+	b, err := hkdf.Key(sha256.New, k[:], nil, purpose, len(derived))
+	if err != nil {
+		return id, derived, err
+	}
+	return [8]byte(name), [32]byte(b), nil
+}
+
+// wrappers returns the keys that wrap those of the mailboxes, derived from those of the operator's.
+func wrappers(keys []Key) ([]keyed.Wrapper, error) {
+	var list []keyed.Wrapper
 	for _, k := range keys {
-		b, err := hkdf.Key(sha256.New, k[:], nil, "copialettere gap spool", 32)
+		id, key, err := derive(k, "copialettere mailbox keys")
 		if err != nil {
 			return nil, err
 		}
-		derived = append(derived, [32]byte(b))
+		list = append(list, keyed.Wrapper{ID: id, Key: key})
 	}
-	return derived, nil
+	return list, nil
+}
+
+// newBox returns the box that seals what lies beside the journal.
+func newBox(keys []Key) (*sealing.Box, error) {
+	var list []sealing.Key
+	for _, k := range keys {
+		id, key, err := derive(k, "copialettere box")
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, sealing.Key{ID: id, Secret: key})
+	}
+	return sealing.NewBox(list), nil
+}
+
+// spoolKeys returns the keys that seal the gap spool, derived from those of the operator's.
+func spoolKeys(keys []Key) ([][32]byte, error) {
+	var list [][32]byte
+	for _, k := range keys {
+		_, key, err := derive(k, "copialettere gap spool")
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, key)
+	}
+	return list, nil
 }

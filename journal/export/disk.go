@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"copialettere/journal/durable"
+	"copialettere/journal/sealing"
 )
 
 // ErrCompare says that a file that was written reads otherwise from the disk.
@@ -24,6 +25,7 @@ var ErrCompare = errors.New("what was written reads otherwise: the disk cannot b
 // disk is the file system that is written to. Names are relative to its root.
 type disk struct {
 	root string
+	key  *[32]byte // files are sealed by it: see package sealing; nil where they are in the clear
 	// step is called before everything that can fail: "create NAME", "write NAME", "sync NAME", "rename NAME", "read NAME". Tests make it fail. Commit
 	// calls it from several goroutines.
 	step    func(what string) error
@@ -48,7 +50,42 @@ func (d *disk) create(name string) (*outFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outFile{File: f, disk: d, name: name}, nil
+	out, err := d.sealed(f, sealing.Create)
+	if err != nil {
+		return nil, err
+	}
+	return &outFile{file: out, disk: d, name: name}, nil
+}
+
+// file is a file of a disk, sealed or not.
+type file interface {
+	io.ReadWriteSeeker
+	io.ReaderAt
+	io.Closer
+	Truncate(size int64) error
+	Sync() error
+	Fd() uintptr
+}
+
+// open opens a file for reading, and with os.O_RDWR for writing too.
+func (d *disk) open(name string, flag int) (file, error) {
+	f, err := os.OpenFile(d.path(name), flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	return d.sealed(f, sealing.Open)
+}
+
+// sealed returns a file that is sealed, or is to be, as what it holds, and closes it where that fails.
+func (d *disk) sealed(f *os.File, open func(*os.File, [32]byte) (*sealing.File, error)) (file, error) {
+	if d.key == nil {
+		return f, nil
+	}
+	s, err := open(f, *d.key)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return s, nil
 }
 
 // rename gives a file its final name, which a later sync of the folder makes durable.
@@ -75,7 +112,7 @@ func (d *disk) syncFolder(name string) error {
 
 // digestOf reads a file from the disk, and not from memory where the system lets us, and returns its SHA-256.
 func (d *disk) digestOf(name string) (digest string, size int64, err error) {
-	f, err := os.Open(d.path(name))
+	f, err := d.open(name, os.O_RDONLY)
 	if err != nil {
 		return "", 0, err
 	}
@@ -84,7 +121,7 @@ func (d *disk) digestOf(name string) (digest string, size int64, err error) {
 }
 
 // digestIn is digestOf for a file that is open, wherever it was read or written last.
-func (d *disk) digestIn(f *os.File, name string) (digest string, size int64, err error) {
+func (d *disk) digestIn(f file, name string) (digest string, size int64, err error) {
 	if err := d.step("read " + name); err != nil {
 		return "", 0, err
 	}
@@ -110,11 +147,11 @@ func (d *disk) holds(name string, size int64, digest string) bool {
 }
 
 // forget takes what is synced of a file out of the memory of the system, so the next read is from the disk. It is no more than a wish.
-func forget(f *os.File) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+func forget(f file) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
 
 // outFile is a file that is written.
 type outFile struct {
-	*os.File
+	file
 	disk *disk
 	name string
 }
@@ -124,7 +161,7 @@ func (f *outFile) Write(b []byte) (int, error) {
 	if err := f.disk.step("write " + f.name); err != nil {
 		return 0, err
 	}
-	return f.File.Write(b)
+	return f.file.Write(b)
 }
 
 // content returns all that was written.
@@ -135,7 +172,7 @@ func (f *outFile) sync() error {
 	if err := f.disk.step("sync " + f.name); err != nil {
 		return err
 	}
-	return f.File.Sync()
+	return f.file.Sync()
 }
 
 // Limits of a batch.
@@ -206,7 +243,7 @@ func (b *batch) commit() error {
 			return err
 		}
 	}
-	return b.each(func(f *batchFile) error { return b.disk.compare(f.File, f.final, f.size, f.digest) })
+	return b.each(func(f *batchFile) error { return b.disk.compare(f.outFile, f.final, f.size, f.digest) })
 }
 
 // sync makes the content of the files durable: all at once, which asks the disk for less than one by one. Where that fails it may be for files of others,
@@ -231,8 +268,12 @@ func (b *batch) sync() error {
 }
 
 // compare reads a file back, and returns ErrCompare if it is not as it was written.
-func (d *disk) compare(f *os.File, name string, size int64, digest string) error {
-	got, n, err := d.digestIn(f, name)
+func (d *disk) compare(f *outFile, name string, size int64, digest string) error {
+	read := func() (string, int64, error) { return d.digestIn(f.file, name) }
+	if d.key != nil {
+		read = func() (string, int64, error) { return d.digestOf(name) } // the file holds its last block in memory
+	}
+	got, n, err := read()
 	if err != nil {
 		return fmt.Errorf("read %s back: %w", name, err)
 	}

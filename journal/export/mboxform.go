@@ -198,7 +198,7 @@ func (d *disk) grow(name string, offset int64) (*grown, error) {
 	if err := d.step("create " + name); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(d.path(name), os.O_RDWR, 0o600)
+	f, err := d.open(name, os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +232,7 @@ func (g *grown) complete(final string) error {
 		}
 	}
 	if err == nil {
-		err = g.disk.compare(g.File, final, g.sum.size, g.sum.digest())
+		err = g.disk.compare(g.outFile, final, g.sum.size, g.sum.digest())
 	}
 	return err
 }

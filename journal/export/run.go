@@ -70,6 +70,9 @@ type Options struct {
 	// Time is what the tables of FormZIP and PIndex.xml say of when the export was made, so that the same messages make the same bytes; zero for now.
 	Time time.Time
 
+	// Key seals all that is written, also in the work folder: see package sealing. Only of FormZIP; nil for what anybody is to read.
+	Key *[32]byte
+
 	// Told is told what became of each message, once that is durable, in the order of the plan. May be nil.
 	Told func(Result) error
 	// Progress is called after each message; the plan is known by then. May be nil.
@@ -146,7 +149,7 @@ type run struct {
 	disk    *disk // of work
 	work    string
 	lock    *os.File
-	plan    *os.File
+	plan    file
 	form    form
 	tables  *tables
 	report  Report
@@ -230,7 +233,7 @@ func (r *run) openFolder() error {
 
 // begin makes the work folder, and locks it. Names on the disk are then relative to root.
 func (r *run) begin(root string) error {
-	r.disk = &disk{root: root, step: r.Step}
+	r.disk = &disk{root: root, key: r.Key, step: r.Step}
 	if err := durable.MakeFolder(r.work); err != nil {
 		return err
 	}
@@ -328,7 +331,7 @@ func (r *run) makePlan(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.plan = f.File
+	r.plan = f.file
 	w := bufio.NewWriterSize(f, 256<<10)
 	enc := json.NewEncoder(w)
 	for l, err := range r.Source.Plan(ctx) {
@@ -474,10 +477,11 @@ func (r *run) close() {
 	if r.tables != nil {
 		r.tables.abandon()
 	}
-	for _, f := range []*os.File{r.plan, r.lock} {
-		if f != nil {
-			f.Close()
-		}
+	if r.plan != nil {
+		r.plan.Close()
+	}
+	if r.lock != nil {
+		r.lock.Close()
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"copialettere/journal/sealing"
 )
 
 // zipForm is FormZIP. What is there of the ZIP is read as long as it is as it must be, from the front: the directory at the end is made anew. So that
@@ -30,7 +32,7 @@ type zipForm struct {
 	to        *resumedWriter
 	directory *outFile // of the ZIP
 	out       *grown   // once something is written
-	file      *os.File // that scan reads
+	file      file     // that scan reads
 	scan      *zipScanner
 	files     int // in the ZIP
 }
@@ -42,7 +44,7 @@ func openZIP(r *run) (form, error) {
 	case err == nil && !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%w: a ZIP is one file; name a file, such as archive.zip", ErrOther)
 	case err == nil:
-		if ours, err := isZIPOf(r.To, r.order); err != nil || !ours {
+		if ours, err := r.isZIP(); err != nil || !ours {
 			return nil, errors.Join(fmt.Errorf("%w: choose another file", ErrOther), err)
 		}
 	case !errors.Is(err, os.ErrNotExist):
@@ -54,15 +56,15 @@ func openZIP(r *run) (form, error) {
 	return &zipForm{run: r, names: newNames(time.UTC), final: filepath.Base(r.To), part: r.temporary("zip")}, nil
 }
 
-// isZIPOf reports whether a file is a ZIP of the export that is asked for.
-func isZIPOf(path string, order []byte) (bool, error) {
-	f, err := os.Open(path)
+// isZIP reports whether what is there is a ZIP of the export that is asked for.
+func (r *run) isZIP() (bool, error) {
+	f, err := (&disk{root: filepath.Dir(r.To), key: r.Key}).open(filepath.Base(r.To), os.O_RDONLY)
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
 	one, err := newZIPScanner(f).next()
-	return one != nil && one.is(orderName, int64(len(order)), digestOf(order)), err
+	return one != nil && one.is(orderName, int64(len(r.order)), digestOf(r.order)), err
 }
 
 // begin reads what is there.
@@ -82,7 +84,7 @@ func (z *zipForm) begin() (err error) {
 	}
 	z.zip = newZIPFile(z.to, time.UTC, z.directory)
 	z.zip.now = z.run.made()
-	file, err := os.Open(z.run.disk.path(z.part))
+	file, err := z.run.disk.open(z.part, os.O_RDONLY)
 	switch {
 	case err == nil:
 		forget(file)
@@ -91,7 +93,7 @@ func (z *zipForm) begin() (err error) {
 		if err != nil || ok {
 			return err
 		}
-	case !errors.Is(err, os.ErrNotExist):
+	case !errors.Is(err, os.ErrNotExist) && !errors.Is(err, sealing.ErrDamaged):
 		return err
 	}
 	if err := z.cut(); err != nil {
@@ -332,9 +334,9 @@ func (s *zipScanner) next() (*scanned, error) {
 	return &scanned{h, hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
-// unlessEnd returns an error unless it only says that a file ends early.
+// unlessEnd returns an error unless it only says that a file ends early, or is damaged where it is sealed.
 func unlessEnd(err error) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, sealing.ErrDamaged) {
 		return nil
 	}
 	return err

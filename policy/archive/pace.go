@@ -23,7 +23,9 @@ type Pace struct {
 }
 
 // NewPace returns a Pace that gives way to what is delivered to the archives.
-func (a *Archive) NewPace() *Pace { return newPace(func() bool { return a.journal.Delivering(paceRecent) }) }
+func (a *Archive) NewPace() *Pace {
+	return newPace(func() bool { return a.journal.Delivering(paceRecent) })
+}
 
 func newPace(delivering func() bool) *Pace { return &Pace{delivering: delivering, rested: time.Now()} }
 

@@ -11,24 +11,31 @@ import (
 	"os"
 
 	"copialettere/journal/durable"
+	"copialettere/journal/sealing"
 )
 
 // keySize is that of AES-256, in bytes.
 const keySize = 32
 
-// Sealer seals passwords with the key in a file, 32 random bytes of mode 0600, which it makes when it first seals. Who restores the data folder without
-// that file gives the passwords again.
-type Sealer struct{ Path string }
+// Sealer seals passwords with the key in a file, 32 random bytes of mode 0600, which it makes when it first seals. Where the journal is encrypted the key is
+// sealed in the file. Who restores the data folder without that file gives the passwords again.
+type Sealer struct {
+	Path string
+	Box  *sealing.Box // of the data folder; nil where the journal is not encrypted
+}
+
+// use is what the key is sealed for.
+const use = "passwords of sources"
 
 // ErrKey says that passwords cannot be sealed or opened. The error that wraps it says what to do.
 var ErrKey = errors.New("the key of the passwords")
 
 func (s Sealer) aead(create bool) (cipher.AEAD, error) {
-	key, err := os.ReadFile(s.Path)
+	key, _, err := s.read()
 	if errors.Is(err, fs.ErrNotExist) && create {
 		key = make([]byte, keySize)
 		rand.Read(key)
-		err = durable.Write(s.Path, bytes.NewReader(key), nil)
+		err = s.write(key)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -44,6 +51,38 @@ func (s Sealer) aead(create bool) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// read returns the key. current reports whether the file has it as write would write it.
+func (s Sealer) read() (key []byte, current bool, err error) {
+	content, err := os.ReadFile(s.Path)
+	if err != nil {
+		return nil, false, err
+	}
+	if key, current, err = s.Box.Open(content, use); err != nil {
+		return nil, false, fmt.Errorf("%s: %w", s.Path, err)
+	}
+	return key, current, nil
+}
+
+func (s Sealer) write(key []byte) error {
+	return durable.Write(s.Path, bytes.NewReader(s.Box.Seal(key, use)), nil)
+}
+
+// Renew seals the key in the file anew where that is in the clear although the journal is encrypted, or sealed by an earlier key of the operator's. No
+// file is no error.
+func (s Sealer) Renew() error {
+	key, current, err := s.read()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && current {
+		return nil
+	}
+	if err == nil {
+		err = s.write(key)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return nil
 }
 
 // seal seals a text for one use, which about names.

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"copialettere/journal/kv"
 	"copialettere/journal/kv/level"
+	"copialettere/journal/sealing"
 	"copialettere/policy"
 )
 
@@ -28,7 +30,7 @@ func newStore(t *testing.T) (*Store, kv.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(settings, Sealer{filepath.Join(t.TempDir(), "key")}), settings
+	return New(settings, Sealer{Path: filepath.Join(t.TempDir(), "key")}), settings
 }
 
 var place = Place{"anna@alpha.test", "imaps://anna@ext.test", "INBOX"}
@@ -191,6 +193,40 @@ func TestProfiles(t *testing.T) {
 	}
 	if _, err := s.Profile(t.Context(), "bruno@alpha.test", "aruba"); err != nil {
 		t.Errorf("of another archive: %v", err)
+	}
+}
+
+// TestKey has the key of the passwords sealed where the journal is encrypted, also one from before, and changed keys of the operator's.
+func TestKey(t *testing.T) {
+	one, two := sealing.Key{ID: [8]byte{1}, Secret: [32]byte{1}}, sealing.Key{ID: [8]byte{2}, Secret: [32]byte{2}}
+	plain := Sealer{Path: filepath.Join(t.TempDir(), "key")}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(plain.Renew()) // there is none
+	sealed, err := plain.seal("password", "use")
+	must(err)
+	key, err := os.ReadFile(plain.Path)
+	must(err)
+	for _, keys := range [][]sealing.Key{{one}, {one}, {two, one}, {two}} {
+		s := Sealer{Path: plain.Path, Box: sealing.NewBox(keys)}
+		must(s.Renew())
+		now, err := os.ReadFile(plain.Path)
+		must(err)
+		if got, err := s.unseal(sealed, "use"); got != "password" || err != nil || bytes.Contains(now, key) {
+			t.Errorf("%d keys: %q, %v; the file: %x", len(keys), got, err, now)
+		}
+	}
+	for name, s := range map[string]Sealer{"another key": {plain.Path, sealing.NewBox([]sealing.Key{one})}, "no key": plain} {
+		if _, err := s.unseal(sealed, "use"); !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), "name that key in [encryption]") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := s.Renew(); !errors.Is(err, ErrKey) {
+			t.Errorf("%s: renewed: %v", name, err)
+		}
 	}
 }
 

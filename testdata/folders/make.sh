@@ -1,5 +1,6 @@
 #!/bin/bash
-# make.sh PROGRAM NAME: makes NAME.tar.gz here, with a data folder of that program (data/) and the reports of its commands on it (said/).
+# make.sh PROGRAM NAME [encrypted]: makes NAME.tar.gz here, with a data folder of that program (data/) and the reports of its commands on it (said/). Of an
+# encrypted one the key is there too (key).
 # Run it once for each format of the data folder, with the last program that writes that format. The tests read the result.
 set -eu
 program=$(realpath "$1")
@@ -17,6 +18,10 @@ next_hop = "maildir:$work/mail"
 [[domain]]
 name = "alpha.test"
 END
+if [ "${3-}" = encrypted ]; then
+  (umask 077; "$program" encryption-key >"$work/key")
+  printf '[encryption]\nkey_file = "%s"\n' "$work/key" >>"$work/copialettere.toml"
+fi
 
 say() { "$program" "$@" -config "$work/copialettere.toml"; }
 
@@ -75,4 +80,4 @@ for mailbox in anna bruno; do
 done
 say verify -json >"$work/said/verify"
 rm -f "$work/data/lmtp.sock" "$work/data/admin.sock"
-tar -C "$work" --owner=0 --group=0 -czf "$here/$2.tar.gz" data said
+tar -C "$work" --owner=0 --group=0 -czf "$here/$2.tar.gz" data said $(cd "$work" && ls key 2>&- || :)

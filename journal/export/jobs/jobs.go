@@ -14,6 +14,9 @@
 //	ID/export.zip            the ZIP, once it is whole
 //	ID/export.zip.part/      the ZIP while it is written: see copialettere/journal/export
 //
+// Where the journal is encrypted job.json is sealed by the key of the operator (sealing.Box), and the other files by a key in it (sealing.File). When the
+// operator changes his key, job.json is sealed anew at the next start. A job from before the journal was encrypted goes then.
+//
 // A folder without a job.json that can be read is the rest of a job that was being made or removed, and goes when the program starts. All of it may be
 // deleted while the program does not run: the messages stay in the journal.
 //
@@ -42,6 +45,7 @@ import (
 	"copialettere/journal/durable"
 	"copialettere/journal/export"
 	"copialettere/journal/export/sincro"
+	"copialettere/journal/sealing"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 )
@@ -117,9 +121,10 @@ type Config struct {
 	MaxSize int64         // what all ZIPs may take together, in bytes
 }
 
-// Options are what Jobs work with. All but Now and Program are required.
+// Options are what Jobs work with. All but Box, Now and Program are required.
 type Options struct {
-	Folder string // see the package comment; it is made when it is needed
+	Folder string       // see the package comment; it is made when it is needed
+	Box    *sealing.Box // seals what is in it; nil where the journal is not encrypted
 	// Room returns how many bytes exports may still write to the disk. It may be negative.
 	Room    func() (int64, error)
 	Logger  *slog.Logger
@@ -302,6 +307,10 @@ func (j *Jobs) Start(ctx context.Context, who policy.Actor, mailbox policy.Addre
 	one := &job{state: StateWaiting, record: record{
 		Layout: layout, ID: rand.Text(), Mailbox: mailbox.String(), Archive: name, Role: who.Role, Name: who.Name, Selection: s, Sincro: agent, Asked: j.options.Now().UTC(),
 	}}
+	if j.options.Box != nil {
+		one.Key = make([]byte, 32)
+		rand.Read(one.Key)
+	}
 	if err := j.admit(one); err != nil {
 		return Job{}, err
 	}

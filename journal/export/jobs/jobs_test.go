@@ -21,6 +21,7 @@ import (
 	"copialettere/journal"
 	"copialettere/journal/export"
 	"copialettere/journal/kv/level"
+	"copialettere/journal/sealing"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -44,6 +45,7 @@ type rig struct {
 	archive *archive.Archive
 	auth    *auth.Authenticator
 	folder  string
+	box     *sealing.Box
 	jobs    *Jobs
 	config  Config
 	mu      sync.Mutex
@@ -123,7 +125,7 @@ func (r *rig) address(s string) policy.Address {
 // open opens the jobs as a start of the program does.
 func (r *rig) open() {
 	r.t.Helper()
-	jobs, err := New(Options{Folder: r.folder, Logger: slog.New(slog.NewTextHandler(r.t.Output(), nil)), Now: r.clock, Room: func() (int64, error) {
+	jobs, err := New(Options{Folder: r.folder, Box: r.box, Logger: slog.New(slog.NewTextHandler(r.t.Output(), nil)), Now: r.clock, Room: func() (int64, error) {
 		r.mu.Lock()
 		room, held := r.room, r.held
 		r.mu.Unlock()

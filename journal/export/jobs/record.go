@@ -3,6 +3,7 @@ package jobs
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,8 +34,10 @@ type record struct {
 	Name    string      `json:"name"`
 	export.Selection
 	Sincro *sincro.Agent `json:"sincro,omitempty"`
-	Asked  time.Time     `json:"asked"`
-	Ended  *ended        `json:"ended,omitempty"` // absent until then
+	// Key seals the ZIP and all that it is made of, by package sealing; nil where it is in the clear.
+	Key   []byte    `json:"key,omitempty"`
+	Asked time.Time `json:"asked"`
+	Ended *ended    `json:"ended,omitempty"` // absent until then
 }
 
 // ended is what came of a job.
@@ -67,15 +70,31 @@ func (j *Jobs) write(one *job) error {
 	if err := durable.MakeFolder(folder); err != nil {
 		return fmt.Errorf("write an export: %w", err)
 	}
-	if err := durable.Write(filepath.Join(folder, recordName), bytes.NewReader(append(b, '\n')), j.options.step); err != nil {
+	b = j.options.Box.Seal(append(b, '\n'), use(one.ID))
+	if err := durable.Write(filepath.Join(folder, recordName), bytes.NewReader(b), j.options.step); err != nil {
 		return fmt.Errorf("write an export: %w", err)
 	}
 	return nil
 }
 
-// read reads the record of a job.
+// use is what the record of a job is sealed for.
+func use(id string) string { return "export " + id }
+
+// key returns the key that seals the files of a job; nil where they are in the clear.
+func (r *record) key() *[32]byte {
+	if len(r.Key) != 32 {
+		return nil
+	}
+	return (*[32]byte)(r.Key)
+}
+
+// read reads the record of a job, and seals it anew where it is not sealed by the key that is in force.
 func (j *Jobs) read(id string) (*job, error) {
 	b, err := os.ReadFile(filepath.Join(j.options.Folder, id, recordName))
+	if err != nil {
+		return nil, err
+	}
+	b, current, err := j.options.Box.Open(b, use(id))
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +113,12 @@ func (j *Jobs) read(id string) (*job, error) {
 			one.state = StateFailed
 		}
 		one.progress = export.Progress{Messages: e.Messages, Of: e.Messages, Bytes: e.Bytes, OfAll: e.Bytes}
+	}
+	switch {
+	case j.options.Box != nil && one.key() == nil:
+		return nil, errors.New("it is in the clear, and the journal is encrypted now: ask for it once more")
+	case !current:
+		return one, j.write(one)
 	}
 	return one, nil
 }
@@ -115,7 +140,7 @@ func parse(b []byte) (*record, error) {
 	if err := r.Selection.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", recordName, err)
 	}
-	if r.Archive == "" || r.Role == "" || r.Asked.IsZero() || r.Ended != nil && r.Ended.At.IsZero() {
+	if len(r.Key) != 0 && r.key() == nil || r.Archive == "" || r.Role == "" || r.Asked.IsZero() || r.Ended != nil && r.Ended.At.IsZero() {
 		return nil, fmt.Errorf("%s is not whole", recordName)
 	}
 	return &r, nil

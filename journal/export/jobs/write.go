@@ -11,6 +11,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/export"
+	"copialettere/journal/sealing"
 	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/auth"
@@ -72,8 +73,9 @@ func (j *Jobs) end(ctx context.Context, one *job, report *export.Report, err err
 	default:
 		now.SHA256, now.Missing = report.SHA256, report.Damaged+report.Gone+uint64(len(report.Unreadable))
 		now.Messages, now.Bytes = report.Messages, report.Bytes
-		if info, err := os.Stat(j.zipOf(one)); err == nil {
-			now.Size = info.Size()
+		if f, err := j.openZIP(one); err == nil {
+			now.Size, _ = f.Seek(0, io.SeekEnd)
+			f.Close()
 		}
 	}
 	if now.Reason != "" {
@@ -108,7 +110,7 @@ func (j *Jobs) export(ctx context.Context, stop func(error), one *job) (report *
 	for try := 0; try < 2 && (report == nil || report.Gone > 0); try++ {
 		report, err = export.Run(ctx, export.Options{
 			Source: &source{jobs: j, job: one, reader: j.reader(one), pace: j.config.Load().Archive.NewPace()}, Mailbox: one.Mailbox, Selection: one.Selection,
-			Form: export.FormZIP, Sincro: one.Sincro, Program: j.options.Program, To: j.zipOf(one), Progress: func(p export.Progress) { j.advance(one, p, stop) },
+			Form: export.FormZIP, Key: one.key(), Sincro: one.Sincro, Program: j.options.Program, To: j.zipOf(one), Progress: func(p export.Progress) { j.advance(one, p, stop) },
 		})
 		if err != nil {
 			return report, err
@@ -238,7 +240,26 @@ type ZIP struct {
 	Job
 	jobs *Jobs
 	job  *job
-	file *os.File
+	file zipFile
+}
+
+// zipFile is the file of a ZIP as it was before it was sealed.
+type zipFile interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+}
+
+// openZIP opens the ZIP of a job.
+func (j *Jobs) openZIP(one *job) (zipFile, error) {
+	f, err := os.Open(j.zipOf(one))
+	if err != nil || one.key() == nil {
+		return f, err
+	}
+	sealed, err := sealing.Open(f, *one.key())
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return sealed, nil
 }
 
 // Open opens the ZIP of a job of an archive. It needs archive.RightRead. The error wraps ErrNone or ErrUnfinished.
@@ -251,7 +272,7 @@ func (j *Jobs) Open(ctx context.Context, who policy.Actor, mailbox policy.Addres
 	if v.State != StateDone {
 		return nil, fmt.Errorf("%s: %w", id, ErrUnfinished)
 	}
-	f, err := os.Open(j.zipOf(one))
+	f, err := j.openZIP(one)
 	if err != nil {
 		return nil, fmt.Errorf("open an export: %w", err)
 	}

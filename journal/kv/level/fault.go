@@ -183,8 +183,8 @@ func monthOfStore(name string) kv.Month {
 type survey struct {
 	name     string
 	folder   string
-	files    storage.Storage
-	key      *[32]byte // nil where the store is not sealed
+	files    storage.Storage // as LevelDB has written them
+	key      *[32]byte       // nil where the store is not sealed
 	version  version
 	manifest int64 // its number
 	logs     []storage.FileDesc
@@ -249,11 +249,7 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 	if !x.lookAtKey(s, entries) {
 		return false, nil
 	}
-	plain := readOnly{folder: s.folder}
-	s.files = plain
-	if s.key != nil {
-		s.files = &sealed{plain, *s.key}
-	}
+	s.files = s.storage(false)
 	s.lookAtMended()
 	if !s.lookAtManifest(entries) {
 		return false, nil
@@ -265,7 +261,7 @@ func (x *examiner) look(ctx context.Context, s *survey, entry registered) (found
 }
 
 // ours are the names of files that copialettere or goleveldb makes in the folder of a store.
-var ours = regexp.MustCompile(`^(STORE|KEY|MENDED|CURRENT(\.bak|\.\d+)?|ACKNOWLEDGED|LOCK|LOG(\.old)?|MANIFEST-\d+|\d+\.(log|ldb|tmp))$`)
+var ours = regexp.MustCompile(`^(STORE|KEY|MENDED|CURRENT(\.bak|\.\d+)?|ACKNOWLEDGED|LOCK|LOG(\.old)?|(COPY-)?MANIFEST-\d+|\d+\.(log|ldb|tmp))$`)
 
 // foreign looks for what else is in the folder.
 func (s *survey) foreign(entries []fs.DirEntry) {
@@ -324,7 +320,16 @@ func (x *examiner) lookAtKey(s *survey, entries []fs.DirEntry) bool {
 	return true
 }
 
-// lookAtManifest reads the manifest, and reports whether there is one that can be relied on.
+// storage returns the files of the store as LevelDB has written them, with the copies of manifests instead of these if so wanted.
+func (s *survey) storage(copies bool) storage.Storage {
+	plain := readOnly{folder: s.folder, copies: copies}
+	if s.key != nil {
+		return &sealed{plain, *s.key}
+	}
+	return plain
+}
+
+// lookAtManifest reads the manifest, or its copy, and reports whether there is one that can be relied on.
 func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 	current, currentErr := s.readCurrent()
 	chosen := current
@@ -335,20 +340,23 @@ func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 			return false
 		}
 	}
-	v, err := s.readManifest(chosen)
+	v, err := readManifest(s.files, chosen)
 	if err != nil {
 		kind := FaultManifest
 		if errors.Is(err, fs.ErrPermission) {
 			kind = FaultUnread
 		}
-		s.fault(kind, fileName(chosen), err)
-		return false
+		var copyErr error
+		if v, copyErr = readManifest(s.storage(true), chosen); copyErr != nil {
+			s.fault(kind, fileName(chosen), fmt.Errorf("%w; its copy: %w", err, copyErr))
+			return false
+		}
+		s.fault(kind, fileName(chosen), err).Mendable = true
 	}
 	if currentErr != nil {
 		s.fault(FaultCurrent, currentName, currentErr).Mendable = true
 	}
 	s.version, s.manifest = v, chosen.Num
-	s.files = &named{s.files, chosen}
 	return true
 }
 
@@ -372,7 +380,8 @@ func (s *survey) readCurrent() (storage.FileDesc, error) {
 func (s *survey) otherManifest(entries []fs.DirEntry) (newest storage.FileDesc, err error) {
 	var found []storage.FileDesc
 	for _, entry := range entries {
-		if fd, ok := parseFileName(entry.Name()); ok && fd.Type == storage.TypeManifest {
+		name := strings.TrimPrefix(entry.Name(), copyPrefix)
+		if fd, ok := parseFileName(name); ok && fd.Type == storage.TypeManifest && !slices.Contains(found, fd) {
 			found = append(found, fd)
 		}
 	}
@@ -380,27 +389,31 @@ func (s *survey) otherManifest(entries []fs.DirEntry) (newest storage.FileDesc, 
 	if len(found) == 0 {
 		return newest, errors.New("there is no manifest either")
 	}
-	if len(found) > 1 {
-		if _, err := s.readManifest(found[0]); errors.Is(err, errBegun) {
-			return found[1], nil
-		}
+	if len(found) > 1 && begun(s.files, found[0]) && begun(s.storage(true), found[0]) {
+		return found[1], nil
 	}
 	return found[0], nil
+}
+
+// begun reports whether a manifest was just being made, or not even begun.
+func begun(files storage.Storage, fd storage.FileDesc) bool {
+	_, err := readManifest(files, fd)
+	return errors.Is(err, errBegun) || errors.Is(err, fs.ErrNotExist)
 }
 
 // errBegun says that a manifest was just being made.
 var errBegun = errors.New("it ends before it says anything")
 
 // readManifest reads a manifest. The error is nil only if it is whole.
-func (s *survey) readManifest(fd storage.FileDesc) (version, error) {
-	damage, err := inspectFile(s.files, fd)
+func readManifest(files storage.Storage, fd storage.FileDesc) (version, error) {
+	damage, err := inspectFile(files, fd)
 	if err == nil && damage != "" {
 		err = errors.New(damage)
 	}
 	if err != nil {
 		return version{}, err
 	}
-	r, err := s.files.Open(fd)
+	r, err := files.Open(fd)
 	if err != nil {
 		return version{}, err
 	}

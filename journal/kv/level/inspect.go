@@ -40,7 +40,7 @@ func (s *store) prepare(files storage.Storage, entry registered) (fresh bool, er
 		return false, metaErr
 	}
 	vanished := func(there string) error {
-		return fmt.Errorf("the database in %s is incomplete: there is %s, but no CURRENT that names a manifest; put it back from a backup: %w",
+		return fmt.Errorf("the database in %s is incomplete: there is %s, but no CURRENT that names a manifest: \"copialettere doctor\" tells whether it can be mended: %w",
 			s.path, there, metaErr)
 	}
 	if entry.State != stateMaking {
@@ -90,7 +90,7 @@ func (s *store) inspect(files storage.Storage) error {
 	if reason, err := inspectFile(files, current); err != nil {
 		return fmt.Errorf("read %s: %w", current, err)
 	} else if reason != "" {
-		return fmt.Errorf("%s is damaged (%s): put the volume back from a backup, or repair it on a copy", current, reason)
+		return fmt.Errorf("%s is damaged (%s): \"copialettere doctor\" tells whether it can be mended", current, reason)
 	}
 	logs, err := files.List(storage.TypeJournal)
 	if err != nil {

@@ -19,6 +19,7 @@
 //
 //	STORE                    its tag, a line: archive, name and 26 random characters, separated by slashes, as in the register
 //	CURRENT MANIFEST-* *.log *.ldb LOCK LOG     LevelDB's own files
+//	COPY-MANIFEST-*          a copy of the manifest, for mending: see manifestcopy.go
 //	KEY                      the key of the store, where it is sealed: see sealkey.go. LevelDB's files are then sealed, as seal.go tells
 //	ACKNOWLEDGED             the acknowledged mark, 16 bytes: "acK1", then the sequence number of the newest acknowledged update
 //	                         (8 bytes, big-endian), then the CRC-32C of these 12 bytes. It is written in place after each

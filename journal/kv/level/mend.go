@@ -236,11 +236,16 @@ func (m *mending) folder() error {
 	if err != nil {
 		return err
 	}
-	m.files = building{readOnly{m.path}, m.engine}
-	if m.survey.key != nil {
-		m.files = &sealed{m.files, *m.survey.key}
-	}
+	m.files = m.storage(m.survey.key)
 	return nil
+}
+
+// storage returns where the files of the fresh store are written, with the key of the store.
+func (m *mending) storage(key *[32]byte) storage.Storage {
+	if key == nil {
+		return m.medium()
+	}
+	return &sealed{m.medium(), *key}
 }
 
 // plan finds out which entries of older tables do not stand, and what is lost.
@@ -410,7 +415,7 @@ func (m *mending) log(fd storage.FileDesc) error {
 }
 
 // medium is where the files of the fresh store are written as they are.
-func (m *mending) medium() building { return building{readOnly{m.path}, m.engine} }
+func (m *mending) medium() building { return building{readOnly{folder: m.path}, m.engine} }
 
 // patched reads what cannot be read as damage.
 type patched struct{ io.ReaderAt }
@@ -438,7 +443,7 @@ func (p patched) ReadAt(b []byte, off int64) (int, error) {
 
 // nextNumber finds the least number that no file in either folder has.
 func (m *mending) nextNumber() error {
-	all, err := readOnly{m.survey.folder}.List(storage.TypeAll)
+	all, err := readOnly{folder: m.survey.folder}.List(storage.TypeAll)
 	for _, fd := range all {
 		m.fresh.next = max(m.fresh.next, uint64(fd.Num)+1)
 	}
@@ -521,7 +526,7 @@ func (m *mending) prove(ctx context.Context) error {
 	if len(s.faults) > 0 {
 		return fmt.Errorf("the new %s is not sound: %w", s.faults[0].File, s.faults[0].Err)
 	}
-	db, err := leveldb.Open(s.files, &opt.Options{
+	db, err := leveldb.Open(&named{s.files, storage.FileDesc{Type: storage.TypeManifest, Num: s.manifest}}, &opt.Options{
 		ReadOnly: true, ErrorIfMissing: true, Compression: opt.NoCompression, Strict: opt.DefaultStrict, WriteBuffer: restWriteBuffer,
 		BlockCacheCapacity: restBlockCache, OpenFilesCacheCapacity: restOpenFiles,
 	})

@@ -12,7 +12,10 @@ import (
 )
 
 // readOnly is the storage of a store in a folder that nothing is changed in: no lock is taken, and nothing logged.
-type readOnly struct{ folder string }
+type readOnly struct {
+	folder string
+	copies bool // the copies of manifests are read instead of these
+}
 
 // unlocked is a storage.Locker.
 type unlocked struct{}
@@ -45,7 +48,11 @@ func (r readOnly) List(types storage.FileType) (list []storage.FileDesc, err err
 
 // Open implements storage.Storage.
 func (r readOnly) Open(fd storage.FileDesc) (storage.Reader, error) {
-	return os.Open(filepath.Join(r.folder, fileName(fd)))
+	name := fileName(fd)
+	if r.copies && fd.Type == storage.TypeManifest {
+		name = copyName(fd)
+	}
+	return os.Open(filepath.Join(r.folder, name))
 }
 
 // Create implements storage.Storage.

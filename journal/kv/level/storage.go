@@ -4,21 +4,10 @@ import (
 	"sync/atomic"
 
 	"github.com/syndtr/goleveldb/leveldb/storage"
-
-	"copialettere/journal/durable"
 )
 
 // nameSyncer is a storage that can make the creations and removals of its files durable.
 type nameSyncer interface{ SyncNames() error }
-
-// onDisk is the storage in a folder.
-type onDisk struct {
-	storage.Storage
-	folder string
-}
-
-// SyncNames implements nameSyncer.
-func (d onDisk) SyncNames() error { return durable.SyncFolder(d.folder) }
 
 // openStorage opens the files of a store in a folder that exists.
 func (e *Engine) openStorage(name, path string) (*files, error) {
@@ -32,7 +21,9 @@ func (e *Engine) openStorage(name, path string) (*files, error) {
 			return nil, err
 		}
 	} else if s, err = storage.OpenFile(path, false); err == nil {
-		s = onDisk{s, path}
+		s = onDisk{s, path, func(err error) {
+			e.opts.Logger.Warn("the copy of a manifest failed: the store goes on without", "store", name, "error", err)
+		}}
 	} else {
 		return nil, err
 	}
