@@ -323,6 +323,15 @@ func (j *Journal) Stamp(ctx context.Context, number int64, stamp []byte) error {
 	return nil
 }
 
+// LastCheckpointIn is Journal.LastCheckpoint for settings that are read without a Journal.
+func LastCheckpointIn(settings kv.View) (*StoredCheckpoint, error) {
+	st, err := getEvidence(settings)
+	if err != nil || st.Checkpoints == 0 {
+		return nil, err
+	}
+	return getCheckpoint(settings, st.Checkpoints-1)
+}
+
 func getCheckpoint(v kv.View, number int64) (*StoredCheckpoint, error) {
 	b, err := v.Get(checkpointKey(number))
 	if errors.Is(err, kv.ErrNotFound) {
@@ -377,11 +386,7 @@ func (j *Journal) LastCheckpoint(ctx context.Context) (*StoredCheckpoint, error)
 	if err != nil {
 		return nil, err
 	}
-	st, err := getEvidence(storeView{ctx, s})
-	if err != nil || st.Checkpoints == 0 {
-		return nil, err
-	}
-	return getCheckpoint(storeView{ctx, s}, st.Checkpoints-1)
+	return LastCheckpointIn(storeView{ctx, s})
 }
 
 // endMonth puts on record that the logs of a month end, because it is dropped.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -262,6 +263,37 @@ func (j *Journal) spooledRecord(line []byte) (Record, error) {
 	}
 	// The time of the file is the same at the next try, so there will be one record.
 	return Record{Kind: Gap, Time: info.ModTime().UTC(), Reason: ReasonLost, Detail: fmt.Sprintf("a damaged line of the gap spool: %.200q", line)}, nil
+}
+
+// CheckSpool reads a gap spool that no journal has in use, as Options.GapSpool names it, with the keys that seal it. It returns how many lines it has and
+// how many of them cannot be read: each of those counts as a gap of all mailboxes when the spool is taken in. No file is an empty spool.
+func CheckSpool(path string, keys [][32]byte) (lines, damaged int, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read gap spool: %w", err)
+	}
+	defer f.Close()
+	j := &Journal{gapSpool: path, spoolKeys: keys, log: slog.New(slog.DiscardHandler)}
+	for r := bufio.NewReader(f); ; lines++ {
+		line, err := r.ReadBytes('\n')
+		if err == io.EOF {
+			return lines, damaged, nil
+		}
+		if err != nil {
+			return lines, damaged, fmt.Errorf("read gap spool: %w", err)
+		}
+		var one Record
+		plain, err := j.openLine(line)
+		if err == nil {
+			err = json.Unmarshal(plain, &one)
+		}
+		if err != nil || checkRecords([]Record{one}) != nil || one.Kind != Gap && one.Kind != Skip {
+			damaged++
+		}
+	}
 }
 
 func recordName(mailbox string, value []byte) string { return mailbox + "\x00" + string(value) }

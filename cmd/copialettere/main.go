@@ -56,6 +56,7 @@ Usage: copialettere COMMAND [ARGUMENTS] [-config FILE] [-json]
   preservation [ADDR]           list the packages handed to legal preservation, and their receipts
   backup DIR                    copy the whole archive, with the daemon running; -list, -check
   restore-backup DIR            make the data folder anew from a backup
+  doctor                        say what is wrong with a data folder, and mend it; with the daemon stopped
   rebuild                       recreate counters and indexes from the messages
   volume forget MONTH           give up for good a month whose folder is lost
   quota-warning ADDR PERCENT    tell the owner that the live mailbox fills up; for Dovecot
@@ -87,6 +88,7 @@ var (
 	errUsage   = errors.New("wrong usage")        // exit status 2; the message says what
 	errNothing = errors.New("nothing found")      // exit status 1, nothing is printed
 	errFailed  = errors.New("the check failed")   // exit status 1, the check has printed why
+	errUnseen  = errors.New("could not look")     // exit status 2; the message says why
 	errHelp    = errors.New("help was asked for") // exit status 0
 )
 
@@ -145,6 +147,7 @@ func commands() map[string]command {
 		"volume":         {volumeHelp, defineVolume},
 		"backup":         {backupHelp, defineBackup},
 		"restore-backup": {restoreBackupHelp, defineRestoreBackup},
+		"doctor":         {doctorHelp, defineDoctor},
 		"rebuild":        {rebuildHelp, noFlags(runRebuild)},
 		"dns":            {dnsHelp, noFlags(runDNS)},
 		"profile":        {profileHelp, defineProfile},
@@ -213,6 +216,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		return 2
 	}
 	fmt.Fprintf(stderr, "copialettere %s: %v\n", args[0], err)
+	if errors.Is(err, errUnseen) {
+		return 2
+	}
 	return 1
 }
 

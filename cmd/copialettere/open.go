@@ -65,6 +65,7 @@ type opened struct {
 	disk        atomic.Pointer[housekeeping.DiskWatch] // nil where no daemon runs
 
 	leaving chan struct{} // closed when the daemon stops
+	mending bool          // datafolder.Options.Mending
 
 	certification func() archive.Certification // what is known about certified mail now; nil where no daemon runs
 }
@@ -91,6 +92,16 @@ func openUnserved(ctx context.Context, c *config.Config, log *slog.Logger) (*ope
 	return a, err
 }
 
+// openMended is openArchive for a data folder of which a month was mended and is to be settled.
+func openMended(ctx context.Context, c *config.Config, log *slog.Logger) (*opened, error) {
+	a := &opened{metrics: new(metrics.Registry), log: log, leaving: make(chan struct{}), mending: true}
+	if err := a.open(ctx, c, log); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
 // ownerOnly refuses root the data folder of somebody else: files that root makes in it keep the daemon from starting, and with it all mail from coming.
 func ownerOnly(data string) error {
 	info, err := os.Stat(data)
@@ -114,7 +125,7 @@ func (a *opened) open(ctx context.Context, c *config.Config, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	if a.folder, err = datafolder.Open(ctx, c.Data, datafolder.Options{Metrics: a.metrics, Logger: log, Keys: keys}); err != nil {
+	if a.folder, err = datafolder.Open(ctx, c.Data, datafolder.Options{Metrics: a.metrics, Logger: log, Keys: keys, Mending: a.mending}); err != nil {
 		return err
 	}
 	if a.policy, err = policy.Open(ctx, a.folder.Settings, policyConfig(c)); err != nil {

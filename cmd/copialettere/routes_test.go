@@ -30,6 +30,8 @@ var commandRoutes = map[string]string{
 	"dns alpha.test":           "",
 	"restore-backup /mnt/disk": "",
 	"rebuild":                  "",
+	"doctor":                   "",
+	"doctor -mend":             "",
 
 	"backup /mnt/disk": "POST /snapshot",
 

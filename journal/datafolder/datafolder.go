@@ -131,6 +131,7 @@ type Options struct {
 	Metrics *metrics.Registry // nothing is counted where nil
 	Logger  *slog.Logger      // slog.Default where nil
 	Keys    []Key             // encrypt new stores by the first, and open those that are encrypted by any; none: nothing new is encrypted
+	Mending bool              // Open does not refuse a folder with a month that was mended and is to be settled
 }
 
 // Folder is an open data folder. Its methods may be called concurrently.
@@ -196,6 +197,11 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	id, err := check(folder)
 	if err != nil {
 		return nil, err
+	}
+	if !o.Mending {
+		if err := settled(folder); err != nil {
+			return nil, err
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -1,7 +1,6 @@
 package level
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -356,29 +355,4 @@ func TestExamineInUse(t *testing.T) {
 	if _, err := Examine(t.Context(), f.dir, Options{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("Examine of a folder in use: %v, want %v", err, ErrInUse)
 	}
-}
-
-// FuzzReadTable reads a table that a hostile disk has made: it tells damage, or gives entries in order, and takes no more memory than the file.
-func FuzzReadTable(f *testing.F) {
-	least, most := internalKey([]byte("a"), 1, internalValue), internalKey([]byte("z"), 9, internalValue)
-	f.Add([]byte{}, int64(100))
-	f.Add(bytes.Repeat([]byte{0}, 200), int64(200))
-	f.Add(append(bytes.Repeat([]byte{0}, 152), append(bytes.Repeat([]byte{1}, 40), footerMagic...)...), int64(200))
-	f.Fuzz(func(t *testing.T, content []byte, size int64) {
-		r := &tableReader{
-			table: table{number: 1, size: max(0, size), first: userKey(least), last: userKey(most), least: least, most: most},
-			file:  bytes.NewReader(content), have: int64(len(content)),
-		}
-		var last []byte
-		err := r.read(t.Context(), func(key, value []byte) error {
-			if last != nil && (internalOrder{}).Compare(last, key) >= 0 {
-				t.Errorf("key %x after %x", key, last)
-			}
-			last = bytes.Clone(key)
-			return nil
-		})
-		if err == nil && !bytes.Equal(last, most) && len(r.holes) == 0 {
-			t.Error("a table that ends early has no hole")
-		}
-	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -167,6 +168,14 @@ func (m *modelled) damageTables(t testing.TB, r *rand.Rand) string {
 		t.Fatalf("tables: %q, %v", paths, err)
 	}
 	var done []string
+	switch r.IntN(8) { // the manifest or its copy, or what names it
+	case 0:
+		flip(t.(*testing.T), glob(t.(*testing.T), m.folder, "MANIFEST-*"), r.IntN)
+		done = append(done, "flipped a bit in the manifest")
+	case 1:
+		remove(t, filepath.Join(m.folder, currentName), glob(t.(*testing.T), m.folder, copyPrefix+"*"))
+		done = append(done, "removed CURRENT and the copy of the manifest")
+	}
 	for range 1 + r.IntN(3) {
 		path := paths[r.IntN(len(paths))]
 		b, err := os.ReadFile(path)
@@ -418,6 +427,67 @@ func TestMendOnBadDisk(t *testing.T) {
 		mended := m.mended(t)
 		if n%8 == 0 || absent != nil {
 			m.check(t, mended.Lost)
+		}
+	}
+}
+
+// TestMendWithDamagedLog damages a table and the log: the log is still left to whoever opens the store.
+func TestMendWithDamagedLog(t *testing.T) {
+	m := damagedModel(t, smallTables)
+	damaged := flip(t, glob(t, m.folder, "*.log"), middle)
+	mended := m.mended(t)
+	if mended.Old == "" || len(mended.Lost) == 0 {
+		t.Fatalf("mended: %+v", mended)
+	}
+	e := m.Open(t)
+	defer e.Close()
+	s, err := e.Volume(t.Context(), recoveryMonth, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if losses := lost(t, s); len(losses) != 1 || losses[0].Count > 20 {
+		t.Errorf("losses: %+v, want one of the few updates in the log", losses)
+	}
+	if kept, err := os.ReadFile(glob(t, m.folder, "damaged-*.log")); err != nil || !bytes.Equal(kept, damaged) {
+		t.Errorf("the copy of the log has %d bytes (%v), want %d", len(kept), err, len(damaged))
+	}
+	for p, err := range s.Scan(t.Context(), nil, nil) {
+		if err != nil || len(p.Value) == 0 {
+			t.Fatalf("scan: %q, %v", p.Key, err)
+		}
+	}
+}
+
+// badSectors cannot be read at some places.
+type badSectors struct {
+	*bytes.Reader
+	bad []int64
+}
+
+func (b badSectors) ReadAt(p []byte, off int64) (int, error) {
+	for _, at := range b.bad {
+		if off < at+sector && at < off+int64(len(p)) {
+			return 0, &fs.PathError{Op: "read", Path: "log", Err: syscall.EIO}
+		}
+	}
+	return b.Reader.ReadAt(p, off)
+}
+
+func TestPatched(t *testing.T) {
+	content := bytes.Repeat([]byte("x"), 5000)
+	for _, bad := range [][]int64{nil, {0}, {512, 4608}} {
+		want := bytes.Clone(content)
+		for _, at := range bad {
+			for i := at; i < min(at+sector, 5000); i++ {
+				want[i] = damagedByte
+			}
+		}
+		got := new(bytes.Buffer)
+		if _, err := io.CopyBuffer(got, struct{ io.Reader }{io.NewSectionReader(patched{badSectors{bytes.NewReader(content), bad}}, 0, 5000)}, make([]byte, 700)); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("bad sectors %d: what is read differs", bad)
 		}
 	}
 }
