@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 	"copialettere/journal/kv/level"
 )
 
@@ -37,6 +38,23 @@ var ErrLoss = level.ErrLoss
 
 // Mended is what Mend has done.
 type Mended = level.Mended
+
+// Format returns the number of the format that Open gives a folder.
+func (o Options) Format() int { return formatOf(o.Keys) }
+
+// ExamineKeys looks at the keys of the mailboxes in a data folder that nobody has open, and changes nothing: see keyed.Examine. There are none where the
+// journal is not encrypted.
+func ExamineKeys(folder string, o Options) (keyed.Health, error) {
+	id, err := readIdentity(folder)
+	if err != nil || id.Format < formatKeyed {
+		return keyed.Health{}, err
+	}
+	wrappers, err := wrappers(o.Keys)
+	if err != nil {
+		return keyed.Health{}, err
+	}
+	return keyed.Examine(filepath.Join(folder, mailboxKeysFile), wrappers)
+}
 
 // FormatOf returns the number of the format of a data folder.
 func FormatOf(folder string) (int, error) {

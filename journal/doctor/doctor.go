@@ -41,7 +41,8 @@ const (
 	KindMode       = "mode"       // others can read a file
 	KindDisk       = "disk"       // the disk is full
 	KindKeyCommand = "encryption" // the configured key cannot be had
-	KindSpool      = "gap-spool"  // the gap spool cannot be read
+	KindKeys       = "mailbox-keys"
+	KindSpool      = "gap-spool" // the gap spool cannot be read
 	KindSigningKey = "signing-key"
 	KindSettings   = "settings" // the settings cannot be read
 	KindLeftover   = "leftover" // a file of a write that was broken off
@@ -118,9 +119,9 @@ func (x *examiner) path(name string) string { return filepath.Join(x.o.Folder, n
 
 func (x *examiner) format() error {
 	format, err := datafolder.FormatOf(x.o.Folder)
-	if err == nil && format < datafolder.Format {
+	if err == nil && format < x.o.folder().Format() {
 		x.add(Finding{
-			Kind: KindFormat, File: x.path(datafolder.IdentityFile), What: fmt.Sprintf("the data folder has format %d, and this program writes %d", format, datafolder.Format),
+			Kind: KindFormat, File: x.path(datafolder.IdentityFile), What: fmt.Sprintf("the data folder has format %d, and this program writes %d", format, x.o.folder().Format()),
 			Means: "the next start raises it; an earlier program then refuses the folder", Remedy: "none is needed: make a backup first if you may want to go back",
 		})
 	}
@@ -174,7 +175,7 @@ func (x *examiner) private(path string) bool {
 	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, x.o.Folder+string(filepath.Separator)), string(filepath.Separator))
 	switch name {
-	case "journal", "gaps", "exports", "evidence.key", "sources.key":
+	case "journal", "gaps", "exports", "evidence.key", "sources.key", "mailbox.keys", "mailbox.keys.copy":
 		return true
 	}
 	return false
@@ -214,6 +215,41 @@ func (x *examiner) keys() error {
 			Kind: KindKeyCommand, Fault: true, What: fmt.Sprintf("the key of the journal cannot be had: %v", x.o.KeysErr),
 			Means:  "the daemon does not start: mail to enabled mailboxes waits at the server. Nothing is lost as long as the key is somewhere",
 			Remedy: "put the file or the command of [encryption] right; the key is wherever you keep its copy",
+		})
+		return nil
+	}
+	return x.mailboxKeys()
+}
+
+// mailboxKeys looks at the keys of the mailboxes, where the journal is encrypted.
+func (x *examiner) mailboxKeys() error {
+	health, err := datafolder.ExamineKeys(x.o.Folder, x.o.folder())
+	if err != nil {
+		return err
+	}
+	file := x.path(datafolder.MailboxKeyFiles()[0])
+	const put = "put it back from a backup (see \"Encryption\" in contrib/operating.md); keys that were made since stay where the other file is left as it is"
+	switch {
+	case len(health.Missing) == 2:
+		x.add(Finding{
+			Kind: KindKeys, Fault: true, File: file, What: "the keys of the mailboxes are lost, in both files",
+			Means: "the daemon does not start: mail to enabled mailboxes waits at the server. Without these keys no entry can be read", Remedy: put,
+		})
+	case len(health.Missing) == 1:
+		x.add(Finding{
+			Kind: KindKeys, File: health.Missing[0], What: "one of the two files of the keys of the mailboxes is lost", Means: "nothing is lost", Remedy: "none is needed: the next start makes it anew",
+		})
+	}
+	if health.Damaged > 0 {
+		x.add(Finding{
+			Kind: KindKeys, Fault: true, File: file, What: fmt.Sprintf("%d keys of mailboxes are damaged in both files", health.Damaged),
+			Means: "what they sealed cannot be read; new mail to these mailboxes has other keys", Remedy: put,
+		})
+	}
+	if health.Locked > 0 && len(x.o.Keys) > 0 {
+		x.add(Finding{
+			Kind: KindKeys, Fault: true, File: file, What: fmt.Sprintf("%d keys of mailboxes are wrapped by another key than those of [encryption]", health.Locked),
+			Means: "what they sealed cannot be read", Remedy: "put the key that was in force before behind the first one in [encryption]",
 		})
 	}
 	return nil

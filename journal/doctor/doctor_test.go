@@ -213,7 +213,7 @@ func TestExamine(t *testing.T) {
 		{name: "an earlier format", spoil: func(p *place) {
 			b, err := os.ReadFile(p.path("identity"))
 			p.do(err)
-			p.do(os.WriteFile(p.path("identity"), bytes.Replace(b, fmt.Appendf(nil, `"format":%d`, datafolder.Format), []byte(`"format":3`), 1), 0o600))
+			p.do(os.WriteFile(p.path("identity"), bytes.Replace(b, fmt.Appendf(nil, `"format":%d`, p.o.folder().Format()), []byte(`"format":3`), 1), 0o600))
 		}, notes: []string{KindFormat}, says: "the data folder has format 3"},
 		{name: "others can read it", spoil: func(p *place) {
 			p.do(os.Chmod(p.o.Folder, 0o711))

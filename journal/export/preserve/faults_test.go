@@ -145,6 +145,42 @@ func (r *rig) failing(kind string, err error) {
 	}
 }
 
+// TestStoreFaults has the settings refuse one write after the other, and all from then on: a day is handed over once, with its record, when they take writes again.
+func TestStoreFaults(t *testing.T) {
+	r := newRig(t)
+	for n := 0; ; n++ {
+		r.certified(start("2026-10-01").AddDate(0, 0, n).Format(time.DateOnly))
+		writes := 0
+		r.refuse = func() bool {
+			writes++
+			return writes > n
+		}
+		r.look(1)
+		failed := writes > n
+		r.refuse = nil
+		r.service.Look(t.Context(), start(next(r.today)).Add(2*time.Hour+retryAfter))
+		r.take()
+		if !slices.Equal(r.taken, []string{r.name()}) {
+			t.Errorf("write %d refused: handed over %q", n, r.taken)
+		}
+		if r.taken = nil; !failed {
+			if n < 4 {
+				t.Errorf("only %d writes", n)
+			}
+			break
+		}
+	}
+	list := r.packages(anna, 1)
+	for _, p := range list {
+		if p.Placed == nil {
+			t.Errorf("%s: not noted as handed over", p.Name)
+		}
+	}
+	if got := r.exports(); len(got) != len(list) {
+		t.Errorf("%d packages, and in the log %q", len(list), got)
+	}
+}
+
 // TestLost loses a package between its record and its place: it is made again. One that was renamed is not, wherever the configuration leads by then.
 func TestLost(t *testing.T) {
 	elsewhere := func(r *rig) {
@@ -364,4 +400,41 @@ func FuzzReceipt(f *testing.F) {
 			t.Errorf("%q does not count", name)
 		}
 	})
+}
+
+// TestReceiptFolder has what is no file of its own in the folder for receipts: nothing of it counts, and nothing is waited for. A file that cannot be read is tried again,
+// not at each look.
+func TestReceiptFolder(t *testing.T) {
+	r := newRig(t)
+	r.certified(today)
+	r.look(1)
+	base := filepath.Join(r.receipts, strings.TrimSuffix(r.name(), ".zip"))
+	secret := filepath.Join(t.TempDir(), "secret")
+	r.must(errors.Join(os.WriteFile(secret, []byte("secret"), 0o600), os.Symlink(secret, base+".xml"), syscall.Mkfifo(base+".pdf", 0o600), os.Mkdir(base+".txt", 0o700)))
+	r.look(2)
+	if got := r.packages(anna, 2)[0].Receipts; got != nil {
+		t.Errorf("counts: %+v", got)
+	}
+	for _, name := range []string{base + ".xml", base + ".pdf", base + ".txt"} {
+		if digest, _, err := digestOf(t.Context(), name); err == nil {
+			t.Errorf("%s is read: %s", name, digest)
+		}
+	}
+	r.must(errors.Join(os.Remove(base+".xml"), os.WriteFile(base+".xml", []byte("<ricevuta/>"), 0o600)))
+	old := start(today)
+	r.must(os.Chtimes(base+".xml", old, old))
+	failures := func() float64 { return r.metrics()["copialettere_preservation_failures_total"] }
+	begin := start(next(next(today))).Add(3 * time.Hour)
+	r.refuse = func() bool { return true } // the record cannot be changed
+	for minute := range 10 {
+		r.service.Look(t.Context(), begin.Add(time.Duration(minute)*time.Minute))
+	}
+	if got := failures(); got != 1 {
+		t.Errorf("tried %v times in ten minutes", got)
+	}
+	r.refuse = nil
+	r.service.Look(t.Context(), begin.Add(retryAfter))
+	if got := r.packages(anna, 2)[0].Receipts; len(got) != 1 || got[0].SHA256 != hexOf([]byte("<ricevuta/>")) {
+		t.Errorf("in the end: %+v", got)
+	}
 }
