@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"copialettere/journal/datafolder"
 	"copialettere/journal/kv"
 )
 
@@ -195,7 +194,7 @@ func TestLostRegister(t *testing.T) {
 	if got := p.must("verify"); !strings.HasSuffix(got, "sound\n") || !strings.HasPrefix(got, "3 volumes, 6 entries") {
 		t.Errorf("verify: %s", got)
 	}
-	p.hasFormat(datafolder.Format)
+	p.hasFormat(plainFormat)
 }
 
 // earlier turns the data folder into one of an earlier version.

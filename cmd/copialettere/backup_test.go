@@ -12,6 +12,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/backup"
+	"copialettere/lmtp/nexthop/nexthoptest"
 )
 
 const bruno = "bruno@alpha.test"
@@ -194,4 +195,33 @@ func TestRebuildCommand(t *testing.T) {
 		t.Errorf("rebuild said %s", said)
 	}
 	p.must("verify")
+}
+
+// TestRestoreTells restores a backup of two archives, of which one wants notices of gaps: once the daemon runs again, its owner is told, and nobody else.
+func TestRestoreTells(t *testing.T) {
+	p, relay := noticePlace(t, nexthoptest.Script{})
+	p.must("mailbox", "enable", anna)
+	p.must("mailbox", "enable", bruno)
+	p.notify(noticeAddress, "notify_on=gap")
+	stop := p.daemon()
+	p.deliver(subject("a"), anna, anna)
+	p.deliver(subject("b"), bruno, bruno)
+	p.backedUp("-begin")
+	stop()
+	p.lose()
+	p.must("restore-backup", filepath.Join(p.dir, "disk"))
+	if n := len(relay.Messages()); n > 0 {
+		t.Errorf("%d notices were sent without a daemon", n)
+	}
+	stop = p.daemon()
+	p.sent(1)
+	stop()
+	if got, want := subjects(t, relay, 1), []string{"Archivio di " + anna + " ripristinato da una copia di sicurezza"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	k, _ := keeperOf(t, p)
+	if got := waiting(t, k.archive); len(got) > 0 {
+		t.Errorf("waiting: %q", got)
+	}
+	verified(t, k)
 }

@@ -73,7 +73,8 @@ const encryptionKeyHelp = `Usage: copialettere encryption-key
 Prints a new key for [encryption] in the configuration, as a line of a key file. Write it to a file that only the daemon's user can read, and keep a copy
 where the data folder is not: without the key nobody can read the archive any more.
 
-To change the key, put the new line before the old one and restart the daemon: it wraps the keys of all months anew. Then remove the old line.
+To change the key, put the new line before the old one and restart the daemon: it wraps the keys of all months and mailboxes anew. Then remove the old
+line.
 
 Example: (umask 077; copialettere encryption-key >/etc/copialettere/encryption.key)
 `

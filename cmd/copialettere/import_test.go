@@ -22,6 +22,26 @@ func (p *place) digests(mailbox string) (list []string) {
 	return list
 }
 
+// everyFixture returns the messages of all test data, each once.
+func everyFixture(t *testing.T) (texts []string) {
+	t.Helper()
+	for _, folder := range []string{"../../testdata/messages", "../../policy/pec/testdata", "../../journal/imapd/testdata/messages", "testdata", "testdata/practice"} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.eml"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no messages in %s: %v", folder, err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, strings.ReplaceAll(string(text), "\r\n", "\n"))
+		}
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
 // TestImportExports exports an archive in every form and imports it into an empty one, over the socket and on the data folder: the bytes are the same,
 // and a second time nothing comes.
 func TestImportExports(t *testing.T) {
@@ -30,20 +50,13 @@ func TestImportExports(t *testing.T) {
 	p.must("init")
 	stop := p.daemon()
 	p.must("mailbox", "enable", anna)
-	files, err := filepath.Glob("../../testdata/messages/*.eml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no messages: %v", err)
-	}
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.deliver(string(text), anna, anna)
+	texts := everyFixture(t)
+	for _, text := range texts {
+		p.deliver(text, anna, anna)
 	}
 	p.deliver(strings.ReplaceAll(message, "\r\n", "\n")+"From me\n>From you\nFrom a@alpha.test Mon May  6 07:08:09 2019\nSubject: no\n\n", anna, anna)
 	want := p.digests(anna)
-	if len(want) != len(files)+1 {
+	if len(want) != len(texts)+1 {
 		t.Fatalf("%d messages", len(want))
 	}
 	for _, form := range export.Forms() {

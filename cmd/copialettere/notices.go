@@ -11,6 +11,7 @@ import (
 	"copialettere/cmd/copialettere/config"
 	"copialettere/journal"
 	"copialettere/lmtp/nexthop"
+	"copialettere/policy"
 	"copialettere/policy/notice"
 )
 
@@ -19,20 +20,36 @@ func newPump(c *config.Config, a *opened, log *slog.Logger) *notice.Pump {
 	if c.Notices == nil {
 		return nil
 	}
+	o := noticeOptions(c, a.policy, log)
+	o.Metrics = a.metrics
+	o.Expiring = func(ctx context.Context, mailbox string, months int, at time.Time) (journal.Removed, time.Time, error) {
+		loss, err := a.journal.Expiring(ctx, mailbox, months, at) // it is opened after this
+		return loss.Removed, loss.Oldest, err
+	}
+	queue := notice.New(a.folder.Settings, o)
+	relay := nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics})
+	return notice.NewPump(queue, sendThrough(relay), log)
+}
+
+// noticeOptions returns what the configuration says of notices, where it has any.
+func noticeOptions(c *config.Config, p *policy.Policy, log *slog.Logger) notice.Options {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "this machine"
 	}
-	queue := notice.New(a.folder.Settings, notice.Options{
-		Policy: a.policy, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Operator: c.Notices.Operator, Host: host,
-		Expiring: func(ctx context.Context, mailbox string, months int, at time.Time) (journal.Removed, time.Time, error) {
-			loss, err := a.journal.Expiring(ctx, mailbox, months, at) // it is opened after this
-			return loss.Removed, loss.Oldest, err
-		},
-		Logger: log, Metrics: a.metrics,
-	})
-	relay := nexthop.New(c.Notices.Relay, nexthop.Options{Logger: log, Metrics: a.metrics})
-	return notice.NewPump(queue, sendThrough(relay), log)
+	return notice.Options{Policy: p, From: c.Notices.From, MaxPerDay: c.Notices.MaxPerDay, Operator: c.Notices.Operator, Host: host, Logger: log}
+}
+
+// queueGaps queues notices of gaps that went on record, for the daemon to mail.
+func queueGaps(ctx context.Context, queue *notice.Queue, gaps []journal.Record, now time.Time) error {
+	for i := range gaps {
+		if n, ok := notice.OfGap(&gaps[i], now); ok {
+			if err := queue.Add(ctx, n); err != nil {
+				return fmt.Errorf("queue a notice of a gap: %w", err)
+			}
+		}
+	}
+	return nil
 }
 
 // sendThrough returns a notice.Send that submits to a relay. It gives the relay's errors the names that notice decides on.

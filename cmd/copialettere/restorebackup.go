@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"copialettere/cmd/copialettere/config"
+	"copialettere/journal"
 	"copialettere/journal/backup"
 	"copialettere/journal/kv"
 	"copialettere/policy"
+	"copialettere/policy/notice"
 )
 
 const restoreBackupHelp = `Usage: copialettere restore-backup DIR [-of TIME] [-alone] [-config FILE] [-json]
@@ -21,7 +23,8 @@ const restoreBackupHelp = `Usage: copialettere restore-backup DIR [-of TIME] [-a
 Makes the data folder anew from the backup DIR: from its newest backup, or with -of from another one, by its time as in "copialettere backup DIR -list".
 Stop the daemon first, and move what is left of the data folder away; it must be absent or empty. Run this as the daemon's user.
 
-Every file is compared with its SHA-256. The time between the backup and now is put on record as a gap of every archive that was on, and owners see it.
+Every file is compared with its SHA-256. The time between the backup and now is put on record as a gap of every archive that was on; owners see it, and
+are told by mail where they asked for that, once the daemon runs.
 Folders get a new UIDVALIDITY and higher UIDs: mail programs fetch the archive anew, and no UID is given out twice.
 
 What was deleted or erased before the newest backup stays so, also with -of: what the newest one no longer holds is removed, and the settings,
@@ -87,6 +90,15 @@ func runRestoreBackup(ctx context.Context, in *invocation, dir string, o backup.
 			}
 		}
 		return on, erased, nil
+	}
+	if c.Notices != nil {
+		o.Gaps = func(ctx context.Context, settings kv.Store, gaps []journal.Record) error {
+			p, err := policy.Open(ctx, settings, policyConfig(c))
+			if err != nil {
+				return err
+			}
+			return queueGaps(ctx, notice.New(settings, noticeOptions(c, p, o.Logger)), gaps, time.Now())
+		}
 	}
 	r, err := backup.Restore(ctx, dir, c.Data, o)
 	if err != nil {

@@ -335,13 +335,18 @@ func failAt(n int, count *int) func(string) error {
 	}
 }
 
-// TestFaults lets steps of a backup fail, one after the other: the generation before stays whole, and the next try succeeds. Then it lets steps of a
-// restore fail. COPIALETTERE_ALL_STEPS=1 has each of them fail.
-func TestFaults(t *testing.T) {
-	strides := [2]int{11, 24}
+// stridesOf returns of how many steps of a backup, and of a restore, a test tries one. COPIALETTERE_ALL_STEPS=1 has it try each.
+func stridesOf(backup, restore int) [2]int {
 	if os.Getenv("COPIALETTERE_ALL_STEPS") != "" {
-		strides = [2]int{1, 1}
+		return [2]int{1, 1}
 	}
+	return [2]int{backup, restore}
+}
+
+// TestFaults lets steps of a backup fail, one after the other: the generation before stays whole, and the next try succeeds. Then it lets steps of a
+// restore fail.
+func TestFaults(t *testing.T) {
+	strides := stridesOf(11, 24)
 	h := newHouse(t)
 	h.file("a")
 	_, err := h.write(Options{Begin: true})
@@ -446,26 +451,81 @@ func (h *house) kill(n int, what string) bool {
 	return true
 }
 
-// TestKills kills a backup and a restore, each at several places, and does them again.
+// TestKills kills a backup and a restore, each at several places, and does them again. After each kill all generations are whole.
 func TestKills(t *testing.T) {
+	strides := stridesOf(13, 17)
 	h := newHouse(t)
 	h.file("a")
 	_, err := h.write(Options{Begin: true})
 	h.must(err)
 	h.file("b")
-	for n := 0; h.kill(n, "backup"); n += 13 {
-		h.must(os.RemoveAll(h.new))
+	kills := 0
+	for n := 0; h.kill(n, "backup"); n += strides[0] {
+		kills++
+		f, err := Open(h.disk, Options{})
+		h.must(err)
+		c, err := f.Check(t.Context())
+		h.must(errors.Join(err, f.Close()))
+		if len(c.Faults) > 0 || c.Generations < 1 {
+			t.Errorf("a backup killed at %d: %d generations, %q", n, c.Generations, c.Faults)
+		}
 	}
 	_, err = h.write(Options{})
 	h.must(err)
 	h.wantChecked("after all kills", LeastKept)
-	for n := 0; h.kill(n, "restore"); n += 17 {
+	for n := 0; h.kill(n, "restore"); n += strides[1] {
+		kills++
 		_, err := h.restore(RestoreOptions{})
 		h.must(err)
 		h.wantRestored(fmt.Sprint("killed at ", n), "a", "b")
 		h.must(os.RemoveAll(h.new))
 	}
 	h.wantRestored("not killed", "a", "b")
+	t.Logf("%d kills", kills)
+}
+
+// TestFullDisk has the disk of the backup full at one write after the other. The error names the remedy, what was there can be restored, and with room the next
+// backup is whole.
+func TestFullDisk(t *testing.T) {
+	stride := stridesOf(4, 0)[0]
+	h := newHouse(t)
+	h.file("a")
+	_, err := h.write(Options{Begin: true})
+	h.must(err)
+	h.file("b")
+	full := 0
+	for n := 0; ; n += stride {
+		writes := 0
+		_, err := h.write(Options{step: func(what string) error {
+			if strings.HasPrefix(what, "write ") || strings.HasPrefix(what, "rename ") {
+				if writes++; writes > n {
+					return fmt.Errorf("%s: %w", what, syscall.ENOSPC)
+				}
+			}
+			return nil
+		}})
+		if err == nil {
+			break
+		}
+		full++
+		if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "make room on the disk of "+h.disk) {
+			t.Fatalf("write %d: %v", n, err)
+		}
+		if n > 0 {
+			continue
+		}
+		_, err = h.restore(RestoreOptions{})
+		h.must(err)
+		h.wantRestored("what was there", "a")
+		h.must(os.RemoveAll(h.new))
+	}
+	h.wantChecked("with room", LeastKept)
+	_, err = h.restore(RestoreOptions{})
+	h.must(err)
+	h.wantRestored("with room", "a", "b")
+	if full < 3 {
+		t.Errorf("full only %d times", full)
+	}
 }
 
 // TestDecode reads lines of a generation that are not as they were written.

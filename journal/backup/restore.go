@@ -40,6 +40,8 @@ type RestoreOptions struct {
 	Alone bool
 	// Archives returns the names of the archives that are on, by the settings, and of those that were erased. It is asked once.
 	Archives func(ctx context.Context, settings kv.Store) (on, erased []string, err error)
+	// Gaps is told of the gaps that the restore puts on record, with the restored settings, in which it may leave what owners are to be told. May be nil.
+	Gaps func(ctx context.Context, settings kv.Store, gaps []journal.Record) error
 	// Keys open what is encrypted; the first wraps the keys of the months from now on.
 	Keys   []datafolder.Key
 	Logger *slog.Logger
@@ -89,6 +91,7 @@ type restorer struct {
 	at     string // the folder "restoring"
 	o      RestoreOptions
 	report *Restored
+	gaps   []journal.Record // that were put on record
 }
 
 func (r *restorer) restore() error {
@@ -329,7 +332,10 @@ func (r *restorer) makeFit(older bool) (err error) {
 		r.report.Removed.Bytes += gone.Bytes
 	}
 	r.report.Gaps = len(on)
-	return j.Restored(r.ctx, journal.Restoration{Taken: r.report.Taken, At: r.report.Restored, Mailboxes: on})
+	if err := j.Restored(r.ctx, journal.Restoration{Taken: r.report.Taken, At: r.report.Restored, Mailboxes: on}); err != nil || r.o.Gaps == nil {
+		return err
+	}
+	return r.o.Gaps(r.ctx, folder.Settings, r.gaps)
 }
 
 func (r *restorer) applyDeletions(j *journal.Journal) (err error) {
@@ -348,7 +354,9 @@ func (r *restorer) open(folder string) (*datafolder.Folder, *journal.Journal, er
 		return nil, nil, err
 	}
 	// No settings: what was deleted before a hold was placed is to go all the same.
-	j, err := journal.Open(f.Engine, journal.Options{Logger: r.o.Logger, Now: r.o.Now})
+	j, err := journal.Open(f.Engine, journal.Options{
+		Logger: r.o.Logger, Now: r.o.Now, Recorded: func(gaps []journal.Record) { r.gaps = append(r.gaps, gaps...) },
+	})
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}

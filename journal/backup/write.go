@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,6 +73,9 @@ func Write(ctx context.Context, dir string, source Source, o Options) (*Report, 
 		return nil, err
 	}
 	report, err := f.write(ctx, source)
+	if errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("%w: make room on the disk of %s, or have it keep fewer backups; the ones that are there are whole, and the next one goes on from here", err, dir)
+	}
 	return report, errors.Join(err, f.Close())
 }
 

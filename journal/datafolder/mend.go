@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 	"copialettere/journal/kv/level"
 )
 
@@ -38,16 +39,27 @@ var ErrLoss = level.ErrLoss
 // Mended is what Mend has done.
 type Mended = level.Mended
 
-// FormatOf returns the number of the format of a data folder, and that to which Open with these options raises it.
-func FormatOf(folder string, o Options) (is, next int, err error) {
+// Format returns the number of the format that Open gives a folder.
+func (o Options) Format() int { return formatOf(o.Keys) }
+
+// ExamineKeys looks at the keys of the mailboxes in a data folder that nobody has open, and changes nothing: see keyed.Examine. There are none where the
+// journal is not encrypted.
+func ExamineKeys(folder string, o Options) (keyed.Health, error) {
 	id, err := readIdentity(folder)
-	return id.Format, max(id.Format, formatOf(o.Keys)), err
+	if err != nil || id.Format < formatKeyed {
+		return keyed.Health{}, err
+	}
+	wrappers, err := wrappers(o.Keys)
+	if err != nil {
+		return keyed.Health{}, err
+	}
+	return keyed.Examine(filepath.Join(folder, mailboxKeysFile), wrappers)
 }
 
-// Keyed reports whether the format of a data folder has keys of mailboxes: see MailboxKeyFiles.
-func Keyed(folder string) (bool, error) {
+// FormatOf returns the number of the format of a data folder.
+func FormatOf(folder string) (int, error) {
 	id, err := readIdentity(folder)
-	return id.Format >= formatKeyed, err
+	return id.Format, err
 }
 
 // ErrUnsettled says that a month was mended, and that what it has lost is not on record yet.

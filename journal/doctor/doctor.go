@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -37,16 +36,16 @@ type Finding struct {
 
 // Kinds of findings, beside those of level.FaultKind.
 const (
-	KindFormat      = "format"     // the data folder has an earlier format
-	KindOwner       = "owner"      // a file belongs to another user than the data folder
-	KindMode        = "mode"       // others can read a file
-	KindDisk        = "disk"       // the disk is full
-	KindKeyCommand  = "encryption" // the configured key cannot be had
-	KindMailboxKeys = "mailbox-keys"
-	KindSpool       = "gap-spool" // the gap spool cannot be read
-	KindSigningKey  = "signing-key"
-	KindSettings    = "settings" // the settings cannot be read
-	KindLeftover    = "leftover" // a file of a write that was broken off
+	KindFormat     = "format"     // the data folder has an earlier format
+	KindOwner      = "owner"      // a file belongs to another user than the data folder
+	KindMode       = "mode"       // others can read a file
+	KindDisk       = "disk"       // the disk is full
+	KindKeyCommand = "encryption" // the configured key cannot be had
+	KindKeys       = "mailbox-keys"
+	KindSpool      = "gap-spool" // the gap spool cannot be read
+	KindSigningKey = "signing-key"
+	KindSettings   = "settings" // the settings cannot be read
+	KindLeftover   = "leftover" // a file of a write that was broken off
 )
 
 // Options say what to look at. Folder is required.
@@ -76,7 +75,7 @@ func Examine(ctx context.Context, o Options) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range []func() error{x.format, x.access, x.disk, x.keys, x.mailboxKeys, x.leftovers, x.spool} {
+	for _, step := range []func() error{x.format, x.access, x.disk, x.keys, x.leftovers, x.spool} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -119,10 +118,10 @@ func (x *examiner) add(f Finding) { x.found = append(x.found, f) }
 func (x *examiner) path(name string) string { return filepath.Join(x.o.Folder, name) }
 
 func (x *examiner) format() error {
-	format, next, err := datafolder.FormatOf(x.o.Folder, x.o.folder())
-	if err == nil && format < next {
+	format, err := datafolder.FormatOf(x.o.Folder)
+	if err == nil && format < x.o.folder().Format() {
 		x.add(Finding{
-			Kind: KindFormat, File: x.path(datafolder.IdentityFile), What: fmt.Sprintf("the data folder has format %d, and this program gives it %d", format, next),
+			Kind: KindFormat, File: x.path(datafolder.IdentityFile), What: fmt.Sprintf("the data folder has format %d, and this program writes %d", format, x.o.folder().Format()),
 			Means: "the next start raises it; an earlier program then refuses the folder", Remedy: "none is needed: make a backup first if you may want to go back",
 		})
 	}
@@ -176,10 +175,10 @@ func (x *examiner) private(path string) bool {
 	}
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, x.o.Folder+string(filepath.Separator)), string(filepath.Separator))
 	switch name {
-	case "journal", "gaps", "exports", "evidence.key", "sources.key":
+	case "journal", "gaps", "exports", "evidence.key", "sources.key", "mailbox.keys", "mailbox.keys.copy":
 		return true
 	}
-	return slices.Contains(datafolder.MailboxKeyFiles(), name)
+	return false
 }
 
 func ownerOf(info fs.FileInfo) uint32 {
@@ -217,35 +216,40 @@ func (x *examiner) keys() error {
 			Means:  "the daemon does not start: mail to enabled mailboxes waits at the server. Nothing is lost as long as the key is somewhere",
 			Remedy: "put the file or the command of [encryption] right; the key is wherever you keep its copy",
 		})
+		return nil
 	}
-	return nil
+	return x.mailboxKeys()
 }
 
-// mailboxKeys looks whether the keys of mailboxes are there, which are in two files with the same content.
+// mailboxKeys looks at the keys of the mailboxes, where the journal is encrypted.
 func (x *examiner) mailboxKeys() error {
-	keyed, err := datafolder.Keyed(x.o.Folder)
-	if err != nil || !keyed {
+	health, err := datafolder.ExamineKeys(x.o.Folder, x.o.folder())
+	if err != nil {
 		return err
 	}
-	var bad []string
-	names := datafolder.MailboxKeyFiles()
-	for _, name := range names {
-		if b, err := os.ReadFile(x.path(name)); err != nil || len(b) == 0 {
-			bad = append(bad, x.path(name))
-		}
-	}
-	switch len(bad) {
-	case 0:
-	case len(names):
+	file := x.path(datafolder.MailboxKeyFiles()[0])
+	const put = "put it back from a backup (see \"Encryption\" in contrib/operating.md); keys that were made since stay where the other file is left as it is"
+	switch {
+	case len(health.Missing) == 2:
 		x.add(Finding{
-			Kind: KindMailboxKeys, Fault: true, File: bad[0], What: "the keys of the mailboxes are not there, or cannot be read, nor are they in " + bad[1],
-			Means:  "without them nobody can read what was archived; the daemon does not start, and mail to enabled mailboxes waits at the server",
-			Remedy: "put both files back from the newest backup",
+			Kind: KindKeys, Fault: true, File: file, What: "the keys of the mailboxes are lost, in both files",
+			Means: "the daemon does not start: mail to enabled mailboxes waits at the server. Without these keys no entry can be read", Remedy: put,
 		})
-	default:
+	case len(health.Missing) == 1:
 		x.add(Finding{
-			Kind: KindMailboxKeys, Fault: true, File: bad[0], What: "one of the two files with the keys of the mailboxes is not there, or cannot be read",
-			Means: "the other one has them: nothing is lost as long as it is there", Remedy: "the next start makes it anew", Mendable: true,
+			Kind: KindKeys, File: health.Missing[0], What: "one of the two files of the keys of the mailboxes is lost", Means: "nothing is lost", Remedy: "none is needed: the next start makes it anew",
+		})
+	}
+	if health.Damaged > 0 {
+		x.add(Finding{
+			Kind: KindKeys, Fault: true, File: file, What: fmt.Sprintf("%d keys of mailboxes are damaged in both files", health.Damaged),
+			Means: "what they sealed cannot be read; new mail to these mailboxes has other keys", Remedy: put,
+		})
+	}
+	if health.Locked > 0 && len(x.o.Keys) > 0 {
+		x.add(Finding{
+			Kind: KindKeys, Fault: true, File: file, What: fmt.Sprintf("%d keys of mailboxes are wrapped by another key than those of [encryption]", health.Locked),
+			Means: "what they sealed cannot be read", Remedy: "put the key that was in force before behind the first one in [encryption]",
 		})
 	}
 	return nil

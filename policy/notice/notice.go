@@ -76,7 +76,8 @@ type Notice struct {
 	// Reason, for NotifyGap, is that of the journal's record, or a PullCause; for NotifyCertified, why the message is not in the archive, empty if it is; for
 	// NotifySecurity, the detail of OfSecurity.
 	Reason string `json:"reason,omitempty"`
-	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message. For PullFailing and
+	// Arrived, for NotifyGap, is when the missing message came. It is zero if that is Time, or if the gap is not about one message; of a restore it is when
+	// the backup was taken. For PullFailing and
 	// PullAgain it is since when runs did not go through.
 	Arrived time.Time `json:"arrived,omitzero"`
 
@@ -199,7 +200,7 @@ func OfGap(r *journal.Record, now time.Time) (n Notice, ok bool) {
 		return Notice{}, false
 	}
 	n = Notice{Mailbox: r.Mailbox, Event: policy.NotifyGap, Time: now, ID: r.Reason, Reason: r.Reason}
-	if r.Until.IsZero() {
+	if r.Until.IsZero() || r.Reason == journal.ReasonRestored {
 		n.Arrived = r.Time.In(now.Location())
 	}
 	return n, true

@@ -99,6 +99,9 @@ func gapTexts(l policy.Language) map[string]text {
 				"On {time} the archive of {mailbox} was full. Its oldest messages are being deleted to make room for new ones.\n" + once},
 			journal.ReasonLost: {"Messages may be missing from the archive of {mailbox}",
 				"On {time} it was found that a fault had destroyed part of the archive. Messages of {mailbox} may be missing.\n" + once},
+			journal.ReasonRestored: {"The archive of {mailbox} was restored from a backup",
+				"On {time} the archive of {mailbox} was restored from a backup of {arrived}. Messages that arrived between the two are missing from the archive. " +
+					"What is in the mailbox itself is as it was.\n" + once},
 			"": {missing, message + "{reason}.\n" + once},
 		}
 	}
@@ -109,6 +112,9 @@ func gapTexts(l policy.Language) map[string]text {
 			"Il {time} l'archivio di {mailbox} era pieno. I messaggi più vecchi vengono cancellati per fare posto ai nuovi.\n" + once},
 		journal.ReasonLost: {"Nell'archivio di {mailbox} possono mancare messaggi",
 			"Il {time} è risultato che per un guasto si è persa una parte di quanto era archiviato. Possono mancare messaggi di {mailbox}.\n" + once},
+		journal.ReasonRestored: {"Archivio di {mailbox} ripristinato da una copia di sicurezza",
+			"Il {time} l'archivio di {mailbox} è stato ripristinato da una copia di sicurezza del {arrived}. I messaggi arrivati tra le due date mancano dall'archivio. " +
+				"Quanto è nella casella di posta non è cambiato.\n" + once},
 		"": {missing, message + "{reason}.\n" + once},
 	}
 }

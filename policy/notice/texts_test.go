@@ -37,6 +37,8 @@ func everyNotice() (names []string, list []waiting) {
 	for _, reason := range []string{journal.ReasonFull, journal.ReasonJournalFault, journal.ReasonRoom, journal.ReasonLost, "flood"} {
 		add("gap: "+reason, waiting{Notice: Notice{Event: policy.NotifyGap, Reason: reason}})
 	}
+	restored, _ := OfGap(&journal.Record{Kind: journal.Gap, Mailbox: anna, Time: start().AddDate(0, 0, -1), Until: start(), Reason: journal.ReasonRestored}, start())
+	add("gap: "+journal.ReasonRestored, waiting{Notice: restored})
 	for _, cause := range []PullCause{PullLogin, PullCertificate, PullBusy, PullFull, PullPassword, PullServer, PullHere} {
 		add("gap, pull-failing: "+string(cause), waiting{Notice: OfPull(anna, PullFailing, "aruba, imaps://anna@pec.test", cause, start().AddDate(0, 0, -1), start())})
 	}
@@ -63,7 +65,7 @@ func everyNotice() (names []string, list []waiting) {
 	second.Mailbox, second.Time = anna, start()
 	archived.Mailbox = anna
 	add("digest", waiting{Digest: true, Listed: 2, More: 3, list: []Notice{archived, second}})
-	for _, cause := range []Cause{CauseRetention, CauseRoutes, CauseFaults} {
+	for _, cause := range []Cause{CauseRetention, CauseRoutes, CauseFaults, CausePreservation} {
 		add("operator: "+string(cause), waiting{Notice: OfOperator(cause, "What happened.\n- and more", start())})
 	}
 	add("operator, digest", waiting{Notice: Notice{Cause: CauseFaults}, Digest: true, list: []Notice{OfOperator(CauseFaults, "What happened.\nMore", start())}})

@@ -224,9 +224,9 @@ func (s *imapSystem) readWithImaplib(t *testing.T, folder string, want []string)
 	}
 }
 
-// readWithMbsync synchronises twice: the second time nothing is fetched. mbsync adds a line X-TUID to each header, and stores LF.
-func (s *imapSystem) readWithMbsync(t *testing.T, folder string, want []string) {
-	place := t.TempDir()
+// mbsyncConfig writes the configuration of mbsync for a place, in which it keeps a copy of the archive. It returns its path.
+func (s *imapSystem) mbsyncConfig(t *testing.T, place string) string {
+	t.Helper()
 	config := filepath.Join(place, "rc")
 	text := fmt.Sprintf(`IMAPAccount archive
 Host localhost
@@ -255,6 +255,13 @@ SyncState *
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return config
+}
+
+// readWithMbsync synchronises twice: the second time nothing is fetched. mbsync adds a line X-TUID to each header, and stores LF.
+func (s *imapSystem) readWithMbsync(t *testing.T, folder string, want []string) {
+	place := t.TempDir()
+	config := s.mbsyncConfig(t, place)
 	for run := range 2 {
 		out, err := exec.Command("mbsync", "-Dn", "-c", config, "-a").CombinedOutput()
 		if err != nil {

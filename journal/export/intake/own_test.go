@@ -181,3 +181,28 @@ func TestOwnDownload(t *testing.T) {
 	}
 	checkOwn(t, all, name, len(all.texts))
 }
+
+// FuzzManifest reads anything as a manifest: what is kept of it is bounded, and a row that is kept can undo what an mbox has changed.
+func FuzzManifest(f *testing.F) {
+	f.Add([]byte(columns + rows(3, "INBOX/2026-11/")))
+	f.Add([]byte(columns + "x.mbox,Imported/a/2026-11,2019-05-06T07:08:09Z," + strings.Repeat("0", 64) + ",quoted final bare-lf,10,20\n"))
+	f.Add([]byte("\xef\xbb\xbf\"file\",folder,date,sha256,changed,offset,length\r\n\"\n\",,,,,-1,x\r\n"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		const most = 20
+		w := newWalk(t.Context(), Options{Limits: Limits{Entry: 1 << 20, All: 1 << 20, Entries: 10, Depth: 1, Rows: most}}, func(Found, error) bool { return true })
+		if err := w.readManifest(source{name: "manifest.csv", key: "manifest.csv", base: "manifest.csv", r: bytes.NewReader(content), size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if len(w.manifest.rows) > most+1 || w.manifest.bytes > mostFolders+mostRow {
+			t.Errorf("%d rows, %d bytes of folders", len(w.manifest.rows), w.manifest.bytes)
+		}
+		for _, r := range w.manifest.rows {
+			if int(r.folder) > 0 && int(r.folder) >= len(w.manifest.folders) {
+				t.Errorf("folder %d of %d", r.folder, len(w.manifest.folders))
+			}
+			if _, err := io.Copy(io.Discard, r.undo(io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content))))); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

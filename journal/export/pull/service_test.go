@@ -86,6 +86,18 @@ func (r *serviceRig) enable(local string) policy.Address {
 	return a
 }
 
+// notify gives an archive an address for notices.
+func (r *serviceRig) notify(mailbox policy.Address) {
+	r.t.Helper()
+	for key, value := range map[string]string{"language": "en", "notify": "anna@ext.test"} {
+		_, err := r.archive.Set(r.t.Context(), operator, mailbox, []policy.Assignment{{Key: key, Value: value}})
+		r.check(err)
+	}
+	outside, err := policy.ParseAddress("anna@ext.test")
+	r.check(err)
+	r.check(r.policy.ConfirmNotify(r.t.Context(), mailbox, operator, outside))
+}
+
 // has returns how often an archive has each message, by its SHA-256 in hexadecimal.
 func (r *serviceRig) has(mailbox policy.Address) map[string]int {
 	r.t.Helper()
@@ -197,15 +209,7 @@ func TestTold(t *testing.T) {
 	r := newServiceRig(t, one(1))
 	mailbox := r.enable("anna")
 	ctx := t.Context()
-	set := func(key, value string) {
-		_, err := r.archive.Set(ctx, operator, mailbox, []policy.Assignment{{Key: key, Value: value}})
-		r.check(err)
-	}
-	set("language", "en")
-	set("notify", "anna@ext.test")
-	outside, err := policy.ParseAddress("anna@ext.test")
-	r.check(err)
-	r.check(r.policy.ConfirmNotify(ctx, mailbox, operator, outside))
+	r.notify(mailbox)
 	for _, n := range []New{{Name: "hand", From: r.from, Password: "x"}, {Name: "own", From: r.from, Password: "x", Every: "1h"}} {
 		_, err := r.service.Add(ctx, operator, mailbox, n)
 		r.check(err)
@@ -281,6 +285,47 @@ func TestTold(t *testing.T) {
 		}
 	}
 	step("paused")
+}
+
+// TestTellFails has each write fail by which a failing profile is put on record and told of, in all ways: the owner is told once all the same.
+func TestTellFails(t *testing.T) {
+	t.Parallel()
+	r := newServiceRig(t)
+	ctx := t.Context()
+	r.refuse = map[string]string{"LOGIN": "NO wrong"}
+	for _, failure := range kvtest.Failures() {
+		met := true
+		for n := 1; met; n++ {
+			mailbox := r.enable(fmt.Sprintf("%d.%s", n, strings.NewReplacer(" ", "-", ",", "").Replace(string(failure))))
+			r.notify(mailbox)
+			_, err := r.service.Add(ctx, operator, mailbox, New{Name: "own", From: r.from, Password: "x", Every: "1h"})
+			r.check(err)
+			for run := range tellAfter + 2 {
+				if run == tellAfter-1 {
+					r.engine.Fail(n, failure)
+				}
+				r.serving(func() {
+					if _, err := r.service.Run(ctx, operator, mailbox, "own", nil); !errors.Is(err, ErrLogin) {
+						t.Errorf("%s %d: %v", failure, n, err)
+					}
+				})
+				if run == tellAfter-1 {
+					met = r.engine.Heal()
+				}
+			}
+			r.mailed = nil
+			if r.check(r.notices.Deliver(ctx, time.Now())); len(r.mailed) != 1 {
+				t.Errorf("%s %d: %d notices: %q", failure, n, len(r.mailed), r.mailed)
+			}
+			list, err := r.service.List(ctx, mailbox)
+			if r.check(err); list[0].Last == nil || list[0].Failures < tellAfter {
+				t.Errorf("%s %d: on record: %+v", failure, n, list[0])
+			}
+			if !met && n < 4 {
+				t.Errorf("%s: only %d writes", failure, n-1)
+			}
+		}
+	}
 }
 
 // TestCauses says why a run does not go through.

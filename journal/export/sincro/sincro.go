@@ -49,15 +49,22 @@ func ParseAgent(text string) (*Agent, error) {
 	return a, nil
 }
 
-// Check returns an error that says what an agent lacks.
+// What an agent may lack.
+var (
+	ErrID       = errors.New("no identifier")
+	ErrName     = errors.New("the name is empty")
+	ErrDocument = errors.New("the document is empty")
+)
+
+// Check returns an error that says what an agent lacks. It wraps ErrID, ErrName or ErrDocument.
 func (a *Agent) Check() error {
 	switch {
 	case !agentID.MatchString(a.ID):
-		return fmt.Errorf("%.100q is no identifier, such as VATIT-01234567890", a.ID)
+		return fmt.Errorf("%.100q is %w, such as VATIT-01234567890", a.ID, ErrID)
 	case strings.TrimSpace(a.Name) == "":
-		return errors.New("the name is empty")
+		return ErrName
 	case strings.TrimSpace(a.Document) == "":
-		return errors.New("the document is empty, such as Contratto di conservazione 12/2026")
+		return fmt.Errorf("%w, such as Contratto di conservazione 12/2026", ErrDocument)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal/export"
 	"copialettere/journal/export/jobs"
+	"copialettere/journal/export/sincro"
 	"copialettere/journal/httpd"
 	"copialettere/journal/search"
 	"copialettere/policy/archive"
@@ -33,7 +34,8 @@ type exportsPage struct {
 	Folder       string
 	Groups       []classGroup
 	Since, Until string
-	Trouble      string // what is wrong with what was typed
+	Sincro       sincro.Agent // who answers for the ZIP before a service for legal preservation; zero for nobody
+	Trouble      string       // what is wrong with what was typed
 }
 
 // exportRow is one export in words.
@@ -90,8 +92,17 @@ func (v *visit) startExport() error {
 		return err
 	}
 	s, trouble := v.exportSelection(v.PostForm)
+	typed := sincro.Agent{}
+	for name, to := range map[string]*string{"sincro-id": &typed.ID, "sincro-name": &typed.Name, "sincro-document": &typed.Document} {
+		*to = strings.TrimSpace(v.PostForm.Get(name))
+	}
+	var agent *sincro.Agent
+	if trouble == "" && typed != (sincro.Agent{}) {
+		agent = &typed
+		trouble = v.agentTrouble(agent)
+	}
 	if trouble == "" {
-		_, err := v.pages.options.Exports.Start(v.Context(), v.who, v.mailbox, s, nil)
+		_, err := v.pages.options.Exports.Start(v.Context(), v.who, v.mailbox, s, agent)
 		switch {
 		case err == nil:
 			v.redirect(v.about("exports"), "export-begun")
@@ -105,8 +116,21 @@ func (v *visit) startExport() error {
 		}
 	}
 	return v.renderExports(http.StatusUnprocessableEntity, exportsPage{
-		Folder: s.Folder, Since: v.PostForm.Get("since"), Until: v.PostForm.Get("until"), Trouble: trouble, Groups: v.classGroups(search.Query{Classes: v.PostForm["class"]}),
+		Folder: s.Folder, Since: v.PostForm.Get("since"), Until: v.PostForm.Get("until"), Sincro: typed, Trouble: trouble, Groups: v.classGroups(search.Query{Classes: v.PostForm["class"]}),
 	})
+}
+
+// agentTrouble says what is wrong with who answers for a ZIP; empty for nothing.
+func (v *visit) agentTrouble(a *sincro.Agent) string {
+	switch err := a.Check(); {
+	case err == nil:
+		return ""
+	case errors.Is(err, sincro.ErrName):
+		return v.t("Conservazione a norma: manca il nome di chi versa.", "Legal preservation: the name of who hands it over is missing.")
+	case errors.Is(err, sincro.ErrDocument):
+		return v.t("Conservazione a norma: manca il documento, per esempio Contratto di conservazione 12/2026.", "Legal preservation: the document is missing, such as Contratto di conservazione 12/2026.")
+	}
+	return v.t("Conservazione a norma: scrivere l'identificativo come VATIT-01234567890, o TINIT- e il codice fiscale.", "Legal preservation: type the identifier as VATIT-01234567890, or TINIT- and the tax code.")
 }
 
 // exportSelection returns what a form asks for. Days are those of the reader's zone, and the last one is included.

@@ -4,6 +4,8 @@ import (
 	"archive/zip"
 	"bytes"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -64,6 +66,53 @@ func TestExports(t *testing.T) {
 		}
 	}
 	b.shows(ofAnna+"log", []string{"Messaggi esportati"})
+}
+
+// TestExportForPreservation asks for the index of SInCRO: with what is missing, and with all of it.
+func TestExportForPreservation(t *testing.T) {
+	r := newRig(t)
+	r.received("Subject: uno\n\nTesto\n")
+	b := r.signedIn(anna)
+	b.shows(ofAnna+"exports", []string{"Per un servizio di conservazione a norma", `name="sincro-id"`, `name="sincro-name"`, `name="sincro-document"`}, "<details open")
+	whole := url.Values{"sincro-id": {" VATIT-01234567890 "}, "sincro-name": {"Alpha & Figli S.r.l."}, "sincro-document": {"Contratto 12/2026"}}
+	for _, c := range []struct{ name, field, value, want string }{
+		{"no identifier", "sincro-id", "", "scrivere l&#39;identificativo come VATIT-01234567890"},
+		{"a bare number", "sincro-id", "01234567890", "scrivere l&#39;identificativo come VATIT-01234567890"},
+		{"no name", "sincro-name", " ", "manca il nome di chi versa"},
+		{"no document", "sincro-document", "", "manca il documento"},
+	} {
+		form := maps.Clone(whole)
+		form[c.field] = []string{c.value}
+		w := b.post(ofAnna+"exports", form.Encode())
+		if body := w.Body.String(); w.Code != http.StatusUnprocessableEntity || !strings.Contains(body, c.want) || !strings.Contains(body, "<details open") || !strings.Contains(body, "Nessuna, finora.") ||
+			c.field != "sincro-name" && !strings.Contains(body, `value="Alpha &amp; Figli S.r.l."`) {
+			t.Errorf("%s: %d: %s", c.name, w.Code, body)
+		}
+	}
+	if w := b.post(ofAnna+"exports", whole.Encode()); w.Code != http.StatusSeeOther {
+		t.Fatalf("%d: %s", w.Code, w.Body)
+	}
+	r.exports.Work(t.Context())
+	page := b.shows(ofAnna+"exports", []string{"(PIndex.xml), a nome di Alpha &amp; Figli S.r.l., VATIT-01234567890.", "Scarica lo ZIP"})
+	zipped := b.get(zipPath.FindStringSubmatch(page)[1]).Body.Bytes()
+	z, err := zip.NewReader(bytes.NewReader(zipped), int64(len(zipped)))
+	r.must(err)
+	index, err := z.Open("PIndex.xml")
+	r.must(err)
+	text, err := io.ReadAll(index)
+	r.must(err)
+	for _, want := range []string{"<sincro:AgentID>VATIT-01234567890</sincro:AgentID>", "Alpha &amp; Figli S.r.l.", "Contratto 12/2026"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the index lacks %q:\n%s", want, text)
+		}
+	}
+	_, err = r.archive.Set(t.Context(), operator, r.address(anna), []policy.Assignment{{Key: policy.KeyLanguage, Value: "en"}})
+	r.must(err)
+	b = r.signedIn(anna)
+	b.shows(ofAnna+"exports", []string{"in the name of Alpha &amp; Figli S.r.l.", "For a service for legal preservation"})
+	if w := b.post(ofAnna+"exports", "sincro-name=x"); !strings.Contains(w.Body.String(), "Legal preservation: type the identifier as VATIT-01234567890") {
+		t.Errorf("in English: %s", w.Body)
+	}
 }
 
 // TestExportsRefused types what makes no sense, asks for too many, and for more than there is room for.

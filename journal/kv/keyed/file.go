@@ -233,6 +233,35 @@ func (r *Ring) load() error {
 	return r.rewrap()
 }
 
+// Health is what Examine found.
+type Health struct {
+	Missing []string // files that are not there, or damaged as a whole; where it is one, OpenRing makes it anew of the other
+	Damaged int      // keys that neither file has
+	Locked  int      // keys that none of the operator's keys opens
+}
+
+// Examine looks at the files of the keys, which nobody has open, and changes nothing.
+func Examine(path string, wrappers []Wrapper) (h Health, err error) {
+	var both [2][]slot
+	for i, file := range [...]string{path, path + CopySuffix} {
+		b, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return h, err
+		}
+		if both[i] = parse(b); both[i] == nil {
+			h.Missing = append(h.Missing, file)
+		}
+	}
+	merged, damaged := merge(both[0], both[1], func(*slot) bool { return true })
+	h.Damaged = len(damaged)
+	for i := range merged {
+		if s := &merged[i]; s.state() == stateLive && unwrap(s, wrappers) == nil {
+			h.Locked++
+		}
+	}
+	return h, nil
+}
+
 func (r *Ring) read(path string) ([]slot, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -284,6 +284,9 @@ func TestKeyOfOperator(t *testing.T) {
 	}
 	wants("with the new key", two)
 	p.opts.Wrappers = []Wrapper{one}
+	if health, err := Examine(p.path(), p.opts.Wrappers); err != nil || health.Locked != 2 {
+		t.Errorf("examined: %+v, %v", health, err)
+	}
 	h = p.house(t)
 	h.wants("with the old key", "a1", "sealed", "b1", "sealed")
 	if log := p.log.String(); !strings.Contains(log, "name the key") || !strings.Contains(log, "key=0200000000000000") {
@@ -303,17 +306,19 @@ func TestDamage(t *testing.T) {
 		spoil func(t *testing.T, first, second string)
 		want  []string
 		log   string
+		// what Examine finds
+		missing, damaged int
 	}{
-		{"the first file is gone", func(t *testing.T, first, _ string) { must(t, os.Remove(first)) }, []string{"a1", "about a1", "b1", "about b1"}, ""},
-		{"the second file is gone", func(t *testing.T, _, second string) { must(t, os.Remove(second)) }, []string{"a1", "about a1", "b1", "about b1"}, ""},
+		{"the first file is gone", func(t *testing.T, first, _ string) { must(t, os.Remove(first)) }, []string{"a1", "about a1", "b1", "about b1"}, "", 1, 0},
+		{"the second file is gone", func(t *testing.T, _, second string) { must(t, os.Remove(second)) }, []string{"a1", "about a1", "b1", "about b1"}, "", 1, 0},
 		{"the first file is empty", func(t *testing.T, first, _ string) { must(t, os.Truncate(first, 0)) }, []string{"a1", "about a1", "b1", "about b1"},
-			"the other one counts"},
+			"the other one counts", 1, 0},
 		{"the second file is cut off", func(t *testing.T, _, second string) { must(t, os.Truncate(second, 2*slotSize+5)) },
-			[]string{"a1", "about a1", "b1", "about b1"}, ""},
+			[]string{"a1", "about a1", "b1", "about b1"}, "", 0, 0},
 		{"another slot in each", func(t *testing.T, first, second string) { flip(t, first, 1); flip(t, second, 2) },
-			[]string{"a1", "about a1", "b1", "about b1"}, ""},
+			[]string{"a1", "about a1", "b1", "about b1"}, "", 0, 0},
 		{"the same slot in both", func(t *testing.T, first, second string) { flip(t, first, 1); flip(t, second, 1) },
-			[]string{"a1", "sealed", "b1", "about b1"}, "put mailbox.keys back from a backup"},
+			[]string{"a1", "sealed", "b1", "about b1"}, "put mailbox.keys back from a backup", 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newPlace(t).house(t)
@@ -324,6 +329,10 @@ func TestDamage(t *testing.T) {
 			backup, err := os.ReadFile(first)
 			must(t, err)
 			c.spoil(t, first, second)
+			health, err := Examine(first, h.opts.Wrappers)
+			if must(t, err); len(health.Missing) != c.missing || health.Damaged != c.damaged || health.Locked > 0 {
+				t.Errorf("examined: %+v", health)
+			}
 			h = h.place.house(t)
 			if log := h.log.String(); !strings.Contains(log, c.log) || c.log == "" && log != "" {
 				t.Errorf("the log: %s", log)

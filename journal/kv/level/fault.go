@@ -188,16 +188,17 @@ type survey struct {
 	version  version
 	manifest int64 // its number
 	logs     []storage.FileDesc
-	tables   map[int64]*surveyed
+	tables   map[int64]*surveyed // those that are missing or damaged
 	marks    []markEntry
 	faults   []Fault
 }
 
-// surveyed is what was found in a table that is missing or damaged.
+// surveyed is what was found in a table.
 type surveyed struct {
-	kind  FaultKind
-	wrong []error
-	holes holes
+	kind    FaultKind
+	wrong   []error
+	holes   holes
+	entries int64 // that could be read
 }
 
 // loses reports whether keys of a caller may be lost.
@@ -341,6 +342,12 @@ func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 		}
 	}
 	v, err := readManifest(s.files, chosen)
+	if err == nil && !s.hasTables(v) {
+		// One that was cut off may read as an older one.
+		if newer, copyErr := readManifest(s.storage(true), chosen); copyErr == nil && s.hasTables(newer) {
+			err = errors.New("it names tables that are not there, and its copy does not")
+		}
+	}
 	if err != nil {
 		kind := FaultManifest
 		if errors.Is(err, fs.ErrPermission) {
@@ -357,6 +364,16 @@ func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 		s.fault(FaultCurrent, currentName, currentErr).Mendable = true
 	}
 	s.version, s.manifest = v, chosen.Num
+	return true
+}
+
+// hasTables reports whether all tables that a manifest names are there.
+func (s *survey) hasTables(v version) bool {
+	for _, t := range slices.Concat(v.levels...) {
+		if _, err := os.Lstat(filepath.Join(s.folder, fileName(storage.FileDesc{Type: storage.TypeTable, Num: t.number}))); err != nil {
+			return false
+		}
+	}
 	return true
 }
 
@@ -536,7 +553,7 @@ func (s *survey) readTable(ctx context.Context, t table, each func(key, value []
 		r.damage("the file has %d bytes, and the manifest says %d", info.Size(), want)
 	}
 	err = r.read(ctx, each)
-	found.wrong, found.holes = r.wrong, r.holes
+	found.wrong, found.holes, found.entries = r.wrong, r.holes, r.entries
 	return found, err
 }
 

@@ -1,7 +1,6 @@
 package level
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -118,6 +117,20 @@ func (m *modelled) surveyed(t testing.TB) *survey {
 		t.Fatalf("survey: %v, %v", s, err)
 	}
 	return s
+}
+
+// olderManifest writes a manifest whose tables are merged and gone, while newer ones are there. It returns the path of the copy of the right one.
+func (m *modelled) olderManifest(t testing.TB) (copied string) {
+	t.Helper()
+	path := glob(t.(*testing.T), m.folder, "MANIFEST-*")
+	fd, _ := parseFileName(filepath.Base(path))
+	older := version{next: 3, sequence: 1, levels: levels{{{number: 1, size: 100, least: internalKey([]byte("a"), 1, 1), most: internalKey([]byte("b"), 1, 1)}}}}
+	key := m.surveyKey(t)
+	remove(t, path)
+	if err := writeManifest((&mending{path: m.folder, engine: &Engine{}}).storage(key), fd, older); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(m.folder, copyName(fd))
 }
 
 // surveyKey returns the key of the volume.
@@ -272,16 +285,8 @@ var damages = []struct {
 		flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle)
 	}, FaultManifest, false, false, "MANIFEST"},
 	{"copy damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle) }, "", false, false, ""},
-	{"an older manifest", func(t *testing.T, m *modelled) {
-		// What it names is merged and gone, and newer tables are there.
-		path := glob(t, m.folder, "MANIFEST-*")
-		name, _ := parseFileName(filepath.Base(path))
-		older := version{next: 3, sequence: 1, levels: levels{{{number: 1, size: 100, least: internalKey([]byte("a"), 1, 1), most: internalKey([]byte("b"), 1, 1)}}}}
-		remove(t, path, filepath.Join(m.folder, copyName(name)))
-		if err := writeManifest((&mending{path: m.folder, engine: &Engine{}, survey: &survey{}}).storage(m.surveyKey(t)), name, older); err != nil {
-			t.Fatal(err)
-		}
-	}, FaultManifest, false, false, ""},
+	{"an older manifest", func(t *testing.T, m *modelled) { remove(t, m.olderManifest(t)) }, FaultManifest, false, false, ""},
+	{"an older manifest, with its copy", func(t *testing.T, m *modelled) { m.olderManifest(t) }, FaultManifest, true, false, "MANIFEST"},
 	{"CURRENT missing", func(t *testing.T, m *modelled) { remove(t, filepath.Join(m.folder, "CURRENT")) }, FaultCurrent, true, false, "CURRENT"},
 	{"CURRENT garbage", func(t *testing.T, m *modelled) { writeTo(t, filepath.Join(m.folder, "CURRENT"), []byte("\x00\x00")) }, FaultCurrent, true, false, "CURRENT"},
 	{"log damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "*.log"), middle) }, FaultLog, true, true, ".log"},
@@ -356,29 +361,4 @@ func TestExamineInUse(t *testing.T) {
 	if _, err := Examine(t.Context(), f.dir, Options{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("Examine of a folder in use: %v, want %v", err, ErrInUse)
 	}
-}
-
-// FuzzReadTable reads a table that a hostile disk has made: it tells damage, or gives entries in order, and takes no more memory than the file.
-func FuzzReadTable(f *testing.F) {
-	least, most := internalKey([]byte("a"), 1, internalValue), internalKey([]byte("z"), 9, internalValue)
-	f.Add([]byte{}, int64(100))
-	f.Add(bytes.Repeat([]byte{0}, 200), int64(200))
-	f.Add(append(bytes.Repeat([]byte{0}, 152), append(bytes.Repeat([]byte{1}, 40), footerMagic...)...), int64(200))
-	f.Fuzz(func(t *testing.T, content []byte, size int64) {
-		r := &tableReader{
-			table: table{number: 1, size: max(0, size), first: userKey(least), last: userKey(most), least: least, most: most},
-			file:  bytes.NewReader(content), have: int64(len(content)),
-		}
-		var last []byte
-		err := r.read(t.Context(), func(key, value []byte) error {
-			if last != nil && (internalOrder{}).Compare(last, key) >= 0 {
-				t.Errorf("key %x after %x", key, last)
-			}
-			last = bytes.Clone(key)
-			return nil
-		})
-		if err == nil && !bytes.Equal(last, most) && len(r.holes) == 0 {
-			t.Error("a table that ends early has no hole")
-		}
-	})
 }

@@ -40,7 +40,7 @@ func (s *store) prepare(files storage.Storage, entry registered) (fresh bool, er
 		return false, metaErr
 	}
 	vanished := func(there string) error {
-		return fmt.Errorf("the database in %s is incomplete: there is %s, but no CURRENT that names a manifest; put it back from a backup: %w",
+		return fmt.Errorf("the database in %s is incomplete: there is %s, but no CURRENT that names a manifest: \"copialettere doctor\" tells whether it can be mended: %w",
 			s.path, there, metaErr)
 	}
 	if entry.State != stateMaking {

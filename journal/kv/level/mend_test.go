@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -167,6 +168,14 @@ func (m *modelled) damageTables(t testing.TB, r *rand.Rand) string {
 		t.Fatalf("tables: %q, %v", paths, err)
 	}
 	var done []string
+	switch r.IntN(8) { // the manifest or its copy, or what names it
+	case 0:
+		flip(t.(*testing.T), glob(t.(*testing.T), m.folder, "MANIFEST-*"), r.IntN)
+		done = append(done, "flipped a bit in the manifest")
+	case 1:
+		remove(t, filepath.Join(m.folder, currentName), glob(t.(*testing.T), m.folder, copyPrefix+"*"))
+		done = append(done, "removed CURRENT and the copy of the manifest")
+	}
 	for range 1 + r.IntN(3) {
 		path := paths[r.IntN(len(paths))]
 		b, err := os.ReadFile(path)
@@ -339,13 +348,34 @@ func damagedModel(t *testing.T, opts Options) *modelled {
 	return m
 }
 
+// stepsOf returns the steps of a mending, by their number; of those of a kind that follow one another, the first and the last. One more is none.
+func stepsOf(t *testing.T, whole *modelled) []int {
+	t.Helper()
+	m := whole.copied(t)
+	var verbs []string
+	m.opts.step = func(what string) error {
+		verb, _, _ := strings.Cut(what, " ")
+		verbs = append(verbs, verb)
+		return nil
+	}
+	m.mended(t)
+	list := []int{len(verbs)}
+	for n, verb := range verbs {
+		if n == 0 || n == len(verbs)-1 || verbs[n-1] != verb || verbs[n+1] != verb {
+			list = append(list, n)
+		}
+	}
+	t.Logf("%d of %d steps", len(list), len(verbs))
+	return list
+}
+
 // TestMendInterrupted stops mending before each of its steps, as kill -9 does, and mends again. Before the second rename all is as it was.
 func TestMendInterrupted(t *testing.T) {
 	opts := smallTables
 	opts.Keys = []Key{key1}
 	whole := damagedModel(t, opts)
 	type stopped struct{}
-	for n, swapped := 0, false; !swapped; n++ {
+	for _, n := range stepsOf(t, whole) {
 		m := whole.copied(t)
 		before := fingerprint(t, m.folder)
 		steps, last := 0, ""
@@ -362,13 +392,14 @@ func TestMendInterrupted(t *testing.T) {
 					panic(r)
 				}
 			}()
-			_, err := Mend(t.Context(), m.dir, recoveryMonth, m.opts)
-			if err != nil {
+			if _, err := Mend(t.Context(), m.dir, recoveryMonth, m.opts); err != nil {
 				t.Fatal(err)
 			}
-			swapped = true
 		}()
 		m.opts.step = nil
+		if faults := faultsOf(t, m); !slices.ContainsFunc(faults, func(f Fault) bool { return f.Mendable && f.Month == recoveryMonth }) {
+			t.Errorf("stopped before %q, nothing can be mended: %+v", last, faults)
+		}
 		asides, err := filepath.Glob(m.folder + asideInfix + "*")
 		if err != nil {
 			t.Fatal(err)
@@ -392,11 +423,10 @@ func TestMendInterrupted(t *testing.T) {
 // TestMendOnBadDisk fails each step of a mending, as a full disk does.
 func TestMendOnBadDisk(t *testing.T) {
 	whole := damagedModel(t, smallTables)
-	for n, failed := 0, true; failed; n++ {
+	for _, n := range stepsOf(t, whole) {
 		m := whole.copied(t)
 		before := fingerprint(t, m.folder)
-		steps, last := 0, ""
-		failed = false
+		steps, last, failed := 0, "", false
 		m.opts.step = func(what string) error {
 			if steps++; steps == n+1 {
 				last, failed = what, true
@@ -418,6 +448,67 @@ func TestMendOnBadDisk(t *testing.T) {
 		mended := m.mended(t)
 		if n%8 == 0 || absent != nil {
 			m.check(t, mended.Lost)
+		}
+	}
+}
+
+// TestMendWithDamagedLog damages a table and the log: the log is still left to whoever opens the store.
+func TestMendWithDamagedLog(t *testing.T) {
+	m := damagedModel(t, smallTables)
+	damaged := flip(t, glob(t, m.folder, "*.log"), middle)
+	mended := m.mended(t)
+	if mended.Old == "" || len(mended.Lost) == 0 {
+		t.Fatalf("mended: %+v", mended)
+	}
+	e := m.Open(t)
+	defer e.Close()
+	s, err := e.Volume(t.Context(), recoveryMonth, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if losses := lost(t, s); len(losses) != 1 || losses[0].Count > 20 {
+		t.Errorf("losses: %+v, want one of the few updates in the log", losses)
+	}
+	if kept, err := os.ReadFile(glob(t, m.folder, "damaged-*.log")); err != nil || !bytes.Equal(kept, damaged) {
+		t.Errorf("the copy of the log has %d bytes (%v), want %d", len(kept), err, len(damaged))
+	}
+	for p, err := range s.Scan(t.Context(), nil, nil) {
+		if err != nil || len(p.Value) == 0 {
+			t.Fatalf("scan: %q, %v", p.Key, err)
+		}
+	}
+}
+
+// badSectors cannot be read at some places.
+type badSectors struct {
+	*bytes.Reader
+	bad []int64
+}
+
+func (b badSectors) ReadAt(p []byte, off int64) (int, error) {
+	for _, at := range b.bad {
+		if off < at+sector && at < off+int64(len(p)) {
+			return 0, &fs.PathError{Op: "read", Path: "log", Err: syscall.EIO}
+		}
+	}
+	return b.Reader.ReadAt(p, off)
+}
+
+func TestPatched(t *testing.T) {
+	content := bytes.Repeat([]byte("x"), 5000)
+	for _, bad := range [][]int64{nil, {0}, {512, 4608}} {
+		want := bytes.Clone(content)
+		for _, at := range bad {
+			for i := at; i < min(at+sector, 5000); i++ {
+				want[i] = damagedByte
+			}
+		}
+		got := new(bytes.Buffer)
+		if _, err := io.CopyBuffer(got, struct{ io.Reader }{io.NewSectionReader(patched{badSectors{bytes.NewReader(content), bad}}, 0, 5000)}, make([]byte, 700)); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("bad sectors %d: what is read differs", bad)
 		}
 	}
 }

@@ -152,11 +152,14 @@ func (r *tableReader) handle(b []byte) (block, []byte, error) {
 }
 
 // load reads a block and checks it.
-func (r *tableReader) load(b block) ([]byte, error) {
+func (r *tableReader) load(b block) ([]byte, error) { return r.loadInto(nil, b) }
+
+// loadInto is load with a buffer to use, if it is large enough.
+func (r *tableReader) loadInto(buffer []byte, b block) ([]byte, error) {
 	if b.end() > r.have {
 		return nil, fmt.Errorf("the file ends at byte %d: %w", r.have, io.ErrUnexpectedEOF)
 	}
-	content := make([]byte, b.length+blockTrailerBytes)
+	content := slices.Grow(buffer[:0], int(b.length+blockTrailerBytes))[:b.length+blockTrailerBytes]
 	if err := readFull(r.file, content, b.offset); err != nil {
 		return nil, err
 	}
@@ -358,11 +361,12 @@ func (r *tableReader) pass(content []byte, each func(key, value []byte) error) (
 // readIndexed reads the blocks that the index names. Between two blocks that can be read it knows what is missing.
 func (r *tableReader) readIndexed(ctx context.Context, blocks []block, filters tableFilters, each func(key, value []byte) error) error {
 	after := r.first // the least key that the next block may have
+	var buffer []byte
 	for _, b := range blocks {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		content, bad := r.load(b)
+		content, bad := r.loadInto(buffer, b)
 		if errors.Is(bad, errCompressed) {
 			return bad
 		}
@@ -373,6 +377,7 @@ func (r *tableReader) readIndexed(ctx context.Context, blocks []block, filters t
 			}
 		}
 		if bad == nil {
+			buffer = content
 			// An older entry of the same key may follow, and does not count.
 			if r.last != nil {
 				after = successor(userKey(r.last))

@@ -324,6 +324,11 @@ func (s *site) exportStops(t *testing.T, r reader) []stop {
 			x.press("Prepara lo ZIP|Prepare the ZIP")
 		}, status: 422},
 		{who: r.owner, path: path, then: func(x *tab) {
+			x.press("Per un servizio di conservazione a norma|For a service for legal preservation")
+			x.fill("Nome o ragione sociale|Name of the person or company", "Alpha S.r.l.")
+			x.press("Prepara lo ZIP|Prepare the ZIP")
+		}, status: 422},
+		{who: r.owner, path: path, then: func(x *tab) {
 			x.press("Prepara lo ZIP|Prepare the ZIP")
 			x.wait("the export to be written", `document.querySelector('a.button[href$="/zip"]') !== null && document.querySelector("[data-live]") === null`)
 			x.open(path) // which asks for itself no more

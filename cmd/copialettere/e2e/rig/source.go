@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-imap/v2/imapclient"
 )
 
 // Unpacked is where "make needs" unpacks the Debian packages that cannot be installed beside dovecot-imapd.
@@ -26,6 +28,7 @@ type Source struct {
 	Prefix  string // before the names of folders other than INBOX, as the server wants them
 
 	storage string // all that the server keeps
+	inbox   string // the Maildir of INBOX; empty where the server has none
 	stop    func()
 	start   func()
 	saved   string
@@ -64,8 +67,43 @@ func DovecotSource(t testing.TB, folder string) *Source {
 	const user = "mario@alpha.test"
 	d := StartDovecot(t, folder, []Account{{Address: user}})
 	return &Source{
-		Name: "dovecot", Address: d.ServeIMAP(t, user, nil), User: user, storage: filepath.Join(folder, "mail"), stop: d.Stop,
-		start: func() { d.Start(t) },
+		Name: "dovecot", Address: d.ServeIMAP(t, user, nil), User: user, storage: filepath.Join(folder, "mail"),
+		inbox: filepath.Join(folder, "mail", "alpha.test", "mario"), stop: d.Stop, start: func() { d.Start(t) },
+	}
+}
+
+// Fill puts messages with CRLF into the empty INBOX, by what is fastest for the server.
+func (s *Source) Fill(t testing.TB, messages []string) {
+	t.Helper()
+	for i, text := range messages {
+		if s.inbox == "" {
+			break
+		}
+		name := filepath.Join(s.inbox, "cur", fmt.Sprintf("%d.M%dP1.rig:2,S", 1_700_000_000+i, i))
+		writeFile(t, name, strings.ReplaceAll(text, "\r\n", "\n"))
+	}
+	if s.inbox != "" {
+		if out, err := exec.Command("chown", "-R", "nobody:nogroup", s.inbox).CombinedOutput(); err != nil {
+			t.Fatalf("chown: %v: %s", err, out)
+		}
+		return
+	}
+	nc, err := net.Dial("tcp", s.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := imapclient.New(nc, nil)
+	defer c.Close()
+	if err := c.Login(s.User, Password).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range messages {
+		put := c.Append("INBOX", int64(len(text)), nil)
+		io.WriteString(put, text)
+		put.Close()
+		if _, err := put.Wait(); err != nil {
+			t.Fatalf("append: %v", err)
+		}
 	}
 }
 
@@ -187,7 +225,7 @@ func CourierSource(t testing.TB, folder string) *Source {
 		serving.Wait()
 	})
 	return &Source{
-		Name: "courier", Address: listener.Addr().String(), User: "mario", Prefix: "INBOX.", storage: store, stop: func() {}, start: func() {},
+		Name: "courier", Address: listener.Addr().String(), User: "mario", Prefix: "INBOX.", storage: store, inbox: store, stop: func() {}, start: func() {},
 	}
 }
 

@@ -1,0 +1,43 @@
+package doctor
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"copialettere/journal/datafolder"
+)
+
+// TestExamineKeys finds what is wrong with the keys of the mailboxes of an encrypted archive.
+func TestExamineKeys(t *testing.T) {
+	const first, second = "mailbox.keys", "mailbox.keys.copy"
+	flip := func(p *place, name string) {
+		b, err := os.ReadFile(p.path(name))
+		p.do(err)
+		b[len(b)-100] ^= 1
+		p.do(os.WriteFile(p.path(name), b, 0o600))
+	}
+	for _, c := range []struct {
+		name          string
+		spoil         func(p *place)
+		faults, notes int
+	}{
+		{"sound", func(p *place) {}, 0, 0},
+		{"one file is lost", func(p *place) { p.do(os.Remove(p.path(second))) }, 0, 1},
+		{"both files are lost", func(p *place) { p.do(os.Remove(p.path(first))); p.do(os.Remove(p.path(second))) }, 1, 0},
+		{"one is damaged", func(p *place) { flip(p, first) }, 0, 0},
+		{"both are damaged", func(p *place) { flip(p, first); flip(p, second) }, 1, 0},
+		{"another key of the operator", func(p *place) { p.o.Keys = []datafolder.Key{{2}} }, 1, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t, datafolder.Key{1})
+			p.archive(3)
+			c.spoil(p)
+			list := slices.DeleteFunc(p.examine(), func(f Finding) bool { return f.Kind != KindKeys })
+			if n := Faults(list); n != c.faults || len(list)-n != c.notes {
+				t.Errorf("%+v", list)
+			}
+		})
+	}
+}
