@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,7 +29,7 @@ func (r *rig) certified(day string) {
 	r.file("busta "+day, journal.Intent{Mailbox: anna, Direction: journal.Received, RcptTo: anna, Class: string(pec.PostaCertificata)})
 }
 
-// killEnv has the folder of the rig of a child, and before which step it kills itself.
+// killEnv has the folder of the rig of a child, and before which step, from 0, it kills itself.
 const killEnv = "COPIALETTERE_PRESERVE_KILL"
 
 // TestKillChild is the child of TestKills.
@@ -37,9 +38,13 @@ func TestKillChild(t *testing.T) {
 	if !ok {
 		t.Skip("only as a child of TestKills")
 	}
+	n, err := strconv.Atoi(at)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := openRig(t, dir)
-	r.step = func(what string) error {
-		if what == at {
+	r.step = func(string) error {
+		if n--; n < 0 {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 		return nil
@@ -48,12 +53,27 @@ func TestKillChild(t *testing.T) {
 }
 
 // TestKills kills the program before steps of the daily work. What lies in the folder for packages is whole and on record, whenever the service looks; after
-// the next start the day was handed over once.
+// the next start the day was handed over once. COPIALETTERE_ALL_STEPS=1 kills before each step, and not only before the first of each kind.
 func TestKills(t *testing.T) {
-	for _, step := range []string{
-		"make NAME", "write NAME.part/zip", "rename NAME", "read NAME", "record NAME", "sync NAME", "note " + today,
-	} {
-		t.Run(step, func(t *testing.T) {
+	var steps []string
+	dry := newRig(t)
+	dry.certified(today)
+	dry.step = func(what string) error {
+		steps = append(steps, strings.Replace(what, dry.name(), "NAME", 1))
+		return nil
+	}
+	dry.look(1)
+	if len(steps) < 20 {
+		t.Fatalf("the steps: %q", steps)
+	}
+	kinds := make(map[string]bool)
+	for n, step := range steps {
+		kind, _, _ := strings.Cut(step, " ")
+		if ours := step == "rename NAME" || step == "sync NAME"; kinds[kind] && !ours && os.Getenv("COPIALETTERE_ALL_STEPS") == "" {
+			continue
+		}
+		kinds[kind] = true
+		t.Run(fmt.Sprint(n, " ", step), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			dir := filepath.Dir(r.drop)
@@ -61,7 +81,7 @@ func TestKills(t *testing.T) {
 			name := r.name()
 			r.close()
 			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKillChild$")
-			child.Env = append(os.Environ(), killEnv+"="+dir+"\x1f"+strings.Replace(step, "NAME", name, 1))
+			child.Env = append(os.Environ(), killEnv+"="+dir+"\x1f"+strconv.Itoa(n))
 			var exit *exec.ExitError
 			if out, err := child.CombinedOutput(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 				t.Fatalf("not killed: %v\n%s", err, out)
@@ -142,6 +162,42 @@ func (r *rig) failing(kind string, err error) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		return nil
+	}
+}
+
+// TestStoreFaults has the settings refuse one write after the other, and all from then on: a day is handed over once, with its record, when they take writes again.
+func TestStoreFaults(t *testing.T) {
+	r := newRig(t)
+	for n := 0; ; n++ {
+		r.certified(start("2026-10-01").AddDate(0, 0, n).Format(time.DateOnly))
+		writes := 0
+		r.refuse = func() bool {
+			writes++
+			return writes > n
+		}
+		r.look(1)
+		failed := writes > n
+		r.refuse = nil
+		r.service.Look(t.Context(), start(next(r.today)).Add(2*time.Hour+retryAfter))
+		r.take()
+		if !slices.Equal(r.taken, []string{r.name()}) {
+			t.Errorf("write %d refused: handed over %q", n, r.taken)
+		}
+		if r.taken = nil; !failed {
+			if n < 4 {
+				t.Errorf("only %d writes", n)
+			}
+			break
+		}
+	}
+	list := r.packages(anna, 1)
+	for _, p := range list {
+		if p.Placed == nil {
+			t.Errorf("%s: not noted as handed over", p.Name)
+		}
+	}
+	if got := r.exports(); len(got) != len(list) {
+		t.Errorf("%d packages, and in the log %q", len(list), got)
 	}
 }
 
@@ -364,4 +420,41 @@ func FuzzReceipt(f *testing.F) {
 			t.Errorf("%q does not count", name)
 		}
 	})
+}
+
+// TestReceiptFolder has what is no file of its own in the folder for receipts: nothing of it counts, and nothing is waited for. A file that cannot be read is tried again,
+// not at each look.
+func TestReceiptFolder(t *testing.T) {
+	r := newRig(t)
+	r.certified(today)
+	r.look(1)
+	base := filepath.Join(r.receipts, strings.TrimSuffix(r.name(), ".zip"))
+	secret := filepath.Join(t.TempDir(), "secret")
+	r.must(errors.Join(os.WriteFile(secret, []byte("secret"), 0o600), os.Symlink(secret, base+".xml"), syscall.Mkfifo(base+".pdf", 0o600), os.Mkdir(base+".txt", 0o700)))
+	r.look(2)
+	if got := r.packages(anna, 2)[0].Receipts; got != nil {
+		t.Errorf("counts: %+v", got)
+	}
+	for _, name := range []string{base + ".xml", base + ".pdf", base + ".txt"} {
+		if digest, _, err := digestOf(t.Context(), name); err == nil {
+			t.Errorf("%s is read: %s", name, digest)
+		}
+	}
+	r.must(errors.Join(os.Remove(base+".xml"), os.WriteFile(base+".xml", []byte("<ricevuta/>"), 0o600)))
+	old := start(today)
+	r.must(os.Chtimes(base+".xml", old, old))
+	failures := func() float64 { return r.metrics()["copialettere_preservation_failures_total"] }
+	begin := start(next(next(today))).Add(3 * time.Hour)
+	r.refuse = func() bool { return true } // the record cannot be changed
+	for minute := range 10 {
+		r.service.Look(t.Context(), begin.Add(time.Duration(minute)*time.Minute))
+	}
+	if got := failures(); got != 1 {
+		t.Errorf("tried %v times in ten minutes", got)
+	}
+	r.refuse = nil
+	r.service.Look(t.Context(), begin.Add(retryAfter))
+	if got := r.packages(anna, 2)[0].Receipts; len(got) != 1 || got[0].SHA256 != hexOf([]byte("<ricevuta/>")) {
+		t.Errorf("in the end: %+v", got)
+	}
 }

@@ -46,6 +46,7 @@ type rig struct {
 	service        *Service
 	registry       *metrics.Registry
 	step           func(string) error
+	refuse         func() bool // whether the settings refuse the next Update; nil: none
 	told, taken    []string
 	today          string    // of the messages
 	now            time.Time // of the journal
@@ -87,9 +88,9 @@ func openRig(t *testing.T, dir string) *rig {
 // with makes the rest of a rig over an engine.
 func (r *rig) with(engine kv.Engine) {
 	r.t.Helper()
-	var err error
-	r.settings, err = engine.Settings(r.t.Context())
+	settings, err := engine.Settings(r.t.Context())
 	r.must(err)
+	r.settings = &stubborn{Store: settings, rig: r}
 	r.policy, err = policy.Open(r.t.Context(), r.settings, policy.Config{Domains: []policy.Domain{{Name: "alpha.test", Postmasters: []string{"post@alpha.test"}}}})
 	r.must(err)
 	r.journal, err = journal.Open(engine, journal.Options{
@@ -98,6 +99,20 @@ func (r *rig) with(engine kv.Engine) {
 	r.must(err)
 	r.ledger = preservation.New(r.settings)
 	r.archive = archive.New(archive.Options{Journal: r.journal, Policy: r.policy, Preservation: r.ledger, Overdue: 7 * 24 * time.Hour})
+}
+
+// stubborn is a settings store that refuses to write when the rig says so.
+type stubborn struct {
+	kv.Store
+	rig *rig
+}
+
+// Update implements kv.Store.
+func (s *stubborn) Update(ctx context.Context, locks []string, fn func(kv.Tx) error) error {
+	if s.rig.refuse != nil && s.rig.refuse() {
+		return kv.ErrUnavailable
+	}
+	return s.Store.Update(ctx, locks, fn)
 }
 
 // clock is that of the journal.

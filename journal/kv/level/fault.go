@@ -188,16 +188,17 @@ type survey struct {
 	version  version
 	manifest int64 // its number
 	logs     []storage.FileDesc
-	tables   map[int64]*surveyed
+	tables   map[int64]*surveyed // those that are missing or damaged
 	marks    []markEntry
 	faults   []Fault
 }
 
-// surveyed is what was found in a table that is missing or damaged.
+// surveyed is what was found in a table.
 type surveyed struct {
-	kind  FaultKind
-	wrong []error
-	holes holes
+	kind    FaultKind
+	wrong   []error
+	holes   holes
+	entries int64 // that could be read
 }
 
 // loses reports whether keys of a caller may be lost.
@@ -536,7 +537,7 @@ func (s *survey) readTable(ctx context.Context, t table, each func(key, value []
 		r.damage("the file has %d bytes, and the manifest says %d", info.Size(), want)
 	}
 	err = r.read(ctx, each)
-	found.wrong, found.holes = r.wrong, r.holes
+	found.wrong, found.holes, found.entries = r.wrong, r.holes, r.entries
 	return found, err
 }
 

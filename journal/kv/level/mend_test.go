@@ -348,13 +348,34 @@ func damagedModel(t *testing.T, opts Options) *modelled {
 	return m
 }
 
+// stepsOf returns the steps of a mending, by their number; of those of a kind that follow one another, the first and the last. One more is none.
+func stepsOf(t *testing.T, whole *modelled) []int {
+	t.Helper()
+	m := whole.copied(t)
+	var verbs []string
+	m.opts.step = func(what string) error {
+		verb, _, _ := strings.Cut(what, " ")
+		verbs = append(verbs, verb)
+		return nil
+	}
+	m.mended(t)
+	list := []int{len(verbs)}
+	for n, verb := range verbs {
+		if n == 0 || n == len(verbs)-1 || verbs[n-1] != verb || verbs[n+1] != verb {
+			list = append(list, n)
+		}
+	}
+	t.Logf("%d of %d steps", len(list), len(verbs))
+	return list
+}
+
 // TestMendInterrupted stops mending before each of its steps, as kill -9 does, and mends again. Before the second rename all is as it was.
 func TestMendInterrupted(t *testing.T) {
 	opts := smallTables
 	opts.Keys = []Key{key1}
 	whole := damagedModel(t, opts)
 	type stopped struct{}
-	for n, swapped := 0, false; !swapped; n++ {
+	for _, n := range stepsOf(t, whole) {
 		m := whole.copied(t)
 		before := fingerprint(t, m.folder)
 		steps, last := 0, ""
@@ -371,13 +392,14 @@ func TestMendInterrupted(t *testing.T) {
 					panic(r)
 				}
 			}()
-			_, err := Mend(t.Context(), m.dir, recoveryMonth, m.opts)
-			if err != nil {
+			if _, err := Mend(t.Context(), m.dir, recoveryMonth, m.opts); err != nil {
 				t.Fatal(err)
 			}
-			swapped = true
 		}()
 		m.opts.step = nil
+		if faults := faultsOf(t, m); !slices.ContainsFunc(faults, func(f Fault) bool { return f.Mendable && f.Month == recoveryMonth }) {
+			t.Errorf("stopped before %q, nothing can be mended: %+v", last, faults)
+		}
 		asides, err := filepath.Glob(m.folder + asideInfix + "*")
 		if err != nil {
 			t.Fatal(err)
@@ -401,11 +423,10 @@ func TestMendInterrupted(t *testing.T) {
 // TestMendOnBadDisk fails each step of a mending, as a full disk does.
 func TestMendOnBadDisk(t *testing.T) {
 	whole := damagedModel(t, smallTables)
-	for n, failed := 0, true; failed; n++ {
+	for _, n := range stepsOf(t, whole) {
 		m := whole.copied(t)
 		before := fingerprint(t, m.folder)
-		steps, last := 0, ""
-		failed = false
+		steps, last, failed := 0, "", false
 		m.opts.step = func(what string) error {
 			if steps++; steps == n+1 {
 				last, failed = what, true

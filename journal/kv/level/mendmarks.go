@@ -69,7 +69,7 @@ func (m *mending) keepMarks() error {
 	if err := errors.Join(err, closeErr); err != nil {
 		return err
 	}
-	m.written[kept.number] = true
+	m.written[kept.number] = int64(w.table.EntriesLen())
 	for len(m.fresh.levels) == 0 {
 		m.fresh.levels = append(m.fresh.levels, nil)
 	}
