@@ -204,6 +204,7 @@ func (p *place) removeAll(store, pattern string) {
 func TestExamine(t *testing.T) {
 	for _, test := range []struct {
 		name  string
+		keys  []datafolder.Key
 		spoil func(p *place)
 		kinds []string // of faults
 		notes []string // kinds of the rest
@@ -246,6 +247,8 @@ func TestExamine(t *testing.T) {
 			p.do(os.WriteFile(p.path("gaps"), []byte("{\"kind\":2,\"mailbox\":\"a\",\"time\":\"2026-11-21T12:00:00Z\",\"reason\":\"disabled\"}\nx\n"), 0o600))
 		}, kinds: []string{KindSpool}, says: "1 of the 2 records"},
 		{name: "a key that cannot be had", spoil: func(p *place) { p.o.KeysErr = errors.New("exit status 1") }, kinds: []string{KindKeyCommand}, says: "exit status 1"},
+		{name: "another key than that of the journal", keys: []datafolder.Key{{1}}, spoil: func(p *place) { p.o.Keys = []datafolder.Key{{2}} },
+			kinds: []string{KindKeys, "key", "key"}, says: "name the key that it was encrypted with"},
 		{name: "leftovers", spoil: func(p *place) {
 			p.do(os.WriteFile(p.path("identity.new"), nil, 0o600))
 			p.do(os.MkdirAll(p.path("exports", "ABC"), 0o700))
@@ -264,7 +267,7 @@ func TestExamine(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlace(t)
+			p := newPlace(t, test.keys...)
 			p.archive(3)
 			test.spoil(p)
 			var kinds, notes []string
