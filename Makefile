@@ -121,7 +121,7 @@ screenshots: needs
 	cd bin/screenshots && cp $(PICTURES) ../../contrib/screenshots/
 
 bench: needs
-	go test -tags bench -count=1 -timeout 60m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth ./journal/search ./journal/httpd/pages
+	go test -tags bench -count=1 -timeout 180m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth ./journal/search ./journal/httpd/pages
 
 compare: needs
 	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run TestCompare ./cmd/copialettere/e2e/bench

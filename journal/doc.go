@@ -51,6 +51,9 @@
 //	ke <log id>                     empty: the log has ended, and no checkpoint says so yet
 //	y <name>                        lease, where several processes write: 8 random bytes of its holder, renewals (uint64); see clients.go
 //
+// Where the journal is encrypted the values of e and t keys, and the skips among those of g, are sealed under the key of their mailbox: see OwnerOf and
+// package keyed. Everything here sees them as they were before. One that cannot be opened counts as damaged. Erase has the key be destroyed, last of all.
+//
 // A folder belongs to one month. Its name is stored without the month ("INBOX", "Sent") and shown with it ("INBOX/2026-11"). UIDs count
 // from 1 and are never used again; they rise in the order of commits.
 //

@@ -3,10 +3,15 @@ package main
 import (
 	"bytes"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"copialettere/journal/kv"
+	"copialettere/journal/kv/keyed"
 )
 
 // TestEncryption runs an encrypted archive: no word of a message and no address lies under journal/, and the key can be changed.
@@ -67,5 +72,57 @@ func TestEncryption(t *testing.T) {
 	}
 	if _, err := runKeyCommand(t.Context(), []string{"/bin/sh", "-c", "echo sealed vault >&2; exit 3"}); err == nil || err.Error() != "exit status 3: sealed vault" {
 		t.Errorf("a command that fails: %v", err)
+	}
+}
+
+// TestErasedKey erases an archive and then puts the month back as it was before, as whoever has kept a copy of the disk could: no entry of the erased archive
+// can be read with all keys that there are, and those of another one can.
+func TestErasedKey(t *testing.T) {
+	p := newPlace(t)
+	key := filepath.Join(p.dir, "key")
+	if err := os.WriteFile(key, []byte(p.must("encryption-key")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.configure("[encryption]\nkey_file = \"" + key + "\"\n")
+	p.must("init")
+	stop := p.daemon()
+	for _, mailbox := range []string{anna, bruno} {
+		p.must("mailbox", "enable", mailbox)
+		p.deliver(message, mailbox, "rfc822;"+mailbox)
+	}
+	stop()
+	month := p.folder(string(kv.MonthOf(time.Now())))
+	before := filepath.Join(t.TempDir(), "before")
+	p.do(os.CopyFS(before, os.DirFS(month)))
+	keys, err := os.ReadFile(filepath.Join(p.dir, "data", "mailbox.keys"))
+	p.do(err)
+	stop = p.daemon()
+	p.must("mailbox", "disable", anna, "-confirm", anna, "-now")
+	p.await("the erasure", func() bool {
+		now, err := os.ReadFile(filepath.Join(p.dir, "data", "mailbox.keys"))
+		p.do(err)
+		_, changed := keyed.Scrub(keys, now)
+		return changed
+	})
+	stop()
+	p.do(os.RemoveAll(month))
+	p.do(os.CopyFS(month, os.DirFS(before)))
+	a, err := openArchive(t.Context(), p.config(), slog.New(slog.DiscardHandler))
+	p.do(err)
+	defer a.close()
+	list := func(mailbox string) (entries int, failed error) {
+		for _, err := range a.journal.List(t.Context(), mailbox) {
+			if err != nil {
+				return entries, err
+			}
+			entries++
+		}
+		return entries, nil
+	}
+	if n, err := list(bruno); n != 1 || err != nil {
+		t.Errorf("of another archive: %d entries, %v", n, err)
+	}
+	if n, err := list(anna); n != 0 || err == nil || !strings.Contains(err.Error(), "lost or was destroyed") {
+		t.Errorf("of the erased archive: %d entries, %v", n, err)
 	}
 }

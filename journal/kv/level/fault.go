@@ -342,6 +342,12 @@ func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 		}
 	}
 	v, err := readManifest(s.files, chosen)
+	if err == nil && !s.hasTables(v) {
+		// One that was cut off may read as an older one.
+		if newer, copyErr := readManifest(s.storage(true), chosen); copyErr == nil && s.hasTables(newer) {
+			err = errors.New("it names tables that are not there, and its copy does not")
+		}
+	}
 	if err != nil {
 		kind := FaultManifest
 		if errors.Is(err, fs.ErrPermission) {
@@ -358,6 +364,16 @@ func (s *survey) lookAtManifest(entries []fs.DirEntry) bool {
 		s.fault(FaultCurrent, currentName, currentErr).Mendable = true
 	}
 	s.version, s.manifest = v, chosen.Num
+	return true
+}
+
+// hasTables reports whether all tables that a manifest names are there.
+func (s *survey) hasTables(v version) bool {
+	for _, t := range slices.Concat(v.levels...) {
+		if _, err := os.Lstat(filepath.Join(s.folder, fileName(storage.FileDesc{Type: storage.TypeTable, Num: t.number}))); err != nil {
+			return false
+		}
+	}
 	return true
 }
 

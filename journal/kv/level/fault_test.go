@@ -119,6 +119,20 @@ func (m *modelled) surveyed(t testing.TB) *survey {
 	return s
 }
 
+// olderManifest writes a manifest whose tables are merged and gone, while newer ones are there. It returns the path of the copy of the right one.
+func (m *modelled) olderManifest(t testing.TB) (copied string) {
+	t.Helper()
+	path := glob(t.(*testing.T), m.folder, "MANIFEST-*")
+	fd, _ := parseFileName(filepath.Base(path))
+	older := version{next: 3, sequence: 1, levels: levels{{{number: 1, size: 100, least: internalKey([]byte("a"), 1, 1), most: internalKey([]byte("b"), 1, 1)}}}}
+	key := m.surveyKey(t)
+	remove(t, path)
+	if err := writeManifest((&mending{path: m.folder, engine: &Engine{}}).storage(key), fd, older); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(m.folder, copyName(fd))
+}
+
 // surveyKey returns the key of the volume.
 func (m *modelled) surveyKey(t testing.TB) *[32]byte {
 	t.Helper()
@@ -271,16 +285,8 @@ var damages = []struct {
 		flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle)
 	}, FaultManifest, false, false, "MANIFEST"},
 	{"copy damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "COPY-MANIFEST-*"), middle) }, "", false, false, ""},
-	{"an older manifest", func(t *testing.T, m *modelled) {
-		// What it names is merged and gone, and newer tables are there.
-		path := glob(t, m.folder, "MANIFEST-*")
-		name, _ := parseFileName(filepath.Base(path))
-		older := version{next: 3, sequence: 1, levels: levels{{{number: 1, size: 100, least: internalKey([]byte("a"), 1, 1), most: internalKey([]byte("b"), 1, 1)}}}}
-		remove(t, path, filepath.Join(m.folder, copyName(name)))
-		if err := writeManifest((&mending{path: m.folder, engine: &Engine{}, survey: &survey{}}).storage(m.surveyKey(t)), name, older); err != nil {
-			t.Fatal(err)
-		}
-	}, FaultManifest, false, false, ""},
+	{"an older manifest", func(t *testing.T, m *modelled) { remove(t, m.olderManifest(t)) }, FaultManifest, false, false, ""},
+	{"an older manifest, with its copy", func(t *testing.T, m *modelled) { m.olderManifest(t) }, FaultManifest, true, false, "MANIFEST"},
 	{"CURRENT missing", func(t *testing.T, m *modelled) { remove(t, filepath.Join(m.folder, "CURRENT")) }, FaultCurrent, true, false, "CURRENT"},
 	{"CURRENT garbage", func(t *testing.T, m *modelled) { writeTo(t, filepath.Join(m.folder, "CURRENT"), []byte("\x00\x00")) }, FaultCurrent, true, false, "CURRENT"},
 	{"log damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "*.log"), middle) }, FaultLog, true, true, ".log"},
