@@ -316,6 +316,14 @@ func TestProve(t *testing.T) {
 	if _, err := f.Prove(f.ctx(), last); !errors.Is(err, ErrNoCheckpoint) {
 		t.Fatalf("before the checkpoint: %v", err)
 	}
+	none := last
+	none.UID += 100
+	if _, err := f.Prove(f.ctx(), none); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("what is not there: %v", err)
+	}
+	if n := f.unreadable.gauge.Value(); n != 0 {
+		t.Fatalf("%d months cannot be used, as there is no proof of an entry yet", n)
+	}
 	c := f.checkpoint(s)
 	check := func(r Ref, number int64) *Proof {
 		t.Helper()

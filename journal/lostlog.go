@@ -1,10 +1,13 @@
 package journal
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"copialettere/journal/evidence"
@@ -94,8 +97,9 @@ func (x *settler) mailbox(mailbox string) error {
 	if err != nil {
 		return err
 	}
-	// What is lost can be told one by one, unless an earlier try has begun the log anew.
-	told := l.whole && !x.pending && (l.begun == nil || !l.begun.At.Equal(x.mended))
+	// What is lost can be told one by one, unless an earlier try has begun the log anew. Who has no log has no entry.
+	none := l.head == nil && l.read.tree.Size == 0 && !l.missing
+	told := (none || l.whole) && !x.pending && (l.begun == nil || !l.begun.At.Equal(x.mended))
 	detail := ""
 	switch {
 	case !told && x.lost.meetKinds(mailbox, "et"):
@@ -241,8 +245,11 @@ func (x *settler) lostEntries(mailbox string, l *lostLog) error {
 		}
 		return nil
 	}}
-	for place, logged := range l.entries {
-		r := x.ref(mailbox, place)
+	byPlace := func(a, b evidence.Place) int {
+		return cmp.Or(cmp.Compare(a.Folder, b.Folder), cmp.Compare(a.UID, b.UID))
+	}
+	for _, place := range slices.SortedFunc(maps.Keys(l.entries), byPlace) {
+		logged, r := l.entries[place], x.ref(mailbox, place)
 		key := entryKey(r)
 		if logged.aside {
 			key = asideKey(r)

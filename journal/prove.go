@@ -87,10 +87,13 @@ func (p *Prover) Prove(ctx context.Context, r Ref) (*Proof, error) {
 		return nil, err
 	}
 	proof, err := p.prove(&proving{ctx: ctx, settings: settings, month: monthStore{s, r.Month}}, r)
-	if err != nil {
-		return nil, fmt.Errorf("prove %s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, j.monthError(ctx, r.Month, err))
+	switch {
+	case err == nil:
+		return proof, nil
+	case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrNoLog) && !errors.Is(err, ErrNoCheckpoint): // these are no fault of the month
+		err = j.monthError(ctx, r.Month, err)
 	}
-	return proof, nil
+	return nil, fmt.Errorf("prove %s %s %d: %w", r.Mailbox, r.FolderName(), r.UID, err)
 }
 
 // proving is from where one proof is made.

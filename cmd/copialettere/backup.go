@@ -79,6 +79,9 @@ func runBackup(ctx context.Context, in *invocation, args []string, f backupFlags
 	case f.check:
 		return in.checkBackup(ctx, dir)
 	}
+	if dir, err = in.outside(dir); err != nil {
+		return err
+	}
 	o := backup.Options{Begin: f.begin, Keep: f.keep, Rate: rate, Logger: in.logger()}
 	c, err := in.open(ctx)
 	if err != nil {

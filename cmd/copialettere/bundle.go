@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"copialettere/journal/durable"
@@ -60,7 +59,7 @@ func defineBundle(flags *flag.FlagSet) runner {
 }
 
 func (in *invocation) runBundle(ctx context.Context, args []string, to string, whole bool) error {
-	to, err := filepath.Abs(to)
+	to, err := in.outside(to)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -102,7 +101,7 @@ func runExport(ctx context.Context, in *invocation, args []string, to string, fo
 	if err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if to, err = filepath.Abs(to); err != nil {
+	if to, err = in.outside(to); err != nil {
 		return err
 	}
 	c, err := in.open(ctx)

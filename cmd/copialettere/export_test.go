@@ -111,3 +111,33 @@ func TestExportSincro(t *testing.T) {
 		t.Errorf("nobody: exit status %d: %s", code, errs)
 	}
 }
+
+// TestWrittenElsewhere refuses to write an export, a bundle or a backup into the data folder, however its path leads there.
+func TestWrittenElsewhere(t *testing.T) {
+	p := newPlace(t)
+	p.must("init")
+	stop := p.daemon()
+	defer func() { stop() }()
+	p.must("mailbox", "enable", anna)
+	p.deliver(message, anna, anna)
+	folder := p.entries(anna)[0].Folder
+	data := filepath.Join(p.dir, "data")
+	link := filepath.Join(p.dir, "link")
+	p.do(os.Symlink(filepath.Join(data, "journal"), link))
+	for _, to := range []string{data, filepath.Join(data, "out"), filepath.Join(data, "journal", "2031-01"), filepath.Join(link, "no", "such"), filepath.Join(data, "..", "data", "out")} {
+		for _, args := range [][]string{
+			{"export", anna, "-to", to}, {"export", anna, "-to", to, "-format", "zip"}, {"bundle", anna, folder, "1", "-to", filepath.Join(to, "1.zip")}, {"backup", to, "-begin"},
+		} {
+			if code, _, stderr := p.run(args...); code != 2 || !strings.Contains(stderr, " is in the data folder "+data+": choose a place elsewhere") {
+				t.Errorf("%q: exit status %d: %s", args, code, stderr)
+			}
+		}
+		if _, err := os.Lstat(to); err == nil && to != data {
+			t.Errorf("%s was made", to)
+		}
+	}
+	p.must("export", anna, "-to", filepath.Join(p.dir, "data-2", "out"))
+	stop()
+	stop = func() {}
+	p.must("export", anna, "-to", filepath.Join(p.dir, "data-2", "out"))
+}

@@ -102,6 +102,41 @@ func openMended(ctx context.Context, c *config.Config, log *slog.Logger) (*opene
 	return a, nil
 }
 
+// outside makes the path that a command is to write to absolute, and refuses one in the data folder: a backup would copy it, and nothing there is in the
+// clear where there is a key.
+func (in *invocation) outside(path string) (string, error) {
+	c, err := config.Load(in.configFile)
+	if err != nil {
+		return "", err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	data, err := os.Stat(c.Data)
+	if err != nil {
+		return path, nil // what is wrong with the folder is told when it is opened
+	}
+	// Of a path that is not there yet, links are followed as far as it is.
+	above := path
+	resolved, err := filepath.EvalSymlinks(above)
+	for errors.Is(err, os.ErrNotExist) && above != filepath.Dir(above) {
+		above = filepath.Dir(above)
+		resolved, err = filepath.EvalSymlinks(above)
+	}
+	if err != nil {
+		return path, nil // whoever writes there tells
+	}
+	for {
+		if info, err := os.Stat(resolved); err == nil && os.SameFile(info, data) {
+			return "", fmt.Errorf("%w: %s is in the data folder %s: choose a place elsewhere", errUsage, path, c.Data)
+		}
+		if resolved == filepath.Dir(resolved) {
+			return path, nil
+		}
+		resolved = filepath.Dir(resolved)
+	}
+}
+
 // ownerOnly refuses root the data folder of somebody else: files that root makes in it keep the daemon from starting, and with it all mail from coming.
 func ownerOnly(data string) error {
 	info, err := os.Stat(data)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"copialettere/journal"
@@ -204,6 +205,7 @@ func (p *place) removeAll(store, pattern string) {
 func TestExamine(t *testing.T) {
 	for _, test := range []struct {
 		name  string
+		keys  []datafolder.Key
 		spoil func(p *place)
 		kinds []string // of faults
 		notes []string // kinds of the rest
@@ -246,6 +248,8 @@ func TestExamine(t *testing.T) {
 			p.do(os.WriteFile(p.path("gaps"), []byte("{\"kind\":2,\"mailbox\":\"a\",\"time\":\"2026-11-21T12:00:00Z\",\"reason\":\"disabled\"}\nx\n"), 0o600))
 		}, kinds: []string{KindSpool}, says: "1 of the 2 records"},
 		{name: "a key that cannot be had", spoil: func(p *place) { p.o.KeysErr = errors.New("exit status 1") }, kinds: []string{KindKeyCommand}, says: "exit status 1"},
+		{name: "another key than that of the journal", keys: []datafolder.Key{{1}}, spoil: func(p *place) { p.o.Keys = []datafolder.Key{{2}} },
+			kinds: []string{KindKeys, "key", "key"}, says: "name the key that it was encrypted with"},
 		{name: "leftovers", spoil: func(p *place) {
 			p.do(os.WriteFile(p.path("identity.new"), nil, 0o600))
 			p.do(os.MkdirAll(p.path("exports", "ABC"), 0o700))
@@ -264,7 +268,7 @@ func TestExamine(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			p := newPlace(t)
+			p := newPlace(t, test.keys...)
 			p.archive(3)
 			test.spoil(p)
 			var kinds, notes []string
@@ -282,6 +286,27 @@ func TestExamine(t *testing.T) {
 				t.Errorf("faults %q, want %q; notes %q, want %q; %q in:\n%s", kinds, test.kinds, notes, test.notes, test.says, said.String())
 			}
 		})
+	}
+}
+
+func TestFull(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		stat syscall.Statfs_t
+		want []string
+	}{
+		{"room", syscall.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 1000, Ffree: 900}, nil},
+		{"no room", syscall.Statfs_t{Bsize: 4096, Bavail: 10, Files: 1000, Ffree: 900}, []string{"the disk is full: 40960 bytes are free"}},
+		{"no inodes", syscall.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 1000, Ffree: 3}, []string{"the file system has no inodes left: 3 of 1000 are free"}},
+		{"inodes that are not counted", syscall.Statfs_t{Bsize: 4096, Bavail: 1 << 20}, nil},
+	} {
+		var said []string
+		for _, f := range full("/data", test.stat) {
+			said = append(said, f.What)
+		}
+		if !slices.Equal(said, test.want) {
+			t.Errorf("%s: %q, want %q", test.name, said, test.want)
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ const (
 	meansNoStart   = "the daemon does not start: mail to enabled mailboxes waits at the server, and nothing is lost"
 	meansNoMonth   = "nobody can read the mail of %[1]s. All else goes on; only if it is the month of now does mail to enabled mailboxes wait"
 	meansPart      = "some of the mail of %[1]s cannot be read, and commands that read it report the month"
-	remedyBackup   = "put it back from a backup: copialettere restore-backup (see \"Backup and restore\" in contrib/operating.md)"
+	remedyBackup   = "put its folder back from a copy, or the whole data folder from a backup: copialettere restore-backup (contrib/operating.md tells which)"
 	remedyMend     = "copialettere doctor -mend"
 	remedyNoBackup = "; where there is none, and the month is given up: move its folder away, then copialettere volume forget %[1]s -confirm %[1]s"
 )
@@ -113,7 +113,7 @@ func fault(f datafolder.Fault) string {
 func remedy(f datafolder.Fault) string {
 	switch {
 	case f.Mendable && f.Loses:
-		return remedyMend + " mends it, with the loss that the disk has made, and puts that on record; or " + remedyBackup + ", where a backup has the month as it is"
+		return remedyMend + " mends it, with the loss that the disk has made, and puts that on record. Where a copy of the folder has the month as it is: " + remedyBackup
 	case f.Mendable:
 		return remedyMend + " mends it without loss"
 	case f.Month == "":

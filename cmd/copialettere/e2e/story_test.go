@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,6 +32,7 @@ import (
 //	> smtp FROM TO ... : WHAT    a message comes from the submission service, as sent by the mailbox FROM
 //	$ copialettere ARGUMENTS     a command, as the daemon's user
 //	$ ls FOLDER                  a folder of the data folder
+//	damage MONTH TEXT            a disk flips a bit where the last TEXT stands in the tables of a month; the daemon must not run
 //
 // WHAT is the name and size of a letter, or pec:NAME for a message of pecMessages. In the configuration, $bundle and $domains are files for
 // [pec], and $later is a time of day half a day from now. M-00 stands for the month of now, M-13 for the one 13 months before,
@@ -188,6 +190,9 @@ func (s *story) do(line string) {
 		s.mail(rest)
 	case "$":
 		s.shell(s.resolved(rest))
+	case "damage":
+		month, text, _ := strings.Cut(s.resolved(rest), " ")
+		s.damage(month, text)
 	default:
 		s.t.Fatalf("bad line %q", line)
 	}
@@ -282,6 +287,28 @@ func (s *story) shell(line string) {
 	}
 }
 
+// damage flips a bit of the last place where a text stands in the tables of a month.
+func (s *story) damage(month, text string) {
+	tables, err := filepath.Glob(filepath.Join(s.daemon.Data, "journal", month, "*.ldb"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, table := range slices.Backward(tables) {
+		content, err := os.ReadFile(table)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if at := bytes.LastIndex(content, []byte(text)); at >= 0 {
+			content[at] ^= 1
+			if err := os.WriteFile(table, content, 0o600); err != nil {
+				s.t.Fatal(err)
+			}
+			return
+		}
+	}
+	s.t.Fatalf("no table of %s has %q", month, text)
+}
+
 // mail sends a message to the hook and says its final replies.
 func (s *story) mail(rest string) {
 	envelope, what, _ := strings.Cut(rest, " : ")
@@ -368,6 +395,9 @@ var masks = []struct {
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)`), "(time)"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`~\d{4}-\d\d-\d\d\b`), "~DAY"},
+	{regexp.MustCompile(`\b\d{6}\.ldb\b`), "(table).ldb"},
+	{regexp.MustCompile(`block at byte \d+`), "block at byte (number)"},
+	{regexp.MustCompile(`\.damaged-\d+\b`), ".damaged-(seconds)"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:(port)"},
 	{regexp.MustCompile(`"uidvalidity":\d+`), `"uidvalidity":(number)`},
 	// How well messages compress is for other tests.
