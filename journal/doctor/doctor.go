@@ -193,20 +193,26 @@ func (x *examiner) disk() error {
 	if err := syscall.Statfs(x.o.Folder, &stat); err != nil {
 		return fmt.Errorf("look at the file system of %s: %w", x.o.Folder, err)
 	}
+	x.found = append(x.found, full(x.o.Folder, stat)...)
+	return nil
+}
+
+// full says whether a file system has no room, or no inodes, for what a journal writes.
+func full(folder string, stat syscall.Statfs_t) (found []Finding) {
 	const means = "nothing can be journaled: mail to enabled mailboxes waits at the server, and nothing is lost"
 	if free := stat.Bavail * uint64(stat.Bsize); free < diskLeast {
-		x.add(Finding{
-			Kind: KindDisk, Fault: true, File: x.o.Folder, What: fmt.Sprintf("the disk is full: %d bytes are free", free), Means: means,
+		found = append(found, Finding{
+			Kind: KindDisk, Fault: true, File: folder, What: fmt.Sprintf("the disk is full: %d bytes are free", free), Means: means,
 			Remedy: "make room or a larger disk; do not delete files in the data folder",
 		})
 	}
 	if stat.Files > 0 && stat.Ffree < inodesLeast {
-		x.add(Finding{
-			Kind: KindDisk, Fault: true, File: x.o.Folder, What: fmt.Sprintf("the file system has no inodes left: %d of %d are free", stat.Ffree, stat.Files), Means: means,
+		found = append(found, Finding{
+			Kind: KindDisk, Fault: true, File: folder, What: fmt.Sprintf("the file system has no inodes left: %d of %d are free", stat.Ffree, stat.Files), Means: means,
 			Remedy: "delete files elsewhere on it; df -i tells how many there are",
 		})
 	}
-	return nil
+	return found
 }
 
 func (x *examiner) keys() error {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"copialettere/journal"
@@ -285,6 +286,27 @@ func TestExamine(t *testing.T) {
 				t.Errorf("faults %q, want %q; notes %q, want %q; %q in:\n%s", kinds, test.kinds, notes, test.notes, test.says, said.String())
 			}
 		})
+	}
+}
+
+func TestFull(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		stat syscall.Statfs_t
+		want []string
+	}{
+		{"room", syscall.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 1000, Ffree: 900}, nil},
+		{"no room", syscall.Statfs_t{Bsize: 4096, Bavail: 10, Files: 1000, Ffree: 900}, []string{"the disk is full: 40960 bytes are free"}},
+		{"no inodes", syscall.Statfs_t{Bsize: 4096, Bavail: 1 << 20, Files: 1000, Ffree: 3}, []string{"the file system has no inodes left: 3 of 1000 are free"}},
+		{"inodes that are not counted", syscall.Statfs_t{Bsize: 4096, Bavail: 1 << 20}, nil},
+	} {
+		var said []string
+		for _, f := range full("/data", test.stat) {
+			said = append(said, f.What)
+		}
+		if !slices.Equal(said, test.want) {
+			t.Errorf("%s: %q, want %q", test.name, said, test.want)
+		}
 	}
 }
 
