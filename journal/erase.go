@@ -281,6 +281,9 @@ func (e *eraser) group(kind byte, keys [][]byte) (held uint64, err error) {
 	}
 	e.j.tellSpan(e.mailbox, gone)
 	for _, err := range damaged {
+		if errors.Is(err, errSealed) {
+			continue // nothing is to be mended: its key was destroyed with the mailbox, and a backup had the entry
+		}
 		e.j.log.Error("damaged entry erased", "mailbox", e.mailbox, "month", e.month, "error", err)
 	}
 	e.removed.Entries += removed.Entries

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -205,8 +206,13 @@ func TestLostKey(t *testing.T) {
 		}
 		f.wantBytes(p[0].Ref, one.message)
 	}
-	if _, err := f.Erase(f.ctx(), anna, EraseOptions{}); err != nil {
-		t.Fatal(err)
+	var log bytes.Buffer
+	f.Journal.log = slog.New(slog.NewTextHandler(&log, nil))
+	if e, err := f.Erase(f.ctx(), anna, EraseOptions{}); err != nil || e.Damaged == 0 {
+		t.Fatalf("erase: %+v, %v", e, err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("whoever restores an older backup is told to mend what an erasure destroyed: %s", &log)
 	}
 	if got := f.list(anna); len(got) != 0 {
 		t.Errorf("%d entries are left", len(got))

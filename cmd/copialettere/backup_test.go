@@ -64,6 +64,11 @@ func TestBackupAndLoss(t *testing.T) {
 	p.must("mailbox", "pause", bruno)
 	disk := filepath.Join(p.dir, "disk")
 	p.fails(1, []string{"is no backup", "-begin"}, "backup", disk)
+	for _, args := range [][]string{{"backup", disk, "-list"}, {"backup", disk, "-check"}, {"restore-backup", disk}} {
+		if _, _, stderr := p.run(args...); !strings.Contains(stderr, "is no backup: see whether its disk is mounted") || strings.Contains(stderr, "begin") {
+			t.Errorf("%q where there is none: %s", args, stderr) // to begin one is no remedy there
+		}
+	}
 	stop := p.daemon()
 	for _, s := range []string{"a", "b"} {
 		p.deliver(subject(s), anna, anna)

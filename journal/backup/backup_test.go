@@ -234,7 +234,7 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	_, err := h.write(Options{})
-	wantErr("no backup", err, "is no backup: if its disk is mounted")
+	wantErr("no backup", err, "is no backup: see whether its disk is mounted, and whether the path is right; to begin one there: ")
 	h.must(os.Mkdir(h.disk, 0o700))
 	h.must(os.WriteFile(filepath.Join(h.disk, "photo.jpg"), nil, 0o600))
 	_, err = h.write(Options{Begin: true})

@@ -40,7 +40,7 @@ func readIdentity(dir string) (archive string, err error) {
 	name := filepath.Join(dir, identityName)
 	b, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%s is %w: if its disk is mounted, begin one with \"copialettere backup %[1]s -begin\"", dir, ErrNoBackup)
+		return "", fmt.Errorf("%s is %w: see whether its disk is mounted, and whether the path is right", dir, ErrNoBackup)
 	}
 	if err != nil {
 		return "", fmt.Errorf("open backup: %w", err)

@@ -69,6 +69,9 @@ func Write(ctx context.Context, dir string, source Source, o Options) (*Report, 
 		}
 	}
 	f, err := Open(dir, o)
+	if errors.Is(err, ErrNoBackup) {
+		err = fmt.Errorf("%w; to begin one there: \"copialettere backup %s -begin\"", err, dir)
+	}
 	if err != nil {
 		return nil, err
 	}
