@@ -18,9 +18,9 @@ import (
 )
 
 // closedArchive is a folder with the settings and two volumes. Each store holds its own name.
-func closedArchive(t *testing.T) *onFiles {
+func closedArchive(t *testing.T, keys ...Key) *onFiles {
 	t.Helper()
-	f := &onFiles{dir: t.TempDir()}
+	f := &onFiles{dir: t.TempDir(), opts: Options{Keys: keys}}
 	e := f.Open(t)
 	settings, err := e.Settings(t.Context())
 	if err != nil {
@@ -531,7 +531,11 @@ func TestStepChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := 0
-	err = steps[os.Getenv(stepChange)](t, dir, Options{step: func(string) error {
+	do := steps[os.Getenv(stepChange)]
+	if do == nil {
+		do = changeKey
+	}
+	err = do(t, dir, Options{step: func(string) error {
 		if count++; count == n {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -550,14 +554,7 @@ func TestStepKills(t *testing.T) {
 			t.Parallel()
 			for n, killed := 1, true; killed; n++ {
 				f := stepsArchive(t, change)
-				child := exec.Command(os.Args[0], "-test.run=^TestStepChild$")
-				child.Env = append(os.Environ(), stepFolder+"="+f.dir, stepChange+"="+change, stepNumber+"="+strconv.Itoa(n))
-				out, err := child.CombinedOutput()
-				var exit *exec.ExitError
-				killed = errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
-				if err != nil && !killed {
-					t.Fatalf("%v %s", err, out)
-				}
+				killed = killedAt(t, f.dir, change, n)
 				checkSteps(t, f, change, !killed)
 				if !killed && n < 4 {
 					t.Errorf("there were %d steps only", n-1)
@@ -565,6 +562,20 @@ func TestStepKills(t *testing.T) {
 			}
 		})
 	}
+}
+
+// killedAt has another process do a change, and kill itself at step n. It reports whether there was such a step.
+func killedAt(t *testing.T, dir, change string, n int) bool {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^TestStepChild$")
+	child.Env = append(os.Environ(), stepFolder+"="+dir, stepChange+"="+change, stepNumber+"="+strconv.Itoa(n))
+	out, err := child.CombinedOutput()
+	var exit *exec.ExitError
+	killed := errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	if err != nil && !killed {
+		t.Fatalf("%v %s", err, out)
+	}
+	return killed
 }
 
 // TestOldBackup puts back a volume from a backup older than its tag, by the command in the error.

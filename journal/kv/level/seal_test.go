@@ -149,6 +149,37 @@ func TestSealedKeys(t *testing.T) {
 	}
 }
 
+// changeKey opens an archive whose key has changed.
+func changeKey(_ testing.TB, dir string, o Options) error {
+	o.Keys = []Key{key2, key1}
+	e, err := Open(dir, o)
+	if err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// TestChangeOfKeyKilled kills the process at each step of a change of the key. The next start ends the change, and the new key suffices from then on.
+func TestChangeOfKeyKilled(t *testing.T) {
+	for n, killed := 1, true; killed; n++ {
+		f := closedArchive(t, key1)
+		killed = killedAt(t, f.dir, "key", n)
+		for _, keys := range [][]Key{{key2, key1}, {key2}} {
+			f.opts.Keys = keys
+			e := f.Open(t)
+			for _, name := range []string{settingsName, "2026-10", "2026-11"} {
+				wantName(t, e, name)
+			}
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !killed && n <= 3*3 {
+			t.Errorf("there were %d steps only", n-1)
+		}
+	}
+}
+
 // TestSealedDamage flips one bit in each file of a sealed volume: what is read afterwards is right, or an error, or on record as lost.
 func TestSealedDamage(t *testing.T) {
 	f := &onFiles{dir: t.TempDir(), opts: Options{WriteBuffer: 64 << 10, TableSize: 64 << 10, Keys: []Key{key1}}}
