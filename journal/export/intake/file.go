@@ -236,7 +236,7 @@ func (w *walk) mbox(s source, start int64) error {
 		case p.end <= p.start:
 			return w.left(Skipped, at(p.from), say("una riga From senza messaggio", "a From line without a message"))
 		}
-		return w.piece(Piece{Folder: folder, Source: at(p.from), Quoting: quotingOf(p), Size: p.end - p.start, Message: s.section(p.start, p.end)})
+		return w.piece(Piece{Folder: folder, Date: p.date, Source: at(p.from), Quoting: quotingOf(p), Size: p.end - p.start, Message: s.section(p.start, p.end)})
 	}
 	if err := split.split(start); err != nil {
 		if ours(err) || w.ctx.Err() != nil {

@@ -297,13 +297,13 @@ func TestFolder(t *testing.T) {
 		}
 	}
 	want := []string{
-		"Apple/Lavoro | Apple/Lavoro.mbox/mbox at 0",
+		"Apple/Lavoro | Apple/Lavoro.mbox/mbox at 0 | 2019-05-06T07:08:09Z",
 		"INBOX | Apple/V8/INBOX.mbox/1-2-3/Data/4/Messages/17.emlx | 2019-05-06T07:08:09Z",
 		"refused Apple/V8/INBOX.mbox/1-2-3/Data/4/Messages/18.partial.emlx",
 		"skipped Thunderbird/Empty",
-		"Thunderbird/Inbox | Thunderbird/Inbox at 0",
+		"Thunderbird/Inbox | Thunderbird/Inbox at 0 | 2019-05-06T07:08:09Z",
 		"skipped Thunderbird/Inbox.msf",
-		"Thunderbird/Inbox/Lavoro | Thunderbird/Inbox.sbd/Lavoro at 0",
+		"Thunderbird/Inbox/Lavoro | Thunderbird/Inbox.sbd/Lavoro at 0 | 2019-05-06T07:08:09Z",
 		"eml/Fatture | eml/Fatture/a.eml",
 		"refused link.eml",
 		"maildir/Lavoro/Fatture | maildir/.Lavoro.Fatture/cur/1557126489.M6P2.host!2, | 2019-05-06T07:08:09Z",

@@ -16,7 +16,7 @@ import (
 // Piece is a message that was found.
 type Piece struct {
 	Folder  string    // the folders of the source, from the outermost on, with slashes between; empty for none
-	Date    time.Time // when it came to the source, if the source tells for certain; otherwise zero
+	Date    time.Time // when it came to the source, if the source tells for certain, or what an mbox tells of a message that does not tell; otherwise zero
 	Source  string    // where it was found: "Lavoro.mbox at 4711"
 	Quoting string    // of an mbox: archive.QuotingNone, QuotingUndecidable or QuotingUndone; otherwise empty
 	Size    int64     // bytes that Message has; -1 if that is not known before they are read

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"copialettere/policy"
 	"copialettere/policy/archive"
@@ -82,10 +84,11 @@ func isField(line []byte) bool {
 
 // part is a message of an mbox.
 type part struct {
-	from       int64 // offset of its From line
-	start, end int64 // of the message, without the From line and without what parts it from the next one
-	quoted     bool  // it has a line of ">" and "From "
-	deleted    bool  // Thunderbird has deleted it, and it waits to be compacted
+	from       int64     // offset of its From line
+	start, end int64     // of the message, without the From line and without what parts it from the next one
+	quoted     bool      // it has a line of ">" and "From "
+	deleted    bool      // Thunderbird has deleted it, and it waits to be compacted
+	date       time.Time // of its From line, where its header has none; otherwise zero
 }
 
 // splitter splits an mbox.
@@ -126,6 +129,9 @@ func (s *splitter) message(from int64) (next int64, err error) {
 		return 0, err
 	}
 	p.deleted = isDeleted(head)
+	if body, date := headerField(head, "Date"); body >= 0 && date == "" {
+		p.date = s.dateOf(from)
+	}
 	believed, err := s.contentLength(head, p)
 	if err != nil {
 		return 0, err
@@ -160,6 +166,38 @@ func (s *splitter) message(from int64) (next int64, err error) {
 	p.end = s.size
 	return -1, s.done(p, believed)
 }
+
+// maxFromLine is how many bytes of a From line are looked at for its date.
+const maxFromLine = 1000
+
+// dateOf returns the date of the From line at an offset; zero where it has none. Without a zone it is of UTC (RFC 4155, appendix A).
+func (s *splitter) dateOf(from int64) time.Time {
+	line := make([]byte, maxFromLine)
+	n, _ := s.file.ReadAt(line, from)
+	line, _, _ = cutLine(line[:n])
+	found := asctime.FindSubmatch(line)
+	if found == nil {
+		return time.Time{}
+	}
+	month, day, clock, before, year, behind := found[1], found[2], found[3], found[4], found[5], found[6]
+	zone := "+0000"
+	if len(before)+len(behind) > 0 {
+		zone = string(before) + string(behind)
+	}
+	layout := "Jan 2 15:04:05 2006 -0700"
+	if len(clock) <= len("15:04") {
+		layout = "Jan 2 15:04 2006 -0700"
+	}
+	at, err := time.Parse(layout, fmt.Sprintf("%s %s %s %s %s", month, day, clock, year, zone))
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+// asctime finds month, day, time, zone, year and zone of a From line; it has no more than one of the zones. Zones that have but a name are not known.
+var asctime = regexp.MustCompile(`(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +([0-9]{1,2}),? +([0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?)` +
+	`(?: +([+-][0-9]{4}))? +([0-9]{4})(?: +([+-][0-9]{4}))?[ \r]*\n?$`)
 
 // separates reports whether a line that was read is the From line of the next message.
 func (s *splitter) separates(at int64, line []byte, blank bool) (bool, error) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"copialettere/policy"
 )
@@ -14,6 +15,7 @@ import (
 // found is what a walk finds, in short.
 type found struct {
 	folder, source, quoting, text string
+	date                          time.Time
 }
 
 // walkBytes walks a file in memory.
@@ -40,7 +42,7 @@ func add(t testing.TB, pieces []found, left []Left, f Found) ([]found, []Left) {
 	if f.Size >= 0 && f.Size != int64(len(text)) {
 		t.Errorf("%s: %d bytes, said to be %d", f.Piece.Source, len(text), f.Size)
 	}
-	return append(pieces, found{f.Folder, f.Piece.Source, f.Quoting, string(text)}), left
+	return append(pieces, found{f.Folder, f.Piece.Source, f.Quoting, string(text), f.Date}), left
 }
 
 func texts(pieces []found) (list []string) {
@@ -130,9 +132,10 @@ func TestMboxPlaces(t *testing.T) {
 	first := dated + one + ">From me\n\n"
 	second := dated + "X-Mozilla-Status: 0009\n" + two + "\n"
 	pieces, left := walkBytes(t, "Posta", []byte(first+second+dated+two+">>From me\n"))
+	date := time.Date(2019, time.May, 6, 7, 8, 9, 0, time.UTC)
 	want := []found{
-		{"Posta", "Posta at 0", "undecidable", one + ">From me\n"},
-		{"Posta", fmt.Sprint("Posta at ", len(first)+len(second)), "undecidable", two + ">>From me\n"},
+		{"Posta", "Posta at 0", "undecidable", one + ">From me\n", date},
+		{"Posta", fmt.Sprint("Posta at ", len(first)+len(second)), "undecidable", two + ">>From me\n", date},
 	}
 	if !slices.Equal(pieces, want) {
 		t.Errorf("%+v", pieces)
@@ -174,4 +177,32 @@ func FuzzMbox(f *testing.F) {
 			t.Fatalf("%q is lost at the end", rest)
 		}
 	})
+}
+
+// TestMboxDates takes the date of a From line for a message that has none of its own.
+func TestMboxDates(t *testing.T) {
+	const without, with = "From: a@alpha.test\n\nCiao.\n", "From: a@alpha.test\nDate: Tue, 7 May 2019 07:08:09 +0200\n\nCiao.\n"
+	for line, want := range map[string]string{
+		"From a@alpha.test Mon May  6 07:08:09 2019":       "2019-05-06T07:08:09Z",
+		"From a@alpha.test Mon May  6 07:08 2019":          "2019-05-06T07:08:00Z",
+		"From - Mon May 06 07:08:09 2019":                  "2019-05-06T07:08:09Z",
+		"From a@alpha.test Mon May  6 07:08:09 2019 +0200": "2019-05-06T05:08:09Z",
+		"From a@alpha.test Mon May  6 07:08:09 -0330 2019": "2019-05-06T10:38:09Z",
+		"From a@alpha.test May 6 07:08:09 2019\r":          "2019-05-06T07:08:09Z",
+		"From a@alpha.test Mon May  6 07:08:09 PDT 2019":   "",
+		"From a@alpha.test Mon May 36 07:08:09 2019":       "",
+		"From -": "",
+	} {
+		pieces, _ := walkBytes(t, "Lavoro.mbox", []byte(line+"\n"+without+"\n"+line+"\n"+with))
+		if len(pieces) != 2 {
+			t.Fatalf("%q: %d messages", line, len(pieces))
+		}
+		got := ""
+		if at := pieces[0].date; !at.IsZero() {
+			got = at.Format(time.RFC3339)
+		}
+		if got != want || !pieces[1].date.IsZero() {
+			t.Errorf("%q: %q, want %q; with a date of its own %s", line, got, want, pieces[1].date)
+		}
+	}
 }
