@@ -189,7 +189,16 @@ func (s *store) openFiles(d *database, entry registered) error {
 	if d.readOnly != nil && len(losses) > 0 {
 		return d.readOnly // nobody may read a database with an unrecorded loss
 	}
-	return s.recordLosses(d, losses)
+	if err := s.recordLosses(d, losses); err != nil || d.readOnly != nil {
+		return err
+	}
+	if damaged || acknowledged < d.seq {
+		// A month of the past may never be written to again, and without its mark nothing tells that its end is missing.
+		if err := d.mark.renew(d.seq); err != nil {
+			d.markFailed(err)
+		}
+	}
+	return nil
 }
 
 // check reads the sequence numbers above the floor. It returns the spans missing up to the newest, or up to the acknowledged one if that is

@@ -89,6 +89,14 @@ func (m *mark) write(seq uint64) error {
 	return err
 }
 
+// renew sets the mark whatever the file has. It is durable only after sync.
+func (m *mark) renew(seq uint64) error {
+	if err := m.f.Truncate(markSize); err != nil {
+		return err
+	}
+	return m.write(seq)
+}
+
 func (m *mark) sync() error {
 	if !m.dirty.Swap(false) {
 		return nil

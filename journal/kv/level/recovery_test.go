@@ -358,6 +358,7 @@ func TestMark(t *testing.T) {
 		{"newer", encodeMark(22), 2},
 		{"missing", nil, 0},
 		{"empty", []byte{}, 0},
+		{"longer", append(encodeMark(3), 'x'), 0},
 		{"damaged", append([]byte("x"), encodeMark(22)[1:]...), 0},
 		{"bit in the number", append(append([]byte{}, encodeMark(20)[:4]...), append([]byte{1}, encodeMark(20)[5:]...)...), 0},
 	}
@@ -387,6 +388,13 @@ func TestMark(t *testing.T) {
 			}
 			if count != test.count {
 				t.Errorf("%d updates are lost, want %d", count, test.count)
+			}
+			opened := uint64(20)
+			if test.count > 0 {
+				opened += test.count + 1
+			}
+			if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, encodeMark(opened)) {
+				t.Errorf("mark of the opened volume: %x (%v), want %x", b, err, encodeMark(opened))
 			}
 			putOne(t, s, "a", "1")
 			wanted := uint64(21)
