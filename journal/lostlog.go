@@ -157,6 +157,9 @@ func (x *settler) log(mailbox string) (*lostLog, error) {
 	if l.head != nil {
 		l.whole = n == l.head.tree.Size && l.read.tree.Root() == l.head.tree.Root()
 		l.missing = n < l.head.tree.Size && x.lost.has(leafKey(mailbox, n))
+		if l.whole && x.lost.has(totalKey(mailbox)) && x.lost.has(leafKey(mailbox, n)) && x.shorter(mailbox, l.head) {
+			l.whole, l.missing = false, true
+		}
 		l.begun, err = getBegunLog(x.inSettings(), l.head.id)
 		return l, err
 	}
@@ -171,6 +174,11 @@ func (x *settler) log(mailbox string) (*lostLog, error) {
 	l.whole = err == nil && (last == nil || last.Ended == "" && last.Size <= n)
 	l.begun, err = getBegunLog(x.inSettings(), l.read.id)
 	return l, err
+}
+
+// shorter reports whether a checkpoint has more of a log than its head: its last leaves are lost together with the head that had them.
+func (x *settler) shorter(mailbox string, head *logHead) bool {
+	return slices.ContainsFunc(x.known[mailbox], func(last *lastHead) bool { return last.Log == head.id && last.Size > head.tree.Size })
 }
 
 func (x *settler) inSettings() kv.View { return storeView{x.ctx, x.settings} }

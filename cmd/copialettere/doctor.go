@@ -119,7 +119,7 @@ func (d *doctoring) end(found []doctor.Finding) error {
 
 // mend mends what was found, puts on record what is lost, and verifies what was mended.
 func (d *doctoring) mend(ctx context.Context, found []doctor.Finding) error {
-	if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Mendable }) {
+	if !slices.ContainsFunc(found, func(f doctor.Finding) bool { return f.Mendable || doctor.LeftByLog(f) }) {
 		return d.end(found)
 	}
 	done, mendErr := doctor.Mend(ctx, d.options, found)
@@ -171,7 +171,7 @@ func (d *doctoring) settle(ctx context.Context, found []doctor.Finding, done []d
 	}
 	var months []kv.Month
 	for _, f := range found {
-		if f.Month != "" && f.Mendable && !slices.Contains(months, f.Month) {
+		if f.Month != "" && (f.Mendable || doctor.LeftByLog(f)) && !slices.Contains(months, f.Month) {
 			months = append(months, f.Month)
 		}
 	}

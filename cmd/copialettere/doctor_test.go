@@ -76,6 +76,61 @@ func TestDoctor(t *testing.T) {
 	p.must("verify")
 }
 
+// TestDoctorLog has a log of the last writes damaged, and mended at once, or only after a start without its end: what it has lost goes on record either
+// way, the archive is sound then, and no other message is gone.
+func TestDoctorLog(t *testing.T) {
+	for name, opened := range map[string]bool{"at once": false, "after a start": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			p.must("init")
+			p.must("mailbox", "enable", anna)
+			stop := p.daemon()
+			for _, s := range []string{"a", "b", "c", "d", "e", "f"} {
+				p.deliver(subject(s)+strings.Repeat("x", 20_000), anna, anna)
+			}
+			p.must("checkpoint")
+			stop()
+			month := string(kv.MonthOf(time.Now()))
+			logs, err := filepath.Glob(filepath.Join(p.dir, "data", "journal", month, "*.log"))
+			if err != nil || len(logs) != 1 {
+				t.Fatal(logs, err)
+			}
+			b, err := os.ReadFile(logs[0])
+			p.do(err)
+			b[len(b)/2] ^= 4
+			p.do(os.WriteFile(logs[0], b, 0o600))
+			if opened {
+				if code, said, _ := p.run("verify"); code != 1 || !strings.Contains(said, "FAULT log of "+anna) {
+					t.Errorf("exit status %d: %s", code, said)
+				}
+			}
+			said := p.must("doctor", "-mend")
+			for _, want := range []string{"mended " + month + ": ", "more may be lost of " + anna, "1 log lost leaves, ended, and begun anew", "\nsound\n", "damaged-"} {
+				if !strings.Contains(said, want) {
+					t.Errorf("want %q in:\n%s", want, said)
+				}
+			}
+			if said := p.must("verify"); !strings.Contains(said, "1 log begun anew, as is on record") {
+				t.Errorf("verify: %s", said)
+			}
+			gaps := p.must("gaps", anna)
+			if !strings.Contains(gaps, "updates of the store are missing") || !strings.Contains(gaps, "a disk has lost a part of this month") {
+				t.Errorf("gaps: %s", gaps)
+			}
+			left := p.subjects(anna)
+			p.must("doctor", "-mend") // once more: nothing changes
+			if now := p.must("gaps", anna); now != gaps || p.subjects(anna) != left || left == "" {
+				t.Errorf("mended once more: %s%s, before %s%s", now, p.subjects(anna), gaps, left)
+			}
+			stop = p.daemon()
+			p.deliver(subject("g"), anna, anna)
+			stop()
+			p.must("verify")
+		})
+	}
+}
+
 // TestDoctorCannotMend has a month that only a backup brings back: the command says so, and changes nothing.
 func TestDoctorCannotMend(t *testing.T) {
 	p, old := aged(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,8 +24,13 @@ type Mending struct {
 	Old    string          `json:"old,omitempty"`    // where the damaged store is kept
 	Losses *journal.Losses `json:"losses,omitempty"` // nil where nothing is lost
 
-	mended *datafolder.Mended
+	mended *datafolder.Mended // nil where a log of the last writes was damaged, and the store was opened, or will be, without what it has lost
+	at     time.Time          // when
 }
+
+// lostWrites are the keys that writes which a log has lost may have had. What they had of gaps and of delivery keys is not told: the engine has put the
+// lost writes themselves on record as a gap, and Rebuild makes delivery keys anew.
+var lostWrites = []journal.KeyRange{{To: []byte("d")}, {From: []byte("e"), To: []byte("g")}, {From: []byte("h")}}
 
 // mendedKinds are the faults for which a store is mended before the journal is opened.
 var mendedKinds = []string{
@@ -37,7 +43,11 @@ var mendedKinds = []string{
 func Mend(ctx context.Context, o Options, found []Finding) ([]Mending, error) {
 	var errs []error
 	var months []kv.Month
+	logs := make(map[kv.Month]time.Time) // when a log of a month was seen to be damaged
 	for _, f := range found {
+		if at := logDamaged(f); at.After(logs[f.Month]) {
+			logs[f.Month] = at
+		}
 		switch {
 		case f.Kind == KindMode && f.Mendable:
 			errs = append(errs, closeToOthers(f.File))
@@ -58,7 +68,34 @@ func Mend(ctx context.Context, o Options, found []Finding) ([]Mending, error) {
 			done = append(done, Mending{Month: m, Kept: mended.Kept, Old: mended.Old, mended: mended})
 		}
 	}
+	for _, m := range slices.Sorted(maps.Keys(logs)) {
+		done = append(done, Mending{Month: m, at: logs[m]})
+	}
 	return done, errors.Join(errs...)
+}
+
+// LeftByLog reports whether a finding is the copy of a damaged log of a month: the store was opened without what that log has lost, and Settle puts on
+// record what that was. Once it was, it does no harm to do so again.
+func LeftByLog(f Finding) bool {
+	return f.Kind == string(datafolder.FaultAside) && !logDamaged(f).IsZero()
+}
+
+// logDamaged returns when a log of the last writes of a month was damaged: now where the store was not opened since, else as the copy that was kept aside
+// says. Otherwise it is zero.
+func logDamaged(f Finding) time.Time {
+	if f.Month == "" {
+		return time.Time{}
+	}
+	if f.Kind == string(datafolder.FaultLog) {
+		return time.Now().UTC().Truncate(time.Second)
+	}
+	rest, found := strings.CutPrefix(filepath.Base(f.File), "damaged-")
+	seconds, _, _ := strings.Cut(rest, "-")
+	unix, err := strconv.ParseInt(seconds, 10, 64)
+	if f.Kind != string(datafolder.FaultAside) || !found || err != nil {
+		return time.Time{}
+	}
+	return time.Unix(unix, 0).UTC()
 }
 
 // inStore reports whether a finding is of a store, and not of the folder of the journal.
@@ -79,6 +116,14 @@ func closeToOthers(file string) error {
 func Settle(ctx context.Context, j *journal.Journal, done []Mending) error {
 	for i := range done {
 		one := &done[i]
+		if one.mended == nil {
+			losses, err := j.SettleLosses(ctx, one.Month, lostWrites, one.at)
+			if err != nil {
+				return err
+			}
+			one.Losses = losses
+			continue
+		}
 		if one.Month != "" && len(one.mended.Lost) > 0 {
 			var lost []journal.KeyRange
 			for _, s := range one.mended.Lost {

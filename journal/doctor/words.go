@@ -30,6 +30,9 @@ func inWords(f datafolder.Fault) Finding {
 	case datafolder.FaultAside:
 		one.Fault, one.Means = false, "it is no longer used, and takes room"
 		one.Remedy = "once \"copialettere verify\" says that the archive is sound: rm -r " + f.File
+		if LeftByLog(one) {
+			one.Remedy = "where \"copialettere verify\" finds what this log has lost, " + remedyMend + " puts that on record; " + one.Remedy
+		}
 		return one
 	case datafolder.FaultForeign:
 		one.Fault, one.Means, one.Remedy = false, "it does no harm", "move it away if you know whose it is"
