@@ -320,25 +320,27 @@ func TestServerLost(t *testing.T) {
 
 // TestRetryIsReplicated has a retry find an entry that no standby has: it is not acknowledged either.
 func TestRetryIsReplicated(t *testing.T) {
-	m := newMemory()
-	p := processes(t, m, 2)
-	p[0].put(anna, letter("begin"))
-	m.Stall()
-	for i, f := range []*fixture{p[0], p[1], p[0]} {
-		d := f.NewDraft(f.ctx())
-		d.Write(letter("a"))
-		ctx, cancel := context.WithTimeout(f.ctx(), 50*time.Millisecond)
-		_, err := d.Commit(ctx, Envelope{MailFrom: giove, Transaction: "t"}, []Intent{received(mario)}, nil)
-		cancel()
-		d.Discard()
-		if !errors.Is(err, kv.ErrUnknown) {
-			t.Errorf("try %d without a standby: %v, want its outcome unknown", i, err)
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		p := processes(t, m, 2)
+		p[0].put(anna, letter("begin"))
+		m.Stall()
+		for i, f := range []*fixture{p[0], p[1], p[0]} {
+			d := f.NewDraft(f.ctx())
+			d.Write(letter("a"))
+			ctx, cancel := context.WithTimeout(f.ctx(), 50*time.Millisecond)
+			_, err := d.Commit(ctx, Envelope{MailFrom: giove, Transaction: "t"}, []Intent{received(mario)}, nil)
+			cancel()
+			d.Discard()
+			if !errors.Is(err, kv.ErrUnknown) {
+				t.Errorf("try %d without a standby: %v, want its outcome unknown", i, err)
+			}
 		}
-	}
-	m.Crash()
-	p[1].want(mario)
-	p[1].file(letter("a"), received(mario))
-	p[0].want(mario, "INBOX/2026-11 1 unknown")
+		m.Crash()
+		p[1].want(mario)
+		p[1].file(letter("a"), received(mario))
+		p[0].want(mario, "INBOX/2026-11 1 unknown")
+	})
 }
 
 // TestLease has processes do at once what one may do at a time, one after another process that has ended with the lease.

@@ -20,11 +20,12 @@ func TestImportsPointOneWay(t *testing.T) {
 		no   []string
 	}{
 		{"journal/kv", []string{"cmd", "lmtp", "policy", "journal", "journal/httpd", "journal/imapd", "journal/datafolder"}},
-		{"journal/datafolder", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal", "journal/httpd", "journal/imapd"}},
+		{"journal/datafolder", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal/httpd", "journal/imapd"}},
 		{"journal/httpd", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/datafolder", "journal/imapd"}},
 		{"journal/search", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/datafolder", "journal/httpd", "journal/imapd"}},
 		{"journal/imapd", []string{"cmd", "lmtp", "lmtp/nexthop", "journal/datafolder", "journal/httpd"}},
 		{"journal/backup", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal/httpd", "journal/imapd"}},
+		{"journal/doctor", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal/httpd", "journal/imapd"}},
 		{"journal/export", []string{"cmd", "lmtp", "journal/datafolder", "journal/httpd", "journal/imapd"}},
 		{"journal", []string{"cmd", "lmtp", "lmtp/nexthop", "policy", "journal/httpd", "journal/imapd", "journal/datafolder"}},
 		{"lmtp/submission", []string{"cmd", "lmtp", "journal", "journal/httpd", "journal/imapd", "journal/datafolder", "journal/kv"}},

@@ -84,6 +84,7 @@ func (w *writer) writeLog() error {
 			damaged = true
 		case err != nil:
 			return fmt.Errorf("log of %s: %w", w.Mailbox, err)
+		case w.later(c.Time):
 		default:
 			t.add(timeText(&c.Time), c.Who, c.Key, c.Before, c.After)
 		}
@@ -96,6 +97,12 @@ func (w *writer) writeLog() error {
 	}
 	return w.writeAccesses(since)
 }
+
+// clockStep is how exact the times of the tables are.
+const clockStep = time.Second
+
+// later reports whether something has happened since the bundle was begun: it tells of that time, however long the making takes.
+func (w *writer) later(at time.Time) bool { return at.After(w.manifest.Created.Add(clockStep)) }
 
 // writeAccesses adds who was let in.
 func (w *writer) writeAccesses(since time.Time) error {
@@ -114,6 +121,8 @@ func (w *writer) writeAccesses(since time.Time) error {
 			continue
 		case err != nil:
 			return fmt.Errorf("accesses of %s: %w", w.Mailbox, err)
+		case w.later(one.Time):
+			continue
 		}
 		t.add(timeText(&one.Time), timeText(&one.Until), strconv.FormatUint(one.Count, 10), one.Login, string(one.Role), string(one.Protocol), one.By, one.AppPassword)
 	}

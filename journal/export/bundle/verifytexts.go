@@ -248,7 +248,7 @@ func (v *verifier) eachRow(name string, columns []string, fn func(row []string) 
 // timeIn reads a time of a table. It must not be after the bundle was made.
 func (v *verifier) timeIn(text string) (time.Time, error) {
 	at, err := time.Parse(time.RFC3339, text)
-	if err == nil && at.After(v.manifest.Created.Add(time.Second)) {
+	if err == nil && at.After(v.manifest.Created.Add(clockStep)) {
 		err = fmt.Errorf("%s is after the bundle was made: a clock was wrong, or it was changed", text)
 	}
 	return at, err
