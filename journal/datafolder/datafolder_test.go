@@ -230,7 +230,7 @@ func TestAbsent(t *testing.T) {
 		texts  []string
 	}{
 		"folder":                       {"", Format, []string{`if its disk is mounted, make it with "copialettere init"`}},
-		"identity":                     {IdentityFile, Format, []string{`if its disk is mounted, make it with "copialettere init"`}},
+		"identity":                     {IdentityFile, Format, []string{`although it holds a journal: its file identity is missing`, "restore-backup"}},
 		"journal":                      {journalFolder, Format, []string{journalFolder, "mount its disk"}},
 		"register":                     {journalFolder + "/REGISTER", Format, []string{"REGISTER", `write "format":1 into`}},
 		"settings":                     {journalFolder + "/settings", Format, []string{"settings"}},
