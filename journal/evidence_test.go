@@ -405,7 +405,7 @@ func (f *fixture) proofOfDeletion(r Ref) (*Proof, evidence.Hash) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	proof.Checkpoint, proof.Note, proof.Head, proof.Proof.Checkpoint = note.checkpoint, note.checkpoint.Note, note.head, note.step
+	proof.Checkpoint, proof.Note, proof.Head, proof.Proof.Checkpoint = note.checkpoint, note.note, note.head, note.step
 	return proof, evidence.Hash(e.SHA256)
 }
 

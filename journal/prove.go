@@ -21,15 +21,17 @@ var (
 
 // Proof shows that an entry was in the archive when a checkpoint was made.
 type Proof struct {
-	evidence.Proof
-	Checkpoint *StoredCheckpoint // the first that has the entry as it is
+	evidence.Proof                     // its note is that of the first checkpoint with a time stamp from Checkpoint on; without one, that of Checkpoint
+	Checkpoint     evidence.Checkpoint // the first that has the entry as it is
+	Stamp          []byte              // the answer of a time stamping authority about the note (RFC 3161), DER; nil for none
 }
 
 // ParseEntry reads an entry as a Proof has it. Its state is in no log: the entry has none. The error tells what is malformed.
 func ParseEntry(r Ref, b []byte) (*Entry, error) { return decodeEntry(r, b) }
 
-// Prove returns the proof that an entry was in the archive when the first checkpoint after it was made. It reads the whole log of the mailbox in that
-// month: whoever has many entries to prove takes a Prover. The error wraps ErrNotFound, ErrNoLog or ErrNoCheckpoint.
+// Prove returns the proof that an entry was in the archive when the first checkpoint after it was made. A note holds all checkpoints up to its own: where
+// that one has no time stamp, because the authority was away or not configured yet, the note of a later one shows it. It reads the whole log of the mailbox
+// in that month: whoever has many entries to prove takes a Prover. The error wraps ErrNotFound, ErrNoLog or ErrNoCheckpoint.
 func (j *Journal) Prove(ctx context.Context, r Ref) (*Proof, error) {
 	return j.NewProver().Prove(ctx, r)
 }
@@ -61,8 +63,11 @@ type readLog struct {
 
 // noted is what a proof has of a checkpoint.
 type noted struct {
-	checkpoint *StoredCheckpoint
+	checkpoint evidence.Checkpoint
 	head, step evidence.Step // of the log in the checkpoint, and of the checkpoint in the note
+	note       string
+	stamp      []byte // of the note; nil for none
+	known      int64  // how many checkpoints there were
 }
 
 // leafName names an entry at a place.
@@ -137,7 +142,7 @@ func (p *Prover) prove(from *proving, r Ref) (*Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	proof.Checkpoint, proof.Note, proof.Head, proof.Proof.Checkpoint = note.checkpoint, note.checkpoint.Note, note.head, note.step
+	proof.Checkpoint, proof.Note, proof.Stamp, proof.Head, proof.Proof.Checkpoint = note.checkpoint, note.note, note.stamp, note.head, note.step
 	return proof, nil
 }
 
@@ -229,22 +234,23 @@ func (l *readLog) head(from *proving, n int64) (*lastHead, error) {
 	}
 }
 
-// note returns what shows that a head is in its checkpoint, and that in its note.
+// note returns what shows that a head is in its checkpoint, and that in a note.
 func (p *Prover) note(from *proving, head *lastHead) (*noted, error) {
-	if known := p.notes[head.Log][head.number]; known != nil {
-		return known, nil
-	}
-	c, err := getCheckpoint(storeView{from.ctx, from.settings}, head.number)
+	st, err := getEvidence(storeView{from.ctx, from.settings})
 	if err != nil {
 		return nil, err
 	}
-	n := &noted{checkpoint: c}
+	if known := p.notes[head.Log][head.number]; known != nil && (known.stamp != nil || known.known == st.Checkpoints) {
+		return known, nil
+	}
+	n, err := from.noteOf(head.number)
+	if err != nil {
+		return nil, err
+	}
 	if n.head, err = from.headPath(head.number, head.Text()); err != nil {
 		return nil, err
 	}
-	if n.step, err = from.checkpointPath(c); err != nil {
-		return nil, err
-	}
+	n.known = st.Checkpoints
 	if p.notes[head.Log] == nil {
 		p.notes[head.Log] = make(map[int64]*noted)
 	}
@@ -272,23 +278,42 @@ func (p *proving) headPath(n int64, text string) (step evidence.Step, err error)
 	return step, err
 }
 
-// checkpointPath shows that a checkpoint is in its note.
-func (p *proving) checkpointPath(c *StoredCheckpoint) (step evidence.Step, err error) {
-	tree := new(evidence.Prover)
+// noteOf shows that checkpoint number is in the note of the first with a time stamp from it on; without one, in its own.
+func (p *proving) noteOf(number int64) (*noted, error) {
+	tree, size := new(evidence.Prover), int64(0)
+	var own, noting *StoredCheckpoint
 	prefix := []byte("kc")
-	for pair, err := range p.settings.Scan(p.ctx, prefix, after(checkpointKey(c.Number))) {
+	for pair, err := range p.settings.Scan(p.ctx, prefix, after(prefix)) {
 		if err != nil {
-			return step, err
+			return nil, err
 		}
 		c, err := decodeCheckpoint(pair.Value)
+		if err == nil && c.Number != size {
+			err = fmt.Errorf("checkpoint %d is not there: %w", size, ErrDamaged)
+		}
+		if err != nil && own != nil {
+			break // no note from here on can be used, and Verify reports it
+		}
 		if err != nil {
-			return step, err
+			return nil, err
 		}
 		if err := tree.Append(evidence.TextHash(c.Text)); err != nil {
-			return step, err
+			return nil, err
+		}
+		size++
+		if c.Number == number {
+			own, noting = c, c
+		}
+		if own != nil && len(c.Stamp) > 0 {
+			noting = c
+			break
 		}
 	}
-	step = evidence.Step{Data: []byte(c.Text), Index: c.Number}
-	step.Path, err = tree.Prove(c.Number, c.Number+1)
-	return step, err
+	if own == nil {
+		return nil, fmt.Errorf("checkpoint %d is not there: %w", number, ErrDamaged)
+	}
+	n := &noted{checkpoint: own.Checkpoint, note: noting.Note, stamp: noting.Stamp, step: evidence.Step{Data: []byte(own.Text), Index: number}}
+	var err error
+	n.step.Path, err = tree.Prove(number, noting.Number+1)
+	return n, err
 }

@@ -62,6 +62,70 @@ func TestProver(t *testing.T) {
 	}
 }
 
+// TestProveStamped proves entries by the first time stamp from their checkpoint on, whenever the authority came to it.
+func TestProveStamped(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	s := newSigner(t)
+	p := f.NewProver()
+	var refs []Ref
+	wants := func(what string, notes ...int64) { // of each entry, the number of the checkpoint whose note it has
+		t.Helper()
+		for i, note := range notes {
+			got, err := p.Prove(f.ctx(), refs[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if alone, err := f.Prove(f.ctx(), refs[i]); err != nil || !reflect.DeepEqual(got, alone) {
+				t.Errorf("%s: entry %d: %+v, and alone %+v, %v", what, i, got, alone, err)
+			}
+			proved, err := got.Check(evidence.Hash(f.entry(refs[i]).SHA256), []string{s.verifier})
+			if err != nil {
+				t.Fatal(err)
+			}
+			stamp := ""
+			if note == 1 || note == 3 {
+				stamp = fmt.Sprint("stamp ", note)
+			}
+			if proved.Number != int64(i) || got.Checkpoint.Number != proved.Number || proved.Note.Size != note+1 || string(got.Stamp) != stamp {
+				t.Errorf("%s: entry %d is proven for checkpoint %d by note %d with %q, want note %d with %q", what, i, proved.Number, proved.Note.Size-1, got.Stamp, note, stamp)
+			}
+		}
+	}
+	for i := range 5 {
+		// The log of mario does not grow after its first entry: no later checkpoint has a head of it.
+		mailbox := anna
+		if i == 0 {
+			mailbox = mario
+		}
+		refs = append(refs, f.put(mailbox, letter(fmt.Sprint(i))))
+		made := f.checkpoint(s)
+		switch i {
+		case 0:
+			wants("no authority yet", 0)
+		case 1, 3:
+			if err := f.Stamp(f.ctx(), made.Number, fmt.Appendf(nil, "stamp %d", i)); err != nil {
+				t.Fatal(err)
+			}
+		case 2:
+			wants("away for the last one", 1, 1, 2)
+		}
+	}
+	wants("all", 1, 1, 3, 3, 4)
+	settings, err := f.engine.Settings(f.ctx())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamped, err := settings.Get(f.ctx(), checkpointKey(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = f.NewProver()
+	f.put1Settings(checkpointKey(1), []byte("{}"))
+	wants("the stamped one is damaged", 0)
+	f.put1Settings(checkpointKey(1), stamped)
+}
+
 // BenchmarkProve proves 300 entries of a log of 20,000 leaves: each alone, and together as those of one bundle.
 func BenchmarkProve(b *testing.B) {
 	f := openFixture(b)

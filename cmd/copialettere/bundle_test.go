@@ -320,6 +320,36 @@ func TestBundleStamped(t *testing.T) {
 	}
 }
 
+// TestBundleStampedLater makes a bundle of a message whose checkpoint no authority has stamped, because none was configured yet: the note and the stamp are
+// those of the next one.
+func TestBundleStampedLater(t *testing.T) {
+	a := tsatest.New(t)
+	p, _ := evidencePlace(t, "")
+	args := []string{"bundle", anna, "Sent/" + p.entries(anna)[0].Time.Format("2006-01"), "1", "-to"}
+	before, after := filepath.Join(p.dir, "before.zip"), filepath.Join(p.dir, "after.zip")
+	p.must(append(args, before)...)
+	p.configure(fmt.Sprintf("[evidence]\ntimestamp_url = %q\ntimestamp_ca = %q\n", a.Serve(), a.CA))
+	p.must("checkpoint")
+	p.must(append(args, after)...)
+	if code, said, _ := p.run("verify-bundle", "-strict", before); code != 1 || !strings.Contains(said, "failed   time stamp of message/evidence/checkpoint.txt: there is none") {
+		t.Errorf("before: exit status %d:\n%s", code, said)
+	}
+	said := p.must("verify-bundle", "-strict", after)
+	for _, want := range []string{"there in the archive of " + anna + " at checkpoint 0 of ", "ok       time stamp of message/evidence/checkpoint.txt: "} {
+		if !strings.Contains(said, want) {
+			t.Errorf("want %q in:\n%s", want, said)
+		}
+	}
+	dir := unzip(t, after)
+	text, own, stamps := p.runVerifyText(t, dir)
+	if own != 1 || stamps != 1 || !strings.Contains(text, "No authority has stamped checkpoint 0, which has message/message.eml. The note and the time are those of checkpoint 1") {
+		t.Errorf("%d commands of this program, %d on time stamps:\n%s", own, stamps, text)
+	}
+	if sheet, err := os.ReadFile(filepath.Join(dir, "scheda.html")); err != nil || !strings.Contains(string(sheet), ", con marca temporale del checkpoint numero 1, che lo comprende") {
+		t.Errorf("%v: the sheet does not tell whose time stamp it is", err)
+	}
+}
+
 // TestBundleRefused asks for bundles that there are not.
 func TestBundleRefused(t *testing.T) {
 	p, _ := evidencePlace(t, "")

@@ -29,6 +29,10 @@ func (p *place) flipTable(name string) {
 func TestDoctor(t *testing.T) {
 	p := newPlace(t)
 	p.fails(2, []string{"could not look", "copialettere init"}, "doctor")
+	restoring := filepath.Join(p.dir, "data", "restoring")
+	p.do(os.MkdirAll(restoring, 0o700))
+	p.fails(2, []string{"could not look", "a restore into it was broken off", "copialettere restore-backup DIR"}, "doctor")
+	p.do(os.Remove(restoring))
 	p.must("init")
 	p.must("mailbox", "enable", anna)
 	stop := p.daemon()

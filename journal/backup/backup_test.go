@@ -386,6 +386,9 @@ func TestFaults(t *testing.T) {
 		count := 0
 		h.must(os.RemoveAll(h.new))
 		_, err := h.restore(RestoreOptions{step: failAt(n, &count)})
+		if left := datafolder.Check(h.new); err != nil && (left == nil || !strings.Contains(left.Error(), "restore-backup DIR\" again")) {
+			t.Errorf("step %d: the half-restored folder: %v", n, left)
+		}
 		if more = errors.Is(err, errInjected); !more {
 			h.must(err)
 			break

@@ -28,7 +28,7 @@ import (
 // written, with the report in it, and from then on everything is only moved up, the identity last. Before DONE an interrupted restore begins anew; after it, it goes on.
 
 const (
-	restoringName = "restoring"
+	restoringName = datafolder.RestoringFolder
 	doneName      = "DONE"
 	newerName     = "newer" // in restoring: the newest generation, as long as it is compared
 )

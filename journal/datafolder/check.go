@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -25,8 +26,7 @@ func Check(folder string) error {
 func check(folder string) (identity, error) {
 	id, err := readIdentity(folder)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%s is no data folder: if its disk is mounted, make it with \"copialettere init\"", folder)
-		return id, markedError{err, ErrAbsent}
+		return id, markedError{absent(folder), ErrAbsent}
 	} else if err != nil {
 		return id, err
 	}
@@ -38,6 +38,22 @@ func check(folder string) (identity, error) {
 		return id, fmt.Errorf("%s lies on %s: a journal needs a local file system", folder, name)
 	}
 	return id, nil
+}
+
+// absent returns why a folder without an identity is no data folder, and what to do. The advice to make one is only for where nothing of an archive is.
+func absent(folder string) error {
+	there := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(folder, name))
+		return err == nil
+	}
+	switch {
+	case there(RestoringFolder):
+		return fmt.Errorf("%s is no data folder yet: a restore into it was broken off: run \"copialettere restore-backup DIR\" again, with the backup DIR that it was from", folder)
+	case there(journalFolder):
+		return fmt.Errorf("%s is no data folder, although it holds a journal: its file %s is missing. Put that back from a copy of the folder, or move what is there away, "+
+			"keep it, and run \"copialettere restore-backup DIR\" with a backup DIR", folder, IdentityFile)
+	}
+	return fmt.Errorf("%s is no data folder: if its disk is mounted, make it with \"copialettere init\", or of a backup DIR with \"copialettere restore-backup DIR\"", folder)
 }
 
 // Probe checks a data folder as Check does, and its mode, and writes to it. It returns how long the durable write took. The folder may be open.

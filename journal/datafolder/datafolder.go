@@ -18,6 +18,7 @@
 //	mailbox.keys, mailbox.keys.copy
 //	             where the journal is encrypted, the key of each mailbox, wrapped by the operator's key: see copialettere/journal/kv/keyed
 //	check        the file that Probe writes, and removes
+//	restoring/   what a restore has put together so far: see copialettere/journal/backup. Absent otherwise
 //
 // Files are replaced by way of NAME.new, which a write that was broken off may leave. Sockets with a relative path lie here too, such as
 // admin.sock.
@@ -86,6 +87,9 @@ func formatOf(keys []Key) int {
 
 // IdentityFile is the name of the file that makes a folder a data folder.
 const IdentityFile = "identity"
+
+// RestoringFolder is the name of the folder in which a restore puts a data folder together. Until that is done there is no identity beside it.
+const RestoringFolder = "restoring"
 
 const (
 	journalFolder = "journal"

@@ -173,6 +173,41 @@ func TestMakeRefusesAFullFolder(t *testing.T) {
 	fails(t, err, nil, folder, "is not empty and is no data folder")
 }
 
+// TestAbsentAdvice finds a folder that is no data folder, and gives the advice that fits what is in it.
+func TestAbsentAdvice(t *testing.T) {
+	for _, c := range []struct {
+		name, holds, want string
+	}{
+		{"nothing", "", "make it with \"copialettere init\", or of a backup"},
+		{"something else", "photos", "make it with \"copialettere init\", or of a backup"},
+		{"half-restored", "restoring", "a restore into it was broken off: run \"copialettere restore-backup DIR\" again"},
+		{"restored but for the identity", "journal restoring", "run \"copialettere restore-backup DIR\" again"},
+		{"a journal without an identity", "journal", "its file identity is missing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			folder := t.TempDir()
+			for _, name := range strings.Fields(c.holds) {
+				if err := os.Mkdir(filepath.Join(folder, name), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := Check(folder)
+			fails(t, err, ErrAbsent, folder, c.want)
+			if strings.Contains(c.want, "init") {
+				return
+			}
+			if strings.Contains(err.Error(), "init") {
+				t.Errorf("it advises to make one: %v", err)
+			}
+			_, err = Make(t.Context(), folder, Options{})
+			fails(t, err, nil, folder, c.want)
+			if strings.Contains(err.Error(), "empty it") {
+				t.Errorf("it advises to empty it: %v", err)
+			}
+		})
+	}
+}
+
 func TestInUse(t *testing.T) {
 	folder := made(t)
 	f, err := Open(t.Context(), folder, Options{})
@@ -195,7 +230,7 @@ func TestAbsent(t *testing.T) {
 		texts  []string
 	}{
 		"folder":                       {"", Format, []string{`if its disk is mounted, make it with "copialettere init"`}},
-		"identity":                     {IdentityFile, Format, []string{`if its disk is mounted, make it with "copialettere init"`}},
+		"identity":                     {IdentityFile, Format, []string{`although it holds a journal: its file identity is missing`, "restore-backup"}},
 		"journal":                      {journalFolder, Format, []string{journalFolder, "mount its disk"}},
 		"register":                     {journalFolder + "/REGISTER", Format, []string{"REGISTER", `write "format":1 into`}},
 		"settings":                     {journalFolder + "/settings", Format, []string{"settings"}},

@@ -31,6 +31,9 @@ func makeFolder(folder string) (identity, error) {
 		return id, fmt.Errorf("make data folder: %w", err)
 	}
 	for _, entry := range list {
+		if name := entry.Name(); name == RestoringFolder || name == journalFolder {
+			return id, absent(folder) // nobody is to empty it
+		}
 		if entry.Name() != IdentityFile+".new" { // left by a Make that was broken off
 			return id, fmt.Errorf("%s is not empty and is no data folder: name another one, or empty it", folder)
 		}

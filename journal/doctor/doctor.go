@@ -243,7 +243,14 @@ func (x *examiner) mailboxKeys() error {
 		})
 	case len(health.Missing) == 1:
 		x.add(Finding{
-			Kind: KindKeys, File: health.Missing[0], What: "one of the two files of the keys of the mailboxes is lost", Means: "nothing is lost", Remedy: "none is needed: the next start makes it anew",
+			Kind: KindKeys, File: health.Missing[0], What: "one of the two files of the keys of the mailboxes is not there, or damaged as a whole", Means: "nothing is lost: the other one has all of them",
+			Remedy: "none is needed: the next start makes it anew from the other",
+		})
+	}
+	for _, differs := range health.Differs {
+		x.add(Finding{
+			Kind: KindKeys, File: differs, What: "a part of this file of the keys of the mailboxes is damaged, or behind the other file",
+			Means: "nothing is lost that the other file has", Remedy: "none is needed: the next start makes it anew from the other. If it happens again, see to the disk",
 		})
 	}
 	if health.Damaged > 0 {

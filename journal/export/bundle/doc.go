@@ -19,7 +19,8 @@
 //	FOLDER/signature/anchor.pem   the trusted one at the end of them; only of a signature that was proven
 //	FOLDER/evidence/proof.json         the proof that the message was in the archive when a checkpoint was made: an evidence.Proof; these are absent where
 //	                                   there is none: bundle.json says why
-//	FOLDER/evidence/checkpoint.txt     the signed note of that checkpoint
+//	FOLDER/evidence/checkpoint.txt     the signed note of that checkpoint; where it has no time stamp, of the first after it that has one: a note
+//	                                   holds all checkpoints up to its own
 //	FOLDER/evidence/checkpoint.tsr     its time stamp (RFC 3161), DER; absent where there is none
 //	FOLDER/evidence/tsa.pem            the root certificates of the authority that made it; absent where the archive knows none
 //	FOLDER/evidence/verifier-keys.txt  the verifier keys of the archive, one a line; absent where they could not be read

@@ -34,6 +34,14 @@ type Proof struct {
 	AuthorityError error
 }
 
+// Later returns the number of the checkpoint whose note the proof has, where that is a later one than the checkpoint that it proves; else 0.
+func (p *Proof) Later() int64 {
+	if n, err := evidence.Unsigned([]byte(p.Note)); err == nil && n.Size-1 > p.Checkpoint.Number {
+		return n.Size - 1
+	}
+	return 0
+}
+
 // ParseStampRoots reads root certificates of time stamping authorities, PEM, as VerifyOptions has them.
 func ParseStampRoots(text []byte) (*x509.CertPool, error) {
 	roots := x509.NewCertPool()
@@ -119,8 +127,8 @@ func (w *writer) proofOf(folder string, m *message) (*Proof, policy.Label, error
 	if err == nil {
 		err = w.addBytes(folder+"/"+checkpointName, []byte(p.Note))
 	}
-	if err == nil && len(p.Checkpoint.Stamp) > 0 {
-		if err = w.addBytes(folder+"/"+stampName, p.Checkpoint.Stamp); err == nil {
+	if err == nil && len(p.Stamp) > 0 {
+		if err = w.addBytes(folder+"/"+stampName, p.Stamp); err == nil {
 			err = w.addAuthority(folder, p)
 		}
 	}
@@ -140,7 +148,7 @@ func (w *writer) addAuthority(folder string, p *Proof) error {
 	if err == nil && p.Authority != nil {
 		var roots *x509.CertPool
 		if roots, err = ParseStampRoots(p.Authority); err == nil {
-			_, err = evidence.CheckStamp(p.Checkpoint.Stamp, sha256.Sum256([]byte(p.Note)), roots)
+			_, err = evidence.CheckStamp(p.Stamp, sha256.Sum256([]byte(p.Note)), roots)
 		}
 	}
 	if err != nil {
@@ -173,15 +181,18 @@ func (w *writer) proofText(line func(format string, args ...any)) {
 // stampText tells how to check the time of a checkpoint. -attime is needed since the certificates of an authority end; -partial_chain, since what the
 // operator trusts may be an authority below the root.
 func stampText(line func(format string, args ...any), s *shown) {
-	c := s.Proof.Checkpoint
-	if len(c.Stamp) == 0 {
+	if len(s.Proof.Stamp) == 0 {
 		line("   No authority has stamped the time of the checkpoint of %s/%s: its time is that of the clock of the archive.", s.Folder, messageName)
 		return
 	}
-	stamp, err := evidence.ReadStamp(c.Stamp)
+	stamp, err := evidence.ReadStamp(s.Proof.Stamp)
 	if err != nil {
 		line("   The time stamp of the checkpoint of %s/%s cannot be read.", s.Folder, messageName)
 		return
+	}
+	if later := s.Proof.Later(); later > 0 {
+		line("   No authority has stamped checkpoint %d, which has %s/%s. The note and the time are those of checkpoint %d, which holds it.", s.Proof.Checkpoint.Number, s.Folder, messageName, later)
+		line("   Il checkpoint %d non ha marca temporale: la nota e l'ora sono del checkpoint %d, che lo comprende.", s.Proof.Checkpoint.Number, later)
 	}
 	ca := s.Folder + "/" + tsaName
 	if s.Proof.Authority == nil {
@@ -211,7 +222,7 @@ func (s *archived) Proof(ctx context.Context, ref journal.Ref) (*Proof, error) {
 		return nil, err
 	}
 	proof := &Proof{Proof: p}
-	if len(p.Checkpoint.Stamp) > 0 {
+	if len(p.Stamp) > 0 {
 		proof.Authority, proof.AuthorityError = s.archive.StampCA()
 	}
 	proof.Keys, proof.KeysError = s.archive.VerifierKeys()

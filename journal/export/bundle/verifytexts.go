@@ -51,7 +51,7 @@ func (v *verifier) show(listed *Listed, one *scanned) {
 	}
 	if s.Proof = v.shownProof(s.Folder); s.Proof != nil {
 		expect(proofName, checkpointName, keysName)
-		if len(s.Proof.Checkpoint.Stamp) > 0 {
+		if len(s.Proof.Stamp) > 0 {
 			expect(stampName, tsaName)
 		}
 		if listed.NoProof != "" {
@@ -63,7 +63,7 @@ func (v *verifier) show(listed *Listed, one *scanned) {
 
 // shownProof returns what the texts for people tell of the proof of a message; nil for none.
 func (v *verifier) shownProof(folder string) *Proof {
-	p := &Proof{Proof: &journal.Proof{Checkpoint: new(journal.StoredCheckpoint)}}
+	p := &Proof{Proof: new(journal.Proof)}
 	if v.readJSON(folder+"/"+proofName, &p.Proof.Proof) != nil {
 		return nil
 	}
@@ -71,12 +71,12 @@ func (v *verifier) shownProof(folder string) *Proof {
 	if err != nil {
 		return nil
 	}
-	p.Checkpoint.Checkpoint = c
+	p.Checkpoint = c
 	text := func(name string) []byte {
 		b, _ := v.read(folder+"/"+name, 1<<20) // its checks have told
 		return b
 	}
-	p.Checkpoint.Stamp, p.Authority, p.Keys = text(stampName), text(tsaName), strings.Fields(string(text(keysName)))
+	p.Stamp, p.Authority, p.Keys = text(stampName), text(tsaName), strings.Fields(string(text(keysName)))
 	return p
 }
 

@@ -236,6 +236,7 @@ func (r *Ring) load() error {
 // Health is what Examine found.
 type Health struct {
 	Missing []string // files that are not there, or damaged as a whole; where it is one, OpenRing makes it anew of the other
+	Differs []string // files that lack what the other has, or of which a part is damaged; OpenRing makes both alike
 	Damaged int      // keys that neither file has
 	Locked  int      // keys that none of the operator's keys opens
 }
@@ -259,6 +260,15 @@ func Examine(path string, wrappers []Wrapper) (h Health, err error) {
 			h.Locked++
 		}
 	}
+	for i, file := range [...]string{path, path + CopySuffix} {
+		differs := false
+		for n := range merged {
+			differs = differs || stale(merged, both[i], n)
+		}
+		if both[i] != nil && differs {
+			h.Differs = append(h.Differs, file)
+		}
+	}
 	return h, nil
 }
 
@@ -277,6 +287,11 @@ func (r *Ring) read(path string) ([]slot, error) {
 	return slots, nil
 }
 
+// stale reports whether a file that has these slots is to get slot i of the image: one that is damaged in both files stays as it is.
+func stale(image, has []slot, i int) bool {
+	return i >= len(has) || image[i] != has[i] && image[i].state() != 0
+}
+
 // repair has a file be as the image, as far as that is whole. has is what the file has.
 func (r *Ring) repair(path string, has []slot) error {
 	if has == nil {
@@ -287,8 +302,8 @@ func (r *Ring) repair(path string, has []slot) error {
 	}
 	return r.write(path, func(write func(i int, s *slot) error) error {
 		for i := range r.image {
-			if s := &r.image[i]; i >= len(has) || *s != has[i] && s.state() != 0 {
-				if err := write(i, s); err != nil {
+			if stale(r.image, has, i) {
+				if err := write(i, &r.image[i]); err != nil {
 					return err
 				}
 			}

@@ -307,18 +307,18 @@ func TestDamage(t *testing.T) {
 		want  []string
 		log   string
 		// what Examine finds
-		missing, damaged int
+		missing, differs, damaged int
 	}{
-		{"the first file is gone", func(t *testing.T, first, _ string) { must(t, os.Remove(first)) }, []string{"a1", "about a1", "b1", "about b1"}, "", 1, 0},
-		{"the second file is gone", func(t *testing.T, _, second string) { must(t, os.Remove(second)) }, []string{"a1", "about a1", "b1", "about b1"}, "", 1, 0},
+		{"the first file is gone", func(t *testing.T, first, _ string) { must(t, os.Remove(first)) }, []string{"a1", "about a1", "b1", "about b1"}, "", 1, 0, 0},
+		{"the second file is gone", func(t *testing.T, _, second string) { must(t, os.Remove(second)) }, []string{"a1", "about a1", "b1", "about b1"}, "", 1, 0, 0},
 		{"the first file is empty", func(t *testing.T, first, _ string) { must(t, os.Truncate(first, 0)) }, []string{"a1", "about a1", "b1", "about b1"},
-			"the other one counts", 1, 0},
+			"the other one counts", 1, 0, 0},
 		{"the second file is cut off", func(t *testing.T, _, second string) { must(t, os.Truncate(second, 2*slotSize+5)) },
-			[]string{"a1", "about a1", "b1", "about b1"}, "", 0, 0},
+			[]string{"a1", "about a1", "b1", "about b1"}, "", 0, 1, 0},
 		{"another slot in each", func(t *testing.T, first, second string) { flip(t, first, 1); flip(t, second, 2) },
-			[]string{"a1", "about a1", "b1", "about b1"}, "", 0, 0},
+			[]string{"a1", "about a1", "b1", "about b1"}, "", 0, 2, 0},
 		{"the same slot in both", func(t *testing.T, first, second string) { flip(t, first, 1); flip(t, second, 1) },
-			[]string{"a1", "sealed", "b1", "about b1"}, "put mailbox.keys back from a backup", 0, 1},
+			[]string{"a1", "sealed", "b1", "about b1"}, "put mailbox.keys back from a backup", 0, 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newPlace(t).house(t)
@@ -330,7 +330,7 @@ func TestDamage(t *testing.T) {
 			must(t, err)
 			c.spoil(t, first, second)
 			health, err := Examine(first, h.opts.Wrappers)
-			if must(t, err); len(health.Missing) != c.missing || health.Damaged != c.damaged || health.Locked > 0 {
+			if must(t, err); len(health.Missing) != c.missing || len(health.Differs) != c.differs || health.Damaged != c.damaged || health.Locked > 0 {
 				t.Errorf("examined: %+v", health)
 			}
 			h = h.place.house(t)
