@@ -16,6 +16,7 @@ import (
 	"copialettere/journal/export"
 	"copialettere/journal/export/sincro"
 	"copialettere/policy"
+	"copialettere/policy/archive"
 )
 
 const exportHelp = `Usage: copialettere export ADDR -to PATH [-format eml|mbox|maildir|zip] [-folder F] [-class C] [-since DATE] [-until DATE] [-sincro WHO] [-config FILE] [-json]
@@ -30,7 +31,8 @@ Without any of these, all is exported, the trash too.
 
 -sincro adds PIndex.xml (SInCRO, UNI 11386) for who hands the export to a preservation service; WHO answers for it: ID,NAME,DOCUMENT.
 
-The exit status is 1 when a message cannot be read; the rest is exported, and INCOMPLETE.txt names it. Each export is in "copialettere mailbox log".
+The exit status is 1 when a message cannot be read; the rest is exported, and INCOMPLETE.txt names it. It is also 1 when there is nothing to export;
+for a mailbox that has no archive nothing is written. Each export is in "copialettere mailbox log".
 
 Example: copialettere export mario@alpha.test -to /mnt/disk/mario -format eml
 `
@@ -109,6 +111,9 @@ func runExport(ctx context.Context, in *invocation, args []string, to string, fo
 		return err
 	}
 	defer c.close()
+	if err := in.hasArchive(ctx, c, address); err != nil {
+		return err
+	}
 	report, err := export.Run(ctx, export.Options{
 		Source: &archiveSource{in, c, address.String(), selection}, Mailbox: address.String(), Selection: selection, Form: form, To: to,
 		Sincro: agent, Program: version,
@@ -119,6 +124,17 @@ func runExport(ctx context.Context, in *invocation, args []string, to string, fo
 		return err
 	}
 	return in.printExported(to, report)
+}
+
+// hasArchive returns an error if a mailbox has no archive, and nothing is left of an earlier one: an empty export would look like one of an empty archive.
+func (in *invocation) hasArchive(ctx context.Context, c *client, address policy.Address) error {
+	_, err := each(in, ctx, c, http.MethodGet, mailboxPath, url.Values{"mailbox": {address.String()}}, func(m archive.Mailbox) error {
+		if m.Archive == string(policy.StateOff) && m.Entries == 0 && m.Since == nil && len(m.PassedOver) == 0 && m.Moved == "" {
+			return fmt.Errorf("%s: %w: nothing is exported", address, policy.ErrNoArchive)
+		}
+		return nil
+	})
+	return err
 }
 
 // tellExported tells what became of a message: with -json of each, else only of those that are not exported.

@@ -62,6 +62,39 @@ func TestExportDamaged(t *testing.T) {
 	}
 }
 
+// TestExportNoArchive says why nothing is exported of a mailbox that has no archive, and writes nothing. What a disabled archive still has is exported, and
+// an archive without messages too.
+func TestExportNoArchive(t *testing.T) {
+	for name, serve := range map[string]bool{"daemon": true, "folder": false} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			p.must("init")
+			stop := p.daemon()
+			p.must("mailbox", "enable", anna)
+			p.deliver(message, anna, anna)
+			p.must("mailbox", "disable", anna, "-confirm", anna)
+			p.must("mailbox", "enable", bruno)
+			if !serve {
+				stop()
+			} else {
+				defer stop()
+			}
+			to := filepath.Join(t.TempDir(), "out")
+			code, stdout, stderr := p.run("export", "nobody@alpha.test", "-to", to)
+			if code != 1 || stdout != "" || !strings.Contains(stderr, "nobody@alpha.test: the mailbox has no archive: nothing is exported") {
+				t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+			}
+			if _, err := os.Lstat(to); !os.IsNotExist(err) {
+				t.Errorf("%s: %v", to, err)
+			}
+			p.must("export", anna, "-to", to)
+			if code, stdout, stderr := p.run("export", bruno, "-to", to+"-bruno"); code != 1 || !strings.Contains(stdout, ": 0 messages of ") {
+				t.Errorf("an empty archive: exit status %d\n%s%s", code, stdout, stderr)
+			}
+		})
+	}
+}
+
 // TestExportSincro exports with the index of SInCRO in each form that has a folder, and in a ZIP: the index names all files, with their digests.
 func TestExportSincro(t *testing.T) {
 	p := newPlace(t)

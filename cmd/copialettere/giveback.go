@@ -41,7 +41,11 @@ func defineGiveBack(flags *flag.FlagSet) runner {
 		if *again {
 			query.Set("again", "true")
 		}
-		return in.giveBack(ctx, query)
+		err := in.giveBack(ctx, query)
+		if err != nil && strings.Contains(err.Error(), archive.ErrGivenBack.Error()) {
+			err = fmt.Errorf("%w; nothing was done: the same command with -again gives them back all the same", err)
+		}
+		return err
 	}
 }
 

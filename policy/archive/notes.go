@@ -45,8 +45,8 @@ func notes(mailbox, account string, addresses []string, byHand bool) []policy.La
 			English: "Account of the archive: " + accounts.English + ". Archived addresses: {addresses}."},
 		{Italian: "Si archivia solo la posta che arriva o parte da ora in poi.",
 			English: "Only mail that arrives or is sent from now on is archived."},
-		{Italian: "Per aggiungere a mano un messaggio precedente, farlo recapitare di nuovo a {mailbox}: conta la data del nuovo recapito.",
-			English: "To add an earlier message by hand, have it delivered to {mailbox} once more: it counts as of that delivery."},
+		{Italian: "I messaggi precedenti li porta in archivio chi gestisce il server, con «copialettere import». Senza: farli recapitare di nuovo a {mailbox}; conta la data del nuovo recapito.",
+			English: "The operator brings earlier messages in with \"copialettere import\". Without it: have them delivered to {mailbox} once more; they count as of that delivery."},
 		{Italian: "La posta che arriva tramite alias, liste o inoltri non viene archiviata.",
 			English: "Mail that comes by way of an alias, a list or a forward is not archived."},
 	}

@@ -22,7 +22,13 @@ const (
 	PullBusy        PullCause = "busy"        // the server asks to be left alone
 	PullFull        PullCause = "full"        // the archive has no room
 	PullPassword    PullCause = "password"    // the password that is kept here cannot be read
-	PullServer      PullCause = "server"      // the server cannot be reached, or does not answer as it must
+	PullServer      PullCause = "server"      // the server does not answer as it must
+	PullUnreachable PullCause = "unreachable" // the server cannot be connected to
+	PullAddress     PullCause = "address"     // the server may not be connected to: its address is none of the Internet, or its port none of IMAP
+	PullFolder      PullCause = "folder"      // the account has no folder of a name that the profile has
+	PullNotOn       PullCause = "not-on"      // the archive is paused or off, or its settings allow no import
+	PullForbidden   PullCause = "forbidden"   // who made the profile may import no more
+	PullStopped     PullCause = "stopped"     // the daemon was stopped, or whoever asked has gone
 	PullHere        PullCause = "here"        // a fault on this side
 )
 
@@ -49,6 +55,18 @@ func pullCauseText(cause PullCause, l policy.Language) string {
 		return policy.Label{Italian: "l'archivio è pieno", English: "the archive is full"}.In(l)
 	case PullPassword:
 		return policy.Label{Italian: "la password conservata qui non si può leggere, e va scritta di nuovo", English: "the password that is kept here cannot be read, and has to be typed again"}.In(l)
+	case PullUnreachable:
+		return policy.Label{Italian: "il server non è raggiungibile", English: "the server cannot be reached"}.In(l)
+	case PullAddress:
+		return policy.Label{Italian: "l'indirizzo o la porta del server non è ammesso", English: "the address or the port of the server is not allowed"}.In(l)
+	case PullFolder:
+		return policy.Label{Italian: "l'account non ha una delle cartelle indicate", English: "the account does not have one of the folders that are named"}.In(l)
+	case PullNotOn:
+		return policy.Label{Italian: "l'archivio non prende messaggi importati", English: "the archive takes no messages that are imported"}.In(l)
+	case PullForbidden:
+		return policy.Label{Italian: "chi ha aggiunto l'account non può più importare", English: "who added the account may import no more"}.In(l)
+	case PullStopped:
+		return policy.Label{Italian: "è stata interrotta ogni volta", English: "it was interrupted each time"}.In(l)
 	case PullServer:
 		return policy.Label{Italian: "il server non risponde come dovrebbe", English: "the server does not answer as it should"}.In(l)
 	}

@@ -39,7 +39,8 @@ func everyNotice() (names []string, list []waiting) {
 	}
 	restored, _ := OfGap(&journal.Record{Kind: journal.Gap, Mailbox: anna, Time: start().AddDate(0, 0, -1), Until: start(), Reason: journal.ReasonRestored}, start())
 	add("gap: "+journal.ReasonRestored, waiting{Notice: restored})
-	for _, cause := range []PullCause{PullLogin, PullCertificate, PullBusy, PullFull, PullPassword, PullServer, PullHere} {
+	for _, cause := range []PullCause{PullLogin, PullCertificate, PullBusy, PullFull, PullPassword, PullServer, PullUnreachable, PullAddress, PullFolder, PullNotOn, PullForbidden,
+		PullStopped, PullHere} {
 		add("gap, pull-failing: "+string(cause), waiting{Notice: OfPull(anna, PullFailing, "aruba, imaps://anna@pec.test", cause, start().AddDate(0, 0, -1), start())})
 	}
 	add("gap, pull-again", waiting{Notice: OfPull(anna, PullAgain, "aruba, imaps://anna@pec.test", "", start().AddDate(0, 0, -1), start())})

@@ -32,6 +32,8 @@ const (
 var (
 	// ErrProfile says that a profile cannot be so. The error that wraps it says why.
 	ErrProfile = errors.New("no such profile is possible")
+	// ErrTaken says that another profile has the name. What wraps it wraps ErrProfile too.
+	ErrTaken = errors.New("the name is taken by another account")
 	// ErrNoProfile says that there is no profile of that name.
 	ErrNoProfile = errors.New("there is no profile of that name")
 )
@@ -64,7 +66,16 @@ type Run struct {
 	Deleted    int       `json:"deleted,omitempty"` // at the source
 	Bytes      int64     `json:"bytes,omitempty"`   // of what was imported
 	Error      string    `json:"error,omitempty"`   // why it ended early; empty where it went through
+	Cause      string    `json:"cause,omitempty"`   // the kind of Error, a notice.PullCause; empty in runs of versions before it
 	Notes      []string  `json:"notes,omitempty"`   // the first things that were not taken, in words
+	Left       []Left    `json:"left,omitempty"`    // the same things; empty in runs of versions before it
+}
+
+// Left is a message or a folder that was not taken, or not deleted at the source. Its JSON names are stored.
+type Left struct {
+	Folder string `json:"folder"`        // of the source, as people see it
+	UID    uint32 `json:"uid,omitempty"` // there; absent for a whole folder
+	State  string `json:"state"`         // what became of it: the State of a pull.Result
 }
 
 // stored is what is stored of a profile.
@@ -120,14 +131,14 @@ func (s *Store) Seal(archive string, p Profile, password string) (Sealed, error)
 
 // Add keeps a profile, in an Update that holds policy.SettingsLock of the archive. One of the same name and account is replaced, and returned: what is known
 // of the account stays, as do certificates of authorities where p has none, and where it may connect to. One of the same name and another account stays, and
-// the error wraps ErrProfile.
+// the error wraps ErrTaken and ErrProfile.
 func (s *Store) Add(tx kv.Tx, archive string, p Sealed) (before *Profile, err error) {
 	switch was, err := decodeProfile(tx.Get(profileKey(archive, p.Name))); {
 	case errors.Is(err, ErrNoProfile):
 	case err != nil:
 		return nil, err
 	case was.Account != p.Account:
-		return nil, fmt.Errorf("%w: there is one named %q, of the account %s: remove it first, or choose another name", ErrProfile, p.Name, was.Account)
+		return nil, fmt.Errorf("%w: %w: %q is that of %s: remove it first, or choose another name", ErrProfile, ErrTaken, p.Name, was.Account)
 	default:
 		before = &was.Profile
 		if p.CA == "" {

@@ -143,7 +143,7 @@ func TestProfiles(t *testing.T) {
 	}
 	other := p
 	other.Account = "imaps://anna@other.test"
-	if err := add(t, s, settings, "anna@alpha.test", other, "s3cret"); !errors.Is(err, ErrProfile) || !strings.Contains(err.Error(), p.Account) {
+	if err := add(t, s, settings, "anna@alpha.test", other, "s3cret"); !errors.Is(err, ErrProfile) || !errors.Is(err, ErrTaken) || !strings.Contains(err.Error(), p.Account) {
 		t.Errorf("another account of that name: %v", err)
 	}
 	if _, password, err := s.Password(t.Context(), "anna@alpha.test", "aruba"); err != nil || password != "s3cret" {

@@ -150,5 +150,5 @@ func (s *Service) runOwned(ctx context.Context, p source.Owned) {
 	}
 	// What keeps a run from beginning is on record too: otherwise it would be tried every minute.
 	at := time.Now().UTC().Truncate(time.Second)
-	s.record(ctx, m.Address, p.Archive, p.Name, source.Run{Start: at, End: at, Error: err.Error()}, err)
+	s.record(ctx, m.Address, p.Archive, p.Name, source.Run{Start: at, End: at, Error: err.Error(), Cause: string(CauseOf(err))}, err)
 }

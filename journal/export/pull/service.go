@@ -370,6 +370,7 @@ func (s *Service) runProfile(
 		Told: func(r Result) error {
 			if r.Failed() && len(ran.Notes) < 20 {
 				ran.Notes = append(ran.Notes, r.Words())
+				ran.Left = append(ran.Left, source.Left{Folder: r.SourceFolder, UID: r.SourceUID, State: r.State})
 			}
 			if told != nil {
 				return told(r)
@@ -383,7 +384,7 @@ func (s *Service) runProfile(
 	ran.End = time.Now().UTC().Truncate(time.Second)
 	ran.Imported, ran.Duplicates, ran.Refused, ran.Deleted, ran.Bytes = sum.Imported, sum.Duplicates, sum.Failed, sum.Deleted, sum.Bytes
 	if err != nil {
-		ran.Error = err.Error()
+		ran.Error, ran.Cause = err.Error(), string(CauseOf(err))
 	}
 	if ctx.Err() == nil || sum.Imported > 0 {
 		s.record(context.WithoutCancel(ctx), address, of, name, ran, err)

@@ -2,11 +2,13 @@ package pull
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -333,8 +335,13 @@ func TestCauses(t *testing.T) {
 	for want, err := range map[notice.PullCause]error{
 		notice.PullLogin: ErrLogin, notice.PullBusy: fmt.Errorf("%w: %w", ErrAccount, ErrBusy), notice.PullServer: fmt.Errorf("%w: %w", ErrAccount, io.EOF),
 		notice.PullFull: ErrFull, notice.PullPassword: source.ErrKey, notice.PullHere: kv.ErrUnavailable,
+		notice.PullCertificate: fmt.Errorf("%w: %w", ErrAccount, &tls.CertificateVerificationError{Err: io.EOF}),
+		notice.PullUnreachable: fmt.Errorf("%w: %w", ErrAccount, &net.OpError{Op: "dial", Err: io.EOF}),
+		notice.PullAddress:     fmt.Errorf("%w: %w", ErrAccount, &net.OpError{Op: "dial", Err: ErrUnreachable}),
+		notice.PullFolder:      fmt.Errorf("%w: %w", ErrAccount, ErrNoFolder), notice.PullNotOn: archive.ErrNotOn,
+		notice.PullForbidden: policy.ErrForbidden, notice.PullStopped: context.Canceled,
 	} {
-		if got := causeOf(err); got != want {
+		if got := CauseOf(err); got != want {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}

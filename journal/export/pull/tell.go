@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 
+	"copialettere/policy"
 	"copialettere/policy/archive"
 	"copialettere/policy/notice"
 	"copialettere/policy/source"
@@ -23,7 +25,7 @@ func (s *Service) tell(ctx context.Context, of string, p *source.Profile, err er
 	switch {
 	case err == nil && p.Told:
 	case err != nil && failing(p) && !p.Told && !errors.Is(err, archive.ErrNotOn) && !errors.Is(err, archive.ErrReadOnly):
-		kind, cause = notice.PullFailing, causeOf(err)
+		kind, cause = notice.PullFailing, CauseOf(err)
 	default:
 		return nil
 	}
@@ -34,10 +36,17 @@ func (s *Service) tell(ctx context.Context, of string, p *source.Profile, err er
 	return a.Sources().Tell(ctx, of, p.Name, kind == notice.PullFailing)
 }
 
-// causeOf returns why a run did not go through, for its owner.
-func causeOf(err error) notice.PullCause {
+// CauseOf returns why a run or a test of a profile did not go through, for its owner, who sees no words that are not meant for people.
+func CauseOf(err error) notice.PullCause {
 	var certificate *tls.CertificateVerificationError
+	var connection *net.OpError
 	switch {
+	case errors.Is(err, context.Canceled):
+		return notice.PullStopped
+	case errors.Is(err, archive.ErrNotOn), errors.Is(err, archive.ErrReadOnly):
+		return notice.PullNotOn
+	case errors.Is(err, policy.ErrForbidden):
+		return notice.PullForbidden
 	case errors.As(err, &certificate):
 		return notice.PullCertificate
 	case errors.Is(err, ErrLogin):
@@ -48,6 +57,12 @@ func causeOf(err error) notice.PullCause {
 		return notice.PullFull
 	case errors.Is(err, source.ErrKey):
 		return notice.PullPassword
+	case errors.Is(err, ErrUnreachable):
+		return notice.PullAddress
+	case errors.Is(err, ErrNoFolder):
+		return notice.PullFolder
+	case errors.As(err, &connection) && connection.Op == "dial":
+		return notice.PullUnreachable
 	case errors.Is(err, ErrAccount):
 		return notice.PullServer
 	}
