@@ -125,6 +125,9 @@ var routesWithoutCommand = []string{
 	"GET /mailboxes/{mailbox}/exports/{export}/zip",
 }
 
+// askedBefore is what a command asks before the route of the table: whether there is an archive at all.
+var askedBefore = map[string]string{"export": "GET /mailboxes/{mailbox}"}
+
 // TestCommandRoutes runs every form of every sub-command against a daemon that only notes requests. Each asks the one route of the table above, with
 // parameters that the route takes, and each route has a command.
 func TestCommandRoutes(t *testing.T) {
@@ -149,6 +152,9 @@ func TestCommandRoutes(t *testing.T) {
 			continue
 		}
 		asked[route] = true
+		if before, ok := askedBefore[args[0]]; ok {
+			route = before
+		}
 		for i, arg := range args {
 			if arg == "out" || arg == "out.zip" {
 				args[i] = filepath.Join(p.dir, arg) // some commands write there before they ask

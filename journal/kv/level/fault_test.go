@@ -289,7 +289,7 @@ var damages = []struct {
 	{"an older manifest, with its copy", func(t *testing.T, m *modelled) { m.olderManifest(t) }, FaultManifest, true, false, "MANIFEST"},
 	{"CURRENT missing", func(t *testing.T, m *modelled) { remove(t, filepath.Join(m.folder, "CURRENT")) }, FaultCurrent, true, false, "CURRENT"},
 	{"CURRENT garbage", func(t *testing.T, m *modelled) { writeTo(t, filepath.Join(m.folder, "CURRENT"), []byte("\x00\x00")) }, FaultCurrent, true, false, "CURRENT"},
-	{"log damaged", func(t *testing.T, m *modelled) { flip(t, glob(t, m.folder, "*.log"), middle) }, FaultLog, true, true, ".log"},
+	{"log damaged", func(t *testing.T, m *modelled) { flip(t, newestLog(t, m.folder), middle) }, FaultLog, true, true, ".log"},
 	{"mark damaged", func(t *testing.T, m *modelled) { writeTo(t, filepath.Join(m.folder, markName), []byte("x")) }, FaultMark, true, false, markName},
 	{"absent", func(t *testing.T, m *modelled) { remove(t, m.folder) }, FaultAbsent, false, false, "2026-11"},
 	{"another store's tag", func(t *testing.T, m *modelled) { writeTo(t, filepath.Join(m.folder, tagName), []byte("other\n")) }, FaultStranger, false, false, tagName},

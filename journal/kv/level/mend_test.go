@@ -455,7 +455,7 @@ func TestMendOnBadDisk(t *testing.T) {
 // TestMendWithDamagedLog damages a table and the log: the log is still left to whoever opens the store.
 func TestMendWithDamagedLog(t *testing.T) {
 	m := damagedModel(t, smallTables)
-	damaged := flip(t, glob(t, m.folder, "*.log"), middle)
+	damaged := flip(t, newestLog(t, m.folder), middle)
 	mended := m.mended(t)
 	if mended.Old == "" || len(mended.Lost) == 0 {
 		t.Fatalf("mended: %+v", mended)

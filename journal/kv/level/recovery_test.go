@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +35,22 @@ func closedVolume(t *testing.T, opts Options, updates int) (f *onFiles, folder s
 		t.Fatal(err)
 	}
 	return f, filepath.Join(f.dir, string(recoveryMonth))
+}
+
+// newestLog returns the newest log that has something. There are two where LevelDB was closed before it made a table of the older one.
+func newestLog(t *testing.T, folder string) string {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(folder, "[0-9]*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range slices.Backward(logs) {
+		if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+			return path
+		}
+	}
+	t.Fatalf("no log of %q has anything", logs)
+	return ""
 }
 
 // glob returns the only file of a folder that matches.
