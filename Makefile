@@ -109,7 +109,7 @@ unit:
 	COPIALETTERE_ENGINE=memory $(GO_TEST) -count=1 ./journal
 
 e2e:
-	$(GO_TEST) -count=1 -parallel 3 $(E2E)
+	$(GO_TEST) -count=1 -timeout 20m -parallel 3 $(E2E)
 
 # The tests of the pages are a module of their own.
 browser:
