@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"time"
@@ -435,23 +436,34 @@ func (x *settler) staleHolds() error {
 	return nil
 }
 
+// acts yields what was done with entries of the month, as far as it can be read.
+func (x *settler) acts() iter.Seq2[*Act, error] {
+	return func(yield func(*Act, error) bool) {
+		for p, err := range x.store.Scan(x.ctx, []byte{'a'}, []byte{'a' + 1}) {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			mailbox, _, err := splitMailboxKey(p.Key)
+			if err != nil {
+				continue
+			}
+			if a, err := decodeAct(mailbox, p.Value); err == nil && a.From.Month == x.month && !yield(a, nil) {
+				return
+			}
+		}
+	}
+}
+
 // holds places holds again that are lost, as the acts tell of them.
 func (x *settler) holds() error {
 	if !x.lost.meet([]byte{'l'}) {
 		return nil
 	}
 	held := make(map[Ref]*Holding)
-	for p, err := range x.store.Scan(x.ctx, []byte{'a'}, []byte{'a' + 1}) {
+	for a, err := range x.acts() {
 		if err != nil {
 			return err
-		}
-		mailbox, _, err := splitMailboxKey(p.Key)
-		if err != nil {
-			continue
-		}
-		a, err := decodeAct(mailbox, p.Value)
-		if err != nil || a.From.Month != x.month {
-			continue
 		}
 		at := func(from Ref, uid uint32) Ref { from.UID = uid; return from }
 		switch a.Kind {
@@ -519,21 +531,13 @@ func (x *settler) folders() error {
 			}
 		}
 	}
-	for p, err := range x.store.Scan(x.ctx, []byte{'a'}, []byte{'a' + 1}) {
+	for a, err := range x.acts() {
 		if err != nil {
 			return err
 		}
-		mailbox, _, err := splitMailboxKey(p.Key)
-		if err != nil {
-			continue
-		}
-		a, err := decodeAct(mailbox, p.Value)
-		if err != nil || a.From.Month != x.month {
-			continue
-		}
 		for folder, uids := range map[string]UIDs{a.From.Folder: a.UIDs, a.To.Folder: a.ToUIDs} {
-			if len(uids) > 0 && x.lost.has(counterKey(mailbox, folder)) {
-				name := folderName{mailbox, folder}
+			if len(uids) > 0 && x.lost.has(counterKey(a.Mailbox, folder)) {
+				name := folderName{a.Mailbox, folder}
 				next[name] = max(next[name], min(uids[len(uids)-1].Last, math.MaxUint32-1)+1)
 			}
 		}

@@ -1,13 +1,9 @@
 package main
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"copialettere/journal/kv"
-	"copialettere/journal/kv/level"
 )
 
 // TestDamage damages an entry and a record. The commands show all others, and then name these.
@@ -40,30 +36,13 @@ func TestDamage(t *testing.T) {
 // damage overwrites the value of the first key of the newest volume that begins with prefix.
 func (p *place) damage(prefix string) {
 	p.t.Helper()
-	engine, err := level.Open(filepath.Join(p.dir, "data", "journal"), level.Options{})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer engine.Close()
-	months, err := engine.Volumes(p.t.Context())
-	if err != nil || len(months) == 0 {
-		p.t.Fatal(months, err)
-	}
-	s, err := engine.Volume(p.t.Context(), months[len(months)-1], false)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	for pair, err := range s.Scan(p.t.Context(), []byte(prefix), nil) {
-		if err != nil || !strings.HasPrefix(string(pair.Key), prefix) {
-			p.t.Fatal("no such key", err)
+	p.tamper(func(month, _ tampering) {
+		for pair, err := range month.store.Scan(p.t.Context(), []byte(prefix), nil) {
+			if err != nil || !strings.HasPrefix(string(pair.Key), prefix) {
+				p.t.Fatal("no such key", err)
+			}
+			month.put(pair.Key, []byte{1, 2, 3})
+			return
 		}
-		err := s.Update(p.t.Context(), nil, func(tx kv.Tx) error {
-			tx.Put(pair.Key, []byte{1, 2, 3})
-			return nil
-		})
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		return
-	}
+	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -251,7 +252,9 @@ func TestSpooledGaps(t *testing.T) {
 	p := newPlace(t)
 	p.must("init")
 	p.must("mailbox", "enable", anna)
+	p.level.Set(slog.LevelDebug)
 	stop := p.daemon()
+	p.await("the housekeeping, which takes the spool in", func() bool { return strings.Contains(p.log.String(), "housekeeping done") })
 	spool := filepath.Join(p.dir, "data", "gaps")
 	if err := os.WriteFile(spool, []byte(spooledGap(1)), 0o600); err != nil {
 		t.Fatal(err)

@@ -112,19 +112,14 @@ func (d *disk) syncFolder(name string) error {
 
 // digestOf reads a file from the disk, and not from memory where the system lets us, and returns its SHA-256.
 func (d *disk) digestOf(name string) (digest string, size int64, err error) {
+	if err := d.step("read " + name); err != nil {
+		return "", 0, err
+	}
 	f, err := d.open(name, os.O_RDONLY)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
-	return d.digestIn(f, name)
-}
-
-// digestIn is digestOf for a file that is open, wherever it was read or written last.
-func (d *disk) digestIn(f file, name string) (digest string, size int64, err error) {
-	if err := d.step("read " + name); err != nil {
-		return "", 0, err
-	}
 	forget(f)
 	buffer, _ := d.buffers.Get().(*[64 << 10]byte)
 	if buffer == nil {
@@ -132,7 +127,7 @@ func (d *disk) digestIn(f file, name string) (digest string, size int64, err err
 	}
 	defer d.buffers.Put(buffer)
 	sum := sha256.New()
-	size, err = io.CopyBuffer(struct{ io.Writer }{sum}, io.NewSectionReader(f, 0, 1<<62), buffer[:])
+	size, err = io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, buffer[:])
 	return hex.EncodeToString(sum.Sum(nil)), size, err
 }
 
@@ -243,7 +238,7 @@ func (b *batch) commit() error {
 			return err
 		}
 	}
-	return b.each(func(f *batchFile) error { return b.disk.compare(f.outFile, f.final, f.size, f.digest) })
+	return b.each(func(f *batchFile) error { return b.disk.compare(f.final, f.size, f.digest) })
 }
 
 // sync makes the content of the files durable: all at once, which asks the disk for less than one by one. Where that fails it may be for files of others,
@@ -268,12 +263,8 @@ func (b *batch) sync() error {
 }
 
 // compare reads a file back, and returns ErrCompare if it is not as it was written.
-func (d *disk) compare(f *outFile, name string, size int64, digest string) error {
-	read := func() (string, int64, error) { return d.digestIn(f.file, name) }
-	if d.key != nil {
-		read = func() (string, int64, error) { return d.digestOf(name) } // the file holds its last block in memory
-	}
-	got, n, err := read()
+func (d *disk) compare(name string, size int64, digest string) error {
+	got, n, err := d.digestOf(name)
 	if err != nil {
 		return fmt.Errorf("read %s back: %w", name, err)
 	}

@@ -225,14 +225,14 @@ func (g *grown) complete(final string) error {
 	if err == nil {
 		err = g.disk.rename(g.name, final)
 	}
-	defer g.Close()
+	g.Close()
 	for _, folder := range []string{path.Dir(g.name), path.Dir(final)} {
 		if err == nil {
 			err = g.disk.syncFolder(folder)
 		}
 	}
 	if err == nil {
-		err = g.disk.compare(g.outFile, final, g.sum.size, g.sum.digest())
+		err = g.disk.compare(final, g.sum.size, g.sum.digest())
 	}
 	return err
 }

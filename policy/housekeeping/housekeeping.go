@@ -151,6 +151,8 @@ func (k *Keeper) Run(ctx context.Context) {
 
 // Keep does what is due now.
 func (k *Keeper) Keep(ctx context.Context, now time.Time) {
+	begun := time.Now()
+	defer func() { k.log.Debug("housekeeping done", "duration", time.Since(begun)) }()
 	if k.options.Look != nil {
 		k.options.Look(now)
 	}

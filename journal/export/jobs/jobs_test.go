@@ -411,24 +411,32 @@ func (r *rig) do(_ any, err error) {
 	r.must(err)
 }
 
-// TestRestart stops a job in the middle. The next start goes on, and writes it on record no second time.
-func TestRestart(t *testing.T) {
-	r := newRig(t, 200)
+// startHalf starts a job, and lets it write roomEvery messages. stop ends the run of it.
+func (r *rig) startHalf() (v Job, stop func()) {
+	r.t.Helper()
 	held := r.hold()
-	v := r.start(owner, export.Selection{})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+	v = r.start(owner, export.Selection{})
+	ctx, cancel := context.WithCancel(r.t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { r.jobs.Run(ctx) })
 	<-held.asked
 	held.next <- struct{}{}
 	<-held.asked // roomEvery messages later
+	return v, func() {
+		cancel()
+		held.release()
+		running.Wait()
+	}
+}
+
+// TestRestart stops a job in the middle. The next start goes on, and writes it on record no second time.
+func TestRestart(t *testing.T) {
+	r := newRig(t, 200)
+	v, stop := r.startHalf()
 	if now := r.get(v.ID); now.State != StateRunning || now.Messages != roomEvery+1 || now.Of != 200 {
 		t.Errorf("while it runs: %+v", now)
 	}
-	cancel()
-	held.release()
-	running.Wait()
+	stop()
 	if now := r.get(v.ID); now.State != StateWaiting {
 		t.Errorf("after the stop: %+v", now)
 	}

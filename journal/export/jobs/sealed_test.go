@@ -2,11 +2,9 @@ package jobs
 
 import (
 	"bytes"
-	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"copialettere/journal/export"
@@ -46,19 +44,9 @@ func TestSealed(t *testing.T) {
 	if left := r.folders(); len(left) > 0 {
 		t.Errorf("a job in the clear stays: %q, was %s", left, plain.ID)
 	}
-	held := r.hold()
-	v := r.start(owner, export.Selection{})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var running sync.WaitGroup
-	running.Go(func() { r.jobs.Run(ctx) })
-	<-held.asked
-	held.next <- struct{}{}
-	<-held.asked // roomEvery messages later
+	v, stop := r.startHalf()
 	r.wantSealed("while it is written")
-	cancel()
-	held.release()
-	running.Wait()
+	stop()
 	r.wantSealed("after the stop")
 
 	r.box = sealing.NewBox([]sealing.Key{keyTwo, keyOne})

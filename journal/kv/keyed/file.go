@@ -76,8 +76,9 @@ func destroyed(key id) slot {
 	return s.summed()
 }
 
-func (w *Wrapper) aead() cipher.AEAD {
-	block, err := aes.NewCipher(w.Key[:])
+// newGCM returns AES-256-GCM under a key.
+func newGCM(key *[32]byte) cipher.AEAD {
+	block, err := aes.NewCipher(key[:])
 	if err != nil {
 		panic(err) // the size is right
 	}
@@ -99,7 +100,7 @@ func (k *mailboxKey) wrap(w *Wrapper) slot {
 	copy(s[atID:], k.id[:])
 	copy(s[atWrapper:], w.ID[:])
 	rand.Read(s[atNonce:atSealed])
-	w.aead().Seal(s[atSealed:atSealed], s[atNonce:atSealed], slices.Concat(k.secret[:], k.mailbox[:]), aboutSlot(&s))
+	newGCM(&w.Key).Seal(s[atSealed:atSealed], s[atNonce:atSealed], slices.Concat(k.secret[:], k.mailbox[:]), aboutSlot(&s))
 	return s.summed()
 }
 
@@ -109,7 +110,7 @@ func unwrap(s *slot, wrappers []Wrapper) *mailboxKey {
 		if wrappers[i].ID != s.wrapper() {
 			continue
 		}
-		if b, err := wrappers[i].aead().Open(nil, s[atNonce:atSealed], s[atSealed:atZeros], aboutSlot(s)); err == nil {
+		if b, err := newGCM(&wrappers[i].Key).Open(nil, s[atNonce:atSealed], s[atSealed:atZeros], aboutSlot(s)); err == nil {
 			return &mailboxKey{id: s.id(), secret: [32]byte(b), mailbox: [sha256.Size]byte(b[32:])}
 		}
 	}

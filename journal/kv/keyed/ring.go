@@ -3,7 +3,6 @@ package keyed
 import (
 	"bytes"
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
@@ -62,18 +61,6 @@ type mailboxKey struct {
 	retired bool // nothing is sealed by it any more; guarded by Ring.mu
 }
 
-func (k *mailboxKey) cipher() cipher.AEAD {
-	block, err := aes.NewCipher(k.secret[:])
-	if err != nil {
-		panic(err) // the size is right
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		panic(err) // the sizes are those of AES
-	}
-	return aead
-}
-
 // about returns what is authenticated with a value.
 func about(m kv.Month, key []byte) []byte {
 	b := make([]byte, 0, len(m)+1+len(key))
@@ -106,7 +93,7 @@ func (r *Ring) seal(mailbox []byte, m kv.Month, key, value []byte) (sealed []byt
 	copy(b[1:], k.id[:])
 	nonce := b[1+idSize:]
 	rand.Read(nonce)
-	return k.cipher().Seal(b, nonce, value, about(m, key)), true
+	return newGCM(&k.secret).Seal(b, nonce, value, about(m, key)), true
 }
 
 // opener opens values of one store, for one goroutine. It keeps the key that it used last: a scan reads many values of one mailbox.
@@ -129,7 +116,7 @@ func (o *opener) value(key, value []byte) []byte {
 		if k == nil {
 			return value
 		}
-		o.last, o.aead = k, k.cipher()
+		o.last, o.aead = k, newGCM(&k.secret)
 	}
 	body := value[1+idSize:]
 	// Not nil: there is a value, if an empty one.
