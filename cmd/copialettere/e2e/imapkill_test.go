@@ -8,8 +8,11 @@ import (
 	"net"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"copialettere/cmd/copialettere/e2e/rig"
 )
 
 // TestKillIMAP kills the daemon with SIGKILL while a mail program puts messages in and deletes some. What was answered with OK is so afterwards; what was
@@ -32,6 +35,9 @@ func TestKillIMAP(t *testing.T) {
 		}
 	}()
 	for range 8 {
+		// However slow the machine is, the program does something between two kills.
+		before := w.answered.Load()
+		rig.Wait(t, time.Minute, "answers to the program", func() bool { return w.answered.Load() >= before+4 })
 		time.Sleep(100*time.Millisecond + time.Duration(rand.Int64N(int64(300*time.Millisecond))))
 		s.hook.Kill()
 		s.hook.Start(t)
@@ -82,6 +88,8 @@ type writer struct {
 	in      *bufio.Reader
 	state   map[string]string // by subject: "putting" or "deleting" where no answer came, else "there" or "deleted"
 	err     error             // an answer that no kill excuses
+
+	answered atomic.Int64 // commands with OK
 }
 
 func (w *writer) close() {
@@ -156,6 +164,7 @@ func (w *writer) dialogue(command string) (string, error) {
 		answer.WriteString(line)
 		switch {
 		case strings.HasPrefix(line, "t OK"):
+			w.answered.Add(1)
 			return answer.String(), nil
 		case strings.HasPrefix(line, "t "):
 			if !strings.Contains(line, "[UNAVAILABLE]") {

@@ -375,10 +375,13 @@ func (x *tab) download(name string) (string, []byte) {
 	var file string
 	rig.Wait(x.testing, patience, "the file of "+name, func() bool {
 		files, _ := filepath.Glob(filepath.Join(x.downloads, "*"))
+		file = ""
 		for _, f := range files {
-			if !strings.HasSuffix(f, ".crdownload") && !strings.HasPrefix(filepath.Base(f), ".") {
-				file = f
+			info, err := os.Stat(f)
+			if err != nil || info.Size() == 0 || strings.HasSuffix(f, ".crdownload") || strings.HasPrefix(filepath.Base(f), ".") {
+				return false // it is not written to its end: the browser makes an empty file of its name first
 			}
+			file = f
 		}
 		return file != ""
 	})
