@@ -24,13 +24,15 @@ COURIER     := /lib/libcourierauth.so.0:courier-authlib $(or $(wildcard /usr/lib
                $(or $(wildcard /usr/lib/*/libidn.so.12),libidn.so.12):libidn12
 UNPACK      := courier-imap cyrus-imapd
 UNPACKED    := /var/lib/copialettere-test
-# What only reads and writes text has no goroutines, and is tested without the race detector, several times as fast.
-RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$
+# What only reads and writes text or files has no goroutines, and is tested without the race detector, several times as fast. So are the commands, each of
+# which is one goroutine: what they are made of is tested with it, and so is what the daemon does beside them (BESIDE).
+RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$|/journal/sealing$$|/journal/export/(bundle|intake|sincro|preserve)$$|/cmd/copialettere$$
+BESIDE      := Test(DaemonEnds|Demo|Reload|Ready[A-Za-z]*|Notices[A-Za-z]*|SpooledGaps|GapsAreTold|OperatorToldOfRefusal|[A-Za-z]*UnderTheDaemon|HouseWhileStopping|VerifyInBackground|MetricsListener|AnswerBrokenOff|OneProcess|StaleSocket|Confirm|Quota)|.*(Scan|Large).*
 # So are tests that fill memory, files or months and count what that takes, and those that kill processes. Smaller ones of the same acts run with it.
-MEASURING   := TestSixtyMonths|TestManyLargeDrafts|TestDraftMemory|TestPurge|TestManyOpenMonths|TestIdleMemory|TestAppendLarge|Test[A-Za-z]*Kill(s|ed)?|TestMany|TestProvisionMany
+MEASURING   := TestSixtyMonths|TestManyLargeDrafts|TestDraftMemory|TestPurge|TestManyOpenMonths|TestIdleMemory|TestAppendLarge|Test[A-Za-z]*Kill(s|ed)?|TestMany|TestManyMailboxes|TestManyReaders|TestProvisionMany|TestScanTooLarge|TestThrottleStaysSmall
 # So are those that would meet races of LevelDB's own (see there), and those in which one goroutine does the same many times over, with one thing different
 # each time.
-ALONE       := TestFaultsWithSmallBuffers|TestRoomIsMadeWhereItWasLast|TestVerifyFindsDamage(OfSelections)?|TestPassResumes|TestSelectionFails|TestExpireLogsFaults
+ALONE       := TestFaultsWithSmallBuffers|TestRoomIsMadeWhereItWasLast|TestVerifyFindsDamage(OfSelections)?|TestPassResumes|TestSelectionFails|TestExpireLogsFaults|TestWritesFail|TestZIPResumed|TestZIPParts|TestCuts|TestHashes|TestContractSealed|TestMend(Random|Interrupted)?|TestDamageOf|TestReadDamagedTable
 RACEFREE    := $(MEASURING)|$(ALONE)
 MEASURED     = $$(grep -rlE '^func ($(RACEFREE))\(' --include=*_test.go --exclude-dir=e2e cmd journal lmtp policy | xargs -n1 dirname | sort -u | sed 's|^|./|')
 E2E         := ./cmd/copialettere/e2e/...
@@ -44,7 +46,7 @@ MEMORY      := $(shell free=$$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { prin
 
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: build run test needs unpacked check vet staticcheck house vulnerabilities unit served e2e browser screenshots bench compare imaptest soak clean
+.PHONY: build run test needs unpacked check vet staticcheck house vulnerabilities unit raced alone raceless memory served e2e browser screenshots bench compare imaptest soak clean
 
 build:
 	$(GO_BUILD) -o bin/copialettere ./cmd/copialettere
@@ -100,12 +102,21 @@ house:
 vulnerabilities:
 	go run $(GOVULNCHECK) ./...
 
-# The tests of the journal run once more on an engine in memory that replicates and has several clients.
-unit:
+unit: raced
+	$(MAKE) -j2 -Otarget alone raceless memory
+
+raced:
 	$(MEMORY) $(GO_TEST) -race -p 3 -timeout 20m -skip '^($(RACEFREE))$$' $$(go list ./... | grep -v /e2e | grep -vE '$(RACELESS)')
-	$(GO_TEST) -count=1 -run '^($(RACEFREE))$$' $(MEASURED)
-	$(GO_TEST) $$(go list ./... | grep -E '$(RACELESS)')
-	$(GO_TEST) -race -run 'Scan|Large' ./journal/httpd/pages
+	$(MEMORY) $(GO_TEST) -race -timeout 20m -run '^($(BESIDE))$$' -skip '^($(RACEFREE))$$' ./cmd/copialettere ./journal/httpd/pages
+
+alone:
+	$(GO_TEST) -count=1 -p 1 -run '^($(RACEFREE))$$' $(MEASURED)
+
+raceless:
+	$(MEMORY) $(GO_TEST) -p 1 -skip '^($(RACEFREE))$$' $$(go list ./... | grep -E '$(RACELESS)')
+
+# The tests of the journal run once more on an engine in memory that replicates and has several clients.
+memory:
 	COPIALETTERE_ENGINE=memory $(GO_TEST) -count=1 ./journal
 
 e2e:

@@ -21,9 +21,10 @@ import (
 
 const exportHelp = `Usage: copialettere export ADDR -to PATH [-format eml|mbox|maildir|zip] [-folder F] [-class C] [-since DATE] [-until DATE] [-sincro WHO] [-config FILE] [-json]
 
-Writes messages of a mailbox, with the exact bytes that were journaled, to a new folder PATH, or with -format zip to a file. eml is a file for each
-message in a folder for each month, mbox (mboxrd) a file for each month, maildir a Maildir for each month. Beside them are manifest.csv, gaps.csv (what
-the archive lacks of that time) and SHA256SUMS, which "sha256sum -c" checks. What mbox changes of a message is in the manifest.
+Writes messages of a mailbox, with the exact bytes that were journaled, to a new folder PATH, or with -format zip to a file; the folder above it must
+be there. eml is a file for each message in a folder for each month, mbox (mboxrd) a file for each month, maildir a Maildir for each month. Beside
+them are manifest.csv, gaps.csv (what the archive lacks of that time) and SHA256SUMS, which "sha256sum -c" checks. What mbox changes of a message is
+in the manifest.
 
 Everything is synced to the disk, read back and compared. If it breaks off, run the same command again: what is there and right is kept.
 -folder is INBOX/2026-11, INBOX, or 2026-11; -class one of the classes of "list", or of the filter; the days of -since and -until are included.

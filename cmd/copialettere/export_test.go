@@ -169,8 +169,8 @@ func TestWrittenElsewhere(t *testing.T) {
 			t.Errorf("%s was made", to)
 		}
 	}
-	p.must("export", anna, "-to", filepath.Join(p.dir, "data-2", "out"))
+	p.must("export", anna, "-to", filepath.Join(p.dir, "data-2"))
 	stop()
 	stop = func() {}
-	p.must("export", anna, "-to", filepath.Join(p.dir, "data-2", "out"))
+	p.must("export", anna, "-to", filepath.Join(p.dir, "data-2"))
 }

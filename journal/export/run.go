@@ -179,7 +179,14 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 
 // open finds out whether the place is free, or has this export, and locks it.
 func (r *run) open() error {
-	var err error
+	// A disk that is not mounted must not become a folder of the one below it.
+	_, err := os.Stat(filepath.Dir(r.To))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: see whether the disk is mounted, or make the folder first", err)
+	}
+	if err != nil {
+		return err
+	}
 	switch r.Form {
 	case FormZIP:
 		r.work = r.To + ".part"

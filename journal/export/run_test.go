@@ -286,7 +286,7 @@ func TestRun(t *testing.T) {
 	for _, f := range Forms() {
 		t.Run(string(f), func(t *testing.T) {
 			a := fixtures(t)
-			to := filepath.Join(scratch(t), "out", "anna.zip")
+			to := filepath.Join(scratch(t), "anna.zip")
 			var told []Result
 			o := a.options(f, to)
 			o.Told = func(r Result) error { told = append(told, r); return nil }
@@ -530,6 +530,8 @@ func TestRunRefuses(t *testing.T) {
 		"a folder for a ZIP":           {FormZIP, folder, ErrOther},
 		"another export under way":     {FormMbox, filepath.Join(folder, "busy"), ErrBusy},
 		"a file above":                 {FormMaildir, filepath.Join(file, "x"), syscall.ENOTDIR},
+		"no folder above":              {FormEML, filepath.Join(folder, "disk", "x"), os.ErrNotExist},
+		"no folder above a ZIP":        {FormZIP, filepath.Join(folder, "disk", "x.zip"), os.ErrNotExist},
 	} {
 		if _, err := Run(t.Context(), a.options(c.form, c.to)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
@@ -537,6 +539,9 @@ func TestRunRefuses(t *testing.T) {
 	}
 	if b, err := os.ReadFile(file); err != nil || string(b) != "photo" {
 		t.Errorf("the file is %q, %v", b, err)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "disk")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder was made in the place of a disk: %v", err)
 	}
 	o := a.options("tar", filepath.Join(folder, "x"))
 	if _, err := Run(t.Context(), o); err == nil {

@@ -2,12 +2,18 @@ package httpd
 
 import (
 	"copialettere/journal/export/pull"
+	"copialettere/policy"
 )
 
 func (a *api) pulls(c *call) error {
 	list, err := a.b.Pulls.List(c.Context(), c.mailbox)
 	if err != nil {
 		return err
+	}
+	if c.who.Role != policy.RoleOperator {
+		for i := range list {
+			list[i].HideInner()
+		}
 	}
 	return writeAll(c, list)
 }

@@ -17,6 +17,7 @@ import (
 	"copialettere/journal/export/pull"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/auth"
 	"copialettere/policy/source"
 )
 
@@ -98,6 +99,15 @@ func TestPull(t *testing.T) {
 	}
 	if status, lines := r.ask("POST /mailboxes/{mailbox}/pull?" + strings.Replace(account, "s3cret", "wrong", 1) + "&" + anna); status != 502 {
 		t.Errorf("a wrong password: %d %q", status, lines)
+	}
+	r.ask("POST /mailboxes/{mailbox}/pulls?name=old&" + anna + "&" + strings.Replace(account, "s3cret", "wrong", 1))
+	r.ask("POST /mailboxes/{mailbox}/pulls/{name}/run?name=old&" + anna)
+	if list = get[pull.Pull](r, "GET /mailboxes/{mailbox}/pulls?"+anna); list[0].Last == nil || !strings.Contains(list[0].Last.Error, "127.0.0.1") {
+		t.Errorf("an operator sees what happened: %+v", list[0].Last)
+	}
+	w := r.program("GET", "/api/v1/mailboxes/anna@alpha.test/pulls", "", "Authorization", "Bearer "+r.token("panel", auth.ScopeRead))
+	if out := w.Body.String(); w.Code != 200 || !strings.Contains(out, `"error":"the server does not accept the user name or the password"`) {
+		t.Errorf("a program sees no inner words: %d %s", w.Code, out)
 	}
 	log := get[archive.Change](r, "GET /mailboxes/{mailbox}/log?"+anna)
 	if last := log[len(log)-1]; last.Key != archive.KeyPull || !strings.HasPrefix(last.After, "old, imap://anna@") {

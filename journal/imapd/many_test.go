@@ -88,15 +88,20 @@ func (p *reader) command(text string) error {
 
 // TestManyReaders has 500 programs read one folder while messages arrive, move and go, and while some of the programs delete and move. What each of
 // them knows stays true, and in the end all know the same. Likewise 200 with the folder of one type, while messages of another one come and go as well.
-func TestManyReaders(t *testing.T) {
+func TestManyReaders(t *testing.T) { testReaders(t, 500, 200) }
+
+// TestReaders has fewer programs do the same, for the race detector.
+func TestReaders(t *testing.T) { testReaders(t, 40, 20) }
+
+func testReaders(t *testing.T, months, types int) {
 	for _, c := range []struct {
 		layout   policy.Layout
 		folder   string
 		programs int
 		shows    func(*journal.Entry) bool
 	}{
-		{policy.LayoutMonth, "INBOX/2026-11", 500, func(*journal.Entry) bool { return true }},
-		{policy.LayoutType, "2026/11/Posta non certificata ricevuta", 200, func(e *journal.Entry) bool { return e.Class == "" }},
+		{policy.LayoutMonth, "INBOX/2026-11", months, func(*journal.Entry) bool { return true }},
+		{policy.LayoutType, "2026/11/Posta non certificata ricevuta", types, func(e *journal.Entry) bool { return e.Class == "" }},
 	} {
 		t.Run(string(c.layout), func(t *testing.T) {
 			r := newRig(t, nil)

@@ -123,7 +123,7 @@ func (q *Queue) render(w *waiting, l policy.Language) (subject, body string) {
 	}
 	reason := policy.Labels(policy.VocabularyReasons).Label(w.Reason).In(l)
 	if w.Kind == PullFailing {
-		reason = pullCauseText(PullCause(w.Reason), l)
+		reason = PullCause(w.Reason).In(l)
 	}
 	r := strings.NewReplacer(
 		"{mailbox}", w.Mailbox, "{time}", w.Time.Format(timeForm(l)), "{arrived}", arrived.Format(timeForm(l)), "{sender}", orNone(clean(w.Sender), l),

@@ -42,9 +42,9 @@ func OfPull(mailbox string, kind Kind, account string, cause PullCause, since, n
 	return n
 }
 
-// pullCauseText returns a cause in words.
-func pullCauseText(cause PullCause, l policy.Language) string {
-	switch cause {
+// In returns a cause in words.
+func (c PullCause) In(l policy.Language) string {
+	switch c {
 	case PullLogin:
 		return policy.Label{Italian: "il server non accetta il nome utente o la password", English: "the server does not accept the user name or the password"}.In(l)
 	case PullCertificate:

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"copialettere/policy"
+	"copialettere/policy/notice"
 	"copialettere/policy/source"
 )
 
 const (
 	lookEvery  = time.Minute      // for profiles that are due
 	retryAfter = time.Hour        // after a run that did not go through; then twice as long each time, and never longer than the profile says
+	signAfter  = 24 * time.Hour   // the longest pause after a refused password, even where the profile says less: some servers lock an account that is tried often
 	restFor    = 15 * time.Minute // how long no profile of a server runs by itself that said that it is busy
 )
 
@@ -23,10 +25,15 @@ func next(p *source.Profile) time.Time {
 		return p.Made
 	}
 	at := p.Last.Start.Add(p.Every)
-	if p.Failures > 0 {
-		if again := p.Last.End.Add(retryAfter << min(p.Failures-1, 10)); again.Before(at) {
-			at = again
-		}
+	if p.Failures == 0 {
+		return at
+	}
+	pause := retryAfter << min(p.Failures-1, 10)
+	if again := p.Last.End.Add(min(pause, signAfter)); p.Last.Cause == string(notice.PullLogin) && again.After(at) {
+		return again
+	}
+	if again := p.Last.End.Add(pause); again.Before(at) {
+		return again
 	}
 	return at
 }

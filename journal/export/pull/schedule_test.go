@@ -25,6 +25,9 @@ func TestNext(t *testing.T) {
 		{"failed three times", &source.Run{Start: start, End: end}, 3, 24 * time.Hour, end.Add(4 * time.Hour)},
 		{"fails for long", &source.Run{Start: start, End: end}, 900, 24 * time.Hour, start.Add(24 * time.Hour)},
 		{"fails, each hour", &source.Run{Start: start, End: end}, 1, time.Hour, start.Add(time.Hour)},
+		{"password refused, each hour", &source.Run{Start: start, End: end, Cause: "login"}, 3, time.Hour, end.Add(4 * time.Hour)},
+		{"password refused for long", &source.Run{Start: start, End: end, Cause: "login"}, 900, time.Hour, end.Add(24 * time.Hour)},
+		{"password refused, each week", &source.Run{Start: start, End: end, Cause: "login"}, 1, 7 * 24 * time.Hour, end.Add(time.Hour)},
 	} {
 		if got := next(&source.Profile{Made: made, Every: test.every, Last: test.last, Failures: test.failures}); !got.Equal(test.want) {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)

@@ -16,6 +16,7 @@ import (
 	"copialettere/journal/metrics"
 	"copialettere/policy"
 	"copialettere/policy/archive"
+	"copialettere/policy/notice"
 	"copialettere/policy/source"
 )
 
@@ -39,6 +40,19 @@ type Pull struct {
 	Running     *Progress   `json:"running,omitempty"`
 	Replaced    bool        `json:"replaced,omitempty"` // in the answer to the act that added it: in the place of one of that name
 	Removed     bool        `json:"removed,omitempty"`  // in the answer to the act that removed it
+}
+
+// HideInner takes out the words that only an operator is to see: the last run then says why it ended early as the owner is told, and what was not taken.
+func (p *Pull) HideInner() {
+	if p.Last == nil {
+		return
+	}
+	shown := *p.Last
+	shown.Notes = nil
+	if shown.Error != "" {
+		shown.Error = notice.PullCause(shown.Cause).In(policy.English)
+	}
+	p.Last = &shown
 }
 
 // Progress is how far a run has come.
