@@ -1,4 +1,4 @@
-// Package browser tests the pages in a real browser, Debian's Chromium, which the tests drive through the DevTools protocol. The pages come from
+// Package browser tests the pages in a real browser, Debian's Chromium without its windows, which the tests drive through the DevTools protocol. The pages come from
 // the program itself, run by the rig of the end-to-end tests, with mail delivered by LMTP and SMTP.
 //
 // Most tests share one daemon and one browser, and run side by side (TestSite), each with mailboxes of its own; "go test -run TestSite/NAME" runs one. Its
