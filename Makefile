@@ -17,7 +17,7 @@ GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 NEEDS        = postfix:postfix smtp-source:postfix smtp-sink:postfix dovecot:dovecot-core /usr/lib/dovecot/imap:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd \
                /usr/lib/dovecot/modules/lib90_sieve_plugin.so:dovecot-sieve /usr/lib/dovecot/pop3:dovecot-pop3d /usr/lib/dovecot/managesieve:dovecot-managesieved \
                /usr/lib/dovecot/submission:dovecot-submissiond swaks:swaks perl:perl curl:curl mbsync:isync python3:python3 unzip:unzip openssl:openssl zbarimg:zbar-tools \
-               chromium:chromium npm:npm cyrmaster:cyrus-common db5.3_load:db5.3-util $(COURIER)
+               chromium-headless-shell:chromium-headless-shell npm:npm cyrmaster:cyrus-common db5.3_load:db5.3-util $(COURIER)
 # What Courier's imapd is linked with, and the packages that cannot be installed beside dovecot-imapd: these are only unpacked.
 COURIER     := /lib/libcourierauth.so.0:courier-authlib $(or $(wildcard /usr/lib/*/libfam.so.0),libfam.so.0):libgamin0 \
                $(or $(wildcard /usr/lib/*/libcourier-unicode.so.4),libcourier-unicode.so.4):libcourier-unicode4 \

@@ -338,7 +338,7 @@ func TestSheetPrints(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(profile) // its processes may still write there
-	c := exec.CommandContext(t.Context(), "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+profile, "--host-resolver-rules=MAP * ~NOTFOUND",
+	c := exec.CommandContext(t.Context(), "chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--user-data-dir="+profile, "--host-resolver-rules=MAP * ~NOTFOUND",
 		"--no-pdf-header-footer", "--print-to-pdf="+pdf, filepath.Join(dir, sheetName))
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -42,6 +42,20 @@ var axeScript = sync.OnceValues(func() (string, error) {
 	return string(b), err
 })
 
+// bringAxe has each page that the tab opens from now on come with a function that makes axe-core, for faults. It is half a megabyte, and to send it to
+// every page takes as long as a run of it.
+func (x *tab) bringAxe() {
+	x.testing.Helper()
+	x.call("axe-core", func() error {
+		script, err := axeScript()
+		if err == nil {
+			source := "function makeAxe() {" + script + "\n}"
+			_, err = chromedp.Call(x.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: source})
+		}
+		return err
+	})
+}
+
 // violation is what axe-core finds.
 type violation struct {
 	ID    string `json:"id"`
@@ -63,18 +77,15 @@ const (
 )
 
 // faults returns what is wrong with the page: what axe-core finds in one size of the window, and of colours, where wanted, in light and in dark; what is
-// too wide for a window of any size; and what is too wide or cut off with the text at twice its size. The narrowest window is that of WCAG 2.2, 1.4.10.
+// too wide for a window of any size; and what is too wide or cut off with the text at twice its size. The narrowest window is that of WCAG 2.2, 1.4.10. The
+// tab must have axe-core (bringAxe).
 func (x *tab) faults(narrow, colours bool) (list []string) {
 	x.testing.Helper()
 	rules := map[string]look{plainRules: {narrow: narrow}}
 	if colours {
 		rules = map[string]look{everyRule: {narrow: narrow}, colourRules: {narrow: narrow, dark: true}}
 	}
-	script, err := axeScript()
-	if err == nil {
-		_, err = evaluate[any](x, script+"; 0")
-	}
-	if err != nil {
+	if _, err := evaluate[any](x, "makeAxe()"); err != nil {
 		x.testing.Fatalf("axe-core at %s: %v", x.location(), err)
 	}
 	for rules, l := range rules {
@@ -92,7 +103,7 @@ func (x *tab) faults(narrow, colours bool) (list []string) {
 		}
 	}
 	for _, width := range []int64{320, 740, 1024, 1180} {
-		x.do(chromedp.EmulateViewport(width, 760))
+		x.resize(width, 760)
 		list = append(list, x.measure("usual text")...)
 	}
 	x.dress(look{})
@@ -176,6 +187,7 @@ func TestFaults(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	x := openTab(t, server.URL, look{})
+	x.bringAxe()
 	for i, c := range pages {
 		t.Run(c.name, func(t *testing.T) {
 			x := x.in(t)

@@ -122,10 +122,7 @@ func (x *tab) loaded() load {
 	return found
 }
 
-// light fails the test if the page weighs 60 kB or more, or needs more than one request beside itself.
-func (x *tab) light() {
-	x.testing.Helper()
-	if l := x.loaded(); l.bytes >= 60_000 || len(l.others) > 1 {
-		x.testing.Errorf("%s has %d bytes and asks for %q", x.location(), l.bytes, l.others)
-	}
+// light reports whether the page weighs less than 60 kB, and needs no more than one request beside itself.
+func (l load) light() bool {
+	return l.bytes < 60_000 && len(l.others) <= 1
 }

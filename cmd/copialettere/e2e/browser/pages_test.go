@@ -124,6 +124,7 @@ func (s *site) tour(t *testing.T, r reader, seen *tours) {
 		x := tabs[p.who]
 		if x == nil {
 			x = s.newTab(t, look{language: r.language})
+			x.bringAxe()
 			if p.who != "" {
 				x.signIn(p.who)
 			}
@@ -151,7 +152,9 @@ func (s *site) tour(t *testing.T, r reader, seen *tours) {
 		if heading, err := evaluate[string](x, "document.documentElement.lang + document.querySelectorAll('h1').length"); err != nil || heading != r.language+"1" && !p.mail && !p.sandbox {
 			t.Errorf("%s: language and headings %s, %v", x.location(), heading, err)
 		}
-		x.light()
+		if !l.light() {
+			t.Errorf("%s has %d bytes and asks for %q", x.location(), l.bytes, l.others)
+		}
 		if p.sandbox {
 			x.bypass(true)
 			x.do(chromedp.Reload())

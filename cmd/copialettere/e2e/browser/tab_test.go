@@ -165,10 +165,19 @@ func (x *tab) dress(l look) {
 		scheme = "dark"
 	}
 	size := l.size()
-	x.do(chromedp.EmulateViewport(int64(size.X), int64(size.Y)))
+	x.resize(int64(size.X), int64(size.Y))
 	x.call("look", func() error {
 		_, err := chromedp.Call(x.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+		return err
+	})
+}
+
+// resize changes the size of the window.
+func (x *tab) resize(width, height int64) {
+	x.testing.Helper()
+	x.call("size of the window", func() error {
+		_, err := chromedp.Call(x.ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1})
 		return err
 	})
 }
