@@ -66,6 +66,15 @@ func (r *chunkReader) from(offset int64) ([]byte, error) {
 	return data[offset-r.starts[i]:], nil
 }
 
+// forget gives up the memory of the chunks that are kept.
+func (r *chunkReader) forget(free func(buffer []byte)) {
+	for i, c := range r.kept {
+		if r.kept[i] = (keptChunk{index: -1}); c.data != nil {
+			free(c.data)
+		}
+	}
+}
+
 // load returns the bytes of a chunk.
 func (r *chunkReader) load(i int) ([]byte, error) {
 	last := len(r.kept) - 1

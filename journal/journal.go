@@ -102,6 +102,7 @@ type Journal struct {
 	buffers  sync.Pool    // *[]byte of bufferSize
 	large    sync.Pool    // *[]byte of bufferLarge
 	scratch  sync.Pool    // *[]byte for a compressed chunk
+	plain    sync.Pool    // *[]byte for a chunk that is read
 	gathered atomic.Int64 // bytes of the compressed chunks that drafts have not handed to the store
 
 	idMu   sync.Mutex

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"sync"
 
 	"copialettere/journal/kv"
 )
@@ -272,7 +273,15 @@ func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Body{entry: e, chunks: newChunkReader(e.Chunks, 1, func(id ChunkID, buf []byte) ([]byte, error) { return j.readChunk(ctx, s, id, buf) })}
+	b := &Body{entry: e, buffers: &j.plain}
+	b.chunks = newChunkReader(e.Chunks, 1, func(id ChunkID, buf []byte) ([]byte, error) {
+		if buf == nil {
+			if known, ok := j.plain.Get().(*[]byte); ok {
+				buf = (*known)[:0]
+			}
+		}
+		return j.readChunk(ctx, s, id, buf)
+	})
 	if n := b.chunks.size(); n != e.Size {
 		return nil, b.named(damage(fmt.Sprintf("chunks hold %d bytes of %d", n, e.Size)))
 	}
@@ -281,9 +290,10 @@ func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 
 // Body reads one message, with one chunk in memory at a time. It is for one goroutine.
 type Body struct {
-	entry  *Entry
-	chunks *chunkReader
-	offset int64
+	entry   *Entry
+	chunks  *chunkReader
+	buffers *sync.Pool // of *[]byte, for chunks
+	offset  int64
 }
 
 // Size returns the number of bytes of the message.
@@ -349,6 +359,7 @@ func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []b
 
 // WriteTo writes the rest of the message, from the current offset.
 func (b *Body) WriteTo(w io.Writer) (int64, error) {
+	defer b.chunks.forget(func(buffer []byte) { b.buffers.Put(&buffer) })
 	var n int64
 	for b.offset < b.Size() {
 		data, err := b.chunks.from(b.offset)

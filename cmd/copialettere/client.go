@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -177,19 +179,21 @@ func eachOf[T any](in *invocation, ctx context.Context, c *client, method, path 
 		return 0, err
 	}
 	defer body.Close()
-	dec := json.NewDecoder(body)
+	lines := bufio.NewReaderSize(body, 64<<10)
 	for n := 0; ; n++ {
-		var raw json.RawMessage
-		if err := dec.Decode(&raw); err == io.EOF {
+		raw, err := lines.ReadBytes('\n')
+		if err == io.EOF && len(raw) == 0 {
 			return n, nil
-		} else if err != nil {
+		} else if err != nil && err != io.EOF {
 			return n, fmt.Errorf("the answer broke off, as when the daemon is stopped: %w", err)
 		}
-		var last struct {
-			Problem *httpd.Problem `json:"problem"`
-		}
-		if json.Unmarshal(raw, &last); last.Problem != nil {
-			return n, errors.New(last.Problem.Detail)
+		if bytes.Contains(raw, []byte(`"problem":`)) {
+			var last struct {
+				Problem *httpd.Problem `json:"problem"`
+			}
+			if json.Unmarshal(raw, &last); last.Problem != nil {
+				return n, errors.New(last.Problem.Detail)
+			}
 		}
 		var v T
 		if err := json.Unmarshal(raw, &v); err != nil {

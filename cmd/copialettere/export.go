@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"iter"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"slices"
-	"strconv"
 	"time"
 
 	"copialettere/journal/export"
@@ -115,6 +112,8 @@ func runExport(ctx context.Context, in *invocation, args []string, to string, fo
 	if err := in.hasArchive(ctx, c, address); err != nil {
 		return err
 	}
+	// It holds little and reads much, so by default it would look for what is no longer held time and again.
+	debug.SetGCPercent(400)
 	report, err := export.Run(ctx, export.Options{
 		Source: &archiveSource{in, c, address.String(), selection}, Mailbox: address.String(), Selection: selection, Form: form, To: to,
 		Sincro: agent, Program: version,
@@ -190,89 +189,4 @@ func (in *invocation) printExported(to string, r *export.Report) error {
 		return errNothing
 	}
 	return nil
-}
-
-// archiveSource is the messages of a mailbox, as the admin interface gives them.
-type archiveSource struct {
-	in        *invocation
-	client    *client
-	mailbox   string
-	selection export.Selection
-}
-
-// Plan implements export.Source.
-func (s *archiveSource) Plan(ctx context.Context) iter.Seq2[export.Line, error] {
-	return func(yield func(export.Line, error) bool) {
-		values := url.Values{"mailbox": {s.mailbox}, "who": {whoami()}}
-		set := func(name, value string) {
-			if value != "" {
-				values.Set(name, value)
-			}
-		}
-		set("folder", s.selection.Folder)
-		set("class", s.selection.Class)
-		for name, at := range map[string]time.Time{"since": s.selection.Since, "until": s.selection.Until} {
-			if !at.IsZero() {
-				set(name, at.Format(time.RFC3339))
-			}
-		}
-		_, err := each(s.in, ctx, s.client, http.MethodPost, mailboxPath+"/export", values, func(l export.Line) error {
-			var err error
-			if l.Unread != "" {
-				err = fmt.Errorf("%s: %w", l.Unread, export.ErrUnreadable)
-			}
-			if !yield(l, err) {
-				return errStopped
-			}
-			return nil
-		})
-		if err != nil && !errors.Is(err, errStopped) {
-			yield(export.Line{}, err)
-		}
-	}
-}
-
-// errStopped ends an answer that nobody reads on.
-var errStopped = errors.New("stopped")
-
-// Copy implements export.Source.
-func (s *archiveSource) Copy(ctx context.Context, m *export.Message, to io.Writer) error {
-	quiet := *s.in
-	quiet.stderr = io.Discard
-	out := &remembering{Writer: to}
-	body, err := quiet.do(ctx, s.client, http.MethodGet, messagePath+"/raw", messageQuery([]string{s.mailbox, m.Folder, strconv.FormatUint(uint64(m.UID), 10)}), nil)
-	if err == nil {
-		_, err = io.Copy(out, body)
-		body.Close()
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, errNothing):
-		return export.ErrGone
-	case out.err != nil || ctx.Err() != nil:
-		return err
-	}
-	// A message that cannot be read breaks off, and so does everything when the daemon ends.
-	answer, alive := quiet.do(ctx, s.client, http.MethodGet, "/version", nil, nil)
-	if alive != nil {
-		return fmt.Errorf("%w; when the daemon runs again, run the same command again: it goes on where it stopped", err)
-	}
-	answer.Close()
-	return fmt.Errorf("%w: %w", export.ErrUnreadable, err)
-}
-
-// remembering remembers the first error of a writer.
-type remembering struct {
-	io.Writer
-	err error
-}
-
-// Write implements io.Writer.
-func (r *remembering) Write(b []byte) (int, error) {
-	n, err := r.Writer.Write(b)
-	if r.err == nil {
-		r.err = err
-	}
-	return n, err
 }

@@ -63,7 +63,10 @@ func TestImportExports(t *testing.T) {
 		t.Run(string(form), func(t *testing.T) {
 			to := filepath.Join(t.TempDir(), "anna."+string(form))
 			p.must("export", anna, "-to", to, "-format", string(form))
-			p.must("mailbox", "enable", bruno)
+			p.await("the archive to be erased", func() bool {
+				code, _, _ := p.run("mailbox", "enable", bruno)
+				return code == 0
+			})
 			if dry := p.must("import", bruno, "-from", to, "-dry-run"); !strings.Contains(dry, fmt.Sprintf("%d messages of ", len(want))) || !strings.Contains(dry, "would be imported, 0 were there") {
 				t.Errorf("dry run: %s", dry)
 			}

@@ -120,6 +120,7 @@ var commandRoutes = map[string]string{
 var routesWithoutCommand = []string{
 	"GET /version", "GET /openapi.json", "GET /mailboxes/{mailbox}/messages", "GET /mailboxes/{mailbox}/deleted", "GET /labels", "GET /mailboxes/{mailbox}/settings", "GET /mailboxes/{mailbox}/retention", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}",
 	"POST /mailboxes/{mailbox}/sign-in", "POST /backups",
+	"GET /mailboxes/{mailbox}/messages/{folder}/raw", // of what "copialettere export" has listed
 	// "copialettere export" writes to a folder of its own.
 	"GET /mailboxes/{mailbox}/exports", "POST /mailboxes/{mailbox}/exports", "GET /mailboxes/{mailbox}/exports/{export}", "DELETE /mailboxes/{mailbox}/exports/{export}",
 	"GET /mailboxes/{mailbox}/exports/{export}/zip",

@@ -1,18 +1,21 @@
 package export
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 
 	"copialettere/journal/durable"
@@ -40,12 +43,12 @@ func (d *disk) create(name string) (*outFile, error) {
 		return nil, err
 	}
 	flags := os.O_RDWR | os.O_CREATE | os.O_TRUNC
-	f, err := os.OpenFile(d.path(name), flags, 0o600)
+	f, err := openFile(d.path(name), flags)
 	if errors.Is(err, os.ErrNotExist) {
 		if err := durable.MakeFolder(filepath.Dir(d.path(name))); err != nil {
 			return nil, err
 		}
-		f, err = os.OpenFile(d.path(name), flags, 0o600)
+		f, err = openFile(d.path(name), flags)
 	}
 	if err != nil {
 		return nil, err
@@ -69,11 +72,24 @@ type file interface {
 
 // open opens a file for reading, and with os.O_RDWR for writing too.
 func (d *disk) open(name string, flag int) (file, error) {
-	f, err := os.OpenFile(d.path(name), flag, 0)
+	f, err := openFile(d.path(name), flag)
 	if err != nil {
 		return nil, err
 	}
 	return d.sealed(f, sealing.Open)
+}
+
+// openFile opens a file as os.OpenFile does, without what that does for files that can be waited for: it is a third of the system calls for a small one.
+func openFile(path string, flag int) (*os.File, error) {
+	for {
+		fd, err := unix.Open(path, flag|unix.O_CLOEXEC, 0o600)
+		if err == nil {
+			return os.NewFile(uintptr(fd), path), nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+	}
 }
 
 // sealed returns a file that is sealed, or is to be, as what it holds, and closes it where that fails.
@@ -112,23 +128,28 @@ func (d *disk) syncFolder(name string) error {
 
 // digestOf reads a file from the disk, and not from memory where the system lets us, and returns its SHA-256.
 func (d *disk) digestOf(name string) (digest string, size int64, err error) {
+	sum := sha256.New()
+	size, err = d.read(name, sum, forget)
+	return hex.EncodeToString(sum.Sum(nil)), size, err
+}
+
+// read writes what a file has to a hash. Before that it calls prepare with the file.
+func (d *disk) read(name string, to hash.Hash, prepare func(file)) (size int64, err error) {
 	if err := d.step("read " + name); err != nil {
-		return "", 0, err
+		return 0, err
 	}
 	f, err := d.open(name, os.O_RDONLY)
 	if err != nil {
-		return "", 0, err
+		return 0, err
 	}
 	defer f.Close()
-	forget(f)
+	prepare(f)
 	buffer, _ := d.buffers.Get().(*[64 << 10]byte)
 	if buffer == nil {
 		buffer = new([64 << 10]byte)
 	}
 	defer d.buffers.Put(buffer)
-	sum := sha256.New()
-	size, err = io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, buffer[:])
-	return hex.EncodeToString(sum.Sum(nil)), size, err
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{f}, buffer[:])
 }
 
 // holds reports whether a file has a size and a digest. One that cannot be read has not.
@@ -143,6 +164,12 @@ func (d *disk) holds(name string, size int64, digest string) bool {
 
 // forget takes what is synced of a file out of the memory of the system, so the next read is from the disk. It is no more than a wish.
 func forget(f file) { unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) }
+
+// refresh forgets a file, and has the system begin to read it from the disk.
+func refresh(f file) {
+	forget(f)
+	unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_WILLNEED)
+}
 
 // outFile is a file that is written.
 type outFile struct {
@@ -174,7 +201,8 @@ func (f *outFile) sync() error {
 const (
 	batchFiles   = 256
 	batchBytes   = 32 << 20
-	batchWorkers = 32
+	batchWorkers = 32 // where each waits for the disk
+	batchAhead   = 32 // files that are on their way from the disk
 )
 
 // batch is files that are made durable together, which is several times as fast as one by one.
@@ -187,18 +215,20 @@ type batch struct {
 // batchFile is a file of a batch, written and still open.
 type batchFile struct {
 	*outFile
-	final  string
-	size   int64
-	digest string
+	final string
+	size  int64
+	sum   uint64 // xxHash of what was written: see digested
 }
 
 // add writes content to a file, which gets its final name with the commit.
-func (b *batch) add(temporary, final string, content io.Reader, size int64, digest string, date time.Time) error {
+func (b *batch) add(temporary, final string, content io.Reader, date time.Time) error {
 	f, err := b.disk.create(temporary)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(f, content); err != nil {
+	sum := xxhash.New()
+	size, err := io.Copy(io.MultiWriter(f, sum), content)
+	if err != nil {
 		f.Close()
 		return fmt.Errorf("write %s: %w", final, err)
 	}
@@ -208,7 +238,7 @@ func (b *batch) add(temporary, final string, content io.Reader, size int64, dige
 			return fmt.Errorf("date of %s: %w", final, err)
 		}
 	}
-	b.files = append(b.files, batchFile{f, final, size, digest})
+	b.files = append(b.files, batchFile{f, final, size, sum.Sum64()})
 	b.bytes += size
 	return nil
 }
@@ -218,6 +248,14 @@ func (b *batch) full() bool { return len(b.files) >= batchFiles || b.bytes >= ba
 // commit makes the files durable, renames them, syncs their folders, and compares what the disk has of them with their digests.
 func (b *batch) commit() error {
 	defer b.abandon()
+	if err := b.makeDurable(); err != nil {
+		return err
+	}
+	return b.compare()
+}
+
+// makeDurable makes the files durable under their final names.
+func (b *batch) makeDurable() error {
 	if err := b.sync(); err != nil {
 		return err
 	}
@@ -238,7 +276,22 @@ func (b *batch) commit() error {
 			return err
 		}
 	}
-	return b.each(func(f *batchFile) error { return b.disk.compare(f.final, f.size, f.digest) })
+	return nil
+}
+
+// compare reads the files back. The next ones are on their way from the disk meanwhile, so few goroutines suffice.
+func (b *batch) compare() error {
+	for i := range b.files[:min(len(b.files), batchAhead)] {
+		refresh(b.files[i].file)
+	}
+	errs := make([]error, len(b.files))
+	atOnce(len(b.files), runtime.GOMAXPROCS(0), func(i int) {
+		if i+batchAhead < len(b.files) {
+			refresh(b.files[i+batchAhead].file)
+		}
+		errs[i] = b.compareOne(&b.files[i])
+	})
+	return errors.Join(errs...)
 }
 
 // sync makes the content of the files durable: all at once, which asks the disk for less than one by one. Where that fails it may be for files of others,
@@ -262,14 +315,15 @@ func (b *batch) sync() error {
 	})
 }
 
-// compare reads a file back, and returns ErrCompare if it is not as it was written.
-func (d *disk) compare(name string, size int64, digest string) error {
-	got, n, err := d.digestOf(name)
+// compareOne reads a file back, which was refreshed, and returns ErrCompare if it is not as it was written.
+func (b *batch) compareOne(f *batchFile) error {
+	sum := xxhash.New()
+	n, err := b.disk.read(f.final, sum, func(file) {})
 	if err != nil {
-		return fmt.Errorf("read %s back: %w", name, err)
+		return fmt.Errorf("read %s back: %w", f.final, err)
 	}
-	if n != size || got != digest {
-		return fmt.Errorf("%s: %w", name, ErrCompare)
+	if n != f.size || sum.Sum64() != f.sum {
+		return fmt.Errorf("%s: %w", f.final, ErrCompare)
 	}
 	return nil
 }
@@ -277,19 +331,19 @@ func (d *disk) compare(name string, size int64, digest string) error {
 // each calls do with all files, several at a time, and returns the errors.
 func (b *batch) each(do func(*batchFile) error) error {
 	errs := make([]error, len(b.files))
-	atOnce(len(b.files), func(i int) { errs[i] = do(&b.files[i]) })
+	atOnce(len(b.files), batchWorkers, func(i int) { errs[i] = do(&b.files[i]) })
 	return errors.Join(errs...)
 }
 
-// atOnce calls do with the numbers below n, several at a time, and returns when all have returned.
-func atOnce(n int, do func(i int)) {
+// atOnce calls do with the numbers below n, in their order, so many at a time, and returns when all have returned.
+func atOnce(n, workers int, do func(i int)) {
 	var group sync.WaitGroup
-	turns := make(chan struct{}, batchWorkers)
-	for i := range n {
-		turns <- struct{}{}
+	var next atomic.Int64
+	for range min(n, workers) {
 		group.Go(func() {
-			do(i)
-			<-turns
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
 		})
 	}
 	group.Wait()
@@ -301,50 +355,4 @@ func (b *batch) abandon() {
 		f.Close()
 	}
 	b.files, b.bytes = b.files[:0], 0
-}
-
-// maxHeld is how much of a message is held in memory before it goes to a file.
-const maxHeld = 4 << 20
-
-// held is the bytes of one message, in memory or in a file.
-type held struct {
-	memory bytes.Buffer
-	file   *outFile // nil while memory suffices
-	disk   *disk
-	name   string
-}
-
-// Write implements io.Writer.
-func (h *held) Write(b []byte) (int, error) {
-	if h.file == nil && h.memory.Len()+len(b) > maxHeld {
-		var err error
-		if h.file, err = h.disk.create(h.name); err != nil {
-			return 0, err
-		}
-		if _, err := h.file.Write(h.memory.Bytes()); err != nil {
-			return 0, err
-		}
-		h.memory = bytes.Buffer{}
-	}
-	if h.file != nil {
-		return h.file.Write(b)
-	}
-	return h.memory.Write(b)
-}
-
-// reader returns the bytes from the first on. Another call begins again.
-func (h *held) reader() io.Reader {
-	if h.file == nil {
-		return bytes.NewReader(h.memory.Bytes())
-	}
-	return h.file.content()
-}
-
-// reset forgets the message.
-func (h *held) reset() {
-	h.memory.Reset()
-	if h.file != nil {
-		h.file.Close()
-		h.file = nil
-	}
 }

@@ -9,15 +9,25 @@ import (
 	"copialettere/journal/durable"
 )
 
-// filesForm is FormEML and FormMaildir: a file for each message. While a batch is committed, the next one is written.
+// filesForm is FormEML and FormMaildir: a file for each message. While a batch is read back, the next one is made durable, and the one after that written.
 type filesForm struct {
 	run   *run
 	names *names
 	batch *batch
-	under chan error        // gets the result of the commit that is under way; nil for none
+	under []*commitment     // that are under way, oldest first
 	there map[*Message]bool // of the messages that were foreseen
 	made  map[string]bool   // Maildirs that are whole
 	next  int               // number of the next temporary file
+}
+
+// mostUnder is how many batches are committed at a time.
+const mostUnder = 2
+
+// commitment is a batch that is being committed.
+type commitment struct {
+	durable chan struct{} // closed when its files are durable, or cannot be
+	done    chan struct{} // closed when err is set
+	err     error
 }
 
 func newFilesForm(r *run) *filesForm {
@@ -31,7 +41,7 @@ func (f *filesForm) foresee(list []*Message) {
 		names[i] = f.name(m)
 	}
 	holds := make([]bool, len(list))
-	atOnce(len(list), func(i int) { holds[i] = f.run.disk.holds(names[i], list[i].Size, list[i].SHA256) })
+	atOnce(len(list), batchWorkers, func(i int) { holds[i] = f.run.disk.holds(names[i], list[i].Size, list[i].SHA256) })
 	f.there = make(map[*Message]bool)
 	for i, m := range list {
 		f.there[m] = holds[i]
@@ -64,7 +74,7 @@ func (f *filesForm) put(m *Message, content io.Reader) (place, error) {
 		}
 		temporary = folder + "/tmp/" + base
 	}
-	if err := f.batch.add(temporary, name, content, m.Size, m.SHA256, m.Date); err != nil {
+	if err := f.batch.add(temporary, name, content, m.Date); err != nil {
 		return place{}, err
 	}
 	if f.batch.full() {
@@ -73,25 +83,44 @@ func (f *filesForm) put(m *Message, content io.Reader) (place, error) {
 	return place{file: name}, nil
 }
 
-// commit begins to commit what was written, once the commit before has ended.
+// commit begins to commit what was written, once the batches before are far enough.
 func (f *filesForm) commit() error {
-	if err := f.await(); err != nil {
+	if err := f.await(mostUnder - 1); err != nil {
 		return err
 	}
-	full := f.batch
-	f.batch, f.under = &batch{disk: f.run.disk}, make(chan error, 1)
-	go func(under chan<- error) { under <- full.commit() }(f.under)
+	var before *commitment
+	if len(f.under) > 0 {
+		before = f.under[len(f.under)-1]
+		<-before.durable
+	}
+	full, c := f.batch, &commitment{durable: make(chan struct{}), done: make(chan struct{})}
+	f.batch, f.under = &batch{disk: f.run.disk}, append(f.under, c)
+	go func() {
+		defer close(c.done)
+		defer full.abandon()
+		c.err = full.makeDurable()
+		close(c.durable)
+		if before != nil {
+			<-before.done
+		}
+		if c.err == nil {
+			c.err = full.compare()
+		}
+	}()
 	return nil
 }
 
-// await waits for the commit that is under way.
-func (f *filesForm) await() error {
-	if f.under == nil {
-		return nil
+// await waits until no more than so many batches are being committed.
+func (f *filesForm) await(left int) error {
+	for len(f.under) > left {
+		c := f.under[0]
+		<-c.done
+		f.under = f.under[1:]
+		if c.err != nil {
+			return c.err
+		}
 	}
-	err := <-f.under
-	f.under = nil
-	return err
+	return nil
 }
 
 // makeMaildir makes the folders that make a folder a Maildir.
@@ -108,10 +137,10 @@ func (f *filesForm) makeMaildir(folder string) error {
 	return nil
 }
 
-func (f *filesForm) settled() bool { return f.under == nil && len(f.batch.files) == 0 }
+func (f *filesForm) settled() bool { return len(f.under) == 0 && len(f.batch.files) == 0 }
 
 func (f *filesForm) settle() error {
-	if err := f.await(); err != nil {
+	if err := f.await(0); err != nil {
 		return err
 	}
 	return f.batch.commit()
@@ -122,6 +151,8 @@ func (f *filesForm) end(*tables) error { return nil }
 func (f *filesForm) finish(t *tables) (string, error) { return "", t.place() }
 
 func (f *filesForm) abandon() {
-	f.await() // an error that ended the Run came first
+	for _, c := range f.under {
+		<-c.done // an error that ended the Run came first
+	}
 	f.batch.abandon()
 }

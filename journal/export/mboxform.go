@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path"
 	"strings"
 )
 
@@ -156,7 +155,7 @@ func (f *mboxForm) settle() error {
 	if err := f.w.Flush(); err != nil {
 		return err
 	}
-	return f.out.sync()
+	return f.out.settle()
 }
 
 func (f *mboxForm) end(t *tables) error {
@@ -178,61 +177,4 @@ func (f *mboxForm) abandon() {
 	if f.out != nil {
 		f.out.Close()
 	}
-}
-
-// grown is a file that is written from some place on.
-type grown struct {
-	*outFile
-	sum *digested // of all of it; writes go there
-}
-
-// grow opens a file to write from an offset on, or makes it. What it had behind that is cut off.
-func (d *disk) grow(name string, offset int64) (*grown, error) {
-	if offset == 0 {
-		out, err := d.create(name)
-		if err != nil {
-			return nil, err
-		}
-		return &grown{out, newDigested(out)}, nil
-	}
-	if err := d.step("create " + name); err != nil {
-		return nil, err
-	}
-	f, err := d.open(name, os.O_RDWR)
-	if err != nil {
-		return nil, err
-	}
-	out := &outFile{f, d, name}
-	sum := newDigested(out)
-	if err := f.Truncate(offset); err != nil {
-		f.Close()
-		return nil, err
-	}
-	n, err := io.Copy(sum.sum, io.NewSectionReader(f, 0, offset))
-	if sum.size = n; err == nil {
-		_, err = f.Seek(offset, io.SeekStart)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return &grown{out, sum}, nil
-}
-
-// complete makes the file durable under its final name, reads it back and compares it.
-func (g *grown) complete(final string) error {
-	err := g.sync()
-	if err == nil {
-		err = g.disk.rename(g.name, final)
-	}
-	g.Close()
-	for _, folder := range []string{path.Dir(g.name), path.Dir(final)} {
-		if err == nil {
-			err = g.disk.syncFolder(folder)
-		}
-	}
-	if err == nil {
-		err = g.disk.compare(final, g.sum.size, g.sum.digest())
-	}
-	return err
 }

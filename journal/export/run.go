@@ -56,6 +56,14 @@ type Source interface {
 	Copy(ctx context.Context, m *Message, to io.Writer) error
 }
 
+// ManySource is a Source that reads many messages in less time than it takes one by one.
+type ManySource interface {
+	Source
+	// CopyMany calls got with the place of a message in the list, and its bytes, one after the other. It may leave some out, and end early, with an error
+	// or without one: these are asked for by Copy. It ends with the error of got. It is called concurrently.
+	CopyMany(ctx context.Context, list []*Message, got func(i int, content io.Reader) error) error
+}
+
 // Options say what a Run does. All but the functions are required.
 type Options struct {
 	Source    Source
@@ -223,7 +231,7 @@ func (r *run) openFolder() error {
 	}
 	if there == nil {
 		order := batch{disk: r.disk}
-		if err := order.add(r.temporary(orderName), orderName, bytes.NewReader(r.order), int64(len(r.order)), digestOf(r.order), time.Time{}); err != nil {
+		if err := order.add(r.temporary(orderName), orderName, bytes.NewReader(r.order), time.Time{}); err != nil {
 			return err
 		}
 		if err := order.commit(); err != nil {

@@ -179,7 +179,7 @@ func (t *tables) place() error {
 	for _, files := range [][]*tableFile{t.beside, {t.sums}} {
 		b := batch{disk: t.run.disk}
 		for _, f := range files {
-			b.files = append(b.files, batchFile{f.out, f.name, f.sum.size, f.sum.digest()})
+			b.files = append(b.files, batchFile{f.out, f.name, f.sum.size, f.sum.quick.Sum64()})
 		}
 		if err := b.commit(); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
+
 	"encoding/binary"
 	"errors"
 	"fmt"

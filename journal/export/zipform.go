@@ -4,7 +4,7 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
-	"compress/flate"
+
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/klauspost/compress/flate"
 
 	"copialettere/journal/sealing"
 )
@@ -176,7 +178,7 @@ func (z *zipForm) settle() error {
 	if err := z.zip.flush(); err != nil {
 		return err
 	}
-	return z.out.sync()
+	return z.out.settle()
 }
 
 func (z *zipForm) end(*tables) error { return z.begin() }
@@ -251,14 +253,32 @@ func (s *scanned) is(name string, size int64, digest string) bool {
 
 // zipScanner reads the files of a ZIP that this package has written, from the front, without its directory.
 type zipScanner struct {
-	r      *bufio.Reader
-	start  int64 // of the file that is read next
-	end    int64 // of the one that was peeked at
+	in     *counted
+	r      *bufio.Reader // of in; package flate reads no byte too many from it
+	plain  io.Reader     // what is inflated, a flate.Resetter; nil before the first file
+	start  int64         // of the file that is read next
+	end    int64         // of the one that was peeked at
 	peeked *scanned
 	over   bool // there is no further file that is whole
 }
 
-func newZIPScanner(r io.Reader) *zipScanner { return &zipScanner{r: bufio.NewReaderSize(r, 256<<10)} }
+func newZIPScanner(r io.Reader) *zipScanner {
+	in := &counted{r: r}
+	return &zipScanner{in: in, r: bufio.NewReaderSize(in, 256<<10)}
+}
+
+// offset returns how much was read.
+func (s *zipScanner) offset() int64 { return s.in.n - int64(s.r.Buffered()) }
+
+// inflate returns a reader of what is deflated from here on.
+func (s *zipScanner) inflate() io.Reader {
+	if s.plain == nil {
+		s.plain = flate.NewReader(s.r)
+	} else {
+		s.plain.(flate.Resetter).Reset(s.r, nil) // it never fails
+	}
+	return s.plain
+}
 
 // peek reads the next file, and returns the same one again until it is taken. Nil is the end of those that are whole.
 func (s *zipScanner) peek() (*scanned, error) {
@@ -290,9 +310,9 @@ const (
 
 // next reads a file. It is nil where none follows that package zip has written as this package has it do: deflated, with the sizes behind the content.
 func (s *zipScanner) next() (*scanned, error) {
-	at := &countedReader{r: s.r}
+	begun := s.offset()
 	var fixed [localLength]byte
-	if _, err := io.ReadFull(at, fixed[:]); err != nil {
+	if _, err := io.ReadFull(s.r, fixed[:]); err != nil {
 		return nil, unlessEnd(err)
 	}
 	le := binary.LittleEndian
@@ -305,15 +325,13 @@ func (s *zipScanner) next() (*scanned, error) {
 		return nil, nil
 	}
 	names := make([]byte, nameLength+extraLength)
-	if _, err := io.ReadFull(at, names); err != nil {
+	if _, err := io.ReadFull(s.r, names); err != nil {
 		return nil, unlessEnd(err)
 	}
 	h.Name, h.Extra = string(names[:nameLength]), names[nameLength:]
-	before := at.n
+	before := s.offset()
 	sum, check := sha256.New(), crc32.NewIEEE()
-	content := flate.NewReader(at)
-	defer content.Close()
-	size, err := io.Copy(io.MultiWriter(sum, check), io.LimitReader(content, math.MaxUint32)) // more is not read back below
+	size, err := io.Copy(io.MultiWriter(sum, check), io.LimitReader(s.inflate(), math.MaxUint32)) // more is not read back below
 	var corrupt flate.CorruptInputError
 	if errors.As(err, &corrupt) {
 		return nil, nil
@@ -321,16 +339,16 @@ func (s *zipScanner) next() (*scanned, error) {
 	if err != nil {
 		return nil, unlessEnd(err)
 	}
-	h.UncompressedSize64, h.CompressedSize64, h.CRC32 = uint64(size), uint64(at.n-before), check.Sum32()
+	h.UncompressedSize64, h.CompressedSize64, h.CRC32 = uint64(size), uint64(s.offset()-before), check.Sum32()
 	var descriptor [descriptorSize]byte
-	if _, err := io.ReadFull(at, descriptor[:]); err != nil {
+	if _, err := io.ReadFull(s.r, descriptor[:]); err != nil {
 		return nil, unlessEnd(err)
 	}
 	if h.UncompressedSize64 >= math.MaxUint32 || h.CompressedSize64 >= math.MaxUint32 || le.Uint32(descriptor[:]) != descriptorMark ||
 		le.Uint32(descriptor[4:]) != h.CRC32 || le.Uint32(descriptor[8:]) != uint32(h.CompressedSize64) || le.Uint32(descriptor[12:]) != uint32(size) {
 		return nil, nil
 	}
-	s.end = s.start + at.n
+	s.end = s.start + s.offset() - begun
 	return &scanned{h, hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
@@ -342,24 +360,15 @@ func unlessEnd(err error) error {
 	return err
 }
 
-// countedReader counts what is read. It is an io.ByteReader, so package flate reads no byte too many.
-type countedReader struct {
-	r *bufio.Reader
+// counted counts what is read.
+type counted struct {
+	r io.Reader
 	n int64
 }
 
 // Read implements io.Reader.
-func (c *countedReader) Read(b []byte) (int, error) {
+func (c *counted) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.n += int64(n)
 	return n, err
-}
-
-// ReadByte implements io.ByteReader.
-func (c *countedReader) ReadByte() (byte, error) {
-	b, err := c.r.ReadByte()
-	if err == nil {
-		c.n++
-	}
-	return b, err
 }

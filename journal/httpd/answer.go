@@ -19,6 +19,7 @@ const (
 	problemType  = "application/problem+json"
 	bundleType   = "application/zip"
 	messageType  = "message/rfc822"
+	messagesType = "multipart/mixed"
 	partType     = "application/octet-stream" // with the sender's type, a browser might show it
 	zipType      = "application/zip"
 )

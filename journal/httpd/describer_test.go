@@ -117,6 +117,7 @@ var parameterTexts = map[string]string{
 		"What makes no sense is taken as words. Without it, all messages.",
 	"message_id": "the Message-ID of the message in question, as its header has it; without it, everything that was decided",
 	"retention":  "months, or none: what this would delete; without it, what the setting in force would",
+	"uids":       fmt.Sprintf("the numbers of the messages in the folder, such as 5,7-20; %d at most", mostRaw),
 	"uid":        "only of sent messages with this number, of whatever month",
 	"account":    "for the archive (the default), or for the live mailbox",
 	"incoming":   "by which protocol mail is read; imap is the default",

@@ -55,7 +55,7 @@ func TestRenamed(t *testing.T) {
 	}
 	const of = "GET /mailboxes/{mailbox}"
 	// These are looked at below.
-	others := []string{"", "/settings", "/log", "/why", "/gaps", "/retention", "/second-factor", "/set-up", "/set-up/profile", "/exports", "/exports/{export}", "/exports/{export}/zip"}
+	others := []string{"", "/settings", "/log", "/why", "/gaps", "/retention", "/second-factor", "/set-up", "/set-up/profile", "/exports", "/exports/{export}", "/exports/{export}/zip", "/messages/{folder}/raw"}
 	for _, route := range Routes() {
 		question, about := strings.CutPrefix(route.Path, one)
 		asked := slices.Contains(others, question) || slices.ContainsFunc(questions, func(q string) bool { return strings.HasPrefix(q, question+"?") })
@@ -126,7 +126,7 @@ func TestRenamed(t *testing.T) {
 	if len(why) != 1 || why[0].Reason != policy.ReasonRenamed || !strings.Contains(why[0].Detail, after) || why[0].Mailbox != before {
 		t.Errorf("why %s: %+v", before, why)
 	}
-	for _, request := range []string{"/entries?", "/gaps?", "/folders?", "/usage?", "/practices?", "/retention?", "/messages/{folder}/{uid}/raw?" + first + "&"} {
+	for _, request := range []string{"/entries?", "/gaps?", "/folders?", "/usage?", "/practices?", "/retention?", "/messages/{folder}/{uid}/raw?" + first + "&", "/messages/{folder}/raw?" + these + "&"} {
 		r.fails(of+request+"mailbox="+before, http.StatusNotFound, before, "goes on as "+after)
 	}
 	if old := r.mailbox("GET /mailboxes/{mailbox}?mailbox=" + before); old.Moved != after {

@@ -1,8 +1,12 @@
 package httpd
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +50,70 @@ func (a *api) message(c *call) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// mostRaw is how many messages one answer has at most.
+const mostRaw = 1000
+
+// rawBuffer is how many bytes of messages wait to be sent together: small ones take few writes so.
+const rawBuffer = 128 << 10
+
+func (a *api) messagesRaw(c *call) error {
+	folder, err := c.folder()
+	if err != nil {
+		return err
+	}
+	uids, err := journal.ParseUIDs(c.query("uids"))
+	if err != nil {
+		return fmt.Errorf("%w: uids: %w", errRequest, err)
+	}
+	if n := uids.Count(); n > mostRaw {
+		return fmt.Errorf("%w: uids: these are %d; ask for at most %d at a time", errRequest, n, mostRaw)
+	}
+	open, err := a.b.Archive.Messages(c.Context(), folder)
+	if err != nil {
+		return err
+	}
+	buffered := bufio.NewWriterSize(a.pace.Writer(c.Context(), c.w), rawBuffer)
+	parts := multipart.NewWriter(buffered)
+	c.w.Header().Set("Content-Type", messagesType+"; boundary="+parts.Boundary())
+	for uid := range uids.Each() {
+		e, body, err := open(uid)
+		begun := false
+		if err == nil {
+			begun, err = writePart(parts, e, body)
+		}
+		switch {
+		case err == nil || errors.Is(err, journal.ErrNotFound):
+		case !begun && c.Context().Err() == nil:
+			a.b.Logger.Error("left out of an answer with many messages", "mailbox", folder.Mailbox, "folder", folder.FolderName(), "uid", uid, "error", err)
+		default:
+			if c.Context().Err() == nil {
+				a.b.Logger.Error("message not read whole", "mailbox", folder.Mailbox, "folder", folder.FolderName(), "uid", uid, "error", err)
+			}
+			panic(http.ErrAbortHandler) // the answer lacks its last boundary, so the client sees that it is not whole
+		}
+	}
+	if err := errors.Join(parts.Close(), buffered.Flush()); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// writePart writes a message as a part of an answer, and reports whether it has begun to: it has not where the message cannot be read from its beginning.
+func writePart(parts *multipart.Writer, e *journal.Entry, body *journal.Body) (begun bool, err error) {
+	if e.Size > 0 {
+		if _, err := body.ReadAt(make([]byte, 1), 0); err != nil {
+			return false, err
+		}
+	}
+	part, err := parts.CreatePart(textproto.MIMEHeader{
+		"Content-Type": {messageType}, "Content-Length": {strconv.FormatInt(e.Size, 10)}, "Content-Location": {strconv.FormatUint(uint64(e.UID), 10) + "/raw"},
+	})
+	if err == nil {
+		_, err = body.WriteTo(part)
+	}
+	return true, err
 }
 
 func (a *api) practice(c *call) error {

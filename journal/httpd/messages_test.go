@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -198,4 +203,53 @@ func TestDamagedMessage(t *testing.T) {
 		}
 	}
 	r.fails("GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?"+anna+"&uid=1&folder="+url.QueryEscape(ref.FolderName()), http.StatusInternalServerError, "decompress chunk", ref.FolderName())
+	r.deliverText("anna@alpha.test", "Subject: 2\r\n\r\nText\r\n")
+	if got := r.many(ref.FolderName(), "1,2,9"); len(got) != 1 || got["2/raw"] != "Subject: 2\r\n\r\nText\r\n" {
+		t.Errorf("many, of which one is damaged: %q", got)
+	}
+}
+
+// many asks for the bytes of many messages, and returns them by their Content-Location.
+func (r *rig) many(folder, uids string) map[string]string {
+	r.t.Helper()
+	w := r.program("GET", "/api/v1/mailboxes/anna@alpha.test/messages/"+url.PathEscape(folder)+"/raw?uids="+uids, "", "Authorization", "Bearer "+r.token("many"+uids, auth.ScopeRead))
+	kind, values, err := mime.ParseMediaType(w.Header().Get("Content-Type"))
+	if w.Code != http.StatusOK || err != nil || kind != messagesType {
+		r.t.Fatalf("%d %v: %s", w.Code, w.Header(), w.Body)
+	}
+	got := make(map[string]string)
+	for parts := multipart.NewReader(w.Body, values["boundary"]); ; {
+		part, err := parts.NextRawPart()
+		if err == io.EOF {
+			return got
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		b, err := io.ReadAll(part)
+		if err != nil || part.Header.Get("Content-Length") != strconv.Itoa(len(b)) || part.Header.Get("Content-Type") != messageType {
+			r.t.Errorf("%d bytes with %v: %v", len(b), part.Header, err)
+		}
+		got[part.Header.Get("Content-Location")] = string(b)
+	}
+}
+
+// TestManyMessages asks for the bytes of many messages of a folder.
+func TestManyMessages(t *testing.T) {
+	r := newRig(t)
+	r.mailbox("POST /mailboxes/{mailbox}/enable?" + anna)
+	for i := range 3 {
+		r.deliverText("anna@alpha.test", fmt.Sprintf("Subject: %d\r\n\r\nText\r\n", i))
+	}
+	folder := "INBOX/" + time.Now().UTC().Format("2006-01")
+	for uids, want := range map[string]string{"1-3": "1/raw 2/raw 3/raw", "3,1": "1/raw 3/raw", "2-900": "2/raw 3/raw", "7": ""} {
+		if got := slices.Sorted(maps.Keys(r.many(folder, uids))); strings.Join(got, " ") != want {
+			t.Errorf("%s: %q", uids, got)
+		}
+	}
+	for _, bad := range []string{"", "uids=x", "uids=1-1001", "uids=1&all=true"} {
+		if status, lines := r.ask("GET /mailboxes/{mailbox}/messages/{folder}/raw?" + anna + "&folder=" + url.QueryEscape(folder) + "&" + bad); status != http.StatusBadRequest {
+			t.Errorf("%s: %d %q", bad, status, lines)
+		}
+	}
 }

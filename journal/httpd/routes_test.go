@@ -48,6 +48,7 @@ func TestRoutes(t *testing.T) {
 		"POST /mailboxes/{mailbox}/second-factor/begin?", "POST /mailboxes/{mailbox}/second-factor/confirm?code=CODE", "GET /mailboxes/{mailbox}/second-factor?", "POST /mailboxes/{mailbox}/second-factor/end?",
 		"POST /mailboxes/{mailbox}/sign-in?", "POST /tokens?name=panel&domain=alpha.test&scope=read", "GET /tokens?domain=alpha.test", "DELETE /tokens/{name}?name=panel",
 		"POST /mailboxes/{mailbox}/delegates?person=bruno@beta.test&until=" + time.Now().AddDate(0, 0, 7).Format(time.DateOnly), "GET /mailboxes/{mailbox}/delegates?", "DELETE /mailboxes/{mailbox}/delegates/{person}?person=bruno@beta.test", "GET /mailboxes/{mailbox}/why?", "GET /mailboxes/{mailbox}/gaps?", "GET /mailboxes/{mailbox}/entries?all=true", "GET /mailboxes/{mailbox}/messages?q=certified", "GET /mailboxes/{mailbox}/messages/{folder}/{uid}?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/raw?" + first,
+		"GET /mailboxes/{mailbox}/messages/{folder}/raw?" + these,
 		"GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts?" + first, "GET /mailboxes/{mailbox}/messages/{folder}/{uid}/parts/{part}?part=1&" + first, "POST /mailboxes/{mailbox}/export?since=2020-01-01T00:00:00Z", "POST /mailboxes/{mailbox}/exports?since=2020-01-01T00:00:00Z", "GET /mailboxes/{mailbox}/exports?",
 		"GET /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "GET /mailboxes/{mailbox}/exports/{export}/zip?export=EXPORT", "DELETE /mailboxes/{mailbox}/exports/{export}?export=EXPORT", "POST /mailboxes/{mailbox}/messages/{folder}/{uid}/bundle?" + first, "GET /mailboxes/{mailbox}/practices?", "GET /stats?", "GET /mailboxes/{mailbox}/route?", "GET /mailboxes/{mailbox}/privacy?", "GET /verify?", "GET /version?",
 		"POST /mailboxes/{mailbox}/import?folder=Lavoro&date=2019-05-06T07:08:09Z&source=a.mbox+at+4711&quoting=none", "GET /labels?", "GET /openapi.json?", "POST /mailboxes/{mailbox}/quota-warning?percent=80",
@@ -181,11 +182,13 @@ func routeOf(t *testing.T, method, path string) Route {
 }
 
 // deliver archives a message.
-func (r *rig) deliver(mailbox string) {
+func (r *rig) deliver(mailbox string) { r.deliverText(mailbox, "Subject: 1\r\n\r\nText\r\n") }
+
+func (r *rig) deliverText(mailbox, text string) {
 	r.t.Helper()
 	d := r.journal.NewDraft(r.t.Context())
 	defer d.Discard()
-	fmt.Fprint(d, "Subject: 1\r\n\r\nText\r\n")
+	fmt.Fprint(d, text)
 	placed, err := d.Commit(r.t.Context(), journal.Envelope{Transaction: "T"}, []journal.Intent{{Mailbox: mailbox, Direction: journal.Received}}, nil)
 	if err != nil {
 		r.t.Fatal(err)

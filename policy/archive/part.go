@@ -33,6 +33,20 @@ func (a *Archive) Message(ctx context.Context, ref journal.Ref) (*journal.Entry,
 	return a.messageIn(ctx, there.Mailbox, ref)
 }
 
+// Messages returns a function that returns the messages of a folder by their UIDs as Message does. All are of the archive that the mailbox has now, whoever
+// gets its address meanwhile.
+func (a *Archive) Messages(ctx context.Context, folder journal.Ref) (func(uid uint32) (*journal.Entry, *journal.Body, error), error) {
+	there, _, err := a.inArchive(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	return func(uid uint32) (*journal.Entry, *journal.Body, error) {
+		ref := folder
+		ref.UID = uid
+		return a.messageIn(ctx, there.Mailbox, ref)
+	}, nil
+}
+
 // messageIn is Message for who knows the name of the archive.
 func (a *Archive) messageIn(ctx context.Context, archive string, ref journal.Ref) (*journal.Entry, *journal.Body, error) {
 	there := ref

@@ -109,6 +109,9 @@ func (m *maker) make(ctx context.Context, day string, lost *preservation.Package
 
 // export writes the package of a day. Where messages were moved meanwhile, it looks once more where they are.
 func (m *maker) export(ctx context.Context, s *source, name string) (*export.Report, error) {
+	if err := durable.MakeFolder(filepath.Dir(m.work(name))); err != nil {
+		return nil, err
+	}
 	for try := 0; ; try++ {
 		report, err := export.Run(ctx, export.Options{
 			Source: s, Mailbox: m.mailbox.Address.String(), Selection: export.Selection{Since: s.since, Until: s.until}, Form: export.FormZIP, To: m.work(name),
