@@ -184,7 +184,11 @@ func eachOf[T any](in *invocation, ctx context.Context, c *client, method, path 
 		raw, err := lines.ReadBytes('\n')
 		if err == io.EOF && len(raw) == 0 {
 			return n, nil
-		} else if err != nil && err != io.EOF {
+		}
+		if err == io.EOF { // within a line
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
 			return n, fmt.Errorf("the answer broke off, as when the daemon is stopped: %w", err)
 		}
 		if bytes.Contains(raw, []byte(`"problem":`)) {

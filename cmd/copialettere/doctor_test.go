@@ -10,6 +10,7 @@ import (
 
 	"copialettere/journal/doctor"
 	"copialettere/journal/kv"
+	"copialettere/lmtp/nexthop/nexthoptest"
 )
 
 // flipTable flips a bit in the middle of the first table of a store.
@@ -148,5 +149,26 @@ func TestDoctorCannotMend(t *testing.T) {
 	p.do(os.Chmod(filepath.Join(p.dir, "data", "evidence.key"), 0o644))
 	if code, said, _ := p.run("doctor", "-mend"); code != 1 || !strings.Contains(said, "mode 0644") || !strings.Contains(said, "sound") {
 		t.Errorf("exit status %d:\n%s", code, said)
+	}
+}
+
+// TestDoctorTells mends a folder that has lost mail: the owner is told when the daemon runs again.
+func TestDoctorTells(t *testing.T) {
+	p, relay := noticePlace(t, nexthoptest.Script{})
+	p.must("mailbox", "enable", anna)
+	p.notify(noticeAddress, "notify_on=gap", "language=en")
+	stop := p.daemon()
+	for _, s := range []string{"a", "b", "c"} {
+		p.deliver(subject(s), anna, anna)
+	}
+	stop()
+	p.must("list", anna) // by now all is in a table
+	p.flipTable(string(kv.MonthOf(time.Now())))
+	p.run("doctor", "-mend")
+	stop = p.daemon()
+	got := subjects(t, relay, 1)
+	stop()
+	if !strings.Contains(got[0], anna) {
+		t.Errorf("told of %q", got)
 	}
 }
