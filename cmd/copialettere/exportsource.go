@@ -140,8 +140,9 @@ func (s *archiveSource) copyFolder(ctx context.Context, list []*export.Message, 
 
 // parts reads a multipart answer (RFC 2046 section 5.1) whose parts all have a Content-Length. So it need not look for boundaries in what they hold.
 type parts struct {
-	in      *bufio.Reader
-	content *io.LimitedReader // of the part under way
+	in       *bufio.Reader
+	boundary string            // the line before each part, once it is known
+	content  *io.LimitedReader // of the part under way
 }
 
 func newParts(in io.Reader) *parts { return &parts{in: bufio.NewReader(in)} }
@@ -165,11 +166,12 @@ func (p *parts) next() (textproto.MIMEHeader, io.Reader, error) {
 	switch {
 	case err != nil:
 		return nil, nil, brokenOff(err)
-	case !strings.HasPrefix(line, "--"):
-		return nil, nil, fmt.Errorf("the answer has %.100q in the place of a boundary", line)
-	case strings.HasSuffix(line, "--"):
+	case p.boundary != "" && line == p.boundary+"--", p.boundary == "" && len(line) > len("----") && strings.HasPrefix(line, "--") && strings.HasSuffix(line, "--"):
 		return nil, nil, io.EOF
+	case p.boundary != "" && line != p.boundary, !strings.HasPrefix(line, "--"):
+		return nil, nil, fmt.Errorf("the answer has %.100q in the place of a boundary", line)
 	}
+	p.boundary = line
 	header, err := text.ReadMIMEHeader()
 	if err != nil {
 		return nil, nil, brokenOff(err)

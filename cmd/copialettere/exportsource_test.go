@@ -56,7 +56,7 @@ func TestAnswerParts(t *testing.T) {
 	}
 	for name, answer := range map[string]string{
 		"no boundary": "Subject: x\r\n", "no length": "--x\r\nA: b\r\n\r\nx\r\n--x--\r\n", "a negative length": "--x\r\nContent-Length: -1\r\n\r\nx\r\n--x--\r\n",
-		"more than its length": "--x\r\nContent-Length: 1\r\n\r\nxy\r\n--x--\r\n",
+		"another boundary": "--x\r\nContent-Length: 0\r\n\r\n\r\n--y--\r\n", "more than its length": "--x\r\nContent-Length: 1\r\n\r\nxy\r\n--x--\r\n",
 	} {
 		if _, err := readParts(answer); err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s: %v", name, err)
