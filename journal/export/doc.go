@@ -25,8 +25,9 @@
 // # Durability
 //
 // A file is written under another name, synced, and renamed; then its folder is synced; then it is read from the disk and compared, by xxHash. Files go so
-// in batches, for which the file system is synced at once (syncfs): see batch. An mbox or a ZIP is read back piece by piece as it grows: see grown. PATH/.part (of a ZIP: PATH.part) holds what is being written, a lock, and the plan, which is the list of all messages; it goes when
-// all is done. The manifest and SHA256SUMS come last, so where they are, all that they name was read back.
+// in batches, for which the file system is synced at once (syncfs): see batch. An mbox or a ZIP is read back piece by piece as it grows: see grown.
+// PATH/.part (of a ZIP: PATH.part) holds what is being written, a lock, and the plan, which is the list of all messages; it goes when all is done. The
+// manifest and SHA256SUMS come last, so where they are, all that they name was read back.
 //
 // # Resuming
 //
