@@ -24,10 +24,10 @@ COURIER     := /lib/libcourierauth.so.0:courier-authlib $(or $(wildcard /usr/lib
                $(or $(wildcard /usr/lib/*/libidn.so.12),libidn.so.12):libidn12
 UNPACK      := courier-imap cyrus-imapd
 UNPACKED    := /var/lib/copialettere-test
-# What only reads and writes text or files has no goroutines, and is tested without the race detector, several times as fast. So are the commands, each of
+# What only reads and writes text or files has no goroutines of its own, and is tested without the race detector, several times as fast. So are the commands, each of
 # which is one goroutine: what they are made of is tested with it, and so is what the daemon does beside them (BESIDE).
-RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$|/journal/sealing$$|/journal/export/(bundle|intake|sincro|preserve)$$|/cmd/copialettere$$
-BESIDE      := Test(DaemonEnds|Demo|Reload|Ready[A-Za-z]*|Notices[A-Za-z]*|SpooledGaps|GapsAreTold|OperatorToldOfRefusal|[A-Za-z]*UnderTheDaemon|HouseWhileStopping|VerifyInBackground|MetricsListener|AnswerBrokenOff|OneProcess|StaleSocket|Confirm|Quota)|.*(Scan|Large).*
+RACELESS    := /journal/httpd/pages$$|/journal/httpd/body$$|/journal/part$$|/policy/pec$$|/policy/pec/practice$$|/policy/pec/pectest$$|/journal/sealing$$|/journal/export/(bundle|intake|sincro)$$|/cmd/copialettere$$
+BESIDE      := Test(DaemonEnds|Demo|Reload|Ready[A-Za-z]*|Notice[A-Za-z]*|SpooledGaps|GapsAreTold|OperatorToldOfRefusal|[A-Za-z]*UnderTheDaemon|HouseWhileStopping|VerifyInBackground|MetricsListener|AnswerBrokenOff|OneProcess|StaleSocket|Confirm|Quota[A-Za-z]*|DoctorTells|SecurityIsTold)|.*(Scan|Large).*
 # So are tests that fill memory, files or months and count what that takes, and those that kill processes. Smaller ones of the same acts run with it.
 MEASURING   := TestSixtyMonths|TestManyLargeDrafts|TestDraftMemory|TestPurge|TestManyOpenMonths|TestIdleMemory|TestAppendLarge|Test[A-Za-z]*Kill(s|ed)?|TestMany|TestManyMailboxes|TestManyReaders|TestProvisionMany|TestScanTooLarge|TestThrottleStaysSmall
 # So are those that would meet races of LevelDB's own (see there), and those in which one goroutine does the same many times over, with one thing different

@@ -79,7 +79,7 @@ func (d *disk) open(name string, flag int) (file, error) {
 	return d.sealed(f, sealing.Open)
 }
 
-// openFile opens a file as os.OpenFile does, without what that does for files that can be waited for: it is a third of the system calls for a small one.
+// openFile opens a file as os.OpenFile does, without what that does for files that can be waited for: for a small one these are many system calls.
 func openFile(path string, flag int) (*os.File, error) {
 	for {
 		fd, err := unix.Open(path, flag|unix.O_CLOEXEC, 0o600)

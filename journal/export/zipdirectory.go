@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
-
 	"encoding/binary"
 	"errors"
 	"fmt"

@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bufio"
 	"bytes"
-
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"

@@ -28,12 +28,11 @@ func next(p *source.Profile) time.Time {
 	if p.Failures == 0 {
 		return at
 	}
-	pause := retryAfter << min(p.Failures-1, 10)
-	if again := p.Last.End.Add(min(pause, signAfter)); p.Last.Cause == string(notice.PullLogin) && again.After(at) {
-		return again
+	if latest := p.Last.End.Add(signAfter); p.Last.Cause == string(notice.PullLogin) && latest.After(at) {
+		at = latest
 	}
-	if again := p.Last.End.Add(pause); again.Before(at) {
-		return again
+	if again := p.Last.End.Add(retryAfter << min(p.Failures-1, 10)); again.Before(at) {
+		at = again
 	}
 	return at
 }
