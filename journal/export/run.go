@@ -86,7 +86,8 @@ type Options struct {
 	// Progress is called after each message; the plan is known by then. May be nil.
 	Progress func(Progress)
 
-	// Step is called before everything that can fail on the disk, with what is done: see disk.step. What it returns ends the Run. May be nil.
+	// Step is called before everything that can fail on the disk, with what is done: see disk.step. What it returns ends the Run. It is called by several
+	// goroutines at once. May be nil.
 	Step func(what string) error
 }
 

@@ -63,7 +63,8 @@ type Options struct {
 	Version string            // of the program, for PIndex.xml
 	// Tell tells the operator, in a text of several lines, and waits for nothing. May be nil.
 	Tell func(text string)
-	// Step is called before each step that changes a disk, and what it returns ends the work on that package. May be nil.
+	// Step is called before each step that changes a disk, and what it returns ends the work on that package. It is called by several
+	// goroutines at once. May be nil.
 	Step func(what string) error
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -137,9 +138,12 @@ func (r *rig) close() {
 // start makes the Service anew, as a start of the program does.
 func (r *rig) start() {
 	r.registry = new(metrics.Registry)
+	var steps sync.Mutex
 	r.service = New(Options{
 		Ledger: r.ledger, Metrics: r.registry, Logger: slog.New(slog.NewTextHandler(r.t.Output(), nil)), Version: "1", Tell: func(text string) { r.told = append(r.told, text) },
 		Step: func(what string) error {
+			steps.Lock()
+			defer steps.Unlock()
 			if r.step != nil {
 				return r.step(what)
 			}
