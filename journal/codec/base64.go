@@ -32,9 +32,18 @@ type run struct {
 	decoded    int // bytes
 }
 
-// values of the characters of base64, ready to be put together: the value of a character in its place among four, or invalid.
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+// pairs are the two characters of each twelve bits, the first one in the lower byte.
+var pairs = func() (t [1 << 12]uint16) {
+	for v := range t {
+		t[v] = uint16(alphabet[v>>6]) | uint16(alphabet[v&63])<<8
+	}
+	return t
+}()
+
+// digits are the values of the characters, ready to be put together: the value of a character in its place among four, or invalid.
 var digits = func() (t [4][256]uint32) {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	for place := range t {
 		for c := range t[place] {
 			t[place][c] = invalid
@@ -271,12 +280,28 @@ func (r *run) length() int {
 // write appends the characters of the run.
 func (r *run) write(dst, decoded []byte) []byte {
 	whole := r.line / 4 * 3
-	for len(decoded) > 0 {
-		n := min(whole, len(decoded))
-		dst = base64.StdEncoding.AppendEncode(dst, decoded[:n])
-		if decoded = decoded[n:]; (n+2)/3*4 == r.line {
-			dst = append(dst, '\r', '\n')
-		}
+	for len(decoded) >= whole {
+		dst = append(encodeLine(dst, decoded[:whole]), '\r', '\n')
+		decoded = decoded[whole:]
+	}
+	n := len(dst)
+	dst = base64.StdEncoding.AppendEncode(dst, decoded)
+	if len(dst)-n == r.line {
+		dst = append(dst, '\r', '\n')
+	}
+	return dst
+}
+
+// encodeLine appends the characters of bytes, a multiple of three. The standard library takes twice as long.
+func encodeLine(dst, decoded []byte) []byte {
+	n := len(dst)
+	size := len(decoded) / 3 * 4
+	dst = slices.Grow(dst, size)[:n+size]
+	out := dst[n:]
+	for len(decoded) >= 3 && len(out) >= 4 {
+		first, second := pairs[uint(decoded[0])<<4|uint(decoded[1])>>4], pairs[uint(decoded[1]&15)<<8|uint(decoded[2])]
+		binary.LittleEndian.PutUint32(out, uint32(first)|uint32(second)<<16)
+		decoded, out = decoded[3:], out[4:]
 	}
 	return dst
 }
