@@ -90,6 +90,7 @@ type verifier struct {
 	month    kv.Month
 	referred []ChunkID                         // by entries
 	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
+	index    indexOf
 }
 
 type folderName struct{ mailbox, folder string }
@@ -101,10 +102,10 @@ const (
 )
 
 func (v *verifier) volume(s kv.Store, m kv.Month) error {
-	v.store, v.month, v.referred = s, m, v.referred[:0]
+	v.store, v.month, v.referred, v.index = s, m, v.referred[:0], indexOf{}
 	v.folders = make(map[folderName]*[2]folderCounters)
 	steps := []func() error{
-		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.records, v.logs,
+		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
 		steps = append(steps, v.chunks)
@@ -213,6 +214,9 @@ func (v *verifier) entries() error {
 		}
 		f[asCounted].count(e)
 		v.refers(e)
+		if err := v.indexed(e); err != nil {
+			return err
+		}
 		if err := v.entry(e); err != nil {
 			return err
 		}
