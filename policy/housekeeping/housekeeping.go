@@ -140,7 +140,9 @@ func (k *Keeper) Run(ctx context.Context) {
 	// So does taking an archive from before the logs into them.
 	verifying.Go(func() { k.adopt(ctx) })
 	verifying.Go(func() {
-		k.options.Journal.KeepIndexed(ctx, func(err error) { k.failed(ctx, "some entries are not indexed yet, and take longer to find; will be tried again", err) })
+		k.options.Journal.KeepIndexed(ctx, func(err error) {
+			k.failed(ctx, "some entries are not indexed yet, and take longer to find; will be tried again", err)
+		})
 	})
 	for {
 		k.Keep(ctx, time.Now())
