@@ -28,7 +28,7 @@ func (j *Journal) Verify(ctx context.Context, o EvidenceOptions, progress func(m
 // VerifyMonths is Verify for some months, and all checkpoints.
 func (j *Journal) VerifyMonths(ctx context.Context, months []kv.Month, o EvidenceOptions, progress func(month kv.Month, entries int64)) (*Report, error) {
 	r := new(Report)
-	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: maxPatience}
+	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: &patience{left: maxPatience}}
 	for _, m := range months {
 		if err := v.verifyMonth(m); err != nil {
 			return nil, err
@@ -83,14 +83,17 @@ type verifier struct {
 	newest   ChunkID // above all chunks from before it began
 	report   *Report
 	progress func(kv.Month, int64)
-	patience int
+	patience *patience
 	pass     *pass // in the background; otherwise nil
 
 	store    kv.Store
 	month    kv.Month
 	referred []ChunkID                         // by entries
 	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
-	index    indexOf
+	validity map[folderName]uint32             // UIDVALIDITY of the folders, as stored before the entries were read
+	counts   map[folderName]*folderCounters    // of the entries read so far
+	index    indexOf                           // of the entry read last
+	buffer   []byte                            // of the chunk read last
 }
 
 type folderName struct{ mailbox, folder string }
@@ -102,8 +105,8 @@ const (
 )
 
 func (v *verifier) volume(s kv.Store, m kv.Month) error {
-	v.store, v.month, v.referred, v.index = s, m, v.referred[:0], indexOf{}
-	v.folders = make(map[folderName]*[2]folderCounters)
+	v.store, v.month, v.referred, v.counts, v.index = s, m, v.referred[:0], nil, indexOf{}
+	v.folders, v.validity = make(map[folderName]*[2]folderCounters), make(map[folderName]uint32)
 	steps := []func() error{
 		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
@@ -116,44 +119,6 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 		}
 	}
 	return nil
-}
-
-// wait waits after an error if the store may soon be available, and says whether to try again.
-func (v *verifier) wait(err error) bool {
-	if !errors.Is(err, kv.ErrUnavailable) || v.patience == 0 {
-		return false
-	}
-	v.patience--
-	select {
-	case <-v.ctx.Done():
-		return false
-	case <-time.After(retryPause):
-		return true
-	}
-}
-
-// scan calls fn for all pairs with keys that begin with prefix.
-func (v *verifier) scan(prefix []byte, fn func(kv.Pair) error) error {
-	from, to := prefix, after(prefix)
-	for {
-		var failure error
-		for p, err := range v.store.Scan(v.ctx, from, to) {
-			if err != nil {
-				failure = err
-				break
-			}
-			from = append(bytes.Clone(p.Key), 0)
-			if err := fn(p); err != nil {
-				return err
-			}
-			if err := v.pass.spend(len(p.Key) + len(p.Value)); err != nil {
-				return err
-			}
-		}
-		if failure == nil || !v.wait(failure) {
-			return failure
-		}
-	}
 }
 
 func (v *verifier) get(key []byte) ([]byte, error) {
@@ -187,41 +152,40 @@ func (v *verifier) counters() error {
 			return nil
 		}
 		v.folders[folderName{mailbox, folder}] = &[2]folderCounters{asStored: c}
+		v.validity[folderName{mailbox, folder}] = c.uidValidity
 		return nil
 	})
 }
 
 func (v *verifier) entries() error {
-	return v.scan([]byte{'e'}, func(p kv.Pair) error {
-		e, err := entryOf(v.month, p)
+	err := v.each([]byte{'e'}, func(w *verifier, p kv.Pair) error {
+		e, err := entryOf(w.month, p)
 		if err != nil {
-			v.report.fault("%s: %v", v.month, err)
+			w.report.fault("%s: %v", w.month, err)
 			return nil
 		}
-		v.report.Entries++
+		w.report.Entries++
 		if e.Imported != nil {
-			v.report.Imported++
+			w.report.Imported++
 		}
-		v.report.Bytes += e.Size
-		if v.progress != nil && v.report.Entries%1000 == 0 {
-			v.progress(v.month, v.report.Entries)
-		}
-		name := folderName{e.Mailbox, e.Folder}
-		f := v.folders[name]
-		if f == nil {
-			f = new([2]folderCounters)
-			v.folders[name] = f
-		}
-		f[asCounted].count(e)
-		v.refers(e)
-		if err := v.indexed(e); err != nil {
+		w.report.Bytes += e.Size
+		w.countedOf(folderName{e.Mailbox, e.Folder}).count(e)
+		w.refers(e)
+		if err := w.indexed(e); err != nil {
 			return err
 		}
-		if err := v.entry(e); err != nil {
+		if err := w.entry(e); err != nil {
 			return err
 		}
-		return v.pass.reached(p.Key)
+		return w.pass.reached(p.Key)
 	})
+	for name, c := range v.counts {
+		if v.folders[name] == nil {
+			v.folders[name] = new([2]folderCounters)
+		}
+		v.folders[name][asCounted] = *c
+	}
+	return err
 }
 
 // refers notes to which chunks an entry refers, for the step chunks.
@@ -391,7 +355,7 @@ func (v *verifier) readCounters(name folderName) (folderCounters, error) {
 
 // deliveries checks that every delivery key leads to an entry of just that delivery.
 func (v *verifier) deliveries() error {
-	return v.scan([]byte{'d'}, func(p kv.Pair) error {
+	return v.each([]byte{'d'}, func(v *verifier, p kv.Pair) error {
 		mailbox, key, err := splitMailboxKey(p.Key)
 		if err != nil {
 			v.report.fault("%s: malformed delivery key %q", v.month, p.Key)
@@ -418,7 +382,7 @@ func (v *verifier) deliveries() error {
 			return err
 		}
 		// An entry that cannot be decoded is reported already.
-		e, err := decodeEntry(ref, value)
+		e, err := decodeHead(ref, value)
 		if err != nil {
 			return nil
 		}
@@ -445,7 +409,7 @@ func (v *verifier) astray(p kv.Pair, r Ref, what string) error {
 }
 
 func (v *verifier) outcomes() error {
-	return v.scan([]byte{'o'}, func(p kv.Pair) error {
+	return v.each([]byte{'o'}, func(v *verifier, p kv.Pair) error {
 		o, err := decodeOutcome(p.Value)
 		if err != nil {
 			v.report.fault("%s: %q: %v", v.month, p.Key, err)
@@ -473,12 +437,11 @@ func (v *verifier) outcomes() error {
 
 // digests checks that every digest leads to a chunk with these bytes.
 func (v *verifier) digests() error {
-	var buf []byte
-	return v.scan([]byte{'h'}, func(p kv.Pair) (err error) {
+	return v.each([]byte{'h'}, func(v *verifier, p kv.Pair) (err error) {
 		if v.pass.skips(p.Key) {
 			return nil
 		}
-		if buf, err = v.digest(p, buf[:0]); err != nil {
+		if v.buffer, err = v.digest(p, v.buffer[:0]); err != nil {
 			return err
 		}
 		return v.pass.reached(p.Key)

@@ -184,7 +184,7 @@ func (v *verifier) spares() error {
 
 // links checks that every link leads to an entry that has it.
 func (v *verifier) links() error {
-	return v.scan([]byte{'p'}, func(p kv.Pair) error {
+	return v.each([]byte{'p'}, func(v *verifier, p kv.Pair) error {
 		link, ref, err := splitLinkKey(v.month, p.Key)
 		if err != nil {
 			v.report.fault("%s: malformed link key %q", v.month, p.Key)
@@ -197,7 +197,7 @@ func (v *verifier) links() error {
 		if err != nil {
 			return err
 		}
-		if e, err := decodeEntry(ref, value); err == nil && !slices.Contains(e.Links, link) {
+		if e, err := decodeHead(ref, value); err == nil && !slices.Contains(e.Links, link) {
 			v.report.fault("a link leads to %s %s %d, which does not have it", ref.Mailbox, ref.FolderName(), ref.UID)
 		}
 		return nil

@@ -47,8 +47,7 @@ func (v *verifier) readIndex(key []byte, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	stored := v.folders[folderName{e.Mailbox, e.Folder}]
-	if x, err := decodeIndexed(e.UID/indexBlock, value); err == nil && stored != nil && x.uidValidity == stored[asStored].uidValidity {
+	if x, err := decodeIndexed(e.UID/indexBlock, value); err == nil && x.uidValidity == v.validity[folderName{e.Mailbox, e.Folder}] {
 		v.index.value, v.index.block = value, x
 	}
 	return nil

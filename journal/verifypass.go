@@ -202,7 +202,7 @@ func (p *pass) run() error {
 		if left[0] != p.state.Month {
 			p.state.Month, p.state.Key, p.resume = left[0], nil, nil
 		}
-		v.patience = maxPatience
+		v.patience = &patience{left: maxPatience}
 		if err := v.verifyMonth(left[0]); err != nil {
 			return err
 		}
