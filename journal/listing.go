@@ -76,8 +76,8 @@ func (j *Journal) Listed(ctx context.Context, mailbox string, l Listing) iter.Se
 	})
 }
 
-// newestOf yields the newest n of the entries that a query wants in a month, the newest first. Errors come before all entries. r has mailbox and month. It
-// holds the places of n entries in memory.
+// newestOf yields the newest n of the entries that a query wants in a month, the newest first. What is damaged is told of before all entries. r has mailbox
+// and month. It holds the places of n entries in memory.
 func (j *Journal) newestOf(ctx context.Context, r Ref, s kv.Store, list []stretch, folders map[string]folderCounters, q *query, n int) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		// What no block tells of first: it may be newer than all else.
@@ -95,27 +95,99 @@ func (j *Journal) newestOf(ctx context.Context, r Ref, s kv.Store, list []stretc
 			if len(best) == n && !one.newest.IsZero() && one.newest.Before(best[0].at) {
 				break
 			}
-			for e, err := range entriesOf(ctx, r.Month, s, r.Mailbox, []stretch{one}, folders, q) {
+			for e, err := range headsIn(ctx, r, s, one) {
 				if err != nil {
 					if !yield(nil, err) || !errors.Is(err, ErrDamaged) {
 						return
 					}
 					continue
 				}
-				heap.Push(&best, placeInTime{e.Time, e.Folder, e.UID})
+				if !q.wants(e) || len(best) == n && best[0].compare(placeOfTime(e)) > 0 {
+					continue
+				}
+				heap.Push(&best, placeOfTime(e))
 				if len(best) > n {
 					heap.Pop(&best)
 				}
 			}
 		}
 		slices.SortFunc(best, func(a, b placeInTime) int { return b.compare(a) })
-		for e, err := range j.entriesAt(ctx, r, best) {
+		for page := range slices.Chunk(best, newestPage) {
+			for e, err := range entriesAtOnce(ctx, r, s, page, folders) {
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// newestPage is how many of the newest entries are in memory.
+const newestPage = 500
+
+// headsIn yields the entries of a stretch, without Parts, Chunks and State.
+func headsIn(ctx context.Context, r Ref, s kv.Store, one stretch) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		r.Folder = one.folder
+		r.UID = one.Last
+		end := append(entryKey(r), 0)
+		r.UID = one.First
+		for p, err := range s.Scan(ctx, entryKey(r), end) {
+			var e *Entry
+			var at Ref
+			if err == nil {
+				at, err = refOf(r.Month, p.Key)
+			}
+			if err == nil {
+				e, err = decodeHead(at, p.Value)
+			}
 			if !yield(e, err) {
 				return
 			}
 		}
 	}
 }
+
+// entriesAtOnce yields the entries at places of one month that are still there, in the order of places. It reads them in the order of their keys, which costs
+// less than one by one, and holds all of them. r has mailbox and month.
+func entriesAtOnce(ctx context.Context, r Ref, s kv.Store, places []placeInTime, folders map[string]folderCounters) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		wanted := make(map[string][]uint32)
+		for _, p := range places {
+			wanted[p.folder] = append(wanted[p.folder], p.uid)
+		}
+		read := make(map[Ref]*Entry, len(places))
+		for folder, uids := range wanted {
+			slices.Sort(uids)
+			var list []stretch
+			for _, uid := range uids {
+				if n := len(list); n > 0 && uid-list[n-1].Last <= maxUnmarked {
+					list[n-1].Last = uid
+				} else {
+					list = append(list, stretch{folder: folder, UIDRange: UIDRange{uid, uid}})
+				}
+			}
+			for e, err := range entriesOf(ctx, r.Month, s, r.Mailbox, list, folders, new(query)) {
+				if err == nil {
+					read[e.Ref] = e
+					continue
+				}
+				// That of one which is damaged was told of before.
+				if !errors.Is(err, ErrDamaged) && !yield(nil, err) {
+					return
+				}
+			}
+		}
+		for _, p := range places {
+			r.Folder, r.UID = p.folder, p.uid
+			if e := read[r]; e != nil && !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+func placeOfTime(e *Entry) placeInTime { return placeInTime{e.Time, e.Folder, e.UID} }
 
 // newestPlaces is a heap of places, the oldest on top.
 type newestPlaces []placeInTime

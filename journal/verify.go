@@ -28,7 +28,7 @@ func (j *Journal) Verify(ctx context.Context, o EvidenceOptions, progress func(m
 // VerifyMonths is Verify for some months, and all checkpoints.
 func (j *Journal) VerifyMonths(ctx context.Context, months []kv.Month, o EvidenceOptions, progress func(month kv.Month, entries int64)) (*Report, error) {
 	r := new(Report)
-	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: &patience{left: maxPatience}}
+	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: &patience{left: maxPatience}, logPart: loggedPart}
 	for _, m := range months {
 		if err := v.verifyMonth(m); err != nil {
 			return nil, err
@@ -84,6 +84,7 @@ type verifier struct {
 	report   *Report
 	progress func(kv.Month, int64)
 	patience *patience
+	logPart  int64 // how many leaves of a log are compared with the entries at a time
 	pass     *pass // in the background; otherwise nil
 
 	store    kv.Store

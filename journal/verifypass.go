@@ -186,7 +186,7 @@ func (p *pass) run() error {
 			p.o.Fault(detail)
 		}
 	}
-	v := &verifier{j: p.j, ctx: p.ctx, report: &p.report, pass: p}
+	v := &verifier{j: p.j, ctx: p.ctx, report: &p.report, pass: p, logPart: loggedPart}
 	for {
 		months, err := p.j.engine.Volumes(p.ctx)
 		if err != nil {
