@@ -91,10 +91,11 @@ type verifier struct {
 	month    kv.Month
 	referred []ChunkID                         // by entries
 	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
-	validity map[folderName]uint32             // UIDVALIDITY of the folders, as stored before the entries were read
-	counts   map[folderName]*folderCounters    // of the entries read so far
-	index    indexOf                           // of the entry read last
-	buffer   []byte                            // of the chunk read last
+	stored   map[folderName]folderCounters     // the first of these
+	pairs    *pairing
+	counts   map[folderName]*folderCounters // of the entries read so far
+	index    indexOf                        // of the entry read last
+	buffer   []byte                         // of the chunk read last
 }
 
 type folderName struct{ mailbox, folder string }
@@ -107,9 +108,9 @@ const (
 
 func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	v.store, v.month, v.referred, v.counts, v.index = s, m, v.referred[:0], nil, indexOf{}
-	v.folders, v.validity = make(map[folderName]*[2]folderCounters), make(map[folderName]uint32)
+	v.folders, v.stored, v.pairs = make(map[folderName]*[2]folderCounters), make(map[folderName]folderCounters), newPairing()
 	steps := []func() error{
-		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
+		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.unpaired, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
 		steps = append(steps, v.chunks)
@@ -153,7 +154,7 @@ func (v *verifier) counters() error {
 			return nil
 		}
 		v.folders[folderName{mailbox, folder}] = &[2]folderCounters{asStored: c}
-		v.validity[folderName{mailbox, folder}] = c.uidValidity
+		v.stored[folderName{mailbox, folder}] = c
 		return nil
 	})
 }
@@ -210,13 +211,9 @@ func (c *folderCounters) count(e *Entry) {
 
 func (v *verifier) entry(e *Entry) error {
 	name := fmt.Sprintf("%s %s %d", e.Mailbox, e.FolderName(), e.UID)
-	place, err := v.get(deliveryKey(e.Mailbox, e.deliveryDigest()))
-	if errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(place, encodePlace(e.Ref)) {
-		if gone, err := v.gone(e.Ref); gone || err != nil {
-			return err
-		}
-		v.report.fault("%s: its delivery key does not lead to it", name)
-	} else if err != nil {
+	if v.old(e.Ref) {
+		v.pairs.called(deliveryKey(e.Mailbox, e.deliveryDigest()), e.Ref)
+	} else if err := v.entryDelivery(e); err != nil {
 		return err
 	}
 	if !v.pass.skips(entryKey(e.Ref)) {
@@ -229,17 +226,19 @@ func (v *verifier) entry(e *Entry) error {
 			if gone, err := v.gone(e.Ref); gone || err != nil {
 				return err
 			}
+			if v.old(e.Ref) && v.pairs.lookUp(e.Ref) {
+				if err := v.entryDelivery(e); err != nil {
+					return err
+				}
+			}
 			v.unreadable("%s: %v", name, err)
 		}
 	}
 	for _, l := range e.Links {
-		if there, err := v.has(linkKey(l, e.Ref)); err != nil {
+		if v.old(e.Ref) {
+			v.pairs.called(linkKey(l, e.Ref), e.Ref)
+		} else if err := v.entryLink(e, l); err != nil {
 			return err
-		} else if !there {
-			if gone, err := v.gone(e.Ref); gone || err != nil {
-				return err
-			}
-			v.report.fault("%s: its link %q does not lead to it", name, l)
 		}
 	}
 	for i, p := range e.Parts.Parts {
@@ -250,6 +249,31 @@ func (v *verifier) entry(e *Entry) error {
 	if len(e.Parts.Parts) == 0 {
 		v.report.fault("%s: it has no part table", name)
 	}
+	return nil
+}
+
+// entryDelivery checks that the delivery key of an entry leads to it.
+func (v *verifier) entryDelivery(e *Entry) error {
+	place, err := v.get(deliveryKey(e.Mailbox, e.deliveryDigest()))
+	if errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(place, encodePlace(e.Ref)) {
+		if gone, err := v.gone(e.Ref); gone || err != nil {
+			return err
+		}
+		v.report.fault("%s %s %d: its delivery key does not lead to it", e.Mailbox, e.FolderName(), e.UID)
+		return nil
+	}
+	return err
+}
+
+// entryLink checks that a link of an entry leads to it.
+func (v *verifier) entryLink(e *Entry, link string) error {
+	if there, err := v.has(linkKey(link, e.Ref)); there || err != nil {
+		return err
+	}
+	if gone, err := v.gone(e.Ref); gone || err != nil {
+		return err
+	}
+	v.report.fault("%s %s %d: its link %q does not lead to it", e.Mailbox, e.FolderName(), e.UID, link)
 	return nil
 }
 
@@ -357,7 +381,7 @@ func (v *verifier) readCounters(name folderName) (folderCounters, error) {
 // deliveries checks that every delivery key leads to an entry of just that delivery.
 func (v *verifier) deliveries() error {
 	return v.each([]byte{'d'}, func(v *verifier, p kv.Pair) error {
-		mailbox, key, err := splitMailboxKey(p.Key)
+		mailbox, _, err := splitMailboxKey(p.Key)
 		if err != nil {
 			v.report.fault("%s: malformed delivery key %q", v.month, p.Key)
 			return nil
@@ -368,30 +392,39 @@ func (v *verifier) deliveries() error {
 			v.report.fault("%s: delivery of %s: %v", v.month, mailbox, err)
 			return nil
 		}
-		value, err := v.get(entryKey(ref))
-		if errors.Is(err, kv.ErrNotFound) {
-			if gone {
-				return nil
-			}
-			return v.astray(p, ref, "a delivery key")
-		}
-		if err == nil && gone {
-			v.report.fault("a delivery key says that %s %s %d is gone, which is there", mailbox, ref.FolderName(), ref.UID)
+		if !gone && v.old(ref) {
+			v.pairs.there(p.Key, ref)
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		// An entry that cannot be decoded is reported already.
-		e, err := decodeHead(ref, value)
-		if err != nil {
-			return nil
-		}
-		if digest := e.deliveryDigest(); !bytes.Equal(digest[:], key) {
-			v.report.fault("a delivery key leads to %s %s %d, which is another delivery", mailbox, ref.FolderName(), ref.UID)
-		}
-		return nil
+		return v.delivery(p, ref, gone)
 	})
+}
+
+// delivery checks a delivery key, which leads to a place, or says that what was there is gone.
+func (v *verifier) delivery(p kv.Pair, ref Ref, gone bool) error {
+	value, err := v.get(entryKey(ref))
+	if errors.Is(err, kv.ErrNotFound) {
+		if gone {
+			return nil
+		}
+		return v.astray(p, ref, "a delivery key")
+	}
+	if err == nil && gone {
+		v.report.fault("a delivery key says that %s %s %d is gone, which is there", ref.Mailbox, ref.FolderName(), ref.UID)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// An entry that cannot be decoded is reported already.
+	e, err := decodeHead(ref, value)
+	if err != nil {
+		return nil
+	}
+	if !bytes.Equal(deliveryKey(e.Mailbox, e.deliveryDigest()), p.Key) {
+		v.report.fault("a delivery key leads to %s %s %d, which is another delivery", ref.Mailbox, ref.FolderName(), ref.UID)
+	}
+	return nil
 }
 
 // astray reports a pair that leads to no entry, unless the pair changed since it was read: the entry was withdrawn, and perhaps delivered

@@ -94,7 +94,7 @@ func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error)
 // branch returns a verifier for one batch: it shares what does not change, and finds for itself.
 func (v *verifier) branch() *verifier {
 	return &verifier{
-		j: v.j, ctx: v.ctx, newest: v.newest, report: new(Report), patience: v.patience, store: v.store, month: v.month, validity: v.validity,
+		j: v.j, ctx: v.ctx, newest: v.newest, report: new(Report), patience: v.patience, store: v.store, month: v.month, stored: v.stored, pairs: v.pairs, logPart: v.logPart,
 	}
 }
 

@@ -47,7 +47,7 @@ func (v *verifier) readIndex(key []byte, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	if x, err := decodeIndexed(e.UID/indexBlock, value); err == nil && x.uidValidity == v.validity[folderName{e.Mailbox, e.Folder}] {
+	if x, err := decodeIndexed(e.UID/indexBlock, value); err == nil && x.uidValidity == v.stored[folderName{e.Mailbox, e.Folder}].uidValidity {
 		v.index.value, v.index.block = value, x
 	}
 	return nil
