@@ -10,7 +10,7 @@
 // All keys of a message live in the volume (kv.Month) of its arrival. Integers are big-endian. A zero byte ends mailbox,
 // link and folder. Ids are 12 bytes, nanoseconds since 1970 and 4 random bytes of the process: chunks are appended in order of time.
 //
-//	c <chunk id>                    chunk: zstd of its bytes, with zstd's own checksum
+//	c <chunk id>                    chunk: its bytes in the form of package codec, which has a checksum
 //	h <sha256>                      chunk id: where the chunk of that digest is; only for chunks of at least 4 KiB
 //	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is

@@ -231,7 +231,7 @@ func (d *Draft) chunk(data []byte, only bool) {
 			d.fail(fmt.Errorf("look for a chunk: %w", err))
 		}
 	}
-	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.compress(data)}
+	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.codec.Encode(data)}
 	d.chunks = append(d.chunks, ChunkRef{ID: c.id, Size: int64(len(data))})
 	d.pending = append(d.pending, c)
 	d.waiting += len(c.value)

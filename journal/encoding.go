@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"copialettere/journal/codec"
 	"copialettere/journal/kv"
 	"copialettere/journal/part"
 )
@@ -288,7 +289,7 @@ func (e *Entry) decodeField(tag byte, v []byte) (err error) {
 		}
 		copy(c.ID[:], v)
 		// A reader of the message would never get past a chunk without bytes.
-		if c.Size, err = decodeSize(v[len(c.ID):], decoderMemory); c.Size == 0 {
+		if c.Size, err = decodeSize(v[len(c.ID):], codec.MaxSize); c.Size == 0 {
 			return errEncoding
 		}
 		e.Chunks = append(e.Chunks, c)

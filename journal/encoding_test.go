@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"testing"
 
+	"copialettere/journal/codec"
 	"copialettere/journal/part"
 )
 
@@ -19,7 +20,7 @@ func sampleEntry(t testing.TB) *Entry {
 		Ref:       Ref{mario, "2026-11", "INBOX", 7},
 		Envelope:  Envelope{MailFrom: giove, Peer: Peer{"n", "a", "h", "p"}, QueueID: "4X", Transaction: "t"},
 		Direction: Received, Time: november, RcptTo: mario, ORCPT: "rfc822;" + mario, Recipients: []string{"a@x.test", "b@x.test"},
-		Size: int64(len(message)), SHA256: Digest{1, 2}, Chunks: []ChunkRef{{ChunkID{1}, 1}, {ChunkID{2}, decoderMemory}},
+		Size: int64(len(message)), SHA256: Digest{1, 2}, Chunks: []ChunkRef{{ChunkID{1}, 1}, {ChunkID{2}, codec.MaxSize}},
 		Class: "ordinary", From: "f", To: "t", Subject: "s", Date: "d", MessageID: "m", Flags: []string{FlagOriginUnknown, "x"},
 		DeclaredClass: "posta-certificata", Signature: "verified", SentTo: "other", Certification: []byte{0, 1}, Links: []string{"<id>", "l"},
 		Parts: *s.Close(),
@@ -80,7 +81,7 @@ func TestMalformedEntries(t *testing.T) {
 		"chunk without size":   field(tagChunk, make([]byte, 12)...),
 		"empty chunk":          field(tagChunk, make([]byte, 13)...),
 		"chunk of 2^64-1":      field(tagChunk, append(make([]byte, 12), uvarint(math.MaxUint64)...)...),
-		"chunk too large":      field(tagChunk, append(make([]byte, 12), uvarint(decoderMemory+1)...)...),
+		"chunk too large":      field(tagChunk, append(make([]byte, 12), uvarint(codec.MaxSize+1)...)...),
 		"part table":           field(tagParts, 1, 0),
 	} {
 		if _, err := decodeEntry(Ref{}, b); err == nil {

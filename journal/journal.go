@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -13,8 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
+	"copialettere/journal/codec"
 	"copialettere/journal/kv"
 	"copialettere/journal/metrics"
 	"copialettere/journal/part"
@@ -29,9 +27,6 @@ const (
 	bufferSize  = tryFrom + blockSize
 	bufferLarge = chunkMax + pieceMin + maxUnsettled + blockSize
 )
-
-// decoderMemory bounds what a damaged chunk can make the decoder allocate, in bytes.
-const decoderMemory = 4 << 20
 
 // lossPause is how long a volume in use is not asked for losses again. A store may find one whenever it reopens its files.
 const lossPause = time.Minute
@@ -96,12 +91,10 @@ type Journal struct {
 	settings  *Settings           // Options.Settings; may be nil
 
 	cutter   *cutter
-	zstd     *zstd.Encoder
-	unzstd   *zstd.Decoder
+	codec    *codec.Codec
 	scanners sync.Pool    // *part.Scanner
 	buffers  sync.Pool    // *[]byte of bufferSize
 	large    sync.Pool    // *[]byte of bufferLarge
-	scratch  sync.Pool    // *[]byte for a compressed chunk
 	plain    sync.Pool    // *[]byte for a chunk that is read
 	gathered atomic.Int64 // bytes of the compressed chunks that drafts have not handed to the store
 
@@ -184,20 +177,12 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	if j.cutter, err = newCutter(); err != nil {
 		return nil, err
 	}
-	// Base64 has no matches but only 6 bits a byte: compressing literals all the same saves a quarter of an attachment.
-	j.zstd, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault),
-		zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(chunkMax), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, fmt.Errorf("set up compression: %w", err)
-	}
-	j.unzstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(decoderMemory), zstd.WithDecoderLowmem(true))
-	if err != nil {
-		return nil, fmt.Errorf("set up decompression: %w", err)
+	if j.codec, err = codec.New(chunkMax); err != nil {
+		return nil, err
 	}
 	j.scanners.New = func() any { return part.NewScanner(part.DefaultLimits()) }
 	j.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
 	j.large.New = func() any { b := make([]byte, 0, bufferLarge); return &b }
-	j.scratch.New = func() any { return new([]byte) }
 	rand.Read(j.nonce[:])
 
 	j.rooms, j.deleting = newMailboxLocks(), newMailboxLocks()
@@ -212,8 +197,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 func (j *Journal) Close() error {
 	j.stop()
 	j.done.Wait()
-	j.unzstd.Close()
-	return j.zstd.Close()
+	return j.codec.Close()
 }
 
 // Suspend makes the journal refuse new drafts with cause, as if its store failed. Suspend(nil) ends it. Drafts under way, reading,
@@ -322,13 +306,4 @@ func (j *Journal) recycle(buf []byte) {
 	case bufferLarge:
 		j.large.Put(&buf)
 	}
-}
-
-// compress returns the stored form of a chunk, in memory of exactly its length: it may stay there for a while.
-func (j *Journal) compress(data []byte) []byte {
-	scratch := j.scratch.Get().(*[]byte)
-	*scratch = j.zstd.EncodeAll(data, (*scratch)[:0])
-	value := bytes.Clone(*scratch)
-	j.scratch.Put(scratch)
-	return value
 }

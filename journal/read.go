@@ -350,7 +350,7 @@ func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []b
 	if err != nil {
 		return nil, fmt.Errorf("read chunk %x: %w", id, err)
 	}
-	data, err := j.unzstd.DecodeAll(v, buf)
+	data, err := j.codec.Decode(v, buf)
 	if err != nil {
 		return nil, damage(fmt.Sprintf("decompress chunk %x: %v", id, err))
 	}

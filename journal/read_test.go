@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"testing/iotest"
+
+	"copialettere/journal/codec"
 )
 
 // TestBody reads a message of some chunks in all ways that a Body has.
@@ -117,11 +119,11 @@ func TestBodyAfterFault(t *testing.T) {
 	}
 	second := e.Chunks[1]
 	for name, value := range map[string][]byte{
-		"shorter":    f.zstd.EncodeAll(message[5000:6000], nil),
-		"other":      f.zstd.EncodeAll(randomBytes(1, int(second.Size)), nil)[:second.Size/2],
+		"shorter":    f.codec.Encode(message[5000:6000]),
+		"other":      f.codec.Encode(randomBytes(1, int(second.Size)))[:second.Size/2],
 		"not zstd":   []byte("not zstd at all"),
 		"not there":  nil,
-		"too large":  f.zstd.EncodeAll(make([]byte, decoderMemory+1), nil),
+		"too large":  f.codec.Encode(make([]byte, codec.MaxSize+1)),
 		"no content": {},
 	} {
 		f.put1(chunkKey(second.ID), value)
@@ -164,8 +166,8 @@ func TestBodyDamaged(t *testing.T) {
 		"no zstd":           func(_ *Entry, last []byte) { f.put1(last, []byte("spoilt")) },
 		"one bit":           func(_ *Entry, last []byte) { v := f.value(last); v[len(v)/2] ^= 1; f.put1(last, v) },
 		"cut short":         func(_ *Entry, last []byte) { v := f.value(last); f.put1(last, v[:len(v)-1]) },
-		"of another length": func(_ *Entry, last []byte) { f.put1(last, f.zstd.EncodeAll([]byte("x"), nil)) },
-		"too large":         func(_ *Entry, last []byte) { f.put1(last, f.zstd.EncodeAll(make([]byte, 2*decoderMemory), nil)) },
+		"of another length": func(_ *Entry, last []byte) { f.put1(last, f.codec.Encode([]byte("x"))) },
+		"too large":         func(_ *Entry, last []byte) { f.put1(last, f.codec.Encode(make([]byte, 2*codec.MaxSize))) },
 		"chunk not named":   func(e *Entry, _ []byte) { e.Chunks = e.Chunks[1:] },
 	} {
 		seed++

@@ -30,7 +30,7 @@ func (b *rebuilder) digests() error {
 			continue
 		}
 		c := storedSum{id: ChunkID(p.Key[1:])}
-		if buf, err = b.j.unzstd.DecodeAll(p.Value, buf[:0]); err == nil && len(buf) >= shareMin {
+		if buf, err = b.j.codec.Decode(p.Value, buf[:0]); err == nil && len(buf) >= shareMin {
 			sum := sha256.Sum256(buf)
 			c.sum, c.shared = binary.BigEndian.Uint64(sum[:]), true
 		}

@@ -1,0 +1,108 @@
+// Package codec is the stored form of a chunk: its bytes, compressed, and before that made easier to compress where they allow it.
+//
+// # Layout of a value
+//
+//	form       1 byte: 0x28, a value is a zstd frame of the bytes (0x28 is the first byte of the frame); 0x01, runs of base64 are stored decoded
+//	frame      form 0x01: a zstd frame of the unfolded bytes
+//
+// Unfolded bytes have a table of runs, what these decode to, and the rest. Numbers are uvarints:
+//
+//	runs       number of runs
+//	run        three numbers each: bytes of text between it and the run before; characters of a line, a multiple of 4; decoded bytes
+//	decoded    the decoded bytes of all runs
+//	text       all other bytes
+//
+// A run is base64 as RFC 2045 has it, in lines of one length that all end in CRLF, but for a last one that is shorter: it has no line end in the run. So the
+// decoded bytes and the length of a line give back every byte, and Encode looks whether they do. Every frame has a checksum.
+package codec
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// MaxSize is the size of the largest chunk, in bytes. A value that claims to hold more is damaged.
+const MaxSize = 4 << 20
+
+// The forms of a value.
+const (
+	formPlain  = 0x28 // the first byte of a zstd frame
+	formBase64 = 0x01
+)
+
+// ErrMalformed says that a value is none that Encode returned.
+var ErrMalformed = errors.New("malformed chunk")
+
+// Codec makes values of chunks, and chunks of values. Its methods may be called concurrently; two chunks at a time are compressed, and two decompressed.
+type Codec struct {
+	compressor   *zstd.Encoder
+	decompressor *zstd.Decoder
+	scratch      sync.Pool // *[]byte
+}
+
+// New returns a codec for chunks that are seldom larger than usual, in bytes: within that distance it looks for repetitions.
+func New(usual int) (*Codec, error) {
+	// Base64 has no matches but only 6 bits a byte: compressing literals all the same saves a quarter of an attachment.
+	compressor, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(usual), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
+	decompressor, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(MaxSize+maxTable), zstd.WithDecoderLowmem(true))
+	if err != nil {
+		return nil, fmt.Errorf("set up decompression: %w", err)
+	}
+	c := &Codec{compressor: compressor, decompressor: decompressor}
+	c.scratch.New = func() any { return new([]byte) }
+	return c, nil
+}
+
+// Close frees what the codec holds. No other call may be under way or follow.
+func (c *Codec) Close() error {
+	c.decompressor.Close()
+	return c.compressor.Close()
+}
+
+// Encode returns the value of a chunk, in memory of exactly its length: it may stay there for a while.
+func (c *Codec) Encode(chunk []byte) []byte {
+	value := c.scratch.Get().(*[]byte)
+	defer c.scratch.Put(value)
+	*value = c.append((*value)[:0], chunk)
+	return bytes.Clone(*value)
+}
+
+// append appends the value of a chunk.
+func (c *Codec) append(value, chunk []byte) []byte {
+	unfolded, again := c.scratch.Get().(*[]byte), c.scratch.Get().(*[]byte)
+	defer c.scratch.Put(unfolded)
+	defer c.scratch.Put(again)
+	if plain, ok := unfold(unfolded, chunk); ok {
+		var err error
+		if *again, err = fold((*again)[:0], plain); err == nil && bytes.Equal(*again, chunk) {
+			return c.compressor.EncodeAll(plain, append(value, formBase64))
+		}
+	}
+	return c.compressor.EncodeAll(chunk, value)
+}
+
+// Decode appends the bytes of a chunk to buf. The error is ErrMalformed, or one of decompression, where the value is damaged.
+func (c *Codec) Decode(value, buf []byte) ([]byte, error) {
+	switch {
+	case len(value) > 0 && value[0] == formPlain:
+		return c.decompressor.DecodeAll(value, buf)
+	case len(value) == 0 || value[0] != formBase64:
+		return nil, ErrMalformed
+	}
+	unfolded := c.scratch.Get().(*[]byte)
+	defer c.scratch.Put(unfolded)
+	plain, err := c.decompressor.DecodeAll(value[1:], (*unfolded)[:0])
+	if err != nil {
+		return nil, err
+	}
+	*unfolded = plain
+	return fold(buf, plain)
+}
