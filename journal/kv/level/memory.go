@@ -14,10 +14,9 @@ const (
 	restWriteBuffer = 64 << 10
 	maxGrown        = 4
 	// These block caches, and openFiles, are for the stores that every delivery reads: the settings, the newest volume and the one before it. Of a volume
-	// they hold the index and the filter of the tables in which deliveries look for their keys: 110 KiB for each in level 0, and 15 KiB for each
-	// 10,000 entries.
+	// they hold the index and the filter of the tables in which deliveries look for their keys, so they fill as the month grows.
 	settingsBlockCache = 2 << 20
-	newestBlockCache   = 8 << 20
+	newestBlockCache   = 16 << 20
 	previousBlockCache = 4 << 20
 	openFiles          = 200 // tables
 	// restBlockCache and restOpenFiles are for all other stores.
