@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"copialettere/journal/kv"
@@ -89,7 +88,8 @@ type verifier struct {
 
 	store    kv.Store
 	month    kv.Month
-	referred []ChunkID                         // by entries
+	chunkIDs []ChunkID                         // to which the entries of a batch refer
+	referred *referred                         // to which all entries refer; nil in the background, and for a batch
 	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
 	stored   map[folderName]folderCounters     // the first of these
 	pairs    *pairing
@@ -107,12 +107,14 @@ const (
 )
 
 func (v *verifier) volume(s kv.Store, m kv.Month) error {
-	v.store, v.month, v.referred, v.counts, v.index = s, m, v.referred[:0], nil, indexOf{}
+	v.store, v.month, v.counts, v.index = s, m, nil, indexOf{}
 	v.folders, v.stored, v.pairs = make(map[folderName]*[2]folderCounters), make(map[folderName]folderCounters), newPairing()
 	steps := []func() error{
 		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.unpaired, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
+		v.referred = newReferred()
+		defer v.referred.Close()
 		steps = append(steps, v.chunks)
 	}
 	for _, step := range steps {
@@ -172,7 +174,9 @@ func (v *verifier) entries() error {
 		}
 		w.report.Bytes += e.Size
 		w.countedOf(folderName{e.Mailbox, e.Folder}).count(e)
-		w.refers(e)
+		if err := w.refers(e); err != nil {
+			return err
+		}
 		if err := w.indexed(e); err != nil {
 			return err
 		}
@@ -191,13 +195,19 @@ func (v *verifier) entries() error {
 }
 
 // refers notes to which chunks an entry refers, for the step chunks.
-func (v *verifier) refers(e *Entry) {
+func (v *verifier) refers(e *Entry) error {
 	if v.pass != nil {
-		return
+		return nil
 	}
 	for _, chunk := range e.Chunks {
-		v.referred = append(v.referred, chunk.ID)
+		v.chunkIDs = append(v.chunkIDs, chunk.ID)
 	}
+	if v.referred == nil {
+		return nil
+	}
+	ids := v.chunkIDs
+	v.chunkIDs = ids[:0]
+	return v.referred.add(ids)
 }
 
 func (c *folderCounters) count(e *Entry) {
@@ -516,8 +526,9 @@ func (v *verifier) digest(p kv.Pair, buf []byte) ([]byte, error) {
 
 // chunks counts the chunks, and those that no entry refers to.
 func (v *verifier) chunks() error {
-	compare := func(a, b ChunkID) int { return bytes.Compare(a[:], b[:]) }
-	slices.SortFunc(v.referred, compare)
+	if err := v.referred.seal(); err != nil {
+		return err
+	}
 	return v.scan([]byte{'c'}, func(p kv.Pair) error {
 		var id ChunkID
 		if len(p.Key) != 1+len(id) {
@@ -527,10 +538,11 @@ func (v *verifier) chunks() error {
 		copy(id[:], p.Key[1:])
 		v.report.Chunks++
 		v.report.Stored += int64(len(p.Value))
-		if _, ok := slices.BinarySearchFunc(v.referred, id, compare); !ok && compare(id, v.newest) < 0 {
+		there, err := v.referred.has(id)
+		if !there && compareChunks(id, v.newest) < 0 {
 			v.report.Orphans++
 		}
-		return nil
+		return err
 	})
 }
 

@@ -68,7 +68,9 @@ func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error)
 			b := waiting[0]
 			waiting = waiting[1:]
 			<-b.done
-			v.merge(b.v)
+			if err := v.merge(b.v); err != nil {
+				return err
+			}
 			if b.err != nil {
 				return b.err
 			}
@@ -99,7 +101,7 @@ func (v *verifier) branch() *verifier {
 }
 
 // merge takes over what a branch has found.
-func (v *verifier) merge(w *verifier) {
+func (v *verifier) merge(w *verifier) error {
 	before := v.report.Entries
 	r, found := v.report, w.report
 	r.Entries += found.Entries
@@ -114,7 +116,6 @@ func (v *verifier) merge(w *verifier) {
 	if v.progress != nil && r.Entries/1000 > before/1000 {
 		v.progress(v.month, r.Entries/1000*1000)
 	}
-	v.referred = append(v.referred, w.referred...)
 	for name, counted := range w.counts {
 		c := v.countedOf(name)
 		c.entries += counted.entries
@@ -122,6 +123,10 @@ func (v *verifier) merge(w *verifier) {
 		c.imported += counted.imported
 		c.nextUID = max(c.nextUID, counted.nextUID)
 	}
+	if v.referred == nil {
+		return nil
+	}
+	return v.referred.add(w.chunkIDs)
 }
 
 // countedOf returns the counters of a folder as its entries are counted.

@@ -1,0 +1,94 @@
+package journal
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"path/filepath"
+	"testing"
+)
+
+// TestReferred looks up ids in runs of all sizes.
+func TestReferred(t *testing.T) {
+	id := func(n int) (id ChunkID) {
+		binary.BigEndian.PutUint64(id[:], uint64(n))
+		return id
+	}
+	for name, c := range map[string]struct{ most, ids, group int }{
+		"none":                  {10, 0, 1},
+		"all in memory":         {1000, 100, 3},
+		"a run for each":        {1, 50, 1},
+		"runs and a rest":       {10, 104, 1},
+		"nothing in memory":     {10, 100, 10},
+		"runs of many reads":    {5000, 20_000, 7},
+		"more than one at once": {5, 300, 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			temporary := t.TempDir()
+			t.Setenv("TMPDIR", temporary)
+			r := newReferred()
+			r.most = c.most
+			// The odd ones, each twice.
+			var ids []ChunkID
+			for n := range c.ids {
+				ids = append(ids, id(2*n+1), id(2*n+1))
+			}
+			rand.New(rand.NewPCG(1, 2)).Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+			for len(ids) > 0 {
+				n := min(c.group, len(ids))
+				if err := r.add(ids[:n]); err != nil {
+					t.Fatal(err)
+				}
+				ids = ids[n:]
+			}
+			if held := len(r.ids); held >= c.most && held > 0 {
+				t.Errorf("%d ids are in memory, of at most %d", held, c.most)
+			}
+			if err := r.seal(); err != nil {
+				t.Fatal(err)
+			}
+			for n := range 2*c.ids + 3 {
+				there, err := r.has(id(n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := n%2 == 1 && n < 2*c.ids; there != want {
+					t.Fatalf("%d: %v", n, there)
+				}
+			}
+			if left, err := filepath.Glob(filepath.Join(temporary, "*")); err != nil || len(left) > 0 {
+				t.Errorf("files are left: %q, %v", left, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestReferredFails has the temporary file fail.
+func TestReferredFails(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
+	r := newReferred()
+	r.most = 2
+	if err := r.add(make([]ChunkID, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.add(make([]ChunkID, 1)); err == nil {
+		t.Error("it was written to nowhere")
+	}
+	r = newReferred()
+	r.most = 1
+	t.Setenv("TMPDIR", t.TempDir())
+	if err := r.add(make([]ChunkID, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.add(make([]ChunkID, 1)); err == nil {
+		t.Error("it was written to a closed file")
+	}
+	if err := r.seal(); err == nil {
+		t.Error("it was read from a closed file")
+	}
+}
