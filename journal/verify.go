@@ -88,8 +88,8 @@ type verifier struct {
 
 	store    kv.Store
 	month    kv.Month
-	chunkIDs []ChunkID                         // to which the entries of a batch refer
-	referred *referred                         // to which all entries refer; nil in the background, and for a batch
+	referred *idSet                            // the chunks to which entries refer; nil in the background
+	checked  *idSet                            // the digests of chunks that were found right with an entry, by checkedID; nil in the background
 	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
 	stored   map[folderName]folderCounters     // the first of these
 	pairs    *pairing
@@ -113,8 +113,9 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.unpaired, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
-		v.referred = newReferred()
+		v.referred, v.checked = newIDSet(), newIDSet()
 		defer v.referred.Close()
+		defer v.checked.Close()
 		steps = append(steps, v.chunks)
 	}
 	for _, step := range steps {
@@ -196,18 +197,12 @@ func (v *verifier) entries() error {
 
 // refers notes to which chunks an entry refers, for the step chunks.
 func (v *verifier) refers(e *Entry) error {
-	if v.pass != nil {
-		return nil
-	}
 	for _, chunk := range e.Chunks {
-		v.chunkIDs = append(v.chunkIDs, chunk.ID)
+		if err := v.referred.add(chunk.ID); err != nil {
+			return err
+		}
 	}
-	if v.referred == nil {
-		return nil
-	}
-	ids := v.chunkIDs
-	v.chunkIDs = ids[:0]
-	return v.referred.add(ids)
+	return nil
 }
 
 func (c *folderCounters) count(e *Entry) {
@@ -242,6 +237,10 @@ func (v *verifier) entry(e *Entry) error {
 				}
 			}
 			v.unreadable("%s: %v", name, err)
+		} else if len(e.Chunks) == 1 && e.Size >= shareMin {
+			if err := v.checked.add(v.pairs.checkedID(e.SHA256, e.Chunks[0].ID)); err != nil {
+				return err
+			}
 		}
 	}
 	for _, l := range e.Links {
@@ -479,9 +478,19 @@ func (v *verifier) outcomes() error {
 	})
 }
 
-// digests checks that every digest leads to a chunk with these bytes.
+// digests checks that every digest leads to a chunk with these bytes. Those of messages of one chunk were checked with their entries.
 func (v *verifier) digests() error {
-	return v.each([]byte{'h'}, func(v *verifier, p kv.Pair) (err error) {
+	if err := v.checked.seal(); err != nil {
+		return err
+	}
+	left := func(p kv.Pair) (bool, error) {
+		if len(p.Key) != 1+len(Digest{}) || len(p.Value) != len(ChunkID{}) {
+			return true, nil
+		}
+		checked, err := v.checked.has(v.pairs.checkedID(Digest(p.Key[1:]), ChunkID(p.Value)))
+		return !checked, err
+	}
+	return v.eachOf([]byte{'h'}, left, func(v *verifier, p kv.Pair) (err error) {
 		if v.pass.skips(p.Key) {
 			return nil
 		}

@@ -41,6 +41,11 @@ type batch struct {
 // each calls check for all pairs with keys that begin with prefix: in the background one after the other, and otherwise on all cores. There the verifier that
 // check gets has a report of its own, and what is found is taken over in the order of keys. A few batches are in memory.
 func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error) error {
+	return v.eachOf(prefix, func(kv.Pair) (bool, error) { return true, nil }, check)
+}
+
+// eachOf is each for those pairs that are wanted, of which it is asked in the order of keys.
+func (v *verifier) eachOf(prefix []byte, wanted func(p kv.Pair) (bool, error), check func(w *verifier, p kv.Pair) error) error {
 	if v.pass != nil {
 		return v.scan(prefix, func(p kv.Pair) error { return check(v, p) })
 	}
@@ -83,7 +88,12 @@ func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error)
 		waiting = append(waiting, b)
 		return take(2 * number)
 	}}
-	err := v.scan(prefix, pairs.add)
+	err := v.scan(prefix, func(p kv.Pair) error {
+		if ok, err := wanted(p); !ok || err != nil {
+			return err
+		}
+		return pairs.add(p)
+	})
 	if err == nil {
 		err = pairs.flush()
 	}
@@ -97,6 +107,7 @@ func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error)
 func (v *verifier) branch() *verifier {
 	return &verifier{
 		j: v.j, ctx: v.ctx, newest: v.newest, report: new(Report), patience: v.patience, store: v.store, month: v.month, stored: v.stored, pairs: v.pairs, logPart: v.logPart,
+		referred: new(idSet), checked: new(idSet),
 	}
 }
 
@@ -123,10 +134,10 @@ func (v *verifier) merge(w *verifier) error {
 		c.imported += counted.imported
 		c.nextUID = max(c.nextUID, counted.nextUID)
 	}
-	if v.referred == nil {
-		return nil
+	if err := v.referred.add(w.referred.ids...); err != nil {
+		return err
 	}
-	return v.referred.add(w.chunkIDs)
+	return v.checked.add(w.checked.ids...)
 }
 
 // countedOf returns the counters of a folder as its entries are counted.

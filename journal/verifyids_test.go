@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReferred looks up ids in runs of all sizes.
-func TestReferred(t *testing.T) {
+// TestIDSet looks up ids in runs of all sizes.
+func TestIDSet(t *testing.T) {
 	id := func(n int) (id ChunkID) {
 		binary.BigEndian.PutUint64(id[:], uint64(n))
 		return id
@@ -25,8 +25,8 @@ func TestReferred(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			temporary := t.TempDir()
 			t.Setenv("TMPDIR", temporary)
-			r := newReferred()
-			r.most = c.most
+			s := newIDSet()
+			s.most = c.most
 			// The odd ones, each twice.
 			var ids []ChunkID
 			for n := range c.ids {
@@ -35,19 +35,19 @@ func TestReferred(t *testing.T) {
 			rand.New(rand.NewPCG(1, 2)).Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 			for len(ids) > 0 {
 				n := min(c.group, len(ids))
-				if err := r.add(ids[:n]); err != nil {
+				if err := s.add(ids[:n]...); err != nil {
 					t.Fatal(err)
 				}
 				ids = ids[n:]
 			}
-			if held := len(r.ids); held >= c.most && held > 0 {
+			if held := len(s.ids); held >= c.most && held > 0 {
 				t.Errorf("%d ids are in memory, of at most %d", held, c.most)
 			}
-			if err := r.seal(); err != nil {
+			if err := s.seal(); err != nil {
 				t.Fatal(err)
 			}
 			for n := range 2*c.ids + 3 {
-				there, err := r.has(id(n))
+				there, err := s.has(id(n))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -58,37 +58,37 @@ func TestReferred(t *testing.T) {
 			if left, err := filepath.Glob(filepath.Join(temporary, "*")); err != nil || len(left) > 0 {
 				t.Errorf("files are left: %q, %v", left, err)
 			}
-			if err := r.Close(); err != nil {
+			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// TestReferredFails has the temporary file fail.
-func TestReferredFails(t *testing.T) {
+// TestIDSetFails has the temporary file fail.
+func TestIDSetFails(t *testing.T) {
 	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "missing"))
-	r := newReferred()
-	r.most = 2
-	if err := r.add(make([]ChunkID, 1)); err != nil {
+	s := newIDSet()
+	s.most = 2
+	if err := s.add(ChunkID{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.add(make([]ChunkID, 1)); err == nil {
+	if err := s.add(ChunkID{}); err == nil {
 		t.Error("it was written to nowhere")
 	}
-	r = newReferred()
-	r.most = 1
+	s = newIDSet()
+	s.most = 1
 	t.Setenv("TMPDIR", t.TempDir())
-	if err := r.add(make([]ChunkID, 1)); err != nil {
+	if err := s.add(ChunkID{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Close(); err != nil {
+	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.add(make([]ChunkID, 1)); err == nil {
+	if err := s.add(ChunkID{}); err == nil {
 		t.Error("it was written to a closed file")
 	}
-	if err := r.seal(); err == nil {
+	if err := s.seal(); err == nil {
 		t.Error("it was read from a closed file")
 	}
 }
