@@ -326,3 +326,13 @@ func (v *verifier) dictionaries() error {
 	}
 	return nil
 }
+
+// takeDictionary reports whether both copies of a dictionary are in a range.
+func (k keyRanges) takeDictionary() bool {
+	for number := byte(1); number <= codec.MaxDictionaries; number++ {
+		if k.has(dictionaryKey(dictionaryKind, number)) && k.has(dictionaryKey(dictionaryCopyKind, number)) {
+			return true
+		}
+	}
+	return false
+}

@@ -15,7 +15,7 @@ import (
 // as long as there is no dictionary, and then a few a second at most. Deliveries only tell it of their entries, and never wait for it.
 const (
 	firstRound  = 128                    // messages before the first dictionary of a month
-	mostRound   = 1024                   // and, at last, before the next one: twice as many each time
+	mostRound   = 1 << 14                // and, at most, before the next one: twice as many each time
 	samplePause = 250 * time.Millisecond // between two messages that are read back, once there is a dictionary or nothing to make one of
 	learnRetry  = time.Minute            // after the store has failed
 )

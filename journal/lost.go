@@ -54,16 +54,6 @@ func (k keyRanges) meetKinds(mailbox, kinds string) bool {
 	})
 }
 
-// takeDictionary reports whether both copies of a dictionary are in a range.
-func (k keyRanges) takeDictionary() bool {
-	for number := byte(1); number <= codec.MaxDictionaries; number++ {
-		if k.has(dictionaryKey(dictionaryKind, number)) && k.has(dictionaryKey(dictionaryCopyKind, number)) {
-			return true
-		}
-	}
-	return false
-}
-
 // Losses are what the mending of a volume could not bring back.
 type Losses struct {
 	Month    kv.Month      `json:"month"`

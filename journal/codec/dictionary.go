@@ -56,8 +56,8 @@ func NewDictionaries(list ...Dictionary) (*Dictionaries, error) {
 	}
 	newest := d.Newest()
 	// Its search takes half the time of the default one, and finds as much in a dictionary.
-	d.compressor, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithAllLitEntropyCompression(true),
-		zstd.WithWindowSize(dictionaryWindow), zstd.WithLowerEncoderMem(true), zstd.WithEncoderDictRaw(uint32(newest.Number), newest.Content))
+	d.compressor, err = zstd.NewWriter(nil, append(compression(zstd.SpeedFastest, dictionaryWindow),
+		zstd.WithEncoderDictRaw(uint32(newest.Number), newest.Content))...)
 	if err != nil {
 		return nil, fmt.Errorf("set up compression: %w", err)
 	}

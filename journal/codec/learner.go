@@ -134,7 +134,7 @@ func (l *Learner) Round(current []byte) []byte {
 		}
 	}
 	slices.SortFunc(list, func(a, b *piece) int { return cmp.Or(b.votes-a.votes, a.order-b.order) })
-	size, gain := 0, 0
+	size, gain, covered := 0, 0, 0
 	for i, p := range list {
 		if size += len(p.content); size > MaxDictionary {
 			list = list[:i]
@@ -144,11 +144,12 @@ func (l *Learner) Round(current []byte) []byte {
 	}
 	for h := range has {
 		if p := l.pieces[h]; p != nil && p.content != nil {
-			gain -= p.votes * len(p.content)
+			covered += p.votes * len(p.content)
 		}
 	}
+	gain -= covered
 	var next []byte
-	if gain > l.bytes/worth {
+	if gain > l.bytes/worth && gain > covered/2 {
 		slices.SortFunc(list, func(a, b *piece) int { return a.order - b.order })
 		for _, p := range list {
 			next = append(next, p.content...)
@@ -158,8 +159,9 @@ func (l *Learner) Round(current []byte) []byte {
 	return next
 }
 
-// worth is the share of the bytes of messages that a dictionary must cover beyond the one before it: one in so many.
-const worth = 16
+// worth is the share of the bytes of messages that a dictionary must cover beyond the one before it, one in so many, besides half of what that covers. It is
+// a small share: certified mail may be a small part of all mail.
+const worth = 64
 
 // halve has what was counted so far count half, and forgets what counts nothing.
 func (l *Learner) halve() {
