@@ -2,11 +2,11 @@
 # make test   install what the tests need (as root), then vet, staticcheck, unit tests with the race detector, end-to-end tests, tests of the pages in a browser
 # make check  vet, staticcheck and the rules of the house alone
 # make screenshots   pictures of the pages, for the README
-# make bench  the hook against the same path without it, as ratios
-# make compare BEFORE=PROGRAM   this build against an earlier one, in interleaved rounds, as ratios
+# make bench [BEFORE=PROGRAM]   the hook against the same path without it, the least that such a hook can be, and an earlier build, as ratios
+# make compare BEFORE=PROGRAM   the same before smtp-sink only
 # make imaptest IMAPTEST=PROGRAM TESTS=FOLDER [SECONDS=600]   Dovecot's imaptest and its scripts against the IMAP server, then its random dialogues
 # make vulnerabilities   known vulnerabilities of the libraries and of Go; asks the Internet
-# make soak   the long tests: 300 kills, more than an hour of fuzzing
+# make soak   the long tests: 300 kills, a month of ten million entries, more than an hour of fuzzing
 # make build  bin/copialettere
 
 VERSION     := $(shell git describe --always --dirty 2>/dev/null || echo unversioned)
@@ -132,10 +132,11 @@ screenshots: needs
 	cd bin/screenshots && cp $(PICTURES) ../../contrib/screenshots/
 
 bench: needs
-	go test -tags bench -count=1 -timeout 180m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth ./journal/search ./journal/httpd/pages
+	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 180m -v -run TestBench ./cmd/copialettere/e2e/bench ./policy/auth ./journal ./journal/search ./journal/httpd/pages
 
 compare: needs
-	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run TestCompare ./cmd/copialettere/e2e/bench
+	@[ -n "$(BEFORE)" ] || { echo 'usage: make compare BEFORE=PROGRAM' >&2; exit 1; }
+	COPIALETTERE_BEFORE=$(abspath $(BEFORE)) go test -tags bench -count=1 -timeout 60m -v -run 'TestBench$$/smtp-sink' ./cmd/copialettere/e2e/bench
 
 imaptest:
 	@if [ -z "$(IMAPTEST)" ] || [ -z "$(TESTS)" ]; then echo "usage: make imaptest IMAPTEST=PROGRAM TESTS=FOLDER" >&2; exit 1; fi
@@ -144,6 +145,7 @@ imaptest:
 
 soak: needs
 	COPIALETTERE_KILLS=300 go test -count=1 -timeout 60m -run Kill -v $(E2E)
+	COPIALETTERE_GROWTH_ENTRIES=10000000 go test -tags bench -count=1 -timeout 120m -run TestBenchGrowth -v ./journal
 	@for package in $$(go list ./...); do \
 	  for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 	    go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$package || exit 1; \

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal/kv"
+	"copialettere/journal/part"
 )
 
 // Most things are stored nearly in the order of time. To yield them exactly so without holding all of them in memory, each source is put
@@ -164,11 +166,51 @@ func behind[T any](source iter.Seq2[T, error], at func(T) time.Time) iter.Seq2[t
 // ListByTime yields the entries of a mailbox as List does, in the order of their time. For each entry of a month that was moved it holds
 // 40 bytes in memory.
 func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
+	return j.findByTime(ctx, mailbox, new(query))
+}
+
+// WithMessageID is ListByTime for those entries whose Message-ID is id, in the form of part.MessageID. It reads little more than these.
+func (j *Journal) WithMessageID(ctx context.Context, mailbox, id string) iter.Seq2[*Entry, error] {
+	wanted := fingerprint(id)
+	return j.findByTime(ctx, mailbox, &query{
+		marked: func(mark uint32) bool { return mark&^indexPractice == wanted },
+		keep:   func(e *Entry) bool { return part.MessageID(e.MessageID) == id },
+	})
+}
+
+// OfPractices is ListByTime for those entries that may belong to a practice: sent messages, and those with certification data. Of times since and until
+// zero is no bound. It reads little more than these.
+func (j *Journal) OfPractices(ctx context.Context, mailbox string, since, until time.Time) iter.Seq2[*Entry, error] {
+	return j.findByTime(ctx, mailbox, &query{
+		since: since, until: until, marked: func(mark uint32) bool { return mark&indexPractice != 0 }, keep: mayBeOfPractice,
+	})
+}
+
+// SentAs is ListByTime for the sent messages with a UID, of whatever month and folder.
+func (j *Journal) SentAs(ctx context.Context, mailbox string, uid uint32) iter.Seq2[*Entry, error] {
+	return j.findByTime(ctx, mailbox, &query{
+		after: uid - 1, last: uid, marked: func(mark uint32) bool { return mark&indexPractice != 0 }, keep: func(e *Entry) bool { return e.Direction == Sent },
+	})
+}
+
+// findByTime yields the entries that a query wants in the order of their time.
+func (j *Journal) findByTime(ctx context.Context, mailbox string, q *query) iter.Seq2[*Entry, error] {
 	at := func(e *Entry) time.Time { return e.Time }
-	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
-		nextUID, err := nextUIDs(ctx, s, mailbox)
+	wanted := func(months []kv.Month) []kv.Month {
+		return slices.DeleteFunc(months, func(m kv.Month) bool { return !q.wantsMonth(m) })
+	}
+	return ofMonths(ctx, j, mailbox, wanted, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
+		folders, err := foldersOf(ctx, s, mailbox)
 		if err != nil {
 			yield(nil, j.monthError(ctx, m, err))
+			return
+		}
+		list, err := stretches(ctx, s, mailbox, folders, q)
+		if err != nil {
+			yield(nil, j.monthError(ctx, m, err))
+			return
+		}
+		if len(list) == 0 {
 			return
 		}
 		moved, err := movedUIDs(ctx, s, mailbox)
@@ -176,18 +218,18 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 			yield(nil, j.monthError(ctx, m, err))
 			return
 		}
-		var folders []string
-		for folder := range nextUID {
-			folders = append(folders, folder)
-		}
-		slices.Sort(folders)
 		var sources []iter.Seq2[*Entry, error]
 		var out []placeInTime
-		for _, folder := range folders {
-			place := Ref{Mailbox: mailbox, Month: m, Folder: folder}
-			moved := moved[folder].below(nextUID[folder])
+		for len(list) > 0 {
+			folder, n := list[0].folder, 1
+			for n < len(list) && list[n].folder == folder {
+				n++
+			}
+			var here []stretch
+			here, list = list[:n], list[n:]
+			moved := moved[folder].below(folders[folder].nextUID)
 			inFolder := func(yield func(*Entry, error) bool) {
-				for e, err := range entriesUnder(ctx, m, s, folderKey('e', mailbox, folder), nextUID) {
+				for e, err := range entriesOf(ctx, m, s, mailbox, here, folders, q) {
 					if err == nil && moved.has(e.UID) {
 						continue
 					}
@@ -197,11 +239,16 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 				}
 			}
 			sources = append(sources, inOrder(behind(inFolder, at), mostUnordered))
-			for uid := range moved.Each() {
+			var worth UIDs
+			for _, r := range here {
+				worth = append(worth, r.UIDRange)
+			}
+			place := Ref{Mailbox: mailbox, Month: m, Folder: folder}
+			for uid := range moved.and(worth).Each() {
 				place.UID = uid
 				// Report one that cannot be read when its turn comes, which is first.
 				e, err := j.Entry(ctx, place)
-				if errors.Is(err, ErrNotFound) {
+				if errors.Is(err, ErrNotFound) || err == nil && !q.wants(e) {
 					continue
 				}
 				p := placeInTime{folder: folder, uid: uid}
@@ -212,17 +259,7 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 			}
 		}
 		slices.SortStableFunc(out, func(a, b placeInTime) int { return a.at.Compare(b.at) })
-		sources = append(sources, func(yield func(*Entry, error) bool) {
-			for _, p := range out {
-				e, err := j.Entry(ctx, Ref{Mailbox: mailbox, Month: m, Folder: p.folder, UID: p.uid})
-				if errors.Is(err, ErrNotFound) {
-					continue
-				}
-				if !yield(e, err) {
-					return
-				}
-			}
-		})
+		sources = append(sources, j.entriesAt(ctx, Ref{Mailbox: mailbox, Month: m}, out))
 		for e, err := range MergeByTime(at, sources...) {
 			if !yield(e, err) {
 				return
@@ -231,11 +268,54 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 	})
 }
 
-// placeInTime is an entry that is not where its time would have it.
+// entriesOf yields the entries that a query wants in ranges of UIDs.
+func entriesOf(ctx context.Context, m kv.Month, s kv.Store, mailbox string, list []stretch, folders map[string]folderCounters, q *query) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for len(list) > 0 {
+			r := list[0]
+			for list = list[1:]; len(list) > 0 && list[0].folder == r.folder && list[0].First == r.Last+1; list = list[1:] {
+				r.Last = list[0].Last
+			}
+			from := entryKey(Ref{Mailbox: mailbox, Folder: r.folder, UID: r.First})
+			to := append(entryKey(Ref{Mailbox: mailbox, Folder: r.folder, UID: r.Last}), 0)
+			for e, err := range entriesBetween(ctx, m, s, from, to, folders) {
+				if err == nil && !q.wants(e) {
+					continue
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// entriesAt yields the entries at places of one month that are still there. r has mailbox and month.
+func (j *Journal) entriesAt(ctx context.Context, r Ref, places []placeInTime) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for _, p := range places {
+			r.Folder, r.UID = p.folder, p.uid
+			e, err := j.Entry(ctx, r)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// placeInTime is where an entry is, and its time.
 type placeInTime struct {
 	at     time.Time
 	folder string
 	uid    uint32
+}
+
+// compare orders places by time, and those of one time by folder and UID.
+func (p placeInTime) compare(other placeInTime) int {
+	return cmp.Or(p.at.Compare(other.at), cmp.Compare(p.folder, other.folder), cmp.Compare(p.uid, other.uid))
 }
 
 // movedUIDs returns, by folder, the UIDs that acts gave to entries of a mailbox: those entries keep their time of arrival.

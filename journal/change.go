@@ -26,6 +26,8 @@ type change struct {
 	read   map[string][]byte // what readAhead has read; nil: no value
 	others map[string]uint64 // by mailbox: bytes held in other months, as far as readOthers has read
 
+	filled []filledFolder // folders in which a UID was taken that fills a block of the index
+
 	refiling bool // movesLock is held
 }
 
@@ -60,6 +62,9 @@ func (j *Journal) update(ctx context.Context, s kv.Store, m kv.Month, locks []st
 	if !failed {
 		// Whatever changes what a mailbox holds has its lock, which has its name.
 		j.watches.changed(locks)
+		if len(runs) > 0 {
+			j.indexing.filled(runs[len(runs)-1].filled)
+		}
 	}
 	return err
 }
@@ -243,7 +248,9 @@ func (c *change) nextUID(e *Entry, folder string, begin newFolder) (uint32, erro
 		return 0, fmt.Errorf("folder %s/%s has no UID left", folder, c.month)
 	}
 	uid := counters.nextUID
-	counters.nextUID++
+	if counters.nextUID++; counters.nextUID%indexBlock == 0 {
+		c.filled = append(c.filled, filledFolder{c.month, e.Mailbox, folder})
+	}
 	counters.entries++
 	counters.bytes += uint64(e.Size)
 	if e.Imported != nil {

@@ -17,6 +17,7 @@
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
 //	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: the entry is gone
 //	p <mailbox> <link> <folder> <uid>  empty: an entry of that practice
+//	m <mailbox> <folder> <n>        block number n (uint32) of the index of a folder, by which entries are found without reading all: see index.go
 //	q <mailbox>                     bytes of the messages of all its entries (uint64), then the head of its log: id (16 bytes), leaves (uint64) and the
 //	                                hashes of the right edge of the tree (32 bytes each); absent is none of both
 //	k <mailbox> <n>                 leaf number n of its log (n is uint64): see package evidence
@@ -52,7 +53,7 @@
 //	ke <log id>                     empty: the log has ended, and no checkpoint says so yet
 //	y <name>                        lease, where several processes write: 8 random bytes of its holder, renewals (uint64); see clients.go
 //
-// Where the journal is encrypted the values of e and t keys, and the skips among those of g, are sealed under the key of their mailbox: see OwnerOf and
+// Where the journal is encrypted the values of e, t and m keys, and the skips among those of g, are sealed under the key of their mailbox: see OwnerOf and
 // package keyed. Everything here sees them as they were before. One that cannot be opened counts as damaged. Erase has the key be destroyed, last of all.
 //
 // A folder belongs to one month. Its name is stored without the month ("INBOX", "Sent") and shown with it ("INBOX/2026-11"). UIDs count

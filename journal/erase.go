@@ -150,6 +150,10 @@ func (e *eraser) erase() error {
 	if err := e.setCounters(); err != nil {
 		return err
 	}
+	// The counters first: without them no block is made any more.
+	if err := e.keys('m', func(tx kv.Tx, p kv.Pair) error { tx.Delete(p.Key); return nil }); err != nil {
+		return err
+	}
 	return e.endLog()
 }
 

@@ -120,6 +120,7 @@ type Journal struct {
 	outcomes outcomes
 	usages   usages
 	watches  watches
+	indexing indexing
 	rooms    mailboxLocks // of those for which room is being made
 	deleting mailboxLocks // of those whose entries are being deleted by hand
 	done     sync.WaitGroup
@@ -189,6 +190,7 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	rand.Read(j.nonce[:])
 
 	j.rooms, j.deleting = newMailboxLocks(), newMailboxLocks()
+	j.indexing = newIndexing()
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.outcomes.wake, j.outcomes.writing = make(chan struct{}, 1), newLock()

@@ -199,12 +199,12 @@ func decodeCounters(b []byte) (folderCounters, error) {
 }
 
 // OwnerOf returns the mailbox of a value of a volume that is to be sealed under a key of the mailbox; nil for all others. That is what names people and goes
-// with the archive of its mailbox: entries, those put aside too, and skips. Gaps, acts and logs outlive an erasure; the rest names nobody but the mailbox.
+// with the archive of its mailbox: entries, those put aside too, their index, and skips. Gaps, acts and logs outlive an erasure; the rest names nobody but the mailbox.
 func OwnerOf(key, value []byte) (mailbox []byte) {
 	switch {
 	case len(key) == 0:
 		return nil
-	case key[0] == 'e' || key[0] == 't', key[0] == 'g' && isSkip(value):
+	case key[0] == 'e' || key[0] == 't' || key[0] == 'm', key[0] == 'g' && isSkip(value):
 	default:
 		return nil
 	}

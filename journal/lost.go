@@ -160,7 +160,7 @@ func (x *settler) mailboxes() ([]string, error) {
 	for mailbox := range x.known {
 		found[mailbox] = true
 	}
-	for _, kind := range []byte("aegklopstw") {
+	for _, kind := range []byte("aegklmopstw") {
 		from, to := []byte{kind}, []byte{kind + 1}
 		for bytes.Compare(from, to) < 0 {
 			p, err := firstOf(x.ctx, x.store, from, to)

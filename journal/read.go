@@ -49,6 +49,11 @@ type monthReader[T any] func(m kv.Month, s kv.Store, yield func(T, error) bool)
 // monthly yields what read yields of each volume for a mailbox, oldest first. A volume dropped meanwhile ends early. Where a month cannot
 // be read, or not to its end, it yields a MonthError and goes on with the next.
 func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthReader[T]) iter.Seq2[T, error] {
+	return ofMonths(ctx, j, mailbox, func(months []kv.Month) []kv.Month { return months }, read)
+}
+
+// ofMonths is monthly for those months, in the order, that choose returns.
+func ofMonths[T any](ctx context.Context, j *Journal, mailbox string, choose func([]kv.Month) []kv.Month, read monthReader[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		if err := checkMailbox(mailbox); err != nil {
@@ -60,7 +65,7 @@ func monthly[T any](ctx context.Context, j *Journal, mailbox string, read monthR
 			yield(none, fmt.Errorf("list volumes: %w", err))
 			return
 		}
-		for _, m := range months {
+		for _, m := range choose(months) {
 			s, err := j.volume(ctx, m, false)
 			if errors.Is(err, kv.ErrNoVolume) {
 				continue
@@ -110,12 +115,13 @@ func eachUnder[T any](ctx context.Context, letter byte, mailbox string, decode f
 // read it yields an error that is ErrDamaged, and goes on.
 func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, error] {
 	return monthly(ctx, j, mailbox, func(m kv.Month, s kv.Store, yield func(*Entry, error) bool) {
-		nextUID, err := nextUIDs(ctx, s, mailbox)
+		folders, err := foldersOf(ctx, s, mailbox)
 		if err != nil {
 			yield(nil, j.monthError(ctx, m, err))
 			return
 		}
-		for e, err := range entriesUnder(ctx, m, s, mailboxKey('e', mailbox, 0), nextUID) {
+		prefix := mailboxKey('e', mailbox, 0)
+		for e, err := range entriesBetween(ctx, m, s, prefix, after(prefix), folders) {
 			if !yield(e, err) {
 				return
 			}
@@ -126,12 +132,11 @@ func (j *Journal) List(ctx context.Context, mailbox string) iter.Seq2[*Entry, er
 // outcomePage is how many outcomes are in memory while entries are read.
 const outcomePage = 1000
 
-// entriesUnder yields the entries whose keys begin with a prefix, with their outcomes, which it reads first. An entry that is still there
-// and has no outcome was delivered if its UID is below nextUID, read before both. Of a newer one nobody could tell.
-func entriesUnder(ctx context.Context, m kv.Month, s kv.Store, prefix []byte, nextUID map[string]uint32) iter.Seq2[*Entry, error] {
+// entriesBetween yields the entries with from <= key < end, with their outcomes, which it reads first. An entry that is still there
+// and has no outcome was delivered if its UID is below the next one of its folder, read before both. Of a newer one nobody could tell.
+func entriesBetween(ctx context.Context, m kv.Month, s kv.Store, from, end []byte, folders map[string]folderCounters) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
-		end := after(prefix)
-		for from := prefix; bytes.Compare(from, end) < 0; {
+		for bytes.Compare(from, end) < 0 {
 			outcomes, to, err := outcomesFrom(ctx, s, from, end)
 			if err != nil {
 				yield(nil, err)
@@ -143,7 +148,7 @@ func entriesUnder(ctx context.Context, m kv.Month, s kv.Store, prefix []byte, ne
 					e, err = entryOf(m, p)
 				}
 				if err == nil {
-					if e.UID >= nextUID[e.Folder] {
+					if e.UID >= folders[e.Folder].nextUID {
 						continue
 					}
 					e.setOutcome(outcomes[string(p.Key[1:])])
@@ -183,27 +188,6 @@ func (j *Journal) dropped(ctx context.Context, m kv.Month, err error) bool {
 	}
 	_, err = j.engine.Volume(ctx, m, false)
 	return errors.Is(err, kv.ErrNoVolume)
-}
-
-// nextUIDs returns the next UID of each folder of a mailbox.
-func nextUIDs(ctx context.Context, s kv.Store, mailbox string) (map[string]uint32, error) {
-	next := make(map[string]uint32)
-	prefix := mailboxKey('s', mailbox, 0)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		if err != nil {
-			return nil, err
-		}
-		_, folder, _, err := splitFolderKey(p.Key)
-		if err != nil {
-			return nil, fmt.Errorf("counters %q: %w", p.Key, err)
-		}
-		c, err := decodeCounters(p.Value)
-		if err != nil {
-			return nil, err
-		}
-		next[folder] = c.nextUID
-	}
-	return next, nil
 }
 
 func entryOf(m kv.Month, p kv.Pair) (*Entry, error) {

@@ -20,6 +20,7 @@ type Rebuilt struct {
 	Deleted    int      `json:"deleted"`    // keys among the deleted that were missing
 	Digests    int      `json:"digests"`    // digests of shared chunks that were missing
 	Logs       int      `json:"logs"`       // heads of logs that were missing
+	Indexes    int      `json:"indexes"`    // blocks of indexes that were wrong, and were removed
 	Stale      int      `json:"stale"`      // keys that led to no entry, and were removed
 	Details    []string `json:"details,omitempty"`
 }
@@ -32,7 +33,7 @@ func (r *Rebuilt) did(count *int, format string, args ...any) {
 
 // Changes returns how many keys were changed in all.
 func (r *Rebuilt) Changes() int {
-	return r.Counters + r.Totals + r.Deliveries + r.Links + r.Deleted + r.Digests + r.Logs + r.Stale
+	return r.Counters + r.Totals + r.Deliveries + r.Links + r.Deleted + r.Digests + r.Logs + r.Indexes + r.Stale
 }
 
 // Rebuild recreates what follows from the entries: the counters of folders and of what was deleted, totals, delivery keys, links and keys among the
@@ -98,7 +99,10 @@ func (b *rebuilder) rebuild() error {
 	if err := b.logs(); err != nil {
 		return err
 	}
-	return b.put()
+	if err := b.put(); err != nil {
+		return err
+	}
+	return b.indexes()
 }
 
 // each calls count once for all pairs of a kind, and do in updates of a group each, which may run more than once. Both may be nil.

@@ -28,7 +28,7 @@ func (j *Journal) Verify(ctx context.Context, o EvidenceOptions, progress func(m
 // VerifyMonths is Verify for some months, and all checkpoints.
 func (j *Journal) VerifyMonths(ctx context.Context, months []kv.Month, o EvidenceOptions, progress func(month kv.Month, entries int64)) (*Report, error) {
 	r := new(Report)
-	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: maxPatience}
+	v := &verifier{j: j, ctx: ctx, newest: j.newID(), report: r, progress: progress, patience: &patience{left: maxPatience}, logPart: loggedPart}
 	for _, m := range months {
 		if err := v.verifyMonth(m); err != nil {
 			return nil, err
@@ -83,13 +83,19 @@ type verifier struct {
 	newest   ChunkID // above all chunks from before it began
 	report   *Report
 	progress func(kv.Month, int64)
-	patience int
+	patience *patience
+	logPart  int64 // how many leaves of a log are compared with the entries at a time
 	pass     *pass // in the background; otherwise nil
 
 	store    kv.Store
 	month    kv.Month
 	referred []ChunkID                         // by entries
 	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
+	stored   map[folderName]folderCounters     // the first of these
+	pairs    *pairing
+	counts   map[folderName]*folderCounters // of the entries read so far
+	index    indexOf                        // of the entry read last
+	buffer   []byte                         // of the chunk read last
 }
 
 type folderName struct{ mailbox, folder string }
@@ -101,10 +107,10 @@ const (
 )
 
 func (v *verifier) volume(s kv.Store, m kv.Month) error {
-	v.store, v.month, v.referred = s, m, v.referred[:0]
-	v.folders = make(map[folderName]*[2]folderCounters)
+	v.store, v.month, v.referred, v.counts, v.index = s, m, v.referred[:0], nil, indexOf{}
+	v.folders, v.stored, v.pairs = make(map[folderName]*[2]folderCounters), make(map[folderName]folderCounters), newPairing()
 	steps := []func() error{
-		v.dictionaries, v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.holds, v.acts, v.digests, v.records, v.logs,
+		v.dictionaries, v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.unpaired, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
 		steps = append(steps, v.chunks)
@@ -115,44 +121,6 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 		}
 	}
 	return nil
-}
-
-// wait waits after an error if the store may soon be available, and says whether to try again.
-func (v *verifier) wait(err error) bool {
-	if !errors.Is(err, kv.ErrUnavailable) || v.patience == 0 {
-		return false
-	}
-	v.patience--
-	select {
-	case <-v.ctx.Done():
-		return false
-	case <-time.After(retryPause):
-		return true
-	}
-}
-
-// scan calls fn for all pairs with keys that begin with prefix.
-func (v *verifier) scan(prefix []byte, fn func(kv.Pair) error) error {
-	from, to := prefix, after(prefix)
-	for {
-		var failure error
-		for p, err := range v.store.Scan(v.ctx, from, to) {
-			if err != nil {
-				failure = err
-				break
-			}
-			from = append(bytes.Clone(p.Key), 0)
-			if err := fn(p); err != nil {
-				return err
-			}
-			if err := v.pass.spend(len(p.Key) + len(p.Value)); err != nil {
-				return err
-			}
-		}
-		if failure == nil || !v.wait(failure) {
-			return failure
-		}
-	}
 }
 
 func (v *verifier) get(key []byte) ([]byte, error) {
@@ -186,38 +154,40 @@ func (v *verifier) counters() error {
 			return nil
 		}
 		v.folders[folderName{mailbox, folder}] = &[2]folderCounters{asStored: c}
+		v.stored[folderName{mailbox, folder}] = c
 		return nil
 	})
 }
 
 func (v *verifier) entries() error {
-	return v.scan([]byte{'e'}, func(p kv.Pair) error {
-		e, err := entryOf(v.month, p)
+	err := v.each([]byte{'e'}, func(w *verifier, p kv.Pair) error {
+		e, err := entryOf(w.month, p)
 		if err != nil {
-			v.report.fault("%s: %v", v.month, err)
+			w.report.fault("%s: %v", w.month, err)
 			return nil
 		}
-		v.report.Entries++
+		w.report.Entries++
 		if e.Imported != nil {
-			v.report.Imported++
+			w.report.Imported++
 		}
-		v.report.Bytes += e.Size
-		if v.progress != nil && v.report.Entries%1000 == 0 {
-			v.progress(v.month, v.report.Entries)
-		}
-		name := folderName{e.Mailbox, e.Folder}
-		f := v.folders[name]
-		if f == nil {
-			f = new([2]folderCounters)
-			v.folders[name] = f
-		}
-		f[asCounted].count(e)
-		v.refers(e)
-		if err := v.entry(e); err != nil {
+		w.report.Bytes += e.Size
+		w.countedOf(folderName{e.Mailbox, e.Folder}).count(e)
+		w.refers(e)
+		if err := w.indexed(e); err != nil {
 			return err
 		}
-		return v.pass.reached(p.Key)
+		if err := w.entry(e); err != nil {
+			return err
+		}
+		return w.pass.reached(p.Key)
 	})
+	for name, c := range v.counts {
+		if v.folders[name] == nil {
+			v.folders[name] = new([2]folderCounters)
+		}
+		v.folders[name][asCounted] = *c
+	}
+	return err
 }
 
 // refers notes to which chunks an entry refers, for the step chunks.
@@ -241,13 +211,9 @@ func (c *folderCounters) count(e *Entry) {
 
 func (v *verifier) entry(e *Entry) error {
 	name := fmt.Sprintf("%s %s %d", e.Mailbox, e.FolderName(), e.UID)
-	place, err := v.get(deliveryKey(e.Mailbox, e.deliveryDigest()))
-	if errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(place, encodePlace(e.Ref)) {
-		if gone, err := v.gone(e.Ref); gone || err != nil {
-			return err
-		}
-		v.report.fault("%s: its delivery key does not lead to it", name)
-	} else if err != nil {
+	if v.old(e.Ref) {
+		v.pairs.called(deliveryKey(e.Mailbox, e.deliveryDigest()), e.Ref)
+	} else if err := v.entryDelivery(e); err != nil {
 		return err
 	}
 	if !v.pass.skips(entryKey(e.Ref)) {
@@ -260,17 +226,19 @@ func (v *verifier) entry(e *Entry) error {
 			if gone, err := v.gone(e.Ref); gone || err != nil {
 				return err
 			}
+			if v.old(e.Ref) && v.pairs.lookUp(e.Ref) {
+				if err := v.entryDelivery(e); err != nil {
+					return err
+				}
+			}
 			v.unreadable("%s: %v", name, err)
 		}
 	}
 	for _, l := range e.Links {
-		if there, err := v.has(linkKey(l, e.Ref)); err != nil {
+		if v.old(e.Ref) {
+			v.pairs.called(linkKey(l, e.Ref), e.Ref)
+		} else if err := v.entryLink(e, l); err != nil {
 			return err
-		} else if !there {
-			if gone, err := v.gone(e.Ref); gone || err != nil {
-				return err
-			}
-			v.report.fault("%s: its link %q does not lead to it", name, l)
 		}
 	}
 	for i, p := range e.Parts.Parts {
@@ -281,6 +249,31 @@ func (v *verifier) entry(e *Entry) error {
 	if len(e.Parts.Parts) == 0 {
 		v.report.fault("%s: it has no part table", name)
 	}
+	return nil
+}
+
+// entryDelivery checks that the delivery key of an entry leads to it.
+func (v *verifier) entryDelivery(e *Entry) error {
+	place, err := v.get(deliveryKey(e.Mailbox, e.deliveryDigest()))
+	if errors.Is(err, kv.ErrNotFound) || err == nil && !bytes.Equal(place, encodePlace(e.Ref)) {
+		if gone, err := v.gone(e.Ref); gone || err != nil {
+			return err
+		}
+		v.report.fault("%s %s %d: its delivery key does not lead to it", e.Mailbox, e.FolderName(), e.UID)
+		return nil
+	}
+	return err
+}
+
+// entryLink checks that a link of an entry leads to it.
+func (v *verifier) entryLink(e *Entry, link string) error {
+	if there, err := v.has(linkKey(link, e.Ref)); there || err != nil {
+		return err
+	}
+	if gone, err := v.gone(e.Ref); gone || err != nil {
+		return err
+	}
+	v.report.fault("%s %s %d: its link %q does not lead to it", e.Mailbox, e.FolderName(), e.UID, link)
 	return nil
 }
 
@@ -387,8 +380,8 @@ func (v *verifier) readCounters(name folderName) (folderCounters, error) {
 
 // deliveries checks that every delivery key leads to an entry of just that delivery.
 func (v *verifier) deliveries() error {
-	return v.scan([]byte{'d'}, func(p kv.Pair) error {
-		mailbox, key, err := splitMailboxKey(p.Key)
+	return v.each([]byte{'d'}, func(v *verifier, p kv.Pair) error {
+		mailbox, _, err := splitMailboxKey(p.Key)
 		if err != nil {
 			v.report.fault("%s: malformed delivery key %q", v.month, p.Key)
 			return nil
@@ -399,30 +392,39 @@ func (v *verifier) deliveries() error {
 			v.report.fault("%s: delivery of %s: %v", v.month, mailbox, err)
 			return nil
 		}
-		value, err := v.get(entryKey(ref))
-		if errors.Is(err, kv.ErrNotFound) {
-			if gone {
-				return nil
-			}
-			return v.astray(p, ref, "a delivery key")
-		}
-		if err == nil && gone {
-			v.report.fault("a delivery key says that %s %s %d is gone, which is there", mailbox, ref.FolderName(), ref.UID)
+		if !gone && v.old(ref) {
+			v.pairs.there(p.Key, ref)
 			return nil
 		}
-		if err != nil {
-			return err
-		}
-		// An entry that cannot be decoded is reported already.
-		e, err := decodeEntry(ref, value)
-		if err != nil {
-			return nil
-		}
-		if digest := e.deliveryDigest(); !bytes.Equal(digest[:], key) {
-			v.report.fault("a delivery key leads to %s %s %d, which is another delivery", mailbox, ref.FolderName(), ref.UID)
-		}
-		return nil
+		return v.delivery(p, ref, gone)
 	})
+}
+
+// delivery checks a delivery key, which leads to a place, or says that what was there is gone.
+func (v *verifier) delivery(p kv.Pair, ref Ref, gone bool) error {
+	value, err := v.get(entryKey(ref))
+	if errors.Is(err, kv.ErrNotFound) {
+		if gone {
+			return nil
+		}
+		return v.astray(p, ref, "a delivery key")
+	}
+	if err == nil && gone {
+		v.report.fault("a delivery key says that %s %s %d is gone, which is there", ref.Mailbox, ref.FolderName(), ref.UID)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// An entry that cannot be decoded is reported already.
+	e, err := decodeHead(ref, value)
+	if err != nil {
+		return nil
+	}
+	if !bytes.Equal(deliveryKey(e.Mailbox, e.deliveryDigest()), p.Key) {
+		v.report.fault("a delivery key leads to %s %s %d, which is another delivery", ref.Mailbox, ref.FolderName(), ref.UID)
+	}
+	return nil
 }
 
 // astray reports a pair that leads to no entry, unless the pair changed since it was read: the entry was withdrawn, and perhaps delivered
@@ -441,7 +443,7 @@ func (v *verifier) astray(p kv.Pair, r Ref, what string) error {
 }
 
 func (v *verifier) outcomes() error {
-	return v.scan([]byte{'o'}, func(p kv.Pair) error {
+	return v.each([]byte{'o'}, func(v *verifier, p kv.Pair) error {
 		o, err := decodeOutcome(p.Value)
 		if err != nil {
 			v.report.fault("%s: %q: %v", v.month, p.Key, err)
@@ -469,12 +471,11 @@ func (v *verifier) outcomes() error {
 
 // digests checks that every digest leads to a chunk with these bytes.
 func (v *verifier) digests() error {
-	var buf []byte
-	return v.scan([]byte{'h'}, func(p kv.Pair) (err error) {
+	return v.each([]byte{'h'}, func(v *verifier, p kv.Pair) (err error) {
 		if v.pass.skips(p.Key) {
 			return nil
 		}
-		if buf, err = v.digest(p, buf[:0]); err != nil {
+		if v.buffer, err = v.digest(p, v.buffer[:0]); err != nil {
 			return err
 		}
 		return v.pass.reached(p.Key)

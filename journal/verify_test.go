@@ -319,6 +319,7 @@ func TestVerifyWaits(t *testing.T) {
 				defer f.close()
 				f.put(mario, letter("a"))
 				f.FlushOutcomes(f.ctx())
+				synctest.Wait() // what learns of the message reads no more
 				engine.failures = c.failures
 				r, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 				if err != nil {

@@ -184,24 +184,33 @@ func (v *verifier) spares() error {
 
 // links checks that every link leads to an entry that has it.
 func (v *verifier) links() error {
-	return v.scan([]byte{'p'}, func(p kv.Pair) error {
+	return v.each([]byte{'p'}, func(v *verifier, p kv.Pair) error {
 		link, ref, err := splitLinkKey(v.month, p.Key)
 		if err != nil {
 			v.report.fault("%s: malformed link key %q", v.month, p.Key)
 			return nil
 		}
-		value, err := v.get(entryKey(ref))
-		if errors.Is(err, kv.ErrNotFound) {
-			return v.astray(p, ref, "a link")
+		if v.old(ref) {
+			v.pairs.there(p.Key, ref)
+			return nil
 		}
-		if err != nil {
-			return err
-		}
-		if e, err := decodeEntry(ref, value); err == nil && !slices.Contains(e.Links, link) {
-			v.report.fault("a link leads to %s %s %d, which does not have it", ref.Mailbox, ref.FolderName(), ref.UID)
-		}
-		return nil
+		return v.link(p, link, ref)
 	})
+}
+
+// link checks a link, which leads to a place.
+func (v *verifier) link(p kv.Pair, link string, ref Ref) error {
+	value, err := v.get(entryKey(ref))
+	if errors.Is(err, kv.ErrNotFound) {
+		return v.astray(p, ref, "a link")
+	}
+	if err != nil {
+		return err
+	}
+	if e, err := decodeHead(ref, value); err == nil && !slices.Contains(e.Links, link) {
+		v.report.fault("a link leads to %s %s %d, which does not have it", ref.Mailbox, ref.FolderName(), ref.UID)
+	}
+	return nil
 }
 
 // holds checks that every hold is on an entry.

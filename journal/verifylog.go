@@ -107,15 +107,11 @@ type logCheck struct {
 	strict   bool          // the log was there from the beginning of its month
 	pending  bool          // entries may have no leaf yet
 	tree     evidence.Tree // of the leaves that were read
-	entries  map[evidence.Place]*loggedEntry
+	entries  *loggedPlaces
 }
 
-// loggedEntry is an entry as its log has it.
-type loggedEntry struct {
-	value evidence.Hash // SHA-256 of its stored value
-	aside bool
-	seen  bool
-}
+// loggedPart is of about how many leaves the places are in memory at a time: a longer log is read several times.
+const loggedPart = 1_000_000
 
 func (l *logCheck) fault(format string, args ...any) {
 	l.v.report.fault("log of %s in %s: %s", l.mailbox, l.v.month, fmt.Sprintf(format, args...))
@@ -147,11 +143,18 @@ func (l *logCheck) check(checkpoints map[evidence.LogID][]lastHead) error {
 		return err
 	}
 	delete(checkpoints, h.id)
-	l.entries = make(map[evidence.Place]*loggedEntry)
+	l.entries = newLoggedPlaces(uint64((h.tree.Size + l.v.logPart - 1) / l.v.logPart))
 	if sound, err := l.replay(h, heads); !sound || err != nil {
 		return err
 	}
-	return l.compare()
+	for {
+		if err := l.compare(); err != nil || !l.entries.nextPart() {
+			return err
+		}
+		if sound, err := l.replayPart(h); !sound || err != nil {
+			return err
+		}
+	}
 }
 
 // counting returns the heads that still say something of the log: a restore may have put it back.
@@ -199,6 +202,34 @@ func (l *logCheck) replay(h *logHead, heads []lastHead) (sound bool, err error) 
 	}
 	l.v.report.Leaves += h.tree.Size
 	return true, nil
+}
+
+// replayPart applies the leaves that were read to the next part of the places.
+func (l *logCheck) replayPart(h *logHead) (sound bool, err error) {
+	n := int64(0)
+	err = l.v.scan(mailboxKey('k', l.mailbox, 0), func(p kv.Pair) error {
+		if n == l.tree.Size {
+			return nil // made meanwhile
+		}
+		if string(p.Key) != string(leafKey(l.mailbox, n)) {
+			return errNoLeaf
+		}
+		if leaf, err := evidence.ParseLeaf(p.Value); err == nil && n > 0 {
+			l.apply(n, &leaf)
+		}
+		n++
+		return nil
+	})
+	switch {
+	case err != nil && !errors.Is(err, errNoLeaf):
+		return false, err
+	case n < l.tree.Size:
+		if gone, err := l.ended(h); gone || err != nil {
+			return false, err
+		}
+		l.fault("leaf %d of %d is not there", n, l.tree.Size)
+	}
+	return n == l.tree.Size, nil
 }
 
 var errNoLeaf = errors.New("a leaf is not there")
@@ -252,35 +283,46 @@ func (l *logCheck) leaf(b []byte) {
 	}
 }
 
+// apply applies a leaf to the places of the part.
 func (l *logCheck) apply(n int64, leaf *evidence.Leaf) {
 	from := leaf.Place
 	if leaf.Kind == evidence.Moved || leaf.Kind == evidence.BroughtBack {
 		from = leaf.From
 	}
-	was := l.entries[from]
-	odd := (was != nil) == (leaf.Kind == evidence.Added)
+	if odd := l.applyFrom(from, leaf); odd {
+		l.fault("leaf %d does not follow from those before it: %s", n, leaf)
+	}
+	switch leaf.Kind {
+	case evidence.Removed:
+	case evidence.Adopted, evidence.AdoptedAside, evidence.PutAside:
+		l.entries.put(leaf.Place, l.entries.entry(leaf.Entry, leaf.Kind != evidence.Adopted))
+	default:
+		l.entries.put(leaf.Place, l.entries.entry(leaf.Entry, false))
+	}
+}
+
+// applyFrom takes away what was at the place that a leaf begins with, and says whether the leaf does not follow from those before it.
+func (l *logCheck) applyFrom(from evidence.Place, leaf *evidence.Leaf) (odd bool) {
+	was, there, here := l.entries.get(from)
+	if !here {
+		return false
+	}
+	l.entries.remove(from)
+	odd = there == (leaf.Kind == evidence.Added)
 	switch leaf.Kind {
 	case evidence.Adopted, evidence.AdoptedAside:
-		aside := leaf.Kind == evidence.AdoptedAside
-		odd = l.strict || was != nil && (was.value != leaf.Entry || was.aside != aside)
-		l.entries[from] = &loggedEntry{value: leaf.Entry, aside: aside}
+		odd = l.strict || there && was != l.entries.entry(leaf.Entry, leaf.Kind == evidence.AdoptedAside)
 	case evidence.Removed:
-		delete(l.entries, from)
 		if leaf.Reason == RemovedLost {
 			l.v.report.lost(&l.v.report.Lost, leaf.Time)
 		}
 	case evidence.Amended:
-		odd = odd || was != nil && was.aside
-		l.entries[from] = &loggedEntry{value: leaf.Entry}
+		odd = odd || there && was&loggedAside != 0
 	default:
-		odd = odd || was != nil && (was.value != leaf.Entry || was.aside != (leaf.Kind == evidence.BroughtBack))
-		delete(l.entries, from)
-		l.entries[leaf.Place] = &loggedEntry{value: leaf.Entry, aside: leaf.Kind == evidence.PutAside}
+		odd = odd || there && was != l.entries.entry(leaf.Entry, leaf.Kind == evidence.BroughtBack)
 	}
 	// What was there before the logs may have been acted on before it got its leaf.
-	if odd && (l.strict || was != nil) {
-		l.fault("leaf %d does not follow from those before it: %s", n, leaf)
-	}
+	return odd && (l.strict || there)
 }
 
 // compare compares what is stored with the log.
@@ -298,11 +340,8 @@ func (l *logCheck) compare() error {
 			if err != nil {
 				return nil // reported already
 			}
-			e := l.entries[place]
-			if e == nil || e.aside != aside || e.value != value {
+			if !l.entries.see(place, value, aside) {
 				suspects = append(suspects, place)
-			} else {
-				e.seen = true
 			}
 			return nil
 		})
@@ -310,11 +349,7 @@ func (l *logCheck) compare() error {
 			return err
 		}
 	}
-	for place, e := range l.entries {
-		if !e.seen {
-			suspects = append(suspects, place)
-		}
-	}
+	suspects = slices.AppendSeq(suspects, l.entries.unseen())
 	for group := range slices.Chunk(suspects, entryGroup) {
 		if err := l.settle(group); err != nil {
 			return err
@@ -427,21 +462,22 @@ func (l *logCheck) ref(place evidence.Place) Ref {
 
 // judge reports what is wrong with a place, if anything.
 func (l *logCheck) judge(place evidence.Place, is stored) {
-	r, logged := l.ref(place), l.entries[place]
+	r := l.ref(place)
+	logged, there, here := l.entries.get(place)
 	var wrong string
 	switch value := cmp.Or(is.entry, is.aside); {
-	case is.damaged, logged == nil && value == nil:
+	case is.damaged, !here, !there && value == nil:
 		return
 	case value == nil:
 		wrong = "its log has it, and it is not there: it was removed"
-	case logged == nil && l.pending:
+	case !there && l.pending:
 		l.v.report.Unlogged++
 		return
-	case logged == nil:
+	case !there:
 		wrong = "its log does not have it: it was put there"
-	case is.entry != nil && is.aside != nil, logged.aside != (is.aside != nil):
+	case is.entry != nil && is.aside != nil, (logged&loggedAside != 0) != (is.aside != nil):
 		wrong = "its log knows of no deletion, or of one that did not take place: it was changed"
-	case logged.value != *value:
+	case logged != l.entries.entry(*value, is.aside != nil):
 		wrong = "it is not as its log has it: it was altered"
 	default:
 		return

@@ -186,7 +186,7 @@ func (p *pass) run() error {
 			p.o.Fault(detail)
 		}
 	}
-	v := &verifier{j: p.j, ctx: p.ctx, report: &p.report, pass: p}
+	v := &verifier{j: p.j, ctx: p.ctx, report: &p.report, pass: p, logPart: loggedPart}
 	for {
 		months, err := p.j.engine.Volumes(p.ctx)
 		if err != nil {
@@ -202,7 +202,7 @@ func (p *pass) run() error {
 		if left[0] != p.state.Month {
 			p.state.Month, p.state.Key, p.resume = left[0], nil, nil
 		}
-		v.patience = maxPatience
+		v.patience = &patience{left: maxPatience}
 		if err := v.verifyMonth(left[0]); err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (t *transaction) commit() {
 	wishes, skips, err := t.judge(ctx, unclassified == nil)
 	switch {
 	case err != nil:
-		t.log.Error("settings cannot be read, message refused for now", "error", err)
+		t.log().Error("settings cannot be read, message refused for now", "error", err)
 		t.hold(t.enabled(), errPolicy)
 		return
 	case len(wishes) == 0:
@@ -120,7 +120,7 @@ func (t *transaction) placed(ctx context.Context, w *wish, p journal.Placement) 
 	t.tellPlaced(p, w.intent.Quota.WhenFull)
 	switch {
 	case p.Waits:
-		t.log.Warn("archive full, mail waits at the MTA", "mailbox", p.Mailbox)
+		t.log().Warn("archive full, mail waits at the MTA", "mailbox", p.Mailbox)
 		t.tellWaiting(p.Mailbox)
 		t.s.c.server.m.verdict("waits")
 		t.hold(w.own, errFull)
@@ -160,20 +160,20 @@ func (t *transaction) uncommitted(ctx context.Context, fault error, wishes []wis
 	}
 	switch {
 	case len(gaps) == 0:
-		t.log.Error("journal fault, but the message is already archived or not wanted", "error", fault)
+		t.log().Error("journal fault, but the message is already archived or not wanted", "error", fault)
 	case !t.s.c.server.deliver.Load():
-		t.log.Error("message not journaled, refused for now", "mailboxes", len(gaps), "error", fault)
+		t.log().Error("message not journaled, refused for now", "mailboxes", len(gaps), "error", fault)
 		t.hold(missing, errJournal)
 		skips = append(skips, others...)
 	default:
 		if err := t.s.c.server.config.Journal.Keep(ctx, gaps...); err != nil {
-			t.log.Error("message not journaled and its gap not on record, refused for now", "mailboxes", len(gaps), "error", errors.Join(fault, err))
+			t.log().Error("message not journaled and its gap not on record, refused for now", "mailboxes", len(gaps), "error", errors.Join(fault, err))
 			t.hold(missing, errJournal)
 			// Do not wait for the spool a second time.
 			t.unkept(append(skips, others...), err)
 			return
 		}
-		t.log.Error("message not journaled, handed on with a gap on record", "mailboxes", len(gaps), "error", fault)
+		t.log().Error("message not journaled, handed on with a gap on record", "mailboxes", len(gaps), "error", fault)
 	}
 	t.keep(ctx, skips)
 }
@@ -191,7 +191,7 @@ func (t *transaction) archived(intents []journal.Intent) []journal.Placement {
 	ctx := t.nextStep()
 	found, err := t.draft.Archived(ctx, t.envelope(), intents)
 	if err != nil {
-		t.log.Warn("cannot tell whether the message is already in the journal", "error", err)
+		t.log().Warn("cannot tell whether the message is already in the journal", "error", err)
 	}
 	return found
 }
@@ -211,7 +211,7 @@ func (t *transaction) keep(ctx context.Context, skips []journal.Record) {
 // unkept logs skips that could not be put on record, and counts them.
 func (t *transaction) unkept(skips []journal.Record, err error) {
 	for _, r := range skips {
-		t.log.Error("reason of a skip not on record", "mailbox", r.Mailbox, "reason", r.Reason, "mail_from", r.MailFrom,
+		t.log().Error("reason of a skip not on record", "mailbox", r.Mailbox, "reason", r.Reason, "mail_from", r.MailFrom,
 			"rcpt_to", r.RcptTo, "orcpt", r.ORCPT, "message_id", r.MessageID, "error", err)
 	}
 	t.skipped(skips)
@@ -389,7 +389,7 @@ func (t *transaction) conclude() {
 	for _, e := range t.entries {
 		if err := t.concludeEntry(ctx, e); err != nil {
 			// Until the entry is withdrawn, the refusal must not go back.
-			t.log.Error("outcome not noted in the journal", "mailbox", e.placement.Mailbox, "error", err)
+			t.log().Error("outcome not noted in the journal", "mailbox", e.placement.Mailbox, "error", err)
 			for _, n := range e.lines {
 				if n.final.Permanent() {
 					n.final = faultReply(errJournal, t.id)
@@ -426,7 +426,7 @@ func (t *transaction) concludeEntry(ctx context.Context, e *pendingEntry) error 
 	case open:
 		// If the note is lost, the state stays unknown, and no more.
 		if err := j.Deferred(ctx, ref, t.id); err != nil {
-			t.log.Warn("deferral not noted in the journal", "mailbox", ref.Mailbox, "error", err)
+			t.log().Warn("deferral not noted in the journal", "mailbox", ref.Mailbox, "error", err)
 		}
 		return nil
 	}
@@ -445,7 +445,7 @@ func (t *transaction) withdraw(ctx context.Context, e *pendingEntry, refusal nex
 	}
 	withdrawn, err := t.s.c.server.config.Journal.Withdraw(ctx, ref, t.id, r)
 	if err == nil && !withdrawn {
-		t.log.Warn("refused message stays in the journal: it is on hold, or may have been delivered before", "mailbox", ref.Mailbox,
+		t.log().Warn("refused message stays in the journal: it is on hold, or may have been delivered before", "mailbox", ref.Mailbox,
 			"folder", ref.FolderName(), "uid", ref.UID)
 	}
 	return err

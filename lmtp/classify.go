@@ -42,6 +42,6 @@ func (t *transaction) learn(ctx context.Context) {
 		return
 	}
 	if err := t.s.c.server.config.Policy.Learn(ctx, at, recipients); err != nil {
-		t.log.Warn("recipients of a receipt not learned", "error", err)
+		t.log().Warn("recipients of a receipt not learned", "error", err)
 	}
 }

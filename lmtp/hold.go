@@ -72,7 +72,7 @@ func (t *transaction) resend(deadline time.Time, hop *nexthop.Hop, lines []*line
 	_, body := t.draft.Finish()
 	if _, err := io.Copy(l.conn, io.NewSectionReader(messageReader{body}, 0, t.draft.Size())); err != nil {
 		l.fail(err)
-		t.log.Warn("message not handed on", "error", err)
+		t.log().Warn("message not handed on", "error", err)
 	}
 }
 
@@ -95,7 +95,7 @@ func (t *transaction) reopened(ctx context.Context, l *leg, lines []*line) bool 
 	r, err := l.reply(ctx)
 	switch {
 	case err != nil:
-		t.log.Warn("message not handed on", "error", err)
+		t.log().Warn("message not handed on", "error", err)
 	case r.Code != 354:
 		t.setFinal(l, r)
 	case !accepted:

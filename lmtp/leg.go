@@ -107,6 +107,7 @@ func (l *leg) connected(c nexthop.Conn, err error) {
 		delete(l.s.hops, l.hop)
 		return
 	}
+	c.Watch(l.s.c.server.ctx)
 	l.conn, l.fresh = &hopConn{Conn: c, dirty: true}, true
 	l.s.hops[l.hop] = l.conn
 	l.start()
@@ -212,7 +213,7 @@ func (l *leg) mailReply(ctx context.Context) nexthop.Reply {
 			r, err = l.reply(ctx)
 		}
 		if err != nil {
-			l.t.log.Warn("transaction not handed on", "error", err)
+			l.t.log().Warn("transaction not handed on", "error", err)
 			r = faultReply(err, l.t.id)
 		}
 		l.mail = r

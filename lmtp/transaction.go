@@ -20,7 +20,7 @@ import (
 // errAborted ends a leg that has no fault, but whose hop must not get the message.
 var errAborted = errors.New("transaction given up")
 
-// dataReplyTimeout is how long the next hops have to answer DATA: Postfix waits 120 s (lmtp_data_init_timeout).
+// dataReplyTimeout is how long several next hops together have to answer DATA, as one has: Postfix waits 120 s (lmtp_data_init_timeout).
 const dataReplyTimeout = 110 * time.Second
 
 // line is one RCPT line. Each has its own reply, even if two name the same address.
@@ -41,7 +41,7 @@ type line struct {
 type transaction struct {
 	s       *session
 	id      string
-	log     *slog.Logger
+	logger  *slog.Logger // see log; nil until something was logged
 	ctx     context.Context
 	from    path
 	forward xforward
@@ -72,7 +72,6 @@ func newTransaction(s *session, from path) *transaction {
 	server := s.c.server
 	t := &transaction{s: s, id: newTransactionID(), ctx: server.ctx, from: from, forward: maps.Clone(s.c.forward)}
 	t.patience = newPatience(t.ctx, server.config.JournalTimeout)
-	t.log = s.c.log.With("transaction", t.id)
 	t.head.header = server.config.Origin
 	if server.config.PEC != nil {
 		t.pec = server.config.PEC()
@@ -81,6 +80,14 @@ func newTransaction(s *session, from path) *transaction {
 		t.pec.Verifier = pec.NewVerifier(nil, nil)
 	}
 	return t
+}
+
+// log returns the logger of the transaction. Most transactions have little to say.
+func (t *transaction) log() *slog.Logger {
+	if t.logger == nil {
+		t.logger = t.s.c.log.With("transaction", t.id)
+	}
+	return t.logger
 }
 
 // mail starts the transaction and returns the function that reads the reply. A single next hop gets MAIL at once. Of several, each gets it
@@ -115,7 +122,7 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 	if server.config.Direction == journal.Received {
 		v, err := t.settingsOf(p.address)
 		if err != nil {
-			t.log.Error("settings cannot be read", "rcpt_to", p.address, "error", err)
+			t.log().Error("settings cannot be read", "rcpt_to", p.address, "error", err)
 			return func(context.Context) nexthop.Reply { return faultReply(errPolicy, t.id) }
 		}
 		n.enabled, n.told = v.Enabled || v.Renamed, v.Told
@@ -133,7 +140,7 @@ func (t *transaction) rcpt(p path) func(context.Context) nexthop.Reply {
 		case !mail.Positive():
 			return mail
 		case err != nil:
-			t.log.Warn("recipient not handed on", "rcpt_to", p.address, "error", err)
+			t.log().Warn("recipient not handed on", "rcpt_to", p.address, "error", err)
 			return faultReply(err, t.id)
 		}
 		n.accepted = r.Positive()
@@ -192,7 +199,7 @@ func (t *transaction) data() {
 	}
 	if err := t.stream(); err != nil {
 		// Nothing was delivered or journaled. The sender still has the message.
-		t.log.Warn("message broken off by the client", "bytes", t.size, "error", err)
+		t.log().Warn("message broken off by the client", "bytes", t.size, "error", err)
 		t.s.c.server.m.outcome("broken-off")
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.s.c.say(ourReply(421, "4.4.2", "Message does not come in, closing", t.id))
@@ -213,8 +220,12 @@ func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 			l.askData()
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.ctx, dataReplyTimeout)
-	defer cancel()
+	ctx := t.ctx
+	if len(t.legs) > 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, dataReplyTimeout)
+		defer cancel()
+	}
 	for _, l := range t.legs {
 		if !l.asked {
 			continue
@@ -228,7 +239,7 @@ func (t *transaction) openData() (refusal nexthop.Reply, ok bool) {
 			continue
 		}
 		if err != nil {
-			t.log.Warn("message not handed on", "error", err)
+			t.log().Warn("message not handed on", "error", err)
 			r = faultReply(err, t.id)
 		}
 		if l.ready = r.Code == 354; l.ready {
@@ -336,7 +347,7 @@ func (t *transaction) decide() {
 	ctx := t.patience.begin()
 	wanted, err := t.wanted()
 	if err != nil {
-		t.log.Error("settings cannot be read", "error", err)
+		t.log().Error("settings cannot be read", "error", err)
 		t.refuse(errPolicy)
 		return
 	}
@@ -397,8 +408,7 @@ const smallMessage = 16 << 10
 // flush sends the bytes that the connections still buffer, so the next hops have them while the journal makes the message durable. If there
 // is no draft, they go with the dot. It reports whether any connection can take the dot.
 func (t *transaction) flush() (open bool) {
-	// With other connections open, saving a write is worth more than an early start of the next hop on a small message.
-	together := t.size <= smallMessage && t.s.c.server.open.Load() > 1
+	together := t.size <= smallMessage // saving a write is worth more than an early start of the next hop
 	for _, l := range t.legs {
 		if l.ready && l.err == nil && t.draft != nil && !together {
 			if err := l.conn.Flush(); err != nil {
@@ -410,7 +420,7 @@ func (t *transaction) flush() (open bool) {
 		case l.err == nil:
 			open = true
 		default:
-			t.log.Warn("next hop failed", "error", l.err)
+			t.log().Warn("next hop failed", "error", l.err)
 		}
 	}
 	return open
@@ -426,14 +436,14 @@ func (t *transaction) deliver() {
 			}
 			if err != nil {
 				l.fail(err)
-				t.log.Warn("next hop failed", "error", l.err)
+				t.log().Warn("next hop failed", "error", l.err)
 			}
 		}
 	}
 	for _, l := range t.legs {
 		if l.ready && l.err == nil {
 			if t.finalReplies(l); l.err != nil {
-				t.log.Warn("next hop failed", "error", l.err)
+				t.log().Warn("next hop failed", "error", l.err)
 			}
 		}
 	}
@@ -534,7 +544,10 @@ func (t *transaction) report() {
 		outcome = "refused"
 	}
 	t.s.c.server.m.outcome(outcome)
-	t.log.Info("message", "direction", t.s.direction().String(), "outcome", outcome, "mail_from", t.from.address,
+	if !t.s.c.log.Enabled(t.ctx, slog.LevelInfo) {
+		return
+	}
+	t.log().Info("message", "direction", t.s.direction().String(), "outcome", outcome, "mail_from", t.from.address,
 		"recipients", t.accepted(), "delivered", delivered, "deferred", deferred, "refused", refused,
 		"journaled", len(t.entries), "skipped", t.skips, "bytes", t.size, "queue_id", t.forward["IDENT"],
 		"milliseconds", time.Since(t.complete).Milliseconds())

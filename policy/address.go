@@ -59,7 +59,7 @@ func ParseAddress(s string) (Address, error) {
 		err = fmt.Errorf("%q: %w: no domain", s, ErrAddress)
 	}
 	// Quotes and lower case can lengthen it, and ParseAddress must accept what String returns.
-	if err == nil && len(a.String()) > maxAddress {
+	if err == nil && len(s) > maxAddress/4 && len(a.String()) > maxAddress {
 		err = fmt.Errorf("%.100q: %w: too long", s, ErrAddress)
 	}
 	if err != nil {

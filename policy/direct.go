@@ -283,7 +283,22 @@ type reading struct {
 	policy *Policy
 	rules  *rules
 	ctx    context.Context
-	known  map[Address]knownSettings
+	first  Address // the first mailbox; most decisions have one only
+	known  knownSettings
+	others map[Address]knownSettings
+}
+
+// keep keeps what is known of a mailbox for the rest of the decision.
+func (r *reading) keep(a Address, k knownSettings) {
+	switch {
+	case r.first == (Address{}), r.first == a:
+		r.first, r.known = a, k
+	default:
+		if r.others == nil {
+			r.others = make(map[Address]knownSettings)
+		}
+		r.others[a] = k
+	}
 }
 
 // knownSettings is the part of a mailbox's settings that a decision needs.
@@ -337,7 +352,7 @@ func knownOf(archive string, s *Settings) knownSettings {
 }
 
 func (p *Policy) reading(ctx context.Context) *reading {
-	return &reading{policy: p, rules: p.rules(), ctx: ctx, known: make(map[Address]knownSettings)}
+	return &reading{policy: p, rules: p.rules(), ctx: ctx}
 }
 
 // mailboxOf returns the mailbox in which a path ends, and what is known of it. The zero Address means none.
@@ -363,7 +378,7 @@ func (r *reading) mailboxBegun(path, archive string) (Address, knownSettings, er
 		}
 		if k.renamed && k.archive == archive {
 			k.found, k.state, k.renamed = true, StateOn, false
-			r.known[a] = k
+			r.keep(a, k)
 			return a, k, nil
 		}
 		if k.found {
@@ -398,7 +413,10 @@ func resolve(a Address, delimiter string, lookup func(Address) (knownSettings, e
 }
 
 func (r *reading) lookup(a Address) (knownSettings, error) {
-	if k, ok := r.known[a]; ok {
+	if a == r.first && a != (Address{}) {
+		return r.known, nil
+	}
+	if k, ok := r.others[a]; ok {
 		return k, nil
 	}
 	l, err := r.policy.lead(r.ctx, a)
@@ -416,7 +434,7 @@ func (r *reading) lookup(a Address) (knownSettings, error) {
 			k.renamed, k.state, k.told = true, StateOff, false
 		}
 	}
-	r.known[a] = k
+	r.keep(a, k)
 	return k, nil
 }
 

@@ -66,9 +66,10 @@ func (d directory) lead(a Address) (l lead, err error) {
 
 // once looks up an address. Nearly all of those that are mailboxes lead to the archive of the same name, and cost one read.
 func (d directory) once(a Address) (lead, error) {
-	own, err := d.record(a.String())
+	address := a.String()
+	own, err := d.record(address)
 	if err != nil || own != nil && own.address == (Address{}) {
-		return lead{name: a.String(), record: own}, err
+		return lead{name: address, record: own}, err
 	}
 	to, err := d.direction(a)
 	switch {

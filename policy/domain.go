@@ -29,6 +29,9 @@ func CanonicalDomain(s string) (string, error) {
 		}
 		return strings.ToLower(s), nil
 	}
+	if isCanonical(s) {
+		return s, nil
+	}
 	labels := strings.Split(strings.ToLower(strings.TrimSuffix(s, ".")), ".")
 	for i, label := range labels {
 		if label == "" {
@@ -44,6 +47,26 @@ func CanonicalDomain(s string) (string, error) {
 		return bad("too long")
 	}
 	return domain, nil
+}
+
+// isCanonical reports whether a domain is surely as CanonicalDomain returns it: nearly all are, and need no copy.
+func isCanonical(s string) bool {
+	label := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '.' && label == 0:
+			return false
+		case c == '.':
+			label = 0
+			continue
+		case c == '-' && s[i-label:i] == "xn-":
+			return false
+		case (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_':
+			return false
+		}
+		label++
+	}
+	return label > 0
 }
 
 // unicodeLabel returns a lower-case label in Unicode.

@@ -105,7 +105,7 @@ func (d *demo) office(ctx context.Context) error {
 		}
 	}
 	fmt.Fprintf(d.stdout, "\nWhat became of the certified messages? (copialettere practice %s)\n", demoOwner)
-	return runPractice(ctx, d.invocation, []string{demoOwner})
+	return runPractice(ctx, d.invocation, []string{demoOwner}, "")
 }
 
 func demoConnect(ctx context.Context, server string) (nexthop.Conn, error) {

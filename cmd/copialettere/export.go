@@ -71,11 +71,11 @@ func (f exportFlags) selection() (export.Selection, error) {
 		if day.text == "" {
 			continue
 		}
-		t, err := time.ParseInLocation(time.DateOnly, day.text, time.Local)
+		t, err := dayOf(day.text, day.days)
 		if err != nil {
-			return s, fmt.Errorf("%w: -%s %q: want a day, such as 2026-11-29", errUsage, day.name, day.text)
+			return s, fmt.Errorf("%w: -%s %q: %w", errUsage, day.name, day.text, err)
 		}
-		*day.into = t.AddDate(0, 0, day.days)
+		*day.into = t
 	}
 	if err := s.Check(); err != nil {
 		return s, fmt.Errorf("%w: %w", errUsage, err)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -17,7 +18,7 @@ import (
 	"copialettere/policy/pec"
 )
 
-const listHelp = `Usage: copialettere list ADDR [-all] [-config FILE] [-json]
+const listHelp = `Usage: copialettere list ADDR [-folder F] [-since DATE] [-until DATE] [-newest N] [-after UID] [-all] [-config FILE] [-json]
 
 Lists the entries of a mailbox, by month, folder and UID. For certified mail it shows the sender and subject of the message inside, the class,
 the result of the signature, and whether the header contradicts the certificate. For notifications about electronic invoices (SdI) it shows
@@ -32,23 +33,51 @@ The state is shown unless it is "delivered":
 
 An entry that was brought in by hand is marked "imported", with the date of the message itself; its time is that of the import.
 
-Example: copialettere list mario@alpha.test -json
+-folder is INBOX/2026-11, INBOX, or 2026-11. The days of -since and -until are included; either may be a time, such as 2026-11-29T08:30:00Z, and then
+-until is the end. -newest lists only the last N of all that, the newest first. -after lists what has come since the entry with that UID, of a -folder
+with its month.
+
+Example: copialettere list mario@alpha.test -newest 20
 `
 
 func defineList(flags *flag.FlagSet) runner {
+	query := make(url.Values)
+	for _, name := range []string{"folder", "newest", "after"} {
+		flags.Func(name, "", func(text string) error {
+			query.Set(name, text)
+			return nil
+		})
+	}
+	for name, days := range map[string]int{"since": 0, "until": 1} {
+		flags.Func(name, "", func(text string) error {
+			t, err := time.Parse(time.RFC3339, text)
+			if err != nil {
+				t, err = dayOf(text, days)
+			}
+			query.Set(name, t.Format(time.RFC3339))
+			return err
+		})
+	}
 	all := flags.Bool("all", false, "")
-	return func(ctx context.Context, in *invocation, args []string) error { return runList(ctx, in, args, *all) }
+	return func(ctx context.Context, in *invocation, args []string) error {
+		if err := want(args, "ADDR"); err != nil {
+			return err
+		}
+		query.Set("mailbox", args[0])
+		if *all {
+			query.Set("all", "true")
+		}
+		return show(in, ctx, mailboxPath+"/entries", query, in.printEntry)
+	}
 }
 
-func runList(ctx context.Context, in *invocation, args []string, all bool) error {
-	if err := want(args, "ADDR"); err != nil {
-		return err
+// dayOf returns the start of a day in the time zone of this machine, or of one so many days later.
+func dayOf(text string, later int) (time.Time, error) {
+	t, err := time.ParseInLocation(time.DateOnly, text, time.Local)
+	if err != nil {
+		return t, errors.New("want a day, such as 2026-11-29")
 	}
-	query := url.Values{"mailbox": {args[0]}}
-	if all {
-		query.Set("all", "true")
-	}
-	return show(in, ctx, mailboxPath+"/entries", query, in.printEntry)
+	return t.AddDate(0, 0, later), nil
 }
 
 func (in *invocation) printEntry(e httpd.EntryView) {

@@ -129,7 +129,7 @@ func commands() map[string]command {
 		"move":           {moveHelp, noFlags(runMove)},
 		"hold":           {holdHelp, defineHold},
 		"give-back":      {giveBackHelp, defineGiveBack},
-		"practice":       {practiceHelp, noFlags(runPractice)},
+		"practice":       {practiceHelp, definePractice},
 		"verify":         {verifyHelp, noFlags(runVerify)},
 		"encryption-key": {encryptionKeyHelp, noFlags(runEncryptionKey)},
 		"checkpoint":     {checkpointHelp, defineCheckpoint},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/url"
 	"strings"
@@ -11,12 +12,13 @@ import (
 	"copialettere/policy/pec/practice"
 )
 
-const practiceHelp = `Usage: copialettere practice ADDR [UID] [-config FILE] [-json]
+const practiceHelp = `Usage: copialettere practice ADDR [UID] [-message-id ID] [-config FILE] [-json]
 
 Shows the practices of a mailbox: each certified message that it sent, with what the receipts say of every recipient: accepted, delivered
 (when, and by which kind of receipt), not accepted or failed (when, and why), late (when that was told), or waiting, past 12 or 24 hours.
 "failed-unnamed": a receipt tells of a failure without saying for which recipient, and nothing else is known of this one.
-With a UID, only sent messages with that UID are shown. "sent by" names a sender that is not the mailbox.
+With a UID, only sent messages with that UID are shown; with -message-id only what has to do with that id: the Message-ID of the sent message or of a
+receipt, or the identifier that the provider gave. "sent by" names a sender that is not the mailbox.
 
 Receipts count when pec.trust believes them, those put in by hand only with the signature of a trusted provider; the others are named with the
 reason. Where no id leads to the sent message, but sender,
@@ -28,8 +30,18 @@ otherwise the parts that differ are named.
 Example: copialettere practice mario@alpha.test 17
 `
 
-func runPractice(ctx context.Context, in *invocation, args []string) error {
+func definePractice(flags *flag.FlagSet) runner {
+	messageID := flags.String("message-id", "", "")
+	return func(ctx context.Context, in *invocation, args []string) error {
+		return runPractice(ctx, in, args, *messageID)
+	}
+}
+
+func runPractice(ctx context.Context, in *invocation, args []string, messageID string) error {
 	query := url.Values{}
+	if messageID != "" {
+		query.Set("message_id", messageID)
+	}
 	switch len(args) {
 	case 2:
 		query.Set("uid", args[1])

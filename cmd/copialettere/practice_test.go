@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"copialettere/journal/httpd"
+	"copialettere/journal/part"
 	"copialettere/lmtp/nexthop"
 	"copialettere/lmtp/nexthop/nexthoptest"
 	"copialettere/policy/pec"
@@ -136,9 +138,18 @@ func TestPractice(t *testing.T) {
 		if got := p.practices("2"); len(got) != 0 {
 			t.Errorf("order %d: by another UID: %d practices", seed, len(got))
 		}
+		for id, want := range map[string]int{
+			"<m1@client.alpha.test>": 1, c.Identifier: 1, part.MessageID(part.Value(c.Acceptance[:bytes.Index(c.Acceptance, []byte("\r\n\r\n"))+2], "Message-ID")): 1, "nobody@ext.test": 0,
+		} {
+			if got := p.practices("-message-id", id); len(got) != want || want > 0 && outcomes(got[0]) != outcomes(v) {
+				t.Errorf("order %d: by the id %s: %+v", seed, id, got)
+			}
+		}
 		if out := p.must("practice", anna); !strings.Contains(out, "bruno@beta.test") || !strings.Contains(out, "no PEC address") {
 			t.Errorf("order %d: printed\n%s", seed, out)
 		}
+		p.fails(2, []string{"holds no id"}, "practice", anna, "-message-id", "<>")
+		p.fails(2, []string{"not both"}, "practice", anna, "1", "-message-id", "x@ext.test")
 		stop()
 		p.must("verify")
 	}

@@ -109,7 +109,7 @@ func List(ctx context.Context, a *archive.Archive, who policy.Actor, mailbox pol
 // Lines yields what List does for an export that is on record already. Whoever calls it has checked the right to it.
 func Lines(ctx context.Context, a *archive.Archive, mailbox policy.Address, s Selection) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		for e, err := range a.Entries(ctx, mailbox) {
+		for e, err := range a.Entries(ctx, mailbox, journal.Listing{}) {
 			var l Line
 			if err == nil {
 				if !s.wants(e) {

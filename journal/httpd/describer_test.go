@@ -122,12 +122,19 @@ var parameterTexts = map[string]string{
 	"account":    "for the archive (the default), or for the live mailbox",
 	"incoming":   "by which protocol mail is read; imap is the default",
 
-	"/mailboxes/{mailbox}/import folder":  "the folders of its source, with slashes between; the folder Imported of the archive has them",
-	"/mailboxes/{mailbox}/import date":    "its own date, by which it is looked for; without it, that of its header, or else now",
-	"/mailboxes/{mailbox}/import source":  "where it was read, such as \"Lavoro.mbox at 4711\"",
-	"/mailboxes/{mailbox}/import from":    "from where all of the import comes, for the log of the mailbox; without it, source",
-	"/mailboxes/{mailbox}/import quoting": "of an mbox: whether it has quoted lines, or that its quoting was undone",
-	"/mailboxes/{mailbox}/import dry_run": "tells what would become of it, and keeps nothing",
+	"since":  "only entries of this time or a later one; it is that of the arrival, or of the import",
+	"until":  "only entries of before this time",
+	"newest": fmt.Sprintf("only so many, 1 to %d: the newest, and of these the newest first", MaxNewest),
+
+	"/mailboxes/{mailbox}/practices message_id": "the Message-ID of the sent message or of a receipt, or the identifier that the provider gave; without it, all",
+	"/mailboxes/{mailbox}/entries folder":       "INBOX/2026-11; INBOX for all months of it; 2026-11 for all folders of the month; without it, all folders",
+	"/mailboxes/{mailbox}/entries after":        "only entries with a greater UID; the folder must be named with its month",
+	"/mailboxes/{mailbox}/import folder":        "the folders of its source, with slashes between; the folder Imported of the archive has them",
+	"/mailboxes/{mailbox}/import date":          "its own date, by which it is looked for; without it, that of its header, or else now",
+	"/mailboxes/{mailbox}/import source":        "where it was read, such as \"Lavoro.mbox at 4711\"",
+	"/mailboxes/{mailbox}/import from":          "from where all of the import comes, for the log of the mailbox; without it, source",
+	"/mailboxes/{mailbox}/import quoting":       "of an mbox: whether it has quoted lines, or that its quoting was undone",
+	"/mailboxes/{mailbox}/import dry_run":       "tells what would become of it, and keeps nothing",
 }
 
 func (d *describer) operation(r *Route) object {

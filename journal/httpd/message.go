@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"math"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
@@ -117,14 +118,15 @@ func writePart(parts *multipart.Writer, e *journal.Entry, body *journal.Body) (b
 }
 
 func (a *api) practice(c *call) error {
-	uid := uint64(0)
-	if text := c.query("uid"); text != "" {
-		var err error
-		if uid, err = strconv.ParseUint(text, 10, 32); err != nil || uid == 0 {
-			return fmt.Errorf("%w: uid %.100q: want a number from 1", errRequest, text)
-		}
+	uid, err := c.number("uid", math.MaxUint32)
+	if err != nil {
+		return err
 	}
-	return tell(c, a.b.Archive.Practices(c.Context(), c.mailbox, uint32(uid), time.Now()))
+	id := c.query("message_id")
+	if uid > 0 && id != "" {
+		return fmt.Errorf("%w: name a uid or a message_id, not both", errRequest)
+	}
+	return tell(c, a.b.Archive.Practices(c.Context(), c.mailbox, uid, id, time.Now()))
 }
 
 // ActView is an act that was carried out on messages of one folder. Others script against its names.

@@ -191,8 +191,8 @@ func pullRoutes() []Route {
 func messageRoutes() []Route {
 	const folder = one + "/messages/{folder}"
 	return []Route{
-		{"GET", one + "/entries", archive.RightRead, false, "[all=true]", nil, EntryView{}, true,
-			"all its entries, by month, folder and UID; with all, also the superseded ones", (*api).list},
+		{"GET", one + "/entries", archive.RightRead, false, "[all=true][&folder=F][&since=TIME][&until=TIME][&newest=N][&after=N]", nil, EntryView{}, true,
+			"its entries, by month, folder and UID, or with newest the newest first; with all, also the superseded ones", (*api).list},
 		{"GET", one + "/preservation", archive.RightRead, false, "", nil, archive.Preserved{}, true,
 			"its packages for legal preservation, oldest first, with the receipts that came back", (*api).preservation},
 		{"GET", one + "/messages", archive.RightRead, false, "[q=QUERY][&folder=F][&after=NEXT][&limit=N]", nil, EntryView{}, true,
@@ -222,7 +222,7 @@ func messageRoutes() []Route {
 		{"POST", one + "/import", archive.RightImport, true, "[folder=F][&date=TIME][&source=TEXT][&from=TEXT][&quoting=none|undecidable|mboxrd][&dry_run=true]",
 			Content{messageType}, archive.Kept{}, false,
 			"import the message in the body, unless the mailbox has the same bytes; from is what the log of the mailbox says, once for many messages", (*api).importMessage},
-		{"GET", one + "/practices", archive.RightRead, false, "[uid=N]", nil, practice.Practice{}, true,
+		{"GET", one + "/practices", archive.RightRead, false, "[uid=N][&message_id=ID]", nil, practice.Practice{}, true,
 			"what the receipts of sent certified messages say", (*api).practice},
 
 		// These act on messages of one folder and answer with the act.

@@ -1,8 +1,6 @@
 package httpd
 
 import (
-	"context"
-	"iter"
 	"strings"
 	"time"
 
@@ -97,41 +95,6 @@ func viewEntry(e *journal.Entry) EntryView {
 		State: e.State.String(), Flags: e.Flags, Odd: e.Parts.Odd.String(), QueueID: e.QueueID,
 		PeerAddr: e.Peer.Addr, PeerName: e.Peer.Name, PeerHelo: e.Peer.Helo, Transaction: e.Transaction,
 		InnerFrom: part.Decode(inner.From), InnerSubject: part.Decode(inner.Subject), Certification: certification,
-	}
-}
-
-func (a *api) list(c *call) error {
-	all, err := c.flag("all")
-	if err != nil {
-		return err
-	}
-	return tell(c, a.entries(c.Context(), c.mailbox, all))
-}
-
-// entries yields the entries of a mailbox; with all, the superseded ones after the others.
-func (a *api) entries(ctx context.Context, address policy.Address, all bool) iter.Seq2[EntryView, error] {
-	return func(yield func(EntryView, error) bool) {
-		for e, err := range a.b.Archive.Entries(ctx, address) {
-			var v EntryView
-			if err == nil {
-				v, err = a.view(ctx, address, e)
-			}
-			if !yield(v, err) {
-				return
-			}
-		}
-		if !all {
-			return
-		}
-		for e, err := range a.b.Archive.Superseded(ctx, address) {
-			var v EntryView
-			if err == nil {
-				v = viewSuperseded(e)
-			}
-			if !yield(v, err) {
-				return
-			}
-		}
 	}
 }
 

@@ -79,7 +79,10 @@ func KindOf(err error) Kind {
 type Month string
 
 // MonthOf returns the month of t in UTC.
-func MonthOf(t time.Time) Month { return Month(t.UTC().Format("2006-01")) }
+func MonthOf(t time.Time) Month {
+	var name [len("2006-01")]byte
+	return Month(t.UTC().AppendFormat(name[:0], "2006-01"))
+}
 
 // ParseMonth reads a month as "2026-11".
 func ParseMonth(s string) (Month, error) {

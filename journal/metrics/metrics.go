@@ -96,21 +96,22 @@ func (r *Registry) made() *prometheus.Registry {
 // lookup returns the series of a name and labels, and creates it with create if need be. It panics on a programming error, such as one
 // name of two kinds.
 func lookup[S any](r *Registry, name string, labels []string, create func() (S, prometheus.Collector)) S {
-	key := name
+	var room [256]byte
+	key := append(room[:0], name...)
 	for _, l := range labels {
-		key += "\x00" + l
+		key = append(append(key, 0), l...)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	gatherer := r.made()
-	if s, ok := r.series[key]; ok {
+	if s, ok := r.series[string(key)]; ok {
 		return s.(S)
 	}
 	s, collector := create()
 	if err := gatherer.Register(collector); err != nil {
 		panic(fmt.Sprintf("metric %s: %v", name, err))
 	}
-	r.series[key] = s
+	r.series[string(key)] = s
 	return s
 }
 

@@ -85,6 +85,7 @@ func (c *wire) put(p []byte) error {
 
 // write writes message bytes within Timeouts.Data.
 func (c *wire) write(p []byte) error {
+	c.begun = true
 	c.nc.SetWriteDeadline(time.Now().Add(c.hop.options.Timeouts.Data))
 	_, err := c.nc.Write(p)
 	return err

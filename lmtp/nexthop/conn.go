@@ -44,6 +44,9 @@ type Conn interface {
 	// connection or spoken before, the dot is not sent and the error wraps ErrNotSent.
 	End(ctx context.Context) error
 
+	// Watch has the end of a context interrupt all calls, until the connection is closed. Calls that come under it then cost less. Call it at
+	// most once, before any other call.
+	Watch(ctx context.Context)
 	// Alive reports, without waiting, whether the connection looks fit for another transaction: not broken, not closed by the
 	// hop, and no unasked reply from it.
 	Alive() bool

@@ -37,7 +37,7 @@ import (
 type Timeouts struct {
 	// Connect bounds all of Connect: lookups, every address, greeting, LHLO. Default 30 s. Each address gets a share of the time left.
 	Connect time.Duration
-	// Command bounds sending commands and waiting for the reply to one, DATA included. Default 2 minutes.
+	// Command bounds sending commands and waiting for the reply to one, which for DATA has 110 s at most. Default 2 minutes.
 	Command time.Duration
 	// Data bounds one write of at most 32 KiB of message bytes. Default 2 minutes.
 	Data time.Duration

@@ -272,6 +272,9 @@ func (c *maildirConn) removeTemporary() {
 	c.temporary = ""
 }
 
+// Watch implements Conn. No call waits for anybody.
+func (c *maildirConn) Watch(context.Context) {}
+
 // Alive implements Conn.
 func (c *maildirConn) Alive() bool {
 	c.mu.Lock()

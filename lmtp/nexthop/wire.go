@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -22,6 +23,10 @@ const (
 	maxBatch = 100
 	// maxXForward is the longest XFORWARD line that we send, in bytes, line end included.
 	maxXForward = 512
+	// dataReplyTimeout is the most that a hop has for its reply to DATA: Postfix waits 120 s (lmtp_data_init_timeout).
+	dataReplyTimeout = 110 * time.Second
+	// fresh is how long a hop that has just replied is taken to be there still.
+	fresh = time.Second
 	// quitTime bounds sending QUIT, and reading what a hop said unasked.
 	quitTime = time.Second
 )
@@ -49,7 +54,7 @@ const (
 // command waits to be sent. Its line includes the CRLF.
 type command struct{ verb, line string }
 
-// wire is a Conn over a network connection. All fields but nc and aborted belong to the goroutine that uses it.
+// wire is a Conn over a network connection. All fields but nc, aborted and those with a lock belong to the goroutine that uses it.
 type wire struct {
 	hop       *Hop
 	nc        net.Conn
@@ -65,9 +70,15 @@ type wire struct {
 	accepted int       // RCPT lines of this transaction that got a 2xx
 	line     lineState // of the message
 	ended    time.Time // when End began
+	heard    time.Time // when the newest reply was read
+	begun    bool      // some of the message was written
 
 	err     error // the first failure, wrapped in ErrBroken
 	aborted atomic.Bool
+
+	watched <-chan struct{} // of the context that Watch was called with; nil for none
+	mu      sync.Mutex
+	unwatch func() bool // ends the watch; nil for none; guarded by mu
 }
 
 func newWire(h *Hop, nc net.Conn) *wire {
@@ -80,7 +91,7 @@ func newWire(h *Hop, nc net.Conn) *wire {
 
 // greet reads the greeting, says LHLO or EHLO, and keeps what the hop announces. Only ctx limits it.
 func (c *wire) greet(ctx context.Context) error {
-	defer c.limit(ctx, time.Time{})()
+	defer c.unlimit(ctx, c.limit(ctx, time.Time{}))
 	if _, err := c.opening(ctx, "greeting"); err != nil {
 		return err
 	}
@@ -111,16 +122,45 @@ func (c *wire) opening(ctx context.Context, what string) (Reply, error) {
 	return reply, nil
 }
 
-// limit bounds all reads and writes by a deadline (none if zero) and by the end of ctx, until release is called. If ctx ends before that,
-// the connection is broken: the deadline that interrupts it may still take effect later.
-func (c *wire) limit(ctx context.Context, deadline time.Time) (release func()) {
+// limit bounds all reads and writes by a deadline (none if zero) and by the end of ctx, until unlimit is called with what it returns.
+func (c *wire) limit(ctx context.Context, deadline time.Time) (stop func() bool) {
 	c.nc.SetDeadline(deadline)
-	// A past deadline interrupts reads and writes.
-	stop := context.AfterFunc(ctx, func() { c.nc.SetDeadline(time.Unix(1, 0)) })
-	return func() {
-		if !stop() && c.err == nil {
-			c.fail(ctx, "after the call", os.ErrDeadlineExceeded)
-		}
+	if done := ctx.Done(); done == nil || done != c.watched {
+		return context.AfterFunc(ctx, c.interrupt)
+	}
+	if ctx.Err() != nil {
+		c.interrupt() // the deadline may have come behind the one that the end of ctx set
+	}
+	return nil
+}
+
+// unlimit ends what limit began. If ctx has ended before that, the connection is broken: the deadline that interrupts it may still take effect later.
+func (c *wire) unlimit(ctx context.Context, stop func() bool) {
+	ended := stop == nil && ctx.Err() != nil || stop != nil && !stop()
+	if ended && c.err == nil {
+		c.fail(ctx, "after the call", os.ErrDeadlineExceeded)
+	}
+}
+
+// interrupt ends reads and writes under way, and those to come: their deadline is past.
+func (c *wire) interrupt() { c.nc.SetDeadline(time.Unix(1, 0)) }
+
+// Watch implements Conn.
+func (c *wire) Watch(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unwatch == nil && !c.aborted.Load() {
+		c.watched, c.unwatch = ctx.Done(), context.AfterFunc(ctx, c.interrupt)
+	}
+}
+
+// close closes the connection, and ends the watch of the context.
+func (c *wire) close() {
+	c.nc.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unwatch != nil {
+		c.unwatch()
 	}
 }
 
@@ -140,7 +180,7 @@ func (c *wire) fail(ctx context.Context, doing string, err error) error {
 	if c.err == nil {
 		c.err = fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	c.nc.Close()
+	c.close()
 	return err
 }
 
@@ -232,10 +272,13 @@ func (c *wire) Reply(ctx context.Context) (Reply, error) {
 		return Reply{}, ErrNotPending
 	}
 	deadline := time.Now().Add(c.hop.options.Timeouts.Command)
-	if c.stage == inFinal {
+	switch {
+	case c.stage == inFinal:
 		deadline = c.ended.Add(c.hop.options.Timeouts.Final)
+	case c.stage == inData && c.pending == 1:
+		deadline = time.Now().Add(min(c.hop.options.Timeouts.Command, dataReplyTimeout))
 	}
-	defer c.limit(ctx, deadline)()
+	defer c.unlimit(ctx, c.limit(ctx, deadline))
 	for {
 		if err := c.send(ctx); err != nil {
 			return Reply{}, err
@@ -245,7 +288,7 @@ func (c *wire) Reply(ctx context.Context) (Reply, error) {
 		if err != nil {
 			return Reply{}, c.fail(ctx, "waiting for the reply to "+verb, err)
 		}
-		c.unread = c.unread[1:]
+		c.unread, c.heard = c.unread[1:], time.Now()
 		if verb == verbXForward && reply.Code != 421 {
 			if !reply.Positive() {
 				c.hop.options.Logger.Warn("the next hop refuses XFORWARD", "reply", reply.String())
@@ -292,7 +335,7 @@ func (c *wire) take(ctx context.Context, verb string, reply Reply) error {
 		c.stage = inCommands
 		switch {
 		case reply.Code == 354 && (c.accepted > 0 || !c.lmtp):
-			c.stage, c.line = inMessage, lineStart
+			c.stage, c.line, c.begun = inMessage, lineStart, false
 			return nil
 		case reply.Code/100 <= 3:
 			// After a 354 in LMTP without an accepted recipient, no reply would follow the dot (RFC 2033 section 4.2).
@@ -335,6 +378,7 @@ func (c *wire) Flush() error {
 	if err := c.message(); err != nil {
 		return err
 	}
+	c.begun = c.begun || len(c.out) > 0
 	c.nc.SetWriteDeadline(time.Now().Add(c.hop.options.Timeouts.Data))
 	if err := c.drain(); err != nil {
 		return c.failMessage(err)
@@ -348,10 +392,11 @@ func (c *wire) End(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrNotSent, err)
 	}
 	c.ended = time.Now()
-	if c.spoke() {
+	// A hop that has seen nothing of the message has nothing to say, unless it has lost patience.
+	if (c.begun || !c.justHeard(c.ended)) && c.spoke() {
 		return fmt.Errorf("%w: %w", ErrNotSent, c.unasked(ctx))
 	}
-	defer c.limit(ctx, c.ended.Add(c.hop.options.Timeouts.Final))()
+	defer c.unlimit(ctx, c.limit(ctx, c.ended.Add(c.hop.options.Timeouts.Final)))
 	if c.line != lineStart {
 		c.out = append(c.out, "\r\n"...)
 	}
@@ -392,7 +437,7 @@ func (c *wire) failMessage(err error) error {
 
 // unasked reads what a hop said before its turn, and breaks the connection: that reply must not be taken for the one to the dot.
 func (c *wire) unasked(ctx context.Context) error {
-	defer c.limit(ctx, time.Now().Add(quitTime))()
+	defer c.unlimit(ctx, c.limit(ctx, time.Now().Add(quitTime)))
 	reply, err := readReply(c.in)
 	if err == nil {
 		err = &ReplyError{Stage: verbMessage, Reply: reply}
@@ -400,10 +445,13 @@ func (c *wire) unasked(ctx context.Context) error {
 	return c.fail(ctx, "before the end of the message", err)
 }
 
-// Alive implements Conn.
+// Alive implements Conn. If the hop has closed the connection right behind its last reply, the next one will tell.
 func (c *wire) Alive() bool {
-	return c.usable() == nil && c.stage == inCommands && c.pending == 0 && len(c.unread) == 0 && !c.spoke()
+	return c.usable() == nil && c.stage == inCommands && c.pending == 0 && len(c.unread) == 0 && (c.justHeard(time.Now()) || !c.spoke())
 }
+
+// justHeard reports whether the hop's newest reply is too fresh to look for another.
+func (c *wire) justHeard(now time.Time) bool { return c.in.Buffered() == 0 && now.Sub(c.heard) < fresh }
 
 // spoke reports whether there is something to read: bytes, or the end of the connection.
 func (c *wire) spoke() bool { return c.in.Buffered() > 0 || readable(c.nc) }
@@ -421,5 +469,5 @@ func (c *wire) Quit() {
 // Abort implements Conn.
 func (c *wire) Abort() {
 	c.aborted.Store(true)
-	c.nc.Close()
+	c.close()
 }

@@ -29,6 +29,7 @@ import (
 
 	"copialettere/journal"
 	"copialettere/journal/kv"
+	"copialettere/journal/part"
 	"copialettere/policy"
 	"copialettere/policy/auth"
 	"copialettere/policy/checkpoint"
@@ -146,33 +147,43 @@ func (a *Archive) changed() {
 	}
 }
 
-// Entries yields the entries of a mailbox, by month, folder and UID. For damaged ones it yields an error that wraps journal.ErrDamaged, and
-// goes on with the rest.
-func (a *Archive) Entries(ctx context.Context, address policy.Address) iter.Seq2[*journal.Entry, error] {
+// Entries yields the entries of a mailbox that a listing wants: see journal.Journal.Listed. For damaged ones it yields an error that wraps
+// journal.ErrDamaged, and goes on with the rest.
+func (a *Archive) Entries(ctx context.Context, address policy.Address, l journal.Listing) iter.Seq2[*journal.Entry, error] {
 	return of(ctx, a, address, func(archive string) iter.Seq2[*journal.Entry, error] {
 		a.journal.FlushOutcomes(ctx)
-		return views(a.journal.List(ctx, archive), func(e *journal.Entry) (*journal.Entry, bool) {
+		return views(a.journal.Listed(ctx, archive, l), func(e *journal.Entry) (*journal.Entry, bool) {
 			e.Mailbox = address.String()
 			return e, true
 		})
 	})
 }
 
-// Superseded yields the entries of a mailbox that newer ones superseded. They count nowhere else.
-func (a *Archive) Superseded(ctx context.Context, address policy.Address) iter.Seq2[*journal.SupersededEntry, error] {
+// Superseded yields the entries of a mailbox that newer ones superseded, those that a listing wants; its Newest does not count. They count nowhere else.
+func (a *Archive) Superseded(ctx context.Context, address policy.Address, l journal.Listing) iter.Seq2[*journal.SupersededEntry, error] {
 	return of(ctx, a, address, func(archive string) iter.Seq2[*journal.SupersededEntry, error] {
 		return views(a.journal.Superseded(ctx, archive), func(e *journal.SupersededEntry) (*journal.SupersededEntry, bool) {
 			e.Mailbox, e.By.Mailbox = address.String(), address.String()
-			return e, true
+			return e, l.Wants(e.Entry)
 		})
 	})
 }
 
 // Practices yields the practices of a mailbox: its sent certified messages with what their receipts say. A uid other than 0 limits them to sent
-// messages with that UID.
-func (a *Archive) Practices(ctx context.Context, address policy.Address, uid uint32, now time.Time) iter.Seq2[*practice.Practice, error] {
+// messages with that UID; a messageID, to those that have to do with it: see practice.WithID. Only one of the two may be given. The error wraps ErrRequest
+// if messageID contains no ID.
+func (a *Archive) Practices(ctx context.Context, address policy.Address, uid uint32, messageID string, now time.Time) iter.Seq2[*practice.Practice, error] {
 	return of(ctx, a, address, func(archive string) iter.Seq2[*practice.Practice, error] {
-		return views(practice.List(ctx, a.journal, archive, uid, now), func(p *practice.Practice) (*practice.Practice, bool) {
+		list := practice.List(ctx, a.journal, archive, now)
+		switch id := part.MessageID(messageID); {
+		case messageID != "" && id == "":
+			list = func(yield func(*practice.Practice, error) bool) { yield(nil, noID(messageID)) }
+		case messageID != "":
+			list = practice.WithID(ctx, a.journal, archive, id, now)
+		case uid != 0:
+			list = practice.Sent(ctx, a.journal, archive, uid, now)
+		}
+		return views(list, func(p *practice.Practice) (*practice.Practice, bool) {
 			p.Mailbox = address.String()
 			return p, true
 		})

@@ -179,7 +179,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 	return func(yield func(Verdict, error) bool) {
 		wanted := part.MessageID(messageID)
 		if messageID != "" && wanted == "" {
-			yield(Verdict{}, fmt.Errorf("%w: message_id %.100q holds no id", ErrRequest, messageID))
+			yield(Verdict{}, noID(messageID))
 			return
 		}
 		if at, to, gone, err := a.policy.Gone(ctx, address); gone || err != nil {
@@ -220,9 +220,11 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 		}
 		a.journal.FlushOutcomes(ctx)
 		at := func(v Verdict) time.Time { return v.Time }
-		entries := views(a.journal.ListByTime(ctx, m.Archive), func(e *journal.Entry) (Verdict, bool) {
-			return verdictOfEntry(address, e), messageID == "" || part.MessageID(e.MessageID) == wanted
-		})
+		found := a.journal.ListByTime(ctx, m.Archive)
+		if messageID != "" {
+			found = a.journal.WithMessageID(ctx, m.Archive, wanted)
+		}
+		entries := views(found, func(e *journal.Entry) (Verdict, bool) { return verdictOfEntry(address, e), true })
 		records := views(a.journal.Records(ctx, m.Archive), func(r *journal.Record) (Verdict, bool) {
 			// A gap of many messages may be why this one is missing.
 			return verdictOfRecord(address, r), messageID == "" || part.MessageID(r.MessageID) == wanted || r.Kind == journal.Gap && r.MessageID == ""
@@ -235,9 +237,9 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			}
 			return
 		}
-		found := false
+		known := false
 		for v, err := range journal.MergeByTime(at, entries, records) {
-			found = found || err == nil
+			known = known || err == nil
 			if err == nil && len(open) > 0 && open[0].Time.Before(v.Time) {
 				if !yield(open[0], nil) {
 					return
@@ -248,7 +250,7 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 				return
 			}
 		}
-		if !found {
+		if !known {
 			open = inOrder(append(closed, open...))
 		}
 		for _, v := range open {
@@ -257,6 +259,10 @@ func (a *Archive) Why(ctx context.Context, address policy.Address, messageID str
 			}
 		}
 	}
+}
+
+func noID(messageID string) error {
+	return fmt.Errorf("%w: message_id %.100q holds no id", ErrRequest, messageID)
 }
 
 // renames returns the changes of the address of a mailbox, oldest first, without the one that closed it.

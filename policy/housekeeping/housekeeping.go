@@ -1,6 +1,6 @@
 // Package housekeeping does the archive's work beside the mail: it erases disabled archives, runs the retention at its hour, expires the
 // records of skips and of who did what, sessions that are over, links and codes that nobody used, moves spooled gaps into the journal, removes what was deleted by hand once its grace is over, frees the
-// space of deleted messages, verifies the archive, keeps the disk from filling up, and warns of a clock that nothing keeps right. After a stop or
+// space of deleted messages, verifies and indexes the archive, keeps the disk from filling up, and warns of a clock that nothing keeps right. After a stop or
 // an error each step resumes where it broke off. Nothing needs undoing, and the package stores nothing. It sees the journal and the settings but
 // no listener: its owner tells it how to wait for the messages judged so far.
 package housekeeping
@@ -139,6 +139,11 @@ func (k *Keeper) Run(ctx context.Context) {
 	defer verifying.Wait()
 	// So does taking an archive from before the logs into them.
 	verifying.Go(func() { k.adopt(ctx) })
+	verifying.Go(func() {
+		k.options.Journal.KeepIndexed(ctx, func(err error) {
+			k.failed(ctx, "some entries are not indexed yet, and take longer to find; will be tried again", err)
+		})
+	})
 	for {
 		k.Keep(ctx, time.Now())
 		select {

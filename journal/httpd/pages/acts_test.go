@@ -59,7 +59,7 @@ func (b *browser) follows(path string, form url.Values) listed {
 // archived returns the subjects of what is in the archive, by folder and UID.
 func (r *rig) archived() (list []string) {
 	r.t.Helper()
-	for e, err := range r.archive.Entries(r.t.Context(), r.address("anna@alpha.test")) {
+	for e, err := range r.archive.Entries(r.t.Context(), r.address("anna@alpha.test"), journal.Listing{}) {
 		r.must(err)
 		list = append(list, e.Folder+" "+e.Subject)
 	}

@@ -175,14 +175,23 @@ func (b *batch) add(t *tx) {
 }
 
 func (b *batch) get(key []byte) ([]byte, error) {
-	p, ok := b.overlay[string(key)]
-	switch {
-	case !ok:
+	if _, ok := b.overlay[string(key)]; !ok {
 		return b.d.get(key)
-	case p.length < 0:
+	}
+	value, found := b.value(string(key))
+	if !found {
 		return nil, kv.ErrNotFound
 	}
-	return append(make([]byte, 0, p.length), b.records.Dump()[p.end-p.length:p.end]...), nil
+	return append(make([]byte, 0, len(value)), value...), nil
+}
+
+// value returns the value that the batch gives to a key of it, and false if it deletes the key. It belongs to the batch.
+func (b *batch) value(key string) ([]byte, bool) {
+	p := b.overlay[key]
+	if p.length < 0 {
+		return nil, false
+	}
+	return b.records.Dump()[p.end-p.length : p.end], true
 }
 
 // tx is the kv.Tx of one update.
@@ -369,12 +378,13 @@ func (s *store) commit(b *batch) bool {
 	m := s.engine.meters
 	b.d.values.begin(b.overlay)
 	err := b.d.write(b.records, b.updates, b.size)
-	b.d.values.end()
 	if err != nil {
+		b.d.values.end(nil)
 		m.failedCommits.Inc()
 		s.fail(b, err)
 		return false
 	}
+	b.d.values.end(b.value)
 	s.newestSeq = b.d.seq
 	m.commits.Inc()
 	m.updates.Add(int64(b.updates))

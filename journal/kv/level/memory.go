@@ -13,9 +13,12 @@ const (
 	// restWriteBuffer is the write buffer of all other volumes. goleveldb allocates it when it opens a database.
 	restWriteBuffer = 64 << 10
 	maxGrown        = 4
-	// blockCache and openFiles are for the stores that every delivery reads: the settings, the newest volume and the one before it.
-	blockCache = 2 << 20
-	openFiles  = 200 // tables
+	// These block caches, and openFiles, are for the stores that every delivery reads: the settings, the newest volume and the one before it. Of a volume
+	// they hold the index and the filter of the tables in which deliveries look for their keys, so they fill as the month grows.
+	settingsBlockCache = 2 << 20
+	newestBlockCache   = 16 << 20
+	previousBlockCache = 4 << 20
+	openFiles          = 200 // tables
 	// restBlockCache and restOpenFiles are for all other stores.
 	restBlockCache = 128 << 10
 	restOpenFiles  = 32 // tables

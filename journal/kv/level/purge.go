@@ -289,10 +289,15 @@ func (s *store) writePurge(step *purgeStep) error {
 	}
 	deletions := leveldb.MakeBatch(d.writeBuffer + len(step.garbage)*keyOverhead + 1<<10)
 	deletions.Put(step.first(), make([]byte, d.writeBuffer))
+	deleted := make(map[string]position, len(step.garbage))
 	for _, g := range step.garbage {
 		deletions.Delete(g.Key)
+		deleted[string(g.Key)] = position{length: -1}
 	}
-	if err := d.db.Write(deletions, synced); err != nil {
+	d.values.begin(deleted)
+	err := d.db.Write(deletions, synced)
+	d.values.end(nil)
+	if err != nil {
 		s.engine.meters.failedCommits.Inc()
 		s.fail(&batch{d: d}, err)
 		return s.downErr

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -316,6 +317,36 @@ func TestPurgeLeavesTheNewestMonth(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPurgeForgets purges a month that was the newest when it was opened, whose values are kept in memory.
+func TestPurgeForgets(t *testing.T) {
+	f := &onFiles{dir: t.TempDir()}
+	e := f.Open(t).(*Engine)
+	putOne(t, openVolume(t, e, "2026-10"), "c1", "a chunk")
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	e = f.Open(t).(*Engine) // what was in the log is in a table now
+	defer e.Close()
+	s := openVolume(t, e, "2026-10")
+	if _, err := s.Get(t.Context(), []byte("c1")); err != nil {
+		t.Fatal(err)
+	}
+	if len(s.(*store).current.values.known) != 1 {
+		t.Fatal("the value is not kept, so the test shows nothing")
+	}
+	openVolume(t, e, "2026-11")
+	gone := 0
+	if err := s.Purge(t.Context(), []kv.Garbage{{Key: []byte("c1"), Size: 7, Due: true}}, func(garbage []kv.Garbage) error {
+		gone += len(garbage)
+		return nil
+	}); err != nil || gone != 1 {
+		t.Fatalf("%d keys went, %v", gone, err)
+	}
+	if v, err := s.Get(t.Context(), []byte("c1")); !errors.Is(err, kv.ErrNotFound) {
+		t.Errorf("after the purge the key has %q, %v", v, err)
 	}
 }
 

@@ -16,15 +16,29 @@ import (
 // TestValuesFresh has readers of a few keys while a writer raises their numbers. No reader sees a number below one that was acknowledged before it
 // began, or below one that it saw before.
 func TestValuesFresh(t *testing.T) {
-	e, err := Open(t.TempDir(), Options{})
-	if err != nil {
-		t.Fatal(err)
+	for _, store := range []struct {
+		name string
+		open func(*Engine) (kv.Store, error)
+	}{
+		{"settings", func(e *Engine) (kv.Store, error) { return e.Settings(t.Context()) }},
+		{"newest volume", func(e *Engine) (kv.Store, error) { return e.Volume(t.Context(), "2026-11", true) }},
+	} {
+		t.Run(store.name, func(t *testing.T) {
+			e, err := Open(t.TempDir(), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.Close()
+			s, err := store.open(e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			testValuesFresh(t, s)
+		})
 	}
-	defer e.Close()
-	s, err := e.Settings(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+func testValuesFresh(t *testing.T, s kv.Store) {
 	const keys, rounds = 4, 300
 	var acknowledged [keys]atomic.Uint64
 	key := func(i int) []byte { return fmt.Appendf(nil, "k%d", i) }
@@ -80,7 +94,7 @@ func TestValuesFresh(t *testing.T) {
 
 // TestValues keeps, forgets and bounds values.
 func TestValues(t *testing.T) {
-	v := new(values)
+	v := &values{absent: true}
 	stored := map[string][]byte{"a": []byte("1"), "empty": {}, "large": bytes.Repeat([]byte("x"), maxValue+1)}
 	searched := ""
 	read := func(key []byte) ([]byte, error) {
@@ -112,7 +126,7 @@ func TestValues(t *testing.T) {
 	v.begin(map[string]position{"a": {}})
 	get("a")
 	get("a") // what is read during a write is not kept
-	v.end()
+	v.end(nil)
 	if got := get("a") + get("a"); got != "22" || searched != "a a a " {
 		t.Errorf("a is %q, searched %q", got, searched)
 	}
@@ -121,7 +135,7 @@ func TestValues(t *testing.T) {
 	v.get([]byte("b"), func([]byte) ([]byte, error) {
 		v.begin(map[string]position{"b": {}})
 		stored["b"] = []byte("new")
-		v.end()
+		v.end(nil)
 		return []byte("old"), nil
 	})
 	if got := get("b"); got != "new" {
@@ -145,8 +159,75 @@ func TestValues(t *testing.T) {
 	}
 	var none *values
 	none.begin(nil)
-	none.end()
+	none.end(nil)
 	if value, err := none.get([]byte("b"), read); err != nil || string(value) != "new" {
 		t.Errorf("without values: %q, %v", value, err)
+	}
+}
+
+// TestValuesRenewed has batches write keys that are known and keys that are not.
+func TestValuesRenewed(t *testing.T) {
+	large := string(make([]byte, maxValue+1))
+	for _, test := range []struct {
+		name   string
+		absent bool              // of the settings
+		read   []string          // keys read before the write
+		write  map[string]string // "-" deletes the key
+		failed bool
+		known  map[string]string // afterwards; "-" is known to be absent
+	}{
+		{name: "known, written", read: []string{"a"}, write: map[string]string{"a": "2"}, known: map[string]string{"a": "2"}},
+		{name: "known, written empty", read: []string{"a"}, write: map[string]string{"a": ""}, known: map[string]string{"a": ""}},
+		{name: "known, written too large", read: []string{"a"}, write: map[string]string{"a": large}},
+		{name: "known, deleted", read: []string{"a"}, write: map[string]string{"a": "-"}},
+		{name: "known, deleted in the settings", absent: true, read: []string{"a"}, write: map[string]string{"a": "-"}, known: map[string]string{"a": "-"}},
+		{name: "known, the write fails", read: []string{"a"}, write: map[string]string{"a": "2"}, failed: true},
+		{name: "known, another one written", read: []string{"a"}, write: map[string]string{"b": "2"}, known: map[string]string{"a": "1"}},
+		{name: "never read", write: map[string]string{"a": "2"}},
+		{name: "absent, written", read: []string{"none"}, write: map[string]string{"none": "2"}},
+		{name: "absent in the settings, written", absent: true, read: []string{"none"}, write: map[string]string{"none": "2"},
+			known: map[string]string{"none": "2"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v := &values{absent: test.absent}
+			for _, key := range test.read {
+				_, err := v.get([]byte(key), func([]byte) ([]byte, error) {
+					if key == "none" {
+						return nil, kv.ErrNotFound
+					}
+					return []byte("1"), nil
+				})
+				if err != nil && !errors.Is(err, kv.ErrNotFound) {
+					t.Fatal(err)
+				}
+			}
+			batch := make(map[string]position)
+			for key := range test.write {
+				batch[key] = position{}
+			}
+			v.begin(batch)
+			written := func(key string) ([]byte, bool) {
+				value := test.write[key]
+				if value == "-" {
+					return nil, false
+				}
+				return []byte(value), true
+			}
+			if test.failed {
+				written = nil
+			}
+			v.end(written)
+			size := 0
+			for key, value := range v.known {
+				want, ok := test.known[key]
+				if !ok || (want == "-") != (value == nil) || value != nil && want != string(value) {
+					t.Errorf("%s has %q, want %q", key, value, want)
+				}
+				size += len(key) + len(value) + valueOverhead
+			}
+			if len(v.known) != len(test.known) || size != v.size {
+				t.Errorf("%d keys of %d bytes are known, counted %d; want %d", len(v.known), size, v.size, len(test.known))
+			}
+		})
 	}
 }

@@ -351,14 +351,11 @@ func withoutStates(recipients []string, groups []*group) []string {
 	return list
 }
 
-// wanted reports whether a practice is asked for: with a UID, if its sent message has that UID; without, unless it is a sent message for which no
-// receipt is expected.
-func (p *group) wanted(uid uint32) bool {
-	if uid != 0 {
-		return p.sent != nil && p.sent.ref.UID == uid
-	}
-	return len(p.receipts) > 0 || p.sent.certified
-}
+// shown reports whether a practice is listed: not a sent message for which no receipt is expected.
+func (p *group) shown() bool { return len(p.receipts) > 0 || p.sent.certified }
+
+// isOf reports whether a practice is that of a sent message.
+func (p *group) isOf(sent journal.Ref) bool { return p.sent != nil && p.sent.ref == sent }
 
 // view describes a practice.
 func (p *group) view(now time.Time) *Practice {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +27,8 @@ type Chosen struct {
 // not know a sent message that no id leads to, which List guesses. Damaged messages are left out. The error wraps journal.ErrNotFound if there is no
 // such message or practice.
 func Linked(ctx context.Context, j *journal.Journal, mailbox string, chosen Chosen, now time.Time) ([]*Practice, error) {
-	w := &linkWalk{journal: j, mailbox: mailbox, entries: make(map[journal.Ref]*journal.Entry), links: make(map[string]bool)}
+	w := newLinkWalk(j, mailbox)
+	wanted := func(p *group) bool { return p.Identifier == chosen.Identifier }
 	if chosen.Identifier != "" {
 		w.queue = []string{pec.IdentifierLink(chosen.Identifier)}
 	} else {
@@ -36,7 +38,98 @@ func Linked(ctx context.Context, j *journal.Journal, mailbox string, chosen Chos
 			return nil, err
 		}
 		w.add(e)
+		wanted = func(p *group) bool { return p.isOf(chosen.Sent) }
 	}
+	list, err := w.practices(ctx, wanted, now)
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("practice of %s: %w", mailbox, journal.ErrNotFound)
+	}
+	return list, err
+}
+
+// Sent yields the practices of the sent messages with a UID, of whatever month. Where no id leads from a message to a receipt it looks, as List does, for
+// receipts that fit: among those of the time after it.
+func Sent(ctx context.Context, j *journal.Journal, mailbox string, uid uint32, now time.Time) iter.Seq2[*Practice, error] {
+	return func(yield func(*Practice, error) bool) {
+		for e, err := range j.SentAs(ctx, mailbox, uid) {
+			if err != nil {
+				if !yield(nil, err) || !errors.Is(err, journal.ErrDamaged) {
+					return
+				}
+				continue
+			}
+			list, err := Linked(ctx, j, mailbox, Chosen{Sent: e.Ref}, now)
+			// Of what is damaged the longer way tells; and the message may have gone since it was read.
+			if err != nil && !errors.Is(err, journal.ErrDamaged) && !errors.Is(err, journal.ErrNotFound) {
+				yield(nil, err)
+				return
+			}
+			found := func(yield func(*Practice, error) bool) {
+				for _, p := range list {
+					if !yield(p, nil) {
+						return
+					}
+				}
+			}
+			if !slices.ContainsFunc(list, func(p *Practice) bool { return len(p.Receipts) > 0 }) {
+				around := j.OfPractices(ctx, mailbox, e.Time.Add(-beside), e.Time.Add(age))
+				found = gathered(ctx, j, mailbox, around, func(p *group) bool { return p.isOf(e.Ref) }, now)
+			}
+			for p, err := range found {
+				if !yield(p, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// beside is how long before a message others were sent that its receipts might fit as well.
+const beside = 3 * 24 * time.Hour
+
+// WithID yields the practices that have to do with an id, as part.MessageID returns it: that of a provider, or the Message-ID of the sent message or of a
+// receipt. It reads what Linked does.
+func WithID(ctx context.Context, j *journal.Journal, mailbox, id string, now time.Time) iter.Seq2[*Practice, error] {
+	return func(yield func(*Practice, error) bool) {
+		w := newLinkWalk(j, mailbox)
+		w.queue = []string{pec.IdentifierLink(id), pec.ClientLink(id)}
+		for e, err := range j.WithMessageID(ctx, mailbox, id) {
+			switch {
+			case err == nil:
+				w.add(e)
+			case !yield(nil, err) || !errors.Is(err, journal.ErrDamaged):
+				return
+			}
+		}
+		list, err := w.practices(ctx, func(p *group) bool {
+			return p.shown() && (p.Identifier == id || p.Client == id || p.sent != nil && p.sent.messageID == id ||
+				slices.ContainsFunc(p.receipts, func(r Receipt) bool { return w.named(r, id) }))
+		}, now)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, p := range list {
+			if !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
+func newLinkWalk(j *journal.Journal, mailbox string) *linkWalk {
+	return &linkWalk{journal: j, mailbox: mailbox, entries: make(map[journal.Ref]*journal.Entry), links: make(map[string]bool)}
+}
+
+// named reports whether a receipt that was read has a Message-ID.
+func (w *linkWalk) named(r Receipt, id string) bool {
+	folder, month, err := journal.ParseFolder(r.Folder)
+	e := w.entries[journal.Ref{Mailbox: w.mailbox, Month: month, Folder: folder, UID: r.UID}]
+	return err == nil && e != nil && part.MessageID(e.MessageID) == id
+}
+
+// practices follows all links, and returns the wanted ones of the practices that they lead to.
+func (w *linkWalk) practices(ctx context.Context, wanted func(*group) bool, now time.Time) (list []*Practice, err error) {
 	if err := w.walk(ctx); err != nil {
 		return nil, err
 	}
@@ -46,23 +139,19 @@ func Linked(ctx context.Context, j *journal.Journal, mailbox string, chosen Chos
 			return nil, err
 		}
 	}
-	var list []*Practice
 	for _, p := range g.join() {
-		if chosen.Identifier != "" && p.Identifier != chosen.Identifier || chosen.Identifier == "" && (p.sent == nil || p.sent.ref != chosen.Sent) {
+		if !wanted(p) {
 			continue
 		}
-		if err := confirm(ctx, j, p); err != nil {
+		if err := confirm(ctx, w.journal, p); err != nil {
 			return nil, err
 		}
 		v := p.view(now)
-		v.Mailbox = mailbox
-		if err := checkBrief(ctx, j, p, v); err != nil {
+		v.Mailbox = w.mailbox
+		if err := checkBrief(ctx, w.journal, p, v); err != nil {
 			return nil, err
 		}
 		list = append(list, v)
-	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("practice of %s: %w", mailbox, journal.ErrNotFound)
 	}
 	return list, nil
 }

@@ -76,17 +76,23 @@ type Receipt struct {
 	NotBelieved string `json:"not_believed,omitempty"`
 }
 
-// List yields the practices of a mailbox, in whatever order their messages came; with a UID other than 0, only those of sent messages with that
-// UID. Now decides how long receipts have been due. Only receipts that the rule of trust believed at arrival count, and of those that were imported
-// only what the signature of a trusted provider proves; others come with the reason. List yields a practice as soon as nothing more should come for it: see gathering. An error that wraps journal.ErrDamaged costs only
-// what is damaged; any other ends the list.
-func List(ctx context.Context, j *journal.Journal, mailbox string, uid uint32, now time.Time) iter.Seq2[*Practice, error] {
+// List yields the practices of a mailbox, in whatever order their messages came. Now decides how long receipts have been due. Only receipts that the rule of
+// trust believed at arrival count, and of those that were imported only what the signature of a trusted provider proves; others come with the reason. List
+// yields a practice as soon as nothing more should come for it: see gathering. An error that wraps journal.ErrDamaged costs only what is damaged; any other
+// ends the list.
+func List(ctx context.Context, j *journal.Journal, mailbox string, now time.Time) iter.Seq2[*Practice, error] {
+	return gathered(ctx, j, mailbox, j.OfPractices(ctx, mailbox, time.Time{}, time.Time{}), (*group).shown, now)
+}
+
+// gathered yields the wanted ones of the practices of entries, which come in the order of time.
+func gathered(ctx context.Context, j *journal.Journal, mailbox string, entries iter.Seq2[*journal.Entry, error], wanted func(*group) bool,
+	now time.Time) iter.Seq2[*Practice, error] {
 	return func(yield func(*Practice, error) bool) {
 		// goOn yields an error, if there is one, and reports whether to continue: damage to one entry does not end the list.
 		goOn := func(err error) bool { return err == nil || yield(nil, err) && errors.Is(err, journal.ErrDamaged) }
 		show := func(list []*group) bool {
 			for _, p := range list {
-				if !p.wanted(uid) {
+				if !wanted(p) {
 					continue
 				}
 				if !goOn(confirm(ctx, j, p)) {
@@ -101,7 +107,7 @@ func List(ctx context.Context, j *journal.Journal, mailbox string, uid uint32, n
 			return true
 		}
 		g := newGathering()
-		for e, err := range j.ListByTime(ctx, mailbox) {
+		for e, err := range entries {
 			if err == nil {
 				err = g.add(e)
 			}

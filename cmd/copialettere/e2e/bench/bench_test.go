@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,11 +21,6 @@ const (
 	mailbox = "anna@alpha.test"
 	sender  = "ester@ext.test"
 	rounds  = 5 // pairs; an odd number has a median
-)
-
-var (
-	sizes       = []int{4_000, 100_000}
-	connections = []int{1, 8, 32}
 )
 
 const hookConfig = `
@@ -55,15 +49,10 @@ func TestBench(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("\nMeasured on %s.\n\n", machine(t))
-	fmt.Println("| | size | 1 connection | 8 | 32 | goal |\n|---|---|---|---|---|---|")
-	for _, path := range []struct {
-		name, goal string
-		measure    func(*testing.T, string)
-	}{
-		{"sink", "0.5", benchSink}, {"dovecot", "0.95", benchDovecot}, {"postfix", "0.97", benchPostfix},
-	} {
-		t.Run(path.name, func(t *testing.T) { path.measure(t, program) })
+	c := newContest(t, rig.Folder(t), program)
+	fmt.Printf("\nMeasured on %s; medians of %d rounds.\n\n%s\n", machine(t), c.rounds, pathHead)
+	for _, p := range paths {
+		t.Run(p.name, func(t *testing.T) { p.measure(t, c) })
 	}
 	fmt.Println("\n| | measured | goal |\n|---|---|---|")
 	t.Run("cost", func(t *testing.T) { benchCost(t, program) })
@@ -107,34 +96,6 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// table measures one path for all sizes and numbers of connections, and prints its lines. run sends that many messages and returns the time
-// until the last one was delivered; with says whether they pass through the hook.
-func table(t *testing.T, name, goal string, count func(size int) int, run func(with bool, size, connections, count int) time.Duration) {
-	for _, size := range sizes {
-		fmt.Printf("| %s | %d kB ", name, size/1000)
-		for _, n := range connections {
-			run(true, size, n, max(n, 20)) // warm both up
-			run(false, size, n, max(n, 20))
-			var ratios []float64
-			for round := range rounds {
-				var took [2]time.Duration
-				for side := range 2 {
-					with := (side+round)%2 == 0
-					index := 0
-					if with {
-						index = 1
-					}
-					took[index] = run(with, size, n, count(size))
-				}
-				ratios = append(ratios, took[0].Seconds()/took[1].Seconds())
-			}
-			slices.Sort(ratios)
-			fmt.Printf("| %.2f (%.2f to %.2f) ", ratios[rounds/2], ratios[0], ratios[rounds-1])
-		}
-		fmt.Printf("| %s |\n", goal)
-	}
-}
-
 // source runs smtp-source and returns how long it took. All bodies are alike, the Message-IDs are not.
 func source(t *testing.T, lmtp bool, address string, size, connections, count int) time.Duration {
 	t.Helper()
@@ -164,75 +125,10 @@ func startSink(t *testing.T, folder string) string {
 	return address
 }
 
-// startHook starts the program with the mailbox enabled and returns the address of its own listener. listeners are further ones that it gets.
-func startHook(t *testing.T, program, folder, nextHop string, listeners ...rig.Activated) (*rig.Daemon, string) {
+// startHook starts the program with the mailbox enabled and returns the address of its own listener.
+func startHook(t *testing.T, program, folder, nextHop string) (*rig.Daemon, string) {
 	t.Helper()
-	address := fmt.Sprintf("127.0.0.1:%d", rig.FreePort(t))
-	var further strings.Builder
-	for _, listener := range listeners {
-		fmt.Fprintf(&further, ", %q", "systemd:"+listener.Name)
-	}
-	hook := rig.NewDaemon(t, program, filepath.Join(folder, "hook"), fmt.Sprintf(hookConfig, address, further.String(), nextHop), listeners...)
-	hook.Enable(t, mailbox)
-	hook.Must(t, "mailbox", "set", mailbox, "quota=1000GB") // a message that is skipped because of the quota would cost less
-	return hook, address
-}
-
-// benchSink compares the hook in front of smtp-sink, which does nothing with a message, with smtp-sink alone.
-func benchSink(t *testing.T, program string) {
-	folder := rig.Folder(t)
-	sink := startSink(t, folder)
-	hook, address := startHook(t, program, folder, sink)
-	count := func(size int) int { return map[int]int{4_000: 4_000, 100_000: 1_000}[size] }
-	table(t, "hook and journal to smtp-sink / smtp-sink alone", "0.5", count, func(with bool, size, connections, count int) time.Duration {
-		if with {
-			return source(t, true, address, size, connections, count)
-		}
-		return source(t, true, sink, size, connections, count)
-	})
-	hook.Verify(t)
-}
-
-// benchDovecot compares the hook in front of Dovecot's LMTP with Dovecot's LMTP alone.
-func benchDovecot(t *testing.T, program string) {
-	folder := rig.Folder(t)
-	dovecot := rig.StartDovecot(t, filepath.Join(folder, "dovecot"), []rig.Account{{Address: mailbox}})
-	hook, address := startHook(t, program, folder, dovecot.DirectTCP)
-	count := func(size int) int { return map[int]int{4_000: 600, 100_000: 300}[size] }
-	table(t, "hook and journal to Dovecot / Dovecot alone", "0.95", count, func(with bool, size, connections, count int) time.Duration {
-		if with {
-			return source(t, true, address, size, connections, count)
-		}
-		return source(t, true, dovecot.DirectTCP, size, connections, count)
-	})
-	hook.Verify(t)
-}
-
-// benchPostfix compares Postfix, hook and Dovecot with Postfix and Dovecot, from the first connection to the empty queue.
-func benchPostfix(t *testing.T, program string) {
-	folder := rig.Folder(t)
-	dovecot := rig.StartDovecot(t, filepath.Join(folder, "dovecot"), []rig.Account{{Address: mailbox}})
-	settings := rig.PostfixConfig{Dovecot: dovecot, VirtualMailboxes: mailbox + " x\n"}
-	without := rig.StartPostfix(t, filepath.Join(folder, "without"), settings)
-	settings.HookTCP = rig.FreePort(t) // nothing is sent here, so nobody listens there
-	settings.Transport = mailbox + " copialettere-received:unix:private/copialettere\n"
-	with := rig.StartPostfix(t, filepath.Join(folder, "with"), settings)
-	socket := rig.ListenUnix(t, with.Socket)
-	defer socket.Close()
-	hook, _ := startHook(t, program, folder, "unix:"+dovecot.Direct, rig.Activated{Name: "received", File: rig.Descriptor(t, socket)})
-	count := func(size int) int { return map[int]int{4_000: 400, 100_000: 200}[size] }
-	name := "Postfix, hook, Dovecot / Postfix, Dovecot"
-	table(t, name, "0.97", count, func(through bool, size, connections, count int) time.Duration {
-		postfix := without
-		if through {
-			postfix = with
-		}
-		start := time.Now()
-		source(t, false, postfix.SMTP, size, connections, count)
-		postfix.Drain(t)
-		return time.Since(start)
-	})
-	hook.Verify(t)
+	return startVariant(t, variant{program: program}, folder, nextHop)
 }
 
 // benchCost measures the processor time of the hook for a message, journaled and handed on to smtp-sink by 8 connections.

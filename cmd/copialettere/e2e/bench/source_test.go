@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,6 +57,12 @@ var seeds atomic.Uint64
 // send delivers that many messages of random base64 by LMTP, over several connections. It makes the bodies while it sends them.
 func send(t *testing.T, address string, connections, count, size int) {
 	t.Helper()
+	overConnections(t, address, connections, count, func(session *rig.Session) error { return sendOne(session, size) })
+}
+
+// overConnections sends that many messages over several connections at once.
+func overConnections(t *testing.T, address string, connections, count int, one func(*rig.Session) error) {
+	t.Helper()
 	var clients sync.WaitGroup
 	var left atomic.Int64
 	left.Store(int64(count))
@@ -70,7 +77,7 @@ func send(t *testing.T, address string, connections, count, size int) {
 			defer session.Close()
 			session.Limit(5 * time.Minute)
 			for errors[i] == nil && left.Add(-1) >= 0 {
-				errors[i] = sendOne(session, size)
+				errors[i] = one(session)
 			}
 		})
 	}
@@ -146,4 +153,31 @@ func field(t *testing.T, path, name string) int64 {
 	}
 	t.Fatalf("%s has no %s", path, name)
 	return 0
+}
+
+// sendPipelined delivers that many messages by LMTP over several connections, as Postfix does: MAIL, RCPT and DATA in one write, the message with its dot in
+// another. All bodies are alike, the Message-IDs are not.
+func sendPipelined(t *testing.T, address string, size, connections, count int) {
+	t.Helper()
+	body := strings.Repeat(strings.Repeat("X", 76)+"\r\n", size/78)
+	commands := fmt.Sprintf("MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", sender, mailbox)
+	overConnections(t, address, connections, count, func(session *rig.Session) error {
+		if _, err := io.WriteString(session, commands); err != nil {
+			return err
+		}
+		for _, want := range []int{250, 250, 354} {
+			if reply, err := session.Reply(); err != nil || reply.Code != want {
+				return fmt.Errorf("to the commands: %v %v", reply, err)
+			}
+		}
+		seed := seeds.Add(1)
+		_, err := fmt.Fprintf(session, "From: <%s>\r\nSubject: misura\r\nMessage-ID: <%d.%d@ext.test>\r\n\r\n%s.\r\n", sender, os.Getpid(), seed, body)
+		if err != nil {
+			return err
+		}
+		if reply, err := session.Reply(); err != nil || reply.Code != 250 {
+			return fmt.Errorf("to the message: %v %v", reply, err)
+		}
+		return nil
+	})
 }
