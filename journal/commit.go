@@ -128,7 +128,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 	}
 	locks = d.j.openLocks(locks, entries)
 	if d.rests() {
-		locks = append(locks, sharerLock(kv.MonthOf(d.arrival), rand.IntN(sharers)))
+		locks = append(locks, sharerLock(d.month(), rand.IntN(sharers)))
 	}
 	// Whoever makes room keeps others from making it too, and from taking it before the next try.
 	var room lock
@@ -147,7 +147,7 @@ func (d *Draft) commitGroup(ctx context.Context, entries []candidate, placements
 				}
 			}
 		}
-		err := d.j.update(ctx, d.volume, kv.MonthOf(d.arrival), locks, g.update)
+		err := d.j.update(ctx, d.volume, d.month(), locks, g.update)
 		var noRoom *noRoomError
 		switch {
 		case err == nil:
@@ -222,6 +222,9 @@ func (g *group) update(c *change) error {
 		return errDraftAge // it may refer to chunks that the sweep takes
 	}
 	if err := g.staysOpen(c); err != nil {
+		return err
+	}
+	if err := g.d.keepsDictionaries(c); err != nil {
 		return err
 	}
 	if err := g.beside(c); err != nil {
@@ -301,7 +304,7 @@ func (d *Draft) entry(env Envelope, table *part.Table, digest Digest) Entry {
 		return v[:min(len(v), MaxHeaderValue)]
 	}
 	return Entry{
-		Ref:       Ref{Month: kv.MonthOf(d.arrival)},
+		Ref:       Ref{Month: d.month()},
 		Envelope:  env,
 		Time:      d.arrival,
 		Size:      d.size,
@@ -453,7 +456,7 @@ func addRecipients(tx *change, r Ref, value []byte, recipients []string) error {
 // month cannot be read the message is journaled, perhaps twice, and its entry flagged: otherwise all mail would wait for that month.
 func (d *Draft) repeated(ctx context.Context, entries []candidate) ([]Placement, error) {
 	placements := make([]Placement, len(entries))
-	month := kv.MonthOf(d.arrival)
+	month := d.month()
 	for _, m := range [...]kv.Month{month.Previous(), month.Next()} {
 		s, err := d.j.volume(ctx, m, false)
 		if errors.Is(err, kv.ErrNoVolume) {

@@ -11,6 +11,7 @@
 // link and folder. Ids are 12 bytes, nanoseconds since 1970 and 4 random bytes of the process: chunks are appended in order of time.
 //
 //	c <chunk id>                    chunk: its bytes in the form of package codec, which has a checksum
+//	f <n>, v <n>                    dictionary number n (1 byte, from 1) that chunks are compressed with, twice: its SHA-256, and its bytes (see dictionaries.go)
 //	h <sha256>                      chunk id: where the chunk of that digest is; only for chunks of at least 4 KiB
 //	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
@@ -64,6 +65,12 @@
 // all logs (Checkpoint). Verify finds what was altered behind the journal's back, and Prove makes a proof for others. A log ends with its month, or with
 // the archive of its mailbox: then its head alone stays, without an address.
 //
+// # Dictionaries
+//
+// Certified mail repeats itself: the words of the provider, and its certificates. The journal learns what repeats in the mail that is delivered, and chunks
+// of the month that are not too long are compressed with that (package codec; learn.go). Only what occurs in messages of at least five mailboxes comes into
+// a dictionary, however often it was sent. A month begins with the newest dictionary of the one before, as its own.
+//
 // # Repetitions
 //
 // The delivery key is the SHA-256 over mailbox, direction, envelope sender and the digest of the bytes. A retry is looked for in the
@@ -97,6 +104,9 @@
 // mailbox that may have something held in it is not erased.
 //
 // When the files of a month were mended, SettleLosses puts on record what the damage took: a message that is lost leaves a leaf in its log, and a gap.
+//
+// A chunk that was compressed with a dictionary is lost with it; so the dictionary is there twice, and one copy is made anew from the other whenever the
+// dictionaries of the month are read.
 //
 // An entry is written in the same update as its last chunks, after all others: an entry without its bytes cannot exist. Chunks without an
 // entry can, after a sender broke off or an entry went. Verify counts them, and the sweep deletes them.

@@ -38,6 +38,8 @@ type Draft struct {
 	begun   time.Time // by the monotonic clock
 	volume  kv.Store
 
+	dictionaries *monthDictionaries // that its chunks are compressed with; nil: none
+
 	scanner *part.Scanner
 	borders []int64 // of MIME parts, message offsets still ahead of base
 	buf     []byte  // bytes not yet cut
@@ -85,9 +87,14 @@ func (j *Journal) NewDraft(ctx context.Context) *Draft {
 		d.err = *cause
 		return d
 	}
-	d.volume, d.err = j.volume(ctx, kv.MonthOf(d.arrival), true)
+	if d.volume, d.err = j.volume(ctx, d.month(), true); d.err == nil {
+		d.dictionaries = j.dictionariesFor(d.month())
+	}
 	return d
 }
+
+// month returns the month of the volume.
+func (d *Draft) month() kv.Month { return kv.MonthOf(d.arrival) }
 
 // Header returns the top-level header as far as it has arrived, whatever Err says; of a long one it returns what part.Limits keeps, which
 // includes every field that the archive reads. It is valid until the next Write or Discard.
@@ -231,7 +238,7 @@ func (d *Draft) chunk(data []byte, only bool) {
 			d.fail(fmt.Errorf("look for a chunk: %w", err))
 		}
 	}
-	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.codec.Encode(data)}
+	c := pendingChunk{id: d.j.newID(), digest: digest, share: share, value: d.j.codec.Encode(data, d.with())}
 	d.chunks = append(d.chunks, ChunkRef{ID: c.id, Size: int64(len(data))})
 	d.pending = append(d.pending, c)
 	d.waiting += len(c.value)

@@ -60,6 +60,7 @@ func (x *expiry) drop(s kv.Store, m kv.Month) (bool, error) {
 		return false, err
 	}
 	x.j.usages.dropped(m)
+	x.j.dictionaries.dropped(m)
 	for _, e := range removed {
 		x.add(e)
 	}

@@ -51,13 +51,13 @@ func (r draftReader) ReadAt(p []byte, offset int64) (int, error) {
 func (d *Draft) readChunk(ctx context.Context, id ChunkID, buf []byte) ([]byte, error) {
 	for i := range d.pending {
 		if d.pending[i].id == id {
-			return d.j.codec.Decode(d.pending[i].value, buf)
+			return d.j.codec.Decode(d.pending[i].value, buf, d.with())
 		}
 	}
 	if v, ok, err := d.unstored.get(id); err != nil {
 		return nil, fmt.Errorf("%w: %w", d.err, err)
 	} else if ok {
-		return d.j.codec.Decode(v, buf)
+		return d.j.codec.Decode(v, buf, d.with())
 	}
-	return d.j.readChunk(ctx, d.volume, id, buf)
+	return d.j.readChunk(ctx, d.month(), d.volume, id, buf)
 }

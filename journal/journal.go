@@ -114,6 +114,9 @@ type Journal struct {
 	committing atomic.Int64              // messages that are being made durable, without imports
 	committed  atomic.Pointer[time.Time] // when the last of them was
 
+	dictionaries dictionaries
+	learning     learning
+
 	outcomes outcomes
 	usages   usages
 	watches  watches
@@ -191,7 +194,9 @@ func Open(engine kv.Engine, o Options) (*Journal, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	j.stop = stop
 	j.outcomes.wake, j.outcomes.writing = make(chan struct{}, 1), newLock()
+	j.learning = newLearning()
 	j.done.Go(func() { j.writeOutcomes(ctx) })
+	j.done.Go(func() { j.learn(ctx) })
 	return j, nil
 }
 

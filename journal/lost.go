@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"copialettere/journal/codec"
 	"copialettere/journal/kv"
 )
 
@@ -111,6 +112,9 @@ type settler struct {
 	settings kv.Store
 	known    map[string][]*lastHead // by mailbox: what checkpoints had last of its logs of the month that have not ended
 	pending  bool                   // entries of the month may be in no log yet
+
+	undecodable  bool                // a dictionary may be lost, with both copies
+	dictionaries *codec.Dictionaries // where undecodable: those that are left
 }
 
 func (x *settler) settle() error {
@@ -288,9 +292,15 @@ func (r KeyRange) and(o KeyRange) KeyRange {
 
 func (r KeyRange) empty() bool { return r.To != nil && bytes.Compare(r.From, r.To) >= 0 }
 
-// bodies takes the entries away whose chunks are lost: an entry without its bytes cannot exist.
-func (x *settler) bodies() error {
-	if !x.lost.meet([]byte{'c'}) {
+// bodies takes the entries away whose chunks are lost, or the dictionary of one: an entry without its bytes cannot exist.
+func (x *settler) bodies() (err error) {
+	x.undecodable = x.lost.takeDictionary()
+	if x.undecodable {
+		if x.dictionaries, err = x.j.readDictionaries(x.ctx, x.month, x.store); err != nil {
+			return err
+		}
+	}
+	if !x.undecodable && !x.lost.meet([]byte{'c'}) {
 		return nil
 	}
 	for _, kind := range []byte{'e', 't'} {
@@ -324,11 +334,18 @@ func (x *settler) bodies() error {
 func (x *settler) whole(e *Entry) (bool, error) {
 	for _, chunk := range e.Chunks {
 		key := chunkKey(chunk.ID)
-		if !x.lost.has(key) {
+		if !x.undecodable && !x.lost.has(key) {
 			continue
 		}
-		if there, err := hasKey(x.ctx, x.store, key); !there || err != nil {
+		value, err := x.store.Get(x.ctx, key)
+		if errors.Is(err, kv.ErrNotFound) && x.lost.has(key) {
+			return false, nil
+		}
+		if err != nil && !errors.Is(err, kv.ErrNotFound) {
 			return false, err
+		}
+		if !x.dictionaries.Has(codec.NumberOf(value)) && x.undecodable {
+			return false, nil
 		}
 	}
 	return true, nil

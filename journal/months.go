@@ -197,6 +197,7 @@ func (j *Journal) Forget(ctx context.Context, m kv.Month, who string) error {
 		return errors.Join(err, put(before))
 	}
 	j.usages.dropped(m)
+	j.dictionaries.dropped(m)
 	j.readable(m)
 	j.recorded([]Record{gap})
 	return nil

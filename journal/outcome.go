@@ -41,7 +41,10 @@ type note struct {
 
 // Delivered notes that the next hop took the message of an entry in a transaction. It returns at once, and the state is written soon
 // after. If a crash comes first the entry stays Unknown.
-func (j *Journal) Delivered(r Ref, transaction string) { j.noteLater(note{r, transaction, Delivered}) }
+func (j *Journal) Delivered(r Ref, transaction string) {
+	j.noteLater(note{r, transaction, Delivered})
+	j.learning.delivered(r)
+}
 
 func (j *Journal) noteLater(n note) {
 	o := &j.outcomes

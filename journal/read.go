@@ -264,7 +264,7 @@ func (j *Journal) Body(ctx context.Context, e *Entry) (*Body, error) {
 				buf = (*known)[:0]
 			}
 		}
-		return j.readChunk(ctx, s, id, buf)
+		return j.readChunk(ctx, e.Month, s, id, buf)
 	})
 	if n := b.chunks.size(); n != e.Size {
 		return nil, b.named(damage(fmt.Sprintf("chunks hold %d bytes of %d", n, e.Size)))
@@ -326,7 +326,7 @@ func (b *Body) named(err error) error {
 }
 
 // readChunk appends the bytes of a chunk to buf. The error is ErrDamaged if the chunk is missing or is not as it was stored.
-func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []byte) ([]byte, error) {
+func (j *Journal) readChunk(ctx context.Context, m kv.Month, s kv.Store, id ChunkID, buf []byte) ([]byte, error) {
 	v, err := s.Get(ctx, chunkKey(id))
 	if errors.Is(err, kv.ErrNotFound) {
 		return nil, damage(fmt.Sprintf("read chunk %x: %v", id, err))
@@ -334,9 +334,9 @@ func (j *Journal) readChunk(ctx context.Context, s kv.Store, id ChunkID, buf []b
 	if err != nil {
 		return nil, fmt.Errorf("read chunk %x: %w", id, err)
 	}
-	data, err := j.codec.Decode(v, buf)
+	data, err := j.decode(ctx, m, s, v, buf)
 	if err != nil {
-		return nil, damage(fmt.Sprintf("decompress chunk %x: %v", id, err))
+		return nil, fmt.Errorf("decompress chunk %x: %w", id, err)
 	}
 	return data, nil
 }

@@ -119,11 +119,11 @@ func TestBodyAfterFault(t *testing.T) {
 	}
 	second := e.Chunks[1]
 	for name, value := range map[string][]byte{
-		"shorter":    f.codec.Encode(message[5000:6000]),
-		"other":      f.codec.Encode(randomBytes(1, int(second.Size)))[:second.Size/2],
+		"shorter":    f.codec.Encode(message[5000:6000], nil),
+		"other":      f.codec.Encode(randomBytes(1, int(second.Size)), nil)[:second.Size/2],
 		"not zstd":   []byte("not zstd at all"),
 		"not there":  nil,
-		"too large":  f.codec.Encode(make([]byte, codec.MaxSize+1)),
+		"too large":  f.codec.Encode(make([]byte, codec.MaxSize+1), nil),
 		"no content": {},
 	} {
 		f.put1(chunkKey(second.ID), value)
@@ -166,8 +166,8 @@ func TestBodyDamaged(t *testing.T) {
 		"no zstd":           func(_ *Entry, last []byte) { f.put1(last, []byte("spoilt")) },
 		"one bit":           func(_ *Entry, last []byte) { v := f.value(last); v[len(v)/2] ^= 1; f.put1(last, v) },
 		"cut short":         func(_ *Entry, last []byte) { v := f.value(last); f.put1(last, v[:len(v)-1]) },
-		"of another length": func(_ *Entry, last []byte) { f.put1(last, f.codec.Encode([]byte("x"))) },
-		"too large":         func(_ *Entry, last []byte) { f.put1(last, f.codec.Encode(make([]byte, 2*codec.MaxSize))) },
+		"of another length": func(_ *Entry, last []byte) { f.put1(last, f.codec.Encode([]byte("x"), nil)) },
+		"too large":         func(_ *Entry, last []byte) { f.put1(last, f.codec.Encode(make([]byte, 2*codec.MaxSize), nil)) },
 		"chunk not named":   func(e *Entry, _ []byte) { e.Chunks = e.Chunks[1:] },
 	} {
 		seed++
@@ -187,7 +187,9 @@ func TestBodyDamaged(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(f.ctx())
 	cancel()
-	b.chunks.read = func(id ChunkID, buf []byte) ([]byte, error) { return f.readChunk(ctx, f.store(), id, buf) }
+	b.chunks.read = func(id ChunkID, buf []byte) ([]byte, error) {
+		return f.readChunk(ctx, b.entry.Month, f.store(), id, buf)
+	}
 	if _, err := b.WriteTo(io.Discard); !errors.Is(err, context.Canceled) || errors.Is(err, ErrDamaged) {
 		t.Errorf("an interrupted read: %v", err)
 	}

@@ -78,6 +78,9 @@ type rebuilder struct {
 
 func (b *rebuilder) rebuild() error {
 	b.unread = make(map[string]bool)
+	if _, err := b.j.readDictionaries(b.ctx, b.month, b.store); err != nil { // mends one of two copies
+		return b.j.monthError(b.ctx, b.month, err)
+	}
 	for _, step := range []struct {
 		kind  byte
 		count func(p kv.Pair)

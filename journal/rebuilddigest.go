@@ -30,7 +30,7 @@ func (b *rebuilder) digests() error {
 			continue
 		}
 		c := storedSum{id: ChunkID(p.Key[1:])}
-		if buf, err = b.j.codec.Decode(p.Value, buf[:0]); err == nil && len(buf) >= shareMin {
+		if buf, err = b.j.decode(b.ctx, b.month, b.store, p.Value, buf[:0]); err == nil && len(buf) >= shareMin {
 			sum := sha256.Sum256(buf)
 			c.sum, c.shared = binary.BigEndian.Uint64(sum[:]), true
 		}
@@ -75,7 +75,7 @@ func (b *rebuilder) putDigests(ids []ChunkID) error {
 	var buf []byte
 	for i, id := range ids {
 		var err error
-		if buf, err = b.j.readChunk(b.ctx, b.store, id, buf[:0]); err != nil {
+		if buf, err = b.j.readChunk(b.ctx, b.month, b.store, id, buf[:0]); err != nil {
 			return err
 		}
 		sums[i] = sha256.Sum256(buf)

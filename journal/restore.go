@@ -237,7 +237,9 @@ func (a *applier) gone() error {
 	if lost, err := hasKey(a.ctx, settings, recordKey("", a.month.Start(), forgottenSlot)); err != nil || lost {
 		return err
 	}
-	return a.j.engine.Drop(a.ctx, a.month)
+	err = a.j.engine.Drop(a.ctx, a.month)
+	a.j.dictionaries.dropped(a.month)
+	return err
 }
 
 // mailbox removes what the newer copy does not hold of a mailbox; all of it if that has no folder there any more.

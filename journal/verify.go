@@ -110,7 +110,7 @@ func (v *verifier) volume(s kv.Store, m kv.Month) error {
 	v.store, v.month, v.counts, v.index = s, m, nil, indexOf{}
 	v.folders, v.stored, v.pairs = make(map[folderName]*[2]folderCounters), make(map[folderName]folderCounters), newPairing()
 	steps := []func() error{
-		v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.unpaired, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
+		v.dictionaries, v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.unpaired, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
 		v.referred, v.checked = newIDSet(), newIDSet()
@@ -509,9 +509,9 @@ func (v *verifier) digest(p kv.Pair, buf []byte) ([]byte, error) {
 		return buf, nil
 	}
 	copy(id[:], p.Value)
-	data, err := v.j.readChunk(v.ctx, v.store, id, buf)
+	data, err := v.j.readChunk(v.ctx, v.month, v.store, id, buf)
 	for err != nil && v.wait(err) {
-		data, err = v.j.readChunk(v.ctx, v.store, id, buf)
+		data, err = v.j.readChunk(v.ctx, v.month, v.store, id, buf)
 	}
 	if err != nil {
 		if v.ctx.Err() != nil {

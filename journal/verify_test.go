@@ -71,9 +71,9 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"chunk missing", func(f *fixture) { f.put1(chunkKey(entry(f).Chunks[0].ID), nil) }, "no such key"},
 		{"chunk of other bytes", func(f *fixture) {
 			c := large(entry(f))
-			f.put1(chunkKey(c.ID), f.codec.Encode(randomBytes(1, int(c.Size))))
+			f.put1(chunkKey(c.ID), f.codec.Encode(randomBytes(1, int(c.Size)), nil))
 		}, "the SHA-256 of its bytes is another one"},
-		{"chunk of other length", func(f *fixture) { f.put1(chunkKey(large(entry(f)).ID), f.codec.Encode([]byte("x"))) }, "holds 1 bytes of"},
+		{"chunk of other length", func(f *fixture) { f.put1(chunkKey(large(entry(f)).ID), f.codec.Encode([]byte("x"), nil)) }, "holds 1 bytes of"},
 		{"bit of a chunk", func(f *fixture) {
 			key := chunkKey(large(entry(f)).ID)
 			v := value(f, key)
@@ -319,6 +319,7 @@ func TestVerifyWaits(t *testing.T) {
 				defer f.close()
 				f.put(mario, letter("a"))
 				f.FlushOutcomes(f.ctx())
+				synctest.Wait() // what learns of the message reads no more
 				engine.failures = c.failures
 				r, err := f.Verify(f.ctx(), EvidenceOptions{}, nil)
 				if err != nil {

@@ -83,9 +83,10 @@ func passFixture(t *testing.T) (*fixture, *spied) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.put1(chunkKey(m.Chunks[1].ID), f.codec.Encode(randomBytes(99, int(m.Chunks[1].Size))))
+		f.put1(chunkKey(m.Chunks[1].ID), f.codec.Encode(randomBytes(99, int(m.Chunks[1].Size)), nil))
 		f.put1(outcomeKey(Ref{mario, m.Month, "INBOX", 99}), outcome{state: Unknown}.encode())
 	}
+	f.reopenOn(e) // what learns of these messages reads no more
 	return f, e
 }
 

@@ -17,10 +17,10 @@ func BenchmarkCodec(b *testing.B) {
 		{"signature", join(partHead, lines(noise(4<<10), 76))},
 	} {
 		plain := c.compressor.EncodeAll(test.chunk, nil)
-		value := c.Encode(test.chunk)
+		value := c.Encode(test.chunk, nil)
 		for name, run := range map[string]func(){
 			"encode/plain": func() { c.compressor.EncodeAll(test.chunk, plain[:0]) },
-			"encode/value": func() { c.Encode(test.chunk) },
+			"encode/value": func() { c.Encode(test.chunk, nil) },
 		} {
 			b.Run(test.name+"/"+name, func(b *testing.B) {
 				b.SetBytes(int64(len(test.chunk)))
@@ -34,7 +34,7 @@ func BenchmarkCodec(b *testing.B) {
 		buf := make([]byte, 0, 2*len(test.chunk))
 		for name, run := range map[string]func() error{
 			"decode/plain": func() error { _, err := c.decompressor.DecodeAll(plain, buf); return err },
-			"decode/value": func() error { _, err := c.Decode(value, buf); return err },
+			"decode/value": func() error { _, err := c.Decode(value, buf, nil); return err },
 		} {
 			b.Run(test.name+"/"+name, func(b *testing.B) {
 				b.SetBytes(int64(len(test.chunk)))

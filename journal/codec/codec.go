@@ -5,6 +5,8 @@
 //	form       1 byte: 0x28, a value is a zstd frame of the bytes (0x28 is the first byte of the frame); 0x01, runs of base64 are stored decoded
 //	frame      form 0x01: a zstd frame of the unfolded bytes
 //
+// The header of the frame may name a dictionary by its number, of one byte: see Dictionaries. Who keeps the values keeps their dictionaries too.
+//
 // Unfolded bytes have a table of runs, what these decode to, and the rest. Numbers are uvarints:
 //
 //	runs       number of runs
@@ -40,69 +42,119 @@ var ErrMalformed = errors.New("malformed chunk")
 // Codec makes values of chunks, and chunks of values. Its methods may be called concurrently; two chunks at a time are compressed, and two decompressed.
 type Codec struct {
 	compressor   *zstd.Encoder
+	quick        *zstd.Encoder // of short chunks
 	decompressor *zstd.Decoder
 	scratch      sync.Pool // *[]byte
 }
 
 // New returns a codec for chunks that are seldom larger than usual, in bytes: within that distance it looks for repetitions.
 func New(usual int) (*Codec, error) {
-	// Base64 has no matches but only 6 bits a byte: compressing literals all the same saves a quarter of an attachment.
-	compressor, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(zstd.SpeedDefault),
-		zstd.WithAllLitEntropyCompression(true), zstd.WithWindowSize(usual), zstd.WithLowerEncoderMem(true))
+	compressor, err := zstd.NewWriter(nil, compression(zstd.SpeedDefault, usual)...)
 	if err != nil {
 		return nil, fmt.Errorf("set up compression: %w", err)
 	}
-	decompressor, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(MaxSize+maxTable), zstd.WithDecoderLowmem(true))
+	quick, err := zstd.NewWriter(nil, compression(zstd.SpeedFastest, mostQuick)...)
+	if err != nil {
+		return nil, fmt.Errorf("set up compression: %w", err)
+	}
+	decompressor, err := zstd.NewReader(nil, decompression()...)
 	if err != nil {
 		return nil, fmt.Errorf("set up decompression: %w", err)
 	}
-	c := &Codec{compressor: compressor, decompressor: decompressor}
+	c := &Codec{compressor: compressor, quick: quick, decompressor: decompressor}
 	c.scratch.New = func() any { return new([]byte) }
 	return c, nil
+}
+
+// mostQuick is how many bytes are compressed at the fastest level: of 4 kB of text that takes a third less time, and a fortieth more space.
+const mostQuick = 8 << 10
+
+// compression returns the options of an encoder for chunks of which the longest repetitions are so many bytes apart.
+func compression(level zstd.EncoderLevel, window int) []zstd.EOption {
+	// Base64 has no matches but only 6 bits a byte: compressing literals all the same saves a quarter of an attachment.
+	return []zstd.EOption{zstd.WithEncoderConcurrency(2), zstd.WithEncoderLevel(level), zstd.WithAllLitEntropyCompression(true),
+		zstd.WithWindowSize(window), zstd.WithLowerEncoderMem(true)}
+}
+
+func decompression() []zstd.DOption {
+	return []zstd.DOption{zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(MaxSize + maxTable), zstd.WithDecoderLowmem(true)}
 }
 
 // Close frees what the codec holds. No other call may be under way or follow.
 func (c *Codec) Close() error {
 	c.decompressor.Close()
-	return c.compressor.Close()
+	return errors.Join(c.compressor.Close(), c.quick.Close())
 }
 
-// Encode returns the value of a chunk, in memory of exactly its length: it may stay there for a while.
-func (c *Codec) Encode(chunk []byte) []byte {
+// Encode returns the value of a chunk, in memory of exactly its length: it may stay there for a while. A chunk that is not too long is compressed with the
+// newest of the dictionaries.
+func (c *Codec) Encode(chunk []byte, with *Dictionaries) []byte {
 	value := c.scratch.Get().(*[]byte)
 	defer c.scratch.Put(value)
-	*value = c.append((*value)[:0], chunk)
+	*value = c.append((*value)[:0], chunk, with)
 	return bytes.Clone(*value)
 }
 
 // append appends the value of a chunk.
-func (c *Codec) append(value, chunk []byte) []byte {
+func (c *Codec) append(value, chunk []byte, with *Dictionaries) []byte {
 	unfolded, again := c.scratch.Get().(*[]byte), c.scratch.Get().(*[]byte)
 	defer c.scratch.Put(unfolded)
 	defer c.scratch.Put(again)
 	if plain, ok := unfold(unfolded, chunk); ok {
 		var err error
 		if *again, err = fold((*again)[:0], plain); err == nil && bytes.Equal(*again, chunk) {
-			return c.compressor.EncodeAll(plain, append(value, formBase64))
+			return c.frame(append(value, formBase64), plain, with)
 		}
 	}
-	return c.compressor.EncodeAll(chunk, value)
+	return c.frame(value, chunk, with)
 }
 
-// Decode appends the bytes of a chunk to buf. The error is ErrMalformed, or one of decompression, where the value is damaged.
-func (c *Codec) Decode(value, buf []byte) ([]byte, error) {
+// frame appends a frame.
+func (c *Codec) frame(value, plain []byte, with *Dictionaries) []byte {
 	switch {
-	case len(value) > 0 && value[0] == formPlain:
-		return c.decompressor.DecodeAll(value, buf)
-	case len(value) == 0 || value[0] != formBase64:
-		return nil, ErrMalformed
+	case with != nil && len(plain) <= MostWithDictionary:
+		return with.compressor.EncodeAll(plain, value)
+	case len(plain) <= mostQuick:
+		return c.quick.EncodeAll(plain, value)
 	}
-	unfolded := c.scratch.Get().(*[]byte)
-	defer c.scratch.Put(unfolded)
-	plain, err := c.decompressor.DecodeAll(value[1:], (*unfolded)[:0])
+	return c.compressor.EncodeAll(plain, value)
+}
+
+// Decode appends the bytes of a chunk to buf. The error is ErrMalformed, or one of decompression, where the value is damaged, and ErrDictionary where its
+// dictionary is not among those given.
+func (c *Codec) Decode(value, buf []byte, with *Dictionaries) ([]byte, error) {
+	if len(value) > 0 && value[0] == formPlain {
+		return c.decompress(value, buf, with)
+	}
+	scratch := c.scratch.Get().(*[]byte)
+	defer c.scratch.Put(scratch)
+	unfolded, err := c.Unfolded(value, (*scratch)[:0], with)
 	if err != nil {
 		return nil, err
 	}
-	*unfolded = plain
-	return fold(buf, plain)
+	*scratch = unfolded
+	return fold(buf, unfolded)
+}
+
+// Unfolded appends to buf what was compressed to make a value: the chunk, or its unfolded bytes. Errors are those of Decode.
+func (c *Codec) Unfolded(value, buf []byte, with *Dictionaries) ([]byte, error) {
+	if len(value) == 0 || value[0] != formPlain && value[0] != formBase64 {
+		return nil, ErrMalformed
+	}
+	if value[0] == formBase64 {
+		value = value[1:]
+	}
+	return c.decompress(value, buf, with)
+}
+
+// decompress appends what a frame holds.
+func (c *Codec) decompress(frame, buf []byte, with *Dictionaries) ([]byte, error) {
+	decompressor := c.decompressor
+	if number := NumberOf(frame); number != 0 {
+		if !with.Has(number) {
+			return nil, ErrDictionary
+		}
+		decompressor = with.decompressor
+	}
+	return decompressor.DecodeAll(frame, buf)
 }

@@ -119,11 +119,11 @@ func TestForms(t *testing.T) {
 		"as long as a chunk can ever be": {lines(prose(MaxSize/78*57), 76), formBase64},
 	} {
 		t.Run(name, func(t *testing.T) {
-			value := c.Encode(test.chunk)
+			value := c.Encode(test.chunk, nil)
 			if value[0] != test.form {
 				t.Errorf("form %#x, want %#x", value[0], test.form)
 			}
-			got, err := c.Decode(value, []byte("before"))
+			got, err := c.Decode(value, []byte("before"), nil)
 			if err != nil || !bytes.Equal(got, append([]byte("before"), test.chunk...)) {
 				t.Fatalf("decoded %d bytes of %d, %v", len(got), len(test.chunk), err)
 			}
@@ -138,7 +138,7 @@ func TestForms(t *testing.T) {
 func TestOlderValues(t *testing.T) {
 	c := newCodec(t)
 	chunk := join(partHead, lines(prose(3000), 76))
-	got, err := c.Decode(c.compressor.EncodeAll(chunk, nil), nil)
+	got, err := c.Decode(c.compressor.EncodeAll(chunk, nil), nil, nil)
 	if err != nil || !bytes.Equal(got, chunk) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
@@ -170,7 +170,7 @@ func TestMalformed(t *testing.T) {
 		"too much text":       append(table(0), append(huge, 1)...),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := c.Decode(c.compressor.EncodeAll(unfolded, []byte{formBase64}), nil)
+			got, err := c.Decode(c.compressor.EncodeAll(unfolded, []byte{formBase64}), nil, nil)
 			if !errors.Is(err, ErrMalformed) {
 				t.Errorf("%d bytes, %v", len(got), err)
 			}
@@ -181,7 +181,7 @@ func TestMalformed(t *testing.T) {
 		"too large": c.compressor.EncodeAll(make([]byte, 2*MaxSize), []byte{formBase64}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := c.Decode(value, nil); err == nil {
+			if got, err := c.Decode(value, nil, nil); err == nil {
 				t.Errorf("%d bytes", len(got))
 			}
 		})
@@ -199,7 +199,7 @@ func FuzzRoundTrip(f *testing.F) {
 		if len(chunk) == 0 || len(chunk) > MaxSize {
 			t.Skip()
 		}
-		got, err := c.Decode(c.Encode(chunk), nil)
+		got, err := c.Decode(c.Encode(chunk, nil), nil, nil)
 		if err != nil || !bytes.Equal(got, chunk) {
 			t.Errorf("%d bytes of %d, %v", len(got), len(chunk), err)
 		}

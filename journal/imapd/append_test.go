@@ -32,7 +32,7 @@ func TestAppendLarge(t *testing.T) {
 	r := newRig(t, nil)
 	r.set(anna, "append", "on")
 	r.add(anna, journal.Received, "Subject: x\r\n\r\nTesto\r\n")
-	message := large(24 << 20)
+	message := large(48 << 20)
 	p := r.open("INBOX")
 	_, err := fmt.Fprintf(p.nc, "t APPEND INBOX {%d}\r\n", len(message))
 	check(t, err)
@@ -54,7 +54,8 @@ func TestAppendLarge(t *testing.T) {
 			}
 		}
 	}
-	if grown := int64(most.HeapAlloc) - int64(before.HeapAlloc); grown > 12<<20 {
+	// The store begins a second write buffer, of 11 MB, somewhere in it.
+	if grown := int64(most.HeapAlloc) - int64(before.HeapAlloc); grown > 20<<20 {
 		t.Errorf("%d bytes of memory more for a message of %d", grown, len(message))
 	}
 	_, err = p.nc.Write([]byte("\r\nu NOOP\r\n"))
