@@ -2,9 +2,13 @@ package journal
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+
+	"copialettere/journal/kv"
 )
 
 // TestIDSet looks up ids in runs of all sizes.
@@ -91,4 +95,35 @@ func TestIDSetFails(t *testing.T) {
 	if err := s.seal(); err == nil {
 		t.Error("it was read from a closed file")
 	}
+}
+
+// TestVerifyReadsOnce has messages of one chunk, whose digest is checked with them, unless that leads elsewhere.
+func TestVerifyReadsOnce(t *testing.T) {
+	const messages = 10
+	f, e := newFixture(t), new(passing)
+	f.wrap = func(engine kv.Engine) kv.Engine {
+		e.Engine = engine
+		return e
+	}
+	f.open()
+	for n := range messages {
+		f.put(mario, append(letter(fmt.Sprint(n)), words(uint64(n), shareMin)...))
+	}
+	f.put(mario, letter("of less than shareMin"))
+	f.close()
+	f.open()
+	var read atomic.Int64
+	e.got = func(key []byte) {
+		if key[0] == 'c' {
+			read.Add(1)
+		}
+	}
+	if r := f.verify(); r.Chunks != messages+1 || read.Load() != r.Chunks {
+		t.Errorf("%d chunks were read of %d", read.Load(), r.Chunks)
+	}
+	list := f.list(mario)
+	other := list[1].Chunks[0].ID
+	f.damaged()
+	f.put1(digestKey(list[0].SHA256), other[:])
+	f.wantFault(fmt.Sprintf("chunk %x has the SHA-256", other))
 }

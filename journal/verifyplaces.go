@@ -43,7 +43,7 @@ func (l *loggedPlaces) nextPart() bool {
 }
 
 // at returns where a place is in memory, and whether it is in the part. It is nil where nothing was put near it, unless it is to be made.
-func (l *loggedPlaces) at(p evidence.Place, make bool) (e *logged, here bool) {
+func (l *loggedPlaces) at(p evidence.Place, create bool) (e *logged, here bool) {
 	number, known := l.numbers[p.Folder]
 	if !known {
 		number = uint64(len(l.folders))
@@ -56,7 +56,7 @@ func (l *loggedPlaces) at(p evidence.Place, make bool) (e *logged, here bool) {
 	key := (number<<32 | uint64(p.UID)) / placePage
 	page := l.pages[key]
 	if page == nil {
-		if !make {
+		if !create {
 			return nil, true
 		}
 		page = new([placePage]logged)
