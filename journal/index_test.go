@@ -241,6 +241,29 @@ func TestKeepIndexed(t *testing.T) {
 	}
 }
 
+// TestIndexKilled kills the making of an index at one write after the other.
+func TestIndexKilled(t *testing.T) {
+	t.Parallel()
+	f := openFixture(t)
+	f.onFiles()
+	f.correspondence(indexBlock + indexBlock/2)
+	for n := range indexLeast {
+		f.put(mario, mailing(n))
+		f.file(mailing(n), received(anna))
+		f.move(f.put(mario, mailing(1000+n)), Trash)
+	}
+	f.clock.set(november.AddDate(0, 1, 0))
+	f.killAtEach("index", 1, func() { f.wantFound("killed") })
+	f.clock.set(november)
+	if got := f.blocks(); !slices.Equal(got, []string{"INBOX 0", "INBOX 0", "INBOX 1", "Sent 0", "Trash 0"}) { // the first is of anna
+		t.Errorf("blocks %q", got)
+	}
+	f.wantFound("in the end")
+	if r, err := f.Rebuild(f.ctx()); err != nil || r.Changes() != 0 {
+		t.Errorf("rebuilt %+v, %v", r, err)
+	}
+}
+
 // TestIndexDamaged has an entry that cannot be read: whoever looks where it is must hear of it.
 func TestIndexDamaged(t *testing.T) {
 	t.Parallel()

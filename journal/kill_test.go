@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -74,6 +75,19 @@ var killedWorks = map[string]func(ctx context.Context, j *Journal, now time.Time
 	},
 	"rebuild": func(ctx context.Context, j *Journal, _ time.Time) error {
 		_, err := j.Rebuild(ctx)
+		return err
+	},
+	"index": func(ctx context.Context, j *Journal, _ time.Time) error {
+		keeping, stop := context.WithCancel(ctx)
+		var kept sync.WaitGroup
+		var failed atomic.Pointer[error]
+		kept.Go(func() { j.KeepIndexed(keeping, func(err error) { failed.Store(&err) }) })
+		err := j.Index(ctx, 0)
+		stop()
+		kept.Wait()
+		if f := failed.Load(); f != nil {
+			err = errors.Join(err, *f)
+		}
 		return err
 	},
 	"settle": func(ctx context.Context, j *Journal, _ time.Time) error {

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"copialettere/journal/kv"
@@ -89,7 +88,8 @@ type verifier struct {
 
 	store    kv.Store
 	month    kv.Month
-	referred []ChunkID                         // by entries
+	referred *idSet                            // the chunks to which entries refer; nil in the background
+	checked  *idSet                            // the digests of chunks that were found right with an entry, by checkedID; nil in the background
 	folders  map[folderName]*[2]folderCounters // as stored before the entries were read, and as counted
 	stored   map[folderName]folderCounters     // the first of these
 	pairs    *pairing
@@ -107,12 +107,15 @@ const (
 )
 
 func (v *verifier) volume(s kv.Store, m kv.Month) error {
-	v.store, v.month, v.referred, v.counts, v.index = s, m, v.referred[:0], nil, indexOf{}
+	v.store, v.month, v.counts, v.index = s, m, nil, indexOf{}
 	v.folders, v.stored, v.pairs = make(map[folderName]*[2]folderCounters), make(map[folderName]folderCounters), newPairing()
 	steps := []func() error{
 		v.dictionaries, v.counters, v.entries, v.asides, v.deleted, v.counted, v.totals, v.spares, v.deliveries, v.outcomes, v.links, v.unpaired, v.indexes, v.holds, v.acts, v.digests, v.records, v.logs,
 	}
 	if v.pass == nil {
+		v.referred, v.checked = newIDSet(), newIDSet()
+		defer v.referred.Close()
+		defer v.checked.Close()
 		steps = append(steps, v.chunks)
 	}
 	for _, step := range steps {
@@ -172,7 +175,9 @@ func (v *verifier) entries() error {
 		}
 		w.report.Bytes += e.Size
 		w.countedOf(folderName{e.Mailbox, e.Folder}).count(e)
-		w.refers(e)
+		if err := w.refers(e); err != nil {
+			return err
+		}
 		if err := w.indexed(e); err != nil {
 			return err
 		}
@@ -191,13 +196,13 @@ func (v *verifier) entries() error {
 }
 
 // refers notes to which chunks an entry refers, for the step chunks.
-func (v *verifier) refers(e *Entry) {
-	if v.pass != nil {
-		return
-	}
+func (v *verifier) refers(e *Entry) error {
 	for _, chunk := range e.Chunks {
-		v.referred = append(v.referred, chunk.ID)
+		if err := v.referred.add(chunk.ID); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 func (c *folderCounters) count(e *Entry) {
@@ -232,6 +237,10 @@ func (v *verifier) entry(e *Entry) error {
 				}
 			}
 			v.unreadable("%s: %v", name, err)
+		} else if len(e.Chunks) == 1 && e.Size >= shareMin {
+			if err := v.checked.add(v.pairs.checkedID(e.SHA256, e.Chunks[0].ID)); err != nil {
+				return err
+			}
 		}
 	}
 	for _, l := range e.Links {
@@ -469,9 +478,19 @@ func (v *verifier) outcomes() error {
 	})
 }
 
-// digests checks that every digest leads to a chunk with these bytes.
+// digests checks that every digest leads to a chunk with these bytes. Those of messages of one chunk were checked with their entries.
 func (v *verifier) digests() error {
-	return v.each([]byte{'h'}, func(v *verifier, p kv.Pair) (err error) {
+	if err := v.checked.seal(); err != nil {
+		return err
+	}
+	left := func(p kv.Pair) (bool, error) {
+		if len(p.Key) != 1+len(Digest{}) || len(p.Value) != len(ChunkID{}) {
+			return true, nil
+		}
+		checked, err := v.checked.has(v.pairs.checkedID(Digest(p.Key[1:]), ChunkID(p.Value)))
+		return !checked, err
+	}
+	return v.eachOf([]byte{'h'}, left, func(v *verifier, p kv.Pair) (err error) {
 		if v.pass.skips(p.Key) {
 			return nil
 		}
@@ -516,8 +535,9 @@ func (v *verifier) digest(p kv.Pair, buf []byte) ([]byte, error) {
 
 // chunks counts the chunks, and those that no entry refers to.
 func (v *verifier) chunks() error {
-	compare := func(a, b ChunkID) int { return bytes.Compare(a[:], b[:]) }
-	slices.SortFunc(v.referred, compare)
+	if err := v.referred.seal(); err != nil {
+		return err
+	}
 	return v.scan([]byte{'c'}, func(p kv.Pair) error {
 		var id ChunkID
 		if len(p.Key) != 1+len(id) {
@@ -527,10 +547,11 @@ func (v *verifier) chunks() error {
 		copy(id[:], p.Key[1:])
 		v.report.Chunks++
 		v.report.Stored += int64(len(p.Value))
-		if _, ok := slices.BinarySearchFunc(v.referred, id, compare); !ok && compare(id, v.newest) < 0 {
+		there, err := v.referred.has(id)
+		if !there && compareChunks(id, v.newest) < 0 {
 			v.report.Orphans++
 		}
-		return nil
+		return err
 	})
 }
 

@@ -19,7 +19,9 @@ func (v *verifier) asides() error {
 			v.report.fault("%s: %v", v.month, err)
 			return nil
 		}
-		v.refers(d.Entry)
+		if err := v.refers(d.Entry); err != nil {
+			return err
+		}
 		if err := v.asideFault(p.Key, d, v.aside, v.report.fault); err != nil {
 			return err
 		}

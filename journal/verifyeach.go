@@ -41,6 +41,11 @@ type batch struct {
 // each calls check for all pairs with keys that begin with prefix: in the background one after the other, and otherwise on all cores. There the verifier that
 // check gets has a report of its own, and what is found is taken over in the order of keys. A few batches are in memory.
 func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error) error {
+	return v.eachOf(prefix, func(kv.Pair) (bool, error) { return true, nil }, check)
+}
+
+// eachOf is each for those pairs that are wanted, of which it is asked in the order of keys.
+func (v *verifier) eachOf(prefix []byte, wanted func(p kv.Pair) (bool, error), check func(w *verifier, p kv.Pair) error) error {
 	if v.pass != nil {
 		return v.scan(prefix, func(p kv.Pair) error { return check(v, p) })
 	}
@@ -68,7 +73,9 @@ func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error)
 			b := waiting[0]
 			waiting = waiting[1:]
 			<-b.done
-			v.merge(b.v)
+			if err := v.merge(b.v); err != nil {
+				return err
+			}
 			if b.err != nil {
 				return b.err
 			}
@@ -81,7 +88,12 @@ func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error)
 		waiting = append(waiting, b)
 		return take(2 * number)
 	}}
-	err := v.scan(prefix, pairs.add)
+	err := v.scan(prefix, func(p kv.Pair) error {
+		if ok, err := wanted(p); !ok || err != nil {
+			return err
+		}
+		return pairs.add(p)
+	})
 	if err == nil {
 		err = pairs.flush()
 	}
@@ -95,11 +107,12 @@ func (v *verifier) each(prefix []byte, check func(w *verifier, p kv.Pair) error)
 func (v *verifier) branch() *verifier {
 	return &verifier{
 		j: v.j, ctx: v.ctx, newest: v.newest, report: new(Report), patience: v.patience, store: v.store, month: v.month, stored: v.stored, pairs: v.pairs, logPart: v.logPart,
+		referred: new(idSet), checked: new(idSet),
 	}
 }
 
 // merge takes over what a branch has found.
-func (v *verifier) merge(w *verifier) {
+func (v *verifier) merge(w *verifier) error {
 	before := v.report.Entries
 	r, found := v.report, w.report
 	r.Entries += found.Entries
@@ -114,7 +127,6 @@ func (v *verifier) merge(w *verifier) {
 	if v.progress != nil && r.Entries/1000 > before/1000 {
 		v.progress(v.month, r.Entries/1000*1000)
 	}
-	v.referred = append(v.referred, w.referred...)
 	for name, counted := range w.counts {
 		c := v.countedOf(name)
 		c.entries += counted.entries
@@ -122,6 +134,10 @@ func (v *verifier) merge(w *verifier) {
 		c.imported += counted.imported
 		c.nextUID = max(c.nextUID, counted.nextUID)
 	}
+	if err := v.referred.add(w.referred.ids...); err != nil {
+		return err
+	}
+	return v.checked.add(w.checked.ids...)
 }
 
 // countedOf returns the counters of a folder as its entries are counted.

@@ -111,7 +111,7 @@ type logCheck struct {
 }
 
 // loggedPart is of about how many leaves the places are in memory at a time: a longer log is read several times.
-const loggedPart = 1_000_000
+const loggedPart = 2_000_000
 
 func (l *logCheck) fault(format string, args ...any) {
 	l.v.report.fault("log of %s in %s: %s", l.mailbox, l.v.month, fmt.Sprintf(format, args...))

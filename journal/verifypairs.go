@@ -59,6 +59,15 @@ func (p *pairing) differs(key []byte, r Ref) bool {
 	return sums[0].Load() != 0 || sums[1].Load() != 0
 }
 
+// checkedID returns what stands for a digest and the chunk that it leads to. The ids of digests are in the order of these.
+func (p *pairing) checkedID(d Digest, id ChunkID) (checked ChunkID) {
+	var b [len(d) + len(id)]byte
+	copy(b[copy(b[:], d[:]):], id[:])
+	n := copy(checked[:8], d[:])
+	binary.BigEndian.PutUint32(checked[n:], uint32(maphash.Bytes(p.seeds[0], b[:])))
+	return checked
+}
+
 // lookUp says whether the delivery key of an entry is to be looked up at once, before another fault of it is told. It is so for the first ones: there are words
 // for no more.
 func (p *pairing) lookUp(r Ref) bool {

@@ -12,6 +12,7 @@ import (
 type passing struct {
 	kv.Engine
 	show func(p kv.Pair)
+	got  func(key []byte) // called at each Get; may be nil
 }
 
 func (e *passing) Volume(ctx context.Context, m kv.Month, create bool) (kv.Store, error) {
@@ -38,6 +39,13 @@ func (s passingStore) Scan(ctx context.Context, from, to []byte) iter.Seq2[kv.Pa
 			}
 		}
 	}
+}
+
+func (s passingStore) Get(ctx context.Context, key []byte) ([]byte, error) {
+	if s.e.got != nil {
+		s.e.got(key)
+	}
+	return s.Store.Get(ctx, key)
 }
 
 // TestVerifyWhileCleaning has a verification come upon what is erased, swept and dropped under its eyes. None of that is a fault.
