@@ -406,6 +406,7 @@ func TestPassMonths(t *testing.T) {
 		f.clock.set(november.AddDate(0, 1, 0))
 		f.put(mario, letter("december"))
 		f.FlushOutcomes(f.ctx())
+		synctest.Wait() // what learns of these messages reads no more
 		happened := false
 		e.read = func([]byte) {
 			if !happened {
@@ -423,6 +424,7 @@ func TestPassMonths(t *testing.T) {
 			t.Errorf("report %+v", r)
 		}
 		// A month that cannot be read is named, and the metric counts it until a pass has read it.
+		synctest.Wait()
 		e.read = nil
 		e.failing = map[kv.Month]error{"2026-11": kv.ErrUnavailable}
 		f.clock.set(november.AddDate(0, 3, 0))
