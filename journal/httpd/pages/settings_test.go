@@ -213,7 +213,7 @@ func TestArchiveSwitch(t *testing.T) {
 		}
 	}
 	page := mainText(b.get(home + "archive/disable"))
-	for _, text := range []string{"<strong>3 messaggi</strong>", monthText(policy.Italian, time.Now().UTC().Format("2006-01")), home + "zip", "dopo il"} {
+	for _, text := range []string{"<strong>3 messaggi</strong>", monthText(policy.Italian, time.Now().In(r.zone()).Format("2006-01")), home + "zip", "dopo il"} {
 		if !strings.Contains(page, text) {
 			t.Errorf("the page that asks does not say %q: %s", text, page)
 		}
