@@ -113,7 +113,7 @@ type settler struct {
 	known    map[string][]*lastHead // by mailbox: what checkpoints had last of its logs of the month that have not ended
 	pending  bool                   // entries of the month may be in no log yet
 
-	undecodable  bool                // a dictionary may be lost, with both copies
+	undecodable  bool                // a dictionary may be lost, with both copies: what needs it is lost too
 	dictionaries *codec.Dictionaries // where undecodable: those that are left
 }
 
@@ -125,6 +125,11 @@ func (x *settler) settle() error {
 	x.store = monthStore{s, x.month}
 	if x.settings, err = x.j.engine.Settings(x.ctx); err != nil {
 		return err
+	}
+	if x.undecodable = x.lost.takeDictionary(); x.undecodable {
+		if x.dictionaries, err = x.j.readDictionaries(x.ctx, x.month, x.store); err != nil {
+			return err
+		}
 	}
 	if err := x.readKnown(); err != nil {
 		return err
@@ -293,13 +298,7 @@ func (r KeyRange) and(o KeyRange) KeyRange {
 func (r KeyRange) empty() bool { return r.To != nil && bytes.Compare(r.From, r.To) >= 0 }
 
 // bodies takes the entries away whose chunks are lost, or the dictionary of one: an entry without its bytes cannot exist.
-func (x *settler) bodies() (err error) {
-	x.undecodable = x.lost.takeDictionary()
-	if x.undecodable {
-		if x.dictionaries, err = x.j.readDictionaries(x.ctx, x.month, x.store); err != nil {
-			return err
-		}
-	}
+func (x *settler) bodies() error {
 	if !x.undecodable && !x.lost.meet([]byte{'c'}) {
 		return nil
 	}
@@ -315,6 +314,12 @@ func (x *settler) bodies() (err error) {
 			} else {
 				e, err = entryOf(x.month, p)
 			}
+			if x.packed(p.Value) {
+				if err := x.discard(p.Key); err != nil {
+					return err
+				}
+				continue
+			}
 			if err != nil {
 				continue // Verify reports it
 			}
@@ -328,6 +333,18 @@ func (x *settler) bodies() (err error) {
 		}
 	}
 	return nil
+}
+
+// packed reports whether an entry is lost with the dictionary that it was packed with.
+func (x *settler) packed(value []byte) bool { return x.undecodable && isPacked(value) }
+
+// discard deletes an entry that is lost and in no log. The gap of it is on record.
+func (x *settler) discard(key []byte) error {
+	mailbox, _, err := splitMailboxKey(key)
+	if err != nil {
+		return nil // Verify reports it
+	}
+	return x.store.Update(x.ctx, []string{mailbox}, func(tx kv.Tx) error { tx.Delete(key); return nil })
 }
 
 // whole reports whether all chunks of an entry are there, those that are in no lost range taken for granted.
