@@ -408,8 +408,8 @@ func repeat(tx *change, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	if len(v) > 0 && v[0] == kv.Sealed {
-		return ErrNotFound // its key is lost: the message is journaled once more, and can be read
+	if isUnreadable(v) {
+		return ErrNotFound // its key or dictionary is lost: the message is journaled once more, and can be read
 	}
 	if e.Direction == Sent {
 		if err := addRecipients(tx, e.Ref, v, e.Recipients); err != nil {

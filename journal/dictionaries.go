@@ -82,6 +82,13 @@ func (d *dictionaries) keep(m kv.Month, list *codec.Dictionaries, drops uint64) 
 	}
 }
 
+// of returns the dictionaries of a month that are known, and after how many drops.
+func (d *dictionaries) of(m kv.Month) (list *codec.Dictionaries, drops uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.known[m], d.drops.Load()
+}
+
 // use has drafts use the dictionaries of a month that were read or made after so many drops.
 func (d *dictionaries) use(m kv.Month, list *codec.Dictionaries, drops uint64) {
 	d.mu.Lock()
@@ -108,24 +115,31 @@ var errDictionaryGone = errors.New("the dictionary that the message was compress
 
 // keepsDictionaries checks that the month still has the dictionary that the chunks of a draft may need. Only a month that was dropped and begun anew has not.
 func (d *Draft) keepsDictionaries(c *change) error {
-	newest := d.with().Newest()
-	if newest.Number == 0 {
+	if d.with() == nil {
 		return nil
 	}
-	if d.dictionaries.gone.Load() {
-		return errDictionaryGone
-	}
-	if d.j.alone {
-		return nil
-	}
-	value, err := c.Get(dictionaryKey(dictionaryKind, newest.Number))
-	if errors.Is(err, kv.ErrNotFound) {
-		return errDictionaryGone
-	}
-	if content, ok := decodeDictionary(value); err == nil && ok && !bytes.Equal(content, newest.Content) {
-		return errDictionaryGone
+	there, err := d.dictionaries.there(d.j, c)
+	if err == nil && !there {
+		err = errDictionaryGone
 	}
 	return err
+}
+
+// there reports whether the volume that an Update writes to has the newest of the dictionaries, of which there is one.
+func (d *monthDictionaries) there(j *Journal, v kv.View) (bool, error) {
+	if d.gone.Load() {
+		return false, nil
+	}
+	if j.alone {
+		return true, nil
+	}
+	newest := d.list.Newest()
+	value, err := v.Get(dictionaryKey(dictionaryKind, newest.Number))
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	content, ok := decodeDictionary(value)
+	return err == nil && (!ok || bytes.Equal(content, newest.Content)), err
 }
 
 // with returns the dictionaries that the chunks of the draft are compressed with.
@@ -168,9 +182,7 @@ func (j *Journal) decodeWith(ctx context.Context, m kv.Month, s kv.Store, value 
 // dictionariesWith returns the dictionaries of a month. Where the one of that number is not among those that are known, it reads them.
 func (j *Journal) dictionariesWith(ctx context.Context, m kv.Month, s kv.Store, number byte) (*codec.Dictionaries, error) {
 	d := &j.dictionaries
-	d.mu.Lock()
-	list, drops := d.known[m], d.drops.Load()
-	d.mu.Unlock()
+	list, drops := d.of(m)
 	if list.Has(number) {
 		return list, nil
 	}

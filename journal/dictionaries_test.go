@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -317,27 +318,49 @@ func (f *fixture) withDictionary() (first, last Ref) {
 
 // TestSettleLostDictionary has a dictionary that a disk has lost take those messages along that need it, and no others.
 func TestSettleLostDictionary(t *testing.T) {
-	for _, kinds := range []string{"f", "v", "fv"} {
-		t.Run(kinds, func(t *testing.T) {
+	both := func(f *fixture) []KeyRange {
+		return []KeyRange{f.takeKey(dictionaryKey(dictionaryKind, 1)), f.takeKey(dictionaryKey(dictionaryCopyKind, 1))}
+	}
+	for _, test := range []struct {
+		name  string
+		lose  func(f *fixture) []KeyRange
+		count int64    // messages that are named
+		gaps  []string // mailboxes of which more may be lost
+	}{
+		{"one copy", func(f *fixture) []KeyRange { return []KeyRange{f.takeKey(dictionaryKey(dictionaryKind, 1))} }, 0, nil},
+		{"the other copy", func(f *fixture) []KeyRange { return []KeyRange{f.takeKey(dictionaryKey(dictionaryCopyKind, 1))} }, 0, nil},
+		{"both copies", both, 2, nil},
+		{"both copies, and a log", func(f *fixture) []KeyRange {
+			return append(both(f), f.takeKey(totalKey(mario)), f.take(mailboxKey('k', mario, 0), after(mailboxKey('k', mario, 0))))
+		}, 0, []string{mario}},
+		{"both copies, and a leaf", func(f *fixture) []KeyRange { return append(both(f), f.takeKey(leafKey(mario, 4))) }, 0, []string{mario}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			f := openFixture(t)
 			first, last := f.withDictionary()
+			deleted := f.put(mario, receiptOf(1, 501))
 			f.FlushOutcomes(f.ctx())
+			f.remove(deleted)
 			f.reopen()
-			var lost []KeyRange
-			for _, kind := range []byte(kinds) {
-				lost = append(lost, f.takeKey(dictionaryKey(kind, 1)))
+			lost := test.lose(f)
+			for range 2 { // after a crash it is called again
+				l, err := f.SettleLosses(f.ctx(), "2026-11", lost, november)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if l.Count != test.count || !slices.Equal(l.Gaps, test.gaps) {
+					t.Errorf("%d messages are lost, and gaps of %v, want %d and %v", l.Count, l.Gaps, test.count, test.gaps)
+				}
+				f.verify()
+				test.count = 0
 			}
-			l, err := f.SettleLosses(f.ctx(), "2026-11", lost, november)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f.verify()
 			f.bytes(first)
-			if want := int64(len(kinds) / 2); l.Count != want {
-				t.Errorf("%d messages are lost, want %d", l.Count, want)
-			}
-			if _, err := f.Entry(f.ctx(), last); (err == nil) != (len(kinds) == 1) {
+			whole := len(lost) == 1
+			if _, err := f.Entry(f.ctx(), last); (err == nil) != whole {
 				t.Errorf("the message that needs it: %v", err)
+			}
+			if _, err := f.undelete(deleted); (err == nil) != whole {
+				t.Errorf("the deleted message that needs it: %v", err)
 			}
 		})
 	}

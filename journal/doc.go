@@ -11,9 +11,10 @@
 // link and folder. Ids are 12 bytes, nanoseconds since 1970 and 4 random bytes of the process: chunks are appended in order of time.
 //
 //	c <chunk id>                    chunk: its bytes in the form of package codec, which has a checksum
-//	f <n>, v <n>                    dictionary number n (1 byte, from 1) that chunks are compressed with, twice: its SHA-256, and its bytes (see dictionaries.go)
+//	f <n>, v <n>                    dictionary number n (1 byte, from 1) that chunks and entries are compressed with, twice: its SHA-256, and its bytes (see
+//	                                dictionaries.go)
 //	h <sha256>                      chunk id: where the chunk of that digest is; only for chunks of at least 4 KiB
-//	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go)
+//	e <mailbox> <folder> <uid>      entry (tag, length, value fields: see encoding.go), compressed where the month has a dictionary: see packing.go
 //	o <mailbox> <folder> <uid>      outcome of an entry that is not (yet) known to be delivered: absent once it is
 //	d <mailbox> <delivery key>      folder, zero byte, uid: makes a retry find its entry; one more byte 1: the entry is gone
 //	p <mailbox> <link> <folder> <uid>  empty: an entry of that practice
@@ -25,7 +26,7 @@
 //	s <mailbox> <folder>            next uid, uidvalidity, entries, bytes (uint32, uint32, uint64, uint64); outlives its entries;
 //	                                where room was made: one more uint32, the UID from which it is made next (see room.go)
 //	l <mailbox> <folder> <uid>      hold on an entry
-//	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go
+//	t <mailbox> <folder> <uid>      entry that was deleted, until its grace is over, or that a newer one superseded: see requeue.go; compressed as those of e
 //	w <mailbox> <uid>               bytes of the message (uint64), and folder, zero byte, uid of an entry that was deleted by hand: its place among the
 //	                                deleted (see deleted.go)
 //	a <mailbox> <time> <n>          act: what somebody did with entries of one folder, or why an entry has another UID. Of several entries it
@@ -68,7 +69,7 @@
 // # Dictionaries
 //
 // Certified mail repeats itself: the words of the provider, and its certificates. The journal learns what repeats in the mail that is delivered, and chunks
-// of the month that are not too long are compressed with that (package codec; learn.go). Only what occurs in messages of at least five mailboxes comes into
+// of the month that are not too long, and entries, are compressed with that (package codec; learn.go, packing.go). Only what occurs in messages of at least five mailboxes comes into
 // a dictionary, however often it was sent. A month begins with the newest dictionary of the one before, as its own.
 //
 // # Repetitions
@@ -105,7 +106,7 @@
 //
 // When the files of a month were mended, SettleLosses puts on record what the damage took: a message that is lost leaves a leaf in its log, and a gap.
 //
-// A chunk that was compressed with a dictionary is lost with it; so the dictionary is there twice, and one copy is made anew from the other whenever the
+// A chunk or an entry that was compressed with a dictionary is lost with it; so the dictionary is there twice, and one copy is made anew from the other whenever the
 // dictionaries of the month are read.
 //
 // An entry is written in the same update as its last chunks, after all others: an entry without its bytes cannot exist. Chunks without an

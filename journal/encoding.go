@@ -79,6 +79,9 @@ var errEncoding error = damage("malformed value")
 var errSealed = fmt.Errorf("sealed under a key of its mailbox that is lost or was destroyed; if it is lost, put the file of these keys back from a backup of "+
 	"the data folder, or name the key that opens it in [encryption]: %w", errEncoding)
 
+// errPacked says that a value cannot be unpacked.
+var errPacked = fmt.Errorf("it, or both copies of its dictionary, cannot be unpacked: %w", errEncoding)
+
 type encoder struct{ b []byte }
 
 func (e *encoder) bytes(tag byte, v []byte) {
@@ -111,6 +114,9 @@ func (e *encoder) time(tag byte, t time.Time) {
 func decodeFields(b []byte, field func(tag byte, v []byte) error) error {
 	if len(b) > 0 && b[0] == kv.Sealed {
 		return errSealed
+	}
+	if isPacked(b) {
+		return errPacked
 	}
 	for len(b) > 0 {
 		tag := b[0]

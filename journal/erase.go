@@ -54,10 +54,9 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 		return removed, fmt.Errorf("erase %s: %w", mailbox, ErrHeld)
 	}
 	j.FlushOutcomes(ctx)
-	keyed, _ := j.engine.(kv.Keyed)
-	if keyed != nil {
+	if j.keyed != nil {
 		// What is under way still seals by the old keys: the Updates below come after it, and what they find goes. What comes now has a key of its own.
-		keyed.RetireKeys(mailbox)
+		j.keyed.RetireKeys(mailbox)
 	}
 	months, err := j.engine.Volumes(ctx)
 	if err != nil {
@@ -98,8 +97,8 @@ func (j *Journal) Erase(ctx context.Context, mailbox string, o EraseOptions) (Er
 	if err := e.keys('w', func(tx kv.Tx, p kv.Pair) error { tx.Delete(p.Key); return nil }); err != nil {
 		return removed, fmt.Errorf("erase %s: %w", mailbox, err)
 	}
-	if keyed != nil {
-		if err := keyed.DestroyKeys(ctx, mailbox); err != nil {
+	if j.keyed != nil {
+		if err := j.keyed.DestroyKeys(ctx, mailbox); err != nil {
 			return removed, err
 		}
 	}

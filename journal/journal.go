@@ -82,6 +82,7 @@ type Settings struct {
 // Journal is the archive of all mailboxes on one engine. Its methods may be called concurrently.
 type Journal struct {
 	engine   kv.Engine
+	keyed    kv.Keyed // the engine, where it seals values under keys of mailboxes; otherwise nil
 	log      *slog.Logger
 	now      func() time.Time
 	gapSpool string
@@ -149,10 +150,12 @@ type Journal struct {
 // Open returns the journal on an engine. The engine stays the caller's; close it after the journal.
 func Open(engine kv.Engine, o Options) (*Journal, error) {
 	j := &Journal{
-		engine: engine, alone: engine.Alone(), settings: o.Settings, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, spoolKeys: o.SpoolKeys, tell: o.Recorded,
+		alone: engine.Alone(), settings: o.Settings, log: o.Logger, now: o.Now, gapSpool: o.GapSpool, spoolKeys: o.SpoolKeys, tell: o.Recorded,
 		lossAt:   make(map[kv.Month]time.Time),
 		cleaning: newLock(), dropping: newLock(), logging: newLock(), spooling: newLock(), unspooling: newLock(), validity: newLock(),
 	}
+	j.engine = packing{engine, j}
+	j.keyed, _ = engine.(kv.Keyed)
 	if j.log == nil {
 		j.log = slog.New(slog.DiscardHandler)
 	}

@@ -168,7 +168,7 @@ func (l *learner) sample(r Ref) error {
 	if err != nil || !l.pieces.Fresh(voteNames(e)...) {
 		return nil //nolint:nilerr // Verify reports it
 	}
-	var unfolded [][]byte
+	pieces := [][]byte{value}
 	for _, c := range e.Chunks {
 		if c.Size > 2*codec.MostWithDictionary {
 			continue
@@ -182,10 +182,10 @@ func (l *learner) sample(r Ref) error {
 			return nil //nolint:nilerr // as above
 		}
 		if len(text) <= codec.MostWithDictionary {
-			unfolded = append(unfolded, text)
+			pieces = append(pieces, text)
 		}
 	}
-	l.pieces.Vote(r.Mailbox, unfolded...)
+	l.pieces.Vote(r.Mailbox, pieces...)
 	if l.pieces.Messages() < min(firstRound<<len(l.list.Numbers()), mostRound) {
 		return nil
 	}

@@ -113,7 +113,7 @@ type settler struct {
 	known    map[string][]*lastHead // by mailbox: what checkpoints had last of its logs of the month that have not ended
 	pending  bool                   // entries of the month may be in no log yet
 
-	undecodable  bool                // a dictionary may be lost, with both copies
+	undecodable  bool                // a dictionary may be lost, with both copies: what needs it is lost too
 	dictionaries *codec.Dictionaries // where undecodable: those that are left
 }
 
@@ -125,6 +125,11 @@ func (x *settler) settle() error {
 	x.store = monthStore{s, x.month}
 	if x.settings, err = x.j.engine.Settings(x.ctx); err != nil {
 		return err
+	}
+	if x.undecodable = x.lost.takeDictionary(); x.undecodable {
+		if x.dictionaries, err = x.j.readDictionaries(x.ctx, x.month, x.store); err != nil {
+			return err
+		}
 	}
 	if err := x.readKnown(); err != nil {
 		return err
@@ -291,106 +296,6 @@ func (r KeyRange) and(o KeyRange) KeyRange {
 }
 
 func (r KeyRange) empty() bool { return r.To != nil && bytes.Compare(r.From, r.To) >= 0 }
-
-// bodies takes the entries away whose chunks are lost, or the dictionary of one: an entry without its bytes cannot exist.
-func (x *settler) bodies() (err error) {
-	x.undecodable = x.lost.takeDictionary()
-	if x.undecodable {
-		if x.dictionaries, err = x.j.readDictionaries(x.ctx, x.month, x.store); err != nil {
-			return err
-		}
-	}
-	if !x.undecodable && !x.lost.meet([]byte{'c'}) {
-		return nil
-	}
-	for _, kind := range []byte{'e', 't'} {
-		for p, err := range x.store.Scan(x.ctx, []byte{kind}, []byte{kind + 1}) {
-			if err != nil {
-				return err
-			}
-			var e *Entry
-			var put *aside
-			if kind == 't' {
-				put, e, err = asideOf(x.month, p)
-			} else {
-				e, err = entryOf(x.month, p)
-			}
-			if err != nil {
-				continue // Verify reports it
-			}
-			whole, err := x.whole(e)
-			if err == nil && !whole {
-				err = x.takeAway(e, put)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// whole reports whether all chunks of an entry are there, those that are in no lost range taken for granted.
-func (x *settler) whole(e *Entry) (bool, error) {
-	for _, chunk := range e.Chunks {
-		key := chunkKey(chunk.ID)
-		if !x.undecodable && !x.lost.has(key) {
-			continue
-		}
-		value, err := x.store.Get(x.ctx, key)
-		if errors.Is(err, kv.ErrNotFound) && x.lost.has(key) {
-			return false, nil
-		}
-		if err != nil && !errors.Is(err, kv.ErrNotFound) {
-			return false, err
-		}
-		if !x.dictionaries.Has(codec.NumberOf(value)) && x.undecodable {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// takeAway removes an entry whose bytes are lost, with its gap, even a held one; put is not nil if it was put aside. A repetition of it may come back.
-// What its owner had deleted stays so.
-func (x *settler) takeAway(e *Entry, put *aside) error {
-	m := lostMessage(e)
-	m.Deleted = put != nil
-	var gaps []Record
-	err := x.j.update(x.ctx, x.store, x.month, []string{e.Mailbox, movesLock}, func(c *change) (err error) {
-		gaps = nil
-		if m.Held, err = c.held(e.Ref); err != nil {
-			return err
-		}
-		c.Delete(holdKey(e.Ref))
-		c.leaveToSweep(e)
-		if put != nil {
-			c.Delete(asideKey(e.Ref))
-			c.leaveDeleted(put, e.Mailbox)
-			return c.noteRemoved(e, e.Ref, RemovedLost)
-		}
-		c.Delete(entryKey(e.Ref))
-		c.Delete(outcomeKey(e.Ref))
-		deleteLinks(c, e)
-		if err := c.leaveDelivery(e, false); err != nil {
-			return err
-		}
-		gaps = []Record{{
-			Kind: Gap, Mailbox: e.Mailbox, Time: e.Time, Reason: ReasonLost, Direction: e.Direction, MailFrom: e.MailFrom, RcptTo: e.RcptTo, ORCPT: e.ORCPT,
-			MessageID: e.MessageID, QueueID: e.QueueID, Transaction: e.Transaction,
-			Detail: fmt.Sprintf("a disk has lost the bytes of %s %d, from %s: %s", e.FolderName(), e.UID, e.From, e.Subject),
-		}}
-		if err := putRecords(c, gaps); err != nil {
-			return err
-		}
-		return c.noteRemoved(e, e.Ref, RemovedLost)
-	})
-	if err == nil {
-		x.j.recorded(gaps)
-		x.report.lose(m)
-	}
-	return err
-}
 
 // spares has the sweep look at all chunks that no entry refers to: what led to them may be lost, and they may hold what was erased.
 func (x *settler) spares() error {

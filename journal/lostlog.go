@@ -102,7 +102,7 @@ func (x *settler) mailbox(mailbox string) error {
 	told := (none || l.whole) && !x.pending && (l.begun == nil || !l.begun.At.Equal(x.mended))
 	detail := ""
 	switch {
-	case !told && x.lost.meetKinds(mailbox, "et"):
+	case !told && (x.undecodable || x.lost.meetKinds(mailbox, "et")):
 		detail = "a disk has lost a part of this month, and nobody can say which messages of this mailbox were in it"
 	case x.lost.meetKinds(mailbox, "g"):
 		detail = "a disk has lost a part of this month, and records of gaps may have been in it"
@@ -262,12 +262,9 @@ func (x *settler) lostEntries(mailbox string, l *lostLog) error {
 		if logged.aside {
 			key = asideKey(r)
 		}
-		if !x.lost.has(key) {
-			continue
-		}
-		if there, err := hasKey(x.ctx, x.store, key); err != nil {
+		if lost, err := x.loses(key); err != nil {
 			return err
-		} else if there {
+		} else if !lost {
 			continue
 		}
 		if err := gone.add(lostEntry{place, logged}); err != nil {
@@ -275,6 +272,19 @@ func (x *settler) lostEntries(mailbox string, l *lostLog) error {
 		}
 	}
 	return gone.flush()
+}
+
+// loses reports whether an entry that must be there is lost.
+func (x *settler) loses(key []byte) (bool, error) {
+	may := x.lost.has(key)
+	if !may && !x.undecodable {
+		return false, nil
+	}
+	value, err := x.store.Get(x.ctx, key)
+	if errors.Is(err, kv.ErrNotFound) {
+		return may, nil
+	}
+	return x.packed(value), err
 }
 
 func (x *settler) ref(mailbox string, p evidence.Place) Ref {
@@ -297,8 +307,9 @@ func (x *settler) loseEntry(c *change, mailbox string, place evidence.Place, log
 	if m.Held, err = c.held(r); err != nil {
 		return m, err
 	}
-	c.Delete(holdKey(r))
-	c.Delete(outcomeKey(r))
+	for _, key := range [][]byte{entryKey(r), asideKey(r), holdKey(r), outcomeKey(r)} {
+		c.Delete(key)
+	}
 	return m, c.leave(mailbox, &evidence.Leaf{Kind: evidence.Removed, Time: c.j.now().UTC(), Place: place, Message: added.Message, Reason: RemovedLost})
 }
 
@@ -414,6 +425,9 @@ func (x *settler) takeIn(mailbox string, id evidence.LogID) error {
 		for p, err := range x.store.Scan(x.ctx, prefix, after(prefix)) {
 			if err != nil {
 				return err
+			}
+			if x.packed(p.Value) {
+				continue
 			}
 			if err := entries.add(p.Key); err != nil {
 				return err

@@ -29,23 +29,36 @@ const plainFormat = datafolder.Format - 1
 
 // TestEarlierFormats opens a folder of each earlier format: everything in it is there, and new mail goes in.
 func TestEarlierFormats(t *testing.T) {
-	for format := 1; format < datafolder.Format; format++ {
-		t.Run(fmt.Sprint(format), func(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		format    int
+		encrypted bool
+	}{
+		{"format-1", 1, false},
+		{"format-2", 2, false},
+		{"format-3", 3, false},
+		{"format-4", 4, false},
+		{"format-5", 5, true},
+		{"format-5-plain", 5, false},
+		{"format-6", 6, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			p, newest := newPlace(t), plainFormat
 			config := "\n[pec]\ntrust = \"headers\"\n"
-			if format == plainFormat { // one that is encrypted
+			if test.encrypted {
 				newest, config = datafolder.Format, config+"[encryption]\nkey_file = \""+filepath.Join(p.dir, "key")+"\"\n"
 			}
 			p.configure(config)
-			unpack(t, filepath.Join(foldersOfOld, fmt.Sprintf("format-%d.tar.gz", format)), p.dir)
-			p.hasFormat(format)
+			unpack(t, filepath.Join(foldersOfOld, test.name+".tar.gz"), p.dir)
+			p.hasFormat(test.format)
+			inbox := p.inboxOfOld()
 			before := p.saysWhatItSaid()
 			p.hasFormat(newest)
 
 			stop := p.daemon()
 			p.deliver(message, "anna@alpha.test", "rfc822;anna@alpha.test")
-			p.must("delete", "anna@alpha.test", "INBOX/2026-11", "5")
-			if code, _, stderr := p.run("delete", "anna@alpha.test", "INBOX/2026-11", "4"); code == 0 || !strings.Contains(stderr, ": held") {
+			p.must("delete", "anna@alpha.test", inbox, "5")
+			if code, _, stderr := p.run("delete", "anna@alpha.test", inbox, "4"); code == 0 || !strings.Contains(stderr, ": held") {
 				t.Errorf("the message under a hold: exit status %d, %s", code, stderr)
 			}
 			stop()
@@ -59,6 +72,16 @@ func TestEarlierFormats(t *testing.T) {
 			p.must("verify")
 		})
 	}
+}
+
+// inboxOfOld returns the folder that mail was delivered to when the data folder was made.
+func (p *place) inboxOfOld() string {
+	p.t.Helper()
+	months, err := filepath.Glob(filepath.Join(p.dir, "data", "journal", "2*"))
+	if err != nil || len(months) != 1 {
+		p.t.Fatalf("months %q, %v", months, err)
+	}
+	return "INBOX/" + filepath.Base(months[0])
 }
 
 // saysWhatItSaid compares the output of the commands with that of the program that made the folder. It returns the number of entries of the

@@ -109,6 +109,21 @@ func (c *Codec) append(value, chunk []byte, with *Dictionaries) []byte {
 	return c.frame(value, chunk, with)
 }
 
+// Pack returns a value that begins with a mark and has a frame of plain, compressed with the newest of the dictionaries. Where there are none, plain is
+// too long for them, or nothing is gained, it returns plain. Decode opens what is behind the mark.
+func (c *Codec) Pack(mark byte, plain []byte, with *Dictionaries) []byte {
+	if with == nil || len(plain) > MostWithDictionary {
+		return plain
+	}
+	scratch := c.scratch.Get().(*[]byte)
+	defer c.scratch.Put(scratch)
+	*scratch = with.compressor.EncodeAll(plain, append((*scratch)[:0], mark))
+	if len(*scratch) >= len(plain) {
+		return plain
+	}
+	return bytes.Clone(*scratch)
+}
+
 // frame appends a frame.
 func (c *Codec) frame(value, plain []byte, with *Dictionaries) []byte {
 	switch {

@@ -67,11 +67,11 @@ func (l *Learner) Fresh(names ...string) bool {
 	return fresh
 }
 
-// Vote counts the pieces of the unfolded chunks of a message of a mailbox.
-func (l *Learner) Vote(mailbox string, unfolded ...[]byte) {
+// Vote counts the pieces of what is stored of a message of a mailbox: its unfolded chunks, and what is packed.
+func (l *Learner) Vote(mailbox string, stored ...[]byte) {
 	voter := uint32(maphash.String(l.seed, mailbox)) | 1
 	l.messages++
-	for _, chunk := range unfolded {
+	for _, chunk := range stored {
 		l.bytes += len(chunk)
 		cut(chunk, func(content []byte) { l.count(voter, content) })
 	}

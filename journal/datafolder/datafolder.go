@@ -44,6 +44,8 @@
 //	      leave no leaves, and all that it did would count as done behind the journal's back
 //	6     only where the journal is encrypted: entries and skips are sealed under the key of their mailbox, too. An earlier program would take them for
 //	      damaged, and not destroy the key of a mailbox that is erased
+//	7, 8  chunks and entries can be compressed with a dictionary of their month, base64 is stored decoded, and mailboxes have indexes: an earlier program
+//	      would take the former for damaged, and leave the latter behind when it erases a mailbox. 8 is where the journal is encrypted, as 6 is
 //
 // Whatever an earlier program would misread or lose takes a new number. The number is raised before anything of the new format is written, and
 // testdata/folders then gets a folder of the format before.
@@ -68,21 +70,26 @@ import (
 )
 
 // Format is the highest number of a format that this program opens.
-const Format = formatKeyed
+const Format = formatPackedKeyed
 
 const (
 	formatUnregistered = 1
 	formatRegistered   = 2
 	formatLogged       = 5
 	formatKeyed        = 6
+	formatPacked       = 7
+	formatPackedKeyed  = 8
 )
+
+// isKeyed reports whether a folder of a format has keys of mailboxes.
+func isKeyed(format int) bool { return format == formatKeyed || format == formatPackedKeyed }
 
 // formatOf returns the format that Make gives a folder, and to which Open raises an earlier one.
 func formatOf(keys []Key) int {
 	if len(keys) > 0 {
-		return formatKeyed
+		return formatPackedKeyed
 	}
-	return formatLogged
+	return formatPacked
 }
 
 // IdentityFile is the name of the file that makes a folder a data folder.
@@ -184,10 +191,10 @@ func Make(ctx context.Context, folder string, o Options) (made bool, err error) 
 // raise gives a folder the format that it is to have, if it has an earlier one.
 func raise(folder string, id identity, keys []Key) error {
 	format := formatOf(keys)
-	if id.Format >= format {
+	if id.Format >= format || isKeyed(id.Format) && !isKeyed(format) { // what is encrypted stays so, and Open refuses it without a key
 		return nil
 	}
-	if format == formatKeyed {
+	if isKeyed(format) && !isKeyed(id.Format) {
 		if err := keyed.Make(filepath.Join(folder, mailboxKeysFile)); err != nil {
 			return err
 		}
@@ -210,7 +217,7 @@ func Open(ctx context.Context, folder string, o Options) (*Folder, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if id.Format >= formatKeyed && len(o.Keys) == 0 {
+	if isKeyed(id.Format) && len(o.Keys) == 0 {
 		return nil, fmt.Errorf("%s: %w: name its key in [encryption]", folder, ErrSealed)
 	}
 	engine, err := openEngine(folder, id, o)
@@ -246,7 +253,7 @@ func (f *Folder) seal(o Options) error {
 	}
 	ring, err := keyed.OpenRing(path, keyed.Options{Wrappers: wrappers, Logger: o.Logger})
 	if errors.Is(err, keyed.ErrLost) {
-		err = markedError{fmt.Errorf("%w; where there is none, write \"format\":%d into %s, and what was sealed so far cannot be read any more", err, formatLogged,
+		err = markedError{fmt.Errorf("%w; where there is none, write \"format\":%d into %s, and what was sealed so far cannot be read any more", err, formatPacked,
 			filepath.Join(filepath.Dir(path), IdentityFile)), ErrAbsent}
 	}
 	if err != nil {

@@ -52,7 +52,7 @@ func TestMake(t *testing.T) {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	id, err := readIdentity(folder)
-	if err != nil || id.Format != formatLogged || time.Since(id.Created) > time.Minute {
+	if err != nil || id.Format != formatPacked || time.Since(id.Created) > time.Minute {
 		t.Errorf("identity %+v, %v", id, err)
 	}
 	if made, err := Make(t.Context(), folder, Options{}); err != nil || made {
@@ -109,8 +109,16 @@ func TestRaise(t *testing.T) {
 			"make, encrypted": {func(folder string, o Options) error { _, err := Make(t.Context(), folder, o); return err }, Options{Keys: []Key{{1}}}},
 			"open, encrypted": {opensWith(t), Options{Keys: []Key{{1}}}},
 		} {
+			if isKeyed(format) && c.o.Keys == nil {
+				continue // TestRaiseSealed
+			}
 			t.Run(fmt.Sprint(format, " ", name), func(t *testing.T) {
 				folder := made(t)
+				if isKeyed(format) {
+					if _, err := Make(t.Context(), folder, c.o); err != nil {
+						t.Fatal(err)
+					}
+				}
 				want, err := readIdentity(folder)
 				if err := errors.Join(err, writeIdentity(folder, want, format), c.raise(folder, c.o)); err != nil {
 					t.Fatal(err)
@@ -130,6 +138,26 @@ func TestRaise(t *testing.T) {
 	}
 }
 
+// TestRaiseSealed has neither Make nor Open touch an encrypted folder without a key.
+func TestRaiseSealed(t *testing.T) {
+	for _, format := range []int{formatKeyed, formatPackedKeyed} {
+		folder := filepath.Join(t.TempDir(), "data")
+		_, err := Make(t.Context(), folder, Options{Keys: []Key{{1}}})
+		want, err2 := readIdentity(folder)
+		want.Format = format
+		if err := errors.Join(err, err2, writeIdentity(folder, want, format)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Make(t.Context(), folder, Options{}); err != nil {
+			t.Error(err)
+		}
+		fails(t, opens(t, folder), ErrSealed, folder, "[encryption]")
+		if after, err := readIdentity(folder); err != nil || after != want {
+			t.Errorf("identity %+v, %v, want %+v", after, err, want)
+		}
+	}
+}
+
 // TestLostKeys opens an encrypted folder that has lost the keys of the mailboxes. It makes no new ones where the lost ones may come back.
 func TestLostKeys(t *testing.T) {
 	folder, o := filepath.Join(t.TempDir(), "data"), Options{Keys: []Key{{1}}}
@@ -145,10 +173,10 @@ func TestLostKeys(t *testing.T) {
 	}
 	_, made := Make(t.Context(), folder, o)
 	for _, err := range []error{opensWith(t)(folder, o), errors.Join(made, opensWith(t)(folder, o))} {
-		fails(t, err, ErrAbsent, keys, "put it back from a backup", `write "format":5 into `+filepath.Join(folder, IdentityFile))
+		fails(t, err, ErrAbsent, keys, "put it back from a backup", `write "format":7 into `+filepath.Join(folder, IdentityFile))
 	}
 	id, err := readIdentity(folder)
-	if err := errors.Join(err, writeIdentity(folder, id, formatLogged), opensWith(t)(folder, o)); err != nil {
+	if err := errors.Join(err, writeIdentity(folder, id, formatPacked), opensWith(t)(folder, o)); err != nil {
 		t.Errorf("given up for lost: %v", err)
 	}
 }
@@ -260,7 +288,7 @@ func TestIdentity(t *testing.T) {
 		content string
 		texts   []string
 	}{
-		"newer format":           {`{"format":7,"id":{"archive":7},"created":[]}`, []string{folder + " has format 7, and this program knows 1 to 6"}},
+		"newer format":           {`{"format":9,"id":{"archive":7},"created":[]}`, []string{folder + " has format 9, and this program knows 1 to 8"}},
 		"no format":              {`{"id":"A"}`, []string{file, "no format", "put it back from a backup"}},
 		"format 0":               {`{"format":0,"id":"A"}`, []string{file, "no format"}},
 		"negative format":        {`{"format":-1,"id":"A"}`, []string{file, "no format"}},

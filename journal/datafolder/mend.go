@@ -46,7 +46,7 @@ func (o Options) Format() int { return formatOf(o.Keys) }
 // journal is not encrypted.
 func ExamineKeys(folder string, o Options) (keyed.Health, error) {
 	id, err := readIdentity(folder)
-	if err != nil || id.Format < formatKeyed {
+	if err != nil || !isKeyed(id.Format) {
 		return keyed.Health{}, err
 	}
 	wrappers, err := wrappers(o.Keys)
