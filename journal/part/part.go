@@ -123,6 +123,8 @@ func (o Oddity) String() string {
 	return strings.Join(names, ",")
 }
 
+func (p *Part) isAlternative() bool { return p.Type == "multipart/alternative" }
+
 // IsMultipart reports whether the type is multipart/*.
 func (p *Part) IsMultipart() bool { return strings.HasPrefix(p.Type, "multipart/") }
 

@@ -3,6 +3,7 @@ package part
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 )
 
 const (
@@ -413,7 +414,7 @@ func (s *Scanner) end(k int, offset int64) {
 		if n.multi && !n.filled {
 			p.Odd |= OddNoParts
 		}
-		if !n.multi {
+		if n.multi && p.isAlternative() || !n.multi && !s.isAlternative(p) {
 			s.cut(p.End)
 		}
 	}
@@ -450,9 +451,14 @@ func (s *Scanner) endHeader(blank bool) {
 		p.Odd |= OddNoBlankLine
 	}
 	s.open(k, boundary, blank)
-	if !s.stack[k].multi {
+	if first := p.Parent == len(s.parts)-2; !s.stack[k].multi && (first || !s.isAlternative(p)) {
 		s.cut(p.Body)
 	}
+}
+
+// isAlternative reports whether a part is text that another part of the same multipart/alternative says too.
+func (s *Scanner) isAlternative(p *Part) bool {
+	return p.Parent >= 0 && s.parts[p.Parent].isAlternative() && strings.HasPrefix(p.Type, "text/")
 }
 
 // cut records an offset at which to cut the bytes for storage.
@@ -486,7 +492,8 @@ func (s *Scanner) Settled() int64 {
 }
 
 // Cuts returns the offsets before Settled at which to cut the bytes for storage, those that no earlier call returned, strictly growing. They
-// are the start and end of the body of each part that is no multipart. A message enclosed in another has the same cuts, relative to its
+// are the start and end of the body of each part that is no multipart; of the texts of a multipart/alternative, which repeat each other and so are
+// better compressed as one, the start of the first and the end of all. A message enclosed in another has the same cuts, relative to its
 // start. Do not change the slice. It is valid until Reset.
 func (s *Scanner) Cuts() []int64 {
 	from := s.given

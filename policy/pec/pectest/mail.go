@@ -2,6 +2,7 @@ package pectest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha1"
 	"fmt"
 	"math/rand/v2"
@@ -15,6 +16,9 @@ type Mail struct {
 	To, Cc  []string
 	Subject string
 	Text    string // lines end in LF
+	HTML    string // the same in HTML, as an alternative; "" for none
+	// Boundary is that of its multiparts; "" for the usual one.
+	Boundary string
 	// MessageID is what the sender's program sets, with angle brackets; "" for none. Send replaces "auto".
 	MessageID   string
 	ReplyTo     string
@@ -71,11 +75,16 @@ func (m *Mail) render(id, reference string, h hashing) []byte {
 	} else {
 		text += "quoted-printable\r\n\r\n" + crlf(quote(m.Text))
 	}
+	boundary := cmp.Or(m.Boundary, "----=_Mail_1")
+	if m.HTML != "" {
+		inner := boundary + "_text"
+		text = "Content-Type: multipart/alternative;\r\n boundary=\"" + inner + "\"\r\n\r\n--" + inner + "\r\n" + text + "\r\n--" + inner +
+			"\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + crlf(quote(m.HTML)) + "\r\n--" + inner + "--\r\n"
+	}
 	if len(m.Attachments) == 0 {
 		b.WriteString(text)
 		return b.Bytes()
 	}
-	const boundary = "----=_Mail_1"
 	field("Content-Type", "multipart/mixed;\r\n boundary=\""+boundary+"\"")
 	b.WriteString("\r\n--" + boundary + "\r\n" + text)
 	for _, a := range m.Attachments {

@@ -78,7 +78,12 @@ type Provider struct {
 	Shape    Shape
 	Digest   crypto.Hash
 	Identity *Identity // its certificate is for Address
-	issued   int       // ids given out
+	// Letter, if not nil, puts the text for people into the words that the provider always uses, as plain text and as HTML. It has the characters of Latin-1.
+	Letter func(text string) (plain, html string)
+	// Boundary, if not nil, makes of the usual boundary of a multipart the one of this message.
+	Boundary func(usual string) string
+
+	issued int // ids given out
 }
 
 // Address returns the address that the provider sends from.
@@ -158,7 +163,7 @@ func (p *Provider) sign(part []byte, at time.Time, v Variation) []byte {
 
 // signed writes a multipart/signed, beginning with its Content-Type.
 func (p *Provider) signed(b *bytes.Buffer, part []byte, at time.Time, v Variation) {
-	const boundary = "----3F1A5C7E9B2D4F60"
+	boundary := p.boundary("----3F1A5C7E9B2D4F60")
 	digest := p.Digest
 	if v.Digest != 0 {
 		digest = v.Digest
@@ -185,7 +190,7 @@ func (p *Provider) signed(b *bytes.Buffer, part []byte, at time.Time, v Variatio
 
 // mixed returns the multipart/mixed to sign, with its header.
 func (p *Provider) mixed(c content, v Variation) []byte {
-	const boundary = "----=_Part_PEC_1"
+	boundary := p.boundary("----=_Part_PEC_1")
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "Content-Type: multipart/mixed; boundary=%q\r\n", boundary)
 	if p.Shape.Binary {
@@ -218,20 +223,36 @@ func (p *Provider) mixed(c content, v Variation) []byte {
 
 // text writes the part for people.
 func (p *Provider) text(b *bytes.Buffer, text string) {
-	var latin strings.Builder
-	for _, r := range text {
-		latin.WriteByte(byte(r))
+	plain := latin(text)
+	html := "<html><body><p>" + plain + "</p></body></html>"
+	if p.Letter != nil {
+		plain, html = p.Letter(text)
+		plain, html = latin(plain), latin(html)
 	}
-	encoded := crlf(quote(latin.String()))
 	const header = "; charset=ISO-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
 	if !p.Shape.HTML {
-		b.WriteString("Content-Type: text/plain" + header + encoded)
+		b.WriteString("Content-Type: text/plain" + header + plain)
 		return
 	}
-	const boundary = "----=_Part_PEC_2"
+	boundary := p.boundary("----=_Part_PEC_2")
 	fmt.Fprintf(b, "Content-Type: multipart/alternative; boundary=%q\r\n\r\n--%s\r\nContent-Type: text/plain%s%s\r\n--%s\r\n"+
-		"Content-Type: text/html%s<html><body><p>%s</p></body></html>\r\n--%s--\r\n", boundary, boundary, header, encoded, boundary, header,
-		encoded, boundary)
+		"Content-Type: text/html%s%s\r\n--%s--\r\n", boundary, boundary, header, plain, boundary, header, html, boundary)
+}
+
+// latin encodes text of Latin-1 in it, and that in quoted-printable.
+func latin(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		b.WriteByte(byte(r))
+	}
+	return crlf(quote(b.String()))
+}
+
+func (p *Provider) boundary(usual string) string {
+	if p.Boundary == nil {
+		return usual
+	}
+	return p.Boundary(usual)
 }
 
 // certificate writes the part daticert.xml.
