@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -193,10 +194,6 @@ type stretch struct {
 
 // stretches returns what is worth reading of a mailbox in a month, by folder and UID. folders are the counters of its folders, read before.
 func stretches(ctx context.Context, s kv.Store, mailbox string, folders map[string]folderCounters, q *query) ([]stretch, error) {
-	blocks, err := q.blocks(ctx, s, mailbox, folders)
-	if err != nil {
-		return nil, err
-	}
 	var list []stretch
 	for _, folder := range sortedNames(folders) {
 		if q.folder != "" && folder != q.folder {
@@ -217,8 +214,12 @@ func stretches(ctx context.Context, s kv.Store, mailbox string, folders map[stri
 			}
 			list = append(list, stretch{folder: folder, UIDRange: UIDRange{first, last}, newest: newest})
 		}
+		blocks, err := q.blocks(ctx, s, mailbox, folder, folders[folder].uidValidity)
+		if err != nil {
+			return nil, err
+		}
 		next := uint32(1)
-		for _, b := range blocks[folder] {
+		for _, b := range blocks {
 			if b.first > next {
 				put(next, b.first-1, time.Time{})
 			}
@@ -239,26 +240,31 @@ type pickedBlock struct {
 	uids        UIDs
 }
 
-// blocks reads what counts of the indexes of a mailbox. A block that cannot be read is none: Verify reports it.
-func (q *query) blocks(ctx context.Context, s kv.Store, mailbox string, folders map[string]folderCounters) (map[string][]pickedBlock, error) {
-	prefix := mailboxKey('m', mailbox, 0)
-	if q.folder != "" {
-		prefix = folderKey('m', mailbox, q.folder)
+// blocks reads what counts of the index of a folder. A block that cannot be read is none: Verify reports it.
+func (q *query) blocks(ctx context.Context, s kv.Store, mailbox, folder string, uidValidity uint32) (picked []pickedBlock, err error) {
+	if q.after == math.MaxUint32 {
+		return nil, nil
 	}
-	picked := make(map[string][]pickedBlock)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
+	from, to := indexKey(mailbox, folder, (q.after+1)/indexBlock), after(folderKey('m', mailbox, folder))
+	if q.last > 0 {
+		to = indexKey(mailbox, folder, q.last/indexBlock+1)
+	}
+	if bytes.Compare(from, to) >= 0 {
+		return nil, nil
+	}
+	for p, err := range s.Scan(ctx, from, to) {
 		if err != nil {
 			return nil, fmt.Errorf("read the index of %s: %w", mailbox, err)
 		}
-		_, folder, n, err := splitIndexKey(p.Key)
+		_, _, n, err := splitIndexKey(p.Key)
 		if err != nil {
 			continue
 		}
 		x, err := decodeIndexed(n, p.Value)
-		if err != nil || x.uidValidity != folders[folder].uidValidity {
+		if err != nil || x.uidValidity != uidValidity {
 			continue
 		}
-		picked[folder] = append(picked[folder], pickedBlock{x.first, x.last(), x.newest, q.in(x)})
+		picked = append(picked, pickedBlock{x.first, x.last(), x.newest, q.in(x)})
 	}
 	return picked, nil
 }

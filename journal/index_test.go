@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -112,14 +113,15 @@ func (f *fixture) wantFound(when string) {
 	compare("practices of a time", f.found(f.OfPractices(f.ctx(), mario, middle, middle.Add(time.Hour))), f.found(filtered(all(), func(e *Entry) bool {
 		return mayBeOfPractice(e) && !e.Time.Before(middle) && e.Time.Before(middle.Add(time.Hour))
 	})))
-	for _, uid := range []uint32{1, 7, 1 << 20} {
+	for _, uid := range []uint32{1, 7, 511, 512, 513, 1 << 20, math.MaxUint32} {
 		want := filtered(all(), func(e *Entry) bool { return e.Direction == Sent && e.UID == uid })
 		compare(fmt.Sprintf("sent as %d", uid), f.found(f.SentAs(f.ctx(), mario, uid)), f.found(want))
 	}
 	month := kv.MonthOf(november)
 	for _, l := range []Listing{
 		{}, {Folder: "INBOX"}, {Month: month}, {Month: month.Next()}, {Folder: "Trash", Month: month}, {Folder: "INBOX", Month: month, After: 3},
-		{Folder: "INBOX", Month: month, After: 530}, {Folder: "INBOX", Month: month, After: 1<<32 - 1}, {Since: middle}, {Until: middle},
+		{Folder: "INBOX", Month: month, After: 510}, {Folder: "INBOX", Month: month, After: 511}, {Folder: "INBOX", Month: month, After: 530},
+		{Folder: "INBOX", Month: month, After: 1<<32 - 1}, {Since: middle}, {Until: middle},
 		{Since: middle, Until: middle.Add(time.Hour)}, {Since: middle, Folder: "Trash"}, {Since: november.AddDate(0, 2, 0)}, {Folder: "nowhere"},
 	} {
 		want := f.found(filtered(f.List(f.ctx(), mario), l.Wants))

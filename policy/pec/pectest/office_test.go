@@ -89,3 +89,30 @@ func BenchmarkSend(b *testing.B) {
 		o.Send(m, "completa")
 	}
 }
+
+// TestWords checks a provider with words and boundaries of its own, and an enclosed message in HTML.
+func TestWords(t *testing.T) {
+	for _, shape := range pectest.Shapes() {
+		t.Run(shape.Name, func(t *testing.T) {
+			office := pectest.NewOffice(shape, shape)
+			office.Sender.Letter = func(text string) (plain, html string) {
+				return "Gentile cliente\n\n" + text, "<b>Gentile cliente</b>\n" + text
+			}
+			office.Sender.Boundary = func(usual string) string { return usual + "_42" }
+			m := mail()
+			m.HTML, m.Boundary = "<p>Perché no?</p>\n", "confine"
+			chain := office.Send(m, "")
+			for _, message := range [][]byte{chain.Acceptance, chain.Envelope} {
+				if !bytes.Contains(message, []byte("\r\nGentile cliente\r\n")) || bytes.Contains(message, []byte("<b>Gentile cliente</b>\r\n")) != shape.HTML {
+					t.Error("not the words of the provider")
+				}
+				if bytes.Count(message, []byte("----3F1A5C7E9B2D4F60_42")) != 4 {
+					t.Error("not the boundary of the provider")
+				}
+			}
+			if !bytes.Contains(chain.Envelope, []byte("\r\n--confine_text\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>Perch=C3=A9 no?</p>\r\n")) {
+				t.Errorf("no HTML in %s", chain.Envelope)
+			}
+		})
+	}
+}

@@ -245,7 +245,7 @@ func (l *letters) ordinary(count int) []letter {
 		mail := pectest.Mail{From: fmt.Sprintf("%q <%s>", l.line(2), from), To: []string{to}, Subject: l.line(2 + l.random.IntN(6)), Time: at,
 			Boundary: "000000000000" + l.characters(16, hexadecimal), MessageID: "<" + l.characters(40, alphanumeric) + "@mail." + domain + ">", EightBit: l.random.IntN(2) == 0}
 		size := l.between(500, 8_000)
-		if i%3 == 0 {
+		if l.random.IntN(3) == 0 {
 			mail.Text = strings.Join(l.paragraphs(2*size), "\n\n") + "\n"
 		} else {
 			l.write(&mail, size)
