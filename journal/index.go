@@ -138,13 +138,34 @@ func fingerprint(id string) uint32 {
 
 // query says which entries are wanted. The zero value wants all.
 type query struct {
-	month        kv.Month               // if not empty: only those of this month
-	folder       string                 // if not empty: only those of this folder
-	after        uint32                 // only UIDs above it
-	last         uint32                 // if not 0: only UIDs up to it
-	since, until time.Time              // only those with since <= time < until; a zero time is no bound
-	marked       func(mark uint32) bool // which marks are those of entries that may be wanted; nil for all
-	keep         func(*Entry) bool      // which of the entries that are left are wanted; nil for all
+	month        kv.Month          // if not empty: only those of this month
+	folder       string            // if not empty: only those of this folder
+	after        uint32            // only UIDs above it
+	last         uint32            // if not 0: only UIDs up to it
+	since, until time.Time         // only those with since <= time < until; a zero time is no bound
+	marked       marked            // which marks are those of entries that may be wanted
+	keep         func(*Entry) bool // which of the entries that are left are wanted; nil for all
+}
+
+// marked are the marks that have the bits of a mask as they are in a value other than 0, which is no mark. The zero value is all.
+type marked struct{ mask, value uint32 }
+
+// ofID are the marks of a Message-ID, as part.MessageID returns it.
+func ofID(id string) marked { return marked{indexPractice - 1, fingerprint(id)} }
+
+// ofPractice are the marks of entries that may belong to a practice.
+var ofPractice = marked{indexPractice, indexPractice}
+
+// next returns where the first of them stands from i on, or the length of the marks.
+func (m marked) next(marks []byte, i int) int {
+	// Most marks differ in their first byte.
+	mask, value := byte(m.mask>>16), byte(m.value>>16)
+	for ; i < len(marks); i += indexMark {
+		if marks[i]&mask == value && (uint32(marks[i])<<16|uint32(marks[i+1])<<8|uint32(marks[i+2]))&m.mask == m.value {
+			return i
+		}
+	}
+	return len(marks)
 }
 
 // wants says whether an entry is wanted, of a folder and with a UID that are.
@@ -165,15 +186,11 @@ func (q *query) in(x *indexed) UIDs {
 	if x.newest.Before(q.since) || !q.until.IsZero() && !x.oldest.Before(q.until) {
 		return nil
 	}
-	if q.marked == nil {
+	if q.marked.value == 0 {
 		return UIDs{{max(x.first, 1), x.last()}}
 	}
 	var uids UIDs
-	for i := 0; i < len(x.marks); i += indexMark {
-		m := uint32(x.marks[i])<<16 | uint32(x.marks[i+1])<<8 | uint32(x.marks[i+2])
-		if m == 0 || !q.marked(m) {
-			continue
-		}
+	for i := q.marked.next(x.marks, 0); i < len(x.marks); i = q.marked.next(x.marks, i+indexMark) {
 		uid := x.first + uint32(i/indexMark)
 		if n := len(uids); n > 0 && uid-uids[n-1].Last <= maxUnmarked {
 			uids[n-1].Last = uid
@@ -239,26 +256,42 @@ type pickedBlock struct {
 	uids        UIDs
 }
 
-// blocks reads what counts of the indexes of a mailbox. A block that cannot be read is none: Verify reports it.
+// blocks reads what counts of the indexes of a mailbox, of those UIDs that are wanted. A block that cannot be read is none: Verify reports it.
 func (q *query) blocks(ctx context.Context, s kv.Store, mailbox string, folders map[string]folderCounters) (map[string][]pickedBlock, error) {
-	prefix := mailboxKey('m', mailbox, 0)
-	if q.folder != "" {
-		prefix = folderKey('m', mailbox, q.folder)
-	}
 	picked := make(map[string][]pickedBlock)
-	for p, err := range s.Scan(ctx, prefix, after(prefix)) {
-		if err != nil {
-			return nil, fmt.Errorf("read the index of %s: %w", mailbox, err)
+	read := func(from, to []byte) error {
+		for p, err := range s.Scan(ctx, from, to) {
+			if err != nil {
+				return fmt.Errorf("read the index of %s: %w", mailbox, err)
+			}
+			_, folder, n, err := splitIndexKey(p.Key)
+			if err != nil {
+				continue
+			}
+			x, err := decodeIndexed(n, p.Value)
+			if err != nil || x.uidValidity != folders[folder].uidValidity {
+				continue
+			}
+			picked[folder] = append(picked[folder], pickedBlock{x.first, x.last(), x.newest, q.in(x)})
 		}
-		_, folder, n, err := splitIndexKey(p.Key)
-		if err != nil {
+		return nil
+	}
+	if q.folder == "" && q.after == 0 && q.last == 0 {
+		prefix := mailboxKey('m', mailbox, 0)
+		return picked, read(prefix, after(prefix))
+	}
+	for folder := range folders {
+		if q.folder != "" && folder != q.folder {
 			continue
 		}
-		x, err := decodeIndexed(n, p.Value)
-		if err != nil || x.uidValidity != folders[folder].uidValidity {
-			continue
+		first := uint32((uint64(q.after) + 1) / indexBlock)
+		end := after(folderKey('m', mailbox, folder))
+		if q.last > 0 {
+			end = indexKey(mailbox, folder, q.last/indexBlock+1)
 		}
-		picked[folder] = append(picked[folder], pickedBlock{x.first, x.last(), x.newest, q.in(x)})
+		if err := read(indexKey(mailbox, folder, first), end); err != nil {
+			return nil, err
+		}
 	}
 	return picked, nil
 }
