@@ -171,10 +171,8 @@ func (j *Journal) ListByTime(ctx context.Context, mailbox string) iter.Seq2[*Ent
 
 // WithMessageID is ListByTime for those entries whose Message-ID is id, in the form of part.MessageID. It reads little more than these.
 func (j *Journal) WithMessageID(ctx context.Context, mailbox, id string) iter.Seq2[*Entry, error] {
-	wanted := fingerprint(id)
 	return j.findByTime(ctx, mailbox, &query{
-		marked: func(mark uint32) bool { return mark&^indexPractice == wanted },
-		keep:   func(e *Entry) bool { return part.MessageID(e.MessageID) == id },
+		marked: ofID(id), keep: func(e *Entry) bool { return part.MessageID(e.MessageID) == id },
 	})
 }
 
@@ -182,14 +180,14 @@ func (j *Journal) WithMessageID(ctx context.Context, mailbox, id string) iter.Se
 // zero is no bound. It reads little more than these.
 func (j *Journal) OfPractices(ctx context.Context, mailbox string, since, until time.Time) iter.Seq2[*Entry, error] {
 	return j.findByTime(ctx, mailbox, &query{
-		since: since, until: until, marked: func(mark uint32) bool { return mark&indexPractice != 0 }, keep: mayBeOfPractice,
+		since: since, until: until, marked: ofPractices(), keep: mayBeOfPractice,
 	})
 }
 
 // SentAs is ListByTime for the sent messages with a UID, of whatever month and folder.
 func (j *Journal) SentAs(ctx context.Context, mailbox string, uid uint32) iter.Seq2[*Entry, error] {
 	return j.findByTime(ctx, mailbox, &query{
-		after: uid - 1, last: uid, marked: func(mark uint32) bool { return mark&indexPractice != 0 }, keep: func(e *Entry) bool { return e.Direction == Sent },
+		after: uid - 1, last: uid, marked: ofPractices(), keep: func(e *Entry) bool { return e.Direction == Sent },
 	})
 }
 

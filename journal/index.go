@@ -139,13 +139,34 @@ func fingerprint(id string) uint32 {
 
 // query says which entries are wanted. The zero value wants all.
 type query struct {
-	month        kv.Month               // if not empty: only those of this month
-	folder       string                 // if not empty: only those of this folder
-	after        uint32                 // only UIDs above it
-	last         uint32                 // if not 0: only UIDs up to it
-	since, until time.Time              // only those with since <= time < until; a zero time is no bound
-	marked       func(mark uint32) bool // which marks are those of entries that may be wanted; nil for all
-	keep         func(*Entry) bool      // which of the entries that are left are wanted; nil for all
+	month        kv.Month          // if not empty: only those of this month
+	folder       string            // if not empty: only those of this folder
+	after        uint32            // only UIDs above it
+	last         uint32            // if not 0: only UIDs up to it
+	since, until time.Time         // only those with since <= time < until; a zero time is no bound
+	marked       marked            // which marks are those of entries that may be wanted
+	keep         func(*Entry) bool // which of the entries that are left are wanted; nil for all
+}
+
+// marked are the marks that have the bits of a mask as they are in a value other than 0, which is no mark. The zero value is all.
+type marked struct{ mask, value uint32 }
+
+// ofID are the marks of a Message-ID, as part.MessageID returns it.
+func ofID(id string) marked { return marked{indexPractice - 1, fingerprint(id)} }
+
+// ofPractices are the marks of entries that may belong to a practice.
+func ofPractices() marked { return marked{indexPractice, indexPractice} }
+
+// next returns where the first of them stands from i on, or the length of the marks.
+func (m marked) next(marks []byte, i int) int {
+	// Most marks differ in their first byte.
+	mask, value := byte(m.mask>>16), byte(m.value>>16)
+	for ; i < len(marks); i += indexMark {
+		if marks[i]&mask == value && (uint32(marks[i])<<16|uint32(marks[i+1])<<8|uint32(marks[i+2]))&m.mask == m.value {
+			return i
+		}
+	}
+	return len(marks)
 }
 
 // wants says whether an entry is wanted, of a folder and with a UID that are.
@@ -166,15 +187,11 @@ func (q *query) in(x *indexed) UIDs {
 	if x.newest.Before(q.since) || !q.until.IsZero() && !x.oldest.Before(q.until) {
 		return nil
 	}
-	if q.marked == nil {
+	if q.marked.value == 0 {
 		return UIDs{{max(x.first, 1), x.last()}}
 	}
 	var uids UIDs
-	for i := 0; i < len(x.marks); i += indexMark {
-		m := uint32(x.marks[i])<<16 | uint32(x.marks[i+1])<<8 | uint32(x.marks[i+2])
-		if m == 0 || !q.marked(m) {
-			continue
-		}
+	for i := q.marked.next(x.marks, 0); i < len(x.marks); i = q.marked.next(x.marks, i+indexMark) {
 		uid := x.first + uint32(i/indexMark)
 		if n := len(uids); n > 0 && uid-uids[n-1].Last <= maxUnmarked {
 			uids[n-1].Last = uid

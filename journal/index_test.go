@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -113,15 +112,15 @@ func (f *fixture) wantFound(when string) {
 	compare("practices of a time", f.found(f.OfPractices(f.ctx(), mario, middle, middle.Add(time.Hour))), f.found(filtered(all(), func(e *Entry) bool {
 		return mayBeOfPractice(e) && !e.Time.Before(middle) && e.Time.Before(middle.Add(time.Hour))
 	})))
-	for _, uid := range []uint32{1, 7, 511, 512, 513, 1 << 20, math.MaxUint32} {
+	for _, uid := range []uint32{1, 7, indexBlock - 1, indexBlock, 601, 1 << 20, 1<<32 - 1} {
 		want := filtered(all(), func(e *Entry) bool { return e.Direction == Sent && e.UID == uid })
 		compare(fmt.Sprintf("sent as %d", uid), f.found(f.SentAs(f.ctx(), mario, uid)), f.found(want))
 	}
 	month := kv.MonthOf(november)
 	for _, l := range []Listing{
 		{}, {Folder: "INBOX"}, {Month: month}, {Month: month.Next()}, {Folder: "Trash", Month: month}, {Folder: "INBOX", Month: month, After: 3},
-		{Folder: "INBOX", Month: month, After: 510}, {Folder: "INBOX", Month: month, After: 511}, {Folder: "INBOX", Month: month, After: 530},
-		{Folder: "INBOX", Month: month, After: 1<<32 - 1}, {Since: middle}, {Until: middle},
+		{Folder: "INBOX", Month: month, After: indexBlock - 2}, {Folder: "INBOX", Month: month, After: indexBlock - 1}, {Folder: "INBOX", Month: month, After: indexBlock},
+		{Folder: "INBOX", Month: month, After: 530}, {Folder: "INBOX", Month: month, After: 1<<32 - 1}, {Since: middle}, {Until: middle},
 		{Since: middle, Until: middle.Add(time.Hour)}, {Since: middle, Folder: "Trash"}, {Since: november.AddDate(0, 2, 0)}, {Folder: "nowhere"},
 	} {
 		want := f.found(filtered(f.List(f.ctx(), mario), l.Wants))
@@ -378,7 +377,7 @@ func FuzzDecodeIndexed(f *testing.F) {
 		if got := x.encode(); !bytes.Equal(got, b) {
 			t.Errorf("%x became %x", b, got)
 		}
-		for _, q := range []*query{{}, {since: november}, {until: november}, {marked: func(m uint32) bool { return m == x.mark(x.last()) }}} {
+		for _, q := range []*query{{}, {since: november}, {until: november}, {marked: marked{1<<24 - 1, max(x.mark(x.last()), 1)}}} {
 			for _, r := range q.in(x) {
 				if r.First < x.first || r.Last > x.last() || r.First > r.Last {
 					t.Errorf("%v lies outside %d to %d", r, x.first, x.last())
